@@ -1,0 +1,3 @@
+//! Edgeprove's server.
+/// Placeholder until the rooms stand.
+pub const ROOM: () = ();

@@ -1,0 +1,21 @@
+//! The words on the wire, shared by the proving server, the edge Worker and the clients.
+//!
+//! In scope: types, limits, names and parsing. Out of scope: I/O, clocks, runtimes and HTTP libraries, so that
+//! this crate builds for `wasm32-unknown-unknown` alone and nothing heavy can slip into the edge.
+//!
+//! Reading order:
+//! - [`problem`]: every way a request can fail, with its stable code and status. Start here.
+//! - [`answer`]: what a request that succeeds is told.
+//! - [`circuit_id`], [`target`]: the two names a caller may put into a request.
+//! - [`headers`], [`limits`]: header names and the bounds that both sides must agree on.
+
+pub mod answer;
+pub mod circuit_id;
+pub mod headers;
+pub mod limits;
+pub mod problem;
+pub mod target;
+
+pub use circuit_id::CircuitId;
+pub use problem::{Problem, ProblemType};
+pub use target::VerifierTarget;
