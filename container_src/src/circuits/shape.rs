@@ -1,0 +1,171 @@
+//! Which witness indices a circuit has, by bb's own count.
+//!
+//! bb sizes its witness vector by walking over the circuit and refuses every witness whose largest index is not
+//! exactly the largest one it met. The same walk here lets a foreign witness be told from a damaged one before bb
+//! sees it, and bounds how far an honest upload can inflate.
+//!
+//! bb's walk covers opcodes (Brillig calls included), public parameters and return values, but *not* private
+//! parameters. A circuit whose last private parameter is used nowhere is therefore refused together with every
+//! witness that Noir makes for it, although nothing is wrong with either; [`name_unused_parameters`] mends that.
+
+use acir::{
+    FieldElement,
+    circuit::{
+        Circuit, Opcode,
+        brillig::{BrilligFunctionId, BrilligInputs, BrilligOutputs},
+        opcodes::{BlackBoxFuncCall, FunctionInput},
+    },
+    native_types::{Expression, Witness},
+};
+
+/// The largest witness index that bb sees in a circuit: over all opcodes, public parameters and return values.
+/// Zero for a circuit without any, for which bb reserves one witness too.
+#[must_use]
+pub fn max_witness_index(circuit: &Circuit<FieldElement>) -> u32 {
+    let mut max = 0;
+    let mut see = |witness: Witness| max = max.max(witness.witness_index());
+    circuit.public_parameters.0.iter().copied().for_each(&mut see);
+    circuit.return_values.0.iter().copied().for_each(&mut see);
+    for opcode in &circuit.opcodes {
+        visit_witnesses(opcode, &mut see);
+    }
+    max
+}
+
+/// Makes bb count the private parameters that no opcode uses, and returns how many there were beyond its count.
+///
+/// They are named as inputs of a Brillig call that is never executed. A Brillig call yields no gate, so the
+/// verification key stays what it was; only bb's count of witnesses becomes that of Noir.
+pub fn name_unused_parameters(circuit: &mut Circuit<FieldElement>) -> usize {
+    let counted = max_witness_index(circuit);
+    let unseen: Vec<_> = circuit
+        .private_parameters
+        .iter()
+        .copied()
+        .filter(|witness| witness.witness_index() > counted)
+        .map(|witness| BrilligInputs::Single(Expression::from(witness)))
+        .collect();
+    let count = unseen.len();
+    if count > 0 {
+        circuit.opcodes.push(Opcode::BrilligCall {
+            id: BrilligFunctionId::new(0),
+            inputs: unseen,
+            outputs: Vec::new(),
+            predicate: Expression::zero(),
+        });
+    }
+    count
+}
+
+/// Calls `see` with every witness an opcode reads or writes, in no particular order, repeats included.
+pub(crate) fn visit_witnesses(opcode: &Opcode<FieldElement>, see: &mut impl FnMut(Witness)) {
+    match opcode {
+        Opcode::AssertZero(expression) => visit_expression(expression, see),
+        Opcode::BlackBoxFuncCall(call) => visit_black_box(call, see),
+        Opcode::MemoryOp { block_id: _, op } => {
+            see(op.index);
+            see(op.value);
+        }
+        Opcode::MemoryInit { block_id: _, init, block_type: _ } => init.iter().copied().for_each(see),
+        Opcode::BrilligCall { id: _, inputs, outputs, predicate } => {
+            for input in inputs {
+                match input {
+                    BrilligInputs::Single(expression) => visit_expression(expression, see),
+                    BrilligInputs::Array(expressions) => {
+                        for expression in expressions {
+                            visit_expression(expression, see);
+                        }
+                    }
+                    BrilligInputs::MemoryArray(_) => {}
+                }
+            }
+            for output in outputs {
+                match output {
+                    BrilligOutputs::Simple(witness) => see(*witness),
+                    BrilligOutputs::Array(witnesses) => witnesses.iter().copied().for_each(&mut *see),
+                }
+            }
+            visit_expression(predicate, see);
+        }
+        Opcode::Call { id: _, inputs, outputs, predicate } => {
+            inputs.iter().chain(outputs).copied().for_each(&mut *see);
+            visit_expression(predicate, see);
+        }
+    }
+}
+
+fn visit_expression(expression: &Expression<FieldElement>, see: &mut impl FnMut(Witness)) {
+    for (_, left, right) in &expression.mul_terms {
+        see(*left);
+        see(*right);
+    }
+    for (_, witness) in &expression.linear_combinations {
+        see(*witness);
+    }
+}
+
+fn visit_black_box(call: &BlackBoxFuncCall<FieldElement>, see: &mut impl FnMut(Witness)) {
+    for input in call.get_inputs_vec() {
+        if let FunctionInput::Witness(witness) = input {
+            see(witness);
+        }
+    }
+    call.get_outputs_vec().into_iter().for_each(see);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use acir::{circuit::PublicInputs, parse_opcodes};
+
+    use super::*;
+
+    fn circuit(opcodes: &str) -> Circuit<FieldElement> {
+        Circuit { opcodes: parse_opcodes(opcodes).unwrap(), ..Circuit::default() }
+    }
+
+    #[test]
+    fn every_kind_of_opcode_counts() {
+        for (opcodes, expected) in [
+            ("ASSERT w9 - w3 = 0", 9),
+            ("ASSERT w1*w12 + w3 = 0", 12),
+            ("ASSERT w12*w1 + w3 = 0", 12),
+            ("BLACKBOX::RANGE input: w7, bits: 32", 7),
+            ("BLACKBOX::XOR lhs: w1, rhs: w2, output: w8, bits: 32", 8),
+            ("BLACKBOX::POSEIDON2_PERMUTATION inputs: [w0, w1, w2, w11], outputs: [w4, w5, w6, w7]", 11),
+            ("INIT b0 = [w0, w5]\nREAD w2 = b0[w1]", 5),
+            ("INIT b0 = [w0, w1]\nREAD w6 = b0[w1]", 6),
+            ("INIT b0 = [w0, w1]\nWRITE b0[w4] = w2", 4),
+            ("BRILLIG CALL func: 0, predicate: 1, inputs: [w10], outputs: [w2]", 10),
+            ("BRILLIG CALL func: 0, predicate: 1, inputs: [w1, [w3, w14]], outputs: [w2]", 14),
+            ("BRILLIG CALL func: 0, predicate: 1, inputs: [w1], outputs: [w2, [w3, w20]]", 20),
+            ("BRILLIG CALL func: 0, predicate: w21, inputs: [w1], outputs: [w2]", 21),
+            ("CALL func: 1, predicate: 1, inputs: [w1], outputs: [w30]", 30),
+        ] {
+            assert_eq!(max_witness_index(&circuit(opcodes)), expected, "{opcodes}");
+        }
+    }
+
+    #[test]
+    fn public_parameters_and_return_values_count_and_private_parameters_do_not() {
+        let mut circuit = circuit("ASSERT w1 - w2 = 0");
+        circuit.private_parameters = BTreeSet::from([Witness(9)]);
+        assert_eq!(max_witness_index(&circuit), 2);
+        circuit.public_parameters = PublicInputs(BTreeSet::from([Witness(4)]));
+        assert_eq!(max_witness_index(&circuit), 4);
+        circuit.return_values = PublicInputs(BTreeSet::from([Witness(6)]));
+        assert_eq!(max_witness_index(&circuit), 6);
+        assert_eq!(max_witness_index(&Circuit::default()), 0);
+    }
+
+    #[test]
+    fn unused_parameters_become_part_of_the_count() {
+        let mut circuit = circuit("ASSERT w1 - w2 = 0");
+        circuit.private_parameters = (0..6).map(Witness).collect();
+        assert_eq!(name_unused_parameters(&mut circuit), 3);
+        assert_eq!(max_witness_index(&circuit), 5);
+        assert_eq!(name_unused_parameters(&mut circuit), 0, "naming them once is enough");
+        assert_eq!(circuit.opcodes.len(), 2);
+    }
+}
