@@ -1,0 +1,178 @@
+use std::{
+    collections::BTreeSet,
+    fs,
+    io::Read as _,
+    os::unix::fs::{FileExt as _, PermissionsExt as _, symlink},
+    time::Duration,
+};
+
+use super::*;
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o7777
+}
+
+fn names(dir: &Path) -> BTreeSet<String> {
+    fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+async fn drained(spool: &Spool) {
+    tokio::time::timeout(Duration::from_secs(10), spool.drained()).await.unwrap();
+}
+
+#[tokio::test]
+async fn only_its_owner_enters_and_nothing_stays() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path().join("deep").join("spool");
+    let spool = Spool::open(&dir).unwrap();
+    assert_eq!((mode(&dir), mode(spool.path())), (0o700, 0o700));
+    assert_eq!((spool.len(), spool.swept()), (0, 0));
+
+    let mut file = spool.create().unwrap();
+    file.append(Bytes::from_static(b"sec")).await.unwrap();
+    file.append(Bytes::from_static(b"ret")).await.unwrap();
+    assert_eq!(fs::read(file.path()).unwrap(), b"secret");
+    assert_eq!((mode(file.path()), file.len(), spool.len()), (0o600, 6, 1));
+    assert!(file.path().to_str().unwrap().ends_with(".witness.gz"));
+
+    let scratch = spool.create_dir().unwrap();
+    fs::create_dir(scratch.path().join("within")).unwrap();
+    fs::write(scratch.path().join("within").join("proof"), b"proof").unwrap();
+    symlink("/etc/hostname", scratch.path().join("link")).unwrap();
+    assert_eq!((mode(scratch.path()), spool.len()), (0o700, 2));
+
+    drop(file);
+    drop(scratch);
+    drained(&spool).await;
+    assert!(names(spool.path()).is_empty() && spool.is_empty());
+    assert!(Path::new("/etc/hostname").exists(), "a link is removed, not followed");
+
+    drop(spool);
+    assert!(names(&dir).is_empty());
+}
+
+#[tokio::test]
+async fn content_is_overwritten_before_the_name_goes() {
+    let home = tempfile::tempdir().unwrap();
+    let spool = Spool::open(home.path()).unwrap();
+    let secret = vec![0xa5; 200_000];
+    let mut file = spool.create().unwrap();
+    file.append(secret.clone().into()).await.unwrap();
+    let scratch = spool.create_dir().unwrap();
+    fs::write(scratch.path().join("proof"), &secret).unwrap();
+    // Open descriptors outlive the names and show what became of the content.
+    let mut watched = [File::open(file.path()).unwrap(), File::open(scratch.path().join("proof")).unwrap()];
+    drop((file, scratch));
+    drained(&spool).await;
+    for watched in &mut watched {
+        let mut left = Vec::new();
+        watched.read_to_end(&mut left).unwrap();
+        assert!(left.len() == secret.len() && left.iter().all(|&byte| byte == 0));
+    }
+}
+
+#[tokio::test]
+async fn a_write_under_way_cannot_land_after_the_wipe() {
+    let home = tempfile::tempdir().unwrap();
+    let spool = Spool::open(home.path()).unwrap();
+    let file = spool.create().unwrap();
+    let body = Arc::clone(&file.body);
+    drop(file);
+    drained(&spool).await;
+    assert!(body.write(b"late", 0).is_err());
+    let mut left = [0; 4];
+    assert_eq!(body.file.read_at(&mut left, 0).unwrap(), 0);
+}
+
+#[test]
+fn files_wipe_themselves_without_a_runtime_and_after_the_spool_is_let_go() {
+    let home = tempfile::tempdir().unwrap();
+    let spool = Spool::open(home.path()).unwrap();
+    let file = spool.create().unwrap();
+    fs::write(file.path(), b"secret").unwrap();
+    drop(spool);
+    assert!(file.path().exists());
+    drop(file);
+    assert!(names(home.path()).is_empty());
+}
+
+#[tokio::test]
+async fn a_start_wipes_what_the_dead_left_and_nothing_of_the_living() {
+    let home = tempfile::tempdir().unwrap();
+    let orphan = home.path().join("server-of-a-crash");
+    fs::create_dir_all(orphan.join("scratch")).unwrap();
+    fs::write(orphan.join("a.witness.gz"), b"secret").unwrap();
+    fs::write(orphan.join("scratch").join("proof"), b"secret").unwrap();
+    fs::set_permissions(home.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let mut watched = File::open(orphan.join("a.witness.gz")).unwrap();
+
+    let first = Spool::open(home.path()).unwrap();
+    assert_eq!((first.swept(), mode(home.path())), (2, 0o700));
+    assert!(!orphan.exists());
+    let mut left = String::new();
+    watched.read_to_string(&mut left).unwrap();
+    assert_eq!(left, "\0\0\0\0\0\0");
+
+    let mut file = first.create().unwrap();
+    file.append(Bytes::from_static(b"alive")).await.unwrap();
+    let second = Spool::open(home.path()).unwrap();
+    assert_eq!(second.swept(), 0);
+    assert_eq!(fs::read(file.path()).unwrap(), b"alive");
+    assert_eq!(names(home.path()).len(), 2);
+}
+
+#[test]
+fn many_servers_may_start_at_once() {
+    let home = tempfile::tempdir().unwrap();
+    let spools: Vec<_> = thread::scope(|scope| {
+        let starts: Vec<_> = (0..16).map(|_| scope.spawn(|| Spool::open(home.path()).unwrap())).collect();
+        starts.into_iter().map(|start| start.join().unwrap()).collect()
+    });
+    assert_eq!(names(home.path()).len(), 16);
+    assert!(spools.iter().all(|spool| spool.path().exists() && spool.swept() == 0));
+}
+
+#[test]
+fn what_is_not_meant_for_it_is_refused_and_left_alone() {
+    let home = tempfile::tempdir().unwrap();
+    let target = home.path().join("target");
+    fs::create_dir(&target).unwrap();
+    let link = home.path().join("link");
+    symlink(&target, &link).unwrap();
+    let file = home.path().join("file");
+    fs::write(&file, b"mine").unwrap();
+    for path in [&link, &link.join(""), &file] {
+        let error = Spool::open(path).unwrap_err();
+        assert!(matches!(error, SpoolError::NotADirectory { .. }), "{path:?}: {error:?}");
+    }
+
+    fs::write(target.join("photo.jpg"), b"mine").unwrap();
+    fs::set_permissions(&target, fs::Permissions::from_mode(0o755)).unwrap();
+    let error = Spool::open(&target).unwrap_err();
+    assert!(matches!(error, SpoolError::HoldsOtherFiles { .. }), "{error:?}");
+    assert!(error.to_string().contains("photo.jpg"), "{error}");
+    assert_eq!((mode(&target), fs::read(target.join("photo.jpg")).unwrap()), (0o755, b"mine".to_vec()));
+}
+
+#[test]
+fn errors_are_told_apart_by_what_to_do_about_them() {
+    use io::ErrorKind::{PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull, TimedOut};
+    for (kind, words) in [
+        (StorageFull, "no space is left for /spool/x"),
+        (QuotaExceeded, "no space is left for /spool/x"),
+        (ReadOnlyFilesystem, "/spool/x cannot be written"),
+        (PermissionDenied, "/spool/x cannot be written"),
+        (TimedOut, "could not create /spool/x"),
+    ] {
+        let error = SpoolError::of("create", Path::new("/spool/x"), kind.into());
+        assert!(error.to_string().contains(words), "{error}");
+        assert!(std::error::Error::source(&error).is_some(), "the cause is kept");
+    }
+}
+
+#[test]
+fn a_directory_that_takes_no_files_is_named_at_once() {
+    // No file system of the kernel's own lets anybody, root included, make a directory here.
+    let error = Spool::open(Path::new("/proc/self/fd/spool")).unwrap_err();
+    assert!(error.to_string().contains("/proc/self/fd/spool"), "{error}");
+}

@@ -1,0 +1,128 @@
+//! `MessagePack`, item by item, from a stream that may say anything: every error knows its place.
+
+use std::io::{self, BufReader, Read};
+
+use rmp::decode::{self, NumValueReadError, ValueReadError};
+
+use super::{
+    StackError, VALUE_BYTES,
+    error::{Fault, kind},
+};
+
+/// Inflated bytes read ahead.
+const BUFFER_BYTES: usize = 16 * 1024;
+
+/// A stream and how far it has been read.
+pub(super) struct Reader<R> {
+    bytes: Counting<BufReader<R>>,
+    /// Where the item that is being read begins.
+    at: u64,
+}
+
+impl<R: Read> Reader<R> {
+    pub(super) fn new(stream: R) -> Self {
+        let stream = BufReader::with_capacity(BUFFER_BYTES, stream);
+        Self { bytes: Counting { stream, count: 0 }, at: 0 }
+    }
+
+    /// An error about the item read last.
+    pub(super) fn fault(&self, what: Fault) -> StackError {
+        StackError::Malformed { what, at: self.at }
+    }
+
+    pub(super) fn byte(&mut self, what: &'static str) -> Result<u8, StackError> {
+        self.at = self.bytes.count;
+        let mut byte = [0];
+        self.bytes.read_exact(&mut byte).map_err(|error| self.broken(what, error))?;
+        Ok(byte[0])
+    }
+
+    pub(super) fn array_of(&mut self, want: u32, what: &'static str) -> Result<(), StackError> {
+        self.at = self.bytes.count;
+        match decode::read_array_len(&mut self.bytes) {
+            Ok(got) if got == want => Ok(()),
+            Ok(got) => Err(self.fault(Fault::Count { what, want, got })),
+            Err(error) => Err(self.mismatch(what, "an array", error)),
+        }
+    }
+
+    pub(super) fn map_len(&mut self, what: &'static str) -> Result<u32, StackError> {
+        self.at = self.bytes.count;
+        decode::read_map_len(&mut self.bytes).map_err(|error| self.mismatch(what, "a map", error))
+    }
+
+    pub(super) fn index(&mut self, what: &'static str) -> Result<u32, StackError> {
+        self.at = self.bytes.count;
+        decode::read_int(&mut self.bytes).map_err(|error| match error {
+            NumValueReadError::InvalidMarkerRead(error) | NumValueReadError::InvalidDataRead(error) => {
+                self.broken(what, error)
+            }
+            NumValueReadError::TypeMismatch(marker) => {
+                self.fault(Fault::Kind { what, want: "a number", got: kind(marker) })
+            }
+            NumValueReadError::OutOfRange => self.fault(Fault::IndexOutOfRange { what }),
+        })
+    }
+
+    /// The value of one witness.
+    pub(super) fn value(&mut self, index: u32) -> Result<[u8; VALUE_BYTES as usize], StackError> {
+        let what = "a value";
+        self.at = self.bytes.count;
+        let len = decode::read_bin_len(&mut self.bytes).map_err(|error| match error {
+            ValueReadError::TypeMismatch(marker) if kind(marker) == "text" => {
+                self.fault(Fault::TextValue { index })
+            }
+            error => self.mismatch(what, "bytes", error),
+        })?;
+        if len != VALUE_BYTES {
+            return Err(self.fault(Fault::ValueLength { index, bytes: len }));
+        }
+        let mut value = [0; VALUE_BYTES as usize];
+        self.bytes.read_exact(&mut value).map_err(|error| self.broken(what, error))?;
+        Ok(value)
+    }
+
+    pub(super) fn end(&mut self) -> Result<(), StackError> {
+        self.at = self.bytes.count;
+        loop {
+            match self.bytes.read(&mut [0]) {
+                Ok(0) => return Ok(()),
+                Ok(_) => return Err(self.fault(Fault::BytesAfterEnd)),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(StackError::Read(error)),
+            }
+        }
+    }
+
+    fn mismatch(&self, what: &'static str, want: &'static str, error: ValueReadError) -> StackError {
+        match error {
+            ValueReadError::InvalidMarkerRead(error) | ValueReadError::InvalidDataRead(error) => {
+                self.broken(what, error)
+            }
+            ValueReadError::TypeMismatch(marker) => self.fault(Fault::Kind { what, want, got: kind(marker) }),
+        }
+    }
+
+    fn broken(&self, what: &'static str, error: io::Error) -> StackError {
+        match error.kind() {
+            io::ErrorKind::UnexpectedEof => {
+                StackError::Malformed { what: Fault::EndsWithin { what }, at: self.bytes.count }
+            }
+            _ => StackError::Read(error),
+        }
+    }
+}
+
+/// Counts what is read.
+struct Counting<R> {
+    stream: R,
+    count: u64,
+}
+
+impl<R: Read> Read for Counting<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let read = self.stream.read(into)?;
+        self.count += read as u64;
+        Ok(read)
+    }
+}
