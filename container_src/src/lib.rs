@@ -1,3 +1,29 @@
-//! Edgeprove's server.
-/// Placeholder until the rooms stand.
-pub const ROOM: () = ();
+//! Edgeprove's server: a witness goes in, a verified proof comes out.
+//!
+//! Reading order: [`app`] builds everything once, runs it and drains it; [`http`] has every route on one page;
+//! [`proving`] is the story of one proof, told to the command line as well.
+//!
+//! Imports run down this list only:
+//! - [`commands`]: one file for each thing the binary can be asked to do.
+//! - [`app`]: the parts put together, and taken apart at the end.
+//! - [`http`]: requests and answers; the only room that knows status codes.
+//! - [`proving`]: admitted, proved, verified.
+//! - [`circuits`]: what can be proved, and under which keys.
+//! - [`scheduler`]: when a proof starts and on how many cores.
+//! - [`prover`]: bb and the processes it runs in.
+//! - [`config`]: settings, read once.
+//! - [`witness`]: uploads, checked and spooled.
+//! - [`crs`], [`telemetry`], [`supervisor`]: the ground.
+
+pub mod app;
+pub mod circuits;
+pub mod commands;
+pub mod config;
+pub mod crs;
+pub mod http;
+pub mod prover;
+pub mod proving;
+pub mod scheduler;
+pub mod supervisor;
+pub mod telemetry;
+pub mod witness;

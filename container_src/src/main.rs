@@ -1,4 +1,5 @@
-//! Parses the command line and hands over.
-fn main() {
-    let _ = edgeprove::ROOM;
+//! Parses the command line and hands over; see [`edgeprove::commands`].
+
+fn main() -> std::process::ExitCode {
+    edgeprove::commands::run()
 }

@@ -1,0 +1,260 @@
+//! Builds everything once, runs it, and takes it apart in order.
+//!
+//! Start: settings are checked, bb is asked for its version, the spool is opened and swept, the port is bound; only
+//! then circuits are loaded, while probes are answered already.
+//! End: no new work is taken, what is under way finishes within the deadline, bb ends, the spool is empty.
+
+use std::{
+    future::Future,
+    io,
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+use tokio::net::TcpListener;
+
+use crate::{
+    circuits::{Registry, circuit::KeyMaker, vk_cache::VkCache},
+    config::{
+        circuits::CircuitSettings, program::ProgramSettings, proving::ProverMode, proving::ProvingSettings,
+        server::ServerSettings,
+    },
+    http::{
+        listener,
+        router::router,
+        state::{AppState, BbIdentity, Shared},
+    },
+    prover::{
+        Backend,
+        barretenberg::{
+            process::ProcessBackend,
+            version::{self, VersionError},
+            warm::WarmBackend,
+        },
+    },
+    proving::Proving,
+    scheduler::{Scheduler, WidthPolicy, widths},
+    supervisor::Supervisor,
+    witness::spool::{Spool, SpoolError},
+};
+
+/// Why the server did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// bb is not the one this server was built for.
+    #[error(transparent)]
+    Bb(#[from] VersionError),
+    /// Uploads have nowhere to go.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
+    /// The port cannot be had.
+    #[error("cannot listen on {address}: choose another by --listen or EDGEPROVE_LISTEN")]
+    Listen {
+        /// The address asked for.
+        address: SocketAddr,
+        /// The system's reason.
+        #[source]
+        source: io::Error,
+    },
+    /// The address could not be written to its file.
+    #[error("cannot write the address to {}", path.display())]
+    AddrFile {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Why the server ended other than it was told to.
+#[derive(Debug, thiserror::Error)]
+#[error("a background task panicked")]
+pub struct Panicked;
+
+/// What can prove: everything but the HTTP side. The command line uses it as it is.
+pub struct Engine {
+    /// The circuits, none of them loaded yet.
+    pub circuits: Registry,
+    /// What makes proofs.
+    pub proving: Proving,
+    /// Where witnesses go.
+    pub spool: Spool,
+    /// bb.
+    pub bb: BbIdentity,
+    /// Background tasks.
+    pub supervisor: Supervisor,
+}
+
+impl Engine {
+    /// Checks bb, opens the spool and starts the provers.
+    pub async fn start(
+        program: &ProgramSettings,
+        circuits: CircuitSettings,
+        settings: &ProvingSettings,
+    ) -> Result<Self, StartError> {
+        let supervisor = Supervisor::default();
+        let version = version::check(&program.bb, &supervisor).await?;
+        let bb = BbIdentity { version, binary_arch: version::binary_arch(&program.bb.path) };
+        let spool = Spool::open(&program.spool_dir)?;
+        if spool.swept() > 0 {
+            tracing::warn!(files = spool.swept(), "witnesses that a dead server left behind were wiped");
+        }
+        let cores = settings.scheduler.cores;
+        let backend: Arc<dyn Backend> = match settings.mode {
+            ProverMode::Warm => {
+                let widths = match settings.scheduler.policy {
+                    WidthPolicy::Auto => widths(cores),
+                    WidthPolicy::Wide => vec![cores],
+                    WidthPolicy::Narrow => vec![1],
+                };
+                Arc::new(WarmBackend::start(&program.bb, cores, &widths, settings.recycle, &supervisor))
+            }
+            ProverMode::Process => {
+                Arc::new(ProcessBackend::new(program.bb.clone(), spool.clone(), supervisor.clone()))
+            }
+        };
+        let keys = KeyMaker { cache: VkCache::new(&program.cache_dir), crs: program.crs.clone() };
+        let proving =
+            Proving::new(Scheduler::new(settings.scheduler.clone()), backend, keys, settings.options.clone());
+        let circuits = Registry::new(circuits.sources, circuits.default);
+        Ok(Self { circuits, proving, spool, bb, supervisor })
+    }
+
+    /// Loads every circuit. Those that fail are logged and stay failed.
+    pub async fn load(&self) {
+        load(&self.circuits, &self.proving).await;
+    }
+
+    /// Ends every background task and waits until no witness is left.
+    pub async fn stop(self) {
+        stop(&self.supervisor, &self.spool).await;
+    }
+}
+
+/// The server, listening but not yet serving.
+pub struct App {
+    shared: AppState,
+    listener: TcpListener,
+    connections_max: usize,
+    drain: Duration,
+}
+
+impl App {
+    /// Binds the port and puts the parts together.
+    pub async fn build(
+        engine: Engine,
+        program: &ProgramSettings,
+        settings: ServerSettings,
+    ) -> Result<Self, StartError> {
+        let started = Instant::now();
+        let address = settings.listen;
+        let bound = TcpListener::bind(address).await.and_then(|l| Ok((l.local_addr()?, l)));
+        let (address, listener) = bound.map_err(|source| StartError::Listen { address, source })?;
+        if let Some(path) = settings.addr_file {
+            write_address(&path, address).map_err(|source| StartError::AddrFile { path, source })?;
+        }
+        tracing::info!(
+            %address,
+            bb = engine.bb.version,
+            crs_points = program.crs.points,
+            cores = engine.proving.scheduler().limits().cores,
+            prover = engine.proving.backend().mode(),
+            spool = %program.spool_dir.display(),
+            "listening"
+        );
+        if !engine.proving.options().verify {
+            tracing::warn!("proofs are NOT verified before they are answered (--verify off)");
+        }
+        let Engine { circuits, proving, spool, bb, supervisor } = engine;
+        let shared = Arc::new(Shared {
+            options: settings.http,
+            circuits,
+            proving,
+            spool,
+            crs: program.crs.clone(),
+            bb,
+            supervisor,
+            started,
+            loaded: false.into(),
+            draining: false.into(),
+        });
+        let (connections_max, drain) = (settings.connections_max, settings.drain);
+        Ok(Self { shared, listener, connections_max, drain })
+    }
+
+    /// Serves until `stop` ends, then drains.
+    pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), Panicked> {
+        let Self { shared, listener, connections_max, drain } = self;
+        let supervisor = shared.supervisor.clone();
+        let app = Arc::clone(&shared);
+        supervisor.spawn("load circuits", async move {
+            let stop = app.supervisor.stop_token().clone();
+            tokio::select! {
+                () = load(&app.circuits, &app.proving) => {
+                    app.loaded.store(true, Ordering::Release);
+                    tracing::info!(took_ms = app.started.elapsed().as_millis(), "ready");
+                }
+                () = stop.cancelled() => {}
+            }
+        });
+
+        let draining = tokio_util::sync::CancellationToken::new();
+        let serving = listener::serve(
+            listener,
+            router(Arc::clone(&shared)),
+            connections_max,
+            &supervisor,
+            draining.clone().cancelled_owned(),
+        );
+        tokio::pin!(serving);
+        let panicked = tokio::select! {
+            () = &mut serving => false,
+            () = stop => false,
+            () = supervisor.fatal() => true,
+        };
+
+        shared.draining.store(true, Ordering::Release);
+        draining.cancel();
+        let now = shared.proving.scheduler().status();
+        tracing::info!(
+            running = now.running,
+            waiting = now.waiting,
+            drain_s = drain.as_secs(),
+            "shutting down"
+        );
+        let in_time = tokio::time::timeout(drain, async {
+            serving.await;
+            shared.spool.drained().await;
+        });
+        if in_time.await.is_err() {
+            tracing::warn!("requests still at work are given up: the deadline for finishing them has passed");
+        }
+        self::stop(&supervisor, &shared.spool).await;
+        tracing::info!("ended");
+        if panicked { Err(Panicked) } else { Ok(()) }
+    }
+}
+
+async fn load(circuits: &Registry, proving: &Proving) {
+    let Ok(slot) = proving.scheduler().admit().await else { return };
+    let seat = proving.backend().seat(slot.width(), Arc::new(slot));
+    circuits.load_all(proving.keys(), seat.as_ref()).await;
+}
+
+async fn stop(supervisor: &Supervisor, spool: &Spool) {
+    const WIPE: Duration = Duration::from_secs(5);
+    supervisor.stop().await;
+    if tokio::time::timeout(WIPE, spool.drained()).await.is_err() {
+        tracing::error!(left = spool.len(), "witnesses are left in the spool; the next start wipes them");
+    }
+}
+
+/// Whole or not at all, so that whoever waits for the file never reads half an address.
+fn write_address(path: &std::path::Path, address: SocketAddr) -> io::Result<()> {
+    let draft = path.with_extension("part");
+    std::fs::write(&draft, format!("{address}\n"))?;
+    std::fs::rename(draft, path)
+}

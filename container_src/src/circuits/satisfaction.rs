@@ -1,0 +1,316 @@
+//! Whether a witness satisfies its circuit: asked only after a proof did not verify, to tell a bad witness from a
+//! broken prover.
+//!
+//! bb proves any witness of the right shape; one that breaks a constraint yields a proof that does not verify, and
+//! so does a prover that computed wrongly. Noir's own solver settles it: given a value for every witness it has
+//! nothing to solve, and merely finds out whether each opcode holds.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use acir::{
+    AcirField, FieldElement,
+    circuit::{
+        Opcode, Program,
+        opcodes::{BlackBoxFuncCall, FunctionInput},
+    },
+    native_types::WitnessMap,
+};
+use acvm::pwg::{ACVM, ACVMStatus, OpcodeResolutionError};
+use bn254_blackbox_solver::Bn254BlackBoxSolver;
+
+use super::shape::visit_witnesses;
+
+const NOT_OF_NOIR: &str = "the circuit is not as Noir's compiler makes them";
+
+/// What became of re-evaluating a circuit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// Every constraint holds: the prover is to blame.
+    Satisfied,
+    /// A constraint does not hold, or lacks a value it is about: the witness is to blame.
+    Unsatisfied {
+        /// The first such opcode, counted from 0 in the compiled circuit.
+        opcode: usize,
+    },
+    /// The circuit has a part that only bb can evaluate.
+    Undecided {
+        /// Which.
+        reason: String,
+    },
+}
+
+/// Re-evaluates every constraint of a circuit with the values of a witness. Blocking: about as long as Noir takes
+/// to make the witness, without its unconstrained functions.
+#[must_use]
+pub fn judge(program: &Program<FieldElement>, witness: WitnessMap<FieldElement>) -> Verdict {
+    let [circuit] = program.functions.as_slice() else {
+        return undecided("the program does not have exactly one constrained function");
+    };
+    let mut constraints = Vec::with_capacity(circuit.opcodes.len());
+    let mut places = Vec::with_capacity(circuit.opcodes.len());
+    for (place, opcode) in circuit.opcodes.iter().enumerate() {
+        match opcode {
+            // Advice, which constrains nothing. What it advised is in the witness.
+            Opcode::BrilligCall { .. } => continue,
+            Opcode::Call { .. } => return undecided("the circuit calls another"),
+            Opcode::BlackBoxFuncCall(BlackBoxFuncCall::RecursiveAggregation { .. }) => {
+                return undecided("the circuit verifies a proof");
+            }
+            Opcode::AssertZero(_)
+            | Opcode::BlackBoxFuncCall(_)
+            | Opcode::MemoryOp { .. }
+            | Opcode::MemoryInit { .. } => {}
+        }
+        constraints.push(opcode.clone());
+        places.push(place);
+    }
+    // The solver asserts what Noir's compiler promises of its circuits, and a circuit may come from elsewhere.
+    catch_unwind(AssertUnwindSafe(|| evaluate(&constraints, &places, witness)))
+        .unwrap_or_else(|_| undecided(NOT_OF_NOIR))
+}
+
+fn undecided(reason: &str) -> Verdict {
+    Verdict::Undecided { reason: reason.to_owned() }
+}
+
+/// Evaluates the constraints one after the other. `places` are their positions in the circuit.
+fn evaluate(
+    constraints: &[Opcode<FieldElement>],
+    places: &[usize],
+    witness: WitnessMap<FieldElement>,
+) -> Verdict {
+    let solver = Bn254BlackBoxSolver;
+    let mut acvm = ACVM::new(&solver, constraints, witness, &[], &[]);
+    for (constraint, &opcode) in constraints.iter().zip(places) {
+        if !is_complete(constraint, acvm.witness_map()) || !inputs_fit(constraint, acvm.witness_map()) {
+            return Verdict::Unsatisfied { opcode };
+        }
+        match acvm.solve_opcode() {
+            ACVMStatus::InProgress | ACVMStatus::Solved => {}
+            ACVMStatus::Failure(
+                OpcodeResolutionError::UnsatisfiedConstrain { .. }
+                | OpcodeResolutionError::IndexOutOfBounds { .. }
+                | OpcodeResolutionError::InvalidInputBitSize { .. }
+                | OpcodeResolutionError::BlackBoxFunctionFailed(..),
+            ) => return Verdict::Unsatisfied { opcode },
+            ACVMStatus::Failure(_) | ACVMStatus::RequiresForeignCall(_) | ACVMStatus::RequiresAcirCall(_) => {
+                return undecided(NOT_OF_NOIR);
+            }
+        }
+    }
+    Verdict::Satisfied
+}
+
+/// Whether all that a constraint is about has a value. bb puts a random one where there is none; the solver would put
+/// the one that fits, and so hide the gap.
+fn is_complete(constraint: &Opcode<FieldElement>, witness: &WitnessMap<FieldElement>) -> bool {
+    let mut complete = true;
+    visit_witnesses(constraint, &mut |index| complete &= witness.contains_key(&index));
+    complete
+}
+
+/// Whether the inputs of a black box have as few bits as it takes. The solver panics at those that do not, or looks
+/// at their lowest byte alone.
+fn inputs_fit(constraint: &Opcode<FieldElement>, witness: &WitnessMap<FieldElement>) -> bool {
+    let Opcode::BlackBoxFuncCall(call) = constraint else { return true };
+    let bits = match call {
+        BlackBoxFuncCall::AES128Encrypt { .. }
+        | BlackBoxFuncCall::Blake2s { .. }
+        | BlackBoxFuncCall::Blake3 { .. }
+        | BlackBoxFuncCall::EcdsaSecp256k1 { .. }
+        | BlackBoxFuncCall::EcdsaSecp256r1 { .. } => 8,
+        BlackBoxFuncCall::Sha256Compression { .. } => 32,
+        BlackBoxFuncCall::AND { .. }
+        | BlackBoxFuncCall::XOR { .. }
+        | BlackBoxFuncCall::RANGE { .. }
+        | BlackBoxFuncCall::MultiScalarMul { .. }
+        | BlackBoxFuncCall::EmbeddedCurveAdd { .. }
+        | BlackBoxFuncCall::Keccakf1600 { .. }
+        | BlackBoxFuncCall::RecursiveAggregation { .. }
+        | BlackBoxFuncCall::Poseidon2Permutation { .. } => return true,
+    };
+    call.get_inputs_vec().into_iter().all(|input| match input {
+        FunctionInput::Constant(value) => value.num_bits() <= bits,
+        FunctionInput::Witness(index) => witness.get(&index).is_some_and(|value| value.num_bits() <= bits),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use acir::{circuit::Circuit, native_types::Witness, parse_opcodes};
+
+    use super::*;
+
+    fn program(opcodes: &str) -> Program<FieldElement> {
+        let opcodes = parse_opcodes(opcodes).unwrap();
+        Program {
+            functions: vec![Circuit { opcodes, ..Circuit::default() }],
+            unconstrained_functions: Vec::new(),
+        }
+    }
+
+    /// The values of witnesses 0, 1, 2 and so on.
+    fn values(values: impl IntoIterator<Item = u64>) -> WitnessMap<FieldElement> {
+        let mut map = WitnessMap::new();
+        for (index, value) in (0..).zip(values) {
+            map.insert(Witness(index), FieldElement::from(value));
+        }
+        map
+    }
+
+    /// The witness that Noir would make: what is not given is solved for.
+    fn solved(program: &Program<FieldElement>, given: WitnessMap<FieldElement>) -> WitnessMap<FieldElement> {
+        let opcodes = &program.functions[0].opcodes;
+        let solver = Bn254BlackBoxSolver;
+        let mut acvm = ACVM::new(&solver, opcodes, given, &[], &[]);
+        assert_eq!(acvm.solve(), ACVMStatus::Solved);
+        acvm.finalize()
+    }
+
+    fn broken_at(opcode: usize) -> Verdict {
+        Verdict::Unsatisfied { opcode }
+    }
+
+    #[test]
+    fn every_single_value_that_a_constraint_uses_matters() {
+        let message = (0..33).map(|index| format!("w{index}")).collect::<Vec<_>>().join(", ");
+        let digest = (33..65).map(|index| format!("w{index}")).collect::<Vec<_>>().join(", ");
+        let lanes = message.split_once(", w25").unwrap().0;
+        let permuted = (25..50).map(|index| format!("w{index}")).collect::<Vec<_>>().join(", ");
+        for (opcodes, given) in [
+            ("ASSERT w2 = w0*w1 + 3".to_owned(), 2),
+            ("BLACKBOX::XOR lhs: w0, rhs: w1, output: w2, bits: 32".to_owned(), 2),
+            ("BLACKBOX::AND lhs: w0, rhs: w1, output: w2, bits: 32\nASSERT w0 = w1 + -1".to_owned(), 2),
+            (
+                "BLACKBOX::POSEIDON2_PERMUTATION inputs: [w0, w1, w2, w3], outputs: [w4, w5, w6, w7]"
+                    .to_owned(),
+                4,
+            ),
+            (format!("BLACKBOX::BLAKE2S inputs: [{message}], outputs: [{digest}]"), 33),
+            (format!("BLACKBOX::BLAKE3 inputs: [{message}], outputs: [{digest}]"), 33),
+            (format!("BLACKBOX::KECCAKF1600 inputs: [{lanes}], outputs: [{permuted}]"), 25),
+            ("INIT b0 = [w1, w2, w3]\nWRITE b0[w0] = w3\nREAD w4 = b0[w1]".to_owned(), 4),
+        ] {
+            let program = program(&opcodes);
+            let given =
+                values(if opcodes.starts_with("INIT") { vec![0, 2, 1, 7] } else { (1..=given).collect() });
+            let witness = solved(&program, given);
+            assert_eq!(judge(&program, witness.clone()), Verdict::Satisfied, "{opcodes}");
+            for (index, value) in witness.clone() {
+                // Witness 2 of the memory is overwritten, or read by nobody.
+                if opcodes.starts_with("INIT") && index != Witness(4) && index != Witness(3) {
+                    continue;
+                }
+                let mut bad = witness.clone();
+                bad.insert(index, value + FieldElement::one());
+                let verdict = judge(&program, bad);
+                assert!(matches!(verdict, Verdict::Unsatisfied { .. }), "{index} of {opcodes}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_first_broken_opcode_is_told_by_its_place_among_all() {
+        let program = program(
+            "BRILLIG CALL func: 0, predicate: 1, inputs: [w0], outputs: [w1]
+             ASSERT w0*w1 = 1
+             BRILLIG CALL func: 1, predicate: w0, inputs: [w0], outputs: [[w2, w3]]
+             BLACKBOX::RANGE input: w2, bits: 8
+             ASSERT w3 = 4",
+        );
+        let inverse = FieldElement::from(5u32).inverse();
+        let witness = |w1, w2: u32, w3: u32| {
+            let mut map = values([5]);
+            map.insert(Witness(1), w1);
+            map.insert(Witness(2), w2.into());
+            map.insert(Witness(3), w3.into());
+            map
+        };
+        assert_eq!(judge(&program, witness(inverse, 255, 4)), Verdict::Satisfied);
+        assert_eq!(judge(&program, witness(FieldElement::one(), 256, 5)), broken_at(1));
+        assert_eq!(judge(&program, witness(inverse, 256, 5)), broken_at(3));
+        assert_eq!(judge(&program, witness(inverse, 255, 5)), broken_at(4));
+    }
+
+    #[test]
+    fn advice_that_no_constraint_uses_may_be_anything_or_nothing() {
+        let program = program(
+            "BRILLIG CALL func: 0, predicate: 1, inputs: [w0], outputs: [w1, w2]
+             ASSERT w0 = 1",
+        );
+        for witness in [values([1]), values([1, 7, 9])] {
+            assert_eq!(judge(&program, witness), Verdict::Satisfied);
+        }
+    }
+
+    #[test]
+    fn a_missing_value_is_not_made_up() {
+        let program = program("ASSERT w1 = w0\nINIT b0 = [w0, w2]\nREAD w3 = b0[w0]");
+        let without = |gap| values([0, 0, 0, 0]).into_iter().filter(move |&(index, _)| index != Witness(gap));
+        for (gap, opcode) in [(0, 0), (1, 0), (2, 1), (3, 2)] {
+            let mut map = WitnessMap::new();
+            without(gap).for_each(|(index, value)| {
+                map.insert(index, value);
+            });
+            assert_eq!(judge(&program, map), broken_at(opcode));
+        }
+    }
+
+    #[test]
+    fn memory_out_of_bounds_and_inputs_too_wide_are_broken_constraints() {
+        let memory = program("INIT b0 = [w0, w1]\nREAD w3 = b0[w2]");
+        assert_eq!(judge(&memory, values([5, 6, 1, 6])), Verdict::Satisfied);
+        for index in [2, u64::MAX] {
+            assert_eq!(judge(&memory, values([5, 6, index, 6])), broken_at(1));
+        }
+
+        let outputs = |first: u32, count: u32| {
+            (first..first + count).map(|index| format!("w{index}")).collect::<Vec<_>>().join(", ")
+        };
+        let inputs = outputs;
+        for (opcodes, witnesses) in [
+            (format!("BLACKBOX::BLAKE3 inputs: [w0], outputs: [{}]", outputs(1, 32)), 33),
+            (
+                format!(
+                    "BLACKBOX::SHA256_COMPRESSION inputs: [{}], hash_values: [{}], outputs: [{}]",
+                    inputs(0, 16),
+                    inputs(16, 8),
+                    outputs(24, 8)
+                ),
+                32,
+            ),
+            (
+                format!(
+                    "BLACKBOX::ECDSA_SECP256K1 public_key_x: [{}], public_key_y: [{}], signature: [{}], \
+                     hashed_message: [{}], predicate: 1, output: w160",
+                    inputs(0, 32),
+                    inputs(32, 32),
+                    inputs(64, 64),
+                    inputs(128, 32)
+                ),
+                161,
+            ),
+        ] {
+            let verdict = judge(&program(&opcodes), values(vec![u64::MAX; witnesses]));
+            assert_eq!(verdict, broken_at(0), "{opcodes}");
+        }
+    }
+
+    #[test]
+    fn what_only_bb_can_evaluate_is_left_undecided() {
+        let undecided = |program: &Program<FieldElement>| {
+            assert!(matches!(judge(program, values([0; 8])), Verdict::Undecided { .. }), "{program}");
+        };
+        undecided(&program("CALL func: 1, predicate: 1, inputs: [w0], outputs: [w1]"));
+        undecided(&program(
+            "BLACKBOX::RECURSIVE_AGGREGATION verification_key: [w0], proof: [w1], public_inputs: [w2], \
+             key_hash: w3, proof_type: 1, predicate: 1",
+        ));
+        undecided(&Program::default());
+        let mut two = program("ASSERT w0 = 0");
+        two.functions.push(two.functions[0].clone());
+        undecided(&two);
+        // Memory that nobody made.
+        undecided(&program("READ w0 = b0[w1]"));
+    }
+}

@@ -1,0 +1,70 @@
+//! `edgeprove healthcheck`: asks a running server whether it is ready. Images have no curl.
+
+use std::{
+    io::{Read, Write},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream},
+    process::ExitCode,
+    time::Duration,
+};
+
+use clap::Args;
+
+use super::outcome::{self, Failure, other};
+use crate::config::{Faults, Lenient, lenient};
+
+/// Longest wait for each step of the exchange.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Flags of `edgeprove healthcheck`.
+#[derive(Debug, Args)]
+pub struct HealthcheckArgs {
+    /// The address the server listens on.
+    #[arg(long, env = "EDGEPROVE_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:8080", value_parser = lenient::<SocketAddr>)]
+    listen: Lenient<SocketAddr>,
+}
+
+/// The server is not ready.
+#[derive(Debug, thiserror::Error)]
+#[error("{address} answered: {status_line}")]
+struct NotReady {
+    address: SocketAddr,
+    status_line: String,
+}
+
+/// Exit status 0 when the server is ready.
+#[must_use]
+pub fn run(args: &HealthcheckArgs) -> ExitCode {
+    outcome::run(async {
+        let mut faults = Faults::default();
+        let address = faults.take("listen", args.listen.clone());
+        let address = reachable(faults.finish(address)?);
+        let status_line = ask(address).map_err(other)?;
+        if status_line.split(' ').nth(1) == Some("200") {
+            return Ok::<_, Failure>(ExitCode::SUCCESS);
+        }
+        Err(other(NotReady { address, status_line }))
+    })
+}
+
+/// A server that listens everywhere is reached on the loopback.
+fn reachable(listen: SocketAddr) -> SocketAddr {
+    let ip = match listen.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, listen.port())
+}
+
+/// One request, whose answer's first line is all that counts: less than any client library starts with.
+fn ask(address: SocketAddr) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    stream.write_all(
+        format!("GET /readyz HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").as_bytes(),
+    )?;
+    let mut answer = String::new();
+    stream.take(16 << 10).read_to_string(&mut answer)?;
+    Ok(answer.lines().next().unwrap_or("nothing").to_owned())
+}

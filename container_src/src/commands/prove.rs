@@ -1,0 +1,204 @@
+//! `edgeprove prove`: one witness, one proof, no server. The same path as a request takes.
+
+use std::{
+    io::IsTerminal,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+
+use clap::Args;
+use edgeprove_protocol::limits::INFLATE_RATIO_FLOOR_BYTES;
+use indicatif::{ProgressBar, ProgressStyle};
+use tokio::{fs::File, io::AsyncRead};
+use tokio_util::io::ReaderStream;
+
+use super::outcome::{self, Failure, other};
+use crate::{
+    app::Engine,
+    circuits::registry::LookupError,
+    config::{
+        Faults,
+        circuits::CircuitArgs,
+        log::LogArgs,
+        program::{ProgramArgs, Surroundings},
+        proving::ProvingArgs,
+    },
+    proving::{Proved, milliseconds},
+    telemetry,
+    witness::{self, intake, intake::IntakeLimits},
+};
+
+/// Flags of `edgeprove prove`.
+#[derive(Debug, Args)]
+pub struct ProveArgs {
+    /// The gzipped witness, as `nargo execute` and `noir_js` write it; `-` reads it from standard input.
+    #[arg(long, short, value_name = "FILE")]
+    witness: PathBuf,
+
+    /// The folder that `proof`, `public_inputs`, `vk` and `vk_hash` are written to, in bb's own formats.
+    #[arg(long, short, value_name = "DIR")]
+    out: PathBuf,
+
+    #[command(flatten)]
+    circuits: CircuitArgs,
+    #[command(flatten)]
+    proving: ProvingArgs,
+    #[command(flatten)]
+    program: ProgramArgs,
+    #[command(flatten)]
+    log: LogArgs,
+}
+
+/// A circuit could not be loaded.
+#[derive(Debug, thiserror::Error)]
+#[error("the circuit cannot be proved: {0}")]
+struct NotLoaded(String);
+
+/// A file could not be read or written.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", path.display())]
+struct FileFailed {
+    path: PathBuf,
+    #[source]
+    source: std::io::Error,
+}
+
+/// Proves; standard output gets one line of JSON that says what was made.
+#[must_use]
+pub fn run(args: ProveArgs) -> ExitCode {
+    outcome::run(async {
+        let mut faults = Faults::default();
+        let (circuits, proving) = (args.circuits.read(&mut faults), args.proving.read(&mut faults));
+        let program = args.program.read(&Surroundings::of_this_process(), &mut faults);
+        let log = args.log.read(&mut faults);
+        if circuits.as_ref().is_some_and(|circuits| circuits.sources.is_empty()) {
+            faults.add("--circuit (EDGEPROVE_CIRCUIT): name the compiled circuit");
+        }
+        let settings = circuits.zip(proving).zip(program).zip(log);
+        let (((circuits, mut proving), program), log) = faults.finish(settings)?;
+        telemetry::start(log.format, log.filter);
+        // There will be one proof and nobody else.
+        proving.scheduler.policy = crate::scheduler::WidthPolicy::Wide;
+
+        let engine = Engine::start(&program, circuits, &proving).await.map_err(other)?;
+        let outcome = prove(&engine, &args.witness, &args.out).await;
+        engine.stop().await;
+        outcome.map(|()| ExitCode::SUCCESS)
+    })
+}
+
+async fn prove(engine: &Engine, witness: &Path, out: &Path) -> Result<(), Failure> {
+    let started = Instant::now();
+    let progress = Progress::new();
+    progress.stage("loading the circuit");
+    engine.load().await;
+    let circuit = match engine.circuits.find(None) {
+        Ok(circuit) => circuit,
+        Err(LookupError::Failed { .. }) => {
+            let errors = engine.circuits.entries().filter_map(|entry| entry.outcome()?.err());
+            return Err(other(NotLoaded(errors.collect::<Vec<_>>().join("; "))));
+        }
+        Err(error) => return Err(other(error)),
+    };
+
+    progress.stage("reading the witness");
+    let input: Box<dyn AsyncRead + Unpin + Send> = if witness == Path::new("-") {
+        Box::new(tokio::io::stdin())
+    } else {
+        let file = File::open(witness).await;
+        Box::new(file.map_err(|source| other(FileFailed { path: witness.to_owned(), source }))?)
+    };
+    let limits = IntakeLimits {
+        upload_max_bytes: u64::MAX,
+        inflated_max_bytes: u64::MAX,
+        ratio_max: u64::MAX,
+        ratio_floor_bytes: INFLATE_RATIO_FLOOR_BYTES,
+        idle: Duration::from_hours(1),
+    };
+    let bound = Some(circuit.shape.inflated_bytes_max());
+    let upload = intake::receive(&engine.spool, &limits, None, bound, ReaderStream::new(input)).await;
+    let upload = witness::checked(upload.map_err(other)?, circuit.shape).await.map_err(other)?;
+    let read = started.elapsed();
+
+    progress.stage("proving");
+    let mut proved = engine.proving.prove(&circuit, circuit.target, &upload).await.map_err(other)?;
+    proved.timings.upload_ms = milliseconds(read);
+    proved.timings.total_ms = milliseconds(started.elapsed());
+    progress.stage("writing the proof");
+    write(out, &proved).map_err(other)?;
+    progress.done();
+    tell(out, &proved);
+    Ok(())
+}
+
+fn write(out: &Path, proved: &Proved) -> Result<(), FileFailed> {
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |source| FileFailed { path, source }
+    };
+    std::fs::create_dir_all(out).map_err(failed(out))?;
+    let files: [(&str, &[u8]); 4] = [
+        ("proof", proved.parts.proof.as_flattened()),
+        ("public_inputs", proved.parts.public_inputs.as_flattened()),
+        ("vk", &proved.key.circuit.vk),
+        ("vk_hash", &proved.key.vk_hash),
+    ];
+    for (name, bytes) in files {
+        let path = out.join(name);
+        std::fs::write(&path, bytes).map_err(failed(&path))?;
+    }
+    Ok(())
+}
+
+#[expect(clippy::print_stdout, reason = "the result of the command")]
+fn tell(out: &Path, proved: &Proved) {
+    let line = serde_json::json!({
+        "out": out,
+        "target": proved.key.circuit.target,
+        "verified": proved.verified,
+        "vk_hash": format!("0x{}", hex::encode(proved.key.vk_hash)),
+        "timings": proved.timings,
+    });
+    println!("{line}");
+}
+
+/// A line on a terminal that says what is going on; nothing elsewhere.
+struct Progress(Option<ProgressBar>);
+
+impl Progress {
+    fn new() -> Self {
+        if !std::io::stderr().is_terminal() {
+            return Self(None);
+        }
+        let bar = ProgressBar::new(4);
+        if let Ok(style) = ProgressStyle::with_template("{bar:24} {pos}/{len} {msg} ({elapsed})") {
+            bar.set_style(style);
+        }
+        bar.enable_steady_tick(Duration::from_millis(100));
+        Self(Some(bar))
+    }
+
+    fn stage(&self, what: &'static str) {
+        if let Some(bar) = &self.0 {
+            bar.set_message(what);
+            bar.inc(1);
+        }
+    }
+
+    fn done(&self) {
+        if let Some(bar) = &self.0 {
+            bar.finish_with_message("proved");
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.0
+            && !bar.is_finished()
+        {
+            bar.abandon();
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! `edgeprove verify`: whether a proof is right.
+
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use clap::Args;
+use edgeprove_protocol::VerifierTarget;
+
+use super::outcome::{self, Failure, other};
+use crate::{
+    app::Engine,
+    config::{
+        Faults,
+        circuits::CircuitSettings,
+        log::LogArgs,
+        program::{ProgramArgs, Surroundings},
+        proving::ProvingArgs,
+    },
+    prover::{CircuitKey, ProofParts, backend::FIELD_BYTES},
+    telemetry,
+};
+
+/// Longest time for one verification.
+const PATIENCE: Duration = Duration::from_mins(1);
+/// Largest file that is read. Proofs and keys have some kilobytes.
+const FILE_MAX_BYTES: u64 = 16 << 20;
+
+/// What is to be verified.
+#[derive(Debug, Args)]
+struct FileArgs {
+    /// The folder with `proof`, `public_inputs` and `vk`, as `edgeprove prove` and `bb prove` write it.
+    #[arg(value_name = "DIR")]
+    dir: Option<PathBuf>,
+
+    /// The proof's file, where it is elsewhere.
+    #[arg(long, short, value_name = "FILE")]
+    proof: Option<PathBuf>,
+
+    /// The public inputs' file, where it is elsewhere.
+    #[arg(long, short = 'i', value_name = "FILE")]
+    public_inputs: Option<PathBuf>,
+
+    /// The verification key's file, where it is elsewhere.
+    #[arg(long, short = 'k', value_name = "FILE")]
+    vk: Option<PathBuf>,
+
+    /// The verifier the proof was made for: `noir-recursive` or `evm`.
+    #[arg(long, short, value_name = "TARGET", default_value = "noir-recursive")]
+    target: VerifierTarget,
+}
+
+/// Flags of `edgeprove verify`.
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    #[command(flatten)]
+    files: FileArgs,
+    #[command(flatten)]
+    proving: ProvingArgs,
+    #[command(flatten)]
+    program: ProgramArgs,
+    #[command(flatten)]
+    log: LogArgs,
+}
+
+/// What cannot be verified, and why.
+#[derive(Debug, thiserror::Error)]
+enum Unusable {
+    #[error("{} cannot be read", path.display())]
+    Unreadable {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("{} has {bytes} bytes, which is no number of {FIELD_BYTES}-byte fields", path.display())]
+    NoFields { path: PathBuf, bytes: usize },
+    #[error("{} is larger than any proof or key", path.display())]
+    TooLarge { path: PathBuf },
+    #[error("name the {0} file, or the folder it is in")]
+    Unnamed(&'static str),
+}
+
+/// Exit status 0 and `valid` when the proof is right, 1 and `invalid` when not.
+#[must_use]
+pub fn run(args: VerifyArgs) -> ExitCode {
+    outcome::run(async {
+        let mut faults = Faults::default();
+        let proving = args.proving.read(&mut faults);
+        let program = args.program.read(&Surroundings::of_this_process(), &mut faults);
+        let log = args.log.read(&mut faults);
+        let ((mut proving, program), log) = faults.finish(proving.zip(program).zip(log))?;
+        telemetry::start(log.format, log.filter);
+        let (circuit, parts) = args.files.read().map_err(other)?;
+
+        proving.scheduler.policy = crate::scheduler::WidthPolicy::Wide;
+        let none = CircuitSettings { sources: Vec::new(), default: None };
+        let engine = Engine::start(&program, none, &proving).await.map_err(other)?;
+        let verdict = verify(&engine, &circuit, &parts).await;
+        engine.stop().await;
+        verdict.map(told)
+    })
+}
+
+async fn verify(engine: &Engine, circuit: &CircuitKey, parts: &ProofParts) -> Result<bool, Failure> {
+    let slot = engine.proving.scheduler().admit().await.map_err(other)?;
+    let seat = engine.proving.backend().seat(slot.width(), Arc::new(slot));
+    seat.verify(circuit, parts, Instant::now() + PATIENCE).await.map_err(other)
+}
+
+#[expect(clippy::print_stdout, reason = "the result of the command")]
+fn told(valid: bool) -> ExitCode {
+    println!("{}", if valid { "valid" } else { "invalid" });
+    if valid { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+impl FileArgs {
+    fn read(&self) -> Result<(CircuitKey, ProofParts), Unusable> {
+        let find = |named: &Option<PathBuf>, name: &'static str| {
+            let in_dir = || self.dir.as_ref().map(|dir| dir.join(name));
+            named.clone().or_else(in_dir).ok_or(Unusable::Unnamed(name))
+        };
+        let proof = fields(&find(&self.proof, "proof")?)?;
+        let public_inputs = fields(&find(&self.public_inputs, "public_inputs")?)?;
+        let vk = read(&find(&self.vk, "vk")?)?;
+        let circuit = CircuitKey {
+            artifact: PathBuf::new(),
+            bytecode: bytes::Bytes::new(),
+            vk: vk.into(),
+            target: self.target,
+        };
+        Ok((circuit, ProofParts { proof, public_inputs }))
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Unusable> {
+    let unreadable = |source| Unusable::Unreadable { path: path.to_owned(), source };
+    if std::fs::metadata(path).map_err(unreadable)?.len() > FILE_MAX_BYTES {
+        return Err(Unusable::TooLarge { path: path.to_owned() });
+    }
+    std::fs::read(path).map_err(unreadable)
+}
+
+fn fields(path: &Path) -> Result<Vec<[u8; FIELD_BYTES]>, Unusable> {
+    let bytes = read(path)?;
+    let (fields, rest) = bytes.as_chunks::<FIELD_BYTES>();
+    if rest.is_empty() {
+        return Ok(fields.to_vec());
+    }
+    Err(Unusable::NoFields { path: path.to_owned(), bytes: bytes.len() })
+}

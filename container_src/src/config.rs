@@ -1,0 +1,20 @@
+//! Settings, read once from flags and environment.
+//!
+//! Each area has a struct of flags, whose help is the reference, and a struct of settings, which the rest of the
+//! server gets. Between the two stands [`faults`]: every flag is taken as text first, so that all that is wrong is
+//! told in one message before any port opens.
+//!
+//! - [`program`]: bb, the CRS and folders.
+//! - [`circuits`]: which circuits are proved.
+//! - [`proving`]: provers, queue and verification.
+//! - [`server`]: the HTTP side, uploads and shutdown.
+//! - [`mod@log`]: what is logged, and how.
+
+pub mod circuits;
+pub mod faults;
+pub mod log;
+pub mod program;
+pub mod proving;
+pub mod server;
+
+pub use faults::{ConfigError, Faults, Lenient, lenient};

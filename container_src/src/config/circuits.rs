@@ -1,0 +1,106 @@
+//! Which circuits are proved.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use edgeprove_protocol::{CircuitId, VerifierTarget};
+
+use super::faults::{Faults, Lenient, Setting, lenient};
+use crate::circuits::registry::CircuitSource;
+
+/// `evm`, or `NAME=evm` for one circuit.
+#[derive(Debug, Clone)]
+struct TargetRule {
+    circuit: Option<CircuitId>,
+    target: VerifierTarget,
+}
+
+impl Setting for TargetRule {
+    fn read(text: &str) -> Result<Self, String> {
+        let wanted = "TARGET or CIRCUIT=TARGET, where TARGET is noir-recursive or evm";
+        let (circuit, target) = match text.split_once('=') {
+            Some((circuit, target)) => (Some(circuit.parse().map_err(|_| wanted.to_owned())?), target),
+            None => (None, text),
+        };
+        Ok(Self { circuit, target: target.parse().map_err(|_| wanted.to_owned())? })
+    }
+}
+
+/// Flags of the circuits.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Circuits")]
+pub struct CircuitArgs {
+    /// A compiled circuit (`nargo compile` writes target/NAME.json), which POST /api/prove proves. Its name is the
+    /// file's, without .json.
+    #[arg(long, env = "EDGEPROVE_CIRCUIT", value_name = "FILE")]
+    circuit: Option<PathBuf>,
+
+    /// A folder of compiled circuits. NAME.json is proved by POST /api/prove/NAME; a lone one by POST /api/prove too.
+    #[arg(long, env = "EDGEPROVE_CIRCUITS", value_name = "DIR")]
+    circuits: Option<PathBuf>,
+
+    /// The verifier that proofs are made for where a request names none: `noir-recursive` (bb, bb.js) or `evm`
+    /// (Solidity); for one circuit by `NAME=evm`. Several are separated by commas.
+    #[arg(long, env = "EDGEPROVE_TARGET", value_name = "[NAME=]TARGET", value_delimiter = ',', value_parser = lenient::<TargetRule>)]
+    target: Vec<Lenient<TargetRule>>,
+}
+
+/// The circuits.
+#[derive(Debug, Clone)]
+pub struct CircuitSettings {
+    /// All of them.
+    pub sources: Vec<CircuitSource>,
+    /// The one that a request means that names none.
+    pub default: Option<CircuitId>,
+}
+
+impl CircuitArgs {
+    /// Reads the flags and the folder.
+    pub fn read(self, faults: &mut Faults) -> Option<CircuitSettings> {
+        let rules: Vec<TargetRule> =
+            self.target.into_iter().filter_map(|rule| faults.take("target", rule)).collect();
+        let mut files = self.circuits.map(|dir| list(&dir, faults)).unwrap_or_default();
+        let mut default = None;
+        if let Some(file) = self.circuit {
+            default = name(&file, faults);
+            if !file.is_file() {
+                faults.add(format!("--circuit (EDGEPROVE_CIRCUIT): there is no file {}", file.display()));
+            }
+            // The one that is named takes the place of one of the same name in the folder.
+            files.retain(|(id, _)| Some(id) != default.as_ref());
+            files.extend(default.clone().map(|id| (id, file)));
+        }
+        for rule in rules.iter().filter_map(|rule| rule.circuit.as_ref()) {
+            if !files.iter().any(|(id, _)| id == rule) {
+                faults.add(format!("--target (EDGEPROVE_TARGET): there is no circuit {rule}"));
+            }
+        }
+        let target = |id: &CircuitId| {
+            let own = rules.iter().rev().find(|rule| rule.circuit.as_ref() == Some(id));
+            let general = rules.iter().rev().find(|rule| rule.circuit.is_none());
+            own.or(general).map(|rule| rule.target).unwrap_or_default()
+        };
+        let sources =
+            files.into_iter().map(|(id, path)| CircuitSource { target: target(&id), id, path }).collect();
+        Some(CircuitSettings { sources, default })
+    }
+}
+
+fn list(dir: &Path, faults: &mut Faults) -> Vec<(CircuitId, PathBuf)> {
+    let entries = match std::fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) => {
+            faults.add(format!("--circuits (EDGEPROVE_CIRCUITS): {} cannot be read: {error}", dir.display()));
+            return Vec::new();
+        }
+    };
+    let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "json") && path.is_file());
+    paths.sort();
+    paths.into_iter().filter_map(|path| Some((name(&path, faults)?, path))).collect()
+}
+
+fn name(file: &Path, faults: &mut Faults) -> Option<CircuitId> {
+    let stem = file.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+    stem.parse().map_err(|error| faults.add(format!("the circuit file {}: {error}", file.display()))).ok()
+}

@@ -1,0 +1,51 @@
+//! Settings of the log.
+
+use clap::Args;
+use tracing_subscriber::EnvFilter;
+
+use super::faults::{Faults, Lenient, Setting, lenient, words};
+use crate::telemetry::LogFormat;
+
+words!(LogFormat, "human" => LogFormat::Human, "json" => LogFormat::Json);
+
+/// A log filter that was read without fault.
+#[derive(Debug, Clone)]
+struct Filter(String);
+
+impl Setting for Filter {
+    fn read(text: &str) -> Result<Self, String> {
+        let wanted = "a log filter such as info or edgeprove=debug,info";
+        EnvFilter::builder().parse(text).map(|_| Self(text.to_owned())).map_err(|_| wanted.to_owned())
+    }
+}
+
+/// Flags of the log.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Log")]
+pub struct LogArgs {
+    /// `human`, or `json` with one object a line. Logs go to standard error and never hold a witness.
+    #[arg(long, env = "EDGEPROVE_LOG_FORMAT", value_name = "FORMAT", default_value = "human", value_parser = lenient::<LogFormat>)]
+    log_format: Lenient<LogFormat>,
+
+    /// What is logged: `error`, `warn`, `info`, `debug` (with bb's own words), or per module.
+    #[arg(long, env = "EDGEPROVE_LOG", value_name = "FILTER", default_value = "info", value_parser = lenient::<Filter>)]
+    log: Lenient<Filter>,
+}
+
+/// Settings of the log.
+#[derive(Debug)]
+pub struct LogSettings {
+    /// How lines look.
+    pub format: LogFormat,
+    /// What is logged.
+    pub filter: EnvFilter,
+}
+
+impl LogArgs {
+    /// Reads the flags.
+    pub fn read(self, faults: &mut Faults) -> Option<LogSettings> {
+        let format = faults.take("log-format", self.log_format);
+        let filter = faults.take("log", self.log);
+        Some(LogSettings { format: format?, filter: EnvFilter::builder().parse_lossy(filter?.0) })
+    }
+}

@@ -1,0 +1,119 @@
+//! Settings of provers, queue and verification.
+
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use clap::Args;
+
+use super::faults::{Faults, Lenient, lenient, words};
+use crate::{
+    prover::barretenberg::daemon::RecyclePolicy,
+    proving::ProvingOptions,
+    scheduler::{SchedulerLimits, WidthPolicy},
+};
+
+/// How bb is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProverMode {
+    /// Daemons that are always ready.
+    Warm,
+    /// One process a proof.
+    Process,
+}
+
+/// Whether proofs are verified before they are answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verify {
+    On,
+    Off,
+}
+
+words!(ProverMode, "warm" => ProverMode::Warm, "process" => ProverMode::Process);
+words!(Verify, "on" => Verify::On, "off" => Verify::Off);
+words!(WidthPolicy, "auto" => WidthPolicy::Auto, "wide" => WidthPolicy::Wide, "narrow" => WidthPolicy::Narrow);
+
+/// Flags of provers, queue and verification.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Proving")]
+pub struct ProvingArgs {
+    /// `warm` keeps bb processes ready; `process` starts one bb for each proof, which takes longer and leaves nothing
+    /// of one proof in the memory of the next.
+    #[arg(long, env = "EDGEPROVE_PROVER", value_name = "MODE", default_value = "warm", value_parser = lenient::<ProverMode>)]
+    prover: Lenient<ProverMode>,
+
+    /// Cores that proofs may use. Else all there are.
+    #[arg(long, env = "EDGEPROVE_CORES", value_name = "N", value_parser = lenient::<usize>)]
+    cores: Option<Lenient<usize>>,
+
+    /// `auto` gives a lone proof all cores and shares them out when others wait; `wide` proves one after the other on
+    /// all cores; `narrow` proves each on one core.
+    #[arg(long, env = "EDGEPROVE_WIDTH", value_name = "POLICY", default_value = "auto", value_parser = lenient::<WidthPolicy>)]
+    width: Lenient<WidthPolicy>,
+
+    /// Longest time for one proof; then it is stopped and answered by 504.
+    #[arg(long, env = "EDGEPROVE_PROVE_TIMEOUT", value_name = "TIME", default_value = "90s", value_parser = lenient::<Duration>)]
+    prove_timeout: Lenient<Duration>,
+
+    /// Most requests that wait for a prover; one more is answered by 503 with Retry-After.
+    #[arg(long, env = "EDGEPROVE_QUEUE", value_name = "N", default_value = "100", value_parser = lenient::<usize>)]
+    queue: Lenient<usize>,
+
+    /// Longest wait for a prover; then 503 with Retry-After.
+    #[arg(long, env = "EDGEPROVE_QUEUE_WAIT", value_name = "TIME", default_value = "60s", value_parser = lenient::<Duration>)]
+    queue_wait: Lenient<Duration>,
+
+    /// `on` verifies every proof before it is answered. `off` saves some milliseconds, and answers an unsatisfied
+    /// witness with a proof that nobody accepts; health and every answer say so.
+    #[arg(long, env = "EDGEPROVE_VERIFY", value_name = "ON|OFF", default_value = "on", value_parser = lenient::<Verify>)]
+    verify: Lenient<Verify>,
+
+    /// A bb process is replaced after this many proofs.
+    #[arg(long, env = "EDGEPROVE_RECYCLE_PROOFS", value_name = "N", default_value = "1000", value_parser = lenient::<u64>)]
+    recycle_proofs: Lenient<u64>,
+
+    /// A bb process is replaced when its memory has grown by this much since its first proof.
+    #[arg(long, env = "EDGEPROVE_RECYCLE_GROWTH", value_name = "SIZE", default_value = "512MiB", value_parser = lenient::<ByteSize>)]
+    recycle_growth: Lenient<ByteSize>,
+}
+
+/// Settings of provers, queue and verification.
+#[derive(Debug, Clone)]
+pub struct ProvingSettings {
+    /// How bb is run.
+    pub mode: ProverMode,
+    /// What the scheduler shares out.
+    pub scheduler: SchedulerLimits,
+    /// How proofs are made.
+    pub options: ProvingOptions,
+    /// When a healthy bb is replaced.
+    pub recycle: RecyclePolicy,
+}
+
+impl ProvingArgs {
+    /// Reads the flags.
+    pub fn read(self, faults: &mut Faults) -> Option<ProvingSettings> {
+        let mode = faults.take("prover", self.prover);
+        let cores = match self.cores {
+            Some(cores) => faults.take_at_least("cores", cores, &1),
+            None => Some(std::thread::available_parallelism().map_or(1, std::num::NonZero::get)),
+        };
+        let policy = faults.take("width", self.width);
+        let timeout = faults.take("prove-timeout", self.prove_timeout);
+        let waiting_max = faults.take_at_least("queue", self.queue, &1);
+        let wait_max = faults.take("queue-wait", self.queue_wait);
+        let verify = faults.take("verify", self.verify);
+        let proofs = faults.take_at_least("recycle-proofs", self.recycle_proofs, &1);
+        let growth = faults.take("recycle-growth", self.recycle_growth);
+        Some(ProvingSettings {
+            mode: mode?,
+            scheduler: SchedulerLimits {
+                cores: cores?,
+                waiting_max: waiting_max?,
+                wait_max: wait_max?,
+                policy: policy?,
+            },
+            options: ProvingOptions { timeout: timeout?, verify: verify? == Verify::On },
+            recycle: RecyclePolicy { proofs: proofs?, growth_bytes: growth?.as_u64() },
+        })
+    }
+}

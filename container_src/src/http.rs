@@ -1,0 +1,17 @@
+//! Requests and answers: the only room that knows HTTP.
+//!
+//! - [`router`]: every route on one page, and the layers around them.
+//! - [`handlers`]: one file for each endpoint; extract, call, answer.
+//! - [`extract`]: paths, queries and headers become types here.
+//! - [`api_error`]: the one place where failures become statuses.
+//! - [`middleware`]: what happens to every request.
+//! - [`listener`]: how connections are taken and let go.
+//! - [`state`]: what handlers share.
+
+pub mod api_error;
+pub mod extract;
+pub mod handlers;
+pub mod listener;
+pub mod middleware;
+pub mod router;
+pub mod state;

@@ -1,0 +1,170 @@
+//! The one place where failures become problems and statuses.
+//!
+//! A handler's error carries the problem for the caller and the cause for the log. The cause chain is logged once, in
+//! [`super::middleware::finish`], which also knows the request's id; a 5xx tells the caller nothing of the cause.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::response::{IntoResponse, Response};
+use edgeprove_protocol::ProblemType;
+use http::{HeaderValue, StatusCode, header};
+
+use crate::{
+    circuits::registry::LookupError,
+    proving::ProvingError,
+    scheduler::AdmissionError,
+    telemetry,
+    witness::{CheckError, intake::IntakeError, spool::SpoolError, stack::StackError},
+};
+
+/// A failure on its way out.
+#[derive(Debug, Clone)]
+pub struct ApiError {
+    /// What kind of problem it is.
+    pub kind: ProblemType,
+    /// What was wrong this time, for the caller.
+    pub detail: String,
+    /// The chain of causes, for the log.
+    pub cause: Option<Arc<str>>,
+    /// When trying again makes sense.
+    pub retry_after: Option<Duration>,
+}
+
+impl ApiError {
+    /// A failure whose cause is its detail.
+    #[must_use]
+    pub fn new(kind: ProblemType, detail: impl Into<String>) -> Self {
+        Self { kind, detail: detail.into(), cause: None, retry_after: None }
+    }
+
+    /// The service cannot take work now.
+    #[must_use]
+    pub fn not_ready(why: &str) -> Self {
+        Self::new(ProblemType::NotReady, why).after(Duration::from_secs(1))
+    }
+
+    fn because(mut self, error: &dyn std::error::Error) -> Self {
+        self.cause = Some(telemetry::chain(error).into());
+        self
+    }
+
+    fn after(mut self, wait: Duration) -> Self {
+        self.retry_after = Some(wait);
+        self
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.kind.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = status.into_response();
+        if let Some(wait) = self.retry_after {
+            // Rounded up: coming back too early only makes the queue longer.
+            response.headers_mut().insert(
+                header::RETRY_AFTER,
+                HeaderValue::from((wait + Duration::from_millis(999)).as_secs()),
+            );
+        }
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+impl From<LookupError> for ApiError {
+    fn from(error: LookupError) -> Self {
+        let detail = error.to_string();
+        match error {
+            LookupError::Unknown { .. } => Self::new(ProblemType::CircuitNotFound, detail),
+            LookupError::Unnamed { .. } => Self::new(ProblemType::InvalidRequest, detail),
+            LookupError::Loading { .. } => Self::not_ready(&detail),
+            LookupError::Failed { .. } => Self::new(ProblemType::CircuitUnavailable, detail),
+        }
+    }
+}
+
+impl From<AdmissionError> for ApiError {
+    fn from(error: AdmissionError) -> Self {
+        let detail = error.to_string();
+        match error {
+            AdmissionError::QueueFull { retry_after, .. }
+            | AdmissionError::WaitedTooLong { retry_after, .. } => {
+                Self::new(ProblemType::ProverBusy, detail).after(retry_after)
+            }
+        }
+    }
+}
+
+impl From<ProvingError> for ApiError {
+    fn from(error: ProvingError) -> Self {
+        let detail = error.to_string();
+        match &error {
+            ProvingError::Admission(admission) => admission.clone().into(),
+            ProvingError::Key(_) => Self::new(ProblemType::CircuitUnavailable, detail).because(&error),
+            ProvingError::Unsatisfied { .. } => Self::new(ProblemType::WitnessUnsatisfied, detail),
+            ProvingError::Timeout { .. } => Self::new(ProblemType::ProofTimeout, detail),
+            ProvingError::Invalid => Self::new(ProblemType::ProofInvalid, detail),
+            ProvingError::Failed(_) => Self::new(ProblemType::ProofFailed, detail).because(&error),
+            ProvingError::Crashed(_) => Self::new(ProblemType::ProverCrashed, detail).because(&error),
+            ProvingError::Unavailable(_) => Self::new(ProblemType::ProverUnavailable, detail)
+                .because(&error)
+                .after(Duration::from_secs(5)),
+            ProvingError::Stopping => Self::not_ready(&detail),
+        }
+    }
+}
+
+impl From<IntakeError> for ApiError {
+    fn from(error: IntakeError) -> Self {
+        let detail = error.to_string();
+        let kind = match error {
+            IntakeError::Empty => ProblemType::WitnessEmpty,
+            IntakeError::TooLarge { .. } => ProblemType::WitnessTooLarge,
+            IntakeError::NotGzip { .. } => ProblemType::WitnessNotGzip,
+            // A body that breaks off while the client still listens was cut short by something in between.
+            IntakeError::Truncated { .. } | IntakeError::BodyFailed { .. } => ProblemType::WitnessTruncated,
+            IntakeError::Corrupt { .. } | IntakeError::BytesAfterEnd { .. } => ProblemType::WitnessCorrupt,
+            IntakeError::BeyondCircuit { .. }
+            | IntakeError::BeyondCap { .. }
+            | IntakeError::BeyondRatio { .. } => ProblemType::WitnessInflatesTooFar,
+            IntakeError::Stalled { .. } => ProblemType::UploadStalled,
+            IntakeError::Spool(error) => return error.into(),
+        };
+        Self::new(kind, detail)
+    }
+}
+
+impl From<SpoolError> for ApiError {
+    fn from(error: SpoolError) -> Self {
+        // The error names folders of the server, which are none of the caller's business.
+        Self::new(ProblemType::SpoolUnavailable, "the server cannot store uploads at the moment")
+            .because(&error)
+            .after(Duration::from_secs(5))
+    }
+}
+
+impl From<CheckError> for ApiError {
+    fn from(error: CheckError) -> Self {
+        match error {
+            CheckError::Stack(error) => error.into(),
+            CheckError::Spool(error) => error.into(),
+            CheckError::GivenUp => Self::not_ready("the server is shutting down"),
+        }
+    }
+}
+
+impl From<StackError> for ApiError {
+    fn from(error: StackError) -> Self {
+        match &error {
+            StackError::Format { .. } | StackError::Malformed { .. } => {
+                Self::new(ProblemType::WitnessMalformed, error.to_string())
+            }
+            StackError::OtherCircuit { .. } => {
+                Self::new(ProblemType::WitnessOfAnotherCircuit, error.to_string())
+            }
+            StackError::Read(_) => {
+                Self::new(ProblemType::SpoolUnavailable, "the stored upload could not be read")
+                    .because(&error)
+            }
+        }
+    }
+}

@@ -1,0 +1,6 @@
+//! One file for each endpoint.
+
+pub mod health;
+pub mod index;
+pub mod problems;
+pub mod prove;

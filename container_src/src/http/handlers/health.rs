@@ -1,0 +1,112 @@
+//! `GET /api/health`, `/livez`, `/readyz`: whether the service can prove.
+
+use axum::{Json, extract::State};
+use edgeprove_protocol::answer::{
+    BbHealth, CircuitHealth, CircuitStatus, CrsHealth, Health, HealthStatus, ProverHealth,
+};
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use crate::{
+    circuits::registry::Entry,
+    http::{
+        api_error::ApiError,
+        state::{AppState, Shared},
+    },
+    prover::barretenberg::version::NOIR_VERSION,
+};
+
+/// Everything an operator asks first. 200 when proofs can be made, 500 when not.
+pub async fn health(State(app): State<AppState>) -> (StatusCode, Json<Health>) {
+    let health = examine(&app);
+    let status = match health.status {
+        HealthStatus::Ok | HealthStatus::Degraded => StatusCode::OK,
+        HealthStatus::Unhealthy => StatusCode::INTERNAL_SERVER_ERROR,
+    };
+    (status, Json(health))
+}
+
+/// 200 while the process lives.
+pub async fn live() -> Json<Value> {
+    Json(json!({ "status": "live" }))
+}
+
+/// 200 while work is taken; with the running work, so that whoever would let the server sleep can see it. 503 while
+/// circuits are loaded, while no bb runs, and once the server shuts down.
+pub async fn ready(State(app): State<AppState>) -> Result<Json<Value>, ApiError> {
+    if let Some(why) = app.not_ready() {
+        return Err(ApiError::not_ready(why));
+    }
+    let now = app.proving.scheduler().status();
+    Ok(Json(json!({ "status": "ready", "running": now.running, "waiting": now.waiting })))
+}
+
+fn examine(app: &Shared) -> Health {
+    let circuits: Vec<CircuitHealth> = app.circuits.entries().map(circuit).collect();
+    let ready = circuits.iter().filter(|circuit| circuit.status == CircuitStatus::Ready).count();
+    let mut problems = Vec::new();
+    let not_ready = app.not_ready();
+    problems.extend(not_ready.map(str::to_owned));
+    for circuit in &circuits {
+        problems.extend(circuit.error.as_ref().map(|error| format!("circuit {}: {error}", circuit.id)));
+    }
+    if circuits.is_empty() {
+        problems.push("no circuit was given: name one by --circuit or --circuits".to_owned());
+    }
+    let status = match (not_ready, ready, problems.is_empty()) {
+        (None, 1.., true) => HealthStatus::Ok,
+        (None, 1.., false) => HealthStatus::Degraded,
+        _ => HealthStatus::Unhealthy,
+    };
+    let (backend, scheduler) = (app.proving.backend(), app.proving.scheduler());
+    let now = scheduler.status();
+    Health {
+        status,
+        problems,
+        architecture: std::env::consts::ARCH.to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        bb: BbHealth {
+            available: backend.ready(),
+            version: app.bb.version.clone(),
+            binary_arch: app.bb.binary_arch.clone(),
+        },
+        bb_version: app.bb.version.clone(),
+        bb_crs_files: app.crs.files().join("\n"),
+        crs: CrsHealth { points: app.crs.points },
+        noir_version: NOIR_VERSION.to_owned(),
+        verify: app.proving.options().verify,
+        prover: ProverHealth {
+            mode: backend.mode().to_owned(),
+            cores: scheduler.limits().cores,
+            running: now.running,
+            waiting: now.waiting,
+            waiting_max: scheduler.limits().waiting_max,
+            proofs: app.proving.proofs(),
+            restarts: backend.restarts(),
+        },
+        circuits,
+        uptime_s: app.started.elapsed().as_secs(),
+        timestamp: jiff::Timestamp::now().to_string(),
+    }
+}
+
+fn circuit(entry: &Entry) -> CircuitHealth {
+    let key = match entry.outcome() {
+        Some(Ok(circuit)) => circuit.made_key(circuit.target),
+        Some(Err(_)) | None => None,
+    };
+    let status = match entry.outcome() {
+        None => CircuitStatus::Loading,
+        Some(Ok(_)) => CircuitStatus::Ready,
+        Some(Err(_)) => CircuitStatus::Failed,
+    };
+    CircuitHealth {
+        id: entry.source.id.clone(),
+        status,
+        target: entry.source.target,
+        gates: key.as_ref().map(|key| key.size.gates),
+        rows: key.as_ref().map(|key| key.size.rows),
+        vk_hash: key.map(|key| format!("0x{}", hex::encode(key.vk_hash))),
+        error: entry.outcome().and_then(Result::err).map(str::to_owned),
+    }
+}

@@ -1,0 +1,19 @@
+//! `GET /problems/{code}`: what an error's code means. Problem documents point here.
+
+use axum::{Json, extract::Path};
+use edgeprove_protocol::ProblemType;
+use serde_json::{Value, json};
+
+use crate::http::api_error::ApiError;
+
+/// Explains a problem type. 404 for a code there is not.
+pub async fn problem(Path(code): Path<String>) -> Result<Json<Value>, ApiError> {
+    let known = ProblemType::ALL.iter().find(|kind| kind.code() == code);
+    let kind = known.ok_or_else(|| ApiError::new(ProblemType::NotFound, "there is no such problem type"))?;
+    Ok(Json(json!({
+        "code": kind.code(),
+        "title": kind.title(),
+        "status": kind.status(),
+        "retryable": kind.retryable(),
+    })))
+}

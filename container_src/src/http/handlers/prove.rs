@@ -1,0 +1,167 @@
+//! `POST /api/prove` and `POST /api/prove/{circuit}`: a gzipped witness goes in, a verified proof comes out.
+//!
+//! 1. The head is looked at: content type (415), query (400), circuit (404, 503), readiness (503).
+//! 2. The body is streamed to the spool and checked while it arrives (400, 408, 413, 503).
+//! 3. The spooled witness is held against the circuit's shape (400, 422).
+//! 4. It is proved and verified (422, 500, 503, 504).
+//! 5. The proof is answered, and the spool file is wiped, as on every other way out of here.
+
+use std::{
+    fmt::Write,
+    time::{Duration, Instant},
+};
+
+use axum::{
+    Json,
+    body::BodyDataStream,
+    extract::{FromRequestParts, Request, State},
+    response::{IntoResponse, Response},
+};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use edgeprove_protocol::{
+    VerifierTarget,
+    answer::{PROOF_MEDIA_TYPE, ProofAnswer, Timings},
+    headers,
+    limits::PUBLIC_INPUTS_HEADER_MAX,
+};
+use futures_util::StreamExt;
+use http::{HeaderName, HeaderValue, header, request::Parts};
+
+use crate::{
+    circuits::Circuit,
+    http::{
+        api_error::ApiError,
+        extract::{AnswerFormat, NamedCircuit, Wish, check_content_type, declared_length},
+        middleware::request_id,
+        state::AppState,
+    },
+    proving::{Proved, milliseconds},
+    witness::intake,
+};
+
+/// See the module.
+pub async fn prove(State(app): State<AppState>, request: Request) -> Response {
+    let arrived = Instant::now();
+    let id = request_id(&request);
+    let (mut parts, body) = request.into_parts();
+    let mut body = body.into_data_stream();
+    match answer(&app, &mut parts, &mut body, arrived, &id).await {
+        Ok(response) => response,
+        Err(error) => {
+            read_to_the_end(&app, body);
+            error.into_response()
+        }
+    }
+}
+
+async fn answer(
+    app: &AppState,
+    parts: &mut Parts,
+    body: &mut BodyDataStream,
+    arrived: Instant,
+    id: &str,
+) -> Result<Response, ApiError> {
+    check_content_type(&parts.headers)?;
+    let format = AnswerFormat::from_headers(&parts.headers);
+    let wish = Wish::from_request_parts(parts, app).await?;
+    let NamedCircuit(name) = NamedCircuit::from_request_parts(parts, app).await?;
+    let circuit = app.circuits.find(name.as_ref())?;
+    if let Some(why) = app.not_ready() {
+        return Err(ApiError::not_ready(why));
+    }
+    let target = wish.target.unwrap_or(circuit.target);
+
+    let declared = declared_length(&parts.headers);
+    let bound = Some(circuit.shape.inflated_bytes_max());
+    let upload = intake::receive(&app.spool, &app.options.intake, declared, bound, body).await?;
+    let upload = crate::witness::checked(upload, circuit.shape).await?;
+    let uploaded = arrived.elapsed();
+
+    let mut proved = app.proving.prove(&circuit, target, &upload).await?;
+    proved.timings.upload_ms = milliseconds(uploaded);
+    proved.timings.total_ms = milliseconds(arrived.elapsed());
+    Ok(match format {
+        AnswerFormat::Bytes => bytes(&circuit, &proved),
+        AnswerFormat::Json => json(&circuit, target, &proved, id),
+    })
+}
+
+fn bytes(circuit: &Circuit, proved: &Proved) -> Response {
+    let proof = proved.parts.proof.as_flattened().to_vec();
+    let media = (header::CONTENT_TYPE, HeaderValue::from_static(PROOF_MEDIA_TYPE));
+    with_headers(([media], proof).into_response(), circuit, proved)
+}
+
+fn json(circuit: &Circuit, target: VerifierTarget, proved: &Proved, id: &str) -> Response {
+    let answer = ProofAnswer {
+        success: true,
+        proof: STANDARD.encode(proved.parts.proof.as_flattened()),
+        public_inputs: proved
+            .parts
+            .public_inputs
+            .iter()
+            .map(|field| format!("0x{}", hex::encode(field)))
+            .collect(),
+        circuit: circuit.id.clone(),
+        target,
+        vk_hash: format!("0x{}", hex::encode(proved.key.vk_hash)),
+        verified: proved.verified,
+        timings: proved.timings,
+        request_id: id.to_owned(),
+    };
+    with_headers(Json(answer).into_response(), circuit, proved)
+}
+
+fn with_headers(mut response: Response, circuit: &Circuit, proved: &Proved) -> Response {
+    let mut set = |name: &'static str, value: &str| {
+        // Only hexadecimal digits, names and numbers are set here.
+        if let Ok(value) = HeaderValue::from_str(value) {
+            response.headers_mut().insert(HeaderName::from_static(name), value);
+        }
+    };
+    set(headers::CIRCUIT_ID, circuit.id.as_str());
+    set(headers::VK_HASH, &hex::encode(proved.key.vk_hash));
+    set(headers::VERIFIED, if proved.verified { "true" } else { "false" });
+    set("server-timing", &server_timing(&proved.timings));
+    set("cache-control", "no-store");
+    let inputs: Vec<String> =
+        proved.parts.public_inputs.iter().map(|field| format!("0x{}", hex::encode(field))).collect();
+    let inputs = inputs.join(",");
+    if inputs.len() <= PUBLIC_INPUTS_HEADER_MAX {
+        set(headers::PUBLIC_INPUTS, &inputs);
+    }
+    response.extensions_mut().insert(proved.timings);
+    response
+}
+
+fn server_timing(timings: &Timings) -> String {
+    let mut value = String::new();
+    let stages = [
+        ("upload", timings.upload_ms),
+        ("queue", timings.queue_ms),
+        ("prove", timings.prove_ms),
+        ("verify", timings.verify_ms),
+        ("total", timings.total_ms),
+    ];
+    for (index, (stage, ms)) in stages.iter().enumerate() {
+        let comma = if index == 0 { "" } else { ", " };
+        // Writing to a string cannot fail.
+        let _ = write!(value, "{comma}{stage};dur={ms:.2}");
+    }
+    value
+}
+
+/// Takes in what a refused client still sends, for a while: answered and cut off at once, it would see a broken
+/// connection instead of its answer.
+fn read_to_the_end(app: &AppState, mut body: BodyDataStream) {
+    const PATIENCE: Duration = Duration::from_secs(5);
+    let stop = app.supervisor.stop_token().clone();
+    app.supervisor.spawn("refused upload", async move {
+        let rest = async { while let Some(Ok(_)) = body.next().await {} };
+        tokio::select! {
+            () = rest => {}
+            () = tokio::time::sleep(PATIENCE) => {}
+            () = stop.cancelled() => {}
+        }
+    });
+}

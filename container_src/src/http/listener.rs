@@ -1,0 +1,80 @@
+//! Connections: accepted, bounded, served, and let go in order.
+//!
+//! axum's own loop offers no bound on a connection's read buffer, which would grow to hundreds of kilobytes an upload,
+//! and none on how long a client may take to send a head. Hence hyper's, put together here.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use axum::Router;
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::{conn::auto, graceful::GracefulShutdown},
+    service::TowerToHyperService,
+};
+use tokio::{net::TcpListener, sync::Semaphore};
+
+use crate::supervisor::Supervisor;
+
+/// Largest read buffer of a connection, in bytes. It is also the largest piece an upload arrives in.
+const READ_BUFFER_BYTES: usize = 32 << 10;
+/// How long a client may take to send a request's head.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long the loop rests when the system has no more descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Serves until `until` ends; then no new connection is taken, idle ones are closed and busy ones may finish their
+/// request. Ends when the last connection has.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    connections_max: usize,
+    supervisor: &Supervisor,
+    until: impl Future<Output = ()>,
+) {
+    let graceful = GracefulShutdown::new();
+    let mut builder = auto::Builder::new(TokioExecutor::new()).http1_only();
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(READ_BUFFER_BYTES);
+    let places = Arc::new(Semaphore::new(connections_max));
+    let stop = supervisor.stop_token().clone();
+    tokio::pin!(until);
+    loop {
+        let place = tokio::select! {
+            biased;
+            () = &mut until => break,
+            place = Arc::clone(&places).acquire_owned() => place,
+        };
+        let stream = tokio::select! {
+            biased;
+            () = &mut until => break,
+            accepted = listener.accept() => accepted,
+        };
+        let stream = match stream {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        // Small answers are not to wait for more to send; a connection without this is only slower.
+        let _ = stream.set_nodelay(true);
+        let service = TowerToHyperService::new(router.clone());
+        let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
+        let connection = graceful.watch(connection);
+        let stop = stop.clone();
+        supervisor.spawn("connection", async move {
+            tokio::select! {
+                // A client that breaks off is no fault of the server.
+                _ = connection => {}
+                () = stop.cancelled() => {}
+            }
+            drop(place);
+        });
+    }
+    drop(listener);
+    graceful.shutdown().await;
+}

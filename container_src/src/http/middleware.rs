@@ -1,0 +1,165 @@
+//! What happens to every request: it gets an id, a span, and in the end one line in the log; a failure gets its body.
+
+use std::time::Instant;
+
+use axum::{
+    body::Body,
+    extract::{MatchedPath, Request},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use edgeprove_protocol::{Problem, ProblemType, answer::Timings, headers, problem};
+use http::{HeaderValue, StatusCode, header};
+use tower_http::request_id::{MakeRequestId, RequestId};
+use tracing::{Instrument, Span};
+
+use super::api_error::ApiError;
+use crate::proving::milliseconds;
+
+/// Ids of requests that bring none of their own.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct FreshRequestId;
+
+impl MakeRequestId for FreshRequestId {
+    fn make_request_id<B>(&mut self, _request: &http::Request<B>) -> Option<RequestId> {
+        let id = uuid::Uuid::new_v4().to_string();
+        HeaderValue::from_str(&id).ok().map(RequestId::new)
+    }
+}
+
+/// Takes away a request id that must not enter a log line, so that a fresh one is made.
+pub async fn refuse_unfit_request_id(mut request: Request, next: Next) -> Response {
+    let id = request.headers().get(headers::REQUEST_ID);
+    if id.is_some_and(|id| !headers::is_acceptable_request_id(id.as_bytes())) {
+        request.headers_mut().remove(headers::REQUEST_ID);
+    }
+    next.run(request).await
+}
+
+/// The request's id, once tower-http has set it.
+#[must_use]
+pub fn request_id<B>(request: &http::Request<B>) -> String {
+    let id = request.headers().get(headers::REQUEST_ID);
+    id.and_then(|id| id.to_str().ok()).unwrap_or_default().to_owned()
+}
+
+/// The span that every line of a request is logged in.
+pub fn span<B>(request: &http::Request<B>) -> Span {
+    tracing::info_span!("request", request_id = request_id(request))
+}
+
+/// Writes the body of failures, and the one line of the log.
+pub async fn finish(request: Request, next: Next) -> Response {
+    let id = request_id(&request);
+    let mut line = LogLine {
+        started: Instant::now(),
+        method: request.method().to_string(),
+        // The pattern and not the path: a caller's text stays out of the log.
+        route: request.extensions().get::<MatchedPath>().map_or("unknown", MatchedPath::as_str).to_owned(),
+        told: false,
+    };
+    let response = next.run(request).instrument(Span::current()).await;
+    let response = with_problem(response, &id);
+    line.tell(&response);
+    response
+}
+
+struct LogLine {
+    started: Instant,
+    method: String,
+    route: String,
+    told: bool,
+}
+
+impl LogLine {
+    fn tell(&mut self, response: &Response) {
+        self.told = true;
+        let (method, route, status) = (&self.method, &self.route, response.status().as_u16());
+        let total_ms = rounded(milliseconds(self.started.elapsed()));
+        let failure = response.extensions().get::<ApiError>();
+        let code = failure.map(|failure| failure.kind.code());
+        match (failure.and_then(|failure| failure.cause.as_deref()), response.extensions().get::<Timings>()) {
+            (Some(cause), _) => {
+                tracing::error!(method, route, status, total_ms, code, cause, "request");
+            }
+            (None, Some(timings)) => tracing::info!(
+                method,
+                route,
+                status,
+                total_ms,
+                upload_ms = rounded(timings.upload_ms),
+                queue_ms = rounded(timings.queue_ms),
+                prove_ms = rounded(timings.prove_ms),
+                verify_ms = rounded(timings.verify_ms),
+                "request"
+            ),
+            // Probes come every second or two; they are of interest to whoever debugs them.
+            (None, None) if status < 400 && self.route != "/api/prove" => {
+                tracing::debug!(method, route, status, total_ms, "request");
+            }
+            (None, None) => tracing::info!(method, route, status, total_ms, code, "request"),
+        }
+    }
+}
+
+impl Drop for LogLine {
+    fn drop(&mut self) {
+        if !self.told {
+            let total_ms = rounded(milliseconds(self.started.elapsed()));
+            let (method, route) = (&self.method, &self.route);
+            tracing::info!(method, route, total_ms, "request: the client left before it was answered");
+        }
+    }
+}
+
+fn rounded(ms: f64) -> f64 {
+    (ms * 100.0).round() / 100.0
+}
+
+/// Gives a failure its problem document, also where a layer or the router failed and knew only a status.
+fn with_problem(response: Response, request_id: &str) -> Response {
+    let failure = match response.extensions().get::<ApiError>() {
+        Some(failure) => failure.clone(),
+        None => match bare_failure(&response) {
+            Some(failure) => failure,
+            None => return response,
+        },
+    };
+    let problem = Problem::new(failure.kind, failure.detail.clone(), Some(request_id.to_owned()));
+    let (mut parts, _) = response.into_parts();
+    let body = serde_json::to_vec(&problem).unwrap_or_default();
+    parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(problem::MEDIA_TYPE));
+    parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+    parts.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    parts.extensions.insert(failure);
+    Response::from_parts(parts, Body::from(body))
+}
+
+fn bare_failure(response: &Response) -> Option<ApiError> {
+    let (kind, detail) = match response.status() {
+        StatusCode::NOT_FOUND => (ProblemType::NotFound, "GET / lists the endpoints"),
+        StatusCode::METHOD_NOT_ALLOWED => {
+            (ProblemType::MethodNotAllowed, "the Allow header lists the methods")
+        }
+        StatusCode::GATEWAY_TIMEOUT => {
+            (ProblemType::RequestTimeout, "the request took too long and was given up")
+        }
+        status if status.is_server_error() => (ProblemType::Internal, "the server failed; its log says why"),
+        status if status.is_client_error() => {
+            (ProblemType::InvalidRequest, "the request could not be understood")
+        }
+        _ => return None,
+    };
+    // An answer with a body of its own is one that a handler meant.
+    let meant = response.headers().contains_key(header::CONTENT_TYPE);
+    (!meant).then(|| ApiError::new(kind, detail))
+}
+
+/// What a request is answered whose handler panicked.
+#[expect(clippy::needless_pass_by_value, reason = "tower-http hands the panic over")]
+pub fn panicked(panic: Box<dyn std::any::Any + Send>) -> Response {
+    let words = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref().copied());
+    let mut failure = ApiError::new(ProblemType::Internal, "the server failed; its log says why");
+    failure.cause = Some(format!("panic: {}", words.unwrap_or("without words")).into());
+    failure.into_response()
+}

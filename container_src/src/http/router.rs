@@ -1,0 +1,98 @@
+//! Every route on one page, grouped by caller, and the layers around them.
+
+use axum::{
+    Router,
+    middleware::from_fn,
+    routing::{get, post},
+};
+use edgeprove_protocol::headers;
+use http::{HeaderName, Method, StatusCode, header};
+use tower::ServiceBuilder;
+use tower_http::{
+    catch_panic::CatchPanicLayer,
+    cors::{AllowOrigin, CorsLayer},
+    request_id::{PropagateRequestIdLayer, SetRequestIdLayer},
+    timeout::TimeoutLayer,
+    trace::TraceLayer,
+};
+
+use super::{
+    handlers::{health, index, problems, prove},
+    middleware::{FreshRequestId, finish, panicked, refuse_unfit_request_id, span},
+    state::{AppState, HttpOptions},
+};
+
+const REQUEST_ID: HeaderName = HeaderName::from_static(headers::REQUEST_ID);
+
+/// The whole HTTP side.
+pub fn router(app: AppState) -> Router {
+    let timeout = |limit| TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, limit);
+
+    // For pages, back ends and the edge.
+    let proving = Router::new()
+        .route("/api/prove", post(prove::prove))
+        .route("/api/prove/{circuit}", post(prove::prove))
+        .layer(timeout(app.options.prove_request_timeout));
+
+    let others = Router::new()
+        .route("/", get(index::index))
+        .route("/problems/{code}", get(problems::problem))
+        // For operators.
+        .route("/api/health", get(health::health))
+        .route("/health", get(health::health))
+        // For probes.
+        .route("/livez", get(health::live))
+        .route("/readyz", get(health::ready))
+        .layer(timeout(app.options.other_request_timeout));
+
+    let layers = ServiceBuilder::new()
+        .layer(from_fn(refuse_unfit_request_id))
+        .layer(SetRequestIdLayer::new(REQUEST_ID, FreshRequestId))
+        .layer(
+            TraceLayer::new_for_http()
+                .make_span_with(|request: &http::Request<_>| span(request))
+                .on_request(())
+                .on_response(())
+                .on_body_chunk(())
+                .on_eos(())
+                .on_failure(()),
+        )
+        .layer(PropagateRequestIdLayer::new(REQUEST_ID))
+        .option_layer(cors(&app.options))
+        .layer(from_fn(finish))
+        .layer(CatchPanicLayer::custom(panicked));
+
+    proving
+        .merge(others)
+        .fallback(|| async { StatusCode::NOT_FOUND })
+        .method_not_allowed_fallback(|| async { StatusCode::METHOD_NOT_ALLOWED })
+        .layer(layers)
+        .with_state(app)
+}
+
+/// Pages of the named origins may call; without any, no page of another origin may.
+fn cors(options: &HttpOptions) -> Option<CorsLayer> {
+    if options.cors_origins.is_empty() {
+        return None;
+    }
+    let any = options.cors_origins.iter().any(|origin| origin == "*");
+    let origins =
+        if any { AllowOrigin::any() } else { AllowOrigin::list(options.cors_origins.iter().cloned()) };
+    let exposed = [
+        headers::REQUEST_ID,
+        headers::CIRCUIT_ID,
+        headers::VK_HASH,
+        headers::PUBLIC_INPUTS,
+        headers::VERIFIED,
+        "server-timing",
+        "retry-after",
+    ];
+    Some(
+        CorsLayer::new()
+            .allow_origin(origins)
+            .allow_methods([Method::GET, Method::POST])
+            .allow_headers([header::CONTENT_TYPE, header::CONTENT_ENCODING, header::ACCEPT, REQUEST_ID])
+            .expose_headers(exposed.map(HeaderName::from_static))
+            .max_age(std::time::Duration::from_hours(1)),
+    )
+}

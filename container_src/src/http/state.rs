@@ -1,0 +1,84 @@
+//! What handlers share.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use http::HeaderValue;
+
+use crate::{
+    circuits::Registry,
+    crs::Crs,
+    proving::Proving,
+    supervisor::Supervisor,
+    witness::{intake::IntakeLimits, spool::Spool},
+};
+
+/// What is known of bb since the start.
+#[derive(Debug, Clone)]
+pub struct BbIdentity {
+    /// What it prints as its version.
+    pub version: String,
+    /// The machine it was built for.
+    pub binary_arch: String,
+}
+
+/// Settings of the HTTP side.
+#[derive(Debug, Clone)]
+pub struct HttpOptions {
+    /// Longest time for a request that proves.
+    pub prove_request_timeout: Duration,
+    /// Longest time for any other request.
+    pub other_request_timeout: Duration,
+    /// Origins whose pages may call; empty means that no page of another origin may.
+    pub cors_origins: Vec<HeaderValue>,
+    /// Bounds of uploads.
+    pub intake: IntakeLimits,
+}
+
+/// What handlers share.
+pub struct Shared {
+    /// Settings.
+    pub options: HttpOptions,
+    /// The circuits.
+    pub circuits: Registry,
+    /// What makes proofs.
+    pub proving: Proving,
+    /// Where uploads go.
+    pub spool: Spool,
+    /// The CRS.
+    pub crs: Crs,
+    /// The prover program.
+    pub bb: BbIdentity,
+    /// Background tasks.
+    pub supervisor: Supervisor,
+    /// When the server started.
+    pub started: Instant,
+    /// Whether every circuit has been looked at.
+    pub loaded: AtomicBool,
+    /// Whether no new work is taken any more.
+    pub draining: AtomicBool,
+}
+
+/// Handlers get this.
+pub type AppState = Arc<Shared>;
+
+impl Shared {
+    /// Why no proof could be made now; `None` when one could.
+    #[must_use]
+    pub fn not_ready(&self) -> Option<&'static str> {
+        if self.draining.load(Ordering::Acquire) {
+            Some("the server is shutting down")
+        } else if !self.loaded.load(Ordering::Acquire) {
+            Some("circuits are being loaded")
+        } else if !self.proving.backend().ready() {
+            Some("no bb runs")
+        } else {
+            None
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! The backend that starts one `bb prove` for each proof.
+//!
+//! Slower by the start of a process and the loading of the CRS, but nothing of one proof is left in the memory of the
+//! next. Keys are made by a daemon that lives for one question.
+
+use std::{
+    ffi::OsString,
+    fs,
+    path::{Path, PathBuf},
+    process::ExitStatus,
+    sync::Arc,
+    time::Instant,
+};
+
+use async_trait::async_trait;
+use barretenberg_rs::generated_types::Response;
+use bytes::Bytes;
+use edgeprove_protocol::VerifierTarget;
+use tokio::sync::oneshot;
+
+use super::{
+    daemon::{Daemon, RecyclePolicy},
+    wire,
+};
+use crate::{
+    prover::{
+        Backend, CircuitKey, CircuitSize, ProofParts, ProverError, Seat, VerificationKey, WitnessSource,
+        backend::{FIELD_BYTES, Hold},
+        child::{BbProgram, ChildFailure, LastWords},
+        terminate,
+    },
+    supervisor::Supervisor,
+    witness::spool::Spool,
+};
+
+/// One process a proof.
+#[derive(Debug, Clone)]
+pub struct ProcessBackend {
+    program: BbProgram,
+    spool: Spool,
+    supervisor: Supervisor,
+}
+
+impl ProcessBackend {
+    /// Proofs and verification keys pass through scratch folders of the spool.
+    #[must_use]
+    pub fn new(program: BbProgram, spool: Spool, supervisor: Supervisor) -> Self {
+        Self { program, spool, supervisor }
+    }
+}
+
+impl Backend for ProcessBackend {
+    fn seat(&self, width: usize, hold: Hold) -> Box<dyn Seat> {
+        Box::new(ProcessSeat { backend: self.clone(), width, hold })
+    }
+
+    fn mode(&self) -> &'static str {
+        "process"
+    }
+
+    fn ready(&self) -> bool {
+        self.program.path.is_file()
+    }
+
+    fn restarts(&self) -> u64 {
+        0
+    }
+}
+
+struct ProcessSeat {
+    backend: ProcessBackend,
+    width: usize,
+    hold: Hold,
+}
+
+/// How a process ended that was left to finish.
+struct Finished {
+    status: ExitStatus,
+    last_words: LastWords,
+}
+
+impl ProcessSeat {
+    /// Runs bb to its end in a task of its own, which kills it when the asker leaves, and keeps the hold until then.
+    async fn run(&self, arguments: Vec<OsString>, deadline: Instant) -> Result<Finished, ProverError> {
+        let (mut reply, answer) = oneshot::channel();
+        let (program, width) = (self.backend.program.clone(), self.width);
+        let (supervisor, hold) = (self.backend.supervisor.clone(), Arc::clone(&self.hold));
+        self.backend.supervisor.spawn("bb process", async move {
+            let stop = supervisor.stop_token().clone();
+            let (mut child, stderr) = match program.start(arguments, width, &supervisor) {
+                Ok(started) => started,
+                Err(failure) => {
+                    drop(hold);
+                    // An asker that left does not miss the failure.
+                    let _ = reply.send(Err(ProverError::Unavailable(Arc::new(failure))));
+                    return;
+                }
+            };
+            let interrupted = tokio::select! {
+                biased;
+                () = reply.closed() => ProverError::Stopping,
+                () = stop.cancelled() => ProverError::Stopping,
+                () = tokio::time::sleep_until(deadline.into()) => ProverError::Timeout,
+                status = child.wait() => {
+                    let last_words = stderr.last_words();
+                    let finished = status.map(|status| Finished { status, last_words: last_words.clone() });
+                    let _ = reply.send(finished.map_err(|source| {
+                        ProverError::Crashed(ChildFailure::Mute { source, last_words })
+                    }));
+                    return;
+                }
+            };
+            if let Err(error) = terminate::kill(&mut child).await {
+                tracing::error!(%error, "bb could not be killed");
+            }
+            drop(hold);
+            let _ = reply.send(Err(interrupted));
+        });
+        answer.await.map_err(|_| ProverError::Stopping)?
+    }
+
+    /// Asks a daemon that lives for this one question.
+    async fn ask_once(&self, message: wire::Message, deadline: Instant) -> Result<Response, ProverError> {
+        let never = RecyclePolicy { proofs: u64::MAX, growth_bytes: u64::MAX };
+        let daemon = Daemon::start(self.backend.program.clone(), self.width, never, &self.backend.supervisor);
+        daemon.call(message, deadline, true, Arc::clone(&self.hold)).await
+    }
+
+    fn arguments(&self, command: &str, target: VerifierTarget) -> Vec<OsString> {
+        let crs = self.backend.program.crs_dir.clone();
+        vec![
+            command.into(),
+            "--verifier_target".into(),
+            target.as_str().into(),
+            "--crs_path".into(),
+            crs.into_os_string(),
+        ]
+    }
+
+    fn scratch(&self) -> Result<crate::witness::spool::SpoolDir, ProverError> {
+        let scratch = self.backend.spool.create_dir();
+        scratch.map_err(|error| ProverError::WitnessUnreadable(std::io::Error::other(error)))
+    }
+}
+
+#[async_trait]
+impl Seat for ProcessSeat {
+    async fn prove(
+        &self,
+        circuit: &CircuitKey,
+        witness: &WitnessSource,
+        deadline: Instant,
+    ) -> Result<ProofParts, ProverError> {
+        let scratch = self.scratch()?;
+        let vk = write(&scratch.path().join("vk"), &circuit.vk)?;
+        let mut arguments = self.arguments("prove", circuit.target);
+        for (flag, path) in [
+            ("--bytecode_path", circuit.artifact.as_path()),
+            ("--witness_path", witness.file.as_path()),
+            ("--vk_path", vk.as_path()),
+            ("--output_path", scratch.path()),
+        ] {
+            arguments.push(flag.into());
+            arguments.push(path.into());
+        }
+        let finished = self.run(arguments, deadline).await?;
+        succeeded(&finished)?;
+        Ok(ProofParts {
+            proof: read_fields(&scratch.path().join("proof"))?,
+            public_inputs: read_fields(&scratch.path().join("public_inputs"))?,
+        })
+    }
+
+    async fn verify(
+        &self,
+        circuit: &CircuitKey,
+        parts: &ProofParts,
+        deadline: Instant,
+    ) -> Result<bool, ProverError> {
+        let scratch = self.scratch()?;
+        let mut arguments = self.arguments("verify", circuit.target);
+        for (flag, name, bytes) in [
+            ("--vk_path", "vk", circuit.vk.as_ref()),
+            ("--proof_path", "proof", parts.proof.as_flattened()),
+            ("--public_inputs_path", "public_inputs", parts.public_inputs.as_flattened()),
+        ] {
+            arguments.push(flag.into());
+            arguments.push(write(&scratch.path().join(name), bytes)?.into_os_string());
+        }
+        let finished = self.run(arguments, deadline).await?;
+        match finished.status.code() {
+            Some(0) => Ok(true),
+            Some(1) => Ok(false),
+            _ => succeeded(&finished).map(|()| false),
+        }
+    }
+
+    async fn measure(
+        &self,
+        bytecode: Bytes,
+        target: VerifierTarget,
+        deadline: Instant,
+    ) -> Result<CircuitSize, ProverError> {
+        wire::circuit_size(self.ask_once(wire::stats(&bytecode, target)?, deadline).await?)
+    }
+
+    async fn make_key(
+        &self,
+        bytecode: Bytes,
+        target: VerifierTarget,
+        deadline: Instant,
+    ) -> Result<VerificationKey, ProverError> {
+        wire::verification_key(self.ask_once(wire::compute_vk(&bytecode, target)?, deadline).await?)
+    }
+
+    async fn distrust(&self) {
+        // Its process has ended already.
+    }
+}
+
+fn succeeded(finished: &Finished) -> Result<(), ProverError> {
+    match (finished.status.success(), finished.status.code()) {
+        (true, _) => Ok(()),
+        (false, Some(_)) => Err(ProverError::Refused { reason: finished.last_words.to_string() }),
+        (false, None) => Err(ProverError::Crashed(ChildFailure::Ended {
+            status: finished.status,
+            last_words: finished.last_words.clone(),
+        })),
+    }
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<PathBuf, ProverError> {
+    fs::write(path, bytes).map_err(ProverError::WitnessUnreadable)?;
+    Ok(path.to_owned())
+}
+
+fn read_fields(path: &Path) -> Result<Vec<[u8; FIELD_BYTES]>, ProverError> {
+    let garbled = |what: String| ProverError::Garbled { what };
+    let bytes =
+        fs::read(path).map_err(|error| garbled(format!("no readable {}: {error}", path.display())))?;
+    let (fields, rest) = bytes.as_chunks::<FIELD_BYTES>();
+    if rest.is_empty() {
+        Ok(fields.to_vec())
+    } else {
+        Err(garbled(format!("{} has {} bytes, which is no number of fields", path.display(), bytes.len())))
+    }
+}
