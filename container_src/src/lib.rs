@@ -13,13 +13,14 @@
 //! - [`prover`]: bb and the processes it runs in.
 //! - [`config`]: settings, read once.
 //! - [`witness`]: uploads, checked and spooled.
-//! - [`crs`], [`telemetry`], [`supervisor`]: the ground.
+//! - [`crs`], [`gzip`], [`telemetry`], [`supervisor`]: the ground.
 
 pub mod app;
 pub mod circuits;
 pub mod commands;
 pub mod config;
 pub mod crs;
+pub mod gzip;
 pub mod http;
 pub mod prover;
 pub mod proving;

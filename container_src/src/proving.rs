@@ -88,6 +88,9 @@ pub enum ProvingError {
     /// No bb could be started.
     #[error("no bb runs")]
     Unavailable(#[source] ProverError),
+    /// The witness could not be read back, or bb's own files not be written.
+    #[error("the spool failed")]
+    Spool(#[source] ProverError),
     /// The server stops.
     #[error("the server is shutting down")]
     Stopping,
@@ -204,9 +207,8 @@ impl Proving {
             ProverError::Stopping => ProvingError::Stopping,
             ProverError::Crashed(_) => ProvingError::Crashed(error),
             ProverError::Unavailable(_) => ProvingError::Unavailable(error),
-            ProverError::Refused { .. } | ProverError::Garbled { .. } | ProverError::WitnessUnreadable(_) => {
-                ProvingError::Failed(error)
-            }
+            ProverError::Spool(_) => ProvingError::Spool(error),
+            ProverError::Refused { .. } | ProverError::Garbled { .. } => ProvingError::Failed(error),
         }
     }
 

@@ -6,12 +6,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use acir::{FieldElement, circuit::Program};
+use acir::{FieldElement, SerializationFormat as Format, circuit::Program};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use flate2::read::GzDecoder;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
+
+use crate::gzip;
 
 /// Largest artefact that is read, in bytes.
 pub const ARTIFACT_MAX_BYTES: u64 = 256 << 20;
@@ -76,8 +78,6 @@ struct File {
 /// A compiled circuit.
 #[derive(Debug, Clone)]
 pub struct Artifact {
-    /// Where it was read from.
-    pub path: PathBuf,
     /// The compiler it says it comes from.
     pub noir_version: String,
     /// The ACIR program, inflated: what bb takes.
@@ -97,36 +97,39 @@ impl Artifact {
         let file: File = serde_json::from_slice(&fs::read(path).map_err(unreadable)?)
             .map_err(ArtifactError::NotAnArtifact)?;
         let gzipped = STANDARD.decode(&file.bytecode).map_err(ArtifactError::NotBase64)?;
-        let mut bytecode = Vec::new();
-        GzDecoder::new(gzipped.as_slice())
-            .take(BYTECODE_MAX_BYTES + 1)
-            .read_to_end(&mut bytecode)
-            .map_err(ArtifactError::NotGzip)?;
-        if bytecode.len() as u64 > BYTECODE_MAX_BYTES {
-            return Err(ArtifactError::TooLarge { what: "the program", max: BYTECODE_MAX_BYTES });
-        }
+        let bytecode = inflate(&gzipped)?;
         let bytecode_sha256 = Sha256::digest(&bytecode).into();
-        Ok(Self {
-            path: path.to_owned(),
-            noir_version: file.noir_version,
-            bytecode: bytecode.into(),
-            bytecode_sha256,
-        })
+        Ok(Self { noir_version: file.noir_version, bytecode: bytecode.into(), bytecode_sha256 })
     }
 
     /// Decodes the program. Large; whoever asks should not keep it longer than needed.
     pub fn program(&self) -> Result<Program<FieldElement>, ArtifactError> {
         let not_acir =
             |source| ArtifactError::NotAcir { found: self.noir_version.chars().take(60).collect(), source };
-        let mut gzipped = Vec::new();
-        // The decoder takes nothing but gzip, whose stored blocks cost no more than a copy.
-        flate2::read::GzEncoder::new(self.bytecode.as_ref(), flate2::Compression::none())
-            .read_to_end(&mut gzipped)
-            .map_err(ArtifactError::NotGzip)?;
+        let gzipped = gzip::stored(&self.bytecode).map_err(ArtifactError::NotGzip)?;
         let program = Program::deserialize_program(&gzipped).map_err(not_acir)?;
         match program.functions.len() {
             1 => Ok(program),
             count => Err(ArtifactError::NotOneCircuit { count }),
         }
     }
+
+    /// Puts a changed program in the place of the one that was read.
+    pub fn replace_program(&mut self, program: &Program<FieldElement>) -> Result<(), ArtifactError> {
+        let gzipped = Program::serialize_program_with_format(program, Format::MsgpackCompact);
+        let bytecode = inflate(&gzipped)?;
+        self.bytecode_sha256 = Sha256::digest(&bytecode).into();
+        self.bytecode = bytecode.into();
+        Ok(())
+    }
+}
+
+fn inflate(gzipped: &[u8]) -> Result<Vec<u8>, ArtifactError> {
+    let mut bytecode = Vec::new();
+    let mut inflated = GzDecoder::new(gzipped).take(BYTECODE_MAX_BYTES + 1);
+    inflated.read_to_end(&mut bytecode).map_err(ArtifactError::NotGzip)?;
+    if bytecode.len() as u64 > BYTECODE_MAX_BYTES {
+        return Err(ArtifactError::TooLarge { what: "the program", max: BYTECODE_MAX_BYTES });
+    }
+    Ok(bytecode)
 }

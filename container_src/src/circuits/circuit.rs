@@ -82,8 +82,11 @@ pub struct KeyMaker {
 
 impl Circuit {
     /// Takes in a circuit's file. Its keys are made by [`Self::key`].
-    pub fn read(id: CircuitId, target: VerifierTarget, artifact: Artifact) -> Result<Self, LoadError> {
-        let program = artifact.program()?;
+    pub fn read(id: CircuitId, target: VerifierTarget, mut artifact: Artifact) -> Result<Self, LoadError> {
+        let mut program = artifact.program()?;
+        if shape::name_unused_parameters(&mut program.functions[0]) > 0 {
+            artifact.replace_program(&program)?;
+        }
         let shape = WitnessShape { max_index: shape::max_witness_index(&program.functions[0]) };
         Ok(Self { id, target, shape, artifact, keys: Default::default() })
     }
@@ -157,12 +160,7 @@ impl Circuit {
 
     fn with(&self, material: KeyMaterial, target: VerifierTarget) -> Key {
         let KeyMaterial { key, size } = material;
-        let circuit = CircuitKey {
-            artifact: self.artifact.path.clone(),
-            bytecode: self.artifact.bytecode.clone(),
-            vk: key.vk,
-            target,
-        };
+        let circuit = CircuitKey { bytecode: self.artifact.bytecode.clone(), vk: key.vk, target };
         Key { circuit, vk_hash: key.vk_hash, size }
     }
 }

@@ -125,12 +125,7 @@ impl FileArgs {
         let proof = fields(&find(&self.proof, "proof")?)?;
         let public_inputs = fields(&find(&self.public_inputs, "public_inputs")?)?;
         let vk = read(&find(&self.vk, "vk")?)?;
-        let circuit = CircuitKey {
-            artifact: PathBuf::new(),
-            bytecode: bytes::Bytes::new(),
-            vk: vk.into(),
-            target: self.target,
-        };
+        let circuit = CircuitKey { bytecode: bytes::Bytes::new(), vk: vk.into(), target: self.target };
         Ok((circuit, ProofParts { proof, public_inputs }))
     }
 }

@@ -108,6 +108,7 @@ impl From<ProvingError> for ApiError {
             ProvingError::Unavailable(_) => Self::new(ProblemType::ProverUnavailable, detail)
                 .because(&error)
                 .after(Duration::from_secs(5)),
+            ProvingError::Spool(_) => spool_failed(&error),
             ProvingError::Stopping => Self::not_ready(&detail),
         }
     }
@@ -135,11 +136,15 @@ impl From<IntakeError> for ApiError {
 
 impl From<SpoolError> for ApiError {
     fn from(error: SpoolError) -> Self {
-        // The error names folders of the server, which are none of the caller's business.
-        Self::new(ProblemType::SpoolUnavailable, "the server cannot store uploads at the moment")
-            .because(&error)
-            .after(Duration::from_secs(5))
+        spool_failed(&error)
     }
+}
+
+/// The error names folders of the server, which are none of the caller's business.
+fn spool_failed(error: &dyn std::error::Error) -> ApiError {
+    ApiError::new(ProblemType::SpoolUnavailable, "the server cannot store uploads at the moment")
+        .because(error)
+        .after(Duration::from_secs(5))
 }
 
 impl From<CheckError> for ApiError {

@@ -17,8 +17,6 @@ pub const FIELD_BYTES: usize = 32;
 /// A circuit that can be proved: what bb needs to know of it besides a witness.
 #[derive(Debug, Clone)]
 pub struct CircuitKey {
-    /// The compiled artefact, for backends that read files.
-    pub artifact: PathBuf,
     /// The ACIR program, inflated.
     pub bytecode: Bytes,
     /// bb's own encoding of the verification key.
@@ -81,9 +79,9 @@ pub enum ProverError {
     /// No process could be started.
     #[error("bb could not be started")]
     Unavailable(#[source] Arc<ChildFailure>),
-    /// The witness could not be read from the spool.
-    #[error("the witness could not be read from the spool")]
-    WitnessUnreadable(#[source] std::io::Error),
+    /// The spool, where the witness and bb's own files are, failed.
+    #[error("the spool could not be used")]
+    Spool(#[source] std::io::Error),
     /// bb's answer was not one to this question.
     #[error("bb's answer was not understood: {what}")]
     Garbled {

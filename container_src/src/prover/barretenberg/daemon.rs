@@ -269,7 +269,7 @@ impl Owner {
             Ok(Ok(response)) => (Ok(response), true),
             Ok(Err(Broken::Answer(refused @ ProverError::Refused { .. }))) => (Err(refused), true),
             Ok(Err(Broken::Answer(garbled))) => (Err(garbled), false),
-            Ok(Err(Broken::Witness(error))) => (Err(ProverError::WitnessUnreadable(error)), false),
+            Ok(Err(Broken::Witness(error))) => (Err(ProverError::Spool(error)), false),
             Ok(Err(Broken::Pipe(error))) => {
                 let failure = bb.post_mortem(error).await;
                 tracing::error!(error = %crate::telemetry::chain(&failure), "bb died at work");

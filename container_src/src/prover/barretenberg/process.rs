@@ -23,6 +23,7 @@ use super::{
     wire,
 };
 use crate::{
+    gzip,
     prover::{
         Backend, CircuitKey, CircuitSize, ProofParts, ProverError, Seat, VerificationKey, WitnessSource,
         backend::{FIELD_BYTES, Hold},
@@ -139,7 +140,7 @@ impl ProcessSeat {
 
     fn scratch(&self) -> Result<crate::witness::spool::SpoolDir, ProverError> {
         let scratch = self.backend.spool.create_dir();
-        scratch.map_err(|error| ProverError::WitnessUnreadable(std::io::Error::other(error)))
+        scratch.map_err(|error| ProverError::Spool(std::io::Error::other(error)))
     }
 }
 
@@ -153,9 +154,11 @@ impl Seat for ProcessSeat {
     ) -> Result<ProofParts, ProverError> {
         let scratch = self.scratch()?;
         let vk = write(&scratch.path().join("vk"), &circuit.vk)?;
+        let bytecode = gzip::stored(&circuit.bytecode).map_err(ProverError::Spool)?;
+        let bytecode = write(&scratch.path().join("circuit.gz"), &bytecode)?;
         let mut arguments = self.arguments("prove", circuit.target);
         for (flag, path) in [
-            ("--bytecode_path", circuit.artifact.as_path()),
+            ("--bytecode_path", bytecode.as_path()),
             ("--witness_path", witness.file.as_path()),
             ("--vk_path", vk.as_path()),
             ("--output_path", scratch.path()),
@@ -230,7 +233,7 @@ fn succeeded(finished: &Finished) -> Result<(), ProverError> {
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<PathBuf, ProverError> {
-    fs::write(path, bytes).map_err(ProverError::WitnessUnreadable)?;
+    fs::write(path, bytes).map_err(ProverError::Spool)?;
     Ok(path.to_owned())
 }
 
