@@ -1,2 +1,52 @@
-//! Chores of this repository.
-fn main() {}
+//! The repository's chores: `cargo xtask --help`.
+//!
+//! Reading order:
+//! - [`setup`]: gets bb, the CRS and the circuits. Start here; `test` and `demo` begin with it.
+//! - [`mod@test`], [`check`]: whether the code works, and whether it is well.
+//! - [`images`]: the container images.
+//! - [`versions`], [`places`]: what is pinned, and where things are.
+//! - [`process`], [`progress`], [`digest`], [`platform`]: small tools of all of them.
+
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "talking to a terminal is what chores are for")]
+
+mod check;
+mod digest;
+mod images;
+mod places;
+mod platform;
+mod process;
+mod progress;
+mod setup;
+mod test;
+mod versions;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// The chores of Edgeprove's repository.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+enum Chore {
+    Setup(setup::SetupArgs),
+    Test(test::TestArgs),
+    Images(images::ImagesArgs),
+    /// Formats, lints, documents and audits, without running anything.
+    Check,
+}
+
+fn main() -> ExitCode {
+    let outcome = match Chore::parse() {
+        Chore::Setup(args) => setup::run(&args),
+        Chore::Test(args) => test::run(&args),
+        Chore::Images(args) => images::run(&args),
+        Chore::Check => check::run(),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

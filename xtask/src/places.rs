@@ -1,0 +1,127 @@
+//! Where the repository is, and where setup puts what it gets.
+
+use std::{
+    env,
+    ffi::OsString,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context;
+
+/// The folders that the chores work in.
+#[derive(Debug, Clone)]
+pub(crate) struct Places {
+    /// The repository.
+    pub(crate) root: PathBuf,
+    /// Tools for all checkouts of one user: `EDGEPROVE_HOME`, else `~/.edgeprove`.
+    pub(crate) home: PathBuf,
+    /// The CRS: `CRS_PATH`, else `~/.bb-crs`, where bb itself looks.
+    pub(crate) crs: PathBuf,
+    /// Compiled circuits and their witnesses.
+    pub(crate) circuits: PathBuf,
+    /// What cargo builds.
+    pub(crate) target: PathBuf,
+    /// Cargo's own subcommands, apart from the user's.
+    pub(crate) cargo_tools: PathBuf,
+}
+
+/// Folders named on the command line; each goes before the environment.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(crate) struct Overrides {
+    /// Put bb under this folder instead of `EDGEPROVE_HOME` or `~/.edgeprove`.
+    #[arg(long, value_name = "DIR")]
+    home: Option<PathBuf>,
+    /// Put the CRS into this folder instead of `CRS_PATH` or `~/.bb-crs`.
+    #[arg(long, value_name = "DIR")]
+    crs_dir: Option<PathBuf>,
+    /// Put compiled circuits and witnesses into this folder instead of `target/circuits`.
+    #[arg(long, value_name = "DIR")]
+    circuits_dir: Option<PathBuf>,
+}
+
+impl Places {
+    /// The folders of this process.
+    pub(crate) fn find(overrides: &Overrides) -> anyhow::Result<Self> {
+        Self::read(overrides, |name| env::var_os(name).filter(|value| !value.is_empty()))
+    }
+
+    fn read(overrides: &Overrides, variable: impl Fn(&str) -> Option<OsString>) -> anyhow::Result<Self> {
+        let root = repository_root();
+        let path = |name| variable(name).map(PathBuf::from);
+        let in_home = |folder: &str| {
+            let home = path("HOME").context("HOME is not set, so there is no place for tools and data")?;
+            Ok::<_, anyhow::Error>(home.join(folder))
+        };
+        let or_in_home = |named: Option<PathBuf>, folder| named.map_or_else(|| in_home(folder), Ok);
+
+        let target = path("CARGO_TARGET_DIR").unwrap_or_else(|| root.join("target"));
+        Ok(Self {
+            home: or_in_home(overrides.home.clone().or_else(|| path("EDGEPROVE_HOME")), ".edgeprove")?,
+            crs: or_in_home(overrides.crs_dir.clone().or_else(|| path("CRS_PATH")), ".bb-crs")?,
+            circuits: overrides.circuits_dir.clone().unwrap_or_else(|| target.join("circuits")),
+            cargo_tools: or_in_home(
+                path("XDG_CACHE_HOME").map(|cache| cache.join("edgeprove/tools")),
+                ".cache/edgeprove/tools",
+            )?,
+            target,
+            root,
+        })
+    }
+
+    /// Where the bb of a version is kept; the server looks there too.
+    pub(crate) fn bb(&self, version: &str) -> PathBuf {
+        self.home.join("bb").join(version).join("bb")
+    }
+
+    /// The room of the circuits, which is also npm's.
+    pub(crate) fn circuit_room(&self) -> PathBuf {
+        self.root.join("circuit")
+    }
+}
+
+/// The root of the checkout that this program was built in.
+pub(crate) fn repository_root() -> PathBuf {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
+    manifest.parent().unwrap_or(manifest).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(overrides: &Overrides, environment: &[(&str, &str)]) -> anyhow::Result<Places> {
+        Places::read(overrides, |name| {
+            environment.iter().find(|(n, _)| *n == name).map(|(_, value)| value.into())
+        })
+    }
+
+    #[test]
+    fn flags_go_before_the_environment_and_that_before_home() {
+        let home = ("HOME", "/home/u");
+        let plain = read(&Overrides::default(), &[home]).unwrap();
+        assert_eq!(plain.bb("5.0.0"), Path::new("/home/u/.edgeprove/bb/5.0.0/bb"));
+        assert_eq!(plain.crs, Path::new("/home/u/.bb-crs"));
+
+        let environment = [home, ("EDGEPROVE_HOME", "/e"), ("CRS_PATH", "/c"), ("CARGO_TARGET_DIR", "/t")];
+        let by_environment = read(&Overrides::default(), &environment).unwrap();
+        assert_eq!(by_environment.bb("5.0.0"), Path::new("/e/bb/5.0.0/bb"));
+        assert_eq!(by_environment.crs, Path::new("/c"));
+        assert_eq!(by_environment.circuits, Path::new("/t/circuits"));
+
+        let overrides = Overrides {
+            home: Some("/fh".into()),
+            crs_dir: Some("/fc".into()),
+            circuits_dir: Some("/fk".into()),
+        };
+        let by_flag = read(&overrides, &environment).unwrap();
+        assert_eq!(
+            [&by_flag.home, &by_flag.crs, &by_flag.circuits].map(|p| p.to_str().unwrap()),
+            ["/fh", "/fc", "/fk"]
+        );
+    }
+
+    #[test]
+    fn a_missing_home_is_an_error_that_says_so() {
+        assert!(read(&Overrides::default(), &[]).unwrap_err().to_string().starts_with("HOME is not set"));
+    }
+}

@@ -1,0 +1,189 @@
+//! `versions.toml`: what is pinned, and whether the other files that must name the same versions do.
+
+use std::{collections::BTreeMap, fs, path::Path};
+
+use anyhow::{Context, bail};
+use serde::Deserialize;
+
+use crate::platform::Platform;
+
+/// The whole file, as far as the chores need it. Other rooms may keep sections of their own in it.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Versions {
+    pub(crate) bb: Bb,
+    pub(crate) noir: Noir,
+    pub(crate) crs: Crs,
+    pub(crate) cargo_deny: Tool,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Bb {
+    /// The npm package with the binaries.
+    pub(crate) package: String,
+    pub(crate) version: String,
+    /// What `bb --version` prints.
+    pub(crate) reports: String,
+    pub(crate) sha256: BTreeMap<Platform, String>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Noir {
+    /// The npm packages that share the version.
+    pub(crate) packages: Vec<String>,
+    pub(crate) version: String,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Crs {
+    /// Where the uncompressed points can be had from, in order of preference.
+    pub(crate) urls: Vec<String>,
+    /// Sorted by `points`, never empty; [`Versions::load`] sees to both.
+    pub(crate) prefix: Vec<Prefix>,
+    pub(crate) g2: G2,
+    #[serde(rename = "crate")]
+    pub(crate) carrier: Carrier,
+}
+
+/// The SHA-256 of the first so many G1 points.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Prefix {
+    pub(crate) points: u32,
+    pub(crate) sha256: String,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct G2 {
+    pub(crate) sha256: String,
+    /// The 128 bytes, a coordinate's half a line.
+    pub(crate) hex: Vec<String>,
+}
+
+/// A crate that has G1 points among its files.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Carrier {
+    pub(crate) name: String,
+    pub(crate) version: String,
+    /// The file, relative to the crate's root.
+    pub(crate) path: String,
+    pub(crate) sha256: String,
+    /// Where in the file the points begin.
+    pub(crate) offset_bytes: usize,
+    pub(crate) points: u32,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Tool {
+    pub(crate) version: String,
+}
+
+impl Versions {
+    /// Reads `versions.toml` in the repository's root.
+    pub(crate) fn load(root: &Path) -> anyhow::Result<Self> {
+        let path = root.join("versions.toml");
+        let text = fs::read_to_string(&path).with_context(|| format!("{} cannot be read", path.display()))?;
+        Self::parse(&text).with_context(|| format!("{} is malformed", path.display()))
+    }
+
+    fn parse(text: &str) -> anyhow::Result<Self> {
+        let mut versions: Self = toml::from_str(text)?;
+        versions.crs.prefix.sort_by_key(|prefix| prefix.points);
+        if versions.crs.prefix.is_empty() {
+            bail!("[[crs.prefix]] pins no prefix of the CRS");
+        }
+        Ok(versions)
+    }
+
+    /// Holds `circuit/package.json` against the pins. npm holds the lock file against the package itself.
+    pub(crate) fn check_npm(&self, package_json: &str) -> anyhow::Result<()> {
+        #[derive(Deserialize)]
+        struct Package {
+            dependencies: BTreeMap<String, String>,
+        }
+        let package: Package = serde_json::from_str(package_json)?;
+        let noir = self.noir.packages.iter().map(|name| (name, &self.noir.version));
+        for (name, version) in noir.chain([(&self.bb.package, &self.bb.version)]) {
+            same(name, version, package.dependencies.get(name).map(String::as_str))?;
+        }
+        Ok(())
+    }
+
+    /// Holds the crates that speak bb's protocol and read Noir's formats against the pins.
+    pub(crate) fn check_cargo(&self, cargo_toml: &str) -> anyhow::Result<()> {
+        let manifest: toml::Table = toml::from_str(cargo_toml)?;
+        let dependencies = manifest.get("workspace").and_then(|workspace| workspace.get("dependencies"));
+        let noir = ["acir", "acvm", "bn254_blackbox_solver"].map(|name| (name, &self.noir.version));
+        for (name, version) in noir.into_iter().chain([("barretenberg-rs", &self.bb.version)]) {
+            let entry = dependencies.and_then(|table| table.get(name));
+            let found = entry.and_then(|entry| entry.get("version").unwrap_or(entry).as_str());
+            same(name, &format!("={version}"), found)?;
+        }
+        Ok(())
+    }
+}
+
+fn same(name: &str, pinned: &str, found: Option<&str>) -> anyhow::Result<()> {
+    match found {
+        Some(found) if found == pinned => Ok(()),
+        Some(found) => bail!("{name} is {found}, but versions.toml pins {pinned}"),
+        None => bail!("{name} is not a dependency, but versions.toml pins {pinned}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::places::repository_root;
+
+    fn ours() -> Versions {
+        Versions::load(&repository_root()).unwrap()
+    }
+
+    fn ours_with(file: &str, from: &str, to: &str) -> String {
+        let text = fs::read_to_string(repository_root().join(file)).unwrap();
+        let changed = text.replace(from, to);
+        assert_ne!(text, changed, "{file} has no {from}");
+        changed
+    }
+
+    #[test]
+    fn a_drifted_npm_pin_is_found() {
+        let versions = ours();
+        for (name, version) in
+            [("@aztec/bb.js", &versions.bb.version), ("@noir-lang/noir_js", &versions.noir.version)]
+        {
+            let drifted = ours_with(
+                "circuit/package.json",
+                &format!("\"{name}\": \"{version}\""),
+                &format!("\"{name}\": \"^{version}\""),
+            );
+            let error = versions.check_npm(&drifted).unwrap_err().to_string();
+            assert_eq!(error, format!("{name} is ^{version}, but versions.toml pins {version}"));
+        }
+        let gone = ours_with("circuit/package.json", "@noir-lang/noir_wasm", "noir_wasm");
+        assert!(versions.check_npm(&gone).unwrap_err().to_string().contains("is not a dependency"));
+    }
+
+    #[test]
+    fn a_drifted_crate_is_found() {
+        let versions = ours();
+        let drifted = ours_with(
+            "Cargo.toml",
+            &format!("acvm = {{ version = \"={}\"", versions.noir.version),
+            "acvm = { version = \"=1.0.0\"",
+        );
+        assert!(versions.check_cargo(&drifted).unwrap_err().to_string().starts_with("acvm is =1.0.0, but"));
+        let drifted =
+            ours_with("Cargo.toml", &format!("version = \"={}\"", versions.bb.version), "version = \"4\"");
+        assert!(
+            versions.check_cargo(&drifted).unwrap_err().to_string().starts_with("barretenberg-rs is 4, but")
+        );
+    }
+
+    #[test]
+    fn prefixes_are_sorted_and_needed() {
+        let text = fs::read_to_string(repository_root().join("versions.toml")).unwrap();
+        let points: Vec<_> = Versions::parse(&text).unwrap().crs.prefix.iter().map(|p| p.points).collect();
+        assert!(points.is_sorted() && points.len() > 1);
+        assert!(Versions::parse(&text.replace("[[crs.prefix]]", "[[other]]")).is_err());
+    }
+}
