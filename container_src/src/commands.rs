@@ -65,3 +65,6 @@ pub fn run() -> ExitCode {
         Some(Command::Healthcheck(args)) => healthcheck::run(&args),
     }
 }
+
+#[cfg(test)]
+mod tests;

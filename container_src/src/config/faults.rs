@@ -94,6 +94,12 @@ impl Faults {
         Some(value)
     }
 
+    /// The values of a list of flags. Empty items, as an empty variable of the environment gives, count for nothing.
+    pub fn take_all<T>(&mut self, name: &str, settings: Vec<Lenient<T>>) -> Vec<T> {
+        let named = settings.into_iter().filter(|setting| !setting.text.is_empty());
+        named.filter_map(|setting| self.take(name, setting)).collect()
+    }
+
     /// The value of an outcome, or its error as a fault and `None`.
     pub fn keep<T, E: std::error::Error>(&mut self, outcome: Result<T, E>) -> Option<T> {
         outcome.map_err(|error| self.add(crate::telemetry::chain(&error))).ok()
@@ -106,6 +112,12 @@ impl Faults {
             _ => Err(ConfigError(self.0)),
         }
     }
+}
+
+/// A path that is set to something: an empty variable of the environment counts for nothing.
+#[must_use]
+pub fn named(path: Option<std::path::PathBuf>) -> Option<std::path::PathBuf> {
+    path.filter(|path| !path.as_os_str().is_empty())
 }
 
 fn flag(name: &str) -> String {

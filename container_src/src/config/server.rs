@@ -7,7 +7,7 @@ use clap::Args;
 use edgeprove_protocol::limits;
 use http::{HeaderValue, Uri};
 
-use super::faults::{Faults, Lenient, Setting, lenient};
+use super::faults::{Faults, Lenient, Setting, lenient, named};
 use crate::{http::state::HttpOptions, witness::intake::IntakeLimits};
 
 /// An origin of a page, or `*`.
@@ -93,9 +93,8 @@ impl ServerArgs {
     /// Reads the flags.
     pub fn read(self, faults: &mut Faults) -> Option<ServerSettings> {
         let listen = faults.take("listen", self.listen);
-        let origins = self.cors_origin.into_iter();
-        let cors_origins =
-            origins.filter_map(|origin| faults.take("cors-origin", origin)).map(|o| o.0).collect();
+        let origins = faults.take_all("cors-origin", self.cors_origin);
+        let cors_origins = origins.into_iter().map(|origin| origin.0).collect();
         let request_timeout = faults.take("request-timeout", self.request_timeout);
         let connections_max = faults.take_at_least("connections", self.connections, &1);
         let upload_max = faults.take("upload-max", self.upload_max);
@@ -105,7 +104,7 @@ impl ServerArgs {
         let drain = faults.take("drain", self.drain);
         Some(ServerSettings {
             listen: listen?,
-            addr_file: self.addr_file,
+            addr_file: named(self.addr_file),
             connections_max: connections_max?,
             drain: drain?,
             http: HttpOptions {

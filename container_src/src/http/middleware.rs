@@ -64,6 +64,8 @@ pub async fn finish(request: Request, next: Next) -> Response {
     response
 }
 
+const PROBES: [&str; 2] = ["/livez", "/readyz"];
+
 struct LogLine {
     started: Instant,
     method: String,
@@ -93,9 +95,9 @@ impl LogLine {
                 verify_ms = rounded(timings.verify_ms),
                 "request"
             ),
-            // Probes come every second or two; they are of interest to whoever debugs them.
-            (None, None) if status < 400 && self.route != "/api/prove" => {
-                tracing::debug!(method, route, status, total_ms, "request");
+            // Probes come every second or two, and are of interest only to whoever debugs them.
+            (None, None) if PROBES.contains(&route.as_str()) => {
+                tracing::debug!(method, route, status, total_ms, code, "request");
             }
             (None, None) => tracing::info!(method, route, status, total_ms, code, "request"),
         }
