@@ -4,6 +4,9 @@
 //! bb proves any witness of the right shape; one that breaks a constraint yields a proof that does not verify, and
 //! so does a prover that computed wrongly. Noir's own solver settles it: given a value for every witness it has
 //! nothing to solve, and merely finds out whether each opcode holds.
+//!
+//! The solver is the stricter of the two: bb computes the outputs of black boxes itself and proves with those,
+//! whatever the witness says of them. What bb cannot prove, the solver finds broken; the reverse need not hold.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
