@@ -14,6 +14,7 @@ use std::{
 };
 
 use tokio::net::TcpListener;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     circuits::{Registry, circuit::KeyMaker, vk_cache::VkCache},
@@ -39,6 +40,9 @@ use crate::{
     supervisor::Supervisor,
     witness::spool::{Spool, SpoolError},
 };
+
+/// How long connections may take to deliver their last answer once everything else has ended.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Why the server did not start.
 #[derive(Debug, thiserror::Error)]
@@ -180,6 +184,7 @@ impl App {
             started,
             loaded: false.into(),
             draining: false.into(),
+            proofs_at_work: TaskTracker::new(),
         });
         let (connections_max, drain) = (settings.connections_max, settings.drain);
         Ok(Self { shared, listener, connections_max, drain })
@@ -201,40 +206,47 @@ impl App {
             }
         });
 
-        let draining = tokio_util::sync::CancellationToken::new();
+        let (quiet, cut) = (CancellationToken::new(), CancellationToken::new());
         let serving = listener::serve(
             listener,
             router(Arc::clone(&shared)),
             connections_max,
             &supervisor,
-            draining.clone().cancelled_owned(),
+            listener::End { quiet: quiet.clone(), cut: cut.clone() },
         );
-        tokio::pin!(serving);
-        let panicked = tokio::select! {
-            () = &mut serving => false,
-            () = stop => false,
-            () = supervisor.fatal() => true,
+        let draining = async {
+            tokio::select! {
+                () = stop => {}
+                () = supervisor.fatal() => {}
+            }
+            shared.draining.store(true, Ordering::Release);
+            let now = shared.proving.scheduler().status();
+            tracing::info!(
+                running = now.running,
+                waiting = now.waiting,
+                drain_s = drain.as_secs_f64(),
+                "shutting down"
+            );
+            shared.proofs_at_work.close();
+            // Connections are taken until the end, so that probes and clients are told and not turned away.
+            if tokio::time::timeout(drain, shared.proofs_at_work.wait()).await.is_err() {
+                tracing::warn!("the deadline for finishing has passed: proofs still at work are given up");
+            }
+            // Ends the provers; requests that still wait for them are answered by 503.
+            supervisor.stop_token().cancel();
+            quiet.cancel();
+            tokio::time::sleep(LAST_WORDS).await;
+            cut.cancel();
         };
-
-        shared.draining.store(true, Ordering::Release);
-        draining.cancel();
-        let now = shared.proving.scheduler().status();
-        tracing::info!(
-            running = now.running,
-            waiting = now.waiting,
-            drain_s = drain.as_secs(),
-            "shutting down"
-        );
-        let in_time = tokio::time::timeout(drain, async {
-            serving.await;
-            shared.spool.drained().await;
-        });
-        if in_time.await.is_err() {
-            tracing::warn!("requests still at work are given up: the deadline for finishing them has passed");
+        tokio::pin!(serving);
+        // Draining makes serving end: at once where no connection is left, and at the latest when it cuts them.
+        tokio::select! {
+            () = &mut serving => {}
+            () = draining => serving.await,
         }
         self::stop(&supervisor, &shared.spool).await;
         tracing::info!("ended");
-        if panicked { Err(Panicked) } else { Ok(()) }
+        if supervisor.has_panicked() { Err(Panicked) } else { Ok(()) }
     }
 }
 

@@ -42,6 +42,12 @@ impl Supervisor {
         self.fatal.cancelled().await;
     }
 
+    /// Whether a task panicked.
+    #[must_use]
+    pub fn has_panicked(&self) -> bool {
+        self.fatal.is_cancelled()
+    }
+
     /// Tells every task to end, and waits until all have.
     pub async fn stop(&self) {
         self.stop.cancel();

@@ -3,7 +3,7 @@
 //! axum's own loop offers no bound on a connection's read buffer, which would grow to hundreds of kilobytes an upload,
 //! and none on how long a client may take to send a head. Hence hyper's, put together here.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use axum::Router;
 use hyper_util::{
@@ -12,6 +12,7 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use tokio::{net::TcpListener, sync::Semaphore};
+use tokio_util::sync::CancellationToken;
 
 use crate::supervisor::Supervisor;
 
@@ -22,14 +23,22 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long the loop rests when the system has no more descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Serves until `until` ends; then no new connection is taken, idle ones are closed and busy ones may finish their
-/// request. Ends when the last connection has.
+/// How serving ends.
+#[derive(Debug, Clone)]
+pub struct End {
+    /// No new connection is taken, idle ones are closed and busy ones may finish their request.
+    pub quiet: CancellationToken,
+    /// Whatever connection is left is broken off.
+    pub cut: CancellationToken,
+}
+
+/// Serves until it is told to end, and the last connection has.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
     connections_max: usize,
     supervisor: &Supervisor,
-    until: impl Future<Output = ()>,
+    end: End,
 ) {
     let graceful = GracefulShutdown::new();
     let mut builder = auto::Builder::new(TokioExecutor::new()).http1_only();
@@ -39,20 +48,18 @@ pub async fn serve(
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(READ_BUFFER_BYTES);
     let places = Arc::new(Semaphore::new(connections_max));
-    let stop = supervisor.stop_token().clone();
-    tokio::pin!(until);
     loop {
-        let place = tokio::select! {
-            biased;
-            () = &mut until => break,
-            place = Arc::clone(&places).acquire_owned() => place,
+        let next = async {
+            // A semaphore is only closed by whoever owns it.
+            let place = Arc::clone(&places).acquire_owned().await;
+            (place, listener.accept().await)
         };
-        let stream = tokio::select! {
+        let (place, accepted) = tokio::select! {
             biased;
-            () = &mut until => break,
-            accepted = listener.accept() => accepted,
+            () = end.quiet.cancelled() => break,
+            next = next => next,
         };
-        let stream = match stream {
+        let stream = match accepted {
             Ok((stream, _)) => stream,
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
@@ -65,12 +72,12 @@ pub async fn serve(
         let service = TowerToHyperService::new(router.clone());
         let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
         let connection = graceful.watch(connection);
-        let stop = stop.clone();
+        let cut = end.cut.clone();
         supervisor.spawn("connection", async move {
             tokio::select! {
                 // A client that breaks off is no fault of the server.
                 _ = connection => {}
-                () = stop.cancelled() => {}
+                () = cut.cancelled() => {}
             }
             drop(place);
         });

@@ -9,6 +9,7 @@ use std::{
 };
 
 use http::HeaderValue;
+use tokio_util::task::TaskTracker;
 
 use crate::{
     circuits::Registry,
@@ -62,6 +63,8 @@ pub struct Shared {
     pub loaded: AtomicBool,
     /// Whether no new work is taken any more.
     pub draining: AtomicBool,
+    /// A token for each request that was let in to prove; the shutdown waits for them.
+    pub proofs_at_work: TaskTracker,
 }
 
 /// Handlers get this.

@@ -66,6 +66,8 @@ async fn answer(
     let wish = Wish::from_request_parts(parts, app).await?;
     let NamedCircuit(name) = NamedCircuit::from_request_parts(parts, app).await?;
     let circuit = app.circuits.find(name.as_ref())?;
+    // Taken before the look at the state, so that a shutdown either sees it or is seen.
+    let _at_work = app.proofs_at_work.token();
     if let Some(why) = app.not_ready() {
         return Err(ApiError::not_ready(why));
     }
