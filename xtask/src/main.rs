@@ -2,16 +2,16 @@
 //!
 //! Reading order:
 //! - [`setup`]: gets bb, the CRS and the circuits. Start here; `test` and `demo` begin with it.
+//! - [`demo`]: the whole way once, from setup to a verified proof.
 //! - [`mod@test`], [`check`]: whether the code works, and whether it is well.
-//! - [`images`]: the container images.
 //! - [`versions`], [`places`]: what is pinned, and where things are.
 //! - [`process`], [`progress`], [`digest`], [`platform`]: small tools of all of them.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "talking to a terminal is what chores are for")]
 
 mod check;
+mod demo;
 mod digest;
-mod images;
 mod places;
 mod platform;
 mod process;
@@ -30,7 +30,7 @@ use clap::Parser;
 enum Chore {
     Setup(setup::SetupArgs),
     Test(test::TestArgs),
-    Images(images::ImagesArgs),
+    Demo(demo::DemoArgs),
     /// Formats, lints, documents and audits, without running anything.
     Check,
 }
@@ -39,7 +39,7 @@ fn main() -> ExitCode {
     let outcome = match Chore::parse() {
         Chore::Setup(args) => setup::run(&args),
         Chore::Test(args) => test::run(&args),
-        Chore::Images(args) => images::run(&args),
+        Chore::Demo(args) => demo::run(&args),
         Chore::Check => check::run(),
     };
     match outcome {

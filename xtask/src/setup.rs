@@ -24,6 +24,8 @@ use crate::{
     versions::Versions,
 };
 
+pub(crate) use crs::EVERY_CIRCUIT;
+
 /// Gets bb, the CRS and the compiled circuits; what is there already is left alone.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct SetupArgs {

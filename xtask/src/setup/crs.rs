@@ -21,8 +21,8 @@ const TITLE: &str = "CRS";
 const G1: &str = "bn254_g1.dat";
 const G2: &str = "bn254_g2.dat";
 
-/// Points fetched where there are none: circuits of up to 2^15 rows, which is every circuit of this repository.
-const DEFAULT_POINTS: u32 = 32_769;
+/// With so many points every circuit of this repository can be proved: 2^15 rows and one. Fetched where there are none.
+pub(crate) const EVERY_CIRCUIT: u32 = 32_769;
 
 /// How many G1 points the folder has.
 pub(crate) fn points(dir: &Path) -> anyhow::Result<u32> {
@@ -65,7 +65,7 @@ pub(super) fn get(job: &Job) -> anyhow::Result<()> {
         Some(Soundness::Sound) => points(dir)?,
         _ => 0,
     };
-    let wanted = round_up_to_pinned(job.crs_points.unwrap_or(DEFAULT_POINTS), &pins.prefix);
+    let wanted = round_up_to_pinned(job.crs_points.unwrap_or(EVERY_CIRCUIT), &pins.prefix);
     // A sound CRS of which only the G2 point was missing is complete now, unless more was asked for.
     if have < wanted && (have == 0 || job.crs_points.is_some()) {
         match sources::from_internet(pins, wanted, &step) {

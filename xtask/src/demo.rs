@@ -1,0 +1,150 @@
+//! `cargo xtask demo`: the whole way once, before the user's eyes. Sets up, starts the server, proves the sample
+//! witness of each circuit over HTTP, and has the bytes verified a second time by a bb that the server never touched.
+
+mod second_opinion;
+mod server;
+
+use std::{
+    fs,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::Duration,
+};
+
+use anyhow::{Context, bail};
+use edgeprove_protocol::answer::{CircuitHealth, CircuitStatus, ProofAnswer};
+
+use crate::{
+    process, progress,
+    setup::{self, Ready},
+};
+use server::Server;
+
+/// Starts the server, proves every sample over HTTP, and verifies the proofs twice.
+#[derive(Debug, clap::Args)]
+pub(crate) struct DemoArgs {
+    /// Build the server optimised. bb does the proving and is optimised in any case, so this changes the timings by
+    /// a few milliseconds and the build by minutes.
+    #[arg(long)]
+    release: bool,
+    /// Leave the server running until Ctrl-C.
+    #[arg(long)]
+    keep: bool,
+}
+
+/// Set by the first Ctrl-C, SIGTERM or SIGHUP.
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// What came of one circuit.
+struct Proved {
+    health: CircuitHealth,
+    answer: ProofAnswer,
+    second_opinion: Duration,
+}
+
+/// The command.
+pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<()> {
+    // There will be processes to wait for, so a signal must not end this one on the spot.
+    ctrlc::set_handler(|| INTERRUPTED.store(true, Ordering::Relaxed)).context("signals cannot be handled")?;
+    // Ctrl-C reaches bb, cargo and the server too, and what they then complain of is nobody's concern.
+    show(args).or_else(|error| go_on().and(Err(error)))
+}
+
+fn show(args: &DemoArgs) -> anyhow::Result<()> {
+    let ready = setup::everything()?;
+    go_on()?;
+    let profile = if args.release { "release" } else { "dev" };
+    eprintln!("  server: building it, profile {profile}");
+    let build = ["build", "--locked", "--package", "edgeprove", "--bin", "edgeprove", "--profile", profile];
+    process::run(process::cargo(&build).current_dir(&ready.places.root))?;
+    go_on()?;
+
+    let folder = if args.release { "release" } else { "debug" };
+    let server = Server::start(&ready.places.target.join(folder).join("edgeprove"), &ready)?;
+    progress::done("server", &format!("listening on {}", server.url()));
+
+    let proved = prove_all(&server, &ready)?;
+    print_results(&proved);
+    println!("\nTo prove by hand:\n\n{}\n", curl(&server, &ready, &proved));
+    if args.keep {
+        println!("The server runs until Ctrl-C.");
+        while !INTERRUPTED.load(Ordering::Relaxed) {
+            server.check()?;
+            thread::sleep(Duration::from_millis(100));
+        }
+    } else {
+        println!("`cargo xtask demo --keep` leaves the server running for it.");
+    }
+    server.stop()
+}
+
+/// An error once the user has asked to stop.
+fn go_on() -> anyhow::Result<()> {
+    if INTERRUPTED.load(Ordering::Relaxed) {
+        bail!("interrupted");
+    }
+    Ok(())
+}
+
+/// Proves what the server has loaded; what it could not load for want of CRS points is told and left out.
+fn prove_all(server: &Server, ready: &Ready) -> anyhow::Result<Vec<Proved>> {
+    let mut proved = Vec::new();
+    for health in server.health()?.circuits {
+        go_on()?;
+        let name = health.id.to_string();
+        if health.status != CircuitStatus::Ready {
+            let why = health.error.unwrap_or_default();
+            if ready.crs_points >= setup::EVERY_CIRCUIT {
+                bail!("the server could not load {name}: {why}");
+            }
+            progress::caution(&format!("{name} is left out: {why}"));
+            continue;
+        }
+        let witness = ready.places.circuits.join(format!("{name}.gz"));
+        let witness = fs::read(&witness).with_context(|| format!("{} cannot be read", witness.display()))?;
+        let answer = server.prove(&name, &witness).with_context(|| format!("{name} was not proved"))?;
+        if !answer.verified {
+            bail!("the server did not verify its proof of {name}");
+        }
+        let second_opinion = second_opinion::verify(ready, &name, &answer)
+            .with_context(|| format!("bb does not accept the proof of {name}"))?;
+        progress::done(&name, "proved, verified by the server and by bb");
+        proved.push(Proved { health, answer, second_opinion });
+    }
+    if proved.is_empty() {
+        bail!("no circuit could be proved");
+    }
+    // By size, which is also the order in which one wants to read the times.
+    proved.sort_by_key(|proved| proved.health.gates);
+    Ok(proved)
+}
+
+fn print_results(proved: &[Proved]) {
+    println!(
+        "\nmilliseconds            gates    upload  queue   prove  verify   total    bb verify, started anew"
+    );
+    for Proved { health, answer, second_opinion } in proved {
+        let (name, gates, times) = (health.id.to_string(), health.gates.unwrap_or(0), answer.timings);
+        println!(
+            "{name:<20} {gates:>8} {:>9.1} {:>6.1} {:>7.1} {:>7.1} {:>7.1} {:>12.1}",
+            times.upload_ms,
+            times.queue_ms,
+            times.prove_ms,
+            times.verify_ms,
+            times.total_ms,
+            second_opinion.as_secs_f64() * 1000.0
+        );
+    }
+}
+
+/// A command that proves the smallest circuit, to be pasted into a shell.
+fn curl(server: &Server, ready: &Ready, proved: &[Proved]) -> String {
+    let name = proved.first().map(|proved| proved.health.id.to_string()).unwrap_or_default();
+    let witness = ready.places.circuits.join(format!("{name}.gz"));
+    format!(
+        "curl --data-binary @{} -H 'Content-Type: application/gzip' -H 'Accept: application/json' \\\n     \
+         {}/api/prove/{name}",
+        witness.display(),
+        server.url()
+    )
+}

@@ -1,0 +1,74 @@
+//! Verifies a proof with the untouched bb: its own verification key, its own files, a process of its own.
+
+use std::{
+    fs,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, bail};
+use base64::{Engine, prelude::BASE64_STANDARD};
+use edgeprove_protocol::answer::ProofAnswer;
+
+use crate::{process, setup::Ready};
+
+/// bb waits for the network for ever when it misses points; it never should, with a circuit that was just proved.
+const BB_LIMIT: Duration = Duration::from_mins(1);
+
+/// How long `bb verify` took, or what it said against the proof.
+pub(super) fn verify(ready: &Ready, name: &str, answer: &ProofAnswer) -> anyhow::Result<Duration> {
+    let folder = tempfile::tempdir().context("no temporary folder can be made")?;
+    let file = |name: &str| folder.path().join(name);
+    let circuit = ready.places.circuits.join(format!("{name}.json"));
+    let target = answer.target.as_str();
+    let [crs, out, vk, proof, public_inputs, circuit] =
+        [&ready.places.crs, folder.path(), &file("vk"), &file("proof"), &file("public_inputs"), &circuit]
+            .map(|path: &Path| path.to_string_lossy().into_owned());
+
+    let bb = ready.places.bb(&ready.versions.bb.version);
+    process::read(&bb, &["write_vk", "-b", &circuit, "-o", &out, "-t", target, "-c", &crs], BB_LIMIT)?;
+    let vk_hash = fs::read(file("vk_hash")).context("bb wrote no hash of its verification key")?;
+    if answer.vk_hash != format!("0x{}", hex::encode(vk_hash)) {
+        bail!("bb makes another verification key than the server's, {}", answer.vk_hash);
+    }
+
+    let write = || {
+        fs::write(&proof, BASE64_STANDARD.decode(&answer.proof)?)?;
+        fs::write(&public_inputs, concatenated(&answer.public_inputs)?)?;
+        Ok::<_, anyhow::Error>(())
+    };
+    write().context("the server's answer cannot be taken apart")?;
+    let begun = Instant::now();
+    let arguments = ["verify", "-p", &proof, "-i", &public_inputs, "-k", &vk, "-t", target, "-c", &crs];
+    process::read(&bb, &arguments, BB_LIMIT)?;
+    Ok(begun.elapsed())
+}
+
+/// Fields as bb's file has them: 32 bytes each, nothing between.
+fn concatenated(fields: &[String]) -> anyhow::Result<Vec<u8>> {
+    let fields = fields.iter().map(|field| {
+        let digits = field.strip_prefix("0x").with_context(|| format!("{field} does not begin with 0x"))?;
+        let bytes = hex::decode(digits)?;
+        if bytes.len() != 32 {
+            bail!("{field} is no field of 32 bytes");
+        }
+        Ok(bytes)
+    });
+    Ok(fields.collect::<anyhow::Result<Vec<_>>>()?.concat())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_are_laid_end_to_end_and_none_may_be_short() {
+        let one = format!("0x{:064x}", 1);
+        let two = format!("0x{:064x}", 2);
+        let bytes = concatenated(&[one.clone(), two]).unwrap();
+        assert_eq!((bytes.len(), bytes[31], bytes[63]), (64, 1, 2));
+        for bad in [&one[2..], "0x01", &one.replace('1', "g")] {
+            assert!(concatenated(&[bad.to_owned()]).is_err(), "{bad}");
+        }
+    }
+}

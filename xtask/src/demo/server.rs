@@ -1,0 +1,185 @@
+//! A server of our own on a free port, stopped whatever happens.
+
+use std::{
+    fs::{self, File},
+    io::{self, Read, Seek, SeekFrom},
+    path::Path,
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::Mutex,
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, bail};
+use edgeprove_protocol::{
+    Problem,
+    answer::{Health, ProofAnswer},
+};
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use crate::setup::Ready;
+
+/// Loading circuits takes a second or two; the first start on a slow disk some more.
+const START_LIMIT: Duration = Duration::from_mins(1);
+/// Longer than the server lets any request take.
+const REQUEST_LIMIT: Duration = Duration::from_secs(150);
+/// A server that is asked to stop has no more to finish than the last request.
+const STOP_LIMIT: Duration = Duration::from_secs(20);
+const POLL: Duration = Duration::from_millis(20);
+/// Of the server's log, in bytes, when it ended on its own.
+const SHOWN_LOG: i64 = 4096;
+
+/// The running server.
+#[derive(Debug)]
+pub(super) struct Server {
+    child: Mutex<Child>,
+    url: String,
+    agent: ureq::Agent,
+    /// Has the log and the file with the address.
+    folder: TempDir,
+}
+
+impl Server {
+    /// Starts the program with the circuits that setup made, and waits until it takes work.
+    pub(super) fn start(program: &Path, ready: &Ready) -> anyhow::Result<Self> {
+        let folder = tempfile::tempdir().context("no temporary folder can be made")?;
+        let address = folder.path().join("address");
+        let log = File::create(folder.path().join("log")).context("the server's log cannot be made")?;
+        let child = Command::new(program)
+            .args(["serve", "--listen", "127.0.0.1:0", "--addr-file"])
+            .arg(&address)
+            .arg("--circuits")
+            .arg(&ready.places.circuits)
+            .env("BB_PATH", ready.places.bb(&ready.versions.bb.version))
+            .env("CRS_PATH", &ready.places.crs)
+            .stdin(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .with_context(|| format!("{} cannot be started", program.display()))?;
+        let agent = ureq::Agent::config_builder()
+            .timeout_global(Some(REQUEST_LIMIT))
+            .http_status_as_error(false)
+            .build()
+            .into();
+        let mut server = Self { child: Mutex::new(child), url: String::new(), agent, folder };
+        server.wait_until_ready(&address)?;
+        Ok(server)
+    }
+
+    /// Where it listens, without a slash at the end.
+    pub(super) fn url(&self) -> &str {
+        &self.url
+    }
+
+    fn wait_until_ready(&mut self, address: &Path) -> anyhow::Result<()> {
+        let begun = Instant::now();
+        while begun.elapsed() < START_LIMIT {
+            self.check()?;
+            if self.url.is_empty() {
+                // The file appears in one piece, once the port is bound.
+                self.url = fs::read_to_string(address)
+                    .map_or_else(|_| String::new(), |a| format!("http://{}", a.trim()));
+            } else if self.agent.get(format!("{}/readyz", self.url)).call()?.status() == 200 {
+                return Ok(());
+            }
+            thread::sleep(POLL);
+        }
+        bail!("the server was not ready after {} s\n{}", START_LIMIT.as_secs(), self.log());
+    }
+
+    /// An error with the end of its log if it ended on its own.
+    pub(super) fn check(&self) -> anyhow::Result<()> {
+        match self.lock().try_wait()? {
+            None => Ok(()),
+            Some(status) => bail!("the server ended by itself, {status}\n{}", self.log()),
+        }
+    }
+
+    /// What it says of itself.
+    pub(super) fn health(&self) -> anyhow::Result<Health> {
+        let mut answer = self.agent.get(format!("{}/api/health", self.url)).call()?;
+        Ok(answer.body_mut().read_json()?)
+    }
+
+    /// Proves a gzipped witness.
+    pub(super) fn prove(&self, circuit: &str, witness: &[u8]) -> anyhow::Result<ProofAnswer> {
+        let request = self.agent.post(format!("{}/api/prove/{circuit}", self.url));
+        let request = request.header("content-type", "application/gzip").header("accept", "application/json");
+        let mut answer = request.send(witness)?;
+        if answer.status() != 200 {
+            let status = answer.status();
+            let problem: Problem =
+                answer.body_mut().read_json().with_context(|| format!("status {status}"))?;
+            bail!("{status} {}: {}", problem.code.code(), problem.detail);
+        }
+        Ok(answer.body_mut().read_json()?)
+    }
+
+    /// Asks it to stop, as an operator would, and waits until it has.
+    pub(super) fn stop(self) -> anyhow::Result<()> {
+        let status = terminate(&mut self.lock()).context("the server cannot be stopped")?;
+        match status {
+            Some(status) if status.success() => Ok(()),
+            Some(status) => bail!("the server did not end well, {status}\n{}", self.log()),
+            None => bail!("the server had to be killed: it did not stop within {} s", STOP_LIMIT.as_secs()),
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Child> {
+        self.child.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn log(&self) -> String {
+        let read = || {
+            let mut log = File::open(self.folder.path().join("log"))?;
+            let length = i64::try_from(log.metadata()?.len()).unwrap_or(i64::MAX);
+            log.seek(SeekFrom::End(-length.min(SHOWN_LOG)))?;
+            let mut end = Vec::new();
+            log.read_to_end(&mut end)?;
+            Ok::<_, io::Error>(String::from_utf8_lossy(&end).into_owned())
+        };
+        read().unwrap_or_else(|error| format!("(its log cannot be read: {error})"))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // After `stop` there is nothing left to do; on the way out of an error there is nobody left to tell.
+        let _ = terminate(&mut self.lock());
+    }
+}
+
+/// SIGTERM, some patience, SIGKILL. The status it ended with by itself, or `None` if it had to be killed.
+fn terminate(child: &mut Child) -> io::Result<Option<ExitStatus>> {
+    // Asked first, so that no signal goes to a process that took over the number of one long gone.
+    if let Some(status) = child.try_wait()? {
+        return Ok(Some(status));
+    }
+    kill_process(Pid::from_child(child), Signal::TERM)?;
+    let begun = Instant::now();
+    while begun.elapsed() < STOP_LIMIT {
+        if let Some(status) = child.try_wait()? {
+            return Ok(Some(status));
+        }
+        thread::sleep(POLL);
+    }
+    child.kill()?;
+    child.wait()?;
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_is_asked_before_it_is_killed_and_is_gone_afterwards() {
+        let polite = "trap 'exit 7' TERM; echo ready; while :; do sleep 0.01; done";
+        let mut child = Command::new("sh").args(["-c", polite]).stdout(Stdio::piped()).spawn().unwrap();
+        // The trap is set once the line is there.
+        child.stdout.take().unwrap().read_exact(&mut [0; 6]).unwrap();
+        assert_eq!(terminate(&mut child).unwrap().unwrap().code(), Some(7));
+        assert_eq!(terminate(&mut child).unwrap().unwrap().code(), Some(7));
+    }
+}
