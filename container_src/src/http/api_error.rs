@@ -124,7 +124,8 @@ impl From<IntakeError> for ApiError {
             // A body that breaks off while the client still listens was cut short by something in between.
             IntakeError::Truncated { .. } | IntakeError::BodyFailed { .. } => ProblemType::WitnessTruncated,
             IntakeError::Corrupt { .. } | IntakeError::BytesAfterEnd { .. } => ProblemType::WitnessCorrupt,
-            IntakeError::BeyondCircuit { .. }
+            IntakeError::BeyondCircuit { witness: true, .. } => ProblemType::WitnessOfAnotherCircuit,
+            IntakeError::BeyondCircuit { witness: false, .. }
             | IntakeError::BeyondCap { .. }
             | IntakeError::BeyondRatio { .. } => ProblemType::WitnessInflatesTooFar,
             IntakeError::Stalled { .. } => ProblemType::UploadStalled,

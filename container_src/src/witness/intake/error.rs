@@ -4,6 +4,9 @@ use std::{fmt, time::Duration};
 
 use crate::witness::spool::SpoolError;
 
+/// What every inflated witness begins with: the format's byte, and the head of the stack file.
+pub(super) const WITNESS_HEAD: [u8; 2] = [3, 0x91];
+
 /// An upload was not taken.
 #[derive(Debug, thiserror::Error)]
 pub enum IntakeError {
@@ -59,6 +62,8 @@ pub enum IntakeError {
     BeyondCircuit {
         /// The most, in bytes.
         max_bytes: u64,
+        /// Whether it begins as a witness does, and so is most likely that of a larger circuit.
+        witness: bool,
     },
     /// It inflates to more than the server takes.
     #[error("it inflates to more than {max_bytes} bytes, the most that is taken")]
@@ -121,7 +126,7 @@ pub enum LooksLike {
 impl LooksLike {
     pub(super) fn of(first: &[u8]) -> Self {
         match first {
-            [3, 0x91, ..] => Self::Witness,
+            [first, second, ..] if [*first, *second] == WITNESS_HEAD => Self::Witness,
             [b'H', b'4', b's', ..] => Self::Base64,
             [b'{' | b'[', ..] => Self::Json,
             [b'-', b'-', ..] => Self::Multipart,

@@ -2,7 +2,7 @@
 
 use flate2::{Decompress, FlushDecompress, Status};
 
-use super::{IntakeError, IntakeLimits, LooksLike};
+use super::{IntakeError, IntakeLimits, LooksLike, error::WITNESS_HEAD};
 
 /// What a gzip stream begins with: its magic and DEFLATE, the one method there is.
 const MAGIC: [u8; 3] = [0x1f, 0x8b, 8];
@@ -28,13 +28,15 @@ pub(super) struct Inflation<'limits> {
     stream: Decompress,
     /// The first bytes, until they are known to be gzip's.
     magic: Vec<u8>,
+    /// The first inflated bytes, which tell a larger circuit's witness from anything else that is too large.
+    head: Vec<u8>,
     ended: bool,
 }
 
 impl<'limits> Inflation<'limits> {
     pub(super) fn new(limits: &'limits IntakeLimits, circuit_max_bytes: Option<u64>) -> Self {
         let stream = Decompress::new_gzip(WINDOW_BITS);
-        Self { limits, circuit_max_bytes, stream, magic: Vec::new(), ended: false }
+        Self { limits, circuit_max_bytes, stream, magic: Vec::new(), head: Vec::new(), ended: false }
     }
 
     /// Inflates some of a piece.
@@ -57,10 +59,13 @@ impl<'limits> Inflation<'limits> {
                     let what = error.message().unwrap_or("it is no DEFLATE").to_owned();
                     IntakeError::Corrupt { what, at: self.stream.total_in() }
                 })?;
+            let inflated = usize::try_from(self.stream.total_out() - given).unwrap_or_default();
+            let missing = WITNESS_HEAD.len() - self.head.len();
+            self.head.extend(counted[..inflated].iter().take(missing));
             self.hold_bounds()?;
             self.ended = status == Status::StreamEnd;
             left = usize::try_from(self.stream.total_in() - taken).map_or(&[], |taken| &left[taken..]);
-            let filled = self.stream.total_out() - given == counted.len() as u64;
+            let filled = inflated == counted.len();
             if left.is_empty() && !filled {
                 return Ok(Progress::Done);
             }
@@ -94,7 +99,7 @@ impl<'limits> Inflation<'limits> {
         if let Some(max_bytes) = self.circuit_max_bytes
             && inflated > max_bytes
         {
-            Err(IntakeError::BeyondCircuit { max_bytes })
+            Err(IntakeError::BeyondCircuit { max_bytes, witness: self.head == WITNESS_HEAD })
         } else if inflated > inflated_max_bytes {
             Err(IntakeError::BeyondCap { max_bytes: inflated_max_bytes })
         } else if inflated > ratio_floor_bytes && inflated > compressed.saturating_mul(ratio_max) {

@@ -181,7 +181,7 @@ async fn bombs_are_stopped_where_they_pass_a_bound() {
 
     let body = in_pieces(&bomb, 1_000).chain(stream::pending());
     let error = receive(&door.spool, &door.limits, None, Some(300_000), body).await.unwrap_err();
-    assert!(matches!(error, IntakeError::BeyondCircuit { max_bytes: 300_000 }), "{error}");
+    assert!(matches!(error, IntakeError::BeyondCircuit { max_bytes: 300_000, witness: false }), "{error}");
 
     // Each bound itself may be reached.
     let plain = witness_like(320_000);
@@ -191,6 +191,12 @@ async fn bombs_are_stopped_where_they_pass_a_bound() {
     let body = in_pieces(&gzip(&plain), 1_000);
     let error = receive(&door.spool, &door.limits, None, Some(319_999), body).await.unwrap_err();
     assert!(matches!(error, IntakeError::BeyondCircuit { .. }), "{error}");
+
+    // What begins as a witness does is told to be a larger circuit's.
+    let larger = [&[3, 0x91][..], &plain].concat();
+    let body = in_pieces(&gzip(&larger), 1);
+    let error = receive(&door.spool, &door.limits, None, Some(1_000), body).await.unwrap_err();
+    assert!(matches!(error, IntakeError::BeyondCircuit { witness: true, .. }), "{error}");
     door.is_left_clean().await;
 }
 
