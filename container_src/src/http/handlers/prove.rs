@@ -8,6 +8,8 @@
 
 use std::{
     fmt::Write,
+    pin::Pin,
+    task::{Context, Poll},
     time::{Duration, Instant},
 };
 
@@ -18,13 +20,14 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
+use bytes::Bytes;
 use edgeprove_protocol::{
     VerifierTarget,
     answer::{PROOF_MEDIA_TYPE, ProofAnswer, Timings},
     headers,
     limits::PUBLIC_INPUTS_HEADER_MAX,
 };
-use futures_util::StreamExt;
+use futures_util::{Stream, StreamExt};
 use http::{HeaderName, HeaderValue, header, request::Parts};
 
 use crate::{
@@ -44,20 +47,39 @@ pub async fn prove(State(app): State<AppState>, request: Request) -> Response {
     let arrived = Instant::now();
     let id = request_id(&request);
     let (mut parts, body) = request.into_parts();
-    let mut body = body.into_data_stream();
-    match answer(&app, &mut parts, &mut body, arrived, &id).await {
+    let mut upload = Incoming { body: body.into_data_stream(), begun: false };
+    match answer(&app, &mut parts, &mut upload, arrived, &id).await {
         Ok(response) => response,
         Err(error) => {
-            read_to_the_end(&app, body);
+            // A client that asked first and was told no sends nothing; reading would make hyper tell it to go on.
+            if upload.begun || !parts.headers.contains_key(header::EXPECT) {
+                read_to_the_end(&app, upload);
+            }
             error.into_response()
         }
+    }
+}
+
+/// A request's body, and whether any of it has come.
+struct Incoming {
+    body: BodyDataStream,
+    begun: bool,
+}
+
+impl Stream for Incoming {
+    type Item = Result<Bytes, axum::Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let next = self.body.poll_next_unpin(context);
+        self.begun |= matches!(next, Poll::Ready(Some(_)));
+        next
     }
 }
 
 async fn answer(
     app: &AppState,
     parts: &mut Parts,
-    body: &mut BodyDataStream,
+    body: &mut Incoming,
     arrived: Instant,
     id: &str,
 ) -> Result<Response, ApiError> {
@@ -155,7 +177,7 @@ fn server_timing(timings: &Timings) -> String {
 
 /// Takes in what a refused client still sends, for a while: answered and cut off at once, it would see a broken
 /// connection instead of its answer.
-fn read_to_the_end(app: &AppState, mut body: BodyDataStream) {
+fn read_to_the_end(app: &AppState, mut body: Incoming) {
     const PATIENCE: Duration = Duration::from_secs(5);
     let stop = app.supervisor.stop_token().clone();
     app.supervisor.spawn("refused upload", async move {
