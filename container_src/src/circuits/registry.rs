@@ -111,6 +111,12 @@ impl Registry {
         }
     }
 
+    /// Whether there are circuits and every one of them failed to load.
+    #[must_use]
+    pub fn none_is_left(&self) -> bool {
+        !self.entries.is_empty() && self.entries.values().all(|entry| matches!(entry.outcome(), Some(Err(_))))
+    }
+
     /// Every circuit, by name.
     pub fn entries(&self) -> impl Iterator<Item = &Entry> {
         self.entries.values()

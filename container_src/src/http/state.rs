@@ -80,6 +80,8 @@ impl Shared {
             Some("circuits are being loaded")
         } else if !self.proving.backend().ready() {
             Some("no bb runs")
+        } else if self.circuits.none_is_left() {
+            Some("no circuit could be loaded")
         } else {
             None
         }
