@@ -58,8 +58,8 @@ pub fn router(app: AppState) -> Router {
                 .on_failure(()),
         )
         .layer(PropagateRequestIdLayer::new(REQUEST_ID))
-        .option_layer(cors(&app.options))
         .layer(from_fn(finish))
+        .option_layer(cors(&app.options))
         .layer(CatchPanicLayer::custom(panicked));
 
     proving

@@ -1,0 +1,66 @@
+// What a page does, in Node: makes a witness with noir_js, has it proved by a running service, and verifies the
+// answers with bb.js in WebAssembly. Exits 0 when every proof verifies and a changed one does not.
+//
+//   node page.mjs http://127.0.0.1:8080/api/prove/range_check ../target/circuits/range_check.json '{"value":…}'
+//
+// bb.js finds the CRS by CRS_PATH, else in ~/.bb-crs.
+import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
+import { homedir } from "node:os";
+import { join } from "node:path";
+import process from "node:process";
+import { BackendType, Barretenberg, UltraHonkBackend } from "@aztec/bb.js";
+import { Noir } from "@noir-lang/noir_js";
+
+const [url, artifact, inputs] = process.argv.slice(2);
+const circuit = JSON.parse(await readFile(artifact, "utf8"));
+const { witness } = await new Noir(circuit).execute(JSON.parse(inputs));
+
+async function prove(target, accept) {
+  const answer = await fetch(`${url}?target=${target}`, {
+    method: "POST",
+    headers: { "Content-Type": "application/gzip", Accept: accept },
+    body: witness,
+  });
+  assert.equal(answer.status, 200, await answer.clone().text());
+  return answer;
+}
+
+async function asBytes(target) {
+  const answer = await prove(target, "application/octet-stream");
+  const listed = answer.headers.get("x-public-inputs");
+  const publicInputs = listed ? listed.split(",") : [];
+  return { proof: new Uint8Array(await answer.arrayBuffer()), publicInputs };
+}
+
+async function asJson(target) {
+  const answer = await (await prove(target, "application/json")).json();
+  return { proof: Uint8Array.from(Buffer.from(answer.proof, "base64")), publicInputs: answer.public_inputs };
+}
+
+// bb.js would fetch a CRS of its own choosing; the one at hand is enough and needs no network.
+const crs = process.env.CRS_PATH ?? join(homedir(), ".bb-crs");
+const api = await Barretenberg.new({ backend: BackendType.Wasm, threads: 1, skipSrsInit: true });
+try {
+  const pointsBuf = await readFile(join(crs, "bn254_g1.dat"));
+  const g2Point = await readFile(join(crs, "bn254_g2.dat"));
+  await api.srsInitSrs({ pointsBuf, numPoints: pointsBuf.length / 64, g2Point });
+  const backend = new UltraHonkBackend(circuit.bytecode, api);
+  for (const verifierTarget of ["noir-recursive", "evm"]) {
+    const bytes = await asBytes(verifierTarget);
+    const json = await asJson(verifierTarget);
+    // Proofs are zero-knowledge and so never the same twice; what they prove is.
+    assert.deepEqual(bytes.publicInputs, json.publicInputs);
+    assert.equal(bytes.proof.length, json.proof.length);
+    for (const proof of [bytes, json]) {
+      assert.ok(await backend.verifyProof(proof, { verifierTarget }), `${verifierTarget}: a proof does not verify`);
+    }
+    const other = (input) => input.replace(/.$/, (digit) => (digit === "0" ? "1" : "0"));
+    const changed = { ...bytes, publicInputs: bytes.publicInputs.map(other) };
+    const accepted = await backend.verifyProof(changed, { verifierTarget }).catch(() => false);
+    assert.ok(!accepted, `${verifierTarget}: a proof verifies for other public inputs`);
+    console.log(`${verifierTarget}: ${bytes.proof.length} bytes, verified by bb.js as bytes and as JSON`);
+  }
+} finally {
+  await api.destroy();
+}
