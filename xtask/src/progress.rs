@@ -36,6 +36,14 @@ impl Step {
         }
     }
 
+    /// As [`caution`], above the moving line.
+    pub(crate) fn caution(&self, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| caution(text)),
+            None => caution(text),
+        }
+    }
+
     /// Turns the line into a bar of so many bytes and gives it, to be moved on. Hidden where there is no terminal.
     pub(crate) fn bytes(&self, total: u64) -> ProgressBar {
         let Some(bar) = &self.bar else { return ProgressBar::hidden() };

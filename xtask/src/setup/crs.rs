@@ -71,7 +71,7 @@ pub(super) fn get(job: &Job) -> anyhow::Result<()> {
         match sources::from_internet(pins, wanted, &step) {
             Ok(points) => put(&g1, &points)?,
             Err(error) => {
-                progress::caution(&format!("the CRS cannot be downloaded: {error:#}"));
+                step.caution(&format!("the CRS cannot be downloaded: {error:#}"));
                 if have == 0 {
                     put(&g1, &sources::from_crate(pins, &step)?)?;
                 }
