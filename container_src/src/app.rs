@@ -19,8 +19,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     circuits::{Registry, circuit::KeyMaker, vk_cache::VkCache},
     config::{
-        circuits::CircuitSettings, program::ProgramSettings, proving::ProverMode, proving::ProvingSettings,
-        server::ServerSettings,
+        circuits::CircuitSettings, engine::EngineSettings, proving::ProverMode, server::ServerSettings,
     },
     http::{
         listener,
@@ -36,7 +35,7 @@ use crate::{
         },
     },
     proving::Proving,
-    scheduler::{Scheduler, WidthPolicy, widths},
+    scheduler::Scheduler,
     supervisor::Supervisor,
     witness::spool::{Spool, SpoolError},
 };
@@ -94,11 +93,8 @@ pub struct Engine {
 
 impl Engine {
     /// Checks bb, opens the spool and starts the provers.
-    pub async fn start(
-        program: &ProgramSettings,
-        circuits: CircuitSettings,
-        settings: &ProvingSettings,
-    ) -> Result<Self, StartError> {
+    pub async fn start(settings: &EngineSettings, circuits: CircuitSettings) -> Result<Self, StartError> {
+        let EngineSettings { proving: settings, program, .. } = settings;
         let supervisor = Supervisor::default();
         let version = version::check(&program.bb, &supervisor).await?;
         let bb = BbIdentity { version, binary_arch: version::binary_arch(&program.bb.path) };
@@ -109,11 +105,7 @@ impl Engine {
         let cores = settings.scheduler.cores;
         let backend: Arc<dyn Backend> = match settings.mode {
             ProverMode::Warm => {
-                let widths = match settings.scheduler.policy {
-                    WidthPolicy::Auto => widths(cores),
-                    WidthPolicy::Wide => vec![cores],
-                    WidthPolicy::Narrow => vec![1],
-                };
+                let widths = settings.scheduler.widths();
                 Arc::new(WarmBackend::start(&program.bb, cores, &widths, settings.recycle, &supervisor))
             }
             ProverMode::Process => {
@@ -148,11 +140,7 @@ pub struct App {
 
 impl App {
     /// Binds the port and puts the parts together.
-    pub async fn build(
-        engine: Engine,
-        program: &ProgramSettings,
-        settings: ServerSettings,
-    ) -> Result<Self, StartError> {
+    pub async fn build(engine: Engine, settings: ServerSettings) -> Result<Self, StartError> {
         let started = Instant::now();
         let address = settings.listen;
         let bound = TcpListener::bind(address).await.and_then(|l| Ok((l.local_addr()?, l)));
@@ -163,10 +151,10 @@ impl App {
         tracing::info!(
             %address,
             bb = engine.bb.version,
-            crs_points = program.crs.points,
+            crs_points = engine.proving.keys().crs.points,
             cores = engine.proving.scheduler().limits().cores,
             prover = engine.proving.backend().mode(),
-            spool = %program.spool_dir.display(),
+            spool = %engine.spool.path().display(),
             "listening"
         );
         if !engine.proving.options().verify {
@@ -178,7 +166,6 @@ impl App {
             circuits,
             proving,
             spool,
-            crs: program.crs.clone(),
             bb,
             supervisor,
             started,
@@ -251,8 +238,8 @@ impl App {
 }
 
 async fn load(circuits: &Registry, proving: &Proving) {
-    let Ok(slot) = proving.scheduler().admit().await else { return };
-    let seat = proving.backend().seat(slot.width(), Arc::new(slot));
+    // The queue is empty at the start: a seat is to be had.
+    let Ok(seat) = proving.seat().await else { return };
     circuits.load_all(proving.keys(), seat.as_ref()).await;
 }
 

@@ -4,6 +4,7 @@
 //! server gets. Between the two stands [`faults`]: every flag is taken as text first, so that all that is wrong is
 //! told in one message before any port opens.
 //!
+//! - [`engine`]: the three that every proving command needs, together.
 //! - [`program`]: bb, the CRS and folders.
 //! - [`circuits`]: which circuits are proved.
 //! - [`proving`]: provers, queue and verification.
@@ -11,6 +12,7 @@
 //! - [`mod@log`]: what is logged, and how.
 
 pub mod circuits;
+pub mod engine;
 pub mod faults;
 pub mod log;
 pub mod program;

@@ -6,12 +6,12 @@
 //! Imports run down this list only:
 //! - [`commands`]: one file for each thing the binary can be asked to do.
 //! - [`app`]: the parts put together, and taken apart at the end.
+//! - [`config`]: flags and environment, read once into the settings of every room below.
 //! - [`http`]: requests and answers; the only room that knows status codes.
 //! - [`proving`]: admitted, proved, verified.
 //! - [`circuits`]: what can be proved, and under which keys.
 //! - [`scheduler`]: when a proof starts and on how many cores.
 //! - [`prover`]: bb and the processes it runs in.
-//! - [`config`]: settings, read once.
 //! - [`witness`]: uploads, checked and spooled.
 //! - [`crs`], [`gzip`], [`telemetry`], [`supervisor`]: the ground.
 

@@ -123,9 +123,8 @@ impl Proving {
         upload: &Upload,
     ) -> Result<Proved, ProvingError> {
         let asked = Instant::now();
-        let slot = self.scheduler.admit().await?;
+        let seat = self.seat().await?;
         let admitted = Instant::now();
-        let seat = self.backend.seat(slot.width(), Arc::new(slot));
         let key = match circuit.made_key(target) {
             Some(key) => key,
             None => circuit.key(target, &self.keys, seat.as_ref()).await.map_err(ProvingError::Key)?,
@@ -165,6 +164,12 @@ impl Proving {
                 ..Timings::default()
             },
         })
+    }
+
+    /// Waits for a place at a prover.
+    pub async fn seat(&self) -> Result<Box<dyn Seat>, AdmissionError> {
+        let slot = self.scheduler.admit().await?;
+        Ok(self.backend.seat(slot.width(), Arc::new(slot)))
     }
 
     /// A prover that dies is not the caller's fault, so a fresh one gets a second try in the time that is left.

@@ -97,6 +97,18 @@ pub struct SchedulerStatus {
     pub waiting: usize,
 }
 
+impl SchedulerLimits {
+    /// Every width that may be given out, ascending.
+    #[must_use]
+    pub fn widths(&self) -> Vec<usize> {
+        match self.policy {
+            WidthPolicy::Auto => widths(self.cores),
+            WidthPolicy::Wide => vec![self.cores],
+            WidthPolicy::Narrow => vec![1],
+        }
+    }
+}
+
 impl Scheduler {
     /// A scheduler with all cores free.
     #[must_use]
@@ -212,8 +224,7 @@ impl Drop for Slot {
 }
 
 /// Widths that [`WidthPolicy::Auto`] gives out: all cores, and the powers of two below.
-#[must_use]
-pub fn widths(cores: usize) -> Vec<usize> {
+fn widths(cores: usize) -> Vec<usize> {
     let mut widths: Vec<usize> =
         std::iter::successors(Some(1), |w| Some(w * 2)).take_while(|&w| w < cores).collect();
     widths.push(cores.max(1));

@@ -14,8 +14,8 @@ pub enum LogFormat {
 }
 
 /// Installs the log for the whole process. A second call changes nothing.
-pub fn start(format: LogFormat, filter: EnvFilter) {
-    let registry = tracing_subscriber::registry().with(filter);
+pub fn start(format: LogFormat, filter: &EnvFilter) {
+    let registry = tracing_subscriber::registry().with(filter.clone());
     let human = || {
         let colour = std::io::stderr().is_terminal();
         fmt::layer().with_writer(std::io::stderr).with_target(false).with_ansi(colour)

@@ -17,14 +17,9 @@ use super::outcome::{self, Failure, other};
 use crate::{
     app::Engine,
     circuits::registry::LookupError,
-    config::{
-        Faults,
-        circuits::CircuitArgs,
-        log::LogArgs,
-        program::{ProgramArgs, Surroundings},
-        proving::ProvingArgs,
-    },
+    config::{Faults, circuits::CircuitArgs, engine::EngineArgs, program::Surroundings},
     proving::{Proved, milliseconds},
+    scheduler::WidthPolicy,
     telemetry,
     witness::{self, intake, intake::IntakeLimits},
 };
@@ -43,11 +38,7 @@ pub struct ProveArgs {
     #[command(flatten)]
     circuits: CircuitArgs,
     #[command(flatten)]
-    proving: ProvingArgs,
-    #[command(flatten)]
-    program: ProgramArgs,
-    #[command(flatten)]
-    log: LogArgs,
+    engine: EngineArgs,
 }
 
 /// A circuit could not be loaded.
@@ -69,19 +60,17 @@ struct FileFailed {
 pub fn run(args: ProveArgs) -> ExitCode {
     outcome::run(async {
         let mut faults = Faults::default();
-        let (circuits, proving) = (args.circuits.read(&mut faults), args.proving.read(&mut faults));
-        let program = args.program.read(&Surroundings::of_this_process(), &mut faults);
-        let log = args.log.read(&mut faults);
+        let circuits = args.circuits.read(&mut faults);
+        let engine = args.engine.read(&Surroundings::of_this_process(), &mut faults);
         if circuits.as_ref().is_some_and(|circuits| circuits.sources.is_empty()) {
             faults.add("--circuit (EDGEPROVE_CIRCUIT): name the compiled circuit");
         }
-        let settings = circuits.zip(proving).zip(program).zip(log);
-        let (((circuits, mut proving), program), log) = faults.finish(settings)?;
-        telemetry::start(log.format, log.filter);
+        let (circuits, mut engine) = faults.finish(circuits.zip(engine))?;
+        telemetry::start(engine.log.format, &engine.log.filter);
         // There will be one proof and nobody else.
-        proving.scheduler.policy = crate::scheduler::WidthPolicy::Wide;
+        engine.proving.scheduler.policy = WidthPolicy::Wide;
 
-        let engine = Engine::start(&program, circuits, &proving).await.map_err(other)?;
+        let engine = Engine::start(&engine, circuits).await.map_err(other)?;
         let outcome = prove(&engine, &args.witness, &args.out).await;
         engine.stop().await;
         outcome.map(|()| ExitCode::SUCCESS)

@@ -10,9 +10,8 @@ use crate::{
     config::{
         ConfigError, Faults,
         circuits::{CircuitArgs, CircuitSettings},
-        log::{LogArgs, LogSettings},
-        program::{ProgramArgs, ProgramSettings, Surroundings},
-        proving::{ProvingArgs, ProvingSettings},
+        engine::{EngineArgs, EngineSettings},
+        program::Surroundings,
         server::{ServerArgs, ServerSettings},
     },
     prover::child::without_values,
@@ -27,11 +26,7 @@ pub struct ServeArgs {
     #[command(flatten)]
     circuits: CircuitArgs,
     #[command(flatten)]
-    proving: ProvingArgs,
-    #[command(flatten)]
-    program: ProgramArgs,
-    #[command(flatten)]
-    log: LogArgs,
+    engine: EngineArgs,
 }
 
 /// Settings of `edgeprove serve`.
@@ -41,12 +36,8 @@ pub struct ServeSettings {
     pub server: ServerSettings,
     /// The circuits.
     pub circuits: CircuitSettings,
-    /// Provers and queue.
-    pub proving: ProvingSettings,
-    /// bb and folders.
-    pub program: ProgramSettings,
-    /// Logs.
-    pub log: LogSettings,
+    /// Provers, bb and logs.
+    pub engine: EngineSettings,
 }
 
 #[derive(Parser)]
@@ -67,18 +58,10 @@ impl ServeArgs {
         let mut faults = Faults::default();
         let server = self.server.read(&mut faults);
         let circuits = self.circuits.read(&mut faults);
-        let proving = self.proving.read(&mut faults);
-        let program = self.program.read(around, &mut faults);
-        let log = self.log.read(&mut faults);
-        let settings = (|| {
-            Some(ServeSettings {
-                server: server?,
-                circuits: circuits?,
-                proving: proving?,
-                program: program?,
-                log: log?,
-            })
-        })();
+        let engine = self.engine.read(around, &mut faults);
+        let settings = server.zip(circuits).zip(engine);
+        let settings =
+            settings.map(|((server, circuits), engine)| ServeSettings { server, circuits, engine });
         faults.finish(settings)
     }
 }
@@ -87,14 +70,14 @@ impl ServeArgs {
 #[must_use]
 pub fn run(args: ServeArgs) -> ExitCode {
     outcome::run(async {
-        let settings = args.read(&Surroundings::of_this_process())?;
-        telemetry::start(settings.log.format, settings.log.filter);
+        let ServeSettings { server, circuits, engine } = args.read(&Surroundings::of_this_process())?;
+        telemetry::start(engine.log.format, &engine.log.filter);
         telemetry::log_panics(without_values);
         // Before anything else, so that a signal that comes during the start is not lost.
         let stop = stop_signal().map_err(other)?;
-        let engine = Engine::start(&settings.program, settings.circuits, &settings.proving).await;
-        let app = App::build(engine.map_err(other)?, &settings.program, settings.server).await;
-        app.map_err(other)?.run(stop).await.map_err(other)?;
+        let engine = Engine::start(&engine, circuits).await.map_err(other)?;
+        let app = App::build(engine, server).await.map_err(other)?;
+        app.run(stop).await.map_err(other)?;
         Ok::<_, Failure>(ExitCode::SUCCESS)
     })
 }

@@ -3,7 +3,6 @@
 use std::{
     path::{Path, PathBuf},
     process::ExitCode,
-    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -13,14 +12,9 @@ use edgeprove_protocol::VerifierTarget;
 use super::outcome::{self, Failure, other};
 use crate::{
     app::Engine,
-    config::{
-        Faults,
-        circuits::CircuitSettings,
-        log::LogArgs,
-        program::{ProgramArgs, Surroundings},
-        proving::ProvingArgs,
-    },
+    config::{Faults, circuits::CircuitSettings, engine::EngineArgs, program::Surroundings},
     prover::{CircuitKey, ProofParts, backend::FIELD_BYTES},
+    scheduler::WidthPolicy,
     telemetry,
 };
 
@@ -59,11 +53,7 @@ pub struct VerifyArgs {
     #[command(flatten)]
     files: FileArgs,
     #[command(flatten)]
-    proving: ProvingArgs,
-    #[command(flatten)]
-    program: ProgramArgs,
-    #[command(flatten)]
-    log: LogArgs,
+    engine: EngineArgs,
 }
 
 /// What cannot be verified, and why.
@@ -88,16 +78,14 @@ enum Unusable {
 pub fn run(args: VerifyArgs) -> ExitCode {
     outcome::run(async {
         let mut faults = Faults::default();
-        let proving = args.proving.read(&mut faults);
-        let program = args.program.read(&Surroundings::of_this_process(), &mut faults);
-        let log = args.log.read(&mut faults);
-        let ((mut proving, program), log) = faults.finish(proving.zip(program).zip(log))?;
-        telemetry::start(log.format, log.filter);
+        let engine = args.engine.read(&Surroundings::of_this_process(), &mut faults);
+        let mut engine = faults.finish(engine)?;
+        telemetry::start(engine.log.format, &engine.log.filter);
         let (circuit, parts) = args.files.read().map_err(other)?;
 
-        proving.scheduler.policy = crate::scheduler::WidthPolicy::Wide;
+        engine.proving.scheduler.policy = WidthPolicy::Wide;
         let none = CircuitSettings { sources: Vec::new(), default: None };
-        let engine = Engine::start(&program, none, &proving).await.map_err(other)?;
+        let engine = Engine::start(&engine, none).await.map_err(other)?;
         let verdict = verify(&engine, &circuit, &parts).await;
         engine.stop().await;
         verdict.map(told)
@@ -105,8 +93,7 @@ pub fn run(args: VerifyArgs) -> ExitCode {
 }
 
 async fn verify(engine: &Engine, circuit: &CircuitKey, parts: &ProofParts) -> Result<bool, Failure> {
-    let slot = engine.proving.scheduler().admit().await.map_err(other)?;
-    let seat = engine.proving.backend().seat(slot.width(), Arc::new(slot));
+    let seat = engine.proving.seat().await.map_err(other)?;
     seat.verify(circuit, parts, Instant::now() + PATIENCE).await.map_err(other)
 }
 

@@ -8,13 +8,8 @@ use edgeprove_protocol::VerifierTarget;
 use super::outcome::{self, Failure, other};
 use crate::{
     app::Engine,
-    config::{
-        Faults,
-        circuits::CircuitArgs,
-        log::LogArgs,
-        program::{ProgramArgs, Surroundings},
-        proving::ProvingArgs,
-    },
+    circuits::Circuit,
+    config::{Faults, circuits::CircuitArgs, engine::EngineArgs, program::Surroundings},
     telemetry,
 };
 
@@ -24,11 +19,7 @@ pub struct WarmArgs {
     #[command(flatten)]
     circuits: CircuitArgs,
     #[command(flatten)]
-    proving: ProvingArgs,
-    #[command(flatten)]
-    program: ProgramArgs,
-    #[command(flatten)]
-    log: LogArgs,
+    engine: EngineArgs,
 }
 
 /// Some circuits have no keys now.
@@ -44,32 +35,36 @@ struct SomeFailed {
 pub fn run(args: WarmArgs) -> ExitCode {
     outcome::run(async {
         let mut faults = Faults::default();
-        let (circuits, proving) = (args.circuits.read(&mut faults), args.proving.read(&mut faults));
-        let program = args.program.read(&Surroundings::of_this_process(), &mut faults);
-        let log = args.log.read(&mut faults);
-        let settings = circuits.zip(proving).zip(program).zip(log);
-        let (((circuits, proving), program), log) = faults.finish(settings)?;
-        telemetry::start(log.format, log.filter);
+        let circuits = args.circuits.read(&mut faults);
+        let engine = args.engine.read(&Surroundings::of_this_process(), &mut faults);
+        let (circuits, engine) = faults.finish(circuits.zip(engine))?;
+        telemetry::start(engine.log.format, &engine.log.filter);
 
-        let engine = Engine::start(&program, circuits, &proving).await.map_err(other)?;
+        let engine = Engine::start(&engine, circuits).await.map_err(other)?;
         engine.load().await;
         let (mut failed, mut all) = (0, 0);
         for entry in engine.circuits.entries() {
             all += 1;
-            let Some(Ok(circuit)) = entry.outcome() else {
-                failed += 1;
-                continue;
+            let whole = match entry.outcome() {
+                Some(Ok(circuit)) => make_keys(circuit, &engine).await?,
+                Some(Err(_)) | None => false,
             };
-            for target in VerifierTarget::ALL {
-                let slot = engine.proving.scheduler().admit().await.map_err(other)?;
-                let seat = engine.proving.backend().seat(slot.width(), std::sync::Arc::new(slot));
-                if let Err(error) = circuit.key(target, engine.proving.keys(), seat.as_ref()).await {
-                    tracing::error!(circuit = %circuit.id, %target, error = telemetry::chain(&error), "no key");
-                    failed += 1;
-                }
-            }
+            failed += usize::from(!whole);
         }
         engine.stop().await;
         if failed > 0 { Err(other(SomeFailed { failed, all })) } else { Ok::<_, Failure>(ExitCode::SUCCESS) }
     })
+}
+
+/// Whether every key could be made.
+async fn make_keys(circuit: &Circuit, engine: &Engine) -> Result<bool, Failure> {
+    let seat = engine.proving.seat().await.map_err(other)?;
+    let mut whole = true;
+    for target in VerifierTarget::ALL {
+        if let Err(error) = circuit.key(target, engine.proving.keys(), seat.as_ref()).await {
+            tracing::error!(circuit = %circuit.id, %target, error = telemetry::chain(&error), "no key");
+            whole = false;
+        }
+    }
+    Ok(whole)
 }

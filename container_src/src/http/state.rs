@@ -13,7 +13,6 @@ use tokio_util::task::TaskTracker;
 
 use crate::{
     circuits::Registry,
-    crs::Crs,
     proving::Proving,
     supervisor::Supervisor,
     witness::{intake::IntakeLimits, spool::Spool},
@@ -51,8 +50,6 @@ pub struct Shared {
     pub proving: Proving,
     /// Where uploads go.
     pub spool: Spool,
-    /// The CRS.
-    pub crs: Crs,
     /// The prover program.
     pub bb: BbIdentity,
     /// Background tasks.

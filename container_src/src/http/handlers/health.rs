@@ -71,8 +71,8 @@ fn examine(app: &Shared) -> Health {
             binary_arch: app.bb.binary_arch.clone(),
         },
         bb_version: app.bb.version.clone(),
-        bb_crs_files: app.crs.files().join("\n"),
-        crs: CrsHealth { points: app.crs.points },
+        bb_crs_files: app.proving.keys().crs.files().join("\n"),
+        crs: CrsHealth { points: app.proving.keys().crs.points },
         noir_version: NOIR_VERSION.to_owned(),
         verify: app.proving.options().verify,
         prover: ProverHealth {
