@@ -1,0 +1,26 @@
+//! The server as its callers and operators meet it: a process of its own, with a real bb and a real CRS.
+//!
+//! Nothing is mocked. Where a fault is wanted, the very thing is broken: bb is stopped, killed or replaced, the disk is
+//! filled, the connection is cut. Every server is held, at its end, against what must be true of all; see
+//! [`support::server`].
+//!
+//! Processes are watched through /proc, so these tests run on Linux alone.
+
+#![cfg(target_os = "linux")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a test that cannot go on has failed, and says so"
+)]
+
+mod support;
+
+mod bad_request;
+mod bad_witness;
+mod circuits;
+mod prover_faults;
+mod proving;
+mod timeouts;
+mod uploads;

@@ -1,0 +1,148 @@
+//! What a server is started with.
+
+use std::{
+    fs::{self, File},
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use tempfile::TempDir;
+
+use super::{Sample, places, samples};
+
+/// Processes that `--cores 2` keeps warm: one for both cores, and one for each of them.
+pub(crate) const WARM_PROVERS: usize = 3;
+
+/// What a server is started with. Tests change what they are about.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    /// bb, or what stands in its place.
+    pub(crate) bb: PathBuf,
+    /// The folder that the server's CRS is taken from.
+    pub(crate) crs: PathBuf,
+    /// The cache of verification keys.
+    pub(crate) keys: PathBuf,
+    /// The circuit that is served by name and by default.
+    pub(crate) circuit: Option<PathBuf>,
+    /// A folder of circuits.
+    pub(crate) circuits: Option<PathBuf>,
+    /// The spool; else a fresh one.
+    pub(crate) spool: Option<PathBuf>,
+    /// Further flags, with their values.
+    pub(crate) flags: Vec<String>,
+    /// Further environment.
+    pub(crate) environment: Vec<(String, String)>,
+    /// What the server is started by, such as `unshare`. It must become the server.
+    pub(crate) wrapper: Option<Command>,
+    /// bb processes of an idle server.
+    pub(crate) provers: usize,
+    /// What the server is asked to prove when it must be well; `None` if it cannot.
+    pub(crate) good: Option<Sample>,
+    /// Whether to wait until the server is ready.
+    pub(crate) wait_until_ready: bool,
+}
+
+impl Settings {
+    #[track_caller]
+    pub(crate) fn new() -> Self {
+        Self {
+            bb: places::bb(),
+            crs: places::crs(),
+            keys: places::shared_keys(),
+            circuit: Some(samples::range().circuit.clone()),
+            circuits: None,
+            spool: None,
+            flags: Vec::new(),
+            environment: Vec::new(),
+            wrapper: None,
+            provers: WARM_PROVERS,
+            good: Some(samples::range().clone()),
+            wait_until_ready: true,
+        }
+    }
+
+    /// Adds a flag with its value.
+    pub(crate) fn flag(&mut self, name: &str, value: impl ToString) {
+        self.flags.extend([name.to_owned(), value.to_string()]);
+    }
+
+    /// One bb for each proof.
+    pub(crate) fn process_mode(&mut self) {
+        self.flag("--prover", "process");
+        self.provers = 0;
+    }
+}
+
+/// The folders and files of one server.
+#[derive(Debug)]
+pub(crate) struct Room {
+    dir: TempDir,
+    pub(crate) spool: PathBuf,
+}
+
+impl Room {
+    pub(crate) fn new(settings: &Settings) -> Self {
+        let dir = tempfile::Builder::new().prefix("edgeprove-test-").tempdir().unwrap();
+        let spool = settings.spool.clone().unwrap_or_else(|| dir.path().join("spool"));
+        let room = Self { dir, spool };
+        // A CRS folder of its own, by which this server's processes are told from all others.
+        fs::create_dir(room.crs()).unwrap();
+        for name in ["bn254_g1.dat", "bn254_g2.dat"] {
+            let file = settings.crs.join(name);
+            if file.exists() {
+                symlink(file, room.crs().join(name)).unwrap();
+            }
+        }
+        room
+    }
+
+    pub(crate) fn crs(&self) -> PathBuf {
+        self.dir.path().join("crs")
+    }
+
+    pub(crate) fn log(&self) -> PathBuf {
+        self.dir.path().join("log")
+    }
+
+    pub(crate) fn address_file(&self) -> PathBuf {
+        self.dir.path().join("address")
+    }
+
+    /// A place for whatever else a test keeps beside its server.
+    pub(crate) fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// The command that starts the server. Nothing of the test's environment reaches it.
+    pub(crate) fn command(&self, settings: Settings) -> Command {
+        let mut command = match settings.wrapper {
+            Some(mut wrapper) => {
+                wrapper.arg(places::EDGEPROVE);
+                wrapper
+            }
+            None => Command::new(places::EDGEPROVE),
+        };
+        let log = File::create(self.log()).unwrap();
+        command.env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        command.arg("serve").args(["--log", "debug", "--log-format", "json", "--cores", "2"]);
+        for (flag, path) in [
+            ("--bb", Some(settings.bb)),
+            ("--crs", Some(self.crs())),
+            ("--cache-dir", Some(settings.keys)),
+            ("--spool-dir", Some(self.spool.clone())),
+            ("--addr-file", Some(self.address_file())),
+            ("--circuit", settings.circuit),
+            ("--circuits", settings.circuits),
+        ] {
+            if let Some(path) = path {
+                command.arg(flag).arg(path);
+            }
+        }
+        if !settings.flags.iter().any(|flag| flag == "--listen") {
+            command.args(["--listen", "127.0.0.1:0"]);
+        }
+        command.args(settings.flags).envs(settings.environment);
+        command
+    }
+}
