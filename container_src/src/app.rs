@@ -142,12 +142,14 @@ impl App {
     /// Binds the port and puts the parts together.
     pub async fn build(engine: Engine, settings: ServerSettings) -> Result<Self, StartError> {
         let started = Instant::now();
-        let address = settings.listen;
-        let bound = TcpListener::bind(address).await.and_then(|l| Ok((l.local_addr()?, l)));
-        let (address, listener) = bound.map_err(|source| StartError::Listen { address, source })?;
-        if let Some(path) = settings.addr_file {
-            write_address(&path, address).map_err(|source| StartError::AddrFile { path, source })?;
-        }
+        let (address, listener) = match bind(&settings).await {
+            Ok(bound) => bound,
+            Err(error) => {
+                // The provers run already, and would outlive the server for a moment.
+                engine.stop().await;
+                return Err(error);
+            }
+        };
         tracing::info!(
             %address,
             bb = engine.bb.version,
@@ -249,6 +251,18 @@ async fn stop(supervisor: &Supervisor, spool: &Spool) {
     if tokio::time::timeout(WIPE, spool.drained()).await.is_err() {
         tracing::error!(left = spool.len(), "witnesses are left in the spool; the next start wipes them");
     }
+}
+
+/// Opens the port, and tells its address where that was asked for.
+async fn bind(settings: &ServerSettings) -> Result<(SocketAddr, TcpListener), StartError> {
+    let address = settings.listen;
+    let bound = TcpListener::bind(address).await.and_then(|l| Ok((l.local_addr()?, l)));
+    let (address, listener) = bound.map_err(|source| StartError::Listen { address, source })?;
+    if let Some(path) = &settings.addr_file {
+        let failed = |source| StartError::AddrFile { path: path.clone(), source };
+        write_address(path, address).map_err(failed)?;
+    }
+    Ok((address, listener))
 }
 
 /// Whole or not at all, so that whoever waits for the file never reads half an address.
