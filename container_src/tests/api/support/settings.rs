@@ -29,6 +29,8 @@ pub(crate) struct Settings {
     pub(crate) circuits: Option<PathBuf>,
     /// The spool; else a fresh one.
     pub(crate) spool: Option<PathBuf>,
+    /// Where the server writes its address; else where the test looks for it.
+    pub(crate) address_file: Option<PathBuf>,
     /// Further flags, with their values.
     pub(crate) flags: Vec<String>,
     /// Further environment.
@@ -53,6 +55,7 @@ impl Settings {
             circuit: Some(samples::range().circuit.clone()),
             circuits: None,
             spool: None,
+            address_file: None,
             flags: Vec::new(),
             environment: Vec::new(),
             wrapper: None,
@@ -131,7 +134,7 @@ impl Room {
             ("--crs", Some(self.crs())),
             ("--cache-dir", Some(settings.keys)),
             ("--spool-dir", Some(self.spool.clone())),
-            ("--addr-file", Some(self.address_file())),
+            ("--addr-file", Some(settings.address_file.unwrap_or_else(|| self.address_file()))),
             ("--circuit", settings.circuit),
             ("--circuits", settings.circuits),
         ] {
@@ -139,7 +142,7 @@ impl Room {
                 command.arg(flag).arg(path);
             }
         }
-        if !settings.flags.iter().any(|flag| flag == "--listen") {
+        if !settings.flags.iter().any(|flag| flag.starts_with("--listen")) {
             command.args(["--listen", "127.0.0.1:0"]);
         }
         command.args(settings.flags).envs(settings.environment);
