@@ -27,3 +27,5 @@ mod spool_faults;
 mod start_faults;
 mod timeouts;
 mod uploads;
+mod process_mode;
+mod shutdown;

@@ -33,8 +33,10 @@ pub(crate) enum Part {
     Stay,
     /// Never shakes hands.
     Deaf,
-    /// Ends at once.
+    /// Ends at once, with an error.
     Stillborn,
+    /// Ends at once, as if it had done its work.
+    Idle,
 }
 
 impl Part {
@@ -50,6 +52,7 @@ impl Part {
             Self::Stay => "trap '' TERM INT HUP; $real \"$@\"; sleep 600",
             Self::Deaf => "sleep 600",
             Self::Stillborn => "exit 9",
+            Self::Idle => "exit 0",
         }
     }
 }
