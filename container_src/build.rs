@@ -1,5 +1,7 @@
 //! Takes the pinned versions of bb and Noir from `versions.toml`, so that the binary knows what it was built for.
 
+use std::{collections::BTreeMap, env};
+
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -11,7 +13,7 @@ struct Versions {
 #[derive(Deserialize)]
 struct Bb {
     version: String,
-    reports: String,
+    reports: BTreeMap<String, String>,
 }
 
 #[derive(Deserialize)]
@@ -23,8 +25,21 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let file = "../versions.toml";
     println!("cargo:rerun-if-changed={file}");
     let versions: Versions = toml::from_str(&std::fs::read_to_string(file)?)?;
-    println!("cargo:rustc-env=EDGEPROVE_BB_VERSION={}", versions.bb.version);
-    println!("cargo:rustc-env=EDGEPROVE_BB_REPORTS={}", versions.bb.reports);
+    let Bb { version, reports } = versions.bb;
+    // bb is not published for other platforms; one that is built there names its release.
+    let reports = reports.get(&platform()?).unwrap_or(&version);
+    println!("cargo:rustc-env=EDGEPROVE_BB_VERSION={version}");
+    println!("cargo:rustc-env=EDGEPROVE_BB_REPORTS={reports}");
     println!("cargo:rustc-env=EDGEPROVE_NOIR_VERSION={}", versions.noir.version);
     Ok(())
+}
+
+/// The platform that is built for, as `versions.toml` names it.
+fn platform() -> Result<String, env::VarError> {
+    let arch = match env::var("CARGO_CFG_TARGET_ARCH")?.as_str() {
+        "x86_64" => "amd64".to_owned(),
+        "aarch64" => "arm64".to_owned(),
+        other => other.to_owned(),
+    };
+    Ok(format!("{}-{arch}", env::var("CARGO_CFG_TARGET_OS")?))
 }

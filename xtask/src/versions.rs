@@ -22,7 +22,7 @@ pub(crate) struct Bb {
     pub(crate) package: String,
     pub(crate) version: String,
     /// What `bb --version` prints.
-    pub(crate) reports: String,
+    pub(crate) reports: BTreeMap<Platform, String>,
     pub(crate) sha256: BTreeMap<Platform, String>,
 }
 
