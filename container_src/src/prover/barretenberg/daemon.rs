@@ -37,6 +37,8 @@ use crate::{
 const GRACE: Duration = Duration::from_millis(500);
 /// How long a fresh child may take to answer its first question.
 const HANDSHAKE: Duration = Duration::from_secs(10);
+/// A child that lived this long without dying by itself is one that works.
+const SETTLED: Duration = Duration::from_secs(1);
 /// First and longest pause before a child that could not be started is tried again.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
@@ -159,6 +161,8 @@ enum Next {
     Keep,
     /// Start another child.
     Replace,
+    /// The child died with nothing to do.
+    Died(ChildFailure),
     /// No one will ask any more.
     Stop,
 }
@@ -169,7 +173,7 @@ impl Owner {
         let mut backoff = BACKOFF.0;
         loop {
             let started = Instant::now();
-            match self.start().await {
+            let failure = match self.start().await {
                 Ok(mut bb) => {
                     tracing::debug!(
                         bb_pid = bb.child.id(),
@@ -177,7 +181,6 @@ impl Owner {
                         start_ms = started.elapsed().as_millis(),
                         "bb is warm"
                     );
-                    backoff = BACKOFF.0;
                     self.shared.up.store(true, Ordering::Release);
                     self.held = None;
                     let next = self.serve(&mut bb, &mut inbox).await;
@@ -186,20 +189,28 @@ impl Owner {
                     if matches!(next, Next::Stop) || stop.is_cancelled() {
                         return;
                     }
-                }
-                Err(failure) => {
-                    tracing::error!(
-                        error = %crate::telemetry::chain(&failure),
-                        retry_ms = backoff.as_millis(),
-                        "bb could not be started"
-                    );
-                    self.held = None;
-                    if !Self::refuse(&mut inbox, failure, backoff, &stop).await {
-                        return;
+                    match next {
+                        // It answers and dies at once: started again and again, it would only burn the cores.
+                        Next::Died(failure) if started.elapsed() < SETTLED => failure,
+                        _ => {
+                            backoff = BACKOFF.0;
+                            self.shared.restarts.fetch_add(1, Ordering::Relaxed);
+                            continue;
+                        }
                     }
-                    backoff = (backoff * 2).min(BACKOFF.1);
                 }
+                Err(failure) => failure,
+            };
+            tracing::error!(
+                error = %crate::telemetry::chain(&failure),
+                retry_ms = backoff.as_millis(),
+                "bb does not start, or does not stay"
+            );
+            self.held = None;
+            if !Self::refuse(&mut inbox, failure, backoff, &stop).await {
+                return;
             }
+            backoff = (backoff * 2).min(BACKOFF.1);
             self.shared.restarts.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -236,9 +247,13 @@ impl Owner {
                 order = inbox.recv() => order,
                 () = stop.cancelled() => return Next::Stop,
                 status = bb.child.wait() => {
-                    let status = status.map_or_else(|e| e.to_string(), |s| s.to_string());
-                    tracing::warn!(%status, last_words = %bb.stderr.last_words(), "an idle bb died");
-                    return Next::Replace;
+                    let last_words = bb.stderr.last_words();
+                    let failure = match status {
+                        Ok(status) => ChildFailure::Ended { status, last_words },
+                        Err(source) => ChildFailure::Mute { source, last_words },
+                    };
+                    tracing::warn!(error = %crate::telemetry::chain(&failure), "an idle bb died");
+                    return Next::Died(failure);
                 }
             };
             let next = match order {
