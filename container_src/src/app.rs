@@ -189,7 +189,7 @@ impl App {
             tokio::select! {
                 () = load(&app.circuits, &app.proving) => {
                     app.loaded.store(true, Ordering::Release);
-                    tracing::info!(took_ms = app.started.elapsed().as_millis(), "ready");
+                    tracing::info!(took_ms = crate::telemetry::millis(app.started.elapsed()), "ready");
                 }
                 () = stop.cancelled() => {}
             }

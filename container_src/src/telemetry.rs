@@ -1,6 +1,6 @@
 //! Logs: one format, chosen once, on standard error. Standard output belongs to the commands' own results.
 
-use std::{error::Error, fmt::Write, io::IsTerminal};
+use std::{error::Error, fmt::Write, io::IsTerminal, time::Duration};
 
 use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
@@ -36,6 +36,12 @@ pub fn log_panics(without_values: fn(&str) -> String) {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         tracing::error!(place, words = without_values(words), "a panic");
     }));
+}
+
+/// Whole milliseconds, as a number that every log format writes as one.
+#[must_use]
+pub fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// An error and all its causes in one line.

@@ -112,7 +112,7 @@ impl Circuit {
                 rows = material.size.rows,
                 vk_hash = hex::encode(material.key.vk_hash),
                 vk_from = source,
-                took_ms = started.elapsed().as_millis(),
+                took_ms = crate::telemetry::millis(started.elapsed()),
                 noir = self.artifact.noir_version,
                 "circuit has its verification key"
             );

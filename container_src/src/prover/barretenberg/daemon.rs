@@ -178,7 +178,7 @@ impl Owner {
                     tracing::debug!(
                         bb_pid = bb.child.id(),
                         threads = self.threads,
-                        start_ms = started.elapsed().as_millis(),
+                        start_ms = crate::telemetry::millis(started.elapsed()),
                         "bb is warm"
                     );
                     self.shared.up.store(true, Ordering::Release);
@@ -203,7 +203,7 @@ impl Owner {
             };
             tracing::error!(
                 error = %crate::telemetry::chain(&failure),
-                retry_ms = backoff.as_millis(),
+                retry_ms = crate::telemetry::millis(backoff),
                 "bb does not start, or does not stay"
             );
             self.held = None;
