@@ -8,6 +8,7 @@ pub mod healthcheck;
 pub mod outcome;
 pub mod prove;
 pub mod serve;
+pub mod signals;
 pub mod verify;
 pub mod warm;
 

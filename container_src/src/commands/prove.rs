@@ -13,11 +13,15 @@ use indicatif::{ProgressBar, ProgressStyle};
 use tokio::{fs::File, io::AsyncRead};
 use tokio_util::io::ReaderStream;
 
-use super::outcome::{self, Failure, other};
+use super::{
+    outcome::{self, Failure, other},
+    signals,
+};
 use crate::{
     app::Engine,
     circuits::registry::LookupError,
     config::{Faults, circuits::CircuitArgs, engine::EngineArgs, program::Surroundings},
+    prover::child::without_values,
     proving::{Proved, milliseconds},
     scheduler::WidthPolicy,
     telemetry,
@@ -46,6 +50,11 @@ pub struct ProveArgs {
 #[error("the circuit cannot be proved: {0}")]
 struct NotLoaded(String);
 
+/// The command was asked to end.
+#[derive(Debug, thiserror::Error)]
+#[error("interrupted by {0}")]
+struct Interrupted(&'static str);
+
 /// A file could not be read or written.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", path.display())]
@@ -67,11 +76,17 @@ pub fn run(args: ProveArgs) -> ExitCode {
         }
         let (circuits, mut engine) = faults.finish(circuits.zip(engine))?;
         telemetry::start(engine.log.format, &engine.log.filter);
+        telemetry::log_panics(without_values);
+        // Caught from here on, so that whoever interrupts leaves no witness in the spool.
+        let signal = signals::stop().map_err(other)?;
         // There will be one proof and nobody else.
         engine.proving.scheduler.policy = WidthPolicy::Wide;
 
         let engine = Engine::start(&engine, circuits).await.map_err(other)?;
-        let outcome = prove(&engine, &args.witness, &args.out).await;
+        let outcome = tokio::select! {
+            outcome = prove(&engine, &args.witness, &args.out) => outcome,
+            signal = signal => Err(other(Interrupted(signal))),
+        };
         engine.stop().await;
         outcome.map(|()| ExitCode::SUCCESS)
     })

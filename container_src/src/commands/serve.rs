@@ -4,7 +4,10 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser};
 
-use super::outcome::{self, Failure, other};
+use super::{
+    outcome::{self, Failure, other},
+    signals,
+};
 use crate::{
     app::{App, Engine},
     config::{
@@ -74,23 +77,11 @@ pub fn run(args: ServeArgs) -> ExitCode {
         telemetry::start(engine.log.format, &engine.log.filter);
         telemetry::log_panics(without_values);
         // Before anything else, so that a signal that comes during the start is not lost.
-        let stop = stop_signal().map_err(other)?;
+        let signal = signals::stop().map_err(other)?;
+        let stop = async { tracing::info!(signal = signal.await, "asked to stop") };
         let engine = Engine::start(&engine, circuits).await.map_err(other)?;
         let app = App::build(engine, server).await.map_err(other)?;
         app.run(stop).await.map_err(other)?;
         Ok::<_, Failure>(ExitCode::SUCCESS)
-    })
-}
-
-/// Ends at the first SIGTERM or SIGINT. As process 1 of a container only signals with a handler arrive at all.
-fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    Ok(async move {
-        let name = tokio::select! {
-            _ = term.recv() => "SIGTERM",
-            _ = int.recv() => "SIGINT",
-        };
-        tracing::info!(signal = name, "asked to stop");
     })
 }
