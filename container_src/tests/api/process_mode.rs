@@ -18,7 +18,10 @@ fn it_proves_for_every_target_and_says_how() {
     let server = TestServer::start(Settings::process_mode);
     let range = samples::range();
     for target in [NoirRecursive, Evm] {
-        server.posting_to(&format!("/api/prove?target={target}"), &range.witness).send().proves(range, target);
+        server
+            .posting_to(&format!("/api/prove?target={target}"), &range.witness)
+            .send()
+            .proves(range, target);
         let json = server.posting_to(&format!("/api/prove?target={target}"), &range.witness);
         json.header("accept", "application/json").send().proves(range, target);
     }

@@ -140,9 +140,7 @@ fn killed_midway_it_leaves_nothing_that_the_next_start_does_not_wipe() {
     let mut upload = Connection::post_head(server.address(), "/api/prove", &["Content-Length: 200000"]);
     upload.send(&large);
     let (_asker, bb) = server.freeze_midway();
-    eventually("the upload and the witness are in the spool", || {
-        (server.spooled().len() == 2).then_some(())
-    });
+    eventually("the upload and the witness are in the spool", || (server.spooled().len() == 2).then_some(()));
     let provers = server.provers();
     server.kill();
     // Nobody tells them: they notice that nobody talks to them any more.

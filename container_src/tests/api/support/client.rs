@@ -11,7 +11,7 @@ use edgeprove_protocol::{
     answer::{PROOF_MEDIA_TYPE, ProofAnswer},
     headers, problem,
 };
-use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
 
 use super::{Sample, bb, samples, wait::PATIENCE};
 
@@ -31,6 +31,18 @@ pub(crate) struct Ask {
 }
 
 impl Ask {
+    pub(crate) fn new(to: SocketAddr, method: Method, path: &str) -> Self {
+        let uri = format!("http://{to}{path}");
+        Self { request: Request::builder().method(method).uri(uri), body: Vec::new() }
+    }
+
+    /// A request for a proof.
+    pub(crate) fn to_prove(to: SocketAddr, path: &str, witness: &[u8]) -> Self {
+        let mut ask = Self::new(to, Method::POST, path).header("content-type", "application/gzip");
+        ask.body = witness.to_vec();
+        ask
+    }
+
     pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
         self.request = self.request.header(name, value);
         self
@@ -39,16 +51,26 @@ impl Ask {
     /// Sends it over a connection of its own.
     #[track_caller]
     pub(crate) fn send(self) -> Answer {
-        self.try_send().unwrap_or_else(|error| panic!("the request got no answer: {error}"))
+        self.send_within(PATIENCE)
+    }
+
+    /// The same where the answer may take its time.
+    #[track_caller]
+    pub(crate) fn send_within(self, limit: Duration) -> Answer {
+        self.try_send_within(limit).unwrap_or_else(|error| panic!("the request got no answer: {error}"))
     }
 
     /// The same where the connection may break.
     pub(crate) fn try_send(self) -> Result<Answer, ureq::Error> {
+        self.try_send_within(PATIENCE)
+    }
+
+    fn try_send_within(self, limit: Duration) -> Result<Answer, ureq::Error> {
         let agent: ureq::Agent = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .allow_non_standard_methods(true)
             .proxy(None)
-            .timeout_global(Some(PATIENCE))
+            .timeout_global(Some(limit))
             .build()
             .into();
         let request: Request<Vec<u8>> = self.request.body(self.body).expect("the request is well formed");

@@ -12,7 +12,7 @@ use std::{
 };
 
 use edgeprove_protocol::{VerifierTarget, answer::Health};
-use http::{Method, Request};
+use http::Method;
 use rustix::process::Signal;
 
 use super::{
@@ -152,8 +152,7 @@ impl TestServer {
     }
 
     pub(crate) fn ask(&self, method: Method, path: &str) -> Ask {
-        let uri = format!("http://{}{path}", self.address);
-        Ask { request: Request::builder().method(method).uri(uri), body: Vec::new() }
+        Ask::new(self.address, method, path)
     }
 
     #[track_caller]
@@ -167,9 +166,7 @@ impl TestServer {
     }
 
     pub(crate) fn posting_to(&self, path: &str, witness: &[u8]) -> Ask {
-        let mut ask = self.ask(Method::POST, path).header("content-type", "application/gzip");
-        ask.body = witness.to_vec();
-        ask
+        Ask::to_prove(self.address, path, witness)
     }
 
     #[track_caller]
