@@ -4,11 +4,13 @@
 //! - [`setup`]: gets bb, the CRS and the circuits. Start here; `test` and `demo` begin with it.
 //! - [`demo`]: the whole way once, from setup to a verified proof.
 //! - [`mod@test`], [`check`]: whether the code works, and whether it is well.
+//! - [`bench`]: how fast it is, against its goals.
 //! - [`versions`], [`places`]: what is pinned, and where things are.
 //! - [`process`], [`progress`], [`digest`], [`platform`]: small tools of all of them.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "talking to a terminal is what chores are for")]
 
+mod bench;
 mod check;
 mod demo;
 mod digest;
@@ -31,6 +33,7 @@ enum Chore {
     Setup(setup::SetupArgs),
     Test(test::TestArgs),
     Demo(demo::DemoArgs),
+    Bench(bench::BenchArgs),
     /// Formats, lints, documents and audits, without running anything.
     Check,
 }
@@ -40,6 +43,7 @@ fn main() -> ExitCode {
         Chore::Setup(args) => setup::run(&args),
         Chore::Test(args) => test::run(&args),
         Chore::Demo(args) => demo::run(&args),
+        Chore::Bench(args) => bench::run(&args),
         Chore::Check => check::run(),
     };
     match outcome {
