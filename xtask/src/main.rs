@@ -5,6 +5,7 @@
 //! - [`demo`]: the whole way once, from setup to a verified proof.
 //! - [`mod@test`], [`check`]: whether the code works, and whether it is well.
 //! - [`bench`]: how fast it is, against its goals.
+//! - [`images`]: the container images.
 //! - [`versions`], [`places`]: what is pinned, and where things are.
 //! - [`process`], [`progress`], [`digest`], [`platform`]: small tools of all of them.
 
@@ -14,6 +15,7 @@ mod bench;
 mod check;
 mod demo;
 mod digest;
+mod images;
 mod places;
 mod platform;
 mod process;
@@ -32,6 +34,7 @@ use clap::Parser;
 enum Chore {
     Setup(setup::SetupArgs),
     Test(test::TestArgs),
+    Images(images::ImagesArgs),
     Demo(demo::DemoArgs),
     Bench(bench::BenchArgs),
     /// Formats, lints, documents and audits, without running anything.
@@ -42,6 +45,7 @@ fn main() -> ExitCode {
     let outcome = match Chore::parse() {
         Chore::Setup(args) => setup::run(&args),
         Chore::Test(args) => test::run(&args),
+        Chore::Images(args) => images::run(&args),
         Chore::Demo(args) => demo::run(&args),
         Chore::Bench(args) => bench::run(&args),
         Chore::Check => check::run(),

@@ -1,0 +1,102 @@
+# Edgeprove's image: the server, bb, the CRS and a default circuit on top of glibc, and nothing else.
+# docs/DOCKER.md says how to build, run and size it; `cargo xtask images` builds it also where no image can be pulled.
+#
+# There is no `# syntax=` line: it would make every build pull a frontend, and what the engine brings is enough.
+
+# ---- the server ------------------------------------------------------------------------------------------------------
+# Compiled by the builder's own architecture: an emulated compiler takes many times as long.
+FROM --platform=$BUILDPLATFORM rust:1.95-slim-trixie AS server
+ARG TARGETARCH
+ARG BUILDARCH
+RUN if [ $TARGETARCH != $BUILDARCH ]; then \
+      machine=$(echo $TARGETARCH | sed 's/amd64/x86_64/; s/arm64/aarch64/') \
+      && apt-get update \
+      && apt-get install --yes --no-install-recommends \
+           gcc-$(echo $machine | tr _ -)-linux-gnu libc6-dev-$TARGETARCH-cross \
+      && rm -rf /var/lib/apt/lists/* \
+      && rustup target add $machine-unknown-linux-gnu; \
+    fi
+ENV CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER=x86_64-linux-gnu-gcc \
+    CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
+WORKDIR /src
+COPY . .
+RUN --mount=type=cache,id=edgeprove-cargo,target=/usr/local/cargo/registry \
+    --mount=type=cache,id=edgeprove-release-$BUILDARCH,target=/src/target,sharing=locked \
+    target=$(echo $TARGETARCH | sed 's/amd64/x86_64/; s/arm64/aarch64/')-unknown-linux-gnu \
+ && cargo build --locked --release --package edgeprove --target $target \
+ && install -D target/$target/release/edgeprove /out/edgeprove
+
+# ---- bb, the CRS and the circuits: for the architecture of the image, fetched on that of the builder ------------------
+FROM --platform=$BUILDPLATFORM rust:1.95-slim-trixie AS tools
+RUN apt-get update \
+ && apt-get install --yes --no-install-recommends ca-certificates nodejs npm \
+ && rm -rf /var/lib/apt/lists/*
+WORKDIR /src
+COPY . .
+ARG TARGETARCH
+ARG BUILDARCH
+# Points of the CRS, 64 bytes each; a circuit of N rows needs N + 1. Where only package registries answer there are 4097.
+ARG CRS_POINTS=32769
+RUN --mount=type=cache,id=edgeprove-cargo,target=/usr/local/cargo/registry \
+    --mount=type=cache,id=edgeprove-xtask-$BUILDARCH,target=/src/target,sharing=locked \
+    --mount=type=cache,id=edgeprove-npm,target=/root/.npm \
+    --mount=type=cache,id=edgeprove-setup-$TARGETARCH,target=/setup,sharing=locked \
+    cargo xtask setup --only bb,crs,circuits --platform linux-$TARGETARCH --home /setup \
+      --circuits-dir /setup/circuits --crs-dir /setup/crs-$CRS_POINTS --crs-points $CRS_POINTS \
+ && install -D /setup/bb/*/bb /out/bb \
+ && install -D --mode=0644 /setup/circuits/range_check.json /out/circuit.json \
+ && cp -r /setup/crs-$CRS_POINTS /out/crs
+
+# ---- the least a dynamically linked program needs --------------------------------------------------------------------
+FROM debian:trixie-slim AS libc
+WORKDIR /rootfs
+# With the packages' status a scanner sees what is inside; their licences ask for the copyright files.
+RUN mkdir -p app/circuits etc tmp usr/lib usr/lib64 var/lib/dpkg/status.d \
+ && chmod 1777 tmp \
+ && ln -s usr/lib lib && ln -s usr/lib64 lib64 \
+ && for package in libc6 libgcc-s1; do \
+      dpkg-query --status $package > var/lib/dpkg/status.d/$package \
+      && dpkg-query --listfiles $package; \
+    done \
+    | grep -E '/(ld-linux[^/]*|libc\.so\.6|libm\.so\.6|libgcc_s\.so\.1)$' \
+    | xargs cp --parents --no-dereference --preserve=timestamps --target-directory=. \
+ && cp --parents --no-dereference /etc/os-release /usr/lib/os-release \
+      /usr/share/doc/libc6/copyright /usr/share/doc/gcc-*-base/copyright . \
+ && printf 'root:x:0:0::/:/sbin/nologin\nedgeprove:x:10001:10001::/tmp:/sbin/nologin\n' > etc/passwd \
+ && printf 'root:x:0:\nedgeprove:x:10001:\n' > etc/group \
+ && printf 'hosts: files dns\n' > etc/nsswitch.conf
+
+# ---- what runs -------------------------------------------------------------------------------------------------------
+FROM scratch AS runtime
+COPY --from=libc /rootfs /
+COPY LICENSE-APACHE LICENSE-MIT /usr/share/doc/edgeprove/
+COPY --from=tools /out/bb /usr/local/bin/bb
+COPY --from=tools /out/crs /opt/crs
+COPY --from=tools /out/circuit.json /app/circuit.json
+COPY --from=server /out/edgeprove /usr/local/bin/edgeprove
+ENV PATH=/usr/local/bin \
+    HOME=/tmp \
+    BB_PATH=/usr/local/bin/bb \
+    CRS_PATH=/opt/crs \
+    EDGEPROVE_LISTEN=0.0.0.0:8080 \
+    EDGEPROVE_CIRCUIT=/app/circuit.json \
+    EDGEPROVE_CIRCUITS=/app/circuits \
+    EDGEPROVE_CACHE_DIR=/app/keys \
+    EDGEPROVE_SPOOL_DIR=/tmp/edgeprove \
+    EDGEPROVE_LOG_FORMAT=json
+
+# The keys are made by the very programs that will use them, so an image that cannot prove is never finished.
+FROM runtime AS keys
+RUN ["edgeprove", "warm"]
+
+FROM runtime
+COPY --from=keys /app/keys /app/keys
+LABEL org.opencontainers.image.title="edgeprove" \
+      org.opencontainers.image.description="Server-side zero-knowledge proving: a witness goes in, a verified proof comes out" \
+      org.opencontainers.image.licenses="MIT OR Apache-2.0"
+USER 10001:10001
+EXPOSE 8080
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=5s --start-period=30s CMD ["edgeprove", "healthcheck"]
+ENTRYPOINT ["edgeprove"]
+CMD ["serve"]
