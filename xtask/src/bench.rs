@@ -1,0 +1,144 @@
+//! `cargo xtask bench`: how fast and how small the server is, held against goals.
+//!
+//! What a row means, and what the numbers taught, stands in `docs/BENCHMARKS.md`. Reading order:
+//! - [`sampling`]: how contenders take turns, and what many samples come to.
+//! - [`rig`]: the programs and circuits that all rows work with.
+//! - The rows: [`latency`], [`throughput`], [`uploads`], [`start`], [`wasm`].
+//! - Whom they run: [`server`] and [`client`], [`bb`], [`seeds`], [`load`]; and [`memory`], which they look at.
+//! - [`report`], [`machine`], [`plot`]: what comes of it.
+
+mod bb;
+mod client;
+mod latency;
+mod load;
+mod machine;
+mod memory;
+mod plot;
+mod report;
+mod rig;
+mod sampling;
+mod seeds;
+mod server;
+mod start;
+mod throughput;
+mod uploads;
+mod wasm;
+
+use std::{
+    fs,
+    path::PathBuf,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
+
+use anyhow::{Context, bail};
+use clap::ValueEnum;
+
+use crate::{progress, setup};
+use machine::Machine;
+use report::{Outcome, Report, Row};
+use rig::Rig;
+
+/// Measures the server against its baselines, and prints and plots what comes of it.
+///
+/// Takes about a quarter of an hour on two cores. Nothing else should run meanwhile. The results are also written to
+/// target/bench/bench.json and target/bench/bench.svg.
+#[derive(Debug, clap::Args)]
+pub(crate) struct BenchArgs {
+    /// Measure these only.
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "ROW,...")]
+    rows: Vec<Kind>,
+    /// How often to measure what takes a proof or two; the rest is measured a third as often.
+    #[arg(long, value_name = "N", default_value_t = 15, value_parser = clap::value_parser!(u16).range(1..))]
+    rounds: u16,
+    /// Three rounds: to see whether everything runs, not to compare anything.
+    #[arg(long, conflicts_with = "rounds")]
+    quick: bool,
+    /// Measure this server instead of building one.
+    #[arg(long, value_name = "FILE")]
+    server: Option<PathBuf>,
+}
+
+/// Rows that are measured together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Kind {
+    /// One proof at a time against bare bb and against the seeds' way, and what else it takes.
+    Latency,
+    /// Proofs a second for eight clients, against the seeds' way.
+    Throughput,
+    /// Proofs a second by --width and --prover.
+    Policies,
+    /// Memory under a hundred large uploads.
+    Uploads,
+    /// From the start of the process until it is ready.
+    Start,
+    /// The first proof after the start, and bb's memory.
+    First,
+    /// Against bb.js in WebAssembly.
+    Wasm,
+}
+
+/// Set by the first Ctrl-C, SIGTERM or SIGHUP. Looked at before each sample, so that servers are stopped in order.
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// The command.
+pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
+    let ready = setup::everything()?;
+    let rounds = if args.quick { 3 } else { args.rounds.into() };
+    ctrlc::set_handler(|| INTERRUPTED.store(true, Ordering::Relaxed)).context("signals cannot be handled")?;
+    let rig = Rig::prepare(ready, args.server.as_deref(), rounds)?;
+
+    let mut machine = Machine::look(&rig);
+    let kinds = if args.rows.is_empty() { Kind::value_variants() } else { &args.rows };
+    let rows: Vec<Row> = kinds.iter().flat_map(|&kind| measure(kind, &rig)).chain(left_out(&rig)).collect();
+    if INTERRUPTED.load(Ordering::Relaxed) {
+        bail!("interrupted; nothing was written");
+    }
+    machine.look_again();
+    let report = Report::new(machine, rounds, rows);
+
+    let dir = rig.ready.places.target.join("bench");
+    let write = || {
+        fs::create_dir_all(&dir)?;
+        fs::write(dir.join("bench.json"), serde_json::to_vec_pretty(&report)?)?;
+        fs::write(dir.join("bench.svg"), plot::draw(&report))?;
+        Ok::<_, anyhow::Error>(())
+    };
+    write().with_context(|| format!("the results cannot be written to {}", dir.display()))?;
+    println!("{}\n\n{report}", report.machine);
+    progress::done("results", &format!("{0}/bench.json, {0}/bench.svg", dir.display()));
+
+    match report.rows.iter().filter(|row| matches!(row.outcome, Outcome::Failed { .. })).count() {
+        0 => Ok(()),
+        failed => bail!("{failed} rows could not be measured"),
+    }
+}
+
+/// The rows of one kind. An error becomes a row, so that it costs no other its numbers.
+fn measure(kind: Kind, rig: &Rig) -> Vec<Row> {
+    let name = kind.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
+    eprintln!("  {name}: measuring");
+    let rows = match kind {
+        Kind::Latency => latency::rows(rig),
+        Kind::Throughput => throughput::against_seeds(rig),
+        Kind::Policies => throughput::policies(rig),
+        Kind::Uploads => uploads::rows(rig),
+        Kind::Start => start::until_ready(rig),
+        Kind::First => start::first_proof(rig),
+        Kind::Wasm => wasm::rows(rig),
+    };
+    rows.unwrap_or_else(|error| {
+        progress::caution(&format!("{name}: {error:#}"));
+        vec![Row::failed(name, format!("{error:#}"))]
+    })
+}
+
+/// A row for each circuit that cannot be proved here, so that nobody takes the table for complete.
+fn left_out(rig: &Rig) -> impl Iterator<Item = Row> {
+    rig.left_out.iter().map(|(name, why)| Row::skipped(format!("everything about {name}"), why))
+}
+
+/// As a number, for arithmetic.
+fn milliseconds(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1000.0
+}

@@ -1,0 +1,109 @@
+//! A client that proves over HTTP, on a connection that it keeps.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use edgeprove_protocol::{answer::Timings, headers};
+
+use super::milliseconds;
+
+/// Longer than any server here lets a request take.
+const LIMIT: Duration = Duration::from_mins(20);
+
+/// One client: one connection.
+#[derive(Debug, Clone)]
+pub(super) struct Client {
+    agent: ureq::Agent,
+    url: String,
+}
+
+/// A proof, from the client's side.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Answered {
+    /// From the request's first byte to the answer's last, in milliseconds.
+    pub(super) ms: f64,
+    /// What the server says of it, where it says anything.
+    pub(super) timings: Option<Timings>,
+}
+
+impl Client {
+    /// A client of the server at a URL without a slash at its end.
+    pub(super) fn new(url: &str) -> Self {
+        let config = ureq::Agent::config_builder()
+            .timeout_global(Some(LIMIT))
+            // The answer of a server that refuses is worth reading.
+            .http_status_as_error(false)
+            // Between two samples a slower contender may have its turn.
+            .max_idle_age(LIMIT)
+            .build();
+        Self { agent: config.into(), url: url.to_owned() }
+    }
+
+    /// Proves a gzipped witness, in the default format.
+    pub(super) fn prove(&self, circuit: &str, witness: &[u8]) -> anyhow::Result<Answered> {
+        let url = format!("{}/api/prove/{circuit}", self.url);
+        let request = self.agent.post(url).header("content-type", "application/gzip");
+        let started = Instant::now();
+        let mut answer = request.send(witness)?;
+        let status = answer.status();
+        let body = answer.body_mut().read_to_vec()?;
+        let ms = milliseconds(started.elapsed());
+        if status != 200 {
+            bail!("the server answers {status}: {}", String::from_utf8_lossy(&body));
+        }
+        if body.is_empty() || body.len() % 32 != 0 {
+            bail!("an answer of {} bytes is no proof", body.len());
+        }
+        let header = |name| answer.headers().get(name).and_then(|value| value.to_str().ok());
+        if header(headers::VERIFIED).is_some_and(|verified| verified != "true") {
+            bail!("the server did not verify its proof, so its time says nothing");
+        }
+        let timings = header("server-timing").map(read_timings).transpose()?;
+        Ok(Answered { ms, timings })
+    }
+
+    /// The answer to a GET, whatever its status.
+    pub(super) fn get(&self, path: &str) -> Result<ureq::http::Response<ureq::Body>, ureq::Error> {
+        self.agent.get(format!("{}{path}", self.url)).call()
+    }
+}
+
+impl Answered {
+    /// What the client waited for other than proving and verifying, in milliseconds.
+    pub(super) fn rest_ms(&self) -> f64 {
+        self.timings.map_or(f64::NAN, |timings| self.ms - timings.prove_ms - timings.verify_ms)
+    }
+}
+
+/// Reads `upload;dur=0.18, queue;dur=0.00, ...`.
+fn read_timings(header: &str) -> anyhow::Result<Timings> {
+    let mut timings = Timings::default();
+    for stage in header.split(',') {
+        let (name, ms) = stage.trim().split_once(";dur=").with_context(|| format!("no timing: {stage}"))?;
+        let ms = ms.parse().with_context(|| format!("no time: {stage}"))?;
+        match name {
+            "upload" => timings.upload_ms = ms,
+            "queue" => timings.queue_ms = ms,
+            "prove" => timings.prove_ms = ms,
+            "verify" => timings.verify_ms = ms,
+            "total" => timings.total_ms = ms,
+            _ => bail!("an unknown stage: {stage}"),
+        }
+    }
+    Ok(timings)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_is_neither_proving_nor_verifying() {
+        let header = "upload;dur=0.25, queue;dur=0.00, prove;dur=100.00, verify;dur=6.00, total;dur=106.50";
+        let answered = Answered { ms: 107.5, timings: Some(read_timings(header).unwrap()) };
+        assert!((answered.rest_ms() - 1.5).abs() < 1e-9);
+        for bad in ["", "prove", "prove;dur=x", "other;dur=1"] {
+            assert!(read_timings(bad).is_err(), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! One proof at a time: ours against bare bb and against the seeds' way, and what goes into it beside proving.
+
+use super::{
+    bb::{self, Key},
+    client::Answered,
+    report::{Figure, Goal, Row, Unit},
+    rig::{Rig, Workload},
+    sampling,
+    seeds::SeedsServer,
+    server::Server,
+};
+
+/// Circuits of up to so many rows are held to the stricter goal: there the start of a process, which a warm prover
+/// saves, weighs more than the verification, which only we do.
+const SMALL_ROWS: u64 = 4096;
+
+/// Three rows for each circuit, from the same rounds.
+pub(super) fn rows(rig: &Rig) -> anyhow::Result<Vec<Row>> {
+    let server = Server::start::<&str>(rig, &[])?;
+    let seeds = SeedsServer::start(rig.bb.clone(), rig.ready.places.circuits.clone())?;
+    let mut rows = Vec::new();
+    for workload in &rig.workloads {
+        rows.extend(one(rig, workload, &server, &seeds)?);
+    }
+    Ok(rows)
+}
+
+fn one(rig: &Rig, workload: &Workload, server: &Server, seeds: &SeedsServer) -> anyhow::Result<[Row; 4]> {
+    let Workload { name, witness_bytes, .. } = workload;
+    let (client, seeds_client) = (server.client(), super::client::Client::new(&seeds.url()));
+    let out = bb::scratch()?;
+    let mut ours = || client.prove(name, witness_bytes);
+    let mut bare = || {
+        let ms = rig.bb.prove(&workload.circuit, &workload.witness, Key::Ready(&workload.key), out.path())?;
+        Ok(Answered { ms, timings: None })
+    };
+    let mut theirs = || seeds_client.prove(name, witness_bytes);
+    let [ours, bare, theirs] = sampling::in_turn(rig.rounds, &mut [&mut ours, &mut bare, &mut theirs])?;
+
+    let figure = |name: &str, samples: &[Answered], of: fn(&Answered) -> f64| {
+        Figure::new(name, Unit::Milliseconds, samples.iter().map(of).collect())
+    };
+    let whole = |answered: &Answered| answered.ms;
+    let stage = |name: &str, of: fn(&Answered) -> f64| figure(name, &ours, of);
+    let post = figure("POST", &ours, whole);
+    let bare = figure("bb prove -k", &bare, whole);
+    let theirs = figure("the seeds' POST", &theirs, whole);
+    let stages = vec![
+        stage("upload", |a| a.timings.map_or(f64::NAN, |t| t.upload_ms)),
+        stage("prove", |a| a.timings.map_or(f64::NAN, |t| t.prove_ms)),
+        stage("verify", |a| a.timings.map_or(f64::NAN, |t| t.verify_ms)),
+    ];
+    let verify = stages[2].clone();
+
+    let bound = if workload.rows <= SMALL_ROWS { 1.0 } else { 1.02 };
+    let rows = [
+        Row::held(
+            "warm POST, verified, over bb prove -k",
+            Figure::ratio(&post, &bare),
+            Goal::AtMost(bound),
+            vec![post.clone(), bare],
+        ),
+        Row::held(
+            "warm POST, verified, over the seeds' POST",
+            Figure::ratio(&post, &theirs),
+            Goal::AtMost(0.85),
+            vec![post, theirs],
+        ),
+        Row::held(
+            "all of a POST but proving and verifying",
+            stage("rest", Answered::rest_ms),
+            Goal::AtMost(5.0),
+            stages,
+        ),
+        Row::told("verifying a proof", verify, Vec::new()),
+    ];
+    Ok(rows.map(|row| row.of(workload)))
+}

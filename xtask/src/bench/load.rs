@@ -1,0 +1,70 @@
+//! Many clients at once, each sending its next request when its last is answered.
+
+use std::{
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+    time::Instant,
+};
+
+use anyhow::bail;
+
+use super::{
+    INTERRUPTED,
+    client::Client,
+    sampling::{quantile, sorted},
+};
+
+/// What a load came to.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Load {
+    /// Proofs a second, from the first request to the last answer.
+    pub(super) per_second: f64,
+    /// Of one request, in milliseconds: half of them took less, and 95 of 100.
+    pub(super) p50_ms: f64,
+    pub(super) p95_ms: f64,
+}
+
+/// Has a server make so many proofs for so many clients at a time. The first request that fails ends it.
+#[allow(clippy::cast_precision_loss, reason = "some tens of proofs")]
+pub(super) fn run(
+    url: &str,
+    circuit: &str,
+    witness: &[u8],
+    clients: usize,
+    proofs: usize,
+) -> anyhow::Result<Load> {
+    let taken = AtomicUsize::new(0);
+    let times = Mutex::new(Vec::with_capacity(proofs));
+    let work = || {
+        let client = Client::new(url);
+        while taken.fetch_add(1, Ordering::Relaxed) < proofs {
+            if INTERRUPTED.load(Ordering::Relaxed) {
+                bail!("interrupted");
+            }
+            let answered = client.prove(circuit, witness).inspect_err(|_| {
+                // No other client starts another one.
+                taken.store(proofs, Ordering::Relaxed);
+            })?;
+            times.lock().unwrap_or_else(PoisonError::into_inner).push(answered.ms);
+        }
+        Ok(())
+    };
+    let started = Instant::now();
+    thread::scope(|scope| {
+        let clients: Vec<_> = (0..clients).map(|_| scope.spawn(work)).collect();
+        clients.into_iter().try_for_each(|client| match client.join() {
+            Ok(outcome) => outcome,
+            Err(_) => bail!("a client panicked"),
+        })
+    })?;
+    let seconds = started.elapsed().as_secs_f64();
+    let times = sorted(&times.into_inner().unwrap_or_else(PoisonError::into_inner));
+    Ok(Load {
+        per_second: proofs as f64 / seconds,
+        p50_ms: quantile(&times, 0.5),
+        p95_ms: quantile(&times, 0.95),
+    })
+}

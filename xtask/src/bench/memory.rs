@@ -1,0 +1,90 @@
+//! How much memory processes took, from /proc.
+
+use std::fs;
+
+use anyhow::Context;
+
+/// A child of the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Child {
+    pub(super) pid: u32,
+    /// The threads that it was told to use.
+    pub(super) threads: usize,
+}
+
+/// Whether this system says what is asked for here.
+pub(super) fn is_known() -> bool {
+    peak_mib(std::process::id()).is_ok()
+}
+
+/// The most resident memory that a process ever had, in MiB.
+pub(super) fn peak_mib(pid: u32) -> anyhow::Result<f64> {
+    status_kib(pid, "VmHWM:")
+}
+
+/// The resident memory that a process has now, in MiB.
+pub(super) fn resident_mib(pid: u32) -> anyhow::Result<f64> {
+    status_kib(pid, "VmRSS:")
+}
+
+/// Resident memory that is the process's own, and no file's that others may share, in MiB.
+pub(super) fn anonymous_mib(pid: u32) -> anyhow::Result<f64> {
+    status_kib(pid, "RssAnon:")
+}
+
+/// Processes whose parent this is.
+pub(super) fn children(pid: u32) -> anyhow::Result<Vec<Child>> {
+    let mut children = Vec::new();
+    for entry in fs::read_dir("/proc").context("there is no /proc")?.flatten() {
+        let Some(child) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        // One that ends in this very moment has no files any more.
+        if field(child, "PPid:").is_ok_and(|parent| parent == pid.to_string()) {
+            children.push(Child { pid: child, threads: threads(child).unwrap_or(0) });
+        }
+    }
+    children.sort_by_key(|child| child.pid);
+    Ok(children)
+}
+
+fn threads(pid: u32) -> Option<usize> {
+    let environment = fs::read(format!("/proc/{pid}/environ")).ok()?;
+    environment.split(|&byte| byte == 0).find_map(|entry| {
+        std::str::from_utf8(entry).ok()?.strip_prefix("HARDWARE_CONCURRENCY=")?.parse().ok()
+    })
+}
+
+fn status_kib(pid: u32, name: &str) -> anyhow::Result<f64> {
+    let value = field(pid, name)?;
+    let kib: f64 = value.trim_end_matches(" kB").parse().with_context(|| format!("{name} {value}"))?;
+    Ok(kib / 1024.0)
+}
+
+fn field(pid: u32, name: &str) -> anyhow::Result<String> {
+    let path = format!("/proc/{pid}/status");
+    let status = fs::read_to_string(&path).with_context(|| format!("{path} cannot be read"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(name));
+    Ok(line.with_context(|| format!("{path} has no {name}"))?.trim().to_owned())
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    #[test]
+    fn a_child_is_found_with_its_memory_and_its_threads() {
+        let mut child = Command::new("cat")
+            .env("HARDWARE_CONCURRENCY", "3")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let found = children(std::process::id()).unwrap();
+        assert!(found.contains(&Child { pid: child.id(), threads: 3 }), "{found:?}");
+        assert!(peak_mib(child.id()).unwrap() > 0.0);
+        drop(child.stdin.take());
+        child.wait().unwrap();
+        assert!(peak_mib(child.id()).is_err());
+    }
+}

@@ -1,0 +1,258 @@
+//! Rows, as a table for people and as JSON for programs.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use super::{
+    machine::Machine,
+    rig::Workload,
+    sampling::{self, Summary},
+};
+
+/// A unit of measurement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Unit {
+    /// One number over another of the same unit.
+    Ratio,
+    Milliseconds,
+    Mebibytes,
+    ProofsPerSecond,
+}
+
+/// Something measured several times.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(super) struct Figure {
+    pub(super) name: String,
+    pub(super) unit: Unit,
+    pub(super) summary: Summary,
+    pub(super) samples: Vec<f64>,
+}
+
+/// What a row wants to reach.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Goal {
+    AtMost(f64),
+    AtLeast(f64),
+}
+
+/// One row.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(super) struct Row {
+    /// What is measured.
+    pub(super) what: String,
+    /// The circuit it is measured with, where there is one to name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) circuit: Option<String>,
+    #[serde(flatten)]
+    pub(super) outcome: Outcome,
+}
+
+/// What came of a row.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub(super) enum Outcome {
+    Measured {
+        figure: Figure,
+        goal: Option<Goal>,
+        /// What the figure was worked out from, or what explains it.
+        from: Vec<Figure>,
+    },
+    /// It cannot be measured here.
+    Skipped { why: String },
+    /// Measuring it failed.
+    Failed { why: String },
+}
+
+/// All rows and where they were measured.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Report {
+    pub(super) machine: Machine,
+    pub(super) rounds: usize,
+    pub(super) rows: Vec<Row>,
+}
+
+impl Figure {
+    pub(super) fn new(name: impl Into<String>, unit: Unit, samples: Vec<f64>) -> Self {
+        Self { name: name.into(), unit, summary: Summary::of(&samples), samples }
+    }
+
+    /// What `name` comes to in round after round, over what its baseline comes to.
+    pub(super) fn ratio(over: &Self, base: &Self) -> Self {
+        let name = format!("{} / {}", over.name, base.name);
+        Self::new(name, Unit::Ratio, sampling::ratios(&over.samples, &base.samples))
+    }
+}
+
+impl Goal {
+    /// Whether a value reaches it.
+    pub(super) fn is_reached_by(self, value: f64) -> bool {
+        match self {
+            Self::AtMost(bound) => value <= bound,
+            Self::AtLeast(bound) => value >= bound,
+        }
+    }
+}
+
+impl Row {
+    /// A row without a goal, for the reader to know.
+    pub(super) fn told(what: impl Into<String>, figure: Figure, from: Vec<Figure>) -> Self {
+        Self::new(what, Outcome::Measured { figure, goal: None, from })
+    }
+
+    /// A row with a goal.
+    pub(super) fn held(what: impl Into<String>, figure: Figure, goal: Goal, from: Vec<Figure>) -> Self {
+        Self::new(what, Outcome::Measured { figure, goal: Some(goal), from })
+    }
+
+    pub(super) fn skipped(what: impl Into<String>, why: impl Into<String>) -> Self {
+        Self::new(what, Outcome::Skipped { why: why.into() })
+    }
+
+    pub(super) fn failed(what: impl Into<String>, why: impl Into<String>) -> Self {
+        Self::new(what, Outcome::Failed { why: why.into() })
+    }
+
+    fn new(what: impl Into<String>, outcome: Outcome) -> Self {
+        Self { what: what.into(), circuit: None, outcome }
+    }
+
+    /// The same, of one circuit.
+    pub(super) fn of(self, workload: &Workload) -> Self {
+        let circuit = format!("{}, {} gates", workload.name, workload.gates);
+        Self { circuit: Some(circuit), ..self }
+    }
+}
+
+impl fmt::Display for Unit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ratio => "",
+            Self::Milliseconds => " ms",
+            Self::Mebibytes => " MiB",
+            Self::ProofsPerSecond => " /s",
+        })
+    }
+}
+
+impl Unit {
+    /// A value with as many digits as the unit deserves.
+    fn show(self, value: f64) -> String {
+        match self {
+            Self::Ratio => format!("{value:.3}"),
+            Self::ProofsPerSecond => format!("{value:.2}"),
+            Self::Milliseconds | Self::Mebibytes if value.abs() < 10.0 => format!("{value:.2}"),
+            Self::Milliseconds | Self::Mebibytes => format!("{value:.1}"),
+        }
+    }
+}
+
+impl Figure {
+    /// Median and unit.
+    pub(super) fn median(&self) -> String {
+        format!("{}{}", self.unit.show(self.summary.median), self.unit)
+    }
+
+    fn spread(&self) -> String {
+        format!("{} to {}", self.unit.show(self.summary.min), self.unit.show(self.summary.max))
+    }
+}
+
+impl fmt::Display for Goal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AtMost(bound) => write!(f, "≤ {bound}"),
+            Self::AtLeast(bound) => write!(f, "≥ {bound}"),
+        }
+    }
+}
+
+impl Report {
+    /// Rows that measure the same thing stand together, in the order in which the first of them was measured.
+    pub(super) fn new(machine: Machine, rounds: usize, mut rows: Vec<Row>) -> Self {
+        let order: Vec<String> = rows.iter().map(|row| row.what.clone()).collect();
+        rows.sort_by_key(|row| order.iter().position(|what| *what == row.what));
+        Self { machine, rounds, rows }
+    }
+}
+
+/// The rows as a Markdown table, which reads well enough on a terminal too.
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let head = ["what", "circuit", "median", "min to max", "goal", "reached", "from (medians)"]
+            .map(str::to_owned);
+        let lines: Vec<[String; 7]> = std::iter::once(head).chain(self.rows.iter().map(cells)).collect();
+        let widths: [usize; 7] =
+            std::array::from_fn(|i| lines.iter().map(|line| line[i].chars().count()).max().unwrap_or(0));
+        for (number, line) in lines.iter().enumerate() {
+            write_line(f, line, widths)?;
+            if number == 0 {
+                write_line(f, &widths.map(|width| "-".repeat(width)), widths)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn write_line(f: &mut fmt::Formatter<'_>, line: &[String; 7], widths: [usize; 7]) -> fmt::Result {
+    for (cell, width) in line.iter().zip(widths) {
+        write!(f, "| {cell:<width$} ")?;
+    }
+    writeln!(f, "|")
+}
+
+fn cells(row: &Row) -> [String; 7] {
+    let head = [row.what.clone(), row.circuit.clone().unwrap_or_default()];
+    let tail = match &row.outcome {
+        Outcome::Measured { figure, goal, from } => {
+            let reached =
+                goal.map(|goal| if goal.is_reached_by(figure.summary.median) { "yes" } else { "no" });
+            let from: Vec<_> = from.iter().map(|f| format!("{} {}", f.name, f.median())).collect();
+            [
+                figure.median(),
+                figure.spread(),
+                goal.map(|goal| goal.to_string()).unwrap_or_default(),
+                reached.unwrap_or_default().to_owned(),
+                from.join(", "),
+            ]
+        }
+        Outcome::Skipped { why } => reason("skipped", why),
+        Outcome::Failed { why } => reason("failed", why),
+    };
+    let [what, circuit] = head;
+    let [median, spread, goal, reached, from] = tail;
+    [what, circuit, median, spread, goal, reached, from]
+}
+
+/// In place of a measurement. On one line, as a table wants it.
+fn reason(outcome: &str, why: &str) -> [String; 5] {
+    let why = why.lines().next().unwrap_or_default();
+    [outcome, "", "", "", why].map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_goal_is_held_against_the_median() {
+        let figure = Figure::new("a", Unit::Ratio, vec![0.5, 0.9, 2.0]);
+        let row = |goal| cells(&Row::held("x", figure.clone(), goal, vec![]));
+        assert_eq!(row(Goal::AtMost(0.9))[2..6], ["0.900", "0.500 to 2.000", "≤ 0.9", "yes"]);
+        assert_eq!(row(Goal::AtMost(0.89))[5], "no");
+        assert_eq!(row(Goal::AtLeast(0.95))[4..6], ["≥ 0.95", "no"]);
+        assert_eq!(cells(&Row::told("x", figure, vec![]))[4..6], ["", ""]);
+    }
+
+    #[test]
+    fn json_says_what_kind_of_row_it_is() {
+        let skipped = serde_json::to_value(Row::skipped("x", "y")).unwrap();
+        assert_eq!(skipped, serde_json::json!({"what": "x", "outcome": "skipped", "why": "y"}));
+        let figure = Figure::new("a", Unit::Milliseconds, vec![1.0]);
+        let held = serde_json::to_value(Row::held("x", figure, Goal::AtMost(5.0), vec![])).unwrap();
+        assert_eq!(held["goal"], serde_json::json!({"at_most": 5.0}));
+        assert_eq!(held["figure"]["unit"], "milliseconds");
+    }
+}

@@ -1,0 +1,124 @@
+//! What every row works with: the programs, the circuits that can be proved here, and how often to measure.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    thread,
+};
+
+use anyhow::{Context, bail};
+use edgeprove_protocol::answer::{CircuitHealth, CircuitStatus};
+use tempfile::TempDir;
+
+use super::{bb::Bb, server::Server};
+use crate::{process, progress, setup::Ready};
+
+/// A circuit and all that is needed to prove its sample.
+#[derive(Debug)]
+pub(super) struct Workload {
+    pub(super) name: String,
+    pub(super) gates: u64,
+    /// Rows of its trace, a power of two.
+    pub(super) rows: u64,
+    pub(super) circuit: PathBuf,
+    pub(super) witness: PathBuf,
+    pub(super) witness_bytes: Vec<u8>,
+    /// Made by bb itself.
+    pub(super) key: PathBuf,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Rig {
+    pub(super) ready: Ready,
+    /// The server.
+    pub(super) program: PathBuf,
+    pub(super) bb: Bb,
+    /// From the smallest to the largest.
+    pub(super) workloads: Vec<Workload>,
+    /// Circuits that cannot be proved here, and why.
+    pub(super) left_out: Vec<(String, String)>,
+    pub(super) cores: usize,
+    /// Samples of whatever takes a proof or two.
+    pub(super) rounds: usize,
+    scratch: TempDir,
+}
+
+impl Rig {
+    /// Builds the server unless one is given, and asks it which circuits it can prove.
+    pub(super) fn prepare(ready: Ready, program: Option<&Path>, rounds: usize) -> anyhow::Result<Self> {
+        let program = match program {
+            Some(program) => program.to_owned(),
+            None => build(&ready)?,
+        };
+        let bb = Bb { program: ready.places.bb(&ready.versions.bb.version), crs: ready.places.crs.clone() };
+        let cores = thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let scratch = tempfile::tempdir().context("no temporary folder can be made")?;
+        let mut rig =
+            Self { ready, program, bb, workloads: Vec::new(), left_out: Vec::new(), cores, rounds, scratch };
+        // Fills the cache of verification keys as well.
+        let circuits = Server::start::<&str>(&rig, &[])?.health()?.circuits;
+        for health in circuits {
+            let name = health.id.to_string();
+            if health.status == CircuitStatus::Ready {
+                let workload = rig.workload(&name, &health)?;
+                rig.workloads.push(workload);
+            } else {
+                let why = health.error.unwrap_or_else(|| "it was not loaded".to_owned());
+                progress::caution(&format!("{name} is left out: {why}"));
+                rig.left_out.push((name, why));
+            }
+        }
+        rig.workloads.sort_by_key(|workload| workload.gates);
+        if rig.workloads.is_empty() {
+            bail!("no circuit can be proved here");
+        }
+        Ok(rig)
+    }
+
+    fn workload(&self, name: &str, health: &CircuitHealth) -> anyhow::Result<Workload> {
+        let file = |extension| self.ready.places.circuits.join(format!("{name}.{extension}"));
+        let (circuit, witness) = (file("json"), file("gz"));
+        let witness_bytes =
+            fs::read(&witness).with_context(|| format!("{} cannot be read", witness.display()))?;
+        let dir = self.scratch.path().join(name);
+        fs::create_dir(&dir).with_context(|| format!("{} cannot be made", dir.display()))?;
+        Ok(Workload {
+            name: name.to_owned(),
+            gates: health.gates.unwrap_or(0),
+            rows: health.rows.unwrap_or(0),
+            key: self.bb.make_key(&circuit, &dir)?,
+            circuit,
+            witness,
+            witness_bytes,
+        })
+    }
+
+    /// The smallest circuit.
+    pub(super) fn smallest(&self) -> &Workload {
+        &self.workloads[0]
+    }
+
+    /// The smallest and the largest circuit, once where that is the same.
+    pub(super) fn extremes(&self) -> impl Iterator<Item = &Workload> {
+        let last = self.workloads.len() - 1;
+        self.workloads.iter().enumerate().filter_map(move |(i, w)| (i == 0 || i == last).then_some(w))
+    }
+
+    /// Samples of what takes many proofs or a start of the server each.
+    pub(super) fn few_rounds(&self) -> usize {
+        self.rounds.div_ceil(3)
+    }
+
+    /// Where the servers keep verification keys, so that each but the first finds them ready.
+    pub(super) fn vk_cache(&self) -> PathBuf {
+        self.scratch.path().join("cache")
+    }
+}
+
+fn build(ready: &Ready) -> anyhow::Result<PathBuf> {
+    eprintln!("  server: building it, optimised");
+    let build = ["build", "--locked", "--release", "--package", "edgeprove", "--bin", "edgeprove"];
+    process::run(process::cargo(&build).current_dir(&ready.places.root))?;
+    Ok(ready.places.target.join("release").join("edgeprove"))
+}

@@ -1,0 +1,133 @@
+//! Takes samples of several contenders in turn, and says what many samples come to.
+//!
+//! The machine is never quite idle, so no number here stands alone: contenders run side by side in one round, each
+//! round gives one ratio, and the median of the ratios is what counts.
+
+use std::sync::atomic::Ordering;
+
+use anyhow::bail;
+use serde::Serialize;
+
+use super::INTERRUPTED;
+
+/// Something that is measured once a round.
+pub(super) type Contender<'a, T> = &'a mut dyn FnMut() -> anyhow::Result<T>;
+
+/// What many samples come to, in their own unit.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub(super) struct Summary {
+    pub(super) median: f64,
+    pub(super) min: f64,
+    pub(super) max: f64,
+}
+
+/// Runs all contenders once a round, each round beginning with another, so that a slow spell of the machine falls on
+/// all of them and none always runs in the wake of the same other. A first round is run and thrown away.
+pub(super) fn in_turn<T, const N: usize>(
+    rounds: usize,
+    contenders: &mut [Contender<'_, T>; N],
+) -> anyhow::Result<[Vec<T>; N]> {
+    let mut samples = std::array::from_fn(|_| Vec::with_capacity(rounds));
+    for round in 0..=rounds {
+        for step in 0..N {
+            let turn = (round + step) % N;
+            let sample = run(contenders[turn])?;
+            if round > 0 {
+                samples[turn].push(sample);
+            }
+        }
+    }
+    Ok(samples)
+}
+
+/// So many samples of one contender, the first not thrown away.
+pub(super) fn repeated<T>(
+    times: usize,
+    mut contender: impl FnMut() -> anyhow::Result<T>,
+) -> anyhow::Result<Vec<T>> {
+    (0..times).map(|_| run(&mut contender)).collect()
+}
+
+fn run<T>(contender: Contender<'_, T>) -> anyhow::Result<T> {
+    if INTERRUPTED.load(Ordering::Relaxed) {
+        bail!("interrupted");
+    }
+    contender()
+}
+
+/// Round by round, the one over the other.
+pub(super) fn ratios(samples: &[f64], baseline: &[f64]) -> Vec<f64> {
+    samples.iter().zip(baseline).map(|(sample, base)| sample / base).collect()
+}
+
+impl Summary {
+    /// Of one sample or more.
+    pub(super) fn of(samples: &[f64]) -> Self {
+        let sorted = sorted(samples);
+        Self { median: quantile(&sorted, 0.5), min: quantile(&sorted, 0.0), max: quantile(&sorted, 1.0) }
+    }
+}
+
+/// The samples in ascending order.
+pub(super) fn sorted(samples: &[f64]) -> Vec<f64> {
+    let mut sorted = samples.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted
+}
+
+/// The value below which this share (0 to 1) of the sorted samples lies, interpolated; NaN where there are none.
+#[allow(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "positions in a list of at most some thousand samples"
+)]
+pub(super) fn quantile(sorted: &[f64], share: f64) -> f64 {
+    let position = share * sorted.len().saturating_sub(1) as f64;
+    let (low, high) = (position.floor(), position.ceil());
+    match (sorted.get(low as usize), sorted.get(high as usize)) {
+        (Some(below), Some(above)) => below + (above - below) * (position - low),
+        _ => f64::NAN,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_contender_runs_once_a_round_and_each_goes_first() {
+        let order = std::cell::RefCell::new(String::new());
+        let say = |name| {
+            let order = &order;
+            move || {
+                order.borrow_mut().push(name);
+                Ok(order.borrow().len())
+            }
+        };
+        let (mut a, mut b, mut c) = (say('a'), say('b'), say('c'));
+        let [a, _, c] = in_turn(3, &mut [&mut a, &mut b, &mut c]).unwrap();
+        assert_eq!(*order.borrow(), "abcbcacababc");
+        // The first round is not among the samples.
+        assert_eq!((a, c), (vec![6, 8, 10], vec![5, 7, 12]));
+    }
+
+    #[test]
+    fn a_failed_sample_ends_the_measurement() {
+        let mut fails = || bail!("no");
+        assert!(in_turn::<(), 1>(3, &mut [&mut fails]).is_err());
+    }
+
+    #[test]
+    fn medians_and_quantiles_are_interpolated() {
+        let summary = Summary::of(&[4.0, 1.0, 3.0, 2.0]);
+        assert_eq!(summary, Summary { median: 2.5, min: 1.0, max: 4.0 });
+        assert!((quantile(&[0.0, 10.0], 0.95) - 9.5).abs() < 1e-12);
+        assert!(Summary::of(&[]).median.is_nan());
+    }
+
+    #[test]
+    fn ratios_are_taken_within_a_round() {
+        assert_eq!(ratios(&[1.0, 9.0], &[2.0, 3.0]), [0.5, 3.0]);
+    }
+}

@@ -1,0 +1,67 @@
+//! Starting: how long until the server takes work, and whether the first proof pays for it.
+
+use super::{
+    memory,
+    report::{Figure, Goal, Row, Unit},
+    rig::{Rig, Workload},
+    sampling::{self, Summary},
+    server::Server,
+};
+
+/// Proofs after the first, to see what it should have taken.
+const SETTLED_PROOFS: usize = 6;
+
+/// From the start of the process to the first yes of `/readyz`, beyond what bb itself needs to start.
+pub(super) fn until_ready(rig: &Rig) -> anyhow::Result<Vec<Row>> {
+    let mut ours = || Ok(Server::start::<&str>(rig, &[])?.ready_ms);
+    let mut bare = || rig.bb.start();
+    let [ours, bare] = sampling::in_turn(rig.rounds, &mut [&mut ours, &mut bare])?;
+    let beyond = ours.iter().zip(&bare).map(|(ours, bare)| ours - bare).collect();
+    let figure = |name: &str, samples| Figure::new(name, Unit::Milliseconds, samples);
+    Ok(vec![Row::held(
+        "process start to ready, keys cached, beyond bb's own start",
+        figure("beyond", beyond),
+        Goal::AtMost(100.0),
+        vec![figure("ready", ours), figure("bb's start", bare)],
+    )])
+}
+
+/// The first proof of a fresh prover over a later one of the same, and what memory that prover then has.
+pub(super) fn first_proof(rig: &Rig) -> anyhow::Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    for workload in rig.extremes() {
+        for width in ["wide", "narrow"] {
+            rows.extend(fresh(rig, workload, width)?);
+        }
+    }
+    Ok(rows)
+}
+
+fn fresh(rig: &Rig, workload: &Workload, width: &str) -> anyhow::Result<Vec<Row>> {
+    let (mut first, mut settled, mut peaks) = (Vec::new(), Vec::new(), Vec::new());
+    sampling::repeated(rig.few_rounds(), || {
+        let server = Server::start(rig, &["--width", width])?;
+        let client = server.client();
+        let prove = || Ok(client.prove(&workload.name, &workload.witness_bytes)?.ms);
+        first.push(prove()?);
+        settled.push(Summary::of(&sampling::repeated(SETTLED_PROOFS, prove)?).median);
+        if memory::is_known() {
+            // Of the children only one has proved when proofs come one at a time.
+            let children = memory::children(server.pid())?;
+            let peak = children.iter().filter_map(|child| memory::peak_mib(child.pid).ok());
+            peaks.push(peak.fold(f64::NAN, f64::max));
+        }
+        Ok(())
+    })?;
+    let first = Figure::new("first", Unit::Milliseconds, first);
+    let settled = Figure::new("later", Unit::Milliseconds, settled);
+    let ratio = Figure::ratio(&first, &settled);
+    let what = format!("first proof after the start over later ones, {width}");
+    let mut rows = vec![Row::told(what, ratio, vec![first, settled]).of(workload)];
+    if !peaks.is_empty() {
+        let peak = Figure::new("peak", Unit::Mebibytes, peaks);
+        let what = format!("memory of the bb that proved, {width}");
+        rows.push(Row::told(what, peak, Vec::new()).of(workload));
+    }
+    Ok(rows)
+}

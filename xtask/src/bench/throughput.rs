@@ -1,0 +1,107 @@
+//! Eight clients at once: ours against the seeds' way, and our own settings against each other.
+
+use super::{
+    load::{self, Load},
+    report::{Figure, Goal, Row, Unit},
+    rig::{Rig, Workload},
+    sampling,
+    seeds::SeedsServer,
+    server::Server,
+};
+
+const CLIENTS: usize = 8;
+/// Proofs of one sample: some seconds of work, and enough of it that the last clients, who find no one to share the
+/// machine with, do not weigh much. The first is for circuits of up to 4,096 rows, then up to 16,384, then the rest.
+const PROOFS: [usize; 3] = [64, 32, 24];
+
+fn proofs(workload: &Workload) -> usize {
+    match workload.rows {
+        0..=4096 => PROOFS[0],
+        4097..=16_384 => PROOFS[1],
+        _ => PROOFS[2],
+    }
+}
+
+fn sample(url: &str, workload: &Workload) -> anyhow::Result<Load> {
+    load::run(url, &workload.name, &workload.witness_bytes, CLIENTS, proofs(workload))
+}
+
+fn per_second(name: &str, loads: &[Load]) -> Figure {
+    Figure::new(name, Unit::ProofsPerSecond, loads.iter().map(|load| load.per_second).collect())
+}
+
+/// How long one of the eight waits.
+fn waits(name: &str, loads: &[Load]) -> [Figure; 2] {
+    let figure = |share: &str, of: fn(&Load) -> f64| {
+        Figure::new(format!("{name} {share}"), Unit::Milliseconds, loads.iter().map(of).collect())
+    };
+    [figure("p50", |load| load.p50_ms), figure("p95", |load| load.p95_ms)]
+}
+
+/// Against the seeds' server.
+pub(super) fn against_seeds(rig: &Rig) -> anyhow::Result<Vec<Row>> {
+    let server = Server::start::<&str>(rig, &[])?;
+    let seeds = SeedsServer::start(rig.bb.clone(), rig.ready.places.circuits.clone())?;
+    let mut rows = Vec::new();
+    for workload in &rig.workloads {
+        let mut ours = || sample(server.url(), workload);
+        let mut theirs = || sample(&seeds.url(), workload);
+        let [ours, theirs] = sampling::in_turn(rig.few_rounds(), &mut [&mut ours, &mut theirs])?;
+        let (our_rate, their_rate) = (per_second("ours", &ours), per_second("the seeds'", &theirs));
+        let ratio = Figure::ratio(&our_rate, &their_rate);
+        let mut from = vec![our_rate, their_rate];
+        from.extend(waits("ours", &ours));
+        from.extend(waits("the seeds'", &theirs));
+        let what = format!("proofs a second for {CLIENTS} clients over the seeds'");
+        rows.push(Row::held(what, ratio, Goal::AtLeast(1.5), from).of(workload));
+    }
+    Ok(rows)
+}
+
+/// Each of `--width` against the widest, and processes against warm provers.
+pub(super) fn policies(rig: &Rig) -> anyhow::Result<Vec<Row>> {
+    let start = |flags: [&str; 2]| Server::start(rig, &flags);
+    let wide = start(["--width", "wide"])?;
+    let narrow = start(["--width", "narrow"])?;
+    let auto = start(["--width", "auto"])?;
+    let process = start(["--prover", "process"])?;
+    let mut rows = Vec::new();
+    for workload in &rig.workloads {
+        let mut on_wide = || sample(wide.url(), workload);
+        let mut on_narrow = || sample(narrow.url(), workload);
+        let mut on_auto = || sample(auto.url(), workload);
+        let mut on_process = || sample(process.url(), workload);
+        let [on_wide, on_narrow, on_auto, on_process] = sampling::in_turn(
+            rig.few_rounds(),
+            &mut [&mut on_wide, &mut on_narrow, &mut on_auto, &mut on_process],
+        )?;
+        let mut row = |name: &str, loads: &[Load], base_name: &str, base: &[Load]| {
+            let (rate, base_rate) = (per_second(name, loads), per_second(base_name, base));
+            let ratio = Figure::ratio(&rate, &base_rate);
+            let mut from = vec![rate, base_rate];
+            from.extend(waits(name, loads));
+            from.extend(waits(base_name, base));
+            let what = format!("proofs a second for {CLIENTS} clients, {name} over {base_name}");
+            rows.push(Row::told(what, ratio, from).of(workload));
+        };
+        row("narrow", &on_narrow, "wide", &on_wide);
+        row("auto", &on_auto, "wide", &on_wide);
+        row("process", &on_process, "warm", &on_auto);
+    }
+    for workload in &rig.workloads {
+        rows.push(lone_process(rig, workload, &auto, &process)?);
+    }
+    Ok(rows)
+}
+
+/// One proof at a time, by a process of its own against a warm one.
+fn lone_process(rig: &Rig, workload: &Workload, warm: &Server, process: &Server) -> anyhow::Result<Row> {
+    let (warm, process) = (warm.client(), process.client());
+    let mut on_warm = || Ok(warm.prove(&workload.name, &workload.witness_bytes)?.ms);
+    let mut on_process = || Ok(process.prove(&workload.name, &workload.witness_bytes)?.ms);
+    let [on_warm, on_process] = sampling::in_turn(rig.rounds, &mut [&mut on_warm, &mut on_process])?;
+    let on_warm = Figure::new("warm", Unit::Milliseconds, on_warm);
+    let on_process = Figure::new("process", Unit::Milliseconds, on_process);
+    let ratio = Figure::ratio(&on_process, &on_warm);
+    Ok(Row::told("a lone POST, process over warm", ratio, vec![on_process, on_warm]).of(workload))
+}
