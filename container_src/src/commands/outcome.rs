@@ -7,6 +7,10 @@ use crate::{config::ConfigError, telemetry};
 /// The settings cannot be used (`EX_USAGE` of sysexits.h).
 const USAGE: u8 = 64;
 
+/// Most threads that wait for disks and read witnesses. Each costs some 80 KiB once it has run, and tokio would start
+/// one for every upload at work; a disk is not faster for being asked by hundreds.
+const BLOCKING_THREADS: usize = 32;
+
 /// Why a command failed, with what its exit status says.
 #[derive(Debug)]
 pub enum Failure {
@@ -38,7 +42,11 @@ pub fn run<F>(command: F) -> ExitCode
 where
     F: Future<Output = Result<ExitCode, Failure>>,
 {
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .max_blocking_threads(BLOCKING_THREADS)
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => return told(&other(error)),
     };
