@@ -4,7 +4,7 @@
 //! - [`setup`]: gets bb, the CRS and the circuits. Start here; `test` and `demo` begin with it.
 //! - [`demo`]: the whole way once, from setup to a verified proof.
 //! - [`mod@test`], [`check`]: whether the code works, and whether it is well.
-//! - [`bench`]: how fast it is, against its goals.
+//! - [`mod@bench`]: how fast it is, against its goals.
 //! - [`images`]: the container images.
 //! - [`versions`], [`places`]: what is pinned, and where things are.
 //! - [`process`], [`progress`], [`digest`], [`platform`]: small tools of all of them.
