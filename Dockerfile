@@ -74,6 +74,7 @@ COPY --from=tools /out/bb /usr/local/bin/bb
 COPY --from=tools /out/crs /opt/crs
 COPY --from=tools /out/circuit.json /app/circuit.json
 COPY --from=server /out/edgeprove /usr/local/bin/edgeprove
+# `docker stop` kills after 10 s unless told otherwise: a longer EDGEPROVE_DRAIN wants a longer `--time`.
 ENV PATH=/usr/local/bin \
     HOME=/tmp \
     BB_PATH=/usr/local/bin/bb \
@@ -83,6 +84,7 @@ ENV PATH=/usr/local/bin \
     EDGEPROVE_CIRCUITS=/app/circuits \
     EDGEPROVE_CACHE_DIR=/app/keys \
     EDGEPROVE_SPOOL_DIR=/tmp/edgeprove \
+    EDGEPROVE_DRAIN=9s \
     EDGEPROVE_LOG_FORMAT=json
 
 # The keys are made by the very programs that will use them, so an image that cannot prove is never finished.
