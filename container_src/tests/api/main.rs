@@ -22,6 +22,7 @@ mod bad_witness;
 mod circuits;
 mod command_line;
 mod cors;
+mod msm;
 mod page;
 mod process_mode;
 mod prover_faults;

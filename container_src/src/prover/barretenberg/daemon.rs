@@ -27,7 +27,7 @@ use crate::{
     prover::{
         ProverError,
         backend::Hold,
-        child::{BbProgram, ChildFailure, StderrTail},
+        child::{BbProgram, ChildFailure, Msm, StderrTail},
         terminate::{self, Ended},
     },
     supervisor::Supervisor,
@@ -97,6 +97,7 @@ impl Daemon {
             supervisor: supervisor.clone(),
             shared: Arc::clone(&shared),
             held: None,
+            failed: false,
         };
         supervisor.spawn("bb owner", owner.run(inbox));
         Self { orders, shared }
@@ -144,6 +145,9 @@ struct Owner {
     shared: Arc<Shared>,
     /// The hold of the call that cost the last child its life, until the next child is ready.
     held: Option<Hold>,
+    /// Whether the last child failed at its work, so that the next, which may be given the same work, goes about it in
+    /// bb's older way.
+    failed: bool,
 }
 
 struct Bb {
@@ -215,8 +219,12 @@ impl Owner {
         }
     }
 
-    async fn start(&self) -> Result<Bb, ChildFailure> {
-        let (mut child, stderr) = self.program.start(["msgpack", "run"], self.threads, &self.supervisor)?;
+    async fn start(&mut self) -> Result<Bb, ChildFailure> {
+        let mut program = self.program.clone();
+        if std::mem::take(&mut self.failed) {
+            program.msm = Msm::Legacy;
+        }
+        let (mut child, stderr) = program.start(["msgpack", "run"], self.threads, &self.supervisor)?;
         let pipes = child.stdin.take().zip(child.stdout.take());
         let Some((stdin, stdout)) = pipes else {
             return Err(ChildFailure::Handshake { what: "it has no pipes".to_owned() });
@@ -259,6 +267,7 @@ impl Owner {
             let next = match order {
                 None => Next::Stop,
                 Some(Order::Replace { hold }) => {
+                    self.failed = true;
                     self.held = Some(hold);
                     Next::Replace
                 }
@@ -288,6 +297,7 @@ impl Owner {
             Ok(Err(Broken::Pipe(error))) => {
                 let failure = bb.post_mortem(error).await;
                 tracing::error!(error = %crate::telemetry::chain(&failure), "bb died at work");
+                self.failed = true;
                 (Err(ProverError::Crashed(failure)), false)
             }
             Err(interrupted) => {

@@ -8,7 +8,10 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::ExitStatus,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Instant,
 };
 
@@ -27,7 +30,7 @@ use crate::{
     prover::{
         Backend, CircuitKey, CircuitSize, ProofParts, ProverError, Seat, VerificationKey, WitnessSource,
         backend::{FIELD_BYTES, Hold},
-        child::{BbProgram, ChildFailure, LastWords},
+        child::{BbProgram, ChildFailure, LastWords, Msm},
         terminate,
     },
     supervisor::Supervisor,
@@ -52,7 +55,7 @@ impl ProcessBackend {
 
 impl Backend for ProcessBackend {
     fn seat(&self, width: usize, hold: Hold) -> Box<dyn Seat> {
-        Box::new(ProcessSeat { backend: self.clone(), width, hold })
+        Box::new(ProcessSeat { backend: self.clone(), width, hold, failed: AtomicBool::new(false) })
     }
 
     fn mode(&self) -> &'static str {
@@ -72,6 +75,8 @@ struct ProcessSeat {
     backend: ProcessBackend,
     width: usize,
     hold: Hold,
+    /// Whether bb died of the proof that this seat is for, so that it is tried again in bb's older way.
+    failed: AtomicBool,
 }
 
 /// How a process ended that was left to finish.
@@ -84,7 +89,10 @@ impl ProcessSeat {
     /// Runs bb to its end in a task of its own, which kills it when the asker leaves, and keeps the hold until then.
     async fn run(&self, arguments: Vec<OsString>, deadline: Instant) -> Result<Finished, ProverError> {
         let (mut reply, answer) = oneshot::channel();
-        let (program, width) = (self.backend.program.clone(), self.width);
+        let (mut program, width) = (self.backend.program.clone(), self.width);
+        if self.failed.load(Ordering::Relaxed) {
+            program.msm = Msm::Legacy;
+        }
         let (supervisor, hold) = (self.backend.supervisor.clone(), Arc::clone(&self.hold));
         self.backend.supervisor.spawn("bb process", async move {
             let stop = supervisor.stop_token().clone();
@@ -166,8 +174,9 @@ impl Seat for ProcessSeat {
             arguments.push(flag.into());
             arguments.push(path.into());
         }
-        let finished = self.run(arguments, deadline).await?;
-        succeeded(&finished)?;
+        let outcome = self.run(arguments, deadline).await.and_then(|finished| succeeded(&finished));
+        self.failed.store(matches!(outcome, Err(ProverError::Crashed(_))), Ordering::Relaxed);
+        outcome?;
         Ok(ProofParts {
             proof: read_fields(&scratch.path().join("proof"))?,
             public_inputs: read_fields(&scratch.path().join("public_inputs"))?,
