@@ -26,7 +26,7 @@ RUN --mount=type=cache,id=edgeprove-cargo,target=/usr/local/cargo/registry \
  && cargo build --locked --release --package edgeprove --target $target \
  && install -D target/$target/release/edgeprove /out/edgeprove
 
-# ---- bb, the CRS and the circuits: for the architecture of the image, fetched on that of the builder ------------------
+# ---- bb, the CRS and the circuits: for the architecture of the image, fetched on that of the builder ----------------
 FROM --platform=$BUILDPLATFORM rust:1.95-slim-trixie AS tools
 RUN apt-get update \
  && apt-get install --yes --no-install-recommends ca-certificates nodejs npm \
@@ -35,7 +35,7 @@ WORKDIR /src
 COPY . .
 ARG TARGETARCH
 ARG BUILDARCH
-# Points of the CRS, 64 bytes each; a circuit of N rows needs N + 1. Where only package registries answer there are 4097.
+# Points of the CRS, 64 bytes each; a circuit of N rows needs N + 1. Where only package registries answer, 4097 come.
 ARG CRS_POINTS=32769
 RUN --mount=type=cache,id=edgeprove-cargo,target=/usr/local/cargo/registry \
     --mount=type=cache,id=edgeprove-xtask-$BUILDARCH,target=/src/target,sharing=locked \
