@@ -107,7 +107,7 @@ impl Circuit {
             maker.fits(material.size)?;
             tracing::info!(
                 circuit = %self.id,
-                %target,
+                verifier = %target,
                 gates = material.size.gates,
                 rows = material.size.rows,
                 vk_hash = hex::encode(material.key.vk_hash),

@@ -62,7 +62,7 @@ async fn make_keys(circuit: &Circuit, engine: &Engine) -> Result<bool, Failure> 
     let mut whole = true;
     for target in VerifierTarget::ALL {
         if let Err(error) = circuit.key(target, engine.proving.keys(), seat.as_ref()).await {
-            tracing::error!(circuit = %circuit.id, %target, error = telemetry::chain(&error), "no key");
+            tracing::error!(circuit = %circuit.id, verifier = %target, error = telemetry::chain(&error), "no key");
             whole = false;
         }
     }
