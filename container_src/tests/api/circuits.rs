@@ -8,7 +8,6 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use edgeprove_protocol::{
     ProblemType,
-    VerifierTarget::NoirRecursive,
     answer::{CircuitHealth, CircuitStatus, HealthStatus},
 };
 use serde_json::{Value, json};

@@ -31,7 +31,7 @@ fn without_an_origin_no_page_is_let_in() {
 
 #[test]
 fn a_named_origin_may_ask_and_may_read_all_there_is_to_read() {
-    let server = TestServer::start(|s| s.flag("--cors-origin", format!("https://other.example,{ORIGIN}")));
+    let server = TestServer::start(|s| s.flag("--cors-origin", &format!("https://other.example,{ORIGIN}")));
     let answer = preflight(&server, ORIGIN).send();
     assert!(answer.status.is_success(), "{answer:?}");
     assert_eq!(allowed_origin(&answer), ORIGIN);

@@ -34,7 +34,9 @@ impl Troupe {
         let fake = FakeBb::new(dir.path(), Part::Real);
         let server = TestServer::start(|s| {
             s.bb = fake.program();
-            flags.iter().for_each(|(name, value)| s.flag(name, value));
+            for (name, value) in flags {
+                s.flag(name, value);
+            }
         });
         server.assert_well();
         Self { server, fake, _dir: dir }
@@ -74,7 +76,9 @@ impl Troupe {
 #[track_caller]
 fn kill_all(server: &TestServer) {
     let provers: Vec<Process> = server.provers();
-    provers.iter().for_each(|bb| bb.signal(Signal::KILL));
+    for bb in &provers {
+        bb.signal(Signal::KILL);
+    }
     eventually("the provers are dead", || provers.iter().all(|bb| !bb.lives()).then_some(()));
 }
 

@@ -311,7 +311,7 @@ fn every_problem_type_is_explained_where_its_document_points_to() {
 
 #[test]
 fn a_worn_prover_is_replaced_and_nobody_notices() {
-    let server = TestServer::start(|s| s.flag("--recycle-proofs", 1));
+    let server = TestServer::start(|s| s.flag("--recycle-proofs", &1));
     let range: &Sample = samples::range();
     for _ in 0..4 {
         server.post(&range.witness).proof_of(range);

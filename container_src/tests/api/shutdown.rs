@@ -82,23 +82,23 @@ fn an_upload_under_way_is_finished_and_proved() {
 fn past_the_deadline_what_is_at_work_is_given_up() {
     let mut server = TestServer::start(|s| s.flag("--drain", "100ms"));
     let (mut asker, bb) = server.freeze_midway();
-    let mut waiter = Connection::post(server.address(), "/api/prove", &samples::range().witness);
+    let mut queued = Connection::post(server.address(), "/api/prove", &samples::range().witness);
     let mut upload = Connection::post_head(server.address(), "/api/prove", &["Content-Length: 100"]);
     upload.send(&samples::range().witness[..20]);
     eventually("one waits, one uploads", || {
         (server.health().prover.waiting == 1 && server.spooled().len() == 3).then_some(())
     });
-    let asked = Instant::now();
+    let started = Instant::now();
     server.signal(Signal::TERM);
     asker.answer().refused_for_now(ProblemType::NotReady);
-    waiter.answer().refused_for_now(ProblemType::NotReady);
+    queued.answer().refused_for_now(ProblemType::NotReady);
     // An upload that never comes to its end is told the same, or cut off.
     if let Ok(answer) = upload.try_answer() {
         answer.refused_for_now(ProblemType::NotReady);
     }
     assert_eq!(server.ends().code(), Some(0));
     assert!(!bb.lives());
-    assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
 }
 
 #[test]

@@ -130,7 +130,7 @@ fn every_fault_of_the_configuration_is_told_at_once() {
             s.crs = dir.path().join("no-crs");
             s.circuit = Some(dir.path().join("no-circuit.json"));
             s.circuits = Some(dir.path().join("no-circuits"));
-            faults.iter().for_each(|(flag, value, _)| s.flags.push(format!("{flag}={value}")));
+            s.flags.extend(faults.iter().map(|(flag, value, _)| format!("{flag}={value}")));
         },
         USAGE,
         &["is not an executable file", "bn254_g1.dat", "no-circuit.json", "no-circuits"],
@@ -167,7 +167,7 @@ fn the_environment_is_read_and_its_faults_are_told_as_well() {
     assert!(!server.health().verify);
     let server = TestServer::start(|s| {
         set(s, "EDGEPROVE_QUEUE", "7");
-        s.flag("--queue", 8);
+        s.flag("--queue", &8);
     });
     assert_eq!(server.health().prover.waiting_max, 8, "a flag goes before the environment");
 }

@@ -45,7 +45,7 @@ fn a_wait_for_a_prover_that_takes_too_long_is_given_up() {
 
 #[test]
 fn a_full_queue_refuses_at_once_and_whoever_waited_is_served() {
-    let server = TestServer::start(|s| s.flag("--queue", 1));
+    let server = TestServer::start(|s| s.flag("--queue", &1));
     let (mut asker, bb) = server.freeze_midway();
     let good = &samples::range().witness;
     let mut waiter = Connection::post(server.address(), "/api/prove", good);
@@ -61,7 +61,7 @@ fn a_full_queue_refuses_at_once_and_whoever_waited_is_served() {
 
 #[test]
 fn a_client_that_leaves_the_queue_leaves_its_place() {
-    let server = TestServer::start(|s| s.flag("--queue", 1));
+    let server = TestServer::start(|s| s.flag("--queue", &1));
     let (mut asker, bb) = server.freeze_midway();
     let good = &samples::range().witness;
     for _ in 0..3 {

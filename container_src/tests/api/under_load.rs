@@ -71,21 +71,21 @@ fn two_hundred_at_once_with_the_queue_as_it_is() {
 
 #[test]
 fn two_hundred_at_once_with_a_short_queue() {
-    two_hundred_at_once(|s| s.flag("--queue", 8), 8);
+    two_hundred_at_once(|s| s.flag("--queue", &8), 8);
 }
 
 #[test]
 fn two_hundred_at_once_with_one_bb_for_each_proof() {
     let change = |s: &mut Settings| {
         s.process_mode();
-        s.flag("--queue", 8);
+        s.flag("--queue", &8);
     };
     two_hundred_at_once(change, 8);
 }
 
 #[test]
 fn more_connections_than_are_served_at_a_time_wait_their_turn() {
-    let server = TestServer::start(|s| s.flag("--connections", 4));
+    let server = TestServer::start(|s| s.flag("--connections", &4));
     let answers = at_once(&server, 40, &samples::range().witness);
     assert_eq!(proofs_and_refusals(&answers), (40, 0));
     server.assert_well();

@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use edgeprove_protocol::{
     Problem, ProblemType, VerifierTarget,
     answer::{PROOF_MEDIA_TYPE, ProofAnswer},
@@ -151,8 +152,7 @@ impl Answer {
                 assert_eq!(answer.request_id, self.header(headers::REQUEST_ID));
                 assert_eq!(answer.vk_hash, format!("0x{}", self.header(headers::VK_HASH)));
                 assert_eq!(answer.verified.to_string(), self.header(headers::VERIFIED));
-                use base64::Engine as _;
-                base64::engine::general_purpose::STANDARD.decode(answer.proof).expect("base64")
+                STANDARD.decode(answer.proof).expect("base64")
             }
             other => panic!("a proof of the type {other:?}"),
         };

@@ -14,9 +14,6 @@ use super::processes;
 /// The server under test.
 pub(crate) const EDGEPROVE: &str = env!("CARGO_BIN_EXE_edgeprove");
 
-/// Points that range_check needs, which every machine has.
-pub(crate) const CRS_POINTS_MIN: u64 = 4097;
-
 /// Bytes of a point.
 pub(crate) const POINT_BYTES: u64 = 64;
 

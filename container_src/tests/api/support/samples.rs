@@ -1,7 +1,7 @@
 //! Circuits and witnesses: good ones, bad ones, and what is secret in them.
 //!
-//! The witnesses of range_check are solved here for a private value that can be looked for afterwards wherever it must
-//! not be. Noir's own solver makes them, as in noir_js.
+//! The witnesses of `range_check` are solved here for a private value that can be looked for afterwards wherever it must
+//! not be. Noir's own solver makes them, as in `noir_js`.
 
 use std::{
     collections::BTreeMap,
@@ -45,7 +45,7 @@ pub(crate) struct Sample {
     pub(crate) public_inputs: Vec<[u8; 32]>,
 }
 
-/// range_check and a witness of it.
+/// `range_check` and a witness of it.
 #[track_caller]
 pub(crate) fn range() -> &'static Sample {
     static SAMPLE: OnceLock<Sample> = OnceLock::new();
@@ -91,7 +91,7 @@ pub(crate) fn square(dir: &Path, name: &str, factor: u32) -> Sample {
     Sample { name: name.to_owned(), circuit: file, witness, public_inputs: vec![field(factor * 121)] }
 }
 
-/// A witness of range_check of the right shape whose private value alone was altered.
+/// A witness of `range_check` of the right shape whose private value alone was altered.
 pub(crate) fn unsatisfied() -> Vec<u8> {
     altered(&range().witness, 0, UNSATISFIED_SECRET)
 }

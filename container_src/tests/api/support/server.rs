@@ -18,7 +18,7 @@ use rustix::process::Signal;
 use super::{
     Answer, Connection,
     client::Ask,
-    eventually, places,
+    eventually,
     processes::{self, Process},
     samples::{self, Sample},
     settings::{Room, Settings},
@@ -55,12 +55,16 @@ impl Drop for Leash {
         if thread::panicking() {
             let log = fs::read_to_string(&self.log).unwrap_or_default();
             let told: Vec<&str> = log.lines().filter(|line| !is_probe(line)).collect();
-            told.iter().skip(told.len().saturating_sub(40)).for_each(|line| eprintln!("server: {line}"));
+            for line in told.iter().skip(told.len().saturating_sub(40)) {
+                eprintln!("server: {line}");
+            }
         }
         // Nothing is to be done about what is gone already.
         let _ = self.child.kill();
         let _ = self.child.wait();
-        processes::with_crs(&self.crs).iter().for_each(|bb| bb.signal(Signal::KILL));
+        for bb in processes::with_crs(&self.crs) {
+            bb.signal(Signal::KILL);
+        }
     }
 }
 
@@ -73,7 +77,7 @@ pub(crate) struct FailedStart {
 }
 
 impl TestServer {
-    /// A server of range_check.
+    /// A server of `range_check`.
     #[track_caller]
     pub(crate) fn plain() -> Self {
         Self::start(|_| {})
@@ -135,11 +139,6 @@ impl TestServer {
     /// Takes another process for the server: its wrapper's child.
     pub(crate) fn is_really(&mut self, pid: i32) {
         self.pid = pid;
-    }
-
-    /// The folder of the server's own files.
-    pub(crate) fn dir(&self) -> &Path {
-        self.room.path()
     }
 
     pub(crate) fn spool(&self) -> &Path {
@@ -255,7 +254,9 @@ impl TestServer {
             {
                 return (asker, bb);
             }
-            bb.into_iter().for_each(|bb| bb.signal(Signal::CONT));
+            if let Some(bb) = bb {
+                bb.signal(Signal::CONT);
+            }
             assert_eq!(asker.answer().status, 200);
         }
         panic!("no proof could be stopped midway in fifty attempts");

@@ -1,9 +1,10 @@
 //! What a server is started with.
 
 use std::{
+    fmt::Display,
     fs::{self, File},
     os::unix::fs::symlink,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Command, Stdio},
 };
 
@@ -66,7 +67,7 @@ impl Settings {
     }
 
     /// Adds a flag with its value.
-    pub(crate) fn flag(&mut self, name: &str, value: impl ToString) {
+    pub(crate) fn flag(&mut self, name: &str, value: &(impl Display + ?Sized)) {
         self.flags.extend([name.to_owned(), value.to_string()]);
     }
 
@@ -110,11 +111,6 @@ impl Room {
 
     pub(crate) fn address_file(&self) -> PathBuf {
         self.dir.path().join("address")
-    }
-
-    /// A place for whatever else a test keeps beside its server.
-    pub(crate) fn path(&self) -> &Path {
-        self.dir.path()
     }
 
     /// The command that starts the server. Nothing of the test's environment reaches it.

@@ -6,7 +6,7 @@ use std::{
 };
 
 /// Longest wait for anything that must happen: far beyond what it takes, for machines that do other work as well.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 const INTERVAL: Duration = Duration::from_millis(5);
 
