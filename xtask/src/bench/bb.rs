@@ -25,6 +25,8 @@ const QUESTION: &[u8] = b"\x12\0\0\0\x91\x92\xa7Blake2s\x81\xa4data\xc4\0";
 pub(super) struct Bb {
     pub(super) program: PathBuf,
     pub(super) crs: PathBuf,
+    /// Whether it multiplies in its newer way, which bb itself does only when told to.
+    pub(super) newer_msm: bool,
 }
 
 /// Where `bb prove` gets its verification key from.
@@ -95,6 +97,11 @@ impl Bb {
     fn command(&self, verb: &str) -> Command {
         let mut command = Command::new(&self.program);
         command.arg(verb).arg("-c").arg(&self.crs);
+        // Whatever the user has set for their own bb is not what is measured.
+        command.env_remove("BB_MSM_LEGACY").env_remove("BB_MSM_NEW");
+        if self.newer_msm {
+            command.env("BB_MSM_NEW", "1");
+        }
         command
     }
 }

@@ -1,7 +1,7 @@
 //! One proof at a time: ours against bare bb and against the seeds' way, and what goes into it beside proving.
 
 use super::{
-    bb::{self, Key},
+    bb::{self, Bb, Key},
     client::Answered,
     report::{Figure, Goal, Row, Unit},
     rig::{Rig, Workload},
@@ -14,7 +14,7 @@ use super::{
 /// saves, weighs more than the verification, which only we do.
 const SMALL_ROWS: u64 = 4096;
 
-/// Three rows for each circuit, from the same rounds.
+/// The rows of each circuit are from the same rounds.
 pub(super) fn rows(rig: &Rig) -> anyhow::Result<Vec<Row>> {
     let server = Server::start::<&str>(rig, &[])?;
     let seeds = SeedsServer::start(rig.bb.clone(), rig.ready.places.circuits.clone())?;
@@ -25,17 +25,21 @@ pub(super) fn rows(rig: &Rig) -> anyhow::Result<Vec<Row>> {
     Ok(rows)
 }
 
-fn one(rig: &Rig, workload: &Workload, server: &Server, seeds: &SeedsServer) -> anyhow::Result<[Row; 4]> {
+fn one(rig: &Rig, workload: &Workload, server: &Server, seeds: &SeedsServer) -> anyhow::Result<[Row; 5]> {
     let Workload { name, witness_bytes, .. } = workload;
     let (client, seeds_client) = (server.client(), super::client::Client::new(&seeds.url()));
     let out = bb::scratch()?;
     let mut ours = || client.prove(name, witness_bytes);
-    let mut bare = || {
-        let ms = rig.bb.prove(&workload.circuit, &workload.witness, Key::Ready(&workload.key), out.path())?;
+    let prove_with = |bb: &Bb| {
+        let ms = bb.prove(&workload.circuit, &workload.witness, Key::Ready(&workload.key), out.path())?;
         Ok(Answered { ms, timings: None })
     };
+    let newer = Bb { newer_msm: true, ..rig.bb.clone() };
+    let mut bare = || prove_with(&rig.bb);
+    let mut bare_newer = || prove_with(&newer);
     let mut theirs = || seeds_client.prove(name, witness_bytes);
-    let [ours, bare, theirs] = sampling::in_turn(rig.rounds, &mut [&mut ours, &mut bare, &mut theirs])?;
+    let [ours, bare, bare_newer, theirs] =
+        sampling::in_turn(rig.rounds, &mut [&mut ours, &mut bare, &mut bare_newer, &mut theirs])?;
 
     let figure = |name: &str, samples: &[Answered], of: fn(&Answered) -> f64| {
         Figure::new(name, Unit::Milliseconds, samples.iter().map(of).collect())
@@ -44,6 +48,7 @@ fn one(rig: &Rig, workload: &Workload, server: &Server, seeds: &SeedsServer) -> 
     let stage = |name: &str, of: fn(&Answered) -> f64| figure(name, &ours, of);
     let post = figure("POST", &ours, whole);
     let bare = figure("bb prove -k", &bare, whole);
+    let bare_newer = figure("bb prove -k, newer MSM", &bare_newer, whole);
     let theirs = figure("the seeds' POST", &theirs, whole);
     let stages = vec![
         stage("upload", |a| a.timings.map_or(f64::NAN, |t| t.upload_ms)),
@@ -59,6 +64,11 @@ fn one(rig: &Rig, workload: &Workload, server: &Server, seeds: &SeedsServer) -> 
             Figure::ratio(&post, &bare),
             Goal::AtMost(bound),
             vec![post.clone(), bare],
+        ),
+        Row::told(
+            "warm POST, verified, over bb prove -k with the newer MSM",
+            Figure::ratio(&post, &bare_newer),
+            vec![post.clone(), bare_newer],
         ),
         Row::held(
             "warm POST, verified, over the seeds' POST",

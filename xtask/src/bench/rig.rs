@@ -51,7 +51,8 @@ impl Rig {
             Some(program) => program.to_owned(),
             None => build(&ready)?,
         };
-        let bb = Bb { program: ready.places.bb(&ready.versions.bb.version), crs: ready.places.crs.clone() };
+        let (bb, crs) = (ready.places.bb(&ready.versions.bb.version), ready.places.crs.clone());
+        let bb = Bb { program: bb, crs, newer_msm: false };
         let cores = thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let scratch = tempfile::tempdir().context("no temporary folder can be made")?;
         let mut rig =
