@@ -39,9 +39,9 @@ ARG BUILDARCH
 ARG CRS_POINTS=32769
 RUN --mount=type=cache,id=edgeprove-cargo,target=/usr/local/cargo/registry \
     --mount=type=cache,id=edgeprove-xtask-$BUILDARCH,target=/src/target,sharing=locked \
-    --mount=type=cache,id=edgeprove-npm,target=/root/.npm \
+    --mount=type=cache,id=edgeprove-npm,target=/npm \
     --mount=type=cache,id=edgeprove-setup-$TARGETARCH,target=/setup,sharing=locked \
-    cargo xtask setup --only bb,crs,circuits --platform linux-$TARGETARCH --home /setup \
+    npm_config_cache=/npm cargo xtask setup --only bb,crs,circuits --platform linux-$TARGETARCH --home /setup \
       --circuits-dir /setup/circuits --crs-dir /setup/crs-$CRS_POINTS --crs-points $CRS_POINTS \
  && install -D /setup/bb/*/bb /out/bb \
  && install -D --mode=0644 /setup/circuits/range_check.json /out/circuit.json \
@@ -49,7 +49,7 @@ RUN --mount=type=cache,id=edgeprove-cargo,target=/usr/local/cargo/registry \
 
 # ---- the least a dynamically linked program needs --------------------------------------------------------------------
 FROM debian:trixie-slim AS libc
-WORKDIR /rootfs
+WORKDIR /least
 # With the packages' status a scanner sees what is inside; their licences ask for the copyright files.
 RUN mkdir -p app/circuits etc tmp usr/lib usr/lib64 var/lib/dpkg/status.d \
  && chmod 1777 tmp \
@@ -68,7 +68,7 @@ RUN mkdir -p app/circuits etc tmp usr/lib usr/lib64 var/lib/dpkg/status.d \
 
 # ---- what runs -------------------------------------------------------------------------------------------------------
 FROM scratch AS runtime
-COPY --from=libc /rootfs /
+COPY --from=libc /least /
 COPY LICENSE-APACHE LICENSE-MIT /usr/share/doc/edgeprove/
 COPY --from=tools /out/bb /usr/local/bin/bb
 COPY --from=tools /out/crs /opt/crs
