@@ -189,7 +189,11 @@ impl App {
             tokio::select! {
                 () = load(&app.circuits, &app.proving) => {
                     app.loaded.store(true, Ordering::Release);
-                    tracing::info!(took_ms = crate::telemetry::millis(app.started.elapsed()), "ready");
+                    let took_ms = crate::telemetry::millis(app.started.elapsed());
+                    match app.not_ready() {
+                        None => tracing::info!(took_ms, "ready"),
+                        Some(why) => tracing::warn!(took_ms, why, "circuits are loaded, but proofs cannot be made"),
+                    }
                 }
                 () = stop.cancelled() => {}
             }
