@@ -190,9 +190,10 @@ impl App {
                 () = load(&app.circuits, &app.proving) => {
                     app.loaded.store(true, Ordering::Release);
                     let took_ms = crate::telemetry::millis(app.started.elapsed());
-                    match app.not_ready() {
-                        None => tracing::info!(took_ms, "ready"),
-                        Some(why) => tracing::warn!(took_ms, why, "circuits are loaded, but proofs cannot be made"),
+                    if app.circuits.none_is_left() {
+                        tracing::warn!(took_ms, "no circuit could be loaded: nothing can be proved");
+                    } else {
+                        tracing::info!(took_ms, "ready");
                     }
                 }
                 () = stop.cancelled() => {}
