@@ -5,12 +5,16 @@
 
 use std::{
     fs,
-    io::Read,
+    io::{self, Read, Seek},
     path::{Path, PathBuf},
 };
 
+use sha2::{Digest, Sha256};
+
 /// Size of a point on the wire, in bytes: x, then y, 32 bytes each, big-endian.
 pub const POINT_BYTES: u64 = 64;
+/// SHA-256 of the ceremony's first so many points, in hexadecimal, from few to many.
+const PINS: &[(u64, &str)] = include!(concat!(env!("OUT_DIR"), "/crs_pins.rs"));
 
 /// A CRS folder that was looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,7 +50,8 @@ pub enum CrsError {
 }
 
 impl Crs {
-    /// Looks at a folder. The points themselves are not recomputed: a proof made with wrong ones does not verify.
+    /// Looks at a folder, and holds the points against the ceremony's as far as a pin reaches. Wrong ones would make a
+    /// wrong key, which is kept and outlives their repair.
     pub fn open(dir: &Path) -> Result<Self, CrsError> {
         let path = dir.join("bn254_g1.dat");
         let unreadable = |path: &Path| {
@@ -71,7 +76,11 @@ impl Crs {
         if fs::metadata(&g2).map_err(unreadable(&g2))?.len() != 128 {
             return Err(damaged(&g2, "a G2 point has 128 bytes"));
         }
-        Ok(Self { dir: dir.to_owned(), points: length / POINT_BYTES })
+        let points = length / POINT_BYTES;
+        if !is_as_pinned(&mut file, points).map_err(unreadable(&path))? {
+            return Err(damaged(&path, "its points are not those of the ceremony"));
+        }
+        Ok(Self { dir: dir.to_owned(), points })
     }
 
     /// Whether circuits of this many rows can be proved.
@@ -89,6 +98,22 @@ impl Crs {
         names.sort();
         names
     }
+}
+
+/// Whether a file of so many points begins with those of the largest pin it covers.
+fn is_as_pinned(file: &mut fs::File, points: u64) -> io::Result<bool> {
+    let Some((pinned, sha256)) = PINS.iter().rfind(|(pinned, _)| *pinned <= points) else { return Ok(true) };
+    file.rewind()?;
+    let mut left = file.take(pinned * POINT_BYTES);
+    let mut digest = Sha256::new();
+    let mut piece = vec![0; 64 << 10];
+    loop {
+        match left.read(&mut piece)? {
+            0 => break,
+            read => digest.update(&piece[..read]),
+        }
+    }
+    Ok(hex::encode(digest.finalize()) == *sha256)
 }
 
 #[cfg(test)]
@@ -117,5 +142,17 @@ mod tests {
             assert!(matches!(Crs::open(dir.path()), Err(CrsError::Damaged { .. })));
         }
         assert!(matches!(Crs::open(Path::new("/nonexistent")), Err(CrsError::Unreadable { .. })));
+    }
+
+    #[test]
+    fn points_that_a_pin_covers_must_be_those_of_the_ceremony() {
+        let smallest = usize::try_from(PINS[0].0).unwrap();
+        let mut g1 = vec![0; smallest * 64];
+        (g1[31], g1[63]) = (1, 2);
+        let covered = folder(&g1, &[0; 128]);
+        let error = Crs::open(covered.path()).unwrap_err().to_string();
+        assert!(error.contains("not those of the ceremony"), "{error}");
+        g1.truncate((smallest - 1) * 64);
+        assert!(Crs::open(folder(&g1, &[0; 128]).path()).is_ok());
     }
 }

@@ -151,6 +151,7 @@ fn exchange(crs: &Path, one: usize, other: usize) {
     fs::write(&g1, points).unwrap();
 }
 
+/// So few points that the start does not notice the damage: the last line of defence is the verification.
 #[test]
 fn a_damaged_crs_never_yields_a_proof() {
     let (crs, keys, dir) =
@@ -162,7 +163,6 @@ fn a_damaged_crs_never_yields_a_proof() {
         (s.crs, s.keys) = (crs.path().to_owned(), keys.path().to_owned());
         (s.circuit, s.good) = (Some(square.circuit.clone()), None);
     });
-    eprintln!("{:?}", server.health());
     server.post(&square.witness).refused(ProblemType::ProofInvalid);
     assert!(server.log().contains("ALARM"));
     server.assert_idle();

@@ -311,7 +311,8 @@ fn healthcheck_says_whether_a_server_is_ready() {
     check("127.0.0.1:1").badly(1, "refused");
     check("nowhere").badly(64, "is not an address");
 
-    let unready = TestServer::start(|s| (s.circuit, s.wait_until_ready) = (None, false));
+    fs::write(desk.at("bad.json"), "{}").unwrap();
+    let unready = TestServer::start(|s| (s.circuit, s.wait_until_ready) = (Some(desk.at("bad.json")), false));
     check(&unready.address().to_string()).badly(1, "503");
 }
 

@@ -82,6 +82,9 @@ fn the_crs_is_damaged() {
     fails_with(&points[..points.len() - 1], "its size");
     fails_with(&points[64..], "first point");
     fails_with(&vec![0; points.len()], "first point");
+    let mut flipped = points.clone();
+    flipped[64 * 1000 + 40] ^= 1;
+    fails_with(&flipped, "not those of the ceremony");
 
     fs::write(&g1, &points).unwrap();
     fs::write(&g2, [0; 127]).unwrap();
