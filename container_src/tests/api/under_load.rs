@@ -2,6 +2,7 @@
 //! for themselves.
 
 use std::{
+    process::Command,
     sync::{
         Arc, Barrier,
         atomic::{AtomicBool, Ordering},
@@ -88,6 +89,28 @@ fn more_connections_than_are_served_at_a_time_wait_their_turn() {
     let server = TestServer::start(|s| s.flag("--connections", &4));
     let answers = at_once(&server, 40, &samples::range().witness);
     assert_eq!(proofs_and_refusals(&answers), (40, 0));
+    server.assert_well();
+}
+
+#[test]
+fn short_of_file_descriptors_it_keeps_answering() {
+    let server = TestServer::start(|s| {
+        let mut wrapper = Command::new("sh");
+        wrapper.args(["-c", "ulimit -n 60 && exec \"$@\"", "sh"]);
+        s.wrapper = Some(wrapper);
+    });
+    let answers = at_once(&server, 100, &samples::range().witness);
+    let mut proofs = 0;
+    for answer in &answers {
+        if answer.status == 200 {
+            answer.proof_of(samples::range());
+            proofs += 1;
+        } else {
+            answer.refused_for_now(ProblemType::SpoolUnavailable);
+        }
+    }
+    eprintln!("{proofs} proofs");
+    assert!(proofs > 0);
     server.assert_well();
 }
 
