@@ -4,7 +4,7 @@
 //! - [`sampling`]: how contenders take turns, and what many samples come to.
 //! - [`rig`]: the programs and circuits that all rows work with.
 //! - The rows: [`latency`], [`throughput`], [`uploads`], [`start`], [`wasm`].
-//! - Whom they run: [`server`] and [`client`], [`bb`], [`seeds`], [`load`]; and [`memory`], which they look at.
+//! - Whom they run: [`client`] and [`load`], [`bb`], [`seeds`]; and [`memory`], which they look at.
 //! - [`report`], [`machine`], [`plot`]: what comes of it.
 
 mod bb;
@@ -18,23 +18,17 @@ mod report;
 mod rig;
 mod sampling;
 mod seeds;
-mod server;
 mod start;
 mod throughput;
 mod uploads;
 mod wasm;
 
-use std::{
-    fs,
-    path::PathBuf,
-    sync::atomic::{AtomicBool, Ordering},
-    time::Duration,
-};
+use std::{fs, path::PathBuf, time::Duration};
 
 use anyhow::{Context, bail};
 use clap::ValueEnum;
 
-use crate::{progress, setup};
+use crate::{interrupt, progress, setup};
 use machine::Machine;
 use report::{Outcome, Report, Row};
 use rig::Rig;
@@ -78,22 +72,18 @@ enum Kind {
     Wasm,
 }
 
-/// Set by the first Ctrl-C, SIGTERM or SIGHUP. Looked at before each sample, so that servers are stopped in order.
-static INTERRUPTED: AtomicBool = AtomicBool::new(false);
-
 /// The command.
 pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
     let ready = setup::everything()?;
     let rounds = if args.quick { 3 } else { args.rounds.into() };
-    ctrlc::set_handler(|| INTERRUPTED.store(true, Ordering::Relaxed)).context("signals cannot be handled")?;
+    interrupt::watch()?;
     let rig = Rig::prepare(ready, args.server.as_deref(), rounds)?;
 
     let mut machine = Machine::look(&rig);
     let kinds = if args.rows.is_empty() { Kind::value_variants() } else { &args.rows };
     let rows: Vec<Row> = kinds.iter().flat_map(|&kind| measure(kind, &rig)).chain(left_out(&rig)).collect();
-    if INTERRUPTED.load(Ordering::Relaxed) {
-        bail!("interrupted; nothing was written");
-    }
+    // Half a report is none.
+    interrupt::go_on()?;
     machine.look_again();
     let report = Report::new(machine, rounds, rows);
 

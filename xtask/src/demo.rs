@@ -2,23 +2,18 @@
 //! witness of each circuit over HTTP, and has the bytes verified a second time by a bb that the server never touched.
 
 mod second_opinion;
-mod server;
 
-use std::{
-    fs,
-    sync::atomic::{AtomicBool, Ordering},
-    thread,
-    time::Duration,
-};
+use std::{fs, thread, time::Duration};
 
 use anyhow::{Context, bail};
 use edgeprove_protocol::answer::{CircuitHealth, CircuitStatus, ProofAnswer};
 
 use crate::{
+    interrupt::{self, go_on},
     process, progress,
+    server::Server,
     setup::{self, Ready},
 };
-use server::Server;
 
 /// Starts the server, proves every sample over HTTP, and verifies the proofs twice.
 #[derive(Debug, clap::Args)]
@@ -32,9 +27,6 @@ pub(crate) struct DemoArgs {
     keep: bool,
 }
 
-/// Set by the first Ctrl-C, SIGTERM or SIGHUP.
-static INTERRUPTED: AtomicBool = AtomicBool::new(false);
-
 /// What came of one circuit.
 struct Proved {
     health: CircuitHealth,
@@ -45,7 +37,7 @@ struct Proved {
 /// The command.
 pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<()> {
     // There will be processes to wait for, so a signal must not end this one on the spot.
-    ctrlc::set_handler(|| INTERRUPTED.store(true, Ordering::Relaxed)).context("signals cannot be handled")?;
+    interrupt::watch()?;
     // Ctrl-C reaches bb, cargo and the server too, and what they then complain of is nobody's concern.
     show(args).or_else(|error| go_on().and(Err(error)))
 }
@@ -60,7 +52,8 @@ fn show(args: &DemoArgs) -> anyhow::Result<()> {
     go_on()?;
 
     let folder = if args.release { "release" } else { "debug" };
-    let server = Server::start(&ready.places.target.join(folder).join("edgeprove"), &ready)?;
+    let program = ready.places.target.join(folder).join("edgeprove");
+    let server = Server::start(Server::command(&program, &ready))?;
     progress::done("server", &format!("listening on {}", server.url()));
 
     let proved = prove_all(&server, &ready)?;
@@ -68,7 +61,7 @@ fn show(args: &DemoArgs) -> anyhow::Result<()> {
     println!("\nTo prove by hand:\n\n{}\n", curl(&server, &ready, &proved));
     if args.keep {
         println!("The server runs until Ctrl-C.");
-        while !INTERRUPTED.load(Ordering::Relaxed) {
+        while !interrupt::came() {
             server.check()?;
             thread::sleep(Duration::from_millis(100));
         }
@@ -76,14 +69,6 @@ fn show(args: &DemoArgs) -> anyhow::Result<()> {
         println!("`cargo xtask demo --keep` leaves the server running for it.");
     }
     server.stop()
-}
-
-/// An error once the user has asked to stop.
-fn go_on() -> anyhow::Result<()> {
-    if INTERRUPTED.load(Ordering::Relaxed) {
-        bail!("interrupted");
-    }
-    Ok(())
 }
 
 /// Proves what the server has loaded; what it could not load for want of CRS points is told and left out.

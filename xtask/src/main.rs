@@ -7,6 +7,7 @@
 //! - [`mod@bench`]: how fast it is, against its goals.
 //! - [`images`]: the container images.
 //! - [`versions`], [`places`]: what is pinned, and where things are.
+//! - [`server`], [`interrupt`]: a server of our own, and what ends it early.
 //! - [`process`], [`progress`], [`digest`], [`platform`]: small tools of all of them.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "talking to a terminal is what chores are for")]
@@ -16,10 +17,12 @@ mod check;
 mod demo;
 mod digest;
 mod images;
+mod interrupt;
 mod places;
 mod platform;
 mod process;
 mod progress;
+mod server;
 mod setup;
 mod test;
 mod versions;

@@ -61,11 +61,6 @@ impl Client {
         let timings = header("server-timing").map(read_timings).transpose()?;
         Ok(Answered { ms, timings })
     }
-
-    /// The answer to a GET, whatever its status.
-    pub(super) fn get(&self, path: &str) -> Result<ureq::http::Response<ureq::Body>, ureq::Error> {
-        self.agent.get(format!("{}{path}", self.url)).call()
-    }
 }
 
 impl Answered {

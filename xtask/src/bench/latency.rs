@@ -2,13 +2,13 @@
 
 use super::{
     bb::{self, Bb, Key},
-    client::Answered,
+    client::{Answered, Client},
     report::{Figure, Goal, Row, Unit},
     rig::{Rig, Workload},
     sampling,
     seeds::SeedsServer,
-    server::Server,
 };
+use crate::server::Server;
 
 /// Circuits of up to so many rows are held to the stricter goal: there the start of a process, which a warm prover
 /// saves, weighs more than the verification, which only we do.
@@ -16,7 +16,7 @@ const SMALL_ROWS: u64 = 4096;
 
 /// The rows of each circuit are from the same rounds.
 pub(super) fn rows(rig: &Rig) -> anyhow::Result<Vec<Row>> {
-    let server = Server::start::<&str>(rig, &[])?;
+    let server = rig.serve::<&str>(&[])?;
     let seeds = SeedsServer::start(rig.bb.clone(), rig.ready.places.circuits.clone())?;
     let mut rows = Vec::new();
     for workload in &rig.workloads {
@@ -27,7 +27,7 @@ pub(super) fn rows(rig: &Rig) -> anyhow::Result<Vec<Row>> {
 
 fn one(rig: &Rig, workload: &Workload, server: &Server, seeds: &SeedsServer) -> anyhow::Result<[Row; 5]> {
     let Workload { name, witness_bytes, .. } = workload;
-    let (client, seeds_client) = (server.client(), super::client::Client::new(&seeds.url()));
+    let (client, seeds_client) = (Client::new(server.url()), Client::new(&seeds.url()));
     let out = bb::scratch()?;
     let mut ours = || client.prove(name, witness_bytes);
     let prove_with = |bb: &Bb| {

@@ -12,10 +12,10 @@ use std::{
 use anyhow::bail;
 
 use super::{
-    INTERRUPTED,
     client::Client,
     sampling::{quantile, sorted},
 };
+use crate::interrupt;
 
 /// What a load came to.
 #[derive(Debug, Clone, Copy)]
@@ -41,9 +41,7 @@ pub(super) fn run(
     let work = || {
         let client = Client::new(url);
         while taken.fetch_add(1, Ordering::Relaxed) < proofs {
-            if INTERRUPTED.load(Ordering::Relaxed) {
-                bail!("interrupted");
-            }
+            interrupt::go_on()?;
             let answered = client.prove(circuit, witness).inspect_err(|_| {
                 // No other client starts another one.
                 taken.store(proofs, Ordering::Relaxed);

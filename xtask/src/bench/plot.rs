@@ -11,14 +11,16 @@ use svg::{
 
 use super::report::{Figure, Goal, Outcome, Report, Row};
 
-const WIDTH: f64 = 1080.0;
+const WIDTH: f64 = 1000.0;
 const MARGIN: f64 = 24.0;
 /// Where the axis begins and ends; labels are to its left, values to its right.
 const AXIS: (f64, f64) = (330.0, 800.0);
+/// Where values end and, a little to the right, goals begin.
+const VALUES: f64 = 900.0;
 const HEAD_HEIGHT: f64 = 92.0;
 const GROUP_HEIGHT: f64 = 30.0;
 const ROW_HEIGHT: f64 = 24.0;
-const FOOT_HEIGHT: f64 = 44.0;
+const FOOT_HEIGHT: f64 = 64.0;
 
 const INK: &str = "#1f2328";
 const FAINT: &str = "#6b7280";
@@ -26,6 +28,9 @@ const GRID: &str = "#e5e7eb";
 /// Told apart by any eye, and besides one is filled and the other hollow.
 const REACHED: &str = "#0072b2";
 const MISSED: &str = "#d55e00";
+
+const LEGEND: &str = "Dot: the median over its goal, or the goal over it where more is better. Line: from the least to \
+                      the most measured.";
 
 /// A row with a goal, on the common axis.
 struct Bullet<'a> {
@@ -116,8 +121,11 @@ pub(super) fn draw(report: &Report) -> String {
                 .set("font-weight", 600),
         )
         .add(text(MARGIN, 56.0, &report.machine.to_string()).set("fill", FAINT))
+        .add(text(VALUES, HEAD_HEIGHT - 8.0, "median").set("text-anchor", "end").set("fill", FAINT))
+        .add(text(VALUES + 20.0, HEAD_HEIGHT - 8.0, "goal").set("fill", FAINT))
         .add(draw_axis(&axis, y))
-        .add(rows);
+        .add(rows)
+        .add(text(MARGIN, height - 14.0, LEGEND).set("fill", FAINT).set("font-size", 12));
     document.to_string()
 }
 
@@ -144,12 +152,12 @@ fn draw_bullet(bullet: &Bullet<'_>, axis: &Axis, y: f64) -> Group {
     let colour = if reached { REACHED } else { MISSED };
     let dot = Circle::new().set("cx", median).set("cy", y).set("r", 5).set("stroke", colour);
     let circuit = bullet.row.circuit.as_deref().unwrap_or_default();
-    let value = format!("{}   (goal {})", bullet.figure.median(), bullet.goal);
     Group::new()
         .add(text(AXIS.0 - 16.0, y + 4.5, circuit).set("text-anchor", "end").set("fill", FAINT))
         .add(line((min, y), (max, y), colour).set("stroke-width", 2))
         .add(dot.set("stroke-width", 2).set("fill", if reached { colour } else { "#ffffff" }))
-        .add(text(AXIS.1 + 20.0, y + 4.5, &value).set("xml:space", "preserve"))
+        .add(text(VALUES, y + 4.5, &bullet.figure.median()).set("text-anchor", "end"))
+        .add(text(VALUES + 20.0, y + 4.5, &bullet.goal.to_string()).set("fill", FAINT))
 }
 
 fn text(x: f64, y: f64, words: &str) -> Text {

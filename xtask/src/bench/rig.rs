@@ -1,6 +1,8 @@
 //! What every row works with: the programs, the circuits that can be proved here, and how often to measure.
 
 use std::{
+    env,
+    ffi::OsStr,
     fs,
     path::{Path, PathBuf},
     thread,
@@ -10,8 +12,8 @@ use anyhow::{Context, bail};
 use edgeprove_protocol::answer::{CircuitHealth, CircuitStatus};
 use tempfile::TempDir;
 
-use super::{bb::Bb, server::Server};
-use crate::{process, progress, setup::Ready};
+use super::bb::Bb;
+use crate::{process, progress, server::Server, setup::Ready};
 
 /// A circuit and all that is needed to prove its sample.
 #[derive(Debug)]
@@ -58,7 +60,7 @@ impl Rig {
         let mut rig =
             Self { ready, program, bb, workloads: Vec::new(), left_out: Vec::new(), cores, rounds, scratch };
         // Fills the cache of verification keys as well.
-        let circuits = Server::start::<&str>(&rig, &[])?.health()?.circuits;
+        let circuits = rig.serve::<&str>(&[])?.health()?.circuits;
         for health in circuits {
             let name = health.id.to_string();
             if health.status == CircuitStatus::Ready {
@@ -111,9 +113,17 @@ impl Rig {
         self.rounds.div_ceil(3)
     }
 
-    /// Where the servers keep verification keys, so that each but the first finds them ready.
-    pub(super) fn vk_cache(&self) -> PathBuf {
-        self.scratch.path().join("cache")
+    /// Starts the server with settings as they come, but for these flags.
+    pub(super) fn serve<S: AsRef<OsStr>>(&self, flags: &[S]) -> anyhow::Result<Server> {
+        let mut command = Server::command(&self.program, &self.ready);
+        // Each but the first finds the verification keys ready.
+        command.arg("--cache-dir").arg(self.scratch.path().join("cache")).args(flags);
+        // Settings of whoever runs this are not what is measured.
+        for (name, _) in env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"EDGEPROVE_"))
+        {
+            command.env_remove(name);
+        }
+        Server::start(command)
     }
 }
 

@@ -3,12 +3,9 @@
 //! The machine is never quite idle, so no number here stands alone: contenders run side by side in one round, each
 //! round gives one ratio, and the median of the ratios is what counts.
 
-use std::sync::atomic::Ordering;
-
-use anyhow::bail;
 use serde::Serialize;
 
-use super::INTERRUPTED;
+use crate::interrupt;
 
 /// Something that is measured once a round.
 pub(super) type Contender<'a, T> = &'a mut dyn FnMut() -> anyhow::Result<T>;
@@ -49,9 +46,7 @@ pub(super) fn repeated<T>(
 }
 
 fn run<T>(contender: Contender<'_, T>) -> anyhow::Result<T> {
-    if INTERRUPTED.load(Ordering::Relaxed) {
-        bail!("interrupted");
-    }
+    interrupt::go_on()?;
     contender()
 }
 
@@ -93,6 +88,8 @@ pub(super) fn quantile(sorted: &[f64], share: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use anyhow::bail;
+
     use super::*;
 
     #[test]

@@ -1,11 +1,11 @@
 //! Starting: how long until the server takes work, and whether the first proof pays for it.
 
 use super::{
-    memory,
+    client::Client,
+    memory, milliseconds,
     report::{Figure, Goal, Row, Unit},
     rig::{Rig, Workload},
     sampling::{self, Summary},
-    server::Server,
 };
 
 /// Proofs after the first, to see what it should have taken.
@@ -13,7 +13,7 @@ const SETTLED_PROOFS: usize = 6;
 
 /// From the start of the process to the first yes of `/readyz`, beyond what bb itself needs to start.
 pub(super) fn until_ready(rig: &Rig) -> anyhow::Result<Vec<Row>> {
-    let mut ours = || Ok(Server::start::<&str>(rig, &[])?.ready_ms);
+    let mut ours = || Ok(milliseconds(rig.serve::<&str>(&[])?.ready_after()));
     let mut bare = || rig.bb.start();
     let [ours, bare] = sampling::in_turn(rig.rounds, &mut [&mut ours, &mut bare])?;
     let beyond = ours.iter().zip(&bare).map(|(ours, bare)| ours - bare).collect();
@@ -40,8 +40,8 @@ pub(super) fn first_proof(rig: &Rig) -> anyhow::Result<Vec<Row>> {
 fn fresh(rig: &Rig, workload: &Workload, width: &str) -> anyhow::Result<Vec<Row>> {
     let (mut first, mut settled, mut peaks) = (Vec::new(), Vec::new(), Vec::new());
     sampling::repeated(rig.few_rounds(), || {
-        let server = Server::start(rig, &["--width", width])?;
-        let client = server.client();
+        let server = rig.serve(&["--width", width])?;
+        let client = Client::new(server.url());
         let prove = || Ok(client.prove(&workload.name, &workload.witness_bytes)?.ms);
         first.push(prove()?);
         settled.push(Summary::of(&sampling::repeated(SETTLED_PROOFS, prove)?).median);

@@ -1,13 +1,14 @@
 //! Eight clients at once: ours against the seeds' way, and our own settings against each other.
 
 use super::{
+    client::Client,
     load::{self, Load},
     report::{Figure, Goal, Row, Unit},
     rig::{Rig, Workload},
     sampling,
     seeds::SeedsServer,
-    server::Server,
 };
+use crate::server::Server;
 
 const CLIENTS: usize = 8;
 /// Proofs of one sample: some seconds of work, and enough of it that the last clients, who find no one to share the
@@ -40,7 +41,7 @@ fn waits(name: &str, loads: &[Load]) -> [Figure; 2] {
 
 /// Against the seeds' server.
 pub(super) fn against_seeds(rig: &Rig) -> anyhow::Result<Vec<Row>> {
-    let server = Server::start::<&str>(rig, &[])?;
+    let server = rig.serve::<&str>(&[])?;
     let seeds = SeedsServer::start(rig.bb.clone(), rig.ready.places.circuits.clone())?;
     let mut rows = Vec::new();
     for workload in &rig.workloads {
@@ -60,7 +61,7 @@ pub(super) fn against_seeds(rig: &Rig) -> anyhow::Result<Vec<Row>> {
 
 /// Each of `--width` against the widest, and processes against warm provers.
 pub(super) fn policies(rig: &Rig) -> anyhow::Result<Vec<Row>> {
-    let start = |flags: [&str; 2]| Server::start(rig, &flags);
+    let start = |flags: [&str; 2]| rig.serve(&flags);
     let wide = start(["--width", "wide"])?;
     let narrow = start(["--width", "narrow"])?;
     let auto = start(["--width", "auto"])?;
@@ -96,7 +97,7 @@ pub(super) fn policies(rig: &Rig) -> anyhow::Result<Vec<Row>> {
 
 /// One proof at a time, by a process of its own against a warm one.
 fn lone_process(rig: &Rig, workload: &Workload, warm: &Server, process: &Server) -> anyhow::Result<Row> {
-    let (warm, process) = (warm.client(), process.client());
+    let (warm, process) = (Client::new(warm.url()), Client::new(process.url()));
     let mut on_warm = || Ok(warm.prove(&workload.name, &workload.witness_bytes)?.ms);
     let mut on_process = || Ok(process.prove(&workload.name, &workload.witness_bytes)?.ms);
     let [on_warm, on_process] = sampling::in_turn(rig.rounds, &mut [&mut on_warm, &mut on_process])?;

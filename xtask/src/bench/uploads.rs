@@ -1,15 +1,16 @@
 //! A hundred large uploads at once: how much memory the server takes.
 
-use std::{sync::atomic::Ordering, thread, time::Instant};
+use std::{thread, time::Instant};
 
 use anyhow::{Context, bail};
 
 use super::{
-    INTERRUPTED, memory, milliseconds,
+    client::Client,
+    memory, milliseconds,
     report::{Figure, Goal, Row, Unit},
     rig::Rig,
-    server::Server,
 };
+use crate::interrupt;
 
 const UPLOADS: usize = 100;
 const UPLOAD_BYTES: usize = 20_000_000;
@@ -31,8 +32,7 @@ pub(super) fn rows(rig: &Rig) -> anyhow::Result<Vec<Row>> {
     let spool =
         tempfile::tempdir_in(&rig.ready.places.target).context("no folder for the spool can be made")?;
     let spool_dir = spool.path().display().to_string();
-    let server = Server::start(
-        rig,
+    let server = rig.serve(
         &[
             ["--spool-dir", &spool_dir],
             // All of them wait for two cores, longer than one should in earnest.
@@ -47,10 +47,8 @@ pub(super) fn rows(rig: &Rig) -> anyhow::Result<Vec<Row>> {
 
     let started = Instant::now();
     let work = || {
-        if INTERRUPTED.load(Ordering::Relaxed) {
-            bail!("interrupted");
-        }
-        server.client().prove(&workload.name, &upload)
+        interrupt::go_on()?;
+        Client::new(server.url()).prove(&workload.name, &upload)
     };
     thread::scope(|scope| {
         let clients: Vec<_> = (0..UPLOADS).map(|_| scope.spawn(work)).collect();

@@ -8,20 +8,21 @@ use std::{
 use anyhow::{Context, bail};
 
 use super::{
+    client::Client,
     report::{Figure, Goal, Row, Unit},
     rig::{Rig, Workload},
     sampling,
-    server::Server,
 };
+use crate::server::Server;
 
 /// A row for each circuit.
 pub(super) fn rows(rig: &Rig) -> anyhow::Result<Vec<Row>> {
-    let server = Server::start::<&str>(rig, &[])?;
+    let server = rig.serve::<&str>(&[])?;
     rig.workloads.iter().map(|workload| one(rig, workload, &server)).collect()
 }
 
 fn one(rig: &Rig, workload: &Workload, server: &Server) -> anyhow::Result<Row> {
-    let client = server.client();
+    let client = Client::new(server.url());
     let bbjs = std::cell::RefCell::new(BbJs::start(rig, workload)?);
     let mut ours = || Ok(client.prove(&workload.name, &workload.witness_bytes)?.ms);
     let mut theirs = || bbjs.borrow_mut().prove("backend");

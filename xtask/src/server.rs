@@ -26,54 +26,74 @@ const START_LIMIT: Duration = Duration::from_mins(1);
 const REQUEST_LIMIT: Duration = Duration::from_secs(150);
 /// A server that is asked to stop has no more to finish than the last request.
 const STOP_LIMIT: Duration = Duration::from_secs(20);
-const POLL: Duration = Duration::from_millis(20);
+/// Short, because the start is among the things that are measured.
+const POLL: Duration = Duration::from_millis(1);
 /// Of the server's log, in bytes, when it ended on its own.
 const SHOWN_LOG: i64 = 4096;
 
 /// The running server.
 #[derive(Debug)]
-pub(super) struct Server {
+pub(crate) struct Server {
     child: Mutex<Child>,
     url: String,
     agent: ureq::Agent,
     /// Has the log and the file with the address.
     folder: TempDir,
+    ready_after: Duration,
 }
 
 impl Server {
-    /// Starts the program with the circuits that setup made, and waits until it takes work.
-    pub(super) fn start(program: &Path, ready: &Ready) -> anyhow::Result<Self> {
-        let folder = tempfile::tempdir().context("no temporary folder can be made")?;
-        let address = folder.path().join("address");
-        let log = File::create(folder.path().join("log")).context("the server's log cannot be made")?;
-        let child = Command::new(program)
-            .args(["serve", "--listen", "127.0.0.1:0", "--addr-file"])
-            .arg(&address)
+    /// How to start the program with the circuits that setup made. More flags may be added.
+    pub(crate) fn command(program: &Path, ready: &Ready) -> Command {
+        let mut command = Command::new(program);
+        command
+            .arg("serve")
             .arg("--circuits")
             .arg(&ready.places.circuits)
             .env("BB_PATH", ready.places.bb(&ready.versions.bb.version))
-            .env("CRS_PATH", &ready.places.crs)
-            .stdin(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .with_context(|| format!("{} cannot be started", program.display()))?;
+            .env("CRS_PATH", &ready.places.crs);
+        command
+    }
+
+    /// Starts it on a free port, and waits until it takes work.
+    pub(crate) fn start(mut command: Command) -> anyhow::Result<Self> {
+        let folder = tempfile::tempdir().context("no temporary folder can be made")?;
+        let address = folder.path().join("address");
+        let log = File::create(folder.path().join("log")).context("the server's log cannot be made")?;
+        command.args(["--listen", "127.0.0.1:0", "--addr-file"]).arg(&address);
+        command.stdin(Stdio::null()).stderr(log);
         let agent = ureq::Agent::config_builder()
             .timeout_global(Some(REQUEST_LIMIT))
             .http_status_as_error(false)
             .build()
             .into();
-        let mut server = Self { child: Mutex::new(child), url: String::new(), agent, folder };
-        server.wait_until_ready(&address)?;
+        let begun = Instant::now();
+        let child = command
+            .spawn()
+            .with_context(|| format!("{} cannot be started", Path::new(command.get_program()).display()))?;
+        let mut server =
+            Self { child: Mutex::new(child), url: String::new(), agent, folder, ready_after: Duration::ZERO };
+        server.wait_until_ready(&address, begun)?;
+        server.ready_after = begun.elapsed();
         Ok(server)
     }
 
+    /// Its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.lock().id()
+    }
+
+    /// From the start of the process until `/readyz` said yes.
+    pub(crate) fn ready_after(&self) -> Duration {
+        self.ready_after
+    }
+
     /// Where it listens, without a slash at the end.
-    pub(super) fn url(&self) -> &str {
+    pub(crate) fn url(&self) -> &str {
         &self.url
     }
 
-    fn wait_until_ready(&mut self, address: &Path) -> anyhow::Result<()> {
-        let begun = Instant::now();
+    fn wait_until_ready(&mut self, address: &Path, begun: Instant) -> anyhow::Result<()> {
         while begun.elapsed() < START_LIMIT {
             self.check()?;
             if self.url.is_empty() {
@@ -89,7 +109,7 @@ impl Server {
     }
 
     /// An error with the end of its log if it ended on its own.
-    pub(super) fn check(&self) -> anyhow::Result<()> {
+    pub(crate) fn check(&self) -> anyhow::Result<()> {
         match self.lock().try_wait()? {
             None => Ok(()),
             Some(status) => bail!("the server ended by itself, {status}\n{}", self.log()),
@@ -97,13 +117,13 @@ impl Server {
     }
 
     /// What it says of itself.
-    pub(super) fn health(&self) -> anyhow::Result<Health> {
+    pub(crate) fn health(&self) -> anyhow::Result<Health> {
         let mut answer = self.agent.get(format!("{}/api/health", self.url)).call()?;
         Ok(answer.body_mut().read_json()?)
     }
 
     /// Proves a gzipped witness.
-    pub(super) fn prove(&self, circuit: &str, witness: &[u8]) -> anyhow::Result<ProofAnswer> {
+    pub(crate) fn prove(&self, circuit: &str, witness: &[u8]) -> anyhow::Result<ProofAnswer> {
         let request = self.agent.post(format!("{}/api/prove/{circuit}", self.url));
         let request = request.header("content-type", "application/gzip").header("accept", "application/json");
         let mut answer = request.send(witness)?;
@@ -117,7 +137,7 @@ impl Server {
     }
 
     /// Asks it to stop, as an operator would, and waits until it has.
-    pub(super) fn stop(self) -> anyhow::Result<()> {
+    pub(crate) fn stop(self) -> anyhow::Result<()> {
         let status = terminate(&mut self.lock()).context("the server cannot be stopped")?;
         match status {
             Some(status) if status.success() => Ok(()),
