@@ -102,7 +102,7 @@ fn read_only_it_refuses_uploads_until_it_is_writable_again() {
         if !rustix::process::geteuid().is_root() {
             command.args(["--user", "--preserve-credentials"]);
         }
-        command.args(["mount", "-o", &format!("remount,{how}")]).arg(server.spool());
+        command.args(["mount", "-o", &format!("remount,bind,{how}")]).arg(server.spool());
         let output = processes::run(&mut command, Duration::from_secs(30));
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     };
