@@ -21,6 +21,16 @@ use crate::support::{
 /// Callers that all come at the same moment.
 const CALLERS: usize = 200;
 
+/// Longest time for any request, on machines that do other work as well.
+const LONG: Duration = Duration::from_mins(3);
+
+/// Has the server be as patient as the callers are.
+fn be_patient(settings: &mut Settings) {
+    for flag in ["--queue-wait", "--request-timeout", "--upload-idle"] {
+        settings.flag(flag, "3m");
+    }
+}
+
 /// Posts the same body from many threads at once.
 fn at_once(server: &TestServer, callers: usize, witness: &[u8]) -> Vec<Answer> {
     let start = Arc::new(Barrier::new(callers));
@@ -28,7 +38,7 @@ fn at_once(server: &TestServer, callers: usize, witness: &[u8]) -> Vec<Answer> {
         let (start, ask) = (Arc::clone(&start), server.posting(witness));
         thread::Builder::new().stack_size(256 << 10).spawn(move || {
             start.wait();
-            ask.send_within(Duration::from_mins(3))
+            ask.send_within(LONG)
         })
     };
     let threads: Vec<_> = (0..callers).map(|caller| ask(caller).unwrap()).collect();
@@ -52,7 +62,10 @@ fn proofs_and_refusals(answers: &[Answer]) -> (usize, usize) {
 
 #[track_caller]
 fn two_hundred_at_once(change: impl FnOnce(&mut Settings), waiting_max: usize) {
-    let server = TestServer::start(change);
+    let server = TestServer::start(|s| {
+        be_patient(s);
+        change(s);
+    });
     let answers = at_once(&server, CALLERS, &samples::range().witness);
     let (proofs, refusals) = proofs_and_refusals(&answers);
     eprintln!("{proofs} proofs, {refusals} refusals");
@@ -193,11 +206,11 @@ fn a_hundred_large_uploads_at_once_in_little_memory() {
     const BYTES: usize = 20_000_000;
     // The goal is 40 MiB. The code of an unoptimised build takes 12 MiB more.
     const MEMORY_MAX: u64 = if cfg!(debug_assertions) { 52 << 20 } else { 40 << 20 };
-    let server = TestServer::plain();
+    let server = TestServer::start(be_patient);
     let witness = samples::padded(&samples::range().witness, BYTES);
     assert!(witness.len() > BYTES - 100);
     let started = Instant::now();
-    let upload = || Connection::post(server.address(), "/api/prove", &witness).answer();
+    let upload = || Connection::post(server.address(), "/api/prove", &witness).answer_within(LONG);
     let answers: Vec<Answer> = thread::scope(|scope| {
         let uploads: Vec<_> = (0..UPLOADS).map(|_| scope.spawn(upload)).collect();
         uploads.into_iter().map(|upload| upload.join().expect("every upload is answered")).collect()

@@ -250,7 +250,14 @@ impl Connection {
         self.try_answer().unwrap_or_else(|error| panic!("no answer: {error}"))
     }
 
-    /// The same where the server may close the connection instead.
+    /// The same where the answer may take its time.
+    #[track_caller]
+    pub(crate) fn answer_within(&mut self, limit: Duration) -> Answer {
+        self.0.set_read_timeout(Some(limit)).unwrap();
+        self.answer()
+    }
+
+    /// The same as [`Self::answer`] where the server may close the connection instead.
     pub(crate) fn try_answer(&mut self) -> io::Result<Answer> {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
