@@ -134,7 +134,7 @@ impl Proving {
         let deadline = Instant::now() + self.options.timeout;
 
         let started = Instant::now();
-        let parts = match self.prove_once_or_twice(seat.as_ref(), &key, &witness, deadline).await {
+        let parts = match once_or_twice(deadline, || seat.prove(&key.circuit, &witness, deadline)).await {
             Ok(parts) => parts,
             Err(refused @ (ProverError::Refused { .. } | ProverError::Garbled { .. })) => {
                 return Err(match judge(circuit, witness.file).await {
@@ -147,7 +147,7 @@ impl Proving {
         let proved = Instant::now();
 
         if self.options.verify {
-            let verified = seat.verify(&key.circuit, &parts, deadline).await;
+            let verified = once_or_twice(deadline, || seat.verify(&key.circuit, &parts, deadline)).await;
             if !verified.map_err(|error| self.told(error))? {
                 return Err(self.blame(circuit, witness.file, seat.as_ref()).await);
             }
@@ -170,23 +170,6 @@ impl Proving {
     pub async fn seat(&self) -> Result<Box<dyn Seat>, AdmissionError> {
         let slot = self.scheduler.admit().await?;
         Ok(self.backend.seat(slot.width(), Arc::new(slot)))
-    }
-
-    /// A prover that dies is not the caller's fault, so a fresh one gets a second try in the time that is left.
-    async fn prove_once_or_twice(
-        &self,
-        seat: &dyn Seat,
-        key: &Key,
-        witness: &WitnessSource,
-        deadline: Instant,
-    ) -> Result<ProofParts, ProverError> {
-        match seat.prove(&key.circuit, witness, deadline).await {
-            Err(ProverError::Crashed(first)) if Instant::now() < deadline => {
-                tracing::warn!(error = %crate::telemetry::chain(&first), "bb died; the proof is tried once more");
-                seat.prove(&key.circuit, witness, deadline).await
-            }
-            outcome => outcome,
-        }
     }
 
     /// Whose fault it is that a proof does not verify: bb proves an unsatisfied witness without complaint, so the
@@ -245,6 +228,20 @@ impl Proving {
     #[must_use]
     pub fn options(&self) -> &ProvingOptions {
         &self.options
+    }
+}
+
+/// A prover that dies is not the caller's fault, so a fresh one gets a second try in the time that is left.
+async fn once_or_twice<T, F>(deadline: Instant, ask: impl Fn() -> F) -> Result<T, ProverError>
+where
+    F: Future<Output = Result<T, ProverError>>,
+{
+    match ask().await {
+        Err(ProverError::Crashed(first)) if Instant::now() < deadline => {
+            tracing::warn!(error = %crate::telemetry::chain(&first), "bb died; the proof is tried once more");
+            ask().await
+        }
+        outcome => outcome,
     }
 }
 

@@ -58,6 +58,19 @@ fn killed_midway_bb_is_started_again() {
 }
 
 #[test]
+fn killed_while_it_verifies_bb_is_started_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let fake = FakeBb::new(dir.path(), Part::DieOnceVerifying);
+    let server = TestServer::start(|s| {
+        s.process_mode();
+        s.bb = fake.program();
+    });
+    server.post(&samples::range().witness).proves(samples::range(), NoirRecursive);
+    assert!(server.log().contains("bb died"));
+    server.assert_well();
+}
+
+#[test]
 fn a_proof_that_takes_too_long_is_stopped() {
     let server = TestServer::start(|s| {
         s.process_mode();

@@ -27,6 +27,8 @@ pub(crate) enum Part {
     Garbage,
     /// Ends with an error as soon as it is asked for a proof.
     Die,
+    /// What bb does, but the first one that is asked to verify is killed.
+    DieOnceVerifying,
     /// What bb does, after far more standard error than a pipe holds.
     FloodStderr,
     /// What bb does, but goes on when its standard input has ended and when it is asked to end.
@@ -46,6 +48,9 @@ impl Part {
             Self::Hang => "shake_hands \"$@\"; cat >/dev/null; sleep 600",
             Self::Garbage => "shake_hands \"$@\"; head -c 1 >/dev/null; echo garbage; sleep 600",
             Self::Die => "shake_hands \"$@\"; head -c 1 >/dev/null; echo 'I give up' >&2; exit 3",
+            Self::DieOnceVerifying => {
+                "[ \"$1\" = verify ] && mkdir \"$0.died\" 2>/dev/null && kill -9 $$; exec $real \"$@\""
+            }
             Self::FloodStderr => {
                 "yes \"$(head -c 380 /dev/zero | tr '\\0' x)\" | head -c 1000000 >&2; exec $real \"$@\""
             }
