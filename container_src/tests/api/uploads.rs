@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use edgeprove_protocol::ProblemType;
+use http::Method;
 
 use crate::support::{Connection, TestServer, eventually, samples};
 
@@ -69,6 +70,23 @@ fn one_that_turns_out_too_large_is_refused_on_the_way() {
     let just_small_enough = samples::padded(&samples::range().witness, LIMIT);
     assert!(just_small_enough.len() <= LIMIT);
     server.post(&just_small_enough).proof_of(samples::range());
+}
+
+#[test]
+fn one_that_is_refused_by_its_head_or_its_first_bytes_hears_why_although_it_is_large() {
+    let server = small();
+    // Such a client sends all of it before it listens.
+    let large = vec![b'x'; 16 * LIMIT];
+    for _ in 0..3 {
+        let mut ask = server.ask(Method::POST, "/api/prove").header("content-type", "text/plain");
+        ask.body.clone_from(&large);
+        ask.send().refused(ProblemType::UnsupportedMediaType);
+        server.posting(&large).send().refused(ProblemType::WitnessTooLarge);
+        let not_gzip = Connection::post_chunked(server.address(), "/api/prove", &large);
+        not_gzip.unwrap().answer().refused(ProblemType::WitnessNotGzip);
+        server.posting_to("/api/prove/unknown", &large).send().refused(ProblemType::CircuitNotFound);
+    }
+    server.assert_well();
 }
 
 #[test]

@@ -197,6 +197,14 @@ impl Connection {
         connection
     }
 
+    /// The same in chunked encoding, without a word on its length.
+    pub(crate) fn post_chunked(to: SocketAddr, path: &str, body: &[u8]) -> io::Result<Self> {
+        let mut connection = Self::post_head(to, path, &["Transfer-Encoding: chunked"]);
+        body.chunks(100_000).try_for_each(|piece| connection.try_send_chunk(piece))?;
+        connection.try_send_chunk(&[])?;
+        Ok(connection)
+    }
+
     #[track_caller]
     pub(crate) fn get(&mut self, path: &str) {
         self.send(format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n").as_bytes());
