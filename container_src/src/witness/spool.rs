@@ -9,35 +9,26 @@
 //! as much as a file system that does not write in place lets anybody do.
 
 mod error;
+mod root;
 mod wipe;
 
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions, TryLockError},
+    fs::{self, DirBuilder, File, OpenOptions},
     io,
-    os::unix::fs::{
-        DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
-    },
+    os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError, mpsc},
     thread::{self, JoinHandle},
-    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use flate2::read::GzDecoder;
-use rustix::{fs::OFlags, io::Errno, process::geteuid};
 use tokio::sync::watch;
 use uuid::Uuid;
 
 pub use error::SpoolError;
+use root::Root;
 use wipe::Job;
-
-/// What the name of every server's own folder begins with.
-const FOLDER_PREFIX: &str = "server-";
-/// How long another server may take to look through the spool while this one starts.
-const LOOKING_THROUGH_MAX: Duration = Duration::from_secs(10);
-/// What is written and removed once at start.
-const PROBE: [u8; 4096] = [0; 4096];
 
 /// A directory for witnesses. Clones share it; the last one to go waits for the last wipe.
 #[derive(Debug, Clone)]
@@ -48,6 +39,8 @@ pub struct Spool {
 /// This server's own folder in the spool.
 #[derive(Debug)]
 struct Folder {
+    /// The directory that servers share.
+    dir: PathBuf,
     path: PathBuf,
     swept: usize,
     /// Files and folders that exist, those being wiped included.
@@ -56,7 +49,7 @@ struct Folder {
     jobs: Option<mpsc::Sender<Job>>,
     wiper: Option<JoinHandle<()>>,
     /// Tells every other server that this folder is in use; let go by the kernel when the process ends.
-    _lock: File,
+    lock: Mutex<File>,
 }
 
 impl Spool {
@@ -66,16 +59,10 @@ impl Spool {
     /// Fails if the directory is a symbolic link, if it is open to others and holds anything but spool folders,
     /// since it may then not be meant for this, and if it is full or read-only.
     pub fn open(dir: &Path) -> Result<Self, SpoolError> {
-        // Without its trailing slash, behind which a symbolic link would be followed after all.
-        let dir: PathBuf = dir.components().collect();
-        let root = open_root(&dir)?;
-        lock_root(&root, &dir)?;
-        let swept = sweep(&dir)?;
-        let path = dir.join(format!("{FOLDER_PREFIX}{}", Uuid::new_v4()));
-        make_dir(&path)?;
-        let lock = open_dir(&path).map_err(|error| SpoolError::of("open", &path, error))?;
-        lock.try_lock().map_err(|error| SpoolError::of("lock", &path, error.into()))?;
-        drop(root);
+        let root = Root::open(dir)?;
+        let swept = root.sweep()?;
+        let path = root.name_for_a_folder();
+        let lock = root.claim(&path)?.into();
 
         let present = Arc::new(watch::Sender::new(0));
         let (jobs, queue) = mpsc::channel();
@@ -84,23 +71,18 @@ impl Spool {
             .name("spool-wiper".to_owned())
             .spawn(move || wipe::run(&queue, &count))
             .map_err(|error| SpoolError::of("start the wiper of", &path, error))?;
-        let folder = Folder { path, swept, present, jobs: Some(jobs), wiper: Some(wiper), _lock: lock };
-        let spool = Self { folder: Arc::new(folder) };
-        probe(spool.path())?;
-        Ok(spool)
+        let (dir, wiper) = (dir.to_owned(), Some(wiper));
+        let folder = Folder { dir, path, swept, present, jobs: Some(jobs), wiper, lock };
+        Ok(Self { folder: Arc::new(folder) })
     }
 
     /// A new, empty file for one upload.
     pub fn create(&self) -> Result<SpoolFile, SpoolError> {
         let path = self.folder.path.join(format!("{}.witness.gz", Uuid::new_v4()));
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            // Exclusive creation follows no symbolic link either.
-            .create_new(true)
-            .mode(0o600)
-            .open(&path)
-            .map_err(|error| SpoolError::of("create", &path, error))?;
+        // Exclusive creation follows no symbolic link either.
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create_new(true).mode(0o600);
+        let file = self.folder.make(&path, |path| options.open(path))?;
         self.folder.one_more();
         let body = Arc::new(Body { path, file, wiped: Mutex::new(false) });
         Ok(SpoolFile { body, len: 0, folder: Arc::clone(&self.folder) })
@@ -109,7 +91,9 @@ impl Spool {
     /// A new, empty folder for what bb writes. Whatever is in it when it is dropped is wiped with it.
     pub fn create_dir(&self) -> Result<SpoolDir, SpoolError> {
         let path = self.folder.path.join(Uuid::new_v4().to_string());
-        make_dir(&path)?;
+        let mut options = DirBuilder::new();
+        options.mode(0o700);
+        self.folder.make(&path, |path| options.create(path))?;
         self.folder.one_more();
         Ok(SpoolDir { path, folder: Arc::clone(&self.folder) })
     }
@@ -147,6 +131,28 @@ impl Spool {
 }
 
 impl Folder {
+    /// Makes something in the folder, and the folder itself if somebody has removed it since the start.
+    fn make<T>(&self, path: &Path, create: impl Fn(&Path) -> io::Result<T>) -> Result<T, SpoolError> {
+        let created = match create(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.make_anew()?;
+                create(path)
+            }
+            outcome => outcome,
+        };
+        created.map_err(|error| SpoolError::of("create", path, error))
+    }
+
+    fn make_anew(&self) -> Result<(), SpoolError> {
+        let mut lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        // Requests come side by side: another may have been first.
+        if !self.path.exists() {
+            *lock = Root::open(&self.dir)?.claim(&self.path)?;
+            tracing::warn!(spool = %self.path.display(), "the spool folder was removed by somebody; made it anew");
+        }
+        Ok(())
+    }
+
     fn one_more(&self) {
         self.present.send_modify(|count| *count += 1);
     }
@@ -269,103 +275,12 @@ impl Body {
         let mut wiped = self.wiped.lock().unwrap_or_else(PoisonError::into_inner);
         *wiped = true;
         let overwritten = wipe::overwrite(&self.file);
-        fs::remove_file(&self.path).and(overwritten)
-    }
-}
-
-/// Opens the spool's directory, making it if need be and closing it to others if it is ours.
-fn open_root(dir: &Path) -> Result<File, SpoolError> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(dir)
-        .or_else(|error| if fs::symlink_metadata(dir).is_ok() { Ok(()) } else { Err(error) })
-        .map_err(|error| SpoolError::of("create", dir, error))?;
-    let root = open_dir(dir).map_err(|error| match Errno::from_io_error(&error) {
-        Some(Errno::NOTDIR | Errno::LOOP) => SpoolError::NotADirectory { path: dir.to_owned() },
-        _ => SpoolError::of("open", dir, error),
-    })?;
-    let failed = |error| SpoolError::of("look at", dir, error);
-    let found = root.metadata().map_err(failed)?;
-    // A directory of someone else's, such as a mounted tmpfs, is left as it is: the folder inside is closed.
-    if found.uid() != geteuid().as_raw() || found.mode() & 0o7777 == 0o700 {
-        return Ok(root);
-    }
-    for entry in fs::read_dir(dir).map_err(failed)? {
-        let entry = entry.map_err(failed)?;
-        if !is_folder_of_a_server(&entry) {
-            return Err(SpoolError::HoldsOtherFiles { path: dir.to_owned(), example: entry.path() });
+        match fs::remove_file(&self.path) {
+            // Somebody removed it before us; what it held is gone all the same.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => overwritten,
+            removed => removed.and(overwritten),
         }
     }
-    root.set_permissions(fs::Permissions::from_mode(0o700))
-        .map_err(|error| SpoolError::of("restrict", dir, error))?;
-    Ok(root)
-}
-
-/// Keeps other servers from looking through the spool until the descriptor is closed, so that none mistakes a
-/// folder which is made but not yet locked for an orphan.
-fn lock_root(root: &File, dir: &Path) -> Result<(), SpoolError> {
-    let give_up = Instant::now() + LOOKING_THROUGH_MAX;
-    loop {
-        match root.try_lock() {
-            Ok(()) => return Ok(()),
-            Err(TryLockError::WouldBlock) if Instant::now() < give_up => {
-                thread::sleep(Duration::from_millis(20));
-            }
-            Err(error) => return Err(SpoolError::of("lock", dir, error.into())),
-        }
-    }
-}
-
-/// Wipes the folders that no living server holds, and returns how many files that were.
-fn sweep(dir: &Path) -> Result<usize, SpoolError> {
-    let mut swept = 0;
-    let failed = |error| SpoolError::of("look through", dir, error);
-    for entry in fs::read_dir(dir).map_err(failed)? {
-        let entry = entry.map_err(failed)?;
-        let path = entry.path();
-        if !is_folder_of_a_server(&entry) {
-            continue;
-        }
-        let Ok(folder) = open_dir(&path) else { continue };
-        let ours = folder.metadata().is_ok_and(|found| found.uid() == geteuid().as_raw());
-        if !ours || folder.try_lock().is_err() {
-            continue;
-        }
-        let (files, result) = wipe::tree(&path);
-        swept += files;
-        match result {
-            Ok(()) => {
-                tracing::warn!(folder = %path.display(), files, "wiped what a dead server left in the spool");
-            }
-            Err(error) => {
-                tracing::error!(folder = %path.display(), %error, "an orphan in the spool could not be wiped");
-            }
-        }
-    }
-    Ok(swept)
-}
-
-/// Sees at start rather than at the first upload that files can be made here and take bytes.
-fn probe(folder: &Path) -> Result<(), SpoolError> {
-    let path = folder.join("probe");
-    let written = fs::write(&path, PROBE);
-    let removed = fs::remove_file(&path);
-    written.and(removed).map_err(|error| SpoolError::of("write to", &path, error))
-}
-
-fn is_folder_of_a_server(entry: &fs::DirEntry) -> bool {
-    entry.file_type().is_ok_and(|kind| kind.is_dir())
-        && entry.file_name().to_str().is_some_and(|name| name.starts_with(FOLDER_PREFIX))
-}
-
-fn make_dir(path: &Path) -> Result<(), SpoolError> {
-    DirBuilder::new().mode(0o700).create(path).map_err(|error| SpoolError::of("create", path, error))
-}
-
-fn open_dir(path: &Path) -> io::Result<File> {
-    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW;
-    OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path)
 }
 
 #[cfg(test)]

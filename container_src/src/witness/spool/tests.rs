@@ -121,6 +121,32 @@ async fn a_start_wipes_what_the_dead_left_and_nothing_of_the_living() {
     assert_eq!(names(home.path()).len(), 2);
 }
 
+#[tokio::test]
+async fn a_folder_that_somebody_removed_is_made_anew_and_claimed_again() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path().join("spool");
+    let spool = Spool::open(&dir).unwrap();
+    let lost = spool.create().unwrap();
+    let mut watched = lost.body.file.try_clone().unwrap();
+    fs::write(lost.path(), b"secret").unwrap();
+    fs::remove_dir_all(&dir).unwrap();
+
+    let mut file = spool.create().unwrap();
+    file.append(Bytes::from_static(b"alive")).await.unwrap();
+    assert_eq!((mode(&dir), mode(spool.path()), mode(file.path())), (0o700, 0o700, 0o600));
+    drop(lost);
+    let second = Spool::open(&dir).unwrap();
+    assert_eq!(second.swept(), 0);
+    assert_eq!(fs::read(file.path()).unwrap(), b"alive");
+
+    fs::remove_dir_all(&dir).unwrap();
+    drop((file, spool.create_dir().unwrap()));
+    drained(&spool).await;
+    let mut left = String::new();
+    watched.read_to_string(&mut left).unwrap();
+    assert_eq!(left, "\0\0\0\0\0\0", "a file that lost its name is overwritten all the same");
+}
+
 #[test]
 fn many_servers_may_start_at_once() {
     let home = tempfile::tempdir().unwrap();
