@@ -1,8 +1,11 @@
 //! What a page does: `noir_js` makes the witness, and bb.js in WebAssembly verifies the answer.
 
-use std::{path::Path, process::Command};
+use std::{path::Path, process::Command, time::Duration};
 
-use crate::support::{TestServer, places, samples};
+use crate::support::{TestServer, places, processes, samples};
+
+/// Four verifications in WebAssembly take seconds.
+const LIMIT: Duration = Duration::from_mins(3);
 
 /// `circuit/page.mjs`, which proves and verifies for both targets, as bytes and as JSON, and sees that other public
 /// inputs are refused.
@@ -10,14 +13,13 @@ use crate::support::{TestServer, places, samples};
 fn a_witness_of_noir_js_gives_proofs_that_bb_js_verifies() {
     let server = TestServer::plain();
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../circuit/page.mjs");
-    let output = Command::new("node")
-        .arg(script)
+    let mut page = Command::new("node");
+    page.arg(script)
         .arg(format!("http://{}/api/prove", server.address()))
         .arg(&samples::range().circuit)
         .arg(r#"{"value":17,"min":1,"max":99}"#)
-        .env("CRS_PATH", places::crs())
-        .output()
-        .unwrap();
+        .env("CRS_PATH", places::crs());
+    let output = processes::run(&mut page, LIMIT);
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(said.matches("verified by bb.js as bytes and as JSON").count(), 2, "{said}");
