@@ -8,14 +8,17 @@
 //! - [`answer`]: what a request that succeeds is told.
 //! - [`circuit_id`], [`target`]: the two names a caller may put into a request.
 //! - [`headers`], [`limits`]: header names and the bounds that both sides must agree on.
+//! - [`load`]: what a server tells the edge of how busy it is.
 
 pub mod answer;
 pub mod circuit_id;
 pub mod headers;
 pub mod limits;
+pub mod load;
 pub mod problem;
 pub mod target;
 
 pub use circuit_id::CircuitId;
+pub use load::Load;
 pub use problem::{Problem, ProblemType};
 pub use target::VerifierTarget;

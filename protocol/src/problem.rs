@@ -60,6 +60,12 @@ problem_types! {
     WitnessCorrupt = ("witness_corrupt", 400, "The witness is damaged", false);
     /// The inflated bytes are not a Noir witness stack.
     WitnessMalformed = ("witness_malformed", 400, "The upload is not a Noir witness", false);
+    /// The edge wants an API key and got none, or none that it knows.
+    ApiKeyRequired = ("api_key_required", 401, "An API key is required", false);
+    /// The request did not come through the edge, or the edge and the server do not share a secret.
+    NotFromTheEdge = ("not_from_the_edge", 403, "Requests must come through the edge", false);
+    /// Pages of this origin may not call.
+    OriginNotAllowed = ("origin_not_allowed", 403, "Pages of this origin may not call", false);
     /// No such path.
     NotFound = ("not_found", 404, "There is nothing at this path", false);
     /// No circuit of that name is loaded.
@@ -78,6 +84,8 @@ problem_types! {
     WitnessOfAnotherCircuit = ("witness_of_another_circuit", 422, "The witness belongs to another circuit", false);
     /// A well-formed witness that violates the circuit's constraints.
     WitnessUnsatisfied = ("witness_unsatisfied", 422, "The witness does not satisfy the circuit", false);
+    /// The caller has sent more requests than it may.
+    RateLimited = ("rate_limited", 429, "Too many requests", true);
     /// bb refused the witness or failed on it, and the witness is not to blame.
     ProofFailed = ("proof_failed", 500, "The proof could not be made", false);
     /// The prover died, twice, while it worked on this request.
@@ -86,6 +94,14 @@ problem_types! {
     ProofInvalid = ("proof_invalid", 500, "The proof did not verify", true);
     /// Something else broke inside the server.
     Internal = ("internal", 500, "The server failed", true);
+    /// The edge lacks a setting or a binding, or cannot understand one.
+    EdgeMisconfigured = ("edge_misconfigured", 500, "The edge is not configured", false);
+    /// The container ended or became unreachable while it worked on this request.
+    ContainerLost = ("container_lost", 502, "The container was lost", true);
+    /// The container answered what no server of ours answers.
+    ContainerGarbled = ("container_garbled", 502, "The container's answer makes no sense", true);
+    /// No container could be started, or none became ready in time.
+    ContainerUnavailable = ("container_unavailable", 503, "No container is available", true);
     /// The wait queue is full, or the wait for a prover lasted too long.
     ProverBusy = ("prover_busy", 503, "All provers are busy", true);
     /// No prover is running at the moment.
