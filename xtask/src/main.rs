@@ -8,11 +8,12 @@
 //! - [`images`]: the container images.
 //! - [`versions`], [`places`]: what is pinned, and where things are.
 //! - [`server`], [`interrupt`]: a server of our own, and what ends it early.
-//! - [`process`], [`progress`], [`digest`], [`platform`]: small tools of all of them.
+//! - [`process`], [`progress`], [`digest`], [`platform`], [`cargo_tool`]: small tools of all of them.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "talking to a terminal is what chores are for")]
 
 mod bench;
+mod cargo_tool;
 mod check;
 mod demo;
 mod digest;

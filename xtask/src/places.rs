@@ -68,6 +68,19 @@ impl Places {
         })
     }
 
+    /// This repository, with all that is got or made in a folder of its own.
+    #[cfg(test)]
+    pub(crate) fn under(dir: &Path) -> Self {
+        Self {
+            root: repository_root(),
+            home: dir.join("home"),
+            crs: dir.join("crs"),
+            circuits: dir.join("circuits"),
+            target: dir.join("target"),
+            cargo_tools: dir.join("tools"),
+        }
+    }
+
     /// Where the bb of a version is kept; the server looks there too.
     pub(crate) fn bb(&self, version: &str) -> PathBuf {
         self.home.join("bb").join(version).join("bb")

@@ -183,17 +183,10 @@ mod tests {
 
     /// A job in a folder of its own, with this repository's pins.
     pub(super) fn job_in(dir: &Path) -> Job {
-        let root = crate::places::repository_root();
+        let places = Places::under(dir);
         Job {
-            versions: Versions::load(&root).unwrap(),
-            places: Places {
-                home: dir.join("home"),
-                crs: dir.join("crs"),
-                circuits: dir.join("circuits"),
-                target: dir.join("target"),
-                cargo_tools: dir.join("tools"),
-                root,
-            },
+            versions: Versions::load(&places.root).unwrap(),
+            places,
             platform: Platform::LinuxAmd64,
             crs_points: None,
         }

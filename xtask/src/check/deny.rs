@@ -1,14 +1,10 @@
 //! cargo-deny: what may enter the dependency tree.
 
-use std::{
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{path::PathBuf, time::Duration};
 
-use super::{Outcome, cargo, passed};
-use crate::{places::Places, process, progress, versions::Versions};
+use super::{Outcome, passed};
+use crate::{cargo_tool::CargoTool, places::Places, process, progress, versions::Versions};
 
-const VERSION_LIMIT: Duration = Duration::from_secs(20);
 /// A host that neither answers nor refuses is given up on.
 const FETCH_LIMIT: Duration = Duration::from_mins(1);
 
@@ -47,22 +43,17 @@ pub(super) fn advisories(places: &Places, versions: &Versions) -> anyhow::Result
     passed(&mut command)
 }
 
-/// The pinned cargo-deny: the one on PATH if it is that one, else one apart from the user's own tools.
+/// The pinned cargo-deny, compiled if need be.
 fn provide(places: &Places, versions: &Versions) -> anyhow::Result<PathBuf> {
-    let pinned = &versions.cargo_deny.version;
-    let is_pinned = |program: &Path| {
-        let reports = process::read(program, &["--version"], VERSION_LIMIT);
-        reports.is_ok_and(|reports| reports.trim() == format!("cargo-deny {pinned}"))
+    let deny = CargoTool {
+        package: "cargo-deny",
+        program: "cargo-deny",
+        version: &versions.cargo_deny.version,
+        profile: "release",
     };
-    let own = places.cargo_tools.join("bin/cargo-deny");
-    if let Some(found) =
-        [PathBuf::from("cargo-deny"), own.clone()].into_iter().find(|program| is_pinned(program))
-    {
+    if let Some(found) = deny.find(places) {
         return Ok(found);
     }
     progress::caution("installing cargo-deny once; this takes some minutes");
-    let root = places.cargo_tools.to_string_lossy();
-    let package = format!("cargo-deny@{pinned}");
-    process::run(&mut cargo(places, &["install", "--locked", "--root", &root, &package]))?;
-    Ok(own)
+    deny.install(places)
 }
