@@ -2,6 +2,7 @@
 //!
 //! - [`router`]: every route on one page, and the layers around them.
 //! - [`handlers`]: one file for each endpoint; extract, call, answer.
+//! - [`body`]: a request's body, and what becomes of it when the request is refused.
 //! - [`extract`]: paths, queries and headers become types here.
 //! - [`api_error`]: the one place where failures become statuses.
 //! - [`middleware`]: what happens to every request.
@@ -9,6 +10,7 @@
 //! - [`state`]: what handlers share.
 
 pub mod api_error;
+pub mod body;
 pub mod extract;
 pub mod handlers;
 pub mod listener;

@@ -6,34 +6,27 @@
 //! 4. It is proved and verified (422, 500, 503, 504).
 //! 5. The proof is answered, and the spool file is wiped, as on every other way out of here.
 
-use std::{
-    fmt::Write,
-    pin::Pin,
-    task::{Context, Poll},
-    time::{Duration, Instant},
-};
+use std::{fmt::Write, time::Instant};
 
 use axum::{
     Json,
-    body::BodyDataStream,
     extract::{FromRequestParts, Request, State},
     response::{IntoResponse, Response},
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
-use bytes::Bytes;
 use edgeprove_protocol::{
     VerifierTarget,
     answer::{PROOF_MEDIA_TYPE, ProofAnswer, Timings},
     headers,
     limits::PUBLIC_INPUTS_HEADER_MAX,
 };
-use futures_util::{Stream, StreamExt};
 use http::{HeaderName, HeaderValue, header, request::Parts};
 
 use crate::{
     circuits::Circuit,
     http::{
         api_error::ApiError,
+        body::Incoming,
         extract::{AnswerFormat, NamedCircuit, Wish, check_content_type, declared_length},
         middleware::request_id,
         state::AppState,
@@ -47,32 +40,13 @@ pub async fn prove(State(app): State<AppState>, request: Request) -> Response {
     let arrived = Instant::now();
     let id = request_id(&request);
     let (mut parts, body) = request.into_parts();
-    let mut upload = Incoming { body: body.into_data_stream(), begun: false };
+    let mut upload = Incoming::new(&parts, body);
     match answer(&app, &mut parts, &mut upload, arrived, &id).await {
         Ok(response) => response,
         Err(error) => {
-            // A client that asked first and was told no sends nothing; reading would make hyper tell it to go on.
-            if upload.begun || !parts.headers.contains_key(header::EXPECT) {
-                read_to_the_end(&app, upload);
-            }
+            upload.read_to_the_end(&app.supervisor);
             error.into_response()
         }
-    }
-}
-
-/// A request's body, and whether any of it has come.
-struct Incoming {
-    body: BodyDataStream,
-    begun: bool,
-}
-
-impl Stream for Incoming {
-    type Item = Result<Bytes, axum::Error>;
-
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let next = self.body.poll_next_unpin(context);
-        self.begun |= matches!(next, Poll::Ready(Some(_)));
-        next
     }
 }
 
@@ -173,19 +147,4 @@ fn server_timing(timings: &Timings) -> String {
         let _ = write!(value, "{comma}{stage};dur={ms:.2}");
     }
     value
-}
-
-/// Takes in what a refused client still sends, for a while: answered and cut off at once, it would see a broken
-/// connection instead of its answer.
-fn read_to_the_end(app: &AppState, mut body: Incoming) {
-    const PATIENCE: Duration = Duration::from_secs(5);
-    let stop = app.supervisor.stop_token().clone();
-    app.supervisor.spawn("refused upload", async move {
-        let rest = async { while let Some(Ok(_)) = body.next().await {} };
-        tokio::select! {
-            () = rest => {}
-            () = tokio::time::sleep(PATIENCE) => {}
-            () = stop.cancelled() => {}
-        }
-    });
 }
