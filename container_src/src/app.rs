@@ -156,6 +156,7 @@ impl App {
             crs_points = engine.proving.keys().crs.points,
             cores = engine.proving.scheduler().limits().cores,
             prover = engine.proving.backend().mode(),
+            only_from_the_edge = settings.http.edge_secret.is_some(),
             spool = %engine.spool.path().display(),
             "listening"
         );

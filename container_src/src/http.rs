@@ -3,6 +3,7 @@
 //! - [`router`]: every route on one page, and the layers around them.
 //! - [`handlers`]: one file for each endpoint; extract, call, answer.
 //! - [`body`]: a request's body, and what becomes of it when the request is refused.
+//! - [`edge`]: whether a request comes from the edge, and what the two tell each other.
 //! - [`extract`]: paths, queries and headers become types here.
 //! - [`api_error`]: the one place where failures become statuses.
 //! - [`middleware`]: what happens to every request.
@@ -11,6 +12,7 @@
 
 pub mod api_error;
 pub mod body;
+pub mod edge;
 pub mod extract;
 pub mod handlers;
 pub mod listener;

@@ -7,7 +7,8 @@ use bytesize::ByteSize;
 /// The text of a flag together with what it means, or why it means nothing.
 #[derive(Debug, Clone)]
 pub struct Lenient<T> {
-    text: String,
+    /// `None` where it must not be shown.
+    text: Option<String>,
     value: Result<T, String>,
 }
 
@@ -17,11 +18,14 @@ pub fn lenient<T>(text: &str) -> Result<Lenient<T>, std::convert::Infallible>
 where
     T: Setting,
 {
-    Ok(Lenient { text: text.to_owned(), value: T::read(text) })
+    Ok(Lenient { text: (!T::SECRET).then(|| text.to_owned()), value: T::read(text) })
 }
 
 /// Something that can be set by a text.
 pub trait Setting: Sized {
+    /// Whether the text must never be shown, not even in a fault. Then [`Self::read`] must not quote it either.
+    const SECRET: bool = false;
+
     /// Its value, or what it should have looked like.
     fn read(text: &str) -> Result<Self, String>;
 }
@@ -75,7 +79,9 @@ impl Faults {
         match setting.value {
             Ok(value) => Some(value),
             Err(wanted) => {
-                self.add(format!("{}: `{}` is not {wanted}", flag(name), setting.text));
+                let given =
+                    setting.text.map_or_else(|| "what it is set to".to_owned(), |text| format!("`{text}`"));
+                self.add(format!("{}: {given} is not {wanted}", flag(name)));
                 None
             }
         }
@@ -96,7 +102,7 @@ impl Faults {
 
     /// The values of a list of flags. Empty items, as an empty variable of the environment gives, count for nothing.
     pub fn take_all<T>(&mut self, name: &str, settings: Vec<Lenient<T>>) -> Vec<T> {
-        let named = settings.into_iter().filter(|setting| !setting.text.is_empty());
+        let named = settings.into_iter().filter(|setting| setting.text.as_deref() != Some(""));
         named.filter_map(|setting| self.take(name, setting)).collect()
     }
 
@@ -170,6 +176,30 @@ mod tests {
             "the configuration has 2 faults:\n  \
              - --upload-max (EDGEPROVE_UPLOAD_MAX): `much` is not a size such as 64MiB\n  \
              - --queue (EDGEPROVE_QUEUE): 0 is below 1"
+        );
+    }
+
+    #[test]
+    fn a_secret_is_shown_nowhere() {
+        #[derive(Debug)]
+        struct Hidden;
+
+        impl Setting for Hidden {
+            const SECRET: bool = true;
+
+            fn read(_: &str) -> Result<Self, String> {
+                Err("a longer one".to_owned())
+            }
+        }
+
+        let mut faults = Faults::default();
+        let Ok(secret) = lenient::<Hidden>("hunter2");
+        assert!(!format!("{secret:?}").contains("hunter2"));
+        assert!(faults.take("edge-secret", secret).is_none());
+        assert_eq!(
+            faults.finish(Some(())).unwrap_err().to_string(),
+            "the configuration has 1 fault:\n  \
+             - --edge-secret (EDGEPROVE_EDGE_SECRET): what it is set to is not a longer one"
         );
     }
 }

@@ -4,11 +4,14 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use bytesize::ByteSize;
 use clap::Args;
-use edgeprove_protocol::limits;
+use edgeprove_protocol::{headers, limits};
 use http::{HeaderValue, Uri};
 
 use super::faults::{Faults, Lenient, Setting, lenient, named};
-use crate::{http::state::HttpOptions, witness::intake::IntakeLimits};
+use crate::{
+    http::{edge::EdgeSecret, state::HttpOptions},
+    witness::intake::IntakeLimits,
+};
 
 /// An origin of a page, or `*`.
 #[derive(Debug, Clone)]
@@ -24,6 +27,21 @@ impl Setting for Origin {
             return Err(wanted());
         }
         HeaderValue::from_str(text).map(Self).map_err(|_| wanted())
+    }
+}
+
+impl Setting for EdgeSecret {
+    const SECRET: bool = true;
+
+    fn read(text: &str) -> Result<Self, String> {
+        let wanted = || {
+            format!(
+                "a secret of {} to {} printable ASCII characters without spaces",
+                headers::EDGE_SECRET_MIN_BYTES,
+                headers::EDGE_SECRET_MAX_BYTES
+            )
+        };
+        Self::new(text).ok_or_else(wanted)
     }
 }
 
@@ -43,6 +61,12 @@ pub struct ServerArgs {
     /// it no page of another origin may.
     #[arg(long, env = "EDGEPROVE_CORS_ORIGIN", value_name = "ORIGIN", value_delimiter = ',', value_parser = lenient::<Origin>)]
     cors_origin: Vec<Lenient<Origin>>,
+
+    /// A secret that this server shares with the edge, such as `openssl rand -hex 32` makes. Requests must bear it as
+    /// `X-Edge-Secret`, or are answered by 403; `/livez` and `/readyz` stay open. Give it by the environment: a
+    /// command line can be read by others on the machine.
+    #[arg(long, env = "EDGEPROVE_EDGE_SECRET", hide_env_values = true, value_name = "SECRET", allow_hyphen_values = true, value_parser = lenient::<EdgeSecret>)]
+    edge_secret: Option<Lenient<EdgeSecret>>,
 
     /// Longest time for one request that proves, upload and wait included; then 504.
     #[arg(long, env = "EDGEPROVE_REQUEST_TIMEOUT", value_name = "TIME", default_value = "120s", value_parser = lenient::<Duration>)]
@@ -95,6 +119,7 @@ impl ServerArgs {
         let listen = faults.take("listen", self.listen);
         let origins = faults.take_all("cors-origin", self.cors_origin);
         let cors_origins = origins.into_iter().map(|origin| origin.0).collect();
+        let edge_secret = self.edge_secret.and_then(|secret| faults.take("edge-secret", secret));
         let request_timeout = faults.take("request-timeout", self.request_timeout);
         let connections_max = faults.take_at_least("connections", self.connections, &1);
         let upload_max = faults.take("upload-max", self.upload_max);
@@ -111,6 +136,7 @@ impl ServerArgs {
                 prove_request_timeout: request_timeout?,
                 other_request_timeout: Duration::from_secs(30),
                 cors_origins,
+                edge_secret,
                 intake: IntakeLimits {
                     upload_max_bytes: upload_max?.as_u64(),
                     inflated_max_bytes: inflated_max?.as_u64(),

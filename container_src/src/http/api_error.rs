@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use edgeprove_protocol::ProblemType;
 use http::{HeaderValue, StatusCode, header};
 
+use super::edge::NotFromTheEdge;
 use crate::{
     circuits::registry::LookupError,
     proving::ProvingError,
@@ -67,6 +68,12 @@ impl IntoResponse for ApiError {
         }
         response.extensions_mut().insert(self);
         response
+    }
+}
+
+impl From<NotFromTheEdge> for ApiError {
+    fn from(error: NotFromTheEdge) -> Self {
+        Self::new(ProblemType::NotFromTheEdge, error.to_string())
     }
 }
 

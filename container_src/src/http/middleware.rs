@@ -1,6 +1,6 @@
 //! What happens to every request: it gets an id, a span, and in the end one line in the log; a failure gets its body.
 
-use std::time::Instant;
+use std::{net::IpAddr, time::Instant};
 
 use axum::{
     body::Body,
@@ -11,9 +11,12 @@ use axum::{
 use edgeprove_protocol::{Problem, ProblemType, answer::Timings, headers, problem};
 use http::{HeaderValue, StatusCode, header};
 use tower_http::request_id::{MakeRequestId, RequestId};
-use tracing::{Instrument, Span};
+use tracing::{Instrument, Span, field::DisplayValue};
 
-use super::api_error::ApiError;
+use super::{
+    api_error::ApiError,
+    edge::{Caller, known_caller},
+};
 use crate::proving::milliseconds;
 
 /// Ids of requests that bring none of their own.
@@ -55,7 +58,8 @@ pub async fn finish(request: Request, next: Next) -> Response {
         started: Instant::now(),
         method: request.method().to_string(),
         // The pattern and not the path: a caller's text stays out of the log.
-        route: request.extensions().get::<MatchedPath>().map_or("unknown", MatchedPath::as_str).to_owned(),
+        route: route(&request).to_owned(),
+        caller: known_caller(&request),
         told: false,
     };
     let response = next.run(request).instrument(Span::current()).await;
@@ -66,10 +70,21 @@ pub async fn finish(request: Request, next: Next) -> Response {
 
 const PROBES: [&str; 2] = ["/livez", "/readyz"];
 
+fn route(request: &Request) -> &str {
+    request.extensions().get::<MatchedPath>().map_or("unknown", MatchedPath::as_str)
+}
+
+/// Whether a request only asks how the server is.
+#[must_use]
+pub fn is_probe(request: &Request) -> bool {
+    PROBES.contains(&route(request))
+}
+
 struct LogLine {
     started: Instant,
     method: String,
     route: String,
+    caller: Caller,
     told: bool,
 }
 
@@ -77,18 +92,21 @@ impl LogLine {
     fn tell(&mut self, response: &Response) {
         self.told = true;
         let (method, route, status) = (&self.method, &self.route, response.status().as_u16());
+        let (client_ip, user) = self.caller_fields();
         let total_ms = rounded(milliseconds(self.started.elapsed()));
         let failure = response.extensions().get::<ApiError>();
         let code = failure.map(|failure| failure.kind.code());
         match (failure.and_then(|failure| failure.cause.as_deref()), response.extensions().get::<Timings>()) {
             (Some(cause), _) => {
-                tracing::error!(method, route, status, total_ms, code, cause, "request");
+                tracing::error!(method, route, status, total_ms, client_ip, user, code, cause, "request");
             }
             (None, Some(timings)) => tracing::info!(
                 method,
                 route,
                 status,
                 total_ms,
+                client_ip,
+                user,
                 upload_ms = rounded(timings.upload_ms),
                 queue_ms = rounded(timings.queue_ms),
                 prove_ms = rounded(timings.prove_ms),
@@ -97,10 +115,16 @@ impl LogLine {
             ),
             // Probes come every second or two, and are of interest only to whoever debugs them.
             (None, None) if PROBES.contains(&route.as_str()) => {
-                tracing::debug!(method, route, status, total_ms, code, "request");
+                tracing::debug!(method, route, status, total_ms, client_ip, user, code, "request");
             }
-            (None, None) => tracing::info!(method, route, status, total_ms, code, "request"),
+            (None, None) => {
+                tracing::info!(method, route, status, total_ms, client_ip, user, code, "request");
+            }
         }
+    }
+
+    fn caller_fields(&self) -> (Option<DisplayValue<IpAddr>>, Option<&str>) {
+        (self.caller.ip.map(tracing::field::display), self.caller.user.as_deref())
     }
 }
 
@@ -109,7 +133,15 @@ impl Drop for LogLine {
         if !self.told {
             let total_ms = rounded(milliseconds(self.started.elapsed()));
             let (method, route) = (&self.method, &self.route);
-            tracing::info!(method, route, total_ms, "request: the client left before it was answered");
+            let (client_ip, user) = self.caller_fields();
+            tracing::info!(
+                method,
+                route,
+                total_ms,
+                client_ip,
+                user,
+                "request: the client left before it was answered"
+            );
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use axum::{
     Router,
-    middleware::from_fn,
+    middleware::{from_fn, from_fn_with_state, map_response_with_state},
     routing::{get, post},
 };
 use edgeprove_protocol::headers;
@@ -17,6 +17,7 @@ use tower_http::{
 };
 
 use super::{
+    edge::{recognise, tell_load, turn_strangers_away},
     handlers::{health, index, problems, prove},
     middleware::{FreshRequestId, finish, panicked, refuse_unfit_request_id, span},
     state::{AppState, HttpOptions},
@@ -58,7 +59,10 @@ pub fn router(app: AppState) -> Router {
                 .on_failure(()),
         )
         .layer(PropagateRequestIdLayer::new(REQUEST_ID))
+        .layer(map_response_with_state(app.clone(), tell_load))
+        .layer(from_fn_with_state(app.clone(), recognise))
         .layer(from_fn(finish))
+        .layer(from_fn_with_state(app.clone(), turn_strangers_away))
         .option_layer(cors(&app.options))
         .layer(CatchPanicLayer::custom(panicked));
 

@@ -8,9 +8,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use edgeprove_protocol::Load;
 use http::HeaderValue;
 use tokio_util::task::TaskTracker;
 
+use super::edge::EdgeSecret;
 use crate::{
     circuits::Registry,
     proving::Proving,
@@ -36,6 +38,8 @@ pub struct HttpOptions {
     pub other_request_timeout: Duration,
     /// Origins whose pages may call; empty means that no page of another origin may.
     pub cors_origins: Vec<HeaderValue>,
+    /// What the edge proves itself by; `None` where anybody may call.
+    pub edge_secret: Option<EdgeSecret>,
     /// Bounds of uploads.
     pub intake: IntakeLimits,
 }
@@ -68,6 +72,19 @@ pub struct Shared {
 pub type AppState = Arc<Shared>;
 
 impl Shared {
+    /// How busy the server is at this moment.
+    #[must_use]
+    pub fn load(&self) -> Load {
+        let count = |n| u32::try_from(n).unwrap_or(u32::MAX);
+        let scheduler = self.proving.scheduler();
+        let now = scheduler.status();
+        Load {
+            running: count(now.running),
+            waiting: count(now.waiting),
+            cores: count(scheduler.limits().cores),
+        }
+    }
+
     /// Why no proof could be made now; `None` when one could.
     #[must_use]
     pub fn not_ready(&self) -> Option<&'static str> {

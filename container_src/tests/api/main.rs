@@ -19,6 +19,7 @@ mod support;
 
 mod bad_request;
 mod bad_witness;
+mod behind_the_edge;
 mod circuits;
 mod command_line;
 mod cors;
