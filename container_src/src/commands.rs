@@ -1,8 +1,10 @@
 //! One file for each thing the binary can be asked to do.
 
-use std::process::ExitCode;
+use std::{ffi::OsString, process::ExitCode};
 
 use clap::{Parser, Subcommand};
+
+use crate::config::environment::without_empty_variables;
 
 pub mod healthcheck;
 pub mod outcome;
@@ -57,7 +59,7 @@ enum Command {
 /// Does what the command line asks for.
 #[must_use]
 pub fn run() -> ExitCode {
-    match Cli::parse().command {
+    match parse::<Cli>(std::env::args_os()).command {
         Some(Command::Serve(args)) => serve::run(*args),
         None => serve::run(serve::ServeArgs::from_environment()),
         Some(Command::Prove(args)) => prove::run(*args),
@@ -65,6 +67,13 @@ pub fn run() -> ExitCode {
         Some(Command::Warm(args)) => warm::run(*args),
         Some(Command::Healthcheck(args)) => healthcheck::run(&args),
     }
+}
+
+/// Reads flags and their variables, or ends the process with a word on what cannot be read.
+fn parse<P: Parser>(words: impl IntoIterator<Item = OsString>) -> P {
+    let mut command = without_empty_variables(P::command());
+    let matches = command.try_get_matches_from_mut(words).unwrap_or_else(|error| error.exit());
+    P::from_arg_matches(&matches).unwrap_or_else(|error| error.format(&mut command).exit())
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! server gets. Between the two stands [`faults`]: every flag is taken as text first, so that all that is wrong is
 //! told in one message before any port opens.
 //!
+//! - [`environment`]: what an empty variable means.
 //! - [`engine`]: the three that every proving command needs, together.
 //! - [`program`]: bb, the CRS and folders.
 //! - [`circuits`]: which circuits are proved.
@@ -13,6 +14,7 @@
 
 pub mod circuits;
 pub mod engine;
+pub mod environment;
 pub mod faults;
 pub mod log;
 pub mod program;

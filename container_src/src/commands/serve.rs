@@ -53,7 +53,7 @@ impl ServeArgs {
     /// What the environment says, for when no command is given.
     #[must_use]
     pub fn from_environment() -> Self {
-        Alone::parse_from(["edgeprove"]).args
+        super::parse::<Alone>(["edgeprove".into()]).args
     }
 
     /// Reads the flags; the error tells all that is wrong.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use edgeprove_protocol::{CircuitId, VerifierTarget};
 
-use super::faults::{Faults, Lenient, Setting, lenient, named};
+use super::faults::{Faults, Lenient, Setting, lenient};
 use crate::circuits::registry::CircuitSource;
 
 /// `evm`, or `NAME=evm` for one circuit.
@@ -58,9 +58,9 @@ impl CircuitArgs {
     /// Reads the flags and the folder.
     pub fn read(self, faults: &mut Faults) -> Option<CircuitSettings> {
         let rules = faults.take_all("target", self.target);
-        let mut files = named(self.circuits).map(|dir| list(&dir, faults)).unwrap_or_default();
+        let mut files = self.circuits.map(|dir| list(&dir, faults)).unwrap_or_default();
         let mut default = None;
-        if let Some(file) = named(self.circuit) {
+        if let Some(file) = self.circuit {
             default = name(&file, faults);
             if !file.is_file() {
                 faults.add(format!("--circuit (EDGEPROVE_CIRCUIT): there is no file {}", file.display()));

@@ -100,7 +100,7 @@ impl Faults {
         Some(value)
     }
 
-    /// The values of a list of flags. Empty items, as an empty variable of the environment gives, count for nothing.
+    /// The values of a list of flags. Empty items, as a comma too many gives, count for nothing.
     pub fn take_all<T>(&mut self, name: &str, settings: Vec<Lenient<T>>) -> Vec<T> {
         let named = settings.into_iter().filter(|setting| setting.text.as_deref() != Some(""));
         named.filter_map(|setting| self.take(name, setting)).collect()
@@ -118,12 +118,6 @@ impl Faults {
             _ => Err(ConfigError(self.0)),
         }
     }
-}
-
-/// A path that is set to something: an empty variable of the environment counts for nothing.
-#[must_use]
-pub fn named(path: Option<std::path::PathBuf>) -> Option<std::path::PathBuf> {
-    path.filter(|path| !path.as_os_str().is_empty())
 }
 
 fn flag(name: &str) -> String {

@@ -7,7 +7,7 @@ use std::{
 
 use clap::Args;
 
-use super::faults::{Faults, Lenient, lenient, named, words};
+use super::faults::{Faults, Lenient, lenient, words};
 use crate::{
     crs::Crs,
     prover::{
@@ -100,12 +100,11 @@ pub struct ProgramSettings {
 impl ProgramArgs {
     /// Reads the flags and looks at what they name.
     pub fn read(self, around: &Surroundings, faults: &mut Faults) -> Option<ProgramSettings> {
-        let path = find_bb(named(self.bb), around, faults);
-        let crs = find_crs(named(self.crs), around, faults);
-        let cache_dir = named(self.cache_dir)
-            .or_else(|| default_cache(around))
-            .unwrap_or_else(|| "edgeprove-cache".into());
-        let spool_dir = named(self.spool_dir).unwrap_or_else(default_spool);
+        let path = find_bb(self.bb, around, faults);
+        let crs = find_crs(self.crs, around, faults);
+        let cache_dir =
+            self.cache_dir.or_else(|| default_cache(around)).unwrap_or_else(|| "edgeprove-cache".into());
+        let spool_dir = self.spool_dir.unwrap_or_else(default_spool);
         let msm = faults.take("msm", self.msm);
         let (path, crs, msm) = (path?, crs?, msm?);
         let bb = BbProgram { path, crs_dir: crs.dir.clone(), msm };

@@ -7,7 +7,7 @@ use clap::Args;
 use edgeprove_protocol::{headers, limits};
 use http::{HeaderValue, Uri};
 
-use super::faults::{Faults, Lenient, Setting, lenient, named};
+use super::faults::{Faults, Lenient, Setting, lenient};
 use crate::{
     http::{edge::EdgeSecret, state::HttpOptions},
     witness::intake::IntakeLimits,
@@ -129,7 +129,7 @@ impl ServerArgs {
         let drain = faults.take("drain", self.drain);
         Some(ServerSettings {
             listen: listen?,
-            addr_file: named(self.addr_file),
+            addr_file: self.addr_file,
             connections_max: connections_max?,
             drain: drain?,
             http: HttpOptions {

@@ -176,6 +176,44 @@ fn the_environment_is_read_and_its_faults_are_told_as_well() {
 }
 
 #[test]
+fn an_empty_variable_counts_as_unset() {
+    let server = TestServer::start(|s| {
+        let names = [
+            "LISTEN",
+            "CORS_ORIGIN",
+            "REQUEST_TIMEOUT",
+            "CONNECTIONS",
+            "DRAIN",
+            "CIRCUIT",
+            "CIRCUITS",
+            "TARGET",
+            "PROVER",
+            "CORES",
+            "QUEUE",
+            "VERIFY",
+            "RECYCLE_GROWTH",
+            "BB",
+            "CRS",
+            "CACHE_DIR",
+            "SPOOL_DIR",
+            "MSM",
+            "LOG_FORMAT",
+        ];
+        s.environment.extend(names.map(|name| (format!("EDGEPROVE_{name}"), String::new())));
+    });
+    server.assert_well();
+
+    // Without a command every setting comes from the environment.
+    let mut bare = Command::new(places::EDGEPROVE);
+    bare.env_clear().env("BB_PATH", places::bb()).env("CRS_PATH", places::crs());
+    bare.env("EDGEPROVE_BB", "").env("EDGEPROVE_CRS", "").env("EDGEPROVE_QUEUE", "");
+    let output = processes::run(bare.env("EDGEPROVE_CORES", "none"), Duration::from_secs(30));
+    let words = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), USAGE, "{words}");
+    assert!(words.contains("1 fault:") && words.contains("EDGEPROVE_CORES"), "{words}");
+}
+
+#[test]
 fn with_nothing_at_all_it_says_what_it_needs() {
     let mut bare = Command::new(places::EDGEPROVE);
     let output = processes::run(bare.env_clear().env("PATH", "/nonexistent"), Duration::from_secs(30));
