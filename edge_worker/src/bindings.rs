@@ -1,0 +1,57 @@
+//! What `wrangler.toml` binds, by name; no other file names a binding.
+
+use wasm_bindgen::{JsCast as _, JsValue};
+use worker::{Env, ObjectNamespace, RateLimiter, Stub, js_sys};
+
+use crate::{edge_error::EdgeError, settings::Vars};
+
+/// The Durable Objects that own the containers.
+pub const PROVER: &str = "PROVER";
+/// The class of those objects.
+pub const PROVER_CLASS: &str = "ProverContainer";
+/// Counts requests by caller.
+pub const RATE_LIMITER: &str = "RATE_LIMITER";
+
+/// Every variable and secret; other bindings are no texts and are left out.
+#[must_use]
+pub fn vars(env: &Env) -> Vars {
+    let entries = js_sys::Object::entries(js_sys::Object::unchecked_from_js_ref(env));
+    entries
+        .iter()
+        .filter_map(|entry| {
+            let entry = js_sys::Array::from(&entry);
+            Some((entry.get(0).as_string()?, entry.get(1).as_string()?))
+        })
+        .collect()
+}
+
+/// The object that owns a container.
+pub fn prover(env: &Env, instance: u16) -> Result<Stub, EdgeError> {
+    let missing = |error: worker::Error| EdgeError::binding(PROVER, error.to_string());
+    let namespace: ObjectNamespace = env.durable_object(PROVER).map_err(missing)?;
+    namespace.get_by_name(&instance_name(instance)).map_err(missing)
+}
+
+/// The name of the object that owns a container.
+#[must_use]
+pub fn instance_name(instance: u16) -> String {
+    format!("prover-{instance}")
+}
+
+/// Whether a caller may send one more request.
+pub async fn within_rate(env: &Env, key: String) -> Result<bool, EdgeError> {
+    let missing = |error: worker::Error| EdgeError::binding(RATE_LIMITER, error.to_string());
+    let limiter: RateLimiter = env.rate_limiter(RATE_LIMITER).map_err(missing)?;
+    let outcome = limiter
+        .limit(key)
+        .await
+        .map_err(|error| EdgeError::internal(format!("the rate limiter failed: {error}")))?;
+    Ok(outcome.success)
+}
+
+/// What a JavaScript exception says.
+#[must_use]
+pub fn words(thrown: &JsValue) -> String {
+    let error = thrown.dyn_ref::<js_sys::Error>().map(|error| String::from(error.message()));
+    error.or_else(|| thrown.as_string()).unwrap_or_else(|| format!("{thrown:?}"))
+}

@@ -1,0 +1,169 @@
+//! Every path on one page: what it is, which methods it takes, and how long it may take.
+//!
+//! The edge knows paths only as far as it must to spare a container the waking: what no server of ours answers is
+//! refused here.
+
+use http::Method;
+
+/// What a request is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Route {
+    /// `GET /`: the endpoints. Wakes nothing.
+    Index,
+    /// `GET /edge/health`: the edge and its containers. Wakes nothing.
+    EdgeHealth,
+    /// Anything the container answers.
+    Container(Class),
+}
+
+/// How long a request may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// It proves.
+    Prove,
+    /// It does not.
+    Other,
+}
+
+/// Why a request goes nowhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoRoute {
+    /// There is no such path.
+    NotFound,
+    /// The path takes other methods.
+    MethodNotAllowed {
+        /// Which, as the `Allow` header lists them.
+        allow: &'static str,
+    },
+}
+
+const READ: &str = "GET, HEAD, OPTIONS";
+const PROVE: &str = "POST, OPTIONS";
+const RESOURCES: &str = "GET, HEAD, POST, DELETE, OPTIONS";
+
+/// Where a request goes. `OPTIONS` is answered before.
+pub fn route(method: &Method, path: &str) -> Result<Route, NoRoute> {
+    let (route, allow) = entry(path).ok_or(NoRoute::NotFound)?;
+    if !allow.split(", ").any(|allowed| allowed == method.as_str()) {
+        return Err(NoRoute::MethodNotAllowed { allow });
+    }
+    match (method, route) {
+        // What is asked of a resource is quick; making a proof is not.
+        (&Method::POST, Route::Container(_)) => Ok(Route::Container(Class::Prove)),
+        _ => Ok(route),
+    }
+}
+
+/// The methods that a path takes, as the `Allow` header lists them.
+pub fn methods(path: &str) -> Result<&'static str, NoRoute> {
+    entry(path).map(|(_, allow)| allow).ok_or(NoRoute::NotFound)
+}
+
+fn entry(path: &str) -> Option<(Route, &'static str)> {
+    Some(match segments(path).as_slice() {
+        [] => (Route::Index, READ),
+        ["edge", "health"] => (Route::EdgeHealth, READ),
+        ["api", "prove"] | ["api", "prove", _] => (Route::Container(Class::Prove), PROVE),
+        ["api", "health"] | ["health"] | ["problems", _] => (Route::Container(Class::Other), READ),
+        ["v1", _, ..] => (Route::Container(Class::Other), RESOURCES),
+        _ => return None,
+    })
+}
+
+/// A path as the log shows it: what a caller put into it stays out.
+#[must_use]
+pub fn pattern(path: &str) -> &'static str {
+    match segments(path).as_slice() {
+        [] => "/",
+        ["edge", "health"] => "/edge/health",
+        ["api", "prove"] => "/api/prove",
+        ["api", "prove", _] => "/api/prove/{circuit}",
+        ["api", "health"] => "/api/health",
+        ["health"] => "/health",
+        ["problems", _] => "/problems/{code}",
+        ["v1", "proofs", ..] => "/v1/proofs",
+        ["v1", _, ..] => "/v1",
+        _ => "unknown",
+    }
+}
+
+/// The container that owns what a path names, where its id tells: `/v1/proofs/c3-…` is with the container of number 3.
+///
+/// Ids without a number belong to whoever is asked: their state is shared.
+#[must_use]
+pub fn home(path: &str) -> Option<u16> {
+    let ["v1", _, id, ..] = *segments(path).as_slice() else { return None };
+    let (number, rest) = id.strip_prefix('c')?.split_once('-')?;
+    let is_number = (1..=4).contains(&number.len()) && number.bytes().all(|b| b.is_ascii_digit());
+    if is_number && !rest.is_empty() { number.parse().ok() } else { None }
+}
+
+fn segments(path: &str) -> Vec<&str> {
+    let path = path.strip_prefix('/').unwrap_or(path);
+    if path.is_empty() { Vec::new() } else { path.split('/').collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_lead_where_they_should() {
+        for (method, path, expected) in [
+            (Method::GET, "/", Route::Index),
+            (Method::HEAD, "/edge/health", Route::EdgeHealth),
+            (Method::POST, "/api/prove", Route::Container(Class::Prove)),
+            (Method::POST, "/api/prove/range_check", Route::Container(Class::Prove)),
+            (Method::GET, "/api/health", Route::Container(Class::Other)),
+            (Method::GET, "/problems/not_found", Route::Container(Class::Other)),
+            (Method::POST, "/v1/proofs", Route::Container(Class::Prove)),
+            (Method::GET, "/v1/proofs/c1-x/events", Route::Container(Class::Other)),
+            (Method::DELETE, "/v1/proofs/c1-x", Route::Container(Class::Other)),
+        ] {
+            assert_eq!(route(&method, path), Ok(expected), "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn what_no_server_answers_wakes_none() {
+        for path in [
+            "/api",
+            "/api/",
+            "/api/prove/a/b",
+            "/wp-login.php",
+            "/livez",
+            "/readyz",
+            "/metrics",
+            "/v1",
+            "//",
+            "/edge",
+        ] {
+            assert_eq!(route(&Method::GET, path), Err(NoRoute::NotFound), "{path}");
+        }
+        for (method, path, allow) in [
+            (Method::GET, "/api/prove", PROVE),
+            (Method::PUT, "/api/health", READ),
+            (Method::POST, "/", READ),
+            (Method::PATCH, "/v1/proofs/x", RESOURCES),
+        ] {
+            assert_eq!(route(&method, path), Err(NoRoute::MethodNotAllowed { allow }), "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn an_id_tells_its_container() {
+        assert_eq!(home("/v1/proofs/c3-0191/events"), Some(3));
+        assert_eq!(home("/v1/proofs/c12-0191"), Some(12));
+        for path in [
+            "/v1/proofs/0191",
+            "/v1/proofs",
+            "/api/prove/c3-x",
+            "/v1/proofs/c-x",
+            "/v1/proofs/c99999-x",
+            "/v1/circuits/c+3-x",
+            "/v1/proofs/c3-",
+        ] {
+            assert_eq!(home(path), None, "{path}");
+        }
+    }
+}

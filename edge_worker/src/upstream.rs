@@ -1,0 +1,185 @@
+//! Requests and answers on their way through: passed on without being read, and given up when they take too long.
+
+use std::time::Duration;
+
+use futures_util::future::{Either, select};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use wasm_bindgen::{JsCast as _, JsValue, prelude::wasm_bindgen};
+use wasm_bindgen_futures::JsFuture;
+use worker::{Delay, js_sys};
+
+use crate::{bindings::words, edge_error::EdgeError, reply::Reply};
+
+#[wasm_bindgen]
+extern "C" {
+    /// Whatever has the `fetch` method: the global scope, a Durable Object's stub, a container's port.
+    #[derive(Clone)]
+    pub type Fetch;
+
+    #[wasm_bindgen(method, catch)]
+    fn fetch(this: &Fetch, request: &web_sys::Request) -> Result<js_sys::Promise, JsValue>;
+
+    /// A stream that passes on what is written to it, natively.
+    type IdentityTransformStream;
+
+    #[wasm_bindgen(constructor)]
+    fn new() -> IdentityTransformStream;
+
+    #[wasm_bindgen(method, getter)]
+    fn readable(this: &IdentityTransformStream) -> web_sys::ReadableStream;
+
+    #[wasm_bindgen(method, getter)]
+    fn writable(this: &IdentityTransformStream) -> web_sys::WritableStream;
+}
+
+/// Why there is no answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Lost {
+    /// It took too long, and the request was aborted.
+    TimedOut,
+    /// It failed, with what the runtime says.
+    Failed(String),
+}
+
+/// A request that can be given up.
+pub struct Outgoing {
+    request: web_sys::Request,
+    controller: web_sys::AbortController,
+}
+
+impl Outgoing {
+    /// The same request to another place, with other headers. Its body goes along as a stream that nobody here reads. When
+    /// the caller goes away, as far as the runtime notices, it is given up.
+    pub fn new(request: &web_sys::Request, url: &str, headers: &HeaderMap) -> Result<Self, EdgeError> {
+        let fault = |error: JsValue| {
+            EdgeError::internal(format!("the request cannot be passed on: {}", words(&error)))
+        };
+        let controller = web_sys::AbortController::new().map_err(fault)?;
+        let signals = js_sys::Array::of2(&controller.signal(), &request.signal());
+        let signal = web_sys::AbortSignal::any(&signals);
+        let init = web_sys::RequestInit::new();
+        init.set_method(&request.method());
+        init.set_headers(&js_headers(headers).map_err(fault)?.into());
+        init.set_redirect(web_sys::RequestRedirect::Manual);
+        init.set_signal(Some(&signal));
+        if let Some(body) = request.body() {
+            init.set_body(&body);
+        }
+        let request = web_sys::Request::new_with_str_and_init(url, &init).map_err(fault)?;
+        Ok(Self { request, controller })
+    }
+
+    /// A `GET` of the edge's own.
+    pub fn get(url: &str) -> Result<Self, EdgeError> {
+        let fault = |error: JsValue| EdgeError::internal(format!("{url} cannot be asked: {}", words(&error)));
+        let controller = web_sys::AbortController::new().map_err(fault)?;
+        let init = web_sys::RequestInit::new();
+        init.set_signal(Some(&controller.signal()));
+        let request = web_sys::Request::new_with_str_and_init(url, &init).map_err(fault)?;
+        Ok(Self { request, controller })
+    }
+
+    /// Sends it, and waits so long for the head of the answer.
+    pub async fn send(&self, to: &Fetch, limit: Duration) -> Result<web_sys::Response, Lost> {
+        let failed = |error: JsValue| Lost::Failed(words(&error));
+        let answer = JsFuture::from(to.fetch(&self.request).map_err(failed)?);
+        match select(answer, Delay::from(limit)).await {
+            Either::Left((answer, _)) => answer.map_err(failed)?.dyn_into().map_err(failed),
+            Either::Right(_) => {
+                self.give_up();
+                Err(Lost::TimedOut)
+            }
+        }
+    }
+
+    /// Aborts it: whoever works on it is told.
+    pub fn give_up(&self) {
+        self.controller.abort();
+    }
+
+    /// Whether it can be sent once more: it is sure that nobody has acted upon it.
+    #[must_use]
+    pub fn is_untouched(&self) -> bool {
+        let has_body = self.request.body().is_some();
+        let is_safe = matches!(self.request.method().as_str(), "GET" | "HEAD");
+        if has_body { !self.request.body_used() } else { is_safe }
+    }
+}
+
+/// The global `fetch`.
+#[must_use]
+pub fn global() -> Fetch {
+    js_sys::global().unchecked_into()
+}
+
+/// Headers as plain data. Those that are no text are left out: they could not be passed on either.
+#[must_use]
+pub fn header_map(headers: &web_sys::Headers) -> HeaderMap {
+    let headers = worker::Headers(headers.clone());
+    let pairs = headers.entries().filter_map(|(name, value)| {
+        Some((HeaderName::try_from(name).ok()?, HeaderValue::try_from(value).ok()?))
+    });
+    pairs.collect()
+}
+
+fn js_headers(headers: &HeaderMap) -> Result<web_sys::Headers, JsValue> {
+    let js = web_sys::Headers::new()?;
+    for (name, value) in headers {
+        if let Ok(value) = value.to_str() {
+            js.append(name.as_str(), value)?;
+        }
+    }
+    Ok(js)
+}
+
+/// The same answer with other headers; its body is passed on as a stream.
+pub fn pass_on(answer: &web_sys::Response, headers: &HeaderMap) -> Result<web_sys::Response, EdgeError> {
+    rebuild(answer, headers, answer.body().as_ref())
+}
+
+/// As [`pass_on`], with a future that ends when the body has been passed on, or nobody wants it any more.
+pub fn pass_on_watched(
+    answer: &web_sys::Response,
+    headers: &HeaderMap,
+) -> Result<(web_sys::Response, impl Future<Output = ()> + 'static), EdgeError> {
+    let stream = IdentityTransformStream::new();
+    let piped = answer.body().map(|body| body.pipe_to(&stream.writable()));
+    let body = piped.is_some().then(|| stream.readable());
+    let over = async move {
+        if let Some(piped) = piped {
+            // An error is an end, too.
+            drop(JsFuture::from(piped).await);
+        }
+    };
+    Ok((rebuild(answer, headers, body.as_ref())?, over))
+}
+
+fn rebuild(
+    answer: &web_sys::Response,
+    headers: &HeaderMap,
+    body: Option<&web_sys::ReadableStream>,
+) -> Result<web_sys::Response, EdgeError> {
+    let fault =
+        |error: JsValue| EdgeError::internal(format!("the answer cannot be passed on: {}", words(&error)));
+    let status = answer.status();
+    let socket = js_sys::Reflect::get(answer, &"webSocket".into()).ok().filter(JsValue::is_truthy);
+    if !(200..=599).contains(&status) && socket.is_none() {
+        return Err(EdgeError::container_garbled(status));
+    }
+    let init = web_sys::ResponseInit::new();
+    init.set_status(status);
+    init.set_headers(&js_headers(headers).map_err(fault)?.into());
+    if let Some(socket) = socket {
+        js_sys::Reflect::set(&init, &"webSocket".into(), &socket).map_err(fault)?;
+    }
+    web_sys::Response::new_with_opt_readable_stream_and_init(body, &init).map_err(fault)
+}
+
+/// An answer of the edge's own.
+pub fn own(reply: &Reply, is_head: bool) -> Result<web_sys::Response, JsValue> {
+    let init = web_sys::ResponseInit::new();
+    init.set_status(reply.status);
+    init.set_headers(&js_headers(&reply.headers)?.into());
+    let body = Some(reply.body.as_str()).filter(|body| !is_head && !body.is_empty());
+    web_sys::Response::new_with_opt_str_and_init(body, &init)
+}
