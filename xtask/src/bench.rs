@@ -74,7 +74,7 @@ enum Kind {
 
 /// The command.
 pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
-    let ready = setup::everything()?;
+    let ready = setup::server()?;
     let rounds = if args.quick { 3 } else { args.rounds.into() };
     interrupt::watch()?;
     let rig = Rig::prepare(ready, args.server.as_deref(), rounds)?;

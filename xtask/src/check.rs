@@ -5,18 +5,17 @@
 mod deny;
 mod files;
 
-use std::{fs, process::Command, time::Duration};
+use std::{fs, process::Command};
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 
 use crate::{
-    places::{Overrides, Places},
+    edge::WORKER_ENV,
+    places::{NpmRoom, Overrides, Places},
     process,
+    setup::wasm_target,
     versions::Versions,
 };
-
-/// `rustc` answers at once.
-const RUSTC_LIMIT: Duration = Duration::from_secs(30);
 
 /// What a check that did not fail came to.
 enum Outcome {
@@ -28,7 +27,7 @@ enum Outcome {
 type Check = fn(&Places, &Versions) -> anyhow::Result<Outcome>;
 
 /// In order of what is fastest to fail.
-const CHECKS: [(&str, Check); 9] = [
+const CHECKS: [(&str, Check); 10] = [
     ("formatting", formatting),
     ("file length", |places, _| files::lengths(&places.root)),
     ("registry hosts", |places, _| files::registry_hosts(&places.root)),
@@ -38,6 +37,7 @@ const CHECKS: [(&str, Check); 9] = [
     ("lints", lints),
     ("documentation", documentation),
     ("protocol for WebAssembly", protocol_for_wasm),
+    ("edge for WebAssembly", edge_for_wasm),
 ];
 
 /// The command.
@@ -93,19 +93,31 @@ fn documentation(places: &Places, _: &Versions) -> anyhow::Result<Outcome> {
 
 fn pins(places: &Places, versions: &Versions) -> anyhow::Result<Outcome> {
     versions.check_cargo(&fs::read_to_string(places.root.join("Cargo.toml"))?)?;
-    versions.check_npm(&fs::read_to_string(places.circuit_room().join("package.json"))?)?;
+    for room in [NpmRoom::Circuit, NpmRoom::Edge] {
+        let package = fs::read_to_string(places.npm_room(room).join("package.json"))?;
+        versions.check_npm(room, &package).with_context(|| format!("{}/package.json", room.folder()))?;
+    }
     Ok(Outcome::Passed)
 }
 
 /// A dependency that only works with an operating system below it fails here at once.
 fn protocol_for_wasm(places: &Places, _: &Versions) -> anyhow::Result<Outcome> {
-    let target = "wasm32-unknown-unknown";
-    let library = process::read("rustc", &["--print", "target-libdir", "--target", target], RUSTC_LIMIT)?;
-    let installed = fs::read_dir(library.trim()).is_ok_and(|mut files| {
-        files.any(|file| file.is_ok_and(|file| file.file_name().to_string_lossy().starts_with("libcore")))
-    });
-    if !installed {
-        return Ok(Outcome::Skipped(format!("`rustup target add {target}` installs what it needs")));
+    let arguments = ["build", "--locked", "--package", "edgeprove-protocol", "--target", wasm_target::TARGET];
+    for_wasm(&mut cargo(places, &arguments))
+}
+
+/// Natively much of the edge is compiled for its tests alone.
+fn edge_for_wasm(places: &Places, _: &Versions) -> anyhow::Result<Outcome> {
+    let mut arguments = vec!["clippy", "--locked", "--package", "edgeprove-edge", "--lib"];
+    arguments.extend(["--target", wasm_target::TARGET, "--", "-D", "warnings"]);
+    let (name, value) = WORKER_ENV;
+    for_wasm(cargo(places, &arguments).env(name, value))
+}
+
+fn for_wasm(command: &mut Command) -> anyhow::Result<Outcome> {
+    if let Err(error) = wasm_target::provide() {
+        eprintln!("{error:#}");
+        return Ok(Outcome::Skipped(format!("there is no standard library for {}", wasm_target::TARGET)));
     }
-    passed(&mut cargo(places, &["build", "--locked", "--package", "edgeprove-protocol", "--target", target]))
+    passed(command)
 }

@@ -10,7 +10,7 @@ use edgeprove_protocol::answer::{CircuitHealth, CircuitStatus, ProofAnswer};
 
 use crate::{
     interrupt::{self, go_on},
-    process, progress,
+    progress,
     server::Server,
     setup::{self, Ready},
 };
@@ -43,16 +43,10 @@ pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<()> {
 }
 
 fn show(args: &DemoArgs) -> anyhow::Result<()> {
-    let ready = setup::everything()?;
+    let ready = setup::server()?;
     go_on()?;
-    let profile = if args.release { "release" } else { "dev" };
-    eprintln!("  server: building it, profile {profile}");
-    let build = ["build", "--locked", "--package", "edgeprove", "--bin", "edgeprove", "--profile", profile];
-    process::run(process::cargo(&build).current_dir(&ready.places.root))?;
+    let program = Server::build(&ready, args.release)?;
     go_on()?;
-
-    let folder = if args.release { "release" } else { "debug" };
-    let program = ready.places.target.join(folder).join("edgeprove");
     let server = Server::start(Server::command(&program, &ready))?;
     progress::done("server", &format!("listening on {}", server.url()));
 

@@ -5,7 +5,7 @@
 //! and the measured size of every layer.
 
 mod bases;
-mod engine;
+pub(crate) mod engine;
 mod layers;
 
 use std::{path::Path, time::Duration};
@@ -16,6 +16,9 @@ use bytesize::ByteSize;
 use crate::{places::repository_root, process, versions::Versions};
 use engine::BuildOrder;
 use layers::Layer;
+
+/// Where Cloudflare runs containers.
+const CLOUDFLARE: &str = "linux/amd64";
 
 /// Builds the production image, the development image, or both.
 #[derive(Debug, clap::Args)]
@@ -71,13 +74,8 @@ impl Image {
 /// Builds what was asked for and prints its size, layer by layer.
 pub(crate) fn run(args: &ImagesArgs) -> anyhow::Result<()> {
     let root = repository_root();
-    let versions = Versions::load(&root)?;
-    let own_platform = engine::platform()?;
-    // Stand-ins have this machine's architecture; for another the engine is left to pull what it needs.
-    if args.platform.as_ref().is_none_or(|platform| *platform == own_platform) {
-        bases::provide()?;
-    }
-    let labels = labels(&root, &versions);
+    let labels = labels(&root, &Versions::load(&root)?);
+    provide_bases(args.platform.as_deref())?;
     let images = args.only.map_or_else(|| Image::ALL.to_vec(), |image| vec![image]);
     for image in images {
         engine::build(&BuildOrder {
@@ -93,6 +91,27 @@ pub(crate) fn run(args: &ImagesArgs) -> anyhow::Result<()> {
         check_size(image, &layers)?;
     }
     Ok(())
+}
+
+/// Builds the production image as wrangler will have it built, so that wrangler finds every step of it done: what
+/// wrangler starts cannot be watched or interrupted, and knows nothing of stand-ins.
+pub(crate) fn for_edge() -> anyhow::Result<()> {
+    let root = repository_root();
+    provide_bases(Some(CLOUDFLARE))?;
+    engine::build(&BuildOrder {
+        dockerfile: root.join(Image::Production.dockerfile()),
+        context: &root,
+        tag: "edgeprove:edge",
+        platform: Some(CLOUDFLARE),
+        build_args: &[],
+        labels: &[],
+    })
+}
+
+/// Stand-ins have this machine's architecture; for another the engine is left to pull what it needs.
+fn provide_bases(platform: Option<&str>) -> anyhow::Result<()> {
+    let own_platform = engine::platform()?;
+    if platform.is_none_or(|platform| platform == own_platform) { bases::provide() } else { Ok(()) }
 }
 
 /// What tells a finished image from another. `docker build .` has no way to know these.

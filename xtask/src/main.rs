@@ -6,6 +6,7 @@
 //! - [`mod@test`], [`check`]: whether the code works, and whether it is well.
 //! - [`mod@bench`]: how fast it is, against its goals.
 //! - [`images`]: the container images.
+//! - [`mod@edge`]: the Worker in front of them.
 //! - [`versions`], [`places`]: what is pinned, and where things are.
 //! - [`server`], [`interrupt`]: a server of our own, and what ends it early.
 //! - [`process`], [`progress`], [`digest`], [`platform`], [`cargo_tool`]: small tools of all of them.
@@ -17,6 +18,7 @@ mod cargo_tool;
 mod check;
 mod demo;
 mod digest;
+mod edge;
 mod images;
 mod interrupt;
 mod places;
@@ -41,6 +43,7 @@ enum Chore {
     Images(images::ImagesArgs),
     Demo(demo::DemoArgs),
     Bench(bench::BenchArgs),
+    Edge(edge::EdgeArgs),
     /// Formats, lints, documents and audits, without running anything.
     Check,
 }
@@ -52,6 +55,7 @@ fn main() -> ExitCode {
         Chore::Images(args) => images::run(&args),
         Chore::Demo(args) => demo::run(&args),
         Chore::Bench(args) => bench::run(&args),
+        Chore::Edge(args) => edge::run(&args),
         Chore::Check => check::run(),
     };
     match outcome {

@@ -25,6 +25,25 @@ pub(crate) struct Places {
     pub(crate) cargo_tools: PathBuf,
 }
 
+/// A room with npm packages of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NpmRoom {
+    /// Noir's compiler, and bb.
+    Circuit,
+    /// What builds, runs and deploys the edge.
+    Edge,
+}
+
+impl NpmRoom {
+    /// The folder's name in the repository.
+    pub(crate) const fn folder(self) -> &'static str {
+        match self {
+            Self::Circuit => "circuit",
+            Self::Edge => "edge_worker",
+        }
+    }
+}
+
 /// Folders named on the command line; each goes before the environment.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct Overrides {
@@ -86,9 +105,23 @@ impl Places {
         self.home.join("bb").join(version).join("bb")
     }
 
-    /// The room of the circuits, which is also npm's.
+    /// The room of the circuits.
     pub(crate) fn circuit_room(&self) -> PathBuf {
-        self.root.join("circuit")
+        self.npm_room(NpmRoom::Circuit)
+    }
+
+    /// The room of the edge.
+    pub(crate) fn edge_room(&self) -> PathBuf {
+        self.npm_room(NpmRoom::Edge)
+    }
+
+    /// What running and deploying the edge leaves behind.
+    pub(crate) fn wrangler_scratch(&self) -> PathBuf {
+        self.target.join("wrangler")
+    }
+
+    pub(crate) fn npm_room(&self, room: NpmRoom) -> PathBuf {
+        self.root.join(room.folder())
     }
 }
 

@@ -3,24 +3,33 @@
 use std::{
     env,
     ffi::OsStr,
-    io,
+    io::{self, Read},
     path::PathBuf,
-    process::{Command, Stdio},
-    time::Duration,
+    process::{Child, Command, ExitStatus, Stdio},
+    thread,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, anyhow, bail};
 use duct::Expression;
+use rustix::process::{Pid, Signal, kill_process};
 
+/// How often a process that was asked to end is looked at.
+const POLL: Duration = Duration::from_millis(1);
 /// Lines of a failed program's output that are worth showing.
 const SHOWN_LINES: usize = 20;
 
 /// A command of the cargo that runs this program.
-///
-/// What cargo told this program about its own package is taken back: build scripts that listen to it would run again
-/// at every turn from `cargo xtask` to plain `cargo` and back.
 pub(crate) fn cargo(arguments: &[&str]) -> Command {
     let mut command = Command::new(cargo_path());
+    forget_own_package(&mut command);
+    command.args(arguments);
+    command
+}
+
+/// Takes back what cargo told this program about its own package: build scripts that listen to it would run again at
+/// every turn from `cargo xtask` to plain `cargo` and back. For cargo, and for programs that call it.
+pub(crate) fn forget_own_package(command: &mut Command) {
     for (name, _) in env::vars_os() {
         let name_text = name.to_string_lossy();
         if ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_"]
@@ -30,8 +39,6 @@ pub(crate) fn cargo(arguments: &[&str]) -> Command {
             command.env_remove(&name);
         }
     }
-    command.args(arguments);
-    command
 }
 
 /// The cargo that runs this program.
@@ -83,6 +90,39 @@ pub(crate) fn read_with(
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
+/// Runs a program quietly and gives all that it said, on stdout and stderr, in the order in which it did.
+pub(crate) fn capture(mut command: Command) -> anyhow::Result<(ExitStatus, String)> {
+    let shown = show(&command);
+    let (mut said, writer) = io::pipe().context("no pipe can be made")?;
+    command.stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer);
+    let mut child = command.spawn().map_err(|error| unstartable(&shown, error))?;
+    // The command holds the pipe's other end, and as long as it does there is no end to read to.
+    drop(command);
+    let mut text = Vec::new();
+    said.read_to_end(&mut text).with_context(|| format!("`{shown}` cannot be heard"))?;
+    let status = child.wait().with_context(|| format!("`{shown}` was lost"))?;
+    Ok((status, String::from_utf8_lossy(&text).into_owned()))
+}
+
+/// SIGTERM, some patience, SIGKILL. The status it ended with by itself, or `None` if it had to be killed.
+pub(crate) fn terminate(child: &mut Child, patience: Duration) -> io::Result<Option<ExitStatus>> {
+    // Asked first, so that no signal goes to a process that took over the number of one long gone.
+    if let Some(status) = child.try_wait()? {
+        return Ok(Some(status));
+    }
+    kill_process(Pid::from_child(child), Signal::TERM)?;
+    let begun = Instant::now();
+    while begun.elapsed() < patience {
+        if let Some(status) = child.try_wait()? {
+            return Ok(Some(status));
+        }
+        thread::sleep(POLL);
+    }
+    child.kill()?;
+    child.wait()?;
+    Ok(None)
+}
+
 /// Whether a command succeeds; what it says goes nowhere.
 pub(crate) fn succeeds(command: &mut Command) -> bool {
     let status = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
@@ -129,6 +169,33 @@ mod tests {
     fn a_program_gets_the_input_that_was_prepared_for_it_or_none() {
         assert_eq!(read_with("cat", &[], LONG, |cat| cat.stdin_bytes("text")).unwrap(), "text");
         assert_eq!(read("cat", &[], LONG).unwrap(), "");
+    }
+
+    #[test]
+    fn all_that_a_program_said_is_captured_in_order_whether_it_failed_or_not() {
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo one; echo two >&2; echo three; exit 3"]);
+        let (status, said) = capture(command).unwrap();
+        assert_eq!((status.code(), said.as_str()), (Some(3), "one\ntwo\nthree\n"));
+    }
+
+    #[test]
+    fn a_program_is_asked_before_it_is_killed_and_is_gone_afterwards() {
+        let polite = "trap 'exit 7' TERM; echo ready; while :; do sleep 0.01; done";
+        let mut child = Command::new("sh").args(["-c", polite]).stdout(Stdio::piped()).spawn().unwrap();
+        // The trap is set once the line is there.
+        child.stdout.take().unwrap().read_exact(&mut [0; 6]).unwrap();
+        assert_eq!(terminate(&mut child, LONG).unwrap().unwrap().code(), Some(7));
+        assert_eq!(terminate(&mut child, LONG).unwrap().unwrap().code(), Some(7));
+    }
+
+    #[test]
+    fn a_program_that_does_not_listen_is_killed() {
+        let deaf = "trap '' TERM; echo ready; while :; do sleep 0.01; done";
+        let mut child = Command::new("sh").args(["-c", deaf]).stdout(Stdio::piped()).spawn().unwrap();
+        child.stdout.take().unwrap().read_exact(&mut [0; 6]).unwrap();
+        assert!(terminate(&mut child, Duration::from_millis(50)).unwrap().is_none());
+        assert!(child.try_wait().unwrap().is_some());
     }
 
     #[test]

@@ -3,8 +3,8 @@
 use std::{
     fs::{self, File},
     io::{self, Read, Seek, SeekFrom},
-    path::Path,
-    process::{Child, Command, ExitStatus, Stdio},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
     sync::Mutex,
     thread,
     time::{Duration, Instant},
@@ -15,10 +15,9 @@ use edgeprove_protocol::{
     Problem,
     answer::{Health, ProofAnswer},
 };
-use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use crate::setup::Ready;
+use crate::{process, setup::Ready};
 
 /// Loading circuits takes a second or two; the first start on a slow disk some more.
 const START_LIMIT: Duration = Duration::from_mins(1);
@@ -43,6 +42,16 @@ pub(crate) struct Server {
 }
 
 impl Server {
+    /// Compiles the server, and says where it is.
+    pub(crate) fn build(ready: &Ready, release: bool) -> anyhow::Result<PathBuf> {
+        let (profile, folder) = if release { ("release", "release") } else { ("dev", "debug") };
+        eprintln!("  server: building it, profile {profile}");
+        let build =
+            ["build", "--locked", "--package", "edgeprove", "--bin", "edgeprove", "--profile", profile];
+        process::run(process::cargo(&build).current_dir(&ready.places.root))?;
+        Ok(ready.places.target.join(folder).join("edgeprove"))
+    }
+
     /// How to start the program with the circuits that setup made. More flags may be added.
     pub(crate) fn command(program: &Path, ready: &Ready) -> Command {
         let mut command = Command::new(program);
@@ -138,7 +147,8 @@ impl Server {
 
     /// Asks it to stop, as an operator would, and waits until it has.
     pub(crate) fn stop(self) -> anyhow::Result<()> {
-        let status = terminate(&mut self.lock()).context("the server cannot be stopped")?;
+        let status =
+            process::terminate(&mut self.lock(), STOP_LIMIT).context("the server cannot be stopped")?;
         match status {
             Some(status) if status.success() => Ok(()),
             Some(status) => bail!("the server did not end well, {status}\n{}", self.log()),
@@ -166,40 +176,6 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         // After `stop` there is nothing left to do; on the way out of an error there is nobody left to tell.
-        let _ = terminate(&mut self.lock());
-    }
-}
-
-/// SIGTERM, some patience, SIGKILL. The status it ended with by itself, or `None` if it had to be killed.
-fn terminate(child: &mut Child) -> io::Result<Option<ExitStatus>> {
-    // Asked first, so that no signal goes to a process that took over the number of one long gone.
-    if let Some(status) = child.try_wait()? {
-        return Ok(Some(status));
-    }
-    kill_process(Pid::from_child(child), Signal::TERM)?;
-    let begun = Instant::now();
-    while begun.elapsed() < STOP_LIMIT {
-        if let Some(status) = child.try_wait()? {
-            return Ok(Some(status));
-        }
-        thread::sleep(POLL);
-    }
-    child.kill()?;
-    child.wait()?;
-    Ok(None)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_program_is_asked_before_it_is_killed_and_is_gone_afterwards() {
-        let polite = "trap 'exit 7' TERM; echo ready; while :; do sleep 0.01; done";
-        let mut child = Command::new("sh").args(["-c", polite]).stdout(Stdio::piped()).spawn().unwrap();
-        // The trap is set once the line is there.
-        child.stdout.take().unwrap().read_exact(&mut [0; 6]).unwrap();
-        assert_eq!(terminate(&mut child).unwrap().unwrap().code(), Some(7));
-        assert_eq!(terminate(&mut child).unwrap().unwrap().code(), Some(7));
+        let _ = process::terminate(&mut self.lock(), STOP_LIMIT);
     }
 }

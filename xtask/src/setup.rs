@@ -1,16 +1,22 @@
 //! `cargo xtask setup`: brings everything that Edgeprove needs beside cargo, and leaves alone what is there.
 //!
-//! Three parts, each of which can say what it has ([`Finding`]) and get what it lacks:
+//! Parts, each of which can say what it has ([`Finding`]) and get what it lacks. For the server:
 //! - [`bb`]: the prover, out of an npm package;
 //! - [`crs`]: the points of the ceremony, from what is there, from the internet, or out of a crate;
 //! - [`circuits`]: compiled by Noir's own compiler from npm, and solved for their sample inputs.
 //!
-//! [`npm`] serves the first and the last.
+//! And for the edge:
+//! - [`wasm_target`]: Rust's standard library for WebAssembly, from rustup, or compiled from Debian's source;
+//! - [`edge`]: what builds, runs and deploys it, from cargo and npm.
+//!
+//! [`npm`] serves most of them.
 
 mod bb;
 mod circuits;
 mod crs;
+mod edge;
 mod npm;
+pub(crate) mod wasm_target;
 
 use std::fs::{self, File};
 
@@ -25,8 +31,9 @@ use crate::{
 };
 
 pub(crate) use crs::EVERY_CIRCUIT;
+pub(crate) use edge::EdgeTools;
 
-/// Gets bb, the CRS and the compiled circuits; what is there already is left alone.
+/// Gets bb, the CRS, the compiled circuits and the edge's tools; what is there already is left alone.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct SetupArgs {
     /// Say what is there and what is missing, change nothing, and exit with 1 if anything is missing.
@@ -46,6 +53,9 @@ pub(crate) struct SetupArgs {
     /// than asked for are no error: where only package registries answer there are 4097 to be had.
     #[arg(long, value_name = "N")]
     crs_points: Option<u32>,
+    /// Say nothing of what is there already.
+    #[arg(skip)]
+    terse: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
@@ -56,7 +66,14 @@ enum Part {
     Crs,
     /// The circuits and the witnesses of their sample inputs.
     Circuits,
+    /// Rust's standard library for WebAssembly.
+    Wasm,
+    /// What builds, runs and deploys the edge, that library included.
+    Edge,
 }
+
+/// What a server proves with.
+const SERVER: [Part; 3] = [Part::Bb, Part::Crs, Part::Circuits];
 
 /// What setup works with.
 #[derive(Debug)]
@@ -65,6 +82,7 @@ struct Job {
     versions: Versions,
     platform: Platform,
     crs_points: Option<u32>,
+    terse: bool,
 }
 
 /// One thing that is there, or is not.
@@ -86,7 +104,7 @@ impl Finding {
     }
 }
 
-/// Everything is there: what the tests and the demo run on.
+/// Everything is there that a server proves with.
 #[derive(Debug)]
 pub(crate) struct Ready {
     pub(crate) places: Places,
@@ -97,32 +115,49 @@ pub(crate) struct Ready {
 
 /// The command.
 pub(crate) fn run(args: &SetupArgs) -> anyhow::Result<()> {
-    let job = Job {
-        places: Places::find(&args.overrides)?,
-        versions: Versions::load(&crate::places::repository_root())?,
-        platform: args.platform.map_or_else(Platform::host, Ok)?,
-        crs_points: args.crs_points,
-    };
+    let job = Job::of(args)?;
     let mut parts = if args.only.is_empty() { Part::value_variants().to_vec() } else { args.only.clone() };
+    if parts.contains(&Part::Edge) {
+        parts.push(Part::Wasm);
+    }
     parts.sort_unstable();
     parts.dedup();
     if args.check { job.report(&parts) } else { job.provide(&parts) }
 }
 
-/// Everything, with nothing chosen.
-pub(crate) fn everything() -> anyhow::Result<Ready> {
-    run(&SetupArgs::default())?;
+/// What a server proves with, and nothing that only the edge needs.
+pub(crate) fn server() -> anyhow::Result<Ready> {
+    run(&SetupArgs { only: SERVER.to_vec(), ..SetupArgs::default() })?;
     let places = Places::find(&Overrides::default())?;
     let crs_points = crs::points(&places.crs)?;
     Ok(Ready { versions: Versions::load(&places.root)?, places, crs_points })
 }
 
+/// What the edge is built, run and deployed with; only what has to be got is told.
+pub(crate) fn edge() -> anyhow::Result<EdgeTools> {
+    let args = SetupArgs { only: vec![Part::Edge], terse: true, ..SetupArgs::default() };
+    run(&args)?;
+    EdgeTools::of(Job::of(&args)?)
+}
+
 impl Job {
+    fn of(args: &SetupArgs) -> anyhow::Result<Self> {
+        Ok(Self {
+            places: Places::find(&args.overrides)?,
+            versions: Versions::load(&crate::places::repository_root())?,
+            platform: args.platform.map_or_else(Platform::host, Ok)?,
+            crs_points: args.crs_points,
+            terse: args.terse,
+        })
+    }
+
     fn look(&self, part: Part) -> anyhow::Result<Vec<Finding>> {
         match part {
             Part::Bb => Ok(vec![bb::look(self)?]),
             Part::Crs => Ok(vec![crs::look(self)?]),
             Part::Circuits => circuits::look(self),
+            Part::Wasm => Ok(vec![wasm_target::look()?]),
+            Part::Edge => edge::look(self),
         }
     }
 
@@ -131,13 +166,17 @@ impl Job {
         for &part in parts {
             for finding in self.look(part)? {
                 if finding.present {
-                    progress::done(&finding.what, &finding.note);
+                    if !self.terse {
+                        progress::done(&finding.what, &finding.note);
+                    }
                     continue;
                 }
                 match part {
                     Part::Bb => bb::get(self),
                     Part::Crs => crs::get(self),
                     Part::Circuits => circuits::make(self, &finding.what),
+                    Part::Wasm => wasm_target::get(self),
+                    Part::Edge => edge::get(self, &finding.what),
                 }
                 .with_context(|| format!("{} ({})", finding.what, finding.note))?;
             }
@@ -189,6 +228,7 @@ mod tests {
             places,
             platform: Platform::LinuxAmd64,
             crs_points: None,
+            terse: false,
         }
     }
 
@@ -196,11 +236,10 @@ mod tests {
     fn on_a_bare_machine_every_part_is_missing_and_looking_changes_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let job = job_in(dir.path());
-        let findings: Vec<_> =
-            Part::value_variants().iter().flat_map(|&part| job.look(part).unwrap()).collect();
+        let findings: Vec<_> = SERVER.iter().flat_map(|&part| job.look(part).unwrap()).collect();
         assert_eq!(findings.len(), 5);
         assert!(findings.iter().all(|finding| !finding.present), "{findings:?}");
-        assert!(job.report(Part::value_variants()).is_err());
+        assert!(job.report(&SERVER).is_err());
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 }

@@ -20,7 +20,7 @@ pub(crate) struct TestArgs {
 
 /// The command.
 pub(crate) fn run(args: &TestArgs) -> anyhow::Result<()> {
-    let ready = setup::everything()?;
+    let ready = setup::server()?;
     let skip_log = tempfile::NamedTempFile::new().context("no temporary file can be made")?;
     let root = &ready.places.root;
 

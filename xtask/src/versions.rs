@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 use anyhow::{Context, bail};
 use serde::Deserialize;
 
-use crate::platform::Platform;
+use crate::{places::NpmRoom, platform::Platform};
 
 /// The whole file, as far as the chores need it. Other rooms may keep sections of their own in it.
 #[derive(Debug, Clone, Deserialize)]
@@ -14,6 +14,13 @@ pub(crate) struct Versions {
     pub(crate) noir: Noir,
     pub(crate) crs: Crs,
     pub(crate) cargo_deny: Tool,
+    /// The crate `worker` and the program `worker-build`.
+    pub(crate) worker: Tool,
+    /// The crate `wasm-bindgen` and its program, which accepts no crate but the same.
+    pub(crate) wasm_bindgen: Tool,
+    /// The npm packages of the edge.
+    pub(crate) edge_npm: BTreeMap<String, String>,
+    pub(crate) rust_src: RustSrc,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -76,6 +83,17 @@ pub(crate) struct Tool {
     pub(crate) version: String,
 }
 
+/// A Debian package with the source of Rust's standard library.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct RustSrc {
+    /// The release of Rust whose library it is.
+    pub(crate) rust: String,
+    pub(crate) package: String,
+    pub(crate) version: String,
+    pub(crate) suite: String,
+    pub(crate) sha256: String,
+}
+
 impl Versions {
     /// Reads `versions.toml` in the repository's root.
     pub(crate) fn load(root: &Path) -> anyhow::Result<Self> {
@@ -93,26 +111,48 @@ impl Versions {
         Ok(versions)
     }
 
-    /// Holds `circuit/package.json` against the pins. npm holds the lock file against the package itself.
-    pub(crate) fn check_npm(&self, package_json: &str) -> anyhow::Result<()> {
+    /// Holds a room's `package.json` against the pins. npm holds the lock file against the package itself.
+    pub(crate) fn check_npm(&self, room: NpmRoom, package_json: &str) -> anyhow::Result<()> {
         #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
         struct Package {
+            #[serde(default)]
             dependencies: BTreeMap<String, String>,
+            #[serde(default)]
+            dev_dependencies: BTreeMap<String, String>,
         }
-        let package: Package = serde_json::from_str(package_json)?;
-        let noir = self.noir.packages.iter().map(|name| (name, &self.noir.version));
-        for (name, version) in noir.chain([(&self.bb.package, &self.bb.version)]) {
-            same(name, version, package.dependencies.get(name).map(String::as_str))?;
+        let Package { dependencies, dev_dependencies } = serde_json::from_str(package_json)?;
+        for (name, version) in self.npm_pins(room) {
+            let found = dependencies.get(name).or_else(|| dev_dependencies.get(name));
+            same(name, version, found.map(String::as_str))?;
         }
         Ok(())
     }
 
-    /// Holds the crates that speak bb's protocol and read Noir's formats against the pins.
+    /// Names and versions of a room's pinned packages.
+    pub(crate) fn npm_pins(&self, room: NpmRoom) -> Vec<(&str, &str)> {
+        match room {
+            NpmRoom::Circuit => {
+                let noir = self.noir.packages.iter().map(|name| (name.as_str(), self.noir.version.as_str()));
+                noir.chain([(self.bb.package.as_str(), self.bb.version.as_str())]).collect()
+            }
+            NpmRoom::Edge => {
+                self.edge_npm.iter().map(|(name, version)| (name.as_str(), version.as_str())).collect()
+            }
+        }
+    }
+
+    /// Holds the crates that speak bb's protocol, read Noir's formats or must match the edge's tools against the pins.
     pub(crate) fn check_cargo(&self, cargo_toml: &str) -> anyhow::Result<()> {
         let manifest: toml::Table = toml::from_str(cargo_toml)?;
         let dependencies = manifest.get("workspace").and_then(|workspace| workspace.get("dependencies"));
         let noir = ["acir", "acvm", "bn254_blackbox_solver"].map(|name| (name, &self.noir.version));
-        for (name, version) in noir.into_iter().chain([("barretenberg-rs", &self.bb.version)]) {
+        let others = [
+            ("barretenberg-rs", &self.bb.version),
+            ("worker", &self.worker.version),
+            ("wasm-bindgen", &self.wasm_bindgen.version),
+        ];
+        for (name, version) in noir.into_iter().chain(others) {
             let entry = dependencies.and_then(|table| table.get(name));
             let found = entry.and_then(|entry| entry.get("version").unwrap_or(entry).as_str());
             same(name, &format!("={version}"), found)?;
@@ -148,19 +188,23 @@ mod tests {
     #[test]
     fn a_drifted_npm_pin_is_found() {
         let versions = ours();
-        for (name, version) in
-            [("@aztec/bb.js", &versions.bb.version), ("@noir-lang/noir_js", &versions.noir.version)]
-        {
-            let drifted = ours_with(
-                "circuit/package.json",
-                &format!("\"{name}\": \"{version}\""),
-                &format!("\"{name}\": \"^{version}\""),
-            );
-            let error = versions.check_npm(&drifted).unwrap_err().to_string();
-            assert_eq!(error, format!("{name} is ^{version}, but versions.toml pins {version}"));
+        for room in [NpmRoom::Circuit, NpmRoom::Edge] {
+            let file = format!("{}/package.json", room.folder());
+            let pins = versions.npm_pins(room);
+            assert!(pins.len() >= 3);
+            for (name, version) in pins {
+                let drifted = ours_with(
+                    &file,
+                    &format!("\"{name}\": \"{version}\""),
+                    &format!("\"{name}\": \"^{version}\""),
+                );
+                let error = versions.check_npm(room, &drifted).unwrap_err().to_string();
+                assert_eq!(error, format!("{name} is ^{version}, but versions.toml pins {version}"));
+                let gone = ours_with(&file, name, "another");
+                let error = versions.check_npm(room, &gone).unwrap_err().to_string();
+                assert_eq!(error, format!("{name} is not a dependency, but versions.toml pins {version}"));
+            }
         }
-        let gone = ours_with("circuit/package.json", "@noir-lang/noir_wasm", "noir_wasm");
-        assert!(versions.check_npm(&gone).unwrap_err().to_string().contains("is not a dependency"));
     }
 
     #[test]

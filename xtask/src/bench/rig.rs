@@ -13,7 +13,7 @@ use edgeprove_protocol::answer::{CircuitHealth, CircuitStatus};
 use tempfile::TempDir;
 
 use super::bb::Bb;
-use crate::{process, progress, server::Server, setup::Ready};
+use crate::{progress, server::Server, setup::Ready};
 
 /// A circuit and all that is needed to prove its sample.
 #[derive(Debug)]
@@ -51,7 +51,7 @@ impl Rig {
     pub(super) fn prepare(ready: Ready, program: Option<&Path>, rounds: usize) -> anyhow::Result<Self> {
         let program = match program {
             Some(program) => program.to_owned(),
-            None => build(&ready)?,
+            None => Server::build(&ready, true)?,
         };
         let (bb, crs) = (ready.places.bb(&ready.versions.bb.version), ready.places.crs.clone());
         let bb = Bb { program: bb, crs, newer_msm: false };
@@ -125,11 +125,4 @@ impl Rig {
         }
         Server::start(command)
     }
-}
-
-fn build(ready: &Ready) -> anyhow::Result<PathBuf> {
-    eprintln!("  server: building it, optimised");
-    let build = ["build", "--locked", "--release", "--package", "edgeprove", "--bin", "edgeprove"];
-    process::run(process::cargo(&build).current_dir(&ready.places.root))?;
-    Ok(ready.places.target.join("release").join("edgeprove"))
 }

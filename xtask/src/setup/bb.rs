@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fs, io, os::unix::fs::PermissionsExt, path::Pat
 use anyhow::{Context, bail};
 
 use super::{Finding, Job, npm};
-use crate::{digest, platform::Platform, process, progress::Step};
+use crate::{digest, places::NpmRoom, platform::Platform, process, progress::Step};
 
 /// `bb --version` answers at once.
 const VERSION_LIMIT: Duration = Duration::from_secs(20);
@@ -39,7 +39,7 @@ pub(super) fn look(job: &Job) -> anyhow::Result<Finding> {
 
 /// Puts bb where [`look`] looks.
 pub(super) fn get(job: &Job) -> anyhow::Result<()> {
-    npm::install(job)?;
+    npm::install(job, NpmRoom::Circuit)?;
     let bb = &job.versions.bb;
     let step = Step::begin(title(job), "copying it out of its npm package");
     let packed = job.places.circuit_room().join("node_modules").join(&bb.package);

@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context, anyhow};
 
 use super::{Finding, Job, npm};
-use crate::{digest, process, progress::Step};
+use crate::{digest, places::NpmRoom, process, progress::Step};
 
 /// The largest circuit takes seconds.
 const COMPILE_LIMIT: Duration = Duration::from_mins(5);
@@ -57,7 +57,7 @@ pub(super) fn look(job: &Job) -> anyhow::Result<Vec<Finding>> {
 
 /// Compiles one circuit and makes its witness.
 pub(super) fn make(job: &Job, name: &str) -> anyhow::Result<()> {
-    npm::install(job)?;
+    npm::install(job, NpmRoom::Circuit)?;
     let step = Step::begin(name, "compiling the circuit and solving it for its sample inputs");
     let package = package(job, name);
     let inputs = inputs(&package.join("Prover.toml"))?;

@@ -1,38 +1,80 @@
-//! The npm packages of `circuit/`: Noir's compiler, and bb.
+//! The npm packages of the rooms that have some.
 //!
 //! `npm ci` checks each package against the SHA-512 in the lock file, and the lock file names no host, so it works
 //! with any registry or mirror that npm is set up for.
 
-use std::{fs, time::Duration};
+use std::{fs, path::PathBuf, time::Duration};
 
 use anyhow::Context;
 
 use super::Job;
-use crate::{digest, process, progress::Step};
+use crate::{digest, places::NpmRoom, process, progress::Step};
 
 /// Installing takes seconds; a registry that neither answers nor refuses is given up on.
 const INSTALL_LIMIT: Duration = Duration::from_mins(10);
 
-/// Installs what the lock file says, unless just that is installed.
-pub(super) fn install(job: &Job) -> anyhow::Result<()> {
-    let room = job.places.circuit_room();
-    let read = |name: &str| {
-        let path = room.join(name);
-        fs::read_to_string(&path).with_context(|| format!("{} cannot be read", path.display()))
-    };
-    job.versions
-        .check_npm(&read("package.json")?)
-        .context("circuit/package.json and versions.toml disagree")?;
+/// Whether just what the lock file says is installed.
+pub(super) fn is_installed(job: &Job, room: NpmRoom) -> anyhow::Result<bool> {
+    let stamp = stamp(job, room)?;
+    Ok(fs::read_to_string(stamp_file(job, room)).is_ok_and(|found| found == stamp))
+}
 
-    let stamp_file = room.join("node_modules/.edgeprove-stamp");
-    let stamp = digest::of_bytes(read("package-lock.json")?.as_bytes());
-    if fs::read_to_string(&stamp_file).is_ok_and(|found| found == stamp) {
+/// Installs what the lock file says, unless just that is installed.
+pub(super) fn install(job: &Job, room: NpmRoom) -> anyhow::Result<()> {
+    let folder = room.folder();
+    job.versions
+        .check_npm(room, &read(job, room, "package.json")?)
+        .with_context(|| format!("{folder}/package.json and versions.toml disagree"))?;
+    if is_installed(job, room)? {
         return Ok(());
     }
-    let step = Step::begin("npm packages", "npm ci");
-    process::read_with("npm", &["ci"], INSTALL_LIMIT, |npm| npm.dir(&room))
-        .context("the npm packages of circuit/ cannot be installed; Node.js 20 or newer is needed")?;
-    fs::write(&stamp_file, stamp).with_context(|| format!("{} cannot be written", stamp_file.display()))?;
-    step.done("installed in circuit/node_modules");
+    let step = Step::begin(format!("npm packages of {folder}"), "npm ci");
+    let mut arguments = vec!["ci"];
+    if room == NpmRoom::Edge {
+        // Their programs come ready in packages of their own; the scripts would only test or shorten the way to them.
+        arguments.push("--ignore-scripts");
+    }
+    let npm = |npm: duct::Expression| npm.dir(job.places.npm_room(room));
+    process::read_with("npm", &arguments, INSTALL_LIMIT, npm).with_context(|| {
+        format!("the npm packages of {folder}/ cannot be installed; Node.js 20 or newer is needed")
+    })?;
+    let file = stamp_file(job, room);
+    fs::write(&file, stamp(job, room)?).with_context(|| format!("{} cannot be written", file.display()))?;
+    step.done(&format!("installed in {folder}/node_modules"));
     Ok(())
+}
+
+fn stamp_file(job: &Job, room: NpmRoom) -> PathBuf {
+    job.places.npm_room(room).join("node_modules/.edgeprove-stamp")
+}
+
+/// What the stamp of an installed lock file says.
+fn stamp(job: &Job, room: NpmRoom) -> anyhow::Result<String> {
+    Ok(digest::of_bytes(read(job, room, "package-lock.json")?.as_bytes()))
+}
+
+fn read(job: &Job, room: NpmRoom, name: &str) -> anyhow::Result<String> {
+    let path = job.places.npm_room(room).join(name);
+    fs::read_to_string(&path).with_context(|| format!("{} cannot be read", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::setup::tests::job_in;
+
+    #[test]
+    fn another_lock_file_calls_for_another_installation() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut job = job_in(dir.path());
+        job.places.root = dir.path().to_owned();
+        let room = job.places.npm_room(NpmRoom::Edge);
+        fs::create_dir_all(room.join("node_modules")).unwrap();
+        fs::write(room.join("package-lock.json"), "{}").unwrap();
+        assert!(!is_installed(&job, NpmRoom::Edge).unwrap());
+        fs::write(stamp_file(&job, NpmRoom::Edge), stamp(&job, NpmRoom::Edge).unwrap()).unwrap();
+        assert!(is_installed(&job, NpmRoom::Edge).unwrap());
+        fs::write(room.join("package-lock.json"), "{ }").unwrap();
+        assert!(!is_installed(&job, NpmRoom::Edge).unwrap());
+    }
 }
