@@ -68,7 +68,10 @@ fn field(pid: u32, name: &str) -> anyhow::Result<String> {
 
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
-    use std::process::{Command, Stdio};
+    use std::{
+        io::{Read, Write},
+        process::{Command, Stdio},
+    };
 
     use super::*;
 
@@ -77,9 +80,12 @@ mod tests {
         let mut child = Command::new("cat")
             .env("HARDWARE_CONCURRENCY", "3")
             .stdin(Stdio::piped())
-            .stdout(Stdio::null())
+            .stdout(Stdio::piped())
             .spawn()
             .unwrap();
+        // Its environment can be read once it runs, which is a moment after it was started.
+        child.stdin.as_mut().unwrap().write_all(b"x").unwrap();
+        child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
         let found = children(std::process::id()).unwrap();
         assert!(found.contains(&Child { pid: child.id(), threads: 3 }), "{found:?}");
         assert!(peak_mib(child.id()).unwrap() > 0.0);
