@@ -7,7 +7,7 @@
 //!
 //! And for the edge:
 //! - [`wasm_target`]: Rust's standard library for WebAssembly, from rustup, or compiled from Debian's source;
-//! - [`edge`]: what builds, runs and deploys it, from cargo and npm.
+//! - [`mod@edge`]: what builds, runs and deploys it, from cargo and npm.
 //!
 //! [`npm`] serves most of them.
 
