@@ -200,7 +200,7 @@ fn probes_need_no_secret() {
     assert_eq!(ready, serde_json::json!({ "status": "ready", "running": 0, "waiting": 0 }));
 
     for secret in ["", "short", SECRET] {
-        let mut check = Command::new(places::EDGEPROVE);
+        let mut check = Command::new(places::edgeprove());
         check.env_clear().args(["healthcheck", "--listen", &server.address().to_string()]);
         let output = processes::run(check.env("EDGEPROVE_EDGE_SECRET", secret), Duration::from_secs(30));
         assert!(output.status.success(), "{output:?}");
@@ -302,7 +302,7 @@ fn a_secret_that_is_none_is_a_fault_and_not_quoted() {
 #[test]
 fn help_does_not_show_the_secret() {
     for page in ["--help", "-h"] {
-        let mut help = Command::new(places::EDGEPROVE);
+        let mut help = Command::new(places::edgeprove());
         help.env_clear().args(["serve", page]).env("EDGEPROVE_EDGE_SECRET", SECRET);
         let output = processes::run(&mut help, Duration::from_secs(30));
         let text = String::from_utf8(output.stdout).unwrap();

@@ -70,7 +70,7 @@ impl Desk {
     }
 
     fn command(&self, words: &[&dyn AsRef<OsStr>]) -> Command {
-        let mut command = Command::new(places::EDGEPROVE);
+        let mut command = Command::new(places::edgeprove());
         command
             .args(words)
             .env_clear()

@@ -204,7 +204,7 @@ fn an_empty_variable_counts_as_unset() {
     server.assert_well();
 
     // Without a command every setting comes from the environment.
-    let mut bare = Command::new(places::EDGEPROVE);
+    let mut bare = Command::new(places::edgeprove());
     bare.env_clear().env("BB_PATH", places::bb()).env("CRS_PATH", places::crs());
     bare.env("EDGEPROVE_BB", "").env("EDGEPROVE_CRS", "").env("EDGEPROVE_QUEUE", "");
     let output = processes::run(bare.env("EDGEPROVE_CORES", "none"), Duration::from_secs(30));
@@ -215,7 +215,7 @@ fn an_empty_variable_counts_as_unset() {
 
 #[test]
 fn with_nothing_at_all_it_says_what_it_needs() {
-    let mut bare = Command::new(places::EDGEPROVE);
+    let mut bare = Command::new(places::edgeprove());
     let output = processes::run(bare.env_clear().env("PATH", "/nonexistent"), Duration::from_secs(30));
     let words = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), USAGE, "{words}");
@@ -259,7 +259,7 @@ struct Spooling<'dir>(&'dir Path);
 impl Spooling<'_> {
     #[track_caller]
     fn fails(&self) -> String {
-        let mut command = Command::new(places::EDGEPROVE);
+        let mut command = Command::new(places::edgeprove());
         command.arg("serve").env_clear().args(["--listen", "127.0.0.1:0"]);
         command.arg("--bb").arg(places::bb()).arg("--crs").arg(places::crs());
         let output = processes::run(command.arg("--spool-dir").arg(self.0), Duration::from_secs(30));

@@ -1,21 +1,64 @@
 //! Where the tests find bb, the CRS and the circuits, and which of them this machine cannot run.
 
-use std::{
-    env, fs,
-    io::Write as _,
-    path::{Path, PathBuf},
-    thread,
-};
+use std::{env, fs, io::Write as _, path::PathBuf, sync::OnceLock, thread};
 
-use edgeprove::prover::barretenberg::version::BB_VERSION;
+use serde::Deserialize;
 
-use super::processes;
-
-/// The server under test.
-pub(crate) const EDGEPROVE: &str = env!("CARGO_BIN_EXE_edgeprove");
+use crate::processes;
 
 /// Bytes of a point.
-pub(crate) const POINT_BYTES: u64 = 64;
+pub const POINT_BYTES: u64 = 64;
+
+/// What `versions.toml` pins, as far as tests ask.
+#[derive(Debug, Deserialize)]
+pub struct Pinned {
+    bb: Pin,
+    noir: Pin,
+}
+
+#[derive(Debug, Deserialize)]
+struct Pin {
+    version: String,
+}
+
+impl Pinned {
+    fn get() -> &'static Self {
+        static PINNED: OnceLock<Pinned> = OnceLock::new();
+        PINNED.get_or_init(|| toml::from_str(include_str!("../../versions.toml")).expect("it is well formed"))
+    }
+
+    /// The release of bb.
+    pub fn bb() -> &'static str {
+        &Self::get().bb.version
+    }
+
+    /// The release of Noir.
+    pub fn noir() -> &'static str {
+        &Self::get().noir.version
+    }
+}
+
+/// The folder that everything is built into.
+fn target() -> PathBuf {
+    // A test's program is in `target/PROFILE/deps`.
+    let program = env::current_exe().expect("this program has a path");
+    program.ancestors().nth(3).expect("it is in the target folder").to_owned()
+}
+
+/// A program of this repository, built beside the tests.
+#[track_caller]
+pub fn program(name: &str) -> PathBuf {
+    let test = env::current_exe().expect("this program has a path");
+    let path = test.ancestors().nth(2).expect("it is in the target folder").join(name);
+    assert!(path.exists(), "there is no {}: run `cargo build --workspace`", path.display());
+    path
+}
+
+/// The server under test.
+#[track_caller]
+pub fn edgeprove() -> PathBuf {
+    program("edgeprove")
+}
 
 fn variable(name: &str) -> Option<PathBuf> {
     env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
@@ -33,17 +76,17 @@ fn present(path: PathBuf) -> PathBuf {
 
 /// The real bb.
 #[track_caller]
-pub(crate) fn bb() -> PathBuf {
+pub fn bb() -> PathBuf {
     let by_setup = || {
         let tools = variable("EDGEPROVE_HOME").unwrap_or_else(|| home().join(".edgeprove"));
-        tools.join("bb").join(BB_VERSION).join("bb")
+        tools.join("bb").join(Pinned::bb()).join("bb")
     };
     present(variable("BB_PATH").unwrap_or_else(by_setup))
 }
 
 /// The folder of the CRS.
 #[track_caller]
-pub(crate) fn crs() -> PathBuf {
+pub fn crs() -> PathBuf {
     let dir = variable("CRS_PATH").unwrap_or_else(|| home().join(".bb-crs"));
     present(dir.join("bn254_g1.dat"));
     dir
@@ -51,44 +94,43 @@ pub(crate) fn crs() -> PathBuf {
 
 /// A compiled circuit of this repository, or its witness.
 #[track_caller]
-pub(crate) fn circuit_file(name: &str) -> PathBuf {
-    let target = || Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("it is in the target folder");
+pub fn circuit_file(name: &str) -> PathBuf {
     let circuits = variable("EDGEPROVE_TEST_CIRCUITS").unwrap_or_else(|| target().join("circuits"));
     present(circuits.join(name))
 }
 
 /// Verification keys that tests share, so that bb does not make the same ones for every server.
-pub(crate) fn shared_keys() -> PathBuf {
-    Path::new(env!("CARGO_TARGET_TMPDIR")).join("verification-keys")
+pub fn shared_keys() -> PathBuf {
+    target().join("tmp/verification-keys")
 }
 
 /// How many points the CRS has.
-pub(crate) fn crs_points() -> u64 {
+pub fn crs_points() -> u64 {
     fs::metadata(crs().join("bn254_g1.dat")).expect("the CRS can be read").len() / POINT_BYTES
 }
 
 /// Whether the CRS has too few points for this test, which is then reported as skipped.
-pub(crate) fn lacks_crs_points(needed: u64) -> bool {
+pub fn lacks_crs_points(needed: u64) -> bool {
     let have = crs_points();
     have < needed && skip(&format!("needs {needed} CRS points, have {have}"))
 }
 
 /// Whether this machine gives no process a mount namespace of its own, in which case the test is reported as
 /// skipped.
-pub(crate) fn lacks_mount_namespaces() -> bool {
+pub fn lacks_mount_namespaces() -> bool {
     !processes::succeeds(namespace(&["--mount"]).arg("true"))
         && skip("needs mount namespaces, which this machine does not give")
 }
 
 /// Whether this machine gives no process a process number namespace of its own, in which case the test is reported
 /// as skipped.
-pub(crate) fn lacks_pid_namespaces() -> bool {
+pub fn lacks_pid_namespaces() -> bool {
     !processes::succeeds(namespace(&["--pid", "--fork", "--mount-proc"]).arg("true"))
         && skip("needs process number namespaces, which this machine does not give")
 }
 
 /// `unshare` with these namespaces; who is not root needs a user namespace around them.
-pub(crate) fn namespace(kinds: &[&str]) -> std::process::Command {
+pub fn namespace(kinds: &[&str]) -> std::process::Command {
     let mut unshare = std::process::Command::new("unshare");
     if !rustix::process::geteuid().is_root() {
         unshare.args(["--user", "--map-root-user"]);

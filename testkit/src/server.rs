@@ -15,7 +15,7 @@ use edgeprove_protocol::{VerifierTarget, answer::Health};
 use http::Method;
 use rustix::process::Signal;
 
-use super::{
+use crate::{
     Answer, Connection,
     client::Ask,
     eventually,
@@ -30,7 +30,7 @@ const END: Duration = Duration::from_secs(30);
 
 /// A running server.
 #[derive(Debug)]
-pub(crate) struct TestServer {
+pub struct TestServer {
     // Goes before the room it lives in.
     leash: Leash,
     room: Room,
@@ -70,21 +70,23 @@ impl Drop for Leash {
 
 /// How a server that could not start ended.
 #[derive(Debug)]
-pub(crate) struct FailedStart {
-    pub(crate) code: Option<i32>,
+pub struct FailedStart {
+    /// Its exit code, unless a signal ended it.
+    pub code: Option<i32>,
     /// Its standard error.
-    pub(crate) words: String,
+    pub words: String,
 }
 
 impl TestServer {
     /// A server of `range_check`.
     #[track_caller]
-    pub(crate) fn plain() -> Self {
+    pub fn plain() -> Self {
         Self::start(|_| {})
     }
 
+    /// A server with other settings than [`Settings::new`] gives.
     #[track_caller]
-    pub(crate) fn start(change: impl FnOnce(&mut Settings)) -> Self {
+    pub fn start(change: impl FnOnce(&mut Settings)) -> Self {
         let mut settings = Settings::new();
         change(&mut settings);
         let room = Room::new(&settings);
@@ -106,7 +108,7 @@ impl TestServer {
 
     /// Starts a server that cannot, and says how it ended.
     #[track_caller]
-    pub(crate) fn fails_to_start(change: impl FnOnce(&mut Settings)) -> FailedStart {
+    pub fn fails_to_start(change: impl FnOnce(&mut Settings)) -> FailedStart {
         let mut settings = Settings::new();
         change(&mut settings);
         let room = Room::new(&settings);
@@ -120,72 +122,81 @@ impl TestServer {
         FailedStart { code: status.code(), words }
     }
 
+    /// Waits until it says that it can prove.
     #[track_caller]
-    pub(crate) fn wait_until_ready(&self) {
+    pub fn wait_until_ready(&self) {
         eventually("the server is ready", || {
             let answer = self.ask(Method::GET, "/readyz").try_send();
             answer.is_ok_and(|answer| answer.status == 200).then_some(())
         });
     }
 
-    pub(crate) fn address(&self) -> SocketAddr {
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    pub(crate) fn pid(&self) -> i32 {
+    /// The server's own process.
+    pub fn pid(&self) -> i32 {
         self.pid
     }
 
     /// Takes another process for the server: its wrapper's child.
-    pub(crate) fn is_really(&mut self, pid: i32) {
+    pub fn is_really(&mut self, pid: i32) {
         self.pid = pid;
     }
 
-    pub(crate) fn spool(&self) -> &Path {
+    /// The folder of its uploads.
+    pub fn spool(&self) -> &Path {
         &self.room.spool
     }
 
     /// The log up to now.
-    pub(crate) fn log(&self) -> String {
+    pub fn log(&self) -> String {
         String::from_utf8(fs::read(self.room.log()).unwrap()).expect("the log is text")
     }
 
-    pub(crate) fn ask(&self, method: Method, path: &str) -> Ask {
+    /// A request to it.
+    pub fn ask(&self, method: Method, path: &str) -> Ask {
         Ask::new(self.address, method, path)
     }
 
+    /// Its answer to a GET.
     #[track_caller]
-    pub(crate) fn get(&self, path: &str) -> Answer {
+    pub fn get(&self, path: &str) -> Answer {
         self.ask(Method::GET, path).send()
     }
 
     /// A request for a proof of the default circuit.
-    pub(crate) fn posting(&self, witness: &[u8]) -> Ask {
+    pub fn posting(&self, witness: &[u8]) -> Ask {
         self.posting_to("/api/prove", witness)
     }
 
-    pub(crate) fn posting_to(&self, path: &str, witness: &[u8]) -> Ask {
+    /// A request for a proof at this path.
+    pub fn posting_to(&self, path: &str, witness: &[u8]) -> Ask {
         Ask::to_prove(self.address, path, witness)
     }
 
+    /// Its answer to a request for a proof of the default circuit.
     #[track_caller]
-    pub(crate) fn post(&self, witness: &[u8]) -> Answer {
+    pub fn post(&self, witness: &[u8]) -> Answer {
         self.posting(witness).send()
     }
 
+    /// What it says of itself.
     #[track_caller]
-    pub(crate) fn health(&self) -> Health {
+    pub fn health(&self) -> Health {
         let answer = self.get("/api/health");
         serde_json::from_slice(&answer.body).unwrap_or_else(|error| panic!("{error}: {answer:?}"))
     }
 
     /// Its bb processes, those of a fake and orphans included.
-    pub(crate) fn provers(&self) -> Vec<Process> {
+    pub fn provers(&self) -> Vec<Process> {
         processes::with_crs(&self.room.crs())
     }
 
     /// Files in the spool.
-    pub(crate) fn spooled(&self) -> Vec<PathBuf> {
+    pub fn spooled(&self) -> Vec<PathBuf> {
         // A server in a mount namespace of its own has another view of the path.
         let view = format!("/proc/{}/root{}", self.pid, self.room.spool.display());
         entries(Path::new(&view)).iter().flat_map(|folder| entries(folder)).collect()
@@ -194,7 +205,7 @@ impl TestServer {
     /// Waits until nothing of earlier requests is left: no file in the spool, no proof at work, no child beyond the
     /// provers that are always there.
     #[track_caller]
-    pub(crate) fn assert_idle(&self) {
+    pub fn assert_idle(&self) {
         let mut seen = String::new();
         let idle = || {
             let (spooled, provers, dead) = (self.spooled(), self.provers(), self.dead_children());
@@ -221,7 +232,7 @@ impl TestServer {
 
     /// The server is idle, proves, and is idle again.
     #[track_caller]
-    pub(crate) fn assert_well(&self) {
+    pub fn assert_well(&self) {
         self.assert_idle();
         let good = self.good.as_ref().expect("this server can prove");
         let answer = self.posting_to(&format!("/api/prove/{}", good.name), &good.witness).send();
@@ -231,7 +242,7 @@ impl TestServer {
 
     /// Asks for a proof and stops bb in the middle of making it. The request waits until bb goes on or is killed.
     #[track_caller]
-    pub(crate) fn freeze_midway(&self) -> (Connection, Process) {
+    pub fn freeze_midway(&self) -> (Connection, Process) {
         const TICKS: u64 = 2;
         let good = self.good.as_ref().expect("this server can prove");
         let proved = self.health().prover.proofs;
@@ -262,13 +273,14 @@ impl TestServer {
         panic!("no proof could be stopped midway in fifty attempts");
     }
 
-    pub(crate) fn signal(&self, signal: Signal) {
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
         Process::look(self.pid).expect("the server lives").signal(signal);
     }
 
     /// Waits for the server to end and checks what it leaves behind.
     #[track_caller]
-    pub(crate) fn ends(&mut self) -> ExitStatus {
+    pub fn ends(&mut self) -> ExitStatus {
         let status = self.ends_beside_others();
         assert_eq!(entries(&self.room.spool), Vec::<PathBuf>::new(), "something is left in the spool");
         status
@@ -276,7 +288,7 @@ impl TestServer {
 
     /// The same where other servers use the spool as well.
     #[track_caller]
-    pub(crate) fn ends_beside_others(&mut self) -> ExitStatus {
+    pub fn ends_beside_others(&mut self) -> ExitStatus {
         let status = within(END, "the server ends", || self.leash.child.try_wait().unwrap());
         self.ended = true;
         assert_eq!(processes::with_crs(&self.room.crs()), [], "a child outlives the server");
@@ -285,7 +297,7 @@ impl TestServer {
     }
 
     /// Kills the server, as a platform does that has lost its patience.
-    pub(crate) fn kill(&mut self) {
+    pub fn kill(&mut self) {
         self.signal(Signal::KILL);
         within(END, "the server is dead", || self.leash.child.try_wait().unwrap());
         self.ended = true;
@@ -304,7 +316,7 @@ impl TestServer {
 
     /// Asks the server to end and checks how it does.
     #[track_caller]
-    pub(crate) fn finish(mut self) {
+    pub fn finish(mut self) {
         self.end();
     }
 

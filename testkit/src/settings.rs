@@ -10,45 +10,47 @@ use std::{
 
 use tempfile::TempDir;
 
-use super::{Sample, places, samples};
+use crate::{Sample, places, samples};
 
 /// Processes that `--cores 2` keeps warm: one for both cores, and one for each of them.
-pub(crate) const WARM_PROVERS: usize = 3;
+pub const WARM_PROVERS: usize = 3;
 
 /// What a server is started with. Tests change what they are about.
 #[derive(Debug)]
-pub(crate) struct Settings {
+pub struct Settings {
     /// bb, or what stands in its place.
-    pub(crate) bb: PathBuf,
+    pub bb: PathBuf,
     /// The folder that the server's CRS is taken from.
-    pub(crate) crs: PathBuf,
+    pub crs: PathBuf,
     /// The cache of verification keys.
-    pub(crate) keys: PathBuf,
+    pub keys: PathBuf,
     /// The circuit that is served by name and by default.
-    pub(crate) circuit: Option<PathBuf>,
+    pub circuit: Option<PathBuf>,
     /// A folder of circuits.
-    pub(crate) circuits: Option<PathBuf>,
+    pub circuits: Option<PathBuf>,
     /// The spool; else a fresh one.
-    pub(crate) spool: Option<PathBuf>,
+    pub spool: Option<PathBuf>,
     /// Where the server writes its address; else where the test looks for it.
-    pub(crate) address_file: Option<PathBuf>,
+    pub address_file: Option<PathBuf>,
     /// Further flags, with their values.
-    pub(crate) flags: Vec<String>,
+    pub flags: Vec<String>,
     /// Further environment.
-    pub(crate) environment: Vec<(String, String)>,
+    pub environment: Vec<(String, String)>,
     /// What the server is started by, such as `unshare`. It must become the server.
-    pub(crate) wrapper: Option<Command>,
+    pub wrapper: Option<Command>,
     /// bb processes of an idle server.
-    pub(crate) provers: usize,
+    pub provers: usize,
     /// What the server is asked to prove when it must be well; `None` if it cannot.
-    pub(crate) good: Option<Sample>,
+    pub good: Option<Sample>,
     /// Whether to wait until the server is ready.
-    pub(crate) wait_until_ready: bool,
+    pub wait_until_ready: bool,
 }
 
 impl Settings {
+    /// A server of `range_check` that is given nothing else.
     #[track_caller]
-    pub(crate) fn new() -> Self {
+    #[expect(clippy::new_without_default, reason = "it looks for files, which a default should not")]
+    pub fn new() -> Self {
         Self {
             bb: places::bb(),
             crs: places::crs(),
@@ -67,12 +69,12 @@ impl Settings {
     }
 
     /// Adds a flag with its value.
-    pub(crate) fn flag(&mut self, name: &str, value: &(impl Display + ?Sized)) {
+    pub fn flag(&mut self, name: &str, value: &(impl Display + ?Sized)) {
         self.flags.extend([name.to_owned(), value.to_string()]);
     }
 
     /// One bb for each proof.
-    pub(crate) fn process_mode(&mut self) {
+    pub fn process_mode(&mut self) {
         self.flag("--prover", "process");
         self.provers = 0;
     }
@@ -117,10 +119,10 @@ impl Room {
     pub(crate) fn command(&self, settings: Settings) -> Command {
         let mut command = match settings.wrapper {
             Some(mut wrapper) => {
-                wrapper.arg(places::EDGEPROVE);
+                wrapper.arg(places::edgeprove());
                 wrapper
             }
-            None => Command::new(places::EDGEPROVE),
+            None => Command::new(places::edgeprove()),
         };
         let log = File::create(self.log()).unwrap();
         command.env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);

@@ -14,22 +14,24 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::eventually;
+use crate::eventually;
 
 /// A process that lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Process {
-    pub(crate) pid: i32,
-    pub(crate) parent: i32,
+pub struct Process {
+    /// Its number.
+    pub pid: i32,
+    /// Its parent's.
+    pub parent: i32,
     /// As in /proc: `R`, `S`, `T`, `Z` and so on.
-    pub(crate) state: char,
+    pub state: char,
     /// CPU time it has used, in clock ticks.
-    pub(crate) ticks: u64,
+    pub ticks: u64,
 }
 
 impl Process {
     /// `None` once it is gone.
-    pub(crate) fn look(pid: i32) -> Option<Self> {
+    pub fn look(pid: i32) -> Option<Self> {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
         // The name, in brackets, may hold anything.
         let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
@@ -43,11 +45,12 @@ impl Process {
     }
 
     /// Whether it runs or could run.
-    pub(crate) fn lives(self) -> bool {
+    pub fn lives(self) -> bool {
         Self::look(self.pid).is_some_and(|now| now.state != 'Z' && now.state != 'X')
     }
 
-    pub(crate) fn signal(self, signal: Signal) {
+    /// Sends it a signal.
+    pub fn signal(self, signal: Signal) {
         if let Some(pid) = Pid::from_raw(self.pid) {
             // One that is gone needs no signal.
             let _ = kill_process(pid, signal);
@@ -55,7 +58,7 @@ impl Process {
     }
 
     /// Stops it and waits until it has stopped; `false` if it died of something else meanwhile.
-    pub(crate) fn freeze(self) -> bool {
+    pub fn freeze(self) -> bool {
         self.signal(Signal::STOP);
         eventually("a process stops", || match Self::look(self.pid) {
             Some(Process { state: 'T', .. }) => Some(true),
@@ -71,7 +74,7 @@ fn all() -> impl Iterator<Item = i32> {
 }
 
 /// Every live process whose environment says `CRS_PATH` is this folder.
-pub(crate) fn with_crs(dir: &Path) -> Vec<Process> {
+pub fn with_crs(dir: &Path) -> Vec<Process> {
     let mark = format!("CRS_PATH={}", dir.display());
     let marked = |pid: &i32| {
         let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
@@ -81,12 +84,12 @@ pub(crate) fn with_crs(dir: &Path) -> Vec<Process> {
 }
 
 /// The children of a process, dead ones that nobody has collected included.
-pub(crate) fn children(parent: i32) -> Vec<Process> {
+pub fn children(parent: i32) -> Vec<Process> {
     all().filter_map(Process::look).filter(|process| process.parent == parent).collect()
 }
 
 /// The most memory a process has had resident at any moment, in bytes.
-pub(crate) fn peak_memory(pid: i32) -> u64 {
+pub fn peak_memory(pid: i32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("the process lives");
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("it has memory");
     let kibibytes =
@@ -96,7 +99,7 @@ pub(crate) fn peak_memory(pid: i32) -> u64 {
 
 /// Runs a command to its end, killing it after a while.
 #[track_caller]
-pub(crate) fn run(command: &mut Command, limit: Duration) -> Output {
+pub fn run(command: &mut Command, limit: Duration) -> Output {
     let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -127,7 +130,7 @@ pub(crate) fn run(command: &mut Command, limit: Duration) -> Output {
 }
 
 /// Whether a command can be run and ends with 0.
-pub(crate) fn succeeds(command: &mut Command) -> bool {
+pub fn succeeds(command: &mut Command) -> bool {
     let quiet = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     quiet.status().is_ok_and(|status| status.success())
 }

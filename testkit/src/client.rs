@@ -14,55 +14,62 @@ use edgeprove_protocol::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
 
-use super::{Sample, bb, samples, wait::PATIENCE};
+use crate::{Sample, bb, samples, wait::PATIENCE};
 
 /// A whole answer.
 #[derive(Debug)]
-pub(crate) struct Answer {
-    pub(crate) status: StatusCode,
-    pub(crate) headers: HeaderMap,
-    pub(crate) body: Vec<u8>,
+pub struct Answer {
+    /// The status.
+    pub status: StatusCode,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The whole body.
+    pub body: Vec<u8>,
 }
 
 /// A request, ready to be changed and sent.
 #[derive(Debug)]
-pub(crate) struct Ask {
-    pub(crate) request: http::request::Builder,
-    pub(crate) body: Vec<u8>,
+pub struct Ask {
+    /// Its head.
+    pub request: http::request::Builder,
+    /// Its body.
+    pub body: Vec<u8>,
 }
 
 impl Ask {
-    pub(crate) fn new(to: SocketAddr, method: Method, path: &str) -> Self {
+    /// A request without a body.
+    pub fn new(to: SocketAddr, method: Method, path: &str) -> Self {
         let uri = format!("http://{to}{path}");
         Self { request: Request::builder().method(method).uri(uri), body: Vec::new() }
     }
 
     /// A request for a proof.
-    pub(crate) fn to_prove(to: SocketAddr, path: &str, witness: &[u8]) -> Self {
+    pub fn to_prove(to: SocketAddr, path: &str, witness: &[u8]) -> Self {
         let mut ask = Self::new(to, Method::POST, path).header("content-type", "application/gzip");
         ask.body = witness.to_vec();
         ask
     }
 
-    pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
+    /// Adds a header.
+    pub fn header(mut self, name: &str, value: &str) -> Self {
         self.request = self.request.header(name, value);
         self
     }
 
     /// Sends it over a connection of its own.
     #[track_caller]
-    pub(crate) fn send(self) -> Answer {
+    pub fn send(self) -> Answer {
         self.send_within(PATIENCE)
     }
 
     /// The same where the answer may take its time.
     #[track_caller]
-    pub(crate) fn send_within(self, limit: Duration) -> Answer {
+    pub fn send_within(self, limit: Duration) -> Answer {
         self.try_send_within(limit).unwrap_or_else(|error| panic!("the request got no answer: {error}"))
     }
 
     /// The same where the connection may break.
-    pub(crate) fn try_send(self) -> Result<Answer, ureq::Error> {
+    pub fn try_send(self) -> Result<Answer, ureq::Error> {
         self.try_send_within(PATIENCE)
     }
 
@@ -83,18 +90,19 @@ impl Ask {
 
 impl Answer {
     /// A header's value; empty where there is none.
-    pub(crate) fn header(&self, name: &str) -> &str {
+    pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).map(|value| value.to_str().expect("it is text")).unwrap_or_default()
     }
 
+    /// The body, taken for JSON.
     #[track_caller]
-    pub(crate) fn json(&self) -> serde_json::Value {
+    pub fn json(&self) -> serde_json::Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("no JSON ({error}): {self:?}"))
     }
 
     /// Holds a refusal against all that must be true of every refusal.
     #[track_caller]
-    pub(crate) fn refused(&self, kind: ProblemType) -> Problem {
+    pub fn refused(&self, kind: ProblemType) -> Problem {
         let text = String::from_utf8_lossy(&self.body);
         assert_eq!(self.status.as_u16(), kind.status(), "wanted {kind:?}, got {text}");
         assert_eq!(self.header("content-type"), problem::MEDIA_TYPE, "{text}");
@@ -112,7 +120,7 @@ impl Answer {
 
     /// The same, and the answer says when to come back.
     #[track_caller]
-    pub(crate) fn refused_for_now(&self, kind: ProblemType) -> Problem {
+    pub fn refused_for_now(&self, kind: ProblemType) -> Problem {
         let problem = self.refused(kind);
         let wait: u64 =
             self.header("retry-after").parse().unwrap_or_else(|_| panic!("no Retry-After: {self:?}"));
@@ -122,7 +130,7 @@ impl Answer {
 
     /// Holds a proof, in whichever format, against the sample it was asked for.
     #[track_caller]
-    pub(crate) fn proves(&self, sample: &Sample, target: VerifierTarget) {
+    pub fn proves(&self, sample: &Sample, target: VerifierTarget) {
         let proof = self.proof_of(sample);
         let verifies = bb::verifies(&sample.circuit, target, &proof, sample.public_inputs.as_flattened());
         assert!(verifies, "untouched bb does not verify the proof");
@@ -130,7 +138,7 @@ impl Answer {
 
     /// A proof's bytes, once all that stands around them is right. Whether it verifies is not looked at.
     #[track_caller]
-    pub(crate) fn proof_of(&self, sample: &Sample) -> Vec<u8> {
+    pub fn proof_of(&self, sample: &Sample) -> Vec<u8> {
         assert_eq!(self.status, 200, "{}", String::from_utf8_lossy(&self.body));
         let inputs: Vec<String> =
             sample.public_inputs.iter().map(|i| format!("0x{}", hex::encode(i))).collect();
@@ -163,11 +171,12 @@ impl Answer {
 
 /// A connection on which every byte is the test's own.
 #[derive(Debug)]
-pub(crate) struct Connection(TcpStream);
+pub struct Connection(TcpStream);
 
 impl Connection {
+    /// Opens one.
     #[track_caller]
-    pub(crate) fn open(to: SocketAddr) -> Self {
+    pub fn open(to: SocketAddr) -> Self {
         let stream = TcpStream::connect(to).expect("the server takes connections");
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
@@ -177,7 +186,7 @@ impl Connection {
 
     /// Sends the head of a POST to this path, with these further header lines.
     #[track_caller]
-    pub(crate) fn post_head(to: SocketAddr, path: &str, lines: &[&str]) -> Self {
+    pub fn post_head(to: SocketAddr, path: &str, lines: &[&str]) -> Self {
         let mut connection = Self::open(to);
         let mut head = format!("POST {path} HTTP/1.1\r\nHost: {to}\r\nContent-Type: application/gzip\r\n");
         for line in lines {
@@ -191,50 +200,52 @@ impl Connection {
 
     /// Sends a whole request and does not wait for the answer.
     #[track_caller]
-    pub(crate) fn post(to: SocketAddr, path: &str, body: &[u8]) -> Self {
+    pub fn post(to: SocketAddr, path: &str, body: &[u8]) -> Self {
         let mut connection = Self::post_head(to, path, &[&format!("Content-Length: {}", body.len())]);
         connection.send(body);
         connection
     }
 
     /// The same in chunked encoding, without a word on its length.
-    pub(crate) fn post_chunked(to: SocketAddr, path: &str, body: &[u8]) -> io::Result<Self> {
+    pub fn post_chunked(to: SocketAddr, path: &str, body: &[u8]) -> io::Result<Self> {
         let mut connection = Self::post_head(to, path, &["Transfer-Encoding: chunked"]);
         body.chunks(100_000).try_for_each(|piece| connection.try_send_chunk(piece))?;
         connection.try_send_chunk(&[])?;
         Ok(connection)
     }
 
+    /// Sends a whole GET and does not wait for the answer.
     #[track_caller]
-    pub(crate) fn get(&mut self, path: &str) {
+    pub fn get(&mut self, path: &str) {
         self.send(format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n").as_bytes());
     }
 
+    /// Sends these bytes.
     #[track_caller]
-    pub(crate) fn send(&mut self, bytes: &[u8]) {
+    pub fn send(&mut self, bytes: &[u8]) {
         self.try_send(bytes).expect("the server takes bytes");
     }
 
     /// The same where the server may have closed the connection.
-    pub(crate) fn try_send(&mut self, bytes: &[u8]) -> io::Result<()> {
+    pub fn try_send(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.0.write_all(bytes)
     }
 
     /// One chunk of a body in chunked encoding; an empty one ends the body.
-    pub(crate) fn try_send_chunk(&mut self, bytes: &[u8]) -> io::Result<()> {
+    pub fn try_send_chunk(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.try_send(format!("{:x}\r\n", bytes.len()).as_bytes())?;
         self.try_send(bytes)?;
         self.try_send(b"\r\n")
     }
 
     /// Says that nothing more will be sent.
-    pub(crate) fn end_sending(&self) {
+    pub fn end_sending(&self) {
         // The server may have closed it first.
         let _ = self.0.shutdown(Shutdown::Write);
     }
 
     /// Whether a byte of an answer comes within this time.
-    pub(crate) fn hears_within(&self, limit: Duration) -> bool {
+    pub fn hears_within(&self, limit: Duration) -> bool {
         self.0.set_read_timeout(Some(limit)).unwrap();
         let heard = self.0.peek(&mut [0]).is_ok_and(|bytes| bytes > 0);
         self.0.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -242,7 +253,7 @@ impl Connection {
     }
 
     /// Reads until the server closes the connection: what it still sent.
-    pub(crate) fn rest(&mut self) -> Vec<u8> {
+    pub fn rest(&mut self) -> Vec<u8> {
         let mut rest = Vec::new();
         match self.0.read_to_end(&mut rest) {
             Ok(_) => {}
@@ -254,19 +265,19 @@ impl Connection {
 
     /// Reads one answer, or an interim `100 Continue`.
     #[track_caller]
-    pub(crate) fn answer(&mut self) -> Answer {
+    pub fn answer(&mut self) -> Answer {
         self.try_answer().unwrap_or_else(|error| panic!("no answer: {error}"))
     }
 
     /// The same where the answer may take its time.
     #[track_caller]
-    pub(crate) fn answer_within(&mut self, limit: Duration) -> Answer {
+    pub fn answer_within(&mut self, limit: Duration) -> Answer {
         self.0.set_read_timeout(Some(limit)).unwrap();
         self.answer()
     }
 
     /// The same as [`Self::answer`] where the server may close the connection instead.
-    pub(crate) fn try_answer(&mut self) -> io::Result<Answer> {
+    pub fn try_answer(&mut self) -> io::Result<Answer> {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
             let mut byte = [0];

@@ -20,10 +20,9 @@ use acir::{
 use acvm::pwg::{ACVM, ACVMStatus};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bn254_blackbox_solver::Bn254BlackBoxSolver;
-use edgeprove::prover::barretenberg::version::NOIR_VERSION;
 use flate2::{Compression, Crc, read::MultiGzDecoder, write::GzEncoder};
 
-use super::places;
+use crate::places::{self, Pinned};
 
 /// The private value of the good witness.
 const SECRET: u32 = 0xdec0_de42;
@@ -34,20 +33,20 @@ const BOUNDS: (u32, u32) = (18, 4_000_000_000);
 
 /// A circuit's file, a witness of it and its public inputs.
 #[derive(Debug, Clone)]
-pub(crate) struct Sample {
+pub struct Sample {
     /// Its name where it is loaded.
-    pub(crate) name: String,
+    pub name: String,
     /// The compiled circuit.
-    pub(crate) circuit: PathBuf,
+    pub circuit: PathBuf,
     /// The gzipped witness.
-    pub(crate) witness: Vec<u8>,
+    pub witness: Vec<u8>,
     /// What the proof shows, 32 bytes big-endian each.
-    pub(crate) public_inputs: Vec<[u8; 32]>,
+    pub public_inputs: Vec<[u8; 32]>,
 }
 
 /// `range_check` and a witness of it.
 #[track_caller]
-pub(crate) fn range() -> &'static Sample {
+pub fn range() -> &'static Sample {
     static SAMPLE: OnceLock<Sample> = OnceLock::new();
     SAMPLE.get_or_init(|| {
         let circuit = places::circuit_file("range_check.json");
@@ -64,7 +63,7 @@ pub(crate) fn range() -> &'static Sample {
 
 /// A circuit of this repository and the witness that setup made of its sample inputs.
 #[track_caller]
-pub(crate) fn by_setup(name: &str) -> Sample {
+pub fn by_setup(name: &str) -> Sample {
     let circuit = places::circuit_file(&format!("{name}.json"));
     let witness = fs::read(places::circuit_file(&format!("{name}.gz"))).unwrap();
     let values = stack(&witness).pop().unwrap().witness;
@@ -75,7 +74,7 @@ pub(crate) fn by_setup(name: &str) -> Sample {
 
 /// A circuit that is not of this repository: `root * root = square`, `square` being public. One of another `factor`
 /// has the same size and another key.
-pub(crate) fn square(dir: &Path, name: &str, factor: u32) -> Sample {
+pub fn square(dir: &Path, name: &str, factor: u32) -> Sample {
     let circuit = Circuit {
         opcodes: parse_opcodes(&format!("ASSERT w1 = {factor}*w0*w0")).unwrap(),
         private_parameters: [Witness(0)].into(),
@@ -85,32 +84,32 @@ pub(crate) fn square(dir: &Path, name: &str, factor: u32) -> Sample {
     let program = Program { functions: vec![circuit], unconstrained_functions: Vec::new() };
     let file = dir.join(format!("{name}.json"));
     let bytecode = STANDARD.encode(Program::serialize_program(&program));
-    fs::write(&file, serde_json::json!({ "noir_version": NOIR_VERSION, "bytecode": bytecode }).to_string())
+    fs::write(&file, serde_json::json!({ "noir_version": Pinned::noir(), "bytecode": bytecode }).to_string())
         .unwrap();
     let witness = gzipped(solved(&program, &[11]));
     Sample { name: name.to_owned(), circuit: file, witness, public_inputs: vec![field(factor * 121)] }
 }
 
 /// A witness of `range_check` of the right shape whose private value alone was altered.
-pub(crate) fn unsatisfied() -> Vec<u8> {
+pub fn unsatisfied() -> Vec<u8> {
     altered(&range().witness, 0, UNSATISFIED_SECRET)
 }
 
 /// The same witness with another value at one place.
-pub(crate) fn altered(witness: &[u8], index: u32, value: u32) -> Vec<u8> {
+pub fn altered(witness: &[u8], index: u32, value: u32) -> Vec<u8> {
     let mut values = stack(witness).pop().unwrap().witness;
     values.insert(Witness(index), FieldElement::from(value));
     gzipped(values)
 }
 
 /// The same witness without the value at one place.
-pub(crate) fn without(witness: &[u8], index: u32) -> Vec<u8> {
+pub fn without(witness: &[u8], index: u32) -> Vec<u8> {
     let values = stack(witness).pop().unwrap().witness;
     gzipped(values.into_iter().filter(|(Witness(at), _)| *at != index).collect::<BTreeMap<_, _>>().into())
 }
 
 /// Whether a text holds a private value of [`range`] or [`unsatisfied`], in any form one might come across.
-pub(crate) fn shows_secret(text: &[u8]) -> bool {
+pub fn shows_secret(text: &[u8]) -> bool {
     let lower = text.to_ascii_lowercase();
     [SECRET, UNSATISFIED_SECRET].into_iter().any(|secret| {
         let forms = [format!("{secret:08x}").into_bytes(), secret.to_string().into_bytes()];
@@ -166,28 +165,28 @@ fn bytes(value: FieldElement) -> [u8; 32] {
 }
 
 /// What a gzip stream inflates to.
-pub(crate) fn inflate(gzip: &[u8]) -> Vec<u8> {
+pub fn inflate(gzip: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::new();
     MultiGzDecoder::new(gzip).read_to_end(&mut bytes).unwrap();
     bytes
 }
 
 /// A gzip stream of these bytes.
-pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
+pub fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()
 }
 
 /// A gzip stream of this many zeros.
-pub(crate) fn gzip_of_zeros(bytes: u64) -> Vec<u8> {
+pub fn gzip_of_zeros(bytes: u64) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
     std::io::copy(&mut std::io::repeat(0).take(bytes), &mut encoder).unwrap();
     encoder.finish().unwrap()
 }
 
 /// The same witness as a valid gzip stream of this many bytes: behind the witness, DEFLATE blocks that hold nothing.
-pub(crate) fn padded(witness: &[u8], bytes: usize) -> Vec<u8> {
+pub fn padded(witness: &[u8], bytes: usize) -> Vec<u8> {
     const EMPTY_BLOCK: [u8; 5] = [0, 0, 0, 0xff, 0xff];
     let inflated = inflate(witness);
     let len = u16::try_from(inflated.len()).expect("one stored block holds it");

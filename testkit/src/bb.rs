@@ -11,7 +11,7 @@ use std::{
 
 use edgeprove_protocol::VerifierTarget;
 
-use super::{places, processes};
+use crate::{places, processes};
 
 /// bb goes to the network, and stays there, when its CRS does not do.
 const LIMIT: Duration = Duration::from_mins(2);
@@ -35,7 +35,7 @@ struct Key {
 
 /// bb's hash of the key it makes of a circuit's file, in hexadecimal.
 #[track_caller]
-pub(crate) fn verification_key_hash(circuit: &Path, target: VerifierTarget) -> String {
+pub fn verification_key_hash(circuit: &Path, target: VerifierTarget) -> String {
     hex::encode(verification_key(circuit, target).hash)
 }
 
@@ -56,7 +56,7 @@ fn verification_key(circuit: &Path, target: VerifierTarget) -> Key {
 
 /// Whether bb accepts a proof under the key that it makes of the circuit's file itself.
 #[track_caller]
-pub(crate) fn verifies(circuit: &Path, target: VerifierTarget, proof: &[u8], public_inputs: &[u8]) -> bool {
+pub fn verifies(circuit: &Path, target: VerifierTarget, proof: &[u8], public_inputs: &[u8]) -> bool {
     let dir = tempfile::tempdir().unwrap();
     let file = |name: &str, bytes: &[u8]| {
         let path = dir.path().join(name);

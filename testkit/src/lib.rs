@@ -1,0 +1,39 @@
+//! What the tests stand on: a real server with a real bb, and ways to talk to it, to look into it and to break it.
+//!
+//! - [`server`]: starts a server, and at its end holds it against all that must be true of every server. Start here.
+//! - [`settings`]: what a server is started with.
+//! - [`client`]: requests, answers, and connections for what an ordinary client would never send.
+//! - [`samples`]: circuits and witnesses, good and bad.
+//! - [`bb`]: the untouched bb, as the judge of proofs.
+//! - [`processes`]: who runs, who is stopped, who is killed.
+//! - [`places`]: where programs, bb, the CRS and the circuits are; which tests this machine cannot run.
+//! - [`wait`]: polling with a deadline, in place of sleeping.
+//!
+//! Processes are watched through /proc, so all of it is for Linux alone.
+
+#![cfg(target_os = "linux")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::missing_panics_doc,
+    clippy::must_use_candidate,
+    clippy::return_self_not_must_use,
+    reason = "a test that cannot go on has failed, and says so"
+)]
+
+pub mod bb;
+pub mod client;
+pub mod places;
+pub mod processes;
+pub mod samples;
+pub mod server;
+pub mod settings;
+pub mod wait;
+
+pub use client::{Answer, Connection};
+pub use edgeprove_protocol::ProblemType;
+pub use samples::Sample;
+pub use server::TestServer;
+pub use wait::eventually;
