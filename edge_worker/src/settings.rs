@@ -33,11 +33,14 @@ pub const NAMES: &[&str] = &[
     "UPSTREAM_URL",
 ];
 
+/// Those of them that are secrets: they stand in no file.
+pub const SECRETS: &[&str] = &["API_KEYS", "EDGE_SECRET"];
+
 /// What a request may outlast its time limit by before the container is let go all the same.
 const LEASE_MARGIN: Duration = Duration::from_secs(30);
 
 /// The settings of a deployment.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// Whose pages may call.
     pub origins: Origins,
