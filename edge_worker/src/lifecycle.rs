@@ -37,6 +37,8 @@ const PROBE_FIRST: Duration = Duration::from_millis(250);
 const PROBE_MAX: Duration = Duration::from_secs(2);
 /// How often a container that dies while it starts is started again for the same requests.
 const STARTS_MAX: u32 = 3;
+/// How soon the alarm may go off, however short the idle time: one that is due at once would go off without end.
+const ALARM_MIN: Duration = Duration::from_secs(1);
 /// How often a container that was asked to end is looked at.
 const STOP_PAUSE: Duration = Duration::from_millis(100);
 
@@ -300,6 +302,9 @@ impl<P: Platform> Lifecycle<P> {
         loop {
             if !self.platform.running() {
                 self.start_again(&mut starts)?;
+            } else if self.inner.borrow().ended.is_some() {
+                // It runs on although its end was told of: nobody is to wait for an end that has come already.
+                self.watch();
             }
             let left = Duration::from_millis(deadline.saturating_sub(self.platform.now()));
             if left.is_zero() {
@@ -388,7 +393,7 @@ impl<P: Platform> Lifecycle<P> {
             return;
         }
         let since = if inner.leases.is_empty() { inner.last_activity } else { now };
-        let at = since + milliseconds(self.options.sleep_after);
+        let at = (since + milliseconds(self.options.sleep_after)).max(now + milliseconds(ALARM_MIN));
         inner.alarm_at = Some(at);
         self.platform.wake_at(at);
     }

@@ -1,208 +1,11 @@
-//! A container that is made up, on a clock that jumps.
+//! The rules of a container's life, each shown on a made-up container. `docs/EDGE.md` lists them by name.
 
-use std::cell::{Cell, RefCell};
+mod fake;
 
 use futures_util::future;
-use tokio::{sync::watch, task::LocalSet, time::Instant};
 
 use super::*;
-
-const OPTIONS: LifecycleOptions = LifecycleOptions {
-    sleep_after: Duration::from_mins(5),
-    start_timeout: Duration::from_mins(1),
-    stop_timeout: Duration::from_secs(15),
-    lease_max: Duration::from_secs(150),
-};
-
-/// How the made-up container behaves.
-#[derive(Debug, Clone)]
-struct Manners {
-    /// From its start until `/readyz` is 200.
-    ready_after: Duration,
-    /// From its start until it ends by itself.
-    dies_after: Option<(Duration, Exit)>,
-    /// Whether it answers no request at all.
-    hangs: bool,
-    /// Whether it ends when it is asked to.
-    obeys: bool,
-    /// What the platform says instead of starting it.
-    start_fault: Option<StartFault>,
-    /// Proofs at work.
-    work: u32,
-}
-
-impl Default for Manners {
-    fn default() -> Self {
-        Self {
-            ready_after: Duration::from_secs(1),
-            dies_after: None,
-            hangs: false,
-            obeys: true,
-            start_fault: None,
-            work: 0,
-        }
-    }
-}
-
-#[derive(Clone)]
-struct Fake(Rc<FakeInner>);
-
-struct FakeInner {
-    began: Instant,
-    manners: RefCell<Manners>,
-    /// When the container that runs was started.
-    running_since: Cell<Option<Instant>>,
-    /// Tells how the container that runs ends; each has its own.
-    exits: RefCell<Rc<watch::Sender<Option<Exit>>>>,
-    said: RefCell<Vec<String>>,
-    alarm_at: Cell<Option<u64>>,
-}
-
-impl Fake {
-    fn new(manners: Manners) -> Self {
-        Self(Rc::new(FakeInner {
-            began: Instant::now(),
-            manners: RefCell::new(manners),
-            running_since: Cell::new(None),
-            exits: RefCell::new(Rc::new(watch::Sender::new(None))),
-            said: RefCell::default(),
-            alarm_at: Cell::new(None),
-        }))
-    }
-
-    fn die(&self, exit: Exit) {
-        self.0.running_since.set(None);
-        self.0.exits.borrow().send_replace(Some(exit));
-    }
-
-    fn said(&self, what: &str) -> usize {
-        self.0.said.borrow().iter().filter(|said| said.as_str() == what).count()
-    }
-
-    fn say(&self, what: &str) {
-        self.0.said.borrow_mut().push(what.to_owned());
-    }
-}
-
-impl Platform for Fake {
-    fn now(&self) -> u64 {
-        1_000_000 + milliseconds(self.0.began.elapsed())
-    }
-
-    fn running(&self) -> bool {
-        self.0.running_since.get().is_some()
-    }
-
-    fn start(&self) -> Result<(), StartFault> {
-        assert!(!self.running(), "the platform throws when a container that runs is started");
-        self.say("start");
-        let manners = self.0.manners.borrow().clone();
-        if let Some(fault) = manners.start_fault {
-            return Err(fault);
-        }
-        let since = Instant::now();
-        *self.0.exits.borrow_mut() = Rc::new(watch::Sender::new(None));
-        self.0.running_since.set(Some(since));
-        if let Some((after, exit)) = manners.dies_after {
-            let fake = self.clone();
-            tokio::task::spawn_local(async move {
-                tokio::time::sleep(after).await;
-                if fake.0.running_since.get() == Some(since) {
-                    fake.die(exit);
-                }
-            });
-        }
-        Ok(())
-    }
-
-    fn exit(&self) -> LocalBoxFuture<'static, Exit> {
-        let mut exits = self.0.exits.borrow().subscribe();
-        async move { exits.wait_for(Option::is_some).await.unwrap().clone().unwrap() }.boxed_local()
-    }
-
-    fn probe(&self, limit: Duration) -> LocalBoxFuture<'static, Probe> {
-        let fake = self.clone();
-        async move {
-            fake.say("probe");
-            let manners = fake.0.manners.borrow().clone();
-            let Some(since) = fake.0.running_since.get() else {
-                return Probe::NoAnswer("refused".to_owned());
-            };
-            if manners.hangs {
-                tokio::time::sleep(limit).await;
-                return Probe::NoAnswer("silent".to_owned());
-            }
-            tokio::time::sleep(Duration::from_millis(1)).await;
-            if since.elapsed() >= manners.ready_after {
-                Probe::Ready { work: manners.work }
-            } else {
-                Probe::NotReady("loading".to_owned())
-            }
-        }
-        .boxed_local()
-    }
-
-    fn ask_to_end(&self) {
-        self.say("ask to end");
-        if self.0.manners.borrow().obeys {
-            let fake = self.clone();
-            tokio::task::spawn_local(async move {
-                tokio::time::sleep(Duration::from_secs(1)).await;
-                fake.die(Exit::Code(0));
-            });
-        }
-    }
-
-    fn destroy(&self) -> LocalBoxFuture<'static, ()> {
-        self.say("destroy");
-        self.die(Exit::Code(137));
-        future::ready(()).boxed_local()
-    }
-
-    fn sleep(&self, time: Duration) -> LocalBoxFuture<'static, ()> {
-        tokio::time::sleep(time).boxed_local()
-    }
-
-    fn spawn(&self, task: LocalBoxFuture<'static, ()>) {
-        tokio::task::spawn_local(task);
-    }
-
-    fn wake_at(&self, at: u64) {
-        assert!(at > self.now(), "an alarm in the past spins");
-        self.0.alarm_at.set(Some(at));
-    }
-
-    fn keep(&self, _record: &Record) {
-        self.say("keep");
-    }
-
-    fn ended(&self, exit: &Exit) {
-        self.say(&format!("ended: {exit}"));
-    }
-}
-
-/// A container that sleeps, and what watches over it.
-fn asleep(manners: Manners) -> (Fake, Rc<Lifecycle<Fake>>) {
-    let fake = Fake::new(manners);
-    (fake.clone(), Lifecycle::take_over(fake, OPTIONS, Record::default()))
-}
-
-fn on_jumping_clock(test: impl Future<Output = ()>) {
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-    LocalSet::new().block_on(&runtime, test);
-}
-
-/// Lets time pass, alarms included, as the platform would.
-async fn pass(fake: &Fake, lifecycle: &Rc<Lifecycle<Fake>>, time: Duration) {
-    let until = fake.now() + milliseconds(time);
-    while let Some(at) = fake.0.alarm_at.get().filter(|at| *at <= until) {
-        tokio::time::sleep(Duration::from_millis(at.saturating_sub(fake.now()))).await;
-        fake.0.alarm_at.set(None);
-        lifecycle.alarm().await;
-    }
-    tokio::time::sleep(Duration::from_millis(until.saturating_sub(fake.now()))).await;
-}
+use fake::{Fake, Manners, OPTIONS, asleep, on_jumping_clock, pass};
 
 #[test]
 fn a_request_starts_the_container_and_waits_until_it_is_ready() {
@@ -226,6 +29,13 @@ fn however_many_ask_at_once_it_is_started_once() {
         let all = future::join_all((0..50).map(|_| lifecycle.ready())).await;
         assert!(all.iter().all(Result::is_ok));
         assert_eq!((fake.said("start"), lifecycle.status().record.starts), (1, 1));
+    });
+    on_jumping_clock(async {
+        let none = Some((Duration::from_millis(20), Exit::NoInstance("no instance".to_owned())));
+        let (fake, lifecycle) = asleep(Manners { dies_after: none, ..Manners::default() });
+        let all = future::join_all((0..50).map(|_| lifecycle.ready())).await;
+        assert!(all.iter().all(Result::is_err));
+        assert_eq!(fake.said("start"), 1, "they hear of one failure together");
     });
 }
 
@@ -334,16 +144,19 @@ fn a_platform_without_containers_is_told_apart_whichever_way_it_says_so() {
 }
 
 #[test]
-fn after_a_crash_the_next_request_gets_a_fresh_container() {
-    on_jumping_clock(async {
-        let (fake, lifecycle) = asleep(Manners::default());
-        lifecycle.ready().await.unwrap();
-        fake.die(Exit::Code(139));
-        tokio::task::yield_now().await;
-        assert_eq!(lifecycle.status().state, "sleeping");
-        assert_eq!(lifecycle.ready().await, Ok(()));
-        assert_eq!((fake.said("start"), fake.said("ended: exit status 139")), (2, 1));
-    });
+fn however_it_ended_the_next_request_gets_a_fresh_container() {
+    let (gone, broken) = ("no instance".to_owned(), "container supervisor failed".to_owned());
+    for exit in [Exit::Code(0), Exit::Code(139), Exit::NoInstance(gone), Exit::Lost(broken)] {
+        on_jumping_clock(async {
+            let (fake, lifecycle) = asleep(Manners::default());
+            lifecycle.ready().await.unwrap();
+            fake.die(exit.clone());
+            tokio::task::yield_now().await;
+            assert_eq!(lifecycle.status().state, "sleeping");
+            assert_eq!(lifecycle.ready().await, Ok(()));
+            assert_eq!((fake.said("start"), fake.said(&format!("ended: {exit}"))), (2, 1));
+        });
+    }
 }
 
 #[test]
@@ -400,6 +213,23 @@ fn late_word_of_an_earlier_container_does_not_touch_the_present_one() {
 }
 
 #[test]
+fn a_container_that_runs_on_after_word_of_its_end_is_watched_again() {
+    on_jumping_clock(async {
+        let (fake, lifecycle) = asleep(Manners::default());
+        lifecycle.ready().await.unwrap();
+        let broken = fake.0.exits.replace(Rc::default());
+        broken.send_replace(Some(Exit::Lost("container supervisor failed".to_owned())));
+        tokio::task::yield_now().await;
+        assert_eq!(lifecycle.status().state, "unknown");
+        assert_eq!(lifecycle.ready().await, Ok(()));
+        let gone = lifecycle.gone();
+        assert!(tokio::time::timeout(Duration::from_secs(1), lifecycle.gone()).await.is_err());
+        fake.die(Exit::Code(2));
+        assert_eq!((gone.await, fake.said("start")), (Exit::Code(2), 1));
+    });
+}
+
+#[test]
 fn it_sleeps_when_nobody_needed_it_for_long_enough_and_wakes_again() {
     on_jumping_clock(async {
         let (fake, lifecycle) = asleep(Manners::default());
@@ -415,6 +245,39 @@ fn it_sleeps_when_nobody_needed_it_for_long_enough_and_wakes_again() {
         assert_eq!((fake.said("ask to end"), fake.said("destroy")), (1, 0));
         assert_eq!(lifecycle.ready().await, Ok(()));
         assert_eq!(fake.said("start"), 2);
+    });
+}
+
+#[test]
+fn a_slow_start_is_not_taken_for_idleness() {
+    on_jumping_clock(async {
+        let fake = Fake::new(Manners { ready_after: Duration::from_secs(40), ..Manners::default() });
+        let options = LifecycleOptions { sleep_after: Duration::from_secs(2), ..OPTIONS };
+        let lifecycle = Lifecycle::take_over(fake.clone(), options, Record::default());
+        let asked = tokio::task::spawn_local({
+            let lifecycle = Rc::clone(&lifecycle);
+            async move { lifecycle.ready().await }
+        });
+        tokio::task::yield_now().await;
+        pass(&fake, &lifecycle, Duration::from_secs(30)).await;
+        assert_eq!((lifecycle.status().state.as_str(), fake.said("ask to end")), ("starting", 0));
+        assert_eq!(asked.await.unwrap(), Ok(()));
+        assert_eq!(fake.said("start"), 1);
+    });
+}
+
+#[test]
+fn however_many_requests_come_one_alarm_is_set() {
+    on_jumping_clock(async {
+        let (fake, lifecycle) = asleep(Manners::default());
+        lifecycle.ready().await.unwrap();
+        for _ in 0..1000 {
+            drop(lifecycle.lease());
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        assert_eq!(fake.said("alarm"), 1);
+        pass(&fake, &lifecycle, Duration::from_mins(11)).await;
+        assert_eq!((fake.said("alarm"), lifecycle.status().state.as_str()), (2, "sleeping"));
     });
 }
 
@@ -525,6 +388,19 @@ fn an_evicted_object_takes_over_the_container_that_runs() {
         again.ready().await.unwrap();
         pass(&fake, &again, Duration::from_mins(6)).await;
         assert_eq!(again.status().state, "sleeping", "and its idle time runs");
+    });
+}
+
+#[test]
+fn a_container_that_ended_while_its_object_was_away_is_started_anew() {
+    on_jumping_clock(async {
+        let record = Record { started_at: Some(1), starts: 7, last_exit: None };
+        let fake = Fake::new(Manners::default());
+        let lifecycle = Lifecycle::take_over(fake.clone(), OPTIONS, record.clone());
+        assert_eq!((lifecycle.status().state.as_str(), lifecycle.status().record), ("sleeping", record));
+        lifecycle.alarm().await;
+        assert_eq!(lifecycle.ready().await, Ok(()));
+        assert_eq!((fake.said("start"), lifecycle.status().record.starts), (1, 8));
     });
 }
 
