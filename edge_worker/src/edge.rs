@@ -284,37 +284,33 @@ async fn forward(
         onward.remove(LIMIT);
         let url = format!("{}{}", upstream.to_string().trim_end_matches('/'), asked.path_and_query);
         let outgoing = Outgoing::new(request, &url, &onward)?;
-        return outgoing.send(&upstream::global(), limit).await.map_err(|lost| match lost {
+        let answer = outgoing.send(&upstream::global(), limit).await.map_err(|lost| match lost {
             Lost::TimedOut => EdgeError::timeout(limit),
             Lost::Failed(why) => EdgeError::upstream_unreachable(why),
-        });
+        })?;
+        return upstream::unless_refused(answer).await;
     }
     let instance = choose(asked, env, ctx, settings)?;
     notes.instance = Some(instance);
     let object: Fetch = bindings::prover(env, instance)?.into_rpc();
     let outgoing = Outgoing::new(request, &format!("https://prover{}", asked.path_and_query), &onward)?;
     let ticket = ISOLATE.with_borrow_mut(|isolate| isolate.pool.sent(instance, Date::now().as_millis()));
-    let answer = outgoing.send(&object, limit + MARGIN).await;
+    let answer = outgoing.send(&object, limit + MARGIN).await.map_err(|lost| match lost {
+        Lost::TimedOut => EdgeError::timeout(limit),
+        Lost::Failed(why) => EdgeError::container_lost(why),
+    });
+    let answer = match answer {
+        Ok(answer) => upstream::unless_refused(answer).await,
+        Err(error) => Err(error),
+    };
+    let told = answer.as_ref().map(|answer| upstream::header_map(&answer.headers())).unwrap_or_default();
+    notes.code = told.get(reply::FAULT).and_then(|fault| fault.to_str().ok()).map(str::to_owned);
+    let failed = answer.is_err() || notes.code.is_some();
     let now = Date::now().as_millis();
-    match answer {
-        Ok(answer) => {
-            let told = upstream::header_map(&answer.headers());
-            let fault = told.get(reply::FAULT).and_then(|fault| fault.to_str().ok());
-            notes.code = fault.map(str::to_owned);
-            ISOLATE.with_borrow_mut(|isolate| match fault {
-                Some(_) => isolate.pool.failed(ticket, now),
-                None => isolate.pool.answered(ticket, load(&told), now),
-            });
-            Ok(answer)
-        }
-        Err(lost) => {
-            ISOLATE.with_borrow_mut(|isolate| isolate.pool.failed(ticket, now));
-            Err(match lost {
-                Lost::TimedOut => EdgeError::timeout(limit),
-                Lost::Failed(why) => EdgeError::container_lost(why),
-            })
-        }
-    }
+    ISOLATE.with_borrow_mut(|Isolate { pool, .. }| {
+        if failed { pool.failed(ticket, now) } else { pool.answered(ticket, load(&told), now) }
+    });
+    answer
 }
 
 /// The container for a request: the one that owns what it names, or the least busy.

@@ -121,6 +121,16 @@ impl EdgeError {
             .because(cause)
     }
 
+    /// The server behind the edge does not take it for its edge.
+    #[must_use]
+    pub fn refused_by_the_server() -> Self {
+        Self::new(
+            ProblemType::EdgeMisconfigured,
+            "EDGE_SECRET is not the secret of the server behind the edge; give both the same",
+        )
+        .because("the server answered not_from_the_edge")
+    }
+
     /// A binding is missing or of another kind.
     pub fn binding(name: &str, cause: impl Into<String>) -> Self {
         Self::new(
@@ -204,5 +214,8 @@ mod tests {
         assert!(error.problem("id").detail.contains("SLEEP_AFTER"));
         assert_eq!(error.kind.status(), 500);
         assert!(EdgeError::binding("PROVER", "undefined").problem("id").detail.contains("PROVER"));
+        let refused = EdgeError::refused_by_the_server();
+        assert!(refused.problem("id").detail.contains("EDGE_SECRET"));
+        assert_eq!((refused.kind.status(), refused.problem("id").retryable), (500, false));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use edgeprove_protocol::{headers, problem};
+use edgeprove_protocol::{ProblemType, headers, problem};
 use http::{HeaderMap, HeaderValue, header};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -103,6 +103,22 @@ pub fn strip_inner_headers(answer: &mut HeaderMap) {
     }
 }
 
+/// Whether an answer may be a server's refusal of the edge itself. Only then its body is worth a look.
+#[must_use]
+pub fn may_refuse_the_edge(status: u16, told: &HeaderMap) -> bool {
+    let media_type = told.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()?.split(';').next());
+    status == ProblemType::NotFromTheEdge.status()
+        && media_type.is_some_and(|media_type| media_type.trim().eq_ignore_ascii_case(problem::MEDIA_TYPE))
+}
+
+/// Whether such an answer is one, by its body. The answer to a `HEAD` has none to say so, and counts as one: no server
+/// of ours has another 403 for the edge.
+#[must_use]
+pub fn refuses_the_edge(body: &[u8]) -> bool {
+    let code = |body| serde_json::from_slice::<Value>(body).ok()?.get("code")?.as_str().map(str::to_owned);
+    body.is_empty() || code(body).as_deref() == Some(ProblemType::NotFromTheEdge.code())
+}
+
 /// Tells the Worker that an answer is its own object's problem and not the container's, and which.
 pub const FAULT: &str = "x-edge-fault";
 
@@ -121,7 +137,7 @@ fn seconds(time: Duration) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use edgeprove_protocol::{Problem, ProblemType};
+    use edgeprove_protocol::Problem;
 
     use super::*;
     use crate::router::NoRoute;
@@ -150,6 +166,27 @@ mod tests {
         let warnings = ["API_KEYS is not set".to_owned()];
         let told = Reply::health(Some((&[], &warnings, None))).body;
         assert!(told.contains("API_KEYS"), "{told}");
+    }
+
+    #[test]
+    fn only_a_servers_refusal_of_the_edge_is_taken_for_one() {
+        let told = |content_type: &'static str| {
+            HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static(content_type))])
+        };
+        assert!(may_refuse_the_edge(403, &told(problem::MEDIA_TYPE)));
+        assert!(may_refuse_the_edge(403, &told("Application/Problem+JSON; charset=utf-8")));
+        assert!(!may_refuse_the_edge(401, &told(problem::MEDIA_TYPE)));
+        assert!(!may_refuse_the_edge(403, &told("application/json")));
+        assert!(!may_refuse_the_edge(403, &HeaderMap::new()));
+
+        for &kind in ProblemType::ALL {
+            let body = serde_json::to_vec(&Problem::new(kind, "what", Some("id".to_owned()))).unwrap();
+            assert_eq!(refuses_the_edge(&body), kind == ProblemType::NotFromTheEdge, "{kind:?}");
+        }
+        assert!(refuses_the_edge(b""), "the answer to a HEAD");
+        for other in ["{}", "[]", "not_from_the_edge", r#"{"code":7}"#, r#"{"code":"not_from_the_edge""#] {
+            assert!(!refuses_the_edge(other.as_bytes()), "{other}");
+        }
     }
 
     #[test]

@@ -2,13 +2,25 @@
 
 use std::time::Duration;
 
-use futures_util::future::{Either, select};
+use futures_util::{
+    StreamExt as _,
+    future::{Either, select},
+};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use wasm_bindgen::{JsCast as _, JsValue, prelude::wasm_bindgen};
 use wasm_bindgen_futures::JsFuture;
-use worker::{Delay, js_sys};
+use worker::{ByteStream, Delay, js_sys};
 
-use crate::{bindings::words, edge_error::EdgeError, reply::Reply};
+use crate::{
+    bindings::words,
+    edge_error::EdgeError,
+    reply::{self, Reply},
+};
+
+/// How much of a refusal is read to learn whom it is meant for. A problem document has some hundred bytes.
+const REFUSAL_MAX_BYTES: usize = 8 << 10;
+/// How long its body may take once its head is there.
+const REFUSAL_LIMIT: Duration = Duration::from_secs(2);
 
 #[wasm_bindgen]
 extern "C" {
@@ -130,6 +142,39 @@ fn js_headers(headers: &HeaderMap) -> Result<web_sys::Headers, JsValue> {
         }
     }
     Ok(js)
+}
+
+/// A server's answer, unless it refuses the edge itself: the caller can do nothing about that.
+pub async fn unless_refused(answer: web_sys::Response) -> Result<web_sys::Response, EdgeError> {
+    if !reply::may_refuse_the_edge(answer.status(), &header_map(&answer.headers())) {
+        return Ok(answer);
+    }
+    // A copy is read, so that a refusal of the caller can be passed on whole.
+    let body = answer.clone().ok().and_then(|copy| copy.body());
+    let body = match body {
+        Some(body) => match select(std::pin::pin!(read_small(body)), Delay::from(REFUSAL_LIMIT)).await {
+            Either::Left((body, _)) => body,
+            Either::Right(_) => None,
+        },
+        None => Some(Vec::new()),
+    };
+    if body.is_some_and(|body| reply::refuses_the_edge(&body)) {
+        return Err(EdgeError::refused_by_the_server());
+    }
+    Ok(answer)
+}
+
+/// `None` for a body that breaks off, or is larger than a refusal.
+async fn read_small(body: web_sys::ReadableStream) -> Option<Vec<u8>> {
+    let mut pieces = ByteStream::from(body);
+    let mut read = Vec::new();
+    while let Some(piece) = pieces.next().await {
+        read.extend(piece.ok()?);
+        if read.len() > REFUSAL_MAX_BYTES {
+            return None;
+        }
+    }
+    Some(read)
 }
 
 /// The same answer with other headers; its body is passed on as a stream.

@@ -94,7 +94,7 @@ problem_types! {
     ProofInvalid = ("proof_invalid", 500, "The proof did not verify", true);
     /// Something else broke inside the server.
     Internal = ("internal", 500, "The server failed", true);
-    /// The edge lacks a setting or a binding, or cannot understand one.
+    /// The edge lacks a setting or a binding, cannot understand one, or has another secret than the server.
     EdgeMisconfigured = ("edge_misconfigured", 500, "The edge is not configured", false);
     /// The container ended or became unreachable while it worked on this request.
     ContainerLost = ("container_lost", 502, "The container was lost", true);
