@@ -91,6 +91,9 @@ pub struct Record {
     pub starts: u64,
     /// How it last ended, and when.
     pub last_exit: Option<(Exit, u64)>,
+    /// What it was last started with: [`Platform::fingerprint`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_with: Option<String>,
 }
 
 /// What can be told of a container without waking it.
@@ -154,7 +157,8 @@ pub struct Lease<P: Platform> {
 }
 
 impl<P: Platform> Lifecycle<P> {
-    /// Takes over a container as it is found: this object may have been evicted while it ran.
+    /// Takes over a container as it is found: this object may have been evicted while it ran. One that was started with
+    /// other settings than those of now is replaced: it would not know the edge's new secret, for one.
     pub fn take_over(platform: P, options: LifecycleOptions, record: Record) -> Rc<Self> {
         let inner = Inner {
             phase: if platform.running() { Phase::Unknown } else { Phase::Stopped },
@@ -170,7 +174,12 @@ impl<P: Platform> Lifecycle<P> {
         let lifecycle = Rc::new(Self { platform, options, inner: RefCell::new(inner) });
         if lifecycle.platform.running() {
             lifecycle.watch();
-            lifecycle.arm();
+            if lifecycle.is_outdated() {
+                let stop = lifecycle.begin_stop("started with other settings");
+                lifecycle.platform.spawn(stop.boxed_local());
+            } else {
+                lifecycle.arm();
+            }
         }
         lifecycle
     }
@@ -258,7 +267,7 @@ impl<P: Platform> Lifecycle<P> {
         if busy || self.inner.borrow().last_activity != seen {
             self.arm();
         } else {
-            self.stop().await;
+            self.begin_stop("idle").await;
         }
     }
 
@@ -272,7 +281,9 @@ impl<P: Platform> Lifecycle<P> {
             Phase::Ready => "ready",
             Phase::Unknown | Phase::Stopped => "unknown",
         };
-        Status { state: state.to_owned(), in_flight: inner.leases.len(), record: inner.record.clone() }
+        // The settings are nobody's business, not even by their digest.
+        let record = Record { started_with: None, ..inner.record.clone() };
+        Status { state: state.to_owned(), in_flight: inner.leases.len(), record }
     }
 
     /// The platform it acts upon.
@@ -338,6 +349,7 @@ impl<P: Platform> Lifecycle<P> {
             let mut inner = self.inner.borrow_mut();
             inner.record.starts += 1;
             inner.record.started_at = Some(self.platform.now());
+            inner.record.started_with = Some(self.platform.fingerprint());
             inner.last_activity = self.platform.now();
             self.platform.keep(&inner.record);
         }
@@ -398,14 +410,19 @@ impl<P: Platform> Lifecycle<P> {
         self.platform.wake_at(at);
     }
 
-    async fn stop(self: &Rc<Self>) {
-        let stop = Rc::clone(self).end().boxed_local().shared();
-        self.inner.borrow_mut().phase = Phase::Stopping(stop.clone());
-        stop.await;
+    fn is_outdated(&self) -> bool {
+        self.inner.borrow().record.started_with != Some(self.platform.fingerprint())
     }
 
-    async fn end(self: Rc<Self>) {
-        self.platform.ask_to_end();
+    /// Whoever asks from now on waits for the end.
+    fn begin_stop(self: &Rc<Self>, why: &'static str) -> Stop {
+        let stop = Rc::clone(self).end(why).boxed_local().shared();
+        self.inner.borrow_mut().phase = Phase::Stopping(stop.clone());
+        stop
+    }
+
+    async fn end(self: Rc<Self>, why: &'static str) {
+        self.platform.ask_to_end(why);
         let deadline = self.platform.now() + milliseconds(self.options.stop_timeout);
         while self.platform.running() && self.platform.now() < deadline {
             self.platform.sleep(STOP_PAUSE).await;

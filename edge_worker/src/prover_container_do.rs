@@ -309,6 +309,10 @@ impl Platform for Cloudflare {
         self.container.running()
     }
 
+    fn fingerprint(&self) -> String {
+        self.settings.container_fingerprint()
+    }
+
     fn start(&self) -> Result<(), StartFault> {
         let options = self.start_options().map_err(|error| StartFault::Other(words(&error)))?;
         self.raw().start(&options).map_err(|error| platform_words::start_fault(&words(&error)))?;
@@ -357,8 +361,8 @@ impl Platform for Cloudflare {
         .boxed_local()
     }
 
-    fn ask_to_end(&self) {
-        self.tell("container_asked_to_end", "idle");
+    fn ask_to_end(&self, why: &'static str) {
+        self.tell("container_asked_to_end", why);
         if let Err(error) = self.container.signal(ASK_TO_END) {
             self.tell("container_not_signalled", &error.to_string());
         }

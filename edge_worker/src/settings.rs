@@ -7,6 +7,7 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 use bytesize::ByteSize;
 use edgeprove_protocol::{headers, limits};
 use http::Uri;
+use sha2::{Digest as _, Sha256};
 
 use crate::{access::ApiKeys, cors::Origins, lifecycle::LifecycleOptions};
 
@@ -158,6 +159,18 @@ impl Settings {
             }
             _ => Err(SettingsError(faults)),
         }
+    }
+
+    /// Stands for all that a container is started with, and gives nothing of it away: 16 hexadecimal digits.
+    #[must_use]
+    pub fn container_fingerprint(&self) -> String {
+        let mut digest = Sha256::new();
+        digest.update([u8::from(self.container_internet)]);
+        for text in self.container_env.0.iter().flat_map(|(name, value)| [name, value]) {
+            digest.update(text.len().to_le_bytes());
+            digest.update(text);
+        }
+        hex::encode(&digest.finalize()[..8])
     }
 
     fn doubts(&self, vars: &Vars) -> Vec<String> {
@@ -333,5 +346,25 @@ mod tests {
         assert!(settings.warnings.contains(&"ALOWED_ORIGINS is not a setting of the edge".to_owned()));
         let shown = format!("{settings:?}");
         assert!(!shown.contains("0123456789abcdef") && shown.contains("EDGEPROVE_QUEUE"), "{shown}");
+    }
+
+    #[test]
+    fn only_what_reaches_the_container_changes_its_fingerprint() {
+        let with = |queue, secret, other| {
+            let vars = vars(&[("EDGEPROVE_QUEUE", queue), ("EDGE_SECRET", secret), other]);
+            Settings::read(&vars).unwrap().container_fingerprint()
+        };
+        let secret = "0123456789abcdef";
+        let fingerprint = with("7", secret, ("SLEEP_AFTER", "5m"));
+        assert_eq!(fingerprint, with("7", secret, ("SLEEP_AFTER", "1m")));
+        for changed in [
+            with("77", secret, ("SLEEP_AFTER", "5m")),
+            with("7", "fedcba9876543210", ("SLEEP_AFTER", "5m")),
+            with("7", secret, ("CONTAINER_INTERNET", "true")),
+            with("7", secret, ("EDGEPROVE_WIDTH", "wide")),
+        ] {
+            assert_ne!(changed, fingerprint);
+        }
+        assert!(fingerprint.len() == 16 && !fingerprint.contains(secret));
     }
 }

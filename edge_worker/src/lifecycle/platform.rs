@@ -13,14 +13,16 @@ pub trait Platform: 'static {
     fn now(&self) -> u64;
     /// Whether the container was started and its end has not been seen.
     fn running(&self) -> bool;
+    /// Stands for all that [`Platform::start`] gives a container on its way.
+    fn fingerprint(&self) -> String;
     /// Starts the container. It is not ready yet when this returns.
     fn start(&self) -> Result<(), StartFault>;
     /// Ends with the container that runs now.
     fn exit(&self) -> LocalBoxFuture<'static, Exit>;
     /// Asks the container whether it is ready, and gives up after `limit`.
     fn probe(&self, limit: Duration) -> LocalBoxFuture<'static, Probe>;
-    /// Asks the container to finish what it does and end.
-    fn ask_to_end(&self);
+    /// Asks the container to finish what it does and end. `why` is for the log.
+    fn ask_to_end(&self, why: &'static str);
     /// Ends the container at once.
     fn destroy(&self) -> LocalBoxFuture<'static, ()>;
     /// Waits.

@@ -375,11 +375,11 @@ fn an_evicted_object_takes_over_the_container_that_runs() {
     on_jumping_clock(async {
         let (fake, lifecycle) = asleep(Manners::default());
         lifecycle.ready().await.unwrap();
-        let record = lifecycle.status().record;
+        let record = fake.kept();
         drop(lifecycle);
 
-        let again = Lifecycle::take_over(fake.clone(), OPTIONS, record.clone());
-        assert_eq!((again.status().state.as_str(), again.status().record), ("unknown", record));
+        let again = Lifecycle::take_over(fake.clone(), OPTIONS, record);
+        assert_eq!((again.status().state.as_str(), again.status().record.starts), ("unknown", 1));
         assert_eq!(again.ready().await, Ok(()));
         assert_eq!(fake.said("start"), 1);
         fake.die(Exit::Code(2));
@@ -392,9 +392,31 @@ fn an_evicted_object_takes_over_the_container_that_runs() {
 }
 
 #[test]
+fn a_container_that_was_started_with_other_settings_is_replaced() {
+    on_jumping_clock(async {
+        let (fake, lifecycle) = asleep(Manners::default());
+        lifecycle.ready().await.unwrap();
+        drop(lifecycle);
+        fake.0.manners.borrow_mut().settings = "second";
+
+        let again = Lifecycle::take_over(fake.clone(), OPTIONS, fake.kept());
+        assert_eq!(again.status().state, "stopping");
+        assert_eq!(again.ready().await, Ok(()));
+        assert_eq!((fake.said("ask to end"), fake.said("destroy"), fake.said("start")), (1, 0, 2));
+        assert_eq!(
+            (fake.kept().started_with.as_deref(), again.status().record.started_with),
+            (Some("second"), None)
+        );
+
+        let once_more = Lifecycle::take_over(fake.clone(), OPTIONS, fake.kept());
+        assert_eq!(once_more.status().state, "unknown", "it has the settings of now");
+    });
+}
+
+#[test]
 fn a_container_that_ended_while_its_object_was_away_is_started_anew() {
     on_jumping_clock(async {
-        let record = Record { started_at: Some(1), starts: 7, last_exit: None };
+        let record = Record { started_at: Some(1), starts: 7, ..Record::default() };
         let fake = Fake::new(Manners::default());
         let lifecycle = Lifecycle::take_over(fake.clone(), OPTIONS, record.clone());
         assert_eq!((lifecycle.status().state.as_str(), lifecycle.status().record), ("sleeping", record));

@@ -29,6 +29,8 @@ pub(super) struct Manners {
     pub(super) start_fault: Option<StartFault>,
     /// Proofs at work.
     pub(super) work: u32,
+    /// What it is started with.
+    pub(super) settings: &'static str,
 }
 
 impl Default for Manners {
@@ -40,6 +42,7 @@ impl Default for Manners {
             obeys: true,
             start_fault: None,
             work: 0,
+            settings: "first",
         }
     }
 }
@@ -55,6 +58,7 @@ pub(super) struct FakeInner {
     /// Tells how the container that runs ends; each has its own.
     pub(super) exits: RefCell<Rc<watch::Sender<Option<Exit>>>>,
     said: RefCell<Vec<String>>,
+    kept: RefCell<Record>,
     pub(super) alarm_at: Cell<Option<u64>>,
 }
 
@@ -66,6 +70,7 @@ impl Fake {
             running_since: Cell::new(None),
             exits: RefCell::new(Rc::new(watch::Sender::new(None))),
             said: RefCell::default(),
+            kept: RefCell::default(),
             alarm_at: Cell::new(None),
         }))
     }
@@ -77,6 +82,11 @@ impl Fake {
 
     pub(super) fn said(&self, what: &str) -> usize {
         self.0.said.borrow().iter().filter(|said| said.as_str() == what).count()
+    }
+
+    /// What outlives the object.
+    pub(super) fn kept(&self) -> Record {
+        self.0.kept.borrow().clone()
     }
 
     fn say(&self, what: &str) {
@@ -91,6 +101,10 @@ impl Platform for Fake {
 
     fn running(&self) -> bool {
         self.0.running_since.get().is_some()
+    }
+
+    fn fingerprint(&self) -> String {
+        self.0.manners.borrow().settings.to_owned()
     }
 
     fn start(&self) -> Result<(), StartFault> {
@@ -142,7 +156,7 @@ impl Platform for Fake {
         .boxed_local()
     }
 
-    fn ask_to_end(&self) {
+    fn ask_to_end(&self, _why: &'static str) {
         self.say("ask to end");
         if self.0.manners.borrow().obeys {
             let fake = self.clone();
@@ -173,8 +187,8 @@ impl Platform for Fake {
         self.0.alarm_at.set(Some(at));
     }
 
-    fn keep(&self, _record: &Record) {
-        self.say("keep");
+    fn keep(&self, record: &Record) {
+        *self.0.kept.borrow_mut() = record.clone();
     }
 
     fn ended(&self, exit: &Exit) {
