@@ -44,9 +44,13 @@ impl Line<'_> {
 pub struct ContainerEvent<'a> {
     /// What happened.
     pub event: &'static str,
-    /// The container's name.
+    /// The container's name; empty where its object could not even read its settings.
     pub container: &'a str,
+    /// The request that it happened to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<&'a str>,
     /// More of it.
+    #[serde(skip_serializing_if = "str::is_empty")]
     pub what: &'a str,
 }
 
@@ -78,5 +82,20 @@ mod tests {
         };
         let expected = r#"{"event":"request","request_id":"r1","method":"POST","route":"/api/prove","status":200,"total_ms":120,"instance":0}"#;
         assert_eq!(line.text(), expected);
+    }
+
+    #[test]
+    fn an_event_of_a_container_names_the_request_it_happened_to() {
+        let fault = ContainerEvent {
+            event: "container_fault",
+            container: "prover-0",
+            request_id: Some("r1"),
+            what: "the container ended: exit status 137",
+        };
+        let expected = r#"{"event":"container_fault","container":"prover-0","request_id":"r1","what":"the container ended: exit status 137"}"#;
+        assert_eq!(fault.text(), expected);
+        let started =
+            ContainerEvent { event: "container_started", container: "prover-0", request_id: None, what: "" };
+        assert_eq!(started.text(), r#"{"event":"container_started","container":"prover-0"}"#);
     }
 }

@@ -96,18 +96,15 @@ impl DurableObject for ProverContainer {
         let request = request.inner();
         let asked = upstream::header_map(&request.headers());
         let id = asked.get(headers::REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or("none").to_owned();
-        let answer = match self.owner.clone().await {
-            Ok(owned) => owned.answer(request, asked).await,
-            Err(error) => Err(error),
+        let (container, answer) = match self.owner.clone().await {
+            Ok(owned) => (Rc::clone(&owned.lifecycle.platform().name), owned.answer(request, asked).await),
+            Err(error) => (Rc::from(""), Err(error)),
         };
         let answer = match answer {
             Ok(answer) => answer,
             Err(error) => {
                 let cause = error.cause.as_deref().unwrap_or(&error.detail);
-                console_error!(
-                    "{}",
-                    ContainerEvent { event: "container_fault", container: &id, what: cause }.text()
-                );
+                complain("container_fault", &container, Some(&id), cause);
                 let mut reply = Reply::problem(&error, &id);
                 reply::set(&mut reply.headers, reply::FAULT, error.kind.code());
                 upstream::own(&reply, false)?
@@ -129,14 +126,11 @@ async fn take_over(state: State, env: Env) -> Result<Owned, EdgeError> {
     let container = state.container().ok_or_else(|| {
         EdgeError::binding(bindings::PROVER, "the class has no container: [[containers]] must name it")
     })?;
+    let name = state.id().name().unwrap_or_else(|| state.id().to_string());
     let record: Option<Record> = state.storage().get(RECORD).await.unwrap_or_else(|error| {
-        console_error!(
-            "{}",
-            ContainerEvent { event: "record_lost", container: "", what: &error.to_string() }.text()
-        );
+        complain("record_lost", &name, None, &error.to_string());
         None
     });
-    let name = state.id().name().unwrap_or_else(|| state.id().to_string());
     let timeouts = settings.timeouts;
     let options = settings.lifecycle;
     let platform = Cloudflare {
@@ -146,6 +140,10 @@ async fn take_over(state: State, env: Env) -> Result<Owned, EdgeError> {
         settings: Rc::new(settings),
     };
     Ok(Owned { lifecycle: Lifecycle::take_over(platform, options, record.unwrap_or_default()), timeouts })
+}
+
+fn complain(event: &'static str, container: &str, request_id: Option<&str>, what: &str) {
+    console_error!("{}", ContainerEvent { event, container, request_id, what }.text());
 }
 
 impl Owned {
@@ -271,7 +269,7 @@ impl Cloudflare {
     }
 
     fn tell(&self, event: &'static str, what: &str) {
-        console_log!("{}", ContainerEvent { event, container: &self.name, what }.text());
+        console_log!("{}", ContainerEvent { event, container: &self.name, request_id: None, what }.text());
     }
 
     /// As the runtime wants them. The `worker` crate's own options would arrive without the environment.
@@ -370,18 +368,10 @@ impl Platform for Cloudflare {
 
     fn destroy(&self) -> LocalBoxFuture<'static, ()> {
         self.tell("container_destroyed", "");
-        let container = Rc::clone(&self.container);
+        let (container, name) = (Rc::clone(&self.container), Rc::clone(&self.name));
         async move {
             if let Err(error) = container.destroy(None).await {
-                console_error!(
-                    "{}",
-                    ContainerEvent {
-                        event: "container_not_destroyed",
-                        container: "",
-                        what: &error.to_string()
-                    }
-                    .text()
-                );
+                complain("container_not_destroyed", &name, None, &error.to_string());
             }
         }
         .boxed_local()
@@ -396,29 +386,22 @@ impl Platform for Cloudflare {
     }
 
     fn wake_at(&self, at: u64) {
-        let state = Rc::clone(&self.state);
+        let (state, name) = (Rc::clone(&self.state), Rc::clone(&self.name));
         let task = async move {
             #[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 have 41 bits")]
             let date = js_sys::Date::new(&JsValue::from_f64(at as f64));
             if let Err(error) = state.storage().set_alarm(ScheduledTime::new(date)).await {
-                console_error!(
-                    "{}",
-                    ContainerEvent { event: "alarm_not_set", container: "", what: &error.to_string() }.text()
-                );
+                complain("alarm_not_set", &name, None, &error.to_string());
             }
         };
         self.spawn(task.boxed_local());
     }
 
     fn keep(&self, record: &Record) {
-        let (state, record) = (Rc::clone(&self.state), record.clone());
+        let (state, name, record) = (Rc::clone(&self.state), Rc::clone(&self.name), record.clone());
         let task = async move {
             if let Err(error) = state.storage().put(RECORD, record).await {
-                console_error!(
-                    "{}",
-                    ContainerEvent { event: "record_not_kept", container: "", what: &error.to_string() }
-                        .text()
-                );
+                complain("record_not_kept", &name, None, &error.to_string());
             }
         };
         self.spawn(task.boxed_local());
