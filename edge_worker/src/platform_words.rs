@@ -53,9 +53,13 @@ mod tests {
 
     #[test]
     fn want_of_containers_is_told_apart() {
-        let words = "There is no container instance that can be provided to this Durable Object";
-        assert!(matches!(start_fault(words), StartFault::NoInstance(_)));
-        assert!(matches!(exit(words, None), Exit::NoInstance(_)));
+        for words in [
+            "There is no Container instance that can be provided to this Durable Object",
+            "Error: You are requesting too many containers per second.",
+        ] {
+            assert!(matches!(start_fault(words), StartFault::NoInstance(_)), "{words}");
+            assert!(matches!(exit(words, None), Exit::NoInstance(_)), "{words}");
+        }
         assert!(matches!(start_fault("bad image"), StartFault::Other(_)));
     }
 }

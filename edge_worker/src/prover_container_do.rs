@@ -441,6 +441,7 @@ mod tests {
         for (url, expected) in [
             ("https://prove.example/api/prove?target=evm", "/api/prove?target=evm"),
             ("https://prove.example", "/"),
+            ("https://prove.example/a?then=https://app.example/b", "/a?then=https://app.example/b"),
             ("http://[::1]:8787/v1/proofs/c1-x/events#end", "/v1/proofs/c1-x/events"),
         ] {
             assert_eq!(path_and_query(url), expected);
