@@ -49,6 +49,16 @@ impl Process {
         Self::look(self.pid).is_some_and(|now| now.state != 'Z' && now.state != 'X')
     }
 
+    /// What it is called; empty once it is gone.
+    pub fn name(self) -> String {
+        fs::read_to_string(format!("/proc/{}/comm", self.pid)).unwrap_or_default().trim_end().to_owned()
+    }
+
+    /// Memory that it has resident, in bytes; none once it is gone.
+    pub fn resident_bytes(self) -> u64 {
+        memory(self.pid, "VmRSS:").unwrap_or(0)
+    }
+
     /// Sends it a signal.
     pub fn signal(self, signal: Signal) {
         if let Some(pid) = Pid::from_raw(self.pid) {
@@ -90,11 +100,15 @@ pub fn children(parent: i32) -> Vec<Process> {
 
 /// The most memory a process has had resident at any moment, in bytes.
 pub fn peak_memory(pid: i32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("the process lives");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("it has memory");
-    let kibibytes =
-        line.trim().strip_suffix(" kB").expect("it is in kB").parse::<u64>().expect("it is a number");
-    kibibytes << 10
+    memory(pid, "VmHWM:").expect("the process lives")
+}
+
+/// A line of a process's status, in bytes.
+fn memory(pid: i32, name: &str) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+    let kibibytes: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+    Some(kibibytes << 10)
 }
 
 /// Runs a command to its end, killing it after a while.
