@@ -3,12 +3,14 @@
 //! What a row means, and what the numbers taught, stands in `docs/BENCHMARKS.md`. Reading order:
 //! - [`sampling`]: how contenders take turns, and what many samples come to.
 //! - [`rig`]: the programs and circuits that all rows work with.
-//! - The rows: [`latency`], [`throughput`], [`uploads`], [`start`], [`wasm`].
-//! - Whom they run: [`client`] and [`load`], [`bb`], [`seeds`]; and [`memory`], which they look at.
+//! - The rows: [`latency`], [`throughput`], [`uploads`], [`start`], [`wasm`], [`mod@edge`].
+//! - Whom they run: [`client`], [`connection`] and [`load`], [`bb`], [`seeds`]; and [`memory`], which they look at.
 //! - [`report`], [`machine`], [`plot`]: what comes of it.
 
 mod bb;
 mod client;
+mod connection;
+mod edge;
 mod latency;
 mod load;
 mod machine;
@@ -70,6 +72,8 @@ enum Kind {
     First,
     /// Against bb.js in WebAssembly.
     Wasm,
+    /// What the edge adds to a request, and its memory while a large upload passes.
+    Edge,
 }
 
 /// The command.
@@ -116,6 +120,7 @@ fn measure(kind: Kind, rig: &Rig) -> Vec<Row> {
         Kind::Start => start::until_ready(rig),
         Kind::First => start::first_proof(rig),
         Kind::Wasm => wasm::rows(rig),
+        Kind::Edge => edge::rows(rig),
     };
     rows.unwrap_or_else(|error| {
         progress::caution(&format!("{name}: {error:#}"));

@@ -2,23 +2,25 @@
 //!
 //! - [`build`]: Rust to the module that wrangler deploys; `wrangler.toml` calls this, whoever calls wrangler.
 //! - [`dry_run`]: all of a deployment but the upload.
-//! - [`dev`]: the edge on this machine, in front of a real container or of a plain server.
+//! - [`local`]: the edge on this machine; [`dev`]: with what is to be in front of, until Ctrl-C.
 //!
-//! [`wrangler`] and [`leftovers`] serve the last two.
+//! [`wrangler`] and [`leftovers`] serve them.
 
 mod build;
 mod dev;
 mod dry_run;
 mod leftovers;
+mod local;
 mod wrangler;
 
 use std::path::PathBuf;
 
 use anyhow::{Context, ensure};
 
-use crate::setup;
+use crate::setup::{self, EdgeTools};
 
 pub(crate) use build::WORKER_ENV;
+pub(crate) use local::{Edge, EdgeOptions, free_port};
 
 /// Builds the edge and runs it on this machine until Ctrl-C.
 ///
@@ -26,10 +28,10 @@ pub(crate) use build::WORKER_ENV;
 #[derive(Debug, clap::Args)]
 pub(crate) struct EdgeArgs {
     /// Compile only, into `edge_worker/build`. What is up to date is left as it is.
-    #[arg(long, conflicts_with_all = ["dry_run", "addr_file", "upstream", "without_container", "vars"])]
+    #[arg(long, conflicts_with_all = ["dry_run", "addr_file", "upstream", "without_container", "vars", "config"])]
     build: bool,
     /// Do all that a deployment does but the upload, for each environment, and check sizes and warnings.
-    #[arg(long, conflicts_with_all = ["addr_file", "upstream", "without_container", "vars"])]
+    #[arg(long, conflicts_with_all = ["addr_file", "upstream", "without_container", "vars", "config"])]
     dry_run: bool,
     /// Listen on this port of 127.0.0.1; 0 takes a free one.
     #[arg(long, default_value_t = 8787, value_name = "PORT")]
@@ -43,6 +45,9 @@ pub(crate) struct EdgeArgs {
     /// Put the edge in front of a server without a container, also where a Docker Engine runs.
     #[arg(long, conflicts_with = "upstream")]
     without_container: bool,
+    /// Run what this file configures instead of `wrangler.toml`.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
     /// Set a variable of the Worker; may be repeated. `wrangler.toml` tells which there are.
     #[arg(long = "var", value_name = "NAME=VALUE", value_parser = variable)]
     vars: Vec<(String, String)>,
@@ -51,12 +56,19 @@ pub(crate) struct EdgeArgs {
 /// The command.
 pub(crate) fn run(args: &EdgeArgs) -> anyhow::Result<()> {
     if args.build {
-        build::run(&setup::edge()?)
+        built().map(drop)
     } else if args.dry_run {
         dry_run::run(&setup::edge()?)
     } else {
         dev::run(args)
     }
+}
+
+/// Builds the edge, and gives what it runs with.
+pub(crate) fn built() -> anyhow::Result<EdgeTools> {
+    let tools = setup::edge()?;
+    build::run(&tools)?;
+    Ok(tools)
 }
 
 fn variable(text: &str) -> anyhow::Result<(String, String)> {

@@ -3,8 +3,9 @@
 use std::{
     env,
     ffi::OsStr,
-    io::{self, Read},
-    path::PathBuf,
+    fs::File,
+    io::{self, Read, Seek, SeekFrom},
+    path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     thread,
     time::{Duration, Instant},
@@ -18,6 +19,8 @@ use rustix::process::{Pid, Signal, kill_process};
 const POLL: Duration = Duration::from_millis(1);
 /// Lines of a failed program's output that are worth showing.
 const SHOWN_LINES: usize = 20;
+/// Bytes of the log that are, of a process that ended on its own.
+const SHOWN_LOG: i64 = 4096;
 
 /// A command of the cargo that runs this program.
 pub(crate) fn cargo(arguments: &[&str]) -> Command {
@@ -121,6 +124,19 @@ pub(crate) fn terminate(child: &mut Child, patience: Duration) -> io::Result<Opt
     child.kill()?;
     child.wait()?;
     Ok(None)
+}
+
+/// What a process wrote into its log last.
+pub(crate) fn end_of_log(log: &Path) -> String {
+    let read = || {
+        let mut log = File::open(log)?;
+        let length = i64::try_from(log.metadata()?.len()).unwrap_or(i64::MAX);
+        log.seek(SeekFrom::End(-length.min(SHOWN_LOG)))?;
+        let mut end = Vec::new();
+        log.read_to_end(&mut end)?;
+        Ok::<_, io::Error>(String::from_utf8_lossy(&end).into_owned())
+    };
+    read().unwrap_or_else(|error| format!("(its log cannot be read: {error})"))
 }
 
 /// Whether a command succeeds; what it says goes nowhere.

@@ -2,7 +2,6 @@
 
 use std::{
     fs::{self, File},
-    io::{self, Read, Seek, SeekFrom},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::Mutex,
@@ -27,8 +26,6 @@ const REQUEST_LIMIT: Duration = Duration::from_secs(150);
 const STOP_LIMIT: Duration = Duration::from_secs(20);
 /// Short, because the start is among the things that are measured.
 const POLL: Duration = Duration::from_millis(1);
-/// Of the server's log, in bytes, when it ended on its own.
-const SHOWN_LOG: i64 = 4096;
 
 /// The running server.
 #[derive(Debug)]
@@ -161,15 +158,7 @@ impl Server {
     }
 
     fn log(&self) -> String {
-        let read = || {
-            let mut log = File::open(self.folder.path().join("log"))?;
-            let length = i64::try_from(log.metadata()?.len()).unwrap_or(i64::MAX);
-            log.seek(SeekFrom::End(-length.min(SHOWN_LOG)))?;
-            let mut end = Vec::new();
-            log.read_to_end(&mut end)?;
-            Ok::<_, io::Error>(String::from_utf8_lossy(&end).into_owned())
-        };
-        read().unwrap_or_else(|error| format!("(its log cannot be read: {error})"))
+        process::end_of_log(&self.folder.path().join("log"))
     }
 }
 

@@ -45,22 +45,30 @@ impl Client {
         let request = self.agent.post(url).header("content-type", "application/gzip");
         let started = Instant::now();
         let mut answer = request.send(witness)?;
-        let status = answer.status();
         let body = answer.body_mut().read_to_vec()?;
         let ms = milliseconds(started.elapsed());
-        if status != 200 {
-            bail!("the server answers {status}: {}", String::from_utf8_lossy(&body));
-        }
-        if body.is_empty() || body.len() % 32 != 0 {
-            bail!("an answer of {} bytes is no proof", body.len());
-        }
-        let header = |name| answer.headers().get(name).and_then(|value| value.to_str().ok());
-        if header(headers::VERIFIED).is_some_and(|verified| verified != "true") {
-            bail!("the server did not verify its proof, so its time says nothing");
-        }
-        let timings = header("server-timing").map(read_timings).transpose()?;
-        Ok(Answered { ms, timings })
+        answered(ms, answer.status().as_u16(), &body, |name| answer.headers().get(name)?.to_str().ok())
     }
+}
+
+/// What an answer came to, unless it is no verified proof. `header` finds one by its name.
+pub(super) fn answered<'a>(
+    ms: f64,
+    status: u16,
+    body: &[u8],
+    header: impl Fn(&'static str) -> Option<&'a str>,
+) -> anyhow::Result<Answered> {
+    if status != 200 {
+        bail!("the server answers {status}: {}", String::from_utf8_lossy(body));
+    }
+    if body.is_empty() || !body.len().is_multiple_of(32) {
+        bail!("an answer of {} bytes is no proof", body.len());
+    }
+    if header(headers::VERIFIED).is_some_and(|verified| verified != "true") {
+        bail!("the server did not verify its proof, so its time says nothing");
+    }
+    let timings = header("server-timing").map(read_timings).transpose()?;
+    Ok(Answered { ms, timings })
 }
 
 impl Answered {

@@ -46,6 +46,25 @@ pub(super) fn children(pid: u32) -> anyhow::Result<Vec<Child>> {
     Ok(children)
 }
 
+/// Processes of a program, by its name, that descend from this one.
+pub(super) fn descendants(pid: u32, program: &str) -> anyhow::Result<Vec<u32>> {
+    let mut found = Vec::new();
+    for Child { pid, .. } in children(pid)? {
+        // As with children, one may have ended meanwhile.
+        if field(pid, "Name:").is_ok_and(|name| name == program) {
+            found.push(pid);
+        }
+        found.extend(descendants(pid, program)?);
+    }
+    Ok(found)
+}
+
+/// From here on the most is what a process has at least once from now.
+pub(super) fn forget_peak(pid: u32) -> anyhow::Result<()> {
+    let path = format!("/proc/{pid}/clear_refs");
+    fs::write(&path, "5").with_context(|| format!("{path} cannot be written"))
+}
+
 fn threads(pid: u32) -> Option<usize> {
     let environment = fs::read(format!("/proc/{pid}/environ")).ok()?;
     environment.split(|&byte| byte == 0).find_map(|entry| {
@@ -76,6 +95,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_peak_is_forgotten_and_seen_anew() {
+        let pid = std::process::id();
+        let fill = || std::hint::black_box(vec![1_u8; 64 << 20]).len();
+        fill();
+        assert!(peak_mib(pid).unwrap() > resident_mib(pid).unwrap() + 32.0);
+        forget_peak(pid).unwrap();
+        assert!(peak_mib(pid).unwrap() < resident_mib(pid).unwrap() + 32.0);
+        fill();
+        assert!(peak_mib(pid).unwrap() > resident_mib(pid).unwrap() + 32.0);
+    }
+
+    #[test]
     fn a_child_is_found_with_its_memory_and_its_threads() {
         let mut child = Command::new("cat")
             .env("HARDWARE_CONCURRENCY", "3")
@@ -89,6 +120,7 @@ mod tests {
         let found = children(std::process::id()).unwrap();
         assert!(found.contains(&Child { pid: child.id(), threads: 3 }), "{found:?}");
         assert!(peak_mib(child.id()).unwrap() > 0.0);
+        assert_eq!(descendants(std::process::id(), "cat").unwrap(), [child.id()]);
         drop(child.stdin.take());
         child.wait().unwrap();
         assert!(peak_mib(child.id()).is_err());

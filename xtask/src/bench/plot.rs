@@ -77,7 +77,8 @@ impl Axis {
     }
 
     fn x(&self, share: f64) -> f64 {
-        let along = (share.log2() - self.low) / (self.high - self.low);
+        // Nothing, or less, is at the left end.
+        let along = (share.max(f64::MIN_POSITIVE).log2() - self.low) / (self.high - self.low);
         AXIS.0 + (AXIS.1 - AXIS.0) * along.clamp(0.0, 1.0)
     }
 
@@ -188,6 +189,7 @@ mod tests {
             assert!(bullet_x(goal, better) < line && bullet_x(goal, worse) > line, "{goal}");
         }
         assert!((bullet_x(Goal::AtMost(5.0), 5.0) - line).abs() < 1e-9);
+        assert!((bullet_x(Goal::AtMost(5.0), -1.0) - AXIS.0).abs() < 1e-9);
     }
 
     #[test]

@@ -18,7 +18,10 @@ use std::{
 
 use anyhow::{Context, bail};
 
-use super::bb::{self, Bb, Key};
+use super::{
+    bb::{self, Bb, Key},
+    connection::receive,
+};
 
 /// More than any head of our own client's.
 const HEAD_MAX_BYTES: usize = 16 << 10;
@@ -144,13 +147,6 @@ fn read_request(stream: &mut impl Read, received: &mut Vec<u8>) -> anyhow::Resul
             return if received.is_empty() { Ok(None) } else { Err(anyhow::anyhow!("half a request")) };
         }
     }
-}
-
-fn receive(stream: &mut impl Read, received: &mut Vec<u8>) -> std::io::Result<usize> {
-    let mut piece = [0; 16 << 10];
-    let read = stream.read(&mut piece)?;
-    received.extend_from_slice(&piece[..read]);
-    Ok(read)
 }
 
 #[cfg(test)]

@@ -71,7 +71,7 @@ pub(super) fn rows(rig: &Rig) -> anyhow::Result<Vec<Row>> {
 }
 
 /// The same gzip stream, as many bytes long as asked for or a few more.
-fn pad(gzip: &[u8], bytes: usize) -> anyhow::Result<Vec<u8>> {
+pub(super) fn pad(gzip: &[u8], bytes: usize) -> anyhow::Result<Vec<u8>> {
     let (head, rest) = gzip.split_at_checked(GZIP_HEAD_BYTES).context("no gzip stream")?;
     // Magic, deflate, no flags.
     if head[..4] != [0x1f, 0x8b, 8, 0] {

@@ -1,34 +1,26 @@
 //! The edge on this machine, under `wrangler dev`, until Ctrl-C. All that was started is ended then, containers
 //! included.
 
-use std::{
-    io::Write,
-    net::{Ipv4Addr, TcpListener},
-    path::Path,
-    thread,
-    time::Duration,
-};
+use std::{io::Write, path::Path, thread, time::Duration};
 
 use anyhow::Context;
 use tempfile::NamedTempFile;
 
 use super::{
-    EdgeArgs, build,
+    EdgeArgs,
     leftovers::Leftovers,
-    wrangler::{self, Wrangler},
+    local::{self, Edge, EdgeOptions, free_port},
 };
 use crate::{
     images,
     interrupt::{self, go_on},
     progress,
     server::Server,
-    setup::{self, EdgeTools, Ready},
+    setup::{self, Ready},
 };
 
 /// How often it is looked whether something happened.
 const POLL: Duration = Duration::from_millis(100);
-/// The edge itself answers this; a container may take its time.
-const ANSWER: Duration = Duration::from_secs(5);
 
 /// What the edge stands in front of.
 enum Behind {
@@ -65,40 +57,28 @@ pub(super) fn run(args: &EdgeArgs) -> anyhow::Result<()> {
 fn serve(args: &EdgeArgs) -> anyhow::Result<()> {
     let port = free_port(args.port)?;
     let ready = setup::server()?;
-    let tools = setup::edge()?;
-    go_on()?;
     // wrangler has it built too; here its complaints are easier to read.
-    build::run(&tools)?;
+    let tools = super::built()?;
     go_on()?;
 
-    // Containers are named after the Worker: by the port, no other wrangler of this machine has the same.
-    let worker = format!("edgeprove-dev-{port}");
-    let behind = behind(args, &ready, &worker)?;
+    let behind = behind(args, &ready, &local::worker(port))?;
     go_on()?;
-    let mut wrangler = start(args, &tools, &behind, &worker, port)?;
-    let url = format!("http://127.0.0.1:{port}");
-    let outcome = wait_until_ready(&mut wrangler, &url).and_then(|()| {
-        if let Some(file) = &args.addr_file {
-            announce(file, port)?;
-        }
-        progress::done("edge", &format!("{url}, {}", behind.describe()));
-        println!("\nTo prove by hand:\n\n{}\n\nThe edge runs until Ctrl-C.", curl(&url, &ready, &behind));
-        watch(&mut wrangler, &behind)
-    });
-    wrangler.stop()?;
+    let options = EdgeOptions {
+        port,
+        upstream: behind.url(),
+        vars: &args.vars,
+        config: args.config.as_deref(),
+        log: None,
+    };
+    let mut edge = Edge::start(&tools, options)?;
+    let outcome = tell(args, port, &edge, &ready, &behind).and_then(|()| watch(&mut edge, &behind));
+    edge.stop()?;
     outcome?;
     match behind {
         Behind::Containers(leftovers) => leftovers.remove(),
         Behind::Own(server) => server.stop(),
         Behind::Given(_) => Ok(()),
     }
-}
-
-/// The port, once it is certain that nobody listens on it: wrangler would quietly take another.
-fn free_port(port: u16) -> anyhow::Result<u16> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))
-        .with_context(|| format!("port {port} cannot be listened on; --port chooses another"))?;
-    Ok(listener.local_addr()?.port())
 }
 
 fn behind(args: &EdgeArgs, ready: &Ready, worker: &str) -> anyhow::Result<Behind> {
@@ -127,36 +107,14 @@ fn container_env(vars: &[(String, String)]) -> impl Iterator<Item = (&str, &str)
     })
 }
 
-fn start(
-    args: &EdgeArgs,
-    tools: &EdgeTools,
-    behind: &Behind,
-    worker: &str,
-    port: u16,
-) -> anyhow::Result<Wrangler> {
-    let port_text = port.to_string();
-    let state = tools.places.wrangler_scratch().join("state").join(&port_text);
-    let mut command = wrangler::command(tools, &["dev", "--env=", "--ip", "127.0.0.1", "--port", &port_text]);
-    command.args(["--name", worker, "--inspector-port", "0", "--show-interactive-dev-session=false"]);
-    command.arg("--persist-to").arg(state);
-    for (name, value) in &args.vars {
-        command.args(["--var", &format!("{name}:{value}")]);
+/// Says where it is, to whoever waits for it.
+fn tell(args: &EdgeArgs, port: u16, edge: &Edge, ready: &Ready, behind: &Behind) -> anyhow::Result<()> {
+    if let Some(file) = &args.addr_file {
+        announce(file, port)?;
     }
-    if let Some(url) = behind.url() {
-        command.args(["--enable-containers=false", "--var", &format!("UPSTREAM_URL:{url}")]);
-    }
-    Wrangler::start(command)
-}
-
-/// wrangler ends by itself when it cannot serve, so there is no limit here but the user's patience.
-fn wait_until_ready(wrangler: &mut Wrangler, url: &str) -> anyhow::Result<()> {
-    let agent: ureq::Agent =
-        ureq::Agent::config_builder().timeout_global(Some(ANSWER)).http_status_as_error(false).build().into();
-    while agent.get(format!("{url}/edge/health")).call().is_err() {
-        go_on()?;
-        wrangler.check()?;
-        thread::sleep(POLL);
-    }
+    let url = edge.url();
+    progress::done("edge", &format!("{url}, {}", behind.describe()));
+    println!("\nTo prove by hand:\n\n{}\n\nThe edge runs until Ctrl-C.", curl(url, ready, behind));
     Ok(())
 }
 
@@ -171,9 +129,9 @@ fn announce(file: &Path, port: u16) -> anyhow::Result<()> {
     write().with_context(|| format!("{} cannot be written", file.display()))
 }
 
-fn watch(wrangler: &mut Wrangler, behind: &Behind) -> anyhow::Result<()> {
+fn watch(edge: &mut Edge, behind: &Behind) -> anyhow::Result<()> {
     while !interrupt::came() {
-        wrangler.check()?;
+        edge.check()?;
         if let Behind::Own(server) = behind {
             server.check()?;
         }
@@ -195,14 +153,6 @@ fn curl(url: &str, ready: &Ready, behind: &Behind) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_port_that_is_taken_is_refused_and_zero_becomes_a_free_one() {
-        let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let port = taken.local_addr().unwrap().port();
-        assert!(free_port(port).unwrap_err().to_string().contains(&port.to_string()));
-        assert_ne!(free_port(0).unwrap(), 0);
-    }
 
     #[test]
     fn the_address_is_told_as_a_server_tells_its_own() {

@@ -4,6 +4,7 @@
 use std::{
     io,
     os::unix::process::CommandExt,
+    path::PathBuf,
     process::{Child, Command, ExitStatus, Stdio},
     time::Duration,
 };
@@ -31,9 +32,14 @@ pub(super) fn command(tools: &EdgeTools, arguments: &[&str]) -> Command {
         .env("WRANGLER_HIDE_BANNER", "true")
         .env("CLOUDFLARE_CF_FETCH_ENABLED", "false")
         .env("WRANGLER_LOG_PATH", scratch.join("wrangler.log"))
-        .env("WRANGLER_REGISTRY_PATH", scratch.join("registry"))
+        .env("WRANGLER_REGISTRY_PATH", registry(tools))
         .env("WRANGLER_CACHE_DIR", scratch.join("cache"));
     command
+}
+
+/// Where wranglers tell each other of the Workers that they run: a file for each, under its name.
+pub(super) fn registry(tools: &EdgeTools) -> PathBuf {
+    tools.places.wrangler_scratch().join("registry")
 }
 
 /// A wrangler that runs until it is stopped.
@@ -47,6 +53,11 @@ impl Wrangler {
     pub(super) fn start(mut command: Command) -> anyhow::Result<Self> {
         let child = command.process_group(0).spawn().context("wrangler cannot be started")?;
         Ok(Self { child })
+    }
+
+    /// Its process.
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// An error if it ended on its own.

@@ -1,0 +1,155 @@
+//! What the edge adds: time to each request, and memory while a large one passes through.
+//!
+//! `wrangler dev` puts proxies of its own before the Worker. They are no part of what is deployed, so time is taken at
+//! the Worker's own socket, and told beside it as wrangler's clients see it.
+
+use std::{net::SocketAddr, time::Instant};
+
+use anyhow::{Context, ensure};
+
+use super::{
+    client::Answered,
+    connection::Connection,
+    memory, milliseconds,
+    report::{Figure, Goal, Row, Unit},
+    rig::{Rig, Workload},
+    sampling::{self, Summary},
+    uploads,
+};
+use crate::{
+    edge::{self, Edge, EdgeOptions},
+    server::Server,
+};
+
+/// Answered by the server, and quickly.
+const SMALL: &str = "/api/health";
+/// Small requests of one sample, which is their median.
+const SMALL_REQUESTS: usize = 20;
+/// Proofs of one sample.
+const PROOFS: usize = 3;
+/// What the edge may add, in milliseconds.
+const ADDED_MAX_MS: f64 = 3.0;
+
+const UPLOAD_BYTES: usize = 50_000_000;
+const MEMORY: &str = "what workerd's memory grows by, 50 MB passing through the edge";
+/// In MiB. Whoever kept the upload would need three times as much.
+const GROWTH_MAX_MIB: f64 = 16.0;
+
+/// All of them from the same edge and server.
+pub(super) fn rows(rig: &Rig) -> anyhow::Result<Vec<Row>> {
+    let tools = edge::built()?;
+    let server = rig.serve::<&str>(&[])?;
+    let scratch = tempfile::tempdir().context("no temporary folder can be made")?;
+    let options = EdgeOptions {
+        port: edge::free_port(0)?,
+        upstream: Some(server.url()),
+        vars: &[],
+        config: None,
+        log: Some(&scratch.path().join("log")),
+    };
+    let mut edge = Edge::start(&tools, options)?;
+    let outcome = measure(rig, &server, &edge);
+    // One that has ended is what is to be told.
+    edge.check()?;
+    edge.stop()?;
+    outcome
+}
+
+fn measure(rig: &Rig, server: &Server, edge: &Edge) -> anyhow::Result<Vec<Row>> {
+    let mut ways = Ways::to(server, edge)?;
+    let small = small(rig, &mut ways)?;
+    let proof = proof(rig, rig.smallest(), &mut ways)?;
+    Ok(vec![small, proof, upload(rig, rig.smallest(), edge, &mut ways)?])
+}
+
+/// The ways to one server, each a connection that is kept.
+struct Ways {
+    direct: Connection,
+    edge: Connection,
+    wrangler: Connection,
+}
+
+impl Ways {
+    fn to(server: &Server, edge: &Edge) -> anyhow::Result<Self> {
+        Ok(Self {
+            direct: Connection::open(address(server.url())?)?,
+            edge: Connection::open_as_proxy(edge.worker_address()?)?,
+            wrangler: Connection::open(address(edge.url())?)?,
+        })
+    }
+}
+
+fn address(url: &str) -> anyhow::Result<SocketAddr> {
+    let address = url.strip_prefix("http://").and_then(|address| address.parse().ok());
+    address.with_context(|| format!("{url} is no address"))
+}
+
+fn small(rig: &Rig, ways: &mut Ways) -> anyhow::Result<Row> {
+    let p50 = |way: &mut Connection| {
+        let times = sampling::repeated(SMALL_REQUESTS, || way.get(SMALL))?;
+        Ok(Summary::of(&times).median)
+    };
+    let Ways { direct, edge, wrangler } = ways;
+    let [direct, edge, wrangler] =
+        sampling::in_turn(rig.rounds, &mut [&mut || p50(direct), &mut || p50(edge), &mut || p50(wrangler)])?;
+    let figure = |name: &str, samples| Figure::new(name, Unit::Milliseconds, samples);
+    let added = figure("added", beyond(&edge, &direct));
+    let from = vec![figure("edge", edge), figure("direct", direct), figure("through wrangler", wrangler)];
+    Ok(Row::held("what the edge adds to a small request", added, Goal::AtMost(ADDED_MAX_MS), from))
+}
+
+/// Of a proof, what is proving and verifying differs by more from one to the next than the edge adds.
+fn proof(rig: &Rig, workload: &Workload, ways: &mut Ways) -> anyhow::Result<Row> {
+    let sample = |way: &mut Connection| {
+        let proofs = sampling::repeated(PROOFS, || way.prove(&workload.name, &workload.witness_bytes))?;
+        let median =
+            |of: fn(&Answered) -> f64| Summary::of(&proofs.iter().map(of).collect::<Vec<_>>()).median;
+        Ok([median(Answered::rest_ms), median(|answered| answered.ms)])
+    };
+    let Ways { direct, edge, .. } = ways;
+    let [direct, edge] = sampling::in_turn(rig.rounds, &mut [&mut || sample(direct), &mut || sample(edge)])?;
+    let column =
+        |samples: &[[f64; 2]], at: usize| samples.iter().map(|sample| sample[at]).collect::<Vec<_>>();
+    let figure = |name: &str, samples| Figure::new(name, Unit::Milliseconds, samples);
+    let added = figure("added", beyond(&column(&edge, 0), &column(&direct, 0)));
+    let from = vec![
+        figure("edge, neither proving nor verifying", column(&edge, 0)),
+        figure("direct, likewise", column(&direct, 0)),
+        figure("POST to the edge", column(&edge, 1)),
+        figure("direct POST", column(&direct, 1)),
+    ];
+    let what = "what the edge adds to a proof";
+    Ok(Row::held(what, added, Goal::AtMost(ADDED_MAX_MS), from).of(workload))
+}
+
+/// By how much each sample is more than its baseline of the same round.
+fn beyond(samples: &[f64], baseline: &[f64]) -> Vec<f64> {
+    samples.iter().zip(baseline).map(|(sample, base)| sample - base).collect()
+}
+
+/// Each upload is a sound witness, so that all of it goes through. wrangler's proxies are workerd's too, and count.
+fn upload(rig: &Rig, workload: &Workload, edge: &Edge, ways: &mut Ways) -> anyhow::Result<Row> {
+    if !memory::is_known() {
+        return Ok(Row::skipped(MEMORY, "this system has no /proc to read it from"));
+    }
+    let upload = uploads::pad(&workload.witness_bytes, UPLOAD_BYTES)?;
+    let workerd = memory::descendants(edge.pid(), "workerd")?;
+    ensure!(!workerd.is_empty(), "wrangler runs no workerd");
+    let sum =
+        |of: fn(u32) -> anyhow::Result<f64>| workerd.iter().map(|&pid| of(pid)).sum::<anyhow::Result<f64>>();
+    let (mut before, mut peak, mut took) = (Vec::new(), Vec::new(), Vec::new());
+    sampling::repeated(rig.few_rounds(), || {
+        before.push(sum(memory::resident_mib)?);
+        workerd.iter().try_for_each(|&pid| memory::forget_peak(pid))?;
+        let started = Instant::now();
+        ways.wrangler.prove(&workload.name, &upload)?;
+        took.push(milliseconds(started.elapsed()));
+        peak.push(sum(memory::peak_mib)?);
+        Ok(())
+    })?;
+    let mib = |name: &str, samples| Figure::new(name, Unit::Mebibytes, samples);
+    let grown = mib("grown", beyond(&peak, &before));
+    let from =
+        vec![mib("before", before), mib("peak", peak), Figure::new("proved after", Unit::Milliseconds, took)];
+    Ok(Row::held(MEMORY, grown, Goal::AtMost(GROWTH_MAX_MIB), from))
+}
