@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderValue, Method, header};
 use uuid::Uuid;
 use wasm_bindgen::JsValue;
 use wasm_bindgen_futures::JsFuture;
-use worker::{Context, Date, Env, console_error, console_log, console_warn, event, js_sys};
+use worker::{Context, Date, Delay, Env, console_error, console_log, console_warn, event, js_sys};
 
 use crate::{
     access::{self, Caller},
@@ -103,12 +103,18 @@ pub async fn fetch(request: worker::Request, env: Env, ctx: Context) -> worker::
         code: notes.code.as_deref(),
         cause: notes.cause.as_deref(),
     };
-    if answer.status() >= 500 {
-        console_error!("{}", line.text());
-    } else {
-        console_log!("{}", line.text());
-    }
+    ctx.wait_until(write(line.text(), answer.status() >= 500));
     Ok(worker::Response::from(answer))
+}
+
+/// Writes a line of the log once the answer is on its way: where logs are written at once, that takes its time.
+async fn write(line: String, is_fault: bool) {
+    Delay::from(Duration::ZERO).await;
+    if is_fault {
+        console_error!("{line}");
+    } else {
+        console_log!("{line}");
+    }
 }
 
 impl Asked {

@@ -5,12 +5,13 @@
 //! - [`edge`]: the story of a request, from the caller to the container's object and back. Start here.
 //! - [`router`], [`cors`], [`access`]: whether it may pass; [`pool`]: to which container.
 //! - [`prover_container_do`]: the object that owns the container; [`lifecycle`]: its rules.
-//! - [`upstream`]: a fetch that can be given up, and how requests and answers are passed on.
+//! - [`upstream`]: a fetch that can be given up, and how requests and answers are passed on; [`socket`]: the same for
+//!   WebSockets.
 //!
 //! The ground: [`settings`], [`bindings`], [`edge_error`], [`reply`], [`platform_words`], [`log`].
 //!
 //! Everything that decides is plain Rust and tested natively; what touches JavaScript is thin: `edge`, `upstream`,
-//! `bindings`, `prover_container_do`.
+//! `socket`, `bindings`, `prover_container_do`.
 
 pub mod access;
 pub mod bindings;
@@ -25,4 +26,5 @@ pub mod prover_container_do;
 pub mod reply;
 pub mod router;
 pub mod settings;
+pub mod socket;
 pub mod upstream;

@@ -434,6 +434,14 @@ impl<P: Platform> Lifecycle<P> {
     }
 }
 
+impl<P: Platform> Lease<P> {
+    /// The request is seen to be alive: its lease is as good as new.
+    pub fn renew(&self) {
+        let now = self.lifecycle.platform.now();
+        self.lifecycle.inner.borrow_mut().leases.insert(self.number, now);
+    }
+}
+
 impl<P: Platform> Drop for Lease<P> {
     fn drop(&mut self) {
         let mut inner = self.lifecycle.inner.borrow_mut();

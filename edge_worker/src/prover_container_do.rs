@@ -33,6 +33,7 @@ use crate::{
     platform_words,
     reply::{self, Reply},
     settings::{Settings, Timeouts},
+    socket,
     upstream::{self, Fetch, Lost, Outgoing},
 };
 
@@ -208,13 +209,24 @@ impl Owned {
         })
     }
 
-    /// The container stays awake until the answer has been passed on.
+    /// The container stays awake until the answer has been passed on, or the socket that it opens is closed.
     fn pass_on(
         &self,
         answer: &web_sys::Response,
         lease: Lease<Cloudflare>,
     ) -> Result<web_sys::Response, EdgeError> {
         let told = upstream::header_map(&answer.headers());
+        if let Some(far_end) = socket::of(answer) {
+            let lease = Rc::new(lease);
+            let renewed = Rc::clone(&lease);
+            let (near_end, relay) = socket::relay(far_end, move || renewed.renew())?;
+            let task = async move {
+                relay.await;
+                drop(lease);
+            };
+            self.lifecycle.platform().spawn(task.boxed_local());
+            return upstream::pass_on_with_socket(answer, &told, &near_end);
+        }
         let length = told.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
         let is_small = length.is_some_and(|length: u64| length <= SMALL_BODY_BYTES);
         if is_small || answer.body().is_none() {

@@ -15,6 +15,7 @@ use crate::{
     bindings::words,
     edge_error::EdgeError,
     reply::{self, Reply},
+    socket,
 };
 
 /// How much of a refusal is read to learn whom it is meant for. A problem document has some hundred bytes.
@@ -179,7 +180,16 @@ async fn read_small(body: web_sys::ReadableStream) -> Option<Vec<u8>> {
 
 /// The same answer with other headers; its body is passed on as a stream.
 pub fn pass_on(answer: &web_sys::Response, headers: &HeaderMap) -> Result<web_sys::Response, EdgeError> {
-    rebuild(answer, headers, answer.body().as_ref())
+    rebuild(answer, headers, answer.body().as_ref(), socket::of(answer).as_ref())
+}
+
+/// The same with another socket in the place of the answer's own.
+pub fn pass_on_with_socket(
+    answer: &web_sys::Response,
+    headers: &HeaderMap,
+    socket: &web_sys::WebSocket,
+) -> Result<web_sys::Response, EdgeError> {
+    rebuild(answer, headers, None, Some(socket))
 }
 
 /// As [`pass_on`], with a future that ends when the body has been passed on, or nobody wants it any more.
@@ -196,18 +206,18 @@ pub fn pass_on_watched(
             drop(JsFuture::from(piped).await);
         }
     };
-    Ok((rebuild(answer, headers, body.as_ref())?, over))
+    Ok((rebuild(answer, headers, body.as_ref(), None)?, over))
 }
 
 fn rebuild(
     answer: &web_sys::Response,
     headers: &HeaderMap,
     body: Option<&web_sys::ReadableStream>,
+    socket: Option<&web_sys::WebSocket>,
 ) -> Result<web_sys::Response, EdgeError> {
     let fault =
         |error: JsValue| EdgeError::internal(format!("the answer cannot be passed on: {}", words(&error)));
     let status = answer.status();
-    let socket = js_sys::Reflect::get(answer, &"webSocket".into()).ok().filter(JsValue::is_truthy);
     if !(200..=599).contains(&status) && socket.is_none() {
         return Err(EdgeError::container_garbled(status));
     }
@@ -215,7 +225,7 @@ fn rebuild(
     init.set_status(status);
     init.set_headers(&js_headers(headers).map_err(fault)?.into());
     if let Some(socket) = socket {
-        js_sys::Reflect::set(&init, &"webSocket".into(), &socket).map_err(fault)?;
+        js_sys::Reflect::set(&init, &"webSocket".into(), socket).map_err(fault)?;
     }
     web_sys::Response::new_with_opt_readable_stream_and_init(body, &init).map_err(fault)
 }

@@ -330,6 +330,22 @@ fn a_caller_that_vanished_unnoticed_does_not_keep_it_awake_for_ever() {
 }
 
 #[test]
+fn a_socket_in_use_keeps_it_awake_and_a_silent_one_does_not() {
+    on_jumping_clock(async {
+        let (fake, lifecycle) = asleep(Manners::default());
+        lifecycle.ready().await.unwrap();
+        let socket = lifecycle.lease();
+        for _ in 0..20 {
+            pass(&fake, &lifecycle, Duration::from_mins(2)).await;
+            socket.renew();
+        }
+        assert_eq!(lifecycle.status().state, "ready");
+        pass(&fake, &lifecycle, Duration::from_mins(11)).await;
+        assert_eq!(lifecycle.status().state, "sleeping");
+    });
+}
+
+#[test]
 fn one_that_does_not_end_when_asked_is_destroyed() {
     on_jumping_clock(async {
         let (fake, lifecycle) = asleep(Manners { obeys: false, ..Manners::default() });
