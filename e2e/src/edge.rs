@@ -6,8 +6,10 @@
 use std::{
     fs::{self, File},
     net::SocketAddr,
-    path::PathBuf,
+    panic::{self, AssertUnwindSafe},
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
     thread,
     time::Duration,
 };
@@ -30,6 +32,29 @@ use crate::docker;
 const START: Duration = Duration::from_mins(3);
 /// It has containers to end.
 const END: Duration = Duration::from_mins(1);
+
+/// Between two looks at its memory.
+const GLANCE: Duration = Duration::from_millis(10);
+
+/// The repository's `wrangler.toml` with a change, as a file in this folder.
+#[track_caller]
+pub fn variant(dir: &Path, change: impl FnOnce(&mut toml::Table)) -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("e2e is in the repository");
+    let text = fs::read_to_string(root.join("wrangler.toml")).unwrap();
+    let mut config: toml::Table = text.parse().expect("it is TOML");
+    // Paths in it count from where it lies.
+    let absolute = |value: &mut toml::Value| {
+        *value = root.join(value.as_str().expect("it is a path")).display().to_string().into();
+    };
+    absolute(&mut config["main"]);
+    absolute(&mut config["containers"][0]["image"]);
+    config["build"].as_table_mut().unwrap().insert("cwd".to_owned(), root.display().to_string().into());
+    config.remove("env");
+    change(&mut config);
+    let file = dir.join("wrangler.toml");
+    fs::write(&file, config.to_string()).unwrap();
+    file
+}
 
 /// What the edge is started with. Tests change what they are about.
 #[derive(Debug, Default)]
@@ -144,7 +169,9 @@ impl Edge {
     pub fn logged(&self, name: &str, value: &str) -> Vec<Value> {
         edgeprove_testkit::eventually(&format!("the edge logs {name} {value}"), || {
             let log = self.log();
-            let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+            // wrangler wraps what is an error in colours.
+            let lines = log.lines().filter_map(|line| line.get(line.find('{')?..=line.rfind('}')?));
+            let lines = lines.filter_map(|line| serde_json::from_str::<Value>(line).ok());
             let found: Vec<_> = lines.filter(|line| line[name] == value).collect();
             (!found.is_empty()).then_some(found)
         })
@@ -166,6 +193,29 @@ impl Edge {
             .filter(|process| process.name() == "workerd")
             .map(|process| process.resident_bytes())
             .sum()
+    }
+
+    /// By how many bytes the memory of its workerd processes is at most larger than before, while something is done.
+    #[track_caller]
+    pub fn growth_while(&self, action: impl FnOnce()) -> u64 {
+        let before = self.resident_bytes();
+        assert!(before > 0, "workerd is not found");
+        let (peak, over) = (AtomicU64::new(before), AtomicBool::new(false));
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    peak.fetch_max(self.resident_bytes(), Ordering::Relaxed);
+                    thread::sleep(GLANCE);
+                }
+            });
+            // The watcher ends also where the action fails.
+            let outcome = panic::catch_unwind(AssertUnwindSafe(action));
+            over.store(true, Ordering::Relaxed);
+            if let Err(failure) = outcome {
+                panic::resume_unwind(failure);
+            }
+        });
+        peak.into_inner() - before
     }
 
     fn descendants(&self) -> Vec<Process> {

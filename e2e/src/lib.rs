@@ -4,6 +4,7 @@
 //! - [`stand_in`]: a server in the prover's place, for faults and answers that a prover does not produce on demand.
 //! - [`raw`]: the same for what is no HTTP at all.
 //! - [`docker`]: looks at containers, and kills and slows them.
+//! - [`chromium`]: a page in a real browser.
 //!
 //! `tests/workerd` needs no more than `cargo xtask setup` brings and is part of `cargo xtask test`. `tests/containers`
 //! needs a Docker Engine and `tests/browser` a Chromium; `cargo xtask test --heavy` runs them.
@@ -19,6 +20,7 @@
     reason = "a test that cannot go on has failed, and says so"
 )]
 
+pub mod chromium;
 pub mod docker;
 pub mod edge;
 pub mod raw;

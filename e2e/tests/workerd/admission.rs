@@ -1,10 +1,10 @@
 //! Who may pass: decided before anything reaches a server.
 
-use edgeprove_e2e::{Edge, StandIn};
+use edgeprove_e2e::{Edge, StandIn, edge::variant};
 use edgeprove_protocol::{ProblemType, headers};
 use edgeprove_testkit::Connection;
 
-use crate::{hop::key, variant};
+use crate::hop::key;
 
 #[test]
 fn keys_origins_methods_paths_and_sizes_are_held_against_the_settings() {

@@ -2,11 +2,9 @@
 
 use std::fs;
 
-use edgeprove_e2e::{Edge, StandIn};
+use edgeprove_e2e::{Edge, StandIn, edge::variant};
 use edgeprove_protocol::ProblemType;
 use edgeprove_testkit::{TestServer, samples};
-
-use crate::variant;
 
 #[test]
 fn faults_are_told_all_at_once_by_name_and_secrets_are_not_quoted() {

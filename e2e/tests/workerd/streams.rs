@@ -3,8 +3,6 @@
 use std::{
     io::{Read as _, Write as _},
     net::TcpStream,
-    sync::atomic::{AtomicBool, AtomicU64, Ordering},
-    thread,
     time::{Duration, Instant},
 };
 
@@ -40,7 +38,7 @@ fn an_upload_of_fifty_megabytes_leaves_the_edges_memory_as_it_was() {
         .send()
         .proves(range, VerifierTarget::NoirRecursive);
 
-    let growth = watched(&edge, || {
+    let growth = edge.growth_while(|| {
         edge.posting("/api/prove", &large).send().proves(range, VerifierTarget::NoirRecursive);
     });
     assert!(growth < GROWTH_MAX_BYTES, "workerd grew by {growth} bytes");
@@ -51,33 +49,11 @@ fn an_upload_of_fifty_megabytes_leaves_the_edges_memory_as_it_was() {
         e.upstream(stand_in.address());
     });
     edge.posting("/v1/echo/slow", &large[..1 << 20]).send();
-    let growth = watched(&edge, || {
+    let growth = edge.growth_while(|| {
         let answer = edge.posting("/v1/echo/slow", &large).send();
         assert_eq!(answer.json()["body_bytes"], large.len());
     });
     assert!(growth < GROWTH_MAX_BYTES, "workerd grew by {growth} bytes before a slow reader");
-}
-
-/// By how many bytes the memory of workerd is at most larger than before, while something is done.
-fn watched(edge: &Edge, action: impl FnOnce()) -> u64 {
-    let before = edge.resident_bytes();
-    assert!(before > 0, "workerd is not found");
-    let (peak, over) = (AtomicU64::new(before), AtomicBool::new(false));
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            while !over.load(Ordering::Relaxed) {
-                peak.fetch_max(edge.resident_bytes(), Ordering::Relaxed);
-                thread::sleep(Duration::from_millis(10));
-            }
-        });
-        // The watcher ends also where the action fails.
-        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(action));
-        over.store(true, Ordering::Relaxed);
-        if let Err(panic) = outcome {
-            std::panic::resume_unwind(panic);
-        }
-    });
-    peak.into_inner() - before
 }
 
 #[test]
