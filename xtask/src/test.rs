@@ -7,11 +7,14 @@ use std::{fs, path::Path, process::Command};
 
 use anyhow::{Context, bail};
 
-use crate::{process, setup};
+use crate::{edge, process, setup};
 
-/// Runs setup, then all tests.
+/// Runs setup, then all tests but those that need a Docker Engine or a browser.
 #[derive(Debug, clap::Args)]
 pub(crate) struct TestArgs {
+    /// Run just those that need a Docker Engine or Chromium, one after the other.
+    #[arg(long)]
+    heavy: bool,
     /// Run only these, as the test runner takes them; then neither the circuits' own tests nor those in
     /// documentation are run.
     #[arg(last = true, value_name = "FILTER")]
@@ -21,6 +24,8 @@ pub(crate) struct TestArgs {
 /// The command.
 pub(crate) fn run(args: &TestArgs) -> anyhow::Result<()> {
     let ready = setup::server()?;
+    // Many tests start the edge, and only one can build it.
+    edge::built()?;
     let skip_log = tempfile::NamedTempFile::new().context("no temporary file can be made")?;
     let root = &ready.places.root;
 
@@ -30,11 +35,17 @@ pub(crate) fn run(args: &TestArgs) -> anyhow::Result<()> {
     let mut documentation = process::cargo(&["test", "--locked", "--workspace", "--doc"]);
     documentation.current_dir(root);
 
-    let mut code = if process::succeeds(&mut process::cargo(&["nextest", "--version"])) {
-        process::cargo(&["nextest", "run", "--locked", "--workspace"])
-    } else {
-        process::cargo(&["test", "--locked", "--workspace", "--lib", "--bins", "--tests", "--"])
-    };
+    let has_nextest = process::succeeds(&mut process::cargo(&["nextest", "--version"]));
+    let mut code = process::cargo(match (has_nextest, args.heavy) {
+        (true, false) => &["nextest", "run", "--locked", "--workspace"],
+        (true, true) => {
+            &["nextest", "run", "--locked", "--workspace", "--run-ignored", "only", "--test-threads", "1"]
+        }
+        (false, false) => &["test", "--locked", "--workspace", "--lib", "--bins", "--tests", "--"],
+        (false, true) => {
+            &["test", "--locked", "--workspace", "--tests", "--", "--ignored", "--test-threads", "1"]
+        }
+    });
     code.args(&args.filter)
         .current_dir(root)
         .env("BB_PATH", ready.places.bb(&ready.versions.bb.version))
@@ -44,7 +55,7 @@ pub(crate) fn run(args: &TestArgs) -> anyhow::Result<()> {
 
     // The largest suite comes last: its summary is what one looks for at the end.
     let mut suites = vec![("the tests", &mut code)];
-    if args.filter.is_empty() {
+    if args.filter.is_empty() && !args.heavy {
         suites.splice(
             0..0,
             [("the circuits' tests", &mut circuits), ("the documentation's tests", &mut documentation)],
