@@ -1,0 +1,2 @@
+//! t
+use sqlx as _;
