@@ -47,7 +47,10 @@ impl TenantSecret {
     #[must_use]
     pub fn cache_key(&self, subject: ProofSubject<'_>) -> CacheKey {
         let ProofSubject { circuit, vk_hash, target, witness_digest } = subject;
-        let mut mac = <Hmac<Sha256> as KeyInit>::new((&*self.0).into());
+        // HMAC fills a key up to a block with zeros. A whole block is a key that cannot be of the wrong length.
+        let mut block = Zeroizing::new([0; 64]);
+        block[..32].copy_from_slice(&*self.0);
+        let mut mac = <Hmac<Sha256> as KeyInit>::new((&*block).into());
         for part in [
             DOMAIN,
             circuit.as_str().as_bytes(),

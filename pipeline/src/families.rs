@@ -51,7 +51,8 @@ mod tests {
     #[test]
     fn smaller_ones_are_tried_until_there_is_none() {
         let family = CircuitFamily::new(vec![id("maze_64"), id("maze_32"), id("maze_16")]).unwrap();
-        let next = |tried: &str| family.next_after(&id(tried), ProblemType::ProverCrashed).map(CircuitId::as_str);
+        let next =
+            |tried: &str| family.next_after(&id(tried), ProblemType::ProverCrashed).map(CircuitId::as_str);
         assert_eq!(next("maze_64"), Some("maze_32"));
         assert_eq!(next("maze_32"), Some("maze_16"));
         assert_eq!(next("maze_16"), None);

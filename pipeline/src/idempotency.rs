@@ -63,7 +63,11 @@ impl FromStr for IdempotencyKey {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let fits = (1..=Self::MAX_BYTES).contains(&text.len());
         let is_printable = |byte: u8| byte.is_ascii_graphic() || byte == b' ';
-        if fits && text.bytes().all(is_printable) { Ok(Self(text.to_owned())) } else { Err(InvalidIdempotencyKey) }
+        if fits && text.bytes().all(is_printable) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(InvalidIdempotencyKey)
+        }
     }
 }
 
@@ -112,7 +116,10 @@ mod tests {
     fn keys_fit_into_a_header_and_a_log_line() {
         let longest = "k".repeat(IdempotencyKey::MAX_BYTES);
         for good in ["a", "8e03978e-40d5-43dd-bc93-6894a57f9324", "order 7, \"second\"", &longest] {
-            assert_eq!(good.parse::<IdempotencyKey>().map(|key| key.as_str().to_owned()), Ok(good.to_owned()));
+            assert_eq!(
+                good.parse::<IdempotencyKey>().map(|key| key.as_str().to_owned()),
+                Ok(good.to_owned())
+            );
         }
         for bad in ["", "a\nb", "ä", &format!("{longest}k")] {
             assert_eq!(bad.parse::<IdempotencyKey>(), Err(InvalidIdempotencyKey), "{bad:?}");

@@ -153,7 +153,11 @@ mod tests {
     fn what_runs_evenly_is_reaped() {
         let (mut watch, second) = settled();
         for later in 1..100 {
-            assert_eq!(look(&mut watch, second + later, i64::from(later) / 50), Upkeep::Reap, "small steps are none");
+            assert_eq!(
+                look(&mut watch, second + later, i64::from(later) / 50),
+                Upkeep::Reap,
+                "small steps are none"
+            );
         }
     }
 

@@ -5,7 +5,7 @@
 //! in, and nobody executes a statement here, so that this crate builds for `wasm32-unknown-unknown` alone: the server
 //! runs the queue on SQLite or PostgreSQL, and a Durable Object's SQLite can run the same one.
 //!
-//! Nothing here knows of proving, but for the last three.
+//! Nothing here knows of proving, but for the last two.
 //!
 //! Reading order:
 //! - [`transition`]: what can happen to a job, and what becomes of it then. Start here.

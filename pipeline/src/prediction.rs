@@ -109,18 +109,16 @@ impl Estimate {
 
     /// What is left of it.
     ///
-    /// Work that takes longer than expected is taken to be in the rest of its interval, halfway on average, and what
-    /// exceeds even that to need as long again as it is over: an estimate must not say `now` for minutes.
+    /// An estimate must not say `now` for minutes. At least a quarter of the interval's rest is expected, and work that
+    /// exceeds even the interval may take as long again as it is over.
     #[must_use]
     pub fn remaining(self, elapsed: Duration) -> Self {
-        let overdue = elapsed.saturating_sub(self.high);
-        let rest = self.high.saturating_sub(elapsed).max(overdue);
-        let on_time = elapsed <= self.expected;
+        let rest = self.high.abs_diff(elapsed);
         Self {
-            expected: if on_time { self.expected - elapsed } else { rest / 2 },
+            expected: self.expected.saturating_sub(elapsed).max(rest / 4),
             low: self.low.saturating_sub(elapsed),
             high: rest,
-            confidence: if on_time { self.confidence } else { self.confidence / 2.0 },
+            confidence: if elapsed <= self.expected { self.confidence } else { self.confidence / 2.0 },
         }
     }
 

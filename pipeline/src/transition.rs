@@ -176,7 +176,7 @@ pub fn apply(job: &Job, event: &Event, now: UnixMillis, rules: &Rules) -> Result
             Ok(back_to_queue(job, now, now, rules))
         }
         Event::LoseLease { ended_by, run_at, outcome } => {
-            if !job.lease.as_ref().is_some_and(|lease| lease.until <= *ended_by) {
+            if job.lease.as_ref().is_none_or(|lease| lease.until > *ended_by) {
                 return Err(Refusal::LeaseNotLost);
             }
             Ok(attempt_failed(job.clone(), *run_at, outcome, now, rules))
@@ -286,7 +286,10 @@ fn settle(job: &Job, now: UnixMillis, rules: &Rules) -> Result<Job, Refusal> {
         enqueued_at,
         run_at: early(job.run_at, now.after(rules.backoff.cap)),
         expires_at: job.expires_at.map(|at| early(at, rules.retention.expires_at(now))),
-        lease: job.lease.clone().map(|lease| Lease { until: early(lease.until, rules.lease.until(now)), ..lease }),
+        lease: job
+            .lease
+            .clone()
+            .map(|lease| Lease { until: early(lease.until, rules.lease.until(now)), ..lease }),
         ..job.clone()
     };
     if settled == *job { Err(Refusal::NothingToSettle) } else { Ok(settled) }

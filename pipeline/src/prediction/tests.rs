@@ -36,7 +36,10 @@ fn outliers_do_not_move_it() {
 #[test]
 fn the_interval_narrows_and_confidence_rises_with_samples() {
     let estimates = [1, 4, 16, 64].map(|samples| history([1_000].repeat(samples)).estimate().unwrap());
-    assert!(estimates.is_sorted_by(|less, more| less.high > more.high && less.low < more.low), "{estimates:?}");
+    assert!(
+        estimates.is_sorted_by(|less, more| less.high > more.high && less.low < more.low),
+        "{estimates:?}"
+    );
     assert!(estimates.is_sorted_by(|less, more| less.confidence < more.confidence), "{estimates:?}");
     assert_eq!(estimates[0].high, ms(1_800));
     assert!(estimates[0].confidence < 0.2 && estimates[3].confidence > 0.9, "{estimates:?}");
@@ -47,7 +50,7 @@ fn unsteady_work_is_predicted_with_less_confidence() {
     let steady = history((0..64).map(|_| 1_000)).estimate().unwrap();
     let unsteady = history((0..64).map(|at| 200 + at * 25)).estimate().unwrap();
     assert!(unsteady.confidence < steady.confidence - 0.2, "{unsteady:?} against {steady:?}");
-    assert!(unsteady.high - unsteady.low > (steady.high - steady.low) * 3);
+    assert!(unsteady.high.abs_diff(unsteady.low) > steady.high.abs_diff(steady.low) * 3);
 }
 
 #[test]
