@@ -1,2 +1,0 @@
-//! t
-use sqlx as _;
