@@ -142,30 +142,41 @@ impl ReferenceStateMachine for Model {
         .boxed()
     }
 
-    fn transitions(_: &Self) -> BoxedStrategy<Step> {
-        let worker = 0..WORKERS;
-        let kinds =
-            prop::sample::select(vec![r#"["prove"]"#, r#"["prove","keygen"]"#, r#"["keygen"]"#, "[]"]);
+    fn transitions(model: &Self) -> BoxedStrategy<Step> {
+        // Who has nothing claims, and who has something works, while there are such.
+        let those = |busy: bool| {
+            let those =
+                (0..WORKERS).filter(|worker| model.workers[*worker].is_some() == busy).collect::<Vec<_>>();
+            if those.is_empty() {
+                (1, prop::sample::select(vec![0]))
+            } else {
+                (14, prop::sample::select(those))
+            }
+        };
+        let ((claims, idle), (works, busy)) = (those(false), those(true));
+        let both = r#"["prove","keygen"]"#;
+        let kinds = prop::sample::select(vec![both, both, both, r#"["prove"]"#, r#"["keygen"]"#, "[]"]);
         let request = prop::option::of((0..3_u8, 0..2_u8));
         let priority = prop::sample::select(Priority::ALL.to_vec());
         prop_oneof![
-            10 => (0..OWNERS.len(), priority, 0..KINDS.len(), 0..SUBJECTS.len(), request, 1..4_u32).prop_map(
+            8 => (0..OWNERS.len(), priority, 0..KINDS.len(), 0..SUBJECTS.len(), request, 1..4_u32).prop_map(
                 |(owner, priority, kind, subject, request, tries)| {
                     Step::Enqueue { owner, priority, kind, subject, request, tries }
                 }
             ),
-            10 => (worker.clone(), kinds).prop_map(|(worker, kinds)| Step::Claim { worker, kinds }),
-            14 => (worker.clone(), deed()).prop_map(|(worker, deed)| Step::Work { worker, deed }),
-            2 => worker.prop_map(|worker| Step::Die { worker }),
+            claims => (idle, kinds).prop_map(|(worker, kinds)| Step::Claim { worker, kinds }),
+            works => (busy.clone(), deed()).prop_map(|(worker, deed)| Step::Work { worker, deed }),
+            1 => busy.prop_map(|worker| Step::Die { worker }),
             3 => (any::<prop::sample::Index>(), prop::option::of(0..OWNERS.len()))
                 .prop_map(|(job, by)| Step::Cancel { job, by }),
-            4 => any::<u64>().prop_map(|random| Step::Reap { random }),
+            6 => any::<u64>().prop_map(|random| Step::Reap { random }),
             1 => Just(Step::Restart),
             1 => Just(Step::Settle),
-            2 => Just(Step::Expire),
-            2 => any::<bool>().prop_map(|all| Step::Sweep { all }),
-            2 => Just(Step::Delete),
-            6 => prop_oneof![0..2_000_u32, 5_000..20_000_u32, 20_000..90_000_u32].prop_map(|ms| Step::Pass { ms }),
+            3 => Just(Step::Expire),
+            3 => any::<bool>().prop_map(|all| Step::Sweep { all }),
+            3 => Just(Step::Delete),
+            2 => (0..2_000_u32).prop_map(|ms| Step::Pass { ms }),
+            10 => model.until_something().prop_map(|ms| Step::Pass { ms }),
             1 => (0..30_000_u32).prop_map(|ms| Step::SetBack { ms }),
             2 => Just(Step::Look),
         ]
@@ -190,6 +201,23 @@ fn deed() -> impl Strategy<Value = Deed> {
 }
 
 impl Model {
+    /// How long it is until just before, when or just after something is due: where rules are most easily wrong.
+    fn until_something(&self) -> impl Strategy<Value = u32> + use<> {
+        let due = |job: &Job| {
+            let expires_at = job.expires_at.map(|at| match job.status {
+                JobStatus::Expired => at.after(RULES.retention.tombstones),
+                _ => at,
+            });
+            let run_at = (job.status == JobStatus::Queued).then_some(job.run_at);
+            [expires_at, run_at, job.lease.as_ref().map(|lease| lease.until)]
+        };
+        let times =
+            self.jobs.values().flat_map(due).flatten().filter_map(|at| u32::try_from(at.0 - self.now.0).ok());
+        let mut times: Vec<u32> = times.filter(|ms| *ms > 0).collect();
+        times.push(1);
+        (prop::sample::select(times), 0..3_u32).prop_map(|(ms, late)| ms - 1 + late)
+    }
+
     fn step(&mut self, step: &Step) -> Answer {
         match step {
             Step::Enqueue { .. } => {
