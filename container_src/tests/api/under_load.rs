@@ -119,7 +119,11 @@ fn short_of_file_descriptors_it_keeps_answering() {
             answer.proof_of(samples::range());
             proofs += 1;
         } else {
-            answer.refused_for_now(ProblemType::SpoolUnavailable);
+            // Either there was no descriptor for the upload, or none for a bb that had to be started.
+            let code = answer.json()["code"].clone();
+            let is_prover = code == ProblemType::ProverUnavailable.code();
+            let kind = if is_prover { ProblemType::ProverUnavailable } else { ProblemType::SpoolUnavailable };
+            answer.refused_for_now(kind);
         }
     }
     eprintln!("{proofs} proofs");
