@@ -43,6 +43,8 @@ const PORT: u16 = 8080;
 const ASK_TO_END: i32 = 15;
 /// How long an answer may still be on its way when its container has ended.
 const LAST_WORDS: Duration = Duration::from_millis(300);
+/// How long the rest of a request that is refused is waited for.
+const DRAIN: Duration = Duration::from_millis(500);
 /// What the record is kept under.
 const RECORD: &str = "record";
 /// How much longer than its idle time the platform lets a container run whose object it has lost.
@@ -106,6 +108,7 @@ impl DurableObject for ProverContainer {
             Err(error) => {
                 let cause = error.cause.as_deref().unwrap_or(&error.detail);
                 complain("container_fault", &container, Some(&id), cause);
+                upstream::drain(request, DRAIN).await;
                 let mut reply = Reply::problem(&error, &id);
                 reply::set(&mut reply.headers, reply::FAULT, error.kind.code());
                 upstream::own(&reply, false)?

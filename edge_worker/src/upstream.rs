@@ -136,6 +136,17 @@ impl Outgoing {
     }
 }
 
+/// Reads what is left of a request that is about to be refused, and throws it away, for so long: whoever passes it on would
+/// find its reader gone and fail.
+pub async fn drain(request: &web_sys::Request, limit: Duration) {
+    let Some(body) = request.body().filter(|body| !request.body_used() && !body.locked()) else { return };
+    let rest = async {
+        let mut pieces = ByteStream::from(body);
+        while let Some(Ok(_)) = pieces.next().await {}
+    };
+    select(std::pin::pin!(rest), Delay::from(limit)).await;
+}
+
 /// Whether an answer is a problem document of a known length, or as small as one.
 fn is_small_refusal(answer: &web_sys::Response) -> bool {
     let length = answer.headers().get("content-length").ok().flatten();
