@@ -29,6 +29,7 @@ pub(crate) const OWNERS: [&str; 2] = ["alice", "bob"];
 pub(crate) const KINDS: [&str; 2] = ["prove", "keygen"];
 pub(crate) const SUBJECTS: [&str; 2] = ["maze", "range_check"];
 pub(crate) const WORKERS: usize = 3;
+const SLEEPY: usize = 2;
 
 /// What is done to the queue.
 #[derive(Debug, Clone)]
@@ -143,17 +144,21 @@ impl ReferenceStateMachine for Model {
     }
 
     fn transitions(model: &Self) -> BoxedStrategy<Step> {
-        // Who has nothing claims, and who has something works, while there are such.
+        // Who has nothing claims, and who has something works, while there are such. One of them mostly sleeps, until
+        // somebody else has its job: it is to be refused then.
         let those = |busy: bool| {
-            let those =
-                (0..WORKERS).filter(|worker| model.workers[*worker].is_some() == busy).collect::<Vec<_>>();
-            if those.is_empty() {
-                (1, prop::sample::select(vec![0]))
-            } else {
-                (14, prop::sample::select(those))
-            }
+            let those = (0..WORKERS).filter(|worker| model.workers[*worker].is_some() == busy);
+            let often = |worker: usize| {
+                let held = model.workers[worker];
+                let is_robbed = |held: Held| model.jobs.values().any(|job| job.id == held.id && job.lease_token > held.token);
+                let times = if held.is_some_and(is_robbed) { 40 } else if busy && worker == SLEEPY { 1 } else { 8 };
+                std::iter::repeat_n(worker, times)
+            };
+            let those: Vec<usize> = those.flat_map(often).collect();
+            if those.is_empty() { (1, prop::sample::select(vec![0])) } else { (14, prop::sample::select(those)) }
         };
         let ((claims, idle), (works, busy)) = (those(false), those(true));
+        let soon_or_later = prop_oneof![Just(0), any::<u64>()];
         let both = r#"["prove","keygen"]"#;
         let kinds = prop::sample::select(vec![both, both, both, r#"["prove"]"#, r#"["keygen"]"#, "[]"]);
         let request = prop::option::of((0..3_u8, 0..2_u8));
@@ -169,7 +174,7 @@ impl ReferenceStateMachine for Model {
             1 => busy.prop_map(|worker| Step::Die { worker }),
             3 => (any::<prop::sample::Index>(), prop::option::of(0..OWNERS.len()))
                 .prop_map(|(job, by)| Step::Cancel { job, by }),
-            6 => any::<u64>().prop_map(|random| Step::Reap { random }),
+            6 => soon_or_later.prop_map(|random| Step::Reap { random }),
             1 => Just(Step::Restart),
             1 => Just(Step::Settle),
             3 => Just(Step::Expire),
@@ -209,12 +214,15 @@ impl Model {
                 _ => at,
             });
             let run_at = (job.status == JobStatus::Queued).then_some(job.run_at);
-            [expires_at, run_at, job.lease.as_ref().map(|lease| lease.until)]
+            let lease = job.lease.as_ref().map(|lease| lease.until);
+            [expires_at, run_at, lease, lease, lease]
         };
         let times =
             self.jobs.values().flat_map(due).flatten().filter_map(|at| u32::try_from(at.0 - self.now.0).ok());
         let mut times: Vec<u32> = times.filter(|ms| *ms > 0).collect();
-        times.push(1);
+        if times.is_empty() {
+            times.push(1);
+        }
         (prop::sample::select(times), 0..3_u32).prop_map(|(ms, late)| ms - 1 + late)
     }
 

@@ -324,7 +324,7 @@ fn run<G: Ground>(cases: u32) {
     let config =
         Config { cases: Config::default().cases.min(cases), failure_persistence: None, ..Config::default() };
     let mut runner = TestRunner::new(config.clone());
-    let outcome = runner.run(&Model::sequential_strategy(1..80), |(model, steps, seen)| {
+    let outcome = runner.run(&Model::sequential_strategy(40..120), |(model, steps, seen)| {
         On::<G>::test_sequential(config.clone(), model, steps, seen);
         Ok(())
     });
@@ -337,13 +337,13 @@ fn run<G: Ground>(cases: u32) {
 
 #[test]
 fn sqlite_keeps_the_rules() {
-    run::<Sqlite>(256);
+    run::<Sqlite>(200);
 }
 
 #[test]
 fn postgres_keeps_the_rules() {
     if Place::postgres().is_some() {
-        run::<Postgres>(128);
+        run::<Postgres>(100);
     }
 }
 
