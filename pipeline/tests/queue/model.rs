@@ -150,12 +150,24 @@ impl ReferenceStateMachine for Model {
             let those = (0..WORKERS).filter(|worker| model.workers[*worker].is_some() == busy);
             let often = |worker: usize| {
                 let held = model.workers[worker];
-                let is_robbed = |held: Held| model.jobs.values().any(|job| job.id == held.id && job.lease_token > held.token);
-                let times = if held.is_some_and(is_robbed) { 40 } else if busy && worker == SLEEPY { 1 } else { 8 };
+                let is_robbed = |held: Held| {
+                    model.jobs.values().any(|job| job.id == held.id && job.lease_token > held.token)
+                };
+                let times = if held.is_some_and(is_robbed) {
+                    40
+                } else if busy && worker == SLEEPY {
+                    1
+                } else {
+                    8
+                };
                 std::iter::repeat_n(worker, times)
             };
             let those: Vec<usize> = those.flat_map(often).collect();
-            if those.is_empty() { (1, prop::sample::select(vec![0])) } else { (14, prop::sample::select(those)) }
+            if those.is_empty() {
+                (1, prop::sample::select(vec![0]))
+            } else {
+                (14, prop::sample::select(those))
+            }
         };
         let ((claims, idle), (works, busy)) = (those(false), those(true));
         let soon_or_later = prop_oneof![Just(0), any::<u64>()];
