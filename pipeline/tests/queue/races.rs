@@ -1,6 +1,6 @@
 //! Many at once, each on a connection of its own.
 
-use std::{collections::BTreeSet, future::Future, time::Duration};
+use std::{collections::BTreeSet, future::Future, sync::Arc, time::Duration};
 
 use edgeprove_pipeline::{
     bounds::{Bounds, Full},
@@ -9,7 +9,7 @@ use edgeprove_pipeline::{
     time::UnixMillis,
 };
 use edgeprove_protocol::{JobId, JobStatus, Priority};
-use tokio::{runtime::Builder, task::JoinSet};
+use tokio::{runtime::Builder, sync::Barrier, task::JoinSet};
 
 use crate::{
     database::Place,
@@ -77,12 +77,17 @@ where
 
 async fn the_bound_is_exact(place: Place) {
     let bounds = Bounds { queued_max: 5, ..ROOMY };
-    let answers = at_once(&place, move |number, mut queue| async move {
-        let mut answers = Vec::new();
-        for further in 0..5 {
-            answers.push(queue.enqueue(&job(number * 5 + further), bounds, NOW).await);
+    let start = Arc::new(Barrier::new(AT_ONCE.into()));
+    let answers = at_once(&place, move |number, mut queue| {
+        let start = start.clone();
+        async move {
+            let mut answers = Vec::new();
+            for further in 0..5 {
+                start.wait().await;
+                answers.push(queue.enqueue(&job(number * 5 + further), bounds, NOW).await);
+            }
+            answers
         }
-        answers
     });
     let answers: Vec<_> = answers.await.into_iter().flatten().collect();
     let taken = answers.iter().filter(|answer| matches!(answer, Intake::Taken(_))).count();
