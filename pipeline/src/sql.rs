@@ -10,6 +10,14 @@
 //! condition on token and status holds at the moment of the write. Whoever takes rows from a heap that others take from
 //! as well skips those that are locked.
 //!
+//! # How SQLite is opened
+//!
+//! `journal_mode = WAL`, a `busy_timeout`, and `synchronous = FULL` on the connection that takes jobs in, so that one which
+//! was accepted outlives a power cut. Workers may use a connection with `synchronous = NORMAL`, which waits for no disk: a
+//! power cut, though no crash of the process, can undo their last writes, and a job is then done again. What it is done
+//! from must still be there. Artefacts are therefore deleted only after a `PRAGMA wal_checkpoint` that came after
+//! [`upkeep::DOOMED_ARTIFACTS`] listed them, which brings to the disk what listed them.
+//!
 //! - [`intake`]: taking jobs in.
 //! - [`work`]: what a worker does. Every write after the claim carries `id`, `lease_token` and `status = 'running'`, and
 //!   returns no row when the lease is lost.

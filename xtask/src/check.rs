@@ -36,7 +36,7 @@ const CHECKS: [(&str, Check); 10] = [
     ("advisories", deny::advisories),
     ("lints", lints),
     ("documentation", documentation),
-    ("protocol for WebAssembly", protocol_for_wasm),
+    ("protocol and pipeline for WebAssembly", pure_for_wasm),
     ("edge for WebAssembly", edge_for_wasm),
 ];
 
@@ -101,8 +101,9 @@ fn pins(places: &Places, versions: &Versions) -> anyhow::Result<Outcome> {
 }
 
 /// A dependency that only works with an operating system below it fails here at once.
-fn protocol_for_wasm(places: &Places, _: &Versions) -> anyhow::Result<Outcome> {
-    let arguments = ["build", "--locked", "--package", "edgeprove-protocol", "--target", wasm_target::TARGET];
+fn pure_for_wasm(places: &Places, _: &Versions) -> anyhow::Result<Outcome> {
+    let mut arguments = vec!["build", "--locked", "--target", wasm_target::TARGET];
+    arguments.extend(["--package", "edgeprove-protocol", "--package", "edgeprove-pipeline"]);
     for_wasm(&mut cargo(places, &arguments))
 }
 

@@ -39,6 +39,8 @@ CREATE INDEX jobs_by_lease ON jobs (lease_until) WHERE status = 'running';
 CREATE INDEX jobs_by_owner ON jobs (owner, seq);
 CREATE INDEX jobs_unfinished ON jobs (owner) WHERE finished_at IS NULL;
 -- What expires and what is deleted.
-CREATE INDEX jobs_by_expiry ON jobs (status, expires_at);
+-- (Partial ones: with an index on the status, SQLite would not take the order of work from its own.)
+CREATE INDEX jobs_to_expire ON jobs (expires_at) WHERE status IN ('completed', 'failed', 'cancelled');
+CREATE INDEX jobs_to_delete ON jobs (expires_at) WHERE status = 'expired';
 CREATE INDEX jobs_with_doomed_input ON jobs (seq) WHERE input IS NOT NULL AND finished_at IS NOT NULL;
 CREATE INDEX jobs_with_doomed_result ON jobs (seq) WHERE result IS NOT NULL AND status = 'expired';

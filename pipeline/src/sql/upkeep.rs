@@ -22,7 +22,7 @@ pub const CANCEL: Statement = statement! {
 /// ([`crate::transition::Event::LoseLease`]). Returns the jobs as they are now.
 pub const REAP: Statement = statement! {
     "UPDATE jobs SET " attempt_failed
-    "WHERE seq IN (SELECT seq FROM jobs WHERE status = 'running' AND lease_until <= $5 ORDER BY seq"
+    "WHERE seq IN (SELECT seq FROM jobs WHERE status = 'running' AND lease_until <= $5"
     postgres(" FOR UPDATE SKIP LOCKED") ") \
      RETURNING " columns
 };

@@ -18,3 +18,5 @@ mod plans;
 mod queue;
 mod races;
 mod statements;
+mod steps;
+mod views;

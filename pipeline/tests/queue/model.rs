@@ -6,18 +6,21 @@ use std::{collections::BTreeMap, time::Duration};
 use edgeprove_pipeline::{
     bounds::Bounds,
     expiry::Retention,
-    idempotency::{BodyDigest, Idempotency, Verdict},
+    idempotency::Verdict,
     job::{Job, NewJob},
-    lease::{LeaseTerms, LeaseToken},
+    lease::LeaseTerms,
     retry::Backoff,
     time::UnixMillis,
     transition::{Event, Rules, apply, may_be_forgotten},
 };
-use edgeprove_protocol::{JobId, JobStatus, Priority};
+use edgeprove_protocol::{JobId, JobStatus};
 use proptest::prelude::*;
 use proptest_state_machine::ReferenceStateMachine;
 
-use crate::queue::Intake;
+use crate::{
+    queue::Intake,
+    steps::{Answer, Deed, Held, Step, any_step},
+};
 
 pub(crate) const RULES: Rules = Rules {
     lease: LeaseTerms { length: Duration::from_secs(10) },
@@ -29,90 +32,6 @@ pub(crate) const OWNERS: [&str; 2] = ["alice", "bob"];
 pub(crate) const KINDS: [&str; 2] = ["prove", "keygen"];
 pub(crate) const SUBJECTS: [&str; 2] = ["maze", "range_check"];
 pub(crate) const WORKERS: usize = 3;
-
-/// What is done to the queue.
-#[derive(Debug, Clone)]
-pub(crate) enum Step {
-    Enqueue {
-        owner: usize,
-        priority: Priority,
-        kind: usize,
-        subject: usize,
-        request: Option<(u8, u8)>,
-        tries: u32,
-    },
-    /// A worker that has nothing claims a job of these kinds, given as a JSON array.
-    Claim {
-        worker: usize,
-        kinds: &'static str,
-    },
-    /// What a worker does with the job that it has, or believes to have.
-    Work {
-        worker: usize,
-        deed: Deed,
-    },
-    /// A worker dies, and knows of nothing when it is back.
-    Die {
-        worker: usize,
-    },
-    /// Somebody calls off a job: the owner, another owner, or whoever may cancel any.
-    Cancel {
-        job: prop::sample::Index,
-        by: Option<usize>,
-    },
-    Reap {
-        random: u64,
-    },
-    /// All workers die, and the process that alone uses the database starts again.
-    Restart,
-    Settle,
-    Expire,
-    /// Doomed artefacts are deleted, all or only the first before a crash.
-    Sweep {
-        all: bool,
-    },
-    Delete,
-    Pass {
-        ms: u32,
-    },
-    SetBack {
-        ms: u32,
-    },
-    /// Everything that can be looked at is compared.
-    Look,
-}
-
-/// What a worker does with a job.
-#[derive(Debug, Clone)]
-pub(crate) enum Deed {
-    Heartbeat,
-    Progress { percent: u8 },
-    Complete { makes_artifact: bool },
-    Fail,
-    Retry { random: u64 },
-    HandBack,
-}
-
-/// What a step is answered.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Answer {
-    Nothing,
-    Intake(Intake),
-    Claimed(Option<Held>),
-    /// Whether the job was called off, or that the lease is lost.
-    Heard(Option<bool>),
-    /// What the job became, or that it was refused.
-    Became(Option<JobStatus>),
-    Jobs(Vec<JobId>),
-    Artifacts(Vec<String>),
-}
-
-/// What a worker believes to have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Held {
-    pub(crate) id: JobId,
-    pub(crate) token: LeaseToken,
-}
 
 /// The queue in memory.
 #[derive(Debug, Clone)]
@@ -143,44 +62,7 @@ impl ReferenceStateMachine for Model {
     }
 
     fn transitions(model: &Self) -> BoxedStrategy<Step> {
-        // Who has nothing claims, and who has something works, while there are such.
-        let those = |busy: bool| {
-            let those =
-                (0..WORKERS).filter(|worker| model.workers[*worker].is_some() == busy).collect::<Vec<_>>();
-            if those.is_empty() {
-                (1, prop::sample::select(vec![0]))
-            } else {
-                (14, prop::sample::select(those))
-            }
-        };
-        let ((claims, idle), (works, busy)) = (those(false), those(true));
-        let both = r#"["prove","keygen"]"#;
-        let kinds = prop::sample::select(vec![both, both, both, r#"["prove"]"#, r#"["keygen"]"#, "[]"]);
-        let request = prop::option::of((0..3_u8, 0..2_u8));
-        let priority = prop::sample::select(Priority::ALL.to_vec());
-        prop_oneof![
-            8 => (0..OWNERS.len(), priority, 0..KINDS.len(), 0..SUBJECTS.len(), request, 1..4_u32).prop_map(
-                |(owner, priority, kind, subject, request, tries)| {
-                    Step::Enqueue { owner, priority, kind, subject, request, tries }
-                }
-            ),
-            claims => (idle, kinds).prop_map(|(worker, kinds)| Step::Claim { worker, kinds }),
-            works => (busy.clone(), deed()).prop_map(|(worker, deed)| Step::Work { worker, deed }),
-            1 => busy.prop_map(|worker| Step::Die { worker }),
-            3 => (any::<prop::sample::Index>(), prop::option::of(0..OWNERS.len()))
-                .prop_map(|(job, by)| Step::Cancel { job, by }),
-            6 => any::<u64>().prop_map(|random| Step::Reap { random }),
-            1 => Just(Step::Restart),
-            1 => Just(Step::Settle),
-            3 => Just(Step::Expire),
-            3 => any::<bool>().prop_map(|all| Step::Sweep { all }),
-            3 => Just(Step::Delete),
-            2 => (0..2_000_u32).prop_map(|ms| Step::Pass { ms }),
-            10 => model.until_something().prop_map(|ms| Step::Pass { ms }),
-            1 => (0..30_000_u32).prop_map(|ms| Step::SetBack { ms }),
-            2 => Just(Step::Look),
-        ]
-        .boxed()
+        any_step(model).boxed()
     }
 
     fn apply(mut model: Self, step: &Step) -> Self {
@@ -189,40 +71,12 @@ impl ReferenceStateMachine for Model {
     }
 }
 
-fn deed() -> impl Strategy<Value = Deed> {
-    prop_oneof![
-        3 => Just(Deed::Heartbeat),
-        2 => (0..=100_u8).prop_map(|percent| Deed::Progress { percent }),
-        4 => any::<bool>().prop_map(|makes_artifact| Deed::Complete { makes_artifact }),
-        1 => Just(Deed::Fail),
-        3 => any::<u64>().prop_map(|random| Deed::Retry { random }),
-        1 => Just(Deed::HandBack),
-    ]
-}
-
 impl Model {
-    /// How long it is until just before, when or just after something is due: where rules are most easily wrong.
-    fn until_something(&self) -> impl Strategy<Value = u32> + use<> {
-        let due = |job: &Job| {
-            let expires_at = job.expires_at.map(|at| match job.status {
-                JobStatus::Expired => at.after(RULES.retention.tombstones),
-                _ => at,
-            });
-            let run_at = (job.status == JobStatus::Queued).then_some(job.run_at);
-            [expires_at, run_at, job.lease.as_ref().map(|lease| lease.until)]
-        };
-        let times =
-            self.jobs.values().flat_map(due).flatten().filter_map(|at| u32::try_from(at.0 - self.now.0).ok());
-        let mut times: Vec<u32> = times.filter(|ms| *ms > 0).collect();
-        times.push(1);
-        (prop::sample::select(times), 0..3_u32).prop_map(|(ms, late)| ms - 1 + late)
-    }
-
     fn step(&mut self, step: &Step) -> Answer {
         match step {
-            Step::Enqueue { .. } => {
+            Step::Enqueue(wish) => {
                 self.asked += 1;
-                Answer::Intake(self.enqueue(new_job(step, self.asked)))
+                Answer::Intake(self.enqueue(wish.job(self.asked)))
             }
             Step::Claim { worker, .. } if self.workers[*worker].is_some() => Answer::Nothing,
             Step::Claim { worker, kinds } => Answer::Claimed(self.claim(*worker, kinds)),
@@ -391,27 +245,6 @@ impl Model {
     }
 }
 
-/// The job that a step asks for, as the `number`th.
-pub(crate) fn new_job(step: &Step, number: u8) -> NewJob {
-    let Step::Enqueue { owner, priority, kind, subject, request, tries } = step else {
-        panic!("the step is to take a job in");
-    };
-    NewJob {
-        id: JobId::new(None, [number; 16]).unwrap(),
-        kind: KINDS[*kind].to_owned(),
-        subject: SUBJECTS[*subject].to_owned(),
-        owner: OWNERS[*owner].to_owned(),
-        priority: *priority,
-        max_attempts: *tries,
-        idempotency: request.map(|(key, body)| Idempotency {
-            key: format!("k{key}").parse().unwrap(),
-            body: BodyDigest([body; 32]),
-        }),
-        payload: format!("payload {number}"),
-        input: (*subject == 0).then(|| format!("input {number}")),
-    }
-}
-
 pub(crate) fn worker_name(worker: usize) -> String {
     format!("worker {worker}")
 }
@@ -424,4 +257,9 @@ pub(crate) fn result_name(held: Held) -> String {
 pub(crate) fn sorted<T: Ord>(mut things: Vec<T>) -> Vec<T> {
     things.sort_unstable();
     things
+}
+
+/// The database numbers jobs as it likes, as long as the order is that of arrival.
+pub(crate) fn without_seq(job: Job) -> Job {
+    Job { seq: 0, ..job }
 }

@@ -1,0 +1,74 @@
+//! Whatever is looked at shows what the model shows.
+
+use std::collections::BTreeMap;
+
+use edgeprove_protocol::JobStatus;
+
+use crate::{
+    model::{KINDS, Model, OWNERS, SUBJECTS, sorted, without_seq},
+    queue::Queue,
+};
+
+/// Compares everything but lists.
+pub(crate) async fn compare(queue: &mut Queue, model: &Model) {
+    let order: Vec<_> = model.queued().into_iter().map(|job| job.id).collect();
+    assert_eq!(queue.order().await, order);
+    for job in model.jobs.values() {
+        let place = order.iter().position(|id| *id == job.id).map(|at| i64::try_from(at).unwrap() + 1);
+        assert_eq!(queue.place(job.id).await, place);
+        assert_eq!(queue.get(job.id).await.map(without_seq), Some(without_seq(job.clone())));
+    }
+    let waiting = model.queued().into_iter().map(|job| job.run_at.0).filter(|at| *at > model.now.0);
+    assert_eq!(queue.next_due(model.now).await, waiting.min());
+
+    let (mut counts, mut oldest) = (BTreeMap::new(), BTreeMap::new());
+    for job in model.jobs.values() {
+        let level = i64::from(job.priority.level());
+        *counts.entry((job.status.as_str(), level)).or_insert(0) += 1;
+        if job.status == JobStatus::Queued {
+            let since = oldest.entry(level).or_insert(i64::MAX);
+            *since = job.enqueued_at.0.min(*since);
+        }
+    }
+    let shown = queue.counts().await;
+    let shown: BTreeMap<_, _> =
+        shown.into_iter().map(|(status, level, jobs)| ((status.as_str(), level), jobs)).collect();
+    assert_eq!(shown, counts);
+    assert_eq!(queue.oldest_queued().await, Vec::from_iter(oldest));
+
+    let named = model.jobs.values().flat_map(|job| job.input.iter().chain(&job.result).cloned());
+    assert_eq!(sorted(queue.named_artifacts().await), sorted(named.collect()));
+    for (kind, subject) in KINDS.iter().flat_map(|kind| SUBJECTS.map(|subject| (*kind, subject))) {
+        let such = model.jobs.values().rev().filter(|job| job.kind == kind && job.subject == subject);
+        let took = such.filter(|job| job.status == JobStatus::Completed).filter_map(|job| {
+            let took = job.finished_at?.0 - job.started_at?.0;
+            (took >= 0).then_some(took)
+        });
+        assert_eq!(queue.durations(kind, subject).await, took.collect::<Vec<_>>());
+    }
+}
+
+/// Filters leave out what they should, and pages two at a time show everything once.
+pub(crate) async fn compare_lists(queue: &mut Queue, model: &Model) {
+    for owner in OWNERS {
+        for status in [None, Some(JobStatus::Queued), Some(JobStatus::Completed)] {
+            for subject in [None, Some(SUBJECTS[0])] {
+                let (mut listed, mut before) = (Vec::new(), None);
+                loop {
+                    let page = queue.list(owner, (status, subject), before, 2).await;
+                    listed.extend(page.iter().map(|job| job.id));
+                    before = page.last().map(|job| job.seq);
+                    if page.len() < 2 {
+                        break;
+                    }
+                }
+                let of_owner = model.jobs.values().rev().filter(|job| job.owner == owner);
+                let expected = of_owner.filter(|job| {
+                    status.is_none_or(|status| status == job.status)
+                        && subject.is_none_or(|subject| subject == job.subject)
+                });
+                assert_eq!(listed, expected.map(|job| job.id).collect::<Vec<_>>());
+            }
+        }
+    }
+}
