@@ -4,12 +4,11 @@
 //! - [`sampling`]: how contenders take turns, and what many samples come to.
 //! - [`rig`]: the programs and circuits that all rows work with.
 //! - The rows: [`latency`], [`throughput`], [`uploads`], [`start`], [`wasm`], [`mod@edge`].
-//! - Whom they run: [`client`], [`connection`] and [`load`], [`bb`], [`seeds`]; and [`memory`], which they look at.
+//! - Whom they run: [`client`] and [`load`], [`bb`], [`seeds`], [`workers`]; and [`memory`], which they look at.
 //! - [`report`], [`machine`], [`plot`]: what comes of it.
 
 mod bb;
 mod client;
-mod connection;
 mod edge;
 mod latency;
 mod load;
@@ -24,6 +23,7 @@ mod start;
 mod throughput;
 mod uploads;
 mod wasm;
+mod workers;
 
 use std::{fs, path::PathBuf, time::Duration};
 

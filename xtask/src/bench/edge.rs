@@ -1,25 +1,21 @@
 //! What the edge adds: time to each request, and memory while a large one passes through.
 //!
-//! `wrangler dev` puts proxies of its own before the Worker. They are no part of what is deployed, so time is taken at
-//! the Worker's own socket. What a Worker that does nothing else adds is told beside it, and what wrangler's clients see.
+//! `wrangler dev` puts proxies before the Worker and a debugger behind it, which hears of every fetch. They are no part
+//! of what is deployed, so time is taken of the Worker in workerd alone. What a Worker that does nothing else adds is told
+//! beside it, and what wrangler's clients see.
 
-use std::{
-    fs,
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    time::Instant,
-};
+use std::time::Instant;
 
 use anyhow::{Context, ensure};
 
 use super::{
-    client::Answered,
-    connection::Connection,
+    client::{Answered, Client},
     memory, milliseconds,
     report::{Figure, Goal, Row, Unit},
     rig::{Rig, Workload},
     sampling::{self, Summary},
     uploads,
+    workers::Workers,
 };
 use crate::edge::{self, Edge, EdgeOptions};
 
@@ -42,21 +38,17 @@ pub(super) fn rows(rig: &Rig) -> anyhow::Result<Vec<Row>> {
     let tools = edge::built()?;
     let server = rig.serve::<&str>(&[])?;
     let scratch = tempfile::tempdir().context("no temporary folder can be made")?;
-    let start = |name: &str, config: Option<&Path>| {
-        let log = scratch.path().join(name);
-        let port = edge::free_port(0)?;
-        Edge::start(
-            &tools,
-            EdgeOptions { port, upstream: Some(server.url()), vars: &[], config, log: Some(&log) },
-        )
-    };
-    let mut edge = start("edge.log", None)?;
-    let mut bare = start("bare.log", Some(&bare_worker(rig, scratch.path())?))?;
+    let log = scratch.path().join("wrangler.log");
+    let port = edge::free_port(0)?;
+    let options =
+        EdgeOptions { port, upstream: Some(server.url()), vars: &[], config: None, log: Some(&log) };
+    let mut edge = Edge::start(&tools, options)?;
+    let workers = Workers::start(&tools, server.url(), &scratch.path().join("workerd.log"))?;
     let ways = Ways {
-        direct: Way::Client(address(server.url())?),
-        bare: Way::Proxy(bare.worker_address()?),
-        edge: Way::Proxy(edge.worker_address()?),
-        wrangler: Way::Client(address(edge.url())?),
+        direct: server.url(),
+        bare: &workers.urls().bare,
+        edge: &workers.urls().edge,
+        wrangler: edge.url(),
     };
     let workload = rig.smallest();
     let measure =
@@ -64,63 +56,31 @@ pub(super) fn rows(rig: &Rig) -> anyhow::Result<Vec<Row>> {
     let outcome = measure();
     // One that has ended is what is to be told.
     edge.check()?;
-    bare.check()?;
+    workers.stop()?;
     edge.stop()?;
-    bare.stop()?;
     outcome
 }
 
-/// Writes a Worker that does nothing but pass on what comes. Gives its configuration.
-fn bare_worker(rig: &Rig, dir: &Path) -> anyhow::Result<PathBuf> {
-    let ours = rig.ready.places.root.join("wrangler.toml");
-    let ours: toml::Table = fs::read_to_string(ours).context("wrangler.toml cannot be read")?.parse()?;
-    let date = ours.get("compatibility_date").context("wrangler.toml has no compatibility date")?;
-    let config = dir.join("wrangler.toml");
-    let write = || {
-        fs::write(dir.join("bare_worker.mjs"), include_str!("bare_worker.mjs"))?;
-        fs::write(&config, format!("main = \"bare_worker.mjs\"\ncompatibility_date = {date}\n"))
-    };
-    write().with_context(|| format!("{} cannot be written", dir.display()))?;
-    Ok(config)
-}
-
-/// The ways to one server.
+/// The ways to one server: URLs without a slash at their end.
 #[derive(Debug, Clone, Copy)]
-struct Ways {
-    direct: Way,
-    bare: Way,
-    edge: Way,
-    wrangler: Way,
+struct Ways<'a> {
+    direct: &'a str,
+    bare: &'a str,
+    edge: &'a str,
+    wrangler: &'a str,
 }
 
-/// Where to go, and as whom.
-#[derive(Debug, Clone, Copy)]
-enum Way {
-    Client(SocketAddr),
-    Proxy(SocketAddr),
+/// A connection that is warm. Each sample has its own: workerd keeps none that is silent for five seconds.
+fn open(url: &str) -> anyhow::Result<Client> {
+    let client = Client::new(url);
+    client.get(SMALL)?;
+    Ok(client)
 }
 
-impl Way {
-    /// A connection that is warm. Each sample has its own: workerd keeps none that is silent for five seconds.
-    fn open(self) -> anyhow::Result<Connection> {
-        let mut connection = match self {
-            Self::Client(address) => Connection::open(address)?,
-            Self::Proxy(address) => Connection::open_as_proxy(address)?,
-        };
-        connection.get(SMALL)?;
-        Ok(connection)
-    }
-}
-
-fn address(url: &str) -> anyhow::Result<SocketAddr> {
-    let address = url.strip_prefix("http://").and_then(|address| address.parse().ok());
-    address.with_context(|| format!("{url} is no address"))
-}
-
-fn small(rig: &Rig, ways: Ways) -> anyhow::Result<Row> {
-    let p50 = |way: Way| {
-        let mut connection = way.open()?;
-        let times = sampling::repeated(SMALL_REQUESTS, || connection.get(SMALL))?;
+fn small(rig: &Rig, ways: Ways<'_>) -> anyhow::Result<Row> {
+    let p50 = |way: &str| {
+        let client = open(way)?;
+        let times = sampling::repeated(SMALL_REQUESTS, || client.get(SMALL))?;
         Ok(Summary::of(&times).median)
     };
     let [direct, bare, edge, wrangler] = sampling::in_turn(
@@ -141,10 +101,10 @@ fn small(rig: &Rig, ways: Ways) -> anyhow::Result<Row> {
 }
 
 /// Proving and verifying are left out of it: they differ by more from one proof to the next than the edge adds.
-fn proof(rig: &Rig, workload: &Workload, ways: Ways) -> anyhow::Result<Row> {
-    let p50s = |way: Way| {
-        let mut connection = way.open()?;
-        let prove = || connection.prove(&workload.name, &workload.witness_bytes);
+fn proof(rig: &Rig, workload: &Workload, ways: Ways<'_>) -> anyhow::Result<Row> {
+    let p50s = |way: &str| {
+        let client = open(way)?;
+        let prove = || client.prove(&workload.name, &workload.witness_bytes);
         let proofs = sampling::repeated(PROOFS, prove)?;
         let p50 = |of: fn(&Answered) -> f64| Summary::of(&proofs.iter().map(of).collect::<Vec<_>>()).median;
         Ok((p50(Answered::rest_ms), p50(|answered| answered.ms)))
@@ -175,7 +135,7 @@ fn beyond(samples: &[f64], baseline: &[f64]) -> Vec<f64> {
 }
 
 /// Each upload is a sound witness, so that all of it goes through. wrangler's proxies are workerd's too, and count.
-fn upload(rig: &Rig, workload: &Workload, edge: &Edge, ways: Ways) -> anyhow::Result<Row> {
+fn upload(rig: &Rig, workload: &Workload, edge: &Edge, ways: Ways<'_>) -> anyhow::Result<Row> {
     if !memory::is_known() {
         return Ok(Row::skipped(MEMORY, "this system has no /proc to read it from"));
     }
@@ -186,11 +146,11 @@ fn upload(rig: &Rig, workload: &Workload, edge: &Edge, ways: Ways) -> anyhow::Re
         |of: fn(u32) -> anyhow::Result<f64>| workerd.iter().map(|&pid| of(pid)).sum::<anyhow::Result<f64>>();
     let (mut before, mut peak, mut took) = (Vec::new(), Vec::new(), Vec::new());
     sampling::repeated(rig.few_rounds(), || {
-        let mut connection = ways.wrangler.open()?;
+        let client = open(ways.wrangler)?;
         before.push(sum(memory::resident_mib)?);
         workerd.iter().try_for_each(|&pid| memory::forget_peak(pid))?;
         let started = Instant::now();
-        connection.prove(&workload.name, &upload)?;
+        client.prove(&workload.name, &upload)?;
         took.push(milliseconds(started.elapsed()));
         peak.push(sum(memory::peak_mib)?);
         Ok(())

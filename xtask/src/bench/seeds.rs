@@ -18,10 +18,7 @@ use std::{
 
 use anyhow::{Context, bail};
 
-use super::{
-    bb::{self, Bb, Key},
-    connection::receive,
-};
+use super::bb::{self, Bb, Key};
 
 /// More than any head of our own client's.
 const HEAD_MAX_BYTES: usize = 16 << 10;
@@ -118,6 +115,14 @@ impl Way {
 struct Request {
     path: String,
     body: Vec<u8>,
+}
+
+/// Appends what comes next; 0 bytes at the end.
+fn receive(stream: &mut impl Read, received: &mut Vec<u8>) -> std::io::Result<usize> {
+    let mut piece = [0; 16 << 10];
+    let read = stream.read(&mut piece)?;
+    received.extend_from_slice(&piece[..read]);
+    Ok(read)
 }
 
 /// The next request, or `None` at the end of the connection. What was received beyond it stays in `received`.

@@ -1,15 +1,14 @@
 //! The edge on this machine, under `wrangler dev`, for as long as it is held.
 
 use std::{
-    fs::{self, File},
-    net::{Ipv4Addr, SocketAddr, TcpListener},
+    fs::File,
+    net::{Ipv4Addr, TcpListener},
     path::{Path, PathBuf},
     thread,
     time::Duration,
 };
 
 use anyhow::Context;
-use serde::Deserialize;
 
 use super::wrangler::{self, Wrangler};
 use crate::{interrupt::go_on, process, setup::EdgeTools};
@@ -40,26 +39,6 @@ pub(crate) struct Edge {
     wrangler: Wrangler,
     url: String,
     log: Option<PathBuf>,
-    /// Where wrangler tells other wranglers of this Worker.
-    registered: PathBuf,
-}
-
-/// What wrangler tells of a Worker, as far as it is of use here.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Registered {
-    entrypoint_addresses: EntrypointAddresses,
-}
-
-#[derive(Debug, Deserialize)]
-struct EntrypointAddresses {
-    default: Address,
-}
-
-#[derive(Debug, Deserialize)]
-struct Address {
-    host: std::net::IpAddr,
-    port: u16,
 }
 
 /// The port, once it is certain that nobody listens on it: wrangler would quietly take another. 0 becomes a free one.
@@ -101,7 +80,6 @@ impl Edge {
             wrangler: Wrangler::start(command)?,
             url: format!("http://127.0.0.1:{port}"),
             log: options.log.map(Path::to_owned),
-            registered: wrangler::registry(tools).join(worker),
         };
         edge.wait_until_ready()?;
         Ok(edge)
@@ -124,17 +102,6 @@ impl Edge {
     /// Where it listens, without a slash at the end. wrangler itself does, and passes on what comes.
     pub(crate) fn url(&self) -> &str {
         &self.url
-    }
-
-    /// Where the Worker takes requests from other Workers, with nothing of wrangler's in between. As from a proxy: their
-    /// first line bears a whole URL.
-    pub(crate) fn worker_address(&self) -> anyhow::Result<SocketAddr> {
-        let file = &self.registered;
-        let text = fs::read(file).with_context(|| format!("{} cannot be read", file.display()))?;
-        let registered: Registered = serde_json::from_slice(&text)
-            .with_context(|| format!("{} does not tell the Worker's address", file.display()))?;
-        let Address { host, port } = registered.entrypoint_addresses.default;
-        Ok(SocketAddr::new(host, port))
     }
 
     /// The process of wrangler, from which those of workerd descend.
@@ -167,14 +134,5 @@ mod tests {
         let port = taken.local_addr().unwrap().port();
         assert!(free_port(port).unwrap_err().to_string().contains(&port.to_string()));
         assert_ne!(free_port(0).unwrap(), 0);
-    }
-
-    #[test]
-    fn the_workers_own_address_is_told_apart_from_that_of_its_objects() {
-        let text = r#"{"protocol":"http","host":"127.0.0.1","port":1,"entrypointAddresses":
-            {"ProverContainer":{"host":"127.0.0.1","port":2},"default":{"host":"127.0.0.1","port":3}},
-            "durableObjects":[]}"#;
-        let registered: Registered = serde_json::from_str(text).unwrap();
-        assert_eq!(registered.entrypoint_addresses.default.port, 3);
     }
 }
