@@ -13,9 +13,11 @@
 //! - [`scheduler`]: when a proof starts and on how many cores.
 //! - [`prover`]: bb and the processes it runs in.
 //! - [`witness`]: uploads, checked and spooled.
-//! - [`crs`], [`gzip`], [`telemetry`], [`supervisor`]: the ground.
+//! - [`artifacts`]: witnesses and proofs that outlive a request, encrypted.
+//! - [`crs`], [`gzip`], [`telemetry`], [`supervisor`], [`wipe`]: the ground.
 
 pub mod app;
+pub mod artifacts;
 pub mod circuits;
 pub mod commands;
 pub mod config;
@@ -27,4 +29,5 @@ pub mod proving;
 pub mod scheduler;
 pub mod supervisor;
 pub mod telemetry;
+pub mod wipe;
 pub mod witness;
