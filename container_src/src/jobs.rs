@@ -4,16 +4,22 @@
 //! - [`runner`]: workers, each of which claims a job, keeps its lease alive and ends it.
 //! - [`kinds`]: what there is to do, a file each. Nothing else here knows of proving.
 //! - [`hub`]: tells watchers what happens, looking at a job once however many watch it.
+//! - [`crew`]: all of it put together, started and stopped.
 //! - [`document`], [`estimate`]: what a caller is told of a job, and how long it will take.
-//! - [`queue`]: the queue as the others use it.
+//! - [`queue`]: the queue as the others use it; [`sql_queue`]: in a database; [`wake`]: how changes are heard of;
+//!   [`upkeep`]: leases, expiry and artefacts.
 
+pub mod crew;
 pub mod document;
 pub mod estimate;
 pub mod hub;
 pub mod kinds;
 pub mod queue;
 pub mod runner;
+pub mod sql_queue;
 pub mod submission;
+pub mod upkeep;
+pub mod wake;
 
 use std::sync::Arc;
 

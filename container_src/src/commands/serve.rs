@@ -41,6 +41,8 @@ pub struct ServeSettings {
     pub circuits: CircuitSettings,
     /// Provers, bb and logs.
     pub engine: EngineSettings,
+    /// Jobs, or why there are none.
+    pub jobs: Result<JobSettings, NotKept>,
 }
 
 #[derive(Parser)]
@@ -73,14 +75,14 @@ impl ServeArgs {
 #[must_use]
 pub fn run(args: ServeArgs) -> ExitCode {
     outcome::run(async {
-        let ServeSettings { server, circuits, engine } = args.read(&Surroundings::of_this_process())?;
+        let ServeSettings { server, circuits, engine, jobs } = args.read(&Surroundings::of_this_process())?;
         telemetry::start(engine.log.format, &engine.log.filter);
         telemetry::log_panics(without_values);
         // Before anything else, so that a signal that comes during the start is not lost.
         let signal = signals::stop().map_err(other)?;
         let stop = async { tracing::info!(signal = signal.await, "asked to stop") };
         let engine = Engine::start(&engine, circuits).await.map_err(other)?;
-        let app = App::build(engine, server).await.map_err(other)?;
+        let app = App::build(engine, server, jobs).await.map_err(other)?;
         app.run(stop).await.map_err(other)?;
         Ok::<_, Failure>(ExitCode::SUCCESS)
     })

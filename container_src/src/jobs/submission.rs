@@ -1,6 +1,10 @@
 //! From a checked upload to a job that is kept.
 
-use std::{fs::File, io, path::PathBuf};
+use std::{
+    fs::File,
+    io::{self, Read as _},
+    path::PathBuf,
+};
 
 use edgeprove_pipeline::{
     idempotency::{BodyDigest, Idempotency, IdempotencyKey},
@@ -65,7 +69,8 @@ pub async fn submit(workshop: &Workshop, submission: Submission) -> Result<Submi
         None => None,
     };
     let id = JobId::new(workshop.home, *Uuid::new_v4().as_bytes()).map_err(SubmissionError::Home)?;
-    let input = workshop.artifacts.put_file(ArtifactKind::Witness, upload.file.path()).await?;
+    let witness = tokio::fs::File::open(upload.file.path()).await.map_err(SubmissionError::Spool)?;
+    let input = workshop.artifacts.put(ArtifactKind::Witness, witness).await?;
     let payload = Payload {
         circuit: circuit.clone(),
         target,
@@ -87,13 +92,13 @@ pub async fn submit(workshop: &Workshop, submission: Submission) -> Result<Submi
     };
     let submitted = workshop.queue.submit(job).await;
     if !matches!(submitted, Ok(Submitted::Taken(_))) {
-        forget(workshop, &input).await;
+        forget(workshop, input).await;
     }
     Ok(submitted?)
 }
 
 /// No job names it. Should it stay, the next look for orphans finds it.
-async fn forget(workshop: &Workshop, input: &ArtifactName) {
+async fn forget(workshop: &Workshop, input: ArtifactName) {
     if let Err(error) = workshop.artifacts.delete(input).await {
         tracing::warn!(error = %telemetry::chain(&error), "a witness that no job needs could not be deleted yet");
     }
@@ -109,7 +114,13 @@ async fn digest(
     let mut hasher = Sha256::new();
     hasher.update(format!("{circuit}\n{}\n", target.as_str()));
     let read = move || {
-        io::copy(&mut File::open(path)?, &mut hasher)?;
+        let (mut file, mut bytes) = (File::open(path)?, vec![0; 64 << 10]);
+        loop {
+            match file.read(&mut bytes)? {
+                0 => break,
+                length => hasher.update(&bytes[..length]),
+            }
+        }
         Ok(BodyDigest(hasher.finalize().into()))
     };
     let outcome = tokio::task::spawn_blocking(read).await;

@@ -20,12 +20,15 @@ use serde::{Deserialize, Serialize};
 
 use super::{Kind, failure};
 use crate::{
-    artifacts::{ArtifactError, ArtifactKind},
+    artifacts::{ArtifactError, ArtifactKind, ArtifactName},
     circuits::registry::LookupError,
     jobs::{Workshop, queue::Ending, runner::Attempt},
     proving::{Proved, ProvingError, Stage, milliseconds},
     telemetry,
-    witness::intake::Upload,
+    witness::{
+        intake::Upload,
+        spool::{SpoolError, SpoolFile},
+    },
 };
 
 /// Its name in the queue.
@@ -88,6 +91,14 @@ pub fn problem(outcome: &str) -> Option<Problem> {
 /// See the module.
 pub struct Prove(pub Arc<Workshop>);
 
+/// Why a witness could not be fetched.
+enum Fetching {
+    /// It cannot be had.
+    Artifact(ArtifactError),
+    /// It cannot be spooled.
+    Spool(SpoolError),
+}
+
 /// Why an attempt came to nothing.
 enum Failure {
     /// It would again.
@@ -141,13 +152,18 @@ impl Prove {
                 Failure::Final(broken(ProblemType::CircuitNotFound, &error.to_string()))
             }
         })?;
-        let store = &self.0.artifacts;
         let lost = |error: ArtifactError| {
             tracing::error!(job = %job.id, error = %telemetry::chain(&error), "an artefact cannot be used");
             let problem = broken(ProblemType::ArtifactUnavailable, "what was kept for this job cannot be had");
             if error.is_retryable() { Failure::Passing(problem) } else { Failure::Final(problem) }
         };
-        let file = store.fetch_into(&input, ArtifactKind::Witness, &self.0.spool).await.map_err(lost)?;
+        let file = self.fetch(input).await.map_err(|error| match error {
+            Fetching::Artifact(error) => lost(error),
+            Fetching::Spool(error) => {
+                tracing::error!(job = %job.id, error = %telemetry::chain(&error), "a witness cannot be spooled");
+                Failure::Passing(broken(ProblemType::SpoolUnavailable, "the server cannot store uploads at the moment"))
+            }
+        })?;
         let upload = Upload {
             file,
             compressed_bytes: payload.compressed_bytes,
@@ -172,9 +188,19 @@ impl Prove {
             }
         };
         let proof = proved.parts.proof.as_flattened();
-        let result = store.put_bytes(ArtifactKind::Proof, proof).await.map_err(lost)?;
+        let result = self.0.artifacts.put(ArtifactKind::Proof, proof).await.map_err(lost)?;
         proved.timings.total_ms = milliseconds(began.elapsed());
         Ok((result.to_string(), outcome(&proved)))
+    }
+
+    /// The witness, in a file that wipes itself.
+    async fn fetch(&self, input: ArtifactName) -> Result<SpoolFile, Fetching> {
+        let mut pieces = self.0.artifacts.reader(ArtifactKind::Witness, input).await.map_err(Fetching::Artifact)?;
+        let mut file = self.0.spool.create().map_err(Fetching::Spool)?;
+        while let Some(piece) = pieces.next().await.map_err(Fetching::Artifact)? {
+            file.append(piece).await.map_err(Fetching::Spool)?;
+        }
+        Ok(file)
     }
 
     /// Tells watchers how far the proof is, for as long as the returned guard lives.
