@@ -8,12 +8,13 @@
 //! - [`app`]: the parts put together, and taken apart at the end.
 //! - [`config`]: flags and environment, read once into the settings of every room below.
 //! - [`http`]: requests and answers; the only room that knows status codes.
+//! - [`jobs`]: work that outlives the request that asked for it.
 //! - [`proving`]: admitted, proved, verified.
 //! - [`circuits`]: what can be proved, and under which keys.
 //! - [`scheduler`]: when a proof starts and on how many cores.
 //! - [`prover`]: bb and the processes it runs in.
 //! - [`witness`]: uploads, checked and spooled.
-//! - [`crs`], [`gzip`], [`telemetry`], [`supervisor`]: the ground.
+//! - [`store`], [`crs`], [`gzip`], [`telemetry`], [`supervisor`]: the ground.
 
 pub mod app;
 pub mod circuits;
@@ -22,9 +23,11 @@ pub mod config;
 pub mod crs;
 pub mod gzip;
 pub mod http;
+pub mod jobs;
 pub mod prover;
 pub mod proving;
 pub mod scheduler;
+pub mod store;
 pub mod supervisor;
 pub mod telemetry;
 pub mod witness;
