@@ -159,10 +159,21 @@ pub trait JobQueue: Send + Sync {
     async fn heartbeat(&self, id: JobId, token: LeaseToken) -> Result<Held, QueueError>;
 
     /// Says how far the work is.
-    async fn progress(&self, id: JobId, token: LeaseToken, stage: &str, percent: u8) -> Result<Held, QueueError>;
+    async fn progress(
+        &self,
+        id: JobId,
+        token: LeaseToken,
+        stage: &str,
+        percent: u8,
+    ) -> Result<Held, QueueError>;
 
     /// Lets go of a job. `None`: the lease was lost, and what was made is to be thrown away.
-    async fn end(&self, id: JobId, token: LeaseToken, ending: Ending) -> Result<Option<JobStatus>, QueueError>;
+    async fn end(
+        &self,
+        id: JobId,
+        token: LeaseToken,
+        ending: Ending,
+    ) -> Result<Option<JobStatus>, QueueError>;
 
     /// What happens from now on. One stream serves any number of watchers; nobody asks the database for it.
     fn changes(&self) -> broadcast::Receiver<Change>;
