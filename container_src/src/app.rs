@@ -17,6 +17,7 @@ use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    artifacts::ArtifactStore,
     circuits::{Registry, circuit::KeyMaker, vk_cache::VkCache},
     config::{
         circuits::CircuitSettings, engine::EngineSettings, proving::ProverMode, server::ServerSettings,
@@ -140,7 +141,11 @@ pub struct App {
 
 impl App {
     /// Binds the port and puts the parts together.
-    pub async fn build(engine: Engine, settings: ServerSettings) -> Result<Self, StartError> {
+    pub async fn build(
+        engine: Engine,
+        settings: ServerSettings,
+        artifacts: Option<ArtifactStore>,
+    ) -> Result<Self, StartError> {
         let started = Instant::now();
         let (address, listener) = match bind(&settings).await {
             Ok(bound) => bound,
@@ -158,6 +163,8 @@ impl App {
             prover = engine.proving.backend().mode(),
             only_from_the_edge = settings.http.edge_secret.is_some(),
             spool = %engine.spool.path().display(),
+            artifacts = artifacts.as_ref().map(ArtifactStore::place),
+            artifact_key = artifacts.as_ref().map(|store| store.key().to_string()),
             "listening"
         );
         if !engine.proving.options().verify {
@@ -169,6 +176,7 @@ impl App {
             circuits,
             proving,
             spool,
+            artifacts,
             bb,
             supervisor,
             started,

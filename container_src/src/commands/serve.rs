@@ -10,9 +10,12 @@ use super::{
 };
 use crate::{
     app::{App, Engine},
+    artifacts::{ArtifactSettings, ArtifactStore},
     config::{
         ConfigError, Faults,
+        artifacts::ArtifactArgs,
         circuits::{CircuitArgs, CircuitSettings},
+        data::DataArgs,
         engine::{EngineArgs, EngineSettings},
         program::Surroundings,
         server::{ServerArgs, ServerSettings},
@@ -29,6 +32,10 @@ pub struct ServeArgs {
     #[command(flatten)]
     circuits: CircuitArgs,
     #[command(flatten)]
+    data: DataArgs,
+    #[command(flatten)]
+    artifacts: ArtifactArgs,
+    #[command(flatten)]
     engine: EngineArgs,
 }
 
@@ -39,6 +46,8 @@ pub struct ServeSettings {
     pub server: ServerSettings,
     /// The circuits.
     pub circuits: CircuitSettings,
+    /// Where jobs' witnesses and proofs are kept; `None` where they cannot be.
+    pub artifacts: Option<ArtifactSettings>,
     /// Provers, bb and logs.
     pub engine: EngineSettings,
 }
@@ -62,9 +71,14 @@ impl ServeArgs {
         let server = self.server.read(&mut faults);
         let circuits = self.circuits.read(&mut faults);
         let engine = self.engine.read(around, &mut faults);
-        let settings = server.zip(circuits).zip(engine);
-        let settings =
-            settings.map(|((server, circuits), engine)| ServeSettings { server, circuits, engine });
+        let artifacts = self.artifacts.read(self.data.data.as_deref(), around, &mut faults);
+        let settings = server.zip(circuits).zip(engine).zip(artifacts);
+        let settings = settings.map(|(((server, circuits), engine), artifacts)| ServeSettings {
+            server,
+            circuits,
+            artifacts,
+            engine,
+        });
         faults.finish(settings)
     }
 }
@@ -73,14 +87,16 @@ impl ServeArgs {
 #[must_use]
 pub fn run(args: ServeArgs) -> ExitCode {
     outcome::run(async {
-        let ServeSettings { server, circuits, engine } = args.read(&Surroundings::of_this_process())?;
+        let ServeSettings { server, circuits, artifacts, engine } =
+            args.read(&Surroundings::of_this_process())?;
         telemetry::start(engine.log.format, &engine.log.filter);
         telemetry::log_panics(without_values);
         // Before anything else, so that a signal that comes during the start is not lost.
         let signal = signals::stop().map_err(other)?;
         let stop = async { tracing::info!(signal = signal.await, "asked to stop") };
+        let artifacts = artifacts.as_ref().map(ArtifactStore::open).transpose().map_err(other)?;
         let engine = Engine::start(&engine, circuits).await.map_err(other)?;
-        let app = App::build(engine, server).await.map_err(other)?;
+        let app = App::build(engine, server, artifacts).await.map_err(other)?;
         app.run(stop).await.map_err(other)?;
         Ok::<_, Failure>(ExitCode::SUCCESS)
     })

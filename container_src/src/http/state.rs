@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use super::edge::EdgeSecret;
 use crate::{
+    artifacts::ArtifactStore,
     circuits::Registry,
     proving::Proving,
     supervisor::Supervisor,
@@ -54,6 +55,8 @@ pub struct Shared {
     pub proving: Proving,
     /// Where uploads go.
     pub spool: Spool,
+    /// Where jobs' witnesses and proofs are kept; `None` where they cannot be.
+    pub artifacts: Option<ArtifactStore>,
     /// The prover program.
     pub bb: BbIdentity,
     /// Background tasks.
