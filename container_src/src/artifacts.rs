@@ -21,13 +21,13 @@ mod settings;
 
 use std::{
     fmt, io,
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream::BoxStream};
-use tokio::io::AsyncRead;
+use tokio::{fs::File, io::AsyncRead};
 
 pub use bucket::Patience;
 pub use error::ArtifactError;
@@ -138,12 +138,23 @@ impl ArtifactStore {
         Ok(name)
     }
 
+    /// Keeps a file's content.
+    pub async fn put_file(&self, kind: ArtifactKind, path: &Path) -> Result<ArtifactName, ArtifactError> {
+        self.put(kind, File::open(path).await.map_err(ArtifactError::Source)?).await
+    }
+
+    /// Keeps some bytes.
+    pub async fn put_bytes(&self, kind: ArtifactKind, bytes: &[u8]) -> Result<ArtifactName, ArtifactError> {
+        self.put(kind, bytes).await
+    }
+
     /// Begins to read an artefact. Its head is read, so that a key which is missing is known at once.
     pub async fn reader(
         &self,
+        name: &ArtifactName,
         kind: ArtifactKind,
-        name: ArtifactName,
     ) -> Result<ArtifactReader, ArtifactError> {
+        let name = *name;
         let mut pieces = match &self.place {
             Place::Folder(folder) => folder.get(name).await?,
             Place::Bucket(bucket) => bucket.get(name).await?,
@@ -162,15 +173,15 @@ impl ArtifactStore {
     /// Reads a small artefact whole, if it has no more than so many bytes.
     pub async fn read(
         &self,
+        name: &ArtifactName,
         kind: ArtifactKind,
-        name: ArtifactName,
         max_bytes: usize,
     ) -> Result<Vec<u8>, ArtifactError> {
-        let mut reader = self.reader(kind, name).await?;
+        let mut reader = self.reader(name, kind).await?;
         let mut content = Vec::new();
         while let Some(bytes) = reader.next().await? {
             if content.len() + bytes.len() > max_bytes {
-                return Err(ArtifactError::TooLarge { name, max_bytes });
+                return Err(ArtifactError::TooLarge { name: *name, max_bytes });
             }
             content.extend_from_slice(&bytes);
         }
@@ -178,10 +189,10 @@ impl ArtifactStore {
     }
 
     /// Deletes an artefact. One that is not there is as good as deleted.
-    pub async fn delete(&self, name: ArtifactName) -> Result<(), ArtifactError> {
+    pub async fn delete(&self, name: &ArtifactName) -> Result<(), ArtifactError> {
         match &self.place {
-            Place::Folder(folder) => folder.delete(name).await,
-            Place::Bucket(bucket) => bucket.delete(name).await,
+            Place::Folder(folder) => folder.delete(*name).await,
+            Place::Bucket(bucket) => bucket.delete(*name).await,
         }
     }
 
@@ -193,7 +204,7 @@ impl ArtifactStore {
     pub async fn sweep(
         &self,
         older_than: Duration,
-        is_referred_to: impl Fn(ArtifactName) -> bool,
+        is_referred_to: impl Fn(&ArtifactName) -> bool,
     ) -> Result<Swept, ArtifactError> {
         // Before 1970 nothing was written.
         let before = SystemTime::now().checked_sub(older_than).unwrap_or(SystemTime::UNIX_EPOCH);
@@ -206,10 +217,10 @@ impl ArtifactStore {
             Place::Bucket(bucket) => bucket.list(),
         };
         while let Some((name, written)) = artifacts.try_next().await? {
-            if written >= before || is_referred_to(name) {
+            if written >= before || is_referred_to(&name) {
                 continue;
             }
-            match self.delete(name).await {
+            match self.delete(&name).await {
                 Ok(()) => swept.deleted += 1,
                 Err(error) => {
                     swept.failed += 1;

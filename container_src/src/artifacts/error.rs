@@ -1,6 +1,7 @@
 //! Why an artefact cannot be had or kept, told apart by who can do something about it.
 
 use std::{
+    error::Error,
     io,
     path::{Path, PathBuf},
     time::Duration,
@@ -56,6 +57,9 @@ pub enum ArtifactError {
     /// What was to be kept could not be read.
     #[error("what was to be kept could not be read")]
     Source(#[source] io::Error),
+    /// What was read could not be put where it is wanted.
+    #[error("what was kept could not be put where it is wanted")]
+    Target(#[source] Box<dyn Error + Send + Sync>),
     /// No space or quota is left in the folder.
     #[error("no space is left for {}: free some, or give the artefacts a larger file system", path.display())]
     Full {
@@ -121,6 +125,7 @@ impl ArtifactError {
             | Self::TooLarge { .. } => false,
             Self::NoRandomness(_)
             | Self::Source(_)
+            | Self::Target(_)
             | Self::Full { .. }
             | Self::NotWritable { .. }
             | Self::Io { .. }

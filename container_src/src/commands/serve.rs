@@ -14,9 +14,11 @@ use crate::{
         ConfigError, Faults,
         circuits::{CircuitArgs, CircuitSettings},
         engine::{EngineArgs, EngineSettings},
+        jobs::JobArgs,
         program::Surroundings,
         server::{ServerArgs, ServerSettings},
     },
+    jobs::{NotKept, crew::JobSettings},
     prover::child::without_values,
     telemetry,
 };
@@ -28,6 +30,8 @@ pub struct ServeArgs {
     server: ServerArgs,
     #[command(flatten)]
     circuits: CircuitArgs,
+    #[command(flatten)]
+    jobs: JobArgs,
     #[command(flatten)]
     engine: EngineArgs,
 }
@@ -64,9 +68,10 @@ impl ServeArgs {
         let server = self.server.read(&mut faults);
         let circuits = self.circuits.read(&mut faults);
         let engine = self.engine.read(around, &mut faults);
-        let settings = server.zip(circuits).zip(engine);
-        let settings =
-            settings.map(|((server, circuits), engine)| ServeSettings { server, circuits, engine });
+        let jobs = self.jobs.read(around, &mut faults);
+        let settings = server.zip(circuits).zip(engine.zip(jobs));
+        let settings = settings
+            .map(|((server, circuits), (engine, jobs))| ServeSettings { server, circuits, engine, jobs });
         faults.finish(settings)
     }
 }

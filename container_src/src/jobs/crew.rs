@@ -142,7 +142,7 @@ struct Remover(Arc<ArtifactStore>);
 impl ArtifactRemover for Remover {
     async fn remove(&self, name: &str) -> Result<(), RemoveError> {
         match name.parse::<ArtifactName>() {
-            Ok(name) => self.0.delete(name).await.map_err(|error| RemoveError(error.into())),
+            Ok(name) => self.0.delete(&name).await.map_err(|error| RemoveError(error.into())),
             Err(error) => {
                 tracing::error!(error = %telemetry::chain(&error), "a job names what cannot be an artefact");
                 Ok(())

@@ -99,7 +99,7 @@ pub async fn submit(workshop: &Workshop, submission: Submission) -> Result<Submi
 
 /// No job names it. Should it stay, the next look for orphans finds it.
 async fn forget(workshop: &Workshop, input: ArtifactName) {
-    if let Err(error) = workshop.artifacts.delete(input).await {
+    if let Err(error) = workshop.artifacts.delete(&input).await {
         tracing::warn!(error = %telemetry::chain(&error), "a witness that no job needs could not be deleted yet");
     }
 }

@@ -289,7 +289,7 @@ async fn completed(workshop: &Workshop, job: &Job, format: AnswerFormat) -> Resu
     let lacks = || ApiError::new(ProblemType::ArtifactUnavailable, "the proof is no longer there");
     let name = job.result.as_deref().and_then(|name| name.parse().ok()).ok_or_else(lacks)?;
     let (outcome, payload) = (Outcome::of(job).ok_or_else(lacks)?, Payload::of(job).ok_or_else(lacks)?);
-    let proof = workshop.artifacts.read(ArtifactKind::Proof, name, PROOF_MAX_BYTES).await?;
+    let proof = workshop.artifacts.read(&name, ArtifactKind::Proof, PROOF_MAX_BYTES).await?;
     Ok(prove::answer_made(
         &Made {
             proof,

@@ -195,7 +195,7 @@ impl Prove {
 
     /// The witness, in a file that wipes itself.
     async fn fetch(&self, input: ArtifactName) -> Result<SpoolFile, Fetching> {
-        let mut pieces = self.0.artifacts.reader(ArtifactKind::Witness, input).await.map_err(Fetching::Artifact)?;
+        let mut pieces = self.0.artifacts.reader(&input, ArtifactKind::Witness).await.map_err(Fetching::Artifact)?;
         let mut file = self.0.spool.create().map_err(Fetching::Spool)?;
         while let Some(piece) = pieces.next().await.map_err(Fetching::Artifact)? {
             file.append(piece).await.map_err(Fetching::Spool)?;
