@@ -8,23 +8,30 @@
 //! - [`app`]: the parts put together, and taken apart at the end.
 //! - [`config`]: flags and environment, read once into the settings of every room below.
 //! - [`http`]: requests and answers; the only room that knows status codes.
+//! - [`jobs`]: work that outlives the request that asked for it.
 //! - [`proving`]: admitted, proved, verified.
 //! - [`circuits`]: what can be proved, and under which keys.
 //! - [`scheduler`]: when a proof starts and on how many cores.
 //! - [`prover`]: bb and the processes it runs in.
 //! - [`witness`]: uploads, checked and spooled.
-//! - [`crs`], [`gzip`], [`telemetry`], [`supervisor`]: the ground.
+//! - [`artifacts`]: witnesses and proofs that outlive a request, encrypted.
+//! - [`store`]: the database.
+//! - [`crs`], [`gzip`], [`telemetry`], [`supervisor`], [`wipe`]: the ground.
 
 pub mod app;
+pub mod artifacts;
 pub mod circuits;
 pub mod commands;
 pub mod config;
 pub mod crs;
 pub mod gzip;
 pub mod http;
+pub mod jobs;
 pub mod prover;
 pub mod proving;
 pub mod scheduler;
+pub mod store;
 pub mod supervisor;
 pub mod telemetry;
+pub mod wipe;
 pub mod witness;
