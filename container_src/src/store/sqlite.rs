@@ -21,7 +21,7 @@ use std::{
 };
 
 use edgeprove_pipeline::sql::Dialect;
-use rustix::process::geteuid;
+use rustix::{fs::Mode, process::geteuid};
 use sqlx::{
     AnyConnection, AnyPool, ConnectOptions as _, Connection as _, Executor as _,
     any::{AnyConnectOptions, AnyPoolOptions},
@@ -70,8 +70,9 @@ impl DataFolder {
 /// Closes the folder to others if it is ours and holds nothing that may be somebody else's concern. Its files are closed
 /// to them in any case.
 fn restrict(path: &Path) -> io::Result<()> {
+    const OTHERS: Mode = Mode::RWXG.union(Mode::RWXO);
     let found = fs::metadata(path)?;
-    if found.uid() != geteuid().as_raw() || found.mode() & 0o077 == 0 {
+    if found.uid() != geteuid().as_raw() || !Mode::from_raw_mode(found.mode()).intersects(OTHERS) {
         return Ok(());
     }
     if path.join("edgeprove.lock").exists() || fs::read_dir(path)?.next().is_none() {
