@@ -196,22 +196,21 @@ impl Upkeep {
         }
         loop {
             let doomed = self.queue.doomed(BATCH).await?;
-            let removing = doomed.iter().map(|doomed| self.remove(doomed));
-            let removing = stream::iter(removing).buffer_unordered(REMOVED_AT_A_TIME);
-            // One that cannot be removed does not keep the others.
-            let outcomes: Vec<_> = removing.collect().await;
-            outcomes.into_iter().collect::<Result<(), TidyError>>()?;
             if doomed.is_empty() {
                 break;
             }
+            let removing = doomed.into_iter().map(|doomed| self.remove(doomed));
+            // One that cannot be removed does not keep the others.
+            let outcomes: Vec<_> = stream::iter(removing).buffer_unordered(REMOVED_AT_A_TIME).collect().await;
+            outcomes.into_iter().collect::<Result<(), TidyError>>()?;
         }
         while self.queue.delete(BATCH).await? > 0 {}
         Ok(())
     }
 
-    async fn remove(&self, doomed: &Doomed) -> Result<(), TidyError> {
+    async fn remove(&self, doomed: Doomed) -> Result<(), TidyError> {
         self.artifacts.remove(&doomed.artifact).await?;
-        Ok(self.queue.forget(doomed).await?)
+        Ok(self.queue.forget(&doomed).await?)
     }
 
     /// Removes what a crash left behind: artefacts whose job was never taken in, and those of a worker that had lost its
