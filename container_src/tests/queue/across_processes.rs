@@ -30,7 +30,7 @@ fn folder() -> Option<PathBuf> {
 }
 
 /// Runs a test of this file in a process of its own, and reads what it says.
-fn start(test: &str, folder: &Path) -> (Child, impl Iterator<Item = String>) {
+fn start(test: &str, folder: &Path) -> (Child, impl Iterator<Item = String> + use<>) {
     let mut child = Command::new(env::current_exe().unwrap())
         .args(["--exact", "--nocapture", &format!("across_processes::{test}")])
         .env(FOLDER, folder)

@@ -45,7 +45,7 @@ impl Fixture {
     pub(crate) fn file() -> Self {
         let dir = tempfile::tempdir().unwrap();
         // What a path may hold, and a URL may not.
-        let place = Place::Folder(dir.path().join("data of 100% #1?"));
+        let place = Place::Folder(dir.path().join("data of 100%41 #1?"));
         Self { name: "file", place, dir: Some(dir), schema: None }
     }
 
