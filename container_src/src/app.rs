@@ -34,6 +34,10 @@ use crate::{
             warm::WarmBackend,
         },
     },
+    jobs::{
+        NotKept,
+        crew::{Crew, JobSettings, OpenError},
+    },
     proving::Proving,
     scheduler::Scheduler,
     supervisor::Supervisor,
@@ -52,6 +56,9 @@ pub enum StartError {
     /// Uploads have nowhere to go.
     #[error(transparent)]
     Spool(#[from] SpoolError),
+    /// Jobs have nowhere to be kept.
+    #[error(transparent)]
+    Jobs(#[from] OpenError),
     /// The port cannot be had.
     #[error("cannot listen on {address}: choose another by --listen or EDGEPROVE_LISTEN")]
     Listen {
@@ -80,9 +87,9 @@ pub struct Panicked;
 /// What can prove: everything but the HTTP side. The command line uses it as it is.
 pub struct Engine {
     /// The circuits, none of them loaded yet.
-    pub circuits: Registry,
+    pub circuits: Arc<Registry>,
     /// What makes proofs.
-    pub proving: Proving,
+    pub proving: Arc<Proving>,
     /// Where witnesses go.
     pub spool: Spool,
     /// bb.
@@ -115,8 +122,8 @@ impl Engine {
         let keys = KeyMaker { cache: VkCache::new(&program.cache_dir), crs: program.crs.clone() };
         let proving =
             Proving::new(Scheduler::new(settings.scheduler.clone()), backend, keys, settings.options.clone());
-        let circuits = Registry::new(circuits.sources, circuits.default);
-        Ok(Self { circuits, proving, spool, bb, supervisor })
+        let circuits = Arc::new(Registry::new(circuits.sources, circuits.default));
+        Ok(Self { circuits, proving: Arc::new(proving), spool, bb, supervisor })
     }
 
     /// Loads every circuit. Those that fail are logged and stay failed.
@@ -136,11 +143,16 @@ pub struct App {
     listener: TcpListener,
     connections_max: usize,
     drain: Duration,
+    crew: Option<Crew>,
 }
 
 impl App {
     /// Binds the port and puts the parts together.
-    pub async fn build(engine: Engine, settings: ServerSettings) -> Result<Self, StartError> {
+    pub async fn build(
+        engine: Engine,
+        settings: ServerSettings,
+        jobs: Result<JobSettings, NotKept>,
+    ) -> Result<Self, StartError> {
         let started = Instant::now();
         let (address, listener) = match bind(&settings).await {
             Ok(bound) => bound,
@@ -163,12 +175,27 @@ impl App {
         if !engine.proving.options().verify {
             tracing::warn!("proofs are NOT verified before they are answered (--verify off)");
         }
+        let crew = match open_jobs(&engine, jobs).await {
+            Ok(crew) => crew,
+            Err(error) => {
+                engine.stop().await;
+                return Err(error);
+            }
+        };
+        let workshop = match &crew {
+            Ok(crew) => Ok(Arc::clone(&crew.workshop)),
+            Err(reason) => {
+                tracing::info!(%reason, "no work is taken that outlives its request");
+                Err(*reason)
+            }
+        };
         let Engine { circuits, proving, spool, bb, supervisor } = engine;
         let shared = Arc::new(Shared {
             options: settings.http,
             circuits,
             proving,
             spool,
+            workshop,
             bb,
             supervisor,
             started,
@@ -177,14 +204,15 @@ impl App {
             proofs_at_work: TaskTracker::new(),
         });
         let (connections_max, drain) = (settings.connections_max, settings.drain);
-        Ok(Self { shared, listener, connections_max, drain })
+        Ok(Self { shared, listener, connections_max, drain, crew: crew.ok() })
     }
 
     /// Serves until `stop` ends, then drains.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), Panicked> {
-        let Self { shared, listener, connections_max, drain } = self;
+        let Self { shared, listener, connections_max, drain, crew } = self;
+        let no_more_jobs = CancellationToken::new();
         let supervisor = shared.supervisor.clone();
-        let app = Arc::clone(&shared);
+        let (app, no_more) = (Arc::clone(&shared), no_more_jobs.clone());
         supervisor.spawn("load circuits", async move {
             let stop = app.supervisor.stop_token().clone();
             tokio::select! {
@@ -195,6 +223,11 @@ impl App {
                         tracing::warn!(took_ms, "no circuit could be loaded: nothing can be proved");
                     } else {
                         tracing::info!(took_ms, "ready");
+                    }
+                    if let Some(crew) = crew
+                        && let Err(error) = crew.start(no_more, app.proofs_at_work.clone(), &app.supervisor).await
+                    {
+                        tracing::error!(error = crate::telemetry::chain(&error), "jobs cannot be worked on");
                     }
                 }
                 () = stop.cancelled() => {}
@@ -222,6 +255,7 @@ impl App {
                 drain_s = drain.as_secs_f64(),
                 "shutting down"
             );
+            no_more_jobs.cancel();
             shared.proofs_at_work.close();
             // Connections are taken until the end, so that probes and clients are told and not turned away.
             if tokio::time::timeout(drain, shared.proofs_at_work.wait()).await.is_err() {
@@ -243,6 +277,19 @@ impl App {
         tracing::info!("ended");
         if supervisor.has_panicked() { Err(Panicked) } else { Ok(()) }
     }
+}
+
+/// Opens what jobs are kept in, or says why none are.
+async fn open_jobs(
+    engine: &Engine,
+    settings: Result<JobSettings, NotKept>,
+) -> Result<Result<Crew, NotKept>, StartError> {
+    let settings = match settings {
+        Ok(settings) => settings,
+        Err(reason) => return Ok(Err(reason)),
+    };
+    let (circuits, proving) = (Arc::clone(&engine.circuits), Arc::clone(&engine.proving));
+    Ok(Ok(Crew::open(settings, circuits, proving, engine.spool.clone()).await?))
 }
 
 async fn load(circuits: &Registry, proving: &Proving) {

@@ -8,14 +8,19 @@
 //! - [`engine`]: the three that every proving command needs, together.
 //! - [`program`]: bb, the CRS and folders.
 //! - [`circuits`]: which circuits are proved.
+//! - [`data`], [`artifacts`]: what outlives the server, and where.
 //! - [`proving`]: provers, queue and verification.
 //! - [`server`]: the HTTP side, uploads and shutdown.
+//! - [`jobs`]: what jobs are kept in, and how they are worked on.
 //! - [`mod@log`]: what is logged, and how.
 
+pub mod artifacts;
 pub mod circuits;
+pub mod data;
 pub mod engine;
 pub mod environment;
 pub mod faults;
+pub mod jobs;
 pub mod log;
 pub mod program;
 pub mod proving;

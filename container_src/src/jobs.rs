@@ -1,11 +1,66 @@
 //! Work that outlives the request that asked for it: kept in a queue, done by workers, followed by watchers.
 //!
-//! - [`queue`]: the queue as the others use it.
-//! - [`sql_queue`]: the queue in a database.
-//! - [`wake`]: what happened, told to everybody in this process and in the others.
-//! - [`upkeep`]: leases that ran out, and what is no longer kept.
+//! - [`submission`]: from a checked upload to a job that is kept. Start here.
+//! - [`runner`]: workers, each of which claims a job, keeps its lease alive and ends it.
+//! - [`kinds`]: what there is to do, a file each. Nothing else here knows of proving.
+//! - [`hub`]: tells watchers what happens, looking at a job once however many watch it.
+//! - [`crew`]: all of it put together, started and stopped.
+//! - [`document`], [`estimate`]: what a caller is told of a job, and how long it will take.
+//! - [`queue`]: the queue as the others use it; [`sql_queue`]: in a database; [`wake`]: how changes are heard of;
+//!   [`upkeep`]: leases, expiry and artefacts.
 
+pub mod crew;
+pub mod document;
+pub mod estimate;
+pub mod hub;
+pub mod kinds;
 pub mod queue;
+pub mod runner;
 pub mod sql_queue;
+pub mod submission;
 pub mod upkeep;
 pub mod wake;
+
+use std::sync::Arc;
+
+use self::{estimate::Estimator, hub::Hub, queue::JobQueue};
+use crate::{artifacts::ArtifactStore, circuits::Registry, proving::Proving, witness::spool::Spool};
+
+/// What jobs are taken in, done and followed with.
+pub struct Workshop {
+    /// What can be proved.
+    pub circuits: Arc<Registry>,
+    /// What makes proofs.
+    pub proving: Arc<Proving>,
+    /// Where witnesses are while they are worked on.
+    pub spool: Spool,
+    /// Where witnesses and proofs are kept.
+    pub artifacts: Arc<ArtifactStore>,
+    /// Where jobs are kept.
+    pub queue: Arc<dyn JobQueue>,
+    /// Who tells watchers.
+    pub hub: Arc<Hub>,
+    /// Who knows how long jobs take.
+    pub estimator: Arc<Estimator>,
+    /// The number of this container, where it alone keeps its jobs.
+    pub home: Option<u16>,
+    /// How often a job may be tried.
+    pub max_attempts: u32,
+}
+
+/// Why this server takes no work that outlives its request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotKept {
+    /// It was given no place to keep it in.
+    #[error(
+        "this server keeps nothing, so it takes no work that outlives its request: start it with --data DIR \
+         (EDGEPROVE_DATA) on a volume, or with DATABASE_URL, or accept the loss with --ephemeral-jobs"
+    )]
+    NoPlace,
+    /// Its place would go with its container.
+    #[error(
+        "the data folder is part of this container and would go with it, so no work is taken that outlives its \
+         request: mount a volume there, set DATABASE_URL, or accept the loss with --ephemeral-jobs"
+    )]
+    InContainer,
+}

@@ -14,9 +14,12 @@
 //! - [`scheduler`]: when a proof starts and on how many cores.
 //! - [`prover`]: bb and the processes it runs in.
 //! - [`witness`]: uploads, checked and spooled.
-//! - [`store`], [`crs`], [`gzip`], [`telemetry`], [`supervisor`]: the ground.
+//! - [`artifacts`]: witnesses and proofs that outlive a request, encrypted.
+//! - [`store`]: the database.
+//! - [`crs`], [`gzip`], [`telemetry`], [`supervisor`], [`wipe`]: the ground.
 
 pub mod app;
+pub mod artifacts;
 pub mod circuits;
 pub mod commands;
 pub mod config;
@@ -30,4 +33,5 @@ pub mod scheduler;
 pub mod store;
 pub mod supervisor;
 pub mod telemetry;
+pub mod wipe;
 pub mod witness;

@@ -11,7 +11,7 @@ use std::{
 };
 
 use acir::{FieldElement, native_types::WitnessStack};
-use edgeprove_protocol::{VerifierTarget, answer::Timings};
+use edgeprove_protocol::{ProblemType, VerifierTarget, answer::Timings};
 
 use crate::{
     circuits::{
@@ -96,7 +96,33 @@ pub enum ProvingError {
     Stopping,
 }
 
+/// What is done with a proof that was admitted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// It is made.
+    Proving,
+    /// It is verified.
+    Verifying,
+}
+
 impl ProvingError {
+    /// What a caller calls it.
+    #[must_use]
+    pub fn kind(&self) -> ProblemType {
+        match self {
+            Self::Admission(_) => ProblemType::ProverBusy,
+            Self::Key(_) => ProblemType::CircuitUnavailable,
+            Self::Unsatisfied { .. } => ProblemType::WitnessUnsatisfied,
+            Self::Timeout { .. } => ProblemType::ProofTimeout,
+            Self::Invalid => ProblemType::ProofInvalid,
+            Self::Failed(_) => ProblemType::ProofFailed,
+            Self::Crashed(_) => ProblemType::ProverCrashed,
+            Self::Unavailable(_) => ProblemType::ProverUnavailable,
+            Self::Spool(_) => ProblemType::SpoolUnavailable,
+            Self::Stopping => ProblemType::NotReady,
+        }
+    }
+
     fn unsatisfied(opcode: usize) -> Self {
         Self::Unsatisfied { place: format!(", first at ACIR opcode {opcode}") }
     }
@@ -122,6 +148,21 @@ impl Proving {
         target: VerifierTarget,
         upload: &Upload,
     ) -> Result<Proved, ProvingError> {
+        self.prove_told(circuit, target, upload, |_| std::future::ready(())).await
+    }
+
+    /// The same, and says when each stage begins. What it says it with may go on for as long as the stage does, and is
+    /// dropped at its end.
+    pub async fn prove_told<F>(
+        &self,
+        circuit: &Arc<Circuit>,
+        target: VerifierTarget,
+        upload: &Upload,
+        told: impl Fn(Stage) -> F + Send + Sync,
+    ) -> Result<Proved, ProvingError>
+    where
+        F: Future<Output = ()> + Send,
+    {
         let asked = Instant::now();
         let seat = self.seat().await?;
         let admitted = Instant::now();
@@ -134,7 +175,8 @@ impl Proving {
         let deadline = Instant::now() + self.options.timeout;
 
         let started = Instant::now();
-        let parts = match once_or_twice(deadline, || seat.prove(&key.circuit, &witness, deadline)).await {
+        let proving = once_or_twice(deadline, || seat.prove(&key.circuit, &witness, deadline));
+        let parts = match while_told(told(Stage::Proving), proving).await {
             Ok(parts) => parts,
             Err(refused @ (ProverError::Refused { .. } | ProverError::Garbled { .. })) => {
                 return Err(match judge(circuit, witness.file).await {
@@ -147,7 +189,8 @@ impl Proving {
         let proved = Instant::now();
 
         if self.options.verify {
-            let verified = once_or_twice(deadline, || seat.verify(&key.circuit, &parts, deadline)).await;
+            let verifying = once_or_twice(deadline, || seat.verify(&key.circuit, &parts, deadline));
+            let verified = while_told(told(Stage::Verifying), verifying).await;
             if !verified.map_err(|error| self.told(error))? {
                 return Err(self.blame(circuit, witness.file, seat.as_ref()).await);
             }
@@ -228,6 +271,18 @@ impl Proving {
     #[must_use]
     pub fn options(&self) -> &ProvingOptions {
         &self.options
+    }
+}
+
+/// Does the work, and says so beside it for as long as it takes.
+async fn while_told<T>(told: impl Future<Output = ()>, work: impl Future<Output = T>) -> T {
+    let told = async {
+        told.await;
+        std::future::pending().await
+    };
+    tokio::select! {
+        outcome = work => outcome,
+        never = told => never,
     }
 }
 

@@ -3,8 +3,10 @@
 //! - [`intake`]: takes an upload in, refusing at the first byte that shows it is no witness. Start here.
 //! - [`stack`]: holds the inflated bytes against Noir's format and the circuit's shape.
 //! - [`spool`]: the files it all lives in, which wipe themselves.
+//! - `kept`: back into the spool from the artefacts.
 
 pub mod intake;
+mod kept;
 pub mod spool;
 pub mod stack;
 

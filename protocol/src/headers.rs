@@ -12,6 +12,13 @@ pub const PUBLIC_INPUTS: &str = "x-public-inputs";
 /// Whether the server verified the proof before it answered: `true` or `false`.
 pub const VERIFIED: &str = "x-verified";
 
+/// How urgent a request is, as [`crate::Priority`] writes it.
+pub const PRIORITY: &str = "x-priority";
+/// The caller's own name for a request, so that the same one again makes no second job.
+pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
+/// Whether and how long the caller waits: `respond-async`, `wait=SECONDS` (RFC 7240).
+pub const PREFER: &str = "prefer";
+
 /// Proves that a request comes from the edge: the secret that edge and server share. Never passed on to a caller.
 pub const EDGE_SECRET: &str = "x-edge-secret";
 /// The caller's address as the edge saw it. Believed only beside [`EDGE_SECRET`].

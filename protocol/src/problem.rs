@@ -70,10 +70,20 @@ problem_types! {
     NotFound = ("not_found", 404, "There is nothing at this path", false);
     /// No circuit of that name is loaded.
     CircuitNotFound = ("circuit_not_found", 404, "No such circuit", false);
+    /// The caller has no job of that name.
+    JobNotFound = ("job_not_found", 404, "No such proof", false);
     /// The path exists but not for this method.
     MethodNotAllowed = ("method_not_allowed", 405, "The method is not allowed here", false);
     /// The upload was silent for too long.
     UploadStalled = ("upload_stalled", 408, "The upload stalled", true);
+    /// The job is over, so it cannot be called off.
+    JobOver = ("job_over", 409, "The proof is over already", false);
+    /// The job is not over yet, so there is no proof of it.
+    ProofNotReady = ("proof_not_ready", 409, "The proof is not there yet", true);
+    /// The job was called off.
+    JobCancelled = ("job_cancelled", 410, "The proof was called off", false);
+    /// The job was over so long ago that nothing of it is kept.
+    JobExpired = ("job_expired", 410, "The proof has expired", false);
     /// The upload is larger than the server takes.
     WitnessTooLarge = ("witness_too_large", 413, "The witness is too large", false);
     /// The upload inflates to more than the circuit or the server allows.
@@ -84,6 +94,10 @@ problem_types! {
     WitnessOfAnotherCircuit = ("witness_of_another_circuit", 422, "The witness belongs to another circuit", false);
     /// A well-formed witness that violates the circuit's constraints.
     WitnessUnsatisfied = ("witness_unsatisfied", 422, "The witness does not satisfy the circuit", false);
+    /// The caller used this idempotency key for another request.
+    IdempotencyKeyReused = ("idempotency_key_reused", 422, "The idempotency key belongs to another request", false);
+    /// The caller has as many unfinished jobs as it may.
+    TooManyJobs = ("too_many_jobs", 429, "Too many proofs are under way", true);
     /// The caller has sent more requests than it may.
     RateLimited = ("rate_limited", 429, "Too many requests", true);
     /// bb refused the witness or failed on it, and the witness is not to blame.
@@ -92,6 +106,8 @@ problem_types! {
     ProverCrashed = ("prover_crashed", 500, "The prover crashed", true);
     /// A proof was made of a satisfied witness and did not verify. It was not handed out.
     ProofInvalid = ("proof_invalid", 500, "The proof did not verify", true);
+    /// The workers that had the job died, each time it was tried.
+    WorkerLost = ("worker_lost", 500, "The job's workers died", false);
     /// Something else broke inside the server.
     Internal = ("internal", 500, "The server failed", true);
     /// The edge lacks a setting or a binding, cannot understand one, or has another secret than the server.
@@ -108,6 +124,14 @@ problem_types! {
     ProverUnavailable = ("prover_unavailable", 503, "No prover is available", true);
     /// The circuit is known but could not be loaded; health says why.
     CircuitUnavailable = ("circuit_unavailable", 503, "The circuit could not be loaded", false);
+    /// The job queue is full.
+    QueueFull = ("queue_full", 503, "The queue is full", true);
+    /// This server has no place where a job would outlive it.
+    JobsNotKept = ("jobs_not_kept", 503, "This server keeps no jobs", false);
+    /// The database of jobs cannot be asked.
+    JobStoreUnavailable = ("job_store_unavailable", 503, "The job store is not available", true);
+    /// A kept witness or proof cannot be had, or none can be kept.
+    ArtifactUnavailable = ("artifact_unavailable", 503, "What is kept cannot be reached", true);
     /// The server is starting or shutting down.
     NotReady = ("not_ready", 503, "The server is not ready", true);
     /// The upload could not be stored: the spool is full or not writable.

@@ -14,9 +14,11 @@ use crate::{
         ConfigError, Faults,
         circuits::{CircuitArgs, CircuitSettings},
         engine::{EngineArgs, EngineSettings},
+        jobs::JobArgs,
         program::Surroundings,
         server::{ServerArgs, ServerSettings},
     },
+    jobs::{NotKept, crew::JobSettings},
     prover::child::without_values,
     telemetry,
 };
@@ -28,6 +30,8 @@ pub struct ServeArgs {
     server: ServerArgs,
     #[command(flatten)]
     circuits: CircuitArgs,
+    #[command(flatten)]
+    jobs: JobArgs,
     #[command(flatten)]
     engine: EngineArgs,
 }
@@ -41,6 +45,8 @@ pub struct ServeSettings {
     pub circuits: CircuitSettings,
     /// Provers, bb and logs.
     pub engine: EngineSettings,
+    /// Jobs, or why there are none.
+    pub jobs: Result<JobSettings, NotKept>,
 }
 
 #[derive(Parser)]
@@ -62,9 +68,10 @@ impl ServeArgs {
         let server = self.server.read(&mut faults);
         let circuits = self.circuits.read(&mut faults);
         let engine = self.engine.read(around, &mut faults);
-        let settings = server.zip(circuits).zip(engine);
-        let settings =
-            settings.map(|((server, circuits), engine)| ServeSettings { server, circuits, engine });
+        let jobs = self.jobs.read(around, &mut faults);
+        let settings = server.zip(circuits).zip(engine.zip(jobs));
+        let settings = settings
+            .map(|((server, circuits), (engine, jobs))| ServeSettings { server, circuits, engine, jobs });
         faults.finish(settings)
     }
 }
@@ -73,14 +80,14 @@ impl ServeArgs {
 #[must_use]
 pub fn run(args: ServeArgs) -> ExitCode {
     outcome::run(async {
-        let ServeSettings { server, circuits, engine } = args.read(&Surroundings::of_this_process())?;
+        let ServeSettings { server, circuits, engine, jobs } = args.read(&Surroundings::of_this_process())?;
         telemetry::start(engine.log.format, &engine.log.filter);
         telemetry::log_panics(without_values);
         // Before anything else, so that a signal that comes during the start is not lost.
         let signal = signals::stop().map_err(other)?;
         let stop = async { tracing::info!(signal = signal.await, "asked to stop") };
         let engine = Engine::start(&engine, circuits).await.map_err(other)?;
-        let app = App::build(engine, server).await.map_err(other)?;
+        let app = App::build(engine, server, jobs).await.map_err(other)?;
         app.run(stop).await.map_err(other)?;
         Ok::<_, Failure>(ExitCode::SUCCESS)
     })

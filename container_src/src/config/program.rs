@@ -9,6 +9,7 @@ use clap::Args;
 
 use super::faults::{Faults, Lenient, lenient, words};
 use crate::{
+    artifacts::BucketOptions,
     crs::Crs,
     prover::{
         barretenberg::version::BB_VERSION,
@@ -33,6 +34,8 @@ pub struct Surroundings {
     pub edgeprove_home: Option<PathBuf>,
     /// `XDG_CACHE_HOME`.
     pub cache_home: Option<PathBuf>,
+    /// `AWS_…`, which every program that uses a bucket reads.
+    pub aws: BucketOptions,
 }
 
 impl Surroundings {
@@ -47,6 +50,10 @@ impl Surroundings {
             home: path("HOME"),
             edgeprove_home: path("EDGEPROVE_HOME"),
             cache_home: path("XDG_CACHE_HOME"),
+            aws: env::vars_os()
+                .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+                .filter(|(name, value)| name.starts_with("AWS_") && !value.is_empty())
+                .collect(),
         }
     }
 

@@ -6,12 +6,19 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::response::{IntoResponse, Response};
+use edgeprove_pipeline::bounds::Full;
 use edgeprove_protocol::ProblemType;
 use http::{HeaderValue, StatusCode, header};
 
 use super::edge::NotFromTheEdge;
 use crate::{
+    artifacts::ArtifactError,
     circuits::registry::LookupError,
+    jobs::{
+        NotKept,
+        queue::{QueueError, SubmitError},
+        submission::SubmissionError,
+    },
     proving::ProvingError,
     scheduler::AdmissionError,
     telemetry,
@@ -44,12 +51,26 @@ impl ApiError {
         Self::new(ProblemType::NotReady, why).after(Duration::from_secs(1))
     }
 
+    /// The caller has no job of that name.
+    #[must_use]
+    pub fn no_such_job() -> Self {
+        Self::new(ProblemType::JobNotFound, "there is no such proof of yours")
+    }
+
+    /// Nothing is kept of the job but that it was.
+    #[must_use]
+    pub fn expired() -> Self {
+        Self::new(ProblemType::JobExpired, "the proof was kept for its time and is gone")
+    }
+
     fn because(mut self, error: &dyn std::error::Error) -> Self {
         self.cause = Some(telemetry::chain(error).into());
         self
     }
 
-    fn after(mut self, wait: Duration) -> Self {
+    /// Adds when trying again makes sense.
+    #[must_use]
+    pub fn after(mut self, wait: Duration) -> Self {
         self.retry_after = Some(wait);
         self
     }
@@ -103,20 +124,53 @@ impl From<AdmissionError> for ApiError {
 
 impl From<ProvingError> for ApiError {
     fn from(error: ProvingError) -> Self {
-        let detail = error.to_string();
+        let told = Self::new(error.kind(), error.to_string());
         match &error {
             ProvingError::Admission(admission) => admission.clone().into(),
-            ProvingError::Key(_) => Self::new(ProblemType::CircuitUnavailable, detail).because(&error),
-            ProvingError::Unsatisfied { .. } => Self::new(ProblemType::WitnessUnsatisfied, detail),
-            ProvingError::Timeout { .. } => Self::new(ProblemType::ProofTimeout, detail),
-            ProvingError::Invalid => Self::new(ProblemType::ProofInvalid, detail),
-            ProvingError::Failed(_) => Self::new(ProblemType::ProofFailed, detail).because(&error),
-            ProvingError::Crashed(_) => Self::new(ProblemType::ProverCrashed, detail).because(&error),
-            ProvingError::Unavailable(_) => Self::new(ProblemType::ProverUnavailable, detail)
-                .because(&error)
-                .after(Duration::from_secs(5)),
+            ProvingError::Unsatisfied { .. } | ProvingError::Timeout { .. } | ProvingError::Invalid => told,
+            ProvingError::Key(_) | ProvingError::Failed(_) | ProvingError::Crashed(_) => told.because(&error),
+            ProvingError::Unavailable(_) => told.because(&error).after(Duration::from_secs(5)),
             ProvingError::Spool(_) => spool_failed(&error),
-            ProvingError::Stopping => Self::not_ready(&detail),
+            ProvingError::Stopping => Self::not_ready(&error.to_string()),
+        }
+    }
+}
+
+impl From<NotKept> for ApiError {
+    fn from(error: NotKept) -> Self {
+        Self::new(ProblemType::JobsNotKept, error.to_string())
+    }
+}
+
+impl From<QueueError> for ApiError {
+    fn from(error: QueueError) -> Self {
+        let told = "the job store cannot be reached at the moment; nothing was lost";
+        Self::new(ProblemType::JobStoreUnavailable, told).because(&error).after(Duration::from_secs(2))
+    }
+}
+
+impl From<ArtifactError> for ApiError {
+    fn from(error: ArtifactError) -> Self {
+        let told = "witnesses and proofs that are kept cannot be reached at the moment";
+        Self::new(ProblemType::ArtifactUnavailable, told).because(&error).after(Duration::from_secs(5))
+    }
+}
+
+impl From<SubmissionError> for ApiError {
+    fn from(error: SubmissionError) -> Self {
+        match error {
+            SubmissionError::Queue(SubmitError::Full(full)) => match full {
+                Full::Queue { .. } => Self::new(ProblemType::QueueFull, full.to_string()),
+                Full::Owner { .. } => Self::new(ProblemType::TooManyJobs, full.to_string()),
+            }
+            .after(Duration::from_secs(2)),
+            SubmissionError::Queue(SubmitError::KeyConflict) => {
+                Self::new(ProblemType::IdempotencyKeyReused, "use another Idempotency-Key, or send the same request")
+            }
+            SubmissionError::Queue(SubmitError::Queue(error)) => error.into(),
+            SubmissionError::Artifact(error) => error.into(),
+            SubmissionError::Spool(_) => spool_failed(&error),
+            SubmissionError::Home(_) => Self::new(ProblemType::Internal, "the job could not be named").because(&error),
         }
     }
 }

@@ -96,7 +96,13 @@ fn caller(asked: &HeaderMap) -> Caller {
 /// What is known of a request's caller.
 #[must_use]
 pub fn known_caller(request: &Request) -> Caller {
-    let sender = request.extensions().get::<Sender>();
+    caller_of(request.extensions())
+}
+
+/// The same of a request that was taken into its parts.
+#[must_use]
+pub fn caller_of(extensions: &http::Extensions) -> Caller {
+    let sender = extensions.get::<Sender>();
     sender.and_then(|sender| sender.clone().ok()).unwrap_or_default()
 }
 

@@ -1,11 +1,17 @@
 //! Paths, queries and headers become types here; no raw text of a caller passes this file.
 
+use std::time::Duration;
+
 use axum::extract::{FromRequestParts, Path, Query};
-use edgeprove_protocol::{CircuitId, ProblemType, VerifierTarget};
+use edgeprove_pipeline::idempotency::IdempotencyKey;
+use edgeprove_protocol::{CircuitId, JobId, Priority, ProblemType, VerifierTarget, headers};
 use http::{HeaderMap, header, request::Parts};
 use serde::Deserialize;
 
-use super::{api_error::ApiError, state::AppState};
+use super::{api_error::ApiError, edge, state::AppState};
+
+/// Whose jobs are that nobody was named for.
+const ANONYMOUS: &str = "anonymous";
 
 /// The circuit a path names; `None` on the path that names none.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,9 +32,111 @@ impl FromRequestParts<AppState> for NamedCircuit {
     }
 }
 
-/// What the query asks for.
+/// The job a path names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NamedJob(pub JobId);
+
+impl FromRequestParts<AppState> for NamedJob {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
+        // A name that no job can have is the name of no job.
+        let Path(name) =
+            Path::<String>::from_request_parts(parts, state).await.map_err(|_| ApiError::no_such_job())?;
+        name.parse().map(Self).map_err(|_| ApiError::no_such_job())
+    }
+}
+
+/// Who asks, how urgent it is, and whether it is waited for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asking {
+    /// Who asks: whose jobs these are.
+    pub owner: String,
+    /// Whether it may see and call off the jobs of others.
+    pub sees_all: bool,
+    /// How urgent it is.
+    pub priority: Priority,
+    /// The caller's own name for the request.
+    pub key: Option<IdempotencyKey>,
+    /// `Prefer: respond-async`: not at all.
+    pub respond_async: bool,
+    /// `Prefer: wait=N`: for so long, and no longer than a request may take.
+    pub wait: Option<Duration>,
+}
+
+impl FromRequestParts<AppState> for Asking {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
+        let wrong = |detail: String| ApiError::new(ProblemType::InvalidRequest, detail);
+        let priority = match text(&parts.headers, headers::PRIORITY) {
+            Some(priority) => priority.parse().map_err(|error| wrong(format!("X-Priority: {error}")))?,
+            None => Priority::Normal,
+        };
+        let key = text(&parts.headers, headers::IDEMPOTENCY_KEY).map(str::parse).transpose();
+        let key = key.map_err(|error| wrong(format!("Idempotency-Key: {error}")))?;
+        let preferences = Preferences::of(&parts.headers);
+        let owner = edge::caller_of(&parts.extensions).user.unwrap_or_else(|| ANONYMOUS.to_owned());
+        Ok(Self {
+            owner,
+            sees_all: false,
+            priority,
+            key,
+            respond_async: preferences.respond_async,
+            wait: preferences.wait.map(|wait| wait.min(state.options.prove_request_timeout.mul_f64(WAIT_PART))),
+        })
+    }
+}
+
+/// How much of a request's longest time may be spent on waiting for a job: the rest is for its upload and its answer.
+const WAIT_PART: f64 = 0.75;
+
+/// What `Prefer` says (RFC 7240), as far as it is understood; the rest is passed over, as it wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Preferences {
+    /// The answer need not be waited for.
+    pub respond_async: bool,
+    /// The answer may be waited for so long.
+    pub wait: Option<Duration>,
+}
+
+impl Preferences {
+    /// From the headers.
+    #[must_use]
+    pub fn of(headers: &HeaderMap) -> Self {
+        let mut preferences = Self::default();
+        let values = headers.get_all(headers::PREFER).into_iter().filter_map(|value| value.to_str().ok());
+        for preference in values.flat_map(|value| value.split(',')) {
+            let preference = preference.split(';').next().unwrap_or_default();
+            let (name, value) = preference.split_once('=').unwrap_or((preference, ""));
+            match name.trim().to_ascii_lowercase().as_str() {
+                "respond-async" => preferences.respond_async = true,
+                // Of two that differ the first holds.
+                "wait" if preferences.wait.is_none() => {
+                    preferences.wait = value.trim().trim_matches('"').parse().ok().map(Duration::from_secs);
+                }
+                _ => {}
+            }
+        }
+        preferences
+    }
+
+    /// Whether the caller wants a job rather than to wait for as long as it takes.
+    #[must_use]
+    pub fn wants_a_job(self) -> bool {
+        self.respond_async || self.wait.is_some()
+    }
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name).map(|value| value.to_str().unwrap_or("\u{fffd}"))
+}
+
+/// What the query asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wish {
+    /// The circuit, where the path names none.
+    pub circuit: Option<CircuitId>,
     /// The verifier; `None` leaves it to the circuit.
     pub target: Option<VerifierTarget>,
 }
@@ -36,6 +144,7 @@ pub struct Wish {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawWish {
+    circuit: Option<String>,
     target: Option<String>,
 }
 
@@ -45,14 +154,19 @@ impl FromRequestParts<AppState> for Wish {
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
         let query = Query::<RawWish>::from_request_parts(parts, state).await;
         let Query(raw) = query.map_err(|_| {
-            let detail = "the query may hold `target` and nothing else, as in ?target=evm";
+            let detail = "the query may hold `target`, as in ?target=evm, and on /v1/proofs `circuit`";
             ApiError::new(ProblemType::InvalidRequest, detail)
         })?;
         let target = raw.target.map(|text| text.parse()).transpose();
         let target = target.map_err(|error: edgeprove_protocol::target::UnknownTarget| {
             ApiError::new(ProblemType::InvalidRequest, format!("in ?target=: {error}"))
         })?;
-        Ok(Self { target })
+        let circuit = raw.circuit.map(|name| name.parse()).transpose();
+        // A name that no circuit can have is the name of no circuit.
+        let circuit = circuit.map_err(|error: edgeprove_protocol::circuit_id::InvalidCircuitId| {
+            ApiError::new(ProblemType::CircuitNotFound, error.to_string())
+        })?;
+        Ok(Self { circuit, target })
     }
 }
 
@@ -121,6 +235,30 @@ pub fn declared_length(headers: &HeaderMap) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use http::HeaderValue;
+
+    fn preferring(values: &[&'static str]) -> Preferences {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(headers::PREFER, HeaderValue::from_static(value));
+        }
+        Preferences::of(&headers)
+    }
+
+    #[test]
+    fn preferences_are_read_and_others_passed_over() {
+        let wait = |seconds| Some(Duration::from_secs(seconds));
+        for (values, respond_async, waits) in [
+            (&["respond-async"][..], true, None),
+            (&["Respond-Async, wait=10"], true, wait(10)),
+            (&["return=minimal", "wait=\"5\"; x=y"], false, wait(5)),
+            (&["wait=3, wait=4"], false, wait(3)),
+            (&["wait=soon"], false, None),
+            (&["handling=lenient"], false, None),
+            (&[], false, None),
+        ] {
+            assert_eq!(preferring(values), Preferences { respond_async, wait: waits }, "{values:?}");
+        }
+    }
 
     use super::*;
 

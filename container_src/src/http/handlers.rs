@@ -3,4 +3,7 @@
 pub mod health;
 pub mod index;
 pub mod problems;
+pub mod proof_events;
+pub mod proofs;
 pub mod prove;
+pub mod queue;

@@ -18,7 +18,7 @@ use tower_http::{
 
 use super::{
     edge::{recognise, tell_load, turn_strangers_away},
-    handlers::{health, index, problems, prove},
+    handlers::{health, index, problems, proof_events, proofs, prove, queue},
     middleware::{FreshRequestId, finish, panicked, refuse_unfit_request_id, span},
     state::{AppState, HttpOptions},
 };
@@ -33,11 +33,17 @@ pub fn router(app: AppState) -> Router {
     let proving = Router::new()
         .route("/api/prove", post(prove::prove))
         .route("/api/prove/{circuit}", post(prove::prove))
+        .route("/v1/proofs", post(proofs::submit))
         .layer(timeout(app.options.prove_request_timeout));
 
     let others = Router::new()
         .route("/", get(index::index))
         .route("/problems/{code}", get(problems::problem))
+        .route("/v1/proofs", get(proofs::list))
+        .route("/v1/proofs/{id}", get(proofs::get).delete(proofs::cancel))
+        .route("/v1/proofs/{id}/proof", get(proofs::proof))
+        .route("/v1/proofs/{id}/events", get(proof_events::events))
+        .route("/v1/queue", get(queue::queue))
         // For operators.
         .route("/api/health", get(health::health))
         .route("/health", get(health::health))
@@ -90,12 +96,23 @@ fn cors(options: &HttpOptions) -> Option<CorsLayer> {
         headers::VERIFIED,
         "server-timing",
         "retry-after",
+        "location",
+        "preference-applied",
     ];
     Some(
         CorsLayer::new()
             .allow_origin(origins)
-            .allow_methods([Method::GET, Method::POST])
-            .allow_headers([header::CONTENT_TYPE, header::CONTENT_ENCODING, header::ACCEPT, REQUEST_ID])
+            .allow_methods([Method::GET, Method::POST, Method::DELETE])
+            .allow_headers([
+                header::CONTENT_TYPE,
+                header::CONTENT_ENCODING,
+                header::ACCEPT,
+                REQUEST_ID,
+                HeaderName::from_static(headers::PREFER),
+                HeaderName::from_static(headers::PRIORITY),
+                HeaderName::from_static(headers::IDEMPOTENCY_KEY),
+                HeaderName::from_static("last-event-id"),
+            ])
             .expose_headers(exposed.map(HeaderName::from_static))
             .max_age(std::time::Duration::from_hours(1)),
     )

@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 use super::edge::EdgeSecret;
 use crate::{
     circuits::Registry,
+    jobs::{NotKept, Workshop},
     proving::Proving,
     supervisor::Supervisor,
     witness::{intake::IntakeLimits, spool::Spool},
@@ -49,11 +50,13 @@ pub struct Shared {
     /// Settings.
     pub options: HttpOptions,
     /// The circuits.
-    pub circuits: Registry,
+    pub circuits: Arc<Registry>,
     /// What makes proofs.
-    pub proving: Proving,
+    pub proving: Arc<Proving>,
     /// Where uploads go.
     pub spool: Spool,
+    /// What jobs are made with, or why none are.
+    pub workshop: Result<Arc<Workshop>, NotKept>,
     /// The prover program.
     pub bb: BbIdentity,
     /// Background tasks.
@@ -72,6 +75,11 @@ pub struct Shared {
 pub type AppState = Arc<Shared>;
 
 impl Shared {
+    /// What jobs are made with.
+    pub fn workshop(&self) -> Result<&Arc<Workshop>, NotKept> {
+        self.workshop.as_ref().map_err(|reason| *reason)
+    }
+
     /// How busy the server is at this moment.
     #[must_use]
     pub fn load(&self) -> Load {

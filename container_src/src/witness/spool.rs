@@ -274,7 +274,7 @@ impl Body {
     fn wipe(&self) -> io::Result<()> {
         let mut wiped = self.wiped.lock().unwrap_or_else(PoisonError::into_inner);
         *wiped = true;
-        let overwritten = wipe::overwrite(&self.file);
+        let overwritten = crate::wipe::overwrite(&self.file);
         match fs::remove_file(&self.path) {
             // Somebody removed it before us; what it held is gone all the same.
             Err(error) if error.kind() == io::ErrorKind::NotFound => overwritten,

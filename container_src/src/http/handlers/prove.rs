@@ -15,19 +15,20 @@ use axum::{
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
 use edgeprove_protocol::{
-    VerifierTarget,
+    CircuitId, VerifierTarget,
     answer::{PROOF_MEDIA_TYPE, ProofAnswer, Timings},
     headers,
     limits::PUBLIC_INPUTS_HEADER_MAX,
 };
 use http::{HeaderName, HeaderValue, header, request::Parts};
 
+use super::proofs;
 use crate::{
     circuits::Circuit,
     http::{
         api_error::ApiError,
         body::Incoming,
-        extract::{AnswerFormat, NamedCircuit, Wish, check_content_type, declared_length},
+        extract::{AnswerFormat, NamedCircuit, Preferences, Wish, check_content_type, declared_length},
         middleware::request_id,
         state::AppState,
     },
@@ -37,6 +38,9 @@ use crate::{
 
 /// See the module.
 pub async fn prove(State(app): State<AppState>, request: Request) -> Response {
+    if Preferences::of(request.headers()).wants_a_job() {
+        return proofs::take(&app, request, false).await;
+    }
     let arrived = Instant::now();
     let id = request_id(&request);
     let (mut parts, body) = request.into_parts();
@@ -78,57 +82,83 @@ async fn answer(
     let mut proved = app.proving.prove(&circuit, target, &upload).await?;
     proved.timings.upload_ms = milliseconds(uploaded);
     proved.timings.total_ms = milliseconds(arrived.elapsed());
-    Ok(match format {
-        AnswerFormat::Bytes => bytes(&circuit, &proved),
-        AnswerFormat::Json => json(&circuit, target, &proved, id),
-    })
+    Ok(answer_made(&Made::of(&circuit, target, &proved, id), format))
 }
 
-fn bytes(circuit: &Circuit, proved: &Proved) -> Response {
-    let proof = proved.parts.proof.as_flattened().to_vec();
-    let media = (header::CONTENT_TYPE, HeaderValue::from_static(PROOF_MEDIA_TYPE));
-    with_headers(([media], proof).into_response(), circuit, proved)
+/// A proof that was made, now or by a job, and what belongs to it.
+#[derive(Debug, Clone)]
+pub struct Made {
+    /// Its bytes.
+    pub proof: Vec<u8>,
+    /// What it shows, `0x`-prefixed fields.
+    pub public_inputs: Vec<String>,
+    /// The circuit.
+    pub circuit: CircuitId,
+    /// Who is to verify it.
+    pub target: VerifierTarget,
+    /// bb's hash of the verification key, 64 hexadecimal digits.
+    pub vk_hash: String,
+    /// Whether it was verified.
+    pub verified: bool,
+    /// Where the time went.
+    pub timings: Timings,
+    /// The request that handed the witness in.
+    pub request_id: String,
 }
 
-fn json(circuit: &Circuit, target: VerifierTarget, proved: &Proved, id: &str) -> Response {
-    let answer = ProofAnswer {
-        success: true,
-        proof: STANDARD.encode(proved.parts.proof.as_flattened()),
-        public_inputs: proved
-            .parts
-            .public_inputs
-            .iter()
-            .map(|field| format!("0x{}", hex::encode(field)))
-            .collect(),
-        circuit: circuit.id.clone(),
-        target,
-        vk_hash: format!("0x{}", hex::encode(proved.key.vk_hash)),
-        verified: proved.verified,
-        timings: proved.timings,
-        request_id: id.to_owned(),
+impl Made {
+    fn of(circuit: &Circuit, target: VerifierTarget, proved: &Proved, id: &str) -> Self {
+        let field = |field: &[u8; 32]| format!("0x{}", hex::encode(field));
+        Self {
+            proof: proved.parts.proof.as_flattened().to_vec(),
+            public_inputs: proved.parts.public_inputs.iter().map(field).collect(),
+            circuit: circuit.id.clone(),
+            target,
+            vk_hash: hex::encode(proved.key.vk_hash),
+            verified: proved.verified,
+            timings: proved.timings,
+            request_id: id.to_owned(),
+        }
+    }
+}
+
+/// The proof as its caller wants it.
+#[must_use]
+pub fn answer_made(made: &Made, format: AnswerFormat) -> Response {
+    let mut response = match format {
+        AnswerFormat::Bytes => {
+            let media = (header::CONTENT_TYPE, HeaderValue::from_static(PROOF_MEDIA_TYPE));
+            ([media], made.proof.clone()).into_response()
+        }
+        AnswerFormat::Json => Json(ProofAnswer {
+            success: true,
+            proof: STANDARD.encode(&made.proof),
+            public_inputs: made.public_inputs.clone(),
+            circuit: made.circuit.clone(),
+            target: made.target,
+            vk_hash: format!("0x{}", made.vk_hash),
+            verified: made.verified,
+            timings: made.timings,
+            request_id: made.request_id.clone(),
+        })
+        .into_response(),
     };
-    with_headers(Json(answer).into_response(), circuit, proved)
-}
-
-fn with_headers(mut response: Response, circuit: &Circuit, proved: &Proved) -> Response {
     let mut set = |name: &'static str, value: &str| {
         // Only hexadecimal digits, names and numbers are set here.
         if let Ok(value) = HeaderValue::from_str(value) {
             response.headers_mut().insert(HeaderName::from_static(name), value);
         }
     };
-    set(headers::CIRCUIT_ID, circuit.id.as_str());
-    set(headers::VK_HASH, &hex::encode(proved.key.vk_hash));
-    set(headers::VERIFIED, if proved.verified { "true" } else { "false" });
-    set("server-timing", &server_timing(&proved.timings));
+    set(headers::CIRCUIT_ID, made.circuit.as_str());
+    set(headers::VK_HASH, &made.vk_hash);
+    set(headers::VERIFIED, if made.verified { "true" } else { "false" });
+    set("server-timing", &server_timing(&made.timings));
     set("cache-control", "no-store");
-    let inputs: Vec<String> =
-        proved.parts.public_inputs.iter().map(|field| format!("0x{}", hex::encode(field))).collect();
-    let inputs = inputs.join(",");
+    let inputs = made.public_inputs.join(",");
     if inputs.len() <= PUBLIC_INPUTS_HEADER_MAX {
         set(headers::PUBLIC_INPUTS, &inputs);
     }
-    response.extensions_mut().insert(proved.timings);
+    response.extensions_mut().insert(made.timings);
     response
 }
 

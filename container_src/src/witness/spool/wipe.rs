@@ -1,9 +1,9 @@
 //! Overwriting and removing: what happens to a spooled file in the end.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, OpenOptions},
     io,
-    os::unix::fs::{FileExt as _, OpenOptionsExt as _},
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     sync::{Arc, mpsc},
 };
@@ -12,8 +12,7 @@ use rustix::fs::OFlags;
 use tokio::sync::watch;
 
 use super::Body;
-
-static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
+use crate::wipe::overwrite;
 
 /// One thing to wipe.
 #[derive(Debug)]
@@ -40,18 +39,6 @@ pub(super) fn one(job: &Job, present: &watch::Sender<usize>) {
         tracing::error!(path = %path.display(), %error, "a spooled file could not be wiped");
     }
     present.send_modify(|count| *count = count.saturating_sub(1));
-}
-
-/// Fills a file with zeros, down to the disk.
-pub(super) fn overwrite(file: &File) -> io::Result<()> {
-    let len = file.metadata()?.len();
-    let mut at = 0;
-    while at < len {
-        let count = usize::try_from(len - at).map_or(ZEROS.len(), |left| left.min(ZEROS.len()));
-        file.write_all_at(&ZEROS[..count], at)?;
-        at += count as u64;
-    }
-    if len == 0 { Ok(()) } else { file.sync_data() }
 }
 
 /// Wipes a folder with everything in it, and returns how many files that were. One failure does not keep the rest

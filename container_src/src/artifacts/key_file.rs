@@ -1,0 +1,86 @@
+//! The key of a data folder, in a file of its own beside the artefacts.
+//!
+//! It keeps what was written safe where the artefacts alone get about: in a backup that leaves it out, on a disk that
+//! holds them alone. Against whoever may read the whole data folder only a key that is given helps.
+
+use std::{
+    fs::{self, DirBuilder, File, OpenOptions, Permissions},
+    io::{self, Read as _, Write as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
+};
+
+use uuid::Uuid;
+use zeroize::Zeroizing;
+
+use super::{OpenError, keys::ArtifactKey};
+
+/// What a key's file has at most: 64 digits and white space around them.
+const FILE_MAX_BYTES: u64 = 256;
+
+/// The key in a file, if there is one.
+pub(super) fn read(path: &Path) -> Result<Option<ArtifactKey>, OpenError> {
+    let failed = |source| OpenError::KeyFile { path: path.to_owned(), source };
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed(error)),
+    };
+    let mode = file.metadata().map_err(failed)?.permissions().mode();
+    if mode & 0o077 != 0 {
+        tracing::warn!(path = %path.display(), mode = format!("{:o}", mode & 0o7777), "the artefacts' key was open to others; closed it");
+        file.set_permissions(Permissions::from_mode(0o600)).map_err(failed)?;
+    }
+    let mut text = Zeroizing::new(String::with_capacity(512));
+    match file.take(FILE_MAX_BYTES).read_to_string(&mut text) {
+        Err(error) if error.kind() != io::ErrorKind::InvalidData => return Err(failed(error)),
+        _ => {}
+    }
+    match ArtifactKey::read(&text) {
+        Some(key) => Ok(Some(key)),
+        None => Err(OpenError::NoKey { path: path.to_owned() }),
+    }
+}
+
+/// The key in a file, made first if there is none. Of servers that start at once, all get the key of the first.
+pub(super) fn read_or_make(path: &Path) -> Result<ArtifactKey, OpenError> {
+    if let Some(key) = read(path)? {
+        return Ok(key);
+    }
+    let failed = |source| OpenError::KeyFile { path: path.to_owned(), source };
+    let folder = path.parent().unwrap_or(Path::new("."));
+    DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
+    let key = ArtifactKey::random().map_err(|error| failed(error.into()))?;
+    let draft = Draft(folder.join(format!(".artifact-key-{}", Uuid::new_v4())));
+    let mut file =
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft.0).map_err(failed)?;
+    let text = Zeroizing::new(format!("{}\n", key.to_hex().as_str()));
+    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
+    // Unlike renaming, linking replaces nothing.
+    match fs::hard_link(&draft.0, path) {
+        Ok(()) => {
+            drop(draft);
+            File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)?;
+            tracing::info!(path = %path.display(), key = %key.id(), "made the artefacts' key");
+            Ok(key)
+        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            read(path)?.ok_or_else(|| failed(io::ErrorKind::NotFound.into()))
+        }
+        Err(error) => Err(failed(error)),
+    }
+}
+
+/// The key's file before it has its name.
+struct Draft(PathBuf);
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_file(&self.0) {
+            tracing::warn!(path = %self.0.display(), %error, "a draft of the artefacts' key is left behind");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,98 @@
+//! What artefacts are called, and what they are.
+
+use std::{fmt, str::FromStr};
+
+use uuid::{Uuid, Variant, Version};
+
+/// The name of an artefact: random, and so the name of no other, in this store or the next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ArtifactName(Uuid);
+
+impl ArtifactName {
+    pub(super) fn random() -> Self {
+        Self(Uuid::new_v4())
+    }
+
+    pub(super) fn as_bytes(&self) -> &[u8; 16] {
+        self.0.as_bytes()
+    }
+}
+
+impl fmt::Display for ArtifactName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.hyphenated().fmt(f)
+    }
+}
+
+/// A text that names no artefact.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("an artefact's name is a random UUID in lower case, with hyphens")]
+pub struct InvalidArtifactName;
+
+impl FromStr for ArtifactName {
+    type Err = InvalidArtifactName;
+
+    /// Takes what [`fmt::Display`] writes and nothing else, so that an artefact has one name only.
+    fn from_str(text: &str) -> Result<Self, InvalidArtifactName> {
+        let uuid = Uuid::try_parse(text).map_err(|_| InvalidArtifactName)?;
+        let name = Self(uuid);
+        let is_ours = uuid.get_version() == Some(Version::Random)
+            && uuid.get_variant() == Variant::RFC4122
+            && name.to_string() == text;
+        if is_ours { Ok(name) } else { Err(InvalidArtifactName) }
+    }
+}
+
+/// What an artefact is. Read as another kind, it does not open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ArtifactKind {
+    /// A gzipped witness.
+    Witness,
+    /// A proof and what belongs to it.
+    Proof,
+}
+
+impl ArtifactKind {
+    /// Every kind.
+    pub const ALL: [Self; 2] = [Self::Witness, Self::Proof];
+
+    /// Its word, which is authenticated with every chunk and never changes.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Witness => "witness",
+            Self::Proof => "proof",
+        }
+    }
+}
+
+impl fmt::Display for ArtifactKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.word())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_what_it_was_written_as_and_nothing_else() {
+        let name = ArtifactName::random();
+        assert_eq!(name.to_string().parse(), Ok(name));
+        assert_ne!(name, ArtifactName::random());
+        let text = name.to_string();
+        for other in [
+            text.to_uppercase(),
+            text.replace('-', ""),
+            format!("{{{text}}}"),
+            format!("../{text}"),
+            format!("{text}.part"),
+            "00000000-0000-0000-0000-000000000000".to_owned(),
+            "017f22e2-79b0-7cc3-98c4-dc0c0c07398f".to_owned(),
+            String::new(),
+        ] {
+            assert_eq!(other.parse::<ArtifactName>(), Err(InvalidArtifactName), "{other}");
+        }
+    }
+}

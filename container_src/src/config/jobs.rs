@@ -1,0 +1,177 @@
+//! What jobs are kept in, how many are taken in, and how they are worked on.
+
+use std::{
+    fs,
+    num::NonZeroUsize,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use clap::Args;
+use edgeprove_pipeline::{
+    bounds::Bounds, expiry::Retention, lease::LeaseTerms, retry::Backoff, transition::Rules,
+};
+use edgeprove_protocol::JobId;
+
+use super::{
+    artifacts::ArtifactArgs,
+    data::DataArgs,
+    faults::{Faults, Lenient, Setting, lenient},
+    program::Surroundings,
+};
+use crate::{
+    jobs::{NotKept, crew::JobSettings},
+    store::{Place, postgres::PostgresUrl},
+};
+
+/// Shortest lease: a renewal is a third of it, and a database may take that long.
+const LEASE_MIN: Duration = Duration::from_secs(1);
+
+impl Setting for PostgresUrl {
+    const SECRET: bool = true;
+
+    fn read(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|_| "a URL such as postgres://USER:PASSWORD@HOST/DATABASE".to_owned())
+    }
+}
+
+impl Setting for u32 {
+    fn read(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|_| "a whole number".to_owned())
+    }
+}
+
+impl Setting for u16 {
+    fn read(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|_| "a whole number up to 65535".to_owned())
+    }
+}
+
+/// Flags of jobs.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Jobs")]
+pub struct JobArgs {
+    #[command(flatten)]
+    data: DataArgs,
+
+    #[command(flatten)]
+    artifacts: ArtifactArgs,
+
+    /// The PostgreSQL that jobs are kept in, which several servers may share, as `postgres://USER:PASSWORD@HOST/DATABASE`.
+    /// Else SQLite in the data folder. Give it by the environment: a command line can be read by others on the machine.
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL", value_parser = lenient::<PostgresUrl>)]
+    database_url: Option<Lenient<PostgresUrl>>,
+
+    /// Take jobs although they are lost with this process or its container.
+    #[arg(long, env = "EDGEPROVE_EPHEMERAL_JOBS")]
+    ephemeral_jobs: bool,
+
+    /// Most jobs that may be queued; then 503.
+    #[arg(long, env = "EDGEPROVE_QUEUE_MAX", value_name = "N", default_value = "100", value_parser = lenient::<u32>)]
+    queue_max: Lenient<u32>,
+
+    /// Most jobs of one caller that may be unfinished; then 429.
+    #[arg(long, env = "EDGEPROVE_JOBS_PER_CALLER", value_name = "N", default_value = "100", value_parser = lenient::<u32>)]
+    jobs_per_caller: Lenient<u32>,
+
+    /// Jobs that are worked on at a time.
+    #[arg(long, env = "EDGEPROVE_JOB_WORKERS", value_name = "N", default_value = "4", value_parser = lenient::<usize>)]
+    job_workers: Lenient<usize>,
+
+    /// How often a job is tried, where trying again may help.
+    #[arg(long, env = "EDGEPROVE_JOB_ATTEMPTS", value_name = "N", default_value = "3", value_parser = lenient::<u32>)]
+    job_attempts: Lenient<u32>,
+
+    /// How long a job stays with a server of which nothing is heard.
+    #[arg(long, env = "EDGEPROVE_LEASE", value_name = "TIME", default_value = "15s", value_parser = lenient::<Duration>)]
+    lease: Lenient<Duration>,
+
+    /// How long the result of a job, or why it failed, is kept.
+    #[arg(long, env = "EDGEPROVE_RESULT_TTL", value_name = "TIME", default_value = "1h", value_parser = lenient::<Duration>)]
+    result_ttl: Lenient<Duration>,
+
+    /// How long it is known after that to have expired.
+    #[arg(long, env = "EDGEPROVE_TOMBSTONE_TTL", value_name = "TIME", default_value = "24h", value_parser = lenient::<Duration>)]
+    tombstone_ttl: Lenient<Duration>,
+
+    /// The number of this container among those behind one edge. It becomes part of the names of jobs that it alone keeps,
+    /// so that the edge finds it.
+    #[arg(long, env = "EDGEPROVE_HOME_NUMBER", value_name = "N", value_parser = lenient::<u16>)]
+    home_number: Option<Lenient<u16>>,
+}
+
+impl JobArgs {
+    /// Reads the flags. Where nothing that is accepted could be kept, it says why instead.
+    pub fn read(self, around: &Surroundings, faults: &mut Faults) -> Option<Result<JobSettings, NotKept>> {
+        let data = self.data.data;
+        let shared = self.database_url.map(|url| faults.take("database-url", url));
+        let queued_max = faults.take_at_least("queue-max", self.queue_max, &1);
+        let per_owner = faults.take_at_least("jobs-per-caller", self.jobs_per_caller, &1);
+        let workers = faults.take_at_least("job-workers", self.job_workers, &1);
+        let max_attempts = faults.take_at_least("job-attempts", self.job_attempts, &1);
+        let lease = faults.take("lease", self.lease);
+        let results = faults.take("result-ttl", self.result_ttl);
+        let tombstones = faults.take("tombstone-ttl", self.tombstone_ttl);
+        let home = self.home_number.map(|home| faults.take("home-number", home));
+        if lease.is_some_and(|lease| lease < LEASE_MIN) {
+            faults.add("--lease (EDGEPROVE_LEASE): at least 1s");
+        }
+        if let Some(Some(home)) = home
+            && home > JobId::HOME_MAX
+        {
+            faults.add(format!("--home-number (EDGEPROVE_HOME_NUMBER): at most {}", JobId::HOME_MAX));
+        }
+        // Without a data folder of its own, a server that may lose its jobs keeps them in a temporary one.
+        let scratch = self.ephemeral_jobs.then(std::env::temp_dir).map(|dir| dir.join(scratch_name()));
+        let folder = data.clone().or(scratch);
+        let artifacts = self.artifacts.read(folder.as_deref(), around, faults);
+
+        let shared = match shared {
+            Some(url) => Some(url?),
+            None => None,
+        };
+        let home = match home {
+            Some(home) => Some(home?),
+            None => None,
+        };
+        let (queued_max, unfinished_per_owner_max) = (queued_max?, per_owner?);
+        let (workers, max_attempts, lease) = (NonZeroUsize::new(workers?)?, max_attempts?, lease?);
+        let retention = Retention { results: results?, tombstones: tombstones? };
+        let artifacts = artifacts?;
+        let is_shared = shared.is_some();
+        let place = match (shared, &data) {
+            (Some(url), _) => Place::Postgres(url),
+            (None, Some(_)) if self.ephemeral_jobs => Place::Folder(data.clone()?),
+            (None, Some(data)) if goes_with_the_container(data) => return Some(Err(NotKept::InContainer)),
+            (None, Some(data)) => Place::Folder(data.clone()),
+            (None, None) if self.ephemeral_jobs => Place::Memory,
+            (None, None) => return Some(Err(NotKept::NoPlace)),
+        };
+        let Some(artifacts) = artifacts else { return Some(Err(NotKept::NoPlace)) };
+        Some(Ok(JobSettings {
+            place,
+            artifacts,
+            rules: Rules { lease: LeaseTerms { length: lease }, backoff: Backoff::default(), retention },
+            bounds: Bounds { queued_max, unfinished_per_owner_max },
+            workers,
+            max_attempts,
+            // Whoever is asked knows the jobs of a shared database.
+            home: home.filter(|_| !is_shared),
+        }))
+    }
+}
+
+fn scratch_name() -> PathBuf {
+    format!("edgeprove-jobs-{}", std::process::id()).into()
+}
+
+/// Whether a folder is part of a container's own file system, which ends with the container. In a container, a folder on
+/// the root's own device is no volume.
+fn goes_with_the_container(folder: &Path) -> bool {
+    let is_container = Path::new("/.dockerenv").exists() || Path::new("/run/.containerenv").exists()
+        || std::process::id() == 1;
+    let existing = folder.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("/"));
+    let device = |path: &Path| fs::metadata(path).map(|about| about.dev()).ok();
+    is_container && device(existing) == device(Path::new("/"))
+}

@@ -1,0 +1,319 @@
+//! `/v1/proofs`: proofs that nobody waits for on the line.
+//!
+//! `POST /v1/proofs?circuit=NAME`, and `POST /api/prove…` with `Prefer: respond-async` or `Prefer: wait=N`:
+//!
+//! 1. Whether this server keeps jobs is looked at (503), then the head, as for `POST /api/prove`.
+//! 2. The body is streamed to the spool and checked while it arrives and afterwards (400, 408, 413, 422, 503).
+//! 3. The witness is kept, encrypted, and the job with it (422 for another request under the same key, 429 and 503 where
+//!    there are too many).
+//! 4. 202 with the job and its `Location`; the same job again for the same request under the same `Idempotency-Key`.
+//!    With `wait=N` the answer comes when the job is over, if that is within N seconds.
+//!
+//! A job is its owner's: to others it does not exist (404).
+
+use std::time::Duration;
+
+use axum::{
+    Json,
+    extract::{FromRequestParts, Query, Request, State},
+    response::{IntoResponse, Response},
+};
+use edgeprove_pipeline::job::Job;
+use edgeprove_protocol::{
+    CircuitId, JobDocument, JobId, JobStatus, Problem, ProblemType,
+    job::JobPage,
+};
+use http::{HeaderValue, StatusCode, header, request::Parts};
+use serde::Deserialize;
+
+use super::prove::{self, Made};
+use crate::{
+    artifacts::ArtifactKind,
+    http::{
+        api_error::ApiError,
+        body::Incoming,
+        extract::{AnswerFormat, Asking, NamedCircuit, NamedJob, Wish, check_content_type, declared_length},
+        middleware::request_id,
+        state::AppState,
+    },
+    jobs::{
+        Workshop, document,
+        hub::Watcher,
+        kinds::prove::{Outcome, Payload, problem},
+        queue::{Listing, Submitted},
+        submission::{self, Submission},
+    },
+    witness::intake,
+};
+
+/// Most jobs on a page.
+const PAGE_MAX: u32 = 100;
+/// Jobs on a page where nobody says how many.
+const PAGE: u32 = 20;
+/// Most bytes that a kept proof may have.
+const PROOF_MAX_BYTES: usize = 16 << 20;
+/// When to look again at a job of which nothing is known.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// `POST /v1/proofs`. See the module.
+pub async fn submit(State(app): State<AppState>, request: Request) -> Response {
+    take(&app, request, true).await
+}
+
+/// A request that prefers not to be waited for, or not for long.
+pub async fn take(app: &AppState, request: Request, is_job_anyway: bool) -> Response {
+    let id = request_id(&request);
+    let (mut parts, body) = request.into_parts();
+    let mut upload = Incoming::new(&parts, body);
+    match accept(app, &mut parts, &mut upload, &id, is_job_anyway).await {
+        Ok(response) => response,
+        Err(error) => {
+            upload.read_to_the_end(&app.supervisor);
+            error.into_response()
+        }
+    }
+}
+
+async fn accept(
+    app: &AppState,
+    parts: &mut Parts,
+    body: &mut Incoming,
+    id: &str,
+    is_job_anyway: bool,
+) -> Result<Response, ApiError> {
+    let workshop = app.workshop()?;
+    check_content_type(&parts.headers)?;
+    let format = AnswerFormat::from_headers(&parts.headers);
+    let asking = Asking::from_request_parts(parts, app).await?;
+    let wish = Wish::from_request_parts(parts, app).await?;
+    let NamedCircuit(named) = NamedCircuit::from_request_parts(parts, app).await?;
+    let circuit = app.circuits.find(named.as_ref().or(wish.circuit.as_ref()))?;
+    let _at_work = app.proofs_at_work.token();
+    if let Some(why) = app.not_ready() {
+        return Err(ApiError::not_ready(why));
+    }
+    let declared = declared_length(&parts.headers);
+    let bound = Some(circuit.shape.inflated_bytes_max());
+    let upload = intake::receive(&app.spool, &app.options.intake, declared, bound, body).await?;
+    let upload = crate::witness::checked(upload, circuit.shape).await?;
+    let submission = Submission {
+        upload,
+        circuit: circuit.id.clone(),
+        target: wish.target.unwrap_or(circuit.target),
+        owner: asking.owner,
+        priority: asking.priority,
+        key: asking.key,
+        request_id: id.to_owned(),
+    };
+    let (Submitted::Taken(job) | Submitted::Known(job)) = submission::submit(workshop, submission).await?;
+    let wait = asking.wait.filter(|_| !asking.respond_async);
+    let waited = match wait {
+        Some(wait) => over_within(workshop, job.id, wait).await?,
+        None => None,
+    };
+    let mut response = match waited {
+        Some(over) => result(workshop, over, format).await?,
+        None => accepted(workshop, job.id).await?,
+    };
+    let applied = match wait {
+        Some(wait) => Some(format!("wait={}", wait.as_secs())),
+        None if asking.respond_async || is_job_anyway => Some("respond-async".to_owned()),
+        None => None,
+    };
+    if let Some(applied) = applied.and_then(|applied| HeaderValue::from_str(&applied).ok()) {
+        response.headers_mut().insert("preference-applied", applied);
+    }
+    Ok(response)
+}
+
+/// 202 with the job as it is now.
+async fn accepted(workshop: &Workshop, id: JobId) -> Result<Response, ApiError> {
+    let document = look(workshop, id).await?;
+    let mut response = (StatusCode::ACCEPTED, Json(&document)).into_response();
+    if let Ok(location) = HeaderValue::from_str(&document.links.this) {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    Ok(with_retry_after(response, &document))
+}
+
+/// The job, once it is over; `None` if it is not within this time.
+async fn over_within(workshop: &Workshop, id: JobId, wait: Duration) -> Result<Option<Job>, ApiError> {
+    let Some(watcher) = workshop.hub.watch(id).await? else { return Err(ApiError::no_such_job()) };
+    match tokio::time::timeout(wait, over(watcher)).await {
+        Ok(()) => Ok(workshop.queue.get(id).await?),
+        Err(_) => Ok(None),
+    }
+}
+
+async fn over(mut watcher: Watcher) {
+    let is_over = |seen: &Option<std::sync::Arc<JobDocument>>| {
+        seen.as_ref().is_some_and(|document| document.status.is_over())
+    };
+    // The sender goes only with the server.
+    let _ = watcher.wait_for(is_over).await;
+}
+
+/// `GET /v1/proofs/{id}`: the job as it is now.
+pub async fn get(State(app): State<AppState>, asking: Asking, NamedJob(id): NamedJob) -> Result<Response, ApiError> {
+    let workshop = app.workshop()?;
+    let job = own(workshop, &asking, id).await?;
+    if job.status == JobStatus::Expired {
+        return Err(ApiError::expired());
+    }
+    let document = look(workshop, id).await?;
+    Ok(with_retry_after(no_store(Json(&document).into_response()), &document))
+}
+
+/// `GET /v1/proofs/{id}/proof`: the proof, as `POST /api/prove` would have answered it; or why there is none.
+pub async fn proof(
+    State(app): State<AppState>,
+    asking: Asking,
+    NamedJob(id): NamedJob,
+    headers: http::HeaderMap,
+) -> Result<Response, ApiError> {
+    let workshop = app.workshop()?;
+    let job = own(workshop, &asking, id).await?;
+    result(workshop, job, AnswerFormat::from_headers(&headers)).await
+}
+
+/// `DELETE /v1/proofs/{id}`: calls the job off. 200 when it is, 202 when its worker has yet to hear of it, 409 when it
+/// was over before.
+pub async fn cancel(
+    State(app): State<AppState>,
+    asking: Asking,
+    NamedJob(id): NamedJob,
+) -> Result<Response, ApiError> {
+    let workshop = app.workshop()?;
+    let job = own(workshop, &asking, id).await?;
+    let owner = (!asking.sees_all).then_some(asking.owner.as_str());
+    let status = match workshop.queue.cancel(id, owner).await? {
+        Some(JobStatus::Running) => StatusCode::ACCEPTED,
+        Some(_) => StatusCode::OK,
+        None if job.status == JobStatus::Cancelled => StatusCode::OK,
+        None => {
+            let now = workshop.queue.get(id).await?.map_or(job.status, |job| job.status);
+            return Err(ApiError::new(ProblemType::JobOver, format!("the job is {now} already")));
+        }
+    };
+    let document = look(workshop, id).await?;
+    Ok(no_store((status, Json(&document)).into_response()))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Filter {
+    status: Option<JobStatus>,
+    circuit: Option<CircuitId>,
+    limit: Option<u32>,
+    after: Option<i64>,
+}
+
+/// `GET /v1/proofs`: the caller's jobs, the latest first, a page at a time.
+pub async fn list(
+    State(app): State<AppState>,
+    asking: Asking,
+    filter: Result<Query<Filter>, axum::extract::rejection::QueryRejection>,
+) -> Result<Response, ApiError> {
+    let workshop = app.workshop()?;
+    let Query(filter) = filter.map_err(|_| {
+        let detail = "the query may hold status, circuit, limit (1 to 100) and after, as the last page's `next` has it";
+        ApiError::new(ProblemType::InvalidRequest, detail)
+    })?;
+    let limit = filter.limit.unwrap_or(PAGE);
+    if !(1..=PAGE_MAX).contains(&limit) {
+        return Err(ApiError::new(ProblemType::InvalidRequest, format!("limit is 1 to {PAGE_MAX}")));
+    }
+    let listing = Listing {
+        owner: asking.owner,
+        status: filter.status,
+        subject: filter.circuit.as_ref().map(ToString::to_string),
+        before: filter.after,
+        // One more than is shown tells whether there is another page.
+        limit: limit + 1,
+    };
+    let mut jobs = workshop.queue.list(&listing).await?;
+    let more = jobs.len() > limit as usize;
+    jobs.truncate(limit as usize);
+    let next = jobs.last().filter(|_| more).map(|last| {
+        let mut next = format!("/v1/proofs?limit={limit}&after={}", last.seq);
+        if let Some(status) = filter.status {
+            next.push_str(&format!("&status={status}"));
+        }
+        if let Some(circuit) = &filter.circuit {
+            next.push_str(&format!("&circuit={circuit}"));
+        }
+        next
+    });
+    let order = if jobs.iter().any(|job| job.status == JobStatus::Queued) {
+        workshop.queue.order(u32::MAX).await?
+    } else {
+        Vec::new()
+    };
+    let now = document::now();
+    let jobs = jobs.iter().filter_map(|job| document::of(job, &order, &workshop.estimator, now)).collect();
+    Ok(no_store(Json(JobPage { jobs, next }).into_response()))
+}
+
+/// A job that the caller may see.
+pub async fn own(workshop: &Workshop, asking: &Asking, id: JobId) -> Result<Job, ApiError> {
+    let job = workshop.queue.get(id).await?;
+    job.filter(|job| asking.sees_all || job.owner == asking.owner).ok_or_else(ApiError::no_such_job)
+}
+
+async fn look(workshop: &Workshop, id: JobId) -> Result<JobDocument, ApiError> {
+    workshop.hub.look(id).await?.ok_or_else(ApiError::no_such_job)
+}
+
+/// What came of a job, as an answer.
+async fn result(workshop: &Workshop, job: Job, format: AnswerFormat) -> Result<Response, ApiError> {
+    match job.status {
+        JobStatus::Queued | JobStatus::Running => {
+            let document = look(workshop, job.id).await?;
+            let wait = document.estimated_remaining_ms.map_or(LOOK_AGAIN, Duration::from_millis);
+            Err(ApiError::new(ProblemType::ProofNotReady, format!("the job is {}", job.status)).after(wait))
+        }
+        JobStatus::Completed => completed(workshop, &job, format).await,
+        JobStatus::Failed => {
+            let problem: Option<Problem> = job.outcome.as_deref().and_then(problem);
+            Err(match problem {
+                Some(problem) => ApiError::new(problem.code, problem.detail),
+                None => ApiError::new(ProblemType::WorkerLost, "the job's workers died"),
+            })
+        }
+        JobStatus::Cancelled => Err(ApiError::new(ProblemType::JobCancelled, "the job was called off")),
+        JobStatus::Expired => Err(ApiError::expired()),
+    }
+}
+
+async fn completed(workshop: &Workshop, job: &Job, format: AnswerFormat) -> Result<Response, ApiError> {
+    let lacks = || ApiError::new(ProblemType::ArtifactUnavailable, "the proof is no longer there");
+    let name = job.result.as_deref().and_then(|name| name.parse().ok()).ok_or_else(lacks)?;
+    let (outcome, payload) = (Outcome::of(job).ok_or_else(lacks)?, Payload::of(job).ok_or_else(lacks)?);
+    let proof = workshop.artifacts.read(&name, ArtifactKind::Proof, PROOF_MAX_BYTES).await?;
+    Ok(prove::answer_made(
+        &Made {
+            proof,
+            public_inputs: outcome.public_inputs,
+            circuit: payload.circuit,
+            target: payload.target,
+            vk_hash: outcome.vk_hash,
+            verified: outcome.verified,
+            timings: outcome.timings,
+            request_id: payload.request_id,
+        },
+        format,
+    ))
+}
+
+fn with_retry_after(mut response: Response, document: &JobDocument) -> Response {
+    if !document.status.is_over() {
+        let wait_ms = document.estimated_remaining_ms.unwrap_or(1000);
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(wait_ms.div_ceil(1000).max(1)));
+    }
+    response
+}
+
+fn no_store(mut response: Response) -> Response {
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}

@@ -1,0 +1,157 @@
+//! Everything that jobs need, put together, started and stopped.
+
+use std::{
+    collections::HashSet,
+    num::NonZeroUsize,
+    sync::Arc,
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use edgeprove_pipeline::{bounds::Bounds, transition::Rules};
+use edgeprove_protocol::{Problem, ProblemType};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use uuid::Uuid;
+
+use super::{
+    Workshop,
+    estimate::Estimator,
+    hub::Hub,
+    kinds::{self, prove::Prove},
+    queue::{JobQueue, QueueError},
+    runner::Runner,
+    sql_queue::SqlQueue,
+    upkeep::{ArtifactRemover, Intervals, RemoveError, Upkeep},
+};
+use crate::{
+    artifacts::{self, ArtifactName, ArtifactSettings, ArtifactStore},
+    circuits::Registry,
+    proving::Proving,
+    store::{self, Database, Place, StoreError},
+    supervisor::Supervisor,
+    telemetry,
+    witness::spool::Spool,
+};
+
+/// What jobs are kept in and done by.
+#[derive(Debug, Clone)]
+pub struct JobSettings {
+    /// Where jobs are kept.
+    pub place: Place,
+    /// Where their witnesses and proofs are kept, and under which keys.
+    pub artifacts: ArtifactSettings,
+    /// Leases, pauses between attempts, and how long results are kept.
+    pub rules: Rules,
+    /// How many are taken in.
+    pub bounds: Bounds,
+    /// How many are worked on at a time.
+    pub workers: NonZeroUsize,
+    /// How often a job may be tried.
+    pub max_attempts: u32,
+    /// The number of this container, where it alone keeps its jobs.
+    pub home: Option<u16>,
+}
+
+/// Why jobs cannot be kept, although they should be.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The database.
+    #[error(transparent)]
+    Database(#[from] store::OpenError),
+    /// The tables.
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+    /// The artefacts.
+    #[error(transparent)]
+    Artifacts(#[from] artifacts::OpenError),
+}
+
+/// The workers and who keeps house, not yet at work.
+pub struct Crew {
+    /// What they work with.
+    pub workshop: Arc<Workshop>,
+    queue: SqlQueue,
+    settings: JobSettings,
+}
+
+impl Crew {
+    /// Opens the database and the artefacts.
+    pub async fn open(
+        settings: JobSettings,
+        circuits: Arc<Registry>,
+        proving: Arc<Proving>,
+        spool: Spool,
+    ) -> Result<Self, OpenError> {
+        let artifacts = Arc::new(ArtifactStore::open(&settings.artifacts)?);
+        let database = Database::open(&settings.place).await?;
+        let queue = SqlQueue::new(database, settings.rules, settings.bounds).await?;
+        let shared: Arc<dyn JobQueue> = Arc::new(queue.clone());
+        let estimator = Arc::new(Estimator::new(settings.workers));
+        let workshop = Arc::new(Workshop {
+            circuits,
+            proving,
+            spool,
+            artifacts,
+            hub: Arc::new(Hub::new(Arc::clone(&shared), Arc::clone(&estimator))),
+            queue: shared,
+            estimator,
+            home: settings.home,
+            max_attempts: settings.max_attempts,
+        });
+        Ok(Self { workshop, queue, settings })
+    }
+
+    /// Begins: watchers are told, the house is kept, and jobs are worked on until `quiet` is cancelled. The shutdown waits
+    /// for what is in `at_work`.
+    pub async fn start(self, quiet: CancellationToken, at_work: TaskTracker, supervisor: &Supervisor) -> Result<(), StoreError> {
+        let Self { workshop, queue, settings } = self;
+        queue.listen_to_others(supervisor);
+        let lost = "the process that worked on this job ended or fell silent, each time it was tried";
+        let upkeep = Upkeep::new(
+            queue,
+            Arc::new(Remover(Arc::clone(&workshop.artifacts))),
+            Intervals::of(&settings.rules),
+            kinds::failure(&Problem::new(ProblemType::WorkerLost, lost, None)),
+            |_| {},
+        );
+        let recovered = upkeep.recover().await?;
+        if recovered > 0 {
+            tracing::warn!(jobs = recovered, "jobs that a dead server was working on were taken up again");
+        }
+        upkeep.start(supervisor);
+        let (hub, stop) = (Arc::clone(&workshop.hub), supervisor.stop_token().clone());
+        supervisor.spawn("job hub", async move { hub.run(&stop).await });
+        let runner = Runner {
+            queue: Arc::clone(&workshop.queue),
+            hub: Arc::clone(&workshop.hub),
+            kinds: vec![Arc::new(Prove(Arc::clone(&workshop)))],
+            holder: format!("{}-{}", std::process::id(), Uuid::new_v4().simple()),
+            lease: settings.rules.lease,
+            quiet,
+            at_work,
+        };
+        runner.start(settings.workers.get(), supervisor);
+        Ok(())
+    }
+}
+
+/// The artefacts, as whoever keeps house sees them.
+struct Remover(Arc<ArtifactStore>);
+
+#[async_trait]
+impl ArtifactRemover for Remover {
+    async fn remove(&self, name: &str) -> Result<(), RemoveError> {
+        match name.parse::<ArtifactName>() {
+            Ok(name) => self.0.delete(&name).await.map_err(|error| RemoveError(error.into())),
+            Err(error) => {
+                tracing::error!(error = %telemetry::chain(&error), "a job names what cannot be an artefact");
+                Ok(())
+            }
+        }
+    }
+
+    async fn remove_others(&self, named: &HashSet<String>, older_than: Duration) -> Result<usize, RemoveError> {
+        let swept = self.0.sweep(older_than, |name| named.contains(&name.to_string())).await;
+        swept.map(|swept| swept.deleted).map_err(|error| RemoveError(error.into()))
+    }
+}

@@ -1,0 +1,94 @@
+//! A job as its caller sees it.
+
+use edgeprove_pipeline::{job::Job, prediction::Estimate, time::UnixMillis};
+use edgeprove_protocol::{JobDocument, JobStage, JobStatus, Problem, VerifierTarget, job::JobLinks};
+
+use super::{
+    estimate::Estimator,
+    kinds::prove::{self, Payload},
+    queue::Queued,
+};
+
+/// What a caller is told of a job. `queue` is the queue in the order of work, as far as it is known.
+#[must_use]
+pub fn of(job: &Job, queue: &[Queued], estimator: &Estimator, now: UnixMillis) -> Option<JobDocument> {
+    let place = queue.iter().position(|queued| queued.id == job.id);
+    let estimate = estimate(job, place, queue, estimator, now);
+    let payload = Payload::of(job);
+    Some(JobDocument {
+        id: job.id,
+        status: job.status,
+        stage: stage(job),
+        progress: job.percent,
+        queue_position: place.filter(|_| job.status == JobStatus::Queued).map(|place| place as u64 + 1),
+        estimated_remaining_ms: estimate.map(|left| crate::telemetry::millis(left.expected)),
+        confidence: estimate.map(|left| (left.confidence * 100.0).round() / 100.0),
+        // A subject is a circuit's name: jobs of this kind alone are shown.
+        circuit: job.subject.parse().ok()?,
+        target: payload.map_or(VerifierTarget::NoirRecursive, |payload| payload.target),
+        priority: job.priority,
+        attempts: job.attempts,
+        max_attempts: job.max_attempts,
+        error: error(job),
+        created_at: time(job.enqueued_at),
+        started_at: job.started_at.map(time),
+        finished_at: job.finished_at.map(time),
+        expires_at: job.expires_at.map(time),
+        links: JobLinks::of(job.id),
+    })
+}
+
+fn stage(job: &Job) -> JobStage {
+    match job.status {
+        JobStatus::Queued => JobStage::Queued,
+        JobStatus::Running => {
+            job.stage.as_deref().and_then(|stage| stage.parse().ok()).unwrap_or(JobStage::Loading)
+        }
+        JobStatus::Completed | JobStatus::Failed | JobStatus::Cancelled | JobStatus::Expired => JobStage::Done,
+    }
+}
+
+fn estimate(
+    job: &Job,
+    place: Option<usize>,
+    queue: &[Queued],
+    estimator: &Estimator,
+    now: UnixMillis,
+) -> Option<Estimate> {
+    match job.status {
+        JobStatus::Queued => estimator.wait_and_work(&queue[..place?], &job.kind, &job.subject),
+        JobStatus::Running => {
+            let elapsed_ms = now.0.saturating_sub(job.started_at?.0);
+            let elapsed = std::time::Duration::from_millis(u64::try_from(elapsed_ms).unwrap_or(0));
+            estimator.rest(&job.kind, &job.subject, elapsed)
+        }
+        JobStatus::Completed | JobStatus::Failed | JobStatus::Cancelled | JobStatus::Expired => None,
+    }
+}
+
+/// Why it failed, or why its last attempt did.
+fn error(job: &Job) -> Option<Problem> {
+    let failed = matches!(job.status, JobStatus::Failed | JobStatus::Queued);
+    prove::problem(job.outcome.as_deref().filter(|_| failed)?)
+}
+
+/// This moment, as the database of one machine has it.
+#[must_use]
+pub fn now() -> UnixMillis {
+    UnixMillis(jiff::Timestamp::now().as_millisecond())
+}
+
+/// A time as the wire tells it.
+#[must_use]
+pub fn time(at: UnixMillis) -> String {
+    jiff::Timestamp::from_millisecond(at.0).unwrap_or_default().to_string()
+}
+
+/// Names what an event tells: whoever has seen an event of this name has seen this. It is made of what can be seen, so
+/// that any server knows the names that another gave.
+#[must_use]
+pub fn event_id(document: &JobDocument) -> String {
+    let stage = JobStage::ALL.iter().position(|stage| *stage == document.stage).unwrap_or(0);
+    let place = document.queue_position.unwrap_or(0);
+    format!("{}.{stage}.{}.{place}", document.attempts, document.progress)
+}

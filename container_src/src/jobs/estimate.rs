@@ -1,0 +1,148 @@
+//! How long jobs will take, learnt from those that were done.
+
+use std::{
+    collections::HashMap,
+    num::NonZeroUsize,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use edgeprove_pipeline::prediction::{self, Estimate, History, Underway, WINDOW};
+use edgeprove_protocol::JobId;
+
+use super::queue::{JobQueue, QueueError, Queued};
+
+/// What jobs take about the same time.
+type Sort = (String, String);
+
+/// Learns, and estimates.
+#[derive(Debug)]
+pub struct Estimator {
+    workers: NonZeroUsize,
+    known: Mutex<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    histories: HashMap<Sort, History>,
+    /// What this server works on.
+    underway: HashMap<JobId, (Sort, Instant)>,
+}
+
+impl Estimator {
+    /// For so many workers. It knows nothing yet.
+    #[must_use]
+    pub fn new(workers: NonZeroUsize) -> Self {
+        Self { workers, known: Mutex::default() }
+    }
+
+    fn known(&self) -> std::sync::MutexGuard<'_, Known> {
+        // Nothing panics while the lock is held; were it so, estimates would still be estimates.
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Remembers that a job was begun.
+    pub fn begun(&self, id: JobId, kind: &str, subject: &str) {
+        self.known().underway.insert(id, ((kind.to_owned(), subject.to_owned()), Instant::now()));
+    }
+
+    /// Remembers that it is no longer worked on; one that succeeded teaches how long such jobs take.
+    pub fn ended(&self, id: JobId, succeeded: bool) {
+        let mut known = self.known();
+        if let Some((sort, began)) = known.underway.remove(&id)
+            && succeeded
+        {
+            known.histories.entry(sort).or_default().record(began.elapsed());
+        }
+    }
+
+    /// Asks the queue what earlier servers learnt of such jobs, once.
+    pub async fn learn(&self, queue: &dyn JobQueue, kind: &str, subject: &str) -> Result<(), QueueError> {
+        let sort = (kind.to_owned(), subject.to_owned());
+        if self.known().histories.contains_key(&sort) {
+            return Ok(());
+        }
+        let limit = u32::try_from(WINDOW).unwrap_or(u32::MAX);
+        let history: History = queue.durations(kind, subject, limit).await?.into_iter().collect();
+        self.known().histories.entry(sort).or_insert(history);
+        Ok(())
+    }
+
+    /// How long such a job takes once it is begun; `None` where nothing is known.
+    #[must_use]
+    pub fn work(&self, kind: &str, subject: &str) -> Option<Estimate> {
+        self.known().of(&(kind.to_owned(), subject.to_owned()))
+    }
+
+    /// What is left of a job that has been worked on for so long.
+    #[must_use]
+    pub fn rest(&self, kind: &str, subject: &str, elapsed: Duration) -> Option<Estimate> {
+        Some(self.work(kind, subject)?.remaining(elapsed))
+    }
+
+    /// How long a job has to wait that comes after these, and then takes.
+    #[must_use]
+    pub fn wait_and_work(&self, ahead: &[Queued], kind: &str, subject: &str) -> Option<Estimate> {
+        let known = self.known();
+        let own = known.of(&(kind.to_owned(), subject.to_owned()))?;
+        // Of what nothing is known, it is assumed that it takes as long.
+        let of = |sort: &Sort| known.of(sort).unwrap_or(own);
+        let ahead: Vec<_> = ahead.iter().map(|job| of(&(job.kind.clone(), job.subject.clone()))).collect();
+        let underway: Vec<_> = known
+            .underway
+            .values()
+            .map(|(sort, began)| Underway { estimate: of(sort), elapsed: began.elapsed() })
+            .collect();
+        Some(prediction::wait(self.workers, &underway, &ahead).then(own))
+    }
+}
+
+impl Known {
+    fn of(&self, sort: &Sort) -> Option<Estimate> {
+        self.histories.get(sort)?.estimate()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(byte: u8) -> JobId {
+        JobId::new(None, [byte; 16]).unwrap()
+    }
+
+    #[test]
+    fn nothing_is_said_of_what_nothing_is_known() {
+        let estimator = Estimator::new(NonZeroUsize::MIN);
+        assert!(estimator.work("prove", "maze").is_none());
+        assert!(estimator.wait_and_work(&[], "prove", "maze").is_none());
+    }
+
+    #[test]
+    fn who_comes_later_waits_longer() {
+        let estimator = Estimator::new(NonZeroUsize::MIN);
+        let took = [Duration::from_secs(2); 8].into_iter().collect();
+        estimator.known().histories.insert(("prove".to_owned(), "maze".to_owned()), took);
+        let ahead = |count: u8| -> Vec<_> {
+            let queued = |byte| Queued { id: id(byte), kind: "prove".to_owned(), subject: "maze".to_owned() };
+            (0..count).map(queued).collect()
+        };
+        let expected = |count| estimator.wait_and_work(&ahead(count), "prove", "maze").unwrap().expected;
+        assert_eq!((expected(0), expected(3)), (Duration::from_secs(2), Duration::from_secs(8)));
+        estimator.begun(id(9), "prove", "maze");
+        assert!(expected(0) > Duration::from_secs(3));
+        estimator.ended(id(9), false);
+        assert_eq!(expected(0), Duration::from_secs(2));
+    }
+
+    #[test]
+    fn only_success_teaches() {
+        let estimator = Estimator::new(NonZeroUsize::MIN);
+        estimator.begun(id(1), "prove", "maze");
+        estimator.ended(id(1), false);
+        assert!(estimator.work("prove", "maze").is_none());
+        estimator.begun(id(2), "prove", "maze");
+        estimator.ended(id(2), true);
+        assert!(estimator.work("prove", "maze").is_some());
+    }
+}

@@ -1,0 +1,238 @@
+//! Proving a witness that was handed in.
+//!
+//! 1. The witness is fetched into the spool, whose files wipe themselves.
+//! 2. It is proved and verified, by the same code that serves requests that wait.
+//! 3. The proof is kept as an artefact, and what belongs to it as the job's outcome.
+//!
+//! Run twice, it makes the proof twice and the second is thrown away: its lease is lost by then.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use async_trait::async_trait;
+use edgeprove_pipeline::job::Job;
+use edgeprove_protocol::{
+    CircuitId, JobStage, Problem, ProblemType, VerifierTarget, answer::Timings,
+};
+use serde::{Deserialize, Serialize};
+
+use super::{Kind, failure};
+use crate::{
+    artifacts::{ArtifactError, ArtifactKind, ArtifactName},
+    circuits::registry::LookupError,
+    jobs::{Workshop, queue::Ending, runner::Attempt},
+    proving::{Proved, ProvingError, Stage, milliseconds},
+    telemetry,
+    witness::{
+        intake::Upload,
+        spool::{SpoolError, SpoolFile},
+    },
+};
+
+/// Its name in the queue.
+pub const KIND: &str = "prove";
+/// How often watchers are told how much of a proof is done.
+const TICK: Duration = Duration::from_millis(250);
+/// A proof's share of the whole, as [`JobStage::percent`] has it, that is told before the proof is there.
+const ALMOST: f64 = 0.95;
+
+/// What is to be proved. No part of it is private.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Payload {
+    /// The circuit.
+    pub circuit: CircuitId,
+    /// Who is to verify the proof.
+    pub target: VerifierTarget,
+    /// Bytes of the witness as it was sent.
+    pub compressed_bytes: u64,
+    /// Its bytes once inflated.
+    pub inflated_bytes: u64,
+    /// The request that handed it in.
+    pub request_id: String,
+}
+
+/// What belongs to a proof that was made.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// What it shows, `0x`-prefixed 32-byte big-endian fields, in the circuit's order.
+    pub public_inputs: Vec<String>,
+    /// bb's hash of the verification key, 64 hexadecimal digits.
+    pub vk_hash: String,
+    /// Whether it was verified.
+    pub verified: bool,
+    /// Where the time went, the wait in the queue included.
+    pub timings: Timings,
+}
+
+impl Payload {
+    /// What a job of this kind is to prove; `None` once that is forgotten.
+    #[must_use]
+    pub fn of(job: &Job) -> Option<Self> {
+        serde_json::from_str(job.payload.as_deref()?).ok()
+    }
+}
+
+impl Outcome {
+    /// What belongs to a job's proof; `None` where there is none.
+    #[must_use]
+    pub fn of(job: &Job) -> Option<Self> {
+        serde_json::from_str(job.outcome.as_deref()?).ok()
+    }
+}
+
+/// The problem that an outcome tells.
+#[must_use]
+pub fn problem(outcome: &str) -> Option<Problem> {
+    serde_json::from_str(outcome).ok()
+}
+
+/// See the module.
+pub struct Prove(pub Arc<Workshop>);
+
+/// Why a witness could not be fetched.
+enum Fetching {
+    /// It cannot be had.
+    Artifact(ArtifactError),
+    /// It cannot be spooled.
+    Spool(SpoolError),
+}
+
+/// Why an attempt came to nothing.
+enum Failure {
+    /// It would again.
+    Final(Problem),
+    /// It may succeed the next time.
+    Passing(Problem),
+    /// It was not really tried.
+    Untried,
+}
+
+#[async_trait]
+impl Kind for Prove {
+    fn name(&self) -> &'static str {
+        KIND
+    }
+
+    async fn run(&self, job: &Job, attempt: &Attempt) -> Ending {
+        let began = Instant::now();
+        self.0.estimator.begun(job.id, &job.kind, &job.subject);
+        let made = self.make(job, attempt, began).await;
+        self.0.estimator.ended(job.id, made.is_ok());
+        match made {
+            Ok((result, outcome)) => Ending::Completed {
+                result: Some(result),
+                outcome: serde_json::to_string(&outcome).unwrap_or_default(),
+            },
+            Err(Failure::Final(problem)) => Ending::Failed { outcome: failure(&problem) },
+            Err(Failure::Passing(problem)) => Ending::Retry { outcome: failure(&problem) },
+            Err(Failure::Untried) => Ending::HandedBack,
+        }
+    }
+}
+
+impl Prove {
+    async fn make(&self, job: &Job, attempt: &Attempt, began: Instant) -> Result<(String, Outcome), Failure> {
+        attempt.reached(JobStage::Loading).await;
+        let payload = Payload::of(job);
+        let request_id = payload.as_ref().map(|payload| payload.request_id.clone());
+        let broken = |kind: ProblemType, detail: &str| Problem::new(kind, detail, request_id.clone());
+        let input = job.input.as_deref().and_then(|name| name.parse().ok());
+        let (Some(payload), Some(input)) = (payload.clone(), input) else {
+            return Err(Failure::Final(broken(ProblemType::Internal, "the job lacks what is to be proved")));
+        };
+        let circuit = self.0.circuits.find(Some(&payload.circuit)).map_err(|error| match error {
+            // It is loaded while jobs are claimed already.
+            LookupError::Loading { .. } => Failure::Passing(broken(ProblemType::NotReady, &error.to_string())),
+            LookupError::Failed { .. } => {
+                Failure::Final(broken(ProblemType::CircuitUnavailable, &error.to_string()))
+            }
+            LookupError::Unknown { .. } | LookupError::Unnamed { .. } => {
+                Failure::Final(broken(ProblemType::CircuitNotFound, &error.to_string()))
+            }
+        })?;
+        let lost = |error: ArtifactError| {
+            tracing::error!(job = %job.id, error = %telemetry::chain(&error), "an artefact cannot be used");
+            let problem = broken(ProblemType::ArtifactUnavailable, "what was kept for this job cannot be had");
+            if error.is_retryable() { Failure::Passing(problem) } else { Failure::Final(problem) }
+        };
+        let file = self.fetch(input).await.map_err(|error| match error {
+            Fetching::Artifact(error) => lost(error),
+            Fetching::Spool(error) => {
+                tracing::error!(job = %job.id, error = %telemetry::chain(&error), "a witness cannot be spooled");
+                Failure::Passing(broken(ProblemType::SpoolUnavailable, "the server cannot store uploads at the moment"))
+            }
+        })?;
+        let upload = Upload {
+            file,
+            compressed_bytes: payload.compressed_bytes,
+            inflated_bytes: payload.inflated_bytes,
+        };
+
+        let mut proved = loop {
+            let told = |stage| self.tell(job, attempt, stage);
+            match self.0.proving.prove_told(&circuit, payload.target, &upload, told).await {
+                Ok(proved) => break proved,
+                // Requests that somebody waits for have filled the house; the job has time.
+                Err(ProvingError::Admission(_)) => tokio::time::sleep(TICK).await,
+                Err(ProvingError::Stopping) => return Err(Failure::Untried),
+                Err(error) => {
+                    if error.kind().status() >= 500 {
+                        tracing::warn!(job = %job.id, error = %telemetry::chain(&error), "the proof was not made");
+                    }
+                    let problem = broken(error.kind(), &error.to_string());
+                    let again = error.kind().retryable();
+                    return Err(if again { Failure::Passing(problem) } else { Failure::Final(problem) });
+                }
+            }
+        };
+        let proof = proved.parts.proof.as_flattened();
+        let result = self.0.artifacts.put(ArtifactKind::Proof, proof).await.map_err(lost)?;
+        proved.timings.total_ms = milliseconds(began.elapsed());
+        Ok((result.to_string(), outcome(&proved)))
+    }
+
+    /// The witness, in a file that wipes itself.
+    async fn fetch(&self, input: ArtifactName) -> Result<SpoolFile, Fetching> {
+        let mut pieces = self.0.artifacts.reader(&input, ArtifactKind::Witness).await.map_err(Fetching::Artifact)?;
+        let mut file = self.0.spool.create().map_err(Fetching::Spool)?;
+        while let Some(piece) = pieces.next().await.map_err(Fetching::Artifact)? {
+            file.append(piece).await.map_err(Fetching::Spool)?;
+        }
+        Ok(file)
+    }
+
+    /// Tells watchers how far the proof is, for as long as the returned guard lives.
+    async fn tell(&self, job: &Job, attempt: &Attempt, stage: Stage) {
+        match stage {
+            Stage::Proving => attempt.reached(JobStage::Proving).await,
+            Stage::Verifying => attempt.reached(JobStage::Verifying).await,
+        }
+        if stage != Stage::Proving {
+            return;
+        }
+        // bb says nothing while it proves; what it has done is told by how long such proofs take.
+        let Some(estimate) = self.0.estimator.work(&job.kind, &job.subject) else { return };
+        let span = f64::from(JobStage::Verifying.percent() - JobStage::Proving.percent());
+        let began = Instant::now();
+        loop {
+            tokio::time::sleep(TICK).await;
+            let expected = estimate.expected.as_secs_f64().max(f64::EPSILON);
+            let done = (began.elapsed().as_secs_f64() / expected).min(ALMOST);
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is below 100")]
+            let percent = JobStage::Proving.percent() + (span * done) as u8;
+            attempt.within(JobStage::Proving, percent);
+        }
+    }
+}
+
+fn outcome(proved: &Proved) -> Outcome {
+    let field = |field: &[u8; 32]| format!("0x{}", hex::encode(field));
+    Outcome {
+        public_inputs: proved.parts.public_inputs.iter().map(field).collect(),
+        vk_hash: hex::encode(proved.key.vk_hash),
+        verified: proved.verified,
+        timings: proved.timings,
+    }
+}
