@@ -6,6 +6,7 @@
 //! - [`samples`]: circuits and witnesses, good and bad.
 //! - [`bb`]: the untouched bb, as the judge of proofs.
 //! - [`processes`]: who runs, who is stopped, who is killed.
+//! - [`postgres`]: a PostgreSQL of one's own, to be stopped and started.
 //! - [`s3`]: a bucket, on a server of its own that can go away and come back.
 //! - [`places`]: where programs, bb, the CRS and the circuits are; which tests this machine cannot run.
 //! - [`wait`]: polling with a deadline, in place of sleeping.
@@ -27,6 +28,7 @@
 pub mod bb;
 pub mod client;
 pub mod places;
+pub mod postgres;
 pub mod processes;
 pub mod s3;
 pub mod samples;

@@ -129,6 +129,16 @@ pub fn lacks_pid_namespaces() -> bool {
         && skip("needs process number namespaces, which this machine does not give")
 }
 
+/// The PostgreSQL that `EDGEPROVE_TEST_POSTGRES` names, such as `postgres:///test?host=/run/postgresql&user=postgres`, or
+/// the test is reported as skipped.
+pub fn shared_postgres() -> Option<String> {
+    let url = env::var("EDGEPROVE_TEST_POSTGRES").ok().filter(|url| !url.is_empty());
+    if url.is_none() {
+        skip("needs a PostgreSQL, which EDGEPROVE_TEST_POSTGRES is to name");
+    }
+    url
+}
+
 /// `unshare` with these namespaces; who is not root needs a user namespace around them.
 pub fn namespace(kinds: &[&str]) -> std::process::Command {
     let mut unshare = std::process::Command::new("unshare");
@@ -140,7 +150,7 @@ pub fn namespace(kinds: &[&str]) -> std::process::Command {
 }
 
 /// Says that this test is skipped, also in the file that `cargo xtask test` shows at its end.
-fn skip(why: &str) -> bool {
+pub(crate) fn skip(why: &str) -> bool {
     let line = format!("SKIPPED {}: {why}", thread::current().name().unwrap_or("a test"));
     eprintln!("{line}");
     if let Some(log) = variable("EDGEPROVE_SKIP_LOG") {

@@ -369,7 +369,9 @@ impl SqlQueue {
         ];
         let rows = session.rows(self.told.reap.clone(), values).await?;
         let jobs: Vec<_> = rows.iter().map(read_job).collect::<Result<_, _>>()?;
-        jobs.iter().for_each(|job| self.tell(job.id, job.status));
+        for job in &jobs {
+            self.tell(job.id, job.status);
+        }
         Ok(jobs)
     }
 
@@ -380,7 +382,9 @@ impl SqlQueue {
         let values = values![now, now.after(backoff.cap), lease.until(now), retention.expires_at(now)];
         let rows = session.rows(self.told.settle.clone(), values).await?;
         let ids: Vec<_> = rows.iter().map(read_id).collect::<Result<_, _>>()?;
-        ids.iter().for_each(|id| self.tell(*id, JobStatus::Queued));
+        for id in &ids {
+            self.tell(*id, JobStatus::Queued);
+        }
         Ok(ids)
     }
 
@@ -389,7 +393,9 @@ impl SqlQueue {
         let (mut session, now) = self.begin(Promise::Write).await?;
         let rows = session.rows(self.told.expire.clone(), values![now, limit]).await?;
         let ids: Vec<_> = rows.iter().map(read_id).collect::<Result<_, _>>()?;
-        ids.iter().for_each(|id| self.tell(*id, JobStatus::Expired));
+        for id in &ids {
+            self.tell(*id, JobStatus::Expired);
+        }
         Ok(ids)
     }
 

@@ -19,13 +19,16 @@ use edgeprove_pipeline::{
     transition::Rules,
 };
 use edgeprove_protocol::JobId;
+use futures_util::{StreamExt as _, stream};
 
-use super::sql_queue::SqlQueue;
+use super::sql_queue::{Doomed, SqlQueue};
 use crate::{store::StoreError, supervisor::Supervisor, telemetry};
 
 /// How many jobs are expired or deleted by one statement, and how many artefacts are removed between two looks at the
 /// others: so many that a full house is cleaned in a moment, and so few that no writer waits long.
 const BATCH: u32 = 200;
+/// A bucket takes longer to answer than to remove.
+const REMOVED_AT_A_TIME: usize = 8;
 
 /// Where artefacts are removed from.
 #[async_trait]
@@ -193,16 +196,21 @@ impl Upkeep {
         }
         loop {
             let doomed = self.queue.doomed(BATCH).await?;
-            for doomed in &doomed {
-                self.artifacts.remove(&doomed.artifact).await?;
-                self.queue.forget(doomed).await?;
-            }
             if doomed.is_empty() {
                 break;
             }
+            let removing = doomed.into_iter().map(|doomed| self.remove(doomed));
+            // One that cannot be removed does not keep the others.
+            let outcomes: Vec<_> = stream::iter(removing).buffer_unordered(REMOVED_AT_A_TIME).collect().await;
+            outcomes.into_iter().collect::<Result<(), TidyError>>()?;
         }
         while self.queue.delete(BATCH).await? > 0 {}
         Ok(())
+    }
+
+    async fn remove(&self, doomed: Doomed) -> Result<(), TidyError> {
+        self.artifacts.remove(&doomed.artifact).await?;
+        Ok(self.queue.forget(&doomed).await?)
     }
 
     /// Removes what a crash left behind: artefacts whose job was never taken in, and those of a worker that had lost its

@@ -7,15 +7,16 @@ use super::{OpenError, StoreError};
 
 /// Which steps were taken.
 const VERSIONS: &str = "CREATE TABLE IF NOT EXISTS edgeprove_versions \
-    (version BIGINT NOT NULL PRIMARY KEY, name TEXT NOT NULL)";
+    (version BIGINT NOT NULL PRIMARY KEY, name TEXT NOT NULL, touched BIGINT NOT NULL DEFAULT 0)";
 const VERSION: &str = "SELECT CAST(COALESCE(max(version), 0) AS BIGINT) AS version FROM edgeprove_versions";
 
 /// Servers that start together on one PostgreSQL take the steps one after the other. The number is this table's own among
 /// the database's advisory locks.
 const POSTGRES_LOCK: &str = "SELECT pg_advisory_xact_lock(7306916053)";
 
-/// Writes something that changes nothing, for the sake of having written. Binds nothing, returns nothing.
-pub(super) const TOUCH: &str = "UPDATE edgeprove_versions SET name = name WHERE version = 1";
+/// Writes something for the sake of having written. It has to change: SQLite leaves a row alone that is as it should be.
+/// Binds nothing, returns nothing.
+pub(super) const TOUCH: &str = "UPDATE edgeprove_versions SET touched = touched + 1 WHERE version = 1";
 
 /// Takes the steps that are missing.
 pub(super) async fn migrate(connection: &mut AnyConnection, dialect: Dialect) -> Result<(), OpenError> {

@@ -21,11 +21,10 @@ use std::{
 };
 
 use edgeprove_pipeline::sql::Dialect;
-use rustix::process::geteuid;
+use rustix::{fs::Mode, process::geteuid};
 use sqlx::{
     AnyConnection, AnyPool, ConnectOptions as _, Connection as _, Executor as _,
     any::{AnyConnectOptions, AnyPoolOptions},
-    sqlite::SqliteConnectOptions,
 };
 
 use super::{CONNECT_MAX, OpenError, Pools, migrate::migrate};
@@ -70,8 +69,9 @@ impl DataFolder {
 /// Closes the folder to others if it is ours and holds nothing that may be somebody else's concern. Its files are closed
 /// to them in any case.
 fn restrict(path: &Path) -> io::Result<()> {
+    const OTHERS: Mode = Mode::RWXG.union(Mode::RWXO);
     let found = fs::metadata(path)?;
-    if found.uid() != geteuid().as_raw() || found.mode() & 0o077 == 0 {
+    if found.uid() != geteuid().as_raw() || !Mode::from_raw_mode(found.mode()).intersects(OTHERS) {
         return Ok(());
     }
     if path.join("edgeprove.lock").exists() || fs::read_dir(path)?.next().is_none() {
@@ -135,7 +135,7 @@ impl Role {
 impl Sqlite {
     /// A database that ends with the process.
     pub(super) fn in_memory() -> Result<Self, OpenError> {
-        Ok(Self { options: any(&SqliteConnectOptions::new().in_memory(true))?, in_file: false })
+        Ok(Self { options: options("sqlite::memory:")?, in_file: false })
     }
 
     /// A database in a file, which is made if there is none, for its owner alone. SQLite gives the files beside it the
@@ -149,7 +149,7 @@ impl Sqlite {
             Err(error) => Err(error),
         }
         .map_err(OpenError::folder("create", path))?;
-        Ok(Self { options: any(&SqliteConnectOptions::new().filename(path))?, in_file: true })
+        Ok(Self { options: options(&url_of(path)?)?, in_file: true })
     }
 
     /// Opens it and brings it up to date.
@@ -194,6 +194,14 @@ fn pool(connections: u32, role: Role) -> AnyPoolOptions {
         })
 }
 
-fn any(options: &SqliteConnectOptions) -> Result<AnyConnectOptions, OpenError> {
-    Ok(AnyConnectOptions::from_url(&options.to_url_lossy())?.disable_statement_logging())
+/// The file's URL, in which a path's own percent signs, question marks and hashes are none of the URL's.
+fn url_of(path: &Path) -> Result<String, OpenError> {
+    let not_text = || io::Error::new(io::ErrorKind::InvalidInput, "its path is not UTF-8");
+    let text = path.to_str().ok_or_else(not_text).map_err(OpenError::folder("open", path))?;
+    let text = text.replace('%', "%25").replace('?', "%3F").replace('#', "%23");
+    Ok(format!("sqlite://{text}?mode=rw"))
+}
+
+fn options(url: &str) -> Result<AnyConnectOptions, OpenError> {
+    Ok(url.parse::<AnyConnectOptions>()?.disable_statement_logging())
 }
