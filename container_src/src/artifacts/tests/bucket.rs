@@ -43,9 +43,9 @@ async fn what_is_put_comes_back_to_every_server_that_has_the_key() {
     let open = || ArtifactStore::open(&settings(server.environment(), keys.clone(), Patience::default()));
     let (one, other) = (open().unwrap(), open().unwrap());
     let canary = "canary-77c2-of-a-private-value";
-    // Below a part, just a part with its head, several parts, and several parts with nothing left over.
-    let overhead = |chunks: usize| sealing::HEAD_BYTES + 16 * chunks;
-    for len in [0, 1, 100_000, 5 * MIB - overhead(80), 5 * MIB, 12 * MIB + 345, 10 * MIB - overhead(160)] {
+    // Nothing, one part, a part with nothing left over, and several.
+    let overhead = sealing::HEAD_BYTES + 16 * 80;
+    for len in [0, 100_000, 5 * MIB - overhead, 6 * MIB + 345] {
         let mut witness = content(len);
         let room = canary.len().min(len);
         witness[len - room..].copy_from_slice(&canary.as_bytes()[..room]);
@@ -167,12 +167,44 @@ async fn who_may_not_is_told_apart_from_who_cannot() {
         }
     };
     refused(&settings(server.wrong_environment(), keys(), PATIENCE)).await;
-    let mut no_bucket = settings(server.environment(), keys(), PATIENCE);
-    let PlaceSettings::Bucket(bucket) = &mut no_bucket.place else { unreachable!() };
-    bucket.bucket = "there-is-none".to_owned();
-    refused(&no_bucket).await;
+    let (_none, no_bucket) = answering("404 Not Found", "NoSuchBucket").await;
+    refused(&settings(no_bucket, keys(), PATIENCE)).await;
+    let (asked, overloaded) = answering("503 Slow Down", "SlowDown").await;
+    let store = ArtifactStore::open(&settings(overloaded, keys(), PATIENCE)).unwrap();
+    let error = store.put_bytes(ArtifactKind::Proof, b"x").await.unwrap_err();
+    assert!(matches!(error, ArtifactError::Away { .. }) && error.is_retryable(), "{error:?}");
+    assert_eq!(*asked.count.borrow(), 1 + PATIENCE.retries, "it was asked again, but not for ever");
     let shown = format!("{:?}", settings(server.wrong_environment(), keys(), PATIENCE));
     assert!(shown.contains("AWS_SECRET_ACCESS_KEY") && !shown.contains("another-secret"), "{shown}");
+}
+
+/// An endpoint that answers every request alike, for as long as it is kept.
+struct Answering {
+    count: tokio::sync::watch::Receiver<usize>,
+    _tasks: tokio::task::JoinSet<()>,
+}
+
+async fn answering(status: &'static str, code: &str) -> (Answering, Vec<(String, String)>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let environment = endpoint_at(&listener);
+    listener.set_nonblocking(true).unwrap();
+    let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+    let body = format!("<Error><Code>{code}</Code></Error>");
+    let answer =
+        format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
+    let (counted, count) = tokio::sync::watch::channel(0);
+    let mut tasks = tokio::task::JoinSet::new();
+    tasks.spawn(async move {
+        loop {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            counted.send_modify(|count| *count += 1);
+            let mut request = [0; 16 << 10];
+            let _ = socket.read(&mut request).await.unwrap();
+            socket.write_all(answer.as_bytes()).await.unwrap();
+            socket.shutdown().await.unwrap();
+        }
+    });
+    (Answering { count, _tasks: tasks }, environment)
 }
 
 /// An endpoint that takes connections and does something else than S3 would.

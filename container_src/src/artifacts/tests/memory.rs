@@ -22,6 +22,10 @@ fn alone(test: &str, dir: &Path, environment: Vec<(String, String)>) {
     command.env(WITHIN, dir).envs(environment);
     let output = processes::run(&mut command, Duration::from_mins(3));
     let told = String::from_utf8_lossy(&output.stdout);
+    #[expect(clippy::print_stdout, reason = "it holds the figure")]
+    {
+        println!("{told}");
+    }
     assert!(output.status.success(), "{told}\n{}", String::from_utf8_lossy(&output.stderr));
     assert!(told.contains("1 passed"), "it has run: {told}");
 }
@@ -51,7 +55,12 @@ fn raised_by(store: &ArtifactStore, dir: &Path) -> usize {
         // Holes cost the disk nothing.
         fs::File::create(dir.join("large")).unwrap().set_len(BYTES).unwrap();
         assert_eq!(once(&dir.join("large")).await, BYTES);
-        peak() - before
+        let raised = peak() - before;
+        #[expect(clippy::print_stdout, reason = "the figure, for who runs this test with --nocapture")]
+        {
+            println!("{} MiB raised the peak by {} KiB", BYTES >> 20, raised / 1024);
+        }
+        raised
     })
 }
 
