@@ -61,7 +61,7 @@ mod tests {
     async fn of_one_that_is_damaged_nothing_stays() {
         let home = tempfile::tempdir().unwrap();
         let (store, spool) = store_and_spool(&home);
-        let name = store.put_bytes(ArtifactKind::Witness, &[7; 200_000]).await.unwrap();
+        let name = store.put_bytes(ArtifactKind::Witness, &vec![7; 200_000]).await.unwrap();
         let path = home.path().join("artifacts").join(name.to_string());
         let kept = fs::read(&path).unwrap();
         // Three chunks are whole; the end is missing.

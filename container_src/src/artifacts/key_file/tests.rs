@@ -46,7 +46,7 @@ fn one_that_was_open_to_others_is_closed() {
 fn one_that_holds_no_key_is_never_replaced() {
     let home = tempfile::tempdir().unwrap();
     let path = home.path().join("artifact.key");
-    for wrong in [&b""[..], b"secret\n", &[0xff; 32], &[b'0'; 63], &[b'0'; 100_000]] {
+    for wrong in [&b""[..], b"secret\n", &[0xff; 32], &[b'0'; 63], &vec![b'0'; 100_000]] {
         fs::write(&path, wrong).unwrap();
         fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
         for error in [read_or_make(&path).unwrap_err(), read(&path).unwrap_err()] {

@@ -167,9 +167,9 @@ async fn who_may_not_is_told_apart_from_who_cannot() {
         }
     };
     refused(&settings(server.wrong_environment(), keys(), PATIENCE)).await;
-    let (_none, no_bucket) = answering("404 Not Found", "NoSuchBucket").await;
+    let (_none, no_bucket) = answering("404 Not Found", "NoSuchBucket");
     refused(&settings(no_bucket, keys(), PATIENCE)).await;
-    let (asked, overloaded) = answering("503 Slow Down", "SlowDown").await;
+    let (asked, overloaded) = answering("503 Slow Down", "SlowDown");
     let store = ArtifactStore::open(&settings(overloaded, keys(), PATIENCE)).unwrap();
     let error = store.put_bytes(ArtifactKind::Proof, b"x").await.unwrap_err();
     assert!(matches!(error, ArtifactError::Away { .. }) && error.is_retryable(), "{error:?}");
@@ -184,7 +184,7 @@ struct Answering {
     _tasks: tokio::task::JoinSet<()>,
 }
 
-async fn answering(status: &'static str, code: &str) -> (Answering, Vec<(String, String)>) {
+fn answering(status: &'static str, code: &str) -> (Answering, Vec<(String, String)>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let environment = endpoint_at(&listener);
     listener.set_nonblocking(true).unwrap();
