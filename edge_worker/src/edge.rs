@@ -19,7 +19,7 @@ use crate::{
     edge_error::EdgeError,
     lifecycle::Status,
     log::Line,
-    pool::Pool,
+    pool::{self, Pool},
     prover_container_do::{LIMIT, STATUS_URL, WAKE_URL},
     reply::{self, ContainerHealth, Reply},
     router::{self, Class, Route},
@@ -311,11 +311,15 @@ async fn forward(
     };
     let told = answer.as_ref().map(|answer| upstream::header_map(&answer.headers())).unwrap_or_default();
     notes.code = told.get(reply::FAULT).and_then(|fault| fault.to_str().ok()).map(str::to_owned);
-    let failed = answer.is_err() || notes.code.is_some();
+    let load = load(&told);
+    let not_ready = |answer: &web_sys::Response| pool::is_not_ready(answer.status(), load.is_some());
+    let failed = notes.code.is_some() || answer.as_ref().map_or(true, not_ready);
     let now = Date::now().as_millis();
-    ISOLATE.with_borrow_mut(|Isolate { pool, .. }| {
-        if failed { pool.failed(ticket, now) } else { pool.answered(ticket, load(&told), now) }
-    });
+    ISOLATE.with_borrow_mut(
+        |Isolate { pool, .. }| {
+            if failed { pool.failed(ticket, now) } else { pool.answered(ticket, load, now) }
+        },
+    );
     answer
 }
 

@@ -212,7 +212,7 @@ impl<P: Platform> Lifecycle<P> {
         }
     }
 
-    /// A request to the container was lost: before the next one, it is looked at.
+    /// A request to the container was lost, or it says that it takes none: before the next one, it is looked at.
     pub fn doubt(&self) {
         let mut inner = self.inner.borrow_mut();
         if matches!(inner.phase, Phase::Ready) {

@@ -9,7 +9,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use edgeprove_protocol::Load;
+use edgeprove_protocol::{Load, ProblemType};
 
 /// How long a container's word on its load is believed. A proof of a small circuit takes a tenth of a second.
 const LOAD_TTL: Duration = Duration::from_secs(5);
@@ -121,7 +121,7 @@ impl Pool {
         known.waking_since = None;
     }
 
-    /// The container could not be reached, or not be started.
+    /// The container could not be reached, or not be started, or takes no requests.
     pub fn failed(&mut self, ticket: Ticket, now: u64) {
         self.ended(ticket);
         let known = self.known.entry(ticket.instance).or_default();
@@ -152,6 +152,13 @@ impl Known {
     fn is_awake(&self, now: u64, awake_for: Duration) -> bool {
         !self.under_way.is_empty() || self.told.is_some_and(|(_, at)| !later(at, now, awake_for))
     }
+}
+
+/// Whether an answer is that of a server which takes no requests at the moment, because it shuts down for one. Of all
+/// answers only such bear no load; one of 503 that does is a busy server's.
+#[must_use]
+pub fn is_not_ready(status: u16, tells_load: bool) -> bool {
+    status == ProblemType::NotReady.status() && !tells_load
 }
 
 fn later(at: u64, now: u64, by: Duration) -> bool {

@@ -30,7 +30,7 @@ use crate::{
     edge_error::EdgeError,
     lifecycle::{Exit, Lease, Lifecycle, Platform, Probe, Record, StartFault},
     log::ContainerEvent,
-    platform_words,
+    platform_words, pool,
     reply::{self, Reply},
     settings::{Settings, Timeouts},
     socket,
@@ -182,7 +182,14 @@ impl Owned {
             within(left(), self.lifecycle.ready()).await.ok_or_else(|| EdgeError::timeout(limit))??;
             let outgoing = Outgoing::new(request, url, asked)?;
             let lost = match self.ask(&outgoing, left()).await {
-                Ok(answer) => return self.pass_on(&answer, lease),
+                Ok(answer) => {
+                    let tells_load = answer.headers().has(headers::PROVER_LOAD).unwrap_or(false);
+                    if pool::is_not_ready(answer.status(), tells_load) {
+                        // The next request waits until it is ready again, or is replaced.
+                        self.lifecycle.doubt();
+                    }
+                    return self.pass_on(&answer, lease);
+                }
                 Err(lost) => lost,
             };
             self.lifecycle.doubt();

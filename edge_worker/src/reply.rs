@@ -105,8 +105,8 @@ pub fn strip_inner_headers(answer: &mut HeaderMap) {
 
 /// Whether an answer may be a server's refusal of the edge itself. Only then its body is worth a look.
 #[must_use]
-pub fn may_refuse_the_edge(status: u16, told: &HeaderMap) -> bool {
-    let media_type = told.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()?.split(';').next());
+pub fn may_refuse_the_edge(status: u16, content_type: Option<&str>) -> bool {
+    let media_type = content_type.and_then(|content_type| content_type.split(';').next());
     status == ProblemType::NotFromTheEdge.status()
         && media_type.is_some_and(|media_type| media_type.trim().eq_ignore_ascii_case(problem::MEDIA_TYPE))
 }
@@ -170,14 +170,11 @@ mod tests {
 
     #[test]
     fn only_a_servers_refusal_of_the_edge_is_taken_for_one() {
-        let told = |content_type: &'static str| {
-            HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static(content_type))])
-        };
-        assert!(may_refuse_the_edge(403, &told(problem::MEDIA_TYPE)));
-        assert!(may_refuse_the_edge(403, &told("Application/Problem+JSON; charset=utf-8")));
-        assert!(!may_refuse_the_edge(401, &told(problem::MEDIA_TYPE)));
-        assert!(!may_refuse_the_edge(403, &told("application/json")));
-        assert!(!may_refuse_the_edge(403, &HeaderMap::new()));
+        assert!(may_refuse_the_edge(403, Some(problem::MEDIA_TYPE)));
+        assert!(may_refuse_the_edge(403, Some("Application/Problem+JSON; charset=utf-8")));
+        assert!(!may_refuse_the_edge(401, Some(problem::MEDIA_TYPE)));
+        assert!(!may_refuse_the_edge(403, Some("application/json")));
+        assert!(!may_refuse_the_edge(403, None));
 
         for &kind in ProblemType::ALL {
             let body = serde_json::to_vec(&Problem::new(kind, "what", Some("id".to_owned()))).unwrap();

@@ -105,6 +105,8 @@ fn segments(path: &str) -> Vec<&str> {
 
 #[cfg(test)]
 mod tests {
+    use edgeprove_protocol::JobId;
+
     use super::*;
 
     #[test]
@@ -164,6 +166,10 @@ mod tests {
             "/v1/proofs/c3-",
         ] {
             assert_eq!(home(path), None, "{path}");
+        }
+        for number in [None, Some(0), Some(7), Some(JobId::HOME_MAX)] {
+            let id = JobId::new(number, [0xc1; 16]).expect("the number is a container's");
+            assert_eq!(home(&format!("/v1/proofs/{id}/events")), number, "{id}");
         }
     }
 }

@@ -7,18 +7,25 @@
 //! - [`problem`]: every way a request can fail, with its stable code and status. Start here.
 //! - [`answer`]: what a request that succeeds is told.
 //! - [`circuit_id`], [`target`]: the two names a caller may put into a request.
+//! - [`job_id`], [`job_status`], [`priority`]: what a job is called, how far it is and how urgent.
 //! - [`headers`], [`limits`]: header names and the bounds that both sides must agree on.
 //! - [`load`]: what a server tells the edge of how busy it is.
 
 pub mod answer;
 pub mod circuit_id;
 pub mod headers;
+pub mod job_id;
+pub mod job_status;
 pub mod limits;
 pub mod load;
+pub mod priority;
 pub mod problem;
 pub mod target;
 
 pub use circuit_id::CircuitId;
+pub use job_id::JobId;
+pub use job_status::JobStatus;
 pub use load::Load;
+pub use priority::Priority;
 pub use problem::{Problem, ProblemType};
 pub use target::VerifierTarget;

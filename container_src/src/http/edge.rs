@@ -114,8 +114,12 @@ pub async fn turn_strangers_away(State(app): State<AppState>, request: Request, 
     ApiError::from(refusal).into_response()
 }
 
-/// Says with every answer how busy the server is, so that the edge can choose among several.
+/// Says with every answer how busy the server is, so that the edge can choose among several. One that is not ready says
+/// nothing: it would pass for the least busy of all.
 pub async fn tell_load(State(app): State<AppState>, mut response: Response) -> Response {
+    if app.not_ready().is_some() {
+        return response;
+    }
     // Words and numbers are always a header's value.
     if let Ok(load) = HeaderValue::try_from(app.load().to_string()) {
         response.headers_mut().insert(headers::PROVER_LOAD, load);

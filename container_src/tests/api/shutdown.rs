@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use edgeprove_protocol::ProblemType;
+use edgeprove_protocol::{ProblemType, headers};
 use rustix::process::Signal;
 
 use crate::support::{Connection, TestServer, eventually, places, processes, samples, settings::Settings};
@@ -21,7 +21,12 @@ fn finishes_its_proof(mut server: TestServer, signal: Signal) {
     eventually("it says that it is not ready", || (server.get("/readyz").status == 503).then_some(()));
     kept.get("/readyz");
     kept.answer().refused_for_now(ProblemType::NotReady);
-    server.post(&samples::range().witness).refused_for_now(ProblemType::NotReady);
+    let refusal = server.post(&samples::range().witness);
+    refusal.refused_for_now(ProblemType::NotReady);
+    assert!(
+        !refusal.headers.contains_key(headers::PROVER_LOAD),
+        "it passes for one that is idle: {refusal:?}"
+    );
     assert_eq!(server.get("/livez").status, 200);
     assert_eq!(server.get("/api/health").json()["status"], "unhealthy");
 

@@ -197,6 +197,26 @@ fn a_container_that_lost_a_request_is_looked_at_before_the_next() {
 }
 
 #[test]
+fn a_container_that_shuts_down_is_waited_for_and_replaced() {
+    on_jumping_clock(async {
+        let (fake, lifecycle) = asleep(Manners::default());
+        lifecycle.ready().await.unwrap();
+        // The platform told it to end, and it finishes its work.
+        fake.0.manners.borrow_mut().ready_after = Duration::from_hours(1);
+        lifecycle.doubt();
+        let ends = async {
+            tokio::time::sleep(Duration::from_secs(20)).await;
+            fake.0.manners.borrow_mut().ready_after = Duration::from_secs(1);
+            fake.die(Exit::Code(0));
+        };
+        let began = fake.now();
+        let (ready, ()) = tokio::join!(lifecycle.ready(), ends);
+        assert_eq!((ready, fake.said("start"), fake.said("destroy")), (Ok(()), 2, 0));
+        assert!(fake.now() - began < 23_000);
+    });
+}
+
+#[test]
 fn late_word_of_an_earlier_container_does_not_touch_the_present_one() {
     on_jumping_clock(async {
         let (fake, lifecycle) = asleep(Manners::default());

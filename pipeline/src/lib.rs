@@ -1,0 +1,32 @@
+//! The rules of work: what a job is, what can happen to it, in which order jobs are worked on, and the statements by
+//! which a database keeps to all that.
+//!
+//! In scope: rules and SQL text. Out of scope: I/O, clocks, randomness and runtimes. Times and random numbers are passed
+//! in, and nobody executes a statement here, so that this crate builds for `wasm32-unknown-unknown` alone: the server
+//! runs the queue on SQLite or PostgreSQL, and a Durable Object's SQLite can run the same one.
+//!
+//! Nothing here knows of proving, but for the last two.
+//!
+//! Reading order:
+//! - [`transition`]: what can happen to a job, and what becomes of it then. Start here.
+//! - [`job`]: the job itself.
+//! - [`priority`], [`lease`], [`retry`], [`expiry`], [`bounds`], [`idempotency`]: one rule each, with its reasons.
+//! - [`sql`]: the same rules as statements, for SQLite and PostgreSQL; [`row`]: a job as a row.
+//! - [`prediction`]: how long work will take.
+//! - [`families`]: which circuit to try when one asks too much of the machine.
+//! - [`cache_key`]: the name under which a proof is remembered.
+
+pub mod bounds;
+pub mod cache_key;
+pub mod expiry;
+pub mod families;
+pub mod idempotency;
+pub mod job;
+pub mod lease;
+pub mod prediction;
+pub mod priority;
+pub mod retry;
+pub mod row;
+pub mod sql;
+pub mod time;
+pub mod transition;

@@ -1,0 +1,190 @@
+//! How long work will take, from how long such work took.
+//!
+//! Durations have outliers: a cold cache, a paused machine, a clock that was set. The median and the median of the
+//! deviations from it (MAD) do not care how far out an outlier lies, only how many there are, and stay put until half of
+//! what is remembered is off. Only the latest durations are remembered, so that a changed machine is learnt of.
+//!
+//! With few samples the deviation is known badly, and of one sample it is nothing at all. It is therefore blended with
+//! an assumed one of half the median that counts for [`ASSUMED_SAMPLES`] samples:
+//!
+//! ```text
+//! spread     = (n * 1.4826 * MAD + 4 * median / 2) / (n + 4)      1.4826 * MAD is the standard deviation
+//! interval   = median ± 2 * spread                                 of what is normally distributed
+//! confidence = n / (n + 4) * median / (median + spread)
+//! ```
+//!
+//! The interval narrows as samples come in, and the confidence rises towards 1 for work that always takes the same.
+
+use std::{cmp::Reverse, collections::BinaryHeap, collections::VecDeque, num::NonZeroUsize, time::Duration};
+
+/// How many durations are remembered of one kind of work.
+pub const WINDOW: usize = 64;
+/// How many samples the assumed deviation counts for.
+pub const ASSUMED_SAMPLES: usize = 4;
+
+/// The standard deviation of a normal distribution over its MAD.
+const SIGMA_PER_MAD: f64 = 1.4826;
+/// The deviation that is assumed before there are samples, as a part of the median.
+const ASSUMED_SPREAD: f64 = 0.5;
+
+/// The latest durations of one kind of work: one circuit, at one width of the prover.
+#[derive(Debug, Clone, Default)]
+pub struct History(VecDeque<Duration>);
+
+/// How long something will take.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Estimate {
+    /// What is likely.
+    pub expected: Duration,
+    /// Hardly less.
+    pub low: Duration,
+    /// Hardly more.
+    pub high: Duration,
+    /// How much it can be relied on, from 0 to 1.
+    pub confidence: f64,
+}
+
+/// Work that is under way.
+#[derive(Debug, Clone, Copy)]
+pub struct Underway {
+    /// How long it takes in all.
+    pub estimate: Estimate,
+    /// How long it has taken so far.
+    pub elapsed: Duration,
+}
+
+impl History {
+    /// Remembers one more, and forgets the oldest of more than [`WINDOW`].
+    pub fn record(&mut self, took: Duration) {
+        if self.0.len() == WINDOW {
+            self.0.pop_front();
+        }
+        self.0.push_back(took);
+    }
+
+    /// How long the next one will take; `None` before there was any.
+    #[must_use]
+    pub fn estimate(&self) -> Option<Estimate> {
+        let seconds: Vec<f64> = self.0.iter().map(Duration::as_secs_f64).collect();
+        let middle = median(seconds.clone())?;
+        let mad = median(seconds.iter().map(|took| (took - middle).abs()).collect())?;
+        let (samples, assumed) = (count(seconds.len()), count(ASSUMED_SAMPLES));
+        let spread =
+            (samples * SIGMA_PER_MAD * mad + assumed * ASSUMED_SPREAD * middle) / (samples + assumed);
+        let steadiness = if middle > 0.0 { middle / (middle + spread) } else { 1.0 };
+        Some(Estimate {
+            expected: duration(middle),
+            low: duration(middle - 2.0 * spread),
+            high: duration(middle + 2.0 * spread),
+            confidence: samples / (samples + assumed) * steadiness,
+        })
+    }
+}
+
+impl FromIterator<Duration> for History {
+    /// The oldest first.
+    fn from_iter<I: IntoIterator<Item = Duration>>(durations: I) -> Self {
+        let mut history = Self::default();
+        durations.into_iter().for_each(|took| history.record(took));
+        history
+    }
+}
+
+impl Estimate {
+    /// Nothing to do, for certain.
+    pub const NOTHING: Self =
+        Self { expected: Duration::ZERO, low: Duration::ZERO, high: Duration::ZERO, confidence: 1.0 };
+
+    /// This, and then that. Deviations add up, which is right for work that is slow for the same reason, and cautious
+    /// for all other.
+    #[must_use]
+    pub fn then(self, next: Self) -> Self {
+        Self {
+            expected: self.expected.saturating_add(next.expected),
+            low: self.low.saturating_add(next.low),
+            high: self.high.saturating_add(next.high),
+            confidence: self.confidence.min(next.confidence),
+        }
+    }
+
+    /// What is left of it.
+    ///
+    /// An estimate must not say `now` for minutes. At least a quarter of the interval's rest is expected, and work that
+    /// exceeds even the interval may take as long again as it is over.
+    #[must_use]
+    pub fn remaining(self, elapsed: Duration) -> Self {
+        let rest = self.high.abs_diff(elapsed);
+        Self {
+            expected: self.expected.saturating_sub(elapsed).max(rest / 4),
+            low: self.low.saturating_sub(elapsed),
+            high: rest,
+            confidence: if elapsed <= self.expected { self.confidence } else { self.confidence / 2.0 },
+        }
+    }
+
+    /// Whether it cannot be met that this is over within `limit`, however well it goes. Work is refused for this reason
+    /// only when the refusal is certain enough.
+    #[must_use]
+    pub fn exceeds(self, limit: Duration) -> bool {
+        self.low > limit
+    }
+
+    /// What `Retry-After` says, in seconds: rounded up, and at least 1.
+    #[must_use]
+    pub fn retry_after_s(self) -> u64 {
+        let whole = self.expected.as_secs();
+        (whole + u64::from(self.expected.subsec_nanos() > 0)).max(1)
+    }
+}
+
+/// How long until a worker is free for a job, given what is under way and what goes before it, in order. With nobody
+/// before it and a worker that has nothing to do, that is [`Estimate::NOTHING`].
+///
+/// Each job goes to the worker that is free first, as it will in fact. The three figures are three runs of this: one
+/// where everything goes well, one as expected, one where everything goes badly.
+#[must_use]
+pub fn wait(workers: NonZeroUsize, underway: &[Underway], ahead: &[Estimate]) -> Estimate {
+    let remaining: Vec<Estimate> =
+        underway.iter().map(|work| work.estimate.remaining(work.elapsed)).collect();
+    let run = |figure: fn(&Estimate) -> Duration| {
+        let mut free_at: BinaryHeap<Reverse<Duration>> =
+            remaining.iter().map(|left| Reverse(figure(left))).collect();
+        while free_at.len() < workers.get() {
+            free_at.push(Reverse(Duration::ZERO));
+        }
+        // More work may be under way than there are workers, when their number was just lowered.
+        for _ in workers.get()..remaining.len() {
+            free_at.pop();
+        }
+        for job in ahead {
+            let Reverse(soonest) = free_at.pop().unwrap_or_default();
+            free_at.push(Reverse(soonest.saturating_add(figure(job))));
+        }
+        free_at.pop().unwrap_or_default().0
+    };
+    let confidences = remaining.iter().chain(ahead).map(|estimate| estimate.confidence);
+    Estimate {
+        expected: run(|estimate| estimate.expected),
+        low: run(|estimate| estimate.low),
+        high: run(|estimate| estimate.high),
+        confidence: confidences.fold(1.0, f64::min),
+    }
+}
+
+fn median(mut values: Vec<f64>) -> Option<f64> {
+    values.sort_unstable_by(f64::total_cmp);
+    let upper = values.get(values.len() / 2)?;
+    let lower = values.get((values.len() - 1) / 2)?;
+    Some(f64::midpoint(*lower, *upper))
+}
+
+fn duration(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX)
+}
+
+fn count(number: usize) -> f64 {
+    u32::try_from(number).map_or(f64::MAX, f64::from)
+}
+
+#[cfg(test)]
+mod tests;
