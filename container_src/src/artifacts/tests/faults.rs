@@ -65,6 +65,7 @@ async fn a_folder_that_somebody_removed_is_told_and_not_made_anew() {
     // The disk it was on may be back in a moment; what is written beneath its mount point would then be hidden.
     for error in [
         store.put_bytes(ArtifactKind::Proof, b"x").await.unwrap_err(),
+        store.read(&ArtifactName::random(), ArtifactKind::Proof, 100).await.unwrap_err(),
         store.probe().await.unwrap_err(),
         store.sweep(Duration::ZERO, |_| false).await.unwrap_err(),
     ] {
