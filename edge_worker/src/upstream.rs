@@ -93,16 +93,33 @@ impl Outgoing {
     }
 
     /// Sends it, and waits so long for the head of the answer.
+    ///
+    /// A refusal may come before all of the request was sent. It is taken whole then, and the rest is given up: nobody
+    /// may read a request's body any more once it is answered, and who still tries fails the request after it.
     pub async fn send(&self, to: &Fetch, limit: Duration) -> Result<web_sys::Response, Lost> {
         let failed = |error: JsValue| Lost::Failed(words(&error));
         let answer = JsFuture::from(to.fetch(&self.request).map_err(failed)?);
-        match select(answer, Delay::from(limit)).await {
-            Either::Left((answer, _)) => answer.map_err(failed)?.dyn_into().map_err(failed),
+        let answer: web_sys::Response = match select(answer, Delay::from(limit)).await {
+            Either::Left((answer, _)) => answer.map_err(failed)?.dyn_into().map_err(failed)?,
             Either::Right(_) => {
                 self.give_up();
-                Err(Lost::TimedOut)
+                return Err(Lost::TimedOut);
             }
+        };
+        if !is_small_refusal(&answer) {
+            return Ok(answer);
         }
+        let body = JsFuture::from(answer.array_buffer().map_err(failed)?);
+        let body = match select(body, Delay::from(REFUSAL_LIMIT)).await {
+            Either::Left((body, _)) => body.map_err(failed)?,
+            Either::Right(_) => return Err(Lost::Failed("a refusal broke off".to_owned())),
+        };
+        self.give_up();
+        let init = web_sys::ResponseInit::new();
+        init.set_status(answer.status());
+        init.set_headers(&answer.headers().into());
+        let body: js_sys::Object = body.unchecked_into();
+        web_sys::Response::new_with_opt_buffer_source_and_init(Some(&body), &init).map_err(failed)
     }
 
     /// Aborts it: whoever works on it is told.
@@ -117,6 +134,15 @@ impl Outgoing {
         let is_safe = matches!(self.request.method().as_str(), "GET" | "HEAD");
         if has_body { !self.request.body_used() } else { is_safe }
     }
+}
+
+/// Whether an answer is a problem document of a known length, or as small as one.
+fn is_small_refusal(answer: &web_sys::Response) -> bool {
+    let length = answer.headers().get("content-length").ok().flatten();
+    let length: Option<usize> = length.and_then(|length| length.parse().ok());
+    answer.body().is_some()
+        && (400..=599).contains(&answer.status())
+        && length.is_some_and(|length| length <= REFUSAL_MAX_BYTES)
 }
 
 /// The global `fetch`.

@@ -7,7 +7,7 @@ use std::{
 };
 
 use edgeprove_e2e::{Edge, docker};
-use edgeprove_protocol::{ProblemType, headers};
+use edgeprove_protocol::{ProblemType, VerifierTarget, headers};
 use edgeprove_testkit::{Connection, TestServer, eventually, wait::within};
 
 use crate::{only_container, proves, sample, slow_down};
@@ -94,6 +94,32 @@ fn killed_midway_it_is_missed_within_two_seconds_and_the_next_request_proves() {
     assert!(took < Duration::from_secs(2), "{took:?}");
     let (_, took) = proves(&edge);
     eprintln!("the next proof after {} ms, cold start included", took.as_millis());
+}
+
+#[test]
+#[ignore = "needs a Docker Engine: cargo xtask test --heavy"]
+fn told_to_end_at_work_it_finishes_and_who_asks_then_is_served_by_a_new_one() {
+    let edge = Edge::start(|_| {});
+    proves(&edge);
+    let container = only_container(&edge);
+    slow_down(&container, "0.05");
+    let mut asker = Connection::post(edge.address(), "/api/prove", &sample().witness);
+    eventually("the container proves", || {
+        let health = edge.get("/api/health").json();
+        (health["prover"]["running"] == 1).then_some(())
+    });
+    // As Cloudflare does when it rolls out another image.
+    docker::ask(&["kill", "--signal", "TERM", &container]);
+    eventually("it takes no more", || {
+        (edge.get("/api/health").json()["status"] == "unhealthy").then_some(())
+    });
+    edge.posting("/api/prove", &sample().witness).send().refused_for_now(ProblemType::NotReady);
+    let (_, took) = proves(&edge);
+    eprintln!("a proof of the next container after {} ms", took.as_millis());
+    asker.answer().proves(&sample(), VerifierTarget::NoirRecursive);
+    only_container(&edge);
+    assert_eq!(edge.logged("event", "container_started").len(), 2);
+    assert!(!edge.log().contains("container_destroyed"), "it had to be killed");
 }
 
 #[test]
