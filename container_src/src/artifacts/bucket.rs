@@ -83,7 +83,7 @@ impl Bucket {
             .with_disable_bulk_delete(true)
             .with_retry(RetryConfig {
                 max_retries: patience.retries,
-                retry_timeout: patience.silence,
+                retry_timeout: patience.transfer,
                 backoff: BackoffConfig { max_backoff: Duration::from_secs(2), ..BackoffConfig::default() },
             });
         for (name, value) in settings.options.iter() {

@@ -104,7 +104,8 @@ impl Folder {
         let mut options = tokio::fs::OpenOptions::new();
         options.read(true).custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
         let file = options.open(&path).await.map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => ArtifactError::Missing { name },
+            // Without the folder nothing is known of what was in it.
+            io::ErrorKind::NotFound if self.path.is_dir() => ArtifactError::Missing { name },
             _ => ArtifactError::of_file("open", &path, error),
         })?;
         let pieces = ReaderStream::with_capacity(file, SEALED_CHUNK_BYTES);

@@ -17,6 +17,7 @@
 
 mod support;
 
+mod artifacts;
 mod bad_request;
 mod bad_witness;
 mod behind_the_edge;

@@ -1,1 +1,65 @@
+use std::{collections::BTreeSet, os::unix::fs::MetadataExt as _, thread};
 
+use super::*;
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().mode() & 0o7777
+}
+
+#[test]
+fn the_first_start_makes_it_and_every_other_finds_it() {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("data").join("artifact.key");
+    assert!(read(&path).unwrap().is_none());
+    let key = read_or_make(&path).unwrap();
+    assert_eq!((mode(&path), mode(path.parent().unwrap())), (0o600, 0o700));
+    assert_eq!(read_or_make(&path).unwrap().id(), key.id());
+    assert_eq!(read(&path).unwrap().unwrap().id(), key.id());
+    assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "no draft is left");
+    assert_eq!(fs::read_to_string(&path).unwrap(), format!("{}\n", key.to_hex().as_str()));
+}
+
+#[test]
+fn many_that_start_at_once_share_one() {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("artifact.key");
+    let ids: BTreeSet<String> = thread::scope(|scope| {
+        let start = || read_or_make(&path).unwrap().id().to_string();
+        let starts: Vec<_> = (0..16).map(|_| scope.spawn(start)).collect();
+        starts.into_iter().map(|start| start.join().unwrap()).collect()
+    });
+    assert_eq!(ids.len(), 1, "{ids:?}");
+    assert_eq!(fs::read_dir(home.path()).unwrap().count(), 1, "no draft is left");
+}
+
+#[test]
+fn one_that_was_open_to_others_is_closed() {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("artifact.key");
+    let key = read_or_make(&path).unwrap();
+    fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
+    assert_eq!(read_or_make(&path).unwrap().id(), key.id());
+    assert_eq!(mode(&path), 0o600);
+}
+
+#[test]
+fn one_that_holds_no_key_is_never_replaced() {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("artifact.key");
+    for wrong in [&b""[..], b"secret\n", &[0xff; 32], &[b'0'; 63], &vec![b'0'; 100_000]] {
+        fs::write(&path, wrong).unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+        for error in [read_or_make(&path).unwrap_err(), read(&path).unwrap_err()] {
+            assert!(matches!(error, OpenError::NoKey { .. }), "{error:?}");
+            assert!(!error.to_string().contains("secret"), "{error}");
+        }
+        assert_eq!(fs::read(&path).unwrap(), wrong);
+    }
+}
+
+#[test]
+fn where_none_can_be_made_the_place_is_told() {
+    let error = read_or_make(Path::new("/proc/self/fd/artifact.key")).unwrap_err();
+    assert!(matches!(error, OpenError::KeyFile { .. }), "{error:?}");
+    assert!(error.to_string().contains("/proc/self/fd/artifact.key"), "{error}");
+}
