@@ -17,7 +17,12 @@ use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    circuits::{Registry, circuit::KeyMaker, vk_cache::VkCache},
+    circuits::{
+        Registry,
+        circuit::{KeyMaker, Room},
+        peak_cache::PeakCache,
+        vk_cache::VkCache,
+    },
     config::{
         circuits::CircuitSettings, engine::EngineSettings, proving::ProverMode, server::ServerSettings,
     },
@@ -27,7 +32,7 @@ use crate::{
         state::{AppState, BbIdentity, Shared},
     },
     prover::{
-        Backend,
+        Backend, IdleProvers,
         barretenberg::{
             process::ProcessBackend,
             version::{self, VersionError},
@@ -42,6 +47,9 @@ use crate::{
 
 /// How long connections may take to deliver their last answer once everything else has ended.
 const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// How often it is looked whether what proofs took is worth keeping. A server that is killed forgets no more than this.
+const KEEP_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Why the server did not start.
 #[derive(Debug, thiserror::Error)]
@@ -112,9 +120,18 @@ impl Engine {
                 Arc::new(ProcessBackend::new(program.bb.clone(), spool.clone(), supervisor.clone()))
             }
         };
-        let keys = KeyMaker { cache: VkCache::new(&program.cache_dir), crs: program.crs.clone() };
-        let proving =
-            Proving::new(Scheduler::new(settings.scheduler.clone()), backend, keys, settings.options.clone());
+        let keys = KeyMaker {
+            cache: VkCache::new(&program.cache_dir),
+            crs: program.crs.clone(),
+            peaks: PeakCache::new(&program.cache_dir),
+            room: Room {
+                memory_max_bytes: settings.scheduler.memory_max_bytes,
+                narrowest: settings.scheduler.widths().first().copied().unwrap_or(1),
+            },
+        };
+        let provers = Arc::clone(&backend) as Arc<dyn IdleProvers>;
+        let scheduler = Scheduler::new(settings.scheduler.clone(), provers);
+        let proving = Proving::new(scheduler, backend, keys, settings.options.clone());
         let circuits = Registry::new(circuits.sources, circuits.default);
         Ok(Self { circuits, proving, spool, bb, supervisor })
     }
@@ -127,6 +144,7 @@ impl Engine {
     /// Ends every background task and waits until no witness is left.
     pub async fn stop(self) {
         stop(&self.supervisor, &self.spool).await;
+        self.circuits.keep_memory(&self.proving.keys().peaks);
     }
 }
 
@@ -155,6 +173,7 @@ impl App {
             bb = engine.bb.version,
             crs_points = engine.proving.keys().crs.points,
             cores = engine.proving.scheduler().limits().cores,
+            memory_max_mib = engine.proving.scheduler().limits().memory_max_bytes >> 20,
             prover = engine.proving.backend().mode(),
             only_from_the_edge = settings.http.edge_secret.is_some(),
             spool = %engine.spool.path().display(),
@@ -201,6 +220,14 @@ impl App {
             }
         });
 
+        let app = Arc::clone(&shared);
+        supervisor.spawn("keep what proofs took", async move {
+            let stop = app.supervisor.stop_token().clone();
+            while tokio::time::timeout(KEEP_INTERVAL, stop.cancelled()).await.is_err() {
+                app.circuits.keep_memory(&app.proving.keys().peaks);
+            }
+        });
+
         let (quiet, cut) = (CancellationToken::new(), CancellationToken::new());
         let serving = listener::serve(
             listener,
@@ -240,6 +267,7 @@ impl App {
             () = draining => serving.await,
         }
         self::stop(&supervisor, &shared.spool).await;
+        shared.circuits.keep_memory(&shared.proving.keys().peaks);
         tracing::info!("ended");
         if supervisor.has_panicked() { Err(Panicked) } else { Ok(()) }
     }

@@ -8,6 +8,7 @@
 //! - [`engine`]: the three that every proving command needs, together.
 //! - [`program`]: bb, the CRS and folders.
 //! - [`circuits`]: which circuits are proved.
+//! - [`memory`]: how much memory there is.
 //! - [`proving`]: provers, queue and verification.
 //! - [`server`]: the HTTP side, uploads and shutdown.
 //! - [`mod@log`]: what is logged, and how.
@@ -17,6 +18,7 @@ pub mod engine;
 pub mod environment;
 pub mod faults;
 pub mod log;
+pub mod memory;
 pub mod program;
 pub mod proving;
 pub mod server;

@@ -31,7 +31,7 @@ use crate::{
         middleware::request_id,
         state::AppState,
     },
-    proving::{Proved, milliseconds},
+    proving::{Proved, Urgency, milliseconds},
     witness::intake,
 };
 
@@ -75,7 +75,7 @@ async fn answer(
     let upload = crate::witness::checked(upload, circuit.shape).await?;
     let uploaded = arrived.elapsed();
 
-    let mut proved = app.proving.prove(&circuit, target, &upload).await?;
+    let mut proved = app.proving.prove(&circuit, target, &upload, Urgency::default()).await?;
     proved.timings.upload_ms = milliseconds(uploaded);
     proved.timings.total_ms = milliseconds(arrived.elapsed());
     Ok(match format {
