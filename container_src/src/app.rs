@@ -13,6 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use metrics_exporter_prometheus::BuildError;
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -42,6 +43,7 @@ use crate::{
     proving::Proving,
     scheduler::Scheduler,
     supervisor::Supervisor,
+    telemetry,
     witness::spool::{Spool, SpoolError},
 };
 
@@ -50,6 +52,9 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// How often it is looked whether what proofs took is worth keeping. A server that is killed forgets no more than this.
 const KEEP_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How often histograms take in what they were told.
+const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Why the server did not start.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +65,9 @@ pub enum StartError {
     /// Uploads have nowhere to go.
     #[error(transparent)]
     Spool(#[from] SpoolError),
+    /// Nothing can be counted.
+    #[error("metrics cannot be kept")]
+    Metrics(#[from] BuildError),
     /// The port cannot be had.
     #[error("cannot listen on {address}: choose another by --listen or EDGEPROVE_LISTEN")]
     Listen {
@@ -160,6 +168,7 @@ impl App {
     /// Binds the port and puts the parts together.
     pub async fn build(engine: Engine, settings: ServerSettings) -> Result<Self, StartError> {
         let started = Instant::now();
+        let exposition = telemetry::metrics::start()?;
         let (address, listener) = match bind(&settings).await {
             Ok(bound) => bound,
             Err(error) => {
@@ -190,6 +199,7 @@ impl App {
             spool,
             bb,
             supervisor,
+            exposition,
             started,
             loaded: false.into(),
             draining: false.into(),
@@ -220,6 +230,12 @@ impl App {
             }
         });
 
+        let (exposition, stop) = (shared.exposition.clone(), supervisor.stop_token().clone());
+        supervisor.spawn("metrics' upkeep", async move {
+            while tokio::time::timeout(UPKEEP_INTERVAL, stop.cancelled()).await.is_err() {
+                exposition.upkeep();
+            }
+        });
         let app = Arc::clone(&shared);
         supervisor.spawn("keep what proofs took", async move {
             let stop = app.supervisor.stop_token().clone();

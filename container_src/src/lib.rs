@@ -10,7 +10,7 @@
 //! - [`http`]: requests and answers; the only room that knows status codes.
 //! - [`proving`]: admitted, proved, verified.
 //! - [`circuits`]: what can be proved, and under which keys.
-//! - [`scheduler`]: when a proof starts and on how many cores.
+//! - [`scheduler`]: when a proof starts, on how many cores, and whether there is memory for it.
 //! - [`prover`]: bb and the processes it runs in.
 //! - [`witness`]: uploads, checked and spooled.
 //! - [`crs`], [`gzip`], [`telemetry`], [`supervisor`]: the ground.

@@ -167,6 +167,12 @@ pub struct SchedulerStatus {
 }
 
 impl SchedulerLimits {
+    /// Memory that proofs may take together, in bytes; `None` where nobody set a limit and the system tells none.
+    #[must_use]
+    pub fn memory_limit_bytes(&self) -> Option<u64> {
+        Some(self.memory_max_bytes).filter(|&max| max < u64::MAX)
+    }
+
     /// Every width that may be given out, ascending.
     #[must_use]
     pub fn widths(&self) -> Vec<usize> {

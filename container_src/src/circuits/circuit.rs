@@ -19,6 +19,7 @@ use crate::{
     crs::Crs,
     prover::{CircuitKey, CircuitSize, MadeKey, MemoryPeaks, ProverError, Seat},
     scheduler::beyond,
+    telemetry::metrics,
     witness::stack::WitnessShape,
 };
 
@@ -143,7 +144,9 @@ impl Circuit {
     ) -> Result<Arc<Key>, LoadError> {
         let make = || async {
             let started = Instant::now();
-            let (material, source) = match maker.cache.get(&self.artifact.bytecode_sha256, target) {
+            let found = maker.cache.get(&self.artifact.bytecode_sha256, target);
+            metrics::key_looked_up(found.is_some());
+            let (material, source) = match found {
                 Some(material) => {
                     self.fits(material.size, maker)?;
                     (material, "cache")

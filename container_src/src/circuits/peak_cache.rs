@@ -39,6 +39,12 @@ impl PeakCache {
         Self { dir: dir.to_owned() }
     }
 
+    /// The folder.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     fn file(&self, bytecode_sha256: &[u8; 32]) -> PathBuf {
         self.dir.join(format!("{}-memory-{BB_REPORTS}.json", hex::encode(bytecode_sha256)))
     }

@@ -2,5 +2,6 @@
 
 pub mod health;
 pub mod index;
+pub mod metrics;
 pub mod problems;
 pub mod prove;

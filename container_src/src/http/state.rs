@@ -17,6 +17,7 @@ use crate::{
     circuits::Registry,
     proving::Proving,
     supervisor::Supervisor,
+    telemetry::metrics::Exposition,
     witness::{intake::IntakeLimits, spool::Spool},
 };
 
@@ -58,6 +59,8 @@ pub struct Shared {
     pub bb: BbIdentity,
     /// Background tasks.
     pub supervisor: Supervisor,
+    /// What is counted.
+    pub exposition: Exposition,
     /// When the server started.
     pub started: Instant,
     /// Whether every circuit has been looked at.

@@ -81,7 +81,7 @@ fn examine(app: &Shared) -> Health {
             running: now.running,
             waiting: now.waiting,
             waiting_max: scheduler.limits().waiting_max,
-            memory_max_bytes: Some(scheduler.limits().memory_max_bytes).filter(|&max| max < u64::MAX),
+            memory_max_bytes: scheduler.limits().memory_limit_bytes(),
             memory_promised_bytes: now.memory_promised_bytes,
             proofs: app.proving.proofs(),
             restarts: backend.restarts().iter().sum(),
