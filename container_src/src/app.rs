@@ -230,9 +230,9 @@ impl App {
             }
         });
 
-        let (exposition, stop) = (shared.exposition.clone(), supervisor.stop_token().clone());
+        let (exposition, ending) = (shared.exposition.clone(), supervisor.stop_token().clone());
         supervisor.spawn("metrics' upkeep", async move {
-            while tokio::time::timeout(UPKEEP_INTERVAL, stop.cancelled()).await.is_err() {
+            while tokio::time::timeout(UPKEEP_INTERVAL, ending.cancelled()).await.is_err() {
                 exposition.upkeep();
             }
         });
