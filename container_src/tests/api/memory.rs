@@ -14,7 +14,7 @@ use crate::support::{
 
 /// A server that proves on one core at a time.
 fn narrow(settings: &mut Settings, keys: &Path) {
-    settings.keys = keys.to_owned();
+    keys.clone_into(&mut settings.keys);
     settings.flag("--width", "narrow");
     settings.provers = 2;
 }

@@ -153,7 +153,8 @@ fn it_counts_what_happened() {
         assert!(of("sum") < 60.0 && (stage != "prove" || of("sum") > 0.001), "{stage}: {} s", of("sum"));
     }
     let uploaded = told.value("edgeprove_upload_bytes_total");
-    assert!(uploaded >= 2.0 * samples::range().witness.len() as f64, "{uploaded}");
+    let one = u32::try_from(samples::range().witness.len()).unwrap();
+    assert!(uploaded >= 2.0 * f64::from(one), "{uploaded}");
     let provers = told.value("edgeprove_bb_processes");
     assert!((provers - 3.0).abs() < f64::EPSILON);
     for series in [
