@@ -61,12 +61,12 @@ pub enum LoadError {
 }
 
 impl LoadError {
-    /// What callers may know of it: nothing that names the server's folders.
+    /// What callers may know of it: neither the server's folders nor how it is set up.
     #[must_use]
     pub fn told(&self) -> Option<String> {
         match self {
-            Self::CrsTooSmall { .. } | Self::BeyondMemory { .. } => Some(self.to_string()),
-            Self::Artifact(_) | Self::Key(_) => None,
+            Self::BeyondMemory { .. } => Some(self.to_string()),
+            Self::Artifact(_) | Self::Key(_) | Self::CrsTooSmall { .. } => None,
         }
     }
 }

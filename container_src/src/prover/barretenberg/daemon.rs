@@ -3,7 +3,8 @@
 //! Everyone else sends the task messages. The task speaks to the child, watches the clock and the asker, and is the
 //! only one that ever signals the child. Whatever ends a conversation early (a deadline, an asker that left, a pipe
 //! that broke) ends the child as well, for bb cannot be interrupted in any other way; the next child is started before
-//! the asker's hold is let go, so that a free slot always means a ready prover.
+//! the asker's hold is let go, so that a free slot always means a ready prover, or one that is recycled at this moment,
+//! which takes some 20 ms.
 
 mod bb;
 
@@ -68,7 +69,6 @@ enum Order {
     Done {
         /// The circuit that was proved.
         circuit: Option<Arc<MemoryPeaks>>,
-        hold: Hold,
     },
     Replace {
         why: Restart,
@@ -79,6 +79,7 @@ enum Order {
 /// The handle to one daemon. The daemon ends when the handle is dropped.
 #[derive(Debug)]
 pub struct Daemon {
+    threads: usize,
     orders: mpsc::Sender<Order>,
     shared: Arc<Shared>,
 }
@@ -121,7 +122,7 @@ impl Daemon {
             failed: false,
         };
         supervisor.spawn("bb owner", owner.run(inbox));
-        Self { orders, shared }
+        Self { threads, orders, shared }
     }
 
     /// Asks the child and waits for its answer. Dropping the future kills the child. `hold` lives until the child,
@@ -139,10 +140,13 @@ impl Daemon {
     }
 
     /// Says that nothing more will be asked for now, and which circuit was proved. Takes no time of whoever says so: the
-    /// child is looked at, and recycled if need be, while the answer is on its way.
-    pub fn done(&self, circuit: Option<Arc<MemoryPeaks>>, hold: Hold) {
+    /// child is looked at, and recycled if need be, while the answer is on its way. Whoever asks next waits for that.
+    pub fn done(&self, circuit: Option<Arc<MemoryPeaks>>) {
+        // Until it is looked at, it holds what the proof was expected to take.
+        let expected_bytes = circuit.as_ref().map_or(0, |circuit| circuit.expected(self.threads));
+        self.shared.resident_bytes.fetch_max(expected_bytes, Ordering::Relaxed);
         // A daemon that is gone, or has as many orders as it takes, is not looked at this time.
-        let _ = self.orders.try_send(Order::Done { circuit, hold });
+        let _ = self.orders.try_send(Order::Done { circuit });
     }
 
     /// Replaces the child although it seems well.
@@ -320,15 +324,9 @@ impl Owner {
                     Next::Replace(why)
                 }
                 Some(Order::Call(call)) => self.exchange(bb, call).await,
-                Some(Order::Done { circuit, hold }) => {
+                Some(Order::Done { circuit }) => {
                     self.look(bb, circuit.as_ref());
-                    match bb.is_worn(self.recycle) {
-                        Some(why) => {
-                            self.held = Some(hold);
-                            Next::Replace(why)
-                        }
-                        None => Next::Keep,
-                    }
+                    bb.is_worn(self.recycle).map_or(Next::Keep, Next::Replace)
                 }
             };
             if !matches!(next, Next::Keep) {

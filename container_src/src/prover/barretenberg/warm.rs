@@ -199,7 +199,8 @@ impl WarmSeat {
 impl Drop for WarmSeat {
     fn drop(&mut self) {
         let proved = self.proved.get_mut().unwrap_or_else(PoisonError::into_inner).take();
-        self.daemon.done(proved, Arc::clone(&self.hold));
+        // Said before the hold is let go, and so heard before whatever the next one asks.
+        self.daemon.done(proved);
     }
 }
 
