@@ -13,11 +13,17 @@ use std::{
     time::{Duration, Instant},
 };
 
+use metrics_exporter_prometheus::BuildError;
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    circuits::{Registry, circuit::KeyMaker, vk_cache::VkCache},
+    circuits::{
+        Registry,
+        circuit::{KeyMaker, Room},
+        peak_cache::PeakCache,
+        vk_cache::VkCache,
+    },
     config::{
         circuits::CircuitSettings, engine::EngineSettings, proving::ProverMode, server::ServerSettings,
     },
@@ -27,7 +33,7 @@ use crate::{
         state::{AppState, BbIdentity, Shared},
     },
     prover::{
-        Backend,
+        Backend, IdleProvers,
         barretenberg::{
             process::ProcessBackend,
             version::{self, VersionError},
@@ -41,11 +47,18 @@ use crate::{
     proving::Proving,
     scheduler::Scheduler,
     supervisor::Supervisor,
+    telemetry,
     witness::spool::{Spool, SpoolError},
 };
 
 /// How long connections may take to deliver their last answer once everything else has ended.
 const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// How often it is looked whether what proofs took is worth keeping. A server that is killed forgets no more than this.
+const KEEP_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How often histograms take in what they were told.
+const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Why the server did not start.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +72,9 @@ pub enum StartError {
     /// Jobs have nowhere to be kept.
     #[error(transparent)]
     Jobs(#[from] OpenError),
+    /// Nothing can be counted.
+    #[error("metrics cannot be kept")]
+    Metrics(#[from] BuildError),
     /// The port cannot be had.
     #[error("cannot listen on {address}: choose another by --listen or EDGEPROVE_LISTEN")]
     Listen {
@@ -119,9 +135,18 @@ impl Engine {
                 Arc::new(ProcessBackend::new(program.bb.clone(), spool.clone(), supervisor.clone()))
             }
         };
-        let keys = KeyMaker { cache: VkCache::new(&program.cache_dir), crs: program.crs.clone() };
-        let proving =
-            Proving::new(Scheduler::new(settings.scheduler.clone()), backend, keys, settings.options.clone());
+        let keys = KeyMaker {
+            cache: VkCache::new(&program.cache_dir),
+            crs: program.crs.clone(),
+            peaks: PeakCache::new(&program.cache_dir),
+            room: Room {
+                memory_max_bytes: settings.scheduler.memory_max_bytes,
+                narrowest: settings.scheduler.widths().first().copied().unwrap_or(1),
+            },
+        };
+        let provers = Arc::clone(&backend) as Arc<dyn IdleProvers>;
+        let scheduler = Scheduler::new(settings.scheduler.clone(), provers);
+        let proving = Proving::new(scheduler, backend, keys, settings.options.clone());
         let circuits = Arc::new(Registry::new(circuits.sources, circuits.default));
         Ok(Self { circuits, proving: Arc::new(proving), spool, bb, supervisor })
     }
@@ -134,6 +159,7 @@ impl Engine {
     /// Ends every background task and waits until no witness is left.
     pub async fn stop(self) {
         stop(&self.supervisor, &self.spool).await;
+        self.circuits.keep_memory(&self.proving.keys().peaks);
     }
 }
 
@@ -154,6 +180,7 @@ impl App {
         jobs: Result<JobSettings, NotKept>,
     ) -> Result<Self, StartError> {
         let started = Instant::now();
+        let exposition = telemetry::metrics::start()?;
         let (address, listener) = match bind(&settings).await {
             Ok(bound) => bound,
             Err(error) => {
@@ -167,6 +194,7 @@ impl App {
             bb = engine.bb.version,
             crs_points = engine.proving.keys().crs.points,
             cores = engine.proving.scheduler().limits().cores,
+            memory_max_mib = engine.proving.scheduler().limits().memory_max_bytes >> 20,
             prover = engine.proving.backend().mode(),
             only_from_the_edge = settings.http.edge_secret.is_some(),
             spool = %engine.spool.path().display(),
@@ -198,6 +226,7 @@ impl App {
             workshop,
             bb,
             supervisor,
+            exposition,
             started,
             loaded: false.into(),
             draining: false.into(),
@@ -231,6 +260,20 @@ impl App {
                     }
                 }
                 () = stop.cancelled() => {}
+            }
+        });
+
+        let (exposition, ending) = (shared.exposition.clone(), supervisor.stop_token().clone());
+        supervisor.spawn("metrics' upkeep", async move {
+            while tokio::time::timeout(UPKEEP_INTERVAL, ending.cancelled()).await.is_err() {
+                exposition.upkeep();
+            }
+        });
+        let app = Arc::clone(&shared);
+        supervisor.spawn("keep what proofs took", async move {
+            let stop = app.supervisor.stop_token().clone();
+            while tokio::time::timeout(KEEP_INTERVAL, stop.cancelled()).await.is_err() {
+                app.circuits.keep_memory(&app.proving.keys().peaks);
             }
         });
 
@@ -274,6 +317,7 @@ impl App {
             () = draining => serving.await,
         }
         self::stop(&supervisor, &shared.spool).await;
+        shared.circuits.keep_memory(&shared.proving.keys().peaks);
         tracing::info!("ended");
         if supervisor.has_panicked() { Err(Panicked) } else { Ok(()) }
     }

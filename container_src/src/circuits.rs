@@ -3,11 +3,12 @@
 //! - [`artifact`]: a compiled circuit's file, parsed.
 //! - [`registry`]: every circuit the server was given, loaded or not.
 //! - [`circuit`]: one loaded circuit and its keys.
-//! - [`vk_cache`]: keys kept between starts.
+//! - [`vk_cache`], [`peak_cache`]: keys, and what proofs took, kept between starts.
 //! - [`shape`], [`satisfaction`]: what a circuit's own constraints say of a witness.
 
 pub mod artifact;
 pub mod circuit;
+pub mod peak_cache;
 pub mod registry;
 pub mod satisfaction;
 pub mod shape;

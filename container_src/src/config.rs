@@ -9,6 +9,7 @@
 //! - [`program`]: bb, the CRS and folders.
 //! - [`circuits`]: which circuits are proved.
 //! - [`data`], [`artifacts`]: what outlives the server, and where.
+//! - [`memory`]: how much memory there is.
 //! - [`proving`]: provers, queue and verification.
 //! - [`server`]: the HTTP side, uploads and shutdown.
 //! - [`jobs`]: what jobs are kept in, and how they are worked on.
@@ -22,6 +23,7 @@ pub mod environment;
 pub mod faults;
 pub mod jobs;
 pub mod log;
+pub mod memory;
 pub mod program;
 pub mod proving;
 pub mod server;

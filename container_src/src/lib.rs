@@ -11,7 +11,7 @@
 //! - [`jobs`]: work that outlives the request that asked for it.
 //! - [`proving`]: admitted, proved, verified.
 //! - [`circuits`]: what can be proved, and under which keys.
-//! - [`scheduler`]: when a proof starts and on how many cores.
+//! - [`scheduler`]: when a proof starts, on how many cores, and whether there is memory for it.
 //! - [`prover`]: bb and the processes it runs in.
 //! - [`witness`]: uploads, checked and spooled.
 //! - [`artifacts`]: witnesses and proofs that outlive a request, encrypted.

@@ -11,7 +11,8 @@ use std::{
 };
 
 use acir::{FieldElement, native_types::WitnessStack};
-use edgeprove_protocol::{ProblemType, VerifierTarget, answer::Timings};
+use edgeprove_pipeline::time::UnixMillis;
+use edgeprove_protocol::{Priority, ProblemType, VerifierTarget, answer::Timings};
 
 use crate::{
     circuits::{
@@ -20,7 +21,7 @@ use crate::{
         satisfaction::{self, Verdict},
     },
     prover::{Backend, ProofParts, ProverError, Seat, WitnessSource},
-    scheduler::{AdmissionError, Scheduler},
+    scheduler::{AdmissionError, Demand, Scheduler},
     witness::intake::Upload,
 };
 
@@ -31,6 +32,15 @@ pub struct ProvingOptions {
     pub timeout: Duration,
     /// Whether each proof is verified before it is handed out.
     pub verify: bool,
+}
+
+/// How urgent a proof is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Urgency {
+    /// What the caller named.
+    pub priority: Priority,
+    /// Since when it waits, where that was before it came here, as a job does.
+    pub since: Option<UnixMillis>,
 }
 
 /// Makes proofs.
@@ -147,8 +157,9 @@ impl Proving {
         circuit: &Arc<Circuit>,
         target: VerifierTarget,
         upload: &Upload,
+        urgency: Urgency,
     ) -> Result<Proved, ProvingError> {
-        self.prove_told(circuit, target, upload, |_| std::future::ready(())).await
+        self.prove_told(circuit, target, upload, urgency, |_| std::future::ready(())).await
     }
 
     /// The same, and says when each stage begins. What it says it with may go on for as long as the stage does, and is
@@ -158,13 +169,16 @@ impl Proving {
         circuit: &Arc<Circuit>,
         target: VerifierTarget,
         upload: &Upload,
+        urgency: Urgency,
         told: impl Fn(Stage) -> F + Send + Sync,
     ) -> Result<Proved, ProvingError>
     where
         F: Future<Output = ()> + Send,
     {
         let asked = Instant::now();
-        let seat = self.seat().await?;
+        let Urgency { priority, since } = urgency;
+        let demand = Demand { priority, since, memory: Some(Arc::clone(circuit.memory())) };
+        let seat = self.seat_for(demand).await?;
         let admitted = Instant::now();
         let key = match circuit.made_key(target) {
             Some(key) => key,
@@ -209,9 +223,13 @@ impl Proving {
         })
     }
 
-    /// Waits for a place at a prover.
+    /// Waits for a place at a prover, for something else than a proof.
     pub async fn seat(&self) -> Result<Box<dyn Seat>, AdmissionError> {
-        let slot = self.scheduler.admit().await?;
+        self.seat_for(Demand::default()).await
+    }
+
+    async fn seat_for(&self, demand: Demand) -> Result<Box<dyn Seat>, AdmissionError> {
+        let slot = self.scheduler.admit(demand).await?;
         Ok(self.backend.seat(slot.width(), Arc::new(slot)))
     }
 

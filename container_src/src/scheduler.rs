@@ -1,20 +1,34 @@
 //! Decides when a proof may start and how many cores it gets.
 //!
 //! A [`Slot`] is a permit of a certain width. It lives as long as the work it was given for, not as long as the
-//! connection that asked: whoever does the work holds it, and cores come back when it is dropped. Waiting is bounded
-//! in number and in time.
+//! connection that asked: whoever does the work holds it, and cores and memory come back when it is dropped. Waiting is
+//! bounded in number and in time.
 //!
 //! Width follows the queue. One proof on an idle machine gets all cores, because that is when it ends soonest. When
 //! others wait as well, the free cores are divided among them, because narrow proofs side by side waste fewer cycles
 //! on synchronisation: 1.2 to 1.5 times the proofs a second on two cores (`docs/BENCHMARKS.md`).
+//!
+//! Memory is promised before it is used: a proof that would not fit beside those at work waits for them, for otherwise
+//! the kernel would kill one of them, or the server.
+//!
+//! - [`queue`]: who is next.
+//! - [`share`]: whether the next one starts, and how wide.
+
+mod queue;
+mod share;
 
 use std::{
-    collections::VecDeque,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use tokio::sync::oneshot;
+use edgeprove_pipeline::{priority::Rank, time::UnixMillis};
+use edgeprove_protocol::Priority;
+use queue::{Queue, Waiter};
+use share::{Books, Decision};
+use tokio::{sync::oneshot, time::Instant};
+
+use crate::prover::{IdleProvers, MemoryPeaks};
 
 /// How the scheduler chooses a proof's width.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,12 +46,31 @@ pub enum WidthPolicy {
 pub struct SchedulerLimits {
     /// Cores that proofs may use, at least 1.
     pub cores: usize,
+    /// Memory that proofs may take together, in bytes.
+    pub memory_max_bytes: u64,
     /// Most requests that may wait.
     pub waiting_max: usize,
     /// Longest a request may wait.
     pub wait_max: Duration,
     /// How a width is chosen.
     pub policy: WidthPolicy,
+}
+
+/// What is asked for.
+#[derive(Debug, Clone, Default)]
+pub struct Demand {
+    /// How urgent it is.
+    pub priority: Priority,
+    /// Since when it waits, where that was before it came here.
+    pub since: Option<UnixMillis>,
+    /// What it takes; `None` for work that takes no memory worth counting.
+    pub memory: Option<Arc<MemoryPeaks>>,
+}
+
+impl Demand {
+    fn expected_bytes(&self, width: usize) -> u64 {
+        self.memory.as_ref().map_or(0, |memory| memory.expected(width))
+    }
 }
 
 /// Why a request was not admitted.
@@ -59,89 +92,133 @@ pub enum AdmissionError {
         /// When trying again makes sense.
         retry_after: Duration,
     },
+    /// The proof takes more memory than there is, as earlier ones of its circuit showed.
+    #[error("a proof of this circuit takes {}", beyond(*needed_bytes, *max_bytes))]
+    BeyondMemory {
+        /// What it takes, in bytes.
+        needed_bytes: u64,
+        /// What proofs may take, in bytes.
+        max_bytes: u64,
+    },
 }
 
+/// That so much memory is more than there is, in words.
+#[must_use]
+pub fn beyond(needed_bytes: u64, max_bytes: u64) -> String {
+    let mebibytes = |bytes: u64| bytes.div_ceil(1 << 20);
+    format!(
+        "{} MiB of memory, and proofs may take {} MiB here (--memory-max): give the server more",
+        mebibytes(needed_bytes),
+        max_bytes >> 20
+    )
+}
+
+type Admitted = Result<Slot, AdmissionError>;
+
 /// The scheduler. Clones share one queue.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Scheduler(Arc<Shared>);
 
-#[derive(Debug)]
 struct Shared {
     limits: SchedulerLimits,
+    provers: Arc<dyn IdleProvers>,
+    /// The wall clock and the clock that never jumps, read at the same moment.
+    epoch: (UnixMillis, Instant),
     state: Mutex<State>,
 }
 
-#[derive(Debug)]
 struct State {
-    free: usize,
-    running: usize,
-    waiting: VecDeque<oneshot::Sender<Slot>>,
+    books: Books,
+    queue: Queue,
+    /// Whether provers without work are giving back memory.
+    shedding: bool,
     /// Running mean of how long one core was held for one proof.
     core_time: Duration,
 }
 
-/// A permit to use some cores. Dropping it gives them back and starts whoever waits next.
-#[derive(Debug)]
+/// A permit to use some cores and some memory. Dropping it gives them back and starts whoever is next.
 pub struct Slot {
     width: usize,
+    bytes: u64,
     since: Instant,
     shared: Arc<Shared>,
 }
 
-/// Numbers for health.
+impl std::fmt::Debug for Slot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Slot").field("width", &self.width).field("bytes", &self.bytes).finish_non_exhaustive()
+    }
+}
+
+/// Lives until provers without work have given back what they hold.
+struct Shedding(Arc<Shared>);
+
+/// Numbers for health and metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SchedulerStatus {
     /// Proofs at work.
     pub running: usize,
     /// Requests that wait.
     pub waiting: usize,
+    /// Requests that wait, by [`Priority::level`].
+    pub waiting_by_priority: [usize; Priority::ALL.len()],
+    /// Memory that proofs at work are expected to take at most, in bytes.
+    pub memory_promised_bytes: u64,
 }
 
 impl SchedulerLimits {
+    /// Memory that proofs may take together, in bytes; `None` where nobody set a limit and the system tells none.
+    #[must_use]
+    pub fn memory_limit_bytes(&self) -> Option<u64> {
+        Some(self.memory_max_bytes).filter(|&max| max < u64::MAX)
+    }
+
     /// Every width that may be given out, ascending.
     #[must_use]
     pub fn widths(&self) -> Vec<usize> {
-        match self.policy {
-            WidthPolicy::Auto => widths(self.cores),
-            WidthPolicy::Wide => vec![self.cores],
-            WidthPolicy::Narrow => vec![1],
-        }
+        share::widths(self.policy, self.cores)
     }
 }
 
 impl Scheduler {
-    /// A scheduler with all cores free.
+    /// A scheduler with all cores and all memory free.
     #[must_use]
-    pub fn new(limits: SchedulerLimits) -> Self {
-        let state = State {
-            free: limits.cores,
+    pub fn new(limits: SchedulerLimits, provers: Arc<dyn IdleProvers>) -> Self {
+        let books = Books {
+            policy: limits.policy,
+            cores: limits.cores,
+            cores_free: limits.cores,
+            memory_max: limits.memory_max_bytes,
+            memory_promised: 0,
             running: 0,
-            waiting: VecDeque::new(),
-            core_time: Duration::from_millis(200),
         };
-        Self(Arc::new(Shared { limits, state: Mutex::new(state) }))
+        let core_time = Duration::from_millis(200);
+        let state = State { books, queue: Queue::default(), shedding: false, core_time };
+        let now = UnixMillis(jiff::Timestamp::now().as_millisecond());
+        let epoch = (now, Instant::now());
+        Self(Arc::new(Shared { limits, provers, epoch, state: Mutex::new(state) }))
     }
 
-    /// Waits for cores. Dropping the future gives up the place in the queue.
-    pub async fn admit(&self) -> Result<Slot, AdmissionError> {
+    /// Waits for cores and memory. Dropping the future gives up the place in the queue.
+    pub async fn admit(&self, demand: Demand) -> Result<Slot, AdmissionError> {
         let asked = Instant::now();
         let receiver = {
             let mut state = self.0.lock();
-            state.waiting.retain(|waiter| !waiter.is_closed());
-            // The head of an idle queue is served at once, so it never counts against the bound.
-            if state.free == 0 && state.waiting.len() >= self.0.limits.waiting_max {
-                return Err(AdmissionError::QueueFull {
-                    waiting: state.waiting.len(),
-                    retry_after: self.0.expected_wait(&state),
-                });
+            state.queue.prune();
+            let waiting = state.queue.len();
+            // Whoever comes to an idle queue is served at once, and never counts against the bound.
+            if waiting >= self.0.limits.waiting_max {
+                let retry_after = self.0.expected_wait(&state);
+                return Err(AdmissionError::QueueFull { waiting, retry_after });
             }
-            let (sender, receiver) = oneshot::channel();
-            state.waiting.push_back(sender);
+            let rank = Rank::new(demand.priority, demand.since.unwrap_or_else(|| self.0.now()));
+            let (answer, receiver) = oneshot::channel();
+            state.queue.push(rank, Waiter { demand, answer });
             receiver
         };
         self.0.dispatch();
         match tokio::time::timeout(self.0.limits.wait_max, receiver).await {
-            Ok(Ok(slot)) => Ok(slot),
+            Ok(Ok(admitted)) => admitted,
             // A waiter's sender is only dropped by sending through it, or with the scheduler itself.
             Ok(Err(_)) | Err(_) => Err(AdmissionError::WaitedTooLong {
                 waited: asked.elapsed(),
@@ -154,8 +231,13 @@ impl Scheduler {
     #[must_use]
     pub fn status(&self) -> SchedulerStatus {
         let mut state = self.0.lock();
-        state.waiting.retain(|waiter| !waiter.is_closed());
-        SchedulerStatus { running: state.running, waiting: state.waiting.len() }
+        state.queue.prune();
+        SchedulerStatus {
+            running: state.books.running,
+            waiting: state.queue.len(),
+            waiting_by_priority: state.queue.by_priority(),
+            memory_promised_bytes: state.books.memory_promised,
+        }
     }
 
     /// The limits it was made with.
@@ -171,31 +253,52 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The time since 1970 by a clock that does not jump, so that nobody who waits is passed by because it did.
+    fn now(&self) -> UnixMillis {
+        self.epoch.0.after(self.epoch.1.elapsed())
+    }
+
     fn dispatch(self: &Arc<Self>) {
         loop {
-            let (waiter, slot) = {
-                let mut state = self.lock();
-                state.waiting.retain(|waiter| !waiter.is_closed());
-                if state.free == 0 {
+            let mut state = self.lock();
+            state.queue.prune();
+            if state.shedding {
+                return;
+            }
+            let Some(next) = state.queue.next() else { return };
+            let decision = state.books.decide(
+                state.queue.len(),
+                |width| next.demand.expected_bytes(width),
+                |width| self.provers.idle_memory(width),
+            );
+            let admitted = match decision {
+                Decision::Wait => return,
+                Decision::Shed => {
+                    state.shedding = true;
+                    drop(state);
+                    self.provers.shed(Arc::new(Shedding(Arc::clone(self))));
                     return;
                 }
-                let width = width(self.limits.policy, self.limits.cores, state.free, state.waiting.len());
-                // A wide proof waits until all cores are free.
-                if width > state.free {
-                    return;
+                Decision::Grant { width, bytes } => {
+                    state.books.cores_free -= width;
+                    state.books.memory_promised += bytes;
+                    state.books.running += 1;
+                    Ok(Slot { width, bytes, since: Instant::now(), shared: Arc::clone(self) })
                 }
-                let Some(waiter) = state.waiting.pop_front() else { return };
-                state.free -= width;
-                state.running += 1;
-                (waiter, Slot { width, since: Instant::now(), shared: Arc::clone(self) })
+                Decision::Never { needed_bytes } => Err(AdmissionError::BeyondMemory {
+                    needed_bytes,
+                    max_bytes: self.limits.memory_max_bytes,
+                }),
             };
+            let Some(waiter) = state.queue.pop() else { return };
             // Whoever gave up in this very moment gets the slot back to us by dropping it: outside the lock.
-            drop(waiter.send(slot));
+            drop(state);
+            drop(waiter.answer.send(admitted));
         }
     }
 
     fn expected_wait(&self, state: &State) -> Duration {
-        let ahead = u32::try_from(state.waiting.len() + state.running).unwrap_or(u32::MAX);
+        let ahead = u32::try_from(state.queue.len() + state.books.running).unwrap_or(u32::MAX);
         let cores = u32::try_from(self.limits.cores).unwrap_or(1).max(1);
         let wait = state.core_time.saturating_mul(ahead) / cores;
         wait.clamp(Duration::from_secs(1), Duration::from_mins(1))
@@ -214,8 +317,9 @@ impl Drop for Slot {
     fn drop(&mut self) {
         {
             let mut state = self.shared.lock();
-            state.free += self.width;
-            state.running -= 1;
+            state.books.cores_free += self.width;
+            state.books.memory_promised -= self.bytes;
+            state.books.running -= 1;
             let used = self.since.elapsed().saturating_mul(u32::try_from(self.width).unwrap_or(1));
             state.core_time = (state.core_time * 7 + used) / 8;
         }
@@ -223,98 +327,12 @@ impl Drop for Slot {
     }
 }
 
-/// Widths that [`WidthPolicy::Auto`] gives out: all cores, and the powers of two below.
-fn widths(cores: usize) -> Vec<usize> {
-    let mut widths: Vec<usize> =
-        std::iter::successors(Some(1), |w| Some(w * 2)).take_while(|&w| w < cores).collect();
-    widths.push(cores.max(1));
-    widths
-}
-
-fn width(policy: WidthPolicy, cores: usize, free: usize, waiting: usize) -> usize {
-    match policy {
-        WidthPolicy::Wide => cores,
-        WidthPolicy::Narrow => 1,
-        WidthPolicy::Auto => {
-            let share = (free / waiting.max(1)).max(1);
-            widths(cores).into_iter().rev().find(|&w| w <= share).unwrap_or(1)
-        }
+impl Drop for Shedding {
+    fn drop(&mut self) {
+        self.0.lock().shedding = false;
+        self.0.dispatch();
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn scheduler(cores: usize, waiting_max: usize, policy: WidthPolicy) -> Scheduler {
-        let wait_max = Duration::from_secs(5);
-        Scheduler::new(SchedulerLimits { cores, waiting_max, wait_max, policy })
-    }
-
-    #[test]
-    fn width_is_shared_out_by_the_queue() {
-        for (cores, free, waiting, expected) in [
-            (2, 2, 1, 2),
-            (2, 2, 2, 1),
-            (2, 1, 1, 1),
-            (4, 4, 2, 2),
-            (4, 4, 3, 1),
-            (6, 6, 1, 6),
-            (6, 5, 1, 4),
-            (1, 1, 9, 1),
-        ] {
-            let got = width(WidthPolicy::Auto, cores, free, waiting);
-            assert_eq!(got, expected, "{cores} cores, {free} free, {waiting} waiting");
-        }
-        assert_eq!(widths(1), [1]);
-        assert_eq!(widths(6), [1, 2, 4, 6]);
-    }
-
-    #[tokio::test]
-    async fn an_idle_machine_proves_wide_and_a_busy_one_narrow() {
-        let scheduler = scheduler(2, 8, WidthPolicy::Auto);
-        let wide = scheduler.admit().await.unwrap();
-        assert_eq!(wide.width(), 2);
-        let (a, b) = (scheduler.clone(), scheduler.clone());
-        let waiters = async { tokio::join!(a.admit(), b.admit()) };
-        let release = async {
-            while scheduler.status().waiting < 2 {
-                tokio::task::yield_now().await;
-            }
-            drop(wide);
-        };
-        let ((a, b), ()) = tokio::join!(waiters, release);
-        let widths = [a.unwrap().width(), b.unwrap().width()];
-        assert_eq!(widths, [1, 1]);
-    }
-
-    #[tokio::test]
-    async fn a_full_queue_refuses_and_a_waiter_that_gives_up_leaves_its_place() {
-        let scheduler = scheduler(1, 1, WidthPolicy::Auto);
-        let held = scheduler.admit().await.unwrap();
-        let mut waiting = Box::pin(scheduler.admit());
-        assert!(futures_util::poll!(waiting.as_mut()).is_pending());
-        assert!(matches!(scheduler.admit().await, Err(AdmissionError::QueueFull { waiting: 1, .. })));
-        drop(waiting);
-        assert_eq!(scheduler.status(), SchedulerStatus { running: 1, waiting: 0 });
-        drop(held);
-        assert_eq!(scheduler.admit().await.unwrap().width(), 1);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn waiting_is_bounded_in_time() {
-        let scheduler = scheduler(1, 1, WidthPolicy::Auto);
-        let _held = scheduler.admit().await.unwrap();
-        assert!(matches!(scheduler.admit().await, Err(AdmissionError::WaitedTooLong { .. })));
-    }
-
-    #[tokio::test]
-    async fn wide_only_proves_one_after_the_other() {
-        let scheduler = scheduler(4, 8, WidthPolicy::Wide);
-        let first = scheduler.admit().await.unwrap();
-        let mut second = Box::pin(scheduler.admit());
-        assert!(futures_util::poll!(second.as_mut()).is_pending());
-        drop(first);
-        assert_eq!(second.await.unwrap().width(), 4);
-    }
-}
+mod tests;

@@ -121,9 +121,15 @@ pub struct ProverHealth {
     pub waiting: usize,
     /// Most requests that may wait.
     pub waiting_max: usize,
+    /// Memory that the provers may take together, in bytes; `None` where the system tells no limit.
+    #[serde(default)]
+    pub memory_max_bytes: Option<u64>,
+    /// Memory that the proofs at work are expected to take at most, in bytes.
+    #[serde(default)]
+    pub memory_promised_bytes: u64,
     /// Proofs made since the start.
     pub proofs: u64,
-    /// Provers started again after a crash, a timeout or a request that was given up.
+    /// Provers started again, for whatever reason; `/metrics` has them by reason.
     pub restarts: u64,
 }
 
@@ -140,6 +146,10 @@ pub struct CircuitHealth {
     pub gates: Option<u64>,
     /// Rows of its trace, a power of two; `None` until loaded.
     pub rows: Option<u64>,
+    /// The most memory that a bb took for a proof of it, in bytes; `None` until one was made, be it before the last
+    /// start.
+    #[serde(default)]
+    pub memory_peak_bytes: Option<u64>,
     /// bb's hash of its verification key, `0x`-prefixed; `None` until loaded.
     pub vk_hash: Option<String>,
     /// Why it could not be loaded.

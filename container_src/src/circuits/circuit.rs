@@ -11,12 +11,15 @@ use tokio::sync::OnceCell;
 
 use super::{
     artifact::{Artifact, ArtifactError},
+    peak_cache::PeakCache,
     shape,
     vk_cache::{KeyMaterial, VkCache},
 };
 use crate::{
     crs::Crs,
-    prover::{CircuitKey, CircuitSize, ProverError, Seat},
+    prover::{CircuitKey, CircuitSize, MadeKey, MemoryPeaks, ProverError, Seat},
+    scheduler::beyond,
+    telemetry::metrics,
     witness::stack::WitnessShape,
 };
 
@@ -45,6 +48,27 @@ pub enum LoadError {
         /// Points there are.
         points: u64,
     },
+    /// A proof of it takes more memory than there is.
+    #[error("a proof of it {} {}", if *measured { "takes" } else { "would take about" }, beyond(*needed_bytes, *max_bytes))]
+    BeyondMemory {
+        /// What it takes at least, in bytes.
+        needed_bytes: u64,
+        /// What proofs may take, in bytes.
+        max_bytes: u64,
+        /// Whether proofs showed it; else it was estimated.
+        measured: bool,
+    },
+}
+
+impl LoadError {
+    /// What callers may know of it: neither the server's folders nor how it is set up.
+    #[must_use]
+    pub fn told(&self) -> Option<String> {
+        match self {
+            Self::BeyondMemory { .. } => Some(self.to_string()),
+            Self::Artifact(_) | Self::Key(_) | Self::CrsTooSmall { .. } => None,
+        }
+    }
 }
 
 /// A circuit that can be proved.
@@ -57,6 +81,7 @@ pub struct Circuit {
     /// What a witness of it looks like.
     pub shape: WitnessShape,
     artifact: Artifact,
+    memory: Arc<MemoryPeaks>,
     keys: [OnceCell<Arc<Key>>; VerifierTarget::ALL.len()],
 }
 
@@ -78,17 +103,36 @@ pub struct KeyMaker {
     pub cache: VkCache,
     /// The CRS the circuit must fit.
     pub crs: Crs,
+    /// What proofs took since earlier starts.
+    pub peaks: PeakCache,
+    /// What a proof may take.
+    pub room: Room,
+}
+
+/// What one proof may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    /// Memory, in bytes.
+    pub memory_max_bytes: u64,
+    /// The least threads that a proof may be made with.
+    pub narrowest: usize,
 }
 
 impl Circuit {
     /// Takes in a circuit's file. Its keys are made by [`Self::key`].
-    pub fn read(id: CircuitId, target: VerifierTarget, mut artifact: Artifact) -> Result<Self, LoadError> {
+    pub fn read(
+        id: CircuitId,
+        target: VerifierTarget,
+        mut artifact: Artifact,
+        peaks: &PeakCache,
+    ) -> Result<Self, LoadError> {
         let mut program = artifact.program()?;
         if shape::name_unused_parameters(&mut program.functions[0]) > 0 {
             artifact.replace_program(&program)?;
         }
         let shape = WitnessShape { max_index: shape::max_witness_index(&program.functions[0]) };
-        Ok(Self { id, target, shape, artifact, keys: Default::default() })
+        let memory = Arc::new(peaks.get(&artifact.bytecode_sha256));
+        Ok(Self { id, target, shape, artifact, memory, keys: Default::default() })
     }
 
     /// The key for a verifier: made at the first call, from the cache if it is there.
@@ -100,16 +144,21 @@ impl Circuit {
     ) -> Result<Arc<Key>, LoadError> {
         let make = || async {
             let started = Instant::now();
-            let (material, source) = match maker.cache.get(&self.artifact.bytecode_sha256, target) {
-                Some(material) => (material, "cache"),
+            let found = maker.cache.get(&self.artifact.bytecode_sha256, target);
+            metrics::key_looked_up(found.is_some());
+            let (material, source) = match found {
+                Some(material) => {
+                    self.fits(material.size, maker)?;
+                    (material, "cache")
+                }
                 None => (self.make_key(target, maker, seat).await?, "bb"),
             };
-            maker.fits(material.size)?;
             tracing::info!(
                 circuit = %self.id,
                 verifier = %target,
                 gates = material.size.gates,
                 rows = material.size.rows,
+                memory_bytes = self.memory.expected(maker.room.narrowest),
                 vk_hash = hex::encode(material.key.vk_hash),
                 vk_from = source,
                 took_ms = crate::telemetry::millis(started.elapsed()),
@@ -131,8 +180,13 @@ impl Circuit {
         let bytecode = &self.artifact.bytecode;
         let size = seat.measure(bytecode.clone(), target, deadline).await.map_err(LoadError::Key)?;
         // Asked for the key of a circuit it has no points for, bb would go to the network.
-        maker.fits(size)?;
-        let key = seat.make_key(bytecode.clone(), target, deadline).await.map_err(LoadError::Key)?;
+        self.fits(size, maker)?;
+        let made = seat.make_key(bytecode.clone(), target, deadline).await.map_err(LoadError::Key)?;
+        let MadeKey { key, peak_bytes } = made;
+        if let Some(peak_bytes) = peak_bytes {
+            self.memory.estimate_by_key(peak_bytes);
+            self.has_room(maker)?;
+        }
         let material = KeyMaterial { key, size };
         if let Err(error) = maker.cache.put(&self.artifact.bytecode_sha256, target, &material) {
             tracing::warn!(circuit = %self.id, %error, "the verification key is not kept for the next start");
@@ -144,6 +198,39 @@ impl Circuit {
     #[must_use]
     pub fn made_key(&self, target: VerifierTarget) -> Option<Arc<Key>> {
         self.cell(target).get().cloned()
+    }
+
+    /// What proofs of it take.
+    #[must_use]
+    pub fn memory(&self) -> &Arc<MemoryPeaks> {
+        &self.memory
+    }
+
+    /// Keeps what proofs of it took for the next start.
+    pub fn keep_memory(&self, peaks: &PeakCache) {
+        if let Err(error) = peaks.keep(&self.artifact.bytecode_sha256, &self.memory) {
+            tracing::warn!(circuit = %self.id, %error, "what proofs took is not kept for the next start");
+        }
+    }
+
+    /// Whether there are points and memory enough for it.
+    fn fits(&self, size: CircuitSize, maker: &KeyMaker) -> Result<(), LoadError> {
+        if !maker.crs.reaches(size.rows) {
+            let (rows, points) = (size.rows, maker.crs.points);
+            return Err(LoadError::CrsTooSmall { rows, needed: rows + 1, points });
+        }
+        self.memory.estimate_by_rows(size.rows);
+        self.has_room(maker)
+    }
+
+    fn has_room(&self, maker: &KeyMaker) -> Result<(), LoadError> {
+        let Room { memory_max_bytes: max_bytes, narrowest } = maker.room;
+        let needed_bytes = self.memory.expected(narrowest);
+        if needed_bytes > max_bytes {
+            let measured = self.memory.is_measured();
+            return Err(LoadError::BeyondMemory { needed_bytes, max_bytes, measured });
+        }
+        Ok(())
     }
 
     /// The circuit's constraints, decoded anew.
@@ -160,16 +247,12 @@ impl Circuit {
 
     fn with(&self, material: KeyMaterial, target: VerifierTarget) -> Key {
         let KeyMaterial { key, size } = material;
-        let circuit = CircuitKey { bytecode: self.artifact.bytecode.clone(), vk: key.vk, target };
+        let circuit = CircuitKey {
+            bytecode: self.artifact.bytecode.clone(),
+            vk: key.vk,
+            target,
+            memory: Arc::clone(&self.memory),
+        };
         Key { circuit, vk_hash: key.vk_hash, size }
-    }
-}
-
-impl KeyMaker {
-    fn fits(&self, size: CircuitSize) -> Result<(), LoadError> {
-        if self.crs.reaches(size.rows) {
-            return Ok(());
-        }
-        Err(LoadError::CrsTooSmall { rows: size.rows, needed: size.rows + 1, points: self.crs.points })
     }
 }

@@ -11,6 +11,7 @@ use edgeprove_protocol::{CircuitId, VerifierTarget};
 use super::{
     artifact::Artifact,
     circuit::{Circuit, KeyMaker, LoadError},
+    peak_cache::PeakCache,
 };
 use crate::{prover::Seat, telemetry};
 
@@ -37,7 +38,16 @@ pub struct Registry {
 pub struct Entry {
     /// Where it comes from.
     pub source: CircuitSource,
-    outcome: OnceLock<Result<Arc<Circuit>, String>>,
+    outcome: OnceLock<Result<Arc<Circuit>, Failure>>,
+}
+
+/// Why a circuit could not be loaded.
+#[derive(Debug)]
+struct Failure {
+    /// For operators: the error and its causes in one line.
+    error: String,
+    /// For callers.
+    told: Option<String>,
 }
 
 /// Why a circuit cannot be proved now.
@@ -64,11 +74,17 @@ pub enum LookupError {
         id: CircuitId,
     },
     /// It could not be loaded.
-    #[error("the circuit {id} could not be loaded; GET /api/health says why")]
+    #[error("the circuit {id} could not be loaded{}", why(told.as_ref()))]
     Failed {
         /// Its name.
         id: CircuitId,
+        /// Why, as far as callers may know.
+        told: Option<String>,
     },
+}
+
+fn why(told: Option<&String>) -> String {
+    told.map_or_else(|| "; GET /api/health says why".to_owned(), |told| format!(": {told}"))
 }
 
 impl Registry {
@@ -88,9 +104,9 @@ impl Registry {
     pub async fn load_all(&self, maker: &KeyMaker, seat: &dyn Seat) {
         for entry in self.entries.values() {
             let outcome = load(&entry.source, maker, seat).await.map(Arc::new).map_err(|error| {
-                let error = telemetry::chain(&error);
-                tracing::error!(circuit = %entry.source.id, %error, "a circuit could not be loaded");
-                error
+                let failure = Failure { told: error.told(), error: telemetry::chain(&error) };
+                tracing::error!(circuit = %entry.source.id, error = failure.error, "a circuit could not be loaded");
+                failure
             });
             // Loading happens once; a second call would find the same.
             let _ = entry.outcome.set(outcome);
@@ -107,7 +123,7 @@ impl Registry {
         match entry.outcome.get() {
             None => Err(LookupError::Loading { id: id.clone() }),
             Some(Ok(circuit)) => Ok(Arc::clone(circuit)),
-            Some(Err(_)) => Err(LookupError::Failed { id: id.clone() }),
+            Some(Err(failure)) => Err(LookupError::Failed { id: id.clone(), told: failure.told.clone() }),
         }
     }
 
@@ -115,6 +131,15 @@ impl Registry {
     #[must_use]
     pub fn none_is_left(&self) -> bool {
         !self.entries.is_empty() && self.entries.values().all(|entry| matches!(entry.outcome(), Some(Err(_))))
+    }
+
+    /// Keeps what proofs took for the next start.
+    pub fn keep_memory(&self, peaks: &PeakCache) {
+        for entry in self.entries.values() {
+            if let Some(Ok(circuit)) = entry.outcome() {
+                circuit.keep_memory(peaks);
+            }
+        }
     }
 
     /// Every circuit, by name.
@@ -132,13 +157,14 @@ impl Entry {
     /// `None` while it is being loaded; an error is told as a whole line.
     #[must_use]
     pub fn outcome(&self) -> Option<Result<&Arc<Circuit>, &str>> {
-        self.outcome.get().map(|outcome| outcome.as_ref().map_err(String::as_str))
+        self.outcome.get().map(|outcome| outcome.as_ref().map_err(|failure| failure.error.as_str()))
     }
 }
 
 async fn load(source: &CircuitSource, maker: &KeyMaker, seat: &dyn Seat) -> Result<Circuit, LoadError> {
     let CircuitSource { id, path, target } = source.clone();
-    let read = move || Circuit::read(id, target, Artifact::read(&path)?);
+    let peaks = maker.peaks.clone();
+    let read = move || Circuit::read(id, target, Artifact::read(&path)?, &peaks);
     // A read that panics is a fault of ours; it stops the server as any other.
     let circuit = match tokio::task::spawn_blocking(read).await {
         Ok(circuit) => circuit?,

@@ -22,7 +22,7 @@ use crate::{
     circuits::registry::LookupError,
     config::{Faults, circuits::CircuitArgs, engine::EngineArgs, program::Surroundings},
     prover::child::without_values,
-    proving::{Proved, milliseconds},
+    proving::{Proved, Urgency, milliseconds},
     scheduler::WidthPolicy,
     telemetry,
     witness::{self, intake, intake::IntakeLimits},
@@ -126,7 +126,8 @@ async fn prove(engine: &Engine, witness: &Path, out: &Path) -> Result<(), Failur
     let read = started.elapsed();
 
     progress.stage("proving");
-    let mut proved = engine.proving.prove(&circuit, circuit.target, &upload).await.map_err(other)?;
+    let mut proved =
+        engine.proving.prove(&circuit, circuit.target, &upload, Urgency::default()).await.map_err(other)?;
     proved.timings.upload_ms = milliseconds(read);
     proved.timings.total_ms = milliseconds(started.elapsed());
     progress.stage("writing the proof");

@@ -3,6 +3,7 @@
 use std::{
     path::{Path, PathBuf},
     process::ExitCode,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -112,7 +113,12 @@ impl FileArgs {
         let proof = fields(&find(&self.proof, "proof")?)?;
         let public_inputs = fields(&find(&self.public_inputs, "public_inputs")?)?;
         let vk = read(&find(&self.vk, "vk")?)?;
-        let circuit = CircuitKey { bytecode: bytes::Bytes::new(), vk: vk.into(), target: self.target };
+        let circuit = CircuitKey {
+            bytecode: bytes::Bytes::new(),
+            vk: vk.into(),
+            target: self.target,
+            memory: Arc::default(),
+        };
         Ok((circuit, ProofParts { proof, public_inputs }))
     }
 }

@@ -54,6 +54,13 @@ impl Setting for usize {
     }
 }
 
+impl Setting for f64 {
+    fn read(text: &str) -> Result<Self, String> {
+        let number = text.parse().ok().filter(|number: &f64| number.is_finite());
+        number.ok_or_else(|| "a number such as 1.5".to_owned())
+    }
+}
+
 impl Setting for std::net::SocketAddr {
     fn read(text: &str) -> Result<Self, String> {
         text.parse().map_err(|_| "an address and a port such as 127.0.0.1:8080".to_owned())

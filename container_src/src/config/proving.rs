@@ -5,12 +5,20 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use clap::Args;
 
-use super::faults::{Faults, Lenient, lenient, words};
+use super::{
+    faults::{Faults, Lenient, lenient, words},
+    memory,
+};
 use crate::{
     prover::barretenberg::daemon::RecyclePolicy,
     proving::ProvingOptions,
     scheduler::{SchedulerLimits, WidthPolicy},
 };
+
+/// Less than this, and not even one bb would fit.
+const MEMORY_MIN: ByteSize = ByteSize::mib(16);
+/// The least multiple of a circuit's memory that a process may be allowed.
+const DRIFT_MIN: f64 = 0.1;
 
 /// How bb is run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +53,12 @@ pub struct ProvingArgs {
     #[arg(long, env = "EDGEPROVE_CORES", value_name = "N", value_parser = lenient::<usize>)]
     cores: Option<Lenient<usize>>,
 
+    /// Memory that the provers may take together: a proof that does not fit beside those at work waits for them, and a
+    /// circuit that does not fit alone is not taken. Else what the machine, or the container, has, but for an eighth
+    /// (64 to 512 MiB) that is left to the server.
+    #[arg(long, env = "EDGEPROVE_MEMORY_MAX", value_name = "SIZE", value_parser = lenient::<ByteSize>)]
+    memory_max: Option<Lenient<ByteSize>>,
+
     /// `auto` gives a lone proof all cores and shares them out when others wait; `wide` proves one after the other on
     /// all cores; `narrow` proves each on one core.
     #[arg(long, env = "EDGEPROVE_WIDTH", value_name = "POLICY", default_value = "auto", value_parser = lenient::<WidthPolicy>)]
@@ -74,6 +88,11 @@ pub struct ProvingArgs {
     /// A bb process is replaced when its memory has grown by this much since its first proof.
     #[arg(long, env = "EDGEPROVE_RECYCLE_GROWTH", value_name = "SIZE", default_value = "512MiB", value_parser = lenient::<ByteSize>)]
     recycle_growth: Lenient<ByteSize>,
+
+    /// A bb process is replaced when after a proof it holds more than so many times the memory that the circuits it has
+    /// proved take.
+    #[arg(long, env = "EDGEPROVE_RECYCLE_DRIFT", value_name = "RATIO", default_value = "2", value_parser = lenient::<f64>)]
+    recycle_drift: Lenient<f64>,
 }
 
 /// Settings of provers, queue and verification.
@@ -97,6 +116,10 @@ impl ProvingArgs {
             Some(cores) => faults.take_at_least("cores", cores, &1),
             None => Some(std::thread::available_parallelism().map_or(1, std::num::NonZero::get)),
         };
+        let memory_max_bytes = match self.memory_max {
+            Some(max) => faults.take_at_least("memory-max", max, &MEMORY_MIN).map(|max| max.as_u64()),
+            None => Some(memory::for_provers()),
+        };
         let policy = faults.take("width", self.width);
         let timeout = faults.take("prove-timeout", self.prove_timeout);
         let waiting_max = faults.take_at_least("queue", self.queue, &1);
@@ -104,16 +127,28 @@ impl ProvingArgs {
         let verify = faults.take("verify", self.verify);
         let proofs = faults.take_at_least("recycle-proofs", self.recycle_proofs, &1);
         let growth = faults.take("recycle-growth", self.recycle_growth);
+        let drift = faults.take_at_least("recycle-drift", self.recycle_drift, &DRIFT_MIN);
         Some(ProvingSettings {
             mode: mode?,
             scheduler: SchedulerLimits {
                 cores: cores?,
+                memory_max_bytes: memory_max_bytes?,
                 waiting_max: waiting_max?,
                 wait_max: wait_max?,
                 policy: policy?,
             },
             options: ProvingOptions { timeout: timeout?, verify: verify? == Verify::On },
-            recycle: RecyclePolicy { proofs: proofs?, growth_bytes: growth?.as_u64() },
+            recycle: RecyclePolicy {
+                proofs: proofs?,
+                growth_bytes: growth?.as_u64(),
+                drift_permille: permille(drift?),
+            },
         })
     }
+}
+
+/// A ratio in thousandths.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "such a cast ends at the bounds")]
+fn permille(ratio: f64) -> u64 {
+    (ratio * 1000.0) as u64
 }

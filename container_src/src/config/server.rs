@@ -63,7 +63,7 @@ pub struct ServerArgs {
     cors_origin: Vec<Lenient<Origin>>,
 
     /// A secret that this server shares with the edge, such as `openssl rand -hex 32` makes. Requests must bear it as
-    /// `X-Edge-Secret`, or are answered by 403; `/livez` and `/readyz` stay open. Give it by the environment: a
+    /// `X-Edge-Secret`, or are answered by 403; `/livez`, `/readyz` and `/metrics` stay open. Give it by the environment: a
     /// command line can be read by others on the machine.
     #[arg(long, env = "EDGEPROVE_EDGE_SECRET", hide_env_values = true, value_name = "SECRET", allow_hyphen_values = true, value_parser = lenient::<EdgeSecret>)]
     edge_secret: Option<Lenient<EdgeSecret>>,

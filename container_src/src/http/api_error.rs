@@ -118,6 +118,7 @@ impl From<AdmissionError> for ApiError {
             | AdmissionError::WaitedTooLong { retry_after, .. } => {
                 Self::new(ProblemType::ProverBusy, detail).after(retry_after)
             }
+            AdmissionError::BeyondMemory { .. } => Self::new(ProblemType::CircuitUnavailable, detail),
         }
     }
 }

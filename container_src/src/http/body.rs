@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use http::{header, request::Parts};
 
-use crate::supervisor::Supervisor;
+use crate::{supervisor::Supervisor, telemetry::metrics};
 
 /// A request's body as it arrives.
 pub struct Incoming {
@@ -56,6 +56,9 @@ impl Stream for Incoming {
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let next = self.body.poll_next_unpin(context);
         self.begun |= matches!(next, Poll::Ready(Some(_)));
+        if let Poll::Ready(Some(Ok(piece))) = &next {
+            metrics::uploaded(piece.len());
+        }
         next
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod health;
 pub mod index;
+pub mod metrics;
 pub mod problems;
 pub mod proof_events;
 pub mod proofs;

@@ -17,7 +17,7 @@ use super::{
     api_error::ApiError,
     edge::{Caller, known_caller},
 };
-use crate::proving::milliseconds;
+use crate::{proving::milliseconds, telemetry::metrics};
 
 /// Ids of requests that bring none of their own.
 #[derive(Debug, Clone, Copy, Default)]
@@ -68,7 +68,8 @@ pub async fn finish(request: Request, next: Next) -> Response {
     response
 }
 
-const PROBES: [&str; 2] = ["/livez", "/readyz"];
+/// Routes that tell how the server is, and are asked without a pause.
+const PROBES: [&str; 3] = ["/livez", "/metrics", "/readyz"];
 
 fn route(request: &Request) -> &str {
     request.extensions().get::<MatchedPath>().map_or("unknown", MatchedPath::as_str)
@@ -95,6 +96,8 @@ impl LogLine {
         let (client_ip, user) = self.caller_fields();
         let total_ms = rounded(milliseconds(self.started.elapsed()));
         let failure = response.extensions().get::<ApiError>();
+        let problem = failure.map(|failure| failure.kind);
+        metrics::http_request(route, Some(status), problem, self.started.elapsed());
         let code = failure.map(|failure| failure.kind.code());
         match (failure.and_then(|failure| failure.cause.as_deref()), response.extensions().get::<Timings>()) {
             (Some(cause), _) => {
@@ -131,6 +134,7 @@ impl LogLine {
 impl Drop for LogLine {
     fn drop(&mut self) {
         if !self.told {
+            metrics::http_request(&self.route, None, None, self.started.elapsed());
             let total_ms = rounded(milliseconds(self.started.elapsed()));
             let (method, route) = (&self.method, &self.route);
             let (client_ip, user) = self.caller_fields();

@@ -18,7 +18,7 @@ use tower_http::{
 
 use super::{
     edge::{recognise, tell_load, turn_strangers_away},
-    handlers::{health, index, problems, proof_events, proofs, prove, queue},
+    handlers::{health, index, metrics, problems, proof_events, proofs, prove, queue},
     middleware::{FreshRequestId, finish, panicked, refuse_unfit_request_id, span},
     state::{AppState, HttpOptions},
 };
@@ -36,6 +36,9 @@ pub fn router(app: AppState) -> Router {
         .route("/v1/proofs", post(proofs::submit))
         .layer(timeout(app.options.prove_request_timeout));
 
+    // For whoever watches. Open like the probes; where there are keys, the role that may watch is asked for here.
+    let watching = Router::new().route("/metrics", get(metrics::metrics));
+
     let others = Router::new()
         .route("/", get(index::index))
         .route("/problems/{code}", get(problems::problem))
@@ -50,6 +53,7 @@ pub fn router(app: AppState) -> Router {
         // For probes.
         .route("/livez", get(health::live))
         .route("/readyz", get(health::ready))
+        .merge(watching)
         .layer(timeout(app.options.other_request_timeout));
 
     let layers = ServiceBuilder::new()

@@ -18,6 +18,7 @@ use crate::{
     jobs::{NotKept, Workshop},
     proving::Proving,
     supervisor::Supervisor,
+    telemetry::metrics::Exposition,
     witness::{intake::IntakeLimits, spool::Spool},
 };
 
@@ -61,6 +62,8 @@ pub struct Shared {
     pub bb: BbIdentity,
     /// Background tasks.
     pub supervisor: Supervisor,
+    /// What is counted.
+    pub exposition: Exposition,
     /// When the server started.
     pub started: Instant,
     /// Whether every circuit has been looked at.

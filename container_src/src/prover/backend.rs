@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use edgeprove_protocol::VerifierTarget;
 
-use super::child::ChildFailure;
+use super::{child::ChildFailure, memory::MemoryPeaks};
 
 /// Something that must live until the process working for it is free again, such as a scheduler's slot.
 pub type Hold = Arc<dyn Any + Send + Sync>;
@@ -23,6 +23,8 @@ pub struct CircuitKey {
     pub vk: Bytes,
     /// The verifier the key belongs to.
     pub target: VerifierTarget,
+    /// What proofs of it take. Every proof adds to what is known.
+    pub memory: Arc<MemoryPeaks>,
 }
 
 /// The size of a circuit.
@@ -41,6 +43,15 @@ pub struct VerificationKey {
     pub vk: Bytes,
     /// bb's hash of it.
     pub vk_hash: [u8; FIELD_BYTES],
+}
+
+/// A verification key, and what making it took.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MadeKey {
+    /// The key.
+    pub key: VerificationKey,
+    /// The most memory of the bb that made it, in bytes; `None` where it could not be read.
+    pub peak_bytes: Option<u64>,
 }
 
 /// A gzipped witness in the spool.
@@ -126,14 +137,73 @@ pub trait Seat: Send + Sync {
         bytecode: Bytes,
         target: VerifierTarget,
         deadline: Instant,
-    ) -> Result<VerificationKey, ProverError>;
+    ) -> Result<MadeKey, ProverError>;
 
     /// Replaces the process after it handed out a proof that does not verify.
     async fn distrust(&self);
 }
 
+/// Memory of provers that have no work, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct IdleMemory {
+    /// What the one holds that would be taken next.
+    pub seat_bytes: u64,
+    /// What all others hold together.
+    pub others_bytes: u64,
+    /// How much of both would be given back if it were asked for.
+    pub reclaimable_bytes: u64,
+}
+
+/// Provers that have no work, as far as they take memory from those that have.
+pub trait IdleProvers: Send + Sync + 'static {
+    /// What they hold, if the next place is one of `width` threads.
+    fn idle_memory(&self, width: usize) -> IdleMemory;
+
+    /// Has them give back what they can. `hold` is dropped when it is done.
+    fn shed(&self, hold: Hold);
+}
+
+/// Why a process was put in the place of another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Restart {
+    /// It died, did not start, or answered what makes no sense.
+    Failed,
+    /// Its work was given up: a deadline passed, or nobody waited for it any more.
+    Stopped,
+    /// It handed out a proof that does not verify.
+    Distrusted,
+    /// It had made as many proofs as one may.
+    Worn,
+    /// Its memory had grown by more than it may.
+    Grown,
+    /// It held memory that another proof needed.
+    Shed,
+}
+
+impl Restart {
+    /// Every reason.
+    pub const ALL: [Self; 6] =
+        [Self::Failed, Self::Stopped, Self::Distrusted, Self::Worn, Self::Grown, Self::Shed];
+
+    /// Its name in logs and metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Failed => "failed",
+            Self::Stopped => "stopped",
+            Self::Distrusted => "distrusted",
+            Self::Worn => "worn",
+            Self::Grown => "grown",
+            Self::Shed => "shed",
+        }
+    }
+}
+
+/// Processes that were started to replace others, counted in the order of [`Restart::ALL`].
+pub type Restarts = [u64; Restart::ALL.len()];
+
 /// A way to prove.
-pub trait Backend: Send + Sync + 'static {
+pub trait Backend: IdleProvers {
     /// Takes a place with `width` threads; `hold` is dropped when the place is free again. The caller sees to it that
     /// no more places are taken than there are.
     fn seat(&self, width: usize, hold: Hold) -> Box<dyn Seat>;
@@ -145,5 +215,8 @@ pub trait Backend: Send + Sync + 'static {
     fn ready(&self) -> bool;
 
     /// Processes that were started to replace others.
-    fn restarts(&self) -> u64;
+    fn restarts(&self) -> Restarts;
+
+    /// The processes at this moment.
+    fn processes(&self) -> Vec<u32>;
 }

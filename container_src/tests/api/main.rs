@@ -24,6 +24,8 @@ mod behind_the_edge;
 mod circuits;
 mod command_line;
 mod cors;
+mod memory;
+mod metrics;
 mod msm;
 mod page;
 mod process_mode;

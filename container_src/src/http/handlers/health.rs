@@ -81,8 +81,10 @@ fn examine(app: &Shared) -> Health {
             running: now.running,
             waiting: now.waiting,
             waiting_max: scheduler.limits().waiting_max,
+            memory_max_bytes: scheduler.limits().memory_limit_bytes(),
+            memory_promised_bytes: now.memory_promised_bytes,
             proofs: app.proving.proofs(),
-            restarts: backend.restarts(),
+            restarts: backend.restarts().iter().sum(),
         },
         circuits,
         uptime_s: app.started.elapsed().as_secs(),
@@ -91,9 +93,12 @@ fn examine(app: &Shared) -> Health {
 }
 
 fn circuit(entry: &Entry) -> CircuitHealth {
-    let key = match entry.outcome() {
-        Some(Ok(circuit)) => circuit.made_key(circuit.target),
-        Some(Err(_)) | None => None,
+    let (key, memory_peak_bytes) = match entry.outcome() {
+        Some(Ok(circuit)) => {
+            let measured = circuit.memory().measured();
+            (circuit.made_key(circuit.target), measured.into_values().max())
+        }
+        Some(Err(_)) | None => (None, None),
     };
     let status = match entry.outcome() {
         None => CircuitStatus::Loading,
@@ -106,6 +111,7 @@ fn circuit(entry: &Entry) -> CircuitHealth {
         target: entry.source.target,
         gates: key.as_ref().map(|key| key.size.gates),
         rows: key.as_ref().map(|key| key.size.rows),
+        memory_peak_bytes,
         vk_hash: key.map(|key| format!("0x{}", hex::encode(key.vk_hash))),
         error: entry.outcome().and_then(Result::err).map(str::to_owned),
     }

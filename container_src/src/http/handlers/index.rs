@@ -19,6 +19,7 @@ pub async fn index(State(app): State<AppState>) -> Json<Value> {
             { "method": "GET", "path": "/api/health", "does": "versions, circuits, provers; 200 when proofs can be made" },
             { "method": "GET", "path": "/livez", "does": "200 while the process lives" },
             { "method": "GET", "path": "/readyz", "does": "200 while work is taken" },
+            { "method": "GET", "path": "/metrics", "does": "counts and durations, in the text format of Prometheus" },
             { "method": "GET", "path": "/problems/{code}", "does": "what an error's code means" },
         ],
     }))

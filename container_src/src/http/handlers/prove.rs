@@ -6,7 +6,7 @@
 //! 4. It is proved and verified (422, 500, 503, 504).
 //! 5. The proof is answered, and the spool file is wiped, as on every other way out of here.
 
-use std::{fmt::Write, time::Instant};
+use std::{fmt::Write, sync::Arc, time::Instant};
 
 use axum::{
     Json,
@@ -32,7 +32,8 @@ use crate::{
         middleware::request_id,
         state::AppState,
     },
-    proving::{Proved, milliseconds},
+    proving::{Proved, Urgency, milliseconds},
+    telemetry::metrics::{self, Outcome},
     witness::intake,
 };
 
@@ -45,12 +46,40 @@ pub async fn prove(State(app): State<AppState>, request: Request) -> Response {
     let id = request_id(&request);
     let (mut parts, body) = request.into_parts();
     let mut upload = Incoming::new(&parts, body);
-    match answer(&app, &mut parts, &mut upload, arrived, &id).await {
-        Ok(response) => response,
+    let mut ending = Ending::default();
+    match answer(&app, &mut parts, &mut upload, &mut ending, arrived, &id).await {
+        Ok(response) => {
+            ending.is(Outcome::Success);
+            response
+        }
         Err(error) => {
+            ending.is(Outcome::Problem(error.kind));
             upload.read_to_the_end(&app.supervisor);
             error.into_response()
         }
+    }
+}
+
+/// Counts how a request ended, once it is known what was to be proved. One that nobody waits for any more ends by being
+/// dropped.
+#[derive(Default)]
+struct Ending(Option<(Arc<Circuit>, VerifierTarget)>);
+
+impl Ending {
+    fn of(&mut self, circuit: &Arc<Circuit>, target: VerifierTarget) {
+        self.0 = Some((Arc::clone(circuit), target));
+    }
+
+    fn is(&mut self, outcome: Outcome) {
+        if let Some((circuit, target)) = self.0.take() {
+            metrics::proof_ended(&circuit.id, target, outcome);
+        }
+    }
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.is(Outcome::Abandoned);
     }
 }
 
@@ -58,6 +87,7 @@ async fn answer(
     app: &AppState,
     parts: &mut Parts,
     body: &mut Incoming,
+    ending: &mut Ending,
     arrived: Instant,
     id: &str,
 ) -> Result<Response, ApiError> {
@@ -66,12 +96,13 @@ async fn answer(
     let wish = Wish::from_request_parts(parts, app).await?;
     let NamedCircuit(name) = NamedCircuit::from_request_parts(parts, app).await?;
     let circuit = app.circuits.find(name.as_ref())?;
+    let target = wish.target.unwrap_or(circuit.target);
+    ending.of(&circuit, target);
     // Taken before the look at the state, so that a shutdown either sees it or is seen.
     let _at_work = app.proofs_at_work.token();
     if let Some(why) = app.not_ready() {
         return Err(ApiError::not_ready(why));
     }
-    let target = wish.target.unwrap_or(circuit.target);
 
     let declared = declared_length(&parts.headers);
     let bound = Some(circuit.shape.inflated_bytes_max());
@@ -79,9 +110,10 @@ async fn answer(
     let upload = crate::witness::checked(upload, circuit.shape).await?;
     let uploaded = arrived.elapsed();
 
-    let mut proved = app.proving.prove(&circuit, target, &upload).await?;
+    let mut proved = app.proving.prove(&circuit, target, &upload, Urgency::default()).await?;
     proved.timings.upload_ms = milliseconds(uploaded);
     proved.timings.total_ms = milliseconds(arrived.elapsed());
+    metrics::proof_made(&circuit.id, &proved.timings);
     Ok(answer_made(&Made::of(&circuit, target, &proved, id), format))
 }
 

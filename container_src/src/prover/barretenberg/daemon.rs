@@ -3,38 +3,34 @@
 //! Everyone else sends the task messages. The task speaks to the child, watches the clock and the asker, and is the
 //! only one that ever signals the child. Whatever ends a conversation early (a deadline, an asker that left, a pipe
 //! that broke) ends the child as well, for bb cannot be interrupted in any other way; the next child is started before
-//! the asker's hold is let go, so that a free slot always means a ready prover.
+//! the asker's hold is let go, so that a free slot always means a ready prover, or one that is recycled at this moment,
+//! which takes some 20 ms.
+
+mod bb;
 
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
 
-use async_compression::tokio::bufread::GzipDecoder;
 use barretenberg_rs::generated_types::Response;
-use tokio::{
-    fs::File,
-    io::{AsyncReadExt, AsyncWriteExt, BufReader},
-    process::{Child, ChildStdin, ChildStdout},
-    sync::{mpsc, oneshot},
-};
+use bb::{Bb, Broken};
+use tokio::sync::{mpsc, oneshot};
 
 use super::wire::{self, Message};
 use crate::{
     prover::{
-        ProverError,
-        backend::Hold,
-        child::{BbProgram, ChildFailure, Msm, StderrTail},
-        terminate::{self, Ended},
+        MemoryPeaks, ProverError, Restart,
+        backend::{Hold, Restarts},
+        child::{BbProgram, ChildFailure, Msm},
+        memory::MemoryUse,
     },
     supervisor::Supervisor,
 };
 
-/// How long an idle child may take to end once its standard input is closed.
-const GRACE: Duration = Duration::from_millis(500);
 /// How long a fresh child may take to answer its first question.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// A child that lived this long without dying by itself is one that works.
@@ -49,26 +45,41 @@ pub struct RecyclePolicy {
     pub proofs: u64,
     /// When it has grown by this much since its first proof, in bytes.
     pub growth_bytes: u64,
+    /// When it holds more than so many thousandths of what the circuits it has proved take.
+    pub drift_permille: u64,
+}
+
+impl RecyclePolicy {
+    /// For a child that answers one question.
+    pub(super) const NEVER: Self =
+        Self { proofs: u64::MAX, growth_bytes: u64::MAX, drift_permille: u64::MAX };
 }
 
 /// A question for the child.
 struct Call {
     message: Message,
     deadline: Instant,
-    /// The last question of a proof: afterwards the child may be recycled.
-    closing: bool,
     hold: Hold,
     reply: oneshot::Sender<Result<Response, ProverError>>,
 }
 
 enum Order {
     Call(Call),
-    Replace { hold: Hold },
+    /// Whoever asked asks no more: the child is looked at, and may be recycled.
+    Done {
+        /// The circuit that was proved.
+        circuit: Option<Arc<MemoryPeaks>>,
+    },
+    Replace {
+        why: Restart,
+        hold: Hold,
+    },
 }
 
 /// The handle to one daemon. The daemon ends when the handle is dropped.
 #[derive(Debug)]
 pub struct Daemon {
+    threads: usize,
     orders: mpsc::Sender<Order>,
     shared: Arc<Shared>,
 }
@@ -76,7 +87,18 @@ pub struct Daemon {
 #[derive(Debug, Default)]
 struct Shared {
     up: AtomicBool,
-    restarts: AtomicU64,
+    /// In the order of [`Restart::ALL`].
+    restarts: [AtomicU64; Restart::ALL.len()],
+    /// The child; 0 where there is none.
+    pid: AtomicU32,
+    /// What the child held when it last finished something, in bytes.
+    resident_bytes: AtomicU64,
+}
+
+impl Shared {
+    fn count(&self, why: Restart) {
+        self.restarts[why as usize].fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 impl Daemon {
@@ -100,7 +122,7 @@ impl Daemon {
             failed: false,
         };
         supervisor.spawn("bb owner", owner.run(inbox));
-        Self { orders, shared }
+        Self { threads, orders, shared }
     }
 
     /// Asks the child and waits for its answer. Dropping the future kills the child. `hold` lives until the child,
@@ -109,19 +131,34 @@ impl Daemon {
         &self,
         message: Message,
         deadline: Instant,
-        closing: bool,
         hold: Hold,
     ) -> Result<Response, ProverError> {
         let (reply, answer) = oneshot::channel();
-        let call = Call { message, deadline, closing, hold, reply };
+        let call = Call { message, deadline, hold, reply };
         self.orders.send(Order::Call(call)).await.map_err(|_| ProverError::Stopping)?;
         answer.await.map_err(|_| ProverError::Stopping)?
+    }
+
+    /// Says that nothing more will be asked for now, and which circuit was proved. Takes no time of whoever says so: the
+    /// child is looked at, and recycled if need be, while the answer is on its way. Whoever asks next waits for that.
+    pub fn done(&self, circuit: Option<Arc<MemoryPeaks>>) {
+        // Until it is looked at, it holds what the proof was expected to take.
+        let expected_bytes = circuit.as_ref().map_or(0, |circuit| circuit.expected(self.threads));
+        self.shared.resident_bytes.fetch_max(expected_bytes, Ordering::Relaxed);
+        // A daemon that is gone, or has as many orders as it takes, is not looked at this time.
+        let _ = self.orders.try_send(Order::Done { circuit });
     }
 
     /// Replaces the child although it seems well.
     pub async fn replace(&self, hold: Hold) {
         // A daemon that is gone has no child left to distrust.
-        let _ = self.orders.send(Order::Replace { hold }).await;
+        let _ = self.orders.send(Order::Replace { why: Restart::Distrusted, hold }).await;
+    }
+
+    /// Replaces the child so that it gives back its memory.
+    pub fn shed(&self, hold: Hold) {
+        // A daemon that is gone holds none.
+        let _ = self.orders.try_send(Order::Replace { why: Restart::Shed, hold });
     }
 
     /// Whether the child runs and has answered its handshake.
@@ -132,8 +169,26 @@ impl Daemon {
 
     /// Children started after the first.
     #[must_use]
-    pub fn restarts(&self) -> u64 {
-        self.shared.restarts.load(Ordering::Relaxed)
+    pub fn restarts(&self) -> Restarts {
+        self.shared.restarts.each_ref().map(|count| count.load(Ordering::Relaxed))
+    }
+
+    /// The child, while there is one.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        Some(self.shared.pid.load(Ordering::Relaxed)).filter(|&pid| pid != 0)
+    }
+
+    /// What the child held when it last finished something, in bytes.
+    #[must_use]
+    pub fn resident_bytes(&self) -> u64 {
+        self.shared.resident_bytes.load(Ordering::Relaxed)
+    }
+
+    /// What the child's memory is at this moment.
+    #[must_use]
+    pub fn memory(&self) -> Option<MemoryUse> {
+        MemoryUse::of(self.pid()?)
     }
 }
 
@@ -150,21 +205,11 @@ struct Owner {
     failed: bool,
 }
 
-struct Bb {
-    child: Child,
-    stdin: ChildStdin,
-    stdout: BufReader<ChildStdout>,
-    stderr: StderrTail,
-    proofs: u64,
-    /// Resident memory after the first proof, in bytes.
-    settled_bytes: Option<u64>,
-}
-
 enum Next {
     /// Ask this child again.
     Keep,
     /// Start another child.
-    Replace,
+    Replace(Restart),
     /// The child died with nothing to do.
     Died(ChildFailure),
     /// No one will ask any more.
@@ -185,20 +230,28 @@ impl Owner {
                         start_ms = crate::telemetry::millis(started.elapsed()),
                         "bb is warm"
                     );
+                    self.look(&mut bb, None);
+                    self.shared.pid.store(bb.child.id().unwrap_or_default(), Ordering::Relaxed);
                     self.shared.up.store(true, Ordering::Release);
                     self.held = None;
                     let next = self.serve(&mut bb, &mut inbox).await;
                     self.shared.up.store(false, Ordering::Release);
+                    self.shared.pid.store(0, Ordering::Relaxed);
                     bb.retire().await;
+                    self.shared.resident_bytes.store(0, Ordering::Relaxed);
                     if matches!(next, Next::Stop) || stop.is_cancelled() {
                         return;
                     }
                     match next {
                         // It answers and dies at once: started again and again, it would only burn the cores.
                         Next::Died(failure) if started.elapsed() < SETTLED => failure,
-                        _ => {
+                        next => {
                             backoff = BACKOFF.0;
-                            self.shared.restarts.fetch_add(1, Ordering::Relaxed);
+                            self.shared.count(if let Next::Replace(why) = next {
+                                why
+                            } else {
+                                Restart::Failed
+                            });
                             continue;
                         }
                     }
@@ -215,7 +268,7 @@ impl Owner {
                 return;
             }
             backoff = (backoff * 2).min(BACKOFF.1);
-            self.shared.restarts.fetch_add(1, Ordering::Relaxed);
+            self.shared.count(Restart::Failed);
         }
     }
 
@@ -229,8 +282,7 @@ impl Owner {
         let Some((stdin, stdout)) = pipes else {
             return Err(ChildFailure::Handshake { what: "it has no pipes".to_owned() });
         };
-        let stdout = BufReader::new(stdout);
-        let mut bb = Bb { child, stdin, stdout, stderr, proofs: 0, settled_bytes: None };
+        let mut bb = Bb::new(child, stdin, stdout, stderr);
         let ping = wire::ping().map_err(|error| ChildFailure::Handshake { what: error.to_string() })?;
         match tokio::time::timeout(HANDSHAKE, bb.converse(&ping)).await {
             Ok(Ok(Response::Blake2sResponse(answer))) if answer.hash == wire::PONG => Ok(bb),
@@ -266,17 +318,27 @@ impl Owner {
             };
             let next = match order {
                 None => Next::Stop,
-                Some(Order::Replace { hold }) => {
-                    self.failed = true;
+                Some(Order::Replace { why, hold }) => {
+                    self.failed |= why == Restart::Distrusted;
                     self.held = Some(hold);
-                    Next::Replace
+                    Next::Replace(why)
                 }
                 Some(Order::Call(call)) => self.exchange(bb, call).await,
+                Some(Order::Done { circuit }) => {
+                    self.look(bb, circuit.as_ref());
+                    bb.is_worn(self.recycle).map_or(Next::Keep, Next::Replace)
+                }
             };
             if !matches!(next, Next::Keep) {
                 return next;
             }
         }
+    }
+
+    /// Looks at what the child holds, for whoever wants to know.
+    fn look(&self, bb: &mut Bb, circuit: Option<&Arc<MemoryPeaks>>) {
+        let resident_bytes = bb.look(self.threads, circuit);
+        self.shared.resident_bytes.store(resident_bytes, Ordering::Relaxed);
     }
 
     async fn exchange(&mut self, bb: &mut Bb, mut call: Call) -> Next {
@@ -289,16 +351,16 @@ impl Owner {
             () = tokio::time::sleep_until(call.deadline.into()) => Err(Interrupted::Deadline),
             result = bb.converse(&call.message) => Ok(result),
         };
-        let (answer, keep) = match ended {
-            Ok(Ok(response)) => (Ok(response), true),
-            Ok(Err(Broken::Answer(refused @ ProverError::Refused { .. }))) => (Err(refused), true),
-            Ok(Err(Broken::Answer(garbled))) => (Err(garbled), false),
-            Ok(Err(Broken::Witness(error))) => (Err(ProverError::Spool(error)), false),
+        let (answer, replace) = match ended {
+            Ok(Ok(response)) => (Ok(response), None),
+            Ok(Err(Broken::Answer(refused @ ProverError::Refused { .. }))) => (Err(refused), None),
+            Ok(Err(Broken::Answer(garbled))) => (Err(garbled), Some(Restart::Failed)),
+            Ok(Err(Broken::Witness(error))) => (Err(ProverError::Spool(error)), Some(Restart::Stopped)),
             Ok(Err(Broken::Pipe(error))) => {
                 let failure = bb.post_mortem(error).await;
                 tracing::error!(error = %crate::telemetry::chain(&failure), "bb died at work");
                 self.failed = true;
-                (Err(ProverError::Crashed(failure)), false)
+                (Err(ProverError::Crashed(failure)), Some(Restart::Failed))
             }
             Err(interrupted) => {
                 // Killed here and not later, so that the asker is told only when its proof has really ended.
@@ -308,7 +370,7 @@ impl Owner {
                     Interrupted::Deadline => ProverError::Timeout,
                     Interrupted::AskerLeft | Interrupted::Stopping => ProverError::Stopping,
                 };
-                (Err(error), false)
+                (Err(error), Some(Restart::Stopped))
             }
         };
         if proving && answer.is_ok() {
@@ -316,11 +378,13 @@ impl Owner {
         }
         // An asker that left in this very moment does not miss the answer.
         let _ = call.reply.send(answer);
-        if !keep || (call.closing && bb.is_worn(self.recycle)) {
-            self.held = Some(call.hold);
-            return Next::Replace;
+        match replace {
+            Some(why) => {
+                self.held = Some(call.hold);
+                Next::Replace(why)
+            }
+            None => Next::Keep,
         }
-        Next::Keep
     }
 
     /// Answers every call with the failure until it is time to try again; `false` when nobody will call any more.
@@ -338,7 +402,7 @@ impl Owner {
                 () = stop.cancelled() => return false,
                 order = inbox.recv() => match order {
                     None => return false,
-                    Some(Order::Replace { .. }) => {}
+                    Some(Order::Replace { .. } | Order::Done { .. }) => {}
                     Some(Order::Call(call)) => {
                         let _ = call.reply.send(Err(ProverError::Unavailable(Arc::clone(&failure))));
                     }
@@ -364,109 +428,17 @@ impl Interrupted {
     }
 }
 
-enum Broken {
-    Pipe(std::io::Error),
-    Witness(std::io::Error),
-    Answer(ProverError),
-}
-
-impl Bb {
-    async fn converse(&mut self, message: &Message) -> Result<Response, Broken> {
-        match message {
-            Message::Whole(bytes) => self.stdin.write_all(bytes).await.map_err(Broken::Pipe)?,
-            Message::Prove { head, witness } => {
-                for part in head {
-                    self.stdin.write_all(part).await.map_err(Broken::Pipe)?;
-                }
-                self.stream_witness(witness).await?;
-            }
-        }
-        self.stdin.flush().await.map_err(Broken::Pipe)?;
-        let length = self.stdout.read_u32_le().await.map_err(Broken::Pipe)?;
-        if length > wire::ANSWER_MAX_BYTES {
-            let what = format!("an answer of {length} bytes");
-            return Err(Broken::Answer(ProverError::Garbled { what }));
-        }
-        let mut answer = vec![0; length as usize];
-        self.stdout.read_exact(&mut answer).await.map_err(Broken::Pipe)?;
-        wire::answer(&answer).map_err(Broken::Answer)
-    }
-
-    async fn stream_witness(&mut self, witness: &crate::prover::WitnessSource) -> Result<(), Broken> {
-        let file = File::open(&witness.file).await.map_err(Broken::Witness)?;
-        let mut inflated = GzipDecoder::new(BufReader::with_capacity(16 << 10, file));
-        let mut piece = vec![0; 16 << 10];
-        let mut left = witness.inflated_bytes;
-        loop {
-            let read = inflated.read(&mut piece).await.map_err(Broken::Witness)?;
-            if read == 0 {
-                break;
-            }
-            left = left.checked_sub(read as u64).ok_or_else(|| Broken::Witness(changed_size()))?;
-            self.stdin.write_all(&piece[..read]).await.map_err(Broken::Pipe)?;
-        }
-        if left == 0 { Ok(()) } else { Err(Broken::Witness(changed_size())) }
-    }
-
-    fn count_proof(&mut self) {
-        self.proofs += 1;
-        if self.settled_bytes.is_none() {
-            self.settled_bytes = self.resident_bytes();
-        }
-    }
-
-    fn is_worn(&self, policy: RecyclePolicy) -> bool {
-        let grown =
-            self.settled_bytes.zip(self.resident_bytes()).map_or(0, |(then, now)| now.saturating_sub(then));
-        let worn = self.proofs >= policy.proofs || grown > policy.growth_bytes;
-        if worn {
-            tracing::info!(
-                bb_pid = self.child.id(),
-                proofs = self.proofs,
-                grown_bytes = grown,
-                "bb is recycled"
-            );
-        }
-        worn
-    }
-
-    /// From /proc; `None` on systems without it, where only the number of proofs counts.
-    fn resident_bytes(&self) -> Option<u64> {
-        let statm = std::fs::read_to_string(format!("/proc/{}/statm", self.child.id()?)).ok()?;
-        let pages: u64 = statm.split(' ').nth(1)?.parse().ok()?;
-        Some(pages * rustix::param::page_size() as u64)
-    }
-
-    async fn kill(&mut self) {
-        if let Err(error) = terminate::kill(&mut self.child).await {
-            tracing::error!(%error, bb_pid = self.child.id(), "bb could not be killed");
-        }
-    }
-
-    /// Why the pipe broke: how the child ended, or that it had to be killed.
-    async fn post_mortem(&mut self, source: std::io::Error) -> ChildFailure {
-        // The pipe breaks a moment before the exit status can be had.
-        let ended = terminate::end(&mut self.child, Duration::from_millis(200)).await;
-        let last_words = self.stderr.last_words();
-        match ended {
-            Ok(Ended::InGrace(status)) => ChildFailure::Ended { status, last_words },
-            Ok(Ended::Killed(_)) => ChildFailure::Mute { source, last_words },
-            Err(source) => ChildFailure::Mute { source, last_words },
-        }
-    }
-
-    /// Ends a child that is not wanted any more.
-    async fn retire(mut self) {
-        // bb leaves when its standard input ends.
-        drop(self.stdin);
-        match terminate::end(&mut self.child, GRACE).await {
-            Ok(Ended::InGrace(_)) => {}
-            Ok(Ended::Killed(_)) => tracing::warn!("an idle bb had to be killed"),
-            Err(error) => tracing::error!(%error, "bb could not be ended"),
-        }
-    }
-}
-
-fn changed_size() -> std::io::Error {
-    std::io::Error::new(std::io::ErrorKind::InvalidData, "the spooled witness changed its size")
+/// Asks a child that lives for this one question, so that nothing of it stays in the memory of another. Also tells the
+/// most memory it took, where that can be read.
+pub(super) async fn ask_once(
+    program: &BbProgram,
+    threads: usize,
+    supervisor: &Supervisor,
+    message: Message,
+    deadline: Instant,
+    hold: Hold,
+) -> Result<(Response, Option<u64>), ProverError> {
+    let daemon = Daemon::start(program.clone(), threads, RecyclePolicy::NEVER, supervisor);
+    let response = daemon.call(message, deadline, hold).await?;
+    Ok((response, daemon.memory().map(|memory| memory.peak_bytes)))
 }

@@ -4,33 +4,34 @@
 //! next. Keys are made by a daemon that lives for one question.
 
 use std::{
+    collections::BTreeSet,
+    convert::Infallible,
     ffi::OsString,
     fs,
     path::{Path, PathBuf},
     process::ExitStatus,
     sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
 use barretenberg_rs::generated_types::Response;
 use bytes::Bytes;
 use edgeprove_protocol::VerifierTarget;
-use tokio::sync::oneshot;
+use tokio::{process::Child, sync::oneshot};
 
-use super::{
-    daemon::{Daemon, RecyclePolicy},
-    wire,
-};
+use super::{daemon, wire};
 use crate::{
     gzip,
     prover::{
-        Backend, CircuitKey, CircuitSize, ProofParts, ProverError, Seat, VerificationKey, WitnessSource,
-        backend::{FIELD_BYTES, Hold},
+        Backend, CircuitKey, CircuitSize, IdleMemory, IdleProvers, MadeKey, MemoryPeaks, ProofParts,
+        ProverError, Seat, WitnessSource,
+        backend::{FIELD_BYTES, Hold, Restarts},
         child::{BbProgram, ChildFailure, LastWords, Msm},
+        memory::{MemoryUse, Observation},
         terminate,
     },
     supervisor::Supervisor,
@@ -43,14 +44,25 @@ pub struct ProcessBackend {
     program: BbProgram,
     spool: Spool,
     supervisor: Supervisor,
+    /// The processes at this moment.
+    processes: Arc<Mutex<BTreeSet<u32>>>,
 }
 
 impl ProcessBackend {
     /// Proofs and verification keys pass through scratch folders of the spool.
     #[must_use]
     pub fn new(program: BbProgram, spool: Spool, supervisor: Supervisor) -> Self {
-        Self { program, spool, supervisor }
+        Self { program, spool, supervisor, processes: Arc::default() }
     }
+}
+
+/// There are no processes without work.
+impl IdleProvers for ProcessBackend {
+    fn idle_memory(&self, _width: usize) -> IdleMemory {
+        IdleMemory::default()
+    }
+
+    fn shed(&self, _hold: Hold) {}
 }
 
 impl Backend for ProcessBackend {
@@ -66,8 +78,12 @@ impl Backend for ProcessBackend {
         self.program.path.is_file()
     }
 
-    fn restarts(&self) -> u64 {
-        0
+    fn restarts(&self) -> Restarts {
+        Restarts::default()
+    }
+
+    fn processes(&self) -> Vec<u32> {
+        self.processes.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect()
     }
 }
 
@@ -87,13 +103,21 @@ struct Finished {
 
 impl ProcessSeat {
     /// Runs bb to its end in a task of its own, which kills it when the asker leaves, and keeps the hold until then.
-    async fn run(&self, arguments: Vec<OsString>, deadline: Instant) -> Result<Finished, ProverError> {
+    /// `circuit` learns what it took, if it proves one.
+    async fn run(
+        &self,
+        arguments: Vec<OsString>,
+        circuit: Option<&CircuitKey>,
+        deadline: Instant,
+    ) -> Result<Finished, ProverError> {
         let (mut reply, answer) = oneshot::channel();
         let (mut program, width) = (self.backend.program.clone(), self.width);
         if self.failed.load(Ordering::Relaxed) {
             program.msm = Msm::Legacy;
         }
         let (supervisor, hold) = (self.backend.supervisor.clone(), Arc::clone(&self.hold));
+        let circuit = circuit.map(|circuit| Arc::clone(&circuit.memory));
+        let processes = Arc::clone(&self.backend.processes);
         self.backend.supervisor.spawn("bb process", async move {
             let stop = supervisor.stop_token().clone();
             let (mut child, stderr) = match program.start(arguments, width, &supervisor) {
@@ -105,12 +129,17 @@ impl ProcessSeat {
                     return;
                 }
             };
+            let watched = Watched::new(&child, processes);
             let interrupted = tokio::select! {
                 biased;
                 () = reply.closed() => ProverError::Stopping,
                 () = stop.cancelled() => ProverError::Stopping,
                 () = tokio::time::sleep_until(deadline.into()) => ProverError::Timeout,
+                never = watched.peak() => match never {},
                 status = child.wait() => {
+                    if let Some(circuit) = circuit.filter(|_| status.as_ref().is_ok_and(ExitStatus::success)) {
+                        watched.tell(&circuit, width);
+                    }
                     let last_words = stderr.last_words();
                     let finished = status.map(|status| Finished { status, last_words: last_words.clone() });
                     let _ = reply.send(finished.map_err(|source| {
@@ -129,10 +158,13 @@ impl ProcessSeat {
     }
 
     /// Asks a daemon that lives for this one question.
-    async fn ask_once(&self, message: wire::Message, deadline: Instant) -> Result<Response, ProverError> {
-        let never = RecyclePolicy { proofs: u64::MAX, growth_bytes: u64::MAX };
-        let daemon = Daemon::start(self.backend.program.clone(), self.width, never, &self.backend.supervisor);
-        daemon.call(message, deadline, true, Arc::clone(&self.hold)).await
+    async fn ask_once(
+        &self,
+        message: wire::Message,
+        deadline: Instant,
+    ) -> Result<(Response, Option<u64>), ProverError> {
+        let ProcessBackend { program, supervisor, .. } = &self.backend;
+        daemon::ask_once(program, self.width, supervisor, message, deadline, Arc::clone(&self.hold)).await
     }
 
     fn arguments(&self, command: &str, target: VerifierTarget) -> Vec<OsString> {
@@ -174,7 +206,8 @@ impl Seat for ProcessSeat {
             arguments.push(flag.into());
             arguments.push(path.into());
         }
-        let outcome = self.run(arguments, deadline).await.and_then(|finished| succeeded(&finished));
+        let outcome =
+            self.run(arguments, Some(circuit), deadline).await.and_then(|finished| succeeded(&finished));
         self.failed.store(matches!(outcome, Err(ProverError::Crashed(_))), Ordering::Relaxed);
         outcome?;
         Ok(ProofParts {
@@ -199,7 +232,7 @@ impl Seat for ProcessSeat {
             arguments.push(flag.into());
             arguments.push(write(&scratch.path().join(name), bytes)?.into_os_string());
         }
-        let finished = self.run(arguments, deadline).await?;
+        let finished = self.run(arguments, None, deadline).await?;
         match finished.status.code() {
             Some(0) => Ok(true),
             Some(1) => Ok(false),
@@ -213,7 +246,7 @@ impl Seat for ProcessSeat {
         target: VerifierTarget,
         deadline: Instant,
     ) -> Result<CircuitSize, ProverError> {
-        wire::circuit_size(self.ask_once(wire::stats(&bytecode, target)?, deadline).await?)
+        wire::circuit_size(self.ask_once(wire::stats(&bytecode, target)?, deadline).await?.0)
     }
 
     async fn make_key(
@@ -221,12 +254,54 @@ impl Seat for ProcessSeat {
         bytecode: Bytes,
         target: VerifierTarget,
         deadline: Instant,
-    ) -> Result<VerificationKey, ProverError> {
-        wire::verification_key(self.ask_once(wire::compute_vk(&bytecode, target)?, deadline).await?)
+    ) -> Result<MadeKey, ProverError> {
+        let (answer, peak_bytes) = self.ask_once(wire::compute_vk(&bytecode, target)?, deadline).await?;
+        Ok(MadeKey { key: wire::verification_key(answer)?, peak_bytes })
     }
 
     async fn distrust(&self) {
         // Its process has ended already.
+    }
+}
+
+/// A process that is listed among those that live, and whose memory is looked at until it ends: afterwards the system
+/// tells nobody how much it was.
+struct Watched {
+    pid: u32,
+    peak_bytes: AtomicU64,
+    processes: Arc<Mutex<BTreeSet<u32>>>,
+}
+
+impl Watched {
+    fn new(child: &Child, processes: Arc<Mutex<BTreeSet<u32>>>) -> Self {
+        let pid = child.id().unwrap_or_default();
+        processes.lock().unwrap_or_else(PoisonError::into_inner).insert(pid);
+        Self { pid, peak_bytes: AtomicU64::new(0), processes }
+    }
+
+    async fn peak(&self) -> Infallible {
+        // The peak never falls, so what is missed is what it rises by in its last moments.
+        const INTERVAL: Duration = Duration::from_millis(20);
+        loop {
+            tokio::time::sleep(INTERVAL).await;
+            if let Some(memory) = MemoryUse::of(self.pid) {
+                self.peak_bytes.store(memory.peak_bytes, Ordering::Relaxed);
+            }
+        }
+    }
+
+    fn tell(&self, circuit: &MemoryPeaks, threads: usize) {
+        let peak_bytes = self.peak_bytes.load(Ordering::Relaxed);
+        // One that ended at once was never looked at.
+        if peak_bytes > 0 {
+            circuit.observe(threads, Observation { before_bytes: 0, peak_bytes, alone: true });
+        }
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.processes.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.pid);
     }
 }
 

@@ -1,0 +1,81 @@
+//! `GET /metrics`: what is counted, in the text format of Prometheus.
+//!
+//! What only matters at the moment somebody looks (queues, memory, disks) is read when somebody looks.
+
+use std::path::Path;
+
+use axum::{
+    extract::State,
+    response::{IntoResponse, Response},
+};
+use http::{HeaderValue, header};
+
+use crate::{
+    circuits::registry::Entry,
+    http::state::{AppState, Shared},
+    prover::{
+        Restart,
+        barretenberg::version::{BB_VERSION, NOIR_VERSION},
+        memory::MemoryUse,
+    },
+    telemetry::{
+        metrics::{self, MEDIA_TYPE},
+        process::ProcessUse,
+    },
+};
+
+/// Always 200, and open like the probes: it names circuits and counts, and nobody and nothing that was proved.
+pub async fn metrics(State(app): State<AppState>) -> Response {
+    look(&app);
+    let text = app.exposition.render();
+    ([(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE))], text).into_response()
+}
+
+fn look(app: &Shared) {
+    let (scheduler, backend) = (app.proving.scheduler(), app.proving.backend());
+    let now = scheduler.status();
+    metrics::proofs(now.running, now.waiting_by_priority);
+    metrics::memory(scheduler.limits().memory_limit_bytes(), now.memory_promised_bytes);
+    metrics::ready(app.not_ready().is_none());
+    circuits(app.circuits.entries());
+
+    let processes = backend.processes();
+    let memory = processes.iter().filter_map(|&pid| MemoryUse::of(pid));
+    metrics::bb(processes.len(), memory.map(|memory| memory.resident_bytes).sum());
+    for (reason, count) in Restart::ALL.into_iter().zip(backend.restarts()) {
+        metrics::bb_restarts(reason.as_str(), count);
+    }
+
+    disk("spool", app.spool.path());
+    disk("keys", app.proving.keys().peaks.dir());
+    metrics::build(env!("CARGO_PKG_VERSION"), BB_VERSION, NOIR_VERSION, app.started.elapsed());
+    if let Some(taken) = ProcessUse::now() {
+        metrics::process(taken);
+    }
+}
+
+fn circuits<'a>(entries: impl Iterator<Item = &'a Entry>) {
+    let (mut loading, mut ready, mut failed) = (0, 0, 0);
+    for entry in entries {
+        match entry.outcome() {
+            None => loading += 1,
+            Some(Err(_)) => failed += 1,
+            Some(Ok(circuit)) => {
+                ready += 1;
+                for (threads, peak_bytes) in circuit.memory().measured() {
+                    metrics::circuit_memory(&circuit.id, threads, peak_bytes);
+                }
+            }
+        }
+    }
+    metrics::circuits(loading, ready, failed);
+}
+
+/// A folder that is not there yet has no disk to tell of; what is above it has.
+fn disk(name: &'static str, folder: &Path) {
+    let stat = folder.ancestors().find_map(|folder| rustix::fs::statvfs(folder).ok());
+    if let Some(stat) = stat {
+        let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
+        metrics::disk(name, bytes(stat.f_bavail), bytes(stat.f_blocks));
+    }
+}
