@@ -12,6 +12,7 @@
 //! - [`circuits`]: what can be proved, and under which keys.
 //! - [`scheduler`]: when a proof starts and on how many cores.
 //! - [`prover`]: bb and the processes it runs in.
+//! - [`trust`]: who may do what, and the audit log.
 //! - [`witness`]: uploads, checked and spooled.
 //! - [`crs`], [`gzip`], [`telemetry`], [`supervisor`]: the ground.
 
@@ -27,4 +28,5 @@ pub mod proving;
 pub mod scheduler;
 pub mod supervisor;
 pub mod telemetry;
+pub mod trust;
 pub mod witness;

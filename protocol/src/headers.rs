@@ -18,6 +18,10 @@ pub const EDGE_SECRET: &str = "x-edge-secret";
 pub const CLIENT_IP: &str = "x-client-ip";
 /// The name of the API key that the caller presented to the edge. Believed only beside [`EDGE_SECRET`].
 pub const AUTHENTICATED_USER: &str = "x-authenticated-user";
+/// An API key, for callers who do not send it as `Authorization: Bearer`.
+pub const API_KEY: &str = "x-api-key";
+/// How urgent a request is, as [`crate::Priority`] writes it.
+pub const PRIORITY: &str = "x-priority";
 /// How busy the server is, as [`crate::Load`] writes it. The edge reads it and takes it away.
 pub const PROVER_LOAD: &str = "x-prover-load";
 

@@ -60,10 +60,12 @@ problem_types! {
     WitnessCorrupt = ("witness_corrupt", 400, "The witness is damaged", false);
     /// The inflated bytes are not a Noir witness stack.
     WitnessMalformed = ("witness_malformed", 400, "The upload is not a Noir witness", false);
-    /// The edge wants an API key and got none, or none that it knows.
+    /// An API key is wanted, and there is none, or none that is known.
     ApiKeyRequired = ("api_key_required", 401, "An API key is required", false);
     /// The request did not come through the edge, or the edge and the server do not share a secret.
     NotFromTheEdge = ("not_from_the_edge", 403, "Requests must come through the edge", false);
+    /// The caller is known, and its role does not reach to what it asks for.
+    NotAllowed = ("not_allowed", 403, "The caller may not do this", false);
     /// Pages of this origin may not call.
     OriginNotAllowed = ("origin_not_allowed", 403, "Pages of this origin may not call", false);
     /// No such path.
@@ -84,8 +86,10 @@ problem_types! {
     WitnessOfAnotherCircuit = ("witness_of_another_circuit", 422, "The witness belongs to another circuit", false);
     /// A well-formed witness that violates the circuit's constraints.
     WitnessUnsatisfied = ("witness_unsatisfied", 422, "The witness does not satisfy the circuit", false);
-    /// The caller has sent more requests than it may.
+    /// The caller has sent more requests than it may, or has more of them at work.
     RateLimited = ("rate_limited", 429, "Too many requests", true);
+    /// The caller has had as many proofs as it may have a day.
+    QuotaExceeded = ("quota_exceeded", 429, "The quota of proofs is used up", true);
     /// bb refused the witness or failed on it, and the witness is not to blame.
     ProofFailed = ("proof_failed", 500, "The proof could not be made", false);
     /// The prover died, twice, while it worked on this request.
@@ -110,6 +114,8 @@ problem_types! {
     CircuitUnavailable = ("circuit_unavailable", 503, "The circuit could not be loaded", false);
     /// The server is starting or shutting down.
     NotReady = ("not_ready", 503, "The server is not ready", true);
+    /// The audit log cannot be written, and nothing is done that is not put on record.
+    AuditUnavailable = ("audit_unavailable", 503, "The request could not be put on record", true);
     /// The upload could not be stored: the spool is full or not writable.
     SpoolUnavailable = ("spool_unavailable", 503, "The upload could not be stored", true);
     /// The proof took longer than the server allows one to take, and was stopped.
