@@ -13,13 +13,18 @@ use std::{
     time::{Duration, Instant},
 };
 
+use edgeprove_pipeline::audit::{Action, Actor};
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     circuits::{Registry, circuit::KeyMaker, vk_cache::VkCache},
     config::{
-        circuits::CircuitSettings, engine::EngineSettings, proving::ProverMode, server::ServerSettings,
+        circuits::CircuitSettings,
+        engine::EngineSettings,
+        proving::ProverMode,
+        server::ServerSettings,
+        trust::{AuditSettings, TrustSettings},
     },
     http::{
         listener,
@@ -37,6 +42,13 @@ use crate::{
     proving::Proving,
     scheduler::Scheduler,
     supervisor::Supervisor,
+    trust::{
+        access::{
+            Access, Role,
+            watch::{self, Change},
+        },
+        audit::{Audit, AuditError, file::FileSink},
+    },
     witness::spool::{Spool, SpoolError},
 };
 
@@ -52,6 +64,12 @@ pub enum StartError {
     /// Uploads have nowhere to go.
     #[error(transparent)]
     Spool(#[from] SpoolError),
+    /// What is done cannot be put on record.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
+    /// Changes of the keys would not be heard of.
+    #[error("SIGHUP cannot be caught")]
+    Hangups(#[source] io::Error),
     /// The port cannot be had.
     #[error("cannot listen on {address}: choose another by --listen or EDGEPROVE_LISTEN")]
     Listen {
@@ -140,10 +158,19 @@ pub struct App {
 
 impl App {
     /// Binds the port and puts the parts together.
-    pub async fn build(engine: Engine, settings: ServerSettings) -> Result<Self, StartError> {
+    pub async fn build(
+        engine: Engine,
+        settings: ServerSettings,
+        trust: TrustSettings,
+    ) -> Result<Self, StartError> {
         let started = Instant::now();
-        let (address, listener) = match bind(&settings).await {
-            Ok(bound) => bound,
+        let opened = async {
+            let audit = open_audit(trust.audit.as_ref(), &engine.supervisor).await?;
+            let access = open_access(&trust, &audit, &engine.supervisor)?;
+            Ok((access, audit, bind(&settings).await?))
+        };
+        let (access, audit, (address, listener)) = match opened.await {
+            Ok(opened) => opened,
             Err(error) => {
                 // The provers run already, and would outlive the server for a moment.
                 engine.stop().await;
@@ -157,9 +184,12 @@ impl App {
             cores = engine.proving.scheduler().limits().cores,
             prover = engine.proving.backend().mode(),
             only_from_the_edge = settings.http.edge_secret.is_some(),
+            keys = access.keys().len(),
+            audit = ?trust.audit.as_ref().map(|audit| &audit.file),
             spool = %engine.spool.path().display(),
             "listening"
         );
+        warn_of_open_doors(&access, settings.http.edge_secret.is_some() || address.ip().is_loopback());
         if !engine.proving.options().verify {
             tracing::warn!("proofs are NOT verified before they are answered (--verify off)");
         }
@@ -169,6 +199,8 @@ impl App {
             circuits,
             proving,
             spool,
+            access,
+            audit,
             bb,
             supervisor,
             started,
@@ -239,6 +271,8 @@ impl App {
             () = &mut serving => {}
             () = draining => serving.await,
         }
+        // That it cannot be kept is logged.
+        let _ = shared.audit.record(shared.audit.entry(Actor::Server, Action::ServerStopped)).await;
         self::stop(&supervisor, &shared.spool).await;
         tracing::info!("ended");
         if supervisor.has_panicked() { Err(Panicked) } else { Ok(()) }
@@ -256,6 +290,71 @@ async fn stop(supervisor: &Supervisor, spool: &Spool) {
     supervisor.stop().await;
     if tokio::time::timeout(WIPE, spool.drained()).await.is_err() {
         tracing::error!(left = spool.len(), "witnesses are left in the spool; the next start wipes them");
+    }
+}
+
+/// Opens the audit log, if there is to be one, and begins this server's part of it.
+async fn open_audit(settings: Option<&AuditSettings>, supervisor: &Supervisor) -> Result<Audit, AuditError> {
+    let Some(AuditSettings { file, sync }) = settings else { return Ok(Audit::off()) };
+    let sink = FileSink::open(file, *sync)?;
+    let mended = sink.mended();
+    let audit = Audit::new(Arc::new(sink), worker_name(), supervisor.clone());
+    if mended > 0 {
+        tracing::warn!(
+            bytes = mended,
+            "the audit log's last line was cut short by a crash; it was set aside"
+        );
+        audit.record(audit.entry(Actor::Server, Action::LogMended)).await?;
+    }
+    audit.record(audit.entry(Actor::Server, Action::ServerStarted)).await?;
+    Ok(audit)
+}
+
+/// What this server is called, anew with each start: the machine's name, the process's number, and a random part for
+/// machines that give all their processes one number.
+fn worker_name() -> String {
+    let machine = rustix::system::uname();
+    let is_fit = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    let machine: String = machine.nodename().to_string_lossy().chars().filter(is_fit).take(64).collect();
+    let random = uuid::Uuid::new_v4().simple().to_string();
+    format!("{machine}-{}-{}", std::process::id(), &random[..8])
+}
+
+/// Lets in who has a key, and has an eye on the file of keys.
+fn open_access(
+    settings: &TrustSettings,
+    audit: &Audit,
+    supervisor: &Supervisor,
+) -> Result<Access, StartError> {
+    let access = Access::new(settings.keys.clone());
+    if let Some(file) = settings.keys_file.clone() {
+        let hangups = watch::hangups().map_err(StartError::Hangups)?;
+        let (access, audit, stop) = (access.clone(), audit.clone(), supervisor.stop_token().clone());
+        supervisor.spawn("keys", async move {
+            let told = |change| {
+                let action = match change {
+                    Change::Taken => Action::KeysChanged,
+                    Change::Rejected => Action::KeysRejected,
+                };
+                audit.note(audit.entry(Actor::Server, action));
+            };
+            watch::watch(access, file, hangups, stop, told).await;
+        });
+    }
+    Ok(access)
+}
+
+/// Who sets no key may not know that one can be set.
+fn warn_of_open_doors(access: &Access, is_out_of_reach: bool) {
+    let keys = access.keys();
+    if keys.are_set() {
+        return;
+    }
+    if !is_out_of_reach {
+        tracing::warn!("no API key is set: anybody who can reach this server may ask for proofs");
+    }
+    if keys.anonymous().role == Role::Operator {
+        tracing::warn!("callers without a key may do what operators do");
     }
 }
 

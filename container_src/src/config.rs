@@ -10,6 +10,7 @@
 //! - [`circuits`]: which circuits are proved.
 //! - [`proving`]: provers, queue and verification.
 //! - [`server`]: the HTTP side, uploads and shutdown.
+//! - [`trust`]: access and the audit log.
 //! - [`mod@log`]: what is logged, and how.
 
 pub mod circuits;
@@ -20,5 +21,6 @@ pub mod log;
 pub mod program;
 pub mod proving;
 pub mod server;
+pub mod trust;
 
 pub use faults::{ConfigError, Faults, Lenient, lenient};

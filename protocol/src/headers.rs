@@ -22,6 +22,8 @@ pub const AUTHENTICATED_USER: &str = "x-authenticated-user";
 pub const API_KEY: &str = "x-api-key";
 /// How urgent a request is, as [`crate::Priority`] writes it.
 pub const PRIORITY: &str = "x-priority";
+/// Where the audit log ends: `SEQ:HASH`.
+pub const AUDIT_HEAD: &str = "x-audit-head";
 /// How busy the server is, as [`crate::Load`] writes it. The edge reads it and takes it away.
 pub const PROVER_LOAD: &str = "x-prover-load";
 

@@ -16,6 +16,7 @@ use crate::{
         engine::{EngineArgs, EngineSettings},
         program::Surroundings,
         server::{ServerArgs, ServerSettings},
+        trust::{TrustArgs, TrustSettings},
     },
     prover::child::without_values,
     telemetry,
@@ -27,6 +28,8 @@ pub struct ServeArgs {
     #[command(flatten)]
     server: ServerArgs,
     #[command(flatten)]
+    trust: TrustArgs,
+    #[command(flatten)]
     circuits: CircuitArgs,
     #[command(flatten)]
     engine: EngineArgs,
@@ -37,6 +40,8 @@ pub struct ServeArgs {
 pub struct ServeSettings {
     /// The HTTP side.
     pub server: ServerSettings,
+    /// Access and the audit log.
+    pub trust: TrustSettings,
     /// The circuits.
     pub circuits: CircuitSettings,
     /// Provers, bb and logs.
@@ -60,12 +65,12 @@ impl ServeArgs {
     pub fn read(self, around: &Surroundings) -> Result<ServeSettings, ConfigError> {
         let mut faults = Faults::default();
         let server = self.server.read(&mut faults);
+        let trust = self.trust.read(&mut faults);
         let circuits = self.circuits.read(&mut faults);
         let engine = self.engine.read(around, &mut faults);
-        let settings = server.zip(circuits).zip(engine);
         let settings =
-            settings.map(|((server, circuits), engine)| ServeSettings { server, circuits, engine });
-        faults.finish(settings)
+            || Some(ServeSettings { server: server?, trust: trust?, circuits: circuits?, engine: engine? });
+        faults.finish(settings())
     }
 }
 
@@ -73,14 +78,14 @@ impl ServeArgs {
 #[must_use]
 pub fn run(args: ServeArgs) -> ExitCode {
     outcome::run(async {
-        let ServeSettings { server, circuits, engine } = args.read(&Surroundings::of_this_process())?;
+        let ServeSettings { server, trust, circuits, engine } = args.read(&Surroundings::of_this_process())?;
         telemetry::start(engine.log.format, &engine.log.filter);
         telemetry::log_panics(without_values);
         // Before anything else, so that a signal that comes during the start is not lost.
         let signal = signals::stop().map_err(other)?;
         let stop = async { tracing::info!(signal = signal.await, "asked to stop") };
         let engine = Engine::start(&engine, circuits).await.map_err(other)?;
-        let app = App::build(engine, server).await.map_err(other)?;
+        let app = App::build(engine, server, trust).await.map_err(other)?;
         app.run(stop).await.map_err(other)?;
         Ok::<_, Failure>(ExitCode::SUCCESS)
     })

@@ -15,6 +15,10 @@ use crate::{
     proving::ProvingError,
     scheduler::AdmissionError,
     telemetry,
+    trust::{
+        access::{Denied, Excess, Forbidden},
+        audit::AuditError,
+    },
     witness::{CheckError, intake::IntakeError, spool::SpoolError, stack::StackError},
 };
 
@@ -44,6 +48,14 @@ impl ApiError {
         Self::new(ProblemType::NotReady, why).after(Duration::from_secs(1))
     }
 
+    /// Nothing can be put on record now, and so nothing is done.
+    #[must_use]
+    pub fn off_the_record() -> Self {
+        let detail =
+            "the server cannot write its audit log at the moment, and does nothing that is not in it";
+        Self::new(ProblemType::AuditUnavailable, detail).after(Duration::from_secs(5))
+    }
+
     fn because(mut self, error: &dyn std::error::Error) -> Self {
         self.cause = Some(telemetry::chain(error).into());
         self
@@ -66,6 +78,9 @@ impl IntoResponse for ApiError {
                 HeaderValue::from((wait + Duration::from_millis(999)).as_secs()),
             );
         }
+        if self.kind == ProblemType::ApiKeyRequired {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
         response.extensions_mut().insert(self);
         response
     }
@@ -74,6 +89,42 @@ impl IntoResponse for ApiError {
 impl From<NotFromTheEdge> for ApiError {
     fn from(error: NotFromTheEdge) -> Self {
         Self::new(ProblemType::NotFromTheEdge, error.to_string())
+    }
+}
+
+impl From<Denied> for ApiError {
+    fn from(error: Denied) -> Self {
+        Self::new(ProblemType::ApiKeyRequired, error.to_string())
+    }
+}
+
+impl From<Forbidden> for ApiError {
+    fn from(error: Forbidden) -> Self {
+        Self::new(ProblemType::NotAllowed, error.to_string())
+    }
+}
+
+impl From<Excess> for ApiError {
+    fn from(error: Excess) -> Self {
+        let detail = error.to_string();
+        match error {
+            Excess::Rate { retry_after, .. } => {
+                Self::new(ProblemType::RateLimited, detail).after(retry_after)
+            }
+            Excess::Unfinished { .. } => {
+                Self::new(ProblemType::RateLimited, detail).after(Duration::from_secs(1))
+            }
+            Excess::Quota { retry_after, .. } => {
+                Self::new(ProblemType::QuotaExceeded, detail).after(retry_after)
+            }
+        }
+    }
+}
+
+/// The error names files of the server, which are none of the caller's business.
+impl From<AuditError> for ApiError {
+    fn from(error: AuditError) -> Self {
+        Self::off_the_record().because(&error)
     }
 }
 

@@ -17,8 +17,9 @@ use tower_http::{
 };
 
 use super::{
+    caller::identify,
     edge::{recognise, tell_load, turn_strangers_away},
-    handlers::{health, index, problems, prove},
+    handlers::{audit, health, index, problems, prove},
     middleware::{FreshRequestId, finish, panicked, refuse_unfit_request_id, span},
     state::{AppState, HttpOptions},
 };
@@ -41,6 +42,7 @@ pub fn router(app: AppState) -> Router {
         // For operators.
         .route("/api/health", get(health::health))
         .route("/health", get(health::health))
+        .route("/v1/audit", get(audit::export))
         // For probes.
         .route("/livez", get(health::live))
         .route("/readyz", get(health::ready))
@@ -61,6 +63,7 @@ pub fn router(app: AppState) -> Router {
         .layer(PropagateRequestIdLayer::new(REQUEST_ID))
         .layer(map_response_with_state(app.clone(), tell_load))
         .layer(from_fn_with_state(app.clone(), recognise))
+        .layer(from_fn_with_state(app.clone(), identify))
         .layer(from_fn(finish))
         .layer(from_fn_with_state(app.clone(), turn_strangers_away))
         .option_layer(cors(&app.options))
@@ -95,7 +98,15 @@ fn cors(options: &HttpOptions) -> Option<CorsLayer> {
         CorsLayer::new()
             .allow_origin(origins)
             .allow_methods([Method::GET, Method::POST])
-            .allow_headers([header::CONTENT_TYPE, header::CONTENT_ENCODING, header::ACCEPT, REQUEST_ID])
+            .allow_headers([
+                header::CONTENT_TYPE,
+                header::CONTENT_ENCODING,
+                header::ACCEPT,
+                header::AUTHORIZATION,
+                HeaderName::from_static(headers::API_KEY),
+                HeaderName::from_static(headers::PRIORITY),
+                REQUEST_ID,
+            ])
             .expose_headers(exposed.map(HeaderName::from_static))
             .max_age(std::time::Duration::from_hours(1)),
     )

@@ -17,6 +17,7 @@ use crate::{
     circuits::Registry,
     proving::Proving,
     supervisor::Supervisor,
+    trust::{access::Access, audit::Audit},
     witness::{intake::IntakeLimits, spool::Spool},
 };
 
@@ -54,6 +55,10 @@ pub struct Shared {
     pub proving: Proving,
     /// Where uploads go.
     pub spool: Spool,
+    /// Who may do what.
+    pub access: Access,
+    /// What is told of it.
+    pub audit: Audit,
     /// The prover program.
     pub bb: BbIdentity,
     /// Background tasks.

@@ -197,7 +197,8 @@ impl Inner {
     /// Writes whatever waits, in one go. Of those who come here together, the first finds it all.
     async fn write_waiting(&self) {
         let _turn = self.turn.lock().await;
-        let (entries, told): (Vec<_>, Vec<_>) = std::mem::take(&mut *locked(&self.waiting)).into_iter().unzip();
+        let (entries, told): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut *locked(&self.waiting)).into_iter().unzip();
         if entries.is_empty() {
             return;
         }

@@ -50,6 +50,12 @@ fn examine(app: &Shared) -> Health {
     for circuit in &circuits {
         problems.extend(circuit.error.as_ref().map(|error| format!("circuit {}: {error}", circuit.id)));
     }
+    if app.access.fault().is_some() {
+        problems.push("the keys were changed and cannot be used: those from before hold".to_owned());
+    }
+    if app.audit.is_failing() {
+        problems.push("the audit log cannot be written".to_owned());
+    }
     if circuits.is_empty() {
         problems.push("no circuit was given: name one by --circuit or --circuits".to_owned());
     }

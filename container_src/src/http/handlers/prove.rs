@@ -1,12 +1,14 @@
 //! `POST /api/prove` and `POST /api/prove/{circuit}`: a gzipped witness goes in, a verified proof comes out.
 //!
+//! 0. The caller is known (401), may ask for this priority (400, 403), and has not asked for too much (429).
 //! 1. The head is looked at: content type (415), query (400), circuit (404, 503), readiness (503).
 //! 2. The body is streamed to the spool and checked while it arrives (400, 408, 413, 503).
 //! 3. The spooled witness is held against the circuit's shape (400, 422).
 //! 4. It is proved and verified (422, 500, 503, 504).
-//! 5. The proof is answered, and the spool file is wiped, as on every other way out of here.
+//! 5. That is put on record (503), whatever came of it.
+//! 6. The proof is answered, and the spool file is wiped, as on every other way out of here.
 
-use std::{fmt::Write, time::Instant};
+use std::{fmt::Write, sync::Arc, time::Instant};
 
 use axum::{
     Json,
@@ -14,6 +16,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
+use edgeprove_pipeline::audit::{Action, Entry, Outcome};
 use edgeprove_protocol::{
     VerifierTarget,
     answer::{PROOF_MEDIA_TYPE, ProofAnswer, Timings},
@@ -27,11 +30,13 @@ use crate::{
     http::{
         api_error::ApiError,
         body::Incoming,
+        caller::priority,
         extract::{AnswerFormat, NamedCircuit, Wish, check_content_type, declared_length},
         middleware::request_id,
         state::AppState,
     },
     proving::{Proved, milliseconds},
+    trust::access::{Caller, Work},
     witness::intake,
 };
 
@@ -57,6 +62,10 @@ async fn answer(
     arrived: Instant,
     id: &str,
 ) -> Result<Response, ApiError> {
+    let caller = Caller::from_request_parts(parts, app).await?;
+    priority(app, &caller, parts)?;
+    let grant = app.access.admit(&caller, Work::Waited)?;
+
     check_content_type(&parts.headers)?;
     let format = AnswerFormat::from_headers(&parts.headers);
     let wish = Wish::from_request_parts(parts, app).await?;
@@ -67,21 +76,48 @@ async fn answer(
     if let Some(why) = app.not_ready() {
         return Err(ApiError::not_ready(why));
     }
+    if !app.audit.ready() {
+        return Err(ApiError::off_the_record());
+    }
     let target = wish.target.unwrap_or(circuit.target);
 
+    let entry = app.audit.entry(caller.actor(), Action::ProofSynchronous);
+    let (of, request_id) = (Some(circuit.id.clone()), Some(id.to_owned()));
+    let record = app.audit.pending(Entry { circuit: of, request_id, ..entry });
+    let proved = match proved(app, &circuit, target, parts, body, arrived).await {
+        Ok(proved) => proved,
+        Err(error) => {
+            // What went wrong is told first; that it cannot be put on record is in the log.
+            let _ = record.settle(Outcome::Failed(error.kind)).await;
+            return Err(error);
+        }
+    };
+    record.settle(Outcome::Ok).await?;
+    grant.spend();
+    Ok(match format {
+        AnswerFormat::Bytes => bytes(&circuit, &proved),
+        AnswerFormat::Json => json(&circuit, target, &proved, id),
+    })
+}
+
+async fn proved(
+    app: &AppState,
+    circuit: &Arc<Circuit>,
+    target: VerifierTarget,
+    parts: &Parts,
+    body: &mut Incoming,
+    arrived: Instant,
+) -> Result<Proved, ApiError> {
     let declared = declared_length(&parts.headers);
     let bound = Some(circuit.shape.inflated_bytes_max());
     let upload = intake::receive(&app.spool, &app.options.intake, declared, bound, body).await?;
     let upload = crate::witness::checked(upload, circuit.shape).await?;
     let uploaded = arrived.elapsed();
 
-    let mut proved = app.proving.prove(&circuit, target, &upload).await?;
+    let mut proved = app.proving.prove(circuit, target, &upload).await?;
     proved.timings.upload_ms = milliseconds(uploaded);
     proved.timings.total_ms = milliseconds(arrived.elapsed());
-    Ok(match format {
-        AnswerFormat::Bytes => bytes(&circuit, &proved),
-        AnswerFormat::Json => json(&circuit, target, &proved, id),
-    })
+    Ok(proved)
 }
 
 fn bytes(circuit: &Circuit, proved: &Proved) -> Response {

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use sha2::Digest as _;
 use subtle::ConstantTimeEq as _;
 
-use super::role::{Limits, Rate, Role};
+use super::role::{Limits, Rate, Role, UnknownRole};
 
 /// Largest file of keys: some ten thousand of them.
 pub const FILE_MAX_BYTES: u64 = 4 << 20;
@@ -86,7 +86,7 @@ struct RawFile {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawAnonymous {
-    role: Option<Role>,
+    role: Option<String>,
     per_minute: Option<u32>,
     burst: Option<u32>,
     proofs_per_day: Option<u32>,
@@ -97,8 +97,7 @@ struct RawAnonymous {
 #[serde(deny_unknown_fields)]
 struct RawKey {
     sha256: Vec<String>,
-    #[serde(default)]
-    role: Role,
+    role: Option<String>,
     per_minute: Option<u32>,
     burst: Option<u32>,
     proofs_per_day: Option<u32>,
@@ -118,9 +117,10 @@ impl KeyRing {
     pub fn with_file(mut self, text: &str) -> Result<Self, Vec<String>> {
         let file: RawFile = toml::from_str(text).map_err(|error| vec![unquoted(text, &error)])?;
         let mut faults = Vec::new();
-        if let Some(RawAnonymous { role, per_minute, burst, proofs_per_day, unfinished_max }) = file.anonymous {
+        if let Some(RawAnonymous { role, per_minute, burst, proofs_per_day, unfinished_max }) = file.anonymous
+        {
+            self.anonymous.role = read_role("anonymous", role, &mut faults).unwrap_or(self.anonymous.role);
             let rate = rate("anonymous", per_minute, burst, &mut faults);
-            self.anonymous.role = role.unwrap_or(self.anonymous.role);
             self.anonymous.limits = Limits { rate, proofs_per_day, unfinished_max };
         }
         for ((name, key), at) in file.keys.into_iter().zip(1..) {
@@ -133,10 +133,14 @@ impl KeyRing {
             for digest in sha256 {
                 match parse_digest(&digest) {
                     Some(digest) => self.digests.push(NamedDigest { name: name.clone(), digest }),
-                    None => faults.push(format!("keys.{name}.sha256 holds what is not 64 hexadecimal digits")),
+                    None => {
+                        faults.push(format!("keys.{name}.sha256 holds what is not 64 hexadecimal digits"))
+                    }
                 }
             }
-            let rate = rate(&format!("keys.{name}"), per_minute, burst, &mut faults);
+            let whose = format!("keys.{name}");
+            let role = read_role(&whose, role, &mut faults).unwrap_or_default();
+            let rate = rate(&whose, per_minute, burst, &mut faults);
             let profile = Profile { role, limits: Limits { rate, proofs_per_day, unfinished_max } };
             if self.holders.insert(name.clone(), profile).is_some() {
                 faults.push(format!("{name} has a key in the environment as well"));
@@ -195,6 +199,10 @@ impl KeyRing {
     }
 }
 
+fn read_role(whose: &str, role: Option<String>, faults: &mut Vec<String>) -> Option<Role> {
+    role?.parse().map_err(|error: UnknownRole| faults.push(format!("{whose}: {error}"))).ok()
+}
+
 fn rate(whose: &str, per_minute: Option<u32>, burst: Option<u32>, faults: &mut Vec<String>) -> Option<Rate> {
     if per_minute == Some(0) || burst == Some(0) {
         faults.push(format!("{whose}: per_minute and burst are at least 1"));
@@ -243,7 +251,10 @@ mod tests {
     fn a_holder_is_found_by_any_of_its_keys_and_by_no_other() {
         let ring = ring();
         let holder = |key: &str| ring.holder(&KeyDigest::of(key.as_bytes())).map(|(name, _)| name);
-        assert_eq!((holder("old"), holder("new"), holder("bob's")), (Some("alice"), Some("alice"), Some("bob")));
+        assert_eq!(
+            (holder("old"), holder("new"), holder("bob's")),
+            (Some("alice"), Some("alice"), Some("bob"))
+        );
         for stranger in ["", "ol", "old ", &hex_of("old")] {
             assert_eq!(holder(stranger), None, "{stranger}");
         }
@@ -279,7 +290,7 @@ mod tests {
     #[test]
     fn faults_are_told_at_once_and_quote_nothing() {
         let text = "[anonymous]\nburst = 2\n[keys.\"a b\"]\nsha256 = []\n\
-                    [keys.bob]\nsha256 = ['hunter2', 'hunter2']\nper_minute = 0";
+                    [keys.bob]\nsha256 = ['hunter2', 'hunter2']\nper_minute = 0\nrole = 'hunter2'";
         let faults = KeyRing::default().with_file(text).unwrap_err();
         assert_eq!(
             faults,
@@ -288,13 +299,13 @@ mod tests {
                 "name 1, by the alphabet, is not 1 to 64 of A-Z a-z 0-9 - _ .",
                 "keys.bob.sha256 holds what is not 64 hexadecimal digits",
                 "keys.bob.sha256 holds what is not 64 hexadecimal digits",
+                "keys.bob: a role is one of user, priority, operator",
                 "keys.bob: per_minute and burst are at least 1",
             ]
         );
         for bad in [
             "[keys.bob]\nsha256 = 'hunter2'",
             "[keys.bob]\nsha256 = ['hunter2'",
-            "[keys.bob]\nsha256 = []\nrole = 'hunter2'",
             "[keys.bob]\nsha256 = []\nper_minute = 'hunter2'",
             "[keys.bob]\nsha256 = []\nper_minute = -1",
             "[keys.bob]\nrole = 'user'",

@@ -1,11 +1,11 @@
 //! What a caller may do.
 
+use std::str::FromStr;
+
 use edgeprove_protocol::Priority;
-use serde::Deserialize;
 
 /// What a caller may do; each role may do all that those before it may.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum Role {
     /// Ask for proofs, LOW or NORMAL, and look after its own jobs.
     #[default]
@@ -15,6 +15,11 @@ pub enum Role {
     /// Ask for proofs of any priority, see everybody's jobs, statistics and the audit log.
     Operator,
 }
+
+/// A text that names no role.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a role is one of user, priority, operator")]
+pub struct UnknownRole;
 
 /// The caller's role does not reach so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -70,6 +75,14 @@ impl Role {
     }
 }
 
+impl FromStr for Role {
+    type Err = UnknownRole;
+
+    fn from_str(text: &str) -> Result<Self, UnknownRole> {
+        Self::ALL.into_iter().find(|role| role.as_str() == text).ok_or(UnknownRole)
+    }
+}
+
 /// How often somebody may ask: a bucket of `burst` turns that fills by `per_minute`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate {
@@ -103,8 +116,9 @@ mod tests {
                 assert_eq!(role.may_use(priority).is_ok(), priority <= role.highest_priority());
             }
             assert_eq!(role.may_operate().is_ok(), role == Role::Operator);
-            assert_eq!(serde_json::from_str::<Role>(&format!("\"{}\"", role.as_str())).unwrap(), role);
+            assert_eq!(role.as_str().parse(), Ok(role));
         }
+        assert_eq!("root".parse::<Role>(), Err(UnknownRole));
         assert_eq!(
             Role::User.may_use(Priority::High).unwrap_err().to_string(),
             "the role `user` may ask for NORMAL at most, and not for HIGH"

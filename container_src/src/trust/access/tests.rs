@@ -43,9 +43,8 @@ fn with_keys_only_who_has_one_may() {
 
 #[test]
 fn whom_the_edge_names_needs_no_key() {
-    let access = Access::new(ring(
-        "[anonymous]\nproofs_per_day = 1\n[keys.alice]\nsha256 = []\nrole = 'operator'\n",
-    ));
+    let access =
+        Access::new(ring("[anonymous]\nproofs_per_day = 1\n[keys.alice]\nsha256 = []\nrole = 'operator'\n"));
     let named = |name: &str| access.identify(Credential::NamedByTheEdge(name.to_owned()), None).unwrap();
     assert_eq!(named("alice").role(), Role::Operator);
     let bob = named("bob");

@@ -57,7 +57,9 @@ impl FileSink {
         let file = file.map_err(io("opened"))?;
         match file.try_lock() {
             Ok(()) => {}
-            Err(std::fs::TryLockError::WouldBlock) => return Err(AuditError::Taken { path: path.to_owned() }),
+            Err(std::fs::TryLockError::WouldBlock) => {
+                return Err(AuditError::Taken { path: path.to_owned() });
+            }
             Err(std::fs::TryLockError::Error(error)) => return Err(io("locked")(error)),
         }
         if is_new && let Some(folder) = path.parent() {
