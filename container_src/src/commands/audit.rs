@@ -81,7 +81,7 @@ struct Unreadable {
 
 /// What a log turned out to be.
 enum Verdict {
-    Whole { verified: Verified, torn: bool },
+    Whole { chain: Verified, torn: bool },
     Broken { line: u64, fault: LineFault },
 }
 
@@ -141,7 +141,7 @@ fn verify(mut log: impl BufRead, anchors: Vec<Link>) -> io::Result<Verdict> {
         }
     }
     Ok(match verifier.finish() {
-        Ok(verified) => Verdict::Whole { verified, torn },
+        Ok(chain) => Verdict::Whole { chain, torn },
         Err(fault) => Verdict::Broken { line: line + 1, fault },
     })
 }
@@ -149,7 +149,7 @@ fn verify(mut log: impl BufRead, anchors: Vec<Link>) -> io::Result<Verdict> {
 fn tell(out: &mut impl io::Write, verdict: &Verdict) -> io::Result<()> {
     match verdict {
         Verdict::Broken { line, fault } => writeln!(out, "broken at line {line}: {fault}"),
-        Verdict::Whole { verified: Verified { begins_after, head }, torn } => {
+        Verdict::Whole { chain: Verified { begins_after, head }, torn } => {
             let entries = head.seq - begins_after.seq;
             writeln!(out, "whole: {entries} {}", if entries == 1 { "entry" } else { "entries" })?;
             if begins_after.seq > 0 {

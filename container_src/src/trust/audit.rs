@@ -139,6 +139,7 @@ impl Audit {
 
     /// Whether work may begin: nothing is known that would keep it from being put on record. A moment after a failure
     /// this says yes again, so that the next one tries.
+    #[must_use]
     pub fn ready(&self) -> bool {
         let Some(inner) = &self.0 else { return true };
         locked(&inner.failed_at).is_none_or(|failed_at| failed_at.elapsed() >= PAUSE)

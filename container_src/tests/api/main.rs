@@ -17,6 +17,8 @@
 
 mod support;
 
+mod access;
+mod audit;
 mod bad_request;
 mod bad_witness;
 mod behind_the_edge;

@@ -134,7 +134,7 @@ impl KeyRing {
                 match parse_digest(&digest) {
                     Some(digest) => self.digests.push(NamedDigest { name: name.clone(), digest }),
                     None => {
-                        faults.push(format!("keys.{name}.sha256 holds what is not 64 hexadecimal digits"))
+                        faults.push(format!("keys.{name}.sha256 holds what is not 64 hexadecimal digits"));
                     }
                 }
             }

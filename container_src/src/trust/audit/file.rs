@@ -201,7 +201,7 @@ fn set_aside(path: &Path, torn: &[u8]) -> io::Result<()> {
 #[derive(Debug)]
 pub struct Lines {
     path: PathBuf,
-    lines: BufReader<io::Take<File>>,
+    rest: BufReader<io::Take<File>>,
     after: u64,
 }
 
@@ -230,15 +230,15 @@ impl Lines {
         }
         let mut file = file;
         file.seek(SeekFrom::Start(low)).map_err(io())?;
-        let lines = BufReader::new(file.take(end - low));
-        Ok(Self { path: path.to_owned(), lines, after })
+        let rest = BufReader::new(file.take(end - low));
+        Ok(Self { path: path.to_owned(), rest, after })
     }
 
     fn next_line(&mut self) -> Result<Option<(String, Record)>, AuditError> {
         loop {
             let mut bytes = Vec::new();
             let limit = LINE_MAX_BYTES as u64;
-            let read = self.lines.by_ref().take(limit).read_until(b'\n', &mut bytes);
+            let read = self.rest.by_ref().take(limit).read_until(b'\n', &mut bytes);
             read.map_err(failed(&self.path, "read"))?;
             if bytes.pop() != Some(b'\n') {
                 if bytes.len() + 1 >= LINE_MAX_BYTES {
