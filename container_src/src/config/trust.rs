@@ -8,11 +8,11 @@ use edgeprove_protocol::caller::{NamedDigest, parse_keys};
 use super::faults::{Faults, Lenient, Setting, lenient, words};
 use crate::trust::{
     access::{Role, keys::KeyRing, watch::KeysFile},
-    audit::file::Sync,
+    audit::file::SyncPolicy,
 };
 
 words!(Role, "user" => Role::User, "priority" => Role::Priority, "operator" => Role::Operator);
-words!(Sync, "always" => Sync::Always, "never" => Sync::Never);
+words!(SyncPolicy, "always" => SyncPolicy::Always, "never" => SyncPolicy::Never);
 
 /// A list of keys as the edge has it, too.
 #[derive(Debug, Clone)]
@@ -54,8 +54,8 @@ pub struct TrustArgs {
 
     /// When entries of the audit log are made to survive a loss of power: `always` before the request is answered, or
     /// `never`, which leaves it to the system. The end of the process alone loses none.
-    #[arg(long, env = "EDGEPROVE_AUDIT_SYNC", value_name = "WHEN", default_value = "always", value_parser = lenient::<Sync>)]
-    audit_sync: Lenient<Sync>,
+    #[arg(long, env = "EDGEPROVE_AUDIT_SYNC", value_name = "WHEN", default_value = "always", value_parser = lenient::<SyncPolicy>)]
+    audit_sync: Lenient<SyncPolicy>,
 }
 
 /// Settings of access and of the audit log.
@@ -75,7 +75,7 @@ pub struct AuditSettings {
     /// The file.
     pub file: PathBuf,
     /// When it is synced.
-    pub sync: Sync,
+    pub sync: SyncPolicy,
 }
 
 impl TrustArgs {

@@ -48,7 +48,7 @@ macro_rules! actions {
 }
 
 actions! {
-    /// A server began to take requests.
+    /// A server was started.
     ServerStarted = "server.started";
     /// A server ended as it was asked to.
     ServerStopped = "server.stopped";

@@ -22,7 +22,7 @@ pub const LINE_MAX_BYTES: usize = 64 << 10;
 
 /// When what was written is made to survive a loss of power. Nothing is ever lost by the end of the process alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sync {
+pub enum SyncPolicy {
     /// Before anybody is told that it is kept.
     Always,
     /// When the system gets round to it.
@@ -40,7 +40,7 @@ pub struct FileSink {
 #[derive(Debug)]
 struct Writer {
     file: File,
-    sync: Sync,
+    sync: SyncPolicy,
     head: Link,
     /// Where the whole lines end.
     end: u64,
@@ -50,7 +50,7 @@ struct Writer {
 
 impl FileSink {
     /// Opens the log, or begins it. The file is locked until the server ends, and its own to read (mode 0600).
-    pub fn open(path: &Path, sync: Sync) -> Result<Self, AuditError> {
+    pub fn open(path: &Path, sync: SyncPolicy) -> Result<Self, AuditError> {
         let io = |doing| failed(path, doing);
         let is_new = !path.exists();
         let file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path);
@@ -138,7 +138,7 @@ impl Writer {
         // Until all has gone well.
         self.dirty = true;
         self.file.write_all(lines.as_bytes())?;
-        if self.sync == Sync::Always {
+        if self.sync == SyncPolicy::Always {
             self.file.sync_data()?;
         }
         (self.head, self.end, self.dirty) = (head, self.end + lines.len() as u64, false);

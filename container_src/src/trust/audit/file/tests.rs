@@ -24,7 +24,7 @@ impl Desk {
     }
 
     fn open(&self) -> FileSink {
-        FileSink::open(&self.log(), Sync::Always).unwrap()
+        FileSink::open(&self.log(), SyncPolicy::Always).unwrap()
     }
 
     fn text(&self) -> String {
@@ -58,7 +58,7 @@ async fn a_chain_goes_on_where_it_ended() {
 fn two_servers_do_not_write_one_file() {
     let desk = Desk::new();
     let first = desk.open();
-    assert!(matches!(FileSink::open(&desk.log(), Sync::Never), Err(AuditError::Taken { .. })));
+    assert!(matches!(FileSink::open(&desk.log(), SyncPolicy::Never), Err(AuditError::Taken { .. })));
     drop(first);
     desk.open();
 }
@@ -96,7 +96,7 @@ fn what_is_no_log_is_not_touched() {
     let long = "x".repeat(3 * LINE_MAX_BYTES);
     for other in ["notes", "notes\n", "{\"entry\":{}}\n", &long, &format!("{long}\n"), "\n", "\n\n"] {
         fs::write(desk.log(), other).unwrap();
-        let opened = FileSink::open(&desk.log(), Sync::Always);
+        let opened = FileSink::open(&desk.log(), SyncPolicy::Always);
         assert!(matches!(opened, Err(AuditError::Damaged { .. })), "{:?}", &other[..other.len().min(20)]);
         assert_eq!(desk.text(), other);
     }
