@@ -274,6 +274,12 @@ fn keys_change_while_the_server_runs() {
     assert!(server.log().contains("keys.bob.sha256 holds what is not 64 hexadecimal digits"));
     assert!(!server.log().contains("hunter2"));
 
+    // Nor is an empty one: it would let anybody in.
+    replace(&locked.file(), "");
+    server.signal(Signal::HUP);
+    eventually("it is told", || server.log().contains("they name nobody any more").then_some(()));
+    needs_a_key(&server.post(&samples::range().witness));
+
     // And so is a file that is gone.
     fs::remove_file(locked.file()).unwrap();
     eventually("it is missed", || server.log().contains("cannot be read").then_some(()));

@@ -73,6 +73,9 @@ pub enum KeysError {
         /// All that is wrong.
         faults: Vec<String>,
     },
+    /// Keys were set, and the new version has none.
+    #[error("they name nobody any more, which would let anybody in: start the server anew if that is meant")]
+    NobodyLeft,
 }
 
 #[derive(Deserialize)]

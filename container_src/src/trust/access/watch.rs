@@ -79,8 +79,8 @@ pub async fn watch(
     stop: CancellationToken,
     told: impl Fn(Change),
 ) {
-    let mut read = file.version();
-    let mut seen = read;
+    // What was read at the start may have changed before anybody watched: the first version seen is read again.
+    let (mut read, mut seen) = (None, None);
     loop {
         let asked = tokio::select! {
             () = stop.cancelled() => return,
@@ -103,16 +103,18 @@ pub async fn watch(
 }
 
 impl Access {
+    /// A file that was emptied, by mistake or by a disk that is full, must not let everybody in.
+    fn refuse_to_open(&self, keys: KeyRing) -> Result<KeyRing, KeysError> {
+        if self.keys().are_set() && !keys.are_set() { Err(KeysError::NobodyLeft) } else { Ok(keys) }
+    }
+
     /// Takes what was read, if it can be used. `None` where that changes nothing.
     fn take(&self, read: Result<KeyRing, KeysError>) -> Option<Change> {
-        match read {
+        match read.and_then(|keys| self.refuse_to_open(keys)) {
             Ok(keys) => {
                 *locked(&self.0.fault) = None;
                 if *self.keys() == keys {
                     return None;
-                }
-                if !keys.are_set() && self.keys().are_set() {
-                    tracing::warn!("no API key is set any more: anybody may call");
                 }
                 tracing::info!(names = keys.len(), "the keys were read anew");
                 self.replace(keys);
