@@ -8,6 +8,7 @@ use edgeprove_pipeline::{
     },
 };
 use sqlx::{Executor as _, Row as _};
+use tokio::task::JoinSet;
 
 use crate::database::{Database, Place, bound, values};
 
@@ -49,9 +50,10 @@ impl Database {
 
 async fn one_chain(place: Place) {
     let mut database = place.create().await;
-    let servers = (0..SERVERS).map(|server| {
+    let mut servers = JoinSet::new();
+    for server in 0..SERVERS {
         let place = place.clone();
-        tokio::spawn(async move {
+        servers.spawn(async move {
             let mut database = place.connect().await;
             for _ in 0..ENTRIES_EACH {
                 database.begin().await;
@@ -59,11 +61,9 @@ async fn one_chain(place: Place) {
                 assert!(database.append(&record).await);
                 database.connection.execute("COMMIT").await.unwrap();
             }
-        })
-    });
-    for server in servers.collect::<Vec<_>>() {
-        server.await.unwrap();
+        });
     }
+    servers.join_all().await;
 
     let mut verifier = Verifier::default();
     let all = i64::try_from(SERVERS).unwrap() * i64::try_from(ENTRIES_EACH).unwrap();
@@ -82,9 +82,9 @@ async fn one_chain(place: Place) {
             verifier.take(&record.line()).unwrap();
         }
     }
-    let verified = verifier.finish().unwrap();
-    assert_eq!((verified.begins_after, verified.head), (Link::START, database.head().await));
-    assert_eq!(verified.head.seq, u64::try_from(all).unwrap());
+    let whole = verifier.finish().unwrap();
+    assert_eq!((whole.begins_after, whole.head), (Link::START, database.head().await));
+    assert_eq!(whole.head.seq, u64::try_from(all).unwrap());
 
     // Who forgets to wait its turn is refused, and forks nothing.
     let head = database.head().await;
