@@ -13,6 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use edgeprove_pipeline::audit::{Action, Actor};
 use metrics_exporter_prometheus::BuildError;
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -26,12 +27,19 @@ use crate::{
     },
     config::{
         circuits::CircuitSettings, engine::EngineSettings, proving::ProverMode, server::ServerSettings,
+        trust::TrustSettings,
     },
     http::{
         listener,
         router::router,
         state::{AppState, BbIdentity, Shared},
     },
+    jobs::{
+        NotKept,
+        crew::{Crew, JobSettings, OpenError, Supplies},
+        record::Recorder,
+    },
+    proof_cache::ProofCache,
     prover::{
         Backend, IdleProvers,
         barretenberg::{
@@ -40,14 +48,11 @@ use crate::{
             warm::WarmBackend,
         },
     },
-    jobs::{
-        NotKept,
-        crew::{Crew, JobSettings, OpenError},
-    },
     proving::Proving,
     scheduler::Scheduler,
     supervisor::Supervisor,
     telemetry,
+    trust::{self, TrustError},
     witness::spool::{Spool, SpoolError},
 };
 
@@ -72,9 +77,15 @@ pub enum StartError {
     /// Jobs have nowhere to be kept.
     #[error(transparent)]
     Jobs(#[from] OpenError),
+    /// The system gives no random bytes.
+    #[error("the system gives no random bytes")]
+    Random(#[source] getrandom::Error),
     /// Nothing can be counted.
     #[error("metrics cannot be kept")]
     Metrics(#[from] BuildError),
+    /// Nobody could be let in, or nothing put on record.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
     /// The port cannot be had.
     #[error("cannot listen on {address}: choose another by --listen or EDGEPROVE_LISTEN")]
     Listen {
@@ -178,11 +189,27 @@ impl App {
         engine: Engine,
         settings: ServerSettings,
         jobs: Result<JobSettings, NotKept>,
+        trust: TrustSettings,
     ) -> Result<Self, StartError> {
         let started = Instant::now();
         let exposition = telemetry::metrics::start()?;
-        let (address, listener) = match bind(&settings).await {
-            Ok(bound) => bound,
+        let opened = async {
+            let server = server_name();
+            let (access, audit) = trust::open(&trust, &server, &engine.supervisor).await?;
+            let proof_cache = Arc::new(ProofCache::new(settings.cached_proofs).map_err(StartError::Random)?);
+            let supplies = Supplies {
+                circuits: Arc::clone(&engine.circuits),
+                proving: Arc::clone(&engine.proving),
+                proof_cache: Arc::clone(&proof_cache),
+                spool: engine.spool.clone(),
+                recorder: Recorder::new(audit.clone()),
+                server,
+            };
+            let crew = open_jobs(jobs, supplies).await?;
+            Ok((access, audit, proof_cache, crew, bind(&settings).await?))
+        };
+        let (access, audit, proof_cache, crew, (address, listener)) = match opened.await {
+            Ok(opened) => opened,
             Err(error) => {
                 // The provers run already, and would outlive the server for a moment.
                 engine.stop().await;
@@ -197,19 +224,15 @@ impl App {
             memory_max_mib = engine.proving.scheduler().limits().memory_max_bytes >> 20,
             prover = engine.proving.backend().mode(),
             only_from_the_edge = settings.http.edge_secret.is_some(),
+            keys = access.keys().len(),
+            audit = ?trust.audit.as_ref().map(|audit| &audit.file),
             spool = %engine.spool.path().display(),
             "listening"
         );
+        trust::warn_of_open_doors(&access, settings.http.edge_secret.is_some() || address.ip().is_loopback());
         if !engine.proving.options().verify {
             tracing::warn!("proofs are NOT verified before they are answered (--verify off)");
         }
-        let crew = match open_jobs(&engine, jobs).await {
-            Ok(crew) => crew,
-            Err(error) => {
-                engine.stop().await;
-                return Err(error);
-            }
-        };
         let workshop = match &crew {
             Ok(crew) => Ok(Arc::clone(&crew.workshop)),
             Err(reason) => {
@@ -222,8 +245,11 @@ impl App {
             options: settings.http,
             circuits,
             proving,
+            proof_cache,
             spool,
             workshop,
+            access,
+            audit,
             bb,
             supervisor,
             exposition,
@@ -253,10 +279,8 @@ impl App {
                     } else {
                         tracing::info!(took_ms, "ready");
                     }
-                    if let Some(crew) = crew
-                        && let Err(error) = crew.start(no_more, app.proofs_at_work.clone(), &app.supervisor).await
-                    {
-                        tracing::error!(error = crate::telemetry::chain(&error), "jobs cannot be worked on");
+                    if let Some(crew) = crew {
+                        crew.start(no_more, app.proofs_at_work.clone(), &app.supervisor);
                     }
                 }
                 () = stop.cancelled() => {}
@@ -316,6 +340,8 @@ impl App {
             () = &mut serving => {}
             () = draining => serving.await,
         }
+        // That it cannot be kept is logged.
+        let _ = shared.audit.record(shared.audit.entry(Actor::Server, Action::ServerStopped)).await;
         self::stop(&supervisor, &shared.spool).await;
         shared.circuits.keep_memory(&shared.proving.keys().peaks);
         tracing::info!("ended");
@@ -325,15 +351,14 @@ impl App {
 
 /// Opens what jobs are kept in, or says why none are.
 async fn open_jobs(
-    engine: &Engine,
     settings: Result<JobSettings, NotKept>,
+    supplies: Supplies,
 ) -> Result<Result<Crew, NotKept>, StartError> {
     let settings = match settings {
         Ok(settings) => settings,
         Err(reason) => return Ok(Err(reason)),
     };
-    let (circuits, proving) = (Arc::clone(&engine.circuits), Arc::clone(&engine.proving));
-    Ok(Ok(Crew::open(settings, circuits, proving, engine.spool.clone()).await?))
+    Ok(Ok(Crew::open(settings, supplies).await?))
 }
 
 async fn load(circuits: &Registry, proving: &Proving) {
@@ -348,6 +373,16 @@ async fn stop(supervisor: &Supervisor, spool: &Spool) {
     if tokio::time::timeout(WIPE, spool.drained()).await.is_err() {
         tracing::error!(left = spool.len(), "witnesses are left in the spool; the next start wipes them");
     }
+}
+
+/// What this server is called, anew with each start: the machine's name, the process's number, and a random part for
+/// machines that give all their processes one number.
+fn server_name() -> String {
+    let machine = rustix::system::uname();
+    let is_fit = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    let machine: String = machine.nodename().to_string_lossy().chars().filter(is_fit).take(64).collect();
+    let random = uuid::Uuid::new_v4().simple().to_string();
+    format!("{machine}-{}-{}", std::process::id(), &random[..8])
 }
 
 /// Opens the port, and tells its address where that was asked for.

@@ -27,7 +27,10 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream::BoxStream};
+use hmac::{Hmac, KeyInit, Mac as _};
+use sha2::Sha256;
 use tokio::{fs::File, io::AsyncRead};
+use zeroize::Zeroizing;
 
 pub use bucket::Patience;
 pub use error::ArtifactError;
@@ -38,6 +41,9 @@ pub use settings::{ArtifactSettings, BucketOptions, BucketSettings, KeySettings,
 use bucket::Bucket;
 use folder::Folder;
 use sealing::{HEAD_BYTES, Opening, Sealing};
+
+/// Sets fingerprints apart from whatever else a key is used for.
+const FINGERPRINT_INFO: &[u8] = b"edgeprove artifact fingerprint";
 
 /// The store cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -120,6 +126,22 @@ impl ArtifactStore {
             KeySettings::Own(file) => KeyRing::new(key_file::read_or_make(file)?),
         };
         Ok(Self { place, keys })
+    }
+
+    /// A digest of these parts in this order that only who has the store's keys can make. It stays the same when a new key
+    /// is put before the old one.
+    #[must_use]
+    pub fn fingerprint(&self, parts: &[&[u8]]) -> [u8; 32] {
+        let key = self.keys.oldest().derive(&[], FINGERPRINT_INFO);
+        // HMAC fills a key up to a block with zeros. A whole block is a key that cannot be of the wrong length.
+        let mut block = Zeroizing::new([0; 64]);
+        block[..KEY_BYTES].copy_from_slice(key.as_slice());
+        let mut mac = <Hmac<Sha256> as KeyInit>::new((&*block).into());
+        for part in parts {
+            mac.update(&(part.len() as u64).to_le_bytes());
+            mac.update(part);
+        }
+        mac.finalize().into_bytes().into()
     }
 
     /// Keeps what a source yields to its end, in constant memory, and returns its name. When this returns, it is as

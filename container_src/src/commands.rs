@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand};
 
 use crate::config::environment::without_empty_variables;
 
+pub mod audit;
 pub mod healthcheck;
 pub mod outcome;
 pub mod prove;
@@ -52,6 +53,8 @@ enum Command {
     Verify(Box<verify::VerifyArgs>),
     /// Fill the cache of verification keys for the given circuits, as images do when they are built.
     Warm(Box<warm::WarmArgs>),
+    /// Verify or export the audit log.
+    Audit(audit::AuditArgs),
     /// Ask a running server whether it is ready; for container health checks.
     Healthcheck(healthcheck::HealthcheckArgs),
 }
@@ -65,6 +68,7 @@ pub fn run() -> ExitCode {
         Some(Command::Prove(args)) => prove::run(*args),
         Some(Command::Verify(args)) => verify::run(*args),
         Some(Command::Warm(args)) => warm::run(*args),
+        Some(Command::Audit(args)) => audit::run(args),
         Some(Command::Healthcheck(args)) => healthcheck::run(&args),
     }
 }

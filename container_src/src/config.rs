@@ -13,6 +13,7 @@
 //! - [`proving`]: provers, queue and verification.
 //! - [`server`]: the HTTP side, uploads and shutdown.
 //! - [`jobs`]: what jobs are kept in, and how they are worked on.
+//! - [`trust`]: access and the audit log.
 //! - [`mod@log`]: what is logged, and how.
 
 pub mod artifacts;
@@ -27,5 +28,6 @@ pub mod memory;
 pub mod program;
 pub mod proving;
 pub mod server;
+pub mod trust;
 
 pub use faults::{ConfigError, Faults, Lenient, lenient};

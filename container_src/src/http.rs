@@ -4,6 +4,7 @@
 //! - [`handlers`]: one file for each endpoint; extract, call, answer.
 //! - [`body`]: a request's body, and what becomes of it when the request is refused.
 //! - [`edge`]: whether a request comes from the edge, and what the two tell each other.
+//! - [`caller`]: whom a request is from, and what it may do.
 //! - [`extract`]: paths, queries and headers become types here.
 //! - [`api_error`]: the one place where failures become statuses.
 //! - [`middleware`]: what happens to every request.
@@ -12,6 +13,7 @@
 
 pub mod api_error;
 pub mod body;
+pub mod caller;
 pub mod edge;
 pub mod extract;
 pub mod handlers;

@@ -5,16 +5,19 @@
 //! - [`kinds`]: what there is to do, a file each. Nothing else here knows of proving.
 //! - [`hub`]: tells watchers what happens, looking at a job once however many watch it.
 //! - [`crew`]: all of it put together, started and stopped.
-//! - [`document`], [`estimate`]: what a caller is told of a job, and how long it will take.
+//! - [`record`]: what the audit log and the metrics are told of jobs.
+//! - [`document`], [`estimate`], [`depth`]: what a caller is told of a job, how long it will take, how many there are.
 //! - [`queue`]: the queue as the others use it; [`sql_queue`]: in a database; [`wake`]: how changes are heard of;
 //!   [`upkeep`]: leases, expiry and artefacts.
 
 pub mod crew;
+pub mod depth;
 pub mod document;
 pub mod estimate;
 pub mod hub;
 pub mod kinds;
 pub mod queue;
+pub mod record;
 pub mod runner;
 pub mod sql_queue;
 pub mod submission;
@@ -23,8 +26,11 @@ pub mod wake;
 
 use std::sync::Arc;
 
-use self::{estimate::Estimator, hub::Hub, queue::JobQueue};
-use crate::{artifacts::ArtifactStore, circuits::Registry, proving::Proving, witness::spool::Spool};
+use self::{depth::Depth, estimate::Estimator, hub::Hub, queue::JobQueue, record::Recorder};
+use crate::{
+    artifacts::ArtifactStore, circuits::Registry, proof_cache::ProofCache, proving::Proving,
+    witness::spool::Spool,
+};
 
 /// What jobs are taken in, done and followed with.
 pub struct Workshop {
@@ -32,6 +38,8 @@ pub struct Workshop {
     pub circuits: Arc<Registry>,
     /// What makes proofs.
     pub proving: Arc<Proving>,
+    /// Proofs that may be asked for again.
+    pub proof_cache: Arc<ProofCache>,
     /// Where witnesses are while they are worked on.
     pub spool: Spool,
     /// Where witnesses and proofs are kept.
@@ -42,6 +50,10 @@ pub struct Workshop {
     pub hub: Arc<Hub>,
     /// Who knows how long jobs take.
     pub estimator: Arc<Estimator>,
+    /// How full the queue is.
+    pub depth: Depth,
+    /// Who is told what happens to jobs.
+    pub recorder: Recorder,
     /// The number of this container, where it alone keeps its jobs.
     pub home: Option<u16>,
     /// How often a job may be tried.

@@ -12,7 +12,9 @@
 //! - [`proving`]: admitted, proved, verified.
 //! - [`circuits`]: what can be proved, and under which keys.
 //! - [`scheduler`]: when a proof starts, on how many cores, and whether there is memory for it.
+//! - [`proof_cache`]: proofs that are asked for again.
 //! - [`prover`]: bb and the processes it runs in.
+//! - [`trust`]: who may do what, and the audit log.
 //! - [`witness`]: uploads, checked and spooled.
 //! - [`artifacts`]: witnesses and proofs that outlive a request, encrypted.
 //! - [`store`]: the database.
@@ -27,11 +29,13 @@ pub mod crs;
 pub mod gzip;
 pub mod http;
 pub mod jobs;
+pub mod proof_cache;
 pub mod prover;
 pub mod proving;
 pub mod scheduler;
 pub mod store;
 pub mod supervisor;
 pub mod telemetry;
+pub mod trust;
 pub mod wipe;
 pub mod witness;

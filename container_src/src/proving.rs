@@ -61,6 +61,8 @@ pub struct Proved {
     pub key: Arc<Key>,
     /// Whether it was verified.
     pub verified: bool,
+    /// Whether it had been made before.
+    pub cached: bool,
     /// Where the time went; `upload_ms` and `total_ms` are the caller's to fill in.
     pub timings: Timings,
 }
@@ -214,6 +216,7 @@ impl Proving {
             parts,
             key,
             verified: self.options.verify,
+            cached: false,
             timings: Timings {
                 queue_ms: milliseconds(admitted - asked),
                 prove_ms: milliseconds(proved - started),

@@ -10,6 +10,14 @@ mod kept;
 pub mod spool;
 pub mod stack;
 
+use std::{
+    fmt,
+    io::{self, Read},
+};
+
+use sha2::{Digest as _, Sha256};
+use zeroize::Zeroizing;
+
 use intake::Upload;
 use spool::SpoolError;
 use stack::{StackError, WitnessShape};
@@ -28,12 +36,73 @@ pub enum CheckError {
     GivenUp,
 }
 
+/// SHA-256 of an inflated witness. Guesses of a witness could be tested with it, so it is shown nowhere, and wiped when
+/// dropped.
+#[derive(Clone, PartialEq, Eq)]
+pub struct WitnessDigest(Zeroizing<[u8; 32]>);
+
+impl WitnessDigest {
+    /// Its bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for WitnessDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("WitnessDigest(…)")
+    }
+}
+
+/// Reads, and hashes what it reads.
+struct Hashing<R> {
+    inner: R,
+    hash: Sha256,
+}
+
+impl<R: Read> Hashing<R> {
+    fn new(inner: R) -> Self {
+        Self { inner, hash: Sha256::new() }
+    }
+
+    fn digest(self) -> WitnessDigest {
+        WitnessDigest(Zeroizing::new(self.hash.finalize().into()))
+    }
+}
+
+impl<R: Read> Read for Hashing<R> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(bytes)?;
+        self.hash.update(&bytes[..read]);
+        Ok(read)
+    }
+}
+
 /// Holds a complete upload against Noir's format and a circuit's shape, off the async threads.
-pub async fn checked(upload: Upload, shape: WitnessShape) -> Result<Upload, CheckError> {
-    let check = move || {
-        stack::check(upload.file.inflated()?, &shape)?;
-        Ok(upload)
-    };
+pub async fn checked(upload: Upload, shape: WitnessShape) -> Result<(Upload, WitnessDigest), CheckError> {
+    off_the_async_threads(move || {
+        let mut inflated = Hashing::new(upload.file.inflated()?);
+        stack::check(&mut inflated, &shape)?;
+        Ok((upload, inflated.digest()))
+    })
+    .await
+}
+
+/// The digest of a witness that was checked before.
+pub async fn digested(upload: Upload) -> Result<(Upload, WitnessDigest), CheckError> {
+    off_the_async_threads(move || {
+        let mut inflated = Hashing::new(upload.file.inflated()?);
+        io::copy(&mut inflated, &mut io::sink())
+            .map_err(|error| SpoolError::of("read", upload.file.path(), error))?;
+        Ok((upload, inflated.digest()))
+    })
+    .await
+}
+
+async fn off_the_async_threads<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, CheckError> + Send + 'static,
+) -> Result<T, CheckError> {
     // Reading panics on no input; a runtime that shuts down drops the task.
-    tokio::task::spawn_blocking(check).await.unwrap_or(Err(CheckError::GivenUp))
+    tokio::task::spawn_blocking(work).await.unwrap_or(Err(CheckError::GivenUp))
 }

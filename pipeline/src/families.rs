@@ -25,19 +25,12 @@ impl CircuitFamily {
     /// machine had too little for the larger one, and `None` otherwise.
     #[must_use]
     pub fn next_after(&self, tried: &CircuitId, problem: ProblemType) -> Option<&CircuitId> {
-        if !is_want_of_resources(problem) {
+        if !problem.fallback() {
             return None;
         }
         let at = self.0.iter().position(|id| id == tried)?;
         self.0.get(at + 1)
     }
-}
-
-/// Whether a smaller circuit may succeed where this problem arose: time or memory did not suffice. A prover that crashes
-/// twice on one request has nearly always been killed for its memory.
-#[must_use]
-pub fn is_want_of_resources(problem: ProblemType) -> bool {
-    matches!(problem, ProblemType::ProofTimeout | ProblemType::ProverCrashed)
 }
 
 #[cfg(test)]
@@ -66,7 +59,10 @@ mod tests {
             .iter()
             .filter(|&&problem| family.next_after(&id("large"), problem).is_some())
             .collect();
-        assert_eq!(helped, [&ProblemType::ProverCrashed, &ProblemType::ProofTimeout]);
+        let expected: Vec<_> = ProblemType::ALL.iter().filter(|problem| problem.fallback()).collect();
+        assert_eq!(helped, expected);
+        assert!(helped.contains(&&ProblemType::ProofTimeout));
+        assert!(!helped.contains(&&ProblemType::WitnessUnsatisfied));
     }
 
     #[test]

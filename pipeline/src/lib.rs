@@ -5,7 +5,7 @@
 //! in, and nobody executes a statement here, so that this crate builds for `wasm32-unknown-unknown` alone: the server
 //! runs the queue on SQLite or PostgreSQL, and a Durable Object's SQLite can run the same one.
 //!
-//! Nothing here knows of proving, but for the last two.
+//! Nothing here knows of proving, but for the last three.
 //!
 //! Reading order:
 //! - [`transition`]: what can happen to a job, and what becomes of it then. Start here.
@@ -15,7 +15,9 @@
 //! - [`prediction`]: how long work will take.
 //! - [`families`]: which circuit to try when one asks too much of the machine.
 //! - [`cache_key`]: the name under which a proof is remembered.
+//! - [`audit`]: what is told of all that, and how it shows whether it was changed.
 
+pub mod audit;
 pub mod bounds;
 pub mod cache_key;
 pub mod expiry;

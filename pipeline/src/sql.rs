@@ -23,10 +23,12 @@
 //!   returns no row when the lease is lost.
 //! - [`view`]: looking at jobs.
 //! - [`upkeep`]: cancelling, and what has to be done from time to time.
+//! - [`audit`]: the audit log, one chain for all servers of a database.
 
 #[macro_use]
 mod statement;
 
+pub mod audit;
 pub mod intake;
 pub mod upkeep;
 pub mod view;
@@ -46,14 +48,24 @@ pub struct Migration {
 }
 
 /// All steps, in order.
-pub const MIGRATIONS: &[Migration] = &[Migration {
-    version: 1,
-    name: "jobs",
-    script: Statement {
-        sqlite: include_str!("../sql/sqlite/0001_jobs.sql"),
-        postgres: include_str!("../sql/postgres/0001_jobs.sql"),
+pub const MIGRATIONS: &[Migration] = &[
+    Migration {
+        version: 1,
+        name: "jobs",
+        script: Statement {
+            sqlite: include_str!("../sql/sqlite/0001_jobs.sql"),
+            postgres: include_str!("../sql/postgres/0001_jobs.sql"),
+        },
     },
-}];
+    Migration {
+        version: 2,
+        name: "audit",
+        script: Statement {
+            sqlite: include_str!("../sql/sqlite/0002_audit.sql"),
+            postgres: include_str!("../sql/postgres/0002_audit.sql"),
+        },
+    },
+];
 
 /// The time by PostgreSQL's own clock, also within a transaction. Returns one BIGINT.
 pub const POSTGRES_NOW: &str = "SELECT CAST(floor(extract(epoch FROM clock_timestamp()) * 1000) AS BIGINT)";
@@ -85,6 +97,9 @@ pub const ALL: &[(&str, Statement)] = &[
     ("FORGET_ARTIFACT", upkeep::FORGET_ARTIFACT),
     ("NAMED_ARTIFACTS", upkeep::NAMED_ARTIFACTS),
     ("DELETE", upkeep::DELETE),
+    ("AUDIT_HEAD", audit::HEAD),
+    ("AUDIT_APPEND", audit::APPEND),
+    ("AUDIT_READ", audit::READ),
 ];
 
 #[cfg(test)]

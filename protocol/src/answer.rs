@@ -24,6 +24,9 @@ pub struct ProofAnswer {
     pub vk_hash: String,
     /// Whether the server verified the proof before it answered.
     pub verified: bool,
+    /// Whether the proof had been made before, for the same caller.
+    #[serde(default)]
+    pub cached: bool,
     /// Where the time went.
     pub timings: Timings,
     /// The request's id, as in the server's log.
@@ -72,6 +75,8 @@ pub struct Health {
     pub prover: ProverHealth,
     /// Every circuit the server was given.
     pub circuits: Vec<CircuitHealth>,
+    /// Jobs.
+    pub jobs: JobsHealth,
     /// Seconds since the process started.
     pub uptime_s: u64,
     /// When this was written, RFC 3339, UTC.
@@ -131,6 +136,20 @@ pub struct ProverHealth {
     pub proofs: u64,
     /// Provers started again, for whatever reason; `/metrics` has them by reason.
     pub restarts: u64,
+}
+
+/// Whether work is taken that outlives its request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobsHealth {
+    /// Whether it is.
+    pub kept: bool,
+    /// Why not, and what to do about it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub error: Option<String>,
+    /// Jobs that wait, of all servers that share the queue.
+    pub queued: u64,
+    /// Jobs that are worked on, likewise.
+    pub running: u64,
 }
 
 /// One circuit.

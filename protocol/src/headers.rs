@@ -12,6 +12,9 @@ pub const PUBLIC_INPUTS: &str = "x-public-inputs";
 /// Whether the server verified the proof before it answered: `true` or `false`.
 pub const VERIFIED: &str = "x-verified";
 
+/// `hit` where the proof had been made before.
+pub const PROOF_CACHE: &str = "x-proof-cache";
+
 /// How urgent a request is, as [`crate::Priority`] writes it.
 pub const PRIORITY: &str = "x-priority";
 /// The caller's own name for a request, so that the same one again makes no second job.
@@ -25,6 +28,10 @@ pub const EDGE_SECRET: &str = "x-edge-secret";
 pub const CLIENT_IP: &str = "x-client-ip";
 /// The name of the API key that the caller presented to the edge. Believed only beside [`EDGE_SECRET`].
 pub const AUTHENTICATED_USER: &str = "x-authenticated-user";
+/// An API key, for callers who do not send it as `Authorization: Bearer`.
+pub const API_KEY: &str = "x-api-key";
+/// Where the audit log ends: `SEQ:HASH`.
+pub const AUDIT_HEAD: &str = "x-audit-head";
 /// How busy the server is, as [`crate::Load`] writes it. The edge reads it and takes it away.
 pub const PROVER_LOAD: &str = "x-prover-load";
 

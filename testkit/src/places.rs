@@ -139,6 +139,12 @@ pub fn shared_postgres() -> Option<String> {
     url
 }
 
+/// Whether this machine has no Python, in which case the test is reported as skipped.
+pub fn lacks_python() -> bool {
+    !processes::succeeds(std::process::Command::new("python3").arg("--version"))
+        && skip("needs python3, which this machine does not have")
+}
+
 /// `unshare` with these namespaces; who is not root needs a user namespace around them.
 pub fn namespace(kinds: &[&str]) -> std::process::Command {
     let mut unshare = std::process::Command::new("unshare");

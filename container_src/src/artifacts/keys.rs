@@ -142,6 +142,11 @@ impl KeyRing {
         &self.current
     }
 
+    /// The key that was given last. It goes on being the same when a new one is put before it.
+    pub(super) fn oldest(&self) -> &ArtifactKey {
+        self.former.last().unwrap_or(&self.current)
+    }
+
     /// The key of this name.
     #[must_use]
     pub fn find(&self, id: KeyId) -> Option<&ArtifactKey> {

@@ -6,6 +6,8 @@ use crate::{config::ConfigError, telemetry};
 
 /// The settings cannot be used (`EX_USAGE` of sysexits.h).
 const USAGE: u8 = 64;
+/// What is to be read cannot be (`EX_NOINPUT`).
+const NO_INPUT: u8 = 66;
 
 /// Most threads that wait for disks and read witnesses. Each costs some 80 KiB once it has run, and tokio would start
 /// one for every upload at work; a disk is not faster for being asked by hundreds.
@@ -16,6 +18,8 @@ const BLOCKING_THREADS: usize = 32;
 pub enum Failure {
     /// The settings cannot be used: 64.
     Config(ConfigError),
+    /// What is to be read cannot be: 66.
+    NoInput(Box<dyn Error>),
     /// Anything else: 1.
     Other(Box<dyn Error>),
 }
@@ -62,6 +66,10 @@ fn told(failure: &Failure) -> ExitCode {
         Failure::Config(error) => {
             eprintln!("edgeprove: {error}");
             ExitCode::from(USAGE)
+        }
+        Failure::NoInput(error) => {
+            eprintln!("edgeprove: {}", telemetry::chain(error.as_ref()));
+            ExitCode::from(NO_INPUT)
         }
         Failure::Other(error) => {
             eprintln!("edgeprove: {}", telemetry::chain(error.as_ref()));

@@ -122,7 +122,7 @@ async fn prove(engine: &Engine, witness: &Path, out: &Path) -> Result<(), Failur
     };
     let bound = Some(circuit.shape.inflated_bytes_max());
     let upload = intake::receive(&engine.spool, &limits, None, bound, ReaderStream::new(input)).await;
-    let upload = witness::checked(upload.map_err(other)?, circuit.shape).await.map_err(other)?;
+    let (upload, _) = witness::checked(upload.map_err(other)?, circuit.shape).await.map_err(other)?;
     let read = started.elapsed();
 
     progress.stage("proving");

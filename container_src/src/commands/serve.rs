@@ -17,6 +17,7 @@ use crate::{
         jobs::JobArgs,
         program::Surroundings,
         server::{ServerArgs, ServerSettings},
+        trust::{TrustArgs, TrustSettings},
     },
     jobs::{NotKept, crew::JobSettings},
     prover::child::without_values,
@@ -28,6 +29,8 @@ use crate::{
 pub struct ServeArgs {
     #[command(flatten)]
     server: ServerArgs,
+    #[command(flatten)]
+    trust: TrustArgs,
     #[command(flatten)]
     circuits: CircuitArgs,
     #[command(flatten)]
@@ -41,6 +44,8 @@ pub struct ServeArgs {
 pub struct ServeSettings {
     /// The HTTP side.
     pub server: ServerSettings,
+    /// Access and the audit log.
+    pub trust: TrustSettings,
     /// The circuits.
     pub circuits: CircuitSettings,
     /// Provers, bb and logs.
@@ -66,13 +71,20 @@ impl ServeArgs {
     pub fn read(self, around: &Surroundings) -> Result<ServeSettings, ConfigError> {
         let mut faults = Faults::default();
         let server = self.server.read(&mut faults);
+        let trust = self.trust.read(&mut faults);
         let circuits = self.circuits.read(&mut faults);
         let engine = self.engine.read(around, &mut faults);
         let jobs = self.jobs.read(around, &mut faults);
-        let settings = server.zip(circuits).zip(engine.zip(jobs));
-        let settings = settings
-            .map(|((server, circuits), (engine, jobs))| ServeSettings { server, circuits, engine, jobs });
-        faults.finish(settings)
+        let settings = || {
+            Some(ServeSettings {
+                server: server?,
+                trust: trust?,
+                circuits: circuits?,
+                engine: engine?,
+                jobs: jobs?,
+            })
+        };
+        faults.finish(settings())
     }
 }
 
@@ -80,14 +92,15 @@ impl ServeArgs {
 #[must_use]
 pub fn run(args: ServeArgs) -> ExitCode {
     outcome::run(async {
-        let ServeSettings { server, circuits, engine, jobs } = args.read(&Surroundings::of_this_process())?;
+        let ServeSettings { server, trust, circuits, engine, jobs } =
+            args.read(&Surroundings::of_this_process())?;
         telemetry::start(engine.log.format, &engine.log.filter);
         telemetry::log_panics(without_values);
         // Before anything else, so that a signal that comes during the start is not lost.
         let signal = signals::stop().map_err(other)?;
         let stop = async { tracing::info!(signal = signal.await, "asked to stop") };
         let engine = Engine::start(&engine, circuits).await.map_err(other)?;
-        let app = App::build(engine, server, jobs).await.map_err(other)?;
+        let app = App::build(engine, server, jobs, trust).await.map_err(other)?;
         app.run(stop).await.map_err(other)?;
         Ok::<_, Failure>(ExitCode::SUCCESS)
     })

@@ -28,6 +28,11 @@ use crate::{
 /// Shortest lease: a renewal is a third of it, and a database may take that long.
 const LEASE_MIN: Duration = Duration::from_secs(1);
 
+/// File systems of containers.
+const LAYERED: [&str; 3] = ["overlay", "fuse-overlayfs", "aufs"];
+/// Is set in Cloudflare's containers, whose disk is new with every start.
+const CLOUDFLARE: &str = "CLOUDFLARE_APPLICATION_ID";
+
 impl Setting for PostgresUrl {
     const SECRET: bool = true;
 
@@ -166,12 +171,37 @@ fn scratch_name() -> PathBuf {
     format!("edgeprove-jobs-{}", std::process::id()).into()
 }
 
-/// Whether a folder is part of a container's own file system, which ends with the container. In a container, a folder on
-/// the root's own device is no volume.
+/// Whether a folder is part of a container's own file system, which ends with the container: the server runs in a
+/// container, and the folder is no volume, because it is on the root's own device.
 fn goes_with_the_container(folder: &Path) -> bool {
-    let is_container = Path::new("/.dockerenv").exists() || Path::new("/run/.containerenv").exists()
-        || std::process::id() == 1;
+    // A file such as /.dockerenv says little: machines are made of images as well, and theirs stays.
+    let is_container = std::process::id() == 1
+        || fs::read_to_string("/proc/mounts").is_ok_and(|mounts| is_layered(&mounts))
+        || std::env::var_os(CLOUDFLARE).is_some();
     let existing = folder.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("/"));
     let device = |path: &Path| fs::metadata(path).map(|about| about.dev()).ok();
     is_container && device(existing) == device(Path::new("/"))
+}
+
+/// Whether the root is an image's layers with one on top that is thrown away.
+fn is_layered(mounts: &str) -> bool {
+    mounts.lines().any(|mount| {
+        let mut words = mount.split(' ').skip(1);
+        words.next() == Some("/") && words.next().is_some_and(|kind| LAYERED.contains(&kind))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_root_of_a_container_is_told_from_a_machines() {
+        let proc = "proc /proc proc rw 0 0\n";
+        assert!(is_layered(&format!("{proc}overlay / overlay rw,lowerdir=/a:/b 0 0\n")));
+        assert!(!is_layered(&format!(
+            "{proc}/dev/vda / ext4 rw 0 0\noverlay /var/lib/docker/x overlay rw 0 0\n"
+        )));
+        assert!(!is_layered(""));
+    }
 }

@@ -92,6 +92,10 @@ pub struct ServerArgs {
     #[arg(long, env = "EDGEPROVE_UPLOAD_IDLE", value_name = "TIME", default_value = "15s", value_parser = lenient::<Duration>)]
     upload_idle: Lenient<Duration>,
 
+    /// Proofs that are remembered, in memory, for callers who ask for the same again; 0 remembers none.
+    #[arg(long, env = "EDGEPROVE_PROOF_CACHE", value_name = "N", default_value = "50", value_parser = lenient::<usize>)]
+    proof_cache: Lenient<usize>,
+
     /// After SIGTERM or SIGINT, how long requests at work may take to finish. Set it below the time after which the
     /// platform kills: `docker stop` waits 10 s unless told otherwise.
     #[arg(long, env = "EDGEPROVE_DRAIN", value_name = "TIME", default_value = "100s", value_parser = lenient::<Duration>)]
@@ -109,6 +113,8 @@ pub struct ServerSettings {
     pub connections_max: usize,
     /// How long requests may take to finish at shutdown.
     pub drain: Duration,
+    /// How many proofs are remembered.
+    pub cached_proofs: usize,
     /// What requests need to know.
     pub http: HttpOptions,
 }
@@ -127,11 +133,13 @@ impl ServerArgs {
         let ratio_max = faults.take_at_least("ratio-max", self.ratio_max, &1);
         let idle = faults.take("upload-idle", self.upload_idle);
         let drain = faults.take("drain", self.drain);
+        let cached_proofs = faults.take("proof-cache", self.proof_cache);
         Some(ServerSettings {
             listen: listen?,
             addr_file: self.addr_file,
             connections_max: connections_max?,
             drain: drain?,
+            cached_proofs: cached_proofs?,
             http: HttpOptions {
                 prove_request_timeout: request_timeout?,
                 other_request_timeout: Duration::from_secs(30),

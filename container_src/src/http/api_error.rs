@@ -22,6 +22,10 @@ use crate::{
     proving::ProvingError,
     scheduler::AdmissionError,
     telemetry,
+    trust::{
+        access::{Denied, Excess, Forbidden},
+        audit::AuditError,
+    },
     witness::{CheckError, intake::IntakeError, spool::SpoolError, stack::StackError},
 };
 
@@ -63,6 +67,14 @@ impl ApiError {
         Self::new(ProblemType::JobExpired, "the proof was kept for its time and is gone")
     }
 
+    /// Nothing can be put on record now, and so nothing is done.
+    #[must_use]
+    pub fn off_the_record() -> Self {
+        let detail =
+            "the server cannot write its audit log at the moment, and does nothing that is not in it";
+        Self::new(ProblemType::AuditUnavailable, detail).after(Duration::from_secs(5))
+    }
+
     fn because(mut self, error: &dyn std::error::Error) -> Self {
         self.cause = Some(telemetry::chain(error).into());
         self
@@ -87,6 +99,9 @@ impl IntoResponse for ApiError {
                 HeaderValue::from((wait + Duration::from_millis(999)).as_secs()),
             );
         }
+        if self.kind == ProblemType::ApiKeyRequired {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
         response.extensions_mut().insert(self);
         response
     }
@@ -95,6 +110,42 @@ impl IntoResponse for ApiError {
 impl From<NotFromTheEdge> for ApiError {
     fn from(error: NotFromTheEdge) -> Self {
         Self::new(ProblemType::NotFromTheEdge, error.to_string())
+    }
+}
+
+impl From<Denied> for ApiError {
+    fn from(error: Denied) -> Self {
+        Self::new(ProblemType::ApiKeyRequired, error.to_string())
+    }
+}
+
+impl From<Forbidden> for ApiError {
+    fn from(error: Forbidden) -> Self {
+        Self::new(ProblemType::NotAllowed, error.to_string())
+    }
+}
+
+impl From<Excess> for ApiError {
+    fn from(error: Excess) -> Self {
+        let detail = error.to_string();
+        match error {
+            Excess::Rate { retry_after, .. } => {
+                Self::new(ProblemType::RateLimited, detail).after(retry_after)
+            }
+            Excess::Unfinished { .. } => {
+                Self::new(ProblemType::RateLimited, detail).after(Duration::from_secs(1))
+            }
+            Excess::Quota { retry_after, .. } => {
+                Self::new(ProblemType::QuotaExceeded, detail).after(retry_after)
+            }
+        }
+    }
+}
+
+/// The error names files of the server, which are none of the caller's business.
+impl From<AuditError> for ApiError {
+    fn from(error: AuditError) -> Self {
+        Self::off_the_record().because(&error)
     }
 }
 
@@ -165,13 +216,17 @@ impl From<SubmissionError> for ApiError {
                 Full::Owner { .. } => Self::new(ProblemType::TooManyJobs, full.to_string()),
             }
             .after(Duration::from_secs(2)),
-            SubmissionError::Queue(SubmitError::KeyConflict) => {
-                Self::new(ProblemType::IdempotencyKeyReused, "use another Idempotency-Key, or send the same request")
-            }
+            SubmissionError::Queue(SubmitError::KeyConflict) => Self::new(
+                ProblemType::IdempotencyKeyReused,
+                "use another Idempotency-Key, or send the same request",
+            ),
             SubmissionError::Queue(SubmitError::Queue(error)) => error.into(),
             SubmissionError::Artifact(error) => error.into(),
+            SubmissionError::Audit(error) => error.into(),
             SubmissionError::Spool(_) => spool_failed(&error),
-            SubmissionError::Home(_) => Self::new(ProblemType::Internal, "the job could not be named").because(&error),
+            SubmissionError::Home(_) => {
+                Self::new(ProblemType::Internal, "the job could not be named").because(&error)
+            }
         }
     }
 }

@@ -47,7 +47,7 @@ impl fmt::Debug for EdgeSecret {
 
 /// What the edge says of whoever sent it a request. What it does not say, or not well, is not known.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Caller {
+pub struct EdgeSays {
     /// The address it called from.
     pub ip: Option<IpAddr>,
     /// The name of its API key.
@@ -65,7 +65,7 @@ pub enum NotFromTheEdge {
     OtherSecret,
 }
 
-type Sender = Result<Caller, NotFromTheEdge>;
+type Sender = Result<EdgeSays, NotFromTheEdge>;
 
 /// Finds out whom a request is from. Nothing that runs after this sees the headers that only the edge may send.
 pub async fn recognise(State(app): State<AppState>, mut request: Request, next: Next) -> Response {
@@ -78,31 +78,28 @@ pub async fn recognise(State(app): State<AppState>, mut request: Request, next: 
 }
 
 fn sender(secret: Option<&EdgeSecret>, asked: &HeaderMap) -> Sender {
-    let Some(secret) = secret else { return Ok(Caller::default()) };
+    let Some(secret) = secret else { return Ok(EdgeSays::default()) };
     let mut presented = asked.get_all(headers::EDGE_SECRET).into_iter();
     match (presented.next(), presented.next()) {
-        (Some(presented), None) if secret.is(presented.as_bytes()) => Ok(caller(asked)),
+        (Some(presented), None) if secret.is(presented.as_bytes()) => Ok(said(asked)),
         (Some(_), None) => Err(NotFromTheEdge::OtherSecret),
         _ => Err(NotFromTheEdge::NoSecret),
     }
 }
 
-fn caller(asked: &HeaderMap) -> Caller {
-    let said = |name| asked.get(name).and_then(|value| value.to_str().ok());
-    let user = said(headers::AUTHENTICATED_USER).filter(|user| headers::is_acceptable_user(user.as_bytes()));
-    Caller { ip: said(headers::CLIENT_IP).and_then(|ip| ip.parse().ok()), user: user.map(ToOwned::to_owned) }
+fn said(asked: &HeaderMap) -> EdgeSays {
+    let text = |name| asked.get(name).and_then(|value| value.to_str().ok());
+    let user = text(headers::AUTHENTICATED_USER).filter(|user| headers::is_acceptable_user(user.as_bytes()));
+    EdgeSays {
+        ip: text(headers::CLIENT_IP).and_then(|ip| ip.parse().ok()),
+        user: user.map(ToOwned::to_owned),
+    }
 }
 
-/// What is known of a request's caller.
+/// What the edge says of a request's caller.
 #[must_use]
-pub fn known_caller(request: &Request) -> Caller {
-    caller_of(request.extensions())
-}
-
-/// The same of a request that was taken into its parts.
-#[must_use]
-pub fn caller_of(extensions: &http::Extensions) -> Caller {
-    let sender = extensions.get::<Sender>();
+pub fn said_by_the_edge(request: &Request) -> EdgeSays {
+    let sender = request.extensions().get::<Sender>();
     sender.and_then(|sender| sender.clone().ok()).unwrap_or_default()
 }
 
@@ -165,7 +162,7 @@ mod tests {
     fn a_secret_stands_once_and_is_right_or_the_request_is_a_strangers() {
         let secret = EdgeSecret::new(SECRET);
         let from = |pairs: &[_]| sender(secret.as_ref(), &asked(pairs));
-        assert_eq!(from(&[("x-edge-secret", SECRET)]), Ok(Caller::default()));
+        assert_eq!(from(&[("x-edge-secret", SECRET)]), Ok(EdgeSays::default()));
         assert_eq!(from(&[("x-edge-secret", "0123456789abcdee")]), Err(NotFromTheEdge::OtherSecret));
         assert_eq!(from(&[("x-client-ip", "192.0.2.1")]), Err(NotFromTheEdge::NoSecret));
         let twice = [("x-edge-secret", SECRET), ("x-edge-secret", SECRET)];
@@ -174,17 +171,20 @@ mod tests {
 
     #[test]
     fn what_is_no_address_or_no_name_is_not_known() {
-        let from = |ip, user| caller(&asked(&[("x-client-ip", ip), ("x-authenticated-user", user)]));
+        let from = |ip, user| said(&asked(&[("x-client-ip", ip), ("x-authenticated-user", user)]));
         let known = from("2001:db8::1", "alice-1.dev_x");
-        assert_eq!(known, Caller { ip: "2001:db8::1".parse().ok(), user: Some("alice-1.dev_x".to_owned()) });
+        assert_eq!(
+            known,
+            EdgeSays { ip: "2001:db8::1".parse().ok(), user: Some("alice-1.dev_x".to_owned()) }
+        );
         for (ip, user) in [("", ""), ("192.0.2.1, 192.0.2.2", "a b"), ("192.0.2.1:80", "a=b"), ("x", "é")] {
-            assert_eq!(from(ip, user), Caller::default(), "{ip:?} {user:?}");
+            assert_eq!(from(ip, user), EdgeSays::default(), "{ip:?} {user:?}");
         }
     }
 
     #[test]
     fn without_a_secret_of_its_own_the_server_believes_nobody() {
         let asked = asked(&[("x-edge-secret", SECRET), ("x-client-ip", "192.0.2.1")]);
-        assert_eq!(sender(None, &asked), Ok(Caller::default()));
+        assert_eq!(sender(None, &asked), Ok(EdgeSays::default()));
     }
 }

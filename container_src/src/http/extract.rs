@@ -4,14 +4,12 @@ use std::time::Duration;
 
 use axum::extract::{FromRequestParts, Path, Query};
 use edgeprove_pipeline::idempotency::IdempotencyKey;
-use edgeprove_protocol::{CircuitId, JobId, Priority, ProblemType, VerifierTarget, headers};
+use edgeprove_protocol::{CircuitId, JobId, ProblemType, VerifierTarget, headers};
 use http::{HeaderMap, header, request::Parts};
 use serde::Deserialize;
 
-use super::{api_error::ApiError, edge, state::AppState};
-
-/// Whose jobs are that nobody was named for.
-const ANONYMOUS: &str = "anonymous";
+use super::{api_error::ApiError, state::AppState};
+use crate::proof_cache::CacheWish;
 
 /// The circuit a path names; `None` on the path that names none.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,15 +45,9 @@ impl FromRequestParts<AppState> for NamedJob {
     }
 }
 
-/// Who asks, how urgent it is, and whether it is waited for.
+/// The caller's own name for its request, and whether it is waited for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Asking {
-    /// Who asks: whose jobs these are.
-    pub owner: String,
-    /// Whether it may see and call off the jobs of others.
-    pub sees_all: bool,
-    /// How urgent it is.
-    pub priority: Priority,
+pub struct JobWish {
     /// The caller's own name for the request.
     pub key: Option<IdempotencyKey>,
     /// `Prefer: respond-async`: not at all.
@@ -64,27 +56,18 @@ pub struct Asking {
     pub wait: Option<Duration>,
 }
 
-impl FromRequestParts<AppState> for Asking {
+impl FromRequestParts<AppState> for JobWish {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
-        let wrong = |detail: String| ApiError::new(ProblemType::InvalidRequest, detail);
-        let priority = match text(&parts.headers, headers::PRIORITY) {
-            Some(priority) => priority.parse().map_err(|error| wrong(format!("X-Priority: {error}")))?,
-            None => Priority::Normal,
-        };
         let key = text(&parts.headers, headers::IDEMPOTENCY_KEY).map(str::parse).transpose();
-        let key = key.map_err(|error| wrong(format!("Idempotency-Key: {error}")))?;
+        let key = key.map_err(|error| {
+            ApiError::new(ProblemType::InvalidRequest, format!("Idempotency-Key: {error}"))
+        })?;
         let preferences = Preferences::of(&parts.headers);
-        let owner = edge::caller_of(&parts.extensions).user.unwrap_or_else(|| ANONYMOUS.to_owned());
-        Ok(Self {
-            owner,
-            sees_all: false,
-            priority,
-            key,
-            respond_async: preferences.respond_async,
-            wait: preferences.wait.map(|wait| wait.min(state.options.prove_request_timeout.mul_f64(WAIT_PART))),
-        })
+        let longest = state.options.prove_request_timeout.mul_f64(WAIT_PART);
+        let wait = preferences.wait.map(|wait| wait.min(longest));
+        Ok(Self { key, respond_async: preferences.respond_async, wait })
     }
 }
 
@@ -170,6 +153,21 @@ impl FromRequestParts<AppState> for Wish {
     }
 }
 
+impl CacheWish {
+    /// What `Cache-Control` (RFC 9111) wants of the cache of proofs: with `no-cache` the proof is made anew, with
+    /// `no-store` it is not remembered either.
+    #[must_use]
+    pub fn of(headers: &HeaderMap) -> Self {
+        let values =
+            headers.get_all(header::CACHE_CONTROL).into_iter().filter_map(|value| value.to_str().ok());
+        let directives: Vec<_> =
+            values.flat_map(|value| value.split(',')).map(|one| one.trim().to_ascii_lowercase()).collect();
+        let says = |name: &str| directives.iter().any(|directive| directive == name);
+        let keep = !says("no-store");
+        Self { find: keep && !says("no-cache"), keep }
+    }
+}
+
 /// How the proof is to be answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AnswerFormat {
@@ -236,6 +234,8 @@ pub fn declared_length(headers: &HeaderMap) -> Option<u64> {
 mod tests {
     use http::HeaderValue;
 
+    use super::*;
+
     fn preferring(values: &[&'static str]) -> Preferences {
         let mut headers = HeaderMap::new();
         for value in values {
@@ -260,12 +260,22 @@ mod tests {
         }
     }
 
-    use super::*;
-
     fn format(accept: &'static str) -> AnswerFormat {
         let mut headers = HeaderMap::new();
         headers.insert(header::ACCEPT, HeaderValue::from_static(accept));
         AnswerFormat::from_headers(&headers)
+    }
+
+    #[test]
+    fn the_cache_is_left_alone_where_that_is_wanted() {
+        let of = |value: &'static str| {
+            let headers = [(header::CACHE_CONTROL, HeaderValue::from_static(value))].into_iter().collect();
+            let CacheWish { find, keep } = CacheWish::of(&headers);
+            (find, keep)
+        };
+        assert_eq!(of("max-age=0"), (true, true));
+        assert_eq!(of("No-Cache"), (false, true));
+        assert_eq!(of("private, no-store"), (false, false));
     }
 
     #[test]

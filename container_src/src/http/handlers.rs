@@ -1,5 +1,6 @@
 //! One file for each endpoint.
 
+pub mod audit;
 pub mod health;
 pub mod index;
 pub mod metrics;

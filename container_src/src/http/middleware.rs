@@ -9,14 +9,11 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use edgeprove_protocol::{Problem, ProblemType, answer::Timings, headers, problem};
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use tower_http::request_id::{MakeRequestId, RequestId};
 use tracing::{Instrument, Span, field::DisplayValue};
 
-use super::{
-    api_error::ApiError,
-    edge::{Caller, known_caller},
-};
+use super::{api_error::ApiError, caller::caller_name, edge::said_by_the_edge};
 use crate::{proving::milliseconds, telemetry::metrics};
 
 /// Ids of requests that bring none of their own.
@@ -42,7 +39,13 @@ pub async fn refuse_unfit_request_id(mut request: Request, next: Next) -> Respon
 /// The request's id, once tower-http has set it.
 #[must_use]
 pub fn request_id<B>(request: &http::Request<B>) -> String {
-    let id = request.headers().get(headers::REQUEST_ID);
+    id_of(request.headers())
+}
+
+/// The same from a request's headers.
+#[must_use]
+pub fn id_of(asked: &HeaderMap) -> String {
+    let id = asked.get(headers::REQUEST_ID);
     id.and_then(|id| id.to_str().ok()).unwrap_or_default().to_owned()
 }
 
@@ -59,7 +62,8 @@ pub async fn finish(request: Request, next: Next) -> Response {
         method: request.method().to_string(),
         // The pattern and not the path: a caller's text stays out of the log.
         route: route(&request).to_owned(),
-        caller: known_caller(&request),
+        client_ip: said_by_the_edge(&request).ip,
+        user: caller_name(&request),
         told: false,
     };
     let response = next.run(request).instrument(Span::current()).await;
@@ -85,7 +89,8 @@ struct LogLine {
     started: Instant,
     method: String,
     route: String,
-    caller: Caller,
+    client_ip: Option<IpAddr>,
+    user: Option<String>,
     told: bool,
 }
 
@@ -127,7 +132,7 @@ impl LogLine {
     }
 
     fn caller_fields(&self) -> (Option<DisplayValue<IpAddr>>, Option<&str>) {
-        (self.caller.ip.map(tracing::field::display), self.caller.user.as_deref())
+        (self.client_ip.map(tracing::field::display), self.user.as_deref())
     }
 }
 

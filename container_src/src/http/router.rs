@@ -17,8 +17,9 @@ use tower_http::{
 };
 
 use super::{
+    caller::identify,
     edge::{recognise, tell_load, turn_strangers_away},
-    handlers::{health, index, metrics, problems, proof_events, proofs, prove, queue},
+    handlers::{audit, health, index, metrics, problems, proof_events, proofs, prove, queue},
     middleware::{FreshRequestId, finish, panicked, refuse_unfit_request_id, span},
     state::{AppState, HttpOptions},
 };
@@ -50,6 +51,7 @@ pub fn router(app: AppState) -> Router {
         // For operators.
         .route("/api/health", get(health::health))
         .route("/health", get(health::health))
+        .route("/v1/audit", get(audit::export))
         // For probes.
         .route("/livez", get(health::live))
         .route("/readyz", get(health::ready))
@@ -71,6 +73,7 @@ pub fn router(app: AppState) -> Router {
         .layer(PropagateRequestIdLayer::new(REQUEST_ID))
         .layer(map_response_with_state(app.clone(), tell_load))
         .layer(from_fn_with_state(app.clone(), recognise))
+        .layer(from_fn_with_state(app.clone(), identify))
         .layer(from_fn(finish))
         .layer(from_fn_with_state(app.clone(), turn_strangers_away))
         .option_layer(cors(&app.options))
@@ -111,6 +114,8 @@ fn cors(options: &HttpOptions) -> Option<CorsLayer> {
                 header::CONTENT_TYPE,
                 header::CONTENT_ENCODING,
                 header::ACCEPT,
+                header::AUTHORIZATION,
+                HeaderName::from_static(headers::API_KEY),
                 REQUEST_ID,
                 HeaderName::from_static(headers::PREFER),
                 HeaderName::from_static(headers::PRIORITY),

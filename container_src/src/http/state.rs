@@ -16,9 +16,11 @@ use super::edge::EdgeSecret;
 use crate::{
     circuits::Registry,
     jobs::{NotKept, Workshop},
+    proof_cache::ProofCache,
     proving::Proving,
     supervisor::Supervisor,
     telemetry::metrics::Exposition,
+    trust::{access::Access, audit::Audit},
     witness::{intake::IntakeLimits, spool::Spool},
 };
 
@@ -54,10 +56,16 @@ pub struct Shared {
     pub circuits: Arc<Registry>,
     /// What makes proofs.
     pub proving: Arc<Proving>,
+    /// Proofs that may be asked for again.
+    pub proof_cache: Arc<ProofCache>,
     /// Where uploads go.
     pub spool: Spool,
     /// What jobs are made with, or why none are.
     pub workshop: Result<Arc<Workshop>, NotKept>,
+    /// Who may do what.
+    pub access: Access,
+    /// What is told of it.
+    pub audit: Audit,
     /// The prover program.
     pub bb: BbIdentity,
     /// Background tasks.
@@ -89,9 +97,12 @@ impl Shared {
         let count = |n| u32::try_from(n).unwrap_or(u32::MAX);
         let scheduler = self.proving.scheduler();
         let now = scheduler.status();
+        // What is queued is to be done as well, and whoever may let this server sleep goes by this.
+        let queued: u64 = self.workshop().map_or(0, |workshop| workshop.depth.latest().queued().iter().sum());
+        let queued = usize::try_from(queued).unwrap_or(usize::MAX);
         Load {
             running: count(now.running),
-            waiting: count(now.waiting),
+            waiting: count(now.waiting.saturating_add(queued)),
             cores: count(scheduler.limits().cores),
         }
     }

@@ -1,24 +1,20 @@
 //! Everything that jobs need, put together, started and stopped.
 
-use std::{
-    collections::HashSet,
-    num::NonZeroUsize,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashSet, num::NonZeroUsize, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use edgeprove_pipeline::{bounds::Bounds, transition::Rules};
 use edgeprove_protocol::{Problem, ProblemType};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use uuid::Uuid;
 
 use super::{
     Workshop,
+    depth::Depth,
     estimate::Estimator,
     hub::Hub,
     kinds::{self, prove::Prove},
     queue::{JobQueue, QueueError},
+    record::Recorder,
     runner::Runner,
     sql_queue::SqlQueue,
     upkeep::{ArtifactRemover, Intervals, RemoveError, Upkeep},
@@ -26,8 +22,9 @@ use super::{
 use crate::{
     artifacts::{self, ArtifactName, ArtifactSettings, ArtifactStore},
     circuits::Registry,
+    proof_cache::ProofCache,
     proving::Proving,
-    store::{self, Database, Place, StoreError},
+    store::{self, Database, Place},
     supervisor::Supervisor,
     telemetry,
     witness::spool::Spool,
@@ -52,6 +49,22 @@ pub struct JobSettings {
     pub home: Option<u16>,
 }
 
+/// What jobs are worked on with, and who is told.
+pub struct Supplies {
+    /// What can be proved.
+    pub circuits: Arc<Registry>,
+    /// What makes proofs.
+    pub proving: Arc<Proving>,
+    /// Proofs that may be asked for again.
+    pub proof_cache: Arc<ProofCache>,
+    /// Where witnesses are while they are worked on.
+    pub spool: Spool,
+    /// Who is told what happens to jobs.
+    pub recorder: Recorder,
+    /// What leases call this server.
+    pub server: String,
+}
+
 /// Why jobs cannot be kept, although they should be.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -71,67 +84,70 @@ pub struct Crew {
     /// What they work with.
     pub workshop: Arc<Workshop>,
     queue: SqlQueue,
+    upkeep: Upkeep,
     settings: JobSettings,
+    server: String,
 }
 
 impl Crew {
-    /// Opens the database and the artefacts.
-    pub async fn open(
-        settings: JobSettings,
-        circuits: Arc<Registry>,
-        proving: Arc<Proving>,
-        spool: Spool,
-    ) -> Result<Self, OpenError> {
+    /// Opens the database and the artefacts, and takes up what a dead server left behind.
+    pub async fn open(settings: JobSettings, supplies: Supplies) -> Result<Self, OpenError> {
+        let Supplies { circuits, proving, proof_cache, spool, recorder, server } = supplies;
         let artifacts = Arc::new(ArtifactStore::open(&settings.artifacts)?);
         let database = Database::open(&settings.place).await?;
         let queue = SqlQueue::new(database, settings.rules, settings.bounds).await?;
         let shared: Arc<dyn JobQueue> = Arc::new(queue.clone());
         let estimator = Arc::new(Estimator::new(settings.workers));
+        let lost = "the process that worked on this job ended or fell silent, each time it was tried";
+        let keeper = recorder.clone();
+        let upkeep = Upkeep::new(
+            queue.clone(),
+            Arc::new(Remover(Arc::clone(&artifacts))),
+            Intervals::of(&settings.rules),
+            kinds::failure(&Problem::new(ProblemType::WorkerLost, lost, None)),
+            move |kept| keeper.kept(kept),
+        );
+        upkeep.recover().await.map_err(QueueError)?;
         let workshop = Arc::new(Workshop {
             circuits,
             proving,
+            proof_cache,
             spool,
             artifacts,
             hub: Arc::new(Hub::new(Arc::clone(&shared), Arc::clone(&estimator))),
             queue: shared,
             estimator,
+            depth: Depth::default(),
+            recorder,
             home: settings.home,
             max_attempts: settings.max_attempts,
         });
-        Ok(Self { workshop, queue, settings })
+        Ok(Self { workshop, queue, upkeep, settings, server })
     }
 
     /// Begins: watchers are told, the house is kept, and jobs are worked on until `quiet` is cancelled. The shutdown waits
     /// for what is in `at_work`.
-    pub async fn start(self, quiet: CancellationToken, at_work: TaskTracker, supervisor: &Supervisor) -> Result<(), StoreError> {
-        let Self { workshop, queue, settings } = self;
+    pub fn start(self, quiet: CancellationToken, at_work: TaskTracker, supervisor: &Supervisor) {
+        let Self { workshop, queue, upkeep, settings, server } = self;
         queue.listen_to_others(supervisor);
-        let lost = "the process that worked on this job ended or fell silent, each time it was tried";
-        let upkeep = Upkeep::new(
-            queue,
-            Arc::new(Remover(Arc::clone(&workshop.artifacts))),
-            Intervals::of(&settings.rules),
-            kinds::failure(&Problem::new(ProblemType::WorkerLost, lost, None)),
-            |_| {},
-        );
-        let recovered = upkeep.recover().await?;
-        if recovered > 0 {
-            tracing::warn!(jobs = recovered, "jobs that a dead server was working on were taken up again");
-        }
         upkeep.start(supervisor);
         let (hub, stop) = (Arc::clone(&workshop.hub), supervisor.stop_token().clone());
         supervisor.spawn("job hub", async move { hub.run(&stop).await });
+        let (counted, stop) = (Arc::clone(&workshop), supervisor.stop_token().clone());
+        supervisor
+            .spawn("count jobs", async move { counted.depth.follow(counted.queue.as_ref(), &stop).await });
         let runner = Runner {
             queue: Arc::clone(&workshop.queue),
             hub: Arc::clone(&workshop.hub),
+            recorder: workshop.recorder.clone(),
             kinds: vec![Arc::new(Prove(Arc::clone(&workshop)))],
-            holder: format!("{}-{}", std::process::id(), Uuid::new_v4().simple()),
+            holder: server,
             lease: settings.rules.lease,
             quiet,
             at_work,
+            supervisor: supervisor.clone(),
         };
-        runner.start(settings.workers.get(), supervisor);
-        Ok(())
+        runner.start(settings.workers.get());
     }
 }
 
@@ -150,7 +166,11 @@ impl ArtifactRemover for Remover {
         }
     }
 
-    async fn remove_others(&self, named: &HashSet<String>, older_than: Duration) -> Result<usize, RemoveError> {
+    async fn remove_others(
+        &self,
+        named: &HashSet<String>,
+        older_than: Duration,
+    ) -> Result<usize, RemoveError> {
         let swept = self.0.sweep(older_than, |name| named.contains(&name.to_string())).await;
         swept.map(|swept| swept.deleted).map_err(|error| RemoveError(error.into()))
     }

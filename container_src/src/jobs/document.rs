@@ -5,7 +5,7 @@ use edgeprove_protocol::{JobDocument, JobStage, JobStatus, Problem, VerifierTarg
 
 use super::{
     estimate::Estimator,
-    kinds::prove::{self, Payload},
+    kinds::{problem, prove::Payload},
     queue::Queued,
 };
 
@@ -44,7 +44,9 @@ fn stage(job: &Job) -> JobStage {
         JobStatus::Running => {
             job.stage.as_deref().and_then(|stage| stage.parse().ok()).unwrap_or(JobStage::Loading)
         }
-        JobStatus::Completed | JobStatus::Failed | JobStatus::Cancelled | JobStatus::Expired => JobStage::Done,
+        JobStatus::Completed | JobStatus::Failed | JobStatus::Cancelled | JobStatus::Expired => {
+            JobStage::Done
+        }
     }
 }
 
@@ -69,7 +71,7 @@ fn estimate(
 /// Why it failed, or why its last attempt did.
 fn error(job: &Job) -> Option<Problem> {
     let failed = matches!(job.status, JobStatus::Failed | JobStatus::Queued);
-    prove::problem(job.outcome.as_deref().filter(|_| failed)?)
+    problem(job.outcome.as_deref().filter(|_| failed)?)
 }
 
 /// This moment, as the database of one machine has it.

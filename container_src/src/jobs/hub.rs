@@ -68,7 +68,7 @@ impl Hub {
         if seen.is_none() {
             return Ok(None);
         }
-        self.show(id, seen);
+        self.show(id, seen.as_ref());
         Ok(Some(watcher))
     }
 
@@ -84,7 +84,8 @@ impl Hub {
         let Some(sender) = watched.get(&id) else { return };
         sender.send_if_modified(|seen| {
             let Some(document) = seen else { return false };
-            let goes_on = document.status == JobStatus::Running && (document.stage, document.progress) != (stage, percent);
+            let goes_on = document.status == JobStatus::Running
+                && (document.stage, document.progress) != (stage, percent);
             if goes_on && percent >= document.progress {
                 let document = Arc::make_mut(document);
                 (document.stage, document.progress) = (stage, percent);
@@ -140,7 +141,7 @@ impl Hub {
                 continue;
             }
             match self.look(id).await {
-                Ok(seen) => self.show(id, seen.map(Arc::new)),
+                Ok(seen) => self.show(id, seen.map(Arc::new).as_ref()),
                 Err(error) => {
                     tracing::warn!(job = %id, error = %telemetry::chain(&error), "watchers could not be told");
                 }
@@ -176,21 +177,22 @@ impl Hub {
         }
     }
 
-    fn show(&self, id: JobId, seen: Option<Arc<JobDocument>>) {
+    fn show(&self, id: JobId, seen: Option<&Arc<JobDocument>>) {
         let watched = self.watched();
         let Some(sender) = watched.get(&id) else { return };
         sender.send_if_modified(|shown| {
             // A worker of this server may have told more than is in the queue yet.
-            let is_behind = match (&seen, &*shown) {
+            let is_behind = match (seen, &*shown) {
                 (Some(seen), Some(shown)) => {
-                    (seen.status, seen.attempts) == (shown.status, shown.attempts) && seen.progress < shown.progress
+                    (seen.status, seen.attempts) == (shown.status, shown.attempts)
+                        && seen.progress < shown.progress
                 }
                 _ => false,
             };
-            if is_behind || *shown == seen {
+            if is_behind || shown.as_ref() == seen {
                 return false;
             }
-            shown.clone_from(&seen);
+            *shown = seen.cloned();
             true
         });
     }

@@ -24,3 +24,9 @@ pub fn failure(problem: &Problem) -> String {
     // It has text keys and no failing serialiser of its own.
     serde_json::to_string(problem).unwrap_or_default()
 }
+
+/// The failure that an outcome tells.
+#[must_use]
+pub fn problem(outcome: &str) -> Option<Problem> {
+    serde_json::from_str(outcome).ok()
+}

@@ -125,8 +125,8 @@ pub enum Change {
 /// See the module.
 #[async_trait]
 pub trait JobQueue: Send + Sync {
-    /// Takes a job in, unless the bounds are reached. When this returns, it is kept.
-    async fn submit(&self, job: NewJob) -> Result<Submitted, SubmitError>;
+    /// Takes a job in, unless the bounds are reached, or this bound of its owner's own. When this returns, it is kept.
+    async fn submit(&self, job: NewJob, unfinished_max: Option<u32>) -> Result<Submitted, SubmitError>;
 
     /// A job.
     async fn get(&self, id: JobId) -> Result<Option<Job>, QueueError>;

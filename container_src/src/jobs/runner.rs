@@ -13,15 +13,16 @@ use edgeprove_pipeline::{
     job::Job,
     lease::{LeaseTerms, LeaseToken},
 };
-use edgeprove_protocol::{JobId, JobStage};
+use edgeprove_protocol::{JobId, JobStage, JobStatus, Problem, ProblemType};
 use futures_util::FutureExt as _;
 use tokio::{sync::broadcast, time::MissedTickBehavior};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     hub::Hub,
-    kinds::Kind,
+    kinds::{self, Kind},
     queue::{Change, Ending, Held, JobQueue, QueueError},
+    record::Recorder,
 };
 use crate::{supervisor::Supervisor, telemetry};
 
@@ -36,6 +37,8 @@ pub struct Runner {
     pub queue: Arc<dyn JobQueue>,
     /// Who is told how far they are.
     pub hub: Arc<Hub>,
+    /// Who is told what happens to them.
+    pub recorder: Recorder,
     /// What can be done.
     pub kinds: Vec<Arc<dyn Kind>>,
     /// What this process is called in leases; new with each start.
@@ -46,6 +49,8 @@ pub struct Runner {
     pub quiet: CancellationToken,
     /// The shutdown waits for what is in here.
     pub at_work: TaskTracker,
+    /// Who owns the workers.
+    pub supervisor: Supervisor,
 }
 
 /// One try at a job.
@@ -84,7 +89,9 @@ impl Attempt {
             Ok(Held::CalledOff) => self.give_up(GivenUp::CalledOff),
             Ok(Held::No) => self.give_up(GivenUp::Lost),
             // The heartbeat decides for how long that may go on.
-            Err(error) => tracing::warn!(job = %self.id, error = %telemetry::chain(&error), "progress was not noted"),
+            Err(error) => {
+                tracing::warn!(job = %self.id, error = %telemetry::chain(&error), "progress was not noted");
+            }
         }
     }
 
@@ -133,12 +140,15 @@ impl Attempt {
 
 impl Runner {
     /// Starts so many workers on the supervisor.
-    pub fn start(self, workers: usize, supervisor: &Supervisor) {
+    pub fn start(self, workers: usize) {
         let runner = Arc::new(self);
         for _ in 0..workers {
             let runner = Arc::clone(&runner);
-            let stop = supervisor.stop_token().clone();
-            supervisor.spawn("job worker", async move { runner.work(&stop).await });
+            let supervisor = runner.supervisor.clone();
+            supervisor.spawn("job worker", async move {
+                let stop = runner.supervisor.stop_token();
+                runner.work(stop).await;
+            });
         }
     }
 
@@ -148,7 +158,7 @@ impl Runner {
         while !self.quiet.is_cancelled() {
             match self.queue.claim(&self.holder, &names).await {
                 Ok(Some(job)) => {
-                    let _at_work = self.at_work.token();
+                    let (_awaited, _counted) = (self.at_work.token(), self.recorder.at_work());
                     self.attempt(job, stop).await;
                 }
                 Ok(None) => self.rest(&mut changes).await,
@@ -181,25 +191,35 @@ impl Runner {
     }
 
     async fn attempt(&self, job: Job, stop: &CancellationToken) {
-        let attempt = Attempt {
+        let attempt = Arc::new(Attempt {
             id: job.id,
             token: job.lease_token,
             queue: Arc::clone(&self.queue),
             hub: Arc::clone(&self.hub),
             given_up: CancellationToken::new(),
             why: Mutex::new(None),
-        };
+        });
         let Some(kind) = self.kinds.iter().find(|kind| kind.name() == job.kind) else {
             // It was claimed by the kinds' names.
             return;
         };
+        // Beside the work, which may keep its thread busy.
+        let (alive, terms, over) = (Arc::clone(&attempt), self.lease, CancellationToken::new());
+        let _over = over.clone().drop_guard();
+        self.supervisor.spawn("keep a lease", async move {
+            over.run_until_cancelled(alive.keep_alive(terms)).await;
+        });
+        if let Err(error) = self.recorder.started(&job).await {
+            tracing::warn!(job = %job.id, error = %telemetry::chain(&error), "a job cannot be put on record, and is not begun");
+            self.end(&job, Ending::HandedBack, stop).await;
+            return tokio::time::sleep(DATABASE_PAUSE).await;
+        }
         tracing::info!(job = %job.id, kind = job.kind, subject = job.subject, attempt = job.attempts, "job begun");
         let began = Instant::now();
         let ending = {
             let working = std::panic::AssertUnwindSafe(kind.run(&job, &attempt)).catch_unwind();
             tokio::select! {
                 ending = working => ending.ok(),
-                () = attempt.keep_alive(self.lease) => None,
                 () = attempt.is_given_up() => None,
                 () = stop.cancelled() => {
                     attempt.give_up(GivenUp::Stopping);
@@ -219,16 +239,23 @@ impl Runner {
                 Ending::Retry { outcome: kinds_panic() }
             }
         };
+        let problem = problem(&ending);
         let status = self.end(&job, ending, stop).await;
-        let took_ms = telemetry::millis(began.elapsed());
+        let (ran, code) = (began.elapsed(), problem.map(ProblemType::code));
         match status {
-            Some(status) => tracing::info!(job = %job.id, kind = job.kind, attempt = job.attempts, %status, took_ms, "job let go"),
-            None => tracing::warn!(job = %job.id, "the lease was lost at the end; what was done is thrown away"),
+            Some(status) => {
+                let took_ms = telemetry::millis(ran);
+                tracing::info!(job = %job.id, kind = job.kind, attempt = job.attempts, %status, code, took_ms, "job let go");
+                self.recorder.let_go(&job, kind.name(), status, problem, ran).await;
+            }
+            None => {
+                tracing::warn!(job = %job.id, "the lease was lost at the end; what was done is thrown away");
+            }
         }
     }
 
     /// Tells the queue, for as long as the lease may still be ours: what was made is worth some patience.
-    async fn end(&self, job: &Job, ending: Ending, stop: &CancellationToken) -> Option<edgeprove_protocol::JobStatus> {
+    async fn end(&self, job: &Job, ending: Ending, stop: &CancellationToken) -> Option<JobStatus> {
         let give_up = Instant::now() + self.lease.length;
         loop {
             let error: QueueError = match self.queue.end(job.id, job.lease_token, ending.clone()).await {
@@ -244,7 +271,15 @@ impl Runner {
     }
 }
 
+fn problem(ending: &Ending) -> Option<ProblemType> {
+    match ending {
+        Ending::Failed { outcome } | Ending::Retry { outcome } => {
+            kinds::problem(outcome).map(|problem| problem.code)
+        }
+        Ending::Completed { .. } | Ending::HandedBack => None,
+    }
+}
+
 fn kinds_panic() -> String {
-    use edgeprove_protocol::{Problem, ProblemType};
-    super::kinds::failure(&Problem::new(ProblemType::Internal, "the server failed at this job", None))
+    kinds::failure(&Problem::new(ProblemType::Internal, "the server failed at this job", None))
 }

@@ -101,7 +101,7 @@ impl SqlQueue {
     }
 
     /// Takes a job in, unless its key is taken or the bounds are reached.
-    async fn enqueue(&self, job: &NewJob) -> Result<Option<Job>, StoreError> {
+    async fn enqueue(&self, job: &NewJob, bounds: Bounds) -> Result<Option<Job>, StoreError> {
         let (mut session, now) = self.begin(Promise::WriteDurably).await?;
         let idempotency = job.idempotency.as_ref();
         let values = values![
@@ -117,8 +117,8 @@ impl SqlQueue {
             idempotency.map(|idempotency| idempotency.body.to_string()),
             job.payload.as_str(),
             job.input.as_deref(),
-            self.bounds.queued_max,
-            self.bounds.unfinished_per_owner_max,
+            bounds.queued_max,
+            bounds.unfinished_per_owner_max,
         ];
         let enqueue = self.told.enqueue.clone();
         let row = match self.database.dialect() {
@@ -136,7 +136,11 @@ impl SqlQueue {
     }
 
     /// Why a job was not taken in; `None` where the reason went away since.
-    async fn refusal(&self, job: &NewJob) -> Result<Option<Result<Submitted, SubmitError>>, StoreError> {
+    async fn refusal(
+        &self,
+        job: &NewJob,
+        bounds: Bounds,
+    ) -> Result<Option<Result<Submitted, SubmitError>>, StoreError> {
         let mut session = self.database.session(Promise::Read).await?;
         if let Some(asked) = &job.idempotency {
             let values = values![job.owner.as_str(), asked.key.as_str()];
@@ -152,7 +156,7 @@ impl SqlQueue {
         let row = session.row(intake::CROWD, values![job.owner.as_str()]).await?;
         let row = row.ok_or(sqlx::Error::RowNotFound)?;
         let (queued, unfinished) = (count(&row, "queued")?, count(&row, "unfinished_of_owner")?);
-        Ok(self.bounds.admit(queued, unfinished).err().map(|full| Err(full.into())))
+        Ok(bounds.admit(queued, unfinished).err().map(|full| Err(full.into())))
     }
 
     /// Executes a statement of a worker that says of a running job whether it was called off.
@@ -179,13 +183,17 @@ const TRIES: u32 = 8;
 
 #[async_trait]
 impl JobQueue for SqlQueue {
-    async fn submit(&self, job: NewJob) -> Result<Submitted, SubmitError> {
+    async fn submit(&self, job: NewJob, unfinished_max: Option<u32>) -> Result<Submitted, SubmitError> {
+        let mut bounds = self.bounds;
+        if let Some(max) = unfinished_max {
+            bounds.unfinished_per_owner_max = bounds.unfinished_per_owner_max.min(max);
+        }
         for _ in 0..TRIES {
-            if let Some(job) = self.enqueue(&job).await.map_err(QueueError)? {
+            if let Some(job) = self.enqueue(&job, bounds).await.map_err(QueueError)? {
                 self.tell(job.id, job.status);
                 return Ok(Submitted::Taken(Box::new(job)));
             }
-            if let Some(refusal) = self.refusal(&job).await.map_err(QueueError)? {
+            if let Some(refusal) = self.refusal(&job, bounds).await.map_err(QueueError)? {
                 return refusal;
             }
         }

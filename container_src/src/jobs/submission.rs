@@ -1,17 +1,12 @@
 //! From a checked upload to a job that is kept.
 
-use std::{
-    fs::File,
-    io::{self, Read as _},
-    path::PathBuf,
-};
+use std::io;
 
 use edgeprove_pipeline::{
     idempotency::{BodyDigest, Idempotency, IdempotencyKey},
     job::NewJob,
 };
 use edgeprove_protocol::{CircuitId, JobId, Priority, VerifierTarget};
-use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use super::{
@@ -21,8 +16,10 @@ use super::{
 };
 use crate::{
     artifacts::{ArtifactError, ArtifactKind, ArtifactName},
+    proof_cache::CacheWish,
     telemetry,
-    witness::intake::Upload,
+    trust::audit::AuditError,
+    witness::{WitnessDigest, intake::Upload},
 };
 
 /// What is handed in.
@@ -30,12 +27,18 @@ use crate::{
 pub struct Submission {
     /// The witness, checked for the circuit.
     pub upload: Upload,
+    /// Its digest.
+    pub witness: WitnessDigest,
     /// The circuit.
     pub circuit: CircuitId,
     /// Who is to verify the proof.
     pub target: VerifierTarget,
     /// Who asks.
     pub owner: String,
+    /// How many unfinished jobs the owner may have; the bound of all owners holds besides.
+    pub unfinished_max: Option<u32>,
+    /// What may be done with the cache of proofs.
+    pub cache: CacheWish,
     /// How urgent it is.
     pub priority: Priority,
     /// The caller's own name for the request.
@@ -53,6 +56,9 @@ pub enum SubmissionError {
     /// The witness could not be kept.
     #[error("the witness could not be kept")]
     Artifact(#[from] ArtifactError),
+    /// It is in the queue, and could not be put on record.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
     /// The spooled witness could not be read.
     #[error("the spooled witness could not be read")]
     Spool(#[source] io::Error),
@@ -63,20 +69,30 @@ pub enum SubmissionError {
 
 /// Takes a witness in. When this returns, the job is kept and the spooled witness no longer needed.
 pub async fn submit(workshop: &Workshop, submission: Submission) -> Result<Submitted, SubmissionError> {
-    let Submission { upload, circuit, target, owner, priority, key, request_id } = submission;
-    let idempotency = match key {
-        Some(key) => Some(Idempotency { key, body: digest(&upload, &circuit, target).await? }),
-        None => None,
-    };
+    let Submission {
+        upload,
+        witness,
+        circuit,
+        target,
+        owner,
+        unfinished_max,
+        cache,
+        priority,
+        key,
+        request_id,
+    } = submission;
+    let body = || digest(workshop, &witness, &circuit, target);
+    let idempotency = key.map(|key| Idempotency { key, body: body() });
     let id = JobId::new(workshop.home, *Uuid::new_v4().as_bytes()).map_err(SubmissionError::Home)?;
-    let witness = tokio::fs::File::open(upload.file.path()).await.map_err(SubmissionError::Spool)?;
-    let input = workshop.artifacts.put(ArtifactKind::Witness, witness).await?;
+    let spooled = tokio::fs::File::open(upload.file.path()).await.map_err(SubmissionError::Spool)?;
+    let input = workshop.artifacts.put(ArtifactKind::Witness, spooled).await?;
     let payload = Payload {
         circuit: circuit.clone(),
         target,
         compressed_bytes: upload.compressed_bytes,
         inflated_bytes: upload.inflated_bytes,
-        request_id,
+        cache,
+        request_id: request_id.clone(),
     };
     let job = NewJob {
         id,
@@ -90,9 +106,16 @@ pub async fn submit(workshop: &Workshop, submission: Submission) -> Result<Submi
         payload: serde_json::to_string(&payload).unwrap_or_default(),
         input: Some(input.to_string()),
     };
-    let submitted = workshop.queue.submit(job).await;
-    if !matches!(submitted, Ok(Submitted::Taken(_))) {
-        forget(workshop, input).await;
+    let submitted = workshop.queue.submit(job, unfinished_max).await;
+    match &submitted {
+        Ok(Submitted::Taken(job)) => {
+            if let Err(error) = workshop.recorder.submitted(job, KIND, request_id).await {
+                // Its caller never hears of it; should this fail too, it is done for nothing.
+                let _ = workshop.queue.cancel(job.id, None).await;
+                return Err(error.into());
+            }
+        }
+        Ok(Submitted::Known(_)) | Err(_) => forget(workshop, input).await,
     }
     Ok(submitted?)
 }
@@ -104,25 +127,14 @@ async fn forget(workshop: &Workshop, input: ArtifactName) {
     }
 }
 
-/// All that the proof depends on, so that another request under the same key is noticed.
-async fn digest(
-    upload: &Upload,
+/// Stands for all that the proof depends on, so that another request under the same key is noticed. Guesses of a witness
+/// cannot be tested with it: it is made with the store's own key.
+fn digest(
+    workshop: &Workshop,
+    witness: &WitnessDigest,
     circuit: &CircuitId,
     target: VerifierTarget,
-) -> Result<BodyDigest, SubmissionError> {
-    let path: PathBuf = upload.file.path().to_owned();
-    let mut hasher = Sha256::new();
-    hasher.update(format!("{circuit}\n{}\n", target.as_str()));
-    let read = move || {
-        let (mut file, mut bytes) = (File::open(path)?, vec![0; 64 << 10]);
-        loop {
-            match file.read(&mut bytes)? {
-                0 => break,
-                length => hasher.update(&bytes[..length]),
-            }
-        }
-        Ok(BodyDigest(hasher.finalize().into()))
-    };
-    let outcome = tokio::task::spawn_blocking(read).await;
-    outcome.unwrap_or_else(|error| Err(error.into())).map_err(SubmissionError::Spool)
+) -> BodyDigest {
+    let parts: [&[u8]; 3] = [circuit.as_str().as_bytes(), target.as_str().as_bytes(), witness.as_bytes()];
+    BodyDigest(workshop.artifacts.fingerprint(&parts))
 }

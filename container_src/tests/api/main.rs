@@ -17,7 +17,9 @@
 
 mod support;
 
+mod access;
 mod artifacts;
+mod audit;
 mod bad_request;
 mod bad_witness;
 mod behind_the_edge;

@@ -125,6 +125,9 @@ fn every_fault_of_the_configuration_is_told_at_once() {
         ("--recycle-proofs", "0", "RECYCLE_PROOFS"),
         ("--recycle-growth", "x", "RECYCLE_GROWTH"),
         ("--target", "solidity", "TARGET"),
+        ("--api-keys", "alice:hunter2", "API_KEYS"),
+        ("--anonymous-role", "root", "ANONYMOUS_ROLE"),
+        ("--audit-sync", "soon", "AUDIT_SYNC"),
     ];
     let dir = tempfile::tempdir().unwrap();
     let failed = fails(
@@ -133,15 +136,16 @@ fn every_fault_of_the_configuration_is_told_at_once() {
             s.crs = dir.path().join("no-crs");
             s.circuit = Some(dir.path().join("no-circuit.json"));
             s.circuits = Some(dir.path().join("no-circuits"));
+            s.flag("--keys-file", &dir.path().join("no-keys.toml").display());
             s.flags.extend(faults.iter().map(|(flag, value, _)| format!("{flag}={value}")));
         },
         USAGE,
-        &["is not an executable file", "bn254_g1.dat", "no-circuit.json", "no-circuits"],
+        &["is not an executable file", "bn254_g1.dat", "no-circuit.json", "no-circuits", "no-keys.toml"],
     );
     for (flag, _, variable) in faults {
         assert!(failed.words.contains(&format!("{flag} (EDGEPROVE_{variable})")), "{flag}: {}", failed.words);
     }
-    let count = faults.len() + 4;
+    let count = faults.len() + 5;
     assert!(
         failed.words.starts_with(&format!("edgeprove: the configuration has {count} faults:\n")),
         "{}",
@@ -198,6 +202,10 @@ fn an_empty_variable_counts_as_unset() {
             "SPOOL_DIR",
             "MSM",
             "LOG_FORMAT",
+            "KEYS_FILE",
+            "ANONYMOUS_ROLE",
+            "AUDIT",
+            "AUDIT_SYNC",
         ];
         s.environment.extend(names.map(|name| (format!("EDGEPROVE_{name}"), String::new())));
     });

@@ -17,7 +17,7 @@ const FIVE: Bounds = Bounds { queued_max: 5, unfinished_per_owner_max: 100 };
 
 /// What came of handing many jobs in at the same time, to as many queues in turn as there are.
 async fn submit_together(queues: &[edgeprove::jobs::sql_queue::SqlQueue], jobs: usize) -> (usize, usize) {
-    let submitting = (0..jobs).map(|number| queues[number % queues.len()].submit(job()));
+    let submitting = (0..jobs).map(|number| queues[number % queues.len()].submit(job(), None));
     let (mut taken, mut full) = (0, 0);
     for outcome in join_all(submitting).await {
         match outcome {
@@ -57,7 +57,7 @@ async fn an_owner_has_no_more_than_its_share() {
         submit(&queue, job()).await;
         submit(&queue, job()).await;
         claim(&queue).await;
-        let refused = queue.submit(job()).await;
+        let refused = queue.submit(job(), None).await;
         assert!(
             matches!(refused, Err(SubmitError::Full(Full::Owner { unfinished: 2 }))),
             "{}: {refused:?}",
@@ -78,7 +78,7 @@ async fn one_name_is_one_job_however_often_it_is_asked_for() {
         let queue = database.queue_with(Rules::default(), FIVE).await;
         let mut taken = 0;
         let mut ids = HashSet::new();
-        for outcome in join_all((0..10).map(|_| queue.submit(named(1)))).await {
+        for outcome in join_all((0..10).map(|_| queue.submit(named(1), None))).await {
             match outcome.unwrap() {
                 Submitted::Taken(job) => {
                     taken += 1;
@@ -90,15 +90,15 @@ async fn one_name_is_one_job_however_often_it_is_asked_for() {
             }
         }
         assert_eq!((taken, ids.len()), (1, 1), "{}", database.name);
-        assert!(matches!(queue.submit(named(2)).await, Err(SubmitError::KeyConflict)));
+        assert!(matches!(queue.submit(named(2), None).await, Err(SubmitError::KeyConflict)));
         let of_bob = NewJob { owner: "bob".to_owned(), ..named(2) };
-        assert!(matches!(queue.submit(of_bob).await, Ok(Submitted::Taken(_))));
+        assert!(matches!(queue.submit(of_bob, None).await, Ok(Submitted::Taken(_))));
         // A full queue knows its own jobs all the same.
         for _ in 0..3 {
             submit(&queue, job()).await;
         }
-        assert!(matches!(queue.submit(named(1)).await, Ok(Submitted::Known(_))));
-        assert!(matches!(queue.submit(job()).await, Err(SubmitError::Full(_))));
+        assert!(matches!(queue.submit(named(1), None).await, Ok(Submitted::Known(_))));
+        assert!(matches!(queue.submit(job(), None).await, Err(SubmitError::Full(_))));
         database.remove().await;
     }
 }

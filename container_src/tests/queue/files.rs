@@ -142,7 +142,7 @@ async fn a_full_disk_is_said_to_be_full_and_used_again_once_it_is_not() {
     // The file cannot grow beyond what it is.
     limit("PRAGMA max_page_count = 1").await;
     let long = || NewJob { payload: "long".repeat(50_000), ..job() };
-    let refused = queue.submit(long()).await;
+    let refused = queue.submit(long(), None).await;
     assert!(
         matches!(&refused, Err(SubmitError::Queue(QueueError(error @ StoreError::DiskFull(_)))) if error.is_transient()),
         "{refused:?}"

@@ -122,7 +122,7 @@ pub(crate) fn job() -> NewJob {
 
 /// Takes a job in.
 pub(crate) async fn submit(queue: &SqlQueue, job: NewJob) -> Job {
-    match queue.submit(job).await.unwrap() {
+    match queue.submit(job, None).await.unwrap() {
         Submitted::Taken(job) => *job,
         Submitted::Known(job) => panic!("it is known: {job:?}"),
     }

@@ -12,6 +12,7 @@
 )]
 #![expect(clippy::print_stderr, reason = "a skipped test says so")]
 
+mod audit;
 mod database;
 mod model;
 mod plans;

@@ -1,8 +1,11 @@
 //! `GET /api/health`, `/livez`, `/readyz`: whether the service can prove.
 
 use axum::{Json, extract::State};
-use edgeprove_protocol::answer::{
-    BbHealth, CircuitHealth, CircuitStatus, CrsHealth, Health, HealthStatus, ProverHealth,
+use edgeprove_protocol::{
+    JobStatus,
+    answer::{
+        BbHealth, CircuitHealth, CircuitStatus, CrsHealth, Health, HealthStatus, JobsHealth, ProverHealth,
+    },
 };
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -37,8 +40,8 @@ pub async fn ready(State(app): State<AppState>) -> Result<Json<Value>, ApiError>
     if let Some(why) = app.not_ready() {
         return Err(ApiError::not_ready(why));
     }
-    let now = app.proving.scheduler().status();
-    Ok(Json(json!({ "status": "ready", "running": now.running, "waiting": now.waiting })))
+    let load = app.load();
+    Ok(Json(json!({ "status": "ready", "running": load.running, "waiting": load.waiting })))
 }
 
 fn examine(app: &Shared) -> Health {
@@ -49,6 +52,12 @@ fn examine(app: &Shared) -> Health {
     problems.extend(not_ready.map(str::to_owned));
     for circuit in &circuits {
         problems.extend(circuit.error.as_ref().map(|error| format!("circuit {}: {error}", circuit.id)));
+    }
+    if app.access.fault().is_some() {
+        problems.push("the keys were changed and cannot be used: those from before hold".to_owned());
+    }
+    if app.audit.is_failing() {
+        problems.push("the audit log cannot be written".to_owned());
     }
     if circuits.is_empty() {
         problems.push("no circuit was given: name one by --circuit or --circuits".to_owned());
@@ -86,9 +95,21 @@ fn examine(app: &Shared) -> Health {
             proofs: app.proving.proofs(),
             restarts: backend.restarts().iter().sum(),
         },
+        jobs: jobs(app),
         circuits,
         uptime_s: app.started.elapsed().as_secs(),
         timestamp: jiff::Timestamp::now().to_string(),
+    }
+}
+
+fn jobs(app: &Shared) -> JobsHealth {
+    match app.workshop() {
+        Ok(workshop) => {
+            let census = workshop.depth.latest();
+            let queued = census.queued().iter().sum();
+            JobsHealth { kept: true, error: None, queued, running: census.of(JobStatus::Running) }
+        }
+        Err(reason) => JobsHealth { kept: false, error: Some(reason.to_string()), queued: 0, running: 0 },
     }
 }
 

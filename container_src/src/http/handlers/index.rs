@@ -17,6 +17,7 @@ pub async fn index(State(app): State<AppState>) -> Json<Value> {
               "does": "proves a gzipped witness of the default circuit; answers the proof's bytes, or JSON by Accept: application/json; ?target=evm for Solidity verifiers" },
             { "method": "POST", "path": "/api/prove/{circuit}", "does": "the same for a circuit by name" },
             { "method": "GET", "path": "/api/health", "does": "versions, circuits, provers; 200 when proofs can be made" },
+            { "method": "GET", "path": "/v1/audit", "does": "the audit log after entry ?after=N, as JSON lines; for operators" },
             { "method": "GET", "path": "/livez", "does": "200 while the process lives" },
             { "method": "GET", "path": "/readyz", "does": "200 while work is taken" },
             { "method": "GET", "path": "/metrics", "does": "counts and durations, in the text format of Prometheus" },

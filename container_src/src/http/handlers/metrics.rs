@@ -46,6 +46,11 @@ fn look(app: &Shared) {
         metrics::bb_restarts(reason.as_str(), count);
     }
 
+    if let Ok(workshop) = app.workshop() {
+        let census = workshop.depth.latest();
+        metrics::jobs::depth(census.queued(), workshop.recorder.running());
+    }
+
     disk("spool", app.spool.path());
     disk("keys", app.proving.keys().peaks.dir());
     metrics::build(env!("CARGO_PKG_VERSION"), BB_VERSION, NOIR_VERSION, app.started.elapsed());

@@ -14,6 +14,10 @@ pub async fn problem(Path(code): Path<String>) -> Result<Json<Value>, ApiError> 
         "code": kind.code(),
         "title": kind.title(),
         "status": kind.status(),
+        "meaning": kind.meaning(),
+        "severity": kind.severity(),
         "retryable": kind.retryable(),
+        "fallback": kind.fallback(),
+        "advice": kind.advice(),
     })))
 }

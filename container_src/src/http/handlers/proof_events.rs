@@ -9,7 +9,10 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 use axum::{
     extract::{
         State,
-        ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code, rejection::WebSocketUpgradeRejection},
+        ws::{
+            CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code,
+            rejection::WebSocketUpgradeRejection,
+        },
     },
     response::{
         IntoResponse, Response,
@@ -24,12 +27,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::proofs::own;
 use crate::{
-    http::{
-        api_error::ApiError,
-        extract::{Asking, NamedJob},
-        state::AppState,
-    },
+    http::{api_error::ApiError, extract::NamedJob, state::AppState},
     jobs::{document::event_id, hub::Watcher},
+    trust::access::Caller,
 };
 
 /// Says that the stream lives while nothing happens, before whatever stands between takes it for dead.
@@ -40,29 +40,27 @@ const LAST_EVENT_ID: &str = "last-event-id";
 /// See the module.
 pub async fn events(
     State(app): State<AppState>,
-    asking: Asking,
+    caller: Caller,
     NamedJob(id): NamedJob,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let workshop = app.workshop()?;
-    if own(workshop, &asking, id).await?.status == JobStatus::Expired {
+    if own(&app, &caller, id).await?.status == JobStatus::Expired {
         return Err(ApiError::expired());
     }
     let watcher = workshop.hub.watch(id).await?.ok_or_else(ApiError::no_such_job)?;
     let last = headers.get(LAST_EVENT_ID).and_then(|id| id.to_str().ok()).map(str::to_owned);
     let told = documents(watcher, last, app.supervisor.stop_token().clone());
-    Ok(match upgrade {
-        Ok(upgrade) => upgrade.on_upgrade(|socket| tell(socket, told)),
-        Err(_) => {
-            let events = told.map(|(id, document)| Ok::<_, Infallible>(event(id, &document)));
-            let sse = Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE));
-            let mut response = sse.into_response();
-            // Proxies that collect answers before they pass them on are asked not to.
-            response.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
-            response
-        }
-    })
+    if let Ok(upgrade) = upgrade {
+        return Ok(upgrade.on_upgrade(|socket| tell(socket, told)));
+    }
+    let events = told.map(|(id, document)| Ok::<_, Infallible>(event(id, &document)));
+    let sse = Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE));
+    let mut response = sse.into_response();
+    // Proxies that collect answers before they pass them on are asked not to.
+    response.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
+    Ok(response)
 }
 
 /// The job as it is, and each time that it has become different, until it is over.

@@ -11,7 +11,7 @@
 //!
 //! A job is its owner's: to others it does not exist (404).
 
-use std::time::Duration;
+use std::{fmt::Write as _, time::Duration};
 
 use axum::{
     Json,
@@ -19,31 +19,33 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use edgeprove_pipeline::job::Job;
-use edgeprove_protocol::{
-    CircuitId, JobDocument, JobId, JobStatus, Problem, ProblemType,
-    job::JobPage,
-};
-use http::{HeaderValue, StatusCode, header, request::Parts};
+use edgeprove_protocol::{CircuitId, JobDocument, JobId, JobStatus, Problem, ProblemType, job::JobPage};
+use http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts};
 use serde::Deserialize;
 
-use super::prove::{self, Made};
+use super::prove::{self, Made, receive};
 use crate::{
     artifacts::ArtifactKind,
     http::{
         api_error::ApiError,
         body::Incoming,
-        extract::{AnswerFormat, Asking, NamedCircuit, NamedJob, Wish, check_content_type, declared_length},
-        middleware::request_id,
-        state::AppState,
+        caller::priority,
+        extract::{AnswerFormat, JobWish, NamedCircuit, NamedJob, Wish, check_content_type},
+        middleware::{id_of, request_id},
+        state::{AppState, Shared},
     },
     jobs::{
         Workshop, document,
         hub::Watcher,
-        kinds::prove::{Outcome, Payload, problem},
+        kinds::{
+            problem,
+            prove::{KIND, Outcome, Payload},
+        },
         queue::{Listing, Submitted},
         submission::{self, Submission},
     },
-    witness::intake,
+    proof_cache::CacheWish,
+    trust::access::{Caller, Work},
 };
 
 /// Most jobs on a page.
@@ -82,42 +84,56 @@ async fn accept(
     is_job_anyway: bool,
 ) -> Result<Response, ApiError> {
     let workshop = app.workshop()?;
+    let caller = Caller::from_request_parts(parts, app).await?;
+    let priority = priority(app, &caller, parts)?;
+    let grant = app.access.admit(&caller, Work::Queued)?;
     check_content_type(&parts.headers)?;
     let format = AnswerFormat::from_headers(&parts.headers);
-    let asking = Asking::from_request_parts(parts, app).await?;
+    let job_wish = JobWish::from_request_parts(parts, app).await?;
     let wish = Wish::from_request_parts(parts, app).await?;
     let NamedCircuit(named) = NamedCircuit::from_request_parts(parts, app).await?;
     let circuit = app.circuits.find(named.as_ref().or(wish.circuit.as_ref()))?;
+    // Taken before the look at the state, so that a shutdown either sees it or is seen.
     let _at_work = app.proofs_at_work.token();
     if let Some(why) = app.not_ready() {
         return Err(ApiError::not_ready(why));
     }
-    let declared = declared_length(&parts.headers);
-    let bound = Some(circuit.shape.inflated_bytes_max());
-    let upload = intake::receive(&app.spool, &app.options.intake, declared, bound, body).await?;
-    let upload = crate::witness::checked(upload, circuit.shape).await?;
+    if !workshop.recorder.ready() {
+        return Err(ApiError::off_the_record());
+    }
+    let (upload, witness) = receive(app, &circuit, parts, body).await?;
     let submission = Submission {
         upload,
+        witness,
+        cache: CacheWish::of(&parts.headers),
         circuit: circuit.id.clone(),
         target: wish.target.unwrap_or(circuit.target),
-        owner: asking.owner,
-        priority: asking.priority,
-        key: asking.key,
+        owner: caller.owner(),
+        unfinished_max: caller.limits().unfinished_max,
+        priority,
+        key: job_wish.key,
         request_id: id.to_owned(),
     };
-    let (Submitted::Taken(job) | Submitted::Known(job)) = submission::submit(workshop, submission).await?;
-    let wait = asking.wait.filter(|_| !asking.respond_async);
+    let job = match submission::submit(workshop, submission).await? {
+        Submitted::Taken(job) => {
+            grant.spend();
+            job
+        }
+        // It was counted when it was taken in.
+        Submitted::Known(job) => job,
+    };
+    let wait = job_wish.wait.filter(|_| !job_wish.respond_async);
     let waited = match wait {
         Some(wait) => over_within(workshop, job.id, wait).await?,
         None => None,
     };
     let mut response = match waited {
-        Some(over) => result(workshop, over, format).await?,
+        Some(over) => result(workshop, &over, &caller, id, format).await?,
         None => accepted(workshop, job.id).await?,
     };
     let applied = match wait {
         Some(wait) => Some(format!("wait={}", wait.as_secs())),
-        None if asking.respond_async || is_job_anyway => Some("respond-async".to_owned()),
+        None if job_wish.respond_async || is_job_anyway => Some("respond-async".to_owned()),
         None => None,
     };
     if let Some(applied) = applied.and_then(|applied| HeaderValue::from_str(&applied).ok()) {
@@ -154,9 +170,13 @@ async fn over(mut watcher: Watcher) {
 }
 
 /// `GET /v1/proofs/{id}`: the job as it is now.
-pub async fn get(State(app): State<AppState>, asking: Asking, NamedJob(id): NamedJob) -> Result<Response, ApiError> {
+pub async fn get(
+    State(app): State<AppState>,
+    caller: Caller,
+    NamedJob(id): NamedJob,
+) -> Result<Response, ApiError> {
     let workshop = app.workshop()?;
-    let job = own(workshop, &asking, id).await?;
+    let job = own(&app, &caller, id).await?;
     if job.status == JobStatus::Expired {
         return Err(ApiError::expired());
     }
@@ -167,28 +187,29 @@ pub async fn get(State(app): State<AppState>, asking: Asking, NamedJob(id): Name
 /// `GET /v1/proofs/{id}/proof`: the proof, as `POST /api/prove` would have answered it; or why there is none.
 pub async fn proof(
     State(app): State<AppState>,
-    asking: Asking,
+    caller: Caller,
     NamedJob(id): NamedJob,
-    headers: http::HeaderMap,
+    headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let workshop = app.workshop()?;
-    let job = own(workshop, &asking, id).await?;
-    result(workshop, job, AnswerFormat::from_headers(&headers)).await
+    let job = own(&app, &caller, id).await?;
+    result(app.workshop()?, &job, &caller, &id_of(&headers), AnswerFormat::from_headers(&headers)).await
 }
 
 /// `DELETE /v1/proofs/{id}`: calls the job off. 200 when it is, 202 when its worker has yet to hear of it, 409 when it
 /// was over before.
 pub async fn cancel(
     State(app): State<AppState>,
-    asking: Asking,
+    caller: Caller,
     NamedJob(id): NamedJob,
 ) -> Result<Response, ApiError> {
     let workshop = app.workshop()?;
-    let job = own(workshop, &asking, id).await?;
-    let owner = (!asking.sees_all).then_some(asking.owner.as_str());
-    let status = match workshop.queue.cancel(id, owner).await? {
+    let job = own(&app, &caller, id).await?;
+    let status = match workshop.queue.cancel(id, Some(&job.owner)).await? {
         Some(JobStatus::Running) => StatusCode::ACCEPTED,
-        Some(_) => StatusCode::OK,
+        Some(_) => {
+            workshop.recorder.called_off(&job, KIND, caller.actor()).await;
+            StatusCode::OK
+        }
         None if job.status == JobStatus::Cancelled => StatusCode::OK,
         None => {
             let now = workshop.queue.get(id).await?.map_or(job.status, |job| job.status);
@@ -199,6 +220,7 @@ pub async fn cancel(
     Ok(no_store((status, Json(&document)).into_response()))
 }
 
+/// Which of the caller's jobs are listed.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Filter {
@@ -211,7 +233,7 @@ pub struct Filter {
 /// `GET /v1/proofs`: the caller's jobs, the latest first, a page at a time.
 pub async fn list(
     State(app): State<AppState>,
-    asking: Asking,
+    caller: Caller,
     filter: Result<Query<Filter>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Response, ApiError> {
     let workshop = app.workshop()?;
@@ -224,7 +246,7 @@ pub async fn list(
         return Err(ApiError::new(ProblemType::InvalidRequest, format!("limit is 1 to {PAGE_MAX}")));
     }
     let listing = Listing {
-        owner: asking.owner,
+        owner: caller.owner(),
         status: filter.status,
         subject: filter.circuit.as_ref().map(ToString::to_string),
         before: filter.after,
@@ -236,11 +258,12 @@ pub async fn list(
     jobs.truncate(limit as usize);
     let next = jobs.last().filter(|_| more).map(|last| {
         let mut next = format!("/v1/proofs?limit={limit}&after={}", last.seq);
+        // Writing to a string cannot fail.
         if let Some(status) = filter.status {
-            next.push_str(&format!("&status={status}"));
+            let _ = write!(next, "&status={status}");
         }
         if let Some(circuit) = &filter.circuit {
-            next.push_str(&format!("&circuit={circuit}"));
+            let _ = write!(next, "&circuit={circuit}");
         }
         next
     });
@@ -255,9 +278,10 @@ pub async fn list(
 }
 
 /// A job that the caller may see.
-pub async fn own(workshop: &Workshop, asking: &Asking, id: JobId) -> Result<Job, ApiError> {
-    let job = workshop.queue.get(id).await?;
-    job.filter(|job| asking.sees_all || job.owner == asking.owner).ok_or_else(ApiError::no_such_job)
+pub async fn own(app: &Shared, caller: &Caller, id: JobId) -> Result<Job, ApiError> {
+    app.access.count(caller)?;
+    let job = app.workshop()?.queue.get(id).await?;
+    job.filter(|job| caller.may_see(&job.owner)).ok_or_else(ApiError::no_such_job)
 }
 
 async fn look(workshop: &Workshop, id: JobId) -> Result<JobDocument, ApiError> {
@@ -265,14 +289,24 @@ async fn look(workshop: &Workshop, id: JobId) -> Result<JobDocument, ApiError> {
 }
 
 /// What came of a job, as an answer.
-async fn result(workshop: &Workshop, job: Job, format: AnswerFormat) -> Result<Response, ApiError> {
+async fn result(
+    workshop: &Workshop,
+    job: &Job,
+    caller: &Caller,
+    request_id: &str,
+    format: AnswerFormat,
+) -> Result<Response, ApiError> {
     match job.status {
         JobStatus::Queued | JobStatus::Running => {
             let document = look(workshop, job.id).await?;
             let wait = document.estimated_remaining_ms.map_or(LOOK_AGAIN, Duration::from_millis);
             Err(ApiError::new(ProblemType::ProofNotReady, format!("the job is {}", job.status)).after(wait))
         }
-        JobStatus::Completed => completed(workshop, &job, format).await,
+        JobStatus::Completed => {
+            let made = made(workshop, job).await?;
+            workshop.recorder.fetched(job, caller.actor(), request_id.to_owned()).await?;
+            Ok(prove::answer_made(&made, format))
+        }
         JobStatus::Failed => {
             let problem: Option<Problem> = job.outcome.as_deref().and_then(problem);
             Err(match problem {
@@ -285,24 +319,22 @@ async fn result(workshop: &Workshop, job: Job, format: AnswerFormat) -> Result<R
     }
 }
 
-async fn completed(workshop: &Workshop, job: &Job, format: AnswerFormat) -> Result<Response, ApiError> {
+async fn made(workshop: &Workshop, job: &Job) -> Result<Made, ApiError> {
     let lacks = || ApiError::new(ProblemType::ArtifactUnavailable, "the proof is no longer there");
     let name = job.result.as_deref().and_then(|name| name.parse().ok()).ok_or_else(lacks)?;
     let (outcome, payload) = (Outcome::of(job).ok_or_else(lacks)?, Payload::of(job).ok_or_else(lacks)?);
     let proof = workshop.artifacts.read(&name, ArtifactKind::Proof, PROOF_MAX_BYTES).await?;
-    Ok(prove::answer_made(
-        &Made {
-            proof,
-            public_inputs: outcome.public_inputs,
-            circuit: payload.circuit,
-            target: payload.target,
-            vk_hash: outcome.vk_hash,
-            verified: outcome.verified,
-            timings: outcome.timings,
-            request_id: payload.request_id,
-        },
-        format,
-    ))
+    Ok(Made {
+        proof,
+        public_inputs: outcome.public_inputs,
+        circuit: payload.circuit,
+        target: payload.target,
+        vk_hash: outcome.vk_hash,
+        verified: outcome.verified,
+        cached: outcome.cached,
+        timings: outcome.timings,
+        request_id: payload.request_id,
+    })
 }
 
 fn with_retry_after(mut response: Response, document: &JobDocument) -> Response {

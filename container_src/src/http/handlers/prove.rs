@@ -1,10 +1,12 @@
 //! `POST /api/prove` and `POST /api/prove/{circuit}`: a gzipped witness goes in, a verified proof comes out.
 //!
+//! 0. The caller is known (401), may ask for this priority (400, 403), and has not asked for too much (429).
 //! 1. The head is looked at: content type (415), query (400), circuit (404, 503), readiness (503).
 //! 2. The body is streamed to the spool and checked while it arrives (400, 408, 413, 503).
 //! 3. The spooled witness is held against the circuit's shape (400, 422).
 //! 4. It is proved and verified (422, 500, 503, 504).
-//! 5. The proof is answered, and the spool file is wiped, as on every other way out of here.
+//! 5. That is put on record (503), whatever came of it.
+//! 6. The proof is answered, and the spool file is wiped, as on every other way out of here.
 
 use std::{fmt::Write, sync::Arc, time::Instant};
 
@@ -14,6 +16,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
+use edgeprove_pipeline::audit::{Action, Entry, Outcome as Recorded};
 use edgeprove_protocol::{
     CircuitId, VerifierTarget,
     answer::{PROOF_MEDIA_TYPE, ProofAnswer, Timings},
@@ -28,13 +31,19 @@ use crate::{
     http::{
         api_error::ApiError,
         body::Incoming,
+        caller::priority,
         extract::{AnswerFormat, NamedCircuit, Preferences, Wish, check_content_type, declared_length},
         middleware::request_id,
         state::AppState,
     },
+    proof_cache::{CacheWish, Wanted},
     proving::{Proved, Urgency, milliseconds},
     telemetry::metrics::{self, Outcome},
-    witness::intake,
+    trust::access::{Caller, Work},
+    witness::{
+        WitnessDigest,
+        intake::{self, Upload},
+    },
 };
 
 /// See the module.
@@ -91,11 +100,16 @@ async fn answer(
     arrived: Instant,
     id: &str,
 ) -> Result<Response, ApiError> {
+    let caller = Caller::from_request_parts(parts, app).await?;
+    let urgency = Urgency { priority: priority(app, &caller, parts)?, since: None };
+    let grant = app.access.admit(&caller, Work::Waited)?;
+
     check_content_type(&parts.headers)?;
     let format = AnswerFormat::from_headers(&parts.headers);
+    let cache_wish = CacheWish::of(&parts.headers);
     let wish = Wish::from_request_parts(parts, app).await?;
     let NamedCircuit(name) = NamedCircuit::from_request_parts(parts, app).await?;
-    let circuit = app.circuits.find(name.as_ref())?;
+    let circuit = app.circuits.find(name.as_ref().or(wish.circuit.as_ref()))?;
     let target = wish.target.unwrap_or(circuit.target);
     ending.of(&circuit, target);
     // Taken before the look at the state, so that a shutdown either sees it or is seen.
@@ -103,18 +117,53 @@ async fn answer(
     if let Some(why) = app.not_ready() {
         return Err(ApiError::not_ready(why));
     }
+    if !app.audit.ready() {
+        return Err(ApiError::off_the_record());
+    }
 
+    let entry = app.audit.entry(caller.actor(), Action::ProofSynchronous);
+    let (of, request_id) = (Some(circuit.id.clone()), Some(id.to_owned()));
+    let record = app.audit.pending(Entry { circuit: of, request_id, ..entry });
+    let made = async {
+        let (upload, witness) = receive(app, &circuit, parts, body).await?;
+        let uploaded = arrived.elapsed();
+        let wanted = Wanted { tenant: caller.tenant(), circuit: &circuit, target, witness: &witness };
+        let mut proved = match app.proof_cache.find(wanted, cache_wish) {
+            Some(proved) => proved,
+            None => app.proving.prove(&circuit, target, &upload, urgency).await?,
+        };
+        app.proof_cache.keep(wanted, cache_wish, &proved);
+        proved.timings.upload_ms = milliseconds(uploaded);
+        proved.timings.total_ms = milliseconds(arrived.elapsed());
+        Ok::<_, ApiError>(proved)
+    };
+    let proved = match made.await {
+        Ok(proved) => proved,
+        Err(error) => {
+            // What went wrong is told first; that it cannot be put on record is in the log.
+            let _ = record.settle(Recorded::Failed(error.kind)).await;
+            return Err(error);
+        }
+    };
+    record.settle(Recorded::Ok).await?;
+    grant.spend();
+    if !proved.cached {
+        metrics::proof_made(&circuit.id, &proved.timings);
+    }
+    Ok(answer_made(&Made::of(&circuit, target, &proved, id), format))
+}
+
+/// A request's witness: spooled, and held against its circuit's shape.
+pub async fn receive(
+    app: &AppState,
+    circuit: &Circuit,
+    parts: &Parts,
+    body: &mut Incoming,
+) -> Result<(Upload, WitnessDigest), ApiError> {
     let declared = declared_length(&parts.headers);
     let bound = Some(circuit.shape.inflated_bytes_max());
     let upload = intake::receive(&app.spool, &app.options.intake, declared, bound, body).await?;
-    let upload = crate::witness::checked(upload, circuit.shape).await?;
-    let uploaded = arrived.elapsed();
-
-    let mut proved = app.proving.prove(&circuit, target, &upload, Urgency::default()).await?;
-    proved.timings.upload_ms = milliseconds(uploaded);
-    proved.timings.total_ms = milliseconds(arrived.elapsed());
-    metrics::proof_made(&circuit.id, &proved.timings);
-    Ok(answer_made(&Made::of(&circuit, target, &proved, id), format))
+    Ok(crate::witness::checked(upload, circuit.shape).await?)
 }
 
 /// A proof that was made, now or by a job, and what belongs to it.
@@ -132,6 +181,8 @@ pub struct Made {
     pub vk_hash: String,
     /// Whether it was verified.
     pub verified: bool,
+    /// Whether it had been made before.
+    pub cached: bool,
     /// Where the time went.
     pub timings: Timings,
     /// The request that handed the witness in.
@@ -148,6 +199,7 @@ impl Made {
             target,
             vk_hash: hex::encode(proved.key.vk_hash),
             verified: proved.verified,
+            cached: proved.cached,
             timings: proved.timings,
             request_id: id.to_owned(),
         }
@@ -170,6 +222,7 @@ pub fn answer_made(made: &Made, format: AnswerFormat) -> Response {
             target: made.target,
             vk_hash: format!("0x{}", made.vk_hash),
             verified: made.verified,
+            cached: made.cached,
             timings: made.timings,
             request_id: made.request_id.clone(),
         })
@@ -184,6 +237,9 @@ pub fn answer_made(made: &Made, format: AnswerFormat) -> Response {
     set(headers::CIRCUIT_ID, made.circuit.as_str());
     set(headers::VK_HASH, &made.vk_hash);
     set(headers::VERIFIED, if made.verified { "true" } else { "false" });
+    if made.cached {
+        set(headers::PROOF_CACHE, "hit");
+    }
     set("server-timing", &server_timing(&made.timings));
     set("cache-control", "no-store");
     let inputs = made.public_inputs.join(",");

@@ -7,13 +7,14 @@ use axum::{
     extract::State,
     response::{IntoResponse, Response},
 };
-use edgeprove_protocol::JobStatus;
+use edgeprove_protocol::{JobStatus, Priority};
 use http::header;
 use serde::Serialize;
 
 use crate::{
     http::{api_error::ApiError, state::AppState},
     telemetry,
+    trust::access::Caller,
 };
 
 /// The queue at a moment.
@@ -30,19 +31,16 @@ struct Snapshot {
 }
 
 /// See the module.
-pub async fn queue(State(app): State<AppState>) -> Result<Response, ApiError> {
+pub async fn queue(State(app): State<AppState>, caller: Caller) -> Result<Response, ApiError> {
+    app.access.count(&caller)?;
     let workshop = app.workshop()?;
-    let census = workshop.queue.census().await?;
-    let mut jobs: BTreeMap<_, _> = JobStatus::ALL.map(|status| (status.as_str(), 0)).into();
-    let mut queued = BTreeMap::new();
-    for (status, priority, count) in census.jobs {
-        *jobs.entry(status.as_str()).or_default() += count;
-        if status == JobStatus::Queued {
-            *queued.entry(priority.as_str()).or_default() += count;
-        }
-    }
+    let census = workshop.depth.count(workshop.queue.as_ref()).await?;
+    let jobs = JobStatus::ALL.map(|status| (status.as_str(), census.of(status))).into();
+    let priorities = Priority::ALL.into_iter().map(Priority::as_str);
+    let queued = priorities.zip(census.queued()).collect();
+    let oldest = census.oldest_queued.iter();
     let oldest_queued_ms =
-        census.oldest_queued.iter().map(|(priority, age)| (priority.as_str(), telemetry::millis(*age))).collect();
+        oldest.map(|(priority, age)| (priority.as_str(), telemetry::millis(*age))).collect();
     let snapshot = Snapshot { jobs, queued, oldest_queued_ms, watched: workshop.hub.watched_jobs() };
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(snapshot)).into_response())
 }

@@ -12,23 +12,20 @@ use std::{
 };
 
 use async_trait::async_trait;
-use edgeprove_pipeline::job::Job;
-use edgeprove_protocol::{
-    CircuitId, JobStage, Problem, ProblemType, VerifierTarget, answer::Timings,
-};
+use edgeprove_pipeline::{audit::Actor, job::Job};
+use edgeprove_protocol::{CircuitId, JobStage, Problem, ProblemType, VerifierTarget, answer::Timings};
 use serde::{Deserialize, Serialize};
 
 use super::{Kind, failure};
 use crate::{
-    artifacts::{ArtifactError, ArtifactKind, ArtifactName},
+    artifacts::{ArtifactError, ArtifactKind},
     circuits::registry::LookupError,
     jobs::{Workshop, queue::Ending, runner::Attempt},
-    proving::{Proved, ProvingError, Stage, milliseconds},
-    telemetry,
-    witness::{
-        intake::Upload,
-        spool::{SpoolError, SpoolFile},
-    },
+    proof_cache::{CacheWish, Wanted},
+    proving::{Proved, ProvingError, Stage, Urgency, milliseconds},
+    telemetry::{self, metrics},
+    trust::access,
+    witness::{digested, intake::Upload},
 };
 
 /// Its name in the queue.
@@ -49,6 +46,8 @@ pub struct Payload {
     pub compressed_bytes: u64,
     /// Its bytes once inflated.
     pub inflated_bytes: u64,
+    /// What may be done with the cache of proofs.
+    pub cache: CacheWish,
     /// The request that handed it in.
     pub request_id: String,
 }
@@ -62,6 +61,8 @@ pub struct Outcome {
     pub vk_hash: String,
     /// Whether it was verified.
     pub verified: bool,
+    /// Whether it had been made before.
+    pub cached: bool,
     /// Where the time went, the wait in the queue included.
     pub timings: Timings,
 }
@@ -82,22 +83,8 @@ impl Outcome {
     }
 }
 
-/// The problem that an outcome tells.
-#[must_use]
-pub fn problem(outcome: &str) -> Option<Problem> {
-    serde_json::from_str(outcome).ok()
-}
-
 /// See the module.
 pub struct Prove(pub Arc<Workshop>);
-
-/// Why a witness could not be fetched.
-enum Fetching {
-    /// It cannot be had.
-    Artifact(ArtifactError),
-    /// It cannot be spooled.
-    Spool(SpoolError),
-}
 
 /// Why an attempt came to nothing.
 enum Failure {
@@ -144,7 +131,9 @@ impl Prove {
         };
         let circuit = self.0.circuits.find(Some(&payload.circuit)).map_err(|error| match error {
             // It is loaded while jobs are claimed already.
-            LookupError::Loading { .. } => Failure::Passing(broken(ProblemType::NotReady, &error.to_string())),
+            LookupError::Loading { .. } => {
+                Failure::Passing(broken(ProblemType::NotReady, &error.to_string()))
+            }
             LookupError::Failed { .. } => {
                 Failure::Final(broken(ProblemType::CircuitUnavailable, &error.to_string()))
             }
@@ -154,25 +143,40 @@ impl Prove {
         })?;
         let lost = |error: ArtifactError| {
             tracing::error!(job = %job.id, error = %telemetry::chain(&error), "an artefact cannot be used");
-            let problem = broken(ProblemType::ArtifactUnavailable, "what was kept for this job cannot be had");
+            let problem =
+                broken(ProblemType::ArtifactUnavailable, "what was kept for this job cannot be had");
             if error.is_retryable() { Failure::Passing(problem) } else { Failure::Final(problem) }
         };
-        let file = self.fetch(input).await.map_err(|error| match error {
-            Fetching::Artifact(error) => lost(error),
-            Fetching::Spool(error) => {
-                tracing::error!(job = %job.id, error = %telemetry::chain(&error), "a witness cannot be spooled");
-                Failure::Passing(broken(ProblemType::SpoolUnavailable, "the server cannot store uploads at the moment"))
-            }
+        let unspooled = |error: &dyn std::error::Error| {
+            tracing::error!(job = %job.id, error = %telemetry::chain(error), "a witness cannot be spooled");
+            let detail = "the server cannot store uploads at the moment";
+            Failure::Passing(broken(ProblemType::SpoolUnavailable, detail))
+        };
+        let file = self.0.artifacts.fetch_into(&input, ArtifactKind::Witness, &self.0.spool).await;
+        let file = file.map_err(|error| match error {
+            ArtifactError::Target(error) => unspooled(error.as_ref()),
+            error => lost(error),
         })?;
         let upload = Upload {
             file,
             compressed_bytes: payload.compressed_bytes,
             inflated_bytes: payload.inflated_bytes,
         };
+        let (upload, witness) = digested(upload).await.map_err(|error| unspooled(&error))?;
+        // Callers without a key share a name, and nothing of what they prove is remembered for each other.
+        let is_named = access::actor(&job.owner) != Actor::Anonymous;
+        let cache_wish = if is_named { payload.cache } else { CacheWish::NOTHING };
+        let wanted =
+            Wanted { tenant: &job.owner, circuit: &circuit, target: payload.target, witness: &witness };
+        let found = self.0.proof_cache.find(wanted, cache_wish);
 
         let mut proved = loop {
+            if let Some(proved) = found {
+                break proved;
+            }
             let told = |stage| self.tell(job, attempt, stage);
-            match self.0.proving.prove_told(&circuit, payload.target, &upload, told).await {
+            let urgency = Urgency { priority: job.priority, since: Some(job.enqueued_at) };
+            match self.0.proving.prove_told(&circuit, payload.target, &upload, urgency, told).await {
                 Ok(proved) => break proved,
                 // Requests that somebody waits for have filled the house; the job has time.
                 Err(ProvingError::Admission(_)) => tokio::time::sleep(TICK).await,
@@ -187,20 +191,14 @@ impl Prove {
                 }
             }
         };
+        self.0.proof_cache.keep(wanted, cache_wish, &proved);
+        if !proved.cached {
+            metrics::proof_made(&circuit.id, &proved.timings);
+        }
         let proof = proved.parts.proof.as_flattened();
         let result = self.0.artifacts.put(ArtifactKind::Proof, proof).await.map_err(lost)?;
         proved.timings.total_ms = milliseconds(began.elapsed());
         Ok((result.to_string(), outcome(&proved)))
-    }
-
-    /// The witness, in a file that wipes itself.
-    async fn fetch(&self, input: ArtifactName) -> Result<SpoolFile, Fetching> {
-        let mut pieces = self.0.artifacts.reader(&input, ArtifactKind::Witness).await.map_err(Fetching::Artifact)?;
-        let mut file = self.0.spool.create().map_err(Fetching::Spool)?;
-        while let Some(piece) = pieces.next().await.map_err(Fetching::Artifact)? {
-            file.append(piece).await.map_err(Fetching::Spool)?;
-        }
-        Ok(file)
     }
 
     /// Tells watchers how far the proof is, for as long as the returned guard lives.
@@ -233,6 +231,7 @@ fn outcome(proved: &Proved) -> Outcome {
         public_inputs: proved.parts.public_inputs.iter().map(field).collect(),
         vk_hash: hex::encode(proved.key.vk_hash),
         verified: proved.verified,
+        cached: proved.cached,
         timings: proved.timings,
     }
 }

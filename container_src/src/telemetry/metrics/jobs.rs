@@ -87,9 +87,9 @@ pub fn lease_lost(kind: &str) {
 }
 
 /// How many jobs wait, by [`Priority::level`], and how many this server works on.
-pub fn depth(queued: [usize; Priority::ALL.len()], running: usize) {
+pub fn depth(queued: [u64; Priority::ALL.len()], running: usize) {
     for (priority, queued) in Priority::ALL.into_iter().zip(queued) {
-        QUEUED.set(queued as u64, [priority.as_str().into()]);
+        QUEUED.set(queued, [priority.as_str().into()]);
     }
     RUNNING.set(running as u64, []);
 }

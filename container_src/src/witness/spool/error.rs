@@ -58,7 +58,7 @@ pub enum SpoolError {
 }
 
 impl SpoolError {
-    pub(super) fn of(doing: &'static str, path: &Path, source: io::Error) -> Self {
+    pub(in crate::witness) fn of(doing: &'static str, path: &Path, source: io::Error) -> Self {
         use io::ErrorKind::{PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
         let path = path.to_owned();
         match source.kind() {

@@ -1,0 +1,178 @@
+//! What happens to jobs, as the audit log and the metrics tell it.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use edgeprove_pipeline::{
+    audit::{Action, Actor, Entry, Outcome},
+    job::Job,
+};
+use edgeprove_protocol::{JobStatus, ProblemType};
+
+use super::upkeep::Kept;
+use crate::{
+    telemetry::metrics::jobs::{self as metrics, JobEnd},
+    trust::{
+        access,
+        audit::{Audit, AuditError},
+    },
+};
+
+/// Who is told of it. Clones share the log.
+#[derive(Debug, Clone)]
+pub struct Recorder {
+    audit: Audit,
+    /// Jobs that this server works on.
+    running: Arc<AtomicUsize>,
+}
+
+/// A job that is worked on.
+#[derive(Debug)]
+pub struct AtWork(Arc<AtomicUsize>);
+
+impl Drop for AtWork {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Recorder {
+    /// One that writes into this log.
+    #[must_use]
+    pub fn new(audit: Audit) -> Self {
+        Self { audit, running: Arc::default() }
+    }
+
+    /// Whether anything can be put on record, as far as is known. What cannot be is not begun.
+    #[must_use]
+    pub fn ready(&self) -> bool {
+        self.audit.ready()
+    }
+
+    /// How many jobs this server works on.
+    #[must_use]
+    pub fn running(&self) -> usize {
+        self.running.load(Ordering::Relaxed)
+    }
+
+    /// A worker works on a job until the guard is dropped.
+    #[must_use]
+    pub fn at_work(&self) -> AtWork {
+        self.running.fetch_add(1, Ordering::Relaxed);
+        AtWork(Arc::clone(&self.running))
+    }
+
+    fn entry(&self, job: &Job, action: Action) -> Entry {
+        Entry {
+            job_id: Some(job.id),
+            circuit: job.subject.parse().ok(),
+            ..self.audit.entry(access::actor(&job.owner), action)
+        }
+    }
+
+    fn of_attempt(&self, job: &Job, action: Action) -> Entry {
+        Entry { attempt: Some(job.attempts), lease_token: Some(job.lease_token), ..self.entry(job, action) }
+    }
+
+    /// It was taken in.
+    pub async fn submitted(
+        &self,
+        job: &Job,
+        kind: &'static str,
+        request_id: String,
+    ) -> Result<(), AuditError> {
+        metrics::submitted(kind, job.priority);
+        self.audit
+            .record(Entry { request_id: Some(request_id), ..self.entry(job, Action::JobSubmitted) })
+            .await
+    }
+
+    /// A worker has it. The work begins when this is kept.
+    pub async fn started(&self, job: &Job) -> Result<(), AuditError> {
+        if let Some(started_at) = job.started_at {
+            let waited = u64::try_from(started_at.0.saturating_sub(job.run_at.0)).unwrap_or(0);
+            metrics::started(job.priority, Duration::from_millis(waited));
+        }
+        self.audit.record(self.of_attempt(job, Action::JobStarted)).await
+    }
+
+    /// Its worker let it go. `problem` is what went wrong, if anything did.
+    pub async fn let_go(
+        &self,
+        job: &Job,
+        kind: &'static str,
+        status: JobStatus,
+        problem: Option<ProblemType>,
+        ran: Duration,
+    ) {
+        let problem_or_unknown = problem.unwrap_or(ProblemType::Internal);
+        let (action, outcome) = match status {
+            JobStatus::Completed => {
+                metrics::ended(kind, JobEnd::Completed, ran);
+                (Action::JobCompleted, Outcome::Ok)
+            }
+            JobStatus::Cancelled => {
+                metrics::ended(kind, JobEnd::Cancelled, ran);
+                (Action::JobCancelled, Outcome::Ok)
+            }
+            JobStatus::Failed => {
+                metrics::ended(kind, JobEnd::Failed(problem_or_unknown), ran);
+                (Action::JobFailed, Outcome::Failed(problem_or_unknown))
+            }
+            // Back in the queue: to be tried again, or because the server stops.
+            JobStatus::Queued => {
+                if let Some(problem) = problem {
+                    metrics::retried(kind, problem);
+                }
+                (Action::JobRetried, problem.map_or(Outcome::Abandoned, Outcome::Failed))
+            }
+            // What a worker lets go is neither of these.
+            JobStatus::Running | JobStatus::Expired => return,
+        };
+        // That it cannot be kept is logged; the proof is not handed out without a record of its own.
+        let _ = self.audit.record(Entry { outcome: Some(outcome), ..self.of_attempt(job, action) }).await;
+    }
+
+    /// Somebody called it off before a worker had it.
+    pub async fn called_off(&self, job: &Job, kind: &'static str, by: Actor) {
+        metrics::ended(kind, JobEnd::Cancelled, Duration::ZERO);
+        let entry = self.entry(job, Action::JobCancelled);
+        // That it cannot be kept is logged.
+        let _ = self.audit.record(Entry { actor: by, outcome: Some(Outcome::Ok), ..entry }).await;
+    }
+
+    /// Its proof is about to be handed out.
+    pub async fn fetched(&self, job: &Job, by: Actor, request_id: String) -> Result<(), AuditError> {
+        let entry = self.entry(job, Action::JobFetched);
+        self.audit.record(Entry { actor: by, request_id: Some(request_id), ..entry }).await
+    }
+
+    /// What was done to jobs by whoever keeps house.
+    pub fn kept(&self, kept: Kept) {
+        match kept {
+            Kept::LeasesLost(jobs) => {
+                for job in jobs {
+                    metrics::lease_lost(&job.kind);
+                    let action = match job.status {
+                        JobStatus::Cancelled => Action::JobCancelled,
+                        JobStatus::Failed => Action::JobFailed,
+                        _ => Action::JobRetried,
+                    };
+                    let outcome = Some(Outcome::Failed(ProblemType::WorkerLost));
+                    self.audit.note(Entry { outcome, actor: Actor::Server, ..self.of_attempt(&job, action) });
+                }
+            }
+            Kept::Expired(ids) => {
+                for id in ids {
+                    let entry = self.audit.entry(Actor::Server, Action::JobExpired);
+                    self.audit.note(Entry { job_id: Some(id), ..entry });
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,85 @@
+use edgeprove_protocol::caller::NamedDigest;
+
+use super::*;
+
+fn ring(text: &str) -> KeyRing {
+    KeyRing::new(Vec::new(), Role::User).with_file(text).unwrap()
+}
+
+fn key(text: &str) -> Credential {
+    Credential::Key(KeyDigest::of(text.as_bytes()))
+}
+
+fn alice() -> Vec<NamedDigest> {
+    // SHA-256 of `abc`, from FIPS 180.
+    let digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+    vec![NamedDigest {
+        name: "alice".to_owned(),
+        digest: edgeprove_protocol::caller::parse_digest(digest).unwrap(),
+    }]
+}
+
+#[test]
+fn without_keys_anybody_may_call_and_is_counted_by_address() {
+    let access = Access::new(KeyRing::new(Vec::new(), Role::Priority));
+    for credential in [Credential::None, key("anything")] {
+        let caller = access.identify(credential, "192.0.2.1".parse().ok()).unwrap();
+        assert_eq!((caller.name(), caller.role()), (None, Role::Priority));
+        assert_eq!((caller.account.as_str(), caller.owner().as_str()), ("ip:192.0.2.1", "anonymous"));
+        assert_eq!(caller.actor(), Actor::Anonymous);
+    }
+}
+
+#[test]
+fn with_keys_only_who_has_one_may() {
+    let access = Access::new(KeyRing::new(alice(), Role::User));
+    assert_eq!(access.identify(Credential::None, None), Err(Denied::NoKey));
+    assert_eq!(access.identify(key("abd"), None), Err(Denied::UnknownKey));
+    let caller = access.identify(key("abc"), "192.0.2.1".parse().ok()).unwrap();
+    assert_eq!((caller.name(), caller.owner().as_str()), (Some("alice"), "key:alice"));
+    assert_eq!(caller.account, "key:alice");
+    assert_eq!(caller.actor(), Actor::Key("alice".to_owned()));
+}
+
+#[test]
+fn whom_the_edge_names_needs_no_key() {
+    let access =
+        Access::new(ring("[anonymous]\nproofs_per_day = 1\n[keys.alice]\nsha256 = []\nrole = 'operator'\n"));
+    let named = |name: &str| access.identify(Credential::NamedByTheEdge(name.to_owned()), None).unwrap();
+    assert_eq!(named("alice").role(), Role::Operator);
+    let bob = named("bob");
+    assert_eq!((bob.role(), bob.limits().proofs_per_day), (Role::User, Some(1)));
+    assert_eq!(bob.owner(), "key:bob", "he has the role of those without a key, and jobs of his own");
+    assert_eq!(access.identify(Credential::None, None), Err(Denied::NoKey), "somebody is named");
+}
+
+#[test]
+fn a_grant_gives_back_what_came_to_nothing() {
+    let access = Access::new(ring("[anonymous]\nproofs_per_day = 1\nunfinished_max = 1\n"));
+    let caller = access.identify(Credential::None, None).unwrap();
+    let grant = access.admit(&caller, Work::Waited).unwrap();
+    assert_eq!(access.admit(&caller, Work::Waited).unwrap_err(), Excess::Unfinished { max: 1 });
+    drop(grant);
+    access.admit(&caller, Work::Waited).unwrap().spend();
+    assert!(matches!(access.admit(&caller, Work::Waited), Err(Excess::Quota { per_day: 1, .. })));
+}
+
+#[test]
+fn guessing_is_slowed_down() {
+    let access = Access::new(ring("[anonymous]\nper_minute = 1\nburst = 2\n[keys.alice]\nsha256 = []"));
+    let address = "192.0.2.1".parse().ok();
+    assert!(access.count_denied(address).is_ok() && access.count_denied(address).is_ok());
+    assert!(matches!(access.count_denied(address), Err(Excess::Rate { .. })));
+    assert!(access.count_denied("192.0.2.2".parse().ok()).is_ok());
+}
+
+#[test]
+fn counts_outlive_a_change_of_the_keys() {
+    let access = Access::new(ring("[anonymous]\nproofs_per_day = 1\n"));
+    let caller = access.identify(Credential::None, None).unwrap();
+    access.admit(&caller, Work::Queued).unwrap().spend();
+    access.replace(ring("[anonymous]\nproofs_per_day = 2\n"));
+    let caller = access.identify(Credential::None, None).unwrap();
+    access.admit(&caller, Work::Queued).unwrap().spend();
+    assert!(access.admit(&caller, Work::Queued).is_err());
+}

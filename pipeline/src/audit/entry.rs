@@ -1,0 +1,221 @@
+//! What an entry says.
+
+use edgeprove_protocol::{CircuitId, JobId, ProblemType};
+use serde::{Serialize, Serializer};
+
+use crate::lease::LeaseToken;
+
+/// Who did it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Actor {
+    /// The holder of the key of this name, or whom the edge gave this name.
+    Key(String),
+    /// Somebody without a key.
+    Anonymous,
+    /// The server by itself.
+    Server,
+}
+
+impl Serialize for Actor {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Key(name) => to.collect_str(&format_args!("key:{name}")),
+            Self::Anonymous => to.serialize_str("anonymous"),
+            Self::Server => to.serialize_str("server"),
+        }
+    }
+}
+
+macro_rules! actions {
+    ($($(#[$doc:meta])* $variant:ident = $code:literal;)+) => {
+        /// What was done. Codes never change once released.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+        pub enum Action {
+            $($(#[$doc])* #[serde(rename = $code)] $variant,)+
+        }
+
+        impl Action {
+            /// Every action, in the order of the documentation.
+            pub const ALL: &[Self] = &[$(Self::$variant),+];
+
+            /// Its code.
+            #[must_use]
+            pub const fn code(self) -> &'static str {
+                match self { $(Self::$variant => $code,)+ }
+            }
+        }
+    };
+}
+
+actions! {
+    /// A server was started.
+    ServerStarted = "server.started";
+    /// A server ended as it was asked to.
+    ServerStopped = "server.stopped";
+    /// The end of the log was cut short by a crash, and was set aside.
+    LogMended = "log.mended";
+    /// The keys were read anew.
+    KeysChanged = "keys.changed";
+    /// A new version of the keys was not taken: it has faults.
+    KeysRejected = "keys.rejected";
+    /// A request was turned away: it bore no key that is known, or one that may not do this.
+    KeyRefused = "key.refused";
+    /// A proof was asked for and waited for.
+    ProofSynchronous = "proof.synchronous";
+    /// A job was taken in.
+    JobSubmitted = "job.submitted";
+    /// A worker took a job.
+    JobStarted = "job.started";
+    /// A job's attempt came to nothing, and it will be tried again.
+    JobRetried = "job.retried";
+    /// A job came to its end.
+    JobCompleted = "job.completed";
+    /// A job's proof was handed out.
+    JobFetched = "job.fetched";
+    /// A job was given up.
+    JobFailed = "job.failed";
+    /// A job was called off.
+    JobCancelled = "job.cancelled";
+    /// A job's result was deleted.
+    JobExpired = "job.expired";
+}
+
+/// How it ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// Well.
+    Ok,
+    /// The caller left before it was answered.
+    Abandoned,
+    /// It failed in this way.
+    Failed(ProblemType),
+}
+
+impl Serialize for Outcome {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(match self {
+            Self::Ok => "ok",
+            Self::Abandoned => "abandoned",
+            Self::Failed(problem) => problem.code(),
+        })
+    }
+}
+
+/// Who did what, when and with which outcome. Members that do not apply are left out.
+// In the order of the alphabet: this is how the canonical form writes them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Entry {
+    /// What was done.
+    pub action: Action,
+    /// By whom.
+    pub actor: Actor,
+    /// Which attempt at the job, from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attempt: Option<u32>,
+    /// The circuit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub circuit: Option<CircuitId>,
+    /// The job.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub job_id: Option<JobId>,
+    /// The token of the lease under which a worker did it: two claims of a job never have the same.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "token")]
+    pub lease_token: Option<LeaseToken>,
+    /// How it ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<Outcome>,
+    /// The request it belongs to, as in the log. 1 to 128 characters of `A-Z a-z 0-9 - _ . :`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
+    /// When, by the clock of the server that did it: RFC 3339 in UTC with milliseconds.
+    pub time: String,
+    /// How many like it this entry stands for, if more than one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub times: Option<u64>,
+    /// The server that did it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub worker: Option<String>,
+}
+
+#[expect(clippy::ref_option, reason = "serde hands the member over like this")]
+fn token<S: Serializer>(token: &Option<LeaseToken>, to: S) -> Result<S::Ok, S::Error> {
+    token.map(|LeaseToken(number)| number).serialize(to)
+}
+
+impl Entry {
+    /// An entry that tells nothing yet but who did what.
+    #[must_use]
+    pub fn new(time: String, actor: Actor, action: Action) -> Self {
+        Self {
+            action,
+            actor,
+            attempt: None,
+            circuit: None,
+            job_id: None,
+            lease_token: None,
+            outcome: None,
+            request_id: None,
+            time,
+            times: None,
+            worker: None,
+        }
+    }
+
+    /// The form that is hashed and kept: JSON as RFC 8785 writes it. Its members are sorted, there is no white space, and
+    /// all values are texts and whole numbers below 2^53.
+    #[must_use]
+    pub fn canonical(&self) -> String {
+        // Texts and numbers are always JSON.
+        serde_json::to_string(self).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Map, Value};
+
+    use super::*;
+
+    fn full() -> Entry {
+        Entry {
+            attempt: Some(2),
+            circuit: "range_check".parse().ok(),
+            job_id: "c3-7c2d3f7e-0b7a-4c55-9d2f-5c1f3a0e9b11".parse().ok(),
+            lease_token: Some(LeaseToken(7)),
+            outcome: Some(Outcome::Failed(ProblemType::ProofTimeout)),
+            request_id: Some("r-1".to_owned()),
+            times: Some(3),
+            worker: Some("prover-0".to_owned()),
+            ..Entry::new(
+                "2026-11-21T09:43:23.731Z".to_owned(),
+                Actor::Key("alice".to_owned()),
+                Action::JobFailed,
+            )
+        }
+    }
+
+    #[test]
+    fn its_members_are_written_in_the_order_of_the_alphabet() {
+        assert_eq!(
+            full().canonical(),
+            "{\"action\":\"job.failed\",\"actor\":\"key:alice\",\"attempt\":2,\"circuit\":\"range_check\",\
+             \"job_id\":\"c3-7c2d3f7e-0b7a-4c55-9d2f-5c1f3a0e9b11\",\"lease_token\":7,\"outcome\":\"proof_timeout\",\
+             \"request_id\":\"r-1\",\"time\":\"2026-11-21T09:43:23.731Z\",\"times\":3,\"worker\":\"prover-0\"}"
+        );
+        let members: Map<String, Value> = serde_json::from_str(&full().canonical()).unwrap();
+        assert!(members.keys().is_sorted());
+    }
+
+    #[test]
+    fn what_does_not_apply_is_left_out() {
+        let entry = Entry::new(String::new(), Actor::Anonymous, Action::ServerStarted);
+        assert_eq!(entry.canonical(), r#"{"action":"server.started","actor":"anonymous","time":""}"#);
+    }
+
+    #[test]
+    fn every_action_is_written_as_its_code() {
+        for &action in Action::ALL {
+            assert_eq!(serde_json::to_string(&action).unwrap(), format!("\"{}\"", action.code()));
+        }
+    }
+}
