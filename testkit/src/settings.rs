@@ -143,6 +143,10 @@ impl Room {
         if !settings.flags.iter().any(|flag| flag.starts_with("--listen")) {
             command.args(["--listen", "127.0.0.1:0"]);
         }
+        // The same witness is proved again and again, and each time it is the proving that is tested.
+        if !settings.flags.iter().any(|flag| flag == "--proof-cache") {
+            command.args(["--proof-cache", "0"]);
+        }
         command.args(settings.flags).envs(settings.environment);
         command
     }

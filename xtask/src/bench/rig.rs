@@ -117,7 +117,9 @@ impl Rig {
     pub(super) fn serve<S: AsRef<OsStr>>(&self, flags: &[S]) -> anyhow::Result<Server> {
         let mut command = Server::command(&self.program, &self.ready);
         // Each but the first finds the verification keys ready.
-        command.arg("--cache-dir").arg(self.scratch.path().join("cache")).args(flags);
+        command.arg("--cache-dir").arg(self.scratch.path().join("cache"));
+        // A proof that is remembered is none that was made.
+        command.args(["--proof-cache", "0"]).args(flags);
         // Settings of whoever runs this are not what is measured.
         for (name, _) in env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"EDGEPROVE_"))
         {
