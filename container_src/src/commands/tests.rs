@@ -57,7 +57,11 @@ fn every_flag_of_serve_has_a_twin_in_the_environment() {
     let mut cli = Cli::command();
     cli.build();
     for arg in cli.find_subcommand("serve").unwrap().get_arguments().filter(|arg| arg.get_id() != "help") {
-        let twin = format!("EDGEPROVE_{}", arg.get_long().unwrap().to_uppercase().replace('-', "_"));
+        let twin = match arg.get_long().unwrap() {
+            // What everybody calls it.
+            "database-url" => "DATABASE_URL".to_owned(),
+            name => format!("EDGEPROVE_{}", name.to_uppercase().replace('-', "_")),
+        };
         assert_eq!(arg.get_env().and_then(|env| env.to_str()), Some(twin.as_str()));
     }
 }

@@ -95,6 +95,18 @@ impl Crew {
         let Supplies { circuits, proving, proof_cache, spool, recorder, server } = supplies;
         let artifacts = Arc::new(ArtifactStore::open(&settings.artifacts)?);
         let database = Database::open(&settings.place).await?;
+        tracing::info!(
+            database = %settings.place,
+            artifacts = artifacts.place(),
+            artifact_key = %artifacts.key(),
+            workers = settings.workers,
+            "jobs are kept"
+        );
+        if matches!(settings.place, Place::Postgres(_)) && !artifacts.is_shared() {
+            tracing::warn!(
+                "servers that share this database must share this folder of artefacts as well, or a bucket"
+            );
+        }
         let queue = SqlQueue::new(database, settings.rules, settings.bounds).await?;
         let shared: Arc<dyn JobQueue> = Arc::new(queue.clone());
         let estimator = Arc::new(Estimator::new(settings.workers));

@@ -150,8 +150,10 @@ pub struct IdleMemory {
     pub seat_bytes: u64,
     /// What all others hold together.
     pub others_bytes: u64,
-    /// How much of both would be given back if it were asked for.
-    pub reclaimable_bytes: u64,
+    /// How much of that the next one would give back if it were asked for.
+    pub seat_reclaimable_bytes: u64,
+    /// How much the others would.
+    pub others_reclaimable_bytes: u64,
 }
 
 /// Provers that have no work, as far as they take memory from those that have.

@@ -65,9 +65,11 @@ impl Books {
         if bytes.saturating_add(idle.others_bytes) <= memory_free {
             return Decision::Grant { width, bytes };
         }
-        let held = idle.seat_bytes.saturating_add(idle.others_bytes).saturating_sub(idle.reclaimable_bytes);
-        let would_do = expected.saturating_add(held) <= memory_free;
-        if idle.reclaimable_bytes > 0 && (would_do || self.running == 0) {
+        let seat = expected.max(idle.seat_bytes.saturating_sub(idle.seat_reclaimable_bytes));
+        let others = idle.others_bytes.saturating_sub(idle.others_reclaimable_bytes);
+        let would_do = seat.saturating_add(others) <= memory_free;
+        let is_some = idle.seat_reclaimable_bytes > 0 || idle.others_reclaimable_bytes > 0;
+        if is_some && (would_do || self.running == 0) {
             return Decision::Shed;
         }
         // What fresh provers hold must not keep the last one waiting for ever.
@@ -102,7 +104,8 @@ fn width(policy: WidthPolicy, cores: usize, free: usize, waiting: usize) -> usiz
 mod tests {
     use super::*;
 
-    const NONE: IdleMemory = IdleMemory { seat_bytes: 0, others_bytes: 0, reclaimable_bytes: 0 };
+    const NONE: IdleMemory =
+        IdleMemory { seat_bytes: 0, others_bytes: 0, seat_reclaimable_bytes: 0, others_reclaimable_bytes: 0 };
 
     /// Two free cores and 100 bytes.
     fn books() -> Books {
@@ -177,13 +180,18 @@ mod tests {
     #[test]
     fn what_idle_provers_hold_counts_and_is_given_back_when_it_is_wanted() {
         let idle = |seat, others, reclaimable| {
-            move |_| IdleMemory { seat_bytes: seat, others_bytes: others, reclaimable_bytes: reclaimable }
+            move |_| IdleMemory {
+                seat_bytes: seat,
+                others_bytes: others,
+                others_reclaimable_bytes: reclaimable,
+                ..NONE
+            }
         };
         assert_eq!(books().decide(1, |_| 60, idle(30, 40, 60)), granted(2, 60));
         assert_eq!(books().decide(1, |_| 60, idle(30, 41, 60)), Decision::Shed);
         assert_eq!(books().decide(1, |_| 20, idle(80, 10, 60)), granted(2, 80), "its prover holds more");
-        assert_eq!(busy(50).decide(1, |_| 45, idle(5, 40, 40)), Decision::Shed);
-        assert_eq!(busy(50).decide(1, |_| 46, idle(5, 40, 40)), Decision::Wait, "it would not be enough");
+        assert_eq!(busy(50).decide(1, |_| 45, idle(5, 40, 35)), Decision::Shed);
+        assert_eq!(busy(50).decide(1, |_| 46, idle(5, 40, 35)), Decision::Wait, "it would not be enough");
         assert_eq!(books().decide(1, |_| 95, idle(5, 10, 0)), granted(2, 95), "fresh ones do not count");
     }
 
@@ -192,7 +200,7 @@ mod tests {
         // No proof at work and cores free: a decision to wait would be for ever.
         for expected in 0..=100 {
             for held in 0..=100 {
-                let idle = |_| IdleMemory { seat_bytes: held, others_bytes: held, reclaimable_bytes: 0 };
+                let idle = |_| IdleMemory { seat_bytes: held, others_bytes: held, ..NONE };
                 let decision = books().decide(3, |_| expected, idle);
                 assert!(matches!(decision, Decision::Grant { .. }), "{expected} {held} {decision:?}");
             }

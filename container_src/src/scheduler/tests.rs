@@ -24,7 +24,7 @@ impl Holding {
 impl IdleProvers for Holding {
     fn idle_memory(&self, _width: usize) -> IdleMemory {
         let bytes = self.bytes.load(Ordering::Relaxed);
-        IdleMemory { seat_bytes: 0, others_bytes: bytes, reclaimable_bytes: bytes }
+        IdleMemory { others_bytes: bytes, others_reclaimable_bytes: bytes, ..IdleMemory::default() }
     }
 
     fn shed(&self, hold: Hold) {

@@ -1,6 +1,6 @@
 //! Where the database is.
 
-use std::path::PathBuf;
+use std::{fmt, path::PathBuf};
 
 use super::postgres::PostgresUrl;
 
@@ -13,4 +13,15 @@ pub enum Place {
     Folder(PathBuf),
     /// In a PostgreSQL, which several servers may share.
     Postgres(PostgresUrl),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Memory => f.write_str("memory"),
+            Self::Folder(folder) => folder.display().fmt(f),
+            // Its URL may hold a password.
+            Self::Postgres(_) => f.write_str("PostgreSQL"),
+        }
+    }
 }

@@ -35,6 +35,7 @@ fn a_bucket_that_is_away_keeps_no_server_from_starting() {
     bucket.stop();
     let server = TestServer::start(|s| {
         s.flag("--artifacts", &format!("s3://{BUCKET}/jobs"));
+        s.flags.push("--ephemeral-jobs".to_owned());
         s.environment.extend(bucket.environment());
         s.environment.push(("EDGEPROVE_ARTIFACT_KEY".to_owned(), KEY.to_owned()));
     });
@@ -89,6 +90,7 @@ fn what_cannot_be_used_keeps_the_server_from_starting() {
     fs::write(photos.join("photo.jpg"), "mine").unwrap();
     let failed = TestServer::fails_to_start(|s| {
         s.flag("--artifacts", &photos.display());
+        s.flags.push("--ephemeral-jobs".to_owned());
         s.environment.push(("EDGEPROVE_ARTIFACT_KEY".to_owned(), KEY.to_owned()));
     });
     assert_eq!(failed.code, Some(1));

@@ -86,7 +86,7 @@ fn what_idle_provers_hold_is_given_back_to_proofs_that_need_it() {
     let peak_bytes = learn(|s| s.keys = keys.path().to_owned());
     let server = TestServer::start(|s| {
         s.keys = keys.path().to_owned();
-        // Two proofs and a fresh bb take 2.7 of it, two proofs and one that has proved 2.9.
+        // Two proofs and a fresh bb take up to 2.4 of it, two proofs and one that has proved 3.
         s.flag("--memory-max", &(peak_bytes / 10 * 28));
     });
     // The prover of both cores has worked, and holds what it took.

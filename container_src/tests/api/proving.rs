@@ -4,6 +4,7 @@ use std::fs;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use edgeprove_protocol::{
+    ProblemType,
     VerifierTarget::{self, Evm, NoirRecursive},
     answer::ProofAnswer,
     headers,
@@ -266,7 +267,7 @@ fn keys_are_made_once_and_kept_for_the_next_start() {
 
 #[test]
 fn health_and_probes_tell_what_there_is() {
-    let server = TestServer::plain();
+    let server = TestServer::start(|s| s.flags.push("--ephemeral-jobs".to_owned()));
     server.post(&samples::range().witness).proof_of(samples::range());
     for path in ["/api/health", "/health"] {
         let health = server.get(path).json();
@@ -292,8 +293,18 @@ fn health_and_probes_tell_what_there_is() {
         let path = endpoint["path"].as_str().unwrap().replace("{circuit}", "range_check");
         let path = path.replace("{code}", "not_found");
         let method = endpoint["method"].as_str().unwrap().parse().unwrap();
-        let status = server.ask(method, &path).send().status.as_u16();
-        assert!(status == 200 || (path.starts_with("/api/prove") && status == 400), "{path}: {status}");
+        let answer = server.ask(method, &path).send();
+        let expected = match path.as_str() {
+            "/v1/audit" => Some(ProblemType::NotAllowed),
+            path if path.contains("{id}") => Some(ProblemType::JobNotFound),
+            "/v1/proofs" if endpoint["method"] == "POST" => Some(ProblemType::WitnessEmpty),
+            path if path.starts_with("/api/prove") => Some(ProblemType::WitnessEmpty),
+            _ => None,
+        };
+        match expected {
+            Some(kind) => drop(answer.refused(kind)),
+            None => assert_eq!(answer.status, 200, "{path}"),
+        }
     }
 }
 

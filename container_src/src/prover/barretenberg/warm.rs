@@ -114,12 +114,16 @@ impl IdleProvers for WarmBackend {
     fn idle_memory(&self, width: usize) -> IdleMemory {
         let _taking = self.taking.lock().unwrap_or_else(PoisonError::into_inner);
         let free = || self.lanes.iter().filter(|lane| lane.is_free());
-        let seat_bytes = self.next(width).map_or(0, |lane| lane.daemon.resident_bytes());
+        let seat = self.next(width);
+        let seat_bytes = seat.map_or(0, |lane| lane.daemon.resident_bytes());
+        let seat_reclaimable_bytes = seat.map_or(0, Lane::reclaimable_bytes);
         let all: u64 = free().map(|lane| lane.daemon.resident_bytes()).sum();
+        let reclaimable: u64 = free().map(Lane::reclaimable_bytes).sum();
         IdleMemory {
             seat_bytes,
             others_bytes: all.saturating_sub(seat_bytes),
-            reclaimable_bytes: free().map(Lane::reclaimable_bytes).sum(),
+            seat_reclaimable_bytes,
+            others_reclaimable_bytes: reclaimable.saturating_sub(seat_reclaimable_bytes),
         }
     }
 

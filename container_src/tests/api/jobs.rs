@@ -1,0 +1,338 @@
+//! Proofs that nobody waits for on the line: taken in, followed, fetched, called off, expired.
+
+use std::{fs, path::Path, thread, time::Duration};
+
+use edgeprove_protocol::{
+    JobDocument, JobStage, JobStatus, Priority, ProblemType, VerifierTarget::NoirRecursive, headers,
+    job::JobPage,
+};
+use http::Method;
+use rustix::process::Signal;
+use tempfile::TempDir;
+use tungstenite::Message;
+
+use crate::support::{Answer, TestServer, client::Ask, eventually, samples, settings::Settings};
+
+/// A server that keeps its jobs in a folder.
+struct Keeping {
+    server: TestServer,
+    data: TempDir,
+}
+
+impl Keeping {
+    #[track_caller]
+    fn start(change: impl FnOnce(&mut Settings)) -> Self {
+        let data = tempfile::tempdir().unwrap();
+        let server = TestServer::start(|s| {
+            s.flag("--data", &data.path().display());
+            change(s);
+        });
+        Self { server, data }
+    }
+
+    fn submitting(&self, witness: &[u8]) -> Ask {
+        self.server.posting(witness).header("prefer", "respond-async")
+    }
+
+    /// Hands a witness in, and gives the job as it was answered.
+    #[track_caller]
+    fn submit(&self, witness: &[u8]) -> JobDocument {
+        accepted(&self.submitting(witness).send())
+    }
+
+    #[track_caller]
+    fn job(&self, id: &JobDocument) -> JobDocument {
+        document(&self.server.get(&id.links.this))
+    }
+
+    /// Waits until it is over.
+    #[track_caller]
+    fn over(&self, job: &JobDocument) -> JobDocument {
+        eventually("the job is over", || Some(self.job(job)).filter(|job| job.status.is_over()))
+    }
+
+    #[track_caller]
+    fn cancel(&self, job: &JobDocument) -> Answer {
+        self.server.ask(Method::DELETE, &job.links.this).send()
+    }
+
+    fn artifacts(&self) -> usize {
+        files(&self.data.path().join("artifacts"))
+    }
+}
+
+fn files(folder: &Path) -> usize {
+    fs::read_dir(folder).unwrap().count()
+}
+
+#[track_caller]
+fn document(answer: &Answer) -> JobDocument {
+    serde_json::from_slice(&answer.body).unwrap_or_else(|error| panic!("{error}: {answer:?}"))
+}
+
+#[track_caller]
+fn accepted(answer: &Answer) -> JobDocument {
+    let job = document(answer);
+    assert_eq!(answer.status, 202, "{job:?}");
+    assert_eq!(answer.header("location"), job.links.this);
+    assert_eq!(answer.header("preference-applied"), "respond-async");
+    job
+}
+
+/// What a stream of events told: the id, the kind and the job of each.
+#[track_caller]
+fn events(answer: &Answer) -> Vec<(String, String, JobDocument)> {
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.header("content-type"), "text/event-stream");
+    let text = String::from_utf8(answer.body.clone()).unwrap();
+    let event = |block: &str| {
+        let field = |name: &str| {
+            block.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("{block}")).trim()
+        };
+        (field("id:").to_owned(), field("event:").to_owned(), serde_json::from_str(field("data:")).unwrap())
+    };
+    text.split("\n\n").filter(|block| block.contains("data:")).map(event).collect()
+}
+
+#[test]
+fn a_job_is_followed_to_its_proof_and_leaves_nothing_behind() {
+    let keeping = Keeping::start(|s| {
+        s.flag("--result-ttl", "2s");
+        s.flag("--tombstone-ttl", "1h");
+    });
+    let range = samples::range();
+    let job = keeping.submit(&range.witness);
+    assert_eq!((job.circuit.as_str(), job.priority), ("range_check", Priority::Normal));
+
+    let told = events(&keeping.server.get(&job.links.events));
+    let (_, last, done) = told.last().unwrap();
+    assert_eq!((last.as_str(), done.status, done.progress), ("done", JobStatus::Completed, 100));
+    assert!(told[..told.len() - 1].iter().all(|(_, kind, _)| kind == "progress"));
+    let progress: Vec<_> = told.iter().map(|(_, _, job)| (job.stage, job.progress)).collect();
+    assert!(progress.is_sorted_by_key(|(_, percent)| percent), "{progress:?}");
+    let stages: Vec<JobStage> = progress.iter().map(|(stage, _)| *stage).collect();
+    assert!(stages.contains(&JobStage::Proving) && stages.contains(&JobStage::Verifying), "{stages:?}");
+
+    keeping.server.get(&job.links.proof).proves(range, NoirRecursive);
+    let json = keeping.server.ask(Method::GET, &job.links.proof).header("accept", "application/json").send();
+    assert_eq!((json.json()["verified"].clone(), json.json()["success"].clone()), (true.into(), true.into()));
+    assert!(keeping.artifacts() >= 1, "the proof is kept");
+
+    // The tombstone tells that there was one.
+    eventually("it expires", || (keeping.server.get(&job.links.this).status == 410).then_some(()));
+    for path in [&job.links.this, &job.links.proof, &job.links.events] {
+        keeping.server.get(path).refused(ProblemType::JobExpired);
+    }
+    eventually("nothing is kept of it", || (keeping.artifacts() == 0).then_some(()));
+}
+
+#[test]
+fn a_watcher_that_comes_back_hears_only_what_it_has_not_seen() {
+    let keeping = Keeping::start(|_| {});
+    let job = keeping.submit(&samples::range().witness);
+    let all = events(&keeping.server.get(&job.links.events));
+    let done = &all.last().unwrap().0;
+    // What is over is told once more, since nothing else would end the stream.
+    let again = keeping.server.ask(Method::GET, &job.links.events).header("last-event-id", done).send();
+    assert_eq!(events(&again).iter().map(|(id, ..)| id).collect::<Vec<_>>(), [done]);
+}
+
+#[test]
+fn a_websocket_tells_the_same() {
+    let keeping = Keeping::start(|_| {});
+    let job = keeping.submit(&samples::range().witness);
+    let url = format!("ws://{}{}", keeping.server.address(), job.links.events);
+    let stream = std::net::TcpStream::connect(keeping.server.address()).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    let (mut socket, _) = tungstenite::client(url, stream).unwrap();
+    let mut told = Vec::new();
+    loop {
+        match socket.read().unwrap() {
+            Message::Text(text) => {
+                let message: serde_json::Value = serde_json::from_str(&text).unwrap();
+                assert!(message["id"].is_string());
+                told.push(serde_json::from_value::<JobDocument>(message["job"].clone()).unwrap());
+            }
+            Message::Close(close) => {
+                assert_eq!(u16::from(close.unwrap().code), 1000);
+                break;
+            }
+            _ => {}
+        }
+    }
+    assert_eq!(told.last().unwrap().status, JobStatus::Completed);
+}
+
+#[test]
+fn who_waits_a_while_gets_the_proof_or_the_job() {
+    let keeping = Keeping::start(|_| {});
+    let range = samples::range();
+    let waiting =
+        |seconds: &str| keeping.server.posting(&range.witness).header("prefer", &format!("wait={seconds}"));
+    let answer = waiting("60").send();
+    assert_eq!(answer.header("preference-applied"), "wait=60");
+    answer.proves(range, NoirRecursive);
+
+    let (mut first, bb) = keeping.server.freeze_midway();
+    let answer = waiting("1").send();
+    assert_eq!((answer.status.as_u16(), answer.header("preference-applied")), (202, "wait=1"));
+    let job = document(&answer);
+    bb.signal(Signal::CONT);
+    first.answer().proves(range, NoirRecursive);
+    assert_eq!(keeping.over(&job).status, JobStatus::Completed);
+}
+
+#[test]
+fn the_same_request_under_the_same_name_makes_no_second_job() {
+    let keeping = Keeping::start(|_| {});
+    let range = samples::range();
+    let named = |witness: &[u8]| keeping.submitting(witness).header(headers::IDEMPOTENCY_KEY, "order-7");
+    let first = accepted(&named(&range.witness).send());
+    let second = accepted(&named(&range.witness).send());
+    assert_eq!(first.id, second.id);
+    assert_eq!(keeping.over(&first).status, JobStatus::Completed);
+    assert_eq!(accepted(&named(&range.witness).send()).id, first.id, "also when it is over");
+    // Of other bytes that inflate to the same, nothing new can be proved.
+    let regzipped = samples::gzip(&samples::inflate(&range.witness));
+    assert_eq!(accepted(&named(&regzipped).send()).id, first.id);
+    let other = samples::altered(&range.witness, 0, 7);
+    named(&other).send().refused(ProblemType::IdempotencyKeyReused);
+    let page: JobPage = serde_json::from_slice(&keeping.server.get("/v1/proofs").body).unwrap();
+    assert_eq!(page.jobs.len(), 1);
+}
+
+#[test]
+fn a_witness_that_breaks_a_constraint_fails_once_and_says_so() {
+    let keeping = Keeping::start(|_| {});
+    let job = keeping.over(&keeping.submit(&samples::unsatisfied()));
+    assert_eq!((job.status, job.attempts), (JobStatus::Failed, 1));
+    let error = job.error.as_ref().unwrap();
+    assert_eq!(error.code, ProblemType::WitnessUnsatisfied);
+    keeping.server.get(&job.links.proof).refused(ProblemType::WitnessUnsatisfied);
+}
+
+#[test]
+fn what_is_no_witness_is_refused_before_there_is_a_job() {
+    let keeping = Keeping::start(|_| {});
+    keeping.submitting(b"no gzip").send().refused(ProblemType::WitnessNotGzip);
+    let submit = |path: &str| Ask::to_prove(keeping.server.address(), path, &samples::range().witness).send();
+    submit("/v1/proofs?circuit=unknown").refused(ProblemType::CircuitNotFound);
+    submit("/v1/proofs?circuits=range_check").refused(ProblemType::InvalidRequest);
+    let priority = keeping.submitting(&samples::range().witness).header(headers::PRIORITY, "soon");
+    priority.send().refused(ProblemType::InvalidRequest);
+    let page: JobPage = serde_json::from_slice(&keeping.server.get("/v1/proofs").body).unwrap();
+    assert_eq!(page.jobs, []);
+    assert_eq!(keeping.artifacts(), 0);
+    assert_eq!(submit("/v1/proofs?circuit=range_check").status, 202);
+}
+
+#[test]
+fn a_job_is_called_off_whether_it_waits_or_is_worked_on() {
+    let keeping = Keeping::start(|s| s.flag("--job-workers", "1"));
+    let range = samples::range();
+    let (mut first, bb) = keeping.server.freeze_midway();
+    let running = keeping.submit(&range.witness);
+    eventually("it runs", || (keeping.job(&running).status == JobStatus::Running).then_some(()));
+    let queued = keeping.submit(&range.witness);
+    assert_eq!(keeping.job(&queued).queue_position, Some(1));
+    keeping.server.get(&queued.links.proof).refused_for_now(ProblemType::ProofNotReady);
+
+    let answer = keeping.cancel(&queued);
+    assert_eq!((answer.status.as_u16(), document(&answer).status), (200, JobStatus::Cancelled));
+    assert_eq!(keeping.cancel(&queued).status, 200, "it is called off already");
+    assert_eq!(keeping.cancel(&running).status, 202);
+    assert_eq!(keeping.over(&running).status, JobStatus::Cancelled);
+    bb.signal(Signal::CONT);
+    first.answer().proves(range, NoirRecursive);
+    keeping.server.get(&running.links.proof).refused(ProblemType::JobCancelled);
+
+    let done = keeping.over(&keeping.submit(&range.witness));
+    assert_eq!(done.status, JobStatus::Completed);
+    keeping.cancel(&done).refused(ProblemType::JobOver);
+    keeping.server.assert_well();
+}
+
+#[test]
+fn jobs_are_listed_a_page_at_a_time() {
+    let keeping = Keeping::start(|_| {});
+    let good: Vec<_> = (0..3).map(|_| keeping.submit(&samples::range().witness)).collect();
+    let bad = keeping.submit(&samples::unsatisfied());
+    for job in good.iter().chain([&bad]) {
+        keeping.over(job);
+    }
+    let page = |path: &str| -> JobPage { serde_json::from_slice(&keeping.server.get(path).body).unwrap() };
+    let ids = |page: &JobPage| page.jobs.iter().map(|job| job.id).collect::<Vec<_>>();
+    let first = page("/v1/proofs?limit=3");
+    assert_eq!(ids(&first), [bad.id, good[2].id, good[1].id], "the latest first");
+    let second = page(&first.next.unwrap());
+    assert_eq!((ids(&second), second.next), (vec![good[0].id], None));
+    assert_eq!(ids(&page("/v1/proofs?status=failed")), [bad.id]);
+    assert_eq!(ids(&page("/v1/proofs?circuit=other")), []);
+    let next = page("/v1/proofs?status=completed&circuit=range_check&limit=2").next.unwrap();
+    assert_eq!(ids(&page(&next)), [good[0].id]);
+    for wrong in ["limit=0", "limit=101", "status=done", "page=2", "after=x"] {
+        keeping.server.get(&format!("/v1/proofs?{wrong}")).refused(ProblemType::InvalidRequest);
+    }
+}
+
+#[test]
+fn there_are_bounds_and_whoever_meets_them_is_told_when_to_come_back() {
+    let keeping = Keeping::start(|s| {
+        s.flag("--job-workers", "1");
+        s.flag("--queue-max", "2");
+        s.flag("--jobs-per-caller", "4");
+    });
+    let range = samples::range();
+    let (mut first, bb) = keeping.server.freeze_midway();
+    let running = keeping.submit(&range.witness);
+    eventually("it runs", || (keeping.job(&running).status == JobStatus::Running).then_some(()));
+    let queued = [(); 2].map(|()| keeping.submit(&range.witness));
+    keeping.submitting(&range.witness).send().refused_for_now(ProblemType::QueueFull);
+    let snapshot = keeping.server.get("/v1/queue").json();
+    assert_eq!((&snapshot["queued"]["NORMAL"], &snapshot["jobs"]["running"]), (&2.into(), &1.into()));
+    // Whoever may put this server to sleep goes by these.
+    eventually("it is told that jobs wait", || {
+        (keeping.server.get("/readyz").json()["waiting"].as_u64() >= Some(2)).then_some(())
+    });
+    bb.signal(Signal::CONT);
+    first.answer().proves(range, NoirRecursive);
+    for job in queued.iter().chain([&running]) {
+        assert_eq!(keeping.over(job).status, JobStatus::Completed);
+    }
+    assert_eq!(keeping.artifacts_of_proofs(), 3);
+}
+
+impl Keeping {
+    /// Artefacts, once those of witnesses that are no longer needed have gone.
+    fn artifacts_of_proofs(&self) -> usize {
+        for _ in 0..300 {
+            if self.artifacts() <= 3 {
+                break;
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
+        self.artifacts()
+    }
+}
+
+#[test]
+fn nothing_is_taken_that_would_not_be_kept() {
+    let server = TestServer::plain();
+    let witness = &samples::range().witness;
+    let asked = server.posting(witness).header("prefer", "respond-async").send();
+    let problem = asked.refused(ProblemType::JobsNotKept);
+    assert!(
+        problem.detail.contains("--data") && problem.detail.contains("DATABASE_URL"),
+        "{}",
+        problem.detail
+    );
+    server.get("/v1/proofs").refused(ProblemType::JobsNotKept);
+    let health = server.health();
+    assert!(!health.jobs.kept && health.jobs.error.unwrap().contains("--ephemeral-jobs"));
+    server.assert_well();
+
+    let server = TestServer::start(|s| s.flags.push("--ephemeral-jobs".to_owned()));
+    assert_eq!(server.posting(witness).header("prefer", "respond-async").send().status, 202);
+    assert!(server.health().jobs.kept);
+    server.finish();
+}
