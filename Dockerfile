@@ -51,7 +51,7 @@ RUN --mount=type=cache,id=edgeprove-cargo,target=/usr/local/cargo/registry \
 FROM debian:trixie-slim AS libc
 WORKDIR /least
 # With the packages' status a scanner sees what is inside; their licences ask for the copyright files.
-RUN mkdir -p app/circuits etc tmp usr/lib usr/lib64 var/lib/dpkg/status.d \
+RUN mkdir -p /data app/circuits etc tmp usr/lib usr/lib64 var/lib/dpkg/status.d \
  && chmod 1777 tmp \
  && ln -s usr/lib lib && ln -s usr/lib64 lib64 \
  && for package in libc6 libgcc-s1; do \
@@ -69,6 +69,8 @@ RUN mkdir -p app/circuits etc tmp usr/lib usr/lib64 var/lib/dpkg/status.d \
 # ---- what runs -------------------------------------------------------------------------------------------------------
 FROM scratch AS runtime
 COPY --from=libc /least /
+# A volume that is mounted here becomes the user's own, and jobs are taken.
+COPY --from=libc --chown=10001:10001 --chmod=0700 /data /data
 COPY LICENSE-APACHE LICENSE-MIT /usr/share/doc/edgeprove/
 COPY --from=tools /out/bb /usr/local/bin/bb
 COPY --from=tools /out/crs /opt/crs
@@ -83,6 +85,7 @@ ENV PATH=/usr/local/bin \
     EDGEPROVE_CIRCUIT=/app/circuit.json \
     EDGEPROVE_CIRCUITS=/app/circuits \
     EDGEPROVE_CACHE_DIR=/app/keys \
+    EDGEPROVE_DATA=/data \
     EDGEPROVE_SPOOL_DIR=/tmp/edgeprove \
     EDGEPROVE_DRAIN=9s \
     EDGEPROVE_LOG_FORMAT=json

@@ -8,6 +8,7 @@ use std::{
     future::Future,
     io,
     net::SocketAddr,
+    num::NonZeroUsize,
     path::PathBuf,
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
@@ -37,6 +38,7 @@ use crate::{
     jobs::{
         NotKept,
         crew::{Crew, JobSettings, OpenError, Supplies},
+        estimate::Estimator,
         record::Recorder,
     },
     proof_cache::ProofCache,
@@ -197,18 +199,22 @@ impl App {
             let server = server_name();
             let (access, audit) = trust::open(&trust, &server, &engine.supervisor).await?;
             let proof_cache = Arc::new(ProofCache::new(settings.cached_proofs).map_err(StartError::Random)?);
+            let cores = NonZeroUsize::new(engine.proving.scheduler().limits().cores);
+            let side_by_side = jobs.as_ref().map_or(cores.unwrap_or(NonZeroUsize::MIN), |jobs| jobs.workers);
+            let estimator = Arc::new(Estimator::new(side_by_side));
             let supplies = Supplies {
                 circuits: Arc::clone(&engine.circuits),
                 proving: Arc::clone(&engine.proving),
                 proof_cache: Arc::clone(&proof_cache),
+                estimator: Arc::clone(&estimator),
                 spool: engine.spool.clone(),
                 recorder: Recorder::new(audit.clone()),
                 server,
             };
             let crew = open_jobs(jobs, supplies).await?;
-            Ok((access, audit, proof_cache, crew, bind(&settings).await?))
+            Ok((access, audit, proof_cache, estimator, crew, bind(&settings).await?))
         };
-        let (access, audit, proof_cache, crew, (address, listener)) = match opened.await {
+        let (access, audit, proof_cache, estimator, crew, (address, listener)) = match opened.await {
             Ok(opened) => opened,
             Err(error) => {
                 // The provers run already, and would outlive the server for a moment.
@@ -246,6 +252,7 @@ impl App {
             circuits,
             proving,
             proof_cache,
+            estimator,
             spool,
             workshop,
             access,

@@ -22,6 +22,7 @@ mod settings;
 use std::{
     fmt, io,
     path::{Path, PathBuf},
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -29,6 +30,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream::BoxStream};
 use hmac::{Hmac, KeyInit, Mac as _};
 use sha2::Sha256;
+use tempfile::TempDir;
 use tokio::{fs::File, io::AsyncRead};
 use zeroize::Zeroizing;
 
@@ -63,6 +65,9 @@ pub enum OpenError {
         /// One thing in it that is no artefact.
         example: PathBuf,
     },
+    /// There is no place or key even for what need not last.
+    #[error("no temporary folder or key can be made for artefacts")]
+    Scratch(#[source] io::Error),
     /// The file of the data folder's key cannot be read or made.
     #[error("the artefacts' key cannot be had from {}", path.display())]
     KeyFile {
@@ -87,6 +92,8 @@ pub enum OpenError {
 pub struct ArtifactStore {
     place: Place,
     keys: KeyRing,
+    /// Goes with the last clone.
+    _scratch: Option<Arc<TempDir>>,
 }
 
 #[derive(Debug, Clone)]
@@ -109,10 +116,20 @@ pub struct Swept {
 impl ArtifactStore {
     /// Opens a store. A folder is made and written to; a bucket is not asked for anything yet. Blocking.
     pub fn open(settings: &ArtifactSettings) -> Result<Self, OpenError> {
+        let mut scratch = None;
         // The folder first: the key's file lies beside it.
         let place = match &settings.place {
             PlaceSettings::Folder(path) => Place::Folder(Folder::open(path)?),
             PlaceSettings::Bucket(settings) => Place::Bucket(Bucket::open(settings)?),
+            PlaceSettings::Scratch => {
+                let dir = tempfile::Builder::new()
+                    .prefix("edgeprove-jobs-")
+                    .tempdir()
+                    .map_err(OpenError::Scratch)?;
+                let folder = Folder::open(&dir.path().join("artifacts"))?;
+                scratch = Some(Arc::new(dir));
+                Place::Folder(folder)
+            }
         };
         let keys = match &settings.keys {
             KeySettings::Given(keys) => keys.clone(),
@@ -124,8 +141,11 @@ impl ArtifactStore {
                 keys
             }
             KeySettings::Own(file) => KeyRing::new(key_file::read_or_make(file)?),
+            KeySettings::New => {
+                KeyRing::new(ArtifactKey::random().map_err(|error| OpenError::Scratch(error.into()))?)
+            }
         };
-        Ok(Self { place, keys })
+        Ok(Self { place, keys, _scratch: scratch })
     }
 
     /// A digest of these parts in this order that only who has the store's keys can make. It stays the same when a new key

@@ -26,7 +26,16 @@ pub mod wake;
 
 use std::sync::Arc;
 
-use self::{depth::Depth, estimate::Estimator, hub::Hub, queue::JobQueue, record::Recorder};
+use edgeprove_pipeline::prediction::Estimate;
+use edgeprove_protocol::Priority;
+
+use self::{
+    depth::Depth,
+    estimate::Estimator,
+    hub::Hub,
+    queue::{JobQueue, QueueError},
+    record::Recorder,
+};
 use crate::{
     artifacts::ArtifactStore, circuits::Registry, proof_cache::ProofCache, proving::Proving,
     witness::spool::Spool,
@@ -58,6 +67,22 @@ pub struct Workshop {
     pub home: Option<u16>,
     /// How often a job may be tried.
     pub max_attempts: u32,
+}
+
+impl Workshop {
+    /// How long work would take from now until it is over, if it came now; `None` where nothing is known.
+    pub async fn foresee(
+        &self,
+        kind: &str,
+        subject: &str,
+        priority: Priority,
+    ) -> Result<Option<Estimate>, QueueError> {
+        self.estimator.learn(self.queue.as_ref(), kind, subject).await?;
+        let (order, queued) = (self.hub.order().await?, self.depth.latest().queued());
+        let urgent = Priority::ALL.iter().zip(queued).filter(|&(&other, _)| other >= priority);
+        let ahead = usize::try_from(urgent.map(|(_, jobs)| jobs).sum::<u64>()).unwrap_or(usize::MAX);
+        Ok(self.estimator.wait_and_work(&order[..ahead.min(order.len())], kind, subject))
+    }
 }
 
 /// Why this server takes no work that outlives its request.

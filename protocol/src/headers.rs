@@ -19,6 +19,8 @@ pub const PROOF_CACHE: &str = "x-proof-cache";
 pub const PRIORITY: &str = "x-priority";
 /// The caller's own name for a request, so that the same one again makes no second job.
 pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
+/// For how many seconds from now the caller has use for the proof, such as `30` or `2.5`.
+pub const DEADLINE: &str = "x-deadline";
 /// Whether and how long the caller waits: `respond-async`, `wait=SECONDS` (RFC 7240).
 pub const PREFER: &str = "prefer";
 

@@ -186,6 +186,8 @@ problem_types! {
     CircuitUnavailable = "circuit_unavailable", 503, Critical, Never, "The circuit could not be loaded", "As operator, read `/api/health`, which says why it could not be loaded.";
     #[doc = "The job queue is full."]
     QueueFull = "queue_full", 503, Warning, Later, "The queue is full", "Try again after `Retry-After`.";
+    #[doc = "The proof would come later than the caller has use for it, as far as can be foreseen."]
+    DeadlineUnmeetable = "deadline_unmeetable", 503, Warning, Later, "The proof would come too late", "Try again after `Retry-After`, or give it more time.";
     #[doc = "This server has no place where a job would outlive it."]
     JobsNotKept = "jobs_not_kept", 503, Notice, Never, "This server keeps no jobs", "Ask without `Prefer`; as operator, set `--data`, `DATABASE_URL` or `--ephemeral-jobs`.";
     #[doc = "The database of jobs cannot be asked."]

@@ -22,6 +22,8 @@ pub enum PlaceSettings {
     Folder(PathBuf),
     /// In a bucket.
     Bucket(BucketSettings),
+    /// In a folder that goes with the store.
+    Scratch,
 }
 
 /// The keys of artefacts: those that are given, that of the data folder, or both. With both, those that are given come
@@ -34,6 +36,8 @@ pub enum KeySettings {
     GivenOr(KeyRing, PathBuf),
     /// The one in this file, which is made if need be.
     Own(PathBuf),
+    /// One that nobody else ever has: what it encrypts is lost with the store.
+    New,
 }
 
 /// A bucket and how to reach it.

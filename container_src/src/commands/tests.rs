@@ -11,13 +11,15 @@ const MARK: &str =
     "<!-- The tables below are written by a test: EDGEPROVE_BLESS=1 cargo test -p edgeprove docs -->\n";
 
 fn row(arg: &Arg) -> String {
-    let values = arg.get_value_names().unwrap_or_default().join(" ");
+    let is_switch = !arg.get_action().takes_values();
+    let values = if is_switch { String::new() } else { arg.get_value_names().unwrap_or_default().join(" ") };
     let env = arg.get_env().map(|env| env.to_string_lossy().into_owned()).unwrap_or_default();
     let default: Vec<_> = arg.get_default_values().iter().map(|value| value.to_string_lossy()).collect();
     let help = arg.get_help().map(ToString::to_string).unwrap_or_default().replace('|', "\\|");
     let code = |text: &str| if text.is_empty() { String::new() } else { format!("`{text}`") };
+    let default = if is_switch { String::new() } else { default.join(",") };
     let flag = format!("--{} {}", arg.get_long().unwrap_or_default(), values.replace('|', "/"));
-    format!("| {} | {} | {} | {help} |\n", code(&flag), code(&env), code(&default.join(",")))
+    format!("| {} | {} | {} | {help} |\n", code(flag.trim()), code(&env), code(&default))
 }
 
 fn tables(serve: &Command) -> String {

@@ -87,10 +87,12 @@ pub struct ArtifactArgs {
 }
 
 impl ArtifactArgs {
-    /// Reads the flags. `Some(None)` where no place is named: then nothing can be kept.
+    /// Reads the flags. Where no place is named, artefacts have one that goes with the server if they `may_be_lost`; else
+    /// `Some(None)`, and nothing can be kept.
     pub fn read(
         self,
         data: Option<&Path>,
+        may_be_lost: bool,
         around: &Surroundings,
         faults: &mut Faults,
     ) -> Option<Option<ArtifactSettings>> {
@@ -98,7 +100,10 @@ impl ArtifactArgs {
         let given = self.artifact_key.map(|key| faults.take("artifact-key", key));
         let (named, given) = (transposed(named)?, transposed(given)?);
         let Some(place) = named.or_else(|| Some(Place::Folder(data?.join(FOLDER)))) else {
-            return Some(None);
+            return Some(
+                may_be_lost
+                    .then_some(ArtifactSettings { place: PlaceSettings::Scratch, keys: KeySettings::New }),
+            );
         };
         let keys = match (given, data.map(|data| data.join(KEY_FILE)), &place) {
             (Some(keys), _, Place::Bucket { .. }) | (Some(keys), None, Place::Folder(_)) => {
@@ -160,7 +165,7 @@ mod tests {
         }
         let args = ArtifactArgs { artifacts: flag(artifacts), artifact_key: flag(key) };
         let mut faults = Faults::default();
-        let settings = args.read(data.map(Path::new), &Surroundings::default(), &mut faults);
+        let settings = args.read(data.map(Path::new), false, &Surroundings::default(), &mut faults);
         faults.finish(settings).map_err(|error| error.to_string())
     }
 

@@ -1,12 +1,6 @@
 //! What jobs are kept in, how many are taken in, and how they are worked on.
 
-use std::{
-    fs,
-    num::NonZeroUsize,
-    os::unix::fs::MetadataExt as _,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{fs, num::NonZeroUsize, os::unix::fs::MetadataExt as _, path::Path, time::Duration};
 
 use clap::Args;
 use edgeprove_pipeline::{
@@ -21,6 +15,7 @@ use super::{
     program::Surroundings,
 };
 use crate::{
+    artifacts::PlaceSettings,
     jobs::{NotKept, crew::JobSettings},
     store::{Place, postgres::PostgresUrl},
 };
@@ -127,10 +122,7 @@ impl JobArgs {
         {
             faults.add(format!("--home-number (EDGEPROVE_HOME_NUMBER): at most {}", JobId::HOME_MAX));
         }
-        // Without a data folder of its own, a server that may lose its jobs keeps them in a temporary one.
-        let scratch = self.ephemeral_jobs.then(std::env::temp_dir).map(|dir| dir.join(scratch_name()));
-        let folder = data.clone().or(scratch);
-        let artifacts = self.artifacts.read(folder.as_deref(), around, faults);
+        let artifacts = self.artifacts.read(data.as_deref(), self.ephemeral_jobs, around, faults);
 
         let shared = match shared {
             Some(url) => Some(url?),
@@ -154,6 +146,12 @@ impl JobArgs {
             (None, None) => return Some(Err(NotKept::NoPlace)),
         };
         let Some(artifacts) = artifacts else { return Some(Err(NotKept::NoPlace)) };
+        if let PlaceSettings::Folder(folder) = &artifacts.place
+            && !self.ephemeral_jobs
+            && goes_with_the_container(folder)
+        {
+            return Some(Err(NotKept::InContainer));
+        }
         Some(Ok(JobSettings {
             place,
             artifacts,
@@ -165,10 +163,6 @@ impl JobArgs {
             home: home.filter(|_| !is_shared),
         }))
     }
-}
-
-fn scratch_name() -> PathBuf {
-    format!("edgeprove-jobs-{}", std::process::id()).into()
 }
 
 /// Whether a folder is part of a container's own file system, which ends with the container: the server runs in a

@@ -7,6 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 use axum::response::{IntoResponse, Response};
 use edgeprove_pipeline::bounds::Full;
+use edgeprove_pipeline::prediction::Estimate;
 use edgeprove_protocol::ProblemType;
 use http::{HeaderValue, StatusCode, header};
 
@@ -73,6 +74,19 @@ impl ApiError {
         let detail =
             "the server cannot write its audit log at the moment, and does nothing that is not in it";
         Self::new(ProblemType::AuditUnavailable, detail).after(Duration::from_secs(5))
+    }
+
+    /// The proof would come too late for its caller.
+    #[must_use]
+    pub fn too_late(estimate: Estimate, deadline: Duration) -> Self {
+        let detail = format!(
+            "it would take {:.1} s at least, and probably {:.1} s; the caller gives it {:.1} s",
+            estimate.low.as_secs_f64(),
+            estimate.expected.as_secs_f64(),
+            deadline.as_secs_f64()
+        );
+        let later = estimate.expected.saturating_sub(deadline).max(Duration::from_secs(1));
+        Self::new(ProblemType::DeadlineUnmeetable, detail).after(later)
     }
 
     fn because(mut self, error: &dyn std::error::Error) -> Self {

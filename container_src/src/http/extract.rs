@@ -71,6 +71,15 @@ impl FromRequestParts<AppState> for JobWish {
     }
 }
 
+/// For how long the caller has use for the proof: `X-Deadline`, in seconds.
+pub fn deadline(headers: &HeaderMap) -> Result<Option<Duration>, ApiError> {
+    let Some(text) = text(headers, headers::DEADLINE) else { return Ok(None) };
+    let seconds = text.trim().parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    let wrong =
+        || ApiError::new(ProblemType::InvalidRequest, "X-Deadline is a number of seconds, such as 30");
+    seconds.map(Some).ok_or_else(wrong)
+}
+
 /// How much of a request's longest time may be spent on waiting for a job: the rest is for its upload and its answer.
 const WAIT_PART: f64 = 0.75;
 

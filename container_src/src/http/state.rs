@@ -15,7 +15,7 @@ use tokio_util::task::TaskTracker;
 use super::edge::EdgeSecret;
 use crate::{
     circuits::Registry,
-    jobs::{NotKept, Workshop},
+    jobs::{NotKept, Workshop, estimate::Estimator},
     proof_cache::ProofCache,
     proving::Proving,
     supervisor::Supervisor,
@@ -58,6 +58,8 @@ pub struct Shared {
     pub proving: Arc<Proving>,
     /// Proofs that may be asked for again.
     pub proof_cache: Arc<ProofCache>,
+    /// Who knows how long proofs take.
+    pub estimator: Arc<Estimator>,
     /// Where uploads go.
     pub spool: Spool,
     /// What jobs are made with, or why none are.

@@ -57,6 +57,8 @@ pub struct Supplies {
     pub proving: Arc<Proving>,
     /// Proofs that may be asked for again.
     pub proof_cache: Arc<ProofCache>,
+    /// Who knows how long proofs take.
+    pub estimator: Arc<Estimator>,
     /// Where witnesses are while they are worked on.
     pub spool: Spool,
     /// Who is told what happens to jobs.
@@ -92,7 +94,7 @@ pub struct Crew {
 impl Crew {
     /// Opens the database and the artefacts, and takes up what a dead server left behind.
     pub async fn open(settings: JobSettings, supplies: Supplies) -> Result<Self, OpenError> {
-        let Supplies { circuits, proving, proof_cache, spool, recorder, server } = supplies;
+        let Supplies { circuits, proving, proof_cache, estimator, spool, recorder, server } = supplies;
         let artifacts = Arc::new(ArtifactStore::open(&settings.artifacts)?);
         let database = Database::open(&settings.place).await?;
         tracing::info!(
@@ -109,7 +111,6 @@ impl Crew {
         }
         let queue = SqlQueue::new(database, settings.rules, settings.bounds).await?;
         let shared: Arc<dyn JobQueue> = Arc::new(queue.clone());
-        let estimator = Arc::new(Estimator::new(settings.workers));
         let lost = "the process that worked on this job ended or fell silent, each time it was tried";
         let keeper = recorder.clone();
         let upkeep = Upkeep::new(

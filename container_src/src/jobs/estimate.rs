@@ -56,6 +56,11 @@ impl Estimator {
         }
     }
 
+    /// Learns from work that was no job.
+    pub fn learnt(&self, kind: &str, subject: &str, took: Duration) {
+        self.known().histories.entry((kind.to_owned(), subject.to_owned())).or_default().record(took);
+    }
+
     /// Asks the queue what earlier servers learnt of such jobs, once.
     pub async fn learn(&self, queue: &dyn JobQueue, kind: &str, subject: &str) -> Result<(), QueueError> {
         let sort = (kind.to_owned(), subject.to_owned());

@@ -7,7 +7,7 @@ use std::{
     collections::HashMap,
     pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use edgeprove_protocol::{JobDocument, JobId, JobStage, JobStatus};
@@ -38,13 +38,15 @@ pub struct Hub {
     queue: Arc<dyn JobQueue>,
     estimator: Arc<Estimator>,
     watched: Mutex<Watched>,
+    /// The queue in the order of work, and when it was read.
+    order: tokio::sync::Mutex<Option<(Instant, Arc<[Queued]>)>>,
 }
 
 impl Hub {
     /// Nobody watches anything yet.
     #[must_use]
     pub fn new(queue: Arc<dyn JobQueue>, estimator: Arc<Estimator>) -> Self {
-        Self { queue, estimator, watched: Mutex::default() }
+        Self { queue, estimator, watched: Mutex::default(), order: tokio::sync::Mutex::default() }
     }
 
     fn watched(&self) -> MutexGuard<'_, Watched> {
@@ -55,7 +57,10 @@ impl Hub {
     /// A job as it is now; `None` if there is none of this name.
     pub async fn look(&self, id: JobId) -> Result<Option<JobDocument>, QueueError> {
         let Some(job) = self.queue.get(id).await? else { return Ok(None) };
-        let order = if job.status == JobStatus::Queued { self.order().await? } else { Vec::new() };
+        let order = match job.status {
+            JobStatus::Queued => self.order_with(|order| order.iter().any(|queued| queued.id == id)).await?,
+            _ => Arc::default(),
+        };
         self.estimator.learn(self.queue.as_ref(), &job.kind, &job.subject).await?;
         Ok(document::of(&job, &order, &self.estimator, document::now()))
     }
@@ -151,7 +156,7 @@ impl Hub {
 
     /// One look at the queue serves everybody who waits in it.
     async fn tell_places(&self) {
-        let order = match self.order().await {
+        let order = match self.order_with(|_| false).await {
             Ok(order) => order,
             Err(error) => {
                 tracing::warn!(error = %telemetry::chain(&error), "places in the queue could not be told");
@@ -159,7 +164,6 @@ impl Hub {
             }
         };
         for (at, queued) in order.iter().enumerate() {
-            let left = self.estimator.wait_and_work(&order[..at], &queued.kind, &queued.subject);
             let watched = self.watched();
             let Some(sender) = watched.get(&queued.id) else { continue };
             sender.send_if_modified(|seen| {
@@ -169,6 +173,7 @@ impl Hub {
                 }) else {
                     return false;
                 };
+                let left = self.estimator.wait_and_work(&order[..at], &queued.kind, &queued.subject);
                 let document = Arc::make_mut(document);
                 document.queue_position = place;
                 document.estimated_remaining_ms = left.map(|left| telemetry::millis(left.expected));
@@ -197,7 +202,23 @@ impl Hub {
         });
     }
 
-    async fn order(&self) -> Result<Vec<Queued>, QueueError> {
-        self.queue.order(PLACES_MAX).await
+    /// The queue in the order of work, as it was a moment ago.
+    pub async fn order(&self) -> Result<Arc<[Queued]>, QueueError> {
+        self.order_with(|_| true).await
+    }
+
+    /// The same, read anew where what was read a moment ago will not do.
+    async fn order_with(&self, will_do: impl Fn(&[Queued]) -> bool) -> Result<Arc<[Queued]>, QueueError> {
+        // Whoever comes while it is read waits for that, instead of reading it as well.
+        let mut read = self.order.lock().await;
+        if let Some((at, order)) = &*read
+            && at.elapsed() < PLACES_PAUSE
+            && will_do(order)
+        {
+            return Ok(Arc::clone(order));
+        }
+        let order: Arc<[Queued]> = self.queue.order(PLACES_MAX).await?.into();
+        *read = Some((Instant::now(), Arc::clone(&order)));
+        Ok(order)
     }
 }

@@ -336,3 +336,23 @@ fn nothing_is_taken_that_would_not_be_kept() {
     assert!(server.health().jobs.kept);
     server.finish();
 }
+
+#[test]
+fn what_would_come_too_late_is_not_begun() {
+    let keeping = Keeping::start(|_| {});
+    let range = samples::range();
+    let within = |ask: Ask, seconds: &str| ask.header(headers::DEADLINE, seconds).send();
+    // As long as nothing is known of the circuit, nobody is refused.
+    assert_eq!(within(keeping.submitting(&range.witness), "0.001").status, 202);
+    for _ in 0..9 {
+        keeping.server.post(&range.witness).proves(range, NoirRecursive);
+    }
+    let problem =
+        within(keeping.submitting(&range.witness), "0.001").refused_for_now(ProblemType::DeadlineUnmeetable);
+    assert!(problem.detail.contains("gives it 0.0 s"), "{}", problem.detail);
+    within(keeping.server.posting(&range.witness), "0.001").refused_for_now(ProblemType::DeadlineUnmeetable);
+    within(keeping.server.posting(&range.witness), "60").proves(range, NoirRecursive);
+    for wrong in ["soon", "-1", "NaN", "inf"] {
+        within(keeping.server.posting(&range.witness), wrong).refused(ProblemType::InvalidRequest);
+    }
+}

@@ -11,7 +11,7 @@
 //!
 //! A job is its owner's: to others it does not exist (404).
 
-use std::{fmt::Write as _, time::Duration};
+use std::{fmt::Write as _, sync::Arc, time::Duration};
 
 use axum::{
     Json,
@@ -30,7 +30,7 @@ use crate::{
         api_error::ApiError,
         body::Incoming,
         caller::priority,
-        extract::{AnswerFormat, JobWish, NamedCircuit, NamedJob, Wish, check_content_type},
+        extract::{AnswerFormat, JobWish, NamedCircuit, NamedJob, Wish, check_content_type, deadline},
         middleware::{id_of, request_id},
         state::{AppState, Shared},
     },
@@ -101,6 +101,12 @@ async fn accept(
     if !workshop.recorder.ready() {
         return Err(ApiError::off_the_record());
     }
+    if let Some(deadline) = deadline(&parts.headers)? {
+        let estimate = workshop.foresee(KIND, circuit.id.as_str(), priority).await?;
+        if let Some(estimate) = estimate.filter(|estimate| estimate.exceeds(deadline)) {
+            return Err(ApiError::too_late(estimate, deadline));
+        }
+    }
     let (upload, witness) = receive(app, &circuit, parts, body).await?;
     let submission = Submission {
         upload,
@@ -162,9 +168,8 @@ async fn over_within(workshop: &Workshop, id: JobId, wait: Duration) -> Result<O
 }
 
 async fn over(mut watcher: Watcher) {
-    let is_over = |seen: &Option<std::sync::Arc<JobDocument>>| {
-        seen.as_ref().is_some_and(|document| document.status.is_over())
-    };
+    let is_over =
+        |seen: &Option<Arc<JobDocument>>| seen.as_ref().is_some_and(|document| document.status.is_over());
     // The sender goes only with the server.
     let _ = watcher.wait_for(is_over).await;
 }
@@ -268,9 +273,9 @@ pub async fn list(
         next
     });
     let order = if jobs.iter().any(|job| job.status == JobStatus::Queued) {
-        workshop.queue.order(u32::MAX).await?
+        workshop.hub.order().await?
     } else {
-        Vec::new()
+        Arc::default()
     };
     let now = document::now();
     let jobs = jobs.iter().filter_map(|job| document::of(job, &order, &workshop.estimator, now)).collect();

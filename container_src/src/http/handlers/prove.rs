@@ -8,7 +8,11 @@
 //! 5. That is put on record (503), whatever came of it.
 //! 6. The proof is answered, and the spool file is wiped, as on every other way out of here.
 
-use std::{fmt::Write, sync::Arc, time::Instant};
+use std::{
+    fmt::Write,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use axum::{
     Json,
@@ -32,10 +36,13 @@ use crate::{
         api_error::ApiError,
         body::Incoming,
         caller::priority,
-        extract::{AnswerFormat, NamedCircuit, Preferences, Wish, check_content_type, declared_length},
+        extract::{
+            AnswerFormat, NamedCircuit, Preferences, Wish, check_content_type, deadline, declared_length,
+        },
         middleware::request_id,
         state::AppState,
     },
+    jobs::kinds::prove::KIND,
     proof_cache::{CacheWish, Wanted},
     proving::{Proved, Urgency, milliseconds},
     telemetry::metrics::{self, Outcome},
@@ -121,6 +128,12 @@ async fn answer(
         return Err(ApiError::off_the_record());
     }
 
+    if let Some(deadline) = deadline(&parts.headers)? {
+        let estimate = app.estimator.work(KIND, circuit.id.as_str());
+        if let Some(estimate) = estimate.filter(|estimate| estimate.exceeds(deadline)) {
+            return Err(ApiError::too_late(estimate, deadline));
+        }
+    }
     let entry = app.audit.entry(caller.actor(), Action::ProofSynchronous);
     let (of, request_id) = (Some(circuit.id.clone()), Some(id.to_owned()));
     let record = app.audit.pending(Entry { circuit: of, request_id, ..entry });
@@ -149,6 +162,8 @@ async fn answer(
     grant.spend();
     if !proved.cached {
         metrics::proof_made(&circuit.id, &proved.timings);
+        let took_ms = proved.timings.prove_ms + proved.timings.verify_ms;
+        app.estimator.learnt(KIND, circuit.id.as_str(), Duration::from_secs_f64(took_ms / 1000.0));
     }
     Ok(answer_made(&Made::of(&circuit, target, &proved, id), format))
 }
