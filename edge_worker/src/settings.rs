@@ -144,7 +144,11 @@ impl Settings {
         let stop_timeout = reader.take("STOP_TIMEOUT", duration, || Duration::from_secs(15));
         let container_internet = reader.take("CONTAINER_INTERNET", boolean, || false);
         let upstream = reader.take("UPSTREAM_URL", |text| upstream_url(text).map(Some), || None);
-        reader.take(HOME_NUMBER, |_| Err::<(), _>("each container gets its own: take it out".to_owned()), || ());
+        reader.take(
+            HOME_NUMBER,
+            |_| Err::<(), _>("each container gets its own: take it out".to_owned()),
+            || (),
+        );
         let Reader { faults, .. } = reader;
         let settings = (|| {
             Some(Self {
@@ -213,7 +217,8 @@ impl Settings {
         let bucket = self.container_var(ARTIFACTS).is_some_and(|place| place.starts_with("s3://"));
         if self.upstream.is_none() && !self.container_internet {
             for (name, _) in [(DATABASE_URL, database), (ARTIFACTS, bucket)].iter().filter(|(_, is)| *is) {
-                doubts.push(format!("{name} is set and CONTAINER_INTERNET is not: no container can reach it"));
+                doubts
+                    .push(format!("{name} is set and CONTAINER_INTERNET is not: no container can reach it"));
             }
         }
         if self.upstream.is_none() && database && !bucket {

@@ -117,7 +117,8 @@ fn what_jobs_are_kept_in_is_told_of_and_reaches_the_container() {
         assert!(file.contains(&format!("# {setting} = ")), "{setting}");
         assert!(is_for_container(setting), "{setting}");
     }
-    for name in ["DATABASE_URL", "EDGEPROVE_ARTIFACTS", "EDGEPROVE_ARTIFACT_KEY", "EDGEPROVE_EPHEMERAL_JOBS"] {
+    for name in ["DATABASE_URL", "EDGEPROVE_ARTIFACTS", "EDGEPROVE_ARTIFACT_KEY", "EDGEPROVE_EPHEMERAL_JOBS"]
+    {
         assert!(known.contains(&format!("`{name}`")), "{name} is no setting of the server");
     }
 }

@@ -57,7 +57,9 @@ fn events_and_sockets_pass_through_the_containers_object() {
 
     let mut events = TcpStream::connect(edge.address()).unwrap();
     events.set_read_timeout(Some(PATIENCE)).unwrap();
-    events.write_all(b"GET /v1/proofs/five/events HTTP/1.1\r\nHost: edge\r\nConnection: close\r\n\r\n").unwrap();
+    events
+        .write_all(b"GET /v1/proofs/five/events HTTP/1.1\r\nHost: edge\r\nConnection: close\r\n\r\n")
+        .unwrap();
     let (mut text, mut arrivals, mut bytes) = (String::new(), Vec::new(), [0; 4096]);
     loop {
         let length = events.read(&mut bytes).unwrap();

@@ -63,7 +63,8 @@ fn events_come_one_by_one_and_sockets_say_everything_back() {
         e.upstream(stand_in.address());
     });
 
-    let mut events = open(&edge, "GET /v1/proofs/five/events HTTP/1.1\r\nHost: edge\r\nConnection: close\r\n\r\n");
+    let mut events =
+        open(&edge, "GET /v1/proofs/five/events HTTP/1.1\r\nHost: edge\r\nConnection: close\r\n\r\n");
     let (mut text, mut arrivals, mut bytes) = (String::new(), Vec::new(), [0; 4096]);
     loop {
         let length = events.read(&mut bytes).unwrap();
