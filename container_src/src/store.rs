@@ -7,6 +7,7 @@
 //!
 //! - [`place`]: where the database is. [`sqlite`] and [`postgres`]: how each is opened, and what it is told to keep to.
 //! - [`session`]: a connection for a while, with the database's clock.
+//! - `shared_sync`: one trip to the disk for all who wait for one.
 //! - [`migrate`]: from one version of the tables to the next.
 //! - [`error`]: what can go wrong.
 
@@ -23,6 +24,7 @@ pub use self::{
 };
 use self::{
     postgres::{Postgres, PostgresUrl},
+    shared_sync::SharedSync,
     sqlite::{DataFolder, Sqlite},
 };
 
@@ -31,6 +33,7 @@ pub mod migrate;
 pub mod place;
 pub mod postgres;
 pub mod session;
+mod shared_sync;
 pub mod sqlite;
 
 /// Longest wait for a connection, or for one's turn to write.
@@ -46,6 +49,7 @@ pub struct Database {
     /// Whoever writes to SQLite has it. It lets one writer in at a time anyway, but those that find it busy try again
     /// after pauses of up to a tenth of a second and in no order; here they stand in line.
     turn: Option<Arc<Mutex<()>>>,
+    syncs: Arc<SharedSync>,
     postgres: Option<Arc<PostgresUrl>>,
     is_kept: bool,
     /// Keeps other servers out of the data folder.
@@ -83,6 +87,7 @@ impl Database {
             dialect: Dialect::Sqlite,
             pools,
             turn,
+            syncs: Arc::default(),
             postgres: None,
             is_kept,
             _folder: folder.map(Arc::new),
@@ -95,6 +100,7 @@ impl Database {
             dialect: Dialect::Postgres,
             pools: Pools { read: pool.clone(), write: pool.clone(), write_durably: pool },
             turn: None,
+            syncs: Arc::default(),
             postgres: Some(Arc::new(url)),
             is_kept: true,
             _folder: None,
@@ -142,15 +148,18 @@ impl Database {
         Ok(Session::new(pool.acquire().await?, self.dialect, turn))
     }
 
-    /// Returns once everything that was written before is on the disk.
+    /// Returns once everything that was written before is on the disk. Those who ask at the same time share the trip.
     pub async fn sync(&self) -> Result<(), StoreError> {
-        match self.dialect {
-            // A commit was on the disk before it was answered.
-            Dialect::Postgres => Ok(()),
+        match (self.dialect, self.is_kept) {
+            // A commit was on the disk before it was answered; and what is not kept is on none.
+            (Dialect::Postgres, _) | (Dialect::Sqlite, false) => Ok(()),
             // A durable commit takes along what is before it in the same log.
-            Dialect::Sqlite => {
-                let mut session = self.session(Promise::WriteDurably).await?;
-                session.rows(migrate::TOUCH, []).await.map(drop)
+            (Dialect::Sqlite, true) => {
+                let touch = async || {
+                    let mut session = self.session(Promise::WriteDurably).await?;
+                    session.rows(migrate::TOUCH, []).await.map(drop)
+                };
+                self.syncs.after_this(touch).await
             }
         }
     }

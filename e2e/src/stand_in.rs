@@ -3,11 +3,11 @@
 //! | path | |
 //! |---|---|
 //! | `POST /api/prove` | what was sent: headers as the server got them, and how much of a body |
-//! | `POST /v1/echo/slow` | the same, for a body that is read at 20 MB a second |
-//! | `GET /v1/echo/hang` | no answer |
-//! | `GET /v1/echo/events` | server-sent events: five, 200 ms apart |
-//! | `GET /v1/echo/endless` | a body without an end |
-//! | `GET /v1/echo/socket` | a WebSocket that says everything back |
+//! | `POST /v1/proofs` | the same, for a body that is read at 20 MB a second |
+//! | `GET`, `DELETE` `/v1/proofs/hang`, `POST /api/prove/hang` | no answer |
+//! | `GET /v1/proofs/five/events` | server-sent events: five, 200 ms apart |
+//! | `GET /v1/proofs/endless/proof` | a body without an end |
+//! | `GET /v1/proofs/socket/events` | a WebSocket that says everything back |
 
 use std::{
     convert::Infallible,
@@ -115,11 +115,12 @@ fn router(under_way: UnderWay) -> Router {
         .route("/livez", get(ready))
         .route("/api/health", get(ready))
         .route("/api/prove", post(show))
-        .route("/v1/echo/slow", post(slow))
-        .route("/v1/echo/hang", get(hang).post(hang))
-        .route("/v1/echo/events", get(events))
-        .route("/v1/echo/endless", get(endless))
-        .route("/v1/echo/socket", get(socket))
+        .route("/api/prove/hang", post(hang))
+        .route("/v1/proofs", post(slow))
+        .route("/v1/proofs/hang", get(hang).delete(hang))
+        .route("/v1/proofs/five/events", get(events))
+        .route("/v1/proofs/endless/proof", get(endless))
+        .route("/v1/proofs/socket/events", get(socket))
         .with_state(under_way)
 }
 

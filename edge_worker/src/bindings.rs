@@ -38,6 +38,19 @@ pub fn instance_name(instance: u16) -> String {
     format!("prover-{instance}")
 }
 
+/// A URL at that object: the host is its name, so that it knows its number, which not every runtime tells it.
+#[must_use]
+pub fn prover_url(instance: u16, path_and_query: &str) -> String {
+    format!("https://{}{path_and_query}", instance_name(instance))
+}
+
+/// The number of the object that such a URL is at.
+#[must_use]
+pub fn instance_of(url: &str) -> Option<u16> {
+    let host = url.strip_prefix("https://prover-")?;
+    host.get(..host.find('/')?)?.parse().ok()
+}
+
 /// Whether a caller may send one more request.
 pub async fn within_rate(env: &Env, key: String) -> Result<bool, EdgeError> {
     let missing = |error: worker::Error| EdgeError::binding(RATE_LIMITER, error.to_string());
@@ -54,4 +67,19 @@ pub async fn within_rate(env: &Env, key: String) -> Result<bool, EdgeError> {
 pub fn words(thrown: &JsValue) -> String {
     let error = thrown.dyn_ref::<js_sys::Error>().map(|error| String::from(error.message()));
     error.or_else(|| thrown.as_string()).unwrap_or_else(|| format!("{thrown:?}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_tells_its_object_which_one_it_is() {
+        for instance in [0, 3, 999] {
+            assert_eq!(instance_of(&prover_url(instance, "/v1/proofs?limit=1")), Some(instance));
+        }
+        for other in ["https://prover-/x", "https://prover-3", "https://prover-x/", "http://prover-3/"] {
+            assert_eq!(instance_of(other), None, "{other}");
+        }
+    }
 }

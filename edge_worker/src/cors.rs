@@ -10,17 +10,20 @@ const MAX_AGE: Duration = Duration::from_hours(1);
 /// What pages may send.
 const METHODS: &str = "GET, HEAD, POST, DELETE";
 /// Headers that pages may set.
-const REQUEST_HEADERS: &str = "accept, authorization, content-encoding, content-type, idempotency-key, \
-                               last-event-id, prefer, x-api-key, x-priority";
+const REQUEST_HEADERS: &str = "accept, authorization, cache-control, content-encoding, content-type, \
+                               idempotency-key, last-event-id, prefer, x-api-key, x-priority";
 /// Headers that pages may read.
-const EXPOSED: [&str; 7] = [
+const EXPOSED: [&str; 10] = [
     headers::REQUEST_ID,
     headers::CIRCUIT_ID,
     headers::VK_HASH,
     headers::PUBLIC_INPUTS,
     headers::VERIFIED,
-    "server-timing",
+    headers::PROOF_CACHE,
+    "location",
+    "preference-applied",
     "retry-after",
+    "server-timing",
 ];
 
 /// The origins whose pages may call.
@@ -244,7 +247,8 @@ mod tests {
         allowed.mark(&mut answer);
         assert_eq!(answer[header::ACCESS_CONTROL_ALLOW_ORIGIN], "https://app.example");
         assert_eq!(answer[header::ACCESS_CONTROL_ALLOW_CREDENTIALS], "true");
-        assert!(answer[header::ACCESS_CONTROL_EXPOSE_HEADERS].to_str().unwrap().contains("x-vk-hash"));
+        let exposed = answer[header::ACCESS_CONTROL_EXPOSE_HEADERS].to_str().unwrap();
+        assert!(["x-vk-hash", "location", "x-proof-cache"].iter().all(|name| exposed.contains(name)));
         assert!(origins.vary());
         assert_eq!(allowed.preflight()[2].1, "3600");
     }

@@ -20,7 +20,7 @@ use crate::{
     lifecycle::Status,
     log::Line,
     pool::{self, Pool},
-    prover_container_do::{LIMIT, STATUS_URL, WAKE_URL},
+    prover_container_do::{LIMIT, STATUS, WAKE},
     reply::{self, ContainerHealth, Reply},
     router::{self, Class, Route},
     settings::{Settings, SettingsError},
@@ -50,6 +50,8 @@ struct Asked {
     method: Method,
     path: String,
     path_and_query: String,
+    /// Without its question mark.
+    query: String,
     /// Scheme and host that the request went to, as an origin.
     origin: String,
     headers: HeaderMap,
@@ -130,6 +132,7 @@ impl Asked {
             method: Method::from_bytes(request.method().as_bytes()).map_err(|_| bad())?,
             path_and_query: format!("{}{}", url.pathname(), url.search()),
             path: url.pathname(),
+            query: url.search().trim_start_matches('?').to_owned(),
             origin: url.origin(),
             headers: upstream::header_map(&request.headers()),
             request_id: request_id.to_owned(),
@@ -174,9 +177,12 @@ async fn serve(
             let knows = settings.keys.identify(&asked.headers).is_ok();
             own(&health(env, &settings, knows).await, is_head)
         }
-        Route::Container(class) => {
+        route @ (Route::Container(_) | Route::JobList | Route::Queue) => {
             let caller = admit(asked, env, &settings, notes).await?;
-            forward(request, asked, env, ctx, &settings, class, &caller, notes).await
+            if route == Route::JobList && caller == Caller::Anonymous {
+                return Err(EdgeError::nobodys_jobs());
+            }
+            forward(request, asked, env, ctx, &settings, route, &caller, notes).await
         }
     }
 }
@@ -277,11 +283,11 @@ async fn forward(
     env: &Env,
     ctx: &Context,
     settings: &Settings,
-    class: Class,
+    route: Route,
     caller: &Caller,
     notes: &mut Notes,
 ) -> Result<web_sys::Response, EdgeError> {
-    let limit = match class {
+    let limit = match route.class() {
         Class::Prove => settings.timeouts.prove,
         Class::Other => settings.timeouts.other,
     };
@@ -296,10 +302,10 @@ async fn forward(
         })?;
         return upstream::unless_refused(answer).await;
     }
-    let instance = choose(asked, env, ctx, settings)?;
+    let instance = choose(asked, env, ctx, settings, route, caller)?;
     notes.instance = Some(instance);
     let object: Fetch = bindings::prover(env, instance)?.into_rpc();
-    let outgoing = Outgoing::new(request, &format!("https://prover{}", asked.path_and_query), &onward)?;
+    let outgoing = Outgoing::new(request, &bindings::prover_url(instance, &asked.path_and_query), &onward)?;
     let ticket = ISOLATE.with_borrow_mut(|isolate| isolate.pool.sent(instance, Date::now().as_millis()));
     let answer = outgoing.send(&object, limit + MARGIN).await.map_err(|lost| match lost {
         Lost::TimedOut => EdgeError::timeout(limit),
@@ -324,11 +330,27 @@ async fn forward(
 }
 
 /// The container for a request: the one that owns what it names, or the least busy.
-fn choose(asked: &Asked, env: &Env, ctx: &Context, settings: &Settings) -> Result<u16, EdgeError> {
+fn choose(
+    asked: &Asked,
+    env: &Env,
+    ctx: &Context,
+    settings: &Settings,
+    route: Route,
+    caller: &Caller,
+) -> Result<u16, EdgeError> {
+    let exists = |number: &u16| *number < settings.instances;
     if let Some(home) = router::home(&asked.path) {
-        let exists = home < settings.instances;
-        let unknown = || EdgeError::new(edgeprove_protocol::ProblemType::NotFound, "there is no such proof");
-        return if exists { Ok(home) } else { Err(unknown()) };
+        return Some(home).filter(exists).ok_or_else(EdgeError::no_such_job);
+    }
+    if settings.jobs_are_scattered() {
+        if matches!(route, Route::JobList | Route::Queue) {
+            let named = router::named_container(&asked.query).filter(exists);
+            return named.ok_or_else(|| EdgeError::which_container(settings.instances));
+        }
+        if let Some(name) = asked.header(headers::IDEMPOTENCY_KEY) {
+            let caller = access::rate_key(Some(caller), None);
+            return Ok(pool::of_named_request(&caller, name, settings.instances));
+        }
     }
     let now = Date::now().as_millis();
     let choice = ISOLATE.with_borrow_mut(|isolate| {
@@ -343,7 +365,7 @@ fn choose(asked: &Asked, env: &Env, ctx: &Context, settings: &Settings) -> Resul
 
 /// Wakes a container for the requests to come. What goes wrong is in its object's log.
 async fn wake(object: Fetch, instance: u16, limit: Duration) {
-    let Ok(outgoing) = Outgoing::get(WAKE_URL) else { return };
+    let Ok(outgoing) = Outgoing::get(&bindings::prover_url(instance, WAKE)) else { return };
     if let Ok(answer) = outgoing.send(&object, limit).await
         && let Some(load) = load(&upstream::header_map(&answer.headers()))
     {
@@ -364,15 +386,16 @@ async fn health(env: &Env, settings: &Settings, knows: bool) -> Reply {
     let instances = if upstream.is_some() { 0 } else { settings.instances.min(STATUS_MAX) };
     let containers = join_all((0..instances).map(async |instance| {
         let object = bindings::prover(env, instance).ok()?;
-        let status = status(&object.into_rpc()).await;
+        let status = status(&object.into_rpc(), instance).await;
         Some(ContainerHealth { instance, status })
     }));
     let containers: Vec<_> = containers.await.into_iter().flatten().collect();
     Reply::health(Some((&containers, &settings.warnings, upstream.as_deref())))
 }
 
-async fn status(object: &Fetch) -> Option<Status> {
-    let answer = Outgoing::get(STATUS_URL).ok()?.send(object, STATUS_LIMIT).await.ok()?;
+async fn status(object: &Fetch, instance: u16) -> Option<Status> {
+    let asked = Outgoing::get(&bindings::prover_url(instance, STATUS)).ok()?;
+    let answer = asked.send(object, STATUS_LIMIT).await.ok()?;
     let text: JsValue = JsFuture::from(answer.text().ok()?).await.ok()?;
     serde_json::from_str(&text.as_string()?).ok()
 }

@@ -73,6 +73,35 @@ impl EdgeError {
         .after(RATE_PERIOD)
     }
 
+    /// Jobs are listed for their owner, and who bears no key is nobody in particular.
+    #[must_use]
+    pub fn nobodys_jobs() -> Self {
+        Self::new(
+            ProblemType::ApiKeyRequired,
+            "jobs are listed to the holder of the key that they were submitted with, and no keys are set here; who \
+             submitted one has its address",
+        )
+    }
+
+    /// Each container keeps jobs of its own, and none was named.
+    #[must_use]
+    pub fn which_container(instances: u16) -> Self {
+        Self::new(
+            ProblemType::InvalidRequest,
+            format!(
+                "each of the {instances} containers keeps its own jobs: ask one after the other, from ?container=0 to \
+                 ?container={}; as operator, set DATABASE_URL, and they share them",
+                instances.saturating_sub(1)
+            ),
+        )
+    }
+
+    /// The job's id names a container that there is not.
+    #[must_use]
+    pub fn no_such_job() -> Self {
+        Self::new(ProblemType::JobNotFound, "there is no such job: there is no container of its number")
+    }
+
     /// The body is announced to be larger than bodies may be.
     #[must_use]
     pub fn too_large(length: u64, max: u64) -> Self {

@@ -10,6 +10,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use edgeprove_protocol::{Load, ProblemType};
+use sha2::{Digest as _, Sha256};
 
 /// How long a container's word on its load is believed. A proof of a small circuit takes a tenth of a second.
 const LOAD_TTL: Duration = Duration::from_secs(5);
@@ -154,6 +155,19 @@ impl Known {
     }
 }
 
+/// The container of a request that its caller named, where each keeps jobs of its own: sent again, it comes to the one
+/// that knows it. Which that is depends on nothing but the names and on how many containers there are.
+#[must_use]
+pub fn of_named_request(caller: &str, name: &str, instances: u16) -> u16 {
+    let mut digest = Sha256::new();
+    digest.update(caller.len().to_le_bytes());
+    digest.update(caller);
+    digest.update(name);
+    let digest = digest.finalize();
+    let number = u64::from_le_bytes(std::array::from_fn(|at| digest[at]));
+    u16::try_from(number % u64::from(instances.max(1))).unwrap_or(0)
+}
+
 /// Whether an answer is that of a server which takes no requests at the moment, because it shuts down for one. Of all
 /// answers only such bear no load; one of 503 that does is a busy server's.
 #[must_use]
@@ -280,6 +294,21 @@ mod tests {
         pool.woke(3, load(0, 0), 0);
         pool.woke(0, load(2, 0), 299_000);
         assert_eq!(choose(&mut pool, 300_001).instance, 0, "3 has gone to sleep by now");
+    }
+
+    #[test]
+    fn a_named_request_always_comes_to_the_same_container_and_others_to_others() {
+        let mut counts = [0_u32; 4];
+        for number in 0..400 {
+            let name = format!("order-{number}");
+            let instance = of_named_request("key:alice", &name, 4);
+            assert_eq!(of_named_request("key:alice", &name, 4), instance);
+            counts[usize::from(instance)] += 1;
+        }
+        assert!(counts.iter().all(|count| (70..=130).contains(count)), "{counts:?}");
+        assert_eq!(of_named_request("key:alice", "order-1", 1), 0);
+        let of = |caller: &str, name: &str| of_named_request(caller, name, u16::MAX);
+        assert_ne!(of("key:a", "b"), of("key:ab", ""), "a caller's name and a request's do not run together");
     }
 
     #[test]

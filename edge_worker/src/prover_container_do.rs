@@ -9,7 +9,7 @@
     reason = "what #[durable_object] makes of a class has no documentation, nor can it be given any"
 )]
 
-use std::{rc::Rc, time::Duration};
+use std::{cell::Cell, rc::Rc, time::Duration};
 
 use edgeprove_protocol::headers;
 use futures_util::{
@@ -37,6 +37,8 @@ use crate::{
     upstream::{self, Fetch, Lost, Outgoing},
 };
 
+/// What tells the container its number, which becomes part of the names of jobs that it alone keeps.
+const HOME_NUMBER: &str = "EDGEPROVE_HOME_NUMBER";
 /// The port the server in the container listens on.
 const PORT: u16 = 8080;
 /// SIGTERM.
@@ -52,10 +54,10 @@ const INACTIVITY_MARGIN: Duration = Duration::from_mins(1);
 /// The longest body that is taken to be on its way when its head is: a proof, a document.
 const SMALL_BODY_BYTES: u64 = 1 << 20;
 
-/// How the Worker asks for [`crate::lifecycle::Status`]; no caller's path leads here.
-pub const STATUS_URL: &str = "https://prover/_/status";
-/// How the Worker has the container woken.
-pub const WAKE_URL: &str = "https://prover/_/wake";
+/// Where the Worker asks for [`crate::lifecycle::Status`]; no caller's path leads here.
+pub const STATUS: &str = "/_/status";
+/// Where the Worker has the container woken.
+pub const WAKE: &str = "/_/wake";
 /// How long the answer may take, in milliseconds: the Worker tells its object.
 pub const LIMIT: &str = "x-edge-limit-ms";
 
@@ -141,6 +143,7 @@ async fn take_over(state: State, env: Env) -> Result<Owned, EdgeError> {
         state: Rc::new(state),
         container: Rc::new(container),
         name: name.into(),
+        number: Cell::new(None),
         settings: Rc::new(settings),
     };
     Ok(Owned { lifecycle: Lifecycle::take_over(platform, options, record.unwrap_or_default()), timeouts })
@@ -157,13 +160,16 @@ impl Owned {
         mut asked: http::HeaderMap,
     ) -> Result<web_sys::Response, EdgeError> {
         let url = request.url();
-        if url == STATUS_URL {
+        let platform = self.lifecycle.platform();
+        platform.number.set(bindings::instance_of(&url).or(platform.number.get()));
+        let path = path_and_query(&url);
+        if path == STATUS {
             let reply = Reply::json(200, &self.lifecycle.status());
             return upstream::own(&reply, false).map_err(|error| EdgeError::internal(words(&error)));
         }
         let told = asked.remove(LIMIT).and_then(|limit| limit.to_str().ok()?.parse().ok());
         let limit = told.map_or(self.timeouts.other, Duration::from_millis);
-        let path = if url == WAKE_URL { "/readyz" } else { path_and_query(&url) };
+        let path = if path == WAKE { "/readyz" } else { path };
         self.forward(request, &format!("http://prover{path}"), &asked, limit).await
     }
 
@@ -274,6 +280,8 @@ struct Cloudflare {
     state: Rc<State>,
     container: Rc<Container>,
     name: Rc<str>,
+    /// Which of the containers it is. Nothing starts it but a request, and every request tells.
+    number: Cell<Option<u16>>,
     settings: Rc<Settings>,
 }
 
@@ -299,6 +307,9 @@ impl Cloudflare {
         let (options, env) = (js_sys::Object::new(), js_sys::Object::new());
         for (name, value) in &self.settings.container_env.0 {
             js_sys::Reflect::set(&env, &name.into(), &value.into())?;
+        }
+        if let Some(number) = self.number.get() {
+            js_sys::Reflect::set(&env, &HOME_NUMBER.into(), &number.to_string().into())?;
         }
         js_sys::Reflect::set(&options, &"env".into(), &env)?;
         js_sys::Reflect::set(&options, &"enableInternet".into(), &self.settings.container_internet.into())?;

@@ -12,8 +12,12 @@ pub enum Route {
     Index,
     /// `GET /edge/health`: the edge and its containers. Wakes nothing.
     EdgeHealth,
-    /// Anything the container answers.
+    /// Anything a container answers.
     Container(Class),
+    /// `GET /v1/proofs`: the caller's jobs. A container that keeps its own answers for no other.
+    JobList,
+    /// `GET /v1/queue`: how many jobs there are. The same holds.
+    Queue,
 }
 
 /// How long a request may take.
@@ -23,6 +27,17 @@ pub enum Class {
     Prove,
     /// It does not.
     Other,
+}
+
+impl Route {
+    /// How long its requests may take.
+    #[must_use]
+    pub fn class(self) -> Class {
+        match self {
+            Self::Container(class) => class,
+            Self::Index | Self::EdgeHealth | Self::JobList | Self::Queue => Class::Other,
+        }
+    }
 }
 
 /// Why a request goes nowhere.
@@ -39,7 +54,8 @@ pub enum NoRoute {
 
 const READ: &str = "GET, HEAD, OPTIONS";
 const PROVE: &str = "POST, OPTIONS";
-const RESOURCES: &str = "GET, HEAD, POST, DELETE, OPTIONS";
+const JOBS: &str = "GET, HEAD, POST, OPTIONS";
+const JOB: &str = "GET, HEAD, DELETE, OPTIONS";
 
 /// Where a request goes. `OPTIONS` is answered before.
 pub fn route(method: &Method, path: &str) -> Result<Route, NoRoute> {
@@ -48,8 +64,8 @@ pub fn route(method: &Method, path: &str) -> Result<Route, NoRoute> {
         return Err(NoRoute::MethodNotAllowed { allow });
     }
     match (method, route) {
-        // What is asked of a resource is quick; making a proof is not.
-        (&Method::POST, Route::Container(_)) => Ok(Route::Container(Class::Prove)),
+        // What is asked of jobs is quick; handing one in may wait for it.
+        (&Method::POST, Route::JobList) => Ok(Route::Container(Class::Prove)),
         _ => Ok(route),
     }
 }
@@ -65,7 +81,11 @@ fn entry(path: &str) -> Option<(Route, &'static str)> {
         ["edge", "health"] => (Route::EdgeHealth, READ),
         ["api", "prove"] | ["api", "prove", _] => (Route::Container(Class::Prove), PROVE),
         ["api", "health"] | ["health"] | ["problems", _] => (Route::Container(Class::Other), READ),
-        ["v1", _, ..] => (Route::Container(Class::Other), RESOURCES),
+        ["v1", "proofs"] => (Route::JobList, JOBS),
+        ["v1", "proofs", id] if !id.is_empty() => (Route::Container(Class::Other), JOB),
+        ["v1", "proofs", _, "proof" | "events"] => (Route::Container(Class::Other), READ),
+        ["v1", "queue"] => (Route::Queue, READ),
+        // `/v1/audit` and `/metrics` are a single server's and its operator's; see docs/EDGE.md.
         _ => return None,
     })
 }
@@ -81,8 +101,11 @@ pub fn pattern(path: &str) -> &'static str {
         ["api", "health"] => "/api/health",
         ["health"] => "/health",
         ["problems", _] => "/problems/{code}",
-        ["v1", "proofs", ..] => "/v1/proofs",
-        ["v1", _, ..] => "/v1",
+        ["v1", "proofs"] => "/v1/proofs",
+        ["v1", "proofs", _] => "/v1/proofs/{id}",
+        ["v1", "proofs", _, "proof"] => "/v1/proofs/{id}/proof",
+        ["v1", "proofs", _, "events"] => "/v1/proofs/{id}/events",
+        ["v1", "queue"] => "/v1/queue",
         _ => "unknown",
     }
 }
@@ -94,8 +117,22 @@ pub fn pattern(path: &str) -> &'static str {
 pub fn home(path: &str) -> Option<u16> {
     let ["v1", _, id, ..] = *segments(path).as_slice() else { return None };
     let (number, rest) = id.strip_prefix('c')?.split_once('-')?;
-    let is_number = (1..=4).contains(&number.len()) && number.bytes().all(|b| b.is_ascii_digit());
-    if is_number && !rest.is_empty() { number.parse().ok() } else { None }
+    if rest.is_empty() { None } else { container_number(number) }
+}
+
+/// The container that a query names: `?container=3`.
+#[must_use]
+pub fn named_container(query: &str) -> Option<u16> {
+    let mut named = query.split('&').filter_map(|pair| pair.strip_prefix("container="));
+    match (named.next(), named.next()) {
+        (Some(number), None) => container_number(number),
+        _ => None,
+    }
+}
+
+fn container_number(text: &str) -> Option<u16> {
+    let is_number = (1..=4).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
+    if is_number { text.parse().ok() } else { None }
 }
 
 fn segments(path: &str) -> Vec<&str> {
@@ -119,6 +156,10 @@ mod tests {
             (Method::GET, "/api/health", Route::Container(Class::Other)),
             (Method::GET, "/problems/not_found", Route::Container(Class::Other)),
             (Method::POST, "/v1/proofs", Route::Container(Class::Prove)),
+            (Method::GET, "/v1/proofs", Route::JobList),
+            (Method::HEAD, "/v1/queue", Route::Queue),
+            (Method::GET, "/v1/proofs/c1-x", Route::Container(Class::Other)),
+            (Method::GET, "/v1/proofs/c1-x/proof", Route::Container(Class::Other)),
             (Method::GET, "/v1/proofs/c1-x/events", Route::Container(Class::Other)),
             (Method::DELETE, "/v1/proofs/c1-x", Route::Container(Class::Other)),
         ] {
@@ -137,6 +178,11 @@ mod tests {
             "/readyz",
             "/metrics",
             "/v1",
+            "/v1/audit",
+            "/v1/circuits",
+            "/v1/proofs/",
+            "/v1/proofs/c1-x/witness",
+            "/v1/proofs/c1-x/proof/again",
             "//",
             "/edge",
         ] {
@@ -146,9 +192,28 @@ mod tests {
             (Method::GET, "/api/prove", PROVE),
             (Method::PUT, "/api/health", READ),
             (Method::POST, "/", READ),
-            (Method::PATCH, "/v1/proofs/x", RESOURCES),
+            (Method::PATCH, "/v1/proofs/x", JOB),
+            (Method::DELETE, "/v1/proofs", JOBS),
+            (Method::DELETE, "/v1/proofs/x/events", READ),
+            (Method::POST, "/v1/queue", READ),
         ] {
             assert_eq!(route(&method, path), Err(NoRoute::MethodNotAllowed { allow }), "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn a_query_names_one_container_or_none() {
+        for (query, number) in [
+            ("container=3", Some(3)),
+            ("status=queued&container=0&limit=5", Some(0)),
+            ("", None),
+            ("container=", None),
+            ("container=-1", None),
+            ("container=12345", None),
+            ("container=1&container=2", None),
+            ("a_container=1", None),
+        ] {
+            assert_eq!(named_container(query), number, "{query}");
         }
     }
 

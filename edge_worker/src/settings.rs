@@ -1,6 +1,7 @@
 //! What the deployment is told by `[vars]` and secrets: read once, every fault told at once.
 //!
-//! Variables that begin with `EDGEPROVE_` are not for the edge: they become the container's environment as they are.
+//! Variables and secrets that the server knows ([`is_for_container`]) are not for the edge: they become the container's
+//! environment as they are.
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
@@ -14,8 +15,14 @@ use crate::{access::ApiKeys, cors::Origins, lifecycle::LifecycleOptions};
 /// Variables and secrets by name. Empty ones count as not set.
 pub type Vars = BTreeMap<String, String>;
 
-/// What the names of the container's own variables begin with.
-pub const CONTAINER_PREFIX: &str = "EDGEPROVE_";
+/// What the names of the container's own variables begin with: the server's settings, and those of a bucket.
+const CONTAINER_PREFIXES: [&str; 2] = ["EDGEPROVE_", "AWS_"];
+/// Another of them: the database that containers share.
+const DATABASE_URL: &str = "DATABASE_URL";
+/// Of the server's settings the one that each container gets from its own object.
+const HOME_NUMBER: &str = "EDGEPROVE_HOME_NUMBER";
+/// Where the server keeps witnesses and proofs of jobs.
+const ARTIFACTS: &str = "EDGEPROVE_ARTIFACTS";
 
 /// Every variable that the edge itself understands.
 pub const NAMES: &[&str] = &[
@@ -39,6 +46,12 @@ pub const SECRETS: &[&str] = &["API_KEYS", "EDGE_SECRET"];
 
 /// What a request may outlast its time limit by before the container is let go all the same.
 const LEASE_MARGIN: Duration = Duration::from_secs(30);
+
+/// Whether a variable is passed on to the container.
+#[must_use]
+pub fn is_for_container(name: &str) -> bool {
+    name == DATABASE_URL || CONTAINER_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+}
 
 /// The settings of a deployment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -131,6 +144,11 @@ impl Settings {
         let stop_timeout = reader.take("STOP_TIMEOUT", duration, || Duration::from_secs(15));
         let container_internet = reader.take("CONTAINER_INTERNET", boolean, || false);
         let upstream = reader.take("UPSTREAM_URL", |text| upstream_url(text).map(Some), || None);
+        reader.take(
+            HOME_NUMBER,
+            |_| Err::<(), _>("each container gets its own: take it out".to_owned()),
+            || (),
+        );
         let Reader { faults, .. } = reader;
         let settings = (|| {
             Some(Self {
@@ -161,6 +179,17 @@ impl Settings {
         }
     }
 
+    /// Whether each container keeps jobs of its own, which the others know nothing of.
+    #[must_use]
+    pub fn jobs_are_scattered(&self) -> bool {
+        self.upstream.is_none() && self.instances > 1 && self.container_var(DATABASE_URL).is_none()
+    }
+
+    fn container_var(&self, name: &str) -> Option<&str> {
+        let mut vars = self.container_env.0.iter();
+        vars.find_map(|(own, value)| (own == name).then_some(value.as_str()))
+    }
+
     /// Stands for all that a container is started with, and gives nothing of it away: 16 hexadecimal digits.
     #[must_use]
     pub fn container_fingerprint(&self) -> String {
@@ -184,8 +213,20 @@ impl Settings {
                     .to_owned(),
             );
         }
-        let unknown =
-            vars.keys().filter(|name| !NAMES.contains(&name.as_str()) && !name.starts_with(CONTAINER_PREFIX));
+        let database = self.container_var(DATABASE_URL).is_some();
+        let bucket = self.container_var(ARTIFACTS).is_some_and(|place| place.starts_with("s3://"));
+        if self.upstream.is_none() && !self.container_internet {
+            for (name, _) in [(DATABASE_URL, database), (ARTIFACTS, bucket)].iter().filter(|(_, is)| *is) {
+                doubts
+                    .push(format!("{name} is set and CONTAINER_INTERNET is not: no container can reach it"));
+            }
+        }
+        if self.upstream.is_none() && database && !bucket {
+            doubts.push(format!(
+                "{DATABASE_URL} is set and {ARTIFACTS} is no bucket: what one container takes in, the others cannot read"
+            ));
+        }
+        let unknown = vars.keys().filter(|name| !NAMES.contains(&name.as_str()) && !is_for_container(name));
         doubts.extend(unknown.map(|name| format!("{name} is not a setting of the edge")));
         doubts
     }
@@ -193,7 +234,7 @@ impl Settings {
 
 /// What the container is to find in its environment.
 fn container_env(vars: &Vars) -> ContainerEnv {
-    let own = vars.iter().filter(|(name, value)| name.starts_with(CONTAINER_PREFIX) && !value.is_empty());
+    let own = vars.iter().filter(|(name, value)| is_for_container(name) && !value.is_empty());
     let mut env: Vec<_> = own.map(|(name, value)| (name.clone(), value.clone())).collect();
     if let Some(secret) = vars.get("EDGE_SECRET").filter(|secret| !secret.is_empty()) {
         env.push(("EDGEPROVE_EDGE_SECRET".to_owned(), secret.clone()));
@@ -346,6 +387,43 @@ mod tests {
         assert!(settings.warnings.contains(&"ALOWED_ORIGINS is not a setting of the edge".to_owned()));
         let shown = format!("{settings:?}");
         assert!(!shown.contains("0123456789abcdef") && shown.contains("EDGEPROVE_QUEUE"), "{shown}");
+    }
+
+    #[test]
+    fn what_jobs_are_kept_in_reaches_the_container_and_is_doubted_where_it_cannot_be_reached() {
+        let shared = [
+            ("API_KEYS", "alice:0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f"),
+            ("DATABASE_URL", "postgres://u:hidden@db.example/jobs"),
+            ("AWS_ENDPOINT", "https://r2.example"),
+            ("EDGEPROVE_ARTIFACTS", "s3://bucket/jobs"),
+            ("EDGEPROVE_ARTIFACT_KEY", "0f"),
+            ("MAX_INSTANCES", "3"),
+        ];
+        let with = |more: &[(&str, &str)]| Settings::read(&vars(&[&shared[..], more].concat())).unwrap();
+        let settings = with(&[("CONTAINER_INTERNET", "true")]);
+        let names: Vec<_> = settings.container_env.0.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["AWS_ENDPOINT", "DATABASE_URL", "EDGEPROVE_ARTIFACTS", "EDGEPROVE_ARTIFACT_KEY"]);
+        assert_eq!(settings.warnings, [""; 0]);
+        assert!(!format!("{settings:?}").contains("hidden"));
+        let doubts = with(&[]).warnings.join("\n");
+        assert!(doubts.contains("DATABASE_URL") && doubts.contains("EDGEPROVE_ARTIFACTS"), "{doubts}");
+        let doubts = with(&[("CONTAINER_INTERNET", "true"), ("EDGEPROVE_ARTIFACTS", "/jobs")]).warnings;
+        assert!(doubts.len() == 1 && doubts[0].contains("no bucket"), "{doubts:?}");
+    }
+
+    #[test]
+    fn jobs_are_scattered_where_several_containers_share_no_database() {
+        let scattered = |pairs: &[_]| Settings::read(&vars(pairs)).unwrap().jobs_are_scattered();
+        assert!(!scattered(&[]), "one container keeps them all");
+        assert!(scattered(&[("MAX_INSTANCES", "2")]));
+        assert!(!scattered(&[("MAX_INSTANCES", "2"), ("DATABASE_URL", "postgres://db.example/jobs")]));
+        assert!(!scattered(&[("MAX_INSTANCES", "2"), ("UPSTREAM_URL", "http://127.0.0.1:8080")]));
+    }
+
+    #[test]
+    fn one_number_for_all_containers_is_a_fault() {
+        let error = Settings::read(&vars(&[("EDGEPROVE_HOME_NUMBER", "3")])).unwrap_err();
+        assert!(error.to_string().starts_with("EDGEPROVE_HOME_NUMBER: "), "{error}");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use edgeprove_edge::{
     bindings::{PROVER, PROVER_CLASS, RATE_LIMITER},
     edge_error::EdgeError,
     prover_container_do::ProverContainer,
-    settings::{CONTAINER_PREFIX, NAMES, SECRETS, Settings, Vars},
+    settings::{NAMES, SECRETS, Settings, Vars, is_for_container},
 };
 use toml::{Table, Value};
 
@@ -85,17 +85,13 @@ fn number(value: &Value) -> u64 {
     value.as_integer().and_then(|number| number.try_into().ok()).unwrap_or_else(|| panic!("{value}"))
 }
 
-fn is_containers_own(name: &str) -> bool {
-    name.starts_with(CONTAINER_PREFIX)
-}
-
 #[test]
 fn every_setting_that_is_no_secret_stands_in_every_environment_and_no_other() {
     let expected: BTreeSet<&str> = NAMES.iter().copied().filter(|name| !SECRETS.contains(name)).collect();
     for environment in Environment::all() {
         let vars = environment.vars();
         let set: BTreeSet<&str> =
-            vars.keys().map(String::as_str).filter(|name| !is_containers_own(name)).collect();
+            vars.keys().map(String::as_str).filter(|name| !is_for_container(name)).collect();
         assert_eq!(set, expected, "{}", environment.name());
     }
 }
@@ -109,12 +105,30 @@ fn every_secret_is_told_of() {
     }
 }
 
+/// Secrets and settings of the server that jobs need at Cloudflare: the file names them, and they reach the container.
+#[test]
+fn what_jobs_are_kept_in_is_told_of_and_reaches_the_container() {
+    let (file, known) = (read("wrangler.toml"), read("docs/CONFIGURATION.md"));
+    for secret in ["DATABASE_URL", "EDGEPROVE_ARTIFACT_KEY", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"] {
+        assert!(file.contains(&format!("#   wrangler secret put {secret} ")), "{secret}");
+        assert!(is_for_container(secret), "{secret}");
+    }
+    for setting in ["EDGEPROVE_ARTIFACTS", "AWS_ENDPOINT_URL", "AWS_REGION", "EDGEPROVE_EPHEMERAL_JOBS"] {
+        assert!(file.contains(&format!("# {setting} = ")), "{setting}");
+        assert!(is_for_container(setting), "{setting}");
+    }
+    for name in ["DATABASE_URL", "EDGEPROVE_ARTIFACTS", "EDGEPROVE_ARTIFACT_KEY", "EDGEPROVE_EPHEMERAL_JOBS"]
+    {
+        assert!(known.contains(&format!("`{name}`")), "{name} is no setting of the server");
+    }
+}
+
 #[test]
 fn what_is_set_is_the_default_but_for_what_the_file_explains() {
     for environment in Environment::all() {
         let mut set = environment.vars();
         let mut unset = set.clone();
-        unset.retain(|name, _| is_containers_own(name));
+        unset.retain(|name, _| is_for_container(name));
         if environment.name.is_some() {
             set.retain(|name, _| !NOT_BY_DEFAULT.contains(&name.as_str()));
         }
@@ -137,7 +151,7 @@ fn with_its_secrets_put_no_environment_leaves_a_doubt() {
 fn the_containers_own_variables_are_those_of_the_server() {
     let known = read("docs/CONFIGURATION.md");
     for environment in Environment::all() {
-        for name in environment.vars().keys().filter(|name| is_containers_own(name)) {
+        for name in environment.vars().keys().filter(|name| is_for_container(name)) {
             assert!(known.contains(&format!("`{name}`")), "{}: {name}", environment.name());
             // The edge itself tells the container the secret; it is no variable.
             assert_ne!(name, "EDGEPROVE_EDGE_SECRET");

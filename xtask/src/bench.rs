@@ -3,13 +3,14 @@
 //! What a row means, and what the numbers taught, stands in `docs/BENCHMARKS.md`. Reading order:
 //! - [`sampling`]: how contenders take turns, and what many samples come to.
 //! - [`rig`]: the programs and circuits that all rows work with.
-//! - The rows: [`latency`], [`throughput`], [`uploads`], [`start`], [`wasm`], [`mod@edge`].
+//! - The rows: [`latency`], [`throughput`], [`uploads`], [`start`], [`wasm`], [`mod@edge`], [`jobs`].
 //! - Whom they run: [`client`] and [`load`], [`bb`], [`seeds`], [`workers`]; and [`memory`], which they look at.
 //! - [`report`], [`machine`], [`plot`]: what comes of it.
 
 mod bb;
 mod client;
 mod edge;
+mod jobs;
 mod latency;
 mod load;
 mod machine;
@@ -74,6 +75,8 @@ enum Kind {
     Wasm,
     /// What the edge adds to a request, and its memory while a large upload passes.
     Edge,
+    /// What jobs cost: until one is begun, a thousand that are nothing else, a thousand watchers; and a remembered proof.
+    Jobs,
 }
 
 /// The command.
@@ -121,6 +124,7 @@ fn measure(kind: Kind, rig: &Rig) -> Vec<Row> {
         Kind::First => start::first_proof(rig),
         Kind::Wasm => wasm::rows(rig),
         Kind::Edge => edge::rows(rig),
+        Kind::Jobs => jobs::rows(rig),
     };
     rows.unwrap_or_else(|error| {
         progress::caution(&format!("{name}: {error:#}"));

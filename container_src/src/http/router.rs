@@ -101,10 +101,11 @@ fn cors(options: &HttpOptions) -> Option<CorsLayer> {
         headers::VK_HASH,
         headers::PUBLIC_INPUTS,
         headers::VERIFIED,
-        "server-timing",
-        "retry-after",
+        headers::PROOF_CACHE,
         "location",
         "preference-applied",
+        "retry-after",
+        "server-timing",
     ];
     Some(
         CorsLayer::new()
@@ -115,6 +116,7 @@ fn cors(options: &HttpOptions) -> Option<CorsLayer> {
                 header::CONTENT_ENCODING,
                 header::ACCEPT,
                 header::AUTHORIZATION,
+                header::CACHE_CONTROL,
                 HeaderName::from_static(headers::API_KEY),
                 REQUEST_ID,
                 HeaderName::from_static(headers::PREFER),

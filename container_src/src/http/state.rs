@@ -99,12 +99,14 @@ impl Shared {
         let count = |n| u32::try_from(n).unwrap_or(u32::MAX);
         let scheduler = self.proving.scheduler();
         let now = scheduler.status();
-        // What is queued is to be done as well, and whoever may let this server sleep goes by this.
+        // What is let in and not proved yet, be it that its witness is still fetched, waits for a prover all the same, and
+        // what is queued is to be done as well: whoever may let this server sleep goes by this.
+        let let_in = self.proofs_at_work.len().saturating_sub(now.running);
         let queued: u64 = self.workshop().map_or(0, |workshop| workshop.depth.latest().queued().iter().sum());
         let queued = usize::try_from(queued).unwrap_or(usize::MAX);
         Load {
             running: count(now.running),
-            waiting: count(now.waiting.saturating_add(queued)),
+            waiting: count(now.waiting.max(let_in).saturating_add(queued)),
             cores: count(scheduler.limits().cores),
         }
     }

@@ -100,9 +100,10 @@ impl SqlQueue {
         }
     }
 
-    /// Takes a job in, unless its key is taken or the bounds are reached.
+    /// Takes a job in, unless its key is taken or the bounds are reached. It is not promised to anybody yet: see
+    /// [`Database::sync`].
     async fn enqueue(&self, job: &NewJob, bounds: Bounds) -> Result<Option<Job>, StoreError> {
-        let (mut session, now) = self.begin(Promise::WriteDurably).await?;
+        let (mut session, now) = self.begin(Promise::Write).await?;
         let idempotency = job.idempotency.as_ref();
         let values = values![
             job.id.to_string(),
@@ -190,10 +191,16 @@ impl JobQueue for SqlQueue {
         }
         for _ in 0..TRIES {
             if let Some(job) = self.enqueue(&job, bounds).await.map_err(QueueError)? {
+                // Workers may begin while the disk is waited for: should the power go, nobody was promised anything.
                 self.tell(job.id, job.status);
+                self.database.sync().await.map_err(QueueError)?;
                 return Ok(Submitted::Taken(Box::new(job)));
             }
             if let Some(refusal) = self.refusal(&job, bounds).await.map_err(QueueError)? {
+                if matches!(refusal, Ok(Submitted::Known(_))) {
+                    // It may have been taken in a moment ago, and is promised here as well.
+                    self.database.sync().await.map_err(QueueError)?;
+                }
                 return refusal;
             }
         }
@@ -255,12 +262,15 @@ impl JobQueue for SqlQueue {
     }
 
     async fn cancel(&self, id: JobId, owner: Option<&str>) -> Result<Option<JobStatus>, QueueError> {
-        let (mut session, now) = self.begin(Promise::WriteDurably).await?;
+        let (mut session, now) = self.begin(Promise::Write).await?;
         let values = values![id.to_string(), owner, now, self.rules.retention.expires_at(now)];
         let row = session.row(self.told.cancel.clone(), values).await?;
+        // Others are let in to write before the disk is waited for.
+        drop(session);
         let status = row.as_ref().map(read_status).transpose()?;
         if let Some(status) = status {
             self.tell(id, status);
+            self.database.sync().await?;
         }
         Ok(status)
     }

@@ -2,12 +2,13 @@
 //!
 //! # What is on the disk, and when
 //!
-//! The file is in WAL mode, and there are two ways to commit. What a caller was promised, such as that its job was taken
-//! in or called off, is written at `synchronous = FULL`: it is on the disk before it is answered. What a worker says is
-//! written at `NORMAL`: the kernel has it, so it survives this process's death by any signal, but a power cut may take
-//! back the last moment of it. That costs nobody anything but time, since all workers are on this machine and lose their
-//! leases by the same cut; the job is worked on again. A durable commit takes along everything before it in the log,
-//! and whoever destroys what an earlier commit made superfluous calls [`super::Database::sync`] first.
+//! The file is in WAL mode, and there are two ways to commit. At `synchronous = NORMAL` the kernel has what was written:
+//! it survives this process's death by any signal, but a power cut may take back the last moment of it. At `FULL` it is on
+//! the disk when it is answered, and so is everything before it in the log. All of the queue is written at `NORMAL`. What a
+//! caller is promised, such as that its job was taken in or called off, is answered after a commit at `FULL`, which those
+//! who ask at the same time share: [`super::Database::sync`]. What a worker says is not waited for: losing it costs nobody
+//! anything but time, since all workers are on this machine and lose their leases by the same cut; the job is worked on
+//! again. Whoever destroys what an earlier commit made superfluous syncs first.
 //!
 //! A commit at `NORMAL` takes a tenth of the time of one at `FULL`.
 

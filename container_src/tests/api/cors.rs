@@ -35,9 +35,20 @@ fn a_named_origin_may_ask_and_may_read_all_there_is_to_read() {
     let answer = preflight(&server, ORIGIN).send();
     assert!(answer.status.is_success(), "{answer:?}");
     assert_eq!(allowed_origin(&answer), ORIGIN);
-    assert!(answer.header("access-control-allow-methods").contains("POST"));
+    let methods = answer.header("access-control-allow-methods");
+    assert!(methods.contains("POST") && methods.contains("DELETE"), "{methods}");
     let headers = answer.header("access-control-allow-headers").to_ascii_lowercase();
-    for name in ["content-type", "content-encoding", "accept", "x-request-id"] {
+    for name in [
+        "content-type",
+        "content-encoding",
+        "accept",
+        "x-request-id",
+        "prefer",
+        "idempotency-key",
+        "x-priority",
+        "cache-control",
+        "last-event-id",
+    ] {
         assert!(headers.contains(name), "{name} is not in {headers}");
     }
     assert!(answer.header("access-control-max-age").parse::<u32>().is_ok_and(|seconds| seconds > 0));
@@ -56,9 +67,17 @@ fn a_named_origin_may_ask_and_may_read_all_there_is_to_read() {
     proof.proof_of(samples::range());
     assert_eq!(allowed_origin(&proof), ORIGIN);
     let exposed = proof.header("access-control-expose-headers");
-    for name in
-        ["x-request-id", "x-public-inputs", "x-vk-hash", "x-circuit-id", "server-timing", "retry-after"]
-    {
+    for name in [
+        "x-request-id",
+        "x-public-inputs",
+        "x-vk-hash",
+        "x-circuit-id",
+        "x-proof-cache",
+        "server-timing",
+        "retry-after",
+        "location",
+        "preference-applied",
+    ] {
         assert!(exposed.contains(name), "{name} is not in {exposed}");
     }
     assert!(proof.header("vary").to_ascii_lowercase().contains("origin"));

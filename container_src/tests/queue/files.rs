@@ -136,7 +136,7 @@ async fn a_full_disk_is_said_to_be_full_and_used_again_once_it_is_not() {
     let database = Fixture::file();
     let queue = queue_in(&database.folder()).await;
     let limit = async |pages: &'static str| {
-        let mut session = queue.database().session(Promise::WriteDurably).await.unwrap();
+        let mut session = queue.database().session(Promise::Write).await.unwrap();
         session.rows(pages, []).await.unwrap();
     };
     // The file cannot grow beyond what it is.

@@ -11,6 +11,7 @@
 )]
 
 mod faults;
+mod jobs;
 mod life;
 mod pool;
 mod streams;

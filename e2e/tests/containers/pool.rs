@@ -52,5 +52,5 @@ fn two_share_the_load_and_one_alone_serves_a_calm() {
     assert!(proofs.values().all(|proved| *proved > 8), "{proofs:?}");
 
     // An id names its container, and there is none of number 7.
-    edge.get("/v1/proofs/c7-0").refused(ProblemType::NotFound);
+    edge.get("/v1/proofs/c7-0").refused(ProblemType::JobNotFound);
 }

@@ -57,7 +57,9 @@ fn events_and_sockets_pass_through_the_containers_object() {
 
     let mut events = TcpStream::connect(edge.address()).unwrap();
     events.set_read_timeout(Some(PATIENCE)).unwrap();
-    events.write_all(b"GET /v1/echo/events HTTP/1.1\r\nHost: edge\r\nConnection: close\r\n\r\n").unwrap();
+    events
+        .write_all(b"GET /v1/proofs/five/events HTTP/1.1\r\nHost: edge\r\nConnection: close\r\n\r\n")
+        .unwrap();
     let (mut text, mut arrivals, mut bytes) = (String::new(), Vec::new(), [0; 4096]);
     loop {
         let length = events.read(&mut bytes).unwrap();
@@ -70,7 +72,7 @@ fn events_and_sockets_pass_through_the_containers_object() {
     assert_eq!(arrivals.len(), 5, "{text}");
     assert!(arrivals[4] - arrivals[0] > Duration::from_millis(400), "{arrivals:?}");
 
-    let url = format!("ws://{}/v1/echo/socket", edge.address());
+    let url = format!("ws://{}/v1/proofs/socket/events", edge.address());
     let connection = TcpStream::connect(edge.address()).unwrap();
     connection.set_read_timeout(Some(PATIENCE)).unwrap();
     let (mut socket, _) = tungstenite::client(url, connection).unwrap();

@@ -62,9 +62,11 @@ fn an_answer_that_breaks_off_is_not_taken_for_whole() {
 fn who_takes_too_long_is_given_up_and_told_so() {
     let stand_in = StandIn::start();
     let edge = before(stand_in.address());
-    for (method, limit) in [("POST", 3), ("GET", 2)] {
+    for (method, path, limit) in
+        [("POST", "/api/prove/hang", 3), ("GET", "/v1/proofs/hang", 2), ("DELETE", "/v1/proofs/hang", 2)]
+    {
         let began = Instant::now();
-        let answer = edge.ask(method, "/v1/echo/hang").send();
+        let answer = edge.ask(method, path).send();
         let problem = answer.refused(ProblemType::RequestTimeout);
         assert!(problem.detail.contains(&format!("{limit} s")), "{problem:?}");
         let took = began.elapsed();

@@ -12,6 +12,7 @@
 mod admission;
 mod faults;
 mod hop;
+mod jobs;
 mod proving;
 mod settings;
 mod streams;

@@ -48,9 +48,9 @@ fn an_upload_of_fifty_megabytes_leaves_the_edges_memory_as_it_was() {
     let edge = Edge::start(|e| {
         e.upstream(stand_in.address());
     });
-    edge.posting("/v1/echo/slow", &large[..1 << 20]).send();
+    edge.posting("/v1/proofs", &large[..1 << 20]).send();
     let growth = edge.growth_while(|| {
-        let answer = edge.posting("/v1/echo/slow", &large).send();
+        let answer = edge.posting("/v1/proofs", &large).send();
         assert_eq!(answer.json()["body_bytes"], large.len());
     });
     assert!(growth < GROWTH_MAX_BYTES, "workerd grew by {growth} bytes before a slow reader");
@@ -63,7 +63,8 @@ fn events_come_one_by_one_and_sockets_say_everything_back() {
         e.upstream(stand_in.address());
     });
 
-    let mut events = open(&edge, "GET /v1/echo/events HTTP/1.1\r\nHost: edge\r\nConnection: close\r\n\r\n");
+    let mut events =
+        open(&edge, "GET /v1/proofs/five/events HTTP/1.1\r\nHost: edge\r\nConnection: close\r\n\r\n");
     let (mut text, mut arrivals, mut bytes) = (String::new(), Vec::new(), [0; 4096]);
     loop {
         let length = events.read(&mut bytes).unwrap();
@@ -83,7 +84,7 @@ fn events_come_one_by_one_and_sockets_say_everything_back() {
 
     let connection = TcpStream::connect(edge.address()).unwrap();
     connection.set_read_timeout(Some(PATIENCE)).unwrap();
-    let url = format!("ws://{}/v1/echo/socket", edge.address());
+    let url = format!("ws://{}/v1/proofs/socket/events", edge.address());
     let (mut socket, answer) = tungstenite::client(url, connection).unwrap();
     assert_eq!(answer.status(), 101);
     for message in [Message::text("{\"last\":7}"), Message::binary(vec![0, 255, 10]), Message::text("ä")] {
@@ -105,12 +106,12 @@ fn what_a_caller_no_longer_waits_for_is_given_up() {
     // That nobody reads on is noticed at once. That nobody waits for a first word is not, by the workerd that runs on
     // one's own machine: the request then ends with its time.
     for (path, limit) in
-        [("/v1/echo/endless", Duration::from_secs(2)), ("/v1/echo/hang", Duration::from_secs(8))]
+        [("/v1/proofs/endless/proof", Duration::from_secs(2)), ("/v1/proofs/hang", Duration::from_secs(8))]
     {
         let mut caller = Connection::open(edge.address());
         caller.get(path);
         eventually("the server is asked", || (stand_in.under_way() == 1).then_some(()));
-        if path.ends_with("endless") {
+        if path.contains("endless") {
             caller.answer();
         }
         drop(caller);

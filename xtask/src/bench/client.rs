@@ -7,7 +7,8 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use edgeprove_protocol::{answer::Timings, headers};
+use edgeprove_protocol::{JobDocument, answer::Timings, headers};
+use serde::de::DeserializeOwned;
 
 use super::milliseconds;
 
@@ -61,11 +62,45 @@ impl Client {
         Ok(ms)
     }
 
+    /// The document at a path.
+    pub(super) fn get_json<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
+        let mut answer = self.agent.get(format!("{}{path}", self.url)).header(CALLER, caller()).call()?;
+        answer.body_mut().read_json().with_context(|| format!("GET {path} is answered {}", answer.status()))
+    }
+
+    /// Hands a gzipped witness in as a job. In milliseconds, from the request's first byte to the answer's last.
+    pub(super) fn submit(&self, circuit: &str, witness: &[u8]) -> anyhow::Result<(f64, JobDocument)> {
+        let request = self.posting(&format!("/v1/proofs?circuit={circuit}"));
+        let started = Instant::now();
+        let mut answer = request.send(witness)?;
+        let body = answer.body_mut().read_to_vec()?;
+        let ms = milliseconds(started.elapsed());
+        if answer.status() != 202 {
+            bail!("a job is answered {}: {}", answer.status(), String::from_utf8_lossy(&body));
+        }
+        Ok((ms, serde_json::from_slice(&body)?))
+    }
+
+    fn posting(&self, path: &str) -> ureq::RequestBuilder<ureq::typestate::WithBody> {
+        let request = self.agent.post(format!("{}{path}", self.url));
+        request.header("content-type", "application/gzip").header(CALLER, caller())
+    }
+
     /// Proves a gzipped witness, in the default format.
     pub(super) fn prove(&self, circuit: &str, witness: &[u8]) -> anyhow::Result<Answered> {
-        let url = format!("{}/api/prove/{circuit}", self.url);
-        let request =
-            self.agent.post(url).header("content-type", "application/gzip").header(CALLER, caller());
+        Self::proved(self.posting(&format!("/api/prove/{circuit}")), witness)
+    }
+
+    /// The same, and not from what the server remembers.
+    pub(super) fn prove_anew(&self, circuit: &str, witness: &[u8]) -> anyhow::Result<Answered> {
+        let request = self.posting(&format!("/api/prove/{circuit}"));
+        Self::proved(request.header("cache-control", "no-cache"), witness)
+    }
+
+    fn proved(
+        request: ureq::RequestBuilder<ureq::typestate::WithBody>,
+        witness: &[u8],
+    ) -> anyhow::Result<Answered> {
         let started = Instant::now();
         let mut answer = request.send(witness)?;
         let body = answer.body_mut().read_to_vec()?;

@@ -1,4 +1,4 @@
-//! How much memory processes took, from /proc.
+//! How much memory and processor time processes took, from /proc.
 
 use std::fs;
 
@@ -30,6 +30,18 @@ pub(super) fn resident_mib(pid: u32) -> anyhow::Result<f64> {
 /// Resident memory that is the process's own, and no file's that others may share, in MiB.
 pub(super) fn anonymous_mib(pid: u32) -> anyhow::Result<f64> {
     status_kib(pid, "RssAnon:")
+}
+
+/// Processor time that a process has spent so far, its own and the kernel's for it, in milliseconds. It is counted in
+/// hundredths of a second.
+pub(super) fn processor_ms(pid: u32) -> anyhow::Result<f64> {
+    const TICK_MS: f64 = 10.0;
+    let path = format!("/proc/{pid}/stat");
+    let stat = fs::read_to_string(&path).with_context(|| format!("{path} cannot be read"))?;
+    // The second field is the program's name in parentheses, and may hold anything.
+    let (_, fields) = stat.rsplit_once(')').with_context(|| format!("{path} is odd"))?;
+    let spent = fields.split_whitespace().skip(11).take(2).map(str::parse::<f64>);
+    Ok(spent.sum::<Result<f64, _>>().with_context(|| format!("{path} is odd"))? * TICK_MS)
 }
 
 /// Processes whose parent this is.

@@ -18,7 +18,9 @@ pub(super) enum Unit {
     Ratio,
     Milliseconds,
     Mebibytes,
+    Kibibytes,
     ProofsPerSecond,
+    JobsPerSecond,
 }
 
 /// Something measured several times.
@@ -132,7 +134,8 @@ impl fmt::Display for Unit {
             Self::Ratio => "",
             Self::Milliseconds => " ms",
             Self::Mebibytes => " MiB",
-            Self::ProofsPerSecond => " /s",
+            Self::Kibibytes => " KiB",
+            Self::ProofsPerSecond | Self::JobsPerSecond => " /s",
         })
     }
 }
@@ -143,8 +146,11 @@ impl Unit {
         match self {
             Self::Ratio => format!("{value:.3}"),
             Self::ProofsPerSecond => format!("{value:.2}"),
-            Self::Milliseconds | Self::Mebibytes if value.abs() < 10.0 => format!("{value:.2}"),
-            Self::Milliseconds | Self::Mebibytes => format!("{value:.1}"),
+            Self::JobsPerSecond => format!("{value:.0}"),
+            Self::Milliseconds | Self::Mebibytes | Self::Kibibytes if value.abs() < 10.0 => {
+                format!("{value:.2}")
+            }
+            Self::Milliseconds | Self::Mebibytes | Self::Kibibytes => format!("{value:.1}"),
         }
     }
 }

@@ -119,7 +119,10 @@ impl Rig {
         // Each but the first finds the verification keys ready.
         command.arg("--cache-dir").arg(self.scratch.path().join("cache"));
         // A proof that is remembered is none that was made.
-        command.args(["--proof-cache", "0"]).args(flags);
+        if !flags.iter().any(|flag| flag.as_ref() == "--proof-cache") {
+            command.args(["--proof-cache", "0"]);
+        }
+        command.args(flags);
         // Settings of whoever runs this are not what is measured.
         for (name, _) in env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"EDGEPROVE_"))
         {

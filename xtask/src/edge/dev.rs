@@ -103,7 +103,11 @@ fn behind(args: &EdgeArgs, ready: &Ready, worker: &str) -> anyhow::Result<Behind
 fn container_env(vars: &[(String, String)]) -> impl Iterator<Item = (&str, &str)> {
     vars.iter().filter_map(|(name, value)| match name.as_str() {
         "EDGE_SECRET" => Some(("EDGEPROVE_EDGE_SECRET", value.as_str())),
-        name => name.starts_with("EDGEPROVE_").then_some((name, value.as_str())),
+        name => {
+            let is_passed_on =
+                name == "DATABASE_URL" || name.starts_with("EDGEPROVE_") || name.starts_with("AWS_");
+            is_passed_on.then_some((name, value.as_str()))
+        }
     })
 }
 

@@ -233,6 +233,8 @@ pub struct Filter {
     circuit: Option<CircuitId>,
     limit: Option<u32>,
     after: Option<i64>,
+    /// Of this container, behind an edge with several that each keep their own.
+    container: Option<u16>,
 }
 
 /// `GET /v1/proofs`: the caller's jobs, the latest first, a page at a time.
@@ -243,12 +245,17 @@ pub async fn list(
 ) -> Result<Response, ApiError> {
     let workshop = app.workshop()?;
     let Query(filter) = filter.map_err(|_| {
-        let detail = "the query may hold status, circuit, limit (1 to 100) and after, as the last page's `next` has it";
+        let detail = "the query may hold status, circuit, limit (1 to 100), after, as the last page's `next` has it, and \
+                      container, behind an edge";
         ApiError::new(ProblemType::InvalidRequest, detail)
     })?;
     let limit = filter.limit.unwrap_or(PAGE);
     if !(1..=PAGE_MAX).contains(&limit) {
         return Err(ApiError::new(ProblemType::InvalidRequest, format!("limit is 1 to {PAGE_MAX}")));
+    }
+    if let Some(number) = filter.container.filter(|number| workshop.home != Some(*number)) {
+        let detail = format!("no jobs here are those of container {number} alone: leave `container` out");
+        return Err(ApiError::new(ProblemType::InvalidRequest, detail));
     }
     let listing = Listing {
         owner: caller.owner(),
@@ -269,6 +276,9 @@ pub async fn list(
         }
         if let Some(circuit) = &filter.circuit {
             let _ = write!(next, "&circuit={circuit}");
+        }
+        if let Some(number) = filter.container {
+            let _ = write!(next, "&container={number}");
         }
         next
     });
