@@ -22,6 +22,14 @@ pub struct Estimator {
     known: Mutex<Known>,
 }
 
+/// A job that is worked on. Whichever way the work ends, also by being given up in the middle, it is no longer counted.
+#[derive(Debug)]
+#[must_use]
+pub struct AtWork<'e> {
+    estimator: &'e Estimator,
+    id: JobId,
+}
+
 #[derive(Debug, Default)]
 struct Known {
     histories: HashMap<Sort, History>,
@@ -41,19 +49,10 @@ impl Estimator {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Remembers that a job was begun.
-    pub fn begun(&self, id: JobId, kind: &str, subject: &str) {
+    /// Remembers that a job is worked on, for as long as the answer is kept.
+    pub fn begun(&self, id: JobId, kind: &str, subject: &str) -> AtWork<'_> {
         self.known().underway.insert(id, ((kind.to_owned(), subject.to_owned()), Instant::now()));
-    }
-
-    /// Remembers that it is no longer worked on; one that succeeded teaches how long such jobs take.
-    pub fn ended(&self, id: JobId, succeeded: bool) {
-        let mut known = self.known();
-        if let Some((sort, began)) = known.underway.remove(&id)
-            && succeeded
-        {
-            known.histories.entry(sort).or_default().record(began.elapsed());
-        }
+        AtWork { estimator: self, id }
     }
 
     /// Asks the queue what earlier servers learnt of such jobs, once.
@@ -97,6 +96,22 @@ impl Estimator {
     }
 }
 
+impl AtWork<'_> {
+    /// It is done, which teaches how long such jobs take.
+    pub fn succeeded(self) {
+        let mut known = self.estimator.known();
+        if let Some((sort, began)) = known.underway.remove(&self.id) {
+            known.histories.entry(sort).or_default().record(began.elapsed());
+        }
+    }
+}
+
+impl Drop for AtWork<'_> {
+    fn drop(&mut self) {
+        self.estimator.known().underway.remove(&self.id);
+    }
+}
+
 impl Known {
     fn of(&self, sort: &Sort) -> Option<Estimate> {
         self.histories.get(sort)?.estimate()
@@ -129,20 +144,18 @@ mod tests {
         };
         let expected = |count| estimator.wait_and_work(&ahead(count), "prove", "maze").unwrap().expected;
         assert_eq!((expected(0), expected(3)), (Duration::from_secs(2), Duration::from_secs(8)));
-        estimator.begun(id(9), "prove", "maze");
+        let underway = estimator.begun(id(9), "prove", "maze");
         assert!(expected(0) > Duration::from_secs(3));
-        estimator.ended(id(9), false);
+        drop(underway);
         assert_eq!(expected(0), Duration::from_secs(2));
     }
 
     #[test]
     fn only_success_teaches() {
         let estimator = Estimator::new(NonZeroUsize::MIN);
-        estimator.begun(id(1), "prove", "maze");
-        estimator.ended(id(1), false);
+        drop(estimator.begun(id(1), "prove", "maze"));
         assert!(estimator.work("prove", "maze").is_none());
-        estimator.begun(id(2), "prove", "maze");
-        estimator.ended(id(2), true);
+        estimator.begun(id(2), "prove", "maze").succeeded();
         assert!(estimator.work("prove", "maze").is_some());
     }
 }

@@ -88,6 +88,19 @@ impl StoreError {
             Self::Corrupt(_) | Self::Refused(_) => false,
         }
     }
+
+    /// Whether what was asked for may have been done all the same: the answer got lost, and not the question.
+    #[must_use]
+    pub fn may_have_happened(&self) -> bool {
+        match self {
+            // There was no connection to ask on.
+            Self::Unavailable(
+                sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::BeginFailed,
+            ) => false,
+            Self::Unavailable(_) | Self::TimedOut(_) => true,
+            Self::DiskFull(_) | Self::Corrupt(_) | Self::Refused(_) => false,
+        }
+    }
 }
 
 impl From<CorruptRow> for StoreError {
@@ -169,5 +182,19 @@ impl Meaning {
             11 | 26 => Self::Corrupt,
             _ => Self::Refused,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_lost_answer_leaves_open_what_happened() {
+        let lost = io::Error::from(io::ErrorKind::ConnectionReset);
+        assert!(StoreError::from(sqlx::Error::Io(lost)).may_have_happened());
+        assert!(StoreError::TimedOut(Duration::from_secs(1)).may_have_happened());
+        assert!(!StoreError::from(sqlx::Error::PoolTimedOut).may_have_happened());
+        assert!(!StoreError::from(sqlx::Error::RowNotFound).may_have_happened());
     }
 }

@@ -23,5 +23,6 @@
 
 mod killed;
 mod shutdown;
+mod storage;
 mod support;
 mod together;

@@ -13,6 +13,7 @@ use edgeprove_protocol::{JobId, JobStatus, VerifierTarget};
 use edgeprove_testkit::{
     Sample, TestServer, bb, eventually, places, processes, settings::Settings, wait::within,
 };
+use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -116,7 +117,7 @@ pub(crate) fn assert_none_twice(logs: &[Vec<Value>]) {
             match action.as_str() {
                 "job.completed" => assert!(completed.insert(job.clone()), "{job} was completed twice"),
                 "job.started" => {
-                    assert!(begun.insert((job.clone(), token)), "{job} was begun twice under one lease")
+                    assert!(begun.insert((job.clone(), token)), "{job} was begun twice under one lease");
                 }
                 _ => {}
             }
@@ -141,6 +142,13 @@ pub(crate) fn hand_in(server: &TestServer, sample: &Sample, jobs: usize) -> Vec<
 pub(crate) fn freeze(server: &TestServer) {
     for bb in server.provers() {
         assert!(bb.freeze());
+    }
+}
+
+/// Lets every bb go on.
+pub(crate) fn thaw(server: &TestServer) {
+    for bb in server.provers() {
+        bb.signal(Signal::CONT);
     }
 }
 
