@@ -7,10 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use edgeprove_pipeline::prediction::{self, Estimate, History, Underway, WINDOW};
+use edgeprove_pipeline::prediction::{self, Estimate, History, Underway, WINDOW, Waiting};
 use edgeprove_protocol::JobId;
 
-use super::queue::{JobQueue, QueueError, Queued};
+use super::queue::{Crowd, JobQueue, Place, QueueError};
 
 /// What jobs take about the same time.
 type Sort = (String, String);
@@ -79,14 +79,18 @@ impl Estimator {
         Some(self.work(kind, subject)?.remaining(elapsed))
     }
 
-    /// How long a job has to wait that comes after these, and then takes.
+    /// How long a job has to wait that stands there, and then takes.
     #[must_use]
-    pub fn wait_and_work(&self, ahead: &[Queued], kind: &str, subject: &str) -> Option<Estimate> {
+    pub fn wait_and_work(&self, place: &Place, kind: &str, subject: &str) -> Option<Estimate> {
         let known = self.known();
         let own = known.of(&(kind.to_owned(), subject.to_owned()))?;
         // Of what nothing is known, it is assumed that it takes as long.
         let of = |sort: &Sort| known.of(sort).unwrap_or(own);
-        let ahead: Vec<_> = ahead.iter().map(|job| of(&(job.kind.clone(), job.subject.clone()))).collect();
+        let waiting = |crowd: &Crowd| {
+            let estimate = of(&(crowd.kind.clone(), crowd.subject.clone()));
+            Waiting { estimate, jobs: crowd.jobs }
+        };
+        let ahead: Vec<_> = place.ahead.iter().map(waiting).collect();
         let underway: Vec<_> = known
             .underway
             .values()
@@ -130,7 +134,7 @@ mod tests {
     fn nothing_is_said_of_what_nothing_is_known() {
         let estimator = Estimator::new(NonZeroUsize::MIN);
         assert!(estimator.work("prove", "maze").is_none());
-        assert!(estimator.wait_and_work(&[], "prove", "maze").is_none());
+        assert!(estimator.wait_and_work(&Place::default(), "prove", "maze").is_none());
     }
 
     #[test]
@@ -138,11 +142,10 @@ mod tests {
         let estimator = Estimator::new(NonZeroUsize::MIN);
         let took = [Duration::from_secs(2); 8].into_iter().collect();
         estimator.known().histories.insert(("prove".to_owned(), "maze".to_owned()), took);
-        let ahead = |count: u8| -> Vec<_> {
-            let queued = |byte| Queued { id: id(byte), kind: "prove".to_owned(), subject: "maze".to_owned() };
-            (0..count).map(queued).collect()
+        let after = |jobs| Place {
+            ahead: vec![Crowd { kind: "prove".to_owned(), subject: "maze".to_owned(), jobs }],
         };
-        let expected = |count| estimator.wait_and_work(&ahead(count), "prove", "maze").unwrap().expected;
+        let expected = |jobs| estimator.wait_and_work(&after(jobs), "prove", "maze").unwrap().expected;
         assert_eq!((expected(0), expected(3)), (Duration::from_secs(2), Duration::from_secs(8)));
         let underway = estimator.begun(id(9), "prove", "maze");
         assert!(expected(0) > Duration::from_secs(3));

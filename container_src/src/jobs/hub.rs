@@ -4,7 +4,7 @@
 //! nothing does. A watcher that is slow misses steps in between and never the last one.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     document,
     estimate::Estimator,
-    queue::{Change, JobQueue, QueueError, Queued},
+    queue::{self, Change, JobQueue, QueueError},
 };
 use crate::telemetry;
 
@@ -55,9 +55,9 @@ impl Hub {
     /// A job as it is now; `None` if there is none of this name.
     pub async fn look(&self, id: JobId) -> Result<Option<JobDocument>, QueueError> {
         let Some(job) = self.queue.get(id).await? else { return Ok(None) };
-        let order = if job.status == JobStatus::Queued { self.order().await? } else { Vec::new() };
+        let place = if job.status == JobStatus::Queued { self.queue.place(id).await? } else { None };
         self.estimator.learn(self.queue.as_ref(), &job.kind, &job.subject).await?;
-        Ok(document::of(&job, &order, &self.estimator, document::now()))
+        Ok(document::of(&job, place.as_ref(), &self.estimator, document::now()))
     }
 
     /// Watches a job; `None` if there is none of this name. The first thing to be seen is there already.
@@ -129,9 +129,6 @@ impl Hub {
     }
 
     fn some_are_queued(&self) -> bool {
-        let is_queued = |sender: &watch::Sender<Option<Arc<JobDocument>>>| {
-            sender.borrow().as_ref().is_some_and(|document| document.status == JobStatus::Queued)
-        };
         self.watched().values().any(is_queued)
     }
 
@@ -151,26 +148,28 @@ impl Hub {
 
     /// One look at the queue serves everybody who waits in it.
     async fn tell_places(&self) {
-        let order = match self.order().await {
+        let order = match self.queue.order(PLACES_MAX).await {
             Ok(order) => order,
             Err(error) => {
                 tracing::warn!(error = %telemetry::chain(&error), "places in the queue could not be told");
                 return;
             }
         };
-        for (at, queued) in order.iter().enumerate() {
-            let left = self.estimator.wait_and_work(&order[..at], &queued.kind, &queued.subject);
+        let waiting: HashSet<JobId> =
+            self.watched().iter().filter(|(_, sender)| is_queued(sender)).map(|(id, _)| *id).collect();
+        for (queued, place) in queue::places(&order, |id| waiting.contains(&id)) {
             let watched = self.watched();
             let Some(sender) = watched.get(&queued.id) else { continue };
             sender.send_if_modified(|seen| {
-                let place = Some(at as u64 + 1);
+                let number = Some(place.number());
                 let Some(document) = seen.as_mut().filter(|document| {
-                    document.status == JobStatus::Queued && document.queue_position != place
+                    document.status == JobStatus::Queued && document.queue_position != number
                 }) else {
                     return false;
                 };
                 let document = Arc::make_mut(document);
-                document.queue_position = place;
+                let left = self.estimator.wait_and_work(&place, &queued.kind, &queued.subject);
+                document.queue_position = number;
                 document.estimated_remaining_ms = left.map(|left| telemetry::millis(left.expected));
                 true
             });
@@ -196,8 +195,8 @@ impl Hub {
             true
         });
     }
+}
 
-    async fn order(&self) -> Result<Vec<Queued>, QueueError> {
-        self.queue.order(PLACES_MAX).await
-    }
+fn is_queued(watched: &watch::Sender<Option<Arc<JobDocument>>>) -> bool {
+    watched.borrow().as_ref().is_some_and(|document| document.status == JobStatus::Queued)
 }

@@ -93,11 +93,12 @@ impl StoreError {
     #[must_use]
     pub fn may_have_happened(&self) -> bool {
         match self {
-            // There was no connection to ask on.
-            Self::Unavailable(
-                sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::BeginFailed,
-            ) => false,
-            Self::Unavailable(_) | Self::TimedOut(_) => true,
+            // Without a connection nothing was asked.
+            Self::Unavailable(error) => !matches!(
+                error,
+                sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::BeginFailed
+            ),
+            Self::TimedOut(_) => true,
             Self::DiskFull(_) | Self::Corrupt(_) | Self::Refused(_) => false,
         }
     }
