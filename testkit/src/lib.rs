@@ -40,6 +40,7 @@ pub mod wait;
 
 pub use client::{Answer, Connection};
 pub use edgeprove_protocol::ProblemType;
+pub use jobs::Events;
 pub use samples::Sample;
 pub use server::TestServer;
 pub use wait::eventually;

@@ -27,3 +27,4 @@ mod shutdown;
 mod storage;
 mod support;
 mod together;
+mod urgency;
