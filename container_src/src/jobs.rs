@@ -33,7 +33,7 @@ use self::{
     depth::Depth,
     estimate::Estimator,
     hub::Hub,
-    queue::{JobQueue, QueueError},
+    queue::{Crowd, JobQueue, Place, QueueError},
     record::Recorder,
 };
 use crate::{
@@ -78,10 +78,11 @@ impl Workshop {
         priority: Priority,
     ) -> Result<Option<Estimate>, QueueError> {
         self.estimator.learn(self.queue.as_ref(), kind, subject).await?;
-        let (order, queued) = (self.hub.order().await?, self.depth.latest().queued());
-        let urgent = Priority::ALL.iter().zip(queued).filter(|&(&other, _)| other >= priority);
-        let ahead = usize::try_from(urgent.map(|(_, jobs)| jobs).sum::<u64>()).unwrap_or(usize::MAX);
-        Ok(self.estimator.wait_and_work(&order[..ahead.min(order.len())], kind, subject))
+        let queued = Priority::ALL.into_iter().zip(self.depth.latest().queued());
+        let jobs = queued.filter(|&(other, _)| other >= priority).map(|(_, jobs)| jobs).sum();
+        // What they are is not looked at: it is assumed that they take as long.
+        let ahead = Crowd { kind: kind.to_owned(), subject: subject.to_owned(), jobs };
+        Ok(self.estimator.wait_and_work(&Place { ahead: vec![ahead] }, kind, subject))
     }
 }
 

@@ -84,7 +84,7 @@ pub const ALL: &[(&str, Statement)] = &[
     ("NEXT_DUE", work::NEXT_DUE),
     ("GET", view::GET),
     ("LIST", view::LIST),
-    ("PLACE", view::PLACE),
+    ("AHEAD", view::AHEAD),
     ("ORDER", view::ORDER),
     ("COUNTS", view::COUNTS),
     ("OLDEST_QUEUED", view::OLDEST_QUEUED),

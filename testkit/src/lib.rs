@@ -3,6 +3,7 @@
 //! - [`server`]: starts a server, and at its end holds it against all that must be true of every server. Start here.
 //! - [`settings`]: what a server is started with.
 //! - [`client`]: requests, answers, and connections for what an ordinary client would never send.
+//! - [`jobs`]: handed in, followed and fetched.
 //! - [`samples`]: circuits and witnesses, good and bad.
 //! - [`bb`]: the untouched bb, as the judge of proofs.
 //! - [`processes`]: who runs, who is stopped, who is killed.
@@ -27,6 +28,7 @@
 
 pub mod bb;
 pub mod client;
+pub mod jobs;
 pub mod places;
 pub mod postgres;
 pub mod processes;
@@ -38,6 +40,7 @@ pub mod wait;
 
 pub use client::{Answer, Connection};
 pub use edgeprove_protocol::ProblemType;
+pub use jobs::Events;
 pub use samples::Sample;
 pub use server::TestServer;
 pub use wait::eventually;

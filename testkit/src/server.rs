@@ -4,6 +4,7 @@
 
 use std::{
     fs,
+    io::Write as _,
     net::SocketAddr,
     path::{Path, PathBuf},
     process::{Child, ExitStatus},
@@ -151,6 +152,23 @@ impl TestServer {
         &self.room.spool
     }
 
+    /// A path as the server sees it, which may have a view of its own.
+    pub fn view(&self, path: &Path) -> PathBuf {
+        format!("/proc/{}/root{}", self.pid, path.display()).into()
+    }
+
+    /// Fills the server's file system around this path to the last byte but for so many pages, by a file there, which
+    /// is to be removed.
+    #[track_caller]
+    pub fn fill_disk(&self, path: &Path, spare_pages: u64) -> PathBuf {
+        let path = self.view(path);
+        let mut filler = fs::File::create(&path).unwrap();
+        while filler.write_all(&[1; 4096]).is_ok() {}
+        let len = filler.metadata().unwrap().len();
+        filler.set_len(len - spare_pages * 4096).unwrap();
+        path
+    }
+
     /// The log up to now.
     pub fn log(&self) -> String {
         String::from_utf8(fs::read(self.room.log()).unwrap()).expect("the log is text")
@@ -198,8 +216,7 @@ impl TestServer {
     /// Files in the spool.
     pub fn spooled(&self) -> Vec<PathBuf> {
         // A server in a mount namespace of its own has another view of the path.
-        let view = format!("/proc/{}/root{}", self.pid, self.room.spool.display());
-        entries(Path::new(&view)).iter().flat_map(|folder| entries(folder)).collect()
+        entries(&self.view(&self.room.spool)).iter().flat_map(|folder| entries(folder)).collect()
     }
 
     /// Waits until nothing of earlier requests is left: no file in the spool, no proof at work, no child beyond the

@@ -4,7 +4,7 @@ use std::{
     fmt::Display,
     fs::{self, File},
     os::unix::fs::symlink,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
@@ -71,6 +71,17 @@ impl Settings {
     /// Adds a flag with its value.
     pub fn flag(&mut self, name: &str, value: &(impl Display + ?Sized)) {
         self.flags.extend([name.to_owned(), value.to_string()]);
+    }
+
+    /// Gives the server a file system of so many bytes at this folder, in a mount namespace of its own, so that nothing is
+    /// left mounted whatever happens. `options` are further ones of `mount`, each after a comma.
+    pub fn small_disk(&mut self, folder: &Path, bytes: usize, options: &str) {
+        let mount =
+            format!("mount -t tmpfs -o size={bytes},mode=700{options} tmpfs \"$1\" && shift && exec \"$@\"");
+        fs::create_dir(folder).unwrap();
+        let mut wrapper = places::namespace(&["--mount"]);
+        wrapper.args(["sh", "-c", &mount, "sh"]).arg(folder);
+        self.wrapper = Some(wrapper);
     }
 
     /// One bb for each proof.

@@ -6,21 +6,20 @@ use edgeprove_protocol::{JobDocument, JobStage, JobStatus, Problem, VerifierTarg
 use super::{
     estimate::Estimator,
     kinds::{problem, prove::Payload},
-    queue::Queued,
+    queue::Place,
 };
 
-/// What a caller is told of a job. `queue` is the queue in the order of work, as far as it is known.
+/// What a caller is told of a job. `place` is where it stands in the queue, as far as it is known.
 #[must_use]
-pub fn of(job: &Job, queue: &[Queued], estimator: &Estimator, now: UnixMillis) -> Option<JobDocument> {
-    let place = queue.iter().position(|queued| queued.id == job.id);
-    let estimate = estimate(job, place, queue, estimator, now);
+pub fn of(job: &Job, place: Option<&Place>, estimator: &Estimator, now: UnixMillis) -> Option<JobDocument> {
+    let estimate = estimate(job, place, estimator, now);
     let payload = Payload::of(job);
     Some(JobDocument {
         id: job.id,
         status: job.status,
         stage: stage(job),
         progress: job.percent,
-        queue_position: place.filter(|_| job.status == JobStatus::Queued).map(|place| place as u64 + 1),
+        queue_position: place.filter(|_| job.status == JobStatus::Queued).map(Place::number),
         estimated_remaining_ms: estimate.map(|left| crate::telemetry::millis(left.expected)),
         confidence: estimate.map(|left| (left.confidence * 100.0).round() / 100.0),
         // A subject is a circuit's name: jobs of this kind alone are shown.
@@ -50,15 +49,9 @@ fn stage(job: &Job) -> JobStage {
     }
 }
 
-fn estimate(
-    job: &Job,
-    place: Option<usize>,
-    queue: &[Queued],
-    estimator: &Estimator,
-    now: UnixMillis,
-) -> Option<Estimate> {
+fn estimate(job: &Job, place: Option<&Place>, estimator: &Estimator, now: UnixMillis) -> Option<Estimate> {
     match job.status {
-        JobStatus::Queued => estimator.wait_and_work(&queue[..place?], &job.kind, &job.subject),
+        JobStatus::Queued => estimator.wait_and_work(place?, &job.kind, &job.subject),
         JobStatus::Running => {
             let elapsed_ms = now.0.saturating_sub(job.started_at?.0);
             let elapsed = std::time::Duration::from_millis(u64::try_from(elapsed_ms).unwrap_or(0));

@@ -7,10 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use edgeprove_pipeline::prediction::{self, Estimate, History, Underway, WINDOW};
+use edgeprove_pipeline::prediction::{self, Estimate, History, Underway, WINDOW, Waiting};
 use edgeprove_protocol::JobId;
 
-use super::queue::{JobQueue, QueueError, Queued};
+use super::queue::{Crowd, JobQueue, Place, QueueError};
 
 /// What jobs take about the same time.
 type Sort = (String, String);
@@ -20,6 +20,14 @@ type Sort = (String, String);
 pub struct Estimator {
     workers: NonZeroUsize,
     known: Mutex<Known>,
+}
+
+/// A job that is worked on. Whichever way the work ends, also by being given up in the middle, it is no longer counted.
+#[derive(Debug)]
+#[must_use]
+pub struct AtWork<'e> {
+    estimator: &'e Estimator,
+    id: JobId,
 }
 
 #[derive(Debug, Default)]
@@ -41,19 +49,10 @@ impl Estimator {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Remembers that a job was begun.
-    pub fn begun(&self, id: JobId, kind: &str, subject: &str) {
+    /// Remembers that a job is worked on, for as long as the answer is kept.
+    pub fn begun(&self, id: JobId, kind: &str, subject: &str) -> AtWork<'_> {
         self.known().underway.insert(id, ((kind.to_owned(), subject.to_owned()), Instant::now()));
-    }
-
-    /// Remembers that it is no longer worked on; one that succeeded teaches how long such jobs take.
-    pub fn ended(&self, id: JobId, succeeded: bool) {
-        let mut known = self.known();
-        if let Some((sort, began)) = known.underway.remove(&id)
-            && succeeded
-        {
-            known.histories.entry(sort).or_default().record(began.elapsed());
-        }
+        AtWork { estimator: self, id }
     }
 
     /// Learns from work that was no job.
@@ -85,20 +84,40 @@ impl Estimator {
         Some(self.work(kind, subject)?.remaining(elapsed))
     }
 
-    /// How long a job has to wait that comes after these, and then takes.
+    /// How long a job has to wait that stands there, and then takes.
     #[must_use]
-    pub fn wait_and_work(&self, ahead: &[Queued], kind: &str, subject: &str) -> Option<Estimate> {
+    pub fn wait_and_work(&self, place: &Place, kind: &str, subject: &str) -> Option<Estimate> {
         let known = self.known();
         let own = known.of(&(kind.to_owned(), subject.to_owned()))?;
         // Of what nothing is known, it is assumed that it takes as long.
         let of = |sort: &Sort| known.of(sort).unwrap_or(own);
-        let ahead: Vec<_> = ahead.iter().map(|job| of(&(job.kind.clone(), job.subject.clone()))).collect();
+        let waiting = |crowd: &Crowd| {
+            let estimate = of(&(crowd.kind.clone(), crowd.subject.clone()));
+            Waiting { estimate, jobs: crowd.jobs }
+        };
+        let ahead: Vec<_> = place.ahead.iter().map(waiting).collect();
         let underway: Vec<_> = known
             .underway
             .values()
             .map(|(sort, began)| Underway { estimate: of(sort), elapsed: began.elapsed() })
             .collect();
         Some(prediction::wait(self.workers, &underway, &ahead).then(own))
+    }
+}
+
+impl AtWork<'_> {
+    /// It is done, which teaches how long such jobs take.
+    pub fn succeeded(self) {
+        let mut known = self.estimator.known();
+        if let Some((sort, began)) = known.underway.remove(&self.id) {
+            known.histories.entry(sort).or_default().record(began.elapsed());
+        }
+    }
+}
+
+impl Drop for AtWork<'_> {
+    fn drop(&mut self) {
+        self.estimator.known().underway.remove(&self.id);
     }
 }
 
@@ -120,7 +139,7 @@ mod tests {
     fn nothing_is_said_of_what_nothing_is_known() {
         let estimator = Estimator::new(NonZeroUsize::MIN);
         assert!(estimator.work("prove", "maze").is_none());
-        assert!(estimator.wait_and_work(&[], "prove", "maze").is_none());
+        assert!(estimator.wait_and_work(&Place::default(), "prove", "maze").is_none());
     }
 
     #[test]
@@ -128,26 +147,23 @@ mod tests {
         let estimator = Estimator::new(NonZeroUsize::MIN);
         let took = [Duration::from_secs(2); 8].into_iter().collect();
         estimator.known().histories.insert(("prove".to_owned(), "maze".to_owned()), took);
-        let ahead = |count: u8| -> Vec<_> {
-            let queued = |byte| Queued { id: id(byte), kind: "prove".to_owned(), subject: "maze".to_owned() };
-            (0..count).map(queued).collect()
+        let after = |jobs| Place {
+            ahead: vec![Crowd { kind: "prove".to_owned(), subject: "maze".to_owned(), jobs }],
         };
-        let expected = |count| estimator.wait_and_work(&ahead(count), "prove", "maze").unwrap().expected;
+        let expected = |jobs| estimator.wait_and_work(&after(jobs), "prove", "maze").unwrap().expected;
         assert_eq!((expected(0), expected(3)), (Duration::from_secs(2), Duration::from_secs(8)));
-        estimator.begun(id(9), "prove", "maze");
+        let underway = estimator.begun(id(9), "prove", "maze");
         assert!(expected(0) > Duration::from_secs(3));
-        estimator.ended(id(9), false);
+        drop(underway);
         assert_eq!(expected(0), Duration::from_secs(2));
     }
 
     #[test]
     fn only_success_teaches() {
         let estimator = Estimator::new(NonZeroUsize::MIN);
-        estimator.begun(id(1), "prove", "maze");
-        estimator.ended(id(1), false);
+        drop(estimator.begun(id(1), "prove", "maze"));
         assert!(estimator.work("prove", "maze").is_none());
-        estimator.begun(id(2), "prove", "maze");
-        estimator.ended(id(2), true);
+        estimator.begun(id(2), "prove", "maze").succeeded();
         assert!(estimator.work("prove", "maze").is_some());
     }
 }

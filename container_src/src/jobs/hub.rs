@@ -4,10 +4,10 @@
 //! nothing does. A watcher that is slow misses steps in between and never the last one.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use edgeprove_protocol::{JobDocument, JobId, JobStage, JobStatus};
@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     document,
     estimate::Estimator,
-    queue::{Change, JobQueue, QueueError, Queued},
+    queue::{self, Change, JobQueue, QueueError},
 };
 use crate::telemetry;
 
@@ -38,15 +38,13 @@ pub struct Hub {
     queue: Arc<dyn JobQueue>,
     estimator: Arc<Estimator>,
     watched: Mutex<Watched>,
-    /// The queue in the order of work, and when it was read.
-    order: tokio::sync::Mutex<Option<(Instant, Arc<[Queued]>)>>,
 }
 
 impl Hub {
     /// Nobody watches anything yet.
     #[must_use]
     pub fn new(queue: Arc<dyn JobQueue>, estimator: Arc<Estimator>) -> Self {
-        Self { queue, estimator, watched: Mutex::default(), order: tokio::sync::Mutex::default() }
+        Self { queue, estimator, watched: Mutex::default() }
     }
 
     fn watched(&self) -> MutexGuard<'_, Watched> {
@@ -57,12 +55,9 @@ impl Hub {
     /// A job as it is now; `None` if there is none of this name.
     pub async fn look(&self, id: JobId) -> Result<Option<JobDocument>, QueueError> {
         let Some(job) = self.queue.get(id).await? else { return Ok(None) };
-        let order = match job.status {
-            JobStatus::Queued => self.order_with(|order| order.iter().any(|queued| queued.id == id)).await?,
-            _ => Arc::default(),
-        };
+        let place = if job.status == JobStatus::Queued { self.queue.place(id).await? } else { None };
         self.estimator.learn(self.queue.as_ref(), &job.kind, &job.subject).await?;
-        Ok(document::of(&job, &order, &self.estimator, document::now()))
+        Ok(document::of(&job, place.as_ref(), &self.estimator, document::now()))
     }
 
     /// Watches a job; `None` if there is none of this name. The first thing to be seen is there already.
@@ -134,9 +129,6 @@ impl Hub {
     }
 
     fn some_are_queued(&self) -> bool {
-        let is_queued = |sender: &watch::Sender<Option<Arc<JobDocument>>>| {
-            sender.borrow().as_ref().is_some_and(|document| document.status == JobStatus::Queued)
-        };
         self.watched().values().any(is_queued)
     }
 
@@ -156,26 +148,28 @@ impl Hub {
 
     /// One look at the queue serves everybody who waits in it.
     async fn tell_places(&self) {
-        let order = match self.order_with(|_| false).await {
+        let order = match self.queue.order(PLACES_MAX).await {
             Ok(order) => order,
             Err(error) => {
                 tracing::warn!(error = %telemetry::chain(&error), "places in the queue could not be told");
                 return;
             }
         };
-        for (at, queued) in order.iter().enumerate() {
+        let waiting: HashSet<JobId> =
+            self.watched().iter().filter(|(_, sender)| is_queued(sender)).map(|(id, _)| *id).collect();
+        for (queued, place) in queue::places(&order, |id| waiting.contains(&id)) {
             let watched = self.watched();
             let Some(sender) = watched.get(&queued.id) else { continue };
             sender.send_if_modified(|seen| {
-                let place = Some(at as u64 + 1);
+                let number = Some(place.number());
                 let Some(document) = seen.as_mut().filter(|document| {
-                    document.status == JobStatus::Queued && document.queue_position != place
+                    document.status == JobStatus::Queued && document.queue_position != number
                 }) else {
                     return false;
                 };
-                let left = self.estimator.wait_and_work(&order[..at], &queued.kind, &queued.subject);
                 let document = Arc::make_mut(document);
-                document.queue_position = place;
+                let left = self.estimator.wait_and_work(&place, &queued.kind, &queued.subject);
+                document.queue_position = number;
                 document.estimated_remaining_ms = left.map(|left| telemetry::millis(left.expected));
                 true
             });
@@ -201,24 +195,8 @@ impl Hub {
             true
         });
     }
+}
 
-    /// The queue in the order of work, as it was a moment ago.
-    pub async fn order(&self) -> Result<Arc<[Queued]>, QueueError> {
-        self.order_with(|_| true).await
-    }
-
-    /// The same, read anew where what was read a moment ago will not do.
-    async fn order_with(&self, will_do: impl Fn(&[Queued]) -> bool) -> Result<Arc<[Queued]>, QueueError> {
-        // Whoever comes while it is read waits for that, instead of reading it as well.
-        let mut read = self.order.lock().await;
-        if let Some((at, order)) = &*read
-            && at.elapsed() < PLACES_PAUSE
-            && will_do(order)
-        {
-            return Ok(Arc::clone(order));
-        }
-        let order: Arc<[Queued]> = self.queue.order(PLACES_MAX).await?.into();
-        *read = Some((Instant::now(), Arc::clone(&order)));
-        Ok(order)
-    }
+fn is_queued(watched: &watch::Sender<Option<Arc<JobDocument>>>) -> bool {
+    watched.borrow().as_ref().is_some_and(|document| document.status == JobStatus::Queued)
 }

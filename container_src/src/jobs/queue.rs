@@ -102,6 +102,46 @@ pub struct Queued {
     pub subject: String,
 }
 
+/// Queued jobs of one sort.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Crowd {
+    /// What sort of work it is.
+    pub kind: String,
+    /// What it works on.
+    pub subject: String,
+    /// How many.
+    pub jobs: u64,
+}
+
+/// Where a queued job stands.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Place {
+    /// What goes before it.
+    pub ahead: Vec<Crowd>,
+}
+
+impl Place {
+    /// 1 for the job whose turn is next.
+    #[must_use]
+    pub fn number(&self) -> u64 {
+        self.ahead.iter().map(|crowd| crowd.jobs).sum::<u64>() + 1
+    }
+}
+
+/// The places of those jobs that are asked for, of a queue in the order of work.
+pub fn places(order: &[Queued], is_wanted: impl Fn(JobId) -> bool) -> impl Iterator<Item = (&Queued, Place)> {
+    let mut ahead = Vec::<Crowd>::new();
+    order.iter().filter_map(move |queued| {
+        let place = is_wanted(queued.id).then(|| Place { ahead: ahead.clone() });
+        let alike = |crowd: &&mut Crowd| (&crowd.kind, &crowd.subject) == (&queued.kind, &queued.subject);
+        match ahead.iter_mut().find(alike) {
+            Some(crowd) => crowd.jobs += 1,
+            None => ahead.push(Crowd { kind: queued.kind.clone(), subject: queued.subject.clone(), jobs: 1 }),
+        }
+        place.map(|place| (queued, place))
+    })
+}
+
 /// How many jobs there are, and how long they wait.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Census {
@@ -134,8 +174,8 @@ pub trait JobQueue: Send + Sync {
     /// Jobs of an owner.
     async fn list(&self, listing: &Listing) -> Result<Vec<Job>, QueueError>;
 
-    /// A queued job's place, 1 for the next.
-    async fn place(&self, id: JobId) -> Result<Option<u64>, QueueError>;
+    /// Where a job stands; `None` if it is not queued.
+    async fn place(&self, id: JobId) -> Result<Option<Place>, QueueError>;
 
     /// The first of the queue in the order of work.
     async fn order(&self, limit: u32) -> Result<Vec<Queued>, QueueError>;

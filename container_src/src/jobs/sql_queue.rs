@@ -21,7 +21,10 @@ use tokio::sync::broadcast;
 use uuid::Uuid;
 
 use super::{
-    queue::{Census, Change, Ending, Held, JobQueue, Listing, QueueError, Queued, SubmitError, Submitted},
+    queue::{
+        Census, Change, Crowd, Ending, Held, JobQueue, Listing, Place, QueueError, Queued, SubmitError,
+        Submitted,
+    },
     wake::{Wake, Work},
 };
 use crate::{
@@ -224,10 +227,19 @@ impl JobQueue for SqlQueue {
         Ok(rows.iter().map(read_job).collect::<Result<_, _>>()?)
     }
 
-    async fn place(&self, id: JobId) -> Result<Option<u64>, QueueError> {
+    async fn place(&self, id: JobId) -> Result<Option<Place>, QueueError> {
         let mut session = self.database.session(Promise::Read).await?;
-        let row = session.row(view::PLACE, values![id.to_string()]).await?;
-        Ok(row.as_ref().map(|row| count(row, "place")).transpose()?)
+        let rows = session.rows(view::AHEAD, values![id.to_string()]).await?;
+        if rows.is_empty() {
+            return Ok(None);
+        }
+        let crowd = |row: &AnyRow| -> Result<Option<Crowd>, StoreError> {
+            let jobs = count(row, "jobs")?;
+            let named = || Ok(Crowd { kind: get(row, "kind")?, subject: get(row, "subject")?, jobs });
+            if jobs > 0 { named().map(Some) } else { Ok(None) }
+        };
+        let ahead = rows.iter().filter_map(|row| crowd(row).transpose()).collect::<Result<_, _>>()?;
+        Ok(Some(Place { ahead }))
     }
 
     async fn order(&self, limit: u32) -> Result<Vec<Queued>, QueueError> {

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::{
     Workshop,
     kinds::prove::{KIND, Payload},
-    queue::{SubmitError, Submitted},
+    queue::{QueueError, SubmitError, Submitted},
 };
 use crate::{
     artifacts::{ArtifactError, ArtifactKind, ArtifactName},
@@ -115,6 +115,9 @@ pub async fn submit(workshop: &Workshop, submission: Submission) -> Result<Submi
                 return Err(error.into());
             }
         }
+        // The job may be in the queue although nobody could say so, and whoever asks again by its key will hear of it. If it
+        // is not, the next look for orphans finds the witness.
+        Err(SubmitError::Queue(QueueError(error))) if error.may_have_happened() => {}
         Ok(Submitted::Known(_)) | Err(_) => forget(workshop, input).await,
     }
     Ok(submitted?)

@@ -88,6 +88,20 @@ impl StoreError {
             Self::Corrupt(_) | Self::Refused(_) => false,
         }
     }
+
+    /// Whether what was asked for may have been done all the same: the answer got lost, and not the question.
+    #[must_use]
+    pub fn may_have_happened(&self) -> bool {
+        match self {
+            // Without a connection nothing was asked.
+            Self::Unavailable(error) => !matches!(
+                error,
+                sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::BeginFailed
+            ),
+            Self::TimedOut(_) => true,
+            Self::DiskFull(_) | Self::Corrupt(_) | Self::Refused(_) => false,
+        }
+    }
 }
 
 impl From<CorruptRow> for StoreError {
@@ -169,5 +183,19 @@ impl Meaning {
             11 | 26 => Self::Corrupt,
             _ => Self::Refused,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_lost_answer_leaves_open_what_happened() {
+        let lost = io::Error::from(io::ErrorKind::ConnectionReset);
+        assert!(StoreError::from(sqlx::Error::Io(lost)).may_have_happened());
+        assert!(StoreError::TimedOut(Duration::from_secs(1)).may_have_happened());
+        assert!(!StoreError::from(sqlx::Error::PoolTimedOut).may_have_happened());
+        assert!(!StoreError::from(sqlx::Error::RowNotFound).may_have_happened());
     }
 }

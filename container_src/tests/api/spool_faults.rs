@@ -1,7 +1,7 @@
 //! A spool that is full or read-only. The server gets a file system of its own for it, in a mount namespace of its own,
 //! so that nothing is left mounted whatever happens.
 
-use std::{fs, io::Write as _, path::PathBuf, process::Command, time::Duration};
+use std::{fs, path::PathBuf, process::Command, time::Duration};
 
 use edgeprove_protocol::ProblemType;
 
@@ -13,27 +13,13 @@ const BYTES: usize = 64 << 10;
 /// Starts the server on a small file system.
 fn on_small_spool(settings: &mut Settings, spool: &tempfile::TempDir, options: &str) {
     let path = spool.path().join("spool");
-    let mount =
-        format!("mount -t tmpfs -o size={BYTES},mode=700{options} tmpfs \"$1\" && shift && exec \"$@\"");
-    fs::create_dir(&path).unwrap();
-    let mut wrapper = places::namespace(&["--mount"]);
-    wrapper.args(["sh", "-c", &mount, "sh"]).arg(&path);
-    (settings.spool, settings.wrapper) = (Some(path), Some(wrapper));
-}
-
-/// A path of the spool as the server sees it.
-fn inside(server: &TestServer, name: &str) -> PathBuf {
-    format!("/proc/{}/root{}", server.pid(), server.spool().join(name).display()).into()
+    settings.small_disk(&path, BYTES, options);
+    settings.spool = Some(path);
 }
 
 /// Fills the file system to its last byte but leaves this many pages.
-fn fill(server: &TestServer, spare_pages: usize) -> PathBuf {
-    let path = inside(server, "filler");
-    let mut filler = fs::File::create(&path).unwrap();
-    while filler.write_all(&[1; 4096]).is_ok() {}
-    let len = filler.metadata().unwrap().len();
-    filler.set_len(len - spare_pages as u64 * 4096).unwrap();
-    path
+fn fill(server: &TestServer, spare_pages: u64) -> PathBuf {
+    server.fill_disk(&server.spool().join("filler"), spare_pages)
 }
 
 #[test]

@@ -19,8 +19,9 @@ async fn a_job_is_taken_in_worked_on_and_done() {
         let first = submit(&queue, job()).await;
         let second = submit(&queue, job()).await;
         assert_eq!(queue.get(first.id).await.unwrap(), Some(first.clone()), "{}", database.name);
-        assert_eq!(queue.place(first.id).await.unwrap(), Some(1));
-        assert_eq!(queue.place(second.id).await.unwrap(), Some(2));
+        let number = async |id| queue.place(id).await.unwrap().map(|place| place.number());
+        assert_eq!(number(first.id).await, Some(1));
+        assert_eq!(number(second.id).await, Some(2));
         let order: Vec<_> = queue.order(9).await.unwrap().into_iter().map(|queued| queued.id).collect();
         assert_eq!(order, [first.id, second.id]);
 

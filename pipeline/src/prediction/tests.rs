@@ -70,6 +70,10 @@ fn what_is_overdue_is_never_said_to_end_now() {
     }
 }
 
+fn each(estimate: Estimate) -> Waiting {
+    Waiting { estimate, jobs: 1 }
+}
+
 #[test]
 fn the_wait_is_that_for_the_worker_who_is_free_first() {
     let idle = wait(workers(2), &[], &[]);
@@ -78,7 +82,7 @@ fn the_wait_is_that_for_the_worker_who_is_free_first() {
     assert_eq!(wait(workers(2), &one_busy, &[]).expected, Duration::ZERO);
     assert_eq!(wait(workers(1), &one_busy, &[]).expected, ms(700));
     // The first ahead goes to the idle worker until 500, the second to the same until 600, before the busy one is free.
-    assert_eq!(wait(workers(2), &one_busy, &[always(500), always(100)]).expected, ms(600));
+    assert_eq!(wait(workers(2), &one_busy, &[each(always(500)), each(always(100))]).expected, ms(600));
     let three_busy = [100, 200, 300].map(|took| Underway { estimate: always(took), elapsed: Duration::ZERO });
     assert_eq!(wait(workers(1), &three_busy, &[]).expected, ms(300), "two of them are to go");
 }
@@ -114,10 +118,29 @@ proptest! {
     #[test]
     fn more_workers_never_mean_a_longer_wait(ahead in prop::collection::vec(0_u64..1_000_000, 0..50), number in 1_usize..8) {
         // Of work in a fixed order that is given to whoever is free first, this holds for the time at which the next begins.
-        let ahead: Vec<_> = ahead.into_iter().map(always).collect();
+        let ahead: Vec<_> = ahead.into_iter().map(always).map(each).collect();
         let fewer = wait(workers(number), &[], &ahead);
         let more = wait(workers(number + 1), &[], &ahead);
         prop_assert!(more.expected <= fewer.expected);
         prop_assert!(fewer.low <= fewer.expected && fewer.expected <= fewer.high);
+    }
+
+    #[test]
+    fn jobs_of_a_sort_wait_as_long_together_as_one_by_one(
+        busy in prop::collection::vec(1_u64..5_000, 0..6),
+        ahead in prop::collection::vec((1_u64..500, 0_u64..60), 0..5),
+        number in 1_usize..6,
+    ) {
+        let underway: Vec<_> =
+            busy.into_iter().map(|took| Underway { estimate: always(took), elapsed: Duration::ZERO }).collect();
+        let together: Vec<_> =
+            ahead.iter().map(|&(took, jobs)| Waiting { estimate: always(took), jobs }).collect();
+        let one_by_one: Vec<_> = together
+            .iter()
+            .flat_map(|waiting| (0..waiting.jobs).map(|_| each(waiting.estimate)))
+            .collect();
+        let together = wait(workers(number), &underway, &together);
+        let one_by_one = wait(workers(number), &underway, &one_by_one);
+        prop_assert_eq!(together.expected, one_by_one.expected);
     }
 }

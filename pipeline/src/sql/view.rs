@@ -18,13 +18,14 @@ pub const LIST: Statement = statement! {
      ORDER BY seq DESC LIMIT $5"
 };
 
-/// A queued job's place: 1 for the one whose turn is next. Jobs that wait for their next attempt count.
+/// What goes before a queued job, counted by what it is. Jobs that wait for their next attempt count.
 ///
-/// Binds 1 id. Returns `place`. No row: there is no such job, or it is not queued.
-pub const PLACE: Statement = statement! {
-    "SELECT (SELECT count(*) FROM jobs AS ahead WHERE ahead.status = 'queued' \
-     AND (ahead.rank, ahead.seq) <= (job.rank, job.seq)) AS place \
-     FROM jobs AS job WHERE job.id = $1 AND job.status = 'queued'"
+/// Binds 1 id. Returns `kind`, `subject`, `jobs`, a row for each pair that occurs; where nothing goes before it, one row
+/// without them and of 0 jobs. No row: there is no such job, or it is not queued.
+pub const AHEAD: Statement = statement! {
+    "SELECT ahead.kind AS kind, ahead.subject AS subject, count(ahead.seq) AS jobs FROM jobs AS job \
+     LEFT JOIN jobs AS ahead ON ahead.status = 'queued' AND (ahead.rank, ahead.seq) < (job.rank, job.seq) \
+     WHERE job.id = $1 AND job.status = 'queued' GROUP BY ahead.kind, ahead.subject"
 };
 
 /// The queue in the order of work, for whoever tells many jobs their places at once.

@@ -60,7 +60,7 @@ fn what_is_executed_often_scans_no_table() {
             work::NEXT_DUE,
             view::GET,
             view::LIST,
-            view::PLACE,
+            view::AHEAD,
             view::ORDER,
             upkeep::CANCEL,
             upkeep::REAP,

@@ -218,8 +218,13 @@ impl Queue {
         self.database.rows(view::LIST, &values).await.iter().map(job).collect()
     }
 
-    pub(crate) async fn place(&mut self, id: JobId) -> Option<i64> {
-        Some(self.database.row(view::PLACE, &values![id.to_string()]).await?.get("place"))
+    /// What goes before a job: kind, subject, how many; none of them if it is queued and nothing does.
+    pub(crate) async fn ahead(&mut self, id: JobId) -> Option<Vec<(String, String, i64)>> {
+        let rows = self.database.rows(view::AHEAD, &values![id.to_string()]).await;
+        let is_queued = !rows.is_empty();
+        let some = rows.iter().filter(|row| row.get::<i64, _>("jobs") > 0);
+        let ahead = some.map(|row| (row.get("kind"), row.get("subject"), row.get("jobs"))).collect();
+        is_queued.then_some(ahead)
     }
 
     pub(crate) async fn order(&mut self) -> Vec<JobId> {

@@ -11,11 +11,19 @@ use crate::{
 
 /// Compares everything but lists.
 pub(crate) async fn compare(queue: &mut Queue, model: &Model) {
-    let order: Vec<_> = model.queued().into_iter().map(|job| job.id).collect();
+    let waiting = model.queued();
+    let order: Vec<_> = waiting.iter().map(|job| job.id).collect();
     assert_eq!(queue.order().await, order);
     for job in model.jobs.values() {
-        let place = order.iter().position(|id| *id == job.id).map(|at| i64::try_from(at).unwrap() + 1);
-        assert_eq!(queue.place(job.id).await, place);
+        let place = order.iter().position(|id| *id == job.id);
+        let ahead = place.map(|place| {
+            let mut ahead = BTreeMap::new();
+            for other in &waiting[..place] {
+                *ahead.entry((other.kind.clone(), other.subject.clone())).or_insert(0) += 1;
+            }
+            ahead.into_iter().map(|((kind, subject), jobs)| (kind, subject, jobs)).collect()
+        });
+        assert_eq!(queue.ahead(job.id).await.map(sorted), ahead);
         assert_eq!(queue.get(job.id).await.map(without_seq), Some(without_seq(job.clone())));
     }
     let waiting = model.queued().into_iter().map(|job| job.run_at.0).filter(|at| *at > model.now.0);

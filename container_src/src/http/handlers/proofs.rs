@@ -11,7 +11,12 @@
 //!
 //! A job is its owner's: to others it does not exist (404).
 
-use std::{fmt::Write as _, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    fmt::Write as _,
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::{
     Json,
@@ -41,7 +46,7 @@ use crate::{
             problem,
             prove::{KIND, Outcome, Payload},
         },
-        queue::{Listing, Submitted},
+        queue::{self, Listing, Place, Submitted},
         submission::{self, Submission},
     },
     proof_cache::CacheWish,
@@ -282,13 +287,15 @@ pub async fn list(
         }
         next
     });
-    let order = if jobs.iter().any(|job| job.status == JobStatus::Queued) {
-        workshop.hub.order().await?
-    } else {
-        Arc::default()
-    };
+    let waiting: HashSet<JobId> =
+        jobs.iter().filter(|job| job.status == JobStatus::Queued).map(|job| job.id).collect();
+    // One look at the queue serves the whole page.
+    let order = if waiting.is_empty() { Vec::new() } else { workshop.queue.order(u32::MAX).await? };
+    let places: HashMap<JobId, Place> =
+        queue::places(&order, |id| waiting.contains(&id)).map(|(job, place)| (job.id, place)).collect();
     let now = document::now();
-    let jobs = jobs.iter().filter_map(|job| document::of(job, &order, &workshop.estimator, now)).collect();
+    let shown = |job| document::of(job, places.get(&job.id), &workshop.estimator, now);
+    let jobs = jobs.iter().filter_map(shown).collect();
     Ok(no_store(Json(JobPage { jobs, next }).into_response()))
 }
 

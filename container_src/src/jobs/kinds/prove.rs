@@ -4,6 +4,9 @@
 //! 2. It is proved and verified, by the same code that serves requests that wait.
 //! 3. The proof is kept as an artefact, and what belongs to it as the job's outcome.
 //!
+//! While the store of artefacts or the spool is away or full, the job waits with what is done of it: it is not the job's
+//! fault, and an outage that outlasts all its attempts would fail every job there is.
+//!
 //! Run twice, it makes the proof twice and the second is thrown away: its lease is lost by then.
 
 use std::{
@@ -32,6 +35,11 @@ use crate::{
 pub const KIND: &str = "prove";
 /// How often watchers are told how much of a proof is done.
 const TICK: Duration = Duration::from_millis(250);
+/// How long an outage of the store is sat out. Then the job is handed back, as it was: another server may be better off.
+const OUTAGE_MAX: Duration = Duration::from_mins(1);
+/// The pause before the store is tried again, and what it grows to.
+const OUTAGE_PAUSE: Duration = Duration::from_millis(250);
+const OUTAGE_PAUSE_MAX: Duration = Duration::from_secs(4);
 /// A proof's share of the whole, as [`JobStage::percent`] has it, that is told before the proof is there.
 const ALMOST: f64 = 0.95;
 
@@ -104,14 +112,15 @@ impl Kind for Prove {
 
     async fn run(&self, job: &Job, attempt: &Attempt) -> Ending {
         let began = Instant::now();
-        self.0.estimator.begun(job.id, &job.kind, &job.subject);
-        let made = self.make(job, attempt, began).await;
-        self.0.estimator.ended(job.id, made.is_ok());
-        match made {
-            Ok((result, outcome)) => Ending::Completed {
-                result: Some(result),
-                outcome: serde_json::to_string(&outcome).unwrap_or_default(),
-            },
+        let underway = self.0.estimator.begun(job.id, &job.kind, &job.subject);
+        match self.make(job, attempt, began).await {
+            Ok((result, outcome)) => {
+                underway.succeeded();
+                Ending::Completed {
+                    result: Some(result),
+                    outcome: serde_json::to_string(&outcome).unwrap_or_default(),
+                }
+            }
             Err(Failure::Final(problem)) => Ending::Failed { outcome: failure(&problem) },
             Err(Failure::Passing(problem)) => Ending::Retry { outcome: failure(&problem) },
             Err(Failure::Untried) => Ending::HandedBack,
@@ -141,22 +150,25 @@ impl Prove {
                 Failure::Final(broken(ProblemType::CircuitNotFound, &error.to_string()))
             }
         })?;
+        // Of what fails again and again without being waited for, only what cannot be mended is left.
         let lost = |error: ArtifactError| {
             tracing::error!(job = %job.id, error = %telemetry::chain(&error), "an artefact cannot be used");
-            let problem =
-                broken(ProblemType::ArtifactUnavailable, "what was kept for this job cannot be had");
-            if error.is_retryable() { Failure::Passing(problem) } else { Failure::Final(problem) }
+            let detail = "what was kept for this job cannot be had";
+            Failure::Final(broken(ProblemType::ArtifactUnavailable, detail))
         };
         let unspooled = |error: &dyn std::error::Error| {
             tracing::error!(job = %job.id, error = %telemetry::chain(error), "a witness cannot be spooled");
             let detail = "the server cannot store uploads at the moment";
             Failure::Passing(broken(ProblemType::SpoolUnavailable, detail))
         };
-        let file = self.0.artifacts.fetch_into(&input, ArtifactKind::Witness, &self.0.spool).await;
-        let file = file.map_err(|error| match error {
-            ArtifactError::Target(error) => unspooled(error.as_ref()),
-            error => lost(error),
-        })?;
+        let artifacts = &self.0.artifacts;
+        let mut outage = Outage::none_yet();
+        let file = loop {
+            match artifacts.fetch_into(&input, ArtifactKind::Witness, &self.0.spool).await {
+                Err(error) if error.is_retryable() => outage.sit_out(job, &error).await?,
+                fetched => break fetched.map_err(lost)?,
+            }
+        };
         let upload = Upload {
             file,
             compressed_bytes: payload.compressed_bytes,
@@ -195,8 +207,15 @@ impl Prove {
         if !proved.cached {
             metrics::proof_made(&circuit.id, &proved.timings);
         }
-        let proof = proved.parts.proof.as_flattened();
-        let result = self.0.artifacts.put(ArtifactKind::Proof, proof).await.map_err(lost)?;
+        // Wiped before what may take long: nobody needs it any more.
+        drop(upload);
+        let mut outage = Outage::none_yet();
+        let result = loop {
+            match artifacts.put(ArtifactKind::Proof, proved.parts.proof.as_flattened()).await {
+                Err(error) if error.is_retryable() => outage.sit_out(job, &error).await?,
+                kept => break kept.map_err(lost)?,
+            }
+        };
         proved.timings.total_ms = milliseconds(began.elapsed());
         Ok((result.to_string(), outcome(&proved)))
     }
@@ -222,6 +241,30 @@ impl Prove {
             let percent = JobStage::Proving.percent() + (span * done) as u8;
             attempt.within(JobStage::Proving, percent);
         }
+    }
+}
+
+/// The store of artefacts, or the spool, is away or full: nothing is wrong with the artefact.
+#[derive(Debug)]
+struct Outage {
+    since: Instant,
+    pause: Duration,
+}
+
+impl Outage {
+    fn none_yet() -> Self {
+        Self { since: Instant::now(), pause: OUTAGE_PAUSE }
+    }
+
+    /// Waits a while, after which it may be over; unless that has been done for too long.
+    async fn sit_out(&mut self, job: &Job, error: &ArtifactError) -> Result<(), Failure> {
+        tracing::warn!(job = %job.id, error = %telemetry::chain(error), "a job waits for the artefacts' store");
+        if self.since.elapsed() >= OUTAGE_MAX {
+            return Err(Failure::Untried);
+        }
+        tokio::time::sleep(self.pause).await;
+        self.pause = (self.pause * 2).min(OUTAGE_PAUSE_MAX);
+        Ok(())
     }
 }
 
