@@ -160,7 +160,7 @@ impl Engine {
         let provers = Arc::clone(&backend) as Arc<dyn IdleProvers>;
         let scheduler = Scheduler::new(settings.scheduler.clone(), provers);
         let proving = Proving::new(scheduler, backend, keys, settings.options.clone());
-        let circuits = Arc::new(Registry::new(circuits.sources, circuits.default));
+        let circuits = Arc::new(Registry::new(circuits.sources, circuits.default, circuits.families));
         Ok(Self { circuits, proving: Arc::new(proving), spool, bb, supervisor })
     }
 

@@ -122,8 +122,10 @@ impl ProvingError {
     #[must_use]
     pub fn kind(&self) -> ProblemType {
         match self {
+            Self::Admission(AdmissionError::BeyondMemory { .. }) | Self::Key(_) => {
+                ProblemType::CircuitUnavailable
+            }
             Self::Admission(_) => ProblemType::ProverBusy,
-            Self::Key(_) => ProblemType::CircuitUnavailable,
             Self::Unsatisfied { .. } => ProblemType::WitnessUnsatisfied,
             Self::Timeout { .. } => ProblemType::ProofTimeout,
             Self::Invalid => ProblemType::ProofInvalid,

@@ -21,6 +21,12 @@ impl CircuitFamily {
         Ok(Self(largest_first))
     }
 
+    /// All of them, the largest first.
+    #[must_use]
+    pub fn members(&self) -> &[CircuitId] {
+        &self.0
+    }
+
     /// The circuit to try after `tried` ended with `problem`: the next smaller one, where the problem was that the
     /// machine had too little for the larger one, and `None` otherwise.
     #[must_use]

@@ -27,6 +27,10 @@ pub struct ProofAnswer {
     /// Whether the proof had been made before, for the same caller.
     #[serde(default)]
     pub cached: bool,
+    /// The circuit that was asked for, where the machine had too little for it and this smaller one of its family was
+    /// proved instead.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub fallback_from: Option<CircuitId>,
     /// Where the time went.
     pub timings: Timings,
     /// The request's id, as in the server's log.

@@ -12,6 +12,8 @@ pub const PUBLIC_INPUTS: &str = "x-public-inputs";
 /// Whether the server verified the proof before it answered: `true` or `false`.
 pub const VERIFIED: &str = "x-verified";
 
+/// The circuit that was asked for, where a smaller one of its family was proved instead.
+pub const FALLBACK_FROM: &str = "x-fallback-from";
 /// `hit` where the proof had been made before.
 pub const PROOF_CACHE: &str = "x-proof-cache";
 

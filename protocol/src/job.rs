@@ -28,6 +28,10 @@ pub struct JobDocument {
     pub circuit: CircuitId,
     /// Who is to verify the proof.
     pub target: VerifierTarget,
+    /// The smaller circuit of the family that was proved instead, where the machine had too little for the one that was
+    /// asked for.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub fallback_circuit: Option<CircuitId>,
     /// How urgent it is.
     pub priority: Priority,
     /// Attempts begun.

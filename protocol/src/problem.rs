@@ -5,6 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::CircuitId;
+
 /// Media type of a problem document.
 pub const MEDIA_TYPE: &str = "application/problem+json";
 
@@ -241,6 +243,9 @@ pub struct Problem {
     pub code: ProblemType,
     /// Whether the same request may succeed later.
     pub retryable: bool,
+    /// The next smaller circuit of the family, which may do where this one asked too much of the machine.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub fallback_circuit: Option<CircuitId>,
     /// The request the problem belongs to, as in the server's log; `None` where it never got an id.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub request_id: Option<String>,
@@ -260,6 +265,7 @@ impl Problem {
             detail,
             code,
             retryable: code.retryable(),
+            fallback_circuit: None,
             request_id,
         }
     }

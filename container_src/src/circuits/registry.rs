@@ -6,7 +6,8 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use edgeprove_protocol::{CircuitId, VerifierTarget};
+use edgeprove_pipeline::families::CircuitFamily;
+use edgeprove_protocol::{CircuitId, ProblemType, VerifierTarget};
 
 use super::{
     artifact::Artifact,
@@ -31,6 +32,7 @@ pub struct CircuitSource {
 pub struct Registry {
     entries: BTreeMap<CircuitId, Entry>,
     default: Option<CircuitId>,
+    families: Vec<CircuitFamily>,
 }
 
 /// One circuit of the registry.
@@ -91,13 +93,17 @@ impl Registry {
     /// A registry in which nothing is loaded yet. `default` is what a request means that names no circuit; without
     /// it a lone circuit is meant.
     #[must_use]
-    pub fn new(sources: Vec<CircuitSource>, default: Option<CircuitId>) -> Self {
+    pub fn new(
+        sources: Vec<CircuitSource>,
+        default: Option<CircuitId>,
+        families: Vec<CircuitFamily>,
+    ) -> Self {
         let lone = match sources.as_slice() {
             [lone] => Some(lone.id.clone()),
             _ => None,
         };
         let entry = |source: CircuitSource| (source.id.clone(), Entry { source, outcome: OnceLock::new() });
-        Self { entries: sources.into_iter().map(entry).collect(), default: default.or(lone) }
+        Self { entries: sources.into_iter().map(entry).collect(), default: default.or(lone), families }
     }
 
     /// Loads every circuit, one after the other, with the default key of each.
@@ -125,6 +131,21 @@ impl Registry {
             Some(Ok(circuit)) => Ok(Arc::clone(circuit)),
             Some(Err(failure)) => Err(LookupError::Failed { id: id.clone(), told: failure.told.clone() }),
         }
+    }
+
+    /// The next smaller circuit of the family, where a problem says that the machine had too little for this one.
+    #[must_use]
+    pub fn fallback(&self, tried: &CircuitId, problem: ProblemType) -> Option<&CircuitId> {
+        self.families.iter().find_map(|family| family.next_after(tried, problem))
+    }
+
+    /// Whether one circuit may stand in for another.
+    #[must_use]
+    pub fn stands_in(&self, smaller: &CircuitId, larger: &CircuitId) -> bool {
+        self.families.iter().any(|family| {
+            let place = |wanted: &CircuitId| family.members().iter().position(|id| id == wanted);
+            matches!((place(larger), place(smaller)), (Some(larger), Some(smaller)) if larger < smaller)
+        })
     }
 
     /// Whether there are circuits and every one of them failed to load.

@@ -85,7 +85,7 @@ pub fn run(args: VerifyArgs) -> ExitCode {
         let (circuit, parts) = args.files.read().map_err(other)?;
 
         engine.proving.scheduler.policy = WidthPolicy::Wide;
-        let none = CircuitSettings { sources: Vec::new(), default: None };
+        let none = CircuitSettings { sources: Vec::new(), default: None, families: Vec::new() };
         let engine = Engine::start(&engine, none).await.map_err(other)?;
         let verdict = verify(&engine, &circuit, &parts).await;
         engine.stop().await;

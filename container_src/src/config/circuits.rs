@@ -1,8 +1,12 @@
 //! Which circuits are proved.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::HashSet,
+    path::{Path, PathBuf},
+};
 
 use clap::Args;
+use edgeprove_pipeline::families::CircuitFamily;
 use edgeprove_protocol::{CircuitId, VerifierTarget};
 
 use super::faults::{Faults, Lenient, Setting, lenient};
@@ -43,6 +47,20 @@ pub struct CircuitArgs {
     /// (Solidity); for one circuit by `NAME=evm`. Several are separated by commas.
     #[arg(long, env = "EDGEPROVE_TARGET", value_name = "[NAME=]TARGET", value_delimiter = ',', value_parser = lenient::<TargetRule>)]
     target: Vec<Lenient<TargetRule>>,
+
+    /// Circuits that do the same at different sizes, the largest first: `maze_64,maze_32,maze_16`. Where the machine has
+    /// too little for one, the next smaller one is proved if the request brought its witness as well, and named in the
+    /// problem if not. Several families are separated by semicolons.
+    #[arg(long, env = "EDGEPROVE_CIRCUIT_FAMILY", value_name = "NAMES", value_delimiter = ';', value_parser = lenient::<CircuitFamily>)]
+    circuit_family: Vec<Lenient<CircuitFamily>>,
+}
+
+impl Setting for CircuitFamily {
+    fn read(text: &str) -> Result<Self, String> {
+        let names: Result<Vec<CircuitId>, _> = text.split(',').map(|name| name.trim().parse()).collect();
+        let names = names.map_err(|error| format!("names of circuits, separated by commas: {error}"))?;
+        Self::new(names).map_err(|error| error.to_string())
+    }
 }
 
 /// The circuits.
@@ -52,6 +70,8 @@ pub struct CircuitSettings {
     pub sources: Vec<CircuitSource>,
     /// The one that a request means that names none.
     pub default: Option<CircuitId>,
+    /// Which of them stand in for each other.
+    pub families: Vec<CircuitFamily>,
 }
 
 impl CircuitArgs {
@@ -74,6 +94,16 @@ impl CircuitArgs {
                 faults.add(format!("--target (EDGEPROVE_TARGET): there is no circuit {rule}"));
             }
         }
+        let families = faults.take_all("circuit-family", self.circuit_family);
+        let mut members = HashSet::new();
+        for id in families.iter().flat_map(CircuitFamily::members) {
+            if !files.iter().any(|(other, _)| other == id) {
+                faults.add(format!("--circuit-family (EDGEPROVE_CIRCUIT_FAMILY): there is no circuit {id}"));
+            }
+            if !members.insert(id) {
+                faults.add(format!("--circuit-family (EDGEPROVE_CIRCUIT_FAMILY): {id} is in two families"));
+            }
+        }
         let target = |id: &CircuitId| {
             let own = rules.iter().rev().find(|rule| rule.circuit.as_ref() == Some(id));
             let general = rules.iter().rev().find(|rule| rule.circuit.is_none());
@@ -81,7 +111,7 @@ impl CircuitArgs {
         };
         let sources =
             files.into_iter().map(|(id, path)| CircuitSource { target: target(&id), id, path }).collect();
-        Some(CircuitSettings { sources, default })
+        Some(CircuitSettings { sources, default, families })
     }
 }
 

@@ -6,15 +6,14 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::response::{IntoResponse, Response};
-use edgeprove_pipeline::bounds::Full;
-use edgeprove_pipeline::prediction::Estimate;
-use edgeprove_protocol::ProblemType;
+use edgeprove_pipeline::{bounds::Full, prediction::Estimate};
+use edgeprove_protocol::{CircuitId, ProblemType};
 use http::{HeaderValue, StatusCode, header};
 
 use super::edge::NotFromTheEdge;
 use crate::{
     artifacts::ArtifactError,
-    circuits::registry::LookupError,
+    circuits::{Registry, registry::LookupError},
     jobs::{
         NotKept,
         queue::{QueueError, SubmitError},
@@ -41,13 +40,15 @@ pub struct ApiError {
     pub cause: Option<Arc<str>>,
     /// When trying again makes sense.
     pub retry_after: Option<Duration>,
+    /// The next smaller circuit, where that may do.
+    pub fallback_circuit: Option<CircuitId>,
 }
 
 impl ApiError {
     /// A failure whose cause is its detail.
     #[must_use]
     pub fn new(kind: ProblemType, detail: impl Into<String>) -> Self {
-        Self { kind, detail: detail.into(), cause: None, retry_after: None }
+        Self { kind, detail: detail.into(), cause: None, retry_after: None, fallback_circuit: None }
     }
 
     /// The service cannot take work now.
@@ -91,6 +92,13 @@ impl ApiError {
 
     fn because(mut self, error: &dyn std::error::Error) -> Self {
         self.cause = Some(telemetry::chain(error).into());
+        self
+    }
+
+    /// Adds the next smaller circuit of the family of the one that failed, where that may do.
+    #[must_use]
+    pub fn falling_back(mut self, circuits: &Registry, tried: &CircuitId) -> Self {
+        self.fallback_circuit = circuits.fallback(tried, self.kind).cloned();
         self
     }
 

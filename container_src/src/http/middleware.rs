@@ -168,7 +168,8 @@ fn with_problem(response: Response, request_id: &str) -> Response {
             None => return response,
         },
     };
-    let problem = Problem::new(failure.kind, failure.detail.clone(), Some(request_id.to_owned()));
+    let mut problem = Problem::new(failure.kind, failure.detail.clone(), Some(request_id.to_owned()));
+    problem.fallback_circuit.clone_from(&failure.fallback_circuit);
     let (mut parts, _) = response.into_parts();
     let body = serde_json::to_vec(&problem).unwrap_or_default();
     parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(problem::MEDIA_TYPE));

@@ -5,7 +5,10 @@ use edgeprove_protocol::{JobDocument, JobStage, JobStatus, Problem, VerifierTarg
 
 use super::{
     estimate::Estimator,
-    kinds::{problem, prove::Payload},
+    kinds::{
+        problem,
+        prove::{Outcome, Payload},
+    },
     queue::Place,
 };
 
@@ -24,7 +27,8 @@ pub fn of(job: &Job, place: Option<&Place>, estimator: &Estimator, now: UnixMill
         confidence: estimate.map(|left| (left.confidence * 100.0).round() / 100.0),
         // A subject is a circuit's name: jobs of this kind alone are shown.
         circuit: job.subject.parse().ok()?,
-        target: payload.map_or(VerifierTarget::NoirRecursive, |payload| payload.target),
+        target: payload.map_or(VerifierTarget::NoirRecursive, |payload| payload.first.target),
+        fallback_circuit: Outcome::of(job).and_then(|outcome| Some(outcome.fallback?.circuit)),
         priority: job.priority,
         attempts: job.attempts,
         max_attempts: job.max_attempts,

@@ -7,11 +7,12 @@ use edgeprove_pipeline::{
     job::NewJob,
 };
 use edgeprove_protocol::{CircuitId, JobId, Priority, VerifierTarget};
+use tokio::io::{AsyncRead, AsyncReadExt as _};
 use uuid::Uuid;
 
 use super::{
     Workshop,
-    kinds::prove::{KIND, Payload},
+    kinds::prove::{KIND, Payload, Target},
     queue::{QueueError, SubmitError, Submitted},
 };
 use crate::{
@@ -22,17 +23,26 @@ use crate::{
     witness::{WitnessDigest, intake::Upload},
 };
 
-/// What is handed in.
+/// A witness, checked for its circuit.
 #[derive(Debug)]
-pub struct Submission {
-    /// The witness, checked for the circuit.
-    pub upload: Upload,
-    /// Its digest.
-    pub witness: WitnessDigest,
+pub struct Witness {
     /// The circuit.
     pub circuit: CircuitId,
     /// Who is to verify the proof.
     pub target: VerifierTarget,
+    /// The witness.
+    pub upload: Upload,
+    /// Its digest.
+    pub digest: WitnessDigest,
+}
+
+/// What is handed in.
+#[derive(Debug)]
+pub struct Submission {
+    /// What is to be proved.
+    pub first: Witness,
+    /// Of ever smaller circuits, what is to be proved instead where the machine has too little for it.
+    pub smaller: Vec<Witness>,
     /// Who asks.
     pub owner: String,
     /// How many unfinished jobs the owner may have; the bound of all owners holds besides.
@@ -67,37 +77,29 @@ pub enum SubmissionError {
     Home(#[source] edgeprove_protocol::job_id::InvalidJobId),
 }
 
-/// Takes a witness in. When this returns, the job is kept and the spooled witness no longer needed.
+/// Takes witnesses in. When this returns, the job is kept and what is spooled no longer needed.
 pub async fn submit(workshop: &Workshop, submission: Submission) -> Result<Submitted, SubmissionError> {
-    let Submission {
-        upload,
-        witness,
-        circuit,
-        target,
-        owner,
-        unfinished_max,
-        cache,
-        priority,
-        key,
-        request_id,
-    } = submission;
-    let body = || digest(workshop, &witness, &circuit, target);
-    let idempotency = key.map(|key| Idempotency { key, body: body() });
+    let Submission { first, smaller, owner, unfinished_max, cache, priority, key, request_id } = submission;
+    let witnesses = || std::iter::once(&first).chain(&smaller);
+    let idempotency = key.map(|key| Idempotency { key, body: digest(workshop, witnesses()) });
     let id = JobId::new(workshop.home, *Uuid::new_v4().as_bytes()).map_err(SubmissionError::Home)?;
-    let spooled = tokio::fs::File::open(upload.file.path()).await.map_err(SubmissionError::Spool)?;
+    let mut spooled: Box<dyn AsyncRead + Send + Unpin> = Box::new(tokio::io::empty());
+    for witness in witnesses() {
+        let file = tokio::fs::File::open(witness.upload.file.path()).await.map_err(SubmissionError::Spool)?;
+        spooled = Box::new(spooled.chain(file));
+    }
     let input = workshop.artifacts.put(ArtifactKind::Witness, spooled).await?;
+    let subject = first.circuit.to_string();
     let payload = Payload {
-        circuit: circuit.clone(),
-        target,
-        compressed_bytes: upload.compressed_bytes,
-        inflated_bytes: upload.inflated_bytes,
+        first: Target::of(&first),
+        smaller: smaller.iter().map(Target::of).collect(),
         cache,
         request_id: request_id.clone(),
     };
     let job = NewJob {
         id,
         kind: KIND.to_owned(),
-        subject: circuit.to_string(),
+        subject,
         owner,
         priority,
         max_attempts: workshop.max_attempts,
@@ -132,12 +134,11 @@ async fn forget(workshop: &Workshop, input: ArtifactName) {
 
 /// Stands for all that the proof depends on, so that another request under the same key is noticed. Guesses of a witness
 /// cannot be tested with it: it is made with the store's own key.
-fn digest(
-    workshop: &Workshop,
-    witness: &WitnessDigest,
-    circuit: &CircuitId,
-    target: VerifierTarget,
-) -> BodyDigest {
-    let parts: [&[u8]; 3] = [circuit.as_str().as_bytes(), target.as_str().as_bytes(), witness.as_bytes()];
+fn digest<'a>(workshop: &Workshop, witnesses: impl Iterator<Item = &'a Witness>) -> BodyDigest {
+    let parts: Vec<&[u8]> = witnesses
+        .flat_map(|Witness { circuit, target, digest, .. }| {
+            [circuit.as_str().as_bytes(), target.as_str().as_bytes(), digest.as_bytes().as_slice()]
+        })
+        .collect();
     BodyDigest(workshop.artifacts.fingerprint(&parts))
 }

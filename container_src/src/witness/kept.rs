@@ -4,23 +4,40 @@ use super::spool::{Spool, SpoolError, SpoolFile};
 use crate::artifacts::{ArtifactError, ArtifactKind, ArtifactName, ArtifactStore};
 
 impl ArtifactStore {
-    /// Reads an artefact into a file of the spool, in constant memory. The file is handed out only when all of it is
-    /// there and authentic; on any error, and if the future is dropped, what was written is wiped.
+    /// Reads an artefact into files of the spool, in constant memory: one after each of the places where it is to be cut,
+    /// in bytes, and one for the rest. They are handed out only when all of it is there and authentic; on any error, and
+    /// if the future is dropped, what was written is wiped.
     pub async fn fetch_into(
         &self,
         name: &ArtifactName,
         kind: ArtifactKind,
         spool: &Spool,
-    ) -> Result<SpoolFile, ArtifactError> {
+        cuts: &[u64],
+    ) -> Result<Vec<SpoolFile>, ArtifactError> {
         let failed = |error: SpoolError| ArtifactError::Target(Box::new(error));
         let mut reader = self.reader(name, kind).await?;
-        let mut file = spool.create().map_err(failed)?;
-        while let Some(bytes) = reader.next().await? {
+        let (mut files, mut cuts) = (Vec::new(), cuts.iter().copied());
+        let (mut file, mut cut) = (spool.create().map_err(failed)?, cuts.next());
+        let mut read = 0;
+        while let Some(mut bytes) = reader.next().await? {
+            while let Some(before) = cut.and_then(|cut| usize::try_from(cut.saturating_sub(read)).ok())
+                && before <= bytes.len()
+            {
+                let head = bytes.split_to(before);
+                read += head.len() as u64;
+                if !head.is_empty() {
+                    file.append(head).await.map_err(failed)?;
+                }
+                files.push(std::mem::replace(&mut file, spool.create().map_err(failed)?));
+                cut = cuts.next();
+            }
+            read += bytes.len() as u64;
             if !bytes.is_empty() {
                 file.append(bytes).await.map_err(failed)?;
             }
         }
-        Ok(file)
+        files.push(file);
+        Ok(files)
     }
 }
 
@@ -50,9 +67,35 @@ mod tests {
         for len in [0, 10, 200_000] {
             let witness: Vec<u8> = (0..len).map(|at| u8::try_from(at % 251).unwrap()).collect();
             let name = store.put_bytes(ArtifactKind::Witness, &witness).await.unwrap();
-            let file = store.fetch_into(&name, ArtifactKind::Witness, &spool).await.unwrap();
+            let [file] = store
+                .fetch_into(&name, ArtifactKind::Witness, &spool, &[])
+                .await
+                .unwrap()
+                .try_into()
+                .unwrap();
             assert_eq!(fs::read(file.path()).unwrap(), witness);
             assert_eq!(file.len(), witness.len() as u64);
+        }
+        assert_drained(&spool).await;
+    }
+
+    #[tokio::test]
+    async fn several_witnesses_come_back_apart() {
+        let home = tempfile::tempdir().unwrap();
+        let (store, spool) = store_and_spool(&home);
+        // The chunks of an artefact end at 64 KiB.
+        for lengths in [&[1, 2][..], &[65_536, 1], &[65_535, 2, 200_000], &[200_000, 65_536, 7, 7]] {
+            let part = |at: usize, len: &usize| vec![u8::try_from(at).unwrap() + 1; *len];
+            let parts: Vec<Vec<u8>> = lengths.iter().enumerate().map(|(at, len)| part(at, len)).collect();
+            let name = store.put_bytes(ArtifactKind::Witness, &parts.concat()).await.unwrap();
+            let ends = lengths.iter().scan(0, |end, len| {
+                *end += *len as u64;
+                Some(*end)
+            });
+            let cuts: Vec<u64> = ends.take(lengths.len() - 1).collect();
+            let files = store.fetch_into(&name, ArtifactKind::Witness, &spool, &cuts).await.unwrap();
+            let found: Vec<Vec<u8>> = files.iter().map(|file| fs::read(file.path()).unwrap()).collect();
+            assert!(found == parts, "{lengths:?}");
         }
         assert_drained(&spool).await;
     }
@@ -66,9 +109,9 @@ mod tests {
         let kept = fs::read(&path).unwrap();
         // Three chunks are whole; the end is missing.
         fs::write(&path, &kept[..kept.len() - 1]).unwrap();
-        let error = store.fetch_into(&name, ArtifactKind::Witness, &spool).await.unwrap_err();
+        let error = store.fetch_into(&name, ArtifactKind::Witness, &spool, &[]).await.unwrap_err();
         assert!(matches!(error, ArtifactError::Damaged { chunk: 3, .. }), "{error:?}");
-        let error = store.fetch_into(&name, ArtifactKind::Proof, &spool).await.unwrap_err();
+        let error = store.fetch_into(&name, ArtifactKind::Proof, &spool, &[]).await.unwrap_err();
         assert!(matches!(error, ArtifactError::Damaged { chunk: 0, .. }), "{error:?}");
         assert_drained(&spool).await;
     }
@@ -81,7 +124,7 @@ mod tests {
         // A file stands where the spool was.
         fs::remove_dir_all(home.path().join("spool")).unwrap();
         fs::write(home.path().join("spool"), b"").unwrap();
-        let error = store.fetch_into(&name, ArtifactKind::Witness, &spool).await.unwrap_err();
+        let error = store.fetch_into(&name, ArtifactKind::Witness, &spool, &[]).await.unwrap_err();
         assert!(matches!(error, ArtifactError::Target(_)) && error.is_retryable(), "{error:?}");
     }
 }

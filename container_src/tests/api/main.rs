@@ -26,6 +26,7 @@ mod behind_the_edge;
 mod circuits;
 mod command_line;
 mod cors;
+mod families;
 mod jobs;
 mod memory;
 mod metrics;

@@ -28,14 +28,17 @@ use edgeprove_protocol::{CircuitId, JobDocument, JobId, JobStatus, Problem, Prob
 use http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts};
 use serde::Deserialize;
 
-use super::prove::{self, Made, receive};
+use super::{
+    prove::{self, Made},
+    witnesses::{self, Received, Witnesses},
+};
 use crate::{
     artifacts::ArtifactKind,
     http::{
         api_error::ApiError,
         body::Incoming,
         caller::priority,
-        extract::{AnswerFormat, JobWish, NamedCircuit, NamedJob, Wish, check_content_type, deadline},
+        extract::{AnswerFormat, JobWish, NamedCircuit, NamedJob, Wish, deadline},
         middleware::{id_of, request_id},
         state::{AppState, Shared},
     },
@@ -47,7 +50,7 @@ use crate::{
             prove::{KIND, Outcome, Payload},
         },
         queue::{self, Listing, Place, Submitted},
-        submission::{self, Submission},
+        submission::{self, Submission, Witness},
     },
     proof_cache::CacheWish,
     trust::access::{Caller, Work},
@@ -92,12 +95,12 @@ async fn accept(
     let caller = Caller::from_request_parts(parts, app).await?;
     let priority = priority(app, &caller, parts)?;
     let grant = app.access.admit(&caller, Work::Queued)?;
-    check_content_type(&parts.headers)?;
+    witnesses::check(parts)?;
     let format = AnswerFormat::from_headers(&parts.headers);
     let job_wish = JobWish::from_request_parts(parts, app).await?;
     let wish = Wish::from_request_parts(parts, app).await?;
     let NamedCircuit(named) = NamedCircuit::from_request_parts(parts, app).await?;
-    let circuit = app.circuits.find(named.as_ref().or(wish.circuit.as_ref()))?;
+    let circuit = witnesses::asked_for(app, named.as_ref().or(wish.circuit.as_ref()))?;
     // Taken before the look at the state, so that a shutdown either sees it or is seen.
     let _at_work = app.proofs_at_work.token();
     if let Some(why) = app.not_ready() {
@@ -112,13 +115,17 @@ async fn accept(
             return Err(ApiError::too_late(estimate, deadline));
         }
     }
-    let (upload, witness) = receive(app, &circuit, parts, body).await?;
-    let submission = Submission {
-        upload,
-        witness,
-        cache: CacheWish::of(&parts.headers),
-        circuit: circuit.id.clone(),
+    let Witnesses { first, smaller } = witnesses::receive(app, &circuit, parts, body).await?;
+    let witness = |Received { circuit, upload, digest }: Received| Witness {
         target: wish.target.unwrap_or(circuit.target),
+        circuit: circuit.id.clone(),
+        upload,
+        digest,
+    };
+    let submission = Submission {
+        first: witness(first),
+        smaller: smaller.into_iter().map(witness).collect(),
+        cache: CacheWish::of(&parts.headers),
         owner: caller.owner(),
         unfinished_max: caller.limits().unfinished_max,
         priority,
@@ -332,7 +339,11 @@ async fn result(
         JobStatus::Failed => {
             let problem: Option<Problem> = job.outcome.as_deref().and_then(problem);
             Err(match problem {
-                Some(problem) => ApiError::new(problem.code, problem.detail),
+                Some(problem) => {
+                    let mut error = ApiError::new(problem.code, problem.detail);
+                    error.fallback_circuit = problem.fallback_circuit;
+                    error
+                }
                 None => ApiError::new(ProblemType::WorkerLost, "the job's workers died"),
             })
         }
@@ -346,14 +357,19 @@ async fn made(workshop: &Workshop, job: &Job) -> Result<Made, ApiError> {
     let name = job.result.as_deref().and_then(|name| name.parse().ok()).ok_or_else(lacks)?;
     let (outcome, payload) = (Outcome::of(job).ok_or_else(lacks)?, Payload::of(job).ok_or_else(lacks)?);
     let proof = workshop.artifacts.read(&name, ArtifactKind::Proof, PROOF_MAX_BYTES).await?;
+    let (proved, fallback_from) = match outcome.fallback {
+        Some(smaller) => (smaller, Some(payload.first.circuit)),
+        None => (payload.first, None),
+    };
     Ok(Made {
         proof,
         public_inputs: outcome.public_inputs,
-        circuit: payload.circuit,
-        target: payload.target,
+        circuit: proved.circuit,
+        target: proved.target,
         vk_hash: outcome.vk_hash,
         verified: outcome.verified,
         cached: outcome.cached,
+        fallback_from,
         timings: outcome.timings,
         request_id: payload.request_id,
     })

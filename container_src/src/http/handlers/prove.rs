@@ -29,16 +29,17 @@ use edgeprove_protocol::{
 };
 use http::{HeaderName, HeaderValue, header, request::Parts};
 
-use super::proofs;
+use super::{
+    proofs,
+    witnesses::{self, Received, Witnesses, receive},
+};
 use crate::{
     circuits::Circuit,
     http::{
         api_error::ApiError,
         body::Incoming,
         caller::priority,
-        extract::{
-            AnswerFormat, NamedCircuit, Preferences, Wish, check_content_type, deadline, declared_length,
-        },
+        extract::{AnswerFormat, NamedCircuit, Preferences, Wish, deadline},
         middleware::request_id,
         state::AppState,
     },
@@ -47,10 +48,6 @@ use crate::{
     proving::{Proved, Urgency, milliseconds},
     telemetry::metrics::{self, Outcome},
     trust::access::{Caller, Work},
-    witness::{
-        WitnessDigest,
-        intake::{self, Upload},
-    },
 };
 
 /// See the module.
@@ -111,12 +108,12 @@ async fn answer(
     let urgency = Urgency { priority: priority(app, &caller, parts)?, since: None };
     let grant = app.access.admit(&caller, Work::Waited)?;
 
-    check_content_type(&parts.headers)?;
+    witnesses::check(parts)?;
     let format = AnswerFormat::from_headers(&parts.headers);
     let cache_wish = CacheWish::of(&parts.headers);
     let wish = Wish::from_request_parts(parts, app).await?;
     let NamedCircuit(name) = NamedCircuit::from_request_parts(parts, app).await?;
-    let circuit = app.circuits.find(name.as_ref().or(wish.circuit.as_ref()))?;
+    let circuit = witnesses::asked_for(app, name.as_ref().or(wish.circuit.as_ref()))?;
     let target = wish.target.unwrap_or(circuit.target);
     ending.of(&circuit, target);
     // Taken before the look at the state, so that a shutdown either sees it or is seen.
@@ -138,20 +135,16 @@ async fn answer(
     let (of, request_id) = (Some(circuit.id.clone()), Some(id.to_owned()));
     let record = app.audit.pending(Entry { circuit: of, request_id, ..entry });
     let made = async {
-        let (upload, witness) = receive(app, &circuit, parts, body).await?;
+        let witnesses = receive(app, &circuit, parts, body).await?;
         let uploaded = arrived.elapsed();
-        let wanted = Wanted { tenant: caller.tenant(), circuit: &circuit, target, witness: &witness };
-        let mut proved = match app.proof_cache.find(wanted, cache_wish) {
-            Some(proved) => proved,
-            None => app.proving.prove(&circuit, target, &upload, urgency).await?,
-        };
-        app.proof_cache.keep(wanted, cache_wish, &proved);
-        proved.timings.upload_ms = milliseconds(uploaded);
-        proved.timings.total_ms = milliseconds(arrived.elapsed());
-        Ok::<_, ApiError>(proved)
+        let wishes = Wishes { tenant: caller.tenant(), target: wish.target, cache: cache_wish, urgency };
+        let mut made = prove_what_fits(app, witnesses, wishes).await?;
+        made.proved.timings.upload_ms = milliseconds(uploaded);
+        made.proved.timings.total_ms = milliseconds(arrived.elapsed());
+        Ok::<_, ApiError>(made)
     };
-    let proved = match made.await {
-        Ok(proved) => proved,
+    let Proof { circuit: of, target, proved } = match made.await {
+        Ok(made) => made,
         Err(error) => {
             // What went wrong is told first; that it cannot be put on record is in the log.
             let _ = record.settle(Recorded::Failed(error.kind)).await;
@@ -161,24 +154,62 @@ async fn answer(
     record.settle(Recorded::Ok).await?;
     grant.spend();
     if !proved.cached {
-        metrics::proof_made(&circuit.id, &proved.timings);
+        metrics::proof_made(&of.id, &proved.timings);
         let took_ms = proved.timings.prove_ms + proved.timings.verify_ms;
-        app.estimator.learnt(KIND, circuit.id.as_str(), Duration::from_secs_f64(took_ms / 1000.0));
+        app.estimator.learnt(KIND, of.id.as_str(), Duration::from_secs_f64(took_ms / 1000.0));
     }
-    Ok(answer_made(&Made::of(&circuit, target, &proved, id), format))
+    let mut made = Made::of(&of, target, &proved, id);
+    made.fallback_from = (of.id != circuit.id).then(|| circuit.id.clone());
+    Ok(answer_made(&made, format))
 }
 
-/// A request's witness: spooled, and held against its circuit's shape.
-pub async fn receive(
+/// How a proof is wanted.
+struct Wishes<'a> {
+    tenant: &'a str,
+    /// `None` leaves it to the circuit.
+    target: Option<VerifierTarget>,
+    cache: CacheWish,
+    urgency: Urgency,
+}
+
+/// A proof and what it is of.
+struct Proof {
+    circuit: Arc<Circuit>,
+    target: VerifierTarget,
+    proved: Proved,
+}
+
+/// Proves the first of these witnesses; where the machine has too little for it, the next.
+async fn prove_what_fits(
     app: &AppState,
-    circuit: &Circuit,
-    parts: &Parts,
-    body: &mut Incoming,
-) -> Result<(Upload, WitnessDigest), ApiError> {
-    let declared = declared_length(&parts.headers);
-    let bound = Some(circuit.shape.inflated_bytes_max());
-    let upload = intake::receive(&app.spool, &app.options.intake, declared, bound, body).await?;
-    Ok(crate::witness::checked(upload, circuit.shape).await?)
+    witnesses: Witnesses,
+    wishes: Wishes<'_>,
+) -> Result<Proof, ApiError> {
+    let Wishes { tenant, target, cache, urgency } = wishes;
+    let Witnesses { first, smaller } = witnesses;
+    let (mut tried, mut smaller) = (first, smaller.into_iter());
+    loop {
+        let Received { circuit, upload, digest } = tried;
+        let target = target.unwrap_or(circuit.target);
+        let wanted = Wanted { tenant, circuit: &circuit, target, witness: &digest };
+        if let Some(proved) = app.proof_cache.find(wanted, cache) {
+            return Ok(Proof { circuit, target, proved });
+        }
+        match app.proving.prove(&circuit, target, &upload, urgency).await {
+            Ok(proved) => {
+                app.proof_cache.keep(wanted, cache, &proved);
+                return Ok(Proof { circuit, target, proved });
+            }
+            Err(error) => match smaller.next().filter(|_| error.kind().fallback()) {
+                Some(next) => {
+                    let (code, instead) = (error.kind().code(), &next.circuit.id);
+                    tracing::warn!(circuit = %circuit.id, code, %instead, "a smaller circuit is proved");
+                    tried = next;
+                }
+                None => return Err(ApiError::from(error).falling_back(&app.circuits, &circuit.id)),
+            },
+        }
+    }
 }
 
 /// A proof that was made, now or by a job, and what belongs to it.
@@ -198,6 +229,8 @@ pub struct Made {
     pub verified: bool,
     /// Whether it had been made before.
     pub cached: bool,
+    /// The circuit that was asked for, where this is a smaller one.
+    pub fallback_from: Option<CircuitId>,
     /// Where the time went.
     pub timings: Timings,
     /// The request that handed the witness in.
@@ -215,6 +248,7 @@ impl Made {
             vk_hash: hex::encode(proved.key.vk_hash),
             verified: proved.verified,
             cached: proved.cached,
+            fallback_from: None,
             timings: proved.timings,
             request_id: id.to_owned(),
         }
@@ -238,6 +272,7 @@ pub fn answer_made(made: &Made, format: AnswerFormat) -> Response {
             vk_hash: format!("0x{}", made.vk_hash),
             verified: made.verified,
             cached: made.cached,
+            fallback_from: made.fallback_from.clone(),
             timings: made.timings,
             request_id: made.request_id.clone(),
         })
@@ -252,6 +287,9 @@ pub fn answer_made(made: &Made, format: AnswerFormat) -> Response {
     set(headers::CIRCUIT_ID, made.circuit.as_str());
     set(headers::VK_HASH, &made.vk_hash);
     set(headers::VERIFIED, if made.verified { "true" } else { "false" });
+    if let Some(asked) = &made.fallback_from {
+        set(headers::FALLBACK_FROM, asked.as_str());
+    }
     if made.cached {
         set(headers::PROOF_CACHE, "hit");
     }

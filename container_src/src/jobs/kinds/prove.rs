@@ -21,14 +21,15 @@ use serde::{Deserialize, Serialize};
 
 use super::{Kind, failure};
 use crate::{
-    artifacts::{ArtifactError, ArtifactKind},
+    artifacts::{ArtifactError, ArtifactKind, ArtifactName},
     circuits::registry::LookupError,
-    jobs::{Workshop, queue::Ending, runner::Attempt},
+    jobs::{Workshop, queue::Ending, runner::Attempt, submission::Witness},
     proof_cache::{CacheWish, Wanted},
     proving::{Proved, ProvingError, Stage, Urgency, milliseconds},
+    scheduler::AdmissionError,
     telemetry::{self, metrics},
     trust::access,
-    witness::{digested, intake::Upload},
+    witness::{digested, intake::Upload, spool::SpoolFile},
 };
 
 /// Its name in the queue.
@@ -46,6 +47,22 @@ const ALMOST: f64 = 0.95;
 /// What is to be proved. No part of it is private.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Payload {
+    /// What was asked for.
+    #[serde(flatten)]
+    pub first: Target,
+    /// What is to be proved instead where the machine has too little for it: each of a smaller circuit than the one
+    /// before. Their witnesses follow the first in the artefact.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub smaller: Vec<Target>,
+    /// What may be done with the cache of proofs.
+    pub cache: CacheWish,
+    /// The request that handed it in.
+    pub request_id: String,
+}
+
+/// A circuit and a witness of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Target {
     /// The circuit.
     pub circuit: CircuitId,
     /// Who is to verify the proof.
@@ -54,15 +71,27 @@ pub struct Payload {
     pub compressed_bytes: u64,
     /// Its bytes once inflated.
     pub inflated_bytes: u64,
-    /// What may be done with the cache of proofs.
-    pub cache: CacheWish,
-    /// The request that handed it in.
-    pub request_id: String,
+}
+
+impl Target {
+    /// What a witness that was handed in is for.
+    #[must_use]
+    pub fn of(witness: &Witness) -> Self {
+        Self {
+            circuit: witness.circuit.clone(),
+            target: witness.target,
+            compressed_bytes: witness.upload.compressed_bytes,
+            inflated_bytes: witness.upload.inflated_bytes,
+        }
+    }
 }
 
 /// What belongs to a proof that was made.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {
+    /// The smaller circuit that was proved instead of the one that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub fallback: Option<Target>,
     /// What it shows, `0x`-prefixed 32-byte big-endian fields, in the circuit's order.
     pub public_inputs: Vec<String>,
     /// bb's hash of the verification key, 64 hexadecimal digits.
@@ -76,6 +105,22 @@ pub struct Outcome {
 }
 
 impl Payload {
+    /// What is to be proved, one after the other until one succeeds.
+    fn targets(&self) -> Vec<Target> {
+        [&self.first].into_iter().chain(&self.smaller).cloned().collect()
+    }
+
+    fn broken(&self, kind: ProblemType, detail: &str) -> Problem {
+        Problem::new(kind, detail, Some(self.request_id.clone()))
+    }
+
+    /// Of what fails again and again without being waited for, only what cannot be mended is left.
+    fn lost(&self, job: &Job, error: &ArtifactError) -> Failure {
+        tracing::error!(job = %job.id, error = %telemetry::chain(error), "an artefact cannot be used");
+        let detail = "what was kept for this job cannot be had";
+        Failure::Final(self.broken(ProblemType::ArtifactUnavailable, detail))
+    }
+
     /// What a job of this kind is to prove; `None` once that is forgotten.
     #[must_use]
     pub fn of(job: &Job) -> Option<Self> {
@@ -102,6 +147,15 @@ enum Failure {
     Passing(Problem),
     /// It was not really tried.
     Untried,
+}
+
+impl Failure {
+    fn code(&self) -> Option<ProblemType> {
+        match self {
+            Self::Final(problem) | Self::Passing(problem) => Some(problem.code),
+            Self::Untried => None,
+        }
+    }
 }
 
 #[async_trait]
@@ -132,92 +186,125 @@ impl Prove {
     async fn make(&self, job: &Job, attempt: &Attempt, began: Instant) -> Result<(String, Outcome), Failure> {
         attempt.reached(JobStage::Loading).await;
         let payload = Payload::of(job);
-        let request_id = payload.as_ref().map(|payload| payload.request_id.clone());
-        let broken = |kind: ProblemType, detail: &str| Problem::new(kind, detail, request_id.clone());
         let input = job.input.as_deref().and_then(|name| name.parse().ok());
-        let (Some(payload), Some(input)) = (payload.clone(), input) else {
-            return Err(Failure::Final(broken(ProblemType::Internal, "the job lacks what is to be proved")));
+        let (Some(payload), Some(input)) = (payload, input) else {
+            let detail = "the job lacks what is to be proved";
+            return Err(Failure::Final(Problem::new(ProblemType::Internal, detail, None)));
         };
-        let circuit = self.0.circuits.find(Some(&payload.circuit)).map_err(|error| match error {
+        let mut files = self.fetch(job, &payload, input).await?.into_iter();
+        let mut targets = payload.targets().into_iter();
+        let (target, mut proved) = loop {
+            let (Some(target), Some(file)) = (targets.next(), files.next()) else {
+                return Err(Failure::Final(payload.broken(ProblemType::Internal, "the job lacks a witness")));
+            };
+            match self.prove(job, attempt, &payload, &target, file).await {
+                Ok(proved) => break (target, proved),
+                Err(failure) => match (failure.code().filter(|code| code.fallback()), targets.as_slice()) {
+                    (Some(code), [next, ..]) => {
+                        let (code, instead) = (code.code(), &next.circuit);
+                        tracing::warn!(job = %job.id, circuit = %target.circuit, code, %instead, "a smaller circuit is proved");
+                    }
+                    _ => return Err(failure),
+                },
+            }
+        };
+        // Wiped before what may take long: nobody needs them any more.
+        drop(files);
+        let mut outage = Outage::none_yet();
+        let result = loop {
+            match self.0.artifacts.put(ArtifactKind::Proof, proved.parts.proof.as_flattened()).await {
+                Err(error) if error.is_retryable() => outage.sit_out(job, &error).await?,
+                kept => break kept.map_err(|error| payload.lost(job, &error))?,
+            }
+        };
+        proved.timings.total_ms = milliseconds(began.elapsed());
+        let fallback = (target != payload.first).then_some(target);
+        Ok((result.to_string(), Outcome { fallback, ..outcome(&proved) }))
+    }
+
+    /// The witnesses, in files that wipe themselves.
+    async fn fetch(
+        &self,
+        job: &Job,
+        payload: &Payload,
+        input: ArtifactName,
+    ) -> Result<Vec<SpoolFile>, Failure> {
+        let mut end = 0;
+        let mut cuts = Vec::new();
+        for target in payload.targets().iter().take(payload.smaller.len()) {
+            end += target.compressed_bytes;
+            cuts.push(end);
+        }
+        let mut outage = Outage::none_yet();
+        loop {
+            match self.0.artifacts.fetch_into(&input, ArtifactKind::Witness, &self.0.spool, &cuts).await {
+                Err(error) if error.is_retryable() => outage.sit_out(job, &error).await?,
+                fetched => return fetched.map_err(|error| payload.lost(job, &error)),
+            }
+        }
+    }
+
+    /// Proves one of them, or finds its proof.
+    async fn prove(
+        &self,
+        job: &Job,
+        attempt: &Attempt,
+        payload: &Payload,
+        target: &Target,
+        file: SpoolFile,
+    ) -> Result<Proved, Failure> {
+        let circuit = self.0.circuits.find(Some(&target.circuit)).map_err(|error| match error {
             // It is loaded while jobs are claimed already.
             LookupError::Loading { .. } => {
-                Failure::Passing(broken(ProblemType::NotReady, &error.to_string()))
+                Failure::Passing(payload.broken(ProblemType::NotReady, &error.to_string()))
             }
             LookupError::Failed { .. } => {
-                Failure::Final(broken(ProblemType::CircuitUnavailable, &error.to_string()))
+                Failure::Final(payload.broken(ProblemType::CircuitUnavailable, &error.to_string()))
             }
             LookupError::Unknown { .. } | LookupError::Unnamed { .. } => {
-                Failure::Final(broken(ProblemType::CircuitNotFound, &error.to_string()))
+                Failure::Final(payload.broken(ProblemType::CircuitNotFound, &error.to_string()))
             }
         })?;
-        // Of what fails again and again without being waited for, only what cannot be mended is left.
-        let lost = |error: ArtifactError| {
-            tracing::error!(job = %job.id, error = %telemetry::chain(&error), "an artefact cannot be used");
-            let detail = "what was kept for this job cannot be had";
-            Failure::Final(broken(ProblemType::ArtifactUnavailable, detail))
-        };
-        let unspooled = |error: &dyn std::error::Error| {
-            tracing::error!(job = %job.id, error = %telemetry::chain(error), "a witness cannot be spooled");
+        let upload =
+            Upload { file, compressed_bytes: target.compressed_bytes, inflated_bytes: target.inflated_bytes };
+        let (upload, witness) = digested(upload).await.map_err(|error| {
+            tracing::error!(job = %job.id, error = %telemetry::chain(&error), "a witness cannot be read back");
             let detail = "the server cannot store uploads at the moment";
-            Failure::Passing(broken(ProblemType::SpoolUnavailable, detail))
-        };
-        let artifacts = &self.0.artifacts;
-        let mut outage = Outage::none_yet();
-        let file = loop {
-            match artifacts.fetch_into(&input, ArtifactKind::Witness, &self.0.spool).await {
-                Err(error) if error.is_retryable() => outage.sit_out(job, &error).await?,
-                fetched => break fetched.map_err(lost)?,
-            }
-        };
-        let upload = Upload {
-            file,
-            compressed_bytes: payload.compressed_bytes,
-            inflated_bytes: payload.inflated_bytes,
-        };
-        let (upload, witness) = digested(upload).await.map_err(|error| unspooled(&error))?;
+            Failure::Passing(payload.broken(ProblemType::SpoolUnavailable, detail))
+        })?;
         // Callers without a key share a name, and nothing of what they prove is remembered for each other.
         let is_named = access::actor(&job.owner) != Actor::Anonymous;
         let cache_wish = if is_named { payload.cache } else { CacheWish::NOTHING };
         let wanted =
-            Wanted { tenant: &job.owner, circuit: &circuit, target: payload.target, witness: &witness };
-        let found = self.0.proof_cache.find(wanted, cache_wish);
-
-        let mut proved = loop {
-            if let Some(proved) = found {
-                break proved;
-            }
+            Wanted { tenant: &job.owner, circuit: &circuit, target: target.target, witness: &witness };
+        if let Some(proved) = self.0.proof_cache.find(wanted, cache_wish) {
+            return Ok(proved);
+        }
+        loop {
             let told = |stage| self.tell(job, attempt, stage);
             let urgency = Urgency { priority: job.priority, since: Some(job.enqueued_at) };
-            match self.0.proving.prove_told(&circuit, payload.target, &upload, urgency, told).await {
-                Ok(proved) => break proved,
+            match self.0.proving.prove_told(&circuit, target.target, &upload, urgency, told).await {
+                Ok(proved) => {
+                    self.0.proof_cache.keep(wanted, cache_wish, &proved);
+                    metrics::proof_made(&circuit.id, &proved.timings);
+                    return Ok(proved);
+                }
                 // Requests that somebody waits for have filled the house; the job has time.
-                Err(ProvingError::Admission(_)) => tokio::time::sleep(TICK).await,
+                Err(ProvingError::Admission(
+                    AdmissionError::QueueFull { .. } | AdmissionError::WaitedTooLong { .. },
+                )) => tokio::time::sleep(TICK).await,
                 Err(ProvingError::Stopping) => return Err(Failure::Untried),
                 Err(error) => {
                     if error.kind().status() >= 500 {
                         tracing::warn!(job = %job.id, error = %telemetry::chain(&error), "the proof was not made");
                     }
-                    let problem = broken(error.kind(), &error.to_string());
+                    let mut problem = payload.broken(error.kind(), &error.to_string());
+                    problem.fallback_circuit = self.0.circuits.fallback(&circuit.id, error.kind()).cloned();
                     let again = error.kind().retryable();
                     return Err(if again { Failure::Passing(problem) } else { Failure::Final(problem) });
                 }
             }
-        };
-        self.0.proof_cache.keep(wanted, cache_wish, &proved);
-        if !proved.cached {
-            metrics::proof_made(&circuit.id, &proved.timings);
         }
-        // Wiped before what may take long: nobody needs it any more.
-        drop(upload);
-        let mut outage = Outage::none_yet();
-        let result = loop {
-            match artifacts.put(ArtifactKind::Proof, proved.parts.proof.as_flattened()).await {
-                Err(error) if error.is_retryable() => outage.sit_out(job, &error).await?,
-                kept => break kept.map_err(lost)?,
-            }
-        };
-        proved.timings.total_ms = milliseconds(began.elapsed());
-        Ok((result.to_string(), outcome(&proved)))
     }
 
     /// Tells watchers how far the proof is, for as long as the returned guard lives.
@@ -271,6 +358,7 @@ impl Outage {
 fn outcome(proved: &Proved) -> Outcome {
     let field = |field: &[u8; 32]| format!("0x{}", hex::encode(field));
     Outcome {
+        fallback: None,
         public_inputs: proved.parts.public_inputs.iter().map(field).collect(),
         vk_hash: hex::encode(proved.key.vk_hash),
         verified: proved.verified,
