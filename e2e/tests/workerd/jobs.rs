@@ -151,8 +151,15 @@ fn a_job_is_called_off_whether_it_waits_or_is_worked_on() {
         .send();
     assert_eq!(preflight.status, 204, "{preflight:?}");
     assert!(preflight.header("access-control-allow-methods").contains("DELETE"), "{preflight:?}");
-    for name in ["authorization", "cache-control", "idempotency-key", "last-event-id", "prefer", "x-priority"]
-    {
+    for name in [
+        "authorization",
+        "cache-control",
+        "idempotency-key",
+        "last-event-id",
+        "prefer",
+        "x-deadline",
+        "x-priority",
+    ] {
         assert!(preflight.header("access-control-allow-headers").contains(name), "{name}: {preflight:?}");
     }
 
