@@ -43,7 +43,7 @@ use edgeprove_pipeline::{
 };
 use edgeprove_protocol::{JobId, Priority};
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, SqliteConnection, sqlite::SqliteConnectOptions};
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, task::JoinSet};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
 
@@ -121,29 +121,28 @@ async fn main() -> Outcome<()> {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 
-    let (began, left) = (Instant::now(), Arc::new(AtomicUsize::new(wishes.jobs)));
-    let submitters: Vec<_> = (0..wishes.submitters)
-        .map(|_| {
-            let (queue, left) = (queue.clone(), Arc::clone(&left));
-            tokio::spawn(async move {
-                let take = |left: usize| left.checked_sub(1);
-                while left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok() {
-                    submit(&queue).await?;
-                }
-                Outcome::Ok(())
-            })
-        })
-        .collect();
-    for submitter in submitters {
-        submitter.await??;
+    let (first, left) = (Instant::now(), Arc::new(AtomicUsize::new(wishes.jobs)));
+    let mut submitters = JoinSet::new();
+    for _ in 0..wishes.submitters {
+        let (queue, left) = (queue.clone(), Arc::clone(&left));
+        submitters.spawn(async move {
+            let take = |left: usize| left.checked_sub(1);
+            while left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok() {
+                submit(&queue).await?;
+            }
+            Outcome::Ok(())
+        });
     }
-    let accepted = began.elapsed();
+    while let Some(ended) = submitters.join_next().await {
+        ended??;
+    }
+    let accepted = first.elapsed();
     for _ in 0..wishes.jobs {
         heard.recv().await.ok_or("no worker is left")?;
     }
     quiet.cancel();
     supervisor.stop().await;
-    let ended = began.elapsed();
+    let ended = first.elapsed();
     database.close().await;
     println!(
         "{}",

@@ -11,7 +11,7 @@ const MAX_AGE: Duration = Duration::from_hours(1);
 const METHODS: &str = "GET, HEAD, POST, DELETE";
 /// Headers that pages may set.
 const REQUEST_HEADERS: &str = "accept, authorization, cache-control, content-encoding, content-type, \
-                               idempotency-key, last-event-id, prefer, x-api-key, x-priority";
+                               idempotency-key, last-event-id, prefer, x-api-key, x-deadline, x-priority";
 /// Headers that pages may read.
 const EXPOSED: [&str; 10] = [
     headers::REQUEST_ID,

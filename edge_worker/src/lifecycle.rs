@@ -254,20 +254,28 @@ impl<P: Platform> Lifecycle<P> {
             self.arm();
             return;
         }
-        let seen = self.inner.borrow().last_activity;
-        let busy = match self.platform.probe(PROBE_MAX).await {
-            Probe::Ready { work } => work > 0,
+        let worked = match self.platform.probe(PROBE_MAX).await {
+            Probe::Ready { work, rested } => {
+                if work > 0 {
+                    Some(Duration::ZERO)
+                } else {
+                    rested
+                }
+            }
             // Nobody needs it, and it does not answer either.
-            Probe::NotReady(_) | Probe::NoAnswer(_) => false,
+            Probe::NotReady(_) | Probe::NoAnswer(_) => None,
         };
-        if busy {
-            self.inner.borrow_mut().last_activity = self.platform.now();
+        if let Some(ago) = worked {
+            // What came of a job is to be had for as long as after a request.
+            let at = self.platform.now().saturating_sub(milliseconds(ago));
+            let mut inner = self.inner.borrow_mut();
+            inner.last_activity = inner.last_activity.max(at);
         }
         // A request may have come while the container was asked.
-        if busy || self.inner.borrow().last_activity != seen {
-            self.arm();
-        } else {
+        if self.is_idle() {
             self.begin_stop("idle").await;
+        } else {
+            self.arm();
         }
     }
 

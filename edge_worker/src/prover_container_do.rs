@@ -462,7 +462,8 @@ async fn look(asked: &Outgoing, port: &Fetch, limit: Duration) -> Probe {
     }
     let told: Value = serde_json::from_str(&body).unwrap_or_default();
     let count = |name: &str| told[name].as_u64().and_then(|count| u32::try_from(count).ok()).unwrap_or(0);
-    Probe::Ready { work: count("running").saturating_add(count("waiting")) }
+    let rested = told["rested_ms"].as_u64().map(Duration::from_millis);
+    Probe::Ready { work: count("running").saturating_add(count("waiting")), rested }
 }
 
 #[cfg(test)]

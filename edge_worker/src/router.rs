@@ -80,10 +80,11 @@ fn entry(path: &str) -> Option<(Route, &'static str)> {
         [] => (Route::Index, READ),
         ["edge", "health"] => (Route::EdgeHealth, READ),
         ["api", "prove"] | ["api", "prove", _] => (Route::Container(Class::Prove), PROVE),
-        ["api", "health"] | ["health"] | ["problems", _] => (Route::Container(Class::Other), READ),
+        ["api", "health"] | ["health"] | ["problems", _] | ["v1", "proofs", _, "proof" | "events"] => {
+            (Route::Container(Class::Other), READ)
+        }
         ["v1", "proofs"] => (Route::JobList, JOBS),
         ["v1", "proofs", id] if !id.is_empty() => (Route::Container(Class::Other), JOB),
-        ["v1", "proofs", _, "proof" | "events"] => (Route::Container(Class::Other), READ),
         ["v1", "queue"] => (Route::Queue, READ),
         // `/v1/audit` and `/metrics` are a single server's and its operator's; see docs/EDGE.md.
         _ => return None,

@@ -12,11 +12,11 @@
 //!
 //! # How SQLite is opened
 //!
-//! `journal_mode = WAL`, a `busy_timeout`, and `synchronous = FULL` on the connection that takes jobs in, so that one which
-//! was accepted outlives a power cut. Workers may use a connection with `synchronous = NORMAL`, which waits for no disk: a
-//! power cut, though no crash of the process, can undo their last writes, and a job is then done again. What it is done
-//! from must still be there. Artefacts are therefore deleted only after a `PRAGMA wal_checkpoint` that came after
-//! [`upkeep::DOOMED_ARTIFACTS`] listed them, which brings to the disk what listed them.
+//! `journal_mode = WAL`, a `busy_timeout`, and `synchronous = NORMAL`, which waits for no disk: a power cut, though no crash
+//! of the process, can undo the last writes. So a commit on a connection with `synchronous = FULL`, which takes along what
+//! was committed before it, stands between taking a job in and saying so; what was accepted then outlives a power cut. What
+//! workers write need not be waited for: a job whose end was undone is done again. What it is done from must still be
+//! there, so such a commit also stands between [`upkeep::DOOMED_ARTIFACTS`] and deleting what that listed.
 //!
 //! - [`intake`]: taking jobs in.
 //! - [`work`]: what a worker does. Every write after the claim carries `id`, `lease_token` and `status = 'running'`, and

@@ -38,7 +38,7 @@ use rig::Rig;
 
 /// Measures the server against its baselines, and prints and plots what comes of it.
 ///
-/// Takes about a quarter of an hour on two cores. Nothing else should run meanwhile. The results are also written to
+/// Takes about twenty minutes on two cores. Nothing else should run meanwhile. The results are also written to
 /// target/bench/bench.json and target/bench/bench.svg.
 #[derive(Debug, clap::Args)]
 pub(crate) struct BenchArgs {

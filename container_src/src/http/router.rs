@@ -121,6 +121,7 @@ fn cors(options: &HttpOptions) -> Option<CorsLayer> {
                 REQUEST_ID,
                 HeaderName::from_static(headers::PREFER),
                 HeaderName::from_static(headers::PRIORITY),
+                HeaderName::from_static(headers::DEADLINE),
                 HeaderName::from_static(headers::IDEMPOTENCY_KEY),
                 HeaderName::from_static("last-event-id"),
             ])

@@ -1,11 +1,8 @@
 //! What happens to jobs, as the audit log and the metrics tell it.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
 use edgeprove_pipeline::{
@@ -27,17 +24,37 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct Recorder {
     audit: Audit,
-    /// Jobs that this server works on.
-    running: Arc<AtomicUsize>,
+    work: Arc<Work>,
+}
+
+/// What this server does for jobs.
+#[derive(Debug, Default)]
+struct Work(Mutex<Doings>);
+
+#[derive(Debug, Default)]
+struct Doings {
+    /// Jobs that it works on.
+    running: usize,
+    /// When it last let go of one.
+    rested_at: Option<Instant>,
+}
+
+impl Work {
+    fn doings(&self) -> MutexGuard<'_, Doings> {
+        // Nothing panics while the lock is held.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// A job that is worked on.
 #[derive(Debug)]
-pub struct AtWork(Arc<AtomicUsize>);
+pub struct AtWork(Arc<Work>);
 
 impl Drop for AtWork {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        let mut doings = self.0.doings();
+        doings.running -= 1;
+        doings.rested_at = Some(Instant::now());
     }
 }
 
@@ -45,7 +62,7 @@ impl Recorder {
     /// One that writes into this log.
     #[must_use]
     pub fn new(audit: Audit) -> Self {
-        Self { audit, running: Arc::default() }
+        Self { audit, work: Arc::default() }
     }
 
     /// Whether anything can be put on record, as far as is known. What cannot be is not begun.
@@ -57,14 +74,20 @@ impl Recorder {
     /// How many jobs this server works on.
     #[must_use]
     pub fn running(&self) -> usize {
-        self.running.load(Ordering::Relaxed)
+        self.work.doings().running
+    }
+
+    /// How long ago this server let go of a job; `None` if it never did.
+    #[must_use]
+    pub fn rested_for(&self) -> Option<Duration> {
+        self.work.doings().rested_at.map(|at| at.elapsed())
     }
 
     /// A worker works on a job until the guard is dropped.
     #[must_use]
     pub fn at_work(&self) -> AtWork {
-        self.running.fetch_add(1, Ordering::Relaxed);
-        AtWork(Arc::clone(&self.running))
+        self.work.doings().running += 1;
+        AtWork(Arc::clone(&self.work))
     }
 
     fn entry(&self, job: &Job, action: Action) -> Entry {

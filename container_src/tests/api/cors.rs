@@ -46,6 +46,7 @@ fn a_named_origin_may_ask_and_may_read_all_there_is_to_read() {
         "prefer",
         "idempotency-key",
         "x-priority",
+        "x-deadline",
         "cache-control",
         "last-event-id",
     ] {

@@ -299,6 +299,10 @@ fn there_are_bounds_and_whoever_meets_them_is_told_when_to_come_back() {
     for job in queued.iter().chain([&running]) {
         assert_eq!(keeping.over(job).status, JobStatus::Completed);
     }
+    // And leaves what came of them there for a while.
+    eventually("it is told how long ago the last was let go of", || {
+        keeping.server.get("/readyz").json()["rested_ms"].as_u64().filter(|rested| *rested < 60_000)
+    });
     assert_eq!(keeping.artifacts_of_proofs(), 3);
 }
 

@@ -120,9 +120,9 @@ fn a_job_goes_from_its_submission_to_the_verified_proof_and_is_its_submitters_al
     }
     edge.get(&first.links.this).refused(ProblemType::ApiKeyRequired);
     let page = |path: &str, key: &str| -> JobPage { serde_json::from_slice(&get(path, key).body).unwrap() };
-    let list = page("/v1/proofs?limit=2", "k1");
-    assert_eq!((list.jobs.len(), list.jobs[1].id), (2, second.id));
-    let rest = page(&list.next.expect("there is another page"), "k1");
+    let latest = page("/v1/proofs?limit=2", "k1");
+    assert_eq!((latest.jobs.len(), latest.jobs[1].id), (2, second.id));
+    let rest = page(&latest.next.expect("there is another page"), "k1");
     assert_eq!(rest.jobs.iter().map(|job| job.id).collect::<Vec<_>>(), [first.id]);
     assert_eq!(page("/v1/proofs", "k2").jobs, []);
     assert_eq!(get("/v1/queue", "k1").json()["jobs"]["completed"], 3);
@@ -151,8 +151,15 @@ fn a_job_is_called_off_whether_it_waits_or_is_worked_on() {
         .send();
     assert_eq!(preflight.status, 204, "{preflight:?}");
     assert!(preflight.header("access-control-allow-methods").contains("DELETE"), "{preflight:?}");
-    for name in ["authorization", "cache-control", "idempotency-key", "last-event-id", "prefer", "x-priority"]
-    {
+    for name in [
+        "authorization",
+        "cache-control",
+        "idempotency-key",
+        "last-event-id",
+        "prefer",
+        "x-deadline",
+        "x-priority",
+    ] {
         assert!(preflight.header("access-control-allow-headers").contains(name), "{name}: {preflight:?}");
     }
 

@@ -65,6 +65,8 @@ pub enum Probe {
     Ready {
         /// Proofs and jobs it works on or has waiting.
         work: u32,
+        /// How long ago it let go of the last job, if it ever did and says so.
+        rested: Option<Duration>,
     },
     /// It answers, but takes no requests yet, or no more.
     NotReady(String),

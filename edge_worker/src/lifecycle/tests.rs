@@ -338,6 +338,27 @@ fn it_stays_awake_while_a_request_is_under_way_or_the_container_works() {
 }
 
 #[test]
+fn what_came_of_a_job_is_to_be_had_for_as_long_as_after_a_request() {
+    on_jumping_clock(async {
+        let (fake, lifecycle) = asleep(Manners::default());
+        lifecycle.ready().await.unwrap();
+        // It is over at any time between two looks, or before the first.
+        for minutes in [3, 5, 14] {
+            fake.0.manners.borrow_mut().work = 1;
+            lifecycle.ready().await.unwrap();
+            drop(lifecycle.lease());
+            pass(&fake, &lifecycle, Duration::from_mins(minutes)).await;
+            fake.0.manners.borrow_mut().work = 0;
+            fake.0.manners.borrow_mut().rested_at = Some(tokio::time::Instant::now());
+            pass(&fake, &lifecycle, OPTIONS.sleep_after.mul_f64(0.99)).await;
+            assert_eq!(lifecycle.status().state, "ready", "{minutes}");
+            pass(&fake, &lifecycle, OPTIONS.sleep_after).await;
+            assert_eq!(lifecycle.status().state, "sleeping", "{minutes}");
+        }
+    });
+}
+
+#[test]
 fn a_caller_that_vanished_unnoticed_does_not_keep_it_awake_for_ever() {
     on_jumping_clock(async {
         let (fake, lifecycle) = asleep(Manners::default());

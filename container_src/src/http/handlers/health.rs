@@ -17,6 +17,7 @@ use crate::{
         state::{AppState, Shared},
     },
     prover::barretenberg::version::NOIR_VERSION,
+    telemetry,
 };
 
 /// Everything an operator asks first. 200 when proofs can be made, 500 when not.
@@ -34,14 +35,19 @@ pub async fn live() -> Json<Value> {
     Json(json!({ "status": "live" }))
 }
 
-/// 200 while work is taken; with the running work, so that whoever would let the server sleep can see it. 503 while
-/// circuits are loaded, while no bb runs, and once the server shuts down.
+/// 200 while work is taken; with the work there is, and how long ago the last job was let go of, so that whoever would let
+/// the server sleep can see it, and leave what came of a job there for a while. 503 while circuits are loaded, while no bb
+/// runs, and once the server shuts down.
 pub async fn ready(State(app): State<AppState>) -> Result<Json<Value>, ApiError> {
     if let Some(why) = app.not_ready() {
         return Err(ApiError::not_ready(why));
     }
     let load = app.load();
-    Ok(Json(json!({ "status": "ready", "running": load.running, "waiting": load.waiting })))
+    let mut ready = json!({ "status": "ready", "running": load.running, "waiting": load.waiting });
+    if let Some(rested) = app.workshop().ok().and_then(|workshop| workshop.recorder.rested_for()) {
+        ready["rested_ms"] = telemetry::millis(rested).into();
+    }
+    Ok(Json(ready))
 }
 
 fn examine(app: &Shared) -> Health {

@@ -29,6 +29,8 @@ pub(super) struct Manners {
     pub(super) start_fault: Option<StartFault>,
     /// Proofs at work.
     pub(super) work: u32,
+    /// When its last job was over.
+    pub(super) rested_at: Option<Instant>,
     /// What it is started with.
     pub(super) settings: &'static str,
 }
@@ -42,6 +44,7 @@ impl Default for Manners {
             obeys: true,
             start_fault: None,
             work: 0,
+            rested_at: None,
             settings: "first",
         }
     }
@@ -148,7 +151,7 @@ impl Platform for Fake {
             }
             tokio::time::sleep(Duration::from_millis(1)).await;
             if since.elapsed() >= manners.ready_after {
-                Probe::Ready { work: manners.work }
+                Probe::Ready { work: manners.work, rested: manners.rested_at.map(|at| at.elapsed()) }
             } else {
                 Probe::NotReady("loading".to_owned())
             }
