@@ -76,6 +76,11 @@ impl Cluster {
         format!("postgres:///postgres?host={}&user=postgres", self.dir.path().display())
     }
 
+    /// The folder of everything that it writes, its log included.
+    pub fn folder(&self) -> &Path {
+        self.dir.path()
+    }
+
     fn path(&self, name: &str) -> String {
         self.dir.path().join(name).to_str().expect("its path is text").to_owned()
     }

@@ -12,7 +12,7 @@ use std::{
 };
 
 use acir::{
-    FieldElement,
+    AcirField as _, FieldElement,
     circuit::{Circuit, Program, PublicInputs},
     native_types::{Witness, WitnessMap, WitnessStack},
     parse_opcodes,
@@ -51,7 +51,7 @@ pub fn range() -> &'static Sample {
     SAMPLE.get_or_init(|| {
         let circuit = places::circuit_file("range_check.json");
         let (min, max) = BOUNDS;
-        let values = solved(&program(&circuit), &[SECRET, min, max]);
+        let values = solved(&program(&circuit), &[SECRET, min, max].map(FieldElement::from));
         Sample {
             name: "range_check".to_owned(),
             circuit,
@@ -75,6 +75,15 @@ pub fn by_setup(name: &str) -> Sample {
 /// A circuit that is not of this repository: `root * root = square`, `square` being public. One of another `factor`
 /// has the same size and another key.
 pub fn square(dir: &Path, name: &str, factor: u32) -> Sample {
+    square_of(dir, name, factor, FieldElement::from(11_u32))
+}
+
+/// The same of a root that is 32 bytes big-endian, below the field's modulus.
+pub fn square_of_bytes(dir: &Path, name: &str, root: &[u8; 32]) -> Sample {
+    square_of(dir, name, 1, FieldElement::from_be_bytes_reduce(root))
+}
+
+fn square_of(dir: &Path, name: &str, factor: u32, root: FieldElement) -> Sample {
     let circuit = Circuit {
         opcodes: parse_opcodes(&format!("ASSERT w1 = {factor}*w0*w0")).unwrap(),
         private_parameters: [Witness(0)].into(),
@@ -86,8 +95,9 @@ pub fn square(dir: &Path, name: &str, factor: u32) -> Sample {
     let bytecode = STANDARD.encode(Program::serialize_program(&program));
     fs::write(&file, serde_json::json!({ "noir_version": Pinned::noir(), "bytecode": bytecode }).to_string())
         .unwrap();
-    let witness = gzipped(solved(&program, &[11]));
-    Sample { name: name.to_owned(), circuit: file, witness, public_inputs: vec![field(factor * 121)] }
+    let witness = gzipped(solved(&program, &[root]));
+    let square = FieldElement::from(factor) * root * root;
+    Sample { name: name.to_owned(), circuit: file, witness, public_inputs: vec![bytes(square)] }
 }
 
 /// A witness of `range_check` of the right shape whose private value alone was altered.
@@ -129,10 +139,10 @@ fn program(circuit: &Path) -> Program<FieldElement> {
 }
 
 /// The witness for these inputs, which are the circuit's first witnesses.
-fn solved(program: &Program<FieldElement>, inputs: &[u32]) -> WitnessMap<FieldElement> {
+fn solved(program: &Program<FieldElement>, inputs: &[FieldElement]) -> WitnessMap<FieldElement> {
     let mut given = WitnessMap::new();
     for (index, &input) in (0..).zip(inputs) {
-        given.insert(Witness(index), FieldElement::from(input));
+        given.insert(Witness(index), input);
     }
     let circuit = &program.functions[0];
     let solver = Bn254BlackBoxSolver;
@@ -160,7 +170,6 @@ fn field(value: u32) -> [u8; 32] {
 }
 
 fn bytes(value: FieldElement) -> [u8; 32] {
-    use acir::AcirField as _;
     value.to_be_bytes().try_into().unwrap()
 }
 

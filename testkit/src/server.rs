@@ -316,6 +316,11 @@ impl TestServer {
     /// Kills the server, as a platform does that has lost its patience.
     pub fn kill(&mut self) {
         self.signal(Signal::KILL);
+        self.is_dead();
+    }
+
+    /// Waits until the server is gone that was sent a SIGKILL.
+    pub fn is_dead(&mut self) {
         within(END, "the server is dead", || self.leash.child.try_wait().unwrap());
         self.ended = true;
         self.check_log();

@@ -1,10 +1,18 @@
 //! A server that is killed.
 
-use edgeprove_protocol::{JobStatus, ProblemType};
-use edgeprove_testkit::{eventually, samples};
+use std::{
+    collections::{HashMap, HashSet},
+    thread,
+    time::Duration,
+};
+
+use edgeprove_protocol::{JobId, JobStatus, ProblemType};
+use edgeprove_testkit::{TestServer, eventually, samples};
+use http::Method;
+use rustix::process::Signal;
 
 use crate::support::{
-    Place, assert_none_twice, assert_one_at_a_time, assert_proved, audited, hand_in, jobs_with,
+    Place, assert_none_twice, assert_one_at_a_time, assert_proved, audited, freeze, hand_in, jobs_with, thaw,
     until_completed, until_over, until_running,
 };
 
@@ -55,4 +63,95 @@ fn each_time_a_job_is_begun_that_job_is_given_up_after_three_and_others_are_done
     let ends: Vec<_> = log.iter().filter(|entry| entry["action"] == "job.failed").collect();
     assert_eq!(ends.len(), 1);
     assert_eq!(ends[0]["outcome"], "worker_lost");
+}
+
+/// Hands in jobs under names of their own until the server is gone. What was accepted, by name.
+fn hand_in_until_it_dies(
+    server: &TestServer,
+    caller: usize,
+    round: usize,
+) -> (Vec<String>, HashMap<String, JobId>) {
+    let (mut names, mut accepted) = (Vec::new(), HashMap::new());
+    loop {
+        let name = format!("{round}-{caller}-{}", names.len());
+        names.push(name.clone());
+        let ask = server.handing_in(samples::range()).header("idempotency-key", &name);
+        match ask.try_send() {
+            Ok(answer) => drop(accepted.insert(name, answer.accepted().id)),
+            Err(_) => return (names, accepted),
+        }
+    }
+}
+
+#[test]
+fn while_jobs_are_handed_in_it_keeps_each_that_it_accepted_and_no_name_stands_for_two() {
+    const CALLERS: usize = 3;
+    let place = Place::new();
+    let flags = [("--job-workers", "1"), ("--queue-max", "20000"), ("--jobs-per-caller", "20000")];
+    let (mut names, mut accepted) = (Vec::new(), HashMap::new());
+    for round in 0..3 {
+        let server = place.serve(&flags);
+        freeze(&server);
+        thread::scope(|scope| {
+            let callers: Vec<_> = (0..CALLERS)
+                .map(|caller| {
+                    scope.spawn({
+                        let server = &server;
+                        move || hand_in_until_it_dies(server, caller, round)
+                    })
+                })
+                .collect();
+            // In the middle of whatever it does for them.
+            let enough = (names.len() + 40) as u64;
+            eventually("some are taken in", || {
+                (server.jobs_that_are(JobStatus::Queued) >= enough).then_some(())
+            });
+            server.signal(Signal::KILL);
+            for caller in callers {
+                let (tried, taken) = caller.join().unwrap();
+                names.extend(tried);
+                accepted.extend(taken);
+            }
+        });
+        let mut server = server;
+        server.is_dead();
+    }
+    let server = place.serve(&flags);
+    freeze(&server);
+    let again = |name: &String| {
+        let ask = server.handing_in(samples::range()).header("idempotency-key", name);
+        ask.send().accepted().id
+    };
+    let jobs: HashMap<_, _> = names.iter().map(|name| (name.clone(), again(name))).collect();
+    for (name, id) in &accepted {
+        assert_eq!(jobs.get(name), Some(id), "{name} was accepted");
+    }
+    let kept: HashSet<_> = server.all_jobs().into_iter().map(|job| job.id).collect();
+    assert_eq!(kept, jobs.values().copied().collect(), "there is a job for each name, and no other");
+    assert_eq!(kept.len(), names.len());
+    assert!(accepted.len() < names.len(), "it never died in the middle of a request");
+    for id in &kept {
+        server.ask(Method::DELETE, &format!("/v1/proofs/{id}")).send();
+    }
+    thaw(&server);
+    until_over(&server);
+    server.finish();
+}
+
+#[test]
+fn asleep_past_its_leases_it_goes_on_with_what_nobody_else_can_have() {
+    let (place, range) = (Place::new(), samples::range());
+    let server = place.serve(&[("--job-workers", "2"), ("--lease", "1s")]);
+    let jobs = hand_in(&server, range, 8);
+    until_running(&server, 2);
+    server.signal(Signal::STOP);
+    thread::sleep(Duration::from_secs(3));
+    server.signal(Signal::CONT);
+    until_over(&server);
+    assert_proved(&server, &jobs, range);
+    for id in jobs {
+        assert_eq!(server.job(id).attempts, 1);
+    }
+    server.finish();
+    assert_one_at_a_time(&audited(&place.audit()));
 }

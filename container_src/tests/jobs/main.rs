@@ -21,6 +21,7 @@
     reason = "a test that cannot go on has failed, and says so"
 )]
 
+mod canary;
 mod crowd;
 mod killed;
 mod shutdown;
