@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context, bail};
 use edgeprove_protocol::{
-    Problem,
+    JobDocument, Problem,
     answer::{Health, ProofAnswer},
 };
 use tempfile::TempDir;
@@ -26,6 +26,8 @@ const REQUEST_LIMIT: Duration = Duration::from_secs(150);
 const STOP_LIMIT: Duration = Duration::from_secs(20);
 /// Short, because the start is among the things that are measured.
 const POLL: Duration = Duration::from_millis(1);
+
+type Answer = ureq::http::Response<ureq::Body>;
 
 /// The running server.
 #[derive(Debug)]
@@ -130,16 +132,28 @@ impl Server {
 
     /// Proves a gzipped witness.
     pub(crate) fn prove(&self, circuit: &str, witness: &[u8]) -> anyhow::Result<ProofAnswer> {
-        let request = self.agent.post(format!("{}/api/prove/{circuit}", self.url));
-        let request = request.header("content-type", "application/gzip").header("accept", "application/json");
-        let mut answer = request.send(witness)?;
-        if answer.status() != 200 {
-            let status = answer.status();
-            let problem: Problem =
-                answer.body_mut().read_json().with_context(|| format!("status {status}"))?;
-            bail!("{status} {}: {}", problem.code.code(), problem.detail);
-        }
+        let mut answer = self.post(circuit, witness, &[("accept", "application/json")])?;
         Ok(answer.body_mut().read_json()?)
+    }
+
+    /// Hands a gzipped witness in, to be proved in its time.
+    pub(crate) fn submit(&self, circuit: &str, witness: &[u8]) -> anyhow::Result<JobDocument> {
+        let mut answer = self.post(circuit, witness, &[("prefer", "respond-async")])?;
+        Ok(answer.body_mut().read_json()?)
+    }
+
+    /// Gets what is at a path.
+    pub(crate) fn get(&self, path: &str, accept: &str) -> anyhow::Result<Answer> {
+        let request = self.agent.get(format!("{}{path}", self.url)).header("accept", accept);
+        unless_refused(request.call()?)
+    }
+
+    fn post(&self, circuit: &str, witness: &[u8], headers: &[(&str, &str)]) -> anyhow::Result<Answer> {
+        let mut request = self.agent.post(format!("{}/api/prove/{circuit}", self.url));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        unless_refused(request.header("content-type", "application/gzip").send(witness)?)
     }
 
     /// Asks it to stop, as an operator would, and waits until it has.
@@ -160,6 +174,15 @@ impl Server {
     fn log(&self) -> String {
         process::end_of_log(&self.folder.path().join("log"))
     }
+}
+
+fn unless_refused(mut answer: Answer) -> anyhow::Result<Answer> {
+    let status = answer.status();
+    if status.is_success() {
+        return Ok(answer);
+    }
+    let problem: Problem = answer.body_mut().read_json().with_context(|| format!("status {status}"))?;
+    bail!("{status} {}: {}", problem.code.code(), problem.detail)
 }
 
 impl Drop for Server {

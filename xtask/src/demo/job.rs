@@ -1,0 +1,39 @@
+//! A proof that nobody waits for on the line: handed in, followed by its events, fetched.
+
+use std::io::{BufRead as _, BufReader};
+
+use anyhow::{Context, bail};
+use edgeprove_protocol::{JobDocument, JobStage, JobStatus, answer::ProofAnswer};
+
+use crate::server::Server;
+
+/// What came of a job.
+pub(super) struct Followed {
+    /// The stages that were told, in order.
+    pub(super) stages: Vec<JobStage>,
+    /// Its proof.
+    pub(super) answer: ProofAnswer,
+}
+
+/// Hands a witness in and follows the job to its proof.
+pub(super) fn follow(server: &Server, circuit: &str, witness: &[u8]) -> anyhow::Result<Followed> {
+    let job = server.submit(circuit, witness)?;
+    let mut stages = vec![job.stage];
+    let events = server.get(&job.links.events, "text/event-stream")?;
+    let mut last = job;
+    for line in BufReader::new(events.into_body().into_reader()).lines() {
+        let line = line.context("the job's events broke off")?;
+        if let Some(document) = line.strip_prefix("data:") {
+            last = serde_json::from_str::<JobDocument>(document.trim())?;
+            if stages.last() != Some(&last.stage) {
+                stages.push(last.stage);
+            }
+        }
+    }
+    if last.status != JobStatus::Completed {
+        let why = last.error.map(|problem| problem.detail).unwrap_or_default();
+        bail!("the job is {}: {why}", last.status);
+    }
+    let answer = server.get(&last.links.proof, "application/json")?.body_mut().read_json()?;
+    Ok(Followed { stages, answer })
+}
