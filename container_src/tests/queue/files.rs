@@ -3,10 +3,14 @@
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 
 use edgeprove::{
-    jobs::queue::{JobQueue as _, QueueError, SubmitError},
+    jobs::queue::{Ending, JobQueue as _, QueueError, SubmitError, Submitted},
     store::{Database, OpenError, Place, Promise, StoreError},
 };
-use edgeprove_pipeline::job::NewJob;
+use edgeprove_pipeline::{
+    idempotency::{BodyDigest, Idempotency},
+    job::NewJob,
+};
+use futures_util::future::join_all;
 use sqlx::Row as _;
 
 use crate::support::{Fixture, claim, job, queue_in, submit};
@@ -129,6 +133,44 @@ async fn to_sync_is_to_write() {
         assert!(after != before, "nothing was written");
         before = after;
     }
+}
+
+/// What is promised to a caller waits for the disk, and what a worker says does not.
+#[tokio::test]
+async fn only_promises_wait_for_the_disk() {
+    let database = Fixture::file();
+    let queue = queue_in(&database.folder()).await;
+    let syncs = async || {
+        let mut session = queue.database().session(Promise::Read).await.unwrap();
+        let row = session.row("SELECT touched FROM edgeprove_versions WHERE version = 1", []).await;
+        row.unwrap().unwrap().get::<i64, _>("touched")
+    };
+    let before = syncs().await;
+    let named = || {
+        let key = "order 7".parse().unwrap();
+        NewJob { idempotency: Some(Idempotency { key, body: BodyDigest([7; 32]) }), ..job() }
+    };
+    let first = submit(&queue, named()).await;
+    assert_eq!(syncs().await, before + 1, "it is taken in");
+    let again = queue.submit(named(), None).await.unwrap();
+    assert!(matches!(again, Submitted::Known(known) if known.id == first.id));
+    assert_eq!(
+        syncs().await,
+        before + 2,
+        "it may have been taken in a moment ago, by a caller who still waits"
+    );
+    let claimed = claim(&queue).await;
+    queue.end(claimed.id, claimed.lease_token, Ending::HandedBack).await.unwrap();
+    assert_eq!(syncs().await, before + 2, "a worker's word");
+    queue.cancel(first.id, None).await.unwrap();
+    assert_eq!(syncs().await, before + 3, "it is called off");
+
+    // Those who wait at the same time share the trip.
+    let asked = 40;
+    let many = (0..asked).map(|_| queue.submit(job(), None));
+    assert!(join_all(many).await.iter().all(Result::is_ok));
+    let trips = syncs().await - before - 3;
+    assert!((1..asked).contains(&trips), "{trips} trips to the disk for {asked} jobs");
 }
 
 #[tokio::test]
