@@ -24,7 +24,7 @@ pub mod submission;
 pub mod upkeep;
 pub mod wake;
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use edgeprove_pipeline::prediction::Estimate;
 use edgeprove_protocol::Priority;
@@ -63,6 +63,8 @@ pub struct Workshop {
     pub depth: Depth,
     /// Who is told what happens to jobs.
     pub recorder: Recorder,
+    /// The folder that all of it is kept in, if it is one.
+    pub folder: Option<PathBuf>,
     /// The number of this container, where it alone keeps its jobs.
     pub home: Option<u16>,
     /// How often a job may be tried.

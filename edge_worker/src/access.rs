@@ -1,10 +1,8 @@
 //! Who may call, and in whose name requests are counted.
 
-use edgeprove_protocol::{
-    caller::{NamedDigest, address_account, parse_keys},
-    headers,
-};
-use http::{HeaderMap, header};
+pub use edgeprove_protocol::caller::Denied;
+use edgeprove_protocol::caller::{NamedDigest, address_account, parse_keys, presented_key};
+use http::{HeaderMap, HeaderValue};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
@@ -19,17 +17,6 @@ pub enum Caller {
     Key(String),
     /// Anybody: no keys are set.
     Anonymous,
-}
-
-/// The request bears no key that is known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Denied {
-    /// It bears none at all.
-    #[error("send an API key as `Authorization: Bearer KEY` or `X-Api-Key: KEY`")]
-    NoKey,
-    /// It bears one that is not known.
-    #[error("the API key is not known")]
-    UnknownKey,
 }
 
 impl ApiKeys {
@@ -49,7 +36,8 @@ impl ApiKeys {
         if self.0.is_empty() {
             return Ok(Caller::Anonymous);
         }
-        let presented = presented(asked).ok_or(Denied::NoKey)?;
+        let presented =
+            presented_key(|name| asked.get(name).map(HeaderValue::as_bytes)).ok_or(Denied::NoKey)?;
         let digest: [u8; 32] = Sha256::digest(presented).into();
         // Every key is looked at, and every byte: how long it takes tells nothing.
         let mut found = None;
@@ -60,16 +48,6 @@ impl ApiKeys {
         }
         found.map(|key| Caller::Key(key.name.clone())).ok_or(Denied::UnknownKey)
     }
-}
-
-/// The key that a request bears.
-fn presented(asked: &HeaderMap) -> Option<&[u8]> {
-    let bearer = asked.get(header::AUTHORIZATION).and_then(|value| {
-        let (scheme, key) = value.as_bytes().split_at_checked(7)?;
-        scheme.eq_ignore_ascii_case(b"bearer ").then(|| key.trim_ascii())
-    });
-    let plain = || asked.get(headers::API_KEY).map(|value| value.as_bytes().trim_ascii());
-    bearer.or_else(plain).filter(|key| !key.is_empty())
 }
 
 /// What a request is counted under: the caller's key, or else its address.

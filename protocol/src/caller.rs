@@ -4,6 +4,27 @@ use std::net::IpAddr;
 
 use crate::headers;
 
+/// The request bears no key that is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Denied {
+    /// It bears none at all.
+    #[error("send an API key as `Authorization: Bearer KEY` or `X-Api-Key: KEY`")]
+    NoKey,
+    /// It bears one that is not known.
+    #[error("the API key is not known")]
+    UnknownKey,
+}
+
+/// The key that a request bears, given its headers by name.
+pub fn presented_key<'a>(header: impl Fn(&str) -> Option<&'a [u8]>) -> Option<&'a [u8]> {
+    let bearer = header("authorization").and_then(|value| {
+        let (scheme, key) = value.split_at_checked(7)?;
+        scheme.eq_ignore_ascii_case(b"bearer ").then(|| key.trim_ascii())
+    });
+    let plain = || header(headers::API_KEY).map(<[u8]>::trim_ascii);
+    bearer.or_else(plain).filter(|key| !key.is_empty())
+}
+
 /// The bytes of a digest.
 pub type Digest = [u8; 32];
 

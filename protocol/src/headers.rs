@@ -39,6 +39,36 @@ pub const AUDIT_HEAD: &str = "x-audit-head";
 /// How busy the server is, as [`crate::Load`] writes it. The edge reads it and takes it away.
 pub const PROVER_LOAD: &str = "x-prover-load";
 
+/// What pages of other origins may read of an answer.
+pub const READ_BY_PAGES: [&str; 11] = [
+    REQUEST_ID,
+    CIRCUIT_ID,
+    VK_HASH,
+    PUBLIC_INPUTS,
+    VERIFIED,
+    FALLBACK_FROM,
+    PROOF_CACHE,
+    "location",
+    "preference-applied",
+    "retry-after",
+    "server-timing",
+];
+/// What pages of other origins may say with a request.
+pub const SAID_BY_PAGES: [&str; 12] = [
+    "accept",
+    "authorization",
+    "cache-control",
+    "content-encoding",
+    "content-type",
+    "last-event-id",
+    API_KEY,
+    DEADLINE,
+    IDEMPOTENCY_KEY,
+    PREFER,
+    PRIORITY,
+    REQUEST_ID,
+];
+
 /// Shortest secret that edge and server may share: fewer characters could be guessed.
 pub const EDGE_SECRET_MIN_BYTES: usize = 16;
 /// Longest secret that edge and server may share: it has to fit into the head of every request.

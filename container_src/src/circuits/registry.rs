@@ -133,6 +133,12 @@ impl Registry {
         }
     }
 
+    /// Whether any circuit may stand in for another.
+    #[must_use]
+    pub fn has_families(&self) -> bool {
+        !self.families.is_empty()
+    }
+
     /// The next smaller circuit of the family, where a problem says that the machine had too little for this one.
     #[must_use]
     pub fn fallback(&self, tried: &CircuitId, problem: ProblemType) -> Option<&CircuitId> {

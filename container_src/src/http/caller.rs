@@ -11,8 +11,8 @@ use axum::{
     response::Response,
 };
 use edgeprove_pipeline::audit::{Action, Actor, Entry, Outcome};
-use edgeprove_protocol::{Priority, ProblemType, headers};
-use http::{HeaderMap, header, request::Parts};
+use edgeprove_protocol::{Priority, ProblemType, caller::presented_key, headers};
+use http::{HeaderMap, HeaderValue, header, request::Parts};
 
 use super::{
     api_error::ApiError,
@@ -59,12 +59,7 @@ fn identity(app: &Shared, request: &Request) -> Identity {
 
 /// The key that a request bears.
 fn presented(asked: &HeaderMap) -> Credential {
-    let bearer = asked.get(header::AUTHORIZATION).and_then(|value| {
-        let (scheme, key) = value.as_bytes().split_at_checked(7)?;
-        scheme.eq_ignore_ascii_case(b"bearer ").then(|| key.trim_ascii())
-    });
-    let plain = || asked.get(headers::API_KEY).map(|value| value.as_bytes().trim_ascii());
-    let key = bearer.or_else(plain).filter(|key| !key.is_empty());
+    let key = presented_key(|name| asked.get(name).map(HeaderValue::as_bytes));
     key.map_or(Credential::None, |key| Credential::Key(KeyDigest::of(key)))
 }
 
@@ -140,7 +135,7 @@ fn put_on_record(app: &Shared, actor: Actor, problem: ProblemType, parts: &Parts
 
 #[cfg(test)]
 mod tests {
-    use http::{HeaderName, HeaderValue};
+    use http::HeaderName;
 
     use super::*;
 

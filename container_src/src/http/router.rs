@@ -6,7 +6,7 @@ use axum::{
     routing::{get, post},
 };
 use edgeprove_protocol::headers;
-use http::{HeaderName, Method, StatusCode, header};
+use http::{HeaderName, Method, StatusCode};
 use tower::ServiceBuilder;
 use tower_http::{
     catch_panic::CatchPanicLayer,
@@ -95,37 +95,12 @@ fn cors(options: &HttpOptions) -> Option<CorsLayer> {
     let any = options.cors_origins.iter().any(|origin| origin == "*");
     let origins =
         if any { AllowOrigin::any() } else { AllowOrigin::list(options.cors_origins.iter().cloned()) };
-    let exposed = [
-        headers::REQUEST_ID,
-        headers::CIRCUIT_ID,
-        headers::VK_HASH,
-        headers::PUBLIC_INPUTS,
-        headers::VERIFIED,
-        headers::PROOF_CACHE,
-        "location",
-        "preference-applied",
-        "retry-after",
-        "server-timing",
-    ];
     Some(
         CorsLayer::new()
             .allow_origin(origins)
             .allow_methods([Method::GET, Method::POST, Method::DELETE])
-            .allow_headers([
-                header::CONTENT_TYPE,
-                header::CONTENT_ENCODING,
-                header::ACCEPT,
-                header::AUTHORIZATION,
-                header::CACHE_CONTROL,
-                HeaderName::from_static(headers::API_KEY),
-                REQUEST_ID,
-                HeaderName::from_static(headers::PREFER),
-                HeaderName::from_static(headers::PRIORITY),
-                HeaderName::from_static(headers::DEADLINE),
-                HeaderName::from_static(headers::IDEMPOTENCY_KEY),
-                HeaderName::from_static("last-event-id"),
-            ])
-            .expose_headers(exposed.map(HeaderName::from_static))
+            .allow_headers(headers::SAID_BY_PAGES.map(HeaderName::from_static))
+            .expose_headers(headers::READ_BY_PAGES.map(HeaderName::from_static))
             .max_age(std::time::Duration::from_hours(1)),
     )
 }

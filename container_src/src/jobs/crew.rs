@@ -132,6 +132,10 @@ impl Crew {
             estimator,
             depth: Depth::default(),
             recorder,
+            folder: match &settings.place {
+                Place::Folder(folder) => Some(folder.clone()),
+                Place::Memory | Place::Postgres(_) => None,
+            },
             home: settings.home,
             max_attempts: settings.max_attempts,
         });

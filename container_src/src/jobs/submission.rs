@@ -111,6 +111,7 @@ pub async fn submit(workshop: &Workshop, submission: Submission) -> Result<Submi
     let submitted = workshop.queue.submit(job, unfinished_max).await;
     match &submitted {
         Ok(Submitted::Taken(job)) => {
+            tracing::info!(job = %job.id, priority = %job.priority, "job taken in");
             if let Err(error) = workshop.recorder.submitted(job, KIND, request_id).await {
                 // Its caller never hears of it; should this fail too, it is done for nothing.
                 let _ = workshop.queue.cancel(job.id, None).await;

@@ -63,7 +63,7 @@ series! {
     BB_MEMORY = Gauge "edgeprove_bb_resident_memory_bytes" [];
     /// bb processes put in the place of others, by reason: `failed`, `stopped`, `distrusted`, and, of healthy ones, `worn`, `grown`, `shed`.
     BB_RESTARTS = Counter "edgeprove_bb_restarts_total" ["reason"];
-    /// Space left on the disk of a folder: `spool`, `keys`.
+    /// Space left on the disk of a folder: `spool`, `keys`, and `data` where jobs are kept in one.
     DISK_FREE = Gauge "edgeprove_disk_free_bytes" ["folder"];
     /// Size of the disk of a folder.
     DISK_SIZE = Gauge "edgeprove_disk_size_bytes" ["folder"];

@@ -16,6 +16,7 @@ use std::{
 };
 
 use edgeprove_pipeline::audit::Actor;
+pub use edgeprove_protocol::caller::Denied;
 use edgeprove_protocol::{Priority, caller::address_account};
 
 pub mod keys;
@@ -45,17 +46,6 @@ pub enum Credential {
     Key(KeyDigest),
     /// The edge says so, which is believed.
     NamedByTheEdge(String),
-}
-
-/// The request bears no key that is known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Denied {
-    /// It bears none at all.
-    #[error("send an API key as `Authorization: Bearer KEY` or `X-Api-Key: KEY`")]
-    NoKey,
-    /// It bears one that is not known.
-    #[error("the API key is not known")]
-    UnknownKey,
 }
 
 /// The caller has asked for too much.

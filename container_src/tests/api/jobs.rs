@@ -8,6 +8,7 @@ use edgeprove_protocol::{
 };
 use http::Method;
 use rustix::process::Signal;
+use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 use tungstenite::Message;
 
@@ -359,4 +360,48 @@ fn what_would_come_too_late_is_not_begun() {
     for wrong in ["soon", "-1", "NaN", "inf"] {
         within(keeping.server.posting(&range.witness), wrong).refused(ProblemType::InvalidRequest);
     }
+}
+
+#[test]
+fn to_others_a_job_does_not_exist() {
+    let keys = tempfile::tempdir().unwrap();
+    let digest = |key: &str| hex::encode(Sha256::digest(key));
+    let keeping = Keeping::start(|s| {
+        let file = keys.path().join("keys.toml");
+        let holder = |name: &str, role: &str| {
+            format!("[keys.{name}]\nrole = '{role}'\nsha256 = ['{}']\n", digest(name))
+        };
+        fs::write(
+            &file,
+            [holder("alice", "user"), holder("bob", "user"), holder("olga", "operator")].concat(),
+        )
+        .unwrap();
+        s.flag("--keys-file", &file.display());
+    });
+    let by = |name: &str, method: Method, path: &str| {
+        keeping.server.ask(method, path).header("x-api-key", name).send()
+    };
+    keeping.submitting(&samples::range().witness).send().refused(ProblemType::ApiKeyRequired);
+    let job = accepted(&keeping.submitting(&samples::range().witness).header("x-api-key", "alice").send());
+    for path in [&job.links.this, &job.links.proof, &job.links.events] {
+        keeping.server.get(path).refused(ProblemType::ApiKeyRequired);
+        by("bob", Method::GET, path).refused(ProblemType::JobNotFound);
+    }
+    by("bob", Method::DELETE, &job.links.this).refused(ProblemType::JobNotFound);
+    for name in ["alice", "olga"] {
+        let told = events(&by(name, Method::GET, &job.links.events));
+        assert_eq!(told.last().unwrap().2.status, JobStatus::Completed, "{name}");
+    }
+    let listed = |name: &str| -> JobPage {
+        serde_json::from_slice(&by(name, Method::GET, "/v1/proofs").body).unwrap()
+    };
+    assert_eq!((listed("alice").jobs.len(), listed("bob").jobs.len()), (1, 0));
+    // A name of another's may be used as well: it is the caller's own.
+    let named = |name: &str| {
+        let ask = keeping.submitting(&samples::range().witness).header(headers::IDEMPOTENCY_KEY, "order-7");
+        accepted(&ask.header("x-api-key", name).send()).id
+    };
+    assert_ne!(named("alice"), named("bob"));
+    let urgent = keeping.submitting(&samples::range().witness).header(headers::PRIORITY, "HIGH");
+    urgent.header("x-api-key", "alice").send().refused(ProblemType::NotAllowed);
 }

@@ -49,6 +49,9 @@ fn look(app: &Shared) {
     if let Ok(workshop) = app.workshop() {
         let census = workshop.depth.latest();
         metrics::jobs::depth(census.queued(), workshop.recorder.running());
+        if let Some(folder) = &workshop.folder {
+            disk("data", folder);
+        }
     }
 
     disk("spool", app.spool.path());

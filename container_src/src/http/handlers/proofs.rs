@@ -62,6 +62,8 @@ const PAGE_MAX: u32 = 100;
 const PAGE: u32 = 20;
 /// Most bytes that a kept proof may have.
 const PROOF_MAX_BYTES: usize = 16 << 20;
+/// The longest that a caller is sent away for.
+const RETRY_AFTER_MAX_S: u64 = 60;
 /// When to look again at a job of which nothing is known.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
@@ -95,7 +97,7 @@ async fn accept(
     let caller = Caller::from_request_parts(parts, app).await?;
     let priority = priority(app, &caller, parts)?;
     let grant = app.access.admit(&caller, Work::Queued)?;
-    witnesses::check(parts)?;
+    witnesses::check(app, parts)?;
     let format = AnswerFormat::from_headers(&parts.headers);
     let job_wish = JobWish::from_request_parts(parts, app).await?;
     let wish = Wish::from_request_parts(parts, app).await?;
@@ -132,7 +134,17 @@ async fn accept(
         key: job_wish.key,
         request_id: id.to_owned(),
     };
-    let job = match submission::submit(workshop, submission).await? {
+    let submitted = submission::submit(workshop, submission).await.map_err(|error| {
+        let error = ApiError::from(error);
+        // The next place becomes free with the end of a job.
+        match workshop.estimator.work(KIND, circuit.id.as_str()) {
+            Some(work) if matches!(error.kind, ProblemType::QueueFull | ProblemType::TooManyJobs) => {
+                error.after(Duration::from_secs(work.retry_after_s().min(RETRY_AFTER_MAX_S)))
+            }
+            _ => error,
+        }
+    });
+    let job = match submitted? {
         Submitted::Taken(job) => {
             grant.spend();
             job

@@ -108,7 +108,7 @@ async fn answer(
     let urgency = Urgency { priority: priority(app, &caller, parts)?, since: None };
     let grant = app.access.admit(&caller, Work::Waited)?;
 
-    witnesses::check(parts)?;
+    witnesses::check(app, parts)?;
     let format = AnswerFormat::from_headers(&parts.headers);
     let cache_wish = CacheWish::of(&parts.headers);
     let wish = Wish::from_request_parts(parts, app).await?;
