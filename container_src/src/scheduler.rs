@@ -11,8 +11,8 @@
 //! Memory is promised before it is used: a proof that would not fit beside those at work waits for them, for otherwise
 //! the kernel would kill one of them, or the server.
 //!
-//! - [`queue`]: who is next.
-//! - [`share`]: whether the next one starts, and how wide.
+//! - `queue`: who is next.
+//! - `share`: whether the next one starts, and how wide.
 
 mod queue;
 mod share;

@@ -85,7 +85,7 @@ enum Verdict {
     Broken { line: u64, fault: LineFault },
 }
 
-/// See [`AuditCommand`].
+/// See `AuditCommand`.
 #[must_use]
 pub fn run(args: AuditArgs) -> ExitCode {
     outcome::run(async {

@@ -6,7 +6,7 @@
 //!
 //! Without [`start`], as on the command line, telling costs nothing and goes nowhere.
 //!
-//! - [`series`]: what a series is.
+//! - [`mod@series`]: what a series is.
 //! - [`jobs`]: what the jobs' room tells.
 
 pub mod jobs;

@@ -6,7 +6,7 @@
 //!
 //! Nothing is done that is not put on record: where the log cannot be written, work is refused.
 //!
-//! - [`file`]: a file of JSON lines.
+//! - [`mod@file`]: a file of JSON lines.
 
 use std::{
     fmt, io,
