@@ -24,12 +24,13 @@ use std::{
 use async_trait::async_trait;
 use edgeprove::{
     jobs::{
+        attempt::Attempt,
         estimate::Estimator,
         hub::Hub,
         kinds::Kind,
         queue::{Ending, JobQueue, Submitted},
         record::Recorder,
-        runner::{Attempt, Runner},
+        runner::Runner,
         sql_queue::SqlQueue,
     },
     store::{Database, Place},

@@ -28,7 +28,6 @@ use crate::{
     },
     config::{
         circuits::CircuitSettings, engine::EngineSettings, proving::ProverMode, server::ServerSettings,
-        trust::TrustSettings,
     },
     http::{
         listener,
@@ -54,7 +53,7 @@ use crate::{
     scheduler::Scheduler,
     supervisor::Supervisor,
     telemetry,
-    trust::{self, TrustError},
+    trust::{self, TrustError, TrustSettings},
     witness::spool::{Spool, SpoolError},
 };
 

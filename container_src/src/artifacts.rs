@@ -34,11 +34,10 @@ use tempfile::TempDir;
 use tokio::{fs::File, io::AsyncRead};
 use zeroize::Zeroizing;
 
-pub use bucket::Patience;
 pub use error::ArtifactError;
 pub use keys::{ArtifactKey, KEY_BYTES, KeyId, KeyRing};
 pub use name::{ArtifactKind, ArtifactName, InvalidArtifactName};
-pub use settings::{ArtifactSettings, BucketOptions, BucketSettings, KeySettings, PlaceSettings};
+pub use settings::{ArtifactSettings, BucketOptions, BucketSettings, KeySettings, Patience, PlaceSettings};
 
 use bucket::Bucket;
 use folder::Folder;

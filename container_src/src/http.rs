@@ -3,11 +3,12 @@
 //! - [`router`]: every route on one page, and the layers around them.
 //! - [`handlers`]: one file for each endpoint; extract, call, answer.
 //! - [`body`]: a request's body, and what becomes of it when the request is refused.
-//! - [`edge`]: whether a request comes from the edge, and what the two tell each other.
+//! - [`edge`]: whether a request comes from the edge, and what the two tell each other; [`edge_secret`]: how that is known.
 //! - [`caller`]: whom a request is from, and what it may do.
 //! - [`extract`]: paths, queries and headers become types here.
+//! - [`made`]: proofs become answers.
 //! - [`api_error`]: the one place where failures become statuses.
-//! - [`middleware`]: what happens to every request.
+//! - [`middleware`]: what happens to every request; [`mod@request_id`]: what it is called.
 //! - [`listener`]: how connections are taken and let go.
 //! - [`state`]: what handlers share.
 
@@ -15,9 +16,12 @@ pub mod api_error;
 pub mod body;
 pub mod caller;
 pub mod edge;
+pub mod edge_secret;
 pub mod extract;
 pub mod handlers;
 pub mod listener;
+pub mod made;
 pub mod middleware;
+pub mod request_id;
 pub mod router;
 pub mod state;

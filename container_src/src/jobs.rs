@@ -1,7 +1,7 @@
 //! Work that outlives the request that asked for it: kept in a queue, done by workers, followed by watchers.
 //!
 //! - [`submission`]: from a checked upload to a job that is kept. Start here.
-//! - [`runner`]: workers, each of which claims a job, keeps its lease alive and ends it.
+//! - [`runner`]: workers, each of which claims a job and ends it; [`attempt`]: one try, whose lease is kept alive.
 //! - [`kinds`]: what there is to do, a file each. Nothing else here knows of proving.
 //! - [`hub`]: tells watchers what happens, looking at a job once however many watch it.
 //! - [`crew`]: all of it put together, started and stopped.
@@ -10,6 +10,7 @@
 //! - [`queue`]: the queue as the others use it; [`sql_queue`]: in a database; [`wake`]: how changes are heard of;
 //!   [`upkeep`]: leases, expiry and artefacts.
 
+pub mod attempt;
 pub mod crew;
 pub mod depth;
 pub mod document;

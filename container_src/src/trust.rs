@@ -6,21 +6,42 @@
 pub mod access;
 pub mod audit;
 
-use std::{io, sync::Arc};
+use std::{io, path::PathBuf, sync::Arc};
 
 use edgeprove_pipeline::audit::{Action, Actor};
 
 use self::{
     access::{
         Access, Role,
-        watch::{self, Change},
+        keys::KeyRing,
+        watch::{self, Change, KeysFile},
     },
-    audit::{Audit, AuditError, file::FileSink},
+    audit::{
+        Audit, AuditError,
+        file::{FileSink, SyncPolicy},
+    },
 };
-use crate::{
-    config::trust::{AuditSettings, TrustSettings},
-    supervisor::Supervisor,
-};
+use crate::supervisor::Supervisor;
+
+/// Settings of access and of the audit log.
+#[derive(Debug, Clone)]
+pub struct TrustSettings {
+    /// The keys as they are at the start.
+    pub keys: KeyRing,
+    /// Where they are read again.
+    pub keys_file: Option<KeysFile>,
+    /// The audit log.
+    pub audit: Option<AuditSettings>,
+}
+
+/// Settings of the audit log.
+#[derive(Debug, Clone)]
+pub struct AuditSettings {
+    /// The file.
+    pub file: PathBuf,
+    /// When it is synced.
+    pub sync: SyncPolicy,
+}
 
 /// Why nobody can be trusted.
 #[derive(Debug, thiserror::Error)]

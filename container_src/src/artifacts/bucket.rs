@@ -26,40 +26,17 @@ use tokio::{
     time::{Instant, timeout, timeout_at},
 };
 
-use super::{ArtifactError, ArtifactName, OpenError, sealing::Sealing, settings::BucketSettings};
+use super::{
+    ArtifactError, ArtifactName, OpenError,
+    sealing::Sealing,
+    settings::{BucketSettings, Patience},
+};
 
 /// Bytes of a part of a large object, and what an upload holds in memory. S3 takes no less, and R2 wants all parts but
 /// the last to be of one size.
 const PART_BYTES: usize = 5 << 20;
 /// What is written and deleted to see whether that can be done. No artefact has such a name.
 const PROBE: &str = "probe";
-
-/// How long a bucket is waited for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Patience {
-    /// Longest wait for a connection.
-    pub connect: Duration,
-    /// Longest silence within a request. A part of an upload must be through in this time.
-    pub silence: Duration,
-    /// Longest time for a call that moves no content, all tries together.
-    pub brief: Duration,
-    /// Longest time for an upload or a download, all tries together.
-    pub transfer: Duration,
-    /// How often a request is tried again.
-    pub retries: usize,
-}
-
-impl Default for Patience {
-    fn default() -> Self {
-        Self {
-            connect: Duration::from_secs(5),
-            silence: Duration::from_secs(20),
-            brief: Duration::from_secs(15),
-            transfer: Duration::from_mins(2),
-            retries: 3,
-        }
-    }
-}
 
 /// A bucket of artefacts.
 #[derive(Debug, Clone)]

@@ -1,10 +1,10 @@
 //! Where artefacts are kept and under which keys; the room `config` fills it in.
 
-use std::{collections::BTreeMap, fmt, path::PathBuf};
+use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
 
 use zeroize::Zeroizing;
 
-use super::{bucket::Patience, keys::KeyRing};
+use super::keys::KeyRing;
 
 /// Where artefacts are kept and under which keys.
 #[derive(Debug, Clone)]
@@ -73,5 +73,32 @@ impl<N: Into<String>, V: Into<String>> FromIterator<(N, V)> for BucketOptions {
 impl fmt::Debug for BucketOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+/// How long a bucket is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patience {
+    /// Longest wait for a connection.
+    pub connect: Duration,
+    /// Longest silence within a request. A part of an upload must be through in this time.
+    pub silence: Duration,
+    /// Longest time for a call that moves no content, all tries together.
+    pub brief: Duration,
+    /// Longest time for an upload or a download, all tries together.
+    pub transfer: Duration,
+    /// How often a request is tried again.
+    pub retries: usize,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(5),
+            silence: Duration::from_secs(20),
+            brief: Duration::from_secs(15),
+            transfer: Duration::from_mins(2),
+            retries: 3,
+        }
     }
 }

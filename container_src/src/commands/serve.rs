@@ -17,11 +17,12 @@ use crate::{
         jobs::JobArgs,
         program::Surroundings,
         server::{ServerArgs, ServerSettings},
-        trust::{TrustArgs, TrustSettings},
+        trust::TrustArgs,
     },
     jobs::{NotKept, crew::JobSettings},
     prover::child::without_values,
     telemetry,
+    trust::TrustSettings,
 };
 
 /// Flags of `edgeprove serve`.

@@ -9,7 +9,7 @@ use http::{HeaderValue, Uri};
 
 use super::faults::{Faults, Lenient, Setting, lenient};
 use crate::{
-    http::{edge::EdgeSecret, state::HttpOptions},
+    http::{edge_secret::EdgeSecret, state::HttpOptions},
     witness::intake::IntakeLimits,
 };
 

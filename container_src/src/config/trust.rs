@@ -7,6 +7,7 @@ use edgeprove_protocol::caller::{NamedDigest, parse_keys};
 
 use super::faults::{Faults, Lenient, Setting, lenient, words};
 use crate::trust::{
+    AuditSettings, TrustSettings,
     access::{Role, keys::KeyRing, watch::KeysFile},
     audit::file::SyncPolicy,
 };
@@ -56,26 +57,6 @@ pub struct TrustArgs {
     /// `never`, which leaves it to the system. The end of the process alone loses none.
     #[arg(long, env = "EDGEPROVE_AUDIT_SYNC", value_name = "WHEN", default_value = "always", value_parser = lenient::<SyncPolicy>)]
     audit_sync: Lenient<SyncPolicy>,
-}
-
-/// Settings of access and of the audit log.
-#[derive(Debug, Clone)]
-pub struct TrustSettings {
-    /// The keys as they are at the start.
-    pub keys: KeyRing,
-    /// Where they are read again.
-    pub keys_file: Option<KeysFile>,
-    /// The audit log.
-    pub audit: Option<AuditSettings>,
-}
-
-/// Settings of the audit log.
-#[derive(Debug, Clone)]
-pub struct AuditSettings {
-    /// The file.
-    pub file: PathBuf,
-    /// When it is synced.
-    pub sync: SyncPolicy,
 }
 
 impl TrustArgs {

@@ -10,7 +10,6 @@ use edgeprove_pipeline::{bounds::Full, prediction::Estimate};
 use edgeprove_protocol::{CircuitId, ProblemType};
 use http::{HeaderValue, StatusCode, header};
 
-use super::edge::NotFromTheEdge;
 use crate::{
     artifacts::ArtifactError,
     circuits::{Registry, registry::LookupError},
@@ -126,12 +125,6 @@ impl IntoResponse for ApiError {
         }
         response.extensions_mut().insert(self);
         response
-    }
-}
-
-impl From<NotFromTheEdge> for ApiError {
-    fn from(error: NotFromTheEdge) -> Self {
-        Self::new(ProblemType::NotFromTheEdge, error.to_string())
     }
 }
 

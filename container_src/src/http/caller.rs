@@ -17,7 +17,7 @@ use http::{HeaderMap, HeaderValue, header, request::Parts};
 use super::{
     api_error::ApiError,
     edge::said_by_the_edge,
-    middleware::id_of,
+    request_id::id_of,
     state::{AppState, Shared},
 };
 use crate::trust::access::{Caller, Credential, Denied, Forbidden, keys::KeyDigest};

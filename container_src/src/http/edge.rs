@@ -4,46 +4,19 @@
 //! keys, counted and measured, and whoever could go around it would go around all that. What a request says of its
 //! caller is believed of the edge alone.
 
-use std::{fmt, net::IpAddr};
+use std::net::IpAddr;
 
 use axum::{
     extract::{Request, State},
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use edgeprove_protocol::headers;
+use edgeprove_protocol::{ProblemType, headers};
 use http::{HeaderMap, HeaderValue};
-use sha2::{Digest, Sha256};
-use subtle::ConstantTimeEq;
 
-use super::{api_error::ApiError, body::Incoming, middleware::is_probe, state::AppState};
-
-/// The secret that edge and server share, as its digest: nothing that is printed can show it, and comparing digests of
-/// one length takes the same time whatever is presented.
-#[derive(Clone, PartialEq, Eq)]
-pub struct EdgeSecret([u8; 32]);
-
-impl EdgeSecret {
-    /// `None` for a text that edge and server may not share; see [`headers::is_acceptable_edge_secret`].
-    #[must_use]
-    pub fn new(text: &str) -> Option<Self> {
-        headers::is_acceptable_edge_secret(text.as_bytes()).then(|| Self::of(text.as_bytes()))
-    }
-
-    fn of(bytes: &[u8]) -> Self {
-        Self(Sha256::digest(bytes).into())
-    }
-
-    fn is(&self, presented: &[u8]) -> bool {
-        self.0.ct_eq(&Self::of(presented).0).into()
-    }
-}
-
-impl fmt::Debug for EdgeSecret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("EdgeSecret(…)")
-    }
-}
+use super::{
+    api_error::ApiError, body::Incoming, edge_secret::EdgeSecret, request_id::is_probe, state::AppState,
+};
 
 /// What the edge says of whoever sent it a request. What it does not say, or not well, is not known.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -63,6 +36,12 @@ pub enum NotFromTheEdge {
     /// It bears another secret.
     #[error("x-edge-secret is not this server's: give the edge and the server the same secret")]
     OtherSecret,
+}
+
+impl From<NotFromTheEdge> for ApiError {
+    fn from(error: NotFromTheEdge) -> Self {
+        Self::new(ProblemType::NotFromTheEdge, error.to_string())
+    }
 }
 
 type Sender = Result<EdgeSays, NotFromTheEdge>;

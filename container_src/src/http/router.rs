@@ -20,7 +20,8 @@ use super::{
     caller::identify,
     edge::{recognise, tell_load, turn_strangers_away},
     handlers::{audit, health, index, metrics, problems, proof_events, proofs, prove, queue},
-    middleware::{FreshRequestId, finish, panicked, refuse_unfit_request_id, span},
+    middleware::{finish, panicked, span},
+    request_id::{FreshRequestId, refuse_unfit_request_id},
     state::{AppState, HttpOptions},
 };
 

@@ -12,7 +12,7 @@ use edgeprove_protocol::Load;
 use http::HeaderValue;
 use tokio_util::task::TaskTracker;
 
-use super::edge::EdgeSecret;
+use super::edge_secret::EdgeSecret;
 use crate::{
     circuits::Registry,
     jobs::{NotKept, Workshop, estimate::Estimator},

@@ -12,7 +12,7 @@ use super::{
     depth::Depth,
     estimate::Estimator,
     hub::Hub,
-    kinds::{self, prove::Prove},
+    kinds::{proof::failure, prove::Prove},
     queue::{JobQueue, QueueError},
     record::Recorder,
     runner::Runner,
@@ -117,7 +117,7 @@ impl Crew {
             queue.clone(),
             Arc::new(Remover(Arc::clone(&artifacts))),
             Intervals::of(&settings.rules),
-            kinds::failure(&Problem::new(ProblemType::WorkerLost, lost, None)),
+            failure(&Problem::new(ProblemType::WorkerLost, lost, None)),
             move |kept| keeper.kept(kept),
         );
         upkeep.recover().await.map_err(QueueError)?;

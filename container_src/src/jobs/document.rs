@@ -5,10 +5,7 @@ use edgeprove_protocol::{JobDocument, JobStage, JobStatus, Problem, VerifierTarg
 
 use super::{
     estimate::Estimator,
-    kinds::{
-        problem,
-        prove::{Outcome, Payload},
-    },
+    kinds::proof::{Outcome, Payload, problem},
     queue::Place,
 };
 

@@ -5,23 +5,21 @@
 //! may have it by then.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use edgeprove_pipeline::{
-    job::Job,
-    lease::{LeaseTerms, LeaseToken},
-};
-use edgeprove_protocol::{JobId, JobStage, JobStatus, Problem, ProblemType};
+use edgeprove_pipeline::{job::Job, lease::LeaseTerms};
+use edgeprove_protocol::{JobStatus, Problem, ProblemType};
 use futures_util::FutureExt as _;
-use tokio::{sync::broadcast, time::MissedTickBehavior};
+use tokio::sync::broadcast;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
+    attempt::{Attempt, GivenUp},
     hub::Hub,
-    kinds::{self, Kind},
-    queue::{Change, Ending, Held, JobQueue, QueueError},
+    kinds::{Kind, proof},
+    queue::{Change, Ending, JobQueue, QueueError},
     record::Recorder,
 };
 use crate::{supervisor::Supervisor, telemetry};
@@ -51,91 +49,6 @@ pub struct Runner {
     pub at_work: TaskTracker,
     /// Who owns the workers.
     pub supervisor: Supervisor,
-}
-
-/// One try at a job.
-pub struct Attempt {
-    id: JobId,
-    token: LeaseToken,
-    queue: Arc<dyn JobQueue>,
-    hub: Arc<Hub>,
-    given_up: CancellationToken,
-    why: Mutex<Option<GivenUp>>,
-}
-
-/// Why an attempt is not carried on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum GivenUp {
-    /// Somebody called the job off.
-    CalledOff,
-    /// The lease is lost.
-    Lost,
-    /// The server stops.
-    Stopping,
-}
-
-impl Attempt {
-    /// The job's name.
-    #[must_use]
-    pub fn id(&self) -> JobId {
-        self.id
-    }
-
-    /// Says how far the work is, to watchers at once and to the queue.
-    pub async fn reached(&self, stage: JobStage) {
-        self.hub.progress(self.id, stage, stage.percent());
-        match self.queue.progress(self.id, self.token, stage.as_str(), stage.percent()).await {
-            Ok(Held::Yes) => {}
-            Ok(Held::CalledOff) => self.give_up(GivenUp::CalledOff),
-            Ok(Held::No) => self.give_up(GivenUp::Lost),
-            // The heartbeat decides for how long that may go on.
-            Err(error) => {
-                tracing::warn!(job = %self.id, error = %telemetry::chain(&error), "progress was not noted");
-            }
-        }
-    }
-
-    /// Says how far the work is within a stage: to watchers of this server alone, since others can do without.
-    pub fn within(&self, stage: JobStage, percent: u8) {
-        self.hub.progress(self.id, stage, percent);
-    }
-
-    /// Ends when the work is not to be carried on.
-    pub async fn is_given_up(&self) {
-        self.given_up.cancelled().await;
-    }
-
-    fn give_up(&self, why: GivenUp) {
-        self.why.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(why);
-        self.given_up.cancel();
-    }
-
-    fn why_given_up(&self) -> Option<GivenUp> {
-        *self.why.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Renews the lease until the attempt is over.
-    async fn keep_alive(&self, terms: LeaseTerms) {
-        let mut beats = tokio::time::interval(terms.heartbeat_every());
-        beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        beats.tick().await;
-        let mut renewed = Instant::now();
-        loop {
-            beats.tick().await;
-            let asked = Instant::now();
-            match self.queue.heartbeat(self.id, self.token).await {
-                Ok(Held::Yes) => renewed = asked,
-                Ok(Held::CalledOff) => return self.give_up(GivenUp::CalledOff),
-                Ok(Held::No) => return self.give_up(GivenUp::Lost),
-                Err(error) => {
-                    tracing::warn!(job = %self.id, error = %telemetry::chain(&error), "the lease could not be renewed");
-                }
-            }
-            if renewed.elapsed() >= terms.length {
-                return self.give_up(GivenUp::Lost);
-            }
-        }
-    }
 }
 
 impl Runner {
@@ -191,14 +104,7 @@ impl Runner {
     }
 
     async fn attempt(&self, job: Job, stop: &CancellationToken) {
-        let attempt = Arc::new(Attempt {
-            id: job.id,
-            token: job.lease_token,
-            queue: Arc::clone(&self.queue),
-            hub: Arc::clone(&self.hub),
-            given_up: CancellationToken::new(),
-            why: Mutex::new(None),
-        });
+        let attempt = Arc::new(Attempt::new(&job, Arc::clone(&self.queue), Arc::clone(&self.hub)));
         let Some(kind) = self.kinds.iter().find(|kind| kind.name() == job.kind) else {
             // It was claimed by the kinds' names.
             return;
@@ -274,12 +180,12 @@ impl Runner {
 fn problem(ending: &Ending) -> Option<ProblemType> {
     match ending {
         Ending::Failed { outcome } | Ending::Retry { outcome } => {
-            kinds::problem(outcome).map(|problem| problem.code)
+            proof::problem(outcome).map(|problem| problem.code)
         }
         Ending::Completed { .. } | Ending::HandedBack => None,
     }
 }
 
 fn kinds_panic() -> String {
-    kinds::failure(&Problem::new(ProblemType::Internal, "the server failed at this job", None))
+    proof::failure(&Problem::new(ProblemType::Internal, "the server failed at this job", None))
 }

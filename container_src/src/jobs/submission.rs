@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::{
     Workshop,
-    kinds::prove::{KIND, Payload, Target},
+    kinds::proof::{KIND, Payload, Target},
     queue::{QueueError, SubmitError, Submitted},
 };
 use crate::{
@@ -91,8 +91,8 @@ pub async fn submit(workshop: &Workshop, submission: Submission) -> Result<Submi
     let input = workshop.artifacts.put(ArtifactKind::Witness, spooled).await?;
     let subject = first.circuit.to_string();
     let payload = Payload {
-        first: Target::of(&first),
-        smaller: smaller.iter().map(Target::of).collect(),
+        first: target(&first),
+        smaller: smaller.iter().map(target).collect(),
         cache,
         request_id: request_id.clone(),
     };
@@ -124,6 +124,15 @@ pub async fn submit(workshop: &Workshop, submission: Submission) -> Result<Submi
         Ok(Submitted::Known(_)) | Err(_) => forget(workshop, input).await,
     }
     Ok(submitted?)
+}
+
+fn target(witness: &Witness) -> Target {
+    Target {
+        circuit: witness.circuit.clone(),
+        target: witness.target,
+        compressed_bytes: witness.upload.compressed_bytes,
+        inflated_bytes: witness.upload.inflated_bytes,
+    }
 }
 
 /// No job names it. Should it stay, the next look for orphans finds it.

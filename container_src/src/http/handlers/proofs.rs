@@ -28,10 +28,7 @@ use edgeprove_protocol::{CircuitId, JobDocument, JobId, JobStatus, Problem, Prob
 use http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts};
 use serde::Deserialize;
 
-use super::{
-    prove::{self, Made},
-    witnesses::{self, Received, Witnesses},
-};
+use super::witnesses::{self, Received, Witnesses};
 use crate::{
     artifacts::ArtifactKind,
     http::{
@@ -39,16 +36,14 @@ use crate::{
         body::Incoming,
         caller::priority,
         extract::{AnswerFormat, JobWish, NamedCircuit, NamedJob, Wish, deadline},
-        middleware::{id_of, request_id},
+        made::{Made, answer_made},
+        request_id::{id_of, request_id},
         state::{AppState, Shared},
     },
     jobs::{
         Workshop, document,
         hub::Watcher,
-        kinds::{
-            problem,
-            prove::{KIND, Outcome, Payload},
-        },
+        kinds::proof::{KIND, Outcome, Payload, problem},
         queue::{self, Listing, Place, Submitted},
         submission::{self, Submission, Witness},
     },
@@ -346,7 +341,7 @@ async fn result(
         JobStatus::Completed => {
             let made = made(workshop, job).await?;
             workshop.recorder.fetched(job, caller.actor(), request_id.to_owned()).await?;
-            Ok(prove::answer_made(&made, format))
+            Ok(answer_made(&made, format))
         }
         JobStatus::Failed => {
             let problem: Option<Problem> = job.outcome.as_deref().and_then(problem);

@@ -9,25 +9,17 @@
 //! 6. The proof is answered, and the spool file is wiped, as on every other way out of here.
 
 use std::{
-    fmt::Write,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use axum::{
-    Json,
     extract::{FromRequestParts, Request, State},
     response::{IntoResponse, Response},
 };
-use base64::{Engine, engine::general_purpose::STANDARD};
 use edgeprove_pipeline::audit::{Action, Entry, Outcome as Recorded};
-use edgeprove_protocol::{
-    CircuitId, VerifierTarget,
-    answer::{PROOF_MEDIA_TYPE, ProofAnswer, Timings},
-    headers,
-    limits::PUBLIC_INPUTS_HEADER_MAX,
-};
-use http::{HeaderName, HeaderValue, header, request::Parts};
+use edgeprove_protocol::VerifierTarget;
+use http::request::Parts;
 
 use super::{
     proofs,
@@ -40,10 +32,11 @@ use crate::{
         body::Incoming,
         caller::priority,
         extract::{AnswerFormat, NamedCircuit, Preferences, Wish, deadline},
-        middleware::request_id,
+        made::{Made, answer_made},
+        request_id::request_id,
         state::AppState,
     },
-    jobs::kinds::prove::KIND,
+    jobs::kinds::proof::KIND,
     proof_cache::{CacheWish, Wanted},
     proving::{Proved, Urgency, milliseconds},
     telemetry::metrics::{self, Outcome},
@@ -210,112 +203,4 @@ async fn prove_what_fits(
             },
         }
     }
-}
-
-/// A proof that was made, now or by a job, and what belongs to it.
-#[derive(Debug, Clone)]
-pub struct Made {
-    /// Its bytes.
-    pub proof: Vec<u8>,
-    /// What it shows, `0x`-prefixed fields.
-    pub public_inputs: Vec<String>,
-    /// The circuit.
-    pub circuit: CircuitId,
-    /// Who is to verify it.
-    pub target: VerifierTarget,
-    /// bb's hash of the verification key, 64 hexadecimal digits.
-    pub vk_hash: String,
-    /// Whether it was verified.
-    pub verified: bool,
-    /// Whether it had been made before.
-    pub cached: bool,
-    /// The circuit that was asked for, where this is a smaller one.
-    pub fallback_from: Option<CircuitId>,
-    /// Where the time went.
-    pub timings: Timings,
-    /// The request that handed the witness in.
-    pub request_id: String,
-}
-
-impl Made {
-    fn of(circuit: &Circuit, target: VerifierTarget, proved: &Proved, id: &str) -> Self {
-        let field = |field: &[u8; 32]| format!("0x{}", hex::encode(field));
-        Self {
-            proof: proved.parts.proof.as_flattened().to_vec(),
-            public_inputs: proved.parts.public_inputs.iter().map(field).collect(),
-            circuit: circuit.id.clone(),
-            target,
-            vk_hash: hex::encode(proved.key.vk_hash),
-            verified: proved.verified,
-            cached: proved.cached,
-            fallback_from: None,
-            timings: proved.timings,
-            request_id: id.to_owned(),
-        }
-    }
-}
-
-/// The proof as its caller wants it.
-#[must_use]
-pub fn answer_made(made: &Made, format: AnswerFormat) -> Response {
-    let mut response = match format {
-        AnswerFormat::Bytes => {
-            let media = (header::CONTENT_TYPE, HeaderValue::from_static(PROOF_MEDIA_TYPE));
-            ([media], made.proof.clone()).into_response()
-        }
-        AnswerFormat::Json => Json(ProofAnswer {
-            success: true,
-            proof: STANDARD.encode(&made.proof),
-            public_inputs: made.public_inputs.clone(),
-            circuit: made.circuit.clone(),
-            target: made.target,
-            vk_hash: format!("0x{}", made.vk_hash),
-            verified: made.verified,
-            cached: made.cached,
-            fallback_from: made.fallback_from.clone(),
-            timings: made.timings,
-            request_id: made.request_id.clone(),
-        })
-        .into_response(),
-    };
-    let mut set = |name: &'static str, value: &str| {
-        // Only hexadecimal digits, names and numbers are set here.
-        if let Ok(value) = HeaderValue::from_str(value) {
-            response.headers_mut().insert(HeaderName::from_static(name), value);
-        }
-    };
-    set(headers::CIRCUIT_ID, made.circuit.as_str());
-    set(headers::VK_HASH, &made.vk_hash);
-    set(headers::VERIFIED, if made.verified { "true" } else { "false" });
-    if let Some(asked) = &made.fallback_from {
-        set(headers::FALLBACK_FROM, asked.as_str());
-    }
-    if made.cached {
-        set(headers::PROOF_CACHE, "hit");
-    }
-    set("server-timing", &server_timing(&made.timings));
-    set("cache-control", "no-store");
-    let inputs = made.public_inputs.join(",");
-    if inputs.len() <= PUBLIC_INPUTS_HEADER_MAX {
-        set(headers::PUBLIC_INPUTS, &inputs);
-    }
-    response.extensions_mut().insert(made.timings);
-    response
-}
-
-fn server_timing(timings: &Timings) -> String {
-    let mut value = String::new();
-    let stages = [
-        ("upload", timings.upload_ms),
-        ("queue", timings.queue_ms),
-        ("prove", timings.prove_ms),
-        ("verify", timings.verify_ms),
-        ("total", timings.total_ms),
-    ];
-    for (index, (stage, ms)) in stages.iter().enumerate() {
-        let comma = if index == 0 { "" } else { ", " };
-        // Writing to a string cannot fail.
-        let _ = write!(value, "{comma}{stage};dur={ms:.2}");
-    }
-    value
 }

@@ -16,14 +16,16 @@ use std::{
 
 use async_trait::async_trait;
 use edgeprove_pipeline::{audit::Actor, job::Job};
-use edgeprove_protocol::{CircuitId, JobStage, Problem, ProblemType, VerifierTarget, answer::Timings};
-use serde::{Deserialize, Serialize};
+use edgeprove_protocol::{JobStage, Problem, ProblemType};
 
-use super::{Kind, failure};
+use super::{
+    Kind,
+    proof::{KIND, Outcome, Payload, Target, failure},
+};
 use crate::{
     artifacts::{ArtifactError, ArtifactKind, ArtifactName},
     circuits::registry::LookupError,
-    jobs::{Workshop, queue::Ending, runner::Attempt, submission::Witness},
+    jobs::{Workshop, attempt::Attempt, queue::Ending},
     proof_cache::{CacheWish, Wanted},
     proving::{Proved, ProvingError, Stage, Urgency, milliseconds},
     scheduler::AdmissionError,
@@ -32,8 +34,6 @@ use crate::{
     witness::{digested, intake::Upload, spool::SpoolFile},
 };
 
-/// Its name in the queue.
-pub const KIND: &str = "prove";
 /// How often watchers are told how much of a proof is done.
 const TICK: Duration = Duration::from_millis(250);
 /// How long an outage of the store is sat out. Then the job is handed back, as it was: another server may be better off.
@@ -43,98 +43,6 @@ const OUTAGE_PAUSE: Duration = Duration::from_millis(250);
 const OUTAGE_PAUSE_MAX: Duration = Duration::from_secs(4);
 /// A proof's share of the whole, as [`JobStage::percent`] has it, that is told before the proof is there.
 const ALMOST: f64 = 0.95;
-
-/// What is to be proved. No part of it is private.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Payload {
-    /// What was asked for.
-    #[serde(flatten)]
-    pub first: Target,
-    /// What is to be proved instead where the machine has too little for it: each of a smaller circuit than the one
-    /// before. Their witnesses follow the first in the artefact.
-    #[serde(skip_serializing_if = "Vec::is_empty", default)]
-    pub smaller: Vec<Target>,
-    /// What may be done with the cache of proofs.
-    pub cache: CacheWish,
-    /// The request that handed it in.
-    pub request_id: String,
-}
-
-/// A circuit and a witness of it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Target {
-    /// The circuit.
-    pub circuit: CircuitId,
-    /// Who is to verify the proof.
-    pub target: VerifierTarget,
-    /// Bytes of the witness as it was sent.
-    pub compressed_bytes: u64,
-    /// Its bytes once inflated.
-    pub inflated_bytes: u64,
-}
-
-impl Target {
-    /// What a witness that was handed in is for.
-    #[must_use]
-    pub fn of(witness: &Witness) -> Self {
-        Self {
-            circuit: witness.circuit.clone(),
-            target: witness.target,
-            compressed_bytes: witness.upload.compressed_bytes,
-            inflated_bytes: witness.upload.inflated_bytes,
-        }
-    }
-}
-
-/// What belongs to a proof that was made.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Outcome {
-    /// The smaller circuit that was proved instead of the one that was asked for.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub fallback: Option<Target>,
-    /// What it shows, `0x`-prefixed 32-byte big-endian fields, in the circuit's order.
-    pub public_inputs: Vec<String>,
-    /// bb's hash of the verification key, 64 hexadecimal digits.
-    pub vk_hash: String,
-    /// Whether it was verified.
-    pub verified: bool,
-    /// Whether it had been made before.
-    pub cached: bool,
-    /// Where the time went, the wait in the queue included.
-    pub timings: Timings,
-}
-
-impl Payload {
-    /// What is to be proved, one after the other until one succeeds.
-    fn targets(&self) -> Vec<Target> {
-        [&self.first].into_iter().chain(&self.smaller).cloned().collect()
-    }
-
-    fn broken(&self, kind: ProblemType, detail: &str) -> Problem {
-        Problem::new(kind, detail, Some(self.request_id.clone()))
-    }
-
-    /// Of what fails again and again without being waited for, only what cannot be mended is left.
-    fn lost(&self, job: &Job, error: &ArtifactError) -> Failure {
-        tracing::error!(job = %job.id, error = %telemetry::chain(error), "an artefact cannot be used");
-        let detail = "what was kept for this job cannot be had";
-        Failure::Final(self.broken(ProblemType::ArtifactUnavailable, detail))
-    }
-
-    /// What a job of this kind is to prove; `None` once that is forgotten.
-    #[must_use]
-    pub fn of(job: &Job) -> Option<Self> {
-        serde_json::from_str(job.payload.as_deref()?).ok()
-    }
-}
-
-impl Outcome {
-    /// What belongs to a job's proof; `None` where there is none.
-    #[must_use]
-    pub fn of(job: &Job) -> Option<Self> {
-        serde_json::from_str(job.outcome.as_deref()?).ok()
-    }
-}
 
 /// See the module.
 pub struct Prove(pub Arc<Workshop>);
@@ -214,7 +122,7 @@ impl Prove {
         let result = loop {
             match self.0.artifacts.put(ArtifactKind::Proof, proved.parts.proof.as_flattened()).await {
                 Err(error) if error.is_retryable() => outage.sit_out(job, &error).await?,
-                kept => break kept.map_err(|error| payload.lost(job, &error))?,
+                kept => break kept.map_err(|error| lost(&payload, job, &error))?,
             }
         };
         proved.timings.total_ms = milliseconds(began.elapsed());
@@ -239,7 +147,7 @@ impl Prove {
         loop {
             match self.0.artifacts.fetch_into(&input, ArtifactKind::Witness, &self.0.spool, &cuts).await {
                 Err(error) if error.is_retryable() => outage.sit_out(job, &error).await?,
-                fetched => return fetched.map_err(|error| payload.lost(job, &error)),
+                fetched => return fetched.map_err(|error| lost(payload, job, &error)),
             }
         }
     }
@@ -353,6 +261,13 @@ impl Outage {
         self.pause = (self.pause * 2).min(OUTAGE_PAUSE_MAX);
         Ok(())
     }
+}
+
+/// Of what fails again and again without being waited for, only what cannot be mended is left.
+fn lost(payload: &Payload, job: &Job, error: &ArtifactError) -> Failure {
+    tracing::error!(job = %job.id, error = %telemetry::chain(error), "an artefact cannot be used");
+    let detail = "what was kept for this job cannot be had";
+    Failure::Final(payload.broken(ProblemType::ArtifactUnavailable, detail))
 }
 
 fn outcome(proved: &Proved) -> Outcome {
