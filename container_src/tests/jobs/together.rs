@@ -216,3 +216,30 @@ fn a_postgresql_that_stops_under_work_and_comes_back_costs_no_job() {
     let log = audited(&shared.audit_of("server"));
     assert_none_twice(&[log]);
 }
+
+#[test]
+#[ignore = "waits until a database that does not answer is given up, several times"]
+fn a_postgresql_that_hangs_under_work_costs_no_job() {
+    const ANSWERED_WITHIN: Duration = Duration::from_secs(20);
+    let Some(shared) = Shared::new() else { return };
+    let server = shared.serve("server", "5s");
+    let jobs = hand_in(&server, samples::range(), 12);
+    until_completed(&server, 2);
+    let hanging = shared.cluster.processes();
+    for process in &hanging {
+        assert!(process.freeze());
+    }
+    for _ in 0..2 {
+        let began = Instant::now();
+        server.handing_in(samples::range()).send().refused_for_now(ProblemType::JobStoreUnavailable);
+        assert!(began.elapsed() < ANSWERED_WITHIN, "it took {} s", began.elapsed().as_secs());
+    }
+    for process in &hanging {
+        process.signal(Signal::CONT);
+    }
+    eventually("the database is used again", || (server.get("/v1/queue").status == 200).then_some(()));
+    until_over(&server);
+    assert_proved(&server, &jobs, samples::range());
+    server.finish();
+    assert_none_twice(&[audited(&shared.audit_of("server"))]);
+}
