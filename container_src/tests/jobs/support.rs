@@ -20,6 +20,9 @@ use tempfile::TempDir;
 /// Longest time for a queue to be worked off, on a machine that does other work as well.
 pub(crate) const WORK: Duration = Duration::from_mins(2);
 
+/// Between two looks at a queue that takes its time: who asks all the time takes time from it.
+const PAUSE: Duration = Duration::from_millis(50);
+
 /// What servers leave to each other: a data folder, a spool, and an audit log each.
 pub(crate) struct Place(TempDir);
 
@@ -155,7 +158,10 @@ pub(crate) fn thaw(server: &TestServer) {
 /// Waits until so many jobs are completed.
 #[track_caller]
 pub(crate) fn until_completed(server: &TestServer, jobs: u64) {
-    within(WORK, "jobs are completed", || (server.jobs_that_are(JobStatus::Completed) >= jobs).then_some(()));
+    within(WORK, "jobs are completed", || {
+        thread::sleep(PAUSE);
+        (server.jobs_that_are(JobStatus::Completed) >= jobs).then_some(())
+    });
 }
 
 /// Waits until so many jobs are worked on.
@@ -168,6 +174,7 @@ pub(crate) fn until_running(server: &TestServer, jobs: u64) {
 #[track_caller]
 pub(crate) fn until_over(server: &TestServer) {
     within(WORK, "every job is over", || {
+        thread::sleep(PAUSE);
         let left = server.jobs_that_are(JobStatus::Queued) + server.jobs_that_are(JobStatus::Running);
         (left == 0).then_some(())
     });
