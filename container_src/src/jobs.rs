@@ -2,6 +2,7 @@
 //!
 //! - [`submission`]: from a checked upload to a job that is kept. Start here.
 //! - [`runner`]: workers, each of which claims a job and ends it; [`attempt`]: one try, whose lease is kept alive.
+//! - [`suspects`]: jobs that may have killed the server before, and are worked on alone.
 //! - [`kinds`]: what there is to do, a file each. Nothing else here knows of proving.
 //! - [`hub`]: tells watchers what happens, looking at a job once however many watch it.
 //! - [`crew`]: all of it put together, started and stopped.
@@ -22,6 +23,7 @@ pub mod record;
 pub mod runner;
 pub mod sql_queue;
 pub mod submission;
+pub mod suspects;
 pub mod upkeep;
 pub mod wake;
 

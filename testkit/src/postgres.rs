@@ -12,7 +12,10 @@ use std::{
 
 use tempfile::TempDir;
 
-use crate::places;
+use crate::{
+    places,
+    processes::{self, Process},
+};
 
 /// A PostgreSQL. It is ended when this is dropped.
 #[derive(Debug)]
@@ -69,6 +72,15 @@ impl Cluster {
             Stop::Immediate => "--mode=immediate",
         };
         self.run("pg_ctl", &["--wait", "--pgdata", &self.data(), mode, "stop"]);
+    }
+
+    /// Its processes, which hang while they are stopped: connections stay open, and nobody answers.
+    #[track_caller]
+    pub fn processes(&self) -> Vec<Process> {
+        let file = fs::read_to_string(self.dir.path().join("data/postmaster.pid")).unwrap();
+        let first = file.lines().next().and_then(|pid| pid.parse().ok()).expect("its first process");
+        let first = Process::look(first).expect("PostgreSQL runs");
+        std::iter::once(first).chain(processes::children(first.pid)).collect()
     }
 
     /// Where it is.

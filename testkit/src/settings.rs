@@ -73,8 +73,8 @@ impl Settings {
         self.flags.extend([name.to_owned(), value.to_string()]);
     }
 
-    /// Gives the server a file system of so many bytes at this folder, in a mount namespace of its own, so that nothing is
-    /// left mounted whatever happens. `options` are further ones of `mount`, each after a comma.
+    /// Gives the server a file system of so many bytes at this folder, in a mount namespace of its own, so that nothing
+    /// is left mounted whatever happens. `options` are further ones of `mount`, each after a comma.
     pub fn small_disk(&mut self, folder: &Path, bytes: usize, options: &str) {
         let mount =
             format!("mount -t tmpfs -o size={bytes},mode=700{options} tmpfs \"$1\" && shift && exec \"$@\"");

@@ -17,6 +17,7 @@ use super::{
     record::Recorder,
     runner::Runner,
     sql_queue::SqlQueue,
+    suspects::Suspects,
     upkeep::{ArtifactRemover, Intervals, RemoveError, Upkeep},
 };
 use crate::{
@@ -87,6 +88,7 @@ pub struct Crew {
     pub workshop: Arc<Workshop>,
     queue: SqlQueue,
     upkeep: Upkeep,
+    suspects: Suspects,
     settings: JobSettings,
     server: String,
 }
@@ -120,7 +122,7 @@ impl Crew {
             failure(&Problem::new(ProblemType::WorkerLost, lost, None)),
             move |kept| keeper.kept(kept),
         );
-        upkeep.recover().await.map_err(QueueError)?;
+        let suspects = Suspects::new(upkeep.recover().await.map_err(QueueError)?);
         let workshop = Arc::new(Workshop {
             circuits,
             proving,
@@ -139,13 +141,13 @@ impl Crew {
             home: settings.home,
             max_attempts: settings.max_attempts,
         });
-        Ok(Self { workshop, queue, upkeep, settings, server })
+        Ok(Self { workshop, queue, upkeep, suspects, settings, server })
     }
 
     /// Begins: watchers are told, the house is kept, and jobs are worked on until `quiet` is cancelled. The shutdown waits
     /// for what is in `at_work`.
     pub fn start(self, quiet: CancellationToken, at_work: TaskTracker, supervisor: &Supervisor) {
-        let Self { workshop, queue, upkeep, settings, server } = self;
+        let Self { workshop, queue, upkeep, suspects, settings, server } = self;
         queue.listen_to_others(supervisor);
         upkeep.start(supervisor);
         let (hub, stop) = (Arc::clone(&workshop.hub), supervisor.stop_token().clone());
@@ -157,6 +159,7 @@ impl Crew {
             queue: Arc::clone(&workshop.queue),
             hub: Arc::clone(&workshop.hub),
             recorder: workshop.recorder.clone(),
+            suspects,
             kinds: vec![Arc::new(Prove(Arc::clone(&workshop)))],
             holder: server,
             lease: settings.rules.lease,

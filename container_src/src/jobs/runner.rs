@@ -21,6 +21,7 @@ use super::{
     kinds::{Kind, proof},
     queue::{Change, Ending, JobQueue, QueueError},
     record::Recorder,
+    suspects::Suspects,
 };
 use crate::{supervisor::Supervisor, telemetry};
 
@@ -37,6 +38,8 @@ pub struct Runner {
     pub hub: Arc<Hub>,
     /// Who is told what happens to them.
     pub recorder: Recorder,
+    /// Which jobs are to be worked on alone.
+    pub suspects: Suspects,
     /// What can be done.
     pub kinds: Vec<Arc<dyn Kind>>,
     /// What this process is called in leases; new with each start.
@@ -69,12 +72,21 @@ impl Runner {
         let names: Vec<&str> = self.kinds.iter().map(|kind| kind.name()).collect();
         let mut changes = self.queue.changes();
         while !self.quiet.is_cancelled() {
+            let turn = tokio::select! {
+                turn = self.suspects.turn(self.queue.as_ref()) => turn,
+                () = self.quiet.cancelled() => return,
+            };
             match self.queue.claim(&self.holder, &names).await {
                 Ok(Some(job)) => {
                     let (_awaited, _counted) = (self.at_work.token(), self.recorder.at_work());
+                    let id = job.id;
                     self.attempt(job, stop).await;
+                    self.suspects.acquit(id);
                 }
-                Ok(None) => self.rest(&mut changes).await,
+                Ok(None) => {
+                    drop(turn);
+                    self.rest(&mut changes).await;
+                }
                 Err(error) => {
                     tracing::warn!(error = %telemetry::chain(&error), "no job could be claimed");
                     tokio::select! {

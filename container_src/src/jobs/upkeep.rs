@@ -112,17 +112,20 @@ impl Upkeep {
 
     /// Takes up the jobs that a dead process left behind. To be called before any worker starts, and of use only where
     /// this process alone uses the database: then nobody who had a lease can be alive.
-    pub async fn recover(&self) -> Result<usize, StoreError> {
+    pub async fn recover(&self) -> Result<Vec<JobId>, StoreError> {
         if self.queue.database.is_shared() {
-            return Ok(0);
+            return Ok(Vec::new());
         }
         let jobs = self.queue.reap(Some(UnixMillis::MAX), &self.lost).await?;
-        let count = jobs.len();
-        if count > 0 {
-            tracing::warn!(jobs = count, "jobs that a dead server had begun are queued again, or failed");
+        let ids: Vec<_> = jobs.iter().map(|job| job.id).collect();
+        if !jobs.is_empty() {
+            tracing::warn!(
+                jobs = jobs.len(),
+                "jobs that a dead server had begun are queued again, or failed"
+            );
             (self.record)(Kept::LeasesLost(jobs));
         }
-        Ok(count)
+        Ok(ids)
     }
 
     /// Keeps house until the supervisor stops.

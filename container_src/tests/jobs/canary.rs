@@ -1,5 +1,5 @@
-//! A private value that nothing else looks like is proved with, and then looked for wherever it must not be: in every file
-//! that servers, databases and buckets have, and in all that is said, while jobs are worked on and afterwards.
+//! A private value that nothing else looks like is proved with, and then looked for wherever it must not be: in every
+//! file that servers, databases and buckets have, and in all that is said, while jobs are worked on and afterwards.
 //!
 //! The spool alone is left out while a server runs: it is where witnesses are, until they are wiped.
 

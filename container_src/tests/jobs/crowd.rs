@@ -16,8 +16,8 @@ const WATCHERS: usize = 1_000;
 const MS_OF_A_TICK: u64 = 10;
 /// For how long a process is watched.
 const LOOK: Duration = Duration::from_secs(3);
-/// How much more of a processor an answer may take where there are ten thousand jobs, in milliseconds. It is not what it
-/// takes, which the benchmark tells, but far below what looking at each job for each other one would.
+/// How much more of a processor an answer may take where there are ten thousand jobs, in milliseconds. It is not what
+/// it takes, which the benchmark tells, but far below what looking at each job for each other one would.
 const MORE_MS_AT_MOST: u64 = 250;
 
 const FLAGS: [(&str, &str); 4] =

@@ -40,23 +40,40 @@ fn in_the_middle_of_fifty_jobs_it_loses_none_and_completes_none_twice() {
 }
 
 #[test]
-fn each_time_a_job_is_begun_that_job_is_given_up_after_three_and_others_are_done() {
+fn each_time_a_job_is_begun_that_job_alone_is_given_up_after_three() {
+    const WORKERS: [(&str, &str); 1] = [("--job-workers", "3")];
     let (place, range) = (Place::new(), samples::range());
-    let mut server = place.serve(&[("--job-workers", "1")]);
+    let mut server = place.serve(&WORKERS);
+    freeze(&server);
     let deadly = server.hand_in(range);
-    let others = hand_in(&server, range, 2);
-    for attempt in 1..=3 {
-        eventually("the job is begun", || (server.job(deadly).status == JobStatus::Running).then_some(()));
-        assert_eq!(server.job(deadly).attempts, attempt);
+    let others = hand_in(&server, range, 5);
+    // It dies with two others at work.
+    until_running(&server, 3);
+    for _ in 2..=3 {
         server.kill();
-        server = place.serve(&[("--job-workers", "1")]);
+        server = place.serve(&WORKERS);
+        freeze(&server);
+        until_running(&server, 1);
+        for _ in 0..20 {
+            thread::sleep(Duration::from_millis(50));
+            assert_eq!(server.jobs_that_are(JobStatus::Running), 1, "any of them may be the deadly one");
+        }
+        if server.job(deadly).status != JobStatus::Running {
+            thaw(&server);
+            eventually("its turn comes", || (server.job(deadly).status == JobStatus::Running).then_some(()));
+        }
     }
+    server.kill();
+    server = place.serve(&WORKERS);
     let given_up = server.job(deadly);
     assert_eq!((given_up.status, given_up.attempts), (JobStatus::Failed, 3));
     assert_eq!(given_up.error.unwrap().code, ProblemType::WorkerLost);
     server.get(&format!("/v1/proofs/{deadly}/proof")).refused(ProblemType::WorkerLost);
     until_over(&server);
     assert_proved(&server, &others, range);
+    for id in others {
+        assert!(server.job(id).attempts <= 2, "it paid for a neighbour");
+    }
     server.finish();
     let log = audited(&place.audit());
     assert_one_at_a_time(&log);
