@@ -37,6 +37,10 @@ const PROBE_FIRST: Duration = Duration::from_millis(250);
 const PROBE_MAX: Duration = Duration::from_secs(2);
 /// How often a container that dies while it starts is started again for the same requests.
 const STARTS_MAX: u32 = 3;
+/// How long one that seems idle may take to say so, and how often it may say nothing before it is ended all the same: on
+/// a fraction of a core with a proof at work it takes its time, and nobody waits for the answer.
+const IDLE_LOOK: Duration = Duration::from_secs(10);
+const SILENT_LOOKS: u32 = 3;
 /// How soon the alarm may go off, however short the idle time: one that is due at once would go off without end.
 const ALARM_MIN: Duration = Duration::from_secs(1);
 /// How often a container that was asked to end is looked at.
@@ -126,6 +130,8 @@ struct Inner {
     leases: BTreeMap<u64, u64>,
     leases_given: u64,
     last_activity: u64,
+    /// How often in a row it said nothing when it was asked whether it is idle.
+    silent_looks: u32,
     alarm_at: Option<u64>,
     record: Record,
 }
@@ -168,6 +174,7 @@ impl<P: Platform> Lifecycle<P> {
             leases: BTreeMap::new(),
             leases_given: 0,
             last_activity: platform.now(),
+            silent_looks: 0,
             alarm_at: None,
             record,
         };
@@ -239,6 +246,7 @@ impl<P: Platform> Lifecycle<P> {
         let number = inner.leases_given;
         inner.leases.insert(number, now);
         inner.last_activity = now;
+        inner.silent_looks = 0;
         drop(inner);
         self.arm();
         Lease { number, lifecycle: Rc::clone(self) }
@@ -254,25 +262,22 @@ impl<P: Platform> Lifecycle<P> {
             self.arm();
             return;
         }
-        let worked = match self.platform.probe(PROBE_MAX).await {
-            Probe::Ready { work, rested } => {
-                if work > 0 {
-                    Some(Duration::ZERO)
-                } else {
-                    rested
-                }
-            }
-            // Nobody needs it, and it does not answer either.
-            Probe::NotReady(_) | Probe::NoAnswer(_) => None,
-        };
-        if let Some(ago) = worked {
+        let (worked, silent_looks) = match self.platform.probe(IDLE_LOOK).await {
+            Probe::Ready { work: 1.., .. } => (Some(Duration::ZERO), 0),
             // What came of a job is to be had for as long as after a request.
-            let at = self.platform.now().saturating_sub(milliseconds(ago));
+            Probe::Ready { work: 0, rested } => (rested, 0),
+            // It may be busy with jobs that nobody waits for.
+            Probe::NotReady(_) | Probe::NoAnswer(_) => (None, self.inner.borrow().silent_looks + 1),
+        };
+        {
+            let worked_at = worked.map(|ago| self.platform.now().saturating_sub(milliseconds(ago)));
             let mut inner = self.inner.borrow_mut();
-            inner.last_activity = inner.last_activity.max(at);
+            inner.last_activity = inner.last_activity.max(worked_at.unwrap_or(0));
+            inner.silent_looks = silent_looks;
         }
+        let is_in_doubt = (1..SILENT_LOOKS).contains(&silent_looks);
         // A request may have come while the container was asked.
-        if self.is_idle() {
+        if self.is_idle() && !is_in_doubt {
             self.begin_stop("idle").await;
         } else {
             self.arm();

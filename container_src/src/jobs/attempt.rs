@@ -10,12 +10,12 @@ use edgeprove_pipeline::{
     lease::{LeaseTerms, LeaseToken},
 };
 use edgeprove_protocol::{JobId, JobStage};
-use tokio::time::MissedTickBehavior;
+use tokio::{sync::broadcast, time::MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     hub::Hub,
-    queue::{Held, JobQueue},
+    queue::{Change, Held, JobQueue},
 };
 use crate::telemetry;
 
@@ -95,14 +95,19 @@ impl Attempt {
         *self.why.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Renews the lease until the attempt is over.
+    /// Renews the lease until the attempt is over: in time, and when something is told of the job, since that may be that
+    /// it was called off.
     pub async fn keep_alive(&self, terms: LeaseTerms) {
+        let mut changes = self.queue.changes();
         let mut beats = tokio::time::interval(terms.heartbeat_every());
         beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
         beats.tick().await;
         let mut renewed = Instant::now();
         loop {
-            beats.tick().await;
+            tokio::select! {
+                _ = beats.tick() => {}
+                () = concerns(&mut changes, self.id) => {}
+            }
             let asked = Instant::now();
             match self.queue.heartbeat(self.id, self.token).await {
                 Ok(Held::Yes) => renewed = asked,
@@ -115,6 +120,19 @@ impl Attempt {
             if renewed.elapsed() >= terms.length {
                 return self.give_up(GivenUp::Lost);
             }
+        }
+    }
+}
+
+/// Ends when something is told of a job, or may have been missed.
+async fn concerns(changes: &mut broadcast::Receiver<Change>, id: JobId) {
+    loop {
+        match changes.recv().await {
+            Ok(Change::Job(other)) if other != id => {}
+            Ok(Change::Work) => {}
+            Ok(Change::Job(_) | Change::Unknown) | Err(broadcast::error::RecvError::Lagged(_)) => return,
+            // Nobody tells any more.
+            Err(broadcast::error::RecvError::Closed) => return std::future::pending().await,
         }
     }
 }

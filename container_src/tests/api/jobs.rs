@@ -229,7 +229,11 @@ fn what_is_no_witness_is_refused_before_there_is_a_job() {
 
 #[test]
 fn a_job_is_called_off_whether_it_waits_or_is_worked_on() {
-    let keeping = Keeping::start(|s| s.flag("--job-workers", "1"));
+    let keeping = Keeping::start(|s| {
+        s.flag("--job-workers", "1");
+        // Its worker hears of it at once, and not when the lease is to be renewed.
+        s.flag("--lease", "10m");
+    });
     let range = samples::range();
     let (mut first, bb) = keeping.server.freeze_midway();
     let running = keeping.submit(&range.witness);

@@ -359,6 +359,27 @@ fn what_came_of_a_job_is_to_be_had_for_as_long_as_after_a_request() {
 }
 
 #[test]
+fn one_that_is_too_busy_to_say_so_is_asked_again_before_it_is_ended() {
+    on_jumping_clock(async {
+        let (fake, lifecycle) = asleep(Manners::default());
+        lifecycle.ready().await.unwrap();
+        let manners = |work, hangs| {
+            let mut manners = fake.0.manners.borrow_mut();
+            (manners.work, manners.hangs) = (work, hangs);
+        };
+        manners(1, true);
+        pass(&fake, &lifecycle, OPTIONS.sleep_after + Duration::from_secs(15)).await;
+        assert_eq!(lifecycle.status().state, "ready", "it was silent once");
+        manners(1, false);
+        pass(&fake, &lifecycle, Duration::from_hours(1)).await;
+        assert_eq!(lifecycle.status().state, "ready");
+        manners(0, true);
+        pass(&fake, &lifecycle, OPTIONS.sleep_after * 2 + Duration::from_mins(1)).await;
+        assert_eq!(lifecycle.status().state, "sleeping", "one that is dead is not kept");
+    });
+}
+
+#[test]
 fn a_caller_that_vanished_unnoticed_does_not_keep_it_awake_for_ever() {
     on_jumping_clock(async {
         let (fake, lifecycle) = asleep(Manners::default());
