@@ -122,6 +122,10 @@ impl Edge {
         if let Some(config) = &settings.config {
             command.arg("--config").arg(config);
         }
+        // The same witness is proved again and again, and each time it is the proving that is tested.
+        if !settings.vars.iter().any(|(name, _)| name == "EDGEPROVE_PROOF_CACHE") {
+            settings.var("EDGEPROVE_PROOF_CACHE", "0");
+        }
         for (name, value) in &settings.vars {
             command.arg("--var").arg(format!("{name}={value}"));
         }
