@@ -409,3 +409,27 @@ fn to_others_a_job_does_not_exist() {
     let urgent = keeping.submitting(&samples::range().witness).header(headers::PRIORITY, "HIGH");
     urgent.header("x-api-key", "alice").send().refused(ProblemType::NotAllowed);
 }
+
+#[test]
+fn who_waits_for_a_server_that_ends_gets_the_job() {
+    let mut keeping = Keeping::start(|s| {
+        s.flag("--job-workers", "1");
+        s.flag("--drain", "3s");
+    });
+    let range = samples::range();
+    let (_first, _bb) = keeping.server.freeze_midway();
+    let running = keeping.submit(&range.witness);
+    eventually("it runs", || (keeping.job(&running).status == JobStatus::Running).then_some(()));
+    let address = keeping.server.address();
+    let waiting = thread::spawn(move || {
+        Ask::to_prove(address, "/api/prove", &samples::range().witness).header("prefer", "wait=60").send()
+    });
+    eventually("it is handed in", || {
+        let page: JobPage = serde_json::from_slice(&keeping.server.get("/v1/proofs").body).unwrap();
+        (page.jobs.len() == 2).then_some(())
+    });
+    keeping.server.signal(Signal::TERM);
+    let answer = waiting.join().unwrap();
+    assert_eq!((answer.status.as_u16(), document(&answer).status), (202, JobStatus::Queued));
+    assert_eq!(keeping.server.ends().code(), Some(0));
+}

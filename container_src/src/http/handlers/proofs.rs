@@ -99,7 +99,7 @@ async fn accept(
     let NamedCircuit(named) = NamedCircuit::from_request_parts(parts, app).await?;
     let circuit = witnesses::asked_for(app, named.as_ref().or(wish.circuit.as_ref()))?;
     // Taken before the look at the state, so that a shutdown either sees it or is seen.
-    let _at_work = app.proofs_at_work.token();
+    let at_work = app.proofs_at_work.token();
     if let Some(why) = app.not_ready() {
         return Err(ApiError::not_ready(why));
     }
@@ -147,9 +147,11 @@ async fn accept(
         // It was counted when it was taken in.
         Submitted::Known(job) => job,
     };
+    // It is kept, so that no shutdown need wait for whoever waits for it.
+    drop(at_work);
     let wait = job_wish.wait.filter(|_| !job_wish.respond_async);
     let waited = match wait {
-        Some(wait) => over_within(workshop, job.id, wait).await?,
+        Some(wait) => over_within(app, workshop, job.id, wait).await?,
         None => None,
     };
     let mut response = match waited {
@@ -177,12 +179,18 @@ async fn accepted(workshop: &Workshop, id: JobId) -> Result<Response, ApiError> 
     Ok(with_retry_after(response, &document))
 }
 
-/// The job, once it is over; `None` if it is not within this time.
-async fn over_within(workshop: &Workshop, id: JobId, wait: Duration) -> Result<Option<Job>, ApiError> {
+/// The job, once it is over; `None` if it is not within this time, or the server stops.
+async fn over_within(
+    app: &AppState,
+    workshop: &Workshop,
+    id: JobId,
+    wait: Duration,
+) -> Result<Option<Job>, ApiError> {
     let Some(watcher) = workshop.hub.watch(id).await? else { return Err(ApiError::no_such_job()) };
-    match tokio::time::timeout(wait, over(watcher)).await {
-        Ok(()) => Ok(workshop.queue.get(id).await?),
-        Err(_) => Ok(None),
+    tokio::select! {
+        () = over(watcher) => Ok(workshop.queue.get(id).await?),
+        () = tokio::time::sleep(wait) => Ok(None),
+        () = app.supervisor.stop_token().cancelled() => Ok(None),
     }
 }
 
