@@ -158,6 +158,9 @@ impl Room {
         if !settings.flags.iter().any(|flag| flag == "--proof-cache") {
             command.args(["--proof-cache", "0"]);
         }
+        // A test's folder may be on a container's own file system, where jobs would not be taken.
+        command
+            .env("EDGEPROVE_EPHEMERAL_JOBS", settings.flags.iter().any(|flag| flag == "--data").to_string());
         command.args(settings.flags).envs(settings.environment);
         command
     }

@@ -7,6 +7,8 @@ use edgeprove_pipeline::{
     bounds::Bounds, expiry::Retention, lease::LeaseTerms, retry::Backoff, transition::Rules,
 };
 use edgeprove_protocol::JobId;
+#[cfg(target_os = "linux")]
+use rustix::fs::{AtFlags, StatxFlags};
 
 use super::{
     artifacts::ArtifactArgs,
@@ -165,16 +167,40 @@ impl JobArgs {
     }
 }
 
-/// Whether a folder is part of a container's own file system, which ends with the container: the server runs in a
-/// container, and the folder is no volume, because it is on the root's own device.
+/// Whether a folder ends with the container that the server runs in: it is no volume, but a part of the container's own
+/// file system, or in memory.
 fn goes_with_the_container(folder: &Path) -> bool {
     // A file such as /.dockerenv says little: machines are made of images as well, and theirs stays.
     let is_container = std::process::id() == 1
         || fs::read_to_string("/proc/mounts").is_ok_and(|mounts| is_layered(&mounts))
         || std::env::var_os(CLOUDFLARE).is_some();
     let existing = folder.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("/"));
-    let device = |path: &Path| fs::metadata(path).map(|about| about.dev()).ok();
-    is_container && device(existing) == device(Path::new("/"))
+    is_container && (mount(existing) == mount(Path::new("/")) || is_in_memory(existing))
+}
+
+/// What is mounted where a path is. A volume may be on the device of the root.
+#[cfg(target_os = "linux")]
+fn mount(path: &Path) -> Option<u64> {
+    let about = rustix::fs::statx(rustix::fs::CWD, path, AtFlags::empty(), StatxFlags::MNT_ID).ok()?;
+    // Kernels before 5.8 do not tell.
+    let tells = about.stx_mask & StatxFlags::MNT_ID.bits() != 0;
+    tells.then_some(about.stx_mnt_id).or_else(|| fs::metadata(path).map(|about| about.dev()).ok())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn mount(path: &Path) -> Option<u64> {
+    fs::metadata(path).map(|about| about.dev()).ok()
+}
+
+#[cfg(target_os = "linux")]
+fn is_in_memory(path: &Path) -> bool {
+    const TMPFS: u32 = 0x0102_1994;
+    rustix::fs::statfs(path).is_ok_and(|about| u32::try_from(about.f_type) == Ok(TMPFS))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn is_in_memory(_path: &Path) -> bool {
+    false
 }
 
 /// Whether the root is an image's layers with one on top that is thrown away.

@@ -1,6 +1,6 @@
 //! Proofs that nobody waits for on the line: taken in, followed, fetched, called off, expired.
 
-use std::{fs, path::Path, thread, time::Duration};
+use std::{fs, os::unix::fs::MetadataExt as _, path::Path, thread, time::Duration};
 
 use edgeprove_protocol::{
     JobDocument, JobStage, JobStatus, Priority, ProblemType, VerifierTarget::NoirRecursive, headers,
@@ -12,7 +12,9 @@ use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 use tungstenite::Message;
 
-use crate::support::{Answer, TestServer, client::Ask, eventually, samples, settings::Settings};
+use crate::support::{
+    Answer, TestServer, client::Ask, eventually, places, processes, samples, settings::Settings,
+};
 
 /// A server that keeps its jobs in a folder.
 struct Keeping {
@@ -432,4 +434,32 @@ fn who_waits_for_a_server_that_ends_gets_the_job() {
     let answer = waiting.join().unwrap();
     assert_eq!((answer.status.as_u16(), document(&answer).status), (202, JobStatus::Queued));
     assert_eq!(keeping.server.ends().code(), Some(0));
+}
+
+#[test]
+fn in_a_container_jobs_are_kept_on_a_volume_and_nowhere_else() {
+    if places::lacks_pid_namespaces() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let device = |path: &Path| fs::metadata(path).unwrap().dev();
+    let bind = "mount --bind \"$1\" \"$1\"";
+    for (mount, kept) in [("true", false), (bind, true), ("mount -t tmpfs tmpfs \"$1\"", false)] {
+        if mount == "true" && device(dir.path()) != device(Path::new("/")) {
+            continue;
+        }
+        let mut server = TestServer::start(|s| {
+            s.flag("--data", &dir.path().join("data").display());
+            s.environment.push(("EDGEPROVE_EPHEMERAL_JOBS".to_owned(), "false".to_owned()));
+            // The first process of its own namespace, as in a container.
+            let kinds = ["--mount", "--pid", "--fork", "--mount-proc", "--kill-child"];
+            let mut wrapper = places::namespace(&kinds);
+            wrapper.args(["sh", "-c", &format!("{mount} && shift && exec \"$@\""), "sh"]).arg(dir.path());
+            s.wrapper = Some(wrapper);
+        });
+        server.is_really(processes::children(server.pid())[0].pid);
+        let jobs = server.health().jobs;
+        assert_eq!(jobs.kept, kept, "{mount}: {jobs:?}");
+        server.finish();
+    }
 }
