@@ -51,7 +51,8 @@ RUN --mount=type=cache,id=edgeprove-cargo,target=/usr/local/cargo/registry \
 FROM debian:trixie-slim AS libc
 WORKDIR /least
 # With the packages' status a scanner sees what is inside; their licences ask for the copyright files.
-RUN mkdir -p /data app/circuits etc tmp usr/lib usr/lib64 var/lib/dpkg/status.d \
+RUN install -d --mode=0700 /owned/data \
+ && mkdir -p app/circuits etc tmp usr/lib usr/lib64 var/lib/dpkg/status.d \
  && chmod 1777 tmp \
  && ln -s usr/lib lib && ln -s usr/lib64 lib64 \
  && for package in libc6 libgcc-s1; do \
@@ -70,7 +71,7 @@ RUN mkdir -p /data app/circuits etc tmp usr/lib usr/lib64 var/lib/dpkg/status.d 
 FROM scratch AS runtime
 COPY --from=libc /least /
 # A volume that is mounted here becomes the user's own, and jobs are taken.
-COPY --from=libc --chown=10001:10001 --chmod=0700 /data /data
+COPY --from=libc --chown=10001:10001 /owned /
 COPY LICENSE-APACHE LICENSE-MIT /usr/share/doc/edgeprove/
 COPY --from=tools /out/bb /usr/local/bin/bb
 COPY --from=tools /out/crs /opt/crs
