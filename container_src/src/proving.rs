@@ -67,6 +67,20 @@ pub struct Proved {
     pub timings: Timings,
 }
 
+impl Proved {
+    /// What it shows, as `0x`-prefixed 32-byte big-endian fields in the circuit's order.
+    #[must_use]
+    pub fn public_inputs(&self) -> Vec<String> {
+        self.parts.public_inputs.iter().map(|field| format!("0x{}", hex::encode(field))).collect()
+    }
+
+    /// bb's hash of the verification key, 64 hexadecimal digits.
+    #[must_use]
+    pub fn vk_hash(&self) -> String {
+        hex::encode(self.key.vk_hash)
+    }
+}
+
 /// Why there is no proof.
 #[derive(Debug, thiserror::Error)]
 pub enum ProvingError {

@@ -162,7 +162,7 @@ fn tell(out: &Path, proved: &Proved) {
         "out": out,
         "target": proved.key.circuit.target,
         "verified": proved.verified,
-        "vk_hash": format!("0x{}", hex::encode(proved.key.vk_hash)),
+        "vk_hash": format!("0x{}", proved.vk_hash()),
         "timings": proved.timings,
     });
     println!("{line}");

@@ -47,13 +47,12 @@ impl Made {
     /// What belongs to a proof that was made for this request.
     #[must_use]
     pub fn of(circuit: &Circuit, target: VerifierTarget, proved: &Proved, id: &str) -> Self {
-        let field = |field: &[u8; 32]| format!("0x{}", hex::encode(field));
         Self {
             proof: proved.parts.proof.as_flattened().to_vec(),
-            public_inputs: proved.parts.public_inputs.iter().map(field).collect(),
+            public_inputs: proved.public_inputs(),
             circuit: circuit.id.clone(),
             target,
-            vk_hash: hex::encode(proved.key.vk_hash),
+            vk_hash: proved.vk_hash(),
             verified: proved.verified,
             cached: proved.cached,
             fallback_from: None,

@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use edgeprove_pipeline::job::Job;
 use edgeprove_protocol::{JobDocument, JobId, JobStage, JobStatus};
 use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
@@ -54,10 +55,17 @@ impl Hub {
 
     /// A job as it is now; `None` if there is none of this name.
     pub async fn look(&self, id: JobId) -> Result<Option<JobDocument>, QueueError> {
-        let Some(job) = self.queue.get(id).await? else { return Ok(None) };
-        let place = if job.status == JobStatus::Queued { self.queue.place(id).await? } else { None };
+        match self.queue.get(id).await? {
+            Some(job) => self.describe(&job).await,
+            None => Ok(None),
+        }
+    }
+
+    /// A job that was read just now, with its place and what is foreseen of it.
+    pub async fn describe(&self, job: &Job) -> Result<Option<JobDocument>, QueueError> {
+        let place = if job.status == JobStatus::Queued { self.queue.place(job.id).await? } else { None };
         self.estimator.learn(self.queue.as_ref(), &job.kind, &job.subject).await?;
-        Ok(document::of(&job, place.as_ref(), &self.estimator, document::now()))
+        Ok(document::of(job, place.as_ref(), &self.estimator, document::now()))
     }
 
     /// Watches a job; `None` if there is none of this name. The first thing to be seen is there already.

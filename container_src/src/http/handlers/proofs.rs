@@ -212,7 +212,7 @@ pub async fn get(
     if job.status == JobStatus::Expired {
         return Err(ApiError::expired());
     }
-    let document = look(workshop, id).await?;
+    let document = described(workshop, &job).await?;
     Ok(with_retry_after(no_store(Json(&document).into_response()), &document))
 }
 
@@ -328,8 +328,14 @@ pub async fn own(app: &Shared, caller: &Caller, id: JobId) -> Result<Job, ApiErr
     job.filter(|job| caller.may_see(&job.owner)).ok_or_else(ApiError::no_such_job)
 }
 
+/// A job as it is now.
 async fn look(workshop: &Workshop, id: JobId) -> Result<JobDocument, ApiError> {
     workshop.hub.look(id).await?.ok_or_else(ApiError::no_such_job)
+}
+
+/// The same of one that was read just now.
+async fn described(workshop: &Workshop, job: &Job) -> Result<JobDocument, ApiError> {
+    workshop.hub.describe(job).await?.ok_or_else(ApiError::no_such_job)
 }
 
 /// What came of a job, as an answer.
@@ -342,7 +348,7 @@ async fn result(
 ) -> Result<Response, ApiError> {
     match job.status {
         JobStatus::Queued | JobStatus::Running => {
-            let document = look(workshop, job.id).await?;
+            let document = described(workshop, job).await?;
             let wait = document.estimated_remaining_ms.map_or(LOOK_AGAIN, Duration::from_millis);
             Err(ApiError::new(ProblemType::ProofNotReady, format!("the job is {}", job.status)).after(wait))
         }

@@ -215,7 +215,7 @@ impl Prove {
         }
     }
 
-    /// Tells watchers how far the proof is, for as long as the returned guard lives.
+    /// Tells watchers how far the proof is, until it is dropped.
     async fn tell(&self, job: &Job, attempt: &Attempt, stage: Stage) {
         match stage {
             Stage::Proving => attempt.reached(JobStage::Proving).await,
@@ -271,11 +271,10 @@ fn lost(payload: &Payload, job: &Job, error: &ArtifactError) -> Failure {
 }
 
 fn outcome(proved: &Proved) -> Outcome {
-    let field = |field: &[u8; 32]| format!("0x{}", hex::encode(field));
     Outcome {
         fallback: None,
-        public_inputs: proved.parts.public_inputs.iter().map(field).collect(),
-        vk_hash: hex::encode(proved.key.vk_hash),
+        public_inputs: proved.public_inputs(),
+        vk_hash: proved.vk_hash(),
         verified: proved.verified,
         cached: proved.cached,
         timings: proved.timings,

@@ -12,7 +12,7 @@ use super::{
 series! {
     /// Jobs that were taken, by kind and priority.
     SUBMITTED = Counter "edgeprove_jobs_submitted_total" ["kind", "priority"];
-    /// Jobs that came to an end, by kind and outcome: `completed`, `cancelled`, `expired`, or the problem's code.
+    /// Jobs that came to an end, by kind and outcome: `completed`, `cancelled`, or the problem's code.
     ENDED = Counter "edgeprove_jobs_ended_total" ["kind", "outcome"];
     /// Attempts that failed and are made again, by kind and the problem's code.
     RETRIED = Counter "edgeprove_jobs_retries_total" ["kind", "code"];
@@ -37,8 +37,6 @@ pub enum JobEnd {
     Completed,
     /// Somebody cancelled it.
     Cancelled,
-    /// It was not done in its time.
-    Expired,
     /// With a problem, all attempts used up or none worth making.
     Failed(ProblemType),
 }
@@ -69,7 +67,6 @@ pub fn ended(kind: &'static str, end: JobEnd, ran: Duration) {
     let outcome = match end {
         JobEnd::Completed => "completed",
         JobEnd::Cancelled => "cancelled",
-        JobEnd::Expired => "expired",
         JobEnd::Failed(problem) => problem.code(),
     };
     ENDED.add(1, [kind.into(), outcome.into()]);
