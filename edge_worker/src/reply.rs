@@ -2,12 +2,22 @@
 
 use std::time::Duration;
 
-use edgeprove_protocol::{ProblemType, headers, problem};
+use edgeprove_protocol::{
+    ProblemType,
+    endpoints::{self, Endpoint},
+    headers, problem,
+};
 use http::{HeaderMap, HeaderValue, header};
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::{edge_error::EdgeError, lifecycle::Status};
+
+/// Those that the edge answers by itself, or otherwise than a server.
+const OWN: [Endpoint; 2] = [
+    Endpoint::new("GET", "/api/health", "versions, circuits, provers; wakes a container"),
+    Endpoint::new("GET", "/edge/health", "the edge and its containers; wakes none"),
+];
 
 /// An answer with a body that is at hand.
 #[derive(Debug, Clone)]
@@ -66,26 +76,13 @@ impl Reply {
     /// `GET /`: the endpoints.
     #[must_use]
     pub fn index() -> Self {
+        let endpoints = [&endpoints::SHARED[..], &OWN].concat();
         Self::json(
             200,
             &json!({
                 "name": "edgeprove",
                 "version": env!("CARGO_PKG_VERSION"),
-                "endpoints": [
-                    { "method": "POST", "path": "/api/prove",
-                      "does": "proves a gzipped witness of the default circuit; answers the proof's bytes, or JSON by Accept: application/json; ?target=evm for Solidity verifiers" },
-                    { "method": "POST", "path": "/api/prove/{circuit}", "does": "the same for a circuit by name" },
-                    { "method": "POST", "path": "/v1/proofs",
-                      "does": "takes in a gzipped witness (?circuit=NAME) as a job: 202 and its Location; so does /api/prove under Prefer: respond-async" },
-                    { "method": "GET", "path": "/v1/proofs", "does": "the jobs of the caller's key" },
-                    { "method": "GET", "path": "/v1/proofs/{id}", "does": "how far a job is; DELETE calls it off" },
-                    { "method": "GET", "path": "/v1/proofs/{id}/proof", "does": "its proof" },
-                    { "method": "GET", "path": "/v1/proofs/{id}/events", "does": "what happens to it, as server-sent events or over a WebSocket" },
-                    { "method": "GET", "path": "/v1/queue", "does": "how many jobs there are, and how long they wait" },
-                    { "method": "GET", "path": "/api/health", "does": "versions, circuits, provers; wakes a container" },
-                    { "method": "GET", "path": "/edge/health", "does": "the edge and its containers; wakes none" },
-                    { "method": "GET", "path": "/problems/{code}", "does": "what an error's code means" },
-                ],
+                "endpoints": endpoints,
             }),
         )
     }

@@ -10,12 +10,14 @@
 //! - [`job`]: what a caller is told of a job; [`job_id`], [`job_status`], [`priority`]: what it is called, how far it is
 //!   and how urgent.
 //! - [`caller`]: how keys are set, and what callers without one are counted by.
+//! - [`endpoints`]: what callers may ask for, for people.
 //! - [`headers`], [`limits`]: header names and the bounds that both sides must agree on.
 //! - [`load`]: what a server tells the edge of how busy it is.
 
 pub mod answer;
 pub mod caller;
 pub mod circuit_id;
+pub mod endpoints;
 pub mod headers;
 pub mod job;
 pub mod job_id;
