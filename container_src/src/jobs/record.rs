@@ -136,15 +136,15 @@ impl Recorder {
         let problem_or_unknown = problem.unwrap_or(ProblemType::Internal);
         let (action, outcome) = match status {
             JobStatus::Completed => {
-                metrics::ended(kind, JobEnd::Completed, ran);
+                metrics::ended(kind, JobEnd::Completed, Some(ran));
                 (Action::JobCompleted, Outcome::Ok)
             }
             JobStatus::Cancelled => {
-                metrics::ended(kind, JobEnd::Cancelled, ran);
+                metrics::ended(kind, JobEnd::Cancelled, Some(ran));
                 (Action::JobCancelled, Outcome::Ok)
             }
             JobStatus::Failed => {
-                metrics::ended(kind, JobEnd::Failed(problem_or_unknown), ran);
+                metrics::ended(kind, JobEnd::Failed(problem_or_unknown), Some(ran));
                 (Action::JobFailed, Outcome::Failed(problem_or_unknown))
             }
             // Back in the queue: to be tried again, or because the server stops.
@@ -163,7 +163,7 @@ impl Recorder {
 
     /// Somebody called it off before a worker had it.
     pub async fn called_off(&self, job: &Job, kind: &'static str, by: Actor) {
-        metrics::ended(kind, JobEnd::Cancelled, Duration::ZERO);
+        metrics::ended(kind, JobEnd::Cancelled, None);
         let entry = self.entry(job, Action::JobCancelled);
         // That it cannot be kept is logged.
         let _ = self.audit.record(Entry { actor: by, outcome: Some(Outcome::Ok), ..entry }).await;
@@ -181,12 +181,22 @@ impl Recorder {
             Kept::LeasesLost(jobs) => {
                 for job in jobs {
                     metrics::lease_lost(&job.kind);
+                    let problem = ProblemType::WorkerLost;
                     let action = match job.status {
-                        JobStatus::Cancelled => Action::JobCancelled,
-                        JobStatus::Failed => Action::JobFailed,
-                        _ => Action::JobRetried,
+                        JobStatus::Cancelled => {
+                            metrics::ended(&job.kind, JobEnd::Cancelled, None);
+                            Action::JobCancelled
+                        }
+                        JobStatus::Failed => {
+                            metrics::ended(&job.kind, JobEnd::Failed(problem), None);
+                            Action::JobFailed
+                        }
+                        _ => {
+                            metrics::retried(&job.kind, problem);
+                            Action::JobRetried
+                        }
                     };
-                    let outcome = Some(Outcome::Failed(ProblemType::WorkerLost));
+                    let outcome = Some(Outcome::Failed(problem));
                     self.audit.note(Entry { outcome, actor: Actor::Server, ..self.of_attempt(&job, action) });
                 }
             }

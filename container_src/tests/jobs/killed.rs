@@ -69,6 +69,11 @@ fn each_time_a_job_is_begun_that_job_alone_is_given_up_after_three() {
     assert_eq!((given_up.status, given_up.attempts), (JobStatus::Failed, 3));
     assert_eq!(given_up.error.unwrap().code, ProblemType::WorkerLost);
     server.get(&format!("/v1/proofs/{deadly}/proof")).refused(ProblemType::WorkerLost);
+    let told = String::from_utf8(server.get("/metrics").body).unwrap();
+    assert!(
+        told.contains("edgeprove_jobs_ended_total{kind=\"prove\",outcome=\"worker_lost\"} 1\n"),
+        "{told}"
+    );
     until_over(&server);
     assert_proved(&server, &others, range);
     for id in others {

@@ -24,7 +24,7 @@ series! {
     RUNNING = Gauge "edgeprove_jobs_running" [];
     /// From a job's arrival to its start, by priority.
     WAIT = Histogram "edgeprove_jobs_wait_duration_seconds" ["priority"];
-    /// From a job's start to its end, by kind.
+    /// From a job's start to its end, by kind, where a worker let it go.
     RUN = Histogram "edgeprove_jobs_run_duration_seconds" ["kind"];
     /// Looks into the cache of proofs: `hit`, `miss`, or `tampered` where what was found could not be trusted.
     PROOF_CACHE = Counter "edgeprove_proof_cache_requests_total" ["result"];
@@ -62,20 +62,23 @@ pub fn started(priority: Priority, waited: Duration) {
     WAIT.record(waited, [priority.as_str().into()]);
 }
 
-/// A job came to an end, this long after its start.
-pub fn ended(kind: &'static str, end: JobEnd, ran: Duration) {
+/// A job came to an end: this long after its start, where a worker let it go. Nobody knows for how long one was worked on
+/// by a server that died.
+pub fn ended(kind: &str, end: JobEnd, ran: Option<Duration>) {
     let outcome = match end {
         JobEnd::Completed => "completed",
         JobEnd::Cancelled => "cancelled",
         JobEnd::Failed(problem) => problem.code(),
     };
-    ENDED.add(1, [kind.into(), outcome.into()]);
-    RUN.record(ran, [kind.into()]);
+    ENDED.add(1, [text(kind), outcome.into()]);
+    if let Some(ran) = ran {
+        RUN.record(ran, [text(kind)]);
+    }
 }
 
 /// An attempt failed and will be made again.
-pub fn retried(kind: &'static str, problem: ProblemType) {
-    RETRIED.add(1, [kind.into(), problem.code().into()]);
+pub fn retried(kind: &str, problem: ProblemType) {
+    RETRIED.add(1, [text(kind), problem.code().into()]);
 }
 
 /// A lease ran out.
