@@ -275,16 +275,18 @@ fn cancel(job: &Job, now: UnixMillis, rules: &Rules) -> Result<Job, Refusal> {
     Ok(if job.status == JobStatus::Queued { over(job, JobStatus::Cancelled, now, rules) } else { job })
 }
 
-/// Times that no clock running evenly could have written are moved to the latest that it could have. The rank of a job
-/// that seems to arrive in the future moves along, or it would be passed by all others until then.
+/// Times that no clock running evenly could have written are moved to the latest that it could have: a job that was never
+/// tried waits for nothing but its turn, and others for their next attempt no longer than attempts are apart. The rank of a
+/// job that seems to arrive in the future moves along, or it would be passed by all others until then.
 fn settle(job: &Job, now: UnixMillis, rules: &Rules) -> Result<Job, Refusal> {
     let early = |at: UnixMillis, latest: UnixMillis| at.min(latest);
     let enqueued_at = early(job.enqueued_at, now);
+    let run_at_latest = if job.attempts == 0 { now } else { now.after(rules.backoff.cap) };
     let shift = job.enqueued_at.0.saturating_sub(enqueued_at.0);
     let settled = Job {
         rank: Rank(job.rank.0.saturating_sub(shift)),
         enqueued_at,
-        run_at: early(job.run_at, now.after(rules.backoff.cap)),
+        run_at: early(job.run_at, run_at_latest),
         expires_at: job.expires_at.map(|at| early(at, rules.retention.expires_at(now))),
         lease: job
             .lease

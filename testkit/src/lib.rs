@@ -6,6 +6,7 @@
 //! - [`jobs`]: handed in, followed and fetched.
 //! - [`samples`]: circuits and witnesses, good and bad.
 //! - [`bb`]: the untouched bb, as the judge of proofs.
+//! - [`clock`]: a clock of a server's own, to be set while it runs.
 //! - [`processes`]: who runs, who is stopped, who is killed.
 //! - [`postgres`]: a PostgreSQL of one's own, to be stopped and started.
 //! - [`s3`]: a bucket, on a server of its own that can go away and come back.
@@ -28,6 +29,7 @@
 
 pub mod bb;
 pub mod client;
+pub mod clock;
 pub mod jobs;
 pub mod places;
 pub mod postgres;

@@ -7,10 +7,8 @@
 //! - [`storage`]: a full disk, a bucket that is away.
 //! - [`crowd`]: ten thousand jobs, a thousand watchers.
 //! - [`urgency`]: who goes first, and that everybody's turn comes.
+//! - [`clock`]: set forwards and back under work.
 //! - [`canary`]: nothing private is found anywhere.
-//!
-//! What happens when a clock is set is tested in `tests/queue/upkeep.rs`, by moving the times that are kept, and in
-//! `edgeprove_pipeline::lease`: a real clock belongs to the whole machine.
 
 #![cfg(target_os = "linux")]
 #![allow(
@@ -22,6 +20,7 @@
 )]
 
 mod canary;
+mod clock;
 mod crowd;
 mod killed;
 mod shutdown;

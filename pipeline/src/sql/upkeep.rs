@@ -30,17 +30,18 @@ pub const REAP: Statement = statement! {
 /// Moves times that no clock running evenly could have written to the latest that it could have, after the clock went
 /// back ([`crate::lease`]).
 ///
-/// Binds 1 now, 2 the latest `run_at` (now and the backoff's cap), 3 the latest end of a lease, 4 the latest expiry.
-/// Returns `id` of each job that was changed.
+/// Binds 1 now, 2 the latest `run_at` of a job that was tried (now and the backoff's cap), 3 the latest end of a lease,
+/// 4 the latest expiry. Returns `id` of each job that was changed.
 pub const SETTLE: Statement = statement! {
     "UPDATE jobs SET \
      rank = CASE WHEN enqueued_at > $1 THEN rank - (enqueued_at - $1) ELSE rank END, \
      enqueued_at = CASE WHEN enqueued_at > $1 THEN $1 ELSE enqueued_at END, \
-     run_at = CASE WHEN run_at > $2 THEN $2 ELSE run_at END, \
+     run_at = CASE WHEN attempts = 0 AND run_at > $1 THEN $1 WHEN run_at > $2 THEN $2 ELSE run_at END, \
      lease_until = CASE WHEN lease_until > $3 THEN $3 ELSE lease_until END, \
      expires_at = CASE WHEN expires_at > $4 THEN $4 ELSE expires_at END \
      WHERE seq IN (SELECT seq FROM jobs \
-     WHERE enqueued_at > $1 OR run_at > $2 OR lease_until > $3 OR expires_at > $4 ORDER BY seq"
+     WHERE enqueued_at > $1 OR (attempts = 0 AND run_at > $1) OR run_at > $2 OR lease_until > $3 OR expires_at > $4 \
+     ORDER BY seq"
     postgres(" FOR UPDATE") ") \
      RETURNING id"
 };

@@ -163,6 +163,8 @@ fn after_the_clock_went_back_nothing_lies_further_ahead_than_it_could() {
     let running = after(&new_job(3), &[claim()]);
     let settled = apply(&running, &Event::Settle, earlier, &rules()).unwrap();
     assert_eq!(settled.lease.unwrap().until, rules().lease.until(earlier));
+    let untried = apply(&new_job(3), &Event::Settle, earlier, &rules()).unwrap();
+    assert_eq!(untried.run_at, earlier, "it waits for its turn alone");
     let waiting = after(&running, &[retry(HELD)]);
     let settled = apply(&waiting, &Event::Settle, earlier, &rules()).unwrap();
     assert_eq!(settled.run_at, earlier.after(rules().backoff.cap));
