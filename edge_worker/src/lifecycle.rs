@@ -37,10 +37,13 @@ const PROBE_FIRST: Duration = Duration::from_millis(250);
 const PROBE_MAX: Duration = Duration::from_secs(2);
 /// How often a container that dies while it starts is started again for the same requests.
 const STARTS_MAX: u32 = 3;
-/// How long one that seems idle may take to say so, and how often it may say nothing before it is ended all the same: on
-/// a fraction of a core with a proof at work it takes its time, and nobody waits for the answer.
+/// How long one that seems idle may take to say so: on a fraction of a core with a proof at work it takes its time, and
+/// nobody waits for the answer.
 const IDLE_LOOK: Duration = Duration::from_secs(10);
-const SILENT_LOOKS: u32 = 3;
+/// For how long it may say nothing before it is ended all the same, where it had nothing to do when it last spoke.
+const SILENCE_AT_REST: Duration = Duration::from_secs(30);
+/// The same where it may be at work: what it has accepted is worth more than the minutes that a dead one costs.
+const SILENCE_AT_WORK: Duration = Duration::from_mins(10);
 /// How soon the alarm may go off, however short the idle time: one that is due at once would go off without end.
 const ALARM_MIN: Duration = Duration::from_secs(1);
 /// How often a container that was asked to end is looked at.
@@ -130,8 +133,10 @@ struct Inner {
     leases: BTreeMap<u64, u64>,
     leases_given: u64,
     last_activity: u64,
-    /// How often in a row it said nothing when it was asked whether it is idle.
-    silent_looks: u32,
+    /// Since when it says nothing when it is asked whether it is idle.
+    silent_since: Option<u64>,
+    /// It said that it has nothing to do, and was asked for nothing since.
+    is_at_rest: bool,
     alarm_at: Option<u64>,
     record: Record,
 }
@@ -174,7 +179,8 @@ impl<P: Platform> Lifecycle<P> {
             leases: BTreeMap::new(),
             leases_given: 0,
             last_activity: platform.now(),
-            silent_looks: 0,
+            silent_since: None,
+            is_at_rest: false,
             alarm_at: None,
             record,
         };
@@ -246,7 +252,7 @@ impl<P: Platform> Lifecycle<P> {
         let number = inner.leases_given;
         inner.leases.insert(number, now);
         inner.last_activity = now;
-        inner.silent_looks = 0;
+        (inner.silent_since, inner.is_at_rest) = (None, false);
         drop(inner);
         self.arm();
         Lease { number, lifecycle: Rc::clone(self) }
@@ -262,26 +268,38 @@ impl<P: Platform> Lifecycle<P> {
             self.arm();
             return;
         }
-        let (worked, silent_looks) = match self.platform.probe(IDLE_LOOK).await {
-            Probe::Ready { work: 1.., .. } => (Some(Duration::ZERO), 0),
-            // What came of a job is to be had for as long as after a request.
-            Probe::Ready { work: 0, rested } => (rested, 0),
-            // It may be busy with jobs that nobody waits for.
-            Probe::NotReady(_) | Probe::NoAnswer(_) => (None, self.inner.borrow().silent_looks + 1),
-        };
-        {
-            let worked_at = worked.map(|ago| self.platform.now().saturating_sub(milliseconds(ago)));
-            let mut inner = self.inner.borrow_mut();
-            inner.last_activity = inner.last_activity.max(worked_at.unwrap_or(0));
-            inner.silent_looks = silent_looks;
-        }
-        let is_in_doubt = (1..SILENT_LOOKS).contains(&silent_looks);
+        let asked_at = self.platform.now();
+        let word = self.platform.probe(IDLE_LOOK).await;
+        let is_in_doubt = self.note(&word, asked_at);
         // A request may have come while the container was asked.
         if self.is_idle() && !is_in_doubt {
             self.begin_stop("idle").await;
         } else {
             self.arm();
         }
+    }
+
+    /// Notes what a container that seems idle said of it. Whether it may be at work all the same.
+    fn note(&self, word: &Probe, asked_at: u64) -> bool {
+        let now = self.platform.now();
+        let mut inner = self.inner.borrow_mut();
+        let worked = match word {
+            Probe::Ready { work: 1.., .. } => Some(Duration::ZERO),
+            // What came of a job is to be had for as long as after a request.
+            Probe::Ready { work: 0, rested } => *rested,
+            // It may be busy with jobs that nobody waits for.
+            Probe::NotReady(_) | Probe::NoAnswer(_) => {
+                let silent_since = *inner.silent_since.get_or_insert(asked_at);
+                let patience = if inner.is_at_rest { SILENCE_AT_REST } else { SILENCE_AT_WORK };
+                return now < silent_since + milliseconds(patience);
+            }
+        };
+        inner.silent_since = None;
+        let was_asked_meanwhile = inner.last_activity >= asked_at;
+        inner.is_at_rest = !was_asked_meanwhile && !matches!(word, Probe::Ready { work: 1.., .. });
+        let worked_at = worked.map(|ago| now.saturating_sub(milliseconds(ago)));
+        inner.last_activity = inner.last_activity.max(worked_at.unwrap_or(0));
+        false
     }
 
     /// What can be told without waking the container.

@@ -368,14 +368,38 @@ fn one_that_is_too_busy_to_say_so_is_asked_again_before_it_is_ended() {
             (manners.work, manners.hangs) = (work, hangs);
         };
         manners(1, true);
-        pass(&fake, &lifecycle, OPTIONS.sleep_after + Duration::from_secs(15)).await;
-        assert_eq!(lifecycle.status().state, "ready", "it was silent once");
+        pass(&fake, &lifecycle, OPTIONS.sleep_after + Duration::from_mins(9)).await;
+        assert_eq!(
+            lifecycle.status().state,
+            "ready",
+            "it was asked for something, and never said that it is done"
+        );
         manners(1, false);
         pass(&fake, &lifecycle, Duration::from_hours(1)).await;
         assert_eq!(lifecycle.status().state, "ready");
-        manners(0, true);
-        pass(&fake, &lifecycle, OPTIONS.sleep_after * 2 + Duration::from_mins(1)).await;
+        manners(1, true);
+        pass(&fake, &lifecycle, Duration::from_mins(9)).await;
+        assert_eq!(lifecycle.status().state, "ready", "it said that it is at work");
+        pass(&fake, &lifecycle, OPTIONS.sleep_after + Duration::from_mins(2)).await;
         assert_eq!(lifecycle.status().state, "sleeping", "one that is dead is not kept");
+    });
+}
+
+#[test]
+fn one_that_falls_silent_with_nothing_to_do_is_not_kept_for_long() {
+    on_jumping_clock(async {
+        let (fake, lifecycle) = asleep(Manners::default());
+        lifecycle.ready().await.unwrap();
+        pass(&fake, &lifecycle, OPTIONS.sleep_after / 2).await;
+        fake.0.manners.borrow_mut().rested_at = Some(tokio::time::Instant::now());
+        // It says that it is done, and what came of its job is left there for a while.
+        pass(&fake, &lifecycle, OPTIONS.sleep_after.mul_f64(0.95)).await;
+        assert_eq!(lifecycle.status().state, "ready");
+        fake.0.manners.borrow_mut().hangs = true;
+        pass(&fake, &lifecycle, Duration::from_secs(30)).await;
+        assert_eq!(lifecycle.status().state, "ready", "it was silent once");
+        pass(&fake, &lifecycle, Duration::from_mins(1)).await;
+        assert_eq!(lifecycle.status().state, "sleeping");
     });
 }
 
