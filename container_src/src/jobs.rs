@@ -27,7 +27,11 @@ pub mod suspects;
 pub mod upkeep;
 pub mod wake;
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashSet},
+    path::PathBuf,
+    sync::Arc,
+};
 
 use edgeprove_pipeline::prediction::Estimate;
 use edgeprove_protocol::Priority;
@@ -75,6 +79,25 @@ pub struct Workshop {
 }
 
 impl Workshop {
+    /// Says which queued jobs no worker of this server will take.
+    pub async fn tell_of_strangers(&self) -> Result<(), QueueError> {
+        let known: HashSet<&str> = self.circuits.loaded().map(|circuit| circuit.id.as_str()).collect();
+        let mut strangers = BTreeMap::<_, usize>::new();
+        for queued in self.queue.order(u32::MAX).await? {
+            if !known.contains(queued.subject.as_str()) {
+                *strangers.entry(queued.subject).or_default() += 1;
+            }
+        }
+        for (circuit, jobs) in strangers {
+            tracing::warn!(
+                circuit,
+                jobs,
+                "queued jobs wait for a server that has loaded their circuit: this one has not"
+            );
+        }
+        Ok(())
+    }
+
     /// How long work would take from now until it is over, if it came now; `None` where nothing is known.
     pub async fn foresee(
         &self,

@@ -10,7 +10,7 @@
 //! Reading order:
 //! - [`transition`]: what can happen to a job, and what becomes of it then. Start here.
 //! - [`job`]: the job itself.
-//! - [`priority`], [`lease`], [`retry`], [`expiry`], [`bounds`], [`idempotency`]: one rule each, with its reasons.
+//! - [`skill`], [`priority`], [`lease`], [`retry`], [`expiry`], [`bounds`], [`idempotency`]: one rule each, with its reasons.
 //! - [`sql`]: the same rules as statements, for SQLite and PostgreSQL; [`row`]: a job as a row.
 //! - [`prediction`]: how long work will take.
 //! - [`families`]: which circuit to try when one asks too much of the machine.
@@ -29,6 +29,7 @@ pub mod prediction;
 pub mod priority;
 pub mod retry;
 pub mod row;
+pub mod skill;
 pub mod sql;
 pub mod time;
 pub mod transition;

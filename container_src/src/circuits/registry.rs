@@ -162,16 +162,19 @@ impl Registry {
 
     /// Keeps what proofs took for the next start.
     pub fn keep_memory(&self, peaks: &PeakCache) {
-        for entry in self.entries.values() {
-            if let Some(Ok(circuit)) = entry.outcome() {
-                circuit.keep_memory(peaks);
-            }
+        for circuit in self.loaded() {
+            circuit.keep_memory(peaks);
         }
     }
 
     /// Every circuit, by name.
     pub fn entries(&self) -> impl Iterator<Item = &Entry> {
         self.entries.values()
+    }
+
+    /// Every circuit that can be proved at this moment.
+    pub fn loaded(&self) -> impl Iterator<Item = &Arc<Circuit>> {
+        self.entries.values().filter_map(|entry| entry.outcome()?.ok())
     }
 
     fn known(&self) -> String {

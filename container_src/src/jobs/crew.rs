@@ -155,6 +155,12 @@ impl Crew {
         let (counted, stop) = (Arc::clone(&workshop), supervisor.stop_token().clone());
         supervisor
             .spawn("count jobs", async move { counted.depth.follow(counted.queue.as_ref(), &stop).await });
+        let looked = Arc::clone(&workshop);
+        supervisor.spawn("tell of jobs that wait in vain", async move {
+            if let Err(error) = looked.tell_of_strangers().await {
+                tracing::warn!(error = %telemetry::chain(&error), "the queue could not be looked at");
+            }
+        });
         let runner = Runner {
             queue: Arc::clone(&workshop.queue),
             hub: Arc::clone(&workshop.hub),

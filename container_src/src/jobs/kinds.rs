@@ -1,10 +1,11 @@
-//! What workers do, a file for each kind of job; [`proof`] is what jobs of [`prove`] say of themselves. Every kind may be run twice: a worker that lost its lease did not know.
+//! What workers do, a file for each kind of job; [`proof`] is what jobs of [`prove`] say of themselves. Every kind may be
+//! run twice: a worker that lost its lease did not know.
 
 pub mod proof;
 pub mod prove;
 
 use async_trait::async_trait;
-use edgeprove_pipeline::job::Job;
+use edgeprove_pipeline::{job::Job, skill::Skill};
 
 use super::{attempt::Attempt, queue::Ending};
 
@@ -13,6 +14,11 @@ use super::{attempt::Attempt, queue::Ending};
 pub trait Kind: Send + Sync {
     /// Its name, as in the queue.
     fn name(&self) -> &'static str;
+
+    /// What of it can be done here at this moment.
+    fn skill(&self) -> Skill {
+        Skill::all_of(self.name())
+    }
 
     /// Does it. When [`Attempt::is_given_up`] ends, whatever this returns no longer matters; the future is dropped.
     async fn run(&self, job: &Job, attempt: &Attempt) -> Ending;

@@ -9,6 +9,7 @@ use edgeprove_pipeline::{
     bounds::Full,
     job::{Job, NewJob},
     lease::LeaseToken,
+    skill::Skill,
 };
 use edgeprove_protocol::{JobId, JobStatus, Priority};
 use tokio::sync::broadcast;
@@ -189,8 +190,8 @@ pub trait JobQueue: Send + Sync {
     /// Calls a job off; `owner` is who asks, `None` one who may call any off. `None`: there is no such job, or it is over.
     async fn cancel(&self, id: JobId, owner: Option<&str>) -> Result<Option<JobStatus>, QueueError>;
 
-    /// Takes the job whose turn it is, if one is due.
-    async fn claim(&self, holder: &str, kinds: &[&str]) -> Result<Option<Job>, QueueError>;
+    /// Takes the job whose turn it is of those that a worker can do, if one is due.
+    async fn claim(&self, holder: &str, skills: &[Skill]) -> Result<Option<Job>, QueueError>;
 
     /// When the next of those that wait for their time is due.
     async fn next_due(&self) -> Result<Option<Duration>, QueueError>;

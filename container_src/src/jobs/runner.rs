@@ -69,14 +69,14 @@ impl Runner {
     }
 
     async fn work(&self, stop: &CancellationToken) {
-        let names: Vec<&str> = self.kinds.iter().map(|kind| kind.name()).collect();
         let mut changes = self.queue.changes();
         while !self.quiet.is_cancelled() {
+            let skills: Vec<_> = self.kinds.iter().map(|kind| kind.skill()).collect();
             let turn = tokio::select! {
-                turn = self.suspects.turn(self.queue.as_ref()) => turn,
+                turn = self.suspects.turn(self.queue.as_ref(), &skills) => turn,
                 () = self.quiet.cancelled() => return,
             };
-            match self.queue.claim(&self.holder, &names).await {
+            match self.queue.claim(&self.holder, &skills).await {
                 Ok(Some(job)) => {
                     let (_awaited, _counted) = (self.at_work.token(), self.recorder.at_work());
                     let id = job.id;

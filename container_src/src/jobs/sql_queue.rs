@@ -11,6 +11,7 @@ use edgeprove_pipeline::{
     lease::LeaseToken,
     priority::Rank,
     row::{self, JobRow},
+    skill::{self, Skill},
     sql::{Dialect, Statement, intake, upkeep, view, work},
     time::UnixMillis,
     transition::Rules,
@@ -287,10 +288,9 @@ impl JobQueue for SqlQueue {
         Ok(status)
     }
 
-    async fn claim(&self, holder: &str, kinds: &[&str]) -> Result<Option<Job>, QueueError> {
+    async fn claim(&self, holder: &str, skills: &[Skill]) -> Result<Option<Job>, QueueError> {
         let (mut session, now) = self.begin(Promise::Write).await?;
-        let kinds = serde_json::Value::from(kinds).to_string();
-        let values = values![now, self.rules.lease.until(now), kinds, holder];
+        let values = values![now, self.rules.lease.until(now), skill::pairs(skills), holder];
         let row = session.row(self.told.claim.clone(), values).await?;
         let job = row.as_ref().map(read_job).transpose()?;
         if let Some(job) = &job {

@@ -9,6 +9,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
+use edgeprove_pipeline::{job::Job, skill::Skill};
 use edgeprove_protocol::{JobId, JobStatus};
 use tokio::sync;
 
@@ -33,18 +34,20 @@ impl Suspects {
         self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until a job may be begun. As long as the answer is kept no other is, unless it is `None`: there is nobody to
-    /// suspect.
-    pub async fn turn(&self, queue: &dyn JobQueue) -> Option<sync::MutexGuard<'_, ()>> {
+    /// Waits until a job may be begun by a worker of these skills. As long as the answer is kept no other is, unless it is
+    /// `None`: there is nobody to suspect.
+    pub async fn turn(&self, queue: &dyn JobQueue, skills: &[Skill]) -> Option<sync::MutexGuard<'_, ()>> {
         if self.jobs().is_empty() {
             return None;
         }
         let turn = self.alone.lock().await;
         let suspects: Vec<JobId> = self.jobs().iter().copied().collect();
         for id in suspects {
-            // One that was called off meanwhile never comes.
+            // One that was called off meanwhile never comes, nor one that nobody here takes.
+            let may_come =
+                |job: Job| job.status == JobStatus::Queued && skills.iter().any(|skill| skill.takes(&job));
             if let Ok(job) = queue.get(id).await
-                && job.is_none_or(|job| job.status != JobStatus::Queued)
+                && !job.is_some_and(may_come)
             {
                 self.acquit(id);
             }

@@ -1,11 +1,13 @@
-//! A server that is asked to end while there is a queue.
+//! A server that ends while there is a queue, and what the next one does with it.
+
+use std::fs;
 
 use edgeprove_protocol::JobStatus;
-use edgeprove_testkit::samples;
+use edgeprove_testkit::{Sample, TestServer, samples};
 use rustix::process::Signal;
 
 use crate::support::{
-    Place, assert_one_at_a_time, assert_proved, audited, freeze, hand_in, jobs_with, until_over,
+    Place, WORK, assert_one_at_a_time, assert_proved, audited, freeze, hand_in, jobs_with, thaw, until_over,
     until_running,
 };
 
@@ -52,6 +54,49 @@ fn what_cannot_be_finished_in_time_is_handed_back_and_done_after_the_next_start(
         let job = server.job(id);
         assert_eq!((job.status, job.attempts), (JobStatus::Completed, 1), "it was no attempt: {job:?}");
     }
+    server.finish();
+    assert_one_at_a_time(&audited(&place.audit()));
+}
+
+#[test]
+fn jobs_of_a_circuit_that_the_next_start_lacks_wait_for_one_that_has_it() {
+    let (place, range) = (Place::new(), samples::range());
+    let mut server = place.serve(&[("--job-workers", "2")]);
+    freeze(&server);
+    let jobs = hand_in(&server, range, 4);
+    until_running(&server, 2);
+    // Two of them are suspects at the next start.
+    server.kill();
+
+    let file = place.at("other.json");
+    fs::copy(&range.circuit, &file).unwrap();
+    let other = Sample { name: "other".to_owned(), circuit: file.clone(), ..range.clone() };
+    let mistaken = TestServer::start(|settings| {
+        place.settle(settings);
+        settings.flag("--job-workers", "2");
+        settings.circuit = Some(file);
+        settings.good = Some(other.clone());
+    });
+    freeze(&mistaken);
+    let known = hand_in(&mistaken, &other, 2);
+    // Both at once: who does not come cannot have killed anybody.
+    until_running(&mistaken, 2);
+    thaw(&mistaken);
+    for id in known {
+        assert_eq!(mistaken.over(id, WORK).status, JobStatus::Completed);
+    }
+    assert!(jobs.iter().all(|&id| mistaken.job(id).status == JobStatus::Queued));
+    let told = mistaken.log();
+    let warning = told.lines().find(|line| line.contains("wait for a server that has loaded their circuit"));
+    assert!(
+        warning.is_some_and(|line| line.contains(r#""jobs":4"#) && line.contains("range_check")),
+        "{told}"
+    );
+    mistaken.finish();
+
+    let server = place.serve(&[]);
+    until_over(&server);
+    assert_proved(&server, &jobs, range);
     server.finish();
     assert_one_at_a_time(&audited(&place.audit()));
 }

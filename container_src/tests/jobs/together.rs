@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    fs,
     path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
@@ -9,16 +10,17 @@ use std::{
 
 use edgeprove_protocol::{JobId, JobStatus, ProblemType};
 use edgeprove_testkit::{
-    TestServer, eventually,
+    Sample, TestServer, eventually,
     postgres::{Cluster, Stop},
     samples,
+    settings::Settings,
 };
 use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::support::{
-    Place, assert_none_twice, assert_proved, audited, freeze, hand_in, jobs_with, live, until_completed,
-    until_over,
+    Place, WORK, assert_none_twice, assert_proved, audited, freeze, hand_in, jobs_with, live, thaw,
+    until_completed, until_over,
 };
 
 const KEY: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
@@ -43,14 +45,16 @@ impl Shared {
 
     #[track_caller]
     fn serve(&self, name: &str, lease: &str) -> TestServer {
-        TestServer::start(|settings| {
-            settings.environment.push(("DATABASE_URL".to_owned(), self.cluster.url()));
-            settings.environment.push(("EDGEPROVE_ARTIFACT_KEY".to_owned(), KEY.to_owned()));
-            settings.flag("--artifacts", &self.place.at("artifacts").display());
-            settings.flag("--audit", &self.audit_of(name).display());
-            settings.flag("--job-workers", "2");
-            settings.flag("--lease", lease);
-        })
+        TestServer::start(|settings| self.settle(settings, name, lease))
+    }
+
+    fn settle(&self, settings: &mut Settings, name: &str, lease: &str) {
+        settings.environment.push(("DATABASE_URL".to_owned(), self.cluster.url()));
+        settings.environment.push(("EDGEPROVE_ARTIFACT_KEY".to_owned(), KEY.to_owned()));
+        settings.flag("--artifacts", &self.place.at("artifacts").display());
+        settings.flag("--audit", &self.audit_of(name).display());
+        settings.flag("--job-workers", "2");
+        settings.flag("--lease", lease);
     }
 }
 
@@ -125,6 +129,36 @@ fn one_is_killed_and_the_other_does_all_hundred_jobs() {
     }
     assert_none_twice(&logs);
     assert_last_lease_counts(&logs);
+}
+
+#[test]
+fn one_that_does_not_know_a_circuit_leaves_its_jobs_to_the_other() {
+    let Some(shared) = Shared::new() else { return };
+    let (range, file) = (samples::range(), shared.place.at("newer.json"));
+    fs::copy(&range.circuit, &file).unwrap();
+    let newer = Sample { name: "newer".to_owned(), circuit: file.clone(), ..range.clone() };
+    let older = shared.serve("older", "5s");
+    let rolled_out = TestServer::start(|settings| {
+        shared.settle(settings, "newer", "5s");
+        settings.circuit = Some(file);
+        settings.good = Some(newer.clone());
+    });
+    freeze(&older);
+    let waiting = hand_in(&older, range, 6);
+    // It goes past what waits before it, and leaves that alone.
+    let known = hand_in(&rolled_out, &newer, 3);
+    for &id in &known {
+        assert_eq!(rolled_out.over(id, WORK).status, JobStatus::Completed);
+    }
+    assert!(waiting.iter().all(|&id| !older.job(id).status.is_over()));
+    thaw(&older);
+    until_over(&older);
+    assert_proved(&older, &waiting, range);
+    assert_proved(&rolled_out, &known, &newer);
+    for (server, name, jobs) in [(older, "older", waiting), (rolled_out, "newer", known)] {
+        server.finish();
+        assert_eq!(jobs_with("job.completed", &audited(&shared.audit_of(name))), jobs.len(), "{name}");
+    }
 }
 
 #[test]

@@ -21,7 +21,7 @@ use edgeprove::jobs::{
 use edgeprove_pipeline::transition::Rules;
 use edgeprove_protocol::{JobId, JobStatus};
 
-use crate::support::{Fixture, claim, job, queue_in, submit};
+use crate::support::{Fixture, PROVES, claim, job, queue_in, submit};
 
 const FOLDER: &str = "EDGEPROVE_TEST_FOLDER";
 
@@ -80,7 +80,7 @@ async fn what_a_killed_server_had_begun_is_done_by_the_next() {
     assert_eq!(upkeep.recover().await.unwrap().len(), 1);
     let mut done = HashSet::new();
     while done.len() < 2 {
-        let Some(job) = queue.claim("the next", &["prove"]).await.unwrap() else {
+        let Some(job) = queue.claim("the next", &PROVES).await.unwrap() else {
             tokio::time::sleep(Duration::from_millis(20)).await;
             continue;
         };

@@ -8,7 +8,7 @@ use edgeprove::{
 };
 use futures_util::future::join_all;
 
-use crate::support::{Fixture, claim, hear, job, submit};
+use crate::support::{Fixture, PROVES, claim, hear, job, submit};
 
 #[tokio::test]
 async fn what_one_server_does_the_other_hears() {
@@ -76,7 +76,7 @@ async fn a_job_goes_to_one_worker_however_many_ask() {
             let queue = if number % 2 == 0 { &queue } else { &other };
             async move {
                 let mut done = Vec::new();
-                while let Some(job) = queue.claim(&format!("worker {number}"), &["prove"]).await.unwrap() {
+                while let Some(job) = queue.claim(&format!("worker {number}"), &PROVES).await.unwrap() {
                     let ending = Ending::Completed { result: None, outcome: String::new() };
                     queue.end(job.id, job.lease_token, ending).await.unwrap().expect("it is still ours");
                     done.push(job.id);

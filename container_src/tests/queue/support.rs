@@ -17,6 +17,7 @@ use edgeprove::{
 use edgeprove_pipeline::{
     bounds::Bounds,
     job::{Job, NewJob},
+    skill::Skill,
     transition::Rules,
 };
 use edgeprove_protocol::{JobId, Priority};
@@ -128,9 +129,12 @@ pub(crate) async fn submit(queue: &SqlQueue, job: NewJob) -> Job {
     }
 }
 
+/// What a server's workers can do.
+pub(crate) const PROVES: [Skill; 1] = [Skill::all_of("prove")];
+
 /// Begins the job whose turn it is.
 pub(crate) async fn claim(queue: &SqlQueue) -> Job {
-    queue.claim("worker", &["prove"]).await.unwrap().expect("a job is due")
+    queue.claim("worker", &PROVES).await.unwrap().expect("a job is due")
 }
 
 /// Waits until this is told.

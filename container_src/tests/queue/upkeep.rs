@@ -21,7 +21,7 @@ use edgeprove_pipeline::{
 };
 use edgeprove_protocol::JobStatus;
 
-use crate::support::{Fixture, PATIENCE, claim, hear, job, submit};
+use crate::support::{Fixture, PATIENCE, PROVES, claim, hear, job, submit};
 
 /// A store of artefacts that remembers what it was told.
 #[derive(Default)]
@@ -135,7 +135,7 @@ async fn a_job_whose_worker_fell_silent_is_taken_up_and_in_the_end_given_up() {
         let again = tokio::time::timeout(PATIENCE, async {
             loop {
                 hear(&mut changes, Change::Job(id)).await;
-                if let Some(again) = queue.claim("another", &["prove"]).await.unwrap() {
+                if let Some(again) = queue.claim("another", &PROVES).await.unwrap() {
                     return again;
                 }
             }
@@ -183,7 +183,7 @@ async fn a_clock_that_went_back_leaves_no_job_behind() {
         let future = "UPDATE jobs SET enqueued_at = enqueued_at + 86400000, run_at = run_at + 86400000";
         session.rows(future, []).await.unwrap();
         drop(session);
-        assert_eq!(queue.claim("w", &["prove"]).await.unwrap(), None, "{}", database.name);
+        assert_eq!(queue.claim("w", &PROVES).await.unwrap(), None, "{}", database.name);
         let mut changes = queue.changes();
         let supervisor = Supervisor::default();
         let (upkeep, _) = upkeep(&queue, &Arc::default(), Intervals::of(&Rules::default()));

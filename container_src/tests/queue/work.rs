@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use edgeprove::jobs::queue::{Change, Ending, Held, JobQueue as _, Listing};
-use edgeprove_pipeline::{bounds::Bounds, job::NewJob, lease::LeaseToken, retry::Backoff, transition::Rules};
+use edgeprove_pipeline::{
+    bounds::Bounds, job::NewJob, lease::LeaseToken, retry::Backoff, skill::Skill, transition::Rules,
+};
 use edgeprove_protocol::{JobStatus, Priority};
 
-use crate::support::{Fixture, claim, hear, job, submit};
+use crate::support::{Fixture, PROVES, claim, hear, job, submit};
 
 fn completed() -> Ending {
     Ending::Completed { result: Some("proof".to_owned()), outcome: "well".to_owned() }
@@ -61,14 +63,33 @@ async fn a_job_is_taken_in_worked_on_and_done() {
 }
 
 #[tokio::test]
+async fn a_worker_is_given_nothing_that_it_does_not_know() {
+    for database in Fixture::all().await {
+        let queue = database.queue().await;
+        submit(&queue, NewJob { subject: "maze".to_owned(), priority: Priority::Critical, ..job() }).await;
+        let known = submit(&queue, NewJob { subject: "range".to_owned(), ..job() }).await;
+        let of = |subjects: &[&str]| {
+            let subjects = subjects.iter().map(ToString::to_string).collect();
+            [Skill { kind: "prove", subjects: Some(subjects) }]
+        };
+        assert_eq!(queue.claim("w", &of(&[])).await.unwrap(), None, "{}", database.name);
+        let taken = queue.claim("w", &of(&["keys", "range"])).await.unwrap();
+        assert_eq!(taken.map(|job| job.id), Some(known.id), "{}", database.name);
+        assert_eq!(queue.claim("w", &of(&["keys", "range"])).await.unwrap(), None, "{}", database.name);
+        database.remove().await;
+    }
+}
+
+#[tokio::test]
 async fn kinds_and_urgency_decide_who_gets_what() {
     for database in Fixture::all().await {
         let queue = database.queue().await;
         submit(&queue, NewJob { priority: Priority::Low, ..job() }).await;
         let critical = submit(&queue, NewJob { priority: Priority::Critical, ..job() }).await;
         let other = submit(&queue, NewJob { kind: "keys".to_owned(), ..job() }).await;
-        assert_eq!(queue.claim("w", &["keys", "sweep"]).await.unwrap().unwrap().id, other.id);
-        assert_eq!(queue.claim("w", &["keys"]).await.unwrap(), None);
+        let keys = [Skill::all_of("keys"), Skill::all_of("sweep")];
+        assert_eq!(queue.claim("w", &keys).await.unwrap().unwrap().id, other.id);
+        assert_eq!(queue.claim("w", &keys).await.unwrap(), None);
         assert_eq!(queue.claim("w", &[]).await.unwrap(), None);
         assert_eq!(claim(&queue).await.id, critical.id, "{}", database.name);
         database.remove().await;
@@ -111,7 +132,7 @@ async fn a_job_that_waits_for_its_next_attempt_says_how_long() {
         let id = submit(&queue, job()).await.id;
         let held = claim(&queue).await.lease_token;
         queue.end(id, held, Ending::Retry { outcome: String::new() }).await.unwrap();
-        assert_eq!(queue.claim("w", &["prove"]).await.unwrap(), None);
+        assert_eq!(queue.claim("w", &PROVES).await.unwrap(), None);
         let due = queue.next_due().await.unwrap().unwrap();
         assert!(due <= wait, "{due:?}");
         database.remove().await;

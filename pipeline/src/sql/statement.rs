@@ -3,7 +3,7 @@
 /// A database that the statements are written for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Dialect {
-    /// SQLite 3.37 or later, as a library or in a Durable Object.
+    /// SQLite 3.38 or later, as a library or in a Durable Object.
     Sqlite,
     /// PostgreSQL 12 or later.
     Postgres,

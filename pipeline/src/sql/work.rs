@@ -4,17 +4,17 @@ use super::Statement;
 
 /// Claims the job whose turn it is.
 ///
-/// Binds 1 now, 2 the lease's end ([`crate::lease::LeaseTerms::until`]), 3 the kinds that the worker takes, as a JSON
-/// array of texts, 4 the worker's name.
+/// Binds 1 now, 2 the lease's end ([`crate::lease::LeaseTerms::until`]), 3 what the worker takes
+/// ([`crate::skill::pairs`]), 4 the worker's name.
 ///
 /// Returns the job, or no row when none is due. Its `lease_token` is what the worker shows from now on.
 pub const CLAIM: Statement = statement! {
     "UPDATE jobs SET status = 'running', started_at = $1, attempts = attempts + 1, lease_token = lease_token + 1, \
      lease_holder = $4, lease_until = $2, outcome = NULL, stage = NULL, percent = 0 \
-     WHERE seq = (SELECT seq FROM jobs WHERE status = 'queued' AND run_at <= $1 AND kind IN "
-    sqlite("(SELECT value FROM json_each($3))")
-    postgres("(SELECT jsonb_array_elements_text(CAST($3 AS JSONB)))")
-    " ORDER BY rank, seq LIMIT 1" postgres(" FOR UPDATE SKIP LOCKED") ") \
+     WHERE seq = (SELECT seq FROM jobs WHERE status = 'queued' AND run_at <= $1 AND EXISTS (SELECT 1 FROM "
+    sqlite("json_each($3)") postgres("jsonb_array_elements(CAST($3 AS JSONB))")
+    " AS pair WHERE pair.value ->> 0 = kind AND coalesce(pair.value ->> 1, subject) = subject) \
+     ORDER BY rank, seq LIMIT 1" postgres(" FOR UPDATE SKIP LOCKED") ") \
      RETURNING " columns
 };
 

@@ -10,6 +10,7 @@ use edgeprove_pipeline::{
     job::{Job, NewJob},
     lease::LeaseTerms,
     retry::Backoff,
+    skill::Skill,
     time::UnixMillis,
     transition::{Event, Rules, apply, may_be_forgotten},
 };
@@ -79,7 +80,7 @@ impl Model {
                 Answer::Intake(self.enqueue(wish.job(self.asked)))
             }
             Step::Claim { worker, .. } if self.workers[*worker].is_some() => Answer::Nothing,
-            Step::Claim { worker, kinds } => Answer::Claimed(self.claim(*worker, kinds)),
+            Step::Claim { worker, skills } => Answer::Claimed(self.claim(*worker, skills)),
             Step::Work { worker, deed } => {
                 let Some(held) = self.workers[*worker] else { return Answer::Nothing };
                 self.work(*worker, held, deed)
@@ -151,8 +152,8 @@ impl Model {
         Intake::Taken(id)
     }
 
-    fn claim(&mut self, worker: usize, kinds: &str) -> Option<Held> {
-        let takes = |job: &Job| kinds.contains(&format!("\"{}\"", job.kind));
+    fn claim(&mut self, worker: usize, skills: &[Skill]) -> Option<Held> {
+        let takes = |job: &Job| skills.iter().any(|skill| skill.takes(job));
         let due = self.jobs.values().filter(|job| job.is_due(self.now) && takes(job));
         let seq = due.min_by_key(|job| job.turn())?.seq;
         let job = self.happen(seq, &Event::Claim { holder: worker_name(worker) })?;

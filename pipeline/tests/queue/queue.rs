@@ -7,6 +7,7 @@ use edgeprove_pipeline::{
     lease::LeaseToken,
     priority::Rank,
     row::JobRow,
+    skill::{self, Skill},
     sql::{Dialect, intake, upkeep, view, work},
     time::UnixMillis,
     transition::Rules,
@@ -79,8 +80,8 @@ impl Queue {
         row.as_ref().map(job)
     }
 
-    pub(crate) async fn claim(&mut self, holder: &str, kinds: &str, now: UnixMillis) -> Option<Job> {
-        let values = values![now.0, self.rules.lease.until(now).0, kinds, holder];
+    pub(crate) async fn claim(&mut self, holder: &str, skills: &[Skill], now: UnixMillis) -> Option<Job> {
+        let values = values![now.0, self.rules.lease.until(now).0, skill::pairs(skills), holder];
         self.database.row(work::CLAIM, &values).await.as_ref().map(job)
     }
 

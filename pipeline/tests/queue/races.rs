@@ -6,6 +6,7 @@ use edgeprove_pipeline::{
     bounds::{Bounds, Full},
     idempotency::{BodyDigest, Idempotency},
     job::NewJob,
+    skill::Skill,
     time::UnixMillis,
 };
 use edgeprove_protocol::{JobId, JobStatus, Priority};
@@ -19,7 +20,7 @@ use crate::{
 
 const NOW: UnixMillis = UnixMillis(1_700_000_000_000);
 const ROOMY: Bounds = Bounds { queued_max: 1_000, unfinished_per_owner_max: 1_000 };
-const KINDS: &str = r#"["prove"]"#;
+const SKILLS: [Skill; 1] = [Skill::all_of("prove")];
 const AT_ONCE: u8 = 8;
 
 fn job(number: u8) -> NewJob {
@@ -116,7 +117,7 @@ async fn each_job_is_claimed_once(place: Place) {
     }
     let claims = at_once(&place, |number, mut queue| async move {
         let mut claims = Vec::new();
-        while let Some(job) = queue.claim(&format!("worker {number}"), KINDS, NOW).await {
+        while let Some(job) = queue.claim(&format!("worker {number}"), &SKILLS, NOW).await {
             claims.push((job.rank, job.id));
         }
         claims
@@ -146,7 +147,7 @@ async fn each_job_is_completed_once(place: Place) {
             return (completed, lost);
         }
         loop {
-            let Some(job) = queue.claim("worker", KINDS, NOW).await else {
+            let Some(job) = queue.claim("worker", &SKILLS, NOW).await else {
                 if queue.order().await.is_empty()
                     && queue.counts().await.iter().all(|(status, ..)| status.is_over())
                 {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use edgeprove_pipeline::{job::Job, lease::LeaseToken, priority::Rank, time::UnixMillis};
+use edgeprove_pipeline::{job::Job, lease::LeaseToken, priority::Rank, skill::Skill, time::UnixMillis};
 use edgeprove_protocol::{JobId, JobStatus, Priority};
 use proptest::test_runner::{Config, TestError, TestRunner};
 use proptest_state_machine::{ReferenceStateMachine as _, StateMachineTest};
@@ -104,8 +104,8 @@ impl Tables {
                 Answer::Intake(intake)
             }
             Step::Claim { worker, .. } if self.workers[*worker].is_some() => Answer::Nothing,
-            Step::Claim { worker, kinds } => {
-                let claimed = queue.claim(&worker_name(*worker), kinds, now).await;
+            Step::Claim { worker, skills } => {
+                let claimed = queue.claim(&worker_name(*worker), skills, now).await;
                 self.workers[*worker] =
                     claimed.as_ref().map(|job| Held { id: job.id, token: job.lease_token });
                 if let Some(job) = claimed {
@@ -303,7 +303,7 @@ fn low_never_starves() {
             assert!(matches!(taken, Intake::Taken(_)), "{taken:?}");
         }
         let mut order = Vec::new();
-        while let Some(job) = queue.claim("w", r#"["prove"]"#, start.after(step * 9)).await {
+        while let Some(job) = queue.claim("w", &[Skill::all_of("prove")], start.after(step * 9)).await {
             order.push((job.priority, job.rank));
         }
         let ranks: Vec<Rank> = order.iter().map(|(_, rank)| *rank).collect();

@@ -4,6 +4,7 @@ use edgeprove_pipeline::{
     idempotency::{BodyDigest, Idempotency},
     job::{Job, NewJob},
     lease::LeaseToken,
+    skill::Skill,
 };
 use edgeprove_protocol::{JobId, JobStatus, Priority};
 use proptest::prelude::*;
@@ -20,10 +21,10 @@ const SLEEPY: usize = 2;
 #[derive(Debug, Clone)]
 pub(crate) enum Step {
     Enqueue(Wish),
-    /// A worker that has nothing claims a job of these kinds, given as a JSON array.
+    /// A worker that has nothing claims a job that it can do.
     Claim {
         worker: usize,
-        kinds: &'static str,
+        skills: Vec<Skill>,
     },
     /// What a worker does with the job that it has, or believes to have.
     Work {
@@ -150,11 +151,9 @@ pub(crate) fn any_step(model: &Model) -> impl Strategy<Value = Step> + use<> {
     };
     let ((claims, idle), (works, busy)) = (those(false), those(true));
     let soon_or_later = prop_oneof![Just(0), any::<u64>()];
-    let both = r#"["prove","keygen"]"#;
-    let kinds = prop::sample::select(vec![both, both, both, r#"["prove"]"#, r#"["keygen"]"#, "[]"]);
     prop_oneof![
         8 => wish().prop_map(Step::Enqueue),
-        claims => (idle, kinds).prop_map(|(worker, kinds)| Step::Claim { worker, kinds }),
+        claims => (idle, skills()).prop_map(|(worker, skills)| Step::Claim { worker, skills }),
         works => (busy.clone(), deed()).prop_map(|(worker, deed)| Step::Work { worker, deed }),
         1 => busy.prop_map(|worker| Step::Die { worker }),
         3 => (any::<prop::sample::Index>(), prop::option::of(0..OWNERS.len()))
@@ -169,6 +168,19 @@ pub(crate) fn any_step(model: &Model) -> impl Strategy<Value = Step> + use<> {
         10 => until_something(model).prop_map(|ms| Step::Pass { ms }),
         1 => (0..30_000_u32).prop_map(|ms| Step::SetBack { ms }),
         2 => Just(Step::Look),
+    ]
+}
+
+/// Mostly everything.
+fn skills() -> impl Strategy<Value = Vec<Skill>> {
+    let of = |kind| {
+        let subjects = prop::sample::subsequence(SUBJECTS.map(str::to_owned).to_vec(), 0..=SUBJECTS.len());
+        prop_oneof![Just(None), subjects.prop_map(Some)].prop_map(move |subjects| Skill { kind, subjects })
+    };
+    prop_oneof![
+        2 => Just(KINDS.map(Skill::all_of).to_vec()),
+        1 => prop::sample::select(KINDS.to_vec()).prop_flat_map(of).prop_map(|skill| vec![skill]),
+        1 => KINDS.map(of).prop_map(|skills| skills.to_vec()),
     ]
 }
 

@@ -15,7 +15,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use edgeprove_pipeline::{audit::Actor, job::Job};
+use edgeprove_pipeline::{audit::Actor, job::Job, skill::Skill};
 use edgeprove_protocol::{JobStage, Problem, ProblemType};
 
 use super::{
@@ -70,6 +70,11 @@ impl Failure {
 impl Kind for Prove {
     fn name(&self) -> &'static str {
         KIND
+    }
+
+    fn skill(&self) -> Skill {
+        let loaded = self.0.circuits.loaded();
+        Skill { kind: KIND, subjects: Some(loaded.map(|circuit| circuit.id.to_string()).collect()) }
     }
 
     async fn run(&self, job: &Job, attempt: &Attempt) -> Ending {
@@ -162,7 +167,7 @@ impl Prove {
         file: SpoolFile,
     ) -> Result<Proved, Failure> {
         let circuit = self.0.circuits.find(Some(&target.circuit)).map_err(|error| match error {
-            // It is loaded while jobs are claimed already.
+            // Workers begin when all that was there at the start is loaded.
             LookupError::Loading { .. } => {
                 Failure::Passing(payload.broken(ProblemType::NotReady, &error.to_string()))
             }
