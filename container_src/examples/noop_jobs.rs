@@ -165,6 +165,7 @@ async fn submit(queue: &SqlQueue) -> Outcome<()> {
         id: JobId::new(None, *Uuid::new_v4().as_bytes())?,
         kind: "noop".to_owned(),
         subject: "nothing".to_owned(),
+        version: "1".to_owned(),
         owner: "bench".to_owned(),
         priority: Priority::Normal,
         max_attempts: 3,

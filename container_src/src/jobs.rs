@@ -33,18 +33,21 @@ use std::{
     sync::Arc,
 };
 
-use edgeprove_pipeline::prediction::Estimate;
+use edgeprove_pipeline::{prediction::Estimate, skill::Subject};
 use edgeprove_protocol::Priority;
 
 use self::{
     depth::Depth,
     estimate::Estimator,
     hub::Hub,
-    queue::{Crowd, JobQueue, Place, QueueError},
+    queue::{Crowd, JobQueue, Place, QueueError, Queued},
     record::Recorder,
 };
 use crate::{
-    artifacts::ArtifactStore, circuits::Registry, proof_cache::ProofCache, proving::Proving,
+    artifacts::ArtifactStore,
+    circuits::{Circuit, Registry},
+    proof_cache::ProofCache,
+    proving::Proving,
     witness::spool::Spool,
 };
 
@@ -81,21 +84,31 @@ pub struct Workshop {
 impl Workshop {
     /// Says which queued jobs no worker of this server will take.
     pub async fn tell_of_strangers(&self) -> Result<(), QueueError> {
-        let known: HashSet<&str> = self.circuits.loaded().map(|circuit| circuit.id.as_str()).collect();
+        let known: HashSet<Subject> = self.subjects().into_iter().collect();
         let mut strangers = BTreeMap::<_, usize>::new();
-        for queued in self.queue.order(u32::MAX).await? {
-            if !known.contains(queued.subject.as_str()) {
-                *strangers.entry(queued.subject).or_default() += 1;
+        for Queued { subject: name, version, .. } in self.queue.order(u32::MAX).await? {
+            let subject = Subject { name, version };
+            if !known.contains(&subject) {
+                *strangers.entry(subject).or_default() += 1;
             }
         }
-        for (circuit, jobs) in strangers {
+        for (Subject { name: circuit, version }, jobs) in strangers {
             tracing::warn!(
                 circuit,
+                version,
                 jobs,
-                "queued jobs wait for a server that has loaded their circuit: this one has not"
+                "queued jobs wait for a server that has loaded their circuit: this one has not, or another version"
             );
         }
         Ok(())
+    }
+
+    /// What its workers can work on at this moment.
+    #[must_use]
+    pub fn subjects(&self) -> Vec<Subject> {
+        let subject =
+            |circuit: &Arc<Circuit>| Subject { name: circuit.id.to_string(), version: circuit.version() };
+        self.circuits.loaded().map(subject).collect()
     }
 
     /// How long work would take from now until it is over, if it came now; `None` where nothing is known.

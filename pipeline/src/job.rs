@@ -21,6 +21,8 @@ pub struct NewJob {
     pub kind: String,
     /// What it works on, such as a circuit's name: jobs of one kind and subject take about the same time.
     pub subject: String,
+    /// What tells the subject as it was then from others of its name, such as a digest.
+    pub version: String,
     /// Who asked.
     pub owner: String,
     /// How urgent it is.
@@ -46,6 +48,8 @@ pub struct Job {
     pub kind: String,
     /// What it works on.
     pub subject: String,
+    /// Which one of that name.
+    pub version: String,
     /// Who asked.
     pub owner: String,
     /// How urgent it is.
@@ -94,12 +98,14 @@ impl NewJob {
     /// The job as it is taken in now. Its place in the order of arrival is the database's to give.
     #[must_use]
     pub fn arrive(self, seq: i64, now: UnixMillis) -> Job {
-        let Self { id, kind, subject, owner, priority, max_attempts, idempotency, payload, input } = self;
+        let Self { id, kind, subject, version, owner, priority, max_attempts, idempotency, payload, input } =
+            self;
         Job {
             seq,
             id,
             kind,
             subject,
+            version,
             owner,
             priority,
             rank: Rank::new(priority, now),

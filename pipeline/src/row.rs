@@ -22,6 +22,7 @@ pub struct JobRow {
     pub id: String,
     pub kind: String,
     pub subject: String,
+    pub version: String,
     pub owner: String,
     pub priority: i64,
     pub rank: i64,
@@ -78,6 +79,7 @@ impl TryFrom<JobRow> for Job {
             id: row.id.parse()?,
             kind: row.kind,
             subject: row.subject,
+            version: row.version,
             owner: row.owner,
             priority: priority(row.priority)?,
             rank: Rank(row.rank),
@@ -127,7 +129,7 @@ mod tests {
     fn row() -> JobRow {
         let running = json!({
             "seq": 7, "id": "c1234567-89ab-4def-8123-456789abcdef", "kind": "prove", "subject": "maze",
-            "owner": "alice", "priority": 3, "rank": -10, "status": "running", "run_at": 1, "enqueued_at": 1,
+            "version": "1", "owner": "alice", "priority": 3, "rank": -10, "status": "running", "run_at": 1, "enqueued_at": 1,
             "started_at": 2, "finished_at": null, "expires_at": null, "attempts": 1, "max_attempts": 3,
             "lease_token": 1, "lease_holder": "w", "lease_until": 9, "cancel_requested_at": null,
             "idempotency_key": "k", "body_digest": "ab".repeat(32), "payload": "{}", "input": "in", "result": null,

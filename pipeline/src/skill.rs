@@ -1,8 +1,8 @@
 //! Which jobs a worker takes.
 //!
-//! Servers that share a queue need not be alike: while a new version is rolled out, one knows a circuit that the other does
-//! not. A worker takes what it can do, and leaves the rest to those who can: a job that goes to the wrong one would fail
-//! although the right one is there.
+//! Servers that share a queue need not be alike: while a new version is rolled out, one knows a circuit that the other
+//! does not, or knows another one by the same name. A worker takes what it can do as it was meant, and leaves the rest to
+//! those who can: a job that goes to the wrong one would fail although the right one is there.
 
 use crate::job::Job;
 
@@ -11,8 +11,17 @@ use crate::job::Job;
 pub struct Skill {
     /// The kind.
     pub kind: &'static str,
-    /// The subjects that it can work on; `None`: whatever there is.
-    pub subjects: Option<Vec<String>>,
+    /// What it can work on; `None`: whatever there is.
+    pub subjects: Option<Vec<Subject>>,
+}
+
+/// What jobs work on.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Subject {
+    /// Its name, as [`Job::subject`].
+    pub name: String,
+    /// Which one of that name, as [`Job::version`].
+    pub version: String,
 }
 
 impl Skill {
@@ -25,21 +34,26 @@ impl Skill {
     /// Whether a worker with this skill takes this job.
     #[must_use]
     pub fn takes(&self, job: &Job) -> bool {
-        let knows = |subjects: &Vec<String>| subjects.contains(&job.subject);
-        self.kind == job.kind && self.subjects.as_ref().is_none_or(knows)
+        let is_it = |Subject { name, version }: &Subject| (name, version) == (&job.subject, &job.version);
+        self.kind == job.kind && self.subjects.as_ref().is_none_or(|subjects| subjects.iter().any(is_it))
     }
 }
 
-/// Several skills as [`crate::sql::work::CLAIM`] binds them: a JSON array of pairs, each a kind and a subject, or null for
-/// all subjects.
+/// Several skills as [`crate::sql::work::CLAIM`] binds them: a JSON array of kind, subject and version, the latter two null
+/// for whatever there is.
 #[must_use]
-pub fn pairs(skills: &[Skill]) -> String {
-    let pairs = skills.iter().flat_map(|Skill { kind, subjects }| match subjects {
-        None => vec![(*kind, None)],
-        Some(subjects) => subjects.iter().map(|subject| (*kind, Some(subject.as_str()))).collect(),
-    });
+pub fn json(skills: &[Skill]) -> String {
+    let mut parts = Vec::new();
+    for Skill { kind, subjects } in skills {
+        match subjects {
+            None => parts.push((kind, None, None)),
+            Some(subjects) => {
+                parts.extend(subjects.iter().map(|of| (kind, Some(&of.name), Some(&of.version))));
+            }
+        }
+    }
     // Texts have a JSON each.
-    serde_json::to_string(&pairs.collect::<Vec<_>>()).unwrap_or_default()
+    serde_json::to_string(&parts).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -47,11 +61,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pairs_are_what_the_statement_reads() {
-        let some = Skill { kind: "prove", subjects: Some(vec!["maze".to_owned(), "a\"b".to_owned()]) };
+    fn skills_are_as_the_statement_reads_them() {
+        let subject =
+            |name: &str, version: &str| Subject { name: name.to_owned(), version: version.to_owned() };
+        let some = Skill { kind: "prove", subjects: Some(vec![subject("maze", "1"), subject("a\"b", "2")]) };
         let none = Skill { kind: "sweep", subjects: Some(Vec::new()) };
-        let told = pairs(&[some, none, Skill::all_of("keygen")]);
-        assert_eq!(told, r#"[["prove","maze"],["prove","a\"b"],["keygen",null]]"#);
-        assert_eq!(pairs(&[]), "[]");
+        let told = json(&[some, none, Skill::all_of("keygen")]);
+        assert_eq!(told, r#"[["prove","maze","1"],["prove","a\"b","2"],["keygen",null,null]]"#);
+        assert_eq!(json(&[]), "[]");
     }
 }

@@ -113,8 +113,8 @@ mod tests {
             assert!(!statement.postgres.contains('?'), "{name}: {}", statement.postgres);
             let same = statement.postgres.replace('$', "?").replace(" FOR UPDATE SKIP LOCKED", "");
             assert_eq!(
-                statement.sqlite.replace("json_each(?3)", "PAIRS"),
-                same.replace("jsonb_array_elements(CAST(?3 AS JSONB))", "PAIRS").replace(" FOR UPDATE", ""),
+                statement.sqlite.replace("json_each(?3)", "SKILLS"),
+                same.replace("jsonb_array_elements(CAST(?3 AS JSONB))", "SKILLS").replace(" FOR UPDATE", ""),
                 "{name}: the dialects differ in more than they have to"
             );
         }

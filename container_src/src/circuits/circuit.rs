@@ -200,6 +200,12 @@ impl Circuit {
         self.cell(target).get().cloned()
     }
 
+    /// What tells it from other circuits of its name: the SHA-256 of its bytecode, 64 hexadecimal digits.
+    #[must_use]
+    pub fn version(&self) -> String {
+        hex::encode(self.artifact.bytecode_sha256)
+    }
+
     /// What proofs of it take.
     #[must_use]
     pub fn memory(&self) -> &Arc<MemoryPeaks> {

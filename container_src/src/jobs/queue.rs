@@ -101,6 +101,8 @@ pub struct Queued {
     pub kind: String,
     /// What it works on.
     pub subject: String,
+    /// Which one of that name.
+    pub version: String,
 }
 
 /// Queued jobs of one sort.

@@ -113,6 +113,7 @@ impl SqlQueue {
             job.id.to_string(),
             job.kind.as_str(),
             job.subject.as_str(),
+            job.version.as_str(),
             job.owner.as_str(),
             i64::from(job.priority.level()),
             Rank::new(job.priority, now).0,
@@ -247,7 +248,8 @@ impl JobQueue for SqlQueue {
         let mut session = self.database.session(Promise::Read).await?;
         let rows = session.rows(view::ORDER, values![limit]).await?;
         let queued = |row: &AnyRow| -> Result<Queued, StoreError> {
-            Ok(Queued { id: read_id(row)?, kind: get(row, "kind")?, subject: get(row, "subject")? })
+            let (kind, subject, version) = (get(row, "kind")?, get(row, "subject")?, get(row, "version")?);
+            Ok(Queued { id: read_id(row)?, kind, subject, version })
         };
         Ok(rows.iter().map(queued).collect::<Result<_, _>>()?)
     }
@@ -290,7 +292,7 @@ impl JobQueue for SqlQueue {
 
     async fn claim(&self, holder: &str, skills: &[Skill]) -> Result<Option<Job>, QueueError> {
         let (mut session, now) = self.begin(Promise::Write).await?;
-        let values = values![now, self.rules.lease.until(now), skill::pairs(skills), holder];
+        let values = values![now, self.rules.lease.until(now), skill::json(skills), holder];
         let row = session.row(self.told.claim.clone(), values).await?;
         let job = row.as_ref().map(read_job).transpose()?;
         if let Some(job) = &job {
@@ -500,6 +502,7 @@ fn read_job(row: &AnyRow) -> Result<Job, StoreError> {
         id: get(row, "id")?,
         kind: get(row, "kind")?,
         subject: get(row, "subject")?,
+        version: get(row, "version")?,
         owner: get(row, "owner")?,
         priority: get(row, "priority")?,
         rank: get(row, "rank")?,

@@ -28,6 +28,8 @@ use crate::{
 pub struct Witness {
     /// The circuit.
     pub circuit: CircuitId,
+    /// Which one of that name.
+    pub version: String,
     /// Who is to verify the proof.
     pub target: VerifierTarget,
     /// The witness.
@@ -100,6 +102,7 @@ pub async fn submit(workshop: &Workshop, submission: Submission) -> Result<Submi
         id,
         kind: KIND.to_owned(),
         subject,
+        version: first.version.clone(),
         owner,
         priority,
         max_attempts: workshop.max_attempts,
@@ -129,6 +132,7 @@ pub async fn submit(workshop: &Workshop, submission: Submission) -> Result<Submi
 fn target(witness: &Witness) -> Target {
     Target {
         circuit: witness.circuit.clone(),
+        version: witness.version.clone(),
         target: witness.target,
         compressed_bytes: witness.upload.compressed_bytes,
         inflated_bytes: witness.upload.inflated_bytes,

@@ -1,19 +1,21 @@
 //! Circuits that do the same at different sizes: the smaller one is proved where the machine has too little for the larger.
 
+use std::{path::Path, time::Duration};
+
 use edgeprove_protocol::{
     CircuitId, JobDocument, Problem, ProblemType, VerifierTarget::NoirRecursive, headers,
 };
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use crate::support::{Answer, Sample, TestServer, client::Ask, samples};
+use crate::support::{Answer, Sample, TestServer, client::Ask, samples, settings::Settings};
 
 /// A server of two circuits of which one may stand in for the other.
 struct Family {
     server: TestServer,
     large: Sample,
     small: Sample,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 impl Family {
@@ -22,15 +24,22 @@ impl Family {
         let dir = tempfile::tempdir().unwrap();
         let large = samples::square(dir.path(), "large", 3);
         let small = samples::square(dir.path(), "small", 5);
-        let server = TestServer::start(|s| {
-            s.circuit = None;
-            s.circuits = Some(dir.path().to_owned());
+        let server = Self::serve(dir.path(), |s| {
             s.good = Some(large.clone());
-            s.flag("--circuit-family", "large,small");
             s.flag("--prove-timeout", "3s");
             s.flags.push("--ephemeral-jobs".to_owned());
         });
-        Self { server, large, small, _dir: dir }
+        Self { server, large, small, dir }
+    }
+
+    #[track_caller]
+    fn serve(dir: &Path, change: impl FnOnce(&mut Settings)) -> TestServer {
+        TestServer::start(|s| {
+            s.circuit = None;
+            s.circuits = Some(dir.to_owned());
+            s.flag("--circuit-family", "large,small");
+            change(s);
+        })
     }
 
     /// Witnesses as a page sends them, each under its circuit's name.
@@ -99,6 +108,33 @@ fn a_job_falls_back_as_well_and_says_so() {
     let answer = family.both().header("prefer", "wait=60").send();
     answer.proves(&family.large, NoirRecursive);
     family.server.assert_well();
+}
+
+#[test]
+fn a_smaller_one_that_was_changed_meanwhile_is_not_proved_with_the_witness_of_before() {
+    let mut family = Family::start();
+    let data = tempfile::tempdir().unwrap();
+    family.server = Family::serve(family.dir.path(), |s| {
+        s.good = Some(family.large.clone());
+        s.flag("--data", &data.path().display());
+    });
+    for bb in family.server.provers() {
+        bb.freeze();
+    }
+    let job = family.both().header("prefer", "respond-async").send().accepted();
+    family.server.kill();
+
+    samples::square(family.dir.path(), "small", 7);
+    // Nothing can be proved within its time.
+    let server = Family::serve(family.dir.path(), |s| {
+        s.good = None;
+        s.flag("--data", &data.path().display());
+        s.flag("--prove-timeout", "1ms");
+    });
+    let problem = server.over(job.id, Duration::from_mins(1)).error.unwrap();
+    assert_eq!(problem.code, ProblemType::WitnessOfAnotherCircuit);
+    assert!(problem.detail.contains("the circuit small was changed"), "{problem:?}");
+    server.finish();
 }
 
 #[test]

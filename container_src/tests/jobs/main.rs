@@ -2,7 +2,7 @@
 //! cut off, crowded. Whatever it is, no job that was accepted is lost and none is completed twice.
 //!
 //! - [`killed`]: `kill -9`, at any moment, also each time that a job is begun.
-//! - [`shutdown`]: SIGTERM with a queue, and a next start that lacks a circuit.
+//! - [`shutdown`]: SIGTERM with a queue, and a next start with another circuit.
 //! - [`together`]: servers on one PostgreSQL, of which one dies or falls asleep; PostgreSQL away.
 //! - [`storage`]: a full disk, a bucket that is away.
 //! - [`crowd`]: ten thousand jobs, a thousand watchers.

@@ -59,26 +59,32 @@ fn what_cannot_be_finished_in_time_is_handed_back_and_done_after_the_next_start(
 }
 
 #[test]
-fn jobs_of_a_circuit_that_the_next_start_lacks_wait_for_one_that_has_it() {
-    let (place, range) = (Place::new(), samples::range());
-    let mut server = place.serve(&[("--job-workers", "2")]);
+fn jobs_of_a_circuit_that_the_next_start_has_changed_wait_for_one_that_has_it_as_it_was() {
+    let place = Place::new();
+    let version = |factor: u32| {
+        let dir = place.at(&format!("version {factor}"));
+        fs::create_dir(&dir).unwrap();
+        samples::square(&dir, "square", factor)
+    };
+    let (old, new) = (version(1), version(3));
+    let serve = |sample: &Sample| {
+        TestServer::start(|settings| {
+            place.settle(settings);
+            settings.flag("--job-workers", "2");
+            settings.circuit = Some(sample.circuit.clone());
+            settings.good = Some(sample.clone());
+        })
+    };
+    let mut server = serve(&old);
     freeze(&server);
-    let jobs = hand_in(&server, range, 4);
+    let jobs = hand_in(&server, &old, 4);
     until_running(&server, 2);
     // Two of them are suspects at the next start.
     server.kill();
 
-    let file = place.at("other.json");
-    fs::copy(&range.circuit, &file).unwrap();
-    let other = Sample { name: "other".to_owned(), circuit: file.clone(), ..range.clone() };
-    let mistaken = TestServer::start(|settings| {
-        place.settle(settings);
-        settings.flag("--job-workers", "2");
-        settings.circuit = Some(file);
-        settings.good = Some(other.clone());
-    });
+    let mistaken = serve(&new);
     freeze(&mistaken);
-    let known = hand_in(&mistaken, &other, 2);
+    let known = hand_in(&mistaken, &new, 2);
     // Both at once: who does not come cannot have killed anybody.
     until_running(&mistaken, 2);
     thaw(&mistaken);
@@ -88,15 +94,12 @@ fn jobs_of_a_circuit_that_the_next_start_lacks_wait_for_one_that_has_it() {
     assert!(jobs.iter().all(|&id| mistaken.job(id).status == JobStatus::Queued));
     let told = mistaken.log();
     let warning = told.lines().find(|line| line.contains("wait for a server that has loaded their circuit"));
-    assert!(
-        warning.is_some_and(|line| line.contains(r#""jobs":4"#) && line.contains("range_check")),
-        "{told}"
-    );
+    assert!(warning.is_some_and(|line| line.contains(r#""jobs":4"#) && line.contains("square")), "{told}");
     mistaken.finish();
 
-    let server = place.serve(&[]);
+    let server = serve(&old);
     until_over(&server);
-    assert_proved(&server, &jobs, range);
+    assert_proved(&server, &jobs, &old);
     server.finish();
     assert_one_at_a_time(&audited(&place.audit()));
 }

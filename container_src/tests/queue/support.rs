@@ -112,6 +112,7 @@ pub(crate) fn job() -> NewJob {
         id: JobId::new(None, *Uuid::new_v4().as_bytes()).unwrap(),
         kind: "prove".to_owned(),
         subject: "maze".to_owned(),
+        version: "1".to_owned(),
         owner: "alice".to_owned(),
         priority: Priority::Normal,
         max_attempts: 3,

@@ -4,7 +4,12 @@ use std::time::Duration;
 
 use edgeprove::jobs::queue::{Change, Ending, Held, JobQueue as _, Listing};
 use edgeprove_pipeline::{
-    bounds::Bounds, job::NewJob, lease::LeaseToken, retry::Backoff, skill::Skill, transition::Rules,
+    bounds::Bounds,
+    job::NewJob,
+    lease::LeaseToken,
+    retry::Backoff,
+    skill::{Skill, Subject},
+    transition::Rules,
 };
 use edgeprove_protocol::{JobStatus, Priority};
 
@@ -68,14 +73,21 @@ async fn a_worker_is_given_nothing_that_it_does_not_know() {
         let queue = database.queue().await;
         submit(&queue, NewJob { subject: "maze".to_owned(), priority: Priority::Critical, ..job() }).await;
         let known = submit(&queue, NewJob { subject: "range".to_owned(), ..job() }).await;
-        let of = |subjects: &[&str]| {
-            let subjects = subjects.iter().map(ToString::to_string).collect();
-            [Skill { kind: "prove", subjects: Some(subjects) }]
+        let of = |subjects: &[(&str, &str)]| {
+            let subject = |&(name, version): &(&str, &str)| Subject {
+                name: name.to_owned(),
+                version: version.to_owned(),
+            };
+            [Skill { kind: "prove", subjects: Some(subjects.iter().map(subject).collect()) }]
         };
-        assert_eq!(queue.claim("w", &of(&[])).await.unwrap(), None, "{}", database.name);
-        let taken = queue.claim("w", &of(&["keys", "range"])).await.unwrap();
+        let nothing = [of(&[]), of(&[("keys", "1"), ("range", "2")])];
+        let something = of(&[("keys", "1"), ("range", "2"), ("range", "1")]);
+        for skills in &nothing {
+            assert_eq!(queue.claim("w", skills).await.unwrap(), None, "{}", database.name);
+        }
+        let taken = queue.claim("w", &something).await.unwrap();
         assert_eq!(taken.map(|job| job.id), Some(known.id), "{}", database.name);
-        assert_eq!(queue.claim("w", &of(&["keys", "range"])).await.unwrap(), None, "{}", database.name);
+        assert_eq!(queue.claim("w", &something).await.unwrap(), None, "{}", database.name);
         database.remove().await;
     }
 }

@@ -4,6 +4,7 @@ CREATE TABLE jobs (
     id TEXT NOT NULL UNIQUE,
     kind TEXT NOT NULL,
     subject TEXT NOT NULL,
+    version TEXT NOT NULL,
     owner TEXT NOT NULL,
     priority BIGINT NOT NULL CHECK (priority BETWEEN 0 AND 3),
     rank BIGINT NOT NULL,

@@ -11,17 +11,17 @@ pub const POSTGRES_LOCK_INTAKE: &str = "SELECT pg_advisory_xact_lock(7306916054)
 
 /// Takes a job in, if the bounds allow and its idempotency key is free.
 ///
-/// Binds 1 id, 2 kind, 3 subject, 4 owner, 5 priority's level, 6 rank ([`crate::priority::Rank`]), 7 now,
-/// 8 most attempts, 9 idempotency key or NULL, 10 body digest or NULL, 11 payload, 12 input or NULL,
-/// 13 most queued jobs, 14 most unfinished jobs of the owner.
+/// Binds 1 id, 2 kind, 3 subject, 4 version, 5 owner, 6 priority's level, 7 rank ([`crate::priority::Rank`]), 8 now,
+/// 9 most attempts, 10 idempotency key or NULL, 11 body digest or NULL, 12 payload, 13 input or NULL,
+/// 14 most queued jobs, 15 most unfinished jobs of the owner.
 ///
 /// Returns `seq`. No row: [`FIND_BY_KEY`] tells whether the key was taken, and if not, [`CROWD`] which bound was reached.
 pub const ENQUEUE: Statement = statement! {
-    "INSERT INTO jobs (id, kind, subject, owner, priority, rank, status, run_at, enqueued_at, attempts, max_attempts, \
-     lease_token, idempotency_key, body_digest, payload, input, percent) \
-     SELECT $1, $2, $3, $4, $5, $6, 'queued', $7, $7, 0, $8, 0, $9, $10, $11, $12, 0 \
-     WHERE (SELECT count(*) FROM jobs WHERE status = 'queued') < $13 \
-     AND (SELECT count(*) FROM jobs WHERE owner = $4 AND finished_at IS NULL) < $14 \
+    "INSERT INTO jobs (id, kind, subject, version, owner, priority, rank, status, run_at, enqueued_at, attempts, \
+     max_attempts, lease_token, idempotency_key, body_digest, payload, input, percent) \
+     SELECT $1, $2, $3, $4, $5, $6, $7, 'queued', $8, $8, 0, $9, 0, $10, $11, $12, $13, 0 \
+     WHERE (SELECT count(*) FROM jobs WHERE status = 'queued') < $14 \
+     AND (SELECT count(*) FROM jobs WHERE owner = $5 AND finished_at IS NULL) < $15 \
      ON CONFLICT (owner, idempotency_key) DO NOTHING \
      RETURNING seq"
 };

@@ -61,7 +61,7 @@ macro_rules! statement {
 /// A whole job, as [`crate::row::JobRow`] names its columns.
 macro_rules! columns {
     () => {
-        "seq, id, kind, subject, owner, priority, rank, status, run_at, enqueued_at, started_at, finished_at, \
+        "seq, id, kind, subject, version, owner, priority, rank, status, run_at, enqueued_at, started_at, finished_at, \
          expires_at, attempts, max_attempts, lease_token, lease_holder, lease_until, cancel_requested_at, \
          idempotency_key, body_digest, payload, input, result, outcome, stage, percent"
     };

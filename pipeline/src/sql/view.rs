@@ -30,9 +30,9 @@ pub const AHEAD: Statement = statement! {
 
 /// The queue in the order of work, for whoever tells many jobs their places at once.
 ///
-/// Binds 1 how many. Returns `id`, `kind`, `subject`.
+/// Binds 1 how many. Returns `id`, `kind`, `subject`, `version`.
 pub const ORDER: Statement = statement! {
-    "SELECT id, kind, subject FROM jobs WHERE status = 'queued' ORDER BY rank, seq LIMIT $1"
+    "SELECT id, kind, subject, version FROM jobs WHERE status = 'queued' ORDER BY rank, seq LIMIT $1"
 };
 
 /// How many jobs there are of each status and priority.

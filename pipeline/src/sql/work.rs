@@ -5,7 +5,7 @@ use super::Statement;
 /// Claims the job whose turn it is.
 ///
 /// Binds 1 now, 2 the lease's end ([`crate::lease::LeaseTerms::until`]), 3 what the worker takes
-/// ([`crate::skill::pairs`]), 4 the worker's name.
+/// ([`crate::skill::json`]), 4 the worker's name.
 ///
 /// Returns the job, or no row when none is due. Its `lease_token` is what the worker shows from now on.
 pub const CLAIM: Statement = statement! {
@@ -13,7 +13,8 @@ pub const CLAIM: Statement = statement! {
      lease_holder = $4, lease_until = $2, outcome = NULL, stage = NULL, percent = 0 \
      WHERE seq = (SELECT seq FROM jobs WHERE status = 'queued' AND run_at <= $1 AND EXISTS (SELECT 1 FROM "
     sqlite("json_each($3)") postgres("jsonb_array_elements(CAST($3 AS JSONB))")
-    " AS pair WHERE pair.value ->> 0 = kind AND coalesce(pair.value ->> 1, subject) = subject) \
+    " AS skill WHERE skill.value ->> 0 = kind AND coalesce(skill.value ->> 1, subject) = subject \
+     AND coalesce(skill.value ->> 2, version) = version) \
      ORDER BY rank, seq LIMIT 1" postgres(" FOR UPDATE SKIP LOCKED") ") \
      RETURNING " columns
 };

@@ -18,6 +18,7 @@ fn new_job(max_attempts: u32) -> Job {
         id: JobId::new(None, [1; 16]).unwrap(),
         kind: "prove".to_owned(),
         subject: "maze".to_owned(),
+        version: "1".to_owned(),
         owner: "alice".to_owned(),
         priority: Priority::Normal,
         max_attempts,

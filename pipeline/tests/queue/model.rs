@@ -32,6 +32,7 @@ pub(crate) const BOUNDS: Bounds = Bounds { queued_max: 6, unfinished_per_owner_m
 pub(crate) const OWNERS: [&str; 2] = ["alice", "bob"];
 pub(crate) const KINDS: [&str; 2] = ["prove", "keygen"];
 pub(crate) const SUBJECTS: [&str; 2] = ["maze", "range_check"];
+pub(crate) const VERSIONS: [&str; 2] = ["1", "2"];
 pub(crate) const WORKERS: usize = 3;
 
 /// The queue in memory.

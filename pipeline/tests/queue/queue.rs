@@ -39,6 +39,7 @@ impl Queue {
             job.id.to_string(),
             job.kind.clone(),
             job.subject.clone(),
+            job.version.clone(),
             job.owner.clone(),
             i64::from(job.priority.level()),
             Rank::new(job.priority, now).0,
@@ -81,7 +82,7 @@ impl Queue {
     }
 
     pub(crate) async fn claim(&mut self, holder: &str, skills: &[Skill], now: UnixMillis) -> Option<Job> {
-        let values = values![now.0, self.rules.lease.until(now).0, skill::pairs(skills), holder];
+        let values = values![now.0, self.rules.lease.until(now).0, skill::json(skills), holder];
         self.database.row(work::CLAIM, &values).await.as_ref().map(job)
     }
 
@@ -271,6 +272,7 @@ fn job(row: &AnyRow) -> Job {
         id: get(row, "id"),
         kind: get(row, "kind"),
         subject: get(row, "subject"),
+        version: get(row, "version"),
         owner: get(row, "owner"),
         priority: get(row, "priority"),
         rank: get(row, "rank"),

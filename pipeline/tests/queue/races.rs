@@ -28,6 +28,7 @@ fn job(number: u8) -> NewJob {
         id: JobId::new(None, [number; 16]).unwrap(),
         kind: "prove".to_owned(),
         subject: "maze".to_owned(),
+        version: "1".to_owned(),
         owner: format!("owner {}", number % 3),
         priority: Priority::ALL[usize::from(number % 4)],
         max_attempts: 1_000,

@@ -288,7 +288,7 @@ fn low_never_starves() {
         let mut queue = Queue { database: Place::memory().create().await, rules: RULES };
         let start = UnixMillis(1_700_000_000_000);
         let job = |number, priority| {
-            Wish { owner: 0, priority, kind: 0, subject: 0, request: None, tries: 1 }.job(number)
+            Wish { owner: 0, priority, kind: 0, subject: 0, version: 0, request: None, tries: 1 }.job(number)
         };
         let step =
             std::time::Duration::from_millis(edgeprove_pipeline::priority::AGEING_STEP_MS.unsigned_abs());

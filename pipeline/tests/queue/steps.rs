@@ -4,13 +4,13 @@ use edgeprove_pipeline::{
     idempotency::{BodyDigest, Idempotency},
     job::{Job, NewJob},
     lease::LeaseToken,
-    skill::Skill,
+    skill::{Skill, Subject},
 };
 use edgeprove_protocol::{JobId, JobStatus, Priority};
 use proptest::prelude::*;
 
 use crate::{
-    model::{KINDS, Model, OWNERS, RULES, SUBJECTS, WORKERS},
+    model::{KINDS, Model, OWNERS, RULES, SUBJECTS, VERSIONS, WORKERS},
     queue::Intake,
 };
 
@@ -69,6 +69,7 @@ pub(crate) struct Wish {
     pub(crate) priority: Priority,
     pub(crate) kind: usize,
     pub(crate) subject: usize,
+    pub(crate) version: usize,
     /// The caller's name for it, and what its body is.
     pub(crate) request: Option<(u8, u8)>,
     pub(crate) tries: u32,
@@ -117,6 +118,7 @@ impl Wish {
             id: JobId::new(None, [number; 16]).unwrap(),
             kind: KINDS[self.kind].to_owned(),
             subject: SUBJECTS[self.subject].to_owned(),
+            version: VERSIONS[self.version].to_owned(),
             owner: OWNERS[self.owner].to_owned(),
             priority: self.priority,
             max_attempts: self.tries,
@@ -173,13 +175,17 @@ pub(crate) fn any_step(model: &Model) -> impl Strategy<Value = Step> + use<> {
 
 /// Mostly everything.
 fn skills() -> impl Strategy<Value = Vec<Skill>> {
-    let of = |kind| {
-        let subjects = prop::sample::subsequence(SUBJECTS.map(str::to_owned).to_vec(), 0..=SUBJECTS.len());
+    let subjects = SUBJECTS.iter().flat_map(|name| {
+        VERSIONS.map(|version| Subject { name: (*name).to_owned(), version: version.to_owned() })
+    });
+    let subjects: Vec<_> = subjects.collect();
+    let of = move |kind| {
+        let subjects = prop::sample::subsequence(subjects.clone(), 0..=subjects.len());
         prop_oneof![Just(None), subjects.prop_map(Some)].prop_map(move |subjects| Skill { kind, subjects })
     };
     prop_oneof![
         2 => Just(KINDS.map(Skill::all_of).to_vec()),
-        1 => prop::sample::select(KINDS.to_vec()).prop_flat_map(of).prop_map(|skill| vec![skill]),
+        1 => prop::sample::select(KINDS.to_vec()).prop_flat_map(of.clone()).prop_map(|skill| vec![skill]),
         1 => KINDS.map(of).prop_map(|skills| skills.to_vec()),
     ]
 }
@@ -187,12 +193,14 @@ fn skills() -> impl Strategy<Value = Vec<Skill>> {
 fn wish() -> impl Strategy<Value = Wish> {
     let priority = prop::sample::select(Priority::ALL.to_vec());
     let request = prop::option::of((0..3_u8, 0..2_u8));
-    (0..OWNERS.len(), priority, 0..KINDS.len(), 0..SUBJECTS.len(), request, 1..4_u32).prop_map(
-        |(owner, priority, kind, subject, request, tries)| Wish {
+    let subject = (0..SUBJECTS.len(), 0..VERSIONS.len());
+    (0..OWNERS.len(), priority, 0..KINDS.len(), subject, request, 1..4_u32).prop_map(
+        |(owner, priority, kind, (subject, version), request, tries)| Wish {
             owner,
             priority,
             kind,
             subject,
+            version,
             request,
             tries,
         },

@@ -116,6 +116,7 @@ async fn accept(
     let witness = |Received { circuit, upload, digest }: Received| Witness {
         target: wish.target.unwrap_or(circuit.target),
         circuit: circuit.id.clone(),
+        version: circuit.version(),
         upload,
         digest,
     };

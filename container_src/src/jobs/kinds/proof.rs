@@ -31,6 +31,8 @@ pub struct Payload {
 pub struct Target {
     /// The circuit.
     pub circuit: CircuitId,
+    /// Which one of that name: the one that the witness was held against.
+    pub version: String,
     /// Who is to verify the proof.
     pub target: VerifierTarget,
     /// Bytes of the witness as it was sent.

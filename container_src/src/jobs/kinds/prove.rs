@@ -73,8 +73,7 @@ impl Kind for Prove {
     }
 
     fn skill(&self) -> Skill {
-        let loaded = self.0.circuits.loaded();
-        Skill { kind: KIND, subjects: Some(loaded.map(|circuit| circuit.id.to_string()).collect()) }
+        Skill { kind: KIND, subjects: Some(self.0.subjects()) }
     }
 
     async fn run(&self, job: &Job, attempt: &Attempt) -> Ending {
@@ -178,6 +177,14 @@ impl Prove {
                 Failure::Final(payload.broken(ProblemType::CircuitNotFound, &error.to_string()))
             }
         })?;
+        // A job is claimed by the first of its circuits; this may be one of the smaller ones.
+        if circuit.version() != target.version {
+            let detail = format!(
+                "the circuit {} was changed after this job was handed in; hand in a witness of the new one",
+                circuit.id
+            );
+            return Err(Failure::Final(payload.broken(ProblemType::WitnessOfAnotherCircuit, &detail)));
+        }
         let upload =
             Upload { file, compressed_bytes: target.compressed_bytes, inflated_bytes: target.inflated_bytes };
         let (upload, witness) = digested(upload).await.map_err(|error| {
