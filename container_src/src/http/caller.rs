@@ -20,7 +20,7 @@ use super::{
     request_id::id_of,
     state::{AppState, Shared},
 };
-use crate::trust::access::{Caller, Credential, Denied, Forbidden, keys::KeyDigest};
+use crate::trust::access::{ANONYMOUS, Caller, Credential, Denied, Forbidden, HOLDER, keys::KeyDigest};
 
 /// The address at the other end of the connection.
 #[derive(Debug, Clone, Copy)]
@@ -120,6 +120,19 @@ pub fn priority(app: &Shared, caller: &Caller, parts: &Parts) -> Result<Priority
         };
     caller.may_use(priority).map_err(|error| forbidden(app, caller, error, parts))?;
     Ok(priority)
+}
+
+/// Whose jobs a caller asks for by name, if it may: its own, and as an operator anybody's.
+pub fn whose(app: &Shared, caller: &Caller, owner: &str, parts: &Parts) -> Result<String, ApiError> {
+    let is_name = |name: &str| headers::is_acceptable_user(name.as_bytes());
+    if owner != ANONYMOUS && !owner.strip_prefix(HOLDER).is_some_and(is_name) {
+        let detail = format!("owner is {HOLDER}NAME, or {ANONYMOUS} for all without a key");
+        return Err(ApiError::new(ProblemType::InvalidRequest, detail));
+    }
+    if caller.owner() != owner {
+        caller.may_operate().map_err(|error| forbidden(app, caller, error, parts))?;
+    }
+    Ok(owner.to_owned())
 }
 
 fn forbidden(app: &Shared, caller: &Caller, error: Forbidden, parts: &Parts) -> ApiError {

@@ -28,6 +28,11 @@ use keys::{KeyDigest, KeyRing, Profile};
 use ledger::{Ledger, Moment};
 pub use role::{Forbidden, Limits, Rate, Role};
 
+/// What the owners of jobs who have a key begin with; the key's name follows.
+pub const HOLDER: &str = "key:";
+/// The owner of the jobs of all who have none.
+pub const ANONYMOUS: &str = "anonymous";
+
 /// Whom a request is from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
@@ -195,7 +200,7 @@ impl Caller {
     /// Whose its jobs are: `key:NAME`, or `anonymous` for all without a key together.
     #[must_use]
     pub fn owner(&self) -> String {
-        self.name.as_ref().map_or_else(|| "anonymous".to_owned(), |name| format!("key:{name}"))
+        self.name.as_ref().map_or_else(|| ANONYMOUS.to_owned(), |name| format!("{HOLDER}{name}"))
     }
 
     /// Whom its proofs are remembered for: by its name, or by the address of somebody without a key.
@@ -242,7 +247,7 @@ impl Caller {
 /// What the audit log calls the owner of a job, as [`Caller::owner`] names it.
 #[must_use]
 pub fn actor(owner: &str) -> Actor {
-    owner.strip_prefix("key:").map_or(Actor::Anonymous, |name| Actor::Key(name.to_owned()))
+    owner.strip_prefix(HOLDER).map_or(Actor::Anonymous, |name| Actor::Key(name.to_owned()))
 }
 
 impl Grant {

@@ -166,6 +166,13 @@ fn too_many_requests_are_told_when_to_come_back() {
     }
     let problem = locked.prove_by(BOB).send().refused_for_now(ProblemType::RateLimited);
     assert!(problem.detail.contains("3 requests a minute"), "{}", problem.detail);
+    let job = "/v1/proofs/01234567-89ab-4def-8123-456789abcdef";
+    for path in
+        ["/v1/proofs", "/v1/queue", "/v1/audit", job, &format!("{job}/proof"), &format!("{job}/events")]
+    {
+        let ask = locked.server.ask(Method::GET, path).header(headers::API_KEY, BOB);
+        ask.send().refused_for_now(ProblemType::RateLimited);
+    }
     locked.prove_by(CAROL).send().proof_of(samples::range());
 
     // Guesses are counted, against the address they come from.

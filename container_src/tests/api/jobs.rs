@@ -402,12 +402,33 @@ fn to_others_a_job_does_not_exist() {
         serde_json::from_slice(&by(name, Method::GET, "/v1/proofs").body).unwrap()
     };
     assert_eq!((listed("alice").jobs.len(), listed("bob").jobs.len()), (1, 0));
+    let listed_of =
+        |name: &str, owner: &str| by(name, Method::GET, &format!("/v1/proofs?limit=1&owner={owner}"));
+    for (name, owner, jobs) in [
+        ("alice", "key:alice", 1),
+        ("olga", "key:alice", 1),
+        ("olga", "key:bob", 0),
+        ("olga", "anonymous", 0),
+    ] {
+        let page: JobPage = serde_json::from_slice(&listed_of(name, owner).body).unwrap();
+        assert_eq!(page.jobs.len(), jobs, "{name}: {owner}");
+    }
+    for owner in ["key:alice", "anonymous", "key:nobody"] {
+        listed_of("bob", owner).refused(ProblemType::NotAllowed);
+    }
+    for owner in ["alice", "key:", "key:a%26b", ""] {
+        listed_of("olga", owner).refused(ProblemType::InvalidRequest);
+    }
     // A name of another's may be used as well: it is the caller's own.
     let named = |name: &str| {
         let ask = keeping.submitting(&samples::range().witness).header(headers::IDEMPOTENCY_KEY, "order-7");
         accepted(&ask.header("x-api-key", name).send()).id
     };
     assert_ne!(named("alice"), named("bob"));
+    let first: JobPage = serde_json::from_slice(&listed_of("olga", "key:alice").body).unwrap();
+    let rest = by("olga", Method::GET, &first.next.unwrap());
+    let rest: JobPage = serde_json::from_slice(&rest.body).unwrap();
+    assert_eq!(rest.jobs.iter().map(|job| job.id).collect::<Vec<_>>(), [job.id]);
     let urgent = keeping.submitting(&samples::range().witness).header(headers::PRIORITY, "HIGH");
     urgent.header("x-api-key", "alice").send().refused(ProblemType::NotAllowed);
 }

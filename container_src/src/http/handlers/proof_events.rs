@@ -45,8 +45,9 @@ pub async fn events(
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
+    let job = own(&app, &caller, id).await?;
     let workshop = app.workshop()?;
-    if own(&app, &caller, id).await?.status == JobStatus::Expired {
+    if job.status == JobStatus::Expired {
         return Err(ApiError::expired());
     }
     let watcher = workshop.hub.watch(id).await?.ok_or_else(ApiError::no_such_job)?;

@@ -34,7 +34,7 @@ use crate::{
     http::{
         api_error::ApiError,
         body::Incoming,
-        caller::priority,
+        caller::{priority, whose},
         extract::{AnswerFormat, JobWish, NamedCircuit, NamedJob, Wish, deadline},
         made::{Made, answer_made},
         request_id::{id_of, request_id},
@@ -208,8 +208,8 @@ pub async fn get(
     caller: Caller,
     NamedJob(id): NamedJob,
 ) -> Result<Response, ApiError> {
-    let workshop = app.workshop()?;
     let job = own(&app, &caller, id).await?;
+    let workshop = app.workshop()?;
     if job.status == JobStatus::Expired {
         return Err(ApiError::expired());
     }
@@ -235,8 +235,8 @@ pub async fn cancel(
     caller: Caller,
     NamedJob(id): NamedJob,
 ) -> Result<Response, ApiError> {
-    let workshop = app.workshop()?;
     let job = own(&app, &caller, id).await?;
+    let workshop = app.workshop()?;
     let status = match workshop.queue.cancel(id, Some(&job.owner)).await? {
         Some(JobStatus::Running) => StatusCode::ACCEPTED,
         Some(_) => {
@@ -261,20 +261,24 @@ pub struct Filter {
     circuit: Option<CircuitId>,
     limit: Option<u32>,
     after: Option<i64>,
+    /// Whose, as [`Caller::owner`] has it; the caller's own where nobody is named.
+    owner: Option<String>,
     /// Of this container, behind an edge with several that each keep their own.
     container: Option<u16>,
 }
 
-/// `GET /v1/proofs`: the caller's jobs, the latest first, a page at a time.
+/// `GET /v1/proofs`: the caller's jobs, or for operators those of whom they name, the latest first, a page at a time.
 pub async fn list(
     State(app): State<AppState>,
     caller: Caller,
+    parts: Parts,
     filter: Result<Query<Filter>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Response, ApiError> {
+    app.access.count(&caller)?;
     let workshop = app.workshop()?;
     let Query(filter) = filter.map_err(|_| {
-        let detail = "the query may hold status, circuit, limit (1 to 100), after, as the last page's `next` has it, and \
-                      container, behind an edge";
+        let detail = "the query may hold status, circuit, limit (1 to 100), after, as the last page's `next` has it, \
+                      owner, for operators, and container, behind an edge";
         ApiError::new(ProblemType::InvalidRequest, detail)
     })?;
     let limit = filter.limit.unwrap_or(PAGE);
@@ -286,7 +290,10 @@ pub async fn list(
         return Err(ApiError::new(ProblemType::InvalidRequest, detail));
     }
     let listing = Listing {
-        owner: caller.owner(),
+        owner: match &filter.owner {
+            Some(owner) => whose(&app, &caller, owner, &parts)?,
+            None => caller.owner(),
+        },
         status: filter.status,
         subject: filter.circuit.as_ref().map(ToString::to_string),
         before: filter.after,
@@ -304,6 +311,9 @@ pub async fn list(
         }
         if let Some(circuit) = &filter.circuit {
             let _ = write!(next, "&circuit={circuit}");
+        }
+        if filter.owner.is_some() {
+            let _ = write!(next, "&owner={}", listing.owner);
         }
         if let Some(number) = filter.container {
             let _ = write!(next, "&container={number}");
