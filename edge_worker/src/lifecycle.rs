@@ -283,10 +283,10 @@ impl<P: Platform> Lifecycle<P> {
     fn note(&self, word: &Probe, asked_at: u64) -> bool {
         let now = self.platform.now();
         let mut inner = self.inner.borrow_mut();
-        let worked = match word {
-            Probe::Ready { work: 1.., .. } => Some(Duration::ZERO),
+        let (is_done, worked) = match word {
+            Probe::Ready { work: 1.., .. } => (false, Some(Duration::ZERO)),
             // What came of a job is to be had for as long as after a request.
-            Probe::Ready { work: 0, rested } => *rested,
+            Probe::Ready { work: 0, rested } => (true, *rested),
             // It may be busy with jobs that nobody waits for.
             Probe::NotReady(_) | Probe::NoAnswer(_) => {
                 let silent_since = *inner.silent_since.get_or_insert(asked_at);
@@ -296,7 +296,7 @@ impl<P: Platform> Lifecycle<P> {
         };
         inner.silent_since = None;
         let was_asked_meanwhile = inner.last_activity >= asked_at;
-        inner.is_at_rest = !was_asked_meanwhile && !matches!(word, Probe::Ready { work: 1.., .. });
+        inner.is_at_rest = is_done && !was_asked_meanwhile;
         let worked_at = worked.map(|ago| now.saturating_sub(milliseconds(ago)));
         inner.last_activity = inner.last_activity.max(worked_at.unwrap_or(0));
         false

@@ -52,6 +52,20 @@ pub struct Timings {
     pub total_ms: f64,
 }
 
+impl Timings {
+    /// Each part by the name that it has in `Server-Timing` and in metrics, in milliseconds.
+    #[must_use]
+    pub fn stages(&self) -> [(&'static str, f64); 5] {
+        [
+            ("upload", self.upload_ms),
+            ("queue", self.queue_ms),
+            ("prove", self.prove_ms),
+            ("verify", self.verify_ms),
+            ("total", self.total_ms),
+        ]
+    }
+}
+
 /// `GET /api/health`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Health {

@@ -112,14 +112,7 @@ pub fn answer_made(made: &Made, format: AnswerFormat) -> Response {
 
 fn server_timing(timings: &Timings) -> String {
     let mut value = String::new();
-    let stages = [
-        ("upload", timings.upload_ms),
-        ("queue", timings.queue_ms),
-        ("prove", timings.prove_ms),
-        ("verify", timings.verify_ms),
-        ("total", timings.total_ms),
-    ];
-    for (index, (stage, ms)) in stages.iter().enumerate() {
+    for (index, (stage, ms)) in timings.stages().iter().enumerate() {
         let comma = if index == 0 { "" } else { ", " };
         // Writing to a string cannot fail.
         let _ = write!(value, "{comma}{stage};dur={ms:.2}");

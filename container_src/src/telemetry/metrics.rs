@@ -170,14 +170,7 @@ pub fn proof_ended(circuit: &CircuitId, target: VerifierTarget, outcome: Outcome
 
 /// A proof was made, and this is where its time went.
 pub fn proof_made(circuit: &CircuitId, timings: &Timings) {
-    let stages = [
-        ("upload", timings.upload_ms),
-        ("queue", timings.queue_ms),
-        ("prove", timings.prove_ms),
-        ("verify", timings.verify_ms),
-        ("total", timings.total_ms),
-    ];
-    for (stage, ms) in stages {
+    for (stage, ms) in timings.stages() {
         STAGES.record_s(ms / 1000.0, [text(circuit.as_str()), stage.into()]);
     }
 }
