@@ -27,27 +27,20 @@ pub mod suspects;
 pub mod upkeep;
 pub mod wake;
 
-use std::{
-    collections::{BTreeMap, HashSet},
-    path::PathBuf,
-    sync::Arc,
-};
+use std::{path::PathBuf, sync::Arc};
 
-use edgeprove_pipeline::{prediction::Estimate, skill::Subject};
+use edgeprove_pipeline::prediction::Estimate;
 use edgeprove_protocol::Priority;
 
 use self::{
     depth::Depth,
     estimate::Estimator,
     hub::Hub,
-    queue::{Crowd, JobQueue, Place, QueueError, Queued},
+    queue::{Crowd, JobQueue, Place, QueueError},
     record::Recorder,
 };
 use crate::{
-    artifacts::ArtifactStore,
-    circuits::{Circuit, Registry},
-    proof_cache::ProofCache,
-    proving::Proving,
+    artifacts::ArtifactStore, circuits::Registry, proof_cache::ProofCache, proving::Proving,
     witness::spool::Spool,
 };
 
@@ -82,35 +75,6 @@ pub struct Workshop {
 }
 
 impl Workshop {
-    /// Says which queued jobs no worker of this server will take.
-    pub async fn tell_of_strangers(&self) -> Result<(), QueueError> {
-        let known: HashSet<Subject> = self.subjects().into_iter().collect();
-        let mut strangers = BTreeMap::<_, usize>::new();
-        for Queued { subject: name, version, .. } in self.queue.order(u32::MAX).await? {
-            let subject = Subject { name, version };
-            if !known.contains(&subject) {
-                *strangers.entry(subject).or_default() += 1;
-            }
-        }
-        for (Subject { name: circuit, version }, jobs) in strangers {
-            tracing::warn!(
-                circuit,
-                version,
-                jobs,
-                "queued jobs wait for a server that has loaded their circuit: this one has not, or another version"
-            );
-        }
-        Ok(())
-    }
-
-    /// What its workers can work on at this moment.
-    #[must_use]
-    pub fn subjects(&self) -> Vec<Subject> {
-        let subject =
-            |circuit: &Arc<Circuit>| Subject { name: circuit.id.to_string(), version: circuit.version() };
-        self.circuits.loaded().map(subject).collect()
-    }
-
     /// How long work would take from now until it is over, if it came now; `None` where nothing is known.
     pub async fn foresee(
         &self,

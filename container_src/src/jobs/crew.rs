@@ -155,9 +155,10 @@ impl Crew {
         let (counted, stop) = (Arc::clone(&workshop), supervisor.stop_token().clone());
         supervisor
             .spawn("count jobs", async move { counted.depth.follow(counted.queue.as_ref(), &stop).await });
-        let looked = Arc::clone(&workshop);
+        let prove = Arc::new(Prove(Arc::clone(&workshop)));
+        let looking = Arc::clone(&prove);
         supervisor.spawn("tell of jobs that wait in vain", async move {
-            if let Err(error) = looked.tell_of_strangers().await {
+            if let Err(error) = looking.tell_of_strangers().await {
                 tracing::warn!(error = %telemetry::chain(&error), "the queue could not be looked at");
             }
         });
@@ -166,7 +167,7 @@ impl Crew {
             hub: Arc::clone(&workshop.hub),
             recorder: workshop.recorder.clone(),
             suspects,
-            kinds: vec![Arc::new(Prove(Arc::clone(&workshop)))],
+            kinds: vec![prove],
             holder: server,
             lease: settings.rules.lease,
             quiet,

@@ -10,12 +10,17 @@
 //! Run twice, it makes the proof twice and the second is thrown away: its lease is lost by then.
 
 use std::{
+    collections::{BTreeMap, HashSet},
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
-use edgeprove_pipeline::{audit::Actor, job::Job, skill::Skill};
+use edgeprove_pipeline::{
+    audit::Actor,
+    job::Job,
+    skill::{Skill, Subject},
+};
 use edgeprove_protocol::{JobStage, Problem, ProblemType};
 
 use super::{
@@ -24,8 +29,12 @@ use super::{
 };
 use crate::{
     artifacts::{ArtifactError, ArtifactKind, ArtifactName},
-    circuits::registry::LookupError,
-    jobs::{Workshop, attempt::Attempt, queue::Ending},
+    circuits::{Circuit, registry::LookupError},
+    jobs::{
+        Workshop,
+        attempt::Attempt,
+        queue::{Ending, QueueError, Queued},
+    },
     proof_cache::{CacheWish, Wanted},
     proving::{Proved, ProvingError, Stage, Urgency, milliseconds},
     scheduler::AdmissionError,
@@ -73,7 +82,7 @@ impl Kind for Prove {
     }
 
     fn skill(&self) -> Skill {
-        Skill { kind: KIND, subjects: Some(self.0.subjects()) }
+        Skill { kind: KIND, subjects: Some(self.subjects()) }
     }
 
     async fn run(&self, job: &Job, attempt: &Attempt) -> Ending {
@@ -95,6 +104,34 @@ impl Kind for Prove {
 }
 
 impl Prove {
+    /// Says which queued jobs no worker of this server will take.
+    pub async fn tell_of_strangers(&self) -> Result<(), QueueError> {
+        let known: HashSet<Subject> = self.subjects().into_iter().collect();
+        let mut strangers = BTreeMap::<_, usize>::new();
+        for Queued { subject: name, version, .. } in self.0.queue.order(u32::MAX).await? {
+            let subject = Subject { name, version };
+            if !known.contains(&subject) {
+                *strangers.entry(subject).or_default() += 1;
+            }
+        }
+        for (Subject { name: circuit, version }, jobs) in strangers {
+            tracing::warn!(
+                circuit,
+                version,
+                jobs,
+                "queued jobs wait for a server that has loaded their circuit: this one has not, or another version"
+            );
+        }
+        Ok(())
+    }
+
+    /// What its workers can work on at this moment.
+    fn subjects(&self) -> Vec<Subject> {
+        let subject =
+            |circuit: &Arc<Circuit>| Subject { name: circuit.id.to_string(), version: circuit.version() };
+        self.0.circuits.loaded().map(subject).collect()
+    }
+
     async fn make(&self, job: &Job, attempt: &Attempt, began: Instant) -> Result<(String, Outcome), Failure> {
         attempt.reached(JobStage::Loading).await;
         let payload = Payload::of(job);
