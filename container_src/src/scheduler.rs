@@ -163,7 +163,7 @@ pub struct SchedulerStatus {
     /// Requests that wait, by [`Priority::level`].
     pub waiting_by_priority: [usize; Priority::ALL.len()],
     /// Memory that proofs at work are expected to take at most, in bytes.
-    pub memory_promised_bytes: u64,
+    pub memory_reserved_bytes: u64,
 }
 
 impl SchedulerLimits {
@@ -189,7 +189,7 @@ impl Scheduler {
             cores: limits.cores,
             cores_free: limits.cores,
             memory_max: limits.memory_max_bytes,
-            memory_promised: 0,
+            memory_reserved: 0,
             running: 0,
         };
         let core_time = Duration::from_millis(200);
@@ -236,7 +236,7 @@ impl Scheduler {
             running: state.books.running,
             waiting: state.queue.len(),
             waiting_by_priority: state.queue.by_priority(),
-            memory_promised_bytes: state.books.memory_promised,
+            memory_reserved_bytes: state.books.memory_reserved,
         }
     }
 
@@ -281,7 +281,7 @@ impl Shared {
                 }
                 Decision::Grant { width, bytes } => {
                     state.books.cores_free -= width;
-                    state.books.memory_promised += bytes;
+                    state.books.memory_reserved += bytes;
                     state.books.running += 1;
                     Ok(Slot { width, bytes, since: Instant::now(), shared: Arc::clone(self) })
                 }
@@ -318,7 +318,7 @@ impl Drop for Slot {
         {
             let mut state = self.shared.lock();
             state.books.cores_free += self.width;
-            state.books.memory_promised -= self.bytes;
+            state.books.memory_reserved -= self.bytes;
             state.books.running -= 1;
             let used = self.since.elapsed().saturating_mul(u32::try_from(self.width).unwrap_or(1));
             state.core_time = (state.core_time * 7 + used) / 8;

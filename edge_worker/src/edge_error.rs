@@ -138,8 +138,8 @@ impl EdgeError {
 
     /// The answer is none of HTTP's final ones.
     #[must_use]
-    pub fn container_garbled(status: u16) -> Self {
-        Self::new(ProblemType::ContainerGarbled, "the container's answer makes no sense")
+    pub fn container_bad_response(status: u16) -> Self {
+        Self::new(ProblemType::ContainerBadResponse, "the container's answer makes no sense")
             .because(format!("status {status}"))
     }
 

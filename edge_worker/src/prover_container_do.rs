@@ -38,7 +38,7 @@ use crate::{
 };
 
 /// What tells the container its number, which becomes part of the names of jobs that it alone keeps.
-const HOME_NUMBER: &str = "EDGEPROVE_HOME_NUMBER";
+const INSTANCE_NUMBER: &str = "EDGEPROVE_INSTANCE_NUMBER";
 /// The port the server in the container listens on.
 const PORT: u16 = 8080;
 /// SIGTERM.
@@ -309,7 +309,7 @@ impl Cloudflare {
             js_sys::Reflect::set(&env, &name.into(), &value.into())?;
         }
         if let Some(number) = self.number.get() {
-            js_sys::Reflect::set(&env, &HOME_NUMBER.into(), &number.to_string().into())?;
+            js_sys::Reflect::set(&env, &INSTANCE_NUMBER.into(), &number.to_string().into())?;
         }
         js_sys::Reflect::set(&options, &"env".into(), &env)?;
         js_sys::Reflect::set(&options, &"enableInternet".into(), &self.settings.container_internet.into())?;
@@ -462,7 +462,7 @@ async fn look(asked: &Outgoing, port: &Fetch, limit: Duration) -> Probe {
     }
     let told: Value = serde_json::from_str(&body).unwrap_or_default();
     let count = |name: &str| told[name].as_u64().and_then(|count| u32::try_from(count).ok()).unwrap_or(0);
-    let rested = told["rested_ms"].as_u64().map(Duration::from_millis);
+    let rested = told["idle_ms"].as_u64().map(Duration::from_millis);
     Probe::Ready { work: count("running").saturating_add(count("waiting")), rested }
 }
 

@@ -20,7 +20,7 @@ const CONTAINER_PREFIXES: [&str; 2] = ["EDGEPROVE_", "AWS_"];
 /// Another of them: the database that containers share.
 const DATABASE_URL: &str = "DATABASE_URL";
 /// Of the server's settings the one that each container gets from its own object.
-const HOME_NUMBER: &str = "EDGEPROVE_HOME_NUMBER";
+const INSTANCE_NUMBER: &str = "EDGEPROVE_INSTANCE_NUMBER";
 /// Where the server keeps witnesses and proofs of jobs.
 const ARTIFACTS: &str = "EDGEPROVE_ARTIFACTS";
 
@@ -145,7 +145,7 @@ impl Settings {
         let container_internet = reader.take("CONTAINER_INTERNET", boolean, || false);
         let upstream = reader.take("UPSTREAM_URL", |text| upstream_url(text).map(Some), || None);
         reader.take(
-            HOME_NUMBER,
+            INSTANCE_NUMBER,
             |_| Err::<(), _>("each container gets its own: take it out".to_owned()),
             || (),
         );
@@ -371,7 +371,7 @@ mod tests {
     #[test]
     fn the_container_gets_its_own_variables_and_the_secret() {
         let settings = Settings::read(&vars(&[
-            ("EDGEPROVE_QUEUE", "7"),
+            ("EDGEPROVE_PROVER_QUEUE_MAX", "7"),
             ("EDGEPROVE_WIDTH", ""),
             ("EDGE_SECRET", "0123456789abcdef"),
             ("ALOWED_ORIGINS", "https://a.example"),
@@ -380,13 +380,13 @@ mod tests {
         assert_eq!(
             settings.container_env.0,
             [
-                ("EDGEPROVE_QUEUE".to_owned(), "7".to_owned()),
+                ("EDGEPROVE_PROVER_QUEUE_MAX".to_owned(), "7".to_owned()),
                 ("EDGEPROVE_EDGE_SECRET".to_owned(), "0123456789abcdef".to_owned()),
             ]
         );
         assert!(settings.warnings.contains(&"ALOWED_ORIGINS is not a setting of the edge".to_owned()));
         let shown = format!("{settings:?}");
-        assert!(!shown.contains("0123456789abcdef") && shown.contains("EDGEPROVE_QUEUE"), "{shown}");
+        assert!(!shown.contains("0123456789abcdef") && shown.contains("EDGEPROVE_PROVER_QUEUE_MAX"), "{shown}");
     }
 
     #[test]
@@ -422,14 +422,14 @@ mod tests {
 
     #[test]
     fn one_number_for_all_containers_is_a_fault() {
-        let error = Settings::read(&vars(&[("EDGEPROVE_HOME_NUMBER", "3")])).unwrap_err();
-        assert!(error.to_string().starts_with("EDGEPROVE_HOME_NUMBER: "), "{error}");
+        let error = Settings::read(&vars(&[("EDGEPROVE_INSTANCE_NUMBER", "3")])).unwrap_err();
+        assert!(error.to_string().starts_with("EDGEPROVE_INSTANCE_NUMBER: "), "{error}");
     }
 
     #[test]
     fn only_what_reaches_the_container_changes_its_fingerprint() {
         let with = |queue, secret, other| {
-            let vars = vars(&[("EDGEPROVE_QUEUE", queue), ("EDGE_SECRET", secret), other]);
+            let vars = vars(&[("EDGEPROVE_PROVER_QUEUE_MAX", queue), ("EDGE_SECRET", secret), other]);
             Settings::read(&vars).unwrap().container_fingerprint()
         };
         let secret = "0123456789abcdef";

@@ -257,7 +257,7 @@ fn rebuild(
         |error: JsValue| EdgeError::internal(format!("the answer cannot be passed on: {}", words(&error)));
     let status = answer.status();
     if !(200..=599).contains(&status) && socket.is_none() {
-        return Err(EdgeError::container_garbled(status));
+        return Err(EdgeError::container_bad_response(status));
     }
     let init = web_sys::ResponseInit::new();
     init.set_status(status);

@@ -149,7 +149,7 @@ pub struct ProverHealth {
     pub memory_max_bytes: Option<u64>,
     /// Memory that the proofs at work are expected to take at most, in bytes.
     #[serde(default)]
-    pub memory_promised_bytes: u64,
+    pub memory_reserved_bytes: u64,
     /// Proofs made since the start.
     pub proofs: u64,
     /// Provers started again, for whatever reason; `/metrics` has them by reason.
@@ -160,7 +160,7 @@ pub struct ProverHealth {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobsHealth {
     /// Whether it is.
-    pub kept: bool,
+    pub enabled: bool,
     /// Why not, and what to do about it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub error: Option<String>,
@@ -181,8 +181,8 @@ pub struct CircuitHealth {
     pub target: VerifierTarget,
     /// Its gates; `None` until loaded.
     pub gates: Option<u64>,
-    /// Rows of its trace, a power of two; `None` until loaded.
-    pub rows: Option<u64>,
+    /// Its circuit size as bb reports it: the dyadic size, a power of two. `None` until loaded.
+    pub circuit_size: Option<u64>,
     /// The most memory that a bb took for a proof of it, in bytes; `None` until one was made, be it before the last
     /// start.
     #[serde(default)]

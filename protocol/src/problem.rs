@@ -137,7 +137,7 @@ problem_types! {
     #[doc = "The upload was silent for too long."]
     UploadStalled = "upload_stalled", 408, Notice, Later, "The upload stalled", "Send it again without a pause.";
     #[doc = "The job is over, so it cannot be called off."]
-    JobOver = "job_over", 409, Notice, Never, "The proof is over already", "Nothing is to be called off any more; fetch the proof or forget it.";
+    JobAlreadyFinished = "job_already_finished", 409, Notice, Never, "The job has already finished", "The job cannot be cancelled any more; fetch the proof or ignore it.";
     #[doc = "The job is not over yet, so there is no proof of it."]
     ProofNotReady = "proof_not_ready", 409, Notice, Later, "The proof is not there yet", "Ask again after `Retry-After`, or follow the job's events.";
     #[doc = "The job was called off."]
@@ -147,7 +147,7 @@ problem_types! {
     #[doc = "The upload is larger than the server takes."]
     WitnessTooLarge = "witness_too_large", 413, Notice, Never, "The witness is too large", "Have the operator raise `--upload-max`, or use a smaller circuit.";
     #[doc = "The upload inflates to more than the circuit or the server allows."]
-    WitnessInflatesTooFar = "witness_inflates_too_far", 413, Notice, Never, "The witness inflates too far", "Look whether the witness is of this circuit; the bounds are the operator's.";
+    WitnessTooLargeDecompressed = "witness_too_large_decompressed", 413, Notice, Never, "The witness inflates too far", "Look whether the witness is of this circuit; the bounds are the operator's.";
     #[doc = "The body is of a type that cannot be a gzipped witness."]
     UnsupportedMediaType = "unsupported_media_type", 415, Notice, Never, "The content type is not supported", "Send `Content-Type: application/gzip`.";
     #[doc = "A well-formed witness whose shape belongs to another circuit."]
@@ -177,7 +177,7 @@ problem_types! {
     #[doc = "The container ended or became unreachable while it worked on this request."]
     ContainerLost = "container_lost", 502, Error, Later, "The container was lost", "Try again: another container is started.";
     #[doc = "The container answered what no server of ours answers."]
-    ContainerGarbled = "container_garbled", 502, Error, Later, "The container's answer makes no sense", "Try again; as operator, look whether edge and image are of one version.";
+    ContainerBadResponse = "container_bad_response", 502, Error, Later, "The container's answer makes no sense", "Try again; as operator, look whether edge and image are of one version.";
     #[doc = "No container could be started, or none became ready in time."]
     ContainerUnavailable = "container_unavailable", 503, Error, Later, "No container is available", "Try again after `Retry-After`; as operator, look at the container's log.";
     #[doc = "The wait queue is full, or the wait for a prover lasted too long."]
@@ -189,9 +189,9 @@ problem_types! {
     #[doc = "The job queue is full."]
     QueueFull = "queue_full", 503, Warning, Later, "The queue is full", "Try again after `Retry-After`.";
     #[doc = "The proof would come later than the caller has use for it, as far as can be foreseen."]
-    DeadlineUnmeetable = "deadline_unmeetable", 503, Warning, Later, "The proof would come too late", "Try again after `Retry-After`, or give it more time.";
+    DeadlineCannotBeMet = "deadline_cannot_be_met", 503, Warning, Later, "The proof would come too late", "Try again after `Retry-After`, or give it more time.";
     #[doc = "This server has no place where a job would outlive it."]
-    JobsNotKept = "jobs_not_kept", 503, Notice, Never, "This server keeps no jobs", "Ask without `Prefer`; as operator, set `--data`, `DATABASE_URL` or `--ephemeral-jobs`.";
+    JobsDisabled = "jobs_disabled", 503, Notice, Never, "This server keeps no jobs", "Ask without `Prefer`; as operator, set `--data`, `DATABASE_URL` or `--ephemeral-jobs`.";
     #[doc = "The database of jobs cannot be asked."]
     JobStoreUnavailable = "job_store_unavailable", 503, Critical, Later, "The job store is not available", "Try again after `Retry-After`; as operator, look at the database.";
     #[doc = "A kept witness or proof cannot be had, or none can be kept."]

@@ -144,7 +144,7 @@ impl Answer {
             sample.public_inputs.iter().map(|i| format!("0x{}", hex::encode(i))).collect();
         assert_eq!(self.header(headers::PUBLIC_INPUTS), inputs.join(","));
         assert_eq!(self.header(headers::CIRCUIT_ID), sample.name);
-        assert_eq!(self.header(headers::VK_HASH).len(), 64);
+        assert_eq!(self.header(headers::VK_HASH).len(), 66);
         assert_eq!(self.header("cache-control"), "no-store");
         let stages = self.header("server-timing");
         for stage in ["upload;dur=", "queue;dur=", "prove;dur=", "verify;dur=", "total;dur="] {
@@ -158,7 +158,7 @@ impl Answer {
                 assert_eq!(answer.public_inputs, inputs);
                 assert_eq!(answer.circuit.as_str(), sample.name);
                 assert_eq!(answer.request_id, self.header(headers::REQUEST_ID));
-                assert_eq!(answer.vk_hash, format!("0x{}", self.header(headers::VK_HASH)));
+                assert_eq!(answer.vk_hash, self.header(headers::VK_HASH));
                 assert_eq!(answer.verified.to_string(), self.header(headers::VERIFIED));
                 STANDARD.decode(answer.proof).expect("base64")
             }

@@ -168,7 +168,7 @@ mod tests {
         let Ok(size) = lenient::<ByteSize>("much");
         assert_eq!(faults.take("upload-max", size), None);
         let Ok(count) = lenient::<u64>("0");
-        assert_eq!(faults.take_at_least("queue", count, &1), None);
+        assert_eq!(faults.take_at_least("prover-queue-max", count, &1), None);
         let Ok(time) = lenient::<Duration>("2m");
         assert_eq!(faults.take("prove-timeout", time), Some(Duration::from_mins(2)));
         let told = faults.finish(Some(())).unwrap_err().to_string();
@@ -176,7 +176,7 @@ mod tests {
             told,
             "the configuration has 2 faults:\n  \
              - --upload-max (EDGEPROVE_UPLOAD_MAX): `much` is not a size such as 64MiB\n  \
-             - --queue (EDGEPROVE_QUEUE): 0 is below 1"
+             - --prover-queue-max (EDGEPROVE_PROVER_QUEUE_MAX): 0 is below 1"
         );
     }
 

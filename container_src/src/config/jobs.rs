@@ -70,8 +70,8 @@ pub struct JobArgs {
     ephemeral_jobs: bool,
 
     /// Most jobs that may be queued; then 503.
-    #[arg(long, env = "EDGEPROVE_QUEUE_MAX", value_name = "N", default_value = "100", value_parser = lenient::<u32>)]
-    queue_max: Lenient<u32>,
+    #[arg(long, env = "EDGEPROVE_JOB_QUEUE_MAX", value_name = "N", default_value = "100", value_parser = lenient::<u32>)]
+    job_queue_max: Lenient<u32>,
 
     /// Most jobs of one caller that may be unfinished; then 429.
     #[arg(long, env = "EDGEPROVE_JOBS_PER_CALLER", value_name = "N", default_value = "100", value_parser = lenient::<u32>)]
@@ -99,8 +99,8 @@ pub struct JobArgs {
 
     /// The number of this container among those behind one edge. It becomes part of the names of jobs that it alone keeps,
     /// so that the edge finds it.
-    #[arg(long, env = "EDGEPROVE_HOME_NUMBER", value_name = "N", value_parser = lenient::<u16>)]
-    home_number: Option<Lenient<u16>>,
+    #[arg(long, env = "EDGEPROVE_INSTANCE_NUMBER", value_name = "N", value_parser = lenient::<u16>)]
+    instance_number: Option<Lenient<u16>>,
 }
 
 impl JobArgs {
@@ -108,21 +108,21 @@ impl JobArgs {
     pub fn read(self, around: &Surroundings, faults: &mut Faults) -> Option<Result<JobSettings, NotKept>> {
         let data = self.data.data;
         let shared = self.database_url.map(|url| faults.take("database-url", url));
-        let queued_max = faults.take_at_least("queue-max", self.queue_max, &1);
+        let queued_max = faults.take_at_least("job-queue-max", self.job_queue_max, &1);
         let per_owner = faults.take_at_least("jobs-per-caller", self.jobs_per_caller, &1);
         let workers = faults.take_at_least("job-workers", self.job_workers, &1);
         let max_attempts = faults.take_at_least("job-attempts", self.job_attempts, &1);
         let lease = faults.take("lease", self.lease);
         let results = faults.take("result-ttl", self.result_ttl);
         let tombstones = faults.take("tombstone-ttl", self.tombstone_ttl);
-        let home = self.home_number.map(|home| faults.take("home-number", home));
+        let home = self.instance_number.map(|home| faults.take("instance-number", home));
         if lease.is_some_and(|lease| lease < LEASE_MIN) {
             faults.add("--lease (EDGEPROVE_LEASE): at least 1s");
         }
         if let Some(Some(home)) = home
             && home > JobId::HOME_MAX
         {
-            faults.add(format!("--home-number (EDGEPROVE_HOME_NUMBER): at most {}", JobId::HOME_MAX));
+            faults.add(format!("--instance-number (EDGEPROVE_INSTANCE_NUMBER): at most {}", JobId::HOME_MAX));
         }
         let artifacts = self.artifacts.read(data.as_deref(), self.ephemeral_jobs, around, faults);
 

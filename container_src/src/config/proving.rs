@@ -69,12 +69,12 @@ pub struct ProvingArgs {
     prove_timeout: Lenient<Duration>,
 
     /// Most requests that wait for a prover; one more is answered by 503 with Retry-After.
-    #[arg(long, env = "EDGEPROVE_QUEUE", value_name = "N", default_value = "100", value_parser = lenient::<usize>)]
-    queue: Lenient<usize>,
+    #[arg(long, env = "EDGEPROVE_PROVER_QUEUE_MAX", value_name = "N", default_value = "100", value_parser = lenient::<usize>)]
+    prover_queue_max: Lenient<usize>,
 
     /// Longest wait for a prover; then 503 with Retry-After.
-    #[arg(long, env = "EDGEPROVE_QUEUE_WAIT", value_name = "TIME", default_value = "60s", value_parser = lenient::<Duration>)]
-    queue_wait: Lenient<Duration>,
+    #[arg(long, env = "EDGEPROVE_PROVER_QUEUE_WAIT", value_name = "TIME", default_value = "60s", value_parser = lenient::<Duration>)]
+    prover_queue_wait: Lenient<Duration>,
 
     /// `on` verifies every proof before it is answered. `off` saves some milliseconds, and answers an unsatisfied
     /// witness with a proof that nobody accepts; health and every answer say so.
@@ -122,8 +122,8 @@ impl ProvingArgs {
         };
         let policy = faults.take("width", self.width);
         let timeout = faults.take("prove-timeout", self.prove_timeout);
-        let waiting_max = faults.take_at_least("queue", self.queue, &1);
-        let wait_max = faults.take("queue-wait", self.queue_wait);
+        let waiting_max = faults.take_at_least("prover-queue-max", self.prover_queue_max, &1);
+        let wait_max = faults.take("prover-queue-wait", self.prover_queue_wait);
         let verify = faults.take("verify", self.verify);
         let proofs = faults.take_at_least("recycle-proofs", self.recycle_proofs, &1);
         let growth = faults.take("recycle-growth", self.recycle_growth);

@@ -81,8 +81,8 @@ pub struct ServerArgs {
     upload_max: Lenient<ByteSize>,
 
     /// Largest inflated witness. What a circuit's own witnesses can have is a bound besides.
-    #[arg(long, env = "EDGEPROVE_INFLATED_MAX", value_name = "SIZE", default_value = "1GiB", value_parser = lenient::<ByteSize>)]
-    inflated_max: Lenient<ByteSize>,
+    #[arg(long, env = "EDGEPROVE_DECOMPRESSED_MAX", value_name = "SIZE", default_value = "1GiB", value_parser = lenient::<ByteSize>)]
+    decompressed_max: Lenient<ByteSize>,
 
     /// Most that an upload may inflate by, as a ratio, once it has given more than 1 MiB.
     #[arg(long, env = "EDGEPROVE_RATIO_MAX", value_name = "N", default_value = "200", value_parser = lenient::<u64>)]
@@ -129,7 +129,7 @@ impl ServerArgs {
         let request_timeout = faults.take("request-timeout", self.request_timeout);
         let connections_max = faults.take_at_least("connections", self.connections, &1);
         let upload_max = faults.take("upload-max", self.upload_max);
-        let inflated_max = faults.take("inflated-max", self.inflated_max);
+        let inflated_max = faults.take("decompressed-max", self.decompressed_max);
         let ratio_max = faults.take_at_least("ratio-max", self.ratio_max, &1);
         let idle = faults.take("upload-idle", self.upload_idle);
         let drain = faults.take("drain", self.drain);

@@ -86,7 +86,7 @@ impl ApiError {
             deadline.as_secs_f64()
         );
         let later = estimate.expected.saturating_sub(deadline).max(Duration::from_secs(1));
-        Self::new(ProblemType::DeadlineUnmeetable, detail).after(later)
+        Self::new(ProblemType::DeadlineCannotBeMet, detail).after(later)
     }
 
     fn because(mut self, error: &dyn std::error::Error) -> Self {
@@ -205,7 +205,7 @@ impl From<ProvingError> for ApiError {
 
 impl From<NotKept> for ApiError {
     fn from(error: NotKept) -> Self {
-        Self::new(ProblemType::JobsNotKept, error.to_string())
+        Self::new(ProblemType::JobsDisabled, error.to_string())
     }
 }
 
@@ -259,7 +259,7 @@ impl From<IntakeError> for ApiError {
             IntakeError::BeyondCircuit { witness: true, .. } => ProblemType::WitnessOfAnotherCircuit,
             IntakeError::BeyondCircuit { witness: false, .. }
             | IntakeError::BeyondCap { .. }
-            | IntakeError::BeyondRatio { .. } => ProblemType::WitnessInflatesTooFar,
+            | IntakeError::BeyondRatio { .. } => ProblemType::WitnessTooLargeDecompressed,
             IntakeError::Stalled { .. } => ProblemType::UploadStalled,
             IntakeError::Spool(error) => return error.into(),
         };

@@ -92,7 +92,7 @@ pub fn answer_made(made: &Made, format: AnswerFormat) -> Response {
         }
     };
     set(headers::CIRCUIT_ID, made.circuit.as_str());
-    set(headers::VK_HASH, &made.vk_hash);
+    set(headers::VK_HASH, &format!("0x{}", made.vk_hash));
     set(headers::VERIFIED, if made.verified { "true" } else { "false" });
     if let Some(asked) = &made.fallback_from {
         set(headers::FALLBACK_FROM, asked.as_str());

@@ -12,7 +12,7 @@ pub(super) struct Books {
     /// Memory that proofs may take together, in bytes.
     pub memory_max: u64,
     /// Memory that proofs at work are expected to take at most, in bytes.
-    pub memory_promised: u64,
+    pub memory_reserved: u64,
     pub running: usize,
 }
 
@@ -50,7 +50,7 @@ impl Books {
         if self.cores_free == 0 {
             return Decision::Wait;
         }
-        let memory_free = self.memory_max.saturating_sub(self.memory_promised);
+        let memory_free = self.memory_max.saturating_sub(self.memory_reserved);
         // Cores are not divided among more proofs than there is memory for.
         let side_by_side = usize::try_from(memory_free / expected(widths[0]).max(1)).unwrap_or(usize::MAX);
         let width =
@@ -114,14 +114,14 @@ mod tests {
             cores: 2,
             cores_free: 2,
             memory_max: 100,
-            memory_promised: 0,
+            memory_reserved: 0,
             running: 0,
         }
     }
 
     /// One proof at work, on one core.
     fn busy(promised: u64) -> Books {
-        Books { cores_free: 1, memory_promised: promised, running: 1, ..books() }
+        Books { cores_free: 1, memory_reserved: promised, running: 1, ..books() }
     }
 
     fn granted(width: usize, bytes: u64) -> Decision {

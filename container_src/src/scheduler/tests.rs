@@ -159,10 +159,10 @@ async fn a_proof_waits_for_memory_and_none_passes_it() {
     assert!(poll!(large.as_mut()).is_pending());
     let mut small = Box::pin(scheduler.admit(takes(10)));
     assert!(poll!(small.as_mut()).is_pending(), "else the large one might wait for ever");
-    assert_eq!(scheduler.status().memory_promised_bytes, 60);
+    assert_eq!(scheduler.status().memory_reserved_bytes, 60);
     drop(first);
     let (_large, _small) = tokio::join!(large, small);
-    assert_eq!(scheduler.status().memory_promised_bytes, 80);
+    assert_eq!(scheduler.status().memory_reserved_bytes, 80);
 }
 
 #[tokio::test]

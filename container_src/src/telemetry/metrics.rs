@@ -56,13 +56,13 @@ series! {
     /// Memory that provers may take together; without a limit 0.
     MEMORY_MAX = Gauge "edgeprove_memory_max_bytes" [];
     /// Memory that the proofs at work are expected to take at most.
-    MEMORY_PROMISED = Gauge "edgeprove_memory_promised_bytes" [];
+    MEMORY_RESERVED = Gauge "edgeprove_memory_reserved_bytes" [];
     /// bb processes.
-    BB_PROCESSES = Gauge "edgeprove_bb_processes" [];
+    BB_PROCESSES = Gauge "edgeprove_prover_processes" [];
     /// Resident memory of all bb processes.
-    BB_MEMORY = Gauge "edgeprove_bb_resident_memory_bytes" [];
+    BB_MEMORY = Gauge "edgeprove_prover_resident_memory_bytes" [];
     /// bb processes put in the place of others, by reason: `failed`, `stopped`, `distrusted`, and, of healthy ones, `worn`, `grown`, `shed`.
-    BB_RESTARTS = Counter "edgeprove_bb_restarts_total" ["reason"];
+    BB_RESTARTS = Counter "edgeprove_prover_restarts_total" ["reason"];
     /// Space left on the disk of a folder: `spool`, `keys`, and `data` where jobs are kept in one.
     DISK_FREE = Gauge "edgeprove_disk_free_bytes" ["folder"];
     /// Size of the disk of a folder.
@@ -208,7 +208,7 @@ pub fn circuit_memory(circuit: &CircuitId, threads: usize, peak_bytes: u64) {
 /// Memory that may be taken, and memory that is promised.
 pub fn memory(max_bytes: Option<u64>, promised_bytes: u64) {
     MEMORY_MAX.set(max_bytes.unwrap_or(0), []);
-    MEMORY_PROMISED.set(promised_bytes, []);
+    MEMORY_RESERVED.set(promised_bytes, []);
 }
 
 /// The bb processes at this moment.

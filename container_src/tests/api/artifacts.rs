@@ -50,11 +50,11 @@ fn a_bucket_that_is_away_keeps_no_server_from_starting() {
 fn a_bucket_without_a_key_is_a_fault_and_told_with_the_others() {
     let failed = TestServer::fails_to_start(|s| {
         s.flag("--artifacts", "s3://my-bucket");
-        s.flag("--queue", "0");
+        s.flag("--prover-queue-max", "0");
     });
     assert_eq!(failed.code, Some(64));
     for words in
-        ["2 faults", "a bucket needs a key that all its servers share", "EDGEPROVE_ARTIFACT_KEY", "--queue"]
+        ["2 faults", "a bucket needs a key that all its servers share", "EDGEPROVE_ARTIFACT_KEY", "--prover-queue-max"]
     {
         assert!(failed.words.contains(words), "{words:?} is not in: {}", failed.words);
     }

@@ -296,7 +296,7 @@ fn a_server_that_is_killed_leaves_a_chain_that_goes_on() {
     server.finish();
     assert!(desk.text().starts_with(&text));
     let more = desk.story().split_off(text.lines().count());
-    assert_eq!(more, ["log.mended", "server.started", "proof.synchronous ok", "server.stopped"]);
+    assert_eq!(more, ["log.repaired", "server.started", "proof.synchronous ok", "server.stopped"]);
     let aside = fs::read_to_string(desk.at("audit.jsonl.torn")).unwrap();
     assert_eq!(aside, "{\"entry\":{\"action\":\"proof.sync\n");
     head(&verify(&desk.log(), &[]));

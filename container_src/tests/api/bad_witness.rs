@@ -168,10 +168,10 @@ fn an_unsatisfied_witness_for_a_solidity_verifier() {
 #[test]
 fn one_that_inflates_beyond_the_servers_own_cap() {
     let server = TestServer::start(|s| {
-        s.flag("--inflated-max", "100B");
+        s.flag("--decompressed-max", "100B");
         s.good = None;
     });
-    let problem = server.post(&samples::range().witness).refused(ProblemType::WitnessInflatesTooFar);
+    let problem = server.post(&samples::range().witness).refused(ProblemType::WitnessTooLargeDecompressed);
     assert!(problem.detail.contains("more than 100 bytes"), "{}", problem.detail);
     server.assert_idle();
 }
@@ -183,7 +183,7 @@ fn a_bomb_is_refused_early_and_costs_nothing() {
     assert!(bomb.len() < 10 << 20, "{} bytes", bomb.len());
     let before = processes::peak_memory(server.pid());
     let started = Instant::now();
-    refuses(&server, &bomb, ProblemType::WitnessInflatesTooFar);
+    refuses(&server, &bomb, ProblemType::WitnessTooLargeDecompressed);
     assert!(started.elapsed() < Duration::from_secs(30), "it took {:?}", started.elapsed());
     let grown = processes::peak_memory(server.pid()) - before;
     assert!(grown < 16 << 20, "the server grew by {grown} bytes");

@@ -281,11 +281,11 @@ fn a_secret_that_is_none_is_a_fault_and_not_quoted() {
     for bad in ["", "fifteen-letters", "sixteen letters!", "0123456789abcdef\n", "0123456789abcdé-f", &long]
     {
         let failed = TestServer::fails_to_start(|s| {
-            s.flag("--queue", &0);
+            s.flag("--prover-queue-max", &0);
             s.environment.push(("EDGEPROVE_EDGE_SECRET".to_owned(), bad.to_owned()));
         });
         assert_eq!(failed.code, Some(64), "{}", failed.words);
-        for words in ["2 faults", "--edge-secret (EDGEPROVE_EDGE_SECRET)", "16 to 256 printable", "--queue"] {
+        for words in ["2 faults", "--edge-secret (EDGEPROVE_EDGE_SECRET)", "16 to 256 printable", "--prover-queue-max"] {
             assert!(failed.words.contains(words), "{words:?} is not in: {}", failed.words);
         }
         assert!(

@@ -255,7 +255,7 @@ fn a_job_is_called_off_whether_it_waits_or_is_worked_on() {
 
     let done = keeping.over(&keeping.submit(&range.witness));
     assert_eq!(done.status, JobStatus::Completed);
-    keeping.cancel(&done).refused(ProblemType::JobOver);
+    keeping.cancel(&done).refused(ProblemType::JobAlreadyFinished);
     keeping.server.assert_well();
 }
 
@@ -286,7 +286,7 @@ fn jobs_are_listed_a_page_at_a_time() {
 fn there_are_bounds_and_whoever_meets_them_is_told_when_to_come_back() {
     let keeping = Keeping::start(|s| {
         s.flag("--job-workers", "1");
-        s.flag("--queue-max", "2");
+        s.flag("--job-queue-max", "2");
         s.flag("--jobs-per-caller", "4");
     });
     let range = samples::range();
@@ -308,7 +308,7 @@ fn there_are_bounds_and_whoever_meets_them_is_told_when_to_come_back() {
     }
     // And leaves what came of them there for a while.
     eventually("it is told how long ago the last was let go of", || {
-        keeping.server.get("/readyz").json()["rested_ms"].as_u64().filter(|rested| *rested < 60_000)
+        keeping.server.get("/readyz").json()["idle_ms"].as_u64().filter(|rested| *rested < 60_000)
     });
     assert_eq!(keeping.artifacts_of_proofs(), 3);
 }
@@ -331,20 +331,20 @@ fn nothing_is_taken_that_would_not_be_kept() {
     let server = TestServer::plain();
     let witness = &samples::range().witness;
     let asked = server.posting(witness).header("prefer", "respond-async").send();
-    let problem = asked.refused(ProblemType::JobsNotKept);
+    let problem = asked.refused(ProblemType::JobsDisabled);
     assert!(
         problem.detail.contains("--data") && problem.detail.contains("DATABASE_URL"),
         "{}",
         problem.detail
     );
-    server.get("/v1/proofs").refused(ProblemType::JobsNotKept);
+    server.get("/v1/proofs").refused(ProblemType::JobsDisabled);
     let health = server.health();
-    assert!(!health.jobs.kept && health.jobs.error.unwrap().contains("--ephemeral-jobs"));
+    assert!(!health.jobs.enabled && health.jobs.error.unwrap().contains("--ephemeral-jobs"));
     server.assert_well();
 
     let server = TestServer::start(|s| s.flags.push("--ephemeral-jobs".to_owned()));
     assert_eq!(server.posting(witness).header("prefer", "respond-async").send().status, 202);
-    assert!(server.health().jobs.kept);
+    assert!(server.health().jobs.enabled);
     server.finish();
 }
 
@@ -359,9 +359,9 @@ fn what_would_come_too_late_is_not_begun() {
         keeping.server.post(&range.witness).proves(range, NoirRecursive);
     }
     let problem =
-        within(keeping.submitting(&range.witness), "0.001").refused_for_now(ProblemType::DeadlineUnmeetable);
+        within(keeping.submitting(&range.witness), "0.001").refused_for_now(ProblemType::DeadlineCannotBeMet);
     assert!(problem.detail.contains("gives it 0.0 s"), "{}", problem.detail);
-    within(keeping.server.posting(&range.witness), "0.001").refused_for_now(ProblemType::DeadlineUnmeetable);
+    within(keeping.server.posting(&range.witness), "0.001").refused_for_now(ProblemType::DeadlineCannotBeMet);
     within(keeping.server.posting(&range.witness), "60").proves(range, NoirRecursive);
     for wrong in ["soon", "-1", "NaN", "inf"] {
         within(keeping.server.posting(&range.witness), wrong).refused(ProblemType::InvalidRequest);
@@ -480,7 +480,7 @@ fn in_a_container_jobs_are_kept_on_a_volume_and_nowhere_else() {
         });
         server.is_really(processes::children(server.pid())[0].pid);
         let jobs = server.health().jobs;
-        assert_eq!(jobs.kept, kept, "{mount}: {jobs:?}");
+        assert_eq!(jobs.enabled, kept, "{mount}: {jobs:?}");
         server.finish();
     }
 }

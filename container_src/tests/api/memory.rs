@@ -41,7 +41,7 @@ fn learn(change: impl FnOnce(&mut Settings)) -> u64 {
 #[track_caller]
 fn replaced(server: &TestServer, reason: &str) -> u64 {
     let text = String::from_utf8(server.get("/metrics").body).unwrap();
-    let series = format!("edgeprove_bb_restarts_total{{reason=\"{reason}\"}} ");
+    let series = format!("edgeprove_prover_restarts_total{{reason=\"{reason}\"}} ");
     let line = text.lines().find_map(|line| line.strip_prefix(&series));
     line.unwrap_or_else(|| panic!("no {series}in {text}")).parse().unwrap()
 }
@@ -70,13 +70,13 @@ fn a_proof_waits_for_the_memory_of_another_that_would_else_run_beside_it() {
         Some(scarce.health().prover).filter(|prover| (prover.running, prover.waiting) == (1, 1))
     });
     assert_eq!(prover.memory_max_bytes, Some(peak_bytes / 2 * 3));
-    assert!((1..=peak_bytes / 2 * 3).contains(&prover.memory_promised_bytes), "{prover:?}");
+    assert!((1..=peak_bytes / 2 * 3).contains(&prover.memory_reserved_bytes), "{prover:?}");
     assert!(!second.hears_within(Duration::from_millis(500)), "a core is free, but no memory");
     bb.signal(Signal::CONT);
     first.answer().proves(samples::range(), NoirRecursive);
     second.answer().proves(samples::range(), NoirRecursive);
     scarce.assert_well();
-    assert_eq!(scarce.health().prover.memory_promised_bytes, 0);
+    assert_eq!(scarce.health().prover.memory_reserved_bytes, 0);
 }
 
 #[test]

@@ -137,7 +137,7 @@ fn it_counts_what_happened() {
         ("edgeprove_ready", 1.0),
         ("edgeprove_proofs_active", 0.0),
         (r#"edgeprove_proofs_waiting{priority="NORMAL"}"#, 0.0),
-        (r#"edgeprove_bb_restarts_total{reason="failed"}"#, 0.0),
+        (r#"edgeprove_prover_restarts_total{reason="failed"}"#, 0.0),
     ] {
         assert!((told.value(series) - value).abs() < f64::EPSILON, "{series}: {}", told.value(series));
     }
@@ -155,10 +155,10 @@ fn it_counts_what_happened() {
     let uploaded = told.value("edgeprove_upload_bytes_total");
     let one = u32::try_from(samples::range().witness.len()).unwrap();
     assert!(uploaded >= 2.0 * f64::from(one), "{uploaded}");
-    let provers = told.value("edgeprove_bb_processes");
+    let provers = told.value("edgeprove_prover_processes");
     assert!((provers - 3.0).abs() < f64::EPSILON);
     for series in [
-        "edgeprove_bb_resident_memory_bytes",
+        "edgeprove_prover_resident_memory_bytes",
         "edgeprove_process_resident_memory_bytes",
         r#"edgeprove_disk_free_bytes{folder="spool"}"#,
         "edgeprove_memory_max_bytes",
@@ -174,7 +174,7 @@ fn a_client_that_leaves_is_counted_as_one() {
     drop(asker);
     let left = r#"edgeprove_proofs_total{circuit="range_check",target="noir-recursive",outcome="abandoned"}"#;
     eventually("it is counted", || Told::by(&server).values.get(left).copied().filter(|&count| count >= 1.0));
-    let stopped = r#"edgeprove_bb_restarts_total{reason="stopped"}"#;
+    let stopped = r#"edgeprove_prover_restarts_total{reason="stopped"}"#;
     eventually("its bb is replaced", || Some(Told::by(&server).value(stopped)).filter(|&count| count >= 1.0));
     assert!(
         Told::by(&server).value(r#"edgeprove_http_requests_total{route="/api/prove",status="left"}"#) >= 1.0

@@ -60,7 +60,7 @@ fn the_key_hash_in_the_answer_is_that_of_untouched_bb_and_of_health() {
     let range = samples::range();
     let answer = server.post(&range.witness);
     let hash = bb::verification_key_hash(&range.circuit, NoirRecursive);
-    assert_eq!(answer.header(headers::VK_HASH), hash);
+    assert_eq!(answer.header(headers::VK_HASH), format!("0x{hash}"));
     assert_eq!(server.health().circuits[0].vk_hash, Some(format!("0x{hash}")));
 }
 
@@ -78,7 +78,7 @@ fn assert_proves_with_a_witness_by_setup(name: &str, rows: u64) {
         let path = format!("/api/prove/{name}?target={target}");
         server.posting_to(&path, &sample.witness).send().proves(&sample, target);
     }
-    assert_eq!(server.health().circuits[0].rows, Some(rows));
+    assert_eq!(server.health().circuits[0].circuit_size, Some(rows));
     server.assert_well();
 }
 
@@ -282,7 +282,7 @@ fn health_and_probes_tell_what_there_is() {
         assert_eq!(health["prover"]["proofs"], 1);
         assert_eq!(health["circuits"][0]["id"], "range_check");
         assert_eq!(health["circuits"][0]["status"], "ready");
-        assert_eq!(health["circuits"][0]["rows"], 4096);
+        assert_eq!(health["circuits"][0]["circuit_size"], 4096);
         assert!(health["bb_crs_files"].as_str().unwrap().contains("bn254_g1.dat"));
     }
     assert_eq!(server.get("/livez").json()["status"], "live");

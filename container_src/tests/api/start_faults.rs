@@ -112,15 +112,15 @@ fn every_fault_of_the_configuration_is_told_at_once() {
         ("--request-timeout", "soon", "REQUEST_TIMEOUT"),
         ("--connections", "0", "CONNECTIONS"),
         ("--upload-max", "much", "UPLOAD_MAX"),
-        ("--inflated-max", "-1", "INFLATED_MAX"),
+        ("--decompressed-max", "-1", "INFLATED_MAX"),
         ("--ratio-max", "0", "RATIO_MAX"),
         ("--upload-idle", "15", "UPLOAD_IDLE"),
         ("--drain", "", "DRAIN"),
         ("--prover", "gpu", "PROVER"),
         ("--width", "broad", "WIDTH"),
         ("--prove-timeout", "1 fortnight ago", "PROVE_TIMEOUT"),
-        ("--queue", "0", "QUEUE"),
-        ("--queue-wait", "x", "QUEUE_WAIT"),
+        ("--prover-queue-max", "0", "QUEUE"),
+        ("--prover-queue-wait", "x", "QUEUE_WAIT"),
         ("--verify", "maybe", "VERIFY"),
         ("--recycle-proofs", "0", "RECYCLE_PROOFS"),
         ("--recycle-growth", "x", "RECYCLE_GROWTH"),
@@ -160,21 +160,21 @@ fn the_environment_is_read_and_its_faults_are_told_as_well() {
         |s: &mut Settings, name: &str, value: &str| s.environment.push((name.to_owned(), value.to_owned()));
     fails(
         |s| {
-            set(s, "EDGEPROVE_QUEUE", "none");
+            set(s, "EDGEPROVE_PROVER_QUEUE_MAX", "none");
             set(s, "EDGEPROVE_UPLOAD_MAX", "-");
         },
         USAGE,
-        &["2 faults", "--queue (EDGEPROVE_QUEUE): `none`", "--upload-max (EDGEPROVE_UPLOAD_MAX): `-`"],
+        &["2 faults", "--prover-queue-max (EDGEPROVE_PROVER_QUEUE_MAX): `none`", "--upload-max (EDGEPROVE_UPLOAD_MAX): `-`"],
     );
     let server = TestServer::start(|s| {
-        set(s, "EDGEPROVE_QUEUE", "7");
+        set(s, "EDGEPROVE_PROVER_QUEUE_MAX", "7");
         set(s, "EDGEPROVE_VERIFY", "off");
     });
     assert_eq!(server.health().prover.waiting_max, 7);
     assert!(!server.health().verify);
     let server = TestServer::start(|s| {
-        set(s, "EDGEPROVE_QUEUE", "7");
-        s.flag("--queue", &8);
+        set(s, "EDGEPROVE_PROVER_QUEUE_MAX", "7");
+        s.flag("--prover-queue-max", &8);
     });
     assert_eq!(server.health().prover.waiting_max, 8, "a flag goes before the environment");
 }
@@ -214,7 +214,7 @@ fn an_empty_variable_counts_as_unset() {
     // Without a command every setting comes from the environment.
     let mut bare = Command::new(places::edgeprove());
     bare.env_clear().env("BB_PATH", places::bb()).env("CRS_PATH", places::crs());
-    bare.env("EDGEPROVE_BB", "").env("EDGEPROVE_CRS", "").env("EDGEPROVE_QUEUE", "");
+    bare.env("EDGEPROVE_BB", "").env("EDGEPROVE_CRS", "").env("EDGEPROVE_PROVER_QUEUE_MAX", "");
     let output = processes::run(bare.env("EDGEPROVE_CORES", "none"), Duration::from_secs(30));
     let words = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), USAGE, "{words}");

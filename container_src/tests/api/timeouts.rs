@@ -32,7 +32,7 @@ fn a_request_that_takes_too_long_is_given_up_and_its_prover_killed() {
 
 #[test]
 fn a_wait_for_a_prover_that_takes_too_long_is_given_up() {
-    let server = TestServer::start(|s| s.flag("--queue-wait", "1s"));
+    let server = TestServer::start(|s| s.flag("--prover-queue-wait", "1s"));
     let (mut asker, bb) = server.freeze_midway();
     let started = Instant::now();
     let problem = server.post(&samples::range().witness).refused_for_now(ProblemType::ProverBusy);
@@ -45,7 +45,7 @@ fn a_wait_for_a_prover_that_takes_too_long_is_given_up() {
 
 #[test]
 fn a_full_queue_refuses_at_once_and_whoever_waited_is_served() {
-    let server = TestServer::start(|s| s.flag("--queue", &1));
+    let server = TestServer::start(|s| s.flag("--prover-queue-max", &1));
     let (mut asker, bb) = server.freeze_midway();
     let good = &samples::range().witness;
     let mut waiter = Connection::post(server.address(), "/api/prove", good);
@@ -61,7 +61,7 @@ fn a_full_queue_refuses_at_once_and_whoever_waited_is_served() {
 
 #[test]
 fn a_client_that_leaves_the_queue_leaves_its_place() {
-    let server = TestServer::start(|s| s.flag("--queue", &1));
+    let server = TestServer::start(|s| s.flag("--prover-queue-max", &1));
     let (mut asker, bb) = server.freeze_midway();
     let good = &samples::range().witness;
     for _ in 0..3 {

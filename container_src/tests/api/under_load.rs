@@ -26,7 +26,7 @@ const LONG: Duration = Duration::from_mins(3);
 
 /// Has the server be as patient as the callers are.
 fn be_patient(settings: &mut Settings) {
-    for flag in ["--queue-wait", "--request-timeout", "--upload-idle"] {
+    for flag in ["--prover-queue-wait", "--request-timeout", "--upload-idle"] {
         settings.flag(flag, "3m");
     }
 }
@@ -85,14 +85,14 @@ fn two_hundred_at_once_with_the_queue_as_it_is() {
 
 #[test]
 fn two_hundred_at_once_with_a_short_queue() {
-    two_hundred_at_once(|s| s.flag("--queue", &8), 8);
+    two_hundred_at_once(|s| s.flag("--prover-queue-max", &8), 8);
 }
 
 #[test]
 fn two_hundred_at_once_with_one_bb_for_each_proof() {
     let change = |s: &mut Settings| {
         s.process_mode();
-        s.flag("--queue", &8);
+        s.flag("--prover-queue-max", &8);
     };
     two_hundred_at_once(change, 8);
 }

@@ -21,7 +21,7 @@ const LOOK: Duration = Duration::from_secs(3);
 const MORE_MS_AT_MOST: u64 = 250;
 
 const FLAGS: [(&str, &str); 4] =
-    [("--job-workers", "1"), ("--queue-max", "20000"), ("--jobs-per-caller", "20000"), ("--drain", "1s")];
+    [("--job-workers", "1"), ("--job-queue-max", "20000"), ("--jobs-per-caller", "20000"), ("--drain", "1s")];
 
 /// What answers take of a processor, in milliseconds.
 #[derive(Debug)]
@@ -171,7 +171,7 @@ fn ten_thousand_jobs_are_taken_in_and_none_more() {
     let place = Place::new();
     let server = place.serve(&[
         ("--job-workers", "1"),
-        ("--queue-max", "10000"),
+        ("--job-queue-max", "10000"),
         ("--jobs-per-caller", "20000"),
         ("--prove-timeout", "1h"),
         ("--drain", "1s"),

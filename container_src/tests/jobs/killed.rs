@@ -71,7 +71,7 @@ fn each_time_a_job_is_begun_that_job_alone_is_given_up_after_three() {
     server.get(&format!("/v1/proofs/{deadly}/proof")).refused(ProblemType::WorkerLost);
     let told = String::from_utf8(server.get("/metrics").body).unwrap();
     assert!(
-        told.contains("edgeprove_jobs_ended_total{kind=\"prove\",outcome=\"worker_lost\"} 1\n"),
+        told.contains("edgeprove_jobs_finished_total{kind=\"prove\",outcome=\"worker_lost\"} 1\n"),
         "{told}"
     );
     until_over(&server);
@@ -109,7 +109,7 @@ fn hand_in_until_it_dies(
 fn while_jobs_are_handed_in_it_keeps_each_that_it_accepted_and_no_name_stands_for_two() {
     const CALLERS: usize = 3;
     let place = Place::new();
-    let flags = [("--job-workers", "1"), ("--queue-max", "20000"), ("--jobs-per-caller", "20000")];
+    let flags = [("--job-workers", "1"), ("--job-queue-max", "20000"), ("--jobs-per-caller", "20000")];
     let (mut names, mut accepted) = (Vec::new(), HashMap::new());
     for round in 0..3 {
         let server = place.serve(&flags);

@@ -18,7 +18,7 @@ const SECRET: &str = "0123456789abcdef0123456789abcdef";
 #[ignore = "needs a Docker Engine: cargo xtask test --heavy"]
 fn it_starts_with_the_first_request_which_can_be_followed_into_its_log() {
     let edge = Edge::start(|e| {
-        e.var("EDGE_SECRET", SECRET).var("EDGEPROVE_QUEUE", "7");
+        e.var("EDGE_SECRET", SECRET).var("EDGEPROVE_PROVER_QUEUE_MAX", "7");
     });
     // Nothing but a request for a container wakes one.
     edge.get("/");

@@ -198,10 +198,10 @@ fn a_server_that_keeps_no_jobs_says_so_in_its_own_words_and_what_is_an_operators
         edge.posting("/api/prove", witness).header("prefer", "respond-async").send(),
         edge.get("/v1/proofs/01234567-89ab-4def-8123-456789abcdef"),
     ];
-    let own = server.posting_to("/v1/proofs", witness).send().refused(ProblemType::JobsNotKept);
+    let own = server.posting_to("/v1/proofs", witness).send().refused(ProblemType::JobsDisabled);
     assert!(own.detail.contains("DATABASE_URL") && own.detail.contains("EDGEPROVE_DATA"), "{own:?}");
     for answer in refusals {
-        assert_eq!(answer.refused(ProblemType::JobsNotKept).detail, own.detail);
+        assert_eq!(answer.refused(ProblemType::JobsDisabled).detail, own.detail);
     }
     // Whoever bears no key is nobody in particular, and everybody's jobs are not shown.
     edge.get("/v1/proofs").refused(ProblemType::ApiKeyRequired);

@@ -10,7 +10,7 @@ const SECRET: &str = "0123456789abcdef0123456789abcdef";
 fn a_proof_comes_through_whole_and_its_request_can_be_followed() {
     let server = TestServer::start(|s| {
         s.environment.push(("EDGEPROVE_EDGE_SECRET".to_owned(), SECRET.to_owned()));
-        s.flag("--queue", "1");
+        s.flag("--prover-queue-max", "1");
     });
     let edge = Edge::start(|e| {
         e.upstream(server.address()).var("EDGE_SECRET", SECRET);

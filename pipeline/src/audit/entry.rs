@@ -53,7 +53,7 @@ actions! {
     /// A server ended as it was asked to.
     ServerStopped = "server.stopped";
     /// The end of the log was cut short by a crash, and was set aside.
-    LogMended = "log.mended";
+    LogMended = "log.repaired";
     /// The keys were read anew.
     KeysChanged = "keys.changed";
     /// A new version of the keys was not taken: it has faults.
@@ -63,7 +63,7 @@ actions! {
     /// A proof was asked for and waited for.
     ProofSynchronous = "proof.synchronous";
     /// A job was taken in.
-    JobSubmitted = "job.submitted";
+    JobSubmitted = "job.accepted";
     /// A worker took a job.
     JobStarted = "job.started";
     /// A job's attempt came to nothing, and it will be tried again.

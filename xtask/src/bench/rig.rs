@@ -89,7 +89,7 @@ impl Rig {
         Ok(Workload {
             name: name.to_owned(),
             gates: health.gates.unwrap_or(0),
-            rows: health.rows.unwrap_or(0),
+            rows: health.circuit_size.unwrap_or(0),
             key: self.bb.make_key(&circuit, &dir)?,
             circuit,
             witness,

@@ -38,8 +38,8 @@ pub(super) fn rows(rig: &Rig) -> anyhow::Result<Vec<Row>> {
             // All of them wait for two cores, longer than one should in earnest.
             ["--request-timeout", "20m"],
             ["--upload-idle", "5m"],
-            ["--queue", "200"],
-            ["--queue-wait", "20m"],
+            ["--prover-queue-max", "200"],
+            ["--prover-queue-wait", "20m"],
         ]
         .concat(),
     )?;

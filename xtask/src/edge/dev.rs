@@ -169,9 +169,9 @@ mod tests {
 
     #[test]
     fn a_server_in_the_place_of_a_container_gets_what_a_container_would() {
-        let vars = [("EDGE_SECRET", "s"), ("EDGEPROVE_QUEUE", "7"), ("MAX_INSTANCES", "2")]
+        let vars = [("EDGE_SECRET", "s"), ("EDGEPROVE_PROVER_QUEUE_MAX", "7"), ("MAX_INSTANCES", "2")]
             .map(|(name, value)| (name.to_owned(), value.to_owned()));
         let env: Vec<_> = container_env(&vars).collect();
-        assert_eq!(env, [("EDGEPROVE_EDGE_SECRET", "s"), ("EDGEPROVE_QUEUE", "7")]);
+        assert_eq!(env, [("EDGEPROVE_EDGE_SECRET", "s"), ("EDGEPROVE_PROVER_QUEUE_MAX", "7")]);
     }
 }

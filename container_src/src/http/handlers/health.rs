@@ -45,7 +45,7 @@ pub async fn ready(State(app): State<AppState>) -> Result<Json<Value>, ApiError>
     let load = app.load();
     let mut ready = json!({ "status": "ready", "running": load.running, "waiting": load.waiting });
     if let Some(rested) = app.workshop().ok().and_then(|workshop| workshop.recorder.rested_for()) {
-        ready["rested_ms"] = telemetry::millis(rested).into();
+        ready["idle_ms"] = telemetry::millis(rested).into();
     }
     Ok(Json(ready))
 }
@@ -97,7 +97,7 @@ fn examine(app: &Shared) -> Health {
             waiting: now.waiting,
             waiting_max: scheduler.limits().waiting_max,
             memory_max_bytes: scheduler.limits().memory_limit_bytes(),
-            memory_promised_bytes: now.memory_promised_bytes,
+            memory_reserved_bytes: now.memory_reserved_bytes,
             proofs: app.proving.proofs(),
             restarts: backend.restarts().iter().sum(),
         },
@@ -113,9 +113,9 @@ fn jobs(app: &Shared) -> JobsHealth {
         Ok(workshop) => {
             let census = workshop.depth.latest();
             let queued = census.queued().iter().sum();
-            JobsHealth { kept: true, error: None, queued, running: census.of(JobStatus::Running) }
+            JobsHealth { enabled: true, error: None, queued, running: census.of(JobStatus::Running) }
         }
-        Err(reason) => JobsHealth { kept: false, error: Some(reason.to_string()), queued: 0, running: 0 },
+        Err(reason) => JobsHealth { enabled: false, error: Some(reason.to_string()), queued: 0, running: 0 },
     }
 }
 
@@ -137,7 +137,7 @@ fn circuit(entry: &Entry) -> CircuitHealth {
         status,
         target: entry.source.target,
         gates: key.as_ref().map(|key| key.size.gates),
-        rows: key.as_ref().map(|key| key.size.rows),
+        circuit_size: key.as_ref().map(|key| key.size.rows),
         memory_peak_bytes,
         vk_hash: key.map(|key| format!("0x{}", hex::encode(key.vk_hash))),
         error: entry.outcome().and_then(Result::err).map(str::to_owned),

@@ -35,7 +35,7 @@ fn look(app: &Shared) {
     let (scheduler, backend) = (app.proving.scheduler(), app.proving.backend());
     let now = scheduler.status();
     metrics::proofs(now.running, now.waiting_by_priority);
-    metrics::memory(scheduler.limits().memory_limit_bytes(), now.memory_promised_bytes);
+    metrics::memory(scheduler.limits().memory_limit_bytes(), now.memory_reserved_bytes);
     metrics::ready(app.not_ready().is_none());
     circuits(app.circuits.entries());
 

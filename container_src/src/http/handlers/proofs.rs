@@ -246,7 +246,7 @@ pub async fn cancel(
         None if job.status == JobStatus::Cancelled => StatusCode::OK,
         None => {
             let now = workshop.queue.get(id).await?.map_or(job.status, |job| job.status);
-            return Err(ApiError::new(ProblemType::JobOver, format!("the job is {now} already")));
+            return Err(ApiError::new(ProblemType::JobAlreadyFinished, format!("the job is {now} already")));
         }
     };
     let document = look(workshop, id).await?;

@@ -11,9 +11,9 @@ use super::{
 
 series! {
     /// Jobs that were taken, by kind and priority.
-    SUBMITTED = Counter "edgeprove_jobs_submitted_total" ["kind", "priority"];
+    SUBMITTED = Counter "edgeprove_jobs_accepted_total" ["kind", "priority"];
     /// Jobs that came to an end, by kind and outcome: `completed`, `cancelled`, or the problem's code.
-    ENDED = Counter "edgeprove_jobs_ended_total" ["kind", "outcome"];
+    ENDED = Counter "edgeprove_jobs_finished_total" ["kind", "outcome"];
     /// Attempts that failed and are made again, by kind and the problem's code.
     RETRIED = Counter "edgeprove_jobs_retries_total" ["kind", "code"];
     /// Leases that ran out, as those of a server that died, by kind.

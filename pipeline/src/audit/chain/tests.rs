@@ -35,7 +35,7 @@ fn the_hash_is_what_others_compute() {
     let lines = chain(2);
     assert_eq!(
         lines[1],
-        "{\"entry\":{\"action\":\"job.submitted\",\"actor\":\"key:user-1\",\"time\":\"2026-11-21T09:43:23.731Z\"},\
+        "{\"entry\":{\"action\":\"job.accepted\",\"actor\":\"key:user-1\",\"time\":\"2026-11-21T09:43:23.731Z\"},\
          \"hash\":\"4094d364490d01a0e14adab29da437eb5695e305d4e4929fce69b197178bfb93\",\
          \"previous\":\"e00257fe35295e0bcda3d8f1c210fc7b9cffdaa4e9fe3a79449bb4b6123dfd56\",\"seq\":2}"
     );
@@ -106,7 +106,7 @@ fn a_line_has_one_spelling() {
         line.replace(":{", ": {"),
         line.replace("\"seq\":1}", "\"seq\":1} "),
         line.replace("\"action\":", "\"action\":\"job.failed\",\"action\":"),
-        line.replace("job.submitted", "job.\\u0073ubmitted"),
+        line.replace("job.accepted", "job.\\u0073ubmitted"),
         line.replace("\"hash\":", "\"hash\":\"\",\"hash\":"),
         line.replace("\"seq\":1}", "\"seq\":1,\"more\":1}"),
         line.replace("\"key:user-0\"", "{\"is\":\"key:user-0\"}"),
