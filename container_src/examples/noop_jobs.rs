@@ -22,28 +22,22 @@ use std::{
 };
 
 use async_trait::async_trait;
-use edgeprove::{
-    jobs::{
-        attempt::Attempt,
-        estimate::Estimator,
-        hub::Hub,
-        kinds::Kind,
-        queue::{Ending, JobQueue, Submitted},
-        record::Recorder,
-        runner::Runner,
-        sql_queue::SqlQueue,
-        suspects::Suspects,
-    },
+use edgeprove::jobs::{attempt::Attempt, hub::Hub, kinds::Kind, record::Recorder, runner::Runner};
+use edgeprove_audit::Audit;
+use edgeprove_job_queue::{
+    estimate::Estimator,
+    queue::{Ending, JobQueue, Submitted},
+    sql_queue::SqlQueue,
     store::{Database, Place},
-    supervisor::Supervisor,
-    trust::audit::Audit,
+    suspects::Suspects,
 };
-use edgeprove_pipeline::{
+use edgeprove_job_rules::{
     bounds::Bounds,
     job::{Job, NewJob},
     transition::Rules,
 };
 use edgeprove_protocol::{JobId, Priority};
+use edgeprove_telemetry::supervisor::Supervisor;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, SqliteConnection, sqlite::SqliteConnectOptions};
 use tokio::{sync::mpsc, task::JoinSet};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};

@@ -14,18 +14,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use edgeprove_pipeline::audit::{Action, Actor};
+use edgeprove_job_rules::audit::{Action, Actor};
 use metrics_exporter_prometheus::BuildError;
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    circuits::{
-        Registry,
-        circuit::{KeyMaker, Room},
-        peak_cache::PeakCache,
-        vk_cache::VkCache,
-    },
     config::{
         circuits::CircuitSettings, engine::EngineSettings, proving::ProverMode, server::ServerSettings,
     },
@@ -37,25 +31,32 @@ use crate::{
     jobs::{
         NotKept,
         crew::{Crew, JobSettings, OpenError, Supplies},
-        estimate::Estimator,
         record::Recorder,
     },
-    proof_cache::ProofCache,
-    prover::{
-        Backend, IdleProvers,
-        barretenberg::{
-            process::ProcessBackend,
-            version::{self, VersionError},
-            warm::WarmBackend,
-        },
+    trust::{self, TrustError, TrustSettings},
+};
+use edgeprove_engine::{
+    circuits::{
+        Registry,
+        circuit::{KeyMaker, Room},
+        peak_cache::PeakCache,
+        vk_cache::VkCache,
     },
+    proof_cache::ProofCache,
     proving::Proving,
     scheduler::Scheduler,
-    supervisor::Supervisor,
-    telemetry,
-    trust::{self, TrustError, TrustSettings},
-    witness::spool::{Spool, SpoolError},
 };
+use edgeprove_job_queue::estimate::Estimator;
+use edgeprove_prover::{
+    Backend, IdleProvers,
+    barretenberg::{
+        process::ProcessBackend,
+        version::{self, VersionError},
+        warm::WarmBackend,
+    },
+};
+use edgeprove_spool::{Spool, SpoolError};
+use edgeprove_telemetry::supervisor::Supervisor;
 
 /// How long connections may take to deliver their last answer once everything else has ended.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -193,7 +194,7 @@ impl App {
         trust: TrustSettings,
     ) -> Result<Self, StartError> {
         let started = Instant::now();
-        let exposition = telemetry::metrics::start()?;
+        let exposition = edgeprove_telemetry::metrics::start()?;
         let opened = async {
             let server = server_name();
             let (access, audit) = trust::open(&trust, &server, &engine.supervisor).await?;
@@ -279,7 +280,7 @@ impl App {
             tokio::select! {
                 () = load(&app.circuits, &app.proving) => {
                     app.loaded.store(true, Ordering::Release);
-                    let took_ms = crate::telemetry::millis(app.started.elapsed());
+                    let took_ms = edgeprove_telemetry::millis(app.started.elapsed());
                     if app.circuits.none_is_left() {
                         tracing::warn!(took_ms, "no circuit could be loaded: nothing can be proved");
                     } else {

@@ -1,8 +1,9 @@
 //! One file for each thing the binary can be asked to do.
 
-use std::{ffi::OsString, process::ExitCode};
+use std::{ffi::OsString, process::ExitCode, sync::LazyLock};
 
 use clap::{Parser, Subcommand};
+use edgeprove_prover::barretenberg::version::{BB_VERSION, NOIR_VERSION};
 
 use crate::config::environment::without_empty_variables;
 
@@ -15,18 +16,13 @@ pub mod signals;
 pub mod verify;
 pub mod warm;
 
-const VERSION: &str = concat!(
-    env!("CARGO_PKG_VERSION"),
-    " (built for bb ",
-    env!("EDGEPROVE_BB_VERSION"),
-    " and Noir ",
-    env!("EDGEPROVE_NOIR_VERSION"),
-    ")"
-);
+static VERSION: LazyLock<String> = LazyLock::new(|| {
+    format!("{} (built for bb {BB_VERSION} and Noir {NOIR_VERSION})", env!("CARGO_PKG_VERSION"))
+});
 
 /// Server-side zero-knowledge proving: a witness goes in, a verified proof comes out.
 #[derive(Debug, Parser)]
-#[command(name = "edgeprove", version = VERSION, about, after_help = EXAMPLES)]
+#[command(name = "edgeprove", version = VERSION.as_str(), about, after_help = EXAMPLES)]
 pub struct Cli {
     #[command(subcommand)]
     command: Option<Command>,

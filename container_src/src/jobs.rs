@@ -13,36 +13,27 @@
 
 pub mod attempt;
 pub mod crew;
-pub mod depth;
 pub mod document;
-pub mod estimate;
 pub mod hub;
 pub mod kinds;
-pub mod queue;
 pub mod record;
 pub mod runner;
-pub mod sql_queue;
 pub mod submission;
-pub mod suspects;
-pub mod upkeep;
-pub mod wake;
 
 use std::{path::PathBuf, sync::Arc};
 
-use edgeprove_pipeline::prediction::Estimate;
+use edgeprove_job_rules::prediction::Estimate;
 use edgeprove_protocol::Priority;
 
-use self::{
+use self::{hub::Hub, record::Recorder};
+use edgeprove_artifacts::ArtifactStore;
+use edgeprove_engine::{circuits::Registry, proof_cache::ProofCache, proving::Proving};
+use edgeprove_job_queue::{
     depth::Depth,
     estimate::Estimator,
-    hub::Hub,
     queue::{Crowd, JobQueue, Place, QueueError},
-    record::Recorder,
 };
-use crate::{
-    artifacts::ArtifactStore, circuits::Registry, proof_cache::ProofCache, proving::Proving,
-    witness::spool::Spool,
-};
+use edgeprove_spool::Spool;
 
 /// What jobs are taken in, done and followed with.
 pub struct Workshop {

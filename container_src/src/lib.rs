@@ -20,22 +20,10 @@
 //! - [`store`]: the database.
 //! - [`crs`], [`gzip`], [`telemetry`], [`supervisor`], [`wipe`]: the ground.
 
+pub mod access;
 pub mod app;
-pub mod artifacts;
-pub mod circuits;
 pub mod commands;
 pub mod config;
-pub mod crs;
-pub mod gzip;
 pub mod http;
 pub mod jobs;
-pub mod proof_cache;
-pub mod prover;
-pub mod proving;
-pub mod scheduler;
-pub mod store;
-pub mod supervisor;
-pub mod telemetry;
 pub mod trust;
-pub mod wipe;
-pub mod witness;

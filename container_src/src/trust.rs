@@ -3,25 +3,21 @@
 //! - [`access`]: keys, roles, rates and quotas.
 //! - [`audit`]: the log that shows whether it was changed.
 
-pub mod access;
-pub mod audit;
-
 use std::{io, path::PathBuf, sync::Arc};
 
-use edgeprove_pipeline::audit::{Action, Actor};
+use edgeprove_job_rules::audit::{Action, Actor};
 
-use self::{
-    access::{
-        Access, Role,
-        keys::KeyRing,
-        watch::{self, Change, KeysFile},
-    },
-    audit::{
-        Audit, AuditError,
-        file::{FileSink, SyncPolicy},
-    },
-};
-use crate::supervisor::Supervisor;
+use crate::access::Access;
+use crate::access::Role;
+use crate::access::keys::KeyRing;
+use crate::access::watch;
+use crate::access::watch::Change;
+use crate::access::watch::KeysFile;
+use edgeprove_audit::Audit;
+use edgeprove_audit::AuditError;
+use edgeprove_audit::file::FileSink;
+use edgeprove_audit::file::SyncPolicy;
+use edgeprove_telemetry::supervisor::Supervisor;
 
 /// Settings of access and of the audit log.
 #[derive(Debug, Clone)]

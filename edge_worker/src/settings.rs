@@ -386,7 +386,10 @@ mod tests {
         );
         assert!(settings.warnings.contains(&"ALOWED_ORIGINS is not a setting of the edge".to_owned()));
         let shown = format!("{settings:?}");
-        assert!(!shown.contains("0123456789abcdef") && shown.contains("EDGEPROVE_PROVER_QUEUE_MAX"), "{shown}");
+        assert!(
+            !shown.contains("0123456789abcdef") && shown.contains("EDGEPROVE_PROVER_QUEUE_MAX"),
+            "{shown}"
+        );
     }
 
     #[test]

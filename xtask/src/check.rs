@@ -103,7 +103,7 @@ fn pins(places: &Places, versions: &Versions) -> anyhow::Result<Outcome> {
 /// A dependency that only works with an operating system below it fails here at once.
 fn pure_for_wasm(places: &Places, _: &Versions) -> anyhow::Result<Outcome> {
     let mut arguments = vec!["build", "--locked", "--target", wasm_target::TARGET];
-    arguments.extend(["--package", "edgeprove-protocol", "--package", "edgeprove-pipeline"]);
+    arguments.extend(["--package", "edgeprove-protocol", "--package", "edgeprove-job-rules"]);
     for_wasm(&mut cargo(places, &arguments))
 }
 

@@ -8,18 +8,16 @@ use std::{
 };
 
 use clap::{Args, Subcommand};
-use edgeprove_pipeline::audit::{
+use edgeprove_job_rules::audit::{
     Link, Verifier,
     chain::{LineFault, Verified},
 };
 
 use super::outcome::{self, Failure, other};
-use crate::{
-    config::{Faults, Lenient, faults::Setting, lenient},
-    trust::audit::{
-        AuditError,
-        file::{LINE_MAX_BYTES, Lines},
-    },
+use crate::config::{Faults, Lenient, faults::Setting, lenient};
+use edgeprove_audit::{
+    AuditError,
+    file::{LINE_MAX_BYTES, Lines},
 };
 
 /// Flags of `edgeprove audit`.

@@ -2,7 +2,7 @@
 
 use std::{error::Error, process::ExitCode};
 
-use crate::{config::ConfigError, telemetry};
+use crate::config::ConfigError;
 
 /// The settings cannot be used (`EX_USAGE` of sysexits.h).
 const USAGE: u8 = 64;
@@ -68,11 +68,11 @@ fn told(failure: &Failure) -> ExitCode {
             ExitCode::from(USAGE)
         }
         Failure::NoInput(error) => {
-            eprintln!("edgeprove: {}", telemetry::chain(error.as_ref()));
+            eprintln!("edgeprove: {}", edgeprove_telemetry::chain(error.as_ref()));
             ExitCode::from(NO_INPUT)
         }
         Failure::Other(error) => {
-            eprintln!("edgeprove: {}", telemetry::chain(error.as_ref()));
+            eprintln!("edgeprove: {}", edgeprove_telemetry::chain(error.as_ref()));
             ExitCode::FAILURE
         }
     }

@@ -19,14 +19,18 @@ use super::{
 };
 use crate::{
     app::Engine,
-    circuits::registry::LookupError,
     config::{Faults, circuits::CircuitArgs, engine::EngineArgs, program::Surroundings},
-    prover::child::without_values,
+};
+use edgeprove_engine::{
+    circuits::registry::LookupError,
     proving::{Proved, Urgency, milliseconds},
     scheduler::WidthPolicy,
-    telemetry,
-    witness::{self, intake, intake::IntakeLimits},
+    witness::{
+        self,
+        intake::{self, IntakeLimits},
+    },
 };
+use edgeprove_prover::child::without_values;
 
 /// Flags of `edgeprove prove`.
 #[derive(Debug, Args)]
@@ -75,8 +79,8 @@ pub fn run(args: ProveArgs) -> ExitCode {
             faults.add("--circuit (EDGEPROVE_CIRCUIT): name the compiled circuit");
         }
         let (circuits, mut engine) = faults.finish(circuits.zip(engine))?;
-        telemetry::start(engine.log.format, &engine.log.filter);
-        telemetry::log_panics(without_values);
+        edgeprove_telemetry::start(engine.log.format, &engine.log.filter);
+        edgeprove_telemetry::log_panics(without_values);
         // Caught from here on, so that whoever interrupts leaves no witness in the spool.
         let signal = signals::stop().map_err(other)?;
         // There will be one proof and nobody else.

@@ -20,10 +20,9 @@ use crate::{
         trust::TrustArgs,
     },
     jobs::{NotKept, crew::JobSettings},
-    prover::child::without_values,
-    telemetry,
     trust::TrustSettings,
 };
+use edgeprove_prover::child::without_values;
 
 /// Flags of `edgeprove serve`.
 #[derive(Debug, Args)]
@@ -95,8 +94,8 @@ pub fn run(args: ServeArgs) -> ExitCode {
     outcome::run(async {
         let ServeSettings { server, trust, circuits, engine, jobs } =
             args.read(&Surroundings::of_this_process())?;
-        telemetry::start(engine.log.format, &engine.log.filter);
-        telemetry::log_panics(without_values);
+        edgeprove_telemetry::start(engine.log.format, &engine.log.filter);
+        edgeprove_telemetry::log_panics(without_values);
         // Before anything else, so that a signal that comes during the start is not lost.
         let signal = signals::stop().map_err(other)?;
         let stop = async { tracing::info!(signal = signal.await, "asked to stop") };

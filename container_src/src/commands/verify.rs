@@ -14,10 +14,9 @@ use super::outcome::{self, Failure, other};
 use crate::{
     app::Engine,
     config::{Faults, circuits::CircuitSettings, engine::EngineArgs, program::Surroundings},
-    prover::{CircuitKey, ProofParts, backend::FIELD_BYTES},
-    scheduler::WidthPolicy,
-    telemetry,
 };
+use edgeprove_engine::scheduler::WidthPolicy;
+use edgeprove_prover::{CircuitKey, ProofParts, backend::FIELD_BYTES};
 
 /// Longest time for one verification.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -81,7 +80,7 @@ pub fn run(args: VerifyArgs) -> ExitCode {
         let mut faults = Faults::default();
         let engine = args.engine.read(&Surroundings::of_this_process(), &mut faults);
         let mut engine = faults.finish(engine)?;
-        telemetry::start(engine.log.format, &engine.log.filter);
+        edgeprove_telemetry::start(engine.log.format, &engine.log.filter);
         let (circuit, parts) = args.files.read().map_err(other)?;
 
         engine.proving.scheduler.policy = WidthPolicy::Wide;

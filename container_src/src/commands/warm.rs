@@ -8,10 +8,9 @@ use edgeprove_protocol::VerifierTarget;
 use super::outcome::{self, Failure, other};
 use crate::{
     app::Engine,
-    circuits::Circuit,
     config::{Faults, circuits::CircuitArgs, engine::EngineArgs, program::Surroundings},
-    telemetry,
 };
+use edgeprove_engine::circuits::Circuit;
 
 /// Flags of `edgeprove warm`.
 #[derive(Debug, Args)]
@@ -38,7 +37,7 @@ pub fn run(args: WarmArgs) -> ExitCode {
         let circuits = args.circuits.read(&mut faults);
         let engine = args.engine.read(&Surroundings::of_this_process(), &mut faults);
         let (circuits, engine) = faults.finish(circuits.zip(engine))?;
-        telemetry::start(engine.log.format, &engine.log.filter);
+        edgeprove_telemetry::start(engine.log.format, &engine.log.filter);
 
         let engine = Engine::start(&engine, circuits).await.map_err(other)?;
         engine.load().await;
@@ -62,7 +61,7 @@ async fn make_keys(circuit: &Circuit, engine: &Engine) -> Result<bool, Failure> 
     let mut whole = true;
     for target in VerifierTarget::ALL {
         if let Err(error) = circuit.key(target, engine.proving.keys(), seat.as_ref()).await {
-            tracing::error!(circuit = %circuit.id, verifier = %target, error = telemetry::chain(&error), "no key");
+            tracing::error!(circuit = %circuit.id, verifier = %target, error = edgeprove_telemetry::chain(&error), "no key");
             whole = false;
         }
     }

@@ -8,7 +8,7 @@ use super::{
     faults::{Faults, Lenient, Setting, lenient},
     program::Surroundings,
 };
-use crate::artifacts::{ArtifactSettings, BucketSettings, KeyRing, KeySettings, Patience, PlaceSettings};
+use edgeprove_artifacts::{ArtifactSettings, BucketSettings, KeyRing, KeySettings, Patience, PlaceSettings};
 
 /// Where in the data folder the artefacts are, unless they are elsewhere.
 const FOLDER: &str = "artifacts";

@@ -6,11 +6,11 @@ use std::{
 };
 
 use clap::Args;
-use edgeprove_pipeline::families::CircuitFamily;
+use edgeprove_job_rules::families::CircuitFamily;
 use edgeprove_protocol::{CircuitId, VerifierTarget};
 
 use super::faults::{Faults, Lenient, Setting, lenient};
-use crate::circuits::registry::CircuitSource;
+use edgeprove_engine::circuits::registry::CircuitSource;
 
 /// `evm`, or `NAME=evm` for one circuit.
 #[derive(Debug, Clone)]

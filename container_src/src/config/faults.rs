@@ -115,7 +115,7 @@ impl Faults {
 
     /// The value of an outcome, or its error as a fault and `None`.
     pub fn keep<T, E: std::error::Error>(&mut self, outcome: Result<T, E>) -> Option<T> {
-        outcome.map_err(|error| self.add(crate::telemetry::chain(&error))).ok()
+        outcome.map_err(|error| self.add(edgeprove_telemetry::chain(&error))).ok()
     }
 
     /// The finished settings, if there were no faults.

@@ -3,7 +3,7 @@
 use std::{fs, num::NonZeroUsize, os::unix::fs::MetadataExt as _, path::Path, time::Duration};
 
 use clap::Args;
-use edgeprove_pipeline::{
+use edgeprove_job_rules::{
     bounds::Bounds, expiry::Retention, lease::LeaseTerms, retry::Backoff, transition::Rules,
 };
 use edgeprove_protocol::JobId;
@@ -16,11 +16,9 @@ use super::{
     faults::{Faults, Lenient, Setting, lenient},
     program::Surroundings,
 };
-use crate::{
-    artifacts::PlaceSettings,
-    jobs::{NotKept, crew::JobSettings},
-    store::{Place, postgres::PostgresUrl},
-};
+use crate::jobs::{NotKept, crew::JobSettings};
+use edgeprove_artifacts::PlaceSettings;
+use edgeprove_job_queue::store::{Place, postgres::PostgresUrl};
 
 /// Shortest lease: a renewal is a third of it, and a database may take that long.
 const LEASE_MIN: Duration = Duration::from_secs(1);

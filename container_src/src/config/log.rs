@@ -4,7 +4,7 @@ use clap::Args;
 use tracing_subscriber::EnvFilter;
 
 use super::faults::{Faults, Lenient, Setting, lenient, words};
-use crate::telemetry::LogFormat;
+use edgeprove_telemetry::LogFormat;
 
 words!(LogFormat, "human" => LogFormat::Human, "json" => LogFormat::Json);
 

@@ -8,13 +8,10 @@ use std::{
 use clap::Args;
 
 use super::faults::{Faults, Lenient, lenient, words};
-use crate::{
-    artifacts::BucketOptions,
-    crs::Crs,
-    prover::{
-        barretenberg::version::BB_VERSION,
-        child::{BbProgram, Msm},
-    },
+use edgeprove_artifacts::BucketOptions;
+use edgeprove_prover::{
+    barretenberg::{crs::Crs, version::BB_VERSION},
+    child::{BbProgram, Msm},
 };
 
 words!(Msm, "round-parallel" => Msm::RoundParallel, "legacy" => Msm::Legacy);

@@ -9,11 +9,11 @@ use super::{
     faults::{Faults, Lenient, lenient, words},
     memory,
 };
-use crate::{
-    prover::barretenberg::daemon::RecyclePolicy,
+use edgeprove_engine::{
     proving::ProvingOptions,
     scheduler::{SchedulerLimits, WidthPolicy},
 };
+use edgeprove_prover::barretenberg::daemon::RecyclePolicy;
 
 /// Less than this, and not even one bb would fit.
 const MEMORY_MIN: ByteSize = ByteSize::mib(16);

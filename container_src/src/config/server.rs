@@ -8,10 +8,8 @@ use edgeprove_protocol::{headers, limits};
 use http::{HeaderValue, Uri};
 
 use super::faults::{Faults, Lenient, Setting, lenient};
-use crate::{
-    http::{edge_secret::EdgeSecret, state::HttpOptions},
-    witness::intake::IntakeLimits,
-};
+use crate::http::{edge_secret::EdgeSecret, state::HttpOptions};
+use edgeprove_engine::witness::intake::IntakeLimits;
 
 /// An origin of a page, or `*`.
 #[derive(Debug, Clone)]

@@ -6,11 +6,11 @@ use clap::Args;
 use edgeprove_protocol::caller::{NamedDigest, parse_keys};
 
 use super::faults::{Faults, Lenient, Setting, lenient, words};
-use crate::trust::{
-    AuditSettings, TrustSettings,
+use crate::{
     access::{Role, keys::KeyRing, watch::KeysFile},
-    audit::file::SyncPolicy,
+    trust::{AuditSettings, TrustSettings},
 };
+use edgeprove_audit::file::SyncPolicy;
 
 words!(Role, "user" => Role::User, "priority" => Role::Priority, "operator" => Role::Operator);
 words!(SyncPolicy, "always" => SyncPolicy::Always, "never" => SyncPolicy::Never);

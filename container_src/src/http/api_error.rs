@@ -6,27 +6,24 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::response::{IntoResponse, Response};
-use edgeprove_pipeline::{bounds::Full, prediction::Estimate};
+use edgeprove_job_rules::{bounds::Full, prediction::Estimate};
 use edgeprove_protocol::{CircuitId, ProblemType};
 use http::{HeaderValue, StatusCode, header};
 
 use crate::{
-    artifacts::ArtifactError,
+    access::{Denied, Excess, Forbidden},
+    jobs::{NotKept, submission::SubmissionError},
+};
+use edgeprove_artifacts::ArtifactError;
+use edgeprove_audit::AuditError;
+use edgeprove_engine::{
     circuits::{Registry, registry::LookupError},
-    jobs::{
-        NotKept,
-        queue::{QueueError, SubmitError},
-        submission::SubmissionError,
-    },
     proving::ProvingError,
     scheduler::AdmissionError,
-    telemetry,
-    trust::{
-        access::{Denied, Excess, Forbidden},
-        audit::AuditError,
-    },
-    witness::{CheckError, intake::IntakeError, spool::SpoolError, stack::StackError},
+    witness::{CheckError, intake::IntakeError, stack::StackError},
 };
+use edgeprove_job_queue::queue::{QueueError, SubmitError};
+use edgeprove_spool::SpoolError;
 
 /// A failure on its way out.
 #[derive(Debug, Clone)]
@@ -90,7 +87,7 @@ impl ApiError {
     }
 
     fn because(mut self, error: &dyn std::error::Error) -> Self {
-        self.cause = Some(telemetry::chain(error).into());
+        self.cause = Some(edgeprove_telemetry::chain(error).into());
         self
     }
 

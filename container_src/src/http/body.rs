@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use http::{header, request::Parts};
 
-use crate::{supervisor::Supervisor, telemetry::metrics};
+use edgeprove_telemetry::{metrics, supervisor::Supervisor};
 
 /// A request's body as it arrives.
 pub struct Incoming {

@@ -10,7 +10,7 @@ use axum::{
     middleware::Next,
     response::Response,
 };
-use edgeprove_pipeline::audit::{Action, Actor, Entry, Outcome};
+use edgeprove_job_rules::audit::{Action, Actor, Entry, Outcome};
 use edgeprove_protocol::{Priority, ProblemType, caller::presented_key, headers};
 use http::{HeaderMap, HeaderValue, header, request::Parts};
 
@@ -20,7 +20,7 @@ use super::{
     request_id::id_of,
     state::{AppState, Shared},
 };
-use crate::trust::access::{ANONYMOUS, Caller, Credential, Denied, Forbidden, HOLDER, keys::KeyDigest};
+use crate::access::{ANONYMOUS, Caller, Credential, Denied, Forbidden, HOLDER, keys::KeyDigest};
 
 /// The address at the other end of the connection.
 #[derive(Debug, Clone, Copy)]

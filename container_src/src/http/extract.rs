@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use axum::extract::{FromRequestParts, Path, Query};
-use edgeprove_pipeline::idempotency::IdempotencyKey;
+use edgeprove_job_rules::idempotency::IdempotencyKey;
 use edgeprove_protocol::{CircuitId, JobId, ProblemType, VerifierTarget, headers};
 use http::{HeaderMap, header, request::Parts};
 use serde::Deserialize;
 
 use super::{api_error::ApiError, state::AppState};
-use crate::proof_cache::CacheWish;
+use edgeprove_engine::proof_cache::CacheWish;
 
 /// The circuit a path names; `None` on the path that names none.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -162,19 +162,16 @@ impl FromRequestParts<AppState> for Wish {
     }
 }
 
-impl CacheWish {
-    /// What `Cache-Control` (RFC 9111) wants of the cache of proofs: with `no-cache` the proof is made anew, with
-    /// `no-store` it is not remembered either.
-    #[must_use]
-    pub fn of(headers: &HeaderMap) -> Self {
-        let values =
-            headers.get_all(header::CACHE_CONTROL).into_iter().filter_map(|value| value.to_str().ok());
-        let directives: Vec<_> =
-            values.flat_map(|value| value.split(',')).map(|one| one.trim().to_ascii_lowercase()).collect();
-        let says = |name: &str| directives.iter().any(|directive| directive == name);
-        let keep = !says("no-store");
-        Self { find: keep && !says("no-cache"), keep }
-    }
+/// What `Cache-Control` (RFC 9111) allows the proof cache: `no-cache` asks for a new proof, and `no-store` also keeps that
+/// proof out of the cache.
+#[must_use]
+pub fn cache_wish(headers: &HeaderMap) -> CacheWish {
+    let values = headers.get_all(header::CACHE_CONTROL).into_iter().filter_map(|value| value.to_str().ok());
+    let directives: Vec<_> =
+        values.flat_map(|value| value.split(',')).map(|one| one.trim().to_ascii_lowercase()).collect();
+    let has = |name: &str| directives.iter().any(|directive| directive == name);
+    let keep = !has("no-store");
+    CacheWish { find: keep && !has("no-cache"), keep }
 }
 
 /// How the proof is to be answered.
@@ -279,7 +276,7 @@ mod tests {
     fn the_cache_is_left_alone_where_that_is_wanted() {
         let of = |value: &'static str| {
             let headers = [(header::CACHE_CONTROL, HeaderValue::from_static(value))].into_iter().collect();
-            let CacheWish { find, keep } = CacheWish::of(&headers);
+            let CacheWish { find, keep } = cache_wish(&headers);
             (find, keep)
         };
         assert_eq!(of("max-age=0"), (true, true));

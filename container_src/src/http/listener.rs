@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 use super::caller::Peer;
-use crate::supervisor::Supervisor;
+use edgeprove_telemetry::supervisor::Supervisor;
 
 /// Largest read buffer of a connection, in bytes. It is also the largest piece an upload arrives in.
 const READ_BUFFER_BYTES: usize = 32 << 10;

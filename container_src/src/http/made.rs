@@ -16,7 +16,7 @@ use edgeprove_protocol::{
 use http::{HeaderName, HeaderValue, header};
 
 use super::extract::AnswerFormat;
-use crate::{circuits::Circuit, proving::Proved};
+use edgeprove_engine::{circuits::Circuit, proving::Proved};
 
 /// A proof that was made, now or by a job, and what belongs to it.
 #[derive(Debug, Clone)]

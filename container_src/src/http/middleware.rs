@@ -18,7 +18,8 @@ use super::{
     edge::said_by_the_edge,
     request_id::{PROBES, request_id, route},
 };
-use crate::{proving::milliseconds, telemetry::metrics};
+use edgeprove_engine::proving::milliseconds;
+use edgeprove_telemetry::metrics;
 
 /// The span that every line of a request is logged in.
 pub fn span<B>(request: &http::Request<B>) -> Span {

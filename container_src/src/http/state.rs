@@ -14,15 +14,16 @@ use tokio_util::task::TaskTracker;
 
 use super::edge_secret::EdgeSecret;
 use crate::{
-    circuits::Registry,
-    jobs::{NotKept, Workshop, estimate::Estimator},
-    proof_cache::ProofCache,
-    proving::Proving,
-    supervisor::Supervisor,
-    telemetry::metrics::Exposition,
-    trust::{access::Access, audit::Audit},
-    witness::{intake::IntakeLimits, spool::Spool},
+    access::Access,
+    jobs::{NotKept, Workshop},
 };
+use edgeprove_audit::Audit;
+use edgeprove_engine::{
+    circuits::Registry, proof_cache::ProofCache, proving::Proving, witness::intake::IntakeLimits,
+};
+use edgeprove_job_queue::estimate::Estimator;
+use edgeprove_spool::Spool;
+use edgeprove_telemetry::{metrics::Exposition, supervisor::Supervisor};
 
 /// What is known of bb since the start.
 #[derive(Debug, Clone)]

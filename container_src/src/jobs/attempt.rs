@@ -5,7 +5,7 @@ use std::{
     time::Instant,
 };
 
-use edgeprove_pipeline::{
+use edgeprove_job_rules::{
     job::Job,
     lease::{LeaseTerms, LeaseToken},
 };
@@ -13,11 +13,8 @@ use edgeprove_protocol::{JobId, JobStage};
 use tokio::{sync::broadcast, time::MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    hub::Hub,
-    queue::{Change, Held, JobQueue},
-};
-use crate::telemetry;
+use super::hub::Hub;
+use edgeprove_job_queue::queue::{Change, Held, JobQueue};
 
 /// One try at a job.
 pub struct Attempt {
@@ -69,7 +66,7 @@ impl Attempt {
             Ok(Held::No) => self.give_up(GivenUp::Lost),
             // The heartbeat decides for how long that may go on.
             Err(error) => {
-                tracing::warn!(job = %self.id, error = %telemetry::chain(&error), "progress was not noted");
+                tracing::warn!(job = %self.id, error = %edgeprove_telemetry::chain(&error), "progress was not noted");
             }
         }
     }
@@ -114,7 +111,7 @@ impl Attempt {
                 Ok(Held::CalledOff) => return self.give_up(GivenUp::CalledOff),
                 Ok(Held::No) => return self.give_up(GivenUp::Lost),
                 Err(error) => {
-                    tracing::warn!(job = %self.id, error = %telemetry::chain(&error), "the lease could not be renewed");
+                    tracing::warn!(job = %self.id, error = %edgeprove_telemetry::chain(&error), "the lease could not be renewed");
                 }
             }
             if renewed.elapsed() >= terms.length {

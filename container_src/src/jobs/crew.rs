@@ -3,33 +3,30 @@
 use std::{collections::HashSet, num::NonZeroUsize, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use edgeprove_pipeline::{bounds::Bounds, transition::Rules};
+use edgeprove_job_rules::{bounds::Bounds, transition::Rules};
 use edgeprove_protocol::{Problem, ProblemType};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     Workshop,
-    depth::Depth,
-    estimate::Estimator,
     hub::Hub,
     kinds::{proof::failure, prove::Prove},
-    queue::{JobQueue, QueueError},
     record::Recorder,
     runner::Runner,
+};
+use edgeprove_artifacts::{ArtifactName, ArtifactSettings, ArtifactStore};
+use edgeprove_engine::{circuits::Registry, proof_cache::ProofCache, proving::Proving};
+use edgeprove_job_queue::store::{self, Database, Place};
+use edgeprove_job_queue::{
+    depth::Depth,
+    estimate::Estimator,
+    queue::{JobQueue, QueueError},
     sql_queue::SqlQueue,
     suspects::Suspects,
     upkeep::{ArtifactRemover, Intervals, RemoveError, Upkeep},
 };
-use crate::{
-    artifacts::{self, ArtifactName, ArtifactSettings, ArtifactStore},
-    circuits::Registry,
-    proof_cache::ProofCache,
-    proving::Proving,
-    store::{self, Database, Place},
-    supervisor::Supervisor,
-    telemetry,
-    witness::spool::Spool,
-};
+use edgeprove_spool::Spool;
+use edgeprove_telemetry::supervisor::Supervisor;
 
 /// What jobs are kept in and done by.
 #[derive(Debug, Clone)]
@@ -79,7 +76,7 @@ pub enum OpenError {
     Queue(#[from] QueueError),
     /// The artefacts.
     #[error(transparent)]
-    Artifacts(#[from] artifacts::OpenError),
+    Artifacts(#[from] edgeprove_artifacts::OpenError),
 }
 
 /// The workers and who keeps house, not yet at work.
@@ -159,7 +156,7 @@ impl Crew {
         let looking = Arc::clone(&prove);
         supervisor.spawn("tell of jobs that wait in vain", async move {
             if let Err(error) = looking.tell_of_strangers().await {
-                tracing::warn!(error = %telemetry::chain(&error), "the queue could not be looked at");
+                tracing::warn!(error = %edgeprove_telemetry::chain(&error), "the queue could not be looked at");
             }
         });
         let runner = Runner {
@@ -187,7 +184,7 @@ impl ArtifactRemover for Remover {
         match name.parse::<ArtifactName>() {
             Ok(name) => self.0.delete(&name).await.map_err(|error| RemoveError(error.into())),
             Err(error) => {
-                tracing::error!(error = %telemetry::chain(&error), "a job names what cannot be an artefact");
+                tracing::error!(error = %edgeprove_telemetry::chain(&error), "a job names what cannot be an artefact");
                 Ok(())
             }
         }

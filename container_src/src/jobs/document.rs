@@ -1,13 +1,10 @@
 //! A job as its caller sees it.
 
-use edgeprove_pipeline::{job::Job, prediction::Estimate, time::UnixMillis};
+use edgeprove_job_rules::{job::Job, prediction::Estimate, time::UnixMillis};
 use edgeprove_protocol::{JobDocument, JobStage, JobStatus, Problem, VerifierTarget, job::JobLinks};
 
-use super::{
-    estimate::Estimator,
-    kinds::proof::{Outcome, Payload, problem},
-    queue::Place,
-};
+use super::kinds::proof::{Outcome, Payload, problem};
+use edgeprove_job_queue::{estimate::Estimator, queue::Place};
 
 /// What a caller is told of a job. `place` is where it stands in the queue, as far as it is known.
 #[must_use]
@@ -20,7 +17,7 @@ pub fn of(job: &Job, place: Option<&Place>, estimator: &Estimator, now: UnixMill
         stage: stage(job),
         progress: job.percent,
         queue_position: place.filter(|_| job.status == JobStatus::Queued).map(Place::number),
-        estimated_remaining_ms: estimate.map(|left| crate::telemetry::millis(left.expected)),
+        estimated_remaining_ms: estimate.map(|left| edgeprove_telemetry::millis(left.expected)),
         confidence: estimate.map(|left| (left.confidence * 100.0).round() / 100.0),
         // A subject is a circuit's name: jobs of this kind alone are shown.
         circuit: job.subject.parse().ok()?,

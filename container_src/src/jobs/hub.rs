@@ -10,17 +10,16 @@ use std::{
     time::Duration,
 };
 
-use edgeprove_pipeline::job::Job;
+use edgeprove_job_rules::job::Job;
 use edgeprove_protocol::{JobDocument, JobId, JobStage, JobStatus};
 use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    document,
+use super::document;
+use edgeprove_job_queue::{
     estimate::Estimator,
     queue::{self, Change, JobQueue, QueueError},
 };
-use crate::telemetry;
 
 /// Places in the queue are told no more often than this: with every job that is begun, all of them change.
 const PLACES_PAUSE: Duration = Duration::from_millis(250);
@@ -148,7 +147,7 @@ impl Hub {
             match self.look(id).await {
                 Ok(seen) => self.show(id, seen.map(Arc::new).as_ref()),
                 Err(error) => {
-                    tracing::warn!(job = %id, error = %telemetry::chain(&error), "watchers could not be told");
+                    tracing::warn!(job = %id, error = %edgeprove_telemetry::chain(&error), "watchers could not be told");
                 }
             }
         }
@@ -159,7 +158,7 @@ impl Hub {
         let order = match self.queue.order(PLACES_MAX).await {
             Ok(order) => order,
             Err(error) => {
-                tracing::warn!(error = %telemetry::chain(&error), "places in the queue could not be told");
+                tracing::warn!(error = %edgeprove_telemetry::chain(&error), "places in the queue could not be told");
                 return;
             }
         };
@@ -178,7 +177,7 @@ impl Hub {
                 let document = Arc::make_mut(document);
                 let left = self.estimator.wait_and_work(&place, &queued.kind, &queued.subject);
                 document.queue_position = number;
-                document.estimated_remaining_ms = left.map(|left| telemetry::millis(left.expected));
+                document.estimated_remaining_ms = left.map(|left| edgeprove_telemetry::millis(left.expected));
                 true
             });
         }

@@ -5,9 +5,10 @@ pub mod proof;
 pub mod prove;
 
 use async_trait::async_trait;
-use edgeprove_pipeline::{job::Job, skill::Skill};
+use edgeprove_job_rules::{job::Job, skill::Skill};
 
-use super::{attempt::Attempt, queue::Ending};
+use super::attempt::Attempt;
+use edgeprove_job_queue::queue::Ending;
 
 /// A kind of work.
 #[async_trait]

@@ -5,20 +5,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use edgeprove_pipeline::{
+use edgeprove_job_rules::{
     audit::{Action, Actor, Entry, Outcome},
     job::Job,
 };
 use edgeprove_protocol::{JobStatus, ProblemType};
 
-use super::upkeep::Kept;
-use crate::{
-    telemetry::metrics::jobs::{self as metrics, JobEnd},
-    trust::{
-        access,
-        audit::{Audit, AuditError},
-    },
-};
+use crate::access;
+use edgeprove_audit::{Audit, AuditError};
+use edgeprove_job_queue::upkeep::Kept;
+use edgeprove_telemetry::metrics::jobs::{self as metrics, JobEnd};
 
 /// Who is told of it. Clones share the log.
 #[derive(Debug, Clone)]

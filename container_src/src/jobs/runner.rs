@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use edgeprove_pipeline::{job::Job, lease::LeaseTerms};
+use edgeprove_job_rules::{job::Job, lease::LeaseTerms};
 use edgeprove_protocol::{JobStatus, Problem, ProblemType};
 use futures_util::FutureExt as _;
 use tokio::sync::broadcast;
@@ -19,11 +19,13 @@ use super::{
     attempt::{Attempt, GivenUp},
     hub::Hub,
     kinds::{Kind, proof},
-    queue::{Change, Ending, JobQueue, QueueError},
     record::Recorder,
+};
+use edgeprove_job_queue::{
+    queue::{Change, Ending, JobQueue, QueueError},
     suspects::Suspects,
 };
-use crate::{supervisor::Supervisor, telemetry};
+use edgeprove_telemetry::supervisor::Supervisor;
 
 /// How long an idle worker sleeps at most: a wake-up may be lost on its way.
 const FALLBACK: Duration = Duration::from_secs(1);
@@ -88,7 +90,7 @@ impl Runner {
                     self.rest(&mut changes).await;
                 }
                 Err(error) => {
-                    tracing::warn!(error = %telemetry::chain(&error), "no job could be claimed");
+                    tracing::warn!(error = %edgeprove_telemetry::chain(&error), "no job could be claimed");
                     tokio::select! {
                         () = tokio::time::sleep(DATABASE_PAUSE) => {}
                         () = self.quiet.cancelled() => {}
@@ -128,7 +130,7 @@ impl Runner {
             over.run_until_cancelled(alive.keep_alive(terms)).await;
         });
         if let Err(error) = self.recorder.started(&job).await {
-            tracing::warn!(job = %job.id, error = %telemetry::chain(&error), "a job cannot be put on record, and is not begun");
+            tracing::warn!(job = %job.id, error = %edgeprove_telemetry::chain(&error), "a job cannot be put on record, and is not begun");
             self.end(&job, Ending::HandedBack, stop).await;
             return tokio::time::sleep(DATABASE_PAUSE).await;
         }
@@ -162,7 +164,7 @@ impl Runner {
         let (ran, code) = (began.elapsed(), problem.map(ProblemType::code));
         match status {
             Some(status) => {
-                let took_ms = telemetry::millis(ran);
+                let took_ms = edgeprove_telemetry::millis(ran);
                 tracing::info!(job = %job.id, kind = job.kind, attempt = job.attempts, %status, code, took_ms, "job let go");
                 self.recorder.let_go(&job, kind.name(), status, problem, ran).await;
             }
@@ -180,7 +182,7 @@ impl Runner {
                 Ok(status) => return status,
                 Err(error) => error,
             };
-            tracing::warn!(job = %job.id, error = %telemetry::chain(&error), "the end of a job could not be noted");
+            tracing::warn!(job = %job.id, error = %edgeprove_telemetry::chain(&error), "the end of a job could not be noted");
             if Instant::now() >= give_up || stop.is_cancelled() {
                 return None;
             }

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use edgeprove_pipeline::{
+use edgeprove_job_rules::{
     idempotency::{BodyDigest, Idempotency, IdempotencyKey},
     job::NewJob,
 };
@@ -13,15 +13,14 @@ use uuid::Uuid;
 use super::{
     Workshop,
     kinds::proof::{KIND, Payload, Target},
-    queue::{QueueError, SubmitError, Submitted},
 };
-use crate::{
-    artifacts::{ArtifactError, ArtifactKind, ArtifactName},
+use edgeprove_artifacts::{ArtifactError, ArtifactKind, ArtifactName};
+use edgeprove_audit::AuditError;
+use edgeprove_engine::{
     proof_cache::CacheWish,
-    telemetry,
-    trust::audit::AuditError,
     witness::{WitnessDigest, intake::Upload},
 };
+use edgeprove_job_queue::queue::{QueueError, SubmitError, Submitted};
 
 /// A witness, checked for its circuit.
 #[derive(Debug)]
@@ -142,7 +141,7 @@ fn target(witness: &Witness) -> Target {
 /// No job names it. Should it stay, the next look for orphans finds it.
 async fn forget(workshop: &Workshop, input: ArtifactName) {
     if let Err(error) = workshop.artifacts.delete(&input).await {
-        tracing::warn!(error = %telemetry::chain(&error), "a witness that no job needs could not be deleted yet");
+        tracing::warn!(error = %edgeprove_telemetry::chain(&error), "a witness that no job needs could not be deleted yet");
     }
 }
 

@@ -53,9 +53,12 @@ fn a_bucket_without_a_key_is_a_fault_and_told_with_the_others() {
         s.flag("--prover-queue-max", "0");
     });
     assert_eq!(failed.code, Some(64));
-    for words in
-        ["2 faults", "a bucket needs a key that all its servers share", "EDGEPROVE_ARTIFACT_KEY", "--prover-queue-max"]
-    {
+    for words in [
+        "2 faults",
+        "a bucket needs a key that all its servers share",
+        "EDGEPROVE_ARTIFACT_KEY",
+        "--prover-queue-max",
+    ] {
         assert!(failed.words.contains(words), "{words:?} is not in: {}", failed.words);
     }
 }

@@ -285,7 +285,9 @@ fn a_secret_that_is_none_is_a_fault_and_not_quoted() {
             s.environment.push(("EDGEPROVE_EDGE_SECRET".to_owned(), bad.to_owned()));
         });
         assert_eq!(failed.code, Some(64), "{}", failed.words);
-        for words in ["2 faults", "--edge-secret (EDGEPROVE_EDGE_SECRET)", "16 to 256 printable", "--prover-queue-max"] {
+        for words in
+            ["2 faults", "--edge-secret (EDGEPROVE_EDGE_SECRET)", "16 to 256 printable", "--prover-queue-max"]
+        {
             assert!(failed.words.contains(words), "{words:?} is not in: {}", failed.words);
         }
         assert!(

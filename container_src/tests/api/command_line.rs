@@ -10,8 +10,8 @@ use std::{
     time::Duration,
 };
 
-use edgeprove::prover::barretenberg::version::{BB_VERSION, NOIR_VERSION};
 use edgeprove_protocol::VerifierTarget::{self, Evm, NoirRecursive};
+use edgeprove_prover::barretenberg::version::{BB_VERSION, NOIR_VERSION};
 use rustix::process::Signal;
 
 use crate::support::{

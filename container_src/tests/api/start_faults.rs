@@ -164,7 +164,11 @@ fn the_environment_is_read_and_its_faults_are_told_as_well() {
             set(s, "EDGEPROVE_UPLOAD_MAX", "-");
         },
         USAGE,
-        &["2 faults", "--prover-queue-max (EDGEPROVE_PROVER_QUEUE_MAX): `none`", "--upload-max (EDGEPROVE_UPLOAD_MAX): `-`"],
+        &[
+            "2 faults",
+            "--prover-queue-max (EDGEPROVE_PROVER_QUEUE_MAX): `none`",
+            "--upload-max (EDGEPROVE_UPLOAD_MAX): `-`",
+        ],
     );
     let server = TestServer::start(|s| {
         set(s, "EDGEPROVE_PROVER_QUEUE_MAX", "7");

@@ -2,7 +2,7 @@
 
 use std::{thread, time::Duration};
 
-use edgeprove::store::{Database, Place as Storage, Promise};
+use edgeprove_job_queue::store::{Database, Place as Storage, Promise};
 use edgeprove_protocol::{JobDocument, JobId, JobStatus, ProblemType};
 use edgeprove_testkit::{Connection, TestServer, processes::Process, samples};
 use http::Method;

@@ -2,8 +2,8 @@
 
 use std::{fs, path::Path};
 
-use edgeprove::store::{Database, Place as Storage, Promise};
-use edgeprove_pipeline::priority::AGEING_STEP_MS;
+use edgeprove_job_queue::store::{Database, Place as Storage, Promise};
+use edgeprove_job_rules::priority::AGEING_STEP_MS;
 use edgeprove_protocol::{JobId, JobStatus, Priority, ProblemType};
 use edgeprove_testkit::{TestServer, samples, wait::within};
 use http::Method;

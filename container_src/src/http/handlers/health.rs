@@ -10,15 +10,12 @@ use edgeprove_protocol::{
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use crate::{
-    circuits::registry::Entry,
-    http::{
-        api_error::ApiError,
-        state::{AppState, Shared},
-    },
-    prover::barretenberg::version::NOIR_VERSION,
-    telemetry,
+use crate::http::{
+    api_error::ApiError,
+    state::{AppState, Shared},
 };
+use edgeprove_engine::circuits::registry::Entry;
+use edgeprove_prover::barretenberg::version::NOIR_VERSION;
 
 /// Everything an operator asks first. 200 when proofs can be made, 500 when not.
 pub async fn health(State(app): State<AppState>) -> (StatusCode, Json<Health>) {
@@ -45,7 +42,7 @@ pub async fn ready(State(app): State<AppState>) -> Result<Json<Value>, ApiError>
     let load = app.load();
     let mut ready = json!({ "status": "ready", "running": load.running, "waiting": load.waiting });
     if let Some(rested) = app.workshop().ok().and_then(|workshop| workshop.recorder.rested_for()) {
-        ready["idle_ms"] = telemetry::millis(rested).into();
+        ready["idle_ms"] = edgeprove_telemetry::millis(rested).into();
     }
     Ok(Json(ready))
 }

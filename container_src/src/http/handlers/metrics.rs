@@ -10,18 +10,16 @@ use axum::{
 };
 use http::{HeaderValue, header};
 
-use crate::{
-    circuits::registry::Entry,
-    http::state::{AppState, Shared},
-    prover::{
-        Restart,
-        barretenberg::version::{BB_VERSION, NOIR_VERSION},
-        memory::MemoryUse,
-    },
-    telemetry::{
-        metrics::{self, MEDIA_TYPE},
-        process::ProcessUse,
-    },
+use crate::http::state::{AppState, Shared};
+use edgeprove_engine::circuits::registry::Entry;
+use edgeprove_prover::{
+    Restart,
+    barretenberg::version::{BB_VERSION, NOIR_VERSION},
+    memory::MemoryUse,
+};
+use edgeprove_telemetry::{
+    metrics::{self, MEDIA_TYPE},
+    process::ProcessUse,
 };
 
 /// Always 200, and open like the probes: it names circuits and counts, and nobody and nothing that was proved.

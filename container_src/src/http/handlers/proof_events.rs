@@ -27,9 +27,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::proofs::own;
 use crate::{
+    access::Caller,
     http::{api_error::ApiError, extract::NamedJob, state::AppState},
     jobs::{document::event_id, hub::Watcher},
-    trust::access::Caller,
 };
 
 /// Says that the stream lives while nothing happens, before whatever stands between takes it for dead.

@@ -23,19 +23,19 @@ use axum::{
     extract::{FromRequestParts, Query, Request, State},
     response::{IntoResponse, Response},
 };
-use edgeprove_pipeline::job::Job;
+use edgeprove_job_rules::job::Job;
 use edgeprove_protocol::{CircuitId, JobDocument, JobId, JobStatus, Problem, ProblemType, job::JobPage};
 use http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts};
 use serde::Deserialize;
 
 use super::witnesses::{self, Received, Witnesses};
 use crate::{
-    artifacts::ArtifactKind,
+    access::{Caller, Work},
     http::{
         api_error::ApiError,
         body::Incoming,
         caller::{priority, whose},
-        extract::{AnswerFormat, JobWish, NamedCircuit, NamedJob, Wish, deadline},
+        extract::{AnswerFormat, JobWish, NamedCircuit, NamedJob, Wish, cache_wish, deadline},
         made::{Made, answer_made},
         request_id::{id_of, request_id},
         state::{AppState, Shared},
@@ -44,12 +44,11 @@ use crate::{
         Workshop, document,
         hub::Watcher,
         kinds::proof::{KIND, Outcome, Payload, problem},
-        queue::{self, Listing, Place, Submitted},
         submission::{self, Submission, Witness},
     },
-    proof_cache::CacheWish,
-    trust::access::{Caller, Work},
 };
+use edgeprove_artifacts::ArtifactKind;
+use edgeprove_job_queue::queue::{self, Listing, Place, Submitted};
 
 /// Most jobs on a page.
 const PAGE_MAX: u32 = 100;
@@ -123,7 +122,7 @@ async fn accept(
     let submission = Submission {
         first: witness(first),
         smaller: smaller.into_iter().map(witness).collect(),
-        cache: CacheWish::of(&parts.headers),
+        cache: cache_wish(&parts.headers),
         owner: caller.owner(),
         unfinished_max: caller.limits().unfinished_max,
         priority,

@@ -17,7 +17,7 @@ use axum::{
     extract::{FromRequestParts, Request, State},
     response::{IntoResponse, Response},
 };
-use edgeprove_pipeline::audit::{Action, Entry, Outcome as Recorded};
+use edgeprove_job_rules::audit::{Action, Entry, Outcome as Recorded};
 use edgeprove_protocol::VerifierTarget;
 use http::request::Parts;
 
@@ -26,22 +26,24 @@ use super::{
     witnesses::{self, Received, Witnesses, receive},
 };
 use crate::{
-    circuits::Circuit,
+    access::{Caller, Work},
     http::{
         api_error::ApiError,
         body::Incoming,
         caller::priority,
-        extract::{AnswerFormat, NamedCircuit, Preferences, Wish, deadline},
+        extract::{AnswerFormat, NamedCircuit, Preferences, Wish, cache_wish, deadline},
         made::{Made, answer_made},
         request_id::request_id,
         state::AppState,
     },
     jobs::kinds::proof::KIND,
+};
+use edgeprove_engine::{
+    circuits::Circuit,
     proof_cache::{CacheWish, Wanted},
     proving::{Proved, Urgency, milliseconds},
-    telemetry::metrics::{self, Outcome},
-    trust::access::{Caller, Work},
 };
+use edgeprove_telemetry::metrics::{self, Outcome};
 
 /// See the module.
 pub async fn prove(State(app): State<AppState>, request: Request) -> Response {
@@ -103,7 +105,7 @@ async fn answer(
 
     witnesses::check(app, parts)?;
     let format = AnswerFormat::from_headers(&parts.headers);
-    let cache_wish = CacheWish::of(&parts.headers);
+    let cache_wish = cache_wish(&parts.headers);
     let wish = Wish::from_request_parts(parts, app).await?;
     let NamedCircuit(name) = NamedCircuit::from_request_parts(parts, app).await?;
     let circuit = witnesses::asked_for(app, name.as_ref().or(wish.circuit.as_ref()))?;

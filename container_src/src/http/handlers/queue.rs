@@ -12,9 +12,8 @@ use http::header;
 use serde::Serialize;
 
 use crate::{
+    access::Caller,
     http::{api_error::ApiError, state::AppState},
-    telemetry,
-    trust::access::Caller,
 };
 
 /// The queue at a moment.
@@ -40,7 +39,7 @@ pub async fn queue(State(app): State<AppState>, caller: Caller) -> Result<Respon
     let queued = priorities.zip(census.queued()).collect();
     let oldest = census.oldest_queued.iter();
     let oldest_queued_ms =
-        oldest.map(|(priority, age)| (priority.as_str(), telemetry::millis(*age))).collect();
+        oldest.map(|(priority, age)| (priority.as_str(), edgeprove_telemetry::millis(*age))).collect();
     let snapshot = Snapshot { jobs, queued, oldest_queued_ms, watched: workshop.hub.watched_jobs() };
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(snapshot)).into_response())
 }

@@ -9,14 +9,14 @@ use edgeprove_protocol::{CircuitId, ProblemType};
 use http::{header, request::Parts};
 use multer::Multipart;
 
-use crate::{
+use crate::http::{
+    api_error::ApiError,
+    body::Incoming,
+    extract::{check_content_type, declared_length},
+    state::AppState,
+};
+use edgeprove_engine::{
     circuits::{Circuit, registry::LookupError},
-    http::{
-        api_error::ApiError,
-        body::Incoming,
-        extract::{check_content_type, declared_length},
-        state::AppState,
-    },
     witness::{
         WitnessDigest,
         intake::{self, Upload},
@@ -121,6 +121,6 @@ where
 {
     let bound = Some(circuit.shape.inflated_bytes_max());
     let upload = intake::receive(&app.spool, &app.options.intake, declared, bound, body).await?;
-    let (upload, digest) = crate::witness::checked(upload, circuit.shape).await?;
+    let (upload, digest) = edgeprove_engine::witness::checked(upload, circuit.shape).await?;
     Ok(Received { circuit, upload, digest })
 }

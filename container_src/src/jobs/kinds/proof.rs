@@ -1,11 +1,11 @@
 //! What a job of proving says of itself: what is to be proved, what came of it, or why nothing did. No part of it is
 //! private.
 
-use edgeprove_pipeline::job::Job;
+use edgeprove_job_rules::job::Job;
 use edgeprove_protocol::{CircuitId, Problem, ProblemType, VerifierTarget, answer::Timings};
 use serde::{Deserialize, Serialize};
 
-use crate::proof_cache::CacheWish;
+use edgeprove_engine::proof_cache::CacheWish;
 
 /// Its name in the queue.
 pub const KIND: &str = "prove";

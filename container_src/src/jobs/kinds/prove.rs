@@ -16,7 +16,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use edgeprove_pipeline::{
+use edgeprove_job_rules::{
     audit::Actor,
     job::Job,
     skill::{Skill, Subject},
@@ -28,20 +28,21 @@ use super::{
     proof::{KIND, Outcome, Payload, Target, failure},
 };
 use crate::{
-    artifacts::{ArtifactError, ArtifactKind, ArtifactName},
+    access,
+    jobs::{Workshop, attempt::Attempt},
+};
+use edgeprove_artifacts::{ArtifactError, ArtifactKind, ArtifactName};
+use edgeprove_engine::witness::from_artifacts::fetch_into;
+use edgeprove_engine::{
     circuits::{Circuit, registry::LookupError},
-    jobs::{
-        Workshop,
-        attempt::Attempt,
-        queue::{Ending, QueueError, Queued},
-    },
     proof_cache::{CacheWish, Wanted},
     proving::{Proved, ProvingError, Stage, Urgency, milliseconds},
     scheduler::AdmissionError,
-    telemetry::{self, metrics},
-    trust::access,
-    witness::{digested, intake::Upload, spool::SpoolFile},
+    witness::{digested, intake::Upload},
 };
+use edgeprove_job_queue::queue::{Ending, QueueError, Queued};
+use edgeprove_spool::SpoolFile;
+use edgeprove_telemetry::metrics;
 
 /// How often watchers are told how much of a proof is done.
 const TICK: Duration = Duration::from_millis(250);
@@ -186,7 +187,7 @@ impl Prove {
         }
         let mut outage = Outage::none_yet();
         loop {
-            match self.0.artifacts.fetch_into(&input, ArtifactKind::Witness, &self.0.spool, &cuts).await {
+            match fetch_into(&self.0.artifacts, &input, ArtifactKind::Witness, &self.0.spool, &cuts).await {
                 Err(error) if error.is_retryable() => outage.sit_out(job, &error).await?,
                 fetched => return fetched.map_err(|error| lost(payload, job, &error)),
             }
@@ -225,7 +226,7 @@ impl Prove {
         let upload =
             Upload { file, compressed_bytes: target.compressed_bytes, inflated_bytes: target.inflated_bytes };
         let (upload, witness) = digested(upload).await.map_err(|error| {
-            tracing::error!(job = %job.id, error = %telemetry::chain(&error), "a witness cannot be read back");
+            tracing::error!(job = %job.id, error = %edgeprove_telemetry::chain(&error), "a witness cannot be read back");
             let detail = "the server cannot store uploads at the moment";
             Failure::Passing(payload.broken(ProblemType::SpoolUnavailable, detail))
         })?;
@@ -253,7 +254,7 @@ impl Prove {
                 Err(ProvingError::Stopping) => return Err(Failure::Untried),
                 Err(error) => {
                     if error.kind().status() >= 500 {
-                        tracing::warn!(job = %job.id, error = %telemetry::chain(&error), "the proof was not made");
+                        tracing::warn!(job = %job.id, error = %edgeprove_telemetry::chain(&error), "the proof was not made");
                     }
                     let mut problem = payload.broken(error.kind(), &error.to_string());
                     problem.fallback_circuit = self.0.circuits.fallback(&circuit.id, error.kind()).cloned();
@@ -302,7 +303,7 @@ impl Outage {
 
     /// Waits a while, after which it may be over; unless that has been done for too long.
     async fn sit_out(&mut self, job: &Job, error: &ArtifactError) -> Result<(), Failure> {
-        tracing::warn!(job = %job.id, error = %telemetry::chain(error), "a job waits for the artefacts' store");
+        tracing::warn!(job = %job.id, error = %edgeprove_telemetry::chain(error), "a job waits for the artefacts' store");
         if self.since.elapsed() >= OUTAGE_MAX {
             return Err(Failure::Untried);
         }
@@ -314,7 +315,7 @@ impl Outage {
 
 /// Of what fails again and again without being waited for, only what cannot be mended is left.
 fn lost(payload: &Payload, job: &Job, error: &ArtifactError) -> Failure {
-    tracing::error!(job = %job.id, error = %telemetry::chain(error), "an artefact cannot be used");
+    tracing::error!(job = %job.id, error = %edgeprove_telemetry::chain(error), "an artefact cannot be used");
     let detail = "what was kept for this job cannot be had";
     Failure::Final(payload.broken(ProblemType::ArtifactUnavailable, detail))
 }

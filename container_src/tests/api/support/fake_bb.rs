@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use edgeprove::prover::barretenberg::{
+use edgeprove_prover::barretenberg::{
     version::BB_REPORTS,
     wire::{self, Message},
 };

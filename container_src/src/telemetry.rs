@@ -1,7 +1,0 @@
-//! What the server tells of itself: [`log`] in lines, [`metrics`] in numbers; [`process`] reads what it takes.
-
-pub mod log;
-pub mod metrics;
-pub mod process;
-
-pub use log::{LogFormat, chain, log_panics, millis, start};

@@ -1,0 +1,236 @@
+//! Artefacts as files of one folder.
+//!
+//! A file is written under another name, flushed and then renamed, so that it is there whole or not at all, and still
+//! there after a power cut. Only the server's user may read it. It is overwritten before it is removed: its content is
+//! encrypted, but the key may be found one day.
+
+use std::{
+    fs::{self, DirBuilder, File, Metadata, OpenOptions},
+    io,
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::SystemTime,
+};
+
+use bytes::Bytes;
+use futures_util::{
+    StreamExt as _, TryStreamExt as _,
+    stream::{self, BoxStream},
+};
+use rustix::{fs::OFlags, process::geteuid};
+use tokio::io::{AsyncRead, AsyncWriteExt as _};
+use tokio_util::io::ReaderStream;
+
+use super::{
+    ArtifactError, ArtifactName, OpenError,
+    sealing::{SEALED_CHUNK_BYTES, Sealing},
+};
+use edgeprove_spool::overwrite::overwrite;
+
+/// What the name of a file ends with that is not yet whole.
+const DRAFT: &str = "part";
+/// What is written and removed to see whether that can be done.
+const PROBE: [u8; 4096] = [0; 4096];
+
+/// A folder of artefacts.
+#[derive(Debug, Clone)]
+pub(super) struct Folder {
+    path: Arc<PathBuf>,
+}
+
+impl Folder {
+    /// Opens a folder: makes it if need be, closes it to others and sees that it can be written to.
+    ///
+    /// Fails if it is open to others and holds anything but artefacts, since it may then not be meant for this.
+    pub(super) fn open(path: &Path) -> Result<Self, OpenError> {
+        let failed = |doing| move |error| ArtifactError::of_file(doing, path, error);
+        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed("create"))?;
+        let found = fs::metadata(path).map_err(failed("look at"))?;
+        if found.uid() == geteuid().as_raw() && found.mode() & 0o077 != 0 {
+            for entry in fs::read_dir(path).map_err(failed("look through"))? {
+                let entry = entry.map_err(failed("look through"))?;
+                if !is_ours(&entry.path()) {
+                    return Err(OpenError::HoldsOtherFiles { path: path.to_owned(), example: entry.path() });
+                }
+            }
+            fs::set_permissions(path, fs::Permissions::from_mode(0o700)).map_err(failed("restrict"))?;
+        }
+        let folder = Self { path: Arc::new(path.to_owned()) };
+        probe(path)?;
+        Ok(folder)
+    }
+
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) async fn put<R>(
+        &self,
+        name: ArtifactName,
+        mut sealing: Sealing<R>,
+    ) -> Result<(), ArtifactError>
+    where
+        R: AsyncRead + Unpin,
+    {
+        let path = self.file(name);
+        let failed = |error| ArtifactError::of_file("write", &path, error);
+        let mut draft = Draft(path.with_extension(DRAFT));
+        let mut options = tokio::fs::OpenOptions::new();
+        // Exclusive creation follows no symbolic link either.
+        let mut file =
+            options.write(true).create_new(true).mode(0o600).open(&draft.0).await.map_err(failed)?;
+        while let Some(bytes) = sealing.next().await? {
+            file.write_all(&bytes).await.map_err(failed)?;
+        }
+        // What was written last is still on its way.
+        file.flush().await.map_err(failed)?;
+        file.sync_all().await.map_err(failed)?;
+        let (folder, target) = (Arc::clone(&self.path), path.clone());
+        let named = blocking(move || {
+            fs::rename(&draft.0, &target)?;
+            draft.0.clear();
+            File::open(folder.as_path())?.sync_all()
+        });
+        named.await.map_err(failed)
+    }
+
+    pub(super) async fn get(
+        &self,
+        name: ArtifactName,
+    ) -> Result<BoxStream<'static, Result<Bytes, ArtifactError>>, ArtifactError> {
+        let path = self.file(name);
+        let mut options = tokio::fs::OpenOptions::new();
+        options.read(true).custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
+        let file = options.open(&path).await.map_err(|error| match error.kind() {
+            // Without the folder nothing is known of what was in it.
+            io::ErrorKind::NotFound if self.path.is_dir() => ArtifactError::Missing { name },
+            _ => ArtifactError::of_file("open", &path, error),
+        })?;
+        let pieces = ReaderStream::with_capacity(file, SEALED_CHUNK_BYTES);
+        Ok(pieces.map_err(move |error| ArtifactError::of_file("read", &path, error)).boxed())
+    }
+
+    /// Overwrites a file and removes it. One that is not there is as good as removed.
+    pub(super) async fn delete(&self, name: ArtifactName) -> Result<(), ArtifactError> {
+        let path = self.file(name);
+        let deleted = blocking({
+            let path = path.clone();
+            move || delete(&path)
+        });
+        deleted.await.map_err(|error| ArtifactError::of_file("delete", &path, error))
+    }
+
+    /// Every artefact with the time it was written.
+    pub(super) async fn list(
+        &self,
+    ) -> Result<BoxStream<'static, Result<(ArtifactName, SystemTime), ArtifactError>>, ArtifactError> {
+        let found = self.look_through(|path, found| Some((named(path)?, found.modified().ok()?))).await?;
+        Ok(stream::iter(found.into_iter().map(Ok)).boxed())
+    }
+
+    /// Removes what writes that were broken off long ago left behind, and returns how many that were. A crash leaves
+    /// such; a write that is given up removes its own.
+    pub(super) async fn sweep_drafts(&self, before: SystemTime) -> Result<usize, ArtifactError> {
+        let is_old = move |found: &Metadata| found.modified().is_ok_and(|time| time < before);
+        let drafts = self
+            .look_through(move |path, found| (is_draft(path) && is_old(found)).then(|| path.to_owned()))
+            .await?;
+        let count = drafts.len();
+        for draft in drafts {
+            let removed = blocking({
+                let draft = draft.clone();
+                move || delete(&draft)
+            });
+            removed.await.map_err(|error| ArtifactError::of_file("delete", &draft, error))?;
+        }
+        Ok(count)
+    }
+
+    /// Sees that a file can be written.
+    pub(super) async fn probe(&self) -> Result<(), ArtifactError> {
+        let folder = Arc::clone(&self.path);
+        let probed = tokio::task::spawn_blocking(move || probe(&folder)).await;
+        probed.map_err(|error| ArtifactError::of_file("probe", &self.path, error.into()))?
+    }
+
+    fn file(&self, name: ArtifactName) -> PathBuf {
+        self.path.join(name.to_string())
+    }
+
+    async fn look_through<T, F>(&self, wanted: F) -> Result<Vec<T>, ArtifactError>
+    where
+        T: Send + 'static,
+        F: Fn(&Path, &Metadata) -> Option<T> + Send + 'static,
+    {
+        let folder = Arc::clone(&self.path);
+        let found = blocking(move || {
+            let mut found = Vec::new();
+            for entry in fs::read_dir(folder.as_path())? {
+                let entry = entry?;
+                // One that is removed meanwhile is none to find.
+                let Ok(metadata) = entry.metadata() else { continue };
+                found.extend(metadata.is_file().then(|| wanted(&entry.path(), &metadata)).flatten());
+            }
+            Ok(found)
+        });
+        found.await.map_err(|error| ArtifactError::of_file("look through", &self.path, error))
+    }
+}
+
+/// A file that is not yet whole, removed when it is let go of. Its path is empty once it is something else.
+struct Draft(PathBuf);
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        if !self.0.as_os_str().is_empty() {
+            // It may never have been made, and what stays is swept later.
+            let _ = fs::remove_file(&self.0);
+        }
+    }
+}
+
+fn delete(path: &Path) -> io::Result<()> {
+    let nofollow = OFlags::NOFOLLOW.bits().cast_signed();
+    let opened = OpenOptions::new().write(true).custom_flags(nofollow).open(path);
+    let overwritten = match opened {
+        Ok(file) => overwrite(&file),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => Err(error),
+    };
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => overwritten,
+        removed => removed.and(overwritten),
+    }
+}
+
+fn probe(folder: &Path) -> Result<(), ArtifactError> {
+    let path = folder.join(format!("probe-{}.{DRAFT}", uuid::Uuid::new_v4()));
+    let draft = Draft(path.clone());
+    let mut options = OpenOptions::new();
+    let file = options.write(true).create_new(true).mode(0o600).open(&path);
+    let written = file.and_then(|mut file| io::Write::write_all(&mut file, &PROBE));
+    drop(draft);
+    written.map_err(|error| ArtifactError::of_file("write", &path, error))
+}
+
+fn named(path: &Path) -> Option<ArtifactName> {
+    path.file_name()?.to_str()?.parse().ok()
+}
+
+fn is_draft(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == DRAFT)
+}
+
+fn is_ours(path: &Path) -> bool {
+    named(path).is_some() || is_draft(path)
+}
+
+async fn blocking<T, F>(work: F) -> io::Result<T>
+where
+    T: Send + 'static,
+    F: FnOnce() -> io::Result<T> + Send + 'static,
+{
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(error.into()))
+}

@@ -1,0 +1,7 @@
+//! One way to prove: from a spooled witness to a verified proof.
+
+pub mod circuits;
+pub mod proof_cache;
+pub mod proving;
+pub mod scheduler;
+pub mod witness;

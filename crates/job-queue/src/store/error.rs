@@ -1,0 +1,201 @@
+//! What can go wrong with a database, by what is to be done about it.
+
+use std::{error::Error, io, path::PathBuf, time::Duration};
+
+use edgeprove_job_rules::row::CorruptRow;
+
+/// Why the database could not be asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// It cannot be reached, or turns everybody away for the moment. The same may succeed the next time.
+    #[error("the database cannot be used at the moment")]
+    Unavailable(#[source] sqlx::Error),
+    /// It did not answer in time. Whether it did what it was asked is not known.
+    #[error("the database did not answer within {} s", .0.as_secs())]
+    TimedOut(Duration),
+    /// Its disk is full.
+    #[error("the database's disk is full")]
+    DiskFull(#[source] sqlx::Error),
+    /// It is damaged, or holds what no statement of ours writes.
+    #[error("the database is damaged")]
+    Corrupt(#[source] Box<dyn Error + Send + Sync>),
+    /// It refused a statement: a mistake of ours, or a right that its user lacks.
+    #[error("the database refused a statement")]
+    Refused(#[source] sqlx::Error),
+}
+
+/// Why the database could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The data folder cannot be used.
+    #[error("cannot {action} {}", path.display())]
+    Folder {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// The system's reason.
+        #[source]
+        source: io::Error,
+    },
+    /// Another server has the data folder.
+    #[error(
+        "the data folder {} is in use by {}: give each server a folder of its own, or let them share a PostgreSQL",
+        path.display(),
+        holder.map_or_else(|| "another server".to_owned(), |pid| format!("another server (process {pid})"))
+    )]
+    InUse {
+        /// The folder.
+        path: PathBuf,
+        /// The other's process.
+        holder: Option<u32>,
+    },
+    /// The tables were made by a later version of this server.
+    #[error(
+        "the database is of version {found}, and this server knows those up to {known}: run the server that made it, or a later one"
+    )]
+    Newer {
+        /// The database's.
+        found: i64,
+        /// Ours.
+        known: i64,
+    },
+    /// It cannot be asked.
+    #[error("cannot open the database")]
+    Store(#[from] StoreError),
+}
+
+impl OpenError {
+    /// For use with `map_err`.
+    pub(super) fn folder(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Folder { action, path, source }
+    }
+}
+
+impl From<sqlx::Error> for OpenError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Store(error.into())
+    }
+}
+
+impl StoreError {
+    /// Whether the same may succeed in a moment.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Unavailable(_) | Self::TimedOut(_) | Self::DiskFull(_) => true,
+            Self::Corrupt(_) | Self::Refused(_) => false,
+        }
+    }
+
+    /// Whether what was asked for may have been done all the same: the answer got lost, and not the question.
+    #[must_use]
+    pub fn may_have_happened(&self) -> bool {
+        match self {
+            // Without a connection nothing was asked.
+            Self::Unavailable(error) => !matches!(
+                error,
+                sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::BeginFailed
+            ),
+            Self::TimedOut(_) => true,
+            Self::DiskFull(_) | Self::Corrupt(_) | Self::Refused(_) => false,
+        }
+    }
+}
+
+impl From<CorruptRow> for StoreError {
+    fn from(error: CorruptRow) -> Self {
+        Self::Corrupt(Box::new(error))
+    }
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        use sqlx::Error as Sqlx;
+        match &error {
+            Sqlx::Database(told) => match Meaning::of(told.code().as_deref().unwrap_or_default()) {
+                Meaning::Unavailable => Self::Unavailable(error),
+                Meaning::DiskFull => Self::DiskFull(error),
+                Meaning::Corrupt => Self::Corrupt(Box::new(error)),
+                Meaning::Refused => Self::Refused(error),
+            },
+            Sqlx::Io(_)
+            | Sqlx::Tls(_)
+            | Sqlx::Protocol(_)
+            | Sqlx::PoolTimedOut
+            | Sqlx::PoolClosed
+            | Sqlx::WorkerCrashed
+            | Sqlx::BeginFailed => Self::Unavailable(error),
+            Sqlx::ColumnDecode { .. }
+            | Sqlx::Decode(_)
+            | Sqlx::ColumnNotFound(_)
+            | Sqlx::AnyDriverError(_) => Self::Corrupt(Box::new(error)),
+            // The type may grow: what we know nothing of is nothing to try again.
+            _ => Self::Refused(error),
+        }
+    }
+}
+
+/// What a database's code is to us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Meaning {
+    Unavailable,
+    DiskFull,
+    Corrupt,
+    Refused,
+}
+
+impl Meaning {
+    /// PostgreSQL's codes have five characters, of which the first two are a class. SQLite's are numbers, whose lowest
+    /// byte is the kind.
+    fn of(code: &str) -> Self {
+        if code.len() == 5 {
+            Self::of_postgres(code)
+        } else {
+            Self::of_sqlite(code.parse().unwrap_or_default())
+        }
+    }
+
+    fn of_postgres(code: &str) -> Self {
+        match code {
+            // Disk full.
+            "53100" => Self::DiskFull,
+            // Data or index corrupted.
+            "XX001" | "XX002" => Self::Corrupt,
+            // Read only: a replica that was a primary a moment ago. Lock not to be had. Ended by the time limit.
+            "25006" | "55P03" | "57014" => Self::Unavailable,
+            // Connection; transaction rolled back; resources; told to end, or starting; the system below it.
+            _ if ["08", "40", "53", "57", "58"].iter().any(|class| code.starts_with(class)) => {
+                Self::Unavailable
+            }
+            _ => Self::Refused,
+        }
+    }
+
+    fn of_sqlite(code: i32) -> Self {
+        match code & 0xff {
+            // BUSY, LOCKED, READONLY, IOERR, CANTOPEN, PROTOCOL.
+            5 | 6 | 8 | 10 | 14 | 15 => Self::Unavailable,
+            // FULL.
+            13 => Self::DiskFull,
+            // CORRUPT, NOTADB.
+            11 | 26 => Self::Corrupt,
+            _ => Self::Refused,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_lost_answer_leaves_open_what_happened() {
+        let lost = io::Error::from(io::ErrorKind::ConnectionReset);
+        assert!(StoreError::from(sqlx::Error::Io(lost)).may_have_happened());
+        assert!(StoreError::TimedOut(Duration::from_secs(1)).may_have_happened());
+        assert!(!StoreError::from(sqlx::Error::PoolTimedOut).may_have_happened());
+        assert!(!StoreError::from(sqlx::Error::RowNotFound).may_have_happened());
+    }
+}

@@ -1,0 +1,106 @@
+//! PostgreSQL: shared by servers, and away at times.
+
+use std::{fmt, str::FromStr, time::Duration};
+
+use edgeprove_job_rules::sql::Dialect;
+use sqlx::{
+    AnyConnection, AnyPool, ConnectOptions as _, Connection as _, Executor as _,
+    any::{AnyConnectOptions, AnyPoolOptions},
+    postgres::PgConnectOptions,
+};
+
+use super::{CONNECT_MAX, OpenError, StoreError, migrate::migrate};
+
+/// Most connections of one server, the one that listens apart. Its workers, its callers and its upkeep share them, and
+/// none holds one for longer than a few round trips.
+const CONNECTIONS: u32 = 8;
+/// How long a server that starts waits for a database that starts with it.
+const PATIENCE: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// What every connection is told. No statement of ours takes a tenth of these times; whoever does is stuck. A commit
+/// that did not reach the disk would break what a caller was promised, whatever the database's own default is.
+const SETTINGS: &str = "SET application_name = 'edgeprove'; SET statement_timeout = '10s'; SET lock_timeout = '5s'; \
+    SET idle_in_transaction_session_timeout = '10s'; SET client_min_messages = warning; \
+    SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'";
+
+/// Where a PostgreSQL is, as `postgres://USER:PASSWORD@HOST/DATABASE`. It holds a password and is therefore never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PostgresUrl(String);
+
+/// A text that names no PostgreSQL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a URL such as postgres://USER:PASSWORD@HOST/DATABASE")]
+pub struct InvalidPostgresUrl;
+
+impl FromStr for PostgresUrl {
+    type Err = InvalidPostgresUrl;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let is_postgres = ["postgres://", "postgresql://"].iter().any(|scheme| text.starts_with(scheme));
+        if is_postgres && text.parse::<PgConnectOptions>().is_ok() {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(InvalidPostgresUrl)
+        }
+    }
+}
+
+impl fmt::Debug for PostgresUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PostgresUrl(…)")
+    }
+}
+
+impl PostgresUrl {
+    /// The URL, password and all.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+/// How a PostgreSQL is opened.
+pub(super) struct Postgres<'u> {
+    url: &'u PostgresUrl,
+}
+
+impl<'u> Postgres<'u> {
+    pub(super) fn new(url: &'u PostgresUrl) -> Self {
+        Self { url }
+    }
+
+    /// Brings it up to date and opens it.
+    pub(super) async fn open(&self) -> Result<AnyPool, OpenError> {
+        let options = self.url.0.parse::<AnyConnectOptions>()?.disable_statement_logging();
+        let mut first = connect(&options).await?;
+        first.execute(SETTINGS).await?;
+        migrate(&mut first, Dialect::Postgres).await?;
+        first.close().await?;
+        let pool = AnyPoolOptions::new()
+            .max_connections(CONNECTIONS)
+            .acquire_timeout(CONNECT_MAX)
+            .after_connect(|connection, _| {
+                Box::pin(async move { connection.execute(SETTINGS).await.map(drop) })
+            })
+            .connect_with(options);
+        Ok(pool.await?)
+    }
+}
+
+/// The first connection, on which a database that starts at the same time may keep us waiting for a while.
+async fn connect(options: &AnyConnectOptions) -> Result<AnyConnection, StoreError> {
+    let give_up = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        let connecting = tokio::time::timeout(CONNECT_MAX, AnyConnection::connect_with(options));
+        let error = match connecting.await {
+            Ok(Ok(connection)) => return Ok(connection),
+            Ok(Err(error)) => StoreError::from(error),
+            Err(_) => StoreError::TimedOut(CONNECT_MAX),
+        };
+        if !error.is_transient() || tokio::time::Instant::now() > give_up {
+            return Err(error);
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}

@@ -1,0 +1,243 @@
+//! A connection for a while: statements in, rows out, each within a time limit, by the database's own clock.
+
+use std::{
+    future::Future,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use edgeprove_job_rules::{
+    sql::{Dialect, POSTGRES_NOW, Statement},
+    time::UnixMillis,
+};
+use sqlx::{
+    Any, AnyConnection, Connection as _, Row as _, SqlSafeStr,
+    any::{AnyArguments, AnyRow},
+    pool::PoolConnection,
+    query::Query,
+};
+use tokio::sync::OwnedMutexGuard;
+
+use super::{ANSWER_MAX, StoreError};
+
+/// What is to hold of a session's statements.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Promise {
+    /// They only look.
+    Read,
+    /// What they write survives the end of this process, but the last moment of it perhaps not the end of the machine's
+    /// power. See [`super::sqlite`].
+    Write,
+    /// What they write is on the disk when they return.
+    WriteDurably,
+}
+
+/// A value for a parameter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Value {
+    /// A whole number, or NULL.
+    Int(Option<i64>),
+    /// A text, or NULL.
+    Text(Option<String>),
+}
+
+/// A connection for a while.
+pub struct Session {
+    connection: PoolConnection<Any>,
+    dialect: Dialect,
+    _turn: Option<OwnedMutexGuard<()>>,
+}
+
+/// Statements that happen together, or, when this is dropped without [`Self::commit`], not at all.
+pub struct Transaction<'s> {
+    inner: sqlx::Transaction<'s, Any>,
+    dialect: Dialect,
+}
+
+/// The text of a statement in the dialect of whoever executes it.
+pub trait Text {
+    /// See the trait.
+    fn text(self, dialect: Dialect) -> sqlx::SqlStr;
+}
+
+impl Text for Statement {
+    fn text(self, dialect: Dialect) -> sqlx::SqlStr {
+        Statement::text(self, dialect).into_sql_str()
+    }
+}
+
+impl Text for &'static str {
+    fn text(self, _: Dialect) -> sqlx::SqlStr {
+        self.into_sql_str()
+    }
+}
+
+impl Text for sqlx::SqlStr {
+    fn text(self, _: Dialect) -> sqlx::SqlStr {
+        self
+    }
+}
+
+impl Session {
+    pub(super) fn new(
+        connection: PoolConnection<Any>,
+        dialect: Dialect,
+        turn: Option<OwnedMutexGuard<()>>,
+    ) -> Self {
+        Self { connection, dialect, _turn: turn }
+    }
+
+    /// The time by the database's clock: its own on PostgreSQL, this machine's on SQLite.
+    pub async fn now(&mut self) -> Result<UnixMillis, StoreError> {
+        match self.dialect {
+            Dialect::Sqlite => Ok(host_now()),
+            Dialect::Postgres => {
+                let rows = self.rows(POSTGRES_NOW, []).await?;
+                let row = rows.first().ok_or(sqlx::Error::RowNotFound)?;
+                Ok(UnixMillis(row.try_get(0)?))
+            }
+        }
+    }
+
+    /// Executes a statement and returns its rows.
+    pub async fn rows(
+        &mut self,
+        statement: impl Text,
+        values: impl IntoIterator<Item = Value>,
+    ) -> Result<Vec<AnyRow>, StoreError> {
+        let rows = rows(&mut self.connection, statement.text(self.dialect), values).await;
+        self.give_up_if_silent(&rows);
+        rows
+    }
+
+    /// Executes a statement that gives one row at most.
+    pub async fn row(
+        &mut self,
+        statement: impl Text,
+        values: impl IntoIterator<Item = Value>,
+    ) -> Result<Option<AnyRow>, StoreError> {
+        Ok(self.rows(statement, values).await?.pop())
+    }
+
+    /// Begins a transaction.
+    pub async fn begin(&mut self) -> Result<Transaction<'_>, StoreError> {
+        let dialect = self.dialect;
+        let inner = match dialect {
+            // At once for writing: one that only became a writer later could find that another had been faster.
+            Dialect::Sqlite => within(self.connection.begin_with("BEGIN IMMEDIATE")).await?,
+            Dialect::Postgres => within(self.connection.begin()).await?,
+        };
+        Ok(Transaction { inner, dialect })
+    }
+
+    /// A connection that owes an answer is of no use to whoever is next.
+    fn give_up_if_silent<T>(&mut self, outcome: &Result<T, StoreError>) {
+        if matches!(outcome, Err(StoreError::TimedOut(_))) {
+            self.connection.close_on_drop();
+        }
+    }
+}
+
+impl Transaction<'_> {
+    /// Executes a statement and returns its rows.
+    pub async fn rows(
+        &mut self,
+        statement: impl Text,
+        values: impl IntoIterator<Item = Value>,
+    ) -> Result<Vec<AnyRow>, StoreError> {
+        rows(&mut self.inner, statement.text(self.dialect), values).await
+    }
+
+    /// Executes a statement that gives one row at most.
+    pub async fn row(
+        &mut self,
+        statement: impl Text,
+        values: impl IntoIterator<Item = Value>,
+    ) -> Result<Option<AnyRow>, StoreError> {
+        Ok(self.rows(statement, values).await?.pop())
+    }
+
+    /// Makes it happen.
+    pub async fn commit(self) -> Result<(), StoreError> {
+        within(self.inner.commit()).await
+    }
+}
+
+async fn rows(
+    connection: &mut AnyConnection,
+    text: sqlx::SqlStr,
+    values: impl IntoIterator<Item = Value>,
+) -> Result<Vec<AnyRow>, StoreError> {
+    let bind = |query: Query<'static, Any, AnyArguments>, value| match value {
+        Value::Int(number) => query.bind(number),
+        Value::Text(text) => query.bind(text),
+    };
+    let query = values.into_iter().fold(sqlx::query(text), bind);
+    within(query.fetch_all(connection)).await
+}
+
+async fn within<T>(asked: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, StoreError> {
+    match tokio::time::timeout(ANSWER_MAX, asked).await {
+        Ok(answer) => Ok(answer?),
+        Err(_) => Err(StoreError::TimedOut(ANSWER_MAX)),
+    }
+}
+
+/// A machine whose clock stands before 1970 is as good as one at 1970.
+fn host_now() -> UnixMillis {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    UnixMillis(0).after(since)
+}
+
+impl From<i64> for Value {
+    fn from(number: i64) -> Self {
+        Self::Int(Some(number))
+    }
+}
+
+impl From<u32> for Value {
+    fn from(number: u32) -> Self {
+        Self::Int(Some(number.into()))
+    }
+}
+
+impl From<Option<i64>> for Value {
+    fn from(number: Option<i64>) -> Self {
+        Self::Int(number)
+    }
+}
+
+impl From<UnixMillis> for Value {
+    fn from(at: UnixMillis) -> Self {
+        Self::Int(Some(at.0))
+    }
+}
+
+impl From<String> for Value {
+    fn from(text: String) -> Self {
+        Self::Text(Some(text))
+    }
+}
+
+impl From<&str> for Value {
+    fn from(text: &str) -> Self {
+        Self::Text(Some(text.to_owned()))
+    }
+}
+
+impl From<Option<String>> for Value {
+    fn from(text: Option<String>) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl From<Option<&str>> for Value {
+    fn from(text: Option<&str>) -> Self {
+        Self::Text(text.map(str::to_owned))
+    }
+}
+
+/// The values of a statement, in order.
+macro_rules! values {
+    ($($value:expr),* $(,)?) => { [$($crate::store::session::Value::from($value)),*] };
+}
+pub(crate) use values;

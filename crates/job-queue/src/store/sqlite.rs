@@ -1,0 +1,208 @@
+//! SQLite: one file in a folder that one server has for itself.
+//!
+//! # What is on the disk, and when
+//!
+//! The file is in WAL mode, and there are two ways to commit. At `synchronous = NORMAL` the kernel has what was written:
+//! it survives this process's death by any signal, but a power cut may take back the last moment of it. At `FULL` it is on
+//! the disk when it is answered, and so is everything before it in the log. All of the queue is written at `NORMAL`. What a
+//! caller is promised, such as that its job was taken in or called off, is answered after a commit at `FULL`, which those
+//! who ask at the same time share: [`super::Database::sync`]. What a worker says is not waited for: losing it costs nobody
+//! anything but time, since all workers are on this machine and lose their leases by the same cut; the job is worked on
+//! again. Whoever destroys what an earlier commit made superfluous syncs first.
+//!
+//! A commit at `NORMAL` takes a tenth of the time of one at `FULL`.
+
+use std::{
+    fs::{self, DirBuilder, File, OpenOptions, TryLockError},
+    io::{self, Read as _, Seek as _, Write as _},
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
+    process,
+    time::Duration,
+};
+
+use edgeprove_job_rules::sql::Dialect;
+use rustix::{fs::Mode, process::geteuid};
+use sqlx::{
+    AnyConnection, AnyPool, ConnectOptions as _, Connection as _, Executor as _,
+    any::{AnyConnectOptions, AnyPoolOptions},
+};
+
+use super::{CONNECT_MAX, OpenError, Pools, migrate::migrate};
+
+/// Connections that look. Each is a thread.
+const READERS: u32 = 2;
+
+/// What every connection is told: to wait for a writer that is not ours, such as a backup; to take over from the log in
+/// steps of four megabytes and to give back what a burst has made it grow to.
+const PRAGMAS: &str =
+    "PRAGMA busy_timeout = 5000; PRAGMA foreign_keys = ON; PRAGMA journal_size_limit = 16777216; ";
+
+/// A folder that this server has for itself, for as long as this lives.
+#[derive(Debug)]
+pub struct DataFolder {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl DataFolder {
+    /// Makes the folder if there is none, closes it to other users, and keeps other servers out.
+    pub fn claim(path: &Path) -> Result<Self, OpenError> {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(path)
+            .map_err(OpenError::folder("create the data folder", path))?;
+        // SQLite is told the whole path, since its own notion of the current folder is its own.
+        let path = path.canonicalize().map_err(OpenError::folder("find the data folder", path))?;
+        restrict(&path).map_err(OpenError::folder("look at the data folder", &path))?;
+        let lock = lock(&path)?;
+        Ok(Self { path, _lock: lock })
+    }
+
+    /// The database's file.
+    #[must_use]
+    pub fn database(&self) -> PathBuf {
+        self.path.join("edgeprove.db")
+    }
+}
+
+/// Closes the folder to others if it is ours and holds nothing that may be somebody else's concern. Its files are closed
+/// to them in any case.
+fn restrict(path: &Path) -> io::Result<()> {
+    const OTHERS: Mode = Mode::RWXG.union(Mode::RWXO);
+    let found = fs::metadata(path)?;
+    if found.uid() != geteuid().as_raw() || !Mode::from_raw_mode(found.mode()).intersects(OTHERS) {
+        return Ok(());
+    }
+    if path.join("edgeprove.lock").exists() || fs::read_dir(path)?.next().is_none() {
+        return fs::set_permissions(path, fs::Permissions::from_mode(0o700));
+    }
+    tracing::warn!(folder = %path.display(), "other users may enter the data folder: close it by chmod 700");
+    Ok(())
+}
+
+fn lock(folder: &Path) -> Result<File, OpenError> {
+    let path = folder.join("edgeprove.lock");
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(&path)
+        .map_err(OpenError::folder("open", &path))?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let mut text = String::new();
+            let holder = file.read_to_string(&mut text).ok().and_then(|_| text.trim().parse().ok());
+            return Err(OpenError::InUse { path: folder.to_owned(), holder });
+        }
+        Err(TryLockError::Error(source)) => return Err(OpenError::folder("lock", path)(source)),
+    }
+    // Whoever comes next is told who has it. The lock itself is what counts.
+    let told =
+        file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "{}", process::id()));
+    told.map_err(OpenError::folder("write to", path))?;
+    Ok(file)
+}
+
+/// How a SQLite database is opened.
+pub(super) struct Sqlite {
+    options: AnyConnectOptions,
+    in_file: bool,
+}
+
+/// What a connection is for.
+#[derive(Clone, Copy)]
+enum Role {
+    Reader,
+    Writer,
+    DurableWriter,
+}
+
+impl Role {
+    fn pragmas(self) -> String {
+        let own = match self {
+            Self::Reader => "PRAGMA query_only = ON",
+            Self::Writer => "PRAGMA synchronous = NORMAL",
+            Self::DurableWriter => "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL",
+        };
+        format!("{PRAGMAS}{own}")
+    }
+}
+
+impl Sqlite {
+    /// A database that ends with the process.
+    pub(super) fn in_memory() -> Result<Self, OpenError> {
+        Ok(Self { options: options("sqlite::memory:")?, in_file: false })
+    }
+
+    /// A database in a file, which is made if there is none, for its owner alone. SQLite gives the files beside it the
+    /// same mode.
+    pub(super) fn in_file(path: &Path) -> Result<Self, OpenError> {
+        let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+        match made {
+            // A file whose name is not on the disk is none.
+            Ok(_) => path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all()),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            Err(error) => Err(error),
+        }
+        .map_err(OpenError::folder("create", path))?;
+        Ok(Self { options: options(&url_of(path)?)?, in_file: true })
+    }
+
+    /// Opens it and brings it up to date.
+    pub(super) async fn open(&self) -> Result<Pools, OpenError> {
+        if !self.in_file {
+            // It lives in its connection, which is therefore never closed and serves everybody.
+            let pool = pool(1, Role::Writer).min_connections(1).connect_with(self.options.clone()).await?;
+            migrate(&mut *pool.acquire().await?, Dialect::Sqlite).await?;
+            return Ok(Pools { read: pool.clone(), write: pool.clone(), write_durably: pool });
+        }
+        // On a connection of its own, since a pool would try again and again to use a file that is no database.
+        let mut first = AnyConnection::connect_with(&self.options).await?;
+        first.execute(sqlx::AssertSqlSafe(Role::DurableWriter.pragmas())).await?;
+        migrate(&mut first, Dialect::Sqlite).await?;
+        first.close().await?;
+        let open = |role, connections| self.pool_of(role, connections);
+        Ok(Pools {
+            write_durably: open(Role::DurableWriter, 1).await?,
+            write: open(Role::Writer, 1).await?,
+            read: open(Role::Reader, READERS).await?,
+        })
+    }
+
+    async fn pool_of(&self, role: Role, connections: u32) -> Result<AnyPool, OpenError> {
+        Ok(pool(connections, role).connect_with(self.options.clone()).await?)
+    }
+}
+
+/// Connections that stay open: opening one costs more than keeping it.
+fn pool(connections: u32, role: Role) -> AnyPoolOptions {
+    AnyPoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(CONNECT_MAX)
+        .idle_timeout(None::<Duration>)
+        .max_lifetime(None::<Duration>)
+        .test_before_acquire(false)
+        .after_connect(move |connection, _| {
+            Box::pin(async move {
+                connection.execute(sqlx::AssertSqlSafe(role.pragmas())).await?;
+                Ok(())
+            })
+        })
+}
+
+/// The file's URL, in which a path's own percent signs, question marks and hashes are none of the URL's.
+fn url_of(path: &Path) -> Result<String, OpenError> {
+    let not_text = || io::Error::new(io::ErrorKind::InvalidInput, "its path is not UTF-8");
+    let text = path.to_str().ok_or_else(not_text).map_err(OpenError::folder("open", path))?;
+    let text = text.replace('%', "%25").replace('?', "%3F").replace('#', "%23");
+    Ok(format!("sqlite://{text}?mode=rw"))
+}
+
+fn options(url: &str) -> Result<AnyConnectOptions, OpenError> {
+    Ok(url.parse::<AnyConnectOptions>()?.disable_statement_logging())
+}

@@ -1,0 +1,104 @@
+//! No more is taken in than may be, and nothing twice.
+
+use std::collections::HashSet;
+
+use edgeprove_job_queue::queue::{JobQueue as _, SubmitError, Submitted};
+use edgeprove_job_rules::{
+    bounds::{Bounds, Full},
+    idempotency::{BodyDigest, Idempotency},
+    job::NewJob,
+    transition::Rules,
+};
+use futures_util::future::join_all;
+
+use crate::support::{Fixture, claim, job, submit};
+
+const FIVE: Bounds = Bounds { queued_max: 5, unfinished_per_owner_max: 100 };
+
+/// What came of handing many jobs in at the same time, to as many queues in turn as there are.
+async fn submit_together(queues: &[edgeprove_job_queue::sql_queue::SqlQueue], jobs: usize) -> (usize, usize) {
+    let submitting = (0..jobs).map(|number| queues[number % queues.len()].submit(job(), None));
+    let (mut taken, mut full) = (0, 0);
+    for outcome in join_all(submitting).await {
+        match outcome {
+            Ok(Submitted::Taken(_)) => taken += 1,
+            Err(SubmitError::Full(Full::Queue { queued: 5 })) => full += 1,
+            other => panic!("{other:?}"),
+        }
+    }
+    (taken, full)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_twenty_at_once_the_queue_takes_as_many_as_it_holds() {
+    for database in Fixture::all().await {
+        let queue = database.queue_with(Rules::default(), FIVE).await;
+        assert_eq!(submit_together(&[queue], 20).await, (5, 15), "{}", database.name);
+        database.remove().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_servers_on_one_database_share_its_bound() {
+    let Some(database) = Fixture::postgres().await else { return };
+    let queues = [
+        database.queue_with(Rules::default(), FIVE).await,
+        database.queue_with(Rules::default(), FIVE).await,
+    ];
+    assert_eq!(submit_together(&queues, 40).await, (5, 35));
+    database.remove().await;
+}
+
+#[tokio::test]
+async fn an_owner_has_no_more_than_its_share() {
+    for database in Fixture::all().await {
+        let bounds = Bounds { queued_max: 100, unfinished_per_owner_max: 2 };
+        let queue = database.queue_with(Rules::default(), bounds).await;
+        submit(&queue, job()).await;
+        submit(&queue, job()).await;
+        claim(&queue).await;
+        let refused = queue.submit(job(), None).await;
+        assert!(
+            matches!(refused, Err(SubmitError::Full(Full::Owner { unfinished: 2 }))),
+            "{}: {refused:?}",
+            database.name
+        );
+        submit(&queue, NewJob { owner: "bob".to_owned(), ..job() }).await;
+        database.remove().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_name_is_one_job_however_often_it_is_asked_for() {
+    let named = |body| {
+        let idempotency = Idempotency { key: "order 7".parse().unwrap(), body: BodyDigest([body; 32]) };
+        NewJob { idempotency: Some(idempotency), ..job() }
+    };
+    for database in Fixture::all().await {
+        let queue = database.queue_with(Rules::default(), FIVE).await;
+        let mut taken = 0;
+        let mut ids = HashSet::new();
+        for outcome in join_all((0..10).map(|_| queue.submit(named(1), None))).await {
+            match outcome.unwrap() {
+                Submitted::Taken(job) => {
+                    taken += 1;
+                    ids.insert(job.id);
+                }
+                Submitted::Known(job) => {
+                    ids.insert(job.id);
+                }
+            }
+        }
+        assert_eq!((taken, ids.len()), (1, 1), "{}", database.name);
+        assert!(matches!(queue.submit(named(2), None).await, Err(SubmitError::KeyConflict)));
+        let of_bob = NewJob { owner: "bob".to_owned(), ..named(2) };
+        assert!(matches!(queue.submit(of_bob, None).await, Ok(Submitted::Taken(_))));
+        // A full queue knows its own jobs all the same.
+        for _ in 0..3 {
+            submit(&queue, job()).await;
+        }
+        assert!(matches!(queue.submit(named(1), None).await, Ok(Submitted::Known(_))));
+        assert!(matches!(queue.submit(job(), None).await, Err(SubmitError::Full(_))));
+        database.remove().await;
+    }
+}

@@ -1,0 +1,267 @@
+//! The rules in memory, to hold the statements against: several workers, random times, deaths, cancels and clocks that
+//! are set.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use edgeprove_job_rules::{
+    bounds::Bounds,
+    expiry::Retention,
+    idempotency::Verdict,
+    job::{Job, NewJob},
+    lease::LeaseTerms,
+    retry::Backoff,
+    skill::Skill,
+    time::UnixMillis,
+    transition::{Event, Rules, apply, may_be_forgotten},
+};
+use edgeprove_protocol::{JobId, JobStatus};
+use proptest::prelude::*;
+use proptest_state_machine::ReferenceStateMachine;
+
+use crate::{
+    queue::Intake,
+    steps::{Answer, Deed, Held, Step, any_step},
+};
+
+pub(crate) const RULES: Rules = Rules {
+    lease: LeaseTerms { length: Duration::from_secs(10) },
+    backoff: Backoff { base: Duration::from_millis(500), cap: Duration::from_secs(30) },
+    retention: Retention { results: Duration::from_secs(30), tombstones: Duration::from_mins(1) },
+};
+pub(crate) const BOUNDS: Bounds = Bounds { queued_max: 6, unfinished_per_owner_max: 5 };
+pub(crate) const OWNERS: [&str; 2] = ["alice", "bob"];
+pub(crate) const KINDS: [&str; 2] = ["prove", "keygen"];
+pub(crate) const SUBJECTS: [&str; 2] = ["maze", "range_check"];
+pub(crate) const VERSIONS: [&str; 2] = ["1", "2"];
+pub(crate) const WORKERS: usize = 3;
+
+/// The queue in memory.
+#[derive(Debug, Clone)]
+pub(crate) struct Model {
+    pub(crate) now: UnixMillis,
+    /// By their place in the order of arrival.
+    pub(crate) jobs: BTreeMap<i64, Job>,
+    pub(crate) workers: [Option<Held>; WORKERS],
+    /// How many jobs were asked for, each by another name.
+    pub(crate) asked: u8,
+    /// What the last step is answered.
+    pub(crate) answer: Answer,
+}
+
+impl ReferenceStateMachine for Model {
+    type State = Self;
+    type Transition = Step;
+
+    fn init_state() -> BoxedStrategy<Self> {
+        Just(Self {
+            now: UnixMillis(1_700_000_000_000),
+            jobs: BTreeMap::new(),
+            workers: [None; WORKERS],
+            asked: 0,
+            answer: Answer::Nothing,
+        })
+        .boxed()
+    }
+
+    fn transitions(model: &Self) -> BoxedStrategy<Step> {
+        any_step(model).boxed()
+    }
+
+    fn apply(mut model: Self, step: &Step) -> Self {
+        model.answer = model.step(step);
+        model
+    }
+}
+
+impl Model {
+    fn step(&mut self, step: &Step) -> Answer {
+        match step {
+            Step::Enqueue(wish) => {
+                self.asked += 1;
+                Answer::Intake(self.enqueue(wish.job(self.asked)))
+            }
+            Step::Claim { worker, .. } if self.workers[*worker].is_some() => Answer::Nothing,
+            Step::Claim { worker, skills } => Answer::Claimed(self.claim(*worker, skills)),
+            Step::Work { worker, deed } => {
+                let Some(held) = self.workers[*worker] else { return Answer::Nothing };
+                self.work(*worker, held, deed)
+            }
+            Step::Die { worker } => {
+                self.workers[*worker] = None;
+                Answer::Nothing
+            }
+            Step::Cancel { job, by } => {
+                let Some(id) = self.some_job(*job) else { return Answer::Nothing };
+                let by = by.map(|by| OWNERS[by]);
+                let job =
+                    self.job_mut(id).filter(|job| by.is_none_or(|by| by == job.owner)).map(|job| job.seq);
+                Answer::Became(job.and_then(|seq| self.happen(seq, &Event::Cancel)).map(|job| job.status))
+            }
+            Step::Reap { random } => {
+                let run_at = self.now.after(RULES.backoff.delay(1, *random));
+                self.all(&Event::LoseLease { ended_by: self.now, run_at, outcome: "worker lost".to_owned() })
+            }
+            Step::Restart => {
+                self.workers = [None; WORKERS];
+                let (ended_by, run_at) = (UnixMillis::MAX, self.now);
+                self.all(&Event::LoseLease { ended_by, run_at, outcome: "worker lost".to_owned() })
+            }
+            Step::Settle => self.all(&Event::Settle),
+            Step::Expire => self.all(&Event::Expire),
+            Step::Sweep { all } => self.sweep(*all),
+            Step::Delete => {
+                let now = self.now;
+                let gone: Vec<_> = self
+                    .jobs
+                    .extract_if(.., |_, job| may_be_forgotten(job, now, RULES.retention))
+                    .map(|(_, job)| job.id)
+                    .collect();
+                Answer::Jobs(sorted(gone))
+            }
+            Step::Pass { ms } => {
+                self.now = self.now.after(Duration::from_millis((*ms).into()));
+                Answer::Nothing
+            }
+            Step::SetBack { ms } => {
+                self.now = self.now.before(Duration::from_millis((*ms).into()));
+                Answer::Nothing
+            }
+            Step::Look => Answer::Nothing,
+        }
+    }
+
+    fn enqueue(&mut self, new: NewJob) -> Intake {
+        let earlier = new.idempotency.as_ref().and_then(|asked| {
+            let of_owner = self.jobs.values().filter(|job| job.owner == new.owner);
+            of_owner
+                .filter_map(|job| Some((job.id, job.idempotency.as_ref()?)))
+                .find(|(_, own)| own.key == asked.key)
+        });
+        if let (Some((id, own)), Some(asked)) = (earlier, &new.idempotency) {
+            return match asked.judge(own) {
+                Verdict::Same => Intake::Known(id),
+                Verdict::Conflict => Intake::Conflict,
+            };
+        }
+        let unfinished = self.jobs.values().filter(|job| job.owner == new.owner && !job.status.is_over());
+        let (queued, unfinished) = (self.queued().len(), unfinished.count());
+        if let Err(full) = BOUNDS.admit(u32::try_from(queued).unwrap(), u32::try_from(unfinished).unwrap()) {
+            return Intake::Full(full);
+        }
+        let (seq, id) = (i64::from(self.asked), new.id);
+        self.jobs.insert(seq, new.arrive(seq, self.now));
+        Intake::Taken(id)
+    }
+
+    fn claim(&mut self, worker: usize, skills: &[Skill]) -> Option<Held> {
+        let takes = |job: &Job| skills.iter().any(|skill| skill.takes(job));
+        let due = self.jobs.values().filter(|job| job.is_due(self.now) && takes(job));
+        let seq = due.min_by_key(|job| job.turn())?.seq;
+        let job = self.happen(seq, &Event::Claim { holder: worker_name(worker) })?;
+        self.workers[worker] = Some(Held { id: job.id, token: job.lease_token });
+        self.workers[worker]
+    }
+
+    fn work(&mut self, worker: usize, held: Held, deed: &Deed) -> Answer {
+        let Held { id, token } = held;
+        let outcome = worker_name(worker);
+        let event = match deed {
+            Deed::Heartbeat => Event::Heartbeat { token },
+            Deed::Progress { percent } => {
+                Event::Progress { token, stage: "proving".to_owned(), percent: *percent }
+            }
+            Deed::Complete { makes_artifact } => {
+                let result = makes_artifact.then(|| result_name(held));
+                Event::Complete { token, result, outcome }
+            }
+            Deed::Fail => Event::Fail { token, outcome },
+            Deed::Retry { random } => Event::Retry { token, run_at: self.retry_at(id, *random), outcome },
+            Deed::HandBack => Event::HandBack { token },
+        };
+        let seq = self.job_mut(id).map(|job| job.seq);
+        let became = seq.and_then(|seq| self.happen(seq, &event));
+        match deed {
+            Deed::Heartbeat | Deed::Progress { .. } => {
+                if became.is_none() {
+                    self.workers[worker] = None;
+                }
+                Answer::Heard(became.map(|job| job.cancel_requested_at.is_some()))
+            }
+            _ => {
+                self.workers[worker] = None;
+                Answer::Became(became.map(|job| job.status))
+            }
+        }
+    }
+
+    fn sweep(&mut self, all: bool) -> Answer {
+        let doomed = self.doomed();
+        let artifacts: Vec<_> = doomed.iter().map(|(artifact, _)| artifact.clone()).collect();
+        for (artifact, seq) in doomed.into_iter().take(if all { usize::MAX } else { 1 }) {
+            self.happen(seq, &Event::ForgetArtifact { artifact });
+        }
+        Answer::Artifacts(artifacts)
+    }
+
+    /// Something happens to a job, if it can.
+    fn happen(&mut self, seq: i64, event: &Event) -> Option<Job> {
+        let job = self.jobs.get_mut(&seq)?;
+        *job = apply(job, event, self.now, &RULES).ok()?;
+        Some(job.clone())
+    }
+
+    /// Something happens to all jobs to which it can.
+    fn all(&mut self, event: &Event) -> Answer {
+        let seqs: Vec<_> = self.jobs.keys().copied().collect();
+        Answer::Jobs(sorted(seqs.into_iter().filter_map(|seq| Some(self.happen(seq, event)?.id)).collect()))
+    }
+
+    fn job_mut(&mut self, id: JobId) -> Option<&mut Job> {
+        self.jobs.values_mut().find(|job| job.id == id)
+    }
+
+    /// When a job is tried again that fails now.
+    pub(crate) fn retry_at(&self, id: JobId, random: u64) -> UnixMillis {
+        let attempts = self.jobs.values().find(|job| job.id == id).map_or(1, |job| job.attempts);
+        self.now.after(RULES.backoff.delay(attempts, random))
+    }
+
+    /// Any of the jobs.
+    pub(crate) fn some_job(&self, index: prop::sample::Index) -> Option<JobId> {
+        let ids: Vec<_> = self.jobs.values().map(|job| job.id).collect();
+        (!ids.is_empty()).then(|| *index.get(&ids))
+    }
+
+    /// The queue in the order of work.
+    pub(crate) fn queued(&self) -> Vec<&Job> {
+        let mut queued: Vec<_> = self.jobs.values().filter(|job| job.status == JobStatus::Queued).collect();
+        queued.sort_by_key(|job| job.turn());
+        queued
+    }
+
+    /// Artefacts that nobody needs any more, with their jobs' places in the order of arrival.
+    pub(crate) fn doomed(&self) -> Vec<(String, i64)> {
+        let of_job =
+            |job: &Job| -> Vec<_> { job.doomed_artifacts().map(|name| (name.to_owned(), job.seq)).collect() };
+        sorted(self.jobs.values().flat_map(of_job).collect())
+    }
+}
+
+pub(crate) fn worker_name(worker: usize) -> String {
+    format!("worker {worker}")
+}
+
+/// What a worker calls the artefact it made: by the claim, so that one whose lease is lost spoils no other's.
+pub(crate) fn result_name(held: Held) -> String {
+    format!("{}/{}", held.id, held.token.0)
+}
+
+pub(crate) fn sorted<T: Ord>(mut things: Vec<T>) -> Vec<T> {
+    things.sort_unstable();
+    things
+}
+
+/// The database numbers jobs as it likes, as long as the order is that of arrival.
+pub(crate) fn without_seq(job: Job) -> Job {
+    Job { seq: 0, ..job }
+}

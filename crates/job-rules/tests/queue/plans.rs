@@ -1,0 +1,88 @@
+//! Every statement is understood, and what is executed often finds its rows by an index.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use edgeprove_job_rules::sql::{self, Dialect, Statement, intake, upkeep, view, work};
+use sqlx::{AssertSqlSafe, Executor as _, Row as _};
+use tokio::runtime::Builder;
+
+use crate::database::{Database, Place};
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+}
+
+#[test]
+fn all_are_understood() {
+    block_on(async {
+        let mut database = Place::memory().create().await;
+        for (name, statement) in sql::ALL {
+            assert!(!plan(&mut database, *statement).await.is_empty(), "{name}");
+        }
+    });
+}
+
+#[test]
+fn postgres_tells_the_time() {
+    let Some(place) = Place::postgres() else { return };
+    block_on(async {
+        let mut database = place.create().await;
+        let by_postgres = database.connection.fetch_one(sql::POSTGRES_NOW).await.unwrap().get::<i64, _>(0);
+        let by_host = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        let apart = by_host.abs_diff(Duration::from_millis(by_postgres.unsigned_abs()));
+        assert!(apart < Duration::from_hours(1), "{apart:?} apart");
+        place.remove().await;
+    });
+}
+
+async fn plan(database: &mut Database, statement: Statement) -> Vec<String> {
+    assert_eq!(database.dialect, Dialect::Sqlite);
+    let explained = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {}", statement.sqlite));
+    let rows = database.connection.fetch_all(explained).await.unwrap();
+    rows.iter().map(|row| row.get("detail")).collect()
+}
+
+/// Nothing that grows with the table is read or sorted, but for the queue itself, which is bounded.
+#[test]
+fn what_is_executed_often_scans_no_table() {
+    block_on(async {
+        let mut database = Place::memory().create().await;
+        let often = [
+            intake::ENQUEUE,
+            intake::FIND_BY_KEY,
+            intake::CROWD,
+            work::CLAIM,
+            work::HEARTBEAT,
+            work::PROGRESS,
+            work::FINISH,
+            work::RETRY,
+            work::HAND_BACK,
+            work::NEXT_DUE,
+            view::GET,
+            view::LIST,
+            view::AHEAD,
+            view::ORDER,
+            upkeep::CANCEL,
+            upkeep::REAP,
+            upkeep::EXPIRE,
+            upkeep::DOOMED_ARTIFACTS,
+            upkeep::FORGET_ARTIFACT,
+            upkeep::DELETE,
+        ];
+        for statement in often {
+            let plan = plan(&mut database, statement).await;
+            let scans = |step: &&String| step.contains("SCAN jobs") && !step.contains("USING");
+            assert_eq!(plan.iter().find(scans), None, "{}: {plan:#?}", statement.sqlite);
+        }
+        let claim = plan(&mut database, work::CLAIM).await;
+        assert!(claim.iter().any(|step| step.contains("USING INDEX jobs_by_turn")), "{claim:#?}");
+        for statement in [work::CLAIM, view::ORDER, view::LIST, upkeep::EXPIRE, upkeep::DELETE] {
+            let plan = plan(&mut database, statement).await;
+            assert!(
+                !plan.iter().any(|step| step.contains("ORDER BY")),
+                "{} sorts: {plan:#?}",
+                statement.sqlite
+            );
+        }
+    });
+}

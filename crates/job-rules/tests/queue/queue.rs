@@ -1,0 +1,301 @@
+//! The queue as a program uses it: typed values in, typed answers out, each by one statement.
+
+use edgeprove_job_rules::{
+    bounds::{Bounds, Full},
+    idempotency::{Idempotency, Verdict},
+    job::{Job, NewJob},
+    lease::LeaseToken,
+    priority::Rank,
+    row::JobRow,
+    skill::{self, Skill},
+    sql::{Dialect, intake, upkeep, view, work},
+    time::UnixMillis,
+    transition::Rules,
+};
+use edgeprove_protocol::{JobId, JobStatus};
+use sqlx::{Any, Connection as _, Executor as _, Row as _, any::AnyRow};
+
+use crate::database::{Database, bound, values};
+
+/// What came of taking a job in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Intake {
+    Taken(JobId),
+    Known(JobId),
+    Conflict,
+    Full(Full),
+}
+
+/// The queue.
+pub(crate) struct Queue {
+    pub(crate) database: Database,
+    pub(crate) rules: Rules,
+}
+
+impl Queue {
+    pub(crate) async fn enqueue(&mut self, job: &NewJob, bounds: Bounds, now: UnixMillis) -> Intake {
+        let idempotency = job.idempotency.clone();
+        let values = values![
+            job.id.to_string(),
+            job.kind.clone(),
+            job.subject.clone(),
+            job.version.clone(),
+            job.owner.clone(),
+            i64::from(job.priority.level()),
+            Rank::new(job.priority, now).0,
+            now.0,
+            job.max_attempts,
+            idempotency.as_ref().map(|idempotency| idempotency.key.as_str().to_owned()),
+            idempotency.as_ref().map(|idempotency| idempotency.body.to_string()),
+            job.payload.clone(),
+            job.input.clone(),
+            bounds.queued_max,
+            bounds.unfinished_per_owner_max,
+        ];
+        let dialect = self.database.dialect;
+        let text = intake::ENQUEUE.text(dialect);
+        let mut transaction = self.database.connection.begin().await.unwrap();
+        if dialect == Dialect::Postgres {
+            transaction.execute(intake::POSTGRES_LOCK_INTAKE).await.unwrap();
+        }
+        let taken = bound(text, &values).fetch_optional(&mut *transaction).await.unwrap();
+        transaction.commit().await.unwrap();
+        if taken.is_some() {
+            return Intake::Taken(job.id);
+        }
+        if let Some(asked) = &idempotency
+            && let Some(earlier) = self.find_by_key(&job.owner, asked).await
+        {
+            return match asked.judge(earlier.idempotency.as_ref().unwrap()) {
+                Verdict::Same => Intake::Known(earlier.id),
+                Verdict::Conflict => Intake::Conflict,
+            };
+        }
+        let crowd = self.database.row(intake::CROWD, &values![job.owner.as_str()]).await.unwrap();
+        let number = |column: &str| u32::try_from(crowd.get::<i64, _>(column)).unwrap();
+        Intake::Full(bounds.admit(number("queued"), number("unfinished_of_owner")).unwrap_err())
+    }
+
+    async fn find_by_key(&mut self, owner: &str, asked: &Idempotency) -> Option<Job> {
+        let row = self.database.row(intake::FIND_BY_KEY, &values![owner, asked.key.as_str()]).await;
+        row.as_ref().map(job)
+    }
+
+    pub(crate) async fn claim(&mut self, holder: &str, skills: &[Skill], now: UnixMillis) -> Option<Job> {
+        let values = values![now.0, self.rules.lease.until(now).0, skill::json(skills), holder];
+        self.database.row(work::CLAIM, &values).await.as_ref().map(job)
+    }
+
+    /// Whether the job was called off; `None` when the lease is lost.
+    pub(crate) async fn heartbeat(&mut self, id: JobId, token: LeaseToken, now: UnixMillis) -> Option<bool> {
+        let values = values![id.to_string(), token.0, self.rules.lease.until(now).0];
+        self.database.row(work::HEARTBEAT, &values).await.as_ref().map(called_off)
+    }
+
+    pub(crate) async fn progress(&mut self, id: JobId, token: LeaseToken, percent: u8) -> Option<bool> {
+        let values = values![id.to_string(), token.0, "proving", u32::from(percent)];
+        self.database.row(work::PROGRESS, &values).await.as_ref().map(called_off)
+    }
+
+    pub(crate) async fn complete(
+        &mut self,
+        id: JobId,
+        token: LeaseToken,
+        result: Option<String>,
+        outcome: &str,
+        now: UnixMillis,
+    ) -> Option<JobStatus> {
+        let expires_at = self.rules.retention.expires_at(now);
+        let values = values![id.to_string(), token.0, now.0, "completed", outcome, result, expires_at.0];
+        self.database.row(work::FINISH, &values).await.as_ref().map(status)
+    }
+
+    pub(crate) async fn fail(
+        &mut self,
+        id: JobId,
+        token: LeaseToken,
+        outcome: &str,
+        now: UnixMillis,
+    ) -> Option<JobStatus> {
+        let expires_at = self.rules.retention.expires_at(now);
+        let values = values![id.to_string(), token.0, now.0, "failed", outcome, None::<String>, expires_at.0];
+        self.database.row(work::FINISH, &values).await.as_ref().map(status)
+    }
+
+    pub(crate) async fn retry(
+        &mut self,
+        id: JobId,
+        token: LeaseToken,
+        run_at: UnixMillis,
+        outcome: &str,
+        now: UnixMillis,
+    ) -> Option<JobStatus> {
+        let expires_at = self.rules.retention.expires_at(now);
+        let values = values![now.0, run_at.0, outcome, expires_at.0, id.to_string(), token.0];
+        self.database.row(work::RETRY, &values).await.as_ref().map(status)
+    }
+
+    pub(crate) async fn hand_back(
+        &mut self,
+        id: JobId,
+        token: LeaseToken,
+        now: UnixMillis,
+    ) -> Option<JobStatus> {
+        let expires_at = self.rules.retention.expires_at(now);
+        let values = values![id.to_string(), token.0, now.0, expires_at.0];
+        self.database.row(work::HAND_BACK, &values).await.as_ref().map(status)
+    }
+
+    pub(crate) async fn next_due(&mut self, now: UnixMillis) -> Option<i64> {
+        self.database.row(work::NEXT_DUE, &values![now.0]).await.unwrap().get("run_at")
+    }
+
+    pub(crate) async fn cancel(
+        &mut self,
+        id: JobId,
+        owner: Option<&str>,
+        now: UnixMillis,
+    ) -> Option<JobStatus> {
+        let expires_at = self.rules.retention.expires_at(now);
+        let values = values![id.to_string(), owner.map(str::to_owned), now.0, expires_at.0];
+        self.database.row(upkeep::CANCEL, &values).await.as_ref().map(status)
+    }
+
+    pub(crate) async fn reap(
+        &mut self,
+        ended_by: UnixMillis,
+        run_at: UnixMillis,
+        outcome: &str,
+        now: UnixMillis,
+    ) -> Vec<Job> {
+        let expires_at = self.rules.retention.expires_at(now);
+        let values = values![now.0, run_at.0, outcome, expires_at.0, ended_by.0];
+        self.database.rows(upkeep::REAP, &values).await.iter().map(job).collect()
+    }
+
+    pub(crate) async fn settle(&mut self, now: UnixMillis) -> Vec<JobId> {
+        let Rules { lease, backoff, retention } = self.rules;
+        let values =
+            values![now.0, now.after(backoff.cap).0, lease.until(now).0, retention.expires_at(now).0];
+        self.database.rows(upkeep::SETTLE, &values).await.iter().map(id).collect()
+    }
+
+    pub(crate) async fn expire(&mut self, limit: u32, now: UnixMillis) -> Vec<JobId> {
+        self.database.rows(upkeep::EXPIRE, &values![now.0, limit]).await.iter().map(id).collect()
+    }
+
+    pub(crate) async fn doomed_artifacts(&mut self) -> Vec<(i64, String)> {
+        let rows = self.database.rows(upkeep::DOOMED_ARTIFACTS, &values![1_000_u32]).await;
+        rows.iter().map(|row| (row.get("seq"), row.get("artifact"))).collect()
+    }
+
+    pub(crate) async fn forget_artifact(&mut self, seq: i64, artifact: &str) -> bool {
+        self.database.row(upkeep::FORGET_ARTIFACT, &values![seq, artifact]).await.is_some()
+    }
+
+    pub(crate) async fn named_artifacts(&mut self) -> Vec<String> {
+        let rows = self.database.rows(upkeep::NAMED_ARTIFACTS, &[]).await;
+        rows.iter().map(|row| row.get("artifact")).collect()
+    }
+
+    pub(crate) async fn delete(&mut self, limit: u32, now: UnixMillis) -> Vec<JobId> {
+        let values = values![self.rules.retention.rows_until(now).0, limit];
+        self.database.rows(upkeep::DELETE, &values).await.iter().map(id).collect()
+    }
+
+    pub(crate) async fn get(&mut self, id: JobId) -> Option<Job> {
+        self.database.row(view::GET, &values![id.to_string()]).await.as_ref().map(job)
+    }
+
+    pub(crate) async fn list(
+        &mut self,
+        owner: &str,
+        filter: (Option<JobStatus>, Option<&str>),
+        before: Option<i64>,
+        limit: u32,
+    ) -> Vec<Job> {
+        let (status, subject) = filter;
+        let (status, subject) = (status.map(|status| status.to_string()), subject.map(str::to_owned));
+        let values = values![owner, status, subject, before, limit];
+        self.database.rows(view::LIST, &values).await.iter().map(job).collect()
+    }
+
+    /// What goes before a job: kind, subject, how many; none of them if it is queued and nothing does.
+    pub(crate) async fn ahead(&mut self, id: JobId) -> Option<Vec<(String, String, i64)>> {
+        let rows = self.database.rows(view::AHEAD, &values![id.to_string()]).await;
+        let is_queued = !rows.is_empty();
+        let some = rows.iter().filter(|row| row.get::<i64, _>("jobs") > 0);
+        let ahead = some.map(|row| (row.get("kind"), row.get("subject"), row.get("jobs"))).collect();
+        is_queued.then_some(ahead)
+    }
+
+    pub(crate) async fn order(&mut self) -> Vec<JobId> {
+        self.database.rows(view::ORDER, &values![1_000_u32]).await.iter().map(id).collect()
+    }
+
+    /// Status, level of priority, how many.
+    pub(crate) async fn counts(&mut self) -> Vec<(JobStatus, i64, i64)> {
+        let rows = self.database.rows(view::COUNTS, &[]).await;
+        rows.iter().map(|row| (status(row), row.get("priority"), row.get("jobs"))).collect()
+    }
+
+    /// Level of priority, since when.
+    pub(crate) async fn oldest_queued(&mut self) -> Vec<(i64, i64)> {
+        let rows = self.database.rows(view::OLDEST_QUEUED, &[]).await;
+        rows.iter().map(|row| (row.get("priority"), row.get("enqueued_at"))).collect()
+    }
+
+    pub(crate) async fn durations(&mut self, kind: &str, subject: &str) -> Vec<i64> {
+        let rows = self.database.rows(view::DURATIONS, &values![kind, subject, 1_000_u32]).await;
+        rows.iter().map(|row| row.get("took_ms")).collect()
+    }
+}
+
+fn id(row: &AnyRow) -> JobId {
+    row.get::<String, _>("id").parse().unwrap()
+}
+
+fn status(row: &AnyRow) -> JobStatus {
+    row.get::<String, _>("status").parse().unwrap()
+}
+
+fn called_off(row: &AnyRow) -> bool {
+    row.get::<Option<i64>, _>("cancel_requested_at").is_some()
+}
+
+fn job(row: &AnyRow) -> Job {
+    fn get<'r, T: sqlx::Decode<'r, Any> + sqlx::Type<Any>>(row: &'r AnyRow, column: &str) -> T {
+        row.get(column)
+    }
+    let row = JobRow {
+        seq: get(row, "seq"),
+        id: get(row, "id"),
+        kind: get(row, "kind"),
+        subject: get(row, "subject"),
+        version: get(row, "version"),
+        owner: get(row, "owner"),
+        priority: get(row, "priority"),
+        rank: get(row, "rank"),
+        status: get(row, "status"),
+        run_at: get(row, "run_at"),
+        enqueued_at: get(row, "enqueued_at"),
+        started_at: get(row, "started_at"),
+        finished_at: get(row, "finished_at"),
+        expires_at: get(row, "expires_at"),
+        attempts: get(row, "attempts"),
+        max_attempts: get(row, "max_attempts"),
+        lease_token: get(row, "lease_token"),
+        lease_holder: get(row, "lease_holder"),
+        lease_until: get(row, "lease_until"),
+        cancel_requested_at: get(row, "cancel_requested_at"),
+        idempotency_key: get(row, "idempotency_key"),
+        body_digest: get(row, "body_digest"),
+        payload: get(row, "payload"),
+        input: get(row, "input"),
+        result: get(row, "result"),
+        outcome: get(row, "outcome"),
+        stage: get(row, "stage"),
+        percent: get(row, "percent"),
+    };
+    row.try_into().unwrap()
+}

@@ -1,0 +1,239 @@
+//! What is done to the queue, and how the next step is chosen.
+
+use edgeprove_job_rules::{
+    idempotency::{BodyDigest, Idempotency},
+    job::{Job, NewJob},
+    lease::LeaseToken,
+    skill::{Skill, Subject},
+};
+use edgeprove_protocol::{JobId, JobStatus, Priority};
+use proptest::prelude::*;
+
+use crate::{
+    model::{KINDS, Model, OWNERS, RULES, SUBJECTS, VERSIONS, WORKERS},
+    queue::Intake,
+};
+
+/// The worker that mostly sleeps.
+const SLEEPY: usize = 2;
+
+/// What is done to the queue.
+#[derive(Debug, Clone)]
+pub(crate) enum Step {
+    Enqueue(Wish),
+    /// A worker that has nothing claims a job that it can do.
+    Claim {
+        worker: usize,
+        skills: Vec<Skill>,
+    },
+    /// What a worker does with the job that it has, or believes to have.
+    Work {
+        worker: usize,
+        deed: Deed,
+    },
+    /// A worker dies, and knows of nothing when it is back.
+    Die {
+        worker: usize,
+    },
+    /// Somebody calls off a job: the owner, another owner, or whoever may cancel any.
+    Cancel {
+        job: prop::sample::Index,
+        by: Option<usize>,
+    },
+    Reap {
+        random: u64,
+    },
+    /// All workers die, and the process that alone uses the database starts again.
+    Restart,
+    Settle,
+    Expire,
+    /// Doomed artefacts are deleted, all or only the first before a crash.
+    Sweep {
+        all: bool,
+    },
+    Delete,
+    Pass {
+        ms: u32,
+    },
+    SetBack {
+        ms: u32,
+    },
+    /// Everything that can be looked at is compared.
+    Look,
+}
+
+/// What somebody asks for.
+#[derive(Debug, Clone)]
+pub(crate) struct Wish {
+    pub(crate) owner: usize,
+    pub(crate) priority: Priority,
+    pub(crate) kind: usize,
+    pub(crate) subject: usize,
+    pub(crate) version: usize,
+    /// The caller's name for it, and what its body is.
+    pub(crate) request: Option<(u8, u8)>,
+    pub(crate) tries: u32,
+}
+
+/// What a worker does with a job.
+#[derive(Debug, Clone)]
+pub(crate) enum Deed {
+    Heartbeat,
+    Progress { percent: u8 },
+    Complete { makes_artifact: bool },
+    Fail,
+    Retry { random: u64 },
+    HandBack,
+}
+
+/// What a step is answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Answer {
+    Nothing,
+    Intake(Intake),
+    Claimed(Option<Held>),
+    /// Whether the job was called off, or that the lease is lost.
+    Heard(Option<bool>),
+    /// What the job became, or that it was refused.
+    Became(Option<JobStatus>),
+    Jobs(Vec<JobId>),
+    Artifacts(Vec<String>),
+}
+
+/// What a worker believes to have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Held {
+    pub(crate) id: JobId,
+    pub(crate) token: LeaseToken,
+}
+
+impl Wish {
+    /// The job that is asked for, as the `number`th.
+    pub(crate) fn job(&self, number: u8) -> NewJob {
+        let named = |(key, body)| Idempotency {
+            key: format!("k{key}").parse().unwrap(),
+            body: BodyDigest([body; 32]),
+        };
+        NewJob {
+            id: JobId::new(None, [number; 16]).unwrap(),
+            kind: KINDS[self.kind].to_owned(),
+            subject: SUBJECTS[self.subject].to_owned(),
+            version: VERSIONS[self.version].to_owned(),
+            owner: OWNERS[self.owner].to_owned(),
+            priority: self.priority,
+            max_attempts: self.tries,
+            idempotency: self.request.map(named),
+            payload: format!("payload {number}"),
+            input: (self.subject == 0).then(|| format!("input {number}")),
+        }
+    }
+}
+
+/// The next step. It is steered to where rules are most easily wrong, which chance alone would hardly ever find.
+pub(crate) fn any_step(model: &Model) -> impl Strategy<Value = Step> + use<> {
+    // Who has nothing claims, and who has something works, while there are such. One of them mostly sleeps, until
+    // somebody else has its job: it is to be refused then.
+    let those = |busy: bool| {
+        let those = (0..WORKERS).filter(|worker| model.workers[*worker].is_some() == busy);
+        let often = |worker: usize| {
+            let held = model.workers[worker];
+            let is_robbed =
+                |held: Held| model.jobs.values().any(|job| job.id == held.id && job.lease_token > held.token);
+            let times = if held.is_some_and(is_robbed) {
+                40
+            } else if busy && worker == SLEEPY {
+                1
+            } else {
+                8
+            };
+            std::iter::repeat_n(worker, times)
+        };
+        let those: Vec<usize> = those.flat_map(often).collect();
+        if those.is_empty() { (1, prop::sample::select(vec![0])) } else { (14, prop::sample::select(those)) }
+    };
+    let ((claims, idle), (works, busy)) = (those(false), those(true));
+    let soon_or_later = prop_oneof![Just(0), any::<u64>()];
+    prop_oneof![
+        8 => wish().prop_map(Step::Enqueue),
+        claims => (idle, skills()).prop_map(|(worker, skills)| Step::Claim { worker, skills }),
+        works => (busy.clone(), deed()).prop_map(|(worker, deed)| Step::Work { worker, deed }),
+        1 => busy.prop_map(|worker| Step::Die { worker }),
+        3 => (any::<prop::sample::Index>(), prop::option::of(0..OWNERS.len()))
+            .prop_map(|(job, by)| Step::Cancel { job, by }),
+        6 => soon_or_later.prop_map(|random| Step::Reap { random }),
+        1 => Just(Step::Restart),
+        1 => Just(Step::Settle),
+        3 => Just(Step::Expire),
+        3 => any::<bool>().prop_map(|all| Step::Sweep { all }),
+        3 => Just(Step::Delete),
+        2 => (0..2_000_u32).prop_map(|ms| Step::Pass { ms }),
+        10 => until_something(model).prop_map(|ms| Step::Pass { ms }),
+        1 => (0..30_000_u32).prop_map(|ms| Step::SetBack { ms }),
+        2 => Just(Step::Look),
+    ]
+}
+
+/// Mostly everything.
+fn skills() -> impl Strategy<Value = Vec<Skill>> {
+    let subjects = SUBJECTS.iter().flat_map(|name| {
+        VERSIONS.map(|version| Subject { name: (*name).to_owned(), version: version.to_owned() })
+    });
+    let subjects: Vec<_> = subjects.collect();
+    let of = move |kind| {
+        let subjects = prop::sample::subsequence(subjects.clone(), 0..=subjects.len());
+        prop_oneof![Just(None), subjects.prop_map(Some)].prop_map(move |subjects| Skill { kind, subjects })
+    };
+    prop_oneof![
+        2 => Just(KINDS.map(Skill::all_of).to_vec()),
+        1 => prop::sample::select(KINDS.to_vec()).prop_flat_map(of.clone()).prop_map(|skill| vec![skill]),
+        1 => KINDS.map(of).prop_map(|skills| skills.to_vec()),
+    ]
+}
+
+fn wish() -> impl Strategy<Value = Wish> {
+    let priority = prop::sample::select(Priority::ALL.to_vec());
+    let request = prop::option::of((0..3_u8, 0..2_u8));
+    let subject = (0..SUBJECTS.len(), 0..VERSIONS.len());
+    (0..OWNERS.len(), priority, 0..KINDS.len(), subject, request, 1..4_u32).prop_map(
+        |(owner, priority, kind, (subject, version), request, tries)| Wish {
+            owner,
+            priority,
+            kind,
+            subject,
+            version,
+            request,
+            tries,
+        },
+    )
+}
+
+fn deed() -> impl Strategy<Value = Deed> {
+    prop_oneof![
+        3 => Just(Deed::Heartbeat),
+        2 => (0..=100_u8).prop_map(|percent| Deed::Progress { percent }),
+        4 => any::<bool>().prop_map(|makes_artifact| Deed::Complete { makes_artifact }),
+        1 => Just(Deed::Fail),
+        3 => any::<u64>().prop_map(|random| Deed::Retry { random }),
+        1 => Just(Deed::HandBack),
+    ]
+}
+
+/// How long it is until just before, when or just after something is due: where rules are most easily wrong.
+fn until_something(model: &Model) -> impl Strategy<Value = u32> + use<> {
+    let due = |job: &Job| {
+        let expires_at = job.expires_at.map(|at| match job.status {
+            JobStatus::Expired => at.after(RULES.retention.tombstones),
+            _ => at,
+        });
+        let run_at = (job.status == JobStatus::Queued).then_some(job.run_at);
+        let lease = job.lease.as_ref().map(|lease| lease.until);
+        [expires_at, run_at, lease, lease, lease]
+    };
+    let times =
+        model.jobs.values().flat_map(due).flatten().filter_map(|at| u32::try_from(at.0 - model.now.0).ok());
+    let mut times: Vec<u32> = times.filter(|ms| *ms > 0).collect();
+    if times.is_empty() {
+        times.push(1);
+    }
+    (prop::sample::select(times), 0..3_u32).prop_map(|(ms, late)| ms - 1 + late)
+}

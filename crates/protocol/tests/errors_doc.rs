@@ -1,0 +1,46 @@
+//! The table in `docs/ERRORS.md` is what the code says of its problem types. With `EDGEPROVE_BLESS=1` it is written anew.
+
+#![allow(clippy::unwrap_used, reason = "a document that cannot be read fails the test")]
+
+use std::{env, fmt::Write as _, fs};
+
+use edgeprove_protocol::ProblemType;
+
+const DOC: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/ERRORS.md");
+const BEGIN: &str = "<!-- made of crates/protocol/src/problem.rs; EDGEPROVE_BLESS=1 cargo test -p edgeprove-protocol writes it -->\n";
+const END: &str = "<!-- end -->";
+
+fn table() -> String {
+    let mut table = String::from(
+        "| status | code | meaning | severity | again | smaller circuit | what to do |\n|---|---|---|---|---|---|---|\n",
+    );
+    for &kind in ProblemType::ALL {
+        let word = |is: bool, word: &'static str| if is { word } else { "–" };
+        writeln!(
+            table,
+            "| {} | `{}` | {} | {} | {} | {} | {} |",
+            kind.status(),
+            kind.code(),
+            kind.meaning(),
+            kind.severity().as_str(),
+            word(kind.retryable(), "later"),
+            word(kind.fallback(), "may do"),
+            kind.advice(),
+        )
+        .unwrap();
+    }
+    table
+}
+
+#[test]
+fn the_table_of_errors_is_what_the_code_says() {
+    let doc = fs::read_to_string(DOC).unwrap();
+    let (head, rest) = doc.split_once(BEGIN).unwrap();
+    let (written, tail) = rest.split_once(END).unwrap();
+    let table = table();
+    if env::var_os("EDGEPROVE_BLESS").is_some() {
+        fs::write(DOC, format!("{head}{BEGIN}{table}{END}{tail}")).unwrap();
+    } else {
+        assert_eq!(written, table, "run it with EDGEPROVE_BLESS=1");
+    }
+}

@@ -1,0 +1,60 @@
+//! Takes the pinned versions of bb and Noir, and the digests of the CRS, from `versions.toml`, so that the binary knows
+//! what it was built for.
+
+use std::{collections::BTreeMap, env, fs, path::Path};
+
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+struct Versions {
+    bb: Bb,
+    noir: Noir,
+    crs: Crs,
+}
+
+#[derive(Deserialize)]
+struct Bb {
+    version: String,
+    reports: BTreeMap<String, String>,
+}
+
+#[derive(Deserialize)]
+struct Noir {
+    version: String,
+}
+
+#[derive(Deserialize)]
+struct Crs {
+    prefix: Vec<Prefix>,
+}
+
+#[derive(Deserialize)]
+struct Prefix {
+    points: u64,
+    sha256: String,
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let file = "../../versions.toml";
+    println!("cargo:rerun-if-changed={file}");
+    let versions: Versions = toml::from_str(&fs::read_to_string(file)?)?;
+    let Bb { version, reports } = versions.bb;
+    // bb is not published for other platforms; one that is built there names its release.
+    let reports = reports.get(&platform()?).unwrap_or(&version);
+    println!("cargo:rustc-env=EDGEPROVE_BB_VERSION={version}");
+    println!("cargo:rustc-env=EDGEPROVE_BB_REPORTS={reports}");
+    println!("cargo:rustc-env=EDGEPROVE_NOIR_VERSION={}", versions.noir.version);
+    let pins: Vec<_> = versions.crs.prefix.iter().map(|pin| (pin.points, &pin.sha256)).collect();
+    fs::write(Path::new(&env::var("OUT_DIR")?).join("crs_pins.rs"), format!("&{pins:?}"))?;
+    Ok(())
+}
+
+/// The platform that is built for, as `versions.toml` names it.
+fn platform() -> Result<String, env::VarError> {
+    let arch = match env::var("CARGO_CFG_TARGET_ARCH")?.as_str() {
+        "x86_64" => "amd64".to_owned(),
+        "aarch64" => "arm64".to_owned(),
+        other => other.to_owned(),
+    };
+    Ok(format!("{}-{arch}", env::var("CARGO_CFG_TARGET_OS")?))
+}
