@@ -22,14 +22,16 @@ use std::{
 };
 
 use async_trait::async_trait;
-use edgeprove::jobs::{attempt::Attempt, hub::Hub, kinds::Kind, record::Recorder, runner::Runner};
+use edgeprove::jobs::{
+    attempt::Attempt, kinds::JobKind, record::JobRecorder, runner::Runner, watchers::JobWatchers,
+};
 use edgeprove_audit::Audit;
 use edgeprove_job_queue::{
+    crash_quarantine::CrashQuarantine,
     estimate::Estimator,
-    queue::{Ending, JobQueue, Submitted},
+    queue::{JobOutcome, JobQueue, Submitted},
     sql_queue::SqlQueue,
-    store::{Database, Place},
-    suspects::Suspects,
+    store::{Database, DatabaseLocation},
 };
 use edgeprove_job_rules::{
     bounds::Bounds,
@@ -54,15 +56,15 @@ struct Noop {
 }
 
 #[async_trait]
-impl Kind for Noop {
+impl JobKind for Noop {
     fn name(&self) -> &'static str {
         "noop"
     }
 
-    async fn run(&self, job: &Job, _: &Attempt) -> Ending {
+    async fn run(&self, job: &Job, _: &Attempt) -> JobOutcome {
         // Whoever listens may have heard enough.
         let _ = self.begun.send((job.id, Instant::now()));
-        Ending::Completed { result: None, outcome: "well".to_owned() }
+        JobOutcome::Completed { result: None, outcome: "well".to_owned() }
     }
 }
 
@@ -87,7 +89,7 @@ async fn main() -> Outcome<()> {
     let wishes = Wishes::read().ok_or("noop_jobs DIR JOBS SUBMITTERS WORKERS")?;
     let bare = bare_per_second(&wishes.dir.join("bare.db"), wishes.jobs).await?;
     let bounds = Bounds { queued_max: u32::MAX, unfinished_per_owner_max: u32::MAX };
-    let database = Database::open(&Place::Folder(wishes.dir.join("data"))).await?;
+    let database = Database::open(&DatabaseLocation::Folder(wishes.dir.join("data"))).await?;
     let queue = SqlQueue::new(database.clone(), Rules::default(), bounds).await?;
     let (supervisor, quiet) = (Supervisor::default(), CancellationToken::new());
     let (begun, mut heard) = mpsc::unbounded_channel();
@@ -95,9 +97,9 @@ async fn main() -> Outcome<()> {
     let workers = std::num::NonZeroUsize::new(wishes.workers).ok_or("no workers")?;
     let runner = Runner {
         queue: Arc::clone(&shared),
-        hub: Arc::new(Hub::new(shared, Arc::new(Estimator::new(workers)))),
-        recorder: Recorder::new(Audit::off()),
-        suspects: Suspects::default(),
+        hub: Arc::new(JobWatchers::new(shared, Arc::new(Estimator::new(workers)))),
+        recorder: JobRecorder::new(Audit::off()),
+        suspects: CrashQuarantine::default(),
         kinds: vec![Arc::new(Noop { begun })],
         holder: "bench".to_owned(),
         lease: Rules::default().lease,

@@ -29,16 +29,16 @@ use crate::{
         state::{AppState, BbIdentity, Shared},
     },
     jobs::{
-        NotKept,
-        crew::{Crew, JobSettings, OpenError, Supplies},
-        record::Recorder,
+        JobsDisabled,
+        record::JobRecorder,
+        system::{JobSettings, JobSystem, OpenError, Supplies},
     },
     trust::{self, TrustError, TrustSettings},
 };
 use edgeprove_engine::{
     circuits::{
         Registry,
-        circuit::{KeyMaker, Room},
+        circuit::{KeyGenerator, MemoryBudget},
         peak_cache::PeakCache,
         vk_cache::VkCache,
     },
@@ -148,11 +148,11 @@ impl Engine {
                 Arc::new(ProcessBackend::new(program.bb.clone(), spool.clone(), supervisor.clone()))
             }
         };
-        let keys = KeyMaker {
+        let keys = KeyGenerator {
             cache: VkCache::new(&program.cache_dir),
             crs: program.crs.clone(),
             peaks: PeakCache::new(&program.cache_dir),
-            room: Room {
+            room: MemoryBudget {
                 memory_max_bytes: settings.scheduler.memory_max_bytes,
                 narrowest: settings.scheduler.widths().first().copied().unwrap_or(1),
             },
@@ -182,7 +182,7 @@ pub struct App {
     listener: TcpListener,
     connections_max: usize,
     drain: Duration,
-    crew: Option<Crew>,
+    crew: Option<JobSystem>,
 }
 
 impl App {
@@ -190,7 +190,7 @@ impl App {
     pub async fn build(
         engine: Engine,
         settings: ServerSettings,
-        jobs: Result<JobSettings, NotKept>,
+        jobs: Result<JobSettings, JobsDisabled>,
         trust: TrustSettings,
     ) -> Result<Self, StartError> {
         let started = Instant::now();
@@ -208,7 +208,7 @@ impl App {
                 proof_cache: Arc::clone(&proof_cache),
                 estimator: Arc::clone(&estimator),
                 spool: engine.spool.clone(),
-                recorder: Recorder::new(audit.clone()),
+                recorder: JobRecorder::new(audit.clone()),
                 server,
             };
             let crew = open_jobs(jobs, supplies).await?;
@@ -358,14 +358,14 @@ impl App {
 
 /// Opens what jobs are kept in, or says why none are.
 async fn open_jobs(
-    settings: Result<JobSettings, NotKept>,
+    settings: Result<JobSettings, JobsDisabled>,
     supplies: Supplies,
-) -> Result<Result<Crew, NotKept>, StartError> {
+) -> Result<Result<JobSystem, JobsDisabled>, StartError> {
     let settings = match settings {
         Ok(settings) => settings,
         Err(reason) => return Ok(Err(reason)),
     };
-    Ok(Ok(Crew::open(settings, supplies).await?))
+    Ok(Ok(JobSystem::open(settings, supplies).await?))
 }
 
 async fn load(circuits: &Registry, proving: &Proving) {

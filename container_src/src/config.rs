@@ -30,4 +30,4 @@ pub mod proving;
 pub mod server;
 pub mod trust;
 
-pub use faults::{ConfigError, Faults, Lenient, lenient};
+pub use faults::{ConfigError, Faults, RawSetting, raw_setting};

@@ -12,31 +12,31 @@
 //!   [`upkeep`]: leases, expiry and artefacts.
 
 pub mod attempt;
-pub mod crew;
 pub mod document;
-pub mod hub;
 pub mod kinds;
 pub mod record;
 pub mod runner;
 pub mod submission;
+pub mod system;
+pub mod watchers;
 
 use std::{path::PathBuf, sync::Arc};
 
 use edgeprove_job_rules::prediction::Estimate;
 use edgeprove_protocol::Priority;
 
-use self::{hub::Hub, record::Recorder};
+use self::{record::JobRecorder, watchers::JobWatchers};
 use edgeprove_artifacts::ArtifactStore;
 use edgeprove_engine::{circuits::Registry, proof_cache::ProofCache, proving::Proving};
 use edgeprove_job_queue::{
-    depth::Depth,
     estimate::Estimator,
-    queue::{Crowd, JobQueue, Place, QueueError},
+    job_counts::Depth,
+    queue::{JobGroup, JobQueue, QueueError, QueuePosition},
 };
 use edgeprove_spool::Spool;
 
 /// What jobs are taken in, done and followed with.
-pub struct Workshop {
+pub struct JobContext {
     /// What can be proved.
     pub circuits: Arc<Registry>,
     /// What makes proofs.
@@ -50,13 +50,13 @@ pub struct Workshop {
     /// Where jobs are kept.
     pub queue: Arc<dyn JobQueue>,
     /// Who tells watchers.
-    pub hub: Arc<Hub>,
+    pub hub: Arc<JobWatchers>,
     /// Who knows how long jobs take.
     pub estimator: Arc<Estimator>,
     /// How full the queue is.
     pub depth: Depth,
     /// Who is told what happens to jobs.
-    pub recorder: Recorder,
+    pub recorder: JobRecorder,
     /// The folder that all of it is kept in, if it is one.
     pub folder: Option<PathBuf>,
     /// The number of this container, where it alone keeps its jobs.
@@ -65,7 +65,7 @@ pub struct Workshop {
     pub max_attempts: u32,
 }
 
-impl Workshop {
+impl JobContext {
     /// How long work would take from now until it is over, if it came now; `None` where nothing is known.
     pub async fn foresee(
         &self,
@@ -77,14 +77,14 @@ impl Workshop {
         let queued = Priority::ALL.into_iter().zip(self.depth.latest().queued());
         let jobs = queued.filter(|&(other, _)| other >= priority).map(|(_, jobs)| jobs).sum();
         // What they are is not looked at: it is assumed that they take as long.
-        let ahead = Crowd { kind: kind.to_owned(), subject: subject.to_owned(), jobs };
-        Ok(self.estimator.wait_and_work(&Place { ahead: vec![ahead] }, kind, subject))
+        let ahead = JobGroup { kind: kind.to_owned(), subject: subject.to_owned(), jobs };
+        Ok(self.estimator.wait_and_work(&QueuePosition { ahead: vec![ahead] }, kind, subject))
     }
 }
 
 /// Why this server takes no work that outlives its request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum NotKept {
+pub enum JobsDisabled {
     /// It was given no place to keep it in.
     #[error(
         "this server keeps nothing, so it takes no work that outlives its request: start it with --data DIR \

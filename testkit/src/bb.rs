@@ -9,14 +9,14 @@ use std::{
     time::Duration,
 };
 
-use edgeprove_protocol::VerifierTarget;
+use edgeprove_protocol::Target;
 
 use crate::{places, processes};
 
 /// bb goes to the network, and stays there, when its CRS does not do.
 const LIMIT: Duration = Duration::from_mins(2);
 
-fn run(arguments: &[(&str, &Path)], command: &str, target: VerifierTarget) -> bool {
+fn run(arguments: &[(&str, &Path)], command: &str, target: Target) -> bool {
     let mut bb = Command::new(places::bb());
     bb.arg(command).args(["-t", target.as_str(), "-c"]).arg(places::crs());
     for (flag, path) in arguments {
@@ -35,13 +35,13 @@ struct Key {
 
 /// bb's hash of the key it makes of a circuit's file, in hexadecimal.
 #[track_caller]
-pub fn verification_key_hash(circuit: &Path, target: VerifierTarget) -> String {
+pub fn verification_key_hash(circuit: &Path, target: Target) -> String {
     hex::encode(verification_key(circuit, target).hash)
 }
 
 #[track_caller]
-fn verification_key(circuit: &Path, target: VerifierTarget) -> Key {
-    static MADE: Mutex<Option<HashMap<(PathBuf, VerifierTarget), Key>>> = Mutex::new(None);
+fn verification_key(circuit: &Path, target: Target) -> Key {
+    static MADE: Mutex<Option<HashMap<(PathBuf, Target), Key>>> = Mutex::new(None);
     let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
     let made = made.get_or_insert_default();
     let key = made.entry((circuit.to_owned(), target)).or_insert_with(|| {
@@ -56,7 +56,7 @@ fn verification_key(circuit: &Path, target: VerifierTarget) -> Key {
 
 /// Whether bb accepts a proof under the key that it makes of the circuit's file itself.
 #[track_caller]
-pub fn verifies(circuit: &Path, target: VerifierTarget, proof: &[u8], public_inputs: &[u8]) -> bool {
+pub fn verifies(circuit: &Path, target: Target, proof: &[u8], public_inputs: &[u8]) -> bool {
     let dir = tempfile::tempdir().unwrap();
     let file = |name: &str, bytes: &[u8]| {
         let path = dir.path().join(name);

@@ -8,7 +8,7 @@ use std::{
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use edgeprove_protocol::{
-    Problem, ProblemType, VerifierTarget,
+    Problem, ProblemType, Target,
     answer::{PROOF_MEDIA_TYPE, ProofAnswer},
     headers, problem,
 };
@@ -130,7 +130,7 @@ impl Answer {
 
     /// Holds a proof, in whichever format, against the sample it was asked for.
     #[track_caller]
-    pub fn proves(&self, sample: &Sample, target: VerifierTarget) {
+    pub fn proves(&self, sample: &Sample, target: Target) {
         let proof = self.proof_of(sample);
         let verifies = bb::verifies(&sample.circuit, target, &proof, sample.public_inputs.as_flattened());
         assert!(verifies, "untouched bb does not verify the proof");

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use edgeprove_protocol::{JobDocument, JobId, JobStatus, VerifierTarget, job::JobPage};
+use edgeprove_protocol::{JobDocument, JobId, JobStatus, Target, job::JobPage};
 use http::StatusCode;
 use serde_json::Value;
 
@@ -90,7 +90,7 @@ impl TestServer {
     /// A completed job's proof is there, is of this sample, and is accepted by an untouched bb.
     #[track_caller]
     pub fn proves(&self, id: JobId, sample: &Sample) {
-        self.get(&format!("/v1/proofs/{id}/proof")).proves(sample, VerifierTarget::NoirRecursive);
+        self.get(&format!("/v1/proofs/{id}/proof")).proves(sample, Target::NoirRecursive);
     }
 
     /// Follows a job.

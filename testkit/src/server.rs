@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use edgeprove_protocol::{VerifierTarget, answer::Health};
+use edgeprove_protocol::{Target, answer::Health};
 use http::Method;
 use rustix::process::Signal;
 
@@ -253,7 +253,7 @@ impl TestServer {
         self.assert_idle();
         let good = self.good.as_ref().expect("this server can prove");
         let answer = self.posting_to(&format!("/api/prove/{}", good.name), &good.witness).send();
-        answer.proves(good, VerifierTarget::NoirRecursive);
+        answer.proves(good, Target::NoirRecursive);
         self.assert_idle();
     }
 

@@ -14,7 +14,7 @@ use edgeprove_job_rules::audit::{
 };
 
 use super::outcome::{self, Failure, other};
-use crate::config::{Faults, Lenient, faults::Setting, lenient};
+use crate::config::{Faults, RawSetting, faults::Setting, raw_setting};
 use edgeprove_audit::{
     AuditError,
     file::{LINE_MAX_BYTES, Lines},
@@ -43,8 +43,8 @@ struct VerifyArgs {
 
     /// An entry that must be in it, as it was noted earlier: the `head` of an earlier verification. May be given several
     /// times.
-    #[arg(long, value_name = "SEQ:HASH", value_parser = lenient::<Link>)]
-    anchor: Vec<Lenient<Link>>,
+    #[arg(long, value_name = "SEQ:HASH", value_parser = raw_setting::<Link>)]
+    anchor: Vec<RawSetting<Link>>,
 }
 
 #[derive(Debug, Args)]
@@ -54,12 +54,12 @@ struct ExportArgs {
     audit: Option<PathBuf>,
 
     /// Only entries after the one of this number.
-    #[arg(long, value_name = "SEQ", default_value = "0", value_parser = lenient::<u64>)]
-    after: Lenient<u64>,
+    #[arg(long, value_name = "SEQ", default_value = "0", value_parser = raw_setting::<u64>)]
+    after: RawSetting<u64>,
 
     /// At most so many.
-    #[arg(long, value_name = "N", value_parser = lenient::<usize>)]
-    limit: Option<Lenient<usize>>,
+    #[arg(long, value_name = "N", value_parser = raw_setting::<usize>)]
+    limit: Option<RawSetting<usize>>,
 }
 
 impl Setting for Link {

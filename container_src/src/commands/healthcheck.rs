@@ -10,7 +10,7 @@ use std::{
 use clap::Args;
 
 use super::outcome::{self, Failure, other};
-use crate::config::{Faults, Lenient, lenient};
+use crate::config::{Faults, RawSetting, raw_setting};
 
 /// Longest wait for each step of the exchange.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -19,8 +19,8 @@ const PATIENCE: Duration = Duration::from_secs(3);
 #[derive(Debug, Args)]
 pub struct HealthcheckArgs {
     /// The address the server listens on.
-    #[arg(long, env = "EDGEPROVE_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:8080", value_parser = lenient::<SocketAddr>)]
-    listen: Lenient<SocketAddr>,
+    #[arg(long, env = "EDGEPROVE_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:8080", value_parser = raw_setting::<SocketAddr>)]
+    listen: RawSetting<SocketAddr>,
 }
 
 /// The server is not ready.

@@ -19,11 +19,11 @@ use super::{
 };
 use crate::{
     app::Engine,
-    config::{Faults, circuits::CircuitArgs, engine::EngineArgs, program::Surroundings},
+    config::{Faults, circuits::CircuitArgs, engine::EngineArgs, program::Environment},
 };
 use edgeprove_engine::{
     circuits::registry::LookupError,
-    proving::{Proved, Urgency, milliseconds},
+    proving::{ProofResult, Urgency, milliseconds},
     scheduler::WidthPolicy,
     witness::{
         self,
@@ -74,7 +74,7 @@ pub fn run(args: ProveArgs) -> ExitCode {
     outcome::run(async {
         let mut faults = Faults::default();
         let circuits = args.circuits.read(&mut faults);
-        let engine = args.engine.read(&Surroundings::of_this_process(), &mut faults);
+        let engine = args.engine.read(&Environment::of_this_process(), &mut faults);
         if circuits.as_ref().is_some_and(|circuits| circuits.sources.is_empty()) {
             faults.add("--circuit (EDGEPROVE_CIRCUIT): name the compiled circuit");
         }
@@ -141,7 +141,7 @@ async fn prove(engine: &Engine, witness: &Path, out: &Path) -> Result<(), Failur
     Ok(())
 }
 
-fn write(out: &Path, proved: &Proved) -> Result<(), FileFailed> {
+fn write(out: &Path, proved: &ProofResult) -> Result<(), FileFailed> {
     let failed = |path: &Path| {
         let path = path.to_owned();
         move |source| FileFailed { path, source }
@@ -161,7 +161,7 @@ fn write(out: &Path, proved: &Proved) -> Result<(), FileFailed> {
 }
 
 #[expect(clippy::print_stdout, reason = "the result of the command")]
-fn tell(out: &Path, proved: &Proved) {
+fn tell(out: &Path, proved: &ProofResult) {
     let line = serde_json::json!({
         "out": out,
         "target": proved.key.circuit.target,

@@ -15,11 +15,11 @@ use crate::{
         circuits::{CircuitArgs, CircuitSettings},
         engine::{EngineArgs, EngineSettings},
         jobs::JobArgs,
-        program::Surroundings,
+        program::Environment,
         server::{ServerArgs, ServerSettings},
         trust::TrustArgs,
     },
-    jobs::{NotKept, crew::JobSettings},
+    jobs::{JobsDisabled, system::JobSettings},
     trust::TrustSettings,
 };
 use edgeprove_prover::child::without_values;
@@ -51,7 +51,7 @@ pub struct ServeSettings {
     /// Provers, bb and logs.
     pub engine: EngineSettings,
     /// Jobs, or why there are none.
-    pub jobs: Result<JobSettings, NotKept>,
+    pub jobs: Result<JobSettings, JobsDisabled>,
 }
 
 #[derive(Parser)]
@@ -68,7 +68,7 @@ impl ServeArgs {
     }
 
     /// Reads the flags; the error tells all that is wrong.
-    pub fn read(self, around: &Surroundings) -> Result<ServeSettings, ConfigError> {
+    pub fn read(self, around: &Environment) -> Result<ServeSettings, ConfigError> {
         let mut faults = Faults::default();
         let server = self.server.read(&mut faults);
         let trust = self.trust.read(&mut faults);
@@ -93,7 +93,7 @@ impl ServeArgs {
 pub fn run(args: ServeArgs) -> ExitCode {
     outcome::run(async {
         let ServeSettings { server, trust, circuits, engine, jobs } =
-            args.read(&Surroundings::of_this_process())?;
+            args.read(&Environment::of_this_process())?;
         edgeprove_telemetry::start(engine.log.format, &engine.log.filter);
         edgeprove_telemetry::log_panics(without_values);
         // Before anything else, so that a signal that comes during the start is not lost.

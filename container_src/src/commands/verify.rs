@@ -8,12 +8,12 @@ use std::{
 };
 
 use clap::Args;
-use edgeprove_protocol::VerifierTarget;
+use edgeprove_protocol::Target;
 
 use super::outcome::{self, Failure, other};
 use crate::{
     app::Engine,
-    config::{Faults, circuits::CircuitSettings, engine::EngineArgs, program::Surroundings},
+    config::{Faults, circuits::CircuitSettings, engine::EngineArgs, program::Environment},
 };
 use edgeprove_engine::scheduler::WidthPolicy;
 use edgeprove_prover::{CircuitKey, ProofParts, backend::FIELD_BYTES};
@@ -44,7 +44,7 @@ struct FileArgs {
 
     /// The verifier the proof was made for: `noir-recursive` or `evm`.
     #[arg(long, short, value_name = "TARGET", default_value = "noir-recursive")]
-    target: VerifierTarget,
+    target: Target,
 }
 
 /// Flags of `edgeprove verify`.
@@ -78,7 +78,7 @@ enum Unusable {
 pub fn run(args: VerifyArgs) -> ExitCode {
     outcome::run(async {
         let mut faults = Faults::default();
-        let engine = args.engine.read(&Surroundings::of_this_process(), &mut faults);
+        let engine = args.engine.read(&Environment::of_this_process(), &mut faults);
         let mut engine = faults.finish(engine)?;
         edgeprove_telemetry::start(engine.log.format, &engine.log.filter);
         let (circuit, parts) = args.files.read().map_err(other)?;

@@ -3,12 +3,12 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use edgeprove_protocol::VerifierTarget;
+use edgeprove_protocol::Target;
 
 use super::outcome::{self, Failure, other};
 use crate::{
     app::Engine,
-    config::{Faults, circuits::CircuitArgs, engine::EngineArgs, program::Surroundings},
+    config::{Faults, circuits::CircuitArgs, engine::EngineArgs, program::Environment},
 };
 use edgeprove_engine::circuits::Circuit;
 
@@ -35,7 +35,7 @@ pub fn run(args: WarmArgs) -> ExitCode {
     outcome::run(async {
         let mut faults = Faults::default();
         let circuits = args.circuits.read(&mut faults);
-        let engine = args.engine.read(&Surroundings::of_this_process(), &mut faults);
+        let engine = args.engine.read(&Environment::of_this_process(), &mut faults);
         let (circuits, engine) = faults.finish(circuits.zip(engine))?;
         edgeprove_telemetry::start(engine.log.format, &engine.log.filter);
 
@@ -59,7 +59,7 @@ pub fn run(args: WarmArgs) -> ExitCode {
 async fn make_keys(circuit: &Circuit, engine: &Engine) -> Result<bool, Failure> {
     let seat = engine.proving.seat().await.map_err(other)?;
     let mut whole = true;
-    for target in VerifierTarget::ALL {
+    for target in Target::ALL {
         if let Err(error) = circuit.key(target, engine.proving.keys(), seat.as_ref()).await {
             tracing::error!(circuit = %circuit.id, verifier = %target, error = edgeprove_telemetry::chain(&error), "no key");
             whole = false;

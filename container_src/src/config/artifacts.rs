@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::{
-    faults::{Faults, Lenient, Setting, lenient},
-    program::Surroundings,
+    faults::{Faults, RawSetting, Setting, raw_setting},
+    program::Environment,
 };
-use edgeprove_artifacts::{ArtifactSettings, BucketSettings, KeyRing, KeySettings, Patience, PlaceSettings};
+use edgeprove_artifacts::{
+    ArtifactSettings, BucketSettings, KeyRing, KeySettings, PlaceSettings, RetryPolicy,
+};
 
 /// Where in the data folder the artefacts are, unless they are elsewhere.
 const FOLDER: &str = "artifacts";
@@ -75,15 +77,15 @@ pub struct ArtifactArgs {
     /// Where witnesses and proofs of jobs are kept, encrypted: a folder, or a bucket as `s3://BUCKET/PREFIX`, which
     /// several servers can share and whose endpoint, region and credentials are the usual `AWS_…` variables. Else
     /// `artifacts` in the data folder.
-    #[arg(long, env = "EDGEPROVE_ARTIFACTS", value_name = "URL", value_parser = lenient::<Place>)]
-    artifacts: Option<Lenient<Place>>,
+    #[arg(long, env = "EDGEPROVE_ARTIFACTS", value_name = "URL", value_parser = raw_setting::<Place>)]
+    artifacts: Option<RawSetting<Place>>,
 
     /// The key that artefacts are encrypted under: 32 bytes in hex or base64, such as `openssl rand -hex 32` makes. Of
     /// several, separated by commas, the first encrypts and all decrypt. A bucket needs one; for a folder the server
     /// else makes one of its own, `artifact.key` in the data folder. Give it by the environment: a command line can be
     /// read by others on the machine.
-    #[arg(long, env = "EDGEPROVE_ARTIFACT_KEY", hide_env_values = true, value_name = "KEYS", allow_hyphen_values = true, value_parser = lenient::<KeyRing>)]
-    artifact_key: Option<Lenient<KeyRing>>,
+    #[arg(long, env = "EDGEPROVE_ARTIFACT_KEY", hide_env_values = true, value_name = "KEYS", allow_hyphen_values = true, value_parser = raw_setting::<KeyRing>)]
+    artifact_key: Option<RawSetting<KeyRing>>,
 }
 
 impl ArtifactArgs {
@@ -93,7 +95,7 @@ impl ArtifactArgs {
         self,
         data: Option<&Path>,
         may_be_lost: bool,
-        around: &Surroundings,
+        around: &Environment,
         faults: &mut Faults,
     ) -> Option<Option<ArtifactSettings>> {
         let named = self.artifacts.map(|place| faults.take("artifacts", place));
@@ -132,7 +134,7 @@ impl ArtifactArgs {
                 bucket: name,
                 prefix,
                 options: around.aws.clone(),
-                patience: Patience::default(),
+                patience: RetryPolicy::default(),
             }),
         };
         Some(Some(ArtifactSettings { place, keys }))
@@ -160,12 +162,12 @@ mod tests {
         key: Option<&str>,
         data: Option<&str>,
     ) -> Result<Option<ArtifactSettings>, String> {
-        fn flag<T: Setting>(text: Option<&str>) -> Option<Lenient<T>> {
-            text.and_then(|text| lenient(text).ok())
+        fn flag<T: Setting>(text: Option<&str>) -> Option<RawSetting<T>> {
+            text.and_then(|text| raw_setting(text).ok())
         }
         let args = ArtifactArgs { artifacts: flag(artifacts), artifact_key: flag(key) };
         let mut faults = Faults::default();
-        let settings = args.read(data.map(Path::new), false, &Surroundings::default(), &mut faults);
+        let settings = args.read(data.map(Path::new), false, &Environment::default(), &mut faults);
         faults.finish(settings).map_err(|error| error.to_string())
     }
 

@@ -7,16 +7,16 @@ use std::{
 
 use clap::Args;
 use edgeprove_job_rules::families::CircuitFamily;
-use edgeprove_protocol::{CircuitId, VerifierTarget};
+use edgeprove_protocol::{CircuitId, Target};
 
-use super::faults::{Faults, Lenient, Setting, lenient};
+use super::faults::{Faults, RawSetting, Setting, raw_setting};
 use edgeprove_engine::circuits::registry::CircuitSource;
 
 /// `evm`, or `NAME=evm` for one circuit.
 #[derive(Debug, Clone)]
 struct TargetRule {
     circuit: Option<CircuitId>,
-    target: VerifierTarget,
+    target: Target,
 }
 
 impl Setting for TargetRule {
@@ -45,14 +45,14 @@ pub struct CircuitArgs {
 
     /// The verifier that proofs are made for where a request names none: `noir-recursive` (bb, bb.js) or `evm`
     /// (Solidity); for one circuit by `NAME=evm`. Several are separated by commas.
-    #[arg(long, env = "EDGEPROVE_TARGET", value_name = "[NAME=]TARGET", value_delimiter = ',', value_parser = lenient::<TargetRule>)]
-    target: Vec<Lenient<TargetRule>>,
+    #[arg(long, env = "EDGEPROVE_TARGET", value_name = "[NAME=]TARGET", value_delimiter = ',', value_parser = raw_setting::<TargetRule>)]
+    target: Vec<RawSetting<TargetRule>>,
 
     /// Circuits that do the same at different sizes, the largest first: `maze_64,maze_32,maze_16`. Where the machine has
     /// too little for one, the next smaller one is proved if the request brought its witness as well, and named in the
     /// problem if not. Several families are separated by semicolons.
-    #[arg(long, env = "EDGEPROVE_CIRCUIT_FAMILY", value_name = "NAMES", value_delimiter = ';', value_parser = lenient::<CircuitFamily>)]
-    circuit_family: Vec<Lenient<CircuitFamily>>,
+    #[arg(long, env = "EDGEPROVE_CIRCUIT_FAMILY", value_name = "NAMES", value_delimiter = ';', value_parser = raw_setting::<CircuitFamily>)]
+    circuit_family: Vec<RawSetting<CircuitFamily>>,
 }
 
 impl Setting for CircuitFamily {

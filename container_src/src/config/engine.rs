@@ -5,7 +5,7 @@ use clap::Args;
 use super::{
     Faults,
     log::{LogArgs, LogSettings},
-    program::{ProgramArgs, ProgramSettings, Surroundings},
+    program::{Environment, ProgramArgs, ProgramSettings},
     proving::{ProvingArgs, ProvingSettings},
 };
 
@@ -33,7 +33,7 @@ pub struct EngineSettings {
 
 impl EngineArgs {
     /// Reads the flags.
-    pub fn read(self, around: &Surroundings, faults: &mut Faults) -> Option<EngineSettings> {
+    pub fn read(self, around: &Environment, faults: &mut Faults) -> Option<EngineSettings> {
         let proving = self.proving.read(faults);
         let program = self.program.read(around, faults);
         let log = self.log.read(faults);

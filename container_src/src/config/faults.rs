@@ -6,7 +6,7 @@ use bytesize::ByteSize;
 
 /// The text of a flag together with what it means, or why it means nothing.
 #[derive(Debug, Clone)]
-pub struct Lenient<T> {
+pub struct RawSetting<T> {
     /// `None` where it must not be shown.
     text: Option<String>,
     value: Result<T, String>,
@@ -14,11 +14,11 @@ pub struct Lenient<T> {
 
 /// A parser for clap that never fails; [`Faults::take`] reports what it could not read.
 #[allow(clippy::must_use_candidate, reason = "clap calls it")]
-pub fn lenient<T>(text: &str) -> Result<Lenient<T>, std::convert::Infallible>
+pub fn raw_setting<T>(text: &str) -> Result<RawSetting<T>, std::convert::Infallible>
 where
     T: Setting,
 {
-    Ok(Lenient { text: (!T::SECRET).then(|| text.to_owned()), value: T::read(text) })
+    Ok(RawSetting { text: (!T::SECRET).then(|| text.to_owned()), value: T::read(text) })
 }
 
 /// Something that can be set by a text.
@@ -82,7 +82,7 @@ impl Faults {
     }
 
     /// The value of a flag, or its fault and `None`. `name` is the flag without its dashes.
-    pub fn take<T>(&mut self, name: &str, setting: Lenient<T>) -> Option<T> {
+    pub fn take<T>(&mut self, name: &str, setting: RawSetting<T>) -> Option<T> {
         match setting.value {
             Ok(value) => Some(value),
             Err(wanted) => {
@@ -95,7 +95,7 @@ impl Faults {
     }
 
     /// The value of a flag that must not be below a minimum.
-    pub fn take_at_least<T>(&mut self, name: &str, setting: Lenient<T>, min: &T) -> Option<T>
+    pub fn take_at_least<T>(&mut self, name: &str, setting: RawSetting<T>, min: &T) -> Option<T>
     where
         T: PartialOrd + fmt::Display,
     {
@@ -108,7 +108,7 @@ impl Faults {
     }
 
     /// The values of a list of flags. Empty items, as a comma too many gives, count for nothing.
-    pub fn take_all<T>(&mut self, name: &str, settings: Vec<Lenient<T>>) -> Vec<T> {
+    pub fn take_all<T>(&mut self, name: &str, settings: Vec<RawSetting<T>>) -> Vec<T> {
         let named = settings.into_iter().filter(|setting| setting.text.as_deref() != Some(""));
         named.filter_map(|setting| self.take(name, setting)).collect()
     }
@@ -165,11 +165,11 @@ mod tests {
     #[test]
     fn every_fault_is_told_with_its_flag_and_its_variable() {
         let mut faults = Faults::default();
-        let Ok(size) = lenient::<ByteSize>("much");
+        let Ok(size) = raw_setting::<ByteSize>("much");
         assert_eq!(faults.take("upload-max", size), None);
-        let Ok(count) = lenient::<u64>("0");
+        let Ok(count) = raw_setting::<u64>("0");
         assert_eq!(faults.take_at_least("prover-queue-max", count, &1), None);
-        let Ok(time) = lenient::<Duration>("2m");
+        let Ok(time) = raw_setting::<Duration>("2m");
         assert_eq!(faults.take("prove-timeout", time), Some(Duration::from_mins(2)));
         let told = faults.finish(Some(())).unwrap_err().to_string();
         assert_eq!(
@@ -194,7 +194,7 @@ mod tests {
         }
 
         let mut faults = Faults::default();
-        let Ok(secret) = lenient::<Hidden>("hunter2");
+        let Ok(secret) = raw_setting::<Hidden>("hunter2");
         assert!(!format!("{secret:?}").contains("hunter2"));
         assert!(faults.take("edge-secret", secret).is_none());
         assert_eq!(

@@ -13,12 +13,12 @@ use rustix::fs::{AtFlags, StatxFlags};
 use super::{
     artifacts::ArtifactArgs,
     data::DataArgs,
-    faults::{Faults, Lenient, Setting, lenient},
-    program::Surroundings,
+    faults::{Faults, RawSetting, Setting, raw_setting},
+    program::Environment,
 };
-use crate::jobs::{NotKept, crew::JobSettings};
+use crate::jobs::{JobsDisabled, system::JobSettings};
 use edgeprove_artifacts::PlaceSettings;
-use edgeprove_job_queue::store::{Place, postgres::PostgresUrl};
+use edgeprove_job_queue::store::{DatabaseLocation, postgres::PostgresUrl};
 
 /// Shortest lease: a renewal is a third of it, and a database may take that long.
 const LEASE_MIN: Duration = Duration::from_secs(1);
@@ -60,50 +60,54 @@ pub struct JobArgs {
 
     /// The PostgreSQL that jobs are kept in, which several servers may share, as `postgres://USER:PASSWORD@HOST/DATABASE`.
     /// Else SQLite in the data folder. Give it by the environment: a command line can be read by others on the machine.
-    #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL", value_parser = lenient::<PostgresUrl>)]
-    database_url: Option<Lenient<PostgresUrl>>,
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL", value_parser = raw_setting::<PostgresUrl>)]
+    database_url: Option<RawSetting<PostgresUrl>>,
 
     /// Take jobs although they are lost with this process or its container.
     #[arg(long, env = "EDGEPROVE_EPHEMERAL_JOBS")]
     ephemeral_jobs: bool,
 
     /// Most jobs that may be queued; then 503.
-    #[arg(long, env = "EDGEPROVE_JOB_QUEUE_MAX", value_name = "N", default_value = "100", value_parser = lenient::<u32>)]
-    job_queue_max: Lenient<u32>,
+    #[arg(long, env = "EDGEPROVE_JOB_QUEUE_MAX", value_name = "N", default_value = "100", value_parser = raw_setting::<u32>)]
+    job_queue_max: RawSetting<u32>,
 
     /// Most jobs of one caller that may be unfinished; then 429.
-    #[arg(long, env = "EDGEPROVE_JOBS_PER_CALLER", value_name = "N", default_value = "100", value_parser = lenient::<u32>)]
-    jobs_per_caller: Lenient<u32>,
+    #[arg(long, env = "EDGEPROVE_JOBS_PER_CALLER", value_name = "N", default_value = "100", value_parser = raw_setting::<u32>)]
+    jobs_per_caller: RawSetting<u32>,
 
     /// Jobs that are worked on at a time.
-    #[arg(long, env = "EDGEPROVE_JOB_WORKERS", value_name = "N", default_value = "4", value_parser = lenient::<usize>)]
-    job_workers: Lenient<usize>,
+    #[arg(long, env = "EDGEPROVE_JOB_WORKERS", value_name = "N", default_value = "4", value_parser = raw_setting::<usize>)]
+    job_workers: RawSetting<usize>,
 
     /// How often a job is tried, where trying again may help.
-    #[arg(long, env = "EDGEPROVE_JOB_ATTEMPTS", value_name = "N", default_value = "3", value_parser = lenient::<u32>)]
-    job_attempts: Lenient<u32>,
+    #[arg(long, env = "EDGEPROVE_JOB_ATTEMPTS", value_name = "N", default_value = "3", value_parser = raw_setting::<u32>)]
+    job_attempts: RawSetting<u32>,
 
     /// How long a job stays with a server of which nothing is heard.
-    #[arg(long, env = "EDGEPROVE_LEASE", value_name = "TIME", default_value = "15s", value_parser = lenient::<Duration>)]
-    lease: Lenient<Duration>,
+    #[arg(long, env = "EDGEPROVE_LEASE", value_name = "TIME", default_value = "15s", value_parser = raw_setting::<Duration>)]
+    lease: RawSetting<Duration>,
 
     /// How long the result of a job, or why it failed, is kept.
-    #[arg(long, env = "EDGEPROVE_RESULT_TTL", value_name = "TIME", default_value = "1h", value_parser = lenient::<Duration>)]
-    result_ttl: Lenient<Duration>,
+    #[arg(long, env = "EDGEPROVE_RESULT_TTL", value_name = "TIME", default_value = "1h", value_parser = raw_setting::<Duration>)]
+    result_ttl: RawSetting<Duration>,
 
     /// How long it is known after that to have expired.
-    #[arg(long, env = "EDGEPROVE_TOMBSTONE_TTL", value_name = "TIME", default_value = "24h", value_parser = lenient::<Duration>)]
-    tombstone_ttl: Lenient<Duration>,
+    #[arg(long, env = "EDGEPROVE_TOMBSTONE_TTL", value_name = "TIME", default_value = "24h", value_parser = raw_setting::<Duration>)]
+    tombstone_ttl: RawSetting<Duration>,
 
     /// The number of this container among those behind one edge. It becomes part of the names of jobs that it alone keeps,
     /// so that the edge finds it.
-    #[arg(long, env = "EDGEPROVE_INSTANCE_NUMBER", value_name = "N", value_parser = lenient::<u16>)]
-    instance_number: Option<Lenient<u16>>,
+    #[arg(long, env = "EDGEPROVE_INSTANCE_NUMBER", value_name = "N", value_parser = raw_setting::<u16>)]
+    instance_number: Option<RawSetting<u16>>,
 }
 
 impl JobArgs {
     /// Reads the flags. Where nothing that is accepted could be kept, it says why instead.
-    pub fn read(self, around: &Surroundings, faults: &mut Faults) -> Option<Result<JobSettings, NotKept>> {
+    pub fn read(
+        self,
+        around: &Environment,
+        faults: &mut Faults,
+    ) -> Option<Result<JobSettings, JobsDisabled>> {
         let data = self.data.data;
         let shared = self.database_url.map(|url| faults.take("database-url", url));
         let queued_max = faults.take_at_least("job-queue-max", self.job_queue_max, &1);
@@ -138,19 +142,21 @@ impl JobArgs {
         let artifacts = artifacts?;
         let is_shared = shared.is_some();
         let place = match (shared, &data) {
-            (Some(url), _) => Place::Postgres(url),
-            (None, Some(_)) if self.ephemeral_jobs => Place::Folder(data.clone()?),
-            (None, Some(data)) if goes_with_the_container(data) => return Some(Err(NotKept::InContainer)),
-            (None, Some(data)) => Place::Folder(data.clone()),
-            (None, None) if self.ephemeral_jobs => Place::Memory,
-            (None, None) => return Some(Err(NotKept::NoPlace)),
+            (Some(url), _) => DatabaseLocation::Postgres(url),
+            (None, Some(_)) if self.ephemeral_jobs => DatabaseLocation::Folder(data.clone()?),
+            (None, Some(data)) if goes_with_the_container(data) => {
+                return Some(Err(JobsDisabled::InContainer));
+            }
+            (None, Some(data)) => DatabaseLocation::Folder(data.clone()),
+            (None, None) if self.ephemeral_jobs => DatabaseLocation::Memory,
+            (None, None) => return Some(Err(JobsDisabled::NoPlace)),
         };
-        let Some(artifacts) = artifacts else { return Some(Err(NotKept::NoPlace)) };
+        let Some(artifacts) = artifacts else { return Some(Err(JobsDisabled::NoPlace)) };
         if let PlaceSettings::Folder(folder) = &artifacts.place
             && !self.ephemeral_jobs
             && goes_with_the_container(folder)
         {
-            return Some(Err(NotKept::InContainer));
+            return Some(Err(JobsDisabled::InContainer));
         }
         Some(Ok(JobSettings {
             place,

@@ -3,7 +3,7 @@
 use clap::Args;
 use tracing_subscriber::EnvFilter;
 
-use super::faults::{Faults, Lenient, Setting, lenient, words};
+use super::faults::{Faults, RawSetting, Setting, raw_setting, words};
 use edgeprove_telemetry::LogFormat;
 
 words!(LogFormat, "human" => LogFormat::Human, "json" => LogFormat::Json);
@@ -24,12 +24,12 @@ impl Setting for Filter {
 #[command(next_help_heading = "Log")]
 pub struct LogArgs {
     /// `human`, or `json` with one object a line. Logs go to standard error and never hold a witness.
-    #[arg(long, env = "EDGEPROVE_LOG_FORMAT", value_name = "FORMAT", default_value = "human", value_parser = lenient::<LogFormat>)]
-    log_format: Lenient<LogFormat>,
+    #[arg(long, env = "EDGEPROVE_LOG_FORMAT", value_name = "FORMAT", default_value = "human", value_parser = raw_setting::<LogFormat>)]
+    log_format: RawSetting<LogFormat>,
 
     /// What is logged: `error`, `warn`, `info`, `debug` (with bb's own words), or per module.
-    #[arg(long, env = "EDGEPROVE_LOG", value_name = "FILTER", default_value = "info", value_parser = lenient::<Filter>)]
-    log: Lenient<Filter>,
+    #[arg(long, env = "EDGEPROVE_LOG", value_name = "FILTER", default_value = "info", value_parser = raw_setting::<Filter>)]
+    log: RawSetting<Filter>,
 }
 
 /// Settings of the log.

@@ -7,7 +7,7 @@ use std::{
 
 use clap::Args;
 
-use super::faults::{Faults, Lenient, lenient, words};
+use super::faults::{Faults, RawSetting, raw_setting, words};
 use edgeprove_artifacts::BucketOptions;
 use edgeprove_prover::{
     barretenberg::{crs::Crs, version::BB_VERSION},
@@ -16,9 +16,9 @@ use edgeprove_prover::{
 
 words!(Msm, "round-parallel" => Msm::RoundParallel, "legacy" => Msm::Legacy);
 
-/// Where things are in this process's surroundings. Tests put their own in its place.
+/// Where things are in this process's environment. Tests put their own in its place.
 #[derive(Debug, Clone, Default)]
-pub struct Surroundings {
+pub struct Environment {
     /// `BB_PATH`.
     pub bb_path: Option<PathBuf>,
     /// `CRS_PATH`.
@@ -35,7 +35,7 @@ pub struct Surroundings {
     pub aws: BucketOptions,
 }
 
-impl Surroundings {
+impl Environment {
     /// Those of this process.
     #[must_use]
     pub fn of_this_process() -> Self {
@@ -84,8 +84,8 @@ pub struct ProgramArgs {
 
     /// How bb multiplies curve points: `round-parallel` saves 10 to 25 % of each proof; `legacy` is bb's own default while
     /// the other matures. After a crash at work, and after a proof that does not verify, the next bb uses `legacy`.
-    #[arg(long, env = "EDGEPROVE_MSM", value_name = "WAY", default_value = "round-parallel", value_parser = lenient::<Msm>)]
-    msm: Lenient<Msm>,
+    #[arg(long, env = "EDGEPROVE_MSM", value_name = "WAY", default_value = "round-parallel", value_parser = raw_setting::<Msm>)]
+    msm: RawSetting<Msm>,
 }
 
 /// The program and its data.
@@ -103,7 +103,7 @@ pub struct ProgramSettings {
 
 impl ProgramArgs {
     /// Reads the flags and looks at what they name.
-    pub fn read(self, around: &Surroundings, faults: &mut Faults) -> Option<ProgramSettings> {
+    pub fn read(self, around: &Environment, faults: &mut Faults) -> Option<ProgramSettings> {
         let path = find_bb(self.bb, around, faults);
         let crs = find_crs(self.crs, around, faults);
         let cache_dir =
@@ -116,7 +116,7 @@ impl ProgramArgs {
     }
 }
 
-fn find_bb(flag: Option<PathBuf>, around: &Surroundings, faults: &mut Faults) -> Option<PathBuf> {
+fn find_bb(flag: Option<PathBuf>, around: &Environment, faults: &mut Faults) -> Option<PathBuf> {
     let named = flag.or_else(|| around.bb_path.clone());
     if let Some(path) = named {
         if is_executable(&path) {
@@ -136,7 +136,7 @@ fn find_bb(flag: Option<PathBuf>, around: &Surroundings, faults: &mut Faults) ->
     found
 }
 
-fn find_crs(flag: Option<PathBuf>, around: &Surroundings, faults: &mut Faults) -> Option<Crs> {
+fn find_crs(flag: Option<PathBuf>, around: &Environment, faults: &mut Faults) -> Option<Crs> {
     let home = || around.home.as_ref().map(|home| home.join(".bb-crs"));
     let Some(dir) = flag.or_else(|| around.crs_path.clone()).or_else(home) else {
         faults.add("the CRS: there is no home folder to look in; name its folder by --crs or CRS_PATH");
@@ -145,7 +145,7 @@ fn find_crs(flag: Option<PathBuf>, around: &Surroundings, faults: &mut Faults) -
     faults.keep(Crs::open(&dir))
 }
 
-fn default_cache(around: &Surroundings) -> Option<PathBuf> {
+fn default_cache(around: &Environment) -> Option<PathBuf> {
     let cache = around.cache_home.clone().or_else(|| Some(around.home.as_ref()?.join(".cache")))?;
     Some(cache.join("edgeprove"))
 }

@@ -6,7 +6,7 @@ use bytesize::ByteSize;
 use clap::Args;
 
 use super::{
-    faults::{Faults, Lenient, lenient, words},
+    faults::{Faults, RawSetting, raw_setting, words},
     memory,
 };
 use edgeprove_engine::{
@@ -46,53 +46,53 @@ words!(WidthPolicy, "auto" => WidthPolicy::Auto, "wide" => WidthPolicy::Wide, "n
 pub struct ProvingArgs {
     /// `warm` keeps bb processes ready; `process` starts one bb for each proof, which takes longer and leaves nothing
     /// of one proof in the memory of the next.
-    #[arg(long, env = "EDGEPROVE_PROVER", value_name = "MODE", default_value = "warm", value_parser = lenient::<ProverMode>)]
-    prover: Lenient<ProverMode>,
+    #[arg(long, env = "EDGEPROVE_PROVER", value_name = "MODE", default_value = "warm", value_parser = raw_setting::<ProverMode>)]
+    prover: RawSetting<ProverMode>,
 
     /// Cores that proofs may use. Else all there are.
-    #[arg(long, env = "EDGEPROVE_CORES", value_name = "N", value_parser = lenient::<usize>)]
-    cores: Option<Lenient<usize>>,
+    #[arg(long, env = "EDGEPROVE_CORES", value_name = "N", value_parser = raw_setting::<usize>)]
+    cores: Option<RawSetting<usize>>,
 
     /// Memory that the provers may take together: a proof that does not fit beside those at work waits for them, and a
     /// circuit that does not fit alone is not taken. Else what the machine, or the container, has, but for an eighth
     /// (64 to 512 MiB) that is left to the server.
-    #[arg(long, env = "EDGEPROVE_MEMORY_MAX", value_name = "SIZE", value_parser = lenient::<ByteSize>)]
-    memory_max: Option<Lenient<ByteSize>>,
+    #[arg(long, env = "EDGEPROVE_MEMORY_MAX", value_name = "SIZE", value_parser = raw_setting::<ByteSize>)]
+    memory_max: Option<RawSetting<ByteSize>>,
 
     /// `auto` gives a lone proof all cores and shares them out when others wait; `wide` proves one after the other on
     /// all cores; `narrow` proves each on one core.
-    #[arg(long, env = "EDGEPROVE_WIDTH", value_name = "POLICY", default_value = "auto", value_parser = lenient::<WidthPolicy>)]
-    width: Lenient<WidthPolicy>,
+    #[arg(long, env = "EDGEPROVE_WIDTH", value_name = "POLICY", default_value = "auto", value_parser = raw_setting::<WidthPolicy>)]
+    width: RawSetting<WidthPolicy>,
 
     /// Longest time for one proof; then it is stopped and answered by 504.
-    #[arg(long, env = "EDGEPROVE_PROVE_TIMEOUT", value_name = "TIME", default_value = "90s", value_parser = lenient::<Duration>)]
-    prove_timeout: Lenient<Duration>,
+    #[arg(long, env = "EDGEPROVE_PROVE_TIMEOUT", value_name = "TIME", default_value = "90s", value_parser = raw_setting::<Duration>)]
+    prove_timeout: RawSetting<Duration>,
 
     /// Most requests that wait for a prover; one more is answered by 503 with Retry-After.
-    #[arg(long, env = "EDGEPROVE_PROVER_QUEUE_MAX", value_name = "N", default_value = "100", value_parser = lenient::<usize>)]
-    prover_queue_max: Lenient<usize>,
+    #[arg(long, env = "EDGEPROVE_PROVER_QUEUE_MAX", value_name = "N", default_value = "100", value_parser = raw_setting::<usize>)]
+    prover_queue_max: RawSetting<usize>,
 
     /// Longest wait for a prover; then 503 with Retry-After.
-    #[arg(long, env = "EDGEPROVE_PROVER_QUEUE_WAIT", value_name = "TIME", default_value = "60s", value_parser = lenient::<Duration>)]
-    prover_queue_wait: Lenient<Duration>,
+    #[arg(long, env = "EDGEPROVE_PROVER_QUEUE_WAIT", value_name = "TIME", default_value = "60s", value_parser = raw_setting::<Duration>)]
+    prover_queue_wait: RawSetting<Duration>,
 
     /// `on` verifies every proof before it is answered. `off` saves some milliseconds, and answers an unsatisfied
     /// witness with a proof that nobody accepts; health and every answer say so.
-    #[arg(long, env = "EDGEPROVE_VERIFY", value_name = "ON|OFF", default_value = "on", value_parser = lenient::<Verify>)]
-    verify: Lenient<Verify>,
+    #[arg(long, env = "EDGEPROVE_VERIFY", value_name = "ON|OFF", default_value = "on", value_parser = raw_setting::<Verify>)]
+    verify: RawSetting<Verify>,
 
     /// A bb process is replaced after this many proofs.
-    #[arg(long, env = "EDGEPROVE_RECYCLE_PROOFS", value_name = "N", default_value = "1000", value_parser = lenient::<u64>)]
-    recycle_proofs: Lenient<u64>,
+    #[arg(long, env = "EDGEPROVE_RECYCLE_PROOFS", value_name = "N", default_value = "1000", value_parser = raw_setting::<u64>)]
+    recycle_proofs: RawSetting<u64>,
 
     /// A bb process is replaced when its memory has grown by this much since its first proof.
-    #[arg(long, env = "EDGEPROVE_RECYCLE_GROWTH", value_name = "SIZE", default_value = "512MiB", value_parser = lenient::<ByteSize>)]
-    recycle_growth: Lenient<ByteSize>,
+    #[arg(long, env = "EDGEPROVE_RECYCLE_GROWTH", value_name = "SIZE", default_value = "512MiB", value_parser = raw_setting::<ByteSize>)]
+    recycle_growth: RawSetting<ByteSize>,
 
     /// A bb process is replaced when after a proof it holds more than so many times the memory that the circuits it has
     /// proved take.
-    #[arg(long, env = "EDGEPROVE_RECYCLE_DRIFT", value_name = "RATIO", default_value = "2", value_parser = lenient::<f64>)]
-    recycle_drift: Lenient<f64>,
+    #[arg(long, env = "EDGEPROVE_RECYCLE_DRIFT", value_name = "RATIO", default_value = "2", value_parser = raw_setting::<f64>)]
+    recycle_drift: RawSetting<f64>,
 }
 
 /// Settings of provers, queue and verification.

@@ -7,7 +7,7 @@ use clap::Args;
 use edgeprove_protocol::{headers, limits};
 use http::{HeaderValue, Uri};
 
-use super::faults::{Faults, Lenient, Setting, lenient};
+use super::faults::{Faults, RawSetting, Setting, raw_setting};
 use crate::http::{edge_secret::EdgeSecret, state::HttpOptions};
 use edgeprove_engine::witness::intake::IntakeLimits;
 
@@ -48,8 +48,8 @@ impl Setting for EdgeSecret {
 #[command(next_help_heading = "Server")]
 pub struct ServerArgs {
     /// The address to listen on; port 0 takes a free one.
-    #[arg(long, env = "EDGEPROVE_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:8080", value_parser = lenient::<SocketAddr>)]
-    listen: Lenient<SocketAddr>,
+    #[arg(long, env = "EDGEPROVE_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:8080", value_parser = raw_setting::<SocketAddr>)]
+    listen: RawSetting<SocketAddr>,
 
     /// A file that the address is written to once it is known.
     #[arg(long, env = "EDGEPROVE_ADDR_FILE", value_name = "FILE")]
@@ -57,47 +57,47 @@ pub struct ServerArgs {
 
     /// Pages of this origin may call: `https://app.example`, or `*` for any. Several are separated by commas. Without
     /// it no page of another origin may.
-    #[arg(long, env = "EDGEPROVE_CORS_ORIGIN", value_name = "ORIGIN", value_delimiter = ',', value_parser = lenient::<Origin>)]
-    cors_origin: Vec<Lenient<Origin>>,
+    #[arg(long, env = "EDGEPROVE_CORS_ORIGIN", value_name = "ORIGIN", value_delimiter = ',', value_parser = raw_setting::<Origin>)]
+    cors_origin: Vec<RawSetting<Origin>>,
 
     /// A secret that this server shares with the edge, such as `openssl rand -hex 32` makes. Requests must bear it as
     /// `X-Edge-Secret`, or are answered by 403; `/livez`, `/readyz` and `/metrics` stay open. Give it by the environment: a
     /// command line can be read by others on the machine.
-    #[arg(long, env = "EDGEPROVE_EDGE_SECRET", hide_env_values = true, value_name = "SECRET", allow_hyphen_values = true, value_parser = lenient::<EdgeSecret>)]
-    edge_secret: Option<Lenient<EdgeSecret>>,
+    #[arg(long, env = "EDGEPROVE_EDGE_SECRET", hide_env_values = true, value_name = "SECRET", allow_hyphen_values = true, value_parser = raw_setting::<EdgeSecret>)]
+    edge_secret: Option<RawSetting<EdgeSecret>>,
 
     /// Longest time for one request that proves, upload and wait included; then 504.
-    #[arg(long, env = "EDGEPROVE_REQUEST_TIMEOUT", value_name = "TIME", default_value = "120s", value_parser = lenient::<Duration>)]
-    request_timeout: Lenient<Duration>,
+    #[arg(long, env = "EDGEPROVE_REQUEST_TIMEOUT", value_name = "TIME", default_value = "120s", value_parser = raw_setting::<Duration>)]
+    request_timeout: RawSetting<Duration>,
 
     /// Most connections at a time.
-    #[arg(long, env = "EDGEPROVE_CONNECTIONS", value_name = "N", default_value = "1024", value_parser = lenient::<usize>)]
-    connections: Lenient<usize>,
+    #[arg(long, env = "EDGEPROVE_CONNECTIONS", value_name = "N", default_value = "1024", value_parser = raw_setting::<usize>)]
+    connections: RawSetting<usize>,
 
     /// Largest upload.
-    #[arg(long, env = "EDGEPROVE_UPLOAD_MAX", value_name = "SIZE", default_value = "64MiB", value_parser = lenient::<ByteSize>)]
-    upload_max: Lenient<ByteSize>,
+    #[arg(long, env = "EDGEPROVE_UPLOAD_MAX", value_name = "SIZE", default_value = "64MiB", value_parser = raw_setting::<ByteSize>)]
+    upload_max: RawSetting<ByteSize>,
 
     /// Largest inflated witness. What a circuit's own witnesses can have is a bound besides.
-    #[arg(long, env = "EDGEPROVE_DECOMPRESSED_MAX", value_name = "SIZE", default_value = "1GiB", value_parser = lenient::<ByteSize>)]
-    decompressed_max: Lenient<ByteSize>,
+    #[arg(long, env = "EDGEPROVE_DECOMPRESSED_MAX", value_name = "SIZE", default_value = "1GiB", value_parser = raw_setting::<ByteSize>)]
+    decompressed_max: RawSetting<ByteSize>,
 
     /// Most that an upload may inflate by, as a ratio, once it has given more than 1 MiB.
-    #[arg(long, env = "EDGEPROVE_RATIO_MAX", value_name = "N", default_value = "200", value_parser = lenient::<u64>)]
-    ratio_max: Lenient<u64>,
+    #[arg(long, env = "EDGEPROVE_RATIO_MAX", value_name = "N", default_value = "200", value_parser = raw_setting::<u64>)]
+    ratio_max: RawSetting<u64>,
 
     /// Longest silence within an upload; then 408.
-    #[arg(long, env = "EDGEPROVE_UPLOAD_IDLE", value_name = "TIME", default_value = "15s", value_parser = lenient::<Duration>)]
-    upload_idle: Lenient<Duration>,
+    #[arg(long, env = "EDGEPROVE_UPLOAD_IDLE", value_name = "TIME", default_value = "15s", value_parser = raw_setting::<Duration>)]
+    upload_idle: RawSetting<Duration>,
 
     /// Proofs that are remembered, in memory, for callers who ask for the same again; 0 remembers none.
-    #[arg(long, env = "EDGEPROVE_PROOF_CACHE", value_name = "N", default_value = "50", value_parser = lenient::<usize>)]
-    proof_cache: Lenient<usize>,
+    #[arg(long, env = "EDGEPROVE_PROOF_CACHE", value_name = "N", default_value = "50", value_parser = raw_setting::<usize>)]
+    proof_cache: RawSetting<usize>,
 
     /// After SIGTERM or SIGINT, how long requests at work may take to finish. Set it below the time after which the
     /// platform kills: `docker stop` waits 10 s unless told otherwise.
-    #[arg(long, env = "EDGEPROVE_DRAIN", value_name = "TIME", default_value = "100s", value_parser = lenient::<Duration>)]
-    drain: Lenient<Duration>,
+    #[arg(long, env = "EDGEPROVE_DRAIN", value_name = "TIME", default_value = "100s", value_parser = raw_setting::<Duration>)]
+    drain: RawSetting<Duration>,
 }
 
 /// Settings of the HTTP side.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use edgeprove_protocol::caller::{NamedDigest, parse_keys};
 
-use super::faults::{Faults, Lenient, Setting, lenient, words};
+use super::faults::{Faults, RawSetting, Setting, raw_setting, words};
 use crate::{
     access::{Role, keys::KeyRing, watch::KeysFile},
     trust::{AuditSettings, TrustSettings},
@@ -40,13 +40,13 @@ pub struct TrustArgs {
 
     /// API keys by name and SHA-256, as the edge takes them: `NAME:SHA256`, several separated by commas. Their holders have
     /// the role `user`, without limits.
-    #[arg(long, env = "EDGEPROVE_API_KEYS", hide_env_values = true, value_name = "NAME:SHA256", allow_hyphen_values = true, value_parser = lenient::<KeyList>)]
-    api_keys: Option<Lenient<KeyList>>,
+    #[arg(long, env = "EDGEPROVE_API_KEYS", hide_env_values = true, value_name = "NAME:SHA256", allow_hyphen_values = true, value_parser = raw_setting::<KeyList>)]
+    api_keys: Option<RawSetting<KeyList>>,
 
     /// What callers may do who have no key where none is set, or whom the edge names and the file does not: `user`,
     /// `priority` or `operator`. The file's own word goes before this.
-    #[arg(long, env = "EDGEPROVE_ANONYMOUS_ROLE", value_name = "ROLE", default_value = "user", value_parser = lenient::<Role>)]
-    anonymous_role: Lenient<Role>,
+    #[arg(long, env = "EDGEPROVE_ANONYMOUS_ROLE", value_name = "ROLE", default_value = "user", value_parser = raw_setting::<Role>)]
+    anonymous_role: RawSetting<Role>,
 
     /// The audit log, a file of JSON lines that only this server writes: docs/AUDIT.md. While it cannot be written, work
     /// is refused by 503. Without it there is none.
@@ -55,8 +55,8 @@ pub struct TrustArgs {
 
     /// When entries of the audit log are made to survive a loss of power: `always` before the request is answered, or
     /// `never`, which leaves it to the system. The end of the process alone loses none.
-    #[arg(long, env = "EDGEPROVE_AUDIT_SYNC", value_name = "WHEN", default_value = "always", value_parser = lenient::<SyncPolicy>)]
-    audit_sync: Lenient<SyncPolicy>,
+    #[arg(long, env = "EDGEPROVE_AUDIT_SYNC", value_name = "WHEN", default_value = "always", value_parser = raw_setting::<SyncPolicy>)]
+    audit_sync: RawSetting<SyncPolicy>,
 }
 
 impl TrustArgs {

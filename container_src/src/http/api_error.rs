@@ -12,7 +12,7 @@ use http::{HeaderValue, StatusCode, header};
 
 use crate::{
     access::{Denied, Excess, Forbidden},
-    jobs::{NotKept, submission::SubmissionError},
+    jobs::{JobsDisabled, submission::SubmissionError},
 };
 use edgeprove_artifacts::ArtifactError;
 use edgeprove_audit::AuditError;
@@ -67,7 +67,7 @@ impl ApiError {
 
     /// Nothing can be put on record now, and so nothing is done.
     #[must_use]
-    pub fn off_the_record() -> Self {
+    pub fn audit_unavailable() -> Self {
         let detail =
             "the server cannot write its audit log at the moment, and does nothing that is not in it";
         Self::new(ProblemType::AuditUnavailable, detail).after(Duration::from_secs(5))
@@ -157,7 +157,7 @@ impl From<Excess> for ApiError {
 /// The error names files of the server, which are none of the caller's business.
 impl From<AuditError> for ApiError {
     fn from(error: AuditError) -> Self {
-        Self::off_the_record().because(&error)
+        Self::audit_unavailable().because(&error)
     }
 }
 
@@ -200,8 +200,8 @@ impl From<ProvingError> for ApiError {
     }
 }
 
-impl From<NotKept> for ApiError {
-    fn from(error: NotKept) -> Self {
+impl From<JobsDisabled> for ApiError {
+    fn from(error: JobsDisabled) -> Self {
         Self::new(ProblemType::JobsDisabled, error.to_string())
     }
 }

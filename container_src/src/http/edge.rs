@@ -85,7 +85,7 @@ pub fn said_by_the_edge(request: &Request) -> EdgeSays {
 /// Answers 403 to whoever is not the edge, before anything of the body is read. Probes are open to all: whoever starts,
 /// watches and stops servers has no secret, and they tell nothing but whether the server works, how much, and on which
 /// circuits.
-pub async fn turn_strangers_away(State(app): State<AppState>, request: Request, next: Next) -> Response {
+pub async fn require_edge_secret(State(app): State<AppState>, request: Request, next: Next) -> Response {
     let sender = request.extensions().get::<Sender>().unwrap_or(&Err(NotFromTheEdge::NoSecret));
     let refusal = match sender {
         Err(refusal) if !is_probe(&request) => *refusal,

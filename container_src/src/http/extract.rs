@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use axum::extract::{FromRequestParts, Path, Query};
 use edgeprove_job_rules::idempotency::IdempotencyKey;
-use edgeprove_protocol::{CircuitId, JobId, ProblemType, VerifierTarget, headers};
+use edgeprove_protocol::{CircuitId, JobId, ProblemType, Target, headers};
 use http::{HeaderMap, header, request::Parts};
 use serde::Deserialize;
 
 use super::{api_error::ApiError, state::AppState};
-use edgeprove_engine::proof_cache::CacheWish;
+use edgeprove_engine::proof_cache::CachePolicy;
 
 /// The circuit a path names; `None` on the path that names none.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -130,7 +130,7 @@ pub struct Wish {
     /// The circuit, where the path names none.
     pub circuit: Option<CircuitId>,
     /// The verifier; `None` leaves it to the circuit.
-    pub target: Option<VerifierTarget>,
+    pub target: Option<Target>,
 }
 
 #[derive(Deserialize)]
@@ -165,13 +165,13 @@ impl FromRequestParts<AppState> for Wish {
 /// What `Cache-Control` (RFC 9111) allows the proof cache: `no-cache` asks for a new proof, and `no-store` also keeps that
 /// proof out of the cache.
 #[must_use]
-pub fn cache_wish(headers: &HeaderMap) -> CacheWish {
+pub fn cache_wish(headers: &HeaderMap) -> CachePolicy {
     let values = headers.get_all(header::CACHE_CONTROL).into_iter().filter_map(|value| value.to_str().ok());
     let directives: Vec<_> =
         values.flat_map(|value| value.split(',')).map(|one| one.trim().to_ascii_lowercase()).collect();
     let has = |name: &str| directives.iter().any(|directive| directive == name);
     let keep = !has("no-store");
-    CacheWish { find: keep && !has("no-cache"), keep }
+    CachePolicy { find: keep && !has("no-cache"), keep }
 }
 
 /// How the proof is to be answered.
@@ -259,7 +259,7 @@ mod tests {
             (&["return=minimal", "wait=\"5\"; x=y"], false, wait(5)),
             (&["wait=3, wait=4"], false, wait(3)),
             (&["wait=soon"], false, None),
-            (&["handling=lenient"], false, None),
+            (&["handling=raw_setting"], false, None),
             (&[], false, None),
         ] {
             assert_eq!(preferring(values), Preferences { respond_async, wait: waits }, "{values:?}");
@@ -276,7 +276,7 @@ mod tests {
     fn the_cache_is_left_alone_where_that_is_wanted() {
         let of = |value: &'static str| {
             let headers = [(header::CACHE_CONTROL, HeaderValue::from_static(value))].into_iter().collect();
-            let CacheWish { find, keep } = cache_wish(&headers);
+            let CachePolicy { find, keep } = cache_wish(&headers);
             (find, keep)
         };
         assert_eq!(of("max-age=0"), (true, true));

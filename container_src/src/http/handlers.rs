@@ -9,4 +9,4 @@ pub mod proof_events;
 pub mod proofs;
 pub mod prove;
 pub mod queue;
-pub mod witnesses;
+pub mod upload;

@@ -18,7 +18,7 @@ use tower_http::{
 
 use super::{
     caller::identify,
-    edge::{recognise, tell_load, turn_strangers_away},
+    edge::{recognise, require_edge_secret, tell_load},
     handlers::{audit, health, index, metrics, problems, proof_events, proofs, prove, queue},
     middleware::{finish, panicked, span},
     request_id::{FreshRequestId, refuse_unfit_request_id},
@@ -76,7 +76,7 @@ pub fn router(app: AppState) -> Router {
         .layer(from_fn_with_state(app.clone(), recognise))
         .layer(from_fn_with_state(app.clone(), identify))
         .layer(from_fn(finish))
-        .layer(from_fn_with_state(app.clone(), turn_strangers_away))
+        .layer(from_fn_with_state(app.clone(), require_edge_secret))
         .option_layer(cors(&app.options))
         .layer(CatchPanicLayer::custom(panicked));
 

@@ -15,7 +15,7 @@ use tokio_util::task::TaskTracker;
 use super::edge_secret::EdgeSecret;
 use crate::{
     access::Access,
-    jobs::{NotKept, Workshop},
+    jobs::{JobContext, JobsDisabled},
 };
 use edgeprove_audit::Audit;
 use edgeprove_engine::{
@@ -64,7 +64,7 @@ pub struct Shared {
     /// Where uploads go.
     pub spool: Spool,
     /// What jobs are made with, or why none are.
-    pub workshop: Result<Arc<Workshop>, NotKept>,
+    pub workshop: Result<Arc<JobContext>, JobsDisabled>,
     /// Who may do what.
     pub access: Access,
     /// What is told of it.
@@ -90,7 +90,7 @@ pub type AppState = Arc<Shared>;
 
 impl Shared {
     /// What jobs are made with.
-    pub fn workshop(&self) -> Result<&Arc<Workshop>, NotKept> {
+    pub fn workshop(&self) -> Result<&Arc<JobContext>, JobsDisabled> {
         self.workshop.as_ref().map_err(|reason| *reason)
     }
 

@@ -13,15 +13,15 @@ use edgeprove_protocol::{JobId, JobStage};
 use tokio::{sync::broadcast, time::MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
-use super::hub::Hub;
-use edgeprove_job_queue::queue::{Change, Held, JobQueue};
+use super::watchers::JobWatchers;
+use edgeprove_job_queue::queue::{Change, JobQueue, LeaseStatus};
 
 /// One try at a job.
 pub struct Attempt {
     id: JobId,
     token: LeaseToken,
     queue: Arc<dyn JobQueue>,
-    hub: Arc<Hub>,
+    hub: Arc<JobWatchers>,
     given_up: CancellationToken,
     why: Mutex<Option<GivenUp>>,
 }
@@ -30,7 +30,7 @@ pub struct Attempt {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GivenUp {
     /// Somebody called the job off.
-    CalledOff,
+    CancelRequested,
     /// The lease is lost.
     Lost,
     /// The server stops.
@@ -40,7 +40,7 @@ pub enum GivenUp {
 impl Attempt {
     /// An attempt at a job that was claimed just now.
     #[must_use]
-    pub fn new(job: &Job, queue: Arc<dyn JobQueue>, hub: Arc<Hub>) -> Self {
+    pub fn new(job: &Job, queue: Arc<dyn JobQueue>, hub: Arc<JobWatchers>) -> Self {
         Self {
             id: job.id,
             token: job.lease_token,
@@ -61,9 +61,9 @@ impl Attempt {
     pub async fn reached(&self, stage: JobStage) {
         self.hub.progress(self.id, stage, stage.percent());
         match self.queue.progress(self.id, self.token, stage.as_str(), stage.percent()).await {
-            Ok(Held::Yes) => {}
-            Ok(Held::CalledOff) => self.give_up(GivenUp::CalledOff),
-            Ok(Held::No) => self.give_up(GivenUp::Lost),
+            Ok(LeaseStatus::Yes) => {}
+            Ok(LeaseStatus::CancelRequested) => self.give_up(GivenUp::CancelRequested),
+            Ok(LeaseStatus::No) => self.give_up(GivenUp::Lost),
             // The heartbeat decides for how long that may go on.
             Err(error) => {
                 tracing::warn!(job = %self.id, error = %edgeprove_telemetry::chain(&error), "progress was not noted");
@@ -107,9 +107,9 @@ impl Attempt {
             }
             let asked = Instant::now();
             match self.queue.heartbeat(self.id, self.token).await {
-                Ok(Held::Yes) => renewed = asked,
-                Ok(Held::CalledOff) => return self.give_up(GivenUp::CalledOff),
-                Ok(Held::No) => return self.give_up(GivenUp::Lost),
+                Ok(LeaseStatus::Yes) => renewed = asked,
+                Ok(LeaseStatus::CancelRequested) => return self.give_up(GivenUp::CancelRequested),
+                Ok(LeaseStatus::No) => return self.give_up(GivenUp::Lost),
                 Err(error) => {
                     tracing::warn!(job = %self.id, error = %edgeprove_telemetry::chain(&error), "the lease could not be renewed");
                 }

@@ -1,14 +1,19 @@
 //! A job as its caller sees it.
 
 use edgeprove_job_rules::{job::Job, prediction::Estimate, time::UnixMillis};
-use edgeprove_protocol::{JobDocument, JobStage, JobStatus, Problem, VerifierTarget, job::JobLinks};
+use edgeprove_protocol::{JobDocument, JobStage, JobStatus, Problem, Target, job::JobLinks};
 
 use super::kinds::proof::{Outcome, Payload, problem};
-use edgeprove_job_queue::{estimate::Estimator, queue::Place};
+use edgeprove_job_queue::{estimate::Estimator, queue::QueuePosition};
 
 /// What a caller is told of a job. `place` is where it stands in the queue, as far as it is known.
 #[must_use]
-pub fn of(job: &Job, place: Option<&Place>, estimator: &Estimator, now: UnixMillis) -> Option<JobDocument> {
+pub fn of(
+    job: &Job,
+    place: Option<&QueuePosition>,
+    estimator: &Estimator,
+    now: UnixMillis,
+) -> Option<JobDocument> {
     let estimate = estimate(job, place, estimator, now);
     let payload = Payload::of(job);
     Some(JobDocument {
@@ -16,12 +21,12 @@ pub fn of(job: &Job, place: Option<&Place>, estimator: &Estimator, now: UnixMill
         status: job.status,
         stage: stage(job),
         progress: job.percent,
-        queue_position: place.filter(|_| job.status == JobStatus::Queued).map(Place::number),
+        queue_position: place.filter(|_| job.status == JobStatus::Queued).map(QueuePosition::number),
         estimated_remaining_ms: estimate.map(|left| edgeprove_telemetry::millis(left.expected)),
         confidence: estimate.map(|left| (left.confidence * 100.0).round() / 100.0),
         // A subject is a circuit's name: jobs of this kind alone are shown.
         circuit: job.subject.parse().ok()?,
-        target: payload.map_or(VerifierTarget::NoirRecursive, |payload| payload.first.target),
+        target: payload.map_or(Target::NoirRecursive, |payload| payload.first.target),
         fallback_circuit: Outcome::of(job).and_then(|outcome| Some(outcome.fallback?.circuit)),
         priority: job.priority,
         attempts: job.attempts,
@@ -47,7 +52,12 @@ fn stage(job: &Job) -> JobStage {
     }
 }
 
-fn estimate(job: &Job, place: Option<&Place>, estimator: &Estimator, now: UnixMillis) -> Option<Estimate> {
+fn estimate(
+    job: &Job,
+    place: Option<&QueuePosition>,
+    estimator: &Estimator,
+    now: UnixMillis,
+) -> Option<Estimate> {
     match job.status {
         JobStatus::Queued => estimator.wait_and_work(place?, &job.kind, &job.subject),
         JobStatus::Running => {

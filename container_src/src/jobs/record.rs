@@ -18,7 +18,7 @@ use edgeprove_telemetry::metrics::jobs::{self as metrics, JobEnd};
 
 /// Who is told of it. Clones share the log.
 #[derive(Debug, Clone)]
-pub struct Recorder {
+pub struct JobRecorder {
     audit: Audit,
     work: Arc<Work>,
 }
@@ -54,7 +54,7 @@ impl Drop for AtWork {
     }
 }
 
-impl Recorder {
+impl JobRecorder {
     /// One that writes into this log.
     #[must_use]
     pub fn new(audit: Audit) -> Self {
@@ -158,7 +158,7 @@ impl Recorder {
     }
 
     /// Somebody called it off before a worker had it.
-    pub async fn called_off(&self, job: &Job, kind: &'static str, by: Actor) {
+    pub async fn cancel_requested(&self, job: &Job, kind: &'static str, by: Actor) {
         metrics::ended(kind, JobEnd::Cancelled, None);
         let entry = self.entry(job, Action::JobCancelled);
         // That it cannot be kept is logged.

@@ -17,13 +17,13 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     attempt::{Attempt, GivenUp},
-    hub::Hub,
-    kinds::{Kind, proof},
-    record::Recorder,
+    kinds::{JobKind, proof},
+    record::JobRecorder,
+    watchers::JobWatchers,
 };
 use edgeprove_job_queue::{
-    queue::{Change, Ending, JobQueue, QueueError},
-    suspects::Suspects,
+    crash_quarantine::CrashQuarantine,
+    queue::{Change, JobOutcome, JobQueue, QueueError},
 };
 use edgeprove_telemetry::supervisor::Supervisor;
 
@@ -37,13 +37,13 @@ pub struct Runner {
     /// Where jobs come from.
     pub queue: Arc<dyn JobQueue>,
     /// Who is told how far they are.
-    pub hub: Arc<Hub>,
+    pub hub: Arc<JobWatchers>,
     /// Who is told what happens to them.
-    pub recorder: Recorder,
+    pub recorder: JobRecorder,
     /// Which jobs are to be worked on alone.
-    pub suspects: Suspects,
+    pub suspects: CrashQuarantine,
     /// What can be done.
-    pub kinds: Vec<Arc<dyn Kind>>,
+    pub kinds: Vec<Arc<dyn JobKind>>,
     /// What this process is called in leases; new with each start.
     pub holder: String,
     /// How long leases are.
@@ -73,17 +73,17 @@ impl Runner {
     async fn work(&self, stop: &CancellationToken) {
         let mut changes = self.queue.changes();
         while !self.quiet.is_cancelled() {
-            let skills: Vec<_> = self.kinds.iter().map(|kind| kind.skill()).collect();
+            let capabilities: Vec<_> = self.kinds.iter().map(|kind| kind.capability()).collect();
             let turn = tokio::select! {
-                turn = self.suspects.turn(self.queue.as_ref(), &skills) => turn,
+                turn = self.suspects.turn(self.queue.as_ref(), &capabilities) => turn,
                 () = self.quiet.cancelled() => return,
             };
-            match self.queue.claim(&self.holder, &skills).await {
+            match self.queue.claim(&self.holder, &capabilities).await {
                 Ok(Some(job)) => {
                     let (_awaited, _counted) = (self.at_work.token(), self.recorder.at_work());
                     let id = job.id;
                     self.attempt(job, stop).await;
-                    self.suspects.acquit(id);
+                    self.suspects.clear(id);
                 }
                 Ok(None) => {
                     drop(turn);
@@ -131,7 +131,7 @@ impl Runner {
         });
         if let Err(error) = self.recorder.started(&job).await {
             tracing::warn!(job = %job.id, error = %edgeprove_telemetry::chain(&error), "a job cannot be put on record, and is not begun");
-            self.end(&job, Ending::HandedBack, stop).await;
+            self.end(&job, JobOutcome::Released, stop).await;
             return tokio::time::sleep(DATABASE_PAUSE).await;
         }
         tracing::info!(job = %job.id, kind = job.kind, subject = job.subject, attempt = job.attempts, "job begun");
@@ -149,14 +149,14 @@ impl Runner {
         };
         let ending = match (ending, attempt.why_given_up()) {
             (Some(ending), _) => ending,
-            (None, Some(GivenUp::CalledOff | GivenUp::Stopping)) => Ending::HandedBack,
+            (None, Some(GivenUp::CancelRequested | GivenUp::Stopping)) => JobOutcome::Released,
             (None, Some(GivenUp::Lost)) => {
                 tracing::warn!(job = %job.id, "the lease was lost; what was done is thrown away");
                 return;
             }
             (None, None) => {
                 tracing::error!(job = %job.id, kind = job.kind, "a job panicked");
-                Ending::Retry { outcome: kinds_panic() }
+                JobOutcome::Retry { outcome: kinds_panic() }
             }
         };
         let problem = problem(&ending);
@@ -175,7 +175,7 @@ impl Runner {
     }
 
     /// Tells the queue, for as long as the lease may still be ours: what was made is worth some patience.
-    async fn end(&self, job: &Job, ending: Ending, stop: &CancellationToken) -> Option<JobStatus> {
+    async fn end(&self, job: &Job, ending: JobOutcome, stop: &CancellationToken) -> Option<JobStatus> {
         let give_up = Instant::now() + self.lease.length;
         loop {
             let error: QueueError = match self.queue.end(job.id, job.lease_token, ending.clone()).await {
@@ -191,12 +191,12 @@ impl Runner {
     }
 }
 
-fn problem(ending: &Ending) -> Option<ProblemType> {
+fn problem(ending: &JobOutcome) -> Option<ProblemType> {
     match ending {
-        Ending::Failed { outcome } | Ending::Retry { outcome } => {
+        JobOutcome::Failed { outcome } | JobOutcome::Retry { outcome } => {
             proof::problem(outcome).map(|problem| problem.code)
         }
-        Ending::Completed { .. } | Ending::HandedBack => None,
+        JobOutcome::Completed { .. } | JobOutcome::Released => None,
     }
 }
 

@@ -6,19 +6,19 @@ use edgeprove_job_rules::{
     idempotency::{BodyDigest, Idempotency, IdempotencyKey},
     job::NewJob,
 };
-use edgeprove_protocol::{CircuitId, JobId, Priority, VerifierTarget};
+use edgeprove_protocol::{CircuitId, JobId, Priority, Target};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use uuid::Uuid;
 
 use super::{
-    Workshop,
-    kinds::proof::{KIND, Payload, Target},
+    JobContext,
+    kinds::proof::{KIND, Payload, WitnessDescriptor},
 };
 use edgeprove_artifacts::{ArtifactError, ArtifactKind, ArtifactName};
 use edgeprove_audit::AuditError;
 use edgeprove_engine::{
-    proof_cache::CacheWish,
-    witness::{WitnessDigest, intake::Upload},
+    proof_cache::CachePolicy,
+    witness::{WitnessDigest, intake::SpooledWitness},
 };
 use edgeprove_job_queue::queue::{QueueError, SubmitError, Submitted};
 
@@ -30,9 +30,9 @@ pub struct Witness {
     /// Which one of that name.
     pub version: String,
     /// Who is to verify the proof.
-    pub target: VerifierTarget,
+    pub target: Target,
     /// The witness.
-    pub upload: Upload,
+    pub upload: SpooledWitness,
     /// Its digest.
     pub digest: WitnessDigest,
 }
@@ -49,7 +49,7 @@ pub struct Submission {
     /// How many unfinished jobs the owner may have; the bound of all owners holds besides.
     pub unfinished_max: Option<u32>,
     /// What may be done with the cache of proofs.
-    pub cache: CacheWish,
+    pub cache: CachePolicy,
     /// How urgent it is.
     pub priority: Priority,
     /// The caller's own name for the request.
@@ -79,7 +79,7 @@ pub enum SubmissionError {
 }
 
 /// Takes witnesses in. When this returns, the job is kept and what is spooled no longer needed.
-pub async fn submit(workshop: &Workshop, submission: Submission) -> Result<Submitted, SubmissionError> {
+pub async fn submit(workshop: &JobContext, submission: Submission) -> Result<Submitted, SubmissionError> {
     let Submission { first, smaller, owner, unfinished_max, cache, priority, key, request_id } = submission;
     let witnesses = || std::iter::once(&first).chain(&smaller);
     let idempotency = key.map(|key| Idempotency { key, body: digest(workshop, witnesses()) });
@@ -128,8 +128,8 @@ pub async fn submit(workshop: &Workshop, submission: Submission) -> Result<Submi
     Ok(submitted?)
 }
 
-fn target(witness: &Witness) -> Target {
-    Target {
+fn target(witness: &Witness) -> WitnessDescriptor {
+    WitnessDescriptor {
         circuit: witness.circuit.clone(),
         version: witness.version.clone(),
         target: witness.target,
@@ -139,7 +139,7 @@ fn target(witness: &Witness) -> Target {
 }
 
 /// No job names it. Should it stay, the next look for orphans finds it.
-async fn forget(workshop: &Workshop, input: ArtifactName) {
+async fn forget(workshop: &JobContext, input: ArtifactName) {
     if let Err(error) = workshop.artifacts.delete(&input).await {
         tracing::warn!(error = %edgeprove_telemetry::chain(&error), "a witness that no job needs could not be deleted yet");
     }
@@ -147,7 +147,7 @@ async fn forget(workshop: &Workshop, input: ArtifactName) {
 
 /// Stands for all that the proof depends on, so that another request under the same key is noticed. Guesses of a witness
 /// cannot be tested with it: it is made with the store's own key.
-fn digest<'a>(workshop: &Workshop, witnesses: impl Iterator<Item = &'a Witness>) -> BodyDigest {
+fn digest<'a>(workshop: &JobContext, witnesses: impl Iterator<Item = &'a Witness>) -> BodyDigest {
     let parts: Vec<&[u8]> = witnesses
         .flat_map(|Witness { circuit, target, digest, .. }| {
             [circuit.as_str().as_bytes(), target.as_str().as_bytes(), digest.as_bytes().as_slice()]

@@ -2,7 +2,7 @@
 
 use std::{process::Command, time::Duration};
 
-use edgeprove_protocol::{Load, ProblemType, VerifierTarget, headers};
+use edgeprove_protocol::{Load, ProblemType, Target, headers};
 use http::Method;
 use rustix::process::Signal;
 use serde_json::Value;
@@ -125,7 +125,7 @@ fn the_edge_is_let_in_and_believed() {
     ask.body.clone_from(&range.witness);
     let answer =
         ask.header(CLIENT.0, CLIENT.1).header(USER.0, USER.1).header("x-request-id", "edge-1").send();
-    answer.proves(range, VerifierTarget::NoirRecursive);
+    answer.proves(range, Target::NoirRecursive);
     assert_eq!(answer.header(headers::REQUEST_ID), "edge-1");
     assert_eq!(load(&answer), IDLE);
     let line = line_of(server, &answer);

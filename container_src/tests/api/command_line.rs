@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use edgeprove_protocol::VerifierTarget::{self, Evm, NoirRecursive};
+use edgeprove_protocol::Target::{self, Evm, NoirRecursive};
 use edgeprove_prover::barretenberg::version::{BB_VERSION, NOIR_VERSION};
 use rustix::process::Signal;
 
@@ -106,7 +106,7 @@ impl Desk {
 
     /// `edgeprove prove` of a sample.
     #[track_caller]
-    fn prove(&self, witness: &Path, target: VerifierTarget) -> Ended {
+    fn prove(&self, witness: &Path, target: Target) -> Ended {
         let circuit = &samples::range().circuit;
         let (out, target) = (self.at("out"), target.as_str());
         self.run(&[
@@ -123,7 +123,7 @@ impl Desk {
     }
 
     #[track_caller]
-    fn holds_a_proof_of(&self, sample: &Sample, target: VerifierTarget) {
+    fn holds_a_proof_of(&self, sample: &Sample, target: Target) {
         let read = |name: &str| fs::read(self.at("out").join(name)).unwrap();
         assert_eq!(read("public_inputs"), sample.public_inputs.as_flattened());
         assert!(bb::verifies(&sample.circuit, target, &read("proof"), &read("public_inputs")));

@@ -2,9 +2,7 @@
 
 use std::{path::Path, time::Duration};
 
-use edgeprove_protocol::{
-    CircuitId, JobDocument, Problem, ProblemType, VerifierTarget::NoirRecursive, headers,
-};
+use edgeprove_protocol::{CircuitId, JobDocument, Problem, ProblemType, Target::NoirRecursive, headers};
 use rustix::process::Signal;
 use tempfile::TempDir;
 

@@ -3,8 +3,7 @@
 use std::{fs, os::unix::fs::MetadataExt as _, path::Path, thread, time::Duration};
 
 use edgeprove_protocol::{
-    JobDocument, JobStage, JobStatus, Priority, ProblemType, VerifierTarget::NoirRecursive, headers,
-    job::JobPage,
+    JobDocument, JobStage, JobStatus, Priority, ProblemType, Target::NoirRecursive, headers, job::JobPage,
 };
 use http::Method;
 use rustix::process::Signal;

@@ -2,7 +2,7 @@
 
 use std::{path::Path, time::Duration};
 
-use edgeprove_protocol::{ProblemType, VerifierTarget::NoirRecursive, answer::CircuitStatus};
+use edgeprove_protocol::{ProblemType, Target::NoirRecursive, answer::CircuitStatus};
 use rustix::process::Signal;
 
 use crate::support::{

@@ -5,7 +5,7 @@ use std::{
     fs,
 };
 
-use edgeprove_protocol::{ProblemType, VerifierTarget::NoirRecursive, headers};
+use edgeprove_protocol::{ProblemType, Target::NoirRecursive, headers};
 use http::Method;
 
 use crate::support::{Answer, TestServer, eventually, samples};

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use edgeprove_protocol::VerifierTarget::NoirRecursive;
+use edgeprove_protocol::Target::NoirRecursive;
 use rustix::process::Signal;
 
 use crate::support::{TestServer, processes::Process, samples, settings::WARM_PROVERS};

@@ -2,7 +2,7 @@
 
 use edgeprove_protocol::{
     ProblemType,
-    VerifierTarget::{Evm, NoirRecursive},
+    Target::{Evm, NoirRecursive},
 };
 use rustix::process::Signal;
 

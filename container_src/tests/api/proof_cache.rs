@@ -1,6 +1,6 @@
 //! Proofs that are asked for again: by whom, and when they are made anew.
 
-use edgeprove_protocol::{VerifierTarget::NoirRecursive, headers};
+use edgeprove_protocol::{Target::NoirRecursive, headers};
 use sha2::{Digest as _, Sha256};
 
 use crate::support::{Answer, TestServer, client::Ask, samples, settings::Settings};

@@ -3,7 +3,7 @@
 use std::{fs, path::Path, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use edgeprove_protocol::{ProblemType, VerifierTarget::NoirRecursive};
+use edgeprove_protocol::{ProblemType, Target::NoirRecursive};
 use rustix::process::Signal;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};

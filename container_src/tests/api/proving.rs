@@ -5,7 +5,7 @@ use std::fs;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use edgeprove_protocol::{
     ProblemType,
-    VerifierTarget::{self, Evm, NoirRecursive},
+    Target::{self, Evm, NoirRecursive},
     answer::ProofAnswer,
     headers,
 };
@@ -74,7 +74,7 @@ fn assert_proves_with_a_witness_by_setup(name: &str, rows: u64) {
         s.circuit = Some(sample.circuit.clone());
         s.good = Some(sample.clone());
     });
-    for target in VerifierTarget::ALL {
+    for target in Target::ALL {
         let path = format!("/api/prove/{name}?target={target}");
         server.posting_to(&path, &sample.witness).send().proves(&sample, target);
     }
@@ -138,7 +138,7 @@ fn a_folder_of_circuits_is_served_by_name_and_a_lone_circuit_without() {
 fn the_target_can_be_set_for_all_circuits_or_for_one() {
     let dir = tempfile::tempdir().unwrap();
     let samples = [samples::square(dir.path(), "one", 1), samples::square(dir.path(), "two", 2)];
-    let check = |flag: &str, targets: [VerifierTarget; 2]| {
+    let check = |flag: &str, targets: [Target; 2]| {
         let server = TestServer::start(|s| {
             (s.circuit, s.circuits, s.good) = (None, Some(dir.path().to_owned()), None);
             s.flag("--target", flag);

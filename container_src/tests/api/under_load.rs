@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use edgeprove_protocol::{Problem, ProblemType, VerifierTarget::NoirRecursive};
+use edgeprove_protocol::{Problem, ProblemType, Target::NoirRecursive};
 use rustix::process::Signal;
 
 use crate::support::{

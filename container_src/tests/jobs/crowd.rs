@@ -2,7 +2,7 @@
 
 use std::{thread, time::Duration};
 
-use edgeprove_job_queue::store::{Database, Place as Storage, Promise};
+use edgeprove_job_queue::store::{Database, DatabaseLocation as Storage, Durability};
 use edgeprove_protocol::{JobDocument, JobId, JobStatus, ProblemType};
 use edgeprove_testkit::{Connection, TestServer, processes::Process, samples};
 use http::Method;
@@ -89,7 +89,7 @@ fn copy_jobs(place: &Place, jobs: usize) {
     runtime.block_on(async {
         let database = Database::open(&Storage::Folder(place.at("data"))).await.unwrap();
         let copy: &'static str = copy.leak();
-        database.session(Promise::Write).await.unwrap().rows(copy, []).await.unwrap();
+        database.session(Durability::Write).await.unwrap().rows(copy, []).await.unwrap();
         database.close().await;
     });
 }

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use edgeprove_protocol::{JobId, JobStatus, VerifierTarget};
+use edgeprove_protocol::{JobId, JobStatus, Target};
 use edgeprove_testkit::{
     Sample, TestServer, bb, eventually, places, processes,
     settings::{Settings, WARM_PROVERS},
@@ -195,7 +195,7 @@ pub(crate) fn assert_proved(server: &TestServer, jobs: &[JobId], sample: &Sample
     let proofs: Vec<_> = jobs.iter().map(proof).collect();
     let verify = |proof: &Vec<u8>| {
         let inputs = sample.public_inputs.as_flattened();
-        assert!(bb::verifies(&sample.circuit, VerifierTarget::NoirRecursive, proof, inputs));
+        assert!(bb::verifies(&sample.circuit, Target::NoirRecursive, proof, inputs));
     };
     thread::scope(|scope| {
         for part in proofs.chunks(proofs.len().div_ceil(4).max(1)) {

@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use edgeprove_job_queue::store::{Database, Place as Storage, Promise};
+use edgeprove_job_queue::store::{Database, DatabaseLocation as Storage, Durability};
 use edgeprove_job_rules::priority::AGEING_STEP_MS;
 use edgeprove_protocol::{JobId, JobStatus, Priority, ProblemType};
 use edgeprove_testkit::{TestServer, samples, wait::within};
@@ -85,7 +85,7 @@ fn age(place: &Place, job: JobId, by_ms: i64) {
     runtime.block_on(async {
         let database = Database::open(&Storage::Folder(place.at("data"))).await.unwrap();
         let older: &'static str = older.leak();
-        database.session(Promise::Write).await.unwrap().rows(older, []).await.unwrap();
+        database.session(Durability::Write).await.unwrap().rows(older, []).await.unwrap();
         database.close().await;
     });
 }

@@ -29,7 +29,7 @@ use tokio::{
 use super::{
     ArtifactError, ArtifactName, OpenError,
     sealing::Sealing,
-    settings::{BucketSettings, Patience},
+    settings::{BucketSettings, RetryPolicy},
 };
 
 /// Bytes of a part of a large object, and what an upload holds in memory. S3 takes no less, and R2 wants all parts but
@@ -44,7 +44,7 @@ pub(super) struct Bucket {
     store: Arc<AmazonS3>,
     name: Arc<str>,
     prefix: Path,
-    patience: Patience,
+    patience: RetryPolicy,
 }
 
 impl Bucket {
@@ -190,7 +190,7 @@ impl Bucket {
     }
 }
 
-fn client_options(patience: &Patience) -> Result<ClientOptions, Error> {
+fn client_options(patience: &RetryPolicy) -> Result<ClientOptions, Error> {
     let mut options = ClientOptions::new()
         .with_connect_timeout(patience.connect)
         .with_read_timeout(patience.silence)

@@ -59,7 +59,7 @@ pub enum ArtifactError {
     Source(#[source] io::Error),
     /// What was read could not be put where it is wanted.
     #[error("what was kept could not be put where it is wanted")]
-    Target(#[source] Box<dyn Error + Send + Sync>),
+    Destination(#[source] Box<dyn Error + Send + Sync>),
     /// No space or quota is left in the folder.
     #[error("no space is left for {}: free some, or give the artefacts a larger file system", path.display())]
     Full {
@@ -125,7 +125,7 @@ impl ArtifactError {
             | Self::TooLarge { .. } => false,
             Self::NoRandomness(_)
             | Self::Source(_)
-            | Self::Target(_)
+            | Self::Destination(_)
             | Self::Full { .. }
             | Self::NotWritable { .. }
             | Self::Io { .. }

@@ -37,7 +37,9 @@ use zeroize::Zeroizing;
 pub use error::ArtifactError;
 pub use keys::{ArtifactKey, KEY_BYTES, KeyId, KeyRing};
 pub use name::{ArtifactKind, ArtifactName, InvalidArtifactName};
-pub use settings::{ArtifactSettings, BucketOptions, BucketSettings, KeySettings, Patience, PlaceSettings};
+pub use settings::{
+    ArtifactSettings, BucketOptions, BucketSettings, KeySettings, PlaceSettings, RetryPolicy,
+};
 
 use bucket::Bucket;
 use folder::Folder;

@@ -50,7 +50,7 @@ pub struct BucketSettings {
     /// Endpoint, region, credentials and the like.
     pub options: BucketOptions,
     /// How long it is waited for.
-    pub patience: Patience,
+    pub patience: RetryPolicy,
 }
 
 /// The variables `AWS_…` with their values, which are shown nowhere.
@@ -78,7 +78,7 @@ impl fmt::Debug for BucketOptions {
 
 /// How long a bucket is waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Patience {
+pub struct RetryPolicy {
     /// Longest wait for a connection.
     pub connect: Duration,
     /// Longest silence within a request. A part of an upload must be through in this time.
@@ -91,7 +91,7 @@ pub struct Patience {
     pub retries: usize,
 }
 
-impl Default for Patience {
+impl Default for RetryPolicy {
     fn default() -> Self {
         Self {
             connect: Duration::from_secs(5),

@@ -12,7 +12,7 @@ use std::{
 };
 
 use edgeprove_job_rules::cache_key::{CacheKey, ProofSubject, TenantSecret};
-use edgeprove_protocol::{VerifierTarget, answer::Timings};
+use edgeprove_protocol::{Target, answer::Timings};
 use hmac::{Hmac, KeyInit, Mac as _};
 use lru::LruCache;
 use serde::{Deserialize, Serialize};
@@ -21,7 +21,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     circuits::{Circuit, circuit::Key},
-    proving::Proved,
+    proving::ProofResult,
     witness::WitnessDigest,
 };
 use edgeprove_prover::ProofParts;
@@ -34,27 +34,27 @@ const SEAL: &[u8] = b"edgeprove proof cache seal v1";
 
 /// What may be done with the cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CacheWish {
+pub struct CachePolicy {
     /// A proof that was made before will do.
     pub find: bool,
     /// The proof may be remembered.
     pub keep: bool,
 }
 
-impl CacheWish {
+impl CachePolicy {
     /// Nothing.
     pub const NOTHING: Self = Self { find: false, keep: false };
 }
 
 /// What is asked for.
 #[derive(Debug, Clone, Copy)]
-pub struct Wanted<'a> {
+pub struct CacheQuery<'a> {
     /// For whom proofs are remembered.
     pub tenant: &'a str,
     /// The circuit.
     pub circuit: &'a Circuit,
     /// Who is to verify the proof.
-    pub target: VerifierTarget,
+    pub target: Target,
     /// The witness.
     pub witness: &'a WitnessDigest,
 }
@@ -82,7 +82,7 @@ impl ProofCache {
     }
 
     /// The proof, if it was made before under the circuit's present key.
-    pub fn find(&self, wanted: Wanted<'_>, wish: CacheWish) -> Option<Proved> {
+    pub fn find(&self, wanted: CacheQuery<'_>, wish: CachePolicy) -> Option<ProofResult> {
         let kept = self.kept.as_ref().filter(|_| wish.find)?;
         let found = self.look(kept, wanted);
         metrics::proof_cache(match &found {
@@ -96,9 +96,9 @@ impl ProofCache {
     fn look(
         &self,
         kept: &Mutex<LruCache<CacheKey, Kept>>,
-        wanted: Wanted<'_>,
-    ) -> Option<Result<Proved, Tampered>> {
-        let key = wanted.circuit.made_key(wanted.target)?;
+        wanted: CacheQuery<'_>,
+    ) -> Option<Result<ProofResult, Tampered>> {
+        let key = wanted.circuit.ready_key(wanted.target)?;
         let (name, mut seal) = self.name_and_seal(wanted, &key);
         let mut proofs = kept.lock().unwrap_or_else(PoisonError::into_inner);
         let kept = proofs.get(&name)?;
@@ -109,11 +109,11 @@ impl ProofCache {
             return Some(Err(Tampered));
         }
         let (parts, verified) = (kept.parts.clone(), kept.verified);
-        Some(Ok(Proved { parts, key, verified, cached: true, timings: Timings::default() }))
+        Some(Ok(ProofResult { parts, key, verified, cached: true, timings: Timings::default() }))
     }
 
     /// Keeps a proof that was made now. The one that was asked for least lately goes.
-    pub fn keep(&self, wanted: Wanted<'_>, wish: CacheWish, proved: &Proved) {
+    pub fn keep(&self, wanted: CacheQuery<'_>, wish: CachePolicy, proved: &ProofResult) {
         let Some(proofs) = self.kept.as_ref().filter(|_| wish.keep && !proved.cached) else { return };
         let (name, mut seal) = self.name_and_seal(wanted, &proved.key);
         let (parts, verified) = (proved.parts.clone(), proved.verified);
@@ -123,7 +123,7 @@ impl ProofCache {
     }
 
     /// A proof's name, and the seal of what stands under it, begun.
-    fn name_and_seal(&self, wanted: Wanted<'_>, key: &Arc<Key>) -> (CacheKey, Hmac<Sha256>) {
+    fn name_and_seal(&self, wanted: CacheQuery<'_>, key: &Arc<Key>) -> (CacheKey, Hmac<Sha256>) {
         let mut tenant = mac(&self.secret, TENANT);
         tenant.update(wanted.tenant.as_bytes());
         let tenant = Zeroizing::new(<[u8; 32]>::from(tenant.finalize().into_bytes()));

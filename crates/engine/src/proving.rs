@@ -12,18 +12,18 @@ use std::{
 
 use acir::{FieldElement, native_types::WitnessStack};
 use edgeprove_job_rules::time::UnixMillis;
-use edgeprove_protocol::{Priority, ProblemType, VerifierTarget, answer::Timings};
+use edgeprove_protocol::{Priority, ProblemType, Target, answer::Timings};
 
 use crate::{
     circuits::{
         Circuit, Key,
-        circuit::{KeyMaker, LoadError},
+        circuit::{KeyGenerator, LoadError},
         satisfaction::{self, Verdict},
     },
     scheduler::{AdmissionError, Demand, Scheduler},
-    witness::intake::Upload,
+    witness::intake::SpooledWitness,
 };
-use edgeprove_prover::{Backend, ProofParts, ProverError, Seat, WitnessSource};
+use edgeprove_prover::{Backend, ProofParts, ProverError, ProverPermit, WitnessSource};
 
 /// How proofs are made.
 #[derive(Debug, Clone)]
@@ -47,14 +47,14 @@ pub struct Urgency {
 pub struct Proving {
     scheduler: Scheduler,
     backend: Arc<dyn Backend>,
-    keys: KeyMaker,
+    keys: KeyGenerator,
     options: ProvingOptions,
     proofs: AtomicU64,
 }
 
 /// A proof that may leave the house.
 #[derive(Debug, Clone)]
-pub struct Proved {
+pub struct ProofResult {
     /// The proof and its public inputs.
     pub parts: ProofParts,
     /// The key it verifies under.
@@ -67,7 +67,7 @@ pub struct Proved {
     pub timings: Timings,
 }
 
-impl Proved {
+impl ProofResult {
     /// What it shows, as `0x`-prefixed 32-byte big-endian fields in the circuit's order.
     #[must_use]
     pub fn public_inputs(&self) -> Vec<String> {
@@ -162,7 +162,7 @@ impl Proving {
     pub fn new(
         scheduler: Scheduler,
         backend: Arc<dyn Backend>,
-        keys: KeyMaker,
+        keys: KeyGenerator,
         options: ProvingOptions,
     ) -> Self {
         Self { scheduler, backend, keys, options, proofs: AtomicU64::new(0) }
@@ -173,10 +173,10 @@ impl Proving {
     pub async fn prove(
         &self,
         circuit: &Arc<Circuit>,
-        target: VerifierTarget,
-        upload: &Upload,
+        target: Target,
+        upload: &SpooledWitness,
         urgency: Urgency,
-    ) -> Result<Proved, ProvingError> {
+    ) -> Result<ProofResult, ProvingError> {
         self.prove_told(circuit, target, upload, urgency, |_| std::future::ready(())).await
     }
 
@@ -185,11 +185,11 @@ impl Proving {
     pub async fn prove_told<F>(
         &self,
         circuit: &Arc<Circuit>,
-        target: VerifierTarget,
-        upload: &Upload,
+        target: Target,
+        upload: &SpooledWitness,
         urgency: Urgency,
         told: impl Fn(Stage) -> F + Send + Sync,
-    ) -> Result<Proved, ProvingError>
+    ) -> Result<ProofResult, ProvingError>
     where
         F: Future<Output = ()> + Send,
     {
@@ -198,7 +198,7 @@ impl Proving {
         let demand = Demand { priority, since, memory: Some(Arc::clone(circuit.memory())) };
         let seat = self.seat_for(demand).await?;
         let admitted = Instant::now();
-        let key = match circuit.made_key(target) {
+        let key = match circuit.ready_key(target) {
             Some(key) => key,
             None => circuit.key(target, &self.keys, seat.as_ref()).await.map_err(ProvingError::Key)?,
         };
@@ -210,7 +210,7 @@ impl Proving {
         let proving = once_or_twice(deadline, || seat.prove(&key.circuit, &witness, deadline));
         let parts = match while_told(told(Stage::Proving), proving).await {
             Ok(parts) => parts,
-            Err(refused @ (ProverError::Refused { .. } | ProverError::Garbled { .. })) => {
+            Err(refused @ (ProverError::Refused { .. } | ProverError::UnexpectedResponse { .. })) => {
                 return Err(match judge(circuit, witness.file).await {
                     Verdict::Unsatisfied { opcode } => ProvingError::unsatisfied(opcode),
                     Verdict::Satisfied | Verdict::Undecided { .. } => ProvingError::Failed(refused),
@@ -228,7 +228,7 @@ impl Proving {
             }
         }
         self.proofs.fetch_add(1, Ordering::Relaxed);
-        Ok(Proved {
+        Ok(ProofResult {
             parts,
             key,
             verified: self.options.verify,
@@ -243,18 +243,18 @@ impl Proving {
     }
 
     /// Waits for a place at a prover, for something else than a proof.
-    pub async fn seat(&self) -> Result<Box<dyn Seat>, AdmissionError> {
+    pub async fn seat(&self) -> Result<Box<dyn ProverPermit>, AdmissionError> {
         self.seat_for(Demand::default()).await
     }
 
-    async fn seat_for(&self, demand: Demand) -> Result<Box<dyn Seat>, AdmissionError> {
+    async fn seat_for(&self, demand: Demand) -> Result<Box<dyn ProverPermit>, AdmissionError> {
         let slot = self.scheduler.admit(demand).await?;
         Ok(self.backend.seat(slot.width(), Arc::new(slot)))
     }
 
     /// Whose fault it is that a proof does not verify: bb proves an unsatisfied witness without complaint, so the
     /// constraints are evaluated here, independently of bb.
-    async fn blame(&self, circuit: &Arc<Circuit>, witness: PathBuf, seat: &dyn Seat) -> ProvingError {
+    async fn blame(&self, circuit: &Arc<Circuit>, witness: PathBuf, seat: &dyn ProverPermit) -> ProvingError {
         match judge(circuit, witness).await {
             Verdict::Unsatisfied { opcode } => ProvingError::unsatisfied(opcode),
             Verdict::Undecided { reason } => {
@@ -276,7 +276,9 @@ impl Proving {
             ProverError::Crashed(_) => ProvingError::Crashed(error),
             ProverError::Unavailable(_) => ProvingError::Unavailable(error),
             ProverError::Spool(_) => ProvingError::Spool(error),
-            ProverError::Refused { .. } | ProverError::Garbled { .. } => ProvingError::Failed(error),
+            ProverError::Refused { .. } | ProverError::UnexpectedResponse { .. } => {
+                ProvingError::Failed(error)
+            }
         }
     }
 
@@ -300,7 +302,7 @@ impl Proving {
 
     /// What makes circuits' keys.
     #[must_use]
-    pub fn keys(&self) -> &KeyMaker {
+    pub fn keys(&self) -> &KeyGenerator {
         &self.keys
     }
 

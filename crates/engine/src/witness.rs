@@ -5,8 +5,8 @@
 //! - [`spool`]: the files it all lives in, which wipe themselves.
 //! - [`from_artifacts`]: back into the spool from the artefacts.
 
-pub mod intake;
 pub mod from_artifacts;
+pub mod intake;
 pub mod stack;
 
 use std::{
@@ -18,7 +18,7 @@ use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 use edgeprove_spool::SpoolError;
-use intake::Upload;
+use intake::SpooledWitness;
 use stack::{StackError, WitnessShape};
 
 /// A complete upload is no witness of the circuit it was sent for.
@@ -79,7 +79,10 @@ impl<R: Read> Read for Hashing<R> {
 }
 
 /// Holds a complete upload against Noir's format and a circuit's shape, off the async threads.
-pub async fn checked(upload: Upload, shape: WitnessShape) -> Result<(Upload, WitnessDigest), CheckError> {
+pub async fn checked(
+    upload: SpooledWitness,
+    shape: WitnessShape,
+) -> Result<(SpooledWitness, WitnessDigest), CheckError> {
     off_the_async_threads(move || {
         let mut inflated = Hashing::new(upload.file.inflated()?);
         stack::check(&mut inflated, &shape)?;
@@ -89,7 +92,7 @@ pub async fn checked(upload: Upload, shape: WitnessShape) -> Result<(Upload, Wit
 }
 
 /// The digest of a witness that was checked before.
-pub async fn digested(upload: Upload) -> Result<(Upload, WitnessDigest), CheckError> {
+pub async fn digested(upload: SpooledWitness) -> Result<(SpooledWitness, WitnessDigest), CheckError> {
     off_the_async_threads(move || {
         let mut inflated = Hashing::new(upload.file.inflated()?);
         io::copy(&mut inflated, &mut io::sink())

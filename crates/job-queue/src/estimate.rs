@@ -10,7 +10,7 @@ use std::{
 use edgeprove_job_rules::prediction::{self, Estimate, History, Underway, WINDOW, Waiting};
 use edgeprove_protocol::JobId;
 
-use super::queue::{Crowd, JobQueue, Place, QueueError};
+use super::queue::{JobGroup, JobQueue, QueueError, QueuePosition};
 
 /// What jobs take about the same time.
 type Sort = (String, String);
@@ -86,12 +86,12 @@ impl Estimator {
 
     /// How long a job has to wait that stands there, and then takes.
     #[must_use]
-    pub fn wait_and_work(&self, place: &Place, kind: &str, subject: &str) -> Option<Estimate> {
+    pub fn wait_and_work(&self, place: &QueuePosition, kind: &str, subject: &str) -> Option<Estimate> {
         let known = self.known();
         let own = known.of(&(kind.to_owned(), subject.to_owned()))?;
         // Of what nothing is known, it is assumed that it takes as long.
         let of = |sort: &Sort| known.of(sort).unwrap_or(own);
-        let waiting = |crowd: &Crowd| {
+        let waiting = |crowd: &JobGroup| {
             let estimate = of(&(crowd.kind.clone(), crowd.subject.clone()));
             Waiting { estimate, jobs: crowd.jobs }
         };
@@ -139,7 +139,7 @@ mod tests {
     fn nothing_is_said_of_what_nothing_is_known() {
         let estimator = Estimator::new(NonZeroUsize::MIN);
         assert!(estimator.work("prove", "maze").is_none());
-        assert!(estimator.wait_and_work(&Place::default(), "prove", "maze").is_none());
+        assert!(estimator.wait_and_work(&QueuePosition::default(), "prove", "maze").is_none());
     }
 
     #[test]
@@ -147,8 +147,8 @@ mod tests {
         let estimator = Estimator::new(NonZeroUsize::MIN);
         let took = [Duration::from_secs(2); 8].into_iter().collect();
         estimator.known().histories.insert(("prove".to_owned(), "maze".to_owned()), took);
-        let after = |jobs| Place {
-            ahead: vec![Crowd { kind: "prove".to_owned(), subject: "maze".to_owned(), jobs }],
+        let after = |jobs| QueuePosition {
+            ahead: vec![JobGroup { kind: "prove".to_owned(), subject: "maze".to_owned(), jobs }],
         };
         let expected = |jobs| estimator.wait_and_work(&after(jobs), "prove", "maze").unwrap().expected;
         assert_eq!((expected(0), expected(3)), (Duration::from_secs(2), Duration::from_secs(8)));

@@ -7,9 +7,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use edgeprove_job_rules::{
     bounds::Full,
+    capability::Capability,
     job::{Job, NewJob},
     lease::LeaseToken,
-    skill::Skill,
 };
 use edgeprove_protocol::{JobId, JobStatus, Priority};
 use tokio::sync::broadcast;
@@ -44,18 +44,18 @@ pub struct QueueError(#[from] pub crate::store::StoreError);
 
 /// Whether a worker still has its job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Held {
+pub enum LeaseStatus {
     /// It has.
     Yes,
     /// It has, but somebody called the job off.
-    CalledOff,
+    CancelRequested,
     /// It has not: the lease ran out, and somebody else may have it.
     No,
 }
 
 /// How a worker lets go of its job.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Ending {
+pub enum JobOutcome {
     /// It is done.
     Completed {
         /// The artefact that was made.
@@ -74,7 +74,7 @@ pub enum Ending {
         outcome: String,
     },
     /// It was not really tried: the worker stops, or heard that the job was called off.
-    HandedBack,
+    Released,
 }
 
 /// Which of an owner's jobs are listed, the latest first.
@@ -107,7 +107,7 @@ pub struct Queued {
 
 /// Queued jobs of one sort.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Crowd {
+pub struct JobGroup {
     /// What sort of work it is.
     pub kind: String,
     /// What it works on.
@@ -118,12 +118,12 @@ pub struct Crowd {
 
 /// Where a queued job stands.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Place {
+pub struct QueuePosition {
     /// What goes before it.
-    pub ahead: Vec<Crowd>,
+    pub ahead: Vec<JobGroup>,
 }
 
-impl Place {
+impl QueuePosition {
     /// 1 for the job whose turn is next.
     #[must_use]
     pub fn number(&self) -> u64 {
@@ -132,14 +132,19 @@ impl Place {
 }
 
 /// The places of those jobs that are asked for, of a queue in the order of work.
-pub fn places(order: &[Queued], is_wanted: impl Fn(JobId) -> bool) -> impl Iterator<Item = (&Queued, Place)> {
-    let mut ahead = Vec::<Crowd>::new();
+pub fn places(
+    order: &[Queued],
+    is_wanted: impl Fn(JobId) -> bool,
+) -> impl Iterator<Item = (&Queued, QueuePosition)> {
+    let mut ahead = Vec::<JobGroup>::new();
     order.iter().filter_map(move |queued| {
-        let place = is_wanted(queued.id).then(|| Place { ahead: ahead.clone() });
-        let alike = |crowd: &&mut Crowd| (&crowd.kind, &crowd.subject) == (&queued.kind, &queued.subject);
+        let place = is_wanted(queued.id).then(|| QueuePosition { ahead: ahead.clone() });
+        let alike = |crowd: &&mut JobGroup| (&crowd.kind, &crowd.subject) == (&queued.kind, &queued.subject);
         match ahead.iter_mut().find(alike) {
             Some(crowd) => crowd.jobs += 1,
-            None => ahead.push(Crowd { kind: queued.kind.clone(), subject: queued.subject.clone(), jobs: 1 }),
+            None => {
+                ahead.push(JobGroup { kind: queued.kind.clone(), subject: queued.subject.clone(), jobs: 1 })
+            }
         }
         place.map(|place| (queued, place))
     })
@@ -147,7 +152,7 @@ pub fn places(order: &[Queued], is_wanted: impl Fn(JobId) -> bool) -> impl Itera
 
 /// How many jobs there are, and how long they wait.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Census {
+pub struct JobCounts {
     /// How many of each status and priority, as far as there are any.
     pub jobs: Vec<(JobStatus, Priority, u64)>,
     /// For how long the longest waiting job of a priority has waited.
@@ -178,13 +183,13 @@ pub trait JobQueue: Send + Sync {
     async fn list(&self, listing: &Listing) -> Result<Vec<Job>, QueueError>;
 
     /// Where a job stands; `None` if it is not queued.
-    async fn place(&self, id: JobId) -> Result<Option<Place>, QueueError>;
+    async fn place(&self, id: JobId) -> Result<Option<QueuePosition>, QueueError>;
 
     /// The first of the queue in the order of work.
     async fn order(&self, limit: u32) -> Result<Vec<Queued>, QueueError>;
 
     /// How many there are.
-    async fn census(&self) -> Result<Census, QueueError>;
+    async fn census(&self) -> Result<JobCounts, QueueError>;
 
     /// How long the latest jobs of a subject took, the oldest first.
     async fn durations(&self, kind: &str, subject: &str, limit: u32) -> Result<Vec<Duration>, QueueError>;
@@ -193,13 +198,13 @@ pub trait JobQueue: Send + Sync {
     async fn cancel(&self, id: JobId, owner: Option<&str>) -> Result<Option<JobStatus>, QueueError>;
 
     /// Takes the job whose turn it is of those that a worker can do, if one is due.
-    async fn claim(&self, holder: &str, skills: &[Skill]) -> Result<Option<Job>, QueueError>;
+    async fn claim(&self, holder: &str, capabilities: &[Capability]) -> Result<Option<Job>, QueueError>;
 
     /// When the next of those that wait for their time is due.
     async fn next_due(&self) -> Result<Option<Duration>, QueueError>;
 
     /// Says that the worker lives.
-    async fn heartbeat(&self, id: JobId, token: LeaseToken) -> Result<Held, QueueError>;
+    async fn heartbeat(&self, id: JobId, token: LeaseToken) -> Result<LeaseStatus, QueueError>;
 
     /// Says how far the work is.
     async fn progress(
@@ -208,14 +213,14 @@ pub trait JobQueue: Send + Sync {
         token: LeaseToken,
         stage: &str,
         percent: u8,
-    ) -> Result<Held, QueueError>;
+    ) -> Result<LeaseStatus, QueueError>;
 
     /// Lets go of a job. `None`: the lease was lost, and what was made is to be thrown away.
     async fn end(
         &self,
         id: JobId,
         token: LeaseToken,
-        ending: Ending,
+        ending: JobOutcome,
     ) -> Result<Option<JobStatus>, QueueError>;
 
     /// What happens from now on. One stream serves any number of watchers; nobody asks the database for it.

@@ -6,12 +6,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use edgeprove_job_rules::{
     bounds::Bounds,
+    capability::{self, Capability},
     idempotency::{Idempotency, Verdict},
     job::{Job, NewJob},
     lease::LeaseToken,
     priority::Rank,
     row::{self, JobRow},
-    skill::{self, Skill},
     sql::{Dialect, Statement, intake, upkeep, view, work},
     time::UnixMillis,
     transition::Rules,
@@ -22,13 +22,13 @@ use tokio::sync::broadcast;
 use uuid::Uuid;
 
 use super::{
+    notifications::{Wake, Work},
     queue::{
-        Census, Change, Crowd, Ending, Held, JobQueue, Listing, Place, QueueError, Queued, SubmitError,
-        Submitted,
+        Change, JobCounts, JobGroup, JobOutcome, JobQueue, LeaseStatus, Listing, QueueError, QueuePosition,
+        Queued, SubmitError, Submitted,
     },
-    wake::{Wake, Work},
 };
-use crate::store::{Database, Promise, Session, StoreError, session::values};
+use crate::store::{Database, Durability, Session, StoreError, session::values};
 use edgeprove_telemetry::supervisor::Supervisor;
 
 /// The queue. Clones are the same one.
@@ -49,7 +49,7 @@ struct Told {
     progress: SqlStr,
     finish: SqlStr,
     retry: SqlStr,
-    hand_back: SqlStr,
+    release: SqlStr,
     cancel: SqlStr,
     reap: SqlStr,
     settle: SqlStr,
@@ -68,7 +68,7 @@ impl SqlQueue {
             progress: told(work::PROGRESS, "$1", Work::Never),
             finish: told(work::FINISH, "$1", Work::Never),
             retry: told(work::RETRY, "$5", Work::IfQueued),
-            hand_back: told(work::HAND_BACK, "$1", Work::IfQueued),
+            release: told(work::RELEASE, "$1", Work::IfQueued),
             cancel: told(upkeep::CANCEL, "$1", Work::Never),
             reap: told(upkeep::REAP, "changed.id", Work::IfQueued),
             settle: told(upkeep::SETTLE, "changed.id", Work::Always),
@@ -88,7 +88,7 @@ impl SqlQueue {
         &self.database
     }
 
-    async fn begin(&self, promise: Promise) -> Result<(Session, UnixMillis), StoreError> {
+    async fn begin(&self, promise: Durability) -> Result<(Session, UnixMillis), StoreError> {
         let mut session = self.database.session(promise).await?;
         let now = session.now().await?;
         Ok((session, now))
@@ -105,7 +105,7 @@ impl SqlQueue {
     /// Takes a job in, unless its key is taken or the bounds are reached. It is not promised to anybody yet: see
     /// [`Database::sync`].
     async fn enqueue(&self, job: &NewJob, bounds: Bounds) -> Result<Option<Job>, StoreError> {
-        let (mut session, now) = self.begin(Promise::Write).await?;
+        let (mut session, now) = self.begin(Durability::Write).await?;
         let idempotency = job.idempotency.as_ref();
         let values = values![
             job.id.to_string(),
@@ -145,7 +145,7 @@ impl SqlQueue {
         job: &NewJob,
         bounds: Bounds,
     ) -> Result<Option<Result<Submitted, SubmitError>>, StoreError> {
-        let mut session = self.database.session(Promise::Read).await?;
+        let mut session = self.database.session(Durability::Read).await?;
         if let Some(asked) = &job.idempotency {
             let values = values![job.owner.as_str(), asked.key.as_str()];
             let earlier = session.row(intake::FIND_BY_KEY, values).await?;
@@ -169,10 +169,10 @@ impl SqlQueue {
         statement: SqlStr,
         values: impl IntoIterator<Item = crate::store::session::Value>,
         session: &mut Session,
-    ) -> Result<Held, StoreError> {
-        let Some(row) = session.row(statement, values).await? else { return Ok(Held::No) };
-        let called_off: Option<i64> = row.try_get("cancel_requested_at")?;
-        Ok(if called_off.is_some() { Held::CalledOff } else { Held::Yes })
+    ) -> Result<LeaseStatus, StoreError> {
+        let Some(row) = session.row(statement, values).await? else { return Ok(LeaseStatus::No) };
+        let cancel_requested: Option<i64> = row.try_get("cancel_requested_at")?;
+        Ok(if cancel_requested.is_some() { LeaseStatus::CancelRequested } else { LeaseStatus::Yes })
     }
 
     /// When a job that failed now is tried again.
@@ -213,37 +213,37 @@ impl JobQueue for SqlQueue {
     }
 
     async fn get(&self, id: JobId) -> Result<Option<Job>, QueueError> {
-        let mut session = self.database.session(Promise::Read).await?;
+        let mut session = self.database.session(Durability::Read).await?;
         let row = session.row(view::GET, values![id.to_string()]).await?;
         Ok(row.as_ref().map(read_job).transpose()?)
     }
 
     async fn list(&self, listing: &Listing) -> Result<Vec<Job>, QueueError> {
         let Listing { owner, status, subject, before, limit } = listing;
-        let mut session = self.database.session(Promise::Read).await?;
+        let mut session = self.database.session(Durability::Read).await?;
         let status = status.map(JobStatus::as_str);
         let values = values![owner.as_str(), status, subject.as_deref(), *before, *limit];
         let rows = session.rows(view::LIST, values).await?;
         Ok(rows.iter().map(read_job).collect::<Result<_, _>>()?)
     }
 
-    async fn place(&self, id: JobId) -> Result<Option<Place>, QueueError> {
-        let mut session = self.database.session(Promise::Read).await?;
+    async fn place(&self, id: JobId) -> Result<Option<QueuePosition>, QueueError> {
+        let mut session = self.database.session(Durability::Read).await?;
         let rows = session.rows(view::AHEAD, values![id.to_string()]).await?;
         if rows.is_empty() {
             return Ok(None);
         }
-        let crowd = |row: &AnyRow| -> Result<Option<Crowd>, StoreError> {
+        let crowd = |row: &AnyRow| -> Result<Option<JobGroup>, StoreError> {
             let jobs = count(row, "jobs")?;
-            let named = || Ok(Crowd { kind: get(row, "kind")?, subject: get(row, "subject")?, jobs });
+            let named = || Ok(JobGroup { kind: get(row, "kind")?, subject: get(row, "subject")?, jobs });
             if jobs > 0 { named().map(Some) } else { Ok(None) }
         };
         let ahead = rows.iter().filter_map(|row| crowd(row).transpose()).collect::<Result<_, _>>()?;
-        Ok(Some(Place { ahead }))
+        Ok(Some(QueuePosition { ahead }))
     }
 
     async fn order(&self, limit: u32) -> Result<Vec<Queued>, QueueError> {
-        let mut session = self.database.session(Promise::Read).await?;
+        let mut session = self.database.session(Durability::Read).await?;
         let rows = session.rows(view::ORDER, values![limit]).await?;
         let queued = |row: &AnyRow| -> Result<Queued, StoreError> {
             let (kind, subject, version) = (get(row, "kind")?, get(row, "subject")?, get(row, "version")?);
@@ -252,8 +252,8 @@ impl JobQueue for SqlQueue {
         Ok(rows.iter().map(queued).collect::<Result<_, _>>()?)
     }
 
-    async fn census(&self) -> Result<Census, QueueError> {
-        let (mut session, now) = self.begin(Promise::Read).await?;
+    async fn census(&self) -> Result<JobCounts, QueueError> {
+        let (mut session, now) = self.begin(Durability::Read).await?;
         let jobs = session.rows(view::COUNTS, []).await?;
         let oldest = session.rows(view::OLDEST_QUEUED, []).await?;
         let jobs = jobs.iter().map(|row| Ok((read_status(row)?, read_priority(row)?, count(row, "jobs")?)));
@@ -261,21 +261,21 @@ impl JobQueue for SqlQueue {
             let since = UnixMillis(get(row, "enqueued_at")?);
             Ok((read_priority(row)?, now.since(since)))
         });
-        Ok(Census {
+        Ok(JobCounts {
             jobs: jobs.collect::<Result<_, StoreError>>()?,
             oldest_queued: oldest.collect::<Result<_, StoreError>>()?,
         })
     }
 
     async fn durations(&self, kind: &str, subject: &str, limit: u32) -> Result<Vec<Duration>, QueueError> {
-        let mut session = self.database.session(Promise::Read).await?;
+        let mut session = self.database.session(Durability::Read).await?;
         let rows = session.rows(view::DURATIONS, values![kind, subject, limit]).await?;
         let took = |row: &AnyRow| count(row, "took_ms").map(Duration::from_millis);
         Ok(rows.iter().rev().map(took).collect::<Result<_, _>>()?)
     }
 
     async fn cancel(&self, id: JobId, owner: Option<&str>) -> Result<Option<JobStatus>, QueueError> {
-        let (mut session, now) = self.begin(Promise::Write).await?;
+        let (mut session, now) = self.begin(Durability::Write).await?;
         let values = values![id.to_string(), owner, now, self.rules.retention.expires_at(now)];
         let row = session.row(self.told.cancel.clone(), values).await?;
         // Others are let in to write before the disk is waited for.
@@ -288,9 +288,9 @@ impl JobQueue for SqlQueue {
         Ok(status)
     }
 
-    async fn claim(&self, holder: &str, skills: &[Skill]) -> Result<Option<Job>, QueueError> {
-        let (mut session, now) = self.begin(Promise::Write).await?;
-        let values = values![now, self.rules.lease.until(now), skill::json(skills), holder];
+    async fn claim(&self, holder: &str, capabilities: &[Capability]) -> Result<Option<Job>, QueueError> {
+        let (mut session, now) = self.begin(Durability::Write).await?;
+        let values = values![now, self.rules.lease.until(now), capability::json(capabilities), holder];
         let row = session.row(self.told.claim.clone(), values).await?;
         let job = row.as_ref().map(read_job).transpose()?;
         if let Some(job) = &job {
@@ -300,14 +300,14 @@ impl JobQueue for SqlQueue {
     }
 
     async fn next_due(&self) -> Result<Option<Duration>, QueueError> {
-        let (mut session, now) = self.begin(Promise::Read).await?;
+        let (mut session, now) = self.begin(Durability::Read).await?;
         let row = session.row(work::NEXT_DUE, values![now]).await?;
         let due: Option<i64> = row.as_ref().map(|row| get(row, "run_at")).transpose()?.flatten();
         Ok(due.map(|due| UnixMillis(due).since(now)))
     }
 
-    async fn heartbeat(&self, id: JobId, token: LeaseToken) -> Result<Held, QueueError> {
-        let (mut session, now) = self.begin(Promise::Write).await?;
+    async fn heartbeat(&self, id: JobId, token: LeaseToken) -> Result<LeaseStatus, QueueError> {
+        let (mut session, now) = self.begin(Durability::Write).await?;
         let heartbeat = work::HEARTBEAT.text(self.database.dialect()).into_sql_str();
         let values = values![id.to_string(), token.0, self.rules.lease.until(now)];
         Ok(self.say(heartbeat, values, &mut session).await?)
@@ -319,11 +319,11 @@ impl JobQueue for SqlQueue {
         token: LeaseToken,
         stage: &str,
         percent: u8,
-    ) -> Result<Held, QueueError> {
-        let mut session = self.database.session(Promise::Write).await?;
+    ) -> Result<LeaseStatus, QueueError> {
+        let mut session = self.database.session(Durability::Write).await?;
         let values = values![id.to_string(), token.0, stage, u32::from(percent.min(100))];
         let held = self.say(self.told.progress.clone(), values, &mut session).await?;
-        if held != Held::No {
+        if held != LeaseStatus::No {
             self.wake.tell(Change::Job(id));
         }
         Ok(held)
@@ -333,31 +333,31 @@ impl JobQueue for SqlQueue {
         &self,
         id: JobId,
         token: LeaseToken,
-        ending: Ending,
+        ending: JobOutcome,
     ) -> Result<Option<JobStatus>, QueueError> {
-        let (mut session, now) = self.begin(Promise::Write).await?;
+        let (mut session, now) = self.begin(Durability::Write).await?;
         let expires_at = self.rules.retention.expires_at(now);
         let id_text = id.to_string();
         let told = &self.told;
         let row = match ending {
-            Ending::Completed { result, outcome } => {
+            JobOutcome::Completed { result, outcome } => {
                 let values = values![id_text, token.0, now, "completed", outcome, result, expires_at];
                 session.row(told.finish.clone(), values).await?
             }
-            Ending::Failed { outcome } => {
+            JobOutcome::Failed { outcome } => {
                 let values = values![id_text, token.0, now, "failed", outcome, None::<&str>, expires_at];
                 session.row(told.finish.clone(), values).await?
             }
-            Ending::Retry { outcome } => {
+            JobOutcome::Retry { outcome } => {
                 let job = session.row(view::GET, values![id_text.as_str()]).await?;
                 let Some(job) = job.as_ref().map(read_job).transpose()? else { return Ok(None) };
                 let run_at = self.retry_at(job.attempts, now);
                 let values = values![now, run_at, outcome, expires_at, id_text, token.0];
                 session.row(told.retry.clone(), values).await?
             }
-            Ending::HandedBack => {
+            JobOutcome::Released => {
                 let values = values![id_text, token.0, now, expires_at];
-                session.row(told.hand_back.clone(), values).await?
+                session.row(told.release.clone(), values).await?
             }
         };
         let status = row.as_ref().map(read_status).transpose()?;
@@ -389,7 +389,7 @@ impl SqlQueue {
         ended_by: Option<UnixMillis>,
         outcome: &str,
     ) -> Result<Vec<Job>, StoreError> {
-        let (mut session, now) = self.begin(Promise::Write).await?;
+        let (mut session, now) = self.begin(Durability::Write).await?;
         let values = values![
             now,
             self.retry_at(1, now),
@@ -407,7 +407,7 @@ impl SqlQueue {
 
     /// Moves times that lie in an impossible future, after the clock went back.
     pub(super) async fn settle(&self) -> Result<Vec<JobId>, StoreError> {
-        let (mut session, now) = self.begin(Promise::Write).await?;
+        let (mut session, now) = self.begin(Durability::Write).await?;
         let Rules { lease, backoff, retention } = self.rules;
         let values = values![now, now.after(backoff.cap), lease.until(now), retention.expires_at(now)];
         let rows = session.rows(self.told.settle.clone(), values).await?;
@@ -420,7 +420,7 @@ impl SqlQueue {
 
     /// Takes away what is told of jobs whose time is over.
     pub(super) async fn expire(&self, limit: u32) -> Result<Vec<JobId>, StoreError> {
-        let (mut session, now) = self.begin(Promise::Write).await?;
+        let (mut session, now) = self.begin(Durability::Write).await?;
         let rows = session.rows(self.told.expire.clone(), values![now, limit]).await?;
         let ids: Vec<_> = rows.iter().map(read_id).collect::<Result<_, _>>()?;
         for id in &ids {
@@ -431,7 +431,7 @@ impl SqlQueue {
 
     /// Artefacts that nobody needs any more. When this returns, it is on the disk that nobody does.
     pub(super) async fn doomed(&self, limit: u32) -> Result<Vec<Doomed>, StoreError> {
-        let mut session = self.database.session(Promise::Read).await?;
+        let mut session = self.database.session(Durability::Read).await?;
         let rows = session.rows(upkeep::DOOMED_ARTIFACTS, values![limit]).await?;
         drop(session);
         let doomed = |row: &AnyRow| -> Result<Doomed, StoreError> {
@@ -446,27 +446,27 @@ impl SqlQueue {
 
     /// Says that an artefact is gone.
     pub(super) async fn forget(&self, doomed: &Doomed) -> Result<(), StoreError> {
-        let mut session = self.database.session(Promise::Write).await?;
+        let mut session = self.database.session(Durability::Write).await?;
         session.rows(upkeep::FORGET_ARTIFACT, values![doomed.seq, doomed.artifact.as_str()]).await.map(drop)
     }
 
     /// Every artefact that some job names.
     pub(super) async fn named_artifacts(&self) -> Result<Vec<String>, StoreError> {
-        let mut session = self.database.session(Promise::Read).await?;
+        let mut session = self.database.session(Durability::Read).await?;
         let rows = session.rows(upkeep::NAMED_ARTIFACTS, []).await?;
         rows.iter().map(|row| get(row, "artifact")).collect()
     }
 
     /// Deletes what expired long ago, and returns how many jobs that were.
     pub(super) async fn delete(&self, limit: u32) -> Result<usize, StoreError> {
-        let (mut session, now) = self.begin(Promise::Write).await?;
+        let (mut session, now) = self.begin(Durability::Write).await?;
         let values = values![self.rules.retention.rows_until(now), limit];
         Ok(session.rows(upkeep::DELETE, values).await?.len())
     }
 
     /// The time by the database's clock.
     pub(super) async fn now(&self) -> Result<UnixMillis, StoreError> {
-        self.database.session(Promise::Read).await?.now().await
+        self.database.session(Durability::Read).await?.now().await
     }
 }
 

@@ -19,8 +19,8 @@ use tokio::sync::Mutex;
 
 pub use self::{
     error::{OpenError, StoreError},
-    place::Place,
-    session::{Promise, Session},
+    location::DatabaseLocation,
+    session::{Durability, Session},
 };
 use self::{
     postgres::{Postgres, PostgresUrl},
@@ -29,8 +29,8 @@ use self::{
 };
 
 pub mod error;
+pub mod location;
 pub mod migrate;
-pub mod place;
 pub mod postgres;
 pub mod session;
 mod shared_sync;
@@ -66,16 +66,16 @@ struct Pools {
 
 impl Database {
     /// Opens the database, making it if there is none, and brings its tables to this server's version.
-    pub async fn open(place: &Place) -> Result<Self, OpenError> {
+    pub async fn open(place: &DatabaseLocation) -> Result<Self, OpenError> {
         install_default_drivers();
         match place {
-            Place::Memory => Self::of_sqlite(Sqlite::in_memory()?, None).await,
-            Place::Folder(path) => {
+            DatabaseLocation::Memory => Self::of_sqlite(Sqlite::in_memory()?, None).await,
+            DatabaseLocation::Folder(path) => {
                 let folder = DataFolder::claim(path)?;
                 let file = Sqlite::in_file(&folder.database())?;
                 Self::of_sqlite(file, Some(folder)).await
             }
-            Place::Postgres(url) => Self::of_postgres(url.clone()).await,
+            DatabaseLocation::Postgres(url) => Self::of_postgres(url.clone()).await,
         }
     }
 
@@ -132,18 +132,18 @@ impl Database {
     }
 
     /// A connection for a while. Writers of SQLite get theirs one after the other: let go of it soon.
-    pub async fn session(&self, promise: Promise) -> Result<Session, StoreError> {
+    pub async fn session(&self, promise: Durability) -> Result<Session, StoreError> {
         let turn = match (&self.turn, promise) {
-            (None, _) | (_, Promise::Read) => None,
-            (Some(turn), Promise::Write | Promise::WriteDurably) => {
+            (None, _) | (_, Durability::Read) => None,
+            (Some(turn), Durability::Write | Durability::WriteDurably) => {
                 let turn = tokio::time::timeout(CONNECT_MAX, Arc::clone(turn).lock_owned());
                 Some(turn.await.map_err(|_| StoreError::TimedOut(CONNECT_MAX))?)
             }
         };
         let pool = match promise {
-            Promise::Read => &self.pools.read,
-            Promise::Write => &self.pools.write,
-            Promise::WriteDurably => &self.pools.write_durably,
+            Durability::Read => &self.pools.read,
+            Durability::Write => &self.pools.write,
+            Durability::WriteDurably => &self.pools.write_durably,
         };
         Ok(Session::new(pool.acquire().await?, self.dialect, turn))
     }
@@ -156,7 +156,7 @@ impl Database {
             // A durable commit takes along what is before it in the same log.
             (Dialect::Sqlite, true) => {
                 let touch = async || {
-                    let mut session = self.session(Promise::WriteDurably).await?;
+                    let mut session = self.session(Durability::WriteDurably).await?;
                     session.rows(migrate::TOUCH, []).await.map(drop)
                 };
                 self.syncs.after_this(touch).await
@@ -166,7 +166,7 @@ impl Database {
 
     /// Whether it answers.
     pub async fn probe(&self) -> Result<(), StoreError> {
-        self.session(Promise::Read).await?.now().await.map(drop)
+        self.session(Durability::Read).await?.now().await.map(drop)
     }
 
     /// Closes every connection. SQLite's log is then part of its file.

@@ -8,7 +8,7 @@
 
 use std::fmt;
 
-use edgeprove_protocol::{CircuitId, VerifierTarget};
+use edgeprove_protocol::{CircuitId, Target};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use zeroize::Zeroizing;
@@ -31,7 +31,7 @@ pub struct ProofSubject<'a> {
     /// bb's hash of its verification key: a circuit that changes under its name has another.
     pub vk_hash: &'a [u8; 32],
     /// Who is to verify the proof.
-    pub target: VerifierTarget,
+    pub target: Target,
     /// SHA-256 of the inflated witness.
     pub witness_digest: &'a [u8; 32],
 }
@@ -91,7 +91,7 @@ mod tests {
         for secret in hashes {
             for circuit in &circuits {
                 for vk_hash in &hashes {
-                    for target in VerifierTarget::ALL {
+                    for target in Target::ALL {
                         for witness_digest in &hashes {
                             let subject = ProofSubject { circuit, vk_hash, target, witness_digest };
                             let key = TenantSecret::new(secret).cache_key(subject);
@@ -105,13 +105,13 @@ mod tests {
         assert_eq!(keys.len(), 32);
     }
 
-    /// Made with Python's `hmac`, from the description above.
+    /// ProofResponse with Python's `hmac`, from the description above.
     #[test]
     fn it_is_what_others_compute() {
         let key = TenantSecret::new([7; 32]).cache_key(ProofSubject {
             circuit: &"range_check".parse().unwrap(),
             vk_hash: &[1; 32],
-            target: VerifierTarget::Evm,
+            target: Target::Evm,
             witness_digest: &[2; 32],
         });
         assert_eq!(key.to_string(), "02fb87f1b3b85184e8715b03a8c4162c6f735ec51842ca7c4674dbdc4f4d56af");

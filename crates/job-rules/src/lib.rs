@@ -10,7 +10,7 @@
 //! Reading order:
 //! - [`transition`]: what can happen to a job, and what becomes of it then. Start here.
 //! - [`job`]: the job itself.
-//! - [`skill`], [`priority`], [`lease`], [`retry`], [`expiry`], [`bounds`], [`idempotency`]: one rule each, with its reasons.
+//! - [`capability`], [`priority`], [`lease`], [`retry`], [`expiry`], [`bounds`], [`idempotency`]: one rule each, with its reasons.
 //! - [`sql`]: the same rules as statements, for SQLite and PostgreSQL; [`row`]: a job as a row.
 //! - [`prediction`]: how long work will take.
 //! - [`families`]: which circuit to try when one asks too much of the machine.
@@ -20,6 +20,7 @@
 pub mod audit;
 pub mod bounds;
 pub mod cache_key;
+pub mod capability;
 pub mod expiry;
 pub mod families;
 pub mod idempotency;
@@ -29,7 +30,6 @@ pub mod prediction;
 pub mod priority;
 pub mod retry;
 pub mod row;
-pub mod skill;
 pub mod sql;
 pub mod time;
 pub mod transition;

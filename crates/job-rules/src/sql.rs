@@ -80,7 +80,7 @@ pub const ALL: &[(&str, Statement)] = &[
     ("PROGRESS", work::PROGRESS),
     ("FINISH", work::FINISH),
     ("RETRY", work::RETRY),
-    ("HAND_BACK", work::HAND_BACK),
+    ("RELEASE", work::RELEASE),
     ("NEXT_DUE", work::NEXT_DUE),
     ("GET", view::GET),
     ("LIST", view::LIST),
@@ -137,7 +137,7 @@ mod tests {
 
     #[test]
     fn every_write_of_a_worker_shows_its_claim() {
-        for statement in [work::HEARTBEAT, work::PROGRESS, work::FINISH, work::RETRY, work::HAND_BACK] {
+        for statement in [work::HEARTBEAT, work::PROGRESS, work::FINISH, work::RETRY, work::RELEASE] {
             let (_, condition) = statement.postgres.split_once(" WHERE ").expect("it has a condition");
             let claim = condition.replace("$5", "$1").replace("$6", "$2");
             assert!(

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{CircuitId, VerifierTarget};
+use crate::{CircuitId, Target};
 
 /// Media type of an answer that is the proof's bytes and nothing else.
 pub const PROOF_MEDIA_TYPE: &str = "application/octet-stream";
@@ -19,7 +19,7 @@ pub struct ProofAnswer {
     /// The circuit that was proved.
     pub circuit: CircuitId,
     /// Who can verify the proof.
-    pub target: VerifierTarget,
+    pub target: Target,
     /// bb's hash of the verification key, `0x`-prefixed.
     pub vk_hash: String,
     /// Whether the server verified the proof before it answered.
@@ -178,7 +178,7 @@ pub struct CircuitHealth {
     /// Whether it can be proved now.
     pub status: CircuitStatus,
     /// The target of its proofs where a request names none.
-    pub target: VerifierTarget,
+    pub target: Target,
     /// Its gates; `None` until loaded.
     pub gates: Option<u64>,
     /// Its circuit size as bb reports it: the dyadic size, a power of two. `None` until loaded.

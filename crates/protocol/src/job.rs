@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{CircuitId, JobId, JobStatus, Priority, Problem, VerifierTarget};
+use crate::{CircuitId, JobId, JobStatus, Priority, Problem, Target};
 
 /// A job as its caller sees it: the answer of `GET /v1/proofs/{id}`, and every event of its stream.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -27,7 +27,7 @@ pub struct JobDocument {
     /// The circuit.
     pub circuit: CircuitId,
     /// Who is to verify the proof.
-    pub target: VerifierTarget,
+    pub target: Target,
     /// The smaller circuit of the family that was proved instead, where the machine had too little for the one that was
     /// asked for.
     #[serde(skip_serializing_if = "Option::is_none", default)]

@@ -35,4 +35,4 @@ pub use job_status::JobStatus;
 pub use load::Load;
 pub use priority::Priority;
 pub use problem::{Problem, ProblemType};
-pub use target::VerifierTarget;
+pub use target::Target;

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// The verifier a proof is made for. It fixes the hash of the transcript; both are zero-knowledge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
-pub enum VerifierTarget {
+pub enum Target {
     /// `bb verify`, bb.js and Noir's recursive verifier (Poseidon2 transcript): bb's own default.
     #[default]
     #[serde(rename = "noir-recursive")]
@@ -16,7 +16,7 @@ pub enum VerifierTarget {
     Evm,
 }
 
-impl VerifierTarget {
+impl Target {
     /// Every target, for tests and for messages that list the choices.
     pub const ALL: [Self; 2] = [Self::NoirRecursive, Self::Evm];
 
@@ -30,7 +30,7 @@ impl VerifierTarget {
     }
 }
 
-impl fmt::Display for VerifierTarget {
+impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
@@ -41,7 +41,7 @@ impl fmt::Display for VerifierTarget {
 #[error("unknown verifier target; it is one of default, noir-recursive, evm")]
 pub struct UnknownTarget;
 
-impl FromStr for VerifierTarget {
+impl FromStr for Target {
     type Err = UnknownTarget;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -59,10 +59,10 @@ mod tests {
 
     #[test]
     fn every_target_parses_from_its_own_name() {
-        for target in VerifierTarget::ALL {
+        for target in Target::ALL {
             assert_eq!(target.as_str().parse(), Ok(target));
         }
-        assert_eq!("default".parse(), Ok(VerifierTarget::default()));
-        assert_eq!("EVM".parse::<VerifierTarget>(), Err(UnknownTarget));
+        assert_eq!("default".parse(), Ok(Target::default()));
+        assert_eq!("EVM".parse::<Target>(), Err(UnknownTarget));
     }
 }

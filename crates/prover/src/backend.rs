@@ -4,12 +4,12 @@ use std::{any::Any, path::PathBuf, sync::Arc, time::Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use edgeprove_protocol::VerifierTarget;
+use edgeprove_protocol::Target;
 
 use super::{child::ChildFailure, memory::MemoryPeaks};
 
 /// Something that must live until the process working for it is free again, such as a scheduler's slot.
-pub type Hold = Arc<dyn Any + Send + Sync>;
+pub type CapacityPermit = Arc<dyn Any + Send + Sync>;
 
 /// A size of field elements on the wire, in bytes.
 pub const FIELD_BYTES: usize = 32;
@@ -22,7 +22,7 @@ pub struct CircuitKey {
     /// bb's own encoding of the verification key.
     pub vk: Bytes,
     /// The verifier the key belongs to.
-    pub target: VerifierTarget,
+    pub target: Target,
     /// What proofs of it take. Every proof adds to what is known.
     pub memory: Arc<MemoryPeaks>,
 }
@@ -47,7 +47,7 @@ pub struct VerificationKey {
 
 /// A verification key, and what making it took.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MadeKey {
+pub struct GeneratedKey {
     /// The key.
     pub key: VerificationKey,
     /// The most memory of the bb that made it, in bytes; `None` where it could not be read.
@@ -95,7 +95,7 @@ pub enum ProverError {
     Spool(#[source] std::io::Error),
     /// bb's answer was not one to this question.
     #[error("bb's answer was not understood: {what}")]
-    Garbled {
+    UnexpectedResponse {
         /// What was odd about it.
         what: String,
     },
@@ -106,7 +106,7 @@ pub enum ProverError {
 
 /// A place at a prover with a certain number of threads.
 #[async_trait]
-pub trait Seat: Send + Sync {
+pub trait ProverPermit: Send + Sync {
     /// Proves. Dropping the future kills the process that was at work.
     async fn prove(
         &self,
@@ -127,7 +127,7 @@ pub trait Seat: Send + Sync {
     async fn measure(
         &self,
         bytecode: Bytes,
-        target: VerifierTarget,
+        target: Target,
         deadline: Instant,
     ) -> Result<CircuitSize, ProverError>;
 
@@ -135,9 +135,9 @@ pub trait Seat: Send + Sync {
     async fn make_key(
         &self,
         bytecode: Bytes,
-        target: VerifierTarget,
+        target: Target,
         deadline: Instant,
-    ) -> Result<MadeKey, ProverError>;
+    ) -> Result<GeneratedKey, ProverError>;
 
     /// Replaces the process after it handed out a proof that does not verify.
     async fn distrust(&self);
@@ -162,7 +162,7 @@ pub trait IdleProvers: Send + Sync + 'static {
     fn idle_memory(&self, width: usize) -> IdleMemory;
 
     /// Has them give back what they can. `hold` is dropped when it is done.
-    fn shed(&self, hold: Hold);
+    fn shed(&self, hold: CapacityPermit);
 }
 
 /// Why a process was put in the place of another.
@@ -208,7 +208,7 @@ pub type Restarts = [u64; Restart::ALL.len()];
 pub trait Backend: IdleProvers {
     /// Takes a place with `width` threads; `hold` is dropped when the place is free again. The caller sees to it that
     /// no more places are taken than there are.
-    fn seat(&self, width: usize, hold: Hold) -> Box<dyn Seat>;
+    fn seat(&self, width: usize, hold: CapacityPermit) -> Box<dyn ProverPermit>;
 
     /// `warm` or `process`.
     fn mode(&self) -> &'static str;

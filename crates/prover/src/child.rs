@@ -46,7 +46,7 @@ impl Msm {
     }
 }
 
-/// Where bb is and what it needs from its surroundings.
+/// Where bb is and what it needs from its environment.
 #[derive(Debug, Clone)]
 pub struct BbProgram {
     /// The executable.

@@ -14,7 +14,7 @@ pub mod series;
 
 use std::{sync::OnceLock, time::Duration};
 
-use edgeprove_protocol::{CircuitId, Priority, ProblemType, VerifierTarget, answer::Timings};
+use edgeprove_protocol::{CircuitId, Priority, ProblemType, Target, answer::Timings};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 pub use series::{Kind, Series};
 use series::{series, text};
@@ -164,7 +164,7 @@ pub fn uploaded(bytes: usize) {
 }
 
 /// A request for a proof ended.
-pub fn proof_ended(circuit: &CircuitId, target: VerifierTarget, outcome: Outcome) {
+pub fn proof_ended(circuit: &CircuitId, target: Target, outcome: Outcome) {
     PROOFS.add(1, [text(circuit.as_str()), target.as_str().into(), outcome.as_str().into()]);
 }
 
@@ -251,8 +251,7 @@ mod tests {
     use super::*;
 
     const DOC: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/METRICS.md");
-    const MARK: &str =
-        "<!-- The tables below are written by a test: EDGEPROVE_BLESS=1 cargo test -p edgeprove-telemetry docs -->\n";
+    const MARK: &str = "<!-- The tables below are written by a test: EDGEPROVE_BLESS=1 cargo test -p edgeprove-telemetry docs -->\n";
 
     fn table(title: &str, series: &[Series]) -> String {
         let mut doc = format!("\n## {title}\n\n| series | kind | labels | |\n|---|---|---|---|\n");

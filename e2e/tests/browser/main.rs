@@ -10,7 +10,7 @@
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use edgeprove_e2e::{Edge, chromium::Page};
-use edgeprove_protocol::VerifierTarget;
+use edgeprove_protocol::Target;
 use edgeprove_testkit::{TestServer, bb, samples};
 use serde_json::{Value, json};
 
@@ -59,7 +59,7 @@ fn a_page_proves_where_its_origin_is_allowed_and_is_refused_where_not() {
     assert_eq!(outcome["status"], 200, "{outcome}");
     let proof = STANDARD.decode(outcome["body"]["proof"].as_str().unwrap()).unwrap();
     let public_inputs = range.public_inputs.as_flattened();
-    assert!(bb::verifies(&range.circuit, VerifierTarget::NoirRecursive, &proof, public_inputs));
+    assert!(bb::verifies(&range.circuit, Target::NoirRecursive, &proof, public_inputs));
     // The page may read what it needs to ask for help, to verify and to measure.
     assert_eq!(outcome["request_id"], outcome["body"]["request_id"]);
     for name in ["public_inputs", "timing"] {

@@ -6,7 +6,7 @@ use std::{
 };
 
 use edgeprove_e2e::{Edge, docker};
-use edgeprove_protocol::{JobDocument, JobStatus, ProblemType, VerifierTarget, job::JobPage};
+use edgeprove_protocol::{JobDocument, JobStatus, ProblemType, Target, job::JobPage};
 use edgeprove_testkit::{Answer, client::Ask, wait::within};
 
 use crate::{only_container, proves, sample, slow_down};
@@ -58,7 +58,7 @@ fn it_stays_awake_for_jobs_that_nobody_waits_for_and_sleeps_once_they_are_done()
     assert_eq!(only_container(&edge), container, "it slept although there was work");
     slow_down(&container, "2");
     for job in &jobs {
-        edge.get(&job.links.proof).proves(&sample(), VerifierTarget::NoirRecursive);
+        edge.get(&job.links.proof).proves(&sample(), Target::NoirRecursive);
     }
 
     within(Duration::from_secs(30), "the container sleeps", || edge.containers().is_empty().then_some(()));
@@ -99,7 +99,7 @@ fn of_two_that_keep_their_own_a_jobs_name_finds_the_one_that_has_it() {
         assert_eq!(job(&get(&asked.links.this)).status, JobStatus::Completed);
     }
     for asked in [of(0).next(), of(1).next()].into_iter().flatten() {
-        get(&asked.links.proof).proves(&sample(), VerifierTarget::NoirRecursive);
+        get(&asked.links.proof).proves(&sample(), Target::NoirRecursive);
         let other = asked.links.this.replace("/c0-", "/c#-").replace("/c1-", "/c0-").replace("/c#-", "/c1-");
         get(&other).refused(ProblemType::JobNotFound);
     }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use edgeprove_e2e::{Edge, docker};
-use edgeprove_protocol::{ProblemType, VerifierTarget, headers};
+use edgeprove_protocol::{ProblemType, Target, headers};
 use edgeprove_testkit::{Connection, TestServer, eventually, wait::within};
 
 use crate::{only_container, proves, sample, slow_down};
@@ -116,7 +116,7 @@ fn told_to_end_at_work_it_finishes_and_who_asks_then_is_served_by_a_new_one() {
     edge.posting("/api/prove", &sample().witness).send().refused_for_now(ProblemType::NotReady);
     let (_, took) = proves(&edge);
     eprintln!("a proof of the next container after {} ms", took.as_millis());
-    asker.answer().proves(&sample(), VerifierTarget::NoirRecursive);
+    asker.answer().proves(&sample(), Target::NoirRecursive);
     only_container(&edge);
     assert_eq!(edge.logged("event", "container_started").len(), 2);
     assert!(!edge.log().contains("container_destroyed"), "it had to be killed");

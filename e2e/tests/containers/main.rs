@@ -19,7 +19,7 @@ mod streams;
 use std::time::{Duration, Instant};
 
 use edgeprove_e2e::{Edge, docker};
-use edgeprove_protocol::VerifierTarget;
+use edgeprove_protocol::Target;
 use edgeprove_testkit::{Answer, Sample, samples};
 
 /// The image's one circuit is `range_check` under another name.
@@ -34,7 +34,7 @@ fn proves(edge: &Edge) -> (Answer, Duration) {
     let began = Instant::now();
     let answer = edge.posting("/api/prove", &sample.witness).send();
     let took = began.elapsed();
-    answer.proves(&sample, VerifierTarget::NoirRecursive);
+    answer.proves(&sample, Target::NoirRecursive);
     (answer, took)
 }
 

@@ -8,7 +8,7 @@ use std::{
 };
 
 use edgeprove_e2e::{Edge, edge::variant};
-use edgeprove_protocol::VerifierTarget;
+use edgeprove_protocol::Target;
 use edgeprove_testkit::{Connection, eventually, places, samples, wait::PATIENCE};
 use tungstenite::Message;
 
@@ -22,7 +22,7 @@ fn a_large_upload_leaves_the_edges_memory_as_it_was_and_one_that_breaks_off_leav
     proves(&edge);
     let large = samples::padded(&sample.witness, 50 << 20);
     let growth = edge.growth_while(|| {
-        edge.posting("/api/prove", &large).send().proves(&sample, VerifierTarget::NoirRecursive);
+        edge.posting("/api/prove", &large).send().proves(&sample, Target::NoirRecursive);
     });
     eprintln!("workerd grew by {} kB at most", growth >> 10);
     assert!(growth < 24 << 20, "workerd grew by {growth} bytes");

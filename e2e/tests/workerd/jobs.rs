@@ -3,7 +3,7 @@
 use std::{net::TcpStream, path::Path};
 
 use edgeprove_e2e::Edge;
-use edgeprove_protocol::{JobDocument, JobStage, JobStatus, ProblemType, VerifierTarget, job::JobPage};
+use edgeprove_protocol::{JobDocument, JobStage, JobStatus, ProblemType, Target, job::JobPage};
 use edgeprove_testkit::{Answer, TestServer, client::Ask, eventually, samples, wait::PATIENCE};
 use tungstenite::{Message, client::IntoClientRequest as _};
 
@@ -76,7 +76,7 @@ fn a_job_goes_from_its_submission_to_the_verified_proof_and_is_its_submitters_al
     let (name, last) = told.last().expect("something is told");
     assert_eq!((name.as_str(), last.status, last.stage), ("done", JobStatus::Completed, JobStage::Done));
     assert!(told.is_sorted_by_key(|(_, job)| job.progress), "{told:?}");
-    get(&first.links.proof, "k1").proves(range, VerifierTarget::NoirRecursive);
+    get(&first.links.proof, "k1").proves(range, Target::NoirRecursive);
     assert_eq!(edge.ask("HEAD", &first.links.this).header("x-api-key", "k1").send().status, 200);
 
     // The same request again is the same job, another under its name is refused.
@@ -106,11 +106,11 @@ fn a_job_goes_from_its_submission_to_the_verified_proof_and_is_its_submitters_al
         }
     }
     assert_eq!(seen.last().map(|job| job.status), Some(JobStatus::Completed), "{seen:?}");
-    get(&second.links.proof, "k1").proves(range, VerifierTarget::Evm);
+    get(&second.links.proof, "k1").proves(range, Target::Evm);
 
     // Who waits long enough gets the proof itself.
     let waited = as_alice(edge.posting("/api/prove", &range.witness)).header("prefer", "wait=60").send();
-    waited.proves(range, VerifierTarget::NoirRecursive);
+    waited.proves(range, Target::NoirRecursive);
     assert_eq!(waited.header("preference-applied"), "wait=60");
 
     // To others none of it exists.

@@ -1,7 +1,7 @@
 //! Proofs through the edge.
 
 use edgeprove_e2e::Edge;
-use edgeprove_protocol::{ProblemType, VerifierTarget, headers};
+use edgeprove_protocol::{ProblemType, Target, headers};
 use edgeprove_testkit::{TestServer, eventually, samples};
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
@@ -18,9 +18,9 @@ fn a_proof_comes_through_whole_and_its_request_can_be_followed() {
     let range = samples::range();
 
     for (accept, target) in [
-        ("application/octet-stream", VerifierTarget::NoirRecursive),
-        ("application/json", VerifierTarget::NoirRecursive),
-        ("application/json", VerifierTarget::Evm),
+        ("application/octet-stream", Target::NoirRecursive),
+        ("application/json", Target::NoirRecursive),
+        ("application/json", Target::Evm),
     ] {
         let path = format!("/api/prove/range_check?target={}", target.as_str());
         let answer = edge

@@ -7,7 +7,7 @@ use std::{
 };
 
 use edgeprove_e2e::{Edge, StandIn};
-use edgeprove_protocol::VerifierTarget;
+use edgeprove_protocol::Target;
 use edgeprove_testkit::{
     Connection, TestServer, eventually, samples,
     wait::{PATIENCE, within},
@@ -36,10 +36,10 @@ fn an_upload_of_fifty_megabytes_leaves_the_edges_memory_as_it_was() {
     // The first upload brings the memory that any upload needs.
     edge.posting("/api/prove", &samples::padded(&range.witness, 1 << 20))
         .send()
-        .proves(range, VerifierTarget::NoirRecursive);
+        .proves(range, Target::NoirRecursive);
 
     let growth = edge.growth_while(|| {
-        edge.posting("/api/prove", &large).send().proves(range, VerifierTarget::NoirRecursive);
+        edge.posting("/api/prove", &large).send().proves(range, Target::NoirRecursive);
     });
     assert!(growth < GROWTH_MAX_BYTES, "workerd grew by {growth} bytes");
     drop(edge);

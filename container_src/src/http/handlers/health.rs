@@ -120,7 +120,7 @@ fn circuit(entry: &Entry) -> CircuitHealth {
     let (key, memory_peak_bytes) = match entry.outcome() {
         Some(Ok(circuit)) => {
             let measured = circuit.memory().measured();
-            (circuit.made_key(circuit.target), measured.into_values().max())
+            (circuit.ready_key(circuit.target), measured.into_values().max())
         }
         Some(Err(_)) | None => (None, None),
     };

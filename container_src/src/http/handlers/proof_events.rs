@@ -29,7 +29,7 @@ use super::proofs::own;
 use crate::{
     access::Caller,
     http::{api_error::ApiError, extract::NamedJob, state::AppState},
-    jobs::{document::event_id, hub::Watcher},
+    jobs::{document::event_id, watchers::Watcher},
 };
 
 /// Says that the stream lives while nothing happens, before whatever stands between takes it for dead.

@@ -28,7 +28,7 @@ use edgeprove_protocol::{CircuitId, JobDocument, JobId, JobStatus, Problem, Prob
 use http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts};
 use serde::Deserialize;
 
-use super::witnesses::{self, Received, Witnesses};
+use super::upload::{self, WitnessUpload, WitnessUploads};
 use crate::{
     access::{Caller, Work},
     http::{
@@ -36,19 +36,19 @@ use crate::{
         body::Incoming,
         caller::{priority, whose},
         extract::{AnswerFormat, JobWish, NamedCircuit, NamedJob, Wish, cache_wish, deadline},
-        made::{Made, answer_made},
+        proof_response::{ProofResponse, proof_response},
         request_id::{id_of, request_id},
         state::{AppState, Shared},
     },
     jobs::{
-        Workshop, document,
-        hub::Watcher,
+        JobContext, document,
         kinds::proof::{KIND, Outcome, Payload, problem},
         submission::{self, Submission, Witness},
+        watchers::Watcher,
     },
 };
 use edgeprove_artifacts::ArtifactKind;
-use edgeprove_job_queue::queue::{self, Listing, Place, Submitted};
+use edgeprove_job_queue::queue::{self, Listing, QueuePosition, Submitted};
 
 /// Most jobs on a page.
 const PAGE_MAX: u32 = 100;
@@ -91,19 +91,19 @@ async fn accept(
     let caller = Caller::from_request_parts(parts, app).await?;
     let priority = priority(app, &caller, parts)?;
     let grant = app.access.admit(&caller, Work::Queued)?;
-    witnesses::check(app, parts)?;
+    upload::check(app, parts)?;
     let format = AnswerFormat::from_headers(&parts.headers);
     let job_wish = JobWish::from_request_parts(parts, app).await?;
     let wish = Wish::from_request_parts(parts, app).await?;
     let NamedCircuit(named) = NamedCircuit::from_request_parts(parts, app).await?;
-    let circuit = witnesses::asked_for(app, named.as_ref().or(wish.circuit.as_ref()))?;
+    let circuit = upload::asked_for(app, named.as_ref().or(wish.circuit.as_ref()))?;
     // Taken before the look at the state, so that a shutdown either sees it or is seen.
     let at_work = app.proofs_at_work.token();
     if let Some(why) = app.not_ready() {
         return Err(ApiError::not_ready(why));
     }
     if !workshop.recorder.ready() {
-        return Err(ApiError::off_the_record());
+        return Err(ApiError::audit_unavailable());
     }
     if let Some(deadline) = deadline(&parts.headers)? {
         let estimate = workshop.foresee(KIND, circuit.id.as_str(), priority).await?;
@@ -111,8 +111,8 @@ async fn accept(
             return Err(ApiError::too_late(estimate, deadline));
         }
     }
-    let Witnesses { first, smaller } = witnesses::receive(app, &circuit, parts, body).await?;
-    let witness = |Received { circuit, upload, digest }: Received| Witness {
+    let WitnessUploads { first, smaller } = upload::receive(app, &circuit, parts, body).await?;
+    let witness = |WitnessUpload { circuit, upload, digest }: WitnessUpload| Witness {
         target: wish.target.unwrap_or(circuit.target),
         circuit: circuit.id.clone(),
         version: circuit.version(),
@@ -170,7 +170,7 @@ async fn accept(
 }
 
 /// 202 with the job as it is now.
-async fn accepted(workshop: &Workshop, id: JobId) -> Result<Response, ApiError> {
+async fn accepted(workshop: &JobContext, id: JobId) -> Result<Response, ApiError> {
     let document = look(workshop, id).await?;
     let mut response = (StatusCode::ACCEPTED, Json(&document)).into_response();
     if let Ok(location) = HeaderValue::from_str(&document.links.this) {
@@ -182,7 +182,7 @@ async fn accepted(workshop: &Workshop, id: JobId) -> Result<Response, ApiError> 
 /// The job, once it is over; `None` if it is not within this time, or the server stops.
 async fn over_within(
     app: &AppState,
-    workshop: &Workshop,
+    workshop: &JobContext,
     id: JobId,
     wait: Duration,
 ) -> Result<Option<Job>, ApiError> {
@@ -239,7 +239,7 @@ pub async fn cancel(
     let status = match workshop.queue.cancel(id, Some(&job.owner)).await? {
         Some(JobStatus::Running) => StatusCode::ACCEPTED,
         Some(_) => {
-            workshop.recorder.called_off(&job, KIND, caller.actor()).await;
+            workshop.recorder.cancel_requested(&job, KIND, caller.actor()).await;
             StatusCode::OK
         }
         None if job.status == JobStatus::Cancelled => StatusCode::OK,
@@ -323,7 +323,7 @@ pub async fn list(
         jobs.iter().filter(|job| job.status == JobStatus::Queued).map(|job| job.id).collect();
     // One look at the queue serves the whole page.
     let order = if waiting.is_empty() { Vec::new() } else { workshop.queue.order(u32::MAX).await? };
-    let places: HashMap<JobId, Place> =
+    let places: HashMap<JobId, QueuePosition> =
         queue::places(&order, |id| waiting.contains(&id)).map(|(job, place)| (job.id, place)).collect();
     let now = document::now();
     let shown = |job| document::of(job, places.get(&job.id), &workshop.estimator, now);
@@ -339,18 +339,18 @@ pub async fn own(app: &Shared, caller: &Caller, id: JobId) -> Result<Job, ApiErr
 }
 
 /// A job as it is now.
-async fn look(workshop: &Workshop, id: JobId) -> Result<JobDocument, ApiError> {
+async fn look(workshop: &JobContext, id: JobId) -> Result<JobDocument, ApiError> {
     workshop.hub.look(id).await?.ok_or_else(ApiError::no_such_job)
 }
 
 /// The same of one that was read just now.
-async fn described(workshop: &Workshop, job: &Job) -> Result<JobDocument, ApiError> {
+async fn described(workshop: &JobContext, job: &Job) -> Result<JobDocument, ApiError> {
     workshop.hub.describe(job).await?.ok_or_else(ApiError::no_such_job)
 }
 
 /// What came of a job, as an answer.
 async fn result(
-    workshop: &Workshop,
+    workshop: &JobContext,
     job: &Job,
     caller: &Caller,
     request_id: &str,
@@ -365,7 +365,7 @@ async fn result(
         JobStatus::Completed => {
             let made = made(workshop, job).await?;
             workshop.recorder.fetched(job, caller.actor(), request_id.to_owned()).await?;
-            Ok(answer_made(&made, format))
+            Ok(proof_response(&made, format))
         }
         JobStatus::Failed => {
             let problem: Option<Problem> = job.outcome.as_deref().and_then(problem);
@@ -383,7 +383,7 @@ async fn result(
     }
 }
 
-async fn made(workshop: &Workshop, job: &Job) -> Result<Made, ApiError> {
+async fn made(workshop: &JobContext, job: &Job) -> Result<ProofResponse, ApiError> {
     let lacks = || ApiError::new(ProblemType::ArtifactUnavailable, "the proof is no longer there");
     let name = job.result.as_deref().and_then(|name| name.parse().ok()).ok_or_else(lacks)?;
     let (outcome, payload) = (Outcome::of(job).ok_or_else(lacks)?, Payload::of(job).ok_or_else(lacks)?);
@@ -392,7 +392,7 @@ async fn made(workshop: &Workshop, job: &Job) -> Result<Made, ApiError> {
         Some(smaller) => (smaller, Some(payload.first.circuit)),
         None => (payload.first, None),
     };
-    Ok(Made {
+    Ok(ProofResponse {
         proof,
         public_inputs: outcome.public_inputs,
         circuit: proved.circuit,

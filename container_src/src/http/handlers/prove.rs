@@ -18,12 +18,12 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use edgeprove_job_rules::audit::{Action, Entry, Outcome as Recorded};
-use edgeprove_protocol::VerifierTarget;
+use edgeprove_protocol::Target;
 use http::request::Parts;
 
 use super::{
     proofs,
-    witnesses::{self, Received, Witnesses, receive},
+    upload::{self, WitnessUpload, WitnessUploads, receive},
 };
 use crate::{
     access::{Caller, Work},
@@ -32,7 +32,7 @@ use crate::{
         body::Incoming,
         caller::priority,
         extract::{AnswerFormat, NamedCircuit, Preferences, Wish, cache_wish, deadline},
-        made::{Made, answer_made},
+        proof_response::{ProofResponse, proof_response},
         request_id::request_id,
         state::AppState,
     },
@@ -40,8 +40,8 @@ use crate::{
 };
 use edgeprove_engine::{
     circuits::Circuit,
-    proof_cache::{CacheWish, Wanted},
-    proving::{Proved, Urgency, milliseconds},
+    proof_cache::{CachePolicy, CacheQuery},
+    proving::{ProofResult, Urgency, milliseconds},
 };
 use edgeprove_telemetry::metrics::{self, Outcome};
 
@@ -54,7 +54,7 @@ pub async fn prove(State(app): State<AppState>, request: Request) -> Response {
     let id = request_id(&request);
     let (mut parts, body) = request.into_parts();
     let mut upload = Incoming::new(&parts, body);
-    let mut ending = Ending::default();
+    let mut ending = JobOutcome::default();
     match answer(&app, &mut parts, &mut upload, &mut ending, arrived, &id).await {
         Ok(response) => {
             ending.is(Outcome::Success);
@@ -71,10 +71,10 @@ pub async fn prove(State(app): State<AppState>, request: Request) -> Response {
 /// Counts how a request ended, once it is known what was to be proved. One that nobody waits for any more ends by being
 /// dropped.
 #[derive(Default)]
-struct Ending(Option<(Arc<Circuit>, VerifierTarget)>);
+struct JobOutcome(Option<(Arc<Circuit>, Target)>);
 
-impl Ending {
-    fn of(&mut self, circuit: &Arc<Circuit>, target: VerifierTarget) {
+impl JobOutcome {
+    fn of(&mut self, circuit: &Arc<Circuit>, target: Target) {
         self.0 = Some((Arc::clone(circuit), target));
     }
 
@@ -85,7 +85,7 @@ impl Ending {
     }
 }
 
-impl Drop for Ending {
+impl Drop for JobOutcome {
     fn drop(&mut self) {
         self.is(Outcome::Abandoned);
     }
@@ -95,7 +95,7 @@ async fn answer(
     app: &AppState,
     parts: &mut Parts,
     body: &mut Incoming,
-    ending: &mut Ending,
+    ending: &mut JobOutcome,
     arrived: Instant,
     id: &str,
 ) -> Result<Response, ApiError> {
@@ -103,12 +103,12 @@ async fn answer(
     let urgency = Urgency { priority: priority(app, &caller, parts)?, since: None };
     let grant = app.access.admit(&caller, Work::Waited)?;
 
-    witnesses::check(app, parts)?;
+    upload::check(app, parts)?;
     let format = AnswerFormat::from_headers(&parts.headers);
     let cache_wish = cache_wish(&parts.headers);
     let wish = Wish::from_request_parts(parts, app).await?;
     let NamedCircuit(name) = NamedCircuit::from_request_parts(parts, app).await?;
-    let circuit = witnesses::asked_for(app, name.as_ref().or(wish.circuit.as_ref()))?;
+    let circuit = upload::asked_for(app, name.as_ref().or(wish.circuit.as_ref()))?;
     let target = wish.target.unwrap_or(circuit.target);
     ending.of(&circuit, target);
     // Taken before the look at the state, so that a shutdown either sees it or is seen.
@@ -117,7 +117,7 @@ async fn answer(
         return Err(ApiError::not_ready(why));
     }
     if !app.audit.ready() {
-        return Err(ApiError::off_the_record());
+        return Err(ApiError::audit_unavailable());
     }
 
     if let Some(deadline) = deadline(&parts.headers)? {
@@ -153,40 +153,40 @@ async fn answer(
         let took_ms = proved.timings.prove_ms + proved.timings.verify_ms;
         app.estimator.learnt(KIND, of.id.as_str(), Duration::from_secs_f64(took_ms / 1000.0));
     }
-    let mut made = Made::of(&of, target, &proved, id);
+    let mut made = ProofResponse::of(&of, target, &proved, id);
     made.fallback_from = (of.id != circuit.id).then(|| circuit.id.clone());
-    Ok(answer_made(&made, format))
+    Ok(proof_response(&made, format))
 }
 
 /// How a proof is wanted.
 struct Wishes<'a> {
     tenant: &'a str,
     /// `None` leaves it to the circuit.
-    target: Option<VerifierTarget>,
-    cache: CacheWish,
+    target: Option<Target>,
+    cache: CachePolicy,
     urgency: Urgency,
 }
 
 /// A proof and what it is of.
 struct Proof {
     circuit: Arc<Circuit>,
-    target: VerifierTarget,
-    proved: Proved,
+    target: Target,
+    proved: ProofResult,
 }
 
 /// Proves the first of these witnesses; where the machine has too little for it, the next.
 async fn prove_what_fits(
     app: &AppState,
-    witnesses: Witnesses,
+    witnesses: WitnessUploads,
     wishes: Wishes<'_>,
 ) -> Result<Proof, ApiError> {
     let Wishes { tenant, target, cache, urgency } = wishes;
-    let Witnesses { first, smaller } = witnesses;
+    let WitnessUploads { first, smaller } = witnesses;
     let (mut tried, mut smaller) = (first, smaller.into_iter());
     loop {
-        let Received { circuit, upload, digest } = tried;
+        let WitnessUpload { circuit, upload, digest } = tried;
         let target = target.unwrap_or(circuit.target);
-        let wanted = Wanted { tenant, circuit: &circuit, target, witness: &digest };
+        let wanted = CacheQuery { tenant, circuit: &circuit, target, witness: &digest };
         if let Some(proved) = app.proof_cache.find(wanted, cache) {
             return Ok(Proof { circuit, target, proved });
         }

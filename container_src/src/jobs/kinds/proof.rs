@@ -2,10 +2,10 @@
 //! private.
 
 use edgeprove_job_rules::job::Job;
-use edgeprove_protocol::{CircuitId, Problem, ProblemType, VerifierTarget, answer::Timings};
+use edgeprove_protocol::{CircuitId, Problem, ProblemType, Target, answer::Timings};
 use serde::{Deserialize, Serialize};
 
-use edgeprove_engine::proof_cache::CacheWish;
+use edgeprove_engine::proof_cache::CachePolicy;
 
 /// Its name in the queue.
 pub const KIND: &str = "prove";
@@ -15,26 +15,26 @@ pub const KIND: &str = "prove";
 pub struct Payload {
     /// What was asked for.
     #[serde(flatten)]
-    pub first: Target,
+    pub first: WitnessDescriptor,
     /// What is to be proved instead where the machine has too little for it: each of a smaller circuit than the one
     /// before. Their witnesses follow the first in the artefact.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
-    pub smaller: Vec<Target>,
+    pub smaller: Vec<WitnessDescriptor>,
     /// What may be done with the cache of proofs.
-    pub cache: CacheWish,
+    pub cache: CachePolicy,
     /// The request that handed it in.
     pub request_id: String,
 }
 
 /// A circuit and a witness of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Target {
+pub struct WitnessDescriptor {
     /// The circuit.
     pub circuit: CircuitId,
     /// Which one of that name: the one that the witness was held against.
     pub version: String,
     /// Who is to verify the proof.
-    pub target: VerifierTarget,
+    pub target: Target,
     /// Bytes of the witness as it was sent.
     pub compressed_bytes: u64,
     /// Its bytes once inflated.
@@ -46,7 +46,7 @@ pub struct Target {
 pub struct Outcome {
     /// The smaller circuit that was proved instead of the one that was asked for.
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub fallback: Option<Target>,
+    pub fallback: Option<WitnessDescriptor>,
     /// What it shows, `0x`-prefixed 32-byte big-endian fields, in the circuit's order.
     pub public_inputs: Vec<String>,
     /// bb's hash of the verification key, 64 hexadecimal digits.
@@ -62,7 +62,7 @@ pub struct Outcome {
 impl Payload {
     /// What is to be proved, one after the other until one succeeds.
     #[must_use]
-    pub fn targets(&self) -> Vec<Target> {
+    pub fn targets(&self) -> Vec<WitnessDescriptor> {
         [&self.first].into_iter().chain(&self.smaller).cloned().collect()
     }
 

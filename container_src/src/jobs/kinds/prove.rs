@@ -18,29 +18,29 @@ use std::{
 use async_trait::async_trait;
 use edgeprove_job_rules::{
     audit::Actor,
+    capability::{Capability, Subject},
     job::Job,
-    skill::{Skill, Subject},
 };
 use edgeprove_protocol::{JobStage, Problem, ProblemType};
 
 use super::{
-    Kind,
-    proof::{KIND, Outcome, Payload, Target, failure},
+    JobKind,
+    proof::{KIND, Outcome, Payload, WitnessDescriptor, failure},
 };
 use crate::{
     access,
-    jobs::{Workshop, attempt::Attempt},
+    jobs::{JobContext, attempt::Attempt},
 };
 use edgeprove_artifacts::{ArtifactError, ArtifactKind, ArtifactName};
 use edgeprove_engine::witness::from_artifacts::fetch_into;
 use edgeprove_engine::{
     circuits::{Circuit, registry::LookupError},
-    proof_cache::{CacheWish, Wanted},
-    proving::{Proved, ProvingError, Stage, Urgency, milliseconds},
+    proof_cache::{CachePolicy, CacheQuery},
+    proving::{ProofResult, ProvingError, Stage, Urgency, milliseconds},
     scheduler::AdmissionError,
-    witness::{digested, intake::Upload},
+    witness::{digested, intake::SpooledWitness},
 };
-use edgeprove_job_queue::queue::{Ending, QueueError, Queued};
+use edgeprove_job_queue::queue::{JobOutcome, QueueError, Queued};
 use edgeprove_spool::SpoolFile;
 use edgeprove_telemetry::metrics;
 
@@ -55,7 +55,7 @@ const OUTAGE_PAUSE_MAX: Duration = Duration::from_secs(4);
 const ALMOST: f64 = 0.95;
 
 /// See the module.
-pub struct Prove(pub Arc<Workshop>);
+pub struct Prove(pub Arc<JobContext>);
 
 /// Why an attempt came to nothing.
 enum Failure {
@@ -77,36 +77,36 @@ impl Failure {
 }
 
 #[async_trait]
-impl Kind for Prove {
+impl JobKind for Prove {
     fn name(&self) -> &'static str {
         KIND
     }
 
-    fn skill(&self) -> Skill {
-        Skill { kind: KIND, subjects: Some(self.subjects()) }
+    fn capability(&self) -> Capability {
+        Capability { kind: KIND, subjects: Some(self.subjects()) }
     }
 
-    async fn run(&self, job: &Job, attempt: &Attempt) -> Ending {
+    async fn run(&self, job: &Job, attempt: &Attempt) -> JobOutcome {
         let began = Instant::now();
         let underway = self.0.estimator.begun(job.id, &job.kind, &job.subject);
         match self.make(job, attempt, began).await {
             Ok((result, outcome)) => {
                 underway.succeeded();
-                Ending::Completed {
+                JobOutcome::Completed {
                     result: Some(result),
                     outcome: serde_json::to_string(&outcome).unwrap_or_default(),
                 }
             }
-            Err(Failure::Final(problem)) => Ending::Failed { outcome: failure(&problem) },
-            Err(Failure::Passing(problem)) => Ending::Retry { outcome: failure(&problem) },
-            Err(Failure::Untried) => Ending::HandedBack,
+            Err(Failure::Final(problem)) => JobOutcome::Failed { outcome: failure(&problem) },
+            Err(Failure::Passing(problem)) => JobOutcome::Retry { outcome: failure(&problem) },
+            Err(Failure::Untried) => JobOutcome::Released,
         }
     }
 }
 
 impl Prove {
     /// Says which queued jobs no worker of this server will take.
-    pub async fn tell_of_strangers(&self) -> Result<(), QueueError> {
+    pub async fn warn_unclaimable_jobs(&self) -> Result<(), QueueError> {
         let known: HashSet<Subject> = self.subjects().into_iter().collect();
         let mut strangers = BTreeMap::<_, usize>::new();
         for Queued { subject: name, version, .. } in self.0.queue.order(u32::MAX).await? {
@@ -200,9 +200,9 @@ impl Prove {
         job: &Job,
         attempt: &Attempt,
         payload: &Payload,
-        target: &Target,
+        target: &WitnessDescriptor,
         file: SpoolFile,
-    ) -> Result<Proved, Failure> {
+    ) -> Result<ProofResult, Failure> {
         let circuit = self.0.circuits.find(Some(&target.circuit)).map_err(|error| match error {
             // Workers begin when all that was there at the start is loaded.
             LookupError::Loading { .. } => {
@@ -223,8 +223,11 @@ impl Prove {
             );
             return Err(Failure::Final(payload.broken(ProblemType::WitnessOfAnotherCircuit, &detail)));
         }
-        let upload =
-            Upload { file, compressed_bytes: target.compressed_bytes, inflated_bytes: target.inflated_bytes };
+        let upload = SpooledWitness {
+            file,
+            compressed_bytes: target.compressed_bytes,
+            inflated_bytes: target.inflated_bytes,
+        };
         let (upload, witness) = digested(upload).await.map_err(|error| {
             tracing::error!(job = %job.id, error = %edgeprove_telemetry::chain(&error), "a witness cannot be read back");
             let detail = "the server cannot store uploads at the moment";
@@ -232,9 +235,9 @@ impl Prove {
         })?;
         // Callers without a key share a name, and nothing of what they prove is remembered for each other.
         let is_named = access::actor(&job.owner) != Actor::Anonymous;
-        let cache_wish = if is_named { payload.cache } else { CacheWish::NOTHING };
+        let cache_wish = if is_named { payload.cache } else { CachePolicy::NOTHING };
         let wanted =
-            Wanted { tenant: &job.owner, circuit: &circuit, target: target.target, witness: &witness };
+            CacheQuery { tenant: &job.owner, circuit: &circuit, target: target.target, witness: &witness };
         if let Some(proved) = self.0.proof_cache.find(wanted, cache_wish) {
             return Ok(proved);
         }
@@ -320,7 +323,7 @@ fn lost(payload: &Payload, job: &Job, error: &ArtifactError) -> Failure {
     Failure::Final(payload.broken(ProblemType::ArtifactUnavailable, detail))
 }
 
-fn outcome(proved: &Proved) -> Outcome {
+fn outcome(proved: &ProofResult) -> Outcome {
     Outcome {
         fallback: None,
         public_inputs: proved.public_inputs(),

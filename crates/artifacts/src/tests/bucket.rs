@@ -10,7 +10,7 @@ use super::*;
 const PREFIX: &str = "edgeprove/v1";
 
 /// As a test can wait for it.
-const PATIENCE: Patience = Patience {
+const PATIENCE: RetryPolicy = RetryPolicy {
     connect: Duration::from_secs(1),
     silence: Duration::from_secs(1),
     brief: Duration::from_secs(3),
@@ -18,7 +18,7 @@ const PATIENCE: Patience = Patience {
     retries: 2,
 };
 
-fn settings(environment: Vec<(String, String)>, keys: KeyRing, patience: Patience) -> ArtifactSettings {
+fn settings(environment: Vec<(String, String)>, keys: KeyRing, patience: RetryPolicy) -> ArtifactSettings {
     let bucket = BucketSettings {
         bucket: BUCKET.to_owned(),
         prefix: PREFIX.to_owned(),
@@ -29,7 +29,7 @@ fn settings(environment: Vec<(String, String)>, keys: KeyRing, patience: Patienc
 }
 
 fn store_of(server: &S3Server) -> ArtifactStore {
-    ArtifactStore::open(&settings(server.environment(), keys(), Patience::default())).unwrap()
+    ArtifactStore::open(&settings(server.environment(), keys(), RetryPolicy::default())).unwrap()
 }
 
 fn object(server: &S3Server, name: ArtifactName) -> PathBuf {
@@ -40,7 +40,7 @@ fn object(server: &S3Server, name: ArtifactName) -> PathBuf {
 async fn what_is_put_comes_back_to_every_server_that_has_the_key() {
     let server = S3Server::start();
     let keys = keys();
-    let open = || ArtifactStore::open(&settings(server.environment(), keys.clone(), Patience::default()));
+    let open = || ArtifactStore::open(&settings(server.environment(), keys.clone(), RetryPolicy::default()));
     let (one, other) = (open().unwrap(), open().unwrap());
     let canary = "canary-77c2-of-a-private-value";
     // Nothing, one part, a part with nothing left over, and several.
@@ -65,7 +65,7 @@ async fn what_is_put_comes_back_to_every_server_that_has_the_key() {
 #[tokio::test]
 async fn a_bucket_without_a_prefix_will_do() {
     let server = S3Server::start();
-    let mut settings = settings(server.environment(), keys(), Patience::default());
+    let mut settings = settings(server.environment(), keys(), RetryPolicy::default());
     let PlaceSettings::Bucket(bucket) = &mut settings.place else { unreachable!() };
     bucket.prefix.clear();
     let store = ArtifactStore::open(&settings).unwrap();
@@ -239,7 +239,7 @@ async fn an_endpoint_that_never_answers_is_given_up() {
 #[tokio::test]
 async fn a_download_that_trickles_is_given_up() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let patience = Patience { transfer: Duration::from_secs(2), ..PATIENCE };
+    let patience = RetryPolicy { transfer: Duration::from_secs(2), ..PATIENCE };
     let store = ArtifactStore::open(&settings(endpoint_at(&listener), keys(), patience)).unwrap();
     listener.set_nonblocking(true).unwrap();
     let listener = tokio::net::TcpListener::from_std(listener).unwrap();

@@ -86,7 +86,7 @@ fn in_a_bucket_it_is_a_few_parts() {
         bucket: BUCKET.to_owned(),
         prefix: String::new(),
         options: env::vars().filter(|(name, _)| name.starts_with("AWS_")).collect(),
-        patience: Patience::default(),
+        patience: RetryPolicy::default(),
     };
     let keys = KeySettings::Given(keys());
     let settings = ArtifactSettings { place: PlaceSettings::Bucket(bucket), keys };

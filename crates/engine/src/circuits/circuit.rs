@@ -6,7 +6,7 @@ use std::{
 };
 
 use acir::{FieldElement, circuit::Program};
-use edgeprove_protocol::{CircuitId, VerifierTarget};
+use edgeprove_protocol::{CircuitId, Target};
 use tokio::sync::OnceCell;
 
 use super::{
@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{scheduler::beyond, witness::stack::WitnessShape};
 use edgeprove_prover::{
-    CircuitKey, CircuitSize, MadeKey, MemoryPeaks, ProverError, Seat, barretenberg::crs::Crs,
+    CircuitKey, CircuitSize, GeneratedKey, MemoryPeaks, ProverError, ProverPermit, barretenberg::crs::Crs,
 };
 use edgeprove_telemetry::metrics;
 
@@ -75,12 +75,12 @@ pub struct Circuit {
     /// Its name.
     pub id: CircuitId,
     /// The target of its proofs where a request names none.
-    pub target: VerifierTarget,
+    pub target: Target,
     /// What a witness of it looks like.
     pub shape: WitnessShape,
     artifact: Artifact,
     memory: Arc<MemoryPeaks>,
-    keys: [OnceCell<Arc<Key>>; VerifierTarget::ALL.len()],
+    keys: [OnceCell<Arc<Key>>; Target::ALL.len()],
 }
 
 /// A circuit's key for one verifier.
@@ -96,7 +96,7 @@ pub struct Key {
 
 /// What is needed to make a circuit's keys, besides a seat at a prover.
 #[derive(Debug, Clone)]
-pub struct KeyMaker {
+pub struct KeyGenerator {
     /// Keys of earlier starts.
     pub cache: VkCache,
     /// The CRS the circuit must fit.
@@ -104,12 +104,12 @@ pub struct KeyMaker {
     /// What proofs took since earlier starts.
     pub peaks: PeakCache,
     /// What a proof may take.
-    pub room: Room,
+    pub room: MemoryBudget,
 }
 
 /// What one proof may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Room {
+pub struct MemoryBudget {
     /// Memory, in bytes.
     pub memory_max_bytes: u64,
     /// The least threads that a proof may be made with.
@@ -120,7 +120,7 @@ impl Circuit {
     /// Takes in a circuit's file. Its keys are made by [`Self::key`].
     pub fn read(
         id: CircuitId,
-        target: VerifierTarget,
+        target: Target,
         mut artifact: Artifact,
         peaks: &PeakCache,
     ) -> Result<Self, LoadError> {
@@ -136,9 +136,9 @@ impl Circuit {
     /// The key for a verifier: made at the first call, from the cache if it is there.
     pub async fn key(
         &self,
-        target: VerifierTarget,
-        maker: &KeyMaker,
-        seat: &dyn Seat,
+        target: Target,
+        maker: &KeyGenerator,
+        seat: &dyn ProverPermit,
     ) -> Result<Arc<Key>, LoadError> {
         let make = || async {
             let started = Instant::now();
@@ -170,9 +170,9 @@ impl Circuit {
 
     async fn make_key(
         &self,
-        target: VerifierTarget,
-        maker: &KeyMaker,
-        seat: &dyn Seat,
+        target: Target,
+        maker: &KeyGenerator,
+        seat: &dyn ProverPermit,
     ) -> Result<KeyMaterial, LoadError> {
         let deadline = Instant::now() + KEY_TIMEOUT;
         let bytecode = &self.artifact.bytecode;
@@ -180,7 +180,7 @@ impl Circuit {
         // Asked for the key of a circuit it has no points for, bb would go to the network.
         self.fits(size, maker)?;
         let made = seat.make_key(bytecode.clone(), target, deadline).await.map_err(LoadError::Key)?;
-        let MadeKey { key, peak_bytes } = made;
+        let GeneratedKey { key, peak_bytes } = made;
         if let Some(peak_bytes) = peak_bytes {
             self.memory.estimate_by_key(peak_bytes);
             self.has_room(maker)?;
@@ -194,7 +194,7 @@ impl Circuit {
 
     /// The key for a verifier if it was made already.
     #[must_use]
-    pub fn made_key(&self, target: VerifierTarget) -> Option<Arc<Key>> {
+    pub fn ready_key(&self, target: Target) -> Option<Arc<Key>> {
         self.cell(target).get().cloned()
     }
 
@@ -218,7 +218,7 @@ impl Circuit {
     }
 
     /// Whether there are points and memory enough for it.
-    fn fits(&self, size: CircuitSize, maker: &KeyMaker) -> Result<(), LoadError> {
+    fn fits(&self, size: CircuitSize, maker: &KeyGenerator) -> Result<(), LoadError> {
         if !maker.crs.reaches(size.rows) {
             let (rows, points) = (size.rows, maker.crs.points);
             return Err(LoadError::CrsTooSmall { rows, needed: rows + 1, points });
@@ -227,8 +227,8 @@ impl Circuit {
         self.has_room(maker)
     }
 
-    fn has_room(&self, maker: &KeyMaker) -> Result<(), LoadError> {
-        let Room { memory_max_bytes: max_bytes, narrowest } = maker.room;
+    fn has_room(&self, maker: &KeyGenerator) -> Result<(), LoadError> {
+        let MemoryBudget { memory_max_bytes: max_bytes, narrowest } = maker.room;
         let needed_bytes = self.memory.expected(narrowest);
         if needed_bytes > max_bytes {
             let measured = self.memory.is_measured();
@@ -242,14 +242,14 @@ impl Circuit {
         self.artifact.program()
     }
 
-    fn cell(&self, target: VerifierTarget) -> &OnceCell<Arc<Key>> {
+    fn cell(&self, target: Target) -> &OnceCell<Arc<Key>> {
         match target {
-            VerifierTarget::NoirRecursive => &self.keys[0],
-            VerifierTarget::Evm => &self.keys[1],
+            Target::NoirRecursive => &self.keys[0],
+            Target::Evm => &self.keys[1],
         }
     }
 
-    fn with(&self, material: KeyMaterial, target: VerifierTarget) -> Key {
+    fn with(&self, material: KeyMaterial, target: Target) -> Key {
         let KeyMaterial { key, size } = material;
         let circuit = CircuitKey {
             bytecode: self.artifact.bytecode.clone(),

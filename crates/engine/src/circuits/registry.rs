@@ -7,14 +7,14 @@ use std::{
 };
 
 use edgeprove_job_rules::families::CircuitFamily;
-use edgeprove_protocol::{CircuitId, ProblemType, VerifierTarget};
+use edgeprove_protocol::{CircuitId, ProblemType, Target};
 
 use super::{
     artifact::Artifact,
-    circuit::{Circuit, KeyMaker, LoadError},
+    circuit::{Circuit, KeyGenerator, LoadError},
     peak_cache::PeakCache,
 };
-use edgeprove_prover::Seat;
+use edgeprove_prover::ProverPermit;
 
 /// A circuit the server was told of.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,7 +24,7 @@ pub struct CircuitSource {
     /// Its file.
     pub path: PathBuf,
     /// The target of its proofs where a request names none.
-    pub target: VerifierTarget,
+    pub target: Target,
 }
 
 /// The circuits by name.
@@ -107,7 +107,7 @@ impl Registry {
     }
 
     /// Loads every circuit, one after the other, with the default key of each.
-    pub async fn load_all(&self, maker: &KeyMaker, seat: &dyn Seat) {
+    pub async fn load_all(&self, maker: &KeyGenerator, seat: &dyn ProverPermit) {
         for entry in self.entries.values() {
             let outcome = load(&entry.source, maker, seat).await.map(Arc::new).map_err(|error| {
                 let failure = Failure { told: error.told(), error: edgeprove_telemetry::chain(&error) };
@@ -191,7 +191,11 @@ impl Entry {
     }
 }
 
-async fn load(source: &CircuitSource, maker: &KeyMaker, seat: &dyn Seat) -> Result<Circuit, LoadError> {
+async fn load(
+    source: &CircuitSource,
+    maker: &KeyGenerator,
+    seat: &dyn ProverPermit,
+) -> Result<Circuit, LoadError> {
     let CircuitSource { id, path, target } = source.clone();
     let peaks = maker.peaks.clone();
     let read = move || Circuit::read(id, target, Artifact::read(&path)?, &peaks);

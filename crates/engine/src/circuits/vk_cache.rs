@@ -10,7 +10,7 @@ use std::{
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use edgeprove_protocol::VerifierTarget;
+use edgeprove_protocol::Target;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -35,7 +35,7 @@ pub struct VkCache {
 struct Entry {
     bb: String,
     bytecode_sha256: String,
-    target: VerifierTarget,
+    target: Target,
     gates: u64,
     rows: u64,
     vk: String,
@@ -51,13 +51,13 @@ impl VkCache {
         Self { dir: dir.to_owned() }
     }
 
-    fn file(&self, bytecode_sha256: &[u8; 32], target: VerifierTarget) -> PathBuf {
+    fn file(&self, bytecode_sha256: &[u8; 32], target: Target) -> PathBuf {
         self.dir.join(format!("{}-{target}-{BB_REPORTS}.json", hex::encode(bytecode_sha256)))
     }
 
     /// A key that was kept, if it is whole.
     #[must_use]
-    pub fn get(&self, bytecode_sha256: &[u8; 32], target: VerifierTarget) -> Option<KeyMaterial> {
+    pub fn get(&self, bytecode_sha256: &[u8; 32], target: Target) -> Option<KeyMaterial> {
         let file = self.file(bytecode_sha256, target);
         let text = fs::read(&file).ok()?;
         let whole = serde_json::from_slice::<Entry>(&text)
@@ -70,12 +70,7 @@ impl VkCache {
     }
 
     /// Keeps a key.
-    pub fn put(
-        &self,
-        bytecode_sha256: &[u8; 32],
-        target: VerifierTarget,
-        key: &KeyMaterial,
-    ) -> std::io::Result<()> {
+    pub fn put(&self, bytecode_sha256: &[u8; 32], target: Target, key: &KeyMaterial) -> std::io::Result<()> {
         fs::create_dir_all(&self.dir)?;
         let entry = Entry {
             bb: BB_REPORTS.to_owned(),
@@ -98,7 +93,7 @@ impl VkCache {
     }
 }
 
-fn decode(entry: Entry, bytecode_sha256: &[u8; 32], target: VerifierTarget) -> Option<KeyMaterial> {
+fn decode(entry: Entry, bytecode_sha256: &[u8; 32], target: Target) -> Option<KeyMaterial> {
     let vk = STANDARD.decode(entry.vk).ok()?;
     let own = entry.bb == BB_REPORTS
         && entry.target == target
@@ -119,7 +114,7 @@ mod tests {
     fn a_damaged_key_is_not_handed_out() {
         let dir = tempfile::tempdir().unwrap();
         let cache = VkCache::new(&dir.path().join("vk"));
-        let (hash, target) = ([7; 32], VerifierTarget::Evm);
+        let (hash, target) = ([7; 32], Target::Evm);
         let key = KeyMaterial {
             key: VerificationKey { vk: vec![1, 2, 3].into(), vk_hash: [9; 32] },
             size: CircuitSize { gates: 5, rows: 8 },
@@ -127,7 +122,7 @@ mod tests {
         assert_eq!(cache.get(&hash, target), None);
         cache.put(&hash, target, &key).unwrap();
         assert_eq!(cache.get(&hash, target), Some(key));
-        assert_eq!(cache.get(&hash, VerifierTarget::NoirRecursive), None);
+        assert_eq!(cache.get(&hash, Target::NoirRecursive), None);
         assert_eq!(cache.get(&[8; 32], target), None);
 
         let file = cache.file(&hash, target);

@@ -3,13 +3,13 @@ use std::{collections::BTreeMap, sync::atomic::AtomicU64, sync::atomic::Ordering
 use futures_util::{FutureExt as _, poll};
 
 use super::*;
-use edgeprove_prover::{IdleMemory, backend::Hold};
+use edgeprove_prover::{IdleMemory, backend::CapacityPermit};
 
 /// Provers that hold this much while they have no work.
 #[derive(Default)]
 struct Holding {
     bytes: AtomicU64,
-    hold: Mutex<Option<Hold>>,
+    hold: Mutex<Option<CapacityPermit>>,
 }
 
 impl Holding {
@@ -27,7 +27,7 @@ impl IdleProvers for Holding {
         IdleMemory { others_bytes: bytes, others_reclaimable_bytes: bytes, ..IdleMemory::default() }
     }
 
-    fn shed(&self, hold: Hold) {
+    fn shed(&self, hold: CapacityPermit) {
         *self.hold.lock().unwrap() = Some(hold);
     }
 }

@@ -13,7 +13,7 @@ pub async fn fetch_into(
     spool: &Spool,
     cuts: &[u64],
 ) -> Result<Vec<SpoolFile>, ArtifactError> {
-    let failed = |error: SpoolError| ArtifactError::Target(Box::new(error));
+    let failed = |error: SpoolError| ArtifactError::Destination(Box::new(error));
     let mut reader = store.reader(name, kind).await?;
     let (mut files, mut cuts) = (Vec::new(), cuts.iter().copied());
     let (mut file, mut cut) = (spool.create().map_err(failed)?, cuts.next());
@@ -122,6 +122,6 @@ mod tests {
         fs::remove_dir_all(home.path().join("spool")).unwrap();
         fs::write(home.path().join("spool"), b"").unwrap();
         let error = fetch_into(&store, &name, ArtifactKind::Witness, &spool, &[]).await.unwrap_err();
-        assert!(matches!(error, ArtifactError::Target(_)) && error.is_retryable(), "{error:?}");
+        assert!(matches!(error, ArtifactError::Destination(_)) && error.is_retryable(), "{error:?}");
     }
 }

@@ -52,7 +52,7 @@ impl Default for IntakeLimits {
 
 /// An upload that is complete, undamaged and no larger than it may be.
 #[derive(Debug)]
-pub struct Upload {
+pub struct SpooledWitness {
     /// The gzip stream as it was sent.
     pub file: SpoolFile,
     /// Its size.
@@ -75,7 +75,7 @@ pub async fn receive<S, E>(
     declared_length: Option<u64>,
     inflated_bound: Option<u64>,
     body: S,
-) -> Result<Upload, IntakeError>
+) -> Result<SpooledWitness, IntakeError>
 where
     S: Stream<Item = Result<Bytes, E>>,
     E: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -115,7 +115,7 @@ where
     if !gathered.is_empty() {
         file.append(gathered.freeze()).await?;
     }
-    Ok(Upload { compressed_bytes: file.len(), file, inflated_bytes })
+    Ok(SpooledWitness { compressed_bytes: file.len(), file, inflated_bytes })
 }
 
 /// Writes large pieces as they are, and small ones together.

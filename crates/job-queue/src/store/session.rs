@@ -21,7 +21,7 @@ use super::{ANSWER_MAX, StoreError};
 
 /// What is to hold of a session's statements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Promise {
+pub enum Durability {
     /// They only look.
     Read,
     /// What they write survives the end of this process, but the last moment of it perhaps not the end of the machine's

@@ -15,7 +15,7 @@ use std::{
 
 use async_trait::async_trait;
 use edgeprove_job_queue::{
-    queue::{Ending, JobQueue as _},
+    queue::{JobOutcome, JobQueue as _},
     upkeep::{ArtifactRemover, Intervals, RemoveError, Upkeep},
 };
 use edgeprove_job_rules::transition::Rules;
@@ -84,7 +84,7 @@ async fn what_a_killed_server_had_begun_is_done_by_the_next() {
             tokio::time::sleep(Duration::from_millis(20)).await;
             continue;
         };
-        let ending = Ending::Completed { result: None, outcome: String::new() };
+        let ending = JobOutcome::Completed { result: None, outcome: String::new() };
         queue.end(job.id, job.lease_token, ending).await.unwrap().expect("it is ours");
         assert!(done.insert(job.id), "it was done twice");
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use edgeprove_job_queue::{
-    queue::{Change, Ending, Held, JobQueue as _, QueueError},
+    queue::{Change, JobOutcome, JobQueue as _, LeaseStatus, QueueError},
     sql_queue::SqlQueue,
     store::Database,
 };
@@ -38,8 +38,8 @@ async fn survives(queue: &SqlQueue, cluster: &Cluster, how: Stop) {
     assert!(away.is_transient(), "{away:?}");
     cluster.start_again();
     let still = try_until_it_works(async || queue.heartbeat(held.id, held.lease_token).await).await;
-    assert_eq!(still, Held::Yes, "nobody took the job meanwhile");
-    let done = || Ending::Completed { result: None, outcome: String::new() };
+    assert_eq!(still, LeaseStatus::Yes, "nobody took the job meanwhile");
+    let done = || JobOutcome::Completed { result: None, outcome: String::new() };
     let ended = try_until_it_works(async || queue.end(held.id, held.lease_token, done()).await).await;
     assert_eq!(ended, Some(JobStatus::Completed));
     let next_held = claim(queue).await;

@@ -3,8 +3,8 @@
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 
 use edgeprove_job_queue::{
-    queue::{Ending, JobQueue as _, QueueError, SubmitError, Submitted},
-    store::{Database, OpenError, Place, Promise, StoreError},
+    queue::{JobOutcome, JobQueue as _, QueueError, SubmitError, Submitted},
+    store::{Database, DatabaseLocation, Durability, OpenError, StoreError},
 };
 use edgeprove_job_rules::{
     idempotency::{BodyDigest, Idempotency},
@@ -76,7 +76,7 @@ async fn a_file_that_is_no_database_is_said_to_be_none() {
 async fn a_folder_that_cannot_be_is_named() {
     let database = Fixture::file();
     fs::write(database.folder(), "").unwrap();
-    let place = Place::Folder(database.folder().join("data"));
+    let place = DatabaseLocation::Folder(database.folder().join("data"));
     let refused = Database::open(&place).await.unwrap_err();
     assert!(matches!(&refused, OpenError::Folder { path, .. } if path.ends_with("data")), "{refused:?}");
 }
@@ -88,7 +88,7 @@ async fn a_later_servers_database_is_left_alone() {
             continue;
         }
         let queue = database.queue().await;
-        let mut session = queue.database().session(Promise::WriteDurably).await.unwrap();
+        let mut session = queue.database().session(Durability::WriteDurably).await.unwrap();
         let later = "INSERT INTO edgeprove_versions (version, name) VALUES (1000, 'later')";
         session.rows(later, []).await.unwrap();
         drop(session);
@@ -106,14 +106,14 @@ async fn promises_are_kept_on_the_disk() {
     let database = Fixture::file();
     let database = Database::open(&database.place).await.unwrap();
     let (normal, full) = (1_i64, 2_i64);
-    for (promise, synchronous) in [(Promise::Write, normal), (Promise::WriteDurably, full)] {
+    for (promise, synchronous) in [(Durability::Write, normal), (Durability::WriteDurably, full)] {
         let mut session = database.session(promise).await.unwrap();
         let row = session.row("PRAGMA synchronous", []).await.unwrap().unwrap();
         assert_eq!(row.get::<i64, _>(0), synchronous, "{promise:?}");
         let row = session.row("PRAGMA journal_mode", []).await.unwrap().unwrap();
         assert_eq!(row.get::<String, _>(0), "wal");
     }
-    let mut session = database.session(Promise::Read).await.unwrap();
+    let mut session = database.session(Durability::Read).await.unwrap();
     assert!(matches!(
         session.rows("DELETE FROM jobs", []).await,
         Err(StoreError::Unavailable(_) | StoreError::Refused(_))
@@ -141,7 +141,7 @@ async fn only_promises_wait_for_the_disk() {
     let database = Fixture::file();
     let queue = queue_in(&database.folder()).await;
     let syncs = async || {
-        let mut session = queue.database().session(Promise::Read).await.unwrap();
+        let mut session = queue.database().session(Durability::Read).await.unwrap();
         let row = session.row("SELECT touched FROM edgeprove_versions WHERE version = 1", []).await;
         row.unwrap().unwrap().get::<i64, _>("touched")
     };
@@ -160,7 +160,7 @@ async fn only_promises_wait_for_the_disk() {
         "it may have been taken in a moment ago, by a caller who still waits"
     );
     let claimed = claim(&queue).await;
-    queue.end(claimed.id, claimed.lease_token, Ending::HandedBack).await.unwrap();
+    queue.end(claimed.id, claimed.lease_token, JobOutcome::Released).await.unwrap();
     assert_eq!(syncs().await, before + 2, "a worker's word");
     queue.cancel(first.id, None).await.unwrap();
     assert_eq!(syncs().await, before + 3, "it is called off");
@@ -178,7 +178,7 @@ async fn a_full_disk_is_said_to_be_full_and_used_again_once_it_is_not() {
     let database = Fixture::file();
     let queue = queue_in(&database.folder()).await;
     let limit = async |pages: &'static str| {
-        let mut session = queue.database().session(Promise::Write).await.unwrap();
+        let mut session = queue.database().session(Durability::Write).await.unwrap();
         session.rows(pages, []).await.unwrap();
     };
     // The file cannot grow beyond what it is.

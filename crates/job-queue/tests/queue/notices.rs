@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use edgeprove_job_queue::queue::{Change, Ending, JobQueue as _};
+use edgeprove_job_queue::queue::{Change, JobOutcome, JobQueue as _};
 use edgeprove_telemetry::supervisor::Supervisor;
 use futures_util::future::join_all;
 
@@ -36,7 +36,7 @@ async fn what_one_server_does_the_other_hears() {
     hear(&mut changes, Change::Job(id)).await;
     here.progress(id, held.lease_token, "proving", 5).await.unwrap();
     hear(&mut changes, Change::Job(id)).await;
-    here.end(id, held.lease_token, Ending::HandedBack).await.unwrap();
+    here.end(id, held.lease_token, JobOutcome::Released).await.unwrap();
     hear(&mut changes, Change::Work).await;
     supervisor.stop().await;
     database.remove().await;
@@ -75,7 +75,7 @@ async fn a_job_goes_to_one_worker_however_many_ask() {
             async move {
                 let mut done = Vec::new();
                 while let Some(job) = queue.claim(&format!("worker {number}"), &PROVES).await.unwrap() {
-                    let ending = Ending::Completed { result: None, outcome: String::new() };
+                    let ending = JobOutcome::Completed { result: None, outcome: String::new() };
                     queue.end(job.id, job.lease_token, ending).await.unwrap().expect("it is still ours");
                     done.push(job.id);
                 }

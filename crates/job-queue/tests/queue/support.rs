@@ -10,12 +10,12 @@ use std::{
 use edgeprove_job_queue::{
     queue::{Change, JobQueue, Submitted},
     sql_queue::SqlQueue,
-    store::{Database, Place},
+    store::{Database, DatabaseLocation},
 };
 use edgeprove_job_rules::{
     bounds::Bounds,
+    capability::Capability,
     job::{Job, NewJob},
-    skill::Skill,
     transition::Rules,
 };
 use edgeprove_protocol::{JobId, Priority};
@@ -31,20 +31,20 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// A database that goes with the test.
 pub(crate) struct Fixture {
     pub(crate) name: &'static str,
-    pub(crate) place: Place,
+    pub(crate) place: DatabaseLocation,
     dir: Option<TempDir>,
     schema: Option<(String, String)>,
 }
 
 impl Fixture {
     pub(crate) fn memory() -> Self {
-        Self { name: "memory", place: Place::Memory, dir: None, schema: None }
+        Self { name: "memory", place: DatabaseLocation::Memory, dir: None, schema: None }
     }
 
     pub(crate) fn file() -> Self {
         let dir = tempfile::tempdir().unwrap();
         // What a path may hold, and a URL may not.
-        let place = Place::Folder(dir.path().join("data of 100%41 #1?"));
+        let place = DatabaseLocation::Folder(dir.path().join("data of 100%41 #1?"));
         Self { name: "file", place, dir: Some(dir), schema: None }
     }
 
@@ -61,7 +61,7 @@ impl Fixture {
         connection.execute(AssertSqlSafe(format!("CREATE SCHEMA {schema}"))).await.unwrap();
         let joint = if url.contains('?') { '&' } else { '?' };
         let own = format!("{url}{joint}options=-csearch_path%3D{schema}");
-        let place = Place::Postgres(own.parse().unwrap());
+        let place = DatabaseLocation::Postgres(own.parse().unwrap());
         Self { name: "postgres", place, dir: None, schema: Some((url.to_owned(), schema)) }
     }
 
@@ -73,7 +73,7 @@ impl Fixture {
     }
 
     pub(crate) fn folder(&self) -> PathBuf {
-        let Place::Folder(path) = &self.place else { panic!("it is in no folder") };
+        let DatabaseLocation::Folder(path) = &self.place else { panic!("it is in no folder") };
         path.clone()
     }
 
@@ -95,13 +95,13 @@ impl Fixture {
     }
 }
 
-pub(crate) async fn queue_at(place: &Place, rules: Rules, bounds: Bounds) -> SqlQueue {
+pub(crate) async fn queue_at(place: &DatabaseLocation, rules: Rules, bounds: Bounds) -> SqlQueue {
     let database = Database::open(place).await.unwrap();
     SqlQueue::new(database, rules, bounds).await.unwrap()
 }
 
 pub(crate) async fn queue_in(folder: &Path) -> SqlQueue {
-    queue_at(&Place::Folder(folder.to_owned()), Rules::default(), Bounds::default()).await
+    queue_at(&DatabaseLocation::Folder(folder.to_owned()), Rules::default(), Bounds::default()).await
 }
 
 /// A job like any other.
@@ -129,7 +129,7 @@ pub(crate) async fn submit(queue: &SqlQueue, job: NewJob) -> Job {
 }
 
 /// What a server's workers can do.
-pub(crate) const PROVES: [Skill; 1] = [Skill::all_of("prove")];
+pub(crate) const PROVES: [Capability; 1] = [Capability::all_of("prove")];
 
 /// Begins the job whose turn it is.
 pub(crate) async fn claim(queue: &SqlQueue) -> Job {

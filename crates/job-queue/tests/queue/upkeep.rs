@@ -8,9 +8,9 @@ use std::{
 
 use async_trait::async_trait;
 use edgeprove_job_queue::{
-    queue::{Change, Ending, JobQueue as _},
+    queue::{Change, JobOutcome, JobQueue as _},
     sql_queue::SqlQueue,
-    store::Promise,
+    store::Durability,
     upkeep::{ArtifactRemover, Intervals, Kept, RemoveError, TidyError, Upkeep},
 };
 use edgeprove_job_rules::{
@@ -57,8 +57,8 @@ fn upkeep(queue: &SqlQueue, artifacts: &Arc<Artifacts>, intervals: Intervals) ->
     (upkeep, record)
 }
 
-fn completed() -> Ending {
-    Ending::Completed { result: Some("proof".to_owned()), outcome: "well".to_owned() }
+fn completed() -> JobOutcome {
+    JobOutcome::Completed { result: Some("proof".to_owned()), outcome: "well".to_owned() }
 }
 
 /// Everything is over the moment it happens.
@@ -177,7 +177,7 @@ async fn a_clock_that_went_back_leaves_no_job_behind() {
     for database in Fixture::all().await {
         let queue = database.queue().await;
         let job = submit(&queue, job()).await;
-        let mut session = queue.database().session(Promise::Write).await.unwrap();
+        let mut session = queue.database().session(Durability::Write).await.unwrap();
         let future = "UPDATE jobs SET enqueued_at = enqueued_at + 86400000, run_at = run_at + 86400000";
         session.rows(future, []).await.unwrap();
         drop(session);

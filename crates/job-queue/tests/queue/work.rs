@@ -2,21 +2,21 @@
 
 use std::time::Duration;
 
-use edgeprove_job_queue::queue::{Change, Ending, Held, JobQueue as _, Listing};
+use edgeprove_job_queue::queue::{Change, JobOutcome, JobQueue as _, LeaseStatus, Listing};
 use edgeprove_job_rules::{
     bounds::Bounds,
+    capability::{Capability, Subject},
     job::NewJob,
     lease::LeaseToken,
     retry::Backoff,
-    skill::{Skill, Subject},
     transition::Rules,
 };
 use edgeprove_protocol::{JobStatus, Priority};
 
 use crate::support::{Fixture, PROVES, claim, hear, job, submit};
 
-fn completed() -> Ending {
-    Ending::Completed { result: Some("proof".to_owned()), outcome: "well".to_owned() }
+fn completed() -> JobOutcome {
+    JobOutcome::Completed { result: Some("proof".to_owned()), outcome: "well".to_owned() }
 }
 
 #[tokio::test]
@@ -36,8 +36,8 @@ async fn a_job_is_taken_in_worked_on_and_done() {
         assert_eq!((claimed.id, claimed.attempts), (first.id, 1));
         assert_eq!(queue.place(first.id).await.unwrap(), None);
         let token = claimed.lease_token;
-        assert_eq!(queue.heartbeat(first.id, token).await.unwrap(), Held::Yes);
-        assert_eq!(queue.progress(first.id, token, "proving", 200).await.unwrap(), Held::Yes);
+        assert_eq!(queue.heartbeat(first.id, token).await.unwrap(), LeaseStatus::Yes);
+        assert_eq!(queue.progress(first.id, token, "proving", 200).await.unwrap(), LeaseStatus::Yes);
         let seen = queue.get(first.id).await.unwrap().unwrap();
         assert_eq!((seen.stage.as_deref(), seen.percent), (Some("proving"), 100));
 
@@ -45,7 +45,7 @@ async fn a_job_is_taken_in_worked_on_and_done() {
         let seen = queue.get(first.id).await.unwrap().unwrap();
         assert_eq!((seen.result.as_deref(), seen.outcome.as_deref()), (Some("proof"), Some("well")));
         assert_eq!(queue.end(first.id, token, completed()).await.unwrap(), None, "it ended already");
-        assert_eq!(queue.heartbeat(first.id, token).await.unwrap(), Held::No);
+        assert_eq!(queue.heartbeat(first.id, token).await.unwrap(), LeaseStatus::No);
         assert_eq!(queue.durations("prove", "maze", 9).await.unwrap().len(), 1);
 
         let census = queue.census().await.unwrap();
@@ -78,12 +78,12 @@ async fn a_worker_is_given_nothing_that_it_does_not_know() {
                 name: name.to_owned(),
                 version: version.to_owned(),
             };
-            [Skill { kind: "prove", subjects: Some(subjects.iter().map(subject).collect()) }]
+            [Capability { kind: "prove", subjects: Some(subjects.iter().map(subject).collect()) }]
         };
         let nothing = [of(&[]), of(&[("keys", "1"), ("range", "2")])];
         let something = of(&[("keys", "1"), ("range", "2"), ("range", "1")]);
-        for skills in &nothing {
-            assert_eq!(queue.claim("w", skills).await.unwrap(), None, "{}", database.name);
+        for capabilities in &nothing {
+            assert_eq!(queue.claim("w", capabilities).await.unwrap(), None, "{}", database.name);
         }
         let taken = queue.claim("w", &something).await.unwrap();
         assert_eq!(taken.map(|job| job.id), Some(known.id), "{}", database.name);
@@ -99,7 +99,7 @@ async fn kinds_and_urgency_decide_who_gets_what() {
         submit(&queue, NewJob { priority: Priority::Low, ..job() }).await;
         let critical = submit(&queue, NewJob { priority: Priority::Critical, ..job() }).await;
         let other = submit(&queue, NewJob { kind: "keys".to_owned(), ..job() }).await;
-        let keys = [Skill::all_of("keys"), Skill::all_of("sweep")];
+        let keys = [Capability::all_of("keys"), Capability::all_of("sweep")];
         assert_eq!(queue.claim("w", &keys).await.unwrap().unwrap().id, other.id);
         assert_eq!(queue.claim("w", &keys).await.unwrap(), None);
         assert_eq!(queue.claim("w", &[]).await.unwrap(), None);
@@ -118,7 +118,7 @@ async fn a_job_that_fails_is_tried_again_until_it_has_failed_too_often() {
         let queue = database.queue_with(rules, Bounds::default()).await;
         let mut changes = queue.changes();
         let id = submit(&queue, NewJob { max_attempts: 2, ..job() }).await.id;
-        let retry = || Ending::Retry { outcome: "the machine is tired".to_owned() };
+        let retry = || JobOutcome::Retry { outcome: "the machine is tired".to_owned() };
         let first = claim(&queue).await;
         assert_eq!(queue.end(id, first.lease_token, retry()).await.unwrap(), Some(JobStatus::Queued));
         hear(&mut changes, Change::Work).await;
@@ -143,7 +143,7 @@ async fn a_job_that_waits_for_its_next_attempt_says_how_long() {
         assert_eq!(queue.next_due().await.unwrap(), None);
         let id = submit(&queue, job()).await.id;
         let held = claim(&queue).await.lease_token;
-        queue.end(id, held, Ending::Retry { outcome: String::new() }).await.unwrap();
+        queue.end(id, held, JobOutcome::Retry { outcome: String::new() }).await.unwrap();
         assert_eq!(queue.claim("w", &PROVES).await.unwrap(), None);
         let due = queue.next_due().await.unwrap().unwrap();
         assert!(due <= wait, "{due:?}");
@@ -167,9 +167,9 @@ async fn what_is_called_off_ends_at_once_or_with_its_worker() {
         assert_eq!(queue.cancel(running, None).await.unwrap(), Some(JobStatus::Running));
         hear(&mut changes, Change::Job(running)).await;
         let token = held.lease_token;
-        assert_eq!(queue.heartbeat(running, token).await.unwrap(), Held::CalledOff);
-        assert_eq!(queue.progress(running, token, "s", 1).await.unwrap(), Held::CalledOff);
-        let ended = queue.end(running, token, Ending::HandedBack).await.unwrap();
+        assert_eq!(queue.heartbeat(running, token).await.unwrap(), LeaseStatus::CancelRequested);
+        assert_eq!(queue.progress(running, token, "s", 1).await.unwrap(), LeaseStatus::CancelRequested);
+        let ended = queue.end(running, token, JobOutcome::Released).await.unwrap();
         assert_eq!(ended, Some(JobStatus::Cancelled), "{}", database.name);
         database.remove().await;
     }
@@ -181,10 +181,10 @@ async fn what_is_handed_back_was_not_tried() {
         let queue = database.queue().await;
         let id = submit(&queue, job()).await.id;
         let token = claim(&queue).await.lease_token;
-        assert_eq!(queue.end(id, token, Ending::HandedBack).await.unwrap(), Some(JobStatus::Queued));
+        assert_eq!(queue.end(id, token, JobOutcome::Released).await.unwrap(), Some(JobStatus::Queued));
         let again = claim(&queue).await;
         assert_eq!((again.attempts, again.lease_token), (1, LeaseToken(2)));
-        let failed = Ending::Failed { outcome: "never".to_owned() };
+        let failed = JobOutcome::Failed { outcome: "never".to_owned() };
         assert_eq!(queue.end(id, again.lease_token, failed).await.unwrap(), Some(JobStatus::Failed));
         database.remove().await;
     }

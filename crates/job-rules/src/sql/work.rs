@@ -5,7 +5,7 @@ use super::Statement;
 /// Claims the job whose turn it is.
 ///
 /// Binds 1 now, 2 the lease's end ([`crate::lease::LeaseTerms::until`]), 3 what the worker takes
-/// ([`crate::skill::json`]), 4 the worker's name.
+/// ([`crate::capability::json`]), 4 the worker's name.
 ///
 /// Returns the job, or no row when none is due. Its `lease_token` is what the worker shows from now on.
 pub const CLAIM: Statement = statement! {
@@ -13,8 +13,8 @@ pub const CLAIM: Statement = statement! {
      lease_holder = $4, lease_until = $2, outcome = NULL, stage = NULL, percent = 0 \
      WHERE seq = (SELECT seq FROM jobs WHERE status = 'queued' AND run_at <= $1 AND EXISTS (SELECT 1 FROM "
     sqlite("json_each($3)") postgres("jsonb_array_elements(CAST($3 AS JSONB))")
-    " AS skill WHERE skill.value ->> 0 = kind AND coalesce(skill.value ->> 1, subject) = subject \
-     AND coalesce(skill.value ->> 2, version) = version) \
+    " AS capability WHERE capability.value ->> 0 = kind AND coalesce(capability.value ->> 1, subject) = subject \
+     AND coalesce(capability.value ->> 2, version) = version) \
      ORDER BY rank, seq LIMIT 1" postgres(" FOR UPDATE SKIP LOCKED") ") \
      RETURNING " columns
 };
@@ -64,7 +64,7 @@ pub const RETRY: Statement = statement! {
 /// off.
 ///
 /// Binds 1 id, 2 token, 3 now, 4 when it expires if it is over. Returns `status`. No row: the lease is lost.
-pub const HAND_BACK: Statement = statement! {
+pub const RELEASE: Statement = statement! {
     "UPDATE jobs SET attempts = attempts - 1, \
      status = CASE WHEN cancel_requested_at IS NOT NULL THEN 'cancelled' ELSE 'queued' END, \
      run_at = CASE WHEN cancel_requested_at IS NOT NULL THEN run_at ELSE $3 END, \

@@ -5,12 +5,12 @@ use std::{collections::BTreeMap, time::Duration};
 
 use edgeprove_job_rules::{
     bounds::Bounds,
+    capability::Capability,
     expiry::Retention,
     idempotency::Verdict,
     job::{Job, NewJob},
     lease::LeaseTerms,
     retry::Backoff,
-    skill::Skill,
     time::UnixMillis,
     transition::{Event, Rules, apply, may_be_forgotten},
 };
@@ -20,7 +20,7 @@ use proptest_state_machine::ReferenceStateMachine;
 
 use crate::{
     queue::Intake,
-    steps::{Answer, Deed, Held, Step, any_step},
+    steps::{Answer, Deed, LeaseStatus, Step, any_step},
 };
 
 pub(crate) const RULES: Rules = Rules {
@@ -41,7 +41,7 @@ pub(crate) struct Model {
     pub(crate) now: UnixMillis,
     /// By their place in the order of arrival.
     pub(crate) jobs: BTreeMap<i64, Job>,
-    pub(crate) workers: [Option<Held>; WORKERS],
+    pub(crate) workers: [Option<LeaseStatus>; WORKERS],
     /// How many jobs were asked for, each by another name.
     pub(crate) asked: u8,
     /// What the last step is answered.
@@ -81,7 +81,7 @@ impl Model {
                 Answer::Intake(self.enqueue(wish.job(self.asked)))
             }
             Step::Claim { worker, .. } if self.workers[*worker].is_some() => Answer::Nothing,
-            Step::Claim { worker, skills } => Answer::Claimed(self.claim(*worker, skills)),
+            Step::Claim { worker, capabilities } => Answer::Claimed(self.claim(*worker, capabilities)),
             Step::Work { worker, deed } => {
                 let Some(held) = self.workers[*worker] else { return Answer::Nothing };
                 self.work(*worker, held, deed)
@@ -153,17 +153,17 @@ impl Model {
         Intake::Taken(id)
     }
 
-    fn claim(&mut self, worker: usize, skills: &[Skill]) -> Option<Held> {
-        let takes = |job: &Job| skills.iter().any(|skill| skill.takes(job));
+    fn claim(&mut self, worker: usize, capabilities: &[Capability]) -> Option<LeaseStatus> {
+        let takes = |job: &Job| capabilities.iter().any(|capability| capability.takes(job));
         let due = self.jobs.values().filter(|job| job.is_due(self.now) && takes(job));
         let seq = due.min_by_key(|job| job.turn())?.seq;
         let job = self.happen(seq, &Event::Claim { holder: worker_name(worker) })?;
-        self.workers[worker] = Some(Held { id: job.id, token: job.lease_token });
+        self.workers[worker] = Some(LeaseStatus { id: job.id, token: job.lease_token });
         self.workers[worker]
     }
 
-    fn work(&mut self, worker: usize, held: Held, deed: &Deed) -> Answer {
-        let Held { id, token } = held;
+    fn work(&mut self, worker: usize, held: LeaseStatus, deed: &Deed) -> Answer {
+        let LeaseStatus { id, token } = held;
         let outcome = worker_name(worker);
         let event = match deed {
             Deed::Heartbeat => Event::Heartbeat { token },
@@ -252,7 +252,7 @@ pub(crate) fn worker_name(worker: usize) -> String {
 }
 
 /// What a worker calls the artefact it made: by the claim, so that one whose lease is lost spoils no other's.
-pub(crate) fn result_name(held: Held) -> String {
+pub(crate) fn result_name(held: LeaseStatus) -> String {
     format!("{}/{}", held.id, held.token.0)
 }
 

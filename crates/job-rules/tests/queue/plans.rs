@@ -56,7 +56,7 @@ fn what_is_executed_often_scans_no_table() {
             work::PROGRESS,
             work::FINISH,
             work::RETRY,
-            work::HAND_BACK,
+            work::RELEASE,
             work::NEXT_DUE,
             view::GET,
             view::LIST,

@@ -2,12 +2,12 @@
 
 use edgeprove_job_rules::{
     bounds::{Bounds, Full},
+    capability::{self, Capability},
     idempotency::{Idempotency, Verdict},
     job::{Job, NewJob},
     lease::LeaseToken,
     priority::Rank,
     row::JobRow,
-    skill::{self, Skill},
     sql::{Dialect, intake, upkeep, view, work},
     time::UnixMillis,
     transition::Rules,
@@ -81,20 +81,25 @@ impl Queue {
         row.as_ref().map(job)
     }
 
-    pub(crate) async fn claim(&mut self, holder: &str, skills: &[Skill], now: UnixMillis) -> Option<Job> {
-        let values = values![now.0, self.rules.lease.until(now).0, skill::json(skills), holder];
+    pub(crate) async fn claim(
+        &mut self,
+        holder: &str,
+        capabilities: &[Capability],
+        now: UnixMillis,
+    ) -> Option<Job> {
+        let values = values![now.0, self.rules.lease.until(now).0, capability::json(capabilities), holder];
         self.database.row(work::CLAIM, &values).await.as_ref().map(job)
     }
 
     /// Whether the job was called off; `None` when the lease is lost.
     pub(crate) async fn heartbeat(&mut self, id: JobId, token: LeaseToken, now: UnixMillis) -> Option<bool> {
         let values = values![id.to_string(), token.0, self.rules.lease.until(now).0];
-        self.database.row(work::HEARTBEAT, &values).await.as_ref().map(called_off)
+        self.database.row(work::HEARTBEAT, &values).await.as_ref().map(cancel_requested)
     }
 
     pub(crate) async fn progress(&mut self, id: JobId, token: LeaseToken, percent: u8) -> Option<bool> {
         let values = values![id.to_string(), token.0, "proving", u32::from(percent)];
-        self.database.row(work::PROGRESS, &values).await.as_ref().map(called_off)
+        self.database.row(work::PROGRESS, &values).await.as_ref().map(cancel_requested)
     }
 
     pub(crate) async fn complete(
@@ -135,7 +140,7 @@ impl Queue {
         self.database.row(work::RETRY, &values).await.as_ref().map(status)
     }
 
-    pub(crate) async fn hand_back(
+    pub(crate) async fn release(
         &mut self,
         id: JobId,
         token: LeaseToken,
@@ -143,7 +148,7 @@ impl Queue {
     ) -> Option<JobStatus> {
         let expires_at = self.rules.retention.expires_at(now);
         let values = values![id.to_string(), token.0, now.0, expires_at.0];
-        self.database.row(work::HAND_BACK, &values).await.as_ref().map(status)
+        self.database.row(work::RELEASE, &values).await.as_ref().map(status)
     }
 
     pub(crate) async fn next_due(&mut self, now: UnixMillis) -> Option<i64> {
@@ -259,7 +264,7 @@ fn status(row: &AnyRow) -> JobStatus {
     row.get::<String, _>("status").parse().unwrap()
 }
 
-fn called_off(row: &AnyRow) -> bool {
+fn cancel_requested(row: &AnyRow) -> bool {
     row.get::<Option<i64>, _>("cancel_requested_at").is_some()
 }
 

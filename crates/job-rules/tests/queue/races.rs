@@ -4,9 +4,9 @@ use std::{collections::BTreeSet, future::Future, sync::Arc, time::Duration};
 
 use edgeprove_job_rules::{
     bounds::{Bounds, Full},
+    capability::Capability,
     idempotency::{BodyDigest, Idempotency},
     job::NewJob,
-    skill::Skill,
     time::UnixMillis,
 };
 use edgeprove_protocol::{JobId, JobStatus, Priority};
@@ -20,7 +20,7 @@ use crate::{
 
 const NOW: UnixMillis = UnixMillis(1_700_000_000_000);
 const ROOMY: Bounds = Bounds { queued_max: 1_000, unfinished_per_owner_max: 1_000 };
-const SKILLS: [Skill; 1] = [Skill::all_of("prove")];
+const SKILLS: [Capability; 1] = [Capability::all_of("prove")];
 const AT_ONCE: u8 = 8;
 
 fn job(number: u8) -> NewJob {

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use edgeprove_job_rules::{job::Job, lease::LeaseToken, priority::Rank, skill::Skill, time::UnixMillis};
+use edgeprove_job_rules::{
+    capability::Capability, job::Job, lease::LeaseToken, priority::Rank, time::UnixMillis,
+};
 use edgeprove_protocol::{JobId, JobStatus, Priority};
 use proptest::test_runner::{Config, TestError, TestRunner};
 use proptest_state_machine::{ReferenceStateMachine as _, StateMachineTest};
@@ -12,7 +14,7 @@ use crate::{
     database::Place,
     model::{BOUNDS, Model, OWNERS, RULES, WORKERS, result_name, sorted, without_seq, worker_name},
     queue::{Intake, Queue},
-    steps::{Answer, Deed, Held, Step, Wish},
+    steps::{Answer, Deed, LeaseStatus, Step, Wish},
     views,
 };
 
@@ -25,7 +27,7 @@ struct System {
 
 struct Tables {
     queue: Queue,
-    workers: [Option<Held>; WORKERS],
+    workers: [Option<LeaseStatus>; WORKERS],
     seen: Seen,
 }
 
@@ -104,10 +106,10 @@ impl Tables {
                 Answer::Intake(intake)
             }
             Step::Claim { worker, .. } if self.workers[*worker].is_some() => Answer::Nothing,
-            Step::Claim { worker, skills } => {
-                let claimed = queue.claim(&worker_name(*worker), skills, now).await;
+            Step::Claim { worker, capabilities } => {
+                let claimed = queue.claim(&worker_name(*worker), capabilities, now).await;
                 self.workers[*worker] =
-                    claimed.as_ref().map(|job| Held { id: job.id, token: job.lease_token });
+                    claimed.as_ref().map(|job| LeaseStatus { id: job.id, token: job.lease_token });
                 if let Some(job) = claimed {
                     self.seen.claimed(&job);
                     assert_as_in(model, job);
@@ -154,8 +156,8 @@ impl Tables {
         }
     }
 
-    async fn work(&mut self, model: &Model, worker: usize, held: Held, deed: &Deed) -> Answer {
-        let (queue, now, Held { id, token }) = (&mut self.queue, model.now, held);
+    async fn work(&mut self, model: &Model, worker: usize, held: LeaseStatus, deed: &Deed) -> Answer {
+        let (queue, now, LeaseStatus { id, token }) = (&mut self.queue, model.now, held);
         let outcome = worker_name(worker);
         let became = match deed {
             Deed::Heartbeat | Deed::Progress { .. } => {
@@ -178,7 +180,7 @@ impl Tables {
                 let run_at = model.retry_at(id, *random);
                 queue.retry(id, token, run_at, &outcome, now).await
             }
-            Deed::HandBack => queue.hand_back(id, token, now).await,
+            Deed::HandBack => queue.release(id, token, now).await,
         };
         self.workers[worker] = None;
         self.seen.heard(held, became.is_some());
@@ -238,7 +240,7 @@ impl Seen {
     }
 
     /// A worker was heard, or told that its lease is lost. Nobody is heard whose job another claimed since.
-    fn heard(&self, held: Held, heard: bool) {
+    fn heard(&self, held: LeaseStatus, heard: bool) {
         assert!(!heard || self.claims[&held.id] == held.token, "two workers have {}", held.id);
     }
 
@@ -303,7 +305,7 @@ fn low_never_starves() {
             assert!(matches!(taken, Intake::Taken(_)), "{taken:?}");
         }
         let mut order = Vec::new();
-        while let Some(job) = queue.claim("w", &[Skill::all_of("prove")], start.after(step * 9)).await {
+        while let Some(job) = queue.claim("w", &[Capability::all_of("prove")], start.after(step * 9)).await {
             order.push((job.priority, job.rank));
         }
         let ranks: Vec<Rank> = order.iter().map(|(_, rank)| *rank).collect();

@@ -1,10 +1,10 @@
 //! What is done to the queue, and how the next step is chosen.
 
 use edgeprove_job_rules::{
+    capability::{Capability, Subject},
     idempotency::{BodyDigest, Idempotency},
     job::{Job, NewJob},
     lease::LeaseToken,
-    skill::{Skill, Subject},
 };
 use edgeprove_protocol::{JobId, JobStatus, Priority};
 use proptest::prelude::*;
@@ -24,7 +24,7 @@ pub(crate) enum Step {
     /// A worker that has nothing claims a job that it can do.
     Claim {
         worker: usize,
-        skills: Vec<Skill>,
+        capabilities: Vec<Capability>,
     },
     /// What a worker does with the job that it has, or believes to have.
     Work {
@@ -91,7 +91,7 @@ pub(crate) enum Deed {
 pub(crate) enum Answer {
     Nothing,
     Intake(Intake),
-    Claimed(Option<Held>),
+    Claimed(Option<LeaseStatus>),
     /// Whether the job was called off, or that the lease is lost.
     Heard(Option<bool>),
     /// What the job became, or that it was refused.
@@ -102,7 +102,7 @@ pub(crate) enum Answer {
 
 /// What a worker believes to have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Held {
+pub(crate) struct LeaseStatus {
     pub(crate) id: JobId,
     pub(crate) token: LeaseToken,
 }
@@ -137,8 +137,9 @@ pub(crate) fn any_step(model: &Model) -> impl Strategy<Value = Step> + use<> {
         let those = (0..WORKERS).filter(|worker| model.workers[*worker].is_some() == busy);
         let often = |worker: usize| {
             let held = model.workers[worker];
-            let is_robbed =
-                |held: Held| model.jobs.values().any(|job| job.id == held.id && job.lease_token > held.token);
+            let is_robbed = |held: LeaseStatus| {
+                model.jobs.values().any(|job| job.id == held.id && job.lease_token > held.token)
+            };
             let times = if held.is_some_and(is_robbed) {
                 40
             } else if busy && worker == SLEEPY {
@@ -155,7 +156,7 @@ pub(crate) fn any_step(model: &Model) -> impl Strategy<Value = Step> + use<> {
     let soon_or_later = prop_oneof![Just(0), any::<u64>()];
     prop_oneof![
         8 => wish().prop_map(Step::Enqueue),
-        claims => (idle, skills()).prop_map(|(worker, skills)| Step::Claim { worker, skills }),
+        claims => (idle, capabilities()).prop_map(|(worker, capabilities)| Step::Claim { worker, capabilities }),
         works => (busy.clone(), deed()).prop_map(|(worker, deed)| Step::Work { worker, deed }),
         1 => busy.prop_map(|worker| Step::Die { worker }),
         3 => (any::<prop::sample::Index>(), prop::option::of(0..OWNERS.len()))
@@ -174,19 +175,20 @@ pub(crate) fn any_step(model: &Model) -> impl Strategy<Value = Step> + use<> {
 }
 
 /// Mostly everything.
-fn skills() -> impl Strategy<Value = Vec<Skill>> {
+fn capabilities() -> impl Strategy<Value = Vec<Capability>> {
     let subjects = SUBJECTS.iter().flat_map(|name| {
         VERSIONS.map(|version| Subject { name: (*name).to_owned(), version: version.to_owned() })
     });
     let subjects: Vec<_> = subjects.collect();
     let of = move |kind| {
         let subjects = prop::sample::subsequence(subjects.clone(), 0..=subjects.len());
-        prop_oneof![Just(None), subjects.prop_map(Some)].prop_map(move |subjects| Skill { kind, subjects })
+        prop_oneof![Just(None), subjects.prop_map(Some)]
+            .prop_map(move |subjects| Capability { kind, subjects })
     };
     prop_oneof![
-        2 => Just(KINDS.map(Skill::all_of).to_vec()),
-        1 => prop::sample::select(KINDS.to_vec()).prop_flat_map(of.clone()).prop_map(|skill| vec![skill]),
-        1 => KINDS.map(of).prop_map(|skills| skills.to_vec()),
+        2 => Just(KINDS.map(Capability::all_of).to_vec()),
+        1 => prop::sample::select(KINDS.to_vec()).prop_flat_map(of.clone()).prop_map(|capability| vec![capability]),
+        1 => KINDS.map(of).prop_map(|capabilities| capabilities.to_vec()),
     ]
 }
 

@@ -23,7 +23,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::wire::{self, Message};
 use crate::{
     MemoryPeaks, ProverError, Restart,
-    backend::{Hold, Restarts},
+    backend::{CapacityPermit, Restarts},
     child::{BbProgram, ChildFailure, Msm},
     memory::MemoryUse,
 };
@@ -57,7 +57,7 @@ impl RecyclePolicy {
 struct Call {
     message: Message,
     deadline: Instant,
-    hold: Hold,
+    hold: CapacityPermit,
     reply: oneshot::Sender<Result<Response, ProverError>>,
 }
 
@@ -70,7 +70,7 @@ enum Order {
     },
     Replace {
         why: Restart,
-        hold: Hold,
+        hold: CapacityPermit,
     },
 }
 
@@ -129,7 +129,7 @@ impl Daemon {
         &self,
         message: Message,
         deadline: Instant,
-        hold: Hold,
+        hold: CapacityPermit,
     ) -> Result<Response, ProverError> {
         let (reply, answer) = oneshot::channel();
         let call = Call { message, deadline, hold, reply };
@@ -148,13 +148,13 @@ impl Daemon {
     }
 
     /// Replaces the child although it seems well.
-    pub async fn replace(&self, hold: Hold) {
+    pub async fn replace(&self, hold: CapacityPermit) {
         // A daemon that is gone has no child left to distrust.
         let _ = self.orders.send(Order::Replace { why: Restart::Distrusted, hold }).await;
     }
 
     /// Replaces the child so that it gives back its memory.
-    pub fn shed(&self, hold: Hold) {
+    pub fn shed(&self, hold: CapacityPermit) {
         // A daemon that is gone holds none.
         let _ = self.orders.try_send(Order::Replace { why: Restart::Shed, hold });
     }
@@ -197,7 +197,7 @@ struct Owner {
     supervisor: Supervisor,
     shared: Arc<Shared>,
     /// The hold of the call that cost the last child its life, until the next child is ready.
-    held: Option<Hold>,
+    held: Option<CapacityPermit>,
     /// Whether the last child failed at its work, so that the next, which may be given the same work, goes about it in
     /// bb's older way.
     failed: bool,
@@ -434,7 +434,7 @@ pub(super) async fn ask_once(
     supervisor: &Supervisor,
     message: Message,
     deadline: Instant,
-    hold: Hold,
+    hold: CapacityPermit,
 ) -> Result<(Response, Option<u64>), ProverError> {
     let daemon = Daemon::start(program.clone(), threads, RecyclePolicy::NEVER, supervisor);
     let response = daemon.call(message, deadline, hold).await?;

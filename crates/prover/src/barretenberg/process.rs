@@ -20,14 +20,14 @@ use std::{
 use async_trait::async_trait;
 use barretenberg_rs::generated_types::Response;
 use bytes::Bytes;
-use edgeprove_protocol::VerifierTarget;
+use edgeprove_protocol::Target;
 use tokio::{process::Child, sync::oneshot};
 
 use super::{daemon, wire};
 use crate::{
-    Backend, CircuitKey, CircuitSize, IdleMemory, IdleProvers, MadeKey, MemoryPeaks, ProofParts, ProverError,
-    Seat, WitnessSource,
-    backend::{FIELD_BYTES, Hold, Restarts},
+    Backend, CircuitKey, CircuitSize, GeneratedKey, IdleMemory, IdleProvers, MemoryPeaks, ProofParts,
+    ProverError, ProverPermit, WitnessSource,
+    backend::{CapacityPermit, FIELD_BYTES, Restarts},
     child::{BbProgram, ChildFailure, LastWords, Msm},
     gzip,
     memory::{MemoryUse, Observation},
@@ -60,11 +60,11 @@ impl IdleProvers for ProcessBackend {
         IdleMemory::default()
     }
 
-    fn shed(&self, _hold: Hold) {}
+    fn shed(&self, _hold: CapacityPermit) {}
 }
 
 impl Backend for ProcessBackend {
-    fn seat(&self, width: usize, hold: Hold) -> Box<dyn Seat> {
+    fn seat(&self, width: usize, hold: CapacityPermit) -> Box<dyn ProverPermit> {
         Box::new(ProcessSeat { backend: self.clone(), width, hold, failed: AtomicBool::new(false) })
     }
 
@@ -88,7 +88,7 @@ impl Backend for ProcessBackend {
 struct ProcessSeat {
     backend: ProcessBackend,
     width: usize,
-    hold: Hold,
+    hold: CapacityPermit,
     /// Whether bb died of the proof that this seat is for, so that it is tried again in bb's older way.
     failed: AtomicBool,
 }
@@ -165,7 +165,7 @@ impl ProcessSeat {
         daemon::ask_once(program, self.width, supervisor, message, deadline, Arc::clone(&self.hold)).await
     }
 
-    fn arguments(&self, command: &str, target: VerifierTarget) -> Vec<OsString> {
+    fn arguments(&self, command: &str, target: Target) -> Vec<OsString> {
         let crs = self.backend.program.crs_dir.clone();
         vec![
             command.into(),
@@ -183,7 +183,7 @@ impl ProcessSeat {
 }
 
 #[async_trait]
-impl Seat for ProcessSeat {
+impl ProverPermit for ProcessSeat {
     async fn prove(
         &self,
         circuit: &CircuitKey,
@@ -241,7 +241,7 @@ impl Seat for ProcessSeat {
     async fn measure(
         &self,
         bytecode: Bytes,
-        target: VerifierTarget,
+        target: Target,
         deadline: Instant,
     ) -> Result<CircuitSize, ProverError> {
         wire::circuit_size(self.ask_once(wire::stats(&bytecode, target)?, deadline).await?.0)
@@ -250,11 +250,11 @@ impl Seat for ProcessSeat {
     async fn make_key(
         &self,
         bytecode: Bytes,
-        target: VerifierTarget,
+        target: Target,
         deadline: Instant,
-    ) -> Result<MadeKey, ProverError> {
+    ) -> Result<GeneratedKey, ProverError> {
         let (answer, peak_bytes) = self.ask_once(wire::compute_vk(&bytecode, target)?, deadline).await?;
-        Ok(MadeKey { key: wire::verification_key(answer)?, peak_bytes })
+        Ok(GeneratedKey { key: wire::verification_key(answer)?, peak_bytes })
     }
 
     async fn distrust(&self) {
@@ -320,7 +320,7 @@ fn write(path: &Path, bytes: &[u8]) -> Result<PathBuf, ProverError> {
 }
 
 fn read_fields(path: &Path) -> Result<Vec<[u8; FIELD_BYTES]>, ProverError> {
-    let garbled = |what: String| ProverError::Garbled { what };
+    let garbled = |what: String| ProverError::UnexpectedResponse { what };
     let bytes =
         fs::read(path).map_err(|error| garbled(format!("no readable {}: {error}", path.display())))?;
     let (fields, rest) = bytes.as_chunks::<FIELD_BYTES>();

@@ -11,16 +11,16 @@ use std::{
 use async_trait::async_trait;
 use barretenberg_rs::generated_types::Response;
 use bytes::Bytes;
-use edgeprove_protocol::VerifierTarget;
+use edgeprove_protocol::Target;
 
 use super::{
     daemon::{self, Daemon, RecyclePolicy},
     wire,
 };
 use crate::{
-    Backend, CircuitKey, CircuitSize, IdleMemory, IdleProvers, MadeKey, MemoryPeaks, ProofParts, ProverError,
-    Seat, WitnessSource,
-    backend::{Hold, Restarts},
+    Backend, CircuitKey, CircuitSize, GeneratedKey, IdleMemory, IdleProvers, MemoryPeaks, ProofParts,
+    ProverError, ProverPermit, WitnessSource,
+    backend::{CapacityPermit, Restarts},
     child::BbProgram,
     memory::FRESH_BYTES,
 };
@@ -45,7 +45,7 @@ struct Lane {
 /// Marks a lane as free when the last part of the work lets go of it, and only then lets go of the caller's hold.
 struct Occupied {
     busy: Arc<AtomicBool>,
-    _hold: Hold,
+    _hold: CapacityPermit,
 }
 
 impl Drop for Occupied {
@@ -86,7 +86,7 @@ impl Lane {
     }
 
     /// Takes the lane, until the last part of the work lets go of what this gives back.
-    fn occupy(&self, hold: Hold) -> Hold {
+    fn occupy(&self, hold: CapacityPermit) -> CapacityPermit {
         self.busy.store(true, Ordering::Release);
         Arc::new(Occupied { busy: Arc::clone(&self.busy), _hold: hold })
     }
@@ -125,7 +125,7 @@ impl IdleProvers for WarmBackend {
         }
     }
 
-    fn shed(&self, hold: Hold) {
+    fn shed(&self, hold: CapacityPermit) {
         let _taking = self.taking.lock().unwrap_or_else(PoisonError::into_inner);
         for lane in self.lanes.iter().filter(|lane| lane.is_free() && lane.reclaimable_bytes() > 0) {
             lane.daemon.shed(lane.occupy(Arc::clone(&hold)));
@@ -134,7 +134,7 @@ impl IdleProvers for WarmBackend {
 }
 
 impl Backend for WarmBackend {
-    fn seat(&self, width: usize, hold: Hold) -> Box<dyn Seat> {
+    fn seat(&self, width: usize, hold: CapacityPermit) -> Box<dyn ProverPermit> {
         let _taking = self.taking.lock().unwrap_or_else(PoisonError::into_inner);
         // There is a free lane of the width for as long as slots and lanes agree. Were it not so, sharing a busy lane
         // costs time and nothing else: its owner answers one call after the other.
@@ -179,7 +179,7 @@ struct WarmSeat {
     supervisor: Supervisor,
     /// The circuit that was proved last.
     proved: Mutex<Option<Arc<MemoryPeaks>>>,
-    hold: Hold,
+    hold: CapacityPermit,
 }
 
 impl WarmSeat {
@@ -207,7 +207,7 @@ impl Drop for WarmSeat {
 }
 
 #[async_trait]
-impl Seat for WarmSeat {
+impl ProverPermit for WarmSeat {
     async fn prove(
         &self,
         circuit: &CircuitKey,
@@ -242,7 +242,7 @@ impl Seat for WarmSeat {
     async fn measure(
         &self,
         bytecode: Bytes,
-        target: VerifierTarget,
+        target: Target,
         deadline: Instant,
     ) -> Result<CircuitSize, ProverError> {
         wire::circuit_size(self.ask_once(wire::stats(&bytecode, target)?, deadline).await?.0)
@@ -251,11 +251,11 @@ impl Seat for WarmSeat {
     async fn make_key(
         &self,
         bytecode: Bytes,
-        target: VerifierTarget,
+        target: Target,
         deadline: Instant,
-    ) -> Result<MadeKey, ProverError> {
+    ) -> Result<GeneratedKey, ProverError> {
         let (answer, peak_bytes) = self.ask_once(wire::compute_vk(&bytecode, target)?, deadline).await?;
-        Ok(MadeKey { key: wire::verification_key(answer)?, peak_bytes })
+        Ok(GeneratedKey { key: wire::verification_key(answer)?, peak_bytes })
     }
 
     async fn distrust(&self) {

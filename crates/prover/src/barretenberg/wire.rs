@@ -9,7 +9,7 @@ use barretenberg_rs::generated_types::{
     ProofSystemSettings, Response,
 };
 use bytes::Bytes;
-use edgeprove_protocol::VerifierTarget;
+use edgeprove_protocol::Target;
 
 use crate::{
     CircuitKey, CircuitSize, ProofParts, ProverError, VerificationKey, WitnessSource, backend::FIELD_BYTES,
@@ -33,10 +33,10 @@ pub enum Message {
 }
 
 /// What bb is told of the verifier.
-fn settings(target: VerifierTarget) -> ProofSystemSettings {
+fn settings(target: Target) -> ProofSystemSettings {
     let oracle_hash_type = match target {
-        VerifierTarget::NoirRecursive => "poseidon2",
-        VerifierTarget::Evm => "keccak",
+        Target::NoirRecursive => "poseidon2",
+        Target::Evm => "keccak",
     };
     ProofSystemSettings {
         ipa_accumulation: false,
@@ -98,13 +98,13 @@ pub fn verify(circuit: &CircuitKey, parts: &ProofParts) -> Result<Message, Prove
 }
 
 /// The command that makes a verification key.
-pub fn compute_vk(bytecode: &Bytes, target: VerifierTarget) -> Result<Message, ProverError> {
+pub fn compute_vk(bytecode: &Bytes, target: Target) -> Result<Message, ProverError> {
     let circuit = CircuitInputNoVK { name: CIRCUIT_NAME.to_owned(), bytecode: bytecode.to_vec() };
     whole(Command::CircuitComputeVk(CircuitComputeVk::new(circuit, settings(target))))
 }
 
 /// The command that counts gates.
-pub fn stats(bytecode: &Bytes, target: VerifierTarget) -> Result<Message, ProverError> {
+pub fn stats(bytecode: &Bytes, target: Target) -> Result<Message, ProverError> {
     let circuit = CircuitInput {
         name: CIRCUIT_NAME.to_owned(),
         bytecode: bytecode.to_vec(),
@@ -146,14 +146,14 @@ pub fn answer(bytes: &[u8]) -> Result<Response, ProverError> {
         }
         Ok(response) => Ok(response),
         // The bytes may hold a proof; the decoder's own words name types and offsets only.
-        Err(error) => Err(ProverError::Garbled { what: error.to_string() }),
+        Err(error) => Err(ProverError::UnexpectedResponse { what: error.to_string() }),
     }
 }
 
 /// An answer of another kind than was asked for.
 #[must_use]
 pub fn unexpected(wanted: &'static str) -> ProverError {
-    ProverError::Garbled { what: format!("no {wanted}") }
+    ProverError::UnexpectedResponse { what: format!("no {wanted}") }
 }
 
 /// bb's answer to [`stats`].
@@ -182,6 +182,7 @@ pub fn fields(raw: Vec<Vec<u8>>) -> Result<Vec<[u8; FIELD_BYTES]>, ProverError> 
 }
 
 fn field(raw: Vec<u8>) -> Result<[u8; FIELD_BYTES], ProverError> {
-    raw.try_into()
-        .map_err(|raw: Vec<u8>| ProverError::Garbled { what: format!("a field of {} bytes", raw.len()) })
+    raw.try_into().map_err(|raw: Vec<u8>| ProverError::UnexpectedResponse {
+        what: format!("a field of {} bytes", raw.len()),
+    })
 }

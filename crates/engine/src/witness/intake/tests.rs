@@ -36,7 +36,7 @@ impl Door {
         Self { _home: home, spool, limits: IntakeLimits::default() }
     }
 
-    async fn send(&self, bytes: &[u8], piece: usize) -> Result<Upload, IntakeError> {
+    async fn send(&self, bytes: &[u8], piece: usize) -> Result<SpooledWitness, IntakeError> {
         receive(&self.spool, &self.limits, None, None, in_pieces(bytes, piece)).await
     }
 

@@ -29,7 +29,7 @@ fn link(line: &str) -> Link {
     Record::read(line).unwrap().link()
 }
 
-/// Made with Python's `hashlib`, from the description in `docs/AUDIT.md`.
+/// ProofResponse with Python's `hashlib`, from the description in `docs/AUDIT.md`.
 #[test]
 fn the_hash_is_what_others_compute() {
     let lines = chain(2);

@@ -40,13 +40,13 @@ pub(super) struct Bb {
     settled_bytes: Option<u64>,
     /// Whether the kernel's peak is that of the last proof, and not of all.
     peak_is_fresh: bool,
-    proved: Proved,
+    proved: ProofResult,
     /// The most that any circuit it has proved is expected to take.
     largest_bytes: u64,
 }
 
 /// Which circuits a process has proved.
-enum Proved {
+enum ProofResult {
     None,
     Only(Arc<MemoryPeaks>),
     Several,
@@ -71,7 +71,7 @@ impl Bb {
             resident_bytes: 0,
             settled_bytes: None,
             peak_is_fresh: true,
-            proved: Proved::None,
+            proved: ProofResult::None,
             largest_bytes: 0,
         }
     }
@@ -90,7 +90,7 @@ impl Bb {
         let length = self.stdout.read_u32_le().await.map_err(Broken::Pipe)?;
         if length > wire::ANSWER_MAX_BYTES {
             let what = format!("an answer of {length} bytes");
-            return Err(Broken::Answer(ProverError::Garbled { what }));
+            return Err(Broken::Answer(ProverError::UnexpectedResponse { what }));
         }
         let mut answer = vec![0; length as usize];
         self.stdout.read_exact(&mut answer).await.map_err(Broken::Pipe)?;
@@ -141,12 +141,12 @@ impl Bb {
 
     /// Notes that it has proved a circuit; whether it is the only one.
     fn proves(&mut self, circuit: &Arc<MemoryPeaks>) -> bool {
-        self.proved = match std::mem::replace(&mut self.proved, Proved::Several) {
-            Proved::None => Proved::Only(Arc::clone(circuit)),
-            Proved::Only(other) if Arc::ptr_eq(&other, circuit) => Proved::Only(other),
-            Proved::Only(_) | Proved::Several => Proved::Several,
+        self.proved = match std::mem::replace(&mut self.proved, ProofResult::Several) {
+            ProofResult::None => ProofResult::Only(Arc::clone(circuit)),
+            ProofResult::Only(other) if Arc::ptr_eq(&other, circuit) => ProofResult::Only(other),
+            ProofResult::Only(_) | ProofResult::Several => ProofResult::Several,
         };
-        matches!(self.proved, Proved::Only(_))
+        matches!(self.proved, ProofResult::Only(_))
     }
 
     /// Why it should be replaced although it is well. Judges by what was seen at the last look.

@@ -9,7 +9,7 @@ use edgeprove_protocol::{JobStatus, Priority};
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
-use super::queue::{Census, JobQueue, QueueError};
+use super::queue::{JobCounts, JobQueue, QueueError};
 
 /// How often the queue is counted while something happens.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -18,17 +18,17 @@ const FALLBACK: Duration = Duration::from_secs(5);
 
 /// The last count.
 #[derive(Debug, Default)]
-pub struct Depth(Mutex<Arc<Census>>);
+pub struct Depth(Mutex<Arc<JobCounts>>);
 
 impl Depth {
     /// The last count. Nothing, before the first.
     #[must_use]
-    pub fn latest(&self) -> Arc<Census> {
+    pub fn latest(&self) -> Arc<JobCounts> {
         Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Counts now.
-    pub async fn count(&self, queue: &dyn JobQueue) -> Result<Arc<Census>, QueueError> {
+    pub async fn count(&self, queue: &dyn JobQueue) -> Result<Arc<JobCounts>, QueueError> {
         let census = Arc::new(queue.census().await?);
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&census);
         Ok(census)
@@ -59,7 +59,7 @@ impl Depth {
     }
 }
 
-impl Census {
+impl JobCounts {
     /// Queued jobs, by [`Priority::level`].
     #[must_use]
     pub fn queued(&self) -> [u64; Priority::ALL.len()] {

@@ -34,13 +34,13 @@ pub type Watcher = watch::Receiver<Option<Arc<JobDocument>>>;
 type Watched = HashMap<JobId, watch::Sender<Option<Arc<JobDocument>>>>;
 
 /// See the module.
-pub struct Hub {
+pub struct JobWatchers {
     queue: Arc<dyn JobQueue>,
     estimator: Arc<Estimator>,
     watched: Mutex<Watched>,
 }
 
-impl Hub {
+impl JobWatchers {
     /// Nobody watches anything yet.
     #[must_use]
     pub fn new(queue: Arc<dyn JobQueue>, estimator: Arc<Estimator>) -> Self {

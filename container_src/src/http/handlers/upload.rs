@@ -19,7 +19,7 @@ use edgeprove_engine::{
     circuits::{Circuit, registry::LookupError},
     witness::{
         WitnessDigest,
-        intake::{self, Upload},
+        intake::{self, SpooledWitness},
     },
 };
 
@@ -28,20 +28,20 @@ const SMALLER_MAX: usize = 7;
 
 /// What a request brought.
 #[derive(Debug)]
-pub struct Witnesses {
+pub struct WitnessUploads {
     /// Of the circuit that is asked for.
-    pub first: Received,
+    pub first: WitnessUpload,
     /// Of ever smaller circuits of its family, which are proved where the machine has too little for it.
-    pub smaller: Vec<Received>,
+    pub smaller: Vec<WitnessUpload>,
 }
 
 /// A witness: spooled, and held against its circuit's shape.
 #[derive(Debug)]
-pub struct Received {
+pub struct WitnessUpload {
     /// Its circuit.
     pub circuit: Arc<Circuit>,
     /// The witness.
-    pub upload: Upload,
+    pub upload: SpooledWitness,
     /// Its digest.
     pub digest: WitnessDigest,
 }
@@ -76,25 +76,25 @@ pub async fn receive(
     circuit: &Arc<Circuit>,
     parts: &Parts,
     body: &mut Incoming,
-) -> Result<Witnesses, ApiError> {
+) -> Result<WitnessUploads, ApiError> {
     let Some(boundary) = boundary(parts) else {
         let declared = declared_length(&parts.headers);
         let first = one(app, Arc::clone(circuit), declared, body).await?;
-        return Ok(Witnesses { first, smaller: Vec::new() });
+        return Ok(WitnessUploads { first, smaller: Vec::new() });
     };
     let wrong = |detail: String| ApiError::new(ProblemType::InvalidRequest, detail);
     let broken = |error: multer::Error| wrong(format!("the body is no multipart/form-data: {error}"));
     let mut form = Multipart::new(body, boundary);
-    let mut witnesses: Option<Witnesses> = None;
+    let mut witnesses: Option<WitnessUploads> = None;
     while let Some(field) = form.next_field().await.map_err(broken)? {
         let name = field.name().and_then(|name| name.parse::<CircuitId>().ok());
         let name = name.ok_or_else(|| wrong("each part bears the name of its circuit".to_owned()))?;
-        let Some(Witnesses { first, smaller }) = &mut witnesses else {
+        let Some(WitnessUploads { first, smaller }) = &mut witnesses else {
             if name != circuit.id {
                 return Err(wrong(format!("the first part is the witness of {}", circuit.id)));
             }
             let first = one(app, Arc::clone(circuit), None, field).await?;
-            witnesses = Some(Witnesses { first, smaller: Vec::new() });
+            witnesses = Some(WitnessUploads { first, smaller: Vec::new() });
             continue;
         };
         let larger = &smaller.last().unwrap_or(first).circuit.id;
@@ -114,7 +114,7 @@ async fn one<S, E>(
     circuit: Arc<Circuit>,
     declared: Option<u64>,
     body: S,
-) -> Result<Received, ApiError>
+) -> Result<WitnessUpload, ApiError>
 where
     S: futures_util::Stream<Item = Result<bytes::Bytes, E>>,
     E: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -122,5 +122,5 @@ where
     let bound = Some(circuit.shape.inflated_bytes_max());
     let upload = intake::receive(&app.spool, &app.options.intake, declared, bound, body).await?;
     let (upload, digest) = edgeprove_engine::witness::checked(upload, circuit.shape).await?;
-    Ok(Received { circuit, upload, digest })
+    Ok(WitnessUpload { circuit, upload, digest })
 }

@@ -13,7 +13,7 @@ use tokio::sync::broadcast;
 use uuid::Uuid;
 
 use super::queue::Change;
-use crate::store::{Database, Promise, StoreError, postgres::PostgresUrl};
+use crate::store::{Database, Durability, StoreError, postgres::PostgresUrl};
 use edgeprove_telemetry::supervisor::Supervisor;
 
 /// How many changes a listener may be behind. One that is further behind is told so by the channel, and takes it as
@@ -61,7 +61,7 @@ impl Wake {
         let Some(url) = database.postgres() else {
             return Ok(Self { changes, channel: None });
         };
-        let mut session = database.session(Promise::Read).await?;
+        let mut session = database.session(Durability::Read).await?;
         // Quotes would end the text in which the name is sent; no schema of a sane mind has one.
         let name = "SELECT 'edgeprove_jobs_' || CAST(hashtext(current_schema()) AS TEXT) AS name";
         let row = session.row(name, []).await?.ok_or(sqlx::Error::RowNotFound)?;

@@ -9,7 +9,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use edgeprove_job_rules::{job::Job, skill::Skill};
+use edgeprove_job_rules::{capability::Capability, job::Job};
 use edgeprove_protocol::{JobId, JobStatus};
 use tokio::sync;
 
@@ -17,12 +17,12 @@ use super::queue::JobQueue;
 
 /// See the module.
 #[derive(Debug, Default)]
-pub struct Suspects {
+pub struct CrashQuarantine {
     jobs: Mutex<HashSet<JobId>>,
     alone: sync::Mutex<()>,
 }
 
-impl Suspects {
+impl CrashQuarantine {
     /// These are.
     #[must_use]
     pub fn new(jobs: impl IntoIterator<Item = JobId>) -> Self {
@@ -34,9 +34,13 @@ impl Suspects {
         self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until a job may be begun by a worker of these skills. As long as the answer is kept no other is, unless it is
+    /// Waits until a job may be begun by a worker of these capabilities. As long as the answer is kept no other is, unless it is
     /// `None`: there is nobody to suspect.
-    pub async fn turn(&self, queue: &dyn JobQueue, skills: &[Skill]) -> Option<sync::MutexGuard<'_, ()>> {
+    pub async fn turn(
+        &self,
+        queue: &dyn JobQueue,
+        capabilities: &[Capability],
+    ) -> Option<sync::MutexGuard<'_, ()>> {
         if self.jobs().is_empty() {
             return None;
         }
@@ -44,19 +48,21 @@ impl Suspects {
         let suspects: Vec<JobId> = self.jobs().iter().copied().collect();
         for id in suspects {
             // One that was called off meanwhile never comes, nor one that nobody here takes.
-            let may_come =
-                |job: Job| job.status == JobStatus::Queued && skills.iter().any(|skill| skill.takes(&job));
+            let may_come = |job: Job| {
+                job.status == JobStatus::Queued
+                    && capabilities.iter().any(|capability| capability.takes(&job))
+            };
             if let Ok(job) = queue.get(id).await
                 && !job.is_some_and(may_come)
             {
-                self.acquit(id);
+                self.clear(id);
             }
         }
         (!self.jobs().is_empty()).then_some(turn)
     }
 
     /// It was worked on, and the server lives.
-    pub fn acquit(&self, id: JobId) {
+    pub fn clear(&self, id: JobId) {
         self.jobs().remove(&id);
     }
 }

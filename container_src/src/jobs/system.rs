@@ -8,21 +8,21 @@ use edgeprove_protocol::{Problem, ProblemType};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    Workshop,
-    hub::Hub,
+    JobContext,
     kinds::{proof::failure, prove::Prove},
-    record::Recorder,
+    record::JobRecorder,
     runner::Runner,
+    watchers::JobWatchers,
 };
 use edgeprove_artifacts::{ArtifactName, ArtifactSettings, ArtifactStore};
 use edgeprove_engine::{circuits::Registry, proof_cache::ProofCache, proving::Proving};
-use edgeprove_job_queue::store::{self, Database, Place};
+use edgeprove_job_queue::store::{self, Database, DatabaseLocation};
 use edgeprove_job_queue::{
-    depth::Depth,
+    crash_quarantine::CrashQuarantine,
     estimate::Estimator,
+    job_counts::Depth,
     queue::{JobQueue, QueueError},
     sql_queue::SqlQueue,
-    suspects::Suspects,
     upkeep::{ArtifactRemover, Intervals, RemoveError, Upkeep},
 };
 use edgeprove_spool::Spool;
@@ -32,7 +32,7 @@ use edgeprove_telemetry::supervisor::Supervisor;
 #[derive(Debug, Clone)]
 pub struct JobSettings {
     /// Where jobs are kept.
-    pub place: Place,
+    pub place: DatabaseLocation,
     /// Where their witnesses and proofs are kept, and under which keys.
     pub artifacts: ArtifactSettings,
     /// Leases, pauses between attempts, and how long results are kept.
@@ -60,7 +60,7 @@ pub struct Supplies {
     /// Where witnesses are while they are worked on.
     pub spool: Spool,
     /// Who is told what happens to jobs.
-    pub recorder: Recorder,
+    pub recorder: JobRecorder,
     /// What leases call this server.
     pub server: String,
 }
@@ -80,17 +80,17 @@ pub enum OpenError {
 }
 
 /// The workers and who keeps house, not yet at work.
-pub struct Crew {
+pub struct JobSystem {
     /// What they work with.
-    pub workshop: Arc<Workshop>,
+    pub workshop: Arc<JobContext>,
     queue: SqlQueue,
     upkeep: Upkeep,
-    suspects: Suspects,
+    suspects: CrashQuarantine,
     settings: JobSettings,
     server: String,
 }
 
-impl Crew {
+impl JobSystem {
     /// Opens the database and the artefacts, and takes up what a dead server left behind.
     pub async fn open(settings: JobSettings, supplies: Supplies) -> Result<Self, OpenError> {
         let Supplies { circuits, proving, proof_cache, estimator, spool, recorder, server } = supplies;
@@ -103,7 +103,7 @@ impl Crew {
             workers = settings.workers,
             "jobs are kept"
         );
-        if matches!(settings.place, Place::Postgres(_)) && !artifacts.is_shared() {
+        if matches!(settings.place, DatabaseLocation::Postgres(_)) && !artifacts.is_shared() {
             tracing::warn!(
                 "servers that share this database must share this folder of artefacts as well, or a bucket"
             );
@@ -119,21 +119,21 @@ impl Crew {
             failure(&Problem::new(ProblemType::WorkerLost, lost, None)),
             move |kept| keeper.kept(kept),
         );
-        let suspects = Suspects::new(upkeep.recover().await.map_err(QueueError)?);
-        let workshop = Arc::new(Workshop {
+        let suspects = CrashQuarantine::new(upkeep.recover().await.map_err(QueueError)?);
+        let workshop = Arc::new(JobContext {
             circuits,
             proving,
             proof_cache,
             spool,
             artifacts,
-            hub: Arc::new(Hub::new(Arc::clone(&shared), Arc::clone(&estimator))),
+            hub: Arc::new(JobWatchers::new(Arc::clone(&shared), Arc::clone(&estimator))),
             queue: shared,
             estimator,
             depth: Depth::default(),
             recorder,
             folder: match &settings.place {
-                Place::Folder(folder) => Some(folder.clone()),
-                Place::Memory | Place::Postgres(_) => None,
+                DatabaseLocation::Folder(folder) => Some(folder.clone()),
+                DatabaseLocation::Memory | DatabaseLocation::Postgres(_) => None,
             },
             home: settings.home,
             max_attempts: settings.max_attempts,
@@ -155,7 +155,7 @@ impl Crew {
         let prove = Arc::new(Prove(Arc::clone(&workshop)));
         let looking = Arc::clone(&prove);
         supervisor.spawn("tell of jobs that wait in vain", async move {
-            if let Err(error) = looking.tell_of_strangers().await {
+            if let Err(error) = looking.warn_unclaimable_jobs().await {
                 tracing::warn!(error = %edgeprove_telemetry::chain(&error), "the queue could not be looked at");
             }
         });

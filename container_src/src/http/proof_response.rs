@@ -8,7 +8,7 @@ use axum::{
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
 use edgeprove_protocol::{
-    CircuitId, VerifierTarget,
+    CircuitId, Target,
     answer::{PROOF_MEDIA_TYPE, ProofAnswer, Timings},
     headers,
     limits::PUBLIC_INPUTS_HEADER_MAX,
@@ -16,11 +16,11 @@ use edgeprove_protocol::{
 use http::{HeaderName, HeaderValue, header};
 
 use super::extract::AnswerFormat;
-use edgeprove_engine::{circuits::Circuit, proving::Proved};
+use edgeprove_engine::{circuits::Circuit, proving::ProofResult};
 
 /// A proof that was made, now or by a job, and what belongs to it.
 #[derive(Debug, Clone)]
-pub struct Made {
+pub struct ProofResponse {
     /// Its bytes.
     pub proof: Vec<u8>,
     /// What it shows, `0x`-prefixed fields.
@@ -28,7 +28,7 @@ pub struct Made {
     /// The circuit.
     pub circuit: CircuitId,
     /// Who is to verify it.
-    pub target: VerifierTarget,
+    pub target: Target,
     /// bb's hash of the verification key, 64 hexadecimal digits.
     pub vk_hash: String,
     /// Whether it was verified.
@@ -43,10 +43,10 @@ pub struct Made {
     pub request_id: String,
 }
 
-impl Made {
+impl ProofResponse {
     /// What belongs to a proof that was made for this request.
     #[must_use]
-    pub fn of(circuit: &Circuit, target: VerifierTarget, proved: &Proved, id: &str) -> Self {
+    pub fn of(circuit: &Circuit, target: Target, proved: &ProofResult, id: &str) -> Self {
         Self {
             proof: proved.parts.proof.as_flattened().to_vec(),
             public_inputs: proved.public_inputs(),
@@ -64,7 +64,7 @@ impl Made {
 
 /// The proof as its caller wants it.
 #[must_use]
-pub fn answer_made(made: &Made, format: AnswerFormat) -> Response {
+pub fn proof_response(made: &ProofResponse, format: AnswerFormat) -> Response {
     let mut response = match format {
         AnswerFormat::Bytes => {
             let media = (header::CONTENT_TYPE, HeaderValue::from_static(PROOF_MEDIA_TYPE));

@@ -6,7 +6,7 @@ use super::postgres::PostgresUrl;
 
 /// Where the database is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Place {
+pub enum DatabaseLocation {
     /// Nowhere: it ends with this process.
     Memory,
     /// In a folder that this server has for itself.
@@ -15,7 +15,7 @@ pub enum Place {
     Postgres(PostgresUrl),
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for DatabaseLocation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Memory => f.write_str("memory"),

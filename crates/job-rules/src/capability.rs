@@ -8,7 +8,7 @@ use crate::job::Job;
 
 /// A kind of work, and what a worker can do of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Skill {
+pub struct Capability {
     /// The kind.
     pub kind: &'static str,
     /// What it can work on; `None`: whatever there is.
@@ -24,14 +24,14 @@ pub struct Subject {
     pub version: String,
 }
 
-impl Skill {
+impl Capability {
     /// All work of a kind.
     #[must_use]
     pub const fn all_of(kind: &'static str) -> Self {
         Self { kind, subjects: None }
     }
 
-    /// Whether a worker with this skill takes this job.
+    /// Whether a worker with this capability takes this job.
     #[must_use]
     pub fn takes(&self, job: &Job) -> bool {
         let is_it = |Subject { name, version }: &Subject| (name, version) == (&job.subject, &job.version);
@@ -39,12 +39,12 @@ impl Skill {
     }
 }
 
-/// Several skills as [`crate::sql::work::CLAIM`] binds them: a JSON array of kind, subject and version, the latter two null
+/// Several capabilities as [`crate::sql::work::CLAIM`] binds them: a JSON array of kind, subject and version, the latter two null
 /// for whatever there is.
 #[must_use]
-pub fn json(skills: &[Skill]) -> String {
+pub fn json(capabilities: &[Capability]) -> String {
     let mut parts = Vec::new();
-    for Skill { kind, subjects } in skills {
+    for Capability { kind, subjects } in capabilities {
         match subjects {
             None => parts.push((kind, None, None)),
             Some(subjects) => {
@@ -64,9 +64,10 @@ mod tests {
     fn skills_are_as_the_statement_reads_them() {
         let subject =
             |name: &str, version: &str| Subject { name: name.to_owned(), version: version.to_owned() };
-        let some = Skill { kind: "prove", subjects: Some(vec![subject("maze", "1"), subject("a\"b", "2")]) };
-        let none = Skill { kind: "sweep", subjects: Some(Vec::new()) };
-        let told = json(&[some, none, Skill::all_of("keygen")]);
+        let some =
+            Capability { kind: "prove", subjects: Some(vec![subject("maze", "1"), subject("a\"b", "2")]) };
+        let none = Capability { kind: "sweep", subjects: Some(Vec::new()) };
+        let told = json(&[some, none, Capability::all_of("keygen")]);
         assert_eq!(told, r#"[["prove","maze","1"],["prove","a\"b","2"],["keygen",null,null]]"#);
         assert_eq!(json(&[]), "[]");
     }
