@@ -141,7 +141,7 @@ impl AllowedOrigin {
     /// Adds what every answer to the page must bear.
     pub fn mark(&self, answer: &mut HeaderMap) {
         answer.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, self.value.clone());
-        let exposed = HeaderValue::from_str(&headers::READ_BY_PAGES.join(", "));
+        let exposed = HeaderValue::from_str(&headers::EXPOSED_TO_PAGES.join(", "));
         answer.extend(exposed.ok().map(|exposed| (header::ACCESS_CONTROL_EXPOSE_HEADERS, exposed)));
         if self.credentials {
             answer.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
@@ -150,7 +150,7 @@ impl AllowedOrigin {
 
     /// The headers of the answer to a preflight, besides those of every answer.
     pub fn preflight(&self) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
-        let said = HeaderValue::from_str(&headers::SAID_BY_PAGES.join(", "));
+        let said = HeaderValue::from_str(&headers::ALLOWED_FROM_PAGES.join(", "));
         [
             Some((header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(METHODS))),
             said.ok().map(|said| (header::ACCESS_CONTROL_ALLOW_HEADERS, said)),

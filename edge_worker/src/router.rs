@@ -233,7 +233,7 @@ mod tests {
         ] {
             assert_eq!(home(path), None, "{path}");
         }
-        for number in [None, Some(0), Some(7), Some(JobId::HOME_MAX)] {
+        for number in [None, Some(0), Some(7), Some(JobId::INSTANCE_MAX)] {
             let id = JobId::new(number, [0xc1; 16]).expect("the number is a container's");
             assert_eq!(home(&format!("/v1/proofs/{id}/events")), number, "{id}");
         }

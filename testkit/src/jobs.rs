@@ -55,7 +55,7 @@ impl TestServer {
     /// Waits until a job is over.
     #[track_caller]
     pub fn over(&self, id: JobId, limit: Duration) -> JobDocument {
-        within(limit, "a job is over", || Some(self.job(id)).filter(|job| job.status.is_over()))
+        within(limit, "a job is over", || Some(self.job(id)).filter(|job| job.status.is_finished()))
     }
 
     /// Jobs by status, and by priority those that are queued, as `/v1/queue` tells them.

@@ -8,7 +8,7 @@ use std::{
 };
 
 use clap::Args;
-use edgeprove_protocol::limits::INFLATE_RATIO_FLOOR_BYTES;
+use edgeprove_protocol::limits::COMPRESSION_RATIO_FLOOR_BYTES;
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::{fs::File, io::AsyncRead};
 use tokio_util::io::ReaderStream;
@@ -121,7 +121,7 @@ async fn prove(engine: &Engine, witness: &Path, out: &Path) -> Result<(), Failur
         upload_max_bytes: u64::MAX,
         inflated_max_bytes: u64::MAX,
         ratio_max: u64::MAX,
-        ratio_floor_bytes: INFLATE_RATIO_FLOOR_BYTES,
+        ratio_floor_bytes: COMPRESSION_RATIO_FLOOR_BYTES,
         idle: Duration::from_hours(1),
     };
     let bound = Some(circuit.shape.inflated_bytes_max());

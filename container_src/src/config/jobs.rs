@@ -122,9 +122,12 @@ impl JobArgs {
             faults.add("--lease (EDGEPROVE_LEASE): at least 1s");
         }
         if let Some(Some(home)) = home
-            && home > JobId::HOME_MAX
+            && home > JobId::INSTANCE_MAX
         {
-            faults.add(format!("--instance-number (EDGEPROVE_INSTANCE_NUMBER): at most {}", JobId::HOME_MAX));
+            faults.add(format!(
+                "--instance-number (EDGEPROVE_INSTANCE_NUMBER): at most {}",
+                JobId::INSTANCE_MAX
+            ));
         }
         let artifacts = self.artifacts.read(data.as_deref(), self.ephemeral_jobs, around, faults);
 

@@ -147,7 +147,7 @@ impl ServerArgs {
                     upload_max_bytes: upload_max?.as_u64(),
                     inflated_max_bytes: inflated_max?.as_u64(),
                     ratio_max: ratio_max?,
-                    ratio_floor_bytes: limits::INFLATE_RATIO_FLOOR_BYTES,
+                    ratio_floor_bytes: limits::COMPRESSION_RATIO_FLOOR_BYTES,
                     idle: idle?,
                 },
             },

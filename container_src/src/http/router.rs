@@ -100,8 +100,8 @@ fn cors(options: &HttpOptions) -> Option<CorsLayer> {
         CorsLayer::new()
             .allow_origin(origins)
             .allow_methods([Method::GET, Method::POST, Method::DELETE])
-            .allow_headers(headers::SAID_BY_PAGES.map(HeaderName::from_static))
-            .expose_headers(headers::READ_BY_PAGES.map(HeaderName::from_static))
+            .allow_headers(headers::ALLOWED_FROM_PAGES.map(HeaderName::from_static))
+            .expose_headers(headers::EXPOSED_TO_PAGES.map(HeaderName::from_static))
             .max_age(std::time::Duration::from_hours(1)),
     )
 }

@@ -50,7 +50,7 @@ impl Keeping {
     /// Waits until it is over.
     #[track_caller]
     fn over(&self, job: &JobDocument) -> JobDocument {
-        eventually("the job is over", || Some(self.job(job)).filter(|job| job.status.is_over()))
+        eventually("the job is over", || Some(self.job(job)).filter(|job| job.status.is_finished()))
     }
 
     #[track_caller]

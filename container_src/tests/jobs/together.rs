@@ -150,7 +150,7 @@ fn one_that_does_not_know_a_circuit_leaves_its_jobs_to_the_other() {
     for &id in &known {
         assert_eq!(rolled_out.over(id, WORK).status, JobStatus::Completed);
     }
-    assert!(waiting.iter().all(|&id| !older.job(id).status.is_over()));
+    assert!(waiting.iter().all(|&id| !older.job(id).status.is_finished()));
     thaw(&older);
     until_over(&older);
     assert_proved(&older, &waiting, range);

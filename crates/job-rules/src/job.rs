@@ -159,7 +159,7 @@ impl Job {
     /// The artefacts that nobody needs any more: the input once the job is over, the result once it expired. They are
     /// named here until somebody says that they are deleted, so that none is forgotten by a crash in between.
     pub fn doomed_artifacts(&self) -> impl Iterator<Item = &str> {
-        let input = self.input.as_deref().filter(|_| self.status.is_over());
+        let input = self.input.as_deref().filter(|_| self.status.is_finished());
         let result = self.result.as_deref().filter(|_| self.status == JobStatus::Expired);
         input.into_iter().chain(result)
     }

@@ -184,7 +184,7 @@ pub fn apply(job: &Job, event: &Event, now: UnixMillis, rules: &Rules) -> Result
         Event::Cancel => cancel(job, now, rules),
         Event::Settle => settle(job, now, rules),
         Event::Expire => {
-            let ended = job.status.is_over() && job.status != JobStatus::Expired;
+            let ended = job.status.is_finished() && job.status != JobStatus::Expired;
             if !ended || job.expires_at.is_none_or(|at| at > now) {
                 return Err(Refusal::NotToExpire);
             }
@@ -268,7 +268,7 @@ fn attempt_failed(job: Job, run_at: UnixMillis, outcome: &str, now: UnixMillis, 
 }
 
 fn cancel(job: &Job, now: UnixMillis, rules: &Rules) -> Result<Job, Refusal> {
-    if job.status.is_over() {
+    if job.status.is_finished() {
         return Err(Refusal::Over(job.status));
     }
     let job = Job { cancel_requested_at: job.cancel_requested_at.or(Some(now)), ..job.clone() };

@@ -1,10 +1,10 @@
-//! What a request that succeeds is told.
+//! Bodies of successful answers: a proof as JSON, and the health document.
 
 use serde::{Deserialize, Serialize};
 
 use crate::{CircuitId, Target};
 
-/// Media type of an answer that is the proof's bytes and nothing else.
+/// Media type of an answer that is the proof's bytes.
 pub const PROOF_MEDIA_TYPE: &str = "application/octet-stream";
 
 /// A proof as JSON, for callers that accept `application/json`.
@@ -18,42 +18,42 @@ pub struct ProofAnswer {
     pub public_inputs: Vec<String>,
     /// The circuit that was proved.
     pub circuit: CircuitId,
-    /// Who can verify the proof.
+    /// The verifier that the proof is for.
     pub target: Target,
-    /// bb's hash of the verification key, `0x`-prefixed.
+    /// Hash of the verification key, as bb computes it: `0x` and 64 hexadecimal digits, as in `X-Vk-Hash`.
     pub vk_hash: String,
     /// Whether the server verified the proof before it answered.
     pub verified: bool,
-    /// Whether the proof had been made before, for the same caller.
+    /// Whether the proof came from the proof cache.
     #[serde(default)]
     pub cached: bool,
-    /// The circuit that was asked for, where the machine had too little for it and this smaller one of its family was
-    /// proved instead.
+    /// The circuit that the request named, where a smaller circuit of its family was proved instead because the machine
+    /// had too little memory or time.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub fallback_from: Option<CircuitId>,
-    /// Where the time went.
+    /// Duration of each stage.
     pub timings: Timings,
     /// The request's id, as in the server's log.
     pub request_id: String,
 }
 
-/// Where the time of a request went, in milliseconds.
+/// Duration of each stage of a request, in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct Timings {
-    /// From the request's head to the last byte of its witness, checks included.
+    /// From the request's head to the end of the witness checks.
     pub upload_ms: f64,
-    /// Waiting for a prover.
+    /// The wait for a prover.
     pub queue_ms: f64,
     /// Proving.
     pub prove_ms: f64,
     /// Verifying the proof.
     pub verify_ms: f64,
-    /// All of it.
+    /// The whole request.
     pub total_ms: f64,
 }
 
 impl Timings {
-    /// Each part by the name that it has in `Server-Timing` and in metrics, in milliseconds.
+    /// Each stage with its name in `Server-Timing` and in metrics, in milliseconds.
     #[must_use]
     pub fn stages(&self) -> [(&'static str, f64); 5] {
         [
@@ -71,9 +71,9 @@ impl Timings {
 pub struct Health {
     /// Whether the service can prove.
     pub status: HealthStatus,
-    /// What keeps it from proving, or from proving all its circuits. Empty when `status` is `ok`.
+    /// Why the service cannot prove, or cannot prove all its circuits. Empty when `status` is `ok`.
     pub problems: Vec<String>,
-    /// The machine's architecture, as Rust names it.
+    /// The machine's architecture, as Rust names it, such as `x86_64`.
     pub architecture: String,
     /// Edgeprove's own version.
     pub version: String,
@@ -81,23 +81,23 @@ pub struct Health {
     pub bb: BbHealth,
     /// The same as `bb.version`.
     pub bb_version: String,
-    /// The files of the CRS folder, one a line.
+    /// The names of the files in the CRS folder, one per line.
     pub bb_crs_files: String,
     /// The common reference string.
     pub crs: CrsHealth,
-    /// The Noir release whose artefacts this server was built for.
+    /// The Noir release whose compiled circuits this server accepts.
     pub noir_version: String,
-    /// Whether proofs are verified before they are answered.
+    /// Whether each proof is verified before it is returned.
     pub verify: bool,
-    /// The provers at this moment.
+    /// The provers now.
     pub prover: ProverHealth,
-    /// Every circuit the server was given.
+    /// Every circuit that the server was started with.
     pub circuits: Vec<CircuitHealth>,
-    /// Jobs.
+    /// The job queue.
     pub jobs: JobsHealth,
     /// Seconds since the process started.
     pub uptime_s: u64,
-    /// When this was written, RFC 3339, UTC.
+    /// When this document was written: RFC 3339, UTC, milliseconds.
     pub timestamp: String,
 }
 
@@ -107,7 +107,7 @@ pub struct Health {
 pub enum HealthStatus {
     /// Everything works.
     Ok,
-    /// Some circuits failed to load; the others are proved.
+    /// Something needs an operator, such as a circuit that failed to load. Other circuits can be proved.
     Degraded,
     /// Nothing can be proved.
     Unhealthy,
@@ -116,57 +116,57 @@ pub enum HealthStatus {
 /// The prover program.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BbHealth {
-    /// Whether it answers.
+    /// Whether a proof could start now.
     pub available: bool,
-    /// What it prints as its version.
+    /// What `bb --version` prints.
     pub version: String,
-    /// The machine its file is built for, read from the file's header.
+    /// The architecture of the executable, read from its header.
     pub binary_arch: String,
 }
 
 /// The common reference string.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CrsHealth {
-    /// How many G1 points there are. A circuit of 2^k rows needs 2^k + 1.
+    /// Number of G1 points. A circuit of size 2^k needs 2^k + 1.
     pub points: u64,
 }
 
-/// The provers at this moment.
+/// The provers now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProverHealth {
     /// `warm` or `process`.
     pub mode: String,
     /// Cores that proofs may use.
     pub cores: usize,
-    /// Proofs at work.
+    /// Proofs that are running.
     pub running: usize,
     /// Requests that wait for a prover.
     pub waiting: usize,
-    /// Most requests that may wait.
+    /// Maximum number of waiting requests.
     pub waiting_max: usize,
-    /// Memory that the provers may take together, in bytes; `None` where the system tells no limit.
+    /// Memory that all provers together may use, in bytes; `None` where there is no limit.
     #[serde(default)]
     pub memory_max_bytes: Option<u64>,
-    /// Memory that the proofs at work are expected to take at most, in bytes.
+    /// Memory reserved for the running proofs, in bytes: the expected peak of each.
     #[serde(default)]
     pub memory_reserved_bytes: u64,
-    /// Proofs made since the start.
+    /// Proofs since the start.
     pub proofs: u64,
-    /// Provers started again, for whatever reason; `/metrics` has them by reason.
+    /// Prover processes that replaced others since the start; `/metrics` has the reasons.
     pub restarts: u64,
 }
 
-/// Whether work is taken that outlives its request.
+/// The job queue.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobsHealth {
-    /// Whether it is.
+    /// Whether the server accepts jobs.
     pub enabled: bool,
-    /// Why not, and what to do about it.
+    /// Why it accepts none, and how to change that.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub error: Option<String>,
-    /// Jobs that wait, of all servers that share the queue.
+    /// Queued jobs, of all servers that share the queue.
     pub queued: u64,
-    /// Jobs that are worked on, likewise.
+    /// Running jobs, of all servers that share the queue.
     pub running: u64,
 }
 
@@ -175,7 +175,7 @@ pub struct JobsHealth {
 pub struct CircuitHealth {
     /// Its name.
     pub id: CircuitId,
-    /// Whether it can be proved now.
+    /// Whether proofs of it can be made now.
     pub status: CircuitStatus,
     /// The target of its proofs where a request names none.
     pub target: Target,
@@ -183,11 +183,11 @@ pub struct CircuitHealth {
     pub gates: Option<u64>,
     /// Its circuit size as bb reports it: the dyadic size, a power of two. `None` until loaded.
     pub circuit_size: Option<u64>,
-    /// The most memory that a bb took for a proof of it, in bytes; `None` until one was made, be it before the last
-    /// start.
+    /// Highest memory peak of a prover process during a proof of it, in bytes. Kept across restarts; `None` before the
+    /// first proof.
     #[serde(default)]
     pub memory_peak_bytes: Option<u64>,
-    /// bb's hash of its verification key, `0x`-prefixed; `None` until loaded.
+    /// Hash of its verification key, `0x` and 64 hexadecimal digits; `None` until loaded.
     pub vk_hash: Option<String>,
     /// Why it could not be loaded.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -198,10 +198,10 @@ pub struct CircuitHealth {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CircuitStatus {
-    /// Being loaded.
+    /// It is being loaded.
     Loading,
-    /// Ready to prove.
+    /// Proofs of it can be made.
     Ready,
-    /// Could not be loaded.
+    /// It could not be loaded.
     Failed,
 }

@@ -1,21 +1,21 @@
-//! How keys are set, and what callers without one are counted by. Edge and server read the same list and count alike.
+//! API key lists, and the accounts of callers without a key. Edge and server use the same format and the same accounts.
 
 use std::net::IpAddr;
 
 use crate::headers;
 
-/// The request bears no key that is known.
+/// The request has no known API key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Denied {
-    /// It bears none at all.
+    /// It has no key.
     #[error("send an API key as `Authorization: Bearer KEY` or `X-Api-Key: KEY`")]
     NoKey,
-    /// It bears one that is not known.
-    #[error("the API key is not known")]
+    /// Its key is not in the list.
+    #[error("the API key is unknown")]
     UnknownKey,
 }
 
-/// The key that a request bears, given its headers by name.
+/// Finds the key of a request: `Authorization: Bearer KEY`, else `X-Api-Key: KEY`. `header` looks a header up by name.
 pub fn presented_key<'a>(header: impl Fn(&str) -> Option<&'a [u8]>) -> Option<&'a [u8]> {
     let bearer = header("authorization").and_then(|value| {
         let (scheme, key) = value.split_at_checked(7)?;
@@ -25,39 +25,39 @@ pub fn presented_key<'a>(header: impl Fn(&str) -> Option<&'a [u8]>) -> Option<&'
     bearer.or_else(plain).filter(|key| !key.is_empty())
 }
 
-/// The bytes of a digest.
+/// A SHA-256 digest.
 pub type Digest = [u8; 32];
 
-/// An API key as it is set: its name and the SHA-256 of its text. Whoever reads the settings cannot call.
+/// An API key as the settings have it: its name and the SHA-256 of its text. The settings alone do not allow a call.
 ///
-/// A key is a long random text, so that a plain digest of it gives nothing away.
+/// A key is a long random text, so a plain digest does not reveal it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NamedDigest {
-    /// What the key's holder is called.
+    /// The name of the key's holder.
     pub name: String,
     /// SHA-256 of the key's text.
     pub digest: Digest,
 }
 
-/// What is wrong with a list of keys. Nothing of the list is quoted, since it might be a key.
+/// An error in a list of keys. It never quotes the list, which might contain a key in the clear.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KeyListFault {
-    /// An entry is of another form.
-    #[error("entry {at} is not NAME:SHA256, as 64 hexadecimal digits")]
+    /// An entry does not have the form `NAME:SHA256`.
+    #[error("entry {at} is not NAME:SHA256, with the digest as 64 hexadecimal digits")]
     Form {
-        /// Its place, from 1.
+        /// Its position, from 1.
         at: usize,
     },
-    /// An entry has a name that no key can have.
+    /// An entry's name has characters that are not allowed, or is too long.
     #[error("entry {at} has a name that is not 1 to {max} of A-Z a-z 0-9 - _ .", max = headers::USER_MAX_BYTES)]
     Name {
-        /// Its place, from 1.
+        /// Its position, from 1.
         at: usize,
     },
-    /// Two entries have one name.
+    /// Two entries have the same name.
     #[error("entry {at} has the name of an earlier one")]
     Twice {
-        /// The place of the second, from 1.
+        /// The position of the second, from 1.
         at: usize,
     },
 }
@@ -88,8 +88,8 @@ pub fn parse_digest(text: &str) -> Option<Digest> {
     hex::decode_to_slice(text, &mut digest).ok().map(|()| digest)
 }
 
-/// What a caller without a key is counted by: its address. IPv6 addresses are counted by their first 64 bits, of which
-/// one caller commonly has as many addresses as it likes.
+/// The account of a caller without a key: its address. IPv6 addresses share an account by their first 64 bits, since one
+/// caller usually has a whole such range.
 #[must_use]
 pub fn address_account(ip: Option<IpAddr>) -> String {
     match ip {

@@ -4,19 +4,19 @@ use std::{fmt, str::FromStr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-/// The name a caller gives a circuit by: 1 to 64 characters of `A-Z a-z 0-9 - _`, the stem of the circuit's file.
-/// It can therefore stand in a path, a header, a file name and a log line without any escaping.
+/// The name of a circuit: 1 to 64 characters of `A-Z a-z 0-9 - _`, the stem of its file.
+/// It needs no escaping in a path, a header, a file name or a log line.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct CircuitId(Arc<str>);
 
-/// A text that cannot name a circuit.
+/// The text is not a circuit name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("a circuit's name has 1 to {max} characters of A-Z a-z 0-9 - _", max = CircuitId::MAX_BYTES)]
+#[error("a circuit name has 1 to {max} characters of A-Z a-z 0-9 - _", max = CircuitId::MAX_BYTES)]
 pub struct InvalidCircuitId;
 
 impl CircuitId {
-    /// Longest name, in bytes.
+    /// Maximum length, in bytes.
     pub const MAX_BYTES: usize = 64;
 
     /// The name as text.

@@ -1,46 +1,46 @@
-//! Header names of Edgeprove's own, in the lower case that HTTP/2 wants.
+//! Names of Edgeprove's own headers, in lower case as HTTP/2 requires, and rules for their values.
 
-/// Follows a request from the edge into the container's log and back to the caller.
+/// The id of a request: the same in the edge's log, the server's log and the answer.
 pub const REQUEST_ID: &str = "x-request-id";
-/// The circuit a proof was made for.
+/// The circuit that was proved.
 pub const CIRCUIT_ID: &str = "x-circuit-id";
-/// bb's hash of the verification key the proof verifies under, 64 hexadecimal digits.
+/// Hash of the verification key, as bb computes it: `0x` and 64 hexadecimal digits.
 pub const VK_HASH: &str = "x-vk-hash";
-/// Public inputs as `0x`-prefixed 32-byte fields separated by commas; left out where they would not fit
+/// Public inputs: `0x`-prefixed 32-byte fields separated by commas. Left out when longer than
 /// [`crate::limits::PUBLIC_INPUTS_HEADER_MAX`].
 pub const PUBLIC_INPUTS: &str = "x-public-inputs";
-/// Whether the server verified the proof before it answered: `true` or `false`.
+/// Whether the server verified the proof before it returned it: `true` or `false`.
 pub const VERIFIED: &str = "x-verified";
 
-/// The circuit that was asked for, where a smaller one of its family was proved instead.
+/// The circuit that the request named, where a smaller circuit of its family was proved instead.
 pub const FALLBACK_FROM: &str = "x-fallback-from";
-/// `hit` where the proof had been made before.
+/// `hit` where the proof came from the proof cache.
 pub const PROOF_CACHE: &str = "x-proof-cache";
 
 /// How urgent a request is, as [`crate::Priority`] writes it.
 pub const PRIORITY: &str = "x-priority";
-/// The caller's own name for a request, so that the same one again makes no second job.
+/// The caller's own key for a request: the same request under the same key is the same job.
 pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
-/// For how many seconds from now the caller has use for the proof, such as `30` or `2.5`.
+/// Seconds from now after which the caller has no use for the proof, such as `30` or `2.5`.
 pub const DEADLINE: &str = "x-deadline";
 /// Whether and how long the caller waits: `respond-async`, `wait=SECONDS` (RFC 7240).
 pub const PREFER: &str = "prefer";
 
-/// Proves that a request comes from the edge: the secret that edge and server share. Never passed on to a caller.
+/// The secret that edge and server share. It shows that a request comes from the edge, and never reaches a caller.
 pub const EDGE_SECRET: &str = "x-edge-secret";
-/// The caller's address as the edge saw it. Believed only beside [`EDGE_SECRET`].
+/// The caller's address as the edge saw it. Ignored without a valid [`EDGE_SECRET`].
 pub const CLIENT_IP: &str = "x-client-ip";
-/// The name of the API key that the caller presented to the edge. Believed only beside [`EDGE_SECRET`].
+/// The name of the API key that the caller sent to the edge. Ignored without a valid [`EDGE_SECRET`].
 pub const AUTHENTICATED_USER: &str = "x-authenticated-user";
 /// An API key, for callers who do not send it as `Authorization: Bearer`.
 pub const API_KEY: &str = "x-api-key";
-/// Where the audit log ends: `SEQ:HASH`.
+/// Head of the audit log: `SEQ:HASH` of its last entry.
 pub const AUDIT_HEAD: &str = "x-audit-head";
-/// How busy the server is, as [`crate::Load`] writes it. The edge reads it and takes it away.
+/// Load of the server, as [`crate::Load`] writes it. The edge reads and removes it.
 pub const PROVER_LOAD: &str = "x-prover-load";
 
-/// What pages of other origins may read of an answer.
-pub const READ_BY_PAGES: [&str; 11] = [
+/// Answer headers that pages of other origins may read (`Access-Control-Expose-Headers`).
+pub const EXPOSED_TO_PAGES: [&str; 11] = [
     REQUEST_ID,
     CIRCUIT_ID,
     VK_HASH,
@@ -53,8 +53,8 @@ pub const READ_BY_PAGES: [&str; 11] = [
     "retry-after",
     "server-timing",
 ];
-/// What pages of other origins may say with a request.
-pub const SAID_BY_PAGES: [&str; 12] = [
+/// Request headers that pages of other origins may send (`Access-Control-Allow-Headers`).
+pub const ALLOWED_FROM_PAGES: [&str; 12] = [
     "accept",
     "authorization",
     "cache-control",
@@ -69,33 +69,33 @@ pub const SAID_BY_PAGES: [&str; 12] = [
     REQUEST_ID,
 ];
 
-/// Shortest secret that edge and server may share: fewer characters could be guessed.
+/// Minimum length of the edge secret: a shorter one could be guessed.
 pub const EDGE_SECRET_MIN_BYTES: usize = 16;
-/// Longest secret that edge and server may share: it has to fit into the head of every request.
+/// Maximum length of the edge secret: it must fit into the head of every request.
 pub const EDGE_SECRET_MAX_BYTES: usize = 256;
-/// Longest name of an API key.
+/// Maximum length of an API key's name.
 pub const USER_MAX_BYTES: usize = 64;
-/// Longest request id that is taken over from a caller; a longer one is replaced by an id of the server's own.
+/// Maximum length of a request id from a caller. The server replaces a longer one by an id of its own.
 pub const REQUEST_ID_MAX_BYTES: usize = 128;
 
-/// Whether a caller's request id may enter logs and headers as it is: 1 to [`REQUEST_ID_MAX_BYTES`] characters
-/// of `A-Z a-z 0-9 - _ . :`, so that it can neither break a log line nor smuggle a header.
+/// Whether a caller's request id may be used in logs and headers: 1 to [`REQUEST_ID_MAX_BYTES`] characters of
+/// `A-Z a-z 0-9 - _ . :`. Others could break a log line or inject a header.
 #[must_use]
 pub fn is_acceptable_request_id(id: &[u8]) -> bool {
     (1..=REQUEST_ID_MAX_BYTES).contains(&id.len())
         && id.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b':'))
 }
 
-/// Whether edge and server may share this secret: [`EDGE_SECRET_MIN_BYTES`] to [`EDGE_SECRET_MAX_BYTES`] printable ASCII
-/// characters without spaces, so that it arrives in a header as it was sent.
+/// Whether this can be the edge secret: [`EDGE_SECRET_MIN_BYTES`] to [`EDGE_SECRET_MAX_BYTES`] printable ASCII
+/// characters without spaces. Others would not arrive unchanged in a header.
 #[must_use]
 pub fn is_acceptable_edge_secret(secret: &[u8]) -> bool {
     (EDGE_SECRET_MIN_BYTES..=EDGE_SECRET_MAX_BYTES).contains(&secret.len())
         && secret.iter().all(u8::is_ascii_graphic)
 }
 
-/// Whether this may be the name of an API key, and so enter logs and headers as it is: 1 to [`USER_MAX_BYTES`] characters
-/// of `A-Z a-z 0-9 - _ .`.
+/// Whether this can be the name of an API key, which appears in logs and headers: 1 to [`USER_MAX_BYTES`] characters of
+/// `A-Z a-z 0-9 - _ .`.
 #[must_use]
 pub fn is_acceptable_user(name: &[u8]) -> bool {
     (1..=USER_MAX_BYTES).contains(&name.len())
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn secrets_that_could_be_guessed_or_would_not_arrive_are_refused() {
+    fn weak_or_unsendable_secrets_are_refused() {
         let (shortest, longest) = ("s".repeat(EDGE_SECRET_MIN_BYTES), "s".repeat(EDGE_SECRET_MAX_BYTES));
         for good in ["-fX9/q+wB3=~!#'\"", &shortest, &longest] {
             assert!(is_acceptable_edge_secret(good.as_bytes()), "{good}");

@@ -1,4 +1,4 @@
-//! What a caller is told of a job.
+//! A job as its caller sees it.
 
 use std::{fmt, str::FromStr};
 
@@ -6,53 +6,53 @@ use serde::{Deserialize, Serialize};
 
 use crate::{CircuitId, JobId, JobStatus, Priority, Problem, Target};
 
-/// A job as its caller sees it: the answer of `GET /v1/proofs/{id}`, and every event of its stream.
+/// A job: the answer of `GET /v1/proofs/{id}`, and the data of each event.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct JobDocument {
-    /// Its name.
+    /// Its id.
     pub id: JobId,
-    /// How far it is.
+    /// Its state.
     pub status: JobStatus,
-    /// What is done at the moment.
+    /// The stage of a running attempt.
     pub stage: JobStage,
-    /// How much of it is done, in percent. It falls when another attempt begins.
+    /// How much is done, in percent. It falls when another attempt starts.
     pub progress: u8,
-    /// Its place in the queue, 1 for the next; `None` once it is begun.
+    /// Its position in the queue, 1 for the next job; `None` once it has started.
     pub queue_position: Option<u64>,
-    /// How long it is likely to take from now on, in milliseconds; `None` where nothing is known of such jobs, or nothing
-    /// is left to do.
+    /// Expected time until it finishes, in milliseconds; `None` where there is no experience with such jobs, or the job
+    /// has finished.
     pub estimated_remaining_ms: Option<u64>,
-    /// How much the estimate can be relied on, from 0 to 1.
+    /// Confidence of the estimate, from 0 to 1.
     pub confidence: Option<f64>,
     /// The circuit.
     pub circuit: CircuitId,
-    /// Who is to verify the proof.
+    /// The verifier that the proof is for.
     pub target: Target,
-    /// The smaller circuit of the family that was proved instead, where the machine had too little for the one that was
-    /// asked for.
+    /// The smaller circuit of the family that was proved instead, where the machine had too little memory or time for the
+    /// requested one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub fallback_circuit: Option<CircuitId>,
-    /// How urgent it is.
+    /// Its priority.
     pub priority: Priority,
-    /// Attempts begun.
+    /// Attempts so far, a running one included.
     pub attempts: u32,
-    /// How often it may be tried.
+    /// Maximum number of attempts.
     pub max_attempts: u32,
-    /// Why it failed; of a job that is tried again, why the last attempt did.
+    /// Why it failed. Of a job that will be retried: why its last attempt failed.
     pub error: Option<Problem>,
-    /// When it was taken in, RFC 3339, UTC.
+    /// When it was accepted: RFC 3339, UTC, milliseconds.
     pub created_at: String,
-    /// When the last attempt began.
+    /// When the last attempt started.
     pub started_at: Option<String>,
-    /// When it was over.
+    /// When it finished.
     pub finished_at: Option<String>,
-    /// Until when its result, or why it failed, is kept.
+    /// When its result, or the reason of its failure, is deleted.
     pub expires_at: Option<String>,
-    /// Where things are, relative to the service.
+    /// Paths of its resources.
     pub links: JobLinks,
 }
 
-/// Where a job's things are, relative to the service.
+/// Paths of a job's resources, relative to the service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobLinks {
     /// The job itself.
@@ -60,12 +60,12 @@ pub struct JobLinks {
     pub this: String,
     /// Its proof, once it is completed.
     pub proof: String,
-    /// What happens to it, as server-sent events or over a WebSocket.
+    /// Its events, as server-sent events or over a WebSocket.
     pub events: String,
 }
 
 impl JobLinks {
-    /// The places of a job.
+    /// The paths for a job.
     #[must_use]
     pub fn of(id: JobId) -> Self {
         let this = format!("/v1/proofs/{id}");
@@ -73,32 +73,32 @@ impl JobLinks {
     }
 }
 
-/// A page of a caller's jobs, the latest first.
+/// A page of jobs, the latest first.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct JobPage {
     /// The jobs.
     pub jobs: Vec<JobDocument>,
-    /// Where the next page is, relative to the service; `None` after the last.
+    /// Path of the next page; `None` on the last.
     pub next: Option<String>,
 }
 
-/// What is done for a job at a moment.
+/// The stage of a job that makes a proof.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum JobStage {
-    /// It waits.
+    /// It waits in the queue.
     Queued,
-    /// Its witness is fetched, and a prover is waited for.
+    /// Its witness is fetched, and it waits for a prover.
     Loading,
-    /// It is proved.
+    /// The proof is made.
     Proving,
     /// The proof is verified.
     Verifying,
-    /// Nothing: it is over.
+    /// It has finished.
     Done,
 }
 
-/// A text that names no stage.
+/// The text is not the name of a stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("unknown stage; it is one of queued, loading, proving, verifying, done")]
 pub struct UnknownJobStage;
@@ -119,7 +119,7 @@ impl JobStage {
         }
     }
 
-    /// How much of a job is done when this stage begins, in percent.
+    /// How much of the job is done when this stage starts, in percent.
     #[must_use]
     pub const fn percent(self) -> u8 {
         match self {
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn a_job_says_where_its_things_are() {
+    fn links_lead_to_the_job_its_proof_and_its_events() {
         let id: JobId = "c3-01234567-89ab-4def-8123-456789abcdef".parse().unwrap();
         let links = serde_json::to_value(JobLinks::of(id)).unwrap();
         assert_eq!(links["self"], format!("/v1/proofs/{id}"));

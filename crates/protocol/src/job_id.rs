@@ -1,46 +1,46 @@
-//! The name of a job.
+//! The id of a job.
 
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 use uuid::{Builder, Uuid, Variant};
 
-/// The name of a job: a random UUID, and before it the number of the container that owns the job where its state is
-/// there and nowhere else, so that the edge finds the owner without asking anyone.
+/// The id of a job: a random UUID. Where only one container has the job's state, the container's number comes first, so
+/// that the edge can route without a lookup.
 ///
-/// `c3-7c2d3f7e-…` is with container 3, `7c2d3f7e-…` with whoever is asked. A job has one spelling: lower case, no
+/// `c3-7c2d3f7e-…` belongs to container 3; any server answers for `7c2d3f7e-…`. An id has one spelling: lower case, no
 /// leading zeros.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct JobId {
-    home: Option<u16>,
+    instance: Option<u16>,
     random: Uuid,
 }
 
-/// A text that cannot name a job.
+/// The text is not a job id.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "a job's id is a random UUID in lower case, with the number of its container before it: c3-7c2d3f7e-…"
+    "a job id is a random UUID in lower case, such as 7c2d3f7e-…, or c3-7c2d3f7e-… for a job of container 3"
 )]
 pub struct InvalidJobId;
 
 impl JobId {
-    /// Highest number of a container: the edge reads four digits.
-    pub const HOME_MAX: u16 = 9999;
+    /// Highest number of a container. The edge reads four digits.
+    pub const INSTANCE_MAX: u16 = 9999;
 
-    /// The job named by these random bytes. `home` is the container that alone keeps its state, if one does; a number
-    /// above [`Self::HOME_MAX`] is no container's.
-    pub fn new(home: Option<u16>, random: [u8; 16]) -> Result<Self, InvalidJobId> {
-        if home.is_some_and(|number| number > Self::HOME_MAX) {
+    /// Builds an id from random bytes. `instance` is the number of the container that alone has the job's state, at most
+    /// [`Self::INSTANCE_MAX`].
+    pub fn new(instance: Option<u16>, random: [u8; 16]) -> Result<Self, InvalidJobId> {
+        if instance.is_some_and(|number| number > Self::INSTANCE_MAX) {
             return Err(InvalidJobId);
         }
-        Ok(Self { home, random: Builder::from_random_bytes(random).into_uuid() })
+        Ok(Self { instance, random: Builder::from_random_bytes(random).into_uuid() })
     }
 
-    /// The container that alone keeps the job's state.
+    /// The number of the container that alone has the job's state.
     #[must_use]
-    pub const fn home(self) -> Option<u16> {
-        self.home
+    pub const fn instance(self) -> Option<u16> {
+        self.instance
     }
 }
 
@@ -48,7 +48,7 @@ impl FromStr for JobId {
     type Err = InvalidJobId;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (home, random) = match text.strip_prefix('c').and_then(|rest| rest.split_once('-')) {
+        let (instance, random) = match text.strip_prefix('c').and_then(|rest| rest.split_once('-')) {
             // A UUID's own first dash comes after eight digits, so the two forms cannot be mistaken for each other.
             Some((number, random)) if number.len() <= 4 => {
                 (Some(number.parse().map_err(|_| InvalidJobId)?), random)
@@ -56,7 +56,7 @@ impl FromStr for JobId {
             _ => (None, text),
         };
         let random = Uuid::try_parse(random).map_err(|_| InvalidJobId)?;
-        let id = Self { home, random };
+        let id = Self { instance, random };
         let is_random = random.get_version_num() == 4 && random.get_variant() == Variant::RFC4122;
         if is_random && id.to_string() == text { Ok(id) } else { Err(InvalidJobId) }
     }
@@ -64,7 +64,7 @@ impl FromStr for JobId {
 
 impl fmt::Display for JobId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(number) = self.home {
+        if let Some(number) = self.instance {
             write!(f, "c{number}-")?;
         }
         self.random.as_hyphenated().fmt(f)
@@ -93,15 +93,15 @@ mod tests {
     const RANDOM: &str = "c1234567-89ab-4def-8123-456789abcdef";
 
     #[test]
-    fn it_carries_its_home() {
-        for home in [None, Some(0), Some(3), Some(JobId::HOME_MAX)] {
-            let id = JobId::new(home, [0xc1; 16]).unwrap();
+    fn it_names_the_container_that_owns_it() {
+        for instance in [None, Some(0), Some(3), Some(JobId::INSTANCE_MAX)] {
+            let id = JobId::new(instance, [0xc1; 16]).unwrap();
             assert_eq!(id.to_string().parse(), Ok(id));
-            assert_eq!(id.home(), home);
+            assert_eq!(id.instance(), instance);
         }
-        assert_eq!(JobId::new(Some(JobId::HOME_MAX + 1), [0; 16]), Err(InvalidJobId));
-        assert_eq!(RANDOM.parse::<JobId>().unwrap().home(), None);
-        assert_eq!(format!("c12-{RANDOM}").parse::<JobId>().unwrap().home(), Some(12));
+        assert_eq!(JobId::new(Some(JobId::INSTANCE_MAX + 1), [0; 16]), Err(InvalidJobId));
+        assert_eq!(RANDOM.parse::<JobId>().unwrap().instance(), None);
+        assert_eq!(format!("c12-{RANDOM}").parse::<JobId>().unwrap().instance(), Some(12));
     }
 
     #[test]

@@ -1,28 +1,28 @@
-//! How far a job is.
+//! The state of a job.
 
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-/// How far a job is. On the wire and in the database it is its name in lower case.
+/// The state of a job. On the wire and in the database it is the name in lower case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum JobStatus {
-    /// It waits: for a worker, or for the time of its next attempt.
+    /// It waits for a worker, or for the time of its next attempt.
     Queued,
     /// A worker has it.
     Running,
-    /// It is done, and its result is kept.
+    /// It succeeded, and its result is stored.
     Completed,
-    /// It could not be done, or its workers died too often.
+    /// It failed, or its workers died too often.
     Failed,
-    /// Somebody who may called it off.
+    /// Its caller or an operator cancelled it.
     Cancelled,
-    /// It ended, and nothing is kept but that it did.
+    /// It finished so long ago that its result was deleted.
     Expired,
 }
 
-/// A text that names no status.
+/// The text is not the name of a status.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("unknown status; it is one of queued, running, completed, failed, cancelled, expired")]
 pub struct UnknownJobStatus;
@@ -45,9 +45,9 @@ impl JobStatus {
         }
     }
 
-    /// Whether the job will never be worked on again.
+    /// Whether the job has finished: no worker will start it again.
     #[must_use]
-    pub const fn is_over(self) -> bool {
+    pub const fn is_finished(self) -> bool {
         match self {
             Self::Queued | Self::Running => false,
             Self::Completed | Self::Failed | Self::Cancelled | Self::Expired => true,

@@ -1,18 +1,17 @@
-//! The words on the wire, shared by the proving server, the edge Worker and the clients.
+//! The words on the wire: types, limits, names and error codes that server, edge and clients share.
 //!
-//! In scope: types, limits, names and parsing. Out of scope: I/O, clocks, runtimes and HTTP libraries, so that
-//! this crate builds for `wasm32-unknown-unknown` alone and nothing heavy can slip into the edge.
+//! In scope: types, limits, names and parsing. Out of scope: I/O, clocks, runtimes and HTTP libraries. The crate builds
+//! for `wasm32-unknown-unknown` alone, so a heavy dependency fails the build before it reaches the edge.
 //!
 //! Reading order:
 //! - [`problem`]: every way a request can fail, with its stable code and status. Start here.
-//! - [`answer`]: what a request that succeeds is told.
-//! - [`circuit_id`], [`target`]: the two names a caller may put into a request.
-//! - [`job`]: what a caller is told of a job; [`job_id`], [`job_status`], [`priority`]: what it is called, how far it is
-//!   and how urgent.
-//! - [`caller`]: how keys are set, and what callers without one are counted by.
-//! - [`endpoints`]: what callers may ask for, for people.
-//! - [`headers`], [`limits`]: header names and the bounds that both sides must agree on.
-//! - [`load`]: what a server tells the edge of how busy it is.
+//! - [`answer`]: bodies of successful answers: a proof, health.
+//! - [`circuit_id`], [`target`]: the circuit and the verifier that a request names.
+//! - [`job`]: a job as its caller sees it; [`job_id`], [`job_status`], [`priority`]: its id, state and priority.
+//! - [`caller`]: API key lists, and the accounts of callers without a key.
+//! - [`endpoints`]: every endpoint of server and edge, in one table.
+//! - [`headers`], [`limits`]: header names and default limits.
+//! - [`load`]: the load that a server reports to the edge.
 
 pub mod answer;
 pub mod caller;

@@ -1,11 +1,11 @@
-//! How busy a server is: what it tells the edge with every answer, so that the edge can choose the idler one.
+//! The load that a server reports with every answer. The edge chooses the less loaded container by it.
 
 use std::{fmt, str::FromStr};
 
-/// How busy a server is, written as `running=1, waiting=0, cores=2`.
+/// The load of a server, written as `running=1, waiting=0, cores=2`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Load {
-    /// Proofs at work.
+    /// Proofs that are running.
     pub running: u32,
     /// Requests that wait for a prover.
     pub waiting: u32,
@@ -13,9 +13,9 @@ pub struct Load {
     pub cores: u32,
 }
 
-/// A text that is no [`Load`].
+/// The text is not a [`Load`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a load is written as `running=1, waiting=0, cores=2`")]
+#[error("a load has the form `running=1, waiting=0, cores=2`")]
 pub struct LoadError;
 
 impl fmt::Display for Load {
@@ -27,19 +27,19 @@ impl fmt::Display for Load {
 impl FromStr for Load {
     type Err = LoadError;
 
-    /// Members may come in any order, and ones that are not known are passed over: an older edge must understand a
-    /// newer server. The three that are known must be there.
+    /// Reads members in any order and ignores unknown ones: an older edge must understand a newer server. All three known
+    /// members are required.
     fn from_str(text: &str) -> Result<Self, LoadError> {
         let (mut running, mut waiting, mut cores) = (None, None, None);
-        for member in text.split(',') {
-            let (name, value) = member.split_once('=').ok_or(LoadError)?;
-            let place = match name.trim() {
+        for part in text.split(',') {
+            let (name, value) = part.split_once('=').ok_or(LoadError)?;
+            let member = match name.trim() {
                 "running" => &mut running,
                 "waiting" => &mut waiting,
                 "cores" => &mut cores,
                 _ => continue,
             };
-            *place = Some(value.trim().parse().map_err(|_| LoadError)?);
+            *member = Some(value.trim().parse().map_err(|_| LoadError)?);
         }
         Ok(Self {
             running: running.ok_or(LoadError)?,
@@ -54,14 +54,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_survives_a_round_trip_and_members_of_a_later_version() {
+    fn unknown_members_are_ignored() {
         let load = Load { running: 1, waiting: 20, cores: 4 };
         assert_eq!(load.to_string().parse(), Ok(load));
         assert_eq!("cores=4,jobs=9, waiting=20,running=1".parse(), Ok(load));
     }
 
     #[test]
-    fn what_is_no_load_is_refused() {
+    fn malformed_loads_are_refused() {
         for text in ["", "running=1", "running=1, waiting=0, cores=-2", "running, waiting=0, cores=2"] {
             assert_eq!(text.parse::<Load>(), Err(LoadError), "{text:?}");
         }

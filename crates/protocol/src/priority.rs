@@ -1,25 +1,25 @@
-//! How urgent a job is.
+//! The priority of a proof.
 
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-/// How urgent a job is. Written in upper case, read in any.
+/// The priority of a proof or job. Written in upper case, read in any case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "&'static str")]
 pub enum Priority {
-    /// Nobody waits for it.
+    /// For work that nobody waits for.
     Low,
-    /// What a job has whose caller names none.
+    /// The default.
     #[default]
     Normal,
-    /// Somebody waits for it.
+    /// Before normal work.
     High,
-    /// It goes before all others.
+    /// Before all other work.
     Critical,
 }
 
-/// A text that names no priority.
+/// The text is not the name of a priority.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("unknown priority; it is one of LOW, NORMAL, HIGH, CRITICAL")]
 pub struct UnknownPriority;
@@ -39,7 +39,7 @@ impl Priority {
         }
     }
 
-    /// How many steps it stands above [`Self::Low`].
+    /// Its rank: 0 for [`Self::Low`] to 3 for [`Self::Critical`].
     #[must_use]
     pub const fn level(self) -> u8 {
         match self {
@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_read_in_any_case_and_written_in_one() {
+    fn it_is_read_in_any_case() {
         for priority in Priority::ALL {
             assert_eq!(priority.as_str().parse(), Ok(priority));
             assert_eq!(priority.as_str().to_lowercase().parse(), Ok(priority));

@@ -44,7 +44,7 @@ fn it_stays_awake_for_jobs_that_nobody_waits_for_and_sleeps_once_they_are_done()
             job(&answer)
         })
         .collect();
-    assert!(jobs.iter().all(|job| job.id.home() == Some(0)), "{jobs:?}");
+    assert!(jobs.iter().all(|job| job.id.instance() == Some(0)), "{jobs:?}");
     let handed_in = Instant::now();
     // From here on nobody asks the edge for anything.
     within(Duration::from_mins(3), "both are done", || {
@@ -86,7 +86,7 @@ fn of_two_that_keep_their_own_a_jobs_name_finds_the_one_that_has_it() {
     };
     let names: Vec<_> = (0..8).map(|number| format!("order-{number}")).collect();
     let jobs: Vec<_> = names.iter().map(|name| submit(name)).collect();
-    let of = |home| jobs.iter().filter(move |job| job.id.home() == Some(home));
+    let of = |home| jobs.iter().filter(move |job| job.id.instance() == Some(home));
     assert!(of(0).count() > 0 && of(1).count() > 0 && of(0).count() + of(1).count() == 8, "{jobs:?}");
     assert_eq!(edge.containers().len(), 2);
     for (name, first) in names.iter().zip(&jobs) {

@@ -78,7 +78,7 @@ fn documents(
                 let seen = watcher.borrow_and_update().clone();
                 if let Some(document) = seen {
                     let id = event_id(&document);
-                    let is_over = document.status.is_over();
+                    let is_over = document.status.is_finished();
                     if last.as_ref() != Some(&id) || is_over {
                         last = Some(id.clone());
                         return Some(((id, document), ((!is_over).then_some(watcher), last)));
@@ -94,7 +94,7 @@ fn documents(
 }
 
 fn event(id: String, document: &JobDocument) -> Event {
-    let name = if document.status.is_over() { "done" } else { "progress" };
+    let name = if document.status.is_finished() { "done" } else { "progress" };
     // It has text keys and no failing serialiser of its own.
     Event::default().id(id).event(name).data(serde_json::to_string(document).unwrap_or_default())
 }

@@ -196,7 +196,7 @@ async fn over_within(
 
 async fn over(mut watcher: Watcher) {
     let is_over =
-        |seen: &Option<Arc<JobDocument>>| seen.as_ref().is_some_and(|document| document.status.is_over());
+        |seen: &Option<Arc<JobDocument>>| seen.as_ref().is_some_and(|document| document.status.is_finished());
     // The sender goes only with the server.
     let _ = watcher.wait_for(is_over).await;
 }
@@ -407,7 +407,7 @@ async fn made(workshop: &JobContext, job: &Job) -> Result<ProofResponse, ApiErro
 }
 
 fn with_retry_after(mut response: Response, document: &JobDocument) -> Response {
-    if !document.status.is_over() {
+    if !document.status.is_finished() {
         let wait_ms = document.estimated_remaining_ms.unwrap_or(1000);
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(wait_ms.div_ceil(1000).max(1)));
     }

@@ -42,9 +42,9 @@ impl Default for IntakeLimits {
     fn default() -> Self {
         Self {
             upload_max_bytes: limits::UPLOAD_MAX_BYTES,
-            inflated_max_bytes: limits::INFLATED_MAX_BYTES,
-            ratio_max: limits::INFLATE_RATIO_MAX,
-            ratio_floor_bytes: limits::INFLATE_RATIO_FLOOR_BYTES,
+            inflated_max_bytes: limits::DECOMPRESSED_MAX_BYTES,
+            ratio_max: limits::COMPRESSION_RATIO_MAX,
+            ratio_floor_bytes: limits::COMPRESSION_RATIO_FLOOR_BYTES,
             idle: Duration::from_millis(limits::UPLOAD_IDLE_MS),
         }
     }

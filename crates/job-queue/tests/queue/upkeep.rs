@@ -145,7 +145,7 @@ async fn a_job_whose_worker_fell_silent_is_taken_up_and_in_the_end_given_up() {
             loop {
                 hear(&mut changes, Change::Job(id)).await;
                 let seen = queue.get(id).await.unwrap().unwrap();
-                if seen.status.is_over() {
+                if seen.status.is_finished() {
                     return seen;
                 }
             }

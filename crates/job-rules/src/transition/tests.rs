@@ -224,9 +224,9 @@ proptest! {
         let mut job = new_job(max_attempts);
         for (event, ms) in story {
             let Ok(next) = apply(&job, &event, UnixMillis(NOW.0 + ms), &rules()) else { continue };
-            prop_assert!(!job.status.is_over() || next.status.is_over(), "{event:?} woke the dead");
-            prop_assert_eq!(next.finished_at.is_some(), next.status.is_over());
-            prop_assert_eq!(next.expires_at.is_some(), next.status.is_over());
+            prop_assert!(!job.status.is_finished() || next.status.is_finished(), "{event:?} woke the dead");
+            prop_assert_eq!(next.finished_at.is_some(), next.status.is_finished());
+            prop_assert_eq!(next.expires_at.is_some(), next.status.is_finished());
             prop_assert_eq!(next.lease.is_some(), next.status == JobStatus::Running);
             prop_assert!(next.attempts <= next.max_attempts && next.percent <= 100);
             let claimed = matches!(event, Event::Claim { .. });

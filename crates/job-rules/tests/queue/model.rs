@@ -143,7 +143,7 @@ impl Model {
                 Verdict::Conflict => Intake::Conflict,
             };
         }
-        let unfinished = self.jobs.values().filter(|job| job.owner == new.owner && !job.status.is_over());
+        let unfinished = self.jobs.values().filter(|job| job.owner == new.owner && !job.status.is_finished());
         let (queued, unfinished) = (self.queued().len(), unfinished.count());
         if let Err(full) = BOUNDS.admit(u32::try_from(queued).unwrap(), u32::try_from(unfinished).unwrap()) {
             return Intake::Full(full);

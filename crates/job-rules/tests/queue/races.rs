@@ -150,7 +150,7 @@ async fn each_job_is_completed_once(place: Place) {
         loop {
             let Some(job) = queue.claim("worker", &SKILLS, NOW).await else {
                 if queue.order().await.is_empty()
-                    && queue.counts().await.iter().all(|(status, ..)| status.is_over())
+                    && queue.counts().await.iter().all(|(status, ..)| status.is_finished())
                 {
                     return (completed, lost);
                 }

@@ -218,7 +218,7 @@ impl Tables {
         }
         jobs.sort_by_key(|job| job.seq);
         for job in &jobs {
-            assert_eq!(job.finished_at.is_some(), job.status.is_over(), "{job:?}");
+            assert_eq!(job.finished_at.is_some(), job.status.is_finished(), "{job:?}");
         }
         let jobs: Vec<_> = jobs.into_iter().map(without_seq).collect();
         let expected: Vec<_> = model.jobs.values().cloned().map(without_seq).collect();

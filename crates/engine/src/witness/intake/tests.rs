@@ -168,8 +168,8 @@ async fn bombs_are_stopped_where_they_pass_a_bound() {
     let step = 16 * 1024;
     match door.send(&bomb, usize::MAX).await.unwrap_err() {
         IntakeError::BeyondRatio { inflated, compressed, ratio_max } => {
-            assert_eq!(ratio_max, limits::INFLATE_RATIO_MAX);
-            assert!(inflated <= limits::INFLATE_RATIO_FLOOR_BYTES + step, "{inflated}");
+            assert_eq!(ratio_max, limits::COMPRESSION_RATIO_MAX);
+            assert!(inflated <= limits::COMPRESSION_RATIO_FLOOR_BYTES + step, "{inflated}");
             assert!(compressed < 2_000, "{compressed}");
         }
         other => panic!("{other:?}"),
@@ -204,7 +204,7 @@ async fn bombs_are_stopped_where_they_pass_a_bound() {
 async fn small_witnesses_of_zeros_are_no_bombs() {
     let door = Door::new();
     let upload = door.send(&gzip(&vec![0; 1 << 20]), usize::MAX).await.unwrap();
-    assert!(upload.inflated_bytes / upload.compressed_bytes > limits::INFLATE_RATIO_MAX);
+    assert!(upload.inflated_bytes / upload.compressed_bytes > limits::COMPRESSION_RATIO_MAX);
 }
 
 #[tokio::test]
