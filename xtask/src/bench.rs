@@ -2,29 +2,29 @@
 //!
 //! What a row means, and what the numbers taught, stands in `docs/BENCHMARKS.md`. Reading order:
 //! - [`sampling`]: how contenders take turns, and what many samples come to.
-//! - [`rig`]: the programs and circuits that all rows work with.
+//! - [`fixture`]: the programs and circuits that all rows work with.
 //! - The rows: [`latency`], [`throughput`], [`uploads`], [`start`], [`wasm`], [`mod@edge`], [`jobs`].
 //! - Whom they run: [`client`] and [`load`], [`bb`], [`seeds`], [`workers`]; and [`memory`], which they look at.
 //! - [`report`], [`machine`], [`plot`]: what comes of it.
 
-mod bb;
+mod baseline_server;
+mod bb_cli;
 mod client;
 mod edge;
+mod fixture;
 mod jobs;
 mod latency;
 mod load;
 mod machine;
-mod memory;
 mod plot;
+mod process_stats;
 mod report;
-mod rig;
 mod sampling;
-mod seeds;
-mod start;
+mod startup;
 mod throughput;
 mod uploads;
 mod wasm;
-mod workers;
+mod workerd;
 
 use std::{fs, path::PathBuf, time::Duration};
 
@@ -32,9 +32,9 @@ use anyhow::{Context, bail};
 use clap::ValueEnum;
 
 use crate::{interrupt, progress, setup};
+use fixture::Fixture;
 use machine::Machine;
 use report::{Outcome, Report, Row};
-use rig::Rig;
 
 /// Measures the server against its baselines, and prints and plots what comes of it.
 ///
@@ -84,17 +84,18 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
     let ready = setup::server()?;
     let rounds = if args.quick { 3 } else { args.rounds.into() };
     interrupt::watch()?;
-    let rig = Rig::prepare(ready, args.server.as_deref(), rounds)?;
+    let fixture = Fixture::prepare(ready, args.server.as_deref(), rounds)?;
 
-    let mut machine = Machine::look(&rig);
+    let mut machine = Machine::look(&fixture);
     let kinds = if args.rows.is_empty() { Kind::value_variants() } else { &args.rows };
-    let rows: Vec<Row> = kinds.iter().flat_map(|&kind| measure(kind, &rig)).chain(left_out(&rig)).collect();
+    let rows: Vec<Row> =
+        kinds.iter().flat_map(|&kind| measure(kind, &fixture)).chain(left_out(&fixture)).collect();
     // Half a report is none.
     interrupt::go_on()?;
     machine.look_again();
     let report = Report::new(machine, rounds, rows);
 
-    let dir = rig.ready.places.target.join("bench");
+    let dir = fixture.ready.paths.target.join("bench");
     let write = || {
         fs::create_dir_all(&dir)?;
         fs::write(dir.join("bench.json"), serde_json::to_vec_pretty(&report)?)?;
@@ -112,19 +113,19 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
 }
 
 /// The rows of one kind. An error becomes a row, so that it costs no other its numbers.
-fn measure(kind: Kind, rig: &Rig) -> Vec<Row> {
+fn measure(kind: Kind, fixture: &Fixture) -> Vec<Row> {
     let name = kind.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
     eprintln!("  {name}: measuring");
     let rows = match kind {
-        Kind::Latency => latency::rows(rig),
-        Kind::Throughput => throughput::against_seeds(rig),
-        Kind::Policies => throughput::policies(rig),
-        Kind::Uploads => uploads::rows(rig),
-        Kind::Start => start::until_ready(rig),
-        Kind::First => start::first_proof(rig),
-        Kind::Wasm => wasm::rows(rig),
-        Kind::Edge => edge::rows(rig),
-        Kind::Jobs => jobs::rows(rig),
+        Kind::Latency => latency::rows(fixture),
+        Kind::Throughput => throughput::against_seeds(fixture),
+        Kind::Policies => throughput::policies(fixture),
+        Kind::Uploads => uploads::rows(fixture),
+        Kind::Start => startup::until_ready(fixture),
+        Kind::First => startup::first_proof(fixture),
+        Kind::Wasm => wasm::rows(fixture),
+        Kind::Edge => edge::rows(fixture),
+        Kind::Jobs => jobs::rows(fixture),
     };
     rows.unwrap_or_else(|error| {
         progress::caution(&format!("{name}: {error:#}"));
@@ -133,8 +134,8 @@ fn measure(kind: Kind, rig: &Rig) -> Vec<Row> {
 }
 
 /// A row for each circuit that cannot be proved here, so that nobody takes the table for complete.
-fn left_out(rig: &Rig) -> impl Iterator<Item = Row> {
-    rig.left_out.iter().map(|(name, why)| Row::skipped(format!("everything about {name}"), why))
+fn left_out(fixture: &Fixture) -> impl Iterator<Item = Row> {
+    fixture.left_out.iter().map(|(name, why)| Row::skipped(format!("everything about {name}"), why))
 }
 
 /// As a number, for arithmetic.

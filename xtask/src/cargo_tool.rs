@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::Context;
 
-use crate::{places::Places, process};
+use crate::{paths::Paths, process};
 
 const VERSION_LIMIT: Duration = Duration::from_secs(20);
 
@@ -24,24 +24,24 @@ pub(crate) struct CargoTool<'a> {
 
 impl CargoTool<'_> {
     /// The pinned version: the program on PATH if it is that one, else the one apart from the user's own tools.
-    pub(crate) fn find(&self, places: &Places) -> Option<PathBuf> {
-        [PathBuf::from(self.program), self.own(places)].into_iter().find(|program| self.is_pinned(program))
+    pub(crate) fn find(&self, paths: &Paths) -> Option<PathBuf> {
+        [PathBuf::from(self.program), self.own(paths)].into_iter().find(|program| self.is_pinned(program))
     }
 
     /// Compiles it; cargo's words go to the terminal.
-    pub(crate) fn install(&self, places: &Places) -> anyhow::Result<PathBuf> {
-        let root = places.cargo_tools.to_string_lossy();
+    pub(crate) fn install(&self, paths: &Paths) -> anyhow::Result<PathBuf> {
+        let root = paths.cargo_tools.to_string_lossy();
         let package = format!("{}@{}", self.package, self.version);
         let mut cargo = process::cargo(&["install", "--locked", "--root", &root, "--profile", self.profile]);
         cargo.args(["--bin", self.program, &package]);
         // Nobody debugs it, and without it less is written.
-        cargo.env("CARGO_PROFILE_DEV_DEBUG", "0").current_dir(&places.root);
+        cargo.env("CARGO_PROFILE_DEV_DEBUG", "0").current_dir(&paths.root);
         process::run(&mut cargo).with_context(|| format!("{package} cannot be installed"))?;
-        Ok(self.own(places))
+        Ok(self.own(paths))
     }
 
-    fn own(&self, places: &Places) -> PathBuf {
-        places.cargo_tools.join("bin").join(self.program)
+    fn own(&self, paths: &Paths) -> PathBuf {
+        paths.cargo_tools.join("bin").join(self.program)
     }
 
     /// Some programs report their version alone, others their name before it.
@@ -60,15 +60,15 @@ mod tests {
     #[test]
     fn only_the_pinned_version_is_found_however_it_reports_itself() {
         let dir = tempfile::tempdir().unwrap();
-        let places = Places::under(dir.path());
+        let paths = Paths::under(dir.path());
         let tool =
             CargoTool { package: "p", program: "edgeprove-test-tool", version: "1.2.3", profile: "dev" };
-        let own = tool.own(&places);
+        let own = tool.own(&paths);
         fs::create_dir_all(own.parent().unwrap()).unwrap();
         for (reports, is_found) in [("1.2.3", true), ("tool 1.2.3", true), ("tool 1.2.30", false)] {
             fs::write(&own, format!("#!/bin/sh\necho {reports}\n")).unwrap();
             fs::set_permissions(&own, fs::Permissions::from_mode(0o755)).unwrap();
-            assert_eq!(tool.find(&places).is_some(), is_found, "{reports}");
+            assert_eq!(tool.find(&paths).is_some(), is_found, "{reports}");
         }
     }
 }

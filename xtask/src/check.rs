@@ -1,8 +1,11 @@
-//! `cargo xtask check`: all that can be said of the code without running it.
+//! `cargo xtask check`: everything that can be checked without running the code.
 //!
-//! Every check runs even if one before it failed, and what cannot be run here is reported as skipped.
+//! Every check runs even if an earlier one failed. A check that this machine cannot run is reported as skipped.
+//!
+//! - [`files`]: rules for every file.
+//! - [`cargo_deny`]: licences, sources and advisories of dependencies.
 
-mod deny;
+mod cargo_deny;
 mod files;
 
 use std::{fs, process::Command};
@@ -11,29 +14,29 @@ use anyhow::{Context, bail};
 
 use crate::{
     edge::WORKER_ENV,
-    places::{NpmRoom, Overrides, Places},
+    paths::{NpmProject, Overrides, Paths},
     process,
     setup::wasm_target,
     versions::Versions,
 };
 
-/// What a check that did not fail came to.
+/// The result of a check that did not fail.
 enum Outcome {
     Passed,
-    /// It could not be run, for this reason.
+    /// This machine cannot run it, for this reason.
     Skipped(String),
 }
 
-type Check = fn(&Places, &Versions) -> anyhow::Result<Outcome>;
+type Check = fn(&Paths, &Versions) -> anyhow::Result<Outcome>;
 
-/// In order of what is fastest to fail.
+/// Fast checks come first.
 const CHECKS: [(&str, Check); 10] = [
     ("formatting", formatting),
-    ("file length", |places, _| files::lengths(&places.root)),
-    ("registry hosts", |places, _| files::registry_hosts(&places.root)),
+    ("file length", |paths, _| files::lengths(&paths.root)),
+    ("registry hosts", |paths, _| files::registry_hosts(&paths.root)),
     ("pinned versions", pins),
-    ("licences, bans and sources", deny::tree),
-    ("advisories", deny::advisories),
+    ("licences, bans and sources", cargo_deny::tree),
+    ("advisories", cargo_deny::advisories),
     ("lints", lints),
     ("documentation", documentation),
     ("protocol and pipeline for WebAssembly", pure_for_wasm),
@@ -42,13 +45,13 @@ const CHECKS: [(&str, Check); 10] = [
 
 /// The command.
 pub(crate) fn run() -> anyhow::Result<()> {
-    let places = Places::find(&Overrides::default())?;
-    let versions = Versions::load(&places.root)?;
+    let paths = Paths::find(&Overrides::default())?;
+    let versions = Versions::load(&paths.root)?;
     let mut summary = Vec::new();
     let mut failed = 0;
     for (name, check) in CHECKS {
         eprintln!("── {name}");
-        summary.push(match check(&places, &versions) {
+        summary.push(match check(&paths, &versions) {
             Ok(Outcome::Passed) => format!("✓ {name}"),
             Ok(Outcome::Skipped(why)) => format!("- {name}: skipped, {why}"),
             Err(error) => {
@@ -65,9 +68,9 @@ pub(crate) fn run() -> anyhow::Result<()> {
     Ok(())
 }
 
-fn cargo(places: &Places, arguments: &[&str]) -> Command {
+fn cargo(paths: &Paths, arguments: &[&str]) -> Command {
     let mut command = process::cargo(arguments);
-    command.current_dir(&places.root);
+    command.current_dir(&paths.root);
     command
 }
 
@@ -75,50 +78,50 @@ fn passed(command: &mut Command) -> anyhow::Result<Outcome> {
     process::run(command).map(|()| Outcome::Passed)
 }
 
-fn formatting(places: &Places, _: &Versions) -> anyhow::Result<Outcome> {
-    passed(&mut cargo(places, &["fmt", "--all", "--check"]))
+fn formatting(paths: &Paths, _: &Versions) -> anyhow::Result<Outcome> {
+    passed(&mut cargo(paths, &["fmt", "--all", "--check"]))
 }
 
-fn lints(places: &Places, _: &Versions) -> anyhow::Result<Outcome> {
-    passed(&mut cargo(
-        places,
-        &["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"],
-    ))
+fn lints(paths: &Paths, _: &Versions) -> anyhow::Result<Outcome> {
+    passed(&mut cargo(paths, &["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"]))
 }
 
-fn documentation(places: &Places, _: &Versions) -> anyhow::Result<Outcome> {
+fn documentation(paths: &Paths, _: &Versions) -> anyhow::Result<Outcome> {
     let arguments = ["doc", "--locked", "--workspace", "--no-deps", "--document-private-items"];
-    passed(cargo(places, &arguments).env("RUSTDOCFLAGS", "-D warnings"))
+    passed(cargo(paths, &arguments).env("RUSTDOCFLAGS", "-D warnings"))
 }
 
-fn pins(places: &Places, versions: &Versions) -> anyhow::Result<Outcome> {
-    versions.check_cargo(&fs::read_to_string(places.root.join("Cargo.toml"))?)?;
-    for room in [NpmRoom::Circuit, NpmRoom::Edge] {
-        let package = fs::read_to_string(places.npm_room(room).join("package.json"))?;
+fn pins(paths: &Paths, versions: &Versions) -> anyhow::Result<Outcome> {
+    versions.check_cargo(&fs::read_to_string(paths.root.join("Cargo.toml"))?)?;
+    for room in [NpmProject::Circuit, NpmProject::Edge] {
+        let package = fs::read_to_string(paths.npm_project_dir(room).join("package.json"))?;
         versions.check_npm(room, &package).with_context(|| format!("{}/package.json", room.folder()))?;
     }
     Ok(Outcome::Passed)
 }
 
-/// A dependency that only works with an operating system below it fails here at once.
-fn pure_for_wasm(places: &Places, _: &Versions) -> anyhow::Result<Outcome> {
+/// A dependency that needs an operating system fails to compile here.
+fn pure_for_wasm(paths: &Paths, _: &Versions) -> anyhow::Result<Outcome> {
     let mut arguments = vec!["build", "--locked", "--target", wasm_target::TARGET];
     arguments.extend(["--package", "edgeprove-protocol", "--package", "edgeprove-job-rules"]);
-    for_wasm(&mut cargo(places, &arguments))
+    for_wasm(&mut cargo(paths, &arguments))
 }
 
-/// Natively much of the edge is compiled for its tests alone.
-fn edge_for_wasm(places: &Places, _: &Versions) -> anyhow::Result<Outcome> {
+/// Much of the edge is compiled natively for its tests only.
+fn edge_for_wasm(paths: &Paths, _: &Versions) -> anyhow::Result<Outcome> {
     let mut arguments = vec!["clippy", "--locked", "--package", "edgeprove-edge", "--lib"];
     arguments.extend(["--target", wasm_target::TARGET, "--", "-D", "warnings"]);
     let (name, value) = WORKER_ENV;
-    for_wasm(cargo(places, &arguments).env(name, value))
+    for_wasm(cargo(paths, &arguments).env(name, value))
 }
 
 fn for_wasm(command: &mut Command) -> anyhow::Result<Outcome> {
     if let Err(error) = wasm_target::provide() {
         eprintln!("{error:#}");
-        return Ok(Outcome::Skipped(format!("there is no standard library for {}", wasm_target::TARGET)));
+        return Ok(Outcome::Skipped(format!(
+            "the standard library for {} is not installed",
+            wasm_target::TARGET
+        )));
     }
     passed(command)
 }

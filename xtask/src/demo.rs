@@ -2,8 +2,8 @@
 //! of each circuit over HTTP and one more as a job, and has the bytes verified a second time by a bb that the server never
 //! touched.
 
+mod bb_verify;
 mod job;
-mod second_opinion;
 
 use std::{fs, thread, time::Duration};
 
@@ -33,7 +33,7 @@ pub(crate) struct DemoArgs {
 struct Proved {
     health: CircuitHealth,
     answer: ProofAnswer,
-    second_opinion: Duration,
+    bb_verify: Duration,
 }
 
 /// The command.
@@ -86,16 +86,16 @@ fn prove_all(server: &Server, ready: &Ready) -> anyhow::Result<Vec<Proved>> {
             progress::caution(&format!("{name} is left out: {why}"));
             continue;
         }
-        let witness = ready.places.circuits.join(format!("{name}.gz"));
+        let witness = ready.paths.circuits.join(format!("{name}.gz"));
         let witness = fs::read(&witness).with_context(|| format!("{} cannot be read", witness.display()))?;
         let answer = server.prove(&name, &witness).with_context(|| format!("{name} was not proved"))?;
         if !answer.verified {
             bail!("the server did not verify its proof of {name}");
         }
-        let second_opinion = second_opinion::verify(ready, &name, &answer)
+        let bb_verify = bb_verify::verify(ready, &name, &answer)
             .with_context(|| format!("bb does not accept the proof of {name}"))?;
         progress::done(&name, "proved, verified by the server and by bb");
-        proved.push(Proved { health, answer, second_opinion });
+        proved.push(Proved { health, answer, bb_verify });
     }
     if proved.is_empty() {
         bail!("no circuit could be proved");
@@ -109,10 +109,10 @@ fn prove_all(server: &Server, ready: &Ready) -> anyhow::Result<Vec<Proved>> {
 fn prove_in_its_time(server: &Server, ready: &Ready, proved: &[Proved]) -> anyhow::Result<()> {
     let Some(smallest) = proved.first() else { return Ok(()) };
     let name = smallest.health.id.to_string();
-    let witness = ready.places.circuits.join(format!("{name}.gz"));
+    let witness = ready.paths.circuits.join(format!("{name}.gz"));
     let witness = fs::read(&witness).with_context(|| format!("{} cannot be read", witness.display()))?;
     let job::Followed { stages, answer } = job::follow(server, &name, &witness)?;
-    second_opinion::verify(ready, &name, &answer).context("bb does not accept the job's proof")?;
+    bb_verify::verify(ready, &name, &answer).context("bb does not accept the job's proof")?;
     let stages: Vec<_> = stages.into_iter().map(edgeprove_protocol::JobStage::as_str).collect();
     progress::done("job", &format!("{name}: {}; verified by the server and by bb", stages.join(", ")));
     Ok(())
@@ -122,7 +122,7 @@ fn print_results(proved: &[Proved]) {
     println!(
         "\nmilliseconds            gates    upload  queue   prove  verify   total    bb verify, started anew"
     );
-    for Proved { health, answer, second_opinion } in proved {
+    for Proved { health, answer, bb_verify } in proved {
         let (name, gates, times) = (health.id.to_string(), health.gates.unwrap_or(0), answer.timings);
         println!(
             "{name:<20} {gates:>8} {:>9.1} {:>6.1} {:>7.1} {:>7.1} {:>7.1} {:>12.1}",
@@ -131,7 +131,7 @@ fn print_results(proved: &[Proved]) {
             times.prove_ms,
             times.verify_ms,
             times.total_ms,
-            second_opinion.as_secs_f64() * 1000.0
+            bb_verify.as_secs_f64() * 1000.0
         );
     }
 }
@@ -139,7 +139,7 @@ fn print_results(proved: &[Proved]) {
 /// A command that proves the smallest circuit, to be pasted into a shell.
 fn curl(server: &Server, ready: &Ready, proved: &[Proved]) -> String {
     let name = proved.first().map(|proved| proved.health.id.to_string()).unwrap_or_default();
-    let witness = ready.places.circuits.join(format!("{name}.gz"));
+    let witness = ready.paths.circuits.join(format!("{name}.gz"));
     format!(
         "curl --data-binary @{} -H 'Content-Type: application/gzip' -H 'Accept: application/json' \\\n     \
          {}/api/prove/{name}",

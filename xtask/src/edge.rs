@@ -8,8 +8,8 @@
 
 mod build;
 mod dev;
+mod docker_leftovers;
 mod dry_run;
-mod leftovers;
 mod local;
 mod wrangler;
 

@@ -4,18 +4,18 @@
 //! base images made on this machine where no registry of images answers, the labels that name the pinned versions,
 //! and the measured size of every layer.
 
-mod bases;
-pub(crate) mod engine;
-mod layers;
+mod base_images;
+pub(crate) mod docker;
+mod layer_sizes;
 
 use std::{path::Path, time::Duration};
 
 use anyhow::bail;
 use bytesize::ByteSize;
 
-use crate::{places::repository_root, process, versions::Versions};
-use engine::BuildOrder;
-use layers::Layer;
+use crate::{paths::repository_root, process, versions::Versions};
+use docker::BuildOrder;
+use layer_sizes::Layer;
 
 /// Where Cloudflare runs containers.
 const CLOUDFLARE: &str = "linux/amd64";
@@ -78,7 +78,7 @@ pub(crate) fn run(args: &ImagesArgs) -> anyhow::Result<()> {
     provide_bases(args.platform.as_deref())?;
     let images = args.only.map_or_else(|| Image::ALL.to_vec(), |image| vec![image]);
     for image in images {
-        engine::build(&BuildOrder {
+        docker::build(&BuildOrder {
             dockerfile: root.join(image.dockerfile()),
             context: &root,
             tag: image.tag(),
@@ -86,7 +86,7 @@ pub(crate) fn run(args: &ImagesArgs) -> anyhow::Result<()> {
             build_args: &[("CRS_POINTS", args.crs_points.to_string())],
             labels: &labels,
         })?;
-        let layers = layers::measure(image.tag())?;
+        let layers = layer_sizes::measure(image.tag())?;
         print_sizes(image, &layers);
         check_size(image, &layers)?;
     }
@@ -98,7 +98,7 @@ pub(crate) fn run(args: &ImagesArgs) -> anyhow::Result<()> {
 pub(crate) fn for_edge() -> anyhow::Result<()> {
     let root = repository_root();
     provide_bases(Some(CLOUDFLARE))?;
-    engine::build(&BuildOrder {
+    docker::build(&BuildOrder {
         dockerfile: root.join(Image::Production.dockerfile()),
         context: &root,
         tag: "edgeprove:edge",
@@ -110,8 +110,8 @@ pub(crate) fn for_edge() -> anyhow::Result<()> {
 
 /// Stand-ins have this machine's architecture; for another the engine is left to pull what it needs.
 fn provide_bases(platform: Option<&str>) -> anyhow::Result<()> {
-    let own_platform = engine::platform()?;
-    if platform.is_none_or(|platform| platform == own_platform) { bases::provide() } else { Ok(()) }
+    let own_platform = docker::platform()?;
+    if platform.is_none_or(|platform| platform == own_platform) { base_images::provide() } else { Ok(()) }
 }
 
 /// What tells a finished image from another. `docker build .` has no way to know these.

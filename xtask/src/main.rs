@@ -7,7 +7,7 @@
 //! - [`mod@bench`]: how fast it is, against its goals.
 //! - [`images`]: the container images.
 //! - [`mod@edge`]: the Worker in front of them.
-//! - [`versions`], [`places`]: what is pinned, and where things are.
+//! - [`versions`], [`paths`]: what is pinned, and where things are.
 //! - [`server`], [`interrupt`]: a server of our own, and what ends it early.
 //! - [`process`], [`progress`], [`digest`], [`platform`], [`cargo_tool`]: small tools of all of them.
 
@@ -21,7 +21,7 @@ mod digest;
 mod edge;
 mod images;
 mod interrupt;
-mod places;
+mod paths;
 mod platform;
 mod process;
 mod progress;

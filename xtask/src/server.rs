@@ -47,8 +47,8 @@ impl Server {
         eprintln!("  server: building it, profile {profile}");
         let build =
             ["build", "--locked", "--package", "edgeprove", "--bin", "edgeprove", "--profile", profile];
-        process::run(process::cargo(&build).current_dir(&ready.places.root))?;
-        Ok(ready.places.target.join(folder).join("edgeprove"))
+        process::run(process::cargo(&build).current_dir(&ready.paths.root))?;
+        Ok(ready.paths.target.join(folder).join("edgeprove"))
     }
 
     /// How to start the program with the circuits that setup made. More flags may be added.
@@ -57,9 +57,9 @@ impl Server {
         command
             .arg("serve")
             .arg("--circuits")
-            .arg(&ready.places.circuits)
-            .env("BB_PATH", ready.places.bb(&ready.versions.bb.version))
-            .env("CRS_PATH", &ready.places.crs);
+            .arg(&ready.paths.circuits)
+            .env("BB_PATH", ready.paths.bb(&ready.versions.bb.version))
+            .env("CRS_PATH", &ready.paths.crs);
         command
     }
 

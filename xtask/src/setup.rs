@@ -24,7 +24,7 @@ use anyhow::{Context, bail};
 use clap::ValueEnum;
 
 use crate::{
-    places::{Overrides, Places},
+    paths::{Overrides, Paths},
     platform::Platform,
     progress,
     versions::Versions,
@@ -78,7 +78,7 @@ const SERVER: [Part; 3] = [Part::Bb, Part::Crs, Part::Circuits];
 /// What setup works with.
 #[derive(Debug)]
 struct Job {
-    places: Places,
+    paths: Paths,
     versions: Versions,
     platform: Platform,
     crs_points: Option<u32>,
@@ -107,7 +107,7 @@ impl Finding {
 /// Everything is there that a server proves with.
 #[derive(Debug)]
 pub(crate) struct Ready {
-    pub(crate) places: Places,
+    pub(crate) paths: Paths,
     pub(crate) versions: Versions,
     /// Points of the CRS.
     pub(crate) crs_points: u32,
@@ -128,9 +128,9 @@ pub(crate) fn run(args: &SetupArgs) -> anyhow::Result<()> {
 /// What a server proves with, and nothing that only the edge needs.
 pub(crate) fn server() -> anyhow::Result<Ready> {
     run(&SetupArgs { only: SERVER.to_vec(), ..SetupArgs::default() })?;
-    let places = Places::find(&Overrides::default())?;
-    let crs_points = crs::points(&places.crs)?;
-    Ok(Ready { versions: Versions::load(&places.root)?, places, crs_points })
+    let paths = Paths::find(&Overrides::default())?;
+    let crs_points = crs::points(&paths.crs)?;
+    Ok(Ready { versions: Versions::load(&paths.root)?, paths, crs_points })
 }
 
 /// What the edge is built, run and deployed with; only what has to be got is told.
@@ -143,8 +143,8 @@ pub(crate) fn edge() -> anyhow::Result<EdgeTools> {
 impl Job {
     fn of(args: &SetupArgs) -> anyhow::Result<Self> {
         Ok(Self {
-            places: Places::find(&args.overrides)?,
-            versions: Versions::load(&crate::places::repository_root())?,
+            paths: Paths::find(&args.overrides)?,
+            versions: Versions::load(&crate::paths::repository_root())?,
             platform: args.platform.map_or_else(Platform::host, Ok)?,
             crs_points: args.crs_points,
             terse: args.terse,
@@ -186,9 +186,9 @@ impl Job {
 
     /// Two setups at a time would install into the same folders.
     fn lock(&self) -> anyhow::Result<File> {
-        let path = self.places.target.join("setup.lock");
+        let path = self.paths.target.join("setup.lock");
         let lock = || {
-            fs::create_dir_all(&self.places.target)?;
+            fs::create_dir_all(&self.paths.target)?;
             let file = File::create(&path)?;
             if file.try_lock().is_err() {
                 progress::caution("another `cargo xtask setup` is running; waiting for it");
@@ -222,10 +222,10 @@ mod tests {
 
     /// A job in a folder of its own, with this repository's pins.
     pub(super) fn job_in(dir: &Path) -> Job {
-        let places = Places::under(dir);
+        let paths = Paths::under(dir);
         Job {
-            versions: Versions::load(&places.root).unwrap(),
-            places,
+            versions: Versions::load(&paths.root).unwrap(),
+            paths,
             platform: Platform::LinuxAmd64,
             crs_points: None,
             terse: false,

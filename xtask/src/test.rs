@@ -27,10 +27,10 @@ pub(crate) fn run(args: &TestArgs) -> anyhow::Result<()> {
     // Many tests start the edge, and only one can build it.
     edge::built()?;
     let skip_log = tempfile::NamedTempFile::new().context("no temporary file can be made")?;
-    let root = &ready.places.root;
+    let root = &ready.paths.root;
 
     let mut circuits = Command::new("node");
-    circuits.args(["--test-reporter=spec", "test.mjs"]).current_dir(ready.places.circuit_room());
+    circuits.args(["--test-reporter=spec", "test.mjs"]).current_dir(ready.paths.circuit_dir());
 
     let mut documentation = process::cargo(&["test", "--locked", "--workspace", "--doc"]);
     documentation.current_dir(root);
@@ -48,9 +48,9 @@ pub(crate) fn run(args: &TestArgs) -> anyhow::Result<()> {
     });
     code.args(&args.filter)
         .current_dir(root)
-        .env("BB_PATH", ready.places.bb(&ready.versions.bb.version))
-        .env("CRS_PATH", &ready.places.crs)
-        .env("EDGEPROVE_TEST_CIRCUITS", &ready.places.circuits)
+        .env("BB_PATH", ready.paths.bb(&ready.versions.bb.version))
+        .env("CRS_PATH", &ready.paths.crs)
+        .env("EDGEPROVE_TEST_CIRCUITS", &ready.paths.circuits)
         .env("EDGEPROVE_SKIP_LOG", skip_log.path());
 
     // The largest suite comes last: its summary is what one looks for at the end.

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 use anyhow::{Context, bail};
 use serde::Deserialize;
 
-use crate::{places::NpmRoom, platform::Platform};
+use crate::{paths::NpmProject, platform::Platform};
 
 /// The whole file, as far as the chores need it. Other rooms may keep sections of their own in it.
 #[derive(Debug, Clone, Deserialize)]
@@ -112,7 +112,7 @@ impl Versions {
     }
 
     /// Holds a room's `package.json` against the pins. npm holds the lock file against the package itself.
-    pub(crate) fn check_npm(&self, room: NpmRoom, package_json: &str) -> anyhow::Result<()> {
+    pub(crate) fn check_npm(&self, room: NpmProject, package_json: &str) -> anyhow::Result<()> {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
         struct Package {
@@ -130,13 +130,13 @@ impl Versions {
     }
 
     /// Names and versions of a room's pinned packages.
-    pub(crate) fn npm_pins(&self, room: NpmRoom) -> Vec<(&str, &str)> {
+    pub(crate) fn npm_pins(&self, room: NpmProject) -> Vec<(&str, &str)> {
         match room {
-            NpmRoom::Circuit => {
+            NpmProject::Circuit => {
                 let noir = self.noir.packages.iter().map(|name| (name.as_str(), self.noir.version.as_str()));
                 noir.chain([(self.bb.package.as_str(), self.bb.version.as_str())]).collect()
             }
-            NpmRoom::Edge => {
+            NpmProject::Edge => {
                 self.edge_npm.iter().map(|(name, version)| (name.as_str(), version.as_str())).collect()
             }
         }
@@ -172,7 +172,7 @@ fn same(name: &str, pinned: &str, found: Option<&str>) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::places::repository_root;
+    use crate::paths::repository_root;
 
     fn ours() -> Versions {
         Versions::load(&repository_root()).unwrap()
@@ -188,7 +188,7 @@ mod tests {
     #[test]
     fn a_drifted_npm_pin_is_found() {
         let versions = ours();
-        for room in [NpmRoom::Circuit, NpmRoom::Edge] {
+        for room in [NpmProject::Circuit, NpmProject::Edge] {
             let file = format!("{}/package.json", room.folder());
             let pins = versions.npm_pins(room);
             assert!(pins.len() >= 3);

@@ -7,12 +7,12 @@ use crate::support::{TestServer, places, processes, samples};
 /// Four verifications in WebAssembly take seconds.
 const LIMIT: Duration = Duration::from_mins(3);
 
-/// `circuit/page.mjs`, which proves and verifies for both targets, as bytes and as JSON, and sees that other public
-/// inputs are refused.
+/// Runs `circuit/verify_server_proofs.mjs`: it proves and verifies for both targets, as bytes and as JSON, and checks
+/// that changed public inputs are refused.
 #[test]
 fn a_witness_of_noir_js_gives_proofs_that_bb_js_verifies() {
     let server = TestServer::plain();
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../circuit/page.mjs");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../circuit/verify_server_proofs.mjs");
     let mut page = Command::new("node");
     page.arg(script)
         .arg(format!("http://{}/api/prove", server.address()))

@@ -10,12 +10,12 @@ use anyhow::{Context, ensure};
 
 use super::{
     client::{Answered, Client},
-    memory, milliseconds,
+    fixture::{Fixture, Workload},
+    milliseconds, process_stats,
     report::{Figure, Goal, Row, Unit},
-    rig::{Rig, Workload},
     sampling::{self, Summary},
     uploads,
-    workers::Workers,
+    workerd::Workers,
 };
 use crate::edge::{self, Edge, EdgeOptions};
 
@@ -34,9 +34,9 @@ const MEMORY: &str = "what workerd's memory grows by, 50 MB passing through the 
 const GROWTH_MAX_MIB: f64 = 16.0;
 
 /// All of them from the same edge and server.
-pub(super) fn rows(rig: &Rig) -> anyhow::Result<Vec<Row>> {
+pub(super) fn rows(fixture: &Fixture) -> anyhow::Result<Vec<Row>> {
     let tools = edge::built()?;
-    let server = rig.serve::<&str>(&[])?;
+    let server = fixture.serve::<&str>(&[])?;
     let scratch = tempfile::tempdir().context("no temporary folder can be made")?;
     let log = scratch.path().join("wrangler.log");
     let port = edge::free_port(0)?;
@@ -50,9 +50,14 @@ pub(super) fn rows(rig: &Rig) -> anyhow::Result<Vec<Row>> {
         edge: &workers.urls().edge,
         wrangler: edge.url(),
     };
-    let workload = rig.smallest();
-    let measure =
-        || Ok(vec![small(rig, ways)?, proof(rig, workload, ways)?, upload(rig, workload, &edge, ways)?]);
+    let workload = fixture.smallest();
+    let measure = || {
+        Ok(vec![
+            small(fixture, ways)?,
+            proof(fixture, workload, ways)?,
+            upload(fixture, workload, &edge, ways)?,
+        ])
+    };
     let outcome = measure();
     // One that has ended is what is to be told.
     edge.check()?;
@@ -77,14 +82,14 @@ fn open(url: &str) -> anyhow::Result<Client> {
     Ok(client)
 }
 
-fn small(rig: &Rig, ways: Ways<'_>) -> anyhow::Result<Row> {
+fn small(fixture: &Fixture, ways: Ways<'_>) -> anyhow::Result<Row> {
     let p50 = |way: &str| {
         let client = open(way)?;
         let times = sampling::repeated(SMALL_REQUESTS, || client.get(SMALL))?;
         Ok(Summary::of(&times).median)
     };
     let [direct, bare, edge, wrangler] = sampling::in_turn(
-        rig.rounds,
+        fixture.rounds,
         &mut [&mut || p50(ways.direct), &mut || p50(ways.bare), &mut || p50(ways.edge), &mut || {
             p50(ways.wrangler)
         }],
@@ -101,7 +106,7 @@ fn small(rig: &Rig, ways: Ways<'_>) -> anyhow::Result<Row> {
 }
 
 /// Proving and verifying are left out of it: they differ by more from one proof to the next than the edge adds.
-fn proof(rig: &Rig, workload: &Workload, ways: Ways<'_>) -> anyhow::Result<Row> {
+fn proof(fixture: &Fixture, workload: &Workload, ways: Ways<'_>) -> anyhow::Result<Row> {
     let p50s = |way: &str| {
         let client = open(way)?;
         let prove = || client.prove(&workload.name, &workload.witness_bytes);
@@ -110,7 +115,7 @@ fn proof(rig: &Rig, workload: &Workload, ways: Ways<'_>) -> anyhow::Result<Row> 
         Ok((p50(Answered::rest_ms), p50(|answered| answered.ms)))
     };
     let [direct, bare, edge] = sampling::in_turn(
-        rig.rounds,
+        fixture.rounds,
         &mut [&mut || p50s(ways.direct), &mut || p50s(ways.bare), &mut || p50s(ways.edge)],
     )?;
     let (direct_rest, direct): (Vec<_>, Vec<_>) = direct.into_iter().unzip();
@@ -135,24 +140,24 @@ fn beyond(samples: &[f64], baseline: &[f64]) -> Vec<f64> {
 }
 
 /// Each upload is a sound witness, so that all of it goes through. wrangler's proxies are workerd's too, and count.
-fn upload(rig: &Rig, workload: &Workload, edge: &Edge, ways: Ways<'_>) -> anyhow::Result<Row> {
-    if !memory::is_known() {
+fn upload(fixture: &Fixture, workload: &Workload, edge: &Edge, ways: Ways<'_>) -> anyhow::Result<Row> {
+    if !process_stats::is_known() {
         return Ok(Row::skipped(MEMORY, "this system has no /proc to read it from"));
     }
     let upload = uploads::pad(&workload.witness_bytes, UPLOAD_BYTES)?;
-    let workerd = memory::descendants(edge.pid(), "workerd")?;
+    let workerd = process_stats::descendants(edge.pid(), "workerd")?;
     ensure!(!workerd.is_empty(), "wrangler runs no workerd");
     let sum =
         |of: fn(u32) -> anyhow::Result<f64>| workerd.iter().map(|&pid| of(pid)).sum::<anyhow::Result<f64>>();
     let (mut before, mut peak, mut took) = (Vec::new(), Vec::new(), Vec::new());
-    sampling::repeated(rig.few_rounds(), || {
+    sampling::repeated(fixture.few_rounds(), || {
         let client = open(ways.wrangler)?;
-        before.push(sum(memory::resident_mib)?);
-        workerd.iter().try_for_each(|&pid| memory::forget_peak(pid))?;
+        before.push(sum(process_stats::resident_mib)?);
+        workerd.iter().try_for_each(|&pid| process_stats::forget_peak(pid))?;
         let started = Instant::now();
         client.prove(&workload.name, &upload)?;
         took.push(milliseconds(started.elapsed()));
-        peak.push(sum(memory::peak_mib)?);
+        peak.push(sum(process_stats::peak_mib)?);
         Ok(())
     })?;
     let mib = |name: &str, samples| Figure::new(name, Unit::Mebibytes, samples);

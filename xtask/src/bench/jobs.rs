@@ -16,9 +16,9 @@ use serde::Deserialize;
 
 use super::{
     client::Client,
-    memory, milliseconds,
+    fixture::{Fixture, Workload},
+    milliseconds, process_stats,
     report::{Figure, Goal, Row, Unit},
-    rig::{Rig, Workload},
     sampling,
 };
 use crate::{interrupt, process, server::Server};
@@ -42,26 +42,26 @@ const WATCHING_MAX_MS: f64 = 10.0;
 const DAY_MS: f64 = 86_400_000.0;
 
 /// All of them.
-pub(super) fn rows(rig: &Rig) -> anyhow::Result<Vec<Row>> {
-    let workload = rig.smallest();
-    let mut rows = vec![until_begun(rig, workload)?, remembered(rig, workload)?, noops(rig)?];
-    rows.extend(watchers(rig, workload)?);
+pub(super) fn rows(fixture: &Fixture) -> anyhow::Result<Vec<Row>> {
+    let workload = fixture.smallest();
+    let mut rows = vec![until_begun(fixture, workload)?, remembered(fixture, workload)?, noops(fixture)?];
+    rows.extend(watchers(fixture, workload)?);
     Ok(rows)
 }
 
 /// A folder for a database: on a disk, as a server's would be, and not in memory.
-fn folder(rig: &Rig) -> anyhow::Result<tempfile::TempDir> {
-    tempfile::tempdir_in(&rig.ready.places.target).context("no folder for jobs can be made")
+fn folder(fixture: &Fixture) -> anyhow::Result<tempfile::TempDir> {
+    tempfile::tempdir_in(&fixture.ready.paths.target).context("no folder for jobs can be made")
 }
 
-fn keeping(rig: &Rig, data: &Path, more: &[&str]) -> anyhow::Result<Server> {
+fn keeping(fixture: &Fixture, data: &Path, more: &[&str]) -> anyhow::Result<Server> {
     let data = data.join("data").display().to_string();
-    rig.serve(&[&["--data", &data], more].concat())
+    fixture.serve(&[&["--data", &data], more].concat())
 }
 
-fn until_begun(rig: &Rig, workload: &Workload) -> anyhow::Result<Row> {
-    let data = folder(rig)?;
-    let server = keeping(rig, data.path(), &[])?;
+fn until_begun(fixture: &Fixture, workload: &Workload) -> anyhow::Result<Row> {
+    let data = folder(fixture)?;
+    let server = keeping(fixture, data.path(), &[])?;
     let client = Client::new(server.url());
     let submit = || {
         let asked = SystemTime::now().duration_since(UNIX_EPOCH).context("this machine has no date")?;
@@ -72,7 +72,7 @@ fn until_begun(rig: &Rig, workload: &Workload) -> anyhow::Result<Row> {
         let until_begun = (begun + 1.0 - milliseconds(asked)).rem_euclid(DAY_MS);
         Ok((until_begun, accepted_ms))
     };
-    let mut samples = sampling::repeated(rig.rounds + 1, submit)?;
+    let mut samples = sampling::repeated(fixture.rounds + 1, submit)?;
     // The first one has its circuit's history to look for.
     samples.remove(0);
     let (begun, accepted) = samples.into_iter().unzip();
@@ -101,13 +101,13 @@ fn ms_of_day(time: &str) -> Option<f64> {
     Some(seconds * 1000.0)
 }
 
-fn remembered(rig: &Rig, workload: &Workload) -> anyhow::Result<Row> {
-    let server = rig.serve(&["--proof-cache", "50"])?;
+fn remembered(fixture: &Fixture, workload: &Workload) -> anyhow::Result<Row> {
+    let server = fixture.serve(&["--proof-cache", "50"])?;
     let client = Client::new(server.url());
     client.prove(&workload.name, &workload.witness_bytes)?;
     let mut again = || Ok(client.prove(&workload.name, &workload.witness_bytes)?.ms);
     let mut anew = || Ok(client.prove_anew(&workload.name, &workload.witness_bytes)?.ms);
-    let [again, anew] = sampling::in_turn(rig.rounds, &mut [&mut again, &mut anew])?;
+    let [again, anew] = sampling::in_turn(fixture.rounds, &mut [&mut again, &mut anew])?;
     let again = Figure::new("a remembered proof", Unit::Milliseconds, again);
     let anew = Figure::new("a new one", Unit::Milliseconds, anew);
     let what = "a proof that is asked for again over one that is made";
@@ -123,10 +123,10 @@ struct Noops {
     start_ms: f64,
 }
 
-fn noops(rig: &Rig) -> anyhow::Result<Row> {
-    let program = build_noops(rig)?;
+fn noops(fixture: &Fixture) -> anyhow::Result<Row> {
+    let program = build_noops(fixture)?;
     let run = || {
-        let data = folder(rig)?;
+        let data = folder(fixture)?;
         let mut command = Command::new(&program);
         command.arg(data.path()).args([NOOPS, SUBMITTERS, WORKERS].map(|number| number.to_string()));
         let output = command.output().with_context(|| format!("{} cannot be run", program.display()))?;
@@ -134,7 +134,7 @@ fn noops(rig: &Rig) -> anyhow::Result<Row> {
         ensure!(output.status.success(), "{} failed: {complaint}", program.display());
         Ok(serde_json::from_slice::<Noops>(&output.stdout)?)
     };
-    let samples = sampling::repeated(rig.few_rounds(), run)?;
+    let samples = sampling::repeated(fixture.few_rounds(), run)?;
     let figure =
         |name: &str, unit, of: fn(&Noops) -> f64| Figure::new(name, unit, samples.iter().map(of).collect());
     let from = vec![
@@ -146,23 +146,23 @@ fn noops(rig: &Rig) -> anyhow::Result<Row> {
     Ok(Row::held("jobs a second that are nothing but jobs", jobs, Goal::AtLeast(NOOPS_MIN), from))
 }
 
-fn build_noops(rig: &Rig) -> anyhow::Result<PathBuf> {
+fn build_noops(fixture: &Fixture) -> anyhow::Result<PathBuf> {
     eprintln!("  noop_jobs: building it, profile release");
     let build = ["build", "--locked", "--package", "edgeprove", "--example", "noop_jobs", "--release"];
-    process::run(process::cargo(&build).current_dir(&rig.ready.places.root))?;
-    Ok(rig.ready.places.target.join("release/examples/noop_jobs"))
+    process::run(process::cargo(&build).current_dir(&fixture.ready.paths.root))?;
+    Ok(fixture.ready.paths.target.join("release/examples/noop_jobs"))
 }
 
 /// Watchers of a job that does not move, because its bb is stopped.
-fn watchers(rig: &Rig, workload: &Workload) -> anyhow::Result<Vec<Row>> {
+fn watchers(fixture: &Fixture, workload: &Workload) -> anyhow::Result<Vec<Row>> {
     let what = format!("processor time of {WATCHERS} idle watchers, a second");
-    if !memory::is_known() {
+    if !process_stats::is_known() {
         return Ok(vec![Row::skipped(what, "this system has no /proc to read it from")]);
     }
     allow_open_files()?;
-    let data = folder(rig)?;
-    let server = keeping(rig, data.path(), &["--connections", "2000", "--prove-timeout", "30m"])?;
-    let provers = memory::children(server.pid())?;
+    let data = folder(fixture)?;
+    let server = keeping(fixture, data.path(), &["--connections", "2000", "--prove-timeout", "30m"])?;
+    let provers = process_stats::children(server.pid())?;
     let signal = |signal| provers.iter().try_for_each(|prover| send(prover.pid, signal));
     signal(Signal::STOP)?;
     let client = Client::new(server.url());
@@ -171,22 +171,22 @@ fn watchers(rig: &Rig, workload: &Workload) -> anyhow::Result<Vec<Row>> {
         let window = || {
             thread::sleep(SETTLE);
             interrupt::go_on()?;
-            let before = memory::processor_ms(server.pid())?;
+            let before = process_stats::processor_ms(server.pid())?;
             thread::sleep(WINDOW);
-            let spent = memory::processor_ms(server.pid())? - before;
+            let spent = process_stats::processor_ms(server.pid())? - before;
             Ok::<_, anyhow::Error>(spent / WINDOW.as_secs_f64())
         };
-        let (alone, before) = (window()?, memory::anonymous_mib(server.pid())?);
+        let (alone, before) = (window()?, process_stats::anonymous_mib(server.pid())?);
         let watching =
             (0..WATCHERS).map(|_| watch(server.url(), &job)).collect::<anyhow::Result<Vec<_>>>()?;
         let watched = window()?;
-        let grown = (memory::anonymous_mib(server.pid())? - before).max(0.0);
+        let grown = (process_stats::anonymous_mib(server.pid())? - before).max(0.0);
         drop(watching);
         #[expect(clippy::cast_precision_loss, reason = "some thousand watchers")]
         Ok((alone, watched, grown * 1024.0 / WATCHERS as f64))
     };
     // What the first take of memory, later ones find there.
-    let measured = sampling::repeated(rig.few_rounds(), measure);
+    let measured = sampling::repeated(fixture.few_rounds(), measure);
     signal(Signal::CONT)?;
     let measured = measured?;
     follow(&client, &job)?;

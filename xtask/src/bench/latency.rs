@@ -1,12 +1,12 @@
 //! One proof at a time: ours against bare bb and against the seeds' way, and what goes into it beside proving.
 
 use super::{
-    bb::{self, Bb, Key},
+    baseline_server::BaselineServer,
+    bb_cli::{self, Bb, Key},
     client::{Answered, Client},
+    fixture::{Fixture, Workload},
     report::{Figure, Goal, Row, Unit},
-    rig::{Rig, Workload},
     sampling,
-    seeds::SeedsServer,
 };
 use crate::server::Server;
 
@@ -15,31 +15,36 @@ use crate::server::Server;
 const SMALL_ROWS: u64 = 4096;
 
 /// The rows of each circuit are from the same rounds.
-pub(super) fn rows(rig: &Rig) -> anyhow::Result<Vec<Row>> {
-    let server = rig.serve::<&str>(&[])?;
-    let seeds = SeedsServer::start(rig.bb.clone(), rig.ready.places.circuits.clone())?;
+pub(super) fn rows(fixture: &Fixture) -> anyhow::Result<Vec<Row>> {
+    let server = fixture.serve::<&str>(&[])?;
+    let seeds = BaselineServer::start(fixture.bb.clone(), fixture.ready.paths.circuits.clone())?;
     let mut rows = Vec::new();
-    for workload in &rig.workloads {
-        rows.extend(one(rig, workload, &server, &seeds)?);
+    for workload in &fixture.workloads {
+        rows.extend(one(fixture, workload, &server, &seeds)?);
     }
     Ok(rows)
 }
 
-fn one(rig: &Rig, workload: &Workload, server: &Server, seeds: &SeedsServer) -> anyhow::Result<[Row; 5]> {
+fn one(
+    fixture: &Fixture,
+    workload: &Workload,
+    server: &Server,
+    seeds: &BaselineServer,
+) -> anyhow::Result<[Row; 5]> {
     let Workload { name, witness_bytes, .. } = workload;
     let (client, seeds_client) = (Client::new(server.url()), Client::new(&seeds.url()));
-    let out = bb::scratch()?;
+    let out = bb_cli::scratch()?;
     let mut ours = || client.prove(name, witness_bytes);
     let prove_with = |bb: &Bb| {
         let ms = bb.prove(&workload.circuit, &workload.witness, Key::Ready(&workload.key), out.path())?;
         Ok(Answered { ms, timings: None })
     };
-    let newer = Bb { newer_msm: true, ..rig.bb.clone() };
-    let mut bare = || prove_with(&rig.bb);
+    let newer = Bb { newer_msm: true, ..fixture.bb.clone() };
+    let mut bare = || prove_with(&fixture.bb);
     let mut bare_newer = || prove_with(&newer);
     let mut theirs = || seeds_client.prove(name, witness_bytes);
     let [ours, bare, bare_newer, theirs] =
-        sampling::in_turn(rig.rounds, &mut [&mut ours, &mut bare, &mut bare_newer, &mut theirs])?;
+        sampling::in_turn(fixture.rounds, &mut [&mut ours, &mut bare, &mut bare_newer, &mut theirs])?;
 
     let figure = |name: &str, samples: &[Answered], of: fn(&Answered) -> f64| {
         Figure::new(name, Unit::Milliseconds, samples.iter().map(of).collect())

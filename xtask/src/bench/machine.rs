@@ -4,7 +4,7 @@ use std::{env::consts, fmt, fs, path::Path, time::Duration};
 
 use serde::Serialize;
 
-use super::rig::Rig;
+use super::fixture::Fixture;
 use crate::process;
 
 /// See the module.
@@ -26,16 +26,16 @@ pub(super) struct Machine {
 
 impl Machine {
     /// Before the first row.
-    pub(super) fn look(rig: &Rig) -> Self {
+    pub(super) fn look(fixture: &Fixture) -> Self {
         Self {
             date: read("date", &["-u", "+%F"]).unwrap_or_default(),
             processor: processor().unwrap_or_else(|| consts::ARCH.to_owned()),
-            cores: rig.cores,
+            cores: fixture.cores,
             system: consts::OS.to_owned(),
             load_before: load(),
             load_after: None,
-            bb: rig.ready.versions.bb.version.clone(),
-            revision: revision(&rig.ready.places.root),
+            bb: fixture.ready.versions.bb.version.clone(),
+            revision: revision(&fixture.ready.paths.root),
         }
     }
 

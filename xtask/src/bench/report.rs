@@ -5,8 +5,8 @@ use std::fmt;
 use serde::Serialize;
 
 use super::{
+    fixture::Workload,
     machine::Machine,
-    rig::Workload,
     sampling::{self, Summary},
 };
 

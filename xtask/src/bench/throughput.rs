@@ -1,12 +1,12 @@
 //! Eight clients at once: ours against the seeds' way, and our own settings against each other.
 
 use super::{
+    baseline_server::BaselineServer,
     client::Client,
+    fixture::{Fixture, Workload},
     load::{self, Load},
     report::{Figure, Goal, Row, Unit},
-    rig::{Rig, Workload},
     sampling,
-    seeds::SeedsServer,
 };
 use crate::server::Server;
 
@@ -40,14 +40,14 @@ fn waits(name: &str, loads: &[Load]) -> [Figure; 2] {
 }
 
 /// Against the seeds' server.
-pub(super) fn against_seeds(rig: &Rig) -> anyhow::Result<Vec<Row>> {
-    let server = rig.serve::<&str>(&[])?;
-    let seeds = SeedsServer::start(rig.bb.clone(), rig.ready.places.circuits.clone())?;
+pub(super) fn against_seeds(fixture: &Fixture) -> anyhow::Result<Vec<Row>> {
+    let server = fixture.serve::<&str>(&[])?;
+    let seeds = BaselineServer::start(fixture.bb.clone(), fixture.ready.paths.circuits.clone())?;
     let mut rows = Vec::new();
-    for workload in &rig.workloads {
+    for workload in &fixture.workloads {
         let mut ours = || sample(server.url(), workload);
         let mut theirs = || sample(&seeds.url(), workload);
-        let [ours, theirs] = sampling::in_turn(rig.few_rounds(), &mut [&mut ours, &mut theirs])?;
+        let [ours, theirs] = sampling::in_turn(fixture.few_rounds(), &mut [&mut ours, &mut theirs])?;
         let (our_rate, their_rate) = (per_second("ours", &ours), per_second("the seeds'", &theirs));
         let ratio = Figure::ratio(&our_rate, &their_rate);
         let mut from = vec![our_rate, their_rate];
@@ -60,20 +60,20 @@ pub(super) fn against_seeds(rig: &Rig) -> anyhow::Result<Vec<Row>> {
 }
 
 /// Each of `--width` against the widest, and processes against warm provers.
-pub(super) fn policies(rig: &Rig) -> anyhow::Result<Vec<Row>> {
-    let start = |flags: [&str; 2]| rig.serve(&flags);
+pub(super) fn policies(fixture: &Fixture) -> anyhow::Result<Vec<Row>> {
+    let start = |flags: [&str; 2]| fixture.serve(&flags);
     let wide = start(["--width", "wide"])?;
     let narrow = start(["--width", "narrow"])?;
     let auto = start(["--width", "auto"])?;
     let process = start(["--prover", "process"])?;
     let mut rows = Vec::new();
-    for workload in &rig.workloads {
+    for workload in &fixture.workloads {
         let mut on_wide = || sample(wide.url(), workload);
         let mut on_narrow = || sample(narrow.url(), workload);
         let mut on_auto = || sample(auto.url(), workload);
         let mut on_process = || sample(process.url(), workload);
         let [on_wide, on_narrow, on_auto, on_process] = sampling::in_turn(
-            rig.few_rounds(),
+            fixture.few_rounds(),
             &mut [&mut on_wide, &mut on_narrow, &mut on_auto, &mut on_process],
         )?;
         let mut row = |name: &str, loads: &[Load], base_name: &str, base: &[Load]| {
@@ -89,18 +89,23 @@ pub(super) fn policies(rig: &Rig) -> anyhow::Result<Vec<Row>> {
         row("auto", &on_auto, "wide", &on_wide);
         row("process", &on_process, "warm", &on_auto);
     }
-    for workload in &rig.workloads {
-        rows.push(lone_process(rig, workload, &auto, &process)?);
+    for workload in &fixture.workloads {
+        rows.push(lone_process(fixture, workload, &auto, &process)?);
     }
     Ok(rows)
 }
 
 /// One proof at a time, by a process of its own against a warm one.
-fn lone_process(rig: &Rig, workload: &Workload, warm: &Server, process: &Server) -> anyhow::Result<Row> {
+fn lone_process(
+    fixture: &Fixture,
+    workload: &Workload,
+    warm: &Server,
+    process: &Server,
+) -> anyhow::Result<Row> {
     let (warm, process) = (Client::new(warm.url()), Client::new(process.url()));
     let mut on_warm = || Ok(warm.prove(&workload.name, &workload.witness_bytes)?.ms);
     let mut on_process = || Ok(process.prove(&workload.name, &workload.witness_bytes)?.ms);
-    let [on_warm, on_process] = sampling::in_turn(rig.rounds, &mut [&mut on_warm, &mut on_process])?;
+    let [on_warm, on_process] = sampling::in_turn(fixture.rounds, &mut [&mut on_warm, &mut on_process])?;
     let on_warm = Figure::new("warm", Unit::Milliseconds, on_warm);
     let on_process = Figure::new("process", Unit::Milliseconds, on_process);
     let ratio = Figure::ratio(&on_process, &on_warm);

@@ -6,9 +6,9 @@ use anyhow::{Context, bail};
 
 use super::{
     client::Client,
-    memory, milliseconds,
+    fixture::Fixture,
+    milliseconds, process_stats,
     report::{Figure, Goal, Row, Unit},
-    rig::Rig,
 };
 use crate::interrupt;
 
@@ -22,17 +22,17 @@ const GZIP_HEAD_BYTES: usize = 10;
 const EMPTY_BLOCK: [u8; 5] = [0x00, 0x00, 0x00, 0xff, 0xff];
 
 /// One row. Each upload is a valid witness, so the server spools and checks all of it and then proves it.
-pub(super) fn rows(rig: &Rig) -> anyhow::Result<Vec<Row>> {
-    if !memory::is_known() {
+pub(super) fn rows(fixture: &Fixture) -> anyhow::Result<Vec<Row>> {
+    if !process_stats::is_known() {
         return Ok(vec![Row::skipped(WHAT, "this system has no /proc to read it from")]);
     }
-    let workload = rig.smallest();
+    let workload = fixture.smallest();
     let upload = pad(&workload.witness_bytes, UPLOAD_BYTES)?;
     // On a disk: what is spooled to memory is not the server's own, but 2 GB of it is more than many machines have.
     let spool =
-        tempfile::tempdir_in(&rig.ready.places.target).context("no folder for the spool can be made")?;
+        tempfile::tempdir_in(&fixture.ready.paths.target).context("no folder for the spool can be made")?;
     let spool_dir = spool.path().display().to_string();
-    let server = rig.serve(
+    let server = fixture.serve(
         &[
             ["--spool-dir", &spool_dir],
             // All of them wait for two cores, longer than one should in earnest.
@@ -43,7 +43,7 @@ pub(super) fn rows(rig: &Rig) -> anyhow::Result<Vec<Row>> {
         ]
         .concat(),
     )?;
-    let idle = memory::peak_mib(server.pid())?;
+    let idle = process_stats::peak_mib(server.pid())?;
 
     let started = Instant::now();
     let work = || {
@@ -60,11 +60,11 @@ pub(super) fn rows(rig: &Rig) -> anyhow::Result<Vec<Row>> {
     let took = started.elapsed();
 
     let mib = |name: &str, value| Figure::new(name, Unit::Mebibytes, vec![value]);
-    let peak = mib("peak", memory::peak_mib(server.pid())?);
+    let peak = mib("peak", process_stats::peak_mib(server.pid())?);
     let from = vec![
         mib("idle", idle),
-        mib("afterwards", memory::resident_mib(server.pid())?),
-        mib("of it no file's", memory::anonymous_mib(server.pid())?),
+        mib("afterwards", process_stats::resident_mib(server.pid())?),
+        mib("of it no file's", process_stats::anonymous_mib(server.pid())?),
         Figure::new("all proved after", Unit::Milliseconds, vec![milliseconds(took)]),
     ];
     Ok(vec![Row::held(WHAT, peak, Goal::AtMost(40.0), from)])

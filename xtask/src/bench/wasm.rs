@@ -9,26 +9,26 @@ use anyhow::{Context, bail};
 
 use super::{
     client::Client,
+    fixture::{Fixture, Workload},
     report::{Figure, Goal, Row, Unit},
-    rig::{Rig, Workload},
     sampling,
 };
 use crate::server::Server;
 
 /// A row for each circuit.
-pub(super) fn rows(rig: &Rig) -> anyhow::Result<Vec<Row>> {
-    let server = rig.serve::<&str>(&[])?;
-    rig.workloads.iter().map(|workload| one(rig, workload, &server)).collect()
+pub(super) fn rows(fixture: &Fixture) -> anyhow::Result<Vec<Row>> {
+    let server = fixture.serve::<&str>(&[])?;
+    fixture.workloads.iter().map(|workload| one(fixture, workload, &server)).collect()
 }
 
-fn one(rig: &Rig, workload: &Workload, server: &Server) -> anyhow::Result<Row> {
+fn one(fixture: &Fixture, workload: &Workload, server: &Server) -> anyhow::Result<Row> {
     let client = Client::new(server.url());
-    let bbjs = std::cell::RefCell::new(BbJs::start(rig, workload)?);
+    let bbjs = std::cell::RefCell::new(BbJs::start(fixture, workload)?);
     let mut ours = || Ok(client.prove(&workload.name, &workload.witness_bytes)?.ms);
     let mut theirs = || bbjs.borrow_mut().prove("backend");
     let mut keyed = || bbjs.borrow_mut().prove("keyed");
     let [ours, theirs, keyed] =
-        sampling::in_turn(rig.few_rounds(), &mut [&mut ours, &mut theirs, &mut keyed])?;
+        sampling::in_turn(fixture.few_rounds(), &mut [&mut ours, &mut theirs, &mut keyed])?;
     bbjs.into_inner().end()?;
 
     let figure = |name: &str, samples| Figure::new(name, Unit::Milliseconds, samples);
@@ -47,13 +47,13 @@ struct BbJs {
 }
 
 impl BbJs {
-    fn start(rig: &Rig, workload: &Workload) -> anyhow::Result<Self> {
+    fn start(fixture: &Fixture, workload: &Workload) -> anyhow::Result<Self> {
         let log = tempfile::tempfile().context("no temporary file can be made")?;
         let mut child = Command::new("node")
             .arg("prove_in_wasm.mjs")
-            .args([&workload.circuit, &workload.witness, &rig.bb.crs])
-            .args([rig.ready.crs_points.to_string(), rig.cores.to_string()])
-            .current_dir(rig.ready.places.circuit_room())
+            .args([&workload.circuit, &workload.witness, &fixture.bb.crs])
+            .args([fixture.ready.crs_points.to_string(), fixture.cores.to_string()])
+            .current_dir(fixture.ready.paths.circuit_dir())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(log.try_clone()?)

@@ -33,7 +33,7 @@ const RESULTS: [&str; 2] = ["index.js", "index_bg.wasm"];
 /// Makes `edge_worker/build`, unless it is what would come out.
 pub(super) fn run(tools: &EdgeTools) -> anyhow::Result<()> {
     let module = compile(tools)?;
-    let results = tools.places.edge_room().join("build");
+    let results = tools.paths.edge_dir().join("build");
     let made_of = made_of(tools, &module)?;
     if is_fresh(&results, &made_of) {
         return Ok(());
@@ -43,7 +43,7 @@ pub(super) fn run(tools: &EdgeTools) -> anyhow::Result<()> {
     process::forget_own_package(&mut worker_build);
     worker_build
         .args(["--profile", PROFILE])
-        .current_dir(tools.places.edge_room())
+        .current_dir(tools.paths.edge_dir())
         .env("WASM_BINDGEN_BIN", &tools.wasm_bindgen)
         .env("WASM_OPT_BIN", tools.npm_program("wasm-opt"))
         .env("ESBUILD_BIN", tools.npm_program("esbuild"));
@@ -63,7 +63,7 @@ fn compile(tools: &EdgeTools) -> anyhow::Result<PathBuf> {
     let step = Step::begin(TITLE, "compiling it for WebAssembly");
     let mut cargo =
         process::cargo(&["build", "--quiet", "--locked", "--lib", "--profile", PROFILE, "--target", TARGET]);
-    cargo.current_dir(tools.places.edge_room()).env(WORKER_ENV.0, WORKER_ENV.1);
+    cargo.current_dir(tools.paths.edge_dir()).env(WORKER_ENV.0, WORKER_ENV.1);
     if io::stderr().is_terminal() {
         cargo.env("CARGO_TERM_COLOR", "always");
     }
@@ -75,7 +75,7 @@ fn compile(tools: &EdgeTools) -> anyhow::Result<PathBuf> {
     if !said.trim().is_empty() {
         progress::caution(said.trim_end());
     }
-    Ok(tools.places.target.join(TARGET).join(PROFILE).join("edgeprove_edge.wasm"))
+    Ok(tools.paths.target.join(TARGET).join(PROFILE).join("edgeprove_edge.wasm"))
 }
 
 /// Digest of all that the results depend on.

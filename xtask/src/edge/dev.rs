@@ -8,7 +8,7 @@ use tempfile::NamedTempFile;
 
 use super::{
     EdgeArgs,
-    leftovers::Leftovers,
+    docker_leftovers::Leftovers,
     local::{self, Edge, EdgeOptions, free_port},
 };
 use crate::{
@@ -86,7 +86,7 @@ fn behind(args: &EdgeArgs, ready: &Ready, worker: &str) -> anyhow::Result<Behind
         return Ok(Behind::Given(url.clone()));
     }
     if !args.without_container {
-        if images::engine::answers() {
+        if images::docker::is_available() {
             images::for_edge()?;
             return Ok(Behind::Containers(Leftovers::of(worker)?));
         }
@@ -146,7 +146,7 @@ fn watch(edge: &mut Edge, behind: &Behind) -> anyhow::Result<()> {
 
 /// A command that proves, to be pasted into a shell. The image has one circuit, which needs no name.
 fn curl(url: &str, ready: &Ready, behind: &Behind) -> String {
-    let witness = ready.places.circuits.join("range_check.gz");
+    let witness = ready.paths.circuits.join("range_check.gz");
     let path = if matches!(behind, Behind::Containers(_)) { "/api/prove" } else { "/api/prove/range_check" };
     format!(
         "curl --data-binary @{} -H 'Content-Type: application/gzip' -H 'Accept: application/json' \\\n     {url}{path}",

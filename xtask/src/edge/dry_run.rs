@@ -41,7 +41,7 @@ struct Size {
 /// Checks every environment.
 pub(super) fn run(tools: &EdgeTools) -> anyhow::Result<()> {
     super::build::run(tools)?;
-    let docker = if images::engine::answers() {
+    let docker = if images::docker::is_available() {
         images::for_edge()?;
         None
     } else {
@@ -59,7 +59,7 @@ pub(super) fn run(tools: &EdgeTools) -> anyhow::Result<()> {
 fn check(tools: &EdgeTools, environment: &str, docker: Option<&StandIn>) -> anyhow::Result<()> {
     let title = if environment.is_empty() { "deployment" } else { environment };
     let step = Step::begin(title, "wrangler deploy --dry-run");
-    let bundle = tools.places.wrangler_scratch().join("bundle").join(title);
+    let bundle = tools.paths.wrangler_scratch().join("bundle").join(title);
     if bundle.exists() {
         fs::remove_dir_all(&bundle).with_context(|| format!("{} cannot be removed", bundle.display()))?;
     }
@@ -100,7 +100,7 @@ fn warning(said: &str) -> Option<&str> {
 fn remove_images(said: &str) {
     for image in said.lines().filter_map(|line| line.strip_prefix("Building image ")) {
         // One that was not built after all cannot be removed.
-        let _ = images::engine::ask(&["image", "rm", image.trim()]);
+        let _ = images::docker::query(&["image", "rm", image.trim()]);
     }
 }
 

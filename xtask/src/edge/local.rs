@@ -59,7 +59,7 @@ impl Edge {
     pub(crate) fn start(tools: &EdgeTools, options: EdgeOptions<'_>) -> anyhow::Result<Self> {
         let port = options.port.to_string();
         let worker = worker(options.port);
-        let state = tools.places.wrangler_scratch().join("state").join(&port);
+        let state = tools.paths.wrangler_scratch().join("state").join(&port);
         let mut command = wrangler::command(tools, &["dev", "--env=", "--ip", "127.0.0.1", "--port", &port]);
         command.args(["--name", &worker, "--inspector-port", "0", "--show-interactive-dev-session=false"]);
         command.arg("--persist-to").arg(state);

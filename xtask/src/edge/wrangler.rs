@@ -19,12 +19,12 @@ const STOP_LIMIT: Duration = Duration::from_secs(30);
 
 /// A command of wrangler's, in the repository's root.
 pub(super) fn command(tools: &EdgeTools, arguments: &[&str]) -> Command {
-    let scratch = tools.places.wrangler_scratch();
+    let scratch = tools.paths.wrangler_scratch();
     let mut command = Command::new(tools.npm_program("wrangler"));
     process::forget_own_package(&mut command);
     command
         .args(arguments)
-        .current_dir(&tools.places.root)
+        .current_dir(&tools.paths.root)
         .stdin(Stdio::null())
         .env("WRANGLER_SEND_METRICS", "false")
         .env("WRANGLER_SEND_ERROR_REPORTS", "false")
@@ -39,7 +39,7 @@ pub(super) fn command(tools: &EdgeTools, arguments: &[&str]) -> Command {
 
 /// Where wranglers tell each other of the Workers that they run: a file for each, under its name.
 pub(super) fn registry(tools: &EdgeTools) -> PathBuf {
-    tools.places.wrangler_scratch().join("registry")
+    tools.paths.wrangler_scratch().join("registry")
 }
 
 /// A wrangler that runs until it is stopped.

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fs, io, os::unix::fs::PermissionsExt, path::Pat
 use anyhow::{Context, bail};
 
 use super::{Finding, Job, npm};
-use crate::{digest, places::NpmRoom, platform::Platform, process, progress::Step};
+use crate::{digest, paths::NpmProject, platform::Platform, process, progress::Step};
 
 /// `bb --version` answers at once.
 const VERSION_LIMIT: Duration = Duration::from_secs(20);
@@ -24,7 +24,7 @@ fn of_platform<'a>(job: &Job, table: &'a BTreeMap<Platform, String>) -> Option<&
 
 /// Whether the bb of the pinned version is there, byte for byte.
 pub(super) fn look(job: &Job) -> anyhow::Result<Finding> {
-    let path = job.places.bb(&job.versions.bb.version);
+    let path = job.paths.bb(&job.versions.bb.version);
     if !path.is_file() {
         return Ok(Finding::missing(title(job), format!("there is no {}", path.display())));
     }
@@ -39,16 +39,16 @@ pub(super) fn look(job: &Job) -> anyhow::Result<Finding> {
 
 /// Puts bb where [`look`] looks.
 pub(super) fn get(job: &Job) -> anyhow::Result<()> {
-    npm::install(job, NpmRoom::Circuit)?;
+    npm::install(job, NpmProject::Circuit)?;
     let bb = &job.versions.bb;
     let step = Step::begin(title(job), "copying it out of its npm package");
-    let packed = job.places.circuit_room().join("node_modules").join(&bb.package);
+    let packed = job.paths.circuit_dir().join("node_modules").join(&bb.package);
     let packed = packed.join("build").join(job.platform.npm_folder()).join("bb");
     let found = digest::of_file(&packed)?;
     if found != pinned(job)? {
         bail!("{} has the SHA-256 {found}, but versions.toml pins {}", packed.display(), pinned(job)?);
     }
-    let path = job.places.bb(&bb.version);
+    let path = job.paths.bb(&bb.version);
     install(&packed, &path).with_context(|| format!("{} cannot be written", path.display()))?;
 
     if Platform::host().is_ok_and(|host| host == job.platform) {
@@ -85,7 +85,7 @@ mod tests {
         let mut job = job_in(dir.path());
         let source = dir.path().join("packed");
         fs::write(&source, "#!/bin/sh\n").unwrap();
-        let path = job.places.bb(&job.versions.bb.version);
+        let path = job.paths.bb(&job.versions.bb.version);
         install(&source, &path).unwrap();
         assert!(look(&job).unwrap().note.ends_with("is damaged or for another platform"));
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o755);

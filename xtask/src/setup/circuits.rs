@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context, anyhow};
 
 use super::{Finding, Job, npm};
-use crate::{digest, places::NpmRoom, process, progress::Step};
+use crate::{digest, paths::NpmProject, process, progress::Step};
 
 /// The largest circuit takes seconds.
 const COMPILE_LIMIT: Duration = Duration::from_mins(5);
@@ -26,7 +26,7 @@ struct Results {
 
 impl Results {
     fn of(job: &Job, name: &str) -> Self {
-        let file = |extension| job.places.circuits.join(format!("{name}.{extension}"));
+        let file = |extension| job.paths.circuits.join(format!("{name}.{extension}"));
         Self { circuit: file("json"), witness: file("gz"), stamp: file("stamp") }
     }
 
@@ -57,17 +57,17 @@ pub(super) fn look(job: &Job) -> anyhow::Result<Vec<Finding>> {
 
 /// Compiles one circuit and makes its witness.
 pub(super) fn make(job: &Job, name: &str) -> anyhow::Result<()> {
-    npm::install(job, NpmRoom::Circuit)?;
+    npm::install(job, NpmProject::Circuit)?;
     let step = Step::begin(name, "compiling the circuit and solving it for its sample inputs");
     let package = package(job, name);
     let inputs = inputs(&package.join("Prover.toml"))?;
-    fs::create_dir_all(&job.places.circuits)
-        .with_context(|| format!("{} cannot be made", job.places.circuits.display()))?;
+    fs::create_dir_all(&job.paths.circuits)
+        .with_context(|| format!("{} cannot be made", job.paths.circuits.display()))?;
     let results = Results::of(job, name);
     // A result without a stamp is never taken for a finished one.
     drop(fs::remove_file(&results.stamp));
 
-    let script = job.places.circuit_room().join("compile.mjs");
+    let script = job.paths.circuit_dir().join("compile.mjs");
     let arguments =
         [&script, &package, &results.circuit, &results.witness].map(|path| path.to_string_lossy());
     let arguments = arguments.each_ref().map(AsRef::as_ref);
@@ -81,7 +81,7 @@ pub(super) fn make(job: &Job, name: &str) -> anyhow::Result<()> {
 }
 
 fn package(job: &Job, name: &str) -> PathBuf {
-    job.places.circuit_room().join("noir").join(name)
+    job.paths.circuit_dir().join("noir").join(name)
 }
 
 /// The circuits of the repository, sorted.
@@ -104,7 +104,7 @@ fn inputs(path: &Path) -> anyhow::Result<Vec<u8>> {
 
 /// Digest of all that the results depend on.
 fn sources(job: &Job, name: &str) -> anyhow::Result<String> {
-    let room = job.places.circuit_room();
+    let room = job.paths.circuit_dir();
     let mut files = files_under(&package(job, name).join("src"))?;
     files.extend(["Nargo.toml", "Prover.toml"].map(|file| package(job, name).join(file)));
     files.extend(["compile.mjs", "noir.mjs", "package-lock.json"].map(|file| room.join(file)));
@@ -141,18 +141,18 @@ mod tests {
     /// A repository with one circuit, which looks as if it had been compiled.
     fn compiled(dir: &Path) -> Job {
         let mut job = job_in(dir);
-        job.places.root = dir.join("root");
+        job.paths.root = dir.join("root");
         let package = package(&job, "c");
         for file in
             ["noir/c/src/main.nr", "noir/c/Nargo.toml", "noir/c/Prover.toml", "compile.mjs", "noir.mjs"]
         {
-            let path = job.places.circuit_room().join(file);
+            let path = job.paths.circuit_dir().join(file);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, file).unwrap();
         }
-        fs::write(job.places.circuit_room().join("package-lock.json"), "{}").unwrap();
+        fs::write(job.paths.circuit_dir().join("package-lock.json"), "{}").unwrap();
         fs::create_dir_all(package.join("src/inner")).unwrap();
-        fs::create_dir_all(&job.places.circuits).unwrap();
+        fs::create_dir_all(&job.paths.circuits).unwrap();
         let results = Results::of(&job, "c");
         fs::write(&results.circuit, "circuit").unwrap();
         fs::write(&results.witness, "witness").unwrap();
@@ -179,7 +179,7 @@ mod tests {
             let dir = tempfile::tempdir().unwrap();
             let job = compiled(dir.path());
             assert!(is_fresh(&job));
-            fs::write(job.places.circuit_room().join(file), "changed").unwrap();
+            fs::write(job.paths.circuit_dir().join(file), "changed").unwrap();
             assert!(!is_fresh(&job), "{file}");
         }
     }

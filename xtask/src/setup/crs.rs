@@ -33,7 +33,7 @@ pub(crate) fn points(dir: &Path) -> anyhow::Result<u32> {
 
 /// Whether there is a CRS that bb can prove with, and that has as many points as were asked for.
 pub(super) fn look(job: &Job) -> anyhow::Result<Finding> {
-    let dir = &job.places.crs;
+    let dir = &job.paths.crs;
     let missing = |why: String| Ok(Finding::missing(TITLE, why));
     if !dir.join(G1).is_file() {
         return missing(format!("there is no {}", dir.join(G1).display()));
@@ -55,7 +55,7 @@ pub(super) fn look(job: &Job) -> anyhow::Result<Finding> {
 
 /// Gets what [`look`] misses, as far as it can be had from here.
 pub(super) fn get(job: &Job) -> anyhow::Result<()> {
-    let (dir, pins) = (&job.places.crs, &job.versions.crs);
+    let (dir, pins) = (&job.paths.crs, &job.versions.crs);
     let step = Step::begin(TITLE, "looking at what is there");
     fs::create_dir_all(dir).with_context(|| format!("{} cannot be made", dir.display()))?;
     put(&dir.join(G2), &g2(job)?)?;
@@ -132,7 +132,7 @@ mod tests {
             .map(|&points| Prefix { points, sha256: digest::of_bytes(&bytes[..points as usize * 64]) })
             .collect();
         job.versions.crs.urls = vec![];
-        fs::create_dir_all(&job.places.crs).unwrap();
+        fs::create_dir_all(&job.paths.crs).unwrap();
         bytes
     }
 
@@ -141,14 +141,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut job = job_in(dir.path());
         let bytes = pretend(&mut job, &[5, 9]);
-        let g1 = job.places.crs.join(G1);
+        let g1 = job.paths.crs.join(G1);
         // More than any pin covers, as a bb that downloaded for itself leaves it.
         fs::write(&g1, &bytes[..12 * 64]).unwrap();
         assert!(!look(&job).unwrap().present);
         get(&job).unwrap();
         assert!(look(&job).unwrap().present);
         assert_eq!(fs::read(&g1).unwrap(), bytes[..12 * 64]);
-        assert_eq!(fs::metadata(job.places.crs.join(G2)).unwrap().len(), 128);
+        assert_eq!(fs::metadata(job.paths.crs.join(G2)).unwrap().len(), 128);
     }
 
     #[test]
@@ -156,7 +156,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut job = job_in(dir.path());
         let bytes = pretend(&mut job, &[5, 9]);
-        let g1 = job.places.crs.join(G1);
+        let g1 = job.paths.crs.join(G1);
         fs::write(&g1, &bytes[..6 * 64]).unwrap();
         job.crs_points = Some(9);
         get(&job).unwrap();
@@ -169,8 +169,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut job = job_in(dir.path());
         let mut bytes = pretend(&mut job, &[5, 9]);
-        put(&job.places.crs.join(G2), &g2(&job).unwrap()).unwrap();
-        let g1 = job.places.crs.join(G1);
+        put(&job.paths.crs.join(G2), &g2(&job).unwrap()).unwrap();
+        let g1 = job.paths.crs.join(G1);
         fs::write(&g1, &bytes[..4 * 64]).unwrap();
         assert!(look(&job).unwrap().note.ends_with("has 4 points only"));
         fs::write(&g1, &bytes[..9 * 64]).unwrap();

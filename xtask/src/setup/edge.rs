@@ -7,7 +7,7 @@ use anyhow::Context;
 use super::{Finding, Job, npm};
 use crate::{
     cargo_tool::CargoTool,
-    places::{NpmRoom, Places},
+    paths::{NpmProject, Paths},
     progress,
     versions::Versions,
 };
@@ -15,7 +15,7 @@ use crate::{
 /// Where everything is.
 #[derive(Debug)]
 pub(crate) struct EdgeTools {
-    pub(crate) places: Places,
+    pub(crate) paths: Paths,
     pub(crate) versions: Versions,
     pub(crate) worker_build: PathBuf,
     pub(crate) wasm_bindgen: PathBuf,
@@ -24,18 +24,18 @@ pub(crate) struct EdgeTools {
 impl EdgeTools {
     /// Once [`look`] misses nothing.
     pub(super) fn of(job: Job) -> anyhow::Result<Self> {
-        let [wasm_bindgen, worker_build] = programs(&job.versions).map(|program| program.find(&job.places));
+        let [wasm_bindgen, worker_build] = programs(&job.versions).map(|program| program.find(&job.paths));
         Ok(Self {
             wasm_bindgen: wasm_bindgen.context("wasm-bindgen is gone")?,
             worker_build: worker_build.context("worker-build is gone")?,
-            places: job.places,
+            paths: job.paths,
             versions: job.versions,
         })
     }
 
     /// A program of one of the npm packages.
     pub(crate) fn npm_program(&self, name: &str) -> PathBuf {
-        self.places.edge_room().join("node_modules/.bin").join(name)
+        self.paths.edge_dir().join("node_modules/.bin").join(name)
     }
 }
 
@@ -52,7 +52,7 @@ fn title(program: &CargoTool<'_>) -> String {
 }
 
 fn npm_title(versions: &Versions) -> String {
-    let pins = versions.npm_pins(NpmRoom::Edge);
+    let pins = versions.npm_pins(NpmProject::Edge);
     pins.iter().map(|(name, version)| format!("{name} {version}")).collect::<Vec<_>>().join(", ")
 }
 
@@ -60,13 +60,13 @@ fn npm_title(versions: &Versions) -> String {
 pub(super) fn look(job: &Job) -> anyhow::Result<Vec<Finding>> {
     let mut findings = Vec::new();
     for program in programs(&job.versions) {
-        findings.push(match program.find(&job.places) {
+        findings.push(match program.find(&job.paths) {
             Some(path) => Finding::present(title(&program), path.display().to_string()),
             None => Finding::missing(title(&program), "not installed"),
         });
     }
-    let modules = job.places.edge_room().join("node_modules");
-    findings.push(if npm::is_installed(job, NpmRoom::Edge)? {
+    let modules = job.paths.edge_dir().join("node_modules");
+    findings.push(if npm::is_installed(job, NpmProject::Edge)? {
         Finding::present(npm_title(&job.versions), modules.display().to_string())
     } else {
         Finding::missing(npm_title(&job.versions), "not what the lock file says")
@@ -78,10 +78,10 @@ pub(super) fn look(job: &Job) -> anyhow::Result<Vec<Finding>> {
 pub(super) fn get(job: &Job, what: &str) -> anyhow::Result<()> {
     let programs = programs(&job.versions);
     let Some(program) = programs.iter().find(|program| title(program) == what) else {
-        return npm::install(job, NpmRoom::Edge);
+        return npm::install(job, NpmProject::Edge);
     };
     progress::caution(&format!("compiling {what} once; this takes a minute or two"));
-    let path = program.install(&job.places).with_context(|| match program.program {
+    let path = program.install(&job.paths).with_context(|| match program.program {
         "worker-build" if cfg!(target_os = "linux") => {
             "worker-build cannot be compiled; it needs OpenSSL's headers (libssl-dev and pkg-config on Debian)"
         }

@@ -129,7 +129,7 @@ mod tests {
     }
 
     fn pins(urls: Vec<String>, points: &[u8]) -> versions::Crs {
-        let versions = crate::versions::Versions::load(&crate::places::repository_root()).unwrap();
+        let versions = crate::versions::Versions::load(&crate::paths::repository_root()).unwrap();
         let prefix = vec![versions::Prefix { points: 2, sha256: digest::of_bytes(points) }];
         versions::Crs { urls, prefix, ..versions.crs }
     }

@@ -47,9 +47,9 @@ pub(super) fn install(job: &Job, library: &Path, step: &Step) -> anyhow::Result<
         bail!("this machine's Rust is {release}, and the package is for {}", pin.rust);
     }
     let sysroot = PathBuf::from(process::read("rustc", &["--print", "sysroot"], ANSWER)?.trim());
-    fs::create_dir_all(&job.places.target)
-        .with_context(|| format!("{} cannot be made", job.places.target.display()))?;
-    let scratch = tempfile::tempdir_in(&job.places.target).context("no temporary folder can be made")?;
+    fs::create_dir_all(&job.paths.target)
+        .with_context(|| format!("{} cannot be made", job.paths.target.display()))?;
+    let scratch = tempfile::tempdir_in(&job.paths.target).context("no temporary folder can be made")?;
 
     // rustup's own component rust-src is put here.
     let source = sysroot.join("lib/rustlib/src/rust");

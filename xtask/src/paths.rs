@@ -10,7 +10,7 @@ use anyhow::Context;
 
 /// The folders that the chores work in.
 #[derive(Debug, Clone)]
-pub(crate) struct Places {
+pub(crate) struct Paths {
     /// The repository.
     pub(crate) root: PathBuf,
     /// Tools for all checkouts of one user: `EDGEPROVE_HOME`, else `~/.edgeprove`.
@@ -27,14 +27,14 @@ pub(crate) struct Places {
 
 /// A room with npm packages of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum NpmRoom {
+pub(crate) enum NpmProject {
     /// Noir's compiler, and bb.
     Circuit,
     /// What builds, runs and deploys the edge.
     Edge,
 }
 
-impl NpmRoom {
+impl NpmProject {
     /// The folder's name in the repository.
     pub(crate) const fn folder(self) -> &'static str {
         match self {
@@ -58,7 +58,7 @@ pub(crate) struct Overrides {
     circuits_dir: Option<PathBuf>,
 }
 
-impl Places {
+impl Paths {
     /// The folders of this process.
     pub(crate) fn find(overrides: &Overrides) -> anyhow::Result<Self> {
         Self::read(overrides, |name| env::var_os(name).filter(|value| !value.is_empty()))
@@ -106,13 +106,13 @@ impl Places {
     }
 
     /// The room of the circuits.
-    pub(crate) fn circuit_room(&self) -> PathBuf {
-        self.npm_room(NpmRoom::Circuit)
+    pub(crate) fn circuit_dir(&self) -> PathBuf {
+        self.npm_project_dir(NpmProject::Circuit)
     }
 
     /// The room of the edge.
-    pub(crate) fn edge_room(&self) -> PathBuf {
-        self.npm_room(NpmRoom::Edge)
+    pub(crate) fn edge_dir(&self) -> PathBuf {
+        self.npm_project_dir(NpmProject::Edge)
     }
 
     /// What running and deploying the edge leaves behind.
@@ -120,7 +120,7 @@ impl Places {
         self.target.join("wrangler")
     }
 
-    pub(crate) fn npm_room(&self, room: NpmRoom) -> PathBuf {
+    pub(crate) fn npm_project_dir(&self, room: NpmProject) -> PathBuf {
         self.root.join(room.folder())
     }
 }
@@ -135,8 +135,8 @@ pub(crate) fn repository_root() -> PathBuf {
 mod tests {
     use super::*;
 
-    fn read(overrides: &Overrides, environment: &[(&str, &str)]) -> anyhow::Result<Places> {
-        Places::read(overrides, |name| {
+    fn read(overrides: &Overrides, environment: &[(&str, &str)]) -> anyhow::Result<Paths> {
+        Paths::read(overrides, |name| {
             environment.iter().find(|(n, _)| *n == name).map(|(_, value)| value.into())
         })
     }

@@ -1,7 +1,7 @@
 // What a page does, in Node: makes a witness with noir_js, has it proved by a running service, and verifies the
 // answers with bb.js in WebAssembly. Exits 0 when every proof verifies and a changed one does not.
 //
-//   node page.mjs http://127.0.0.1:8080/api/prove/range_check ../target/circuits/range_check.json '{"value":…}'
+//   node verify_server_proofs.mjs http://127.0.0.1:8080/api/prove/range_check ../target/circuits/range_check.json '{"value":…}'
 //
 // bb.js finds the CRS by CRS_PATH, else in ~/.bb-crs.
 import assert from "node:assert/strict";

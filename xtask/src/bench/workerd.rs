@@ -33,13 +33,13 @@ pub(super) struct Urls {
 impl Workers {
     /// Starts both in front of a server. What goes wrong is written to the log.
     pub(super) fn start(tools: &EdgeTools, upstream: &str, log: &Path) -> anyhow::Result<Self> {
-        let config = tools.places.root.join("wrangler.toml");
+        let config = tools.paths.root.join("wrangler.toml");
         let config =
             fs::read_to_string(&config).with_context(|| format!("{} cannot be read", config.display()))?;
         let config: toml::Table = config.parse()?;
-        let built = tools.places.edge_room().join("build");
+        let built = tools.paths.edge_dir().join("build");
         let told = json!({ "wrangler": config, "built": built, "upstream": upstream });
-        let host = tools.places.root.join("xtask/src/bench/workers/host.mjs");
+        let host = tools.paths.root.join("xtask/src/bench/workerd/host.mjs");
         let file = File::create(log).with_context(|| format!("{} cannot be written", log.display()))?;
         let mut child = Command::new("node")
             .arg(host)

@@ -19,13 +19,13 @@ const BB_LIMIT: Duration = Duration::from_mins(1);
 pub(super) fn verify(ready: &Ready, name: &str, answer: &ProofAnswer) -> anyhow::Result<Duration> {
     let folder = tempfile::tempdir().context("no temporary folder can be made")?;
     let file = |name: &str| folder.path().join(name);
-    let circuit = ready.places.circuits.join(format!("{name}.json"));
+    let circuit = ready.paths.circuits.join(format!("{name}.json"));
     let target = answer.target.as_str();
     let [crs, out, vk, proof, public_inputs, circuit] =
-        [&ready.places.crs, folder.path(), &file("vk"), &file("proof"), &file("public_inputs"), &circuit]
+        [&ready.paths.crs, folder.path(), &file("vk"), &file("proof"), &file("public_inputs"), &circuit]
             .map(|path: &Path| path.to_string_lossy().into_owned());
 
-    let bb = ready.places.bb(&ready.versions.bb.version);
+    let bb = ready.paths.bb(&ready.versions.bb.version);
     process::read(&bb, &["write_vk", "-b", &circuit, "-o", &out, "-t", target, "-c", &crs], BB_LIMIT)?;
     let vk_hash = fs::read(file("vk_hash")).context("bb wrote no hash of its verification key")?;
     if answer.vk_hash != format!("0x{}", hex::encode(vk_hash)) {

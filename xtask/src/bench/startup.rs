@@ -2,9 +2,9 @@
 
 use super::{
     client::Client,
-    memory, milliseconds,
+    fixture::{Fixture, Workload},
+    milliseconds, process_stats,
     report::{Figure, Goal, Row, Unit},
-    rig::{Rig, Workload},
     sampling::{self, Summary},
 };
 
@@ -12,10 +12,10 @@ use super::{
 const SETTLED_PROOFS: usize = 6;
 
 /// From the start of the process to the first yes of `/readyz`, beyond what bb itself needs to start.
-pub(super) fn until_ready(rig: &Rig) -> anyhow::Result<Vec<Row>> {
-    let mut ours = || Ok(milliseconds(rig.serve::<&str>(&[])?.ready_after()));
-    let mut bare = || rig.bb.start();
-    let [ours, bare] = sampling::in_turn(rig.rounds, &mut [&mut ours, &mut bare])?;
+pub(super) fn until_ready(fixture: &Fixture) -> anyhow::Result<Vec<Row>> {
+    let mut ours = || Ok(milliseconds(fixture.serve::<&str>(&[])?.ready_after()));
+    let mut bare = || fixture.bb.start();
+    let [ours, bare] = sampling::in_turn(fixture.rounds, &mut [&mut ours, &mut bare])?;
     let beyond = ours.iter().zip(&bare).map(|(ours, bare)| ours - bare).collect();
     let figure = |name: &str, samples| Figure::new(name, Unit::Milliseconds, samples);
     Ok(vec![Row::held(
@@ -27,28 +27,28 @@ pub(super) fn until_ready(rig: &Rig) -> anyhow::Result<Vec<Row>> {
 }
 
 /// The first proof of a fresh prover over a later one of the same, and what memory that prover then has.
-pub(super) fn first_proof(rig: &Rig) -> anyhow::Result<Vec<Row>> {
+pub(super) fn first_proof(fixture: &Fixture) -> anyhow::Result<Vec<Row>> {
     let mut rows = Vec::new();
-    for workload in rig.extremes() {
+    for workload in fixture.extremes() {
         for width in ["wide", "narrow"] {
-            rows.extend(fresh(rig, workload, width)?);
+            rows.extend(fresh(fixture, workload, width)?);
         }
     }
     Ok(rows)
 }
 
-fn fresh(rig: &Rig, workload: &Workload, width: &str) -> anyhow::Result<Vec<Row>> {
+fn fresh(fixture: &Fixture, workload: &Workload, width: &str) -> anyhow::Result<Vec<Row>> {
     let (mut first, mut settled, mut peaks) = (Vec::new(), Vec::new(), Vec::new());
-    sampling::repeated(rig.few_rounds(), || {
-        let server = rig.serve(&["--width", width])?;
+    sampling::repeated(fixture.few_rounds(), || {
+        let server = fixture.serve(&["--width", width])?;
         let client = Client::new(server.url());
         let prove = || Ok(client.prove(&workload.name, &workload.witness_bytes)?.ms);
         first.push(prove()?);
         settled.push(Summary::of(&sampling::repeated(SETTLED_PROOFS, prove)?).median);
-        if memory::is_known() {
+        if process_stats::is_known() {
             // Of the children only one has proved when proofs come one at a time.
-            let children = memory::children(server.pid())?;
-            let peak = children.iter().filter_map(|child| memory::peak_mib(child.pid).ok());
+            let children = process_stats::children(server.pid())?;
+            let peak = children.iter().filter_map(|child| process_stats::peak_mib(child.pid).ok());
             peaks.push(peak.fold(f64::NAN, f64::max));
         }
         Ok(())

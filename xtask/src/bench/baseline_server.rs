@@ -18,7 +18,7 @@ use std::{
 
 use anyhow::{Context, bail};
 
-use super::bb::{self, Bb, Key};
+use super::bb_cli::{self, Bb, Key};
 
 /// More than any head of our own client's.
 const HEAD_MAX_BYTES: usize = 16 << 10;
@@ -26,13 +26,13 @@ const HEADERS_MAX: usize = 32;
 
 /// The server. It ends when dropped; its connections end with their clients.
 #[derive(Debug)]
-pub(super) struct SeedsServer {
+pub(super) struct BaselineServer {
     address: SocketAddr,
     ended: Arc<AtomicBool>,
     listening: Option<JoinHandle<()>>,
 }
 
-impl SeedsServer {
+impl BaselineServer {
     /// Starts it on a free port. `POST /api/prove/NAME` proves `circuits/NAME.json`.
     pub(super) fn start(bb: Bb, circuits: PathBuf) -> anyhow::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").context("no port can be had")?;
@@ -62,7 +62,7 @@ impl SeedsServer {
     }
 }
 
-impl Drop for SeedsServer {
+impl Drop for BaselineServer {
     fn drop(&mut self) {
         self.ended.store(true, Ordering::Relaxed);
         // Wakes the listener, so that it sees that it has ended. Without that there is nothing to wait for either.
@@ -102,7 +102,7 @@ impl Way {
 
     fn prove(&self, request: &Request) -> anyhow::Result<Vec<u8>> {
         let name = request.path.strip_prefix("/api/prove/").context("unknown path")?;
-        let scratch = bb::scratch()?;
+        let scratch = bb_cli::scratch()?;
         let witness = scratch.path().join("witness.gz");
         fs::write(&witness, &request.body)?;
         let circuit = self.circuits.join(format!("{name}.json"));

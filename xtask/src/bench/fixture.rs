@@ -12,7 +12,7 @@ use anyhow::{Context, bail};
 use edgeprove_protocol::answer::{CircuitHealth, CircuitStatus};
 use tempfile::TempDir;
 
-use super::bb::Bb;
+use super::bb_cli::Bb;
 use crate::{progress, server::Server, setup::Ready};
 
 /// A circuit and all that is needed to prove its sample.
@@ -31,7 +31,7 @@ pub(super) struct Workload {
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Rig {
+pub(super) struct Fixture {
     pub(super) ready: Ready,
     /// The server.
     pub(super) program: PathBuf,
@@ -46,41 +46,41 @@ pub(super) struct Rig {
     scratch: TempDir,
 }
 
-impl Rig {
+impl Fixture {
     /// Builds the server unless one is given, and asks it which circuits it can prove.
     pub(super) fn prepare(ready: Ready, program: Option<&Path>, rounds: usize) -> anyhow::Result<Self> {
         let program = match program {
             Some(program) => program.to_owned(),
             None => Server::build(&ready, true)?,
         };
-        let (bb, crs) = (ready.places.bb(&ready.versions.bb.version), ready.places.crs.clone());
+        let (bb, crs) = (ready.paths.bb(&ready.versions.bb.version), ready.paths.crs.clone());
         let bb = Bb { program: bb, crs, newer_msm: false };
         let cores = thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let scratch = tempfile::tempdir().context("no temporary folder can be made")?;
-        let mut rig =
+        let mut fixture =
             Self { ready, program, bb, workloads: Vec::new(), left_out: Vec::new(), cores, rounds, scratch };
         // Fills the cache of verification keys as well.
-        let circuits = rig.serve::<&str>(&[])?.health()?.circuits;
+        let circuits = fixture.serve::<&str>(&[])?.health()?.circuits;
         for health in circuits {
             let name = health.id.to_string();
             if health.status == CircuitStatus::Ready {
-                let workload = rig.workload(&name, &health)?;
-                rig.workloads.push(workload);
+                let workload = fixture.workload(&name, &health)?;
+                fixture.workloads.push(workload);
             } else {
                 let why = health.error.unwrap_or_else(|| "it was not loaded".to_owned());
                 progress::caution(&format!("{name} is left out: {why}"));
-                rig.left_out.push((name, why));
+                fixture.left_out.push((name, why));
             }
         }
-        rig.workloads.sort_by_key(|workload| workload.gates);
-        if rig.workloads.is_empty() {
+        fixture.workloads.sort_by_key(|workload| workload.gates);
+        if fixture.workloads.is_empty() {
             bail!("no circuit can be proved here");
         }
-        Ok(rig)
+        Ok(fixture)
     }
 
     fn workload(&self, name: &str, health: &CircuitHealth) -> anyhow::Result<Workload> {
-        let file = |extension| self.ready.places.circuits.join(format!("{name}.{extension}"));
+        let file = |extension| self.ready.paths.circuits.join(format!("{name}.{extension}"));
         let (circuit, witness) = (file("json"), file("gz"));
         let witness_bytes =
             fs::read(&witness).with_context(|| format!("{} cannot be read", witness.display()))?;

@@ -32,21 +32,21 @@ pub(super) struct BuildOrder<'a> {
 
 /// Asks the engine what it builds for of its own accord, as `linux/amd64`, and makes sure that it can.
 pub(super) fn platform() -> anyhow::Result<String> {
-    let platform = ask(&["version", "--format", "{{.Server.Os}}/{{.Server.Arch}}"])
+    let platform = query(&["version", "--format", "{{.Server.Os}}/{{.Server.Arch}}"])
         .context("no Docker Engine answers: start one, or run `.ci/docker`, which brings one up")?;
-    ask(&["buildx", "version"])
+    query(&["buildx", "version"])
         .context("docker has no buildx, without which it cannot build these images: install docker-buildx")?;
     Ok(platform.trim().to_owned())
 }
 
 /// Whether there is an engine at all.
-pub(crate) fn answers() -> bool {
-    ask(&["version", "--format", "{{.Server.Version}}"]).is_ok()
+pub(crate) fn is_available() -> bool {
+    query(&["version", "--format", "{{.Server.Version}}"]).is_ok()
 }
 
 /// Whether the engine has the image already.
-pub(super) fn has(image: &str) -> bool {
-    ask(&["image", "inspect", image]).is_ok()
+pub(super) fn has_image(image: &str) -> bool {
+    query(&["image", "inspect", image]).is_ok()
 }
 
 /// Fetches an image from wherever the engine is set up to look.
@@ -64,7 +64,7 @@ pub(super) fn import(root: &Path, left_out: &[&str], image: &str) -> anyhow::Res
     let outcome = cmd("tar", archive).pipe(import).stdout_null().run();
     if let Err(error) = outcome {
         // Half an archive is an image to the engine, and would be taken for a whole one the next time.
-        let _ = ask(&["image", "rm", image]);
+        let _ = query(&["image", "rm", image]);
         return Err(anyhow!(error).context(format!("{} cannot be imported as {image}", root.display())));
     }
     Ok(())
@@ -92,6 +92,6 @@ pub(super) fn save(image: &str) -> anyhow::Result<duct::ReaderHandle> {
 }
 
 /// Asks what the engine answers from what it knows.
-pub(crate) fn ask(arguments: &[&str]) -> anyhow::Result<String> {
+pub(crate) fn query(arguments: &[&str]) -> anyhow::Result<String> {
     process::read("docker", arguments, ANSWER)
 }

@@ -13,7 +13,7 @@ use std::{
 
 use anyhow::{Context, bail};
 
-use super::engine::{self, BuildOrder};
+use super::docker::{self, BuildOrder};
 use crate::{process, progress::Step};
 
 /// The Debian that everything runs on.
@@ -67,11 +67,11 @@ pub(super) fn provide() -> anyhow::Result<()> {
 }
 
 fn provide_one(image: &str, make: fn() -> anyhow::Result<()>) -> anyhow::Result<()> {
-    if engine::has(image) {
+    if docker::has_image(image) {
         return Ok(());
     }
     let step = Step::begin(image, "pulling");
-    let Err(unreachable) = engine::pull(image) else {
+    let Err(unreachable) = docker::pull(image) else {
         step.done("pulled");
         return Ok(());
     };
@@ -89,7 +89,7 @@ fn make_debian() -> anyhow::Result<()> {
     process::read("debootstrap", &["--variant=minbase", DEBIAN_SUITE, &folder], BOOTSTRAP)
         .context("debootstrap, which is to be installed and run as root, makes it")?;
     trust_as_this_machine(root.path())?;
-    engine::import(root.path(), &LEFT_OUT, DEBIAN)
+    docker::import(root.path(), &LEFT_OUT, DEBIAN)
 }
 
 fn trust_as_this_machine(root: &Path) -> anyhow::Result<()> {
@@ -120,7 +120,7 @@ fn make_rust() -> anyhow::Result<()> {
     let scratch = tempfile::tempdir().context("there is no temporary folder")?;
     let dockerfile = scratch.path().join("Dockerfile");
     fs::write(&dockerfile, RUST_DOCKERFILE).context("the temporary folder cannot be written")?;
-    engine::build(&BuildOrder {
+    docker::build(&BuildOrder {
         dockerfile,
         context: Path::new(toolchain.trim()),
         tag: RUST,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::images::engine;
+use crate::images::docker;
 
 /// Under this name wrangler has the image of our one class of containers built, with another tag each time.
 const IMAGE: &str = "cloudflare-dev/provercontainer";
@@ -34,7 +34,7 @@ impl Leftovers {
 
     fn remove_containers(&self) -> anyhow::Result<()> {
         let filter = format!("name=^{}", self.containers);
-        let ours = engine::ask(&["ps", "--all", "--quiet", "--filter", &filter])?;
+        let ours = docker::query(&["ps", "--all", "--quiet", "--filter", &filter])?;
         remove(&["rm", "--force"], ours.split_whitespace())
     }
 
@@ -52,11 +52,11 @@ impl Drop for Leftovers {
 }
 
 fn images() -> anyhow::Result<BTreeSet<String>> {
-    let images = engine::ask(&["image", "ls", "--format", "{{.Repository}}:{{.Tag}}", IMAGE])?;
+    let images = docker::query(&["image", "ls", "--format", "{{.Repository}}:{{.Tag}}", IMAGE])?;
     Ok(images.split_whitespace().map(str::to_owned).collect())
 }
 
 fn remove<'a>(command: &[&'a str], what: impl Iterator<Item = &'a str>) -> anyhow::Result<()> {
     let what: Vec<_> = what.collect();
-    if what.is_empty() { Ok(()) } else { engine::ask(&[command, &what].concat()).map(drop) }
+    if what.is_empty() { Ok(()) } else { docker::query(&[command, &what].concat()).map(drop) }
 }

@@ -13,7 +13,7 @@ use bytesize::ByteSize;
 use flate2::{Compression, write::GzEncoder};
 use serde::Deserialize;
 
-use super::engine;
+use super::docker;
 
 /// Files of a saved image larger than this are layers, never one of its descriptions.
 const LARGEST_DESCRIPTION_BYTES: u64 = 1 << 20;
@@ -52,7 +52,7 @@ struct Step {
 
 /// Measures every layer of an image that the engine has.
 pub(super) fn measure(image: &str) -> anyhow::Result<Vec<Layer>> {
-    layers(engine::save(image)?).with_context(|| format!("the layers of {image} cannot be measured"))
+    layers(docker::save(image)?).with_context(|| format!("the layers of {image} cannot be measured"))
 }
 
 fn layers(archive: impl Read) -> anyhow::Result<Vec<Layer>> {
