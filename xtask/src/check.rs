@@ -3,10 +3,15 @@
 //! Every check runs even if an earlier one failed. A check that this machine cannot run is reported as skipped.
 //!
 //! - [`files`]: rules for every file.
+//! - [`crate_order`], [`import_order`]: dependencies and imports run in the documented direction. [`rust_tokens`]
+//!   reads the sources for them.
 //! - [`cargo_deny`]: licences, sources and advisories of dependencies.
 
 mod cargo_deny;
+mod crate_order;
 mod files;
+mod import_order;
+mod rust_tokens;
 
 use std::{fs, process::Command};
 
@@ -30,10 +35,12 @@ enum Outcome {
 type Check = fn(&Paths, &Versions) -> anyhow::Result<Outcome>;
 
 /// Fast checks come first.
-const CHECKS: [(&str, Check); 10] = [
+const CHECKS: [(&str, Check); 12] = [
     ("formatting", formatting),
     ("file length", |paths, _| files::lengths(&paths.root)),
     ("registry hosts", |paths, _| files::registry_hosts(&paths.root)),
+    ("order of crates", |paths, _| crate_order::check(&paths.root)),
+    ("order of modules", |paths, _| import_order::check(&paths.root)),
     ("pinned versions", pins),
     ("licences, bans and sources", cargo_deny::tree),
     ("advisories", cargo_deny::advisories),
@@ -43,13 +50,22 @@ const CHECKS: [(&str, Check); 10] = [
     ("edge for WebAssembly", edge_for_wasm),
 ];
 
+/// Checks formatting, words, structure, lints, documentation and dependencies without running the code.
+#[derive(Debug, clap::Args)]
+pub(crate) struct CheckArgs {
+    /// Run these checks only, for example `order-of-crates,order-of-modules`. The summary of a full run has all names.
+    #[arg(long, value_delimiter = ',', value_name = "CHECK,...")]
+    only: Vec<String>,
+}
+
 /// The command.
-pub(crate) fn run() -> anyhow::Result<()> {
+pub(crate) fn run(args: &CheckArgs) -> anyhow::Result<()> {
+    let checks = chosen(&args.only)?;
     let paths = Paths::find(&Overrides::default())?;
     let versions = Versions::load(&paths.root)?;
     let mut summary = Vec::new();
     let mut failed = 0;
-    for (name, check) in CHECKS {
+    for &(name, check) in &checks {
         eprintln!("── {name}");
         summary.push(match check(&paths, &versions) {
             Ok(Outcome::Passed) => format!("✓ {name}"),
@@ -63,9 +79,25 @@ pub(crate) fn run() -> anyhow::Result<()> {
     }
     println!("\n{}", summary.join("\n"));
     if failed > 0 {
-        bail!("{failed} of {} checks failed", CHECKS.len());
+        bail!("{failed} of {} checks failed", checks.len());
     }
     Ok(())
+}
+
+/// The checks with these names, or all of them if there are none.
+fn chosen(names: &[String]) -> anyhow::Result<Vec<(&'static str, Check)>> {
+    let dashed = |name: &str| {
+        name.split(|c: char| !c.is_alphanumeric())
+            .filter(|word| !word.is_empty())
+            .collect::<Vec<_>>()
+            .join("-")
+    };
+    if let Some(unknown) = names.iter().find(|name| !CHECKS.iter().any(|check| dashed(check.0) == **name)) {
+        let known: Vec<_> = CHECKS.iter().map(|check| dashed(check.0)).collect();
+        bail!("there is no check `{unknown}`; the checks are {}", known.join(", "));
+    }
+    let is_chosen = |check: &&(&str, Check)| names.is_empty() || names.contains(&dashed(check.0));
+    Ok(CHECKS.iter().filter(is_chosen).copied().collect())
 }
 
 fn cargo(paths: &Paths, arguments: &[&str]) -> Command {
@@ -124,4 +156,21 @@ fn for_wasm(command: &mut Command) -> anyhow::Result<Outcome> {
         )));
     }
     passed(command)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn checks_are_chosen_by_their_names() {
+        let names = |only: &[&str]| {
+            let only: Vec<_> = only.iter().map(|name| (*name).to_owned()).collect();
+            chosen(&only).map(|checks| checks.iter().map(|check| check.0).collect::<Vec<_>>())
+        };
+        assert_eq!(names(&[]).unwrap().len(), CHECKS.len());
+        assert_eq!(names(&["lints", "file-length"]).unwrap(), ["file length", "lints"]);
+        assert_eq!(names(&["licences-bans-and-sources"]).unwrap(), ["licences, bans and sources"]);
+        assert!(names(&["other"]).unwrap_err().to_string().contains("file-length"));
+    }
 }

@@ -44,8 +44,7 @@ enum Chore {
     Demo(demo::DemoArgs),
     Bench(bench::BenchArgs),
     Edge(edge::EdgeArgs),
-    /// Formats, lints, documents and audits, without running anything.
-    Check,
+    Check(check::CheckArgs),
 }
 
 fn main() -> ExitCode {
@@ -56,7 +55,7 @@ fn main() -> ExitCode {
         Chore::Demo(args) => demo::run(&args),
         Chore::Bench(args) => bench::run(&args),
         Chore::Edge(args) => edge::run(&args),
-        Chore::Check => check::run(),
+        Chore::Check(args) => check::run(&args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
