@@ -2,7 +2,7 @@
 //!
 //! Every check runs even if an earlier one failed. A check that this machine cannot run is reported as skipped.
 //!
-//! - [`files`]: rules for every file.
+//! - [`files`]: rules for every file. [`plain_words`]: words that no file may contain.
 //! - [`crate_order`], [`import_order`]: dependencies and imports run in the documented direction. [`rust_tokens`]
 //!   reads the sources for them.
 //! - [`cargo_deny`]: licences, sources and advisories of dependencies.
@@ -11,6 +11,7 @@ mod cargo_deny;
 mod crate_order;
 mod files;
 mod import_order;
+mod plain_words;
 mod rust_tokens;
 
 use std::{fs, process::Command};
@@ -35,10 +36,11 @@ enum Outcome {
 type Check = fn(&Paths, &Versions) -> anyhow::Result<Outcome>;
 
 /// Fast checks come first.
-const CHECKS: [(&str, Check); 12] = [
+const CHECKS: [(&str, Check); 13] = [
     ("formatting", formatting),
     ("file length", |paths, _| files::lengths(&paths.root)),
     ("registry hosts", |paths, _| files::registry_hosts(&paths.root)),
+    ("plain words", |paths, _| plain_words::check(&paths.root)),
     ("order of crates", |paths, _| crate_order::check(&paths.root)),
     ("order of modules", |paths, _| import_order::check(&paths.root)),
     ("pinned versions", pins),
@@ -53,7 +55,7 @@ const CHECKS: [(&str, Check); 12] = [
 /// Checks formatting, words, structure, lints, documentation and dependencies without running the code.
 #[derive(Debug, clap::Args)]
 pub(crate) struct CheckArgs {
-    /// Run these checks only, for example `order-of-crates,order-of-modules`. The summary of a full run has all names.
+    /// Run these checks only, for example `plain-words,order-of-modules`. The summary of a full run has all names.
     #[arg(long, value_delimiter = ',', value_name = "CHECK,...")]
     only: Vec<String>,
 }
@@ -169,7 +171,7 @@ mod tests {
             chosen(&only).map(|checks| checks.iter().map(|check| check.0).collect::<Vec<_>>())
         };
         assert_eq!(names(&[]).unwrap().len(), CHECKS.len());
-        assert_eq!(names(&["lints", "file-length"]).unwrap(), ["file length", "lints"]);
+        assert_eq!(names(&["lints", "plain-words"]).unwrap(), ["plain words", "lints"]);
         assert_eq!(names(&["licences-bans-and-sources"]).unwrap(), ["licences, bans and sources"]);
         assert!(names(&["other"]).unwrap_err().to_string().contains("file-length"));
     }

@@ -1,0 +1,216 @@
+//! Words that the project has replaced by plainer ones: no file but the changelog contains them.
+//!
+//! A reader for whom English is a second language must understand each sentence at first reading, and one thing has
+//! one name everywhere. [`vocabulary`] lists the words, their replacements and the legitimate uses.
+//!
+//! Identifiers are split into their words, so `told` is found in `prove_told` and in `ToldOf`.
+
+mod vocabulary;
+
+use std::{collections::BTreeMap, fmt::Write as _, path::Path};
+
+use anyhow::bail;
+
+use super::{
+    Outcome,
+    files::{self, TextFile},
+};
+use vocabulary::{ALLOWED, Allowed, REPLACED, Replaced};
+
+/// Files that may contain every word: a changelog also describes earlier names, and the licences are not our text.
+const EXEMPT: [&str; 4] =
+    ["CHANGELOG.md", "LICENSE-APACHE", "LICENSE-MIT", "xtask/src/check/plain_words/vocabulary.rs"];
+
+/// Characters that may separate the words of a phrase: blanks, and what begins a line of a comment.
+const SEPARATORS: &str = " \t\n_-/!*#'’";
+
+/// The check.
+pub(super) fn check(root: &Path) -> anyhow::Result<Outcome> {
+    let hits = find(&files::texts(root)?, &REPLACED, &ALLOWED);
+    if hits.is_empty() { Ok(Outcome::Passed) } else { bail!("{}", report(&hits)) }
+}
+
+/// A place where a word stands that should not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Hit {
+    pattern: &'static str,
+    instead: &'static str,
+    file: String,
+    line: usize,
+}
+
+fn find(files: &[TextFile], replaced: &[Replaced], allowed: &[Allowed]) -> Vec<Hit> {
+    let mut hits = Vec::new();
+    let is_checked = |file: &&TextFile| !file.is_lock_file() && !EXEMPT.contains(&file.name.as_str());
+    for file in files.iter().filter(is_checked) {
+        let words = words(&file.text);
+        let lines: Vec<&str> = file.text.lines().collect();
+        for Replaced { patterns, instead } in replaced {
+            for pattern in *patterns {
+                let found = match pattern.strip_prefix('`') {
+                    Some(code) => code_lines(&lines, code),
+                    None => phrase_lines(&words, pattern),
+                };
+                let is_allowed = |line: usize| {
+                    allowed.iter().any(|allowed| allowed.covers(pattern, &file.name, lines[line - 1]))
+                };
+                let hit = |line| Hit { pattern, instead, file: file.name.clone(), line };
+                hits.extend(found.into_iter().filter(|line| !is_allowed(*line)).map(hit));
+            }
+        }
+    }
+    hits
+}
+
+impl Allowed {
+    fn covers(&self, pattern: &str, file: &str, line: &str) -> bool {
+        self.patterns.contains(&pattern) && file.starts_with(self.path) && line.contains(self.containing)
+    }
+}
+
+/// A word in lower case.
+#[derive(Debug, PartialEq, Eq)]
+struct Word {
+    text: String,
+    line: usize,
+    /// Whether only [`SEPARATORS`], or nothing, separates it from the word before.
+    follows: bool,
+}
+
+/// The words of a text. `camelCase` and `snake_case` are two words each.
+fn words(text: &str) -> Vec<Word> {
+    // A name, not two words.
+    let text = text.replace("GitHub", "Github");
+    let mut words: Vec<Word> = Vec::new();
+    let (mut line, mut follows, mut is_inside, mut was_lower) = (1, false, false, false);
+    for c in text.chars() {
+        if c.is_alphabetic() {
+            let begins = !is_inside || (was_lower && c.is_uppercase());
+            if begins {
+                words.push(Word { text: String::new(), line, follows });
+                follows = true;
+            }
+            if let Some(word) = words.last_mut() {
+                word.text.extend(c.to_lowercase());
+            }
+        } else {
+            follows &= SEPARATORS.contains(c);
+            line += usize::from(c == '\n');
+        }
+        (is_inside, was_lower) = (c.is_alphabetic(), c.is_lowercase());
+    }
+    words
+}
+
+/// Lines on which the words of a phrase begin.
+fn phrase_lines(words: &[Word], phrase: &str) -> Vec<usize> {
+    let phrase: Vec<&str> = phrase.split(' ').collect();
+    let is_phrase = |window: &&[Word]| {
+        window
+            .iter()
+            .zip(&phrase)
+            .enumerate()
+            .all(|(i, (word, expected))| word.text == *expected && (i == 0 || word.follows))
+    };
+    words.windows(phrase.len()).filter(is_phrase).map(|window| window[0].line).collect()
+}
+
+/// Lines that contain a piece of code exactly, not as part of a longer identifier.
+fn code_lines(lines: &[&str], code: &str) -> Vec<usize> {
+    let is_part = |c: char| c.is_alphanumeric() || c == '_';
+    let contains = |line: &str| {
+        line.match_indices(code).any(|(at, _)| {
+            let before = line[..at].chars().next_back().is_some_and(is_part) && code.starts_with(is_part);
+            let after =
+                line[at + code.len()..].chars().next().is_some_and(is_part) && code.ends_with(is_part);
+            !before && !after
+        })
+    };
+    let numbered = lines.iter().enumerate().filter(|(_, line)| contains(line));
+    numbered.map(|(i, _)| i + 1).collect()
+}
+
+/// All hits, word by word.
+fn report(hits: &[Hit]) -> String {
+    let mut by_word: BTreeMap<&str, Vec<&Hit>> = BTreeMap::new();
+    for hit in hits {
+        by_word.entry(hit.pattern.trim_start_matches('`')).or_default().push(hit);
+    }
+    let mut report = String::new();
+    for (word, hits) in by_word {
+        // Writing to a string does not fail.
+        let _ = writeln!(report, "`{word}`, {} times; write instead: {}", hits.len(), hits[0].instead);
+        for Hit { file, line, .. } in hits {
+            let _ = writeln!(report, "  {file}:{line}");
+        }
+    }
+    let _ = write!(report, "{} words to replace", hits.len());
+    report
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEST_WORDS: [Replaced; 2] = [
+        Replaced { patterns: &["told", "called off"], instead: "reported; cancelled" },
+        Replaced { patterns: &["`--queue", "`struct Made"], instead: "others" },
+    ];
+
+    /// The patterns that a text contains, each with its line.
+    fn found(text: &str) -> Vec<(&'static str, usize)> {
+        let file = TextFile { name: "a.rs".to_owned(), text: text.to_owned() };
+        find(&[file], &TEST_WORDS, &[]).iter().map(|hit| (hit.pattern, hit.line)).collect()
+    }
+
+    #[test]
+    fn words_are_found_inside_identifiers_and_alone() {
+        for text in ["It is told.", "fn prove_told()", "struct ToldOf", "TOLD", "as-told"] {
+            assert_eq!(found(text), [("told", 1)], "{text}");
+        }
+        for text in ["stoldx", "untold", "retold_"] {
+            assert!(found(text).is_empty(), "{text}");
+        }
+    }
+
+    #[test]
+    fn phrases_may_wrap_but_not_cross_a_sentence() {
+        for text in ["called off", "CalledOff", "called_off", "/// is called\n/// off"] {
+            assert_eq!(found(text), [("called off", 1)], "{text}");
+        }
+        for text in ["It is called. Off it goes.", "called, off", "off called"] {
+            assert!(found(text).is_empty(), "{text}");
+        }
+    }
+
+    #[test]
+    fn code_is_found_only_as_it_is_written() {
+        assert_eq!(found("a\n`--queue N`"), [("`--queue", 2)]);
+        assert_eq!(found("pub struct Made {"), [("`struct Made", 1)]);
+        for text in ["--job-queue", "--queued", "struct Maded", "a struct made"] {
+            assert!(found(text).is_empty(), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_allowed_use_is_no_hit() {
+        let allowed =
+            [Allowed { patterns: &["told"], path: "docs/", containing: "bb", reason: "a quotation" }];
+        let count = |name: &str, text: &str| {
+            let file = TextFile { name: name.to_owned(), text: text.to_owned() };
+            find(&[file], &TEST_WORDS, &allowed).len()
+        };
+        assert_eq!(count("docs/A.md", "bb told"), 0);
+        assert_eq!(count("docs/A.md", "told"), 1);
+        assert_eq!(count("README.md", "bb told"), 1);
+        assert_eq!(count("CHANGELOG.md", "told"), 0);
+    }
+
+    #[test]
+    fn hits_are_grouped_by_word() {
+        let file = TextFile { name: "a".to_owned(), text: "told\nold told".to_owned() };
+        let expected =
+            "`told`, 2 times; write instead: reported; cancelled\n  a:1\n  a:2\n2 words to replace";
+        assert_eq!(report(&find(&[file], &TEST_WORDS, &[])), expected);
+    }
+}
