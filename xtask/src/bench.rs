@@ -11,6 +11,7 @@ mod baseline_server;
 mod bb_cli;
 mod client;
 mod edge;
+mod efficiency;
 mod fixture;
 mod jobs;
 mod latency;
@@ -63,6 +64,8 @@ enum Kind {
     Latency,
     /// Proofs a second for eight clients, against the seeds' way.
     Throughput,
+    /// The share of the cores that does useful proving work for eight clients.
+    Efficiency,
     /// Proofs a second by --width and --prover.
     Policies,
     /// Memory under a hundred large uploads.
@@ -119,6 +122,7 @@ fn measure(kind: Kind, fixture: &Fixture) -> Vec<Row> {
     let rows = match kind {
         Kind::Latency => latency::rows(fixture),
         Kind::Throughput => throughput::against_seeds(fixture),
+        Kind::Efficiency => efficiency::rows(fixture),
         Kind::Policies => throughput::policies(fixture),
         Kind::Uploads => uploads::rows(fixture),
         Kind::Start => startup::until_ready(fixture),

@@ -106,7 +106,7 @@ impl Way {
         let witness = scratch.path().join("witness.gz");
         fs::write(&witness, &request.body)?;
         let circuit = self.circuits.join(format!("{name}.json"));
-        self.bb.prove(&circuit, &witness, Key::MadeAnew, scratch.path())?;
+        self.bb.prove(&circuit, &witness, Key::ComputedForProof, scratch.path())?;
         Ok(fs::read(scratch.path().join("proof"))?)
     }
 }

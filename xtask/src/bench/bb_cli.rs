@@ -1,4 +1,4 @@
-//! bb itself, without any server: the baseline.
+//! bb itself, without any server: a baseline of the server.
 
 use std::{
     fs::File,
@@ -12,43 +12,47 @@ use anyhow::{Context, bail};
 use shared_child::SharedChild;
 use tempfile::TempDir;
 
-use super::milliseconds;
+use super::{milliseconds, process_stats};
 
-/// bb waits for the network for ever when it misses points; it never should, with a circuit that the server loaded.
+/// bb waits for the network without a limit if the CRS has too few points. The CRS has enough for every circuit that
+/// the server loaded, so no proof takes this long.
 const LIMIT: Duration = Duration::from_mins(5);
 
-/// Asks bb for the BLAKE2s hash of nothing, in its msgpack protocol: the length, then `[["Blake2s", {"data": b""}]]`.
-const QUESTION: &[u8] = b"\x12\0\0\0\x91\x92\xa7Blake2s\x81\xa4data\xc4\0";
+/// A request for the BLAKE2s hash of no bytes, in bb's msgpack protocol: the length, then
+/// `[["Blake2s", {"data": b""}]]`.
+const BLAKE2S_REQUEST: &[u8] = b"\x12\0\0\0\x91\x92\xa7Blake2s\x81\xa4data\xc4\0";
 
 /// The program and its CRS.
 #[derive(Debug, Clone)]
 pub(super) struct Bb {
     pub(super) program: PathBuf,
     pub(super) crs: PathBuf,
-    /// Whether it multiplies in its newer way, which bb itself does only when told to.
+    /// Whether it uses its newer multiplication, which is not bb's default.
     pub(super) newer_msm: bool,
+    /// How many threads it uses; without a number, one for each core.
+    pub(super) threads: Option<usize>,
 }
 
-/// Where `bb prove` gets its verification key from.
+/// The source of the verification key for `bb prove`.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Key<'a> {
     /// `-k FILE`.
     Ready(&'a Path),
-    /// `--write_vk`: it is computed for this proof.
-    MadeAnew,
+    /// `--write_vk`: bb computes it for this proof.
+    ComputedForProof,
 }
 
 impl Bb {
-    /// Makes a circuit's verification key; gives its file.
-    pub(super) fn make_key(&self, circuit: &Path, dir: &Path) -> anyhow::Result<PathBuf> {
+    /// Computes a circuit's verification key and returns its file.
+    pub(super) fn write_key(&self, circuit: &Path, dir: &Path) -> anyhow::Result<PathBuf> {
         let mut command = self.command("write_vk");
         command.arg("-b").arg(circuit).arg("-o").arg(dir);
         run(&mut command, dir)?;
         Ok(dir.join("vk"))
     }
 
-    /// Proves as a user of the command line would, on all cores. Gives the time of the whole process, from its start
-    /// to its end, in milliseconds. The proof is in `out`, which must exist.
+    /// Proves as a user of the command line does. Returns the time from the start of the process to its end, in
+    /// milliseconds. The proof is written to `out`, which must exist.
     pub(super) fn prove(
         &self,
         circuit: &Path,
@@ -60,12 +64,28 @@ impl Bb {
         command.arg("-b").arg(circuit).arg("-w").arg(witness).arg("-o").arg(out);
         match key {
             Key::Ready(file) => command.arg("-k").arg(file),
-            Key::MadeAnew => command.arg("--write_vk"),
+            Key::ComputedForProof => command.arg("--write_vk"),
         };
         run(&mut command, out)
     }
 
-    /// Starts a daemon and asks it one small thing. Gives the time from its start to its answer, in milliseconds.
+    /// Proves and returns the CPU time of the process, in milliseconds.
+    ///
+    /// No other child of this process may end meanwhile: the system counts the CPU time of all children together.
+    pub(super) fn proof_cpu_ms(
+        &self,
+        circuit: &Path,
+        witness: &Path,
+        key: Key<'_>,
+        out: &Path,
+    ) -> anyhow::Result<f64> {
+        let before = process_stats::ended_children_cpu_ms()?;
+        self.prove(circuit, witness, key, out)?;
+        Ok(process_stats::ended_children_cpu_ms()? - before)
+    }
+
+    /// Starts a daemon and sends it one small request. Returns the time from its start to its response, in
+    /// milliseconds.
     pub(super) fn start(&self) -> anyhow::Result<f64> {
         let started = Instant::now();
         let mut child = Command::new(&self.program)
@@ -78,18 +98,18 @@ impl Bb {
             .context("bb cannot be started")?;
         let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
         let (mut stdin, mut stdout) = stdin.zip(stdout).context("bb has no pipes")?;
-        stdin.write_all(QUESTION).context("bb does not listen")?;
+        stdin.write_all(BLAKE2S_REQUEST).context("bb does not read its input")?;
         let mut head = [0; 4];
-        stdout.read_exact(&mut head).context("bb does not answer")?;
-        let mut answer = vec![0; u32::from_le_bytes(head) as usize];
-        stdout.read_exact(&mut answer).context("bb breaks off its answer")?;
+        stdout.read_exact(&mut head).context("bb does not respond")?;
+        let mut response = vec![0; u32::from_le_bytes(head) as usize];
+        stdout.read_exact(&mut response).context("bb's response is incomplete")?;
         let took = milliseconds(started.elapsed());
-        // It leaves when its standard input ends.
+        // It exits when its standard input ends.
         drop(stdin);
         let status = child.wait()?;
         let name: &[u8] = b"Blake2sResponse";
-        if !status.success() || !answer.windows(name.len()).any(|window| window == name) {
-            bail!("`bb msgpack run` did not answer as it should, {status}");
+        if !status.success() || !response.windows(name.len()).any(|window| window == name) {
+            bail!("`bb msgpack run` did not respond as expected, {status}");
         }
         Ok(took)
     }
@@ -97,19 +117,22 @@ impl Bb {
     fn command(&self, verb: &str) -> Command {
         let mut command = Command::new(&self.program);
         command.arg(verb).arg("-c").arg(&self.crs);
-        // Whatever the user has set for their own bb is not what is measured.
-        command.env_remove("BB_MSM_LEGACY").env_remove("BB_MSM_NEW");
+        // The user's own settings for bb are not measured.
+        command.env_remove("BB_MSM_LEGACY").env_remove("BB_MSM_NEW").env_remove("HARDWARE_CONCURRENCY");
         if self.newer_msm {
             command.env("BB_MSM_NEW", "1");
+        }
+        if let Some(threads) = self.threads {
+            command.env("HARDWARE_CONCURRENCY", threads.to_string());
         }
         command
     }
 }
 
-/// Runs bb to its end; `dir` takes its log. In milliseconds.
+/// Runs bb to its end with its log in `dir`. Returns the time in milliseconds.
 fn run(command: &mut Command, dir: &Path) -> anyhow::Result<f64> {
     let log = dir.join("log");
-    // A file, because nobody would empty a pipe, and a thread that did would cost time of its own.
+    // Not a pipe: a thread that reads it would cost CPU time.
     let file = File::create(&log).with_context(|| format!("{} cannot be written", log.display()))?;
     command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
     let started = Instant::now();
@@ -119,8 +142,8 @@ fn run(command: &mut Command, dir: &Path) -> anyhow::Result<f64> {
     match status {
         Some(status) if status.success() => Ok(took),
         Some(status) => {
-            let said = std::fs::read(&log).unwrap_or_default();
-            bail!("bb failed, {status}\n{}", String::from_utf8_lossy(&said));
+            let output = std::fs::read(&log).unwrap_or_default();
+            bail!("bb failed, {status}\n{}", String::from_utf8_lossy(&output));
         }
         None => {
             child.kill()?;
@@ -130,9 +153,9 @@ fn run(command: &mut Command, dir: &Path) -> anyhow::Result<f64> {
     }
 }
 
-/// A folder for what one bb writes.
+/// A temporary folder for the output of one bb.
 pub(super) fn scratch() -> anyhow::Result<TempDir> {
-    tempfile::tempdir().context("no temporary folder can be made")
+    tempfile::tempdir().context("a temporary folder cannot be created")
 }
 
 #[cfg(test)]
@@ -140,13 +163,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_question_is_as_long_as_it_says() {
-        let (length, body) = QUESTION.split_at(4);
+    fn the_request_begins_with_its_length() {
+        let (length, body) = BLAKE2S_REQUEST.split_at(4);
         assert_eq!(u32::from_le_bytes(length.try_into().unwrap()) as usize, body.len());
     }
 
     #[test]
-    fn a_failing_program_is_quoted() {
+    fn the_error_of_a_failed_program_has_its_output() {
         let dir = scratch().unwrap();
         let error = run(Command::new("sh").args(["-c", "echo why; exit 3"]), dir.path()).unwrap_err();
         assert_eq!(error.to_string(), "bb failed, exit status: 3\nwhy\n");

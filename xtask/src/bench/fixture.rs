@@ -54,7 +54,7 @@ impl Fixture {
             None => Server::build(&ready, true)?,
         };
         let (bb, crs) = (ready.paths.bb(&ready.versions.bb.version), ready.paths.crs.clone());
-        let bb = Bb { program: bb, crs, newer_msm: false };
+        let bb = Bb { program: bb, crs, newer_msm: false, threads: None };
         let cores = thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let scratch = tempfile::tempdir().context("no temporary folder can be made")?;
         let mut fixture =
@@ -90,7 +90,7 @@ impl Fixture {
             name: name.to_owned(),
             gates: health.gates.unwrap_or(0),
             rows: health.circuit_size.unwrap_or(0),
-            key: self.bb.make_key(&circuit, &dir)?,
+            key: self.bb.write_key(&circuit, &dir)?,
             circuit,
             witness,
             witness_bytes,

@@ -3,6 +3,10 @@
 use std::fs;
 
 use anyhow::Context;
+use nix::sys::{
+    resource::{UsageWho, getrusage},
+    time::TimeValLike,
+};
 
 /// A child of the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +46,14 @@ pub(super) fn processor_ms(pid: u32) -> anyhow::Result<f64> {
     let (_, fields) = stat.rsplit_once(')').with_context(|| format!("{path} is odd"))?;
     let spent = fields.split_whitespace().skip(11).take(2).map(str::parse::<f64>);
     Ok(spent.sum::<Result<f64, _>>().with_context(|| format!("{path} is odd"))? * TICK_MS)
+}
+
+/// CPU time of all children of this process that have ended and were waited for, in milliseconds. It includes their
+/// own children.
+#[allow(clippy::cast_precision_loss, reason = "microseconds of some hours")]
+pub(super) fn ended_children_cpu_ms() -> anyhow::Result<f64> {
+    let usage = getrusage(UsageWho::RUSAGE_CHILDREN).context("the CPU time of children cannot be read")?;
+    Ok((usage.user_time() + usage.system_time()).num_microseconds() as f64 / 1000.0)
 }
 
 /// Processes whose parent this is.

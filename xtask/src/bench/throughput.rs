@@ -10,7 +10,8 @@ use super::{
 };
 use crate::server::Server;
 
-const CLIENTS: usize = 8;
+/// How many clients wait for a proof at any time.
+pub(super) const CLIENTS: usize = 8;
 /// Proofs of one sample: some seconds of work, and enough of it that the last clients, who find no one to share the
 /// machine with, do not weigh much. The first is for circuits of up to 4,096 rows, then up to 16,384, then the rest.
 const PROOFS: [usize; 3] = [64, 32, 24];
@@ -23,7 +24,8 @@ fn proofs(workload: &Workload) -> usize {
     }
 }
 
-fn sample(url: &str, workload: &Workload) -> anyhow::Result<Load> {
+/// One sample of a server's throughput.
+pub(super) fn sample(url: &str, workload: &Workload) -> anyhow::Result<Load> {
     load::run(url, &workload.name, &workload.witness_bytes, CLIENTS, proofs(workload))
 }
 
