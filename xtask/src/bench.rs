@@ -1,11 +1,12 @@
-//! `cargo xtask bench`: how fast and how small the server is, held against goals.
+//! `cargo xtask bench`: measures the server's speed and memory and compares them with goals.
 //!
-//! What a row means, and what the numbers taught, stands in `docs/BENCHMARKS.md`. Reading order:
-//! - [`sampling`]: how contenders take turns, and what many samples come to.
-//! - [`fixture`]: the programs and circuits that all rows work with.
-//! - The rows: [`latency`], [`throughput`], [`uploads`], [`start`], [`wasm`], [`mod@edge`], [`jobs`].
-//! - Whom they run: [`client`] and [`load`], [`bb`], [`seeds`], [`workers`]; and [`memory`], which they look at.
-//! - [`report`], [`machine`], [`plot`]: what comes of it.
+//! `docs/BENCHMARKS.md` describes each row and lists results. Reading order:
+//! - [`sampling`]: runs contenders in turn and summarises their samples.
+//! - [`fixture`]: the programs and circuits that all rows use.
+//! - The rows: [`latency`], [`throughput`], [`efficiency`], [`uploads`], [`startup`], [`wasm`], [`mod@edge`], [`jobs`].
+//! - The programs that rows run: [`client`] and [`load`], [`bb_cli`], [`baseline_server`], [`workerd`].
+//! - [`process_stats`]: memory and CPU time of processes.
+//! - [`report`], [`machine`], [`plot`]: the results as a table, JSON and a picture.
 
 mod baseline_server;
 mod bb_cli;
@@ -37,19 +38,19 @@ use fixture::Fixture;
 use machine::Machine;
 use report::{Outcome, Report, Row};
 
-/// Measures the server against its baselines, and prints and plots what comes of it.
+/// Measures the server against its baselines, prints the results and draws them.
 ///
-/// Takes about twenty minutes on two cores. Nothing else should run meanwhile. The results are also written to
-/// target/bench/bench.json and target/bench/bench.svg.
+/// A full run takes about twenty minutes on two cores. Nothing else should run meanwhile. The results are also written
+/// to target/bench/bench.json and target/bench/bench.svg.
 #[derive(Debug, clap::Args)]
 pub(crate) struct BenchArgs {
-    /// Measure these only.
+    /// Measure these rows only.
     #[arg(long, value_enum, value_delimiter = ',', value_name = "ROW,...")]
     rows: Vec<Kind>,
-    /// How often to measure what takes a proof or two; the rest is measured a third as often.
+    /// How many samples to take of measurements of one or two proofs. Longer ones are measured a third as often.
     #[arg(long, value_name = "N", default_value_t = 15, value_parser = clap::value_parser!(u16).range(1..))]
     rounds: u16,
-    /// Three rounds: to see whether everything runs, not to compare anything.
+    /// Take three samples. This shows that every row runs; it is not a comparison.
     #[arg(long, conflicts_with = "rounds")]
     quick: bool,
     /// Measure this server instead of building one.
@@ -60,25 +61,25 @@ pub(crate) struct BenchArgs {
 /// Rows that are measured together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Kind {
-    /// One proof at a time against bare bb and against the seeds' way, and what else it takes.
+    /// One proof at a time, against bare bb and against the baseline server; the time beside proving.
     Latency,
-    /// Proofs a second for eight clients, against the seeds' way.
+    /// Proofs a second for eight clients, against the baseline server.
     Throughput,
     /// The share of the cores that does useful proving work for eight clients.
     Efficiency,
     /// Proofs a second by --width and --prover.
     Policies,
-    /// Memory under a hundred large uploads.
+    /// The server's memory during a hundred large uploads.
     Uploads,
-    /// From the start of the process until it is ready.
+    /// The time from the start of the process until it is ready.
     Start,
     /// The first proof after the start, and bb's memory.
     First,
-    /// Against bb.js in WebAssembly.
+    /// One proof at a time, against bb.js in WebAssembly.
     Wasm,
-    /// What the edge adds to a request, and its memory while a large upload passes.
+    /// The time that the edge adds to a request, and its memory during a large upload.
     Edge,
-    /// What jobs cost: until one is begun, a thousand that are nothing else, a thousand watchers; and a remembered proof.
+    /// Jobs: the time until one starts, jobs a second without work, a thousand watchers; and a cached proof.
     Jobs,
 }
 
@@ -89,13 +90,13 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
     interrupt::watch()?;
     let fixture = Fixture::prepare(ready, args.server.as_deref(), rounds)?;
 
-    let mut machine = Machine::look(&fixture);
+    let mut machine = Machine::before(&fixture);
     let kinds = if args.rows.is_empty() { Kind::value_variants() } else { &args.rows };
     let rows: Vec<Row> =
-        kinds.iter().flat_map(|&kind| measure(kind, &fixture)).chain(left_out(&fixture)).collect();
-    // Half a report is none.
+        kinds.iter().flat_map(|&kind| measure(kind, &fixture)).chain(not_measured(&fixture)).collect();
+    // A part of the rows is not reported.
     interrupt::go_on()?;
-    machine.look_again();
+    machine.after();
     let report = Report::new(machine, rounds, rows);
 
     let dir = fixture.ready.paths.target.join("bench");
@@ -115,13 +116,13 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
     }
 }
 
-/// The rows of one kind. An error becomes a row, so that it costs no other its numbers.
+/// The rows of one kind. An error becomes a row, so that the other rows are still reported.
 fn measure(kind: Kind, fixture: &Fixture) -> Vec<Row> {
     let name = kind.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
     eprintln!("  {name}: measuring");
     let rows = match kind {
         Kind::Latency => latency::rows(fixture),
-        Kind::Throughput => throughput::against_seeds(fixture),
+        Kind::Throughput => throughput::against_baseline(fixture),
         Kind::Efficiency => efficiency::rows(fixture),
         Kind::Policies => throughput::policies(fixture),
         Kind::Uploads => uploads::rows(fixture),
@@ -137,12 +138,12 @@ fn measure(kind: Kind, fixture: &Fixture) -> Vec<Row> {
     })
 }
 
-/// A row for each circuit that cannot be proved here, so that nobody takes the table for complete.
-fn left_out(fixture: &Fixture) -> impl Iterator<Item = Row> {
-    fixture.left_out.iter().map(|(name, why)| Row::skipped(format!("everything about {name}"), why))
+/// A row for each circuit that cannot be proved here. It shows that the table is not complete.
+fn not_measured(fixture: &Fixture) -> impl Iterator<Item = Row> {
+    fixture.skipped.iter().map(|(name, why)| Row::skipped(format!("all rows of {name}"), why))
 }
 
-/// As a number, for arithmetic.
+/// A duration in milliseconds.
 fn milliseconds(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1000.0
 }

@@ -1,8 +1,8 @@
-//! The seeds' way, as a baseline: for each request the witness goes to a temporary file, one `bb prove --write_vk`
-//! runs on all cores, its proof is the answer. Nothing is limited, checked, kept warm or verified.
+//! The baseline server: it runs one `bb prove --write_vk` on all cores for each request and returns the proof.
 //!
-//! The server around it is as thin as can be (a thread a connection, no framework), so that what is measured against
-//! is the way and not its wrapping.
+//! It writes the witness to a temporary file. It has no limits, no checks, no warm prover and no verification. It uses
+//! one thread for each connection and no framework, so that the comparison is with this method of proving and not with
+//! the code around it.
 
 use std::{
     fs,
@@ -20,11 +20,11 @@ use anyhow::{Context, bail};
 
 use super::bb_cli::{self, Bb, Key};
 
-/// More than any head of our own client's.
+/// More than the head of any request of our client.
 const HEAD_MAX_BYTES: usize = 16 << 10;
 const HEADERS_MAX: usize = 32;
 
-/// The server. It ends when dropped; its connections end with their clients.
+/// The running server. It ends when dropped; its connections end with their clients.
 #[derive(Debug)]
 pub(super) struct BaselineServer {
     address: SocketAddr,
@@ -35,20 +35,20 @@ pub(super) struct BaselineServer {
 impl BaselineServer {
     /// Starts it on a free port. `POST /api/prove/NAME` proves `circuits/NAME.json`.
     pub(super) fn start(bb: Bb, circuits: PathBuf) -> anyhow::Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0").context("no port can be had")?;
+        let listener = TcpListener::bind("127.0.0.1:0").context("no free port can be bound")?;
         let address = listener.local_addr()?;
         let ended = Arc::new(AtomicBool::new(false));
         let seen = Arc::clone(&ended);
-        let way = Arc::new(Way { bb, circuits });
+        let prover = Arc::new(Prover { bb, circuits });
         let listening = thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 if seen.load(Ordering::Relaxed) {
                     return;
                 }
-                let way = Arc::clone(&way);
+                let prover = Arc::clone(&prover);
                 thread::spawn(move || {
-                    if let Err(error) = way.serve(stream) {
-                        eprintln!("! the seeds' server: {error:#}");
+                    if let Err(error) = prover.serve(stream) {
+                        eprintln!("! the baseline server: {error:#}");
                     }
                 });
             }
@@ -56,7 +56,7 @@ impl BaselineServer {
         Ok(Self { address, ended, listening: Some(listening) })
     }
 
-    /// Where it listens, without a slash at the end.
+    /// The server's address, without a slash at the end.
     pub(super) fn url(&self) -> String {
         format!("http://{}", self.address)
     }
@@ -65,7 +65,7 @@ impl BaselineServer {
 impl Drop for BaselineServer {
     fn drop(&mut self) {
         self.ended.store(true, Ordering::Relaxed);
-        // Wakes the listener, so that it sees that it has ended. Without that there is nothing to wait for either.
+        // The connection wakes the listener, which then ends. If nothing listens, there is nothing to wait for.
         if TcpStream::connect(self.address).is_ok()
             && let Some(listening) = self.listening.take()
         {
@@ -74,13 +74,13 @@ impl Drop for BaselineServer {
     }
 }
 
-struct Way {
+struct Prover {
     bb: Bb,
     circuits: PathBuf,
 }
 
-impl Way {
-    /// One request after the other, until the client leaves.
+impl Prover {
+    /// Answers one request after the other until the client closes the connection.
     fn serve(&self, mut stream: TcpStream) -> anyhow::Result<()> {
         stream.set_nodelay(true)?;
         let mut received = Vec::new();
@@ -117,7 +117,7 @@ struct Request {
     body: Vec<u8>,
 }
 
-/// Appends what comes next; 0 bytes at the end.
+/// Appends the next bytes; returns 0 at the end of the stream.
 fn receive(stream: &mut impl Read, received: &mut Vec<u8>) -> std::io::Result<usize> {
     let mut piece = [0; 16 << 10];
     let read = stream.read(&mut piece)?;
@@ -125,7 +125,7 @@ fn receive(stream: &mut impl Read, received: &mut Vec<u8>) -> std::io::Result<us
     Ok(read)
 }
 
-/// The next request, or `None` at the end of the connection. What was received beyond it stays in `received`.
+/// Reads the next request; `None` at the end of the connection. Bytes after the request stay in `received`.
 fn read_request(stream: &mut impl Read, received: &mut Vec<u8>) -> anyhow::Result<Option<Request>> {
     loop {
         let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
@@ -133,12 +133,12 @@ fn read_request(stream: &mut impl Read, received: &mut Vec<u8>) -> anyhow::Resul
         if let httparse::Status::Complete(head_bytes) = head.parse(received)? {
             let length =
                 head.headers.iter().find(|header| header.name.eq_ignore_ascii_case("content-length"));
-            let length = length.context("a request without a length")?;
+            let length = length.context("a request without Content-Length")?;
             let length: usize = std::str::from_utf8(length.value)?.parse()?;
             let path = head.path.unwrap_or_default().to_owned();
             while received.len() < head_bytes + length {
                 if receive(stream, received)? == 0 {
-                    bail!("the client broke off");
+                    bail!("the client closed the connection within a request");
                 }
             }
             let rest = received.split_off(head_bytes + length);
@@ -146,10 +146,14 @@ fn read_request(stream: &mut impl Read, received: &mut Vec<u8>) -> anyhow::Resul
             return Ok(Some(Request { path, body }));
         }
         if received.len() > HEAD_MAX_BYTES {
-            bail!("an endless head");
+            bail!("the head of a request is too long");
         }
         if receive(stream, received)? == 0 {
-            return if received.is_empty() { Ok(None) } else { Err(anyhow::anyhow!("half a request")) };
+            return if received.is_empty() {
+                Ok(None)
+            } else {
+                Err(anyhow::anyhow!("the connection ended within a request"))
+            };
         }
     }
 }
@@ -158,7 +162,7 @@ fn read_request(stream: &mut impl Read, received: &mut Vec<u8>) -> anyhow::Resul
 mod tests {
     use super::*;
 
-    /// Gives one byte at a time, as a slow network might.
+    /// Returns one byte at a time, as a slow network may.
     struct Drip<'a>(&'a [u8]);
 
     impl Read for Drip<'_> {
@@ -170,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn requests_are_told_apart_however_they_arrive() {
+    fn requests_are_separated_however_they_arrive() {
         let wire =
             b"POST /a HTTP/1.1\r\nContent-Length: 3\r\n\r\nabcPOST /b HTTP/1.1\r\ncontent-length: 0\r\n\r\n";
         let expected = [("/a", "abc"), ("/b", "")];

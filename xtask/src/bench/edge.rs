@@ -1,15 +1,15 @@
-//! What the edge adds: time to each request, and memory while a large one passes through.
+//! The time that the edge adds to each request, and its memory during a large upload.
 //!
-//! `wrangler dev` puts proxies before the Worker and a debugger behind it, which hears of every fetch. They are no part
-//! of what is deployed, so time is taken of the Worker in workerd alone. What a Worker that does nothing else adds is told
-//! beside it, and what wrangler's clients see.
+//! `wrangler dev` puts proxies before the Worker and attaches a debugger that receives an event for every fetch.
+//! Neither is deployed, so the time is that of the Worker in workerd alone. The row also lists the time that a bare
+//! Worker adds and the time that a client of wrangler waits.
 
 use std::time::Instant;
 
 use anyhow::{Context, ensure};
 
 use super::{
-    client::{Answered, Client},
+    client::{Client, ProofTiming},
     fixture::{Fixture, Workload},
     milliseconds, process_stats,
     report::{Figure, Goal, Row, Unit},
@@ -19,32 +19,32 @@ use super::{
 };
 use crate::edge::{self, Edge, EdgeOptions};
 
-/// Answered by the server, and quickly.
+/// A path that the server answers quickly.
 const SMALL: &str = "/api/health";
-/// Small requests of one sample, which is their median.
+/// Small requests of one sample. The sample is their median.
 const SMALL_REQUESTS: usize = 20;
 /// Proofs of one sample.
 const PROOFS: usize = 3;
-/// What the edge may add, in milliseconds.
+/// The most that the edge may add, in milliseconds.
 const ADDED_MAX_MS: f64 = 3.0;
 
 const UPLOAD_BYTES: usize = 50_000_000;
-const MEMORY: &str = "what workerd's memory grows by, 50 MB passing through the edge";
-/// In MiB. Whoever kept the upload would need three times as much.
+const MEMORY: &str = "growth of workerd's memory, 50 MB through the edge";
+/// In MiB. A Worker that stores the upload needs at least three times as much.
 const GROWTH_MAX_MIB: f64 = 16.0;
 
-/// All of them from the same edge and server.
+/// All rows, with one edge and one server.
 pub(super) fn rows(fixture: &Fixture) -> anyhow::Result<Vec<Row>> {
     let tools = edge::built()?;
     let server = fixture.serve::<&str>(&[])?;
-    let scratch = tempfile::tempdir().context("no temporary folder can be made")?;
+    let scratch = tempfile::tempdir().context("a temporary folder cannot be created")?;
     let log = scratch.path().join("wrangler.log");
     let port = edge::free_port(0)?;
     let options =
         EdgeOptions { port, upstream: Some(server.url()), vars: &[], config: None, log: Some(&log) };
     let mut edge = Edge::start(&tools, options)?;
     let workers = Workers::start(&tools, server.url(), &scratch.path().join("workerd.log"))?;
-    let ways = Ways {
+    let urls = Urls {
         direct: server.url(),
         bare: &workers.urls().bare,
         edge: &workers.urls().edge,
@@ -53,107 +53,110 @@ pub(super) fn rows(fixture: &Fixture) -> anyhow::Result<Vec<Row>> {
     let workload = fixture.smallest();
     let measure = || {
         Ok(vec![
-            small(fixture, ways)?,
-            proof(fixture, workload, ways)?,
-            upload(fixture, workload, &edge, ways)?,
+            small(fixture, urls)?,
+            proof(fixture, workload, urls)?,
+            upload(fixture, workload, &edge, urls)?,
         ])
     };
     let outcome = measure();
-    // One that has ended is what is to be told.
+    // If the edge has ended by itself, that error is the cause of all others.
     edge.check()?;
     workers.stop()?;
     edge.stop()?;
     outcome
 }
 
-/// The ways to one server: URLs without a slash at their end.
+/// The addresses that lead to one server, without a slash at the end.
 #[derive(Debug, Clone, Copy)]
-struct Ways<'a> {
+struct Urls<'a> {
     direct: &'a str,
     bare: &'a str,
     edge: &'a str,
     wrangler: &'a str,
 }
 
-/// A connection that is warm. Each sample has its own: workerd keeps none that is silent for five seconds.
+/// Opens a connection and sends one request. Each sample opens its own: workerd closes a connection that is idle for
+/// five seconds.
 fn open(url: &str) -> anyhow::Result<Client> {
     let client = Client::new(url);
     client.get(SMALL)?;
     Ok(client)
 }
 
-fn small(fixture: &Fixture, ways: Ways<'_>) -> anyhow::Result<Row> {
-    let p50 = |way: &str| {
-        let client = open(way)?;
+fn small(fixture: &Fixture, urls: Urls<'_>) -> anyhow::Result<Row> {
+    let p50 = |url: &str| {
+        let client = open(url)?;
         let times = sampling::repeated(SMALL_REQUESTS, || client.get(SMALL))?;
         Ok(Summary::of(&times).median)
     };
     let [direct, bare, edge, wrangler] = sampling::in_turn(
         fixture.rounds,
-        &mut [&mut || p50(ways.direct), &mut || p50(ways.bare), &mut || p50(ways.edge), &mut || {
-            p50(ways.wrangler)
+        &mut [&mut || p50(urls.direct), &mut || p50(urls.bare), &mut || p50(urls.edge), &mut || {
+            p50(urls.wrangler)
         }],
     )?;
     let figure = |name: &str, samples| Figure::new(name, Unit::Milliseconds, samples);
-    let added = figure("added", beyond(&edge, &direct));
+    let added = figure("added", differences(&edge, &direct));
     let from = vec![
         figure("edge", edge),
         figure("direct", direct),
         figure("a bare Worker", bare),
         figure("the edge through wrangler", wrangler),
     ];
-    Ok(Row::held("what the edge adds to a small request", added, Goal::AtMost(ADDED_MAX_MS), from))
+    Ok(Row::with_goal("time that the edge adds to a small request", added, Goal::AtMost(ADDED_MAX_MS), from))
 }
 
-/// Proving and verifying are left out of it: they differ by more from one proof to the next than the edge adds.
-fn proof(fixture: &Fixture, workload: &Workload, ways: Ways<'_>) -> anyhow::Result<Row> {
-    let p50s = |way: &str| {
-        let client = open(way)?;
+/// The time without proving and verifying: those differ more from one proof to the next than the edge adds.
+fn proof(fixture: &Fixture, workload: &Workload, urls: Urls<'_>) -> anyhow::Result<Row> {
+    let p50s = |url: &str| {
+        let client = open(url)?;
         let prove = || client.prove(&workload.name, &workload.witness_bytes);
         let proofs = sampling::repeated(PROOFS, prove)?;
-        let p50 = |of: fn(&Answered) -> f64| Summary::of(&proofs.iter().map(of).collect::<Vec<_>>()).median;
-        Ok((p50(Answered::rest_ms), p50(|answered| answered.ms)))
+        let p50 =
+            |of: fn(&ProofTiming) -> f64| Summary::of(&proofs.iter().map(of).collect::<Vec<_>>()).median;
+        Ok((p50(ProofTiming::rest_ms), p50(|timing| timing.ms)))
     };
     let [direct, bare, edge] = sampling::in_turn(
         fixture.rounds,
-        &mut [&mut || p50s(ways.direct), &mut || p50s(ways.bare), &mut || p50s(ways.edge)],
+        &mut [&mut || p50s(urls.direct), &mut || p50s(urls.bare), &mut || p50s(urls.edge)],
     )?;
     let (direct_rest, direct): (Vec<_>, Vec<_>) = direct.into_iter().unzip();
     let bare_rest = bare.into_iter().map(|(rest, _)| rest).collect();
     let (edge_rest, edge): (Vec<_>, Vec<_>) = edge.into_iter().unzip();
     let figure = |name: &str, samples| Figure::new(name, Unit::Milliseconds, samples);
-    let added = figure("added", beyond(&edge_rest, &direct_rest));
+    let added = figure("added", differences(&edge_rest, &direct_rest));
     let from = vec![
-        figure("edge, neither proving nor verifying", edge_rest),
+        figure("edge, without proving and verifying", edge_rest),
         figure("direct, likewise", direct_rest),
         figure("a bare Worker, likewise", bare_rest),
         figure("POST to the edge", edge),
         figure("direct POST", direct),
     ];
-    let what = "what the edge adds to a proof";
-    Ok(Row::held(what, added, Goal::AtMost(ADDED_MAX_MS), from).of(workload))
+    let what = "time that the edge adds to a proof";
+    Ok(Row::with_goal(what, added, Goal::AtMost(ADDED_MAX_MS), from).of(workload))
 }
 
-/// By how much each sample is more than its baseline of the same round.
-fn beyond(samples: &[f64], baseline: &[f64]) -> Vec<f64> {
+/// The difference of each sample and its baseline in the same round.
+fn differences(samples: &[f64], baseline: &[f64]) -> Vec<f64> {
     samples.iter().zip(baseline).map(|(sample, base)| sample - base).collect()
 }
 
-/// Each upload is a sound witness, so that all of it goes through. wrangler's proxies are workerd's too, and count.
-fn upload(fixture: &Fixture, workload: &Workload, edge: &Edge, ways: Ways<'_>) -> anyhow::Result<Row> {
-    if !process_stats::is_known() {
-        return Ok(Row::skipped(MEMORY, "this system has no /proc to read it from"));
+/// Each upload is a valid witness, so all of it passes through. The proxies of wrangler are workerd processes too, and
+/// are counted.
+fn upload(fixture: &Fixture, workload: &Workload, edge: &Edge, urls: Urls<'_>) -> anyhow::Result<Row> {
+    if !process_stats::is_supported() {
+        return Ok(Row::skipped(MEMORY, "this system has no /proc"));
     }
     let upload = uploads::pad(&workload.witness_bytes, UPLOAD_BYTES)?;
     let workerd = process_stats::descendants(edge.pid(), "workerd")?;
-    ensure!(!workerd.is_empty(), "wrangler runs no workerd");
+    ensure!(!workerd.is_empty(), "wrangler has no workerd process");
     let sum =
         |of: fn(u32) -> anyhow::Result<f64>| workerd.iter().map(|&pid| of(pid)).sum::<anyhow::Result<f64>>();
     let (mut before, mut peak, mut took) = (Vec::new(), Vec::new(), Vec::new());
     sampling::repeated(fixture.few_rounds(), || {
-        let client = open(ways.wrangler)?;
+        let client = open(urls.wrangler)?;
         before.push(sum(process_stats::resident_mib)?);
-        workerd.iter().try_for_each(|&pid| process_stats::forget_peak(pid))?;
+        workerd.iter().try_for_each(|&pid| process_stats::reset_peak(pid))?;
         let started = Instant::now();
         client.prove(&workload.name, &upload)?;
         took.push(milliseconds(started.elapsed()));
@@ -161,8 +164,8 @@ fn upload(fixture: &Fixture, workload: &Workload, edge: &Edge, ways: Ways<'_>) -
         Ok(())
     })?;
     let mib = |name: &str, samples| Figure::new(name, Unit::Mebibytes, samples);
-    let grown = mib("grown", beyond(&peak, &before));
+    let grown = mib("grown", differences(&peak, &before));
     let from =
         vec![mib("before", before), mib("peak", peak), Figure::new("proved after", Unit::Milliseconds, took)];
-    Ok(Row::held(MEMORY, grown, Goal::AtMost(GROWTH_MAX_MIB), from))
+    Ok(Row::with_goal(MEMORY, grown, Goal::AtMost(GROWTH_MAX_MIB), from))
 }

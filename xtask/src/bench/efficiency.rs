@@ -32,7 +32,7 @@ pub(super) fn rows(fixture: &Fixture) -> anyhow::Result<Vec<Row>> {
             Figure::new("CPU time of bb prove -k on one thread", Unit::Milliseconds, cpu_ms),
         ];
         let what = format!("machine efficiency with {} clients", throughput::CLIENTS);
-        rows.push(Row::held(what, share, Goal::AtLeast(SHARE_MIN), from).of(workload));
+        rows.push(Row::with_goal(what, share, Goal::AtLeast(SHARE_MIN), from).of(workload));
     }
     Ok(rows)
 }

@@ -1,4 +1,4 @@
-//! Jobs: what it costs to hand work in instead of waiting for it, to watch it, and to ask for the same again.
+//! Jobs: the time until one starts, jobs a second without work, and the cost of watchers; and a cached proof.
 
 use std::{
     io::{BufRead, BufReader, Write},
@@ -23,75 +23,77 @@ use super::{
 };
 use crate::{interrupt, process, server::Server};
 
-/// From a request's first byte until its job is begun, in milliseconds, on an idle server.
-const BEGUN_MAX_MS: f64 = 10.0;
-/// Jobs a second that are nothing but jobs.
+/// From the first byte of a request until its job starts, in milliseconds, on an idle server.
+const START_MAX_MS: f64 = 10.0;
+/// Jobs a second without work.
 const NOOPS_MIN: f64 = 1000.0;
 const NOOPS: usize = 5000;
-/// Who hands them in at a time, as requests would, and the workers of a server that is left as it comes.
+/// Concurrent submitters, as requests would be, and the default number of a server's workers.
 const SUBMITTERS: usize = 16;
 const WORKERS: usize = 4;
 
 const WATCHERS: usize = 1000;
-/// For how long it is looked what they cost, and how long the server is left alone before.
+/// The time over which the cost of watchers is measured, and the pause before it.
 const WINDOW: Duration = Duration::from_secs(10);
 const SETTLE: Duration = Duration::from_secs(1);
-/// What all of them may cost: a hundredth of a core, in milliseconds of its time a second.
+/// The most CPU time of all watchers, in milliseconds a second: one hundredth of a core.
 const WATCHING_MAX_MS: f64 = 10.0;
 
 const DAY_MS: f64 = 86_400_000.0;
 
-/// All of them.
+/// All rows.
 pub(super) fn rows(fixture: &Fixture) -> anyhow::Result<Vec<Row>> {
     let workload = fixture.smallest();
-    let mut rows = vec![until_begun(fixture, workload)?, remembered(fixture, workload)?, noops(fixture)?];
+    let mut rows = vec![until_started(fixture, workload)?, cached(fixture, workload)?, noops(fixture)?];
     rows.extend(watchers(fixture, workload)?);
     Ok(rows)
 }
 
-/// A folder for a database: on a disk, as a server's would be, and not in memory.
-fn folder(fixture: &Fixture) -> anyhow::Result<tempfile::TempDir> {
-    tempfile::tempdir_in(&fixture.ready.paths.target).context("no folder for jobs can be made")
+/// A folder for a database, on a disk as in production and not in memory.
+fn data_folder(fixture: &Fixture) -> anyhow::Result<tempfile::TempDir> {
+    tempfile::tempdir_in(&fixture.ready.paths.target).context("a folder for jobs cannot be created")
 }
 
-fn keeping(fixture: &Fixture, data: &Path, more: &[&str]) -> anyhow::Result<Server> {
+fn serve_with_data(fixture: &Fixture, data: &Path, more: &[&str]) -> anyhow::Result<Server> {
     let data = data.join("data").display().to_string();
     fixture.serve(&[&["--data", &data], more].concat())
 }
 
-fn until_begun(fixture: &Fixture, workload: &Workload) -> anyhow::Result<Row> {
-    let data = folder(fixture)?;
-    let server = keeping(fixture, data.path(), &[])?;
+fn until_started(fixture: &Fixture, workload: &Workload) -> anyhow::Result<Row> {
+    let data = data_folder(fixture)?;
+    let server = serve_with_data(fixture, data.path(), &[])?;
     let client = Client::new(server.url());
     let submit = || {
-        let asked = SystemTime::now().duration_since(UNIX_EPOCH).context("this machine has no date")?;
+        let submitted =
+            SystemTime::now().duration_since(UNIX_EPOCH).context("this machine's clock is not set")?;
         let (accepted_ms, job) = client.submit(&workload.name, &workload.witness_bytes)?;
-        let over = follow(&client, &job)?;
-        let begun = over.started_at.as_deref().and_then(ms_of_day).context("a job was never begun")?;
-        // It is told in whole milliseconds: what is left out of the last one is counted.
-        let until_begun = (begun + 1.0 - milliseconds(asked)).rem_euclid(DAY_MS);
-        Ok((until_begun, accepted_ms))
+        let finished = follow(&client, &job)?;
+        let started =
+            finished.started_at.as_deref().and_then(ms_of_day).context("a job has no start time")?;
+        // The start time has whole milliseconds, rounded down. One more makes it an upper bound.
+        let until_started = (started + 1.0 - milliseconds(submitted)).rem_euclid(DAY_MS);
+        Ok((until_started, accepted_ms))
     };
     let mut samples = sampling::repeated(fixture.rounds + 1, submit)?;
-    // The first one has its circuit's history to look for.
+    // The first job also reads its circuit's history from the database.
     samples.remove(0);
-    let (begun, accepted) = samples.into_iter().unzip();
+    let (started, accepted) = samples.into_iter().unzip();
     let figure = |name: &str, samples| Figure::new(name, Unit::Milliseconds, samples);
-    let what = "from a POST until its job is begun, SQLite on a disk";
+    let what = "from a POST until its job starts, SQLite on a disk";
     let from = vec![figure("until it is accepted", accepted)];
-    Ok(Row::held(what, figure("begun", begun), Goal::AtMost(BEGUN_MAX_MS), from).of(workload))
+    Ok(Row::with_goal(what, figure("started", started), Goal::AtMost(START_MAX_MS), from).of(workload))
 }
 
-/// Waits until the job is over.
+/// Waits until the job has finished.
 fn follow(client: &Client, job: &JobDocument) -> anyhow::Result<JobDocument> {
     // The stream ends with the job.
     client.get(&job.links.events)?;
-    let over: JobDocument = client.get_json(&job.links.this)?;
-    ensure!(over.status == JobStatus::Completed, "a job is {}: {:?}", over.status, over.error);
-    Ok(over)
+    let finished: JobDocument = client.get_json(&job.links.this)?;
+    ensure!(finished.status == JobStatus::Completed, "a job is {}: {:?}", finished.status, finished.error);
+    Ok(finished)
 }
 
-/// Of an RFC 3339 time in UTC the milliseconds since midnight.
+/// The milliseconds since midnight of an RFC 3339 time in UTC.
 fn ms_of_day(time: &str) -> Option<f64> {
     let (_, time) = time.strip_suffix('Z')?.split_once('T')?;
     let mut seconds = 0.0;
@@ -101,20 +103,20 @@ fn ms_of_day(time: &str) -> Option<f64> {
     Some(seconds * 1000.0)
 }
 
-fn remembered(fixture: &Fixture, workload: &Workload) -> anyhow::Result<Row> {
+fn cached(fixture: &Fixture, workload: &Workload) -> anyhow::Result<Row> {
     let server = fixture.serve(&["--proof-cache", "50"])?;
     let client = Client::new(server.url());
     client.prove(&workload.name, &workload.witness_bytes)?;
     let mut again = || Ok(client.prove(&workload.name, &workload.witness_bytes)?.ms);
-    let mut anew = || Ok(client.prove_anew(&workload.name, &workload.witness_bytes)?.ms);
-    let [again, anew] = sampling::in_turn(fixture.rounds, &mut [&mut again, &mut anew])?;
-    let again = Figure::new("a remembered proof", Unit::Milliseconds, again);
-    let anew = Figure::new("a new one", Unit::Milliseconds, anew);
-    let what = "a proof that is asked for again over one that is made";
-    Ok(Row::told(what, Figure::ratio(&again, &anew), vec![again, anew]).of(workload))
+    let mut uncached = || Ok(client.prove_uncached(&workload.name, &workload.witness_bytes)?.ms);
+    let [again, uncached] = sampling::in_turn(fixture.rounds, &mut [&mut again, &mut uncached])?;
+    let again = Figure::new("a cached proof", Unit::Milliseconds, again);
+    let uncached = Figure::new("a new proof", Unit::Milliseconds, uncached);
+    let what = "a cached proof over a new one";
+    Ok(Row::without_goal(what, Figure::ratio(&again, &uncached), vec![again, uncached]).of(workload))
 }
 
-/// What `container_src/examples/noop_jobs.rs` prints, as far as it is told here.
+/// The output of `container_src/examples/noop_jobs.rs`, as far as a row needs it.
 #[derive(Debug, Deserialize)]
 struct Noops {
     jobs_per_second: f64,
@@ -126,24 +128,24 @@ struct Noops {
 fn noops(fixture: &Fixture) -> anyhow::Result<Row> {
     let program = build_noops(fixture)?;
     let run = || {
-        let data = folder(fixture)?;
+        let data = data_folder(fixture)?;
         let mut command = Command::new(&program);
         command.arg(data.path()).args([NOOPS, SUBMITTERS, WORKERS].map(|number| number.to_string()));
         let output = command.output().with_context(|| format!("{} cannot be run", program.display()))?;
-        let complaint = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "{} failed: {complaint}", program.display());
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "{} failed: {stderr}", program.display());
         Ok(serde_json::from_slice::<Noops>(&output.stdout)?)
     };
     let samples = sampling::repeated(fixture.few_rounds(), run)?;
     let figure =
         |name: &str, unit, of: fn(&Noops) -> f64| Figure::new(name, unit, samples.iter().map(of).collect());
     let from = vec![
-        figure("bare SQLite, one by one", Unit::JobsPerSecond, |noops| noops.bare_per_second),
-        figure("a lone one is accepted after", Unit::Milliseconds, |noops| noops.submit_ms),
-        figure("and begun after", Unit::Milliseconds, |noops| noops.start_ms),
+        figure("bare SQLite, one job after the other", Unit::JobsPerSecond, |noops| noops.bare_per_second),
+        figure("a single job is accepted after", Unit::Milliseconds, |noops| noops.submit_ms),
+        figure("and starts after", Unit::Milliseconds, |noops| noops.start_ms),
     ];
     let jobs = figure("jobs", Unit::JobsPerSecond, |noops| noops.jobs_per_second);
-    Ok(Row::held("jobs a second that are nothing but jobs", jobs, Goal::AtLeast(NOOPS_MIN), from))
+    Ok(Row::with_goal("jobs a second without work", jobs, Goal::AtLeast(NOOPS_MIN), from))
 }
 
 fn build_noops(fixture: &Fixture) -> anyhow::Result<PathBuf> {
@@ -153,17 +155,17 @@ fn build_noops(fixture: &Fixture) -> anyhow::Result<PathBuf> {
     Ok(fixture.ready.paths.target.join("release/examples/noop_jobs"))
 }
 
-/// Watchers of a job that does not move, because its bb is stopped.
+/// Watchers of a job that makes no progress, because its bb is stopped.
 fn watchers(fixture: &Fixture, workload: &Workload) -> anyhow::Result<Vec<Row>> {
-    let what = format!("processor time of {WATCHERS} idle watchers, a second");
-    if !process_stats::is_known() {
-        return Ok(vec![Row::skipped(what, "this system has no /proc to read it from")]);
+    let what = format!("CPU time of {WATCHERS} idle watchers, a second");
+    if !process_stats::is_supported() {
+        return Ok(vec![Row::skipped(what, "this system has no /proc")]);
     }
     allow_open_files()?;
-    let data = folder(fixture)?;
-    let server = keeping(fixture, data.path(), &["--connections", "2000", "--prove-timeout", "30m"])?;
+    let data = data_folder(fixture)?;
+    let server = serve_with_data(fixture, data.path(), &["--connections", "2000", "--prove-timeout", "30m"])?;
     let provers = process_stats::children(server.pid())?;
-    let signal = |signal| provers.iter().try_for_each(|prover| send(prover.pid, signal));
+    let signal = |signal| provers.iter().try_for_each(|prover| send_signal(prover.pid, signal));
     signal(Signal::STOP)?;
     let client = Client::new(server.url());
     let (_, job) = client.submit(&workload.name, &workload.witness_bytes)?;
@@ -171,9 +173,9 @@ fn watchers(fixture: &Fixture, workload: &Workload) -> anyhow::Result<Vec<Row>> 
         let window = || {
             thread::sleep(SETTLE);
             interrupt::go_on()?;
-            let before = process_stats::processor_ms(server.pid())?;
+            let before = process_stats::cpu_ms(server.pid())?;
             thread::sleep(WINDOW);
-            let spent = process_stats::processor_ms(server.pid())? - before;
+            let spent = process_stats::cpu_ms(server.pid())? - before;
             Ok::<_, anyhow::Error>(spent / WINDOW.as_secs_f64())
         };
         let (alone, before) = (window()?, process_stats::anonymous_mib(server.pid())?);
@@ -185,7 +187,7 @@ fn watchers(fixture: &Fixture, workload: &Workload) -> anyhow::Result<Vec<Row>> 
         #[expect(clippy::cast_precision_loss, reason = "some thousand watchers")]
         Ok((alone, watched, grown * 1024.0 / WATCHERS as f64))
     };
-    // What the first take of memory, later ones find there.
+    // Only the first watchers allocate memory. Later ones reuse it, so the largest growth is the result.
     let measured = sampling::repeated(fixture.few_rounds(), measure);
     signal(Signal::CONT)?;
     let measured = measured?;
@@ -198,33 +200,34 @@ fn watchers(fixture: &Fixture, workload: &Workload) -> anyhow::Result<Vec<Row>> 
     let grown = measured.iter().map(|(_, _, grown)| *grown).fold(0.0, f64::max);
     let memory = Figure::new("each", Unit::Kibibytes, vec![grown]);
     Ok(vec![
-        Row::held(what, added, Goal::AtMost(WATCHING_MAX_MS), from),
-        Row::told("memory of the server for each watcher", memory, Vec::new()),
+        Row::with_goal(what, added, Goal::AtMost(WATCHING_MAX_MS), from),
+        Row::without_goal("memory of the server for each watcher", memory, Vec::new()),
     ])
 }
 
-/// A watcher that has heard how the job is.
+/// Opens a watcher and waits for its first event.
 fn watch(url: &str, job: &JobDocument) -> anyhow::Result<BufReader<TcpStream>> {
     let host = url.trim_start_matches("http://");
-    let mut connection = TcpStream::connect(host).context("a watcher finds no server")?;
+    let mut connection = TcpStream::connect(host).context("a watcher cannot connect to the server")?;
     write!(connection, "GET {} HTTP/1.1\r\nHost: {host}\r\n\r\n", job.links.events)?;
     let mut connection = BufReader::with_capacity(2048, connection);
     let mut line = String::new();
     while !line.starts_with("data: ") {
         line.clear();
-        ensure!(connection.read_line(&mut line)? > 0, "a watcher is told nothing");
+        ensure!(connection.read_line(&mut line)? > 0, "a watcher received no event");
     }
     Ok(connection)
 }
 
-/// This process and those that it starts may have as many files open as the system lets them.
+/// Raises the limit of open files of this process and its children to the system's maximum.
 fn allow_open_files() -> anyhow::Result<()> {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).context("too few files may be open")
+    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })
+        .context("the limit of open files cannot be raised")
 }
 
-fn send(pid: u32, signal: Signal) -> anyhow::Result<()> {
-    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).context("no such process")?;
+fn send_signal(pid: u32, signal: Signal) -> anyhow::Result<()> {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).context("the process id is not valid")?;
     Ok(kill_process(pid, signal)?)
 }
 

@@ -1,4 +1,4 @@
-//! Many clients at once, each sending its next request when its last is answered.
+//! A load of many clients: each sends its next request when it has the response to the last one.
 
 use std::{
     sync::{
@@ -17,17 +17,17 @@ use super::{
 };
 use crate::interrupt;
 
-/// What a load came to.
+/// The measurements of one load.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Load {
-    /// Proofs a second, from the first request to the last answer.
+    /// Proofs a second, from the first request to the last response.
     pub(super) per_second: f64,
-    /// Of one request, in milliseconds: half of them took less, and 95 of 100.
+    /// Median and 95th percentile of the time of one request, in milliseconds.
     pub(super) p50_ms: f64,
     pub(super) p95_ms: f64,
 }
 
-/// Has a server make so many proofs for so many clients at a time. The first request that fails ends it.
+/// Requests `proofs` proofs with `clients` clients at a time. The first request that fails ends the load.
 #[allow(clippy::cast_precision_loss, reason = "some tens of proofs")]
 pub(super) fn run(
     url: &str,
@@ -43,7 +43,7 @@ pub(super) fn run(
         while taken.fetch_add(1, Ordering::Relaxed) < proofs {
             interrupt::go_on()?;
             let answered = client.prove(circuit, witness).inspect_err(|_| {
-                // No other client starts another one.
+                // The other clients start no more requests.
                 taken.store(proofs, Ordering::Relaxed);
             })?;
             times.lock().unwrap_or_else(PoisonError::into_inner).push(answered.ms);

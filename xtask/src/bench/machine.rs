@@ -1,4 +1,4 @@
-//! Where and when the numbers were measured: what makes those of two reports comparable, or not.
+//! The machine, time and versions of a measurement: they show whether two reports are comparable.
 
 use std::{env::consts, fmt, fs, path::Path, time::Duration};
 
@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::fixture::Fixture;
 use crate::process;
 
-/// See the module.
+/// The machine, time and versions of a measurement.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Machine {
     /// The day, in UTC.
@@ -15,18 +15,18 @@ pub(super) struct Machine {
     pub(super) processor: String,
     pub(super) cores: usize,
     pub(super) system: String,
-    /// Processes that wanted to run, a mean over the last minute, before the first row and after the last. `None`
-    /// where the system does not say.
+    /// The system's load average over one minute, before the first row and after the last. `None` where the system
+    /// does not report it.
     pub(super) load_before: Option<f64>,
     pub(super) load_after: Option<f64>,
     pub(super) bb: String,
-    /// The source that was measured, as git names it; `None` outside of a repository.
+    /// The measured revision, as `git describe` reports it; `None` outside of a repository.
     pub(super) revision: Option<String>,
 }
 
 impl Machine {
-    /// Before the first row.
-    pub(super) fn look(fixture: &Fixture) -> Self {
+    /// The state before the first row.
+    pub(super) fn before(fixture: &Fixture) -> Self {
         Self {
             date: read("date", &["-u", "+%F"]).unwrap_or_default(),
             processor: processor().unwrap_or_else(|| consts::ARCH.to_owned()),
@@ -39,8 +39,8 @@ impl Machine {
         }
     }
 
-    /// After the last row.
-    pub(super) fn look_again(&mut self) {
+    /// Adds the state after the last row.
+    pub(super) fn after(&mut self) {
         self.load_after = load();
     }
 }
@@ -73,6 +73,6 @@ fn revision(root: &Path) -> Option<String> {
 }
 
 fn read(program: &str, arguments: &[&str]) -> Option<String> {
-    let said = process::read(program, arguments, Duration::from_secs(10)).ok()?;
-    Some(said.trim().to_owned())
+    let output = process::read(program, arguments, Duration::from_secs(10)).ok()?;
+    Some(output.trim().to_owned())
 }

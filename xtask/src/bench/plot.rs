@@ -1,8 +1,8 @@
-//! The rows that have a goal, as a picture.
+//! Draws the rows that have a goal.
 //!
-//! Goals have different units, and some are floors while others are ceilings. So that all can stand on one axis, each
-//! value is divided by its goal, and a floor turned round: a row reaches its goal where it is left of the line at 1.
-//! The axis is logarithmic, because twice as good is as far from the line as twice as bad.
+//! Goals have different units; some are minimums and others are maximums. To fit all on one axis, each value is divided
+//! by its goal, or the goal by the value for a minimum. A row reaches its goal if it is left of the line at 1. The axis
+//! is logarithmic, so twice as good is as far from the line as twice as bad.
 
 use svg::{
     Document, Node,
@@ -13,9 +13,9 @@ use super::report::{Figure, Goal, Outcome, Report, Row};
 
 const WIDTH: f64 = 1000.0;
 const MARGIN: f64 = 24.0;
-/// Where the axis begins and ends; labels are to its left, values to its right.
+/// The left and right end of the axis; labels are to its left, values to its right.
 const AXIS: (f64, f64) = (330.0, 800.0);
-/// Where values end and, a little to the right, goals begin.
+/// The right end of values. Goals begin a little to the right of it.
 const VALUES: f64 = 900.0;
 const HEAD_HEIGHT: f64 = 92.0;
 const GROUP_HEIGHT: f64 = 30.0;
@@ -25,12 +25,12 @@ const FOOT_HEIGHT: f64 = 64.0;
 const INK: &str = "#1f2328";
 const FAINT: &str = "#6b7280";
 const GRID: &str = "#e5e7eb";
-/// Told apart by any eye, and besides one is filled and the other hollow.
+/// Two colours that colour-blind readers can distinguish. Besides, one dot is filled and the other hollow.
 const REACHED: &str = "#0072b2";
 const MISSED: &str = "#d55e00";
 
-const LEGEND: &str = "Dot: the median over its goal, or the goal over it where more is better. Line: from the least to \
-                      the most measured.";
+const LEGEND: &str = "Dot: the median divided by its goal, or the goal divided by the median where more is better. Line: \
+                      from the smallest sample to the largest.";
 
 /// A row with a goal, on the common axis.
 struct Bullet<'a> {
@@ -47,7 +47,7 @@ impl<'a> Bullet<'a> {
         }
     }
 
-    /// At most 1 where the goal is reached.
+    /// The value as a share of the goal; at most 1 if it reaches the goal.
     fn share(&self, value: f64) -> f64 {
         match self.goal {
             Goal::AtMost(bound) => value / bound,
@@ -55,7 +55,7 @@ impl<'a> Bullet<'a> {
         }
     }
 
-    /// Its worst, its median and its best, as shares.
+    /// Minimum, median and maximum, as shares of the goal.
     fn shares(&self) -> [f64; 3] {
         let summary = self.figure.summary;
         [summary.min, summary.median, summary.max].map(|value| self.share(value))
@@ -69,7 +69,7 @@ struct Axis {
 }
 
 impl Axis {
-    /// One that has room for all shares, and for the goal.
+    /// An axis that includes all shares and the goal.
     fn of(shares: impl Iterator<Item = f64>) -> Self {
         let exponents = shares.filter(|share| share.is_finite() && *share > 0.0).map(f64::log2);
         let (low, high) = exponents.fold((-1.0_f64, 1.0_f64), |(low, high), e| (low.min(e), high.max(e)));
@@ -77,12 +77,12 @@ impl Axis {
     }
 
     fn x(&self, share: f64) -> f64 {
-        // Nothing, or less, is at the left end.
+        // Zero and negative values are at the left end.
         let along = (share.max(f64::MIN_POSITIVE).log2() - self.low) / (self.high - self.low);
         AXIS.0 + (AXIS.1 - AXIS.0) * along.clamp(0.0, 1.0)
     }
 
-    /// The powers of two on it.
+    /// The powers of two on the axis.
     fn ticks(&self) -> impl Iterator<Item = f64> {
         let (low, high) = (self.low, self.high);
         std::iter::successors(Some(low), |exponent| Some(exponent + 1.0))
@@ -91,7 +91,7 @@ impl Axis {
     }
 }
 
-/// The picture, as SVG.
+/// Draws the report as SVG.
 pub(super) fn draw(report: &Report) -> String {
     let bullets: Vec<Bullet<'_>> = report.rows.iter().filter_map(Bullet::of).collect();
     let axis = Axis::of(bullets.iter().flat_map(Bullet::shares));
@@ -161,8 +161,8 @@ fn draw_bullet(bullet: &Bullet<'_>, axis: &Axis, y: f64) -> Group {
         .add(text(VALUES + 20.0, y + 4.5, &bullet.goal.to_string()).set("fill", FAINT))
 }
 
-fn text(x: f64, y: f64, words: &str) -> Text {
-    Text::new(words).set("x", x).set("y", y)
+fn text(x: f64, y: f64, content: &str) -> Text {
+    Text::new(content).set("x", x).set("y", y)
 }
 
 fn line(from: (f64, f64), to: (f64, f64), colour: &str) -> Line {
@@ -176,14 +176,14 @@ mod tests {
     use crate::bench::report::Unit;
 
     fn bullet_x(goal: Goal, value: f64) -> f64 {
-        let row = Row::held("w", Figure::new("f", Unit::Ratio, vec![value]), goal, vec![]);
+        let row = Row::with_goal("w", Figure::new("f", Unit::Ratio, vec![value]), goal, vec![]);
         let bullet = Bullet::of(&row).unwrap();
         let axis = Axis { low: -2.0, high: 2.0 };
         axis.x(bullet.shares()[1])
     }
 
     #[test]
-    fn reached_is_left_of_the_line_for_ceilings_and_floors() {
+    fn reached_goals_are_left_of_the_line() {
         let line = f64::midpoint(AXIS.0, AXIS.1);
         for (goal, better, worse) in [(Goal::AtMost(5.0), 4.0, 6.0), (Goal::AtLeast(3.0), 4.0, 2.0)] {
             assert!(bullet_x(goal, better) < line && bullet_x(goal, worse) > line, "{goal}");
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn the_axis_has_room_for_all_and_ends_at_powers_of_two() {
+    fn the_axis_includes_all_and_ends_at_powers_of_two() {
         let axis = Axis::of([0.3, 5.0, f64::NAN].into_iter());
         assert_eq!(axis.ticks().collect::<Vec<_>>(), [0.25, 0.5, 1.0, 2.0, 4.0, 8.0]);
         let empty = Axis::of(std::iter::empty());

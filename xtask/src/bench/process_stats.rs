@@ -1,4 +1,4 @@
-//! How much memory and processor time processes took, from /proc.
+//! Memory and CPU time of processes, from /proc and getrusage.
 
 use std::fs;
 
@@ -12,40 +12,39 @@ use nix::sys::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Child {
     pub(super) pid: u32,
-    /// The threads that it was told to use.
+    /// The number of threads that its environment allows.
     pub(super) threads: usize,
 }
 
-/// Whether this system says what is asked for here.
-pub(super) fn is_known() -> bool {
+/// Whether this system has the statistics.
+pub(super) fn is_supported() -> bool {
     peak_mib(std::process::id()).is_ok()
 }
 
-/// The most resident memory that a process ever had, in MiB.
+/// The peak of the resident memory of a process, in MiB.
 pub(super) fn peak_mib(pid: u32) -> anyhow::Result<f64> {
     status_kib(pid, "VmHWM:")
 }
 
-/// The resident memory that a process has now, in MiB.
+/// The present resident memory of a process, in MiB.
 pub(super) fn resident_mib(pid: u32) -> anyhow::Result<f64> {
     status_kib(pid, "VmRSS:")
 }
 
-/// Resident memory that is the process's own, and no file's that others may share, in MiB.
+/// The anonymous resident memory of a process, in MiB: without files, which other processes may share.
 pub(super) fn anonymous_mib(pid: u32) -> anyhow::Result<f64> {
     status_kib(pid, "RssAnon:")
 }
 
-/// Processor time that a process has spent so far, its own and the kernel's for it, in milliseconds. It is counted in
-/// hundredths of a second.
-pub(super) fn processor_ms(pid: u32) -> anyhow::Result<f64> {
+/// CPU time of a process so far, user and system, in milliseconds. The system counts it in hundredths of a second.
+pub(super) fn cpu_ms(pid: u32) -> anyhow::Result<f64> {
     const TICK_MS: f64 = 10.0;
     let path = format!("/proc/{pid}/stat");
     let stat = fs::read_to_string(&path).with_context(|| format!("{path} cannot be read"))?;
-    // The second field is the program's name in parentheses, and may hold anything.
-    let (_, fields) = stat.rsplit_once(')').with_context(|| format!("{path} is odd"))?;
+    // The second field is the program's name in parentheses, which may contain any character.
+    let (_, fields) = stat.rsplit_once(')').with_context(|| format!("{path} is malformed"))?;
     let spent = fields.split_whitespace().skip(11).take(2).map(str::parse::<f64>);
-    Ok(spent.sum::<Result<f64, _>>().with_context(|| format!("{path} is odd"))? * TICK_MS)
+    Ok(spent.sum::<Result<f64, _>>().with_context(|| format!("{path} is malformed"))? * TICK_MS)
 }
 
 /// CPU time of all children of this process that have ended and were waited for, in milliseconds. It includes their
@@ -56,12 +55,12 @@ pub(super) fn ended_children_cpu_ms() -> anyhow::Result<f64> {
     Ok((usage.user_time() + usage.system_time()).num_microseconds() as f64 / 1000.0)
 }
 
-/// Processes whose parent this is.
+/// The direct children of a process.
 pub(super) fn children(pid: u32) -> anyhow::Result<Vec<Child>> {
     let mut children = Vec::new();
     for entry in fs::read_dir("/proc").context("there is no /proc")?.flatten() {
         let Some(child) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
-        // One that ends in this very moment has no files any more.
+        // A process that ends at this moment has no files any more.
         if field(child, "PPid:").is_ok_and(|parent| parent == pid.to_string()) {
             children.push(Child { pid: child, threads: threads(child).unwrap_or(0) });
         }
@@ -70,11 +69,11 @@ pub(super) fn children(pid: u32) -> anyhow::Result<Vec<Child>> {
     Ok(children)
 }
 
-/// Processes of a program, by its name, that descend from this one.
+/// The descendants of a process that run a program of this name.
 pub(super) fn descendants(pid: u32, program: &str) -> anyhow::Result<Vec<u32>> {
     let mut found = Vec::new();
     for Child { pid, .. } in children(pid)? {
-        // As with children, one may have ended meanwhile.
+        // As above, a process may have ended meanwhile.
         if field(pid, "Name:").is_ok_and(|name| name == program) {
             found.push(pid);
         }
@@ -83,8 +82,8 @@ pub(super) fn descendants(pid: u32, program: &str) -> anyhow::Result<Vec<u32>> {
     Ok(found)
 }
 
-/// From here on the most is what a process has at least once from now.
-pub(super) fn forget_peak(pid: u32) -> anyhow::Result<()> {
+/// Resets the peak of a process to its present memory.
+pub(super) fn reset_peak(pid: u32) -> anyhow::Result<()> {
     let path = format!("/proc/{pid}/clear_refs");
     fs::write(&path, "5").with_context(|| format!("{path} cannot be written"))
 }
@@ -119,12 +118,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_peak_is_forgotten_and_seen_anew() {
+    fn a_peak_is_reset_and_grows_again() {
         let pid = std::process::id();
         let fill = || std::hint::black_box(vec![1_u8; 64 << 20]).len();
         fill();
         assert!(peak_mib(pid).unwrap() > resident_mib(pid).unwrap() + 32.0);
-        forget_peak(pid).unwrap();
+        reset_peak(pid).unwrap();
         assert!(peak_mib(pid).unwrap() < resident_mib(pid).unwrap() + 32.0);
         fill();
         assert!(peak_mib(pid).unwrap() > resident_mib(pid).unwrap() + 32.0);
@@ -138,7 +137,7 @@ mod tests {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        // Its environment can be read once it runs, which is a moment after it was started.
+        // Its environment can be read once it runs, a moment after its start.
         child.stdin.as_mut().unwrap().write_all(b"x").unwrap();
         child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
         let found = children(std::process::id()).unwrap();

@@ -1,4 +1,4 @@
-//! Rows, as a table for people and as JSON for programs.
+//! The rows of a report, as a Markdown table and as JSON.
 
 use std::fmt;
 
@@ -14,7 +14,7 @@ use super::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Unit {
-    /// One number over another of the same unit.
+    /// One number divided by another of the same unit.
     Ratio,
     Milliseconds,
     Mebibytes,
@@ -23,7 +23,7 @@ pub(super) enum Unit {
     JobsPerSecond,
 }
 
-/// Something measured several times.
+/// A quantity that was measured several times.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(super) struct Figure {
     pub(super) name: String,
@@ -32,7 +32,7 @@ pub(super) struct Figure {
     pub(super) samples: Vec<f64>,
 }
 
-/// What a row wants to reach.
+/// The goal of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Goal {
@@ -40,35 +40,35 @@ pub(super) enum Goal {
     AtLeast(f64),
 }
 
-/// One row.
+/// One row of the table.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(super) struct Row {
-    /// What is measured.
+    /// The measured quantity.
     pub(super) what: String,
-    /// The circuit it is measured with, where there is one to name.
+    /// The circuit that it is measured with, if the row belongs to one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) circuit: Option<String>,
     #[serde(flatten)]
     pub(super) outcome: Outcome,
 }
 
-/// What came of a row.
+/// The result of a row.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
 pub(super) enum Outcome {
     Measured {
         figure: Figure,
         goal: Option<Goal>,
-        /// What the figure was worked out from, or what explains it.
+        /// The figures that this one is computed from, or that explain it.
         from: Vec<Figure>,
     },
-    /// It cannot be measured here.
+    /// This machine cannot measure it.
     Skipped { why: String },
-    /// Measuring it failed.
+    /// The measurement failed.
     Failed { why: String },
 }
 
-/// All rows and where they were measured.
+/// All rows, and the machine that measured them.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Report {
     pub(super) machine: Machine,
@@ -81,7 +81,7 @@ impl Figure {
         Self { name: name.into(), unit, summary: Summary::of(&samples), samples }
     }
 
-    /// What `name` comes to in round after round, over what its baseline comes to.
+    /// The ratio of a figure to its baseline, round by round.
     pub(super) fn ratio(over: &Self, base: &Self) -> Self {
         let name = format!("{} / {}", over.name, base.name);
         Self::new(name, Unit::Ratio, sampling::ratios(&over.samples, &base.samples))
@@ -89,7 +89,7 @@ impl Figure {
 }
 
 impl Goal {
-    /// Whether a value reaches it.
+    /// Whether a value reaches the goal.
     pub(super) fn is_reached_by(self, value: f64) -> bool {
         match self {
             Self::AtMost(bound) => value <= bound,
@@ -99,13 +99,13 @@ impl Goal {
 }
 
 impl Row {
-    /// A row without a goal, for the reader to know.
-    pub(super) fn told(what: impl Into<String>, figure: Figure, from: Vec<Figure>) -> Self {
+    /// A row without a goal.
+    pub(super) fn without_goal(what: impl Into<String>, figure: Figure, from: Vec<Figure>) -> Self {
         Self::new(what, Outcome::Measured { figure, goal: None, from })
     }
 
     /// A row with a goal.
-    pub(super) fn held(what: impl Into<String>, figure: Figure, goal: Goal, from: Vec<Figure>) -> Self {
+    pub(super) fn with_goal(what: impl Into<String>, figure: Figure, goal: Goal, from: Vec<Figure>) -> Self {
         Self::new(what, Outcome::Measured { figure, goal: Some(goal), from })
     }
 
@@ -121,7 +121,7 @@ impl Row {
         Self { what: what.into(), circuit: None, outcome }
     }
 
-    /// The same, of one circuit.
+    /// The same row, for one circuit.
     pub(super) fn of(self, workload: &Workload) -> Self {
         let circuit = format!("{}, {} gates", workload.name, workload.gates);
         Self { circuit: Some(circuit), ..self }
@@ -141,7 +141,7 @@ impl fmt::Display for Unit {
 }
 
 impl Unit {
-    /// A value with as many digits as the unit deserves.
+    /// A value with the digits that are significant for the unit.
     fn show(self, value: f64) -> String {
         match self {
             Self::Ratio => format!("{value:.3}"),
@@ -176,7 +176,7 @@ impl fmt::Display for Goal {
 }
 
 impl Report {
-    /// Rows that measure the same thing stand together, in the order in which the first of them was measured.
+    /// A report in which rows that measure the same quantity follow each other.
     pub(super) fn new(machine: Machine, rounds: usize, mut rows: Vec<Row>) -> Self {
         let order: Vec<String> = rows.iter().map(|row| row.what.clone()).collect();
         rows.sort_by_key(|row| order.iter().position(|what| *what == row.what));
@@ -184,7 +184,7 @@ impl Report {
     }
 }
 
-/// The rows as a Markdown table, which reads well enough on a terminal too.
+/// The rows as a Markdown table, which is also readable on a terminal.
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let head = ["what", "circuit", "median", "min to max", "goal", "reached", "from (medians)"]
@@ -232,7 +232,7 @@ fn cells(row: &Row) -> [String; 7] {
     [what, circuit, median, spread, goal, reached, from]
 }
 
-/// In place of a measurement. On one line, as a table wants it.
+/// The cells of a row without a measurement. A table's row is one line.
 fn reason(outcome: &str, why: &str) -> [String; 5] {
     let why = why.lines().next().unwrap_or_default();
     [outcome, "", "", "", why].map(str::to_owned)
@@ -243,21 +243,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_goal_is_held_against_the_median() {
+    fn the_median_decides_whether_a_goal_is_reached() {
         let figure = Figure::new("a", Unit::Ratio, vec![0.5, 0.9, 2.0]);
-        let row = |goal| cells(&Row::held("x", figure.clone(), goal, vec![]));
+        let row = |goal| cells(&Row::with_goal("x", figure.clone(), goal, vec![]));
         assert_eq!(row(Goal::AtMost(0.9))[2..6], ["0.900", "0.500 to 2.000", "≤ 0.9", "yes"]);
         assert_eq!(row(Goal::AtMost(0.89))[5], "no");
         assert_eq!(row(Goal::AtLeast(0.95))[4..6], ["≥ 0.95", "no"]);
-        assert_eq!(cells(&Row::told("x", figure, vec![]))[4..6], ["", ""]);
+        assert_eq!(cells(&Row::without_goal("x", figure, vec![]))[4..6], ["", ""]);
     }
 
     #[test]
-    fn json_says_what_kind_of_row_it_is() {
+    fn json_contains_the_outcome_and_the_goal() {
         let skipped = serde_json::to_value(Row::skipped("x", "y")).unwrap();
         assert_eq!(skipped, serde_json::json!({"what": "x", "outcome": "skipped", "why": "y"}));
         let figure = Figure::new("a", Unit::Milliseconds, vec![1.0]);
-        let held = serde_json::to_value(Row::held("x", figure, Goal::AtMost(5.0), vec![])).unwrap();
+        let held = serde_json::to_value(Row::with_goal("x", figure, Goal::AtMost(5.0), vec![])).unwrap();
         assert_eq!(held["goal"], serde_json::json!({"at_most": 5.0}));
         assert_eq!(held["figure"]["unit"], "milliseconds");
     }

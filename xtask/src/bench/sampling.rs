@@ -1,16 +1,16 @@
-//! Takes samples of several contenders in turn, and says what many samples come to.
+//! Takes samples of several contenders in turn, and summarises them.
 //!
-//! The machine is never quite idle, so no number here stands alone: contenders run side by side in one round, each
-//! round gives one ratio, and the median of the ratios is what counts.
+//! The machine is never quite idle, so absolute times mean little. All contenders run in each round, each round gives
+//! one ratio, and the median of the ratios is the result.
 
 use serde::Serialize;
 
 use crate::interrupt;
 
-/// Something that is measured once a round.
+/// A function that is measured once in each round.
 pub(super) type Contender<'a, T> = &'a mut dyn FnMut() -> anyhow::Result<T>;
 
-/// What many samples come to, in their own unit.
+/// A summary of samples, in their unit.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub(super) struct Summary {
     pub(super) median: f64,
@@ -18,8 +18,8 @@ pub(super) struct Summary {
     pub(super) max: f64,
 }
 
-/// Runs all contenders once a round, each round beginning with another, so that a slow spell of the machine falls on
-/// all of them and none always runs in the wake of the same other. A first round is run and thrown away.
+/// Runs all contenders once in each round, and discards the first round. Each round begins with another contender: a
+/// slow moment of the machine then affects all of them, and none always runs after the same other one.
 pub(super) fn in_turn<T, const N: usize>(
     rounds: usize,
     contenders: &mut [Contender<'_, T>; N],
@@ -37,7 +37,7 @@ pub(super) fn in_turn<T, const N: usize>(
     Ok(samples)
 }
 
-/// So many samples of one contender, the first not thrown away.
+/// Takes `times` samples of one contender, the first included.
 pub(super) fn repeated<T>(
     times: usize,
     mut contender: impl FnMut() -> anyhow::Result<T>,
@@ -50,13 +50,13 @@ fn run<T>(contender: Contender<'_, T>) -> anyhow::Result<T> {
     contender()
 }
 
-/// Round by round, the one over the other.
+/// The ratio of a sample to its baseline, for each round.
 pub(super) fn ratios(samples: &[f64], baseline: &[f64]) -> Vec<f64> {
     samples.iter().zip(baseline).map(|(sample, base)| sample / base).collect()
 }
 
 impl Summary {
-    /// Of one sample or more.
+    /// Summarises one or more samples.
     pub(super) fn of(samples: &[f64]) -> Self {
         let sorted = sorted(samples);
         Self { median: quantile(&sorted, 0.5), min: quantile(&sorted, 0.0), max: quantile(&sorted, 1.0) }
@@ -70,7 +70,7 @@ pub(super) fn sorted(samples: &[f64]) -> Vec<f64> {
     sorted
 }
 
-/// The value below which this share (0 to 1) of the sorted samples lies, interpolated; NaN where there are none.
+/// The value below which this share (0 to 1) of the sorted samples lies, interpolated; NaN without samples.
 #[allow(
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
@@ -93,16 +93,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_contender_runs_once_a_round_and_each_goes_first() {
+    fn contenders_run_once_a_round_and_take_turns() {
         let order = std::cell::RefCell::new(String::new());
-        let say = |name| {
+        let record = |name| {
             let order = &order;
             move || {
                 order.borrow_mut().push(name);
                 Ok(order.borrow().len())
             }
         };
-        let (mut a, mut b, mut c) = (say('a'), say('b'), say('c'));
+        let (mut a, mut b, mut c) = (record('a'), record('b'), record('c'));
         let [a, _, c] = in_turn(3, &mut [&mut a, &mut b, &mut c]).unwrap();
         assert_eq!(*order.borrow(), "abcbcacababc");
         // The first round is not among the samples.

@@ -1,4 +1,4 @@
-//! Starting: how long until the server takes work, and whether the first proof pays for it.
+//! The start: the time until the server is ready, and whether the first proof is slower.
 
 use super::{
     client::Client,
@@ -8,17 +8,17 @@ use super::{
     sampling::{self, Summary},
 };
 
-/// Proofs after the first, to see what it should have taken.
+/// Proofs after the first. Their median is the time of a usual proof.
 const SETTLED_PROOFS: usize = 6;
 
-/// From the start of the process to the first yes of `/readyz`, beyond what bb itself needs to start.
+/// The time from the start of the process until `/readyz` returns 200, minus the start of bb alone.
 pub(super) fn until_ready(fixture: &Fixture) -> anyhow::Result<Vec<Row>> {
     let mut ours = || Ok(milliseconds(fixture.serve::<&str>(&[])?.ready_after()));
     let mut bare = || fixture.bb.start();
     let [ours, bare] = sampling::in_turn(fixture.rounds, &mut [&mut ours, &mut bare])?;
     let beyond = ours.iter().zip(&bare).map(|(ours, bare)| ours - bare).collect();
     let figure = |name: &str, samples| Figure::new(name, Unit::Milliseconds, samples);
-    Ok(vec![Row::held(
+    Ok(vec![Row::with_goal(
         "process start to ready, keys cached, beyond bb's own start",
         figure("beyond", beyond),
         Goal::AtMost(100.0),
@@ -26,7 +26,7 @@ pub(super) fn until_ready(fixture: &Fixture) -> anyhow::Result<Vec<Row>> {
     )])
 }
 
-/// The first proof of a fresh prover over a later one of the same, and what memory that prover then has.
+/// The first proof of a prover over its later ones, and the peak memory of that prover.
 pub(super) fn first_proof(fixture: &Fixture) -> anyhow::Result<Vec<Row>> {
     let mut rows = Vec::new();
     for workload in fixture.extremes() {
@@ -45,8 +45,8 @@ fn fresh(fixture: &Fixture, workload: &Workload, width: &str) -> anyhow::Result<
         let prove = || Ok(client.prove(&workload.name, &workload.witness_bytes)?.ms);
         first.push(prove()?);
         settled.push(Summary::of(&sampling::repeated(SETTLED_PROOFS, prove)?).median);
-        if process_stats::is_known() {
-            // Of the children only one has proved when proofs come one at a time.
+        if process_stats::is_supported() {
+            // Only one child has proved, because the requests come one at a time.
             let children = process_stats::children(server.pid())?;
             let peak = children.iter().filter_map(|child| process_stats::peak_mib(child.pid).ok());
             peaks.push(peak.fold(f64::NAN, f64::max));
@@ -57,11 +57,11 @@ fn fresh(fixture: &Fixture, workload: &Workload, width: &str) -> anyhow::Result<
     let settled = Figure::new("later", Unit::Milliseconds, settled);
     let ratio = Figure::ratio(&first, &settled);
     let what = format!("first proof after the start over later ones, {width}");
-    let mut rows = vec![Row::told(what, ratio, vec![first, settled]).of(workload)];
+    let mut rows = vec![Row::without_goal(what, ratio, vec![first, settled]).of(workload)];
     if !peaks.is_empty() {
         let peak = Figure::new("peak", Unit::Mebibytes, peaks);
         let what = format!("memory of the bb that proved, {width}");
-        rows.push(Row::told(what, peak, Vec::new()).of(workload));
+        rows.push(Row::without_goal(what, peak, Vec::new()).of(workload));
     }
     Ok(rows)
 }

@@ -1,4 +1,4 @@
-//! Eight clients at once: ours against the seeds' way, and our own settings against each other.
+//! Eight clients at once: the server against the baseline server, and the server's settings against each other.
 
 use super::{
     baseline_server::BaselineServer,
@@ -12,12 +12,12 @@ use crate::server::Server;
 
 /// How many clients wait for a proof at any time.
 pub(super) const CLIENTS: usize = 8;
-/// Proofs of one sample: some seconds of work, and enough of it that the last clients, who find no one to share the
-/// machine with, do not weigh much. The first is for circuits of up to 4,096 rows, then up to 16,384, then the rest.
+/// Proofs of one sample, for circuit sizes up to 4,096, up to 16,384, and above. They take some seconds. With fewer
+/// proofs the end of a sample, when only some clients still wait, would distort the rate.
 const PROOFS: [usize; 3] = [64, 32, 24];
 
 fn proofs(workload: &Workload) -> usize {
-    match workload.rows {
+    match workload.circuit_size {
         0..=4096 => PROOFS[0],
         4097..=16_384 => PROOFS[1],
         _ => PROOFS[2],
@@ -33,7 +33,7 @@ fn per_second(name: &str, loads: &[Load]) -> Figure {
     Figure::new(name, Unit::ProofsPerSecond, loads.iter().map(|load| load.per_second).collect())
 }
 
-/// How long one of the eight waits.
+/// The waiting time of one client.
 fn waits(name: &str, loads: &[Load]) -> [Figure; 2] {
     let figure = |share: &str, of: fn(&Load) -> f64| {
         Figure::new(format!("{name} {share}"), Unit::Milliseconds, loads.iter().map(of).collect())
@@ -41,27 +41,27 @@ fn waits(name: &str, loads: &[Load]) -> [Figure; 2] {
     [figure("p50", |load| load.p50_ms), figure("p95", |load| load.p95_ms)]
 }
 
-/// Against the seeds' server.
-pub(super) fn against_seeds(fixture: &Fixture) -> anyhow::Result<Vec<Row>> {
+/// The server against the baseline server.
+pub(super) fn against_baseline(fixture: &Fixture) -> anyhow::Result<Vec<Row>> {
     let server = fixture.serve::<&str>(&[])?;
-    let seeds = BaselineServer::start(fixture.bb.clone(), fixture.ready.paths.circuits.clone())?;
+    let baseline = BaselineServer::start(fixture.bb.clone(), fixture.ready.paths.circuits.clone())?;
     let mut rows = Vec::new();
     for workload in &fixture.workloads {
         let mut ours = || sample(server.url(), workload);
-        let mut theirs = || sample(&seeds.url(), workload);
+        let mut theirs = || sample(&baseline.url(), workload);
         let [ours, theirs] = sampling::in_turn(fixture.few_rounds(), &mut [&mut ours, &mut theirs])?;
-        let (our_rate, their_rate) = (per_second("ours", &ours), per_second("the seeds'", &theirs));
+        let (our_rate, their_rate) = (per_second("server", &ours), per_second("baseline server", &theirs));
         let ratio = Figure::ratio(&our_rate, &their_rate);
         let mut from = vec![our_rate, their_rate];
-        from.extend(waits("ours", &ours));
-        from.extend(waits("the seeds'", &theirs));
-        let what = format!("proofs a second for {CLIENTS} clients over the seeds'");
-        rows.push(Row::held(what, ratio, Goal::AtLeast(1.5), from).of(workload));
+        from.extend(waits("server", &ours));
+        from.extend(waits("baseline server", &theirs));
+        let what = format!("proofs a second for {CLIENTS} clients over the baseline server");
+        rows.push(Row::with_goal(what, ratio, Goal::AtLeast(1.5), from).of(workload));
     }
     Ok(rows)
 }
 
-/// Each of `--width` against the widest, and processes against warm provers.
+/// The other values of `--width` against `wide`, and `--prover process` against warm provers.
 pub(super) fn policies(fixture: &Fixture) -> anyhow::Result<Vec<Row>> {
     let start = |flags: [&str; 2]| fixture.serve(&flags);
     let wide = start(["--width", "wide"])?;
@@ -85,7 +85,7 @@ pub(super) fn policies(fixture: &Fixture) -> anyhow::Result<Vec<Row>> {
             from.extend(waits(name, loads));
             from.extend(waits(base_name, base));
             let what = format!("proofs a second for {CLIENTS} clients, {name} over {base_name}");
-            rows.push(Row::told(what, ratio, from).of(workload));
+            rows.push(Row::without_goal(what, ratio, from).of(workload));
         };
         row("narrow", &on_narrow, "wide", &on_wide);
         row("auto", &on_auto, "wide", &on_wide);
@@ -97,7 +97,7 @@ pub(super) fn policies(fixture: &Fixture) -> anyhow::Result<Vec<Row>> {
     Ok(rows)
 }
 
-/// One proof at a time, by a process of its own against a warm one.
+/// One proof at a time: a process for each proof against a warm prover.
 fn lone_process(
     fixture: &Fixture,
     workload: &Workload,
@@ -111,5 +111,5 @@ fn lone_process(
     let on_warm = Figure::new("warm", Unit::Milliseconds, on_warm);
     let on_process = Figure::new("process", Unit::Milliseconds, on_process);
     let ratio = Figure::ratio(&on_process, &on_warm);
-    Ok(Row::told("a lone POST, process over warm", ratio, vec![on_process, on_warm]).of(workload))
+    Ok(Row::without_goal("a lone POST, process over warm", ratio, vec![on_process, on_warm]).of(workload))
 }

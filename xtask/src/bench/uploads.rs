@@ -1,4 +1,4 @@
-//! A hundred large uploads at once: how much memory the server takes.
+//! The server's memory during a hundred large uploads at once.
 
 use std::{thread, time::Instant};
 
@@ -14,28 +14,28 @@ use crate::interrupt;
 
 const UPLOADS: usize = 100;
 const UPLOAD_BYTES: usize = 20_000_000;
-const WHAT: &str = "the server's own memory, 100 uploads of 20 MB at once";
+const WHAT: &str = "the server's memory without bb, 100 uploads of 20 MB at once";
 
 /// The part of a gzip stream before its deflate data, when it has no optional field.
 const GZIP_HEAD_BYTES: usize = 10;
-/// A stored block of no bytes: legal anywhere between blocks, and worth nothing once inflated.
+/// An empty stored block. It may stand between any two blocks and adds nothing to the decompressed data.
 const EMPTY_BLOCK: [u8; 5] = [0x00, 0x00, 0x00, 0xff, 0xff];
 
-/// One row. Each upload is a valid witness, so the server spools and checks all of it and then proves it.
+/// One row. Each upload is a valid witness: the server spools all of it, checks it and proves it.
 pub(super) fn rows(fixture: &Fixture) -> anyhow::Result<Vec<Row>> {
-    if !process_stats::is_known() {
-        return Ok(vec![Row::skipped(WHAT, "this system has no /proc to read it from")]);
+    if !process_stats::is_supported() {
+        return Ok(vec![Row::skipped(WHAT, "this system has no /proc")]);
     }
     let workload = fixture.smallest();
     let upload = pad(&workload.witness_bytes, UPLOAD_BYTES)?;
-    // On a disk: what is spooled to memory is not the server's own, but 2 GB of it is more than many machines have.
-    let spool =
-        tempfile::tempdir_in(&fixture.ready.paths.target).context("no folder for the spool can be made")?;
+    // On a disk: many machines have less than the 2 GB of memory that a spool in memory would take.
+    let spool = tempfile::tempdir_in(&fixture.ready.paths.target)
+        .context("a folder for the spool cannot be created")?;
     let spool_dir = spool.path().display().to_string();
     let server = fixture.serve(
         &[
             ["--spool-dir", &spool_dir],
-            // All of them wait for two cores, longer than one should in earnest.
+            // A hundred proofs wait for two cores, longer than the default limits allow.
             ["--request-timeout", "20m"],
             ["--upload-idle", "5m"],
             ["--prover-queue-max", "200"],
@@ -64,18 +64,18 @@ pub(super) fn rows(fixture: &Fixture) -> anyhow::Result<Vec<Row>> {
     let from = vec![
         mib("idle", idle),
         mib("afterwards", process_stats::resident_mib(server.pid())?),
-        mib("of it no file's", process_stats::anonymous_mib(server.pid())?),
+        mib("of it anonymous", process_stats::anonymous_mib(server.pid())?),
         Figure::new("all proved after", Unit::Milliseconds, vec![milliseconds(took)]),
     ];
-    Ok(vec![Row::held(WHAT, peak, Goal::AtMost(40.0), from)])
+    Ok(vec![Row::with_goal(WHAT, peak, Goal::AtMost(40.0), from)])
 }
 
-/// The same gzip stream, as many bytes long as asked for or a few more.
+/// The same gzip stream, padded to at least `bytes` bytes and at most four more.
 pub(super) fn pad(gzip: &[u8], bytes: usize) -> anyhow::Result<Vec<u8>> {
-    let (head, rest) = gzip.split_at_checked(GZIP_HEAD_BYTES).context("no gzip stream")?;
-    // Magic, deflate, no flags.
+    let (head, rest) = gzip.split_at_checked(GZIP_HEAD_BYTES).context("not a gzip stream")?;
+    // The magic number, deflate, no flags.
     if head[..4] != [0x1f, 0x8b, 8, 0] {
-        bail!("a gzip stream with an optional field, which is not looked for here");
+        bail!("a gzip stream with an optional field is not supported here");
     }
     let blocks = bytes.saturating_sub(gzip.len()).div_ceil(EMPTY_BLOCK.len());
     Ok([head, &EMPTY_BLOCK.repeat(blocks), rest].concat())

@@ -1,4 +1,4 @@
-//! Native against WebAssembly: the same witness proved by the server and by bb.js, on the same cores.
+//! Native proving against WebAssembly: the server and bb.js prove the same witness on the same cores.
 
 use std::{
     io::{BufRead, BufReader, Read, Seek, Write},
@@ -29,16 +29,16 @@ fn one(fixture: &Fixture, workload: &Workload, server: &Server) -> anyhow::Resul
     let mut keyed = || bbjs.borrow_mut().prove("keyed");
     let [ours, theirs, keyed] =
         sampling::in_turn(fixture.few_rounds(), &mut [&mut ours, &mut theirs, &mut keyed])?;
-    bbjs.into_inner().end()?;
+    bbjs.into_inner().stop()?;
 
     let figure = |name: &str, samples| Figure::new(name, Unit::Milliseconds, samples);
     let (ours, theirs) = (figure("POST", ours), figure("bb.js", theirs));
     let ratio = Figure::ratio(&theirs, &ours);
     let from = vec![theirs, figure("bb.js with a ready key", keyed), ours];
-    Ok(Row::held("bb.js in WebAssembly over warm POST", ratio, Goal::AtLeast(3.0), from).of(workload))
+    Ok(Row::with_goal("bb.js in WebAssembly over warm POST", ratio, Goal::AtLeast(3.0), from).of(workload))
 }
 
-/// A node that proves when it is told to.
+/// A Node.js process that proves one witness once for each line on its standard input.
 struct BbJs {
     child: Child,
     stdin: ChildStdin,
@@ -58,30 +58,30 @@ impl BbJs {
             .stdout(Stdio::piped())
             .stderr(log.try_clone()?)
             .spawn()
-            .context("node cannot be started")?;
+            .context("Node.js cannot be started")?;
         let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
-        let (stdin, stdout) = stdin.zip(stdout).context("node has no pipes")?;
+        let (stdin, stdout) = stdin.zip(stdout).context("Node.js has no pipes")?;
         Ok(Self { child, stdin, stdout: BufReader::new(stdout), log })
     }
 
-    /// Proves once; in milliseconds, by node's own clock.
-    fn prove(&mut self, way: &str) -> anyhow::Result<f64> {
-        // A node that has ended says below why it has.
-        let _ = writeln!(self.stdin, "{way}");
+    /// Proves once. Returns the time by the clock of Node.js, in milliseconds.
+    fn prove(&mut self, mode: &str) -> anyhow::Result<f64> {
+        // If Node.js has exited, the read below fails and reports its log.
+        let _ = writeln!(self.stdin, "{mode}");
         let mut line = String::new();
         if self.stdout.read_line(&mut line)? == 0 {
             let status = self.child.wait()?;
-            let mut said = String::new();
+            let mut output = String::new();
             self.log.rewind()?;
-            self.log.read_to_string(&mut said)?;
-            bail!("bb.js ended, {status}\n{said}");
+            self.log.read_to_string(&mut output)?;
+            bail!("bb.js ended, {status}\n{output}");
         }
-        line.trim().parse().with_context(|| format!("bb.js answers {line:?}"))
+        line.trim().parse().with_context(|| format!("bb.js returned {line:?}"))
     }
 
-    fn end(mut self) -> anyhow::Result<()> {
+    fn stop(mut self) -> anyhow::Result<()> {
         drop(self.stdin);
         let status = self.child.wait()?;
-        if status.success() { Ok(()) } else { Err(anyhow::anyhow!("bb.js did not end well, {status}")) }
+        if status.success() { Ok(()) } else { Err(anyhow::anyhow!("bb.js failed at its end, {status}")) }
     }
 }

@@ -1,4 +1,4 @@
-// The least that a Worker does which passes requests on: what it adds is workerd's own.
+// The smallest Worker that forwards requests. The time that it adds is workerd's own.
 export default {
   async fetch(request, env) {
     const { pathname, search } = new URL(request.url);

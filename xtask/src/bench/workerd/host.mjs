@@ -1,5 +1,5 @@
-// Runs the edge, as it is deployed, and the bare Worker in one workerd. wrangler does the same and attaches a debugger
-// besides, which hears of every fetch and costs several times what the edge does.
+// Runs the edge, as it is deployed, and the bare Worker in one workerd. wrangler would also attach a debugger, which
+// receives an event for every fetch and takes several times the time of the edge.
 //
 // First argument: a JSON object with `wrangler`, the parsed wrangler.toml, `built`, the folder of the edge's module, and
 // `upstream`. Prints the two URLs as a line of JSON, and runs until its stdin ends.
@@ -8,7 +8,7 @@ import { createRequire } from "node:module";
 import path from "node:path";
 
 const { wrangler, built, upstream } = JSON.parse(process.argv[2]);
-// The one that wrangler brings with it.
+// The miniflare that wrangler depends on.
 const ofWrangler = createRequire(createRequire(path.join(built, "../package.json")).resolve("wrangler"));
 const { Miniflare } = ofWrangler("miniflare");
 
