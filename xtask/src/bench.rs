@@ -95,7 +95,7 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
     let rows: Vec<Row> =
         kinds.iter().flat_map(|&kind| measure(kind, &fixture)).chain(not_measured(&fixture)).collect();
     // A part of the rows is not reported.
-    interrupt::go_on()?;
+    interrupt::check()?;
     machine.after();
     let report = Report::new(machine, rounds, rows);
 
@@ -133,7 +133,7 @@ fn measure(kind: Kind, fixture: &Fixture) -> Vec<Row> {
         Kind::Jobs => jobs::rows(fixture),
     };
     rows.unwrap_or_else(|error| {
-        progress::caution(&format!("{name}: {error:#}"));
+        progress::warn(&format!("{name}: {error:#}"));
         vec![Row::failed(name, format!("{error:#}"))]
     })
 }

@@ -127,9 +127,11 @@ fn documentation(paths: &Paths, _: &Versions) -> anyhow::Result<Outcome> {
 
 fn pins(paths: &Paths, versions: &Versions) -> anyhow::Result<Outcome> {
     versions.check_cargo(&fs::read_to_string(paths.root.join("Cargo.toml"))?)?;
-    for room in [NpmProject::Circuit, NpmProject::Edge] {
-        let package = fs::read_to_string(paths.npm_project_dir(room).join("package.json"))?;
-        versions.check_npm(room, &package).with_context(|| format!("{}/package.json", room.folder()))?;
+    for project in [NpmProject::Circuit, NpmProject::Edge] {
+        let package = fs::read_to_string(paths.npm_project_dir(project).join("package.json"))?;
+        versions
+            .check_npm(project, &package)
+            .with_context(|| format!("{}/package.json", project.folder()))?;
     }
     Ok(Outcome::Passed)
 }

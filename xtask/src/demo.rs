@@ -1,6 +1,7 @@
-//! `cargo xtask demo`: the whole way once, before the user's eyes. Sets up, starts the server, proves the sample witness
-//! of each circuit over HTTP and one more as a job, and has the bytes verified a second time by a bb that the server never
-//! touched.
+//! `cargo xtask demo`: everything once, from setup to a verified proof.
+//!
+//! It runs setup, starts the server, proves the sample witness of each circuit over HTTP and one more as a job. A bb
+//! process outside of the server verifies each proof a second time.
 
 mod bb_verify;
 mod job;
@@ -11,8 +12,7 @@ use anyhow::{Context, bail};
 use edgeprove_protocol::answer::{CircuitHealth, CircuitStatus, ProofAnswer};
 
 use crate::{
-    interrupt::{self, go_on},
-    progress,
+    interrupt, progress,
     server::Server,
     setup::{self, Ready},
 };
@@ -20,16 +20,16 @@ use crate::{
 /// Starts the server, proves every sample over HTTP, and verifies the proofs twice.
 #[derive(Debug, clap::Args)]
 pub(crate) struct DemoArgs {
-    /// Build the server optimised. bb does the proving and is optimised in any case, so this changes the timings by
-    /// a few milliseconds and the build by minutes.
+    /// Build the server with optimisations. bb does the proving and is always optimised, so this saves a few
+    /// milliseconds for each proof, and the build takes minutes longer.
     #[arg(long)]
     release: bool,
-    /// Leave the server running until Ctrl-C.
+    /// Keep the server running until Ctrl-C.
     #[arg(long)]
     keep: bool,
 }
 
-/// What came of one circuit.
+/// The results of one circuit.
 struct Proved {
     health: CircuitHealth,
     answer: ProofAnswer,
@@ -38,52 +38,52 @@ struct Proved {
 
 /// The command.
 pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<()> {
-    // There will be processes to wait for, so a signal must not end this one on the spot.
+    // A signal must not end this process before its children have ended.
     interrupt::watch()?;
-    // Ctrl-C reaches bb, cargo and the server too, and what they then complain of is nobody's concern.
-    show(args).or_else(|error| go_on().and(Err(error)))
+    // Ctrl-C also reaches bb, cargo and the server. Their errors after it are not reported.
+    show(args).or_else(|error| interrupt::check().and(Err(error)))
 }
 
 fn show(args: &DemoArgs) -> anyhow::Result<()> {
     let ready = setup::server()?;
-    go_on()?;
+    interrupt::check()?;
     let program = Server::build(&ready, args.release)?;
-    go_on()?;
-    let data = tempfile::tempdir().context("no temporary folder can be made")?;
+    interrupt::check()?;
+    let data = tempfile::tempdir().context("a temporary folder cannot be created")?;
     let mut command = Server::command(&program, &ready);
-    // What is kept goes with the demo, which need not concern anybody here.
+    // The demo deletes its jobs at its end, so the server should not warn about that.
     command.arg("--data").arg(data.path()).arg("--ephemeral-jobs");
     let server = Server::start(command)?;
     progress::done("server", &format!("listening on {}", server.url()));
 
     let proved = prove_all(&server, &ready)?;
-    prove_in_its_time(&server, &ready, &proved)?;
+    prove_as_job(&server, &ready, &proved)?;
     print_results(&proved);
     println!("\nTo prove by hand:\n\n{}\n", curl(&server, &ready, &proved));
     if args.keep {
         println!("The server runs until Ctrl-C.");
-        while !interrupt::came() {
+        while !interrupt::is_requested() {
             server.check()?;
             thread::sleep(Duration::from_millis(100));
         }
     } else {
-        println!("`cargo xtask demo --keep` leaves the server running for it.");
+        println!("`cargo xtask demo --keep` keeps the server running.");
     }
     server.stop()
 }
 
-/// Proves what the server has loaded; what it could not load for want of CRS points is told and left out.
+/// Proves each circuit that the server has loaded. Circuits that need more CRS points are skipped with a warning.
 fn prove_all(server: &Server, ready: &Ready) -> anyhow::Result<Vec<Proved>> {
     let mut proved = Vec::new();
     for health in server.health()?.circuits {
-        go_on()?;
+        interrupt::check()?;
         let name = health.id.to_string();
         if health.status != CircuitStatus::Ready {
             let why = health.error.unwrap_or_default();
             if ready.crs_points >= setup::EVERY_CIRCUIT {
                 bail!("the server could not load {name}: {why}");
             }
-            progress::caution(&format!("{name} is left out: {why}"));
+            progress::warn(&format!("{name} is skipped: {why}"));
             continue;
         }
         let witness = ready.paths.circuits.join(format!("{name}.gz"));
@@ -100,13 +100,12 @@ fn prove_all(server: &Server, ready: &Ready) -> anyhow::Result<Vec<Proved>> {
     if proved.is_empty() {
         bail!("no circuit could be proved");
     }
-    // By size, which is also the order in which one wants to read the times.
     proved.sort_by_key(|proved| proved.health.gates);
     Ok(proved)
 }
 
 /// Proves the smallest circuit's sample as a job.
-fn prove_in_its_time(server: &Server, ready: &Ready, proved: &[Proved]) -> anyhow::Result<()> {
+fn prove_as_job(server: &Server, ready: &Ready, proved: &[Proved]) -> anyhow::Result<()> {
     let Some(smallest) = proved.first() else { return Ok(()) };
     let name = smallest.health.id.to_string();
     let witness = ready.paths.circuits.join(format!("{name}.gz"));
@@ -120,7 +119,7 @@ fn prove_in_its_time(server: &Server, ready: &Ready, proved: &[Proved]) -> anyho
 
 fn print_results(proved: &[Proved]) {
     println!(
-        "\nmilliseconds            gates    upload  queue   prove  verify   total    bb verify, started anew"
+        "\nmilliseconds            gates    upload  queue   prove  verify   total    bb verify, own process"
     );
     for Proved { health, answer, bb_verify } in proved {
         let (name, gates, times) = (health.id.to_string(), health.gates.unwrap_or(0), answer.timings);
@@ -136,7 +135,7 @@ fn print_results(proved: &[Proved]) {
     }
 }
 
-/// A command that proves the smallest circuit, to be pasted into a shell.
+/// A shell command that proves the smallest circuit.
 fn curl(server: &Server, ready: &Ready, proved: &[Proved]) -> String {
     let name = proved.first().map(|proved| proved.health.id.to_string()).unwrap_or_default();
     let witness = ready.paths.circuits.join(format!("{name}.gz"));

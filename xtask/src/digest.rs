@@ -1,4 +1,4 @@
-//! SHA-256 of files and bytes, as the lower-case hexadecimal that `versions.toml` has.
+//! SHA-256 of files and bytes, in lower-case hexadecimal as in `versions.toml`.
 
 use std::{
     fs::File,
@@ -19,7 +19,7 @@ pub(crate) fn of_file(path: &Path) -> anyhow::Result<String> {
     of_prefix(path, u64::MAX)
 }
 
-/// Digest of a file's first `bytes` bytes, or of all of it where it is shorter.
+/// Digest of a file's first `bytes` bytes, or of the whole file if it is shorter.
 pub(crate) fn of_prefix(path: &Path, bytes: u64) -> anyhow::Result<String> {
     let read = || {
         let mut hasher = Sha256::new();
@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_prefix_is_digested_as_those_bytes_alone() {
+    fn the_digest_of_a_prefix_covers_only_the_prefix() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("f");
         std::fs::write(&path, b"abcdef").unwrap();

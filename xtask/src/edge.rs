@@ -1,10 +1,10 @@
-//! `cargo xtask edge`: the edge, built, checked and run as Cloudflare would.
+//! `cargo xtask edge`: builds, checks and runs the edge as Cloudflare does.
 //!
-//! - [`build`]: Rust to the module that wrangler deploys; `wrangler.toml` calls this, whoever calls wrangler.
-//! - [`dry_run`]: all of a deployment but the upload.
-//! - [`local`]: the edge on this machine; [`dev`]: with what is to be in front of, until Ctrl-C.
-//!
-//! [`wrangler`] and [`leftovers`] serve them.
+//! - [`build`]: compiles Rust to the module that wrangler deploys. `wrangler.toml` names this command, so every call of
+//!   wrangler uses it.
+//! - [`dry_run`]: runs a deployment without the upload.
+//! - [`local`]: runs the edge on this machine. [`dev`]: runs it with containers or a server behind it, until Ctrl-C.
+//! - [`wrangler`]: calls wrangler. [`docker_leftovers`]: removes the containers and images that wrangler leaves.
 
 mod build;
 mod dev;
@@ -24,13 +24,14 @@ pub(crate) use local::{Edge, EdgeOptions, free_port};
 
 /// Builds the edge and runs it on this machine until Ctrl-C.
 ///
-/// Containers need a Docker Engine. Where none runs, a server is started without one and the edge is put in front of it.
+/// Containers need a Docker Engine. Without one, the command starts a server outside of a container and puts the edge
+/// in front of it.
 #[derive(Debug, clap::Args)]
 pub(crate) struct EdgeArgs {
-    /// Compile only, into `edge_worker/build`. What is up to date is left as it is.
+    /// Only compile, into `edge_worker/build`. Results that are up to date do not change.
     #[arg(long, conflicts_with_all = ["dry_run", "addr_file", "upstream", "without_container", "vars", "config"])]
     build: bool,
-    /// Do all that a deployment does but the upload, for each environment, and check sizes and warnings.
+    /// Run a deployment without the upload, for each environment, and check sizes and warnings.
     #[arg(long, conflicts_with_all = ["addr_file", "upstream", "without_container", "vars", "config"])]
     dry_run: bool,
     /// Listen on this port of 127.0.0.1; 0 takes a free one.
@@ -42,13 +43,13 @@ pub(crate) struct EdgeArgs {
     /// Put the edge in front of this server instead of containers.
     #[arg(long, value_name = "URL")]
     upstream: Option<String>,
-    /// Put the edge in front of a server without a container, also where a Docker Engine runs.
+    /// Put the edge in front of a server outside of a container, even if a Docker Engine is running.
     #[arg(long, conflicts_with = "upstream")]
     without_container: bool,
-    /// Run what this file configures instead of `wrangler.toml`.
+    /// Use this file instead of `wrangler.toml`.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Set a variable of the Worker; may be repeated. `wrangler.toml` tells which there are.
+    /// Set a variable of the Worker; may be repeated. `wrangler.toml` lists them.
     #[arg(long = "var", value_name = "NAME=VALUE", value_parser = variable)]
     vars: Vec<(String, String)>,
 }
@@ -64,7 +65,7 @@ pub(crate) fn run(args: &EdgeArgs) -> anyhow::Result<()> {
     }
 }
 
-/// Builds the edge, and gives what it runs with.
+/// Builds the edge, and returns its tools.
 pub(crate) fn built() -> anyhow::Result<EdgeTools> {
     let tools = setup::edge()?;
     build::run(&tools)?;
@@ -72,10 +73,10 @@ pub(crate) fn built() -> anyhow::Result<EdgeTools> {
 }
 
 fn variable(text: &str) -> anyhow::Result<(String, String)> {
-    let (name, value) = text.split_once('=').context("it has no `=`")?;
-    // wrangler takes names and values apart at the first colon.
+    let (name, value) = text.split_once('=').context("`=` is missing")?;
+    // wrangler separates name and value at the first colon.
     let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    ensure!(!name.is_empty() && name.chars().all(is_name), "`{name}` is no name of a variable");
+    ensure!(!name.is_empty() && name.chars().all(is_name), "`{name}` is not a valid name of a variable");
     Ok((name.to_owned(), value.to_owned()))
 }
 
@@ -84,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn variables_have_names_and_any_value() {
+    fn a_variable_has_a_valid_name_and_any_value() {
         let set = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         assert_eq!(variable("A_1=b=c:d").unwrap(), set("A_1", "b=c:d"));
         assert_eq!(variable("A=").unwrap(), set("A", ""));

@@ -1,8 +1,7 @@
-//! `cargo xtask images`: builds both container images, and says how large they are.
+//! `cargo xtask images`: builds both container images, and prints their sizes.
 //!
-//! `docker build .` alone does the same where base images can be pulled. This command adds what such a build cannot:
-//! base images made on this machine where no registry of images answers, the labels that name the pinned versions,
-//! and the measured size of every layer.
+//! `docker build .` builds the same image if the base images can be pulled. This command adds base images that are built
+//! on this machine if no image registry is reachable, labels with the pinned versions, and the size of every layer.
 
 mod base_images;
 pub(crate) mod docker;
@@ -17,7 +16,7 @@ use crate::{paths::repository_root, process, versions::Versions};
 use docker::BuildOrder;
 use layer_sizes::Layer;
 
-/// Where Cloudflare runs containers.
+/// The platform of Cloudflare's containers.
 const CLOUDFLARE: &str = "linux/amd64";
 
 /// Builds the production image, the development image, or both.
@@ -26,12 +25,12 @@ pub(crate) struct ImagesArgs {
     /// Build this image only.
     #[arg(long, value_enum)]
     only: Option<Image>,
-    /// How many points of the CRS the images carry, 64 bytes each; a circuit of N rows needs N + 1.
+    /// The number of CRS points in the images, 64 bytes each. A circuit of size N needs N + 1.
     ///
-    /// Where only package registries answer there are 4097 to be had, and the build says so.
+    /// If only package registries are reachable, the images get 4097 points, with a warning.
     #[arg(long, default_value_t = 32_769, value_name = "N")]
     crs_points: u32,
-    /// The platform to build for, instead of the engine's own. Another architecture needs an emulator that is
+    /// The platform to build for, instead of the Docker Engine's own. Another architecture needs an emulator that is
     /// registered in the kernel, and base images that can be pulled.
     #[arg(long, value_name = "linux/ARCH")]
     platform: Option<String>,
@@ -39,7 +38,7 @@ pub(crate) struct ImagesArgs {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Image {
-    /// `Dockerfile`: small, optimised, nothing in it but what runs.
+    /// `Dockerfile`: small and optimised, without a shell.
     Production,
     /// `Dockerfile.dev`: builds fast, has debug symbols and a shell.
     Development,
@@ -62,7 +61,7 @@ impl Image {
         }
     }
 
-    /// The most that may be on the wire, without the CRS.
+    /// The largest compressed size without the CRS.
     fn size_max(self) -> Option<ByteSize> {
         match self {
             Self::Production => Some(ByteSize::mb(45)),
@@ -71,7 +70,7 @@ impl Image {
     }
 }
 
-/// Builds what was asked for and prints its size, layer by layer.
+/// The command.
 pub(crate) fn run(args: &ImagesArgs) -> anyhow::Result<()> {
     let root = repository_root();
     let labels = labels(&root, &Versions::load(&root)?);
@@ -93,8 +92,9 @@ pub(crate) fn run(args: &ImagesArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Builds the production image as wrangler will have it built, so that wrangler finds every step of it done: what
-/// wrangler starts cannot be watched or interrupted, and knows nothing of stand-ins.
+/// Builds the production image with the options of wrangler, so that wrangler finds every step in the build cache.
+///
+/// A build that wrangler starts shows no progress, cannot be interrupted, and does not build base images.
 pub(crate) fn for_edge() -> anyhow::Result<()> {
     let root = repository_root();
     provide_bases(Some(CLOUDFLARE))?;
@@ -108,33 +108,33 @@ pub(crate) fn for_edge() -> anyhow::Result<()> {
     })
 }
 
-/// Stand-ins have this machine's architecture; for another the engine is left to pull what it needs.
+/// Base images built here have this machine's architecture. For another one the Docker Engine pulls them.
 fn provide_bases(platform: Option<&str>) -> anyhow::Result<()> {
     let own_platform = docker::platform()?;
     if platform.is_none_or(|platform| platform == own_platform) { base_images::provide() } else { Ok(()) }
 }
 
-/// What tells a finished image from another. `docker build .` has no way to know these.
+/// Labels that identify an image. `docker build .` cannot compute them.
 fn labels(root: &Path, versions: &Versions) -> Vec<(&'static str, String)> {
     let mut labels = vec![
         ("org.opencontainers.image.version", env!("CARGO_PKG_VERSION").to_owned()),
         ("edgeprove.bb.version", versions.bb.version.clone()),
         ("edgeprove.noir.version", versions.noir.version.clone()),
     ];
-    // A source archive has no revision, and its image then names none.
-    let place = root.to_string_lossy();
-    let describe = ["-C", &place, "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty"];
+    // A source archive has no git revision, so its image has no such label.
+    let root = root.to_string_lossy();
+    let describe = ["-C", &root, "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty"];
     if let Ok(revision) = process::read("git", &describe, Duration::from_secs(30)) {
         labels.push(("org.opencontainers.image.revision", revision.trim().to_owned()));
     }
     labels
 }
 
-/// Compressed size with and without the layer of the CRS, whose size is the user's choice.
+/// The compressed size with and without the layer of the CRS, whose size the user chooses.
 fn sizes(layers: &[Layer]) -> (ByteSize, ByteSize) {
     let sum =
         |layers: &mut dyn Iterator<Item = &Layer>| ByteSize(layers.map(|l| l.compressed.as_u64()).sum());
-    (sum(&mut layers.iter()), sum(&mut layers.iter().filter(|layer| !layer.made_by.contains("/opt/crs"))))
+    (sum(&mut layers.iter()), sum(&mut layers.iter().filter(|layer| !layer.instruction.contains("/opt/crs"))))
 }
 
 fn print_sizes(image: Image, layers: &[Layer]) {
@@ -145,12 +145,12 @@ fn print_sizes(image: Image, layers: &[Layer]) {
         whole.display().si(),
         without_crs.display().si()
     );
-    for Layer { made_by, unpacked, compressed } in layers {
-        let made_by: String =
-            made_by.split(" # buildkit").next().unwrap_or_default().chars().take(80).collect();
+    for Layer { instruction, unpacked, compressed } in layers {
+        let instruction: String =
+            instruction.split(" # buildkit").next().unwrap_or_default().chars().take(80).collect();
         let (unpacked, compressed) =
             (unpacked.display().si().to_string(), compressed.display().si().to_string());
-        println!("{compressed:>10} of {unpacked:>10}  {made_by}");
+        println!("{compressed:>10} of {unpacked:>10}  {instruction}");
     }
 }
 
@@ -158,7 +158,7 @@ fn check_size(image: Image, layers: &[Layer]) -> anyhow::Result<()> {
     let (_, without_crs) = sizes(layers);
     match image.size_max() {
         Some(max) if without_crs > max => {
-            bail!("{} is to be at most {} without the CRS", image.tag(), max.display().si())
+            bail!("{} is larger than {} without the CRS", image.tag(), max.display().si())
         }
         _ => Ok(()),
     }

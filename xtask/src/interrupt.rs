@@ -1,4 +1,4 @@
-//! Ctrl-C, for chores that have started a process which must be stopped in order.
+//! Handles Ctrl-C for commands that must stop their child processes in order.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -7,19 +7,19 @@ use anyhow::{Context, bail};
 /// Set by the first Ctrl-C, SIGTERM or SIGHUP.
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
-/// From here on a signal does not end this program on the spot.
+/// From now on a signal only sets a flag and does not end this program.
 pub(crate) fn watch() -> anyhow::Result<()> {
     ctrlc::set_handler(|| INTERRUPTED.store(true, Ordering::Relaxed)).context("signals cannot be handled")
 }
 
-/// Whether the user has asked to stop.
-pub(crate) fn came() -> bool {
+/// Whether a signal has arrived.
+pub(crate) fn is_requested() -> bool {
     INTERRUPTED.load(Ordering::Relaxed)
 }
 
-/// An error once the user has asked to stop.
-pub(crate) fn go_on() -> anyhow::Result<()> {
-    if came() {
+/// Returns an error if a signal has arrived.
+pub(crate) fn check() -> anyhow::Result<()> {
+    if is_requested() {
         bail!("interrupted");
     }
     Ok(())

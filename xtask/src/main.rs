@@ -1,17 +1,17 @@
-//! The repository's chores: `cargo xtask --help`.
+//! The repository's development commands: `cargo xtask --help`.
 //!
 //! Reading order:
-//! - [`setup`]: gets bb, the CRS and the circuits. Start here; `test` and `demo` begin with it.
-//! - [`demo`]: the whole way once, from setup to a verified proof.
-//! - [`mod@test`], [`check`]: whether the code works, and whether it is well.
-//! - [`mod@bench`]: how fast it is, against its goals.
-//! - [`images`]: the container images.
-//! - [`mod@edge`]: the Worker in front of them.
-//! - [`versions`], [`paths`]: what is pinned, and where things are.
-//! - [`server`], [`interrupt`]: a server of our own, and what ends it early.
-//! - [`process`], [`progress`], [`digest`], [`platform`], [`cargo_tool`]: small tools of all of them.
+//! - [`setup`]: installs bb, the CRS and the circuits. Start here; `test` and `demo` begin with it.
+//! - [`demo`]: everything once, from setup to a verified proof.
+//! - [`mod@test`], [`check`]: run the tests; check the code without running it.
+//! - [`mod@bench`]: measures speed and memory against goals.
+//! - [`images`]: builds the container images.
+//! - [`mod@edge`]: builds and runs the Worker in front of the containers.
+//! - [`versions`], [`paths`]: the pinned versions, and the folders that the commands use.
+//! - [`server`], [`interrupt`]: starts and stops a server; handles Ctrl-C.
+//! - [`process`], [`progress`], [`digest`], [`platform`], [`cargo_tool`]: shared helpers.
 
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "talking to a terminal is what chores are for")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "the commands write to a terminal")]
 
 mod bench;
 mod cargo_tool;
@@ -34,10 +34,10 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-/// The chores of Edgeprove's repository.
+/// Development commands of Edgeprove's repository.
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
-enum Chore {
+enum Command {
     Setup(setup::SetupArgs),
     Test(test::TestArgs),
     Images(images::ImagesArgs),
@@ -48,14 +48,14 @@ enum Chore {
 }
 
 fn main() -> ExitCode {
-    let outcome = match Chore::parse() {
-        Chore::Setup(args) => setup::run(&args),
-        Chore::Test(args) => test::run(&args),
-        Chore::Images(args) => images::run(&args),
-        Chore::Demo(args) => demo::run(&args),
-        Chore::Bench(args) => bench::run(&args),
-        Chore::Edge(args) => edge::run(&args),
-        Chore::Check(args) => check::run(&args),
+    let outcome = match Command::parse() {
+        Command::Setup(args) => setup::run(&args),
+        Command::Test(args) => test::run(&args),
+        Command::Images(args) => images::run(&args),
+        Command::Demo(args) => demo::run(&args),
+        Command::Bench(args) => bench::run(&args),
+        Command::Edge(args) => edge::run(&args),
+        Command::Check(args) => check::run(&args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,4 +1,4 @@
-//! Where the repository is, and where setup puts what it gets.
+//! The repository's folder, and the folders that setup fills.
 
 use std::{
     env,
@@ -8,29 +8,29 @@ use std::{
 
 use anyhow::Context;
 
-/// The folders that the chores work in.
+/// The folders that the commands use.
 #[derive(Debug, Clone)]
 pub(crate) struct Paths {
-    /// The repository.
+    /// The repository's root.
     pub(crate) root: PathBuf,
-    /// Tools for all checkouts of one user: `EDGEPROVE_HOME`, else `~/.edgeprove`.
+    /// Tools that all checkouts of one user share: `EDGEPROVE_HOME`, else `~/.edgeprove`.
     pub(crate) home: PathBuf,
-    /// The CRS: `CRS_PATH`, else `~/.bb-crs`, where bb itself looks.
+    /// The CRS: `CRS_PATH`, else `~/.bb-crs`, bb's own default.
     pub(crate) crs: PathBuf,
     /// Compiled circuits and their witnesses.
     pub(crate) circuits: PathBuf,
-    /// What cargo builds.
+    /// cargo's target folder.
     pub(crate) target: PathBuf,
-    /// Cargo's own subcommands, apart from the user's.
+    /// Programs that [`crate::cargo_tool`] installs, apart from the user's own.
     pub(crate) cargo_tools: PathBuf,
 }
 
-/// A room with npm packages of its own.
+/// A folder of the repository with a `package.json`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NpmProject {
-    /// Noir's compiler, and bb.
+    /// Noir's compiler and bb.
     Circuit,
-    /// What builds, runs and deploys the edge.
+    /// The tools that build, run and deploy the edge.
     Edge,
 }
 
@@ -44,10 +44,10 @@ impl NpmProject {
     }
 }
 
-/// Folders named on the command line; each goes before the environment.
+/// Folders from the command line. Each takes precedence over the environment.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct Overrides {
-    /// Put bb under this folder instead of `EDGEPROVE_HOME` or `~/.edgeprove`.
+    /// Install bb under this folder instead of `EDGEPROVE_HOME` or `~/.edgeprove`.
     #[arg(long, value_name = "DIR")]
     home: Option<PathBuf>,
     /// Put the CRS into this folder instead of `CRS_PATH` or `~/.bb-crs`.
@@ -59,7 +59,7 @@ pub(crate) struct Overrides {
 }
 
 impl Paths {
-    /// The folders of this process.
+    /// The folders for these options and the environment of this process.
     pub(crate) fn find(overrides: &Overrides) -> anyhow::Result<Self> {
         Self::read(overrides, |name| env::var_os(name).filter(|value| !value.is_empty()))
     }
@@ -68,7 +68,7 @@ impl Paths {
         let root = repository_root();
         let path = |name| variable(name).map(PathBuf::from);
         let in_home = |folder: &str| {
-            let home = path("HOME").context("HOME is not set, so there is no place for tools and data")?;
+            let home = path("HOME").context("HOME is not set, so there is no folder for tools and data")?;
             Ok::<_, anyhow::Error>(home.join(folder))
         };
         let or_in_home = |named: Option<PathBuf>, folder| named.map_or_else(|| in_home(folder), Ok);
@@ -87,7 +87,7 @@ impl Paths {
         })
     }
 
-    /// This repository, with all that is got or made in a folder of its own.
+    /// This repository, with all other folders inside `dir`.
     #[cfg(test)]
     pub(crate) fn under(dir: &Path) -> Self {
         Self {
@@ -100,28 +100,28 @@ impl Paths {
         }
     }
 
-    /// Where the bb of a version is kept; the server looks there too.
+    /// The path of the bb of a version. The server looks there too.
     pub(crate) fn bb(&self, version: &str) -> PathBuf {
         self.home.join("bb").join(version).join("bb")
     }
 
-    /// The room of the circuits.
+    /// The folder of the circuits.
     pub(crate) fn circuit_dir(&self) -> PathBuf {
         self.npm_project_dir(NpmProject::Circuit)
     }
 
-    /// The room of the edge.
+    /// The folder of the edge.
     pub(crate) fn edge_dir(&self) -> PathBuf {
         self.npm_project_dir(NpmProject::Edge)
     }
 
-    /// What running and deploying the edge leaves behind.
+    /// The folder for wrangler's logs, state and cache.
     pub(crate) fn wrangler_scratch(&self) -> PathBuf {
         self.target.join("wrangler")
     }
 
-    pub(crate) fn npm_project_dir(&self, room: NpmProject) -> PathBuf {
-        self.root.join(room.folder())
+    pub(crate) fn npm_project_dir(&self, project: NpmProject) -> PathBuf {
+        self.root.join(project.folder())
     }
 }
 
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn flags_go_before_the_environment_and_that_before_home() {
+    fn flags_precede_the_environment_and_that_precedes_home() {
         let home = ("HOME", "/home/u");
         let plain = read(&Overrides::default(), &[home]).unwrap();
         assert_eq!(plain.bb("5.0.0"), Path::new("/home/u/.edgeprove/bb/5.0.0/bb"));
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_home_is_an_error_that_says_so() {
+    fn a_missing_home_is_an_error() {
         assert!(read(&Overrides::default(), &[]).unwrap_err().to_string().starts_with("HOME is not set"));
     }
 }

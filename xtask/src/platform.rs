@@ -27,7 +27,7 @@ impl Platform {
         }
     }
 
-    /// The folder of the npm package that has this platform's binary.
+    /// The folder in the npm package that contains this platform's binary.
     pub(crate) const fn npm_folder(self) -> &'static str {
         match self {
             Self::LinuxAmd64 => "amd64-linux",

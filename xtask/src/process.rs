@@ -1,4 +1,4 @@
-//! Running other programs, so that each failure names the command and shows what it said.
+//! Runs other programs. Every error names the command and shows its output.
 
 use std::{
     env,
@@ -15,24 +15,26 @@ use anyhow::{Context, anyhow, bail};
 use duct::Expression;
 use rustix::process::{Pid, Signal, kill_process};
 
-/// How often a process that was asked to end is looked at.
+/// The interval at which a process that should end is polled.
 const POLL: Duration = Duration::from_millis(1);
-/// Lines of a failed program's output that are worth showing.
+/// The most lines of a failed program's output in an error.
 const SHOWN_LINES: usize = 20;
-/// Bytes of the log that are, of a process that ended on its own.
+/// The most bytes of a log in an error.
 const SHOWN_LOG: i64 = 4096;
 
-/// A command of the cargo that runs this program.
+/// A command of cargo, the same one that runs this program.
 pub(crate) fn cargo(arguments: &[&str]) -> Command {
     let mut command = Command::new(cargo_path());
-    forget_own_package(&mut command);
+    remove_own_package_env(&mut command);
     command.args(arguments);
     command
 }
 
-/// Takes back what cargo told this program about its own package: build scripts that listen to it would run again at
-/// every turn from `cargo xtask` to plain `cargo` and back. For cargo, and for programs that call it.
-pub(crate) fn forget_own_package(command: &mut Command) {
+/// Removes the variables by which cargo describes this package, for cargo and for programs that call it.
+///
+/// Otherwise build scripts that depend on these variables would run again at each change between `cargo xtask` and
+/// plain `cargo`.
+pub(crate) fn remove_own_package_env(command: &mut Command) {
     for (name, _) in env::vars_os() {
         let name_text = name.to_string_lossy();
         if ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_"]
@@ -44,22 +46,22 @@ pub(crate) fn forget_own_package(command: &mut Command) {
     }
 }
 
-/// The cargo that runs this program.
+/// The path of the cargo that runs this program.
 pub(crate) fn cargo_path() -> PathBuf {
     env::var_os("CARGO").map_or_else(|| "cargo".into(), PathBuf::from)
 }
 
-/// Runs a program with the terminal as its own; its output is the user's to read.
+/// Runs a program whose input and output are the terminal.
 pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
     let shown = show(command);
-    let status = command.status().map_err(|error| unstartable(&shown, error))?;
+    let status = command.status().map_err(|error| start_error(&shown, error))?;
     if !status.success() {
         bail!("`{shown}` failed: {status}");
     }
     Ok(())
 }
 
-/// Runs a program quietly, for so long at most, and gives its stdout.
+/// Runs a program for at most `limit` and returns its stdout.
 pub(crate) fn read(
     program: impl AsRef<OsStr>,
     arguments: &[&str],
@@ -75,47 +77,49 @@ pub(crate) fn read_with(
     limit: Duration,
     prepare: impl FnOnce(Expression) -> Expression,
 ) -> anyhow::Result<String> {
-    // Not as a path: duct would take a bare name for a file of the current folder.
+    // Not a path: duct treats a path without a folder as a file in the current folder.
     let program = program.as_ref();
     let shown = format!("{} {}", program.display(), arguments.join(" "));
     let expression = duct::cmd(program, arguments);
     let running = prepare(expression).stdin_null().stdout_capture().stderr_capture().unchecked().start();
-    let running = running.map_err(|error| unstartable(&shown, error))?;
-    let Some(output) = running.wait_timeout(limit).with_context(|| format!("`{shown}` was lost"))? else {
+    let running = running.map_err(|error| start_error(&shown, error))?;
+    let Some(output) =
+        running.wait_timeout(limit).with_context(|| format!("`{shown}` cannot be waited for"))?
+    else {
         running.kill().with_context(|| format!("`{shown}` does not end and cannot be killed"))?;
         bail!("`{shown}` did not end within {} s", limit.as_secs());
     };
     if !output.status.success() {
-        let said =
+        let output_text =
             [output.stderr.as_slice(), output.stdout.as_slice()].map(String::from_utf8_lossy).join("\n");
-        bail!("`{shown}` failed: {}\n{}", output.status, last_lines(&said));
+        bail!("`{shown}` failed: {}\n{}", output.status, last_lines(&output_text));
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// Runs a program quietly and gives all that it said, on stdout and stderr, in the order in which it did.
+/// Runs a program and returns its stdout and stderr together, in the order in which it wrote them.
 pub(crate) fn capture(mut command: Command) -> anyhow::Result<(ExitStatus, String)> {
     let shown = show(&command);
-    let (mut said, writer) = io::pipe().context("no pipe can be made")?;
+    let (mut output, writer) = io::pipe().context("a pipe cannot be created")?;
     command.stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer);
-    let mut child = command.spawn().map_err(|error| unstartable(&shown, error))?;
-    // The command holds the pipe's other end, and as long as it does there is no end to read to.
+    let mut child = command.spawn().map_err(|error| start_error(&shown, error))?;
+    // The command owns the writing end of the pipe. The read below ends only when all writers are closed.
     drop(command);
     let mut text = Vec::new();
-    said.read_to_end(&mut text).with_context(|| format!("`{shown}` cannot be heard"))?;
-    let status = child.wait().with_context(|| format!("`{shown}` was lost"))?;
+    output.read_to_end(&mut text).with_context(|| format!("the output of `{shown}` cannot be read"))?;
+    let status = child.wait().with_context(|| format!("`{shown}` cannot be waited for"))?;
     Ok((status, String::from_utf8_lossy(&text).into_owned()))
 }
 
-/// SIGTERM, some patience, SIGKILL. The status it ended with by itself, or `None` if it had to be killed.
-pub(crate) fn terminate(child: &mut Child, patience: Duration) -> io::Result<Option<ExitStatus>> {
-    // Asked first, so that no signal goes to a process that took over the number of one long gone.
+/// Sends SIGTERM, waits for at most `grace`, then sends SIGKILL. Returns the exit status, or `None` after a SIGKILL.
+pub(crate) fn terminate(child: &mut Child, grace: Duration) -> io::Result<Option<ExitStatus>> {
+    // Checked first: a process that has ended is not signalled, because its id may belong to another process.
     if let Some(status) = child.try_wait()? {
         return Ok(Some(status));
     }
     kill_process(Pid::from_child(child), Signal::TERM)?;
-    let begun = Instant::now();
-    while begun.elapsed() < patience {
+    let started = Instant::now();
+    while started.elapsed() < grace {
         if let Some(status) = child.try_wait()? {
             return Ok(Some(status));
         }
@@ -126,7 +130,7 @@ pub(crate) fn terminate(child: &mut Child, patience: Duration) -> io::Result<Opt
     Ok(None)
 }
 
-/// What a process wrote into its log last.
+/// The last part of a process's log.
 pub(crate) fn end_of_log(log: &Path) -> String {
     let read = || {
         let mut log = File::open(log)?;
@@ -139,19 +143,19 @@ pub(crate) fn end_of_log(log: &Path) -> String {
     read().unwrap_or_else(|error| format!("(its log cannot be read: {error})"))
 }
 
-/// Whether a command succeeds; what it says goes nowhere.
+/// Whether a command succeeds. Its output is discarded.
 pub(crate) fn succeeds(command: &mut Command) -> bool {
     let status = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
     status.is_ok_and(|status| status.success())
 }
 
-/// A command as it would be typed.
+/// A command as a user would type it.
 fn show(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
 }
 
-fn unstartable(shown: &str, error: io::Error) -> anyhow::Error {
+fn start_error(shown: &str, error: io::Error) -> anyhow::Error {
     let program = shown.split(' ').next().unwrap_or(shown);
     match error.kind() {
         io::ErrorKind::NotFound => anyhow!("`{program}` is not installed, or not on PATH"),
@@ -171,7 +175,7 @@ mod tests {
     const LONG: Duration = Duration::from_secs(20);
 
     #[test]
-    fn a_failure_names_the_command_and_what_it_said() {
+    fn an_error_names_the_command_and_its_output() {
         let error = read("sh", &["-c", "echo why >&2; exit 3"], LONG).unwrap_err().to_string();
         assert!(
             error.contains("sh -c") && error.contains("exit status: 3") && error.ends_with("why"),
@@ -182,23 +186,23 @@ mod tests {
     }
 
     #[test]
-    fn a_program_gets_the_input_that_was_prepared_for_it_or_none() {
+    fn a_program_gets_the_prepared_input_or_none() {
         assert_eq!(read_with("cat", &[], LONG, |cat| cat.stdin_bytes("text")).unwrap(), "text");
         assert_eq!(read("cat", &[], LONG).unwrap(), "");
     }
 
     #[test]
-    fn all_that_a_program_said_is_captured_in_order_whether_it_failed_or_not() {
+    fn stdout_and_stderr_are_captured_in_order() {
         let mut command = Command::new("sh");
         command.args(["-c", "echo one; echo two >&2; echo three; exit 3"]);
-        let (status, said) = capture(command).unwrap();
-        assert_eq!((status.code(), said.as_str()), (Some(3), "one\ntwo\nthree\n"));
+        let (status, output) = capture(command).unwrap();
+        assert_eq!((status.code(), output.as_str()), (Some(3), "one\ntwo\nthree\n"));
     }
 
     #[test]
-    fn a_program_is_asked_before_it_is_killed_and_is_gone_afterwards() {
-        let polite = "trap 'exit 7' TERM; echo ready; while :; do sleep 0.01; done";
-        let mut child = Command::new("sh").args(["-c", polite]).stdout(Stdio::piped()).spawn().unwrap();
+    fn a_program_gets_sigterm_before_sigkill() {
+        let obedient = "trap 'exit 7' TERM; echo ready; while :; do sleep 0.01; done";
+        let mut child = Command::new("sh").args(["-c", obedient]).stdout(Stdio::piped()).spawn().unwrap();
         // The trap is set once the line is there.
         child.stdout.take().unwrap().read_exact(&mut [0; 6]).unwrap();
         assert_eq!(terminate(&mut child, LONG).unwrap().unwrap().code(), Some(7));
@@ -206,16 +210,16 @@ mod tests {
     }
 
     #[test]
-    fn a_program_that_does_not_listen_is_killed() {
-        let deaf = "trap '' TERM; echo ready; while :; do sleep 0.01; done";
-        let mut child = Command::new("sh").args(["-c", deaf]).stdout(Stdio::piped()).spawn().unwrap();
+    fn a_program_that_ignores_sigterm_is_killed() {
+        let ignoring = "trap '' TERM; echo ready; while :; do sleep 0.01; done";
+        let mut child = Command::new("sh").args(["-c", ignoring]).stdout(Stdio::piped()).spawn().unwrap();
         child.stdout.take().unwrap().read_exact(&mut [0; 6]).unwrap();
         assert!(terminate(&mut child, Duration::from_millis(50)).unwrap().is_none());
         assert!(child.try_wait().unwrap().is_some());
     }
 
     #[test]
-    fn a_program_that_does_not_end_is_ended() {
+    fn a_program_that_exceeds_the_limit_is_killed() {
         let error = read("sleep", &["60"], Duration::from_millis(50)).unwrap_err();
         assert!(error.to_string().contains("did not end within"));
     }

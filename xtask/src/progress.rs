@@ -1,4 +1,4 @@
-//! Says what is being done: a moving line on a terminal, plain lines anywhere else.
+//! Progress messages: an animated line on a terminal, plain lines elsewhere.
 
 use std::{
     io::{self, IsTerminal},
@@ -7,7 +7,7 @@ use std::{
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// One thing that takes a while. Dropped without [`Step::done`], it leaves nothing on the terminal.
+/// A step that takes some time. Dropped without [`Step::done`], it leaves nothing on the terminal.
 #[derive(Debug)]
 pub(crate) struct Step {
     title: String,
@@ -15,8 +15,8 @@ pub(crate) struct Step {
 }
 
 impl Step {
-    /// Begins; `doing` says how.
-    pub(crate) fn begin(title: impl Into<String>, doing: &str) -> Self {
+    /// Starts a step. `activity` describes its first activity.
+    pub(crate) fn start(title: impl Into<String>, activity: &str) -> Self {
         let title = title.into();
         let bar = io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::new_spinner().with_style(style("{spinner} {prefix}: {wide_msg}"));
@@ -24,28 +24,28 @@ impl Step {
             bar.with_prefix(title.clone())
         });
         let step = Self { title, bar };
-        step.now(doing);
+        step.set_activity(activity);
         step
     }
 
-    /// Says what is being done now.
-    pub(crate) fn now(&self, doing: &str) {
+    /// Shows the current activity.
+    pub(crate) fn set_activity(&self, activity: &str) {
         match &self.bar {
-            Some(bar) => bar.set_message(doing.to_owned()),
-            None => eprintln!("  {}: {doing}", self.title),
+            Some(bar) => bar.set_message(activity.to_owned()),
+            None => eprintln!("  {}: {activity}", self.title),
         }
     }
 
-    /// As [`caution`], above the moving line.
-    pub(crate) fn caution(&self, text: &str) {
+    /// As [`warn`], above the animated line.
+    pub(crate) fn warn(&self, text: &str) {
         match &self.bar {
-            Some(bar) => bar.suspend(|| caution(text)),
-            None => caution(text),
+            Some(bar) => bar.suspend(|| warn(text)),
+            None => warn(text),
         }
     }
 
-    /// Turns the line into a bar of so many bytes and gives it, to be moved on. Hidden where there is no terminal.
-    pub(crate) fn bytes(&self, total: u64) -> ProgressBar {
+    /// Turns the line into a progress bar of `total` bytes. The bar is hidden where there is no terminal.
+    pub(crate) fn show_bytes(&self, total: u64) -> ProgressBar {
         let Some(bar) = &self.bar else { return ProgressBar::hidden() };
         bar.set_length(total);
         bar.set_position(0);
@@ -53,7 +53,7 @@ impl Step {
         bar.clone()
     }
 
-    /// Ends, with what came of it.
+    /// Ends the step and shows its result.
     pub(crate) fn done(self, outcome: &str) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
@@ -70,13 +70,13 @@ impl Drop for Step {
     }
 }
 
-/// Something that is ready.
+/// Shows a result.
 pub(crate) fn done(title: &str, outcome: &str) {
     eprintln!("✓ {title}: {outcome}");
 }
 
-/// Something that the user should know, though nothing failed.
-pub(crate) fn caution(text: &str) {
+/// Shows a warning: the user should know it, but nothing failed.
+pub(crate) fn warn(text: &str) {
     eprintln!("! {text}");
 }
 

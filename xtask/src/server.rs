@@ -1,4 +1,4 @@
-//! A server of our own on a free port, stopped whatever happens.
+//! Runs the server on a free port, and stops it in every case.
 
 use std::{
     fs::{self, File},
@@ -20,14 +20,14 @@ use crate::{process, setup::Ready};
 
 /// Loading circuits takes a second or two; the first start on a slow disk some more.
 const START_LIMIT: Duration = Duration::from_mins(1);
-/// Longer than the server lets any request take.
+/// Longer than the server's request timeout.
 const REQUEST_LIMIT: Duration = Duration::from_secs(150);
-/// A server that is asked to stop has no more to finish than the last request.
+/// At a stop the server has at most the last request to finish.
 const STOP_LIMIT: Duration = Duration::from_secs(20);
-/// Short, because the start is among the things that are measured.
+/// Short, because `cargo xtask bench` measures the start.
 const POLL: Duration = Duration::from_millis(1);
 
-type Answer = ureq::http::Response<ureq::Body>;
+type Response = ureq::http::Response<ureq::Body>;
 
 /// The running server.
 #[derive(Debug)]
@@ -35,13 +35,13 @@ pub(crate) struct Server {
     child: Mutex<Child>,
     url: String,
     agent: ureq::Agent,
-    /// Has the log and the file with the address.
+    /// Contains the log and the file with the address.
     folder: TempDir,
     ready_after: Duration,
 }
 
 impl Server {
-    /// Compiles the server, and says where it is.
+    /// Compiles the server and returns the path of its executable.
     pub(crate) fn build(ready: &Ready, release: bool) -> anyhow::Result<PathBuf> {
         let (profile, folder) = if release { ("release", "release") } else { ("dev", "debug") };
         eprintln!("  server: building it, profile {profile}");
@@ -51,7 +51,7 @@ impl Server {
         Ok(ready.paths.target.join(folder).join("edgeprove"))
     }
 
-    /// How to start the program with the circuits that setup made. More flags may be added.
+    /// A command that starts the program with the circuits that setup compiled. The caller may add flags.
     pub(crate) fn command(program: &Path, ready: &Ready) -> Command {
         let mut command = Command::new(program);
         command
@@ -63,11 +63,11 @@ impl Server {
         command
     }
 
-    /// Starts it on a free port, and waits until it takes work.
+    /// Starts the server on a free port, and waits until it is ready.
     pub(crate) fn start(mut command: Command) -> anyhow::Result<Self> {
-        let folder = tempfile::tempdir().context("no temporary folder can be made")?;
+        let folder = tempfile::tempdir().context("a temporary folder cannot be created")?;
         let address = folder.path().join("address");
-        let log = File::create(folder.path().join("log")).context("the server's log cannot be made")?;
+        let log = File::create(folder.path().join("log")).context("the server's log cannot be created")?;
         command.args(["--listen", "127.0.0.1:0", "--addr-file"]).arg(&address);
         command.stdin(Stdio::null()).stderr(log);
         let agent = ureq::Agent::config_builder()
@@ -75,37 +75,37 @@ impl Server {
             .http_status_as_error(false)
             .build()
             .into();
-        let begun = Instant::now();
+        let started = Instant::now();
         let child = command
             .spawn()
             .with_context(|| format!("{} cannot be started", Path::new(command.get_program()).display()))?;
         let mut server =
             Self { child: Mutex::new(child), url: String::new(), agent, folder, ready_after: Duration::ZERO };
-        server.wait_until_ready(&address, begun)?;
-        server.ready_after = begun.elapsed();
+        server.wait_until_ready(&address, started)?;
+        server.ready_after = started.elapsed();
         Ok(server)
     }
 
-    /// Its process.
+    /// The id of its process.
     pub(crate) fn pid(&self) -> u32 {
         self.lock().id()
     }
 
-    /// From the start of the process until `/readyz` said yes.
+    /// The time from the start of the process until `/readyz` returned 200.
     pub(crate) fn ready_after(&self) -> Duration {
         self.ready_after
     }
 
-    /// Where it listens, without a slash at the end.
+    /// Its address, without a slash at the end.
     pub(crate) fn url(&self) -> &str {
         &self.url
     }
 
-    fn wait_until_ready(&mut self, address: &Path, begun: Instant) -> anyhow::Result<()> {
-        while begun.elapsed() < START_LIMIT {
+    fn wait_until_ready(&mut self, address: &Path, started: Instant) -> anyhow::Result<()> {
+        while started.elapsed() < START_LIMIT {
             self.check()?;
             if self.url.is_empty() {
-                // The file appears in one piece, once the port is bound.
+                // The server writes the file as a whole when the port is bound.
                 self.url = fs::read_to_string(address)
                     .map_or_else(|_| String::new(), |a| format!("http://{}", a.trim()));
             } else if self.agent.get(format!("{}/readyz", self.url)).call()?.status() == 200 {
@@ -116,7 +116,7 @@ impl Server {
         bail!("the server was not ready after {} s\n{}", START_LIMIT.as_secs(), self.log());
     }
 
-    /// An error with the end of its log if it ended on its own.
+    /// Returns an error with the end of its log if it has ended by itself.
     pub(crate) fn check(&self) -> anyhow::Result<()> {
         match self.lock().try_wait()? {
             None => Ok(()),
@@ -124,7 +124,7 @@ impl Server {
         }
     }
 
-    /// What it says of itself.
+    /// Gets its health document.
     pub(crate) fn health(&self) -> anyhow::Result<Health> {
         let mut answer = self.agent.get(format!("{}/api/health", self.url)).call()?;
         Ok(answer.body_mut().read_json()?)
@@ -136,33 +136,33 @@ impl Server {
         Ok(answer.body_mut().read_json()?)
     }
 
-    /// Hands a gzipped witness in, to be proved in its time.
+    /// Submits a gzipped witness as a job.
     pub(crate) fn submit(&self, circuit: &str, witness: &[u8]) -> anyhow::Result<JobDocument> {
         let mut answer = self.post(circuit, witness, &[("prefer", "respond-async")])?;
         Ok(answer.body_mut().read_json()?)
     }
 
-    /// Gets what is at a path.
-    pub(crate) fn get(&self, path: &str, accept: &str) -> anyhow::Result<Answer> {
+    /// Sends a GET request.
+    pub(crate) fn get(&self, path: &str, accept: &str) -> anyhow::Result<Response> {
         let request = self.agent.get(format!("{}{path}", self.url)).header("accept", accept);
-        unless_refused(request.call()?)
+        check_status(request.call()?)
     }
 
-    fn post(&self, circuit: &str, witness: &[u8], headers: &[(&str, &str)]) -> anyhow::Result<Answer> {
+    fn post(&self, circuit: &str, witness: &[u8], headers: &[(&str, &str)]) -> anyhow::Result<Response> {
         let mut request = self.agent.post(format!("{}/api/prove/{circuit}", self.url));
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        unless_refused(request.header("content-type", "application/gzip").send(witness)?)
+        check_status(request.header("content-type", "application/gzip").send(witness)?)
     }
 
-    /// Asks it to stop, as an operator would, and waits until it has.
+    /// Stops it with SIGTERM, as an operator does, and waits until it has ended.
     pub(crate) fn stop(self) -> anyhow::Result<()> {
         let status =
             process::terminate(&mut self.lock(), STOP_LIMIT).context("the server cannot be stopped")?;
         match status {
             Some(status) if status.success() => Ok(()),
-            Some(status) => bail!("the server did not end well, {status}\n{}", self.log()),
+            Some(status) => bail!("the server exited with an error, {status}\n{}", self.log()),
             None => bail!("the server had to be killed: it did not stop within {} s", STOP_LIMIT.as_secs()),
         }
     }
@@ -176,18 +176,19 @@ impl Server {
     }
 }
 
-fn unless_refused(mut answer: Answer) -> anyhow::Result<Answer> {
-    let status = answer.status();
+/// Turns a response with an error status into an error.
+fn check_status(mut response: Response) -> anyhow::Result<Response> {
+    let status = response.status();
     if status.is_success() {
-        return Ok(answer);
+        return Ok(response);
     }
-    let problem: Problem = answer.body_mut().read_json().with_context(|| format!("status {status}"))?;
+    let problem: Problem = response.body_mut().read_json().with_context(|| format!("status {status}"))?;
     bail!("{status} {}: {}", problem.code.code(), problem.detail)
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // After `stop` there is nothing left to do; on the way out of an error there is nobody left to tell.
+        // After `stop` this does nothing. Drop cannot return an error.
         let _ = process::terminate(&mut self.lock(), STOP_LIMIT);
     }
 }

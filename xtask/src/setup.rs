@@ -1,15 +1,15 @@
-//! `cargo xtask setup`: brings everything that Edgeprove needs beside cargo, and leaves alone what is there.
+//! `cargo xtask setup`: installs everything that Edgeprove needs besides cargo, and does not touch what is installed.
 //!
-//! Parts, each of which can say what it has ([`Finding`]) and get what it lacks. For the server:
-//! - [`bb`]: the prover, out of an npm package;
-//! - [`crs`]: the points of the ceremony, from what is there, from the internet, or out of a crate;
-//! - [`circuits`]: compiled by Noir's own compiler from npm, and solved for their sample inputs.
+//! Each part can report what is installed ([`Finding`]) and install what is missing. For the server:
+//! - [`bb`]: the prover, from an npm package.
+//! - [`crs`]: the points of the ceremony, from the internet or from a crate.
+//! - [`circuits`]: compiled by Noir's own compiler from npm, and executed with their sample inputs.
 //!
-//! And for the edge:
-//! - [`wasm_target`]: Rust's standard library for WebAssembly, from rustup, or compiled from Debian's source;
-//! - [`mod@edge`]: what builds, runs and deploys it, from cargo and npm.
+//! For the edge:
+//! - [`wasm_target`]: Rust's standard library for WebAssembly, from rustup, or compiled from Debian's source.
+//! - [`mod@edge`]: the tools that build, run and deploy it, from cargo and npm.
 //!
-//! [`npm`] serves most of them.
+//! [`npm`] installs packages for most parts.
 
 mod bb;
 mod circuits;
@@ -33,29 +33,29 @@ use crate::{
 pub(crate) use crs::EVERY_CIRCUIT;
 pub(crate) use edge::EdgeTools;
 
-/// Gets bb, the CRS, the compiled circuits and the edge's tools; what is there already is left alone.
+/// Installs bb, the CRS, the compiled circuits and the edge's tools. Parts that are installed do not change.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct SetupArgs {
-    /// Say what is there and what is missing, change nothing, and exit with 1 if anything is missing.
+    /// Show what is installed and what is missing, change nothing, and exit with 1 if a part is missing.
     #[arg(long)]
     check: bool,
-    /// Get these parts only.
+    /// Install these parts only.
     #[arg(long, value_enum, value_delimiter = ',', value_name = "PART,...")]
     only: Vec<Part>,
-    /// Get the bb of this platform instead of this machine's own.
+    /// Install bb for this platform instead of this machine's.
     #[arg(long, value_enum)]
     platform: Option<Platform>,
     #[command(flatten)]
     overrides: Overrides,
-    /// Have at least so many points of the CRS; a circuit of N rows needs N + 1.
+    /// Install at least this number of CRS points. A circuit of size N needs N + 1.
     ///
-    /// Without this option 32769 are fetched where there is no CRS, and one that is there is kept as it is. Fewer
-    /// than asked for are no error: where only package registries answer there are 4097 to be had.
+    /// Without this option, 32769 points are installed if there is no CRS, and an existing CRS does not change. Fewer
+    /// points are a warning, not an error: package registries have only 4097.
     #[arg(long, value_name = "N")]
     crs_points: Option<u32>,
-    /// Say nothing of what is there already.
+    /// Show only parts that are installed now, not parts that were installed before.
     #[arg(skip)]
-    terse: bool,
+    quiet: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
@@ -68,29 +68,29 @@ enum Part {
     Circuits,
     /// Rust's standard library for WebAssembly.
     Wasm,
-    /// What builds, runs and deploys the edge, that library included.
+    /// The tools that build, run and deploy the edge, and that library.
     Edge,
 }
 
-/// What a server proves with.
+/// The parts that a server needs.
 const SERVER: [Part; 3] = [Part::Bb, Part::Crs, Part::Circuits];
 
-/// What setup works with.
+/// The context of a setup: folders, versions and options.
 #[derive(Debug)]
-struct Job {
+struct SetupContext {
     paths: Paths,
     versions: Versions,
     platform: Platform,
     crs_points: Option<u32>,
-    terse: bool,
+    quiet: bool,
 }
 
-/// One thing that is there, or is not.
+/// A part that is installed or missing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Finding {
     what: String,
     present: bool,
-    /// Where it is, or why it counts as missing.
+    /// Its path, or why it counts as missing.
     note: String,
 }
 
@@ -104,28 +104,28 @@ impl Finding {
     }
 }
 
-/// Everything is there that a server proves with.
+/// The folders and versions for a server, when all its parts are installed.
 #[derive(Debug)]
 pub(crate) struct Ready {
     pub(crate) paths: Paths,
     pub(crate) versions: Versions,
-    /// Points of the CRS.
+    /// The number of CRS points.
     pub(crate) crs_points: u32,
 }
 
 /// The command.
 pub(crate) fn run(args: &SetupArgs) -> anyhow::Result<()> {
-    let job = Job::of(args)?;
+    let context = SetupContext::of(args)?;
     let mut parts = if args.only.is_empty() { Part::value_variants().to_vec() } else { args.only.clone() };
     if parts.contains(&Part::Edge) {
         parts.push(Part::Wasm);
     }
     parts.sort_unstable();
     parts.dedup();
-    if args.check { job.report(&parts) } else { job.provide(&parts) }
+    if args.check { context.report(&parts) } else { context.provide(&parts) }
 }
 
-/// What a server proves with, and nothing that only the edge needs.
+/// Installs the parts that a server needs, without those that only the edge needs.
 pub(crate) fn server() -> anyhow::Result<Ready> {
     run(&SetupArgs { only: SERVER.to_vec(), ..SetupArgs::default() })?;
     let paths = Paths::find(&Overrides::default())?;
@@ -133,50 +133,50 @@ pub(crate) fn server() -> anyhow::Result<Ready> {
     Ok(Ready { versions: Versions::load(&paths.root)?, paths, crs_points })
 }
 
-/// What the edge is built, run and deployed with; only what has to be got is told.
+/// Installs the tools that build, run and deploy the edge. Only missing parts are shown.
 pub(crate) fn edge() -> anyhow::Result<EdgeTools> {
-    let args = SetupArgs { only: vec![Part::Edge], terse: true, ..SetupArgs::default() };
+    let args = SetupArgs { only: vec![Part::Edge], quiet: true, ..SetupArgs::default() };
     run(&args)?;
-    EdgeTools::of(Job::of(&args)?)
+    EdgeTools::of(SetupContext::of(&args)?)
 }
 
-impl Job {
+impl SetupContext {
     fn of(args: &SetupArgs) -> anyhow::Result<Self> {
         Ok(Self {
             paths: Paths::find(&args.overrides)?,
             versions: Versions::load(&crate::paths::repository_root())?,
             platform: args.platform.map_or_else(Platform::host, Ok)?,
             crs_points: args.crs_points,
-            terse: args.terse,
+            quiet: args.quiet,
         })
     }
 
-    fn look(&self, part: Part) -> anyhow::Result<Vec<Finding>> {
+    fn inspect(&self, part: Part) -> anyhow::Result<Vec<Finding>> {
         match part {
-            Part::Bb => Ok(vec![bb::look(self)?]),
-            Part::Crs => Ok(vec![crs::look(self)?]),
-            Part::Circuits => circuits::look(self),
-            Part::Wasm => Ok(vec![wasm_target::look()?]),
-            Part::Edge => edge::look(self),
+            Part::Bb => Ok(vec![bb::inspect(self)?]),
+            Part::Crs => Ok(vec![crs::inspect(self)?]),
+            Part::Circuits => circuits::inspect(self),
+            Part::Wasm => Ok(vec![wasm_target::inspect()?]),
+            Part::Edge => edge::inspect(self),
         }
     }
 
     fn provide(&self, parts: &[Part]) -> anyhow::Result<()> {
         let _lock = self.lock()?;
         for &part in parts {
-            for finding in self.look(part)? {
+            for finding in self.inspect(part)? {
                 if finding.present {
-                    if !self.terse {
+                    if !self.quiet {
                         progress::done(&finding.what, &finding.note);
                     }
                     continue;
                 }
                 match part {
-                    Part::Bb => bb::get(self),
-                    Part::Crs => crs::get(self),
-                    Part::Circuits => circuits::make(self, &finding.what),
-                    Part::Wasm => wasm_target::get(self),
-                    Part::Edge => edge::get(self, &finding.what),
+                    Part::Bb => bb::install(self),
+                    Part::Crs => crs::install(self),
+                    Part::Circuits => circuits::compile(self, &finding.what),
+                    Part::Wasm => wasm_target::install(self),
+                    Part::Edge => edge::install(self, &finding.what),
                 }
                 .with_context(|| format!("{} ({})", finding.what, finding.note))?;
             }
@@ -184,14 +184,14 @@ impl Job {
         Ok(())
     }
 
-    /// Two setups at a time would install into the same folders.
+    /// Prevents two setups at a time from installing into the same folders.
     fn lock(&self) -> anyhow::Result<File> {
         let path = self.paths.target.join("setup.lock");
         let lock = || {
             fs::create_dir_all(&self.paths.target)?;
             let file = File::create(&path)?;
             if file.try_lock().is_err() {
-                progress::caution("another `cargo xtask setup` is running; waiting for it");
+                progress::warn("another `cargo xtask setup` is running; waiting for it");
                 file.lock()?;
             }
             Ok::<_, std::io::Error>(file)
@@ -201,7 +201,7 @@ impl Job {
 
     fn report(&self, parts: &[Part]) -> anyhow::Result<()> {
         let findings =
-            parts.iter().map(|&part| self.look(part)).collect::<anyhow::Result<Vec<_>>>()?.concat();
+            parts.iter().map(|&part| self.inspect(part)).collect::<anyhow::Result<Vec<_>>>()?.concat();
         let width = findings.iter().map(|finding| finding.what.len()).max().unwrap_or(0);
         for Finding { what, present, note } in &findings {
             let state = if *present { "present" } else { "missing" };
@@ -209,7 +209,7 @@ impl Job {
         }
         match findings.iter().filter(|finding| !finding.present).count() {
             0 => Ok(()),
-            missing => bail!("{missing} of {} missing; `cargo xtask setup` gets them", findings.len()),
+            missing => bail!("{missing} of {} missing; `cargo xtask setup` installs them", findings.len()),
         }
     }
 }
@@ -220,26 +220,26 @@ mod tests {
 
     use super::*;
 
-    /// A job in a folder of its own, with this repository's pins.
-    pub(super) fn job_in(dir: &Path) -> Job {
+    /// A context with all folders inside `dir`, and this repository's pins.
+    pub(super) fn context_in(dir: &Path) -> SetupContext {
         let paths = Paths::under(dir);
-        Job {
+        SetupContext {
             versions: Versions::load(&paths.root).unwrap(),
             paths,
             platform: Platform::LinuxAmd64,
             crs_points: None,
-            terse: false,
+            quiet: false,
         }
     }
 
     #[test]
-    fn on_a_bare_machine_every_part_is_missing_and_looking_changes_nothing() {
+    fn on_a_fresh_machine_every_part_is_missing() {
         let dir = tempfile::tempdir().unwrap();
-        let job = job_in(dir.path());
-        let findings: Vec<_> = SERVER.iter().flat_map(|&part| job.look(part).unwrap()).collect();
+        let context = context_in(dir.path());
+        let findings: Vec<_> = SERVER.iter().flat_map(|&part| context.inspect(part).unwrap()).collect();
         assert_eq!(findings.len(), 5);
         assert!(findings.iter().all(|finding| !finding.present), "{findings:?}");
-        assert!(job.report(&SERVER).is_err());
+        assert!(context.report(&SERVER).is_err());
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 }

@@ -1,4 +1,4 @@
-//! `versions.toml`: what is pinned, and whether the other files that must name the same versions do.
+//! `versions.toml`: the pinned versions, and a check of other files that must name the same versions.
 
 use std::{collections::BTreeMap, fs, path::Path};
 
@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use crate::{paths::NpmProject, platform::Platform};
 
-/// The whole file, as far as the chores need it. Other rooms may keep sections of their own in it.
+/// The sections of the file that xtask needs. Other programs may read other sections.
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Versions {
     pub(crate) bb: Bb,
@@ -16,7 +16,7 @@ pub(crate) struct Versions {
     pub(crate) cargo_deny: Tool,
     /// The crate `worker` and the program `worker-build`.
     pub(crate) worker: Tool,
-    /// The crate `wasm-bindgen` and its program, which accepts no crate but the same.
+    /// The crate `wasm-bindgen` and its program, which accepts only the same version of the crate.
     pub(crate) wasm_bindgen: Tool,
     /// The npm packages of the edge.
     pub(crate) edge_npm: BTreeMap<String, String>,
@@ -28,7 +28,7 @@ pub(crate) struct Bb {
     /// The npm package with the binaries.
     pub(crate) package: String,
     pub(crate) version: String,
-    /// What `bb --version` prints.
+    /// The output of `bb --version`.
     pub(crate) reports: BTreeMap<Platform, String>,
     pub(crate) sha256: BTreeMap<Platform, String>,
 }
@@ -42,16 +42,16 @@ pub(crate) struct Noir {
 
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Crs {
-    /// Where the uncompressed points can be had from, in order of preference.
+    /// Sources of the uncompressed points, in order of preference.
     pub(crate) urls: Vec<String>,
-    /// Sorted by `points`, never empty; [`Versions::load`] sees to both.
+    /// Sorted by `points`, never empty; [`Versions::load`] ensures both.
     pub(crate) prefix: Vec<Prefix>,
     pub(crate) g2: G2,
     #[serde(rename = "crate")]
     pub(crate) carrier: Carrier,
 }
 
-/// The SHA-256 of the first so many G1 points.
+/// The SHA-256 of the first `points` G1 points.
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Prefix {
     pub(crate) points: u32,
@@ -61,11 +61,11 @@ pub(crate) struct Prefix {
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct G2 {
     pub(crate) sha256: String,
-    /// The 128 bytes, a coordinate's half a line.
+    /// The 128 bytes, in lines of half a coordinate.
     pub(crate) hex: Vec<String>,
 }
 
-/// A crate that has G1 points among its files.
+/// A crate with a file that contains G1 points.
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Carrier {
     pub(crate) name: String,
@@ -73,7 +73,7 @@ pub(crate) struct Carrier {
     /// The file, relative to the crate's root.
     pub(crate) path: String,
     pub(crate) sha256: String,
-    /// Where in the file the points begin.
+    /// The offset of the first point in the file.
     pub(crate) offset_bytes: usize,
     pub(crate) points: u32,
 }
@@ -86,7 +86,7 @@ pub(crate) struct Tool {
 /// A Debian package with the source of Rust's standard library.
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct RustSrc {
-    /// The release of Rust whose library it is.
+    /// The release of Rust that the source belongs to.
     pub(crate) rust: String,
     pub(crate) package: String,
     pub(crate) version: String,
@@ -111,8 +111,8 @@ impl Versions {
         Ok(versions)
     }
 
-    /// Holds a room's `package.json` against the pins. npm holds the lock file against the package itself.
-    pub(crate) fn check_npm(&self, room: NpmProject, package_json: &str) -> anyhow::Result<()> {
+    /// Compares a project's `package.json` with the pins. npm compares the lock file with the package itself.
+    pub(crate) fn check_npm(&self, project: NpmProject, package_json: &str) -> anyhow::Result<()> {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
         struct Package {
@@ -122,16 +122,16 @@ impl Versions {
             dev_dependencies: BTreeMap<String, String>,
         }
         let Package { dependencies, dev_dependencies } = serde_json::from_str(package_json)?;
-        for (name, version) in self.npm_pins(room) {
+        for (name, version) in self.npm_pins(project) {
             let found = dependencies.get(name).or_else(|| dev_dependencies.get(name));
-            same(name, version, found.map(String::as_str))?;
+            check_same(name, version, found.map(String::as_str))?;
         }
         Ok(())
     }
 
-    /// Names and versions of a room's pinned packages.
-    pub(crate) fn npm_pins(&self, room: NpmProject) -> Vec<(&str, &str)> {
-        match room {
+    /// Names and versions of a project's pinned packages.
+    pub(crate) fn npm_pins(&self, project: NpmProject) -> Vec<(&str, &str)> {
+        match project {
             NpmProject::Circuit => {
                 let noir = self.noir.packages.iter().map(|name| (name.as_str(), self.noir.version.as_str()));
                 noir.chain([(self.bb.package.as_str(), self.bb.version.as_str())]).collect()
@@ -142,7 +142,8 @@ impl Versions {
         }
     }
 
-    /// Holds the crates that speak bb's protocol, read Noir's formats or must match the edge's tools against the pins.
+    /// Compares the workspace's `Cargo.toml` with the pins: the crates that implement bb's protocol, read Noir's formats
+    /// or must match the edge's tools.
     pub(crate) fn check_cargo(&self, cargo_toml: &str) -> anyhow::Result<()> {
         let manifest: toml::Table = toml::from_str(cargo_toml)?;
         let dependencies = manifest.get("workspace").and_then(|workspace| workspace.get("dependencies"));
@@ -155,13 +156,13 @@ impl Versions {
         for (name, version) in noir.into_iter().chain(others) {
             let entry = dependencies.and_then(|table| table.get(name));
             let found = entry.and_then(|entry| entry.get("version").unwrap_or(entry).as_str());
-            same(name, &format!("={version}"), found)?;
+            check_same(name, &format!("={version}"), found)?;
         }
         Ok(())
     }
 }
 
-fn same(name: &str, pinned: &str, found: Option<&str>) -> anyhow::Result<()> {
+fn check_same(name: &str, pinned: &str, found: Option<&str>) -> anyhow::Result<()> {
     match found {
         Some(found) if found == pinned => Ok(()),
         Some(found) => bail!("{name} is {found}, but versions.toml pins {pinned}"),
@@ -186,45 +187,45 @@ mod tests {
     }
 
     #[test]
-    fn a_drifted_npm_pin_is_found() {
+    fn a_different_npm_version_is_an_error() {
         let versions = ours();
-        for room in [NpmProject::Circuit, NpmProject::Edge] {
-            let file = format!("{}/package.json", room.folder());
-            let pins = versions.npm_pins(room);
+        for project in [NpmProject::Circuit, NpmProject::Edge] {
+            let file = format!("{}/package.json", project.folder());
+            let pins = versions.npm_pins(project);
             assert!(pins.len() >= 3);
             for (name, version) in pins {
-                let drifted = ours_with(
+                let changed = ours_with(
                     &file,
                     &format!("\"{name}\": \"{version}\""),
                     &format!("\"{name}\": \"^{version}\""),
                 );
-                let error = versions.check_npm(room, &drifted).unwrap_err().to_string();
+                let error = versions.check_npm(project, &changed).unwrap_err().to_string();
                 assert_eq!(error, format!("{name} is ^{version}, but versions.toml pins {version}"));
                 let gone = ours_with(&file, name, "another");
-                let error = versions.check_npm(room, &gone).unwrap_err().to_string();
+                let error = versions.check_npm(project, &gone).unwrap_err().to_string();
                 assert_eq!(error, format!("{name} is not a dependency, but versions.toml pins {version}"));
             }
         }
     }
 
     #[test]
-    fn a_drifted_crate_is_found() {
+    fn a_different_crate_version_is_an_error() {
         let versions = ours();
-        let drifted = ours_with(
+        let changed = ours_with(
             "Cargo.toml",
             &format!("acvm = {{ version = \"={}\"", versions.noir.version),
             "acvm = { version = \"=1.0.0\"",
         );
-        assert!(versions.check_cargo(&drifted).unwrap_err().to_string().starts_with("acvm is =1.0.0, but"));
-        let drifted =
+        assert!(versions.check_cargo(&changed).unwrap_err().to_string().starts_with("acvm is =1.0.0, but"));
+        let changed =
             ours_with("Cargo.toml", &format!("version = \"={}\"", versions.bb.version), "version = \"4\"");
         assert!(
-            versions.check_cargo(&drifted).unwrap_err().to_string().starts_with("barretenberg-rs is 4, but")
+            versions.check_cargo(&changed).unwrap_err().to_string().starts_with("barretenberg-rs is 4, but")
         );
     }
 
     #[test]
-    fn prefixes_are_sorted_and_needed() {
+    fn prefixes_are_sorted_and_not_empty() {
         let text = fs::read_to_string(repository_root().join("versions.toml")).unwrap();
         let points: Vec<_> = Versions::parse(&text).unwrap().crs.prefix.iter().map(|p| p.points).collect();
         assert!(points.is_sorted() && points.len() > 1);

@@ -68,7 +68,7 @@ impl Fixture {
                 fixture.workloads.push(workload);
             } else {
                 let why = health.error.unwrap_or_else(|| "the server did not load it".to_owned());
-                progress::caution(&format!("{name} is skipped: {why}"));
+                progress::warn(&format!("{name} is skipped: {why}"));
                 fixture.skipped.push((name, why));
             }
         }

@@ -172,7 +172,7 @@ fn watchers(fixture: &Fixture, workload: &Workload) -> anyhow::Result<Vec<Row>> 
     let measure = || {
         let window = || {
             thread::sleep(SETTLE);
-            interrupt::go_on()?;
+            interrupt::check()?;
             let before = process_stats::cpu_ms(server.pid())?;
             thread::sleep(WINDOW);
             let spent = process_stats::cpu_ms(server.pid())? - before;

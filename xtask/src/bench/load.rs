@@ -41,7 +41,7 @@ pub(super) fn run(
     let work = || {
         let client = Client::new(url);
         while taken.fetch_add(1, Ordering::Relaxed) < proofs {
-            interrupt::go_on()?;
+            interrupt::check()?;
             let answered = client.prove(circuit, witness).inspect_err(|_| {
                 // The other clients start no more requests.
                 taken.store(proofs, Ordering::Relaxed);

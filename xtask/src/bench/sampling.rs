@@ -46,7 +46,7 @@ pub(super) fn repeated<T>(
 }
 
 fn run<T>(contender: Contender<'_, T>) -> anyhow::Result<T> {
-    interrupt::go_on()?;
+    interrupt::check()?;
     contender()
 }
 

@@ -47,7 +47,7 @@ pub(super) fn rows(fixture: &Fixture) -> anyhow::Result<Vec<Row>> {
 
     let started = Instant::now();
     let work = || {
-        interrupt::go_on()?;
+        interrupt::check()?;
         Client::new(server.url()).prove(&workload.name, &upload)
     };
     thread::scope(|scope| {

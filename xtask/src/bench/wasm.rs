@@ -48,7 +48,7 @@ struct BbJs {
 
 impl BbJs {
     fn start(fixture: &Fixture, workload: &Workload) -> anyhow::Result<Self> {
-        let log = tempfile::tempfile().context("no temporary file can be made")?;
+        let log = tempfile::tempfile().context("a temporary file cannot be created")?;
         let mut child = Command::new("node")
             .arg("prove_in_wasm.mjs")
             .args([&workload.circuit, &workload.witness, &fixture.bb.crs])

@@ -1,14 +1,14 @@
-//! cargo-deny: what may enter the dependency tree.
+//! cargo-deny: checks licences, bans, sources and advisories of the dependency tree.
 
 use std::{path::PathBuf, time::Duration};
 
 use super::{Outcome, passed};
 use crate::{cargo_tool::CargoTool, paths::Paths, process, progress, versions::Versions};
 
-/// A host that neither answers nor refuses is given up on.
+/// For a host that neither answers nor refuses a connection.
 const FETCH_LIMIT: Duration = Duration::from_mins(1);
 
-/// Licences, bans and sources, for which nothing but the lock file and the crates is needed.
+/// Checks licences, bans and sources. This needs only the lock file and the crates.
 pub(super) fn tree(paths: &Paths, versions: &Versions) -> anyhow::Result<Outcome> {
     let deny = provide(paths, versions)?;
     let mut command = std::process::Command::new(deny);
@@ -23,13 +23,13 @@ pub(super) fn tree(paths: &Paths, versions: &Versions) -> anyhow::Result<Outcome
     passed(&mut command)
 }
 
-/// Known vulnerabilities, where their database can be had.
+/// Checks known vulnerabilities, if their database can be fetched.
 pub(super) fn advisories(paths: &Paths, versions: &Versions) -> anyhow::Result<Outcome> {
     let deny = provide(paths, versions)?;
     let fetched = process::read_with(&deny, &["fetch", "db"], FETCH_LIMIT, |deny| deny.dir(&paths.root));
     if let Err(error) = fetched {
-        let said = error.to_string();
-        let reason = said.lines().last().unwrap_or_default().trim();
+        let message = error.to_string();
+        let reason = message.lines().last().unwrap_or_default().trim();
         return Ok(Outcome::Skipped(format!("their database cannot be fetched ({reason})")));
     }
     let mut command = std::process::Command::new(deny);
@@ -43,7 +43,7 @@ pub(super) fn advisories(paths: &Paths, versions: &Versions) -> anyhow::Result<O
     passed(&mut command)
 }
 
-/// The pinned cargo-deny, compiled if need be.
+/// Returns the pinned cargo-deny, and installs it if it is missing.
 fn provide(paths: &Paths, versions: &Versions) -> anyhow::Result<PathBuf> {
     let deny = CargoTool {
         package: "cargo-deny",
@@ -54,6 +54,6 @@ fn provide(paths: &Paths, versions: &Versions) -> anyhow::Result<PathBuf> {
     if let Some(found) = deny.find(paths) {
         return Ok(found);
     }
-    progress::caution("installing cargo-deny once; this takes some minutes");
+    progress::warn("installing cargo-deny once; this takes some minutes");
     deny.install(paths)
 }

@@ -163,7 +163,7 @@ struct Reference {
     line: usize,
 }
 
-/// What one file says about modules.
+/// The modules that one file declares and refers to.
 #[derive(Debug, Default)]
 struct Contents {
     references: Vec<Reference>,

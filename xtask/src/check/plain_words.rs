@@ -3,7 +3,7 @@
 //! A reader for whom English is a second language must understand each sentence at first reading, and one thing has
 //! one name everywhere. [`vocabulary`] lists the words, their replacements and the legitimate uses.
 //!
-//! Identifiers are split into their words, so `told` is found in `prove_told` and in `ToldOf`.
+//! Identifiers are split into their words, so `artifact` is found in `find_artifact` and in `ArtifactName`.
 
 mod vocabulary;
 
@@ -112,7 +112,10 @@ fn phrase_lines(words: &[Word], phrase: &str) -> Vec<usize> {
             .enumerate()
             .all(|(i, (word, expected))| word.text == *expected && (i == 0 || word.follows))
     };
-    words.windows(phrase.len()).filter(is_phrase).map(|window| window[0].line).collect()
+    let mut lines: Vec<usize> =
+        words.windows(phrase.len()).filter(is_phrase).map(|window| window[0].line).collect();
+    lines.dedup();
+    lines
 }
 
 /// Lines that contain a piece of code exactly, not as part of a longer identifier.
@@ -139,12 +142,12 @@ fn report(hits: &[Hit]) -> String {
     let mut report = String::new();
     for (word, hits) in by_word {
         // Writing to a string does not fail.
-        let _ = writeln!(report, "`{word}`, {} times; write instead: {}", hits.len(), hits[0].instead);
+        let _ = writeln!(report, "`{word}`, {} lines; write instead: {}", hits.len(), hits[0].instead);
         for Hit { file, line, .. } in hits {
             let _ = writeln!(report, "  {file}:{line}");
         }
     }
-    let _ = write!(report, "{} words to replace", hits.len());
+    let _ = write!(report, "{} lines to change", hits.len());
     report
 }
 
@@ -153,8 +156,8 @@ mod tests {
     use super::*;
 
     const TEST_WORDS: [Replaced; 2] = [
-        Replaced { patterns: &["told", "called off"], instead: "reported; cancelled" },
-        Replaced { patterns: &["`--queue", "`struct Made"], instead: "others" },
+        Replaced { patterns: &["quux", "went astray"], instead: "reported; cancelled" },
+        Replaced { patterns: &["`--line", "`struct Gone"], instead: "others" },
     ];
 
     /// The patterns that a text contains, each with its line.
@@ -165,29 +168,29 @@ mod tests {
 
     #[test]
     fn words_are_found_inside_identifiers_and_alone() {
-        for text in ["It is told.", "fn prove_told()", "struct ToldOf", "TOLD", "as-told"] {
-            assert_eq!(found(text), [("told", 1)], "{text}");
+        for text in ["It is quux.", "fn find_quux()", "struct QuuxName", "QUUX", "as-quux"] {
+            assert_eq!(found(text), [("quux", 1)], "{text}");
         }
-        for text in ["stoldx", "untold", "retold_"] {
+        for text in ["squuxx", "unquux", "requux_"] {
             assert!(found(text).is_empty(), "{text}");
         }
     }
 
     #[test]
     fn phrases_may_wrap_but_not_cross_a_sentence() {
-        for text in ["called off", "CalledOff", "called_off", "/// is called\n/// off"] {
-            assert_eq!(found(text), [("called off", 1)], "{text}");
+        for text in ["went astray", "WentAstray", "went_astray", "/// is went\n/// astray"] {
+            assert_eq!(found(text), [("went astray", 1)], "{text}");
         }
-        for text in ["It is called. Off it goes.", "called, off", "off called"] {
+        for text in ["It went. Astray are others.", "went, astray", "astray went"] {
             assert!(found(text).is_empty(), "{text}");
         }
     }
 
     #[test]
     fn code_is_found_only_as_it_is_written() {
-        assert_eq!(found("a\n`--queue N`"), [("`--queue", 2)]);
-        assert_eq!(found("pub struct Made {"), [("`struct Made", 1)]);
-        for text in ["--job-queue", "--queued", "struct Maded", "a struct made"] {
+        assert_eq!(found("a\n`--line N`"), [("`--line", 2)]);
+        assert_eq!(found("pub struct Gone {"), [("`struct Gone", 1)]);
+        for text in ["--job-line", "--lined", "struct Goner", "a struct gone"] {
             assert!(found(text).is_empty(), "{text}");
         }
     }
@@ -195,22 +198,21 @@ mod tests {
     #[test]
     fn an_allowed_use_is_no_hit() {
         let allowed =
-            [Allowed { patterns: &["told"], path: "docs/", containing: "bb", reason: "a quotation" }];
+            [Allowed { patterns: &["quux"], path: "docs/", containing: "bb", reason: "a quotation" }];
         let count = |name: &str, text: &str| {
             let file = TextFile { name: name.to_owned(), text: text.to_owned() };
             find(&[file], &TEST_WORDS, &allowed).len()
         };
-        assert_eq!(count("docs/A.md", "bb told"), 0);
-        assert_eq!(count("docs/A.md", "told"), 1);
-        assert_eq!(count("README.md", "bb told"), 1);
-        assert_eq!(count("CHANGELOG.md", "told"), 0);
+        assert_eq!(count("docs/A.md", "bb quux"), 0);
+        assert_eq!(count("docs/A.md", "quux"), 1);
+        assert_eq!(count("README.md", "bb quux"), 1);
+        assert_eq!(count("CHANGELOG.md", "quux"), 0);
     }
 
     #[test]
     fn hits_are_grouped_by_word() {
-        let file = TextFile { name: "a".to_owned(), text: "told\nold told".to_owned() };
-        let expected =
-            "`told`, 2 times; write instead: reported; cancelled\n  a:1\n  a:2\n2 words to replace";
+        let file = TextFile { name: "a".to_owned(), text: "quux\nold quux".to_owned() };
+        let expected = "`quux`, 2 lines; write instead: reported; cancelled\n  a:1\n  a:2\n2 lines to change";
         assert_eq!(report(&find(&[file], &TEST_WORDS, &[])), expected);
     }
 }

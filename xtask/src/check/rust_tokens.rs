@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn identifiers_that_begin_like_a_string_prefix_are_kept() {
+    fn identifiers_may_begin_like_a_string_prefix() {
         assert_eq!(texts("bench::r#type crate_b"), ["bench", "::", "r", "#", "type", "crate_b"]);
     }
 

@@ -1,4 +1,4 @@
-//! Verifies a proof with the untouched bb: its own verification key, its own files, a process of its own.
+//! Verifies a proof with `bb verify`, independently of the server: in its own process, with its own verification key.
 
 use std::{
     fs,
@@ -12,12 +12,13 @@ use edgeprove_protocol::answer::ProofAnswer;
 
 use crate::{process, setup::Ready};
 
-/// bb waits for the network for ever when it misses points; it never should, with a circuit that was just proved.
+/// bb waits for the network without a limit if the CRS has too few points. It has enough for a circuit that was just
+/// proved, so this limit is not reached.
 const BB_LIMIT: Duration = Duration::from_mins(1);
 
-/// How long `bb verify` took, or what it said against the proof.
+/// Returns the time that `bb verify` took, or an error with its output if it rejects the proof.
 pub(super) fn verify(ready: &Ready, name: &str, answer: &ProofAnswer) -> anyhow::Result<Duration> {
-    let folder = tempfile::tempdir().context("no temporary folder can be made")?;
+    let folder = tempfile::tempdir().context("a temporary folder cannot be created")?;
     let file = |name: &str| folder.path().join(name);
     let circuit = ready.paths.circuits.join(format!("{name}.json"));
     let target = answer.target.as_str();
@@ -29,7 +30,7 @@ pub(super) fn verify(ready: &Ready, name: &str, answer: &ProofAnswer) -> anyhow:
     process::read(&bb, &["write_vk", "-b", &circuit, "-o", &out, "-t", target, "-c", &crs], BB_LIMIT)?;
     let vk_hash = fs::read(file("vk_hash")).context("bb wrote no hash of its verification key")?;
     if answer.vk_hash != format!("0x{}", hex::encode(vk_hash)) {
-        bail!("bb makes another verification key than the server's, {}", answer.vk_hash);
+        bail!("bb computes another verification key than the server's, {}", answer.vk_hash);
     }
 
     let write = || {
@@ -37,20 +38,20 @@ pub(super) fn verify(ready: &Ready, name: &str, answer: &ProofAnswer) -> anyhow:
         fs::write(&public_inputs, concatenated(&answer.public_inputs)?)?;
         Ok::<_, anyhow::Error>(())
     };
-    write().context("the server's answer cannot be taken apart")?;
-    let begun = Instant::now();
+    write().context("the server's response cannot be decoded")?;
+    let started = Instant::now();
     let arguments = ["verify", "-p", &proof, "-i", &public_inputs, "-k", &vk, "-t", target, "-c", &crs];
     process::read(&bb, &arguments, BB_LIMIT)?;
-    Ok(begun.elapsed())
+    Ok(started.elapsed())
 }
 
-/// Fields as bb's file has them: 32 bytes each, nothing between.
+/// The fields as in bb's file: 32 bytes each, without separators.
 fn concatenated(fields: &[String]) -> anyhow::Result<Vec<u8>> {
     let fields = fields.iter().map(|field| {
         let digits = field.strip_prefix("0x").with_context(|| format!("{field} does not begin with 0x"))?;
         let bytes = hex::decode(digits)?;
         if bytes.len() != 32 {
-            bail!("{field} is no field of 32 bytes");
+            bail!("{field} is not a field of 32 bytes");
         }
         Ok(bytes)
     });
@@ -62,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fields_are_laid_end_to_end_and_none_may_be_short() {
+    fn fields_are_concatenated_and_must_have_32_bytes() {
         let one = format!("0x{:064x}", 1);
         let two = format!("0x{:064x}", 2);
         let bytes = concatenated(&[one.clone(), two]).unwrap();

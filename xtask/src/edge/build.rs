@@ -1,8 +1,8 @@
-//! From Rust to the module that wrangler deploys: compiled by cargo, and made into a module by worker-build, which
-//! calls wasm-bindgen, wasm-opt and esbuild.
+//! Compiles the edge to the module that wrangler deploys: cargo compiles it, and worker-build turns the result into a
+//! module with wasm-bindgen, wasm-opt and esbuild.
 //!
-//! worker-build takes seconds also when nothing has changed. A stamp beside its results holds what they were made of, so
-//! that it runs only when cargo has compiled something else.
+//! worker-build takes seconds even if nothing has changed. A stamp beside its results contains the digest of their
+//! sources, so it runs only if cargo has compiled something else.
 
 use std::{
     fs,
@@ -22,64 +22,64 @@ use crate::{
 };
 
 const TITLE: &str = "edge";
-/// Optimised for size, and with the names that wasm-bindgen needs; the workspace's `Cargo.toml` defines it.
+/// The profile that the workspace's `Cargo.toml` defines: optimised for size, with the symbols that wasm-bindgen needs.
 const PROFILE: &str = "edge";
-/// What the crate `worker` is compiled with by worker-build, and must be wherever else it is compiled for the edge.
+/// worker-build compiles the crate `worker` with this variable. Other builds of the edge must set it too.
 pub(crate) const WORKER_ENV: (&str, &str) = ("WASM_BINDGEN_USE_JS_SYS", "1");
 
-/// What worker-build leaves in the folder of its results.
+/// The files that worker-build writes.
 const RESULTS: [&str; 2] = ["index.js", "index_bg.wasm"];
 
-/// Makes `edge_worker/build`, unless it is what would come out.
+/// Updates `edge_worker/build`, unless it is up to date.
 pub(super) fn run(tools: &EdgeTools) -> anyhow::Result<()> {
     let module = compile(tools)?;
     let results = tools.paths.edge_dir().join("build");
-    let made_of = made_of(tools, &module)?;
-    if is_fresh(&results, &made_of) {
+    let sources = sources_digest(tools, &module)?;
+    if is_fresh(&results, &sources) {
         return Ok(());
     }
-    let step = Step::begin(TITLE, "worker-build");
+    let step = Step::start(TITLE, "worker-build");
     let mut worker_build = Command::new(&tools.worker_build);
-    process::forget_own_package(&mut worker_build);
+    process::remove_own_package_env(&mut worker_build);
     worker_build
         .args(["--profile", PROFILE])
         .current_dir(tools.paths.edge_dir())
         .env("WASM_BINDGEN_BIN", &tools.wasm_bindgen)
         .env("WASM_OPT_BIN", tools.npm_program("wasm-opt"))
         .env("ESBUILD_BIN", tools.npm_program("esbuild"));
-    let (status, said) = capture(worker_build)?;
+    let (status, output) = capture(worker_build)?;
     if !status.success() {
-        bail!("worker-build failed: {status}\n{said}");
+        bail!("worker-build failed: {status}\n{output}");
     }
-    fs::write(stamp_file(&results), stamp(&results, &made_of)?)
+    fs::write(stamp_file(&results), stamp(&results, &sources)?)
         .with_context(|| format!("{} cannot be written", stamp_file(&results).display()))?;
-    let size = fs::metadata(results.join(RESULTS[1])).context("worker-build made no module")?.len();
+    let size = fs::metadata(results.join(RESULTS[1])).context("worker-build wrote no module")?.len();
     step.done(&format!("{} of WebAssembly in {}", ByteSize(size).display().si(), results.display()));
     Ok(())
 }
 
-/// The module as cargo compiles it, with just what worker-build will tell cargo too.
+/// Compiles the module with cargo, with the same options as worker-build.
 fn compile(tools: &EdgeTools) -> anyhow::Result<PathBuf> {
-    let step = Step::begin(TITLE, "compiling it for WebAssembly");
+    let step = Step::start(TITLE, "compiling it for WebAssembly");
     let mut cargo =
         process::cargo(&["build", "--quiet", "--locked", "--lib", "--profile", PROFILE, "--target", TARGET]);
     cargo.current_dir(tools.paths.edge_dir()).env(WORKER_ENV.0, WORKER_ENV.1);
     if io::stderr().is_terminal() {
         cargo.env("CARGO_TERM_COLOR", "always");
     }
-    let (status, said) = capture(cargo)?;
+    let (status, output) = capture(cargo)?;
     drop(step);
     if !status.success() {
-        bail!("the edge does not compile\n{said}");
+        bail!("the edge does not compile\n{output}");
     }
-    if !said.trim().is_empty() {
-        progress::caution(said.trim_end());
+    if !output.trim().is_empty() {
+        progress::warn(output.trim_end());
     }
     Ok(tools.paths.target.join(TARGET).join(PROFILE).join("edgeprove_edge.wasm"))
 }
 
-/// Digest of all that the results depend on.
-fn made_of(tools: &EdgeTools, module: &Path) -> anyhow::Result<String> {
+/// The digest of everything that the results depend on.
+fn sources_digest(tools: &EdgeTools, module: &Path) -> anyhow::Result<String> {
     let versions = &tools.versions;
     let mut parts = vec![digest::of_file(module)?];
     parts.extend([&versions.worker.version, &versions.wasm_bindgen.version].map(Clone::clone));
@@ -91,17 +91,17 @@ fn stamp_file(results: &Path) -> PathBuf {
     results.join(".edgeprove-stamp")
 }
 
-/// What the stamp says of results that were made of this: that, and what they are.
-fn stamp(results: &Path, made_of: &str) -> anyhow::Result<String> {
-    let mut lines = vec![made_of.to_owned()];
+/// The stamp of results with these sources: the digest of the sources, and the digests of the results.
+fn stamp(results: &Path, sources: &str) -> anyhow::Result<String> {
+    let mut lines = vec![sources.to_owned()];
     for name in RESULTS {
         lines.push(digest::of_file(&results.join(name))?);
     }
     Ok(lines.join("\n"))
 }
 
-fn is_fresh(results: &Path, made_of: &str) -> bool {
-    let expected = stamp(results, made_of);
+fn is_fresh(results: &Path, sources: &str) -> bool {
+    let expected = stamp(results, sources);
     expected
         .is_ok_and(|expected| fs::read_to_string(stamp_file(results)).is_ok_and(|stamp| stamp == expected))
 }
@@ -111,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn results_are_made_anew_when_they_or_what_they_are_made_of_changed() {
+    fn changed_sources_or_results_are_not_fresh() {
         let dir = tempfile::tempdir().unwrap();
         let results = dir.path();
         assert!(!is_fresh(results, "a"));

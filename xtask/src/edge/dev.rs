@@ -1,5 +1,5 @@
-//! The edge on this machine, under `wrangler dev`, until Ctrl-C. All that was started is ended then, containers
-//! included.
+//! Runs the edge on this machine, under `wrangler dev`, until Ctrl-C. At its end all processes and containers that it
+//! started end too.
 
 use std::{io::Write, path::Path, thread, time::Duration};
 
@@ -12,23 +12,21 @@ use super::{
     local::{self, Edge, EdgeOptions, free_port},
 };
 use crate::{
-    images,
-    interrupt::{self, go_on},
-    progress,
+    images, interrupt, progress,
     server::Server,
     setup::{self, Ready},
 };
 
-/// How often it is looked whether something happened.
+/// The interval at which the processes are polled.
 const POLL: Duration = Duration::from_millis(100);
 
-/// What the edge stands in front of.
+/// The server behind the edge.
 enum Behind {
-    /// Containers that it starts itself.
+    /// Containers that the edge starts.
     Containers(Leftovers),
-    /// A server that we started.
+    /// A server that this command started.
     Own(Box<Server>),
-    /// A server that is there.
+    /// A server that runs already.
     Given(String),
 }
 
@@ -46,23 +44,23 @@ impl Behind {
     }
 }
 
-/// Runs it.
+/// The command without `--build` and `--dry-run`.
 pub(super) fn run(args: &EdgeArgs) -> anyhow::Result<()> {
-    // There will be processes to wait for, so a signal must not end this one on the spot.
+    // A signal must not end this process before its children have ended.
     interrupt::watch()?;
-    // Ctrl-C reaches cargo, npm and docker too, and what they then complain of is nobody's concern.
-    serve(args).or_else(|error| go_on().and(Err(error)))
+    // Ctrl-C also reaches cargo, npm and docker. Their errors after it are not reported.
+    serve(args).or_else(|error| interrupt::check().and(Err(error)))
 }
 
 fn serve(args: &EdgeArgs) -> anyhow::Result<()> {
     let port = free_port(args.port)?;
     let ready = setup::server()?;
-    // wrangler has it built too; here its complaints are easier to read.
+    // wrangler builds it too, but compiler errors are easier to read here.
     let tools = super::built()?;
-    go_on()?;
+    interrupt::check()?;
 
     let behind = behind(args, &ready, &local::worker(port))?;
-    go_on()?;
+    interrupt::check()?;
     let options = EdgeOptions {
         port,
         upstream: behind.url(),
@@ -71,7 +69,7 @@ fn serve(args: &EdgeArgs) -> anyhow::Result<()> {
         log: None,
     };
     let mut edge = Edge::start(&tools, options)?;
-    let outcome = tell(args, port, &edge, &ready, &behind).and_then(|()| watch(&mut edge, &behind));
+    let outcome = announce(args, port, &edge, &ready, &behind).and_then(|()| watch(&mut edge, &behind));
     edge.stop()?;
     outcome?;
     match behind {
@@ -90,31 +88,31 @@ fn behind(args: &EdgeArgs, ready: &Ready, worker: &str) -> anyhow::Result<Behind
             images::for_edge()?;
             return Ok(Behind::Containers(Leftovers::of(worker)?));
         }
-        progress::caution("no Docker Engine answers: the edge gets a server without a container");
+        progress::warn("no Docker Engine is running: a server outside of a container is started instead");
     }
     let program = Server::build(ready, false)?;
-    go_on()?;
+    interrupt::check()?;
     let mut command = Server::command(&program, ready);
     command.envs(container_env(&args.vars));
     Ok(Behind::Own(Box::new(Server::start(command)?)))
 }
 
-/// What the edge would put into a container's environment.
+/// The variables that the edge passes to a container.
 fn container_env(vars: &[(String, String)]) -> impl Iterator<Item = (&str, &str)> {
     vars.iter().filter_map(|(name, value)| match name.as_str() {
         "EDGE_SECRET" => Some(("EDGEPROVE_EDGE_SECRET", value.as_str())),
         name => {
-            let is_passed_on =
+            let is_forwarded =
                 name == "DATABASE_URL" || name.starts_with("EDGEPROVE_") || name.starts_with("AWS_");
-            is_passed_on.then_some((name, value.as_str()))
+            is_forwarded.then_some((name, value.as_str()))
         }
     })
 }
 
-/// Says where it is, to whoever waits for it.
-fn tell(args: &EdgeArgs, port: u16, edge: &Edge, ready: &Ready, behind: &Behind) -> anyhow::Result<()> {
+/// Shows the address, and writes it to the file that `--addr-file` names.
+fn announce(args: &EdgeArgs, port: u16, edge: &Edge, ready: &Ready, behind: &Behind) -> anyhow::Result<()> {
     if let Some(file) = &args.addr_file {
-        announce(file, port)?;
+        write_address(file, port)?;
     }
     let url = edge.url();
     progress::done("edge", &format!("{url}, {}", behind.describe()));
@@ -122,8 +120,8 @@ fn tell(args: &EdgeArgs, port: u16, edge: &Edge, ready: &Ready, behind: &Behind)
     Ok(())
 }
 
-/// Puts the address into a file in one piece, as `edgeprove serve` does: whoever waits for it never reads half of it.
-fn announce(file: &Path, port: u16) -> anyhow::Result<()> {
+/// Writes the address to a file as a whole, as `edgeprove serve` does. A reader never gets a part of it.
+fn write_address(file: &Path, port: u16) -> anyhow::Result<()> {
     let write = || {
         let mut whole = NamedTempFile::new_in(file.parent().unwrap_or(Path::new(".")))?;
         writeln!(whole, "127.0.0.1:{port}")?;
@@ -134,7 +132,7 @@ fn announce(file: &Path, port: u16) -> anyhow::Result<()> {
 }
 
 fn watch(edge: &mut Edge, behind: &Behind) -> anyhow::Result<()> {
-    while !interrupt::came() {
+    while !interrupt::is_requested() {
         edge.check()?;
         if let Behind::Own(server) = behind {
             server.check()?;
@@ -144,7 +142,7 @@ fn watch(edge: &mut Edge, behind: &Behind) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A command that proves, to be pasted into a shell. The image has one circuit, which needs no name.
+/// A shell command that proves. The image has one circuit, which needs no name.
 fn curl(url: &str, ready: &Ready, behind: &Behind) -> String {
     let witness = ready.paths.circuits.join("range_check.gz");
     let path = if matches!(behind, Behind::Containers(_)) { "/api/prove" } else { "/api/prove/range_check" };
@@ -159,16 +157,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_address_is_told_as_a_server_tells_its_own() {
+    fn the_address_is_written_to_the_file() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("address");
-        announce(&file, 8787).unwrap();
+        write_address(&file, 8787).unwrap();
         assert_eq!(std::fs::read_to_string(&file).unwrap().trim(), "127.0.0.1:8787");
-        assert!(announce(&dir.path().join("no/address"), 1).is_err());
+        assert!(write_address(&dir.path().join("no/address"), 1).is_err());
     }
 
     #[test]
-    fn a_server_in_the_place_of_a_container_gets_what_a_container_would() {
+    fn a_server_gets_the_environment_of_a_container() {
         let vars = [("EDGE_SECRET", "s"), ("EDGEPROVE_PROVER_QUEUE_MAX", "7"), ("MAX_INSTANCES", "2")]
             .map(|(name, value)| (name.to_owned(), value.to_owned()));
         let env: Vec<_> = container_env(&vars).collect();

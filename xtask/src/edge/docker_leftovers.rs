@@ -1,24 +1,24 @@
-//! What wrangler leaves with the Docker Engine: containers when it is killed, and the name of its image in any case.
+//! Removes what wrangler leaves in the Docker Engine: its image, and containers if it was killed.
 
 use std::collections::BTreeSet;
 
 use crate::images::docker;
 
-/// Under this name wrangler has the image of our one class of containers built, with another tag each time.
+/// wrangler builds the image of our container class under this name, with another tag each time.
 const IMAGE: &str = "cloudflare-dev/provercontainer";
 
-/// Knows what is ours, and removes it when it goes.
+/// The containers and images of one wrangler, which are removed when this is dropped.
 #[derive(Debug)]
 pub(super) struct Leftovers {
-    /// What the names of our containers begin with.
+    /// The prefix of the containers' names.
     containers: String,
-    /// Images of others, or of an earlier time.
+    /// Images that existed before.
     images_before: BTreeSet<String>,
 }
 
 impl Leftovers {
-    /// Before wrangler is started for a Worker of this name, which nobody else uses. What an earlier one of the name
-    /// left is removed.
+    /// Call this before wrangler starts a Worker of this name, which no other wrangler uses. Containers of an earlier
+    /// Worker with this name are removed.
     pub(super) fn of(worker: &str) -> anyhow::Result<Self> {
         let images_before = images()?;
         let leftovers = Self { containers: format!("workerd-{worker}-"), images_before };
@@ -26,7 +26,7 @@ impl Leftovers {
         Ok(leftovers)
     }
 
-    /// Once wrangler has ended.
+    /// Removes them. Call this after wrangler has ended.
     pub(super) fn remove(&self) -> anyhow::Result<()> {
         self.remove_containers()?;
         self.remove_images()
@@ -46,7 +46,7 @@ impl Leftovers {
 
 impl Drop for Leftovers {
     fn drop(&mut self) {
-        // After `remove` there is nothing left to do; on the way out of an error there is nobody left to tell.
+        // After `remove` this does nothing. Drop cannot return an error.
         let _ = self.remove();
     }
 }

@@ -1,5 +1,5 @@
-//! All of a deployment but the upload, for each environment: what wrangler would warn of is an error here, and so is a
-//! Worker that has grown too large.
+//! Runs a deployment without the upload, for each environment. A warning of wrangler is an error here, and so is a Worker
+//! that is too large.
 
 use std::{
     fs,
@@ -22,16 +22,16 @@ use crate::{
     setup::EdgeTools,
 };
 
-/// As `wrangler --env` takes them; the first is the file's top level.
+/// Values of `wrangler --env`. The first one is the top level of `wrangler.toml`.
 const ENVIRONMENTS: [&str; 2] = ["", "production"];
 
-/// A Worker starts the faster the smaller it is. Cloudflare itself refuses it only at a multiple of this.
+/// A smaller Worker starts faster. Cloudflare's own limit is several times as high.
 const MAX: Size = Size { plain: ByteSize::mb(1), gzipped: ByteSize::kb(400) };
 
-/// Answers to whatever wrangler asks of Docker, and builds nothing.
-const NO_DOCKER: &str = "#!/bin/sh\nexec cat >/dev/null\n";
+/// A replacement of `docker` that accepts every command and builds nothing.
+const DOCKER_STUB: &str = "#!/bin/sh\nexec cat >/dev/null\n";
 
-/// What is uploaded.
+/// The size of the upload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Size {
     plain: ByteSize,
@@ -45,10 +45,8 @@ pub(super) fn run(tools: &EdgeTools) -> anyhow::Result<()> {
         images::for_edge()?;
         None
     } else {
-        progress::caution(
-            "no Docker Engine answers: the image is taken for built, and only the rest is checked",
-        );
-        Some(StandIn::make()?)
+        progress::warn("no Docker Engine is running: the image is not built, only the rest is checked");
+        Some(DockerStub::create()?)
     };
     for environment in ENVIRONMENTS {
         check(tools, environment, docker.as_ref())?;
@@ -56,9 +54,9 @@ pub(super) fn run(tools: &EdgeTools) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn check(tools: &EdgeTools, environment: &str, docker: Option<&StandIn>) -> anyhow::Result<()> {
+fn check(tools: &EdgeTools, environment: &str, docker: Option<&DockerStub>) -> anyhow::Result<()> {
     let title = if environment.is_empty() { "deployment" } else { environment };
-    let step = Step::begin(title, "wrangler deploy --dry-run");
+    let step = Step::start(title, "wrangler deploy --dry-run");
     let bundle = tools.paths.wrangler_scratch().join("bundle").join(title);
     if bundle.exists() {
         fs::remove_dir_all(&bundle).with_context(|| format!("{} cannot be removed", bundle.display()))?;
@@ -69,17 +67,17 @@ fn check(tools: &EdgeTools, environment: &str, docker: Option<&StandIn>) -> anyh
     if let Some(docker) = docker {
         deploy.env("WRANGLER_DOCKER_BIN", docker.program());
     }
-    let (status, said) = capture(deploy)?;
-    // wrangler paints its warnings also where nobody looks.
-    let said = strip_ansi_codes(&said);
+    let (status, output) = capture(deploy)?;
+    // wrangler colours its warnings even if its output is not a terminal.
+    let output = strip_ansi_codes(&output);
     if docker.is_none() {
-        remove_images(&said);
+        remove_images(&output);
     }
     if !status.success() {
-        bail!("`wrangler deploy --dry-run {environment}` failed: {status}\n{said}");
+        bail!("`wrangler deploy --dry-run {environment}` failed: {status}\n{output}");
     }
-    if let Some(warning) = warning(&said) {
-        bail!("`wrangler deploy --dry-run {environment}` warns: {warning}\n{said}");
+    if let Some(warning) = warning(&output) {
+        bail!("`wrangler deploy --dry-run {environment}` warns: {warning}\n{output}");
     }
     let size = Size::of(&bundle)?;
     size.check().with_context(|| bundle.display().to_string())?;
@@ -91,25 +89,28 @@ fn check(tools: &EdgeTools, environment: &str, docker: Option<&StandIn>) -> anyh
     Ok(())
 }
 
-/// The first line that warns.
-fn warning(said: &str) -> Option<&str> {
-    said.lines().map(str::trim).find(|line| line.contains("[WARNING]") || line.contains("Unexpected fields"))
+/// The first line with a warning.
+fn warning(output: &str) -> Option<&str> {
+    output
+        .lines()
+        .map(str::trim)
+        .find(|line| line.contains("[WARNING]") || line.contains("Unexpected fields"))
 }
 
-/// The images that wrangler had built are the production image under names of its own.
-fn remove_images(said: &str) {
-    for image in said.lines().filter_map(|line| line.strip_prefix("Building image ")) {
-        // One that was not built after all cannot be removed.
+/// Removes the images that wrangler built: they are the production image under other names.
+fn remove_images(output: &str) {
+    for image in output.lines().filter_map(|line| line.strip_prefix("Building image ")) {
+        // Removing fails for an image whose build failed.
         let _ = images::docker::query(&["image", "rm", image.trim()]);
     }
 }
 
 impl Size {
-    /// Of what would be uploaded, compressed as a whole.
+    /// The size of the files that would be uploaded, compressed together.
     fn of(bundle: &Path) -> anyhow::Result<Self> {
         let files = fs::read_dir(bundle).with_context(|| format!("{} cannot be read", bundle.display()))?;
         let mut files: Vec<PathBuf> = files.flatten().map(|file| file.path()).collect();
-        // wrangler puts a word of its own and a map of the source beside it.
+        // wrangler also writes a README and a source map, which are not uploaded.
         files.retain(|file| {
             file.extension().is_some_and(|extension| extension == "js" || extension == "wasm")
         });
@@ -122,7 +123,7 @@ impl Size {
             gzip.write_all(&bytes)?;
         }
         if plain == 0 {
-            bail!("{} has nothing to upload", bundle.display());
+            bail!("{} contains nothing to upload", bundle.display());
         }
         Ok(Self { plain: ByteSize(plain), gzipped: ByteSize(gzip.finish()?.len() as u64) })
     }
@@ -132,24 +133,24 @@ impl Size {
             let [plain, gzipped, plain_max, gzipped_max] =
                 [self.plain, self.gzipped, MAX.plain, MAX.gzipped].map(|size| size.display().si());
             bail!(
-                "the Worker has {plain}, {gzipped} gzipped, and is to have at most {plain_max} and {gzipped_max}"
+                "the Worker is too large: {plain}, {gzipped} gzipped; the maximum is {plain_max}, {gzipped_max} gzipped"
             );
         }
         Ok(())
     }
 }
 
-/// A program in the place of `docker`, for as long as this lives.
-struct StandIn(TempDir);
+/// A replacement of the program `docker`, which is deleted when this is dropped.
+struct DockerStub(TempDir);
 
-impl StandIn {
-    fn make() -> anyhow::Result<Self> {
-        let stand_in = Self(tempfile::tempdir().context("no temporary folder can be made")?);
-        let program = stand_in.program();
-        fs::write(&program, NO_DOCKER)
+impl DockerStub {
+    fn create() -> anyhow::Result<Self> {
+        let stub = Self(tempfile::tempdir().context("a temporary folder cannot be created")?);
+        let program = stub.program();
+        fs::write(&program, DOCKER_STUB)
             .and_then(|()| fs::set_permissions(&program, fs::Permissions::from_mode(0o755)))
             .with_context(|| format!("{} cannot be written", program.display()))?;
-        Ok(stand_in)
+        Ok(stub)
     }
 
     fn program(&self) -> PathBuf {
@@ -162,7 +163,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn warnings_are_found_and_nothing_else() {
+    fn only_warnings_are_found() {
         let clean = "Total Upload: 248.31 KiB / gzip: 79.99 KiB\n--dry-run: exiting now.\n";
         assert_eq!(warning(clean), None);
         let warned = "▲ [WARNING] Processing wrangler.toml configuration:\n\n    - \
@@ -172,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_uploaded_counts() {
+    fn only_uploaded_files_count() {
         let dir = tempfile::tempdir().unwrap();
         assert!(Size::of(dir.path()).is_err());
         fs::write(dir.path().join("index.js"), [b'a'; 1000]).unwrap();
@@ -188,14 +189,14 @@ mod tests {
     }
 
     #[test]
-    fn the_stand_in_for_docker_takes_what_it_is_given() {
-        let docker = StandIn::make().unwrap();
+    fn the_docker_stub_accepts_a_build() {
+        let docker = DockerStub::create().unwrap();
         let mut build = std::process::Command::new(docker.program());
-        let (status, said) = capture({
+        let (status, output) = capture({
             build.args(["build", "-f", "-", "."]);
             build
         })
         .unwrap();
-        assert!(status.success() && said.is_empty());
+        assert!(status.success() && output.is_empty());
     }
 }

@@ -1,4 +1,4 @@
-//! The edge on this machine, under `wrangler dev`, for as long as it is held.
+//! An edge on this machine, under `wrangler dev`, which ends when it is dropped.
 
 use std::{
     fs::File,
@@ -11,25 +11,25 @@ use std::{
 use anyhow::Context;
 
 use super::wrangler::{self, Wrangler};
-use crate::{interrupt::go_on, process, setup::EdgeTools};
+use crate::{interrupt, process, setup::EdgeTools};
 
-/// How often it is looked whether the edge answers.
+/// The interval at which the edge is polled during its start.
 const POLL: Duration = Duration::from_millis(100);
-/// The edge itself answers this; a container may take its time.
+/// The edge itself answers this request, without a container.
 const ANSWER: Duration = Duration::from_secs(5);
 
-/// What the edge is started with.
+/// The options of an edge.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct EdgeOptions<'a> {
-    /// The port of 127.0.0.1, which nobody else listens on: see [`free_port`].
+    /// The port of 127.0.0.1. No other process may listen on it: see [`free_port`].
     pub(crate) port: u16,
-    /// The server behind it; without one it starts containers.
+    /// The server behind the edge. Without one the edge starts containers.
     pub(crate) upstream: Option<&'a str>,
     /// Variables of the Worker.
     pub(crate) vars: &'a [(String, String)],
-    /// Another configuration than `wrangler.toml`.
+    /// A configuration file other than `wrangler.toml`.
     pub(crate) config: Option<&'a Path>,
-    /// Where wrangler writes what goes wrong. Without it, all it has to say goes to the terminal.
+    /// The file for wrangler's warnings and errors. Without it all output goes to the terminal.
     pub(crate) log: Option<&'a Path>,
 }
 
@@ -41,21 +41,22 @@ pub(crate) struct Edge {
     log: Option<PathBuf>,
 }
 
-/// The port, once it is certain that nobody listens on it: wrangler would quietly take another. 0 becomes a free one.
+/// Checks that no process listens on the port, because wrangler would use another one without a warning. 0 becomes a
+/// free port.
 pub(crate) fn free_port(port: u16) -> anyhow::Result<u16> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))
-        .with_context(|| format!("port {port} cannot be listened on; --port chooses another"))?;
+        .with_context(|| format!("port {port} is not available; choose another with --port"))?;
     Ok(listener.local_addr()?.port())
 }
 
-/// The Worker's name. Containers are named after it: by the port, no other wrangler of this machine has the same.
+/// The Worker's name. Containers get it too. It contains the port, so that no other wrangler on this machine has the
+/// same name.
 pub(super) fn worker(port: u16) -> String {
     format!("edgeprove-dev-{port}")
 }
 
 impl Edge {
-    /// Starts it, and waits until it answers. wrangler ends by itself when it cannot serve, so there is no limit to that
-    /// but the user's patience.
+    /// Starts the edge, and waits until it answers. There is no time limit: wrangler ends by itself if it cannot serve.
     pub(crate) fn start(tools: &EdgeTools, options: EdgeOptions<'_>) -> anyhow::Result<Self> {
         let port = options.port.to_string();
         let worker = worker(options.port);
@@ -92,24 +93,24 @@ impl Edge {
             .build()
             .into();
         while agent.get(format!("{}/edge/health", self.url)).call().is_err() {
-            go_on()?;
+            interrupt::check()?;
             self.check()?;
             thread::sleep(POLL);
         }
         Ok(())
     }
 
-    /// Where it listens, without a slash at the end. wrangler itself does, and passes on what comes.
+    /// The address, without a slash at the end. wrangler listens there and forwards requests to the Worker.
     pub(crate) fn url(&self) -> &str {
         &self.url
     }
 
-    /// The process of wrangler, from which those of workerd descend.
+    /// The id of wrangler's process. The workerd processes are its descendants.
     pub(crate) fn pid(&self) -> u32 {
         self.wrangler.pid()
     }
 
-    /// An error if it ended on its own, with the end of its log where it has one.
+    /// Returns an error, with the end of the log if there is one, if wrangler has ended by itself.
     pub(crate) fn check(&mut self) -> anyhow::Result<()> {
         let outcome = self.wrangler.check();
         match &self.log {
@@ -118,7 +119,7 @@ impl Edge {
         }
     }
 
-    /// Asks it to stop and waits until it has.
+    /// Stops it and waits until it has ended.
     pub(crate) fn stop(mut self) -> anyhow::Result<()> {
         self.wrangler.stop()
     }
@@ -129,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_port_that_is_taken_is_refused_and_zero_becomes_a_free_one() {
+    fn a_used_port_is_an_error_and_zero_becomes_a_free_one() {
         let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = taken.local_addr().unwrap().port();
         assert!(free_port(port).unwrap_err().to_string().contains(&port.to_string()));

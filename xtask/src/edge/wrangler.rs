@@ -1,5 +1,5 @@
-//! wrangler, called so that it keeps to itself: it asks nobody for newer versions of itself, sends no reports, and
-//! writes nowhere but under `target/wrangler` and `.wrangler`.
+//! Calls wrangler without side effects: it does not look for newer versions, sends no reports, and writes only under
+//! `target/wrangler` and `.wrangler`.
 
 use std::{
     io,
@@ -14,21 +14,21 @@ use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::{process, setup::EdgeTools};
 
-/// It has containers to remove.
+/// wrangler removes its containers at its end.
 const STOP_LIMIT: Duration = Duration::from_secs(30);
 
-/// A command of wrangler's, in the repository's root.
+/// A wrangler command, run in the repository's root.
 pub(super) fn command(tools: &EdgeTools, arguments: &[&str]) -> Command {
     let scratch = tools.paths.wrangler_scratch();
     let mut command = Command::new(tools.npm_program("wrangler"));
-    process::forget_own_package(&mut command);
+    process::remove_own_package_env(&mut command);
     command
         .args(arguments)
         .current_dir(&tools.paths.root)
         .stdin(Stdio::null())
         .env("WRANGLER_SEND_METRICS", "false")
         .env("WRANGLER_SEND_ERROR_REPORTS", "false")
-        // With the banner comes the question for a newer version.
+        // The banner includes a look for a newer version.
         .env("WRANGLER_HIDE_BANNER", "true")
         .env("CLOUDFLARE_CF_FETCH_ENABLED", "false")
         .env("WRANGLER_LOG_PATH", scratch.join("wrangler.log"))
@@ -37,7 +37,7 @@ pub(super) fn command(tools: &EdgeTools, arguments: &[&str]) -> Command {
     command
 }
 
-/// Where wranglers tell each other of the Workers that they run: a file for each, under its name.
+/// The folder in which each wrangler registers its Workers: one file for each, with the Worker's name.
 pub(super) fn registry(tools: &EdgeTools) -> PathBuf {
     tools.paths.wrangler_scratch().join("registry")
 }
@@ -49,18 +49,18 @@ pub(super) struct Wrangler {
 }
 
 impl Wrangler {
-    /// Starts it where Ctrl-C does not reach it: it is stopped by us alone, and once.
+    /// Starts wrangler in its own process group. Ctrl-C does not reach it there, so only [`Self::stop`] ends it.
     pub(super) fn start(mut command: Command) -> anyhow::Result<Self> {
         let child = command.process_group(0).spawn().context("wrangler cannot be started")?;
         Ok(Self { child })
     }
 
-    /// Its process.
+    /// The id of its process.
     pub(super) fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// An error if it ended on its own.
+    /// Returns an error if it has ended by itself.
     pub(super) fn check(&mut self) -> anyhow::Result<()> {
         match self.child.try_wait()? {
             None => Ok(()),
@@ -68,7 +68,7 @@ impl Wrangler {
         }
     }
 
-    /// Asks it to stop and waits until it has.
+    /// Stops it and waits until it has ended.
     pub(super) fn stop(&mut self) -> anyhow::Result<()> {
         match self.end().context("wrangler cannot be stopped")? {
             Some(_) => Ok(()),
@@ -80,7 +80,7 @@ impl Wrangler {
         let group = Pid::from_child(&self.child);
         let status = process::terminate(&mut self.child, STOP_LIMIT)?;
         if status.is_none() {
-            // Killed, it leaves those behind that it started.
+            // A killed wrangler does not end its children.
             let _ = kill_process_group(group, Signal::KILL);
         }
         Ok(status)
@@ -89,7 +89,7 @@ impl Wrangler {
 
 impl Drop for Wrangler {
     fn drop(&mut self) {
-        // After `stop` there is nothing left to do; on the way out of an error there is nobody left to tell.
+        // After `stop` this does nothing. Drop cannot return an error.
         let _ = self.end();
     }
 }

@@ -1,9 +1,9 @@
-//! The images that the Dockerfiles start from.
+//! Provides the base images of the Dockerfiles.
 //!
-//! They are pulled where that is possible. A machine that reaches package registries but no registry of images makes
-//! stand-ins under the same names: Debian by debootstrap, and on top of it this machine's own Rust toolchain. The
-//! stand-ins also trust whatever this machine trusts, since its way to the registries may lead through a proxy of
-//! its own; a pulled image is left as it is.
+//! They are pulled if possible. A machine that reaches package registries but no image registry builds replacements
+//! under the same names: Debian with debootstrap, and on top of it this machine's own Rust toolchain. The replacements
+//! trust the same certificates as this machine, because it may reach the registries through a proxy. Pulled images are
+//! not changed.
 
 use std::{
     env, fs,
@@ -16,26 +16,26 @@ use anyhow::{Context, bail};
 use super::docker::{self, BuildOrder};
 use crate::{process, progress::Step};
 
-/// The Debian that everything runs on.
+/// The image that the development image runs on, and the base of the other stages.
 const DEBIAN: &str = "debian:trixie-slim";
 const DEBIAN_SUITE: &str = "trixie";
 
-/// The Rust that everything is built by.
+/// The image with the compiler.
 const RUST: &str = "rust:1.95-slim-trixie";
 const RUST_RELEASE: &str = "1.95.";
 
-/// Longest time to bootstrap a Debian; it takes half a minute where the packages come fast.
+/// The limit to bootstrap a Debian. It takes half a minute with a fast mirror.
 const BOOTSTRAP: Duration = Duration::from_mins(15);
-/// Longest time for a question to the compiler.
+/// The limit for a query of the compiler.
 const ANSWER: Duration = Duration::from_secs(30);
 
-/// Where Debian's programs look for the certificates they trust.
+/// The file with the certificates that Debian's programs trust.
 const TRUSTED: &str = "etc/ssl/certs/ca-certificates.crt";
-/// Where `update-ca-certificates` looks for more, which it runs when a build installs Debian's own.
+/// A file that `update-ca-certificates` adds to them. A build runs it when it installs the package ca-certificates.
 const TRUSTED_LOCALLY: &str = "usr/local/share/ca-certificates/this-machine.crt";
 
-/// What a bootstrapped Debian has that its slim image has not, or that differs from machine to machine.
-const LEFT_OUT: [&str; 8] = [
+/// Files of a bootstrapped Debian that its slim image does not have, or that differ from machine to machine.
+const EXCLUDED: [&str; 8] = [
     "./dev/*",
     "./etc/hostname",
     "./etc/resolv.conf",
@@ -46,7 +46,7 @@ const LEFT_OUT: [&str; 8] = [
     "./var/lib/apt/lists/*",
 ];
 
-/// What the stand-in for [`RUST`] has that [`DEBIAN`] has not. Its build context is the toolchain's folder.
+/// The replacement of [`RUST`], on top of [`DEBIAN`]. Its build context is the toolchain's folder.
 const RUST_DOCKERFILE: &str = r"
 FROM debian:trixie-slim
 RUN apt-get update \
@@ -60,36 +60,36 @@ ARG HOST
 COPY lib/rustlib/$HOST /usr/local/rust/lib/rustlib/$HOST
 ";
 
-/// Sees to it that the engine has every image the Dockerfiles start from.
+/// Ensures that the Docker Engine has every base image of the Dockerfiles.
 pub(super) fn provide() -> anyhow::Result<()> {
-    provide_one(DEBIAN, make_debian)?;
-    provide_one(RUST, make_rust)
+    provide_one(DEBIAN, build_debian)?;
+    provide_one(RUST, build_rust)
 }
 
-fn provide_one(image: &str, make: fn() -> anyhow::Result<()>) -> anyhow::Result<()> {
+fn provide_one(image: &str, build: fn() -> anyhow::Result<()>) -> anyhow::Result<()> {
     if docker::has_image(image) {
         return Ok(());
     }
-    let step = Step::begin(image, "pulling");
+    let step = Step::start(image, "pulling");
     let Err(unreachable) = docker::pull(image) else {
         step.done("pulled");
         return Ok(());
     };
-    step.now("cannot be pulled; making a stand-in from this machine's packages and toolchain");
-    make()
+    step.set_activity("cannot be pulled; building a replacement from this machine's packages and toolchain");
+    build()
         .with_context(|| format!("{unreachable:#}"))
-        .with_context(|| format!("{image} can neither be pulled nor made here"))?;
-    step.done("made here");
+        .with_context(|| format!("{image} can neither be pulled nor built here"))?;
+    step.done("built here");
     Ok(())
 }
 
-fn make_debian() -> anyhow::Result<()> {
-    let root = tempfile::tempdir().context("there is no temporary folder")?;
+fn build_debian() -> anyhow::Result<()> {
+    let root = tempfile::tempdir().context("a temporary folder cannot be created")?;
     let folder = root.path().to_string_lossy();
     process::read("debootstrap", &["--variant=minbase", DEBIAN_SUITE, &folder], BOOTSTRAP)
-        .context("debootstrap, which is to be installed and run as root, makes it")?;
+        .context("install debootstrap and run this command as root, because debootstrap builds the image")?;
     trust_as_this_machine(root.path())?;
-    docker::import(root.path(), &LEFT_OUT, DEBIAN)
+    docker::import(root.path(), &EXCLUDED, DEBIAN)
 }
 
 fn trust_as_this_machine(root: &Path) -> anyhow::Result<()> {
@@ -97,27 +97,27 @@ fn trust_as_this_machine(root: &Path) -> anyhow::Result<()> {
     if !bundle.exists() {
         return Ok(());
     }
-    for place in [TRUSTED, TRUSTED_LOCALLY] {
-        let place = root.join(place);
-        let folder = place.parent().unwrap_or(root);
+    for path in [TRUSTED, TRUSTED_LOCALLY] {
+        let path = root.join(path);
+        let folder = path.parent().unwrap_or(root);
         fs::create_dir_all(folder)
-            .and_then(|()| fs::copy(&bundle, &place))
-            .with_context(|| format!("{} cannot be copied to {}", bundle.display(), place.display()))?;
+            .and_then(|()| fs::copy(&bundle, &path))
+            .with_context(|| format!("{} cannot be copied to {}", bundle.display(), path.display()))?;
     }
     Ok(())
 }
 
-fn make_rust() -> anyhow::Result<()> {
+fn build_rust() -> anyhow::Result<()> {
     let rustc = |arguments: &[&str]| process::read("rustc", arguments, ANSWER);
     let about = rustc(&["--version", "--verbose"])?;
     let field = |name: &str| about.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
     let (release, host) = (field("release: "), field("host: "));
     if !release.starts_with(RUST_RELEASE) {
-        bail!("this machine's Rust is {release}, and the image is to have {RUST_RELEASE}x");
+        bail!("this machine's Rust is {release}, but the image needs {RUST_RELEASE}x");
     }
     let toolchain = rustc(&["--print", "sysroot"])?;
 
-    let scratch = tempfile::tempdir().context("there is no temporary folder")?;
+    let scratch = tempfile::tempdir().context("a temporary folder cannot be created")?;
     let dockerfile = scratch.path().join("Dockerfile");
     fs::write(&dockerfile, RUST_DOCKERFILE).context("the temporary folder cannot be written")?;
     docker::build(&BuildOrder {
@@ -148,20 +148,20 @@ mod tests {
     }
 
     #[test]
-    fn the_dockerfiles_start_from_what_can_be_made_here() {
+    fn all_base_images_can_be_built_here() {
         for file in [DOCKERFILE, DOCKERFILE_DEV, RUST_DOCKERFILE] {
             let stages = stages(file);
             assert!(!stages.is_empty());
             for (base, _, _) in &stages {
                 let known = [DEBIAN, RUST, "scratch"].contains(base)
                     || stages.iter().any(|(_, name, _)| name == base);
-                assert!(known, "{base} is named by a Dockerfile and by nothing that makes it");
+                assert!(known, "a Dockerfile starts from {base}, which is not built here");
             }
         }
     }
 
     #[test]
-    fn both_images_share_one_stage_of_tools() {
+    fn both_images_have_the_same_tools_stage() {
         let tools = |file| {
             let (_, _, text) = *stages(file).iter().find(|(_, name, _)| *name == "tools").unwrap();
             text.split("\n# ----").next().unwrap().to_owned()
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn the_stand_in_for_rust_is_of_the_release_its_name_says() {
+    fn the_rust_image_has_the_release_of_its_name() {
         assert!(RUST.starts_with(&format!("rust:{RUST_RELEASE}")[..RUST_RELEASE.len() + 4]));
         assert!(RUST.ends_with(DEBIAN_SUITE) && DEBIAN.contains(DEBIAN_SUITE));
     }

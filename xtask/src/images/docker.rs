@@ -1,4 +1,4 @@
-//! The Docker Engine, spoken to through its own command-line client.
+//! The Docker Engine, through its command-line client.
 
 use std::{
     path::{Path, PathBuf},
@@ -11,13 +11,13 @@ use duct::cmd;
 
 use crate::process;
 
-/// Longest time for a question that the engine answers from what it knows.
+/// The limit for a query that the engine answers without network or build.
 const ANSWER: Duration = Duration::from_secs(30);
-/// Longest time to fetch a base image.
+/// The limit to pull a base image.
 const PULL: Duration = Duration::from_mins(15);
 
-/// Put into every image that was imported here, so that nobody takes it for the one whose name it bears.
-const STAND_IN_LABEL: &str = "LABEL edgeprove.stand-in=true";
+/// The label of every image that was built here under the name of a published one.
+const REPLACEMENT_LABEL: &str = "LABEL edgeprove.stand-in=true";
 
 /// One image to build.
 #[derive(Debug)]
@@ -30,47 +30,47 @@ pub(super) struct BuildOrder<'a> {
     pub(super) labels: &'a [(&'a str, String)],
 }
 
-/// Asks the engine what it builds for of its own accord, as `linux/amd64`, and makes sure that it can.
+/// Returns the engine's default platform, for example `linux/amd64`. An error if it cannot build images.
 pub(super) fn platform() -> anyhow::Result<String> {
     let platform = query(&["version", "--format", "{{.Server.Os}}/{{.Server.Arch}}"])
-        .context("no Docker Engine answers: start one, or run `.ci/docker`, which brings one up")?;
+        .context("no Docker Engine is running: start one, or run `.ci/docker`, which starts one")?;
     query(&["buildx", "version"])
-        .context("docker has no buildx, without which it cannot build these images: install docker-buildx")?;
+        .context("docker cannot build these images without buildx: install docker-buildx")?;
     Ok(platform.trim().to_owned())
 }
 
-/// Whether there is an engine at all.
+/// Whether an engine is running.
 pub(crate) fn is_available() -> bool {
     query(&["version", "--format", "{{.Server.Version}}"]).is_ok()
 }
 
-/// Whether the engine has the image already.
+/// Whether the engine has an image.
 pub(super) fn has_image(image: &str) -> bool {
     query(&["image", "inspect", image]).is_ok()
 }
 
-/// Fetches an image from wherever the engine is set up to look.
+/// Pulls an image from the registry that the engine is configured for.
 pub(super) fn pull(image: &str) -> anyhow::Result<()> {
     process::read("docker", &["pull", "--quiet", image], PULL).map(drop)
 }
 
-/// Makes an image of one layer of a folder that holds a root file system.
-pub(super) fn import(root: &Path, left_out: &[&str], image: &str) -> anyhow::Result<()> {
+/// Imports a folder with a root file system as an image of one layer.
+pub(super) fn import(root: &Path, excluded: &[&str], image: &str) -> anyhow::Result<()> {
     let mut archive = vec!["--create".to_owned(), "--one-file-system".to_owned()];
-    archive.extend(left_out.iter().map(|path| format!("--exclude={path}")));
+    archive.extend(excluded.iter().map(|path| format!("--exclude={path}")));
     archive.extend(["--directory".to_owned(), root.display().to_string(), ".".to_owned()]);
     let import =
-        cmd!("docker", "import", "--change", "CMD [\"bash\"]", "--change", STAND_IN_LABEL, "-", image);
+        cmd!("docker", "import", "--change", "CMD [\"bash\"]", "--change", REPLACEMENT_LABEL, "-", image);
     let outcome = cmd("tar", archive).pipe(import).stdout_null().run();
     if let Err(error) = outcome {
-        // Half an archive is an image to the engine, and would be taken for a whole one the next time.
+        // The engine also imports an incomplete archive, which must not be used the next time.
         let _ = query(&["image", "rm", image]);
         return Err(anyhow!(error).context(format!("{} cannot be imported as {image}", root.display())));
     }
     Ok(())
 }
 
-/// Builds an image; what the builder says goes to the terminal.
+/// Builds an image. The builder's output goes to the terminal.
 pub(super) fn build(order: &BuildOrder<'_>) -> anyhow::Result<()> {
     let mut build = Command::new("docker");
     build.args(["buildx", "build", "--load", "--tag", order.tag]).arg("--file").arg(&order.dockerfile);
@@ -86,12 +86,12 @@ pub(super) fn build(order: &BuildOrder<'_>) -> anyhow::Result<()> {
     process::run(build.arg(order.context).stdin(Stdio::null()))
 }
 
-/// An image as a tar archive.
+/// Reads an image as a tar archive.
 pub(super) fn save(image: &str) -> anyhow::Result<duct::ReaderHandle> {
     cmd!("docker", "save", image).stdin_null().reader().with_context(|| format!("{image} cannot be saved"))
 }
 
-/// Asks what the engine answers from what it knows.
+/// Runs a docker command that needs neither network nor build, and returns its output.
 pub(crate) fn query(arguments: &[&str]) -> anyhow::Result<String> {
     process::read("docker", arguments, ANSWER)
 }

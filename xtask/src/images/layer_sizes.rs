@@ -1,7 +1,7 @@
-//! How large an image is on the wire.
+//! The compressed size of an image.
 //!
-//! The engine only tells the unpacked size; what is pushed, pulled and billed is the layers, each compressed by gzip.
-//! So the image is saved, and every layer compressed here as a push would.
+//! The engine reports only the unpacked size, but layers are pushed, pulled and billed compressed by gzip. So this saves
+//! the image and compresses each layer as a push does.
 
 use std::{
     collections::HashMap,
@@ -15,17 +15,17 @@ use serde::Deserialize;
 
 use super::docker;
 
-/// Files of a saved image larger than this are layers, never one of its descriptions.
-const LARGEST_DESCRIPTION_BYTES: u64 = 1 << 20;
+/// The largest JSON file of a saved image. Larger files are layers.
+const MAX_JSON_BYTES: u64 = 1 << 20;
 
 /// A layer of an image.
 #[derive(Debug)]
 pub(super) struct Layer {
-    /// The Dockerfile's instruction.
-    pub(super) made_by: String,
+    /// The instruction of the Dockerfile.
+    pub(super) instruction: String,
     /// Its size when unpacked.
     pub(super) unpacked: ByteSize,
-    /// Its size on the wire.
+    /// Its size when compressed.
     pub(super) compressed: ByteSize,
 }
 
@@ -70,19 +70,19 @@ fn layers(archive: impl Read) -> anyhow::Result<Vec<Layer>> {
     let file = |name: &str| files.get(name).with_context(|| format!("the saved image lacks {name}"));
 
     let manifests: Vec<Manifest> = serde_json::from_slice(&file("manifest.json")?.head)?;
-    let manifest = manifests.first().context("the saved archive holds no image")?;
+    let manifest = manifests.first().context("the saved archive contains no image")?;
     let config: Config = serde_json::from_slice(&file(&manifest.config)?.head)?;
     let steps = config.history.into_iter().filter(|step| !step.empty_layer);
     let layer = |(name, step): (&String, Step)| {
         let file = file(name)?;
-        Ok(Layer { made_by: step.created_by, unpacked: file.unpacked, compressed: file.compressed })
+        Ok(Layer { instruction: step.created_by, unpacked: file.unpacked, compressed: file.compressed })
     };
     manifest.layers.iter().zip(steps).map(layer).collect()
 }
 
 #[derive(Debug, Clone)]
 struct SavedFile {
-    /// All of a description, the beginning of a layer.
+    /// All of a JSON file, or the beginning of a layer.
     head: Vec<u8>,
     unpacked: ByteSize,
     compressed: ByteSize,
@@ -91,7 +91,7 @@ struct SavedFile {
 impl SavedFile {
     fn read(mut content: impl Read) -> io::Result<Self> {
         let mut head = Vec::new();
-        content.by_ref().take(LARGEST_DESCRIPTION_BYTES).read_to_end(&mut head)?;
+        content.by_ref().take(MAX_JSON_BYTES).read_to_end(&mut head)?;
         let mut whole = head.as_slice().chain(content);
         let mut compressor = GzEncoder::new(Counter(0), Compression::default());
         let unpacked = io::copy(&mut whole, &mut compressor)?;
@@ -100,7 +100,7 @@ impl SavedFile {
     }
 }
 
-/// Counts what is written to it.
+/// Counts the bytes that are written to it.
 struct Counter(u64);
 
 impl Write for Counter {
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn a_layer_is_told_with_the_step_that_made_it() {
+    fn a_layer_has_its_size_and_instruction() {
         let zeros = vec![0; 3 << 20];
         let config = br#"{"history": [{"created_by": "COPY a"}, {"created_by": "ENV b", "empty_layer": true},
                                       {"created_by": "COPY c"}]}"#;
@@ -142,12 +142,12 @@ mod tests {
             ("manifest.json", br#"[{"Config": "c.json", "Layers": ["one/layer.tar", "two/layer.tar"]}]"#),
         ]);
         let layers = layers(archive.as_slice()).unwrap();
-        let told: Vec<(&str, u64)> =
-            layers.iter().map(|l| (l.made_by.as_str(), l.unpacked.as_u64())).collect();
-        assert_eq!(told, [("COPY a", 3 << 20), ("COPY c", 9)]);
+        let measured: Vec<(&str, u64)> =
+            layers.iter().map(|l| (l.instruction.as_str(), l.unpacked.as_u64())).collect();
+        assert_eq!(measured, [("COPY a", 3 << 20), ("COPY c", 9)]);
         assert!(
             layers[0].compressed < ByteSize::kib(8),
-            "zeros compress well, yet: {}",
+            "zeros should compress well, but: {}",
             layers[0].compressed
         );
         assert!(layers[1].compressed <= layers[1].unpacked);

@@ -1,7 +1,7 @@
-//! The circuits: compiled, and solved for their sample inputs.
+//! The circuits: compiled, and executed with their sample inputs.
 //!
-//! A stamp beside each result holds what it was made of, so that a second run takes no time and an edit to a
-//! source, an input or a pin makes just what depends on it anew.
+//! A stamp beside each result contains the digest of its sources. A second run then takes no time, and a change of a
+//! source, an input or a pin recompiles only the circuits that depend on it.
 
 use std::{
     fs,
@@ -11,13 +11,13 @@ use std::{
 
 use anyhow::{Context, anyhow};
 
-use super::{Finding, Job, npm};
+use super::{Finding, SetupContext, npm};
 use crate::{digest, paths::NpmProject, process, progress::Step};
 
 /// The largest circuit takes seconds.
 const COMPILE_LIMIT: Duration = Duration::from_mins(5);
 
-/// The results for one circuit, in the folder that a server is pointed at.
+/// The results for one circuit, in the folder from which a server loads circuits.
 struct Results {
     circuit: PathBuf,
     witness: PathBuf,
@@ -25,24 +25,24 @@ struct Results {
 }
 
 impl Results {
-    fn of(job: &Job, name: &str) -> Self {
-        let file = |extension| job.paths.circuits.join(format!("{name}.{extension}"));
+    fn of(context: &SetupContext, name: &str) -> Self {
+        let file = |extension| context.paths.circuits.join(format!("{name}.{extension}"));
         Self { circuit: file("json"), witness: file("gz"), stamp: file("stamp") }
     }
 
-    /// What the stamp must say: what the results were made of, and what they are.
+    /// The stamp of up-to-date results: the digests of the sources and of the results.
     fn expected_stamp(&self, sources: &str) -> anyhow::Result<String> {
         Ok([sources, &digest::of_file(&self.circuit)?, &digest::of_file(&self.witness)?].join("\n"))
     }
 }
 
-/// One finding for each circuit of the repository, named by its folder.
-pub(super) fn look(job: &Job) -> anyhow::Result<Vec<Finding>> {
-    names(job)?
+/// Reports for each circuit of the repository, named by its folder, whether it is compiled.
+pub(super) fn inspect(context: &SetupContext) -> anyhow::Result<Vec<Finding>> {
+    names(context)?
         .into_iter()
         .map(|name| {
-            let results = Results::of(job, &name);
-            let expected = results.expected_stamp(&sources(job, &name)?);
+            let results = Results::of(context, &name);
+            let expected = results.expected_stamp(&sources(context, &name)?);
             let Ok(stamp) = fs::read_to_string(&results.stamp) else {
                 return Ok(Finding::missing(name, "not compiled"));
             };
@@ -55,63 +55,66 @@ pub(super) fn look(job: &Job) -> anyhow::Result<Vec<Finding>> {
         .collect()
 }
 
-/// Compiles one circuit and makes its witness.
-pub(super) fn make(job: &Job, name: &str) -> anyhow::Result<()> {
-    npm::install(job, NpmProject::Circuit)?;
-    let step = Step::begin(name, "compiling the circuit and solving it for its sample inputs");
-    let package = package(job, name);
+/// Compiles one circuit and computes its witness.
+pub(super) fn compile(context: &SetupContext, name: &str) -> anyhow::Result<()> {
+    npm::install(context, NpmProject::Circuit)?;
+    let step = Step::start(name, "compiling the circuit and executing it with its sample inputs");
+    let package = package(context, name);
     let inputs = inputs(&package.join("Prover.toml"))?;
-    fs::create_dir_all(&job.paths.circuits)
-        .with_context(|| format!("{} cannot be made", job.paths.circuits.display()))?;
-    let results = Results::of(job, name);
-    // A result without a stamp is never taken for a finished one.
+    fs::create_dir_all(&context.paths.circuits)
+        .with_context(|| format!("{} cannot be created", context.paths.circuits.display()))?;
+    let results = Results::of(context, name);
+    // Without a stamp, results of an interrupted run do not count as finished.
     drop(fs::remove_file(&results.stamp));
 
-    let script = job.paths.circuit_dir().join("compile.mjs");
+    let script = context.paths.circuit_dir().join("compile.mjs");
     let arguments =
         [&script, &package, &results.circuit, &results.witness].map(|path| path.to_string_lossy());
     let arguments = arguments.each_ref().map(AsRef::as_ref);
     process::read_with("node", &arguments, COMPILE_LIMIT, |node| node.stdin_bytes(inputs))?;
 
-    let stamp = results.expected_stamp(&sources(job, name)?)?;
+    let stamp = results.expected_stamp(&sources(context, name)?)?;
     fs::write(&results.stamp, stamp)
         .with_context(|| format!("{} cannot be written", results.stamp.display()))?;
     step.done(&results.circuit.display().to_string());
     Ok(())
 }
 
-fn package(job: &Job, name: &str) -> PathBuf {
-    job.paths.circuit_dir().join("noir").join(name)
+fn package(context: &SetupContext, name: &str) -> PathBuf {
+    context.paths.circuit_dir().join("noir").join(name)
 }
 
 /// The circuits of the repository, sorted.
-fn names(job: &Job) -> anyhow::Result<Vec<String>> {
-    let room = package(job, "");
-    let folders = fs::read_dir(&room).with_context(|| format!("{} cannot be read", room.display()))?;
+fn names(context: &SetupContext) -> anyhow::Result<Vec<String>> {
+    let packages = package(context, "");
+    let folders =
+        fs::read_dir(&packages).with_context(|| format!("{} cannot be read", packages.display()))?;
     let folders = folders.flatten().filter(|folder| folder.path().join("Nargo.toml").is_file());
     let mut names: Vec<_> = folders.map(|folder| folder.file_name().to_string_lossy().into_owned()).collect();
     names.sort_unstable();
     Ok(names)
 }
 
-/// The sample inputs as JSON, which is what `noir_js` takes; nargo reads the TOML itself.
+/// The sample inputs as JSON, the input format of `noir_js`. nargo reads the TOML itself.
 fn inputs(path: &Path) -> anyhow::Result<Vec<u8>> {
     let text = fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?;
     let inputs: toml::Table =
-        toml::from_str(&text).with_context(|| format!("{} is no TOML", path.display()))?;
+        toml::from_str(&text).with_context(|| format!("{} is not valid TOML", path.display()))?;
     Ok(serde_json::to_vec(&inputs)?)
 }
 
-/// Digest of all that the results depend on.
-fn sources(job: &Job, name: &str) -> anyhow::Result<String> {
-    let room = job.paths.circuit_dir();
-    let mut files = files_under(&package(job, name).join("src"))?;
-    files.extend(["Nargo.toml", "Prover.toml"].map(|file| package(job, name).join(file)));
-    files.extend(["compile.mjs", "noir.mjs", "package-lock.json"].map(|file| room.join(file)));
+/// The digest of everything that the results depend on.
+fn sources(context: &SetupContext, name: &str) -> anyhow::Result<String> {
+    let dir = context.paths.circuit_dir();
+    let mut files = files_under(&package(context, name).join("src"))?;
+    files.extend(["Nargo.toml", "Prover.toml"].map(|file| package(context, name).join(file)));
+    files.extend(["compile.mjs", "noir.mjs", "package-lock.json"].map(|file| dir.join(file)));
     let lines: Vec<_> = files
         .iter()
         .map(|file| {
-            let named = file.strip_prefix(&room).map_err(|_| anyhow!("{} is outside", file.display()))?;
+            let named = file
+                .strip_prefix(&dir)
+                .map_err(|_| anyhow!("{} is outside of the folder", file.display()))?;
             Ok(format!("{} {}", digest::of_file(file)?, named.display()))
         })
         .collect::<anyhow::Result<_>>()?;
@@ -136,39 +139,39 @@ fn files_under(dir: &Path) -> anyhow::Result<Vec<PathBuf>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::setup::tests::job_in;
+    use crate::setup::tests::context_in;
 
-    /// A repository with one circuit, which looks as if it had been compiled.
-    fn compiled(dir: &Path) -> Job {
-        let mut job = job_in(dir);
-        job.paths.root = dir.join("root");
-        let package = package(&job, "c");
+    /// A context with one circuit, whose results have a matching stamp.
+    fn compiled(dir: &Path) -> SetupContext {
+        let mut context = context_in(dir);
+        context.paths.root = dir.join("root");
+        let package = package(&context, "c");
         for file in
             ["noir/c/src/main.nr", "noir/c/Nargo.toml", "noir/c/Prover.toml", "compile.mjs", "noir.mjs"]
         {
-            let path = job.paths.circuit_dir().join(file);
+            let path = context.paths.circuit_dir().join(file);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, file).unwrap();
         }
-        fs::write(job.paths.circuit_dir().join("package-lock.json"), "{}").unwrap();
+        fs::write(context.paths.circuit_dir().join("package-lock.json"), "{}").unwrap();
         fs::create_dir_all(package.join("src/inner")).unwrap();
-        fs::create_dir_all(&job.paths.circuits).unwrap();
-        let results = Results::of(&job, "c");
+        fs::create_dir_all(&context.paths.circuits).unwrap();
+        let results = Results::of(&context, "c");
         fs::write(&results.circuit, "circuit").unwrap();
         fs::write(&results.witness, "witness").unwrap();
-        let stamp = results.expected_stamp(&sources(&job, "c").unwrap()).unwrap();
+        let stamp = results.expected_stamp(&sources(&context, "c").unwrap()).unwrap();
         fs::write(&results.stamp, stamp).unwrap();
-        job
+        context
     }
 
-    fn is_fresh(job: &Job) -> bool {
-        let findings = look(job).unwrap();
+    fn is_fresh(context: &SetupContext) -> bool {
+        let findings = inspect(context).unwrap();
         assert_eq!(findings.len(), 1);
         findings[0].present
     }
 
     #[test]
-    fn any_change_to_what_a_circuit_is_made_of_makes_it_stale() {
+    fn a_change_of_any_source_makes_a_circuit_stale() {
         for file in [
             "noir/c/src/main.nr",
             "noir/c/src/inner/new.nr",
@@ -177,26 +180,26 @@ mod tests {
             "package-lock.json",
         ] {
             let dir = tempfile::tempdir().unwrap();
-            let job = compiled(dir.path());
-            assert!(is_fresh(&job));
-            fs::write(job.paths.circuit_dir().join(file), "changed").unwrap();
-            assert!(!is_fresh(&job), "{file}");
+            let context = compiled(dir.path());
+            assert!(is_fresh(&context));
+            fs::write(context.paths.circuit_dir().join(file), "changed").unwrap();
+            assert!(!is_fresh(&context), "{file}");
         }
     }
 
     #[test]
-    fn a_damaged_or_lost_result_is_stale() {
+    fn a_damaged_or_missing_result_is_stale() {
         let dir = tempfile::tempdir().unwrap();
-        let job = compiled(dir.path());
-        let results = Results::of(&job, "c");
+        let context = compiled(dir.path());
+        let results = Results::of(&context, "c");
         fs::write(&results.witness, "other").unwrap();
-        assert!(!is_fresh(&job));
+        assert!(!is_fresh(&context));
         fs::remove_file(&results.witness).unwrap();
-        assert!(!is_fresh(&job));
+        assert!(!is_fresh(&context));
     }
 
     #[test]
-    fn sample_inputs_become_the_json_that_noir_js_takes() {
+    fn sample_inputs_become_the_json_of_noir_js() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("Prover.toml");
         fs::write(&path, "x = \"0x2\"\nflags = [true]\n[[members]]\ny = 3\n").unwrap();

@@ -1,10 +1,10 @@
-//! What the edge is built, run and deployed with, beside cargo: programs of cargo's and npm's.
+//! The tools that build, run and deploy the edge, from cargo and npm.
 
 use std::path::PathBuf;
 
 use anyhow::Context;
 
-use super::{Finding, Job, npm};
+use super::{Finding, SetupContext, npm};
 use crate::{
     cargo_tool::CargoTool,
     paths::{NpmProject, Paths},
@@ -12,7 +12,7 @@ use crate::{
     versions::Versions,
 };
 
-/// Where everything is.
+/// The paths of the tools.
 #[derive(Debug)]
 pub(crate) struct EdgeTools {
     pub(crate) paths: Paths,
@@ -22,18 +22,19 @@ pub(crate) struct EdgeTools {
 }
 
 impl EdgeTools {
-    /// Once [`look`] misses nothing.
-    pub(super) fn of(job: Job) -> anyhow::Result<Self> {
-        let [wasm_bindgen, worker_build] = programs(&job.versions).map(|program| program.find(&job.paths));
+    /// The tools, when all are installed.
+    pub(super) fn of(context: SetupContext) -> anyhow::Result<Self> {
+        let [wasm_bindgen, worker_build] =
+            programs(&context.versions).map(|program| program.find(&context.paths));
         Ok(Self {
-            wasm_bindgen: wasm_bindgen.context("wasm-bindgen is gone")?,
-            worker_build: worker_build.context("worker-build is gone")?,
-            paths: job.paths,
-            versions: job.versions,
+            wasm_bindgen: wasm_bindgen.context("wasm-bindgen is not installed")?,
+            worker_build: worker_build.context("worker-build is not installed")?,
+            paths: context.paths,
+            versions: context.versions,
         })
     }
 
-    /// A program of one of the npm packages.
+    /// The path of a program from the npm packages.
     pub(crate) fn npm_program(&self, name: &str) -> PathBuf {
         self.paths.edge_dir().join("node_modules/.bin").join(name)
     }
@@ -56,32 +57,32 @@ fn npm_title(versions: &Versions) -> String {
     pins.iter().map(|(name, version)| format!("{name} {version}")).collect::<Vec<_>>().join(", ")
 }
 
-/// One finding for each program of cargo's, and one for npm's.
-pub(super) fn look(job: &Job) -> anyhow::Result<Vec<Finding>> {
+/// One finding for each program from cargo, and one for the npm packages.
+pub(super) fn inspect(context: &SetupContext) -> anyhow::Result<Vec<Finding>> {
     let mut findings = Vec::new();
-    for program in programs(&job.versions) {
-        findings.push(match program.find(&job.paths) {
+    for program in programs(&context.versions) {
+        findings.push(match program.find(&context.paths) {
             Some(path) => Finding::present(title(&program), path.display().to_string()),
             None => Finding::missing(title(&program), "not installed"),
         });
     }
-    let modules = job.paths.edge_dir().join("node_modules");
-    findings.push(if npm::is_installed(job, NpmProject::Edge)? {
-        Finding::present(npm_title(&job.versions), modules.display().to_string())
+    let modules = context.paths.edge_dir().join("node_modules");
+    findings.push(if npm::is_installed(context, NpmProject::Edge)? {
+        Finding::present(npm_title(&context.versions), modules.display().to_string())
     } else {
-        Finding::missing(npm_title(&job.versions), "not what the lock file says")
+        Finding::missing(npm_title(&context.versions), "not installed as in the lock file")
     });
     Ok(findings)
 }
 
-/// Gets what a finding misses.
-pub(super) fn get(job: &Job, what: &str) -> anyhow::Result<()> {
-    let programs = programs(&job.versions);
+/// Installs the missing part that a finding names.
+pub(super) fn install(context: &SetupContext, what: &str) -> anyhow::Result<()> {
+    let programs = programs(&context.versions);
     let Some(program) = programs.iter().find(|program| title(program) == what) else {
-        return npm::install(job, NpmProject::Edge);
+        return npm::install(context, NpmProject::Edge);
     };
-    progress::caution(&format!("compiling {what} once; this takes a minute or two"));
-    let path = program.install(&job.paths).with_context(|| match program.program {
+    progress::warn(&format!("compiling {what} once; this takes a minute or two"));
+    let path = program.install(&context.paths).with_context(|| match program.program {
         "worker-build" if cfg!(target_os = "linux") => {
             "worker-build cannot be compiled; it needs OpenSSL's headers (libssl-dev and pkg-config on Debian)"
         }

@@ -1,80 +1,83 @@
-//! The npm packages of the rooms that have some.
+//! The npm packages of the folders with a `package.json`.
 //!
-//! `npm ci` checks each package against the SHA-512 in the lock file, and the lock file names no host, so it works
-//! with any registry or mirror that npm is set up for.
+//! `npm ci` checks each package against the SHA-512 in the lock file. The lock file names no host, so it works with any
+//! registry or mirror that npm is configured for.
 
 use std::{fs, path::PathBuf, time::Duration};
 
 use anyhow::Context;
 
-use super::Job;
+use super::SetupContext;
 use crate::{digest, paths::NpmProject, process, progress::Step};
 
-/// Installing takes seconds; a registry that neither answers nor refuses is given up on.
+/// Installing takes seconds. The limit is for a registry that neither answers nor refuses a connection.
 const INSTALL_LIMIT: Duration = Duration::from_mins(10);
 
-/// Whether just what the lock file says is installed.
-pub(super) fn is_installed(job: &Job, room: NpmProject) -> anyhow::Result<bool> {
-    let stamp = stamp(job, room)?;
-    Ok(fs::read_to_string(stamp_file(job, room)).is_ok_and(|found| found == stamp))
+/// Whether the packages are installed exactly as in the lock file.
+pub(super) fn is_installed(context: &SetupContext, project: NpmProject) -> anyhow::Result<bool> {
+    let stamp = stamp(context, project)?;
+    Ok(fs::read_to_string(stamp_file(context, project)).is_ok_and(|found| found == stamp))
 }
 
-/// Installs what the lock file says, unless just that is installed.
-pub(super) fn install(job: &Job, room: NpmProject) -> anyhow::Result<()> {
-    let folder = room.folder();
-    job.versions
-        .check_npm(room, &read(job, room, "package.json")?)
+/// Installs the packages of the lock file, unless they are installed.
+pub(super) fn install(context: &SetupContext, project: NpmProject) -> anyhow::Result<()> {
+    let folder = project.folder();
+    context
+        .versions
+        .check_npm(project, &read(context, project, "package.json")?)
         .with_context(|| format!("{folder}/package.json and versions.toml disagree"))?;
-    if is_installed(job, room)? {
+    if is_installed(context, project)? {
         return Ok(());
     }
-    let step = Step::begin(format!("npm packages of {folder}"), "npm ci");
+    let step = Step::start(format!("npm packages of {folder}"), "npm ci");
     let mut arguments = vec!["ci"];
-    if room == NpmProject::Edge {
-        // Their programs come ready in packages of their own; the scripts would only test or shorten the way to them.
+    if project == NpmProject::Edge {
+        // The packages contain compiled programs. Their scripts would only test them or shorten their paths.
         arguments.push("--ignore-scripts");
     }
-    let npm = |npm: duct::Expression| npm.dir(job.paths.npm_project_dir(room));
+    let npm = |npm: duct::Expression| npm.dir(context.paths.npm_project_dir(project));
     process::read_with("npm", &arguments, INSTALL_LIMIT, npm).with_context(|| {
         format!("the npm packages of {folder}/ cannot be installed; Node.js 20 or newer is needed")
     })?;
-    let file = stamp_file(job, room);
-    fs::write(&file, stamp(job, room)?).with_context(|| format!("{} cannot be written", file.display()))?;
+    let file = stamp_file(context, project);
+    fs::write(&file, stamp(context, project)?)
+        .with_context(|| format!("{} cannot be written", file.display()))?;
     step.done(&format!("installed in {folder}/node_modules"));
     Ok(())
 }
 
-fn stamp_file(job: &Job, room: NpmProject) -> PathBuf {
-    job.paths.npm_project_dir(room).join("node_modules/.edgeprove-stamp")
+fn stamp_file(context: &SetupContext, project: NpmProject) -> PathBuf {
+    context.paths.npm_project_dir(project).join("node_modules/.edgeprove-stamp")
 }
 
-/// What the stamp of an installed lock file says.
-fn stamp(job: &Job, room: NpmProject) -> anyhow::Result<String> {
-    Ok(digest::of_bytes(read(job, room, "package-lock.json")?.as_bytes()))
+/// The stamp of an installation: the digest of its lock file.
+fn stamp(context: &SetupContext, project: NpmProject) -> anyhow::Result<String> {
+    Ok(digest::of_bytes(read(context, project, "package-lock.json")?.as_bytes()))
 }
 
-fn read(job: &Job, room: NpmProject, name: &str) -> anyhow::Result<String> {
-    let path = job.paths.npm_project_dir(room).join(name);
+fn read(context: &SetupContext, project: NpmProject, name: &str) -> anyhow::Result<String> {
+    let path = context.paths.npm_project_dir(project).join(name);
     fs::read_to_string(&path).with_context(|| format!("{} cannot be read", path.display()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::setup::tests::job_in;
+    use crate::setup::tests::context_in;
 
     #[test]
-    fn another_lock_file_calls_for_another_installation() {
+    fn a_changed_lock_file_needs_a_new_installation() {
         let dir = tempfile::tempdir().unwrap();
-        let mut job = job_in(dir.path());
-        job.paths.root = dir.path().to_owned();
-        let room = job.paths.npm_project_dir(NpmProject::Edge);
-        fs::create_dir_all(room.join("node_modules")).unwrap();
-        fs::write(room.join("package-lock.json"), "{}").unwrap();
-        assert!(!is_installed(&job, NpmProject::Edge).unwrap());
-        fs::write(stamp_file(&job, NpmProject::Edge), stamp(&job, NpmProject::Edge).unwrap()).unwrap();
-        assert!(is_installed(&job, NpmProject::Edge).unwrap());
-        fs::write(room.join("package-lock.json"), "{ }").unwrap();
-        assert!(!is_installed(&job, NpmProject::Edge).unwrap());
+        let mut context = context_in(dir.path());
+        context.paths.root = dir.path().to_owned();
+        let dir = context.paths.npm_project_dir(NpmProject::Edge);
+        fs::create_dir_all(dir.join("node_modules")).unwrap();
+        fs::write(dir.join("package-lock.json"), "{}").unwrap();
+        assert!(!is_installed(&context, NpmProject::Edge).unwrap());
+        fs::write(stamp_file(&context, NpmProject::Edge), stamp(&context, NpmProject::Edge).unwrap())
+            .unwrap();
+        assert!(is_installed(&context, NpmProject::Edge).unwrap());
+        fs::write(dir.join("package-lock.json"), "{ }").unwrap();
+        assert!(!is_installed(&context, NpmProject::Edge).unwrap());
     }
 }

@@ -1,4 +1,4 @@
-//! Counting points and holding them against the pins.
+//! Counts points and compares them with the pins.
 
 use std::{fs, path::Path};
 
@@ -9,30 +9,32 @@ use crate::{digest, versions::Prefix};
 /// Size of a G1 point in the file, in bytes: x, then y, big-endian.
 pub(super) const POINT_BYTES: u64 = 64;
 
-/// What a file of points is worth.
+/// Whether a file contains the ceremony's points.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Soundness {
-    /// It begins with the ceremony's points, as far as a pin reaches.
-    Sound,
+pub(super) enum Validity {
+    /// It begins with the ceremony's points, as far as a pin covers them.
+    Valid,
     /// It has fewer points than the smallest pin.
     TooFew,
-    /// It has other bytes, or a piece of a point at its end.
+    /// It has other bytes, or an incomplete point at its end.
     Damaged,
 }
 
-/// Holds a file against the largest pin that it covers.
-pub(super) fn soundness(path: &Path, pins: &[Prefix]) -> anyhow::Result<Soundness> {
+/// Compares a file with the largest pin that it covers.
+pub(super) fn validity(path: &Path, pins: &[Prefix]) -> anyhow::Result<Validity> {
     let length = fs::metadata(path).with_context(|| format!("{} cannot be read", path.display()))?.len();
-    let Some(pin) = largest_within(pins, length / POINT_BYTES) else { return Ok(Soundness::TooFew) };
-    let sound = length.is_multiple_of(POINT_BYTES)
+    let Some(pin) = largest_within(pins, length / POINT_BYTES) else { return Ok(Validity::TooFew) };
+    let is_valid = length.is_multiple_of(POINT_BYTES)
         && digest::of_prefix(path, u64::from(pin.points) * POINT_BYTES)? == pin.sha256;
-    Ok(if sound { Soundness::Sound } else { Soundness::Damaged })
+    Ok(if is_valid { Validity::Valid } else { Validity::Damaged })
 }
 
-/// Holds points in memory against the largest pin that they cover.
+/// Compares points in memory with the largest pin that they cover.
 pub(super) fn verify(points: &[u8], pins: &[Prefix]) -> anyhow::Result<()> {
     let count = points.len() as u64 / POINT_BYTES;
-    let Some(pin) = largest_within(pins, count) else { bail!("{count} points are too few to be checked") };
+    let Some(pin) = largest_within(pins, count) else {
+        bail!("{count} points are fewer than any pin covers")
+    };
     let covered = usize::try_from(u64::from(pin.points) * POINT_BYTES)?;
     let found = digest::of_bytes(&points[..covered]);
     if found != pin.sha256 {
@@ -49,12 +51,12 @@ fn largest_within(pins: &[Prefix], points: u64) -> Option<&Prefix> {
     pins.iter().rev().find(|pin| u64::from(pin.points) <= points)
 }
 
-/// As many points, or a few more so that a pin covers all of them; beyond the largest pin, as many.
+/// The next number of points that a pin covers. Beyond the largest pin, `points` itself.
 pub(super) fn round_up_to_pinned(points: u32, pins: &[Prefix]) -> u32 {
     pins.iter().map(|pin| pin.points).find(|&pinned| pinned >= points).unwrap_or(points)
 }
 
-/// Rows of the largest circuit that can be proved: a power of two, and one point more than rows.
+/// The size of the largest circuit that can be proved: a power of two, smaller than the number of points.
 pub(super) fn largest_circuit(points: u32) -> u32 {
     points.checked_sub(1).and_then(u32::checked_ilog2).map_or(0, |log2| 1 << log2)
 }
@@ -70,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn the_largest_pin_that_fits_decides() {
+    fn points_are_compared_with_the_largest_pin() {
         let mut points = vec![7; 5 * 64];
         verify(&points, &pins()).unwrap();
         points[4 * 64] = 8;
@@ -82,16 +84,16 @@ mod tests {
     }
 
     #[test]
-    fn requests_are_rounded_up_to_what_a_pin_covers() {
+    fn requests_are_rounded_up_to_the_next_pin() {
         assert_eq!([0, 1, 2, 3, 4, 5].map(|n| round_up_to_pinned(n, &pins())), [2, 2, 2, 4, 4, 5]);
     }
 
     #[test]
-    fn a_circuit_needs_one_point_more_than_rows() {
-        let reach =
+    fn a_circuit_needs_more_points_than_its_size() {
+        let sizes =
             [(0, 0), (1, 0), (2, 1), (4096, 2048), (4097, 4096), (32_769, 32_768), (u32::MAX, 1 << 31)];
-        for (points, rows) in reach {
-            assert_eq!(largest_circuit(points), rows, "{points}");
+        for (points, size) in sizes {
+            assert_eq!(largest_circuit(points), size, "{points}");
         }
     }
 }

@@ -1,9 +1,8 @@
-//! The standard library compiled from its source, which Debian has in a package.
+//! Compiles the standard library from its source, which is in a Debian package.
 //!
-//! The compiler and the source must be of one release, and cargo compiles a standard library only with unstable flags;
-//! both are known to fit for the release that `versions.toml` pins, and nothing else is tried. The package is fetched
-//! from wherever this machine has its packages from, with a list of sources of its own, so that the machine's stay as
-//! they are.
+//! The compiler and the source must have the same release, and cargo compiles a standard library only with unstable
+//! flags. Both work for the release that `versions.toml` pins; other releases are not tried. The package comes from
+//! this machine's Debian mirror, with a separate list of sources, so the machine's own lists do not change.
 
 use std::{
     fs,
@@ -14,20 +13,20 @@ use std::{
 
 use anyhow::{Context, bail};
 
-use super::{ANSWER, TARGET, is_library};
-use crate::{digest, process, progress::Step, setup::Job, versions::RustSrc};
+use super::{QUERY_LIMIT, TARGET, is_library};
+use crate::{digest, process, progress::Step, setup::SetupContext, versions::RustSrc};
 
-/// Forty-five megabytes, and the list of what there is.
+/// The package has forty-five megabytes; the lists of packages come with it.
 const APT_LIMIT: Duration = Duration::from_mins(5);
-/// Half a minute on two cores.
+/// It takes half a minute on two cores.
 const BUILD_LIMIT: Duration = Duration::from_mins(15);
 
-/// Where apt is told of its sources.
+/// The folder with apt's lists of sources.
 const APT: &str = "/etc/apt";
-/// Comes with every Debian.
+/// The keys are part of every Debian.
 const DEBIAN_KEYS: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
-/// Compiles to nothing by itself; what it depends on is wanted.
+/// The manifest of an empty crate. cargo compiles the standard library as its dependency.
 const MANIFEST: &str = r#"[package]
 name = "nothing"
 version = "0.0.0"
@@ -38,39 +37,40 @@ crate-type = ["cdylib"]
 [workspace]
 "#;
 
-/// Puts the compiled library into the compiler's own folder.
-pub(super) fn install(job: &Job, library: &Path, step: &Step) -> anyhow::Result<()> {
-    let pin = &job.versions.rust_src;
-    let about = process::read("rustc", &["--version", "--verbose"], ANSWER)?;
+/// Installs the compiled library in the compiler's own folder.
+pub(super) fn install(context: &SetupContext, library: &Path, step: &Step) -> anyhow::Result<()> {
+    let pin = &context.versions.rust_src;
+    let about = process::read("rustc", &["--version", "--verbose"], QUERY_LIMIT)?;
     let release = about.lines().find_map(|line| line.strip_prefix("release: ")).unwrap_or_default();
     if release != pin.rust {
-        bail!("this machine's Rust is {release}, and the package is for {}", pin.rust);
+        bail!("this machine's Rust is {release}, but the package is for {}", pin.rust);
     }
-    let sysroot = PathBuf::from(process::read("rustc", &["--print", "sysroot"], ANSWER)?.trim());
-    fs::create_dir_all(&job.paths.target)
-        .with_context(|| format!("{} cannot be made", job.paths.target.display()))?;
-    let scratch = tempfile::tempdir_in(&job.paths.target).context("no temporary folder can be made")?;
+    let sysroot = PathBuf::from(process::read("rustc", &["--print", "sysroot"], QUERY_LIMIT)?.trim());
+    fs::create_dir_all(&context.paths.target)
+        .with_context(|| format!("{} cannot be created", context.paths.target.display()))?;
+    let scratch =
+        tempfile::tempdir_in(&context.paths.target).context("a temporary folder cannot be created")?;
 
-    // rustup's own component rust-src is put here.
+    // rustup installs its component rust-src here.
     let source = sysroot.join("lib/rustlib/src/rust");
     let _link = if source.join("library/Cargo.lock").is_file() {
         None
     } else {
-        step.now(&format!("fetching its source, Debian's package {} {}", pin.package, pin.version));
-        Some(SourceLink::make(&fetch(pin, scratch.path())?, &source)?)
+        step.set_activity(&format!("fetching its source, Debian's package {} {}", pin.package, pin.version));
+        Some(SourceLink::create(&fetch(pin, scratch.path())?, &source)?)
     };
-    step.now("compiling it, once; this takes half a minute");
+    step.set_activity("compiling it, once; this takes half a minute");
     let compiled = compile(scratch.path())?;
-    put(&compiled, library)
+    copy_library(&compiled, library)
 }
 
-/// The source of Rust as a folder.
+/// Fetches the package and returns the folder with the source.
 fn fetch(pin: &RustSrc, scratch: &Path) -> anyhow::Result<PathBuf> {
     let scratch_of = |name: &str| scratch.join(name).to_string_lossy().into_owned();
     for folder in ["parts", "lists/partial", "cache/archives/partial", "unpacked"] {
         fs::create_dir_all(scratch.join(folder)).context("the temporary folder cannot be written")?;
     }
-    let mirror = debian_mirror(Path::new(APT)).context("this machine has no Debian packages")?;
+    let mirror = debian_mirror(Path::new(APT)).context("this machine has no Debian mirror")?;
     let sources = format!(
         "Types: deb\nURIs: {mirror}\nSuites: {}\nComponents: main\nSigned-By: {DEBIAN_KEYS}\n",
         pin.suite
@@ -82,9 +82,9 @@ fn fetch(pin: &RustSrc, scratch: &Path) -> anyhow::Result<PathBuf> {
         format!("Dir::Etc::sourceparts={}", scratch_of("parts")),
         format!("Dir::State::lists={}", scratch_of("lists")),
         format!("Dir::Cache={}", scratch_of("cache")),
-        // It would otherwise go on with the lists of last time, of which there are none.
+        // Without this, apt continues with older lists after an error, but there are none.
         "APT::Update::Error-Mode=any".to_owned(),
-        // Root's folders are closed to the user that apt would otherwise download as.
+        // By default apt downloads as another user, who cannot write to root's folders.
         "APT::Sandbox::User=root".to_owned(),
     ];
     let apt = |command: &[&str]| {
@@ -100,7 +100,7 @@ fn fetch(pin: &RustSrc, scratch: &Path) -> anyhow::Result<PathBuf> {
     let mut files = files.flatten().map(|file| file.path());
     let package = files
         .find(|file| file.extension().is_some_and(|extension| extension == "deb"))
-        .context("apt-get says that it downloaded the package, and did not")?;
+        .context("apt-get succeeded, but there is no package file")?;
     let found = digest::of_file(&package)?;
     if found != pin.sha256 {
         bail!("the package has the SHA-256 {found}, but versions.toml pins {}", pin.sha256);
@@ -110,11 +110,11 @@ fn fetch(pin: &RustSrc, scratch: &Path) -> anyhow::Result<PathBuf> {
     Ok(Path::new(&unpacked).join(format!("usr/src/rustc-{}", pin.rust)))
 }
 
-/// Where this machine has Debian's packages from.
+/// The mirror of this machine's Debian packages.
 fn debian_mirror(apt: &Path) -> Option<String> {
     let parts = fs::read_dir(apt.join("sources.list.d")).into_iter().flatten().flatten();
     let mut files: Vec<_> = parts.map(|part| part.path()).collect();
-    // Others are switched off by just such a name.
+    // apt ignores files with other extensions.
     files.retain(|file| {
         file.extension().is_some_and(|extension| extension == "list" || extension == "sources")
     });
@@ -124,14 +124,14 @@ fn debian_mirror(apt: &Path) -> Option<String> {
     texts.flat_map(|text| mirrors(&text)).find(|uri| uri.trim_end_matches('/').ends_with("/debian"))
 }
 
-/// Addresses in a list of sources, which is written in one of two ways.
+/// The addresses in a list of sources, in either of apt's two formats.
 fn mirrors(text: &str) -> Vec<String> {
     let of_line = |line: &str| -> Vec<String> {
         if let Some(uris) = line.strip_prefix("URIs:") {
             uris.split_whitespace().map(str::to_owned).collect()
         } else if let Some(rest) = line.strip_prefix("deb ") {
             let rest = rest.trim_start();
-            // Options may come first, in brackets and with spaces of their own.
+            // Options may come first, in brackets. They may contain spaces.
             let rest = rest.strip_prefix('[').and_then(|rest| Some(rest.split_once(']')?.1)).unwrap_or(rest);
             rest.split_whitespace().next().map(str::to_owned).into_iter().collect()
         } else {
@@ -141,32 +141,32 @@ fn mirrors(text: &str) -> Vec<String> {
     text.lines().flat_map(of_line).collect()
 }
 
-/// The source where cargo looks for it, as long as it is needed.
+/// A link to the source where cargo looks for it, removed when this is dropped.
 struct SourceLink(PathBuf);
 
 impl SourceLink {
-    fn make(source: &Path, place: &Path) -> anyhow::Result<Self> {
-        let make = || {
-            fs::create_dir_all(place.parent().unwrap_or(place))?;
-            // One that somebody had no time to take away.
-            if place.is_symlink() {
-                fs::remove_file(place)?;
+    fn create(source: &Path, path: &Path) -> anyhow::Result<Self> {
+        let create = || {
+            fs::create_dir_all(path.parent().unwrap_or(path))?;
+            // A link that an interrupted run left.
+            if path.is_symlink() {
+                fs::remove_file(path)?;
             }
-            symlink(source, place)
+            symlink(source, path)
         };
-        make().with_context(|| format!("{} cannot be made", place.display()))?;
-        Ok(Self(place.to_owned()))
+        create().with_context(|| format!("{} cannot be created", path.display()))?;
+        Ok(Self(path.to_owned()))
     }
 }
 
 impl Drop for SourceLink {
     fn drop(&mut self) {
-        // The next to come makes it anew.
+        // If this fails, the next run replaces the link.
         let _ = fs::remove_file(&self.0);
     }
 }
 
-/// The folder with the compiled crates.
+/// Compiles the library and returns the folder with the compiled crates.
 fn compile(scratch: &Path) -> anyhow::Result<PathBuf> {
     let package = scratch.join("nothing");
     fs::create_dir_all(&package)
@@ -181,15 +181,15 @@ fn compile(scratch: &Path) -> anyhow::Result<PathBuf> {
         cargo
             .dir(&package)
             .env("RUSTC_BOOTSTRAP", "1")
-            // Without the bitcode nothing that links this can be optimised as a whole.
+            // Link-time optimisation of the edge needs the bitcode.
             .env("RUSTFLAGS", "-Cembed-bitcode=yes -Clto=no")
             .env_remove("CARGO_ENCODED_RUSTFLAGS")
     })?;
     Ok(target.join(TARGET).join("release/deps"))
 }
 
-/// Copies the crates so that a library is there as a whole or not at all.
-fn put(compiled: &Path, library: &Path) -> anyhow::Result<()> {
+/// Copies the crates. The folder is replaced as a whole, so it never contains a part of the library.
+fn copy_library(compiled: &Path, library: &Path) -> anyhow::Result<()> {
     let copy = || {
         let parent = library.parent().unwrap_or(library);
         fs::create_dir_all(parent)?;
@@ -202,7 +202,7 @@ fn put(compiled: &Path, library: &Path) -> anyhow::Result<()> {
             return Err(std::io::Error::other("cargo compiled no standard library"));
         }
         fs::set_permissions(partial.path(), fs::metadata(parent)?.permissions())?;
-        // rustup leaves an empty one behind.
+        // rustup may leave an empty folder.
         let _ = fs::remove_dir(library);
         fs::rename(partial.keep(), library)
     };
@@ -214,7 +214,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_mirror_of_debian_itself_is_found_in_either_kind_of_list() {
+    fn the_debian_mirror_is_found_in_both_list_formats() {
         let dir = tempfile::tempdir().unwrap();
         let parts = dir.path().join("sources.list.d");
         fs::create_dir(&parts).unwrap();
@@ -233,34 +233,38 @@ mod tests {
     }
 
     #[test]
-    fn a_library_is_put_in_place_as_a_whole() {
+    fn a_library_is_installed_as_a_whole() {
         let dir = tempfile::tempdir().unwrap();
         let (compiled, library) = (dir.path().join("deps"), dir.path().join("target/lib"));
         fs::create_dir_all(&compiled).unwrap();
         fs::write(compiled.join("libcore-1.rlib"), "core").unwrap();
-        assert!(put(&compiled, &library).is_err());
+        assert!(copy_library(&compiled, &library).is_err());
         assert!(!library.exists());
         fs::write(compiled.join("libstd-1.rlib"), "std").unwrap();
         fs::write(compiled.join("libstd-1.rmeta"), "").unwrap();
         fs::create_dir_all(&library).unwrap();
-        put(&compiled, &library).unwrap();
+        copy_library(&compiled, &library).unwrap();
         let mut names: Vec<_> =
             fs::read_dir(&library).unwrap().map(|file| file.unwrap().file_name()).collect();
         names.sort_unstable();
         assert_eq!(names, ["libcore-1.rlib", "libstd-1.rlib"]);
-        assert_eq!(fs::read_dir(dir.path().join("target")).unwrap().count(), 1, "nothing half-done is left");
+        assert_eq!(
+            fs::read_dir(dir.path().join("target")).unwrap().count(),
+            1,
+            "no temporary folder is left"
+        );
     }
 
     #[test]
-    fn the_source_is_linked_as_long_as_it_is_needed() {
+    fn the_source_is_linked_until_it_is_dropped() {
         let dir = tempfile::tempdir().unwrap();
-        let place = dir.path().join("src/rust");
+        let path = dir.path().join("src/rust");
         for _ in 0..2 {
-            let link = SourceLink::make(dir.path(), &place).unwrap();
-            assert!(place.join("src").is_dir());
+            let link = SourceLink::create(dir.path(), &path).unwrap();
+            assert!(path.join("src").is_dir());
             std::mem::forget(link);
         }
-        drop(SourceLink::make(dir.path(), &place).unwrap());
-        assert!(!place.is_symlink());
+        drop(SourceLink::create(dir.path(), &path).unwrap());
+        assert!(!path.is_symlink());
     }
 }
