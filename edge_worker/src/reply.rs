@@ -13,12 +13,6 @@ use serde_json::{Value, json};
 
 use crate::{edge_error::EdgeError, lifecycle::Status};
 
-/// Those that the edge answers by itself, or otherwise than a server.
-const OWN: [Endpoint; 2] = [
-    Endpoint::new("GET", "/api/health", "versions, circuits, provers; wakes a container"),
-    Endpoint::new("GET", "/edge/health", "the edge and its containers; wakes none"),
-];
-
 /// An answer with a body that is at hand.
 #[derive(Debug, Clone)]
 pub struct Reply {
@@ -76,7 +70,7 @@ impl Reply {
     /// `GET /`: the endpoints.
     #[must_use]
     pub fn index() -> Self {
-        let endpoints = [&endpoints::SHARED[..], &OWN].concat();
+        let endpoints: Vec<&Endpoint> = endpoints::at_edge().collect();
         Self::json(
             200,
             &json!({

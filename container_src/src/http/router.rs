@@ -1,12 +1,19 @@
 //! Every route on one page, grouped by caller, and the layers around them.
+//!
+//! The table of endpoints in [`edgeprove_protocol::endpoints`] names every method and path; a test holds the routes
+//! against it.
 
 use axum::{
     Router,
+    handler::Handler,
     middleware::{from_fn, from_fn_with_state, map_response_with_state},
-    routing::{get, post},
+    routing::{MethodFilter, MethodRouter, on},
 };
-use edgeprove_protocol::headers;
-use http::{HeaderName, Method, StatusCode};
+use edgeprove_protocol::{
+    endpoints::{self, Class, Method},
+    headers,
+};
+use http::{HeaderName, StatusCode};
 use tower::ServiceBuilder;
 use tower_http::{
     catch_panic::CatchPanicLayer,
@@ -27,37 +34,69 @@ use super::{
 
 const REQUEST_ID: HeaderName = HeaderName::from_static(headers::REQUEST_ID);
 
+/// The handler of one method and path.
+struct Route {
+    method: Method,
+    path: &'static str,
+    handler: MethodRouter<AppState>,
+}
+
+impl Route {
+    fn new<H, T>(method: Method, path: &'static str, handler: H) -> Self
+    where
+        H: Handler<T, AppState>,
+        T: 'static,
+    {
+        let filter = match method {
+            Method::Get => MethodFilter::GET,
+            Method::Post => MethodFilter::POST,
+            Method::Delete => MethodFilter::DELETE,
+        };
+        Self { method, path, handler: on(filter, handler) }
+    }
+}
+
+/// Every route. A row of the table of endpoints belongs to each line.
+fn routes() -> Vec<Route> {
+    use Method::{Delete, Get, Post};
+    vec![
+        // For pages, back ends and the edge.
+        Route::new(Get, "/", index::index),
+        Route::new(Post, "/api/prove", prove::prove),
+        Route::new(Post, "/api/prove/{circuit}", prove::prove),
+        Route::new(Post, "/v1/proofs", proofs::submit),
+        Route::new(Get, "/v1/proofs", proofs::list),
+        Route::new(Get, "/v1/proofs/{id}", proofs::get),
+        Route::new(Delete, "/v1/proofs/{id}", proofs::cancel),
+        Route::new(Get, "/v1/proofs/{id}/proof", proofs::proof),
+        Route::new(Get, "/v1/proofs/{id}/events", proof_events::events),
+        Route::new(Get, "/v1/queue", queue::queue),
+        Route::new(Get, "/problems/{code}", problems::problem),
+        // For operators.
+        Route::new(Get, "/api/health", health::health),
+        Route::new(Get, "/health", health::health),
+        Route::new(Get, "/v1/audit", audit::export),
+        // For probes.
+        Route::new(Get, "/livez", health::live),
+        Route::new(Get, "/readyz", health::ready),
+        // For monitoring. It is open like the probes; where there are keys, its handler requires a role.
+        Route::new(Get, "/metrics", metrics::metrics),
+    ]
+}
+
 /// The whole HTTP side.
 pub fn router(app: AppState) -> Router {
-    let timeout = |limit| TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, limit);
-
-    // For pages, back ends and the edge.
-    let proving = Router::new()
-        .route("/api/prove", post(prove::prove))
-        .route("/api/prove/{circuit}", post(prove::prove))
-        .route("/v1/proofs", post(proofs::submit))
-        .layer(timeout(app.options.prove_request_timeout));
-
-    // For whoever watches. Open like the probes; where there are keys, the role that may watch is asked for here.
-    let watching = Router::new().route("/metrics", get(metrics::metrics));
-
-    let others = Router::new()
-        .route("/", get(index::index))
-        .route("/problems/{code}", get(problems::problem))
-        .route("/v1/proofs", get(proofs::list))
-        .route("/v1/proofs/{id}", get(proofs::get).delete(proofs::cancel))
-        .route("/v1/proofs/{id}/proof", get(proofs::proof))
-        .route("/v1/proofs/{id}/events", get(proof_events::events))
-        .route("/v1/queue", get(queue::queue))
-        // For operators.
-        .route("/api/health", get(health::health))
-        .route("/health", get(health::health))
-        .route("/v1/audit", get(audit::export))
-        // For probes.
-        .route("/livez", get(health::live))
-        .route("/readyz", get(health::ready))
-        .merge(watching)
-        .layer(timeout(app.options.other_request_timeout));
+    let mut router = Router::new();
+    for Route { method, path, handler } in routes() {
+        let class = endpoints::find_on_server(method, path).map(|endpoint| endpoint.class);
+        let limit = if class == Some(Class::Proof) {
+            app.options.prove_request_timeout
+        } else {
+            app.options.other_request_timeout
+        };
+        let timeout = TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, limit);
+        router = router.route(path, handler.layer(timeout));
+    }
 
     let layers = ServiceBuilder::new()
         .layer(from_fn(refuse_unfit_request_id))
@@ -80,8 +119,7 @@ pub fn router(app: AppState) -> Router {
         .option_layer(cors(&app.options))
         .layer(CatchPanicLayer::custom(panicked));
 
-    proving
-        .merge(others)
+    router
         .fallback(|| async { StatusCode::NOT_FOUND })
         .method_not_allowed_fallback(|| async { StatusCode::METHOD_NOT_ALLOWED })
         .layer(layers)
@@ -99,9 +137,32 @@ fn cors(options: &HttpOptions) -> Option<CorsLayer> {
     Some(
         CorsLayer::new()
             .allow_origin(origins)
-            .allow_methods([Method::GET, Method::POST, Method::DELETE])
+            .allow_methods([http::Method::GET, http::Method::POST, http::Method::DELETE])
             .allow_headers(headers::ALLOWED_FROM_PAGES.map(HeaderName::from_static))
             .expose_headers(headers::EXPOSED_TO_PAGES.map(HeaderName::from_static))
             .max_age(std::time::Duration::from_hours(1)),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::http::request_id::PROBES;
+
+    #[test]
+    fn the_router_has_exactly_the_endpoints_of_the_table() {
+        let routed: Vec<_> = routes().iter().map(|route| (route.method, route.path)).collect();
+        let expected: BTreeSet<_> =
+            endpoints::on_server().map(|endpoint| (endpoint.method, endpoint.path)).collect();
+        assert_eq!(routed.len(), expected.len(), "a route stands twice: {routed:?}");
+        assert_eq!(BTreeSet::from_iter(routed), expected);
+    }
+
+    #[test]
+    fn the_probes_are_those_of_the_table() {
+        let probes: BTreeSet<_> = endpoints::patterns_of(Class::Probe).collect();
+        assert_eq!(BTreeSet::from(PROBES), probes);
+    }
 }

@@ -1,49 +1,292 @@
-//! What callers may ask for, as `GET /` lists it. Edge and server both answer these, and each some of its own besides.
+//! Every endpoint of the service in one table: [`ALL`].
+//!
+//! The edge derives from it which requests it forwards, its `Allow` headers and the path patterns of its log. The server
+//! takes from it the time limit of each route, and a test holds the server's router against it. `GET /` of both lists it.
+//!
+//! A new endpoint needs a row here, a handler in the server and a line in the server's router. The edge needs no change
+//! unless it answers the endpoint itself.
 
 use serde::Serialize;
 
-/// One endpoint.
+/// The method of an endpoint. An endpoint with [`Method::Get`] also answers `HEAD`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Method {
+    /// `GET` and `HEAD`.
+    Get,
+    /// `POST`.
+    Post,
+    /// `DELETE`.
+    Delete,
+}
+
+/// The purpose of an endpoint. It decides how long a request may take and who may send it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Class {
+    /// Describes the service: its endpoints, circuits and problem types.
+    Info,
+    /// Computes a proof or accepts a job. Its requests have the long time limit.
+    Proof,
+    /// Lists the jobs of one caller. A caller without a key has no list at the edge.
+    JobList,
+    /// Reads or cancels one job, or counts all of them.
+    Job,
+    /// Shows the records of one server to its operators.
+    Operator,
+    /// Reports the state of one server and is polled. It needs no secret of the edge.
+    Probe,
+}
+
+/// How the edge handles a request for an endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum EdgeAction {
+    /// The edge forwards the request to the container that the rule selects.
+    Forward(ContainerRule),
+    /// The edge answers with the list of endpoints. A server answers with its own list.
+    ListEndpoints,
+    /// The edge reports its own state and that of its containers. No server has this endpoint.
+    ReportHealth,
+    /// The edge answers 404: the endpoint concerns one server, and its operator reaches that server directly.
+    Hide,
+}
+
+/// Which container answers, where each container has jobs of its own. Containers that share a database are all alike.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ContainerRule {
+    /// Any container.
+    Any,
+    /// The same container for the same caller and `Idempotency-Key`; any container for a request without that header.
+    ByIdempotencyKey,
+    /// The container whose number is in the job id of the path.
+    OwnerOfJob,
+    /// The container that the query names: `?container=N`.
+    NamedInQuery,
+}
+
+/// One endpoint. `GET /` shows its method, path and summary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Endpoint {
     /// Its method.
-    pub method: &'static str,
-    /// The pattern of its path.
+    pub method: Method,
+    /// Its path. A segment in braces, such as `{id}`, stands for any one segment that is not empty.
     pub path: &'static str,
+    /// Its purpose.
+    #[serde(skip)]
+    pub class: Class,
+    /// How the edge handles it.
+    #[serde(skip)]
+    pub edge: EdgeAction,
     /// What it does, for people.
-    pub does: &'static str,
+    pub summary: &'static str,
 }
 
-impl Endpoint {
-    /// One of these.
+impl Method {
+    /// Every method.
+    pub const ALL: [Self; 3] = [Self::Get, Self::Post, Self::Delete];
+
+    /// Its name in a request.
     #[must_use]
-    pub const fn new(method: &'static str, path: &'static str, does: &'static str) -> Self {
-        Self { method, path, does }
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Post => "POST",
+            Self::Delete => "DELETE",
+        }
+    }
+
+    /// The method of endpoints that answer a request with this method name.
+    #[must_use]
+    pub fn of_request(name: &str) -> Option<Self> {
+        let name = if name == "HEAD" { "GET" } else { name };
+        Self::ALL.into_iter().find(|method| method.as_str() == name)
     }
 }
 
-/// Those that both answer.
-pub const SHARED: [Endpoint; 10] = [
-    Endpoint::new(
-        "POST",
-        "/api/prove",
-        "proves a gzipped witness of the default circuit; answers the proof's bytes, or JSON by Accept: application/json; \
-         ?target=evm for Solidity verifiers",
-    ),
-    Endpoint::new("POST", "/api/prove/{circuit}", "the same for a circuit by name"),
-    Endpoint::new(
-        "POST",
-        "/v1/proofs",
-        "takes a gzipped witness for ?circuit=NAME and answers 202 with a job; so does /api/prove with Prefer: respond-async",
-    ),
-    Endpoint::new("GET", "/v1/proofs", "the caller's jobs; ?status=, ?circuit=, ?limit=, ?after="),
-    Endpoint::new("GET", "/v1/proofs/{id}", "a job: status, stage, place in the queue, estimate"),
-    Endpoint::new("GET", "/v1/proofs/{id}/proof", "its proof"),
-    Endpoint::new(
-        "GET",
-        "/v1/proofs/{id}/events",
-        "what happens to it, as server-sent events or over a WebSocket",
-    ),
-    Endpoint::new("DELETE", "/v1/proofs/{id}", "calls it off"),
-    Endpoint::new("GET", "/v1/queue", "how many jobs there are and how long they wait"),
-    Endpoint::new("GET", "/problems/{code}", "what an error's code means"),
+impl Endpoint {
+    const fn new(
+        method: Method,
+        path: &'static str,
+        class: Class,
+        edge: EdgeAction,
+        summary: &'static str,
+    ) -> Self {
+        Self { method, path, class, edge, summary }
+    }
+
+    /// Whether a server has this endpoint.
+    #[must_use]
+    pub const fn is_on_server(&self) -> bool {
+        match self.edge {
+            EdgeAction::Forward(_) | EdgeAction::ListEndpoints | EdgeAction::Hide => true,
+            EdgeAction::ReportHealth => false,
+        }
+    }
+
+    /// Whether the edge has this endpoint: it answers or forwards its requests.
+    #[must_use]
+    pub const fn is_at_edge(&self) -> bool {
+        match self.edge {
+            EdgeAction::Forward(_) | EdgeAction::ListEndpoints | EdgeAction::ReportHealth => true,
+            EdgeAction::Hide => false,
+        }
+    }
+
+    /// Whether a path is one of this endpoint. A path with an empty segment, such as `/api/prove/`, is none.
+    #[must_use]
+    pub fn matches(&self, path: &str) -> bool {
+        let mut segments = path.split('/');
+        let is_match = self.path.split('/').all(|pattern| {
+            let segment = segments.next();
+            if is_parameter(pattern) {
+                segment.is_some_and(|segment| !segment.is_empty())
+            } else {
+                segment == Some(pattern)
+            }
+        });
+        is_match && segments.next().is_none()
+    }
+
+    /// The segment of a path that stands for the parameter of this endpoint, such as the job id for `{id}`.
+    #[must_use]
+    pub fn parameter<'a>(&self, path: &'a str) -> Option<&'a str> {
+        let mut pairs = self.path.split('/').zip(path.split('/'));
+        pairs.find_map(|(pattern, segment)| is_parameter(pattern).then_some(segment))
+    }
+}
+
+fn is_parameter(pattern: &str) -> bool {
+    pattern.starts_with('{')
+}
+
+/// The endpoints of a server.
+pub fn on_server() -> impl Iterator<Item = &'static Endpoint> {
+    ALL.iter().filter(|endpoint| endpoint.is_on_server())
+}
+
+/// The endpoints of the edge.
+pub fn at_edge() -> impl Iterator<Item = &'static Endpoint> {
+    ALL.iter().filter(|endpoint| endpoint.is_at_edge())
+}
+
+/// The endpoint of a server with this method and path pattern.
+#[must_use]
+pub fn find_on_server(method: Method, pattern: &str) -> Option<&'static Endpoint> {
+    on_server().find(|endpoint| endpoint.method == method && endpoint.path == pattern)
+}
+
+/// The path patterns of one class of endpoints.
+pub fn patterns_of(class: Class) -> impl Iterator<Item = &'static str> {
+    ALL.iter().filter(move |endpoint| endpoint.class == class).map(|endpoint| endpoint.path)
+}
+
+const FORWARD: EdgeAction = EdgeAction::Forward(ContainerRule::Any);
+const FORWARD_BY_KEY: EdgeAction = EdgeAction::Forward(ContainerRule::ByIdempotencyKey);
+const FORWARD_TO_OWNER: EdgeAction = EdgeAction::Forward(ContainerRule::OwnerOfJob);
+const FORWARD_TO_NAMED: EdgeAction = EdgeAction::Forward(ContainerRule::NamedInQuery);
+
+/// The table: method, path, class, handling at the edge, and a summary for people.
+#[rustfmt::skip] // One row for each endpoint.
+pub const ALL: &[Endpoint] = &[
+    Endpoint::new(Method::Get, "/", Class::Info, EdgeAction::ListEndpoints,
+        "lists the endpoints"),
+    Endpoint::new(Method::Post, "/api/prove", Class::Proof, FORWARD_BY_KEY,
+        "proves a gzipped witness of the default circuit and responds with the proof's bytes, or with JSON for \
+         Accept: application/json; ?target=evm for Solidity verifiers"),
+    Endpoint::new(Method::Post, "/api/prove/{circuit}", Class::Proof, FORWARD_BY_KEY,
+        "the same for the named circuit"),
+    Endpoint::new(Method::Get, "/api/health", Class::Info, FORWARD,
+        "versions, circuits and provers; 200 when proofs can be computed; at the edge it wakes a container"),
+    Endpoint::new(Method::Get, "/health", Class::Info, FORWARD,
+        "the same as /api/health"),
+    Endpoint::new(Method::Post, "/v1/proofs", Class::Proof, FORWARD_BY_KEY,
+        "accepts a gzipped witness for ?circuit=NAME and responds 202 with a job; so does /api/prove with \
+         Prefer: respond-async"),
+    Endpoint::new(Method::Get, "/v1/proofs", Class::JobList, FORWARD_TO_NAMED,
+        "the caller's jobs; ?status=, ?circuit=, ?limit=, ?after="),
+    Endpoint::new(Method::Get, "/v1/proofs/{id}", Class::Job, FORWARD_TO_OWNER,
+        "a job: status, stage, position in the queue, estimate"),
+    Endpoint::new(Method::Delete, "/v1/proofs/{id}", Class::Job, FORWARD_TO_OWNER,
+        "cancels a job"),
+    Endpoint::new(Method::Get, "/v1/proofs/{id}/proof", Class::Job, FORWARD_TO_OWNER,
+        "the proof of a job"),
+    Endpoint::new(Method::Get, "/v1/proofs/{id}/events", Class::Job, FORWARD_TO_OWNER,
+        "the events of a job, as server-sent events or over a WebSocket"),
+    Endpoint::new(Method::Get, "/v1/queue", Class::Job, FORWARD_TO_NAMED,
+        "counts the jobs and shows how long they wait"),
+    Endpoint::new(Method::Get, "/problems/{code}", Class::Info, FORWARD,
+        "explains the code of a problem"),
+    Endpoint::new(Method::Get, "/v1/audit", Class::Operator, EdgeAction::Hide,
+        "the audit log after entry ?after=N, as JSON lines; for operators"),
+    Endpoint::new(Method::Get, "/livez", Class::Probe, EdgeAction::Hide,
+        "200 while the process runs"),
+    Endpoint::new(Method::Get, "/readyz", Class::Probe, EdgeAction::Hide,
+        "200 while the server accepts work"),
+    Endpoint::new(Method::Get, "/metrics", Class::Probe, EdgeAction::Hide,
+        "counts and durations, in the text format of Prometheus"),
+    Endpoint::new(Method::Get, "/edge/health", Class::Info, EdgeAction::ReportHealth,
+        "the edge and its containers; it wakes no container"),
 ];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    fn example(endpoint: &Endpoint) -> String {
+        endpoint.path.replace(['{', '}'], "")
+    }
+
+    #[test]
+    fn every_method_and_path_is_in_the_table_once() {
+        let rows: BTreeSet<_> = ALL.iter().map(|endpoint| (endpoint.method, endpoint.path)).collect();
+        assert_eq!(rows.len(), ALL.len());
+        for endpoint in ALL {
+            let patterns: BTreeSet<_> = ALL
+                .iter()
+                .filter(|other| other.matches(&example(endpoint)))
+                .map(|other| other.path)
+                .collect();
+            assert_eq!(patterns, BTreeSet::from([endpoint.path]), "patterns overlap");
+        }
+    }
+
+    #[test]
+    fn a_path_with_an_empty_or_further_segment_matches_nothing() {
+        for endpoint in ALL {
+            let path = example(endpoint);
+            let mut wrong =
+                vec![format!("{path}/"), format!("/{path}"), format!("{path}/more"), String::new()];
+            if let Some((before, _)) = endpoint.path.split_once("/{") {
+                wrong.push(format!("{before}/"));
+                wrong.push(endpoint.path.replace("{id}", "").replace("{circuit}", "").replace("{code}", ""));
+            }
+            for path in wrong.iter().filter(|path| *path != "/") {
+                assert!(!endpoint.matches(path), "{path} matches {}", endpoint.path);
+            }
+        }
+    }
+
+    #[test]
+    fn a_parameter_is_the_segment_in_braces() {
+        let find = |pattern| find_on_server(Method::Get, pattern).unwrap();
+        assert_eq!(find("/v1/proofs/{id}/events").parameter("/v1/proofs/c3-x/events"), Some("c3-x"));
+        assert_eq!(find("/v1/queue").parameter("/v1/queue"), None);
+    }
+
+    #[test]
+    fn only_endpoints_with_a_job_id_go_to_the_owner_of_a_job() {
+        for endpoint in ALL {
+            let has_id = endpoint.path.contains("{id}");
+            assert_eq!(endpoint.edge == FORWARD_TO_OWNER, has_id, "{}", endpoint.path);
+        }
+    }
+
+    #[test]
+    fn head_requests_go_to_the_endpoints_of_get() {
+        assert_eq!(Method::of_request("HEAD"), Some(Method::Get));
+        assert_eq!(Method::of_request("DELETE"), Some(Method::Delete));
+        assert_eq!(Method::of_request("get"), None);
+        assert_eq!(Method::of_request("TRACE"), None);
+    }
+}
