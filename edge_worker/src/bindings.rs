@@ -1,18 +1,21 @@
-//! What `wrangler.toml` binds, by name; no other file names a binding.
+//! The bindings that `wrangler.toml` declares. No other module names a binding.
 
-use wasm_bindgen::{JsCast as _, JsValue};
+use wasm_bindgen::JsCast as _;
 use worker::{Env, ObjectNamespace, RateLimiter, Stub, js_sys};
 
-use crate::{edge_error::EdgeError, settings::Vars};
+use crate::{
+    edge_error::{EdgeError, Operation, RuntimeError},
+    settings::Vars,
+};
 
 /// The Durable Objects that own the containers.
 pub const PROVER: &str = "PROVER";
-/// The class of those objects.
+/// The class of these objects.
 pub const PROVER_CLASS: &str = "ProverContainer";
-/// Counts requests by caller.
+/// The counter of requests by caller.
 pub const RATE_LIMITER: &str = "RATE_LIMITER";
 
-/// Every variable and secret; other bindings are no texts and are left out.
+/// Every variable and secret. Other bindings are not text and are left out.
 #[must_use]
 pub fn vars(env: &Env) -> Vars {
     let entries = js_sys::Object::entries(js_sys::Object::unchecked_from_js_ref(env));
@@ -27,7 +30,8 @@ pub fn vars(env: &Env) -> Vars {
 
 /// The object that owns a container.
 pub fn prover(env: &Env, instance: u16) -> Result<Stub, EdgeError> {
-    let missing = |error: worker::Error| EdgeError::binding(PROVER, error.to_string());
+    let missing =
+        |error: worker::Error| EdgeError::BindingMissing { binding: PROVER, reason: error.to_string() };
     let namespace: ObjectNamespace = env.durable_object(PROVER).map_err(missing)?;
     namespace.get_by_name(&instance_name(instance)).map_err(missing)
 }
@@ -38,35 +42,29 @@ pub fn instance_name(instance: u16) -> String {
     format!("prover-{instance}")
 }
 
-/// A URL at that object: the host is its name, so that it knows its number, which not every runtime tells it.
+/// A URL for that object. The host is the object's name, so the object knows its number: not every runtime reports it.
 #[must_use]
 pub fn prover_url(instance: u16, path_and_query: &str) -> String {
     format!("https://{}{path_and_query}", instance_name(instance))
 }
 
-/// The number of the object that such a URL is at.
+/// The number in a URL of [`prover_url`].
 #[must_use]
 pub fn instance_of(url: &str) -> Option<u16> {
     let host = url.strip_prefix("https://prover-")?;
     host.get(..host.find('/')?)?.parse().ok()
 }
 
-/// Whether a caller may send one more request.
-pub async fn within_rate(env: &Env, key: String) -> Result<bool, EdgeError> {
-    let missing = |error: worker::Error| EdgeError::binding(RATE_LIMITER, error.to_string());
+/// Counts one request of a caller. Returns whether it is within the caller's rate.
+pub async fn is_within_rate(env: &Env, key: String) -> Result<bool, EdgeError> {
+    let missing =
+        |error: worker::Error| EdgeError::BindingMissing { binding: RATE_LIMITER, reason: error.to_string() };
     let limiter: RateLimiter = env.rate_limiter(RATE_LIMITER).map_err(missing)?;
-    let outcome = limiter
-        .limit(key)
-        .await
-        .map_err(|error| EdgeError::internal(format!("the rate limiter failed: {error}")))?;
-    Ok(outcome.success)
-}
-
-/// What a JavaScript exception says.
-#[must_use]
-pub fn words(thrown: &JsValue) -> String {
-    let error = thrown.dyn_ref::<js_sys::Error>().map(|error| String::from(error.message()));
-    error.or_else(|| thrown.as_string()).unwrap_or_else(|| format!("{thrown:?}"))
+    let failed = |error: worker::Error| RuntimeError {
+        operation: Operation::CountRequest,
+        message: error.to_string(),
+    };
+    Ok(limiter.limit(key).await.map_err(failed)?.success)
 }
 
 #[cfg(test)]
@@ -74,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_url_tells_its_object_which_one_it_is() {
+    fn an_object_finds_its_number_in_the_url() {
         for instance in [0, 3, 999] {
             assert_eq!(instance_of(&prover_url(instance, "/v1/proofs?limit=1")), Some(instance));
         }

@@ -1,14 +1,15 @@
-//! Whose pages may call: decided at the edge, before a container wakes.
+//! CORS: which origins' pages may call. The edge decides it before a container wakes.
 
 use std::time::Duration;
 
 use edgeprove_protocol::headers;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
 
-/// How long a browser may keep the answer to a preflight.
+/// How long a browser may cache the response to a preflight request.
 const MAX_AGE: Duration = Duration::from_hours(1);
-/// What pages may send.
+/// The methods that pages may use.
 const METHODS: &str = "GET, HEAD, POST, DELETE";
+
 /// The origins whose pages may call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origins {
@@ -19,7 +20,7 @@ pub struct Origins {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Pattern {
-    /// The origin as a browser sends it.
+    /// An origin as a browser sends it.
     Exact(String),
     /// `https://*.example.com`: any subdomain, however deep, but not `example.com` itself.
     Subdomains {
@@ -30,15 +31,26 @@ enum Pattern {
     },
 }
 
-/// What is to be done with a request for its origin's sake.
+/// What the origin of a request means for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
-    /// Not of a page of another origin: nothing is to be said.
+    /// The request is not from a page of another origin. The response needs no headers for it.
     SameOrigin,
-    /// Answer with these headers.
+    /// The page may call. The response has the headers of the origin.
     Allowed(AllowedOrigin),
-    /// Answer 403.
+    /// The page may not call. The response is 403.
     Refused,
+}
+
+/// A text that does not list origins, or a combination of settings that browsers refuse.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum OriginsError {
+    /// An entry is not an origin.
+    #[error("`{0}` is not an origin such as https://app.example or https://*.app.example")]
+    NotAnOrigin(String),
+    /// Credentials are allowed for any origin. Browsers refuse that.
+    #[error("it cannot be true while ALLOWED_ORIGINS is *: list the origins")]
+    CredentialsForAnyOrigin,
 }
 
 /// An origin that may call.
@@ -56,7 +68,7 @@ impl Origins {
     }
 
     /// Reads `*`, or origins separated by commas, in which `*.` stands for any subdomain.
-    pub fn parse(text: &str) -> Result<Self, String> {
+    pub fn parse(text: &str) -> Result<Self, OriginsError> {
         if text == "*" {
             return Ok(Self::any());
         }
@@ -65,15 +77,21 @@ impl Origins {
         Ok(Self { any: false, patterns, credentials: false })
     }
 
-    /// Lets pages send cookies and the like. Not to be had for any origin at all: browsers refuse that, and rightly.
-    pub fn with_credentials(self, credentials: bool) -> Result<Self, String> {
+    /// Sets whether pages may send cookies. Only listed origins can have this.
+    pub fn with_credentials(self, credentials: bool) -> Result<Self, OriginsError> {
         if credentials && self.any {
-            return Err("it cannot be true while ALLOWED_ORIGINS is *: name the origins".to_owned());
+            return Err(OriginsError::CredentialsForAnyOrigin);
         }
         Ok(Self { credentials, ..self })
     }
 
-    /// Decides by the `Origin` header. `own` is the scheme and host that the request itself went to.
+    /// Whether responses differ by origin, so that they need `Vary: Origin` for caches.
+    #[must_use]
+    pub fn differ_in_responses(&self) -> bool {
+        !self.any
+    }
+
+    /// Decides by the `Origin` header. `own` is the origin of the request's own URL.
     #[must_use]
     pub fn decide(&self, origin: Option<&HeaderValue>, own: &str) -> Decision {
         let Some(origin) = origin else { return Decision::SameOrigin };
@@ -97,11 +115,10 @@ impl Origins {
 }
 
 impl Pattern {
-    fn parse(text: &str) -> Result<Self, String> {
-        let wanted =
-            || format!("`{text}` is not an origin such as https://app.example or https://*.example.com");
+    fn parse(text: &str) -> Result<Self, OriginsError> {
+        let not_an_origin = || OriginsError::NotAnOrigin(text.to_owned());
         let plain = text.replacen("://*.", "://any.", 1);
-        let uri: Uri = plain.parse().map_err(|_| wanted())?;
+        let uri: Uri = plain.parse().map_err(|_| not_an_origin())?;
         let is_origin = matches!(uri.scheme_str(), Some("http" | "https"))
             && uri.authority().is_some_and(|authority| !authority.as_str().contains(['@', '*']))
             && uri.path() == "/"
@@ -109,7 +126,7 @@ impl Pattern {
             && !plain.ends_with('/')
             && plain == plain.to_ascii_lowercase();
         if !is_origin {
-            return Err(wanted());
+            return Err(not_an_origin());
         }
         match text.split_once("*.") {
             Some((scheme, domain)) => {
@@ -125,7 +142,7 @@ impl Pattern {
             Self::Subdomains { scheme, domain } => {
                 let host =
                     origin.strip_prefix(scheme.as_str()).and_then(|host| host.strip_suffix(domain.as_str()));
-                // What a browser sends is no more than a host; anything else in its place must not pass.
+                // A browser sends only a host here; any other text must not match.
                 host.is_some_and(|host| {
                     !host.is_empty()
                         && host.split('.').all(|label| {
@@ -138,22 +155,22 @@ impl Pattern {
 }
 
 impl AllowedOrigin {
-    /// Adds what every answer to the page must bear.
-    pub fn mark(&self, answer: &mut HeaderMap) {
-        answer.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, self.value.clone());
+    /// Adds the CORS headers of every response to the page.
+    pub fn add_to(&self, response: &mut HeaderMap) {
+        response.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, self.value.clone());
         let exposed = HeaderValue::from_str(&headers::EXPOSED_TO_PAGES.join(", "));
-        answer.extend(exposed.ok().map(|exposed| (header::ACCESS_CONTROL_EXPOSE_HEADERS, exposed)));
+        response.extend(exposed.ok().map(|exposed| (header::ACCESS_CONTROL_EXPOSE_HEADERS, exposed)));
         if self.credentials {
-            answer.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+            response.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
         }
     }
 
-    /// The headers of the answer to a preflight, besides those of every answer.
+    /// The further headers of the response to a preflight request.
     pub fn preflight(&self) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
-        let said = HeaderValue::from_str(&headers::ALLOWED_FROM_PAGES.join(", "));
+        let allowed = HeaderValue::from_str(&headers::ALLOWED_FROM_PAGES.join(", "));
         [
             Some((header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(METHODS))),
-            said.ok().map(|said| (header::ACCESS_CONTROL_ALLOW_HEADERS, said)),
+            allowed.ok().map(|allowed| (header::ACCESS_CONTROL_ALLOW_HEADERS, allowed)),
             Some((header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from(MAX_AGE.as_secs()))),
         ]
         .into_iter()
@@ -161,16 +178,10 @@ impl AllowedOrigin {
     }
 }
 
-impl Origins {
-    /// Whether answers differ by origin, so that caches must be told.
-    #[must_use]
-    pub fn vary(&self) -> bool {
-        !self.any
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use edgeprove_protocol::endpoints::Method;
+
     use super::*;
 
     const OWN: &str = "https://prove.example";
@@ -184,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn exact_origins_and_subdomains_are_allowed_and_look_alikes_refused() {
+    fn listed_origins_are_allowed_and_similar_ones_refused() {
         let origins = "https://app.example, https://*.shop.example:8443,http://localhost:3000";
         for good in [
             "https://app.example",
@@ -213,40 +224,47 @@ mod tests {
     }
 
     #[test]
-    fn any_origin_is_answered_with_a_star_and_never_with_credentials() {
+    fn any_origin_gets_a_star_and_never_credentials() {
         let Decision::Allowed(allowed) = decide("*", "null") else { panic!("refused") };
-        let mut answer = HeaderMap::new();
-        allowed.mark(&mut answer);
-        assert_eq!(answer[header::ACCESS_CONTROL_ALLOW_ORIGIN], "*");
-        assert!(!answer.contains_key(header::ACCESS_CONTROL_ALLOW_CREDENTIALS));
-        assert!(!Origins::any().vary());
+        let mut response = HeaderMap::new();
+        allowed.add_to(&mut response);
+        assert_eq!(response[header::ACCESS_CONTROL_ALLOW_ORIGIN], "*");
+        assert!(!response.contains_key(header::ACCESS_CONTROL_ALLOW_CREDENTIALS));
+        assert!(!Origins::any().differ_in_responses());
         assert!(Origins::any().with_credentials(true).is_err());
     }
 
     #[test]
-    fn a_named_origin_is_repeated_and_may_bring_credentials() {
+    fn a_listed_origin_is_repeated_and_may_have_credentials() {
         let origins = Origins::parse("https://app.example").unwrap().with_credentials(true).unwrap();
         let origin = HeaderValue::from_static("https://app.example");
         let Decision::Allowed(allowed) = origins.decide(Some(&origin), OWN) else { panic!("refused") };
-        let mut answer = HeaderMap::new();
-        allowed.mark(&mut answer);
-        assert_eq!(answer[header::ACCESS_CONTROL_ALLOW_ORIGIN], "https://app.example");
-        assert_eq!(answer[header::ACCESS_CONTROL_ALLOW_CREDENTIALS], "true");
-        let exposed = answer[header::ACCESS_CONTROL_EXPOSE_HEADERS].to_str().unwrap();
+        let mut response = HeaderMap::new();
+        allowed.add_to(&mut response);
+        assert_eq!(response[header::ACCESS_CONTROL_ALLOW_ORIGIN], "https://app.example");
+        assert_eq!(response[header::ACCESS_CONTROL_ALLOW_CREDENTIALS], "true");
+        let exposed = response[header::ACCESS_CONTROL_EXPOSE_HEADERS].to_str().unwrap();
         assert!(["x-vk-hash", "location", "x-proof-cache"].iter().all(|name| exposed.contains(name)));
-        assert!(origins.vary());
+        assert!(origins.differ_in_responses());
         assert_eq!(allowed.preflight().last().unwrap().1, "3600");
     }
 
     #[test]
-    fn what_is_not_of_a_page_of_another_origin_needs_no_leave() {
+    fn pages_may_use_every_method_of_an_endpoint() {
+        for method in Method::ALL {
+            assert!(METHODS.split(", ").any(|allowed| allowed == method.as_str()), "{method:?}");
+        }
+    }
+
+    #[test]
+    fn a_request_without_another_origin_is_admitted() {
         let origins = Origins::parse("https://app.example").unwrap();
         assert_eq!(origins.decide(None, OWN), Decision::SameOrigin);
         assert_eq!(origins.decide(Some(&HeaderValue::from_static(OWN)), OWN), Decision::SameOrigin);
     }
 
     #[test]
-    fn what_is_no_origin_is_a_fault() {
+    fn a_text_that_is_not_an_origin_is_an_error() {
         for bad in [
             "app.example",
             "https://app.example/",

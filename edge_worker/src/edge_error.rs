@@ -1,250 +1,379 @@
-//! Every way a request can fail at the edge, and what the caller is told: the one place that knows both.
+//! Every way a request can fail at the edge, and the one mapping of these failures to problems and statuses.
 //!
-//! A caller is told what it can act upon. What the platform or a container said goes into the log.
+//! A caller gets what it can act on. The texts of the platform and of a container go into the log only.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use edgeprove_protocol::{Problem, ProblemType};
+use wasm_bindgen::JsValue;
 
-use crate::{access::Denied, lifecycle::StartFailure, router::NoRoute, settings::SettingsError};
+use crate::{
+    api_keys::Denied, js_error, lifecycle::StartFailure, router::RouteError, settings::SettingsError,
+};
 
-/// When a caller who exceeded its rate may try again; the binding itself does not tell.
+/// When a caller may retry after it exceeded its rate. The rate limiter does not report it.
 const RATE_PERIOD: Duration = Duration::from_mins(1);
-/// When trying again makes sense after a container could not be had.
+/// When a caller may retry after no container was available.
 const CONTAINER_RETRY: Duration = Duration::from_secs(5);
+/// When a caller may retry after the container ended: the next request starts another one.
+const LOST_RETRY: Duration = Duration::from_secs(1);
 
 /// A request that failed at the edge.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EdgeError {
-    /// The kind.
-    pub kind: ProblemType,
-    /// For the caller.
-    pub detail: String,
-    /// For the log, where there is more to say.
-    pub cause: Option<String>,
-    /// When trying again makes sense.
-    pub retry_after: Option<Duration>,
-    /// The methods that the path takes.
-    pub allow: Option<&'static str>,
+pub enum EdgeError {
+    /// The URL or the method is not valid.
+    UnreadableRequest,
+    /// `Content-Length` is not a number.
+    ContentLengthNotNumber,
+    /// The announced body is larger than `UPLOAD_MAX`.
+    BodyTooLarge {
+        /// The announced length.
+        bytes: u64,
+        /// The largest allowed length.
+        max: u64,
+    },
+    /// The origin of the page is not allowed to call.
+    OriginNotAllowed,
+    /// The path or the method has no endpoint.
+    Route(RouteError),
+    /// The request has no known API key, although keys are set.
+    ApiKey(Denied),
+    /// A list of jobs is requested without a key: jobs are listed for their owner only.
+    JobListWithoutKey,
+    /// The caller exceeded its rate.
+    RateLimited,
+    /// Each container has jobs of its own, and the query names none of the containers.
+    ContainerNotNamed {
+        /// How many containers there are.
+        containers: u16,
+    },
+    /// The job's id names a container that does not exist.
+    NoSuchContainer,
+    /// No response arrived in time.
+    TimedOut {
+        /// The time limit.
+        limit: Duration,
+    },
+    /// The container did not start.
+    NotStarted(StartFailure),
+    /// The container ended, or its connection broke, during the request.
+    ContainerLost {
+        /// The reason, for the log.
+        reason: String,
+    },
+    /// The status of the response is not a final status of HTTP.
+    InvalidStatus {
+        /// The status.
+        status: u16,
+    },
+    /// The server at `UPSTREAM_URL` does not respond.
+    ServerUnreachable {
+        /// The message of the runtime, for the log.
+        reason: String,
+    },
+    /// The server refuses the edge: the two have different secrets.
+    RefusedByServer,
+    /// A binding is missing or has another type.
+    BindingMissing {
+        /// The name of the binding.
+        binding: &'static str,
+        /// The message of the runtime, for the log.
+        reason: String,
+    },
+    /// The class of the Durable Object has no container.
+    ClassWithoutContainer {
+        /// The name of the class's binding.
+        binding: &'static str,
+    },
+    /// The settings are invalid.
+    Settings(SettingsError),
+    /// A call of the Workers runtime failed.
+    Runtime(RuntimeError),
+}
+
+/// A call of the Workers runtime that failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{operation}: {message}")]
+pub struct RuntimeError {
+    /// What the edge did.
+    pub operation: Operation,
+    /// The message of the JavaScript exception.
+    pub message: String,
+}
+
+/// A use of the Workers runtime that can fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operation {
+    /// Building the request that is forwarded.
+    ForwardRequest,
+    /// Building a request of the edge's own.
+    BuildRequest,
+    /// Building the response that is forwarded.
+    ForwardResponse,
+    /// Building a response of the edge's own.
+    BuildResponse,
+    /// Opening the relay of a WebSocket.
+    RelayWebSocket,
+    /// Counting the request at the rate limiter.
+    CountRequest,
+    /// Getting the port of the container.
+    OpenPort,
+}
+
+impl RuntimeError {
+    /// The failure of an operation with a JavaScript exception.
+    #[must_use]
+    pub fn new(operation: Operation, exception: &JsValue) -> Self {
+        Self { operation, message: js_error::message(exception) }
+    }
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::ForwardRequest => "the request cannot be forwarded",
+            Self::BuildRequest => "a request cannot be built",
+            Self::ForwardResponse => "the response cannot be forwarded",
+            Self::BuildResponse => "a response cannot be built",
+            Self::RelayWebSocket => "the WebSocket cannot be forwarded",
+            Self::CountRequest => "the rate limiter failed",
+            Self::OpenPort => "the container's port cannot be opened",
+        })
+    }
 }
 
 impl EdgeError {
-    /// A failure with its words for the caller.
-    pub fn new(kind: ProblemType, detail: impl Into<String>) -> Self {
-        Self { kind, detail: detail.into(), cause: None, retry_after: None, allow: None }
-    }
-
-    /// Adds what goes into the log.
+    /// The type of the problem, which has the status.
     #[must_use]
-    pub fn because(mut self, cause: impl Into<String>) -> Self {
-        self.cause = Some(cause.into());
-        self
+    pub fn problem_type(&self) -> ProblemType {
+        match self {
+            Self::UnreadableRequest | Self::ContentLengthNotNumber | Self::ContainerNotNamed { .. } => {
+                ProblemType::InvalidRequest
+            }
+            Self::BodyTooLarge { .. } => ProblemType::WitnessTooLarge,
+            Self::OriginNotAllowed => ProblemType::OriginNotAllowed,
+            Self::Route(RouteError::NotFound) => ProblemType::NotFound,
+            Self::Route(RouteError::MethodNotAllowed { .. }) => ProblemType::MethodNotAllowed,
+            Self::ApiKey(Denied::NoKey | Denied::UnknownKey) | Self::JobListWithoutKey => {
+                ProblemType::ApiKeyRequired
+            }
+            Self::RateLimited => ProblemType::RateLimited,
+            Self::NoSuchContainer => ProblemType::JobNotFound,
+            Self::TimedOut { .. } => ProblemType::RequestTimeout,
+            Self::NotStarted(_) | Self::ServerUnreachable { .. } => ProblemType::ContainerUnavailable,
+            Self::ContainerLost { .. } => ProblemType::ContainerLost,
+            Self::InvalidStatus { .. } => ProblemType::ContainerBadResponse,
+            Self::RefusedByServer
+            | Self::BindingMissing { .. }
+            | Self::ClassWithoutContainer { .. }
+            | Self::Settings(_) => ProblemType::EdgeMisconfigured,
+            Self::Runtime(_) => ProblemType::Internal,
+        }
     }
 
-    /// Adds when trying again makes sense.
+    /// The explanation for the caller.
     #[must_use]
-    pub fn after(mut self, time: Duration) -> Self {
-        self.retry_after = Some(time);
-        self
+    pub fn detail(&self) -> String {
+        match self {
+            Self::UnreadableRequest => "the URL or the method is not valid".to_owned(),
+            Self::ContentLengthNotNumber => "Content-Length is not a number of bytes".to_owned(),
+            Self::BodyTooLarge { bytes, max } => {
+                format!("the body has {bytes} bytes; at most {max} are allowed")
+            }
+            Self::OriginNotAllowed => {
+                "pages of this origin may not call this service; ALLOWED_ORIGINS lists those that may"
+                    .to_owned()
+            }
+            Self::Route(RouteError::NotFound) => "GET / lists the endpoints".to_owned(),
+            Self::Route(RouteError::MethodNotAllowed { .. }) => {
+                "the Allow header lists the methods".to_owned()
+            }
+            Self::ApiKey(denied) => denied.to_string(),
+            Self::JobListWithoutKey => {
+                "jobs are listed for the API key that they were submitted with, and this service \
+                 has no keys; a job can be read at the address that its submitter got"
+                    .to_owned()
+            }
+            Self::RateLimited => {
+                "this caller exceeded its rate of requests; wait, then send fewer".to_owned()
+            }
+            Self::ContainerNotNamed { containers } => format!(
+                "each of the {containers} containers has its own jobs: send one request for each, from ?container=0 to \
+                 ?container={}; as operator, set DATABASE_URL, and the containers share their jobs",
+                containers.saturating_sub(1)
+            ),
+            Self::NoSuchContainer => "no job has this id: no container has the number in it".to_owned(),
+            Self::TimedOut { limit } => {
+                format!("no response arrived within {} s; the request was aborted", limit.as_secs())
+            }
+            Self::NotStarted(failure) => match failure {
+                StartFailure::NoInstance { .. } => "all containers are in use at the moment",
+                StartFailure::Refused { .. } => "the container could not be started",
+                StartFailure::Exited { .. } => "the container ended while it started",
+                StartFailure::TimedOut { .. } => "the container did not become ready in time",
+            }
+            .to_owned(),
+            Self::ContainerLost { .. } => {
+                "the container ended during this request; the next request starts another one".to_owned()
+            }
+            Self::InvalidStatus { .. } => "the container's response has an invalid status".to_owned(),
+            Self::ServerUnreachable { .. } => "the server at UPSTREAM_URL does not respond".to_owned(),
+            Self::RefusedByServer => {
+                "EDGE_SECRET is not the secret of the server behind the edge; set the same secret for both"
+                    .to_owned()
+            }
+            Self::BindingMissing { binding, .. } => {
+                format!("the binding {binding} is missing; declare it in wrangler.toml")
+            }
+            Self::ClassWithoutContainer { binding } => {
+                format!("the class of {binding} has no container; name it in [[containers]] of wrangler.toml")
+            }
+            // Settings have no secret in their messages, and the person who deploys reads the response first.
+            Self::Settings(error) => format!("invalid settings: {error}"),
+            Self::Runtime(_) => "the edge failed; its log has the reason".to_owned(),
+        }
     }
 
-    /// The body of the answer.
+    /// The reason for the log, where the caller gets less.
+    #[must_use]
+    pub fn cause(&self) -> Option<String> {
+        match self {
+            Self::UnreadableRequest
+            | Self::ContentLengthNotNumber
+            | Self::BodyTooLarge { .. }
+            | Self::OriginNotAllowed
+            | Self::Route(_)
+            | Self::ApiKey(_)
+            | Self::JobListWithoutKey
+            | Self::RateLimited
+            | Self::ContainerNotNamed { .. }
+            | Self::NoSuchContainer
+            | Self::TimedOut { .. }
+            | Self::ClassWithoutContainer { .. }
+            | Self::Settings(_) => None,
+            Self::NotStarted(failure) => Some(failure.to_string()),
+            Self::ContainerLost { reason }
+            | Self::ServerUnreachable { reason }
+            | Self::BindingMissing { reason, .. } => Some(reason.clone()),
+            Self::InvalidStatus { status } => Some(format!("status {status}")),
+            Self::RefusedByServer => Some("the server responded not_from_the_edge".to_owned()),
+            Self::Runtime(error) => Some(error.to_string()),
+        }
+    }
+
+    /// When the caller may retry.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::RateLimited => Some(RATE_PERIOD),
+            Self::NotStarted(_) | Self::ServerUnreachable { .. } => Some(CONTAINER_RETRY),
+            Self::ContainerLost { .. } => Some(LOST_RETRY),
+            Self::UnreadableRequest
+            | Self::ContentLengthNotNumber
+            | Self::BodyTooLarge { .. }
+            | Self::OriginNotAllowed
+            | Self::Route(_)
+            | Self::ApiKey(_)
+            | Self::JobListWithoutKey
+            | Self::ContainerNotNamed { .. }
+            | Self::NoSuchContainer
+            | Self::TimedOut { .. }
+            | Self::InvalidStatus { .. }
+            | Self::RefusedByServer
+            | Self::BindingMissing { .. }
+            | Self::ClassWithoutContainer { .. }
+            | Self::Settings(_)
+            | Self::Runtime(_) => None,
+        }
+    }
+
+    /// The methods of the path, where the request has another one.
+    #[must_use]
+    pub fn allow(&self) -> Option<&str> {
+        if let Self::Route(RouteError::MethodNotAllowed { allow }) = self { Some(allow) } else { None }
+    }
+
+    /// The problem document of the response.
     #[must_use]
     pub fn problem(&self, request_id: &str) -> Problem {
-        Problem::new(self.kind, self.detail.clone(), Some(request_id.to_owned()))
-    }
-
-    /// The page's origin is not one that may call.
-    #[must_use]
-    pub fn origin_not_allowed() -> Self {
-        Self::new(
-            ProblemType::OriginNotAllowed,
-            "pages of this origin may not call this service; ALLOWED_ORIGINS names those that may",
-        )
-    }
-
-    /// The caller has sent too much of late.
-    #[must_use]
-    pub fn rate_limited() -> Self {
-        Self::new(
-            ProblemType::RateLimited,
-            "this caller has sent more requests than it may; wait and send fewer",
-        )
-        .after(RATE_PERIOD)
-    }
-
-    /// Jobs are listed for their owner, and who bears no key is nobody in particular.
-    #[must_use]
-    pub fn nobodys_jobs() -> Self {
-        Self::new(
-            ProblemType::ApiKeyRequired,
-            "jobs are listed to the holder of the key that they were submitted with, and no keys are set here; who \
-             submitted one has its address",
-        )
-    }
-
-    /// Each container keeps jobs of its own, and none was named.
-    #[must_use]
-    pub fn which_container(instances: u16) -> Self {
-        Self::new(
-            ProblemType::InvalidRequest,
-            format!(
-                "each of the {instances} containers keeps its own jobs: ask one after the other, from ?container=0 to \
-                 ?container={}; as operator, set DATABASE_URL, and they share them",
-                instances.saturating_sub(1)
-            ),
-        )
-    }
-
-    /// The job's id names a container that there is not.
-    #[must_use]
-    pub fn no_such_job() -> Self {
-        Self::new(ProblemType::JobNotFound, "there is no such job: there is no container of its number")
-    }
-
-    /// The body is announced to be larger than bodies may be.
-    #[must_use]
-    pub fn too_large(length: u64, max: u64) -> Self {
-        Self::new(
-            ProblemType::WitnessTooLarge,
-            format!("the body has {length} bytes; at most {max} are taken"),
-        )
-    }
-
-    /// `Content-Length` is no number.
-    #[must_use]
-    pub fn bad_length() -> Self {
-        Self::new(ProblemType::InvalidRequest, "Content-Length is not a number of bytes")
-    }
-
-    /// No answer came in time.
-    #[must_use]
-    pub fn timeout(limit: Duration) -> Self {
-        Self::new(
-            ProblemType::RequestTimeout,
-            format!("no answer came within {} s; the request was given up", limit.as_secs()),
-        )
-    }
-
-    /// The container went away in the middle of the request.
-    pub fn container_lost(cause: impl Into<String>) -> Self {
-        Self::new(
-            ProblemType::ContainerLost,
-            "the container was lost while it worked on this request; the next one gets a fresh container",
-        )
-        .after(Duration::from_secs(1))
-        .because(cause)
-    }
-
-    /// The answer is none of HTTP's final ones.
-    #[must_use]
-    pub fn container_bad_response(status: u16) -> Self {
-        Self::new(ProblemType::ContainerBadResponse, "the container's answer makes no sense")
-            .because(format!("status {status}"))
-    }
-
-    /// The server that stands in for the containers does not answer.
-    pub fn upstream_unreachable(cause: impl Into<String>) -> Self {
-        Self::new(ProblemType::ContainerUnavailable, "the server at UPSTREAM_URL does not answer")
-            .after(CONTAINER_RETRY)
-            .because(cause)
-    }
-
-    /// The server behind the edge does not take it for its edge.
-    #[must_use]
-    pub fn refused_by_the_server() -> Self {
-        Self::new(
-            ProblemType::EdgeMisconfigured,
-            "EDGE_SECRET is not the secret of the server behind the edge; give both the same",
-        )
-        .because("the server answered not_from_the_edge")
-    }
-
-    /// A binding is missing or of another kind.
-    pub fn binding(name: &str, cause: impl Into<String>) -> Self {
-        Self::new(
-            ProblemType::EdgeMisconfigured,
-            format!("the binding {name} is missing; wrangler.toml must declare it"),
-        )
-        .because(cause)
-    }
-
-    /// Something else failed inside the edge.
-    pub fn internal(cause: impl Into<String>) -> Self {
-        Self::new(ProblemType::Internal, "the edge failed; its log says why").because(cause)
+        Problem::new(self.problem_type(), self.detail(), Some(request_id.to_owned()))
     }
 }
 
-impl From<NoRoute> for EdgeError {
-    fn from(no_route: NoRoute) -> Self {
-        match no_route {
-            NoRoute::NotFound => Self::new(ProblemType::NotFound, "GET / lists the endpoints"),
-            NoRoute::MethodNotAllowed { allow } => Self {
-                allow: Some(allow),
-                ..Self::new(ProblemType::MethodNotAllowed, "the Allow header lists the methods")
-            },
-        }
+impl From<RouteError> for EdgeError {
+    fn from(error: RouteError) -> Self {
+        Self::Route(error)
     }
 }
 
 impl From<Denied> for EdgeError {
     fn from(denied: Denied) -> Self {
-        Self::new(ProblemType::ApiKeyRequired, denied.to_string())
+        Self::ApiKey(denied)
     }
 }
 
 impl From<SettingsError> for EdgeError {
-    /// Settings are the deployer's own and bear no secret; whoever deploys looks at the answer first.
     fn from(error: SettingsError) -> Self {
-        Self::new(ProblemType::EdgeMisconfigured, format!("the settings have faults: {error}"))
+        Self::Settings(error)
     }
 }
 
 impl From<StartFailure> for EdgeError {
     fn from(failure: StartFailure) -> Self {
-        let detail = match failure {
-            StartFailure::NoInstance(_) => "all containers are in use at the moment",
-            StartFailure::Refused(_) => "the container could not be started",
-            StartFailure::Died { .. } => "the container ended while it started",
-            StartFailure::NotInTime { .. } => "the container did not become ready in time",
-        };
-        Self::new(ProblemType::ContainerUnavailable, detail)
-            .after(CONTAINER_RETRY)
-            .because(failure.to_string())
+        Self::NotStarted(failure)
+    }
+}
+
+impl From<RuntimeError> for EdgeError {
+    fn from(error: RuntimeError) -> Self {
+        Self::Runtime(error)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        lifecycle::ContainerExit,
+        settings::{InvalidSetting, SettingFault},
+    };
 
-    #[test]
-    fn what_the_platform_said_is_for_the_log_and_not_for_the_caller() {
-        for failure in [
-            StartFailure::NoInstance("inner words".to_owned()),
-            StartFailure::Refused("inner words".to_owned()),
-            StartFailure::Died { starts: 3, exit: "inner words".to_owned() },
-            StartFailure::NotInTime { limit: Duration::from_mins(1), last: "inner words".to_owned() },
-        ] {
-            let error = EdgeError::from(failure);
-            let told = serde_json::to_string(&error.problem("id")).unwrap();
-            assert!(!told.contains("inner words"), "{told}");
-            assert!(error.cause.unwrap().contains("inner words"));
-            assert!(error.retry_after.is_some() && error.kind.status() == 503);
-        }
-        let lost = EdgeError::container_lost("inner words");
-        assert!(!serde_json::to_string(&lost.problem("id")).unwrap().contains("inner words"));
-        assert_eq!(lost.kind.status(), 502);
+    fn inner_text() -> String {
+        "inner text".to_owned()
     }
 
     #[test]
-    fn a_fault_of_the_settings_names_the_setting() {
-        let error = EdgeError::from(SettingsError(vec!["SLEEP_AFTER: `soon` is not a duration".to_owned()]));
+    fn texts_of_the_platform_go_to_the_log_and_not_to_the_caller() {
+        let limit = Duration::from_mins(1);
+        for failure in [
+            StartFailure::NoInstance { message: inner_text() },
+            StartFailure::Refused { message: inner_text() },
+            StartFailure::Exited { starts: 3, exit: Some(ContainerExit::Lost(inner_text())) },
+            StartFailure::TimedOut { limit, last_probe: inner_text() },
+        ] {
+            let error = EdgeError::from(failure);
+            assert!(error.cause().unwrap().contains("inner text"));
+            assert_eq!(error.retry_after(), Some(Duration::from_secs(5)));
+            let problem = error.problem("id");
+            assert_eq!(problem.status, 503);
+            assert!(!serde_json::to_string(&problem).unwrap().contains("inner text"), "{problem:?}");
+        }
+        let lost = EdgeError::ContainerLost { reason: inner_text() };
+        assert!(!serde_json::to_string(&lost.problem("id")).unwrap().contains("inner text"));
+        assert_eq!((lost.problem_type().status(), lost.cause()), (502, Some(inner_text())));
+    }
+
+    #[test]
+    fn a_configuration_error_names_the_setting_or_binding() {
+        let fault = SettingFault::NotDuration("soon".to_owned());
+        let invalid = InvalidSetting { name: "SLEEP_AFTER".to_owned(), fault };
+        let error = EdgeError::from(SettingsError(vec![invalid]));
         assert!(error.problem("id").detail.contains("SLEEP_AFTER"));
-        assert_eq!(error.kind.status(), 500);
-        assert!(EdgeError::binding("PROVER", "undefined").problem("id").detail.contains("PROVER"));
-        let refused = EdgeError::refused_by_the_server();
-        assert!(refused.problem("id").detail.contains("EDGE_SECRET"));
-        assert_eq!((refused.kind.status(), refused.problem("id").retryable), (500, false));
+        assert_eq!(error.problem_type().status(), 500);
+        let missing = EdgeError::BindingMissing { binding: "PROVER", reason: inner_text() };
+        assert!(missing.problem("id").detail.contains("PROVER"));
+        let refused = EdgeError::RefusedByServer.problem("id");
+        assert!(refused.detail.contains("EDGE_SECRET"));
+        assert_eq!((refused.status, refused.retryable), (500, false));
     }
 }

@@ -1,30 +1,43 @@
-//! The edge: a Cloudflare Worker that decides who may ask and which container answers, and a Durable Object for each
-//! container that starts it, watches it and lets it sleep.
+//! The edge: a Cloudflare Worker that admits requests and chooses the container for each, and a Durable Object for each
+//! container that starts, watches and stops it.
 //!
-//! The path of one request, room by room:
-//! - [`edge`]: the story of a request, from the caller to the container's object and back. Start here.
-//! - [`router`], [`cors`], [`access`]: whether it may pass; [`pool`]: to which container.
-//! - [`prover_container_do`]: the object that owns the container; [`lifecycle`]: its rules.
-//! - [`upstream`]: a fetch that can be given up, and how requests and answers are passed on; [`socket`]: the same for
-//!   WebSockets.
+//! The modules in the order of a request:
+//! - [`exchange`]: one request from the caller to the container's object and back. Start here.
+//! - [`request_head`], [`router`], [`cors`], [`api_keys`]: whether the request is admitted.
+//! - [`destination`], [`container_pool`]: which container it goes to.
+//! - [`forward_headers`], [`outgoing_request`], [`response_stream`], [`server_refusal`]: how requests and responses are
+//!   forwarded.
+//! - [`prover_container_do`]: the Durable Object that owns the container; [`lifecycle`]: its rules;
+//!   [`websocket_relay`]: WebSockets through it.
 //!
-//! The ground: [`settings`], [`bindings`], [`edge_error`], [`reply`], [`platform_words`], [`log`].
+//! What these modules stand on: [`settings`], [`bindings`], [`isolate`], [`edge_error`], [`edge_response`], [`health`],
+//! [`platform_errors`], [`js_error`], [`js_headers`], [`timestamp`], [`log`].
 //!
-//! Everything that decides is plain Rust and tested natively; what touches JavaScript is thin: `edge`, `upstream`,
-//! `socket`, `bindings`, `prover_container_do`.
+//! Every decision is plain Rust and is tested natively. The modules that call JavaScript only carry decisions out:
+//! `exchange`, `outgoing_request`, `response_stream`, `websocket_relay`, `bindings`, `isolate`, `prover_container_do`.
 
-pub mod access;
+pub mod api_keys;
 pub mod bindings;
+pub mod container_pool;
 pub mod cors;
-pub mod edge;
+pub mod destination;
 pub mod edge_error;
+pub mod edge_response;
+pub mod exchange;
+pub mod forward_headers;
+pub mod health;
+pub mod isolate;
+pub mod js_error;
+pub mod js_headers;
 pub mod lifecycle;
 pub mod log;
-pub mod platform_words;
-pub mod pool;
+pub mod outgoing_request;
+pub mod platform_errors;
 pub mod prover_container_do;
-pub mod reply;
+pub mod request_head;
+pub mod response_stream;
 pub mod router;
+pub mod server_refusal;
 pub mod settings;
-pub mod socket;
-pub mod upstream;
+pub mod timestamp;
+pub mod websocket_relay;

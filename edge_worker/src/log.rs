@@ -1,65 +1,56 @@
-//! One line of JSON for each request, which joins the container's line by the request's id.
+//! Log lines as JSON: one for each request, and one for each event of a container. `docs/LOGGING.md` describes them.
 
 use serde::Serialize;
 
-/// What the log says of a request. Never a payload, a key, a query or a path that a caller made up.
+/// The line of a request. It never has a body, a key, a query or a path that a caller chose.
 #[derive(Debug, Clone, Serialize)]
-pub struct Line<'a> {
-    /// What happened.
+pub struct RequestLine<'a> {
+    /// Always `request`.
     pub event: &'static str,
-    /// As in the container's log and in the answer.
+    /// The id of the request, which the container's log and the response have, too.
     pub request_id: &'a str,
     /// The method.
     pub method: &'a str,
-    /// The path's pattern.
+    /// The pattern of the path.
     pub route: &'static str,
-    /// The answer's status.
+    /// The status of the response.
     pub status: u16,
-    /// From the request's head to the answer's, in milliseconds.
+    /// Time from the head of the request to the head of the response, in milliseconds.
     pub total_ms: u64,
-    /// The container that was asked.
+    /// The number of the container that got the request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub instance: Option<u16>,
     /// The name of the caller's key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user: Option<&'a str>,
-    /// The problem, where it is the edge's own.
+    /// The code of the problem, if it is the edge's own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<&'a str>,
-    /// Its cause.
+    /// Its cause, if the caller got less.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cause: Option<&'a str>,
 }
 
-impl Line<'_> {
-    /// The line.
-    #[must_use]
-    pub fn text(&self) -> String {
-        serde_json::to_string(self).unwrap_or_default()
-    }
-}
-
-/// A container's object has something to tell.
+/// The line of an event of a container.
 #[derive(Debug, Clone, Serialize)]
-pub struct ContainerEvent<'a> {
-    /// What happened.
+pub struct ContainerLine<'a> {
+    /// The event.
     pub event: &'static str,
-    /// The container's name; empty where its object could not even read its settings.
+    /// The name of the container; empty if its object could not read its settings.
     pub container: &'a str,
-    /// The request that it happened to.
+    /// The request during which it happened.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request_id: Option<&'a str>,
-    /// More of it.
+    /// Details for people.
     #[serde(skip_serializing_if = "str::is_empty")]
-    pub what: &'a str,
+    pub detail: &'a str,
 }
 
-impl ContainerEvent<'_> {
-    /// The line.
-    #[must_use]
-    pub fn text(&self) -> String {
-        serde_json::to_string(self).unwrap_or_default()
-    }
+/// The text of a line.
+#[must_use]
+pub fn text(line: &impl Serialize) -> String {
+    // Serialising cannot fail: a line has text keys and derived serialisers.
+    serde_json::to_string(line).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -67,8 +58,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_is_json_without_what_is_not_known() {
-        let line = Line {
+    fn a_line_leaves_out_what_is_not_known() {
+        let line = RequestLine {
             event: "request",
             request_id: "r1",
             method: "POST",
@@ -81,21 +72,21 @@ mod tests {
             cause: None,
         };
         let expected = r#"{"event":"request","request_id":"r1","method":"POST","route":"/api/prove","status":200,"total_ms":120,"instance":0}"#;
-        assert_eq!(line.text(), expected);
+        assert_eq!(text(&line), expected);
     }
 
     #[test]
-    fn an_event_of_a_container_names_the_request_it_happened_to() {
-        let fault = ContainerEvent {
-            event: "container_fault",
+    fn an_event_names_its_container_and_request() {
+        let failed = ContainerLine {
+            event: "container_request_failed",
             container: "prover-0",
             request_id: Some("r1"),
-            what: "the container ended: exit status 137",
+            detail: "the container ended: exit status 137",
         };
-        let expected = r#"{"event":"container_fault","container":"prover-0","request_id":"r1","what":"the container ended: exit status 137"}"#;
-        assert_eq!(fault.text(), expected);
+        let expected = r#"{"event":"container_request_failed","container":"prover-0","request_id":"r1","detail":"the container ended: exit status 137"}"#;
+        assert_eq!(text(&failed), expected);
         let started =
-            ContainerEvent { event: "container_started", container: "prover-0", request_id: None, what: "" };
-        assert_eq!(started.text(), r#"{"event":"container_started","container":"prover-0"}"#);
+            ContainerLine { event: "container_started", container: "prover-0", request_id: None, detail: "" };
+        assert_eq!(text(&started), r#"{"event":"container_started","container":"prover-0"}"#);
     }
 }

@@ -1,272 +1,243 @@
-//! The Durable Object that owns one container.
+//! The Durable Object that owns one container and forwards requests to it.
 //!
-//! A Durable Object, because just one place in the world must decide whether its container starts, runs or sleeps, and
-//! because Cloudflare binds every container to one. It keeps nothing but a record of starts and ends; what it knows
-//! otherwise can be seen anew after an eviction.
+//! It is a Durable Object because only one place in the world may decide whether its container starts, runs or sleeps, and
+//! because Cloudflare binds each container to one. It stores only a record of starts and exits. After an eviction it
+//! finds out the rest from the container itself.
 
-#![expect(
-    missing_docs,
-    reason = "what #[durable_object] makes of a class has no documentation, nor can it be given any"
-)]
+#![expect(missing_docs, reason = "#[durable_object] generates items without documentation")]
 
-use std::{cell::Cell, rc::Rc, time::Duration};
+mod cloudflare_container;
+
+use std::{pin::pin, rc::Rc, time::Duration};
 
 use edgeprove_protocol::headers;
 use futures_util::{
     FutureExt as _,
     future::{Either, LocalBoxFuture, Shared, select},
 };
-use http::header;
-use serde_json::Value;
-use wasm_bindgen::{JsCast as _, JsValue, prelude::wasm_bindgen};
-use wasm_bindgen_futures::JsFuture;
-use worker::{
-    Container, Date, Delay, DurableObject, Env, Request, Response, ScheduledTime, State, console_error,
-    console_log, durable_object, js_sys,
-};
+use http::{HeaderMap, header};
+use worker::{Delay, DurableObject, Env, Request, Response, State, console_error, durable_object};
 
 use crate::{
-    bindings::{self, words},
+    bindings, container_pool,
     edge_error::EdgeError,
-    lifecycle::{Exit, Lease, Lifecycle, Platform, Probe, Record, StartFault},
-    log::ContainerEvent,
-    platform_words, pool,
-    reply::{self, Reply},
+    edge_response::EdgeResponse,
+    forward_headers::{self, OBJECT_PROBLEM},
+    js_headers,
+    lifecycle::{Lease, Lifecycle, Platform as _, Record},
+    log::{self, ContainerLine},
+    outgoing_request::{self, Outgoing, SendError},
+    response_stream,
     settings::{Settings, Timeouts},
-    socket,
-    upstream::{self, Fetch, Lost, Outgoing},
+    websocket_relay,
 };
+use cloudflare_container::{CloudflareContainer, RECORD};
 
-/// What tells the container its number, which becomes part of the names of jobs that it alone keeps.
-const INSTANCE_NUMBER: &str = "EDGEPROVE_INSTANCE_NUMBER";
-/// The port the server in the container listens on.
-const PORT: u16 = 8080;
-/// SIGTERM.
-const ASK_TO_END: i32 = 15;
-/// How long an answer may still be on its way when its container has ended.
-const LAST_WORDS: Duration = Duration::from_millis(300);
-/// How long the rest of a request that is refused is waited for.
-const DRAIN: Duration = Duration::from_millis(500);
-/// What the record is kept under.
-const RECORD: &str = "record";
-/// How much longer than its idle time the platform lets a container run whose object it has lost.
-const INACTIVITY_MARGIN: Duration = Duration::from_mins(1);
-/// The longest body that is taken to be on its way when its head is: a proof, a document.
+/// How long a response may still be on its way after its container ended.
+const RESPONSE_AFTER_EXIT: Duration = Duration::from_millis(300);
+/// How long the rest of a refused request is read.
+const DRAIN_LIMIT: Duration = Duration::from_millis(500);
+/// The longest body that arrives together with its head: a proof, a document.
 const SMALL_BODY_BYTES: u64 = 1 << 20;
 
-/// Where the Worker asks for [`crate::lifecycle::Status`]; no caller's path leads here.
-pub const STATUS: &str = "/_/status";
-/// Where the Worker has the container woken.
-pub const WAKE: &str = "/_/wake";
-/// How long the answer may take, in milliseconds: the Worker tells its object.
-pub const LIMIT: &str = "x-edge-limit-ms";
+/// The Worker reads [`crate::lifecycle::Status`] here. No request of a caller has this path.
+pub const STATUS_PATH: &str = "/_/status";
+/// The Worker has the container woken here. No request of a caller has this path.
+pub const WAKE_PATH: &str = "/_/wake";
 
-#[wasm_bindgen]
-extern "C" {
-    /// What the `worker` crate's container lacks, or does not pass on.
-    #[derive(Clone)]
-    type RawContainer;
-
-    #[wasm_bindgen(method, catch)]
-    fn start(this: &RawContainer, options: &js_sys::Object) -> Result<(), JsValue>;
-
-    #[wasm_bindgen(method, catch)]
-    fn monitor(this: &RawContainer) -> Result<js_sys::Promise, JsValue>;
-
-    #[wasm_bindgen(method, catch, js_name = setInactivityTimeout)]
-    fn set_inactivity_timeout(this: &RawContainer, ms: f64) -> Result<js_sys::Promise, JsValue>;
-}
-
-type Owner = Rc<Lifecycle<Cloudflare>>;
-
-/// Owns one container.
+/// The object of one container.
 #[durable_object]
 pub struct ProverContainer {
-    owner: Shared<LocalBoxFuture<'static, Result<Owned, EdgeError>>>,
+    owner: Shared<LocalBoxFuture<'static, Result<Owner, EdgeError>>>,
 }
 
 #[derive(Clone)]
-struct Owned {
-    lifecycle: Owner,
+struct Owner {
+    lifecycle: Rc<Lifecycle<CloudflareContainer>>,
     timeouts: Timeouts,
+}
+
+/// Whether a request may be sent a second time.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Attempt {
+    First,
+    Second,
 }
 
 impl DurableObject for ProverContainer {
     fn new(state: State, env: Env) -> Self {
-        // What can fail here fails each request with a clear answer instead of the object.
+        // An error here becomes the response to each request, instead of an exception of the object.
         Self { owner: take_over(state, env).boxed_local().shared() }
     }
 
     async fn fetch(&self, request: Request) -> worker::Result<Response> {
         let request = request.inner();
-        let asked = upstream::header_map(&request.headers());
-        let id = asked.get(headers::REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or("none").to_owned();
-        let (container, answer) = match self.owner.clone().await {
-            Ok(owned) => (Rc::clone(&owned.lifecycle.platform().name), owned.answer(request, asked).await),
+        let headers = js_headers::from_js(&request.headers());
+        let id =
+            headers.get(headers::REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or("none").to_owned();
+        let (container, response) = match self.owner.clone().await {
+            Ok(owner) => {
+                (Rc::clone(owner.lifecycle.platform().name()), owner.respond(request, headers).await)
+            }
             Err(error) => (Rc::from(""), Err(error)),
         };
-        let answer = match answer {
-            Ok(answer) => answer,
+        let response = match response {
+            Ok(response) => response,
             Err(error) => {
-                let cause = error.cause.as_deref().unwrap_or(&error.detail);
-                complain("container_fault", &container, Some(&id), cause);
-                upstream::drain(request, DRAIN).await;
-                let mut reply = Reply::problem(&error, &id);
-                reply::set(&mut reply.headers, reply::FAULT, error.kind.code());
-                upstream::own(&reply, false)?
+                let cause = error.cause().unwrap_or(error.detail());
+                log_error("container_request_failed", &container, Some(&id), &cause);
+                outgoing_request::drain(request, DRAIN_LIMIT).await;
+                let mut response = EdgeResponse::problem(&error, &id);
+                forward_headers::set(&mut response.headers, OBJECT_PROBLEM, error.problem_type().code());
+                response_stream::build(&response, false)
+                    .map_err(|error| worker::Error::RustError(error.to_string()))?
             }
         };
-        Ok(Response::from(answer))
+        Ok(Response::from(response))
     }
 
     async fn alarm(&self) -> worker::Result<Response> {
-        if let Ok(owned) = self.owner.clone().await {
-            owned.lifecycle.alarm().await;
+        if let Ok(owner) = self.owner.clone().await {
+            owner.lifecycle.alarm().await;
         }
         Response::empty()
     }
 }
 
-async fn take_over(state: State, env: Env) -> Result<Owned, EdgeError> {
+async fn take_over(state: State, env: Env) -> Result<Owner, EdgeError> {
     let settings = Settings::read(&bindings::vars(&env))?;
-    let container = state.container().ok_or_else(|| {
-        EdgeError::binding(bindings::PROVER, "the class has no container: [[containers]] must name it")
-    })?;
+    let container =
+        state.container().ok_or(EdgeError::ClassWithoutContainer { binding: bindings::PROVER })?;
     let name = state.id().name().unwrap_or_else(|| state.id().to_string());
     let record: Option<Record> = state.storage().get(RECORD).await.unwrap_or_else(|error| {
-        complain("record_lost", &name, None, &error.to_string());
+        log_error("record_unreadable", &name, None, &error.to_string());
         None
     });
-    let timeouts = settings.timeouts;
-    let options = settings.lifecycle;
-    let platform = Cloudflare {
-        state: Rc::new(state),
-        container: Rc::new(container),
-        name: name.into(),
-        number: Cell::new(None),
-        settings: Rc::new(settings),
-    };
-    Ok(Owned { lifecycle: Lifecycle::take_over(platform, options, record.unwrap_or_default()), timeouts })
+    let (timeouts, options) = (settings.timeouts, settings.lifecycle);
+    let platform = CloudflareContainer::new(state, container, name, settings);
+    Ok(Owner { lifecycle: Lifecycle::take_over(platform, options, record.unwrap_or_default()), timeouts })
 }
 
-fn complain(event: &'static str, container: &str, request_id: Option<&str>, what: &str) {
-    console_error!("{}", ContainerEvent { event, container, request_id, what }.text());
+fn log_error(event: &'static str, container: &str, request_id: Option<&str>, detail: &str) {
+    console_error!("{}", log::text(&ContainerLine { event, container, request_id, detail }));
 }
 
-impl Owned {
-    async fn answer(
+impl Owner {
+    async fn respond(
         &self,
         request: &web_sys::Request,
-        mut asked: http::HeaderMap,
+        mut headers: HeaderMap,
     ) -> Result<web_sys::Response, EdgeError> {
         let url = request.url();
-        let platform = self.lifecycle.platform();
-        platform.number.set(bindings::instance_of(&url).or(platform.number.get()));
+        self.lifecycle.platform().note_number(bindings::instance_of(&url));
         let path = path_and_query(&url);
-        if path == STATUS {
-            let reply = Reply::json(200, &self.lifecycle.status());
-            return upstream::own(&reply, false).map_err(|error| EdgeError::internal(words(&error)));
+        if path == STATUS_PATH {
+            let status = EdgeResponse::json(200, &self.lifecycle.status());
+            return Ok(response_stream::build(&status, false)?);
         }
-        let told = asked.remove(LIMIT).and_then(|limit| limit.to_str().ok()?.parse().ok());
-        let limit = told.map_or(self.timeouts.other, Duration::from_millis);
-        let path = if path == WAKE { "/readyz" } else { path };
-        self.forward(request, &format!("http://prover{path}"), &asked, limit).await
+        let limit = forward_headers::take_timeout(&mut headers).unwrap_or(self.timeouts.other);
+        let path = if path == WAKE_PATH { "/readyz" } else { path };
+        self.forward(request, &format!("http://prover{path}"), &headers, limit).await
     }
 
-    /// Passes a request on to the container, which is started first if need be. Sent once more if the container turns out
-    /// to be gone, but only if nothing of the request can have reached it.
+    /// Forwards a request to the container, and starts it first if necessary. If the container turns out to have ended,
+    /// the request is sent a second time, but only if the container cannot have received any of it.
     async fn forward(
         &self,
         request: &web_sys::Request,
         url: &str,
-        asked: &http::HeaderMap,
+        headers: &HeaderMap,
         limit: Duration,
     ) -> Result<web_sys::Response, EdgeError> {
         let platform = self.lifecycle.platform();
         let deadline = platform.now() + u64::try_from(limit.as_millis()).unwrap_or(u64::MAX / 4);
-        let left = || Duration::from_millis(deadline.saturating_sub(platform.now()));
+        let time_left = || Duration::from_millis(deadline.saturating_sub(platform.now()));
         let lease = self.lifecycle.lease();
-        let mut again = true;
+        let mut attempt = Attempt::First;
         loop {
-            within(left(), self.lifecycle.ready()).await.ok_or_else(|| EdgeError::timeout(limit))??;
-            let outgoing = Outgoing::new(request, url, asked)?;
-            let lost = match self.ask(&outgoing, left()).await {
-                Ok(answer) => {
-                    let tells_load = answer.headers().has(headers::PROVER_LOAD).unwrap_or(false);
-                    if pool::is_not_ready(answer.status(), tells_load) {
-                        // The next request waits until it is ready again, or is replaced.
-                        self.lifecycle.doubt();
+            let ready = within(time_left(), self.lifecycle.ready()).await;
+            ready.ok_or(EdgeError::TimedOut { limit })??;
+            let outgoing = Outgoing::forward(request, url, headers)?;
+            let error = match self.send(&outgoing, time_left()).await {
+                Ok(response) => {
+                    let has_load = response.headers().has(headers::PROVER_LOAD).unwrap_or(false);
+                    if container_pool::is_not_ready(response.status(), has_load) {
+                        // The next request waits until the container is ready again or replaced.
+                        self.lifecycle.mark_unknown();
                     }
-                    return self.pass_on(&answer, lease);
+                    return self.forward_response(&response, lease);
                 }
-                Err(lost) => lost,
+                Err(error) => error,
             };
-            self.lifecycle.doubt();
-            match lost {
-                Lost::TimedOut => return Err(EdgeError::timeout(limit)),
-                Lost::Failed(_) if again && outgoing.is_untouched() => again = false,
-                Lost::Failed(why) => return Err(EdgeError::container_lost(why)),
+            self.lifecycle.mark_unknown();
+            match error {
+                SendError::TimedOut => return Err(EdgeError::TimedOut { limit }),
+                SendError::Failed(_) if attempt == Attempt::First && outgoing.can_be_resent() => {
+                    attempt = Attempt::Second;
+                }
+                SendError::Failed(reason) => return Err(EdgeError::ContainerLost { reason }),
             }
         }
     }
 
-    /// Sends a request to the container, and gives it up when the container ends: its connection alone may not tell.
-    async fn ask(&self, outgoing: &Outgoing, limit: Duration) -> Result<web_sys::Response, Lost> {
-        let port = self.lifecycle.platform().port().map_err(|error| Lost::Failed(error.detail))?;
-        let answer = std::pin::pin!(outgoing.send(&port, limit));
-        let (exit, answer) = match select(answer, std::pin::pin!(self.lifecycle.gone())).await {
-            Either::Left((answer, _)) => return answer,
-            Either::Right(end) => end,
+    /// Sends a request to the container, and aborts it when the container ends: its connection alone may not show that.
+    async fn send(&self, outgoing: &Outgoing, limit: Duration) -> Result<web_sys::Response, SendError> {
+        let port = self.lifecycle.platform().port().map_err(|error| SendError::Failed(error.to_string()))?;
+        let response = pin!(outgoing.send(&port, limit));
+        let (exit, response) = match select(response, pin!(self.lifecycle.exit())).await {
+            Either::Left((response, _)) => return response,
+            Either::Right(exit) => exit,
         };
-        // What it answered last may still be on its way.
-        within(LAST_WORDS, answer).await.unwrap_or_else(|| {
-            outgoing.give_up();
-            Err(Lost::Failed(format!("the container ended: {exit}")))
+        // A last response may still be on its way.
+        within(RESPONSE_AFTER_EXIT, response).await.unwrap_or_else(|| {
+            outgoing.abort();
+            Err(SendError::Failed(format!("the container ended: {exit}")))
         })
     }
 
-    /// The container stays awake until the answer has been passed on, or the socket that it opens is closed.
-    fn pass_on(
+    /// Forwards a response. The container stays awake until its body was forwarded or its WebSocket is closed.
+    fn forward_response(
         &self,
-        answer: &web_sys::Response,
-        lease: Lease<Cloudflare>,
+        response: &web_sys::Response,
+        lease: Lease<CloudflareContainer>,
     ) -> Result<web_sys::Response, EdgeError> {
-        let told = upstream::header_map(&answer.headers());
-        if let Some(far_end) = socket::of(answer) {
+        let headers = js_headers::from_js(&response.headers());
+        if let Some(container_socket) = websocket_relay::socket_of(response) {
             let lease = Rc::new(lease);
             let renewed = Rc::clone(&lease);
-            let (near_end, relay) = socket::relay(far_end, move || renewed.renew())?;
+            let (caller_socket, relay) = websocket_relay::open(container_socket, move || renewed.renew())?;
             let task = async move {
                 relay.await;
                 drop(lease);
             };
             self.lifecycle.platform().spawn(task.boxed_local());
-            return upstream::pass_on_with_socket(answer, &told, &near_end);
+            return response_stream::forward_with_socket(response, &headers, &caller_socket);
         }
-        let length = told.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+        let length =
+            headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
         let is_small = length.is_some_and(|length: u64| length <= SMALL_BODY_BYTES);
-        if is_small || answer.body().is_none() {
-            return upstream::pass_on(answer, &told);
+        if is_small || response.body().is_none() {
+            return response_stream::forward(response, &headers);
         }
-        let (answer, over) = upstream::pass_on_watched(answer, &told)?;
+        let (response, completed) = response_stream::forward_watched(response, &headers)?;
         let task = async move {
-            over.await;
+            completed.await;
             drop(lease);
         };
         self.lifecycle.platform().spawn(task.boxed_local());
-        Ok(answer)
+        Ok(response)
     }
 }
 
-/// `None` if it takes too long.
+/// The outcome of some work, or `None` if it takes longer than the limit.
 async fn within<T>(limit: Duration, work: impl Future<Output = T>) -> Option<T> {
-    match select(std::pin::pin!(work), Delay::from(limit)).await {
+    match select(pin!(work), Delay::from(limit)).await {
         Either::Left((outcome, _)) => Some(outcome),
         Either::Right(_) => None,
     }
 }
 
-/// Of a URL as the runtime serialises it.
+/// Path and query of a URL in the form of the runtime.
 fn path_and_query(url: &str) -> &str {
     let after_scheme = url.split_once("://").map_or(url, |(_, rest)| rest);
     let at = after_scheme.find('/').unwrap_or(after_scheme.len());
@@ -275,203 +246,12 @@ fn path_and_query(url: &str) -> &str {
     if rest.is_empty() { "/" } else { rest }
 }
 
-/// A container of Cloudflare's, through its Durable Object.
-struct Cloudflare {
-    state: Rc<State>,
-    container: Rc<Container>,
-    name: Rc<str>,
-    /// Which of the containers it is. Nothing starts it but a request, and every request tells.
-    number: Cell<Option<u16>>,
-    settings: Rc<Settings>,
-}
-
-impl Cloudflare {
-    fn raw(&self) -> RawContainer {
-        let container: &JsValue = self.container.as_ref().as_ref();
-        container.clone().unchecked_into()
-    }
-
-    fn port(&self) -> Result<Fetch, EdgeError> {
-        let port = self.container.get_tcp_port(PORT);
-        let port =
-            port.map_err(|error| EdgeError::internal(format!("the container has no port {PORT}: {error}")))?;
-        Ok(port.into_rpc())
-    }
-
-    fn tell(&self, event: &'static str, what: &str) {
-        console_log!("{}", ContainerEvent { event, container: &self.name, request_id: None, what }.text());
-    }
-
-    /// As the runtime wants them. The `worker` crate's own options would arrive without the environment.
-    fn start_options(&self) -> Result<js_sys::Object, JsValue> {
-        let (options, env) = (js_sys::Object::new(), js_sys::Object::new());
-        for (name, value) in &self.settings.container_env.0 {
-            js_sys::Reflect::set(&env, &name.into(), &value.into())?;
-        }
-        if let Some(number) = self.number.get() {
-            js_sys::Reflect::set(&env, &INSTANCE_NUMBER.into(), &number.to_string().into())?;
-        }
-        js_sys::Reflect::set(&options, &"env".into(), &env)?;
-        js_sys::Reflect::set(&options, &"enableInternet".into(), &self.settings.container_internet.into())?;
-        Ok(options)
-    }
-
-    /// Lets the platform put the container to sleep should this object be lost for good. Runtimes that do not know of it
-    /// end such a container on their own terms.
-    fn bound_inactivity(&self) {
-        let knows = js_sys::Reflect::has(&self.raw(), &"setInactivityTimeout".into()).unwrap_or(false);
-        if !knows {
-            return;
-        }
-        let time = self.settings.lifecycle.sleep_after + INACTIVITY_MARGIN;
-        match self.raw().set_inactivity_timeout(time.as_secs_f64() * 1000.0) {
-            Ok(promise) => self.spawn(async move { drop(JsFuture::from(promise).await) }.boxed_local()),
-            Err(error) => self.tell("inactivity_unbounded", &words(&error)),
-        }
-    }
-}
-
-impl Platform for Cloudflare {
-    fn now(&self) -> u64 {
-        Date::now().as_millis()
-    }
-
-    fn running(&self) -> bool {
-        self.container.running()
-    }
-
-    fn fingerprint(&self) -> String {
-        self.settings.container_fingerprint()
-    }
-
-    fn start(&self) -> Result<(), StartFault> {
-        let options = self.start_options().map_err(|error| StartFault::Other(words(&error)))?;
-        self.raw().start(&options).map_err(|error| platform_words::start_fault(&words(&error)))?;
-        self.tell("container_started", "");
-        self.bound_inactivity();
-        Ok(())
-    }
-
-    fn exit(&self) -> LocalBoxFuture<'static, Exit> {
-        let monitored = self.raw().monitor();
-        async move {
-            let ended = match monitored {
-                Ok(promise) => JsFuture::from(promise).await,
-                Err(error) => Err(error),
-            };
-            match ended {
-                Ok(_) => Exit::Code(0),
-                Err(error) => {
-                    let code =
-                        js_sys::Reflect::get(&error, &"exitCode".into()).ok().and_then(|code| code.as_f64());
-                    #[expect(
-                        clippy::cast_possible_truncation,
-                        reason = "an exit status is a small whole number"
-                    )]
-                    platform_words::exit(&words(&error), code.map(|code| code as i32))
-                }
-            }
-        }
-        .boxed_local()
-    }
-
-    fn probe(&self, limit: Duration) -> LocalBoxFuture<'static, Probe> {
-        let (port, asked) = (self.port(), Outgoing::get("http://prover/readyz"));
-        async move {
-            let (port, asked) = match (port, asked) {
-                (Ok(port), Ok(asked)) => (port, asked),
-                (Err(error), _) | (_, Err(error)) => {
-                    return Probe::NoAnswer(error.cause.unwrap_or(error.detail));
-                }
-            };
-            match within(limit, look(&asked, &port, limit)).await {
-                Some(probe) => probe,
-                None => Probe::NoAnswer(format!("no answer within {} ms", limit.as_millis())),
-            }
-        }
-        .boxed_local()
-    }
-
-    fn ask_to_end(&self, why: &'static str) {
-        self.tell("container_asked_to_end", why);
-        if let Err(error) = self.container.signal(ASK_TO_END) {
-            self.tell("container_not_signalled", &error.to_string());
-        }
-    }
-
-    fn destroy(&self) -> LocalBoxFuture<'static, ()> {
-        self.tell("container_destroyed", "");
-        let (container, name) = (Rc::clone(&self.container), Rc::clone(&self.name));
-        async move {
-            if let Err(error) = container.destroy(None).await {
-                complain("container_not_destroyed", &name, None, &error.to_string());
-            }
-        }
-        .boxed_local()
-    }
-
-    fn sleep(&self, time: Duration) -> LocalBoxFuture<'static, ()> {
-        Delay::from(time).boxed_local()
-    }
-
-    fn spawn(&self, task: LocalBoxFuture<'static, ()>) {
-        self.state.wait_until(task);
-    }
-
-    fn wake_at(&self, at: u64) {
-        let (state, name) = (Rc::clone(&self.state), Rc::clone(&self.name));
-        let task = async move {
-            #[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 have 41 bits")]
-            let date = js_sys::Date::new(&JsValue::from_f64(at as f64));
-            if let Err(error) = state.storage().set_alarm(ScheduledTime::new(date)).await {
-                complain("alarm_not_set", &name, None, &error.to_string());
-            }
-        };
-        self.spawn(task.boxed_local());
-    }
-
-    fn keep(&self, record: &Record) {
-        let (state, name, record) = (Rc::clone(&self.state), Rc::clone(&self.name), record.clone());
-        let task = async move {
-            if let Err(error) = state.storage().put(RECORD, record).await {
-                complain("record_not_kept", &name, None, &error.to_string());
-            }
-        };
-        self.spawn(task.boxed_local());
-    }
-
-    fn ended(&self, exit: &Exit) {
-        self.tell("container_ended", &exit.to_string());
-    }
-}
-
-async fn look(asked: &Outgoing, port: &Fetch, limit: Duration) -> Probe {
-    let answer = match asked.send(port, limit).await {
-        Ok(answer) => answer,
-        Err(Lost::TimedOut) => return Probe::NoAnswer("no answer in time".to_owned()),
-        Err(Lost::Failed(why)) => return Probe::NoAnswer(why),
-    };
-    let status = answer.status();
-    // Read in any case: an answer that is left unread holds its connection.
-    let body = match answer.text() {
-        Ok(text) => JsFuture::from(text).await.ok().and_then(|text| text.as_string()).unwrap_or_default(),
-        Err(error) => return Probe::NoAnswer(words(&error)),
-    };
-    if !(200..300).contains(&status) {
-        return Probe::NotReady(format!("/readyz is {status}"));
-    }
-    let told: Value = serde_json::from_str(&body).unwrap_or_default();
-    let count = |name: &str| told[name].as_u64().and_then(|count| u32::try_from(count).ok()).unwrap_or(0);
-    let rested = told["idle_ms"].as_u64().map(Duration::from_millis);
-    Probe::Ready { work: count("running").saturating_add(count("waiting")), rested }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_url_is_cut_to_what_the_container_is_asked() {
+    fn a_container_gets_the_path_and_query_of_the_url() {
         for (url, expected) in [
             ("https://prove.example/api/prove?target=evm", "/api/prove?target=evm"),
             ("https://prove.example", "/"),

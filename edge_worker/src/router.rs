@@ -1,175 +1,117 @@
-//! Every path on one page: what it is, which methods it takes, and how long it may take.
+//! Which endpoint a request is for, and which container its path or query names.
 //!
-//! The edge knows paths only as far as it must to spare a container the waking: what no server of ours answers is
-//! refused here.
+//! Every path, method and rule comes from the table in [`edgeprove_protocol::endpoints`]. A request for a path that is
+//! not in the table is refused here, so it wakes no container.
 
-use http::Method;
+use edgeprove_protocol::{
+    JobId,
+    endpoints::{self, Endpoint, Method},
+};
 
-/// What a request is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Route {
-    /// `GET /`: the endpoints. Wakes nothing.
-    Index,
-    /// `GET /edge/health`: the edge and its containers. Wakes nothing.
-    EdgeHealth,
-    /// Anything a container answers.
-    Container(Class),
-    /// `GET /v1/proofs`: the caller's jobs. A container that keeps its own answers for no other.
-    JobList,
-    /// `GET /v1/queue`: how many jobs there are. The same holds.
-    Queue,
-}
+/// The log's pattern for a path that is not in the table.
+pub const UNKNOWN: &str = "unknown";
 
-/// How long a request may take.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Class {
-    /// It proves.
-    Prove,
-    /// It does not.
-    Other,
-}
-
-impl Route {
-    /// How long its requests may take.
-    #[must_use]
-    pub fn class(self) -> Class {
-        match self {
-            Self::Container(class) => class,
-            Self::Index | Self::EdgeHealth | Self::JobList | Self::Queue => Class::Other,
-        }
-    }
-}
-
-/// Why a request goes nowhere.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NoRoute {
-    /// There is no such path.
+/// Why a request has no endpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RouteError {
+    /// The path is not in the table.
     NotFound,
-    /// The path takes other methods.
+    /// The path has other methods.
     MethodNotAllowed {
-        /// Which, as the `Allow` header lists them.
-        allow: &'static str,
+        /// The value of the `Allow` header.
+        allow: String,
     },
 }
 
-const READ: &str = "GET, HEAD, OPTIONS";
-const PROVE: &str = "POST, OPTIONS";
-const JOBS: &str = "GET, HEAD, POST, OPTIONS";
-const JOB: &str = "GET, HEAD, DELETE, OPTIONS";
-
-/// Where a request goes. `OPTIONS` is answered before.
-pub fn route(method: &Method, path: &str) -> Result<Route, NoRoute> {
-    let (route, allow) = entry(path).ok_or(NoRoute::NotFound)?;
-    if !allow.split(", ").any(|allowed| allowed == method.as_str()) {
-        return Err(NoRoute::MethodNotAllowed { allow });
-    }
-    match (method, route) {
-        // What is asked of jobs is quick; handing one in may wait for it.
-        (&Method::POST, Route::JobList) => Ok(Route::Container(Class::Prove)),
-        _ => Ok(route),
+/// The endpoint of a request. `OPTIONS` requests are answered before: see [`allowed_methods`].
+pub fn route(method: &http::Method, path: &str) -> Result<&'static Endpoint, RouteError> {
+    let method = Method::of_request(method.as_str());
+    let endpoint = at(path).find(|endpoint| Some(endpoint.method) == method);
+    match endpoint {
+        Some(endpoint) => Ok(endpoint),
+        None => Err(RouteError::MethodNotAllowed { allow: allowed_methods(path)? }),
     }
 }
 
-/// The methods that a path takes, as the `Allow` header lists them.
-pub fn methods(path: &str) -> Result<&'static str, NoRoute> {
-    entry(path).map(|(_, allow)| allow).ok_or(NoRoute::NotFound)
+/// The methods of a path, as the `Allow` header lists them.
+pub fn allowed_methods(path: &str) -> Result<String, RouteError> {
+    let mut methods: Vec<Method> = at(path).map(|endpoint| endpoint.method).collect();
+    if methods.is_empty() {
+        return Err(RouteError::NotFound);
+    }
+    methods.sort_unstable();
+    let names = methods.into_iter().flat_map(|method| match method {
+        Method::Get => &["GET", "HEAD"][..],
+        Method::Post => &["POST"],
+        Method::Delete => &["DELETE"],
+    });
+    Ok(names.copied().chain(["OPTIONS"]).collect::<Vec<_>>().join(", "))
 }
 
-fn entry(path: &str) -> Option<(Route, &'static str)> {
-    Some(match segments(path).as_slice() {
-        [] => (Route::Index, READ),
-        ["edge", "health"] => (Route::EdgeHealth, READ),
-        ["api", "prove"] | ["api", "prove", _] => (Route::Container(Class::Prove), PROVE),
-        ["api", "health"] | ["health"] | ["problems", _] | ["v1", "proofs", _, "proof" | "events"] => {
-            (Route::Container(Class::Other), READ)
-        }
-        ["v1", "proofs"] => (Route::JobList, JOBS),
-        ["v1", "proofs", id] if !id.is_empty() => (Route::Container(Class::Other), JOB),
-        ["v1", "queue"] => (Route::Queue, READ),
-        // `/v1/audit` and `/metrics` are a single server's and its operator's; see docs/EDGE.md.
-        _ => return None,
-    })
-}
-
-/// A path as the log shows it: what a caller put into it stays out.
+/// The pattern of a path for the log. The log has no text that a caller chose.
 #[must_use]
 pub fn pattern(path: &str) -> &'static str {
-    match segments(path).as_slice() {
-        [] => "/",
-        ["edge", "health"] => "/edge/health",
-        ["api", "prove"] => "/api/prove",
-        ["api", "prove", _] => "/api/prove/{circuit}",
-        ["api", "health"] => "/api/health",
-        ["health"] => "/health",
-        ["problems", _] => "/problems/{code}",
-        ["v1", "proofs"] => "/v1/proofs",
-        ["v1", "proofs", _] => "/v1/proofs/{id}",
-        ["v1", "proofs", _, "proof"] => "/v1/proofs/{id}/proof",
-        ["v1", "proofs", _, "events"] => "/v1/proofs/{id}/events",
-        ["v1", "queue"] => "/v1/queue",
-        _ => "unknown",
-    }
+    at(path).next().map_or(UNKNOWN, |endpoint| endpoint.path)
 }
 
-/// The container that owns what a path names, where its id tells: `/v1/proofs/c3-…` is with the container of number 3.
+fn at(path: &str) -> impl Iterator<Item = &'static Endpoint> {
+    endpoints::at_edge().filter(move |endpoint| endpoint.matches(path))
+}
+
+/// The number of the container that has the job of a path, if the job's id has one: `/v1/proofs/c3-…` is at container 3.
 ///
-/// Ids without a number belong to whoever is asked: their state is shared.
+/// Jobs without a number are in a database that all containers share. An id that cannot be read has no number here: a
+/// server answers such a request, since a newer server may know ids of another form.
 #[must_use]
-pub fn home(path: &str) -> Option<u16> {
-    let ["v1", _, id, ..] = *segments(path).as_slice() else { return None };
-    let (number, rest) = id.strip_prefix('c')?.split_once('-')?;
-    if rest.is_empty() { None } else { container_number(number) }
+pub fn owner_of_job(endpoint: &Endpoint, path: &str) -> Option<u16> {
+    endpoint.parameter(path)?.parse::<JobId>().ok()?.instance()
 }
 
-/// The container that a query names: `?container=3`.
+/// The number of the container that a query names: `?container=3`.
 #[must_use]
-pub fn named_container(query: &str) -> Option<u16> {
-    let mut named = query.split('&').filter_map(|pair| pair.strip_prefix("container="));
-    match (named.next(), named.next()) {
+pub fn container_in_query(query: &str) -> Option<u16> {
+    let mut values = query.split('&').filter_map(|pair| pair.strip_prefix("container="));
+    match (values.next(), values.next()) {
         (Some(number), None) => container_number(number),
-        _ => None,
+        (Some(_), Some(_)) | (None, _) => None,
     }
 }
 
 fn container_number(text: &str) -> Option<u16> {
-    let is_number = (1..=4).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
+    let is_number = (1..=4).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
     if is_number { text.parse().ok() } else { None }
-}
-
-fn segments(path: &str) -> Vec<&str> {
-    let path = path.strip_prefix('/').unwrap_or(path);
-    if path.is_empty() { Vec::new() } else { path.split('/').collect() }
 }
 
 #[cfg(test)]
 mod tests {
-    use edgeprove_protocol::JobId;
-
     use super::*;
 
     #[test]
-    fn paths_lead_where_they_should() {
+    fn each_path_and_method_has_its_endpoint() {
         for (method, path, expected) in [
-            (Method::GET, "/", Route::Index),
-            (Method::HEAD, "/edge/health", Route::EdgeHealth),
-            (Method::POST, "/api/prove", Route::Container(Class::Prove)),
-            (Method::POST, "/api/prove/range_check", Route::Container(Class::Prove)),
-            (Method::GET, "/api/health", Route::Container(Class::Other)),
-            (Method::GET, "/problems/not_found", Route::Container(Class::Other)),
-            (Method::POST, "/v1/proofs", Route::Container(Class::Prove)),
-            (Method::GET, "/v1/proofs", Route::JobList),
-            (Method::HEAD, "/v1/queue", Route::Queue),
-            (Method::GET, "/v1/proofs/c1-x", Route::Container(Class::Other)),
-            (Method::GET, "/v1/proofs/c1-x/proof", Route::Container(Class::Other)),
-            (Method::GET, "/v1/proofs/c1-x/events", Route::Container(Class::Other)),
-            (Method::DELETE, "/v1/proofs/c1-x", Route::Container(Class::Other)),
+            (http::Method::GET, "/", "/"),
+            (http::Method::HEAD, "/edge/health", "/edge/health"),
+            (http::Method::POST, "/api/prove", "/api/prove"),
+            (http::Method::POST, "/api/prove/range_check", "/api/prove/{circuit}"),
+            (http::Method::GET, "/api/health", "/api/health"),
+            (http::Method::GET, "/problems/not_found", "/problems/{code}"),
+            (http::Method::POST, "/v1/proofs", "/v1/proofs"),
+            (http::Method::GET, "/v1/proofs", "/v1/proofs"),
+            (http::Method::HEAD, "/v1/queue", "/v1/queue"),
+            (http::Method::GET, "/v1/proofs/c1-x", "/v1/proofs/{id}"),
+            (http::Method::GET, "/v1/proofs/c1-x/proof", "/v1/proofs/{id}/proof"),
+            (http::Method::GET, "/v1/proofs/c1-x/events", "/v1/proofs/{id}/events"),
+            (http::Method::DELETE, "/v1/proofs/c1-x", "/v1/proofs/{id}"),
         ] {
-            assert_eq!(route(&method, path), Ok(expected), "{method} {path}");
+            let endpoint = route(&method, path).unwrap();
+            assert_eq!(endpoint.path, expected, "{method} {path}");
+            assert_eq!(Some(endpoint.method), Method::of_request(method.as_str()), "{method} {path}");
+            assert_eq!(pattern(path), expected);
         }
     }
 
     #[test]
-    fn what_no_server_answers_wakes_none() {
+    fn a_path_that_is_not_in_the_table_is_not_found() {
         for path in [
             "/api",
             "/api/",
@@ -181,24 +123,50 @@ mod tests {
             "/v1",
             "/v1/audit",
             "/v1/circuits",
-            "/v1/proofs/",
             "/v1/proofs/c1-x/witness",
             "/v1/proofs/c1-x/proof/again",
-            "//",
             "/edge",
         ] {
-            assert_eq!(route(&Method::GET, path), Err(NoRoute::NotFound), "{path}");
+            assert_eq!(route(&http::Method::GET, path), Err(RouteError::NotFound), "{path}");
+            assert_eq!(allowed_methods(path), Err(RouteError::NotFound), "{path}");
+            assert_eq!(pattern(path), UNKNOWN, "{path}");
         }
-        for (method, path, allow) in [
-            (Method::GET, "/api/prove", PROVE),
-            (Method::PUT, "/api/health", READ),
-            (Method::POST, "/", READ),
-            (Method::PATCH, "/v1/proofs/x", JOB),
-            (Method::DELETE, "/v1/proofs", JOBS),
-            (Method::DELETE, "/v1/proofs/x/events", READ),
-            (Method::POST, "/v1/queue", READ),
+    }
+
+    #[test]
+    fn a_path_with_an_empty_segment_is_not_found() {
+        for path in [
+            "",
+            "//",
+            "/v1/proofs/",
+            "/v1/proofs//events",
+            "/v1/proofs//proof",
+            "/v1//proofs",
+            "//v1/proofs",
+            "/api/prove/",
+            "/api/prove//",
+            "/problems/",
+            "/edge/health/",
         ] {
-            assert_eq!(route(&method, path), Err(NoRoute::MethodNotAllowed { allow }), "{method} {path}");
+            for method in [http::Method::GET, http::Method::POST, http::Method::DELETE] {
+                assert_eq!(route(&method, path), Err(RouteError::NotFound), "{method} {path}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_wrong_method_is_answered_with_those_of_the_path() {
+        for (method, path, allow) in [
+            (http::Method::GET, "/api/prove", "POST, OPTIONS"),
+            (http::Method::PUT, "/api/health", "GET, HEAD, OPTIONS"),
+            (http::Method::POST, "/", "GET, HEAD, OPTIONS"),
+            (http::Method::PATCH, "/v1/proofs/x", "GET, HEAD, DELETE, OPTIONS"),
+            (http::Method::DELETE, "/v1/proofs", "GET, HEAD, POST, OPTIONS"),
+            (http::Method::DELETE, "/v1/proofs/x/events", "GET, HEAD, OPTIONS"),
+            (http::Method::POST, "/v1/queue", "GET, HEAD, OPTIONS"),
+        ] {
+            let allow = allow.to_owned();
+            assert_eq!(route(&method, path), Err(RouteError::MethodNotAllowed { allow }), "{method} {path}");
         }
     }
 
@@ -214,28 +182,22 @@ mod tests {
             ("container=1&container=2", None),
             ("a_container=1", None),
         ] {
-            assert_eq!(named_container(query), number, "{query}");
+            assert_eq!(container_in_query(query), number, "{query}");
         }
     }
 
     #[test]
-    fn an_id_tells_its_container() {
-        assert_eq!(home("/v1/proofs/c3-0191/events"), Some(3));
-        assert_eq!(home("/v1/proofs/c12-0191"), Some(12));
-        for path in [
-            "/v1/proofs/0191",
-            "/v1/proofs",
-            "/api/prove/c3-x",
-            "/v1/proofs/c-x",
-            "/v1/proofs/c99999-x",
-            "/v1/circuits/c+3-x",
-            "/v1/proofs/c3-",
-        ] {
-            assert_eq!(home(path), None, "{path}");
-        }
+    fn the_number_in_a_job_id_is_that_of_its_container() {
+        let owner = |path: &str| owner_of_job(route(&http::Method::GET, path).unwrap(), path);
         for number in [None, Some(0), Some(7), Some(JobId::INSTANCE_MAX)] {
             let id = JobId::new(number, [0xc1; 16]).expect("the number is a container's");
-            assert_eq!(home(&format!("/v1/proofs/{id}/events")), number, "{id}");
+            for path in ["", "/proof", "/events"] {
+                assert_eq!(owner(&format!("/v1/proofs/{id}{path}")), number, "{id}");
+            }
         }
+        for id in ["0191", "c3-x", "c3-", "c-x", "c99999-x", "c+3-x"] {
+            assert_eq!(owner(&format!("/v1/proofs/{id}")), None, "{id}");
+        }
+        assert_eq!(owner("/v1/proofs"), None);
     }
 }

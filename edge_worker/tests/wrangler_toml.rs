@@ -1,6 +1,6 @@
-//! Holds `wrangler.toml` against the code: what it sets and binds, in every environment, is what the edge looks for.
+//! Checks `wrangler.toml` against the code: every environment has the settings and bindings that the edge reads.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a file that is not as it should be fails the test")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a wrong file fails the test")]
 
 use std::{any::type_name, collections::BTreeSet, fs, path::PathBuf, time::Duration};
 
@@ -12,10 +12,10 @@ use edgeprove_edge::{
 };
 use toml::{Table, Value};
 
-/// What other environments than the top level set otherwise than by default; the file says why.
+/// Settings of other environments than the top level that are not the defaults. The file explains them.
 const NOT_BY_DEFAULT: [&str; 2] = ["ALLOWED_ORIGINS", "MAX_INSTANCES"];
 
-/// What wrangler takes from the top level where an environment has none of its own. All else an environment must repeat.
+/// What an environment inherits from the top level. It must repeat everything else.
 const INHERITED: [&str; 1] = ["migrations"];
 
 /// The file's top level, or a table under `env`.
@@ -36,7 +36,7 @@ impl Environment {
             }
             all.push(Self { name: Some(name.clone()), table });
         }
-        assert!(!all.is_empty(), "production is gone");
+        assert!(!all.is_empty(), "there is no production environment");
         all.push(Self { name: None, table: top });
         all
     }
@@ -78,7 +78,7 @@ fn root() -> PathBuf {
 }
 
 fn text(value: &Value) -> &str {
-    value.as_str().unwrap_or_else(|| panic!("{value} is no text"))
+    value.as_str().unwrap_or_else(|| panic!("{value} is not a text"))
 }
 
 fn number(value: &Value) -> u64 {
@@ -86,7 +86,7 @@ fn number(value: &Value) -> u64 {
 }
 
 #[test]
-fn every_setting_that_is_no_secret_stands_in_every_environment_and_no_other() {
+fn every_environment_has_exactly_the_settings_of_the_edge() {
     let expected: BTreeSet<&str> = NAMES.iter().copied().filter(|name| !SECRETS.contains(name)).collect();
     for environment in Environment::all() {
         let vars = environment.vars();
@@ -97,7 +97,7 @@ fn every_setting_that_is_no_secret_stands_in_every_environment_and_no_other() {
 }
 
 #[test]
-fn every_secret_is_told_of() {
+fn the_file_explains_every_secret() {
     let file = read("wrangler.toml");
     for secret in SECRETS {
         assert!(NAMES.contains(secret), "{secret}");
@@ -105,9 +105,9 @@ fn every_secret_is_told_of() {
     }
 }
 
-/// Secrets and settings of the server that jobs need at Cloudflare: the file names them, and they reach the container.
+/// The file names the secrets and settings of the server that jobs need, and they reach the container.
 #[test]
-fn what_jobs_are_kept_in_is_told_of_and_reaches_the_container() {
+fn the_settings_of_the_job_storage_reach_the_container() {
     let (file, known) = (read("wrangler.toml"), read("docs/CONFIGURATION.md"));
     for secret in ["DATABASE_URL", "EDGEPROVE_ARTIFACT_KEY", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"] {
         assert!(file.contains(&format!("#   wrangler secret put {secret} ")), "{secret}");
@@ -119,12 +119,12 @@ fn what_jobs_are_kept_in_is_told_of_and_reaches_the_container() {
     }
     for name in ["DATABASE_URL", "EDGEPROVE_ARTIFACTS", "EDGEPROVE_ARTIFACT_KEY", "EDGEPROVE_EPHEMERAL_JOBS"]
     {
-        assert!(known.contains(&format!("`{name}`")), "{name} is no setting of the server");
+        assert!(known.contains(&format!("`{name}`")), "{name} is not a setting of the server");
     }
 }
 
 #[test]
-fn what_is_set_is_the_default_but_for_what_the_file_explains() {
+fn every_setting_is_the_default_or_explained() {
     for environment in Environment::all() {
         let mut set = environment.vars();
         let mut unset = set.clone();
@@ -137,7 +137,7 @@ fn what_is_set_is_the_default_but_for_what_the_file_explains() {
 }
 
 #[test]
-fn with_its_secrets_put_no_environment_leaves_a_doubt() {
+fn with_its_secrets_no_environment_has_a_warning() {
     for environment in Environment::all() {
         let mut vars = environment.vars();
         vars.insert("API_KEYS".to_owned(), format!("alice:{}", "0f".repeat(32)));
@@ -148,19 +148,19 @@ fn with_its_secrets_put_no_environment_leaves_a_doubt() {
 }
 
 #[test]
-fn the_containers_own_variables_are_those_of_the_server() {
+fn variables_of_the_container_are_settings_of_the_server() {
     let known = read("docs/CONFIGURATION.md");
     for environment in Environment::all() {
         for name in environment.vars().keys().filter(|name| is_for_container(name)) {
             assert!(known.contains(&format!("`{name}`")), "{}: {name}", environment.name());
-            // The edge itself tells the container the secret; it is no variable.
+            // The container gets the secret from EDGE_SECRET.
             assert_ne!(name, "EDGEPROVE_EDGE_SECRET");
         }
     }
 }
 
 #[test]
-fn bindings_and_classes_are_those_that_the_code_names() {
+fn bindings_and_classes_are_those_of_the_code() {
     assert_eq!(type_name::<ProverContainer>().rsplit("::").next(), Some(PROVER_CLASS));
     for environment in Environment::all() {
         let object = environment.only(&["durable_objects", "bindings"]);
@@ -172,7 +172,7 @@ fn bindings_and_classes_are_those_that_the_code_names() {
 }
 
 #[test]
-fn objects_with_containers_are_kept_in_sqlite() {
+fn objects_with_containers_use_sqlite_storage() {
     for environment in Environment::all() {
         let migrations = environment.list(&["migrations"]);
         let new = |kind: &str| -> Vec<&str> {
@@ -185,11 +185,11 @@ fn objects_with_containers_are_kept_in_sqlite() {
 }
 
 #[test]
-fn there_are_as_many_containers_as_the_edge_asks_for_and_they_may_finish_their_work() {
+fn there_are_enough_containers_and_rollouts_wait_for_requests() {
     for environment in Environment::all() {
         let (settings, container) = (environment.settings(), environment.only(&["containers"]));
         let max = number(&container["max_instances"]);
-        assert!(max >= settings.instances.into(), "{}: {max}", environment.name());
+        assert!(max >= settings.max_instances.into(), "{}: {max}", environment.name());
         let grace = Duration::from_secs(number(&container["rollout_active_grace_period"]));
         assert!(grace >= settings.timeouts.prove.max(settings.timeouts.other), "{}", environment.name());
         assert!(root().join(text(&container["image"])).is_file(), "{}", environment.name());
@@ -197,16 +197,16 @@ fn there_are_as_many_containers_as_the_edge_asks_for_and_they_may_finish_their_w
 }
 
 #[test]
-fn callers_are_counted_apart_in_each_environment_and_for_as_long_as_they_are_told() {
-    let told = EdgeError::rate_limited().retry_after.unwrap();
+fn each_environment_counts_its_callers_separately() {
+    let retry_after = EdgeError::RateLimited.retry_after().unwrap();
     let mut namespaces = BTreeSet::new();
     for environment in Environment::all() {
         let limiter = environment.only(&["ratelimits"]);
         let period = number(&limiter["simple"]["period"]);
-        assert!([10, 60].contains(&period), "Cloudflare knows no period of {period} s");
-        assert!(told >= Duration::from_secs(period), "{} s are told to wait", told.as_secs());
+        assert!([10, 60].contains(&period), "Cloudflare has no period of {period} s");
+        assert!(retry_after >= Duration::from_secs(period), "{retry_after:?} is shorter than the period");
         assert!(number(&limiter["simple"]["limit"]) > 0);
         let namespace = text(&limiter["namespace_id"]).to_owned();
-        assert!(namespaces.insert(namespace), "{} shares its counts", environment.name());
+        assert!(namespaces.insert(namespace), "{} shares its counts with another", environment.name());
     }
 }

@@ -28,8 +28,8 @@ fn one_that_dies_at_its_start_is_not_waited_for() {
         e.var("EDGEPROVE_CIRCUIT", "/nothing").var("START_TIMEOUT", "40s");
     });
     is_unavailable(&edge, Duration::from_secs(20));
-    let fault = &edge.logged("event", "container_fault")[0];
-    assert!(fault["what"].as_str().unwrap().contains("exit"), "{fault}");
+    let fault = &edge.logged("event", "container_request_failed")[0];
+    assert!(fault["detail"].as_str().unwrap().contains("exit"), "{fault}");
     // The next one is a fresh attempt.
     is_unavailable(&edge, Duration::from_secs(20));
 }
@@ -41,8 +41,8 @@ fn one_that_never_gets_ready_is_given_up_in_time() {
         e.var("EDGEPROVE_LISTEN", "127.0.0.1:9999").var("START_TIMEOUT", "5s");
     });
     is_unavailable(&edge, Duration::from_secs(10));
-    let fault = &edge.logged("event", "container_fault")[0];
-    assert!(fault["what"].as_str().unwrap().contains("ready"), "{fault}");
+    let fault = &edge.logged("event", "container_request_failed")[0];
+    assert!(fault["detail"].as_str().unwrap().contains("ready"), "{fault}");
 }
 
 #[test]

@@ -28,7 +28,7 @@ fn it_starts_with_the_first_request_which_can_be_followed_into_its_log() {
         .send();
     edge.get("/api/none").refused(ProblemType::NotFound);
     let asleep = edge.get("/edge/health").json();
-    assert_eq!(asleep["containers"][0]["status"]["state"], "sleeping", "{asleep}");
+    assert_eq!(asleep["containers"][0]["state"], "sleeping", "{asleep}");
     assert_eq!(edge.containers(), Vec::<String>::new());
 
     let (cold, took) = proves(&edge);
@@ -42,7 +42,7 @@ fn it_starts_with_the_first_request_which_can_be_followed_into_its_log() {
     let (_, took) = proves(&edge);
     eprintln!("warm proof: {} ms", took.as_millis());
     let awake = edge.get("/edge/health").json();
-    assert_eq!(awake["containers"][0]["status"]["state"], "ready", "{awake}");
+    assert_eq!(awake["containers"][0]["state"], "ready", "{awake}");
 
     // What the deployment sets reaches the server, and nobody but the edge is answered by it.
     let health = edge.get("/api/health").json();
@@ -143,7 +143,7 @@ fn it_sleeps_when_idle_stays_while_it_works_and_is_woken_again() {
     let slept = idle.elapsed();
     eprintln!("asleep {} ms after the last answer", slept.as_millis());
     assert!(slept > Duration::from_secs(2), "it slept too early: {slept:?}");
-    edge.logged("event", "container_asked_to_end");
+    edge.logged("event", "container_stop_requested");
     assert!(!edge.log().contains("container_destroyed"), "it had to be killed");
 
     let (_, took) = proves(&edge);

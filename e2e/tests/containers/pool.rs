@@ -35,7 +35,7 @@ fn two_share_the_load_and_one_alone_serves_a_calm() {
     eventually("a second container is woken", || (edge.containers().len() == 2).then_some(()));
     eventually("the second container is ready", || {
         let health = edge.get("/edge/health").json();
-        (health["containers"][1]["status"]["state"] == "ready").then_some(())
+        (health["containers"][1]["state"] == "ready").then_some(())
     });
     rounds();
     let mut proofs = BTreeMap::new();

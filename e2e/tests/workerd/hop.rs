@@ -34,8 +34,8 @@ fn nothing_a_caller_says_passes_for_the_edges_own_words() {
         (headers::AUTHENTICATED_USER, "root"),
         (headers::CLIENT_IP, "10.0.0.1"),
         (headers::REQUEST_ID, "chosen-by-the-caller"),
-        ("x-edge-limit-ms", "999999"),
-        ("x-edge-fault", "container_lost"),
+        ("x-edge-timeout-ms", "999999"),
+        ("x-edge-problem", "container_lost"),
         ("authorization", "Bearer let me in"),
         ("cookie", "session=1"),
         ("accept", "application/json"),
@@ -51,7 +51,7 @@ fn nothing_a_caller_says_passes_for_the_edges_own_words() {
     assert_eq!(reached[headers::REQUEST_ID], [answer.header(headers::REQUEST_ID)]);
     assert_ne!(reached[headers::REQUEST_ID], ["chosen-by-the-caller"]);
     assert!(reached.get(headers::CLIENT_IP).is_none_or(|ip| *ip != ["10.0.0.1"]), "{reached:?}");
-    for gone in ["authorization", "cookie", "x-api-key", "x-edge-limit-ms", "expect", "origin"] {
+    for gone in ["authorization", "cookie", "x-api-key", "x-edge-timeout-ms", "expect", "origin"] {
         assert!(!reached.contains_key(gone), "{gone} reached the server: {reached:?}");
     }
     for (name, value) in [("accept", "application/json"), ("prefer", "wait=5"), ("idempotency-key", "k1")] {

@@ -29,7 +29,7 @@ fn a_proof_comes_through_whole_and_its_request_can_be_followed() {
             .header("origin", "https://page.example")
             .send();
         answer.proves(range, target);
-        for inner in [headers::PROVER_LOAD, headers::EDGE_SECRET, "x-edge-fault"] {
+        for inner in [headers::PROVER_LOAD, headers::EDGE_SECRET, "x-edge-problem"] {
             assert_eq!(answer.header(inner), "", "{inner} is told");
         }
         assert_eq!(answer.header("access-control-allow-origin"), "*");

@@ -1,4 +1,4 @@
-//! What the lifecycle needs of the platform it runs on.
+//! What the lifecycle needs of the platform that runs the container.
 
 use std::{fmt, time::Duration};
 
@@ -7,79 +7,90 @@ use serde::{Deserialize, Serialize};
 
 use super::Record;
 
-/// A container and a clock. The Worker's is Cloudflare's; the tests' is made up.
+/// A container and a clock. The Worker has Cloudflare's; the tests have a simulated one.
 pub trait Platform: 'static {
-    /// Milliseconds since 1970.
+    /// The time in milliseconds since 1970.
     fn now(&self) -> u64;
-    /// Whether the container was started and its end has not been seen.
-    fn running(&self) -> bool;
-    /// Stands for all that [`Platform::start`] gives a container on its way.
+    /// Whether the container was started and has not ended, as far as the platform noticed.
+    fn is_running(&self) -> bool;
+    /// A digest of everything that [`Platform::start`] passes to a container.
     fn fingerprint(&self) -> String;
     /// Starts the container. It is not ready yet when this returns.
-    fn start(&self) -> Result<(), StartFault>;
-    /// Ends with the container that runs now.
-    fn exit(&self) -> LocalBoxFuture<'static, Exit>;
-    /// Asks the container whether it is ready, and gives up after `limit`.
+    fn start(&self) -> Result<(), StartError>;
+    /// Completes when the container that runs now ends.
+    fn exit(&self) -> LocalBoxFuture<'static, ContainerExit>;
+    /// Asks the container whether it is ready, for at most `limit`.
     fn probe(&self, limit: Duration) -> LocalBoxFuture<'static, Probe>;
-    /// Asks the container to finish what it does and end. `why` is for the log.
-    fn ask_to_end(&self, why: &'static str);
-    /// Ends the container at once.
+    /// Sends SIGTERM: the container finishes its work and ends. `reason` is for the log.
+    fn request_stop(&self, reason: &'static str);
+    /// Kills the container.
     fn destroy(&self) -> LocalBoxFuture<'static, ()>;
     /// Waits.
     fn sleep(&self, time: Duration) -> LocalBoxFuture<'static, ()>;
-    /// Runs a task that outlives the request.
+    /// Runs a task that may outlive the request.
     fn spawn(&self, task: LocalBoxFuture<'static, ()>);
-    /// Sees to it that [`super::Lifecycle::alarm`] is called at this time, also if the object is evicted till then.
-    fn wake_at(&self, at: u64);
-    /// Keeps the record beyond the object's memory.
-    fn keep(&self, record: &Record);
-    /// The container has ended: for the log.
-    fn ended(&self, exit: &Exit);
+    /// Has [`super::Lifecycle::alarm`] called at this time, also if the object is evicted before.
+    fn set_alarm(&self, at: u64);
+    /// Stores the record, so that it outlives the object's memory.
+    fn store(&self, record: &Record);
+    /// Logs that the container ended.
+    fn log_exit(&self, exit: &ContainerExit);
 }
 
 /// Why the platform did not start a container.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum StartFault {
-    /// It has none to spare at the moment.
+pub enum StartError {
+    /// It has no free container, with its message.
     NoInstance(String),
-    /// Anything else.
-    Other(String),
+    /// It refused for another reason, with its message.
+    Refused(String),
 }
 
-/// How a container ended.
+/// How a container ended. An object's storage has it in this form.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Exit {
-    /// With a status. 137 is what is left of one that was killed.
+pub enum ContainerExit {
+    /// With this exit status. 137 is that of a container that was killed.
     Code(i32),
-    /// It never began: there was none to spare.
+    /// It never started, because the platform had no free container; with the platform's message.
     NoInstance(String),
-    /// The platform lost it.
+    /// The platform reported no exit status, only this message.
     Lost(String),
 }
 
-/// What a look at a container showed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Probe {
-    /// It takes requests.
-    Ready {
-        /// Proofs and jobs it works on or has waiting.
-        work: u32,
-        /// How long ago it let go of the last job, if it ever did and says so.
-        rested: Option<Duration>,
-    },
-    /// It answers, but takes no requests yet, or no more.
-    NotReady(String),
-    /// It does not answer.
-    NoAnswer(String),
+impl ContainerExit {
+    /// The exit status, if there is one.
+    #[must_use]
+    pub const fn code(&self) -> Option<i32> {
+        match self {
+            Self::Code(code) => Some(*code),
+            Self::NoInstance(_) | Self::Lost(_) => None,
+        }
+    }
 }
 
-impl fmt::Display for Exit {
+/// The result of a probe.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Probe {
+    /// The container accepts requests.
+    Ready {
+        /// How many proofs and jobs run or wait.
+        work: u32,
+        /// How long ago its last job finished; `None` if no job finished or the server does not report it.
+        idle_for: Option<Duration>,
+    },
+    /// The container responds but accepts no requests, for this reason.
+    NotReady(String),
+    /// The container does not respond, for this reason.
+    NoResponse(String),
+}
+
+impl fmt::Display for ContainerExit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Code(code) => write!(f, "exit status {code}"),
-            Self::NoInstance(why) => write!(f, "no instance: {why}"),
-            Self::Lost(why) => write!(f, "no exit status: {why}"),
+            Self::NoInstance(message) => write!(f, "no instance: {message}"),
+            Self::Lost(message) => write!(f, "no exit status: {message}"),
         }
     }
 }

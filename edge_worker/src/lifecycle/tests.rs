@@ -1,451 +1,460 @@
-//! The rules of a container's life, each shown on a made-up container. `docs/EDGE.md` lists them by name.
+//! The rules of a container's lifecycle, each tested on a simulated container. `docs/EDGE.md` lists these tests.
 
 mod fake;
 
 use futures_util::future;
 
 use super::*;
-use fake::{Fake, Manners, OPTIONS, asleep, on_jumping_clock, pass};
+use fake::{Behaviour, Fake, OPTIONS, advance, on_simulated_clock, sleeping};
 
 #[test]
-fn a_request_starts_the_container_and_waits_until_it_is_ready() {
-    on_jumping_clock(async {
-        let (fake, lifecycle) = asleep(Manners::default());
-        assert_eq!(lifecycle.status().state, "sleeping");
+fn a_request_starts_the_container_and_waits_until_ready() {
+    on_simulated_clock(async {
+        let (fake, lifecycle) = sleeping(Behaviour::default());
+        assert_eq!(lifecycle.status().state, ContainerState::Sleeping);
         let began = fake.now();
         assert_eq!(lifecycle.ready().await, Ok(()));
         let took = fake.now() - began;
         assert!((1000..1600).contains(&took), "{took} ms");
-        assert_eq!((fake.said("start"), lifecycle.status().state.as_str()), (1, "ready"));
+        assert_eq!((fake.count("start"), lifecycle.status().state), (1, ContainerState::Ready));
         assert_eq!(lifecycle.ready().await, Ok(()));
-        assert_eq!(fake.said("start"), 1);
+        assert_eq!(fake.count("start"), 1);
     });
 }
 
 #[test]
-fn however_many_ask_at_once_it_is_started_once() {
-    on_jumping_clock(async {
-        let (fake, lifecycle) = asleep(Manners::default());
+fn many_requests_at_once_start_it_once() {
+    on_simulated_clock(async {
+        let (fake, lifecycle) = sleeping(Behaviour::default());
         let all = future::join_all((0..50).map(|_| lifecycle.ready())).await;
         assert!(all.iter().all(Result::is_ok));
-        assert_eq!((fake.said("start"), lifecycle.status().record.starts), (1, 1));
+        assert_eq!((fake.count("start"), lifecycle.status().record.starts), (1, 1));
     });
-    on_jumping_clock(async {
-        let none = Some((Duration::from_millis(20), Exit::NoInstance("no instance".to_owned())));
-        let (fake, lifecycle) = asleep(Manners { dies_after: none, ..Manners::default() });
+    on_simulated_clock(async {
+        let no_instance =
+            Some((Duration::from_millis(20), ContainerExit::NoInstance("no instance".to_owned())));
+        let (fake, lifecycle) = sleeping(Behaviour { exits_after: no_instance, ..Behaviour::default() });
         let all = future::join_all((0..50).map(|_| lifecycle.ready())).await;
         assert!(all.iter().all(Result::is_err));
-        assert_eq!(fake.said("start"), 1, "they hear of one failure together");
+        assert_eq!(fake.count("start"), 1, "all of them get the one failure");
     });
 }
 
 #[test]
-fn a_start_goes_on_when_the_request_that_began_it_goes_away() {
-    on_jumping_clock(async {
-        let (fake, lifecycle) = asleep(Manners::default());
+fn a_start_goes_on_when_its_request_ends() {
+    on_simulated_clock(async {
+        let (fake, lifecycle) = sleeping(Behaviour::default());
         drop(tokio::time::timeout(Duration::from_millis(10), lifecycle.ready()).await);
         tokio::time::sleep(Duration::from_secs(3)).await;
-        assert_eq!(lifecycle.status().state, "ready");
-        assert_eq!(fake.said("start"), 1);
+        assert_eq!(lifecycle.status().state, ContainerState::Ready);
+        assert_eq!(fake.count("start"), 1);
     });
 }
 
 #[test]
-fn a_container_that_never_becomes_ready_is_given_up_on_time_and_destroyed() {
+fn a_container_that_is_not_ready_in_time_is_destroyed() {
     for hangs in [false, true] {
-        on_jumping_clock(async {
+        on_simulated_clock(async {
             let never = Duration::from_hours(1);
-            let (fake, lifecycle) = asleep(Manners { ready_after: never, hangs, ..Manners::default() });
+            let (fake, lifecycle) = sleeping(Behaviour { ready_after: never, hangs, ..Behaviour::default() });
             let began = fake.now();
             let failure = lifecycle.ready().await.unwrap_err();
             let took = fake.now() - began;
             assert!((60_000..60_600).contains(&took), "{took} ms");
-            assert!(matches!(failure, StartFailure::NotInTime { .. }), "{failure}");
-            assert_eq!((fake.said("destroy"), lifecycle.status().state.as_str()), (1, "sleeping"));
-            // The next request gets a fresh one.
-            *fake.0.manners.borrow_mut() = Manners::default();
+            assert!(matches!(failure, StartFailure::TimedOut { .. }), "{failure}");
+            assert_eq!((fake.count("destroy"), lifecycle.status().state), (1, ContainerState::Sleeping));
+            // The next request starts a new one.
+            *fake.0.behaviour.borrow_mut() = Behaviour::default();
             assert_eq!(lifecycle.ready().await, Ok(()));
-            assert_eq!(fake.said("start"), 2);
+            assert_eq!(fake.count("start"), 2);
         });
     }
 }
 
 #[test]
-fn a_look_that_is_never_answered_costs_little() {
-    on_jumping_clock(async {
+fn a_probe_without_response_costs_little_time() {
+    on_simulated_clock(async {
         let (fake, lifecycle) =
-            asleep(Manners { hangs: true, ready_after: Duration::ZERO, ..Manners::default() });
-        let boots = async {
+            sleeping(Behaviour { hangs: true, ready_after: Duration::ZERO, ..Behaviour::default() });
+        let boot = async {
             tokio::time::sleep(Duration::from_millis(200)).await;
-            fake.0.manners.borrow_mut().hangs = false;
+            fake.0.behaviour.borrow_mut().hangs = false;
         };
         let began = fake.now();
-        let (ready, ()) = tokio::join!(lifecycle.ready(), boots);
+        let (ready, ()) = tokio::join!(lifecycle.ready(), boot);
         let took = fake.now() - began;
         assert!(ready.is_ok() && took < 400, "{took} ms");
     });
 }
 
 #[test]
-fn one_silent_look_does_not_use_up_the_time() {
-    on_jumping_clock(async {
-        let (fake, lifecycle) = asleep(Manners { hangs: true, ..Manners::default() });
-        let wakes = async {
+fn one_silent_probe_does_not_use_up_the_time_limit() {
+    on_simulated_clock(async {
+        let (fake, lifecycle) = sleeping(Behaviour { hangs: true, ..Behaviour::default() });
+        let recovery = async {
             tokio::time::sleep(Duration::from_secs(5)).await;
-            fake.0.manners.borrow_mut().hangs = false;
+            fake.0.behaviour.borrow_mut().hangs = false;
         };
         let began = fake.now();
-        let (ready, ()) = tokio::join!(lifecycle.ready(), wakes);
+        let (ready, ()) = tokio::join!(lifecycle.ready(), recovery);
         assert_eq!(ready, Ok(()));
         assert!(fake.now() - began < 8_000);
     });
 }
 
 #[test]
-fn a_container_that_dies_while_it_starts_is_started_again_but_not_for_ever() {
-    on_jumping_clock(async {
-        let dies = Some((Duration::from_millis(200), Exit::Code(64)));
-        let (fake, lifecycle) = asleep(Manners { dies_after: dies, ..Manners::default() });
+fn a_container_that_ends_at_its_start_is_started_3_times() {
+    on_simulated_clock(async {
+        let exits = Some((Duration::from_millis(200), ContainerExit::Code(64)));
+        let (fake, lifecycle) = sleeping(Behaviour { exits_after: exits, ..Behaviour::default() });
         let failure = lifecycle.ready().await.unwrap_err();
-        assert_eq!(failure, StartFailure::Died { starts: 3, exit: "exit status 64".to_owned() });
-        assert_eq!(fake.said("start"), 3);
-        assert_eq!(lifecycle.status().record.last_exit.unwrap().0, Exit::Code(64));
+        assert_eq!(failure, StartFailure::Exited { starts: 3, exit: Some(ContainerExit::Code(64)) });
+        assert_eq!(fake.count("start"), 3);
+        assert_eq!(lifecycle.status().record.last_exit.unwrap().exit, ContainerExit::Code(64));
     });
-    on_jumping_clock(async {
-        let dies = Some((Duration::from_millis(200), Exit::Code(1)));
-        let (fake, lifecycle) = asleep(Manners { dies_after: dies, ..Manners::default() });
-        let mends = async {
+    on_simulated_clock(async {
+        let exits = Some((Duration::from_millis(200), ContainerExit::Code(1)));
+        let (fake, lifecycle) = sleeping(Behaviour { exits_after: exits, ..Behaviour::default() });
+        let recovery = async {
             tokio::time::sleep(Duration::from_millis(100)).await;
-            fake.0.manners.borrow_mut().dies_after = None;
+            fake.0.behaviour.borrow_mut().exits_after = None;
         };
-        let (ready, ()) = tokio::join!(lifecycle.ready(), mends);
-        assert_eq!((ready, fake.said("start")), (Ok(()), 2));
+        let (ready, ()) = tokio::join!(lifecycle.ready(), recovery);
+        assert_eq!((ready, fake.count("start")), (Ok(()), 2));
     });
 }
 
 #[test]
-fn a_platform_without_containers_is_told_apart_whichever_way_it_says_so() {
-    on_jumping_clock(async {
+fn a_lack_of_containers_differs_from_other_failures() {
+    on_simulated_clock(async {
         let none = || "no instance".to_owned();
-        let fault = Some(StartFault::NoInstance(none()));
-        let (_, lifecycle) = asleep(Manners { start_fault: fault, ..Manners::default() });
-        assert_eq!(lifecycle.ready().await, Err(StartFailure::NoInstance(none())));
-        assert_eq!(lifecycle.status().state, "sleeping");
+        let error = Some(StartError::NoInstance(none()));
+        let (_, lifecycle) = sleeping(Behaviour { start_error: error, ..Behaviour::default() });
+        assert_eq!(lifecycle.ready().await, Err(StartFailure::NoInstance { message: none() }));
+        assert_eq!(lifecycle.status().state, ContainerState::Sleeping);
 
-        let dies = Some((Duration::from_millis(20), Exit::NoInstance(none())));
-        let (fake, lifecycle) = asleep(Manners { dies_after: dies, ..Manners::default() });
-        assert_eq!(lifecycle.ready().await, Err(StartFailure::NoInstance(none())));
-        assert_eq!(fake.said("start"), 1, "asking again at once would not help");
+        let exits = Some((Duration::from_millis(20), ContainerExit::NoInstance(none())));
+        let (fake, lifecycle) = sleeping(Behaviour { exits_after: exits, ..Behaviour::default() });
+        assert_eq!(lifecycle.ready().await, Err(StartFailure::NoInstance { message: none() }));
+        assert_eq!(fake.count("start"), 1, "a second start at once would fail, too");
 
-        let fault = Some(StartFault::Other("bad image".to_owned()));
-        let (_, lifecycle) = asleep(Manners { start_fault: fault, ..Manners::default() });
-        assert_eq!(lifecycle.ready().await, Err(StartFailure::Refused("bad image".to_owned())));
+        let error = Some(StartError::Refused("bad image".to_owned()));
+        let (_, lifecycle) = sleeping(Behaviour { start_error: error, ..Behaviour::default() });
+        assert_eq!(lifecycle.ready().await, Err(StartFailure::Refused { message: "bad image".to_owned() }));
     });
 }
 
 #[test]
-fn however_it_ended_the_next_request_gets_a_fresh_container() {
+fn after_any_exit_the_next_request_starts_a_container() {
     let (gone, broken) = ("no instance".to_owned(), "container supervisor failed".to_owned());
-    for exit in [Exit::Code(0), Exit::Code(139), Exit::NoInstance(gone), Exit::Lost(broken)] {
-        on_jumping_clock(async {
-            let (fake, lifecycle) = asleep(Manners::default());
+    for exit in [
+        ContainerExit::Code(0),
+        ContainerExit::Code(139),
+        ContainerExit::NoInstance(gone),
+        ContainerExit::Lost(broken),
+    ] {
+        on_simulated_clock(async {
+            let (fake, lifecycle) = sleeping(Behaviour::default());
             lifecycle.ready().await.unwrap();
-            fake.die(exit.clone());
+            fake.end_with(exit.clone());
             tokio::task::yield_now().await;
-            assert_eq!(lifecycle.status().state, "sleeping");
+            assert_eq!(lifecycle.status().state, ContainerState::Sleeping);
             assert_eq!(lifecycle.ready().await, Ok(()));
-            assert_eq!((fake.said("start"), fake.said(&format!("ended: {exit}"))), (2, 1));
+            assert_eq!((fake.count("start"), fake.count(&format!("ended: {exit}"))), (2, 1));
         });
     }
 }
 
 #[test]
-fn who_waits_for_an_answer_hears_that_the_container_is_gone() {
-    on_jumping_clock(async {
-        let (fake, lifecycle) = asleep(Manners::default());
+fn a_request_that_waits_is_notified_of_the_exit() {
+    on_simulated_clock(async {
+        let (fake, lifecycle) = sleeping(Behaviour::default());
         lifecycle.ready().await.unwrap();
-        let gone = lifecycle.gone();
-        assert!(tokio::time::timeout(Duration::from_mins(1), lifecycle.gone()).await.is_err());
-        fake.die(Exit::Code(137));
-        assert_eq!(gone.await, Exit::Code(137));
+        let gone = lifecycle.exit();
+        assert!(tokio::time::timeout(Duration::from_mins(1), lifecycle.exit()).await.is_err());
+        fake.end_with(ContainerExit::Code(137));
+        assert_eq!(gone.await, ContainerExit::Code(137));
     });
 }
 
 #[test]
-fn a_crash_that_is_not_noticed_yet_is_seen_by_the_next_request() {
-    on_jumping_clock(async {
-        let (fake, lifecycle) = asleep(Manners::default());
+fn the_next_request_notices_an_unreported_crash() {
+    on_simulated_clock(async {
+        let (fake, lifecycle) = sleeping(Behaviour::default());
         lifecycle.ready().await.unwrap();
-        // No word of the exit comes.
+        // The platform reports no exit.
         fake.0.running_since.set(None);
         assert_eq!(lifecycle.ready().await, Ok(()));
-        assert_eq!(fake.said("start"), 2);
+        assert_eq!(fake.count("start"), 2);
     });
 }
 
 #[test]
-fn a_container_that_lost_a_request_is_looked_at_before_the_next() {
-    on_jumping_clock(async {
-        let (fake, lifecycle) = asleep(Manners::default());
+fn after_a_failed_request_the_container_is_probed() {
+    on_simulated_clock(async {
+        let (fake, lifecycle) = sleeping(Behaviour::default());
         lifecycle.ready().await.unwrap();
-        let probes = fake.said("probe");
-        lifecycle.doubt();
-        assert_eq!(lifecycle.status().state, "unknown");
+        let probes = fake.count("probe");
+        lifecycle.mark_unknown();
+        assert_eq!(lifecycle.status().state, ContainerState::Unknown);
         assert_eq!(lifecycle.ready().await, Ok(()));
-        assert_eq!((fake.said("probe"), fake.said("start")), (probes + 1, 1));
+        assert_eq!((fake.count("probe"), fake.count("start")), (probes + 1, 1));
     });
 }
 
 #[test]
-fn a_container_that_shuts_down_is_waited_for_and_replaced() {
-    on_jumping_clock(async {
-        let (fake, lifecycle) = asleep(Manners::default());
+fn a_request_waits_for_a_shutdown_and_a_new_container() {
+    on_simulated_clock(async {
+        let (fake, lifecycle) = sleeping(Behaviour::default());
         lifecycle.ready().await.unwrap();
-        // The platform told it to end, and it finishes its work.
-        fake.0.manners.borrow_mut().ready_after = Duration::from_hours(1);
-        lifecycle.doubt();
-        let ends = async {
+        // The platform sent SIGTERM, and the container finishes its work.
+        fake.0.behaviour.borrow_mut().ready_after = Duration::from_hours(1);
+        lifecycle.mark_unknown();
+        let shutdown = async {
             tokio::time::sleep(Duration::from_secs(20)).await;
-            fake.0.manners.borrow_mut().ready_after = Duration::from_secs(1);
-            fake.die(Exit::Code(0));
+            fake.0.behaviour.borrow_mut().ready_after = Duration::from_secs(1);
+            fake.end_with(ContainerExit::Code(0));
         };
         let began = fake.now();
-        let (ready, ()) = tokio::join!(lifecycle.ready(), ends);
-        assert_eq!((ready, fake.said("start"), fake.said("destroy")), (Ok(()), 2, 0));
+        let (ready, ()) = tokio::join!(lifecycle.ready(), shutdown);
+        assert_eq!((ready, fake.count("start"), fake.count("destroy")), (Ok(()), 2, 0));
         assert!(fake.now() - began < 23_000);
     });
 }
 
 #[test]
-fn late_word_of_an_earlier_container_does_not_touch_the_present_one() {
-    on_jumping_clock(async {
-        let (fake, lifecycle) = asleep(Manners::default());
+fn a_late_exit_of_an_earlier_container_changes_nothing() {
+    on_simulated_clock(async {
+        let (fake, lifecycle) = sleeping(Behaviour::default());
         lifecycle.ready().await.unwrap();
         let earlier = Rc::clone(&fake.0.exits.borrow());
         fake.0.running_since.set(None);
         lifecycle.ready().await.unwrap();
-        earlier.send_replace(Some(Exit::Code(1)));
+        earlier.send_replace(Some(ContainerExit::Code(1)));
         tokio::task::yield_now().await;
-        assert_eq!((fake.said("ended: exit status 1"), lifecycle.status().state.as_str()), (1, "ready"));
+        assert_eq!(
+            (fake.count("ended: exit status 1"), lifecycle.status().state),
+            (1, ContainerState::Ready)
+        );
         lifecycle.ready().await.unwrap();
-        assert_eq!(fake.said("start"), 2);
+        assert_eq!(fake.count("start"), 2);
     });
 }
 
 #[test]
-fn a_container_that_runs_on_after_word_of_its_end_is_watched_again() {
-    on_jumping_clock(async {
-        let (fake, lifecycle) = asleep(Manners::default());
+fn a_container_that_runs_after_a_reported_end_is_watched() {
+    on_simulated_clock(async {
+        let (fake, lifecycle) = sleeping(Behaviour::default());
         lifecycle.ready().await.unwrap();
         let broken = fake.0.exits.replace(Rc::default());
-        broken.send_replace(Some(Exit::Lost("container supervisor failed".to_owned())));
+        broken.send_replace(Some(ContainerExit::Lost("container supervisor failed".to_owned())));
         tokio::task::yield_now().await;
-        assert_eq!(lifecycle.status().state, "unknown");
+        assert_eq!(lifecycle.status().state, ContainerState::Unknown);
         assert_eq!(lifecycle.ready().await, Ok(()));
-        let gone = lifecycle.gone();
-        assert!(tokio::time::timeout(Duration::from_secs(1), lifecycle.gone()).await.is_err());
-        fake.die(Exit::Code(2));
-        assert_eq!((gone.await, fake.said("start")), (Exit::Code(2), 1));
+        let gone = lifecycle.exit();
+        assert!(tokio::time::timeout(Duration::from_secs(1), lifecycle.exit()).await.is_err());
+        fake.end_with(ContainerExit::Code(2));
+        assert_eq!((gone.await, fake.count("start")), (ContainerExit::Code(2), 1));
     });
 }
 
 #[test]
-fn it_sleeps_when_nobody_needed_it_for_long_enough_and_wakes_again() {
-    on_jumping_clock(async {
-        let (fake, lifecycle) = asleep(Manners::default());
+fn it_sleeps_after_the_idle_time_and_wakes_again() {
+    on_simulated_clock(async {
+        let (fake, lifecycle) = sleeping(Behaviour::default());
         lifecycle.ready().await.unwrap();
         drop(lifecycle.lease());
-        pass(&fake, &lifecycle, Duration::from_secs(295)).await;
-        assert_eq!(lifecycle.status().state, "ready");
+        advance(&fake, &lifecycle, Duration::from_secs(295)).await;
+        assert_eq!(lifecycle.status().state, ContainerState::Ready);
         drop(lifecycle.lease());
-        pass(&fake, &lifecycle, Duration::from_secs(295)).await;
-        assert_eq!(lifecycle.status().state, "ready", "a request begins the idle time anew");
-        pass(&fake, &lifecycle, Duration::from_secs(10)).await;
-        assert_eq!(lifecycle.status().state, "sleeping");
-        assert_eq!((fake.said("ask to end"), fake.said("destroy")), (1, 0));
+        advance(&fake, &lifecycle, Duration::from_secs(295)).await;
+        assert_eq!(lifecycle.status().state, ContainerState::Ready, "a request restarts the idle time");
+        advance(&fake, &lifecycle, Duration::from_secs(10)).await;
+        assert_eq!(lifecycle.status().state, ContainerState::Sleeping);
+        assert_eq!((fake.count("request stop"), fake.count("destroy")), (1, 0));
         assert_eq!(lifecycle.ready().await, Ok(()));
-        assert_eq!(fake.said("start"), 2);
+        assert_eq!(fake.count("start"), 2);
     });
 }
 
 #[test]
-fn a_slow_start_is_not_taken_for_idleness() {
-    on_jumping_clock(async {
-        let fake = Fake::new(Manners { ready_after: Duration::from_secs(40), ..Manners::default() });
+fn a_slow_start_is_not_idleness() {
+    on_simulated_clock(async {
+        let fake = Fake::new(Behaviour { ready_after: Duration::from_secs(40), ..Behaviour::default() });
         let options = LifecycleOptions { sleep_after: Duration::from_secs(2), ..OPTIONS };
         let lifecycle = Lifecycle::take_over(fake.clone(), options, Record::default());
-        let asked = tokio::task::spawn_local({
+        let request = tokio::task::spawn_local({
             let lifecycle = Rc::clone(&lifecycle);
             async move { lifecycle.ready().await }
         });
         tokio::task::yield_now().await;
-        pass(&fake, &lifecycle, Duration::from_secs(30)).await;
-        assert_eq!((lifecycle.status().state.as_str(), fake.said("ask to end")), ("starting", 0));
-        assert_eq!(asked.await.unwrap(), Ok(()));
-        assert_eq!(fake.said("start"), 1);
+        advance(&fake, &lifecycle, Duration::from_secs(30)).await;
+        assert_eq!((lifecycle.status().state, fake.count("request stop")), (ContainerState::Starting, 0));
+        assert_eq!(request.await.unwrap(), Ok(()));
+        assert_eq!(fake.count("start"), 1);
     });
 }
 
 #[test]
-fn however_many_requests_come_one_alarm_is_set() {
-    on_jumping_clock(async {
-        let (fake, lifecycle) = asleep(Manners::default());
+fn many_requests_set_one_alarm() {
+    on_simulated_clock(async {
+        let (fake, lifecycle) = sleeping(Behaviour::default());
         lifecycle.ready().await.unwrap();
         for _ in 0..1000 {
             drop(lifecycle.lease());
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        assert_eq!(fake.said("alarm"), 1);
-        pass(&fake, &lifecycle, Duration::from_mins(11)).await;
-        assert_eq!((fake.said("alarm"), lifecycle.status().state.as_str()), (2, "sleeping"));
+        assert_eq!(fake.count("alarm"), 1);
+        advance(&fake, &lifecycle, Duration::from_mins(11)).await;
+        assert_eq!((fake.count("alarm"), lifecycle.status().state), (2, ContainerState::Sleeping));
     });
 }
 
 #[test]
-fn a_container_that_nobody_ever_asked_sleeps_too() {
-    on_jumping_clock(async {
-        let (fake, lifecycle) = asleep(Manners::default());
+fn a_container_without_any_request_sleeps_too() {
+    on_simulated_clock(async {
+        let (fake, lifecycle) = sleeping(Behaviour::default());
         lifecycle.ready().await.unwrap();
-        pass(&fake, &lifecycle, Duration::from_mins(6)).await;
-        assert_eq!(lifecycle.status().state, "sleeping");
+        advance(&fake, &lifecycle, Duration::from_mins(6)).await;
+        assert_eq!(lifecycle.status().state, ContainerState::Sleeping);
     });
 }
 
 #[test]
-fn it_stays_awake_while_a_request_is_under_way_or_the_container_works() {
-    on_jumping_clock(async {
-        let (fake, lifecycle) = asleep(Manners::default());
+fn it_stays_awake_during_requests_and_jobs() {
+    on_simulated_clock(async {
+        let (fake, lifecycle) = sleeping(Behaviour::default());
         lifecycle.ready().await.unwrap();
-        fake.0.manners.borrow_mut().work = 1;
-        pass(&fake, &lifecycle, Duration::from_hours(1)).await;
-        assert_eq!(lifecycle.status().state, "ready", "a job runs without a request");
-        fake.0.manners.borrow_mut().work = 0;
-        pass(&fake, &lifecycle, Duration::from_mins(11)).await;
-        assert_eq!(lifecycle.status().state, "sleeping");
+        fake.0.behaviour.borrow_mut().work = 1;
+        advance(&fake, &lifecycle, Duration::from_hours(1)).await;
+        assert_eq!(lifecycle.status().state, ContainerState::Ready, "a job runs without a request");
+        fake.0.behaviour.borrow_mut().work = 0;
+        advance(&fake, &lifecycle, Duration::from_mins(11)).await;
+        assert_eq!(lifecycle.status().state, ContainerState::Sleeping);
     });
-    on_jumping_clock(async {
-        let fake = Fake::new(Manners::default());
+    on_simulated_clock(async {
+        let fake = Fake::new(Behaviour::default());
         let options = LifecycleOptions { sleep_after: Duration::from_secs(10), ..OPTIONS };
         let lifecycle = Lifecycle::take_over(fake.clone(), options, Record::default());
         lifecycle.ready().await.unwrap();
         let lease = lifecycle.lease();
-        pass(&fake, &lifecycle, Duration::from_mins(2)).await;
-        assert_eq!((lifecycle.status().state.as_str(), lifecycle.status().in_flight), ("ready", 1));
+        advance(&fake, &lifecycle, Duration::from_mins(2)).await;
+        assert_eq!((lifecycle.status().state, lifecycle.status().in_flight), (ContainerState::Ready, 1));
         drop(lease);
-        pass(&fake, &lifecycle, Duration::from_secs(25)).await;
-        assert_eq!(lifecycle.status().state, "sleeping");
+        advance(&fake, &lifecycle, Duration::from_secs(25)).await;
+        assert_eq!(lifecycle.status().state, ContainerState::Sleeping);
     });
 }
 
 #[test]
-fn what_came_of_a_job_is_to_be_had_for_as_long_as_after_a_request() {
-    on_jumping_clock(async {
-        let (fake, lifecycle) = asleep(Manners::default());
+fn a_job_result_stays_available_for_the_idle_time() {
+    on_simulated_clock(async {
+        let (fake, lifecycle) = sleeping(Behaviour::default());
         lifecycle.ready().await.unwrap();
-        // It is over at any time between two looks, or before the first.
+        // The job finishes at any time between two probes, or before the first one.
         for minutes in [3, 5, 14] {
-            fake.0.manners.borrow_mut().work = 1;
+            fake.0.behaviour.borrow_mut().work = 1;
             lifecycle.ready().await.unwrap();
             drop(lifecycle.lease());
-            pass(&fake, &lifecycle, Duration::from_mins(minutes)).await;
-            fake.0.manners.borrow_mut().work = 0;
-            fake.0.manners.borrow_mut().rested_at = Some(tokio::time::Instant::now());
-            pass(&fake, &lifecycle, OPTIONS.sleep_after.mul_f64(0.99)).await;
-            assert_eq!(lifecycle.status().state, "ready", "{minutes}");
-            pass(&fake, &lifecycle, OPTIONS.sleep_after).await;
-            assert_eq!(lifecycle.status().state, "sleeping", "{minutes}");
+            advance(&fake, &lifecycle, Duration::from_mins(minutes)).await;
+            fake.0.behaviour.borrow_mut().work = 0;
+            fake.0.behaviour.borrow_mut().idle_since = Some(tokio::time::Instant::now());
+            advance(&fake, &lifecycle, OPTIONS.sleep_after.mul_f64(0.99)).await;
+            assert_eq!(lifecycle.status().state, ContainerState::Ready, "{minutes}");
+            advance(&fake, &lifecycle, OPTIONS.sleep_after).await;
+            assert_eq!(lifecycle.status().state, ContainerState::Sleeping, "{minutes}");
         }
     });
 }
 
 #[test]
-fn one_that_is_too_busy_to_say_so_is_asked_again_before_it_is_ended() {
-    on_jumping_clock(async {
-        let (fake, lifecycle) = asleep(Manners::default());
+fn a_container_too_busy_to_respond_is_probed_again() {
+    on_simulated_clock(async {
+        let (fake, lifecycle) = sleeping(Behaviour::default());
         lifecycle.ready().await.unwrap();
-        let manners = |work, hangs| {
-            let mut manners = fake.0.manners.borrow_mut();
-            (manners.work, manners.hangs) = (work, hangs);
+        let behaviour = |work, hangs| {
+            let mut behaviour = fake.0.behaviour.borrow_mut();
+            (behaviour.work, behaviour.hangs) = (work, hangs);
         };
-        manners(1, true);
-        pass(&fake, &lifecycle, OPTIONS.sleep_after + Duration::from_mins(9)).await;
+        behaviour(1, true);
+        advance(&fake, &lifecycle, OPTIONS.sleep_after + Duration::from_mins(9)).await;
         assert_eq!(
             lifecycle.status().state,
-            "ready",
-            "it was asked for something, and never said that it is done"
+            ContainerState::Ready,
+            "it got a request and never reported that it is done"
         );
-        manners(1, false);
-        pass(&fake, &lifecycle, Duration::from_hours(1)).await;
-        assert_eq!(lifecycle.status().state, "ready");
-        manners(1, true);
-        pass(&fake, &lifecycle, Duration::from_mins(9)).await;
-        assert_eq!(lifecycle.status().state, "ready", "it said that it is at work");
-        pass(&fake, &lifecycle, OPTIONS.sleep_after + Duration::from_mins(2)).await;
-        assert_eq!(lifecycle.status().state, "sleeping", "one that is dead is not kept");
+        behaviour(1, false);
+        advance(&fake, &lifecycle, Duration::from_hours(1)).await;
+        assert_eq!(lifecycle.status().state, ContainerState::Ready);
+        behaviour(1, true);
+        advance(&fake, &lifecycle, Duration::from_mins(9)).await;
+        assert_eq!(lifecycle.status().state, ContainerState::Ready, "it reported work");
+        advance(&fake, &lifecycle, OPTIONS.sleep_after + Duration::from_mins(2)).await;
+        assert_eq!(lifecycle.status().state, ContainerState::Sleeping, "a dead container is stopped");
     });
 }
 
 #[test]
-fn one_that_falls_silent_with_nothing_to_do_is_not_kept_for_long() {
-    on_jumping_clock(async {
-        let (fake, lifecycle) = asleep(Manners::default());
+fn a_silent_container_without_work_is_stopped_soon() {
+    on_simulated_clock(async {
+        let (fake, lifecycle) = sleeping(Behaviour::default());
         lifecycle.ready().await.unwrap();
-        pass(&fake, &lifecycle, OPTIONS.sleep_after / 2).await;
-        fake.0.manners.borrow_mut().rested_at = Some(tokio::time::Instant::now());
-        // It says that it is done, and what came of its job is left there for a while.
-        pass(&fake, &lifecycle, OPTIONS.sleep_after.mul_f64(0.95)).await;
-        assert_eq!(lifecycle.status().state, "ready");
-        fake.0.manners.borrow_mut().hangs = true;
-        pass(&fake, &lifecycle, Duration::from_secs(30)).await;
-        assert_eq!(lifecycle.status().state, "ready", "it was silent once");
-        pass(&fake, &lifecycle, Duration::from_mins(1)).await;
-        assert_eq!(lifecycle.status().state, "sleeping");
+        advance(&fake, &lifecycle, OPTIONS.sleep_after / 2).await;
+        fake.0.behaviour.borrow_mut().idle_since = Some(tokio::time::Instant::now());
+        // It reports no work, and the result of its job stays available for a while.
+        advance(&fake, &lifecycle, OPTIONS.sleep_after.mul_f64(0.95)).await;
+        assert_eq!(lifecycle.status().state, ContainerState::Ready);
+        fake.0.behaviour.borrow_mut().hangs = true;
+        advance(&fake, &lifecycle, Duration::from_secs(30)).await;
+        assert_eq!(lifecycle.status().state, ContainerState::Ready, "it was silent once only");
+        advance(&fake, &lifecycle, Duration::from_mins(1)).await;
+        assert_eq!(lifecycle.status().state, ContainerState::Sleeping);
     });
 }
 
 #[test]
-fn a_caller_that_vanished_unnoticed_does_not_keep_it_awake_for_ever() {
-    on_jumping_clock(async {
-        let (fake, lifecycle) = asleep(Manners::default());
+fn a_lost_caller_does_not_keep_it_awake_forever() {
+    on_simulated_clock(async {
+        let (fake, lifecycle) = sleeping(Behaviour::default());
         lifecycle.ready().await.unwrap();
-        let forgotten = lifecycle.lease();
-        pass(&fake, &lifecycle, Duration::from_mins(11)).await;
-        assert_eq!((lifecycle.status().state.as_str(), lifecycle.status().in_flight), ("sleeping", 0));
-        drop(forgotten);
+        let lost = lifecycle.lease();
+        advance(&fake, &lifecycle, Duration::from_mins(11)).await;
+        assert_eq!((lifecycle.status().state, lifecycle.status().in_flight), (ContainerState::Sleeping, 0));
+        drop(lost);
     });
 }
 
 #[test]
-fn a_socket_in_use_keeps_it_awake_and_a_silent_one_does_not() {
-    on_jumping_clock(async {
-        let (fake, lifecycle) = asleep(Manners::default());
+fn a_socket_in_use_keeps_it_awake_and_a_silent_one_not() {
+    on_simulated_clock(async {
+        let (fake, lifecycle) = sleeping(Behaviour::default());
         lifecycle.ready().await.unwrap();
         let socket = lifecycle.lease();
         for _ in 0..20 {
-            pass(&fake, &lifecycle, Duration::from_mins(2)).await;
+            advance(&fake, &lifecycle, Duration::from_mins(2)).await;
             socket.renew();
         }
-        assert_eq!(lifecycle.status().state, "ready");
-        pass(&fake, &lifecycle, Duration::from_mins(11)).await;
-        assert_eq!(lifecycle.status().state, "sleeping");
+        assert_eq!(lifecycle.status().state, ContainerState::Ready);
+        advance(&fake, &lifecycle, Duration::from_mins(11)).await;
+        assert_eq!(lifecycle.status().state, ContainerState::Sleeping);
     });
 }
 
 #[test]
-fn one_that_does_not_end_when_asked_is_destroyed() {
-    on_jumping_clock(async {
-        let (fake, lifecycle) = asleep(Manners { obeys: false, ..Manners::default() });
+fn a_container_that_ignores_sigterm_is_destroyed() {
+    on_simulated_clock(async {
+        let (fake, lifecycle) = sleeping(Behaviour { obeys: false, ..Behaviour::default() });
         lifecycle.ready().await.unwrap();
-        pass(&fake, &lifecycle, Duration::from_mins(6)).await;
-        assert_eq!((fake.said("ask to end"), fake.said("destroy")), (1, 1));
-        assert_eq!(lifecycle.status().state, "sleeping");
+        advance(&fake, &lifecycle, Duration::from_mins(6)).await;
+        assert_eq!((fake.count("request stop"), fake.count("destroy")), (1, 1));
+        assert_eq!(lifecycle.status().state, ContainerState::Sleeping);
     });
 }
 
 #[test]
-fn a_request_that_comes_while_it_goes_to_sleep_waits_and_wakes_it() {
-    on_jumping_clock(async {
-        let (fake, lifecycle) = asleep(Manners::default());
+fn a_request_during_a_stop_waits_and_starts_it_again() {
+    on_simulated_clock(async {
+        let (fake, lifecycle) = sleeping(Behaviour::default());
         lifecycle.ready().await.unwrap();
         tokio::time::sleep(Duration::from_secs(301)).await;
         let alarm = tokio::task::spawn_local({
@@ -453,86 +462,90 @@ fn a_request_that_comes_while_it_goes_to_sleep_waits_and_wakes_it() {
             async move { lifecycle.alarm().await }
         });
         tokio::time::sleep(Duration::from_millis(100)).await;
-        assert_eq!(lifecycle.status().state, "stopping");
+        assert_eq!(lifecycle.status().state, ContainerState::Stopping);
         assert_eq!(lifecycle.ready().await, Ok(()));
         alarm.await.unwrap();
-        assert_eq!((fake.said("start"), lifecycle.status().state.as_str()), (2, "ready"));
+        assert_eq!((fake.count("start"), lifecycle.status().state), (2, ContainerState::Ready));
     });
 }
 
 #[test]
-fn a_request_that_comes_while_it_is_asked_whether_it_is_idle_keeps_it_awake() {
-    on_jumping_clock(async {
-        let (fake, lifecycle) = asleep(Manners::default());
+fn a_request_during_the_idle_probe_keeps_it_awake() {
+    on_simulated_clock(async {
+        let (fake, lifecycle) = sleeping(Behaviour::default());
         lifecycle.ready().await.unwrap();
         tokio::time::sleep(Duration::from_secs(301)).await;
         let (_lease, ()) = tokio::join!(async { lifecycle.lease() }, lifecycle.alarm());
-        assert_eq!((fake.said("ask to end"), lifecycle.status().state.as_str()), (0, "ready"));
+        assert_eq!((fake.count("request stop"), lifecycle.status().state), (0, ContainerState::Ready));
         assert!(fake.0.alarm_at.get().is_some());
     });
 }
 
 #[test]
-fn an_evicted_object_takes_over_the_container_that_runs() {
-    on_jumping_clock(async {
-        let (fake, lifecycle) = asleep(Manners::default());
+fn an_evicted_object_takes_over_a_running_container() {
+    on_simulated_clock(async {
+        let (fake, lifecycle) = sleeping(Behaviour::default());
         lifecycle.ready().await.unwrap();
-        let record = fake.kept();
+        let record = fake.stored();
         drop(lifecycle);
 
         let again = Lifecycle::take_over(fake.clone(), OPTIONS, record);
-        assert_eq!((again.status().state.as_str(), again.status().record.starts), ("unknown", 1));
+        assert_eq!((again.status().state, again.status().record.starts), (ContainerState::Unknown, 1));
         assert_eq!(again.ready().await, Ok(()));
-        assert_eq!(fake.said("start"), 1);
-        fake.die(Exit::Code(2));
+        assert_eq!(fake.count("start"), 1);
+        fake.end_with(ContainerExit::Code(2));
         tokio::task::yield_now().await;
-        assert_eq!(again.status().record.last_exit.unwrap().0, Exit::Code(2), "it is watched again");
+        assert_eq!(
+            again.status().record.last_exit.unwrap().exit,
+            ContainerExit::Code(2),
+            "it is watched again"
+        );
         again.ready().await.unwrap();
-        pass(&fake, &again, Duration::from_mins(6)).await;
-        assert_eq!(again.status().state, "sleeping", "and its idle time runs");
+        advance(&fake, &again, Duration::from_mins(6)).await;
+        assert_eq!(again.status().state, ContainerState::Sleeping, "its idle time runs");
     });
 }
 
 #[test]
-fn a_container_that_was_started_with_other_settings_is_replaced() {
-    on_jumping_clock(async {
-        let (fake, lifecycle) = asleep(Manners::default());
+fn a_container_with_other_settings_is_replaced() {
+    on_simulated_clock(async {
+        let (fake, lifecycle) = sleeping(Behaviour::default());
         lifecycle.ready().await.unwrap();
         drop(lifecycle);
-        fake.0.manners.borrow_mut().settings = "second";
+        fake.0.behaviour.borrow_mut().settings = "second";
 
-        let again = Lifecycle::take_over(fake.clone(), OPTIONS, fake.kept());
-        assert_eq!(again.status().state, "stopping");
+        let again = Lifecycle::take_over(fake.clone(), OPTIONS, fake.stored());
+        assert_eq!(again.status().state, ContainerState::Stopping);
         assert_eq!(again.ready().await, Ok(()));
-        assert_eq!((fake.said("ask to end"), fake.said("destroy"), fake.said("start")), (1, 0, 2));
+        assert_eq!((fake.count("request stop"), fake.count("destroy"), fake.count("start")), (1, 0, 2));
         assert_eq!(
-            (fake.kept().started_with.as_deref(), again.status().record.started_with),
+            (fake.stored().started_with.as_deref(), again.status().record.started_with),
             (Some("second"), None)
         );
 
-        let once_more = Lifecycle::take_over(fake.clone(), OPTIONS, fake.kept());
-        assert_eq!(once_more.status().state, "unknown", "it has the settings of now");
+        let once_more = Lifecycle::take_over(fake.clone(), OPTIONS, fake.stored());
+        assert_eq!(once_more.status().state, ContainerState::Unknown, "it has the present settings");
     });
 }
 
 #[test]
-fn a_container_that_ended_while_its_object_was_away_is_started_anew() {
-    on_jumping_clock(async {
+fn a_container_that_ended_unobserved_is_started_again() {
+    on_simulated_clock(async {
         let record = Record { started_at: Some(1), starts: 7, ..Record::default() };
-        let fake = Fake::new(Manners::default());
+        let fake = Fake::new(Behaviour::default());
         let lifecycle = Lifecycle::take_over(fake.clone(), OPTIONS, record.clone());
-        assert_eq!((lifecycle.status().state.as_str(), lifecycle.status().record), ("sleeping", record));
+        assert_eq!((lifecycle.status().state, lifecycle.status().record), (ContainerState::Sleeping, record));
         lifecycle.alarm().await;
         assert_eq!(lifecycle.ready().await, Ok(()));
-        assert_eq!((fake.said("start"), lifecycle.status().record.starts), (1, 8));
+        assert_eq!((fake.count("start"), lifecycle.status().record.starts), (1, 8));
     });
 }
 
 #[test]
-fn an_alarm_without_a_container_sets_no_other() {
-    on_jumping_clock(async {
-        let (fake, lifecycle) = asleep(Manners::default());
+fn an_alarm_without_a_container_sets_no_further_one() {
+    on_simulated_clock(async {
+        let (fake, lifecycle) = sleeping(Behaviour::default());
         lifecycle.alarm().await;
-        assert!(fake.0.alarm_at.get().is_none() && fake.said("probe") == 0);
+        assert!(fake.0.alarm_at.get().is_none() && fake.count("probe") == 0);
     });
 }

@@ -1,4 +1,4 @@
-//! A container that is made up, on a clock that jumps.
+//! A simulated container on a simulated clock.
 
 use std::cell::{Cell, RefCell};
 
@@ -14,37 +14,37 @@ pub(super) const OPTIONS: LifecycleOptions = LifecycleOptions {
     lease_max: Duration::from_secs(150),
 };
 
-/// How the made-up container behaves.
+/// How the simulated container behaves.
 #[derive(Debug, Clone)]
-pub(super) struct Manners {
-    /// From its start until `/readyz` is 200.
+pub(super) struct Behaviour {
+    /// Time from its start until `/readyz` is 200.
     pub(super) ready_after: Duration,
-    /// From its start until it ends by itself.
-    pub(super) dies_after: Option<(Duration, Exit)>,
-    /// Whether it answers no request at all.
+    /// Time from its start until it ends by itself, and how it ends.
+    pub(super) exits_after: Option<(Duration, ContainerExit)>,
+    /// Whether it responds to no request.
     pub(super) hangs: bool,
-    /// Whether it ends when it is asked to.
+    /// Whether it ends at SIGTERM.
     pub(super) obeys: bool,
-    /// What the platform says instead of starting it.
-    pub(super) start_fault: Option<StartFault>,
-    /// Proofs at work.
+    /// The error of the platform instead of a start.
+    pub(super) start_error: Option<StartError>,
+    /// How many proofs run or wait.
     pub(super) work: u32,
-    /// When its last job was over.
-    pub(super) rested_at: Option<Instant>,
-    /// What it is started with.
+    /// When its last job finished.
+    pub(super) idle_since: Option<Instant>,
+    /// The settings that it is started with.
     pub(super) settings: &'static str,
 }
 
-impl Default for Manners {
+impl Default for Behaviour {
     fn default() -> Self {
         Self {
             ready_after: Duration::from_secs(1),
-            dies_after: None,
+            exits_after: None,
             hangs: false,
             obeys: true,
-            start_fault: None,
+            start_error: None,
             work: 0,
-            rested_at: None,
+            idle_since: None,
             settings: "first",
         }
     }
@@ -55,45 +55,46 @@ pub(super) struct Fake(pub(super) Rc<FakeInner>);
 
 pub(super) struct FakeInner {
     began: Instant,
-    pub(super) manners: RefCell<Manners>,
-    /// When the container that runs was started.
+    pub(super) behaviour: RefCell<Behaviour>,
+    /// When the running container was started.
     pub(super) running_since: Cell<Option<Instant>>,
-    /// Tells how the container that runs ends; each has its own.
-    pub(super) exits: RefCell<Rc<watch::Sender<Option<Exit>>>>,
-    said: RefCell<Vec<String>>,
-    kept: RefCell<Record>,
+    /// Reports how the running container ends. Each container has its own channel.
+    pub(super) exits: RefCell<Rc<watch::Sender<Option<ContainerExit>>>>,
+    calls: RefCell<Vec<String>>,
+    stored: RefCell<Record>,
     pub(super) alarm_at: Cell<Option<u64>>,
 }
 
 impl Fake {
-    pub(super) fn new(manners: Manners) -> Self {
+    pub(super) fn new(behaviour: Behaviour) -> Self {
         Self(Rc::new(FakeInner {
             began: Instant::now(),
-            manners: RefCell::new(manners),
+            behaviour: RefCell::new(behaviour),
             running_since: Cell::new(None),
             exits: RefCell::new(Rc::new(watch::Sender::new(None))),
-            said: RefCell::default(),
-            kept: RefCell::default(),
+            calls: RefCell::default(),
+            stored: RefCell::default(),
             alarm_at: Cell::new(None),
         }))
     }
 
-    pub(super) fn die(&self, exit: Exit) {
+    pub(super) fn end_with(&self, exit: ContainerExit) {
         self.0.running_since.set(None);
         self.0.exits.borrow().send_replace(Some(exit));
     }
 
-    pub(super) fn said(&self, what: &str) -> usize {
-        self.0.said.borrow().iter().filter(|said| said.as_str() == what).count()
+    /// How often the platform got this call.
+    pub(super) fn count(&self, call: &str) -> usize {
+        self.0.calls.borrow().iter().filter(|other| other.as_str() == call).count()
     }
 
-    /// What outlives the object.
-    pub(super) fn kept(&self) -> Record {
-        self.0.kept.borrow().clone()
+    /// The record in the object's storage.
+    pub(super) fn stored(&self) -> Record {
+        self.0.stored.borrow().clone()
     }
 
-    fn say(&self, what: &str) {
-        self.0.said.borrow_mut().push(what.to_owned());
+    fn note(&self, call: &str) {
+        self.0.calls.borrow_mut().push(call.to_owned());
     }
 }
 
@@ -102,37 +103,37 @@ impl Platform for Fake {
         1_000_000 + milliseconds(self.0.began.elapsed())
     }
 
-    fn running(&self) -> bool {
+    fn is_running(&self) -> bool {
         self.0.running_since.get().is_some()
     }
 
     fn fingerprint(&self) -> String {
-        self.0.manners.borrow().settings.to_owned()
+        self.0.behaviour.borrow().settings.to_owned()
     }
 
-    fn start(&self) -> Result<(), StartFault> {
-        assert!(!self.running(), "the platform throws when a container that runs is started");
-        self.say("start");
-        let manners = self.0.manners.borrow().clone();
-        if let Some(fault) = manners.start_fault {
-            return Err(fault);
+    fn start(&self) -> Result<(), StartError> {
+        assert!(!self.is_running(), "the platform throws when a running container is started");
+        self.note("start");
+        let behaviour = self.0.behaviour.borrow().clone();
+        if let Some(error) = behaviour.start_error {
+            return Err(error);
         }
         let since = Instant::now();
         *self.0.exits.borrow_mut() = Rc::new(watch::Sender::new(None));
         self.0.running_since.set(Some(since));
-        if let Some((after, exit)) = manners.dies_after {
+        if let Some((after, exit)) = behaviour.exits_after {
             let fake = self.clone();
             tokio::task::spawn_local(async move {
                 tokio::time::sleep(after).await;
                 if fake.0.running_since.get() == Some(since) {
-                    fake.die(exit);
+                    fake.end_with(exit);
                 }
             });
         }
         Ok(())
     }
 
-    fn exit(&self) -> LocalBoxFuture<'static, Exit> {
+    fn exit(&self) -> LocalBoxFuture<'static, ContainerExit> {
         let mut exits = self.0.exits.borrow().subscribe();
         async move { exits.wait_for(Option::is_some).await.unwrap().clone().unwrap() }.boxed_local()
     }
@@ -140,18 +141,18 @@ impl Platform for Fake {
     fn probe(&self, limit: Duration) -> LocalBoxFuture<'static, Probe> {
         let fake = self.clone();
         async move {
-            fake.say("probe");
-            let manners = fake.0.manners.borrow().clone();
+            fake.note("probe");
+            let behaviour = fake.0.behaviour.borrow().clone();
             let Some(since) = fake.0.running_since.get() else {
-                return Probe::NoAnswer("refused".to_owned());
+                return Probe::NoResponse("refused".to_owned());
             };
-            if manners.hangs {
+            if behaviour.hangs {
                 tokio::time::sleep(limit).await;
-                return Probe::NoAnswer("silent".to_owned());
+                return Probe::NoResponse("silent".to_owned());
             }
             tokio::time::sleep(Duration::from_millis(1)).await;
-            if since.elapsed() >= manners.ready_after {
-                Probe::Ready { work: manners.work, rested: manners.rested_at.map(|at| at.elapsed()) }
+            if since.elapsed() >= behaviour.ready_after {
+                Probe::Ready { work: behaviour.work, idle_for: behaviour.idle_since.map(|at| at.elapsed()) }
             } else {
                 Probe::NotReady("loading".to_owned())
             }
@@ -159,20 +160,20 @@ impl Platform for Fake {
         .boxed_local()
     }
 
-    fn ask_to_end(&self, _why: &'static str) {
-        self.say("ask to end");
-        if self.0.manners.borrow().obeys {
+    fn request_stop(&self, _reason: &'static str) {
+        self.note("request stop");
+        if self.0.behaviour.borrow().obeys {
             let fake = self.clone();
             tokio::task::spawn_local(async move {
                 tokio::time::sleep(Duration::from_secs(1)).await;
-                fake.die(Exit::Code(0));
+                fake.end_with(ContainerExit::Code(0));
             });
         }
     }
 
     fn destroy(&self) -> LocalBoxFuture<'static, ()> {
-        self.say("destroy");
-        self.die(Exit::Code(137));
+        self.note("destroy");
+        self.end_with(ContainerExit::Code(137));
         future::ready(()).boxed_local()
     }
 
@@ -184,35 +185,36 @@ impl Platform for Fake {
         tokio::task::spawn_local(task);
     }
 
-    fn wake_at(&self, at: u64) {
-        assert!(at > self.now(), "an alarm in the past spins");
-        self.say("alarm");
+    fn set_alarm(&self, at: u64) {
+        assert!(at > self.now(), "an alarm in the past repeats without a pause");
+        self.note("alarm");
         self.0.alarm_at.set(Some(at));
     }
 
-    fn keep(&self, record: &Record) {
-        *self.0.kept.borrow_mut() = record.clone();
+    fn store(&self, record: &Record) {
+        *self.0.stored.borrow_mut() = record.clone();
     }
 
-    fn ended(&self, exit: &Exit) {
-        self.say(&format!("ended: {exit}"));
+    fn log_exit(&self, exit: &ContainerExit) {
+        self.note(&format!("ended: {exit}"));
     }
 }
 
-/// A container that sleeps, and what watches over it.
-pub(super) fn asleep(manners: Manners) -> (Fake, Rc<Lifecycle<Fake>>) {
-    let fake = Fake::new(manners);
+/// A container that sleeps, and its lifecycle.
+pub(super) fn sleeping(behaviour: Behaviour) -> (Fake, Rc<Lifecycle<Fake>>) {
+    let fake = Fake::new(behaviour);
     (fake.clone(), Lifecycle::take_over(fake, OPTIONS, Record::default()))
 }
 
-pub(super) fn on_jumping_clock(test: impl Future<Output = ()>) {
+/// Runs a test on a clock that jumps to the next event when all tasks wait.
+pub(super) fn on_simulated_clock(test: impl Future<Output = ()>) {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     LocalSet::new().block_on(&runtime, test);
 }
 
-/// Lets time pass, alarms included, as the platform would.
-pub(super) async fn pass(fake: &Fake, lifecycle: &Rc<Lifecycle<Fake>>, time: Duration) {
+/// Advances the clock and calls the alarms that become due, as the platform does.
+pub(super) async fn advance(fake: &Fake, lifecycle: &Rc<Lifecycle<Fake>>, time: Duration) {
     let until = fake.now() + milliseconds(time);
     while let Some(at) = fake.0.alarm_at.get().filter(|at| *at <= until) {
         tokio::time::sleep(Duration::from_millis(at.saturating_sub(fake.now()))).await;

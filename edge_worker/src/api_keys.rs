@@ -1,45 +1,45 @@
-//! Who may call, and in whose name requests are counted.
+//! API keys: which callers are admitted, and under which name their requests are counted.
 
-pub use edgeprove_protocol::caller::Denied;
+pub use edgeprove_protocol::caller::{Denied, KeyListFault};
 use edgeprove_protocol::caller::{NamedDigest, address_account, parse_keys, presented_key};
 use http::{HeaderMap, HeaderValue};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
-/// The keys that may call, as digests: whoever reads the settings cannot call.
+/// The API keys, as digests: a reader of the settings cannot use them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ApiKeys(Vec<NamedDigest>);
 
-/// In whose name a request comes.
+/// The caller of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Caller {
     /// The holder of a key of this name.
     Key(String),
-    /// Anybody: no keys are set.
+    /// A caller of a service without keys.
     Anonymous,
 }
 
 impl ApiKeys {
     /// Reads a list of keys as [`parse_keys`] does.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        parse_keys(text).map(Self).map_err(|fault| fault.to_string())
+    pub fn parse(text: &str) -> Result<Self, KeyListFault> {
+        parse_keys(text).map(Self)
     }
 
-    /// Whether anybody may call.
+    /// Whether no keys are set, so that any caller is admitted.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Whose key a request bears.
-    pub fn identify(&self, asked: &HeaderMap) -> Result<Caller, Denied> {
+    /// Finds the caller by the key in the request's headers.
+    pub fn identify(&self, headers: &HeaderMap) -> Result<Caller, Denied> {
         if self.0.is_empty() {
             return Ok(Caller::Anonymous);
         }
         let presented =
-            presented_key(|name| asked.get(name).map(HeaderValue::as_bytes)).ok_or(Denied::NoKey)?;
+            presented_key(|name| headers.get(name).map(HeaderValue::as_bytes)).ok_or(Denied::NoKey)?;
         let digest: [u8; 32] = Sha256::digest(presented).into();
-        // Every key is looked at, and every byte: how long it takes tells nothing.
+        // Every key and every byte is compared, so the time gives nothing away.
         let mut found = None;
         for key in &self.0 {
             if bool::from(key.digest.ct_eq(&digest)) {
@@ -50,7 +50,7 @@ impl ApiKeys {
     }
 }
 
-/// What a request is counted under: the caller's key, or else its address.
+/// The name under which requests are counted: the caller's key, or else its address.
 #[must_use]
 pub fn rate_key(caller: Option<&Caller>, client_ip: Option<&str>) -> String {
     match caller {
@@ -72,42 +72,42 @@ mod tests {
             .unwrap()
     }
 
-    fn asked(name: &'static str, value: &str) -> HeaderMap {
+    fn header(name: &'static str, value: &str) -> HeaderMap {
         HeaderMap::from_iter([(name.parse().unwrap(), HeaderValue::from_str(value).unwrap())])
     }
 
     #[test]
-    fn a_known_key_is_found_either_way_it_is_sent() {
+    fn a_known_key_is_accepted_in_either_header() {
         let caller = Ok(Caller::Key("bob".to_owned()));
         for value in ["Bearer battery staple", "bearer  battery staple "] {
-            assert_eq!(keys().identify(&asked("authorization", value)), caller);
+            assert_eq!(keys().identify(&header("authorization", value)), caller);
         }
-        assert_eq!(keys().identify(&asked("x-api-key", "battery staple")), caller);
+        assert_eq!(keys().identify(&header("x-api-key", "battery staple")), caller);
     }
 
     #[test]
-    fn no_key_and_a_wrong_one_are_told_apart() {
+    fn a_missing_key_differs_from_an_unknown_one() {
         for (name, value) in
             [("authorization", "Basic Ym9iOng="), ("authorization", "Bearer "), ("cookie", "key=x")]
         {
-            assert_eq!(keys().identify(&asked(name, value)), Err(Denied::NoKey), "{value}");
+            assert_eq!(keys().identify(&header(name, value)), Err(Denied::NoKey), "{value}");
         }
-        assert_eq!(keys().identify(&asked("x-api-key", "battery stapl")), Err(Denied::UnknownKey));
+        assert_eq!(keys().identify(&header("x-api-key", "battery stapl")), Err(Denied::UnknownKey));
         let digest = hex::encode(Sha256::digest("correct horse"));
         assert_eq!(
-            keys().identify(&asked("x-api-key", &digest)),
+            keys().identify(&header("x-api-key", &digest)),
             Err(Denied::UnknownKey),
-            "a digest is no key"
+            "a digest is not a key"
         );
     }
 
     #[test]
-    fn without_keys_anybody_may_call() {
+    fn without_keys_any_caller_is_admitted() {
         assert_eq!(ApiKeys::default().identify(&HeaderMap::new()), Ok(Caller::Anonymous));
     }
 
     #[test]
-    fn requests_are_counted_by_key_or_else_by_address() {
+    fn requests_are_counted_by_key_or_by_address() {
         let alice = Caller::Key("alice".to_owned());
         assert_eq!(rate_key(Some(&alice), Some("192.0.2.1")), "key:alice");
         assert_eq!(rate_key(Some(&Caller::Anonymous), Some("192.0.2.1")), "ip:192.0.2.1");

@@ -1,0 +1,143 @@
+//! Whether a caller may use an endpoint, and which container its request needs. Both follow from the table of endpoints.
+
+use edgeprove_protocol::{
+    endpoints::{Class, ContainerRule, Endpoint},
+    headers,
+};
+
+use crate::{
+    api_keys::{self, Caller},
+    container_pool,
+    edge_error::EdgeError,
+    request_head::RequestHead,
+    router,
+    settings::Settings,
+};
+
+/// The container that a request needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Selection {
+    /// The container with this number and no other.
+    Container(u16),
+    /// Any container. The [`container_pool::Pool`] chooses.
+    LeastBusy,
+}
+
+/// Refuses a list of jobs to a caller without a key: jobs are listed for their owner only.
+pub fn check_caller(endpoint: &Endpoint, caller: &Caller) -> Result<(), EdgeError> {
+    match (endpoint.class, caller) {
+        (Class::JobList, Caller::Anonymous) => Err(EdgeError::JobListWithoutKey),
+        (Class::JobList, Caller::Key(_))
+        | (Class::Info | Class::Proof | Class::Job | Class::Operator | Class::Probe, _) => Ok(()),
+    }
+}
+
+/// Applies the rule of an endpoint to a request.
+pub fn select(
+    rule: ContainerRule,
+    endpoint: &Endpoint,
+    head: &RequestHead,
+    caller: &Caller,
+    settings: &Settings,
+) -> Result<Selection, EdgeError> {
+    let containers = settings.max_instances;
+    let exists = |number: &u16| *number < containers;
+    let has_separate_jobs = settings.has_separate_jobs();
+    match rule {
+        ContainerRule::OwnerOfJob => match router::owner_of_job(endpoint, &head.path) {
+            Some(owner) if exists(&owner) => Ok(Selection::Container(owner)),
+            Some(_) => Err(EdgeError::NoSuchContainer),
+            None => Ok(Selection::LeastBusy),
+        },
+        ContainerRule::NamedInQuery if has_separate_jobs => {
+            let named = router::container_in_query(&head.query).filter(exists);
+            named.map(Selection::Container).ok_or(EdgeError::ContainerNotNamed { containers })
+        }
+        ContainerRule::ByIdempotencyKey if has_separate_jobs => match head.header(headers::IDEMPOTENCY_KEY) {
+            Some(key) => {
+                let caller = api_keys::rate_key(Some(caller), None);
+                Ok(Selection::Container(container_pool::of_idempotency_key(&caller, key, containers)))
+            }
+            None => Ok(Selection::LeastBusy),
+        },
+        ContainerRule::Any | ContainerRule::NamedInQuery | ContainerRule::ByIdempotencyKey => {
+            Ok(Selection::LeastBusy)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use edgeprove_protocol::endpoints::{self, EdgeAction};
+    use http::Method;
+
+    use super::*;
+    use crate::{request_head::tests::head, settings::tests::settings};
+
+    const ID: &str = "7c2d3f7e-0b7a-4c55-9d2f-5c1f3a0e9b11";
+
+    fn selected(
+        method: Method,
+        path: &str,
+        query: &str,
+        key: Option<&str>,
+        vars: &[(&str, &str)],
+    ) -> Result<Selection, EdgeError> {
+        let headers: Vec<_> = key.map(|key| (headers::IDEMPOTENCY_KEY, key)).into_iter().collect();
+        let head = head(method, path, query, &headers);
+        let endpoint = router::route(&head.method, path).unwrap();
+        let EdgeAction::Forward(rule) = endpoint.edge else { panic!("{path} is not forwarded") };
+        select(rule, endpoint, &head, &Caller::Anonymous, &settings(vars))
+    }
+
+    const SEPARATE: &[(&str, &str)] = &[("MAX_INSTANCES", "4")];
+    const SHARED: &[(&str, &str)] = &[("MAX_INSTANCES", "4"), ("DATABASE_URL", "postgres://db.example/jobs")];
+
+    #[test]
+    fn only_a_list_of_jobs_needs_a_caller_with_a_key() {
+        for endpoint in endpoints::at_edge() {
+            let is_list = (endpoint.method, endpoint.path) == (endpoints::Method::Get, "/v1/proofs");
+            let refused = if is_list { Err(EdgeError::JobListWithoutKey) } else { Ok(()) };
+            assert_eq!(check_caller(endpoint, &Caller::Anonymous), refused, "{}", endpoint.path);
+            assert_eq!(check_caller(endpoint, &Caller::Key("alice".to_owned())), Ok(()));
+        }
+    }
+
+    #[test]
+    fn a_job_with_a_number_goes_to_its_container() {
+        for path in ["", "/proof", "/events"] {
+            let ask =
+                |id: &str, vars| selected(Method::GET, &format!("/v1/proofs/{id}{path}"), "", None, vars);
+            assert_eq!(ask(&format!("c3-{ID}"), SEPARATE), Ok(Selection::Container(3)));
+            assert_eq!(ask(&format!("c4-{ID}"), SEPARATE), Err(EdgeError::NoSuchContainer));
+            assert_eq!(ask(ID, SHARED), Ok(Selection::LeastBusy));
+            assert_eq!(ask("an-id-of-a-newer-server", SEPARATE), Ok(Selection::LeastBusy));
+        }
+    }
+
+    #[test]
+    fn a_list_of_separate_jobs_needs_a_container_in_its_query() {
+        for path in ["/v1/proofs", "/v1/queue"] {
+            let list = |query, vars| selected(Method::GET, path, query, None, vars);
+            assert_eq!(list("limit=5&container=2", SEPARATE), Ok(Selection::Container(2)));
+            for query in ["", "container=4", "container=x"] {
+                assert_eq!(list(query, SEPARATE), Err(EdgeError::ContainerNotNamed { containers: 4 }));
+                assert_eq!(list(query, SHARED), Ok(Selection::LeastBusy));
+            }
+            assert_eq!(list("", &[]), Ok(Selection::LeastBusy), "one container has the whole list");
+        }
+    }
+
+    #[test]
+    fn an_idempotency_key_selects_a_container_of_separate_jobs() {
+        for path in ["/v1/proofs", "/api/prove", "/api/prove/range_check"] {
+            let submit = |key, vars| selected(Method::POST, path, "", key, vars);
+            let Ok(Selection::Container(number)) = submit(Some("order-1"), SEPARATE) else {
+                panic!("{path}")
+            };
+            assert_eq!(submit(Some("order-1"), SEPARATE), Ok(Selection::Container(number)));
+            assert_eq!(submit(Some("order-1"), SHARED), Ok(Selection::LeastBusy));
+            assert_eq!(submit(None, SEPARATE), Ok(Selection::LeastBusy));
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! Which headers of a request reach the server, and which headers of a response reach the caller.
+
+use std::time::Duration;
+
+use edgeprove_protocol::headers;
+use http::{HeaderMap, HeaderValue, header};
+
+use crate::{
+    api_keys::Caller,
+    cors::{Decision, Origins},
+    request_head::RequestHead,
+    settings::{Secret, Settings},
+};
+
+/// Sent by the Worker to a container's object: how long the response may take, in milliseconds.
+pub const TIMEOUT_MS: &str = "x-edge-timeout-ms";
+/// Sent by a container's object to the Worker: the code of a problem that is the object's and not the container's.
+pub const OBJECT_PROBLEM: &str = "x-edge-problem";
+
+/// Headers of a request that do not reach the server as the caller sent them.
+const REMOVED_FROM_REQUESTS: [&str; 11] = [
+    // Only the edge may set these.
+    headers::EDGE_SECRET,
+    headers::CLIENT_IP,
+    headers::AUTHENTICATED_USER,
+    headers::REQUEST_ID,
+    TIMEOUT_MS,
+    // Credentials end at the edge.
+    headers::API_KEY,
+    "authorization",
+    "cookie",
+    // workerd cannot forward the 100 that a server sends for it.
+    "expect",
+    // The container has no CORS of its own; the edge has decided.
+    "origin",
+    "host",
+];
+/// Headers of a response that do not reach the caller.
+const REMOVED_FROM_RESPONSES: [&str; 3] = [headers::PROVER_LOAD, headers::EDGE_SECRET, OBJECT_PROBLEM];
+
+/// The headers of the request that a server gets. No header of the caller can replace one of the edge.
+#[must_use]
+pub fn for_server(head: &RequestHead, settings: &Settings, caller: &Caller) -> HeaderMap {
+    let mut forwarded = head.headers.clone();
+    for name in REMOVED_FROM_REQUESTS {
+        forwarded.remove(name);
+    }
+    let user = match caller {
+        Caller::Key(name) => Some(name.as_str()),
+        Caller::Anonymous => None,
+    };
+    let added = [
+        (headers::REQUEST_ID, Some(head.request_id.as_str())),
+        (headers::CLIENT_IP, head.client_ip()),
+        (headers::AUTHENTICATED_USER, user),
+        (headers::EDGE_SECRET, settings.secret.as_ref().map(Secret::expose)),
+    ];
+    for (name, value) in added {
+        if let Some(value) = value {
+            set(&mut forwarded, name, value);
+        }
+    }
+    forwarded
+}
+
+/// The headers of the request that a container's object gets: those of a server, and the time limit.
+#[must_use]
+pub fn for_container(head: &RequestHead, settings: &Settings, caller: &Caller, limit: Duration) -> HeaderMap {
+    let mut forwarded = for_server(head, settings, caller);
+    set(&mut forwarded, TIMEOUT_MS, &limit.as_millis().to_string());
+    forwarded
+}
+
+/// Takes the time limit out of the headers that an object got.
+pub fn take_timeout(headers: &mut HeaderMap) -> Option<Duration> {
+    let timeout = headers.remove(TIMEOUT_MS)?;
+    timeout.to_str().ok()?.parse().ok().map(Duration::from_millis)
+}
+
+/// How the headers of a response depend on the origin of the page.
+#[derive(Debug, Clone, Default)]
+pub struct CorsHeaders {
+    /// The decision about the page's origin; `None` where the request failed before it.
+    decision: Option<Decision>,
+    /// Whether responses differ by origin, so that caches must tell them apart.
+    differs_by_origin: bool,
+}
+
+impl CorsHeaders {
+    /// The headers for a decision of these origins.
+    #[must_use]
+    pub fn new(origins: &Origins, decision: Decision) -> Self {
+        Self { decision: Some(decision), differs_by_origin: origins.differ_in_responses() }
+    }
+
+    fn add_to(&self, response: &mut HeaderMap) {
+        if let Some(Decision::Allowed(origin)) = &self.decision {
+            origin.add_to(response);
+        }
+        if self.differs_by_origin {
+            response.append(header::VARY, HeaderValue::from_static("Origin"));
+        }
+    }
+}
+
+/// The headers of the response that the caller gets.
+#[must_use]
+pub fn for_caller(response: &HeaderMap, request_id: &str, cors: &CorsHeaders) -> HeaderMap {
+    let mut forwarded = response.clone();
+    for name in REMOVED_FROM_RESPONSES {
+        forwarded.remove(name);
+    }
+    set(&mut forwarded, headers::REQUEST_ID, request_id);
+    forwarded.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    cors.add_to(&mut forwarded);
+    forwarded
+}
+
+/// Gives a header one value and no other. A text that cannot be a value leaves the header out.
+pub fn set(headers: &mut HeaderMap, name: &'static str, value: &str) {
+    headers.remove(name);
+    if let Ok(value) = HeaderValue::from_str(value) {
+        headers.insert(name, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use http::Method;
+
+    use super::*;
+    use crate::{request_head::tests::head, settings::tests::settings};
+
+    const SECRET: &str = "0123456789abcdef";
+
+    fn shown(headers: &HeaderMap) -> BTreeMap<&str, &str> {
+        headers.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect()
+    }
+
+    #[test]
+    fn a_caller_cannot_set_the_headers_of_the_edge() {
+        let mut request = head(
+            Method::POST,
+            "/api/prove",
+            "",
+            &[
+                (headers::EDGE_SECRET, "guessed-guessed-guessed"),
+                (headers::AUTHENTICATED_USER, "root"),
+                (headers::CLIENT_IP, "10.0.0.1"),
+                (headers::REQUEST_ID, "chosen"),
+                (TIMEOUT_MS, "999999"),
+                ("authorization", "Bearer key"),
+                ("x-api-key", "key"),
+                ("cookie", "session=1"),
+                ("expect", "100-continue"),
+                ("origin", "https://app.example"),
+                ("host", "prove.example"),
+                ("accept", "application/json"),
+                ("prefer", "wait=5"),
+            ],
+        );
+        let settings = settings(&[("EDGE_SECRET", SECRET)]);
+        let caller = Caller::Key("alice".to_owned());
+        let forwarded = for_server(&request, &settings, &caller);
+        let expected = [
+            (headers::EDGE_SECRET, SECRET),
+            (headers::AUTHENTICATED_USER, "alice"),
+            (headers::REQUEST_ID, "r1"),
+            ("accept", "application/json"),
+            ("prefer", "wait=5"),
+        ];
+        assert_eq!(shown(&forwarded), BTreeMap::from(expected));
+
+        set(&mut request.headers, "cf-connecting-ip", "192.0.2.1");
+        let anonymous = for_server(&request, &settings, &Caller::Anonymous);
+        assert_eq!(anonymous[headers::CLIENT_IP], "192.0.2.1");
+        assert!(!anonymous.contains_key(headers::AUTHENTICATED_USER));
+    }
+
+    #[test]
+    fn an_object_gets_the_time_limit_and_its_container_does_not() {
+        let request = head(Method::GET, "/v1/queue", "", &[]);
+        let limit = Duration::from_secs(30);
+        let mut forwarded = for_container(&request, &settings(&[]), &Caller::Anonymous, limit);
+        assert_eq!(take_timeout(&mut forwarded), Some(limit));
+        assert_eq!(shown(&forwarded), BTreeMap::from([(headers::REQUEST_ID, "r1")]));
+        assert_eq!(take_timeout(&mut forwarded), None);
+    }
+
+    #[test]
+    fn headers_between_edge_and_server_do_not_reach_the_caller() {
+        let mut response = HeaderMap::new();
+        set(&mut response, headers::PROVER_LOAD, "running=1, waiting=0, cores=2");
+        set(&mut response, OBJECT_PROBLEM, "container_lost");
+        set(&mut response, headers::VK_HASH, "0x00");
+        set(&mut response, headers::REQUEST_ID, "of the server");
+        let forwarded = for_caller(&response, "r1", &CorsHeaders::default());
+        let expected =
+            [(headers::VK_HASH, "0x00"), (headers::REQUEST_ID, "r1"), ("x-content-type-options", "nosniff")];
+        assert_eq!(shown(&forwarded), BTreeMap::from(expected));
+    }
+
+    #[test]
+    fn headers_of_a_newer_server_reach_the_caller() {
+        let mut response = HeaderMap::new();
+        set(&mut response, "x-of-a-newer-server", "1");
+        set(&mut response, "retry-after", "7");
+        let forwarded = for_caller(&response, "r1", &CorsHeaders::default());
+        assert_eq!(forwarded["x-of-a-newer-server"], "1");
+        assert_eq!(forwarded["retry-after"], "7");
+    }
+
+    #[test]
+    fn responses_that_differ_by_origin_say_so() {
+        let origins = Origins::parse("https://app.example").unwrap();
+        let origin = HeaderValue::from_static("https://app.example");
+        let decision = origins.decide(Some(&origin), "https://prove.example");
+        let cors = CorsHeaders::new(&origins, decision);
+        let mut response = HeaderMap::new();
+        set(&mut response, "vary", "accept");
+        let forwarded = for_caller(&response, "r1", &cors);
+        assert_eq!(forwarded.get_all("vary").iter().collect::<Vec<_>>(), ["accept", "Origin"]);
+        assert_eq!(forwarded[header::ACCESS_CONTROL_ALLOW_ORIGIN], "https://app.example");
+    }
+}

@@ -1,0 +1,90 @@
+//! Builds responses: forwarded ones, whose bodies stream through without being read, and those of the edge itself.
+
+use http::HeaderMap;
+use wasm_bindgen::{JsValue, prelude::wasm_bindgen};
+use wasm_bindgen_futures::JsFuture;
+use worker::js_sys;
+
+use crate::{
+    edge_error::{EdgeError, Operation, RuntimeError},
+    edge_response::EdgeResponse,
+    js_headers, websocket_relay,
+};
+
+#[wasm_bindgen]
+extern "C" {
+    /// A stream of the runtime that outputs what is written to it.
+    type IdentityTransformStream;
+
+    #[wasm_bindgen(constructor)]
+    fn new() -> IdentityTransformStream;
+
+    #[wasm_bindgen(method, getter)]
+    fn readable(this: &IdentityTransformStream) -> web_sys::ReadableStream;
+
+    #[wasm_bindgen(method, getter)]
+    fn writable(this: &IdentityTransformStream) -> web_sys::WritableStream;
+}
+
+/// Forwards a response with other headers. Its body is forwarded as a stream.
+pub fn forward(response: &web_sys::Response, headers: &HeaderMap) -> Result<web_sys::Response, EdgeError> {
+    let socket = websocket_relay::socket_of(response);
+    rebuild(response, headers, response.body().as_ref(), socket.as_ref())
+}
+
+/// Forwards a response with another WebSocket in place of its own.
+pub fn forward_with_socket(
+    response: &web_sys::Response,
+    headers: &HeaderMap,
+    socket: &web_sys::WebSocket,
+) -> Result<web_sys::Response, EdgeError> {
+    rebuild(response, headers, None, Some(socket))
+}
+
+/// Forwards a response as [`forward`] does. The future completes when the whole body was forwarded or the caller
+/// disconnected.
+pub fn forward_watched(
+    response: &web_sys::Response,
+    headers: &HeaderMap,
+) -> Result<(web_sys::Response, impl Future<Output = ()> + 'static), EdgeError> {
+    let stream = IdentityTransformStream::new();
+    let piped = response.body().map(|body| body.pipe_to(&stream.writable()));
+    let body = piped.is_some().then(|| stream.readable());
+    let completed = async move {
+        if let Some(piped) = piped {
+            // An error ends the stream, too.
+            drop(JsFuture::from(piped).await);
+        }
+    };
+    Ok((rebuild(response, headers, body.as_ref(), None)?, completed))
+}
+
+fn rebuild(
+    response: &web_sys::Response,
+    headers: &HeaderMap,
+    body: Option<&web_sys::ReadableStream>,
+    socket: Option<&web_sys::WebSocket>,
+) -> Result<web_sys::Response, EdgeError> {
+    let error = |error: JsValue| RuntimeError::new(Operation::ForwardResponse, &error);
+    let status = response.status();
+    if !(200..=599).contains(&status) && socket.is_none() {
+        return Err(EdgeError::InvalidStatus { status });
+    }
+    let init = web_sys::ResponseInit::new();
+    init.set_status(status);
+    init.set_headers(&js_headers::to_js(headers).map_err(error)?.into());
+    if let Some(socket) = socket {
+        js_sys::Reflect::set(&init, &"webSocket".into(), socket).map_err(error)?;
+    }
+    Ok(web_sys::Response::new_with_opt_readable_stream_and_init(body, &init).map_err(error)?)
+}
+
+/// Builds a response of the edge itself. The response to a `HEAD` request has no body.
+pub fn build(response: &EdgeResponse, is_head: bool) -> Result<web_sys::Response, RuntimeError> {
+    let error = |error: JsValue| RuntimeError::new(Operation::BuildResponse, &error);
+    let init = web_sys::ResponseInit::new();
+    init.set_status(response.status);
+    init.set_headers(&js_headers::to_js(&response.headers).map_err(error)?.into());
+    let body = Some(response.body.as_str()).filter(|body| !is_head && !body.is_empty());
+    web_sys::Response::new_with_opt_str_and_init(body, &init).map_err(error)
+}
