@@ -11,14 +11,14 @@ use std::{
 
 use edgeprove_protocol::Target;
 
-use crate::{places, processes};
+use crate::{paths, processes};
 
 /// bb goes to the network, and stays there, when its CRS does not do.
 const LIMIT: Duration = Duration::from_mins(2);
 
 fn run(arguments: &[(&str, &Path)], command: &str, target: Target) -> bool {
-    let mut bb = Command::new(places::bb());
-    bb.arg(command).args(["-t", target.as_str(), "-c"]).arg(places::crs());
+    let mut bb = Command::new(paths::bb());
+    bb.arg(command).args(["-t", target.as_str(), "-c"]).arg(paths::crs());
     for (flag, path) in arguments {
         bb.arg(flag).arg(path);
     }

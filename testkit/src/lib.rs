@@ -1,19 +1,21 @@
-//! What the tests stand on: a real server with a real bb, and ways to talk to it, to look into it and to break it.
+//! Starts, inspects and breaks real servers with a real bb, for the tests.
 //!
-//! - [`server`]: starts a server, and at its end holds it against all that must be true of every server. Start here.
-//! - [`settings`]: what a server is started with.
-//! - [`client`]: requests, answers, and connections for what an ordinary client would never send.
-//! - [`jobs`]: handed in, followed and fetched.
-//! - [`samples`]: circuits and witnesses, good and bad.
-//! - [`bb`]: the untouched bb, as the judge of proofs.
-//! - [`clock`]: a clock of a server's own, to be set while it runs.
-//! - [`processes`]: who runs, who is stopped, who is killed.
-//! - [`postgres`]: a PostgreSQL of one's own, to be stopped and started.
-//! - [`s3`]: a bucket, on a server of its own that can go away and come back.
-//! - [`places`]: where programs, bb, the CRS and the circuits are; which tests this machine cannot run.
-//! - [`wait`]: polling with a deadline, in place of sleeping.
+//! - [`server`]: starts a server, and at its end checks what must be true of every server. Start here.
+//! - [`settings`]: the settings that a test server is started with.
+//! - [`client`]: requests, responses, and connections that send what no ordinary client sends.
+//! - [`jobs`]: submits, follows and fetches jobs.
+//! - [`samples`]: circuits and witnesses, valid and invalid.
+//! - [`bb`]: verifies proofs with an unmodified bb.
+//! - [`clock`]: a clock for one server, which a test may change while the server runs.
+//! - [`processes`]: inspects, suspends and kills processes.
+//! - [`postgres`]: PostgreSQL servers, shared and private ones.
+//! - [`s3`]: a bucket on an S3 server that can be stopped and started again.
+//! - [`reserved_port`]: a port that no other program takes meanwhile.
+//! - [`paths`]: finds programs, bb, the CRS and the circuits.
+//! - [`skipped`]: decides which tests this machine cannot run, and records them.
+//! - [`wait`]: waits for conditions, in place of sleeping.
 //!
-//! Processes are watched through /proc, so all of it is for Linux alone.
+//! Processes are watched through /proc, so everything here runs on Linux only.
 
 #![cfg(target_os = "linux")]
 #![allow(
@@ -24,21 +26,28 @@
     clippy::missing_panics_doc,
     clippy::must_use_candidate,
     clippy::return_self_not_must_use,
-    reason = "a test that cannot go on has failed, and says so"
+    reason = "a test that cannot go on has failed, and a panic reports it"
 )]
 
 pub mod bb;
 pub mod client;
 pub mod clock;
 pub mod jobs;
-pub mod places;
+pub mod paths;
 pub mod postgres;
 pub mod processes;
+pub mod reserved_port;
 pub mod s3;
 pub mod samples;
 pub mod server;
 pub mod settings;
+pub mod skipped;
 pub mod wait;
+
+/// The former name of [`paths`] and [`skipped`], until every user of it has moved.
+pub mod places {
+    pub use crate::{paths::*, postgres::shared_url as shared_postgres, skipped::*};
+}
 
 pub use client::{Answer, Connection};
 pub use edgeprove_protocol::ProblemType;

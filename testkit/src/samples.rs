@@ -22,7 +22,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bn254_blackbox_solver::Bn254BlackBoxSolver;
 use flate2::{Compression, Crc, read::MultiGzDecoder, write::GzEncoder};
 
-use crate::places::{self, Pinned};
+use crate::paths::{self, PinnedVersions};
 
 /// The private value of the good witness.
 const SECRET: u32 = 0xdec0_de42;
@@ -49,7 +49,7 @@ pub struct Sample {
 pub fn range() -> &'static Sample {
     static SAMPLE: OnceLock<Sample> = OnceLock::new();
     SAMPLE.get_or_init(|| {
-        let circuit = places::circuit_file("range_check.json");
+        let circuit = paths::circuit_file("range_check.json");
         let (min, max) = BOUNDS;
         let values = solved(&program(&circuit), &[SECRET, min, max].map(FieldElement::from));
         Sample {
@@ -64,8 +64,8 @@ pub fn range() -> &'static Sample {
 /// A circuit of this repository and the witness that setup made of its sample inputs.
 #[track_caller]
 pub fn by_setup(name: &str) -> Sample {
-    let circuit = places::circuit_file(&format!("{name}.json"));
-    let witness = fs::read(places::circuit_file(&format!("{name}.gz"))).unwrap();
+    let circuit = paths::circuit_file(&format!("{name}.json"));
+    let witness = fs::read(paths::circuit_file(&format!("{name}.gz"))).unwrap();
     let values = stack(&witness).pop().unwrap().witness;
     let public = program(&circuit).functions.remove(0).public_inputs();
     let public_inputs = public.0.iter().map(|index| bytes(values[index])).collect();
@@ -93,8 +93,11 @@ fn square_of(dir: &Path, name: &str, factor: u32, root: FieldElement) -> Sample 
     let program = Program { functions: vec![circuit], unconstrained_functions: Vec::new() };
     let file = dir.join(format!("{name}.json"));
     let bytecode = STANDARD.encode(Program::serialize_program(&program));
-    fs::write(&file, serde_json::json!({ "noir_version": Pinned::noir(), "bytecode": bytecode }).to_string())
-        .unwrap();
+    fs::write(
+        &file,
+        serde_json::json!({ "noir_version": PinnedVersions::noir(), "bytecode": bytecode }).to_string(),
+    )
+    .unwrap();
     let witness = gzipped(solved(&program, &[root]));
     let square = FieldElement::from(factor) * root * root;
     Sample { name: name.to_owned(), circuit: file, witness, public_inputs: vec![bytes(square)] }

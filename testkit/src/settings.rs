@@ -10,7 +10,7 @@ use std::{
 
 use tempfile::TempDir;
 
-use crate::{Sample, places, samples};
+use crate::{Sample, paths, samples, skipped::namespace};
 
 /// Processes that `--cores 2` keeps warm: one for both cores, and one for each of them.
 pub const WARM_PROVERS: usize = 3;
@@ -52,9 +52,9 @@ impl Settings {
     #[expect(clippy::new_without_default, reason = "it looks for files, which a default should not")]
     pub fn new() -> Self {
         Self {
-            bb: places::bb(),
-            crs: places::crs(),
-            keys: places::shared_keys(),
+            bb: paths::bb(),
+            crs: paths::crs(),
+            keys: paths::shared_keys(),
             circuit: Some(samples::range().circuit.clone()),
             circuits: None,
             spool: None,
@@ -79,7 +79,7 @@ impl Settings {
         let mount =
             format!("mount -t tmpfs -o size={bytes},mode=700{options} tmpfs \"$1\" && shift && exec \"$@\"");
         fs::create_dir(folder).unwrap();
-        let mut wrapper = places::namespace(&["--mount"]);
+        let mut wrapper = namespace(&["--mount"]);
         wrapper.args(["sh", "-c", &mount, "sh"]).arg(folder);
         self.wrapper = Some(wrapper);
     }
@@ -130,10 +130,10 @@ impl Room {
     pub(crate) fn command(&self, settings: Settings) -> Command {
         let mut command = match settings.wrapper {
             Some(mut wrapper) => {
-                wrapper.arg(places::edgeprove());
+                wrapper.arg(paths::edgeprove());
                 wrapper
             }
-            None => Command::new(places::edgeprove()),
+            None => Command::new(paths::edgeprove()),
         };
         let log = File::create(self.log()).unwrap();
         command.env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);

@@ -1,32 +1,38 @@
-//! `cargo xtask test`: everything that can be tested on this machine, and a word on what could not be.
+//! `cargo xtask test`: runs every test that this machine can run, and lists those that it cannot.
 //!
-//! A test that needs what this machine lacks, such as more CRS points or a mount of its own, appends a line to the
-//! file that `EDGEPROVE_SKIP_LOG` names and returns. The lines are shown at the end, so that a skipped test is never taken for one that passed.
+//! A test that needs something this machine lacks, such as more CRS points or a mount namespace, appends a line to the
+//! file in `EDGEPROVE_SKIP_LOG` and returns. The lines are printed at the end, so that nobody takes a skipped test for
+//! one that passed.
+//!
+//! All tests share one PostgreSQL server. It is the one in `EDGEPROVE_TEST_POSTGRES`, otherwise one that this command
+//! starts for the run where PostgreSQL's programs are installed.
 
-use std::{fs, path::Path, process::Command};
+use std::{env, fs, path::Path, process::Command};
 
 use anyhow::{Context, bail};
+use edgeprove_test_postgres::Cluster;
 
 use crate::{edge, process, setup};
 
-/// Runs setup, then all tests but those that need a Docker Engine or a browser.
+/// Runs setup, then all tests except those that need a Docker Engine or a browser.
 #[derive(Debug, clap::Args)]
 pub(crate) struct TestArgs {
-    /// Run just those that need a Docker Engine or Chromium, one after the other.
+    /// Run only the tests that need a Docker Engine or Chromium, one after the other.
     #[arg(long)]
     heavy: bool,
-    /// Run only these, as the test runner takes them; then neither the circuits' own tests nor those in
-    /// documentation are run.
+    /// Arguments for the test runner, such as the names of tests. With them, neither the circuits' tests nor the
+    /// documentation's tests are run.
     #[arg(last = true, value_name = "FILTER")]
     filter: Vec<String>,
 }
 
-/// The command.
+/// Runs the tests.
 pub(crate) fn run(args: &TestArgs) -> anyhow::Result<()> {
     let ready = setup::server()?;
-    // Many tests start the edge, and only one can build it.
+    // Many tests start the edge, and only one process can build it.
     edge::built()?;
-    let skip_log = tempfile::NamedTempFile::new().context("no temporary file can be made")?;
+    let skip_log = tempfile::NamedTempFile::new().context("a temporary file cannot be created")?;
+    let postgres = own_postgres()?;
     let root = &ready.paths.root;
 
     let mut circuits = Command::new("node");
@@ -52,8 +58,11 @@ pub(crate) fn run(args: &TestArgs) -> anyhow::Result<()> {
         .env("CRS_PATH", &ready.paths.crs)
         .env("EDGEPROVE_TEST_CIRCUITS", &ready.paths.circuits)
         .env("EDGEPROVE_SKIP_LOG", skip_log.path());
+    if let Some(cluster) = &postgres {
+        code.env("EDGEPROVE_TEST_POSTGRES", cluster.url());
+    }
 
-    // The largest suite comes last: its summary is what one looks for at the end.
+    // The largest suite runs last, so that its summary is at the end of the output.
     let mut suites = vec![("the tests", &mut code)];
     if args.filter.is_empty() && !args.heavy {
         suites.splice(
@@ -75,13 +84,21 @@ pub(crate) fn run(args: &TestArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The tests that were skipped, a line each.
+/// Starts a PostgreSQL server for this run. `None`: the environment names one, or the programs are not installed.
+fn own_postgres() -> anyhow::Result<Option<Cluster>> {
+    if env::var_os("EDGEPROVE_TEST_POSTGRES").is_some_and(|url| !url.is_empty()) {
+        return Ok(None);
+    }
+    Cluster::start().context("the PostgreSQL server for the tests cannot be started")
+}
+
+/// Lists the skipped tests, one per line.
 fn skipped(log: &Path) -> anyhow::Result<String> {
     let text = fs::read_to_string(log).with_context(|| format!("{} cannot be read", log.display()))?;
     let mut lines: Vec<_> = text.lines().collect();
     lines.sort_unstable();
     let tests = if lines.len() == 1 { "test" } else { "tests" };
-    let head = format!("{} {tests} skipped for want of what this machine lacks", lines.len());
+    let head = format!("{} {tests} skipped: this machine lacks something they need", lines.len());
     Ok(std::iter::once(head.as_str()).chain(lines).collect::<Vec<_>>().join("\n  "))
 }
 
@@ -92,11 +109,11 @@ mod tests {
     #[test]
     fn skipped_tests_are_listed() {
         let log = tempfile::NamedTempFile::new().unwrap();
-        assert_eq!(skipped(log.path()).unwrap(), "0 tests skipped for want of what this machine lacks");
+        assert_eq!(skipped(log.path()).unwrap(), "0 tests skipped: this machine lacks something they need");
         fs::write(log.path(), "SKIPPED b: needs 32769 CRS points, have 4097\nSKIPPED a: x\n").unwrap();
         assert_eq!(
             skipped(log.path()).unwrap(),
-            "2 tests skipped for want of what this machine lacks\n  SKIPPED a: x\n  \
+            "2 tests skipped: this machine lacks something they need\n  SKIPPED a: x\n  \
              SKIPPED b: needs 32769 CRS points, have 4097"
         );
     }

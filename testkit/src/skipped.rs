@@ -1,0 +1,53 @@
+//! Decides which tests this machine cannot run, and records them as skipped.
+//!
+//! A test that needs something this machine lacks calls one of these functions and returns early. `cargo xtask test`
+//! prints the recorded tests at its end.
+
+use std::{fs, io::Write as _, process::Command, thread};
+
+use crate::{paths, processes};
+
+/// Whether the CRS has fewer points than the test needs. If so, the test is recorded as skipped.
+pub fn lacks_crs_points(needed: u64) -> bool {
+    let available = paths::crs_points();
+    available < needed && skip(&format!("needs {needed} CRS points, this machine has {available}"))
+}
+
+/// Whether this machine lets no process have a mount namespace of its own. If so, the test is recorded as skipped.
+pub fn lacks_mount_namespaces() -> bool {
+    !processes::succeeds(namespace(&["--mount"]).arg("true"))
+        && skip("needs mount namespaces, which this machine does not allow")
+}
+
+/// Whether this machine lets no process have a PID namespace of its own. If so, the test is recorded as skipped.
+pub fn lacks_pid_namespaces() -> bool {
+    !processes::succeeds(namespace(&["--pid", "--fork", "--mount-proc"]).arg("true"))
+        && skip("needs PID namespaces, which this machine does not allow")
+}
+
+/// Whether this machine has no Python. If so, the test is recorded as skipped.
+pub fn lacks_python() -> bool {
+    !processes::succeeds(Command::new("python3").arg("--version"))
+        && skip("needs python3, which is not installed")
+}
+
+/// The command `unshare` with these namespaces. A user who is not root needs a user namespace around them.
+pub fn namespace(kinds: &[&str]) -> Command {
+    let mut unshare = Command::new("unshare");
+    if !rustix::process::geteuid().is_root() {
+        unshare.args(["--user", "--map-root-user"]);
+    }
+    unshare.args(kinds).arg("--");
+    unshare
+}
+
+/// Prints that the current test is skipped, and appends the line to the file in `EDGEPROVE_SKIP_LOG`. Returns true.
+pub(crate) fn skip(reason: &str) -> bool {
+    let line = format!("SKIPPED {}: {reason}", thread::current().name().unwrap_or("a test"));
+    eprintln!("{line}");
+    if let Some(log) = paths::variable("EDGEPROVE_SKIP_LOG") {
+        let log = fs::OpenOptions::new().append(true).create(true).open(log);
+        writeln!(log.expect("the skip log can be opened"), "{line}").expect("the skip log can be written");
+    }
+    true
+}
