@@ -204,8 +204,38 @@ impl Restart {
 /// Processes that were started to replace others, counted in the order of [`Restart::ALL`].
 pub type Restarts = [u64; Restart::ALL.len()];
 
+/// The identity of a proving backend: it keys every cache of what the backend made or measured.
+///
+/// A verification key depends on the program and its release. A memory peak depends on the variant as well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BackendIdentity {
+    /// The name of the proving program, such as `bb`.
+    pub program: &'static str,
+    /// The release as the program itself prints it.
+    pub version: &'static str,
+    /// How the program runs and computes, such as `warm-round-parallel`, as far as its memory depends on it.
+    pub variant: &'static str,
+}
+
+impl BackendIdentity {
+    /// Returns the cache key of verification keys, such as `bb-5.0.0`. It is safe in a file name.
+    #[must_use]
+    pub fn keys(&self) -> String {
+        format!("{}-{}", self.program, self.version)
+    }
+
+    /// Returns the cache key of memory peaks, such as `bb-5.0.0-warm-round-parallel`. It is safe in a file name.
+    #[must_use]
+    pub fn memory(&self) -> String {
+        format!("{}-{}-{}", self.program, self.version, self.variant)
+    }
+}
+
 /// A way to prove.
 pub trait Backend: IdleProvers {
+    /// Returns the identity, which stays the same for as long as the backend lives.
+    fn identity(&self) -> BackendIdentity;
+
     /// Takes a place with `width` threads; `hold` is dropped when the place is free again. The caller sees to it that
     /// no more places are taken than there are.
     fn seat(&self, width: usize, hold: CapacityPermit) -> Box<dyn ProverPermit>;

@@ -12,3 +12,16 @@ pub mod process;
 pub mod version;
 pub mod warm;
 pub mod wire;
+
+use crate::{BackendIdentity, child::Msm};
+
+/// The identity of bb, which runs warm or once a proof and multiplies in one of two ways.
+const fn identity(is_warm: bool, msm: Msm) -> BackendIdentity {
+    let variant = match (is_warm, msm) {
+        (true, Msm::RoundParallel) => "warm-round-parallel",
+        (true, Msm::Legacy) => "warm-legacy",
+        (false, Msm::RoundParallel) => "process-round-parallel",
+        (false, Msm::Legacy) => "process-legacy",
+    };
+    BackendIdentity { program: "bb", version: version::BB_REPORTS, variant }
+}

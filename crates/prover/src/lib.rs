@@ -11,7 +11,7 @@ pub mod memory;
 pub mod terminate;
 
 pub use backend::{
-    Backend, CircuitKey, CircuitSize, GeneratedKey, IdleMemory, IdleProvers, ProofParts, ProverError,
-    ProverPermit, Restart, VerificationKey, WitnessSource,
+    Backend, BackendIdentity, CircuitKey, CircuitSize, GeneratedKey, IdleMemory, IdleProvers, ProofParts,
+    ProverError, ProverPermit, Restart, VerificationKey, WitnessSource,
 };
 pub use memory::MemoryPeaks;

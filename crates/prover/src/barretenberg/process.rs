@@ -25,8 +25,8 @@ use tokio::{process::Child, sync::oneshot};
 
 use super::{daemon, wire};
 use crate::{
-    Backend, CircuitKey, CircuitSize, GeneratedKey, IdleMemory, IdleProvers, MemoryPeaks, ProofParts,
-    ProverError, ProverPermit, WitnessSource,
+    Backend, BackendIdentity, CircuitKey, CircuitSize, GeneratedKey, IdleMemory, IdleProvers, MemoryPeaks,
+    ProofParts, ProverError, ProverPermit, WitnessSource,
     backend::{CapacityPermit, FIELD_BYTES, Restarts},
     child::{BbProgram, ChildFailure, LastWords, Msm},
     gzip,
@@ -64,6 +64,10 @@ impl IdleProvers for ProcessBackend {
 }
 
 impl Backend for ProcessBackend {
+    fn identity(&self) -> BackendIdentity {
+        super::identity(false, self.program.msm)
+    }
+
     fn seat(&self, width: usize, hold: CapacityPermit) -> Box<dyn ProverPermit> {
         Box::new(ProcessSeat { backend: self.clone(), width, hold, failed: AtomicBool::new(false) })
     }

@@ -18,8 +18,8 @@ use super::{
     wire,
 };
 use crate::{
-    Backend, CircuitKey, CircuitSize, GeneratedKey, IdleMemory, IdleProvers, MemoryPeaks, ProofParts,
-    ProverError, ProverPermit, WitnessSource,
+    Backend, BackendIdentity, CircuitKey, CircuitSize, GeneratedKey, IdleMemory, IdleProvers, MemoryPeaks,
+    ProofParts, ProverError, ProverPermit, WitnessSource,
     backend::{CapacityPermit, Restarts},
     child::BbProgram,
     memory::FRESH_BYTES,
@@ -134,6 +134,10 @@ impl IdleProvers for WarmBackend {
 }
 
 impl Backend for WarmBackend {
+    fn identity(&self) -> BackendIdentity {
+        super::identity(true, self.program.msm)
+    }
+
     fn seat(&self, width: usize, hold: CapacityPermit) -> Box<dyn ProverPermit> {
         let _taking = self.taking.lock().unwrap_or_else(PoisonError::into_inner);
         // There is a free lane of the width for as long as slots and lanes agree. Were it not so, sharing a busy lane
