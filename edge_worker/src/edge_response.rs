@@ -90,7 +90,7 @@ mod tests {
         assert_eq!((limited.status, limited.headers[header::RETRY_AFTER].to_str().unwrap()), (429, "60"));
         assert_eq!(limited.headers[header::CONTENT_TYPE], problem::MEDIA_TYPE);
         let problem: Problem = serde_json::from_str(&limited.body).unwrap();
-        assert_eq!((problem.code, problem.request_id.as_deref()), (ProblemType::RateLimited, Some("r1")));
+        assert_eq!((problem.code.as_str(), problem.request_id.as_deref()), ("rate_limited", Some("r1")));
 
         let not_allowed = RouteError::MethodNotAllowed { allow: "POST, OPTIONS".to_owned() };
         let wrong_method = EdgeResponse::problem(&not_allowed.into(), "r2");

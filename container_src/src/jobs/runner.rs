@@ -194,7 +194,7 @@ impl Runner {
 fn problem(ending: &JobOutcome) -> Option<ProblemType> {
     match ending {
         JobOutcome::Failed { outcome } | JobOutcome::Retry { outcome } => {
-            proof::problem(outcome).map(|problem| problem.code)
+            proof::problem(outcome).and_then(|problem| problem.code.known())
         }
         JobOutcome::Completed { .. } | JobOutcome::Released => None,
     }

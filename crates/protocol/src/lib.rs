@@ -33,5 +33,5 @@ pub use job_id::JobId;
 pub use job_status::JobStatus;
 pub use load::Load;
 pub use priority::Priority;
-pub use problem::{Problem, ProblemType};
+pub use problem::{HasProblemType, Problem, ProblemCode, ProblemType};
 pub use target::Target;

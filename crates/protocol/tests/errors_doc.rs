@@ -1,4 +1,4 @@
-//! The table in `docs/ERRORS.md` is what the code says of its problem types. With `EDGEPROVE_BLESS=1` it is written anew.
+//! The table of `docs/ERRORS.md` is generated from the problem types. `EDGEPROVE_BLESS=1` writes it again.
 
 #![allow(clippy::unwrap_used, reason = "a document that cannot be read fails the test")]
 
@@ -7,15 +7,16 @@ use std::{env, fmt::Write as _, fs};
 use edgeprove_protocol::ProblemType;
 
 const DOC: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/ERRORS.md");
-const BEGIN: &str = "<!-- made of crates/protocol/src/problem.rs; EDGEPROVE_BLESS=1 cargo test -p edgeprove-protocol writes it -->\n";
+const BEGIN: &str = "<!-- generated from crates/protocol/src/problem/table.rs by \
+     `EDGEPROVE_BLESS=1 cargo test -p edgeprove-protocol` -->\n";
 const END: &str = "<!-- end -->";
 
 fn table() -> String {
     let mut table = String::from(
-        "| status | code | meaning | severity | again | smaller circuit | what to do |\n|---|---|---|---|---|---|---|\n",
+        "| status | code | meaning | severity | retry | smaller circuit | what to do |\n|---|---|---|---|---|---|---|\n",
     );
     for &kind in ProblemType::ALL {
-        let word = |is: bool, word: &'static str| if is { word } else { "–" };
+        let word = |holds: bool, word: &'static str| if holds { word } else { "–" };
         writeln!(
             table,
             "| {} | `{}` | {} | {} | {} | {} | {} |",
@@ -24,7 +25,7 @@ fn table() -> String {
             kind.meaning(),
             kind.severity().as_str(),
             word(kind.retryable(), "later"),
-            word(kind.fallback(), "may do"),
+            word(kind.fallback(), "may help"),
             kind.advice(),
         )
         .unwrap();
@@ -33,7 +34,7 @@ fn table() -> String {
 }
 
 #[test]
-fn the_table_of_errors_is_what_the_code_says() {
+fn the_error_table_matches_the_problem_types() {
     let doc = fs::read_to_string(DOC).unwrap();
     let (head, rest) = doc.split_once(BEGIN).unwrap();
     let (written, tail) = rest.split_once(END).unwrap();

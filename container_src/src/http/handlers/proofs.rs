@@ -369,9 +369,10 @@ async fn result(
         }
         JobStatus::Failed => {
             let problem: Option<Problem> = job.outcome.as_deref().and_then(problem);
-            Err(match problem {
-                Some(problem) => {
-                    let mut error = ApiError::new(problem.code, problem.detail);
+            let known = problem.and_then(|problem| Some((problem.code.known()?, problem)));
+            Err(match known {
+                Some((kind, problem)) => {
+                    let mut error = ApiError::new(kind, problem.detail);
                     error.fallback_circuit = problem.fallback_circuit;
                     error
                 }

@@ -70,7 +70,7 @@ enum Failure {
 impl Failure {
     fn code(&self) -> Option<ProblemType> {
         match self {
-            Self::Final(problem) | Self::Passing(problem) => Some(problem.code),
+            Self::Final(problem) | Self::Passing(problem) => problem.code.known(),
             Self::Untried => None,
         }
     }

@@ -1,0 +1,301 @@
+//! The table of problem types: one entry for each code that Edgeprove sends.
+//!
+//! To add a problem type, add an entry here and bless `docs/ERRORS.md`. Everything else about the type is derived from
+//! its entry.
+
+use serde::{Deserialize, Serialize};
+
+use super::Severity;
+
+/// Whether the same request may succeed if it is sent again.
+#[derive(Clone, Copy)]
+enum Retry {
+    Never,
+    Later,
+}
+
+/// Which circuit a caller may try after the problem.
+#[derive(Clone, Copy)]
+enum Fallback {
+    SameCircuit,
+    /// The machine had too little time or memory for the circuit. A prover that crashes twice on one request was nearly
+    /// always killed because of its memory.
+    SmallerCircuit,
+}
+
+/// Columns of an entry: its meaning as a doc comment, the variant, the code, the HTTP status, the severity, whether to
+/// retry, the fallback, the title, and the advice.
+macro_rules! problem_types {
+    ($(#[doc = $meaning:literal] $variant:ident =
+        $code:literal, $status:literal, $severity:ident, $retry:ident, $fallback:ident, $title:literal,
+        $advice:literal;)+) => {
+        /// The type of a problem. A code never changes once it is released; a title may.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        pub enum ProblemType {
+            $(#[doc = $meaning] #[serde(rename = $code)] $variant,)+
+        }
+
+        impl ProblemType {
+            /// Every problem type, in the order of the documentation.
+            pub const ALL: &[Self] = &[$(Self::$variant),+];
+
+            /// Returns the stable code, for programs.
+            #[must_use]
+            pub const fn code(self) -> &'static str {
+                match self { $(Self::$variant => $code,)+ }
+            }
+
+            /// Returns the type with this code; `None` if this version has no such type.
+            #[must_use]
+            pub fn from_code(code: &str) -> Option<Self> {
+                match code { $($code => Some(Self::$variant),)+ _ => None }
+            }
+
+            /// Returns the HTTP status of a response with this problem.
+            #[must_use]
+            pub const fn status(self) -> u16 {
+                match self { $(Self::$variant => $status,)+ }
+            }
+
+            /// Returns how serious the problem is.
+            #[must_use]
+            pub const fn severity(self) -> Severity {
+                match self { $(Self::$variant => Severity::$severity,)+ }
+            }
+
+            /// Whether the same request may succeed later.
+            #[must_use]
+            pub const fn retryable(self) -> bool {
+                matches!(match self { $(Self::$variant => Retry::$retry,)+ }, Retry::Later)
+            }
+
+            /// Whether a smaller circuit may succeed instead, because the machine had too little time or memory.
+            #[must_use]
+            pub const fn fallback(self) -> bool {
+                let fallback = match self { $(Self::$variant => Fallback::$fallback,)+ };
+                matches!(fallback, Fallback::SmallerCircuit)
+            }
+
+            /// Returns the short sentence that is the same for every problem of the type.
+            #[must_use]
+            pub const fn title(self) -> &'static str {
+                match self { $(Self::$variant => $title,)+ }
+            }
+
+            /// Returns what the type means.
+            #[must_use]
+            pub const fn meaning(self) -> &'static str {
+                match self { $(Self::$variant => $meaning.trim_ascii(),)+ }
+            }
+
+            /// Returns what to do about the problem.
+            #[must_use]
+            pub const fn advice(self) -> &'static str {
+                match self { $(Self::$variant => $advice,)+ }
+            }
+        }
+    };
+}
+
+problem_types! {
+    /// A path, a query parameter or a header is invalid.
+    InvalidRequest = "invalid_request", 400, Notice, Never, SameCircuit,
+        "The request is invalid",
+        "Fix the part that the detail names.";
+    /// The body is empty.
+    WitnessEmpty = "witness_empty", 400, Notice, Never, SameCircuit,
+        "The witness is empty",
+        "Send the gzipped witness as the request body.";
+    /// The body does not start with a gzip header.
+    WitnessNotGzip = "witness_not_gzip", 400, Notice, Never, SameCircuit,
+        "The witness is not gzip",
+        "Send the gzipped witness as `nargo execute` and noir_js produce it.";
+    /// The gzip stream ends too early.
+    WitnessTruncated = "witness_truncated", 400, Notice, Never, SameCircuit,
+        "The witness is truncated",
+        "Send the complete witness again.";
+    /// The gzip stream is damaged: a bad block, checksum or length, or bytes after its end.
+    WitnessCorrupt = "witness_corrupt", 400, Notice, Never, SameCircuit,
+        "The witness is damaged",
+        "Generate the witness again, and check that nothing changes its bytes on the way.";
+    /// The decompressed bytes are not a Noir witness stack.
+    WitnessMalformed = "witness_malformed", 400, Notice, Never, SameCircuit,
+        "The upload is not a Noir witness",
+        "Send the output of `nargo execute` or noir_js and nothing else.";
+    /// An API key is required, and the request has none or an unknown one.
+    ApiKeyRequired = "api_key_required", 401, Notice, Never, SameCircuit,
+        "An API key is required",
+        "Send a key as `Authorization: Bearer KEY` or `X-Api-Key: KEY`.";
+    /// The request did not come through the edge, or edge and server have different secrets.
+    NotFromTheEdge = "not_from_the_edge", 403, Error, Never, SameCircuit,
+        "Requests must come through the edge",
+        "Call the edge instead. Operator: configure the same secret at edge and server.";
+    /// The caller's role does not permit this request.
+    NotAllowed = "not_allowed", 403, Notice, Never, SameCircuit,
+        "The caller's role does not permit this",
+        "Ask the operator for a role that permits it.";
+    /// Pages of this origin are not allowed to call the service.
+    OriginNotAllowed = "origin_not_allowed", 403, Notice, Never, SameCircuit,
+        "This origin is not allowed",
+        "Ask the operator to add the page's origin to `ALLOWED_ORIGINS`.";
+    /// No endpoint has this path.
+    NotFound = "not_found", 404, Notice, Never, SameCircuit,
+        "No endpoint has this path",
+        "`GET /` lists the endpoints.";
+    /// The server has no circuit with this name.
+    CircuitNotFound = "circuit_not_found", 404, Notice, Never, SameCircuit,
+        "No such circuit",
+        "Use a circuit that `/api/health` lists.";
+    /// The caller has no job with this id.
+    JobNotFound = "job_not_found", 404, Notice, Never, SameCircuit,
+        "No such job",
+        "Check the id, and use the API key that submitted the job.";
+    /// The path exists, but not for this method.
+    MethodNotAllowed = "method_not_allowed", 405, Notice, Never, SameCircuit,
+        "The method is not allowed",
+        "Use a method that the `Allow` header lists.";
+    /// No byte of the upload arrived for too long.
+    UploadStalled = "upload_stalled", 408, Notice, Later, SameCircuit,
+        "The upload stalled",
+        "Send it again without pauses.";
+    /// The job has finished, so it cannot be cancelled.
+    JobAlreadyFinished = "job_already_finished", 409, Notice, Never, SameCircuit,
+        "The job has already finished",
+        "Fetch the proof, or ignore the job.";
+    /// The job has not finished, so it has no proof yet.
+    ProofNotReady = "proof_not_ready", 409, Notice, Later, SameCircuit,
+        "The proof is not ready",
+        "Try again after `Retry-After`, or follow the job's events.";
+    /// The job was cancelled.
+    JobCancelled = "job_cancelled", 410, Notice, Never, SameCircuit,
+        "The job was cancelled",
+        "Submit the job again if you still need the proof.";
+    /// The job finished so long ago that its data was deleted.
+    JobExpired = "job_expired", 410, Notice, Never, SameCircuit,
+        "The job has expired",
+        "Submit the job again, and fetch the proof sooner.";
+    /// The upload is larger than the server allows.
+    WitnessTooLarge = "witness_too_large", 413, Notice, Never, SameCircuit,
+        "The witness is too large",
+        "Use a smaller circuit, or ask the operator to raise `--upload-max`.";
+    /// The decompressed witness is larger than the circuit or the server allows.
+    WitnessTooLargeDecompressed = "witness_too_large_decompressed", 413, Notice, Never, SameCircuit,
+        "The decompressed witness is too large",
+        "Check that the witness belongs to this circuit. The operator sets the server's limit.";
+    /// The content type does not fit a gzipped witness.
+    UnsupportedMediaType = "unsupported_media_type", 415, Notice, Never, SameCircuit,
+        "The content type is not supported",
+        "Send `Content-Type: application/gzip`.";
+    /// The witness is well-formed, but its shape belongs to another circuit.
+    WitnessOfAnotherCircuit = "witness_of_another_circuit", 422, Notice, Never, SameCircuit,
+        "The witness belongs to another circuit",
+        "Use the witness's own circuit, or compile page and server from the same version.";
+    /// The witness is well-formed, but it violates the circuit's constraints.
+    WitnessUnsatisfied = "witness_unsatisfied", 422, Notice, Never, SameCircuit,
+        "The witness does not satisfy the circuit",
+        "Check the inputs: they violate a constraint of the circuit.";
+    /// The caller has used this idempotency key for a different request.
+    IdempotencyKeyReused = "idempotency_key_reused", 422, Notice, Never, SameCircuit,
+        "The idempotency key belongs to another request",
+        "Use a new `Idempotency-Key` for a new request.";
+    /// The caller has reached its limit of unfinished jobs.
+    TooManyJobs = "too_many_jobs", 429, Notice, Later, SameCircuit,
+        "Too many unfinished jobs",
+        "Wait until some jobs finish, or cancel some.";
+    /// The caller has reached its limit of requests per minute or of concurrent requests.
+    RateLimited = "rate_limited", 429, Notice, Later, SameCircuit,
+        "Too many requests",
+        "Send fewer requests, and try again after `Retry-After`.";
+    /// The caller has reached its limit of proofs per day.
+    QuotaExceeded = "quota_exceeded", 429, Notice, Later, SameCircuit,
+        "The daily quota of proofs is used up",
+        "Try again after `Retry-After`, or ask the operator to raise the quota.";
+    /// The prover rejected the witness or failed, although the witness satisfies the circuit.
+    ProofFailed = "proof_failed", 500, Error, Never, SameCircuit,
+        "The proof failed",
+        "Report the request id to the operator. Operator: the log has the prover's message.";
+    /// The prover crashed twice while it worked on this request.
+    ProverCrashed = "prover_crashed", 500, Error, Later, SmallerCircuit,
+        "The prover crashed",
+        "Try again. If it happens again, the machine has too little memory for the circuit.";
+    /// The prover made a proof from a valid witness, and the proof does not verify. It was not sent.
+    ProofInvalid = "proof_invalid", 500, Critical, Later, SameCircuit,
+        "The proof did not verify",
+        "Try again. Operator: compare the prover, the circuit and the CRS with the pinned versions.";
+    /// Every worker that ran the job died.
+    WorkerLost = "worker_lost", 500, Error, Never, SmallerCircuit,
+        "The job's workers died",
+        "Operator: find out why the workers die. The usual reason is memory.";
+    /// Another part of the server failed.
+    Internal = "internal", 500, Error, Later, SameCircuit,
+        "The server failed",
+        "Try again. If it happens again, report the request id to the operator.";
+    /// A setting or binding of the edge is missing or invalid, or edge and server have different secrets.
+    EdgeMisconfigured = "edge_misconfigured", 500, Critical, Never, SameCircuit,
+        "The edge is misconfigured",
+        "Operator: set what the detail or the edge's log names.";
+    /// The container stopped or became unreachable while it worked on this request.
+    ContainerLost = "container_lost", 502, Error, Later, SameCircuit,
+        "The container was lost",
+        "Try again: another container starts.";
+    /// The container sent a response that no Edgeprove server sends.
+    ContainerBadResponse = "container_bad_response", 502, Error, Later, SameCircuit,
+        "The container's response is invalid",
+        "Try again. Operator: check that edge and image have the same version.";
+    /// No container could be started, or none became ready in time.
+    ContainerUnavailable = "container_unavailable", 503, Error, Later, SameCircuit,
+        "No container is available",
+        "Try again after `Retry-After`. Operator: check the container's log.";
+    /// The prover queue is full, or the wait for a prover took too long.
+    ProverBusy = "prover_busy", 503, Warning, Later, SameCircuit,
+        "All provers are busy",
+        "Try again after `Retry-After`, or submit a job: jobs wait for a prover.";
+    /// No prover is running.
+    ProverUnavailable = "prover_unavailable", 503, Error, Later, SameCircuit,
+        "No prover is available",
+        "Try again after `Retry-After`. Operator: check the server's log.";
+    /// The circuit is configured, but the server cannot load or prove it.
+    CircuitUnavailable = "circuit_unavailable", 503, Critical, Never, SmallerCircuit,
+        "The circuit is not available",
+        "Operator: `/api/health` shows the reason.";
+    /// The job queue is full.
+    QueueFull = "queue_full", 503, Warning, Later, SameCircuit,
+        "The job queue is full",
+        "Try again after `Retry-After`.";
+    /// The server estimates that the proof would be ready after the caller's deadline.
+    DeadlineCannotBeMet = "deadline_cannot_be_met", 503, Warning, Later, SameCircuit,
+        "The proof would come too late",
+        "Try again after `Retry-After`, or allow more time.";
+    /// Asynchronous jobs are disabled: this server has no place to store them.
+    JobsDisabled = "jobs_disabled", 503, Notice, Never, SameCircuit,
+        "Asynchronous jobs are disabled",
+        "Send the request without `Prefer`. Operator: set `--data`, `DATABASE_URL` or `--ephemeral-jobs`.";
+    /// The job database is unreachable.
+    JobStoreUnavailable = "job_store_unavailable", 503, Critical, Later, SameCircuit,
+        "The job database is not available",
+        "Try again after `Retry-After`. Operator: check the database.";
+    /// A stored witness or proof cannot be read, or a new one cannot be stored.
+    ArtifactUnavailable = "artifact_unavailable", 503, Critical, Later, SameCircuit,
+        "The artifact store is not available",
+        "Try again. Operator: check the artifact store.";
+    /// The server is starting or shutting down.
+    NotReady = "not_ready", 503, Warning, Later, SameCircuit,
+        "The server is not ready",
+        "Try again after `Retry-After`.";
+    /// The audit log cannot be written, and the server refuses requests that it cannot record.
+    AuditUnavailable = "audit_unavailable", 503, Critical, Later, SameCircuit,
+        "The audit log is not available",
+        "Try again after `Retry-After`. Operator: check the disk of the audit log.";
+    /// The upload could not be stored: the spool is full or not writable.
+    SpoolUnavailable = "spool_unavailable", 503, Critical, Later, SameCircuit,
+        "The upload could not be stored",
+        "Try again after `Retry-After`. Operator: check the disk of the spool.";
+    /// The proof took longer than the server allows, so the server stopped it.
+    ProofTimeout = "proof_timeout", 504, Error, Later, SmallerCircuit,
+        "The proof took too long",
+        "Try again when the server is less busy, or submit a job.";
+    /// The request took longer than the server allows.
+    RequestTimeout = "request_timeout", 504, Warning, Later, SameCircuit,
+        "The request took too long",
+        "Try again, or submit a job: a job outlives its request.";
+}
