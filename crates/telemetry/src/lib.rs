@@ -1,9 +1,21 @@
-//! What the server tells of itself: [`log`] in lines, [`metrics`] in numbers; [`process`] reads what it takes.
+//! What every other crate reports through: log, metrics, timestamps, and the supervisor of background tasks.
+//!
+//! Reading order: [`metrics`] lists every series, [`mod@log`] sets up the log, [`supervisor`] owns the tasks.
+//!
+//! Imports run down this list only.
+//!
+//! - [`metrics`]: every series of `GET /metrics`, and one function for each event that is counted.
+//! - [`process`]: CPU time, memory, threads and open files of this process.
+//! - [`supervisor`]: owns the background tasks and reports a panic in one of them.
+//! - [`mod@log`]: the log's format, and errors with their causes in one line.
+//! - [`timestamp`]: points in time as text, always with milliseconds.
 
 pub mod log;
 pub mod metrics;
 pub mod process;
 pub mod supervisor;
+pub mod timestamp;
 
 pub use log::{LogFormat, chain, log_panics, millis, start};
 pub use supervisor::Supervisor;
+pub use timestamp::{timestamp, timestamp_now};

@@ -1,10 +1,10 @@
-//! Logs: one format, chosen once, on standard error. Standard output belongs to the commands' own results.
+//! The log: one format, chosen at the start, on standard error. Standard output is for the results of commands.
 
 use std::{error::Error, fmt::Write, io::IsTerminal, time::Duration};
 
 use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
-/// How log lines look.
+/// The form of the log's lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
     /// For people.
@@ -21,30 +21,35 @@ pub fn start(format: LogFormat, filter: &EnvFilter) {
         fmt::layer().with_writer(std::io::stderr).with_target(false).with_ansi(colour)
     };
     let json = || fmt::layer().json().flatten_event(true).with_span_list(false).with_writer(std::io::stderr);
-    // Only tests call this twice, and the first log serves them as well.
+    // Only tests call this twice, and they can use the first log.
     let _ = match format {
         LogFormat::Human => registry.with(human()).try_init(),
         LogFormat::Json => registry.with(json()).try_init(),
     };
 }
 
-/// Sends the words of a panic to the log, as any other line, and cuts out of them whatever could be a value of a
-/// witness: a library that asserts may quote what it worked on.
+/// Writes the message of every panic to the log instead of standard error. `without_values` removes from it what could
+/// be a value of a witness: a library that asserts may quote what it worked on.
 pub fn log_panics(without_values: fn(&str) -> String) {
     std::panic::set_hook(Box::new(move |panic| {
-        let words = panic.payload_as_str().unwrap_or("without words");
-        let place = panic.location().map(ToString::to_string).unwrap_or_default();
-        tracing::error!(place, words = without_values(words), "a panic");
+        let message = panic.payload_as_str().unwrap_or("without a message");
+        let location = panic.location().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(location, message = without_values(message), "panicked");
     }));
 }
 
-/// Whole milliseconds, as a number that every log format writes as one.
+/// A duration in whole milliseconds, a number in every log format.
 #[must_use]
 pub fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// An error and all its causes in one line.
+/// An error and all its causes in one line, separated by colons.
+///
+/// ```
+/// let cause = std::io::Error::other("disk on fire");
+/// assert_eq!(edgeprove_telemetry::chain(&cause), "disk on fire");
+/// ```
 #[must_use]
 pub fn chain(error: &dyn Error) -> String {
     let mut line = error.to_string();

@@ -1,13 +1,24 @@
 //! Metrics, in the text format of Prometheus.
 //!
-//! Every series is written down once, in [`SERIES`] or [`jobs::SERIES`], and every room that has something to tell calls
-//! a function here. No label can take a value that a caller chooses: circuits are those of the registry, routes are
-//! patterns, outcomes are the codes of [`ProblemType`]. A user, an id, a path or an address is never one.
+//! Every series is defined once, in [`SERIES`] or [`jobs::SERIES`], and each event that is counted has one function
+//! here. No label takes a value that a caller chooses: circuits are those of the registry, routes are patterns, outcomes
+//! are the codes of [`ProblemType`]. A user, an id, a path or an address is never a label.
 //!
-//! Without [`start`], as on the command line, telling costs nothing and goes nowhere.
+//! Without [`start`], as on the command line, recording costs nothing and has no effect.
 //!
-//! - [`mod@series`]: what a series is.
-//! - [`jobs`]: what the jobs' room tells.
+//! ```
+//! use std::time::Duration;
+//!
+//! use edgeprove_telemetry::metrics;
+//!
+//! let exposition = metrics::start()?;
+//! metrics::http_request("/livez", Some(200), None, Duration::from_millis(2));
+//! assert!(exposition.render().contains(r#"edgeprove_http_requests_total{route="/livez",status="2xx"} 1"#));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! - [`mod@series`]: the definition of a series.
+//! - [`jobs`]: series of jobs and of the proof cache.
 
 pub mod jobs;
 pub mod series;
@@ -19,75 +30,75 @@ use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, Promet
 pub use series::{Kind, Series};
 use series::{series, text};
 
-use super::process::ProcessUse;
+use crate::process::ProcessUse;
 
 /// Media type of the text format.
 pub const MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Bounds of every histogram of durations, in seconds: from a refused request to the longest a request may take.
+/// Upper bounds of the buckets of every histogram, in seconds: from a refused request to the longest request.
 pub const BUCKETS_S: [f64; 16] =
     [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0];
 
 series! {
-    /// Requests answered, by route and class of status (`2xx` and so on; `left` where the client did not wait).
+    /// Requests, by route and class of status: `2xx` and so on, or `abandoned` where the client left before the answer.
     HTTP_REQUESTS = Counter "edgeprove_http_requests_total" ["route", "status"];
-    /// From a request's head to its answer's, by route and class of status.
+    /// Time from a request's head to its answer's head, by route and class of status.
     HTTP_DURATION = Histogram "edgeprove_http_request_duration_seconds" ["route", "status"];
-    /// Requests answered with a problem, by route and code.
+    /// Answers that are a problem document, by route and code.
     HTTP_PROBLEMS = Counter "edgeprove_http_problems_total" ["route", "code"];
-    /// Bytes of bodies that arrived, whether they were kept or refused.
+    /// Bytes of request bodies that arrived, of refused ones too.
     UPLOADED = Counter "edgeprove_upload_bytes_total" [];
-    /// Requests for a proof of a circuit there is, by how they ended: `success`, a problem's code, or `abandoned` where the client left.
+    /// Proofs that were requested of a known circuit, by outcome: `success`, a problem's code, or `abandoned` where the client left.
     PROOFS = Counter "edgeprove_proofs_total" ["circuit", "target", "outcome"];
-    /// Where the time of proofs that succeeded went: `upload`, `queue`, `prove`, `verify`, `total`.
+    /// Duration of each stage of the proofs that succeeded: `queue`, `prove`, `verify`, and for synchronous requests `upload` and `total`. Proofs from the cache are not included.
     STAGES = Histogram "edgeprove_proof_stage_duration_seconds" ["circuit", "stage"];
-    /// Proofs at work.
+    /// Proofs that run.
     PROOFS_ACTIVE = Gauge "edgeprove_proofs_active" [];
-    /// Requests that wait for a prover, by priority.
+    /// Proofs that wait for a prover, by priority.
     PROOFS_WAITING = Gauge "edgeprove_proofs_waiting" ["priority"];
-    /// Whether proofs can be made: 1 or 0, as `/readyz` says.
+    /// 1 if `/readyz` answers 200, else 0.
     READY = Gauge "edgeprove_ready" [];
     /// Circuits by status: `loading`, `ready`, `failed`.
     CIRCUITS = Gauge "edgeprove_circuits" ["status"];
-    /// The most memory that a bb took for a proof, by circuit and threads, as measured.
+    /// Most memory that a bb process has used for a proof, by circuit and number of threads.
     CIRCUIT_MEMORY = Gauge "edgeprove_circuit_memory_peak_bytes" ["circuit", "threads"];
-    /// Looks into the cache of verification keys: `hit`, `miss`.
+    /// Look-ups in the cache of verification keys: `hit`, `miss`.
     KEY_CACHE = Counter "edgeprove_key_cache_requests_total" ["result"];
-    /// Memory that provers may take together; without a limit 0.
+    /// Memory that all provers together may use; 0 without a limit.
     MEMORY_MAX = Gauge "edgeprove_memory_max_bytes" [];
-    /// Memory that the proofs at work are expected to take at most.
+    /// Memory that is reserved for the proofs that run.
     MEMORY_RESERVED = Gauge "edgeprove_memory_reserved_bytes" [];
-    /// bb processes.
+    /// Running bb processes.
     BB_PROCESSES = Gauge "edgeprove_prover_processes" [];
     /// Resident memory of all bb processes.
     BB_MEMORY = Gauge "edgeprove_prover_resident_memory_bytes" [];
-    /// bb processes put in the place of others, by reason: `failed`, `stopped`, `distrusted`, and, of healthy ones, `worn`, `grown`, `shed`.
+    /// bb processes that were replaced, by reason: `failed`, `stopped`, `invalid_proof`, and of healthy ones `proof_limit`, `memory_growth`, `memory_reclaim`.
     BB_RESTARTS = Counter "edgeprove_prover_restarts_total" ["reason"];
-    /// Space left on the disk of a folder: `spool`, `keys`, and `data` where jobs are kept in one.
+    /// Free space on the disk of a folder: `spool`, `keys`, and `data` where jobs are stored in a folder.
     DISK_FREE = Gauge "edgeprove_disk_free_bytes" ["folder"];
     /// Size of the disk of a folder.
     DISK_SIZE = Gauge "edgeprove_disk_size_bytes" ["folder"];
-    /// Always 1; the labels say what runs.
+    /// Always 1; the labels are the versions that run.
     BUILD = Gauge "edgeprove_build_info" ["version", "bb", "noir", "architecture"];
-    /// Seconds since the start.
+    /// Seconds since the server started.
     UPTIME = Gauge "edgeprove_uptime_seconds" [];
-    /// CPU time of the server since its start, without bb.
+    /// CPU time of the server since its start, without its bb processes.
     PROCESS_CPU = Gauge "edgeprove_process_cpu_seconds" [];
-    /// Resident memory of the server, without bb.
+    /// Resident memory of the server, without its bb processes.
     PROCESS_MEMORY = Gauge "edgeprove_process_resident_memory_bytes" [];
     /// Threads of the server.
     PROCESS_THREADS = Gauge "edgeprove_process_threads" [];
     /// Open files and sockets of the server.
     PROCESS_FILES = Gauge "edgeprove_process_open_fds" [];
-    /// How many files and sockets may be open; without a limit 0.
+    /// Most files and sockets that the server may open; 0 without a limit.
     PROCESS_FILES_MAX = Gauge "edgeprove_process_max_fds" [];
 }
 
-/// What is told, as text.
+/// All series with their values, as text.
 #[derive(Clone)]
 pub struct Exposition(PrometheusHandle);
 
-/// Begins to keep what is told, for the whole process. A second call gives the same.
+/// Starts recording, for the whole process. A second call returns the same exposition.
 pub fn start() -> Result<Exposition, BuildError> {
     static STARTED: OnceLock<Exposition> = OnceLock::new();
     if let Some(started) = STARTED.get() {
@@ -102,7 +113,7 @@ pub fn start() -> Result<Exposition, BuildError> {
     Ok(STARTED.get_or_init(|| exposition).clone())
 }
 
-/// Every series of every room.
+/// Every series of the server.
 pub fn all() -> impl Iterator<Item = &'static Series> {
     SERIES.iter().chain(jobs::SERIES)
 }
@@ -114,20 +125,21 @@ impl Exposition {
         self.0.render()
     }
 
-    /// Takes in what histograms were told. Left undone for long, that would take ever more memory where nobody reads.
+    /// Moves recorded durations into their buckets. The server calls it every few seconds, because the memory of recorded
+    /// durations would grow where no client calls [`Self::render`].
     pub fn upkeep(&self) {
         self.0.run_upkeep();
     }
 }
 
-/// How a request for a proof ended.
+/// The outcome of a proof that was requested.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// With a proof.
+    /// The proof was returned.
     Success,
-    /// With a problem.
+    /// It failed with this problem.
     Problem(ProblemType),
-    /// The client left.
+    /// The client left before it finished.
     Abandoned,
 }
 
@@ -141,7 +153,7 @@ impl Outcome {
     }
 }
 
-/// A request was answered, or its client left. `route` is the pattern and never the path.
+/// Counts a request that was answered, or whose client left (`status` is `None`). `route` is the pattern, never the path.
 pub fn http_request(route: &str, status: Option<u16>, problem: Option<ProblemType>, took: Duration) {
     let class = match status {
         Some(100..200) => "1xx",
@@ -149,7 +161,7 @@ pub fn http_request(route: &str, status: Option<u16>, problem: Option<ProblemTyp
         Some(300..400) => "3xx",
         Some(400..500) => "4xx",
         Some(_) => "5xx",
-        None => "left",
+        None => "abandoned",
     };
     HTTP_REQUESTS.add(1, [text(route), class.into()]);
     HTTP_DURATION.record(took, [text(route), class.into()]);
@@ -158,29 +170,66 @@ pub fn http_request(route: &str, status: Option<u16>, problem: Option<ProblemTyp
     }
 }
 
-/// A piece of a body arrived.
+/// Counts bytes of a request body.
 pub fn uploaded(bytes: usize) {
     UPLOADED.add(bytes as u64, []);
 }
 
-/// A request for a proof ended.
+/// Counts a proof that was requested, once it has an outcome.
 pub fn proof_ended(circuit: &CircuitId, target: Target, outcome: Outcome) {
     PROOFS.add(1, [text(circuit.as_str()), target.as_str().into(), outcome.as_str().into()]);
 }
 
-/// A proof was made, and this is where its time went.
+/// A part of a proof's time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TimedStage {
+    /// The upload of the witness. Only synchronous requests have one.
+    Upload,
+    /// The wait for a prover.
+    Queue,
+    /// Proving.
+    Prove,
+    /// Verifying.
+    Verify,
+    /// The whole request, from its head to the proof. Only synchronous requests have it.
+    Total,
+}
+
+impl TimedStage {
+    /// Every stage, in order.
+    pub const ALL: [Self; 5] = [Self::Upload, Self::Queue, Self::Prove, Self::Verify, Self::Total];
+
+    /// The value of the label `stage`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Upload => "upload",
+            Self::Queue => "queue",
+            Self::Prove => "prove",
+            Self::Verify => "verify",
+            Self::Total => "total",
+        }
+    }
+}
+
+/// Records how long one stage of a successful proof took. A stage that a proof did not have is not recorded.
+pub fn record_stage(circuit: &CircuitId, stage: TimedStage, duration: Duration) {
+    STAGES.record(duration, [text(circuit.as_str()), stage.as_str().into()]);
+}
+
+/// Records all stages of a successful synchronous request. [`record_stage`] replaces it.
 pub fn proof_made(circuit: &CircuitId, timings: &Timings) {
     for (stage, ms) in timings.stages() {
         STAGES.record_s(ms / 1000.0, [text(circuit.as_str()), stage.into()]);
     }
 }
 
-/// A verification key was looked for in the cache.
+/// Counts a look-up in the cache of verification keys.
 pub fn key_looked_up(found: bool) {
     KEY_CACHE.add(1, [if found { "hit" } else { "miss" }.into()]);
 }
 
-/// What is at work and what waits, by [`Priority::level`].
+/// Sets how many proofs run, and how many wait, by [`Priority::level`].
 pub fn proofs(active: usize, waiting: [usize; Priority::ALL.len()]) {
     PROOFS_ACTIVE.set(active as u64, []);
     for (priority, waiting) in Priority::ALL.into_iter().zip(waiting) {
@@ -188,60 +237,60 @@ pub fn proofs(active: usize, waiting: [usize; Priority::ALL.len()]) {
     }
 }
 
-/// Whether proofs can be made.
+/// Sets whether the server is ready.
 pub fn ready(ready: bool) {
     READY.set(u64::from(ready), []);
 }
 
-/// How many circuits there are.
+/// Sets the number of circuits by status.
 pub fn circuits(loading: usize, ready: usize, failed: usize) {
     for (status, count) in [("loading", loading), ("ready", ready), ("failed", failed)] {
         CIRCUITS.set(count as u64, [status.into()]);
     }
 }
 
-/// What proofs of a circuit take.
+/// Sets the measured memory peak of a circuit.
 pub fn circuit_memory(circuit: &CircuitId, threads: usize, peak_bytes: u64) {
     CIRCUIT_MEMORY.set(peak_bytes, [text(circuit.as_str()), threads.to_string().into()]);
 }
 
-/// Memory that may be taken, and memory that is promised.
-pub fn memory(max_bytes: Option<u64>, promised_bytes: u64) {
+/// Sets the memory limit of the provers, and the memory that is reserved.
+pub fn memory(max_bytes: Option<u64>, reserved_bytes: u64) {
     MEMORY_MAX.set(max_bytes.unwrap_or(0), []);
-    MEMORY_RESERVED.set(promised_bytes, []);
+    MEMORY_RESERVED.set(reserved_bytes, []);
 }
 
-/// The bb processes at this moment.
+/// Sets the number of bb processes and their memory.
 pub fn bb(processes: usize, resident_bytes: u64) {
     BB_PROCESSES.set(processes as u64, []);
     BB_MEMORY.set(resident_bytes, []);
 }
 
-/// bb processes that were put in the place of others since the start.
+/// Sets how many bb processes were replaced since the start.
 pub fn bb_restarts(reason: &'static str, count: u64) {
-    BB_RESTARTS.is_now(count, [reason.into()]);
+    BB_RESTARTS.set_count(count, [reason.into()]);
 }
 
-/// The disk of a folder.
+/// Sets free space and size of the disk of a folder.
 pub fn disk(folder: &'static str, free_bytes: u64, size_bytes: u64) {
     DISK_FREE.set(free_bytes, [folder.into()]);
     DISK_SIZE.set(size_bytes, [folder.into()]);
 }
 
-/// What runs, and since when.
+/// Sets the versions that run, and the time since the start.
 pub fn build(version: &'static str, bb: &str, noir: &'static str, uptime: Duration) {
     BUILD.set(1, [version.into(), text(bb), noir.into(), std::env::consts::ARCH.into()]);
     UPTIME.set_s(uptime.as_secs_f64(), []);
 }
 
-/// What the server itself takes.
-pub fn process(taken: ProcessUse) {
-    // No counter: those of the facade are whole numbers.
-    PROCESS_CPU.set_s(taken.cpu_seconds, []);
-    PROCESS_MEMORY.set(taken.resident_bytes, []);
-    PROCESS_THREADS.set(taken.threads, []);
-    PROCESS_FILES.set(taken.open_files, []);
-    PROCESS_FILES_MAX.set(taken.open_files_max.unwrap_or(0), []);
+/// Sets the resources that the server itself uses.
+pub fn process(used: ProcessUse) {
+    // A gauge, because counters of the crate `metrics` are whole numbers.
+    PROCESS_CPU.set_s(used.cpu_seconds, []);
+    PROCESS_MEMORY.set(used.resident_bytes, []);
+    PROCESS_THREADS.set(used.threads, []);
+    PROCESS_FILES.set(used.open_files, []);
+    PROCESS_FILES_MAX.set(used.open_files_max.unwrap_or(0), []);
 }
 
 #[cfg(test)]
@@ -251,7 +300,8 @@ mod tests {
     use super::*;
 
     const DOC: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/METRICS.md");
-    const MARK: &str = "<!-- The tables below are written by a test: EDGEPROVE_BLESS=1 cargo test -p edgeprove-telemetry docs -->\n";
+    const MARK: &str =
+        "<!-- A test writes the tables below: EDGEPROVE_BLESS=1 cargo test -p edgeprove-telemetry docs -->\n";
 
     fn table(title: &str, series: &[Series]) -> String {
         let mut doc = format!("\n## {title}\n\n| series | kind | labels | |\n|---|---|---|---|\n");
@@ -265,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn the_docs_list_every_series_as_it_is() {
+    fn the_docs_list_every_series() {
         let doc = std::fs::read_to_string(DOC).unwrap();
         let prose = doc.split(MARK).next().unwrap();
         let right = format!("{prose}{MARK}{}{}", table("Server", SERIES), table("Jobs", jobs::SERIES));
@@ -280,10 +330,16 @@ mod tests {
     }
 
     #[test]
+    fn stages_have_the_names_that_answers_use() {
+        let names = Timings::default().stages().map(|(name, _)| name);
+        assert_eq!(TimedStage::ALL.map(TimedStage::as_str), names);
+    }
+
+    #[test]
     fn names_follow_the_rules_and_are_unique() {
         let mut seen = HashSet::new();
         for series in all() {
-            assert!(seen.insert(series.name), "{} stands twice", series.name);
+            assert!(seen.insert(series.name), "{} is defined twice", series.name);
             assert!(series.name.starts_with("edgeprove_"));
             assert!(series.name.bytes().all(|byte| byte == b'_' || byte.is_ascii_lowercase()));
             assert_eq!(series.kind == Kind::Counter, series.name.ends_with("_total"), "{}", series.name);

@@ -1,10 +1,10 @@
-//! What this process takes of the machine, as the system counts it.
+//! Resources that this process uses, as the kernel counts them.
 
 use std::fs;
 
 use rustix::process::{Resource, getrlimit};
 
-/// What this process takes.
+/// Resources that this process uses.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ProcessUse {
     /// CPU time, in seconds.
@@ -15,12 +15,12 @@ pub struct ProcessUse {
     pub threads: u64,
     /// Open files and sockets.
     pub open_files: u64,
-    /// How many may be open; `None` where there is no limit.
+    /// Most files and sockets that may be open; `None` where there is no limit.
     pub open_files_max: Option<u64>,
 }
 
 impl ProcessUse {
-    /// From /proc; `None` on systems without it.
+    /// Reads `/proc`. `None` on systems without it.
     #[must_use]
     pub fn now() -> Option<Self> {
         let stat = fs::read_to_string("/proc/self/stat").ok()?;
@@ -30,7 +30,7 @@ impl ProcessUse {
             cpu_seconds: seconds(cpu_ticks, rustix::param::clock_ticks_per_second()),
             resident_bytes: resident_pages * rustix::param::page_size() as u64,
             threads,
-            // The listing itself has one of them open.
+            // Listing the folder opens one more.
             open_files: open_files.saturating_sub(1) as u64,
             open_files_max: getrlimit(Resource::Nofile).current,
         })
@@ -39,7 +39,7 @@ impl ProcessUse {
 
 /// CPU time in ticks, threads, and resident memory in pages, of a line of `/proc/PID/stat`.
 fn numbers(stat: &str) -> Option<(u64, u64, u64)> {
-    // The name, in brackets, may hold anything. Fields are counted from the one after it, the third.
+    // The program name, in brackets, may contain anything. The field after it is the third.
     let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
     let number = |field: usize| fields.get(field - 3)?.parse::<u64>().ok();
     Some((number(14)? + number(15)?, number(20)?, number(24)?))
@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_is_read_as_the_kernel_writes_it() {
+    fn a_line_of_the_kernel_is_read() {
         let line = "7 (a b) c) S 1 7 7 0 -1 4194560 12 0 0 0 250 50 9 9 20 0 11 0 900 8192000 640 1844674407";
         assert_eq!(numbers(line), Some((300, 11, 640)));
         assert_eq!(numbers("7 (bb) S 1"), None);
@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn this_process_takes_something() {
+    fn this_process_uses_something() {
         if cfg!(target_os = "linux") {
             let now = ProcessUse::now().unwrap();
             assert!(now.resident_bytes > 1 << 20 && now.threads > 0 && now.open_files > 2, "{now:?}");

@@ -1,7 +1,7 @@
-//! Owns every background task, so that none outlives the server and none dies unseen.
+//! Owns every background task, so that none outlives the server and none fails unnoticed.
 //!
-//! A task that panics is a fault of ours that nothing else would report: it is logged and makes the server stop,
-//! because a prover or a listener that is silently missing is worse than a restart.
+//! Nothing else would report a task that panics. The supervisor logs the panic and makes the server stop: a restart is
+//! better than a server without one of its provers or listeners.
 
 use std::{future::Future, panic::AssertUnwindSafe};
 
@@ -17,7 +17,7 @@ pub struct Supervisor {
 }
 
 impl Supervisor {
-    /// Runs a task until it ends by itself; tasks end soon after [`Self::stop`].
+    /// Runs a task until it ends. A task that would run for ever must end soon after [`Self::stop_token`] is cancelled.
     pub fn spawn<F>(&self, name: &'static str, task: F)
     where
         F: Future<Output = ()> + Send + 'static,
@@ -31,24 +31,24 @@ impl Supervisor {
         });
     }
 
-    /// Cancelled when tasks are to end: work that is still under way is given up.
+    /// The token that is cancelled when all tasks must end. Tasks then abandon unfinished work.
     #[must_use]
     pub fn stop_token(&self) -> &CancellationToken {
         &self.stop
     }
 
-    /// Ends when a task panicked.
+    /// Waits for a task to panic.
     pub async fn fatal(&self) {
         self.fatal.cancelled().await;
     }
 
-    /// Whether a task panicked.
+    /// Whether a task has panicked.
     #[must_use]
     pub fn has_panicked(&self) -> bool {
         self.fatal.is_cancelled()
     }
 
-    /// Tells every task to end, and waits until all have.
+    /// Cancels the stop token and waits until every task has ended.
     pub async fn stop(&self) {
         self.stop.cancel();
         self.tasks.close();

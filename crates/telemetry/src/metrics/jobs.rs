@@ -1,4 +1,4 @@
-//! What the jobs' room and the proof cache tell. Kinds and outcomes are names that the code gives, never a caller.
+//! Series of jobs and of the proof cache. The values of their labels are constants of the code, never a caller's text.
 
 use std::time::Duration;
 
@@ -10,60 +10,59 @@ use super::{
 };
 
 series! {
-    /// Jobs that were taken, by kind and priority.
+    /// Jobs that were accepted, by kind and priority.
     SUBMITTED = Counter "edgeprove_jobs_accepted_total" ["kind", "priority"];
-    /// Jobs that came to an end, by kind and outcome: `completed`, `cancelled`, or the problem's code.
+    /// Jobs that finished, by kind and outcome: `completed`, `cancelled`, or the problem's code.
     ENDED = Counter "edgeprove_jobs_finished_total" ["kind", "outcome"];
-    /// Attempts that failed and are made again, by kind and the problem's code.
+    /// Attempts that failed and will be repeated, by kind and the problem's code.
     RETRIED = Counter "edgeprove_jobs_retries_total" ["kind", "code"];
-    /// Leases that ran out, as those of a server that died, by kind.
+    /// Leases that expired because the server that held them died or hung, by kind.
     LEASES_LOST = Counter "edgeprove_jobs_leases_lost_total" ["kind"];
-    /// Jobs that wait, by priority.
+    /// Jobs in the queue, by priority.
     QUEUED = Gauge "edgeprove_jobs_queued" ["priority"];
-    /// Jobs that this server works on.
+    /// Jobs that this server runs.
     RUNNING = Gauge "edgeprove_jobs_running" [];
-    /// From a job's arrival to its start, by priority.
+    /// Time from a job's arrival to its start, by priority.
     WAIT = Histogram "edgeprove_jobs_wait_duration_seconds" ["priority"];
-    /// From a job's start to its end, by kind, where a worker let it go.
+    /// Time from a job's start to its end, by kind, where the worker itself reported the end.
     RUN = Histogram "edgeprove_jobs_run_duration_seconds" ["kind"];
-    /// Looks into the cache of proofs: `hit`, `miss`, or `tampered` where what was found could not be trusted.
+    /// Look-ups in the proof cache: `hit`, `miss`, or `tampered` where the stored proof was changed.
     PROOF_CACHE = Counter "edgeprove_proof_cache_requests_total" ["result"];
 }
 
-/// How a job ended.
+/// The outcome of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum JobEnd {
-    /// With its result.
+    /// It has a result.
     Completed,
-    /// Somebody cancelled it.
+    /// A caller cancelled it.
     Cancelled,
-    /// With a problem, all attempts used up or none worth making.
+    /// It failed with this problem, and no attempt is left or none would help.
     Failed(ProblemType),
 }
 
-/// What the proof cache had.
+/// The result of a look-up in the proof cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CacheLookup {
-    /// The proof.
+    /// The proof is stored.
     Hit,
-    /// Nothing.
+    /// The proof is not stored.
     Miss,
-    /// Something that is not what was put in.
+    /// The stored proof was changed and is not used.
     Tampered,
 }
 
-/// A job was taken.
+/// Counts a job that was accepted.
 pub fn submitted(kind: &'static str, priority: Priority) {
     SUBMITTED.add(1, [kind.into(), priority.as_str().into()]);
 }
 
-/// A job started after it had waited so long.
+/// Records how long a job waited for its start.
 pub fn started(priority: Priority, waited: Duration) {
     WAIT.record(waited, [priority.as_str().into()]);
 }
 
-/// A job came to an end: this long after its start, where a worker let it go. Nobody knows for how long one was worked on
-/// by a server that died.
+/// Counts a finished job. `ran` is the time since its start; it is not known where the server that ran the job died.
 pub fn ended(kind: &str, end: JobEnd, ran: Option<Duration>) {
     let outcome = match end {
         JobEnd::Completed => "completed",
@@ -76,17 +75,17 @@ pub fn ended(kind: &str, end: JobEnd, ran: Option<Duration>) {
     }
 }
 
-/// An attempt failed and will be made again.
+/// Counts an attempt that failed and will be repeated.
 pub fn retried(kind: &str, problem: ProblemType) {
     RETRIED.add(1, [text(kind), problem.code().into()]);
 }
 
-/// A lease ran out.
+/// Counts a lease that expired.
 pub fn lease_lost(kind: &str) {
     LEASES_LOST.add(1, [text(kind)]);
 }
 
-/// How many jobs wait, by [`Priority::level`], and how many this server works on.
+/// Sets how many jobs are queued, by [`Priority::level`], and how many this server runs.
 pub fn depth(queued: [u64; Priority::ALL.len()], running: usize) {
     for (priority, queued) in Priority::ALL.into_iter().zip(queued) {
         QUEUED.set(queued, [priority.as_str().into()]);
@@ -94,7 +93,7 @@ pub fn depth(queued: [u64; Priority::ALL.len()], running: usize) {
     RUNNING.set(running as u64, []);
 }
 
-/// A proof was looked for in the cache.
+/// Counts a look-up in the proof cache.
 pub fn proof_cache(lookup: CacheLookup) {
     let result = match lookup {
         CacheLookup::Hit => "hit",

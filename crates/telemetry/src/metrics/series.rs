@@ -1,43 +1,43 @@
-//! What a series is, and the one way to tell it something.
+//! The definition of a series, and how its values are recorded.
 
 use std::time::Duration;
 
 use metrics::{Label, SharedString};
 
-/// What kind of a series it is.
+/// The kind of a series.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// Only rises.
+    /// A count that only rises.
     Counter,
-    /// Rises and falls.
+    /// A value that rises and falls.
     Gauge,
-    /// How often a duration was within which bounds.
+    /// Durations, counted by bucket.
     Histogram,
 }
 
 /// One series: its name, and the labels that each of its values has.
 #[derive(Debug)]
 pub struct Series {
-    /// Its name on the wire.
+    /// The name on the wire.
     pub name: &'static str,
-    /// Its kind.
+    /// The kind.
     pub kind: Kind,
-    /// The names of its labels.
+    /// The names of the labels.
     pub labels: &'static [&'static str],
-    /// What it says, in a sentence.
+    /// What is measured, in one sentence.
     pub help: &'static str,
 }
 
 /// The values of a series' labels, in the order of [`Series::labels`].
 pub(super) type Values<const N: usize> = [SharedString; N];
 
-/// A label's value that does not outlive the call.
+/// A label's value that is not static.
 pub(super) fn text(value: &str) -> SharedString {
     SharedString::from(value.to_owned())
 }
 
 impl Series {
-    /// Tells readers what it is.
+    /// Adds its help text to the exposition.
     pub(super) fn describe(&self) {
         let (name, help) = (self.name, self.help.trim());
         match self.kind {
@@ -58,14 +58,14 @@ impl Series {
         metrics::counter!(self.name, self.labels(values)).increment(by);
     }
 
-    /// Sets a counter that is counted elsewhere.
-    pub(super) fn is_now<const N: usize>(&self, count: u64, values: Values<N>) {
+    /// Sets a counter to a count that is maintained elsewhere.
+    pub(super) fn set_count<const N: usize>(&self, count: u64, values: Values<N>) {
         debug_assert_eq!(self.kind, Kind::Counter, "{}", self.name);
         metrics::counter!(self.name, self.labels(values)).absolute(count);
     }
 
     /// Sets a gauge.
-    #[expect(clippy::cast_precision_loss, reason = "beyond 2^52 nobody looks at the last digit")]
+    #[expect(clippy::cast_precision_loss, reason = "the last digit of a value above 2^52 does not matter")]
     pub(super) fn set<const N: usize>(&self, value: u64, values: Values<N>) {
         self.set_s(value as f64, values);
     }
@@ -88,7 +88,7 @@ impl Series {
     }
 }
 
-/// Writes down series, each once: its sentence, its kind, its name and its labels.
+/// Defines series, each in one entry: help text, kind, name and labels.
 macro_rules! series {
     ($(#[doc = $help:literal] $series:ident = $kind:ident $name:literal [$($label:literal),*];)+) => {
         $(
@@ -96,7 +96,7 @@ macro_rules! series {
             const $series: Series =
                 Series { name: $name, kind: Kind::$kind, labels: &[$($label),*], help: $help };
         )+
-        /// Every series of this room.
+        /// Every series of this module.
         pub const SERIES: &[Series] = &[$($series),+];
     };
 }
