@@ -28,13 +28,13 @@ use edgeprove::jobs::{
 use edgeprove_audit::Audit;
 use edgeprove_job_queue::{
     crash_quarantine::CrashQuarantine,
-    estimate::Estimator,
     queue::{JobOutcome, JobQueue, Submitted},
     sql_queue::SqlQueue,
     store::{Database, DatabaseLocation},
 };
 use edgeprove_job_rules::{
     bounds::Bounds,
+    estimator::DurationEstimator,
     job::{Job, NewJob},
     transition::Rules,
 };
@@ -97,7 +97,7 @@ async fn main() -> Outcome<()> {
     let workers = std::num::NonZeroUsize::new(wishes.workers).ok_or("no workers")?;
     let runner = Runner {
         queue: Arc::clone(&shared),
-        hub: Arc::new(JobWatchers::new(shared, Arc::new(Estimator::new(workers)))),
+        hub: Arc::new(JobWatchers::new(shared, Arc::new(DurationEstimator::new(workers)))),
         recorder: JobRecorder::new(Audit::off()),
         suspects: CrashQuarantine::default(),
         kinds: vec![Arc::new(Noop { begun })],

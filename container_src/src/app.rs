@@ -46,7 +46,7 @@ use edgeprove_engine::{
     proving::Proving,
     scheduler::Scheduler,
 };
-use edgeprove_job_queue::estimate::Estimator;
+use edgeprove_job_rules::estimator::DurationEstimator;
 use edgeprove_prover::{
     Backend, IdleProvers,
     barretenberg::{
@@ -201,7 +201,7 @@ impl App {
             let proof_cache = Arc::new(ProofCache::new(settings.cached_proofs).map_err(StartError::Random)?);
             let cores = NonZeroUsize::new(engine.proving.scheduler().limits().cores);
             let side_by_side = jobs.as_ref().map_or(cores.unwrap_or(NonZeroUsize::MIN), |jobs| jobs.workers);
-            let estimator = Arc::new(Estimator::new(side_by_side));
+            let estimator = Arc::new(DurationEstimator::new(side_by_side));
             let supplies = Supplies {
                 circuits: Arc::clone(&engine.circuits),
                 proving: Arc::clone(&engine.proving),

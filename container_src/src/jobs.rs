@@ -20,18 +20,21 @@ pub mod submission;
 pub mod system;
 pub mod watchers;
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Instant};
 
-use edgeprove_job_rules::prediction::Estimate;
+use edgeprove_job_rules::{
+    estimator::DurationEstimator,
+    prediction::{Estimate, WINDOW},
+    queue_position::{JobGroup, QueuePosition},
+};
 use edgeprove_protocol::Priority;
 
 use self::{record::JobRecorder, watchers::JobWatchers};
 use edgeprove_artifacts::ArtifactStore;
 use edgeprove_engine::{circuits::Registry, proof_cache::ProofCache, proving::Proving};
 use edgeprove_job_queue::{
-    estimate::Estimator,
     job_counts::Depth,
-    queue::{JobGroup, JobQueue, QueueError, QueuePosition},
+    queue::{JobQueue, QueueError},
 };
 use edgeprove_spool::Spool;
 
@@ -52,7 +55,7 @@ pub struct JobContext {
     /// Who tells watchers.
     pub hub: Arc<JobWatchers>,
     /// Who knows how long jobs take.
-    pub estimator: Arc<Estimator>,
+    pub estimator: Arc<DurationEstimator>,
     /// How full the queue is.
     pub depth: Depth,
     /// Who is told what happens to jobs.
@@ -73,13 +76,28 @@ impl JobContext {
         subject: &str,
         priority: Priority,
     ) -> Result<Option<Estimate>, QueueError> {
-        self.estimator.learn(self.queue.as_ref(), kind, subject).await?;
+        load_durations(&self.estimator, self.queue.as_ref(), kind, subject).await?;
         let queued = Priority::ALL.into_iter().zip(self.depth.latest().queued());
         let jobs = queued.filter(|&(other, _)| other >= priority).map(|(_, jobs)| jobs).sum();
         // What they are is not looked at: it is assumed that they take as long.
         let ahead = JobGroup { kind: kind.to_owned(), subject: subject.to_owned(), jobs };
-        Ok(self.estimator.wait_and_work(&QueuePosition { ahead: vec![ahead] }, kind, subject))
+        let position = QueuePosition { ahead: vec![ahead] };
+        Ok(self.estimator.wait_and_work(&position, kind, subject, Instant::now()))
     }
+}
+
+/// Loads the durations of earlier jobs of a subject from the queue, once.
+async fn load_durations(
+    estimator: &DurationEstimator,
+    queue: &dyn JobQueue,
+    kind: &str,
+    subject: &str,
+) -> Result<(), QueueError> {
+    if !estimator.has_history(kind, subject) {
+        let limit = u32::try_from(WINDOW).unwrap_or(u32::MAX);
+        estimator.load(kind, subject, queue.durations(kind, subject, limit).await?);
+    }
+    Ok(())
 }
 
 /// Why this server takes no work that outlives its request.

@@ -21,7 +21,7 @@ use edgeprove_audit::Audit;
 use edgeprove_engine::{
     circuits::Registry, proof_cache::ProofCache, proving::Proving, witness::intake::IntakeLimits,
 };
-use edgeprove_job_queue::estimate::Estimator;
+use edgeprove_job_rules::estimator::DurationEstimator;
 use edgeprove_spool::Spool;
 use edgeprove_telemetry::{metrics::Exposition, supervisor::Supervisor};
 
@@ -60,7 +60,7 @@ pub struct Shared {
     /// Proofs that may be asked for again.
     pub proof_cache: Arc<ProofCache>,
     /// Who knows how long proofs take.
-    pub estimator: Arc<Estimator>,
+    pub estimator: Arc<DurationEstimator>,
     /// Where uploads go.
     pub spool: Spool,
     /// What jobs are made with, or why none are.

@@ -1,17 +1,21 @@
 //! A job as its caller sees it.
 
-use edgeprove_job_rules::{job::Job, prediction::Estimate, time::UnixMillis};
+use std::time::Instant;
+
+use edgeprove_job_rules::{
+    estimator::DurationEstimator, job::Job, prediction::Estimate, queue_position::QueuePosition,
+    time::UnixMillis,
+};
 use edgeprove_protocol::{JobDocument, JobStage, JobStatus, Problem, Target, job::JobLinks};
 
 use super::kinds::proof::{Outcome, Payload, problem};
-use edgeprove_job_queue::{estimate::Estimator, queue::QueuePosition};
 
 /// What a caller is told of a job. `place` is where it stands in the queue, as far as it is known.
 #[must_use]
 pub fn of(
     job: &Job,
     place: Option<&QueuePosition>,
-    estimator: &Estimator,
+    estimator: &DurationEstimator,
     now: UnixMillis,
 ) -> Option<JobDocument> {
     let estimate = estimate(job, place, estimator, now);
@@ -55,15 +59,15 @@ fn stage(job: &Job) -> JobStage {
 fn estimate(
     job: &Job,
     place: Option<&QueuePosition>,
-    estimator: &Estimator,
+    estimator: &DurationEstimator,
     now: UnixMillis,
 ) -> Option<Estimate> {
     match job.status {
-        JobStatus::Queued => estimator.wait_and_work(place?, &job.kind, &job.subject),
+        JobStatus::Queued => estimator.wait_and_work(place?, &job.kind, &job.subject, Instant::now()),
         JobStatus::Running => {
             let elapsed_ms = now.0.saturating_sub(job.started_at?.0);
             let elapsed = std::time::Duration::from_millis(u64::try_from(elapsed_ms).unwrap_or(0));
-            estimator.rest(&job.kind, &job.subject, elapsed)
+            estimator.remaining(&job.kind, &job.subject, elapsed)
         }
         JobStatus::Completed | JobStatus::Failed | JobStatus::Cancelled | JobStatus::Expired => None,
     }

@@ -3,7 +3,7 @@
 use std::{collections::HashSet, num::NonZeroUsize, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use edgeprove_job_rules::{bounds::Bounds, transition::Rules};
+use edgeprove_job_rules::{bounds::Bounds, estimator::DurationEstimator, transition::Rules};
 use edgeprove_protocol::{Problem, ProblemType};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -19,7 +19,6 @@ use edgeprove_engine::{circuits::Registry, proof_cache::ProofCache, proving::Pro
 use edgeprove_job_queue::store::{self, Database, DatabaseLocation};
 use edgeprove_job_queue::{
     crash_quarantine::CrashQuarantine,
-    estimate::Estimator,
     job_counts::Depth,
     queue::{JobQueue, QueueError},
     sql_queue::SqlQueue,
@@ -56,7 +55,7 @@ pub struct Supplies {
     /// Proofs that may be asked for again.
     pub proof_cache: Arc<ProofCache>,
     /// Who knows how long proofs take.
-    pub estimator: Arc<Estimator>,
+    pub estimator: Arc<DurationEstimator>,
     /// Where witnesses are while they are worked on.
     pub spool: Spool,
     /// Who is told what happens to jobs.

@@ -7,19 +7,16 @@ use std::{
     collections::{HashMap, HashSet},
     pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use edgeprove_job_rules::job::Job;
+use edgeprove_job_rules::{estimator::DurationEstimator, job::Job, queue_position};
 use edgeprove_protocol::{JobDocument, JobId, JobStage, JobStatus};
 use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::document;
-use edgeprove_job_queue::{
-    estimate::Estimator,
-    queue::{self, Change, JobQueue, QueueError},
-};
+use edgeprove_job_queue::queue::{Change, JobQueue, QueueError};
 
 /// Places in the queue are told no more often than this: with every job that is begun, all of them change.
 const PLACES_PAUSE: Duration = Duration::from_millis(250);
@@ -36,14 +33,14 @@ type Watched = HashMap<JobId, watch::Sender<Option<Arc<JobDocument>>>>;
 /// See the module.
 pub struct JobWatchers {
     queue: Arc<dyn JobQueue>,
-    estimator: Arc<Estimator>,
+    estimator: Arc<DurationEstimator>,
     watched: Mutex<Watched>,
 }
 
 impl JobWatchers {
     /// Nobody watches anything yet.
     #[must_use]
-    pub fn new(queue: Arc<dyn JobQueue>, estimator: Arc<Estimator>) -> Self {
+    pub fn new(queue: Arc<dyn JobQueue>, estimator: Arc<DurationEstimator>) -> Self {
         Self { queue, estimator, watched: Mutex::default() }
     }
 
@@ -63,7 +60,7 @@ impl JobWatchers {
     /// A job that was read just now, with its place and what is foreseen of it.
     pub async fn describe(&self, job: &Job) -> Result<Option<JobDocument>, QueueError> {
         let place = if job.status == JobStatus::Queued { self.queue.place(job.id).await? } else { None };
-        self.estimator.learn(self.queue.as_ref(), &job.kind, &job.subject).await?;
+        super::load_durations(&self.estimator, self.queue.as_ref(), &job.kind, &job.subject).await?;
         Ok(document::of(job, place.as_ref(), &self.estimator, document::now()))
     }
 
@@ -164,7 +161,7 @@ impl JobWatchers {
         };
         let waiting: HashSet<JobId> =
             self.watched().iter().filter(|(_, sender)| is_queued(sender)).map(|(id, _)| *id).collect();
-        for (queued, place) in queue::places(&order, |id| waiting.contains(&id)) {
+        for (queued, place) in queue_position::positions(&order, |id| waiting.contains(&id)) {
             let watched = self.watched();
             let Some(sender) = watched.get(&queued.id) else { continue };
             sender.send_if_modified(|seen| {
@@ -175,7 +172,8 @@ impl JobWatchers {
                     return false;
                 };
                 let document = Arc::make_mut(document);
-                let left = self.estimator.wait_and_work(&place, &queued.kind, &queued.subject);
+                let left =
+                    self.estimator.wait_and_work(&place, &queued.kind, &queued.subject, Instant::now());
                 document.queue_position = number;
                 document.estimated_remaining_ms = left.map(|left| edgeprove_telemetry::millis(left.expected));
                 true

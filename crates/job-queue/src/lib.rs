@@ -1,7 +1,6 @@
 //! A durable job queue in SQLite or PostgreSQL. It knows no kind of work.
 
 pub mod crash_quarantine;
-pub mod estimate;
 pub mod job_counts;
 pub mod notifications;
 pub mod queue;

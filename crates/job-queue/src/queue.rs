@@ -10,6 +10,7 @@ use edgeprove_job_rules::{
     capability::Capability,
     job::{Job, NewJob},
     lease::LeaseToken,
+    queue_position::{QueuePosition, QueuedJob},
 };
 use edgeprove_protocol::{JobId, JobStatus, Priority};
 use tokio::sync::broadcast;
@@ -92,64 +93,6 @@ pub struct Listing {
     pub limit: u32,
 }
 
-/// A queued job, in the order of work.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Queued {
-    /// Its name.
-    pub id: JobId,
-    /// What sort of work it is.
-    pub kind: String,
-    /// What it works on.
-    pub subject: String,
-    /// Which one of that name.
-    pub version: String,
-}
-
-/// Queued jobs of one sort.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct JobGroup {
-    /// What sort of work it is.
-    pub kind: String,
-    /// What it works on.
-    pub subject: String,
-    /// How many.
-    pub jobs: u64,
-}
-
-/// Where a queued job stands.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct QueuePosition {
-    /// What goes before it.
-    pub ahead: Vec<JobGroup>,
-}
-
-impl QueuePosition {
-    /// 1 for the job whose turn is next.
-    #[must_use]
-    pub fn number(&self) -> u64 {
-        self.ahead.iter().map(|crowd| crowd.jobs).sum::<u64>() + 1
-    }
-}
-
-/// The places of those jobs that are asked for, of a queue in the order of work.
-pub fn places(
-    order: &[Queued],
-    is_wanted: impl Fn(JobId) -> bool,
-) -> impl Iterator<Item = (&Queued, QueuePosition)> {
-    let mut ahead = Vec::<JobGroup>::new();
-    order.iter().filter_map(move |queued| {
-        let place = is_wanted(queued.id).then(|| QueuePosition { ahead: ahead.clone() });
-        let alike = |crowd: &&mut JobGroup| (&crowd.kind, &crowd.subject) == (&queued.kind, &queued.subject);
-        match ahead.iter_mut().find(alike) {
-            Some(crowd) => crowd.jobs += 1,
-            None => {
-                ahead.push(JobGroup { kind: queued.kind.clone(), subject: queued.subject.clone(), jobs: 1 })
-            }
-        }
-        place.map(|place| (queued, place))
-    })
-}
-
 /// How many jobs there are, and how long they wait.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct JobCounts {
@@ -186,7 +129,7 @@ pub trait JobQueue: Send + Sync {
     async fn place(&self, id: JobId) -> Result<Option<QueuePosition>, QueueError>;
 
     /// The first of the queue in the order of work.
-    async fn order(&self, limit: u32) -> Result<Vec<Queued>, QueueError>;
+    async fn order(&self, limit: u32) -> Result<Vec<QueuedJob>, QueueError>;
 
     /// How many there are.
     async fn census(&self) -> Result<JobCounts, QueueError>;

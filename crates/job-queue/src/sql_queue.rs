@@ -11,6 +11,7 @@ use edgeprove_job_rules::{
     job::{Job, NewJob},
     lease::LeaseToken,
     priority::Rank,
+    queue_position::{JobGroup, QueuePosition, QueuedJob},
     row::{self, JobRow},
     sql::{Dialect, Statement, intake, upkeep, view, work},
     time::UnixMillis,
@@ -24,8 +25,7 @@ use uuid::Uuid;
 use super::{
     notifications::{Wake, Work},
     queue::{
-        Change, JobCounts, JobGroup, JobOutcome, JobQueue, LeaseStatus, Listing, QueueError, QueuePosition,
-        Queued, SubmitError, Submitted,
+        Change, JobCounts, JobOutcome, JobQueue, LeaseStatus, Listing, QueueError, SubmitError, Submitted,
     },
 };
 use crate::store::{Database, Durability, Session, StoreError, session::values};
@@ -242,12 +242,12 @@ impl JobQueue for SqlQueue {
         Ok(Some(QueuePosition { ahead }))
     }
 
-    async fn order(&self, limit: u32) -> Result<Vec<Queued>, QueueError> {
+    async fn order(&self, limit: u32) -> Result<Vec<QueuedJob>, QueueError> {
         let mut session = self.database.session(Durability::Read).await?;
         let rows = session.rows(view::ORDER, values![limit]).await?;
-        let queued = |row: &AnyRow| -> Result<Queued, StoreError> {
+        let queued = |row: &AnyRow| -> Result<QueuedJob, StoreError> {
             let (kind, subject, version) = (get(row, "kind")?, get(row, "subject")?, get(row, "version")?);
-            Ok(Queued { id: read_id(row)?, kind, subject, version })
+            Ok(QueuedJob { id: read_id(row)?, kind, subject, version })
         };
         Ok(rows.iter().map(queued).collect::<Result<_, _>>()?)
     }

@@ -12,7 +12,7 @@
 //! - [`job`]: the job itself.
 //! - [`capability`], [`priority`], [`lease`], [`retry`], [`expiry`], [`bounds`], [`idempotency`]: one rule each, with its reasons.
 //! - [`sql`]: the same rules as statements, for SQLite and PostgreSQL; [`row`]: a job as a row.
-//! - [`prediction`]: how long work will take.
+//! - [`prediction`]: how long work will take; [`queue_position`]: the jobs ahead of a job; [`estimator`]: learns durations.
 //! - [`families`]: which circuit to try when one asks too much of the machine.
 //! - [`cache_key`]: the name under which a proof is remembered.
 //! - [`audit`]: what is told of all that, and how it shows whether it was changed.
@@ -21,6 +21,7 @@ pub mod audit;
 pub mod bounds;
 pub mod cache_key;
 pub mod capability;
+pub mod estimator;
 pub mod expiry;
 pub mod families;
 pub mod idempotency;
@@ -28,6 +29,7 @@ pub mod job;
 pub mod lease;
 pub mod prediction;
 pub mod priority;
+pub mod queue_position;
 pub mod retry;
 pub mod row;
 pub mod sql;

@@ -23,7 +23,10 @@ use axum::{
     extract::{FromRequestParts, Query, Request, State},
     response::{IntoResponse, Response},
 };
-use edgeprove_job_rules::job::Job;
+use edgeprove_job_rules::{
+    job::Job,
+    queue_position::{self, QueuePosition},
+};
 use edgeprove_protocol::{CircuitId, JobDocument, JobId, JobStatus, Problem, ProblemType, job::JobPage};
 use http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts};
 use serde::Deserialize;
@@ -48,7 +51,7 @@ use crate::{
     },
 };
 use edgeprove_artifacts::ArtifactKind;
-use edgeprove_job_queue::queue::{self, Listing, QueuePosition, Submitted};
+use edgeprove_job_queue::queue::{Listing, Submitted};
 
 /// Most jobs on a page.
 const PAGE_MAX: u32 = 100;
@@ -132,7 +135,7 @@ async fn accept(
     let submitted = submission::submit(workshop, submission).await.map_err(|error| {
         let error = ApiError::from(error);
         // The next place becomes free with the end of a job.
-        match workshop.estimator.work(KIND, circuit.id.as_str()) {
+        match workshop.estimator.expected(KIND, circuit.id.as_str()) {
             Some(work) if matches!(error.kind, ProblemType::QueueFull | ProblemType::TooManyJobs) => {
                 error.after(Duration::from_secs(work.retry_after_s().min(RETRY_AFTER_MAX_S)))
             }
@@ -323,8 +326,9 @@ pub async fn list(
         jobs.iter().filter(|job| job.status == JobStatus::Queued).map(|job| job.id).collect();
     // One look at the queue serves the whole page.
     let order = if waiting.is_empty() { Vec::new() } else { workshop.queue.order(u32::MAX).await? };
-    let places: HashMap<JobId, QueuePosition> =
-        queue::places(&order, |id| waiting.contains(&id)).map(|(job, place)| (job.id, place)).collect();
+    let places: HashMap<JobId, QueuePosition> = queue_position::positions(&order, |id| waiting.contains(&id))
+        .map(|(job, place)| (job.id, place))
+        .collect();
     let now = document::now();
     let shown = |job| document::of(job, places.get(&job.id), &workshop.estimator, now);
     let jobs = jobs.iter().filter_map(shown).collect();

@@ -121,7 +121,7 @@ async fn answer(
     }
 
     if let Some(deadline) = deadline(&parts.headers)? {
-        let estimate = app.estimator.work(KIND, circuit.id.as_str());
+        let estimate = app.estimator.expected(KIND, circuit.id.as_str());
         if let Some(estimate) = estimate.filter(|estimate| estimate.exceeds(deadline)) {
             return Err(ApiError::too_late(estimate, deadline));
         }
@@ -151,7 +151,7 @@ async fn answer(
     if !proved.cached {
         metrics::proof_made(&of.id, &proved.timings);
         let took_ms = proved.timings.prove_ms + proved.timings.verify_ms;
-        app.estimator.learnt(KIND, of.id.as_str(), Duration::from_secs_f64(took_ms / 1000.0));
+        app.estimator.record(KIND, of.id.as_str(), Duration::from_secs_f64(took_ms / 1000.0));
     }
     let mut made = ProofResponse::of(&of, target, &proved, id);
     made.fallback_from = (of.id != circuit.id).then(|| circuit.id.clone());

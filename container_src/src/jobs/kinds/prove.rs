@@ -20,6 +20,7 @@ use edgeprove_job_rules::{
     audit::Actor,
     capability::{Capability, Subject},
     job::Job,
+    queue_position::QueuedJob,
 };
 use edgeprove_protocol::{JobStage, Problem, ProblemType};
 
@@ -40,7 +41,7 @@ use edgeprove_engine::{
     scheduler::AdmissionError,
     witness::{digested, intake::SpooledWitness},
 };
-use edgeprove_job_queue::queue::{JobOutcome, QueueError, Queued};
+use edgeprove_job_queue::queue::{JobOutcome, QueueError};
 use edgeprove_spool::SpoolFile;
 use edgeprove_telemetry::metrics;
 
@@ -88,15 +89,12 @@ impl JobKind for Prove {
 
     async fn run(&self, job: &Job, attempt: &Attempt) -> JobOutcome {
         let began = Instant::now();
-        let underway = self.0.estimator.begun(job.id, &job.kind, &job.subject);
+        let _running = self.0.estimator.started(job.id, &job.kind, &job.subject, began);
         match self.make(job, attempt, began).await {
-            Ok((result, outcome)) => {
-                underway.succeeded();
-                JobOutcome::Completed {
-                    result: Some(result),
-                    outcome: serde_json::to_string(&outcome).unwrap_or_default(),
-                }
-            }
+            Ok((result, outcome)) => JobOutcome::Completed {
+                result: Some(result),
+                outcome: serde_json::to_string(&outcome).unwrap_or_default(),
+            },
             Err(Failure::Final(problem)) => JobOutcome::Failed { outcome: failure(&problem) },
             Err(Failure::Passing(problem)) => JobOutcome::Retry { outcome: failure(&problem) },
             Err(Failure::Untried) => JobOutcome::Released,
@@ -109,7 +107,7 @@ impl Prove {
     pub async fn warn_unclaimable_jobs(&self) -> Result<(), QueueError> {
         let known: HashSet<Subject> = self.subjects().into_iter().collect();
         let mut strangers = BTreeMap::<_, usize>::new();
-        for Queued { subject: name, version, .. } in self.0.queue.order(u32::MAX).await? {
+        for QueuedJob { subject: name, version, .. } in self.0.queue.order(u32::MAX).await? {
             let subject = Subject { name, version };
             if !known.contains(&subject) {
                 *strangers.entry(subject).or_default() += 1;
@@ -248,6 +246,9 @@ impl Prove {
                 Ok(proved) => {
                     self.0.proof_cache.keep(wanted, cache_wish, &proved);
                     metrics::proof_made(&circuit.id, &proved.timings);
+                    let took_ms = proved.timings.prove_ms + proved.timings.verify_ms;
+                    let took = Duration::from_secs_f64(took_ms / 1000.0);
+                    self.0.estimator.record(KIND, circuit.id.as_str(), took);
                     return Ok(proved);
                 }
                 // Requests that somebody waits for have filled the house; the job has time.
@@ -278,7 +279,7 @@ impl Prove {
             return;
         }
         // bb says nothing while it proves; what it has done is told by how long such proofs take.
-        let Some(estimate) = self.0.estimator.work(&job.kind, &job.subject) else { return };
+        let Some(estimate) = self.0.estimator.expected(&job.kind, &job.subject) else { return };
         let span = f64::from(JobStage::Verifying.percent() - JobStage::Proving.percent());
         let began = Instant::now();
         loop {
