@@ -183,7 +183,7 @@ fn check_status(mut response: Response) -> anyhow::Result<Response> {
         return Ok(response);
     }
     let problem: Problem = response.body_mut().read_json().with_context(|| format!("status {status}"))?;
-    bail!("{status} {}: {}", problem.code.code(), problem.detail)
+    bail!("{status} {}: {}", problem.code.as_str(), problem.detail)
 }
 
 impl Drop for Server {
