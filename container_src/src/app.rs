@@ -370,7 +370,7 @@ async fn open_jobs(
 
 async fn load(circuits: &Registry, proving: &Proving) {
     // The queue is empty at the start: a seat is to be had.
-    let Ok(seat) = proving.seat().await else { return };
+    let Ok(seat) = proving.permit().await else { return };
     circuits.load_all(proving.keys(), seat.as_ref()).await;
 }
 

@@ -2,12 +2,15 @@
 
 use std::{
     io::IsTerminal,
+    num::NonZeroUsize,
     path::{Path, PathBuf},
     process::ExitCode,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use clap::Args;
+use edgeprove_job_rules::estimator::DurationEstimator;
 use edgeprove_protocol::limits::COMPRESSION_RATIO_FLOOR_BYTES;
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::{fs::File, io::AsyncRead};
@@ -21,8 +24,11 @@ use crate::{
     app::Engine,
     config::{Faults, circuits::CircuitArgs, engine::EngineArgs, program::Environment},
 };
+use edgeprove_audit::Audit;
 use edgeprove_engine::{
     circuits::registry::LookupError,
+    proof_cache::{CachePolicy, ProofCache},
+    proof_service::{Candidate, Candidates, Parts, ProofRequest, ProofService, WhenBusy},
     proving::{ProofResult, Urgency, milliseconds},
     scheduler::WidthPolicy,
     witness::{
@@ -126,12 +132,29 @@ async fn prove(engine: &Engine, witness: &Path, out: &Path) -> Result<(), Failur
     };
     let bound = Some(circuit.shape.inflated_bytes_max());
     let upload = intake::receive(&engine.spool, &limits, None, bound, ReaderStream::new(input)).await;
-    let (upload, _) = witness::checked(upload.map_err(other)?, circuit.shape).await.map_err(other)?;
+    let (witness, digest) = witness::checked(upload.map_err(other)?, circuit.shape).await.map_err(other)?;
     let read = started.elapsed();
 
     progress.stage("proving");
+    let service = ProofService::new(Parts {
+        proving: Arc::clone(&engine.proving),
+        circuits: Arc::clone(&engine.circuits),
+        cache: ProofCache::disabled(),
+        estimator: Arc::new(DurationEstimator::new(NonZeroUsize::MIN)),
+        audit: Audit::off(),
+    });
+    let target = circuit.target;
+    let open = service.open(&circuit, target, None);
+    let first = Candidate { circuit, target, witness, digest };
+    let request = ProofRequest {
+        tenant: None,
+        cache: CachePolicy::OFF,
+        urgency: Urgency::default(),
+        when_busy: WhenBusy::Refuse,
+    };
+    let candidates = Candidates { first, smaller: Vec::new() };
     let mut proved =
-        engine.proving.prove(&circuit, circuit.target, &upload, Urgency::default()).await.map_err(other)?;
+        open.prove(candidates, request, &|_| ()).await.map_err(|failure| other(failure.error))?.result;
     proved.timings.upload_ms = milliseconds(read);
     proved.timings.total_ms = milliseconds(started.elapsed());
     progress.stage("writing the proof");

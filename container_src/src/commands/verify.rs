@@ -93,7 +93,7 @@ pub fn run(args: VerifyArgs) -> ExitCode {
 }
 
 async fn verify(engine: &Engine, circuit: &CircuitKey, parts: &ProofParts) -> Result<bool, Failure> {
-    let seat = engine.proving.seat().await.map_err(other)?;
+    let seat = engine.proving.permit().await.map_err(other)?;
     seat.verify(circuit, parts, Instant::now() + PATIENCE).await.map_err(other)
 }
 

@@ -57,7 +57,7 @@ pub fn run(args: WarmArgs) -> ExitCode {
 
 /// Whether every key could be made.
 async fn make_keys(circuit: &Circuit, engine: &Engine) -> Result<bool, Failure> {
-    let seat = engine.proving.seat().await.map_err(other)?;
+    let seat = engine.proving.permit().await.map_err(other)?;
     let mut whole = true;
     for target in Target::ALL {
         if let Err(error) = circuit.key(target, engine.proving.keys(), seat.as_ref()).await {

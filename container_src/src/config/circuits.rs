@@ -6,11 +6,10 @@ use std::{
 };
 
 use clap::Args;
-use edgeprove_job_rules::families::CircuitFamily;
 use edgeprove_protocol::{CircuitId, Target};
 
 use super::faults::{Faults, RawSetting, Setting, raw_setting};
-use edgeprove_engine::circuits::registry::CircuitSource;
+use edgeprove_engine::circuits::{family::CircuitFamily, registry::CircuitSource};
 
 /// `evm`, or `NAME=evm` for one circuit.
 #[derive(Debug, Clone)]

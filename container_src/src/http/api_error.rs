@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 use axum::response::{IntoResponse, Response};
 use edgeprove_job_rules::{bounds::Full, prediction::Estimate};
-use edgeprove_protocol::{CircuitId, ProblemType};
+use edgeprove_protocol::{CircuitId, HasProblemType as _, ProblemType};
 use http::{HeaderValue, StatusCode, header};
 
 use crate::{

@@ -171,7 +171,7 @@ pub fn cache_wish(headers: &HeaderMap) -> CachePolicy {
         values.flat_map(|value| value.split(',')).map(|one| one.trim().to_ascii_lowercase()).collect();
     let has = |name: &str| directives.iter().any(|directive| directive == name);
     let keep = !has("no-store");
-    CachePolicy { find: keep && !has("no-cache"), keep }
+    CachePolicy { read: keep && !has("no-cache"), write: keep }
 }
 
 /// How the proof is to be answered.
@@ -276,7 +276,7 @@ mod tests {
     fn the_cache_is_left_alone_where_that_is_wanted() {
         let of = |value: &'static str| {
             let headers = [(header::CACHE_CONTROL, HeaderValue::from_static(value))].into_iter().collect();
-            let CachePolicy { find, keep } = cache_wish(&headers);
+            let CachePolicy { read: find, write: keep } = cache_wish(&headers);
             (find, keep)
         };
         assert_eq!(of("max-age=0"), (true, true));

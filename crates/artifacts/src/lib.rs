@@ -28,11 +28,9 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream::BoxStream};
-use hmac::{Hmac, KeyInit, Mac as _};
-use sha2::Sha256;
+use edgeprove_telemetry::keyed_hash::{Mac as _, hmac_sha256, update_part};
 use tempfile::TempDir;
 use tokio::{fs::File, io::AsyncRead};
-use zeroize::Zeroizing;
 
 pub use error::ArtifactError;
 pub use keys::{ArtifactKey, KEY_BYTES, KeyId, KeyRing};
@@ -154,13 +152,9 @@ impl ArtifactStore {
     #[must_use]
     pub fn fingerprint(&self, parts: &[&[u8]]) -> [u8; 32] {
         let key = self.keys.oldest().derive(&[], FINGERPRINT_INFO);
-        // HMAC fills a key up to a block with zeros. A whole block is a key that cannot be of the wrong length.
-        let mut block = Zeroizing::new([0; 64]);
-        block[..KEY_BYTES].copy_from_slice(key.as_slice());
-        let mut mac = <Hmac<Sha256> as KeyInit>::new((&*block).into());
+        let mut mac = hmac_sha256(&key);
         for part in parts {
-            mac.update(&(part.len() as u64).to_le_bytes());
-            mac.update(part);
+            update_part(&mut mac, part);
         }
         mac.finalize().into_bytes().into()
     }

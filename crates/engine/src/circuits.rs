@@ -8,6 +8,7 @@
 
 pub mod artifact;
 pub mod circuit;
+pub mod family;
 pub mod peak_cache;
 pub mod registry;
 pub mod satisfaction;

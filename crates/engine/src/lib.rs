@@ -2,6 +2,10 @@
 
 pub mod circuits;
 pub mod proof_cache;
+pub mod proof_service;
 pub mod proving;
 pub mod scheduler;
 pub mod witness;
+
+#[cfg(test)]
+mod test_support;

@@ -1,22 +1,16 @@
-//! Proofs that were made a short while ago, for whoever asks for the same again.
+//! Proofs of the recent past, for callers who ask for the same proof again.
 //!
-//! They are held in memory and named by an HMAC with the secret of whoever asked
-//! ([`edgeprove_job_rules::cache_key`]): nobody learns from a hit that another proved the same, and a name tells nothing
-//! of the witness. A circuit that changes has another verification key, so its proofs have other names. What is found is
-//! held against a seal before it is handed out.
+//! Proofs are held in memory under an HMAC with the tenant's secret ([`key`]): a hit does not reveal that another
+//! tenant proved the same, and a key reveals nothing of the witness. A circuit that changes has another verification
+//! key, so its proofs have other cache keys. A seal over each entry is checked before the entry is used.
 
-use std::{
-    fmt,
-    num::NonZeroUsize,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{fmt, num::NonZeroUsize, sync::Arc};
 
-use edgeprove_job_rules::cache_key::{CacheKey, ProofSubject, TenantSecret};
 use edgeprove_protocol::{Target, answer::Timings};
-use hmac::{Hmac, KeyInit, Mac as _};
+use edgeprove_telemetry::keyed_hash::{Hmac, Mac as _, Sha256, hmac_sha256};
 use lru::LruCache;
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use sha2::Sha256;
 use zeroize::Zeroizing;
 
 use crate::{
@@ -26,132 +20,144 @@ use crate::{
 };
 use edgeprove_prover::ProofParts;
 use edgeprove_telemetry::metrics::jobs::{self as metrics, CacheLookup};
+use key::{CacheKey, ProofSubject, TenantSecret};
 
-/// Sets the secrets of tenants apart from whatever else is made of the same bytes.
-const TENANT: &[u8] = b"edgeprove proof cache tenant v1";
-/// Sets seals apart from names.
-const SEAL: &[u8] = b"edgeprove proof cache seal v1";
+pub mod key;
 
-/// What may be done with the cache.
+/// Separates the tenants' secrets from every other digest under the cache's secret.
+const TENANT_DOMAIN: &[u8] = b"edgeprove proof cache tenant v1";
+/// Separates seals from cache keys.
+const SEAL_DOMAIN: &[u8] = b"edgeprove proof cache seal v1";
+
+/// How a caller lets the proof cache be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CachePolicy {
-    /// A proof that was made before will do.
-    pub find: bool,
-    /// The proof may be remembered.
-    pub keep: bool,
+    /// A cached proof may be returned.
+    pub read: bool,
+    /// The proof may be stored.
+    pub write: bool,
 }
 
 impl CachePolicy {
-    /// Nothing.
-    pub const NOTHING: Self = Self { find: false, keep: false };
+    /// The cache is neither read nor written.
+    pub const OFF: Self = Self { read: false, write: false };
 }
 
-/// What is asked for.
+/// A proof as the cache knows it.
 #[derive(Debug, Clone, Copy)]
 pub struct CacheQuery<'a> {
-    /// For whom proofs are remembered.
+    /// The tenant whose proofs are searched.
     pub tenant: &'a str,
     /// The circuit.
     pub circuit: &'a Circuit,
-    /// Who is to verify the proof.
+    /// The target of the proof.
     pub target: Target,
-    /// The witness.
+    /// The digest of the witness.
     pub witness: &'a WitnessDigest,
 }
 
-/// The latest proofs.
+/// The most recently used proofs.
 pub struct ProofCache {
-    /// What all secrets are made of; new with each start.
+    /// All tenants' secrets derive from this one. It is new at each start.
     secret: Zeroizing<[u8; 32]>,
-    /// `None` where nothing is kept.
-    kept: Option<Mutex<LruCache<CacheKey, Kept>>>,
+    /// `None` if the cache is disabled.
+    proofs: Option<Mutex<LruCache<CacheKey, CachedProof>>>,
 }
 
-struct Kept {
+struct CachedProof {
     parts: ProofParts,
     verified: bool,
     seal: [u8; 32],
 }
 
+/// The outcome of one look into the cache.
+enum Lookup {
+    Hit(Box<ProofResult>),
+    Miss,
+    /// The entry differs from the one that was stored.
+    Tampered,
+}
+
 impl ProofCache {
-    /// An empty cache for so many proofs.
+    /// An empty cache for so many proofs; 0 disables it. Fails if the system has no random bytes.
     pub fn new(proofs: usize) -> Result<Self, getrandom::Error> {
         let mut secret = Zeroizing::new([0; 32]);
         getrandom::fill(secret.as_mut_slice())?;
-        Ok(Self { secret, kept: NonZeroUsize::new(proofs).map(|proofs| Mutex::new(LruCache::new(proofs))) })
+        let proofs = NonZeroUsize::new(proofs).map(|proofs| Mutex::new(LruCache::new(proofs)));
+        Ok(Self { secret, proofs })
     }
 
-    /// The proof, if it was made before under the circuit's present key.
-    pub fn find(&self, wanted: CacheQuery<'_>, wish: CachePolicy) -> Option<ProofResult> {
-        let kept = self.kept.as_ref().filter(|_| wish.find)?;
-        let found = self.look(kept, wanted);
-        metrics::proof_cache(match &found {
-            Some(Ok(_)) => CacheLookup::Hit,
-            Some(Err(Tampered)) => CacheLookup::Tampered,
-            None => CacheLookup::Miss,
-        });
-        found?.ok()
+    /// A cache that stores nothing.
+    #[must_use]
+    pub fn disabled() -> Self {
+        Self { secret: Zeroizing::new([0; 32]), proofs: None }
     }
 
-    fn look(
-        &self,
-        kept: &Mutex<LruCache<CacheKey, Kept>>,
-        wanted: CacheQuery<'_>,
-    ) -> Option<Result<ProofResult, Tampered>> {
-        let key = wanted.circuit.ready_key(wanted.target)?;
-        let (name, mut seal) = self.name_and_seal(wanted, &key);
-        let mut proofs = kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let kept = proofs.get(&name)?;
-        feed(&mut seal, &kept.parts, kept.verified);
-        if seal.verify_slice(&kept.seal).is_err() {
-            proofs.pop(&name);
-            tracing::error!(circuit = %wanted.circuit.id, "a kept proof is not what was put there; it is made anew");
-            return Some(Err(Tampered));
+    /// Returns the proof if it is cached under the circuit's present key, and counts the lookup.
+    pub fn get(&self, query: CacheQuery<'_>, policy: CachePolicy) -> Option<ProofResult> {
+        let proofs = self.proofs.as_ref().filter(|_| policy.read)?;
+        match self.look_up(proofs, query) {
+            Lookup::Hit(proof) => {
+                metrics::proof_cache(CacheLookup::Hit);
+                Some(*proof)
+            }
+            Lookup::Miss => {
+                metrics::proof_cache(CacheLookup::Miss);
+                None
+            }
+            Lookup::Tampered => {
+                metrics::proof_cache(CacheLookup::Tampered);
+                None
+            }
         }
-        let (parts, verified) = (kept.parts.clone(), kept.verified);
-        Some(Ok(ProofResult { parts, key, verified, cached: true, timings: Timings::default() }))
     }
 
-    /// Keeps a proof that was made now. The one that was asked for least lately goes.
-    pub fn keep(&self, wanted: CacheQuery<'_>, wish: CachePolicy, proved: &ProofResult) {
-        let Some(proofs) = self.kept.as_ref().filter(|_| wish.keep && !proved.cached) else { return };
-        let (name, mut seal) = self.name_and_seal(wanted, &proved.key);
-        let (parts, verified) = (proved.parts.clone(), proved.verified);
-        feed(&mut seal, &parts, verified);
-        let kept = Kept { parts, verified, seal: seal.finalize().into_bytes().into() };
-        proofs.lock().unwrap_or_else(PoisonError::into_inner).put(name, kept);
+    fn look_up(&self, proofs: &Mutex<LruCache<CacheKey, CachedProof>>, query: CacheQuery<'_>) -> Lookup {
+        let Some(key) = query.circuit.ready_key(query.target) else { return Lookup::Miss };
+        let (cache_key, mut seal) = self.key_and_seal(query, &key);
+        let mut proofs = proofs.lock();
+        let Some(cached) = proofs.get(&cache_key) else { return Lookup::Miss };
+        seal_proof(&mut seal, &cached.parts, cached.verified);
+        if seal.verify_slice(&cached.seal).is_err() {
+            proofs.pop(&cache_key);
+            tracing::error!(circuit = %query.circuit.id, "a cached proof was altered in memory; it is proved again");
+            return Lookup::Tampered;
+        }
+        let (parts, verified) = (cached.parts.clone(), cached.verified);
+        let timings = Timings::default();
+        Lookup::Hit(Box::new(ProofResult { parts, key, verified, cached: true, timings }))
     }
 
-    /// A proof's name, and the seal of what stands under it, begun.
-    fn name_and_seal(&self, wanted: CacheQuery<'_>, key: &Arc<Key>) -> (CacheKey, Hmac<Sha256>) {
-        let mut tenant = mac(&self.secret, TENANT);
-        tenant.update(wanted.tenant.as_bytes());
-        let tenant = Zeroizing::new(<[u8; 32]>::from(tenant.finalize().into_bytes()));
-        let name = TenantSecret::new(*tenant).cache_key(ProofSubject {
-            circuit: &wanted.circuit.id,
+    /// Stores a new proof in place of the least recently used one. A proof that came from the cache is not stored again.
+    pub fn put(&self, query: CacheQuery<'_>, policy: CachePolicy, proof: &ProofResult) {
+        let Some(proofs) = self.proofs.as_ref().filter(|_| policy.write && !proof.cached) else { return };
+        let (cache_key, mut seal) = self.key_and_seal(query, &proof.key);
+        let (parts, verified) = (proof.parts.clone(), proof.verified);
+        seal_proof(&mut seal, &parts, verified);
+        let cached = CachedProof { parts, verified, seal: seal.finalize().into_bytes().into() };
+        proofs.lock().put(cache_key, cached);
+    }
+
+    /// A proof's cache key, and the beginning of its seal.
+    fn key_and_seal(&self, query: CacheQuery<'_>, key: &Arc<Key>) -> (CacheKey, Hmac<Sha256>) {
+        let mut tenant = hmac_sha256(&self.secret);
+        tenant.update(TENANT_DOMAIN);
+        tenant.update(query.tenant.as_bytes());
+        let tenant = TenantSecret::new(tenant.finalize().into_bytes().into());
+        let cache_key = tenant.cache_key(ProofSubject {
+            circuit: &query.circuit.id,
             vk_hash: &key.vk_hash,
-            target: wanted.target,
-            witness_digest: wanted.witness.as_bytes(),
+            target: query.target,
+            witness_digest: query.witness.as_bytes(),
         });
-        let mut seal = mac(&tenant, SEAL);
-        seal.update(name.to_string().as_bytes());
-        (name, seal)
+        let mut seal = tenant.start();
+        seal.update(SEAL_DOMAIN);
+        seal.update(cache_key.to_string().as_bytes());
+        (cache_key, seal)
     }
 }
 
-/// What was found is not what was put there.
-struct Tampered;
-
-fn mac(secret: &[u8; 32], purpose: &[u8]) -> Hmac<Sha256> {
-    // HMAC fills a key up to a block with zeros. A whole block is a key that cannot be of the wrong length.
-    let mut block = Zeroizing::new([0; 64]);
-    block[..32].copy_from_slice(secret);
-    let mut mac = <Hmac<Sha256> as KeyInit>::new((&*block).into());
-    mac.update(purpose);
-    mac
-}
-
-fn feed(seal: &mut Hmac<Sha256>, parts: &ProofParts, verified: bool) {
+fn seal_proof(seal: &mut Hmac<Sha256>, parts: &ProofParts, verified: bool) {
     seal.update(&[u8::from(verified)]);
     for fields in [&parts.proof, &parts.public_inputs] {
         seal.update(&(fields.len() as u64).to_le_bytes());

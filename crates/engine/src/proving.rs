@@ -1,5 +1,7 @@
-//! The one story: admitted, proved, verified. The HTTP handler and the command line both tell it through here, and
-//! nobody proves around it.
+//! The proving core: admit a witness, prove it, verify the proof.
+//!
+//! [`ProofService`](crate::proof_service::ProofService) is the only caller that proves; this module knows neither cache
+//! nor fallback nor audit.
 
 use std::{
     path::PathBuf,
@@ -7,12 +9,13 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::{self, Duration},
 };
 
 use acir::{FieldElement, native_types::WitnessStack};
 use edgeprove_job_rules::time::UnixMillis;
-use edgeprove_protocol::{Priority, ProblemType, Target, answer::Timings};
+use edgeprove_protocol::{HasProblemType, Priority, ProblemType, Target, answer::Timings};
+use tokio::time::Instant;
 
 use crate::{
     circuits::{
@@ -25,25 +28,34 @@ use crate::{
 };
 use edgeprove_prover::{Backend, ProofParts, ProverError, ProverPermit, WitnessSource};
 
-/// How proofs are made.
+/// Options of every proof.
 #[derive(Debug, Clone)]
 pub struct ProvingOptions {
     /// Longest time for one proof.
     pub timeout: Duration,
-    /// Whether each proof is verified before it is handed out.
+    /// Whether each proof is verified before it is returned.
     pub verify: bool,
 }
 
 /// How urgent a proof is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Urgency {
-    /// What the caller named.
+    /// The priority that the caller named.
     pub priority: Priority,
-    /// Since when it waits, where that was before it came here, as a job does.
+    /// When the proof began to wait, if that was before it came here, as for a job.
     pub since: Option<UnixMillis>,
 }
 
-/// Makes proofs.
+/// The stage of an admitted proof.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ProofStage {
+    /// The prover proves.
+    Proving,
+    /// The prover verifies the proof.
+    Verifying,
+}
+
+/// The proving core.
 pub struct Proving {
     scheduler: Scheduler,
     backend: Arc<dyn Backend>,
@@ -52,7 +64,7 @@ pub struct Proving {
     proofs: AtomicU64,
 }
 
-/// A proof that may leave the house.
+/// A proof that may be returned to its caller.
 #[derive(Debug, Clone)]
 pub struct ProofResult {
     /// The proof and its public inputs.
@@ -61,20 +73,20 @@ pub struct ProofResult {
     pub key: Arc<Key>,
     /// Whether it was verified.
     pub verified: bool,
-    /// Whether it had been made before.
+    /// Whether it comes from the proof cache.
     pub cached: bool,
-    /// Where the time went; `upload_ms` and `total_ms` are the caller's to fill in.
+    /// The durations of its stages in milliseconds. `upload_ms` and `total_ms` are 0: only the caller knows them.
     pub timings: Timings,
 }
 
 impl ProofResult {
-    /// What it shows, as `0x`-prefixed 32-byte big-endian fields in the circuit's order.
+    /// The public inputs as `0x`-prefixed 32-byte big-endian fields, in the circuit's order.
     #[must_use]
     pub fn public_inputs(&self) -> Vec<String> {
         self.parts.public_inputs.iter().map(|field| format!("0x{}", hex::encode(field))).collect()
     }
 
-    /// bb's hash of the verification key, 64 hexadecimal digits.
+    /// The prover's hash of the verification key, 64 hexadecimal digits.
     #[must_use]
     pub fn vk_hash(&self) -> String {
         hex::encode(self.key.vk_hash)
@@ -84,62 +96,49 @@ impl ProofResult {
 /// Why there is no proof.
 #[derive(Debug, thiserror::Error)]
 pub enum ProvingError {
-    /// No prover became free.
+    /// The scheduler did not admit the proof.
     #[error(transparent)]
     Admission(#[from] AdmissionError),
-    /// The verifier asked for is none this circuit has a key for.
-    #[error("the circuit has no key for this verifier")]
+    /// The circuit has no key for this target.
+    #[error("the circuit has no key for this target")]
     Key(#[source] LoadError),
     /// The witness violates the constraints.
     #[error("the witness does not satisfy the circuit's constraints{place}")]
     Unsatisfied {
-        /// The first ACIR opcode that fails, in words; empty where none could be named.
+        /// The first opcode that fails, in words; empty if it is unknown.
         place: String,
     },
-    /// The proof took longer than one may.
+    /// The proof took longer than allowed.
     #[error("the proof took longer than {} s and was stopped", limit.as_secs())]
     Timeout {
-        /// How long one may take.
+        /// Longest time for one proof.
         limit: Duration,
     },
-    /// A satisfied witness gave a proof that does not verify.
-    #[error("bb made a proof of a satisfied witness that does not verify")]
+    /// The proof of a satisfied witness does not verify.
+    #[error("the proof of a satisfied witness does not verify")]
     Invalid,
-    /// bb refused a satisfied witness, or its answer made no sense.
-    #[error("bb failed on a satisfied witness")]
+    /// The prover refused a satisfied witness, or its response cannot be understood.
+    #[error("the prover failed on a satisfied witness")]
     Failed(#[source] ProverError),
-    /// bb died, and died again on the second try.
-    #[error("bb died while it worked on this proof")]
+    /// The prover died twice on this proof.
+    #[error("the prover died while it worked on this proof")]
     Crashed(#[source] ProverError),
-    /// No bb could be started.
-    #[error("no bb runs")]
+    /// No prover could be started.
+    #[error("no prover is running")]
     Unavailable(#[source] ProverError),
-    /// The witness could not be read back, or bb's own files not be written.
+    /// The witness could not be read from the spool, or the prover's files could not be written to it.
     #[error("the spool failed")]
     Spool(#[source] ProverError),
-    /// The server stops.
+    /// The server is shutting down.
     #[error("the server is shutting down")]
     Stopping,
 }
 
-/// What is done with a proof that was admitted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stage {
-    /// It is made.
-    Proving,
-    /// It is verified.
-    Verifying,
-}
-
-impl ProvingError {
-    /// What a caller calls it.
-    #[must_use]
-    pub fn kind(&self) -> ProblemType {
+impl HasProblemType for ProvingError {
+    fn kind(&self) -> ProblemType {
         match self {
-            Self::Admission(AdmissionError::BeyondMemory { .. }) | Self::Key(_) => {
-                ProblemType::CircuitUnavailable
-            }
-            Self::Admission(_) => ProblemType::ProverBusy,
+            Self::Admission(error) => error.kind(),
+            Self::Key(_) => ProblemType::CircuitUnavailable,
             Self::Unsatisfied { .. } => ProblemType::WitnessUnsatisfied,
             Self::Timeout { .. } => ProblemType::ProofTimeout,
             Self::Invalid => ProblemType::ProofInvalid,
@@ -150,14 +149,16 @@ impl ProvingError {
             Self::Stopping => ProblemType::NotReady,
         }
     }
+}
 
+impl ProvingError {
     fn unsatisfied(opcode: usize) -> Self {
         Self::Unsatisfied { place: format!(", first at ACIR opcode {opcode}") }
     }
 }
 
 impl Proving {
-    /// Puts the parts together.
+    /// Makes a proving core of its parts.
     #[must_use]
     pub fn new(
         scheduler: Scheduler,
@@ -168,47 +169,34 @@ impl Proving {
         Self { scheduler, backend, keys, options, proofs: AtomicU64::new(0) }
     }
 
-    /// Proves a spooled witness. Dropping the future gives up the place in the queue, or kills the prover at work; the
-    /// cores are free again when it is dead.
+    /// Proves a spooled witness and verifies the proof. `on_stage` is called when a stage begins.
+    ///
+    /// Dropping the future leaves the scheduler's queue or kills the prover at work; its cores are free again when it
+    /// is dead.
     pub async fn prove(
         &self,
         circuit: &Arc<Circuit>,
         target: Target,
-        upload: &SpooledWitness,
+        witness: &SpooledWitness,
         urgency: Urgency,
+        on_stage: &(dyn Fn(ProofStage) + Send + Sync),
     ) -> Result<ProofResult, ProvingError> {
-        self.prove_told(circuit, target, upload, urgency, |_| std::future::ready(())).await
-    }
-
-    /// The same, and says when each stage begins. What it says it with may go on for as long as the stage does, and is
-    /// dropped at its end.
-    pub async fn prove_told<F>(
-        &self,
-        circuit: &Arc<Circuit>,
-        target: Target,
-        upload: &SpooledWitness,
-        urgency: Urgency,
-        told: impl Fn(Stage) -> F + Send + Sync,
-    ) -> Result<ProofResult, ProvingError>
-    where
-        F: Future<Output = ()> + Send,
-    {
-        let asked = Instant::now();
+        let requested = Instant::now();
         let Urgency { priority, since } = urgency;
         let demand = Demand { priority, since, memory: Some(Arc::clone(circuit.memory())) };
-        let seat = self.seat_for(demand).await?;
+        let permit = self.permit_for(demand).await?;
         let admitted = Instant::now();
         let key = match circuit.ready_key(target) {
             Some(key) => key,
-            None => circuit.key(target, &self.keys, seat.as_ref()).await.map_err(ProvingError::Key)?,
+            None => circuit.key(target, &self.keys, permit.as_ref()).await.map_err(ProvingError::Key)?,
         };
         let witness =
-            WitnessSource { file: upload.file.path().to_owned(), inflated_bytes: upload.inflated_bytes };
-        let deadline = Instant::now() + self.options.timeout;
+            WitnessSource { file: witness.file.path().to_owned(), inflated_bytes: witness.inflated_bytes };
+        let deadline = time::Instant::now() + self.options.timeout;
 
         let started = Instant::now();
-        let proving = once_or_twice(deadline, || seat.prove(&key.circuit, &witness, deadline));
-        let parts = match while_told(told(Stage::Proving), proving).await {
+        on_stage(ProofStage::Proving);
+        let parts = match retry_once(deadline, || permit.prove(&key.circuit, &witness, deadline)).await {
             Ok(parts) => parts,
             Err(refused @ (ProverError::Refused { .. } | ProverError::UnexpectedResponse { .. })) => {
                 return Err(match judge(circuit, witness.file).await {
@@ -216,15 +204,15 @@ impl Proving {
                     Verdict::Satisfied | Verdict::Undecided { .. } => ProvingError::Failed(refused),
                 });
             }
-            Err(error) => return Err(self.told(error)),
+            Err(error) => return Err(self.proving_error(error)),
         };
         let proved = Instant::now();
 
         if self.options.verify {
-            let verifying = once_or_twice(deadline, || seat.verify(&key.circuit, &parts, deadline));
-            let verified = while_told(told(Stage::Verifying), verifying).await;
-            if !verified.map_err(|error| self.told(error))? {
-                return Err(self.blame(circuit, witness.file, seat.as_ref()).await);
+            on_stage(ProofStage::Verifying);
+            let verified = retry_once(deadline, || permit.verify(&key.circuit, &parts, deadline)).await;
+            if !verified.map_err(|error| self.proving_error(error))? {
+                return Err(self.explain_invalid(circuit, witness.file, permit.as_ref()).await);
             }
         }
         self.proofs.fetch_add(1, Ordering::Relaxed);
@@ -234,7 +222,7 @@ impl Proving {
             verified: self.options.verify,
             cached: false,
             timings: Timings {
-                queue_ms: milliseconds(admitted - asked),
+                queue_ms: milliseconds(admitted - requested),
                 prove_ms: milliseconds(proved - started),
                 verify_ms: milliseconds(proved.elapsed()),
                 ..Timings::default()
@@ -242,19 +230,24 @@ impl Proving {
         })
     }
 
-    /// Waits for a place at a prover, for something else than a proof.
-    pub async fn seat(&self) -> Result<Box<dyn ProverPermit>, AdmissionError> {
-        self.seat_for(Demand::default()).await
+    /// Waits for a prover permit, for work other than a proof.
+    pub async fn permit(&self) -> Result<Box<dyn ProverPermit>, AdmissionError> {
+        self.permit_for(Demand::default()).await
     }
 
-    async fn seat_for(&self, demand: Demand) -> Result<Box<dyn ProverPermit>, AdmissionError> {
+    async fn permit_for(&self, demand: Demand) -> Result<Box<dyn ProverPermit>, AdmissionError> {
         let slot = self.scheduler.admit(demand).await?;
         Ok(self.backend.seat(slot.width(), Arc::new(slot)))
     }
 
-    /// Whose fault it is that a proof does not verify: bb proves an unsatisfied witness without complaint, so the
-    /// constraints are evaluated here, independently of bb.
-    async fn blame(&self, circuit: &Arc<Circuit>, witness: PathBuf, seat: &dyn ProverPermit) -> ProvingError {
+    /// Finds out why a proof does not verify. A prover proves an unsatisfied witness without complaint, so the
+    /// constraints are evaluated here, independently of the prover.
+    async fn explain_invalid(
+        &self,
+        circuit: &Arc<Circuit>,
+        witness: PathBuf,
+        permit: &dyn ProverPermit,
+    ) -> ProvingError {
         match judge(circuit, witness).await {
             Verdict::Unsatisfied { opcode } => ProvingError::unsatisfied(opcode),
             Verdict::Undecided { reason } => {
@@ -263,13 +256,13 @@ impl Proving {
             }
             Verdict::Satisfied => {
                 tracing::error!(circuit = %circuit.id, "ALARM: a proof of a satisfied witness does not verify");
-                seat.distrust().await;
+                permit.distrust().await;
                 ProvingError::Invalid
             }
         }
     }
 
-    fn told(&self, error: ProverError) -> ProvingError {
+    fn proving_error(&self, error: ProverError) -> ProvingError {
         match error {
             ProverError::Timeout => ProvingError::Timeout { limit: self.options.timeout },
             ProverError::Stopping => ProvingError::Stopping,
@@ -282,58 +275,47 @@ impl Proving {
         }
     }
 
-    /// Proofs handed out since the start.
+    /// Proofs made since the start; cached ones do not count.
     #[must_use]
     pub fn proofs(&self) -> u64 {
         self.proofs.load(Ordering::Relaxed)
     }
 
-    /// Who decides when proofs start.
+    /// The scheduler.
     #[must_use]
     pub fn scheduler(&self) -> &Scheduler {
         &self.scheduler
     }
 
-    /// What makes the proofs.
+    /// The proving backend.
     #[must_use]
     pub fn backend(&self) -> &dyn Backend {
         self.backend.as_ref()
     }
 
-    /// What makes circuits' keys.
+    /// The generator of circuits' keys.
     #[must_use]
     pub fn keys(&self) -> &KeyGenerator {
         &self.keys
     }
 
-    /// How proofs are made.
+    /// The options of every proof.
     #[must_use]
     pub fn options(&self) -> &ProvingOptions {
         &self.options
     }
 }
 
-/// Does the work, and says so beside it for as long as it takes.
-async fn while_told<T>(told: impl Future<Output = ()>, work: impl Future<Output = T>) -> T {
-    let told = async {
-        told.await;
-        std::future::pending().await
-    };
-    tokio::select! {
-        outcome = work => outcome,
-        never = told => never,
-    }
-}
-
-/// A prover that dies is not the caller's fault, so a fresh one gets a second try in the time that is left.
-async fn once_or_twice<T, F>(deadline: Instant, ask: impl Fn() -> F) -> Result<T, ProverError>
+/// Runs the work again if the prover dies. A dead prover is not the caller's fault, so a fresh one gets a second attempt
+/// in the time that is left.
+async fn retry_once<T, F>(deadline: time::Instant, work: impl Fn() -> F) -> Result<T, ProverError>
 where
     F: Future<Output = Result<T, ProverError>>,
 {
-    match ask().await {
-        Err(ProverError::Crashed(first)) if Instant::now() < deadline => {
-            tracing::warn!(error = %edgeprove_telemetry::chain(&first), "bb died; the proof is tried once more");
-            ask().await
+    match work().await {
+        Err(ProverError::Crashed(first)) if time::Instant::now() < deadline => {
+            tracing::warn!(error = %edgeprove_telemetry::chain(&first), "the prover died; the proof is tried once more");
+            work().await
         }
         outcome => outcome,
     }
@@ -357,7 +339,7 @@ async fn judge(circuit: &Arc<Circuit>, witness: PathBuf) -> Verdict {
     Verdict::Undecided { reason: "the witness could not be read again".to_owned() }
 }
 
-/// A duration as the wire tells it.
+/// A duration in milliseconds, as the wire has it.
 #[must_use]
 pub fn milliseconds(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1000.0

@@ -23,7 +23,7 @@ use std::{
 };
 
 use edgeprove_job_rules::{priority::Rank, time::UnixMillis};
-use edgeprove_protocol::Priority;
+use edgeprove_protocol::{HasProblemType, Priority, ProblemType};
 use queue::{Queue, Waiter};
 use share::{Books, Decision};
 use tokio::{sync::oneshot, time::Instant};
@@ -100,6 +100,15 @@ pub enum AdmissionError {
         /// What proofs may take, in bytes.
         max_bytes: u64,
     },
+}
+
+impl HasProblemType for AdmissionError {
+    fn kind(&self) -> ProblemType {
+        match self {
+            Self::QueueFull { .. } | Self::WaitedTooLong { .. } => ProblemType::ProverBusy,
+            Self::BeyondMemory { .. } => ProblemType::CircuitUnavailable,
+        }
+    }
 }
 
 /// That so much memory is more than there is, in words.

@@ -5,7 +5,7 @@
 //! in, and nobody executes a statement here, so that this crate builds for `wasm32-unknown-unknown` alone: the server
 //! runs the queue on SQLite or PostgreSQL, and a Durable Object's SQLite can run the same one.
 //!
-//! Nothing here knows of proving, but for the last three.
+//! Nothing here knows of proving.
 //!
 //! Reading order:
 //! - [`transition`]: what can happen to a job, and what becomes of it then. Start here.
@@ -13,17 +13,13 @@
 //! - [`capability`], [`priority`], [`lease`], [`retry`], [`expiry`], [`bounds`], [`idempotency`]: one rule each, with its reasons.
 //! - [`sql`]: the same rules as statements, for SQLite and PostgreSQL; [`row`]: a job as a row.
 //! - [`prediction`]: how long work will take; [`queue_position`]: the jobs ahead of a job; [`estimator`]: learns durations.
-//! - [`families`]: which circuit to try when one asks too much of the machine.
-//! - [`cache_key`]: the name under which a proof is remembered.
 //! - [`audit`]: what is told of all that, and how it shows whether it was changed.
 
 pub mod audit;
 pub mod bounds;
-pub mod cache_key;
 pub mod capability;
 pub mod estimator;
 pub mod expiry;
-pub mod families;
 pub mod idempotency;
 pub mod job;
 pub mod lease;

@@ -10,6 +10,7 @@
 //! - [`mod@log`]: the log's format, and errors with their causes in one line.
 //! - [`timestamp`]: points in time as text, always with milliseconds.
 
+pub mod keyed_hash;
 pub mod log;
 pub mod metrics;
 pub mod process;

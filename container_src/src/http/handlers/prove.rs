@@ -18,7 +18,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use edgeprove_job_rules::audit::{Action, Entry, Outcome as Recorded};
-use edgeprove_protocol::Target;
+use edgeprove_protocol::{HasProblemType as _, Target};
 use http::request::Parts;
 
 use super::{
@@ -187,12 +187,12 @@ async fn prove_what_fits(
         let WitnessUpload { circuit, upload, digest } = tried;
         let target = target.unwrap_or(circuit.target);
         let wanted = CacheQuery { tenant, circuit: &circuit, target, witness: &digest };
-        if let Some(proved) = app.proof_cache.find(wanted, cache) {
+        if let Some(proved) = app.proof_cache.get(wanted, cache) {
             return Ok(Proof { circuit, target, proved });
         }
-        match app.proving.prove(&circuit, target, &upload, urgency).await {
+        match app.proving.prove(&circuit, target, &upload, urgency, &|_| ()).await {
             Ok(proved) => {
-                app.proof_cache.keep(wanted, cache, &proved);
+                app.proof_cache.put(wanted, cache, &proved);
                 return Ok(Proof { circuit, target, proved });
             }
             Err(error) => match smaller.next().filter(|_| error.kind().fallback()) {

@@ -22,7 +22,7 @@ use edgeprove_job_rules::{
     job::Job,
     queue_position::QueuedJob,
 };
-use edgeprove_protocol::{JobStage, Problem, ProblemType};
+use edgeprove_protocol::{HasProblemType as _, JobStage, Problem, ProblemType};
 
 use super::{
     JobKind,
@@ -37,7 +37,7 @@ use edgeprove_engine::witness::from_artifacts::fetch_into;
 use edgeprove_engine::{
     circuits::{Circuit, registry::LookupError},
     proof_cache::{CachePolicy, CacheQuery},
-    proving::{ProofResult, ProvingError, Stage, Urgency, milliseconds},
+    proving::{ProofResult, ProofStage, ProvingError, Urgency, milliseconds},
     scheduler::AdmissionError,
     witness::{digested, intake::SpooledWitness},
 };
@@ -233,18 +233,37 @@ impl Prove {
         })?;
         // Callers without a key share a name, and nothing of what they prove is remembered for each other.
         let is_named = access::actor(&job.owner) != Actor::Anonymous;
-        let cache_wish = if is_named { payload.cache } else { CachePolicy::NOTHING };
+        let cache_wish = if is_named { payload.cache } else { CachePolicy::OFF };
         let wanted =
             CacheQuery { tenant: &job.owner, circuit: &circuit, target: target.target, witness: &witness };
-        if let Some(proved) = self.0.proof_cache.find(wanted, cache_wish) {
+        if let Some(proved) = self.0.proof_cache.get(wanted, cache_wish) {
             return Ok(proved);
         }
         loop {
-            let told = |stage| self.tell(job, attempt, stage);
             let urgency = Urgency { priority: job.priority, since: Some(job.enqueued_at) };
-            match self.0.proving.prove_told(&circuit, target.target, &upload, urgency, told).await {
+            let (stage, mut stages) = tokio::sync::watch::channel(None);
+            let on_stage = |reached| {
+                let _ = stage.send_replace(Some(reached));
+            };
+            let proving = self.0.proving.prove(&circuit, target.target, &upload, urgency, &on_stage);
+            let telling = async {
+                while stages.changed().await.is_ok() {
+                    let stage = *stages.borrow_and_update();
+                    let mut next = stages.clone();
+                    tokio::select! {
+                        _ = next.changed() => {}
+                        () = async { if let Some(stage) = stage { self.tell(job, attempt, stage).await } } => {}
+                    }
+                }
+                std::future::pending().await
+            };
+            let outcome = tokio::select! {
+                outcome = proving => outcome,
+                never = telling => never,
+            };
+            match outcome {
                 Ok(proved) => {
-                    self.0.proof_cache.keep(wanted, cache_wish, &proved);
+                    self.0.proof_cache.put(wanted, cache_wish, &proved);
                     metrics::proof_made(&circuit.id, &proved.timings);
                     let took_ms = proved.timings.prove_ms + proved.timings.verify_ms;
                     let took = Duration::from_secs_f64(took_ms / 1000.0);
@@ -270,12 +289,12 @@ impl Prove {
     }
 
     /// Tells watchers how far the proof is, until it is dropped.
-    async fn tell(&self, job: &Job, attempt: &Attempt, stage: Stage) {
+    async fn tell(&self, job: &Job, attempt: &Attempt, stage: ProofStage) {
         match stage {
-            Stage::Proving => attempt.reached(JobStage::Proving).await,
-            Stage::Verifying => attempt.reached(JobStage::Verifying).await,
+            ProofStage::Proving => attempt.reached(JobStage::Proving).await,
+            ProofStage::Verifying => attempt.reached(JobStage::Verifying).await,
         }
-        if stage != Stage::Proving {
+        if stage != ProofStage::Proving {
             return;
         }
         // bb says nothing while it proves; what it has done is told by how long such proofs take.

@@ -6,12 +6,12 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use edgeprove_job_rules::families::CircuitFamily;
 use edgeprove_protocol::{CircuitId, ProblemType, Target};
 
 use super::{
     artifact::Artifact,
     circuit::{Circuit, KeyGenerator, LoadError},
+    family::CircuitFamily,
     peak_cache::PeakCache,
 };
 use edgeprove_prover::ProverPermit;

@@ -1,38 +1,37 @@
-//! The name under which a proof is remembered: HMAC-SHA-256 with a tenant's secret.
+//! The key of a cached proof: HMAC-SHA-256 with a tenant's secret.
 //!
-//! A plain hash would let whoever sees the cache's keys test guesses of a witness, and one tenant learn from a hit that
-//! another proved the same. With a secret for each tenant neither is possible, and a key tells nothing by itself.
+//! A plain hash would let anyone who sees the cache's keys test guesses of a witness, and would let one tenant learn
+//! from a hit that another tenant proved the same. A secret per tenant prevents both.
 //!
-//! What is hashed begins with a name of its own and carries each part's length before it, so that no two lists of parts
-//! give the same bytes.
+//! The hashed parts begin with a domain string, and each part carries its length, so that no two lists of parts give
+//! the same bytes.
 
 use std::fmt;
 
 use edgeprove_protocol::{CircuitId, Target};
-use hmac::{Hmac, KeyInit, Mac};
-use sha2::Sha256;
+use edgeprove_telemetry::keyed_hash::{Hmac, Mac as _, Sha256, hmac_sha256, update_part};
 use zeroize::Zeroizing;
 
-/// Sets this use of the secret apart from all others. The number changes when the parts do.
+/// Separates cache keys from every other digest under the same secret. The number changes when the parts do.
 const DOMAIN: &[u8] = b"edgeprove proof cache v1";
 
-/// The secret that a tenant's cache keys are made with. It shows itself to nobody and is wiped when dropped.
+/// The secret of one tenant's cache keys. `Debug` hides it, and it is wiped when dropped.
 pub struct TenantSecret(Zeroizing<[u8; 32]>);
 
-/// The name under which a proof is remembered.
+/// The key of a cached proof.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct CacheKey([u8; 32]);
 
-/// What a proof depends on.
+/// Everything that a proof depends on.
 #[derive(Debug, Clone, Copy)]
 pub struct ProofSubject<'a> {
     /// The circuit.
     pub circuit: &'a CircuitId,
-    /// bb's hash of its verification key: a circuit that changes under its name has another.
+    /// The prover's hash of the circuit's verification key: a circuit that changes under its id gets another one.
     pub vk_hash: &'a [u8; 32],
-    /// Who is to verify the proof.
+    /// The target of the proof.
     pub target: Target,
-    /// SHA-256 of the inflated witness.
+    /// SHA-256 of the decompressed witness.
     pub witness_digest: &'a [u8; 32],
 }
 
@@ -43,14 +42,11 @@ impl TenantSecret {
         Self(Zeroizing::new(bytes))
     }
 
-    /// The name of this proof in the tenant's cache.
+    /// The key of this proof in the tenant's part of the cache.
     #[must_use]
     pub fn cache_key(&self, subject: ProofSubject<'_>) -> CacheKey {
         let ProofSubject { circuit, vk_hash, target, witness_digest } = subject;
-        // HMAC fills a key up to a block with zeros. A whole block is a key that cannot be of the wrong length.
-        let mut block = Zeroizing::new([0; 64]);
-        block[..32].copy_from_slice(&*self.0);
-        let mut mac = <Hmac<Sha256> as KeyInit>::new((&*block).into());
+        let mut mac = self.start();
         for part in [
             DOMAIN,
             circuit.as_str().as_bytes(),
@@ -58,10 +54,14 @@ impl TenantSecret {
             target.as_str().as_bytes(),
             witness_digest.as_slice(),
         ] {
-            mac.update(&(part.len() as u64).to_le_bytes());
-            mac.update(part);
+            update_part(&mut mac, part);
         }
         CacheKey(mac.finalize().into_bytes().into())
+    }
+
+    /// An HMAC under this secret, without any input yet.
+    pub(super) fn start(&self) -> Hmac<Sha256> {
+        hmac_sha256(&self.0)
     }
 }
 
@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_part_makes_a_difference() {
+    fn every_part_changes_the_key() {
         let circuits: [CircuitId; 2] = ["maze".parse().unwrap(), "mazes".parse().unwrap()];
         let hashes = [[0; 32], [1; 32]];
         let mut keys = HashSet::new();
@@ -102,12 +102,12 @@ mod tests {
                 }
             }
         }
-        assert_eq!(keys.len(), 32);
+        assert_eq!(keys.len(), 2 * 2 * 2 * Target::ALL.len() * 2);
     }
 
-    /// ProofResponse with Python's `hmac`, from the description above.
+    /// The expected key was computed with Python's `hmac`, from the description above.
     #[test]
-    fn it_is_what_others_compute() {
+    fn key_matches_another_implementation() {
         let key = TenantSecret::new([7; 32]).cache_key(ProofSubject {
             circuit: &"range_check".parse().unwrap(),
             vk_hash: &[1; 32],
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn the_secret_shows_itself_to_nobody() {
+    fn debug_hides_the_secret() {
         assert_eq!(format!("{:?}", TenantSecret::new([7; 32])), "TenantSecret(…)");
     }
 }

@@ -1,0 +1,156 @@
+//! The one way to prove: cache, fallback, estimates, metrics and the audit entry of a proof.
+//!
+//! A request, a job and the command line all prove through [`ProofService`]:
+//!
+//! 1. [`ProofService::open`] opens the account of a proof before its witness arrives.
+//! 2. [`OpenProof::prove`] looks into the cache, proves the first candidate and, if the machine has too little for it,
+//!    the next smaller one. [`OpenProof::fail`] closes the account of a witness that was refused.
+//! 3. Either way the proof is counted once in `edgeprove_proofs_total` and written to the audit log once. A proof whose
+//!    account is dropped counts as abandoned.
+//!
+//! A proof that comes from the cache records no durations. The durations of a fallback belong to the circuit that was
+//! proved.
+
+mod error;
+mod open_proof;
+
+use std::sync::Arc;
+
+use edgeprove_audit::Audit;
+use edgeprove_job_rules::{audit::Entry, estimator::DurationEstimator, prediction::Estimate};
+use edgeprove_protocol::{CircuitId, ProblemType, Target};
+
+use crate::{
+    circuits::{Circuit, Registry},
+    proof_cache::{CachePolicy, ProofCache},
+    proving::{ProofResult, Proving, Urgency},
+    witness::{WitnessDigest, intake::SpooledWitness},
+};
+
+pub use error::{ProofError, ProofFailure};
+pub use open_proof::OpenProof;
+
+/// The kind of work under which the estimator knows proofs; the subject is the circuit's id.
+pub const WORK_KIND: &str = "prove";
+
+/// The one way to prove. Clones share everything.
+#[derive(Clone)]
+pub struct ProofService(Arc<Parts>);
+
+/// What a proof service is made of.
+pub struct Parts {
+    /// The proving core.
+    pub proving: Arc<Proving>,
+    /// The circuits and their families.
+    pub circuits: Arc<Registry>,
+    /// The proof cache.
+    pub cache: ProofCache,
+    /// Learns how long proofs take.
+    pub estimator: Arc<DurationEstimator>,
+    /// The audit log.
+    pub audit: Audit,
+}
+
+/// One witness for one circuit, checked against the circuit's shape.
+#[derive(Debug)]
+pub struct Candidate {
+    /// The circuit.
+    pub circuit: Arc<Circuit>,
+    /// The target of the proof.
+    pub target: Target,
+    /// The witness, in the spool.
+    pub witness: SpooledWitness,
+    /// The digest of the decompressed witness.
+    pub digest: WitnessDigest,
+}
+
+/// What to prove: the circuit that was asked for, then ever smaller circuits of its family.
+#[derive(Debug)]
+pub struct Candidates {
+    /// The candidate that was asked for.
+    pub first: Candidate,
+    /// The candidates to prove instead if the machine has too little time or memory, the largest first.
+    pub smaller: Vec<Candidate>,
+}
+
+/// How a proof is wanted.
+#[derive(Debug, Clone, Copy)]
+pub struct ProofRequest<'a> {
+    /// Whose cached proofs may be read and written. `None` uses no cache: callers without a name share nothing.
+    pub tenant: Option<&'a str>,
+    /// How the caller lets the cache be used.
+    pub cache: CachePolicy,
+    /// How urgent the proof is.
+    pub urgency: Urgency,
+    /// What happens when the prover queue is full.
+    pub when_busy: WhenBusy,
+}
+
+/// What happens to a proof when the prover queue is full or the wait in it takes too long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WhenBusy {
+    /// The proof fails with [`ProblemType::ProverBusy`]: its caller waits on a connection.
+    Refuse,
+    /// The proof waits until it is admitted: a job has time. A server that stops releases the proof, see
+    /// [`OpenProof::release`].
+    Wait,
+}
+
+/// A proof, and what was proved.
+#[derive(Debug)]
+pub struct CompletedProof {
+    /// The circuit that was proved.
+    pub circuit: Arc<Circuit>,
+    /// The target of the proof.
+    pub target: Target,
+    /// The circuit that was asked for, if a smaller one was proved instead.
+    pub fallback_from: Option<CircuitId>,
+    /// The proof with the durations of its stages.
+    pub result: ProofResult,
+}
+
+impl ProofService {
+    /// Makes a proof service of its parts.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        Self(Arc::new(parts))
+    }
+
+    /// Opens the account of a proof of this circuit, before its witness arrives.
+    ///
+    /// The account is closed once, by whichever happens first: [`OpenProof::prove`], [`OpenProof::fail`],
+    /// [`OpenProof::release`] or being dropped, which counts as abandoned. Closing writes `entry`, with its outcome, to
+    /// the audit log.
+    #[must_use]
+    pub fn open(&self, circuit: &Arc<Circuit>, target: Target, entry: Option<Entry>) -> OpenProof {
+        OpenProof::new(self.clone(), circuit.id.clone(), target, entry)
+    }
+
+    /// How long a proof of this circuit takes, proving and verifying; `None` before the first one. Cached proofs do not
+    /// count.
+    #[must_use]
+    pub fn estimate(&self, circuit: &CircuitId) -> Option<Estimate> {
+        self.0.estimator.expected(WORK_KIND, circuit.as_str())
+    }
+
+    /// The next smaller circuit of the family, if `problem` means that the machine had too little for this one.
+    #[must_use]
+    pub fn fallback_circuit(&self, circuit: &CircuitId, problem: ProblemType) -> Option<&CircuitId> {
+        self.0.circuits.fallback(circuit, problem)
+    }
+
+    /// The proving core.
+    #[must_use]
+    pub fn proving(&self) -> &Arc<Proving> {
+        &self.0.proving
+    }
+
+    /// The circuits.
+    #[must_use]
+    pub fn circuits(&self) -> &Arc<Registry> {
+        &self.0.circuits
+    }
+}
+
+#[cfg(test)]
+mod tests;
