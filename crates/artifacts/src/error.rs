@@ -1,5 +1,6 @@
 //! Why an artefact cannot be had or kept, told apart by who can do something about it.
 
+use edgeprove_protocol::{HasProblemType, ProblemType};
 use std::{
     error::Error,
     io,
@@ -153,5 +154,11 @@ impl ArtifactError {
             }
             _ => Self::Away { doing, source },
         }
+    }
+}
+
+impl HasProblemType for ArtifactError {
+    fn kind(&self) -> ProblemType {
+        ProblemType::ArtifactUnavailable
     }
 }

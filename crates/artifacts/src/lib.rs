@@ -27,8 +27,8 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures_util::{StreamExt as _, TryStreamExt as _, stream::BoxStream};
 use edgeprove_telemetry::keyed_hash::{Mac as _, hmac_sha256, update_part};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream::BoxStream};
 use tempfile::TempDir;
 use tokio::{fs::File, io::AsyncRead};
 

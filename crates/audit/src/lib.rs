@@ -8,6 +8,7 @@
 //!
 //! - [`mod@file`]: a file of JSON lines.
 
+use edgeprove_protocol::{HasProblemType, ProblemType};
 use std::{
     fmt, io,
     path::PathBuf,
@@ -249,6 +250,12 @@ impl Drop for Pending {
 /// A panic while an entry was put in its place leaves the others whole.
 fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl HasProblemType for AuditError {
+    fn kind(&self) -> ProblemType {
+        ProblemType::AuditUnavailable
+    }
 }
 
 #[cfg(test)]

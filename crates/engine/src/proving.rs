@@ -149,6 +149,21 @@ impl HasProblemType for ProvingError {
             Self::Stopping => ProblemType::NotReady,
         }
     }
+
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Admission(error) => error.retry_after(),
+            Self::Key(_)
+            | Self::Unsatisfied { .. }
+            | Self::Timeout { .. }
+            | Self::Invalid
+            | Self::Failed(_)
+            | Self::Crashed(_)
+            | Self::Unavailable(_)
+            | Self::Spool(_)
+            | Self::Stopping => None,
+        }
+    }
 }
 
 impl ProvingError {

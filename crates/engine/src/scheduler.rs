@@ -109,6 +109,15 @@ impl HasProblemType for AdmissionError {
             Self::BeyondMemory { .. } => ProblemType::CircuitUnavailable,
         }
     }
+
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::QueueFull { retry_after, .. } | Self::WaitedTooLong { retry_after, .. } => {
+                Some(*retry_after)
+            }
+            Self::BeyondMemory { .. } => None,
+        }
+    }
 }
 
 /// That so much memory is more than there is, in words.

@@ -9,6 +9,7 @@ pub mod from_artifacts;
 pub mod intake;
 pub mod stack;
 
+use edgeprove_protocol::{HasProblemType, ProblemType};
 use std::{
     fmt,
     io::{self, Read},
@@ -107,4 +108,14 @@ async fn off_the_async_threads<T: Send + 'static>(
 ) -> Result<T, CheckError> {
     // Reading panics on no input; a runtime that shuts down drops the task.
     tokio::task::spawn_blocking(work).await.unwrap_or(Err(CheckError::GivenUp))
+}
+
+impl HasProblemType for CheckError {
+    fn kind(&self) -> ProblemType {
+        match self {
+            Self::Stack(error) => error.kind(),
+            Self::Spool(error) => error.kind(),
+            Self::GivenUp => ProblemType::NotReady,
+        }
+    }
 }

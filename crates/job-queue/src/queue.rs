@@ -12,7 +12,7 @@ use edgeprove_job_rules::{
     lease::LeaseToken,
     queue_position::{QueuePosition, QueuedJob},
 };
-use edgeprove_protocol::{JobId, JobStatus, Priority};
+use edgeprove_protocol::{HasProblemType, JobId, JobStatus, Priority, ProblemType};
 use tokio::sync::broadcast;
 
 /// What came of handing a job in.
@@ -168,4 +168,21 @@ pub trait JobQueue: Send + Sync {
 
     /// What happens from now on. One stream serves any number of watchers; nobody asks the database for it.
     fn changes(&self) -> broadcast::Receiver<Change>;
+}
+
+impl HasProblemType for QueueError {
+    fn kind(&self) -> ProblemType {
+        ProblemType::JobStoreUnavailable
+    }
+}
+
+impl HasProblemType for SubmitError {
+    fn kind(&self) -> ProblemType {
+        match self {
+            Self::Full(Full::Queue { .. }) => ProblemType::QueueFull,
+            Self::Full(Full::Owner { .. }) => ProblemType::TooManyJobs,
+            Self::KeyConflict => ProblemType::IdempotencyKeyReused,
+            Self::Queue(error) => error.kind(),
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use crate::headers;
+use crate::{ProblemType, headers, problem::HasProblemType};
 
 /// The request has no known API key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -99,6 +99,12 @@ pub fn address_account(ip: Option<IpAddr>) -> String {
             None => format!("ip:{:x}", ip.to_bits() >> 64),
         },
         None => "ip:unknown".to_owned(),
+    }
+}
+
+impl HasProblemType for Denied {
+    fn kind(&self) -> ProblemType {
+        ProblemType::ApiKeyRequired
     }
 }
 

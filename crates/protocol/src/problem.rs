@@ -12,7 +12,7 @@
 
 mod table;
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -56,6 +56,22 @@ impl Severity {
 pub trait HasProblemType: std::error::Error {
     /// Returns the type of the problem.
     fn kind(&self) -> ProblemType;
+
+    /// Returns what was wrong, for the caller. Where the text of a type could name files or databases of the server, the
+    /// server replaces it.
+    fn detail(&self) -> String {
+        self.to_string()
+    }
+
+    /// Returns when a retry makes sense; `None` leaves it to the type.
+    fn retry_after(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Returns the next smaller circuit of the family, where that may succeed.
+    fn fallback_circuit(&self) -> Option<&CircuitId> {
+        None
+    }
 }
 
 impl ProblemType {

@@ -1,5 +1,6 @@
 //! Why the spool could not do something, told apart by what an operator has to do about it.
 
+use edgeprove_protocol::{HasProblemType, ProblemType};
 use std::{
     io,
     path::{Path, PathBuf},
@@ -68,5 +69,11 @@ impl SpoolError {
             ReadOnlyFilesystem | PermissionDenied => Self::NotWritable { path, source },
             _ => Self::Io { doing, path, source },
         }
+    }
+}
+
+impl HasProblemType for SpoolError {
+    fn kind(&self) -> ProblemType {
+        ProblemType::SpoolUnavailable
     }
 }

@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use edgeprove_protocol::{CircuitId, ProblemType, Target};
+use edgeprove_protocol::{CircuitId, HasProblemType, ProblemType, Target};
 
 use super::{
     artifact::Artifact,
@@ -206,4 +206,15 @@ async fn load(
     };
     circuit.key(target, maker, seat).await?;
     Ok(circuit)
+}
+
+impl HasProblemType for LookupError {
+    fn kind(&self) -> ProblemType {
+        match self {
+            Self::Unknown { .. } => ProblemType::CircuitNotFound,
+            Self::Unnamed { .. } => ProblemType::InvalidRequest,
+            Self::Loading { .. } => ProblemType::NotReady,
+            Self::Failed { .. } => ProblemType::CircuitUnavailable,
+        }
+    }
 }

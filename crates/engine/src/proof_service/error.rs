@@ -1,5 +1,7 @@
 //! Why a proof service returned no proof.
 
+use std::time::Duration;
+
 use edgeprove_audit::AuditError;
 use edgeprove_protocol::{CircuitId, HasProblemType, ProblemType};
 
@@ -32,6 +34,21 @@ pub enum ProofError {
 impl HasProblemType for ProofFailure {
     fn kind(&self) -> ProblemType {
         self.error.kind()
+    }
+
+    fn detail(&self) -> String {
+        self.error.to_string()
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        match &self.error {
+            ProofError::Proving(error) => error.retry_after(),
+            ProofError::Audit(_) => None,
+        }
+    }
+
+    fn fallback_circuit(&self) -> Option<&CircuitId> {
+        self.fallback_circuit.as_ref()
     }
 }
 

@@ -1,5 +1,6 @@
 //! Why an upload was not taken. Sizes and places are told; the bytes never are.
 
+use edgeprove_protocol::{HasProblemType, ProblemType};
 use std::{fmt, time::Duration};
 
 use edgeprove_spool::SpoolError;
@@ -150,5 +151,24 @@ impl fmt::Display for LooksLike {
             Self::Zstd => "it looks like zstd; send gzip",
             Self::Unknown => "send the gzipped witness that Noir makes",
         })
+    }
+}
+
+impl HasProblemType for IntakeError {
+    fn kind(&self) -> ProblemType {
+        match self {
+            Self::Empty => ProblemType::WitnessEmpty,
+            Self::TooLarge { .. } => ProblemType::WitnessTooLarge,
+            Self::NotGzip { .. } => ProblemType::WitnessNotGzip,
+            // A body that breaks off while the client still listens was cut short on its way.
+            Self::Truncated { .. } | Self::BodyFailed { .. } => ProblemType::WitnessTruncated,
+            Self::Corrupt { .. } | Self::BytesAfterEnd { .. } => ProblemType::WitnessCorrupt,
+            Self::BeyondCircuit { witness: true, .. } => ProblemType::WitnessOfAnotherCircuit,
+            Self::BeyondCircuit { witness: false, .. }
+            | Self::BeyondCap { .. }
+            | Self::BeyondRatio { .. } => ProblemType::WitnessTooLargeDecompressed,
+            Self::Stalled { .. } => ProblemType::UploadStalled,
+            Self::Spool(error) => error.kind(),
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! What can be wrong with an inflated witness. Positions, lengths and indices are told; values never are.
 
+use edgeprove_protocol::{HasProblemType, ProblemType};
 use std::{fmt, io, sync::LazyLock};
 
 use edgeprove_prover::barretenberg::version::{BB_VERSION, NOIR_VERSION};
@@ -198,5 +199,15 @@ pub(super) fn kind(marker: Marker) -> &'static str {
         | Marker::Ext16
         | Marker::Ext32 => "an extension",
         Marker::Reserved => "a byte that msgpack reserves",
+    }
+}
+
+impl HasProblemType for StackError {
+    fn kind(&self) -> ProblemType {
+        match self {
+            Self::Format { .. } | Self::Malformed { .. } => ProblemType::WitnessMalformed,
+            Self::OtherCircuit { .. } => ProblemType::WitnessOfAnotherCircuit,
+            Self::Read(_) => ProblemType::SpoolUnavailable,
+        }
     }
 }
