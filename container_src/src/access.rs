@@ -17,7 +17,7 @@ use std::{
 
 use edgeprove_job_rules::audit::Actor;
 pub use edgeprove_protocol::caller::Denied;
-use edgeprove_protocol::{Priority, caller::address_account};
+use edgeprove_protocol::{HasProblemType, Priority, ProblemType, caller::address_account};
 
 pub mod keys;
 pub mod ledger;
@@ -266,6 +266,22 @@ impl Drop for Grant {
 /// A panic while counting leaves counts that are still counts.
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl HasProblemType for Excess {
+    fn kind(&self) -> ProblemType {
+        match self {
+            Self::Rate { .. } | Self::Unfinished { .. } => ProblemType::RateLimited,
+            Self::Quota { .. } => ProblemType::QuotaExceeded,
+        }
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Rate { retry_after, .. } | Self::Quota { retry_after, .. } => Some(*retry_after),
+            Self::Unfinished { .. } => Some(Duration::from_secs(1)),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -1,27 +1,37 @@
-//! Requests and answers: the only room that knows HTTP.
+//! HTTP: the only part of the server that knows statuses.
 //!
-//! - [`router`]: every route on one page, and the layers around them.
-//! - [`handlers`]: one file for each endpoint; extract, call, answer.
-//! - [`body`]: a request's body, and what becomes of it when the request is refused.
-//! - [`edge`]: whether a request comes from the edge, and what the two tell each other; [`edge_secret`]: how that is known.
-//! - [`caller`]: whom a request is from, and what it may do.
-//! - [`extract`]: paths, queries and headers become types here.
-//! - [`made`]: proofs become answers.
-//! - [`api_error`]: the one place where failures become statuses.
-//! - [`middleware`]: what happens to every request; [`mod@request_id`]: what it is called.
-//! - [`listener`]: how connections are taken and let go.
-//! - [`state`]: what handlers share.
+//! - [`router`]: every route, and the layers around them.
+//! - [`handlers`]: one file per endpoint.
+//! - [`admitted_request`]: the checks of a request for a proof that need only its head.
+//! - [`upload`]: receives the witnesses of a request.
+//! - [`extract`]: parses paths, queries and headers.
+//! - [`caller`]: identifies the caller. [`trusted_edge`]: accepts requests from the edge only; [`edge_secret`]: by a secret.
+//! - [`proof_response`], [`job_response`]: answers with a proof or a job.
+//! - [`api_error`]: turns failures into problems and statuses.
+//! - [`request_log`]: one log line per request. [`mod@request_id`]: its id. [`request_body`]: its body.
+//! - [`listener`]: accepts and closes connections.
+//! - [`state`]: what every handler can reach.
 
+use std::time::Duration;
+
+pub mod admitted_request;
 pub mod api_error;
-pub mod body;
 pub mod caller;
-pub mod edge;
 pub mod edge_secret;
 pub mod extract;
 pub mod handlers;
+pub mod job_response;
 pub mod listener;
-pub mod middleware;
 pub mod proof_response;
+pub mod request_body;
 pub mod request_id;
+pub mod request_log;
 pub mod router;
 pub mod state;
+pub mod trusted_edge;
+pub mod upload;
+
+/// Milliseconds as on the wire: with fractions.
+fn milliseconds(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1000.0
+}

@@ -27,11 +27,11 @@ use edgeprove_job_rules::{
     prediction::{Estimate, WINDOW},
     queue_position::{JobGroup, QueuePosition},
 };
-use edgeprove_protocol::Priority;
+use edgeprove_protocol::{HasProblemType, Priority, ProblemType};
 
 use self::{record::JobRecorder, watchers::JobWatchers};
 use edgeprove_artifacts::ArtifactStore;
-use edgeprove_engine::{circuits::Registry, proof_cache::ProofCache, proving::Proving};
+use edgeprove_engine::{circuits::Registry, proof_service::ProofService};
 use edgeprove_job_queue::{
     job_counts::Depth,
     queue::{JobQueue, QueueError},
@@ -42,10 +42,8 @@ use edgeprove_spool::Spool;
 pub struct JobContext {
     /// What can be proved.
     pub circuits: Arc<Registry>,
-    /// What makes proofs.
-    pub proving: Arc<Proving>,
-    /// Proofs that may be asked for again.
-    pub proof_cache: Arc<ProofCache>,
+    /// The one way to prove.
+    pub proofs: ProofService,
     /// Where witnesses are while they are worked on.
     pub spool: Spool,
     /// Where witnesses and proofs are kept.
@@ -115,4 +113,10 @@ pub enum JobsDisabled {
          request: mount a volume there, set DATABASE_URL, or accept the loss with --ephemeral-jobs"
     )]
     InContainer,
+}
+
+impl HasProblemType for JobsDisabled {
+    fn kind(&self) -> ProblemType {
+        ProblemType::JobsDisabled
+    }
 }

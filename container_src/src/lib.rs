@@ -24,6 +24,8 @@ pub mod access;
 pub mod app;
 pub mod commands;
 pub mod config;
+pub mod engine;
 pub mod http;
 pub mod jobs;
+pub mod lifecycle;
 pub mod trust;

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use edgeprove_protocol::Priority;
+use edgeprove_protocol::{HasProblemType, Priority, ProblemType};
 
 /// What a caller may do; each role may do all that those before it may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -101,6 +101,12 @@ pub struct Limits {
     pub proofs_per_day: Option<u32>,
     /// Proofs at a time, at work or waiting.
     pub unfinished_max: Option<u32>,
+}
+
+impl HasProblemType for Forbidden {
+    fn kind(&self) -> ProblemType {
+        ProblemType::NotAllowed
+    }
 }
 
 #[cfg(test)]

@@ -21,8 +21,8 @@ use super::{
     signals,
 };
 use crate::{
-    app::Engine,
     config::{Faults, circuits::CircuitArgs, engine::EngineArgs, program::Environment},
+    engine::Engine,
 };
 use edgeprove_audit::Audit;
 use edgeprove_engine::{

@@ -9,7 +9,7 @@ use super::{
     signals,
 };
 use crate::{
-    app::{App, Engine},
+    app::App,
     config::{
         ConfigError, Faults,
         circuits::{CircuitArgs, CircuitSettings},
@@ -92,16 +92,14 @@ impl ServeArgs {
 #[must_use]
 pub fn run(args: ServeArgs) -> ExitCode {
     outcome::run(async {
-        let ServeSettings { server, trust, circuits, engine, jobs } =
-            args.read(&Environment::of_this_process())?;
-        edgeprove_telemetry::start(engine.log.format, &engine.log.filter);
+        let settings = args.read(&Environment::of_this_process())?;
+        edgeprove_telemetry::start(settings.engine.log.format, &settings.engine.log.filter);
         edgeprove_telemetry::log_panics(without_values);
         // Before anything else, so that a signal that comes during the start is not lost.
         let signal = signals::stop().map_err(other)?;
         let stop = async { tracing::info!(signal = signal.await, "asked to stop") };
-        let engine = Engine::start(&engine, circuits).await.map_err(other)?;
-        let app = App::build(engine, server, jobs, trust).await.map_err(other)?;
-        app.run(stop).await.map_err(other)?;
+        let app = App::start(settings).await.map_err(other)?;
+        app.serve(stop).await.map_err(other)?;
         Ok::<_, Failure>(ExitCode::SUCCESS)
     })
 }

@@ -12,8 +12,8 @@ use edgeprove_protocol::Target;
 
 use super::outcome::{self, Failure, other};
 use crate::{
-    app::Engine,
     config::{Faults, circuits::CircuitSettings, engine::EngineArgs, program::Environment},
+    engine::Engine,
 };
 use edgeprove_engine::scheduler::WidthPolicy;
 use edgeprove_prover::{CircuitKey, ProofParts, backend::FIELD_BYTES};

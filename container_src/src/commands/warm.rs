@@ -7,8 +7,8 @@ use edgeprove_protocol::Target;
 
 use super::outcome::{self, Failure, other};
 use crate::{
-    app::Engine,
     config::{Faults, circuits::CircuitArgs, engine::EngineArgs, program::Environment},
+    engine::Engine,
 };
 use edgeprove_engine::circuits::Circuit;
 

@@ -6,26 +6,26 @@ use edgeprove_protocol::headers;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-/// The secret that edge and server share, as its digest: nothing that is printed can show it, and comparing digests of
-/// one length takes the same time whatever is presented.
+/// The secret that edge and server share. Only its digest is kept, so no output can reveal it, and a comparison takes the
+/// same time for every candidate.
 #[derive(Clone, PartialEq, Eq)]
 pub struct EdgeSecret([u8; 32]);
 
 impl EdgeSecret {
-    /// `None` for a text that edge and server may not share; see [`headers::is_acceptable_edge_secret`].
+    /// `None` for a text that cannot be a secret; see [`headers::is_acceptable_edge_secret`].
     #[must_use]
     pub fn new(text: &str) -> Option<Self> {
-        headers::is_acceptable_edge_secret(text.as_bytes()).then(|| Self::of(text.as_bytes()))
+        headers::is_acceptable_edge_secret(text.as_bytes()).then(|| Self::digest(text.as_bytes()))
     }
 
-    fn of(bytes: &[u8]) -> Self {
+    fn digest(bytes: &[u8]) -> Self {
         Self(Sha256::digest(bytes).into())
     }
 
-    /// Whether this is it.
+    /// Whether `candidate` is the secret.
     #[must_use]
-    pub fn is(&self, presented: &[u8]) -> bool {
-        self.0.ct_eq(&Self::of(presented).0).into()
+    pub fn matches(&self, candidate: &[u8]) -> bool {
+        self.0.ct_eq(&Self::digest(candidate).0).into()
     }
 }
 

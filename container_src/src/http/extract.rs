@@ -1,21 +1,21 @@
-//! Paths, queries and headers become types here; no raw text of a caller passes this file.
+//! Parses paths, queries and headers of requests for proofs and jobs into types.
 
 use std::time::Duration;
 
 use axum::extract::{FromRequestParts, Path, Query};
+use edgeprove_engine::proof_cache::CachePolicy;
 use edgeprove_job_rules::idempotency::IdempotencyKey;
 use edgeprove_protocol::{CircuitId, JobId, ProblemType, Target, headers};
 use http::{HeaderMap, header, request::Parts};
 use serde::Deserialize;
 
 use super::{api_error::ApiError, state::AppState};
-use edgeprove_engine::proof_cache::CachePolicy;
 
-/// The circuit a path names; `None` on the path that names none.
+/// The circuit in the path; `None` on `/api/prove`, which has none.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NamedCircuit(pub Option<CircuitId>);
+pub struct CircuitPath(pub Option<CircuitId>);
 
-impl FromRequestParts<AppState> for NamedCircuit {
+impl FromRequestParts<AppState> for CircuitPath {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
@@ -24,76 +24,76 @@ impl FromRequestParts<AppState> for NamedCircuit {
         let Some(Path(name)) = name else { return Ok(Self(None)) };
         match name.parse() {
             Ok(id) => Ok(Self(Some(id))),
-            // A name that no circuit can have is the name of no circuit.
+            // An invalid name cannot be the name of a circuit.
             Err(error) => Err(ApiError::new(ProblemType::CircuitNotFound, format!("{error}"))),
         }
     }
 }
 
-/// The job a path names.
+/// The job in the path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct NamedJob(pub JobId);
+pub struct JobPath(pub JobId);
 
-impl FromRequestParts<AppState> for NamedJob {
+impl FromRequestParts<AppState> for JobPath {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
-        // A name that no job can have is the name of no job.
+        // An invalid id cannot be the id of a job.
         let Path(name) =
             Path::<String>::from_request_parts(parts, state).await.map_err(|_| ApiError::no_such_job())?;
         name.parse().map(Self).map_err(|_| ApiError::no_such_job())
     }
 }
 
-/// The caller's own name for its request, and whether it is waited for.
+/// How the caller wants its request handled as a job.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct JobWish {
-    /// The caller's own name for the request.
-    pub key: Option<IdempotencyKey>,
-    /// `Prefer: respond-async`: not at all.
+pub struct JobPreferences {
+    /// `Idempotency-Key`: the caller's own key for the request.
+    pub idempotency_key: Option<IdempotencyKey>,
+    /// `Prefer: respond-async`: answer at once with the job.
     pub respond_async: bool,
-    /// `Prefer: wait=N`: for so long, and no longer than a request may take.
+    /// `Prefer: wait=N`: answer with the proof if it is ready by then. Cut to a share of the request timeout.
     pub wait: Option<Duration>,
 }
 
-impl FromRequestParts<AppState> for JobWish {
+impl FromRequestParts<AppState> for JobPreferences {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
-        let key = text(&parts.headers, headers::IDEMPOTENCY_KEY).map(str::parse).transpose();
-        let key = key.map_err(|error| {
+        let idempotency_key = text(&parts.headers, headers::IDEMPOTENCY_KEY).map(str::parse).transpose();
+        let idempotency_key = idempotency_key.map_err(|error| {
             ApiError::new(ProblemType::InvalidRequest, format!("Idempotency-Key: {error}"))
         })?;
         let preferences = Preferences::of(&parts.headers);
-        let longest = state.options.prove_request_timeout.mul_f64(WAIT_PART);
-        let wait = preferences.wait.map(|wait| wait.min(longest));
-        Ok(Self { key, respond_async: preferences.respond_async, wait })
+        let wait_max = state.options.prove_request_timeout.mul_f64(WAIT_SHARE);
+        let wait = preferences.wait.map(|wait| wait.min(wait_max));
+        Ok(Self { idempotency_key, respond_async: preferences.respond_async, wait })
     }
 }
 
-/// For how long the caller has use for the proof: `X-Deadline`, in seconds.
+/// Parses `X-Deadline`: seconds after which the caller has no use for the proof.
 pub fn deadline(headers: &HeaderMap) -> Result<Option<Duration>, ApiError> {
     let Some(text) = text(headers, headers::DEADLINE) else { return Ok(None) };
     let seconds = text.trim().parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     let wrong =
-        || ApiError::new(ProblemType::InvalidRequest, "X-Deadline is a number of seconds, such as 30");
+        || ApiError::new(ProblemType::InvalidRequest, "X-Deadline must be a number of seconds, such as 30");
     seconds.map(Some).ok_or_else(wrong)
 }
 
-/// How much of a request's longest time may be spent on waiting for a job: the rest is for its upload and its answer.
-const WAIT_PART: f64 = 0.75;
+/// Share of the request timeout that `wait=N` may use. The rest is for upload and answer.
+const WAIT_SHARE: f64 = 0.75;
 
-/// What `Prefer` says (RFC 7240), as far as it is understood; the rest is passed over, as it wants.
+/// The preferences of `Prefer` (RFC 7240) that the server knows. It ignores all others, as the RFC requires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Preferences {
-    /// The answer need not be waited for.
+    /// `respond-async`: the caller does not wait for the proof.
     pub respond_async: bool,
-    /// The answer may be waited for so long.
+    /// `wait=N`: the caller waits this long.
     pub wait: Option<Duration>,
 }
 
 impl Preferences {
-    /// From the headers.
+    /// Parses every `Prefer` header.
     #[must_use]
     pub fn of(headers: &HeaderMap) -> Self {
         let mut preferences = Self::default();
@@ -103,7 +103,7 @@ impl Preferences {
             let (name, value) = preference.split_once('=').unwrap_or((preference, ""));
             match name.trim().to_ascii_lowercase().as_str() {
                 "respond-async" => preferences.respond_async = true,
-                // Of two that differ the first holds.
+                // The first of several is used.
                 "wait" if preferences.wait.is_none() => {
                     preferences.wait = value.trim().trim_matches('"').parse().ok().map(Duration::from_secs);
                 }
@@ -113,7 +113,7 @@ impl Preferences {
         preferences
     }
 
-    /// Whether the caller wants a job rather than to wait for as long as it takes.
+    /// Whether the caller asks for a job.
     #[must_use]
     pub fn wants_a_job(self) -> bool {
         self.respond_async || self.wait.is_some()
@@ -124,37 +124,37 @@ fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name).map(|value| value.to_str().unwrap_or("\u{fffd}"))
 }
 
-/// What the query asks for.
+/// The query of a request for a proof.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wish {
-    /// The circuit, where the path names none.
+pub struct ProofQuery {
+    /// The circuit, where the path has none.
     pub circuit: Option<CircuitId>,
-    /// The verifier; `None` leaves it to the circuit.
+    /// The verifier; `None`: the circuit's default.
     pub target: Option<Target>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RawWish {
+struct RawProofQuery {
     circuit: Option<String>,
     target: Option<String>,
 }
 
-impl FromRequestParts<AppState> for Wish {
+impl FromRequestParts<AppState> for ProofQuery {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
-        let query = Query::<RawWish>::from_request_parts(parts, state).await;
+        let query = Query::<RawProofQuery>::from_request_parts(parts, state).await;
         let Query(raw) = query.map_err(|_| {
-            let detail = "the query may hold `target`, as in ?target=evm, and on /v1/proofs `circuit`";
+            let detail = "the query allows `target`, as in ?target=evm, and on /v1/proofs `circuit`";
             ApiError::new(ProblemType::InvalidRequest, detail)
         })?;
         let target = raw.target.map(|text| text.parse()).transpose();
         let target = target.map_err(|error: edgeprove_protocol::target::UnknownTarget| {
-            ApiError::new(ProblemType::InvalidRequest, format!("in ?target=: {error}"))
+            ApiError::new(ProblemType::InvalidRequest, format!("`target` in the query: {error}"))
         })?;
         let circuit = raw.circuit.map(|name| name.parse()).transpose();
-        // A name that no circuit can have is the name of no circuit.
+        // An invalid name cannot be the name of a circuit.
         let circuit = circuit.map_err(|error: edgeprove_protocol::circuit_id::InvalidCircuitId| {
             ApiError::new(ProblemType::CircuitNotFound, error.to_string())
         })?;
@@ -165,26 +165,26 @@ impl FromRequestParts<AppState> for Wish {
 /// What `Cache-Control` (RFC 9111) allows the proof cache: `no-cache` asks for a new proof, and `no-store` also keeps that
 /// proof out of the cache.
 #[must_use]
-pub fn cache_wish(headers: &HeaderMap) -> CachePolicy {
+pub fn cache_policy(headers: &HeaderMap) -> CachePolicy {
     let values = headers.get_all(header::CACHE_CONTROL).into_iter().filter_map(|value| value.to_str().ok());
     let directives: Vec<_> =
         values.flat_map(|value| value.split(',')).map(|one| one.trim().to_ascii_lowercase()).collect();
     let has = |name: &str| directives.iter().any(|directive| directive == name);
-    let keep = !has("no-store");
-    CachePolicy { read: keep && !has("no-cache"), write: keep }
+    let store = !has("no-store");
+    CachePolicy { read: store && !has("no-cache"), write: store }
 }
 
-/// How the proof is to be answered.
+/// The format of the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AnswerFormat {
     /// The proof's bytes.
     Bytes,
-    /// JSON with the proof in base64.
+    /// JSON, with the proof in base64.
     Json,
 }
 
 impl AnswerFormat {
-    /// From `Accept`: JSON for whoever prefers it to bytes, bytes for everyone else.
+    /// Parses `Accept`: JSON where it is preferred to bytes, else bytes.
     #[must_use]
     pub fn from_headers(headers: &HeaderMap) -> Self {
         let (mut json, mut bytes) = (0.0, 0.0);
@@ -201,12 +201,12 @@ impl AnswerFormat {
                 _ => {}
             }
         }
-        // `application/json, */*` is what HTTP libraries send when told to expect JSON.
+        // HTTP libraries that expect JSON send `application/json, */*`.
         if json > 0.0 && json >= bytes { Self::Json } else { Self::Bytes }
     }
 }
 
-/// Refuses bodies that say they are something other than a gzipped witness.
+/// Refuses content types and encodings that cannot be a gzipped witness (415).
 pub fn check_content_type(headers: &HeaderMap) -> Result<(), ApiError> {
     let named =
         |name| headers.get(name).map(|value| value.to_str().unwrap_or("?").trim().to_ascii_lowercase());
@@ -220,7 +220,7 @@ pub fn check_content_type(headers: &HeaderMap) -> Result<(), ApiError> {
             return Err(ApiError::new(ProblemType::UnsupportedMediaType, detail));
         }
     }
-    // A client that calls the gzip an encoding sends the same bytes.
+    // A client that declares the gzip as an encoding sends the same bytes.
     match named(header::CONTENT_ENCODING).as_deref() {
         None | Some("identity" | "gzip" | "x-gzip") => Ok(()),
         Some(_) => {
@@ -230,7 +230,7 @@ pub fn check_content_type(headers: &HeaderMap) -> Result<(), ApiError> {
     }
 }
 
-/// The length a request declares for its body.
+/// The `Content-Length` of a request.
 #[must_use]
 pub fn declared_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn preferences_are_read_and_others_passed_over() {
+    fn known_preferences_are_read_and_others_ignored() {
         let wait = |seconds| Some(Duration::from_secs(seconds));
         for (values, respond_async, waits) in [
             (&["respond-async"][..], true, None),
@@ -273,11 +273,11 @@ mod tests {
     }
 
     #[test]
-    fn the_cache_is_left_alone_where_that_is_wanted() {
+    fn cache_control_limits_the_proof_cache() {
         let of = |value: &'static str| {
             let headers = [(header::CACHE_CONTROL, HeaderValue::from_static(value))].into_iter().collect();
-            let CachePolicy { read: find, write: keep } = cache_wish(&headers);
-            (find, keep)
+            let CachePolicy { read, write } = cache_policy(&headers);
+            (read, write)
         };
         assert_eq!(of("max-age=0"), (true, true));
         assert_eq!(of("No-Cache"), (false, true));
@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn json_is_for_those_who_ask_for_it() {
+    fn json_is_returned_where_it_is_preferred() {
         for json in ["application/json", "application/json, */*", "text/html, application/JSON;q=0.9"] {
             assert_eq!(format(json), AnswerFormat::Json, "{json}");
         }
@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn a_form_is_no_witness() {
+    fn a_form_is_not_a_witness() {
         let mut headers = HeaderMap::new();
         assert!(check_content_type(&headers).is_ok());
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/gzip; x=y"));

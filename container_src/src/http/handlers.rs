@@ -1,12 +1,15 @@
-//! One file for each endpoint.
+//! One file per endpoint. Each handler's documentation lists its steps, and the status of each failure.
 
 pub mod audit;
+pub mod cancel_job;
+pub mod get_job;
+pub mod get_proof;
 pub mod health;
 pub mod index;
+pub mod job_counts;
+pub mod job_events;
+pub mod list_jobs;
 pub mod metrics;
 pub mod problems;
-pub mod proof_events;
-pub mod proofs;
 pub mod prove;
-pub mod queue;
-pub mod upload;
+pub mod submit_job;

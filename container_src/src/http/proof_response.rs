@@ -1,4 +1,4 @@
-//! A proof on its way out, made now or by a job.
+//! Turns a proof into an answer, whether it was made for this request or by a job.
 
 use std::fmt::Write;
 
@@ -16,97 +16,98 @@ use edgeprove_protocol::{
 use http::{HeaderName, HeaderValue, header};
 
 use super::extract::AnswerFormat;
-use edgeprove_engine::{circuits::Circuit, proving::ProofResult};
+use edgeprove_engine::proof_service::CompletedProof;
 
-/// A proof that was made, now or by a job, and what belongs to it.
+/// A proof and its description.
 #[derive(Debug, Clone)]
 pub struct ProofResponse {
-    /// Its bytes.
+    /// The proof: 32-byte fields without the public inputs.
     pub proof: Vec<u8>,
-    /// What it shows, `0x`-prefixed fields.
+    /// The public inputs, `0x`-prefixed 32-byte fields.
     pub public_inputs: Vec<String>,
-    /// The circuit.
+    /// The circuit that was proved.
     pub circuit: CircuitId,
-    /// Who is to verify it.
+    /// The verifier that it is for.
     pub target: Target,
-    /// bb's hash of the verification key, 64 hexadecimal digits.
+    /// Hash of the verification key, 64 hexadecimal digits.
     pub vk_hash: String,
-    /// Whether it was verified.
+    /// Whether the server verified it.
     pub verified: bool,
-    /// Whether it had been made before.
+    /// Whether it came from the proof cache.
     pub cached: bool,
-    /// The circuit that was asked for, where this is a smaller one.
+    /// The requested circuit, where a smaller one was proved instead.
     pub fallback_from: Option<CircuitId>,
-    /// Where the time went.
+    /// Duration of each stage.
     pub timings: Timings,
-    /// The request that handed the witness in.
+    /// The request that brought the witness.
     pub request_id: String,
 }
 
 impl ProofResponse {
-    /// What belongs to a proof that was made for this request.
+    /// A proof that was made for the request `id`.
     #[must_use]
-    pub fn of(circuit: &Circuit, target: Target, proved: &ProofResult, id: &str) -> Self {
+    pub fn of(completed: &CompletedProof, id: &str) -> Self {
+        let CompletedProof { circuit, target, fallback_from, result } = completed;
         Self {
-            proof: proved.parts.proof.as_flattened().to_vec(),
-            public_inputs: proved.public_inputs(),
+            proof: result.parts.proof.as_flattened().to_vec(),
+            public_inputs: result.public_inputs(),
             circuit: circuit.id.clone(),
-            target,
-            vk_hash: proved.vk_hash(),
-            verified: proved.verified,
-            cached: proved.cached,
-            fallback_from: None,
-            timings: proved.timings,
+            target: *target,
+            vk_hash: result.vk_hash(),
+            verified: result.verified,
+            cached: result.cached,
+            fallback_from: fallback_from.clone(),
+            timings: result.timings,
             request_id: id.to_owned(),
         }
     }
 }
 
-/// The proof as its caller wants it.
+/// The answer, in the format that the caller prefers.
 #[must_use]
-pub fn proof_response(made: &ProofResponse, format: AnswerFormat) -> Response {
+pub fn proof_response(proof: &ProofResponse, format: AnswerFormat) -> Response {
     let mut response = match format {
         AnswerFormat::Bytes => {
             let media = (header::CONTENT_TYPE, HeaderValue::from_static(PROOF_MEDIA_TYPE));
-            ([media], made.proof.clone()).into_response()
+            ([media], proof.proof.clone()).into_response()
         }
         AnswerFormat::Json => Json(ProofAnswer {
             success: true,
-            proof: STANDARD.encode(&made.proof),
-            public_inputs: made.public_inputs.clone(),
-            circuit: made.circuit.clone(),
-            target: made.target,
-            vk_hash: format!("0x{}", made.vk_hash),
-            verified: made.verified,
-            cached: made.cached,
-            fallback_from: made.fallback_from.clone(),
-            timings: made.timings,
-            request_id: made.request_id.clone(),
+            proof: STANDARD.encode(&proof.proof),
+            public_inputs: proof.public_inputs.clone(),
+            circuit: proof.circuit.clone(),
+            target: proof.target,
+            vk_hash: format!("0x{}", proof.vk_hash),
+            verified: proof.verified,
+            cached: proof.cached,
+            fallback_from: proof.fallback_from.clone(),
+            timings: proof.timings,
+            request_id: proof.request_id.clone(),
         })
         .into_response(),
     };
     let mut set = |name: &'static str, value: &str| {
-        // Only hexadecimal digits, names and numbers are set here.
+        // Hexadecimal digits, names and numbers are always valid header values.
         if let Ok(value) = HeaderValue::from_str(value) {
             response.headers_mut().insert(HeaderName::from_static(name), value);
         }
     };
-    set(headers::CIRCUIT_ID, made.circuit.as_str());
-    set(headers::VK_HASH, &format!("0x{}", made.vk_hash));
-    set(headers::VERIFIED, if made.verified { "true" } else { "false" });
-    if let Some(asked) = &made.fallback_from {
-        set(headers::FALLBACK_FROM, asked.as_str());
+    set(headers::CIRCUIT_ID, proof.circuit.as_str());
+    set(headers::VK_HASH, &format!("0x{}", proof.vk_hash));
+    set(headers::VERIFIED, if proof.verified { "true" } else { "false" });
+    if let Some(requested) = &proof.fallback_from {
+        set(headers::FALLBACK_FROM, requested.as_str());
     }
-    if made.cached {
+    if proof.cached {
         set(headers::PROOF_CACHE, "hit");
     }
-    set("server-timing", &server_timing(&made.timings));
+    set("server-timing", &server_timing(&proof.timings));
     set("cache-control", "no-store");
-    let inputs = made.public_inputs.join(",");
+    let inputs = proof.public_inputs.join(",");
     if inputs.len() <= PUBLIC_INPUTS_HEADER_MAX {
         set(headers::PUBLIC_INPUTS, &inputs);
     }
-    response.extensions_mut().insert(made.timings);
+    response.extensions_mut().insert(proof.timings);
     response
 }
 
@@ -114,7 +115,7 @@ fn server_timing(timings: &Timings) -> String {
     let mut value = String::new();
     for (index, (stage, ms)) in timings.stages().iter().enumerate() {
         let comma = if index == 0 { "" } else { ", " };
-        // Writing to a string cannot fail.
+        // Writing to a `String` cannot fail.
         let _ = write!(value, "{comma}{stage};dur={ms:.2}");
     }
     value

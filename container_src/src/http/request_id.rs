@@ -1,4 +1,4 @@
-//! What a request is called, and which route it takes.
+//! The id of a request, and the route that it takes.
 
 use axum::{
     extract::{MatchedPath, Request},
@@ -9,19 +9,19 @@ use edgeprove_protocol::headers;
 use http::{HeaderMap, HeaderValue};
 use tower_http::request_id::{MakeRequestId, RequestId};
 
-/// Ids of requests that bring none of their own.
+/// Makes an id for each request that has none: a random UUID.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct FreshRequestId;
+pub struct RandomRequestId;
 
-impl MakeRequestId for FreshRequestId {
+impl MakeRequestId for RandomRequestId {
     fn make_request_id<B>(&mut self, _request: &http::Request<B>) -> Option<RequestId> {
         let id = uuid::Uuid::new_v4().to_string();
         HeaderValue::from_str(&id).ok().map(RequestId::new)
     }
 }
 
-/// Takes away a request id that must not enter a log line, so that a fresh one is made.
-pub async fn refuse_unfit_request_id(mut request: Request, next: Next) -> Response {
+/// Removes a caller's request id that must not enter a log line. The next layer then makes a new one.
+pub async fn remove_invalid_request_id(mut request: Request, next: Next) -> Response {
     let id = request.headers().get(headers::REQUEST_ID);
     if id.is_some_and(|id| !headers::is_acceptable_request_id(id.as_bytes())) {
         request.headers_mut().remove(headers::REQUEST_ID);
@@ -29,28 +29,28 @@ pub async fn refuse_unfit_request_id(mut request: Request, next: Next) -> Respon
     next.run(request).await
 }
 
-/// The request's id, once tower-http has set it.
+/// The request's id. Empty before tower-http has set it.
 #[must_use]
 pub fn request_id<B>(request: &http::Request<B>) -> String {
-    id_of(request.headers())
+    request_id_of(request.headers())
 }
 
-/// The same from a request's headers.
+/// The request's id, from its headers.
 #[must_use]
-pub fn id_of(asked: &HeaderMap) -> String {
-    let id = asked.get(headers::REQUEST_ID);
+pub fn request_id_of(request_headers: &HeaderMap) -> String {
+    let id = request_headers.get(headers::REQUEST_ID);
     id.and_then(|id| id.to_str().ok()).unwrap_or_default().to_owned()
 }
 
-/// Routes that tell how the server is, and are asked without a pause.
+/// Routes that monitors and platforms call all the time.
 pub const PROBES: [&str; 3] = ["/livez", "/metrics", "/readyz"];
 
-/// The pattern of the path that a request takes.
+/// The pattern of the route that a request takes, such as `/v1/proofs/{id}`; `unknown` where there is none.
 pub fn route(request: &Request) -> &str {
     request.extensions().get::<MatchedPath>().map_or("unknown", MatchedPath::as_str)
 }
 
-/// Whether a request only asks how the server is.
+/// Whether the request is a probe.
 #[must_use]
 pub fn is_probe(request: &Request) -> bool {
     PROBES.contains(&route(request))

@@ -25,11 +25,14 @@ use tower_http::{
 
 use super::{
     caller::identify,
-    edge::{recognise, require_edge_secret, tell_load},
-    handlers::{audit, health, index, metrics, problems, proof_events, proofs, prove, queue},
-    middleware::{finish, panicked, span},
-    request_id::{FreshRequestId, refuse_unfit_request_id},
+    handlers::{
+        audit, cancel_job, get_job, get_proof, health, index, job_counts, job_events, list_jobs, metrics,
+        problems, prove, submit_job,
+    },
+    request_id::{RandomRequestId, remove_invalid_request_id},
+    request_log::{log_request, panicked, span},
     state::{AppState, HttpOptions},
+    trusted_edge::{check_edge_secret, report_load, require_edge_secret},
 };
 
 const REQUEST_ID: HeaderName = HeaderName::from_static(headers::REQUEST_ID);
@@ -64,13 +67,13 @@ fn routes() -> Vec<Route> {
         Route::new(Get, "/", index::index),
         Route::new(Post, "/api/prove", prove::prove),
         Route::new(Post, "/api/prove/{circuit}", prove::prove),
-        Route::new(Post, "/v1/proofs", proofs::submit),
-        Route::new(Get, "/v1/proofs", proofs::list),
-        Route::new(Get, "/v1/proofs/{id}", proofs::get),
-        Route::new(Delete, "/v1/proofs/{id}", proofs::cancel),
-        Route::new(Get, "/v1/proofs/{id}/proof", proofs::proof),
-        Route::new(Get, "/v1/proofs/{id}/events", proof_events::events),
-        Route::new(Get, "/v1/queue", queue::queue),
+        Route::new(Post, "/v1/proofs", submit_job::submit_job),
+        Route::new(Get, "/v1/proofs", list_jobs::list_jobs),
+        Route::new(Get, "/v1/proofs/{id}", get_job::get_job),
+        Route::new(Delete, "/v1/proofs/{id}", cancel_job::cancel_job),
+        Route::new(Get, "/v1/proofs/{id}/proof", get_proof::get_proof),
+        Route::new(Get, "/v1/proofs/{id}/events", job_events::job_events),
+        Route::new(Get, "/v1/queue", job_counts::job_counts),
         Route::new(Get, "/problems/{code}", problems::problem),
         // For operators.
         Route::new(Get, "/api/health", health::health),
@@ -99,8 +102,8 @@ pub fn router(app: AppState) -> Router {
     }
 
     let layers = ServiceBuilder::new()
-        .layer(from_fn(refuse_unfit_request_id))
-        .layer(SetRequestIdLayer::new(REQUEST_ID, FreshRequestId))
+        .layer(from_fn(remove_invalid_request_id))
+        .layer(SetRequestIdLayer::new(REQUEST_ID, RandomRequestId))
         .layer(
             TraceLayer::new_for_http()
                 .make_span_with(|request: &http::Request<_>| span(request))
@@ -111,10 +114,10 @@ pub fn router(app: AppState) -> Router {
                 .on_failure(()),
         )
         .layer(PropagateRequestIdLayer::new(REQUEST_ID))
-        .layer(map_response_with_state(app.clone(), tell_load))
-        .layer(from_fn_with_state(app.clone(), recognise))
+        .layer(map_response_with_state(app.clone(), report_load))
+        .layer(from_fn_with_state(app.clone(), check_edge_secret))
         .layer(from_fn_with_state(app.clone(), identify))
-        .layer(from_fn(finish))
+        .layer(from_fn(log_request))
         .layer(from_fn_with_state(app.clone(), require_edge_secret))
         .option_layer(cors(&app.options))
         .layer(CatchPanicLayer::custom(panicked));

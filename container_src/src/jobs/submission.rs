@@ -6,7 +6,7 @@ use edgeprove_job_rules::{
     idempotency::{BodyDigest, Idempotency, IdempotencyKey},
     job::NewJob,
 };
-use edgeprove_protocol::{CircuitId, JobId, Priority, Target};
+use edgeprove_protocol::{HasProblemType, JobId, Priority, ProblemType};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use uuid::Uuid;
 
@@ -18,32 +18,15 @@ use edgeprove_artifacts::{ArtifactError, ArtifactKind, ArtifactName};
 use edgeprove_audit::AuditError;
 use edgeprove_engine::{
     proof_cache::CachePolicy,
-    witness::{WitnessDigest, intake::SpooledWitness},
+    proof_service::{Candidate, Candidates},
 };
 use edgeprove_job_queue::queue::{QueueError, SubmitError, Submitted};
 
-/// A witness, checked for its circuit.
-#[derive(Debug)]
-pub struct Witness {
-    /// The circuit.
-    pub circuit: CircuitId,
-    /// Which one of that name.
-    pub version: String,
-    /// Who is to verify the proof.
-    pub target: Target,
-    /// The witness.
-    pub upload: SpooledWitness,
-    /// Its digest.
-    pub digest: WitnessDigest,
-}
-
-/// What is handed in.
+/// What is submitted.
 #[derive(Debug)]
 pub struct Submission {
-    /// What is to be proved.
-    pub first: Witness,
-    /// Of ever smaller circuits, what is to be proved instead where the machine has too little for it.
-    pub smaller: Vec<Witness>,
+    /// The witnesses: of the requested circuit, then of ever smaller ones of its family.
+    pub candidates: Candidates,
     /// Who asks.
     pub owner: String,
     /// How many unfinished jobs the owner may have; the bound of all owners holds besides.
@@ -52,8 +35,8 @@ pub struct Submission {
     pub cache: CachePolicy,
     /// How urgent it is.
     pub priority: Priority,
-    /// The caller's own name for the request.
-    pub key: Option<IdempotencyKey>,
+    /// The caller's own key for the request.
+    pub idempotency_key: Option<IdempotencyKey>,
     /// The request.
     pub request_id: String,
 }
@@ -80,20 +63,23 @@ pub enum SubmissionError {
 
 /// Takes witnesses in. When this returns, the job is kept and what is spooled no longer needed.
 pub async fn submit(workshop: &JobContext, submission: Submission) -> Result<Submitted, SubmissionError> {
-    let Submission { first, smaller, owner, unfinished_max, cache, priority, key, request_id } = submission;
-    let witnesses = || std::iter::once(&first).chain(&smaller);
-    let idempotency = key.map(|key| Idempotency { key, body: digest(workshop, witnesses()) });
+    let Submission { candidates, owner, unfinished_max, cache, priority, idempotency_key, request_id } =
+        submission;
+    let Candidates { first, smaller } = &candidates;
+    let witnesses = || std::iter::once(first).chain(smaller);
+    let idempotency = idempotency_key.map(|key| Idempotency { key, body: digest(workshop, witnesses()) });
     let id = JobId::new(workshop.home, *Uuid::new_v4().as_bytes()).map_err(SubmissionError::Home)?;
     let mut spooled: Box<dyn AsyncRead + Send + Unpin> = Box::new(tokio::io::empty());
     for witness in witnesses() {
-        let file = tokio::fs::File::open(witness.upload.file.path()).await.map_err(SubmissionError::Spool)?;
+        let file =
+            tokio::fs::File::open(witness.witness.file.path()).await.map_err(SubmissionError::Spool)?;
         spooled = Box::new(spooled.chain(file));
     }
     let input = workshop.artifacts.put(ArtifactKind::Witness, spooled).await?;
-    let subject = first.circuit.to_string();
+    let subject = first.circuit.id.to_string();
     let payload = Payload {
-        first: target(&first),
-        smaller: smaller.iter().map(target).collect(),
+        first: descriptor(first),
+        smaller: smaller.iter().map(descriptor).collect(),
         cache,
         request_id: request_id.clone(),
     };
@@ -101,7 +87,7 @@ pub async fn submit(workshop: &JobContext, submission: Submission) -> Result<Sub
         id,
         kind: KIND.to_owned(),
         subject,
-        version: first.version.clone(),
+        version: first.circuit.version(),
         owner,
         priority,
         max_attempts: workshop.max_attempts,
@@ -128,13 +114,14 @@ pub async fn submit(workshop: &JobContext, submission: Submission) -> Result<Sub
     Ok(submitted?)
 }
 
-fn target(witness: &Witness) -> WitnessDescriptor {
+fn descriptor(candidate: &Candidate) -> WitnessDescriptor {
+    let Candidate { circuit, target, witness, .. } = candidate;
     WitnessDescriptor {
-        circuit: witness.circuit.clone(),
-        version: witness.version.clone(),
-        target: witness.target,
-        compressed_bytes: witness.upload.compressed_bytes,
-        inflated_bytes: witness.upload.inflated_bytes,
+        circuit: circuit.id.clone(),
+        version: circuit.version(),
+        target: *target,
+        compressed_bytes: witness.compressed_bytes,
+        inflated_bytes: witness.inflated_bytes,
     }
 }
 
@@ -147,11 +134,23 @@ async fn forget(workshop: &JobContext, input: ArtifactName) {
 
 /// Stands for all that the proof depends on, so that another request under the same key is noticed. Guesses of a witness
 /// cannot be tested with it: it is made with the store's own key.
-fn digest<'a>(workshop: &JobContext, witnesses: impl Iterator<Item = &'a Witness>) -> BodyDigest {
+fn digest<'a>(workshop: &JobContext, witnesses: impl Iterator<Item = &'a Candidate>) -> BodyDigest {
     let parts: Vec<&[u8]> = witnesses
-        .flat_map(|Witness { circuit, target, digest, .. }| {
-            [circuit.as_str().as_bytes(), target.as_str().as_bytes(), digest.as_bytes().as_slice()]
+        .flat_map(|Candidate { circuit, target, digest, .. }| {
+            [circuit.id.as_str().as_bytes(), target.as_str().as_bytes(), digest.as_bytes().as_slice()]
         })
         .collect();
     BodyDigest(workshop.artifacts.fingerprint(&parts))
+}
+
+impl HasProblemType for SubmissionError {
+    fn kind(&self) -> ProblemType {
+        match self {
+            Self::Queue(error) => error.kind(),
+            Self::Artifact(error) => error.kind(),
+            Self::Audit(error) => error.kind(),
+            Self::Spool(_) => ProblemType::SpoolUnavailable,
+            Self::Home(_) => ProblemType::Internal,
+        }
+    }
 }

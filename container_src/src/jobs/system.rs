@@ -15,7 +15,7 @@ use super::{
     watchers::JobWatchers,
 };
 use edgeprove_artifacts::{ArtifactName, ArtifactSettings, ArtifactStore};
-use edgeprove_engine::{circuits::Registry, proof_cache::ProofCache, proving::Proving};
+use edgeprove_engine::{circuits::Registry, proof_service::ProofService};
 use edgeprove_job_queue::store::{self, Database, DatabaseLocation};
 use edgeprove_job_queue::{
     crash_quarantine::CrashQuarantine,
@@ -50,10 +50,8 @@ pub struct JobSettings {
 pub struct Supplies {
     /// What can be proved.
     pub circuits: Arc<Registry>,
-    /// What makes proofs.
-    pub proving: Arc<Proving>,
-    /// Proofs that may be asked for again.
-    pub proof_cache: Arc<ProofCache>,
+    /// The one way to prove.
+    pub proofs: ProofService,
     /// Who knows how long proofs take.
     pub estimator: Arc<DurationEstimator>,
     /// Where witnesses are while they are worked on.
@@ -92,7 +90,7 @@ pub struct JobSystem {
 impl JobSystem {
     /// Opens the database and the artefacts, and takes up what a dead server left behind.
     pub async fn open(settings: JobSettings, supplies: Supplies) -> Result<Self, OpenError> {
-        let Supplies { circuits, proving, proof_cache, estimator, spool, recorder, server } = supplies;
+        let Supplies { circuits, proofs, estimator, spool, recorder, server } = supplies;
         let artifacts = Arc::new(ArtifactStore::open(&settings.artifacts)?);
         let database = Database::open(&settings.place).await?;
         tracing::info!(
@@ -121,8 +119,7 @@ impl JobSystem {
         let suspects = CrashQuarantine::new(upkeep.recover().await.map_err(QueueError)?);
         let workshop = Arc::new(JobContext {
             circuits,
-            proving,
-            proof_cache,
+            proofs,
             spool,
             artifacts,
             hub: Arc::new(JobWatchers::new(Arc::clone(&shared), Arc::clone(&estimator))),

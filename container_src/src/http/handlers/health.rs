@@ -1,4 +1,4 @@
-//! `GET /api/health`, `/livez`, `/readyz`: whether the service can prove.
+//! `GET /api/health`, `/livez`, `/readyz`: whether the server can prove.
 
 use axum::{Json, extract::State};
 use edgeprove_protocol::{
@@ -17,7 +17,7 @@ use crate::http::{
 use edgeprove_engine::circuits::registry::Entry;
 use edgeprove_prover::barretenberg::version::NOIR_VERSION;
 
-/// Everything an operator asks first. 200 when proofs can be made, 500 when not.
+/// 200 when proofs can be made, 500 when not. The body has what an operator needs first.
 pub async fn health(State(app): State<AppState>) -> (StatusCode, Json<Health>) {
     let health = examine(&app);
     let status = match health.status {
@@ -32,23 +32,23 @@ pub async fn live() -> Json<Value> {
     Json(json!({ "status": "live" }))
 }
 
-/// 200 while work is taken; with the work there is, and how long ago the last job was let go of, so that whoever would let
-/// the server sleep can see it, and leave what came of a job there for a while. 503 while circuits are loaded, while no bb
-/// runs, and once the server shuts down.
+/// 200 while new work is accepted, with the load and the time since the last job finished: a platform lets the server sleep
+/// by these, and keeps it awake for a while so that results can be fetched. 503 while circuits are loaded, while no prover
+/// runs, and during the shutdown.
 pub async fn ready(State(app): State<AppState>) -> Result<Json<Value>, ApiError> {
-    if let Some(why) = app.not_ready() {
-        return Err(ApiError::not_ready(why));
+    if let Some(reason) = app.not_ready() {
+        return Err(ApiError::not_ready(reason));
     }
     let load = app.load();
     let mut ready = json!({ "status": "ready", "running": load.running, "waiting": load.waiting });
-    if let Some(rested) = app.workshop().ok().and_then(|workshop| workshop.recorder.rested_for()) {
-        ready["idle_ms"] = edgeprove_telemetry::millis(rested).into();
+    if let Some(idle) = app.jobs().ok().and_then(|jobs| jobs.recorder.rested_for()) {
+        ready["idle_ms"] = edgeprove_telemetry::millis(idle).into();
     }
     Ok(Json(ready))
 }
 
 fn examine(app: &Shared) -> Health {
-    let circuits: Vec<CircuitHealth> = app.circuits.entries().map(circuit).collect();
+    let circuits: Vec<CircuitHealth> = app.engine.circuits.entries().map(circuit).collect();
     let ready = circuits.iter().filter(|circuit| circuit.status == CircuitStatus::Ready).count();
     let mut problems = Vec::new();
     let not_ready = app.not_ready();
@@ -57,20 +57,21 @@ fn examine(app: &Shared) -> Health {
         problems.extend(circuit.error.as_ref().map(|error| format!("circuit {}: {error}", circuit.id)));
     }
     if app.access.fault().is_some() {
-        problems.push("the keys were changed and cannot be used: those from before hold".to_owned());
+        problems.push("the changed keys file is invalid: the previous keys are still in use".to_owned());
     }
     if app.audit.is_failing() {
         problems.push("the audit log cannot be written".to_owned());
     }
     if circuits.is_empty() {
-        problems.push("no circuit was given: name one by --circuit or --circuits".to_owned());
+        problems
+            .push("there is no circuit: start the server with --circuit FILE or --circuits DIR".to_owned());
     }
     let status = match (not_ready, ready, problems.is_empty()) {
         (None, 1.., true) => HealthStatus::Ok,
         (None, 1.., false) => HealthStatus::Degraded,
         _ => HealthStatus::Unhealthy,
     };
-    let (backend, scheduler) = (app.proving.backend(), app.proving.scheduler());
+    let (backend, scheduler) = (app.engine.proving.backend(), app.engine.proving.scheduler());
     let now = scheduler.status();
     Health {
         status,
@@ -79,14 +80,14 @@ fn examine(app: &Shared) -> Health {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         bb: BbHealth {
             available: backend.ready(),
-            version: app.bb.version.clone(),
-            binary_arch: app.bb.binary_arch.clone(),
+            version: app.engine.program.version.clone(),
+            binary_arch: app.engine.program.binary_arch.clone(),
         },
-        bb_version: app.bb.version.clone(),
-        bb_crs_files: app.proving.keys().crs.files().join("\n"),
-        crs: CrsHealth { points: app.proving.keys().crs.points },
+        bb_version: app.engine.program.version.clone(),
+        bb_crs_files: app.engine.proving.keys().crs.files().join("\n"),
+        crs: CrsHealth { points: app.engine.proving.keys().crs.points },
         noir_version: NOIR_VERSION.to_owned(),
-        verify: app.proving.options().verify,
+        verify: app.engine.proving.options().verify,
         prover: ProverHealth {
             mode: backend.mode().to_owned(),
             cores: scheduler.limits().cores,
@@ -95,22 +96,22 @@ fn examine(app: &Shared) -> Health {
             waiting_max: scheduler.limits().waiting_max,
             memory_max_bytes: scheduler.limits().memory_limit_bytes(),
             memory_reserved_bytes: now.memory_reserved_bytes,
-            proofs: app.proving.proofs(),
+            proofs: app.engine.proving.proofs(),
             restarts: backend.restarts().iter().sum(),
         },
         jobs: jobs(app),
         circuits,
-        uptime_s: app.started.elapsed().as_secs(),
+        uptime_s: app.lifecycle.uptime().as_secs(),
         timestamp: jiff::Timestamp::now().to_string(),
     }
 }
 
 fn jobs(app: &Shared) -> JobsHealth {
-    match app.workshop() {
-        Ok(workshop) => {
-            let census = workshop.depth.latest();
-            let queued = census.queued().iter().sum();
-            JobsHealth { enabled: true, error: None, queued, running: census.of(JobStatus::Running) }
+    match app.jobs() {
+        Ok(jobs) => {
+            let counts = jobs.depth.latest();
+            let queued = counts.queued().iter().sum();
+            JobsHealth { enabled: true, error: None, queued, running: counts.of(JobStatus::Running) }
         }
         Err(reason) => JobsHealth { enabled: false, error: Some(reason.to_string()), queued: 0, running: 0 },
     }

@@ -8,7 +8,7 @@ use crate::http::state::AppState;
 
 /// Lists the endpoints and the circuits.
 pub async fn index(State(app): State<AppState>) -> Json<Value> {
-    let circuits: Vec<&str> = app.circuits.entries().map(|entry| entry.source.id.as_str()).collect();
+    let circuits: Vec<&str> = app.engine.circuits.entries().map(|entry| entry.source.id.as_str()).collect();
     let endpoints: Vec<&Endpoint> = endpoints::on_server().collect();
     Json(json!({
         "name": "edgeprove",

@@ -1,6 +1,6 @@
-//! `GET /metrics`: what is counted, in the text format of Prometheus.
+//! `GET /metrics`: metrics in the text format of Prometheus.
 //!
-//! What only matters at the moment somebody looks (queues, memory, disks) is read when somebody looks.
+//! Gauges (queues, memory, disks) are read at each request.
 
 use std::path::Path;
 
@@ -22,20 +22,20 @@ use edgeprove_telemetry::{
     process::ProcessUse,
 };
 
-/// Always 200, and open like the probes: it names circuits and counts, and nobody and nothing that was proved.
+/// Always 200, and open like the probes: it has circuit names and numbers, and nothing about callers or witnesses.
 pub async fn metrics(State(app): State<AppState>) -> Response {
-    look(&app);
+    read_gauges(&app);
     let text = app.exposition.render();
     ([(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE))], text).into_response()
 }
 
-fn look(app: &Shared) {
-    let (scheduler, backend) = (app.proving.scheduler(), app.proving.backend());
+fn read_gauges(app: &Shared) {
+    let (scheduler, backend) = (app.engine.proving.scheduler(), app.engine.proving.backend());
     let now = scheduler.status();
     metrics::proofs(now.running, now.waiting_by_priority);
     metrics::memory(scheduler.limits().memory_limit_bytes(), now.memory_reserved_bytes);
     metrics::ready(app.not_ready().is_none());
-    circuits(app.circuits.entries());
+    circuits(app.engine.circuits.entries());
 
     let processes = backend.processes();
     let memory = processes.iter().filter_map(|&pid| MemoryUse::of(pid));
@@ -44,17 +44,17 @@ fn look(app: &Shared) {
         metrics::bb_restarts(reason.as_str(), count);
     }
 
-    if let Ok(workshop) = app.workshop() {
-        let census = workshop.depth.latest();
-        metrics::jobs::depth(census.queued(), workshop.recorder.running());
-        if let Some(folder) = &workshop.folder {
+    if let Ok(jobs) = app.jobs() {
+        let counts = jobs.depth.latest();
+        metrics::jobs::depth(counts.queued(), jobs.recorder.running());
+        if let Some(folder) = &jobs.folder {
             disk("data", folder);
         }
     }
 
-    disk("spool", app.spool.path());
-    disk("keys", app.proving.keys().peaks.dir());
-    metrics::build(env!("CARGO_PKG_VERSION"), BB_VERSION, NOIR_VERSION, app.started.elapsed());
+    disk("spool", app.engine.spool.path());
+    disk("keys", app.engine.proving.keys().peaks.dir());
+    metrics::build(env!("CARGO_PKG_VERSION"), BB_VERSION, NOIR_VERSION, app.lifecycle.uptime());
     if let Some(taken) = ProcessUse::now() {
         metrics::process(taken);
     }
@@ -77,7 +77,7 @@ fn circuits<'a>(entries: impl Iterator<Item = &'a Entry>) {
     metrics::circuits(loading, ready, failed);
 }
 
-/// A folder that is not there yet has no disk to tell of; what is above it has.
+/// Reads the disk of a folder. A folder that does not exist yet is on the disk of its parent.
 fn disk(name: &'static str, folder: &Path) {
     let stat = folder.ancestors().find_map(|folder| rustix::fs::statvfs(folder).ok());
     if let Some(stat) = stat {

@@ -1,4 +1,4 @@
-//! `GET /problems/{code}`: what an error's code means. Problem documents point here.
+//! `GET /problems/{code}`: the meaning of a problem code. Problem documents link here.
 
 use axum::{Json, extract::Path};
 use edgeprove_protocol::ProblemType;
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::http::api_error::ApiError;
 
-/// Explains a problem type. 404 for a code there is not.
+/// 200 with the description of a problem type; 404 for an unknown code.
 pub async fn problem(Path(code): Path<String>) -> Result<Json<Value>, ApiError> {
     let known = ProblemType::ALL.iter().find(|kind| kind.code() == code);
     let kind = known.ok_or_else(|| ApiError::new(ProblemType::NotFound, "there is no such problem type"))?;

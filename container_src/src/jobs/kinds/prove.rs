@@ -33,17 +33,14 @@ use crate::{
     jobs::{JobContext, attempt::Attempt},
 };
 use edgeprove_artifacts::{ArtifactError, ArtifactKind, ArtifactName};
-use edgeprove_engine::witness::from_artifacts::fetch_into;
 use edgeprove_engine::{
     circuits::{Circuit, registry::LookupError},
-    proof_cache::{CachePolicy, CacheQuery},
+    proof_service::{Candidate, Candidates, CompletedProof, OpenProof, ProofError, ProofRequest, WhenBusy},
     proving::{ProofResult, ProofStage, ProvingError, Urgency, milliseconds},
-    scheduler::AdmissionError,
-    witness::{digested, intake::SpooledWitness},
+    witness::{digested, from_artifacts::fetch_into, intake::SpooledWitness},
 };
 use edgeprove_job_queue::queue::{JobOutcome, QueueError};
 use edgeprove_spool::SpoolFile;
-use edgeprove_telemetry::metrics;
 
 /// How often watchers are told how much of a proof is done.
 const TICK: Duration = Duration::from_millis(250);
@@ -131,43 +128,185 @@ impl Prove {
         self.0.circuits.loaded().map(subject).collect()
     }
 
-    async fn make(&self, job: &Job, attempt: &Attempt, began: Instant) -> Result<(String, Outcome), Failure> {
+    async fn make(
+        &self,
+        job: &Job,
+        attempt: &Attempt,
+        started: Instant,
+    ) -> Result<(String, Outcome), Failure> {
         attempt.reached(JobStage::Loading).await;
         let payload = Payload::of(job);
         let input = job.input.as_deref().and_then(|name| name.parse().ok());
         let (Some(payload), Some(input)) = (payload, input) else {
-            let detail = "the job lacks what is to be proved";
+            let detail = "the job does not say what to prove";
             return Err(Failure::Final(Problem::new(ProblemType::Internal, detail, None)));
         };
-        let mut files = self.fetch(job, &payload, input).await?.into_iter();
-        let mut targets = payload.targets().into_iter();
-        let (target, mut proved) = loop {
-            let (Some(target), Some(file)) = (targets.next(), files.next()) else {
-                return Err(Failure::Final(payload.broken(ProblemType::Internal, "the job lacks a witness")));
-            };
-            match self.prove(job, attempt, &payload, &target, file).await {
-                Ok(proved) => break (target, proved),
-                Err(failure) => match (failure.code().filter(|code| code.fallback()), targets.as_slice()) {
-                    (Some(code), [next, ..]) => {
-                        let (code, instead) = (code.code(), &next.circuit);
-                        tracing::warn!(job = %job.id, circuit = %target.circuit, code, %instead, "a smaller circuit is proved");
+        let circuits = self.circuits(&payload)?;
+        let (asked, first) = (payload.first.target, Arc::clone(&circuits[0].1));
+        let proof = self.0.proofs.open(&first, asked, None);
+        let candidates = match self.candidates(job, &payload, input, circuits).await {
+            Ok(candidates) => candidates,
+            Err(Failure::Untried) => {
+                proof.release();
+                return Err(Failure::Untried);
+            }
+            Err(Failure::Final(problem)) => {
+                proof.fail(problem.code.known().unwrap_or(ProblemType::Internal)).await;
+                return Err(Failure::Final(problem));
+            }
+            Err(Failure::Passing(problem)) => {
+                proof.fail(problem.code.known().unwrap_or(ProblemType::Internal)).await;
+                return Err(Failure::Passing(problem));
+            }
+        };
+        let mut completed = self.prove(job, attempt, &payload, proof, candidates).await?;
+        let result = self.store(job, &payload, completed.result.parts.proof.as_flattened()).await?;
+        completed.result.timings.total_ms = milliseconds(started.elapsed());
+        let descriptors = payload.targets();
+        let proved = descriptors.into_iter().find(|one| one.circuit == completed.circuit.id);
+        let fallback = proved.filter(|proved| *proved != payload.first);
+        Ok((result, Outcome { fallback, ..outcome(&completed.result) }))
+    }
+
+    /// The circuits that can be proved, each with its index in the payload: the requested one and smaller ones of its
+    /// family. A smaller one is left out where it cannot be loaded.
+    fn circuits(&self, payload: &Payload) -> Result<Vec<(usize, Arc<Circuit>)>, Failure> {
+        let mut circuits = Vec::new();
+        let mut refusal = None;
+        for (index, descriptor) in payload.targets().iter().enumerate() {
+            match self.circuit(payload, descriptor) {
+                Ok(circuit) => circuits.push((index, circuit)),
+                Err(failure) => {
+                    let is_fallback = failure.code().is_some_and(ProblemType::fallback);
+                    if index == 0 && !is_fallback {
+                        return Err(failure);
                     }
-                    _ => return Err(failure),
-                },
+                    refusal.get_or_insert(failure);
+                }
             }
+        }
+        match (circuits.is_empty(), refusal) {
+            (true, Some(refusal)) => Err(refusal),
+            (true, None) | (false, _) => Ok(circuits),
+        }
+    }
+
+    fn circuit(&self, payload: &Payload, descriptor: &WitnessDescriptor) -> Result<Arc<Circuit>, Failure> {
+        let found = self.0.circuits.find(Some(&descriptor.circuit));
+        let circuit = found.map_err(|error| match error {
+            // Workers start when every circuit was loaded.
+            LookupError::Loading { .. } => {
+                Failure::Passing(payload.broken(ProblemType::NotReady, &error.to_string()))
+            }
+            LookupError::Failed { .. } => {
+                Failure::Final(payload.broken(ProblemType::CircuitUnavailable, &error.to_string()))
+            }
+            LookupError::Unknown { .. } | LookupError::Unnamed { .. } => {
+                Failure::Final(payload.broken(ProblemType::CircuitNotFound, &error.to_string()))
+            }
+        })?;
+        // A job is claimed by its requested circuit. A smaller one may have changed.
+        if circuit.version() != descriptor.version {
+            let detail = format!(
+                "the circuit {} was changed after this job was submitted; submit a witness of the new one",
+                circuit.id
+            );
+            return Err(Failure::Final(payload.broken(ProblemType::WitnessOfAnotherCircuit, &detail)));
+        }
+        Ok(circuit)
+    }
+
+    /// The witnesses, fetched from their artifact into the spool.
+    async fn candidates(
+        &self,
+        job: &Job,
+        payload: &Payload,
+        input: ArtifactName,
+        circuits: Vec<(usize, Arc<Circuit>)>,
+    ) -> Result<Candidates, Failure> {
+        let mut files: Vec<_> = self.fetch(job, payload, input).await?.into_iter().map(Some).collect();
+        let descriptors = payload.targets();
+        let mut candidates = Vec::new();
+        for (index, circuit) in circuits {
+            let file = files.get_mut(index).and_then(Option::take);
+            let missing = || Failure::Final(payload.broken(ProblemType::Internal, "the job has no witness"));
+            let (file, descriptor) = (file.ok_or_else(missing)?, &descriptors[index]);
+            let WitnessDescriptor { target, compressed_bytes, inflated_bytes, .. } = *descriptor;
+            let witness = SpooledWitness { file, compressed_bytes, inflated_bytes };
+            let (witness, digest) = digested(witness).await.map_err(|error| {
+                tracing::error!(job = %job.id, error = %edgeprove_telemetry::chain(&error), "witness not readable");
+                let detail = "the server cannot store uploads at the moment";
+                Failure::Passing(payload.broken(ProblemType::SpoolUnavailable, detail))
+            })?;
+            candidates.push(Candidate { circuit, target, witness, digest });
+        }
+        let mut candidates = candidates.into_iter();
+        let first = candidates.next();
+        let first =
+            first.ok_or_else(|| Failure::Final(payload.broken(ProblemType::Internal, "nothing to prove")))?;
+        Ok(Candidates { first, smaller: candidates.collect() })
+    }
+
+    async fn prove(
+        &self,
+        job: &Job,
+        attempt: &Attempt,
+        payload: &Payload,
+        proof: OpenProof,
+        candidates: Candidates,
+    ) -> Result<CompletedProof, Failure> {
+        // Callers without a key share one owner, and must not get each other's proofs.
+        let is_named = access::actor(&job.owner) != Actor::Anonymous;
+        let request = ProofRequest {
+            tenant: is_named.then_some(job.owner.as_str()),
+            cache: payload.cache,
+            urgency: Urgency { priority: job.priority, since: Some(job.enqueued_at) },
+            when_busy: WhenBusy::Wait,
         };
-        // Wiped before what may take long: nobody needs them any more.
-        drop(files);
+        let (stage, mut stages) = tokio::sync::watch::channel(None);
+        let on_stage = |reached| {
+            let _ = stage.send_replace(Some(reached));
+        };
+        let proving = proof.prove(candidates, request, &on_stage);
+        let reporting = async {
+            while stages.changed().await.is_ok() {
+                let stage = *stages.borrow_and_update();
+                let mut next = stages.clone();
+                tokio::select! {
+                    _ = next.changed() => {}
+                    () = async { if let Some(stage) = stage { self.tell(job, attempt, stage).await } } => {}
+                }
+            }
+            std::future::pending().await
+        };
+        let outcome = tokio::select! {
+            outcome = proving => outcome,
+            never = reporting => never,
+        };
+        outcome.map_err(|failure| {
+            if matches!(failure.error, ProofError::Proving(ProvingError::Stopping)) {
+                return Failure::Untried;
+            }
+            if failure.kind().status() >= 500 {
+                tracing::warn!(job = %job.id, error = %edgeprove_telemetry::chain(&failure), "proof failed");
+            }
+            let mut problem = payload.broken(failure.kind(), &failure.error.to_string());
+            problem.fallback_circuit.clone_from(&failure.fallback_circuit);
+            if failure.kind().retryable() { Failure::Passing(problem) } else { Failure::Final(problem) }
+        })
+    }
+
+    /// Stores the proof as an artifact, and returns its name.
+    async fn store(&self, job: &Job, payload: &Payload, proof: &[u8]) -> Result<String, Failure> {
         let mut outage = Outage::none_yet();
-        let result = loop {
-            match self.0.artifacts.put(ArtifactKind::Proof, proved.parts.proof.as_flattened()).await {
+        loop {
+            match self.0.artifacts.put(ArtifactKind::Proof, proof).await {
                 Err(error) if error.is_retryable() => outage.sit_out(job, &error).await?,
-                kept => break kept.map_err(|error| lost(&payload, job, &error))?,
+                stored => {
+                    return stored.map(|name| name.to_string()).map_err(|error| lost(payload, job, &error));
+                }
             }
-        };
-        proved.timings.total_ms = milliseconds(began.elapsed());
-        let fallback = (target != payload.first).then_some(target);
-        Ok((result.to_string(), Outcome { fallback, ..outcome(&proved) }))
+        }
     }
 
     /// The witnesses, in files that wipe themselves.
@@ -188,102 +327,6 @@ impl Prove {
             match fetch_into(&self.0.artifacts, &input, ArtifactKind::Witness, &self.0.spool, &cuts).await {
                 Err(error) if error.is_retryable() => outage.sit_out(job, &error).await?,
                 fetched => return fetched.map_err(|error| lost(payload, job, &error)),
-            }
-        }
-    }
-
-    /// Proves one of them, or finds its proof.
-    async fn prove(
-        &self,
-        job: &Job,
-        attempt: &Attempt,
-        payload: &Payload,
-        target: &WitnessDescriptor,
-        file: SpoolFile,
-    ) -> Result<ProofResult, Failure> {
-        let circuit = self.0.circuits.find(Some(&target.circuit)).map_err(|error| match error {
-            // Workers begin when all that was there at the start is loaded.
-            LookupError::Loading { .. } => {
-                Failure::Passing(payload.broken(ProblemType::NotReady, &error.to_string()))
-            }
-            LookupError::Failed { .. } => {
-                Failure::Final(payload.broken(ProblemType::CircuitUnavailable, &error.to_string()))
-            }
-            LookupError::Unknown { .. } | LookupError::Unnamed { .. } => {
-                Failure::Final(payload.broken(ProblemType::CircuitNotFound, &error.to_string()))
-            }
-        })?;
-        // A job is claimed by the first of its circuits; this may be one of the smaller ones.
-        if circuit.version() != target.version {
-            let detail = format!(
-                "the circuit {} was changed after this job was handed in; hand in a witness of the new one",
-                circuit.id
-            );
-            return Err(Failure::Final(payload.broken(ProblemType::WitnessOfAnotherCircuit, &detail)));
-        }
-        let upload = SpooledWitness {
-            file,
-            compressed_bytes: target.compressed_bytes,
-            inflated_bytes: target.inflated_bytes,
-        };
-        let (upload, witness) = digested(upload).await.map_err(|error| {
-            tracing::error!(job = %job.id, error = %edgeprove_telemetry::chain(&error), "a witness cannot be read back");
-            let detail = "the server cannot store uploads at the moment";
-            Failure::Passing(payload.broken(ProblemType::SpoolUnavailable, detail))
-        })?;
-        // Callers without a key share a name, and nothing of what they prove is remembered for each other.
-        let is_named = access::actor(&job.owner) != Actor::Anonymous;
-        let cache_wish = if is_named { payload.cache } else { CachePolicy::OFF };
-        let wanted =
-            CacheQuery { tenant: &job.owner, circuit: &circuit, target: target.target, witness: &witness };
-        if let Some(proved) = self.0.proof_cache.get(wanted, cache_wish) {
-            return Ok(proved);
-        }
-        loop {
-            let urgency = Urgency { priority: job.priority, since: Some(job.enqueued_at) };
-            let (stage, mut stages) = tokio::sync::watch::channel(None);
-            let on_stage = |reached| {
-                let _ = stage.send_replace(Some(reached));
-            };
-            let proving = self.0.proving.prove(&circuit, target.target, &upload, urgency, &on_stage);
-            let telling = async {
-                while stages.changed().await.is_ok() {
-                    let stage = *stages.borrow_and_update();
-                    let mut next = stages.clone();
-                    tokio::select! {
-                        _ = next.changed() => {}
-                        () = async { if let Some(stage) = stage { self.tell(job, attempt, stage).await } } => {}
-                    }
-                }
-                std::future::pending().await
-            };
-            let outcome = tokio::select! {
-                outcome = proving => outcome,
-                never = telling => never,
-            };
-            match outcome {
-                Ok(proved) => {
-                    self.0.proof_cache.put(wanted, cache_wish, &proved);
-                    metrics::proof_made(&circuit.id, &proved.timings);
-                    let took_ms = proved.timings.prove_ms + proved.timings.verify_ms;
-                    let took = Duration::from_secs_f64(took_ms / 1000.0);
-                    self.0.estimator.record(KIND, circuit.id.as_str(), took);
-                    return Ok(proved);
-                }
-                // Requests that somebody waits for have filled the house; the job has time.
-                Err(ProvingError::Admission(
-                    AdmissionError::QueueFull { .. } | AdmissionError::WaitedTooLong { .. },
-                )) => tokio::time::sleep(TICK).await,
-                Err(ProvingError::Stopping) => return Err(Failure::Untried),
-                Err(error) => {
-                    if error.kind().status() >= 500 {
-                        tracing::warn!(job = %job.id, error = %edgeprove_telemetry::chain(&error), "the proof was not made");
-                    }
-                    let mut problem = payload.broken(error.kind(), &error.to_string());
-                    problem.fallback_circuit = self.0.circuits.fallback(&circuit.id, error.kind()).cloned();
-                    let again = error.kind().retryable();
-                    return Err(if again { Failure::Passing(problem) } else { Failure::Final(problem) });
-                }
             }
         }
     }

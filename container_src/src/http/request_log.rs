@@ -1,4 +1,4 @@
-//! What happens to every request: it gets an id, a span, and in the end one line in the log; a failure gets its body.
+//! One log line and one count per request, and the problem document of every failure.
 
 use std::{net::IpAddr, time::Instant};
 
@@ -8,39 +8,40 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use edgeprove_protocol::{Problem, ProblemType, answer::Timings, problem};
+use edgeprove_protocol::{ProblemType, answer::Timings, problem};
+use edgeprove_telemetry::metrics;
 use http::{HeaderValue, StatusCode, header};
 use tracing::{Instrument, Span, field::DisplayValue};
 
 use super::{
     api_error::ApiError,
     caller::caller_name,
-    edge::said_by_the_edge,
+    milliseconds,
     request_id::{PROBES, request_id, route},
+    trusted_edge::reported_caller,
 };
-use edgeprove_engine::proving::milliseconds;
-use edgeprove_telemetry::metrics;
 
-/// The span that every line of a request is logged in.
+/// The tracing span of a request. Every log line within it has the request's id.
 pub fn span<B>(request: &http::Request<B>) -> Span {
     tracing::info_span!("request", request_id = request_id(request))
 }
 
-/// Writes the body of failures, and the one line of the log.
-pub async fn finish(request: Request, next: Next) -> Response {
+/// Runs the request, writes the problem document of a failure, and logs and counts the outcome. A request whose client
+/// disconnects is logged and counted too.
+pub async fn log_request(request: Request, next: Next) -> Response {
     let id = request_id(&request);
     let mut line = LogLine {
         started: Instant::now(),
         method: request.method().to_string(),
-        // The pattern and not the path: a caller's text stays out of the log.
+        // The pattern and not the path, so that no caller's text enters the log.
         route: route(&request).to_owned(),
-        client_ip: said_by_the_edge(&request).ip,
+        client_ip: reported_caller(&request).ip,
         user: caller_name(&request),
-        told: false,
+        is_written: false,
     };
     let response = next.run(request).instrument(Span::current()).await;
     let response = with_problem(response, &id);
-    line.tell(&response);
+    line.write(&response);
     response
 }
 
@@ -50,12 +51,12 @@ struct LogLine {
     route: String,
     client_ip: Option<IpAddr>,
     user: Option<String>,
-    told: bool,
+    is_written: bool,
 }
 
 impl LogLine {
-    fn tell(&mut self, response: &Response) {
-        self.told = true;
+    fn write(&mut self, response: &Response) {
+        self.is_written = true;
         let (method, route, status) = (&self.method, &self.route, response.status().as_u16());
         let (client_ip, user) = self.caller_fields();
         let total_ms = rounded(milliseconds(self.started.elapsed()));
@@ -80,7 +81,7 @@ impl LogLine {
                 verify_ms = rounded(timings.verify_ms),
                 "request"
             ),
-            // Probes come every second or two, and are of interest only to whoever debugs them.
+            // Probes arrive every second or two and would fill the log.
             (None, None) if PROBES.contains(&route.as_str()) => {
                 tracing::debug!(method, route, status, total_ms, client_ip, user, code, "request");
             }
@@ -95,22 +96,17 @@ impl LogLine {
     }
 }
 
+/// A line that was not written belongs to a request whose client disconnected before the answer.
 impl Drop for LogLine {
     fn drop(&mut self) {
-        if !self.told {
-            metrics::http_request(&self.route, None, None, self.started.elapsed());
-            let total_ms = rounded(milliseconds(self.started.elapsed()));
-            let (method, route) = (&self.method, &self.route);
-            let (client_ip, user) = self.caller_fields();
-            tracing::info!(
-                method,
-                route,
-                total_ms,
-                client_ip,
-                user,
-                "request: the client left before it was answered"
-            );
+        if self.is_written {
+            return;
         }
+        metrics::http_request(&self.route, None, None, self.started.elapsed());
+        let total_ms = rounded(milliseconds(self.started.elapsed()));
+        let (method, route) = (&self.method, &self.route);
+        let (client_ip, user) = self.caller_fields();
+        tracing::info!(method, route, total_ms, client_ip, user, "request abandoned by its client");
     }
 }
 
@@ -118,19 +114,17 @@ fn rounded(ms: f64) -> f64 {
     (ms * 100.0).round() / 100.0
 }
 
-/// Gives a failure its problem document, also where a layer or the router failed and knew only a status.
+/// Adds the problem document to a failure. Where a layer or the router failed, only the status is known.
 fn with_problem(response: Response, request_id: &str) -> Response {
     let failure = match response.extensions().get::<ApiError>() {
         Some(failure) => failure.clone(),
-        None => match bare_failure(&response) {
+        None => match failure_of_status(&response) {
             Some(failure) => failure,
             None => return response,
         },
     };
-    let mut problem = Problem::new(failure.kind, failure.detail.clone(), Some(request_id.to_owned()));
-    problem.fallback_circuit.clone_from(&failure.fallback_circuit);
     let (mut parts, _) = response.into_parts();
-    let body = serde_json::to_vec(&problem).unwrap_or_default();
+    let body = serde_json::to_vec(&failure.problem(request_id)).unwrap_or_default();
     parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(problem::MEDIA_TYPE));
     parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
     parts.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -138,31 +132,34 @@ fn with_problem(response: Response, request_id: &str) -> Response {
     Response::from_parts(parts, Body::from(body))
 }
 
-fn bare_failure(response: &Response) -> Option<ApiError> {
+fn failure_of_status(response: &Response) -> Option<ApiError> {
     let (kind, detail) = match response.status() {
         StatusCode::NOT_FOUND => (ProblemType::NotFound, "GET / lists the endpoints"),
         StatusCode::METHOD_NOT_ALLOWED => {
             (ProblemType::MethodNotAllowed, "the Allow header lists the methods")
         }
         StatusCode::GATEWAY_TIMEOUT => {
-            (ProblemType::RequestTimeout, "the request took too long and was given up")
+            (ProblemType::RequestTimeout, "the request exceeded its time limit and was stopped")
         }
-        status if status.is_server_error() => (ProblemType::Internal, "the server failed; its log says why"),
+        status if status.is_server_error() => {
+            (ProblemType::Internal, "the server failed; its log has the cause")
+        }
         status if status.is_client_error() => {
             (ProblemType::InvalidRequest, "the request could not be understood")
         }
         _ => return None,
     };
-    // An answer with a body of its own is one that a handler meant.
-    let meant = response.headers().contains_key(header::CONTENT_TYPE);
-    (!meant).then(|| ApiError::new(kind, detail))
+    // A response with a content type has a body that a handler wrote.
+    let has_body = response.headers().contains_key(header::CONTENT_TYPE);
+    (!has_body).then(|| ApiError::new(kind, detail))
 }
 
-/// What a request is answered whose handler panicked.
-#[expect(clippy::needless_pass_by_value, reason = "tower-http hands the panic over")]
+/// The answer to a request whose handler panicked.
+#[expect(clippy::needless_pass_by_value, reason = "tower-http passes the panic by value")]
 pub fn panicked(panic: Box<dyn std::any::Any + Send>) -> Response {
-    let words = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref().copied());
-    let mut failure = ApiError::new(ProblemType::Internal, "the server failed; its log says why");
-    failure.cause = Some(format!("panic: {}", words.unwrap_or("without words")).into());
+    let message =
+        panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref().copied());
+    let mut failure = ApiError::new(ProblemType::Internal, "the server failed; its log has the cause");
+    failure.cause = Some(format!("panic: {}", message.unwrap_or("no message")).into());
     failure.into_response()
 }

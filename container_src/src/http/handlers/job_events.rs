@@ -1,8 +1,8 @@
-//! `GET /v1/proofs/{id}/events`: what happens to a job, as server-sent events, or over a WebSocket where one is asked for.
+//! `GET /v1/proofs/{id}/events`: the events of a job, as server-sent events or over a WebSocket.
 //!
-//! Each event is the whole job as it is then, so a watcher that missed some has missed nothing that lasts. Its id names
-//! what it tells: a watcher that comes back with `Last-Event-ID` hears at once what it has not seen, from whichever server
-//! it asks. The stream ends with the job.
+//! Each event has the whole job, so a client that missed some has missed nothing that lasts. An event's id describes what
+//! the event shows: a client that reconnects with `Last-Event-ID` gets at once what it has not seen, from any server. The
+//! stream ends when the job has finished.
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
@@ -25,46 +25,46 @@ use http::{HeaderMap, HeaderValue};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use super::proofs::own;
 use crate::{
     access::Caller,
-    http::{api_error::ApiError, extract::NamedJob, state::AppState},
+    http::{api_error::ApiError, extract::JobPath, job_response::visible_job, state::AppState},
     jobs::{document::event_id, watchers::Watcher},
 };
 
-/// Says that the stream lives while nothing happens, before whatever stands between takes it for dead.
+/// Interval of comments in a silent stream, which keep proxies from closing it.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
-/// What a watcher that saw an event before says of it.
+/// The id of the last event that a reconnecting client has seen.
 const LAST_EVENT_ID: &str = "last-event-id";
 
-/// See the module.
-pub async fn events(
+/// 1. The caller may see the job (401, 404, 429), and it has not expired (410).
+/// 2. 200 with a stream, or 101 where the request asks for a WebSocket.
+pub async fn job_events(
     State(app): State<AppState>,
     caller: Caller,
-    NamedJob(id): NamedJob,
+    JobPath(id): JobPath,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let job = own(&app, &caller, id).await?;
-    let workshop = app.workshop()?;
+    let job = visible_job(&app, &caller, id).await?;
+    let jobs = app.jobs()?;
     if job.status == JobStatus::Expired {
         return Err(ApiError::expired());
     }
-    let watcher = workshop.hub.watch(id).await?.ok_or_else(ApiError::no_such_job)?;
+    let watcher = jobs.hub.watch(id).await?.ok_or_else(ApiError::no_such_job)?;
     let last = headers.get(LAST_EVENT_ID).and_then(|id| id.to_str().ok()).map(str::to_owned);
-    let told = documents(watcher, last, app.supervisor.stop_token().clone());
+    let events = documents(watcher, last, app.lifecycle.supervisor.stop_token().clone());
     if let Ok(upgrade) = upgrade {
-        return Ok(upgrade.on_upgrade(|socket| tell(socket, told)));
+        return Ok(upgrade.on_upgrade(|socket| send_all(socket, events)));
     }
-    let events = told.map(|(id, document)| Ok::<_, Infallible>(event(id, &document)));
+    let events = events.map(|(id, document)| Ok::<_, Infallible>(event(id, &document)));
     let sse = Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE));
     let mut response = sse.into_response();
-    // Proxies that collect answers before they pass them on are asked not to.
+    // Asks proxies not to buffer the stream.
     response.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
     Ok(response)
 }
 
-/// The job as it is, and each time that it has become different, until it is over.
+/// The job now, and after each change, until it has finished.
 fn documents(
     watcher: Watcher,
     last: Option<String>,
@@ -78,10 +78,10 @@ fn documents(
                 let seen = watcher.borrow_and_update().clone();
                 if let Some(document) = seen {
                     let id = event_id(&document);
-                    let is_over = document.status.is_finished();
-                    if last.as_ref() != Some(&id) || is_over {
+                    let is_finished = document.status.is_finished();
+                    if last.as_ref() != Some(&id) || is_finished {
                         last = Some(id.clone());
-                        return Some(((id, document), ((!is_over).then_some(watcher), last)));
+                        return Some(((id, document), ((!is_finished).then_some(watcher), last)));
                     }
                 }
                 tokio::select! {
@@ -95,26 +95,26 @@ fn documents(
 
 fn event(id: String, document: &JobDocument) -> Event {
     let name = if document.status.is_finished() { "done" } else { "progress" };
-    // It has text keys and no failing serialiser of its own.
+    // A document has text keys only, so serialization cannot fail.
     Event::default().id(id).event(name).data(serde_json::to_string(document).unwrap_or_default())
 }
 
-async fn tell(mut socket: WebSocket, told: impl Stream<Item = (String, Arc<JobDocument>)> + Send) {
-    let mut told = std::pin::pin!(told);
+async fn send_all(mut socket: WebSocket, events: impl Stream<Item = (String, Arc<JobDocument>)> + Send) {
+    let mut events = std::pin::pin!(events);
     loop {
         tokio::select! {
-            next = told.next() => {
+            next = events.next() => {
                 let Some((id, document)) = next else { break };
                 let message = json!({ "id": id, "job": &*document }).to_string();
                 if socket.send(Message::text(message)).await.is_err() {
                     return;
                 }
             }
-            // Nothing is expected of a watcher but that it goes; pings are answered in here.
-            heard = socket.recv() => if !matches!(heard, Some(Ok(_))) { return },
+            // The client sends nothing but pings, which `recv` answers, and the close.
+            received = socket.recv() => if !matches!(received, Some(Ok(_))) { return },
         }
     }
-    let close = CloseFrame { code: close_code::NORMAL, reason: "the job is over".into() };
-    // Whoever has gone needs no word.
+    let close = CloseFrame { code: close_code::NORMAL, reason: "the job has finished".into() };
+    // The client may have closed already.
     let _ = socket.send(Message::Close(Some(close))).await;
 }

@@ -1,0 +1,124 @@
+//! Builds everything that proves, from the settings: spool, provers, scheduler, circuits. `edgeprove serve` and the
+//! command line start the same parts.
+
+use std::{sync::Arc, time::Duration};
+
+use edgeprove_engine::{
+    circuits::{
+        Registry,
+        circuit::{KeyGenerator, MemoryBudget},
+        peak_cache::PeakCache,
+        vk_cache::VkCache,
+    },
+    proving::Proving,
+    scheduler::Scheduler,
+};
+use edgeprove_prover::{
+    Backend, IdleProvers,
+    barretenberg::{
+        process::ProcessBackend,
+        version::{self, VersionError},
+        warm::WarmBackend,
+    },
+};
+use edgeprove_spool::{Spool, SpoolError};
+use edgeprove_telemetry::Supervisor;
+
+use crate::config::{circuits::CircuitSettings, engine::EngineSettings, proving::ProverMode};
+
+/// How long the last witness files may take to be wiped at the end.
+const WIPE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The prover program, as found at the start.
+#[derive(Debug, Clone)]
+pub struct ProverProgram {
+    /// What `bb --version` prints.
+    pub version: String,
+    /// The architecture of the executable, such as `ELF x86_64`.
+    pub binary_arch: String,
+}
+
+/// Why nothing can be proved.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// bb is missing, or has another version than this server was built for.
+    #[error(transparent)]
+    Bb(#[from] VersionError),
+    /// The spool cannot be used.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
+}
+
+/// Everything that proves.
+pub struct Engine {
+    /// The circuits. None is loaded before [`Self::load`].
+    pub circuits: Arc<Registry>,
+    /// Makes proofs.
+    pub proving: Arc<Proving>,
+    /// Private files for witnesses.
+    pub spool: Spool,
+    /// The prover program.
+    pub program: ProverProgram,
+    /// The owner of every background task.
+    pub supervisor: Supervisor,
+}
+
+impl Engine {
+    /// Checks the version of bb, opens the spool and starts the provers.
+    pub async fn start(settings: &EngineSettings, circuits: CircuitSettings) -> Result<Self, EngineError> {
+        let EngineSettings { proving: settings, program, .. } = settings;
+        let supervisor = Supervisor::default();
+        let version = version::check(&program.bb, &supervisor).await?;
+        let prover = ProverProgram { version, binary_arch: version::binary_arch(&program.bb.path) };
+        let spool = Spool::open(&program.spool_dir)?;
+        if spool.swept() > 0 {
+            tracing::warn!(files = spool.swept(), "wiped witness files of a server that died");
+        }
+        let cores = settings.scheduler.cores;
+        let backend: Arc<dyn Backend> = match settings.mode {
+            ProverMode::Warm => {
+                let widths = settings.scheduler.widths();
+                Arc::new(WarmBackend::start(&program.bb, cores, &widths, settings.recycle, &supervisor))
+            }
+            ProverMode::Process => {
+                Arc::new(ProcessBackend::new(program.bb.clone(), spool.clone(), supervisor.clone()))
+            }
+        };
+        let keys = KeyGenerator {
+            cache: VkCache::new(&program.cache_dir),
+            crs: program.crs.clone(),
+            peaks: PeakCache::new(&program.cache_dir),
+            room: MemoryBudget {
+                memory_max_bytes: settings.scheduler.memory_max_bytes,
+                narrowest: settings.scheduler.widths().first().copied().unwrap_or(1),
+            },
+        };
+        let provers = Arc::clone(&backend) as Arc<dyn IdleProvers>;
+        let scheduler = Scheduler::new(settings.scheduler.clone(), provers);
+        let proving = Arc::new(Proving::new(scheduler, backend, keys, settings.options.clone()));
+        let circuits = Arc::new(Registry::new(circuits.sources, circuits.default, circuits.families));
+        Ok(Self { circuits, proving, spool, program: prover, supervisor })
+    }
+
+    /// Loads every circuit. One that fails is logged and stays failed.
+    pub async fn load(&self) {
+        // No proof is admitted before the circuits are loaded, so a permit is free.
+        let Ok(permit) = self.proving.permit().await else { return };
+        self.circuits.load_all(self.proving.keys(), permit.as_ref()).await;
+    }
+
+    /// Stores the measured memory peaks for the next start.
+    pub fn store_memory_peaks(&self) {
+        self.circuits.keep_memory(&self.proving.keys().peaks);
+    }
+
+    /// Ends every background task, the provers among them, and waits until every witness file is wiped.
+    pub async fn stop(&self) {
+        self.supervisor.stop().await;
+        if tokio::time::timeout(WIPE_TIMEOUT, self.spool.drained()).await.is_err() {
+            let files = self.spool.len();
+            tracing::error!(files, "witness files remain in the spool; the next start wipes them");
+        }
+        self.store_memory_peaks();
+    }
+}

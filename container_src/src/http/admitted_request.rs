@@ -1,0 +1,90 @@
+//! A request for a proof that passed every check of its head. Both ways to ask for a proof, waiting for it and submitting
+//! a job, start here.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::extract::FromRequestParts;
+use edgeprove_engine::{circuits::Circuit, proof_cache::CachePolicy};
+use edgeprove_protocol::{Priority, Target};
+use http::request::Parts;
+
+use super::{
+    api_error::ApiError,
+    caller::priority,
+    extract::{AnswerFormat, CircuitPath, ProofQuery, cache_policy, deadline},
+    request_id::request_id_of,
+    state::AppState,
+    upload,
+};
+use crate::{
+    access::{Caller, Grant, Work},
+    lifecycle::WorkToken,
+};
+
+/// A request for a proof that passed every check of its head.
+pub struct AdmittedRequest {
+    /// The request's id.
+    pub id: String,
+    /// Who asks.
+    pub caller: Caller,
+    /// One proof of the caller's limits. Spend it when the proof was made or the job accepted.
+    pub grant: Grant,
+    /// How urgent it is.
+    pub priority: Priority,
+    /// The circuit to prove.
+    pub circuit: Arc<Circuit>,
+    /// The requested verifier; `None`: the circuit's default.
+    pub target: Option<Target>,
+    /// What the proof cache may do.
+    pub cache: CachePolicy,
+    /// Bytes or JSON.
+    pub format: AnswerFormat,
+    /// The caller has no use for the proof after this time.
+    pub deadline: Option<Duration>,
+    /// Makes a shutdown wait for the request.
+    pub work: WorkToken,
+}
+
+impl AdmittedRequest {
+    /// Checks the head, in this order:
+    ///
+    /// 1. the caller is known (401), may use the priority (400, 403), and is within its limits (429);
+    /// 2. the content type can be a witness (415);
+    /// 3. the query is valid (400), and the circuit is loaded (404, 503);
+    /// 4. the server is ready, and can write its audit log (503);
+    /// 5. the deadline is a number (400).
+    pub async fn check(app: &AppState, parts: &mut Parts, work: Work) -> Result<Self, ApiError> {
+        let caller = Caller::from_request_parts(parts, app).await?;
+        let priority = priority(app, &caller, parts)?;
+        let grant = app.access.admit(&caller, work)?;
+        upload::check_content_type(app, parts)?;
+        let query = ProofQuery::from_request_parts(parts, app).await?;
+        let CircuitPath(path) = CircuitPath::from_request_parts(parts, app).await?;
+        let circuit = upload::find_circuit(app, path.as_ref().or(query.circuit.as_ref()))?;
+        let work = app.lifecycle.admit();
+        if let Some(reason) = app.not_ready() {
+            return Err(ApiError::not_ready(reason));
+        }
+        if !app.audit.ready() {
+            return Err(ApiError::audit_unavailable());
+        }
+        Ok(Self {
+            id: request_id_of(&parts.headers),
+            caller,
+            grant,
+            priority,
+            circuit,
+            target: query.target,
+            cache: cache_policy(&parts.headers),
+            format: AnswerFormat::from_headers(&parts.headers),
+            deadline: deadline(&parts.headers)?,
+            work,
+        })
+    }
+
+    /// The target of the proof: the requested one, else the circuit's default.
+    #[must_use]
+    pub fn target(&self) -> Target {
+        self.target.unwrap_or(self.circuit.target)
+    }
+}

@@ -1,0 +1,97 @@
+//! `GET /v1/proofs/{id}/proof`: the proof of a job, as `POST /api/prove` would return it.
+
+use std::time::Duration;
+
+use axum::{extract::State, response::Response};
+use edgeprove_artifacts::ArtifactKind;
+use edgeprove_job_rules::job::Job;
+use edgeprove_protocol::{JobStatus, ProblemType};
+use http::HeaderMap;
+
+use crate::{
+    access::Caller,
+    http::{
+        api_error::ApiError,
+        extract::{AnswerFormat, JobPath},
+        job_response::{job_document, visible_job},
+        proof_response::{ProofResponse, proof_response},
+        request_id::request_id_of,
+        state::AppState,
+    },
+    jobs::{
+        JobContext,
+        kinds::proof::{Outcome, Payload, problem},
+    },
+};
+
+/// Maximum size of a stored proof, in bytes.
+const PROOF_MAX_BYTES: usize = 16 << 20;
+/// `Retry-After` where nothing is known about such jobs.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// 1. The caller may see the job (401, 404, 429).
+/// 2. The job has completed: 409 before, 410 where it was cancelled or has expired, its own problem where it failed.
+/// 3. The proof is read (503), and its delivery is written to the audit log (503).
+/// 4. 200 with bytes or JSON, by `Accept`.
+pub async fn get_proof(
+    State(app): State<AppState>,
+    caller: Caller,
+    JobPath(id): JobPath,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let job = visible_job(&app, &caller, id).await?;
+    let format = AnswerFormat::from_headers(&headers);
+    finished_job(app.jobs()?, &job, &caller, &request_id_of(&headers), format).await
+}
+
+/// The answer for a finished job: its proof, or why there is none.
+pub async fn finished_job(
+    jobs: &JobContext,
+    job: &Job,
+    caller: &Caller,
+    request_id: &str,
+    format: AnswerFormat,
+) -> Result<Response, ApiError> {
+    match job.status {
+        JobStatus::Queued | JobStatus::Running => {
+            let document = job_document(jobs, job).await?;
+            let wait = document.estimated_remaining_ms.map_or(RETRY_AFTER, Duration::from_millis);
+            Err(ApiError::new(ProblemType::ProofNotReady, format!("the job is {}", job.status)).after(wait))
+        }
+        JobStatus::Completed => {
+            let proof = stored_proof(jobs, job).await?;
+            jobs.recorder.fetched(job, caller.actor(), request_id.to_owned()).await?;
+            Ok(proof_response(&proof, format))
+        }
+        JobStatus::Failed => {
+            let problem = job.outcome.as_deref().and_then(problem);
+            let lost = || ApiError::new(ProblemType::WorkerLost, "the workers of the job died");
+            Err(problem.map_or_else(lost, ApiError::stored))
+        }
+        JobStatus::Cancelled => Err(ApiError::new(ProblemType::JobCancelled, "the job was cancelled")),
+        JobStatus::Expired => Err(ApiError::expired()),
+    }
+}
+
+async fn stored_proof(jobs: &JobContext, job: &Job) -> Result<ProofResponse, ApiError> {
+    let missing = || ApiError::new(ProblemType::ArtifactUnavailable, "the stored proof is missing");
+    let name = job.result.as_deref().and_then(|name| name.parse().ok()).ok_or_else(missing)?;
+    let (outcome, payload) = (Outcome::of(job).ok_or_else(missing)?, Payload::of(job).ok_or_else(missing)?);
+    let proof = jobs.artifacts.read(&name, ArtifactKind::Proof, PROOF_MAX_BYTES).await?;
+    let (proved, fallback_from) = match outcome.fallback {
+        Some(smaller) => (smaller, Some(payload.first.circuit)),
+        None => (payload.first, None),
+    };
+    Ok(ProofResponse {
+        proof,
+        public_inputs: outcome.public_inputs,
+        circuit: proved.circuit,
+        target: proved.target,
+        vk_hash: outcome.vk_hash,
+        verified: outcome.verified,
+        cached: outcome.cached,
+        fallback_from,
+        timings: outcome.timings,
+        request_id: payload.request_id,
+    })
+}

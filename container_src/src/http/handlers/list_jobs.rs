@@ -1,0 +1,116 @@
+//! `GET /v1/proofs`: a page of the caller's jobs, the latest first.
+
+use std::{
+    collections::{HashMap, HashSet},
+    fmt::Write as _,
+};
+
+use axum::{
+    Json,
+    extract::{Query, State, rejection::QueryRejection},
+    response::{IntoResponse, Response},
+};
+use edgeprove_job_queue::queue::Listing;
+use edgeprove_job_rules::queue_position::{self, QueuePosition};
+use edgeprove_protocol::{CircuitId, JobId, JobStatus, ProblemType, job::JobPage};
+use http::request::Parts;
+use serde::Deserialize;
+
+use crate::{
+    access::Caller,
+    http::{api_error::ApiError, caller::owner_filter, job_response::no_store, state::AppState},
+    jobs::document,
+};
+
+/// Maximum number of jobs on a page.
+const PAGE_MAX: u32 = 100;
+/// Number of jobs on a page by default.
+const PAGE: u32 = 20;
+
+/// The query: which jobs are listed.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Filter {
+    status: Option<JobStatus>,
+    circuit: Option<CircuitId>,
+    limit: Option<u32>,
+    /// The position where the page starts: `next` of the previous page has it.
+    after: Option<i64>,
+    /// Whose jobs, as [`Caller::owner`] writes it. Default: the caller's own.
+    owner: Option<String>,
+    /// Behind an edge whose containers keep their own jobs: the number of this container.
+    container: Option<u16>,
+}
+
+/// 1. The caller is known and within its rate (401, 429).
+/// 2. The query is valid (400); the jobs of others are for operators only (403).
+/// 3. 200 with the page, and the path of the next one.
+pub async fn list_jobs(
+    State(app): State<AppState>,
+    caller: Caller,
+    parts: Parts,
+    filter: Result<Query<Filter>, QueryRejection>,
+) -> Result<Response, ApiError> {
+    app.access.count(&caller)?;
+    let jobs = app.jobs()?;
+    let Query(filter) = filter.map_err(|_| {
+        let detail = "the query allows status, circuit, limit (1 to 100), after (from `next` of the previous page), \\
+                      owner (for operators) and container (behind an edge)";
+        ApiError::new(ProblemType::InvalidRequest, detail)
+    })?;
+    let limit = filter.limit.unwrap_or(PAGE);
+    if !(1..=PAGE_MAX).contains(&limit) {
+        return Err(ApiError::new(ProblemType::InvalidRequest, format!("`limit` must be 1 to {PAGE_MAX}")));
+    }
+    if let Some(number) = filter.container.filter(|number| jobs.home != Some(*number)) {
+        let detail = format!("this server does not keep the jobs of container {number}: omit `container`");
+        return Err(ApiError::new(ProblemType::InvalidRequest, detail));
+    }
+    let listing = Listing {
+        owner: match &filter.owner {
+            Some(owner) => owner_filter(&app, &caller, owner, &parts)?,
+            None => caller.owner(),
+        },
+        status: filter.status,
+        subject: filter.circuit.as_ref().map(ToString::to_string),
+        before: filter.after,
+        // One more than the page shows: it tells whether there is another page.
+        limit: limit + 1,
+    };
+    let mut page = jobs.queue.list(&listing).await?;
+    let has_next = page.len() > limit as usize;
+    page.truncate(limit as usize);
+    let next = page.last().filter(|_| has_next).map(|last| filter.next_page(limit, last.seq));
+    let queued: HashSet<JobId> =
+        page.iter().filter(|job| job.status == JobStatus::Queued).map(|job| job.id).collect();
+    // One query finds the positions of the whole page.
+    let order = if queued.is_empty() { Vec::new() } else { jobs.queue.order(u32::MAX).await? };
+    let positions: HashMap<JobId, QueuePosition> =
+        queue_position::positions(&order, |id| queued.contains(&id))
+            .map(|(job, position)| (job.id, position))
+            .collect();
+    let now = document::now();
+    let document = |job| document::of(job, positions.get(&job.id), &jobs.estimator, now);
+    let jobs = page.iter().filter_map(document).collect();
+    Ok(no_store(Json(JobPage { jobs, next }).into_response()))
+}
+
+impl Filter {
+    fn next_page(&self, limit: u32, last: i64) -> String {
+        let mut path = format!("/v1/proofs?limit={limit}&after={last}");
+        // Writing to a `String` cannot fail.
+        if let Some(status) = self.status {
+            let _ = write!(path, "&status={status}");
+        }
+        if let Some(circuit) = &self.circuit {
+            let _ = write!(path, "&circuit={circuit}");
+        }
+        if let Some(owner) = &self.owner {
+            let _ = write!(path, "&owner={owner}");
+        }
+        if let Some(number) = self.container {
+            let _ = write!(path, "&container={number}");
+        }
+        path
+    }
+}

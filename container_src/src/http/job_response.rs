@@ -1,0 +1,44 @@
+//! What the endpoints of jobs share: the caller's job, its document, and the headers of answers.
+
+use axum::{
+    Json,
+    response::{IntoResponse, Response},
+};
+use edgeprove_job_rules::job::Job;
+use edgeprove_protocol::{JobDocument, JobId};
+use http::{HeaderValue, StatusCode, header};
+
+use super::{api_error::ApiError, state::Shared};
+use crate::{access::Caller, jobs::JobContext};
+
+/// Loads a job that the caller may see. A job of another caller is a 404, as if it did not exist.
+pub async fn visible_job(app: &Shared, caller: &Caller, id: JobId) -> Result<Job, ApiError> {
+    app.access.count(caller)?;
+    let job = app.jobs()?.queue.get(id).await?;
+    job.filter(|job| caller.may_see(&job.owner)).ok_or_else(ApiError::no_such_job)
+}
+
+/// The document of a job that was just loaded.
+pub async fn job_document(jobs: &JobContext, job: &Job) -> Result<JobDocument, ApiError> {
+    jobs.hub.describe(job).await?.ok_or_else(ApiError::no_such_job)
+}
+
+/// An answer with a job's document, which no cache may store.
+pub fn document_response(status: StatusCode, document: &JobDocument) -> Response {
+    no_store((status, Json(document)).into_response())
+}
+
+/// Adds the expected remaining time of an unfinished job as `Retry-After`.
+pub fn with_retry_after(mut response: Response, document: &JobDocument) -> Response {
+    if !document.status.is_finished() {
+        let wait_ms = document.estimated_remaining_ms.unwrap_or(1000);
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(wait_ms.div_ceil(1000).max(1)));
+    }
+    response
+}
+
+/// Forbids caches to store the answer.
+pub fn no_store(mut response: Response) -> Response {
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}

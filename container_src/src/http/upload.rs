@@ -1,0 +1,111 @@
+//! Receives the witnesses of a request: one, or one for each of several circuits of a family.
+//!
+//! One witness is the body itself. Several are parts of `multipart/form-data`, each with its circuit's name: the requested
+//! circuit first, then ever smaller ones, which are proved where the machine has too little memory or time.
+
+use std::sync::Arc;
+
+use edgeprove_engine::{
+    circuits::{Circuit, registry::LookupError},
+    proof_service::{Candidate, Candidates},
+    witness::intake,
+};
+use edgeprove_protocol::{CircuitId, HasProblemType as _, ProblemType, Target};
+use http::{header, request::Parts};
+use multer::Multipart;
+
+use super::{
+    admitted_request::AdmittedRequest,
+    api_error::ApiError,
+    extract::{self, declared_length},
+    request_body::RequestBody,
+    state::AppState,
+};
+
+/// Maximum number of witnesses for smaller circuits in a request.
+const SMALLER_MAX: usize = 7;
+
+/// Finds the requested circuit; `None` is the default circuit.
+pub fn find_circuit(app: &AppState, named: Option<&CircuitId>) -> Result<Arc<Circuit>, ApiError> {
+    app.engine.circuits.find(named).map_err(|error| match &error {
+        LookupError::Failed { id, .. } => {
+            let fallback = app.engine.circuits.fallback(id, error.kind()).cloned();
+            ApiError::from(error).falling_back_to(fallback)
+        }
+        LookupError::Unknown { .. } | LookupError::Unnamed { .. } | LookupError::Loading { .. } => {
+            error.into()
+        }
+    })
+}
+
+/// Refuses content types that cannot be a witness (415). A form is accepted only where circuits form families.
+pub fn check_content_type(app: &AppState, parts: &Parts) -> Result<(), ApiError> {
+    if app.engine.circuits.has_families() && boundary(parts).is_some() {
+        return Ok(());
+    }
+    extract::check_content_type(&parts.headers)
+}
+
+fn boundary(parts: &Parts) -> Option<String> {
+    let media = parts.headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
+    multer::parse_boundary(media).ok()
+}
+
+/// Receives the witnesses of a request, and checks each against its circuit's shape.
+pub async fn receive(
+    app: &AppState,
+    request: &AdmittedRequest,
+    parts: &Parts,
+    body: &mut RequestBody,
+) -> Result<Candidates, ApiError> {
+    let circuit = Arc::clone(&request.circuit);
+    let Some(boundary) = boundary(parts) else {
+        let first = receive_one(app, circuit, request.target, declared_length(&parts.headers), body).await?;
+        return Ok(Candidates { first, smaller: Vec::new() });
+    };
+    let invalid = |detail: String| ApiError::new(ProblemType::InvalidRequest, detail);
+    let malformed =
+        |error: multer::Error| invalid(format!("the body is not valid multipart/form-data: {error}"));
+    let mut form = Multipart::new(body, boundary);
+    let mut candidates: Option<Candidates> = None;
+    while let Some(field) = form.next_field().await.map_err(malformed)? {
+        let name = field.name().and_then(|name| name.parse::<CircuitId>().ok());
+        let name = name.ok_or_else(|| invalid("each part must have the name of its circuit".to_owned()))?;
+        let Some(Candidates { first, smaller }) = &mut candidates else {
+            if name != circuit.id {
+                return Err(invalid(format!("the first part must be the witness of {}", circuit.id)));
+            }
+            let first = receive_one(app, Arc::clone(&circuit), request.target, None, field).await?;
+            candidates = Some(Candidates { first, smaller: Vec::new() });
+            continue;
+        };
+        let larger = &smaller.last().unwrap_or(first).circuit.id;
+        if !app.engine.circuits.stands_in(&name, larger) {
+            return Err(invalid(format!("{name} is not a smaller circuit of the family of {larger}")));
+        }
+        if smaller.len() == SMALLER_MAX {
+            let detail = format!("a request may have at most {SMALLER_MAX} witnesses for smaller circuits");
+            return Err(invalid(detail));
+        }
+        let circuit = app.engine.circuits.find(Some(&name))?;
+        smaller.push(receive_one(app, circuit, request.target, None, field).await?);
+    }
+    candidates.ok_or_else(|| invalid("the form has no parts".to_owned()))
+}
+
+async fn receive_one<S, E>(
+    app: &AppState,
+    circuit: Arc<Circuit>,
+    target: Option<Target>,
+    declared: Option<u64>,
+    body: S,
+) -> Result<Candidate, ApiError>
+where
+    S: futures_util::Stream<Item = Result<bytes::Bytes, E>>,
+    E: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let bound = Some(circuit.shape.inflated_bytes_max());
+    let witness = intake::receive(&app.engine.spool, &app.options.intake, declared, bound, body).await?;
+    let (witness, digest) = edgeprove_engine::witness::checked(witness, circuit.shape).await?;
+    Ok(Candidate { target: target.unwrap_or(circuit.target), circuit, witness, digest })
+}

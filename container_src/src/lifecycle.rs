@@ -1,0 +1,89 @@
+//! The life of the server: starting, ready, draining. Requests and shutdown agree through it.
+
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::{Duration, Instant},
+};
+
+use edgeprove_telemetry::Supervisor;
+use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
+
+/// The life of the server.
+#[derive(Debug)]
+pub struct Lifecycle {
+    /// The owner of every background task.
+    pub supervisor: Supervisor,
+    started: Instant,
+    has_loaded: AtomicBool,
+    is_draining: AtomicBool,
+    admitted: TaskTracker,
+}
+
+/// Keeps the shutdown waiting for one admitted request or job.
+pub type WorkToken = TaskTrackerToken;
+
+impl Lifecycle {
+    /// A server that starts now.
+    #[must_use]
+    pub fn new(supervisor: Supervisor) -> Self {
+        Self {
+            supervisor,
+            started: Instant::now(),
+            has_loaded: AtomicBool::new(false),
+            is_draining: AtomicBool::new(false),
+            admitted: TaskTracker::new(),
+        }
+    }
+
+    /// Time since the start.
+    #[must_use]
+    pub fn uptime(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// Every circuit was loaded, or failed to load.
+    pub fn set_loaded(&self) {
+        self.has_loaded.store(true, Ordering::Release);
+    }
+
+    /// From now on no new work is accepted.
+    pub fn start_draining(&self) {
+        self.is_draining.store(true, Ordering::Release);
+        self.admitted.close();
+    }
+
+    /// Why no new work is accepted; `None` while it is.
+    #[must_use]
+    pub fn refusal(&self) -> Option<&'static str> {
+        if self.is_draining.load(Ordering::Acquire) {
+            Some("the server is shutting down")
+        } else if !self.has_loaded.load(Ordering::Acquire) {
+            Some("the server is loading its circuits")
+        } else {
+            None
+        }
+    }
+
+    /// Makes the shutdown wait until the token is dropped. Take it before [`Self::refusal`] is checked, so that a shutdown
+    /// either waits for the work or refuses it.
+    pub fn admit(&self) -> WorkToken {
+        self.admitted.token()
+    }
+
+    /// Requests and jobs that are admitted and not finished.
+    #[must_use]
+    pub fn admitted(&self) -> usize {
+        self.admitted.len()
+    }
+
+    /// The tracker of admitted work, for the job workers.
+    #[must_use]
+    pub fn tracker(&self) -> &TaskTracker {
+        &self.admitted
+    }
+
+    /// Waits until every admitted request and job has finished. Call [`Self::start_draining`] first.
+    pub async fn work_finished(&self) {
+        self.admitted.wait().await;
+    }
+}
