@@ -38,8 +38,8 @@ pub const NAMES: &[&str] = &[
     "CONTAINER_INTERNET",
     "EDGE_SECRET",
     "MAX_INSTANCES",
-    "REQUEST_TIMEOUT",
-    "PROVE_TIMEOUT",
+    "OTHER_REQUEST_TIMEOUT",
+    "PROVE_REQUEST_TIMEOUT",
     "SLEEP_AFTER",
     "START_TIMEOUT",
     "STOP_TIMEOUT",
@@ -207,8 +207,8 @@ impl Settings {
         let max_instances = reader.read("MAX_INSTANCES", container_count, || 1);
         let upload_max = reader.read("UPLOAD_MAX", size, || limits::UPLOAD_MAX_BYTES);
         let prove_default = || Duration::from_millis(limits::REQUEST_TIMEOUT_MS);
-        let prove = reader.read("PROVE_TIMEOUT", duration, prove_default);
-        let other = reader.read("REQUEST_TIMEOUT", duration, || Duration::from_secs(30));
+        let prove = reader.read("PROVE_REQUEST_TIMEOUT", duration, prove_default);
+        let other = reader.read("OTHER_REQUEST_TIMEOUT", duration, || Duration::from_secs(30));
         let sleep_after = reader.read("SLEEP_AFTER", duration, || Duration::from_mins(5));
         let start_timeout = reader.read("START_TIMEOUT", duration, || Duration::from_mins(1));
         let stop_timeout = reader.read("STOP_TIMEOUT", duration, || Duration::from_secs(15));
