@@ -15,7 +15,7 @@ use http::Method;
 
 fn before(address: SocketAddr) -> Edge {
     Edge::start(|e| {
-        e.upstream(address).var("PROVE_TIMEOUT", "3s").var("REQUEST_TIMEOUT", "2s");
+        e.upstream(address).var("PROVE_REQUEST_TIMEOUT", "3s").var("OTHER_REQUEST_TIMEOUT", "2s");
     })
 }
 

@@ -101,7 +101,7 @@ fn events_come_one_by_one_and_sockets_say_everything_back() {
 fn what_a_caller_no_longer_waits_for_is_given_up() {
     let stand_in = StandIn::start();
     let edge = Edge::start(|e| {
-        e.upstream(stand_in.address()).var("REQUEST_TIMEOUT", "4s");
+        e.upstream(stand_in.address()).var("OTHER_REQUEST_TIMEOUT", "4s");
     });
     // That nobody reads on is noticed at once. That nobody waits for a first word is not, by the workerd that runs on
     // one's own machine: the request then ends with its time.
