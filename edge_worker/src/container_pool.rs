@@ -1,8 +1,9 @@
 //! Which container gets a request that any container can answer.
 //!
-//! No container is asked. Each isolate of the Worker remembers the load that the containers reported with their
-//! responses, and counts its own requests in flight. It takes two awake containers at random and chooses the less busy
-//! one. That is nearly as good as full knowledge, and isolates do not all choose the same container.
+//! The choice sends no request to a container. Each isolate of the Worker remembers the load that the containers
+//! reported with their responses, and counts its own requests in flight. It takes two awake containers at random and
+//! chooses the less busy one. That is nearly as good as full knowledge, and isolates do not all choose the same
+//! container.
 //!
 //! An awake container costs money, so a sleeping one is used only if all awake ones have work for every core. Then the
 //! next one is woken, one at a time, and gets requests once it is ready.

@@ -1,4 +1,5 @@
-//! Whether a caller may use an endpoint, and which container its request needs. Both follow from the table of endpoints.
+//! Whether a caller may use an endpoint, and which container its request needs. Both follow from the table of
+//! endpoints.
 
 use edgeprove_protocol::{
     endpoints::{Class, ContainerRule, Endpoint},
@@ -106,12 +107,12 @@ mod tests {
     #[test]
     fn a_job_with_a_number_goes_to_its_container() {
         for path in ["", "/proof", "/events"] {
-            let ask =
+            let job =
                 |id: &str, vars| selected(Method::GET, &format!("/v1/proofs/{id}{path}"), "", None, vars);
-            assert_eq!(ask(&format!("c3-{ID}"), SEPARATE), Ok(Selection::Container(3)));
-            assert_eq!(ask(&format!("c4-{ID}"), SEPARATE), Err(EdgeError::NoSuchContainer));
-            assert_eq!(ask(ID, SHARED), Ok(Selection::LeastBusy));
-            assert_eq!(ask("an-id-of-a-newer-server", SEPARATE), Ok(Selection::LeastBusy));
+            assert_eq!(job(&format!("c3-{ID}"), SEPARATE), Ok(Selection::Container(3)));
+            assert_eq!(job(&format!("c4-{ID}"), SEPARATE), Err(EdgeError::NoSuchContainer));
+            assert_eq!(job(ID, SHARED), Ok(Selection::LeastBusy));
+            assert_eq!(job("an-id-of-a-newer-server", SEPARATE), Ok(Selection::LeastBusy));
         }
     }
 

@@ -31,7 +31,7 @@ use crate::{
     settings::Settings,
 };
 
-/// How much longer than a container's object the Worker waits. The object's own error says more.
+/// How much longer than a container's object the Worker waits. The error of the object has more details.
 const OBJECT_MARGIN: Duration = Duration::from_secs(2);
 
 /// Responds to one request. Every failure becomes a problem document.
@@ -81,7 +81,7 @@ async fn write(line: String, is_error: bool) {
     }
 }
 
-/// What the response and the log line need of an exchange, also of one that failed.
+/// Data of an exchange for the response and the log line, also of one that failed.
 #[derive(Default)]
 struct Facts {
     cors: CorsHeaders,

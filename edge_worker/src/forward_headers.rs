@@ -82,7 +82,7 @@ pub fn take_timeout(headers: &mut HeaderMap) -> Option<Duration> {
 pub struct CorsHeaders {
     /// The decision about the page's origin; `None` where the request failed before it.
     decision: Option<Decision>,
-    /// Whether responses differ by origin, so that caches must tell them apart.
+    /// Whether responses differ by origin, so that caches must store them separately.
     differs_by_origin: bool,
 }
 

@@ -1,7 +1,7 @@
 //! The lifecycle of one container: one start however many requests wait for it, a watch while it runs, and a stop when
 //! it is idle.
 //!
-//! The rules are here. The platform that they act on is a trait, so each rule is tested natively on a simulated clock.
+//! The platform that these rules act on is a trait, so each rule is tested natively on a simulated clock.
 //! `docs/EDGE.md` compares them with those of Cloudflare's own container class.
 //!
 //! ```text
@@ -37,8 +37,8 @@ const PROBE_LIMIT_FIRST: Duration = Duration::from_millis(250);
 const PROBE_LIMIT_MAX: Duration = Duration::from_secs(2);
 /// How often a container that ends while it starts is started for the same requests.
 const STARTS_MAX: u32 = 3;
-/// Time limit of the probe before a stop. A container with a fraction of a core and a running proof responds slowly, and
-/// no request waits for this probe.
+/// Time limit of the probe before a stop. A container with a fraction of a core and a running proof responds slowly,
+/// and no request waits for this probe.
 const IDLE_PROBE_LIMIT: Duration = Duration::from_secs(10);
 /// How long a container without work may fail to respond before it is stopped anyway.
 const SILENT_MAX_WITHOUT_WORK: Duration = Duration::from_secs(30);
@@ -47,7 +47,7 @@ const SILENT_MAX_WITHOUT_WORK: Duration = Duration::from_secs(30);
 const SILENT_MAX_WITH_WORK: Duration = Duration::from_mins(10);
 /// Shortest time until the alarm. An alarm that is due at once would repeat without a pause.
 const ALARM_MIN: Duration = Duration::from_secs(1);
-/// Pause between two checks of a container that was told to stop.
+/// Pause between two checks of a container after SIGTERM.
 const STOP_PAUSE: Duration = Duration::from_millis(100);
 
 /// Times of a container's lifecycle.
@@ -135,7 +135,7 @@ pub enum ContainerState {
     Ready,
     /// It runs; the next request probes it first.
     Unknown,
-    /// It was told to stop.
+    /// It got SIGTERM and has not ended.
     Stopping,
 }
 

@@ -1,4 +1,5 @@
-//! Requests that the edge sends: forwarded without reading their bodies, with a time limit, and aborted with their caller.
+//! Requests that the edge sends: forwarded without reading their bodies, with a time limit, and aborted with their
+//! caller.
 
 use std::{pin::pin, time::Duration};
 
@@ -44,8 +45,8 @@ pub struct Outgoing {
 }
 
 impl Outgoing {
-    /// The same request to another URL, with other headers. Its body is forwarded as a stream. The request is aborted when
-    /// the caller disconnects, as far as the runtime notices that.
+    /// The same request to another URL, with other headers. Its body is forwarded as a stream. The request is aborted
+    /// when the caller disconnects, as far as the runtime notices that.
     pub fn forward(request: &web_sys::Request, url: &str, headers: &HeaderMap) -> Result<Self, RuntimeError> {
         let error = |error: JsValue| RuntimeError::new(Operation::ForwardRequest, &error);
         let controller = web_sys::AbortController::new().map_err(error)?;
@@ -75,8 +76,8 @@ impl Outgoing {
 
     /// Sends the request, and waits at most `limit` for the head of the response.
     ///
-    /// A refusal may arrive before the whole request is sent. Its body is then read whole, and the rest of the request is
-    /// aborted: once a request is responded to, reading its body fails the next request on the connection.
+    /// A refusal may arrive before the whole request is sent. Its body is then read whole, and the rest of the request
+    /// is aborted: once a request is responded to, reading its body fails the next request on the connection.
     pub async fn send(&self, to: &Fetch, limit: Duration) -> Result<web_sys::Response, SendError> {
         let failed = |error: JsValue| SendError::Failed(message(&error));
         let response = JsFuture::from(to.fetch(&self.request).map_err(failed)?);

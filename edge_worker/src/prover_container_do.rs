@@ -1,8 +1,8 @@
 //! The Durable Object that owns one container and forwards requests to it.
 //!
-//! It is a Durable Object because only one place in the world may decide whether its container starts, runs or sleeps, and
-//! because Cloudflare binds each container to one. It stores only a record of starts and exits. After an eviction it
-//! finds out the rest from the container itself.
+//! It is a Durable Object because only one instance in the world may decide whether its container starts, runs or
+//! sleeps, and because Cloudflare binds each container to one object. It stores only a record of starts and exits.
+//! After an eviction it finds out the rest from the container itself.
 
 #![expect(missing_docs, reason = "#[durable_object] generates items without documentation")]
 

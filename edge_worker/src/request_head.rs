@@ -1,4 +1,4 @@
-//! The head of a request: all that the edge reads of it.
+//! The head of a request. The edge reads nothing else of it.
 
 use http::{HeaderMap, Method, header};
 
@@ -49,7 +49,7 @@ impl RequestHead {
         self.headers.get(name).and_then(|value| value.to_str().ok())
     }
 
-    /// Whether a browser asks before it sends a page's request.
+    /// Whether this is a preflight request, which a browser sends before a page's request.
     #[must_use]
     pub fn is_preflight(&self) -> bool {
         self.method == Method::OPTIONS && self.headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)

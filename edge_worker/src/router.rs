@@ -58,7 +58,8 @@ fn at(path: &str) -> impl Iterator<Item = &'static Endpoint> {
     endpoints::at_edge().filter(move |endpoint| endpoint.matches(path))
 }
 
-/// The number of the container that has the job of a path, if the job's id has one: `/v1/proofs/c3-…` is at container 3.
+/// The number of the container that has the job of a path, if the job's id has one: `/v1/proofs/c3-…` is at container
+/// 3.
 ///
 /// Jobs without a number are in a database that all containers share. An id that cannot be read has no number here: a
 /// server answers such a request, since a newer server may know ids of another form.

@@ -1,5 +1,5 @@
-//! Relays WebSockets between a caller and a container, message by message. Only so does the container's object know that a
-//! socket is open and in use.
+//! Relays WebSockets between a caller and a container, message by message. Only so does the container's object know
+//! that a socket is open and in use.
 
 use std::future::Future;
 

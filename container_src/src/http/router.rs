@@ -1,7 +1,7 @@
 //! Every route on one page, grouped by caller, and the layers around them.
 //!
-//! The table of endpoints in [`edgeprove_protocol::endpoints`] names every method and path; a test holds the routes
-//! against it.
+//! The table of endpoints in [`edgeprove_protocol::endpoints`] names every method and path. A test compares the
+//! routes with it.
 
 use axum::{
     Router,

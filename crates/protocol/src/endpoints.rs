@@ -1,7 +1,8 @@
 //! Every endpoint of the service in one table: [`ALL`].
 //!
-//! The edge derives from it which requests it forwards, its `Allow` headers and the path patterns of its log. The server
-//! takes from it the time limit of each route, and a test holds the server's router against it. `GET /` of both lists it.
+//! The edge derives from it which requests it forwards, its `Allow` headers and the path patterns of its log. The
+//! server takes from it the time limit of each route, and a test compares the server's router with it. `GET /` of both
+//! lists it.
 //!
 //! A new endpoint needs a row here, a handler in the server and a line in the server's router. The edge needs no change
 //! unless it answers the endpoint itself.
@@ -20,7 +21,7 @@ pub enum Method {
     Delete,
 }
 
-/// The purpose of an endpoint. It decides how long a request may take and who may send it.
+/// The purpose of an endpoint. It determines the time limit of a request and the callers that may send it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Class {
     /// Describes the service: its endpoints, circuits and problem types.
@@ -50,7 +51,8 @@ pub enum EdgeAction {
     Hide,
 }
 
-/// Which container answers, where each container has jobs of its own. Containers that share a database are all alike.
+/// Which container answers, where each container has jobs of its own. Where containers share a database, any of them
+/// may answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ContainerRule {
     /// Any container.

@@ -146,11 +146,11 @@ fn a_lack_of_containers_differs_from_other_failures() {
 
 #[test]
 fn after_any_exit_the_next_request_starts_a_container() {
-    let (gone, broken) = ("no instance".to_owned(), "container supervisor failed".to_owned());
+    let (none, broken) = ("no instance".to_owned(), "container supervisor failed".to_owned());
     for exit in [
         ContainerExit::Code(0),
         ContainerExit::Code(139),
-        ContainerExit::NoInstance(gone),
+        ContainerExit::NoInstance(none),
         ContainerExit::Lost(broken),
     ] {
         on_simulated_clock(async {
@@ -170,10 +170,10 @@ fn a_request_that_waits_is_notified_of_the_exit() {
     on_simulated_clock(async {
         let (fake, lifecycle) = sleeping(Behaviour::default());
         lifecycle.ready().await.unwrap();
-        let gone = lifecycle.exit();
+        let exit = lifecycle.exit();
         assert!(tokio::time::timeout(Duration::from_mins(1), lifecycle.exit()).await.is_err());
         fake.end_with(ContainerExit::Code(137));
-        assert_eq!(gone.await, ContainerExit::Code(137));
+        assert_eq!(exit.await, ContainerExit::Code(137));
     });
 }
 
@@ -251,10 +251,10 @@ fn a_container_that_runs_after_a_reported_end_is_watched() {
         tokio::task::yield_now().await;
         assert_eq!(lifecycle.status().state, ContainerState::Unknown);
         assert_eq!(lifecycle.ready().await, Ok(()));
-        let gone = lifecycle.exit();
+        let exit = lifecycle.exit();
         assert!(tokio::time::timeout(Duration::from_secs(1), lifecycle.exit()).await.is_err());
         fake.end_with(ContainerExit::Code(2));
-        assert_eq!((gone.await, fake.count("start")), (ContainerExit::Code(2), 1));
+        assert_eq!((exit.await, fake.count("start")), (ContainerExit::Code(2), 1));
     });
 }
 

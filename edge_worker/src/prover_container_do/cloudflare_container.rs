@@ -239,7 +239,7 @@ async fn probe(request: &Outgoing, port: &Fetch, limit: Duration) -> Probe {
         Err(SendError::Failed(reason)) => return Probe::NoResponse(reason),
     };
     let status = response.status();
-    // The body is always read: an unread response holds its connection.
+    // The body is always read: an unread response blocks its connection.
     let body = match response.text() {
         Ok(text) => JsFuture::from(text).await.ok().and_then(|text| text.as_string()).unwrap_or_default(),
         Err(error) => return Probe::NoResponse(message(&error)),
