@@ -1,9 +1,9 @@
-// Compiles one circuit and solves it for its sample inputs.
+// Compiles one circuit and executes it with its sample inputs.
 //
 //   node compile.mjs DIRECTORY CIRCUIT.json WITNESS.gz < INPUTS.json
 //
-// DIRECTORY is a Noir package. The inputs are its Prover.toml as JSON: `cargo xtask setup` converts it, so that
-// the sample inputs stand in one file only and nargo reads the same one.
+// DIRECTORY is a Noir package. The inputs are its Prover.toml as JSON. `cargo xtask setup` converts it, so that
+// nargo and this script use the same file.
 
 import { writeFile } from 'node:fs/promises';
 import path from 'node:path';

@@ -1,11 +1,10 @@
-// Proves one witness with bb.js in WebAssembly, once for each line on standard input, and answers each with the
-// milliseconds it took.
+// Proves one witness with bb.js in WebAssembly, once for each line on stdin, and writes the time of each proof in
+// milliseconds to stdout.
 //
 //   node prove_in_wasm.mjs CIRCUIT.json WITNESS.gz CRS_DIRECTORY POINTS THREADS
 //
-// The baseline of `cargo xtask bench`.
-// A line that says `backend` is proved by UltraHonkBackend, as pages do it: it computes the verification key anew
-// each time. One that says `keyed` goes one step below and hands the key in.
+// It is a baseline of `cargo xtask bench`. For the line `backend`, UltraHonkBackend proves, as in a page: it computes
+// the verification key for each proof. For the line `keyed`, the interface below it proves with a ready key.
 
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
@@ -14,8 +13,8 @@ import { gunzipSync } from 'node:zlib';
 
 import { BackendType, Barretenberg, UltraHonkBackend } from '@aztec/bb.js';
 
-// bb.js tells of each proof with console.log; stdout is kept for answers.
-const answer = console.log;
+// bb.js writes a line for each proof with console.log, but stdout is only for results.
+const writeResult = console.log;
 console.log = console.error;
 
 const [circuitFile, witnessFile, crsDirectory, points, threads] = process.argv.slice(2);
@@ -26,8 +25,8 @@ if (threads === undefined) {
 const { bytecode } = JSON.parse(readFileSync(circuitFile, 'utf8'));
 const witness = readFileSync(witnessFile);
 
-// Without a named backend bb.js would run the native program. The points come from the folder: left to itself, bb.js
-// would ask the network for those of another curve as well, which no proof here needs.
+// Without a named backend bb.js starts the native program. The points come from the folder: by default bb.js also
+// downloads those of another curve, which no proof here needs.
 const api = await Barretenberg.new({
   backend: BackendType.Wasm,
   threads: Number(threads),
@@ -49,19 +48,19 @@ const settings = {
 const circuit = { name: 'circuit', bytecode: gunzipSync(Buffer.from(bytecode, 'base64')) };
 const { bytes: verificationKey } = await api.circuitComputeVk({ circuit, settings });
 
-const ways = {
+const provers = {
   backend: () => backend.generateProof(witness),
   keyed: () =>
     api.circuitProve({ witness: gunzipSync(witness), circuit: { ...circuit, verificationKey }, settings }),
 };
 
-for await (const way of readline.createInterface({ input: process.stdin })) {
+for await (const mode of readline.createInterface({ input: process.stdin })) {
   const started = performance.now();
-  const { proof } = await ways[way]();
+  const { proof } = await provers[mode]();
   const ms = performance.now() - started;
   if (proof.length === 0) {
-    throw new Error('bb.js gave an empty proof');
+    throw new Error('bb.js returned an empty proof');
   }
-  answer(String(ms));
+  writeResult(String(ms));
 }
 await api.destroy();

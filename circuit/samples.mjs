@@ -1,6 +1,6 @@
-// Writes the sample inputs that are too long to be written by hand: the Prover.toml of merkle_membership and of
-// maze_walk. Deterministic, so running it again changes nothing. The hashes are bb.js's own, a second
-// implementation beside the circuits' sponge.
+// Writes the sample inputs that are too long to write by hand: the Prover.toml of merkle_membership and of maze_walk.
+// It is deterministic, so a second run changes nothing. The hashes are computed by bb.js, independently of the
+// circuits' sponge.
 
 import { writeFile } from 'node:fs/promises';
 
@@ -13,33 +13,33 @@ const toHex = (n) => `0x${n.toString(16).padStart(64, '0')}`;
 const poseidon2 = (...inputs) =>
   BigInt(`0x${Buffer.from(bb.poseidon2Hash({ inputs: inputs.map(toBytes) }).hash).toString('hex')}`);
 
-/** A TOML array, so many elements a line. */
+/** A TOML array with `perLine` elements in each line. */
 function array(values, perLine = 1) {
   const starts = Array.from({ length: Math.ceil(values.length / perLine) }, (_, line) => line * perLine);
   return `[\n${starts.map((i) => `    ${values.slice(i, i + perLine).join(', ')},\n`).join('')}]`;
 }
 
-/** Four members at places far from each other in a tree whose other leaves are all zero. */
+/** Four members, far from each other, in a tree whose other leaves are all zero. */
 function merkleMembership() {
   const depth = 32;
   const scope = 20261121n;
-  const members = [3n, 1_000_003n, 2_147_483_648n, 4_294_967_295n].map((place, i) => {
+  const members = [3n, 1_000_003n, 2_147_483_648n, 4_294_967_295n].map((index, i) => {
     const secret = poseidon2(0xed6en, BigInt(i));
-    return { place, secret, leaf: poseidon2(secret, 0n), isRight: [], siblings: [] };
+    return { index, secret, leaf: poseidon2(secret, 0n), isRight: [], siblings: [] };
   });
 
-  // Only nodes with a member below them are kept; any other is the root of an empty subtree.
-  let level = new Map(members.map(({ place, leaf }) => [place, leaf]));
+  // Only nodes with a member below them are in the map. Any other node is the root of an empty subtree.
+  let level = new Map(members.map(({ index, leaf }) => [index, leaf]));
   let empty = 0n;
   for (let height = 0; height < depth; height++) {
-    const node = (place) => level.get(place) ?? empty;
-    for (const { place, isRight, siblings } of members) {
-      const ancestor = place >> BigInt(height);
+    const node = (index) => level.get(index) ?? empty;
+    for (const { index, isRight, siblings } of members) {
+      const ancestor = index >> BigInt(height);
       isRight.push((ancestor & 1n) === 1n);
       siblings.push(node(ancestor ^ 1n));
     }
-    const parents = new Set([...level.keys()].map((place) => place >> 1n));
-    level = new Map([...parents].map((place) => [place, poseidon2(node(place << 1n), node((place << 1n) | 1n))]));
+    const parents = new Set([...level.keys()].map((index) => index >> 1n));
+    level = new Map([...parents].map((index) => [index, poseidon2(node(index << 1n), node((index << 1n) | 1n))]));
     empty = poseidon2(empty, empty);
   }
 
@@ -57,7 +57,7 @@ siblings = ${array(siblings.map((s) => `"${toHex(s)}"`))}
   return head + members.map(member).join('');
 }
 
-/** A maze in which one way leads from any open cell to any other, and the way from corner to corner. */
+/** A maze with exactly one path between any two open cells, and the path from corner to corner. */
 function mazeWalk() {
   const side = 31;
   const moves = 680;
@@ -65,11 +65,11 @@ function mazeWalk() {
   const rest = 4;
   const [entrance, exit] = [side + 1, (side - 2) * side + side - 2];
 
-  // Park and Miller's generator: any fixed sequence would do.
+  // Park and Miller's generator. Any fixed sequence would be suitable.
   let state = 20261121;
   const random = (below) => (state = (state * 48271) % 2147483647) % below;
 
-  // Depth-first search over the cells of odd row and column; `way` ends as the walk to the exit.
+  // Depth-first search over the cells with odd row and column. In the end `way` is the walk to the exit.
   const open = new Set([entrance]);
   const path = [{ cell: entrance, move: undefined }];
   let way;

@@ -1,7 +1,7 @@
-// Runs the circuits' own `#[test]` functions, for want of nargo in the package registries.
+// Runs the circuits' own `#[test]` functions without nargo, which package registries do not have.
 //
-// noir_wasm compiles a package's `main` and nothing else, so each test becomes the `main` of a copy of its package
-// in which the real one is an ordinary function.
+// noir_wasm compiles only the `main` of a package. So each test becomes the `main` of a copy of its package, in which
+// the original `main` is an ordinary function.
 
 import { cp, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -17,7 +17,7 @@ const circuits = fileURLToPath(new URL('./noir', import.meta.url));
 // `#[test]`, `#[test(should_fail)]` or `#[test(should_fail_with = "text")]`, and the function under it.
 const testFunction = /#\[test(?:\((should_fail)(?:_with = "([^"]*)")?\))?\]\s*fn (\w+)\(\)/g;
 
-/** The source with `name` for its only entry point. */
+/** The source with the function `name` as its only entry point. */
 function withEntryPoint(source, name) {
   return source
     .replace(/\bfn main\(([^]*?)\) \{/, (_, parameters) => `fn circuit(${parameters.replaceAll('pub ', '')}) {`)
@@ -25,7 +25,7 @@ function withEntryPoint(source, name) {
     .replace(testFunction, (_, _fails, _message, other) => `fn ${other === name ? 'main' : other}()`);
 }
 
-/** Compiles and executes one test; `undefined`, or the error that stopped it. */
+/** Compiles and executes one test. Returns the error that it failed with, or `undefined`. */
 async function run(packageDirectory, source, name) {
   const copy = await mkdtemp(path.join(tmpdir(), 'edgeprove-noir-'));
   try {

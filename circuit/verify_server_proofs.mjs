@@ -1,9 +1,11 @@
-// What a page does, in Node: makes a witness with noir_js, has it proved by a running service, and verifies the
-// answers with bb.js in WebAssembly. Exits 0 when every proof verifies and a changed one does not.
+// Verifies a server's proofs as a browser page does, in Node.js: it computes a witness with noir_js, sends it to a
+// running server, and verifies the proofs with bb.js in WebAssembly. Exits with 0 if every proof verifies and a changed
+// one does not.
 //
-//   node verify_server_proofs.mjs http://127.0.0.1:8080/api/prove/range_check ../target/circuits/range_check.json '{"value":…}'
+//   node verify_server_proofs.mjs URL CIRCUIT.json INPUTS
+//   node verify_server_proofs.mjs http://127.0.0.1:8080/api/prove/range_check range_check.json '{"value":…}'
 //
-// bb.js finds the CRS by CRS_PATH, else in ~/.bb-crs.
+// The CRS is in CRS_PATH, else in ~/.bb-crs.
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { homedir } from "node:os";
@@ -12,33 +14,33 @@ import process from "node:process";
 import { BackendType, Barretenberg, UltraHonkBackend } from "@aztec/bb.js";
 import { Noir } from "@noir-lang/noir_js";
 
-const [url, artifact, inputs] = process.argv.slice(2);
-const circuit = JSON.parse(await readFile(artifact, "utf8"));
+const [url, circuitFile, inputs] = process.argv.slice(2);
+const circuit = JSON.parse(await readFile(circuitFile, "utf8"));
 const { witness } = await new Noir(circuit).execute(JSON.parse(inputs));
 
 async function prove(target, accept) {
-  const answer = await fetch(`${url}?target=${target}`, {
+  const response = await fetch(`${url}?target=${target}`, {
     method: "POST",
     headers: { "Content-Type": "application/gzip", Accept: accept },
     body: witness,
   });
-  assert.equal(answer.status, 200, await answer.clone().text());
-  return answer;
+  assert.equal(response.status, 200, await response.clone().text());
+  return response;
 }
 
-async function asBytes(target) {
-  const answer = await prove(target, "application/octet-stream");
-  const listed = answer.headers.get("x-public-inputs");
+async function proveAsBytes(target) {
+  const response = await prove(target, "application/octet-stream");
+  const listed = response.headers.get("x-public-inputs");
   const publicInputs = listed ? listed.split(",") : [];
-  return { proof: new Uint8Array(await answer.arrayBuffer()), publicInputs };
+  return { proof: new Uint8Array(await response.arrayBuffer()), publicInputs };
 }
 
-async function asJson(target) {
+async function proveAsJson(target) {
   const answer = await (await prove(target, "application/json")).json();
   return { proof: Uint8Array.from(Buffer.from(answer.proof, "base64")), publicInputs: answer.public_inputs };
 }
 
-// bb.js would fetch a CRS of its own choosing; the one at hand is enough and needs no network.
+// By default bb.js downloads a CRS. The local one is enough and needs no network.
 const crs = process.env.CRS_PATH ?? join(homedir(), ".bb-crs");
 const api = await Barretenberg.new({ backend: BackendType.Wasm, threads: 1, skipSrsInit: true });
 try {
@@ -47,9 +49,9 @@ try {
   await api.srsInitSrs({ pointsBuf, numPoints: pointsBuf.length / 64, g2Point });
   const backend = new UltraHonkBackend(circuit.bytecode, api);
   for (const verifierTarget of ["noir-recursive", "evm"]) {
-    const bytes = await asBytes(verifierTarget);
-    const json = await asJson(verifierTarget);
-    // Proofs are zero-knowledge and so never the same twice; what they prove is.
+    const bytes = await proveAsBytes(verifierTarget);
+    const json = await proveAsJson(verifierTarget);
+    // Zero-knowledge proofs of one statement differ, but their public inputs are the same.
     assert.deepEqual(bytes.publicInputs, json.publicInputs);
     assert.equal(bytes.proof.length, json.proof.length);
     for (const proof of [bytes, json]) {
