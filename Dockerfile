@@ -1,10 +1,10 @@
-# Edgeprove's image: the server, bb, the CRS and a default circuit on top of glibc, and nothing else.
-# docs/DOCKER.md says how to build, run and size it; `cargo xtask images` builds it also where no image can be pulled.
+# Edgeprove's production image: only the server, bb, the CRS, a default circuit and glibc.
+# docs/DOCKER.md describes how to build and run it. `cargo xtask images` builds it even if no image can be pulled.
 #
-# There is no `# syntax=` line: it would make every build pull a frontend, and what the engine brings is enough.
+# There is no `# syntax=` line: every build would pull a frontend, but the engine's own is sufficient.
 
 # ---- the server ------------------------------------------------------------------------------------------------------
-# Compiled by the builder's own architecture: an emulated compiler takes many times as long.
+# The builder's own architecture compiles: an emulated compiler takes many times as long.
 FROM --platform=$BUILDPLATFORM rust:1.95-slim-trixie AS server
 ARG TARGETARCH
 ARG BUILDARCH
@@ -26,7 +26,7 @@ RUN --mount=type=cache,id=edgeprove-cargo,target=/usr/local/cargo/registry \
  && cargo build --locked --release --package edgeprove --target $target \
  && install -D target/$target/release/edgeprove /out/edgeprove
 
-# ---- bb, the CRS and the circuits: for the architecture of the image, fetched on that of the builder ----------------
+# ---- bb, the CRS and the circuits: fetched by the builder's architecture for the image's ----------------------------
 FROM --platform=$BUILDPLATFORM rust:1.95-slim-trixie AS tools
 RUN apt-get update \
  && apt-get install --yes --no-install-recommends ca-certificates nodejs npm \
@@ -35,7 +35,7 @@ WORKDIR /src
 COPY . .
 ARG TARGETARCH
 ARG BUILDARCH
-# Points of the CRS, 64 bytes each; a circuit of N rows needs N + 1. Where only package registries answer, 4097 come.
+# The number of CRS points, 64 bytes each; a circuit of size N needs N + 1. Package registries have only 4097.
 ARG CRS_POINTS=32769
 RUN --mount=type=cache,id=edgeprove-cargo,target=/usr/local/cargo/registry \
     --mount=type=cache,id=edgeprove-xtask-$BUILDARCH,target=/src/target,sharing=locked \
@@ -47,10 +47,10 @@ RUN --mount=type=cache,id=edgeprove-cargo,target=/usr/local/cargo/registry \
  && install -D --mode=0644 /setup/circuits/range_check.json /out/circuit.json \
  && cp -r /setup/crs-$CRS_POINTS /out/crs
 
-# ---- the least a dynamically linked program needs --------------------------------------------------------------------
+# ---- the files that a dynamically linked program needs ---------------------------------------------------------------
 FROM debian:trixie-slim AS libc
-WORKDIR /least
-# With the packages' status a scanner sees what is inside; their licences ask for the copyright files.
+WORKDIR /minimal
+# Vulnerability scanners read the packages' status. The packages' licences require the copyright files.
 RUN install -d --mode=0700 /owned/data \
  && mkdir -p app/circuits etc tmp usr/lib usr/lib64 var/lib/dpkg/status.d \
  && chmod 1777 tmp \
@@ -67,17 +67,17 @@ RUN install -d --mode=0700 /owned/data \
  && printf 'root:x:0:\nedgeprove:x:10001:\n' > etc/group \
  && printf 'hosts: files dns\n' > etc/nsswitch.conf
 
-# ---- what runs -------------------------------------------------------------------------------------------------------
+# ---- the image -------------------------------------------------------------------------------------------------------
 FROM scratch AS runtime
-COPY --from=libc /least /
-# A volume that is mounted here becomes the user's own, and jobs are taken.
+COPY --from=libc /minimal /
+# A new volume at /data gets this owner, so the server can write jobs to it.
 COPY --from=libc --chown=10001:10001 /owned /
 COPY LICENSE-APACHE LICENSE-MIT /usr/share/doc/edgeprove/
 COPY --from=tools /out/bb /usr/local/bin/bb
 COPY --from=tools /out/crs /opt/crs
 COPY --from=tools /out/circuit.json /app/circuit.json
 COPY --from=server /out/edgeprove /usr/local/bin/edgeprove
-# `docker stop` kills after 10 s unless told otherwise: a longer EDGEPROVE_DRAIN wants a longer `--time`.
+# `docker stop` sends SIGKILL after 10 s by default: a longer EDGEPROVE_DRAIN needs a longer `docker stop -t`.
 ENV PATH=/usr/local/bin \
     HOME=/tmp \
     BB_PATH=/usr/local/bin/bb \
@@ -91,7 +91,7 @@ ENV PATH=/usr/local/bin \
     EDGEPROVE_DRAIN=9s \
     EDGEPROVE_LOG_FORMAT=json
 
-# The keys are made by the very programs that will use them, so an image that cannot prove is never finished.
+# The programs of this image compute the keys, so the build fails if they cannot run.
 FROM runtime AS keys
 RUN ["edgeprove", "warm"]
 

@@ -1,7 +1,8 @@
 //! `cargo xtask images`: builds both container images, and prints their sizes.
 //!
-//! `docker build .` builds the same image if the base images can be pulled. This command adds base images that are built
-//! on this machine if no image registry is reachable, labels with the pinned versions, and the size of every layer.
+//! `docker build .` builds the same image if the base images can be pulled. This command adds base images that are
+//! built on this machine if no image registry is reachable, labels with the pinned versions, and the size of every
+//! layer.
 
 mod base_images;
 pub(crate) mod docker;

@@ -142,8 +142,8 @@ impl Versions {
         }
     }
 
-    /// Compares the workspace's `Cargo.toml` with the pins: the crates that implement bb's protocol, read Noir's formats
-    /// or must match the edge's tools.
+    /// Compares the workspace's `Cargo.toml` with the pins: the crates that implement bb's protocol, read Noir's
+    /// formats or must match the edge's tools.
     pub(crate) fn check_cargo(&self, cargo_toml: &str) -> anyhow::Result<()> {
         let manifest: toml::Table = toml::from_str(cargo_toml)?;
         let dependencies = manifest.get("workspace").and_then(|workspace| workspace.get("dependencies"));

@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn half_a_request_is_an_error() {
+    fn an_incomplete_request_is_an_error() {
         for cut in ["POST", "POST /a HTTP/1.1\r\ncontent-length: 3\r\n\r\nab", "POST /a HTTP/1.1\r\n\r\n"] {
             assert!(read_request(&mut cut.as_bytes(), &mut Vec::new()).is_err(), "{cut}");
         }

@@ -1,5 +1,5 @@
-//! Runs a deployment without the upload, for each environment. A warning of wrangler is an error here, and so is a Worker
-//! that is too large.
+//! Runs a deployment without the upload, for each environment. A warning of wrangler is an error here, and so is a
+//! Worker that is too large.
 
 use std::{
     fs,

@@ -17,7 +17,7 @@ const ANSWER: Duration = Duration::from_secs(30);
 const PULL: Duration = Duration::from_mins(15);
 
 /// The label of every image that was built here under the name of a published one.
-const REPLACEMENT_LABEL: &str = "LABEL edgeprove.stand-in=true";
+const REPLACEMENT_LABEL: &str = "LABEL edgeprove.base-image=local";
 
 /// One image to build.
 #[derive(Debug)]

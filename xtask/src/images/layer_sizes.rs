@@ -1,7 +1,7 @@
 //! The compressed size of an image.
 //!
-//! The engine reports only the unpacked size, but layers are pushed, pulled and billed compressed by gzip. So this saves
-//! the image and compresses each layer as a push does.
+//! The engine reports only the unpacked size, but layers are pushed, pulled and billed compressed by gzip. So this
+//! saves the image and compresses each layer as a push does.
 
 use std::{
     collections::HashMap,

@@ -1,8 +1,8 @@
 // Runs the edge, as it is deployed, and the bare Worker in one workerd. wrangler would also attach a debugger, which
 // receives an event for every fetch and takes several times the time of the edge.
 //
-// First argument: a JSON object with `wrangler`, the parsed wrangler.toml, `built`, the folder of the edge's module, and
-// `upstream`. Prints the two URLs as a line of JSON, and runs until its stdin ends.
+// First argument: a JSON object with `wrangler` (the parsed wrangler.toml), `built` (the folder of the edge's module)
+// and `upstream` (the server's URL). Prints the two URLs as a line of JSON, and runs until its stdin ends.
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import path from "node:path";
