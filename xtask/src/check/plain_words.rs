@@ -3,7 +3,8 @@
 //! A reader for whom English is a second language must understand each sentence at first reading, and one thing has
 //! one name everywhere. [`vocabulary`] lists the words, their replacements and the legitimate uses.
 //!
-//! Identifiers are split into their words, so `artifact` is found in `find_artifact` and in `ArtifactName`.
+//! File names count too. Identifiers are split into their words, so `artifact` is found in `find_artifact` and in
+//! `ArtifactName`.
 
 mod vocabulary;
 
@@ -30,20 +31,21 @@ pub(super) fn check(root: &Path) -> anyhow::Result<Outcome> {
     if hits.is_empty() { Ok(Outcome::Passed) } else { bail!("{}", report(&hits)) }
 }
 
-/// A place where a word stands that should not.
+/// A use of a replaced word.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Hit {
     pattern: &'static str,
     instead: &'static str,
     file: String,
-    line: usize,
+    /// Counted from 1; `None` for a word in the file's name.
+    line: Option<usize>,
 }
 
 fn find(files: &[TextFile], replaced: &[Replaced], allowed: &[Allowed]) -> Vec<Hit> {
     let mut hits = Vec::new();
     let is_checked = |file: &&TextFile| !file.is_lock_file() && !EXEMPT.contains(&file.name.as_str());
     for file in files.iter().filter(is_checked) {
-        let words = words(&file.text);
+        let (words, name_words) = (words(&file.text), words(&file.name));
         let lines: Vec<&str> = file.text.lines().collect();
         for Replaced { patterns, instead } in replaced {
             for pattern in *patterns {
@@ -51,11 +53,14 @@ fn find(files: &[TextFile], replaced: &[Replaced], allowed: &[Allowed]) -> Vec<H
                     Some(code) => code_lines(&lines, code),
                     None => phrase_lines(&words, pattern),
                 };
-                let is_allowed = |line: usize| {
-                    allowed.iter().any(|allowed| allowed.covers(pattern, &file.name, lines[line - 1]))
+                let in_name = !phrase_lines(&name_words, pattern).is_empty();
+                let uses = in_name.then_some(None).into_iter().chain(found.into_iter().map(Some));
+                let is_allowed = |line: &Option<usize>| {
+                    let text = line.map_or(file.name.as_str(), |line| lines[line - 1]);
+                    allowed.iter().any(|allowed| allowed.covers(pattern, &file.name, text))
                 };
                 let hit = |line| Hit { pattern, instead, file: file.name.clone(), line };
-                hits.extend(found.into_iter().filter(|line| !is_allowed(*line)).map(hit));
+                hits.extend(uses.filter(|line| !is_allowed(line)).map(hit));
             }
         }
     }
@@ -142,12 +147,13 @@ fn report(hits: &[Hit]) -> String {
     let mut report = String::new();
     for (word, hits) in by_word {
         // Writing to a string does not fail.
-        let _ = writeln!(report, "`{word}`, {} lines; write instead: {}", hits.len(), hits[0].instead);
+        let _ = writeln!(report, "`{word}`, {} uses; write instead: {}", hits.len(), hits[0].instead);
         for Hit { file, line, .. } in hits {
-            let _ = writeln!(report, "  {file}:{line}");
+            let line = line.map_or_else(|| " (the file's name)".to_owned(), |line| format!(":{line}"));
+            let _ = writeln!(report, "  {file}{line}");
         }
     }
-    let _ = write!(report, "{} lines to change", hits.len());
+    let _ = write!(report, "{} uses to change", hits.len());
     report
 }
 
@@ -163,7 +169,7 @@ mod tests {
     /// The patterns that a text contains, each with its line.
     fn found(text: &str) -> Vec<(&'static str, usize)> {
         let file = TextFile { name: "a.rs".to_owned(), text: text.to_owned() };
-        find(&[file], &TEST_WORDS, &[]).iter().map(|hit| (hit.pattern, hit.line)).collect()
+        find(&[file], &TEST_WORDS, &[]).iter().map(|hit| (hit.pattern, hit.line.unwrap())).collect()
     }
 
     #[test]
@@ -211,8 +217,9 @@ mod tests {
 
     #[test]
     fn hits_are_grouped_by_word() {
-        let file = TextFile { name: "a".to_owned(), text: "quux\nold quux".to_owned() };
-        let expected = "`quux`, 2 lines; write instead: reported; cancelled\n  a:1\n  a:2\n2 lines to change";
+        let file = TextFile { name: "quux.rs".to_owned(), text: "quux\nold quux".to_owned() };
+        let expected = "`quux`, 3 uses; write instead: reported; cancelled\n  quux.rs (the file's name)\n  \
+             quux.rs:1\n  quux.rs:2\n3 uses to change";
         assert_eq!(report(&find(&[file], &TEST_WORDS, &[])), expected);
     }
 }
