@@ -244,7 +244,7 @@ fn load_circuits(state: AppState, jobs: Option<JobSystem>, no_more_jobs: Cancell
         state.engine.load().await;
         state.lifecycle.set_loaded();
         let took_ms = edgeprove_telemetry::millis(state.lifecycle.uptime());
-        if state.engine.circuits.none_is_left() {
+        if state.engine.circuits.has_only_failures() {
             tracing::warn!(took_ms, "no circuit could be loaded: nothing can be proved");
         } else {
             tracing::info!(took_ms, "ready");

@@ -7,8 +7,8 @@ use edgeprove_engine::{
     circuits::{
         Registry,
         circuit::{KeyGenerator, MemoryBudget},
+        key_cache::KeyCache,
         peak_cache::PeakCache,
-        vk_cache::VkCache,
     },
     proving::Proving,
     scheduler::Scheduler,
@@ -85,10 +85,10 @@ impl Engine {
             }
         };
         let keys = KeyGenerator {
-            cache: VkCache::new(&program.cache_dir),
+            cache: KeyCache::new(&program.cache_dir, &backend.identity()),
             crs: program.crs.clone(),
-            peaks: PeakCache::new(&program.cache_dir),
-            room: MemoryBudget {
+            peaks: PeakCache::new(&program.cache_dir, &backend.identity()),
+            budget: MemoryBudget {
                 memory_max_bytes: settings.scheduler.memory_max_bytes,
                 narrowest: settings.scheduler.widths().first().copied().unwrap_or(1),
             },
@@ -109,7 +109,7 @@ impl Engine {
 
     /// Stores the measured memory peaks for the next start.
     pub fn store_memory_peaks(&self) {
-        self.circuits.keep_memory(&self.proving.keys().peaks);
+        self.circuits.store_memory(&self.proving.keys().peaks);
     }
 
     /// Ends every background task, the provers among them, and waits until every witness file is wiped.

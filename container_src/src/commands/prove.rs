@@ -26,7 +26,7 @@ use crate::{
 };
 use edgeprove_audit::Audit;
 use edgeprove_engine::{
-    circuits::registry::LookupError,
+    circuits::registry::{LoadState, LookupError},
     proof_cache::{CachePolicy, ProofCache},
     proof_service::{Candidate, Candidates, Parts, ProofRequest, ProofService, WhenBusy},
     proving::{ProofResult, Urgency, milliseconds},
@@ -110,7 +110,10 @@ async fn prove(engine: &Engine, witness: &Path, out: &Path) -> Result<(), Failur
     let circuit = match engine.circuits.find(None) {
         Ok(circuit) => circuit,
         Err(LookupError::Failed { .. }) => {
-            let errors = engine.circuits.entries().filter_map(|entry| entry.outcome()?.err());
+            let errors = engine.circuits.entries().filter_map(|entry| match entry.state() {
+                LoadState::Failed(error) => Some(error),
+                LoadState::Loading | LoadState::Ready(_) => None,
+            });
             return Err(other(NotLoaded(errors.collect::<Vec<_>>().join("; "))));
         }
         Err(error) => return Err(other(error)),
@@ -125,14 +128,14 @@ async fn prove(engine: &Engine, witness: &Path, out: &Path) -> Result<(), Failur
     };
     let limits = IntakeLimits {
         upload_max_bytes: u64::MAX,
-        inflated_max_bytes: u64::MAX,
+        decompressed_max_bytes: u64::MAX,
         ratio_max: u64::MAX,
         ratio_floor_bytes: COMPRESSION_RATIO_FLOOR_BYTES,
         idle: Duration::from_hours(1),
     };
-    let bound = Some(circuit.shape.inflated_bytes_max());
+    let bound = Some(circuit.witness_max_bytes());
     let upload = intake::receive(&engine.spool, &limits, None, bound, ReaderStream::new(input)).await;
-    let (witness, digest) = witness::checked(upload.map_err(other)?, circuit.shape).await.map_err(other)?;
+    let (witness, digest) = witness::check(upload.map_err(other)?, &circuit).await.map_err(other)?;
     let read = started.elapsed();
 
     progress.stage("proving");

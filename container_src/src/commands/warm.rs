@@ -10,7 +10,7 @@ use crate::{
     config::{Faults, circuits::CircuitArgs, engine::EngineArgs, program::Environment},
     engine::Engine,
 };
-use edgeprove_engine::circuits::Circuit;
+use edgeprove_engine::circuits::{Circuit, registry::LoadState};
 
 /// Flags of `edgeprove warm`.
 #[derive(Debug, Args)]
@@ -44,9 +44,9 @@ pub fn run(args: WarmArgs) -> ExitCode {
         let (mut failed, mut all) = (0, 0);
         for entry in engine.circuits.entries() {
             all += 1;
-            let whole = match entry.outcome() {
-                Some(Ok(circuit)) => make_keys(circuit, &engine).await?,
-                Some(Err(_)) | None => false,
+            let whole = match entry.state() {
+                LoadState::Ready(circuit) => make_keys(circuit, &engine).await?,
+                LoadState::Failed(_) | LoadState::Loading => false,
             };
             failed += usize::from(!whole);
         }

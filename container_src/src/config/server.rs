@@ -145,7 +145,7 @@ impl ServerArgs {
                 edge_secret,
                 intake: IntakeLimits {
                     upload_max_bytes: upload_max?.as_u64(),
-                    inflated_max_bytes: inflated_max?.as_u64(),
+                    decompressed_max_bytes: inflated_max?.as_u64(),
                     ratio_max: ratio_max?,
                     ratio_floor_bytes: limits::COMPRESSION_RATIO_FLOOR_BYTES,
                     idle: idle?,

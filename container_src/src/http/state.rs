@@ -83,7 +83,7 @@ impl Shared {
         self.lifecycle.refusal().or_else(|| {
             if !self.engine.proving.backend().ready() {
                 Some("no prover is running")
-            } else if self.engine.circuits.none_is_left() {
+            } else if self.engine.circuits.has_only_failures() {
                 Some("no circuit could be loaded")
             } else {
                 None

@@ -80,7 +80,7 @@ pub async fn receive(
             continue;
         };
         let larger = &smaller.last().unwrap_or(first).circuit.id;
-        if !app.engine.circuits.stands_in(&name, larger) {
+        if !app.engine.circuits.is_smaller(&name, larger) {
             return Err(invalid(format!("{name} is not a smaller circuit of the family of {larger}")));
         }
         if smaller.len() == SMALLER_MAX {
@@ -104,8 +104,8 @@ where
     S: futures_util::Stream<Item = Result<bytes::Bytes, E>>,
     E: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let bound = Some(circuit.shape.inflated_bytes_max());
+    let bound = Some(circuit.witness_max_bytes());
     let witness = intake::receive(&app.engine.spool, &app.options.intake, declared, bound, body).await?;
-    let (witness, digest) = edgeprove_engine::witness::checked(witness, circuit.shape).await?;
+    let (witness, digest) = edgeprove_engine::witness::check(witness, &circuit).await?;
     Ok(Candidate { target: target.unwrap_or(circuit.target), circuit, witness, digest })
 }

@@ -121,7 +121,7 @@ fn descriptor(candidate: &Candidate) -> WitnessDescriptor {
         version: circuit.version(),
         target: *target,
         compressed_bytes: witness.compressed_bytes,
-        inflated_bytes: witness.inflated_bytes,
+        inflated_bytes: witness.decompressed_bytes,
     }
 }
 

@@ -95,7 +95,7 @@ fn gzip_of_what_is_no_witness() {
     let garbage: Vec<u8> = (0..50_u32).flat_map(|i| i.wrapping_mul(2_654_435_769).to_le_bytes()).collect();
     for (body, words) in [
         (samples::gzip(b""), "ends within the format byte"),
-        (samples::gzip(&garbage), "first inflated byte"),
+        (samples::gzip(&garbage), "first decompressed byte"),
         (samples::gzip(b"{\"value\": 42}"), "text"),
         (samples::gzip(good), "compressed twice"),
         (with(0, &[2]), "named msgpack"),

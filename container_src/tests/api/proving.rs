@@ -254,15 +254,15 @@ fn keys_are_made_once_and_kept_for_the_next_start() {
         server.assert_well();
     };
     let start = || TestServer::start(|s| s.keys = keys.path().to_owned());
-    from("bb", start());
+    from("prover", start());
     from("cache", start());
     for kept in fs::read_dir(keys.path()).unwrap().flatten() {
         fs::write(kept.path(), "damaged").unwrap();
     }
-    from("bb", start());
+    from("prover", start());
 
     let read_only: &str = "/proc/edgeprove-keys";
-    from("bb", TestServer::start(|s| s.keys = read_only.into()));
+    from("prover", TestServer::start(|s| s.keys = read_only.into()));
 }
 
 #[test]

@@ -1,19 +1,16 @@
-//! What can be proved, and under which keys.
+//! The circuits that the server proves, and their keys.
 //!
-//! - [`artifact`]: a compiled circuit's file, parsed.
-//! - [`registry`]: every circuit the server was given, loaded or not.
+//! - [`registry`]: every configured circuit, loaded or not. Start here.
+//! - [`family`]: the same statement at several sizes.
 //! - [`circuit`]: one loaded circuit and its keys.
-//! - [`vk_cache`], [`peak_cache`]: keys, and what proofs took, kept between starts.
-//! - [`shape`], [`satisfaction`]: what a circuit's own constraints say of a witness.
+//! - [`key_cache`], [`peak_cache`]: files with keys and memory peaks, for the next start.
 
-pub mod artifact;
+mod cache_folder;
 pub mod circuit;
 pub mod family;
+pub mod key_cache;
 pub mod peak_cache;
 pub mod registry;
-pub mod satisfaction;
-pub mod shape;
-pub mod vk_cache;
 
 pub use circuit::{Circuit, Key};
 pub use registry::Registry;

@@ -34,6 +34,36 @@ pub use open_proof::OpenProof;
 pub const WORK_KIND: &str = "prove";
 
 /// The one way to prove. Clones share everything.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use edgeprove_engine::{
+///     circuits::Circuit,
+///     proof_cache::CachePolicy,
+///     proof_service::{Candidate, Candidates, CompletedProof, ProofFailure, ProofRequest, ProofService, WhenBusy},
+///     proving::Urgency,
+///     witness::{WitnessDigest, intake::SpooledWitness},
+/// };
+///
+/// async fn prove(
+///     service: &ProofService,
+///     circuit: Arc<Circuit>,
+///     witness: SpooledWitness,
+///     digest: WitnessDigest,
+/// ) -> Result<CompletedProof, ProofFailure> {
+///     let target = circuit.target;
+///     let account = service.open(&circuit, target, None);
+///     let first = Candidate { circuit, target, witness, digest };
+///     let request = ProofRequest {
+///         tenant: None,
+///         cache: CachePolicy::OFF,
+///         urgency: Urgency::default(),
+///         when_busy: WhenBusy::Refuse,
+///     };
+///     account.prove(Candidates { first, smaller: Vec::new() }, request, &|stage| println!("{stage:?}")).await
+/// }
+/// ```
 #[derive(Clone)]
 pub struct ProofService(Arc<Parts>);
 
@@ -121,7 +151,6 @@ impl ProofService {
     /// The account is closed once, by whichever happens first: [`OpenProof::prove`], [`OpenProof::fail`],
     /// [`OpenProof::release`] or being dropped, which counts as abandoned. Closing writes `entry`, with its outcome, to
     /// the audit log.
-    #[must_use]
     pub fn open(&self, circuit: &Arc<Circuit>, target: Target, entry: Option<Entry>) -> OpenProof {
         OpenProof::new(self.clone(), circuit.id.clone(), target, entry)
     }

@@ -4,6 +4,7 @@
 //! nor fallback nor audit.
 
 use std::{
+    fs,
     path::PathBuf,
     sync::{
         Arc,
@@ -12,7 +13,6 @@ use std::{
     time::{self, Duration},
 };
 
-use acir::{FieldElement, native_types::WitnessStack};
 use edgeprove_job_rules::time::UnixMillis;
 use edgeprove_protocol::{HasProblemType, Priority, ProblemType, Target, answer::Timings};
 use tokio::time::Instant;
@@ -21,8 +21,8 @@ use crate::{
     circuits::{
         Circuit, Key,
         circuit::{KeyGenerator, LoadError},
-        satisfaction::{self, Verdict},
     },
+    proof_systems::{JudgeError, Verdict},
     scheduler::{AdmissionError, Demand, Scheduler},
     witness::intake::SpooledWitness,
 };
@@ -103,10 +103,10 @@ pub enum ProvingError {
     #[error("the circuit has no key for this target")]
     Key(#[source] LoadError),
     /// The witness violates the constraints.
-    #[error("the witness does not satisfy the circuit's constraints{place}")]
+    #[error("the witness does not satisfy the circuit's constraints{}", first_constraint(first.as_deref()))]
     Unsatisfied {
-        /// The first opcode that fails, in words; empty if it is unknown.
-        place: String,
+        /// The first constraint that fails, such as `ACIR opcode 7`; `None` if it is unknown.
+        first: Option<String>,
     },
     /// The proof took longer than allowed.
     #[error("the proof took longer than {} s and was stopped", limit.as_secs())]
@@ -166,10 +166,8 @@ impl HasProblemType for ProvingError {
     }
 }
 
-impl ProvingError {
-    fn unsatisfied(opcode: usize) -> Self {
-        Self::Unsatisfied { place: format!(", first at ACIR opcode {opcode}") }
-    }
+fn first_constraint(first: Option<&str>) -> String {
+    first.map_or_else(String::new, |first| format!(", first at {first}"))
 }
 
 impl Proving {
@@ -205,8 +203,10 @@ impl Proving {
             Some(key) => key,
             None => circuit.key(target, &self.keys, permit.as_ref()).await.map_err(ProvingError::Key)?,
         };
-        let witness =
-            WitnessSource { file: witness.file.path().to_owned(), inflated_bytes: witness.inflated_bytes };
+        let witness = WitnessSource {
+            file: witness.file.path().to_owned(),
+            inflated_bytes: witness.decompressed_bytes,
+        };
         let deadline = time::Instant::now() + self.options.timeout;
 
         let started = Instant::now();
@@ -215,7 +215,7 @@ impl Proving {
             Ok(parts) => parts,
             Err(refused @ (ProverError::Refused { .. } | ProverError::UnexpectedResponse { .. })) => {
                 return Err(match judge(circuit, witness.file).await {
-                    Verdict::Unsatisfied { opcode } => ProvingError::unsatisfied(opcode),
+                    Verdict::Unsatisfied { first } => ProvingError::Unsatisfied { first: Some(first) },
                     Verdict::Satisfied | Verdict::Undecided { .. } => ProvingError::Failed(refused),
                 });
             }
@@ -264,10 +264,10 @@ impl Proving {
         permit: &dyn ProverPermit,
     ) -> ProvingError {
         match judge(circuit, witness).await {
-            Verdict::Unsatisfied { opcode } => ProvingError::unsatisfied(opcode),
+            Verdict::Unsatisfied { first } => ProvingError::Unsatisfied { first: Some(first) },
             Verdict::Undecided { reason } => {
                 tracing::info!(circuit = %circuit.id, reason, "a proof did not verify; the witness is blamed");
-                ProvingError::Unsatisfied { place: String::new() }
+                ProvingError::Unsatisfied { first: None }
             }
             Verdict::Satisfied => {
                 tracing::error!(circuit = %circuit.id, "ALARM: a proof of a satisfied witness does not verify");
@@ -339,19 +339,15 @@ where
 /// Evaluates a circuit's constraints over a spooled witness, off the async threads.
 async fn judge(circuit: &Arc<Circuit>, witness: PathBuf) -> Verdict {
     let circuit = Arc::clone(circuit);
-    let work = move || -> Result<Verdict, Box<dyn std::error::Error + Send + Sync>> {
-        let program = circuit.program()?;
-        let mut stack = WitnessStack::<FieldElement>::deserialize(&std::fs::read(witness)?)?;
-        let item = stack.pop().ok_or("the witness stack is empty")?;
-        Ok(satisfaction::judge(&program, item.witness))
-    };
-    let error = match tokio::task::spawn_blocking(work).await {
+    let work = move || circuit.judge_witness(&fs::read(witness).map_err(JudgeError::Read)?);
+    match tokio::task::spawn_blocking(work).await {
         Ok(Ok(verdict)) => return verdict,
-        Ok(Err(error)) => error,
-        Err(error) => error.into(),
-    };
-    tracing::error!(%error, "a witness could not be judged");
-    Verdict::Undecided { reason: "the witness could not be read again".to_owned() }
+        Ok(Err(error)) => {
+            tracing::error!(error = %edgeprove_telemetry::chain(&error), "a witness could not be judged");
+        }
+        Err(error) => tracing::error!(%error, "the judgement of a witness was cancelled or panicked"),
+    }
+    Verdict::Undecided { reason: "the witness could not be judged".to_owned() }
 }
 
 /// A duration in milliseconds, as the wire has it.

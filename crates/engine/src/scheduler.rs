@@ -1,39 +1,37 @@
-//! Decides when a proof may start and how many cores it gets.
+//! Decides when a proof starts and how many cores it gets.
 //!
 //! A [`Slot`] is a permit of a certain width. It lives as long as the work it was given for, not as long as the
-//! connection that asked: whoever does the work holds it, and cores and memory come back when it is dropped. Waiting is
-//! bounded in number and in time.
+//! connection of its caller: the prover at work holds it, and cores and memory are free again when it is dropped.
+//! Waiting is bounded in number and in time.
 //!
-//! Width follows the queue. One proof on an idle machine gets all cores, because that is when it ends soonest. When
-//! others wait as well, the free cores are divided among them, because narrow proofs side by side waste fewer cycles
-//! on synchronisation: 1.2 to 1.5 times the proofs a second on two cores (`docs/BENCHMARKS.md`).
+//! Width follows the queue. One proof on an idle machine gets all cores, because then it ends soonest. If others wait as
+//! well, the free cores are divided among them, because narrow proofs side by side waste fewer cycles on
+//! synchronisation: 1.2 to 1.5 times the proofs a second on two cores (`docs/BENCHMARKS.md`).
 //!
-//! Memory is promised before it is used: a proof that would not fit beside those at work waits for them, for otherwise
-//! the kernel would kill one of them, or the server.
+//! Memory is reserved before it is used: a proof that does not fit beside the running ones waits for them. Otherwise the
+//! kernel would kill one of them, or the server.
 //!
-//! - `queue`: who is next.
-//! - `share`: whether the next one starts, and how wide.
+//! - `order`: which proof is next.
+//! - `allocation`: whether the next proof starts, and with how many cores.
 
-mod queue;
-mod share;
+mod allocation;
+mod order;
 
-use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use edgeprove_job_rules::{priority::Rank, time::UnixMillis};
 use edgeprove_protocol::{HasProblemType, Priority, ProblemType};
-use queue::{Queue, Waiter};
-use share::{Books, Decision};
+use parking_lot::Mutex;
 use tokio::{sync::oneshot, time::Instant};
 
+use allocation::{Allocation, Decision};
 use edgeprove_prover::{IdleProvers, MemoryPeaks};
+use order::{Waiter, WaitingOrder};
 
-/// How the scheduler chooses a proof's width.
+/// How the scheduler chooses a proof's number of cores.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WidthPolicy {
-    /// By the depth of the queue.
+    /// By the number of waiting proofs.
     Auto,
     /// All cores for every proof, one after the other.
     Wide,
@@ -41,29 +39,29 @@ pub enum WidthPolicy {
     Narrow,
 }
 
-/// What the scheduler has to share out.
+/// The resources that the scheduler gives to proofs, and the bounds of the wait.
 #[derive(Debug, Clone)]
 pub struct SchedulerLimits {
     /// Cores that proofs may use, at least 1.
     pub cores: usize,
-    /// Memory that proofs may take together, in bytes.
+    /// The memory budget of all proofs together, in bytes.
     pub memory_max_bytes: u64,
-    /// Most requests that may wait.
+    /// Most proofs that may wait.
     pub waiting_max: usize,
-    /// Longest a request may wait.
+    /// Longest wait of a proof.
     pub wait_max: Duration,
-    /// How a width is chosen.
+    /// How the number of cores is chosen.
     pub policy: WidthPolicy,
 }
 
-/// What is asked for.
+/// What a proof needs.
 #[derive(Debug, Clone, Default)]
 pub struct Demand {
-    /// How urgent it is.
+    /// Its priority.
     pub priority: Priority,
-    /// Since when it waits, where that was before it came here.
+    /// When it began to wait, if that was before it came here.
     pub since: Option<UnixMillis>,
-    /// What it takes; `None` for work that takes no memory worth counting.
+    /// The memory it needs; `None` for work that needs no memory worth counting.
     pub memory: Option<Arc<MemoryPeaks>>,
 }
 
@@ -73,31 +71,31 @@ impl Demand {
     }
 }
 
-/// Why a request was not admitted.
+/// Why a proof was not admitted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AdmissionError {
-    /// The queue is full.
-    #[error("{waiting} requests wait already, which is all that may")]
+    /// As many proofs wait as may.
+    #[error("the prover queue is full: {waiting} requests wait")]
     QueueFull {
-        /// Requests in the queue.
+        /// The number of proofs that wait.
         waiting: usize,
-        /// When trying again makes sense.
+        /// When to try again.
         retry_after: Duration,
     },
-    /// The request waited as long as one may.
+    /// The proof waited as long as it may.
     #[error("no prover became free within {} s", waited.as_secs())]
     WaitedTooLong {
         /// How long it waited.
         waited: Duration,
-        /// When trying again makes sense.
+        /// When to try again.
         retry_after: Duration,
     },
-    /// The proof takes more memory than there is, as earlier ones of its circuit showed.
-    #[error("a proof of this circuit takes {}", beyond(*needed_bytes, *max_bytes))]
+    /// The proof needs more memory than its budget, as earlier proofs of its circuit showed.
+    #[error("a proof of this circuit takes {}", beyond_budget(*needed_bytes, *max_bytes))]
     BeyondMemory {
-        /// What it takes, in bytes.
+        /// The memory it needs, in bytes.
         needed_bytes: u64,
-        /// What proofs may take, in bytes.
+        /// The memory budget, in bytes.
         max_bytes: u64,
     },
 }
@@ -120,41 +118,62 @@ impl HasProblemType for AdmissionError {
     }
 }
 
-/// That so much memory is more than there is, in words.
+/// The words for memory beyond the budget, as the end of a sentence.
 #[must_use]
-pub fn beyond(needed_bytes: u64, max_bytes: u64) -> String {
+pub fn beyond_budget(needed_bytes: u64, max_bytes: u64) -> String {
     let mebibytes = |bytes: u64| bytes.div_ceil(1 << 20);
     format!(
-        "{} MiB of memory, and proofs may take {} MiB here (--memory-max): give the server more",
+        "{} MiB of memory, but the budget of all proofs is {} MiB: raise --memory-max on a machine that has more",
         mebibytes(needed_bytes),
         max_bytes >> 20
     )
 }
 
-type Admitted = Result<Slot, AdmissionError>;
+type Admission = Result<Slot, AdmissionError>;
 
 /// The scheduler. Clones share one queue.
+///
+/// ```
+/// use std::{sync::Arc, time::Duration};
+///
+/// use edgeprove_engine::scheduler::{Demand, Scheduler, SchedulerLimits, WidthPolicy};
+/// use edgeprove_prover::IdleProvers;
+///
+/// # async fn prove(provers: Arc<dyn IdleProvers>) -> Result<(), edgeprove_engine::scheduler::AdmissionError> {
+/// let limits = SchedulerLimits {
+///     cores: 2,
+///     memory_max_bytes: 1 << 30,
+///     waiting_max: 100,
+///     wait_max: Duration::from_secs(60),
+///     policy: WidthPolicy::Auto,
+/// };
+/// let scheduler = Scheduler::new(limits, provers);
+/// let slot = scheduler.admit(Demand::default()).await?;
+/// assert_eq!(slot.width(), 2, "a lone proof gets all cores");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Scheduler(Arc<Shared>);
 
 struct Shared {
     limits: SchedulerLimits,
     provers: Arc<dyn IdleProvers>,
-    /// The wall clock and the clock that never jumps, read at the same moment.
+    /// The wall clock and the monotonic clock, read at the same moment.
     epoch: (UnixMillis, Instant),
     state: Mutex<State>,
 }
 
 struct State {
-    books: Books,
-    queue: Queue,
-    /// Whether provers without work are giving back memory.
-    shedding: bool,
-    /// Running mean of how long one core was held for one proof.
+    allocation: Allocation,
+    waiting: WaitingOrder,
+    /// Whether idle provers are returning memory.
+    is_reclaiming: bool,
+    /// Running mean of the time that one proof held one core.
     core_time: Duration,
 }
 
-/// A permit to use some cores and some memory. Dropping it gives them back and starts whoever is next.
+/// A permit to use some cores and some memory. Dropping it frees them and starts the next proof.
 pub struct Slot {
     width: usize,
     bytes: u64,
@@ -168,33 +187,33 @@ impl std::fmt::Debug for Slot {
     }
 }
 
-/// Lives until provers without work have given back what they hold.
-struct Shedding(Arc<Shared>);
+/// Lives until idle provers have returned memory.
+struct MemoryReclaim(Arc<Shared>);
 
-/// Numbers for health and metrics.
+/// The state of the scheduler, for health and metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SchedulerStatus {
-    /// Proofs at work.
+    /// Running proofs.
     pub running: usize,
-    /// Requests that wait.
+    /// Waiting proofs.
     pub waiting: usize,
-    /// Requests that wait, by [`Priority::level`].
+    /// Waiting proofs, by [`Priority::level`].
     pub waiting_by_priority: [usize; Priority::ALL.len()],
-    /// Memory that proofs at work are expected to take at most, in bytes.
+    /// The memory that running proofs are expected to use at most, in bytes.
     pub memory_reserved_bytes: u64,
 }
 
 impl SchedulerLimits {
-    /// Memory that proofs may take together, in bytes; `None` where nobody set a limit and the system tells none.
+    /// The memory budget of all proofs together, in bytes; `None` if neither a setting nor the system limits it.
     #[must_use]
     pub fn memory_limit_bytes(&self) -> Option<u64> {
         Some(self.memory_max_bytes).filter(|&max| max < u64::MAX)
     }
 
-    /// Every width that may be given out, ascending.
+    /// Every number of cores that a proof may get, ascending.
     #[must_use]
     pub fn widths(&self) -> Vec<usize> {
-        share::widths(self.policy, self.cores)
+        allocation::widths(self.policy, self.cores)
     }
 }
 
@@ -202,7 +221,7 @@ impl Scheduler {
     /// A scheduler with all cores and all memory free.
     #[must_use]
     pub fn new(limits: SchedulerLimits, provers: Arc<dyn IdleProvers>) -> Self {
-        let books = Books {
+        let allocation = Allocation {
             policy: limits.policy,
             cores: limits.cores,
             cores_free: limits.cores,
@@ -211,54 +230,54 @@ impl Scheduler {
             running: 0,
         };
         let core_time = Duration::from_millis(200);
-        let state = State { books, queue: Queue::default(), shedding: false, core_time };
+        let state = State { allocation, waiting: WaitingOrder::default(), is_reclaiming: false, core_time };
         let now = UnixMillis(jiff::Timestamp::now().as_millisecond());
         let epoch = (now, Instant::now());
         Self(Arc::new(Shared { limits, provers, epoch, state: Mutex::new(state) }))
     }
 
-    /// Waits for cores and memory. Dropping the future gives up the place in the queue.
+    /// Waits for cores and memory. Dropping the future leaves the queue.
     pub async fn admit(&self, demand: Demand) -> Result<Slot, AdmissionError> {
-        let asked = Instant::now();
+        let requested = Instant::now();
         let receiver = {
-            let mut state = self.0.lock();
-            state.queue.prune();
-            let waiting = state.queue.len();
-            // Whoever comes to an idle queue is served at once, and never counts against the bound.
+            let mut state = self.0.state.lock();
+            state.waiting.prune();
+            let waiting = state.waiting.len();
+            // A proof that can start at once never counts against the bound.
             if waiting >= self.0.limits.waiting_max {
                 let retry_after = self.0.expected_wait(&state);
                 return Err(AdmissionError::QueueFull { waiting, retry_after });
             }
             let rank = Rank::new(demand.priority, demand.since.unwrap_or_else(|| self.0.now()));
-            let (answer, receiver) = oneshot::channel();
-            state.queue.push(rank, Waiter { demand, answer });
+            let (response, receiver) = oneshot::channel();
+            state.waiting.push(rank, Waiter { demand, response });
             receiver
         };
         self.0.dispatch();
         match tokio::time::timeout(self.0.limits.wait_max, receiver).await {
-            Ok(Ok(admitted)) => admitted,
-            // A waiter's sender is only dropped by sending through it, or with the scheduler itself.
+            Ok(Ok(admission)) => admission,
+            // A waiter's sender is dropped only by sending through it, or with the scheduler itself.
             Ok(Err(_)) | Err(_) => Err(AdmissionError::WaitedTooLong {
-                waited: asked.elapsed(),
-                retry_after: self.0.expected_wait(&self.0.lock()),
+                waited: requested.elapsed(),
+                retry_after: self.0.expected_wait(&self.0.state.lock()),
             }),
         }
     }
 
-    /// What runs and what waits at this moment.
+    /// The state at this moment.
     #[must_use]
     pub fn status(&self) -> SchedulerStatus {
-        let mut state = self.0.lock();
-        state.queue.prune();
+        let mut state = self.0.state.lock();
+        state.waiting.prune();
         SchedulerStatus {
-            running: state.books.running,
-            waiting: state.queue.len(),
-            waiting_by_priority: state.queue.by_priority(),
-            memory_reserved_bytes: state.books.memory_reserved,
+            running: state.allocation.running,
+            waiting: state.waiting.len(),
+            waiting_by_priority: state.waiting.by_priority(),
+            memory_reserved_bytes: state.allocation.memory_reserved,
         }
     }
 
-    /// The limits it was made with.
+    /// The limits.
     #[must_use]
     pub fn limits(&self) -> &SchedulerLimits {
         &self.0.limits
@@ -266,41 +285,36 @@ impl Scheduler {
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing panics while the lock is held; were it so, the numbers would still be consistent.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The time since 1970 by a clock that does not jump, so that nobody who waits is passed by because it did.
+    /// The time since 1970 by the monotonic clock, so that a clock that is set changes no order.
     fn now(&self) -> UnixMillis {
         self.epoch.0.after(self.epoch.1.elapsed())
     }
 
     fn dispatch(self: &Arc<Self>) {
         loop {
-            let mut state = self.lock();
-            state.queue.prune();
-            if state.shedding {
+            let mut state = self.state.lock();
+            state.waiting.prune();
+            if state.is_reclaiming {
                 return;
             }
-            let Some(next) = state.queue.next() else { return };
-            let decision = state.books.decide(
-                state.queue.len(),
+            let Some(next) = state.waiting.next() else { return };
+            let decision = state.allocation.decide(
+                state.waiting.len(),
                 |width| next.demand.expected_bytes(width),
                 |width| self.provers.idle_memory(width),
             );
-            let admitted = match decision {
+            let admission = match decision {
                 Decision::Wait => return,
-                Decision::Shed => {
-                    state.shedding = true;
+                Decision::ReclaimMemory => {
+                    state.is_reclaiming = true;
                     drop(state);
-                    self.provers.shed(Arc::new(Shedding(Arc::clone(self))));
+                    self.provers.shed(Arc::new(MemoryReclaim(Arc::clone(self))));
                     return;
                 }
-                Decision::Grant { width, bytes } => {
-                    state.books.cores_free -= width;
-                    state.books.memory_reserved += bytes;
-                    state.books.running += 1;
+                Decision::Start { width, bytes } => {
+                    state.allocation.cores_free -= width;
+                    state.allocation.memory_reserved += bytes;
+                    state.allocation.running += 1;
                     Ok(Slot { width, bytes, since: Instant::now(), shared: Arc::clone(self) })
                 }
                 Decision::Never { needed_bytes } => Err(AdmissionError::BeyondMemory {
@@ -308,15 +322,15 @@ impl Shared {
                     max_bytes: self.limits.memory_max_bytes,
                 }),
             };
-            let Some(waiter) = state.queue.pop() else { return };
-            // Whoever gave up in this very moment gets the slot back to us by dropping it: outside the lock.
+            let Some(waiter) = state.waiting.pop() else { return };
+            // A caller that stopped waiting at this moment drops the slot, which locks the state again.
             drop(state);
-            drop(waiter.answer.send(admitted));
+            drop(waiter.response.send(admission));
         }
     }
 
     fn expected_wait(&self, state: &State) -> Duration {
-        let ahead = u32::try_from(state.queue.len() + state.books.running).unwrap_or(u32::MAX);
+        let ahead = u32::try_from(state.waiting.len() + state.allocation.running).unwrap_or(u32::MAX);
         let cores = u32::try_from(self.limits.cores).unwrap_or(1).max(1);
         let wait = state.core_time.saturating_mul(ahead) / cores;
         wait.clamp(Duration::from_secs(1), Duration::from_mins(1))
@@ -334,10 +348,10 @@ impl Slot {
 impl Drop for Slot {
     fn drop(&mut self) {
         {
-            let mut state = self.shared.lock();
-            state.books.cores_free += self.width;
-            state.books.memory_reserved -= self.bytes;
-            state.books.running -= 1;
+            let mut state = self.shared.state.lock();
+            state.allocation.cores_free += self.width;
+            state.allocation.memory_reserved -= self.bytes;
+            state.allocation.running -= 1;
             let used = self.since.elapsed().saturating_mul(u32::try_from(self.width).unwrap_or(1));
             state.core_time = (state.core_time * 7 + used) / 8;
         }
@@ -345,9 +359,9 @@ impl Drop for Slot {
     }
 }
 
-impl Drop for Shedding {
+impl Drop for MemoryReclaim {
     fn drop(&mut self) {
-        self.0.lock().shedding = false;
+        self.0.state.lock().is_reclaiming = false;
         self.0.dispatch();
     }
 }

@@ -1,48 +1,58 @@
-//! Uploads: streamed to disk while they are checked, and gone without a trace afterwards.
+//! Witnesses: streamed to the spool while they are checked, and wiped when they are dropped.
 //!
-//! - [`intake`]: takes an upload in, refusing at the first byte that shows it is no witness. Start here.
-//! - [`stack`]: holds the inflated bytes against Noir's format and the circuit's shape.
-//! - [`spool`]: the files it all lives in, which wipe themselves.
-//! - [`from_artifacts`]: back into the spool from the artefacts.
+//! - [`intake`]: receives an upload and refuses it at the first byte that shows it is not a witness. Start here.
+//! - [`from_artifacts`]: copies a stored witness from the artifact store back into the spool.
+//! - [`check`], [`digest`]: read a spooled witness again, to check its shape or to compute its digest.
 
 pub mod from_artifacts;
 pub mod intake;
-pub mod stack;
 
-use edgeprove_protocol::{HasProblemType, ProblemType};
 use std::{
     fmt,
     io::{self, Read},
+    sync::Arc,
 };
 
+use edgeprove_protocol::{HasProblemType, ProblemType};
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
+use crate::{circuits::Circuit, proof_systems::WitnessError};
 use edgeprove_spool::SpoolError;
 use intake::SpooledWitness;
-use stack::{StackError, WitnessShape};
 
-/// A complete upload is no witness of the circuit it was sent for.
+/// Why a spooled witness was refused.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckError {
-    /// Its content is not right.
+    /// The content is not a witness of the circuit.
     #[error(transparent)]
-    Stack(#[from] StackError),
-    /// It could not be read back.
+    Witness(#[from] WitnessError),
+    /// The file could not be read.
     #[error(transparent)]
     Spool(#[from] SpoolError),
-    /// The check broke off, because the server stops.
-    #[error("the check was given up")]
-    GivenUp,
+    /// The server stopped during the check.
+    #[error("the check was stopped")]
+    Stopped,
 }
 
-/// SHA-256 of an inflated witness. Guesses of a witness could be tested with it, so it is shown nowhere, and wiped when
-/// dropped.
+impl HasProblemType for CheckError {
+    fn kind(&self) -> ProblemType {
+        match self {
+            Self::Witness(error) => error.kind(),
+            Self::Spool(_) => ProblemType::SpoolUnavailable,
+            Self::Stopped => ProblemType::NotReady,
+        }
+    }
+}
+
+/// SHA-256 of a decompressed witness.
+///
+/// Guesses of a witness could be tested against it, so `Debug` hides it, and it is wiped when dropped.
 #[derive(Clone, PartialEq, Eq)]
 pub struct WitnessDigest(Zeroizing<[u8; 32]>);
 
 impl WitnessDigest {
-    /// Its bytes.
+    /// The bytes of the digest.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
@@ -55,13 +65,13 @@ impl fmt::Debug for WitnessDigest {
     }
 }
 
-/// Reads, and hashes what it reads.
-struct Hashing<R> {
+/// A reader that hashes the bytes it reads.
+struct HashingReader<R> {
     inner: R,
     hash: Sha256,
 }
 
-impl<R: Read> Hashing<R> {
+impl<R: Read> HashingReader<R> {
     fn new(inner: R) -> Self {
         Self { inner, hash: Sha256::new() }
     }
@@ -71,7 +81,7 @@ impl<R: Read> Hashing<R> {
     }
 }
 
-impl<R: Read> Read for Hashing<R> {
+impl<R: Read> Read for HashingReader<R> {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         let read = self.inner.read(bytes)?;
         self.hash.update(&bytes[..read]);
@@ -79,26 +89,27 @@ impl<R: Read> Read for Hashing<R> {
     }
 }
 
-/// Holds a complete upload against Noir's format and a circuit's shape, off the async threads.
-pub async fn checked(
-    upload: SpooledWitness,
-    shape: WitnessShape,
+/// Checks the format and the shape of a spooled witness, and computes its digest, off the async threads.
+pub async fn check(
+    witness: SpooledWitness,
+    circuit: &Arc<Circuit>,
 ) -> Result<(SpooledWitness, WitnessDigest), CheckError> {
+    let circuit = Arc::clone(circuit);
     off_the_async_threads(move || {
-        let mut inflated = Hashing::new(upload.file.inflated()?);
-        stack::check(&mut inflated, &shape)?;
-        Ok((upload, inflated.digest()))
+        let mut decompressed = HashingReader::new(witness.file.inflated()?);
+        circuit.check_witness(&mut decompressed)?;
+        Ok((witness, decompressed.digest()))
     })
     .await
 }
 
-/// The digest of a witness that was checked before.
-pub async fn digested(upload: SpooledWitness) -> Result<(SpooledWitness, WitnessDigest), CheckError> {
+/// Computes the digest of a witness that was checked before, off the async threads.
+pub async fn digest(witness: SpooledWitness) -> Result<(SpooledWitness, WitnessDigest), CheckError> {
     off_the_async_threads(move || {
-        let mut inflated = Hashing::new(upload.file.inflated()?);
-        io::copy(&mut inflated, &mut io::sink())
-            .map_err(|error| SpoolError::of("read", upload.file.path(), error))?;
-        Ok((upload, inflated.digest()))
+        let mut decompressed = HashingReader::new(witness.file.inflated()?);
+        io::copy(&mut decompressed, &mut io::sink())
+            .map_err(|error| SpoolError::of("read", witness.file.path(), error))?;
+        Ok((witness, decompressed.digest()))
     })
     .await
 }
@@ -107,15 +118,5 @@ async fn off_the_async_threads<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, CheckError> + Send + 'static,
 ) -> Result<T, CheckError> {
     // Reading panics on no input; a runtime that shuts down drops the task.
-    tokio::task::spawn_blocking(work).await.unwrap_or(Err(CheckError::GivenUp))
-}
-
-impl HasProblemType for CheckError {
-    fn kind(&self) -> ProblemType {
-        match self {
-            Self::Stack(error) => error.kind(),
-            Self::Spool(error) => error.kind(),
-            Self::GivenUp => ProblemType::NotReady,
-        }
-    }
+    tokio::task::spawn_blocking(work).await.unwrap_or(Err(CheckError::Stopped))
 }

@@ -49,7 +49,9 @@ fn one_that_never_gets_ready_is_given_up_in_time() {
 #[ignore = "needs a Docker Engine: cargo xtask test --heavy"]
 fn a_request_does_not_outlast_its_time_for_a_container_that_comes_late() {
     let edge = Edge::start(|e| {
-        e.var("EDGEPROVE_LISTEN", "127.0.0.1:9999").var("START_TIMEOUT", "50s").var("PROVE_REQUEST_TIMEOUT", "3s");
+        e.var("EDGEPROVE_LISTEN", "127.0.0.1:9999")
+            .var("START_TIMEOUT", "50s")
+            .var("PROVE_REQUEST_TIMEOUT", "3s");
     });
     let began = Instant::now();
     edge.posting("/api/prove", &sample().witness).send().refused(ProblemType::RequestTimeout);

@@ -14,7 +14,7 @@ use crate::http::{
     api_error::ApiError,
     state::{AppState, Shared},
 };
-use edgeprove_engine::circuits::registry::Entry;
+use edgeprove_engine::circuits::registry::{Entry, LoadState};
 use edgeprove_prover::barretenberg::version::NOIR_VERSION;
 
 /// 200 when proofs can be made, 500 when not. The body has what an operator needs first.
@@ -118,17 +118,18 @@ fn jobs(app: &Shared) -> JobsHealth {
 }
 
 fn circuit(entry: &Entry) -> CircuitHealth {
-    let (key, memory_peak_bytes) = match entry.outcome() {
-        Some(Ok(circuit)) => {
-            let measured = circuit.memory().measured();
-            (circuit.ready_key(circuit.target), measured.into_values().max())
+    let (mut key, mut memory_peak_bytes, mut error) = (None, None, None);
+    let status = match entry.state() {
+        LoadState::Loading => CircuitStatus::Loading,
+        LoadState::Ready(circuit) => {
+            key = circuit.ready_key(circuit.target);
+            memory_peak_bytes = circuit.memory().measured().into_values().max();
+            CircuitStatus::Ready
         }
-        Some(Err(_)) | None => (None, None),
-    };
-    let status = match entry.outcome() {
-        None => CircuitStatus::Loading,
-        Some(Ok(_)) => CircuitStatus::Ready,
-        Some(Err(_)) => CircuitStatus::Failed,
+        LoadState::Failed(reason) => {
+            error = Some(reason.to_owned());
+            CircuitStatus::Failed
+        }
     };
     CircuitHealth {
         id: entry.source.id.clone(),
@@ -138,6 +139,6 @@ fn circuit(entry: &Entry) -> CircuitHealth {
         circuit_size: key.as_ref().map(|key| key.size.rows),
         memory_peak_bytes,
         vk_hash: key.map(|key| format!("0x{}", hex::encode(key.vk_hash))),
-        error: entry.outcome().and_then(Result::err).map(str::to_owned),
+        error,
     }
 }

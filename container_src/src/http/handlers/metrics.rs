@@ -11,7 +11,7 @@ use axum::{
 use http::{HeaderValue, header};
 
 use crate::http::state::{AppState, Shared};
-use edgeprove_engine::circuits::registry::Entry;
+use edgeprove_engine::circuits::registry::{Entry, LoadState};
 use edgeprove_prover::{
     Restart,
     barretenberg::version::{BB_VERSION, NOIR_VERSION},
@@ -63,10 +63,10 @@ fn read_gauges(app: &Shared) {
 fn circuits<'a>(entries: impl Iterator<Item = &'a Entry>) {
     let (mut loading, mut ready, mut failed) = (0, 0, 0);
     for entry in entries {
-        match entry.outcome() {
-            None => loading += 1,
-            Some(Err(_)) => failed += 1,
-            Some(Ok(circuit)) => {
+        match entry.state() {
+            LoadState::Loading => loading += 1,
+            LoadState::Failed(_) => failed += 1,
+            LoadState::Ready(circuit) => {
                 ready += 1;
                 for (threads, peak_bytes) in circuit.memory().measured() {
                     metrics::circuit_memory(&circuit.id, threads, peak_bytes);

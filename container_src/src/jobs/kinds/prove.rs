@@ -37,7 +37,7 @@ use edgeprove_engine::{
     circuits::{Circuit, registry::LookupError},
     proof_service::{Candidate, Candidates, CompletedProof, OpenProof, ProofError, ProofRequest, WhenBusy},
     proving::{ProofResult, ProofStage, ProvingError, Urgency, milliseconds},
-    witness::{digested, from_artifacts::fetch_into, intake::SpooledWitness},
+    witness::{digest, from_artifacts::fetch_into, intake::SpooledWitness},
 };
 use edgeprove_job_queue::queue::{JobOutcome, QueueError};
 use edgeprove_spool::SpoolFile;
@@ -232,8 +232,8 @@ impl Prove {
             let missing = || Failure::Final(payload.broken(ProblemType::Internal, "the job has no witness"));
             let (file, descriptor) = (file.ok_or_else(missing)?, &descriptors[index]);
             let WitnessDescriptor { target, compressed_bytes, inflated_bytes, .. } = *descriptor;
-            let witness = SpooledWitness { file, compressed_bytes, inflated_bytes };
-            let (witness, digest) = digested(witness).await.map_err(|error| {
+            let witness = SpooledWitness { file, compressed_bytes, decompressed_bytes: inflated_bytes };
+            let (witness, digest) = digest(witness).await.map_err(|error| {
                 tracing::error!(job = %job.id, error = %edgeprove_telemetry::chain(&error), "witness not readable");
                 let detail = "the server cannot store uploads at the moment";
                 Failure::Passing(payload.broken(ProblemType::SpoolUnavailable, detail))

@@ -1,70 +1,75 @@
 //! One loaded circuit and its keys.
 
 use std::{
+    io::Read,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use acir::{FieldElement, circuit::Program};
 use edgeprove_protocol::{CircuitId, Target};
 use tokio::sync::OnceCell;
 
 use super::{
-    artifact::{Artifact, ArtifactError},
+    key_cache::{KeyCache, KeyMaterial},
     peak_cache::PeakCache,
-    shape,
-    vk_cache::{KeyMaterial, VkCache},
 };
-use crate::{scheduler::beyond, witness::stack::WitnessShape};
+use crate::{
+    proof_systems::{CircuitFileError, CompiledCircuit, JudgeError, Verdict, WitnessError},
+    scheduler::beyond_budget,
+};
 use edgeprove_prover::{
     CircuitKey, CircuitSize, GeneratedKey, MemoryPeaks, ProverError, ProverPermit, barretenberg::crs::Crs,
 };
 use edgeprove_telemetry::metrics;
 
-/// How long bb may take to make one key.
+/// Longest time for the generation of one key.
 const KEY_TIMEOUT: Duration = Duration::from_mins(10);
 
 /// Why a circuit cannot be proved.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    /// Its file is not right.
+    /// The circuit's file cannot be used.
     #[error(transparent)]
-    Artifact(#[from] ArtifactError),
-    /// bb did not take it.
-    #[error("bb could not make its verification key")]
+    File(#[from] CircuitFileError),
+    /// The prover did not generate the verification key.
+    #[error("the prover could not generate its verification key")]
     Key(#[source] ProverError),
-    /// It is larger than the CRS.
+    /// The circuit is larger than the CRS.
     #[error(
         "it has {rows} rows and needs {needed} CRS points, but there are {points}: \
          run `cargo xtask setup --crs-points {needed}` where there is internet, or point CRS_PATH to a larger CRS"
     )]
     CrsTooSmall {
-        /// Rows of the circuit.
+        /// The circuit size.
         rows: u64,
-        /// Points it needs.
+        /// The points that the circuit needs.
         needed: u64,
-        /// Points there are.
+        /// The points of the CRS.
         points: u64,
     },
-    /// A proof of it takes more memory than there is.
-    #[error("a proof of it {} {}", if *measured { "takes" } else { "would take about" }, beyond(*needed_bytes, *max_bytes))]
+    /// A proof of the circuit needs more memory than the budget.
+    #[error(
+        "a proof of it {} {}",
+        if *is_measured { "takes" } else { "would take about" },
+        beyond_budget(*needed_bytes, *max_bytes)
+    )]
     BeyondMemory {
-        /// What it takes at least, in bytes.
+        /// The memory that a proof needs at least, in bytes.
         needed_bytes: u64,
-        /// What proofs may take, in bytes.
+        /// The memory budget, in bytes.
         max_bytes: u64,
-        /// Whether proofs showed it; else it was estimated.
-        measured: bool,
+        /// Whether earlier proofs showed it; otherwise it is an estimate.
+        is_measured: bool,
     },
 }
 
 impl LoadError {
-    /// What callers may know of it: neither the server's folders nor how it is set up.
+    /// The part of the reason that callers may see: it names neither folders nor settings of the server.
     #[must_use]
-    pub fn told(&self) -> Option<String> {
+    pub fn public_reason(&self) -> Option<String> {
         match self {
             Self::BeyondMemory { .. } => Some(self.to_string()),
-            Self::Artifact(_) | Self::Key(_) | Self::CrsTooSmall { .. } => None,
+            Self::File(_) | Self::Key(_) | Self::CrsTooSmall { .. } => None,
         }
     }
 }
@@ -74,189 +79,200 @@ impl LoadError {
 pub struct Circuit {
     /// Its name.
     pub id: CircuitId,
-    /// The target of its proofs where a request names none.
+    /// The target of its proofs if a request names none.
     pub target: Target,
-    /// What a witness of it looks like.
-    pub shape: WitnessShape,
-    artifact: Artifact,
+    compiled: Box<dyn CompiledCircuit>,
     memory: Arc<MemoryPeaks>,
+    /// One key per target, in the order of [`Target::ALL`].
     keys: [OnceCell<Arc<Key>>; Target::ALL.len()],
 }
 
-/// A circuit's key for one verifier.
+/// A circuit's key for one target.
 #[derive(Debug)]
 pub struct Key {
-    /// What bb is given with each proof.
+    /// The circuit and its verification key, as the prover takes them with each proof.
     pub circuit: CircuitKey,
-    /// bb's hash of the verification key.
+    /// The prover's hash of the verification key.
     pub vk_hash: [u8; 32],
-    /// The circuit's size under this key's verifier.
+    /// The circuit's size for this target.
     pub size: CircuitSize,
 }
 
-/// What is needed to make a circuit's keys, besides a seat at a prover.
+/// Generates circuits' keys, given a prover permit.
 #[derive(Debug, Clone)]
 pub struct KeyGenerator {
     /// Keys of earlier starts.
-    pub cache: VkCache,
-    /// The CRS the circuit must fit.
+    pub cache: KeyCache,
+    /// The CRS, which bounds the size of a circuit.
     pub crs: Crs,
-    /// What proofs took since earlier starts.
+    /// Memory peaks of earlier starts.
     pub peaks: PeakCache,
-    /// What a proof may take.
-    pub room: MemoryBudget,
+    /// The memory budget of one proof.
+    pub budget: MemoryBudget,
 }
 
-/// What one proof may take.
+/// The memory budget of one proof.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MemoryBudget {
-    /// Memory, in bytes.
+    /// The largest memory of a proof, in bytes.
     pub memory_max_bytes: u64,
-    /// The least threads that a proof may be made with.
+    /// The smallest number of threads of a proof.
     pub narrowest: usize,
 }
 
 impl Circuit {
-    /// Takes in a circuit's file. Its keys are made by [`Self::key`].
-    pub fn read(
-        id: CircuitId,
-        target: Target,
-        mut artifact: Artifact,
-        peaks: &PeakCache,
-    ) -> Result<Self, LoadError> {
-        let mut program = artifact.program()?;
-        if shape::name_unused_parameters(&mut program.functions[0]) > 0 {
-            artifact.replace_program(&program)?;
-        }
-        let shape = WitnessShape { max_index: shape::max_witness_index(&program.functions[0]) };
-        let memory = Arc::new(peaks.get(&artifact.bytecode_sha256));
-        Ok(Self { id, target, shape, artifact, memory, keys: Default::default() })
+    /// Makes a circuit without keys; [`Self::key`] generates them.
+    #[must_use]
+    pub fn new(id: CircuitId, target: Target, compiled: Box<dyn CompiledCircuit>, peaks: &PeakCache) -> Self {
+        let memory = Arc::new(peaks.get(compiled.program_sha256()));
+        Self { id, target, compiled, memory, keys: Default::default() }
     }
 
-    /// The key for a verifier: made at the first call, from the cache if it is there.
+    /// Returns the key for a target. The first call takes it from the cache or generates it.
     pub async fn key(
         &self,
         target: Target,
-        maker: &KeyGenerator,
-        seat: &dyn ProverPermit,
+        generator: &KeyGenerator,
+        permit: &dyn ProverPermit,
     ) -> Result<Arc<Key>, LoadError> {
-        let make = || async {
+        let load = || async {
             let started = Instant::now();
-            let found = maker.cache.get(&self.artifact.bytecode_sha256, target);
-            metrics::key_looked_up(found.is_some());
-            let (material, source) = match found {
+            let cached = generator.cache.get(self.compiled.program_sha256(), target);
+            metrics::key_looked_up(cached.is_some());
+            let (material, source) = match cached {
                 Some(material) => {
-                    self.fits(material.size, maker)?;
+                    self.check_size(material.size, generator)?;
                     (material, "cache")
                 }
-                None => (self.make_key(target, maker, seat).await?, "bb"),
+                None => (self.generate_key(target, generator, permit).await?, "prover"),
             };
             tracing::info!(
                 circuit = %self.id,
-                verifier = %target,
+                %target,
                 gates = material.size.gates,
                 rows = material.size.rows,
-                memory_bytes = self.memory.expected(maker.room.narrowest),
+                memory_bytes = self.memory.expected(generator.budget.narrowest),
                 vk_hash = hex::encode(material.key.vk_hash),
                 vk_from = source,
                 took_ms = edgeprove_telemetry::millis(started.elapsed()),
-                noir = self.artifact.noir_version,
-                "circuit has its verification key"
+                compiler = self.compiled.compiler(),
+                "verification key loaded"
             );
-            Ok(Arc::new(self.with(material, target)))
+            Ok(Arc::new(self.key_of(material, target)))
         };
-        self.cell(target).get_or_try_init(make).await.cloned()
+        self.cell(target).get_or_try_init(load).await.cloned()
     }
 
-    async fn make_key(
+    async fn generate_key(
         &self,
         target: Target,
-        maker: &KeyGenerator,
-        seat: &dyn ProverPermit,
+        generator: &KeyGenerator,
+        permit: &dyn ProverPermit,
     ) -> Result<KeyMaterial, LoadError> {
         let deadline = Instant::now() + KEY_TIMEOUT;
-        let bytecode = &self.artifact.bytecode;
-        let size = seat.measure(bytecode.clone(), target, deadline).await.map_err(LoadError::Key)?;
-        // Asked for the key of a circuit it has no points for, bb would go to the network.
-        self.fits(size, maker)?;
-        let made = seat.make_key(bytecode.clone(), target, deadline).await.map_err(LoadError::Key)?;
-        let GeneratedKey { key, peak_bytes } = made;
+        let program = self.compiled.program();
+        let size = permit.measure(program.clone(), target, deadline).await.map_err(LoadError::Key)?;
+        // bb would download the points that it lacks for a key.
+        self.check_size(size, generator)?;
+        let generated = permit.make_key(program.clone(), target, deadline).await.map_err(LoadError::Key)?;
+        let GeneratedKey { key, peak_bytes } = generated;
         if let Some(peak_bytes) = peak_bytes {
             self.memory.estimate_by_key(peak_bytes);
-            self.has_room(maker)?;
+            self.check_memory(generator)?;
         }
         let material = KeyMaterial { key, size };
-        if let Err(error) = maker.cache.put(&self.artifact.bytecode_sha256, target, &material) {
-            tracing::warn!(circuit = %self.id, %error, "the verification key is not kept for the next start");
+        if let Err(error) = generator.cache.put(self.compiled.program_sha256(), target, &material) {
+            tracing::warn!(circuit = %self.id, %error, "the verification key was not stored for the next start");
         }
         Ok(material)
     }
 
-    /// The key for a verifier if it was made already.
+    /// The key for a target, if it is loaded already.
     #[must_use]
     pub fn ready_key(&self, target: Target) -> Option<Arc<Key>> {
         self.cell(target).get().cloned()
     }
 
-    /// What tells it from other circuits of its name: the SHA-256 of its bytecode, 64 hexadecimal digits.
+    /// The version of the circuit: the SHA-256 of its program, 64 hexadecimal digits. Circuits of the same id differ in
+    /// it.
     #[must_use]
     pub fn version(&self) -> String {
-        hex::encode(self.artifact.bytecode_sha256)
+        hex::encode(self.compiled.program_sha256())
     }
 
-    /// What proofs of it take.
+    /// The memory that proofs of the circuit need.
     #[must_use]
     pub fn memory(&self) -> &Arc<MemoryPeaks> {
         &self.memory
     }
 
-    /// Keeps what proofs of it took for the next start.
-    pub fn keep_memory(&self, peaks: &PeakCache) {
-        if let Err(error) = peaks.keep(&self.artifact.bytecode_sha256, &self.memory) {
-            tracing::warn!(circuit = %self.id, %error, "what proofs took is not kept for the next start");
+    /// Stores the measured memory peaks for the next start.
+    pub fn store_memory(&self, peaks: &PeakCache) {
+        if let Err(error) = peaks.put(self.compiled.program_sha256(), &self.memory) {
+            tracing::warn!(circuit = %self.id, %error, "memory peaks were not stored for the next start");
         }
     }
 
-    /// Whether there are points and memory enough for it.
-    fn fits(&self, size: CircuitSize, maker: &KeyGenerator) -> Result<(), LoadError> {
-        if !maker.crs.reaches(size.rows) {
-            let (rows, points) = (size.rows, maker.crs.points);
+    /// The largest size of a decompressed witness of the circuit, in bytes.
+    #[must_use]
+    pub fn witness_max_bytes(&self) -> u64 {
+        self.compiled.witness_max_bytes()
+    }
+
+    /// Reads a decompressed witness to its end and checks its format and its shape. Blocking.
+    pub fn check_witness(&self, decompressed: &mut dyn Read) -> Result<(), WitnessError> {
+        self.compiled.check_witness(decompressed)
+    }
+
+    /// Evaluates every constraint over a compressed witness, independently of the prover. Blocking.
+    pub fn judge_witness(&self, compressed: &[u8]) -> Result<Verdict, JudgeError> {
+        self.compiled.judge_witness(compressed)
+    }
+
+    /// Checks that the CRS has enough points and that the budget has enough memory.
+    fn check_size(&self, size: CircuitSize, generator: &KeyGenerator) -> Result<(), LoadError> {
+        if !generator.crs.reaches(size.rows) {
+            let (rows, points) = (size.rows, generator.crs.points);
             return Err(LoadError::CrsTooSmall { rows, needed: rows + 1, points });
         }
         self.memory.estimate_by_rows(size.rows);
-        self.has_room(maker)
+        self.check_memory(generator)
     }
 
-    fn has_room(&self, maker: &KeyGenerator) -> Result<(), LoadError> {
-        let MemoryBudget { memory_max_bytes: max_bytes, narrowest } = maker.room;
+    fn check_memory(&self, generator: &KeyGenerator) -> Result<(), LoadError> {
+        let MemoryBudget { memory_max_bytes: max_bytes, narrowest } = generator.budget;
         let needed_bytes = self.memory.expected(narrowest);
         if needed_bytes > max_bytes {
-            let measured = self.memory.is_measured();
-            return Err(LoadError::BeyondMemory { needed_bytes, max_bytes, measured });
+            let is_measured = self.memory.is_measured();
+            return Err(LoadError::BeyondMemory { needed_bytes, max_bytes, is_measured });
         }
         Ok(())
     }
 
-    /// The circuit's constraints, decoded anew.
-    pub fn program(&self) -> Result<Program<FieldElement>, ArtifactError> {
-        self.artifact.program()
-    }
-
     fn cell(&self, target: Target) -> &OnceCell<Arc<Key>> {
-        match target {
-            Target::NoirRecursive => &self.keys[0],
-            Target::Evm => &self.keys[1],
-        }
+        &self.keys[target as usize]
     }
 
-    fn with(&self, material: KeyMaterial, target: Target) -> Key {
+    fn key_of(&self, material: KeyMaterial, target: Target) -> Key {
         let KeyMaterial { key, size } = material;
         let circuit = CircuitKey {
-            bytecode: self.artifact.bytecode.clone(),
+            bytecode: self.compiled.program().clone(),
             vk: key.vk,
             target,
             memory: Arc::clone(&self.memory),
         };
         Key { circuit, vk_hash: key.vk_hash, size }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_have_the_order_of_all_targets() {
+        for (index, target) in Target::ALL.into_iter().enumerate() {
+            assert_eq!(target as usize, index);
+        }
     }
 }

@@ -1,8 +1,7 @@
-//! What proofs of a circuit took of memory, kept between starts beside the verification keys, so that a server knows
-//! what it can promise before its first proof.
+//! Measured memory peaks of proofs in files, so that a server knows the memory of a circuit before its first proof.
 //!
-//! One small JSON file a circuit, named by its program and bb's version. One that is missing or damaged means that the
-//! first proofs go by an estimate.
+//! One small JSON file per circuit, beside the verification keys, named by its program and the backend's identity. If it
+//! is missing or damaged, the first proofs use an estimate.
 
 use std::{
     collections::BTreeMap,
@@ -12,75 +11,69 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use edgeprove_prover::{MemoryPeaks, barretenberg::version::BB_REPORTS};
+use super::cache_folder::CacheFolder;
+use edgeprove_prover::{BackendIdentity, MemoryPeaks};
 
-/// No proof of a circuit that is taken here comes near it: what a file says beyond is damage.
+/// No proof of a circuit that fits here comes near this size: a larger number is damage.
 const PLAUSIBLE_BYTES: u64 = 1 << 44;
 
-/// The folder of the cache.
+/// The folder of the memory peaks.
 #[derive(Debug, Clone)]
 pub struct PeakCache {
-    dir: PathBuf,
+    folder: CacheFolder,
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Entry {
-    bb: String,
-    bytecode_sha256: String,
+    backend: String,
+    program_sha256: String,
     /// Bytes by the number of threads.
     peak_bytes: BTreeMap<usize, u64>,
 }
 
 impl PeakCache {
-    /// A cache in a folder, which is made when the first peak is kept.
+    /// A cache for the memory of this backend, in a folder that is created with the first peak.
     #[must_use]
-    pub fn new(dir: &Path) -> Self {
-        Self { dir: dir.to_owned() }
+    pub fn new(dir: &Path, backend: &BackendIdentity) -> Self {
+        Self { folder: CacheFolder::new(dir, backend.memory()) }
     }
 
     /// The folder.
     #[must_use]
     pub fn dir(&self) -> &Path {
-        &self.dir
+        self.folder.dir()
     }
 
-    fn file(&self, bytecode_sha256: &[u8; 32]) -> PathBuf {
-        self.dir.join(format!("{}-memory-{BB_REPORTS}.json", hex::encode(bytecode_sha256)))
+    fn file(&self, program_sha256: &[u8; 32]) -> PathBuf {
+        self.folder.file(program_sha256, "memory")
     }
 
-    /// What was kept of a circuit; peaks without any measurement if nothing was.
+    /// Returns the stored peaks of a circuit; peaks without a measurement if there are none.
     #[must_use]
-    pub fn get(&self, bytecode_sha256: &[u8; 32]) -> MemoryPeaks {
-        let file = self.file(bytecode_sha256);
+    pub fn get(&self, program_sha256: &[u8; 32]) -> MemoryPeaks {
+        let file = self.file(program_sha256);
         let Ok(text) = fs::read(&file) else { return MemoryPeaks::default() };
         let is_right = |entry: &Entry| {
-            let plausible = |(&threads, &bytes): (&usize, &u64)| threads > 0 && bytes < PLAUSIBLE_BYTES;
-            entry.bb == BB_REPORTS
-                && entry.bytecode_sha256 == hex::encode(bytecode_sha256)
-                && entry.peak_bytes.iter().all(plausible)
+            let is_plausible = |(&threads, &bytes): (&usize, &u64)| threads > 0 && bytes < PLAUSIBLE_BYTES;
+            entry.backend == self.folder.backend()
+                && entry.program_sha256 == hex::encode(program_sha256)
+                && entry.peak_bytes.iter().all(is_plausible)
         };
         let entry = serde_json::from_slice::<Entry>(&text).ok().filter(is_right);
         if entry.is_none() {
-            tracing::warn!(file = %file.display(), "what proofs took is damaged and measured anew");
+            tracing::warn!(file = %file.display(), "cached memory peaks are damaged and are measured again");
         }
         entry.map(|entry| MemoryPeaks::kept(entry.peak_bytes)).unwrap_or_default()
     }
 
-    /// Keeps what was measured, unless that is what is kept already.
-    pub fn keep(&self, bytecode_sha256: &[u8; 32], peaks: &MemoryPeaks) -> io::Result<()> {
+    /// Stores the measured peaks if they changed since they were last stored.
+    pub fn put(&self, program_sha256: &[u8; 32], peaks: &MemoryPeaks) -> io::Result<()> {
         let Some(peak_bytes) = peaks.take_changed() else { return Ok(()) };
-        fs::create_dir_all(&self.dir)?;
-        let bytecode = hex::encode(bytecode_sha256);
-        let entry = Entry { bb: BB_REPORTS.to_owned(), bytecode_sha256: bytecode, peak_bytes };
-        let file = self.file(bytecode_sha256);
-        // Another server may keep its own at the same time: whoever renames last wins, and both are right.
-        let draft = file.with_extension(format!("{}.part", uuid::Uuid::new_v4()));
-        fs::write(&draft, serde_json::to_vec(&entry)?)?;
-        fs::rename(&draft, &file).inspect_err(|_| {
-            // The rename's own error is the one to report.
-            let _ = fs::remove_file(&draft);
-        })
+        let program = hex::encode(program_sha256);
+        let backend = self.folder.backend().to_owned();
+        let entry = Entry { backend, program_sha256: program, peak_bytes };
+        self.folder.write(&self.file(program_sha256), &serde_json::to_vec(&entry)?)
     }
 }
 
@@ -90,16 +83,17 @@ mod tests {
     use edgeprove_prover::memory::Observation;
 
     #[test]
-    fn what_was_measured_is_found_again_and_what_is_damaged_is_not_believed() {
+    fn stored_peaks_are_found_and_damaged_ones_ignored() {
         let dir = tempfile::tempdir().unwrap();
-        let cache = PeakCache::new(&dir.path().join("keys"));
+        let backend = BackendIdentity { program: "bb", version: "5.0.0", variant: "warm" };
+        let cache = PeakCache::new(&dir.path().join("keys"), &backend);
         let hash = [7; 32];
         assert!(!cache.get(&hash).is_measured());
         let peaks = MemoryPeaks::default();
-        cache.keep(&hash, &peaks).unwrap();
-        assert!(!cache.dir.exists(), "there was nothing to keep");
+        cache.put(&hash, &peaks).unwrap();
+        assert!(!cache.dir().exists(), "there was nothing to store");
         peaks.observe(2, Observation { before_bytes: 0, peak_bytes: 20 << 20, alone: true });
-        cache.keep(&hash, &peaks).unwrap();
+        cache.put(&hash, &peaks).unwrap();
         assert_eq!(cache.get(&hash).expected(2), 20 << 20);
         assert!(!cache.get(&[8; 32]).is_measured());
 
@@ -112,6 +106,6 @@ mod tests {
             fs::write(&file, damaged).unwrap();
             assert!(!cache.get(&hash).is_measured());
         }
-        assert_eq!(fs::read_dir(&cache.dir).unwrap().count(), 1, "no draft is left behind");
+        assert_eq!(fs::read_dir(cache.dir()).unwrap().count(), 1, "no draft is left");
     }
 }

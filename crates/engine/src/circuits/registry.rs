@@ -1,4 +1,4 @@
-//! Every circuit the server was given, loaded or not. One that fails to load does not stop the others.
+//! Every configured circuit, loaded or not. A circuit that fails to load does not stop the others.
 
 use std::{
     collections::BTreeMap,
@@ -9,25 +9,25 @@ use std::{
 use edgeprove_protocol::{CircuitId, HasProblemType, ProblemType, Target};
 
 use super::{
-    artifact::Artifact,
     circuit::{Circuit, KeyGenerator, LoadError},
     family::CircuitFamily,
     peak_cache::PeakCache,
 };
+use crate::proof_systems;
 use edgeprove_prover::ProverPermit;
 
-/// A circuit the server was told of.
+/// A configured circuit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CircuitSource {
     /// Its name.
     pub id: CircuitId,
     /// Its file.
     pub path: PathBuf,
-    /// The target of its proofs where a request names none.
+    /// The target of its proofs if a request names none.
     pub target: Target,
 }
 
-/// The circuits by name.
+/// The configured circuits by name.
 #[derive(Debug)]
 pub struct Registry {
     entries: BTreeMap<CircuitId, Entry>,
@@ -38,35 +38,46 @@ pub struct Registry {
 /// One circuit of the registry.
 #[derive(Debug)]
 pub struct Entry {
-    /// Where it comes from.
+    /// Its name, file and target.
     pub source: CircuitSource,
-    outcome: OnceLock<Result<Arc<Circuit>, Failure>>,
+    loaded: OnceLock<Result<Arc<Circuit>, LoadFailure>>,
 }
 
 /// Why a circuit could not be loaded.
 #[derive(Debug)]
-struct Failure {
+struct LoadFailure {
     /// For operators: the error and its causes in one line.
     error: String,
-    /// For callers.
-    told: Option<String>,
+    /// For callers; `None` if they may not see the reason.
+    public_reason: Option<String>,
+}
+
+/// The state of a circuit.
+#[derive(Debug, Clone, Copy)]
+pub enum LoadState<'a> {
+    /// It is being loaded.
+    Loading,
+    /// It can be proved.
+    Ready(&'a Arc<Circuit>),
+    /// It could not be loaded: the error and its causes in one line, for operators.
+    Failed(&'a str),
 }
 
 /// Why a circuit cannot be proved now.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LookupError {
-    /// The server was not told of it.
+    /// No circuit has this name.
     #[error("no circuit is named {id}; there are: {known}")]
     Unknown {
-        /// The name asked for.
+        /// The requested name.
         id: CircuitId,
-        /// The names there are.
+        /// The names of all circuits.
         known: String,
     },
-    /// No name was given and there are several circuits.
+    /// No name was given, and there are several circuits.
     #[error("name the circuit in the path, /api/prove/NAME; there are: {known}")]
     Unnamed {
-        /// The names there are.
+        /// The names of all circuits.
         known: String,
     },
     /// It is still being loaded.
@@ -76,136 +87,13 @@ pub enum LookupError {
         id: CircuitId,
     },
     /// It could not be loaded.
-    #[error("the circuit {id} could not be loaded{}", why(told.as_ref()))]
+    #[error("the circuit {id} could not be loaded{}", reason(public_reason.as_ref()))]
     Failed {
         /// Its name.
         id: CircuitId,
-        /// Why, as far as callers may know.
-        told: Option<String>,
+        /// The reason, if callers may see it.
+        public_reason: Option<String>,
     },
-}
-
-fn why(told: Option<&String>) -> String {
-    told.map_or_else(|| "; GET /api/health says why".to_owned(), |told| format!(": {told}"))
-}
-
-impl Registry {
-    /// A registry in which nothing is loaded yet. `default` is what a request means that names no circuit; without
-    /// it a lone circuit is meant.
-    #[must_use]
-    pub fn new(
-        sources: Vec<CircuitSource>,
-        default: Option<CircuitId>,
-        families: Vec<CircuitFamily>,
-    ) -> Self {
-        let lone = match sources.as_slice() {
-            [lone] => Some(lone.id.clone()),
-            _ => None,
-        };
-        let entry = |source: CircuitSource| (source.id.clone(), Entry { source, outcome: OnceLock::new() });
-        Self { entries: sources.into_iter().map(entry).collect(), default: default.or(lone), families }
-    }
-
-    /// Loads every circuit, one after the other, with the default key of each.
-    pub async fn load_all(&self, maker: &KeyGenerator, seat: &dyn ProverPermit) {
-        for entry in self.entries.values() {
-            let outcome = load(&entry.source, maker, seat).await.map(Arc::new).map_err(|error| {
-                let failure = Failure { told: error.told(), error: edgeprove_telemetry::chain(&error) };
-                tracing::error!(circuit = %entry.source.id, error = failure.error, "a circuit could not be loaded");
-                failure
-            });
-            // Loading happens once; a second call would find the same.
-            let _ = entry.outcome.set(outcome);
-        }
-    }
-
-    /// A circuit by name, or the default one.
-    pub fn find(&self, id: Option<&CircuitId>) -> Result<Arc<Circuit>, LookupError> {
-        let id = id.or(self.default.as_ref());
-        let Some(id) = id else { return Err(LookupError::Unnamed { known: self.known() }) };
-        let Some(entry) = self.entries.get(id) else {
-            return Err(LookupError::Unknown { id: id.clone(), known: self.known() });
-        };
-        match entry.outcome.get() {
-            None => Err(LookupError::Loading { id: id.clone() }),
-            Some(Ok(circuit)) => Ok(Arc::clone(circuit)),
-            Some(Err(failure)) => Err(LookupError::Failed { id: id.clone(), told: failure.told.clone() }),
-        }
-    }
-
-    /// Whether any circuit may stand in for another.
-    #[must_use]
-    pub fn has_families(&self) -> bool {
-        !self.families.is_empty()
-    }
-
-    /// The next smaller circuit of the family, where a problem says that the machine had too little for this one.
-    #[must_use]
-    pub fn fallback(&self, tried: &CircuitId, problem: ProblemType) -> Option<&CircuitId> {
-        self.families.iter().find_map(|family| family.next_after(tried, problem))
-    }
-
-    /// Whether one circuit may stand in for another.
-    #[must_use]
-    pub fn stands_in(&self, smaller: &CircuitId, larger: &CircuitId) -> bool {
-        self.families.iter().any(|family| {
-            let place = |wanted: &CircuitId| family.members().iter().position(|id| id == wanted);
-            matches!((place(larger), place(smaller)), (Some(larger), Some(smaller)) if larger < smaller)
-        })
-    }
-
-    /// Whether there are circuits and every one of them failed to load.
-    #[must_use]
-    pub fn none_is_left(&self) -> bool {
-        !self.entries.is_empty() && self.entries.values().all(|entry| matches!(entry.outcome(), Some(Err(_))))
-    }
-
-    /// Keeps what proofs took for the next start.
-    pub fn keep_memory(&self, peaks: &PeakCache) {
-        for circuit in self.loaded() {
-            circuit.keep_memory(peaks);
-        }
-    }
-
-    /// Every circuit, by name.
-    pub fn entries(&self) -> impl Iterator<Item = &Entry> {
-        self.entries.values()
-    }
-
-    /// Every circuit that can be proved at this moment.
-    pub fn loaded(&self) -> impl Iterator<Item = &Arc<Circuit>> {
-        self.entries.values().filter_map(|entry| entry.outcome()?.ok())
-    }
-
-    fn known(&self) -> String {
-        let names: Vec<&str> = self.entries.keys().map(CircuitId::as_str).collect();
-        if names.is_empty() { "none".to_owned() } else { names.join(", ") }
-    }
-}
-
-impl Entry {
-    /// `None` while it is being loaded; an error is told as a whole line.
-    #[must_use]
-    pub fn outcome(&self) -> Option<Result<&Arc<Circuit>, &str>> {
-        self.outcome.get().map(|outcome| outcome.as_ref().map_err(|failure| failure.error.as_str()))
-    }
-}
-
-async fn load(
-    source: &CircuitSource,
-    maker: &KeyGenerator,
-    seat: &dyn ProverPermit,
-) -> Result<Circuit, LoadError> {
-    let CircuitSource { id, path, target } = source.clone();
-    let peaks = maker.peaks.clone();
-    let read = move || Circuit::read(id, target, Artifact::read(&path)?, &peaks);
-    // A read that panics is a fault of ours; it stops the server as any other.
-    let circuit = match tokio::task::spawn_blocking(read).await {
-        Ok(circuit) => circuit?,
-        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
-    };
-    circuit.key(target, maker, seat).await?;
-    Ok(circuit)
 }
 
 impl HasProblemType for LookupError {
@@ -217,4 +105,136 @@ impl HasProblemType for LookupError {
             Self::Failed { .. } => ProblemType::CircuitUnavailable,
         }
     }
+}
+
+fn reason(public_reason: Option<&String>) -> String {
+    public_reason
+        .map_or_else(|| "; GET /api/health shows the reason".to_owned(), |reason| format!(": {reason}"))
+}
+
+impl Registry {
+    /// A registry in which nothing is loaded yet. A request without a circuit means `default` or, without a default, the
+    /// only circuit.
+    #[must_use]
+    pub fn new(
+        sources: Vec<CircuitSource>,
+        default: Option<CircuitId>,
+        families: Vec<CircuitFamily>,
+    ) -> Self {
+        let lone = match sources.as_slice() {
+            [lone] => Some(lone.id.clone()),
+            _ => None,
+        };
+        let entry = |source: CircuitSource| (source.id.clone(), Entry { source, loaded: OnceLock::new() });
+        Self { entries: sources.into_iter().map(entry).collect(), default: default.or(lone), families }
+    }
+
+    /// Loads every circuit, one after the other, with the key for its own target.
+    pub async fn load_all(&self, generator: &KeyGenerator, permit: &dyn ProverPermit) {
+        for entry in self.entries.values() {
+            let loaded = load(&entry.source, generator, permit).await.map(Arc::new).map_err(|error| {
+                let error_chain = edgeprove_telemetry::chain(&error);
+                tracing::error!(circuit = %entry.source.id, error = error_chain, "a circuit could not be loaded");
+                LoadFailure { public_reason: error.public_reason(), error: error_chain }
+            });
+            // Circuits are loaded once; a second call would give the same result.
+            let _ = entry.loaded.set(loaded);
+        }
+    }
+
+    /// Finds a circuit by name; `None` means the default one.
+    pub fn find(&self, id: Option<&CircuitId>) -> Result<Arc<Circuit>, LookupError> {
+        let id = id.or(self.default.as_ref());
+        let Some(id) = id else { return Err(LookupError::Unnamed { known: self.known() }) };
+        let Some(entry) = self.entries.get(id) else {
+            return Err(LookupError::Unknown { id: id.clone(), known: self.known() });
+        };
+        match entry.loaded.get() {
+            None => Err(LookupError::Loading { id: id.clone() }),
+            Some(Ok(circuit)) => Ok(Arc::clone(circuit)),
+            Some(Err(failure)) => {
+                let public_reason = failure.public_reason.clone();
+                Err(LookupError::Failed { id: id.clone(), public_reason })
+            }
+        }
+    }
+
+    /// Whether there are families of circuits.
+    #[must_use]
+    pub fn has_families(&self) -> bool {
+        !self.families.is_empty()
+    }
+
+    /// The next smaller circuit of the family, if `problem` means that the machine had too little for this one.
+    #[must_use]
+    pub fn fallback(&self, tried: &CircuitId, problem: ProblemType) -> Option<&CircuitId> {
+        self.families.iter().find_map(|family| family.next_after(tried, problem))
+    }
+
+    /// Whether `smaller` may be proved instead of `larger`.
+    #[must_use]
+    pub fn is_smaller(&self, smaller: &CircuitId, larger: &CircuitId) -> bool {
+        self.families.iter().any(|family| family.is_smaller(smaller, larger))
+    }
+
+    /// Whether there are circuits and all of them failed to load.
+    #[must_use]
+    pub fn has_only_failures(&self) -> bool {
+        let has_failed = |entry: &Entry| matches!(entry.state(), LoadState::Failed(_));
+        !self.entries.is_empty() && self.entries.values().all(has_failed)
+    }
+
+    /// Stores the measured memory peaks for the next start.
+    pub fn store_memory(&self, peaks: &PeakCache) {
+        for circuit in self.loaded() {
+            circuit.store_memory(peaks);
+        }
+    }
+
+    /// Every circuit, by name.
+    pub fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.values()
+    }
+
+    /// Every circuit that is loaded at this moment.
+    pub fn loaded(&self) -> impl Iterator<Item = &Arc<Circuit>> {
+        self.entries.values().filter_map(|entry| entry.loaded.get()?.as_ref().ok())
+    }
+
+    fn known(&self) -> String {
+        let names: Vec<&str> = self.entries.keys().map(CircuitId::as_str).collect();
+        if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+    }
+}
+
+impl Entry {
+    /// The state of the circuit at this moment.
+    #[must_use]
+    pub fn state(&self) -> LoadState<'_> {
+        match self.loaded.get() {
+            None => LoadState::Loading,
+            Some(Ok(circuit)) => LoadState::Ready(circuit),
+            Some(Err(failure)) => LoadState::Failed(&failure.error),
+        }
+    }
+}
+
+async fn load(
+    source: &CircuitSource,
+    generator: &KeyGenerator,
+    permit: &dyn ProverPermit,
+) -> Result<Circuit, LoadError> {
+    let CircuitSource { id, path, target } = source.clone();
+    let peaks = generator.peaks.clone();
+    let read = move || {
+        let compiled = proof_systems::read_circuit(&path)?;
+        Ok::<_, LoadError>(Circuit::new(id, target, compiled, &peaks))
+    };
+    // A panic while reading is a bug; it stops the server like any other panic.
+    let circuit = match tokio::task::spawn_blocking(read).await {
+        Ok(circuit) => circuit?,
+        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+    };
+    circuit.key(target, generator, permit).await?;
+    Ok(circuit)
 }

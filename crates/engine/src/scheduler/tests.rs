@@ -1,49 +1,52 @@
-use std::{collections::BTreeMap, sync::atomic::AtomicU64, sync::atomic::Ordering};
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use futures_util::{FutureExt as _, poll};
 
 use super::*;
 use edgeprove_prover::{IdleMemory, backend::CapacityPermit};
 
-/// Provers that hold this much while they have no work.
+/// Idle provers that hold this much memory.
 #[derive(Default)]
-struct Holding {
+struct IdleHolders {
     bytes: AtomicU64,
-    hold: Mutex<Option<CapacityPermit>>,
+    reclaim: Mutex<Option<CapacityPermit>>,
 }
 
-impl Holding {
-    /// What was asked of them is done.
-    fn give_back(&self) {
+impl IdleHolders {
+    /// Returns the memory that was reclaimed.
+    fn return_memory(&self) {
         self.bytes.store(0, Ordering::Relaxed);
-        let hold = self.hold.lock().unwrap().take();
-        drop(hold.expect("they were asked to"));
+        let reclaim = self.reclaim.lock().take();
+        drop(reclaim.expect("the scheduler reclaimed it"));
     }
 }
 
-impl IdleProvers for Holding {
+impl IdleProvers for IdleHolders {
     fn idle_memory(&self, _width: usize) -> IdleMemory {
         let bytes = self.bytes.load(Ordering::Relaxed);
         IdleMemory { others_bytes: bytes, others_reclaimable_bytes: bytes, ..IdleMemory::default() }
     }
 
     fn shed(&self, hold: CapacityPermit) {
-        *self.hold.lock().unwrap() = Some(hold);
+        *self.reclaim.lock() = Some(hold);
     }
 }
 
 fn scheduler(cores: usize, waiting_max: usize, policy: WidthPolicy) -> Scheduler {
     let wait_max = Duration::from_hours(1);
     let limits = SchedulerLimits { cores, memory_max_bytes: 100, waiting_max, wait_max, policy };
-    Scheduler::new(limits, Arc::new(Holding::default()))
+    Scheduler::new(limits, Arc::new(IdleHolders::default()))
 }
 
-fn takes(bytes: u64) -> Demand {
+fn demand_of(bytes: u64) -> Demand {
     let measured = BTreeMap::from([(1, bytes)]);
     Demand { memory: Some(Arc::new(MemoryPeaks::kept(measured))), ..Demand::default() }
 }
 
-fn of(priority: Priority) -> Demand {
+fn demand_with(priority: Priority) -> Demand {
     Demand { priority, ..Demand::default() }
 }
 
@@ -66,7 +69,7 @@ async fn an_idle_machine_proves_wide_and_a_busy_one_narrow() {
 }
 
 #[tokio::test]
-async fn a_full_queue_refuses_and_a_waiter_that_gives_up_leaves_its_place() {
+async fn a_full_queue_refuses_until_a_waiter_leaves() {
     let scheduler = scheduler(1, 1, WidthPolicy::Auto);
     let held = scheduler.admit(Demand::default()).await.unwrap();
     let mut waiting = Box::pin(scheduler.admit(Demand::default()));
@@ -88,7 +91,7 @@ async fn waiting_is_bounded_in_time() {
 }
 
 #[tokio::test]
-async fn wide_only_proves_one_after_the_other() {
+async fn the_wide_policy_runs_one_proof_at_a_time() {
     let scheduler = scheduler(4, 8, WidthPolicy::Wide);
     let first = scheduler.admit(Demand::default()).await.unwrap();
     let mut second = Box::pin(scheduler.admit(Demand::default()));
@@ -98,46 +101,47 @@ async fn wide_only_proves_one_after_the_other() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_most_urgent_goes_first_and_with_age_everybody_becomes_urgent() {
+async fn the_most_urgent_goes_first_and_age_adds_urgency() {
     const STEP: Duration =
         Duration::from_millis(edgeprove_job_rules::priority::AGEING_STEP_MS.unsigned_abs());
     let scheduler = scheduler(1, 8, WidthPolicy::Auto);
     let held = scheduler.admit(Demand::default()).await.unwrap();
-    let ask = |priority| {
-        let mut waiting = Box::pin(scheduler.admit(of(priority)));
+    let wait_with = |priority| {
+        let mut waiting = Box::pin(scheduler.admit(demand_with(priority)));
         assert!(waiting.as_mut().now_or_never().is_none());
         waiting
     };
-    let old_low = ask(Priority::Low);
+    let old_low = wait_with(Priority::Low);
     tokio::time::advance(3 * STEP + Duration::from_millis(1)).await;
-    let (low, normal, other_normal) = (ask(Priority::Low), ask(Priority::Normal), ask(Priority::Normal));
-    let (critical, high) = (ask(Priority::Critical), ask(Priority::High));
+    let (low, normal, other_normal) =
+        (wait_with(Priority::Low), wait_with(Priority::Normal), wait_with(Priority::Normal));
+    let (critical, high) = (wait_with(Priority::Critical), wait_with(Priority::High));
     assert_eq!(scheduler.status().waiting_by_priority, [2, 2, 1, 1]);
 
     let order = Mutex::new(Vec::new());
-    let served = |name, waiting| {
+    let finish = |name, waiting| {
         let order = &order;
         async move {
             let slot: Result<Slot, AdmissionError> = Box::pin(waiting).await;
-            order.lock().unwrap().push(name);
+            order.lock().push(name);
             drop(slot.unwrap());
         }
     };
     drop(held);
     tokio::join!(
-        served("low", low),
-        served("normal", normal),
-        served("other normal", other_normal),
-        served("critical", critical),
-        served("high", high),
-        served("old low", old_low),
+        finish("low", low),
+        finish("normal", normal),
+        finish("other normal", other_normal),
+        finish("critical", critical),
+        finish("high", high),
+        finish("old low", old_low),
     );
-    let order = order.into_inner().unwrap();
+    let order = order.into_inner();
     assert_eq!(order, ["old low", "critical", "high", "normal", "other normal", "low"]);
 }
 
 #[tokio::test]
-async fn a_job_that_waited_elsewhere_keeps_its_place() {
+async fn a_job_that_waited_in_its_queue_goes_first() {
     let scheduler = scheduler(1, 8, WidthPolicy::Auto);
     let held = scheduler.admit(Demand::default()).await.unwrap();
     let mut fresh = Box::pin(scheduler.admit(Demand::default()));
@@ -153,13 +157,13 @@ async fn a_job_that_waited_elsewhere_keeps_its_place() {
 }
 
 #[tokio::test]
-async fn a_proof_waits_for_memory_and_none_passes_it() {
+async fn a_proof_that_waits_for_memory_is_not_overtaken() {
     let scheduler = scheduler(4, 8, WidthPolicy::Narrow);
-    let first = scheduler.admit(takes(60)).await.unwrap();
-    let mut large = Box::pin(scheduler.admit(takes(70)));
+    let first = scheduler.admit(demand_of(60)).await.unwrap();
+    let mut large = Box::pin(scheduler.admit(demand_of(70)));
     assert!(poll!(large.as_mut()).is_pending());
-    let mut small = Box::pin(scheduler.admit(takes(10)));
-    assert!(poll!(small.as_mut()).is_pending(), "else the large one might wait for ever");
+    let mut small = Box::pin(scheduler.admit(demand_of(10)));
+    assert!(poll!(small.as_mut()).is_pending(), "otherwise the large one might wait for ever");
     assert_eq!(scheduler.status().memory_reserved_bytes, 60);
     drop(first);
     let (_large, _small) = tokio::join!(large, small);
@@ -167,26 +171,26 @@ async fn a_proof_waits_for_memory_and_none_passes_it() {
 }
 
 #[tokio::test]
-async fn a_proof_beyond_all_memory_is_refused_and_holds_nobody_up() {
+async fn a_proof_beyond_the_budget_is_refused_at_once() {
     let scheduler = scheduler(1, 8, WidthPolicy::Auto);
-    let refused = scheduler.admit(takes(101)).await;
-    let right = AdmissionError::BeyondMemory { needed_bytes: 101, max_bytes: 100 };
-    assert_eq!(refused.err(), Some(right));
-    assert_eq!(scheduler.admit(takes(100)).await.unwrap().width(), 1);
+    let refused = scheduler.admit(demand_of(101)).await;
+    let expected = AdmissionError::BeyondMemory { needed_bytes: 101, max_bytes: 100 };
+    assert_eq!(refused.err(), Some(expected));
+    assert_eq!(scheduler.admit(demand_of(100)).await.unwrap().width(), 1);
 }
 
 #[tokio::test]
-async fn idle_provers_give_memory_back_before_the_proof_starts() {
-    let provers = Arc::new(Holding::default());
+async fn idle_provers_return_memory_before_a_proof_starts() {
+    let provers = Arc::new(IdleHolders::default());
     let limits = scheduler(2, 8, WidthPolicy::Auto).limits().clone();
     let scheduler = Scheduler::new(limits, Arc::clone(&provers) as Arc<dyn IdleProvers>);
     provers.bytes.store(30, Ordering::Relaxed);
-    drop(scheduler.admit(takes(60)).await.unwrap());
-    let mut waiting = Box::pin(scheduler.admit(takes(80)));
+    drop(scheduler.admit(demand_of(60)).await.unwrap());
+    let mut waiting = Box::pin(scheduler.admit(demand_of(80)));
     assert!(poll!(waiting.as_mut()).is_pending());
-    let mut other = Box::pin(scheduler.admit(takes(10)));
-    assert!(poll!(other.as_mut()).is_pending(), "one thing after the other");
-    provers.give_back();
+    let mut other = Box::pin(scheduler.admit(demand_of(10)));
+    assert!(poll!(other.as_mut()).is_pending(), "memory is reclaimed for one proof at a time");
+    provers.return_memory();
     assert_eq!(waiting.await.unwrap().width(), 1);
     other.await.unwrap();
 }

@@ -1,11 +1,14 @@
-//! From the artefacts back into the spool. It stands here because the artefacts know nothing of what they are used for.
+//! Copies stored witnesses from the artifact store back into the spool.
+//!
+//! It is here because the artifact store does not know what its artifacts are used for.
 
 use edgeprove_artifacts::{ArtifactError, ArtifactKind, ArtifactName, ArtifactStore};
 use edgeprove_spool::{Spool, SpoolError, SpoolFile};
 
-/// Decrypts an artifact into files of the spool, in constant memory. `cuts` are byte offsets, ascending: each ends one
-/// file, and the rest goes into the last. The files are returned only when the whole artifact is there and authentic. On
-/// any error, and if the future is dropped, what was written is wiped.
+/// Decrypts an artifact into files of the spool, in constant memory.
+///
+/// `cuts` are ascending byte offsets. Each ends one file, and the rest goes into the last file. The files are returned
+/// only when the whole artifact is read and authentic. On any error, and if the future is dropped, the files are wiped.
 pub async fn fetch_into(
     store: &ArtifactStore,
     name: &ArtifactName,
@@ -53,13 +56,13 @@ mod tests {
         (store, Spool::open(&home.path().join("spool")).unwrap())
     }
 
-    async fn assert_drained(spool: &Spool) {
+    async fn assert_empty(spool: &Spool) {
         tokio::time::timeout(Duration::from_secs(10), spool.drained()).await.unwrap();
         assert_eq!(fs::read_dir(spool.path()).unwrap().count(), 0);
     }
 
     #[tokio::test]
-    async fn a_witness_comes_back_into_the_spool() {
+    async fn a_stored_witness_is_copied_to_the_spool() {
         let home = tempfile::tempdir().unwrap();
         let (store, spool) = store_and_spool(&home);
         for len in [0, 10, 200_000] {
@@ -73,14 +76,14 @@ mod tests {
             assert_eq!(fs::read(file.path()).unwrap(), witness);
             assert_eq!(file.len(), witness.len() as u64);
         }
-        assert_drained(&spool).await;
+        assert_empty(&spool).await;
     }
 
     #[tokio::test]
-    async fn several_witnesses_come_back_apart() {
+    async fn several_witnesses_are_copied_to_separate_files() {
         let home = tempfile::tempdir().unwrap();
         let (store, spool) = store_and_spool(&home);
-        // The chunks of an artefact end at 64 KiB.
+        // An artifact's chunks have 64 KiB.
         for lengths in [&[1, 2][..], &[65_536, 1], &[65_535, 2, 200_000], &[200_000, 65_536, 7, 7]] {
             let part = |at: usize, len: &usize| vec![u8::try_from(at).unwrap() + 1; *len];
             let parts: Vec<Vec<u8>> = lengths.iter().enumerate().map(|(at, len)| part(at, len)).collect();
@@ -94,31 +97,31 @@ mod tests {
             let found: Vec<Vec<u8>> = files.iter().map(|file| fs::read(file.path()).unwrap()).collect();
             assert!(found == parts, "{lengths:?}");
         }
-        assert_drained(&spool).await;
+        assert_empty(&spool).await;
     }
 
     #[tokio::test]
-    async fn of_one_that_is_damaged_nothing_stays() {
+    async fn nothing_of_a_damaged_artifact_is_left() {
         let home = tempfile::tempdir().unwrap();
         let (store, spool) = store_and_spool(&home);
         let name = store.put_bytes(ArtifactKind::Witness, &vec![7; 200_000]).await.unwrap();
         let path = home.path().join("artifacts").join(name.to_string());
-        let kept = fs::read(&path).unwrap();
+        let stored = fs::read(&path).unwrap();
         // Three chunks are whole; the end is missing.
-        fs::write(&path, &kept[..kept.len() - 1]).unwrap();
+        fs::write(&path, &stored[..stored.len() - 1]).unwrap();
         let error = fetch_into(&store, &name, ArtifactKind::Witness, &spool, &[]).await.unwrap_err();
         assert!(matches!(error, ArtifactError::Damaged { chunk: 3, .. }), "{error:?}");
         let error = fetch_into(&store, &name, ArtifactKind::Proof, &spool, &[]).await.unwrap_err();
         assert!(matches!(error, ArtifactError::Damaged { chunk: 0, .. }), "{error:?}");
-        assert_drained(&spool).await;
+        assert_empty(&spool).await;
     }
 
     #[tokio::test]
-    async fn a_spool_that_fails_is_no_fault_of_the_artefact() {
+    async fn a_failing_spool_is_not_a_damaged_artifact() {
         let home = tempfile::tempdir().unwrap();
         let (store, spool) = store_and_spool(&home);
         let name = store.put_bytes(ArtifactKind::Witness, b"content").await.unwrap();
-        // A file stands where the spool was.
+        // A file replaces the spool's folder.
         fs::remove_dir_all(home.path().join("spool")).unwrap();
         fs::write(home.path().join("spool"), b"").unwrap();
         let error = fetch_into(&store, &name, ArtifactKind::Witness, &spool, &[]).await.unwrap_err();

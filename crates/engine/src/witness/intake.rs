@@ -1,12 +1,11 @@
-//! Streams an upload into the spool while checking that it is one sound gzip stream of a sensible size.
+//! Streams an upload into the spool while it checks that the upload is one gzip stream of an allowed size.
 //!
-//! Every piece is inflated as it comes, into a buffer that is thrown away, so that a bomb, a wrong file or a damaged
-//! one is refused at the first byte that gives it away and never by running out of something. An upload holds a
-//! few tens of kilobytes of memory whatever its size: the window that DEFLATE needs, one small write buffer, and the
-//! piece that the body yielded last.
+//! Every chunk is decompressed when it arrives, into a buffer that is discarded. A bomb, a wrong file or a damaged file is
+//! refused at the first byte that shows it, before memory or disk run out. An upload of any size holds a few tens of
+//! kilobytes of memory: the window that DEFLATE needs, one small write buffer, and the last chunk of the body.
 
+mod decompression;
 mod error;
-mod gzip;
 
 use std::time::Duration;
 
@@ -14,27 +13,26 @@ use bytes::{Bytes, BytesMut};
 use edgeprove_protocol::limits;
 use futures_util::{Stream, StreamExt as _};
 
-pub use error::{IntakeError, LooksLike};
-use gzip::{Inflation, Progress};
+use decompression::{Decompression, Progress};
+pub use error::{BodyError, Damage, IntakeError, LooksLike};
 
 use edgeprove_spool::{Spool, SpoolFile};
 
-/// Pieces smaller than this are gathered before they are written, so that an upload in single bytes does not cost
-/// one trip to the disk each.
+/// Smaller chunks are gathered before they are written, so that an upload in single bytes does not cost one write each.
 const GATHERED_BYTES: usize = 16 * 1024;
 
-/// How large and how slow an upload may be.
+/// The limits of an upload's size and speed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct IntakeLimits {
     /// Largest upload, in compressed bytes.
     pub upload_max_bytes: u64,
-    /// Largest inflated size, in bytes.
-    pub inflated_max_bytes: u64,
-    /// Most inflated bytes for each compressed one, looked at beyond the floor.
+    /// Largest decompressed size, in bytes.
+    pub decompressed_max_bytes: u64,
+    /// Largest ratio of decompressed to compressed bytes, checked beyond the floor.
     pub ratio_max: u64,
-    /// Inflated bytes up to which any ratio will do.
+    /// Decompressed bytes up to which any ratio is allowed.
     pub ratio_floor_bytes: u64,
-    /// Longest silence between two pieces.
+    /// Longest pause between two chunks.
     pub idle: Duration,
 }
 
@@ -42,7 +40,7 @@ impl Default for IntakeLimits {
     fn default() -> Self {
         Self {
             upload_max_bytes: limits::UPLOAD_MAX_BYTES,
-            inflated_max_bytes: limits::DECOMPRESSED_MAX_BYTES,
+            decompressed_max_bytes: limits::DECOMPRESSED_MAX_BYTES,
             ratio_max: limits::COMPRESSION_RATIO_MAX,
             ratio_floor_bytes: limits::COMPRESSION_RATIO_FLOOR_BYTES,
             idle: Duration::from_millis(limits::UPLOAD_IDLE_MS),
@@ -50,35 +48,37 @@ impl Default for IntakeLimits {
     }
 }
 
-/// An upload that is complete, undamaged and no larger than it may be.
+/// An upload that is complete, undamaged and of an allowed size.
 #[derive(Debug)]
 pub struct SpooledWitness {
-    /// The gzip stream as it was sent.
+    /// The gzip stream as the client sent it.
     pub file: SpoolFile,
-    /// Its size.
+    /// Its size, in bytes.
     pub compressed_bytes: u64,
-    /// Its size once inflated.
-    pub inflated_bytes: u64,
+    /// Its decompressed size, in bytes.
+    pub decompressed_bytes: u64,
 }
 
-/// Takes an upload in. `declared_length` is the size the client announced, `inflated_bound` the most that a witness
-/// of this circuit can inflate to. On any error, and if the future is dropped, the spooled bytes are wiped.
+/// Receives an upload into the spool.
 ///
-/// 1. An announced size of zero or beyond the cap is refused before anything is read.
-/// 2. Silence beyond the limit is [`IntakeError::Stalled`]; a body that fails is [`IntakeError::BodyFailed`].
-/// 3. The first bytes must be gzip's, each piece must inflate, and neither size, compressed or inflated, may pass
-///    its cap at any moment.
-/// 4. At the end the stream must be complete, checksum and length right, and nothing may follow it.
+/// `declared_length` is the length that the client announced, `circuit_max_bytes` the largest decompressed size of a
+/// witness of the circuit. On any error, and if the future is dropped, the spooled bytes are wiped.
+///
+/// 1. An announced length of zero or beyond the limit is refused before anything is read.
+/// 2. A pause beyond the limit is [`IntakeError::Stalled`]; a body that fails is [`IntakeError::BodyFailed`].
+/// 3. The first bytes must be gzip's, each chunk must decompress, and neither the
+///    compressed nor the decompressed size may pass its limit at any moment.
+/// 4. At the end the stream must be complete, its checksum and length must be right, and nothing may follow it.
 pub async fn receive<S, E>(
     spool: &Spool,
     limits: &IntakeLimits,
     declared_length: Option<u64>,
-    inflated_bound: Option<u64>,
+    circuit_max_bytes: Option<u64>,
     body: S,
 ) -> Result<SpooledWitness, IntakeError>
 where
     S: Stream<Item = Result<Bytes, E>>,
-    E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    E: Into<BodyError>,
 {
     match declared_length {
         Some(0) => return Err(IntakeError::Empty),
@@ -88,46 +88,47 @@ where
         _ => {}
     }
     let mut body = std::pin::pin!(body);
-    let mut inflation = Inflation::new(limits, inflated_bound);
+    let mut decompression = Decompression::new(limits, circuit_max_bytes);
     let mut file = spool.create()?;
     let mut gathered = BytesMut::new();
     let mut received = 0;
     loop {
         let next = tokio::time::timeout(limits.idle, body.next()).await;
-        let piece = match next.map_err(|_| IntakeError::Stalled { received, idle: limits.idle })? {
+        let chunk = match next.map_err(|_| IntakeError::Stalled { received, idle: limits.idle })? {
             None => break,
             Some(Err(error)) => return Err(IntakeError::BodyFailed { received, source: error.into() }),
-            Some(Ok(piece)) => piece,
+            Some(Ok(chunk)) => chunk,
         };
-        received += piece.len() as u64;
+        received += chunk.len() as u64;
         if received > limits.upload_max_bytes {
             return Err(IntakeError::TooLarge { announced: None, max_bytes: limits.upload_max_bytes });
         }
-        // What shows itself here as no witness is never written.
-        let mut left = &piece[..];
-        while let Progress::More(rest) = inflation.advance(left)? {
+        // A chunk is written only after it was checked.
+        decompression.begin(&chunk)?;
+        let mut left = &chunk[..];
+        while let Progress::More(rest) = decompression.advance(left)? {
             left = rest;
             tokio::task::yield_now().await;
         }
-        gather(&mut file, &mut gathered, piece).await?;
+        write(&mut file, &mut gathered, chunk).await?;
     }
-    let inflated_bytes = inflation.finish()?;
+    let decompressed_bytes = decompression.finish()?;
     if !gathered.is_empty() {
         file.append(gathered.freeze()).await?;
     }
-    Ok(SpooledWitness { compressed_bytes: file.len(), file, inflated_bytes })
+    Ok(SpooledWitness { compressed_bytes: file.len(), file, decompressed_bytes })
 }
 
-/// Writes large pieces as they are, and small ones together.
-async fn gather(file: &mut SpoolFile, gathered: &mut BytesMut, piece: Bytes) -> Result<(), IntakeError> {
-    if gathered.len() + piece.len() > GATHERED_BYTES && !gathered.is_empty() {
+/// Writes large chunks at once, and gathers small ones.
+async fn write(file: &mut SpoolFile, gathered: &mut BytesMut, chunk: Bytes) -> Result<(), IntakeError> {
+    if gathered.len() + chunk.len() > GATHERED_BYTES && !gathered.is_empty() {
         file.append(std::mem::take(gathered).freeze()).await?;
     }
-    if piece.len() >= GATHERED_BYTES {
-        file.append(piece).await?;
+    if chunk.len() >= GATHERED_BYTES {
+        file.append(chunk).await?;
     } else {
         gathered.reserve(GATHERED_BYTES.saturating_sub(gathered.len()));
-        gathered.extend_from_slice(&piece);
+        gathered.extend_from_slice(&chunk);
     }
     Ok(())
 }

@@ -1,56 +1,56 @@
-//! Why an upload was not taken. Sizes and places are told; the bytes never are.
+//! Why an upload was refused. Errors contain sizes and positions, but never the bytes.
 
-use edgeprove_protocol::{HasProblemType, ProblemType};
 use std::{fmt, time::Duration};
 
+use edgeprove_protocol::{HasProblemType, ProblemType};
 use edgeprove_spool::SpoolError;
 
-/// What every inflated witness begins with: the format's byte, and the head of the stack file.
+/// The first bytes of every decompressed Noir witness: the format byte, and the head of the stack file.
 pub(super) const WITNESS_HEAD: [u8; 2] = [3, 0x91];
 
-/// An upload was not taken.
+/// An upload was refused.
 #[derive(Debug, thiserror::Error)]
 pub enum IntakeError {
-    /// It had no bytes.
+    /// The body has no bytes.
     #[error("the body has no bytes")]
     Empty,
-    /// It is larger than uploads may be, by announcement or in fact.
+    /// The body is larger than allowed, by its announced or its actual length.
     #[error(
-        "{}, and the most that is taken is {max_bytes}",
+        "{}; at most {max_bytes} are allowed",
         .announced.map_or_else(
-            || format!("the body has more than {max_bytes} bytes"),
+            || "the body has more bytes than allowed".to_owned(),
             |bytes| format!("the body is announced with {bytes} bytes"),
         )
     )]
     TooLarge {
-        /// What the client announced; `None` if the cap was passed while reading.
+        /// The announced length; `None` if the body passed the limit while it was read.
         announced: Option<u64>,
-        /// The cap, in bytes.
+        /// The limit, in bytes.
         max_bytes: u64,
     },
-    /// It does not begin as a gzip stream does.
-    #[error("the body does not begin as gzip does: {looks_like}")]
+    /// The body does not begin with gzip's magic bytes.
+    #[error("the body does not begin as gzip: {looks_like}")]
     NotGzip {
-        /// What its first bytes suggest.
+        /// The format that its first bytes suggest.
         looks_like: LooksLike,
     },
-    /// The gzip stream is not complete.
-    #[error("the gzip stream is cut short after {compressed} bytes, {inflated} once inflated")]
+    /// The gzip stream is incomplete.
+    #[error("the gzip stream is cut short after {compressed} bytes, {decompressed} decompressed")]
     Truncated {
         /// Bytes received.
         compressed: u64,
-        /// Bytes they inflated to.
-        inflated: u64,
+        /// Their decompressed size.
+        decompressed: u64,
     },
     /// The gzip stream is damaged.
     #[error("the gzip stream is damaged at byte {at}: {what}")]
     Corrupt {
-        /// What the decoder tripped over.
-        what: String,
-        /// Where, in compressed bytes from 0, to within one piece of the upload.
+        /// What is wrong.
+        what: Damage,
+        /// Where, in compressed bytes from 0, to within one chunk of the upload.
         at: u64,
     },
-    /// There is more after the gzip stream.
+    /// There are bytes after the gzip stream.
     #[error(
         "there are bytes after the end of the gzip stream, from byte {at} on: send one gzip stream alone"
     )]
@@ -58,54 +58,82 @@ pub enum IntakeError {
         /// Where they begin.
         at: u64,
     },
-    /// It inflates to more than a witness of the circuit can have.
-    #[error("it inflates to more than {max_bytes} bytes, the most a witness of this circuit can have")]
+    /// The decompressed body is larger than any witness of the circuit.
+    #[error("it decompresses to more than {max_bytes} bytes, the largest size of a witness of this circuit")]
     BeyondCircuit {
-        /// The most, in bytes.
+        /// The largest size of a witness, in bytes.
         max_bytes: u64,
-        /// Whether it begins as a witness does, and so is most likely that of a larger circuit.
-        witness: bool,
+        /// Whether the body begins as a witness, and so most likely belongs to a larger circuit.
+        is_witness: bool,
     },
-    /// It inflates to more than the server takes.
-    #[error("it inflates to more than {max_bytes} bytes, the most that is taken")]
+    /// The decompressed body is larger than the server allows.
+    #[error("it decompresses to more than {max_bytes} bytes, the largest size that is allowed")]
     BeyondCap {
-        /// The cap, in bytes.
+        /// The limit, in bytes.
         max_bytes: u64,
     },
-    /// It inflates more steeply than any witness does.
-    #[error(
-        "{compressed} bytes of it inflate to {inflated}, more than {ratio_max} for one, as no witness does"
-    )]
+    /// The compression ratio is higher than that of any witness.
+    #[error("{compressed} bytes decompress to {decompressed}: the ratio is above {ratio_max}, the limit")]
     BeyondRatio {
-        /// Compressed bytes up to then.
+        /// Compressed bytes until then.
         compressed: u64,
-        /// What they inflated to.
-        inflated: u64,
-        /// The most inflated bytes for a compressed one.
+        /// Their decompressed size.
+        decompressed: u64,
+        /// The largest ratio of decompressed to compressed bytes.
         ratio_max: u64,
     },
-    /// Nothing came for too long.
-    #[error("nothing came for {} ms after {received} bytes", idle.as_millis())]
+    /// The body stalled.
+    #[error("no bytes arrived for {} ms after {received} bytes", idle.as_millis())]
     Stalled {
         /// Bytes received until then.
         received: u64,
-        /// How long silence may last.
+        /// The longest pause that is allowed.
         idle: Duration,
     },
-    /// The body broke off, most often since the client went away.
+    /// The body broke off, most often because the client closed the connection.
     #[error("the body broke off after {received} bytes")]
     BodyFailed {
         /// Bytes received until then.
         received: u64,
-        /// What the connection said.
-        source: Box<dyn std::error::Error + Send + Sync>,
+        /// The connection's error.
+        source: BodyError,
     },
-    /// It could not be stored.
+    /// The upload could not be stored.
     #[error(transparent)]
     Spool(#[from] SpoolError),
 }
 
-/// What the first bytes of something that is not gzip suggest.
+/// The error of a body: whatever the HTTP server or the file system reports while it is read.
+pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
+
+/// How a gzip stream is damaged.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Damage {
+    /// The decoder refused a header field, a block, the checksum or the length.
+    #[error("{0}")]
+    Decoder(String),
+}
+
+impl HasProblemType for IntakeError {
+    fn kind(&self) -> ProblemType {
+        match self {
+            Self::Empty => ProblemType::WitnessEmpty,
+            Self::TooLarge { .. } => ProblemType::WitnessTooLarge,
+            Self::NotGzip { .. } => ProblemType::WitnessNotGzip,
+            // If the client still waits for a response, something between it and the server cut its body short.
+            Self::Truncated { .. } | Self::BodyFailed { .. } => ProblemType::WitnessTruncated,
+            Self::Corrupt { .. } | Self::BytesAfterEnd { .. } => ProblemType::WitnessCorrupt,
+            Self::BeyondCircuit { is_witness: true, .. } => ProblemType::WitnessOfAnotherCircuit,
+            Self::BeyondCircuit { is_witness: false, .. }
+            | Self::BeyondCap { .. }
+            | Self::BeyondRatio { .. } => ProblemType::WitnessTooLargeDecompressed,
+            Self::Stalled { .. } => ProblemType::UploadStalled,
+            Self::Spool(_) => ProblemType::SpoolUnavailable,
+        }
+    }
+}
+
+/// The format that the first bytes of a body suggest if it is not gzip.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LooksLike {
     /// A witness that was not compressed.
@@ -114,13 +142,13 @@ pub enum LooksLike {
     Base64,
     /// JSON, such as inputs or a circuit.
     Json,
-    /// A form's parts.
+    /// A multipart form.
     Multipart,
-    /// Another container or compression.
+    /// A zip archive.
     Zip,
     /// Zstandard.
     Zstd,
-    /// Nothing known.
+    /// An unknown format.
     Unknown,
 }
 
@@ -151,24 +179,5 @@ impl fmt::Display for LooksLike {
             Self::Zstd => "it looks like zstd; send gzip",
             Self::Unknown => "send the gzipped witness that Noir makes",
         })
-    }
-}
-
-impl HasProblemType for IntakeError {
-    fn kind(&self) -> ProblemType {
-        match self {
-            Self::Empty => ProblemType::WitnessEmpty,
-            Self::TooLarge { .. } => ProblemType::WitnessTooLarge,
-            Self::NotGzip { .. } => ProblemType::WitnessNotGzip,
-            // A body that breaks off while the client still listens was cut short on its way.
-            Self::Truncated { .. } | Self::BodyFailed { .. } => ProblemType::WitnessTruncated,
-            Self::Corrupt { .. } | Self::BytesAfterEnd { .. } => ProblemType::WitnessCorrupt,
-            Self::BeyondCircuit { witness: true, .. } => ProblemType::WitnessOfAnotherCircuit,
-            Self::BeyondCircuit { witness: false, .. }
-            | Self::BeyondCap { .. }
-            | Self::BeyondRatio { .. } => ProblemType::WitnessTooLargeDecompressed,
-            Self::Stalled { .. } => ProblemType::UploadStalled,
-            Self::Spool(error) => error.kind(),
-        }
     }
 }

@@ -1,11 +1,14 @@
-use std::{fs, io, io::Write as _};
+use std::{
+    fs,
+    io::{self, Write as _},
+};
 
-use flate2::{Compression, write::GzEncoder};
+use flate2::{Compression, GzBuilder};
 use futures_util::stream;
 
 use super::*;
 
-/// Bytes as compressible as those of a witness: mostly zeros, with a counter.
+/// Bytes that compress like a witness: mostly zeros, with a counter.
 fn witness_like(bytes: u32) -> Vec<u8> {
     (0..bytes / 32)
         .flat_map(|n| [[0; 28].as_slice(), &n.wrapping_mul(2_654_435_761).to_be_bytes()].concat())
@@ -13,86 +16,91 @@ fn witness_like(bytes: u32) -> Vec<u8> {
 }
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    gzip_with(GzBuilder::new(), bytes)
+}
+
+/// Bytes as one gzip stream with this header.
+fn gzip_with(header: GzBuilder, bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = header.write(Vec::new(), Compression::best());
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()
 }
 
-fn in_pieces(bytes: &[u8], size: usize) -> impl Stream<Item = Result<Bytes, io::Error>> + use<> {
-    let pieces: Vec<_> = bytes.chunks(size).map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();
-    stream::iter(pieces)
+fn in_chunks(bytes: &[u8], size: usize) -> impl Stream<Item = Result<Bytes, io::Error>> + use<> {
+    let chunks: Vec<_> = bytes.chunks(size).map(|chunk| Ok(Bytes::copy_from_slice(chunk))).collect();
+    stream::iter(chunks)
 }
 
-struct Door {
+struct Intake {
     _home: tempfile::TempDir,
     spool: Spool,
     limits: IntakeLimits,
 }
 
-impl Door {
+impl Intake {
     fn new() -> Self {
         let home = tempfile::tempdir().unwrap();
         let spool = Spool::open(home.path()).unwrap();
         Self { _home: home, spool, limits: IntakeLimits::default() }
     }
 
-    async fn send(&self, bytes: &[u8], piece: usize) -> Result<SpooledWitness, IntakeError> {
-        receive(&self.spool, &self.limits, None, None, in_pieces(bytes, piece)).await
+    async fn send(&self, bytes: &[u8], chunk: usize) -> Result<SpooledWitness, IntakeError> {
+        receive(&self.spool, &self.limits, None, None, in_chunks(bytes, chunk)).await
     }
 
-    async fn is_left_clean(&self) {
+    async fn assert_spool_is_empty(&self) {
         tokio::time::timeout(Duration::from_secs(10), self.spool.drained()).await.unwrap();
         assert_eq!(fs::read_dir(self.spool.path()).unwrap().count(), 0);
     }
 }
 
 #[tokio::test]
-async fn a_sound_upload_is_stored_as_it_came_however_it_is_cut() {
-    let door = Door::new();
+async fn an_upload_is_stored_unchanged_in_chunks_of_any_size() {
+    let intake = Intake::new();
     for size in [0, 32, 3_200, 320_000] {
         let plain = witness_like(size);
         let sent = gzip(&plain);
-        for piece in [1, 7, 1_000, GATHERED_BYTES - 1, GATHERED_BYTES, GATHERED_BYTES + 1, usize::MAX] {
-            if sent.len() / piece > 100_000 {
+        for chunk in [1, 7, 1_000, GATHERED_BYTES - 1, GATHERED_BYTES, GATHERED_BYTES + 1, usize::MAX] {
+            if sent.len() / chunk > 100_000 {
                 continue;
             }
-            let upload = door.send(&sent, piece).await.unwrap();
+            let upload = intake.send(&sent, chunk).await.unwrap();
             assert_eq!(
-                (upload.compressed_bytes, upload.inflated_bytes),
+                (upload.compressed_bytes, upload.decompressed_bytes),
                 (sent.len() as u64, plain.len() as u64)
             );
-            assert_eq!(fs::read(upload.file.path()).unwrap(), sent, "{size} bytes in pieces of {piece}");
+            assert_eq!(fs::read(upload.file.path()).unwrap(), sent, "{size} bytes in chunks of {chunk}");
         }
     }
-    door.is_left_clean().await;
+    intake.assert_spool_is_empty().await;
 }
 
 #[tokio::test]
-async fn sizes_are_held_before_and_while_reading() {
-    let mut door = Door::new();
+async fn sizes_are_checked_before_and_while_reading() {
+    let mut intake = Intake::new();
     let sent = gzip(&witness_like(64_000));
     let never = || stream::pending::<Result<Bytes, io::Error>>();
     let limit = sent.len() as u64;
-    door.limits.upload_max_bytes = limit;
-    let announced = receive(&door.spool, &door.limits, Some(limit + 1), None, never()).await.unwrap_err();
+    intake.limits.upload_max_bytes = limit;
+    let announced = receive(&intake.spool, &intake.limits, Some(limit + 1), None, never()).await.unwrap_err();
     assert!(matches!(announced, IntakeError::TooLarge { announced: Some(_), .. }), "{announced}");
-    let nothing = receive(&door.spool, &door.limits, Some(0), None, never()).await.unwrap_err();
+    let nothing = receive(&intake.spool, &intake.limits, Some(0), None, never()).await.unwrap_err();
     assert!(matches!(nothing, IntakeError::Empty), "{nothing}");
-    assert_eq!(door.spool.len(), 0, "refused before a file was made");
+    assert_eq!(intake.spool.len(), 0, "refused before a file was made");
 
-    assert!(receive(&door.spool, &door.limits, Some(limit), None, in_pieces(&sent, 500)).await.is_ok());
-    door.limits.upload_max_bytes = limit - 1;
-    let error = door.send(&sent, 500).await.unwrap_err();
+    assert!(receive(&intake.spool, &intake.limits, Some(limit), None, in_chunks(&sent, 500)).await.is_ok());
+    intake.limits.upload_max_bytes = limit - 1;
+    let error = intake.send(&sent, 500).await.unwrap_err();
     assert!(
         matches!(error, IntakeError::TooLarge { announced: None, max_bytes } if max_bytes == limit - 1),
         "{error}"
     );
-    door.is_left_clean().await;
+    intake.assert_spool_is_empty().await;
 }
 
 #[tokio::test]
-async fn what_is_not_gzip_is_refused_at_its_first_bytes_and_named() {
-    let door = Door::new();
+async fn an_upload_that_is_not_gzip_is_named_at_once() {
+    let intake = Intake::new();
     for (sent, expected) in [
         (&[3, 0x91, 0x91, 0x92, 0][..], LooksLike::Witness),
         (b"H4sIAAAA", LooksLike::Base64),
@@ -103,38 +111,38 @@ async fn what_is_not_gzip_is_refused_at_its_first_bytes_and_named() {
         (&[0x1f, 0x8b, 9, 0], LooksLike::Unknown),
         (&[0x1f, 0x8c], LooksLike::Unknown),
     ] {
-        // The rest never comes, and nobody waits for it.
-        let body = in_pieces(sent, usize::MAX).chain(stream::pending());
-        match receive(&door.spool, &door.limits, None, None, body).await.unwrap_err() {
+        // The rest never arrives, and the refusal does not wait for it.
+        let body = in_chunks(sent, usize::MAX).chain(stream::pending());
+        match receive(&intake.spool, &intake.limits, None, None, body).await.unwrap_err() {
             IntakeError::NotGzip { looks_like } => assert_eq!(looks_like, expected),
             other => panic!("{other:?}"),
         }
-        assert!(matches!(door.send(sent, 1).await.unwrap_err(), IntakeError::NotGzip { .. }));
+        assert!(matches!(intake.send(sent, 1).await.unwrap_err(), IntakeError::NotGzip { .. }));
     }
-    assert!(matches!(door.send(&[], 1).await.unwrap_err(), IntakeError::Empty));
-    let hollow = stream::iter([Ok::<_, io::Error>(Bytes::new()), Ok(Bytes::new())]);
-    let error = receive(&door.spool, &door.limits, None, None, hollow).await.unwrap_err();
+    assert!(matches!(intake.send(&[], 1).await.unwrap_err(), IntakeError::Empty));
+    let empty_chunks = stream::iter([Ok::<_, io::Error>(Bytes::new()), Ok(Bytes::new())]);
+    let error = receive(&intake.spool, &intake.limits, None, None, empty_chunks).await.unwrap_err();
     assert!(matches!(error, IntakeError::Empty), "{error}");
-    door.is_left_clean().await;
+    intake.assert_spool_is_empty().await;
 }
 
 #[tokio::test]
-async fn cut_short_and_damaged_are_told_apart() {
-    let door = Door::new();
+async fn a_truncated_stream_differs_from_a_damaged_one() {
+    let intake = Intake::new();
     let sent = gzip(&witness_like(1_600));
     for length in 1..sent.len() {
-        match door.send(&sent[..length], 100).await.unwrap_err() {
+        match intake.send(&sent[..length], 100).await.unwrap_err() {
             IntakeError::Truncated { compressed, .. } => assert_eq!(compressed, length as u64),
             other => panic!("{length} of {} bytes: {other:?}", sent.len()),
         }
     }
-    // Behind the header, which holds a time and a system that nothing checks, every bit counts.
+    // The header has a time and a system, which no decoder checks. After it, every bit counts.
     for at in 10..sent.len() {
         for bit in 0..8 {
             let mut damaged = sent.clone();
             damaged[at] ^= 1 << bit;
-            match door.send(&damaged, 100).await.unwrap_err() {
-                IntakeError::Corrupt { at: told, .. } => assert!(told <= sent.len() as u64),
+            match intake.send(&damaged, 100).await.unwrap_err() {
+                IntakeError::Corrupt { at: reported, .. } => assert!(reported <= sent.len() as u64),
                 IntakeError::Truncated { .. } | IntakeError::BytesAfterEnd { .. } => {
                     assert!(at < sent.len() - 8, "checksum and length are complete");
                 }
@@ -142,98 +150,98 @@ async fn cut_short_and_damaged_are_told_apart() {
             }
         }
     }
-    door.is_left_clean().await;
+    intake.assert_spool_is_empty().await;
 }
 
 #[tokio::test]
-async fn nothing_may_follow_the_stream() {
-    let door = Door::new();
+async fn bytes_after_the_stream_are_refused() {
+    let intake = Intake::new();
     let sent = gzip(&witness_like(1_600));
     for after in [&[0][..], &sent] {
         let both = [&sent[..], after].concat();
-        for piece in [1, sent.len(), usize::MAX] {
-            match door.send(&both, piece).await.unwrap_err() {
+        for chunk in [1, sent.len(), usize::MAX] {
+            match intake.send(&both, chunk).await.unwrap_err() {
                 IntakeError::BytesAfterEnd { at } => assert_eq!(at, sent.len() as u64),
                 other => panic!("{other:?}"),
             }
         }
     }
-    door.is_left_clean().await;
+    intake.assert_spool_is_empty().await;
 }
 
 #[tokio::test]
-async fn bombs_are_stopped_where_they_pass_a_bound() {
-    let mut door = Door::new();
+async fn a_bomb_is_refused_where_it_passes_a_limit() {
+    let mut intake = Intake::new();
     let bomb = gzip(&vec![0; 64 << 20]);
     let step = 16 * 1024;
-    match door.send(&bomb, usize::MAX).await.unwrap_err() {
-        IntakeError::BeyondRatio { inflated, compressed, ratio_max } => {
+    match intake.send(&bomb, usize::MAX).await.unwrap_err() {
+        IntakeError::BeyondRatio { decompressed, compressed, ratio_max } => {
             assert_eq!(ratio_max, limits::COMPRESSION_RATIO_MAX);
-            assert!(inflated <= limits::COMPRESSION_RATIO_FLOOR_BYTES + step, "{inflated}");
+            assert!(decompressed <= limits::COMPRESSION_RATIO_FLOOR_BYTES + step, "{decompressed}");
             assert!(compressed < 2_000, "{compressed}");
         }
         other => panic!("{other:?}"),
     }
-    door.limits.ratio_max = 2_000;
-    door.limits.inflated_max_bytes = 8 << 20;
-    let error = door.send(&bomb, 1_000).await.unwrap_err();
+    intake.limits.ratio_max = 2_000;
+    intake.limits.decompressed_max_bytes = 8 << 20;
+    let error = intake.send(&bomb, 1_000).await.unwrap_err();
     assert!(matches!(error, IntakeError::BeyondCap { max_bytes } if max_bytes == 8 << 20), "{error}");
 
-    let body = in_pieces(&bomb, 1_000).chain(stream::pending());
-    let error = receive(&door.spool, &door.limits, None, Some(300_000), body).await.unwrap_err();
-    assert!(matches!(error, IntakeError::BeyondCircuit { max_bytes: 300_000, witness: false }), "{error}");
+    let body = in_chunks(&bomb, 1_000).chain(stream::pending());
+    let error = receive(&intake.spool, &intake.limits, None, Some(300_000), body).await.unwrap_err();
+    assert!(matches!(error, IntakeError::BeyondCircuit { max_bytes: 300_000, is_witness: false }), "{error}");
 
-    // Each bound itself may be reached.
+    // A size equal to a limit is allowed.
     let plain = witness_like(320_000);
-    door.limits.inflated_max_bytes = 320_000;
-    let body = in_pieces(&gzip(&plain), 1_000);
-    assert!(receive(&door.spool, &door.limits, None, Some(320_000), body).await.is_ok());
-    let body = in_pieces(&gzip(&plain), 1_000);
-    let error = receive(&door.spool, &door.limits, None, Some(319_999), body).await.unwrap_err();
+    intake.limits.decompressed_max_bytes = 320_000;
+    let body = in_chunks(&gzip(&plain), 1_000);
+    assert!(receive(&intake.spool, &intake.limits, None, Some(320_000), body).await.is_ok());
+    let body = in_chunks(&gzip(&plain), 1_000);
+    let error = receive(&intake.spool, &intake.limits, None, Some(319_999), body).await.unwrap_err();
     assert!(matches!(error, IntakeError::BeyondCircuit { .. }), "{error}");
 
-    // What begins as a witness does is told to be a larger circuit's.
+    // An upload that begins as a witness belongs to a larger circuit.
     let larger = [&[3, 0x91][..], &plain].concat();
-    let body = in_pieces(&gzip(&larger), 1);
-    let error = receive(&door.spool, &door.limits, None, Some(1_000), body).await.unwrap_err();
-    assert!(matches!(error, IntakeError::BeyondCircuit { witness: true, .. }), "{error}");
-    door.is_left_clean().await;
+    let body = in_chunks(&gzip(&larger), 1);
+    let error = receive(&intake.spool, &intake.limits, None, Some(1_000), body).await.unwrap_err();
+    assert!(matches!(error, IntakeError::BeyondCircuit { is_witness: true, .. }), "{error}");
+    intake.assert_spool_is_empty().await;
 }
 
 #[tokio::test]
-async fn small_witnesses_of_zeros_are_no_bombs() {
-    let door = Door::new();
-    let upload = door.send(&gzip(&vec![0; 1 << 20]), usize::MAX).await.unwrap();
-    assert!(upload.inflated_bytes / upload.compressed_bytes > limits::COMPRESSION_RATIO_MAX);
+async fn small_witnesses_of_zeros_are_accepted() {
+    let intake = Intake::new();
+    let upload = intake.send(&gzip(&vec![0; 1 << 20]), usize::MAX).await.unwrap();
+    assert!(upload.decompressed_bytes / upload.compressed_bytes > limits::COMPRESSION_RATIO_MAX);
 }
 
 #[tokio::test]
-async fn silence_and_a_broken_body_leave_nothing_behind() {
-    let mut door = Door::new();
-    door.limits.idle = Duration::from_millis(30);
+async fn a_stalled_or_broken_body_leaves_no_file() {
+    let mut intake = Intake::new();
+    intake.limits.idle = Duration::from_millis(30);
     let sent = gzip(&witness_like(64_000));
-    let body = in_pieces(&sent[..400], 200).chain(stream::pending());
-    match receive(&door.spool, &door.limits, None, None, body).await.unwrap_err() {
+    let body = in_chunks(&sent[..400], 200).chain(stream::pending());
+    match receive(&intake.spool, &intake.limits, None, None, body).await.unwrap_err() {
         IntakeError::Stalled { received, idle } => assert_eq!((received, idle.as_millis()), (400, 30)),
         other => panic!("{other:?}"),
     }
     let gone = stream::iter([Err(io::Error::from(io::ErrorKind::ConnectionReset))]);
-    let body = in_pieces(&sent[..400], 200).chain(gone);
-    let error = receive(&door.spool, &door.limits, None, None, body).await.unwrap_err();
+    let body = in_chunks(&sent[..400], 200).chain(gone);
+    let error = receive(&intake.spool, &intake.limits, None, None, body).await.unwrap_err();
     assert!(matches!(&error, IntakeError::BodyFailed { received: 400, .. }), "{error}");
     assert!(std::error::Error::source(&error).is_some());
-    door.is_left_clean().await;
+    intake.assert_spool_is_empty().await;
 }
 
 #[tokio::test]
-async fn an_upload_that_nobody_waits_for_any_more_is_wiped() {
-    let door = Door::new();
+async fn an_abandoned_upload_is_wiped() {
+    let intake = Intake::new();
     let sent = gzip(&witness_like(640_000));
-    for patience_us in [0, 100, 300, 1_000, 3_000, 10_000] {
-        let body = in_pieces(&sent[..sent.len() - 1], 20_000).chain(stream::pending());
-        let upload = receive(&door.spool, &door.limits, None, None, body);
-        let left = tokio::time::timeout(Duration::from_micros(patience_us), upload).await;
+    for timeout_us in [0, 100, 300, 1_000, 3_000, 10_000] {
+        let body = in_chunks(&sent[..sent.len() - 1], 20_000).chain(stream::pending());
+        let upload = receive(&intake.spool, &intake.limits, None, None, body);
+        let left = tokio::time::timeout(Duration::from_micros(timeout_us), upload).await;
         assert!(left.is_err(), "the body does not end");
-        door.is_left_clean().await;
+        intake.assert_spool_is_empty().await;
     }
 }

@@ -1,4 +1,4 @@
-//! `MessagePack`, item by item, from a stream that may say anything: every error knows its place.
+//! Reads `MessagePack` item by item from an untrusted stream. Every error names its position.
 
 use std::io::{self, BufReader, Read};
 
@@ -9,13 +9,13 @@ use super::{
     error::{Fault, kind},
 };
 
-/// Inflated bytes read ahead.
+/// Decompressed bytes that are read ahead.
 const BUFFER_BYTES: usize = 16 * 1024;
 
-/// A stream and how far it has been read.
+/// A stream and the position in it.
 pub(super) struct Reader<R> {
     bytes: Counting<BufReader<R>>,
-    /// Where the item that is being read begins.
+    /// The position of the current item.
     at: u64,
 }
 
@@ -25,7 +25,7 @@ impl<R: Read> Reader<R> {
         Self { bytes: Counting { stream, count: 0 }, at: 0 }
     }
 
-    /// An error about the item read last.
+    /// An error about the current item.
     pub(super) fn fault(&self, what: Fault) -> StackError {
         StackError::Malformed { what, at: self.at }
     }
@@ -113,7 +113,7 @@ impl<R: Read> Reader<R> {
     }
 }
 
-/// Counts what is read.
+/// Counts the bytes that are read.
 struct Counting<R> {
     stream: R,
     count: u64,

@@ -1,12 +1,12 @@
-//! Whether a witness satisfies its circuit: asked only after a proof did not verify, to tell a bad witness from a
-//! broken prover.
+//! Evaluates whether a witness satisfies its circuit.
 //!
-//! bb proves any witness of the right shape; one that breaks a constraint yields a proof that does not verify, and
-//! so does a prover that computed wrongly. Noir's own solver settles it: given a value for every witness it has
-//! nothing to solve, and merely finds out whether each opcode holds.
+//! This runs only after a proof did not verify, to distinguish a bad witness from a broken prover. bb proves any witness
+//! of the right shape: a witness that breaks a constraint yields a proof that does not verify, and so does a prover that
+//! computed wrongly. Noir's own solver decides between the two. With a value for every witness it has nothing to solve;
+//! it only checks whether each opcode holds.
 //!
-//! The solver is the stricter of the two: bb computes the outputs of black boxes itself and proves with those,
-//! whatever the witness says of them. What bb cannot prove, the solver finds broken; the reverse need not hold.
+//! The solver is stricter than bb: bb computes the outputs of black boxes itself and ignores those of the witness. A
+//! witness that bb cannot prove is unsatisfied here; the reverse need not hold.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -22,38 +22,22 @@ use acvm::pwg::{ACVM, ACVMStatus, OpcodeResolutionError};
 use bn254_blackbox_solver::Bn254BlackBoxSolver;
 
 use super::shape::visit_witnesses;
+use crate::proof_systems::Verdict;
 
-const NOT_OF_NOIR: &str = "the circuit is not as Noir's compiler makes them";
+const NOT_OF_NOIR: &str = "the circuit is not as Noir's compiler writes circuits";
 
-/// What became of re-evaluating a circuit.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
-    /// Every constraint holds: the prover is to blame.
-    Satisfied,
-    /// A constraint does not hold, or lacks a value it is about: the witness is to blame.
-    Unsatisfied {
-        /// The first such opcode, counted from 0 in the compiled circuit.
-        opcode: usize,
-    },
-    /// The circuit has a part that only bb can evaluate.
-    Undecided {
-        /// Which.
-        reason: String,
-    },
-}
-
-/// Re-evaluates every constraint of a circuit with the values of a witness. Blocking: about as long as Noir takes
-/// to make the witness, without its unconstrained functions.
+/// Evaluates every constraint of a circuit with the values of a witness. Blocking: it takes about as long as Noir takes
+/// to solve the witness, without its unconstrained functions.
 #[must_use]
 pub fn judge(program: &Program<FieldElement>, witness: WitnessMap<FieldElement>) -> Verdict {
     let [circuit] = program.functions.as_slice() else {
         return undecided("the program does not have exactly one constrained function");
     };
     let mut constraints = Vec::with_capacity(circuit.opcodes.len());
-    let mut places = Vec::with_capacity(circuit.opcodes.len());
-    for (place, opcode) in circuit.opcodes.iter().enumerate() {
+    let mut positions = Vec::with_capacity(circuit.opcodes.len());
+    for (position, opcode) in circuit.opcodes.iter().enumerate() {
         match opcode {
-            // Advice, which constrains nothing. What it advised is in the witness.
+            // Unconstrained code constrains nothing; its results are in the witness.
             Opcode::BrilligCall { .. } => continue,
             Opcode::Call { .. } => return undecided("the circuit calls another"),
             Opcode::BlackBoxFuncCall(BlackBoxFuncCall::RecursiveAggregation { .. }) => {
@@ -65,28 +49,32 @@ pub fn judge(program: &Program<FieldElement>, witness: WitnessMap<FieldElement>)
             | Opcode::MemoryInit { .. } => {}
         }
         constraints.push(opcode.clone());
-        places.push(place);
+        positions.push(position);
     }
-    // The solver asserts what Noir's compiler promises of its circuits, and a circuit may come from elsewhere.
-    catch_unwind(AssertUnwindSafe(|| evaluate(&constraints, &places, witness)))
+    // The solver asserts properties of circuits that Noir's compiler wrote, and a circuit may come from elsewhere.
+    catch_unwind(AssertUnwindSafe(|| evaluate(&constraints, &positions, witness)))
         .unwrap_or_else(|_| undecided(NOT_OF_NOIR))
+}
+
+fn unsatisfied(opcode: usize) -> Verdict {
+    Verdict::Unsatisfied { first: format!("ACIR opcode {opcode}") }
 }
 
 fn undecided(reason: &str) -> Verdict {
     Verdict::Undecided { reason: reason.to_owned() }
 }
 
-/// Evaluates the constraints one after the other. `places` are their positions in the circuit.
+/// Evaluates the constraints one after the other. `positions` are their opcode numbers in the circuit, from 0.
 fn evaluate(
     constraints: &[Opcode<FieldElement>],
-    places: &[usize],
+    positions: &[usize],
     witness: WitnessMap<FieldElement>,
 ) -> Verdict {
     let solver = Bn254BlackBoxSolver;
     let mut acvm = ACVM::new(&solver, constraints, witness, &[], &[]);
-    for (constraint, &opcode) in constraints.iter().zip(places) {
+    for (constraint, &opcode) in constraints.iter().zip(positions) {
         if !is_complete(constraint, acvm.witness_map()) || !inputs_fit(constraint, acvm.witness_map()) {
-            return Verdict::Unsatisfied { opcode };
+            return unsatisfied(opcode);
         }
         match acvm.solve_opcode() {
             ACVMStatus::InProgress | ACVMStatus::Solved => {}
@@ -95,7 +83,7 @@ fn evaluate(
                 | OpcodeResolutionError::IndexOutOfBounds { .. }
                 | OpcodeResolutionError::InvalidInputBitSize { .. }
                 | OpcodeResolutionError::BlackBoxFunctionFailed(..),
-            ) => return Verdict::Unsatisfied { opcode },
+            ) => return unsatisfied(opcode),
             ACVMStatus::Failure(_) | ACVMStatus::RequiresForeignCall(_) | ACVMStatus::RequiresAcirCall(_) => {
                 return undecided(NOT_OF_NOIR);
             }
@@ -104,16 +92,16 @@ fn evaluate(
     Verdict::Satisfied
 }
 
-/// Whether all that a constraint is about has a value. bb puts a random one where there is none; the solver would put
-/// the one that fits, and so hide the gap.
+/// Whether every witness of a constraint has a value. bb uses a random value for a missing one; the solver would solve
+/// for the value that fits, and so hide the gap.
 fn is_complete(constraint: &Opcode<FieldElement>, witness: &WitnessMap<FieldElement>) -> bool {
     let mut complete = true;
     visit_witnesses(constraint, &mut |index| complete &= witness.contains_key(&index));
     complete
 }
 
-/// Whether the inputs of a black box have as few bits as it takes. The solver panics at those that do not, or looks
-/// at their lowest byte alone.
+/// Whether the inputs of a black box have as few bits as it accepts. For wider inputs the solver panics, or uses their
+/// lowest byte alone.
 fn inputs_fit(constraint: &Opcode<FieldElement>, witness: &WitnessMap<FieldElement>) -> bool {
     let Opcode::BlackBoxFuncCall(call) = constraint else { return true };
     let bits = match call {
@@ -161,7 +149,7 @@ mod tests {
         map
     }
 
-    /// The witness that Noir would make: what is not given is solved for.
+    /// The witness that Noir would make: the solver adds the values that are not given.
     fn solved(program: &Program<FieldElement>, given: WitnessMap<FieldElement>) -> WitnessMap<FieldElement> {
         let opcodes = &program.functions[0].opcodes;
         let solver = Bn254BlackBoxSolver;
@@ -170,12 +158,8 @@ mod tests {
         acvm.finalize()
     }
 
-    fn broken_at(opcode: usize) -> Verdict {
-        Verdict::Unsatisfied { opcode }
-    }
-
     #[test]
-    fn every_single_value_that_a_constraint_uses_matters() {
+    fn every_value_that_a_constraint_uses_matters() {
         let message = (0..33).map(|index| format!("w{index}")).collect::<Vec<_>>().join(", ");
         let digest = (33..65).map(|index| format!("w{index}")).collect::<Vec<_>>().join(", ");
         let lanes = message.split_once(", w25").unwrap().0;
@@ -200,7 +184,7 @@ mod tests {
             let witness = solved(&program, given);
             assert_eq!(judge(&program, witness.clone()), Verdict::Satisfied, "{opcodes}");
             for (index, value) in witness.clone() {
-                // Witness 2 of the memory is overwritten, or read by nobody.
+                // The memory's witness 2 is overwritten or never read.
                 if opcodes.starts_with("INIT") && index != Witness(4) && index != Witness(3) {
                     continue;
                 }
@@ -213,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_broken_opcode_is_told_by_its_place_among_all() {
+    fn the_first_broken_opcode_is_named_by_its_number() {
         let program = program(
             "BRILLIG CALL func: 0, predicate: 1, inputs: [w0], outputs: [w1]
              ASSERT w0*w1 = 1
@@ -230,13 +214,13 @@ mod tests {
             map
         };
         assert_eq!(judge(&program, witness(inverse, 255, 4)), Verdict::Satisfied);
-        assert_eq!(judge(&program, witness(FieldElement::one(), 256, 5)), broken_at(1));
-        assert_eq!(judge(&program, witness(inverse, 256, 5)), broken_at(3));
-        assert_eq!(judge(&program, witness(inverse, 255, 5)), broken_at(4));
+        assert_eq!(judge(&program, witness(FieldElement::one(), 256, 5)), unsatisfied(1));
+        assert_eq!(judge(&program, witness(inverse, 256, 5)), unsatisfied(3));
+        assert_eq!(judge(&program, witness(inverse, 255, 5)), unsatisfied(4));
     }
 
     #[test]
-    fn advice_that_no_constraint_uses_may_be_anything_or_nothing() {
+    fn unconstrained_results_without_a_use_may_be_missing() {
         let program = program(
             "BRILLIG CALL func: 0, predicate: 1, inputs: [w0], outputs: [w1, w2]
              ASSERT w0 = 1",
@@ -247,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_value_is_not_made_up() {
+    fn a_missing_value_is_not_solved_for() {
         let program = program("ASSERT w1 = w0\nINIT b0 = [w0, w2]\nREAD w3 = b0[w0]");
         let without = |gap| values([0, 0, 0, 0]).into_iter().filter(move |&(index, _)| index != Witness(gap));
         for (gap, opcode) in [(0, 0), (1, 0), (2, 1), (3, 2)] {
@@ -255,16 +239,16 @@ mod tests {
             without(gap).for_each(|(index, value)| {
                 map.insert(index, value);
             });
-            assert_eq!(judge(&program, map), broken_at(opcode));
+            assert_eq!(judge(&program, map), unsatisfied(opcode));
         }
     }
 
     #[test]
-    fn memory_out_of_bounds_and_inputs_too_wide_are_broken_constraints() {
+    fn bad_memory_indices_and_wide_inputs_are_unsatisfied() {
         let memory = program("INIT b0 = [w0, w1]\nREAD w3 = b0[w2]");
         assert_eq!(judge(&memory, values([5, 6, 1, 6])), Verdict::Satisfied);
         for index in [2, u64::MAX] {
-            assert_eq!(judge(&memory, values([5, 6, index, 6])), broken_at(1));
+            assert_eq!(judge(&memory, values([5, 6, index, 6])), unsatisfied(1));
         }
 
         let outputs = |first: u32, count: u32| {
@@ -295,12 +279,12 @@ mod tests {
             ),
         ] {
             let verdict = judge(&program(&opcodes), values(vec![u64::MAX; witnesses]));
-            assert_eq!(verdict, broken_at(0), "{opcodes}");
+            assert_eq!(verdict, unsatisfied(0), "{opcodes}");
         }
     }
 
     #[test]
-    fn what_only_bb_can_evaluate_is_left_undecided() {
+    fn parts_that_only_bb_can_evaluate_are_undecided() {
         let undecided = |program: &Program<FieldElement>| {
             assert!(matches!(judge(program, values([0; 8])), Verdict::Undecided { .. }), "{program}");
         };
@@ -313,7 +297,7 @@ mod tests {
         let mut two = program("ASSERT w0 = 0");
         two.functions.push(two.functions[0].clone());
         undecided(&two);
-        // Memory that nobody made.
+        // Memory without an initialisation.
         undecided(&program("READ w0 = b0[w1]"));
     }
 }

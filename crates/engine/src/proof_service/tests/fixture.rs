@@ -25,9 +25,9 @@ use crate::{
         Registry,
         circuit::{KeyGenerator, MemoryBudget},
         family::CircuitFamily,
+        key_cache::KeyCache,
         peak_cache::PeakCache,
         registry::CircuitSource,
-        vk_cache::VkCache,
     },
     proving::{Proving, ProvingOptions},
     scheduler::{Scheduler, SchedulerLimits, WidthPolicy},
@@ -42,13 +42,13 @@ use edgeprove_prover::{
 use edgeprove_spool::Spool;
 
 /// How long the fake prover takes to prove.
-pub(crate) const PROVE: Duration = Duration::from_millis(40);
+pub(super) const PROVE: Duration = Duration::from_millis(40);
 /// How long the fake prover takes to verify.
-pub(crate) const VERIFY: Duration = Duration::from_millis(10);
+pub(super) const VERIFY: Duration = Duration::from_millis(10);
 
 /// What the fake prover does with one proof.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Response {
+pub(super) enum Response {
     /// It proves.
     Proof,
     /// It proves, and the proof does not verify.
@@ -63,13 +63,13 @@ pub(crate) enum Response {
 
 /// A prover that responds as scripted, and with a proof once the script is at its end.
 #[derive(Debug, Default)]
-pub(crate) struct FakeBackend {
+pub(super) struct FakeBackend {
     script: Arc<Mutex<VecDeque<Response>>>,
 }
 
 impl FakeBackend {
     /// Adds responses to the script.
-    pub(crate) fn respond(&self, responses: impl IntoIterator<Item = Response>) {
+    pub(super) fn respond(&self, responses: impl IntoIterator<Item = Response>) {
         self.script.lock().extend(responses);
     }
 }
@@ -168,33 +168,33 @@ impl Backend for FakeBackend {
 
 /// A proving core on a fake prover with one core, one place in its queue, and the circuits `large` and `small` of one
 /// family, both loaded.
-pub(crate) struct Fixture {
+pub(super) struct Fixture {
     _home: tempfile::TempDir,
-    pub(crate) backend: Arc<FakeBackend>,
-    pub(crate) proving: Arc<Proving>,
-    pub(crate) circuits: Arc<Registry>,
-    pub(crate) spool: Spool,
+    pub(super) backend: Arc<FakeBackend>,
+    pub(super) proving: Arc<Proving>,
+    pub(super) circuits: Arc<Registry>,
+    pub(super) spool: Spool,
 }
 
 impl Fixture {
-    pub(crate) async fn new() -> Self {
+    pub(super) async fn new() -> Self {
         let home = tempfile::tempdir().unwrap();
         let backend = Arc::new(FakeBackend::default());
         let limits = SchedulerLimits {
             cores: 1,
             memory_max_bytes: u64::MAX,
             waiting_max: 1,
-            wait_max: Duration::from_secs(60),
+            wait_max: Duration::from_mins(1),
             policy: WidthPolicy::Auto,
         };
         let scheduler = Scheduler::new(limits, Arc::clone(&backend) as Arc<dyn IdleProvers>);
         let keys = KeyGenerator {
-            cache: VkCache::new(&home.path().join("keys")),
+            cache: KeyCache::new(&home.path().join("keys"), &backend.identity()),
             crs: Crs { dir: home.path().to_owned(), points: 1 << 20 },
-            peaks: PeakCache::new(&home.path().join("keys")),
-            room: MemoryBudget { memory_max_bytes: u64::MAX, narrowest: 1 },
+            peaks: PeakCache::new(&home.path().join("keys"), &backend.identity()),
+            budget: MemoryBudget { memory_max_bytes: u64::MAX, narrowest: 1 },
         };
-        let options = ProvingOptions { timeout: Duration::from_secs(60), verify: true };
+        let options = ProvingOptions { timeout: Duration::from_mins(1), verify: true };
         let provers = Arc::clone(&backend) as Arc<dyn Backend>;
         let proving = Arc::new(Proving::new(scheduler, provers, keys, options));
         let sources = vec![
@@ -212,21 +212,21 @@ impl Fixture {
     }
 
     /// A spooled witness with these decompressed bytes, and its digest.
-    pub(crate) async fn witness(&self, decompressed: &[u8]) -> (SpooledWitness, WitnessDigest) {
+    pub(super) async fn witness(&self, decompressed: &[u8]) -> (SpooledWitness, WitnessDigest) {
         let mut file = self.spool.create().unwrap();
         file.append(gzip(decompressed).into()).await.unwrap();
-        let (compressed_bytes, inflated_bytes) = (file.len(), decompressed.len() as u64);
-        witness::digested(SpooledWitness { file, compressed_bytes, inflated_bytes }).await.unwrap()
+        let (compressed_bytes, decompressed_bytes) = (file.len(), decompressed.len() as u64);
+        witness::digest(SpooledWitness { file, compressed_bytes, decompressed_bytes }).await.unwrap()
     }
 }
 
 /// A circuit's id.
-pub(crate) fn id(name: &str) -> CircuitId {
+pub(super) fn id(name: &str) -> CircuitId {
     name.parse().unwrap()
 }
 
 /// The bytes as one gzip stream.
-pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
+pub(super) fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()
@@ -245,7 +245,7 @@ fn circuit(dir: &Path, name: &str, opcodes: &str) -> CircuitSource {
 }
 
 /// A decompressed witness stack with these values of the witnesses 0, 1, 2 and so on.
-pub(crate) fn witness_stack(values: &[u8]) -> Vec<u8> {
+pub(super) fn witness_stack(values: &[u8]) -> Vec<u8> {
     let mut bytes = vec![3, 0x91, 0x91, 0x92, 0, 0x80 + u8::try_from(values.len()).unwrap()];
     for (index, &value) in (0..).zip(values) {
         bytes.extend([index, 0xc4, 32]);

@@ -1,5 +1,7 @@
-//! Who is next: the most urgent first, with age every request becomes as urgent as any, and among equals the order of
-//! arrival decides. It is the order of jobs in the database as well: [`edgeprove_job_rules::priority`].
+//! The order of waiting proofs.
+//!
+//! The most urgent goes first, age makes every proof as urgent as any other, and the order of arrival decides between
+//! equals. Jobs in the database have the same order: [`edgeprove_job_rules::priority`].
 
 use std::collections::BTreeMap;
 
@@ -7,31 +9,31 @@ use edgeprove_job_rules::priority::Rank;
 use edgeprove_protocol::Priority;
 use tokio::sync::oneshot;
 
-use super::{Admitted, Demand};
+use super::{Admission, Demand};
 
-/// Somebody who waits.
+/// A proof that waits.
 #[derive(Debug)]
 pub(super) struct Waiter {
     pub demand: Demand,
-    pub answer: oneshot::Sender<Admitted>,
+    pub response: oneshot::Sender<Admission>,
 }
 
-/// Those who wait. One that has given up takes no place.
+/// The proofs that wait, the next one first. A caller that has stopped waiting does not count.
 #[derive(Debug, Default)]
-pub(super) struct Queue {
+pub(super) struct WaitingOrder {
     waiting: BTreeMap<(Rank, u64), Waiter>,
     arrivals: u64,
 }
 
-impl Queue {
+impl WaitingOrder {
     pub(super) fn push(&mut self, rank: Rank, waiter: Waiter) {
         self.arrivals += 1;
         self.waiting.insert((rank, self.arrivals), waiter);
     }
 
-    /// Lets go of all who have given up.
+    /// Removes every waiter whose caller has stopped waiting.
     pub(super) fn prune(&mut self) {
-        self.waiting.retain(|_, waiter| !waiter.answer.is_closed());
+        self.waiting.retain(|_, waiter| !waiter.response.is_closed());
     }
 
     pub(super) fn next(&self) -> Option<&Waiter> {
@@ -46,7 +48,7 @@ impl Queue {
         self.waiting.len()
     }
 
-    /// How many wait, by priority.
+    /// The number of waiters of each priority, by [`Priority::level`].
     pub(super) fn by_priority(&self) -> [usize; Priority::ALL.len()] {
         let mut count = [0; Priority::ALL.len()];
         for waiter in self.waiting.values() {

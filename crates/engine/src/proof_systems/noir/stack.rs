@@ -1,13 +1,13 @@
-//! Reads an inflated witness as bb will, without keeping any of it, and says what is wrong with it.
+//! Checks the format of a decompressed witness as a stream, without storing any of it.
 //!
-//! Noir writes a *witness stack*: one byte that names the format, then `MessagePack`. bb 5.0.0 takes the compact
-//! format only: `[[[0, {0: bin32, 1: bin32, ...}]]]`, that is a stack of one item, the item's function (`main`) and
-//! its map from witness index to field element, big-endian, in ascending order of the indices. Noir may leave out
-//! indices that the circuit skips; bb fills those with random values.
+//! Noir writes a *witness stack*: one byte that names the format, then `MessagePack`. bb 5.0.0 accepts the compact format
+//! only: `[[[0, {0: bin32, 1: bin32, ...}]]]`, that is a stack of one item, the item's function (`main`) and its map from
+//! witness index to field element, big-endian, in ascending order of the indices. Noir may omit indices that the circuit
+//! skips; bb fills those with random values.
 //!
-//! bb itself would refuse or, worse, believe much of what is refused here: an index of four billion makes it
-//! allocate until it dies, a value beyond the modulus is reduced without a word, and bytes after the end are
-//! ignored. Values are never kept, and none finds its way into an error.
+//! bb would refuse some of the witnesses that are refused here, and would accept others wrongly: an index of four
+//! billion makes it allocate until it dies, it reduces a value beyond the modulus silently, and it ignores bytes after the
+//! end. Values are never stored, and no error contains one.
 
 mod error;
 mod reader;
@@ -24,27 +24,27 @@ const MODULUS: [u8; VALUE_BYTES as usize] = [
     0x30, 0x64, 0x4e, 0x72, 0xe1, 0x31, 0xa0, 0x29, 0xb8, 0x50, 0x45, 0xb6, 0x81, 0x81, 0x58, 0x5d, 0x28,
     0x33, 0xe8, 0x48, 0x79, 0xb9, 0x70, 0x91, 0x43, 0xe1, 0xf5, 0x93, 0xf0, 0x00, 0x00, 0x01,
 ];
-/// Most bytes that one entry takes: an index in five, a value's head in at most five, and the value.
+/// Most bytes of one entry: five for the index, five for the value's head, and the value.
 const ENTRY_BYTES_MAX: u64 = 5 + 5 + VALUE_BYTES as u64;
-/// Most bytes before the first entry and a generous rest.
+/// Most bytes before the first entry, with some reserve.
 const HEAD_BYTES_MAX: u64 = 64;
 
-/// What a circuit expects of its witnesses.
+/// The shape that a circuit expects of its witnesses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WitnessShape {
-    /// The largest index, as bb counts: every witness must have exactly this one as its largest.
+    /// The largest index, as bb counts: the largest index of every witness must equal it.
     pub max_index: u32,
 }
 
 impl WitnessShape {
-    /// Most bytes that an inflated witness of this shape can have.
+    /// The largest size of a decompressed witness of this shape, in bytes.
     #[must_use]
-    pub fn inflated_bytes_max(self) -> u64 {
+    pub fn decompressed_bytes_max(self) -> u64 {
         HEAD_BYTES_MAX + (u64::from(self.max_index) + 1) * ENTRY_BYTES_MAX
     }
 }
 
-/// What a witness was found to hold.
+/// The content of a witness that was checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WitnessSummary {
     /// Items on the stack: always one.
@@ -53,16 +53,16 @@ pub struct WitnessSummary {
     pub entries: u64,
 }
 
-/// Reads an inflated witness to its end and holds it against the circuit's shape. Blocking; memory does not grow
-/// with the input.
+/// Reads a decompressed witness to its end and checks its format and its shape. Blocking; memory does not grow with the
+/// input.
 ///
 /// 1. The format byte is that of compact `MessagePack`, else [`StackError::Format`].
 /// 2. The stack has one item, for function 0, else [`StackError::Malformed`].
 /// 3. Each index is above the one before and each value is 32 bytes below the modulus, else `Malformed`; no index
 ///    is above the circuit's largest, else [`StackError::OtherCircuit`].
 /// 4. Nothing follows, else `Malformed`; the last index is the circuit's largest, else `OtherCircuit`.
-pub fn check(inflated: impl Read, shape: &WitnessShape) -> Result<WitnessSummary, StackError> {
-    let mut reader = Reader::new(inflated);
+pub fn check(decompressed: impl Read, shape: &WitnessShape) -> Result<WitnessSummary, StackError> {
+    let mut reader = Reader::new(decompressed);
     match reader.byte("the format byte")? {
         3 => {}
         byte => return Err(StackError::Format { found: Found::of(byte) }),
@@ -83,8 +83,8 @@ pub fn check(inflated: impl Read, shape: &WitnessShape) -> Result<WitnessSummary
     }
 }
 
-/// Reads the map's entries and returns the last index. The map's length is the file's own word, so that nothing
-/// may depend on it but the end of this loop.
+/// Reads the map's entries and returns the last index. The length comes from the file and may be wrong, so nothing but
+/// the end of this loop depends on it.
 fn check_entries<R: Read>(
     reader: &mut Reader<R>,
     entries: u32,

@@ -1,40 +1,42 @@
-//! Who gets how many cores, and whether there is memory for it. Pure: given what is free, it says what to do.
+//! The cores and the memory of the next proof.
+//!
+//! A pure decision: from the free cores and memory follow whether the next proof starts and with how many cores.
 
 use super::WidthPolicy;
 use edgeprove_prover::IdleMemory;
 
-/// What is given out, and what there is.
+/// The cores and the memory that proofs have, and those that are free.
 #[derive(Debug, Clone)]
-pub(super) struct Books {
+pub(super) struct Allocation {
     pub policy: WidthPolicy,
     pub cores: usize,
     pub cores_free: usize,
-    /// Memory that proofs may take together, in bytes.
+    /// The memory budget of all proofs together, in bytes.
     pub memory_max: u64,
-    /// Memory that proofs at work are expected to take at most, in bytes.
+    /// The memory that running proofs are expected to use at most, in bytes.
     pub memory_reserved: u64,
     pub running: usize,
 }
 
-/// What becomes of whoever is next.
+/// The decision on the next proof.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Decision {
-    /// It starts with so many cores, and so many bytes are promised to it.
-    Grant { width: usize, bytes: u64 },
-    /// It starts once provers without work have given back what they hold.
-    Shed,
+    /// It starts with so many cores, and so many bytes are reserved for it.
+    Start { width: usize, bytes: u64 },
+    /// It starts once idle provers have returned memory.
+    ReclaimMemory,
     /// It waits until another proof ends.
     Wait,
-    /// It would never start.
+    /// It can never start.
     Never { needed_bytes: u64 },
 }
 
-impl Books {
-    /// Decides on whoever is next of `waiting`, itself among them. `expected` tells how many bytes a proof of so many
-    /// cores takes, `idle` what provers without work hold.
+impl Allocation {
+    /// Decides on the first of `waiting` proofs. `expected` gives the bytes of a proof with so many cores, `idle` the
+    /// memory of idle provers.
     ///
-    /// Nobody behind it is looked at, even if there were memory for a smaller circuit: else a large one would never
-    /// find the memory it waits for.
+    /// The proofs behind it never overtake, even if a smaller circuit would fit: otherwise a large one might never find
+    /// the memory it waits for.
     pub(super) fn decide(
         &self,
         waiting: usize,
@@ -51,7 +53,7 @@ impl Books {
             return Decision::Wait;
         }
         let memory_free = self.memory_max.saturating_sub(self.memory_reserved);
-        // Cores are not divided among more proofs than there is memory for.
+        // Cores are not divided among more proofs than the memory allows.
         let side_by_side = usize::try_from(memory_free / expected(widths[0]).max(1)).unwrap_or(usize::MAX);
         let width =
             width(self.policy, self.cores, self.cores_free, waiting.min(side_by_side.max(1))).min(widest);
@@ -60,24 +62,25 @@ impl Books {
             return Decision::Wait;
         }
         let (expected, idle) = (expected(width), idle(width));
-        // A prover that holds more than the proof takes does not give it back for that.
+        // A prover that holds more than the proof needs does not return the rest.
         let bytes = expected.max(idle.seat_bytes);
         if bytes.saturating_add(idle.others_bytes) <= memory_free {
-            return Decision::Grant { width, bytes };
+            return Decision::Start { width, bytes };
         }
-        let seat = expected.max(idle.seat_bytes.saturating_sub(idle.seat_reclaimable_bytes));
+        let own = expected.max(idle.seat_bytes.saturating_sub(idle.seat_reclaimable_bytes));
         let others = idle.others_bytes.saturating_sub(idle.others_reclaimable_bytes);
-        let would_do = seat.saturating_add(others) <= memory_free;
-        let is_some = idle.seat_reclaimable_bytes > 0 || idle.others_reclaimable_bytes > 0;
-        if is_some && (would_do || self.running == 0) {
-            return Decision::Shed;
+        let is_enough = own.saturating_add(others) <= memory_free;
+        let is_reclaimable = idle.seat_reclaimable_bytes > 0 || idle.others_reclaimable_bytes > 0;
+        if is_reclaimable && (is_enough || self.running == 0) {
+            return Decision::ReclaimMemory;
         }
-        // What fresh provers hold must not keep the last one waiting for ever.
-        if self.running == 0 { Decision::Grant { width, bytes: expected } } else { Decision::Wait }
+        // The memory of fresh provers must not keep the only proof waiting for ever.
+        if self.running == 0 { Decision::Start { width, bytes: expected } } else { Decision::Wait }
     }
 }
 
-/// Every width that is given out, ascending: under [`WidthPolicy::Auto`] the powers of two below all cores, and all.
+/// Every width that a proof may get, ascending. [`WidthPolicy::Auto`] has the powers of two below the number of cores,
+/// and all cores.
 pub(super) fn widths(policy: WidthPolicy, cores: usize) -> Vec<usize> {
     match policy {
         WidthPolicy::Wide => vec![cores.max(1)],
@@ -108,8 +111,8 @@ mod tests {
         IdleMemory { seat_bytes: 0, others_bytes: 0, seat_reclaimable_bytes: 0, others_reclaimable_bytes: 0 };
 
     /// Two free cores and 100 bytes.
-    fn books() -> Books {
-        Books {
+    fn idle_machine() -> Allocation {
+        Allocation {
             policy: WidthPolicy::Auto,
             cores: 2,
             cores_free: 2,
@@ -119,17 +122,17 @@ mod tests {
         }
     }
 
-    /// One proof at work, on one core.
-    fn busy(promised: u64) -> Books {
-        Books { cores_free: 1, memory_reserved: promised, running: 1, ..books() }
+    /// One running proof, on one core.
+    fn busy(reserved: u64) -> Allocation {
+        Allocation { cores_free: 1, memory_reserved: reserved, running: 1, ..idle_machine() }
     }
 
-    fn granted(width: usize, bytes: u64) -> Decision {
-        Decision::Grant { width, bytes }
+    fn starts(width: usize, bytes: u64) -> Decision {
+        Decision::Start { width, bytes }
     }
 
     #[test]
-    fn width_is_shared_out_by_the_queue() {
+    fn width_follows_the_number_of_waiting_proofs() {
         for (cores, free, waiting, expected) in [
             (2, 2, 1, 2),
             (2, 2, 2, 1),
@@ -149,36 +152,40 @@ mod tests {
     }
 
     #[test]
-    fn a_proof_waits_for_the_memory_of_the_one_before() {
-        assert_eq!(busy(40).decide(1, |_| 60, |_| NONE), granted(1, 60));
+    fn a_proof_waits_until_its_memory_is_free() {
+        assert_eq!(busy(40).decide(1, |_| 60, |_| NONE), starts(1, 60));
         assert_eq!(busy(41).decide(1, |_| 60, |_| NONE), Decision::Wait);
-        assert_eq!(books().decide(1, |_| 60, |_| NONE), granted(2, 60));
+        assert_eq!(idle_machine().decide(1, |_| 60, |_| NONE), starts(2, 60));
     }
 
     #[test]
-    fn cores_are_not_divided_among_more_proofs_than_there_is_memory_for() {
-        assert_eq!(books().decide(5, |_| 50, |_| NONE), granted(1, 50));
-        assert_eq!(books().decide(5, |_| 51, |_| NONE), granted(2, 51), "the second would have to wait");
+    fn cores_are_divided_among_as_many_proofs_as_fit() {
+        assert_eq!(idle_machine().decide(5, |_| 50, |_| NONE), starts(1, 50));
+        assert_eq!(
+            idle_machine().decide(5, |_| 51, |_| NONE),
+            starts(2, 51),
+            "the second would have to wait"
+        );
     }
 
     #[test]
-    fn a_proof_that_is_too_large_on_all_cores_gets_fewer() {
+    fn a_proof_too_large_for_all_cores_gets_fewer() {
         let expected = |width: usize| 60 + 30 * width as u64;
-        assert_eq!(books().decide(1, expected, |_| NONE), granted(1, 90));
+        assert_eq!(idle_machine().decide(1, expected, |_| NONE), starts(1, 90));
     }
 
     #[test]
-    fn a_proof_that_is_too_large_on_one_core_never_starts() {
+    fn a_proof_too_large_for_one_core_never_starts() {
         let never = Decision::Never { needed_bytes: 101 };
-        assert_eq!(books().decide(1, |width| 100 + width as u64, |_| NONE), never);
-        assert_eq!(busy(100).decide(1, |_| 101, |_| NONE), never, "whatever else is at work");
-        let wide = Books { policy: WidthPolicy::Wide, ..books() };
+        assert_eq!(idle_machine().decide(1, |width| 100 + width as u64, |_| NONE), never);
+        assert_eq!(busy(100).decide(1, |_| 101, |_| NONE), never, "whatever else runs");
+        let wide = Allocation { policy: WidthPolicy::Wide, ..idle_machine() };
         let never = Decision::Never { needed_bytes: 102 };
         assert_eq!(wide.decide(1, |width| 100 + width as u64, |_| NONE), never);
     }
 
     #[test]
-    fn what_idle_provers_hold_counts_and_is_given_back_when_it_is_wanted() {
+    fn idle_memory_counts_and_is_reclaimed_when_needed() {
         let idle = |seat, others, reclaimable| {
             move |_| IdleMemory {
                 seat_bytes: seat,
@@ -187,22 +194,30 @@ mod tests {
                 ..NONE
             }
         };
-        assert_eq!(books().decide(1, |_| 60, idle(30, 40, 60)), granted(2, 60));
-        assert_eq!(books().decide(1, |_| 60, idle(30, 41, 60)), Decision::Shed);
-        assert_eq!(books().decide(1, |_| 20, idle(80, 10, 60)), granted(2, 80), "its prover holds more");
-        assert_eq!(busy(50).decide(1, |_| 45, idle(5, 40, 35)), Decision::Shed);
-        assert_eq!(busy(50).decide(1, |_| 46, idle(5, 40, 35)), Decision::Wait, "it would not be enough");
-        assert_eq!(books().decide(1, |_| 95, idle(5, 10, 0)), granted(2, 95), "fresh ones do not count");
+        assert_eq!(idle_machine().decide(1, |_| 60, idle(30, 40, 60)), starts(2, 60));
+        assert_eq!(idle_machine().decide(1, |_| 60, idle(30, 41, 60)), Decision::ReclaimMemory);
+        assert_eq!(
+            idle_machine().decide(1, |_| 20, idle(80, 10, 60)),
+            starts(2, 80),
+            "its prover holds more memory"
+        );
+        assert_eq!(busy(50).decide(1, |_| 45, idle(5, 40, 35)), Decision::ReclaimMemory);
+        assert_eq!(busy(50).decide(1, |_| 46, idle(5, 40, 35)), Decision::Wait, "it would not suffice");
+        assert_eq!(
+            idle_machine().decide(1, |_| 95, idle(5, 10, 0)),
+            starts(2, 95),
+            "the memory of fresh provers does not count"
+        );
     }
 
     #[test]
-    fn whatever_is_expected_somebody_gets_on() {
-        // No proof at work and cores free: a decision to wait would be for ever.
+    fn an_idle_machine_never_makes_a_proof_wait() {
+        // No proof runs, so none would end a wait.
         for expected in 0..=100 {
             for held in 0..=100 {
                 let idle = |_| IdleMemory { seat_bytes: held, others_bytes: held, ..NONE };
-                let decision = books().decide(3, |_| expected, idle);
-                assert!(matches!(decision, Decision::Grant { .. }), "{expected} {held} {decision:?}");
+                let decision = idle_machine().decide(3, |_| expected, idle);
+                assert!(matches!(decision, Decision::Start { .. }), "{expected} {held} {decision:?}");
             }
         }
     }

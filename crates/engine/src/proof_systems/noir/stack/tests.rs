@@ -8,7 +8,7 @@ use flate2::read::GzDecoder;
 
 use super::*;
 
-/// A small source of numbers that differ from run to run of no test.
+/// A small pseudo-random generator, the same in every run.
 struct Numbers(u64);
 
 impl Numbers {
@@ -41,7 +41,7 @@ impl Numbers {
     }
 }
 
-fn inflated(stack: &WitnessStack<FieldElement>, format: SerializationFormat) -> Vec<u8> {
+fn decompressed(stack: &WitnessStack<FieldElement>, format: SerializationFormat) -> Vec<u8> {
     let mut bytes = Vec::new();
     let gzip = stack.serialize_with_format(format).unwrap();
     GzDecoder::new(gzip.as_slice()).read_to_end(&mut bytes).unwrap();
@@ -49,7 +49,7 @@ fn inflated(stack: &WitnessStack<FieldElement>, format: SerializationFormat) -> 
 }
 
 fn compact(map: WitnessMap<FieldElement>) -> Vec<u8> {
-    inflated(&map.into(), SerializationFormat::MsgpackCompact)
+    decompressed(&map.into(), SerializationFormat::MsgpackCompact)
 }
 
 fn checked(bytes: &[u8], max_index: u32) -> Result<WitnessSummary, StackError> {
@@ -70,7 +70,7 @@ fn two() -> Vec<u8> {
 }
 
 #[test]
-fn what_noir_writes_is_taken() {
+fn witnesses_that_noir_writes_are_accepted() {
     let mut numbers = Numbers(1);
     for entries in (1..200).chain([300, 66_000]) {
         let map = numbers.map(entries);
@@ -78,7 +78,7 @@ fn what_noir_writes_is_taken() {
         let bytes = compact(map);
         let shape = WitnessShape { max_index };
         assert_eq!(check(&bytes[..], &shape).unwrap(), WitnessSummary { items: 1, entries: entries as u64 });
-        assert!(bytes.len() as u64 <= shape.inflated_bytes_max());
+        assert!(bytes.len() as u64 <= shape.decompressed_bytes_max());
 
         match checked(&bytes, max_index + 1) {
             Err(StackError::OtherCircuit { got, want }) => {
@@ -98,7 +98,7 @@ fn what_noir_writes_is_taken() {
 }
 
 #[test]
-fn every_length_of_integer_and_head_that_msgpack_allows_is_taken() {
+fn every_encoding_that_msgpack_allows_is_accepted() {
     let value = |head: &[u8]| [head, &[0; 32]].concat();
     let wide = [
         &[3, 0xdc, 0, 1, 0xdd, 0, 0, 0, 1, 0x92, 0xcc, 0, 0xde, 0, 2, 0xce, 0, 0, 0, 0][..],
@@ -115,10 +115,10 @@ fn other_formats_are_named() {
     let stack = WitnessStack::from(Numbers(2).map(5));
     let bincode = [&[1, 0, 0, 0, 0, 0, 0, 0][..], &[0; 32]].concat();
     for (bytes, expected, words) in [
-        (inflated(&stack, SerializationFormat::Msgpack), Found::Named, "named msgpack"),
-        (inflated(&stack, SerializationFormat::MsgpackTagged), Found::Tagged, "tagged msgpack"),
+        (decompressed(&stack, SerializationFormat::Msgpack), Found::Named, "named msgpack"),
+        (decompressed(&stack, SerializationFormat::MsgpackTagged), Found::Tagged, "tagged msgpack"),
         (bincode, Found::Bincode, "older Noir"),
-        (br#"{"value":"42"}"#.to_vec(), Found::Text, "its inputs"),
+        (br#"{"value":"42"}"#.to_vec(), Found::Text, "the inputs"),
         (stack.serialize().unwrap(), Found::Gzip, "compressed twice"),
         (vec![0xff], Found::Other(0xff), "0xff"),
     ] {
@@ -132,7 +132,7 @@ fn other_formats_are_named() {
 }
 
 #[test]
-fn every_break_of_the_format_is_told_with_its_place() {
+fn every_violation_of_the_format_names_its_position() {
     let changed = |at: usize, byte: u8| {
         let mut bytes = two();
         bytes[at] = byte;
@@ -170,7 +170,7 @@ fn every_break_of_the_format_is_told_with_its_place() {
 }
 
 #[test]
-fn values_stop_below_the_modulus() {
+fn values_are_below_the_modulus() {
     assert_eq!(MODULUS.to_vec(), FieldElement::modulus().to_bytes_be());
     let mut largest = two();
     largest[9..41].copy_from_slice(&(-FieldElement::one()).to_be_bytes());
@@ -180,10 +180,10 @@ fn values_stop_below_the_modulus() {
 }
 
 #[test]
-fn an_index_beyond_the_circuit_is_refused_where_it_stands() {
+fn an_index_beyond_the_circuit_is_refused_at_once() {
     let mut bytes = two()[..6].to_vec();
     bytes.extend([0xce, 0xff, 0xff, 0xff, 0xfe]);
-    // Nothing follows: the refusal needs no more than the index.
+    // Nothing follows: the index alone is refused.
     match checked(&bytes, 1) {
         Err(StackError::OtherCircuit { got, want }) => assert_eq!((got, want), (Some(u32::MAX - 1), 1)),
         other => panic!("{other:?}"),
@@ -191,10 +191,10 @@ fn an_index_beyond_the_circuit_is_refused_where_it_stands() {
 }
 
 #[test]
-fn a_stack_of_several_functions_and_one_without_values_are_refused() {
+fn several_functions_or_no_values_are_refused() {
     let mut stack = WitnessStack::from(Numbers(3).map(3));
     stack.push(1, Numbers(3).map(3));
-    let bytes = inflated(&stack, SerializationFormat::MsgpackCompact);
+    let bytes = decompressed(&stack, SerializationFormat::MsgpackCompact);
     assert_eq!(fault(&bytes, 2).0, Fault::Count { what: "the stack", want: 1, got: 2 });
 
     let none = compact(WitnessMap::new());
@@ -202,7 +202,7 @@ fn a_stack_of_several_functions_and_one_without_values_are_refused() {
 }
 
 #[test]
-fn lengths_of_four_billion_cost_nothing() {
+fn lengths_of_four_billion_allocate_nothing() {
     let head = |bytes: &[u8]| [&[3, 0x91, 0x91, 0x92, 0][..], bytes].concat();
     let four_billion = [0xff; 4];
     let array = [&[3, 0xdd][..], &four_billion].concat();
@@ -218,11 +218,11 @@ fn lengths_of_four_billion_cost_nothing() {
 }
 
 #[test]
-fn an_unreadable_file_is_no_fault_of_the_witness() {
+fn an_unreadable_file_is_not_a_malformed_witness() {
     struct Broken;
     impl Read for Broken {
         fn read(&mut self, _into: &mut [u8]) -> io::Result<usize> {
-            Err(io::Error::other("the disk is gone"))
+            Err(io::ErrorKind::StaleNetworkFileHandle.into())
         }
     }
     let bytes = two();
@@ -233,28 +233,28 @@ fn an_unreadable_file_is_no_fault_of_the_witness() {
 }
 
 #[test]
-fn no_error_tells_a_value() {
+fn no_error_contains_a_value() {
     let mut bytes = two();
-    // All but their first bytes, which would put them beyond the modulus.
+    // All bytes but the first, which would make the values larger than the modulus.
     for value in [10..41, 45..76] {
         bytes[value].fill(0xa7);
     }
     for at in 0..bytes.len() {
         for byte in (0..=255).filter(|&byte| byte != 0xa7) {
-            let kept = std::mem::replace(&mut bytes[at], byte);
+            let original = std::mem::replace(&mut bytes[at], byte);
             if let Err(error) = checked(&bytes, 1) {
-                let told = format!("{error} {error:?}");
-                assert!(!told.contains("167") && !told.contains("a7"), "byte {at} as {byte}: {told}");
+                let text = format!("{error} {error:?}");
+                assert!(!text.contains("167") && !text.contains("a7"), "byte {at} as {byte}: {text}");
             }
-            bytes[at] = kept;
+            bytes[at] = original;
         }
     }
 }
 
 #[test]
-fn whatever_comes_is_answered_and_what_is_taken_noir_takes_too() {
+fn noir_accepts_every_witness_that_is_accepted_here() {
     let mut numbers = Numbers(4);
-    let mut taken = 0;
+    let mut accepted = 0;
     for round in 0..20_000 {
         let entries = 1 + numbers.below(12);
         let map = numbers.map(entries);
@@ -270,16 +270,16 @@ fn whatever_comes_is_answered_and_what_is_taken_noir_takes_too() {
             }
         }
         if let Ok(summary) = checked(&bytes, max_index) {
-            taken += 1;
+            accepted += 1;
             let mut gzip = flate2::read::GzEncoder::new(&bytes[..], flate2::Compression::fast());
             let mut packed = Vec::new();
             gzip.read_to_end(&mut packed).unwrap();
             let stack = WitnessStack::<FieldElement>::deserialize(&packed).unwrap();
             let map = &stack.peek().unwrap().witness;
             assert_eq!(map.clone().into_iter().count() as u64, summary.entries, "round {round}");
-            // Noir writes the shortest heads; a mutation may have made one longer without changing what it says.
+            // Noir writes the shortest heads; a mutation may have replaced one with a longer head of the same meaning.
             assert!(compact(map.clone()).len() <= bytes.len(), "round {round}");
         }
     }
-    assert!((5_000..19_000).contains(&taken), "{taken} taken: the test would say little");
+    assert!((5_000..19_000).contains(&accepted), "{accepted} accepted: the test proves little");
 }

@@ -1,12 +1,12 @@
-//! Which witness indices a circuit has, by bb's own count.
+//! Counts the witness indices of a circuit as bb counts them.
 //!
-//! bb sizes its witness vector by walking over the circuit and refuses every witness whose largest index is not
-//! exactly the largest one it met. The same walk here lets a foreign witness be told from a damaged one before bb
-//! sees it, and bounds how far an honest upload can inflate.
+//! bb walks over the circuit to size its vector of witnesses, and refuses every witness whose largest index differs from
+//! the largest one it met. The same walk here distinguishes the witness of another circuit from a damaged one before bb
+//! reads it, and bounds the decompressed size of an upload.
 //!
 //! bb's walk covers opcodes (Brillig calls included), public parameters and return values, but *not* private
-//! parameters. A circuit whose last private parameter is used nowhere is therefore refused together with every
-//! witness that Noir makes for it, although nothing is wrong with either; [`name_unused_parameters`] mends that.
+//! parameters. bb therefore refuses every witness of a circuit whose last private parameter is unused, although Noir
+//! makes both correctly. [`name_unused_parameters`] fixes that.
 
 use acir::{
     FieldElement,
@@ -18,38 +18,38 @@ use acir::{
     native_types::{Expression, Witness},
 };
 
-/// The largest witness index that bb sees in a circuit: over all opcodes, public parameters and return values.
-/// Zero for a circuit without any, for which bb reserves one witness too.
+/// The largest witness index that bb meets in a circuit, in all opcodes, public parameters and return values. A circuit
+/// without any has 0, for which bb reserves one witness as well.
 #[must_use]
 pub fn max_witness_index(circuit: &Circuit<FieldElement>) -> u32 {
     let mut max = 0;
-    let mut see = |witness: Witness| max = max.max(witness.witness_index());
-    circuit.public_parameters.0.iter().copied().for_each(&mut see);
-    circuit.return_values.0.iter().copied().for_each(&mut see);
+    let mut visit = |witness: Witness| max = max.max(witness.witness_index());
+    circuit.public_parameters.0.iter().copied().for_each(&mut visit);
+    circuit.return_values.0.iter().copied().for_each(&mut visit);
     for opcode in &circuit.opcodes {
-        visit_witnesses(opcode, &mut see);
+        visit_witnesses(opcode, &mut visit);
     }
     max
 }
 
-/// Makes bb count the private parameters that no opcode uses, and returns how many there were beyond its count.
+/// Makes bb count the private parameters that no opcode uses, and returns how many bb had not counted.
 ///
-/// They are named as inputs of a Brillig call that is never executed. A Brillig call yields no gate, so the
-/// verification key stays what it was; only bb's count of witnesses becomes that of Noir.
+/// They become the inputs of a Brillig call that never runs. A Brillig call adds no gate, so the verification key stays
+/// the same; only bb's count of witnesses becomes that of Noir.
 pub fn name_unused_parameters(circuit: &mut Circuit<FieldElement>) -> usize {
     let counted = max_witness_index(circuit);
-    let unseen: Vec<_> = circuit
+    let uncounted: Vec<_> = circuit
         .private_parameters
         .iter()
         .copied()
         .filter(|witness| witness.witness_index() > counted)
         .map(|witness| BrilligInputs::Single(Expression::from(witness)))
         .collect();
-    let count = unseen.len();
+    let count = uncounted.len();
     if count > 0 {
         circuit.opcodes.push(Opcode::BrilligCall {
             id: BrilligFunctionId::new(0),
-            inputs: unseen,
+            inputs: uncounted,
             outputs: Vec::new(),
             predicate: Expression::zero(),
         });
@@ -57,23 +57,23 @@ pub fn name_unused_parameters(circuit: &mut Circuit<FieldElement>) -> usize {
     count
 }
 
-/// Calls `see` with every witness an opcode reads or writes, in no particular order, repeats included.
-pub(crate) fn visit_witnesses(opcode: &Opcode<FieldElement>, see: &mut impl FnMut(Witness)) {
+/// Calls `visit` with every witness that an opcode reads or writes, in no particular order and with repeats.
+pub(super) fn visit_witnesses(opcode: &Opcode<FieldElement>, visit: &mut impl FnMut(Witness)) {
     match opcode {
-        Opcode::AssertZero(expression) => visit_expression(expression, see),
-        Opcode::BlackBoxFuncCall(call) => visit_black_box(call, see),
+        Opcode::AssertZero(expression) => visit_expression(expression, visit),
+        Opcode::BlackBoxFuncCall(call) => visit_black_box(call, visit),
         Opcode::MemoryOp { block_id: _, op } => {
-            see(op.index);
-            see(op.value);
+            visit(op.index);
+            visit(op.value);
         }
-        Opcode::MemoryInit { block_id: _, init, block_type: _ } => init.iter().copied().for_each(see),
+        Opcode::MemoryInit { block_id: _, init, block_type: _ } => init.iter().copied().for_each(visit),
         Opcode::BrilligCall { id: _, inputs, outputs, predicate } => {
             for input in inputs {
                 match input {
-                    BrilligInputs::Single(expression) => visit_expression(expression, see),
+                    BrilligInputs::Single(expression) => visit_expression(expression, visit),
                     BrilligInputs::Array(expressions) => {
                         for expression in expressions {
-                            visit_expression(expression, see);
+                            visit_expression(expression, visit);
                         }
                     }
                     BrilligInputs::MemoryArray(_) => {}
@@ -81,36 +81,36 @@ pub(crate) fn visit_witnesses(opcode: &Opcode<FieldElement>, see: &mut impl FnMu
             }
             for output in outputs {
                 match output {
-                    BrilligOutputs::Simple(witness) => see(*witness),
-                    BrilligOutputs::Array(witnesses) => witnesses.iter().copied().for_each(&mut *see),
+                    BrilligOutputs::Simple(witness) => visit(*witness),
+                    BrilligOutputs::Array(witnesses) => witnesses.iter().copied().for_each(&mut *visit),
                 }
             }
-            visit_expression(predicate, see);
+            visit_expression(predicate, visit);
         }
         Opcode::Call { id: _, inputs, outputs, predicate } => {
-            inputs.iter().chain(outputs).copied().for_each(&mut *see);
-            visit_expression(predicate, see);
+            inputs.iter().chain(outputs).copied().for_each(&mut *visit);
+            visit_expression(predicate, visit);
         }
     }
 }
 
-fn visit_expression(expression: &Expression<FieldElement>, see: &mut impl FnMut(Witness)) {
+fn visit_expression(expression: &Expression<FieldElement>, visit: &mut impl FnMut(Witness)) {
     for (_, left, right) in &expression.mul_terms {
-        see(*left);
-        see(*right);
+        visit(*left);
+        visit(*right);
     }
     for (_, witness) in &expression.linear_combinations {
-        see(*witness);
+        visit(*witness);
     }
 }
 
-fn visit_black_box(call: &BlackBoxFuncCall<FieldElement>, see: &mut impl FnMut(Witness)) {
+fn visit_black_box(call: &BlackBoxFuncCall<FieldElement>, visit: &mut impl FnMut(Witness)) {
     for input in call.get_inputs_vec() {
         if let FunctionInput::Witness(witness) = input {
-            see(witness);
+            visit(witness);
         }
     }
-    call.get_outputs_vec().into_iter().for_each(see);
+    call.get_outputs_vec().into_iter().for_each(visit);
 }
 
 #[cfg(test)]
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn public_parameters_and_return_values_count_and_private_parameters_do_not() {
+    fn private_parameters_do_not_count() {
         let mut circuit = circuit("ASSERT w1 - w2 = 0");
         circuit.private_parameters = BTreeSet::from([Witness(9)]);
         assert_eq!(max_witness_index(&circuit), 2);

@@ -1,35 +1,35 @@
-//! What can be wrong with an inflated witness. Positions, lengths and indices are told; values never are.
+//! Errors of a decompressed witness. They contain positions, lengths and indices, but never a value.
 
-use edgeprove_protocol::{HasProblemType, ProblemType};
 use std::{fmt, io, sync::LazyLock};
 
+use edgeprove_protocol::{HasProblemType, ProblemType};
 use edgeprove_prover::barretenberg::version::{BB_VERSION, NOIR_VERSION};
 use rmp::Marker;
 
-/// An inflated upload is not a witness of the circuit.
+/// A decompressed upload is not a witness of the circuit.
 #[derive(Debug, thiserror::Error)]
 pub enum StackError {
-    /// It is not in the one format that bb takes.
-    #[error("the first inflated byte {found}")]
+    /// The format is not the one that bb accepts.
+    #[error("the first decompressed byte {found}")]
     Format {
-        /// What the first byte tells.
+        /// The format of the first byte.
         found: Found,
     },
-    /// It breaks the format it announces.
-    #[error("{what}, at byte {at} of the inflated witness")]
+    /// The bytes violate the format.
+    #[error("{what}, at byte {at} of the decompressed witness")]
     Malformed {
         /// What is wrong.
         what: Fault,
-        /// Where, counted in inflated bytes from 0.
+        /// Where, in decompressed bytes from 0.
         at: u64,
     },
-    /// It is a sound witness, but its largest index is not the circuit's.
+    /// The witness is well-formed, but its largest index is not the circuit's.
     #[error(
         "{}, but the last witness of this circuit is number {want}",
         .got.map_or_else(|| "it has no values".to_owned(), |got| format!("it has a value for witness {got}"))
     )]
     OtherCircuit {
-        /// Its largest index, or the first one found above the circuit's. `None` if it has no values at all.
+        /// The witness's largest index, or the first one above the circuit's. `None` if the witness has no values.
         got: Option<u32>,
         /// The circuit's largest index.
         want: u32,
@@ -39,10 +39,20 @@ pub enum StackError {
     Read(#[source] io::Error),
 }
 
-/// What a first byte other than that of the compact format tells.
+impl HasProblemType for StackError {
+    fn kind(&self) -> ProblemType {
+        match self {
+            Self::Format { .. } | Self::Malformed { .. } => ProblemType::WitnessMalformed,
+            Self::OtherCircuit { .. } => ProblemType::WitnessOfAnotherCircuit,
+            Self::Read(_) => ProblemType::SpoolUnavailable,
+        }
+    }
+}
+
+/// The format that a first byte other than that of compact `MessagePack` suggests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Found {
-    /// Noir before formats had a byte of their own, or its bincode since.
+    /// bincode of an older Noir.
     Bincode,
     /// `MessagePack` with names.
     Named,
@@ -52,7 +62,7 @@ pub enum Found {
     Text,
     /// A gzip stream within the gzip stream.
     Gzip,
-    /// None of these.
+    /// An unknown format.
     Other(u8),
 }
 
@@ -69,9 +79,9 @@ impl Found {
     }
 }
 
-static ANEW: LazyLock<String> = LazyLock::new(|| {
+static USE_THIS_NOIR: LazyLock<String> = LazyLock::new(|| {
     format!(
-        "make the witness again with Noir {NOIR_VERSION}, without NOIR_SERIALIZATION_FORMAT in the environment"
+        "generate the witness with Noir {NOIR_VERSION}, without NOIR_SERIALIZATION_FORMAT in the environment"
     )
 });
 static NOT_FOR_BB: LazyLock<String> = LazyLock::new(|| format!("which bb {BB_VERSION} does not accept"));
@@ -79,50 +89,60 @@ static NOT_FOR_BB: LazyLock<String> = LazyLock::new(|| format!("which bb {BB_VER
 impl fmt::Display for Found {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Bincode => write!(out, "is that of a witness from an older Noir (bincode): {}", *ANEW),
-            Self::Named => write!(out, "is that of Noir's named msgpack, {}: {}", *NOT_FOR_BB, *ANEW),
-            Self::Tagged => write!(out, "is that of Noir's tagged msgpack, {}: {}", *NOT_FOR_BB, *ANEW),
-            Self::Text => out.write_str("is text: this is no witness but perhaps its inputs or a circuit"),
-            Self::Gzip => out.write_str("is that of another gzip stream: the witness was compressed twice"),
-            Self::Other(byte) => write!(out, "is {byte:#04x}, and that of a witness is 0x03: {}", *ANEW),
+            Self::Bincode => {
+                write!(out, "belongs to a witness of an older Noir (bincode): {}", *USE_THIS_NOIR)
+            }
+            Self::Named => {
+                write!(out, "belongs to Noir's named msgpack, {}: {}", *NOT_FOR_BB, *USE_THIS_NOIR)
+            }
+            Self::Tagged => {
+                write!(out, "belongs to Noir's tagged msgpack, {}: {}", *NOT_FOR_BB, *USE_THIS_NOIR)
+            }
+            Self::Text => {
+                out.write_str("is text: the upload may be the inputs or a circuit, but not a witness")
+            }
+            Self::Gzip => out.write_str("begins another gzip stream: the witness was compressed twice"),
+            Self::Other(byte) => {
+                write!(out, "is {byte:#04x}, and a witness begins with 0x03: {}", *USE_THIS_NOIR)
+            }
         }
     }
 }
 
-/// How an inflated witness breaks its format.
+/// How a decompressed witness violates its format.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
     /// The bytes end too early.
     EndsWithin {
-        /// Inside of what.
+        /// The part that is incomplete.
         what: &'static str,
     },
-    /// Something of another kind stands there.
+    /// An item has another kind than expected.
     Kind {
-        /// What is read.
+        /// The item.
         what: &'static str,
-        /// What it should be.
+        /// The expected kind.
         want: &'static str,
-        /// What stands there.
+        /// The kind that was found.
         got: &'static str,
     },
-    /// Noir wrote field elements as text once.
+    /// A value is text, as older releases of Noir wrote field elements.
     TextValue {
-        /// The witness it belongs to.
+        /// The index of the value.
         index: u32,
     },
     /// An index does not fit its 32 bits.
     IndexOutOfRange {
-        /// What is read.
+        /// The item.
         what: &'static str,
     },
     /// An array has another number of items.
     Count {
         /// Which array.
         what: &'static str,
-        /// How many items it should have.
+        /// The expected number of items.
         want: u32,
-        /// How many it says it has.
+        /// The number of items in the file.
         got: u32,
     },
     /// The witness belongs to a function that is not `main`.
@@ -137,19 +157,19 @@ pub enum Fault {
         /// The one before it.
         last: u32,
     },
-    /// A value is no 32 bytes long.
+    /// A value does not have 32 bytes.
     ValueLength {
-        /// The witness it belongs to.
+        /// The index of the value.
         index: u32,
         /// Its length.
         bytes: u32,
     },
-    /// A value is no element of the field.
+    /// A value is not an element of the field.
     BeyondModulus {
-        /// The witness it belongs to.
+        /// The index of the value.
         index: u32,
     },
-    /// There is more after the end.
+    /// There are bytes after the end.
     BytesAfterEnd,
 }
 
@@ -178,7 +198,7 @@ impl fmt::Display for Fault {
     }
 }
 
-/// A marker's kind, without what it carries: small numbers are part of their marker.
+/// The kind of a marker, without its value: a small number is part of its marker.
 pub(super) fn kind(marker: Marker) -> &'static str {
     match marker {
         Marker::FixPos(_) | Marker::U8 | Marker::U16 | Marker::U32 | Marker::U64 => "a number",
@@ -199,15 +219,5 @@ pub(super) fn kind(marker: Marker) -> &'static str {
         | Marker::Ext16
         | Marker::Ext32 => "an extension",
         Marker::Reserved => "a byte that msgpack reserves",
-    }
-}
-
-impl HasProblemType for StackError {
-    fn kind(&self) -> ProblemType {
-        match self {
-            Self::Format { .. } | Self::Malformed { .. } => ProblemType::WitnessMalformed,
-            Self::OtherCircuit { .. } => ProblemType::WitnessOfAnotherCircuit,
-            Self::Read(_) => ProblemType::SpoolUnavailable,
-        }
     }
 }

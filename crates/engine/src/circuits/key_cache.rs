@@ -1,0 +1,133 @@
+//! Verification keys in files, for the next start.
+//!
+//! One small JSON file per key, named by everything that the key depends on: the program's hash, the target and the
+//! backend's identity. A file that is missing, damaged or of another backend means that the key is generated again. A
+//! folder that cannot be written costs time at the next start and nothing else.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use edgeprove_protocol::Target;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::cache_folder::CacheFolder;
+use edgeprove_prover::{BackendIdentity, CircuitSize, VerificationKey};
+
+/// A circuit's key and size.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyMaterial {
+    /// The verification key.
+    pub key: VerificationKey,
+    /// The circuit's size for the key's target.
+    pub size: CircuitSize,
+}
+
+/// The folder of the verification keys.
+#[derive(Debug, Clone)]
+pub struct KeyCache {
+    folder: CacheFolder,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Entry {
+    backend: String,
+    program_sha256: String,
+    target: Target,
+    gates: u64,
+    rows: u64,
+    vk: String,
+    vk_hash: String,
+    /// Over the key's bytes, so that a damaged file is noticed before a proof fails.
+    vk_sha256: String,
+}
+
+impl KeyCache {
+    /// A cache for the keys of this backend, in a folder that is created with the first key.
+    #[must_use]
+    pub fn new(dir: &Path, backend: &BackendIdentity) -> Self {
+        Self { folder: CacheFolder::new(dir, backend.keys()) }
+    }
+
+    fn file(&self, program_sha256: &[u8; 32], target: Target) -> PathBuf {
+        self.folder.file(program_sha256, target.as_str())
+    }
+
+    /// Returns a stored key; `None` if its file is missing or damaged.
+    #[must_use]
+    pub fn get(&self, program_sha256: &[u8; 32], target: Target) -> Option<KeyMaterial> {
+        let file = self.file(program_sha256, target);
+        let text = fs::read(&file).ok()?;
+        let material = serde_json::from_slice::<Entry>(&text)
+            .ok()
+            .and_then(|entry| self.decode(entry, program_sha256, target));
+        if material.is_none() {
+            tracing::warn!(file = %file.display(), "a cached verification key is damaged and is generated again");
+        }
+        material
+    }
+
+    /// Stores a key.
+    pub fn put(&self, program_sha256: &[u8; 32], target: Target, key: &KeyMaterial) -> io::Result<()> {
+        let entry = Entry {
+            backend: self.folder.backend().to_owned(),
+            program_sha256: hex::encode(program_sha256),
+            target,
+            gates: key.size.gates,
+            rows: key.size.rows,
+            vk: STANDARD.encode(&key.key.vk),
+            vk_hash: hex::encode(key.key.vk_hash),
+            vk_sha256: hex::encode(Sha256::digest(&key.key.vk)),
+        };
+        self.folder.write(&self.file(program_sha256, target), &serde_json::to_vec(&entry)?)
+    }
+
+    fn decode(&self, entry: Entry, program_sha256: &[u8; 32], target: Target) -> Option<KeyMaterial> {
+        let vk = STANDARD.decode(entry.vk).ok()?;
+        let is_whole = entry.backend == self.folder.backend()
+            && entry.target == target
+            && entry.program_sha256 == hex::encode(program_sha256)
+            && entry.vk_sha256 == hex::encode(Sha256::digest(&vk));
+        let vk_hash = hex::decode(entry.vk_hash).ok()?.try_into().ok()?;
+        is_whole.then(|| KeyMaterial {
+            key: VerificationKey { vk: vk.into(), vk_hash },
+            size: CircuitSize { gates: entry.gates, rows: entry.rows },
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BB: BackendIdentity = BackendIdentity { program: "bb", version: "5.0.0", variant: "warm" };
+
+    #[test]
+    fn a_damaged_or_foreign_key_is_not_returned() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = KeyCache::new(&dir.path().join("vk"), &BB);
+        let (hash, target) = ([7; 32], Target::Evm);
+        let key = KeyMaterial {
+            key: VerificationKey { vk: vec![1, 2, 3].into(), vk_hash: [9; 32] },
+            size: CircuitSize { gates: 5, rows: 8 },
+        };
+        assert_eq!(cache.get(&hash, target), None);
+        cache.put(&hash, target, &key).unwrap();
+        assert_eq!(cache.get(&hash, target), Some(key));
+        assert_eq!(cache.get(&hash, Target::NoirRecursive), None);
+        assert_eq!(cache.get(&[8; 32], target), None);
+        let other = BackendIdentity { version: "5.0.1", ..BB };
+        assert_eq!(KeyCache::new(&dir.path().join("vk"), &other).get(&hash, target), None);
+
+        let file = cache.file(&hash, target);
+        let text = fs::read_to_string(&file).unwrap();
+        fs::write(&file, text.replace("AQID", "AQIE")).unwrap();
+        assert_eq!(cache.get(&hash, target), None);
+        fs::write(&file, "{").unwrap();
+        assert_eq!(cache.get(&hash, target), None);
+        assert_eq!(fs::read_dir(dir.path().join("vk")).unwrap().count(), 1, "no draft is left");
+    }
+}

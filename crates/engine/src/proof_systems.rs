@@ -1,0 +1,125 @@
+//! Proof systems: how a circuit's file is read, and how its witnesses are checked and judged.
+//!
+//! A proof system is a module here that implements [`CompiledCircuit`], and a backend in `edgeprove-prover` that
+//! generates its keys, proves and verifies. Everything else in this crate is the same for all of them.
+//!
+//! - [`noir`]: circuits of Noir (ACIR), proved with `UltraHonk` by `bb`.
+
+pub mod noir;
+
+use std::{
+    fmt, fs,
+    io::{self, Read},
+    path::{Path, PathBuf},
+};
+
+use acir::native_types::WitnessStackError;
+use bytes::Bytes;
+use edgeprove_protocol::{HasProblemType, ProblemType};
+
+use noir::{NoirCircuit, artifact::ArtifactError, stack::StackError};
+
+/// Largest file of a circuit, in bytes.
+pub const CIRCUIT_FILE_MAX_BYTES: u64 = 256 << 20;
+
+/// A compiled circuit, as its proof system knows it.
+pub trait CompiledCircuit: fmt::Debug + Send + Sync {
+    /// The program as the prover takes it.
+    fn program(&self) -> &Bytes;
+
+    /// SHA-256 of the program. Circuits of the same id differ in it.
+    fn program_sha256(&self) -> &[u8; 32];
+
+    /// The compiler that wrote the file, for the log.
+    fn compiler(&self) -> &str;
+
+    /// The largest size of a decompressed witness, in bytes.
+    fn witness_max_bytes(&self) -> u64;
+
+    /// Reads a decompressed witness to its end and checks its format and its shape. Blocking; memory does not grow with
+    /// the witness.
+    fn check_witness(&self, decompressed: &mut dyn Read) -> Result<(), WitnessError>;
+
+    /// Evaluates every constraint over a compressed witness, independently of the prover. Blocking.
+    fn judge_witness(&self, compressed: &[u8]) -> Result<Verdict, JudgeError>;
+}
+
+/// The outcome of evaluating a circuit's constraints over a witness.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// Every constraint holds: the prover is at fault.
+    Satisfied,
+    /// A constraint does not hold, or lacks a value: the witness is at fault.
+    Unsatisfied {
+        /// The first such constraint in words, such as `ACIR opcode 7`.
+        first: String,
+    },
+    /// Only the prover can evaluate a part of the circuit.
+    Undecided {
+        /// Which part, or why.
+        reason: String,
+    },
+}
+
+/// Why a circuit's file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum CircuitFileError {
+    /// The file cannot be read.
+    #[error("{} cannot be read", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        #[source]
+        source: io::Error,
+    },
+    /// The file is too large.
+    #[error("the file is larger than {CIRCUIT_FILE_MAX_BYTES} bytes")]
+    TooLarge,
+    /// The file is not a Noir circuit that can be proved here.
+    #[error(transparent)]
+    Noir(#[from] ArtifactError),
+}
+
+/// Why a decompressed witness was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum WitnessError {
+    /// The witness is not a Noir witness of the circuit.
+    #[error(transparent)]
+    Noir(#[from] StackError),
+}
+
+impl HasProblemType for WitnessError {
+    fn kind(&self) -> ProblemType {
+        match self {
+            Self::Noir(error) => error.kind(),
+        }
+    }
+}
+
+/// Why a witness could not be judged.
+#[derive(Debug, thiserror::Error)]
+pub enum JudgeError {
+    /// The spooled witness cannot be read.
+    #[error("the spooled witness cannot be read")]
+    Read(#[source] io::Error),
+    /// The circuit cannot be decoded.
+    #[error("the circuit cannot be decoded")]
+    Circuit(#[from] CircuitFileError),
+    /// The witness cannot be decoded.
+    #[error("the witness cannot be decoded")]
+    Witness(#[source] WitnessStackError),
+    /// The witness has no values.
+    #[error("the witness stack is empty")]
+    NoWitness,
+}
+
+/// Reads a circuit's file. Blocking.
+pub fn read_circuit(path: &Path) -> Result<Box<dyn CompiledCircuit>, CircuitFileError> {
+    let unreadable = |source| CircuitFileError::Unreadable { path: path.to_owned(), source };
+    if fs::metadata(path).map_err(unreadable)?.len() > CIRCUIT_FILE_MAX_BYTES {
+        return Err(CircuitFileError::TooLarge);
+    }
+    let file = fs::read(path).map_err(unreadable)?;
+    Ok(Box::new(NoirCircuit::decode(&file)?))
+}

@@ -1,0 +1,72 @@
+//! Circuits of Noir: ACIR programs, proved with `UltraHonk` by `bb`.
+//!
+//! - [`artifact`]: the compiled circuit's file.
+//! - [`stack`]: the format of a witness, checked as a stream.
+//! - [`shape`]: which witness indices a circuit has.
+//! - [`satisfaction`]: whether a witness satisfies the constraints.
+
+pub mod artifact;
+pub mod satisfaction;
+pub mod shape;
+pub mod stack;
+
+use std::io::Read;
+
+use acir::{FieldElement, native_types::WitnessStack};
+use bytes::Bytes;
+
+use super::{CircuitFileError, CompiledCircuit, JudgeError, Verdict, WitnessError};
+use artifact::{Artifact, ArtifactError};
+use stack::WitnessShape;
+
+/// A compiled Noir circuit.
+#[derive(Debug)]
+pub struct NoirCircuit {
+    artifact: Artifact,
+    compiler: String,
+    shape: WitnessShape,
+}
+
+impl NoirCircuit {
+    /// Decodes the content of a compiled circuit's file.
+    pub fn decode(file: &[u8]) -> Result<Self, ArtifactError> {
+        let mut artifact = Artifact::decode(file)?;
+        let mut program = artifact.program()?;
+        if shape::name_unused_parameters(&mut program.functions[0]) > 0 {
+            artifact.replace_program(&program)?;
+        }
+        let shape = WitnessShape { max_index: shape::max_witness_index(&program.functions[0]) };
+        let compiler = format!("noir {}", artifact.noir_version);
+        Ok(Self { artifact, compiler, shape })
+    }
+}
+
+impl CompiledCircuit for NoirCircuit {
+    fn program(&self) -> &Bytes {
+        &self.artifact.bytecode
+    }
+
+    fn program_sha256(&self) -> &[u8; 32] {
+        &self.artifact.bytecode_sha256
+    }
+
+    fn compiler(&self) -> &str {
+        &self.compiler
+    }
+
+    fn witness_max_bytes(&self) -> u64 {
+        self.shape.decompressed_bytes_max()
+    }
+
+    fn check_witness(&self, decompressed: &mut dyn Read) -> Result<(), WitnessError> {
+        stack::check(decompressed, &self.shape)?;
+        Ok(())
+    }
+
+    fn judge_witness(&self, compressed: &[u8]) -> Result<Verdict, JudgeError> {
+        let program = self.artifact.program().map_err(CircuitFileError::from)?;
+        let mut stack = WitnessStack::<FieldElement>::deserialize(compressed).map_err(JudgeError::Witness)?;
+        let item = stack.pop().ok_or(JudgeError::NoWitness)?;
+        Ok(satisfaction::judge(&program, item.witness))
+    }
+}

@@ -1,0 +1,120 @@
+//! Decompresses an upload to check and count it: one gzip stream, chunk by chunk, with every bound checked at each step.
+
+use flate2::{Decompress, FlushDecompress, Status};
+
+use super::{
+    IntakeError, IntakeLimits, LooksLike,
+    error::{Damage, WITNESS_HEAD},
+};
+
+/// The first bytes of a gzip stream: its magic, and DEFLATE, the only method.
+const MAGIC: [u8; 3] = [0x1f, 0x8b, 8];
+/// The largest window that a gzip stream may use.
+const WINDOW_BITS: u8 = 15;
+/// Decompressed bytes between two checks of the bounds.
+const STEP_BYTES: usize = 16 * 1024;
+/// Most steps before other tasks get their turn: about a quarter of a millisecond.
+const STEPS_AT_ONCE: usize = 32;
+
+/// How much of a chunk was decompressed.
+pub(super) enum Progress<'chunk> {
+    /// These bytes are left; other tasks get their turn first.
+    More(&'chunk [u8]),
+    /// All of it.
+    Done,
+}
+
+/// A gzip stream that arrives.
+pub(super) struct Decompression<'limits> {
+    limits: &'limits IntakeLimits,
+    circuit_max_bytes: Option<u64>,
+    stream: Decompress,
+    /// The first bytes, until they are known to be gzip's magic.
+    magic: Vec<u8>,
+    /// The first decompressed bytes. They distinguish the witness of a larger circuit from other uploads that are too
+    /// large.
+    head: Vec<u8>,
+    has_ended: bool,
+}
+
+impl<'limits> Decompression<'limits> {
+    pub(super) fn new(limits: &'limits IntakeLimits, circuit_max_bytes: Option<u64>) -> Self {
+        Self {
+            limits,
+            circuit_max_bytes,
+            stream: Decompress::new_gzip(WINDOW_BITS),
+            magic: Vec::new(),
+            head: Vec::new(),
+            has_ended: false,
+        }
+    }
+
+    /// Checks the first bytes of the stream. Called with every chunk of the upload, before it is decompressed.
+    pub(super) fn begin(&mut self, chunk: &[u8]) -> Result<(), IntakeError> {
+        let missing = MAGIC.len() - self.magic.len();
+        self.magic.extend(chunk.iter().take(missing));
+        if !MAGIC.starts_with(&self.magic) {
+            return Err(IntakeError::NotGzip { looks_like: LooksLike::of(&self.magic) });
+        }
+        Ok(())
+    }
+
+    /// Decompresses some of a chunk.
+    pub(super) fn advance<'chunk>(&mut self, chunk: &'chunk [u8]) -> Result<Progress<'chunk>, IntakeError> {
+        let mut left = chunk;
+        let mut output = [0; STEP_BYTES];
+        for _ in 0..STEPS_AT_ONCE {
+            if self.has_ended {
+                let at = self.stream.total_in();
+                return if left.is_empty() {
+                    Ok(Progress::Done)
+                } else {
+                    Err(IntakeError::BytesAfterEnd { at })
+                };
+            }
+            let (read, written) = (self.stream.total_in(), self.stream.total_out());
+            let status =
+                self.stream.decompress(left, &mut output, FlushDecompress::None).map_err(|error| {
+                    let what = Damage::Decoder(error.message().unwrap_or("it is not DEFLATE").to_owned());
+                    IntakeError::Corrupt { what, at: self.stream.total_in() }
+                })?;
+            let decompressed = usize::try_from(self.stream.total_out() - written).unwrap_or_default();
+            let missing = WITNESS_HEAD.len() - self.head.len();
+            self.head.extend(output[..decompressed].iter().take(missing));
+            self.check_bounds()?;
+            self.has_ended = status == Status::StreamEnd;
+            left = usize::try_from(self.stream.total_in() - read).map_or(&[], |read| &left[read..]);
+            let is_filled = decompressed == output.len();
+            if left.is_empty() && !is_filled {
+                return Ok(Progress::Done);
+            }
+        }
+        Ok(Progress::More(left))
+    }
+
+    /// Ends the stream and returns its decompressed size in bytes.
+    pub(super) fn finish(self) -> Result<u64, IntakeError> {
+        let (compressed, decompressed) = (self.stream.total_in(), self.stream.total_out());
+        match (self.has_ended, compressed) {
+            (true, _) => Ok(decompressed),
+            (false, 0) => Err(IntakeError::Empty),
+            (false, _) => Err(IntakeError::Truncated { compressed, decompressed }),
+        }
+    }
+
+    fn check_bounds(&self) -> Result<(), IntakeError> {
+        let (compressed, decompressed) = (self.stream.total_in(), self.stream.total_out());
+        let IntakeLimits { decompressed_max_bytes, ratio_max, ratio_floor_bytes, .. } = *self.limits;
+        if let Some(max_bytes) = self.circuit_max_bytes
+            && decompressed > max_bytes
+        {
+            Err(IntakeError::BeyondCircuit { max_bytes, is_witness: self.head == WITNESS_HEAD })
+        } else if decompressed > decompressed_max_bytes {
+            Err(IntakeError::BeyondCap { max_bytes: decompressed_max_bytes })
+        } else if decompressed > ratio_floor_bytes && decompressed > compressed.saturating_mul(ratio_max) {
+            Err(IntakeError::BeyondRatio { compressed, decompressed, ratio_max })
+        } else {
+            Ok(())
+        }
+    }
+}
