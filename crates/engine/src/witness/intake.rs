@@ -6,6 +6,7 @@
 
 mod decompression;
 mod error;
+mod gzip_header;
 
 use std::time::Duration;
 
@@ -66,7 +67,7 @@ pub struct SpooledWitness {
 ///
 /// 1. An announced length of zero or beyond the limit is refused before anything is read.
 /// 2. A pause beyond the limit is [`IntakeError::Stalled`]; a body that fails is [`IntakeError::BodyFailed`].
-/// 3. The first bytes must be gzip's, each chunk must decompress, and neither the
+/// 3. The first bytes must be gzip's, the header must not be too long, each chunk must decompress, and neither the
 ///    compressed nor the decompressed size may pass its limit at any moment.
 /// 4. At the end the stream must be complete, its checksum and length must be right, and nothing may follow it.
 pub async fn receive<S, E>(

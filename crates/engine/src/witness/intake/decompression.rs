@@ -5,6 +5,7 @@ use flate2::{Decompress, FlushDecompress, Status};
 use super::{
     IntakeError, IntakeLimits, LooksLike,
     error::{Damage, WITNESS_HEAD},
+    gzip_header::{GzipHeader, HEADER_MAX_BYTES, HeaderTooLong},
 };
 
 /// The first bytes of a gzip stream: its magic, and DEFLATE, the only method.
@@ -29,6 +30,7 @@ pub(super) struct Decompression<'limits> {
     limits: &'limits IntakeLimits,
     circuit_max_bytes: Option<u64>,
     stream: Decompress,
+    header: GzipHeader,
     /// The first bytes, until they are known to be gzip's magic.
     magic: Vec<u8>,
     /// The first decompressed bytes. They distinguish the witness of a larger circuit from other uploads that are too
@@ -43,6 +45,7 @@ impl<'limits> Decompression<'limits> {
             limits,
             circuit_max_bytes,
             stream: Decompress::new_gzip(WINDOW_BITS),
+            header: GzipHeader::new(),
             magic: Vec::new(),
             head: Vec::new(),
             has_ended: false,
@@ -56,7 +59,10 @@ impl<'limits> Decompression<'limits> {
         if !MAGIC.starts_with(&self.magic) {
             return Err(IntakeError::NotGzip { looks_like: LooksLike::of(&self.magic) });
         }
-        Ok(())
+        self.header.advance(chunk).map_err(|HeaderTooLong| {
+            let what = Damage::HeaderTooLong { max_bytes: HEADER_MAX_BYTES };
+            IntakeError::Corrupt { what, at: HEADER_MAX_BYTES as u64 }
+        })
     }
 
     /// Decompresses some of a chunk.

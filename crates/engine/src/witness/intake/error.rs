@@ -109,6 +109,12 @@ pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
 /// How a gzip stream is damaged.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Damage {
+    /// The header, with the stream's name and comment, is too long.
+    #[error("its header, with name and comment, has more than {max_bytes} bytes")]
+    HeaderTooLong {
+        /// The largest header, in bytes.
+        max_bytes: usize,
+    },
     /// The decoder refused a header field, a block, the checksum or the length.
     #[error("{0}")]
     Decoder(String),

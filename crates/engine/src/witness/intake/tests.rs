@@ -1,8 +1,9 @@
 use std::{
     fs,
-    io::{self, Write as _},
+    io::{self, Read as _, Write as _},
 };
 
+use edgeprove_protocol::{HasProblemType as _, ProblemType};
 use flate2::{Compression, GzBuilder};
 use futures_util::stream;
 
@@ -244,4 +245,34 @@ async fn an_abandoned_upload_is_wiped() {
         assert!(left.is_err(), "the body does not end");
         intake.assert_spool_is_empty().await;
     }
+}
+
+/// Name and comment of these lengths.
+fn header(name: usize, comment: usize) -> GzBuilder {
+    GzBuilder::new().filename(vec![b'n'; name]).comment(vec![b'c'; comment])
+}
+
+#[tokio::test]
+async fn every_accepted_gzip_header_can_be_read_again() {
+    let intake = Intake::new();
+    let plain = witness_like(1_600);
+    // A header has 10 bytes, and a NUL after name and comment.
+    let fits = gzip_header::HEADER_MAX_BYTES - 12;
+    for (name, comment) in [(0, 0), (fits, 0), (0, fits), (fits / 2, fits / 2)] {
+        let upload = intake.send(&gzip_with(header(name, comment), &plain), 1_000).await.unwrap();
+        let mut decompressed = Vec::new();
+        upload.file.inflated().unwrap().read_to_end(&mut decompressed).unwrap();
+        assert!(decompressed == plain, "{name} {comment}");
+    }
+    for (name, comment) in [(fits + 1, 0), (0, fits + 1), (fits / 2 + 2, fits / 2), (200_000, 0)] {
+        for chunk in [1, 1_000, usize::MAX] {
+            let error = intake.send(&gzip_with(header(name, comment), &plain), chunk).await.unwrap_err();
+            assert!(
+                matches!(error, IntakeError::Corrupt { what: Damage::HeaderTooLong { .. }, .. }),
+                "{name} {comment}: {error}"
+            );
+            assert_eq!(error.kind(), ProblemType::WitnessCorrupt);
+        }
+    }
+    intake.assert_spool_is_empty().await;
 }
