@@ -5,7 +5,7 @@ use std::{env, fs, path::PathBuf, sync::OnceLock};
 use serde::Deserialize;
 
 /// Bytes of a CRS point.
-pub const POINT_BYTES: u64 = 64;
+pub const POINT_BYTES: u64 = edgeprove_protocol::crs::G1_POINT_BYTES;
 
 /// The versions in `versions.toml` that tests need.
 #[derive(Debug, Deserialize)]

@@ -11,11 +11,13 @@
 //! - [`caller`]: API key lists, and the accounts of callers without a key.
 //! - [`endpoints`]: every endpoint of server and edge, in one table.
 //! - [`headers`], [`limits`]: header names and default limits.
+//! - [`crs`]: the files of the common reference string.
 //! - [`load`]: the load that a server reports to the edge.
 
 pub mod answer;
 pub mod caller;
 pub mod circuit_id;
+pub mod crs;
 pub mod endpoints;
 pub mod headers;
 pub mod job;

@@ -9,17 +9,16 @@ mod sources;
 use std::{fs, io::Write, os::unix::fs::PermissionsExt, path::Path};
 
 use anyhow::Context;
+use edgeprove_protocol::crs::{G1_FILE as G1, G1_POINT_BYTES, G2_FILE as G2, largest_circuit};
 
 use super::{Finding, SetupContext};
 use crate::{
     digest,
     progress::{self, Step},
 };
-use points::{POINT_BYTES, Validity, largest_circuit, round_up_to_pinned, validity};
+use points::{Validity, round_up_to_pinned, validity};
 
 const TITLE: &str = "CRS";
-const G1: &str = "bn254_g1.dat";
-const G2: &str = "bn254_g2.dat";
 
 /// The number of points with which every circuit of this repository can be proved: 2^15 + 1. Installed by default.
 pub(crate) const EVERY_CIRCUIT: u32 = 32_769;
@@ -28,7 +27,8 @@ pub(crate) const EVERY_CIRCUIT: u32 = 32_769;
 pub(crate) fn points(dir: &Path) -> anyhow::Result<u32> {
     let path = dir.join(G1);
     let length = fs::metadata(&path).with_context(|| format!("{} cannot be read", path.display()))?.len();
-    u32::try_from(length / POINT_BYTES).with_context(|| format!("{} is larger than any CRS", path.display()))
+    u32::try_from(length / G1_POINT_BYTES)
+        .with_context(|| format!("{} is larger than any CRS", path.display()))
 }
 
 /// Reports whether there is a CRS that bb can use, with at least the requested number of points.
@@ -85,14 +85,18 @@ pub(super) fn install(context: &SetupContext) -> anyhow::Result<()> {
         progress::warn(&format!(
             "these points are enough for circuits up to size {} only, and tests that need more are skipped; \
              with internet access, `cargo xtask setup --crs-points {wanted}` installs the rest",
-            largest_circuit(have)
+            largest_circuit(have.into())
         ));
     }
     Ok(())
 }
 
 fn describe(points: u32, dir: &Path) -> String {
-    format!("{points} points, for circuits up to size {}, in {}", largest_circuit(points), dir.display())
+    format!(
+        "{points} points, for circuits up to size {}, in {}",
+        largest_circuit(points.into()),
+        dir.display()
+    )
 }
 
 /// The one point of G2.

@@ -3,11 +3,9 @@
 use std::{fs, path::Path};
 
 use anyhow::{Context, bail};
+use edgeprove_protocol::crs::{G1_POINT_BYTES, points_in};
 
 use crate::{digest, versions::Prefix};
-
-/// Size of a G1 point in the file, in bytes: x, then y, big-endian.
-pub(super) const POINT_BYTES: u64 = 64;
 
 /// Whether a file contains the ceremony's points.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,19 +21,19 @@ pub(super) enum Validity {
 /// Compares a file with the largest pin that it covers.
 pub(super) fn validity(path: &Path, pins: &[Prefix]) -> anyhow::Result<Validity> {
     let length = fs::metadata(path).with_context(|| format!("{} cannot be read", path.display()))?.len();
-    let Some(pin) = largest_within(pins, length / POINT_BYTES) else { return Ok(Validity::TooFew) };
-    let is_valid = length.is_multiple_of(POINT_BYTES)
-        && digest::of_prefix(path, u64::from(pin.points) * POINT_BYTES)? == pin.sha256;
+    let Some(pin) = largest_within(pins, length / G1_POINT_BYTES) else { return Ok(Validity::TooFew) };
+    let is_valid = points_in(length).is_some()
+        && digest::of_prefix(path, u64::from(pin.points) * G1_POINT_BYTES)? == pin.sha256;
     Ok(if is_valid { Validity::Valid } else { Validity::Damaged })
 }
 
 /// Compares points in memory with the largest pin that they cover.
 pub(super) fn verify(points: &[u8], pins: &[Prefix]) -> anyhow::Result<()> {
-    let count = points.len() as u64 / POINT_BYTES;
+    let count = points.len() as u64 / G1_POINT_BYTES;
     let Some(pin) = largest_within(pins, count) else {
         bail!("{count} points are fewer than any pin covers")
     };
-    let covered = usize::try_from(u64::from(pin.points) * POINT_BYTES)?;
+    let covered = usize::try_from(u64::from(pin.points) * G1_POINT_BYTES)?;
     let found = digest::of_bytes(&points[..covered]);
     if found != pin.sha256 {
         bail!(
@@ -54,11 +52,6 @@ fn largest_within(pins: &[Prefix], points: u64) -> Option<&Prefix> {
 /// The next number of points that a pin covers. Beyond the largest pin, `points` itself.
 pub(super) fn round_up_to_pinned(points: u32, pins: &[Prefix]) -> u32 {
     pins.iter().map(|pin| pin.points).find(|&pinned| pinned >= points).unwrap_or(points)
-}
-
-/// The size of the largest circuit that can be proved: a power of two, smaller than the number of points.
-pub(super) fn largest_circuit(points: u32) -> u32 {
-    points.checked_sub(1).and_then(u32::checked_ilog2).map_or(0, |log2| 1 << log2)
 }
 
 #[cfg(test)]
@@ -86,14 +79,5 @@ mod tests {
     #[test]
     fn requests_are_rounded_up_to_the_next_pin() {
         assert_eq!([0, 1, 2, 3, 4, 5].map(|n| round_up_to_pinned(n, &pins())), [2, 2, 2, 4, 4, 5]);
-    }
-
-    #[test]
-    fn a_circuit_needs_more_points_than_its_size() {
-        let sizes =
-            [(0, 0), (1, 0), (2, 1), (4096, 2048), (4097, 4096), (32_769, 32_768), (u32::MAX, 1 << 31)];
-        for (points, size) in sizes {
-            assert_eq!(largest_circuit(points), size, "{points}");
-        }
     }
 }

@@ -3,8 +3,9 @@
 use std::{env, fs, io::Read, path::PathBuf, time::Duration};
 
 use anyhow::{Context, bail};
+use edgeprove_protocol::crs::G1_POINT_BYTES;
 
-use super::points::{POINT_BYTES, verify};
+use super::points::verify;
 use crate::{digest, process, progress::Step, versions};
 
 /// Short, because a machine without internet access should soon use the next source.
@@ -21,7 +22,7 @@ pub(super) fn from_internet(pins: &versions::Crs, points: u32, step: &Step) -> a
     let mut last = anyhow::anyhow!("versions.toml names no host");
     for url in &pins.urls {
         step.set_activity(&format!("downloading {points} points from {url}"));
-        let downloaded = download(url, u64::from(points) * POINT_BYTES, step);
+        let downloaded = download(url, u64::from(points) * G1_POINT_BYTES, step);
         match downloaded.and_then(|bytes| verify(&bytes, &pins.prefix).map(|()| bytes)) {
             Ok(bytes) => return Ok(bytes),
             Err(error) => last = error.context(url.clone()),
@@ -68,7 +69,7 @@ fn extract<'a>(file: &'a [u8], carrier: &versions::Carrier) -> anyhow::Result<&'
     if found != carrier.sha256 {
         bail!("its SHA-256 is {found}, but versions.toml pins {}", carrier.sha256);
     }
-    let length = usize::try_from(u64::from(carrier.points) * POINT_BYTES)?;
+    let length = usize::try_from(u64::from(carrier.points) * G1_POINT_BYTES)?;
     file.get(carrier.offset_bytes..carrier.offset_bytes + length).context("it is shorter than its points")
 }
 
