@@ -16,9 +16,8 @@ use edgeprove_engine::{
 use edgeprove_prover::{
     Backend, IdleProvers,
     barretenberg::{
-        process::ProcessBackend,
+        ProcessBackend, WarmBackend,
         version::{self, VersionError},
-        warm::WarmBackend,
     },
 };
 use edgeprove_spool::{Spool, SpoolError};

@@ -36,7 +36,7 @@ use edgeprove_engine::{
         intake::{self, IntakeLimits},
     },
 };
-use edgeprove_prover::child::without_values;
+use edgeprove_prover::barretenberg::redaction::without_values;
 
 /// Flags of `edgeprove prove`.
 #[derive(Debug, Args)]

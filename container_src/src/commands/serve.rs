@@ -22,7 +22,7 @@ use crate::{
     jobs::{JobsDisabled, system::JobSettings},
     trust::TrustSettings,
 };
-use edgeprove_prover::child::without_values;
+use edgeprove_prover::barretenberg::redaction::without_values;
 
 /// Flags of `edgeprove serve`.
 #[derive(Debug, Args)]

@@ -9,10 +9,7 @@ use clap::Args;
 
 use super::faults::{Faults, RawSetting, raw_setting, words};
 use edgeprove_artifacts::BucketOptions;
-use edgeprove_prover::{
-    barretenberg::{crs::Crs, version::BB_VERSION},
-    child::{BbProgram, Msm},
-};
+use edgeprove_prover::barretenberg::{BbProgram, Msm, crs::Crs, version::BB_VERSION};
 
 words!(Msm, "round-parallel" => Msm::RoundParallel, "legacy" => Msm::Legacy);
 

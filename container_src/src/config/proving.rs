@@ -13,7 +13,7 @@ use edgeprove_engine::{
     proving::ProvingOptions,
     scheduler::{SchedulerLimits, WidthPolicy},
 };
-use edgeprove_prover::barretenberg::daemon::RecyclePolicy;
+use edgeprove_prover::RecyclePolicy;
 
 /// Less than this, and not even one bb would fit.
 const MEMORY_MIN: ByteSize = ByteSize::mib(16);

@@ -81,7 +81,7 @@ impl Shared {
     #[must_use]
     pub fn not_ready(&self) -> Option<&'static str> {
         self.lifecycle.refusal().or_else(|| {
-            if !self.engine.proving.backend().ready() {
+            if !self.engine.proving.backend().is_ready() {
                 Some("no prover is running")
             } else if self.engine.circuits.has_only_failures() {
                 Some("no circuit could be loaded")

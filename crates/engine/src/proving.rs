@@ -205,7 +205,7 @@ impl Proving {
         };
         let witness = WitnessSource {
             file: witness.file.path().to_owned(),
-            inflated_bytes: witness.decompressed_bytes,
+            decompressed_bytes: witness.decompressed_bytes,
         };
         let deadline = time::Instant::now() + self.options.timeout;
 
@@ -252,7 +252,7 @@ impl Proving {
 
     async fn permit_for(&self, demand: Demand) -> Result<Box<dyn ProverPermit>, AdmissionError> {
         let slot = self.scheduler.admit(demand).await?;
-        Ok(self.backend.seat(slot.width(), Arc::new(slot)))
+        Ok(self.backend.permit(slot.width(), Arc::new(slot)))
     }
 
     /// Finds out why a proof does not verify. A prover proves an unsatisfied witness without complaint, so the
@@ -271,7 +271,7 @@ impl Proving {
             }
             Verdict::Satisfied => {
                 tracing::error!(circuit = %circuit.id, "ALARM: a proof of a satisfied witness does not verify");
-                permit.distrust().await;
+                permit.report_invalid_proof().await;
                 ProvingError::Invalid
             }
         }

@@ -308,7 +308,7 @@ impl Shared {
                 Decision::ReclaimMemory => {
                     state.is_reclaiming = true;
                     drop(state);
-                    self.provers.shed(Arc::new(MemoryReclaim(Arc::clone(self))));
+                    self.provers.reclaim_memory(Arc::new(MemoryReclaim(Arc::clone(self))));
                     return;
                 }
                 Decision::Start { width, bytes } => {

@@ -1,4 +1,4 @@
-//! What every proving backend can do. Knows no HTTP, no queue and no circuit registry.
+//! What every proving backend does. Knows no HTTP, no queue and no circuit registry.
 
 use std::{any::Any, path::PathBuf, sync::Arc, time::Instant};
 
@@ -6,24 +6,28 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use edgeprove_protocol::Target;
 
-use super::{child::ChildFailure, memory::MemoryPeaks};
+use crate::{
+    error::ProverError,
+    memory_peaks::{MemoryEstimate, MemoryPeaks},
+    recycling::RestartCounts,
+};
 
-/// Something that must live until the process working for it is free again, such as a scheduler's slot.
+/// The caller's claim on cores and memory. It lives until the process that uses them is free again.
 pub type CapacityPermit = Arc<dyn Any + Send + Sync>;
 
-/// A size of field elements on the wire, in bytes.
+/// Size of a field element, in bytes.
 pub const FIELD_BYTES: usize = 32;
 
-/// A circuit that can be proved: what bb needs to know of it besides a witness.
+/// A circuit that can be proved: everything a prover needs except the witness.
 #[derive(Debug, Clone)]
 pub struct CircuitKey {
-    /// The ACIR program, inflated.
+    /// The decompressed ACIR program.
     pub bytecode: Bytes,
-    /// bb's own encoding of the verification key.
+    /// The verification key in the prover's own encoding.
     pub vk: Bytes,
-    /// The verifier the key belongs to.
+    /// The verifier that the key belongs to.
     pub target: Target,
-    /// What proofs of it take. Every proof adds to what is known.
+    /// The memory that proofs of the circuit take. Every proof adds a measurement.
     pub memory: Arc<MemoryPeaks>,
 }
 
@@ -32,82 +36,50 @@ pub struct CircuitKey {
 pub struct CircuitSize {
     /// Gates of the circuit.
     pub gates: u64,
-    /// Rows of its execution trace, a power of two.
-    pub rows: u64,
+    /// The gates rounded up by the prover to a power of two: the length of the execution trace.
+    pub dyadic_size: u64,
 }
 
 /// A verification key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VerificationKey {
-    /// bb's own encoding of it.
+    /// The key in the prover's own encoding.
     pub vk: Bytes,
-    /// bb's hash of it.
+    /// The prover's hash of the key.
     pub vk_hash: [u8; FIELD_BYTES],
 }
 
-/// A verification key, and what making it took.
+/// A new verification key, and the memory that a proof is expected to take.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GeneratedKey {
     /// The key.
     pub key: VerificationKey,
-    /// The most memory of the bb that made it, in bytes; `None` where it could not be read.
-    pub peak_bytes: Option<u64>,
+    /// The estimate by the memory that making the key took; `None` if that could not be measured.
+    pub proof_memory: Option<MemoryEstimate>,
 }
 
 /// A gzipped witness in the spool.
 #[derive(Debug, Clone)]
 pub struct WitnessSource {
-    /// The file, still gzipped.
+    /// The gzipped file.
     pub file: PathBuf,
-    /// Its exact size once inflated, in bytes.
-    pub inflated_bytes: u64,
+    /// The exact size of the decompressed witness, in bytes.
+    pub decompressed_bytes: u64,
 }
 
-/// A proof and what it proves.
+/// A proof and its public inputs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProofParts {
-    /// The proof without its public inputs, in fields.
+    /// The proof without its public inputs, as field elements.
     pub proof: Vec<[u8; FIELD_BYTES]>,
     /// The public inputs in the circuit's order.
     pub public_inputs: Vec<[u8; FIELD_BYTES]>,
 }
 
-/// Why a backend could not do what it was asked.
-#[derive(Debug, thiserror::Error)]
-pub enum ProverError {
-    /// bb answered that it will not.
-    #[error("bb refused: {reason}")]
-    Refused {
-        /// bb's words, without values.
-        reason: String,
-    },
-    /// The deadline passed; the process was killed.
-    #[error("stopped at its deadline")]
-    Timeout,
-    /// The process died, or fell silent in the middle of an answer.
-    #[error("bb died")]
-    Crashed(#[source] ChildFailure),
-    /// No process could be started.
-    #[error("bb could not be started")]
-    Unavailable(#[source] Arc<ChildFailure>),
-    /// The spool, where the witness and bb's own files are, failed.
-    #[error("the spool could not be used")]
-    Spool(#[source] std::io::Error),
-    /// bb's answer was not one to this question.
-    #[error("bb's answer was not understood: {what}")]
-    UnexpectedResponse {
-        /// What was odd about it.
-        what: String,
-    },
-    /// The server is shutting down.
-    #[error("the server is shutting down")]
-    Stopping,
-}
-
-/// A place at a prover with a certain number of threads.
+/// Permission to use one prover with a certain number of threads.
 #[async_trait]
 pub trait ProverPermit: Send + Sync {
-    /// Proves. Dropping the future kills the process that was at work.
+    /// Proves a witness. Dropping the future kills the process that works on it.
     async fn prove(
         &self,
         circuit: &CircuitKey,
@@ -115,7 +87,7 @@ pub trait ProverPermit: Send + Sync {
         deadline: Instant,
     ) -> Result<ProofParts, ProverError>;
 
-    /// Whether a proof verifies.
+    /// Checks whether a proof verifies.
     async fn verify(
         &self,
         circuit: &CircuitKey,
@@ -123,7 +95,7 @@ pub trait ProverPermit: Send + Sync {
         deadline: Instant,
     ) -> Result<bool, ProverError>;
 
-    /// Counts a circuit's gates. `bytecode` is the inflated ACIR program.
+    /// Counts a circuit's gates. `bytecode` is the decompressed ACIR program.
     async fn measure(
         &self,
         bytecode: Bytes,
@@ -131,7 +103,7 @@ pub trait ProverPermit: Send + Sync {
         deadline: Instant,
     ) -> Result<CircuitSize, ProverError>;
 
-    /// Makes a circuit's verification key. `bytecode` is the inflated ACIR program.
+    /// Makes a circuit's verification key. `bytecode` is the decompressed ACIR program.
     async fn make_key(
         &self,
         bytecode: Bytes,
@@ -139,70 +111,34 @@ pub trait ProverPermit: Send + Sync {
         deadline: Instant,
     ) -> Result<GeneratedKey, ProverError>;
 
-    /// Replaces the process after it handed out a proof that does not verify.
-    async fn distrust(&self);
+    /// Estimates the memory of a proof from the circuit's size, for as long as no proof was measured.
+    fn estimate_memory(&self, size: CircuitSize) -> MemoryEstimate;
+
+    /// Reports that the last proof does not verify. The process that made it is replaced.
+    async fn report_invalid_proof(&self);
 }
 
-/// Memory of provers that have no work, in bytes.
+/// Memory of provers without work, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct IdleMemory {
-    /// What the one holds that would be taken next.
-    pub seat_bytes: u64,
-    /// What all others hold together.
+    /// Memory of the prover that the next permit would get.
+    pub next_bytes: u64,
+    /// Memory of all other idle provers.
     pub others_bytes: u64,
-    /// How much of that the next one would give back if it were asked for.
-    pub seat_reclaimable_bytes: u64,
-    /// How much the others would.
+    /// The part of `next_bytes` that [`IdleProvers::reclaim_memory`] would free.
+    pub next_reclaimable_bytes: u64,
+    /// The part of `others_bytes` that [`IdleProvers::reclaim_memory`] would free.
     pub others_reclaimable_bytes: u64,
 }
 
-/// Provers that have no work, as far as they take memory from those that have.
+/// Provers without work, which still take memory.
 pub trait IdleProvers: Send + Sync + 'static {
-    /// What they hold, if the next place is one of `width` threads.
+    /// Returns the memory of idle provers, if the next permit is for `width` threads.
     fn idle_memory(&self, width: usize) -> IdleMemory;
 
-    /// Has them give back what they can. `hold` is dropped when it is done.
-    fn shed(&self, hold: CapacityPermit);
+    /// Frees memory of idle provers. `capacity` is dropped when that is done.
+    fn reclaim_memory(&self, capacity: CapacityPermit);
 }
-
-/// Why a process was put in the place of another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Restart {
-    /// It died, did not start, or answered what makes no sense.
-    Failed,
-    /// Its work was given up: a deadline passed, or nobody waited for it any more.
-    Stopped,
-    /// It handed out a proof that does not verify.
-    Distrusted,
-    /// It had made as many proofs as one may.
-    Worn,
-    /// Its memory had grown by more than it may.
-    Grown,
-    /// It held memory that another proof needed.
-    Shed,
-}
-
-impl Restart {
-    /// Every reason.
-    pub const ALL: [Self; 6] =
-        [Self::Failed, Self::Stopped, Self::Distrusted, Self::Worn, Self::Grown, Self::Shed];
-
-    /// Its name in logs and metrics.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Failed => "failed",
-            Self::Stopped => "stopped",
-            Self::Distrusted => "distrusted",
-            Self::Worn => "worn",
-            Self::Grown => "grown",
-            Self::Shed => "shed",
-        }
-    }
-}
-
-/// Processes that were started to replace others, counted in the order of [`Restart::ALL`].
-pub type Restarts = [u64; Restart::ALL.len()];
 
 /// The identity of a proving backend: it keys every cache of what the backend made or measured.
 ///
@@ -236,19 +172,19 @@ pub trait Backend: IdleProvers {
     /// Returns the identity, which stays the same for as long as the backend lives.
     fn identity(&self) -> BackendIdentity;
 
-    /// Takes a place with `width` threads; `hold` is dropped when the place is free again. The caller sees to it that
-    /// no more places are taken than there are.
-    fn seat(&self, width: usize, hold: CapacityPermit) -> Box<dyn ProverPermit>;
+    /// Takes a prover with `width` threads. `capacity` is dropped when the prover is free again. The caller must not take
+    /// more permits than there is capacity for.
+    fn permit(&self, width: usize, capacity: CapacityPermit) -> Box<dyn ProverPermit>;
 
-    /// `warm` or `process`.
+    /// Returns how processes are run: `warm` or `process`.
     fn mode(&self) -> &'static str;
 
     /// Whether a proof could start now.
-    fn ready(&self) -> bool;
+    fn is_ready(&self) -> bool;
 
-    /// Processes that were started to replace others.
-    fn restarts(&self) -> Restarts;
+    /// Returns how many processes replaced others, by reason.
+    fn restarts(&self) -> RestartCounts;
 
-    /// The processes at this moment.
+    /// Returns the ids of the processes that run now.
     fn processes(&self) -> Vec<u32>;
 }

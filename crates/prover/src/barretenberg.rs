@@ -1,21 +1,32 @@
-//! Proving with Barretenberg's `bb`.
+//! Proving with Barretenberg's `bb`. Nothing outside this folder knows how `bb` is run, or what its numbers mean.
 //!
-//! - [`wire`]: bb's msgpack commands and answers, as bytes.
+//! - [`warm_daemons`]: the backend with daemons of every width that are always ready.
+//! - [`process_per_proof`]: the backend that starts one `bb prove` for each proof.
 //! - [`daemon`]: one warm `bb msgpack run` and the task that owns it.
-//! - [`warm`]: the backend that keeps daemons of every width ready.
-//! - [`process`]: the backend that starts one `bb prove` for each proof.
-//! - [`version`]: the handshake with the program file itself.
+//! - [`wire`]: bb's msgpack commands and responses, as bytes.
+//! - [`version`]: which bb a program file is.
+//! - [`program`]: where bb is, its environment, and how it multiplies curve points.
+//! - [`crs`]: the common reference string.
+//! - [`memory_estimate`]: bb's memory by the size of a circuit.
+//! - [`redaction`]: removes values from bb's messages.
 
 pub mod crs;
 pub mod daemon;
-pub mod process;
+pub mod memory_estimate;
+pub mod process_per_proof;
+pub mod program;
+pub mod redaction;
 pub mod version;
-pub mod warm;
+pub mod warm_daemons;
 pub mod wire;
 
-use crate::{BackendIdentity, child::Msm};
+use crate::BackendIdentity;
 
-/// The identity of bb, which runs warm or once a proof and multiplies in one of two ways.
+pub use process_per_proof::ProcessBackend;
+pub use program::{BbProgram, Msm};
+pub use warm_daemons::WarmBackend;
+
+/// Returns the identity of bb. It runs as a daemon or once per proof, and multiplies in one of two ways.
 const fn identity(is_warm: bool, msm: Msm) -> BackendIdentity {
     let variant = match (is_warm, msm) {
         (true, Msm::RoundParallel) => "warm-round-parallel",

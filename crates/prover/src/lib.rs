@@ -1,17 +1,32 @@
-//! Proves, verifies and makes verification keys: the only room that knows how bb is run.
+//! Proving backends: they prove, verify and make verification keys.
 //!
-//! Reading order: [`backend`] says what a backend can do; [`barretenberg`] does it, warm or with one process a proof;
-//! [`memory`] learns what a circuit takes; [`child`] and [`terminate`] own operating-system processes.
+//! [`backend`] states what a backend does. [`barretenberg`] is the only one so far and knows everything about `bb`. A
+//! second backend stands beside it and uses the generic modules below it.
+//!
+//! Imports run down this list only.
+//!
+//! - [`barretenberg`]: the backend that runs `bb`: warm daemons or one process per proof.
+//! - [`backend`]: the traits of a backend and of a prover permit, with their inputs and outputs.
+//! - [`error`]: why a prover could not do its work.
+//! - [`child_process`]: the owner of a child process; it starts, drains, ends and reaps it, and judges its death.
+//! - [`recycling`]: why and when a healthy process is replaced.
+//! - [`memory_peaks`]: the memory that proofs of a circuit take, learned from measurements.
+//! - [`cgroup`]: memory limits and out-of-memory kills of the control groups around this process.
+//! - [`stored_gzip`]: gzip without compression.
 
 pub mod backend;
 pub mod barretenberg;
-pub mod child;
-pub mod gzip;
-pub mod memory;
-pub mod terminate;
+pub mod cgroup;
+pub mod child_process;
+pub mod error;
+pub mod memory_peaks;
+pub mod recycling;
+pub mod stored_gzip;
 
 pub use backend::{
-    Backend, BackendIdentity, CircuitKey, CircuitSize, GeneratedKey, IdleMemory, IdleProvers, ProofParts,
-    ProverError, ProverPermit, Restart, VerificationKey, WitnessSource,
+    Backend, BackendIdentity, CapacityPermit, CircuitKey, CircuitSize, FIELD_BYTES, GeneratedKey, IdleMemory,
+    IdleProvers, ProofParts, ProverPermit, VerificationKey, WitnessSource,
 };
-pub use memory::MemoryPeaks;
+pub use error::{HandshakeError, ProcessFailure, ProverError, UnexpectedResponse};
+pub use memory_peaks::{MemoryEstimate, MemoryPeaks};
+pub use recycling::{RecyclePolicy, RestartCounts, RestartReason};

@@ -79,7 +79,7 @@ fn examine(app: &Shared) -> Health {
         architecture: std::env::consts::ARCH.to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         bb: BbHealth {
-            available: backend.ready(),
+            available: backend.is_ready(),
             version: app.engine.program.version.clone(),
             binary_arch: app.engine.program.binary_arch.clone(),
         },
@@ -136,7 +136,7 @@ fn circuit(entry: &Entry) -> CircuitHealth {
         status,
         target: entry.source.target,
         gates: key.as_ref().map(|key| key.size.gates),
-        circuit_size: key.as_ref().map(|key| key.size.rows),
+        circuit_size: key.as_ref().map(|key| key.size.dyadic_size),
         memory_peak_bytes,
         vk_hash: key.map(|key| format!("0x{}", hex::encode(key.vk_hash))),
         error,

@@ -13,13 +13,12 @@ use http::{HeaderValue, header};
 use crate::http::state::{AppState, Shared};
 use edgeprove_engine::circuits::registry::{Entry, LoadState};
 use edgeprove_prover::{
-    Restart,
+    RestartReason,
     barretenberg::version::{BB_VERSION, NOIR_VERSION},
-    memory::MemoryUse,
 };
 use edgeprove_telemetry::{
     metrics::{self, MEDIA_TYPE},
-    process::ProcessUse,
+    process::{ProcessStatus, ProcessUse},
 };
 
 /// Always 200, and open like the probes: it has circuit names and numbers, and nothing about callers or witnesses.
@@ -38,9 +37,9 @@ fn read_gauges(app: &Shared) {
     circuits(app.engine.circuits.entries());
 
     let processes = backend.processes();
-    let memory = processes.iter().filter_map(|&pid| MemoryUse::of(pid));
+    let memory = processes.iter().filter_map(|&pid| ProcessStatus::read(pid));
     metrics::bb(processes.len(), memory.map(|memory| memory.resident_bytes).sum());
-    for (reason, count) in Restart::ALL.into_iter().zip(backend.restarts()) {
+    for (reason, count) in RestartReason::ALL.into_iter().zip(backend.restarts()) {
         metrics::bb_restarts(reason.as_str(), count);
     }
 

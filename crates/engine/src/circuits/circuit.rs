@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use edgeprove_protocol::{CircuitId, Target};
+use edgeprove_protocol::{CircuitId, Target, crs::points_needed};
 use tokio::sync::OnceCell;
 
 use super::{
@@ -141,7 +141,7 @@ impl Circuit {
             metrics::key_looked_up(cached.is_some());
             let (material, source) = match cached {
                 Some(material) => {
-                    self.check_size(material.size, generator)?;
+                    self.check_size(material.size, generator, permit)?;
                     (material, "cache")
                 }
                 None => (self.generate_key(target, generator, permit).await?, "prover"),
@@ -150,7 +150,7 @@ impl Circuit {
                 circuit = %self.id,
                 %target,
                 gates = material.size.gates,
-                rows = material.size.rows,
+                dyadic_size = material.size.dyadic_size,
                 memory_bytes = self.memory.expected(generator.budget.narrowest),
                 vk_hash = hex::encode(material.key.vk_hash),
                 vk_from = source,
@@ -173,11 +173,11 @@ impl Circuit {
         let program = self.compiled.program();
         let size = permit.measure(program.clone(), target, deadline).await.map_err(LoadError::Key)?;
         // bb would download the points that it lacks for a key.
-        self.check_size(size, generator)?;
+        self.check_size(size, generator, permit)?;
         let generated = permit.make_key(program.clone(), target, deadline).await.map_err(LoadError::Key)?;
-        let GeneratedKey { key, peak_bytes } = generated;
-        if let Some(peak_bytes) = peak_bytes {
-            self.memory.estimate_by_key(peak_bytes);
+        let GeneratedKey { key, proof_memory } = generated;
+        if let Some(estimate) = proof_memory {
+            self.memory.set_estimate(estimate);
             self.check_memory(generator)?;
         }
         let material = KeyMaterial { key, size };
@@ -230,12 +230,17 @@ impl Circuit {
     }
 
     /// Checks that the CRS has enough points and that the budget has enough memory.
-    fn check_size(&self, size: CircuitSize, generator: &KeyGenerator) -> Result<(), LoadError> {
-        if !generator.crs.reaches(size.rows) {
-            let (rows, points) = (size.rows, generator.crs.points);
-            return Err(LoadError::CrsTooSmall { rows, needed: rows + 1, points });
+    fn check_size(
+        &self,
+        size: CircuitSize,
+        generator: &KeyGenerator,
+        permit: &dyn ProverPermit,
+    ) -> Result<(), LoadError> {
+        if !generator.crs.suffices_for(size.dyadic_size) {
+            let (rows, points) = (size.dyadic_size, generator.crs.points);
+            return Err(LoadError::CrsTooSmall { rows, needed: points_needed(rows), points });
         }
-        self.memory.estimate_by_rows(size.rows);
+        self.memory.set_estimate(permit.estimate_memory(size));
         self.check_memory(generator)
     }
 

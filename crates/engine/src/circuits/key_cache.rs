@@ -38,7 +38,7 @@ struct Entry {
     program_sha256: String,
     target: Target,
     gates: u64,
-    rows: u64,
+    dyadic_size: u64,
     vk: String,
     vk_hash: String,
     /// Over the key's bytes, so that a damaged file is noticed before a proof fails.
@@ -77,7 +77,7 @@ impl KeyCache {
             program_sha256: hex::encode(program_sha256),
             target,
             gates: key.size.gates,
-            rows: key.size.rows,
+            dyadic_size: key.size.dyadic_size,
             vk: STANDARD.encode(&key.key.vk),
             vk_hash: hex::encode(key.key.vk_hash),
             vk_sha256: hex::encode(Sha256::digest(&key.key.vk)),
@@ -94,7 +94,7 @@ impl KeyCache {
         let vk_hash = hex::decode(entry.vk_hash).ok()?.try_into().ok()?;
         is_whole.then(|| KeyMaterial {
             key: VerificationKey { vk: vk.into(), vk_hash },
-            size: CircuitSize { gates: entry.gates, rows: entry.rows },
+            size: CircuitSize { gates: entry.gates, dyadic_size: entry.dyadic_size },
         })
     }
 }
@@ -112,7 +112,7 @@ mod tests {
         let (hash, target) = ([7; 32], Target::Evm);
         let key = KeyMaterial {
             key: VerificationKey { vk: vec![1, 2, 3].into(), vk_hash: [9; 32] },
-            size: CircuitSize { gates: 5, rows: 8 },
+            size: CircuitSize { gates: 5, dyadic_size: 8 },
         };
         assert_eq!(cache.get(&hash, target), None);
         cache.put(&hash, target, &key).unwrap();

@@ -64,7 +64,7 @@ impl PeakCache {
         if entry.is_none() {
             tracing::warn!(file = %file.display(), "cached memory peaks are damaged and are measured again");
         }
-        entry.map(|entry| MemoryPeaks::kept(entry.peak_bytes)).unwrap_or_default()
+        entry.map(|entry| MemoryPeaks::stored(entry.peak_bytes)).unwrap_or_default()
     }
 
     /// Stores the measured peaks if they changed since they were last stored.
@@ -80,7 +80,7 @@ impl PeakCache {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use edgeprove_prover::memory::Observation;
+    use edgeprove_prover::memory_peaks::Observation;
 
     #[test]
     fn stored_peaks_are_found_and_damaged_ones_ignored() {
@@ -92,7 +92,7 @@ mod tests {
         let peaks = MemoryPeaks::default();
         cache.put(&hash, &peaks).unwrap();
         assert!(!cache.dir().exists(), "there was nothing to store");
-        peaks.observe(2, Observation { before_bytes: 0, peak_bytes: 20 << 20, alone: true });
+        peaks.observe(2, Observation { before_bytes: 0, peak_bytes: 20 << 20, is_alone: true });
         cache.put(&hash, &peaks).unwrap();
         assert_eq!(cache.get(&hash).expected(2), 20 << 20);
         assert!(!cache.get(&[8; 32]).is_measured());

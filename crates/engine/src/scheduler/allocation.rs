@@ -63,14 +63,14 @@ impl Allocation {
         }
         let (expected, idle) = (expected(width), idle(width));
         // A prover that holds more than the proof needs does not return the rest.
-        let bytes = expected.max(idle.seat_bytes);
+        let bytes = expected.max(idle.next_bytes);
         if bytes.saturating_add(idle.others_bytes) <= memory_free {
             return Decision::Start { width, bytes };
         }
-        let own = expected.max(idle.seat_bytes.saturating_sub(idle.seat_reclaimable_bytes));
+        let own = expected.max(idle.next_bytes.saturating_sub(idle.next_reclaimable_bytes));
         let others = idle.others_bytes.saturating_sub(idle.others_reclaimable_bytes);
         let is_enough = own.saturating_add(others) <= memory_free;
-        let is_reclaimable = idle.seat_reclaimable_bytes > 0 || idle.others_reclaimable_bytes > 0;
+        let is_reclaimable = idle.next_reclaimable_bytes > 0 || idle.others_reclaimable_bytes > 0;
         if is_reclaimable && (is_enough || self.running == 0) {
             return Decision::ReclaimMemory;
         }
@@ -108,7 +108,7 @@ mod tests {
     use super::*;
 
     const NONE: IdleMemory =
-        IdleMemory { seat_bytes: 0, others_bytes: 0, seat_reclaimable_bytes: 0, others_reclaimable_bytes: 0 };
+        IdleMemory { next_bytes: 0, others_bytes: 0, next_reclaimable_bytes: 0, others_reclaimable_bytes: 0 };
 
     /// Two free cores and 100 bytes.
     fn idle_machine() -> Allocation {
@@ -188,7 +188,7 @@ mod tests {
     fn idle_memory_counts_and_is_reclaimed_when_needed() {
         let idle = |seat, others, reclaimable| {
             move |_| IdleMemory {
-                seat_bytes: seat,
+                next_bytes: seat,
                 others_bytes: others,
                 others_reclaimable_bytes: reclaimable,
                 ..NONE
@@ -215,7 +215,7 @@ mod tests {
         // No proof runs, so none would end a wait.
         for expected in 0..=100 {
             for held in 0..=100 {
-                let idle = |_| IdleMemory { seat_bytes: held, others_bytes: held, ..NONE };
+                let idle = |_| IdleMemory { next_bytes: held, others_bytes: held, ..NONE };
                 let decision = idle_machine().decide(3, |_| expected, idle);
                 assert!(matches!(decision, Decision::Start { .. }), "{expected} {held} {decision:?}");
             }

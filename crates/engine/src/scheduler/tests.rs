@@ -6,7 +6,7 @@ use std::{
 use futures_util::{FutureExt as _, poll};
 
 use super::*;
-use edgeprove_prover::{IdleMemory, backend::CapacityPermit};
+use edgeprove_prover::{CapacityPermit, IdleMemory};
 
 /// Idle provers that hold this much memory.
 #[derive(Default)]
@@ -30,7 +30,7 @@ impl IdleProvers for IdleHolders {
         IdleMemory { others_bytes: bytes, others_reclaimable_bytes: bytes, ..IdleMemory::default() }
     }
 
-    fn shed(&self, hold: CapacityPermit) {
+    fn reclaim_memory(&self, hold: CapacityPermit) {
         *self.reclaim.lock() = Some(hold);
     }
 }
@@ -43,7 +43,7 @@ fn scheduler(cores: usize, waiting_max: usize, policy: WidthPolicy) -> Scheduler
 
 fn demand_of(bytes: u64) -> Demand {
     let measured = BTreeMap::from([(1, bytes)]);
-    Demand { memory: Some(Arc::new(MemoryPeaks::kept(measured))), ..Demand::default() }
+    Demand { memory: Some(Arc::new(MemoryPeaks::stored(measured))), ..Demand::default() }
 }
 
 fn demand_with(priority: Priority) -> Demand {

@@ -1,7 +1,6 @@
-//! Finds the common reference string and says how far it reaches.
+//! Finds the common reference string (CRS) and checks it.
 //!
-//! bb reads `bn254_g1.dat` (64 bytes a point) and `bn254_g2.dat` from one folder. A circuit of 2^k rows needs
-//! 2^k + 1 points; with fewer, bb would try the network, which the server never lets it come to.
+//! With too few points bb would download more. The server refuses a circuit that needs them when the circuit is loaded.
 
 use std::{
     fs,
@@ -9,87 +8,98 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use edgeprove_protocol::crs::{
+    G1_FILE, G1_GENERATOR, G1_POINT_BYTES, G2_FILE, G2_POINT_BYTES, points_in, points_needed,
+};
 use sha2::{Digest, Sha256};
 
-/// Size of a point on the wire, in bytes: x, then y, 32 bytes each, big-endian.
-pub const POINT_BYTES: u64 = 64;
-/// SHA-256 of the ceremony's first so many points, in hexadecimal, from few to many.
+/// For some numbers of points, ascending, the SHA-256 of the ceremony's first points in hexadecimal.
 const PINS: &[(u64, &str)] = include!(concat!(env!("OUT_DIR"), "/crs_pins.rs"));
 
-/// A CRS folder that was looked at.
+/// A folder with a CRS that was checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Crs {
     /// The folder.
     pub dir: PathBuf,
-    /// How many G1 points it has.
+    /// The number of G1 points.
     pub points: u64,
 }
 
-/// Why a folder is not a CRS.
+/// Why a folder has no usable CRS.
 #[derive(Debug, thiserror::Error)]
 pub enum CrsError {
     /// A file is missing or cannot be read.
     #[error(
         "the CRS file {} cannot be read ({reason}): run `cargo xtask setup`, \
-         or name a folder with bn254_g1.dat and bn254_g2.dat by CRS_PATH", path.display()
+         or set CRS_PATH to a folder with bn254_g1.dat and bn254_g2.dat", path.display()
     )]
     Unreadable {
         /// The file.
         path: PathBuf,
         /// The system's reason.
-        reason: std::io::Error,
+        reason: io::Error,
     },
-    /// A file is not what its name says.
-    #[error("the CRS file {} is damaged: {what}; delete it and run `cargo xtask setup`", path.display())]
+    /// A file has the wrong content.
+    #[error("the CRS file {} is damaged: {fault}; delete it and run `cargo xtask setup`", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
-        what: &'static str,
+        fault: CrsFault,
     },
 }
 
+/// What is wrong with a file of the CRS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum CrsFault {
+    /// The length of the G1 file.
+    #[error("its size is not a whole number of points")]
+    PartialPoint,
+    /// The first point of the G1 file.
+    #[error("its first point is not the generator of BN254")]
+    NotTheGenerator,
+    /// The SHA-256 of the G1 file's first points.
+    #[error("its points are not those of the ceremony")]
+    NotTheCeremony,
+    /// The length of the G2 file.
+    #[error("a G2 point has {G2_POINT_BYTES} bytes")]
+    G2Length,
+}
+
 impl Crs {
-    /// Looks at a folder, and holds the points against the ceremony's as far as a pin reaches. Wrong ones would make a
-    /// wrong key, which is kept and outlives their repair.
+    /// Opens a folder and compares its points with the ceremony's as far as a pin reaches. Wrong points would make a wrong
+    /// verification key, and the cached key would outlive the repair of the points.
     pub fn open(dir: &Path) -> Result<Self, CrsError> {
-        let path = dir.join("bn254_g1.dat");
+        let (g1, g2) = (dir.join(G1_FILE), dir.join(G2_FILE));
         let unreadable = |path: &Path| {
             let path = path.to_owned();
             move |reason| CrsError::Unreadable { path, reason }
         };
-        let damaged = |path: &Path, what| CrsError::Damaged { path: path.to_owned(), what };
-        let mut file = fs::File::open(&path).map_err(unreadable(&path))?;
-        let length = file.metadata().map_err(unreadable(&path))?.len();
-        if length == 0 || length % POINT_BYTES != 0 {
-            return Err(damaged(&path, "its size is not a number of points"));
+        let damaged = |path: &Path, fault| CrsError::Damaged { path: path.to_owned(), fault };
+        let mut file = fs::File::open(&g1).map_err(unreadable(&g1))?;
+        let length = file.metadata().map_err(unreadable(&g1))?.len();
+        let points = points_in(length).ok_or_else(|| damaged(&g1, CrsFault::PartialPoint))?;
+        let mut first = [0; G1_GENERATOR.len()];
+        file.read_exact(&mut first).map_err(unreadable(&g1))?;
+        if first != G1_GENERATOR {
+            return Err(damaged(&g1, CrsFault::NotTheGenerator));
         }
-        let mut first = [0; 64];
-        file.read_exact(&mut first).map_err(unreadable(&path))?;
-        // BN254's generator is (1, 2), and every ceremony starts from it.
-        let (mut one, mut two) = ([0; 32], [0; 32]);
-        (one[31], two[31]) = (1, 2);
-        if first[..32] != one || first[32..] != two {
-            return Err(damaged(&path, "its first point is not the generator of BN254"));
+        if fs::metadata(&g2).map_err(unreadable(&g2))?.len() != G2_POINT_BYTES {
+            return Err(damaged(&g2, CrsFault::G2Length));
         }
-        let g2 = dir.join("bn254_g2.dat");
-        if fs::metadata(&g2).map_err(unreadable(&g2))?.len() != 128 {
-            return Err(damaged(&g2, "a G2 point has 128 bytes"));
-        }
-        let points = length / POINT_BYTES;
-        if !is_as_pinned(&mut file, points).map_err(unreadable(&path))? {
-            return Err(damaged(&path, "its points are not those of the ceremony"));
+        if !matches_pin(&mut file, points).map_err(unreadable(&g1))? {
+            return Err(damaged(&g1, CrsFault::NotTheCeremony));
         }
         Ok(Self { dir: dir.to_owned(), points })
     }
 
-    /// Whether circuits of this many rows can be proved.
+    /// Whether there are enough points for a circuit of this dyadic size.
     #[must_use]
-    pub fn reaches(&self, rows: u64) -> bool {
-        self.points > rows
+    pub fn suffices_for(&self, dyadic_size: u64) -> bool {
+        self.points >= points_needed(dyadic_size)
     }
 
-    /// The names of the folder's files, sorted.
+    /// Returns the names of the folder's files, sorted.
     #[must_use]
     pub fn files(&self) -> Vec<String> {
         let entries = fs::read_dir(&self.dir).into_iter().flatten().flatten();
@@ -100,11 +110,11 @@ impl Crs {
     }
 }
 
-/// Whether a file of so many points begins with those of the largest pin it covers.
-fn is_as_pinned(file: &mut fs::File, points: u64) -> io::Result<bool> {
+/// Whether a file of so many points starts with those of the largest pin that it covers.
+fn matches_pin(file: &mut fs::File, points: u64) -> io::Result<bool> {
     let Some((pinned, sha256)) = PINS.iter().rfind(|(pinned, _)| *pinned <= points) else { return Ok(true) };
     file.rewind()?;
-    let mut left = file.take(pinned * POINT_BYTES);
+    let mut left = file.take(pinned * G1_POINT_BYTES);
     let mut digest = Sha256::new();
     let mut piece = vec![0; 64 << 10];
     loop {
@@ -122,36 +132,47 @@ mod tests {
 
     fn folder(g1: &[u8], g2: &[u8]) -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join("bn254_g1.dat"), g1).unwrap();
-        fs::write(dir.path().join("bn254_g2.dat"), g2).unwrap();
+        fs::write(dir.path().join(G1_FILE), g1).unwrap();
+        fs::write(dir.path().join(G2_FILE), g2).unwrap();
         dir
     }
 
+    /// A G1 file that starts with the generator.
+    fn g1(points: usize) -> Vec<u8> {
+        let mut bytes = vec![0; points * 64];
+        bytes[..64].copy_from_slice(&G1_GENERATOR);
+        bytes
+    }
+
     #[test]
-    fn counts_points_and_refuses_what_is_no_crs() {
-        let mut g1 = vec![0; 5 * 64];
-        (g1[31], g1[63]) = (1, 2);
+    fn points_are_counted_and_damage_is_named() {
+        let g1 = g1(5);
         let dir = folder(&g1, &[0; 128]);
         let crs = Crs::open(dir.path()).unwrap();
         assert_eq!(crs.points, 5);
-        assert!(crs.reaches(4) && !crs.reaches(5));
-        assert_eq!(crs.files(), ["bn254_g1.dat", "bn254_g2.dat"]);
+        assert!(crs.suffices_for(4) && !crs.suffices_for(5));
+        assert_eq!(crs.files(), [G1_FILE, G2_FILE]);
 
-        let broken = [folder(&[], &[0; 128]), folder(&g1[1..], &[0; 128]), folder(&g1, &[0; 127])];
-        for dir in &broken {
-            assert!(matches!(Crs::open(dir.path()), Err(CrsError::Damaged { .. })));
+        let broken = [
+            (folder(&[], &[0; 128]), CrsFault::PartialPoint),
+            (folder(&g1[1..], &[0; 128]), CrsFault::PartialPoint),
+            (folder(&g1[64..], &[0; 128]), CrsFault::NotTheGenerator),
+            (folder(&g1, &[0; 127]), CrsFault::G2Length),
+        ];
+        for (dir, expected) in &broken {
+            let error = Crs::open(dir.path()).unwrap_err();
+            assert!(matches!(error, CrsError::Damaged { fault, .. } if fault == *expected), "{error}");
         }
         assert!(matches!(Crs::open(Path::new("/nonexistent")), Err(CrsError::Unreadable { .. })));
     }
 
     #[test]
-    fn points_that_a_pin_covers_must_be_those_of_the_ceremony() {
+    fn pinned_points_must_be_those_of_the_ceremony() {
         let smallest = usize::try_from(PINS[0].0).unwrap();
-        let mut g1 = vec![0; smallest * 64];
-        (g1[31], g1[63]) = (1, 2);
+        let mut g1 = g1(smallest);
         let covered = folder(&g1, &[0; 128]);
-        let error = Crs::open(covered.path()).unwrap_err().to_string();
-        assert!(error.contains("not those of the ceremony"), "{error}");
+        let error = Crs::open(covered.path()).unwrap_err();
+        assert!(matches!(error, CrsError::Damaged { fault: CrsFault::NotTheCeremony, .. }), "{error}");
         g1.truncate((smallest - 1) * 64);
         assert!(Crs::open(folder(&g1, &[0; 128]).path()).is_ok());
     }

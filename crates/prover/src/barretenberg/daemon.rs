@@ -1,12 +1,11 @@
 //! One warm `bb msgpack run` and the task that owns it.
 //!
-//! Everyone else sends the task messages. The task speaks to the child, watches the clock and the asker, and is the
-//! only one that ever signals the child. Whatever ends a conversation early (a deadline, an asker that left, a pipe
-//! that broke) ends the child as well, for bb cannot be interrupted in any other way; the next child is started before
-//! the asker's hold is let go, so that a free slot always means a ready prover, or one that is recycled at this moment,
-//! which takes some 20 ms.
+//! All others send requests to the task. The task alone talks to the child, measures it and signals it. bb cannot be
+//! interrupted, so whatever ends a conversation early (a deadline, a caller that leaves, a broken pipe) ends the child as
+//! well. The next child starts before the caller's capacity is released. A free slot therefore always means a prover that
+//! is ready, or one that is being recycled at this moment, which takes about 20 ms.
 
-mod bb;
+mod connection;
 
 use std::{
     sync::{
@@ -17,60 +16,47 @@ use std::{
 };
 
 use barretenberg_rs::generated_types::Response;
-use bb::{Bb, Broken};
+use connection::{Connection, ConversationError};
+use edgeprove_telemetry::{process::ProcessStatus, supervisor::Supervisor};
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 
-use super::wire::{self, Message};
-use crate::{
-    MemoryPeaks, ProverError, Restart,
-    backend::{CapacityPermit, Restarts},
-    child::{BbProgram, ChildFailure, Msm},
-    memory::MemoryUse,
+use super::{
+    memory_estimate,
+    program::{BbProgram, Msm},
+    wire::{self, Message, ResponseError},
 };
-use edgeprove_telemetry::supervisor::Supervisor;
+use crate::{
+    CapacityPermit, GeneratedKey, HandshakeError, MemoryPeaks, ProcessFailure, ProverError, RecyclePolicy,
+    RestartCounts, RestartReason,
+};
 
-/// How long a fresh child may take to answer its first question.
-const HANDSHAKE: Duration = Duration::from_secs(10);
-/// A child that lived this long without dying by itself is one that works.
+/// The time that a fresh child has to answer its first request.
+const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
+/// A child that lives this long works. One that dies sooner is started again after a pause.
 const SETTLED: Duration = Duration::from_secs(1);
-/// First and longest pause before a child that could not be started is tried again.
+/// First and longest pause before another attempt to start a child.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
-/// When a healthy child is replaced all the same.
-#[derive(Debug, Clone, Copy)]
-pub struct RecyclePolicy {
-    /// After this many proofs.
-    pub proofs: u64,
-    /// When it has grown by this much since its first proof, in bytes.
-    pub growth_bytes: u64,
-    /// When it holds more than so many thousandths of what the circuits it has proved take.
-    pub drift_permille: u64,
-}
-
-impl RecyclePolicy {
-    /// For a child that answers one question.
-    pub(super) const NEVER: Self =
-        Self { proofs: u64::MAX, growth_bytes: u64::MAX, drift_permille: u64::MAX };
-}
-
-/// A question for the child.
+/// A request that the child answers.
 struct Call {
     message: Message,
     deadline: Instant,
-    hold: CapacityPermit,
+    capacity: CapacityPermit,
     reply: oneshot::Sender<Result<Response, ProverError>>,
 }
 
-enum Order {
+enum Request {
     Call(Call),
-    /// Whoever asked asks no more: the child is looked at, and may be recycled.
-    Done {
+    /// The permit was released: the child's memory is measured, and the child may be recycled.
+    Finish {
         /// The circuit that was proved.
         circuit: Option<Arc<MemoryPeaks>>,
     },
+    /// The child is replaced.
     Replace {
-        why: Restart,
-        hold: CapacityPermit,
+        reason: RestartReason,
+        capacity: CapacityPermit,
     },
 }
 
@@ -78,24 +64,25 @@ enum Order {
 #[derive(Debug)]
 pub struct Daemon {
     threads: usize,
-    orders: mpsc::Sender<Order>,
-    shared: Arc<Shared>,
+    requests: mpsc::Sender<Request>,
+    state: Arc<DaemonState>,
 }
 
+/// The state of the child, which the owner writes and others read.
 #[derive(Debug, Default)]
-struct Shared {
-    up: AtomicBool,
-    /// In the order of [`Restart::ALL`].
-    restarts: [AtomicU64; Restart::ALL.len()],
-    /// The child; 0 where there is none.
+struct DaemonState {
+    is_up: AtomicBool,
+    /// In the order of [`RestartReason::ALL`].
+    restarts: [AtomicU64; RestartReason::ALL.len()],
+    /// The process id; 0 if no child runs.
     pid: AtomicU32,
-    /// What the child held when it last finished something, in bytes.
+    /// Resident memory of the child at the last measurement, in bytes.
     resident_bytes: AtomicU64,
 }
 
-impl Shared {
-    fn count(&self, why: Restart) {
-        self.restarts[why as usize].fetch_add(1, Ordering::Relaxed);
+impl DaemonState {
+    fn count(&self, reason: RestartReason) {
+        self.restarts[reason as usize].fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -108,114 +95,110 @@ impl Daemon {
         recycle: RecyclePolicy,
         supervisor: &Supervisor,
     ) -> Self {
-        let (orders, inbox) = mpsc::channel(4);
-        let shared = Arc::new(Shared::default());
+        let (requests, inbox) = mpsc::channel(4);
+        let state = Arc::new(DaemonState::default());
         let owner = Owner {
             program,
             threads,
             recycle,
             supervisor: supervisor.clone(),
-            shared: Arc::clone(&shared),
-            held: None,
-            failed: false,
+            state: Arc::clone(&state),
+            capacity: None,
+            has_failed: false,
         };
         supervisor.spawn("bb owner", owner.run(inbox));
-        Self { threads, orders, shared }
+        Self { threads, requests, state }
     }
 
-    /// Asks the child and waits for its answer. Dropping the future kills the child. `hold` lives until the child,
-    /// or the one that replaces it, is free.
+    /// Sends a message to the child and waits for the response. Dropping the future kills the child. `capacity` lives until
+    /// the child, or the next one in its place, is free.
     pub async fn call(
         &self,
         message: Message,
         deadline: Instant,
-        hold: CapacityPermit,
+        capacity: CapacityPermit,
     ) -> Result<Response, ProverError> {
-        let (reply, answer) = oneshot::channel();
-        let call = Call { message, deadline, hold, reply };
-        self.orders.send(Order::Call(call)).await.map_err(|_| ProverError::Stopping)?;
-        answer.await.map_err(|_| ProverError::Stopping)?
+        let (reply, response) = oneshot::channel();
+        let call = Call { message, deadline, capacity, reply };
+        self.requests.send(Request::Call(call)).await.map_err(|_| ProverError::Stopping)?;
+        response.await.map_err(|_| ProverError::Stopping)?
     }
 
-    /// Says that nothing more will be asked for now, and which circuit was proved. Takes no time of whoever says so: the
-    /// child is looked at, and recycled if need be, while the answer is on its way. Whoever asks next waits for that.
-    pub fn done(&self, circuit: Option<Arc<MemoryPeaks>>) {
-        // Until it is looked at, it holds what the proof was expected to take.
+    /// Reports that the permit is released, and the circuit that was proved. It returns at once: the child is measured, and
+    /// recycled if necessary, while the response is on its way. The next call waits for that.
+    pub fn finish(&self, circuit: Option<Arc<MemoryPeaks>>) {
+        // Until the measurement, the child is assumed to take what the proof was expected to take.
         let expected_bytes = circuit.as_ref().map_or(0, |circuit| circuit.expected(self.threads));
-        self.shared.resident_bytes.fetch_max(expected_bytes, Ordering::Relaxed);
-        // A daemon that is gone, or has as many orders as it takes, is not looked at this time.
-        let _ = self.orders.try_send(Order::Done { circuit });
+        self.state.resident_bytes.fetch_max(expected_bytes, Ordering::Relaxed);
+        // A daemon that has ended, or whose inbox is full, is not measured this time.
+        let _ = self.requests.try_send(Request::Finish { circuit });
     }
 
-    /// Replaces the child although it seems well.
-    pub async fn replace(&self, hold: CapacityPermit) {
-        // A daemon that is gone has no child left to distrust.
-        let _ = self.orders.send(Order::Replace { why: Restart::Distrusted, hold }).await;
+    /// Replaces the child after it made a proof that does not verify.
+    pub async fn replace_invalid(&self, capacity: CapacityPermit) {
+        // A daemon that has ended has no child to replace.
+        let _ = self.requests.send(Request::Replace { reason: RestartReason::InvalidProof, capacity }).await;
     }
 
-    /// Replaces the child so that it gives back its memory.
-    pub fn shed(&self, hold: CapacityPermit) {
-        // A daemon that is gone holds none.
-        let _ = self.orders.try_send(Order::Replace { why: Restart::Shed, hold });
+    /// Replaces the child so that its memory is freed.
+    pub fn reclaim_memory(&self, capacity: CapacityPermit) {
+        // A daemon that has ended takes no memory.
+        let _ = self.requests.try_send(Request::Replace { reason: RestartReason::MemoryReclaim, capacity });
     }
 
-    /// Whether the child runs and has answered its handshake.
+    /// Whether the child runs and has passed its handshake.
     #[must_use]
-    pub fn up(&self) -> bool {
-        self.shared.up.load(Ordering::Acquire)
+    pub fn is_up(&self) -> bool {
+        self.state.is_up.load(Ordering::Acquire)
     }
 
-    /// Children started after the first.
+    /// Returns how many children replaced others, by reason.
     #[must_use]
-    pub fn restarts(&self) -> Restarts {
-        self.shared.restarts.each_ref().map(|count| count.load(Ordering::Relaxed))
+    pub fn restarts(&self) -> RestartCounts {
+        self.state.restarts.each_ref().map(|count| count.load(Ordering::Relaxed))
     }
 
-    /// The child, while there is one.
+    /// Returns the process id of the child; `None` if no child runs.
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
-        Some(self.shared.pid.load(Ordering::Relaxed)).filter(|&pid| pid != 0)
+        Some(self.state.pid.load(Ordering::Relaxed)).filter(|&pid| pid != 0)
     }
 
-    /// What the child held when it last finished something, in bytes.
+    /// Returns the resident memory of the child at the last measurement, in bytes.
     #[must_use]
     pub fn resident_bytes(&self) -> u64 {
-        self.shared.resident_bytes.load(Ordering::Relaxed)
-    }
-
-    /// What the child's memory is at this moment.
-    #[must_use]
-    pub fn memory(&self) -> Option<MemoryUse> {
-        MemoryUse::of(self.pid()?)
+        self.state.resident_bytes.load(Ordering::Relaxed)
     }
 }
 
+/// The task that owns the child.
 struct Owner {
     program: BbProgram,
     threads: usize,
     recycle: RecyclePolicy,
     supervisor: Supervisor,
-    shared: Arc<Shared>,
-    /// The hold of the call that cost the last child its life, until the next child is ready.
-    held: Option<CapacityPermit>,
-    /// Whether the last child failed at its work, so that the next, which may be given the same work, goes about it in
-    /// bb's older way.
-    failed: bool,
+    state: Arc<DaemonState>,
+    /// The capacity of the call that ended the last child, until the next child is ready.
+    capacity: Option<CapacityPermit>,
+    /// Whether the last child failed at its work. The next one, which may get the same work, then multiplies in bb's
+    /// default way.
+    has_failed: bool,
 }
 
+/// What the owner does after a request.
 enum Next {
-    /// Ask this child again.
-    Keep,
-    /// Start another child.
-    Replace(Restart),
-    /// The child died with nothing to do.
-    Died(ChildFailure),
-    /// No one will ask any more.
+    /// The same child serves the next request.
+    Continue,
+    /// Another child is started.
+    Replace(RestartReason),
+    /// The idle child died.
+    Died(ProcessFailure),
+    /// No more requests will come.
     Stop,
 }
 
 impl Owner {
-    async fn run(mut self, mut inbox: mpsc::Receiver<Order>) {
+    async fn run(mut self, mut inbox: mpsc::Receiver<Request>) {
         let stop = self.supervisor.stop_token().clone();
         let mut backoff = BACKOFF.0;
         loop {
@@ -223,35 +206,31 @@ impl Owner {
             let failure = match self.start().await {
                 Ok(mut bb) => {
                     tracing::debug!(
-                        bb_pid = bb.child.id(),
+                        prover_pid = bb.child.pid(),
                         threads = self.threads,
                         start_ms = edgeprove_telemetry::millis(started.elapsed()),
-                        "bb is warm"
+                        "bb started"
                     );
-                    self.look(&mut bb, None);
-                    self.shared.pid.store(bb.child.id().unwrap_or_default(), Ordering::Relaxed);
-                    self.shared.up.store(true, Ordering::Release);
-                    self.held = None;
-                    let next = self.serve(&mut bb, &mut inbox).await;
-                    self.shared.up.store(false, Ordering::Release);
-                    self.shared.pid.store(0, Ordering::Relaxed);
+                    let next = self.serve_while_up(&mut bb, &mut inbox).await;
                     bb.retire().await;
-                    self.shared.resident_bytes.store(0, Ordering::Relaxed);
-                    if matches!(next, Next::Stop) || stop.is_cancelled() {
+                    self.state.resident_bytes.store(0, Ordering::Relaxed);
+                    if stop.is_cancelled() {
                         return;
                     }
-                    match next {
-                        // It answers and dies at once: started again and again, it would only burn the cores.
-                        Next::Died(failure) if started.elapsed() < SETTLED => failure,
-                        next => {
+                    let reason = match next {
+                        Next::Stop => return,
+                        // A child that answers and dies at once must not keep the cores busy with restarts.
+                        Next::Died(failure) if started.elapsed() < SETTLED => Err(failure),
+                        Next::Died(_) | Next::Continue => Ok(RestartReason::Failed),
+                        Next::Replace(reason) => Ok(reason),
+                    };
+                    match reason {
+                        Ok(reason) => {
                             backoff = BACKOFF.0;
-                            self.shared.count(if let Next::Replace(why) = next {
-                                why
-                            } else {
-                                Restart::Failed
-                            });
+                            self.state.count(reason);
                             continue;
                         }
+                        Err(failure) => failure,
                     }
                 }
                 Err(failure) => failure,
@@ -259,138 +238,149 @@ impl Owner {
             tracing::error!(
                 error = %edgeprove_telemetry::chain(&failure),
                 retry_ms = edgeprove_telemetry::millis(backoff),
-                "bb does not start, or does not stay"
+                "bb does not start, or ends at once"
             );
-            self.held = None;
+            self.capacity = None;
             if !Self::refuse(&mut inbox, failure, backoff, &stop).await {
                 return;
             }
             backoff = (backoff * 2).min(BACKOFF.1);
-            self.shared.count(Restart::Failed);
+            self.state.count(RestartReason::Failed);
         }
     }
 
-    async fn start(&mut self) -> Result<Bb, ChildFailure> {
+    /// Starts a child and checks that it is bb.
+    async fn start(&mut self) -> Result<Connection, ProcessFailure> {
         let mut program = self.program.clone();
-        if std::mem::take(&mut self.failed) {
+        if std::mem::take(&mut self.has_failed) {
             program.msm = Msm::Legacy;
         }
-        let (mut child, stderr) = program.start(["msgpack", "run"], self.threads, &self.supervisor)?;
-        let pipes = child.stdin.take().zip(child.stdout.take());
-        let Some((stdin, stdout)) = pipes else {
-            return Err(ChildFailure::Handshake { what: "it has no pipes".to_owned() });
+        let child = program.start(["msgpack", "run"], self.threads, &self.supervisor)?;
+        let mut bb = Connection::new(child).map_err(ProcessFailure::Handshake)?;
+        let ping = wire::ping().map_err(|error| {
+            ProcessFailure::Handshake(HandshakeError::Refused { reason: error.to_string() })
+        })?;
+        let limit = HANDSHAKE_LIMIT;
+        let failure = match tokio::time::timeout(limit, bb.converse(&ping)).await {
+            Ok(Ok(Response::Blake2sResponse(response))) if response.hash == wire::PONG => return Ok(bb),
+            Ok(Ok(_)) => HandshakeError::WrongValue,
+            Ok(Err(ConversationError::Response(ResponseError::Refused { reason }))) => {
+                HandshakeError::Refused { reason }
+            }
+            Ok(Err(ConversationError::Response(ResponseError::Unexpected(error)))) => {
+                HandshakeError::UnexpectedResponse(error)
+            }
+            Ok(Err(ConversationError::Pipe(error))) => return Err(bb.post_mortem(error).await),
+            // A ping has no witness.
+            Ok(Err(ConversationError::Witness(_))) | Err(_) => HandshakeError::NoResponse { limit },
         };
-        let mut bb = Bb::new(child, stdin, stdout, stderr);
-        let ping = wire::ping().map_err(|error| ChildFailure::Handshake { what: error.to_string() })?;
-        match tokio::time::timeout(HANDSHAKE, bb.converse(&ping)).await {
-            Ok(Ok(Response::Blake2sResponse(answer))) if answer.hash == wire::PONG => Ok(bb),
-            Ok(Ok(_)) => {
-                Err(ChildFailure::Handshake { what: "a wrong answer to a known question".to_owned() })
-            }
-            Ok(Err(Broken::Answer(error))) => {
-                let what = edgeprove_telemetry::chain(&error);
-                Err(ChildFailure::Handshake { what })
-            }
-            Ok(Err(Broken::Pipe(error))) => Err(bb.post_mortem(error).await),
-            Ok(Err(Broken::Witness(_))) | Err(_) => {
-                Err(ChildFailure::Handshake { what: format!("no answer within {} s", HANDSHAKE.as_secs()) })
-            }
-        }
+        Err(ProcessFailure::Handshake(failure))
     }
 
-    async fn serve(&mut self, bb: &mut Bb, inbox: &mut mpsc::Receiver<Order>) -> Next {
+    /// Serves requests with a fresh child. The daemon is up meanwhile.
+    async fn serve_while_up(&mut self, bb: &mut Connection, inbox: &mut mpsc::Receiver<Request>) -> Next {
+        self.measure_memory(bb, None);
+        self.state.pid.store(bb.child.pid().unwrap_or_default(), Ordering::Relaxed);
+        self.state.is_up.store(true, Ordering::Release);
+        self.capacity = None;
+        let next = self.serve(bb, inbox).await;
+        self.state.is_up.store(false, Ordering::Release);
+        self.state.pid.store(0, Ordering::Relaxed);
+        next
+    }
+
+    async fn serve(&mut self, bb: &mut Connection, inbox: &mut mpsc::Receiver<Request>) -> Next {
         let stop = self.supervisor.stop_token().clone();
         loop {
-            let order = tokio::select! {
-                order = inbox.recv() => order,
+            let request = tokio::select! {
+                request = inbox.recv() => request,
                 () = stop.cancelled() => return Next::Stop,
                 status = bb.child.wait() => {
-                    let last_words = bb.stderr.last_words();
                     let failure = match status {
-                        Ok(status) => ChildFailure::Ended { status, last_words },
-                        Err(source) => ChildFailure::Mute { source, last_words },
+                        Ok(status) => bb.child.death(status).into(),
+                        Err(error) => bb.no_response(error),
                     };
                     tracing::warn!(error = %edgeprove_telemetry::chain(&failure), "an idle bb died");
                     return Next::Died(failure);
                 }
             };
-            let next = match order {
+            let next = match request {
                 None => Next::Stop,
-                Some(Order::Replace { why, hold }) => {
-                    self.failed |= why == Restart::Distrusted;
-                    self.held = Some(hold);
-                    Next::Replace(why)
+                Some(Request::Replace { reason, capacity }) => {
+                    self.has_failed |= reason == RestartReason::InvalidProof;
+                    self.capacity = Some(capacity);
+                    Next::Replace(reason)
                 }
-                Some(Order::Call(call)) => self.exchange(bb, call).await,
-                Some(Order::Done { circuit }) => {
-                    self.look(bb, circuit.as_ref());
-                    bb.is_worn(self.recycle).map_or(Next::Keep, Next::Replace)
+                Some(Request::Call(call)) => self.exchange(bb, call).await,
+                Some(Request::Finish { circuit }) => {
+                    self.measure_memory(bb, circuit.as_ref());
+                    bb.recycle_reason(self.recycle).map_or(Next::Continue, Next::Replace)
                 }
             };
-            if !matches!(next, Next::Keep) {
+            if !matches!(next, Next::Continue) {
                 return next;
             }
         }
     }
 
-    /// Looks at what the child holds, for whoever wants to know.
-    fn look(&self, bb: &mut Bb, circuit: Option<&Arc<MemoryPeaks>>) {
-        let resident_bytes = bb.look(self.threads, circuit);
-        self.shared.resident_bytes.store(resident_bytes, Ordering::Relaxed);
+    fn measure_memory(&self, bb: &mut Connection, circuit: Option<&Arc<MemoryPeaks>>) {
+        let resident_bytes = bb.measure_memory(self.threads, circuit);
+        self.state.resident_bytes.store(resident_bytes, Ordering::Relaxed);
     }
 
-    async fn exchange(&mut self, bb: &mut Bb, mut call: Call) -> Next {
+    /// Answers one call.
+    async fn exchange(&mut self, bb: &mut Connection, mut call: Call) -> Next {
         let stop = self.supervisor.stop_token().clone();
-        let proving = matches!(call.message, Message::Prove { .. });
+        let is_proof = matches!(call.message, Message::Prove { .. });
         let ended = tokio::select! {
             biased;
-            () = call.reply.closed() => Err(Interrupted::AskerLeft),
-            () = stop.cancelled() => Err(Interrupted::Stopping),
-            () = tokio::time::sleep_until(call.deadline.into()) => Err(Interrupted::Deadline),
+            () = call.reply.closed() => Err(Interruption::CallerLeft),
+            () = stop.cancelled() => Err(Interruption::Stopping),
+            () = tokio::time::sleep_until(call.deadline.into()) => Err(Interruption::Deadline),
             result = bb.converse(&call.message) => Ok(result),
         };
-        let (answer, replace) = match ended {
+        let (result, replace) = match ended {
             Ok(Ok(response)) => (Ok(response), None),
-            Ok(Err(Broken::Answer(refused @ ProverError::Refused { .. }))) => (Err(refused), None),
-            Ok(Err(Broken::Answer(garbled))) => (Err(garbled), Some(Restart::Failed)),
-            Ok(Err(Broken::Witness(error))) => (Err(ProverError::Spool(error)), Some(Restart::Stopped)),
-            Ok(Err(Broken::Pipe(error))) => {
+            Ok(Err(ConversationError::Response(ResponseError::Refused { reason }))) => {
+                (Err(ProverError::Refused { reason }), None)
+            }
+            Ok(Err(ConversationError::Response(ResponseError::Unexpected(error)))) => {
+                (Err(error.into()), Some(RestartReason::Failed))
+            }
+            Ok(Err(ConversationError::Witness(error))) => (Err(error.into()), Some(RestartReason::Stopped)),
+            Ok(Err(ConversationError::Pipe(error))) => {
                 let failure = bb.post_mortem(error).await;
                 tracing::error!(error = %edgeprove_telemetry::chain(&failure), "bb died at work");
-                self.failed = true;
-                (Err(ProverError::Crashed(failure)), Some(Restart::Failed))
+                self.has_failed = true;
+                (Err(ProverError::Crashed(failure)), Some(RestartReason::Failed))
             }
-            Err(interrupted) => {
-                // Killed here and not later, so that the asker is told only when its proof has really ended.
+            Err(interruption) => {
+                // Killed before the reply, so that the caller hears of the end only once the proof has really ended.
                 bb.kill().await;
-                tracing::info!(why = interrupted.as_str(), "a proof was stopped");
-                let error = match interrupted {
-                    Interrupted::Deadline => ProverError::Timeout,
-                    Interrupted::AskerLeft | Interrupted::Stopping => ProverError::Stopping,
-                };
-                (Err(error), Some(Restart::Stopped))
+                tracing::info!(reason = interruption.as_str(), "bb stopped at work");
+                (Err(interruption.into()), Some(RestartReason::Stopped))
             }
         };
-        if proving && answer.is_ok() {
+        if is_proof && result.is_ok() {
             bb.count_proof();
         }
-        // An asker that left in this very moment does not miss the answer.
-        let _ = call.reply.send(answer);
+        // A caller that left at this very moment does not need the response.
+        let _ = call.reply.send(result);
         match replace {
-            Some(why) => {
-                self.held = Some(call.hold);
-                Next::Replace(why)
+            Some(reason) => {
+                self.capacity = Some(call.capacity);
+                Next::Replace(reason)
             }
-            None => Next::Keep,
+            None => Next::Continue,
         }
     }
 
-    /// Answers every call with the failure until it is time to try again; `false` when nobody will call any more.
+    /// Answers every call with the failure until it is time for another attempt. Returns `false` if no more calls will come.
     async fn refuse(
-        inbox: &mut mpsc::Receiver<Order>,
-        failure: ChildFailure,
+        inbox: &mut mpsc::Receiver<Request>,
+        failure: ProcessFailure,
         pause: Duration,
-        stop: &tokio_util::sync::CancellationToken,
+        stop: &CancellationToken,
     ) -> bool {
         let failure = Arc::new(failure);
         let until = tokio::time::Instant::now() + pause;
@@ -398,10 +388,10 @@ impl Owner {
             tokio::select! {
                 () = tokio::time::sleep_until(until) => return true,
                 () = stop.cancelled() => return false,
-                order = inbox.recv() => match order {
+                request = inbox.recv() => match request {
                     None => return false,
-                    Some(Order::Replace { .. } | Order::Done { .. }) => {}
-                    Some(Order::Call(call)) => {
+                    Some(Request::Replace { .. } | Request::Finish { .. }) => {}
+                    Some(Request::Call(call)) => {
                         let _ = call.reply.send(Err(ProverError::Unavailable(Arc::clone(&failure))));
                     }
                 },
@@ -410,33 +400,59 @@ impl Owner {
     }
 }
 
-enum Interrupted {
-    AskerLeft,
+/// Why a call was ended before bb responded.
+#[derive(Debug, Clone, Copy)]
+enum Interruption {
+    CallerLeft,
     Stopping,
     Deadline,
 }
 
-impl Interrupted {
-    fn as_str(&self) -> &'static str {
+impl Interruption {
+    const fn as_str(self) -> &'static str {
         match self {
-            Self::AskerLeft => "the asker left",
-            Self::Stopping => "the server stops",
-            Self::Deadline => "its deadline passed",
+            Self::CallerLeft => "caller_left",
+            Self::Stopping => "server_stops",
+            Self::Deadline => "deadline",
         }
     }
 }
 
-/// Asks a child that lives for this one question, so that nothing of it stays in the memory of another. Also tells the
-/// most memory it took, where that can be read.
-pub(super) async fn ask_once(
+impl From<Interruption> for ProverError {
+    fn from(interruption: Interruption) -> Self {
+        match interruption {
+            Interruption::Deadline => Self::Timeout,
+            Interruption::CallerLeft | Interruption::Stopping => Self::Stopping,
+        }
+    }
+}
+
+/// The response of a child that answers one call.
+pub(super) struct SingleResponse {
+    pub(super) response: Response,
+    /// The most memory that the child took, in bytes; `None` if that could not be measured.
+    peak_bytes: Option<u64>,
+}
+
+impl SingleResponse {
+    /// Reads a verification key, and estimates the memory of a proof from the memory that making the key took.
+    pub(super) fn generated_key(self) -> Result<GeneratedKey, ProverError> {
+        let proof_memory = self.peak_bytes.map(memory_estimate::by_key);
+        Ok(GeneratedKey { key: wire::verification_key(self.response)?, proof_memory })
+    }
+}
+
+/// Starts a child for one call, so that nothing of the call stays in the memory of another child.
+pub(super) async fn call_once(
     program: &BbProgram,
     threads: usize,
     supervisor: &Supervisor,
     message: Message,
     deadline: Instant,
-    hold: CapacityPermit,
-) -> Result<(Response, Option<u64>), ProverError> {
+    capacity: CapacityPermit,
+) -> Result<SingleResponse, ProverError> {
     let daemon = Daemon::start(program.clone(), threads, RecyclePolicy::NEVER, supervisor);
-    let response = daemon.call(message, deadline, hold).await?;
-    Ok((response, daemon.memory().map(|memory| memory.peak_bytes)))
+    let response = daemon.call(message, deadline, capacity).await?;
+    let memory = daemon.pid().and_then(ProcessStatus::read);
+    Ok(SingleResponse { response, peak_bytes: memory.map(|memory| memory.peak_bytes) })
 }

@@ -34,9 +34,9 @@ use crate::{
     witness::{self, WitnessDigest, intake::SpooledWitness},
 };
 use edgeprove_prover::{
-    Backend, CircuitKey, CircuitSize, GeneratedKey, IdleMemory, IdleProvers, ProofParts, ProverError,
-    ProverPermit, Restart, VerificationKey, WitnessSource,
-    backend::{BackendIdentity, CapacityPermit, Restarts},
+    Backend, CircuitKey, CircuitSize, GeneratedKey, IdleMemory, IdleProvers, MemoryEstimate, ProofParts,
+    ProverError, ProverPermit, RestartCounts, RestartReason, VerificationKey, WitnessSource,
+    backend::{BackendIdentity, CapacityPermit},
     barretenberg::crs::Crs,
 };
 use edgeprove_spool::Spool;
@@ -115,7 +115,7 @@ impl ProverPermit for FakePermit {
         _target: Target,
         _deadline: Instant,
     ) -> Result<CircuitSize, ProverError> {
-        Ok(CircuitSize { gates: 10, rows: 16 })
+        Ok(CircuitSize { gates: 10, dyadic_size: 16 })
     }
 
     async fn make_key(
@@ -126,10 +126,14 @@ impl ProverPermit for FakePermit {
     ) -> Result<GeneratedKey, ProverError> {
         let vk_hash = [u8::from(target == Target::Evm); 32];
         let key = VerificationKey { vk: Bytes::from_static(b"vk"), vk_hash };
-        Ok(GeneratedKey { key, peak_bytes: None })
+        Ok(GeneratedKey { key, proof_memory: None })
     }
 
-    async fn distrust(&self) {}
+    fn estimate_memory(&self, _size: CircuitSize) -> MemoryEstimate {
+        MemoryEstimate::default()
+    }
+
+    async fn report_invalid_proof(&self) {}
 }
 
 impl IdleProvers for FakeBackend {
@@ -137,7 +141,7 @@ impl IdleProvers for FakeBackend {
         IdleMemory::default()
     }
 
-    fn shed(&self, _hold: CapacityPermit) {}
+    fn reclaim_memory(&self, _capacity: CapacityPermit) {}
 }
 
 impl Backend for FakeBackend {
@@ -145,20 +149,20 @@ impl Backend for FakeBackend {
         BackendIdentity { program: "fake", version: "1", variant: "" }
     }
 
-    fn seat(&self, _width: usize, hold: CapacityPermit) -> Box<dyn ProverPermit> {
-        Box::new(FakePermit { script: Arc::clone(&self.script), _capacity: hold })
+    fn permit(&self, _width: usize, capacity: CapacityPermit) -> Box<dyn ProverPermit> {
+        Box::new(FakePermit { script: Arc::clone(&self.script), _capacity: capacity })
     }
 
     fn mode(&self) -> &'static str {
         "fake"
     }
 
-    fn ready(&self) -> bool {
+    fn is_ready(&self) -> bool {
         true
     }
 
-    fn restarts(&self) -> Restarts {
-        [0; Restart::ALL.len()]
+    fn restarts(&self) -> RestartCounts {
+        [0; RestartReason::ALL.len()]
     }
 
     fn processes(&self) -> Vec<u32> {

@@ -9,7 +9,7 @@ use flate2::read::GzDecoder;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use edgeprove_prover::{barretenberg::version::NOIR_VERSION, gzip};
+use edgeprove_prover::{barretenberg::version::NOIR_VERSION, stored_gzip::store_in_gzip};
 
 /// Largest decompressed program, in bytes.
 pub const PROGRAM_MAX_BYTES: u64 = 1 << 30;
@@ -77,7 +77,7 @@ impl Artifact {
     pub fn program(&self) -> Result<Program<FieldElement>, ArtifactError> {
         let not_acir =
             |source| ArtifactError::NotAcir { found: self.noir_version.chars().take(60).collect(), source };
-        let compressed = gzip::stored(&self.bytecode).map_err(ArtifactError::NotGzip)?;
+        let compressed = store_in_gzip(&self.bytecode).map_err(ArtifactError::NotGzip)?;
         let program = Program::deserialize_program(&compressed).map_err(not_acir)?;
         match program.functions.len() {
             1 => Ok(program),

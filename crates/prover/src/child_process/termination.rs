@@ -1,4 +1,4 @@
-//! Ends child processes: ask, wait, kill, reap, and say which it was.
+//! Ends child processes: waits, kills the process group, reaps, and reports how the child ended.
 
 use std::{io, process::ExitStatus, time::Duration};
 
@@ -15,8 +15,9 @@ pub enum Ended {
     Killed(ExitStatus),
 }
 
-/// Gives a child that was asked to end (by closing its standard input, say) a grace period, then kills its group.
-pub async fn end(child: &mut Child, grace: Duration) -> io::Result<Ended> {
+/// Waits for a child that was asked to end, for example by closing its standard input. Kills its process group after the
+/// grace period.
+pub(super) async fn end(child: &mut Child, grace: Duration) -> io::Result<Ended> {
     match tokio::time::timeout(grace, child.wait()).await {
         Ok(status) => status.map(Ended::InGrace),
         Err(_) => kill(child).await,
@@ -24,12 +25,12 @@ pub async fn end(child: &mut Child, grace: Duration) -> io::Result<Ended> {
 }
 
 /// Kills a child's whole process group and reaps the child.
-pub async fn kill(child: &mut Child) -> io::Result<Ended> {
-    // `id` is `None` once the child was reaped, so the number cannot belong to another process by now. The child was
-    // started as the leader of a group of its own.
+pub(super) async fn kill(child: &mut Child) -> io::Result<Ended> {
+    // `id` is `None` once the child was reaped, so the number still belongs to the child. The child leads a process
+    // group of its own.
     if let Some(group) = child.id().and_then(|id| Pid::from_raw(id.cast_signed())) {
         match kill_process_group(group, Signal::KILL) {
-            // Gone already: the wait below collects it.
+            // A group that is gone has ended: the wait below reaps the child.
             Ok(()) | Err(rustix::io::Errno::SRCH) => {}
             Err(error) => return Err(error.into()),
         }
@@ -71,9 +72,10 @@ mod tests {
         let grandchild: i32 = std::str::from_utf8(&line[..read]).unwrap().trim().parse().unwrap();
         let ended = end(&mut child, Duration::from_millis(50)).await.unwrap();
         assert!(matches!(ended, Ended::Killed(status) if status.signal() == Some(9)));
-        for _ in 0..100 {
+        // The kernel ends a killed process within moments, but a busy machine may take longer.
+        for _ in 0..500 {
             let stat = std::fs::read_to_string(format!("/proc/{grandchild}/stat")).unwrap_or_default();
-            // Without an init that reaps, the grandchild may linger as a zombie; it no longer runs.
+            // Without an init that reaps, the grandchild may stay a zombie; it no longer runs.
             if stat.is_empty() || stat.contains(") Z ") {
                 return;
             }

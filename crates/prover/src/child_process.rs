@@ -1,0 +1,124 @@
+//! The owner of one child process: starts it, reads its standard error, ends it, and reports how it died.
+//!
+//! - [`death`]: why a child died.
+//! - [`stderr_tail`]: its last words.
+//! - [`termination`]: how a child is ended.
+
+mod death;
+mod stderr_tail;
+mod termination;
+
+use std::{
+    io,
+    path::PathBuf,
+    process::{ExitStatus, Stdio},
+    time::Duration,
+};
+
+use edgeprove_telemetry::supervisor::Supervisor;
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+
+pub use death::{ChildDeath, DeathCause, OomKills};
+pub use stderr_tail::{LastWords, Redact};
+pub use termination::Ended;
+
+use stderr_tail::StderrTail;
+
+/// A program that could not be started.
+#[derive(Debug, thiserror::Error)]
+#[error("{} could not be started", program.display())]
+pub struct StartError {
+    /// The program.
+    pub program: PathBuf,
+    /// The system's reason.
+    #[source]
+    pub source: io::Error,
+}
+
+/// A child process, the leader of a process group of its own. Dropping it kills the child.
+///
+/// ```
+/// # use edgeprove_prover::child_process::{ChildProcess, DeathCause};
+/// # use edgeprove_telemetry::supervisor::Supervisor;
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let mut command = tokio::process::Command::new("sh");
+/// command.args(["-c", "exit 3"]);
+/// let mut child = ChildProcess::start(command, str::to_owned, &Supervisor::default())?;
+/// let status = child.wait().await?;
+/// assert_eq!(child.death(status).cause, DeathCause::Exit(3));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct ChildProcess {
+    child: Child,
+    stderr: StderrTail,
+    /// The kernel's count of out-of-memory kills when the child began its work.
+    oom_kills_before: Option<u64>,
+}
+
+impl ChildProcess {
+    /// Starts a program with all standard streams piped. A task of its own logs each line of standard error, redacted.
+    pub fn start(mut command: Command, redact: Redact, supervisor: &Supervisor) -> Result<Self, StartError> {
+        let oom_kills_before = OomKills::count();
+        let spawned = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn();
+        let mut child = spawned
+            .map_err(|source| StartError { program: command.as_std().get_program().into(), source })?;
+        let tail = StderrTail::default();
+        if let Some(stderr) = child.stderr.take() {
+            let pid = child.id().unwrap_or_default();
+            supervisor.spawn("prover stderr", tail.clone().drain(stderr, redact, pid));
+        }
+        Ok(Self { child, stderr: tail, oom_kills_before })
+    }
+
+    /// Returns the process id; `None` once the child was reaped.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.child.id()
+    }
+
+    /// Takes standard input and output; `None` if they were taken before.
+    pub fn take_pipes(&mut self) -> Option<(ChildStdin, ChildStdout)> {
+        self.child.stdin.take().zip(self.child.stdout.take())
+    }
+
+    /// Notes that the child begins new work. Out-of-memory kills before this moment do not explain a later death.
+    pub fn begin_work(&mut self) {
+        self.oom_kills_before = OomKills::count();
+    }
+
+    /// Waits until the child ends, and reaps it. Dropping the future is safe.
+    pub async fn wait(&mut self) -> io::Result<ExitStatus> {
+        self.child.wait().await
+    }
+
+    /// Judges the death of a child that ended with this status.
+    #[must_use]
+    pub fn death(&self, status: ExitStatus) -> ChildDeath {
+        ChildDeath::judge(status, OomKills::since(self.oom_kills_before), self.last_words())
+    }
+
+    /// Returns the last lines of standard error so far.
+    #[must_use]
+    pub fn last_words(&self) -> LastWords {
+        self.stderr.last_words()
+    }
+
+    /// Waits for a child that was asked to end, and kills its process group after the grace period.
+    pub async fn end(&mut self, grace: Duration) -> io::Result<Ended> {
+        termination::end(&mut self.child, grace).await
+    }
+
+    /// Kills the whole process group and reaps the child.
+    pub async fn kill(&mut self) -> io::Result<Ended> {
+        termination::kill(&mut self.child).await
+    }
+}
