@@ -30,7 +30,7 @@ pub struct ApiError {
 }
 
 impl ApiError {
-    /// A failure whose detail says everything.
+    /// A failure with a complete detail and no cause.
     #[must_use]
     pub fn new(kind: ProblemType, detail: impl Into<String>) -> Self {
         let retry_after = default_retry_after(kind);
@@ -127,7 +127,7 @@ impl<E: HasProblemType> From<E> for ApiError {
         let kind = error.kind();
         let hidden = hidden_detail(kind);
         let detail = hidden.map_or_else(|| error.detail(), str::to_owned);
-        // A refusal is no failure of the service, and a detail that says everything needs no cause.
+        // A refusal is no failure of the service, and a complete detail needs no cause.
         let has_cause = hidden.is_some() || error.source().is_some();
         let cause = (kind.severity() >= Severity::Error && has_cause)
             .then(|| edgeprove_telemetry::chain(&error as &dyn Error).into());

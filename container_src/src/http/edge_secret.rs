@@ -6,7 +6,7 @@ use edgeprove_protocol::headers;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-/// The secret that edge and server share. Only its digest is kept, so no output can reveal it, and a comparison takes the
+/// The secret that edge and server share. Only its digest is stored, so no output can reveal it, and a comparison takes the
 /// same time for every candidate.
 #[derive(Clone, PartialEq, Eq)]
 pub struct EdgeSecret([u8; 32]);

@@ -183,7 +183,7 @@ pub struct CircuitHealth {
     pub gates: Option<u64>,
     /// Its circuit size as bb reports it: the dyadic size, a power of two. `None` until loaded.
     pub circuit_size: Option<u64>,
-    /// Highest memory peak of a prover process during a proof of it, in bytes. Kept across restarts; `None` before the
+    /// Highest memory peak of a prover process during a proof of it, in bytes. Stored across restarts; `None` before the
     /// first proof.
     #[serde(default)]
     pub memory_peak_bytes: Option<u64>,

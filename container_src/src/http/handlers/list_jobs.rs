@@ -74,7 +74,7 @@ pub async fn list_jobs(
         status: filter.status,
         subject: filter.circuit.as_ref().map(ToString::to_string),
         before: filter.after,
-        // One more than the page shows: it tells whether there is another page.
+        // One more than the page shows: if it exists, there is another page.
         limit: limit + 1,
     };
     let mut page = jobs.queue.list(&listing).await?;
