@@ -3,7 +3,6 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use edgeprove_protocol::Target;
 
 use super::outcome::{self, Failure, other};
 use crate::{
@@ -59,7 +58,7 @@ pub fn run(args: WarmArgs) -> ExitCode {
 async fn make_keys(circuit: &Circuit, engine: &Engine) -> Result<bool, Failure> {
     let seat = engine.proving.permit().await.map_err(other)?;
     let mut whole = true;
-    for target in Target::ALL {
+    for &target in circuit.targets() {
         if let Err(error) = circuit.key(target, engine.proving.keys(), seat.as_ref()).await {
             tracing::error!(circuit = %circuit.id, verifier = %target, error = edgeprove_telemetry::chain(&error), "no key");
             whole = false;

@@ -15,7 +15,8 @@ use std::{
 
 use acir::native_types::WitnessStackError;
 use bytes::Bytes;
-use edgeprove_protocol::{HasProblemType, ProblemType};
+use edgeprove_protocol::{HasProblemType, ProblemType, Target};
+use edgeprove_prover::CircuitSize;
 
 use noir::{NoirCircuit, artifact::ArtifactError, stack::StackError};
 
@@ -32,6 +33,12 @@ pub trait CompiledCircuit: fmt::Debug + Send + Sync {
 
     /// The compiler that wrote the file, for the log.
     fn compiler(&self) -> &str;
+
+    /// The targets that proofs of the circuit can have.
+    fn targets(&self) -> &'static [Target];
+
+    /// The points of the common reference string that a circuit of this size needs; 0 if its proof system has none.
+    fn crs_points(&self, size: CircuitSize) -> u64;
 
     /// The largest size of a decompressed witness, in bytes.
     fn witness_max_bytes(&self) -> u64;

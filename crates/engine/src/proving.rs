@@ -138,7 +138,7 @@ impl HasProblemType for ProvingError {
     fn kind(&self) -> ProblemType {
         match self {
             Self::Admission(error) => error.kind(),
-            Self::Key(_) => ProblemType::CircuitUnavailable,
+            Self::Key(error) => error.kind(),
             Self::Unsatisfied { .. } => ProblemType::WitnessUnsatisfied,
             Self::Timeout { .. } => ProblemType::ProofTimeout,
             Self::Invalid => ProblemType::ProofInvalid,

@@ -149,7 +149,7 @@ type Admission = Result<Slot, AdmissionError>;
 /// };
 /// let scheduler = Scheduler::new(limits, provers);
 /// let slot = scheduler.admit(Demand::default()).await?;
-/// assert_eq!(slot.width(), 2, "a lone proof gets all cores");
+/// assert_eq!(slot.width(), 2, "the only proof gets all cores");
 /// # Ok(())
 /// # }
 /// ```

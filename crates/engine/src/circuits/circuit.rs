@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use edgeprove_protocol::{CircuitId, Target, crs::points_needed};
+use edgeprove_protocol::{CircuitId, HasProblemType, ProblemType, Target};
 use tokio::sync::OnceCell;
 
 use super::{
@@ -31,17 +31,23 @@ pub enum LoadError {
     /// The circuit's file cannot be used.
     #[error(transparent)]
     File(#[from] CircuitFileError),
+    /// The circuit's proof system has no such target.
+    #[error("its proofs cannot have the target {target}")]
+    UnsupportedTarget {
+        /// The requested target.
+        target: Target,
+    },
     /// The prover did not generate the verification key.
     #[error("the prover could not generate its verification key")]
     Key(#[source] ProverError),
     /// The circuit is larger than the CRS.
     #[error(
-        "it has {rows} rows and needs {needed} CRS points, but there are {points}: \
+        "its size is {dyadic_size}, so it needs {needed} CRS points, but there are {points}: \
          run `cargo xtask setup --crs-points {needed}` where there is internet, or point CRS_PATH to a larger CRS"
     )]
     CrsTooSmall {
         /// The circuit size.
-        rows: u64,
+        dyadic_size: u64,
         /// The points that the circuit needs.
         needed: u64,
         /// The points of the CRS.
@@ -63,13 +69,24 @@ pub enum LoadError {
     },
 }
 
+impl HasProblemType for LoadError {
+    fn kind(&self) -> ProblemType {
+        match self {
+            Self::UnsupportedTarget { .. } => ProblemType::InvalidRequest,
+            Self::File(_) | Self::Key(_) | Self::CrsTooSmall { .. } | Self::BeyondMemory { .. } => {
+                ProblemType::CircuitUnavailable
+            }
+        }
+    }
+}
+
 impl LoadError {
     /// The part of the reason that callers may see: it names neither folders nor settings of the server.
     #[must_use]
     pub fn public_reason(&self) -> Option<String> {
         match self {
             Self::BeyondMemory { .. } => Some(self.to_string()),
-            Self::File(_) | Self::Key(_) | Self::CrsTooSmall { .. } => None,
+            Self::UnsupportedTarget { .. } | Self::File(_) | Self::Key(_) | Self::CrsTooSmall { .. } => None,
         }
     }
 }
@@ -135,6 +152,9 @@ impl Circuit {
         generator: &KeyGenerator,
         permit: &dyn ProverPermit,
     ) -> Result<Arc<Key>, LoadError> {
+        if !self.targets().contains(&target) {
+            return Err(LoadError::UnsupportedTarget { target });
+        }
         let load = || async {
             let started = Instant::now();
             let cached = generator.cache.get(self.compiled.program_sha256(), target);
@@ -187,6 +207,12 @@ impl Circuit {
         Ok(material)
     }
 
+    /// The targets that proofs of the circuit can have.
+    #[must_use]
+    pub fn targets(&self) -> &'static [Target] {
+        self.compiled.targets()
+    }
+
     /// The key for a target, if it is loaded already.
     #[must_use]
     pub fn ready_key(&self, target: Target) -> Option<Arc<Key>> {
@@ -236,9 +262,9 @@ impl Circuit {
         generator: &KeyGenerator,
         permit: &dyn ProverPermit,
     ) -> Result<(), LoadError> {
-        if !generator.crs.suffices_for(size.dyadic_size) {
-            let (rows, points) = (size.dyadic_size, generator.crs.points);
-            return Err(LoadError::CrsTooSmall { rows, needed: points_needed(rows), points });
+        let (needed, points) = (self.compiled.crs_points(size), generator.crs.points);
+        if needed > points {
+            return Err(LoadError::CrsTooSmall { dyadic_size: size.dyadic_size, needed, points });
         }
         self.memory.set_estimate(permit.estimate_memory(size));
         self.check_memory(generator)

@@ -5,6 +5,17 @@
 use edgeprove_protocol::{CircuitId, ProblemType};
 
 /// Circuits that prove the same statement at different sizes, the largest first.
+///
+/// ```
+/// use edgeprove_engine::circuits::family::CircuitFamily;
+/// use edgeprove_protocol::ProblemType;
+///
+/// let (large, small) = ("maze_64".parse().unwrap(), "maze_32".parse().unwrap());
+/// let family = CircuitFamily::new(vec![large, small]).unwrap();
+/// let [large, small] = family.members() else { unreachable!() };
+/// assert_eq!(family.next_after(large, ProblemType::ProofTimeout), Some(small));
+/// assert_eq!(family.next_after(large, ProblemType::WitnessUnsatisfied), None);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CircuitFamily(Vec<CircuitId>);
 

@@ -121,12 +121,12 @@ impl Registry {
         default: Option<CircuitId>,
         families: Vec<CircuitFamily>,
     ) -> Self {
-        let lone = match sources.as_slice() {
-            [lone] => Some(lone.id.clone()),
-            _ => None,
+        let only = match sources.as_slice() {
+            [only] => Some(only.id.clone()),
+            [] | [_, _, ..] => None,
         };
         let entry = |source: CircuitSource| (source.id.clone(), Entry { source, loaded: OnceLock::new() });
-        Self { entries: sources.into_iter().map(entry).collect(), default: default.or(lone), families }
+        Self { entries: sources.into_iter().map(entry).collect(), default: default.or(only), families }
     }
 
     /// Loads every circuit, one after the other, with the key for its own target.

@@ -14,6 +14,8 @@ use std::io::Read;
 
 use acir::{FieldElement, native_types::WitnessStack};
 use bytes::Bytes;
+use edgeprove_protocol::{Target, crs::points_needed};
+use edgeprove_prover::CircuitSize;
 
 use super::{CircuitFileError, CompiledCircuit, JudgeError, Verdict, WitnessError};
 use artifact::{Artifact, ArtifactError};
@@ -52,6 +54,14 @@ impl CompiledCircuit for NoirCircuit {
 
     fn compiler(&self) -> &str {
         &self.compiler
+    }
+
+    fn targets(&self) -> &'static [Target] {
+        &[Target::NoirRecursive, Target::Evm]
+    }
+
+    fn crs_points(&self, size: CircuitSize) -> u64 {
+        points_needed(size.dyadic_size)
     }
 
     fn witness_max_bytes(&self) -> u64 {

@@ -178,7 +178,7 @@ mod tests {
     fn a_proof_too_large_for_one_core_never_starts() {
         let never = Decision::Never { needed_bytes: 101 };
         assert_eq!(idle_machine().decide(1, |width| 100 + width as u64, |_| NONE), never);
-        assert_eq!(busy(100).decide(1, |_| 101, |_| NONE), never, "whatever else runs");
+        assert_eq!(busy(100).decide(1, |_| 101, |_| NONE), never, "also while other proofs run");
         let wide = Allocation { policy: WidthPolicy::Wide, ..idle_machine() };
         let never = Decision::Never { needed_bytes: 102 };
         assert_eq!(wide.decide(1, |width| 100 + width as u64, |_| NONE), never);

@@ -86,7 +86,7 @@ where
         Some(bytes) if bytes > limits.upload_max_bytes => {
             return Err(IntakeError::TooLarge { announced: Some(bytes), max_bytes: limits.upload_max_bytes });
         }
-        _ => {}
+        Some(_) | None => {}
     }
     let mut body = std::pin::pin!(body);
     let mut decompression = Decompression::new(limits, circuit_max_bytes);

@@ -84,9 +84,17 @@ fn evaluate(
                 | OpcodeResolutionError::InvalidInputBitSize { .. }
                 | OpcodeResolutionError::BlackBoxFunctionFailed(..),
             ) => return unsatisfied(opcode),
-            ACVMStatus::Failure(_) | ACVMStatus::RequiresForeignCall(_) | ACVMStatus::RequiresAcirCall(_) => {
-                return undecided(NOT_OF_NOIR);
-            }
+            ACVMStatus::Failure(
+                OpcodeResolutionError::OpcodeNotSolvable(_)
+                | OpcodeResolutionError::BrilligFunctionFailed { .. }
+                | OpcodeResolutionError::AcirMainCallAttempted { .. }
+                | OpcodeResolutionError::AcirCallOutputsMismatch { .. }
+                | OpcodeResolutionError::BrilligOutputsMismatch { .. }
+                | OpcodeResolutionError::PredicateLargerThanOne { .. }
+                | OpcodeResolutionError::MemoryOperationLargerThanOne { .. },
+            )
+            | ACVMStatus::RequiresForeignCall(_)
+            | ACVMStatus::RequiresAcirCall(_) => return undecided(NOT_OF_NOIR),
         }
     }
     Verdict::Satisfied

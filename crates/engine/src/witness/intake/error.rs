@@ -103,7 +103,7 @@ pub enum IntakeError {
     Spool(#[from] SpoolError),
 }
 
-/// The error of a body: whatever the HTTP server or the file system reports while it is read.
+/// The error of a body, which comes from the HTTP server or the file system.
 pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
 
 /// How a gzip stream is damaged.
