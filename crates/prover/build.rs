@@ -1,5 +1,4 @@
-//! Takes the pinned versions of bb and Noir, and the digests of the CRS, from `versions.toml`, so that the binary knows
-//! what it was built for.
+//! Reads the pinned versions of bb and Noir, and the digests of the CRS, from `versions.toml` into the binary.
 
 use std::{collections::BTreeMap, env, fs, path::Path};
 
@@ -39,7 +38,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed={file}");
     let versions: Versions = toml::from_str(&fs::read_to_string(file)?)?;
     let Bb { version, reports } = versions.bb;
-    // bb is not published for other platforms; one that is built there names its release.
+    // bb is not published for other platforms. A bb that is built there prints its release.
     let reports = reports.get(&platform()?).unwrap_or(&version);
     println!("cargo:rustc-env=EDGEPROVE_BB_VERSION={version}");
     println!("cargo:rustc-env=EDGEPROVE_BB_REPORTS={reports}");
@@ -49,7 +48,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// The platform that is built for, as `versions.toml` names it.
+/// Returns the target platform as `versions.toml` names it.
 fn platform() -> Result<String, env::VarError> {
     let arch = match env::var("CARGO_CFG_TARGET_ARCH")?.as_str() {
         "x86_64" => "amd64".to_owned(),

@@ -99,7 +99,7 @@ fn what_idle_provers_hold_is_given_back_to_proofs_that_need_it() {
     for other in &mut others {
         other.answer().proves(samples::range(), NoirRecursive);
     }
-    assert!(replaced(&server, "shed") >= 1);
+    assert!(replaced(&server, "memory_reclaim") >= 1);
     server.assert_well();
     assert_eq!(server.provers().len(), WARM_PROVERS);
 }
@@ -139,7 +139,7 @@ fn a_prover_that_holds_more_than_its_circuits_take_is_replaced() {
     let server = TestServer::start(|s| s.flag("--recycle-drift", "0.1"));
     for proofs in 1..=2 {
         server.post(&samples::range().witness).proves(samples::range(), NoirRecursive);
-        eventually("its prover is replaced", || (replaced(&server, "grown") >= proofs).then_some(()));
+        eventually("its prover is replaced", || (replaced(&server, "memory_growth") >= proofs).then_some(()));
     }
     server.assert_well();
 }

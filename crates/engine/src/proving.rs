@@ -142,10 +142,9 @@ impl HasProblemType for ProvingError {
             Self::Unsatisfied { .. } => ProblemType::WitnessUnsatisfied,
             Self::Timeout { .. } => ProblemType::ProofTimeout,
             Self::Invalid => ProblemType::ProofInvalid,
-            Self::Failed(_) => ProblemType::ProofFailed,
-            Self::Crashed(_) => ProblemType::ProverCrashed,
-            Self::Unavailable(_) => ProblemType::ProverUnavailable,
-            Self::Spool(_) => ProblemType::SpoolUnavailable,
+            Self::Failed(error) | Self::Crashed(error) | Self::Unavailable(error) | Self::Spool(error) => {
+                error.kind()
+            }
             Self::Stopping => ProblemType::NotReady,
         }
     }

@@ -28,7 +28,8 @@ pub const G1_GENERATOR: [u8; 64] = {
     point
 };
 
-/// Returns the number of points in a G1 file of this length; `None` if there is no whole number of points, or none at all.
+/// Returns the number of points in a G1 file of this length; `None` if there is no whole number of points, or none at
+/// all.
 #[must_use]
 pub const fn points_in(g1_bytes: u64) -> Option<u64> {
     if g1_bytes == 0 || !g1_bytes.is_multiple_of(G1_POINT_BYTES) {

@@ -6,7 +6,7 @@
 //! Reading order:
 //! - [`problem`]: every way a request can fail, with its stable code and status. Start here.
 //! - [`answer`]: bodies of successful answers: a proof, health.
-//! - [`circuit_id`], [`target`]: the circuit and the verifier that a request names.
+//! - [`circuit_id`], [`target`]: the circuit and the verifier that a request names, and proof systems.
 //! - [`job`]: a job as its caller sees it; [`job_id`], [`job_status`], [`priority`]: its id, state and priority.
 //! - [`caller`]: API key lists, and the accounts of callers without a key.
 //! - [`endpoints`]: every endpoint of server and edge, in one table.
@@ -36,4 +36,4 @@ pub use job_status::JobStatus;
 pub use load::Load;
 pub use priority::Priority;
 pub use problem::{HasProblemType, Problem, ProblemCode, ProblemType};
-pub use target::Target;
+pub use target::{ProofSystem, Target};

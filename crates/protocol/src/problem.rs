@@ -57,8 +57,8 @@ pub trait HasProblemType: std::error::Error {
     /// Returns the type of the problem.
     fn kind(&self) -> ProblemType;
 
-    /// Returns what was wrong, for the caller. Where the text of a type could name files or databases of the server, the
-    /// server replaces it.
+    /// Returns what was wrong, for the caller. Where the text of a type could name files or databases of the server,
+    /// the server replaces it.
     fn detail(&self) -> String {
         self.to_string()
     }

@@ -1,31 +1,81 @@
-//! Who is to verify a proof.
+//! Proof systems, and the verifiers that a proof can be made for.
+//!
+//! ```
+//! use edgeprove_protocol::{ProofSystem, Target};
+//!
+//! let target: Target = "evm".parse()?;
+//! assert_eq!(target.proof_system(), ProofSystem::UltraHonk);
+//! assert!(ProofSystem::UltraHonk.targets().contains(&target));
+//! # Ok::<(), edgeprove_protocol::target::UnknownTarget>(())
+//! ```
 
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-/// The verifier a proof is made for. It fixes the hash of the transcript; both are zero-knowledge.
+/// The verifier that a proof is made for. It does not name the proof system: that follows from the circuit.
+///
+/// Under `UltraHonk` the verifier fixes the hash of the proof's transcript. Proofs for both are zero-knowledge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
 pub enum Target {
-    /// `bb verify`, bb.js and Noir's recursive verifier (Poseidon2 transcript): bb's own default.
+    /// `bb verify`, bb.js and Noir's recursive verifier. The transcript uses Poseidon2. This is bb's default.
     #[default]
     #[serde(rename = "noir-recursive")]
     NoirRecursive,
-    /// A Solidity verifier (Keccak transcript).
+    /// A Solidity contract. The transcript uses Keccak.
     #[serde(rename = "evm")]
     Evm,
+}
+
+/// A proof system: the mathematics of keys and proofs. It decides which verifiers there are.
+///
+/// To add one, add a variant and its targets here, a module that reads its circuits to the engine, and a backend to the
+/// prover.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ProofSystem {
+    /// `UltraHonk` with the keys and proofs of Barretenberg's `bb`, for circuits of Noir.
+    UltraHonk,
+}
+
+impl ProofSystem {
+    /// Every proof system.
+    pub const ALL: [Self; 1] = [Self::UltraHonk];
+
+    /// Returns the name, which is stable.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::UltraHonk => "ultra-honk",
+        }
+    }
+
+    /// Returns the verifiers that its proofs can be made for. The first one is the default.
+    #[must_use]
+    pub const fn targets(self) -> &'static [Target] {
+        match self {
+            Self::UltraHonk => &[Target::NoirRecursive, Target::Evm],
+        }
+    }
 }
 
 impl Target {
     /// Every target, for tests and for messages that list the choices.
     pub const ALL: [Self; 2] = [Self::NoirRecursive, Self::Evm];
 
-    /// The name on the wire, which is also what `bb --verifier_target` takes.
+    /// Returns the name on the wire. `bb --verifier_target` takes the same name.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::NoirRecursive => "noir-recursive",
             Self::Evm => "evm",
+        }
+    }
+
+    /// Returns the proof system that the verifier belongs to.
+    #[must_use]
+    pub const fn proof_system(self) -> ProofSystem {
+        match self {
+            Self::NoirRecursive | Self::Evm => ProofSystem::UltraHonk,
         }
     }
 }
@@ -36,9 +86,9 @@ impl fmt::Display for Target {
     }
 }
 
-/// A text that names no verifier target.
+/// A text that is not the name of a target.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown verifier target; it is one of default, noir-recursive, evm")]
+#[error("unknown target; choose default, noir-recursive or evm")]
 pub struct UnknownTarget;
 
 impl FromStr for Target {
@@ -46,9 +96,8 @@ impl FromStr for Target {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text {
-            "default" | "noir-recursive" => Ok(Self::NoirRecursive),
-            "evm" => Ok(Self::Evm),
-            _ => Err(UnknownTarget),
+            "default" => Ok(Self::default()),
+            name => Self::ALL.into_iter().find(|target| target.as_str() == name).ok_or(UnknownTarget),
         }
     }
 }
@@ -64,5 +113,14 @@ mod tests {
         }
         assert_eq!("default".parse(), Ok(Target::default()));
         assert_eq!("EVM".parse::<Target>(), Err(UnknownTarget));
+    }
+
+    #[test]
+    fn every_target_belongs_to_one_proof_system() {
+        for target in Target::ALL {
+            let owners = ProofSystem::ALL.into_iter().filter(|system| system.targets().contains(&target));
+            assert_eq!(owners.collect::<Vec<_>>(), [target.proof_system()]);
+        }
+        assert_eq!(ProofSystem::UltraHonk.targets()[0], Target::default());
     }
 }

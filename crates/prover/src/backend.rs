@@ -172,8 +172,8 @@ pub trait Backend: IdleProvers {
     /// Returns the identity, which stays the same for as long as the backend lives.
     fn identity(&self) -> BackendIdentity;
 
-    /// Takes a prover with `width` threads. `capacity` is dropped when the prover is free again. The caller must not take
-    /// more permits than there is capacity for.
+    /// Takes a prover with `width` threads. `capacity` is dropped when the prover is free again. The caller must not
+    /// take more permits than there is capacity for.
     fn permit(&self, width: usize, capacity: CapacityPermit) -> Box<dyn ProverPermit>;
 
     /// Returns how processes are run: `warm` or `process`.

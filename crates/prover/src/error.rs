@@ -73,8 +73,8 @@ pub enum ProcessFailure {
 }
 
 impl HasProblemType for ProcessFailure {
-    /// The type for callers if the process failed at work. [`ChildDeath::cause`] tells an out-of-memory kill from a
-    /// crash, so a problem type for one of them needs a line here.
+    /// Returns the type for callers if the process failed at work. [`ChildDeath::cause`] separates an out-of-memory
+    /// kill from a crash, so a problem type for either needs one more arm here.
     fn kind(&self) -> ProblemType {
         match self {
             Self::Start(_) | Self::Handshake(_) => ProblemType::ProverUnavailable,

@@ -1,9 +1,9 @@
 //! The memory that proofs of a circuit take, learned from the processes themselves.
 //!
-//! A fresh process takes little memory, and each proof adds as much as its circuit needs. The process retains most of that
-//! memory, so a process that has proved a large circuit shows little about a small circuit that it proves afterwards. The
-//! small circuit's need lies between the growth during the proof and the whole memory of the process. [`MemoryPeaks`]
-//! narrows this range with every proof.
+//! A fresh process takes little memory, and each proof adds as much as its circuit needs. The process retains most of
+//! that memory, so a process that has proved a large circuit shows little about a small circuit that it proves
+//! afterwards. The small circuit's need lies between the growth during the proof and the whole memory of the process.
+//! [`MemoryPeaks`] narrows this range with every proof.
 //!
 //! ```
 //! use edgeprove_prover::{MemoryEstimate, MemoryPeaks, memory_peaks::Observation};

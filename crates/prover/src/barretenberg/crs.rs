@@ -67,8 +67,8 @@ pub enum CrsFault {
 }
 
 impl Crs {
-    /// Opens a folder and compares its points with the ceremony's as far as a pin reaches. Wrong points would make a wrong
-    /// verification key, and the cached key would outlive the repair of the points.
+    /// Opens a folder and compares its points with the ceremony's as far as a pin reaches. Wrong points would make a
+    /// wrong verification key, and the cached key would outlive the repair of the points.
     pub fn open(dir: &Path) -> Result<Self, CrsError> {
         let (g1, g2) = (dir.join(G1_FILE), dir.join(G2_FILE));
         let unreadable = |path: &Path| {

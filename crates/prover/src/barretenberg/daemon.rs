@@ -1,9 +1,9 @@
 //! One warm `bb msgpack run` and the task that owns it.
 //!
 //! All others send requests to the task. The task alone talks to the child, measures it and signals it. bb cannot be
-//! interrupted, so whatever ends a conversation early (a deadline, a caller that leaves, a broken pipe) ends the child as
-//! well. The next child starts before the caller's capacity is released. A free slot therefore always means a prover that
-//! is ready, or one that is being recycled at this moment, which takes about 20 ms.
+//! interrupted, so whatever ends a conversation early (a deadline, a caller that leaves, a broken pipe) ends the child
+//! as well. The next child starts before the caller's capacity is released. A free slot therefore always means a prover
+//! that is ready, or one that is being recycled at this moment, which takes about 20 ms.
 
 mod connection;
 
@@ -110,8 +110,8 @@ impl Daemon {
         Self { threads, requests, state }
     }
 
-    /// Sends a message to the child and waits for the response. Dropping the future kills the child. `capacity` lives until
-    /// the child, or the next one in its place, is free.
+    /// Sends a message to the child and waits for the response. Dropping the future kills the child. `capacity` lives
+    /// until the child, or the next one in its place, is free.
     pub async fn call(
         &self,
         message: Message,
@@ -124,8 +124,8 @@ impl Daemon {
         response.await.map_err(|_| ProverError::Stopping)?
     }
 
-    /// Reports that the permit is released, and the circuit that was proved. It returns at once: the child is measured, and
-    /// recycled if necessary, while the response is on its way. The next call waits for that.
+    /// Reports that the permit is released, and the circuit that was proved. It returns at once: the child is measured,
+    /// and recycled if necessary, while the response is on its way. The next call waits for that.
     pub fn finish(&self, circuit: Option<Arc<MemoryPeaks>>) {
         // Until the measurement, the child is assumed to take what the proof was expected to take.
         let expected_bytes = circuit.as_ref().map_or(0, |circuit| circuit.expected(self.threads));
@@ -375,7 +375,8 @@ impl Owner {
         }
     }
 
-    /// Answers every call with the failure until it is time for another attempt. Returns `false` if no more calls will come.
+    /// Answers every call with the failure until it is time for another attempt. Returns `false` if no more calls will
+    /// come.
     async fn refuse(
         inbox: &mut mpsc::Receiver<Request>,
         failure: ProcessFailure,

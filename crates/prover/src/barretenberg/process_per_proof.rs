@@ -1,7 +1,7 @@
 //! The backend that starts one `bb prove` for each proof.
 //!
-//! Each proof takes longer by the start of a process and the loading of the CRS, but nothing of one proof is left in the
-//! memory of the next. A daemon that answers one call makes each key.
+//! Each proof takes longer by the start of a process and the loading of the CRS, but nothing of one proof is left in
+//! the memory of the next. A daemon that answers one call makes each key.
 
 use std::{
     collections::BTreeSet,
@@ -114,8 +114,8 @@ enum Finished {
 }
 
 impl ProcessPermit {
-    /// Runs bb to its end in a task of its own. The task kills bb when the caller leaves, and releases the capacity only
-    /// after bb has ended. `circuit` gets the measured memory of a proof.
+    /// Runs bb to its end in a task of its own. The task kills bb when the caller leaves, and releases the capacity
+    /// only after bb has ended. `circuit` gets the measured memory of a proof.
     async fn run(
         &self,
         arguments: Vec<OsString>,

@@ -8,8 +8,8 @@ use tokio::process::Command;
 use super::redaction::without_values;
 use crate::child_process::{ChildProcess, StartError};
 
-/// How bb multiplies and adds curve points (multi-scalar multiplication), which is most of the work of a proof. Proofs of
-/// both ways verify under the same keys.
+/// How bb multiplies and adds curve points (multi-scalar multiplication), which is most of the work of a proof. Proofs
+/// of both ways verify under the same keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Msm {
     /// The newer way, which saves 10 to 25 % of a proof's time (`docs/BENCHMARKS.md`). bb 5.0.0 has it behind a switch

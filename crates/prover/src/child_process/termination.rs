@@ -15,8 +15,8 @@ pub enum Ended {
     Killed(ExitStatus),
 }
 
-/// Waits for a child that was asked to end, for example by closing its standard input. Kills its process group after the
-/// grace period.
+/// Waits for a child that was asked to end, for example by closing its standard input. Kills its process group after
+/// the grace period.
 pub(super) async fn end(child: &mut Child, grace: Duration) -> io::Result<Ended> {
     match tokio::time::timeout(grace, child.wait()).await {
         Ok(status) => status.map(Ended::InGrace),

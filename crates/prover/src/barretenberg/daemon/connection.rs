@@ -137,7 +137,8 @@ impl Connection {
         self.has_proved_since = true;
     }
 
-    /// Measures the resident memory, in bytes. The peak since the last measurement counts for `circuit`, if it was proved.
+    /// Measures the resident memory, in bytes. The peak since the last measurement counts for `circuit`, if it was
+    /// proved.
     pub(super) fn measure_memory(&mut self, threads: usize, circuit: Option<&Arc<MemoryPeaks>>) -> u64 {
         // Without /proc the memory is unknown, and only the number of proofs counts.
         let Some(pid) = self.child.pid() else { return 0 };
