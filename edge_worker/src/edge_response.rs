@@ -79,13 +79,13 @@ fn whole_seconds(time: Duration) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use edgeprove_protocol::{Problem, ProblemType};
+    use edgeprove_protocol::Problem;
 
     use super::*;
     use crate::{api_keys::Denied, router::RouteError};
 
     #[test]
-    fn the_headers_of_a_problem_say_what_to_do() {
+    fn a_problem_has_the_headers_for_a_retry_or_a_key() {
         let limited = EdgeResponse::problem(&EdgeError::RateLimited, "r1");
         assert_eq!((limited.status, limited.headers[header::RETRY_AFTER].to_str().unwrap()), (429, "60"));
         assert_eq!(limited.headers[header::CONTENT_TYPE], problem::MEDIA_TYPE);

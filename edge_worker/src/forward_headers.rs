@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn responses_that_differ_by_origin_say_so() {
+    fn responses_that_differ_by_origin_have_a_vary_header() {
         let origins = Origins::parse("https://app.example").unwrap();
         let origin = HeaderValue::from_static("https://app.example");
         let decision = origins.decide(Some(&origin), "https://prove.example");

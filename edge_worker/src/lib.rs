@@ -1,20 +1,27 @@
 //! The edge: a Cloudflare Worker that admits requests and chooses the container for each, and a Durable Object for each
 //! container that starts, watches and stops it.
 //!
-//! The modules in the order of a request:
+//! Imports run down this list only:
 //! - [`exchange`]: one request from the caller to the container's object and back. Start here.
-//! - [`request_head`], [`router`], [`cors`], [`api_keys`]: whether the request is admitted.
-//! - [`destination`], [`container_pool`]: which container it goes to.
-//! - [`forward_headers`], [`outgoing_request`], [`response_stream`], [`server_refusal`]: how requests and responses are
-//!   forwarded.
-//! - [`prover_container_do`]: the Durable Object that owns the container; [`lifecycle`]: its rules;
-//!   [`websocket_relay`]: WebSockets through it.
-//!
-//! What these modules stand on: [`settings`], [`bindings`], [`isolate`], [`edge_error`], [`edge_response`], [`health`],
-//! [`platform_errors`], [`js_error`], [`js_headers`], [`timestamp`], [`log`].
+//! - [`health`]: the state of the edge and its containers.
+//! - [`destination`]: which container a request needs.
+//! - [`isolate`]: what all requests of an isolate share.
+//! - [`prover_container_do`]: the Durable Object that owns a container.
+//! - [`forward_headers`]: which headers reach the server and the caller.
+//! - [`outgoing_request`], [`response_stream`]: how requests and responses are forwarded.
+//! - [`server_refusal`], [`websocket_relay`]: a server that refuses the edge; WebSockets.
+//! - [`request_head`], [`bindings`], [`edge_response`]: the request, the bindings, responses of the edge itself.
+//! - [`edge_error`]: every failure, and the one mapping to problems and statuses.
+//! - [`settings`], [`router`]: the variables of `wrangler.toml`; the endpoint of a request.
+//! - [`api_keys`], [`cors`]: whether a caller or a page is admitted.
+//! - [`platform_errors`]: the meaning of Cloudflare's error messages.
+//! - [`lifecycle`]: when a container starts, is ready, is lost, sleeps.
+//! - [`container_pool`]: how busy each container is, as far as this isolate knows.
+//! - [`log`], [`timestamp`], [`js_headers`], [`js_error`]: one conversion each.
 //!
 //! Every decision is plain Rust and is tested natively. The modules that call JavaScript only carry decisions out:
-//! `exchange`, `outgoing_request`, `response_stream`, `websocket_relay`, `bindings`, `isolate`, `prover_container_do`.
+//! `exchange`, `health`, `isolate`, `prover_container_do`, `outgoing_request`, `server_refusal`, `response_stream`,
+//! `websocket_relay`, `bindings`, `js_headers`, `js_error`.
 
 pub mod api_keys;
 pub mod bindings;

@@ -202,7 +202,7 @@ enum Step {
 enum IdleVerdict {
     /// It responded, or did not respond for so long that it counts as dead.
     Known,
-    /// It does not respond and may have work: it is probed again later.
+    /// It does not respond and may have work: it is probed another time.
     MayHaveWork,
 }
 

@@ -114,7 +114,7 @@ impl CloudflareContainer {
         }
         let time = self.settings.lifecycle.sleep_after + INACTIVITY_MARGIN;
         match self.raw().set_inactivity_timeout(time.as_secs_f64() * 1000.0) {
-            Ok(promise) => self.spawn(async move { drop(JsFuture::from(promise).await) }.boxed_local()),
+            Ok(done) => self.spawn(async move { drop(JsFuture::from(done).await) }.boxed_local()),
             Err(error) => self.log("inactivity_timeout_not_set", &message(&error)),
         }
     }
@@ -145,7 +145,7 @@ impl Platform for CloudflareContainer {
         let monitored = self.raw().monitor();
         async move {
             let ended = match monitored {
-                Ok(promise) => JsFuture::from(promise).await,
+                Ok(exit) => JsFuture::from(exit).await,
                 Err(error) => Err(error),
             };
             match ended {
