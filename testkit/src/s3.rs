@@ -1,8 +1,9 @@
-//! A bucket on a real S3 server, which checks signatures and keeps objects as files. It can be stopped and started again.
+//! A bucket on a real S3 server, which checks signatures and stores objects as files. It can be stopped and started
+//! again.
 
 use std::{
     fs, io,
-    net::{Ipv4Addr, SocketAddr, TcpListener},
+    net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
     thread::{self, JoinHandle},
 };
@@ -19,7 +20,9 @@ use s3s_fs::FileSystem;
 use tempfile::TempDir;
 use tokio::{runtime, sync::oneshot, task::JoinSet};
 
-/// The bucket that is there from the start.
+use crate::reserved_port::ReservedPort;
+
+/// The bucket that exists from the start.
 pub const BUCKET: &str = "edgeprove-test";
 
 const ACCESS_KEY: &str = "AKIATESTTESTTESTTEST";
@@ -29,7 +32,8 @@ const SECRET_KEY: &str = "a-secret-that-only-the-tests-know";
 #[derive(Debug)]
 pub struct S3Server {
     root: TempDir,
-    address: SocketAddr,
+    /// Stays reserved while the server is stopped, so that the server can use it again.
+    port: ReservedPort,
     running: Option<Running>,
 }
 
@@ -40,28 +44,27 @@ struct Running {
 }
 
 impl S3Server {
-    /// Starts a server on a port of its own.
+    /// Starts a server.
     pub fn start() -> Self {
         let root = tempfile::Builder::new().prefix("edgeprove-s3-").tempdir().unwrap();
         fs::create_dir(root.path().join(BUCKET)).unwrap();
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let address = listener.local_addr().unwrap();
-        let running = Some(serve(root.path(), listener));
-        Self { root, address, running }
+        let mut server = Self { root, port: ReservedPort::new(), running: None };
+        server.resume();
+        server
     }
 
-    /// The environment by which a program finds it.
+    /// The environment that a program needs to use the bucket.
     pub fn environment(&self) -> Vec<(String, String)> {
         self.environment_with(SECRET_KEY)
     }
 
-    /// The same with a secret that the server does not know.
+    /// The environment of a program with a wrong secret.
     pub fn wrong_environment(&self) -> Vec<(String, String)> {
         self.environment_with("another-secret")
     }
 
     fn environment_with(&self, secret: &str) -> Vec<(String, String)> {
-        let endpoint = format!("http://{}", self.address);
+        let endpoint = format!("http://{}", self.address());
         [
             ("AWS_ENDPOINT_URL", endpoint.as_str()),
             ("AWS_REGION", "us-east-1"),
@@ -72,34 +75,34 @@ impl S3Server {
         .into()
     }
 
-    /// Where it listens.
+    /// The address that it listens on.
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.port.address()
     }
 
-    /// The folder that the bucket's objects are files of.
+    /// The folder with the objects of the bucket.
     pub fn bucket(&self) -> PathBuf {
         self.root.path().join(BUCKET)
     }
 
-    /// The folder of everything, unfinished uploads included.
+    /// The folder with everything that the server stores, including unfinished uploads.
     pub fn root(&self) -> &Path {
         self.root.path()
     }
 
-    /// Closes its port and every connection. The objects stay.
+    /// Stops listening and closes every connection. The objects stay.
     pub fn stop(&mut self) {
         let Some(Running { stop, thread }) = self.running.take() else { return };
-        // It may have ended already; then joining tells why.
+        // The thread may have ended already. Then `join` reports why.
         let _ = stop.send(());
         thread.join().expect("the S3 server ends");
     }
 
-    /// Opens the same port again.
+    /// Listens on the same port again.
     #[track_caller]
     pub fn resume(&mut self) {
-        assert!(self.running.is_none(), "it runs");
-        let listener = TcpListener::bind(self.address).unwrap();
+        assert!(self.running.is_none(), "the server runs");
+        let listener = TcpListener::bind(self.address()).unwrap();
         self.running = Some(serve(self.root.path(), listener));
     }
 }
@@ -111,13 +114,13 @@ impl Drop for S3Server {
 }
 
 fn serve(root: &Path, listener: TcpListener) -> Running {
-    let mut service = S3ServiceBuilder::new(FileSystem::new(root).expect("the folder is there"));
+    let mut service = S3ServiceBuilder::new(FileSystem::new(root).expect("the folder exists"));
     service.set_auth(SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY));
     let service = service.build();
     let (stop, stopped) = oneshot::channel();
     let serve = move || {
         let runtime = runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        // Dropping the runtime at the end drops every connection.
+        // At the end, dropping the runtime closes every connection.
         runtime.block_on(async {
             tokio::select! {
                 failed = accept(listener, service) => failed.expect("connections can be accepted"),
@@ -138,7 +141,7 @@ async fn accept(listener: TcpListener, service: S3Service) -> io::Result<()> {
         let service = service.clone();
         connections.spawn(async move {
             let http = Builder::new(TokioExecutor::new());
-            // A client that goes away is no failure of the server's.
+            // An error means that the client closed the connection, which is not a failure of the server.
             let _ = http.serve_connection(TokioIo::new(socket), service).await;
         });
         while connections.try_join_next().is_some() {}
