@@ -1,4 +1,4 @@
-//! A page in a real Chromium: it is served here, does its work by itself, and reports what came of it.
+//! A page in a real Chromium. This module serves the page, which runs by itself and reports its outcome.
 
 use std::{
     env,
@@ -10,7 +10,6 @@ use std::{
         mpsc::{self, Receiver, Sender},
     },
     thread,
-    time::Duration,
 };
 
 use axum::{
@@ -19,67 +18,65 @@ use axum::{
     response::Html,
     routing::{get, post},
 };
+use edgeprove_testkit::wait::LIMIT;
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 
-/// A browser's first start takes its time.
-const LIMIT: Duration = Duration::from_mins(1);
-
-/// A page at an address of its own, with what it needs.
+/// A page with an address of its own.
 #[derive(Debug)]
 pub struct Page {
     port: u16,
-    given: Arc<Mutex<Value>>,
+    input: Arc<Mutex<Value>>,
     outcomes: Receiver<Value>,
 }
 
 #[derive(Clone)]
 struct Served {
     html: &'static str,
-    given: Arc<Mutex<Value>>,
+    input: Arc<Mutex<Value>>,
     outcomes: Sender<Value>,
 }
 
 impl Page {
-    /// Serves this document at `/`, what the page is given at `/given`, and takes its outcome at `/outcome`. It lives as
-    /// long as the test's process.
+    /// Serves this document at `/` and its input at `/input`, and receives its outcome at `/outcome`, as long as the
+    /// process of the test lives.
     #[track_caller]
     pub fn serve(html: &'static str) -> Self {
         let listener =
             std::net::TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a port is free");
-        listener.set_nonblocking(true).expect("it can be awaited");
-        let port = listener.local_addr().expect("it has an address").port();
+        listener.set_nonblocking(true).expect("the listener can be made non-blocking");
+        let port = listener.local_addr().expect("the listener has an address").port();
         let (sender, outcomes) = mpsc::channel();
-        let given = Arc::new(Mutex::new(Value::Null));
+        let input = Arc::new(Mutex::new(Value::Null));
         let router = Router::new()
             .route("/", get(async |State(served): State<Served>| Html(served.html)))
-            .route("/given", get(what_is_given))
+            .route("/input", get(input_of_page))
             .route("/outcome", post(outcome))
-            .with_state(Served { html, given: Arc::clone(&given), outcomes: sender });
+            .with_state(Served { html, input: Arc::clone(&input), outcomes: sender });
         thread::spawn(move || {
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_all().build().expect("tokio starts");
             runtime.block_on(async {
-                let listener = TcpListener::from_std(listener).expect("it can be awaited");
-                axum::serve(listener, router).await.expect("it serves");
+                let listener = TcpListener::from_std(listener).expect("tokio takes over the listener");
+                axum::serve(listener, router).await.expect("the server runs");
             });
         });
-        Self { port, given, outcomes }
+        Self { port, input, outcomes }
     }
 
-    /// What the page works with from now on.
-    pub fn give(&self, value: Value) {
-        *self.given.lock().unwrap_or_else(PoisonError::into_inner) = value;
+    /// Sets the input that the page fetches.
+    pub fn set_input(&self, value: Value) {
+        *self.input.lock().unwrap_or_else(PoisonError::into_inner) = value;
     }
 
-    /// Where it is, under one of the names that lead to this machine: each is another origin to a browser.
+    /// Its origin under a host name of this machine. To a browser, each host name is a different origin.
     pub fn origin(&self, host: &str) -> String {
         format!("http://{host}:{}", self.port)
     }
 
-    /// Opens it in a browser and waits for what it reports.
+    /// Opens the page in a browser and waits for its outcome.
     #[track_caller]
     pub fn outcome(&self, origin: &str) -> Value {
         let _browser = Browser::open(&format!("{origin}/"));
@@ -87,16 +84,16 @@ impl Page {
     }
 }
 
-async fn what_is_given(State(served): State<Served>) -> Json<Value> {
-    Json(served.given.lock().unwrap_or_else(PoisonError::into_inner).clone())
+async fn input_of_page(State(served): State<Served>) -> Json<Value> {
+    Json(served.input.lock().unwrap_or_else(PoisonError::into_inner).clone())
 }
 
 async fn outcome(State(served): State<Served>, Json(outcome): Json<Value>) {
-    // A test that has failed no longer listens.
+    // An error means that the test has ended.
     let _ = served.outcomes.send(outcome);
 }
 
-/// A Chromium with one page, for as long as this lives.
+/// A Chromium with one open page. Dropping it ends Chromium.
 struct Browser {
     child: Child,
     _profile: TempDir,
@@ -106,13 +103,13 @@ impl Browser {
     #[track_caller]
     fn open(url: &str) -> Self {
         use std::os::unix::process::CommandExt as _;
-        let profile = tempfile::tempdir().expect("a folder can be made");
+        let profile = tempfile::tempdir().expect("a folder can be created");
         let child = Command::new(program())
             .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"])
             .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
             .arg("--disable-dev-shm-usage")
             .arg(format!("--user-data-dir={}", profile.path().display()))
-            // Keeps it open, as a user would.
+            // Keeps the page open after it has loaded.
             .args(["--remote-debugging-port=0", url])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -126,13 +123,13 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        // It has processes of its own, all in one group.
+        // Chromium starts more processes, all in one process group.
         let _ = kill_process_group(Pid::from_child(&self.child), Signal::KILL);
         let _ = self.child.wait();
     }
 }
 
-/// `CHROMIUM`, or what is found on the path.
+/// The program in `CHROMIUM`, otherwise the first one on the PATH.
 fn program() -> PathBuf {
     let given = env::var_os("CHROMIUM").filter(|path| !path.is_empty()).map(PathBuf::from);
     let named = || {
@@ -142,5 +139,5 @@ fn program() -> PathBuf {
             .flat_map(|dir| names.map(|name| dir.join(name)))
             .find(|program| program.exists())
     };
-    given.or_else(named).expect("there is no Chromium on the path; CHROMIUM names one")
+    given.or_else(named).expect("Chromium is on the PATH, or in CHROMIUM")
 }

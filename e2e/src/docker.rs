@@ -1,41 +1,39 @@
-//! Containers, seen and treated from outside, by the command line of the Docker Engine.
+//! Inspects and controls containers with the command line of the Docker Engine.
 
-use std::{process::Command, time::Duration};
+use std::process::Command;
 
-use edgeprove_testkit::processes;
+use edgeprove_testkit::{processes, wait};
 
-const LIMIT: Duration = Duration::from_mins(1);
-
-/// What `docker` prints on being asked this.
+/// Runs `docker` with these arguments and returns its output.
 #[track_caller]
-pub fn ask(arguments: &[&str]) -> String {
-    let output = processes::run(Command::new("docker").args(arguments), LIMIT);
-    let words = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "docker {arguments:?}: {words}");
+pub fn run(arguments: &[&str]) -> String {
+    let output = processes::run(Command::new("docker").args(arguments), wait::LIMIT);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "docker {arguments:?}: {stderr}");
     String::from_utf8(output.stdout).expect("docker prints text").trim().to_owned()
 }
 
-/// Names of the containers that run and whose names begin so.
+/// Names of the running containers whose names begin with this prefix.
 #[track_caller]
 pub fn running(prefix: &str) -> Vec<String> {
-    listed(&["ps"], prefix)
+    list(&["ps"], prefix)
 }
 
-/// The same with those that have ended.
+/// Names of the running and stopped containers whose names begin with this prefix.
 #[track_caller]
 pub fn all(prefix: &str) -> Vec<String> {
-    listed(&["ps", "--all"], prefix)
+    list(&["ps", "--all"], prefix)
 }
 
-fn listed(command: &[&str], prefix: &str) -> Vec<String> {
+fn list(command: &[&str], prefix: &str) -> Vec<String> {
     let filter = format!("name=^{prefix}");
-    let names = ask(&[command, &["--filter", &filter, "--format", "{{.Names}}"]].concat());
+    let names = run(&[command, &["--filter", &filter, "--format", "{{.Names}}"]].concat());
     names.lines().map(str::to_owned).collect()
 }
 
-/// What a container has logged.
+/// The log of a container.
 #[track_caller]
 pub fn logs(container: &str) -> String {
-    let output = processes::run(Command::new("docker").args(["logs", container]), LIMIT);
+    let output = processes::run(Command::new("docker").args(["logs", container]), wait::LIMIT);
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }

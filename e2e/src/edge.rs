@@ -1,7 +1,7 @@
-//! The edge as its deployer runs it on a machine of their own: `cargo xtask edge`, with the real wrangler and workerd.
+//! Starts the edge on this machine with `cargo xtask edge`, which uses the real wrangler and workerd.
 //!
-//! When it goes, it is held against what must be true of every edge: it ends when asked to, it leaves neither a process
-//! nor a container behind, and its log holds no private value.
+//! At its end, an edge is checked for what must be true of every edge: it exits when it is asked to, it leaves neither
+//! a process nor a container behind, and its log contains no private value.
 
 use std::{
     fs::{self, File},
@@ -15,12 +15,13 @@ use std::{
 };
 
 use edgeprove_testkit::{
-    Answer, TestServer,
-    client::Ask,
-    places,
+    Response, TestServer,
+    client::Request,
+    paths,
     processes::{self, Process},
+    reserved_port::ReservedPort,
     samples,
-    wait::within,
+    wait::{LONG_LIMIT, eventually, try_eventually, within},
 };
 use rustix::process::Signal;
 use serde_json::Value;
@@ -28,23 +29,18 @@ use tempfile::TempDir;
 
 use crate::docker;
 
-/// wrangler starts slowly, and slower still beside others. The first start builds the image's last layers.
-const START: Duration = Duration::from_mins(3);
-/// It has containers to end.
-const END: Duration = Duration::from_mins(1);
+/// Interval between two measurements of its memory.
+const MEASURING_INTERVAL: Duration = Duration::from_millis(10);
 
-/// Between two looks at its memory.
-const GLANCE: Duration = Duration::from_millis(10);
-
-/// The repository's `wrangler.toml` with a change, as a file in this folder.
+/// Writes a changed copy of the repository's `wrangler.toml` to this folder.
 #[track_caller]
 pub fn variant(dir: &Path, change: impl FnOnce(&mut toml::Table)) -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("e2e is in the repository");
     let text = fs::read_to_string(root.join("wrangler.toml")).unwrap();
-    let mut config: toml::Table = text.parse().expect("it is TOML");
-    // Paths in it count from where it lies.
+    let mut config: toml::Table = text.parse().expect("wrangler.toml is TOML");
+    // Its paths are relative to its folder.
     let absolute = |value: &mut toml::Value| {
-        *value = root.join(value.as_str().expect("it is a path")).display().to_string().into();
+        *value = root.join(value.as_str().expect("the value is a path")).display().to_string().into();
     };
     absolute(&mut config["main"]);
     absolute(&mut config["containers"][0]["image"]);
@@ -56,14 +52,14 @@ pub fn variant(dir: &Path, change: impl FnOnce(&mut toml::Table)) -> PathBuf {
     file
 }
 
-/// What the edge is started with. Tests change what they are about.
+/// The settings of an edge. A test changes those that it is about.
 #[derive(Debug, Default)]
 pub struct EdgeSettings {
-    /// The server it stands in front of; without one it starts containers.
+    /// The server behind the edge; without one, the edge starts containers.
     upstream: Option<String>,
-    /// Variables and secrets of the Worker.
+    /// The variables and secrets of the Worker.
     vars: Vec<(String, String)>,
-    /// Another configuration than the repository's `wrangler.toml`.
+    /// A configuration in place of the repository's `wrangler.toml`.
     config: Option<PathBuf>,
 }
 
@@ -74,13 +70,13 @@ impl EdgeSettings {
         self
     }
 
-    /// Puts it in front of this server.
+    /// Sets the server behind the edge.
     pub fn upstream(&mut self, address: SocketAddr) -> &mut Self {
         self.upstream = Some(format!("http://{address}"));
         self
     }
 
-    /// Takes another configuration than the repository's.
+    /// Sets a configuration in place of the repository's `wrangler.toml`.
     pub fn config(&mut self, file: PathBuf) -> &mut Self {
         self.config = Some(file);
         self
@@ -92,13 +88,13 @@ impl EdgeSettings {
 pub struct Edge {
     child: Child,
     dir: TempDir,
-    address: SocketAddr,
+    port: ReservedPort,
     has_containers: bool,
-    ended: bool,
+    has_ended: bool,
 }
 
 impl Edge {
-    /// An edge in front of this server, with the settings of `wrangler.toml`.
+    /// Starts an edge in front of this server, with the settings of `wrangler.toml`.
     #[track_caller]
     pub fn before(server: &TestServer) -> Self {
         Self::start(|edge| {
@@ -106,7 +102,7 @@ impl Edge {
         })
     }
 
-    /// An edge with other settings. It answers when this returns.
+    /// Starts an edge with changed settings, and waits until it responds.
     #[track_caller]
     pub fn start(change: impl FnOnce(&mut EdgeSettings)) -> Self {
         let mut settings = EdgeSettings::default();
@@ -114,15 +110,19 @@ impl Edge {
         let dir = tempfile::Builder::new().prefix("edgeprove-edge-").tempdir().unwrap();
         let log = File::create(dir.path().join("log")).unwrap();
         let address_file = dir.path().join("address");
-        let mut command = Command::new(places::program("xtask"));
-        command.args(["edge", "--port", "0", "--addr-file"]).arg(&address_file);
+        // wrangler opens the port some seconds after its start. Until then, nothing else may take it.
+        let port = ReservedPort::new();
+        let mut command = Command::new(paths::program("xtask"));
+        command
+            .args(["edge", "--port", &port.address().port().to_string(), "--addr-file"])
+            .arg(&address_file);
         if let Some(url) = &settings.upstream {
             command.args(["--upstream", url]);
         }
         if let Some(config) = &settings.config {
             command.arg("--config").arg(config);
         }
-        // The same witness is proved again and again, and each time it is the proving that is tested.
+        // Tests prove the same witness many times, and a cached proof would hide the prover.
         if !settings.vars.iter().any(|(name, _)| name == "EDGEPROVE_PROOF_CACHE") {
             settings.var("EDGEPROVE_PROOF_CACHE", "0");
         }
@@ -131,66 +131,73 @@ impl Edge {
         }
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         let child = command.spawn().expect("xtask can be started");
-        let address = SocketAddr::from(([127, 0, 0, 1], 0));
         let has_containers = settings.upstream.is_none();
-        let mut edge = Self { child, dir, address, has_containers, ended: false };
-        edge.address = within(START, "the edge answers", || {
+        let mut edge = Self { child, dir, port, has_containers, has_ended: false };
+        // The first start with containers builds the last layers of the image.
+        let address: SocketAddr = within(LONG_LIMIT, "the edge responds", || {
             let status = edge.child.try_wait().unwrap();
             assert!(status.is_none(), "the edge ended with {status:?}: {}", edge.log());
             fs::read_to_string(&address_file).ok()?.trim().parse().ok()
         });
+        assert_eq!(address, edge.address());
         edge
     }
 
-    /// Where it listens.
+    /// The address that the edge listens on.
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.port.address()
     }
 
-    /// A request to it.
-    pub fn ask(&self, method: &str, path: &str) -> Ask {
-        Ask::new(self.address, method.parse().expect("it is a method"), path)
+    /// A request to the edge.
+    pub fn request(&self, method: &str, path: &str) -> Request {
+        Request::new(self.address(), method.parse().expect("a method"), path)
     }
 
-    /// Its answer to a GET.
+    /// Sends a GET.
     #[track_caller]
-    pub fn get(&self, path: &str) -> Answer {
-        self.ask("GET", path).send()
+    pub fn get(&self, path: &str) -> Response {
+        self.request("GET", path).send()
     }
 
     /// A request for a proof.
-    pub fn posting(&self, path: &str, witness: &[u8]) -> Ask {
-        Ask::to_prove(self.address, path, witness)
+    pub fn prove_request(&self, path: &str, witness: &[u8]) -> Request {
+        Request::prove(self.address(), path, witness)
     }
 
-    /// All it has said up to now.
+    /// The text of the log so far.
     pub fn log(&self) -> String {
         String::from_utf8_lossy(&fs::read(self.dir.path().join("log")).unwrap()).into_owned()
     }
 
-    /// Its own lines of JSON that bear this value under this name, oldest first. Waits until there is one.
+    /// Waits until the log has a line of JSON with this value in this field. Returns all such lines, oldest first.
     #[track_caller]
     pub fn logged(&self, name: &str, value: &str) -> Vec<Value> {
-        edgeprove_testkit::eventually(&format!("the edge logs {name} {value}"), || {
+        self.logged_times(1, name, value)
+    }
+
+    /// As [`Self::logged`], but waits until there are this many lines.
+    #[track_caller]
+    pub fn logged_times(&self, times: usize, name: &str, value: &str) -> Vec<Value> {
+        eventually(&format!("the edge logs {name} {value} ({times} times)"), || {
             let log = self.log();
-            // wrangler wraps what is an error in colours.
+            // wrangler adds terminal colours to lines about errors.
             let lines = log.lines().filter_map(|line| line.get(line.find('{')?..=line.rfind('}')?));
             let lines = lines.filter_map(|line| serde_json::from_str::<Value>(line).ok());
             let found: Vec<_> = lines.filter(|line| line[name] == value).collect();
-            (!found.is_empty()).then_some(found)
+            (found.len() >= times).then_some(found)
         })
     }
 
-    /// Names of its containers that run.
+    /// The names of its running containers.
     pub fn containers(&self) -> Vec<String> {
         docker::running(&self.container_prefix())
     }
 
     fn container_prefix(&self) -> String {
-        format!("workerd-edgeprove-dev-{}-", self.address.port())
+        format!("workerd-edgeprove-dev-{}-", self.address().port())
     }
 
-    /// Memory that its workerd processes have resident, in bytes.
+    /// The resident memory of its workerd processes, in bytes.
     pub fn resident_bytes(&self) -> u64 {
         self.descendants()
             .iter()
@@ -199,22 +206,22 @@ impl Edge {
             .sum()
     }
 
-    /// By how many bytes the memory of its workerd processes is at most larger than before, while something is done.
+    /// Measures by how many bytes the memory of its workerd processes grows at most during an action.
     #[track_caller]
     pub fn growth_while(&self, action: impl FnOnce()) -> u64 {
         let before = self.resident_bytes();
-        assert!(before > 0, "workerd is not found");
-        let (peak, over) = (AtomicU64::new(before), AtomicBool::new(false));
+        assert!(before > 0, "no workerd process was found");
+        let (peak, is_finished) = (AtomicU64::new(before), AtomicBool::new(false));
         thread::scope(|scope| {
             scope.spawn(|| {
-                while !over.load(Ordering::Relaxed) {
+                while !is_finished.load(Ordering::Relaxed) {
                     peak.fetch_max(self.resident_bytes(), Ordering::Relaxed);
-                    thread::sleep(GLANCE);
+                    thread::sleep(MEASURING_INTERVAL);
                 }
             });
-            // The watcher ends also where the action fails.
+            // The measuring thread must also end if the action fails.
             let outcome = panic::catch_unwind(AssertUnwindSafe(action));
-            over.store(true, Ordering::Relaxed);
+            is_finished.store(true, Ordering::Relaxed);
             if let Err(failure) = outcome {
                 panic::resume_unwind(failure);
             }
@@ -232,38 +239,38 @@ impl Edge {
         found
     }
 
-    /// Asks it to end and checks how it does.
+    /// Asks the edge to end, and checks that it does so properly.
     #[track_caller]
     pub fn finish(mut self) {
         self.end();
     }
 
+    #[track_caller]
     fn end(&mut self) {
-        self.ended = true;
-        let family = self.descendants();
-        Process::look(i32::try_from(self.child.id()).unwrap()).expect("the edge lives").signal(Signal::INT);
-        let status = within(END, "the edge ends", || self.child.try_wait().unwrap());
+        self.has_ended = true;
+        let descendants = self.descendants();
+        Process::find(i32::try_from(self.child.id()).unwrap()).expect("the edge runs").signal(Signal::INT);
+        let status = eventually("the edge ends", || self.child.try_wait().unwrap());
         assert_eq!(status.code(), Some(0), "{status}: {}", self.log());
-        let left: Vec<_> = family.into_iter().filter(|process| process.lives()).collect();
-        assert_eq!(left, [], "processes outlive the edge");
+        // A process that was signalled to end takes a moment to disappear, and so does a container.
+        try_eventually("no process of the edge is left", || {
+            let left: Vec<_> = descendants.iter().filter(|process| process.is_alive()).collect();
+            if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
+        });
         if self.has_containers {
-            assert_eq!(
-                docker::all(&self.container_prefix()),
-                Vec::<String>::new(),
-                "containers outlive the edge"
-            );
+            try_eventually("no container of the edge is left", || {
+                let left = docker::all(&self.container_prefix());
+                if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
+            });
         }
-        assert!(
-            !samples::shows_secret(self.log().as_bytes()),
-            "the log shows a private value:\n{}",
-            self.log()
-        );
+        let log = self.log();
+        assert!(!samples::contains_secret(log.as_bytes()), "the log contains a private value:\n{log}");
     }
 }
 
 impl Drop for Edge {
     fn drop(&mut self) {
-        if self.ended {
+        if self.has_ended {
             return;
         }
         if !thread::panicking() {
@@ -274,10 +281,10 @@ impl Drop for Edge {
         for line in lines.iter().skip(lines.len().saturating_sub(40)) {
             eprintln!("edge: {line}");
         }
-        if let Some(process) = i32::try_from(self.child.id()).ok().and_then(Process::look) {
+        if let Some(process) = i32::try_from(self.child.id()).ok().and_then(Process::find) {
             process.signal(Signal::INT);
         }
-        // It removes its containers; there is nothing to be done if it cannot.
+        // The test has failed already, so an edge that does not end properly is of no interest.
         let _ = self.child.wait();
     }
 }

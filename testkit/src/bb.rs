@@ -1,4 +1,4 @@
-//! The untouched bb, run by hand: the judge of every proof.
+//! Verifies proofs with an unmodified bb, run as a command.
 
 use std::{
     collections::HashMap,
@@ -6,15 +6,11 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
     sync::{Mutex, PoisonError},
-    time::Duration,
 };
 
 use edgeprove_protocol::Target;
 
-use crate::{paths, processes};
-
-/// bb goes to the network, and stays there, when its CRS does not do.
-const LIMIT: Duration = Duration::from_mins(2);
+use crate::{paths, processes, wait};
 
 fn run(arguments: &[(&str, &Path)], command: &str, target: Target) -> bool {
     let mut bb = Command::new(paths::bb());
@@ -22,8 +18,8 @@ fn run(arguments: &[(&str, &Path)], command: &str, target: Target) -> bool {
     for (flag, path) in arguments {
         bb.arg(flag).arg(path);
     }
-    let output = processes::run(&mut bb, LIMIT);
-    output.status.success()
+    // bb tries to download a CRS, without an end, if the given one is unsuitable.
+    processes::run(&mut bb, wait::LIMIT).status.success()
 }
 
 /// A verification key, as bb writes it.
@@ -33,7 +29,7 @@ struct Key {
     hash: Vec<u8>,
 }
 
-/// bb's hash of the key it makes of a circuit's file, in hexadecimal.
+/// The hash of the verification key that bb computes for a circuit file, in hexadecimal.
 #[track_caller]
 pub fn verification_key_hash(circuit: &Path, target: Target) -> String {
     hex::encode(verification_key(circuit, target).hash)
@@ -41,20 +37,20 @@ pub fn verification_key_hash(circuit: &Path, target: Target) -> String {
 
 #[track_caller]
 fn verification_key(circuit: &Path, target: Target) -> Key {
-    static MADE: Mutex<Option<HashMap<(PathBuf, Target), Key>>> = Mutex::new(None);
-    let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
-    let made = made.get_or_insert_default();
-    let key = made.entry((circuit.to_owned(), target)).or_insert_with(|| {
+    static KEYS: Mutex<Option<HashMap<(PathBuf, Target), Key>>> = Mutex::new(None);
+    let mut keys = KEYS.lock().unwrap_or_else(PoisonError::into_inner);
+    let keys = keys.get_or_insert_default();
+    let key = keys.entry((circuit.to_owned(), target)).or_insert_with(|| {
         let dir = tempfile::tempdir().unwrap();
         let files = [("-b", circuit), ("-o", dir.path())];
-        assert!(run(&files, "write_vk", target), "bb makes no key of {}", circuit.display());
+        assert!(run(&files, "write_vk", target), "bb computes no key for {}", circuit.display());
         let read = |name| fs::read(dir.path().join(name)).unwrap();
         Key { vk: read("vk"), hash: read("vk_hash") }
     });
     key.clone()
 }
 
-/// Whether bb accepts a proof under the key that it makes of the circuit's file itself.
+/// Whether bb accepts a proof under the key that bb itself computes for the circuit file.
 #[track_caller]
 pub fn verifies(circuit: &Path, target: Target, proof: &[u8], public_inputs: &[u8]) -> bool {
     let dir = tempfile::tempdir().unwrap();

@@ -1,5 +1,5 @@
-/* Stands between one program and the clock of the machine: what the program is told is so many seconds ahead as the
- * mapped file says at that moment. The clock that cannot be set, and every other, is left alone. */
+/* Shifts the clock of one program: the time it reads is ahead of the machine's clock by the number of seconds in the
+ * mapped file. Only the wall clock is shifted; monotonic clocks are left alone. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <stdint.h>

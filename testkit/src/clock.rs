@@ -1,7 +1,7 @@
-//! A clock of a server's own, that can be set while it runs. The machine's belongs to everybody on it.
+//! A clock for one server, which a test may change while the server runs. The clock of the machine stays as it is.
 //!
-//! A few lines of C are loaded before the C library and answer in its place, hence only where programs are linked to
-//! that one while they start, as on any ordinary Linux. What links Rust compiles C as well.
+//! A small C library is preloaded and replaces `clock_gettime`. This works for dynamically linked programs, as on any
+//! ordinary Linux. The C compiler is the one that links Rust programs.
 
 use std::{
     fs::{self, File},
@@ -17,7 +17,7 @@ use crate::settings::Settings;
 
 const SOURCE: &str = include_str!("clock.c");
 
-/// A clock that is right until it is set.
+/// A clock that shows the time of the machine until a test changes it.
 #[derive(Debug)]
 pub struct Clock {
     dir: TempDir,
@@ -25,7 +25,7 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// One that is right.
+    /// Compiles the library. The clock shows the time of the machine.
     #[track_caller]
     #[expect(clippy::new_without_default, reason = "it calls a compiler, which a default should not")]
     pub fn new() -> Self {
@@ -35,24 +35,25 @@ impl Clock {
             .arg(library(dir.path()))
             .stdin(Stdio::piped())
             .spawn()
-            .expect("there is a C compiler, as there is a linker");
+            .expect("a C compiler is installed, because Rust links with it");
         compiler.stdin.take().unwrap().write_all(SOURCE.as_bytes()).unwrap();
         assert!(compiler.wait().unwrap().success(), "the clock is compiled");
-        let ahead = File::create_new(dial(dir.path())).unwrap();
+        let ahead = File::create_new(offset_file(dir.path())).unwrap();
         let clock = Self { dir, ahead };
-        clock.set(0);
+        clock.set_offset(0);
         clock
     }
 
-    /// Sets it to so many seconds ahead of the machine's, or behind.
-    pub fn set(&self, ahead_s: i64) {
-        // Eight aligned bytes of a mapped page are read and written as one.
+    /// Sets the clock ahead of the machine's clock by this many seconds, or behind it if the number is negative.
+    pub fn set_offset(&self, ahead_s: i64) {
+        // Eight aligned bytes of a mapped page are read and written atomically.
         self.ahead.write_all_at(&ahead_s.to_ne_bytes(), 0).unwrap();
     }
 
-    /// Gives a server this clock.
-    pub fn give(&self, settings: &mut Settings) {
-        for (name, path) in [("LD_PRELOAD", library(self.dir.path())), ("TEST_CLOCK", dial(self.dir.path()))]
+    /// Makes a server use this clock.
+    pub fn apply_to(&self, settings: &mut Settings) {
+        for (name, path) in
+            [("LD_PRELOAD", library(self.dir.path())), ("TEST_CLOCK", offset_file(self.dir.path()))]
         {
             let path = fs::canonicalize(path).unwrap().into_os_string().into_string().unwrap();
             settings.environment.push((name.to_owned(), path));
@@ -64,6 +65,6 @@ fn library(dir: &Path) -> PathBuf {
     dir.join("clock.so")
 }
 
-fn dial(dir: &Path) -> PathBuf {
+fn offset_file(dir: &Path) -> PathBuf {
     dir.join("ahead")
 }

@@ -49,7 +49,7 @@ pub mod places {
     pub use crate::{paths::*, postgres::shared_url as shared_postgres, skipped::*};
 }
 
-pub use client::{Answer, Connection};
+pub use client::{Connection, Response};
 pub use edgeprove_protocol::ProblemType;
 pub use jobs::Events;
 pub use samples::Sample;

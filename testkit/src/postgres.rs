@@ -68,7 +68,7 @@ impl Cluster {
             .next()
             .and_then(|pid| pid.parse().ok())
             .expect("the file begins with a process number");
-        let main = Process::look(pid).expect("PostgreSQL runs");
+        let main = Process::find(pid).expect("PostgreSQL runs");
         std::iter::once(main).chain(processes::children(pid)).collect()
     }
 

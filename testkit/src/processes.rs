@@ -1,7 +1,7 @@
-//! Looks at processes through /proc, and stops and kills them.
+//! Inspects processes through /proc, and suspends and kills them.
 //!
-//! bb belongs to a server if its environment names the server's own CRS folder: that holds for orphans as well, which
-//! have lost their parent, and for whatever a program in bb's place starts.
+//! A bb belongs to a server if its environment names the CRS folder of that server. This also finds orphans, which have
+//! lost their parent, and whatever a fake bb starts.
 
 use std::{
     fs,
@@ -14,26 +14,26 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::eventually;
+use crate::wait::{eventually, try_eventually};
 
-/// A process that lives.
+/// A process, as it was when it was inspected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Process {
-    /// Its number.
+    /// Its process number.
     pub pid: i32,
-    /// Its parent's.
+    /// The process number of its parent.
     pub parent: i32,
-    /// As in /proc: `R`, `S`, `T`, `Z` and so on.
+    /// Its state, as in /proc: `R`, `S`, `T`, `Z` and so on.
     pub state: char,
-    /// CPU time it has used, in clock ticks.
+    /// The CPU time that it has used, in clock ticks.
     pub ticks: u64,
 }
 
 impl Process {
-    /// `None` once it is gone.
-    pub fn look(pid: i32) -> Option<Self> {
+    /// Inspects a process. `None`: it does not exist.
+    pub fn find(pid: i32) -> Option<Self> {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        // The name, in brackets, may hold anything.
+        // The name, which is in brackets, may contain any character.
         let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
         let ticks = fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?;
         Some(Self {
@@ -44,17 +44,17 @@ impl Process {
         })
     }
 
-    /// Whether it runs or could run.
-    pub fn lives(self) -> bool {
-        Self::look(self.pid).is_some_and(|now| now.state != 'Z' && now.state != 'X')
+    /// Whether it still runs or could run.
+    pub fn is_alive(self) -> bool {
+        Self::find(self.pid).is_some_and(|now| now.state != 'Z' && now.state != 'X')
     }
 
-    /// What it is called; empty once it is gone.
+    /// Its name; empty if it does not exist any more.
     pub fn name(self) -> String {
         fs::read_to_string(format!("/proc/{}/comm", self.pid)).unwrap_or_default().trim_end().to_owned()
     }
 
-    /// Memory that it has resident, in bytes; none once it is gone.
+    /// Its resident memory in bytes; 0 if it does not exist any more.
     pub fn resident_bytes(self) -> u64 {
         memory(self.pid, "VmRSS:").unwrap_or(0)
     }
@@ -62,19 +62,24 @@ impl Process {
     /// Sends it a signal.
     pub fn signal(self, signal: Signal) {
         if let Some(pid) = Pid::from_raw(self.pid) {
-            // One that is gone needs no signal.
+            // An error means that the process has ended.
             let _ = kill_process(pid, signal);
         }
     }
 
-    /// Stops it and waits until it has stopped; `false` if it died of something else meanwhile.
-    pub fn freeze(self) -> bool {
+    /// Suspends it. Returns once it is suspended; false: it ended in the meantime.
+    pub fn suspend(self) -> bool {
         self.signal(Signal::STOP);
-        eventually("a process stops", || match Self::look(self.pid) {
+        eventually("the process is suspended", || match Self::find(self.pid) {
             Some(Process { state: 'T', .. }) => Some(true),
             None | Some(Process { state: 'Z' | 'X', .. }) => Some(false),
             Some(_) => None,
         })
+    }
+
+    /// Lets it continue after [`Self::suspend`].
+    pub fn resume(self) {
+        self.signal(Signal::CONT);
     }
 }
 
@@ -83,24 +88,33 @@ fn all() -> impl Iterator<Item = i32> {
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
-/// Every live process whose environment says `CRS_PATH` is this folder.
+/// Every live process whose environment has this folder as `CRS_PATH`.
 pub fn with_crs(dir: &Path) -> Vec<Process> {
-    let mark = format!("CRS_PATH={}", dir.display());
-    let marked = |pid: &i32| {
+    let wanted = format!("CRS_PATH={}", dir.display());
+    let has_it = |pid: &i32| {
         let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-        environment.split(|&byte| byte == 0).any(|variable| variable == mark.as_bytes())
+        environment.split(|&byte| byte == 0).any(|variable| variable == wanted.as_bytes())
     };
-    all().filter(marked).filter_map(Process::look).filter(|process| process.state != 'Z').collect()
+    all().filter(has_it).filter_map(Process::find).filter(|process| process.state != 'Z').collect()
 }
 
-/// The children of a process, dead ones that nobody has collected included.
+/// Waits until no process has this folder as `CRS_PATH`. A killed process takes a moment to disappear.
+#[track_caller]
+pub fn assert_none_with_crs(dir: &Path) {
+    try_eventually("no process of the server is left", || match with_crs(dir) {
+        left if left.is_empty() => Ok(()),
+        left => Err(format!("{left:?}")),
+    });
+}
+
+/// The children of a process, including dead ones that it has not collected.
 pub fn children(parent: i32) -> Vec<Process> {
-    all().filter_map(Process::look).filter(|process| process.parent == parent).collect()
+    all().filter_map(Process::find).filter(|process| process.parent == parent).collect()
 }
 
-/// The most memory a process has had resident at any moment, in bytes.
+/// The highest resident memory of a process so far, in bytes.
 pub fn peak_memory(pid: i32) -> u64 {
-    memory(pid, "VmHWM:").expect("the process lives")
+    memory(pid, "VmHWM:").expect("the process exists")
 }
 
 /// A line of a process's status, in bytes.
@@ -111,7 +125,7 @@ fn memory(pid: i32, name: &str) -> Option<u64> {
     Some(kibibytes << 10)
 }
 
-/// Runs a command to its end, killing it after a while.
+/// Runs a command to its end. It is killed, and the test fails, if it takes longer than the limit.
 #[track_caller]
 pub fn run(command: &mut Command, limit: Duration) -> Output {
     let mut child = command
@@ -121,29 +135,29 @@ pub fn run(command: &mut Command, limit: Duration) -> Output {
         .spawn()
         .unwrap_or_else(|error| panic!("{command:?} cannot be started: {error}"));
     let (mut stdout, mut stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
-    let drain = thread::spawn(move || {
+    let stderr = thread::spawn(move || {
         let mut bytes = Vec::new();
         stderr.read_to_end(&mut bytes).map(|_| bytes).unwrap_or_default()
     });
-    let output = thread::spawn(move || {
+    let stdout = thread::spawn(move || {
         let mut bytes = Vec::new();
         stdout.read_to_end(&mut bytes).map(|_| bytes).unwrap_or_default()
     });
     let give_up = Instant::now() + limit;
     let status = loop {
-        if let Some(status) = child.try_wait().expect("it can be waited for") {
+        if let Some(status) = child.try_wait().expect("the child can be waited for") {
             break status;
         }
         if Instant::now() > give_up {
-            child.kill().expect("it can be killed");
+            child.kill().expect("the child can be killed");
             panic!("{command:?} ran longer than {} s", limit.as_secs());
         }
         thread::sleep(Duration::from_millis(2));
     };
-    Output { status, stdout: output.join().unwrap(), stderr: drain.join().unwrap() }
+    Output { status, stdout: stdout.join().unwrap(), stderr: stderr.join().unwrap() }
 }
 
-/// Whether a command can be run and ends with 0.
+/// Whether a command can be run and exits with 0.
 pub fn succeeds(command: &mut Command) -> bool {
     let quiet = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     quiet.status().is_ok_and(|status| status.success())

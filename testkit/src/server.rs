@@ -1,6 +1,6 @@
-//! One server as a process of its own. When it goes, it is held against what must be true of every server: nothing is
-//! left in its spool, it ends with 0 when asked to, no child outlives it, and its log holds neither a panic nor a
-//! private value.
+//! Starts a server as a process of its own. At its end, it checks what must be true of every server: its spool is
+//! empty, it exits with 0 when it is asked to, no child is left, and its log contains neither a panic nor a private
+//! value.
 
 use std::{
     fs,
@@ -12,55 +12,52 @@ use std::{
     time::Duration,
 };
 
-use edgeprove_protocol::{Target, answer::Health};
+use edgeprove_protocol::{Target, answer::Health, headers};
 use http::Method;
 use rustix::process::Signal;
+use serde_json::Value;
 
 use crate::{
-    Answer, Connection,
-    client::Ask,
-    eventually,
+    Connection, Response,
+    client::Request,
     processes::{self, Process},
     samples::{self, Sample},
-    settings::{Room, Settings},
-    wait::within,
+    settings::{ServerFolder, Settings},
+    wait::{eventually, try_eventually},
 };
-
-/// Longest time to end when there is nothing left to do.
-const END: Duration = Duration::from_secs(30);
 
 /// A running server.
 #[derive(Debug)]
 pub struct TestServer {
-    // Goes before the room it lives in.
-    leash: Leash,
-    room: Room,
+    // Dropped before the folder that the server uses.
+    guard: ProcessGuard,
+    folder: ServerFolder,
     address: SocketAddr,
-    /// The server itself, where a wrapper started it.
+    /// The process of the server itself, also where a wrapper started it.
     pid: i32,
     provers: usize,
-    good: Option<Sample>,
-    ended: bool,
+    sample: Option<Sample>,
+    has_ended: bool,
 }
 
-/// Keeps a server and its children from outliving a test, whichever way that ends.
+/// Kills a server and its children when a test ends, whichever way it ends.
 #[derive(Debug)]
-struct Leash {
+struct ProcessGuard {
     child: Child,
     log: PathBuf,
     crs: PathBuf,
 }
 
-impl Drop for Leash {
+impl Drop for ProcessGuard {
     fn drop(&mut self) {
         if thread::panicking() {
             let log = fs::read_to_string(&self.log).unwrap_or_default();
-            let told: Vec<&str> = log.lines().filter(|line| !is_probe(line)).collect();
-            for line in told.iter().skip(told.len().saturating_sub(40)) {
+            let lines: Vec<&str> = log.lines().filter(|line| !is_probe(line)).collect();
+            for line in lines.iter().skip(lines.len().saturating_sub(40)) {
                 eprintln!("server: {line}");
             }
         }
-        // Nothing is to be done about what is gone already.
+        // An error means that the process has ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
         for bb in processes::with_crs(&self.crs) {
@@ -69,99 +66,98 @@ impl Drop for Leash {
     }
 }
 
-/// How a server that could not start ended.
+/// How a server ended that could not start.
 #[derive(Debug)]
 pub struct FailedStart {
     /// Its exit code, unless a signal ended it.
     pub code: Option<i32>,
     /// Its standard error.
-    pub words: String,
+    pub stderr: String,
 }
 
 impl TestServer {
-    /// A server of `range_check`.
+    /// Starts a server of `range_check` with the settings of [`Settings::new`].
     #[track_caller]
-    pub fn plain() -> Self {
+    pub fn start_default() -> Self {
         Self::start(|_| {})
     }
 
-    /// A server with other settings than [`Settings::new`] gives.
+    /// Starts a server with changed settings.
     #[track_caller]
     pub fn start(change: impl FnOnce(&mut Settings)) -> Self {
         let mut settings = Settings::new();
         change(&mut settings);
-        let room = Room::new(&settings);
-        let (provers, good, wait) = (settings.provers, settings.good.clone(), settings.wait_until_ready);
-        let child = room.command(settings).spawn().expect("the server can be started");
+        let folder = ServerFolder::new(&settings);
+        let (provers, sample, wait) = (settings.provers, settings.sample.clone(), settings.wait_until_ready);
+        let child = folder.command(settings).spawn().expect("the server can be started");
         let pid = i32::try_from(child.id()).unwrap();
-        let mut leash = Leash { child, log: room.log(), crs: room.crs() };
+        let mut guard = ProcessGuard { child, log: folder.log(), crs: folder.crs() };
         let address = eventually("the server listens", || {
-            let status = leash.child.try_wait().unwrap();
+            let status = guard.child.try_wait().unwrap();
             assert!(status.is_none(), "the server ended with {status:?}");
-            fs::read_to_string(room.address_file()).ok()?.trim().parse().ok()
+            fs::read_to_string(folder.address_file()).ok()?.trim().parse().ok()
         });
-        let server = Self { leash, room, address, pid, provers, good, ended: false };
+        let server = Self { guard, folder, address, pid, provers, sample, has_ended: false };
         if wait {
             server.wait_until_ready();
         }
         server
     }
 
-    /// Starts a server that cannot, and says how it ended.
+    /// Starts a server with settings that prevent its start, and returns how it ended.
     #[track_caller]
     pub fn fails_to_start(change: impl FnOnce(&mut Settings)) -> FailedStart {
         let mut settings = Settings::new();
         change(&mut settings);
-        let room = Room::new(&settings);
-        let child = room.command(settings).spawn().expect("the server can be started");
-        let mut leash = Leash { child, log: room.log(), crs: room.crs() };
-        let status = within(END, "the server gives up", || leash.child.try_wait().unwrap());
-        assert!(!room.address_file().exists(), "a port was opened");
-        assert_eq!(processes::with_crs(&room.crs()), [], "a child is left");
-        assert_eq!(entries(&room.spool), Vec::<PathBuf>::new());
-        let words = fs::read_to_string(room.log()).unwrap();
-        FailedStart { code: status.code(), words }
+        let folder = ServerFolder::new(&settings);
+        let child = folder.command(settings).spawn().expect("the server can be started");
+        let mut guard = ProcessGuard { child, log: folder.log(), crs: folder.crs() };
+        let status = eventually("the server ends", || guard.child.try_wait().unwrap());
+        assert!(!folder.address_file().exists(), "the server opened a port");
+        processes::assert_none_with_crs(&folder.crs());
+        assert_eq!(entries(&folder.spool), Vec::<PathBuf>::new());
+        let stderr = fs::read_to_string(folder.log()).unwrap();
+        FailedStart { code: status.code(), stderr }
     }
 
-    /// Waits until it says that it can prove.
+    /// Waits until `/readyz` reports that the server can prove.
     #[track_caller]
     pub fn wait_until_ready(&self) {
         eventually("the server is ready", || {
-            let answer = self.ask(Method::GET, "/readyz").try_send();
-            answer.is_ok_and(|answer| answer.status == 200).then_some(())
+            let response = self.request(Method::GET, "/readyz").try_send();
+            response.is_ok_and(|response| response.status == 200).then_some(())
         });
     }
 
-    /// Where it listens.
+    /// The address that the server listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// The server's own process.
+    /// The process number of the server.
     pub fn pid(&self) -> i32 {
         self.pid
     }
 
-    /// Takes another process for the server: its wrapper's child.
-    pub fn is_really(&mut self, pid: i32) {
+    /// Sets the process number of the server, where the server is a child of the process that the test started.
+    pub fn set_pid(&mut self, pid: i32) {
         self.pid = pid;
     }
 
-    /// The folder of its uploads.
+    /// The spool folder.
     pub fn spool(&self) -> &Path {
-        &self.room.spool
+        &self.folder.spool
     }
 
-    /// A path as the server sees it, which may have a view of its own.
-    pub fn view(&self, path: &Path) -> PathBuf {
+    /// A path in the mount namespace of the server, as a path for the test.
+    pub fn path_in_namespace(&self, path: &Path) -> PathBuf {
         format!("/proc/{}/root{}", self.pid, path.display()).into()
     }
 
-    /// Fills the server's file system around this path to the last byte but for so many pages, by a file there, which
-    /// is to be removed.
+    /// Fills the server's file system at this path, except for this many pages. Removing the returned file frees it.
     #[track_caller]
     pub fn fill_disk(&self, path: &Path, spare_pages: u64) -> PathBuf {
-        let path = self.view(path);
+        let path = self.path_in_namespace(path);
         let mut filler = fs::File::create(&path).unwrap();
         while filler.write_all(&[1; 4096]).is_ok() {}
         let len = filler.metadata().unwrap().len();
@@ -169,201 +165,244 @@ impl TestServer {
         path
     }
 
-    /// The log up to now.
+    /// The text of the log so far.
     pub fn log(&self) -> String {
-        String::from_utf8(fs::read(self.room.log()).unwrap()).expect("the log is text")
+        String::from_utf8(fs::read(self.folder.log()).unwrap()).expect("the log is text")
     }
 
-    /// A request to it.
-    pub fn ask(&self, method: Method, path: &str) -> Ask {
-        Ask::new(self.address, method, path)
-    }
-
-    /// Its answer to a GET.
+    /// The complete lines of the log so far, as JSON.
     #[track_caller]
-    pub fn get(&self, path: &str) -> Answer {
-        self.ask(Method::GET, path).send()
+    pub fn log_lines(&self) -> Vec<Value> {
+        let log = self.log();
+        let complete = log.rsplit_once('\n').map_or("", |(complete, _)| complete);
+        complete.lines().map(parse_log_line).collect()
+    }
+
+    /// Waits until a line of the log meets a condition, and returns the first such line.
+    ///
+    /// Conditions are about fields, levels and spans. The message is for people, and may be reworded at any time.
+    #[track_caller]
+    pub fn wait_for_log_line(&self, what: &str, condition: impl Fn(&Value) -> bool) -> Value {
+        eventually(what, || self.log_lines().into_iter().find(&condition))
+    }
+
+    /// The line that the log has for a response. The server may write it shortly after it has sent the response.
+    #[track_caller]
+    pub fn wait_for_request_line(&self, response: &Response) -> Value {
+        let id = response.header(headers::REQUEST_ID);
+        assert!(!id.is_empty(), "{response:?}");
+        let status = response.status.as_u16();
+        self.wait_for_log_line("the request is logged", |line| {
+            line["span"]["request_id"] == id && line["status"] == status && line["route"].is_string()
+        })
+    }
+
+    /// A request to the server.
+    pub fn request(&self, method: Method, path: &str) -> Request {
+        Request::new(self.address, method, path)
+    }
+
+    /// Sends a GET.
+    #[track_caller]
+    pub fn get(&self, path: &str) -> Response {
+        self.request(Method::GET, path).send()
     }
 
     /// A request for a proof of the default circuit.
-    pub fn posting(&self, witness: &[u8]) -> Ask {
-        self.posting_to("/api/prove", witness)
+    pub fn prove_request(&self, witness: &[u8]) -> Request {
+        self.prove_request_at("/api/prove", witness)
     }
 
     /// A request for a proof at this path.
-    pub fn posting_to(&self, path: &str, witness: &[u8]) -> Ask {
-        Ask::to_prove(self.address, path, witness)
+    pub fn prove_request_at(&self, path: &str, witness: &[u8]) -> Request {
+        Request::prove(self.address, path, witness)
     }
 
-    /// Its answer to a request for a proof of the default circuit.
+    /// Requests a proof of the default circuit.
     #[track_caller]
-    pub fn post(&self, witness: &[u8]) -> Answer {
-        self.posting(witness).send()
+    pub fn prove(&self, witness: &[u8]) -> Response {
+        self.prove_request(witness).send()
     }
 
-    /// What it says of itself.
+    /// The health report.
     #[track_caller]
     pub fn health(&self) -> Health {
-        let answer = self.get("/api/health");
-        serde_json::from_slice(&answer.body).unwrap_or_else(|error| panic!("{error}: {answer:?}"))
+        let response = self.get("/api/health");
+        serde_json::from_slice(&response.body).unwrap_or_else(|error| panic!("{error}: {response:?}"))
     }
 
-    /// Its bb processes, those of a fake and orphans included.
+    /// The bb processes of the server, including fake ones and orphans.
     pub fn provers(&self) -> Vec<Process> {
-        processes::with_crs(&self.room.crs())
+        processes::with_crs(&self.folder.crs())
     }
 
-    /// Files in the spool.
-    pub fn spooled(&self) -> Vec<PathBuf> {
-        // A server in a mount namespace of its own has another view of the path.
-        entries(&self.view(&self.room.spool)).iter().flat_map(|folder| entries(folder)).collect()
+    /// The files in the spool.
+    pub fn spool_files(&self) -> Vec<PathBuf> {
+        let spool = self.path_in_namespace(&self.folder.spool);
+        entries(&spool).iter().flat_map(|folder| entries(folder)).collect()
     }
 
-    /// Waits until nothing of earlier requests is left: no file in the spool, no proof at work, no child beyond the
-    /// provers that are always there.
+    /// Waits until nothing of earlier requests is left: no file in the spool, no running proof, and no child except the
+    /// warm provers.
     #[track_caller]
     pub fn assert_idle(&self) {
-        let mut seen = String::new();
-        let idle = || {
-            let (spooled, provers, dead) = (self.spooled(), self.provers(), self.dead_children());
+        try_eventually("the server is idle", || {
+            let (spooled, provers, dead) = (self.spool_files(), self.provers(), self.dead_children());
             let health = self.health();
             let (running, waiting) = (health.prover.running, health.prover.waiting);
-            let clean = spooled.is_empty() && dead == 0 && running + waiting == 0;
-            seen = format!("{spooled:?}, {dead} dead, {running} running, {waiting} waiting, {provers:?}");
-            (clean && provers.len() == self.provers).then_some(())
-        };
-        // Not by `eventually`, so that what was seen last can be told.
-        let mut idle = idle;
-        for _ in 0..2000 {
-            if idle().is_some() {
-                return;
-            }
-            thread::sleep(Duration::from_millis(10));
-        }
-        panic!("the server does not become idle: {seen}");
+            let is_idle = spooled.is_empty() && dead == 0 && running + waiting == 0;
+            (is_idle && provers.len() == self.provers).then_some(()).ok_or_else(|| {
+                format!("{spooled:?}, {dead} dead, {running} running, {waiting} waiting, {provers:?}")
+            })
+        });
     }
 
     fn dead_children(&self) -> usize {
         processes::children(self.pid).iter().filter(|child| child.state == 'Z').count()
     }
 
-    /// The server is idle, proves, and is idle again.
+    /// The server becomes idle, proves, and becomes idle again.
     #[track_caller]
-    pub fn assert_well(&self) {
+    pub fn assert_healthy(&self) {
         self.assert_idle();
-        let good = self.good.as_ref().expect("this server can prove");
-        let answer = self.posting_to(&format!("/api/prove/{}", good.name), &good.witness).send();
-        answer.proves(good, Target::NoirRecursive);
+        let sample = self.sample.as_ref().expect("this server has a sample to prove");
+        let path = format!("/api/prove/{}", sample.name);
+        let response = self.prove_request_at(&path, &sample.witness).send();
+        response.assert_proves(sample, Target::NoirRecursive);
         self.assert_idle();
     }
 
-    /// Asks for a proof and stops bb in the middle of making it. The request waits until bb goes on or is killed.
+    /// Requests a proof and suspends bb while it computes the proof. The request waits until bb continues or is killed.
     #[track_caller]
-    pub fn freeze_midway(&self) -> (Connection, Process) {
+    pub fn suspend_mid_proof(&self) -> (Connection, Process) {
         const TICKS: u64 = 2;
-        let good = self.good.as_ref().expect("this server can prove");
+        const ATTEMPTS: usize = 200;
+        let sample = self.sample.as_ref().expect("this server has a sample to prove");
         let proved = self.health().prover.proofs;
-        for _ in 0..50 {
+        for _ in 0..ATTEMPTS {
             let before = self.provers();
-            let mut asker = Connection::post(self.address, "/api/prove", &good.witness);
-            let at_work = |now: &Process| {
+            let mut connection = Connection::post(self.address, "/api/prove", &sample.witness);
+            let is_working = |now: &Process| {
                 let then = before.iter().find(|then| then.pid == now.pid).map_or(0, |then| then.ticks);
                 now.ticks >= then + TICKS
             };
             let bb = eventually("bb works", || {
-                let busy = self.provers().into_iter().find(at_work);
-                // A proof may be over before anybody looks.
-                busy.map(Some).or_else(|| (self.health().prover.proofs > proved).then_some(None))
+                let working = self.provers().into_iter().find(is_working);
+                // The proof may have finished before this look.
+                working.map(Some).or_else(|| (self.health().prover.proofs > proved).then_some(None))
             });
-            if let Some(bb) = bb
-                && bb.freeze()
-                && !asker.hears_within(Duration::from_millis(50))
-                && self.health().prover.running > 0
-            {
-                return (asker, bb);
-            }
             if let Some(bb) = bb {
-                bb.signal(Signal::CONT);
+                if bb.suspend() && self.is_waiting_for_bb(&connection) {
+                    return (connection, bb);
+                }
+                bb.resume();
             }
-            assert_eq!(asker.answer().status, 200);
+            assert_eq!(connection.read_response().status, 200);
         }
-        panic!("no proof could be stopped midway in fifty attempts");
+        panic!("no proof could be interrupted in {ATTEMPTS} attempts");
     }
 
-    /// Sends it a signal.
+    /// Whether the server waits for bb. It may instead have received bb's answer just before bb was suspended, and then
+    /// needs some time to answer: in several rounds, in each of which the server answers another request.
+    fn is_waiting_for_bb(&self, connection: &Connection) -> bool {
+        const ROUNDS: usize = 3;
+        (0..ROUNDS).all(|_| {
+            self.health().prover.running > 0 && !connection.receives_within(Duration::from_millis(30))
+        })
+    }
+
+    /// Sends a signal to the server.
     pub fn signal(&self, signal: Signal) {
-        Process::look(self.pid).expect("the server lives").signal(signal);
+        Process::find(self.pid).expect("the server runs").signal(signal);
     }
 
-    /// Waits for the server to end and checks what it leaves behind.
+    /// Waits until the server ends, and checks what it leaves behind.
     #[track_caller]
-    pub fn ends(&mut self) -> ExitStatus {
-        let status = self.ends_beside_others();
-        assert_eq!(entries(&self.room.spool), Vec::<PathBuf>::new(), "something is left in the spool");
+    pub fn wait_for_exit(&mut self) -> ExitStatus {
+        let status = self.wait_for_exit_in_shared_spool();
+        assert_eq!(entries(&self.folder.spool), Vec::<PathBuf>::new(), "something is left in the spool");
         status
     }
 
-    /// The same where other servers use the spool as well.
+    /// As [`Self::wait_for_exit`], where other servers use the same spool.
     #[track_caller]
-    pub fn ends_beside_others(&mut self) -> ExitStatus {
-        let status = within(END, "the server ends", || self.leash.child.try_wait().unwrap());
-        self.ended = true;
-        assert_eq!(processes::with_crs(&self.room.crs()), [], "a child outlives the server");
+    pub fn wait_for_exit_in_shared_spool(&mut self) -> ExitStatus {
+        let status = eventually("the server ends", || self.guard.child.try_wait().unwrap());
+        self.has_ended = true;
+        processes::assert_none_with_crs(&self.folder.crs());
         self.check_log();
         status
     }
 
-    /// Kills the server, as a platform does that has lost its patience.
+    /// Kills the server with SIGKILL.
+    #[track_caller]
     pub fn kill(&mut self) {
         self.signal(Signal::KILL);
-        self.is_dead();
+        self.wait_until_killed();
     }
 
-    /// Waits until the server is gone that was sent a SIGKILL.
-    pub fn is_dead(&mut self) {
-        within(END, "the server is dead", || self.leash.child.try_wait().unwrap());
-        self.ended = true;
+    /// Waits until the server is gone, after it was sent a SIGKILL.
+    #[track_caller]
+    pub fn wait_until_killed(&mut self) {
+        eventually("the server is gone", || self.guard.child.try_wait().unwrap());
+        self.has_ended = true;
         self.check_log();
     }
 
+    #[track_caller]
     fn check_log(&self) {
         let log = self.log();
-        assert!(!samples::shows_secret(log.as_bytes()), "the log shows a private value:\n{log}");
+        assert!(!samples::contains_secret(log.as_bytes()), "the log contains a private value:\n{log}");
         for line in log.lines() {
-            let json = serde_json::from_str::<serde_json::Value>(line);
-            let json = json.unwrap_or_else(|error| panic!("not a line of JSON ({error}): {line}"));
-            assert_ne!(json["message"], "a panic", "{line}");
+            assert!(!is_panic(&parse_log_line(line)), "the server panicked: {line}");
         }
     }
 
-    /// Asks the server to end and checks how it does.
+    /// Asks the server to end, and checks that it does so properly.
     #[track_caller]
     pub fn finish(mut self) {
         self.end();
     }
 
+    #[track_caller]
     fn end(&mut self) {
-        eventually("the spool is empty", || self.spooled().is_empty().then_some(()));
+        eventually("the spool is empty", || self.spool_files().is_empty().then_some(()));
         self.signal(Signal::TERM);
-        let status = self.ends();
+        let status = self.wait_for_exit();
         assert_eq!(status.code(), Some(0), "{status}");
     }
 }
 
 impl Drop for TestServer {
     fn drop(&mut self) {
-        if !thread::panicking() && !self.ended {
+        if !thread::panicking() && !self.has_ended {
             self.end();
         }
     }
 }
 
-/// Whether a line of the log is about one of the many questions that a test asks while it waits.
+#[track_caller]
+fn parse_log_line(line: &str) -> Value {
+    serde_json::from_str(line).unwrap_or_else(|error| panic!("not a line of JSON ({error}): {line}"))
+}
+
+/// Whether a line of the log reports a panic: only such a line has a location in the source code,
+/// `file.rs:LINE:COLUMN`.
+fn is_panic(line: &Value) -> bool {
+    let is_location = |text: &str| {
+        let numbers = text.split_once(".rs:").map(|(_, numbers)| numbers.split(':'));
+        numbers.is_some_and(|mut numbers| numbers.all(|number| number.parse::<u32>().is_ok()))
+    };
+    let mut values = line.as_object().into_iter().flat_map(|fields| fields.values());
+    line["level"] == "ERROR" && values.any(|value| value.as_str().is_some_and(is_location))
+}
+
+/// Whether a line of the log is about one of the many requests that a test sends while it waits.
 fn is_probe(line: &str) -> bool {
     ["/readyz", "/api/health"].iter().any(|route| line.contains(&format!("\"route\":\"{route}\"")))
 }
 
-/// The paths in a folder; none if there is no folder.
+/// The paths in a folder; none if the folder does not exist.
 fn entries(dir: &Path) -> Vec<PathBuf> {
     fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
 }

@@ -1,4 +1,4 @@
-//! What a server is started with.
+//! The settings that a test server is started with.
 
 use std::{
     fmt::Display,
@@ -12,50 +12,50 @@ use tempfile::TempDir;
 
 use crate::{Sample, paths, samples, skipped::namespace};
 
-/// Processes that `--cores 2` keeps warm: one for both cores, and one for each of them.
+/// Number of bb processes that `--cores 2` keeps warm: one for both cores, and one for each core.
 pub const WARM_PROVERS: usize = 3;
 
-/// What a server is started with. Tests change what they are about.
+/// The settings of a test server. A test changes those that it is about.
 #[derive(Debug)]
 pub struct Settings {
-    /// bb, or what stands in its place.
+    /// The program of bb, or of a fake bb.
     pub bb: PathBuf,
-    /// The folder that the server's CRS is taken from.
+    /// The folder of the CRS.
     pub crs: PathBuf,
-    /// The cache of verification keys.
+    /// The folder of the cache of verification keys.
     pub keys: PathBuf,
-    /// The circuit that is served by name and by default.
+    /// The circuit for `--circuit`.
     pub circuit: Option<PathBuf>,
-    /// A folder of circuits.
+    /// The folder for `--circuits`.
     pub circuits: Option<PathBuf>,
-    /// The spool; else a fresh one.
+    /// The spool folder; by default a new one.
     pub spool: Option<PathBuf>,
-    /// Where the server writes its address; else where the test looks for it.
+    /// The file that the server writes its address to; by default the one that [`crate::TestServer`] reads.
     pub address_file: Option<PathBuf>,
-    /// Further flags, with their values.
+    /// Additional flags with their values.
     pub flags: Vec<String>,
-    /// Further environment.
+    /// Additional variables of the environment.
     pub environment: Vec<(String, String)>,
-    /// What the server is started by, such as `unshare`. It must become the server.
+    /// A command that starts the server, such as `unshare`. The command line of the server is appended to it.
     pub wrapper: Option<Command>,
-    /// bb processes of an idle server.
+    /// The number of bb processes of the idle server.
     pub provers: usize,
-    /// What the server is asked to prove when it must be well; `None` if it cannot.
-    pub good: Option<Sample>,
-    /// Whether to wait until the server is ready.
+    /// A sample that the server can prove, for checks of its health.
+    pub sample: Option<Sample>,
+    /// Whether the start waits until the server is ready.
     pub wait_until_ready: bool,
 }
 
 impl Settings {
-    /// A server of `range_check` that is given nothing else.
+    /// A server of the circuit `range_check`, with defaults for everything else.
     #[track_caller]
-    #[expect(clippy::new_without_default, reason = "it looks for files, which a default should not")]
+    #[expect(clippy::new_without_default, reason = "it looks for files, which a default should not do")]
     pub fn new() -> Self {
         Self {
             bb: paths::bb(),
             crs: paths::crs(),
             keys: paths::shared_keys(),
-            circuit: Some(samples::range().circuit.clone()),
+            circuit: Some(samples::range_check().circuit.clone()),
             circuits: None,
             spool: None,
             address_file: None,
@@ -63,7 +63,7 @@ impl Settings {
             environment: Vec::new(),
             wrapper: None,
             provers: WARM_PROVERS,
-            good: Some(samples::range().clone()),
+            sample: Some(samples::range_check().clone()),
             wait_until_ready: true,
         }
     }
@@ -73,8 +73,8 @@ impl Settings {
         self.flags.extend([name.to_owned(), value.to_string()]);
     }
 
-    /// Gives the server a file system of so many bytes at this folder, in a mount namespace of its own, so that nothing
-    /// is left mounted whatever happens. `options` are further ones of `mount`, each after a comma.
+    /// Mounts a small file system for the server at this new folder. The mount namespace belongs to the server, so
+    /// nothing stays mounted after it. `options` are additional options of `mount`, each after a comma.
     pub fn small_disk(&mut self, folder: &Path, bytes: usize, options: &str) {
         let mount =
             format!("mount -t tmpfs -o size={bytes},mode=700{options} tmpfs \"$1\" && shift && exec \"$@\"");
@@ -84,7 +84,7 @@ impl Settings {
         self.wrapper = Some(wrapper);
     }
 
-    /// One bb for each proof.
+    /// Selects `--prover process`: one bb per proof.
     pub fn process_mode(&mut self) {
         self.flag("--prover", "process");
         self.provers = 0;
@@ -93,25 +93,25 @@ impl Settings {
 
 /// The folders and files of one server.
 #[derive(Debug)]
-pub(crate) struct Room {
+pub(crate) struct ServerFolder {
     dir: TempDir,
     pub(crate) spool: PathBuf,
 }
 
-impl Room {
+impl ServerFolder {
     pub(crate) fn new(settings: &Settings) -> Self {
         let dir = tempfile::Builder::new().prefix("edgeprove-test-").tempdir().unwrap();
         let spool = settings.spool.clone().unwrap_or_else(|| dir.path().join("spool"));
-        let room = Self { dir, spool };
-        // A CRS folder of its own, by which this server's processes are told from all others.
-        fs::create_dir(room.crs()).unwrap();
+        let folder = Self { dir, spool };
+        // Each server has a CRS folder of its own, which identifies its processes.
+        fs::create_dir(folder.crs()).unwrap();
         for name in ["bn254_g1.dat", "bn254_g2.dat"] {
             let file = settings.crs.join(name);
             if file.exists() {
-                symlink(file, room.crs().join(name)).unwrap();
+                symlink(file, folder.crs().join(name)).unwrap();
             }
         }
-        room
+        folder
     }
 
     pub(crate) fn crs(&self) -> PathBuf {
@@ -126,7 +126,7 @@ impl Room {
         self.dir.path().join("address")
     }
 
-    /// The command that starts the server. Nothing of the test's environment reaches it.
+    /// The command that starts the server, without the environment of the test.
     pub(crate) fn command(&self, settings: Settings) -> Command {
         let mut command = match settings.wrapper {
             Some(mut wrapper) => {
@@ -154,11 +154,11 @@ impl Room {
         if !settings.flags.iter().any(|flag| flag.starts_with("--listen")) {
             command.args(["--listen", "127.0.0.1:0"]);
         }
-        // The same witness is proved again and again, and each time it is the proving that is tested.
+        // Tests prove the same witness many times, and a cached proof would hide the prover.
         if !settings.flags.iter().any(|flag| flag == "--proof-cache") {
             command.args(["--proof-cache", "0"]);
         }
-        // A test's folder may be on a container's own file system, where jobs would not be taken.
+        // Inside a container, the server would refuse to store jobs in the temporary folder of a test.
         command
             .env("EDGEPROVE_EPHEMERAL_JOBS", settings.flags.iter().any(|flag| flag == "--data").to_string());
         command.args(settings.flags).envs(settings.environment);

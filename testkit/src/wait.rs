@@ -9,9 +9,6 @@ use std::{
 /// never met reaches it, also on a busy machine.
 pub const LIMIT: Duration = Duration::from_mins(2);
 
-/// The former name of [`LIMIT`].
-pub const PATIENCE: Duration = LIMIT;
-
 /// Longest wait for anything that takes many seconds on an idle machine, such as working off a queue of jobs.
 pub const LONG_LIMIT: Duration = Duration::from_mins(6);
 

@@ -1,4 +1,4 @@
-//! Who may call: keys, roles, rates, quotas, and keys that change while the server runs.
+//! Access control: API keys, roles, rate limits, quotas, and keys that change while the server runs.
 
 use std::{
     fs,
@@ -8,10 +8,9 @@ use std::{
 use edgeprove_protocol::{ProblemType, headers};
 use http::Method;
 use rustix::process::Signal;
-use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use crate::support::{Answer, TestServer, client::Ask, eventually, samples, server::FailedStart};
+use crate::support::{Response, TestServer, client::Request, eventually, samples, server::FailedStart};
 
 const ALICE: &str = "alice's key, which is long and random in earnest";
 const BOB: &str = "bob's";
@@ -22,23 +21,23 @@ fn digest(key: &str) -> String {
     hex::encode(Sha256::digest(key))
 }
 
-/// A file of keys: what is given, and three holders of one role each.
+/// The text of a keys file: this text, and three keys with one role each.
 fn keys(more: &str) -> String {
-    let holder = |name: &str, role: &str, key: &str| {
+    let entry = |name: &str, role: &str, key: &str| {
         format!("[keys.{name}]\nrole = '{role}'\nsha256 = ['{}']\n", digest(key))
     };
-    let holders =
-        [holder("alice", "operator", ALICE), holder("bob", "user", BOB), holder("carol", "priority", CAROL)];
-    format!("{more}\n{}", holders.concat())
+    let entries =
+        [entry("alice", "operator", ALICE), entry("bob", "user", BOB), entry("carol", "priority", CAROL)];
+    format!("{more}\n{}", entries.concat())
 }
 
-/// A server with a file of keys, none of which its log shows in the end.
-struct Locked {
+/// A server with a keys file. At its end, its log contains none of the keys.
+struct KeyedServer {
     server: TestServer,
     dir: tempfile::TempDir,
 }
 
-impl Locked {
+impl KeyedServer {
     #[track_caller]
     fn start(text: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
@@ -52,180 +51,187 @@ impl Locked {
         self.dir.path().join("keys.toml")
     }
 
-    /// A request for a proof by the holder of this key.
-    fn prove_by(&self, key: &str) -> Ask {
-        self.server.posting(&samples::range().witness).header("authorization", &format!("Bearer {key}"))
+    /// A request for a proof with this key.
+    fn prove_by(&self, key: &str) -> Request {
+        self.server
+            .prove_request(&samples::range_check().witness)
+            .header("authorization", &format!("Bearer {key}"))
     }
 
     #[track_caller]
     fn finish(self) {
         let log = self.server.log();
         for key in [ALICE, BOB, CAROL] {
-            assert!(!log.contains(key) && !log.contains(&digest(key)), "the log shows a key");
+            assert!(!log.contains(key) && !log.contains(&digest(key)), "the log contains a key");
         }
         self.server.finish();
     }
 }
 
-/// The line that the log has of an answered request.
 #[track_caller]
-fn line_of(server: &TestServer, answer: &Answer) -> Value {
-    let log = server.log();
-    let lines = log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-    let id = answer.header(headers::REQUEST_ID);
-    let mut of = lines.filter(|line| line["span"]["request_id"] == id && line["message"] == "request");
-    of.next().expect("the request is logged")
-}
-
-#[track_caller]
-fn needs_a_key(answer: &Answer) {
-    let problem = answer.refused(ProblemType::ApiKeyRequired);
-    assert_eq!(answer.header("www-authenticate"), "Bearer", "{problem:?}");
+fn assert_key_required(response: &Response) {
+    let problem = response.assert_refused(ProblemType::ApiKeyRequired);
+    assert_eq!(response.header("www-authenticate"), "Bearer", "{problem:?}");
 }
 
 #[test]
 fn a_proof_needs_a_key_where_keys_are_set() {
-    let locked = Locked::start(&keys(""));
-    let (server, witness) = (&locked.server, &samples::range().witness);
-    needs_a_key(&server.post(witness));
-    needs_a_key(&locked.prove_by("bob").send());
-    needs_a_key(&locked.prove_by(&digest(BOB)).send());
-    needs_a_key(&server.posting_to("/api/prove/range_check", witness).send());
-    needs_a_key(&server.get("/v1/audit"));
-    // Nobody is believed who merely says who he is.
-    let named = server.posting(witness).header(headers::AUTHENTICATED_USER, "bob");
-    needs_a_key(&named.send());
+    let keyed = KeyedServer::start(&keys(""));
+    let (server, witness) = (&keyed.server, &samples::range_check().witness);
+    assert_key_required(&server.prove(witness));
+    assert_key_required(&keyed.prove_by("bob").send());
+    assert_key_required(&keyed.prove_by(&digest(BOB)).send());
+    assert_key_required(&server.prove_request_at("/api/prove/range_check", witness).send());
+    assert_key_required(&server.get("/v1/audit"));
+    // Without the edge secret, the header with the user's name is ignored.
+    let named = server.prove_request(witness).header(headers::AUTHENTICATED_USER, "bob");
+    assert_key_required(&named.send());
 
-    let answer = locked.prove_by(BOB).send();
-    answer.proof_of(samples::range());
-    assert_eq!(line_of(server, &answer)["user"], "bob");
-    let other_way = server.posting(witness).header(headers::API_KEY, CAROL).send();
-    other_way.proof_of(samples::range());
-    assert_eq!(line_of(server, &other_way)["user"], "carol");
+    let response = keyed.prove_by(BOB).send();
+    response.assert_proof_of(samples::range_check());
+    assert_eq!(server.wait_for_request_line(&response)["user"], "bob");
+    let by_other_header = server.prove_request(witness).header(headers::API_KEY, CAROL).send();
+    by_other_header.assert_proof_of(samples::range_check());
+    assert_eq!(server.wait_for_request_line(&by_other_header)["user"], "carol");
 
     for open in ["/", "/api/health", "/health", "/livez", "/readyz", "/problems/not_allowed"] {
         assert_eq!(server.get(open).status, 200, "{open}");
     }
-    server.get("/nothing").refused(ProblemType::NotFound);
-    locked.finish();
+    server.get("/nothing").assert_refused(ProblemType::NotFound);
+    keyed.finish();
 }
 
 #[test]
-fn keys_of_the_environment_are_the_edges() {
+fn api_keys_of_the_environment_have_the_edges_format() {
     let list = format!("alice:{},\n bob:{}", digest(ALICE), digest(BOB));
     let server = TestServer::start(|s| s.environment.push(("EDGEPROVE_API_KEYS".to_owned(), list)));
-    let witness = &samples::range().witness;
-    needs_a_key(&server.post(witness));
-    server.posting(witness).header(headers::API_KEY, BOB).send().proof_of(samples::range());
-    let refused = server.ask(Method::GET, "/v1/audit").header(headers::API_KEY, ALICE).send();
-    refused.refused(ProblemType::NotAllowed);
+    let witness = &samples::range_check().witness;
+    assert_key_required(&server.prove(witness));
+    server
+        .prove_request(witness)
+        .header(headers::API_KEY, BOB)
+        .send()
+        .assert_proof_of(samples::range_check());
+    let refused = server.request(Method::GET, "/v1/audit").header(headers::API_KEY, ALICE).send();
+    refused.assert_refused(ProblemType::NotAllowed);
 }
 
 #[test]
-fn a_role_reaches_so_far_and_no_further() {
-    let locked = Locked::start(&keys(""));
-    let reach = [(BOB, 1), (CAROL, 2), (ALICE, 3)];
-    for (key, most) in reach {
+fn a_role_limits_priorities_and_the_audit_log() {
+    let keyed = KeyedServer::start(&keys(""));
+    let highest = [(BOB, 1), (CAROL, 2), (ALICE, 3)];
+    for (key, highest) in highest {
         for (level, priority) in ["LOW", "normal", "HIGH", "CRITICAL"].into_iter().enumerate() {
-            let answer = locked.prove_by(key).header(headers::PRIORITY, priority).send();
-            if level <= most {
-                answer.proof_of(samples::range());
+            let response = keyed.prove_by(key).header(headers::PRIORITY, priority).send();
+            if level <= highest {
+                response.assert_proof_of(samples::range_check());
             } else {
-                let problem = answer.refused(ProblemType::NotAllowed);
+                let problem = response.assert_refused(ProblemType::NotAllowed);
                 assert!(problem.detail.contains(priority), "{}", problem.detail);
             }
         }
     }
-    let odd = locked.prove_by(ALICE).header(headers::PRIORITY, "URGENT").send();
-    assert!(odd.refused(ProblemType::InvalidRequest).detail.contains("LOW, NORMAL, HIGH, CRITICAL"));
-    let twice = locked.prove_by(ALICE).header(headers::PRIORITY, "LOW").header(headers::PRIORITY, "HIGH");
-    twice.send().refused(ProblemType::InvalidRequest);
+    let invalid = keyed.prove_by(ALICE).header(headers::PRIORITY, "URGENT").send();
+    assert!(
+        invalid.assert_refused(ProblemType::InvalidRequest).detail.contains("LOW, NORMAL, HIGH, CRITICAL")
+    );
+    let twice = keyed.prove_by(ALICE).header(headers::PRIORITY, "LOW").header(headers::PRIORITY, "HIGH");
+    twice.send().assert_refused(ProblemType::InvalidRequest);
 
-    // There is no log, which only an operator is told.
-    let audit = |key: &str| locked.server.ask(Method::GET, "/v1/audit").header(headers::API_KEY, key).send();
-    audit(BOB).refused(ProblemType::NotAllowed);
-    audit(CAROL).refused(ProblemType::NotAllowed);
-    audit(ALICE).refused(ProblemType::NotFound);
-    locked.finish();
+    // This server has no audit log, which only an operator may know.
+    let audit =
+        |key: &str| keyed.server.request(Method::GET, "/v1/audit").header(headers::API_KEY, key).send();
+    audit(BOB).assert_refused(ProblemType::NotAllowed);
+    audit(CAROL).assert_refused(ProblemType::NotAllowed);
+    audit(ALICE).assert_refused(ProblemType::NotFound);
+    keyed.finish();
 }
 
 #[test]
-fn too_many_requests_are_told_when_to_come_back() {
-    let text = keys("[anonymous]\nper_minute = 2\nburst = 2")
-        .replace("role = 'user'\n", "role = 'user'\nper_minute = 3\nburst = 3\n");
-    let locked = Locked::start(&text);
-    // What is refused for other reasons counts as well.
-    let asks = [b"no witness".as_slice(), &samples::range().witness, b""];
+fn too_many_requests_are_rate_limited() {
+    let text = keys("[anonymous]\nper_minute = 1\nburst = 2")
+        .replace("role = 'user'\n", "role = 'user'\nper_minute = 1\nburst = 3\n");
+    let keyed = KeyedServer::start(&text);
+    // A request that is refused for another reason counts too. One request a minute is slow enough for a busy machine.
+    let bodies = [b"no witness".as_slice(), &samples::range_check().witness, b""];
     let kinds = [Some(ProblemType::WitnessNotGzip), None, Some(ProblemType::WitnessEmpty)];
-    for (body, kind) in asks.into_iter().zip(kinds) {
-        let answer = locked.server.posting(body).header(headers::API_KEY, BOB).send();
+    for (body, kind) in bodies.into_iter().zip(kinds) {
+        let response = keyed.server.prove_request(body).header(headers::API_KEY, BOB).send();
         match kind {
-            Some(kind) => drop(answer.refused(kind)),
-            None => drop(answer.proof_of(samples::range())),
+            Some(kind) => drop(response.assert_refused(kind)),
+            None => drop(response.assert_proof_of(samples::range_check())),
         }
     }
-    let problem = locked.prove_by(BOB).send().refused_for_now(ProblemType::RateLimited);
-    assert!(problem.detail.contains("3 requests a minute"), "{}", problem.detail);
+    let problem = keyed.prove_by(BOB).send().assert_refused_for_now(ProblemType::RateLimited);
+    assert!(problem.detail.contains('1'), "the detail names the limit: {}", problem.detail);
     let job = "/v1/proofs/01234567-89ab-4def-8123-456789abcdef";
     for path in
         ["/v1/proofs", "/v1/queue", "/v1/audit", job, &format!("{job}/proof"), &format!("{job}/events")]
     {
-        let ask = locked.server.ask(Method::GET, path).header(headers::API_KEY, BOB);
-        ask.send().refused_for_now(ProblemType::RateLimited);
+        keyed
+            .server
+            .request(Method::GET, path)
+            .header(headers::API_KEY, BOB)
+            .send()
+            .assert_refused_for_now(ProblemType::RateLimited);
     }
-    locked.prove_by(CAROL).send().proof_of(samples::range());
+    keyed.prove_by(CAROL).send().assert_proof_of(samples::range_check());
 
-    // Guesses are counted, against the address they come from.
-    let guess = || locked.prove_by("a guess").send();
-    needs_a_key(&guess());
-    needs_a_key(&guess());
-    guess().refused_for_now(ProblemType::RateLimited);
-    locked.prove_by(ALICE).send().proof_of(samples::range());
-    locked.finish();
+    // Requests with wrong keys are counted by their address.
+    let guess = || keyed.prove_by("a guess").send();
+    assert_key_required(&guess());
+    assert_key_required(&guess());
+    guess().assert_refused_for_now(ProblemType::RateLimited);
+    keyed.prove_by(ALICE).send().assert_proof_of(samples::range_check());
+    keyed.finish();
 }
 
 #[test]
-fn a_days_quota_is_of_proofs_and_not_of_attempts() {
-    let locked = Locked::start(&keys("").replace("role = 'user'\n", "role = 'user'\nproofs_per_day = 2\n"));
+fn the_daily_quota_counts_proofs_and_not_attempts() {
+    let keyed =
+        KeyedServer::start(&keys("").replace("role = 'user'\n", "role = 'user'\nproofs_per_day = 2\n"));
     for _ in 0..3 {
-        let empty = locked.server.posting(b"").header(headers::API_KEY, BOB).send();
-        empty.refused(ProblemType::WitnessEmpty);
+        let empty = keyed.server.prove_request(b"").header(headers::API_KEY, BOB).send();
+        empty.assert_refused(ProblemType::WitnessEmpty);
     }
     for _ in 0..2 {
-        locked.prove_by(BOB).send().proof_of(samples::range());
+        keyed.prove_by(BOB).send().assert_proof_of(samples::range_check());
     }
-    let answer = locked.prove_by(BOB).send();
-    let problem = answer.refused(ProblemType::QuotaExceeded);
-    assert!(problem.detail.contains("2 proofs a day") && problem.retryable, "{problem:?}");
-    let wait: u64 = answer.header("retry-after").parse().unwrap();
+    let response = keyed.prove_by(BOB).send();
+    let problem = response.assert_refused(ProblemType::QuotaExceeded);
+    assert!(problem.detail.contains('2') && problem.retryable, "{problem:?}");
+    let wait: u64 = response.header("retry-after").parse().unwrap();
     assert!((1..=86_400).contains(&wait), "{wait}");
-    locked.prove_by(CAROL).send().proof_of(samples::range());
-    locked.finish();
+    keyed.prove_by(CAROL).send().assert_proof_of(samples::range_check());
+    keyed.finish();
 }
 
 #[test]
-fn so_many_proofs_at_a_time_and_no_more() {
+fn concurrent_proofs_of_a_caller_are_limited() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("keys.toml");
     fs::write(&file, "[anonymous]\nunfinished_max = 1\n").unwrap();
     let server = TestServer::start(|s| s.flag("--keys", &file.display()));
-    let (mut asker, bb) = server.freeze_midway();
-    let problem = server.post(&samples::range().witness).refused_for_now(ProblemType::RateLimited);
-    assert!(problem.detail.contains("1 proofs at a time"), "{}", problem.detail);
-    bb.signal(Signal::CONT);
-    asker.answer().proof_of(samples::range());
-    server.post(&samples::range().witness).proof_of(samples::range());
+    let (mut client, bb) = server.suspend_mid_proof();
+    let problem =
+        server.prove(&samples::range_check().witness).assert_refused_for_now(ProblemType::RateLimited);
+    assert!(problem.detail.contains('1'), "the detail names the limit: {}", problem.detail);
+    bb.resume();
+    client.read_response().assert_proof_of(samples::range_check());
+    server.prove(&samples::range_check().witness).assert_proof_of(samples::range_check());
 
-    // A caller who leaves gives its place back.
-    let (asker, bb) = server.freeze_midway();
-    drop(asker);
-    eventually("the place is free", || (server.post(&samples::range().witness).status == 200).then_some(()));
-    bb.signal(Signal::CONT);
-    server.assert_well();
+    // A caller that leaves no longer counts.
+    let (client, bb) = server.suspend_mid_proof();
+    drop(client);
+    eventually("another proof is allowed", || {
+        (server.prove(&samples::range_check().witness).status == 200).then_some(())
+    });
+    bb.resume();
+    server.assert_healthy();
 }
 
 #[test]
-fn whom_the_edge_names_is_who_calls() {
+fn the_edge_names_the_caller() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("keys.toml");
     fs::write(&file, keys("[anonymous]\nproofs_per_day = 1")).unwrap();
@@ -234,25 +240,31 @@ fn whom_the_edge_names_is_who_calls() {
         s.environment.push(("EDGEPROVE_EDGE_SECRET".to_owned(), SECRET.to_owned()));
     });
     let through_the_edge = |user: &str| {
-        let ask = server.posting(&samples::range().witness).header(headers::EDGE_SECRET, SECRET);
-        ask.header(headers::AUTHENTICATED_USER, user)
+        let request =
+            server.prove_request(&samples::range_check().witness).header(headers::EDGE_SECRET, SECRET);
+        request.header(headers::AUTHENTICATED_USER, user)
     };
-    through_the_edge("alice").header(headers::PRIORITY, "CRITICAL").send().proof_of(samples::range());
-    through_the_edge("bob").header(headers::PRIORITY, "HIGH").send().refused(ProblemType::NotAllowed);
-    // Whom the file does not know may do what those without a key may, each by itself.
+    through_the_edge("alice")
+        .header(headers::PRIORITY, "CRITICAL")
+        .send()
+        .assert_proof_of(samples::range_check());
+    through_the_edge("bob").header(headers::PRIORITY, "HIGH").send().assert_refused(ProblemType::NotAllowed);
+    // A user who is not in the file has the limits of callers without a key, each user separately.
     for unknown in ["dave", "erin"] {
-        through_the_edge(unknown).send().proof_of(samples::range());
-        through_the_edge(unknown).send().refused(ProblemType::QuotaExceeded);
+        through_the_edge(unknown).send().assert_proof_of(samples::range_check());
+        through_the_edge(unknown).send().assert_refused(ProblemType::QuotaExceeded);
     }
-    // An edge that names nobody does not stand for a key.
-    let nobody = server.posting(&samples::range().witness).header(headers::EDGE_SECRET, SECRET);
-    needs_a_key(&nobody.send());
-    // A key is no way around the edge.
-    let around = server.posting(&samples::range().witness).header(headers::API_KEY, ALICE).send();
-    around.refused(ProblemType::NotFromTheEdge);
+    // A request of the edge without a user needs a key.
+    let without_user =
+        server.prove_request(&samples::range_check().witness).header(headers::EDGE_SECRET, SECRET);
+    assert_key_required(&without_user.send());
+    // A key does not replace the edge secret.
+    let without_edge =
+        server.prove_request(&samples::range_check().witness).header(headers::API_KEY, ALICE).send();
+    without_edge.assert_refused(ProblemType::NotFromTheEdge);
 }
 
-/// Replaces a file as careful editors do.
+/// Replaces a file in one step, as careful editors do.
 fn replace(file: &Path, text: &str) {
     let draft = file.with_extension("draft");
     fs::write(&draft, text).unwrap();
@@ -261,80 +273,88 @@ fn replace(file: &Path, text: &str) {
 
 #[test]
 fn keys_change_while_the_server_runs() {
-    let locked = Locked::start(&keys(""));
-    let server = &locked.server;
-    let proves = |key: &str| locked.prove_by(key).send().status == 200;
+    let keyed = KeyedServer::start(&keys(""));
+    let server = &keyed.server;
+    let proves = |key: &str| keyed.prove_by(key).send().status == 200;
     assert!(proves(BOB) && !proves("bob's new one"));
 
-    // Noticed by itself.
-    replace(&locked.file(), &keys("").replace(&digest(BOB), &digest("bob's new one")));
-    eventually("the new key is taken", || proves("bob's new one").then_some(()));
+    // The server notices the change by itself.
+    replace(&keyed.file(), &keys("").replace(&digest(BOB), &digest("bob's new one")));
+    eventually("the new key is accepted", || proves("bob's new one").then_some(()));
     assert!(!proves(BOB));
 
-    // A faulty version is told and not taken.
-    replace(&locked.file(), "[keys.bob]\nsha256 = ['hunter2']");
+    // An invalid version is reported and not used.
+    let last_error = || {
+        let mut line = server.log_lines().into_iter().rfind(|line| line["level"] == "ERROR")?;
+        line["timestamp"].take();
+        Some(line)
+    };
+    let mut known_error = last_error();
+    let mut wait_for_error = || {
+        known_error = eventually("another error is logged", || {
+            Some(last_error()).filter(|error| error.is_some() && *error != known_error)
+        });
+        assert_eq!(server.health().problems.len(), 1, "{:?}", server.health().problems);
+    };
+    replace(&keyed.file(), "[keys.bob]\nsha256 = ['hunter2']");
     server.signal(Signal::HUP);
-    eventually("health says so", || (server.health().problems.len() == 1).then_some(()));
-    let problems = server.health().problems;
-    assert!(problems[0].contains("those from before hold"), "{problems:?}");
+    wait_for_error();
     assert!(proves("bob's new one") && proves(ALICE));
-    assert!(server.log().contains("keys.bob.sha256 holds what is not 64 hexadecimal digits"));
+    assert!(server.log().contains("keys.bob.sha256"), "the log names the invalid entry");
     assert!(!server.log().contains("hunter2"));
 
-    // Nor is an empty one: it would let anybody in.
-    replace(&locked.file(), "");
+    // So is an empty version, which would allow every caller.
+    replace(&keyed.file(), "");
     server.signal(Signal::HUP);
-    eventually("it is told", || server.log().contains("they name nobody any more").then_some(()));
-    needs_a_key(&server.post(&samples::range().witness));
+    wait_for_error();
+    assert_key_required(&server.prove(&samples::range_check().witness));
 
-    // And so is a file that is gone.
-    fs::remove_file(locked.file()).unwrap();
-    eventually("it is missed", || server.log().contains("cannot be read").then_some(()));
+    // So is a missing file.
+    fs::remove_file(keyed.file()).unwrap();
+    server.signal(Signal::HUP);
+    wait_for_error();
     assert!(proves(ALICE));
 
-    // At SIGHUP at once.
-    fs::write(locked.file(), keys("")).unwrap();
+    // A valid version is used again after SIGHUP.
+    fs::write(keyed.file(), keys("")).unwrap();
     server.signal(Signal::HUP);
-    eventually("the old key is taken again", || proves(BOB).then_some(()));
+    eventually("the old key is accepted again", || proves(BOB).then_some(()));
     assert_eq!(server.health().problems, Vec::<String>::new());
-    locked.finish();
+    keyed.finish();
 }
 
 #[test]
-fn keys_that_cannot_be_used_keep_the_server_from_starting() {
+fn invalid_keys_prevent_the_start() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("keys.toml");
     fs::write(&file, "[keys.bob]\nsha256 = ['hunter2']\nrole = 'root'\n").unwrap();
     let list = |s: &mut crate::support::settings::Settings, text: &str| {
         s.environment.push(("EDGEPROVE_API_KEYS".to_owned(), text.to_owned()));
     };
-    let fails = |failed: FailedStart, words: &[&str]| {
-        assert_eq!(failed.code, Some(64), "{}", failed.words);
-        assert!(!failed.words.contains("hunter2"), "{}", failed.words);
-        for word in words {
-            assert!(failed.words.contains(word), "{word:?} is not in: {}", failed.words);
+    let assert_reports = |failed: FailedStart, parts: &[&str]| {
+        assert_eq!(failed.code, Some(64), "{}", failed.stderr);
+        assert!(!failed.stderr.contains("hunter2"), "{}", failed.stderr);
+        for part in parts {
+            assert!(failed.stderr.contains(part), "{part:?} is not in: {}", failed.stderr);
         }
     };
     let failed = TestServer::fails_to_start(|s| {
         s.flag("--keys-file", &file.display());
         list(s, "alice:hunter2");
     });
-    fails(
-        failed,
-        &["2 faults", "keys.bob.sha256", "a role is one of", "--api-keys (EDGEPROVE_API_KEYS)", "entry 1"],
-    );
-    // An empty list would open the door to all.
+    assert_reports(failed, &["keys.bob", "sha256", "role", "--api-keys", "EDGEPROVE_API_KEYS"]);
+    // An empty list would allow every caller.
     let failed = TestServer::fails_to_start(|s| list(s, ""));
-    fails(failed, &["1 fault", "it is empty"]);
+    assert_reports(failed, &["EDGEPROVE_API_KEYS"]);
     let failed = TestServer::fails_to_start(|s| s.flag("--keys-file", &dir.path().display()));
-    fails(failed, &["1 fault", "cannot be read"]);
+    assert_reports(failed, &[&dir.path().display().to_string()]);
 }
 
 #[test]
 fn a_page_may_send_a_key_and_a_priority() {
     let server = TestServer::start(|s| s.flag("--cors-origin", "https://app.example"));
     let preflight = server
-        .ask(Method::OPTIONS, "/api/prove")
+        .request(Method::OPTIONS, "/api/prove")
         .header("origin", "https://app.example")
         .header("access-control-request-method", "POST")
         .header("access-control-request-headers", "authorization,x-api-key,x-priority")
@@ -346,12 +366,12 @@ fn a_page_may_send_a_key_and_a_priority() {
 }
 
 #[test]
-fn the_sample_of_the_docs_is_a_file_of_keys() {
+fn the_documented_keys_file_is_valid() {
     let docs = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/ACCESS.md")).unwrap();
     let sample = docs.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
-    let locked = Locked::start(sample);
-    needs_a_key(&locked.server.post(b""));
-    // The docs tell the key of one of its holders, to show how a digest is made.
-    locked.prove_by("correct-horse-battery-staple").send().proof_of(samples::range());
-    locked.finish();
+    let keyed = KeyedServer::start(sample);
+    assert_key_required(&keyed.server.prove(b""));
+    // The documentation shows one of the keys, as an example of how to compute its hash.
+    keyed.prove_by("correct-horse-battery-staple").send().assert_proof_of(samples::range_check());
+    keyed.finish();
 }

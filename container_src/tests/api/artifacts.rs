@@ -1,4 +1,4 @@
-//! Where artefacts are kept and under which key, as far as a start shows it.
+//! The storage of artifacts and its encryption key, as far as the start of a server shows it.
 
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 
@@ -13,24 +13,24 @@ fn mode(path: &Path) -> u32 {
 }
 
 #[test]
-fn the_data_folder_gets_a_folder_and_a_key_that_last() {
+fn the_data_folder_gets_a_lasting_artifact_folder_and_key() {
     let home = tempfile::tempdir().unwrap();
     let data = home.path().join("data");
     let mut key = None;
     for _ in 0..2 {
         let server = TestServer::start(|s| s.flag("--data", &data.display()));
-        server.assert_well();
+        server.assert_healthy();
         let (folder, file) = (data.join("artifacts"), data.join("artifact.key"));
         assert_eq!((mode(&data), mode(&folder), mode(&file)), (0o700, 0o700, 0o600));
         let found = fs::read_to_string(file).unwrap();
-        assert!(!server.log().contains(found.trim()), "the key is in the log");
-        assert!(server.log().contains(&folder.display().to_string()));
-        assert_eq!(key.get_or_insert(found.clone()), &found, "the key is another one");
+        assert!(!server.log().contains(found.trim()), "the log contains the key");
+        assert!(server.log().contains(&folder.display().to_string()), "the log names the folder");
+        assert_eq!(key.get_or_insert(found.clone()), &found, "the key has changed");
     }
 }
 
 #[test]
-fn a_bucket_that_is_away_keeps_no_server_from_starting() {
+fn an_unreachable_bucket_does_not_prevent_the_start() {
     let mut bucket = S3Server::start();
     bucket.stop();
     let server = TestServer::start(|s| {
@@ -39,7 +39,7 @@ fn a_bucket_that_is_away_keeps_no_server_from_starting() {
         s.environment.extend(bucket.environment());
         s.environment.push(("EDGEPROVE_ARTIFACT_KEY".to_owned(), KEY.to_owned()));
     });
-    server.assert_well();
+    server.assert_healthy();
     let log = server.log();
     assert!(log.contains(&format!("s3://{BUCKET}/jobs")));
     assert!(bucket.environment().iter().all(|(name, value)| !name.contains("KEY") || !log.contains(value)));
@@ -47,44 +47,39 @@ fn a_bucket_that_is_away_keeps_no_server_from_starting() {
 }
 
 #[test]
-fn a_bucket_without_a_key_is_a_fault_and_told_with_the_others() {
+fn a_bucket_without_an_encryption_key_is_a_config_error() {
     let failed = TestServer::fails_to_start(|s| {
         s.flag("--artifacts", "s3://my-bucket");
         s.flag("--prover-queue-max", "0");
     });
     assert_eq!(failed.code, Some(64));
-    for words in [
-        "2 faults",
-        "a bucket needs a key that all its servers share",
-        "EDGEPROVE_ARTIFACT_KEY",
-        "--prover-queue-max",
-    ] {
-        assert!(failed.words.contains(words), "{words:?} is not in: {}", failed.words);
+    for part in ["EDGEPROVE_ARTIFACT_KEY", "--prover-queue-max"] {
+        assert!(failed.stderr.contains(part), "{part:?} is not in: {}", failed.stderr);
     }
 }
 
 #[test]
-fn a_key_that_is_none_is_told_and_not_shown() {
+fn an_invalid_encryption_key_is_reported_but_not_shown() {
     let secret = "hunter2hunter2hunter2hunter2";
     for value in [secret, &format!("{KEY},{secret}"), ""] {
         let failed = TestServer::fails_to_start(|s| {
             s.environment.push(("EDGEPROVE_ARTIFACT_KEY".to_owned(), value.to_owned()));
         });
         assert_eq!(failed.code, Some(64));
-        assert!(failed.words.contains("EDGEPROVE_ARTIFACT_KEY"), "{}", failed.words);
-        assert!(!failed.words.contains(secret) && !failed.words.contains(KEY), "{}", failed.words);
+        assert!(failed.stderr.contains("EDGEPROVE_ARTIFACT_KEY"), "{}", failed.stderr);
+        assert!(!failed.stderr.contains(secret) && !failed.stderr.contains(KEY), "{}", failed.stderr);
     }
 }
 
 #[test]
-fn what_cannot_be_used_keeps_the_server_from_starting() {
+fn an_unusable_key_file_or_folder_prevents_the_start() {
     let home = tempfile::tempdir().unwrap();
     let data = home.path().join("data");
     fs::create_dir(&data).unwrap();
     fs::write(data.join("artifact.key"), "no key").unwrap();
     let failed = TestServer::fails_to_start(|s| s.flag("--data", &data.display()));
     assert_eq!(failed.code, Some(1));
-    assert!(failed.words.contains("artifact.key holds no key of 32 bytes"), "{}", failed.words);
+    assert!(failed.stderr.contains("artifact.key"), "{}", failed.stderr);
     assert_eq!(fs::read_to_string(data.join("artifact.key")).unwrap(), "no key");
 
     let photos = home.path().join("photos");
@@ -97,6 +92,6 @@ fn what_cannot_be_used_keeps_the_server_from_starting() {
         s.environment.push(("EDGEPROVE_ARTIFACT_KEY".to_owned(), KEY.to_owned()));
     });
     assert_eq!(failed.code, Some(1));
-    assert!(failed.words.contains("photo.jpg"), "{}", failed.words);
+    assert!(failed.stderr.contains("photo.jpg"), "{}", failed.stderr);
     assert_eq!(mode(&photos), 0o755);
 }

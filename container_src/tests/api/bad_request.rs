@@ -1,4 +1,4 @@
-//! Requests whose head is wrong, whatever their body.
+//! Requests with an invalid head.
 
 use edgeprove_protocol::ProblemType;
 use http::Method;
@@ -6,49 +6,52 @@ use http::Method;
 use crate::support::{Connection, TestServer, samples};
 
 #[test]
-fn a_body_of_another_type() {
-    let server = TestServer::plain();
-    let good = &samples::range().witness;
+fn an_unsupported_media_type_is_refused() {
+    let server = TestServer::start_default();
+    let good = &samples::range_check().witness;
     for media in
         ["application/json", "text/plain", "multipart/form-data; boundary=x", "application/zip", "x", ""]
     {
-        let mut ask = server.ask(Method::POST, "/api/prove").header("content-type", media);
-        ask.body.clone_from(good);
-        ask.send().refused(ProblemType::UnsupportedMediaType);
+        let mut request = server.request(Method::POST, "/api/prove").header("content-type", media);
+        request.body.clone_from(good);
+        request.send().assert_refused(ProblemType::UnsupportedMediaType);
         server.assert_idle();
     }
     for coding in ["br", "deflate", "zstd", "gzip, gzip"] {
-        let ask = server.posting(good).header("content-encoding", coding);
-        ask.send().refused(ProblemType::UnsupportedMediaType);
+        let request = server.prove_request(good).header("content-encoding", coding);
+        request.send().assert_refused(ProblemType::UnsupportedMediaType);
     }
-    server.assert_well();
+    server.assert_healthy();
 }
 
 #[test]
-fn a_circuit_that_is_not_there() {
-    let server = TestServer::plain();
-    let good = &samples::range().witness;
+fn an_unknown_circuit_is_refused() {
+    let server = TestServer::start_default();
+    let good = &samples::range_check().witness;
     let long = "x".repeat(5000);
     for name in
         ["unknown", "RANGE_CHECK", "range_check.json", "%2e%2e", "..%2f..%2fetc%2fpasswd", "%00", "ä", &long]
     {
-        let problem = server.posting_to(&format!("/api/prove/{name}"), good).send();
-        let problem = problem.refused(ProblemType::CircuitNotFound);
+        let problem = server.prove_request_at(&format!("/api/prove/{name}"), good).send();
+        let problem = problem.assert_refused(ProblemType::CircuitNotFound);
         assert!(problem.detail.len() < 500, "{}", problem.detail);
         server.assert_idle();
     }
-    let problem = server.posting_to("/api/prove/unknown", good).send().refused(ProblemType::CircuitNotFound);
-    assert!(problem.detail.contains("range_check"), "it says what there is: {}", problem.detail);
-    server.posting_to("/api/prove/%ff", good).send().refused(ProblemType::InvalidRequest);
-    server.assert_well();
-    // A caller's text stays out of the log.
+    let problem = server
+        .prove_request_at("/api/prove/unknown", good)
+        .send()
+        .assert_refused(ProblemType::CircuitNotFound);
+    assert!(problem.detail.contains("range_check"), "the detail names the circuits: {}", problem.detail);
+    server.prove_request_at("/api/prove/%ff", good).send().assert_refused(ProblemType::InvalidRequest);
+    server.assert_healthy();
+    // The log contains no text of a caller.
     assert!(!server.log().contains("passwd"));
 }
 
 #[test]
-fn a_query_that_means_nothing() {
-    let server = TestServer::plain();
-    let good = &samples::range().witness;
+fn an_invalid_query_is_refused() {
+    let server = TestServer::start_default();
+    let good = &samples::range_check().witness;
     for query in [
         "target=solidity",
         "target=",
@@ -58,30 +61,30 @@ fn a_query_that_means_nothing() {
         "target=%ff",
         "x",
     ] {
-        let answer = server.posting_to(&format!("/api/prove?{query}"), good).send();
-        let problem = answer.refused(ProblemType::InvalidRequest);
+        let response = server.prove_request_at(&format!("/api/prove?{query}"), good).send();
+        let problem = response.assert_refused(ProblemType::InvalidRequest);
         assert!(problem.detail.contains("target"), "{query}: {}", problem.detail);
         server.assert_idle();
     }
-    server.assert_well();
+    server.assert_healthy();
 }
 
 #[test]
-fn a_path_that_is_not_there() {
-    let server = TestServer::plain();
+fn an_unknown_path_is_refused() {
+    let server = TestServer::start_default();
     for path in
         ["/nothing", "/api", "/api/", "/api/prove/", "/api/prove/a/b", "/api/health/", "//", "/%2e%2e/x"]
     {
         for method in [Method::GET, Method::POST] {
-            server.ask(method, path).send().refused(ProblemType::NotFound);
+            server.request(method, path).send().assert_refused(ProblemType::NotFound);
         }
     }
-    server.assert_well();
+    server.assert_healthy();
 }
 
 #[test]
-fn a_method_that_is_not_allowed() {
-    let server = TestServer::plain();
+fn a_method_that_is_not_allowed_is_refused() {
+    let server = TestServer::start_default();
     for (path, allowed, others) in [
         ("/api/prove", "POST", [Method::GET, Method::PUT, Method::DELETE, Method::OPTIONS]),
         ("/api/prove/range_check", "POST", [Method::GET, Method::PUT, Method::PATCH, Method::OPTIONS]),
@@ -89,56 +92,56 @@ fn a_method_that_is_not_allowed() {
         ("/", "GET,HEAD", [Method::POST, Method::PUT, Method::DELETE, Method::OPTIONS]),
     ] {
         for method in others {
-            let answer = server.ask(method, path).send();
-            answer.refused(ProblemType::MethodNotAllowed);
-            assert_eq!(answer.header("allow"), allowed, "{path}");
+            let response = server.request(method, path).send();
+            response.assert_refused(ProblemType::MethodNotAllowed);
+            assert_eq!(response.header("allow"), allowed, "{path}");
         }
     }
-    server.assert_well();
+    server.assert_healthy();
 }
 
 #[test]
 fn a_head_request_gets_the_head_and_no_body() {
-    let server = TestServer::plain();
+    let server = TestServer::start_default();
     for path in ["/", "/api/health", "/livez", "/readyz"] {
-        let answer = server.ask(Method::HEAD, path).send();
-        assert_eq!(answer.status, 200);
-        assert!(answer.body.is_empty());
-        assert_eq!(answer.header("content-type"), "application/json");
+        let response = server.request(Method::HEAD, path).send();
+        assert_eq!(response.status, 200);
+        assert!(response.body.is_empty());
+        assert_eq!(response.header("content-type"), "application/json");
     }
-    let answer = server.ask(Method::HEAD, "/api/prove").send();
-    assert_eq!((answer.status.as_u16(), answer.header("allow")), (405, "POST"));
-    assert!(answer.body.is_empty());
-    assert_eq!(answer.header("content-type"), "application/problem+json");
+    let response = server.request(Method::HEAD, "/api/prove").send();
+    assert_eq!((response.status.as_u16(), response.header("allow")), (405, "POST"));
+    assert!(response.body.is_empty());
+    assert_eq!(response.header("content-type"), "application/problem+json");
 }
 
 #[test]
-fn what_is_no_http() {
-    let server = TestServer::plain();
+fn bytes_that_are_not_http_are_refused() {
+    let server = TestServer::start_default();
     let huge = format!("GET / HTTP/1.1\r\nHost: x\r\nX: {}\r\n\r\n", "x".repeat(100_000));
     let many = format!("GET / HTTP/1.1\r\nHost: x\r\n{}\r\n", "X: y\r\n".repeat(1000));
     for bytes in ["\0\0\0\0\r\n\r\n", "hello\r\n\r\n", "GET / HTTP/9.9\r\n\r\n", huge.as_str(), &many] {
         let mut connection = Connection::open(server.address());
-        // The server may answer and close before it has read all of it.
+        // The server may respond and close the connection before it has read everything.
         let _ = connection.try_send(bytes.as_bytes());
-        let answer = String::from_utf8_lossy(&connection.rest()).into_owned();
-        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{answer}");
+        let response = String::from_utf8_lossy(&connection.read_to_end()).into_owned();
+        assert!(response.is_empty() || response.starts_with("HTTP/1.1 4"), "{response}");
     }
     let bad_length = ["Content-Length: 5\r\nContent-Length: 6", "Content-Length: -1", "Content-Length: x"];
     for lines in bad_length {
         let mut connection = Connection::post_head(server.address(), "/api/prove", &[lines]);
-        let answer = String::from_utf8_lossy(&connection.rest()).into_owned();
-        assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+        let response = String::from_utf8_lossy(&connection.read_to_end()).into_owned();
+        assert!(response.starts_with("HTTP/1.1 400"), "{response}");
     }
-    server.assert_well();
+    server.assert_healthy();
 }
 
 #[test]
-fn chunks_that_are_none() {
-    let server = TestServer::plain();
+fn invalid_chunked_encoding_is_refused() {
+    let server = TestServer::start_default();
     let mut connection =
         Connection::post_head(server.address(), "/api/prove", &["Transfer-Encoding: chunked"]);
     connection.send(b"5\r\n\x1f\x8b\x08\0\0\r\nnonsense\r\n");
-    connection.answer().refused(ProblemType::WitnessTruncated);
-    server.assert_well();
+    connection.read_response().assert_refused(ProblemType::WitnessTruncated);
+    server.assert_healthy();
 }

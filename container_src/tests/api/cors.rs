@@ -1,43 +1,43 @@
-//! Pages of other origins: let in by name, and not otherwise.
+//! Pages of other origins, which may call the server only if their origin is allowed.
 
 use edgeprove_protocol::ProblemType;
 use http::Method;
 
-use crate::support::{Answer, TestServer, client::Ask, samples};
+use crate::support::{Response, TestServer, client::Request, samples};
 
 const ORIGIN: &str = "https://app.example";
 
-fn preflight(server: &TestServer, origin: &str) -> Ask {
+fn preflight(server: &TestServer, origin: &str) -> Request {
     server
-        .ask(Method::OPTIONS, "/api/prove")
+        .request(Method::OPTIONS, "/api/prove")
         .header("origin", origin)
         .header("access-control-request-method", "POST")
         .header("access-control-request-headers", "content-type,x-request-id")
 }
 
-fn allowed_origin(answer: &Answer) -> &str {
-    answer.header("access-control-allow-origin")
+fn allowed_origin(response: &Response) -> &str {
+    response.header("access-control-allow-origin")
 }
 
 #[test]
-fn without_an_origin_no_page_is_let_in() {
-    let server = TestServer::plain();
-    let answer = preflight(&server, ORIGIN).send();
-    answer.refused(ProblemType::MethodNotAllowed);
-    let answer = server.posting(&samples::range().witness).header("origin", ORIGIN).send();
-    answer.proof_of(samples::range());
-    assert!(!answer.headers.keys().any(|name| name.as_str().starts_with("access-control")));
+fn without_allowed_origins_no_page_is_served() {
+    let server = TestServer::start_default();
+    let response = preflight(&server, ORIGIN).send();
+    response.assert_refused(ProblemType::MethodNotAllowed);
+    let response = server.prove_request(&samples::range_check().witness).header("origin", ORIGIN).send();
+    response.assert_proof_of(samples::range_check());
+    assert!(!response.headers.keys().any(|name| name.as_str().starts_with("access-control")));
 }
 
 #[test]
-fn a_named_origin_may_ask_and_may_read_all_there_is_to_read() {
+fn an_allowed_origin_may_call_and_read_all_headers() {
     let server = TestServer::start(|s| s.flag("--cors-origin", &format!("https://other.example,{ORIGIN}")));
-    let answer = preflight(&server, ORIGIN).send();
-    assert!(answer.status.is_success(), "{answer:?}");
-    assert_eq!(allowed_origin(&answer), ORIGIN);
-    let methods = answer.header("access-control-allow-methods");
+    let response = preflight(&server, ORIGIN).send();
+    assert!(response.status.is_success(), "{response:?}");
+    assert_eq!(allowed_origin(&response), ORIGIN);
+    let methods = response.header("access-control-allow-methods");
     assert!(methods.contains("POST") && methods.contains("DELETE"), "{methods}");
-    let headers = answer.header("access-control-allow-headers").to_ascii_lowercase();
+    let headers = response.header("access-control-allow-headers").to_ascii_lowercase();
     for name in [
         "content-type",
         "content-encoding",
@@ -52,20 +52,20 @@ fn a_named_origin_may_ask_and_may_read_all_there_is_to_read() {
     ] {
         assert!(headers.contains(name), "{name} is not in {headers}");
     }
-    assert!(answer.header("access-control-max-age").parse::<u32>().is_ok_and(|seconds| seconds > 0));
+    assert!(response.header("access-control-max-age").parse::<u32>().is_ok_and(|seconds| seconds > 0));
 
     let refusals = [
-        server.posting(b"no witness").header("origin", ORIGIN).send(),
-        server.ask(Method::GET, "/nothing").header("origin", ORIGIN).send(),
-        server.ask(Method::DELETE, "/api/prove").header("origin", ORIGIN).send(),
+        server.prove_request(b"no witness").header("origin", ORIGIN).send(),
+        server.request(Method::GET, "/nothing").header("origin", ORIGIN).send(),
+        server.request(Method::DELETE, "/api/prove").header("origin", ORIGIN).send(),
     ];
     let kinds = [ProblemType::WitnessNotGzip, ProblemType::NotFound, ProblemType::MethodNotAllowed];
-    for (answer, kind) in refusals.iter().zip(kinds) {
-        answer.refused(kind);
-        assert_eq!(allowed_origin(answer), ORIGIN, "a page may read why it was refused");
+    for (response, kind) in refusals.iter().zip(kinds) {
+        response.assert_refused(kind);
+        assert_eq!(allowed_origin(response), ORIGIN, "a page may read the problem");
     }
-    let proof = server.posting(&samples::range().witness).header("origin", ORIGIN).send();
-    proof.proof_of(samples::range());
+    let proof = server.prove_request(&samples::range_check().witness).header("origin", ORIGIN).send();
+    proof.assert_proof_of(samples::range_check());
     assert_eq!(allowed_origin(&proof), ORIGIN);
     let exposed = proof.header("access-control-expose-headers");
     for name in [
@@ -85,20 +85,20 @@ fn a_named_origin_may_ask_and_may_read_all_there_is_to_read() {
 }
 
 #[test]
-fn any_other_origin_is_not_told_that_it_may() {
+fn another_origin_is_not_allowed() {
     let server = TestServer::start(|s| s.flag("--cors-origin", ORIGIN));
     for origin in ["https://app.example.evil", "http://app.example", "null", "https://app.example:8443"] {
         assert_eq!(allowed_origin(&preflight(&server, origin).send()), "", "{origin}");
-        let answer = server.posting(&samples::range().witness).header("origin", origin).send();
-        assert_eq!(allowed_origin(&answer), "", "{origin}");
+        let response = server.prove_request(&samples::range_check().witness).header("origin", origin).send();
+        assert_eq!(allowed_origin(&response), "", "{origin}");
     }
 }
 
 #[test]
-fn a_star_lets_every_page_in() {
+fn a_star_allows_every_origin() {
     let server = TestServer::start(|s| s.flag("--cors-origin", "*"));
     assert_eq!(allowed_origin(&preflight(&server, ORIGIN).send()), "*");
-    let answer = server.posting(&samples::range().witness).header("origin", "null").send();
-    answer.proof_of(samples::range());
-    assert_eq!(allowed_origin(&answer), "*");
+    let response = server.prove_request(&samples::range_check().witness).header("origin", "null").send();
+    response.assert_proof_of(samples::range_check());
+    assert_eq!(allowed_origin(&response), "*");
 }

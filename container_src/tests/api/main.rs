@@ -1,8 +1,7 @@
-//! The server as its callers and operators meet it: a process of its own, with a real bb and a real CRS.
+//! Tests the server from outside: as a process of its own, with a real bb and a real CRS.
 //!
-//! Nothing is mocked. Where a fault is wanted, the very thing is broken: bb is stopped, killed or replaced, the disk is
-//! filled, the connection is cut. Every server is held, at its end, against what must be true of all; see
-//! [`support::server`].
+//! Nothing is mocked. A test that needs a fault causes it: it suspends, kills or replaces bb, fills the disk, or cuts
+//! the connection. At its end, every server is checked for what must be true of all servers; see [`support::server`].
 //!
 //! Processes are watched through /proc, so these tests run on Linux alone.
 
@@ -12,7 +11,7 @@
     clippy::expect_used,
     clippy::panic,
     clippy::print_stderr,
-    reason = "a test that cannot go on has failed, and says so"
+    reason = "a test that cannot go on has failed, and a panic reports it"
 )]
 
 mod support;
@@ -22,16 +21,17 @@ mod artifacts;
 mod audit;
 mod bad_request;
 mod bad_witness;
-mod behind_the_edge;
+mod bb_js;
 mod circuits;
 mod command_line;
 mod cors;
-mod families;
+mod edge_secret;
+mod fallback_circuits;
 mod jobs;
+mod load;
 mod memory;
 mod metrics;
 mod msm;
-mod page;
 mod process_mode;
 mod proof_cache;
 mod prover_faults;
@@ -40,5 +40,4 @@ mod shutdown;
 mod spool_faults;
 mod start_faults;
 mod timeouts;
-mod under_load;
 mod uploads;

@@ -1,4 +1,4 @@
-//! What `/metrics` tells of a server that has had some traffic.
+//! The metrics of a server that has had some traffic.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -8,25 +8,25 @@ use std::{
 use edgeprove_protocol::{ProblemType, Target::NoirRecursive, headers};
 use http::Method;
 
-use crate::support::{Answer, TestServer, eventually, samples};
+use crate::support::{Response, TestServer, eventually, samples};
 
-/// Kind and labels of a series.
+/// The type and the labels of a series.
 type Shape = (String, BTreeSet<String>);
 
-/// What an answer tells, by the names and labels of its lines.
-struct Told {
+/// A parsed response of `/metrics`.
+struct Metrics {
     text: String,
     kinds: BTreeMap<String, String>,
     values: BTreeMap<String, f64>,
 }
 
-impl Told {
+impl Metrics {
     #[track_caller]
-    fn by(server: &TestServer) -> Self {
-        let answer = server.get("/metrics");
-        assert_eq!(answer.status, 200);
-        assert_eq!(answer.header("content-type"), "text/plain; version=0.0.4; charset=utf-8");
-        let text = String::from_utf8(answer.body).unwrap();
+    fn fetch(server: &TestServer) -> Self {
+        let response = server.get("/metrics");
+        assert_eq!(response.status, 200);
+        assert_eq!(response.header("content-type"), "text/plain; version=0.0.4; charset=utf-8");
+        let text = String::from_utf8(response.body).unwrap();
         let kinds = text.lines().filter_map(|line| {
             let (name, kind) = line.strip_prefix("# TYPE ")?.split_once(' ')?;
             Some((name.to_owned(), kind.to_owned()))
@@ -43,7 +43,7 @@ impl Told {
         *self.values.get(series).unwrap_or_else(|| panic!("no {series} in\n{}", self.text))
     }
 
-    /// Every series that is told, with its kind and its labels.
+    /// Every exposed series, with its type and its labels.
     fn shapes(&self) -> BTreeMap<String, Shape> {
         let shape = |(name, kind): (&String, &String)| {
             let lines = self.values.keys().filter(|line| series_of(line, kind) == name);
@@ -54,7 +54,7 @@ impl Told {
     }
 }
 
-/// The series that a line belongs to: a histogram has lines of three kinds.
+/// The series that a line belongs to. A histogram has lines with three suffixes.
 fn series_of<'a>(line: &'a str, kind: &str) -> &'a str {
     let name = line.split('{').next().unwrap();
     let parts = ["_bucket", "_sum", "_count"];
@@ -62,13 +62,13 @@ fn series_of<'a>(line: &'a str, kind: &str) -> &'a str {
     part.flatten().unwrap_or(name)
 }
 
-/// The names of a line's labels. No value of ours holds a comma or a quote.
+/// The names of the labels of a line. No label value of this server contains a comma or a quote.
 fn labels(line: &str) -> Vec<String> {
     let inner = line.split_once('{').map_or("", |(_, rest)| rest.trim_end_matches('}'));
     inner.split(',').filter_map(|pair| Some(pair.split_once('=')?.0.to_owned())).collect()
 }
 
-/// The series of a table of `docs/METRICS.md`.
+/// The series in a table of `docs/METRICS.md`.
 fn documented(heading: &str) -> BTreeMap<String, Shape> {
     let doc = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/METRICS.md")).unwrap();
     let (_, table) = doc.split_once(&format!("\n## {heading}\n")).unwrap();
@@ -83,49 +83,58 @@ fn documented(heading: &str) -> BTreeMap<String, Shape> {
     rows.map(shape).collect()
 }
 
-/// One of each: a proof, a witness that is none, one of another circuit, an unknown path.
+/// Sends requests of several kinds: a proof, two invalid witnesses, an unknown circuit, an unknown path.
 #[track_caller]
-fn traffic(server: &TestServer) -> Answer {
-    let range = samples::range();
-    let proof = server.post(&range.witness);
-    proof.proves(range, NoirRecursive);
-    server.post(&samples::unsatisfied()).refused(ProblemType::WitnessUnsatisfied);
-    server.post(b"no witness").refused(ProblemType::WitnessNotGzip);
-    server.posting_to("/api/prove/nothing", &range.witness).send().refused(ProblemType::CircuitNotFound);
-    server.get("/no/such/path").refused(ProblemType::NotFound);
+fn send_requests(server: &TestServer) -> Response {
+    let range = samples::range_check();
+    let proof = server.prove(&range.witness);
+    proof.assert_proves(range, NoirRecursive);
+    server.prove(&samples::unsatisfied()).assert_refused(ProblemType::WitnessUnsatisfied);
+    server.prove(b"no witness").assert_refused(ProblemType::WitnessNotGzip);
+    server
+        .prove_request_at("/api/prove/nothing", &range.witness)
+        .send()
+        .assert_refused(ProblemType::CircuitNotFound);
+    server.get("/no/such/path").assert_refused(ProblemType::NotFound);
     proof
 }
 
 #[test]
-fn every_documented_series_is_told_and_no_other() {
-    let server = TestServer::plain();
-    let proof = traffic(&server);
-    eventually("what the proof took is told", || {
-        Told::by(&server).kinds.contains_key("edgeprove_circuit_memory_peak_bytes").then_some(())
+fn exactly_the_documented_series_are_exposed() {
+    let server = TestServer::start_default();
+    let proof = send_requests(&server);
+    eventually("the measured memory is exposed", || {
+        Metrics::fetch(&server).kinds.contains_key("edgeprove_circuit_memory_peak_bytes").then_some(())
     });
-    let told = Told::by(&server);
-    let (shapes, own, jobs) = (told.shapes(), documented("Server"), documented("Jobs"));
+    let metrics = Metrics::fetch(&server);
+    let (shapes, own, jobs) = (metrics.shapes(), documented("Server"), documented("Jobs"));
     assert!(own.len() > 20 && !jobs.is_empty());
     for (name, shape) in &own {
         assert_eq!(shapes.get(name), Some(shape), "{name}");
     }
     for (name, shape) in &shapes {
-        assert_eq!(own.get(name).or_else(|| jobs.get(name)), Some(shape), "{name} is not documented so");
-        assert!(told.text.contains(&format!("# HELP {name} ")), "{name} is not explained");
+        assert_eq!(
+            own.get(name).or_else(|| jobs.get(name)),
+            Some(shape),
+            "{name} is not documented like this"
+        );
+        assert!(metrics.text.contains(&format!("# HELP {name} ")), "{name} has no help text");
     }
-    assert!(!samples::shows_secret(told.text.as_bytes()), "a private value is told");
-    assert!(!told.text.contains(proof.header(headers::REQUEST_ID)), "an id is told");
-    assert!(!told.text.contains("no/such"), "a path is told");
+    assert!(!samples::contains_secret(metrics.text.as_bytes()), "the metrics contain a private value");
+    assert!(!metrics.text.contains(proof.header(headers::REQUEST_ID)), "the metrics contain a request id");
+    assert!(!metrics.text.contains("no/such"), "the metrics contain a path");
 }
 
 #[test]
-fn it_counts_what_happened() {
-    let server = TestServer::plain();
-    traffic(&server);
-    let told = Told::by(&server);
+fn metrics_count_requests_and_proofs() {
+    let server = TestServer::start_default();
+    send_requests(&server);
+    let metrics = eventually("nothing runs any more", || {
+        Some(Metrics::fetch(&server)).filter(|metrics| metrics.value("edgeprove_proofs_active") < 0.5)
+    });
     let proofs = |outcome: &str| {
         let labels = format!(r#"circuit="range_check",target="noir-recursive",outcome="{outcome}""#);
-        told.value(&format!("edgeprove_proofs_total{{{labels}}}"))
+        metrics.value(&format!("edgeprove_proofs_total{{{labels}}}"))
     };
     for (series, value) in [
         (r#"edgeprove_http_requests_total{route="/api/prove",status="2xx"}"#, 1.0),
@@ -139,7 +148,7 @@ fn it_counts_what_happened() {
         (r#"edgeprove_proofs_waiting{priority="NORMAL"}"#, 0.0),
         (r#"edgeprove_prover_restarts_total{reason="failed"}"#, 0.0),
     ] {
-        assert!((told.value(series) - value).abs() < f64::EPSILON, "{series}: {}", told.value(series));
+        assert!((metrics.value(series) - value).abs() < f64::EPSILON, "{series}: {}", metrics.value(series));
     }
     for outcome in ["success", "witness_unsatisfied", "witness_not_gzip"] {
         assert!((proofs(outcome) - 1.0).abs() < f64::EPSILON, "{outcome}");
@@ -147,15 +156,15 @@ fn it_counts_what_happened() {
     for stage in ["upload", "queue", "prove", "verify", "total"] {
         let of = |part: &str| {
             let labels = format!(r#"circuit="range_check",stage="{stage}""#);
-            told.value(&format!("edgeprove_proof_stage_duration_seconds_{part}{{{labels}}}"))
+            metrics.value(&format!("edgeprove_proof_stage_duration_seconds_{part}{{{labels}}}"))
         };
         assert!((of("count") - 1.0).abs() < f64::EPSILON, "{stage}");
-        assert!(of("sum") < 60.0 && (stage != "prove" || of("sum") > 0.001), "{stage}: {} s", of("sum"));
+        assert!(of("sum") < 600.0 && (stage != "prove" || of("sum") > 0.001), "{stage}: {} s", of("sum"));
     }
-    let uploaded = told.value("edgeprove_upload_bytes_total");
-    let one = u32::try_from(samples::range().witness.len()).unwrap();
+    let uploaded = metrics.value("edgeprove_upload_bytes_total");
+    let one = u32::try_from(samples::range_check().witness.len()).unwrap();
     assert!(uploaded >= 2.0 * f64::from(one), "{uploaded}");
-    let provers = told.value("edgeprove_prover_processes");
+    let provers = metrics.value("edgeprove_prover_processes");
     assert!((provers - 3.0).abs() < f64::EPSILON);
     for series in [
         "edgeprove_prover_resident_memory_bytes",
@@ -163,31 +172,37 @@ fn it_counts_what_happened() {
         r#"edgeprove_disk_free_bytes{folder="spool"}"#,
         "edgeprove_memory_max_bytes",
     ] {
-        assert!(told.value(series) > 1e6, "{series}: {}", told.value(series));
+        assert!(metrics.value(series) > 1e6, "{series}: {}", metrics.value(series));
     }
 }
 
 #[test]
-fn a_client_that_leaves_is_counted_as_one() {
-    let server = TestServer::plain();
-    let (asker, _bb) = server.freeze_midway();
-    drop(asker);
+fn a_request_whose_client_left_is_counted() {
+    let server = TestServer::start_default();
+    let (client, _bb) = server.suspend_mid_proof();
+    drop(client);
     let left = r#"edgeprove_proofs_total{circuit="range_check",target="noir-recursive",outcome="abandoned"}"#;
-    eventually("it is counted", || Told::by(&server).values.get(left).copied().filter(|&count| count >= 1.0));
+    eventually("the request is counted", || {
+        Metrics::fetch(&server).values.get(left).copied().filter(|&count| count >= 1.0)
+    });
     let stopped = r#"edgeprove_prover_restarts_total{reason="stopped"}"#;
-    eventually("its bb is replaced", || Some(Told::by(&server).value(stopped)).filter(|&count| count >= 1.0));
+    eventually("its bb is replaced", || {
+        Some(Metrics::fetch(&server).value(stopped)).filter(|&count| count >= 1.0)
+    });
     assert!(
-        Told::by(&server).value(r#"edgeprove_http_requests_total{route="/api/prove",status="left"}"#) >= 1.0
+        Metrics::fetch(&server)
+            .value(r#"edgeprove_http_requests_total{route="/api/prove",status="abandoned"}"#)
+            >= 1.0
     );
-    server.assert_well();
+    server.assert_healthy();
 }
 
 #[test]
-fn it_is_open_where_requests_must_come_from_the_edge() {
+fn metrics_need_no_edge_secret() {
     let server = TestServer::start(|s| {
         s.environment.push(("EDGEPROVE_EDGE_SECRET".to_owned(), "0123456789abcdef".to_owned()));
         s.wait_until_ready = true;
     });
-    Told::by(&server);
-    server.ask(Method::GET, "/").send().refused(ProblemType::NotFromTheEdge);
+    Metrics::fetch(&server);
+    server.request(Method::GET, "/").send().assert_refused(ProblemType::NotFromTheEdge);
 }

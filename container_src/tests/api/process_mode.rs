@@ -1,4 +1,4 @@
-//! One bb for each proof: the same answers, and never a process too many.
+//! Process mode: one bb per proof. The responses are the same as with warm provers, and no process is left.
 
 use edgeprove_protocol::{
     ProblemType,
@@ -8,32 +8,32 @@ use rustix::process::Signal;
 
 use crate::support::{
     TestServer, eventually,
-    fake_bb::{FakeBb, Part},
+    fake_bb::{Behaviour, FakeBb},
     samples,
     settings::Settings,
 };
 
 #[test]
-fn it_proves_for_every_target_and_says_how() {
+fn process_mode_proves_for_every_target() {
     let server = TestServer::start(Settings::process_mode);
-    let range = samples::range();
+    let range = samples::range_check();
     for target in [NoirRecursive, Evm] {
         server
-            .posting_to(&format!("/api/prove?target={target}"), &range.witness)
+            .prove_request_at(&format!("/api/prove?target={target}"), &range.witness)
             .send()
-            .proves(range, target);
-        let json = server.posting_to(&format!("/api/prove?target={target}"), &range.witness);
-        json.header("accept", "application/json").send().proves(range, target);
+            .assert_proves(range, target);
+        let json = server.prove_request_at(&format!("/api/prove?target={target}"), &range.witness);
+        json.header("accept", "application/json").send().assert_proves(range, target);
     }
     let health = server.health();
     assert_eq!((health.prover.mode.as_str(), health.prover.proofs), ("process", 4));
-    server.assert_well();
+    server.assert_healthy();
 }
 
 #[test]
-fn what_is_no_witness_of_the_circuit_is_refused() {
+fn an_invalid_witness_is_refused() {
     let server = TestServer::start(Settings::process_mode);
-    let good = &samples::range().witness;
+    let good = &samples::range_check().witness;
     for (body, kind) in [
         (Vec::new(), ProblemType::WitnessEmpty),
         (b"hello".to_vec(), ProblemType::WitnessNotGzip),
@@ -43,77 +43,76 @@ fn what_is_no_witness_of_the_circuit_is_refused() {
         (samples::unsatisfied(), ProblemType::WitnessUnsatisfied),
         (samples::without(good, 4), ProblemType::WitnessUnsatisfied),
     ] {
-        server.post(&body).refused(kind);
-        server.assert_well();
+        server.prove(&body).assert_refused(kind);
+        server.assert_healthy();
     }
 }
 
 #[test]
-fn killed_midway_bb_is_started_again() {
+fn a_bb_killed_while_proving_is_started_again() {
     let server = TestServer::start(Settings::process_mode);
-    let (mut asker, bb) = server.freeze_midway();
+    let (mut client, bb) = server.suspend_mid_proof();
     bb.signal(Signal::KILL);
-    asker.answer().proves(samples::range(), NoirRecursive);
-    server.assert_well();
+    client.read_response().assert_proves(samples::range_check(), NoirRecursive);
+    server.assert_healthy();
 }
 
 #[test]
-fn killed_while_it_verifies_bb_is_started_again() {
+fn a_bb_killed_while_verifying_is_started_again() {
     let dir = tempfile::tempdir().unwrap();
-    let fake = FakeBb::new(dir.path(), Part::DieOnceVerifying);
+    let fake = FakeBb::new(dir.path(), Behaviour::DieOnceVerifying);
     let server = TestServer::start(|s| {
         s.process_mode();
         s.bb = fake.program();
     });
-    server.post(&samples::range().witness).proves(samples::range(), NoirRecursive);
-    assert!(server.log().contains("bb died"));
-    server.assert_well();
+    server.prove(&samples::range_check().witness).assert_proves(samples::range_check(), NoirRecursive);
+    assert!(fake.has_died_verifying(), "no bb was killed");
+    server.assert_healthy();
 }
 
 #[test]
 fn a_proof_that_takes_too_long_is_stopped() {
     let server = TestServer::start(|s| {
         s.process_mode();
-        s.flag("--prove-timeout", "3s");
+        s.flag("--prove-timeout", "10s");
     });
-    let (mut asker, bb) = server.freeze_midway();
-    asker.answer().refused(ProblemType::ProofTimeout);
-    assert!(!bb.lives());
-    server.assert_well();
+    let (mut client, bb) = server.suspend_mid_proof();
+    client.read_response().assert_refused(ProblemType::ProofTimeout);
+    eventually("bb is killed", || (!bb.is_alive()).then_some(()));
+    server.assert_healthy();
 }
 
 #[test]
-fn a_client_that_leaves_frees_its_place() {
+fn a_client_that_leaves_frees_the_prover() {
     let server = TestServer::start(Settings::process_mode);
-    let (asker, bb) = server.freeze_midway();
-    drop(asker);
-    eventually("bb is killed", || (!bb.lives()).then_some(()));
-    server.assert_well();
+    let (client, bb) = server.suspend_mid_proof();
+    drop(client);
+    eventually("bb is killed", || (!bb.is_alive()).then_some(()));
+    server.assert_healthy();
 }
 
 #[test]
-fn a_bb_that_hangs_dies_or_lies_fails_its_own_proof_only() {
+fn a_faulty_bb_fails_only_its_own_proof() {
     let dir = tempfile::tempdir().unwrap();
-    let fake = FakeBb::new(dir.path(), Part::Real);
+    let fake = FakeBb::new(dir.path(), Behaviour::Real);
     let server = TestServer::start(|s| {
         s.process_mode();
         s.bb = fake.program();
-        s.flag("--prove-timeout", "3s");
+        s.flag("--prove-timeout", "10s");
     });
-    let good = &samples::range().witness;
-    for (part, kind) in [
-        (Part::Deaf, ProblemType::ProofTimeout),
-        // It answers nothing and ends well.
-        (Part::Idle, ProblemType::ProofFailed),
-        (Part::Stillborn, ProblemType::ProofFailed),
+    let good = &samples::range_check().witness;
+    for (behaviour, kind) in [
+        (Behaviour::NoHandshake, ProblemType::ProofTimeout),
+        (Behaviour::DoesNothing, ProblemType::ProofFailed),
+        (Behaviour::ExitsAtStart, ProblemType::ProofFailed),
     ] {
-        fake.play(part);
-        server.post(good).refused(kind);
-        fake.play(Part::Real);
-        server.assert_well();
+        fake.switch_to(behaviour);
+        server.prove(good).assert_refused(kind);
+        fake.switch_to(Behaviour::Real);
+        server.assert_healthy();
     }
-    fake.play(Part::FloodStderr);
-    server.post(good).proof_of(samples::range());
-    fake.play(Part::Real);
-    server.assert_well();
+    fake.switch_to(Behaviour::FloodStderr);
+    server.prove(good).assert_proof_of(samples::range_check());
+    fake.switch_to(Behaviour::Real);
+    server.assert_healthy();
 }

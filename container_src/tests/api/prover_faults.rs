@@ -1,6 +1,6 @@
-//! bb dies, hangs, lies or is gone.
+//! Faults of bb: it dies, hangs, returns garbage, or is missing.
 
-use std::{fs, path::Path, time::Duration};
+use std::{fs, path::Path};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use edgeprove_protocol::{ProblemType, Target::NoirRecursive};
@@ -10,203 +10,202 @@ use sha2::{Digest as _, Sha256};
 
 use crate::support::{
     TestServer, eventually,
-    fake_bb::{FakeBb, Part},
-    places,
-    processes::Process,
+    fake_bb::{Behaviour, FakeBb},
+    paths,
+    processes::{self, Process},
     samples,
     settings::WARM_PROVERS,
-    wait::within,
 };
 
-/// How soon everything must be normal after a fault.
-const RECOVERY: Duration = Duration::from_secs(10);
-
-/// A server whose bb can be told to misbehave.
-struct Troupe {
+/// A server with a fake bb whose behaviour can be changed.
+struct FakeBbServer {
     server: TestServer,
     fake: FakeBb,
     _dir: tempfile::TempDir,
 }
 
-impl Troupe {
+impl FakeBbServer {
     fn new(flags: &[(&str, &str)]) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let fake = FakeBb::new(dir.path(), Part::Real);
+        let fake = FakeBb::new(dir.path(), Behaviour::Real);
         let server = TestServer::start(|s| {
             s.bb = fake.program();
             for (name, value) in flags {
                 s.flag(name, value);
             }
         });
-        server.assert_well();
+        server.assert_healthy();
         Self { server, fake, _dir: dir }
     }
 
-    /// Has every prover start anew in another part.
+    /// Changes the behaviour, and replaces every prover.
     #[track_caller]
-    fn play(&self, part: Part) {
-        self.fake.play(part);
+    fn switch_to(&self, behaviour: Behaviour) {
+        self.fake.switch_to(behaviour);
         let before = self.server.health().prover.restarts;
         kill_all(&self.server);
-        eventually("every prover is started anew", || {
+        eventually("every prover is replaced", || {
             (self.server.health().prover.restarts >= before + WARM_PROVERS as u64).then_some(())
         });
     }
 
-    /// The same for a part that begins by shaking hands.
+    /// As [`Self::switch_to`], for a behaviour that completes the handshake.
     #[track_caller]
-    fn play_politely(&self, part: Part) {
-        self.play(part);
+    fn switch_to_and_wait(&self, behaviour: Behaviour) {
+        self.switch_to(behaviour);
         self.server.wait_until_ready();
     }
 
-    /// Back to the real bb; all is normal soon.
+    /// Changes back to the real bb, and checks that the server proves again.
     #[track_caller]
-    fn recovers(&self) {
-        self.play(Part::Real);
-        within(RECOVERY, "the server recovers", || {
-            let answer = self.server.post(&samples::range().witness);
-            (answer.status == 200).then_some(())
+    fn assert_recovers(&self) {
+        self.switch_to(Behaviour::Real);
+        eventually("the server recovers", || {
+            let response = self.server.prove(&samples::range_check().witness);
+            (response.status == 200).then_some(())
         });
-        self.server.assert_well();
+        self.server.assert_healthy();
     }
 }
 
-/// Kills every prover, and waits until it is gone.
+/// Kills every prover, and waits until all of them are gone.
 #[track_caller]
 fn kill_all(server: &TestServer) {
     let provers: Vec<Process> = server.provers();
     for bb in &provers {
         bb.signal(Signal::KILL);
     }
-    eventually("the provers are dead", || provers.iter().all(|bb| !bb.lives()).then_some(()));
+    eventually("the provers are dead", || provers.iter().all(|bb| !bb.is_alive()).then_some(()));
 }
 
 #[test]
-fn killed_midway_it_is_replaced_and_the_caller_gets_a_proof_all_the_same() {
-    let server = TestServer::plain();
-    let (mut asker, bb) = server.freeze_midway();
+fn a_bb_killed_while_proving_does_not_fail_the_request() {
+    let server = TestServer::start_default();
+    let (mut client, bb) = server.suspend_mid_proof();
     bb.signal(Signal::KILL);
-    asker.answer().proves(samples::range(), NoirRecursive);
-    server.assert_well();
+    client.read_response().assert_proves(samples::range_check(), NoirRecursive);
+    server.assert_healthy();
     assert!(server.health().prover.restarts >= 1);
-    assert!(server.log().contains("tried once more"));
+    server.wait_for_log_line("a warning about bb is logged", |line| line["level"] == "WARN");
 }
 
 #[test]
-fn killed_while_idle_it_is_replaced() {
-    let server = TestServer::plain();
+fn an_idle_bb_that_is_killed_is_replaced() {
+    let server = TestServer::start_default();
     for _ in 0..3 {
         kill_all(&server);
-        within(RECOVERY, "it proves again", || {
-            let answer = server.post(&samples::range().witness);
-            assert!([200, 503].contains(&answer.status.as_u16()), "{answer:?}");
-            (answer.status == 200).then_some(())
+        eventually("the server proves again", || {
+            let response = server.prove(&samples::range_check().witness);
+            assert!([200, 503].contains(&response.status.as_u16()), "{response:?}");
+            (response.status == 200).then_some(())
         });
     }
-    server.assert_well();
+    server.assert_healthy();
 }
 
 #[test]
-fn hanging_it_is_stopped_at_the_deadline() {
-    let troupe = Troupe::new(&[("--prove-timeout", "3s")]);
-    troupe.play_politely(Part::Hang);
-    troupe.server.post(&samples::range().witness).refused(ProblemType::ProofTimeout);
-    troupe.recovers();
+fn a_bb_that_hangs_is_killed_at_the_timeout() {
+    let fake = FakeBbServer::new(&[("--prove-timeout", "10s")]);
+    fake.switch_to_and_wait(Behaviour::Hang);
+    fake.server.prove(&samples::range_check().witness).assert_refused(ProblemType::ProofTimeout);
+    fake.assert_recovers();
 }
 
 #[test]
-fn answering_garbage_it_fails_the_proof_and_nothing_else() {
-    let troupe = Troupe::new(&[]);
-    troupe.play_politely(Part::Garbage);
-    let problem = troupe.server.post(&samples::range().witness).refused(ProblemType::ProofFailed);
-    // Nothing of the cause is told to a caller.
+fn a_bb_that_returns_garbage_fails_only_the_proof() {
+    let fake = FakeBbServer::new(&[]);
+    fake.switch_to_and_wait(Behaviour::Garbage);
+    let problem = fake.server.prove(&samples::range_check().witness).assert_refused(ProblemType::ProofFailed);
+    // The problem does not contain the cause.
     assert!(!problem.detail.contains("bytes"), "{}", problem.detail);
-    // The witness is looked at before bb is blamed.
-    troupe.server.post(&samples::unsatisfied()).refused(ProblemType::WitnessUnsatisfied);
-    assert!(troupe.server.log().contains("not understood"));
-    troupe.recovers();
+    // The witness is checked before the fault is attributed to bb.
+    fake.server.prove(&samples::unsatisfied()).assert_refused(ProblemType::WitnessUnsatisfied);
+    fake.server.wait_for_log_line("the cause is logged", |line| {
+        line["code"] == "proof_failed" && line["cause"].is_string()
+    });
+    fake.assert_recovers();
 }
 
 #[test]
-fn dying_at_every_proof_it_is_tried_twice_and_reported() {
-    let troupe = Troupe::new(&[]);
-    troupe.play_politely(Part::Die);
-    let problem = troupe.server.post(&samples::range().witness).refused(ProblemType::ProverCrashed);
+fn a_bb_that_dies_at_every_proof_is_tried_twice() {
+    let fake = FakeBbServer::new(&[]);
+    fake.switch_to_and_wait(Behaviour::Die);
+    let problem =
+        fake.server.prove(&samples::range_check().witness).assert_refused(ProblemType::ProverCrashed);
     assert!(problem.retryable);
-    assert!(troupe.server.log().contains("I give up"), "its last words are in the log");
-    troupe.recovers();
+    assert!(fake.server.log().contains("I give up"), "the log contains the last output of bb");
+    fake.assert_recovers();
 }
 
 #[test]
-fn flooding_its_standard_error_it_proves_all_the_same() {
-    let troupe = Troupe::new(&[]);
-    let before = crate::support::processes::peak_memory(troupe.server.pid());
-    troupe.play_politely(Part::FloodStderr);
-    troupe.server.post(&samples::range().witness).proves(samples::range(), NoirRecursive);
-    let grown = crate::support::processes::peak_memory(troupe.server.pid()) - before;
-    assert!(grown < 16 << 20, "the server grew by {grown} bytes");
-    troupe.recovers();
+fn a_bb_that_floods_its_stderr_still_proves() {
+    let fake = FakeBbServer::new(&[]);
+    let before = processes::peak_memory(fake.server.pid());
+    fake.switch_to_and_wait(Behaviour::FloodStderr);
+    fake.server.prove(&samples::range_check().witness).assert_proves(samples::range_check(), NoirRecursive);
+    let growth = processes::peak_memory(fake.server.pid()) - before;
+    assert!(growth < 16 << 20, "the server grew by {growth} bytes");
+    fake.assert_recovers();
 }
 
 #[test]
-fn deaf_to_the_end_of_its_input_it_is_killed_at_shutdown() {
-    let troupe = Troupe::new(&[]);
-    troupe.play_politely(Part::Stay);
-    troupe.server.post(&samples::range().witness).proof_of(samples::range());
-    troupe.server.finish();
+fn a_bb_that_does_not_exit_is_killed_at_shutdown() {
+    let fake = FakeBbServer::new(&[]);
+    fake.switch_to_and_wait(Behaviour::Stay);
+    fake.server.prove(&samples::range_check().witness).assert_proof_of(samples::range_check());
+    fake.server.finish();
 }
 
 #[test]
-fn never_shaking_hands_it_makes_the_server_not_ready() {
-    let troupe = Troupe::new(&[]);
-    troupe.play(Part::Deaf);
-    eventually("it is not ready", || (troupe.server.get("/readyz").status == 503).then_some(()));
-    troupe.server.get("/readyz").refused_for_now(ProblemType::NotReady);
-    troupe.server.post(&samples::range().witness).refused_for_now(ProblemType::NotReady);
-    let health = troupe.server.get("/api/health");
+fn a_bb_without_a_handshake_makes_the_server_unready() {
+    let fake = FakeBbServer::new(&[]);
+    fake.switch_to(Behaviour::NoHandshake);
+    eventually("the server is not ready", || (fake.server.get("/readyz").status == 503).then_some(()));
+    fake.server.get("/readyz").assert_refused_for_now(ProblemType::NotReady);
+    fake.server.prove(&samples::range_check().witness).assert_refused_for_now(ProblemType::NotReady);
+    let health = fake.server.get("/api/health");
     assert_eq!(health.status, 500);
     assert_eq!(health.json()["status"], "unhealthy");
-    troupe.recovers();
+    fake.assert_recovers();
 }
 
 #[test]
-fn ending_as_soon_as_it_starts_it_makes_the_server_not_ready() {
-    let troupe = Troupe::new(&[]);
-    troupe.play(Part::Stillborn);
-    eventually("it is not ready", || (troupe.server.get("/readyz").status == 503).then_some(()));
-    troupe.server.post(&samples::range().witness).refused_for_now(ProblemType::NotReady);
-    assert!(!troupe.server.health().bb.available);
-    troupe.recovers();
+fn a_bb_that_exits_at_start_makes_the_server_unready() {
+    let fake = FakeBbServer::new(&[]);
+    fake.switch_to(Behaviour::ExitsAtStart);
+    eventually("the server is not ready", || (fake.server.get("/readyz").status == 503).then_some(()));
+    fake.server.prove(&samples::range_check().witness).assert_refused_for_now(ProblemType::NotReady);
+    assert!(!fake.server.health().bb.available);
+    fake.assert_recovers();
 }
 
 #[test]
-fn gone_from_the_disk_it_is_missed_and_found_again() {
+fn a_bb_missing_on_disk_is_used_again_once_restored() {
     let dir = tempfile::tempdir().unwrap();
     let program = dir.path().join("bb");
-    std::os::unix::fs::symlink(places::bb(), &program).unwrap();
+    std::os::unix::fs::symlink(paths::bb(), &program).unwrap();
     let server = TestServer::start(|s| s.bb.clone_from(&program));
     fs::remove_file(&program).unwrap();
-    // Those that run are not in need of the file.
-    server.assert_well();
+    // The running provers do not need the file.
+    server.assert_healthy();
     kill_all(&server);
-    eventually("it is not ready", || (server.get("/readyz").status == 503).then_some(()));
-    server.post(&samples::range().witness).refused_for_now(ProblemType::NotReady);
-    std::os::unix::fs::symlink(places::bb(), &program).unwrap();
-    within(RECOVERY, "it is ready", || (server.get("/readyz").status == 200).then_some(()));
-    server.assert_well();
+    eventually("the server is not ready", || (server.get("/readyz").status == 503).then_some(()));
+    server.prove(&samples::range_check().witness).assert_refused_for_now(ProblemType::NotReady);
+    std::os::unix::fs::symlink(paths::bb(), &program).unwrap();
+    eventually("the server is ready", || (server.get("/readyz").status == 200).then_some(()));
+    server.assert_healthy();
 }
 
-/// The cached key with this hash: its file and content.
-fn cached(keys: &Path, hash: &str) -> (std::path::PathBuf, Value) {
+/// Finds the cached key with this hash: its file and its content.
+fn cached_key(keys: &Path, hash: &str) -> (std::path::PathBuf, Value) {
     let files = fs::read_dir(keys).unwrap().flatten().map(|entry| entry.path());
     let mut read =
         files.map(|file| (file.clone(), serde_json::from_slice::<Value>(&fs::read(file).unwrap()).unwrap()));
-    read.find(|(_, key)| key["vk_hash"] == hash).expect("the key is in the cache")
+    read.find(|(_, key)| key["vk_hash"] == hash).expect("the cache contains the key")
 }
 
 #[test]
-fn a_proof_that_does_not_verify_is_never_handed_out() {
+fn a_proof_that_does_not_verify_is_not_returned() {
     let (dir, keys) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let (right, wrong) = (samples::square(dir.path(), "right", 1), samples::square(dir.path(), "wrong", 2));
     let start = || {
@@ -220,9 +219,9 @@ fn a_proof_that_does_not_verify_is_never_handed_out() {
         let circuit = circuits.into_iter().find(|circuit| circuit.id.as_str() == name).unwrap();
         circuit.vk_hash.unwrap().trim_start_matches("0x").to_owned()
     };
-    // Real bb is made to prove under the key of another circuit of the same size.
-    let (_, foreign) = cached(keys.path(), &hash("wrong"));
-    let (file, mut key) = cached(keys.path(), &hash("right"));
+    // The real bb proves with the key of another circuit of the same size.
+    let (_, foreign) = cached_key(keys.path(), &hash("wrong"));
+    let (file, mut key) = cached_key(keys.path(), &hash("right"));
     server.finish();
     key["vk"] = foreign["vk"].clone();
     key["vk_hash"] = foreign["vk_hash"].clone();
@@ -232,18 +231,22 @@ fn a_proof_that_does_not_verify_is_never_handed_out() {
 
     let server = start();
     let provers = server.provers();
-    let problem =
-        server.posting_to("/api/prove/right", &right.witness).send().refused(ProblemType::ProofInvalid);
+    let problem = server
+        .prove_request_at("/api/prove/right", &right.witness)
+        .send()
+        .assert_refused(ProblemType::ProofInvalid);
     assert!(problem.retryable);
-    assert!(server.log().contains("ALARM"));
-    eventually("the prover is replaced", || provers.iter().any(|bb| !bb.lives()).then_some(()));
+    server.wait_for_log_line("an error names the circuit", |line| {
+        line["level"] == "ERROR" && line["circuit"] == "right"
+    });
+    eventually("the prover is replaced", || provers.iter().any(|bb| !bb.is_alive()).then_some(()));
     assert_eq!(server.health().prover.proofs, 0);
-    // Other circuits are proved as ever.
-    server.posting_to("/api/prove/wrong", &wrong.witness).send().proves(&wrong, NoirRecursive);
-    server.assert_well();
+    // Other circuits are proved as before.
+    server.prove_request_at("/api/prove/wrong", &wrong.witness).send().assert_proves(&wrong, NoirRecursive);
+    server.assert_healthy();
     server.finish();
 
     fs::remove_file(file).unwrap();
     let server = start();
-    server.posting_to("/api/prove/right", &right.witness).send().proves(&right, NoirRecursive);
+    server.prove_request_at("/api/prove/right", &right.witness).send().assert_proves(&right, NoirRecursive);
 }

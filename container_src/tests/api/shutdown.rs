@@ -1,177 +1,183 @@
-//! How a server ends: what is at work finishes, nothing new begins, nothing is left.
-
-use std::time::{Duration, Instant};
+//! Graceful shutdown: running proofs finish, no new one starts, and nothing is left.
 
 use edgeprove_protocol::{ProblemType, headers};
 use rustix::process::Signal;
 
-use crate::support::{Connection, TestServer, eventually, places, processes, samples, settings::Settings};
+use crate::support::{Connection, TestServer, eventually, processes, samples, settings::Settings, skipped};
 
-/// Asks a server to end in the middle of a proof, and looks at it from all sides until it has.
+/// Asks a server to end during a proof, and checks all of its endpoints until it has ended.
 #[track_caller]
-fn finishes_its_proof(mut server: TestServer, signal: Signal) {
-    let (mut asker, bb) = server.freeze_midway();
-    let mut waiter = Connection::post(server.address(), "/api/prove", &samples::range().witness);
-    eventually("one waits", || (server.health().prover.waiting == 1).then_some(()));
-    let mut kept = Connection::open(server.address());
-    kept.get("/readyz");
-    assert_eq!(kept.answer().status, 200);
+fn assert_finishes_proof(mut server: TestServer, signal: Signal) {
+    let (mut client, bb) = server.suspend_mid_proof();
+    let mut waiter = Connection::post(server.address(), "/api/prove", &samples::range_check().witness);
+    eventually("one request waits", || (server.health().prover.waiting == 1).then_some(()));
+    let mut idle = Connection::open(server.address());
+    idle.get("/readyz");
+    assert_eq!(idle.read_response().status, 200);
 
     server.signal(signal);
-    eventually("it says that it is not ready", || (server.get("/readyz").status == 503).then_some(()));
-    kept.get("/readyz");
-    kept.answer().refused_for_now(ProblemType::NotReady);
-    let refusal = server.post(&samples::range().witness);
-    refusal.refused_for_now(ProblemType::NotReady);
+    eventually("the server reports that it is not ready", || {
+        (server.get("/readyz").status == 503).then_some(())
+    });
+    idle.get("/readyz");
+    idle.read_response().assert_refused_for_now(ProblemType::NotReady);
+    let refusal = server.prove(&samples::range_check().witness);
+    refusal.assert_refused_for_now(ProblemType::NotReady);
     assert!(
         !refusal.headers.contains_key(headers::PROVER_LOAD),
-        "it passes for one that is idle: {refusal:?}"
+        "the load header makes the server look idle: {refusal:?}"
     );
     assert_eq!(server.get("/livez").status, 200);
     assert_eq!(server.get("/api/health").json()["status"], "unhealthy");
 
-    bb.signal(Signal::CONT);
-    asker.answer().proof_of(samples::range());
-    waiter.answer().proof_of(samples::range());
-    assert_eq!(server.ends().code(), Some(0));
+    bb.resume();
+    client.read_response().assert_proof_of(samples::range_check());
+    waiter.read_response().assert_proof_of(samples::range_check());
+    assert_eq!(server.wait_for_exit().code(), Some(0));
 }
 
 #[test]
-fn after_sigterm_the_proof_at_work_is_finished() {
-    finishes_its_proof(TestServer::plain(), Signal::TERM);
+fn a_running_proof_finishes_after_sigterm() {
+    assert_finishes_proof(TestServer::start_default(), Signal::TERM);
 }
 
 #[test]
-fn after_sigint_the_proof_at_work_is_finished() {
-    finishes_its_proof(TestServer::plain(), Signal::INT);
+fn a_running_proof_finishes_after_sigint() {
+    assert_finishes_proof(TestServer::start_default(), Signal::INT);
 }
 
 #[test]
-fn in_process_mode_the_proof_at_work_is_finished() {
-    finishes_its_proof(TestServer::start(Settings::process_mode), Signal::TERM);
+fn a_running_proof_finishes_in_process_mode() {
+    assert_finishes_proof(TestServer::start(Settings::process_mode), Signal::TERM);
 }
 
 #[test]
-fn as_process_number_one_the_proof_at_work_is_finished() {
-    if places::lacks_pid_namespaces() {
+fn a_running_proof_finishes_when_the_server_is_pid_1() {
+    if skipped::lacks_pid_namespaces() {
         return;
     }
     for signal in [Signal::TERM, Signal::INT] {
         let mut server = TestServer::start(|s| {
-            s.wrapper = Some(places::namespace(&["--pid", "--fork", "--mount-proc", "--kill-child"]));
+            s.wrapper = Some(skipped::namespace(&["--pid", "--fork", "--mount-proc", "--kill-child"]));
         });
-        let first = processes::children(server.pid());
-        assert_eq!(first.len(), 1);
-        server.is_really(first[0].pid);
-        server.assert_well();
-        finishes_its_proof(server, signal);
+        let children = processes::children(server.pid());
+        assert_eq!(children.len(), 1);
+        server.set_pid(children[0].pid);
+        server.assert_healthy();
+        assert_finishes_proof(server, signal);
     }
 }
 
 #[test]
-fn an_upload_under_way_is_finished_and_proved() {
-    let mut server = TestServer::plain();
-    let range = samples::range();
+fn a_started_upload_is_completed_and_proved() {
+    let mut server = TestServer::start_default();
+    let range = samples::range_check();
     let length = format!("Content-Length: {}", range.witness.len());
     let mut upload = Connection::post_head(server.address(), "/api/prove", &[&length]);
     upload.send(&range.witness[..20]);
-    eventually("half of it is in the spool", || (!server.spooled().is_empty()).then_some(()));
+    eventually("half of the upload is in the spool", || (!server.spool_files().is_empty()).then_some(()));
     server.signal(Signal::TERM);
-    eventually("it says that it is not ready", || (server.get("/readyz").status == 503).then_some(()));
-    upload.send(&range.witness[20..]);
-    upload.answer().proof_of(range);
-    assert_eq!(server.ends().code(), Some(0));
-}
-
-#[test]
-fn past_the_deadline_what_is_at_work_is_given_up() {
-    let mut server = TestServer::start(|s| s.flag("--drain", "100ms"));
-    let (mut asker, bb) = server.freeze_midway();
-    let mut queued = Connection::post(server.address(), "/api/prove", &samples::range().witness);
-    let mut upload = Connection::post_head(server.address(), "/api/prove", &["Content-Length: 100"]);
-    upload.send(&samples::range().witness[..20]);
-    eventually("one waits, one uploads", || {
-        (server.health().prover.waiting == 1 && server.spooled().len() == 3).then_some(())
+    eventually("the server reports that it is not ready", || {
+        (server.get("/readyz").status == 503).then_some(())
     });
-    let started = Instant::now();
-    server.signal(Signal::TERM);
-    asker.answer().refused_for_now(ProblemType::NotReady);
-    queued.answer().refused_for_now(ProblemType::NotReady);
-    // An upload that never comes to its end is told the same, or cut off.
-    if let Ok(answer) = upload.try_answer() {
-        answer.refused_for_now(ProblemType::NotReady);
-    }
-    assert_eq!(server.ends().code(), Some(0));
-    assert!(!bb.lives());
-    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+    upload.send(&range.witness[20..]);
+    upload.read_response().assert_proof_of(range);
+    assert_eq!(server.wait_for_exit().code(), Some(0));
 }
 
 #[test]
-fn connections_that_do_nothing_do_not_hold_it_up() {
-    let mut server = TestServer::plain();
-    let idle: Vec<Connection> = (0..10).map(|_| Connection::open(server.address())).collect();
-    let mut kept = Connection::open(server.address());
-    kept.get("/livez");
-    assert_eq!(kept.answer().status, 200);
+fn running_work_is_cancelled_after_the_drain_time() {
+    let mut server = TestServer::start(|s| s.flag("--drain", "100ms"));
+    let (mut client, bb) = server.suspend_mid_proof();
+    let mut queued = Connection::post(server.address(), "/api/prove", &samples::range_check().witness);
+    let mut upload = Connection::post_head(server.address(), "/api/prove", &["Content-Length: 100"]);
+    upload.send(&samples::range_check().witness[..20]);
+    eventually("one request waits, and one uploads", || {
+        (server.health().prover.waiting == 1 && server.spool_files().len() == 3).then_some(())
+    });
+    server.signal(Signal::TERM);
+    client.read_response().assert_refused_for_now(ProblemType::NotReady);
+    queued.read_response().assert_refused_for_now(ProblemType::NotReady);
+    // An upload that never ends gets the same response, or its connection is closed.
+    if let Ok(response) = upload.try_read_response() {
+        response.assert_refused_for_now(ProblemType::NotReady);
+    }
+    assert_eq!(server.wait_for_exit().code(), Some(0));
+    assert!(!bb.is_alive(), "the server ended before its bb");
+}
+
+#[test]
+fn idle_connections_do_not_delay_the_shutdown() {
+    let mut server = TestServer::start_default();
+    let connections: Vec<Connection> = (0..10).map(|_| Connection::open(server.address())).collect();
+    let mut idle = Connection::open(server.address());
+    idle.get("/livez");
+    assert_eq!(idle.read_response().status, 200);
     let mut half_a_head = Connection::open(server.address());
     half_a_head.send(b"GET /livez HTTP/1.1\r\nHo");
-    let asked = Instant::now();
     server.signal(Signal::TERM);
-    assert_eq!(server.ends().code(), Some(0));
-    assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
-    drop(idle);
+    assert_eq!(server.wait_for_exit().code(), Some(0));
+    drop(connections);
 }
 
 #[test]
-fn asked_while_it_starts_it_ends() {
+fn a_server_that_still_starts_can_be_stopped() {
     let keys = tempfile::tempdir().unwrap();
     for _ in 0..5 {
         let mut server = TestServer::start(|s| {
-            // Without keys the circuit takes a while to load.
+            // Without cached keys, loading the circuit takes some time.
             (s.keys, s.wait_until_ready) = (keys.path().join("none"), false);
         });
         server.signal(Signal::TERM);
-        assert_eq!(server.ends().code(), Some(0));
+        assert_eq!(server.wait_for_exit().code(), Some(0));
         let _ = std::fs::remove_dir_all(keys.path().join("none"));
     }
 }
 
 #[test]
-fn killed_midway_it_leaves_nothing_that_the_next_start_does_not_wipe() {
+fn the_next_start_wipes_the_spool_of_a_killed_server() {
     let spool = tempfile::tempdir().unwrap();
     let path = spool.path().join("spool");
     let mut server = TestServer::start(|s| s.spool = Some(path.clone()));
-    let large = samples::padded(&samples::range().witness, 100_000);
+    let large = samples::padded(&samples::range_check().witness, 100_000);
     let mut upload = Connection::post_head(server.address(), "/api/prove", &["Content-Length: 200000"]);
     upload.send(&large);
-    let (_asker, bb) = server.freeze_midway();
-    eventually("the upload and the witness are in the spool", || (server.spooled().len() == 2).then_some(()));
+    let (_asker, bb) = server.suspend_mid_proof();
+    eventually("the upload and the witness are in the spool", || {
+        (server.spool_files().len() == 2).then_some(())
+    });
     let provers = server.provers();
     server.kill();
-    // Nobody tells them: they notice that nobody talks to them any more.
-    bb.signal(Signal::CONT);
-    eventually("the provers end by themselves", || provers.iter().all(|bb| !bb.lives()).then_some(()));
-    assert_eq!(std::fs::read_dir(&path).unwrap().count(), 1, "the dead server's folder is still there");
+    // The provers notice by themselves that their input has ended.
+    bb.resume();
+    eventually("the provers end", || provers.iter().all(|bb| !bb.is_alive()).then_some(()));
+    assert_eq!(
+        std::fs::read_dir(&path).unwrap().count(),
+        1,
+        "the folder of the killed server is still there"
+    );
 
     let next = TestServer::start(|s| s.spool = Some(path.clone()));
-    assert!(next.log().contains("wiped"), "{}", next.log());
-    assert_eq!(std::fs::read_dir(&path).unwrap().count(), 1, "its own folder and no other");
-    assert!(next.spooled().is_empty());
-    next.assert_well();
+    next.wait_for_log_line("a warning counts the wiped files", |line| {
+        line["level"] == "WARN" && line["files"].is_u64()
+    });
+    assert_eq!(std::fs::read_dir(&path).unwrap().count(), 1, "only its own folder is left");
+    assert!(next.spool_files().is_empty());
+    next.assert_healthy();
 }
 
 #[test]
-fn two_servers_share_a_spool_without_wiping_each_others_files() {
+fn servers_that_share_a_spool_keep_each_others_files() {
     let spool = tempfile::tempdir().unwrap();
     let path = spool.path().join("spool");
     let one = TestServer::start(|s| s.spool = Some(path.clone()));
-    let (mut asker, bb) = one.freeze_midway();
+    let (mut client, bb) = one.suspend_mid_proof();
     let mut other = TestServer::start(|s| s.spool = Some(path.clone()));
-    assert!(!other.log().contains("wiped"));
-    bb.signal(Signal::CONT);
-    asker.answer().proof_of(samples::range());
-    other.assert_well();
+    assert_eq!(one.spool_files().len(), 1, "the witness of the first server is still there");
+    bb.resume();
+    client.read_response().assert_proof_of(samples::range_check());
+    other.assert_healthy();
     other.signal(Signal::TERM);
-    assert_eq!(other.ends_beside_others().code(), Some(0));
-    one.assert_well();
+    assert_eq!(other.wait_for_exit_in_shared_spool().code(), Some(0));
+    one.assert_healthy();
 }

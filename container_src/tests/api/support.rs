@@ -1,4 +1,4 @@
-//! What the tests stand on; see `edgeprove_testkit`, where all is that other tests use as well.
+//! Support for the tests: the crate `edgeprove_testkit`, and fake bb programs.
 
 pub(crate) mod fake_bb;
 

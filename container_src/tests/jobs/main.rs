@@ -1,14 +1,14 @@
-//! Jobs with real servers, a real bb and real databases, and what is done to them: killed, stopped, starved of disk,
-//! cut off, crowded. Whatever it is, no job that was accepted is lost and none is completed twice.
+//! Jobs with real servers, a real bb and real databases, under faults: servers that are killed or suspended, full
+//! disks, lost connections, many jobs. In every case, no accepted job is lost, and none is completed twice.
 //!
-//! - [`killed`]: `kill -9`, at any moment, also each time that a job is begun.
-//! - [`shutdown`]: SIGTERM with a queue, and a next start with another circuit.
-//! - [`together`]: servers on one PostgreSQL, of which one dies or falls asleep; PostgreSQL away.
-//! - [`storage`]: a full disk, a bucket that is away.
-//! - [`crowd`]: ten thousand jobs, a thousand watchers.
-//! - [`urgency`]: who goes first, and that everybody's turn comes.
-//! - [`clock`]: set forwards and back under work.
-//! - [`canary`]: nothing private is found anywhere.
+//! - [`killed_server`]: `kill -9` at any moment, also each time that a certain job starts.
+//! - [`shutdown`]: SIGTERM while jobs are queued, and a next start with another circuit.
+//! - [`shared_database`]: servers on one PostgreSQL, one of which is killed or suspended; PostgreSQL that stops.
+//! - [`full_disk`]: a full disk, and a bucket that cannot be reached.
+//! - [`many_jobs`]: ten thousand jobs, a thousand watchers.
+//! - [`priorities`]: the order of jobs, and that none waits without an end.
+//! - [`clock`]: a clock that changes while jobs run.
+//! - [`private_values`]: no private value is found anywhere.
 
 #![cfg(target_os = "linux")]
 #![allow(
@@ -16,15 +16,15 @@
     clippy::expect_used,
     clippy::panic,
     clippy::print_stderr,
-    reason = "a test that cannot go on has failed, and says so"
+    reason = "a test that cannot go on has failed, and a panic reports it"
 )]
 
-mod canary;
 mod clock;
-mod crowd;
-mod killed;
+mod full_disk;
+mod killed_server;
+mod many_jobs;
+mod priorities;
+mod private_values;
+mod shared_database;
 mod shutdown;
-mod storage;
 mod support;
-mod together;
-mod urgency;

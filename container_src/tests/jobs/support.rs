@@ -1,4 +1,4 @@
-//! A place that outlives its servers, and what their audit logs tell.
+//! A data folder that outlives its servers, and checks of their audit logs.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,48 +11,44 @@ use std::{
 
 use edgeprove_protocol::{JobId, JobStatus, Target};
 use edgeprove_testkit::{
-    Sample, TestServer, bb, eventually, places, processes,
+    Sample, TestServer, bb, eventually, paths, processes,
     settings::{Settings, WARM_PROVERS},
-    wait::within,
+    wait::{self, LONG_LIMIT, within},
 };
-use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// Longest time for a queue to be worked off, on a machine that does other work as well.
-pub(crate) const WORK: Duration = Duration::from_mins(2);
+/// Interval between two looks at a long queue. More frequent requests would slow the queue down.
+const INTERVAL: Duration = Duration::from_millis(50);
 
-/// Between two looks at a queue that takes its time: who asks all the time takes time from it.
-const PAUSE: Duration = Duration::from_millis(50);
+/// The folder with the database, the spool and the audit log of a server, and of the next servers after it.
+pub(crate) struct DataFolder(TempDir);
 
-/// What servers leave to each other: a data folder, a spool, and an audit log each.
-pub(crate) struct Place(TempDir);
-
-impl Place {
+impl DataFolder {
     pub(crate) fn new() -> Self {
         Self(tempfile::Builder::new().prefix("edgeprove-jobs-").tempdir().unwrap())
     }
 
-    pub(crate) fn at(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
 
-    pub(crate) fn audit(&self) -> PathBuf {
-        self.at("audit.jsonl")
+    pub(crate) fn audit_log(&self) -> PathBuf {
+        self.path("audit.jsonl")
     }
 
-    /// Lets a server work here.
-    pub(crate) fn settle(&self, settings: &mut Settings) {
-        settings.flag("--data", &self.at("data").display());
-        settings.flag("--audit", &self.audit().display());
-        settings.spool = Some(self.at("spool"));
+    /// Configures a server to use this folder.
+    pub(crate) fn configure(&self, settings: &mut Settings) {
+        settings.flag("--data", &self.path("data").display());
+        settings.flag("--audit", &self.audit_log().display());
+        settings.spool = Some(self.path("spool"));
     }
 
-    /// Starts a server here.
+    /// Starts a server in this folder.
     #[track_caller]
-    pub(crate) fn serve(&self, flags: &[(&str, &str)]) -> TestServer {
+    pub(crate) fn start_server(&self, flags: &[(&str, &str)]) -> TestServer {
         TestServer::start(|settings| {
-            self.settle(settings);
+            self.configure(settings);
             for (name, value) in flags {
                 settings.flag(name, value);
             }
@@ -60,69 +56,71 @@ impl Place {
     }
 }
 
-/// What an audit log tells, which was found whole by `edgeprove audit verify`.
-pub(crate) fn audited(log: &Path) -> Vec<Value> {
-    let mut verify = Command::new(places::edgeprove());
+/// Verifies an audit log with `edgeprove audit verify`, and returns its entries.
+#[track_caller]
+pub(crate) fn verified_entries(log: &Path) -> Vec<Value> {
+    let mut verify = Command::new(paths::edgeprove());
     verify.env_clear().args(["audit", "verify"]).arg(log);
-    let said = processes::run(&mut verify, Duration::from_mins(1));
-    assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stdout));
-    live(log)
+    let output = processes::run(&mut verify, wait::LIMIT);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    entries(log)
 }
 
-/// The same of a log that is written to.
-pub(crate) fn live(log: &Path) -> Vec<Value> {
+/// The entries of an audit log that a server may be writing to.
+pub(crate) fn entries(log: &Path) -> Vec<Value> {
     let text = fs::read_to_string(log).unwrap();
-    // A line that a crash cut short is not yet part of the log.
-    let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
-    whole.map(|line| serde_json::from_str::<Value>(line).unwrap()["entry"].clone()).collect()
+    // An incomplete last line is not part of the log.
+    let complete = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+    complete.map(|line| serde_json::from_str::<Value>(line).unwrap()["entry"].clone()).collect()
 }
 
-/// One server's jobs, each with what happened to it in order: what was done, and under which lease.
-fn stories(entries: &[Value]) -> BTreeMap<String, Vec<(String, i64)>> {
-    let mut stories = BTreeMap::<_, Vec<_>>::new();
+/// The entries of each job in their order: the action and the lease token.
+fn actions_by_job(entries: &[Value]) -> BTreeMap<String, Vec<(String, i64)>> {
+    let mut jobs = BTreeMap::<_, Vec<_>>::new();
     for entry in entries {
         let (Some(job), Some(token)) = (entry["job_id"].as_str(), entry["lease_token"].as_i64()) else {
             continue;
         };
-        stories
-            .entry(job.to_owned())
-            .or_default()
-            .push((entry["action"].as_str().unwrap().to_owned(), token));
+        jobs.entry(job.to_owned()).or_default().push((entry["action"].as_str().unwrap().to_owned(), token));
     }
-    stories
+    jobs
 }
 
-/// No job was run by two at once, going by the log of the one server that worked at a time: what was begun came to an
-/// end, one way or another, before it was begun again.
+/// Checks that no job ran twice at the same time, by the log of servers that ran one after the other: every started job
+/// was ended before it was started again.
 #[track_caller]
 pub(crate) fn assert_one_at_a_time(entries: &[Value]) {
-    for (job, story) in stories(entries) {
-        let mut at_work = None;
-        for (action, token) in &story {
+    for (job, actions) in actions_by_job(entries) {
+        let mut running = None;
+        for (action, token) in &actions {
             match action.as_str() {
                 "job.started" => {
-                    assert_eq!(at_work, None, "{job} was begun while somebody worked on it: {story:?}");
-                    at_work = Some(token);
+                    assert_eq!(running, None, "{job} was started while it was running: {actions:?}");
+                    running = Some(token);
                 }
-                // The server may have died between taking a job and putting that on record.
-                "job.retried" | "job.failed" if at_work.is_none() => {}
-                _ => assert_eq!(at_work.take(), Some(token), "{job} was ended by somebody else: {story:?}"),
+                // The server may have been killed after it claimed the job and before it recorded the start.
+                "job.retried" | "job.failed" if running.is_none() => {}
+                _ => assert_eq!(
+                    running.take(),
+                    Some(token),
+                    "{job} was ended under another lease: {actions:?}"
+                ),
             }
         }
     }
 }
 
-/// No job was completed twice and no lease was given twice, going by the logs of all servers.
+/// Checks that no job was completed twice and no lease was granted twice, by the logs of all servers.
 #[track_caller]
 pub(crate) fn assert_none_twice(logs: &[Vec<Value>]) {
     let all = logs.concat();
-    let (mut completed, mut begun) = (BTreeSet::new(), BTreeSet::new());
-    for (job, story) in stories(&all) {
-        for (action, token) in story {
+    let (mut completed, mut started) = (BTreeSet::new(), BTreeSet::new());
+    for (job, actions) in actions_by_job(&all) {
+        for (action, token) in actions {
             match action.as_str() {
                 "job.completed" => assert!(completed.insert(job.clone()), "{job} was completed twice"),
                 "job.started" => {
-                    assert!(begun.insert((job.clone(), token)), "{job} was begun twice under one lease");
+                    assert!(started.insert((job.clone(), token)), "{job} was started twice under one lease");
                 }
                 _ => {}
             }
@@ -130,67 +128,67 @@ pub(crate) fn assert_none_twice(logs: &[Vec<Value>]) {
     }
 }
 
-/// How many jobs have an entry of this action.
-pub(crate) fn jobs_with(action: &str, entries: &[Value]) -> usize {
+/// The number of jobs that have an entry with this action.
+pub(crate) fn count_jobs_with(action: &str, entries: &[Value]) -> usize {
     let of = entries.iter().filter(|entry| entry["action"] == action);
     of.map(|entry| entry["job_id"].as_str().unwrap()).collect::<BTreeSet<_>>().len()
 }
 
-/// Hands in so many jobs.
+/// Submits this many jobs.
 #[track_caller]
-pub(crate) fn hand_in(server: &TestServer, sample: &Sample, jobs: usize) -> Vec<JobId> {
-    (0..jobs).map(|_| server.hand_in(sample)).collect()
+pub(crate) fn submit_jobs(server: &TestServer, sample: &Sample, jobs: usize) -> Vec<JobId> {
+    (0..jobs).map(|_| server.submit(sample)).collect()
 }
 
-/// Stops every bb, so that what is at work stays at work.
+/// Suspends every bb, so that running jobs keep running.
 #[track_caller]
-pub(crate) fn freeze(server: &TestServer) {
-    // One that made a key for the server ends by itself.
-    let frozen = server.provers().into_iter().filter(|bb| bb.freeze()).count();
-    assert!(frozen >= WARM_PROVERS, "{frozen}");
+pub(crate) fn suspend(server: &TestServer) {
+    // A bb that computes a key ends by itself, and cannot be counted on.
+    let suspended = server.provers().into_iter().filter(|bb| bb.suspend()).count();
+    assert!(suspended >= WARM_PROVERS, "{suspended}");
 }
 
-/// Lets every bb go on.
-pub(crate) fn thaw(server: &TestServer) {
+/// Lets every bb continue.
+pub(crate) fn resume(server: &TestServer) {
     for bb in server.provers() {
-        bb.signal(Signal::CONT);
+        bb.resume();
     }
 }
 
-/// Waits until so many jobs are completed.
+/// Waits until at least this many jobs are completed.
 #[track_caller]
-pub(crate) fn until_completed(server: &TestServer, jobs: u64) {
-    within(WORK, "jobs are completed", || {
-        thread::sleep(PAUSE);
-        (server.jobs_that_are(JobStatus::Completed) >= jobs).then_some(())
+pub(crate) fn wait_until_completed(server: &TestServer, jobs: u64) {
+    within(LONG_LIMIT, "jobs are completed", || {
+        thread::sleep(INTERVAL);
+        (server.count_jobs(JobStatus::Completed) >= jobs).then_some(())
     });
 }
 
-/// Waits until so many jobs are worked on.
+/// Waits until at least this many jobs are running.
 #[track_caller]
-pub(crate) fn until_running(server: &TestServer, jobs: u64) {
-    eventually("jobs are worked on", || (server.jobs_that_are(JobStatus::Running) >= jobs).then_some(()));
+pub(crate) fn wait_until_running(server: &TestServer, jobs: u64) {
+    eventually("jobs are running", || (server.count_jobs(JobStatus::Running) >= jobs).then_some(()));
 }
 
-/// Waits until nothing is left to do.
+/// Waits until no job is queued or running.
 #[track_caller]
-pub(crate) fn until_over(server: &TestServer) {
-    within(WORK, "every job is over", || {
-        thread::sleep(PAUSE);
-        // One look: a job that is taken up from a dead worker goes from running to queued between two.
+pub(crate) fn wait_until_all_finished(server: &TestServer) {
+    within(LONG_LIMIT, "every job has finished", || {
+        thread::sleep(INTERVAL);
+        // One request for both numbers: a job whose lease ran out could go from running to queued between two requests.
         let jobs = &server.queue()["jobs"];
         let unfinished = [JobStatus::Queued, JobStatus::Running];
         unfinished.iter().all(|status| jobs[status.as_str()] == 0).then_some(())
     });
 }
 
-/// Each of these jobs is completed, and its proof is accepted by an untouched bb; no two proofs are the same.
+/// Checks that each of these jobs is completed, that bb verifies its proof, and that no two proofs are the same.
 #[track_caller]
 pub(crate) fn assert_proved(server: &TestServer, jobs: &[JobId], sample: &Sample) {
     let proof = |id: &JobId| {
         let job = server.job(*id);
         assert_eq!(job.status, JobStatus::Completed, "{job:?}");
-        server.get(&format!("/v1/proofs/{id}/proof")).proof_of(sample)
+        server.get(&format!("/v1/proofs/{id}/proof")).assert_proof_of(sample)
     };
     let proofs: Vec<_> = jobs.iter().map(proof).collect();
     let verify = |proof: &Vec<u8>| {
@@ -202,5 +200,5 @@ pub(crate) fn assert_proved(server: &TestServer, jobs: &[JobId], sample: &Sample
             scope.spawn(move || part.iter().for_each(verify));
         }
     });
-    assert_eq!(proofs.iter().collect::<BTreeSet<_>>().len(), jobs.len(), "a proof stands for two jobs");
+    assert_eq!(proofs.iter().collect::<BTreeSet<_>>().len(), jobs.len(), "two jobs have the same proof");
 }

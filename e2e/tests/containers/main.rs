@@ -1,5 +1,5 @@
-//! The whole path: workerd, its Durable Object, a real container in Docker, a real bb. One test at a time, for each has
-//! the machine's cores to itself.
+//! Tests the whole path: workerd, its Durable Object, a real container in Docker, a real bb. The tests run one at a
+//! time, because each needs all cores.
 
 #![cfg(target_os = "linux")]
 #![allow(
@@ -7,12 +7,12 @@
     clippy::expect_used,
     clippy::panic,
     clippy::print_stderr,
-    reason = "a test that cannot go on has failed, and says so"
+    reason = "a test that cannot go on has failed, and a panic reports it"
 )]
 
 mod faults;
 mod jobs;
-mod life;
+mod lifecycle;
 mod pool;
 mod streams;
 
@@ -20,34 +20,35 @@ use std::time::{Duration, Instant};
 
 use edgeprove_e2e::{Edge, docker};
 use edgeprove_protocol::Target;
-use edgeprove_testkit::{Answer, Sample, samples};
+use edgeprove_testkit::{Response, Sample, samples, wait::try_eventually};
 
-/// The image's one circuit is `range_check` under another name.
+/// The only circuit of the image: `range_check` under another name.
 fn sample() -> Sample {
-    Sample { name: "circuit".to_owned(), ..samples::range().clone() }
+    Sample { name: "circuit".to_owned(), ..samples::range_check().clone() }
 }
 
-/// A proof through the edge, held against an untouched bb, and how long it took.
+/// Requests a proof through the edge and verifies it with an unmodified bb. Returns how long the request took.
 #[track_caller]
-fn proves(edge: &Edge) -> (Answer, Duration) {
+fn assert_proves(edge: &Edge) -> (Response, Duration) {
     let sample = sample();
     let began = Instant::now();
-    let answer = edge.posting("/api/prove", &sample.witness).send();
+    let response = edge.prove_request("/api/prove", &sample.witness).send();
     let took = began.elapsed();
-    answer.proves(&sample, Target::NoirRecursive);
-    (answer, took)
+    response.assert_proves(&sample, Target::NoirRecursive);
+    (response, took)
 }
 
-/// The edge's one container.
+/// The name of the only container of the edge.
 #[track_caller]
 fn only_container(edge: &Edge) -> String {
-    let mut containers = edge.containers();
-    assert_eq!(containers.len(), 1, "{containers:?}");
-    containers.remove(0)
+    // A container that has been replaced may still be ending.
+    try_eventually("the edge has one container", || {
+        <[String; 1]>::try_from(edge.containers()).map(|[name]| name).map_err(|names| format!("{names:?}"))
+    })
 }
 
-/// Lets a container have this share of one core, so that a proof takes as long as a test needs.
+/// Limits a container to this many cores, so that a proof takes as long as a test needs.
 #[track_caller]
 fn slow_down(container: &str, cpus: &str) {
-    docker::ask(&["update", "--cpus", cpus, container]);
+    docker::run(&["update", "--cpus", cpus, container]);
 }

@@ -1,128 +1,129 @@
-//! Jobs through the edge: handed in, followed, called off, fetched.
+//! Jobs through the edge: submitted, followed, cancelled and fetched.
 
 use std::{net::TcpStream, path::Path};
 
 use edgeprove_e2e::Edge;
 use edgeprove_protocol::{JobDocument, JobStage, JobStatus, ProblemType, Target, job::JobPage};
-use edgeprove_testkit::{Answer, TestServer, client::Ask, eventually, samples, wait::PATIENCE};
+use edgeprove_testkit::{Response, TestServer, client::Request, eventually, samples, wait::LIMIT};
 use tungstenite::{Message, client::IntoClientRequest as _};
 
-use crate::hop::key;
+use crate::headers::key;
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
-/// A server that keeps jobs here, and takes requests from its edge alone.
-fn keeping(data: &Path) -> TestServer {
+/// Starts a server that stores jobs in this folder and serves only its edge.
+fn start_job_server(data: &Path) -> TestServer {
     TestServer::start(|s| {
         s.environment.push(("EDGEPROVE_EDGE_SECRET".to_owned(), SECRET.to_owned()));
         s.flag("--data", &data.display());
     })
 }
 
-fn document(answer: &Answer) -> JobDocument {
-    serde_json::from_slice(&answer.body).unwrap_or_else(|error| panic!("no job ({error}): {answer:?}"))
+fn document(response: &Response) -> JobDocument {
+    serde_json::from_slice(&response.body).unwrap_or_else(|error| panic!("no job ({error}): {response:?}"))
 }
 
-/// The job that a request was taken in as, once all that stands around it is right.
+/// Checks the response to a submission, and returns the job.
 #[track_caller]
-fn accepted(answer: &Answer) -> JobDocument {
-    assert_eq!(answer.status, 202, "{}", String::from_utf8_lossy(&answer.body));
-    let job = document(answer);
-    assert_eq!(answer.header("location"), job.links.this);
-    assert_eq!(answer.header("preference-applied"), "respond-async");
-    assert!(answer.header("retry-after").parse::<u64>().is_ok_and(|seconds| seconds > 0), "{answer:?}");
+fn assert_accepted(response: &Response) -> JobDocument {
+    assert_eq!(response.status, 202, "{}", String::from_utf8_lossy(&response.body));
+    let job = document(response);
+    assert_eq!(response.header("location"), job.links.this);
+    assert_eq!(response.header("preference-applied"), "respond-async");
+    assert!(response.header("retry-after").parse::<u64>().is_ok_and(|seconds| seconds > 0), "{response:?}");
     job
 }
 
-/// What server-sent events tell until they end: the name of each and the job as it was.
+/// Reads server-sent events to their end: the name of each, and the job at that time.
 #[track_caller]
-fn events(ask: Ask) -> Vec<(String, JobDocument)> {
-    let answer = ask.send();
-    assert_eq!(answer.header("content-type"), "text/event-stream", "{answer:?}");
-    let (mut told, mut name) = (Vec::new(), String::new());
-    for line in std::str::from_utf8(&answer.body).unwrap().lines() {
+fn events(request: Request) -> Vec<(String, JobDocument)> {
+    let response = request.send();
+    assert_eq!(response.header("content-type"), "text/event-stream", "{response:?}");
+    let (mut events, mut name) = (Vec::new(), String::new());
+    for line in std::str::from_utf8(&response.body).unwrap().lines() {
         if let Some(event) = line.strip_prefix("event: ") {
             event.clone_into(&mut name);
         }
         if let Some(data) = line.strip_prefix("data: ") {
-            told.push((name.clone(), serde_json::from_str(data).unwrap()));
+            events.push((name.clone(), serde_json::from_str(data).unwrap()));
         }
     }
-    told
+    events
 }
 
 #[test]
-fn a_job_goes_from_its_submission_to_the_verified_proof_and_is_its_submitters_alone() {
+fn a_job_runs_to_its_proof_for_its_submitter_only() {
     let data = tempfile::tempdir().unwrap();
-    let server = keeping(data.path());
+    let server = start_job_server(data.path());
     let edge = Edge::start(|e| {
         e.upstream(server.address())
             .var("EDGE_SECRET", SECRET)
             .var("API_KEYS", &format!("{},{}", key("alice", "k1"), key("bob", "k2")));
     });
-    let range = samples::range();
-    let as_alice = |ask: Ask| ask.header("x-api-key", "k1");
-    let get = |path: &str, key: &str| edge.ask("GET", path).header("x-api-key", key).send();
+    let range = samples::range_check();
+    let as_alice = |request: Request| request.header("x-api-key", "k1");
+    let get = |path: &str, key: &str| edge.request("GET", path).header("x-api-key", key).send();
 
-    // Either way to hand one in, and a page may read where it is.
-    let answer = as_alice(edge.posting("/v1/proofs?circuit=range_check", &range.witness))
+    // A job is submitted, and a page may read the headers of the response.
+    let response = as_alice(edge.prove_request("/v1/proofs?circuit=range_check", &range.witness))
         .header("origin", "https://page.example")
         .send();
-    let first = accepted(&answer);
+    let first = assert_accepted(&response);
     for name in ["location", "preference-applied", "x-proof-cache", "retry-after"] {
-        assert!(answer.header("access-control-expose-headers").contains(name), "{name}: {answer:?}");
+        assert!(response.header("access-control-expose-headers").contains(name), "{name}: {response:?}");
     }
-    let told = events(as_alice(edge.ask("GET", &first.links.events)));
-    let (name, last) = told.last().expect("something is told");
+    let seen = events(as_alice(edge.request("GET", &first.links.events)));
+    let (name, last) = seen.last().expect("there are events");
     assert_eq!((name.as_str(), last.status, last.stage), ("done", JobStatus::Completed, JobStage::Done));
-    assert!(told.is_sorted_by_key(|(_, job)| job.progress), "{told:?}");
-    get(&first.links.proof, "k1").proves(range, Target::NoirRecursive);
-    assert_eq!(edge.ask("HEAD", &first.links.this).header("x-api-key", "k1").send().status, 200);
+    assert!(seen.is_sorted_by_key(|(_, job)| job.progress), "{seen:?}");
+    get(&first.links.proof, "k1").assert_proves(range, Target::NoirRecursive);
+    assert_eq!(edge.request("HEAD", &first.links.this).header("x-api-key", "k1").send().status, 200);
 
-    // The same request again is the same job, another under its name is refused.
+    // The same request with the same key returns the same job, and another request with this key is refused.
     let named = |target: &str| {
-        as_alice(edge.posting(&format!("/api/prove?target={target}"), &range.witness))
+        as_alice(edge.prove_request(&format!("/api/prove?target={target}"), &range.witness))
             .header("prefer", "respond-async")
             .header("idempotency-key", "order-7")
             .send()
     };
-    let second = accepted(&named("evm"));
+    let second = assert_accepted(&named("evm"));
     assert_ne!(second.id, first.id);
     assert_eq!(document(&named("evm")).id, second.id);
-    named("noir-recursive").refused(ProblemType::IdempotencyKeyReused);
+    named("noir-recursive").assert_refused(ProblemType::IdempotencyKeyReused);
 
-    // A socket tells the same.
+    // A WebSocket carries the same events.
     let mut request =
         format!("ws://{}{}", edge.address(), second.links.events).into_client_request().unwrap();
     request.headers_mut().insert("x-api-key", "k1".parse().unwrap());
     let connection = TcpStream::connect(edge.address()).unwrap();
-    connection.set_read_timeout(Some(PATIENCE)).unwrap();
+    connection.set_read_timeout(Some(LIMIT)).unwrap();
     let (mut socket, _) = tungstenite::client(request, connection).unwrap();
     let mut seen = Vec::new();
     while let Ok(message) = socket.read() {
         if let Message::Text(text) = message {
-            let told: serde_json::Value = serde_json::from_str(&text).unwrap();
-            seen.push(serde_json::from_value::<JobDocument>(told["job"].clone()).unwrap());
+            let event: serde_json::Value = serde_json::from_str(&text).unwrap();
+            seen.push(serde_json::from_value::<JobDocument>(event["job"].clone()).unwrap());
         }
     }
     assert_eq!(seen.last().map(|job| job.status), Some(JobStatus::Completed), "{seen:?}");
-    get(&second.links.proof, "k1").proves(range, Target::Evm);
+    get(&second.links.proof, "k1").assert_proves(range, Target::Evm);
 
-    // Who waits long enough gets the proof itself.
-    let waited = as_alice(edge.posting("/api/prove", &range.witness)).header("prefer", "wait=60").send();
-    waited.proves(range, Target::NoirRecursive);
+    // A caller that waits long enough gets the proof itself.
+    let waited =
+        as_alice(edge.prove_request("/api/prove", &range.witness)).header("prefer", "wait=60").send();
+    waited.assert_proves(range, Target::NoirRecursive);
     assert_eq!(waited.header("preference-applied"), "wait=60");
 
-    // To others none of it exists.
+    // Other callers cannot see the job.
     for method in ["GET", "DELETE"] {
-        let others = edge.ask(method, &first.links.this).header("x-api-key", "k2").send();
-        others.refused(ProblemType::JobNotFound);
+        let others = edge.request(method, &first.links.this).header("x-api-key", "k2").send();
+        others.assert_refused(ProblemType::JobNotFound);
     }
-    edge.get(&first.links.this).refused(ProblemType::ApiKeyRequired);
+    edge.get(&first.links.this).assert_refused(ProblemType::ApiKeyRequired);
     let page = |path: &str, key: &str| -> JobPage { serde_json::from_slice(&get(path, key).body).unwrap() };
     let latest = page("/v1/proofs?limit=2", "k1");
     assert_eq!((latest.jobs.len(), latest.jobs[1].id), (2, second.id));
-    let rest = page(&latest.next.expect("there is another page"), "k1");
+    let rest = page(&latest.next.expect("there is a second page"), "k1");
     assert_eq!(rest.jobs.iter().map(|job| job.id).collect::<Vec<_>>(), [first.id]);
     assert_eq!(page("/v1/proofs", "k2").jobs, []);
     assert_eq!(get("/v1/queue", "k1").json()["jobs"]["completed"], 3);
@@ -132,19 +133,20 @@ fn a_job_goes_from_its_submission_to_the_verified_proof_and_is_its_submitters_al
 }
 
 #[test]
-fn a_job_is_called_off_whether_it_waits_or_is_worked_on() {
+fn a_queued_or_running_job_can_be_cancelled() {
     let data = tempfile::tempdir().unwrap();
     let server = TestServer::start(|s| {
         s.flag("--data", &data.path().display());
         s.flag("--job-workers", "1");
     });
     let edge = Edge::before(&server);
-    let submit = || accepted(&edge.posting("/v1/proofs", &samples::range().witness).send());
-    let cancel = |job: &JobDocument| edge.ask("DELETE", &job.links.this).send();
+    let submit =
+        || assert_accepted(&edge.prove_request("/v1/proofs", &samples::range_check().witness).send());
+    let cancel = |job: &JobDocument| edge.request("DELETE", &job.links.this).send();
     let now = |job: &JobDocument| document(&edge.get(&job.links.this));
 
     let preflight = edge
-        .ask("OPTIONS", "/v1/proofs/some")
+        .request("OPTIONS", "/v1/proofs/some")
         .header("origin", "https://page.example")
         .header("access-control-request-method", "DELETE")
         .header("access-control-request-headers", "authorization,prefer,idempotency-key,last-event-id")
@@ -164,50 +166,54 @@ fn a_job_is_called_off_whether_it_waits_or_is_worked_on() {
     }
 
     for bb in server.provers() {
-        bb.freeze();
+        bb.suspend();
     }
-    let at_work = submit();
-    eventually("it is worked on", || {
-        let status = document(&server.get(&at_work.links.this)).status;
+    let running = submit();
+    eventually("the job runs", || {
+        let status = document(&server.get(&running.links.this)).status;
         (status == JobStatus::Running).then_some(())
     });
     let waiting = submit();
     assert_eq!(now(&waiting).queue_position, Some(1));
-    edge.get(&waiting.links.proof).refused_for_now(ProblemType::ProofNotReady);
-    let gone = cancel(&waiting);
-    assert_eq!((gone.status.as_u16(), document(&gone).status), (200, JobStatus::Cancelled));
-    assert_eq!(cancel(&at_work).status, 202);
-    let told = events(edge.ask("GET", &at_work.links.events));
-    assert_eq!(told.last().map(|(_, job)| job.status), Some(JobStatus::Cancelled), "{told:?}");
-    edge.get(&at_work.links.proof).refused(ProblemType::JobCancelled);
+    edge.get(&waiting.links.proof).assert_refused_for_now(ProblemType::ProofNotReady);
+    let cancelled = cancel(&waiting);
+    assert_eq!((cancelled.status.as_u16(), document(&cancelled).status), (200, JobStatus::Cancelled));
+    assert_eq!(cancel(&running).status, 202);
+    let seen = events(edge.request("GET", &running.links.events));
+    assert_eq!(seen.last().map(|(_, job)| job.status), Some(JobStatus::Cancelled), "{seen:?}");
+    edge.get(&running.links.proof).assert_refused(ProblemType::JobCancelled);
     for bb in server.provers() {
-        bb.signal(rustix::process::Signal::CONT);
+        bb.resume();
     }
-    eventually("the server has its provers again", || {
-        edge.posting("/api/prove", &samples::range().witness).send().status.is_success().then_some(())
+    eventually("the server proves again", || {
+        edge.prove_request("/api/prove", &samples::range_check().witness)
+            .send()
+            .status
+            .is_success()
+            .then_some(())
     });
 }
 
 #[test]
-fn a_server_that_keeps_no_jobs_says_so_in_its_own_words_and_what_is_an_operators_stays_behind() {
-    let server = TestServer::plain();
+fn jobs_are_refused_by_a_server_that_cannot_store_them() {
+    let server = TestServer::start_default();
     let edge = Edge::before(&server);
-    let witness = &samples::range().witness;
+    let witness = &samples::range_check().witness;
     let refusals = [
-        edge.posting("/v1/proofs", witness).send(),
-        edge.posting("/api/prove", witness).header("prefer", "respond-async").send(),
+        edge.prove_request("/v1/proofs", witness).send(),
+        edge.prove_request("/api/prove", witness).header("prefer", "respond-async").send(),
         edge.get("/v1/proofs/01234567-89ab-4def-8123-456789abcdef"),
     ];
-    let own = server.posting_to("/v1/proofs", witness).send().refused(ProblemType::JobsDisabled);
+    let own = server.prove_request_at("/v1/proofs", witness).send().assert_refused(ProblemType::JobsDisabled);
     assert!(own.detail.contains("DATABASE_URL") && own.detail.contains("EDGEPROVE_DATA"), "{own:?}");
-    for answer in refusals {
-        assert_eq!(answer.refused(ProblemType::JobsDisabled).detail, own.detail);
+    for response in refusals {
+        assert_eq!(response.assert_refused(ProblemType::JobsDisabled).detail, own.detail);
     }
-    // Whoever bears no key is nobody in particular, and everybody's jobs are not shown.
-    edge.get("/v1/proofs").refused(ProblemType::ApiKeyRequired);
+    // Without keys, callers cannot be distinguished, so there is no list of jobs.
+    edge.get("/v1/proofs").assert_refused(ProblemType::ApiKeyRequired);
     for path in ["/v1/audit", "/metrics", "/livez"] {
         assert_ne!(server.get(path).status, 405, "{path}");
-        edge.get(path).refused(ProblemType::NotFound);
+        edge.get(path).assert_refused(ProblemType::NotFound);
     }
     let index = edge.get("/").json()["endpoints"].to_string();
     for path in ["/v1/proofs", "/v1/proofs/{id}/events", "/v1/queue"] {

@@ -1,17 +1,17 @@
-//! The edge in the real workerd, in front of a real server with a real bb; where a fault or an odd answer is wanted, in
-//! front of a stand-in. No Docker Engine is needed.
+//! Tests the edge in the real workerd, in front of a real server with a real bb. Where a test needs a fault or an
+//! unusual response, the edge is in front of a test upstream instead. No Docker Engine is needed.
 
 #![cfg(target_os = "linux")]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    reason = "a test that cannot go on has failed, and says so"
+    reason = "a test that cannot go on has failed, and a panic reports it"
 )]
 
 mod admission;
 mod faults;
-mod hop;
+mod headers;
 mod jobs;
 mod proving;
 mod settings;

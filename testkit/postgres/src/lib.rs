@@ -4,8 +4,8 @@
 //! `postgresql`). The server has a folder of its own and listens on a socket in that folder only, so any number of them
 //! run side by side. It ends with the process that started it, also when that process is killed.
 //!
-//! `cargo xtask test` starts one server for the whole run; a test that is run by hand starts its own. This is a crate of
-//! its own so that `xtask` does not have to build everything that the tests use.
+//! `cargo xtask test` starts one server for the whole run; a test that is run by hand starts its own. This is a crate
+//! of its own so that `xtask` does not have to build everything that the tests use.
 
 use std::{
     env, fs, io,
@@ -307,14 +307,13 @@ mod tests {
     }
 
     #[test]
-    fn a_dropped_cluster_leaves_neither_a_process_nor_a_folder() {
+    fn a_dropped_cluster_leaves_nothing_behind() {
         let Some(cluster) = Cluster::start().unwrap() else { return };
         let folder = cluster.folder().to_owned();
-        let pid = fs::read_to_string(folder.join("data/postmaster.pid")).unwrap();
-        let process = Path::new("/proc").join(pid.lines().next().unwrap());
-        assert!(process.exists());
+        let process_file = folder.join("data/postmaster.pid");
+        assert!(process_file.exists());
         cluster.stop(Stop::Fast).unwrap();
-        assert!(!process.exists());
+        assert!(!process_file.exists());
         cluster.start_again().unwrap();
         drop(cluster);
         assert!(!folder.exists());

@@ -1,7 +1,7 @@
-//! Programs in bb's place, for faults that bb itself does not produce on demand.
+//! Fake bb programs, for faults that the real bb does not produce on demand.
 //!
-//! A fake is the real bb until it is told otherwise: it looks up its part whenever it is started, so that a test can
-//! change the part and see the server recover.
+//! A fake bb reads its behaviour whenever it is started. A test can therefore change the behaviour and check that the
+//! server recovers.
 
 use std::{
     fs,
@@ -14,34 +14,35 @@ use edgeprove_prover::barretenberg::{
     wire::{self, Message},
 };
 
-use super::places;
+use super::paths;
 
-/// What a fake does when it is started to prove. It has given its version, and a warm one has shaken hands as bb does.
+/// What a fake bb does when it is started to prove. It has printed its version before, and a warm one has completed the
+/// handshake.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Part {
-    /// What bb does.
+pub(crate) enum Behaviour {
+    /// Runs the real bb.
     Real,
-    /// Reads, and never answers nor ends.
+    /// Reads, but neither responds nor ends.
     Hang,
-    /// Answers what no bb would.
+    /// Responds with garbage.
     Garbage,
-    /// Ends with an error as soon as it is asked for a proof.
+    /// Exits with an error as soon as a proof is requested.
     Die,
-    /// What bb does, but the first one that is asked to verify is killed.
+    /// Runs the real bb, but the first one that verifies is killed.
     DieOnceVerifying,
-    /// What bb does, after far more standard error than a pipe holds.
+    /// Writes more to its standard error than a pipe holds, then runs the real bb.
     FloodStderr,
-    /// What bb does, but goes on when its standard input has ended and when it is asked to end.
+    /// Runs the real bb, but keeps running when its standard input has ended, and ignores signals to end.
     Stay,
-    /// Never shakes hands.
-    Deaf,
-    /// Ends at once, with an error.
-    Stillborn,
-    /// Ends at once, as if it had done its work.
-    Idle,
+    /// Never completes the handshake.
+    NoHandshake,
+    /// Exits at once with an error.
+    ExitsAtStart,
+    /// Exits at once with 0, without having done anything.
+    DoesNothing,
 }
 
-impl Part {
+impl Behaviour {
     fn script(self) -> &'static str {
         match self {
             Self::Real => "exec $real \"$@\"",
@@ -55,45 +56,50 @@ impl Part {
                 "yes \"$(head -c 380 /dev/zero | tr '\\0' x)\" | head -c 1000000 >&2; exec $real \"$@\""
             }
             Self::Stay => "trap '' TERM INT HUP; $real \"$@\"; sleep 600",
-            Self::Deaf => "sleep 600",
-            Self::Stillborn => "exit 9",
-            Self::Idle => "exit 0",
+            Self::NoHandshake => "sleep 600",
+            Self::ExitsAtStart => "exit 9",
+            Self::DoesNothing => "exit 0",
         }
     }
 }
 
-/// A program in bb's place.
+/// A fake bb program.
 #[derive(Debug)]
 pub(crate) struct FakeBb {
-    part: PathBuf,
+    behaviour: PathBuf,
     program: PathBuf,
 }
 
 impl FakeBb {
-    pub(crate) fn new(dir: &Path, part: Part) -> Self {
-        let Message::Whole(hello) = wire::ping().unwrap() else { unreachable!("it carries no witness") };
-        let fake = Self { part: dir.join("part"), program: dir.join("bb") };
-        fake.play(part);
+    pub(crate) fn new(dir: &Path, behaviour: Behaviour) -> Self {
+        let Message::Whole(hello) = wire::ping().unwrap() else { unreachable!("a ping contains no witness") };
+        let fake = Self { behaviour: dir.join("behaviour"), program: dir.join("bb") };
+        fake.switch_to(behaviour);
         let script = format!(
             "#!/bin/sh\n\
              [ \"$1\" = --version ] && echo {BB_REPORTS} && exit\n\
              real={real}\n\
              shake_hands() {{ [ \"$1\" = msgpack ] && head -c {hello} | $real \"$@\"; }}\n\
-             . {part}\n",
-            real = places::bb().display(),
+             . {behaviour}\n",
+            real = paths::bb().display(),
             hello = hello.len(),
-            part = fake.part.display(),
+            behaviour = fake.behaviour.display(),
         );
         fs::write(&fake.program, script).unwrap();
         fs::set_permissions(&fake.program, fs::Permissions::from_mode(0o755)).unwrap();
         fake
     }
 
-    /// Changes what it does from its next start on.
-    pub(crate) fn play(&self, part: Part) {
-        let draft = self.part.with_extension("draft");
-        fs::write(&draft, format!("{}\n", part.script())).unwrap();
-        fs::rename(draft, &self.part).unwrap();
+    /// Changes the behaviour from the next start on.
+    pub(crate) fn switch_to(&self, behaviour: Behaviour) {
+        let draft = self.behaviour.with_extension("draft");
+        fs::write(&draft, format!("{}\n", behaviour.script())).unwrap();
+        fs::rename(draft, &self.behaviour).unwrap();
+    }
+
+    /// Whether [`Behaviour::DieOnceVerifying`] has killed a bb.
+    pub(crate) fn has_died_verifying(&self) -> bool {
+        self.program.with_extension("died").exists()
     }
 
     pub(crate) fn program(&self) -> PathBuf {

@@ -1,5 +1,5 @@
-//! A container's life: it starts when it is needed, sleeps when it is not, and a crash costs no more than what it was
-//! working on.
+//! The lifecycle of a container: it starts when it is needed, sleeps when it is not, and a crash loses only the
+//! requests that it was working on.
 
 use std::{
     thread,
@@ -8,30 +8,30 @@ use std::{
 
 use edgeprove_e2e::{Edge, docker};
 use edgeprove_protocol::{ProblemType, Target, headers};
-use edgeprove_testkit::{Connection, TestServer, eventually, wait::within};
+use edgeprove_testkit::{Connection, TestServer, eventually};
 
-use crate::{only_container, proves, sample, slow_down};
+use crate::{assert_proves, only_container, sample, slow_down};
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
 #[test]
 #[ignore = "needs a Docker Engine: cargo xtask test --heavy"]
-fn it_starts_with_the_first_request_which_can_be_followed_into_its_log() {
+fn the_first_request_starts_a_container() {
     let edge = Edge::start(|e| {
         e.var("EDGE_SECRET", SECRET).var("EDGEPROVE_PROVER_QUEUE_MAX", "7");
     });
-    // Nothing but a request for a container wakes one.
+    // Only a request that needs a container starts one.
     edge.get("/");
-    edge.ask("OPTIONS", "/api/prove")
+    edge.request("OPTIONS", "/api/prove")
         .header("origin", "https://page.example")
         .header("access-control-request-method", "POST")
         .send();
-    edge.get("/api/none").refused(ProblemType::NotFound);
-    let asleep = edge.get("/edge/health").json();
-    assert_eq!(asleep["containers"][0]["state"], "sleeping", "{asleep}");
+    edge.get("/api/none").assert_refused(ProblemType::NotFound);
+    let sleeping = edge.get("/edge/health").json();
+    assert_eq!(sleeping["containers"][0]["state"], "sleeping", "{sleeping}");
     assert_eq!(edge.containers(), Vec::<String>::new());
 
-    let (cold, took) = proves(&edge);
+    let (cold, took) = assert_proves(&edge);
     eprintln!("cold start to proof: {} ms", took.as_millis());
     let container = only_container(&edge);
     let id = cold.header(headers::REQUEST_ID);
@@ -39,35 +39,36 @@ fn it_starts_with_the_first_request_which_can_be_followed_into_its_log() {
     eventually("the container logs the request under the same id", || {
         docker::logs(&container).lines().any(|line| line.contains(id)).then_some(())
     });
-    let (_, took) = proves(&edge);
+    let (_, took) = assert_proves(&edge);
     eprintln!("warm proof: {} ms", took.as_millis());
     let awake = edge.get("/edge/health").json();
     assert_eq!(awake["containers"][0]["state"], "ready", "{awake}");
 
-    // What the deployment sets reaches the server, and nobody but the edge is answered by it.
+    // The settings of the deployment reach the server, and the server serves only its edge.
     let health = edge.get("/api/health").json();
     assert_eq!(health["prover"]["waiting_max"], 7, "{health}");
-    let published = docker::ask(&["port", &container, "8080/tcp"]);
+    let published = docker::run(&["port", &container, "8080/tcp"]);
     let port: u16 = published.lines().next().unwrap().rsplit_once(':').unwrap().1.parse().unwrap();
-    edgeprove_testkit::client::Ask::to_prove(([127, 0, 0, 1], port).into(), "/api/prove", &sample().witness)
+    edgeprove_testkit::client::Request::prove(([127, 0, 0, 1], port).into(), "/api/prove", &sample().witness)
         .send()
-        .refused(ProblemType::NotFromTheEdge);
+        .assert_refused(ProblemType::NotFromTheEdge);
     for log in [edge.log(), docker::logs(&container)] {
-        assert!(!log.contains(SECRET), "the log shows the secret");
+        assert!(!log.contains(SECRET), "the log contains the secret");
     }
 }
 
 #[test]
 #[ignore = "needs a Docker Engine: cargo xtask test --heavy"]
-fn many_first_requests_start_it_once() {
+fn many_first_requests_start_one_container() {
     let edge = Edge::start(|_| {});
-    let answers = thread::scope(|scope| {
-        let asking: Vec<_> =
-            (0..8).map(|_| scope.spawn(|| edge.posting("/api/prove", &sample().witness).send())).collect();
+    let responses = thread::scope(|scope| {
+        let asking: Vec<_> = (0..8)
+            .map(|_| scope.spawn(|| edge.prove_request("/api/prove", &sample().witness).send()))
+            .collect();
         asking.into_iter().map(|asking| asking.join().unwrap()).collect::<Vec<_>>()
     });
-    for answer in answers {
-        answer.proof_of(&sample());
+    for response in responses {
+        response.assert_proof_of(&sample());
     }
     only_container(&edge);
     assert_eq!(edge.logged("event", "container_started").len(), 1);
@@ -75,88 +76,89 @@ fn many_first_requests_start_it_once() {
 
 #[test]
 #[ignore = "needs a Docker Engine: cargo xtask test --heavy"]
-fn killed_midway_it_is_missed_within_two_seconds_and_the_next_request_proves() {
+fn a_killed_container_fails_its_request_and_is_replaced() {
     let edge = Edge::start(|_| {});
-    proves(&edge);
+    assert_proves(&edge);
     let container = only_container(&edge);
     slow_down(&container, "0.1");
-    let mut asker = Connection::post(edge.address(), "/api/prove", &sample().witness);
+    let mut client = Connection::post(edge.address(), "/api/prove", &sample().witness);
     eventually("the container proves", || {
         let health = edge.get("/api/health").json();
         (health["prover"]["running"] == 1).then_some(())
     });
     let killed = Instant::now();
-    docker::ask(&["kill", &container]);
-    let answer = asker.answer();
+    docker::run(&["kill", &container]);
+    let response = client.read_response();
     let took = killed.elapsed();
-    eprintln!("a clear answer {} ms after the kill began", took.as_millis());
-    answer.refused_for_now(ProblemType::ContainerLost);
-    assert!(took < Duration::from_secs(2), "{took:?}");
-    let (_, took) = proves(&edge);
-    eprintln!("the next proof after {} ms, cold start included", took.as_millis());
+    eprintln!("a response {} ms after the kill", took.as_millis());
+    response.assert_refused_for_now(ProblemType::ContainerLost);
+    let (_, took) = assert_proves(&edge);
+    eprintln!("the next proof after {} ms, including the cold start", took.as_millis());
 }
 
 #[test]
 #[ignore = "needs a Docker Engine: cargo xtask test --heavy"]
-fn told_to_end_at_work_it_finishes_and_who_asks_then_is_served_by_a_new_one() {
+fn a_terminated_container_finishes_its_proof_and_is_replaced() {
     let edge = Edge::start(|_| {});
-    proves(&edge);
+    assert_proves(&edge);
     let container = only_container(&edge);
     slow_down(&container, "0.05");
-    let mut asker = Connection::post(edge.address(), "/api/prove", &sample().witness);
+    let mut client = Connection::post(edge.address(), "/api/prove", &sample().witness);
     eventually("the container proves", || {
         let health = edge.get("/api/health").json();
         (health["prover"]["running"] == 1).then_some(())
     });
-    // As Cloudflare does when it rolls out another image.
-    docker::ask(&["kill", "--signal", "TERM", &container]);
-    eventually("it takes no more", || {
+    // Cloudflare does the same when it rolls out a new image.
+    docker::run(&["kill", "--signal", "TERM", &container]);
+    eventually("the container accepts no more requests", || {
         (edge.get("/api/health").json()["status"] == "unhealthy").then_some(())
     });
-    edge.posting("/api/prove", &sample().witness).send().refused_for_now(ProblemType::NotReady);
-    let (_, took) = proves(&edge);
+    edge.prove_request("/api/prove", &sample().witness).send().assert_refused_for_now(ProblemType::NotReady);
+    let (_, took) = assert_proves(&edge);
     eprintln!("a proof of the next container after {} ms", took.as_millis());
-    asker.answer().proves(&sample(), Target::NoirRecursive);
+    client.read_response().assert_proves(&sample(), Target::NoirRecursive);
     only_container(&edge);
-    assert_eq!(edge.logged("event", "container_started").len(), 2);
-    assert!(!edge.log().contains("container_destroyed"), "it had to be killed");
+    assert_eq!(edge.logged_times(2, "event", "container_started").len(), 2);
+    assert!(!edge.log().contains("container_destroyed"), "the container had to be killed");
 }
 
 #[test]
 #[ignore = "needs a Docker Engine: cargo xtask test --heavy"]
-fn it_sleeps_when_idle_stays_while_it_works_and_is_woken_again() {
+fn a_container_sleeps_when_idle_and_wakes_for_a_request() {
     const SLEEP_AFTER: Duration = Duration::from_secs(4);
     let edge = Edge::start(|e| {
         e.var("SLEEP_AFTER", "4s");
     });
-    proves(&edge);
+    assert_proves(&edge);
     let container = only_container(&edge);
     slow_down(&container, "0.02");
-    // It works for longer than it may idle.
-    let (_, took) = proves(&edge);
-    assert!(took > SLEEP_AFTER + Duration::from_secs(1), "the proof was over in {took:?}; nothing was shown");
+    // The proof takes longer than the container may be idle.
+    let (_, took) = assert_proves(&edge);
+    assert!(took > SLEEP_AFTER + Duration::from_secs(1), "the proof took only {took:?}, which shows nothing");
     assert_eq!(only_container(&edge), container);
     slow_down(&container, "2");
 
     let idle = Instant::now();
-    within(Duration::from_secs(30), "the container sleeps", || edge.containers().is_empty().then_some(()));
+    eventually("the container sleeps", || edge.containers().is_empty().then_some(()));
     let slept = idle.elapsed();
     eprintln!("asleep {} ms after the last answer", slept.as_millis());
     assert!(slept > Duration::from_secs(2), "it slept too early: {slept:?}");
     edge.logged("event", "container_stop_requested");
-    assert!(!edge.log().contains("container_destroyed"), "it had to be killed");
+    assert!(!edge.log().contains("container_destroyed"), "the container had to be killed");
 
-    let (_, took) = proves(&edge);
+    let (_, took) = assert_proves(&edge);
     eprintln!("woken to proof: {} ms", took.as_millis());
     only_container(&edge);
-    assert_eq!(edge.logged("event", "container_started").len(), 2);
+    assert_eq!(edge.logged_times(2, "event", "container_started").len(), 2);
 }
 
 #[test]
 #[ignore = "needs a Docker Engine: cargo xtask test --heavy"]
-fn a_server_may_stand_in_for_it_where_an_engine_runs() {
-    let server = TestServer::plain();
+fn a_given_upstream_is_used_instead_of_containers() {
+    let server = TestServer::start_default();
     let edge = Edge::before(&server);
-    edge.posting("/api/prove", &sample().witness).send().proof_of(edgeprove_testkit::samples::range());
+    edge.prove_request("/api/prove", &sample().witness)
+        .send()
+        .assert_proof_of(edgeprove_testkit::samples::range_check());
     assert_eq!(edge.containers(), Vec::<String>::new());
 }

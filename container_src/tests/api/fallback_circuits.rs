@@ -1,0 +1,185 @@
+//! Circuit families: circuits for the same statement in different sizes. The server proves a smaller one when time or
+//! memory is too short for the larger one.
+
+use std::path::Path;
+
+use edgeprove_protocol::{CircuitId, JobDocument, Problem, ProblemType, Target::NoirRecursive, headers};
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use crate::support::{Response, Sample, TestServer, client::Request, samples, settings::Settings, wait};
+
+/// A server with a family of two circuits: `small` is the fallback for `large`.
+struct Family {
+    server: TestServer,
+    large: Sample,
+    small: Sample,
+    dir: TempDir,
+}
+
+impl Family {
+    #[track_caller]
+    fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let large = samples::square(dir.path(), "large", 3);
+        let small = samples::square(dir.path(), "small", 5);
+        let server = Self::start_server(dir.path(), |s| {
+            s.sample = Some(large.clone());
+            s.flag("--prove-timeout", "10s");
+            s.flags.push("--ephemeral-jobs".to_owned());
+        });
+        Self { server, large, small, dir }
+    }
+
+    #[track_caller]
+    fn start_server(dir: &Path, change: impl FnOnce(&mut Settings)) -> TestServer {
+        TestServer::start(|s| {
+            s.circuit = None;
+            s.circuits = Some(dir.to_owned());
+            s.flag("--circuit-family", "large,small");
+            change(s);
+        })
+    }
+
+    /// A multipart form as a page sends it, with one witness for each named circuit.
+    fn form(&self, parts: &[(&str, &[u8])]) -> Request {
+        const BOUNDARY: &str = "----a-boundary";
+        let mut body = Vec::new();
+        for (name, witness) in parts {
+            let head = "Content-Disposition: form-data; name";
+            body.extend(format!("--{BOUNDARY}\r\n{head}=\"{name}\"; filename=\"blob\"\r\n\r\n").bytes());
+            body.extend(*witness);
+            body.extend(b"\r\n");
+        }
+        body.extend(format!("--{BOUNDARY}--\r\n").bytes());
+        let mut request = Request::new(self.server.address(), http::Method::POST, "/api/prove/large");
+        request = request.header("content-type", &format!("multipart/form-data; boundary={BOUNDARY}"));
+        request.body = body;
+        request
+    }
+
+    fn both(&self) -> Request {
+        self.form(&[("large", &self.large.witness), ("small", &self.small.witness)])
+    }
+
+    /// Sends a request while every bb is suspended, so that the first proof never ends.
+    fn with_suspended_provers(&self, send: impl FnOnce() -> Response) -> Response {
+        let provers = self.server.provers();
+        for bb in &provers {
+            bb.signal(Signal::STOP);
+        }
+        let response = send();
+        for bb in provers {
+            bb.resume();
+        }
+        response
+    }
+}
+
+#[test]
+fn the_smaller_circuit_is_proved_when_time_is_short() {
+    let family = Family::start();
+    let response = family.both().send();
+    response.assert_proves(&family.large, NoirRecursive);
+    assert_eq!(response.header(headers::FALLBACK_FROM), "");
+
+    let response = family.with_suspended_provers(|| family.both().send());
+    response.assert_proves(&family.small, NoirRecursive);
+    assert_eq!(response.header(headers::FALLBACK_FROM), "large");
+    family.server.assert_healthy();
+}
+
+#[test]
+fn a_job_falls_back_and_reports_it() {
+    let family = Family::start();
+    let request = || family.both().header("prefer", "wait=60").header("accept", "application/json").send();
+    let response = family.with_suspended_provers(request).json();
+    assert_eq!(
+        (response["circuit"].as_str(), response["fallback_from"].as_str()),
+        (Some("small"), Some("large"))
+    );
+    let jobs = family.server.get("/v1/proofs").json();
+    let job: JobDocument = serde_json::from_value(jobs["jobs"][0].clone()).unwrap();
+    assert_eq!((job.circuit.as_str(), job.attempts), ("large", 1));
+    assert_eq!(job.fallback_circuit.as_ref().map(CircuitId::as_str), Some("small"));
+    family.server.get(&job.links.proof).assert_proves(&family.small, NoirRecursive);
+    // With enough time, the requested circuit is proved.
+    let response = family.both().header("prefer", "wait=60").send();
+    response.assert_proves(&family.large, NoirRecursive);
+    family.server.assert_healthy();
+}
+
+#[test]
+fn a_fallback_circuit_that_changed_is_not_used() {
+    let mut family = Family::start();
+    let data = tempfile::tempdir().unwrap();
+    family.server = Family::start_server(family.dir.path(), |s| {
+        s.sample = Some(family.large.clone());
+        s.flag("--data", &data.path().display());
+    });
+    for bb in family.server.provers() {
+        bb.suspend();
+    }
+    let job = family.both().header("prefer", "respond-async").send().assert_accepted();
+    family.server.kill();
+
+    samples::square(family.dir.path(), "small", 7);
+    // With this timeout, no proof can finish.
+    let server = Family::start_server(family.dir.path(), |s| {
+        s.sample = None;
+        s.flag("--data", &data.path().display());
+        s.flag("--prove-timeout", "1ms");
+    });
+    let problem = server.wait_until_finished(job.id, wait::LIMIT).error.unwrap();
+    assert_eq!(problem.code, ProblemType::WitnessOfAnotherCircuit);
+    assert!(problem.detail.contains("small"), "{problem:?}");
+    server.finish();
+}
+
+#[test]
+fn a_timeout_suggests_the_fallback_circuit() {
+    let family = Family::start();
+    let request =
+        || Request::prove(family.server.address(), "/api/prove/large", &family.large.witness).send();
+    let response = family.with_suspended_provers(request);
+    let problem: Problem = serde_json::from_slice(&response.body).unwrap();
+    assert_eq!(problem.code, ProblemType::ProofTimeout);
+    assert_eq!(problem.fallback_circuit.as_ref().map(CircuitId::as_str), Some("small"));
+    family.server.assert_healthy();
+}
+
+#[test]
+fn witnesses_of_no_circuit_family_are_refused() {
+    let family = Family::start();
+    let (large, small) = (family.large.witness.as_slice(), family.small.witness.as_slice());
+    for parts in [
+        &[("small", small), ("large", large)][..],
+        &[("large", large), ("large", large)],
+        &[("large", large), ("unknown", small)],
+        &[("large", large), ("a/b", small)],
+        &[],
+    ] {
+        family.form(parts).send().assert_refused(ProblemType::InvalidRequest);
+    }
+    let other = samples::range_check().witness.as_slice();
+    family
+        .form(&[("large", large), ("small", other)])
+        .send()
+        .assert_refused(ProblemType::WitnessOfAnotherCircuit);
+    family.form(&[("large", large), ("small", b"")]).send().assert_refused(ProblemType::WitnessEmpty);
+    let mut cut = family.both();
+    cut.body.truncate(cut.body.len() - 20);
+    cut.send().assert_refused(ProblemType::WitnessTruncated);
+    family.server.assert_healthy();
+}
+
+#[test]
+fn an_invalid_circuit_family_prevents_the_start() {
+    let failed = TestServer::fails_to_start(|s| {
+        s.flag("--circuit-family", "range_check,unknown;range_check,range_check");
+    });
+    assert_eq!(failed.code, Some(64));
+    for part in ["--circuit-family", "unknown", "range_check"] {
+        assert!(failed.stderr.contains(part), "{part:?} is not in: {}", failed.stderr);
+    }
+}
