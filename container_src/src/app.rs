@@ -18,6 +18,7 @@ use edgeprove_engine::{
     proof_cache::ProofCache,
     proof_service::{self, ProofService},
 };
+use edgeprove_job_queue::runner::Drain;
 use edgeprove_job_rules::{
     audit::{Action, Actor},
     estimator::DurationEstimator,
@@ -39,7 +40,7 @@ use crate::{
     jobs::{
         JobsDisabled,
         record::JobRecorder,
-        system::{JobSettings, JobSystem, OpenError, Supplies},
+        system::{JobSettings, JobSystem, OpenError, ProofTools},
     },
     lifecycle::Lifecycle,
     trust::{self, TrustError, TrustSettings},
@@ -130,7 +131,7 @@ impl App {
             lifecycle: Lifecycle::new(engine.supervisor.clone()),
             engine,
             proofs,
-            jobs: jobs.as_ref().map(|jobs| Arc::clone(&jobs.workshop)).map_err(|reason| *reason),
+            jobs: jobs.as_ref().map(|jobs| Arc::clone(&jobs.jobs)).map_err(|reason| *reason),
             access,
             audit,
             exposition,
@@ -219,15 +220,13 @@ impl Parts {
         });
         let jobs = match jobs {
             Ok(settings) => {
-                let supplies = Supplies {
+                let tools = ProofTools {
                     circuits: Arc::clone(&engine.circuits),
                     proofs: proofs.clone(),
-                    estimator,
                     spool: engine.spool.clone(),
-                    recorder: JobRecorder::new(audit.clone()),
-                    server: name,
                 };
-                Ok(JobSystem::open(settings, supplies).await?)
+                let recorder = JobRecorder::new(audit.clone());
+                Ok(JobSystem::open(settings, tools, estimator, recorder, name).await?)
             }
             Err(reason) => Err(reason),
         };
@@ -250,7 +249,8 @@ fn load_circuits(state: AppState, jobs: Option<JobSystem>, no_more_jobs: Cancell
             tracing::info!(took_ms, "ready");
         }
         if let Some(jobs) = jobs {
-            jobs.start(no_more_jobs, state.lifecycle.tracker().clone(), &state.lifecycle.supervisor);
+            let drain = Drain { no_more_jobs, running: state.lifecycle.tracker().clone() };
+            jobs.start(drain, &state.lifecycle.supervisor);
         }
     };
     supervisor.spawn("load circuits", async move {

@@ -1,116 +1,101 @@
-//! Work that outlives the request that asked for it: kept in a queue, done by workers, followed by watchers.
+//! The jobs of this server: what it adds to the queue of [`edgeprove_job_queue`], which knows no kind of work.
 //!
-//! - [`submission`]: from a checked upload to a job that is kept. Start here.
-//! - [`runner`]: workers, each of which claims a job and ends it; [`attempt`]: one try, whose lease is kept alive.
-//! - [`suspects`]: jobs that may have killed the server before, and are worked on alone.
-//! - [`kinds`]: what there is to do, a file each. Nothing else here knows of proving.
-//! - [`hub`]: tells watchers what happens, looking at a job once however many watch it.
-//! - [`crew`]: all of it put together, started and stopped.
-//! - [`record`]: what the audit log and the metrics are told of jobs.
-//! - [`document`], [`estimate`], [`depth`]: what a caller is told of a job, how long it will take, how many there are.
-//! - [`queue`]: the queue as the others use it; [`sql_queue`]: in a database; [`wake`]: how changes are heard of;
-//!   [`upkeep`]: leases, expiry and artefacts.
+//! Start with [`submission`]: from a checked upload to an accepted job. [`kinds::prove`] then runs the job.
+//!
+//! Imports run down this list only.
+//! - [`system`]: puts everything together, and starts it.
+//! - [`submission`]: accepts proof jobs.
+//! - [`document`]: the wire's document of a proof job.
+//! - [`record`]: writes what happens to jobs to the audit log and the metrics.
+//! - [`kinds`]: the kinds of jobs, a file each.
 
-pub mod attempt;
 pub mod document;
 pub mod kinds;
 pub mod record;
-pub mod runner;
 pub mod submission;
 pub mod system;
-pub mod watchers;
 
-use std::{path::PathBuf, sync::Arc, time::Instant};
+use std::{path::PathBuf, sync::Arc};
 
-use edgeprove_job_rules::{
-    estimator::DurationEstimator,
-    prediction::{Estimate, WINDOW},
-    queue_position::{JobGroup, QueuePosition},
+use edgeprove_artifacts::ArtifactStore;
+use edgeprove_job_queue::{
+    QueueError, SqlQueue, activity::Activity, job_counts::JobCounter, job_view::JobViews, kind::JobKinds,
+    watchers::JobWatchers,
 };
+use edgeprove_job_rules::prediction::Estimate;
 use edgeprove_protocol::{HasProblemType, Priority, ProblemType};
 
-use self::{record::JobRecorder, watchers::JobWatchers};
-use edgeprove_artifacts::ArtifactStore;
-use edgeprove_engine::{circuits::Registry, proof_service::ProofService};
-use edgeprove_job_queue::{
-    job_counts::Depth,
-    queue::{JobQueue, QueueError},
-};
-use edgeprove_spool::Spool;
+use self::record::JobRecorder;
 
-/// What jobs are taken in, done and followed with.
-pub struct JobContext {
-    /// What can be proved.
-    pub circuits: Arc<Registry>,
-    /// The one way to prove.
-    pub proofs: ProofService,
-    /// Where witnesses are while they are worked on.
-    pub spool: Spool,
-    /// Where witnesses and proofs are kept.
-    pub artifacts: Arc<ArtifactStore>,
-    /// Where jobs are kept.
-    pub queue: Arc<dyn JobQueue>,
-    /// Who tells watchers.
-    pub hub: Arc<JobWatchers>,
-    /// Who knows how long jobs take.
-    pub estimator: Arc<DurationEstimator>,
-    /// How full the queue is.
-    pub depth: Depth,
-    /// Who is told what happens to jobs.
+/// The jobs of this server, as its endpoints use them.
+pub struct Jobs {
+    /// Where jobs and their artifacts are stored.
+    pub store: JobStore,
+    /// Follows jobs.
+    pub watchers: Arc<JobWatchers>,
+    /// What is measured of jobs.
+    pub gauges: JobGauges,
+    /// Writes to the audit log.
     pub recorder: JobRecorder,
-    /// The folder that all of it is kept in, if it is one.
-    pub folder: Option<PathBuf>,
-    /// The number of this container, where it alone keeps its jobs.
-    pub home: Option<u16>,
-    /// How often a job may be tried.
+    /// The maximum number of attempts at a job.
     pub max_attempts: u32,
 }
 
-impl JobContext {
-    /// How long work would take from now until it is over, if it came now; `None` where nothing is known.
-    pub async fn foresee(
+/// Where jobs and their artifacts are stored.
+pub struct JobStore {
+    /// The queue.
+    pub queue: SqlQueue,
+    /// Their inputs and results, encrypted.
+    pub artifacts: Arc<ArtifactStore>,
+    /// The data folder, if the jobs are in one.
+    pub folder: Option<PathBuf>,
+    /// The number of this container in the ids of its jobs, if it alone stores them.
+    pub instance_number: Option<u16>,
+}
+
+/// What is measured of jobs.
+pub struct JobGauges {
+    /// The kinds of jobs that this server runs.
+    pub kinds: JobKinds,
+    /// How full the queue is.
+    pub counter: Arc<JobCounter>,
+    /// How many jobs this server runs.
+    pub activity: Activity,
+}
+
+impl Jobs {
+    /// Views of jobs, with position, percent and remaining time.
+    #[must_use]
+    pub fn views(&self) -> &JobViews {
+        self.watchers.views()
+    }
+
+    /// The time that a new job of this priority would take until it finishes; `None` where nothing is known of such jobs.
+    pub async fn forecast(
         &self,
         kind: &str,
         subject: &str,
         priority: Priority,
     ) -> Result<Option<Estimate>, QueueError> {
-        load_durations(&self.estimator, self.queue.as_ref(), kind, subject).await?;
-        let queued = Priority::ALL.into_iter().zip(self.depth.latest().queued());
-        let jobs = queued.filter(|&(other, _)| other >= priority).map(|(_, jobs)| jobs).sum();
-        // What they are is not looked at: it is assumed that they take as long.
-        let ahead = JobGroup { kind: kind.to_owned(), subject: subject.to_owned(), jobs };
-        let position = QueuePosition { ahead: vec![ahead] };
-        Ok(self.estimator.wait_and_work(&position, kind, subject, Instant::now()))
+        let queued = Priority::ALL.into_iter().zip(self.gauges.counter.latest().queued());
+        let ahead = queued.filter(|&(other, _)| other >= priority).map(|(_, jobs)| jobs).sum();
+        self.views().forecast(kind, subject, ahead).await
     }
 }
 
-/// Loads the durations of earlier jobs of a subject from the queue, once.
-async fn load_durations(
-    estimator: &DurationEstimator,
-    queue: &dyn JobQueue,
-    kind: &str,
-    subject: &str,
-) -> Result<(), QueueError> {
-    if !estimator.has_history(kind, subject) {
-        let limit = u32::try_from(WINDOW).unwrap_or(u32::MAX);
-        estimator.load(kind, subject, queue.durations(kind, subject, limit).await?);
-    }
-    Ok(())
-}
-
-/// Why this server takes no work that outlives its request.
+/// Why this server accepts no jobs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum JobsDisabled {
-    /// It was given no place to keep it in.
+    /// No location for them was configured.
     #[error(
-        "this server keeps nothing, so it takes no work that outlives its request: start it with --data DIR \
-         (EDGEPROVE_DATA) on a volume, or with DATABASE_URL, or accept the loss with --ephemeral-jobs"
+        "asynchronous jobs are disabled: start with --data DIR (EDGEPROVE_DATA) on a volume or with DATABASE_URL, or \
+         accept the loss of jobs with --ephemeral-jobs"
     )]
     NoPlace,
-    /// Its place would go with its container.
+    /// Their location is removed with the container.
     #[error(
-        "the data folder is part of this container and would go with it, so no work is taken that outlives its \
-         request: mount a volume there, set DATABASE_URL, or accept the loss with --ephemeral-jobs"
+        "asynchronous jobs are disabled: the data folder is part of this container and is removed with it; mount a \
+         volume there, set DATABASE_URL, or accept the loss of jobs with --ephemeral-jobs"
     )]
     InContainer,
 }

@@ -9,18 +9,27 @@ use edgeprove_protocol::{JobDocument, JobId};
 use http::{HeaderValue, StatusCode, header};
 
 use super::{api_error::ApiError, state::Shared};
-use crate::{access::Caller, jobs::JobContext};
+use crate::{
+    access::Caller,
+    jobs::{Jobs, document::document, kinds::proof::KIND},
+};
 
-/// Loads a job that the caller may see. A job of another caller is a 404, as if it did not exist.
+/// Loads a proof job that the caller may see. A job of another caller or kind is a 404, as if it did not exist.
 pub async fn visible_job(app: &Shared, caller: &Caller, id: JobId) -> Result<Job, ApiError> {
     app.access.count(caller)?;
-    let job = app.jobs()?.queue.get(id).await?;
-    job.filter(|job| caller.may_see(&job.owner)).ok_or_else(ApiError::no_such_job)
+    let job = app.jobs()?.store.queue.get(id).await?;
+    job.filter(|job| job.kind == KIND && caller.may_see(&job.owner)).ok_or_else(ApiError::no_such_job)
+}
+
+/// The document of a job as it is now.
+pub async fn job_document(jobs: &Jobs, id: JobId) -> Result<JobDocument, ApiError> {
+    let view = jobs.views().find(id).await?.ok_or_else(ApiError::no_such_job)?;
+    Ok(document(&view)?)
 }
 
 /// The document of a job that was just loaded.
-pub async fn job_document(jobs: &JobContext, job: &Job) -> Result<JobDocument, ApiError> {
-    jobs.hub.describe(job).await?.ok_or_else(ApiError::no_such_job)
+pub async fn current_document(jobs: &Jobs, job: Job) -> Result<JobDocument, ApiError> {
+    Ok(document(&jobs.views().view(job).await?)?)
 }
 
 /// An answer with a job's document, which no cache may store.

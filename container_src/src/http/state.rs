@@ -12,7 +12,7 @@ use super::edge_secret::EdgeSecret;
 use crate::{
     access::Access,
     engine::Engine,
-    jobs::{JobContext, JobsDisabled},
+    jobs::{Jobs, JobsDisabled},
     lifecycle::Lifecycle,
 };
 
@@ -40,7 +40,7 @@ pub struct Shared {
     /// The one way to prove.
     pub proofs: ProofService,
     /// The job queue, or why the server has none.
-    pub jobs: Result<Arc<JobContext>, JobsDisabled>,
+    pub jobs: Result<Arc<Jobs>, JobsDisabled>,
     /// Keys, roles and limits.
     pub access: Access,
     /// The audit log.
@@ -56,7 +56,7 @@ pub type AppState = Arc<Shared>;
 
 impl Shared {
     /// The job queue.
-    pub fn jobs(&self) -> Result<&Arc<JobContext>, JobsDisabled> {
+    pub fn jobs(&self) -> Result<&Arc<Jobs>, JobsDisabled> {
         self.jobs.as_ref().map_err(|reason| *reason)
     }
 
@@ -68,7 +68,7 @@ impl Shared {
         let scheduler = self.engine.proving.scheduler();
         let now = scheduler.status();
         let admitted = self.lifecycle.admitted().saturating_sub(now.running);
-        let queued: u64 = self.jobs().map_or(0, |jobs| jobs.depth.latest().queued().iter().sum());
+        let queued: u64 = self.jobs().map_or(0, |jobs| jobs.gauges.counter.latest().queued().iter().sum());
         let queued = usize::try_from(queued).unwrap_or(usize::MAX);
         Load {
             running: count(now.running),

@@ -1,49 +1,45 @@
-//! A job as its caller sees it.
+//! The wire's document of a proof job, and the ids of its events.
 
-use std::time::Instant;
+use std::{fmt, num::ParseIntError, str::FromStr};
 
-use edgeprove_job_rules::{
-    estimator::DurationEstimator, job::Job, prediction::Estimate, queue_position::QueuePosition,
-    time::UnixMillis,
-};
-use edgeprove_protocol::{JobDocument, JobStage, JobStatus, Problem, Target, job::JobLinks};
+use edgeprove_job_queue::job_view::JobView;
+use edgeprove_job_rules::{job::Job, outcome::DecodeError, queue_position::QueuePosition, time::UnixMillis};
+use edgeprove_protocol::{JobDocument, JobStage, JobStatus, job::JobLinks};
 
-use super::kinds::proof::{Outcome, Payload, problem};
+use super::kinds::proof::{Payload, ProofReport};
 
-/// What a caller is told of a job. `place` is where it stands in the queue, as far as it is known.
-#[must_use]
-pub fn of(
-    job: &Job,
-    place: Option<&QueuePosition>,
-    estimator: &DurationEstimator,
-    now: UnixMillis,
-) -> Option<JobDocument> {
-    let estimate = estimate(job, place, estimator, now);
-    let payload = Payload::of(job);
-    Some(JobDocument {
+/// The document of a proof job. Fails if its row is corrupt.
+pub fn document(view: &JobView) -> Result<JobDocument, DecodeError> {
+    let job = &view.job;
+    let payload = Payload::of(job)?;
+    let is_completed = job.status == JobStatus::Completed;
+    let fallback = if is_completed { ProofReport::of(job)?.fallback } else { None };
+    // Only failed jobs, and queued ones that will be retried, show why an attempt failed.
+    let has_error = matches!(job.status, JobStatus::Failed | JobStatus::Queued);
+    Ok(JobDocument {
         id: job.id,
         status: job.status,
         stage: stage(job),
-        progress: job.percent,
-        queue_position: place.filter(|_| job.status == JobStatus::Queued).map(QueuePosition::number),
-        estimated_remaining_ms: estimate.map(|left| edgeprove_telemetry::millis(left.expected)),
-        confidence: estimate.map(|left| (left.confidence * 100.0).round() / 100.0),
-        // A subject is a circuit's name: jobs of this kind alone are shown.
-        circuit: job.subject.parse().ok()?,
-        target: payload.map_or(Target::NoirRecursive, |payload| payload.first.target),
-        fallback_circuit: Outcome::of(job).and_then(|outcome| Some(outcome.fallback?.circuit)),
+        progress: view.percent,
+        queue_position: view.position.as_ref().map(QueuePosition::number),
+        estimated_remaining_ms: view.remaining.map(|left| edgeprove_telemetry::millis(left.expected)),
+        confidence: view.remaining.map(|left| (left.confidence * 100.0).round() / 100.0),
+        circuit: payload.first.circuit,
+        target: payload.first.target,
+        fallback_circuit: fallback.map(|fallback| fallback.circuit),
         priority: job.priority,
         attempts: job.attempts,
         max_attempts: job.max_attempts,
-        error: error(job),
-        created_at: time(job.enqueued_at),
-        started_at: job.started_at.map(time),
-        finished_at: job.finished_at.map(time),
-        expires_at: job.expires_at.map(time),
+        error: if has_error { job.problem()? } else { None },
+        created_at: timestamp(job.enqueued_at),
+        started_at: job.started_at.map(timestamp),
+        finished_at: job.finished_at.map(timestamp),
+        expires_at: job.expires_at.map(timestamp),
         links: JobLinks::of(job.id),
     })
 }
 
+/// The stage on the wire. An attempt that has not reported a stage is loading.
 fn stage(job: &Job) -> JobStage {
     match job.status {
         JobStatus::Queued => JobStage::Queued,
@@ -56,46 +52,111 @@ fn stage(job: &Job) -> JobStage {
     }
 }
 
-fn estimate(
-    job: &Job,
-    place: Option<&QueuePosition>,
-    estimator: &DurationEstimator,
-    now: UnixMillis,
-) -> Option<Estimate> {
-    match job.status {
-        JobStatus::Queued => estimator.wait_and_work(place?, &job.kind, &job.subject, Instant::now()),
-        JobStatus::Running => {
-            let elapsed_ms = now.0.saturating_sub(job.started_at?.0);
-            let elapsed = std::time::Duration::from_millis(u64::try_from(elapsed_ms).unwrap_or(0));
-            estimator.remaining(&job.kind, &job.subject, elapsed)
+fn timestamp(at: UnixMillis) -> String {
+    edgeprove_telemetry::timestamp(at.0)
+}
+
+/// The id of an event of a job. It describes what the event shows, so that every server can tell what a client that
+/// reconnects with `Last-Event-ID` has seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EventId {
+    /// The fencing token of the attempt: unlike the number of attempts, it never falls.
+    attempt: i64,
+    /// The index of the stage in [`JobStage::ALL`].
+    stage: usize,
+    percent: u8,
+    /// 0 if the job is not queued.
+    position: u64,
+}
+
+impl EventId {
+    /// The id of the event that shows this view.
+    #[must_use]
+    pub fn of(view: &JobView) -> Self {
+        let shown = stage(&view.job);
+        Self {
+            attempt: view.job.lease_token.0,
+            stage: JobStage::ALL.iter().position(|stage| *stage == shown).unwrap_or(0),
+            percent: view.percent,
+            position: view.position.as_ref().map_or(0, QueuePosition::number),
         }
-        JobStatus::Completed | JobStatus::Failed | JobStatus::Cancelled | JobStatus::Expired => None,
+    }
+
+    /// Whether a client that has seen the event `last` must get this one. Within an attempt neither stage nor percentage may
+    /// fall for a client, also where it reconnects to a server with other estimates.
+    #[must_use]
+    pub fn is_news_after(&self, last: &Self) -> bool {
+        let is_queued = |id: &Self| JobStage::ALL.get(id.stage) == Some(&JobStage::Queued);
+        if is_queued(self) || is_queued(last) || self.attempt != last.attempt {
+            self != last
+        } else {
+            (self.stage, self.percent) > (last.stage, last.percent)
+        }
     }
 }
 
-/// Why it failed, or why its last attempt did.
-fn error(job: &Job) -> Option<Problem> {
-    let failed = matches!(job.status, JobStatus::Failed | JobStatus::Queued);
-    problem(job.outcome.as_deref().filter(|_| failed)?)
+impl fmt::Display for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { attempt, stage, percent, position } = self;
+        write!(f, "{attempt}.{stage}.{percent}.{position}")
+    }
 }
 
-/// This moment, as the database of one machine has it.
-#[must_use]
-pub fn now() -> UnixMillis {
-    UnixMillis(jiff::Timestamp::now().as_millisecond())
+/// A text that is no id of an event.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidEventId {
+    /// A part is not a number.
+    #[error("a part of the event id is not a number")]
+    Number(#[from] ParseIntError),
+    /// It has not four parts.
+    #[error("an event id has four numbers with dots between them")]
+    Parts,
 }
 
-/// A time as the wire tells it.
-#[must_use]
-pub fn time(at: UnixMillis) -> String {
-    jiff::Timestamp::from_millisecond(at.0).unwrap_or_default().to_string()
+impl FromStr for EventId {
+    type Err = InvalidEventId;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let parts: Vec<&str> = text.split('.').collect();
+        let [attempt, stage, percent, position] = parts[..] else { return Err(InvalidEventId::Parts) };
+        Ok(Self {
+            attempt: attempt.parse()?,
+            stage: stage.parse()?,
+            percent: percent.parse()?,
+            position: position.parse()?,
+        })
+    }
 }
 
-/// Names what an event tells: whoever has seen an event of this name has seen this. It is made of what can be seen, so
-/// that any server knows the names that another gave.
-#[must_use]
-pub fn event_id(document: &JobDocument) -> String {
-    let stage = JobStage::ALL.iter().position(|stage| *stage == document.stage).unwrap_or(0);
-    let place = document.queue_position.unwrap_or(0);
-    format!("{}.{stage}.{}.{place}", document.attempts, document.progress)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(text: &str) -> EventId {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn ids_survive_a_round_trip() {
+        assert_eq!(id("3.2.45.0").to_string(), "3.2.45.0");
+        assert!("3.2.45".parse::<EventId>().is_err() && "a.b.c.d".parse::<EventId>().is_err());
+    }
+
+    #[test]
+    fn a_client_sees_no_percentage_fall_within_an_attempt() {
+        let last = id("1.2.45.0");
+        let news = |text: &str| id(text).is_news_after(&last);
+        assert!(!news("1.2.45.0") && !news("1.2.40.0") && !news("1.1.2.0"));
+        assert!(news("1.2.46.0") && news("1.3.90.0") && news("1.4.45.0"));
+    }
+
+    #[test]
+    fn another_attempt_and_the_queue_are_news() {
+        let last = id("1.2.45.0");
+        assert!(id("1.0.0.3").is_news_after(&last), "queued again");
+        assert!(id("2.1.2.0").is_news_after(&last), "another attempt");
+        assert!(id("1.0.0.2").is_news_after(&id("1.0.0.3")), "another position");
+        assert!(!id("1.0.0.3").is_news_after(&id("1.0.0.3")));
+        assert!(id("2.1.2.0").is_news_after(&id("1.0.0.1")), "started");
+    }
 }

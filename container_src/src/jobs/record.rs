@@ -1,207 +1,164 @@
-//! What happens to jobs, as the audit log and the metrics tell it.
+//! Writes what happens to jobs to the audit log and the metrics.
 
-use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
-};
+use std::time::Duration;
 
+use async_trait::async_trait;
+use edgeprove_audit::{Audit, AuditError};
+use edgeprove_job_queue::events::{AttemptEnd, ExpiredJob, JobEvents, NotRecorded, UpkeepEvent};
 use edgeprove_job_rules::{
     audit::{Action, Actor, Entry, Outcome},
     job::Job,
 };
 use edgeprove_protocol::{JobStatus, ProblemType};
-
-use crate::access;
-use edgeprove_audit::{Audit, AuditError};
-use edgeprove_job_queue::upkeep::Kept;
 use edgeprove_telemetry::metrics::jobs::{self as metrics, JobEnd};
 
-/// Who is told of it. Clones share the log.
+use super::kinds::circuit_of;
+use crate::access;
+
+/// Writes what happens to jobs to the audit log and the metrics. Clones share the log.
 #[derive(Debug, Clone)]
 pub struct JobRecorder {
     audit: Audit,
-    work: Arc<Work>,
-}
-
-/// What this server does for jobs.
-#[derive(Debug, Default)]
-struct Work(Mutex<Doings>);
-
-#[derive(Debug, Default)]
-struct Doings {
-    /// Jobs that it works on.
-    running: usize,
-    /// When it last let go of one.
-    rested_at: Option<Instant>,
-}
-
-impl Work {
-    fn doings(&self) -> MutexGuard<'_, Doings> {
-        // Nothing panics while the lock is held.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A job that is worked on.
-#[derive(Debug)]
-pub struct AtWork(Arc<Work>);
-
-impl Drop for AtWork {
-    fn drop(&mut self) {
-        let mut doings = self.0.doings();
-        doings.running -= 1;
-        doings.rested_at = Some(Instant::now());
-    }
 }
 
 impl JobRecorder {
-    /// One that writes into this log.
+    /// A recorder that writes to this log.
     #[must_use]
     pub fn new(audit: Audit) -> Self {
-        Self { audit, work: Arc::default() }
+        Self { audit }
     }
 
-    /// Whether anything can be put on record, as far as is known. What cannot be is not begun.
+    /// Whether the audit log can be written, as far as is known. A server does nothing that it cannot record.
     #[must_use]
     pub fn ready(&self) -> bool {
         self.audit.ready()
     }
 
-    /// How many jobs this server works on.
-    #[must_use]
-    pub fn running(&self) -> usize {
-        self.work.doings().running
-    }
-
-    /// How long ago this server let go of a job; `None` if it never did.
-    #[must_use]
-    pub fn rested_for(&self) -> Option<Duration> {
-        self.work.doings().rested_at.map(|at| at.elapsed())
-    }
-
-    /// A worker works on a job until the guard is dropped.
-    #[must_use]
-    pub fn at_work(&self) -> AtWork {
-        self.work.doings().running += 1;
-        AtWork(Arc::clone(&self.work))
-    }
-
     fn entry(&self, job: &Job, action: Action) -> Entry {
         Entry {
             job_id: Some(job.id),
-            circuit: job.subject.parse().ok(),
+            job_kind: Some(job.kind.clone()),
+            circuit: circuit_of(job),
             ..self.audit.entry(access::actor(&job.owner), action)
         }
     }
 
-    fn of_attempt(&self, job: &Job, action: Action) -> Entry {
+    fn attempt_entry(&self, job: &Job, action: Action) -> Entry {
         Entry { attempt: Some(job.attempts), lease_token: Some(job.lease_token), ..self.entry(job, action) }
     }
 
-    /// It was taken in.
-    pub async fn submitted(
-        &self,
-        job: &Job,
-        kind: &'static str,
-        request_id: String,
-    ) -> Result<(), AuditError> {
-        metrics::submitted(kind, job.priority);
+    /// Records that a job was accepted.
+    pub async fn accepted(&self, job: &Job, request_id: String) -> Result<(), AuditError> {
+        metrics::submitted(&job.kind, job.priority);
         self.audit
             .record(Entry { request_id: Some(request_id), ..self.entry(job, Action::JobSubmitted) })
             .await
     }
 
-    /// A worker has it. The work begins when this is kept.
-    pub async fn started(&self, job: &Job) -> Result<(), AuditError> {
-        if let Some(started_at) = job.started_at {
-            let waited = u64::try_from(started_at.0.saturating_sub(job.run_at.0)).unwrap_or(0);
-            metrics::started(job.priority, Duration::from_millis(waited));
-        }
-        self.audit.record(self.of_attempt(job, Action::JobStarted)).await
-    }
-
-    /// Its worker let it go. `problem` is what went wrong, if anything did.
-    pub async fn let_go(
-        &self,
-        job: &Job,
-        kind: &'static str,
-        status: JobStatus,
-        problem: Option<ProblemType>,
-        ran: Duration,
-    ) {
-        let problem_or_unknown = problem.unwrap_or(ProblemType::Internal);
-        let (action, outcome) = match status {
-            JobStatus::Completed => {
-                metrics::ended(kind, JobEnd::Completed, Some(ran));
-                (Action::JobCompleted, Outcome::Ok)
-            }
-            JobStatus::Cancelled => {
-                metrics::ended(kind, JobEnd::Cancelled, Some(ran));
-                (Action::JobCancelled, Outcome::Ok)
-            }
-            JobStatus::Failed => {
-                metrics::ended(kind, JobEnd::Failed(problem_or_unknown), Some(ran));
-                (Action::JobFailed, Outcome::Failed(problem_or_unknown))
-            }
-            // Back in the queue: to be tried again, or because the server stops.
-            JobStatus::Queued => {
-                if let Some(problem) = problem {
-                    metrics::retried(kind, problem);
-                }
-                (Action::JobRetried, problem.map_or(Outcome::Abandoned, Outcome::Failed))
-            }
-            // What a worker lets go is neither of these.
-            JobStatus::Running | JobStatus::Expired => return,
-        };
-        // That it cannot be kept is logged; the proof is not handed out without a record of its own.
-        let _ = self.audit.record(Entry { outcome: Some(outcome), ..self.of_attempt(job, action) }).await;
-    }
-
-    /// Somebody called it off before a worker had it.
-    pub async fn cancel_requested(&self, job: &Job, kind: &'static str, by: Actor) {
-        metrics::ended(kind, JobEnd::Cancelled, None);
+    /// Records that this caller cancelled a job that no worker had.
+    pub async fn cancelled(&self, job: &Job, by: Actor) {
+        metrics::ended(&job.kind, JobEnd::Cancelled, None);
         let entry = self.entry(job, Action::JobCancelled);
-        // That it cannot be kept is logged.
+        // The audit log itself logs a failure to write.
         let _ = self.audit.record(Entry { actor: by, outcome: Some(Outcome::Ok), ..entry }).await;
     }
 
-    /// Its proof is about to be handed out.
+    /// Records that the result of a job is about to be returned to this caller.
     pub async fn fetched(&self, job: &Job, by: Actor, request_id: String) -> Result<(), AuditError> {
         let entry = self.entry(job, Action::JobFetched);
         self.audit.record(Entry { actor: by, request_id: Some(request_id), ..entry }).await
     }
+}
 
-    /// What was done to jobs by whoever keeps house.
-    pub fn kept(&self, kept: Kept) {
-        match kept {
-            Kept::LeasesLost(jobs) => {
+#[async_trait]
+impl JobEvents for JobRecorder {
+    async fn started(&self, job: &Job) -> Result<(), NotRecorded> {
+        if let Some(started_at) = job.started_at {
+            metrics::started(&job.kind, job.priority, started_at.since(job.run_at));
+        }
+        let entry = self.attempt_entry(job, Action::JobStarted);
+        self.audit.record(entry).await.map_err(|error| NotRecorded(error.into()))
+    }
+
+    async fn ended(&self, job: &Job, end: AttemptEnd<'_>) {
+        let AttemptEnd { status, problem, ran } = end;
+        // A code that this version does not know cannot come from its own workers.
+        let problem = problem.map(|problem| problem.code.known().unwrap_or(ProblemType::Internal));
+        let Some((action, outcome)) = self.count_end(job, status, problem, ran) else { return };
+        // The audit log itself logs a failure to write. A result is not returned without an entry of its own.
+        let entry = self.attempt_entry(job, action);
+        let _ = self.audit.record(Entry { outcome: Some(outcome), ..entry }).await;
+    }
+
+    fn maintained(&self, event: UpkeepEvent) {
+        match event {
+            UpkeepEvent::LeasesLost(jobs) => {
                 for job in jobs {
-                    metrics::lease_lost(&job.kind);
-                    let problem = ProblemType::WorkerLost;
-                    let action = match job.status {
-                        JobStatus::Cancelled => {
-                            metrics::ended(&job.kind, JobEnd::Cancelled, None);
-                            Action::JobCancelled
-                        }
-                        JobStatus::Failed => {
-                            metrics::ended(&job.kind, JobEnd::Failed(problem), None);
-                            Action::JobFailed
-                        }
-                        _ => {
-                            metrics::retried(&job.kind, problem);
-                            Action::JobRetried
-                        }
-                    };
-                    let outcome = Some(Outcome::Failed(problem));
-                    self.audit.note(Entry { outcome, actor: Actor::Server, ..self.of_attempt(&job, action) });
+                    self.lease_lost(&job);
                 }
             }
-            Kept::Expired(ids) => {
-                for id in ids {
+            UpkeepEvent::Expired(jobs) => {
+                for ExpiredJob { id, kind } in jobs {
                     let entry = self.audit.entry(Actor::Server, Action::JobExpired);
-                    self.audit.note(Entry { job_id: Some(id), ..entry });
+                    self.audit.note(Entry { job_id: Some(id), job_kind: Some(kind), ..entry });
                 }
             }
         }
+    }
+}
+
+impl JobRecorder {
+    /// Counts the end of an attempt; `None` for a status in which no attempt ends.
+    fn count_end(
+        &self,
+        job: &Job,
+        status: JobStatus,
+        problem: Option<ProblemType>,
+        ran: Duration,
+    ) -> Option<(Action, Outcome)> {
+        let cause = problem.unwrap_or(ProblemType::Internal);
+        match status {
+            JobStatus::Completed => {
+                metrics::ended(&job.kind, JobEnd::Completed, Some(ran));
+                Some((Action::JobCompleted, Outcome::Ok))
+            }
+            JobStatus::Cancelled => {
+                metrics::ended(&job.kind, JobEnd::Cancelled, Some(ran));
+                Some((Action::JobCancelled, Outcome::Ok))
+            }
+            JobStatus::Failed => {
+                metrics::ended(&job.kind, JobEnd::Failed(cause), Some(ran));
+                Some((Action::JobFailed, Outcome::Failed(cause)))
+            }
+            // It will be retried, or it was released because the server stops.
+            JobStatus::Queued => {
+                if let Some(problem) = problem {
+                    metrics::retried(&job.kind, problem);
+                }
+                Some((Action::JobRetried, problem.map_or(Outcome::Abandoned, Outcome::Failed)))
+            }
+            JobStatus::Running | JobStatus::Expired => None,
+        }
+    }
+
+    fn lease_lost(&self, job: &Job) {
+        metrics::lease_lost(&job.kind);
+        let problem = ProblemType::WorkerLost;
+        let action = match job.status {
+            JobStatus::Cancelled => {
+                metrics::ended(&job.kind, JobEnd::Cancelled, None);
+                Action::JobCancelled
+            }
+            JobStatus::Failed => {
+                metrics::ended(&job.kind, JobEnd::Failed(problem), None);
+                Action::JobFailed
+            }
+            JobStatus::Queued | JobStatus::Running | JobStatus::Completed | JobStatus::Expired => {
+                metrics::retried(&job.kind, problem);
+                Action::JobRetried
+            }
+        };
+        let entry = self.attempt_entry(job, action);
+        self.audit.note(Entry { outcome: Some(Outcome::Failed(problem)), actor: Actor::Server, ..entry });
     }
 }

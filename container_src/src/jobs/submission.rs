@@ -1,117 +1,123 @@
-//! From a checked upload to a job that is kept.
+//! Accepts proof jobs: from a checked upload to a stored job.
 
 use std::io;
 
+use edgeprove_artifacts::{ArtifactError, ArtifactKind, ArtifactName, ArtifactStore};
+use edgeprove_audit::AuditError;
+use edgeprove_engine::{
+    proof_cache::CachePolicy,
+    proof_service::{Candidate, Candidates},
+};
+use edgeprove_job_queue::{EnqueueError, Enqueued, QueueError};
 use edgeprove_job_rules::{
     idempotency::{BodyDigest, Idempotency, IdempotencyKey},
     job::NewJob,
+    outcome::{EncodeError, encode_payload},
 };
 use edgeprove_protocol::{HasProblemType, JobId, Priority, ProblemType};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use uuid::Uuid;
 
 use super::{
-    JobContext,
+    Jobs,
     kinds::proof::{KIND, Payload, WitnessDescriptor},
 };
-use edgeprove_artifacts::{ArtifactError, ArtifactKind, ArtifactName};
-use edgeprove_audit::AuditError;
-use edgeprove_engine::{
-    proof_cache::CachePolicy,
-    proof_service::{Candidate, Candidates},
-};
-use edgeprove_job_queue::queue::{QueueError, SubmitError, Submitted};
 
-/// What is submitted.
+/// A proof job that is submitted.
 #[derive(Debug)]
 pub struct Submission {
-    /// The witnesses: of the requested circuit, then of ever smaller ones of its family.
+    /// The witnesses: of the requested circuit, then of ever smaller circuits of its family.
     pub candidates: Candidates,
-    /// Who asks.
+    /// The caller that the job belongs to.
     pub owner: String,
-    /// How many unfinished jobs the owner may have; the bound of all owners holds besides.
+    /// The maximum number of unfinished jobs of the owner, if it is lower than that of all owners.
     pub unfinished_max: Option<u32>,
-    /// What may be done with the cache of proofs.
+    /// How the proof cache may be used.
     pub cache: CachePolicy,
-    /// How urgent it is.
+    /// The priority.
     pub priority: Priority,
-    /// The caller's own key for the request.
+    /// The caller's idempotency key.
     pub idempotency_key: Option<IdempotencyKey>,
-    /// The request.
+    /// The id of the request.
     pub request_id: String,
 }
 
-/// Why nothing was taken in.
+/// Why a job was not accepted.
 #[derive(Debug, thiserror::Error)]
 pub enum SubmissionError {
-    /// The queue did not take it.
+    /// The queue refused it.
     #[error(transparent)]
-    Queue(#[from] SubmitError),
-    /// The witness could not be kept.
-    #[error("the witness could not be kept")]
+    Queue(#[from] EnqueueError),
+    /// The witness could not be stored.
+    #[error("the witness could not be stored")]
     Artifact(#[from] ArtifactError),
-    /// It is in the queue, and could not be put on record.
+    /// The audit log could not be written. The job was cancelled.
     #[error(transparent)]
     Audit(#[from] AuditError),
     /// The spooled witness could not be read.
     #[error("the spooled witness could not be read")]
     Spool(#[source] io::Error),
-    /// This server could not name a job.
-    #[error("the number of this container cannot be part of a job's name")]
-    Home(#[source] edgeprove_protocol::job_id::InvalidJobId),
+    /// The number of this container is too large for a job id.
+    #[error("the number of this container is too large for a job id")]
+    InstanceNumber(#[source] edgeprove_protocol::job_id::InvalidJobId),
+    /// The payload could not be encoded.
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
 }
 
-/// Takes witnesses in. When this returns, the job is kept and what is spooled no longer needed.
-pub async fn submit(workshop: &JobContext, submission: Submission) -> Result<Submitted, SubmissionError> {
-    let Submission { candidates, owner, unfinished_max, cache, priority, idempotency_key, request_id } =
-        submission;
-    let Candidates { first, smaller } = &candidates;
-    let witnesses = || std::iter::once(first).chain(smaller);
-    let idempotency = idempotency_key.map(|key| Idempotency { key, body: digest(workshop, witnesses()) });
-    let id = JobId::new(workshop.home, *Uuid::new_v4().as_bytes()).map_err(SubmissionError::Home)?;
-    let mut spooled: Box<dyn AsyncRead + Send + Unpin> = Box::new(tokio::io::empty());
-    for witness in witnesses() {
-        let file =
-            tokio::fs::File::open(witness.witness.file.path()).await.map_err(SubmissionError::Spool)?;
-        spooled = Box::new(spooled.chain(file));
-    }
-    let input = workshop.artifacts.put(ArtifactKind::Witness, spooled).await?;
-    let subject = first.circuit.id.to_string();
-    let payload = Payload {
-        first: descriptor(first),
-        smaller: smaller.iter().map(descriptor).collect(),
-        cache,
-        request_id: request_id.clone(),
-    };
-    let job = NewJob {
-        id,
-        kind: KIND.to_owned(),
-        subject,
-        version: first.circuit.version(),
-        owner,
-        priority,
-        max_attempts: workshop.max_attempts,
-        idempotency,
-        // It has text keys and no failing serialiser of its own.
-        payload: serde_json::to_string(&payload).unwrap_or_default(),
-        input: Some(input.to_string()),
-    };
-    let submitted = workshop.queue.submit(job, unfinished_max).await;
-    match &submitted {
-        Ok(Submitted::Taken(job)) => {
-            tracing::info!(job = %job.id, priority = %job.priority, "job taken in");
-            if let Err(error) = workshop.recorder.submitted(job, KIND, request_id).await {
-                // Its caller never hears of it; should this fail too, it is done for nothing.
-                let _ = workshop.queue.cancel(job.id, None).await;
-                return Err(error.into());
-            }
+impl Jobs {
+    /// Submits a proof job. When this returns, the job is durable and the spooled witnesses are no longer needed.
+    pub async fn submit(&self, submission: Submission) -> Result<Enqueued, SubmissionError> {
+        let Submission { candidates, owner, unfinished_max, cache, priority, idempotency_key, request_id } =
+            submission;
+        let store = &self.store;
+        let Candidates { first, smaller } = &candidates;
+        let witnesses = || std::iter::once(first).chain(smaller);
+        let payload = Payload {
+            first: descriptor(first),
+            smaller: smaller.iter().map(descriptor).collect(),
+            cache,
+            request_id: request_id.clone(),
+        };
+        let id = JobId::new(store.instance_number, *Uuid::new_v4().as_bytes());
+        let mut job = NewJob {
+            id: id.map_err(SubmissionError::InstanceNumber)?,
+            kind: KIND.to_owned(),
+            subject: first.circuit.id.to_string(),
+            version: first.circuit.version(),
+            owner,
+            priority,
+            max_attempts: self.max_attempts,
+            idempotency: idempotency_key
+                .map(|key| Idempotency { key, body: digest(&store.artifacts, witnesses()) }),
+            payload: encode_payload(&payload)?,
+            input: None,
+        };
+        let mut spooled: Box<dyn AsyncRead + Send + Unpin> = Box::new(tokio::io::empty());
+        for candidate in witnesses() {
+            let file =
+                tokio::fs::File::open(candidate.witness.file.path()).await.map_err(SubmissionError::Spool)?;
+            spooled = Box::new(spooled.chain(file));
         }
-        // The job may be in the queue although nobody could say so, and whoever asks again by its key will hear of it. If it
-        // is not, the next look for orphans finds the witness.
-        Err(SubmitError::Queue(QueueError(error))) if error.may_have_happened() => {}
-        Ok(Submitted::Known(_)) | Err(_) => forget(workshop, input).await,
+        let input = store.artifacts.put(ArtifactKind::Witness, spooled).await?;
+        job.input = Some(input.to_string());
+        let enqueued = store.queue.enqueue(job, unfinished_max).await;
+        match &enqueued {
+            Ok(Enqueued::Accepted(job)) => {
+                tracing::info!(job = %job.id, kind = job.kind, priority = %job.priority, "job accepted");
+                if let Err(error) = self.recorder.accepted(job, request_id).await {
+                    // The caller gets no id. If this fails as well, the job runs without effect.
+                    let _ = store.queue.cancel(job.id, None).await;
+                    return Err(error.into());
+                }
+            }
+            // The job may be in the queue although the answer was lost, and a caller may ask for it again by its key. If it is
+            // not, upkeep removes the witness later.
+            Err(EnqueueError::Queue(QueueError(error))) if error.may_have_happened() => {}
+            Ok(Enqueued::Known(_)) | Err(_) => remove(&store.artifacts, input).await,
+        }
+        Ok(enqueued?)
     }
-    Ok(submitted?)
 }
 
 fn descriptor(candidate: &Candidate) -> WitnessDescriptor {
@@ -121,26 +127,26 @@ fn descriptor(candidate: &Candidate) -> WitnessDescriptor {
         version: circuit.version(),
         target: *target,
         compressed_bytes: witness.compressed_bytes,
-        inflated_bytes: witness.decompressed_bytes,
+        decompressed_bytes: witness.decompressed_bytes,
     }
 }
 
-/// No job names it. Should it stay, the next look for orphans finds it.
-async fn forget(workshop: &JobContext, input: ArtifactName) {
-    if let Err(error) = workshop.artifacts.delete(&input).await {
-        tracing::warn!(error = %edgeprove_telemetry::chain(&error), "a witness that no job needs could not be deleted yet");
+/// Removes a witness that no job names. If that fails, upkeep removes it later.
+async fn remove(artifacts: &ArtifactStore, input: ArtifactName) {
+    if let Err(error) = artifacts.delete(&input).await {
+        tracing::warn!(error = %edgeprove_telemetry::chain(&error), "a superfluous witness could not be deleted yet");
     }
 }
 
-/// Stands for all that the proof depends on, so that another request under the same key is noticed. Guesses of a witness
-/// cannot be tested with it: it is made with the store's own key.
-fn digest<'a>(workshop: &JobContext, witnesses: impl Iterator<Item = &'a Candidate>) -> BodyDigest {
-    let parts: Vec<&[u8]> = witnesses
+/// The digest of everything that the proof depends on. It reveals another request under the same key. It is keyed with the
+/// store's own key, so that nobody can test guesses of a witness with it.
+fn digest<'a>(artifacts: &ArtifactStore, candidates: impl Iterator<Item = &'a Candidate>) -> BodyDigest {
+    let parts: Vec<&[u8]> = candidates
         .flat_map(|Candidate { circuit, target, digest, .. }| {
             [circuit.id.as_str().as_bytes(), target.as_str().as_bytes(), digest.as_bytes().as_slice()]
         })
         .collect();
-    BodyDigest(workshop.artifacts.fingerprint(&parts))
+    BodyDigest(artifacts.fingerprint(&parts))
 }
 
 impl HasProblemType for SubmissionError {
@@ -150,7 +156,7 @@ impl HasProblemType for SubmissionError {
             Self::Artifact(error) => error.kind(),
             Self::Audit(error) => error.kind(),
             Self::Spool(_) => ProblemType::SpoolUnavailable,
-            Self::Home(_) => ProblemType::Internal,
+            Self::InstanceNumber(_) | Self::Encode(_) => ProblemType::Internal,
         }
     }
 }

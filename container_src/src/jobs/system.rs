@@ -1,96 +1,95 @@
-//! Everything that jobs need, put together, started and stopped.
+//! The job system: opens the store of jobs and artifacts, then starts workers, watchers and upkeep.
 
 use std::{collections::HashSet, num::NonZeroUsize, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use edgeprove_job_rules::{bounds::Bounds, estimator::DurationEstimator, transition::Rules};
-use edgeprove_protocol::{Problem, ProblemType};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
-
-use super::{
-    JobContext,
-    kinds::{proof::failure, prove::Prove},
-    record::JobRecorder,
-    runner::Runner,
-    watchers::JobWatchers,
-};
 use edgeprove_artifacts::{ArtifactName, ArtifactSettings, ArtifactStore};
 use edgeprove_engine::{circuits::Registry, proof_service::ProofService};
-use edgeprove_job_queue::store::{self, Database, DatabaseLocation};
 use edgeprove_job_queue::{
+    QueueError, SqlQueue,
+    activity::Activity,
     crash_quarantine::CrashQuarantine,
-    job_counts::Depth,
-    queue::{JobQueue, QueueError},
-    sql_queue::SqlQueue,
+    job_counts::JobCounter,
+    job_view::JobViews,
+    kind::{JobKind, JobKinds},
+    runner::{Drain, Runner, WorkerSettings},
+    store::{self, Database, DatabaseLocation},
     upkeep::{ArtifactRemover, Intervals, RemoveError, Upkeep},
+    watchers::JobWatchers,
 };
+use edgeprove_job_rules::{
+    bounds::Bounds, estimator::DurationEstimator, outcome::EncodeError, transition::Rules,
+};
+use edgeprove_protocol::{Problem, ProblemType};
 use edgeprove_spool::Spool;
 use edgeprove_telemetry::supervisor::Supervisor;
 
-/// What jobs are kept in and done by.
+use super::{JobGauges, JobStore, Jobs, kinds::prove::Prove, record::JobRecorder};
+
+/// The settings of jobs.
 #[derive(Debug, Clone)]
 pub struct JobSettings {
-    /// Where jobs are kept.
+    /// The location of the jobs.
     pub place: DatabaseLocation,
-    /// Where their witnesses and proofs are kept, and under which keys.
+    /// The location and the keys of their artifacts.
     pub artifacts: ArtifactSettings,
-    /// Leases, pauses between attempts, and how long results are kept.
+    /// Leases, delays between attempts, and retention.
     pub rules: Rules,
-    /// How many are taken in.
+    /// The maximum numbers of jobs.
     pub bounds: Bounds,
-    /// How many are worked on at a time.
+    /// The number of jobs that run at the same time.
     pub workers: NonZeroUsize,
-    /// How often a job may be tried.
+    /// The maximum number of attempts at a job.
     pub max_attempts: u32,
-    /// The number of this container, where it alone keeps its jobs.
+    /// The number of this container in the ids of its jobs, if it alone stores them.
     pub home: Option<u16>,
 }
 
-/// What jobs are worked on with, and who is told.
-pub struct Supplies {
-    /// What can be proved.
+/// What proof jobs are run with.
+pub struct ProofTools {
+    /// The circuits.
     pub circuits: Arc<Registry>,
     /// The one way to prove.
     pub proofs: ProofService,
-    /// Who knows how long proofs take.
-    pub estimator: Arc<DurationEstimator>,
-    /// Where witnesses are while they are worked on.
+    /// Where witnesses are while they are proved.
     pub spool: Spool,
-    /// Who is told what happens to jobs.
-    pub recorder: JobRecorder,
-    /// What leases call this server.
-    pub server: String,
 }
 
-/// Why jobs cannot be kept, although they should be.
+/// Why the store of jobs cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The database.
+    /// The database cannot be opened.
     #[error(transparent)]
     Database(#[from] store::OpenError),
-    /// The tables.
+    /// The queue cannot be read.
     #[error(transparent)]
     Queue(#[from] QueueError),
-    /// The artefacts.
+    /// The artifacts cannot be opened.
     #[error(transparent)]
     Artifacts(#[from] edgeprove_artifacts::OpenError),
+    /// A fixed outcome cannot be encoded.
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
 }
 
-/// The workers and who keeps house, not yet at work.
+/// The opened job system. Nothing runs yet.
 pub struct JobSystem {
-    /// What they work with.
-    pub workshop: Arc<JobContext>,
-    queue: SqlQueue,
+    /// The jobs, as the endpoints use them.
+    pub jobs: Arc<Jobs>,
     upkeep: Upkeep,
-    suspects: CrashQuarantine,
-    settings: JobSettings,
-    server: String,
+    runner: Runner,
 }
 
 impl JobSystem {
-    /// Opens the database and the artefacts, and takes up what a dead server left behind.
-    pub async fn open(settings: JobSettings, supplies: Supplies) -> Result<Self, OpenError> {
-        let Supplies { circuits, proofs, estimator, spool, recorder, server } = supplies;
+    /// Opens the database and the artifacts, and queues the jobs again that the previous process left running. `server` names
+    /// this process in leases.
+    pub async fn open(
+        settings: JobSettings,
+        tools: ProofTools,
+        estimator: Arc<DurationEstimator>,
+        recorder: JobRecorder,
+        server: String,
+    ) -> Result<Self, OpenError> {
         let artifacts = Arc::new(ArtifactStore::open(&settings.artifacts)?);
         let database = Database::open(&settings.place).await?;
         tracing::info!(
@@ -98,80 +97,66 @@ impl JobSystem {
             artifacts = artifacts.place(),
             artifact_key = %artifacts.key(),
             workers = settings.workers,
-            "jobs are kept"
+            "asynchronous jobs are enabled"
         );
         if matches!(settings.place, DatabaseLocation::Postgres(_)) && !artifacts.is_shared() {
             tracing::warn!(
-                "servers that share this database must share this folder of artefacts as well, or a bucket"
+                "servers that share this database must share the artifacts too: a bucket, or a shared folder"
             );
         }
         let queue = SqlQueue::new(database, settings.rules, settings.bounds).await?;
-        let shared: Arc<dyn JobQueue> = Arc::new(queue.clone());
-        let lost = "the process that worked on this job ended or fell silent, each time it was tried";
-        let keeper = recorder.clone();
+        let prove: Arc<dyn JobKind> = Arc::new(Prove::new(tools, Arc::clone(&artifacts)));
+        let kinds = JobKinds::new([prove]);
+        let lost = "the process that ran this job ended or did not answer, at every attempt";
         let upkeep = Upkeep::new(
             queue.clone(),
             Arc::new(Remover(Arc::clone(&artifacts))),
             Intervals::of(&settings.rules),
-            failure(&Problem::new(ProblemType::WorkerLost, lost, None)),
-            move |kept| keeper.kept(kept),
-        );
-        let suspects = CrashQuarantine::new(upkeep.recover().await.map_err(QueueError)?);
-        let workshop = Arc::new(JobContext {
-            circuits,
-            proofs,
-            spool,
-            artifacts,
-            hub: Arc::new(JobWatchers::new(Arc::clone(&shared), Arc::clone(&estimator))),
-            queue: shared,
-            estimator,
-            depth: Depth::default(),
-            recorder,
-            folder: match &settings.place {
-                DatabaseLocation::Folder(folder) => Some(folder.clone()),
-                DatabaseLocation::Memory | DatabaseLocation::Postgres(_) => None,
+            &Problem::new(ProblemType::WorkerLost, lost, None),
+            Arc::new(recorder.clone()),
+        )?;
+        let quarantine = CrashQuarantine::new(upkeep.recover().await.map_err(QueueError)?);
+        let views = Arc::new(JobViews::new(queue.clone(), kinds.clone(), estimator));
+        let watchers = Arc::new(JobWatchers::new(queue.clone(), views));
+        let activity = Activity::default();
+        let workers =
+            WorkerSettings { holder: server, lease: settings.rules.lease, workers: settings.workers };
+        let (events, watched) = (Arc::new(recorder.clone()), Arc::clone(&watchers));
+        let runner = Runner::new(queue.clone(), kinds.clone(), watched, events, workers)
+            .with_quarantine(quarantine)
+            .with_activity(activity.clone());
+        let jobs = Arc::new(Jobs {
+            gauges: JobGauges { kinds, counter: Arc::new(JobCounter::new(queue.clone())), activity },
+            store: JobStore {
+                queue,
+                artifacts,
+                folder: match settings.place {
+                    DatabaseLocation::Folder(folder) => Some(folder),
+                    DatabaseLocation::Memory | DatabaseLocation::Postgres(_) => None,
+                },
+                instance_number: settings.home,
             },
-            home: settings.home,
+            watchers,
+            recorder,
             max_attempts: settings.max_attempts,
         });
-        Ok(Self { workshop, queue, upkeep, suspects, settings, server })
+        Ok(Self { jobs, upkeep, runner })
     }
 
-    /// Begins: watchers are told, the house is kept, and jobs are worked on until `quiet` is cancelled. The shutdown waits
-    /// for what is in `at_work`.
-    pub fn start(self, quiet: CancellationToken, at_work: TaskTracker, supervisor: &Supervisor) {
-        let Self { workshop, queue, upkeep, suspects, settings, server } = self;
-        queue.listen_to_others(supervisor);
+    /// Starts watchers, upkeep and workers. The workers claim jobs until the drain begins.
+    pub fn start(self, drain: Drain, supervisor: &Supervisor) {
+        let Self { jobs, upkeep, runner } = self;
+        jobs.store.queue.follow_other_servers(supervisor);
         upkeep.start(supervisor);
-        let (hub, stop) = (Arc::clone(&workshop.hub), supervisor.stop_token().clone());
-        supervisor.spawn("job hub", async move { hub.run(&stop).await });
-        let (counted, stop) = (Arc::clone(&workshop), supervisor.stop_token().clone());
-        supervisor
-            .spawn("count jobs", async move { counted.depth.follow(counted.queue.as_ref(), &stop).await });
-        let prove = Arc::new(Prove(Arc::clone(&workshop)));
-        let looking = Arc::clone(&prove);
-        supervisor.spawn("tell of jobs that wait in vain", async move {
-            if let Err(error) = looking.warn_unclaimable_jobs().await {
-                tracing::warn!(error = %edgeprove_telemetry::chain(&error), "the queue could not be looked at");
-            }
-        });
-        let runner = Runner {
-            queue: Arc::clone(&workshop.queue),
-            hub: Arc::clone(&workshop.hub),
-            recorder: workshop.recorder.clone(),
-            suspects,
-            kinds: vec![prove],
-            holder: server,
-            lease: settings.rules.lease,
-            quiet,
-            at_work,
-            supervisor: supervisor.clone(),
-        };
-        runner.start(settings.workers.get());
+        let (watchers, stop) = (Arc::clone(&jobs.watchers), supervisor.stop_token().clone());
+        supervisor.spawn("notify job watchers", async move { watchers.run(&stop).await });
+        let (counter, stop) = (Arc::clone(&jobs.gauges.counter), supervisor.stop_token().clone());
+        supervisor.spawn("count jobs", async move { counter.run(&stop).await });
+        runner.start(drain, supervisor);
     }
 }
 
-/// The artefacts, as whoever keeps house sees them.
+/// Removes artifacts for upkeep.
 struct Remover(Arc<ArtifactStore>);
 
 #[async_trait]
@@ -180,7 +165,7 @@ impl ArtifactRemover for Remover {
         match name.parse::<ArtifactName>() {
             Ok(name) => self.0.delete(&name).await.map_err(|error| RemoveError(error.into())),
             Err(error) => {
-                tracing::error!(error = %edgeprove_telemetry::chain(&error), "a job names what cannot be an artefact");
+                tracing::error!(error = %edgeprove_telemetry::chain(&error), "a job has an invalid name of an artifact");
                 Ok(())
             }
         }

@@ -1,21 +1,19 @@
-//! Jobs that were at work when this server's predecessor died: one of them may have killed it.
+//! The crash quarantine: finds the job that killed the previous process of this server.
 //!
-//! A death counts as an attempt of every job that was at work. So that a job which kills its server each time does not
-//! take its neighbours with it, jobs are begun one at a time until each of the suspects was worked on and the server
-//! lived. What dies then dies alone.
+//! A crash counts as a failed attempt of every job that was running. A job that kills its server each time would therefore
+//! use up the attempts of the jobs that run beside it. After a crash, jobs start one at a time until each job that was running has
+//! run again without a crash. If the server crashes again, only one job was running.
 
-use std::{
-    collections::HashSet,
-    sync::{Mutex, MutexGuard, PoisonError},
-};
+use std::collections::HashSet;
 
 use edgeprove_job_rules::{capability::Capability, job::Job};
 use edgeprove_protocol::{JobId, JobStatus};
+use parking_lot::Mutex;
 use tokio::sync;
 
-use super::queue::JobQueue;
+use crate::sql_queue::SqlQueue;
 
-/// See the module.
+/// The jobs in quarantine.
 #[derive(Debug, Default)]
 pub struct CrashQuarantine {
     jobs: Mutex<HashSet<JobId>>,
@@ -23,46 +21,41 @@ pub struct CrashQuarantine {
 }
 
 impl CrashQuarantine {
-    /// These are.
+    /// A quarantine of the jobs that were running when the previous process ended.
     #[must_use]
     pub fn new(jobs: impl IntoIterator<Item = JobId>) -> Self {
         Self { jobs: Mutex::new(jobs.into_iter().collect()), alone: sync::Mutex::default() }
     }
 
-    fn jobs(&self) -> MutexGuard<'_, HashSet<JobId>> {
-        // Nothing panics while the lock is held; were it so, the set would still be whole.
-        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Waits until a job may be begun by a worker of these capabilities. As long as the answer is kept no other is, unless it is
-    /// `None`: there is nobody to suspect.
+    /// Waits until a worker of these capabilities may start a job. While jobs are in quarantine, it returns a guard, and no
+    /// other worker starts a job until the guard is dropped. `None`: no job is in quarantine.
     pub async fn turn(
         &self,
-        queue: &dyn JobQueue,
+        queue: &SqlQueue,
         capabilities: &[Capability],
     ) -> Option<sync::MutexGuard<'_, ()>> {
-        if self.jobs().is_empty() {
+        if self.jobs.lock().is_empty() {
             return None;
         }
         let turn = self.alone.lock().await;
-        let suspects: Vec<JobId> = self.jobs().iter().copied().collect();
-        for id in suspects {
-            // One that was called off meanwhile never comes, nor one that nobody here takes.
-            let may_come = |job: Job| {
+        let quarantined: Vec<JobId> = self.jobs.lock().iter().copied().collect();
+        for id in quarantined {
+            // A job that was cancelled meanwhile will not run, nor one that no worker of this server takes.
+            let will_run = |job: Job| {
                 job.status == JobStatus::Queued
                     && capabilities.iter().any(|capability| capability.takes(&job))
             };
             if let Ok(job) = queue.get(id).await
-                && !job.is_some_and(may_come)
+                && !job.is_some_and(will_run)
             {
                 self.clear(id);
             }
         }
-        (!self.jobs().is_empty()).then_some(turn)
+        (!self.jobs.lock().is_empty()).then_some(turn)
     }
 
-    /// It was worked on, and the server lives.
+    /// Takes a job out of quarantine: it ran, and the server did not crash.
     pub fn clear(&self, id: JobId) {
-        self.jobs().remove(&id);
+        self.jobs.lock().remove(&id);
     }
 }

@@ -1,45 +1,54 @@
-//! How full the queue is, looked at no more often than anybody needs to know.
+//! How full the queue is. The count is repeated while jobs change, but at a limited rate.
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
-use edgeprove_protocol::{JobStatus, Priority};
+use parking_lot::Mutex;
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
-use super::queue::{JobCounts, JobQueue, QueueError};
+use crate::{
+    queue_types::{JobCounts, QueueError},
+    sql_queue::SqlQueue,
+};
 
-/// How often the queue is counted while something happens.
+/// The pause between two counts while jobs change.
 const PAUSE: Duration = Duration::from_millis(500);
-/// And while nothing is heard of: other servers may share the queue.
+/// The pause while no change is reported. Other servers may share the queue, and a notification may be lost.
 const FALLBACK: Duration = Duration::from_secs(5);
 
-/// The last count.
-#[derive(Debug, Default)]
-pub struct Depth(Mutex<Arc<JobCounts>>);
+/// Counts the jobs of a queue and holds the last count.
+#[derive(Debug)]
+pub struct JobCounter {
+    queue: SqlQueue,
+    latest: Mutex<Arc<JobCounts>>,
+}
 
-impl Depth {
-    /// The last count. Nothing, before the first.
+impl JobCounter {
+    /// A counter of this queue, with an empty count.
+    #[must_use]
+    pub fn new(queue: SqlQueue) -> Self {
+        Self { queue, latest: Mutex::default() }
+    }
+
+    /// The last count; empty before the first.
     #[must_use]
     pub fn latest(&self) -> Arc<JobCounts> {
-        Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.latest.lock())
     }
 
     /// Counts now.
-    pub async fn count(&self, queue: &dyn JobQueue) -> Result<Arc<JobCounts>, QueueError> {
-        let census = Arc::new(queue.census().await?);
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&census);
-        Ok(census)
+    pub async fn count(&self) -> Result<Arc<JobCounts>, QueueError> {
+        let counts = Arc::new(self.queue.count().await?);
+        *self.latest.lock() = Arc::clone(&counts);
+        Ok(counts)
     }
 
-    /// Counts whenever something happened, until the server stops.
-    pub async fn follow(&self, queue: &dyn JobQueue, stop: &CancellationToken) {
-        let mut changes = queue.changes();
+    /// Counts after each change until the server stops.
+    pub async fn run(&self, stop: &CancellationToken) {
+        let mut changes = self.queue.subscribe();
         loop {
-            if let Err(error) = self.count(queue).await {
-                tracing::debug!(error = %edgeprove_telemetry::chain(&error), "jobs cannot be counted");
+            if let Err(error) = self.count().await {
+                tracing::debug!(error = %edgeprove_telemetry::chain(&error), "counting jobs failed");
             }
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -50,33 +59,11 @@ impl Depth {
                 () = tokio::time::sleep(FALLBACK) => {}
                 change = changes.recv() => if change == Err(broadcast::error::RecvError::Closed) { return },
             }
-            // All that happened since is in the next count.
+            // The next count includes all changes until now.
             while !matches!(
                 changes.try_recv(),
                 Err(broadcast::error::TryRecvError::Empty | broadcast::error::TryRecvError::Closed)
             ) {}
         }
-    }
-}
-
-impl JobCounts {
-    /// Queued jobs, by [`Priority::level`].
-    #[must_use]
-    pub fn queued(&self) -> [u64; Priority::ALL.len()] {
-        let mut queued = [0; Priority::ALL.len()];
-        for &(status, priority, jobs) in &self.jobs {
-            if status == JobStatus::Queued
-                && let Some(at) = Priority::ALL.iter().position(|&other| other == priority)
-            {
-                queued[at] += jobs;
-            }
-        }
-        queued
-    }
-
-    /// Jobs of a status.
-    #[must_use]
-    pub fn of(&self, status: JobStatus) -> u64 {
-        self.jobs.iter().filter(|(other, ..)| *other == status).map(|(_, _, jobs)| jobs).sum()
     }
 }

@@ -1,9 +1,42 @@
-//! A durable job queue in SQLite or PostgreSQL. It knows no kind of work.
+//! A durable job queue in SQLite or PostgreSQL, with its workers, watchers and upkeep. It knows no kind of work: a server
+//! registers the kinds that it runs, and the texts that a kind stores in a job are opaque here.
+//!
+//! Start with [`SqlQueue`], whose example shows the life of a job. [`runner`] shows how a worker runs one.
+//!
+//! Imports run down this list only.
+//! - [`runner`]: workers, which claim jobs and run them by their kind.
+//! - [`unclaimable`]: warns of queued jobs that no worker of this server takes.
+//! - [`attempt`]: one attempt at a job: its lease, its progress, and why it stops.
+//! - [`watchers`]: notifies watchers of each change of a job.
+//! - [`job_view`]: a job with its position, percent and remaining time.
+//! - [`kind`]: a kind of job, as a server registers it.
+//! - [`crash_quarantine`]: runs jobs one at a time after a crash, to find the one that caused it.
+//! - [`activity`]: how many jobs this server runs.
+//! - [`job_counts`]: how full the queue is.
+//! - [`upkeep`]: expired leases, expired jobs, superfluous artifacts and rows.
+//! - [`events`]: reports what happens to jobs, for an audit log and metrics.
+//! - [`sql_queue`]: the queue in a database.
+//! - [`notifications`]: changes of jobs, within a process and between servers.
+//! - [`queue_types`]: arguments and results of the queue.
+//! - [`store`]: the database.
 
+pub mod activity;
+pub mod attempt;
 pub mod crash_quarantine;
+pub mod events;
 pub mod job_counts;
+pub mod job_view;
+pub mod kind;
 pub mod notifications;
-pub mod queue;
+pub mod queue_types;
+pub mod runner;
 pub mod sql_queue;
 pub mod store;
+pub mod unclaimable;
 pub mod upkeep;
+pub mod watchers;
+
+pub use queue_types::{
+    Change, EnqueueError, Enqueued, JobCount, JobCounts, JobOutcome, LeaseStatus, Listing, QueueError,
+};
+pub use sql_queue::SqlQueue;

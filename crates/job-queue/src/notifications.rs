@@ -1,9 +1,9 @@
-//! What happened to jobs, told to everybody who waits for it, in this process and in the others.
+//! Notifications of changes of jobs, within a process and between servers.
 //!
-//! Within the process that is a broadcast. Between processes on one PostgreSQL it is `NOTIFY`, sent by the same statement
-//! that makes the change, so that nobody hears of what did not happen and everything that did is told. Notices are lost
-//! while the connection is: after that comes [`Change::Unknown`]. Whoever waits for work looks by itself now and then as
-//! well, since a process may die between a change and its telling.
+//! Within a process they are a broadcast. Between servers on one PostgreSQL they are `NOTIFY`, sent by the statement that makes
+//! the change, so that exactly the committed changes are sent. Notifications are lost while the connection is lost; afterwards
+//! comes [`Change::Unknown`]. Idle workers also look for work periodically, since a process may die between a change and its
+//! notification.
 
 use std::time::Duration;
 
@@ -12,57 +12,59 @@ use sqlx::postgres::PgListener;
 use tokio::sync::broadcast;
 use uuid::Uuid;
 
-use super::queue::Change;
-use crate::store::{Database, Durability, StoreError, postgres::PostgresUrl};
+use crate::{
+    queue_types::Change,
+    store::{Database, Durability, StoreError, postgres::PostgresUrl},
+};
 use edgeprove_telemetry::supervisor::Supervisor;
 
-/// How many changes a listener may be behind. One that is further behind is told so by the channel, and takes it as
+/// How many changes a subscriber may be behind. The channel reports a larger backlog, which subscribers treat as
 /// [`Change::Unknown`].
 const BACKLOG: usize = 1024;
-/// How often a quiet connection is asked whether it lives, and how long it may take to say so.
+/// The interval of pings on a quiet connection, and the longest time for an answer.
 const PING_EVERY: Duration = Duration::from_secs(15);
 const PONG_MAX: Duration = Duration::from_secs(5);
-/// The pause after a connection was lost, and what it grows to.
+/// The first pause after a connection was lost, and the longest one.
 const PAUSE: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 
-/// Tells what happens. Clones tell the same listeners.
+/// Notifies subscribers of changes. Clones share the subscribers.
 #[derive(Debug, Clone)]
-pub struct Wake {
+pub struct Notifier {
     changes: broadcast::Sender<Change>,
     channel: Option<Channel>,
 }
 
-/// Where other processes are told.
+/// The channel to other servers.
 #[derive(Debug, Clone)]
 struct Channel {
     url: PostgresUrl,
-    /// One for each schema: a database may hold several queues.
+    /// Its name, one for each schema: a database may hold several queues.
     name: String,
-    /// This process, which has no need of its own notices.
+    /// The mark of this process, which ignores its own notifications.
     origin: String,
 }
 
-/// Which of its notices mean that there is work to begin.
+/// Which notifications of a statement mean that a job is ready for a worker.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Work {
-    /// None.
+pub(crate) enum Ready {
+    /// None of them.
     Never,
-    /// All.
+    /// All of them.
     Always,
     /// Those of jobs whose `status` is now `queued`.
     IfQueued,
 }
 
-impl Wake {
-    /// For the jobs in this database.
+impl Notifier {
+    /// A notifier for the jobs in this database.
     pub async fn new(database: &Database) -> Result<Self, StoreError> {
         let (changes, _) = broadcast::channel(BACKLOG);
         let Some(url) = database.postgres() else {
             return Ok(Self { changes, channel: None });
         };
         let mut session = database.session(Durability::Read).await?;
-        // Quotes would end the text in which the name is sent; no schema of a sane mind has one.
+        // The hash keeps quotes of a schema's name out of the statements below.
         let name = "SELECT 'edgeprove_jobs_' || CAST(hashtext(current_schema()) AS TEXT) AS name";
         let row = session.row(name, []).await?.ok_or(sqlx::Error::RowNotFound)?;
         let name = sqlx::Row::try_get(&row, "name")?;
@@ -70,42 +72,42 @@ impl Wake {
         Ok(Self { changes, channel: Some(Channel { url: url.clone(), name, origin }) })
     }
 
-    /// Tells this process.
-    pub fn tell(&self, change: Change) {
-        // Nobody listens: nobody has to be told.
+    /// Notifies the subscribers in this process.
+    pub fn notify(&self, change: Change) {
+        // It fails only if there are no subscribers.
         let _ = self.changes.send(change);
     }
 
-    /// What happens from now on.
+    /// Subscribes to all changes from now on.
     #[must_use]
-    pub fn listen(&self) -> broadcast::Receiver<Change> {
+    pub fn subscribe(&self) -> broadcast::Receiver<Change> {
         self.changes.subscribe()
     }
 
-    /// The statement that also tells other processes. `id` is SQL for the job's id: a parameter of the statement, or a
-    /// column that it returns.
-    pub(super) fn telling(&self, statement: &'static str, id: &str, work: Work) -> sqlx::SqlStr {
+    /// Makes a statement notify other servers as well. `id` is SQL for the job's id: a parameter of the statement, or a column
+    /// that it returns.
+    pub(crate) fn notifying(&self, statement: &'static str, id: &str, ready: Ready) -> sqlx::SqlStr {
         let Some(Channel { name, origin, .. }) = &self.channel else {
             return sqlx::SqlSafeStr::into_sql_str(statement);
         };
-        let work = match work {
-            Work::Never => "",
-            Work::Always => " || ' work'",
-            Work::IfQueued => " || CASE changed.status WHEN 'queued' THEN ' work' ELSE '' END",
+        let ready = match ready {
+            Ready::Never => "",
+            Ready::Always => " || ' work'",
+            Ready::IfQueued => " || CASE changed.status WHEN 'queued' THEN ' work' ELSE '' END",
         };
         let text = format!(
             "WITH changed AS ({statement}) SELECT changed.*, \
-             CAST(pg_notify('{name}', '{origin} ' || {id}{work}) AS TEXT) AS told FROM changed"
+             CAST(pg_notify('{name}', '{origin} ' || {id}{ready}) AS TEXT) AS notified FROM changed"
         );
         sqlx::SqlSafeStr::into_sql_str(sqlx::AssertSqlSafe(text))
     }
 
-    /// Begins to tell this process what the others do, until the supervisor stops. Nothing to do where there are none.
-    pub fn listen_to_others(&self, supervisor: &Supervisor) {
+    /// Starts to pass on the notifications of other servers, until the supervisor stops. Without other servers it does nothing.
+    pub fn follow_other_servers(&self, supervisor: &Supervisor) {
         let Some(channel) = self.channel.clone() else { return };
-        let (wake, stop) = (self.clone(), supervisor.stop_token().clone());
-        supervisor.spawn("listen to other servers", async move {
-            stop.run_until_cancelled(wake.follow(&channel)).await;
+        let (notifier, stop) = (self.clone(), supervisor.stop_token().clone());
+        supervisor.spawn("follow other servers", async move {
+            stop.run_until_cancelled(notifier.follow(&channel)).await;
         });
     }
 
@@ -115,17 +117,17 @@ impl Wake {
         loop {
             match self.connect(channel).await {
                 Ok(mut listener) => {
-                    // What happened before is known to nobody here.
-                    self.tell(Change::Unknown);
+                    // Changes before the connection were missed.
+                    self.notify(Change::Unknown);
                     pause = PAUSE;
                     let error = self.pass_on(channel, &mut listener).await;
-                    tracing::warn!(error = %edgeprove_telemetry::chain(&error), "other servers are not heard for the moment");
-                    // Closing it politely could take as long as finding out did.
+                    tracing::warn!(error = %edgeprove_telemetry::chain(&error), "the connection for notifications was lost");
+                    // A regular close could take as long as the detection of the loss.
                     drop(listener);
                 }
                 Err(error) => {
                     let error = edgeprove_telemetry::chain(&error);
-                    tracing::debug!(%error, "other servers are not heard yet");
+                    tracing::debug!(%error, "the connection for notifications could not be opened");
                 }
             }
             tokio::time::sleep(pause).await;
@@ -144,14 +146,14 @@ impl Wake {
         Ok(tokio::time::timeout(PONG_MAX, connecting).await.map_err(timed_out)??)
     }
 
-    /// Passes notices on until the connection is lost.
+    /// Passes notifications on until the connection is lost.
     async fn pass_on(&self, channel: &Channel, listener: &mut PgListener) -> StoreError {
         loop {
             match tokio::time::timeout(PING_EVERY, listener.try_recv()).await {
-                Ok(Ok(Some(notice))) => self.pass(channel, notice.payload()),
+                Ok(Ok(Some(notification))) => self.pass(channel, notification.payload()),
                 Ok(Ok(None)) => return sqlx::Error::Io(std::io::ErrorKind::ConnectionAborted.into()).into(),
                 Ok(Err(error)) => return error.into(),
-                // A connection that died on the way looks like one on which nothing is said.
+                // A dead connection looks like a quiet one.
                 Err(_) => {
                     match tokio::time::timeout(PONG_MAX, sqlx::query("SELECT 1").execute(&mut *listener))
                         .await
@@ -172,9 +174,9 @@ impl Wake {
         }
         let change =
             words.next().and_then(|id| id.parse::<JobId>().ok()).map_or(Change::Unknown, Change::Job);
-        self.tell(change);
+        self.notify(change);
         if words.next().is_some() {
-            self.tell(Change::Work);
+            self.notify(Change::Work);
         }
     }
 }

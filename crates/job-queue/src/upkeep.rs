@@ -1,8 +1,8 @@
-//! Keeps house: ends leases that ran out, expires what is over, removes artefacts that nobody needs, deletes old rows.
+//! Upkeep: ends expired leases, expires jobs, removes superfluous artifacts and deletes old rows.
 //!
-//! Each server does all of it, at any time; every step may be done by several at once, and again after a crash. There are
-//! two tasks, because leases are looked after many times within one lease whatever else is slow, such as a store of
-//! artefacts that does not answer.
+//! Every server does all of it. Several servers may do each step at the same time, and repeat it after a crash. There are two
+//! tasks: leases are checked several times within the length of a lease, whatever else is slow, such as an artifact store that
+//! does not answer.
 
 use std::{
     collections::HashSet,
@@ -13,31 +13,35 @@ use std::{
 
 use async_trait::async_trait;
 use edgeprove_job_rules::{
-    job::Job,
-    lease::{ClockWatch, Upkeep as Word},
+    lease::{ClockWatch, Upkeep as LeaseStep},
+    outcome::EncodeError,
     time::UnixMillis,
     transition::Rules,
 };
-use edgeprove_protocol::JobId;
+use edgeprove_protocol::{JobId, Problem};
+use edgeprove_telemetry::supervisor::Supervisor;
 use futures_util::{StreamExt as _, stream};
 
-use super::sql_queue::{Doomed, SqlQueue};
-use crate::store::StoreError;
-use edgeprove_telemetry::supervisor::Supervisor;
+use crate::{
+    events::{JobEvents, UpkeepEvent},
+    queue_types::encode_problem,
+    sql_queue::{DoomedArtifact, SqlQueue},
+    store::StoreError,
+};
 
-/// How many jobs are expired or deleted by one statement, and how many artefacts are removed between two looks at the
-/// others: so many that a full house is cleaned in a moment, and so few that no writer waits long.
+/// The number of jobs that one statement expires or deletes, and of artifacts that are removed in one go: enough to be fast, and
+/// few enough that no writer waits long.
 const BATCH: u32 = 200;
-/// A bucket takes longer to answer than to remove.
+/// The number of artifacts that are removed at the same time: a bucket takes long to answer.
 const REMOVED_AT_A_TIME: usize = 8;
 
-/// Where artefacts are removed from.
+/// Removes artifacts from their store.
 #[async_trait]
 pub trait ArtifactRemover: Send + Sync {
-    /// Removes an artefact. One that is not there is removed.
+    /// Removes an artifact. It succeeds if there is no such artifact.
     async fn remove(&self, name: &str) -> Result<(), RemoveError>;
 
-    /// Removes those that are older than this and not named, and returns how many they were.
+    /// Removes the artifacts that are older than this and not in `named`, and returns their number.
     async fn remove_others(
         &self,
         named: &HashSet<String>,
@@ -45,36 +49,27 @@ pub trait ArtifactRemover: Send + Sync {
     ) -> Result<usize, RemoveError>;
 }
 
-/// Why an artefact could not be removed. It is tried again.
+/// An artifact could not be removed. Upkeep tries again.
 #[derive(Debug, thiserror::Error)]
-#[error("an artefact could not be removed")]
+#[error("an artifact could not be removed")]
 pub struct RemoveError(#[source] pub Box<dyn Error + Send + Sync>);
 
-/// What was done to jobs, for whoever keeps a record of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Kept {
-    /// Their workers are gone. They are as they are now.
-    LeasesLost(Vec<Job>),
-    /// Their time is over.
-    Expired(Vec<JobId>),
-}
-
-/// How often it is done.
+/// The intervals of upkeep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Intervals {
-    /// Leases.
+    /// Between two checks of leases.
     pub leases: Duration,
-    /// Expiry, artefacts and rows.
+    /// Between two removals of expired jobs, artifacts and rows.
     pub tidy: Duration,
-    /// Artefacts that no job names.
+    /// Between two removals of artifacts that no job names.
     pub orphans: Duration,
-    /// How old those must be: older than any upload that is not yet a job can be.
+    /// The minimum age of an artifact that no job names. An upload that is not yet a job is younger.
     pub orphan_age: Duration,
 }
 
 impl Intervals {
-    /// Those that fit these rules. A lease is looked at six times in its length, so that it is taken up soon, and twice
-    /// in the third of it that [`ClockWatch`] lets pass unnoticed.
+    /// The intervals for these rules. Leases are checked six times in their length, so that a lost one is noticed soon, and twice
+    /// in the third that [`ClockWatch`] ignores.
     #[must_use]
     pub fn of(rules: &Rules) -> Self {
         let often = Duration::from_millis(50);
@@ -87,54 +82,54 @@ impl Intervals {
     }
 }
 
-/// Who keeps house.
+/// The upkeep of a queue.
 #[derive(Clone)]
 pub struct Upkeep {
     queue: SqlQueue,
     artifacts: Arc<dyn ArtifactRemover>,
     intervals: Intervals,
-    /// What is told of a job whose worker was gone at its last attempt.
-    lost: String,
-    record: Arc<dyn Fn(Kept) + Send + Sync>,
+    /// The outcome of a job whose worker was lost.
+    worker_lost: String,
+    events: Arc<dyn JobEvents>,
 }
 
 impl Upkeep {
-    /// `lost` is the outcome of a job whose workers died or fell silent too often, written as the kinds write theirs.
-    /// `record` is told what was done to jobs.
+    /// Upkeep of this queue. `worker_lost` is the problem of a job whose worker died or fell silent.
     pub fn new(
         queue: SqlQueue,
         artifacts: Arc<dyn ArtifactRemover>,
         intervals: Intervals,
-        lost: String,
-        record: impl Fn(Kept) + Send + Sync + 'static,
-    ) -> Self {
-        Self { queue, artifacts, intervals, lost, record: Arc::new(record) }
+        worker_lost: &Problem,
+        events: Arc<dyn JobEvents>,
+    ) -> Result<Self, EncodeError> {
+        let worker_lost = encode_problem(worker_lost)?;
+        Ok(Self { queue, artifacts, intervals, worker_lost, events })
     }
 
-    /// Takes up the jobs that a dead process left behind. To be called before any worker starts, and of use only where
-    /// this process alone uses the database: then nobody who had a lease can be alive.
+    /// Queues the jobs again that a dead process left running, and returns their ids. Call it before any worker starts. It has an
+    /// effect only where this process alone uses the database: then no holder of a lease can be alive.
     pub async fn recover(&self) -> Result<Vec<JobId>, StoreError> {
-        if self.queue.database.is_shared() {
+        if self.queue.database().is_shared() {
             return Ok(Vec::new());
         }
-        let jobs = self.queue.reap(Some(UnixMillis::MAX), &self.lost).await?;
+        let jobs = self.queue.reap(Some(UnixMillis::MAX), &self.worker_lost).await?;
         let ids: Vec<_> = jobs.iter().map(|job| job.id).collect();
         if !jobs.is_empty() {
             tracing::warn!(
                 jobs = jobs.len(),
-                "jobs that a dead server had begun are queued again, or failed"
+                "jobs that the previous process left running were queued again, or failed"
             );
-            (self.record)(Kept::LeasesLost(jobs));
+            self.events.maintained(UpkeepEvent::LeasesLost(jobs));
         }
         Ok(ids)
     }
 
-    /// Keeps house until the supervisor stops.
+    /// Starts the upkeep, until the supervisor stops.
     pub fn start(self, supervisor: &Supervisor) {
         let stop = supervisor.stop_token();
         let (leases, until) = (self.clone(), stop.clone());
-        supervisor.spawn("look after leases", async move {
-            until.run_until_cancelled(leases.look_after_leases()).await;
+        supervisor.spawn("check leases", async move {
+            until.run_until_cancelled(leases.check_leases()).await;
         });
         let until = stop.clone();
         supervisor.spawn("tidy up", async move {
@@ -142,12 +137,12 @@ impl Upkeep {
         });
     }
 
-    async fn look_after_leases(&self) {
+    async fn check_leases(&self) {
         let start = Instant::now();
-        let mut watch = ClockWatch::new(self.queue.rules.lease);
+        let mut watch = ClockWatch::new(self.queue.rules().lease);
         let mut trouble = Trouble::default();
         loop {
-            trouble.note("look after leases", &self.leases(&mut watch, start).await);
+            trouble.note("check leases", &self.leases(&mut watch, start).await);
             tokio::time::sleep(self.intervals.leases).await;
         }
     }
@@ -155,20 +150,23 @@ impl Upkeep {
     async fn leases(&self, watch: &mut ClockWatch, start: Instant) -> Result<(), StoreError> {
         let now = self.queue.now().await?;
         match watch.look(now, start.elapsed()) {
-            Word::Wait => {}
-            Word::Settle => {
+            LeaseStep::Wait => {}
+            LeaseStep::Settle => {
                 let settled = self.queue.settle().await?.len();
                 if settled > 0 {
-                    tracing::warn!(jobs = settled, "the clock went back: times of jobs were moved along");
+                    tracing::warn!(
+                        jobs = settled,
+                        "the clock was set back; the times of jobs were corrected"
+                    );
                 }
             }
-            Word::Reap => {
-                let jobs = self.queue.reap(None, &self.lost).await?;
+            LeaseStep::Reap => {
+                let jobs = self.queue.reap(None, &self.worker_lost).await?;
                 for job in &jobs {
-                    tracing::warn!(job = %job.id, attempts = job.attempts, status = %job.status, "a worker fell silent");
+                    tracing::warn!(job = %job.id, attempts = job.attempts, status = %job.status, "a lease expired: its worker is silent");
                 }
                 if !jobs.is_empty() {
-                    (self.record)(Kept::LeasesLost(jobs));
+                    self.events.maintained(UpkeepEvent::LeasesLost(jobs));
                 }
             }
         }
@@ -188,15 +186,15 @@ impl Upkeep {
         }
     }
 
-    /// Expires, removes and deletes until nothing is left to be.
+    /// Expires jobs, removes artifacts and deletes rows until none is left.
     pub async fn tidy(&self) -> Result<(), TidyError> {
         loop {
             let expired = self.queue.expire(BATCH).await?;
             if expired.is_empty() {
                 break;
             }
-            tracing::debug!(jobs = expired.len(), "expired");
-            (self.record)(Kept::Expired(expired));
+            tracing::debug!(jobs = expired.len(), "jobs expired");
+            self.events.maintained(UpkeepEvent::Expired(expired));
         }
         loop {
             let doomed = self.queue.doomed(BATCH).await?;
@@ -204,7 +202,7 @@ impl Upkeep {
                 break;
             }
             let removing = doomed.into_iter().map(|doomed| self.remove(doomed));
-            // One that cannot be removed does not keep the others.
+            // An artifact that cannot be removed does not prevent the removal of the others.
             let outcomes: Vec<_> = stream::iter(removing).buffer_unordered(REMOVED_AT_A_TIME).collect().await;
             outcomes.into_iter().collect::<Result<(), TidyError>>()?;
         }
@@ -212,35 +210,35 @@ impl Upkeep {
         Ok(())
     }
 
-    async fn remove(&self, doomed: Doomed) -> Result<(), TidyError> {
+    async fn remove(&self, doomed: DoomedArtifact) -> Result<(), TidyError> {
         self.artifacts.remove(&doomed.artifact).await?;
         Ok(self.queue.forget(&doomed).await?)
     }
 
-    /// Removes what a crash left behind: artefacts whose job was never taken in, and those of a worker that had lost its
-    /// lease. Names are looked at before the store is, so that whatever is stored and named meanwhile is young.
+    /// Removes artifacts that a crash left behind: those whose job was never accepted, and those of a worker that had lost its
+    /// lease. The names are read before the store, so that an artifact that is stored and named in between is young.
     pub async fn remove_orphans(&self) -> Result<(), TidyError> {
         let named = self.queue.named_artifacts().await?.into_iter().collect();
         let removed = self.artifacts.remove_others(&named, self.intervals.orphan_age).await?;
         if removed > 0 {
-            tracing::warn!(artifacts = removed, "removed artefacts that no job names");
+            tracing::warn!(artifacts = removed, "artifacts that no job names were removed");
         }
         Ok(())
     }
 }
 
-/// Why not everything was tidied up. The rest is left for the next time.
+/// Why a round of upkeep ended early. The next round does the rest.
 #[derive(Debug, thiserror::Error)]
 pub enum TidyError {
     /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// An artefact is left.
+    /// An artifact could not be removed.
     #[error(transparent)]
     Remove(#[from] RemoveError),
 }
 
-/// Tells once that something does not work, and once that it works again, however often it is tried in between.
+/// Logs once that a task fails, and once that it works again, however often it is repeated in between.
 #[derive(Debug, Default)]
 struct Trouble {
     with: HashSet<&'static str>,
@@ -252,10 +250,10 @@ impl Trouble {
             Ok(()) if self.with.remove(task) => tracing::info!(task, "upkeep works again"),
             Ok(()) => {}
             Err(error) if self.with.insert(task) => {
-                tracing::error!(task, error = %edgeprove_telemetry::chain(error), "upkeep does not work at the moment");
+                tracing::error!(task, error = %edgeprove_telemetry::chain(error), "upkeep fails");
             }
             Err(error) => {
-                tracing::debug!(task, error = %edgeprove_telemetry::chain(error), "upkeep does not work yet")
+                tracing::debug!(task, error = %edgeprove_telemetry::chain(error), "upkeep still fails")
             }
         }
     }

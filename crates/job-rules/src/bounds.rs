@@ -1,31 +1,31 @@
-//! How many jobs are taken in.
+//! How many jobs are accepted.
 //!
-//! What is counted is what was asked for: a job that comes back into the queue, because its attempt failed or its worker
-//! died, was taken in already and is never turned away. While workers fail the queue can therefore be longer than its
-//! bound, by as many jobs as were running.
+//! The bounds apply to new jobs only. A job that returns to the queue because its attempt failed or its worker died was
+//! accepted before and is never refused. While workers fail, the queue can therefore be longer than its bound, by the
+//! number of jobs that were running.
 
-/// How many jobs are taken in.
+/// The maximum numbers of jobs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bounds {
-    /// Most jobs in the queue, of all owners.
+    /// Maximum number of queued jobs, of all owners.
     pub queued_max: u32,
-    /// Most jobs of one owner that are not over.
+    /// Maximum number of unfinished jobs of one owner.
     pub unfinished_per_owner_max: u32,
 }
 
-/// Why a job is not taken in.
+/// Why a job is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Full {
     /// The queue is full.
-    #[error("{queued} jobs are queued already, which is all that may")]
+    #[error("the queue is full: {queued} jobs are queued")]
     Queue {
-        /// Jobs in the queue.
+        /// Number of queued jobs.
         queued: u32,
     },
-    /// The owner has as many as one may.
-    #[error("{unfinished} jobs of this owner are not over yet, which is all that may")]
+    /// The owner has too many unfinished jobs.
+    #[error("the owner has {unfinished} unfinished jobs, the maximum")]
     Owner {
-        /// The owner's jobs that are not over.
+        /// Number of unfinished jobs of the owner.
         unfinished: u32,
     },
 }
@@ -37,7 +37,7 @@ impl Default for Bounds {
 }
 
 impl Bounds {
-    /// Whether one more is taken in beside these.
+    /// Accepts or refuses one more job, given these numbers of jobs.
     pub fn admit(self, queued: u32, unfinished_of_owner: u32) -> Result<(), Full> {
         if unfinished_of_owner >= self.unfinished_per_owner_max {
             return Err(Full::Owner { unfinished: unfinished_of_owner });
@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_place_is_given_and_no_more() {
+    fn jobs_are_accepted_up_to_the_bounds() {
         let bounds = Bounds { queued_max: 5, unfinished_per_owner_max: 3 };
         assert_eq!(bounds.admit(4, 2), Ok(()));
         assert_eq!(bounds.admit(5, 2), Err(Full::Queue { queued: 5 }));

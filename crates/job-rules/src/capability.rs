@@ -1,31 +1,31 @@
-//! Which jobs a worker takes.
+//! Capabilities: the jobs that a worker takes.
 //!
-//! Servers that share a queue need not be alike: while a new version is rolled out, one knows a circuit that the other
-//! does not, or knows another one by the same name. A worker takes what it can do as it was meant, and leaves the rest to
-//! those who can: a job that goes to the wrong one would fail although the right one is there.
+//! Servers that share a queue can differ: while a new version is rolled out, one server has a subject, such as a circuit, that
+//! another does not have, or has another version of it. A worker takes only jobs whose subject and version it has, and
+//! leaves the others to the other servers. Otherwise a job would fail on one server although another could run it.
 
 use crate::job::Job;
 
-/// A kind of work, and what a worker can do of it.
+/// A job kind, and the subjects of it that a worker has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Capability {
-    /// The kind.
+    /// The name of the job kind.
     pub kind: &'static str,
-    /// What it can work on; `None`: whatever there is.
+    /// The subjects; `None` means any.
     pub subjects: Option<Vec<Subject>>,
 }
 
-/// What jobs work on.
+/// The subject of jobs.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Subject {
     /// Its name, as [`Job::subject`].
     pub name: String,
-    /// Which one of that name, as [`Job::version`].
+    /// Its version, as [`Job::version`].
     pub version: String,
 }
 
 impl Capability {
-    /// All work of a kind.
+    /// All jobs of a kind.
     #[must_use]
     pub const fn all_of(kind: &'static str) -> Self {
         Self { kind, subjects: None }
@@ -39,8 +39,8 @@ impl Capability {
     }
 }
 
-/// Several capabilities as [`crate::sql::work::CLAIM`] binds them: a JSON array of kind, subject and version, the latter two null
-/// for whatever there is.
+/// Several capabilities as [`crate::sql::work::CLAIM`] binds them: a JSON array of `[kind, subject, version]`, the latter two
+/// `null` for any.
 #[must_use]
 pub fn json(capabilities: &[Capability]) -> String {
     let mut parts = Vec::new();
@@ -52,8 +52,7 @@ pub fn json(capabilities: &[Capability]) -> String {
             }
         }
     }
-    // Texts have a JSON each.
-    serde_json::to_string(&parts).unwrap_or_default()
+    serde_json::json!(parts).to_string()
 }
 
 #[cfg(test)]
@@ -61,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn skills_are_as_the_statement_reads_them() {
+    fn capabilities_have_the_form_of_the_statement() {
         let subject =
             |name: &str, version: &str| Subject { name: name.to_owned(), version: version.to_owned() };
         let some =

@@ -1,18 +1,18 @@
-//! How long a job is remembered once it is over.
+//! How long finished jobs are retained.
 //!
-//! First its result can be fetched. Then the result goes and the job is `expired`, which answers 410: it was there.
-//! At last its row goes as well, and nobody knows of it any more, which answers 404.
+//! At first the result can be fetched. Then the result is removed and the job is `expired`; requests for it get 410. Finally
+//! the row is deleted; requests get 404.
 
 use std::time::Duration;
 
 use crate::time::UnixMillis;
 
-/// How long a job is remembered once it is over.
+/// How long finished jobs are retained.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retention {
-    /// How long its result, or why it failed, can be fetched.
+    /// How long the result, or the reason of the failure, can be fetched.
     pub results: Duration,
-    /// How long it is known after that to have expired.
+    /// How long the row stays after that.
     pub tombstones: Duration,
 }
 
@@ -23,13 +23,13 @@ impl Default for Retention {
 }
 
 impl Retention {
-    /// When a job that is over now expires.
+    /// The expiry of a job that finishes now.
     #[must_use]
     pub fn expires_at(self, now: UnixMillis) -> UnixMillis {
         now.after(self.results)
     }
 
-    /// Rows of jobs that expired at this time or before may go.
+    /// The latest expiry of jobs whose rows may be deleted now.
     #[must_use]
     pub fn rows_until(self, now: UnixMillis) -> UnixMillis {
         now.before(self.tombstones)
@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn results_go_first_and_rows_later() {
+    fn results_are_removed_before_rows() {
         let retention = Retention { results: Duration::from_secs(1), tombstones: Duration::from_secs(2) };
         let expires_at = retention.expires_at(UnixMillis(10_000));
         assert_eq!(expires_at, UnixMillis(11_000));

@@ -1,7 +1,7 @@
-//! A job: what is asked for, how far it is and what came of it.
+//! A job: the request, its state and its outcome.
 //!
-//! No field holds anything private. What a caller must be able to trust nobody with, such as a witness, is an artefact,
-//! kept elsewhere and encrypted; a job only names it.
+//! No field holds anything private. Private data, such as a witness, is an artifact, stored elsewhere and encrypted; a job
+//! only holds the name of the artifact.
 
 use edgeprove_protocol::{JobId, JobStatus, Priority};
 
@@ -12,90 +12,91 @@ use crate::{
     time::UnixMillis,
 };
 
-/// What is asked for.
+/// A job that is to be enqueued.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewJob {
-    /// Its name.
+    /// Its id.
     pub id: JobId,
-    /// What sort of work it is. Workers claim by it.
+    /// The name of its job kind. Workers claim by it.
     pub kind: String,
-    /// What it works on, such as a circuit's name: jobs of one kind and subject take about the same time.
+    /// Its subject within the kind, such as the name of a circuit. Jobs of one kind and subject take about the same time.
     pub subject: String,
-    /// What tells the subject as it was then from others of its name, such as a digest.
+    /// The version of the subject, such as a digest. It tells subjects of the same name apart.
     pub version: String,
-    /// Who asked.
+    /// The caller that the job belongs to.
     pub owner: String,
-    /// How urgent it is.
+    /// Its priority.
     pub priority: Priority,
-    /// How often it may be tried, at least 1.
+    /// Maximum number of attempts, at least 1.
     pub max_attempts: u32,
-    /// The caller's own name for the request.
+    /// The caller's idempotency key and the digest of the request.
     pub idempotency: Option<Idempotency>,
-    /// What the kind needs to know besides, as it likes to write it.
+    /// The parameters of the job, in a format of its kind.
     pub payload: String,
-    /// The artefact that is to be worked on.
+    /// The name of the input artifact.
     pub input: Option<String>,
 }
 
-/// A job, as its row in the database holds it.
+/// A job as its row in the database holds it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Job {
-    /// Its place in the order of arrival. The database gives it.
+    /// Its number in the order of arrival. The database assigns it.
     pub seq: i64,
-    /// Its name.
+    /// Its id.
     pub id: JobId,
-    /// What sort of work it is.
+    /// The name of its job kind.
     pub kind: String,
-    /// What it works on.
+    /// Its subject within the kind.
     pub subject: String,
-    /// Which one of that name.
+    /// The version of the subject.
     pub version: String,
-    /// Who asked.
+    /// The caller that the job belongs to.
     pub owner: String,
-    /// How urgent it is.
+    /// Its priority.
     pub priority: Priority,
-    /// Where it stands in the order of work.
+    /// Its rank in the order of work.
     pub rank: Rank,
-    /// How far it is.
+    /// Its status.
     pub status: JobStatus,
-    /// It is not begun before this.
+    /// The earliest time at which a worker may claim it.
     pub run_at: UnixMillis,
-    /// When it was taken in.
+    /// The time when it was accepted.
     pub enqueued_at: UnixMillis,
-    /// When the attempt under way began, or else the last one.
+    /// The time when the running attempt started, or else the last one.
     pub started_at: Option<UnixMillis>,
-    /// When it was over. Set once it is, and only then.
+    /// The time when it finished. Set exactly if the job has finished.
     pub finished_at: Option<UnixMillis>,
-    /// When it expires or expired. Set once it is over, and only then.
+    /// The time when it expires or expired. Set exactly if the job has finished.
     pub expires_at: Option<UnixMillis>,
-    /// Attempts begun, without those that were handed back.
+    /// Number of attempts that started, without those that were released.
     pub attempts: u32,
-    /// How often it may be tried.
+    /// Maximum number of attempts.
     pub max_attempts: u32,
-    /// The token of the last claim; 0 before the first.
+    /// The fencing token of the last claim; 0 before the first.
     pub lease_token: LeaseToken,
-    /// Who has it. Set while it is running, and only then.
+    /// The lease. Set exactly if the job is running.
     pub lease: Option<Lease>,
-    /// When somebody called it off.
+    /// The time when a caller cancelled it.
     pub cancel_requested_at: Option<UnixMillis>,
-    /// The caller's own name for the request.
+    /// The caller's idempotency key and the digest of the request.
     pub idempotency: Option<Idempotency>,
-    /// What the kind needs to know. Gone when it expires.
-    pub payload: Option<String>,
-    /// The artefact that is worked on. Gone some time after the job is over.
+    /// The parameters of the job, in a format of its kind.
+    pub payload: String,
+    /// The name of the input artifact. Removed some time after the job has finished.
     pub input: Option<String>,
-    /// The artefact that was made. Gone some time after the job expires.
+    /// The name of the result artifact. Removed some time after the job has expired.
     pub result: Option<String>,
-    /// What is to be told of the result, or why the last attempt failed, as the kind writes it. Gone when it expires.
+    /// A [`StoredOutcome`](crate::outcome::StoredOutcome): what the kind reports of the result, or why the last attempt
+    /// failed. Removed when the job expires.
     pub outcome: Option<String>,
-    /// What the worker does at the moment.
+    /// The stage of the running attempt, or of the last one. Removed when the job expires.
     pub stage: Option<String>,
-    /// How much of the attempt is done, 0 to 100.
-    pub percent: u8,
+    /// The time when the stage began. Set exactly if there is a stage.
+    pub stage_started_at: Option<UnixMillis>,
 }
 
 impl NewJob {
-    /// The job as it is taken in now. Its place in the order of arrival is the database's to give.
+    /// The job as it is when it is accepted now. `seq` is its number in the order of arrival.
     #[must_use]
     pub fn arrive(self, seq: i64, now: UnixMillis) -> Job {
         let Self { id, kind, subject, version, owner, priority, max_attempts, idempotency, payload, input } =
@@ -121,43 +122,43 @@ impl NewJob {
             lease: None,
             cancel_requested_at: None,
             idempotency,
-            payload: Some(payload),
+            payload,
             input,
             result: None,
             outcome: None,
             stage: None,
-            percent: 0,
+            stage_started_at: None,
         }
     }
 }
 
 impl Job {
-    /// Its turn: of those that may be begun, the one with the lowest is next.
+    /// Its key in the order of work: of the jobs that are due, the one with the lowest key is claimed next.
     #[must_use]
     pub fn turn(&self) -> (Rank, i64) {
         (self.rank, self.seq)
     }
 
-    /// Whether it may be begun now.
+    /// Whether a worker may claim it now.
     #[must_use]
     pub fn is_due(&self, now: UnixMillis) -> bool {
         self.status == JobStatus::Queued && self.run_at <= now
     }
 
-    /// Whether this claim of it has not ended: the job is running, and nobody claimed it since.
+    /// Whether the claim with this token still holds: the job is running and was not claimed again.
     #[must_use]
     pub fn is_held_by(&self, token: LeaseToken) -> bool {
         self.status == JobStatus::Running && self.lease_token == token
     }
 
-    /// Whether it may be tried once more.
+    /// Whether another attempt is allowed.
     #[must_use]
     pub fn may_be_retried(&self) -> bool {
         self.attempts < self.max_attempts
     }
 
-    /// The artefacts that nobody needs any more: the input once the job is over, the result once it expired. They are
-    /// named here until somebody says that they are deleted, so that none is forgotten by a crash in between.
+    /// The artifacts that nobody needs any more: the input once the job has finished, the result once it has expired. Their
+    /// names stay in the job until the artifacts are removed, so that a crash in between leaves none behind.
     pub fn doomed_artifacts(&self) -> impl Iterator<Item = &str> {
         let input = self.input.as_deref().filter(|_| self.status.is_finished());
         let result = self.result.as_deref().filter(|_| self.status == JobStatus::Expired);

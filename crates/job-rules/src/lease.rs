@@ -1,89 +1,88 @@
-//! Who may work on a job, for how long, and when a worker counts as dead.
+//! Leases: which worker has a job, until when, and when a worker counts as dead.
 //!
-//! A worker that claims a job gets a lease: a token, and a time until which nobody else may have the job. It renews the
-//! lease from a task of its own, also while the server drains, so that slow work is not taken for death. Whoever keeps
-//! house ends the leases that ran out.
+//! A worker that claims a job gets a lease: a fencing token, and a time until which no other worker may have the job. A separate
+//! task renews the lease, also while the server drains, so that slow work does not look like a dead worker. Upkeep ends
+//! expired leases.
 //!
-//! Tokens fence. Each claim of a job has a higher one than the claim before, and every write of a worker carries its
-//! token. A worker that was paused beyond its lease can therefore neither renew nor finish what somebody else has by
-//! then. One that is late but was not found out yet is still the holder, and a late renewal counts: throwing away
-//! work that nobody repeats would help no one. A worker that cannot reach the database goes on working and tries again;
-//! it stops when it is told that its lease is lost.
+//! Each claim of a job has a higher token than the claim before, and every write of a worker carries its token. A worker that
+//! was paused beyond its lease can therefore neither renew nor finish a job that another worker has. If no other worker has
+//! claimed the job yet, a late renewal counts: to throw the work away would help nobody. A worker that cannot reach the
+//! database goes on and tries again; it stops when the database answers that its lease is lost.
 //!
 //! # When the clock jumps
 //!
-//! Leases end by the database's one clock ([`crate::time`]), which may be set while work is under way.
+//! Leases end by the database's clock ([`crate::time`]), which may be set while jobs run.
 //!
-//! - *Backwards.* A renewal never makes a lease shorter, so live work is safe; but a lease that was written before ends
-//!   too late by the jump. No lease can end later than a full length from now, so those that do are cut to that:
-//!   [`crate::sql::upkeep::SETTLE`]. The same statement pulls in what else lies in an impossible future.
-//! - *Forwards.* All leases seem to have run out at once. [`ClockWatch`] holds the clock against one that cannot be set.
-//!   Where the two part, nothing is reaped for one length, in which everybody who lives renews.
+//! - *Backwards.* A renewal never shortens a lease, so live work is safe. But a lease that was written before the jump ends too
+//!   late. No lease can end later than a full length from now, so longer ones are cut to that:
+//!   [`crate::sql::upkeep::SETTLE`]. The same statement moves other times that are too late.
+//! - *Forwards.* All leases seem to have expired at once. [`ClockWatch`] compares the clock with one that cannot be set. If they
+//!   differ, no lease is ended for one length, in which every live worker renews.
 
 use std::time::Duration;
 
 use crate::time::{UnixMillis, millis};
 
-/// Which claim of a job a lease belongs to: 1 for the first, and one more for each further one.
+/// The fencing token of a claim: 1 for the first claim of a job, and one more for each further claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LeaseToken(pub i64);
 
-/// A claim that has not ended. Its token is the job's.
+/// A claim that has not ended. Its token is in [`Job::lease_token`](crate::job::Job::lease_token).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lease {
-    /// Who has the job: the name of a worker, new with each start of its process. For logs and people; the token decides.
+    /// The name of the worker's process, new with each start. It is for logs and people; the token decides.
     pub holder: String,
-    /// Until when nobody else may have it.
+    /// The time until which no other worker may have the job.
     pub until: UnixMillis,
 }
 
-/// How long leases are.
+/// The length of leases.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LeaseTerms {
-    /// How long a job stays with a worker of which nothing is heard.
+    /// Lease duration. A job whose worker stays silent this long is retried.
     pub length: Duration,
 }
 
 impl Default for LeaseTerms {
-    /// A quarter of a minute: after a crash a job is taken up by others within one try of most callers' patience, and a
-    /// database may be away for ten seconds before anybody's work is repeated.
+    /// 15 seconds: after a crash another server retries the job soon, and a database outage of ten seconds causes no work to be
+    /// repeated.
     fn default() -> Self {
         Self { length: Duration::from_secs(15) }
     }
 }
 
 impl LeaseTerms {
-    /// Until when a lease runs that is given or renewed now.
+    /// The end of a lease that is given or renewed now.
     #[must_use]
     pub fn until(self, now: UnixMillis) -> UnixMillis {
         now.after(self.length)
     }
 
-    /// How often a lease is renewed: three times in its length, so that one renewal may fail.
+    /// The interval of renewals: a third of the length, so that one renewal may fail.
     #[must_use]
     pub fn heartbeat_every(self) -> Duration {
         self.length / 3
     }
 }
 
-/// What may be done about leases at this moment.
+/// The next step of the upkeep of leases.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Upkeep {
-    /// Those that ran out are lost.
+    /// End the expired leases.
     Reap,
-    /// Times that were written before the clock went back are to be settled first, and nothing reaped yet.
+    /// Settle times that were written before the clock was set back. End no lease yet.
     Settle,
-    /// Nothing is reaped: those that ran out may belong to workers that live.
+    /// End no lease: expired ones may belong to live workers.
     Wait,
 }
 
-/// Notices that the database's clock was set, or that this process did not run for a while and with it perhaps the
-/// workers. Asked before each round of upkeep.
+/// Detects that the database's clock was set, or that this process, and perhaps the workers with it, was paused. Upkeep
+/// calls it before each round.
 #[derive(Debug, Clone)]
 pub struct ClockWatch {
     terms: LeaseTerms,
     last: Option<Reading>,
-    /// Nothing is reaped before this, by the clock that cannot be set.
+    /// No lease is ended before this time of the steady clock.
     wait_until: Duration,
 }
 
@@ -94,16 +93,16 @@ struct Reading {
 }
 
 impl ClockWatch {
-    /// A watch that has seen nothing yet: its first word is to settle, and it reaps after one length, since the clock
-    /// may have been set before.
+    /// A watch without a reading. Its first step is [`Upkeep::Settle`], and it ends leases after one length at the earliest,
+    /// since the clock may have been set before.
     #[must_use]
     pub fn new(terms: LeaseTerms) -> Self {
         Self { terms, last: None, wait_until: Duration::ZERO }
     }
 
-    /// Reads both clocks. `wall` is the database's; `steady` counts from any fixed point and cannot be set.
+    /// Compares both clocks. `wall` is the database's; `steady` counts from a fixed point and cannot be set.
     ///
-    /// A third of a lease is let pass unnoticed: a live worker renewed within the last third but one.
+    /// Differences of up to a third of a lease are ignored, since a live worker has renewed before that matters.
     pub fn look(&mut self, wall: UnixMillis, steady: Duration) -> Upkeep {
         let last = self.last.replace(Reading { wall, steady });
         let third = self.terms.heartbeat_every();
@@ -133,7 +132,7 @@ mod tests {
     const TERMS: LeaseTerms = LeaseTerms { length: Duration::from_secs(15) };
     const START: i64 = 1_700_000_000_000;
 
-    /// A watch that looked once a second for so long that it reaps, and the seconds it has seen.
+    /// A watch that looked once a second until it ends leases, and the number of seconds.
     fn settled() -> (ClockWatch, u32) {
         let mut watch = ClockWatch::new(TERMS);
         let words: Vec<_> = (0..=15).map(|second| look(&mut watch, second, 0)).collect();
@@ -143,26 +142,26 @@ mod tests {
         (watch, 15)
     }
 
-    /// Looks at this second of the steady clock, with the other one set to this much more.
+    /// Looks at this second of the steady clock, with the wall clock set to this much more.
     fn look(watch: &mut ClockWatch, second: u32, set_by_s: i64) -> Upkeep {
         let wall = UnixMillis(START + (i64::from(second) + set_by_s) * 1_000);
         watch.look(wall, Duration::from_secs(second.into()))
     }
 
     #[test]
-    fn what_runs_evenly_is_reaped() {
+    fn leases_end_while_the_clock_runs_evenly() {
         let (mut watch, second) = settled();
         for later in 1..100 {
             assert_eq!(
                 look(&mut watch, second + later, i64::from(later) / 50),
                 Upkeep::Reap,
-                "small steps are none"
+                "small steps are ignored"
             );
         }
     }
 
     #[test]
-    fn a_jump_forwards_gives_everybody_a_lease_to_renew_in() {
+    fn a_jump_forwards_delays_the_end_of_leases() {
         let (mut watch, second) = settled();
         for later in 1..=15 {
             assert_eq!(look(&mut watch, second + later, 3_600), Upkeep::Wait);
@@ -181,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn who_was_stopped_lets_the_others_speak_first() {
+    fn a_pause_of_the_process_delays_the_end_of_leases() {
         let (mut watch, second) = settled();
         assert_eq!(look(&mut watch, second + 60, 0), Upkeep::Wait);
         assert_eq!(look(&mut watch, second + 62, 0), Upkeep::Wait);

@@ -1,19 +1,31 @@
-//! The rules of work: what a job is, what can happen to it, in which order jobs are worked on, and the statements by
-//! which a database keeps to all that.
+//! The rules of a job queue: the states of jobs, the order of work, leases, retries and retention, and the SQL statements that
+//! apply the same rules to a database.
 //!
-//! In scope: rules and SQL text. Out of scope: I/O, clocks, randomness and runtimes. Times and random numbers are passed
-//! in, and nobody executes a statement here, so that this crate builds for `wasm32-unknown-unknown` alone: the server
-//! runs the queue on SQLite or PostgreSQL, and a Durable Object's SQLite can run the same one.
+//! In scope: rules and SQL text. Out of scope: I/O, clocks, randomness and runtimes. Times and random numbers are arguments,
+//! and no statement is executed here. The crate therefore builds for `wasm32-unknown-unknown`, and a Durable Object's SQLite
+//! can run the queue that servers run on SQLite or PostgreSQL.
 //!
-//! Nothing here knows of proving.
+//! Start with [`transition`]: every event in the life of a job. Then, for a change of the database, [`sql`].
 //!
-//! Reading order:
-//! - [`transition`]: what can happen to a job, and what becomes of it then. Start here.
+//! Imports run down this list only.
+//! - [`sql`]: the rules as statements, for SQLite and PostgreSQL.
+//! - [`row`]: a job as a row of the database.
+//! - [`transition`]: every event, and the job after it.
+//! - [`outcome`]: the outcome of a job as text, and its problem.
+//! - [`capability`]: the jobs that a worker takes.
 //! - [`job`]: the job itself.
-//! - [`capability`], [`priority`], [`lease`], [`retry`], [`expiry`], [`bounds`], [`idempotency`]: one rule each, with its reasons.
-//! - [`sql`]: the same rules as statements, for SQLite and PostgreSQL; [`row`]: a job as a row.
-//! - [`prediction`]: how long work will take; [`queue_position`]: the jobs ahead of a job; [`estimator`]: learns durations.
-//! - [`audit`]: what is told of all that, and how it shows whether it was changed.
+//! - [`audit`]: the entries of an audit log, and the chain that reveals changes.
+//! - [`idempotency`]: repeated requests under one key.
+//! - [`bounds`]: how many jobs are accepted.
+//! - [`priority`]: the order of work.
+//! - [`lease`]: leases, fencing tokens, and clocks that jump.
+//! - [`retry`]: the delays between attempts.
+//! - [`expiry`]: how long finished jobs are retained.
+//! - [`estimator`]: learns how long work takes.
+//! - [`queue_position`]: the jobs ahead of a queued job.
+//! - [`progress`]: percent and remaining time of a running attempt.
+//! - [`prediction`]: estimates from earlier durations.
+//! - [`time`]: points in time.
 
 pub mod audit;
 pub mod bounds;
@@ -23,8 +35,10 @@ pub mod expiry;
 pub mod idempotency;
 pub mod job;
 pub mod lease;
+pub mod outcome;
 pub mod prediction;
 pub mod priority;
+pub mod progress;
 pub mod queue_position;
 pub mod retry;
 pub mod row;

@@ -1,19 +1,19 @@
-//! When a job that failed is tried again: exponential backoff with full jitter.
+//! The delays between attempts: exponential backoff with full jitter.
 //!
-//! Full jitter means that the delay is anywhere between nothing and the ceiling. Jobs that failed together, because the
-//! same thing broke below them, then come back spread out instead of together.
+//! Full jitter means that the delay is random between zero and the ceiling. Jobs that failed together for the same reason are
+//! then retried at different times.
 
 use std::time::Duration;
 
-/// How often a job is tried where its kind says nothing else.
+/// Default of the maximum number of attempts.
 pub const MAX_ATTEMPTS: u32 = 3;
 
-/// How long to wait between attempts.
+/// The delays between attempts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Backoff {
     /// The ceiling after the first attempt. It doubles with each further one.
     pub base: Duration,
-    /// What the ceiling never exceeds.
+    /// The maximum of the ceiling.
     pub cap: Duration,
 }
 
@@ -24,7 +24,7 @@ impl Default for Backoff {
 }
 
 impl Backoff {
-    /// Longest wait after this many attempts.
+    /// The longest delay after this many attempts.
     #[must_use]
     pub fn ceiling(self, attempts: u32) -> Duration {
         let doublings = attempts.saturating_sub(1);
@@ -32,7 +32,7 @@ impl Backoff {
         self.base.saturating_mul(factor).min(self.cap)
     }
 
-    /// The wait after this many attempts. `random` is uniform over all its values.
+    /// The delay after this many attempts. `random` is uniform over all its values.
     #[must_use]
     pub fn delay(self, attempts: u32, random: u64) -> Duration {
         let ceiling_ms = self.ceiling(attempts).as_millis();
@@ -55,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn the_whole_range_is_used() {
+    fn delays_use_the_whole_range() {
         let backoff = Backoff::default();
         assert_eq!(backoff.delay(2, 0), Duration::ZERO);
         assert_eq!(backoff.delay(2, u64::MAX / 2 + 1), Duration::from_millis(500));
@@ -64,7 +64,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_delay_exceeds_its_ceiling(base: u32, cap: u32, attempts: u32, random: u64) {
+        fn a_delay_never_exceeds_its_ceiling(base: u32, cap: u32, attempts: u32, random: u64) {
             let backoff = Backoff { base: Duration::from_millis(base.into()), cap: Duration::from_millis(cap.into()) };
             prop_assert!(backoff.delay(attempts, random) <= backoff.ceiling(attempts));
             prop_assert!(backoff.ceiling(attempts) <= backoff.cap);

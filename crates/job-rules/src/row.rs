@@ -1,7 +1,7 @@
-//! A job as a row: plain integers and texts, by the names of the columns.
+//! A job as a row: integers and texts, by the names of the columns.
 //!
-//! Whoever reads rows fills a [`JobRow`], by hand or, where rows come as JSON objects, through serde; what it means is
-//! decided here, once.
+//! Code that reads rows fills a [`JobRow`], field by field or, where rows come as JSON objects, through serde. The
+//! conversion to a [`Job`] is here and nowhere else.
 
 use edgeprove_protocol::{Priority, job_id::InvalidJobId, job_status::UnknownJobStatus};
 use serde::{Deserialize, Serialize};
@@ -14,9 +14,9 @@ use crate::{
     time::UnixMillis,
 };
 
-/// The columns of a job.
+/// The columns of a job's row.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "each is the field of `Job` that bears its name, as the database holds it")]
+#[expect(missing_docs, reason = "each is the field of `Job` that has its name, as the database holds it")]
 pub struct JobRow {
     pub seq: i64,
     pub id: String,
@@ -40,27 +40,27 @@ pub struct JobRow {
     pub cancel_requested_at: Option<i64>,
     pub idempotency_key: Option<String>,
     pub body_digest: Option<String>,
-    pub payload: Option<String>,
+    pub payload: String,
     pub input: Option<String>,
     pub result: Option<String>,
     pub outcome: Option<String>,
     pub stage: Option<String>,
-    pub percent: i64,
+    pub stage_started_at: Option<i64>,
 }
 
-/// A row that no statement of ours writes.
+/// A row that no statement of this crate writes.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CorruptRow {
-    /// The id is none.
+    /// The id is invalid.
     #[error("in column id")]
     Id(#[from] InvalidJobId),
-    /// The status is none.
+    /// The status is invalid.
     #[error("in column status")]
     Status(#[from] UnknownJobStatus),
-    /// The idempotency key is none.
+    /// The idempotency key is invalid.
     #[error("in column idempotency_key")]
     IdempotencyKey(#[from] InvalidIdempotencyKey),
-    /// The digest is none.
+    /// The digest is invalid.
     #[error("in column body_digest")]
     BodyDigest(#[from] InvalidBodyDigest),
     /// A number is out of its range.
@@ -104,12 +104,12 @@ impl TryFrom<JobRow> for Job {
             result: row.result,
             outcome: row.outcome,
             stage: row.stage,
-            percent: narrow("percent", row.percent)?,
+            stage_started_at: row.stage_started_at.map(UnixMillis),
         })
     }
 }
 
-/// The priority of a level, as the database holds it.
+/// The priority that the database holds as this level.
 pub fn priority(level: i64) -> Result<Priority, CorruptRow> {
     let of_level = |priority: &Priority| i64::from(priority.level()) == level;
     Priority::ALL.into_iter().find(of_level).ok_or(CorruptRow::OutOfRange("priority"))
@@ -125,7 +125,7 @@ mod tests {
 
     use super::*;
 
-    /// A running job's row, as a Durable Object's SQLite gives it.
+    /// The row of a running job, as a Durable Object's SQLite returns it.
     fn row() -> JobRow {
         let running = json!({
             "seq": 7, "id": "c1234567-89ab-4def-8123-456789abcdef", "kind": "prove", "subject": "maze",
@@ -133,13 +133,13 @@ mod tests {
             "started_at": 2, "finished_at": null, "expires_at": null, "attempts": 1, "max_attempts": 3,
             "lease_token": 1, "lease_holder": "w", "lease_until": 9, "cancel_requested_at": null,
             "idempotency_key": "k", "body_digest": "ab".repeat(32), "payload": "{}", "input": "in", "result": null,
-            "outcome": null, "stage": "proving", "percent": 50,
+            "outcome": null, "stage": "proving", "stage_started_at": 5,
         });
         serde_json::from_value(running).unwrap()
     }
 
     #[test]
-    fn a_row_is_a_job() {
+    fn a_row_becomes_a_job() {
         let job = Job::try_from(row()).unwrap();
         assert_eq!(job.priority, Priority::Critical);
         assert_eq!(job.lease, Some(Lease { holder: "w".to_owned(), until: UnixMillis(9) }));
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_that_nobody_wrote_says_where_it_is_wrong() {
+    fn the_error_of_a_corrupt_row_names_the_column() {
         let corrupt = |change: fn(&mut JobRow)| {
             let mut row = row();
             change(&mut row);
@@ -155,7 +155,6 @@ mod tests {
         };
         assert_eq!(corrupt(|row| row.priority = 4), CorruptRow::OutOfRange("priority"));
         assert_eq!(corrupt(|row| row.attempts = -1), CorruptRow::OutOfRange("attempts"));
-        assert_eq!(corrupt(|row| row.percent = 256), CorruptRow::OutOfRange("percent"));
         assert_eq!(corrupt(|row| row.status = "lost".to_owned()), CorruptRow::Status(UnknownJobStatus));
         assert_eq!(corrupt(|row| row.id = "7".to_owned()), CorruptRow::Id(InvalidJobId));
         let key = corrupt(|row| row.idempotency_key = Some(String::new()));

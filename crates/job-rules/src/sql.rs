@@ -1,29 +1,28 @@
-//! The queue's statements, each in SQLite's dialect and in PostgreSQL's.
+//! The statements of the queue, each for SQLite and for PostgreSQL.
 //!
-//! Both say the same: a statement is written once, with PostgreSQL's `$1` for parameters, and what only one dialect has
-//! stands beside what the other has in its place. SQLite's text gets `?1` instead, which takes values by number whatever
-//! binds them. Each statement's doc says what it binds, in order, and what it returns. Types are 64-bit integers and text
-//! throughout, so that one piece of code can bind and read on both sides; times are Unix milliseconds.
+//! A statement is written once, with `$1` for parameters as PostgreSQL has them; the few differences stand side by side.
+//! SQLite's text gets `?1` instead, so that values are bound by number. The doc of a statement lists the values that it
+//! binds, in order, and the columns that it returns. All types are 64-bit integers and texts, so that the same code binds
+//! and reads on both databases. Times are Unix milliseconds.
 //!
-//! Each statement is one step that happens or does not. SQLite has a single writer. PostgreSQL is used at its default
-//! isolation, READ COMMITTED: an `UPDATE` that waited for another looks at the row again as that one left it, so the
-//! condition on token and status holds at the moment of the write. Whoever takes rows from a heap that others take from
-//! as well skips those that are locked.
+//! Each statement is atomic. SQLite has a single writer. PostgreSQL runs at its default isolation, READ COMMITTED: an
+//! `UPDATE` that waited for another one reads the row again, so that the condition on token and status holds at the moment
+//! of the write. Statements that take rows from a set that others take from as well skip locked rows.
 //!
 //! # How SQLite is opened
 //!
-//! `journal_mode = WAL`, a `busy_timeout`, and `synchronous = NORMAL`, which waits for no disk: a power cut, though no crash
-//! of the process, can undo the last writes. So a commit on a connection with `synchronous = FULL`, which takes along what
-//! was committed before it, stands between taking a job in and saying so; what was accepted then outlives a power cut. What
-//! workers write need not be waited for: a job whose end was undone is done again. What it is done from must still be
-//! there, so such a commit also stands between [`upkeep::DOOMED_ARTIFACTS`] and deleting what that listed.
+//! With `journal_mode = WAL`, a `busy_timeout`, and `synchronous = NORMAL`, which does not wait for the disk: a power failure,
+//! though no crash of the process, can undo the last writes. A job is therefore confirmed to its caller only after a commit on a
+//! connection with `synchronous = FULL`, which also makes everything before it durable. The writes of workers need not be
+//! durable at once: a job whose end is undone runs again. Its input must still exist then, so such a commit also comes
+//! between [`upkeep::DOOMED_ARTIFACTS`] and the removal of the artifacts.
 //!
-//! - [`intake`]: taking jobs in.
-//! - [`work`]: what a worker does. Every write after the claim carries `id`, `lease_token` and `status = 'running'`, and
-//!   returns no row when the lease is lost.
-//! - [`view`]: looking at jobs.
-//! - [`upkeep`]: cancelling, and what has to be done from time to time.
-//! - [`audit`]: the audit log, one chain for all servers of a database.
+//! - [`intake`]: enqueueing jobs.
+//! - [`work`]: the statements of workers. Every write after the claim binds `id` and `lease_token`, requires `status = 'running'`,
+//!   and returns no row if the lease is lost.
+//! - [`view`]: reading jobs.
+//! - [`upkeep`]: cancelling, and periodic maintenance.
+//! - [`audit`]: an audit log in a database, for a queue that has no file for it.
 
 #[macro_use]
 mod statement;
@@ -36,48 +35,38 @@ pub mod work;
 
 pub use statement::{Dialect, Statement};
 
-/// A step from one version of the tables to the next. Released ones never change.
+/// A step from one version of the tables to the next. Released steps never change.
 #[derive(Debug, Clone, Copy)]
 pub struct Migration {
-    /// Its place, from 1.
+    /// Its number, from 1.
     pub version: i64,
-    /// What it does.
+    /// Its name.
     pub name: &'static str,
-    /// Several statements, to be run in one transaction.
+    /// Several statements, which run in one transaction.
     pub script: Statement,
 }
 
-/// All steps, in order.
-pub const MIGRATIONS: &[Migration] = &[
-    Migration {
-        version: 1,
-        name: "jobs",
-        script: Statement {
-            sqlite: include_str!("../sql/sqlite/0001_jobs.sql"),
-            postgres: include_str!("../sql/postgres/0001_jobs.sql"),
-        },
+/// All steps of the queue's tables, in order.
+pub const MIGRATIONS: &[Migration] = &[Migration {
+    version: 1,
+    name: "jobs",
+    script: Statement {
+        sqlite: include_str!("../sql/sqlite/0001_jobs.sql"),
+        postgres: include_str!("../sql/postgres/0001_jobs.sql"),
     },
-    Migration {
-        version: 2,
-        name: "audit",
-        script: Statement {
-            sqlite: include_str!("../sql/sqlite/0002_audit.sql"),
-            postgres: include_str!("../sql/postgres/0002_audit.sql"),
-        },
-    },
-];
+}];
 
-/// The time by PostgreSQL's own clock, also within a transaction. Returns one BIGINT.
+/// Reads the current time from PostgreSQL's clock, also within a transaction. Returns one BIGINT.
 pub const POSTGRES_NOW: &str = "SELECT CAST(floor(extract(epoch FROM clock_timestamp()) * 1000) AS BIGINT)";
 
-/// Every statement with its name, for tests that look at all of them.
+/// Every statement with its name, for tests of all of them.
 pub const ALL: &[(&str, Statement)] = &[
     ("ENQUEUE", intake::ENQUEUE),
     ("FIND_BY_KEY", intake::FIND_BY_KEY),
-    ("CROWD", intake::CROWD),
+    ("LOAD", intake::LOAD),
     ("CLAIM", work::CLAIM),
     ("HEARTBEAT", work::HEARTBEAT),
-    ("PROGRESS", work::PROGRESS),
+    ("REPORT_STAGE", work::REPORT_STAGE),
     ("FINISH", work::FINISH),
     ("RETRY", work::RETRY),
     ("RELEASE", work::RELEASE),
@@ -85,10 +74,10 @@ pub const ALL: &[(&str, Statement)] = &[
     ("GET", view::GET),
     ("LIST", view::LIST),
     ("AHEAD", view::AHEAD),
-    ("ORDER", view::ORDER),
+    ("QUEUED", view::QUEUED),
     ("COUNTS", view::COUNTS),
     ("OLDEST_QUEUED", view::OLDEST_QUEUED),
-    ("DURATIONS", view::DURATIONS),
+    ("COMPLETED", view::COMPLETED),
     ("CANCEL", upkeep::CANCEL),
     ("REAP", upkeep::REAP),
     ("SETTLE", upkeep::SETTLE),
@@ -107,22 +96,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parameters_are_written_as_each_dialect_likes_them() {
+    fn each_dialect_has_its_own_form_of_parameters() {
         for (name, statement) in ALL {
             assert!(!statement.sqlite.contains('$'), "{name}: {}", statement.sqlite);
             assert!(!statement.postgres.contains('?'), "{name}: {}", statement.postgres);
             let same = statement.postgres.replace('$', "?").replace(" FOR UPDATE SKIP LOCKED", "");
             assert_eq!(
-                statement.sqlite.replace("json_each(?3)", "SKILLS"),
-                same.replace("jsonb_array_elements(CAST(?3 AS JSONB))", "SKILLS").replace(" FOR UPDATE", ""),
-                "{name}: the dialects differ in more than they have to"
+                statement.sqlite.replace("json_each(?3)", "CAPABILITIES"),
+                same.replace("jsonb_array_elements(CAST(?3 AS JSONB))", "CAPABILITIES")
+                    .replace(" FOR UPDATE", ""),
+                "{name}: the dialects differ in more than necessary"
             );
         }
     }
 
     #[test]
-    fn the_tables_are_the_same_in_both_dialects() {
-        for Migration { name, script, .. } in MIGRATIONS {
+    fn both_dialects_have_the_same_tables() {
+        for Migration { name, script, .. } in MIGRATIONS.iter().chain(audit::MIGRATIONS) {
             let sqlite = script
                 .sqlite
                 .replace(
@@ -136,8 +126,8 @@ mod tests {
     }
 
     #[test]
-    fn every_write_of_a_worker_shows_its_claim() {
-        for statement in [work::HEARTBEAT, work::PROGRESS, work::FINISH, work::RETRY, work::RELEASE] {
+    fn every_write_of_a_worker_checks_its_claim() {
+        for statement in [work::HEARTBEAT, work::REPORT_STAGE, work::FINISH, work::RETRY, work::RELEASE] {
             let (_, condition) = statement.postgres.split_once(" WHERE ").expect("it has a condition");
             let claim = condition.replace("$5", "$1").replace("$6", "$2");
             assert!(

@@ -1,8 +1,8 @@
-//! Points in time, which are always given by the caller: nothing in this crate looks at a clock.
+//! Points in time. Callers pass them in; nothing in this crate reads a clock.
 //!
-//! There is one clock for each database. Where one host alone uses it (SQLite, a Durable Object) that is the host's;
-//! where several share it (PostgreSQL) it is the database's own ([`crate::sql::POSTGRES_NOW`]), so that hosts whose
-//! clocks differ agree on when a lease ends.
+//! There is one clock for each database. Where one host alone uses it (SQLite, a Durable Object), it is the host's clock. Where
+//! several share it (PostgreSQL), it is the database's own clock ([`crate::sql::POSTGRES_NOW`]), so that hosts whose clocks
+//! differ agree on the end of a lease.
 
 use std::time::Duration;
 
@@ -11,22 +11,22 @@ use std::time::Duration;
 pub struct UnixMillis(pub i64);
 
 impl UnixMillis {
-    /// The end of time: every lease is lost by then.
+    /// The latest time. Every lease has ended by then.
     pub const MAX: Self = Self(i64::MAX);
 
-    /// This much later.
+    /// The time this much later.
     #[must_use]
     pub fn after(self, by: Duration) -> Self {
         Self(self.0.saturating_add(millis(by)))
     }
 
-    /// This much earlier.
+    /// The time this much earlier.
     #[must_use]
     pub fn before(self, by: Duration) -> Self {
         Self(self.0.saturating_sub(millis(by)))
     }
 
-    /// The time from `earlier` until now; nothing where `earlier` is in fact later.
+    /// The time from `earlier` until this; zero if `earlier` is later.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_neither_overflows_nor_runs_backwards() {
+    fn arithmetic_saturates() {
         assert_eq!(UnixMillis(1_000).after(Duration::from_secs(2)), UnixMillis(3_000));
         assert_eq!(UnixMillis(1_000).before(Duration::from_secs(2)), UnixMillis(-1_000));
         assert_eq!(UnixMillis::MAX.after(Duration::MAX), UnixMillis::MAX);

@@ -1,19 +1,19 @@
-//! What can happen to a job, and what becomes of it then.
+//! The transitions of a job: every event, and the job after it.
 //!
 //! ```text
 //!             claim                 complete
 //!  ┌────────┐ ───────▶ ┌─────────┐ ─────────▶ completed ─┐
 //!  │ queued │          │ running │                        │
 //!  └────────┘ ◀─────── └─────────┘ ─────────▶ failed ─────┤ expire
-//!      │     retry,       │   fail, or the last            ├───────▶ expired ──▶ (row deleted)
-//!      │     hand back,   │   attempt failed or died       │
+//!      │     retry,       │   fail, or the last attempt    ├───────▶ expired ──▶ (row deleted)
+//!      │     release,     │   fails or loses its lease     │
 //!      │     lease lost   │                                │
 //!      └──────────────────┴─────────────────▶ cancelled ──┘
-//!             cancel: at once, or when the worker lets go
+//!             cancel: at once, or when the worker stops
 //! ```
 //!
-//! [`apply`] is total: every event on every job gives the job that it becomes, or says why it cannot happen. It looks at
-//! nothing but its arguments. The statements in [`crate::sql`] do the same to a row, and a test holds them against it.
+//! [`apply`] is total: for every event on every job it returns the job after the event, or why the event is impossible. It
+//! depends on its arguments only. The statements in [`crate::sql`] do the same to a row; a test compares both.
 
 use edgeprove_protocol::JobStatus;
 
@@ -29,120 +29,117 @@ use crate::{
 /// The settings that transitions depend on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Rules {
-    /// How long leases are.
+    /// The length of leases.
     pub lease: LeaseTerms,
-    /// How long to wait between attempts.
+    /// The delays between attempts.
     pub backoff: Backoff,
-    /// How long a job is remembered once it is over.
+    /// How long finished jobs are retained.
     pub retention: Retention,
 }
 
-/// Something that happens to a job. Who works on it shows the token of its claim.
+/// An event in the life of a job. The events of a worker carry the fencing token of its claim.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// A worker takes it.
+    /// A worker claims the job.
     Claim {
-        /// The worker's name.
+        /// The name of the worker's process.
         holder: String,
     },
-    /// The worker is alive.
+    /// The worker renews its lease.
     Heartbeat {
-        /// Its claim.
+        /// The token of its claim.
         token: LeaseToken,
     },
-    /// The worker says how far it is.
-    Progress {
-        /// Its claim.
+    /// The worker reports a stage. A stage that is reported again keeps its start.
+    ReportStage {
+        /// The token of its claim.
         token: LeaseToken,
-        /// What it does.
+        /// The name of the stage.
         stage: String,
-        /// How much is done; more than 100 counts as 100.
-        percent: u8,
     },
-    /// The worker is done. A cancel that it had not heard of comes too late.
+    /// The worker has completed the job. A cancel request that it did not see before is too late.
     Complete {
-        /// Its claim.
+        /// The token of its claim.
         token: LeaseToken,
-        /// The artefact that it made.
+        /// The name of the result artifact.
         result: Option<String>,
-        /// What is to be told of it.
+        /// What the kind reports of the result.
         outcome: String,
     },
-    /// The attempt failed, and another would fail as well.
+    /// The attempt failed, and another attempt would fail as well.
     Fail {
-        /// Its claim.
+        /// The token of its claim.
         token: LeaseToken,
-        /// Why.
+        /// Why it failed.
         outcome: String,
     },
-    /// The attempt failed, and another may succeed.
+    /// The attempt failed, and another attempt may succeed.
     Retry {
-        /// Its claim.
+        /// The token of its claim.
         token: LeaseToken,
-        /// When to try again: [`Backoff::delay`] from now.
+        /// The earliest start of the next attempt: [`Backoff::delay`] from now.
         run_at: UnixMillis,
-        /// Why.
+        /// Why it failed.
         outcome: String,
     },
-    /// The worker lets go without having failed, because it heard of a cancel or has to stop. The attempt does not count.
-    HandBack {
-        /// Its claim.
+    /// The worker stops without having failed, because of a cancel request or a shutdown. The attempt does not count.
+    Release {
+        /// The token of its claim.
         token: LeaseToken,
     },
-    /// Whoever keeps house found the lease run out. The attempt counts, so that a job which kills its worker each time
-    /// ends as failed.
+    /// Upkeep found the lease expired. The attempt counts, so that a job that kills its worker each time ends as failed.
     LoseLease {
-        /// Leases that end by then are lost: now, or [`UnixMillis::MAX`] where no worker can be alive, such as at the
-        /// start of a process that alone uses the database.
+        /// Leases that end at this time or before are lost: now, or [`UnixMillis::MAX`] where no worker can be alive, such
+        /// as at the start of a process that alone uses the database.
         ended_by: UnixMillis,
-        /// When to try again.
+        /// The earliest start of the next attempt.
         run_at: UnixMillis,
-        /// What to say if that was the last attempt.
+        /// The outcome if that was the last attempt.
         outcome: String,
     },
-    /// Somebody who may calls it off. A worker hears of it at its next heartbeat.
+    /// A caller cancels the job. A worker learns of it with its next heartbeat.
     Cancel,
-    /// The database's clock went back.
+    /// The database's clock was set back.
     Settle,
-    /// Its time is over.
+    /// The retention of the result is over.
     Expire,
-    /// An artefact that was doomed is deleted.
+    /// A doomed artifact was removed.
     ForgetArtifact {
-        /// Which.
+        /// The name of the artifact.
         artifact: String,
     },
 }
 
-/// Why something cannot happen to a job.
+/// Why an event is impossible for a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// It is not waiting for a worker.
+    /// The job is not queued.
     #[error("the job is {0}, not queued")]
     NotQueued(JobStatus),
-    /// It waits for its next attempt.
-    #[error("the job is not to be begun yet")]
+    /// The job waits for its next attempt.
+    #[error("the job is not due yet")]
     NotDue,
-    /// Somebody else has it, or nobody.
+    /// The job was claimed again since, or is not running.
     #[error("the lease is lost")]
     LeaseLost,
-    /// It is with a worker that lives, or with none.
-    #[error("the job has no lease that ran out")]
+    /// The job has no lease, or a lease that has not expired.
+    #[error("the job has no expired lease")]
     LeaseNotLost,
-    /// It is over already.
-    #[error("the job is {0} already")]
+    /// The job has finished.
+    #[error("the job is already {0}")]
     Over(JobStatus),
-    /// It is not over, not yet to expire, or expired already.
-    #[error("the job is not to expire now")]
+    /// The job has not finished, or its retention is not over, or it has expired already.
+    #[error("the job does not expire now")]
     NotToExpire,
-    /// None of its times lies in an impossible future.
-    #[error("there is nothing to settle")]
+    /// None of its times is later than the clock allows.
+    #[error("no time of the job needs to be settled")]
     NothingToSettle,
-    /// It names no such artefact, or one that is still needed.
-    #[error("the artefact is none that the job no longer needs")]
+    /// The job does not name the artifact, or still needs it.
+    #[error("the artifact is not doomed")]
     ArtifactNotDoomed,
 }
 
-/// What the job becomes.
+/// Returns the job after the event, or why the event is impossible.
 pub fn apply(job: &Job, event: &Event, now: UnixMillis, rules: &Rules) -> Result<Job, Refusal> {
     match event {
         Event::Claim { holder } => claim(job, holder, now, rules),
@@ -152,25 +149,27 @@ pub fn apply(job: &Job, event: &Event, now: UnixMillis, rules: &Rules) -> Result
             job.lease = job.lease.map(|lease| Lease { until: lease.until.max(until), ..lease });
             Ok(job)
         }
-        Event::Progress { token, stage, percent } => {
+        Event::ReportStage { token, stage } => {
             let job = held(job, *token)?;
-            Ok(Job { stage: Some(stage.clone()), percent: (*percent).min(100), ..job })
+            let is_known = job.stage.as_ref() == Some(stage);
+            let stage_started_at = if is_known { job.stage_started_at } else { Some(now) };
+            Ok(Job { stage: Some(stage.clone()), stage_started_at, ..job })
         }
         Event::Complete { token, result, outcome } => {
             let job = Job { result: result.clone(), outcome: Some(outcome.clone()), ..held(job, *token)? };
-            Ok(over(Job { percent: 100, ..job }, JobStatus::Completed, now, rules))
+            Ok(finished(job, JobStatus::Completed, now, rules))
         }
         Event::Fail { token, outcome } => {
             let job = held(job, *token)?;
             if job.cancel_requested_at.is_some() {
-                return Ok(over(job, JobStatus::Cancelled, now, rules));
+                return Ok(finished(job, JobStatus::Cancelled, now, rules));
             }
-            Ok(over(Job { outcome: Some(outcome.clone()), ..job }, JobStatus::Failed, now, rules))
+            Ok(finished(Job { outcome: Some(outcome.clone()), ..job }, JobStatus::Failed, now, rules))
         }
         Event::Retry { token, run_at, outcome } => {
             Ok(attempt_failed(held(job, *token)?, *run_at, outcome, now, rules))
         }
-        Event::HandBack { token } => {
+        Event::Release { token } => {
             let job = held(job, *token)?;
             let job = Job { attempts: job.attempts.saturating_sub(1), ..job };
             Ok(back_to_queue(job, now, now, rules))
@@ -184,12 +183,12 @@ pub fn apply(job: &Job, event: &Event, now: UnixMillis, rules: &Rules) -> Result
         Event::Cancel => cancel(job, now, rules),
         Event::Settle => settle(job, now, rules),
         Event::Expire => {
-            let ended = job.status.is_finished() && job.status != JobStatus::Expired;
-            if !ended || job.expires_at.is_none_or(|at| at > now) {
+            let has_result = job.status.is_finished() && job.status != JobStatus::Expired;
+            if !has_result || job.expires_at.is_none_or(|at| at > now) {
                 return Err(Refusal::NotToExpire);
             }
             let job = job.clone();
-            Ok(Job { status: JobStatus::Expired, payload: None, outcome: None, stage: None, ..job })
+            Ok(Job { status: JobStatus::Expired, outcome: None, stage: None, stage_started_at: None, ..job })
         }
         Event::ForgetArtifact { artifact } => {
             if !job.doomed_artifacts().any(|doomed| doomed == artifact) {
@@ -202,9 +201,9 @@ pub fn apply(job: &Job, event: &Event, now: UnixMillis, rules: &Rules) -> Result
     }
 }
 
-/// Whether the job's row may go: it expired so long ago, and no artefact of it is left.
+/// Whether the job's row may be deleted: the job expired long enough ago, and none of its artifacts is left.
 #[must_use]
-pub fn may_be_forgotten(job: &Job, now: UnixMillis, retention: Retention) -> bool {
+pub fn may_be_deleted(job: &Job, now: UnixMillis, retention: Retention) -> bool {
     job.status == JobStatus::Expired
         && job.expires_at.is_some_and(|at| at <= retention.rows_until(now))
         && job.input.is_none()
@@ -230,13 +229,13 @@ fn claim(job: &Job, holder: &str, now: UnixMillis, rules: &Rules) -> Result<Job,
         lease: Some(Lease { holder: holder.to_owned(), until: rules.lease.until(now) }),
         outcome: None,
         stage: None,
-        percent: 0,
+        stage_started_at: None,
         ..job.clone()
     })
 }
 
-/// Nobody has it any more, and it does not come back.
-fn over(job: Job, status: JobStatus, now: UnixMillis, rules: &Rules) -> Job {
+/// The job after it has finished with this status.
+fn finished(job: Job, status: JobStatus, now: UnixMillis, rules: &Rules) -> Job {
     Job {
         status,
         finished_at: Some(now),
@@ -246,24 +245,24 @@ fn over(job: Job, status: JobStatus, now: UnixMillis, rules: &Rules) -> Job {
     }
 }
 
-/// Nobody has it any more, and it waits for the next worker, unless it was called off meanwhile.
+/// The job after it was put back into the queue, or cancelled if a caller requested that meanwhile.
 fn back_to_queue(job: Job, run_at: UnixMillis, now: UnixMillis, rules: &Rules) -> Job {
     if job.cancel_requested_at.is_some() {
-        return over(job, JobStatus::Cancelled, now, rules);
+        return finished(job, JobStatus::Cancelled, now, rules);
     }
-    Job { status: JobStatus::Queued, run_at, lease: None, stage: None, percent: 0, ..job }
+    Job { status: JobStatus::Queued, run_at, lease: None, stage: None, stage_started_at: None, ..job }
 }
 
-/// An attempt came to nothing. A cancel goes before the reason; the last attempt makes the job a dead letter.
+/// The job after a failed attempt: cancelled if a caller requested that, failed after the last attempt, else queued.
 fn attempt_failed(job: Job, run_at: UnixMillis, outcome: &str, now: UnixMillis, rules: &Rules) -> Job {
     if job.cancel_requested_at.is_some() {
-        return over(job, JobStatus::Cancelled, now, rules);
+        return finished(job, JobStatus::Cancelled, now, rules);
     }
     let job = Job { outcome: Some(outcome.to_owned()), ..job };
     if job.may_be_retried() {
         back_to_queue(job, run_at, now, rules)
     } else {
-        over(job, JobStatus::Failed, now, rules)
+        finished(job, JobStatus::Failed, now, rules)
     }
 }
 
@@ -272,12 +271,12 @@ fn cancel(job: &Job, now: UnixMillis, rules: &Rules) -> Result<Job, Refusal> {
         return Err(Refusal::Over(job.status));
     }
     let job = Job { cancel_requested_at: job.cancel_requested_at.or(Some(now)), ..job.clone() };
-    Ok(if job.status == JobStatus::Queued { over(job, JobStatus::Cancelled, now, rules) } else { job })
+    Ok(if job.status == JobStatus::Queued { finished(job, JobStatus::Cancelled, now, rules) } else { job })
 }
 
-/// Times that no clock running evenly could have written are moved to the latest that it could have: a job that was never
-/// tried waits for nothing but its turn, and others for their next attempt no longer than attempts are apart. The rank of a
-/// job that seems to arrive in the future moves along, or it would be passed by all others until then.
+/// The job after its impossible times were moved to the latest possible ones. A job without an attempt is due at once, and
+/// one that waits for its next attempt waits at most the longest delay. The rank of a job that seems to arrive in the
+/// future moves along, or all other jobs would pass it until then.
 fn settle(job: &Job, now: UnixMillis, rules: &Rules) -> Result<Job, Refusal> {
     let early = |at: UnixMillis, latest: UnixMillis| at.min(latest);
     let enqueued_at = early(job.enqueued_at, now);

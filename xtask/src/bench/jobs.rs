@@ -116,7 +116,7 @@ fn cached(fixture: &Fixture, workload: &Workload) -> anyhow::Result<Row> {
     Ok(Row::without_goal(what, Figure::ratio(&again, &uncached), vec![again, uncached]).of(workload))
 }
 
-/// The output of `container_src/examples/noop_jobs.rs`, as far as a row needs it.
+/// The output of `crates/job-queue/examples/noop_jobs.rs`, as far as a row needs it.
 #[derive(Debug, Deserialize)]
 struct Noops {
     jobs_per_second: f64,
@@ -150,7 +150,7 @@ fn noops(fixture: &Fixture) -> anyhow::Result<Row> {
 
 fn build_noops(fixture: &Fixture) -> anyhow::Result<PathBuf> {
     eprintln!("  noop_jobs: building it, profile release");
-    let build = ["build", "--locked", "--package", "edgeprove", "--example", "noop_jobs", "--release"];
+    let build = ["build", "--locked", "--package", "edgeprove-job-queue", "--example", "noop_jobs", "--release"];
     process::run(process::cargo(&build).current_dir(&fixture.ready.paths.root))?;
     Ok(fixture.ready.paths.target.join("release/examples/noop_jobs"))
 }

@@ -9,10 +9,9 @@ use crate::{
     http::{
         api_error::ApiError,
         extract::JobPath,
-        job_response::{document_response, visible_job},
+        job_response::{document_response, job_document, visible_job},
         state::AppState,
     },
-    jobs::kinds::proof::KIND,
 };
 
 /// 1. The caller may see the job (401, 404, 429).
@@ -25,18 +24,18 @@ pub async fn cancel_job(
 ) -> Result<Response, ApiError> {
     let job = visible_job(&app, &caller, id).await?;
     let jobs = app.jobs()?;
-    let status = match jobs.queue.cancel(id, Some(&job.owner)).await? {
+    let status = match jobs.store.queue.cancel(id, Some(&job.owner)).await? {
         Some(JobStatus::Running) => StatusCode::ACCEPTED,
         Some(_) => {
-            jobs.recorder.cancel_requested(&job, KIND, caller.actor()).await;
+            jobs.recorder.cancelled(&job, caller.actor()).await;
             StatusCode::OK
         }
         None if job.status == JobStatus::Cancelled => StatusCode::OK,
         None => {
-            let now = jobs.queue.get(id).await?.map_or(job.status, |job| job.status);
+            let now = jobs.store.queue.get(id).await?.map_or(job.status, |job| job.status);
             return Err(ApiError::new(ProblemType::JobAlreadyFinished, format!("the job is already {now}")));
         }
     };
-    let document = jobs.hub.look(id).await?.ok_or_else(ApiError::no_such_job)?;
+    let document = job_document(jobs, id).await?;
     Ok(document_response(status, &document))
 }

@@ -9,7 +9,7 @@ use crate::{
     http::{
         api_error::ApiError,
         extract::JobPath,
-        job_response::{document_response, job_document, visible_job, with_retry_after},
+        job_response::{current_document, document_response, visible_job, with_retry_after},
         state::AppState,
     },
 };
@@ -26,6 +26,6 @@ pub async fn get_job(
     if job.status == JobStatus::Expired {
         return Err(ApiError::expired());
     }
-    let document = job_document(app.jobs()?, &job).await?;
+    let document = current_document(app.jobs()?, job).await?;
     Ok(with_retry_after(document_response(StatusCode::OK, &document), &document))
 }

@@ -13,14 +13,14 @@ use crate::{
     http::{
         api_error::ApiError,
         extract::{AnswerFormat, JobPath},
-        job_response::{job_document, visible_job},
+        job_response::{current_document, visible_job},
         proof_response::{ProofResponse, proof_response},
         request_id::request_id_of,
         state::AppState,
     },
     jobs::{
-        JobContext,
-        kinds::proof::{Outcome, Payload, problem},
+        Jobs,
+        kinds::proof::{Payload, ProofReport},
     },
 };
 
@@ -46,7 +46,7 @@ pub async fn get_proof(
 
 /// The answer for a finished job: its proof, or why there is none.
 pub async fn finished_job(
-    jobs: &JobContext,
+    jobs: &Jobs,
     job: &Job,
     caller: &Caller,
     request_id: &str,
@@ -54,7 +54,7 @@ pub async fn finished_job(
 ) -> Result<Response, ApiError> {
     match job.status {
         JobStatus::Queued | JobStatus::Running => {
-            let document = job_document(jobs, job).await?;
+            let document = current_document(jobs, job.clone()).await?;
             let wait = document.estimated_remaining_ms.map_or(RETRY_AFTER, Duration::from_millis);
             Err(ApiError::new(ProblemType::ProofNotReady, format!("the job is {}", job.status)).after(wait))
         }
@@ -64,34 +64,33 @@ pub async fn finished_job(
             Ok(proof_response(&proof, format))
         }
         JobStatus::Failed => {
-            let problem = job.outcome.as_deref().and_then(problem);
-            let lost = || ApiError::new(ProblemType::WorkerLost, "the workers of the job died");
-            Err(problem.map_or_else(lost, ApiError::stored))
+            let missing = || ApiError::new(ProblemType::Internal, "the failed job has no problem");
+            Err(job.problem()?.map_or_else(missing, ApiError::stored))
         }
         JobStatus::Cancelled => Err(ApiError::new(ProblemType::JobCancelled, "the job was cancelled")),
         JobStatus::Expired => Err(ApiError::expired()),
     }
 }
 
-async fn stored_proof(jobs: &JobContext, job: &Job) -> Result<ProofResponse, ApiError> {
+async fn stored_proof(jobs: &Jobs, job: &Job) -> Result<ProofResponse, ApiError> {
     let missing = || ApiError::new(ProblemType::ArtifactUnavailable, "the stored proof is missing");
     let name = job.result.as_deref().and_then(|name| name.parse().ok()).ok_or_else(missing)?;
-    let (outcome, payload) = (Outcome::of(job).ok_or_else(missing)?, Payload::of(job).ok_or_else(missing)?);
-    let proof = jobs.artifacts.read(&name, ArtifactKind::Proof, PROOF_MAX_BYTES).await?;
-    let (proved, fallback_from) = match outcome.fallback {
+    let (report, payload) = (ProofReport::of(job)?, Payload::of(job)?);
+    let proof = jobs.store.artifacts.read(&name, ArtifactKind::Proof, PROOF_MAX_BYTES).await?;
+    let (proved, fallback_from) = match report.fallback {
         Some(smaller) => (smaller, Some(payload.first.circuit)),
         None => (payload.first, None),
     };
     Ok(ProofResponse {
         proof,
-        public_inputs: outcome.public_inputs,
+        public_inputs: report.public_inputs,
         circuit: proved.circuit,
         target: proved.target,
-        vk_hash: outcome.vk_hash,
-        verified: outcome.verified,
-        cached: outcome.cached,
+        vk_hash: report.vk_hash,
+        verified: report.verified,
+        cached: report.cached,
         fallback_from,
-        timings: outcome.timings,
+        timings: report.timings,
         request_id: payload.request_id,
     })
 }

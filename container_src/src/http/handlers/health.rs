@@ -41,7 +41,7 @@ pub async fn ready(State(app): State<AppState>) -> Result<Json<Value>, ApiError>
     }
     let load = app.load();
     let mut ready = json!({ "status": "ready", "running": load.running, "waiting": load.waiting });
-    if let Some(idle) = app.jobs().ok().and_then(|jobs| jobs.recorder.rested_for()) {
+    if let Some(idle) = app.jobs().ok().and_then(|jobs| jobs.gauges.activity.since_last_end()) {
         ready["idle_ms"] = edgeprove_telemetry::millis(idle).into();
     }
     Ok(Json(ready))
@@ -109,7 +109,7 @@ fn examine(app: &Shared) -> Health {
 fn jobs(app: &Shared) -> JobsHealth {
     match app.jobs() {
         Ok(jobs) => {
-            let counts = jobs.depth.latest();
+            let counts = jobs.gauges.counter.latest();
             let queued = counts.queued().iter().sum();
             JobsHealth { enabled: true, error: None, queued, running: counts.of(JobStatus::Running) }
         }

@@ -34,13 +34,14 @@ struct Snapshot {
 pub async fn job_counts(State(app): State<AppState>, caller: Caller) -> Result<Response, ApiError> {
     app.access.count(&caller)?;
     let jobs = app.jobs()?;
-    let counts = jobs.depth.count(jobs.queue.as_ref()).await?;
+    let counts = jobs.gauges.counter.count().await?;
     let by_status = JobStatus::ALL.map(|status| (status.as_str(), counts.of(status))).into();
     let priorities = Priority::ALL.into_iter().map(Priority::as_str);
     let queued = priorities.zip(counts.queued()).collect();
     let oldest = counts.oldest_queued.iter();
     let oldest_queued_ms =
         oldest.map(|(priority, age)| (priority.as_str(), edgeprove_telemetry::millis(*age))).collect();
-    let snapshot = Snapshot { jobs: by_status, queued, oldest_queued_ms, watched: jobs.hub.watched_jobs() };
+    let snapshot =
+        Snapshot { jobs: by_status, queued, oldest_queued_ms, watched: jobs.watchers.watched_jobs() };
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(snapshot)).into_response())
 }

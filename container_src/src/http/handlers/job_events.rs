@@ -4,7 +4,7 @@
 //! the event shows: a client that reconnects with `Last-Event-ID` gets at once what it has not seen, from any server. The
 //! stream ends when the job has finished.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{convert::Infallible, time::Duration};
 
 use axum::{
     extract::{
@@ -19,6 +19,7 @@ use axum::{
         sse::{Event, KeepAlive, Sse},
     },
 };
+use edgeprove_job_queue::watchers::Watcher;
 use edgeprove_protocol::{JobDocument, JobStatus};
 use futures_util::{Stream, StreamExt as _, stream};
 use http::{HeaderMap, HeaderValue};
@@ -28,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     access::Caller,
     http::{api_error::ApiError, extract::JobPath, job_response::visible_job, state::AppState},
-    jobs::{document::event_id, watchers::Watcher},
+    jobs::document::{EventId, document},
 };
 
 /// Interval of comments in a silent stream, which keep proxies from closing it.
@@ -50,8 +51,8 @@ pub async fn job_events(
     if job.status == JobStatus::Expired {
         return Err(ApiError::expired());
     }
-    let watcher = jobs.hub.watch(id).await?.ok_or_else(ApiError::no_such_job)?;
-    let last = headers.get(LAST_EVENT_ID).and_then(|id| id.to_str().ok()).map(str::to_owned);
+    let watcher = jobs.watchers.watch(id).await?.ok_or_else(ApiError::no_such_job)?;
+    let last = headers.get(LAST_EVENT_ID).and_then(|id| id.to_str().ok()?.parse().ok());
     let events = documents(watcher, last, app.lifecycle.supervisor.stop_token().clone());
     if let Ok(upgrade) = upgrade {
         return Ok(upgrade.on_upgrade(|socket| send_all(socket, events)));
@@ -67,21 +68,25 @@ pub async fn job_events(
 /// The job now, and after each change, until it has finished.
 fn documents(
     watcher: Watcher,
-    last: Option<String>,
+    last: Option<EventId>,
     stop: CancellationToken,
-) -> impl Stream<Item = (String, Arc<JobDocument>)> + Send {
+) -> impl Stream<Item = (EventId, JobDocument)> + Send {
     stream::unfold((Some(watcher), last), move |(watcher, mut last)| {
         let stop = stop.clone();
         async move {
             let mut watcher = watcher?;
             loop {
                 let seen = watcher.borrow_and_update().clone();
-                if let Some(document) = seen {
-                    let id = event_id(&document);
-                    let is_finished = document.status.is_finished();
-                    if last.as_ref() != Some(&id) || is_finished {
-                        last = Some(id.clone());
-                        return Some(((id, document), ((!is_finished).then_some(watcher), last)));
+                if let Some(view) = seen {
+                    let id = EventId::of(&view);
+                    let is_finished = view.job.status.is_finished();
+                    if is_finished || last.is_none_or(|last| id.is_news_after(&last)) {
+                        let document = document(&view).inspect_err(|error| {
+                            let error = edgeprove_telemetry::chain(error);
+                            tracing::error!(job = %view.job.id, %error, "the stream of a job ended: its row is corrupt");
+                        });
+                        last = Some(id);
+                        return Some(((id, document.ok()?), ((!is_finished).then_some(watcher), last)));
                     }
                 }
                 tokio::select! {
@@ -93,19 +98,19 @@ fn documents(
     })
 }
 
-fn event(id: String, document: &JobDocument) -> Event {
+fn event(id: EventId, document: &JobDocument) -> Event {
     let name = if document.status.is_finished() { "done" } else { "progress" };
     // A document has text keys only, so serialization cannot fail.
-    Event::default().id(id).event(name).data(serde_json::to_string(document).unwrap_or_default())
+    Event::default().id(id.to_string()).event(name).data(serde_json::to_string(document).unwrap_or_default())
 }
 
-async fn send_all(mut socket: WebSocket, events: impl Stream<Item = (String, Arc<JobDocument>)> + Send) {
+async fn send_all(mut socket: WebSocket, events: impl Stream<Item = (EventId, JobDocument)> + Send) {
     let mut events = std::pin::pin!(events);
     loop {
         tokio::select! {
             next = events.next() => {
                 let Some((id, document)) = next else { break };
-                let message = json!({ "id": id, "job": &*document }).to_string();
+                let message = json!({ "id": id.to_string(), "job": &document }).to_string();
                 if socket.send(Message::text(message)).await.is_err() {
                     return;
                 }

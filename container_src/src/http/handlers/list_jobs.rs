@@ -1,25 +1,21 @@
 //! `GET /v1/proofs`: a page of the caller's jobs, the latest first.
 
-use std::{
-    collections::{HashMap, HashSet},
-    fmt::Write as _,
-};
+use std::fmt::Write as _;
 
 use axum::{
     Json,
     extract::{Query, State, rejection::QueryRejection},
     response::{IntoResponse, Response},
 };
-use edgeprove_job_queue::queue::Listing;
-use edgeprove_job_rules::queue_position::{self, QueuePosition};
-use edgeprove_protocol::{CircuitId, JobId, JobStatus, ProblemType, job::JobPage};
+use edgeprove_job_queue::Listing;
+use edgeprove_protocol::{CircuitId, JobStatus, ProblemType, job::JobPage};
 use http::request::Parts;
 use serde::Deserialize;
 
 use crate::{
     access::Caller,
     http::{api_error::ApiError, caller::owner_filter, job_response::no_store, state::AppState},
-    jobs::document,
+    jobs::{document::document, kinds::proof::KIND},
 };
 
 /// Maximum number of jobs on a page.
@@ -62,7 +58,7 @@ pub async fn list_jobs(
     if !(1..=PAGE_MAX).contains(&limit) {
         return Err(ApiError::new(ProblemType::InvalidRequest, format!("`limit` must be 1 to {PAGE_MAX}")));
     }
-    if let Some(number) = filter.container.filter(|number| jobs.home != Some(*number)) {
+    if let Some(number) = filter.container.filter(|number| jobs.store.instance_number != Some(*number)) {
         let detail = format!("this server does not keep the jobs of container {number}: omit `container`");
         return Err(ApiError::new(ProblemType::InvalidRequest, detail));
     }
@@ -71,27 +67,19 @@ pub async fn list_jobs(
             Some(owner) => owner_filter(&app, &caller, owner, &parts)?,
             None => caller.owner(),
         },
+        kind: Some(KIND),
         status: filter.status,
         subject: filter.circuit.as_ref().map(ToString::to_string),
         before: filter.after,
         // One more than the page shows: if it exists, there is another page.
         limit: limit + 1,
     };
-    let mut page = jobs.queue.list(&listing).await?;
+    let mut page = jobs.store.queue.list(&listing).await?;
     let has_next = page.len() > limit as usize;
     page.truncate(limit as usize);
     let next = page.last().filter(|_| has_next).map(|last| filter.next_page(limit, last.seq));
-    let queued: HashSet<JobId> =
-        page.iter().filter(|job| job.status == JobStatus::Queued).map(|job| job.id).collect();
-    // One query finds the positions of the whole page.
-    let order = if queued.is_empty() { Vec::new() } else { jobs.queue.order(u32::MAX).await? };
-    let positions: HashMap<JobId, QueuePosition> =
-        queue_position::positions(&order, |id| queued.contains(&id))
-            .map(|(job, position)| (job.id, position))
-            .collect();
-    let now = document::now();
-    let document = |job| document::of(job, positions.get(&job.id), &jobs.estimator, now);
-    let jobs = page.iter().filter_map(document).collect();
+    let views = jobs.views().views(page).await?;
+    let jobs = views.iter().map(document).collect::<Result<_, _>>()?;
     Ok(no_store(Json(JobPage { jobs, next }).into_response()))
 }
 

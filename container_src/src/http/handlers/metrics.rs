@@ -44,9 +44,12 @@ fn read_gauges(app: &Shared) {
     }
 
     if let Ok(jobs) = app.jobs() {
-        let counts = jobs.depth.latest();
-        metrics::jobs::depth(counts.queued(), jobs.recorder.running());
-        if let Some(folder) = &jobs.folder {
+        let counts = jobs.gauges.counter.latest();
+        for kind in jobs.gauges.kinds.iter() {
+            let (kind, activity) = (kind.name(), &jobs.gauges.activity);
+            metrics::jobs::depth(kind, counts.queued_of(kind), activity.running_of(kind));
+        }
+        if let Some(folder) = &jobs.store.folder {
             disk("data", folder);
         }
     }

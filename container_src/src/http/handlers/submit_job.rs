@@ -16,24 +16,24 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use edgeprove_engine::proof_service::Candidates;
-use edgeprove_job_queue::queue::Submitted;
+use edgeprove_job_queue::{Enqueued, job_view::JobView, watchers::Watcher};
 use edgeprove_job_rules::job::Job;
-use edgeprove_protocol::{JobDocument, JobId, ProblemType};
+use edgeprove_protocol::{JobId, ProblemType};
 use http::{HeaderValue, StatusCode, header, request::Parts};
 
 use super::get_proof::finished_job;
 use crate::{
     access::Work,
     http::{
-        admitted_request::AdmittedRequest, api_error::ApiError, extract::JobPreferences,
-        job_response::with_retry_after, request_body::RequestBody, state::AppState, upload,
+        admitted_request::AdmittedRequest,
+        api_error::ApiError,
+        extract::JobPreferences,
+        job_response::{job_document, with_retry_after},
+        request_body::RequestBody,
+        state::AppState,
+        upload,
     },
-    jobs::{
-        JobContext,
-        kinds::proof::KIND,
-        submission::{self, Submission},
-        watchers::Watcher,
-    },
+    jobs::{Jobs, kinds::proof::KIND, submission::Submission},
 };
 
 /// Maximum `Retry-After` where the queue is full, in seconds.
@@ -67,7 +67,7 @@ async fn try_submit(
     let request = AdmittedRequest::check(app, parts, Work::Queued).await?;
     let preferences = JobPreferences::from_request_parts(parts, app).await?;
     if let Some(deadline) = request.deadline {
-        let estimate = jobs.foresee(KIND, request.circuit.id.as_str(), request.priority).await?;
+        let estimate = jobs.forecast(KIND, request.circuit.id.as_str(), request.priority).await?;
         if let Some(estimate) = estimate.filter(|estimate| estimate.exceeds(deadline)) {
             return Err(ApiError::deadline_cannot_be_met(estimate, deadline));
         }
@@ -75,13 +75,13 @@ async fn try_submit(
     let candidates = upload::receive(app, &request, parts, body).await?;
     let submission = submission(&request, candidates, &preferences);
     let AdmittedRequest { id, caller, grant, circuit, format, work, .. } = request;
-    let job = match submission::submit(jobs, submission).await {
-        Ok(Submitted::Taken(job)) => {
+    let job = match jobs.submit(submission).await {
+        Ok(Enqueued::Accepted(job)) => {
             grant.spend();
             job
         }
         // The request that created the job spent its grant.
-        Ok(Submitted::Known(job)) => job,
+        Ok(Enqueued::Known(job)) => job,
         Err(error) => return Err(with_expected_wait(error.into(), jobs, circuit.id.as_str())),
     };
     // The job is stored, so a shutdown need not wait for a caller who waits for it.
@@ -119,8 +119,8 @@ fn submission(request: &AdmittedRequest, candidates: Candidates, preferences: &J
 }
 
 /// Adds the expected time until a job of the queue finishes to a refusal at a limit of the queue.
-fn with_expected_wait(error: ApiError, jobs: &JobContext, circuit: &str) -> ApiError {
-    match jobs.estimator.expected(KIND, circuit) {
+fn with_expected_wait(error: ApiError, jobs: &Jobs, circuit: &str) -> ApiError {
+    match jobs.views().expected(KIND, circuit) {
         Some(work) if matches!(error.kind, ProblemType::QueueFull | ProblemType::TooManyJobs) => {
             error.after(Duration::from_secs(work.retry_after_s().min(RETRY_AFTER_MAX_S)))
         }
@@ -129,8 +129,8 @@ fn with_expected_wait(error: ApiError, jobs: &JobContext, circuit: &str) -> ApiE
 }
 
 /// 202 with the job as it is now.
-async fn accepted(jobs: &JobContext, id: JobId) -> Result<Response, ApiError> {
-    let document = jobs.hub.look(id).await?.ok_or_else(ApiError::no_such_job)?;
+async fn accepted(jobs: &Jobs, id: JobId) -> Result<Response, ApiError> {
+    let document = job_document(jobs, id).await?;
     let mut response = (StatusCode::ACCEPTED, Json(&document)).into_response();
     if let Ok(location) = HeaderValue::from_str(&document.links.this) {
         response.headers_mut().insert(header::LOCATION, location);
@@ -141,13 +141,13 @@ async fn accepted(jobs: &JobContext, id: JobId) -> Result<Response, ApiError> {
 /// The finished job; `None` if it does not finish within `wait`, or the server stops.
 async fn finished_within(
     app: &AppState,
-    jobs: &JobContext,
+    jobs: &Jobs,
     id: JobId,
     wait: Duration,
 ) -> Result<Option<Job>, ApiError> {
-    let Some(watcher) = jobs.hub.watch(id).await? else { return Err(ApiError::no_such_job()) };
+    let Some(watcher) = jobs.watchers.watch(id).await? else { return Err(ApiError::no_such_job()) };
     tokio::select! {
-        () = finished(watcher) => Ok(jobs.queue.get(id).await?),
+        () = finished(watcher) => Ok(jobs.store.queue.get(id).await?),
         () = tokio::time::sleep(wait) => Ok(None),
         () = app.lifecycle.supervisor.stop_token().cancelled() => Ok(None),
     }
@@ -155,7 +155,7 @@ async fn finished_within(
 
 async fn finished(mut watcher: Watcher) {
     let is_finished =
-        |seen: &Option<Arc<JobDocument>>| seen.as_ref().is_some_and(|document| document.status.is_finished());
+        |seen: &Option<Arc<JobView>>| seen.as_ref().is_some_and(|view| view.job.status.is_finished());
     // The sender lives as long as the server.
     let _ = watcher.wait_for(is_finished).await;
 }

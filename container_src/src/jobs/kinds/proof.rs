@@ -1,28 +1,36 @@
-//! What a job of proving says of itself: what is to be proved, what came of it, or why nothing did. No part of it is
-//! private.
+//! Proof jobs as the database stores them: the payload, the report of a result, and the stages. No part is private.
 
-use edgeprove_job_rules::job::Job;
-use edgeprove_protocol::{CircuitId, Problem, ProblemType, Target, answer::Timings};
+use std::time::Duration;
+
+use edgeprove_engine::{proof_cache::CachePolicy, proving::ProofResult};
+use edgeprove_job_queue::kind::Work;
+use edgeprove_job_rules::{job::Job, outcome::DecodeError, progress::Stage};
+use edgeprove_protocol::{CircuitId, JobStage, Problem, ProblemType, Target, answer::Timings};
 use serde::{Deserialize, Serialize};
 
-use edgeprove_engine::proof_cache::CachePolicy;
-
-/// Its name in the queue.
+/// The name of the kind.
 pub const KIND: &str = "prove";
 
-/// What is to be proved.
+/// The stages of an attempt. The estimate of a proof is for its proving time and the short verification after it.
+pub const STAGES: &[Stage] =
+    &[stage(JobStage::Loading, false), stage(JobStage::Proving, true), stage(JobStage::Verifying, false)];
+
+const fn stage(stage: JobStage, is_timed: bool) -> Stage {
+    Stage { name: stage.as_str(), percent: stage.percent(), is_timed }
+}
+
+/// The payload of a proof job: what to prove.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Payload {
-    /// What was asked for.
-    #[serde(flatten)]
+    /// The witness of the requested circuit.
     pub first: WitnessDescriptor,
-    /// What is to be proved instead where the machine has too little for it: each of a smaller circuit than the one
-    /// before. Their witnesses follow the first in the artefact.
+    /// The witnesses of ever smaller circuits of its family, to prove instead where the machine has too little for the first.
+    /// In the artifact they follow the first.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub smaller: Vec<WitnessDescriptor>,
-    /// What may be done with the cache of proofs.
+    /// How the proof cache may be used.
     pub cache: CachePolicy,
-    /// The request that handed it in.
+    /// The id of the request that submitted the job.
     pub request_id: String,
 }
 
@@ -31,71 +39,119 @@ pub struct Payload {
 pub struct WitnessDescriptor {
     /// The circuit.
     pub circuit: CircuitId,
-    /// Which one of that name: the one that the witness was held against.
+    /// The version of the circuit that the witness was checked against.
     pub version: String,
-    /// Who is to verify the proof.
+    /// The verifier that the proof is for.
     pub target: Target,
-    /// Bytes of the witness as it was sent.
+    /// The size of the witness as it was sent, in bytes.
     pub compressed_bytes: u64,
-    /// Its bytes once inflated.
-    pub inflated_bytes: u64,
+    /// Its decompressed size, in bytes.
+    pub decompressed_bytes: u64,
 }
 
-/// What belongs to a proof that was made.
+/// The report of a completed proof job: what belongs to the stored proof.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Outcome {
-    /// The smaller circuit that was proved instead of the one that was asked for.
+pub struct ProofReport {
+    /// The smaller circuit that was proved instead of the requested one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub fallback: Option<WitnessDescriptor>,
-    /// What it shows, `0x`-prefixed 32-byte big-endian fields, in the circuit's order.
+    /// The public inputs: 32-byte big-endian fields with `0x`, in the circuit's order.
     pub public_inputs: Vec<String>,
-    /// bb's hash of the verification key, 64 hexadecimal digits.
+    /// The prover's hash of the verification key, 64 hexadecimal digits.
     pub vk_hash: String,
-    /// Whether it was verified.
+    /// Whether the proof was verified.
     pub verified: bool,
-    /// Whether it had been made before.
+    /// Whether it came from the proof cache.
     pub cached: bool,
-    /// Where the time went, the wait in the queue included.
+    /// The durations of the stages, the wait in the queue included.
     pub timings: Timings,
 }
 
 impl Payload {
-    /// What is to be proved, one after the other until one succeeds.
-    #[must_use]
-    pub fn targets(&self) -> Vec<WitnessDescriptor> {
-        [&self.first].into_iter().chain(&self.smaller).cloned().collect()
+    /// The payload of a proof job.
+    pub fn of(job: &Job) -> Result<Self, DecodeError> {
+        job.read_payload()
     }
 
-    /// A failure at it.
+    /// The witnesses in the order in which they are tried.
+    pub fn witnesses(&self) -> impl Iterator<Item = &WitnessDescriptor> {
+        std::iter::once(&self.first).chain(&self.smaller)
+    }
+
+    /// A problem of this job.
     #[must_use]
-    pub fn broken(&self, kind: ProblemType, detail: &str) -> Problem {
+    pub fn problem(&self, kind: ProblemType, detail: &str) -> Problem {
         Problem::new(kind, detail, Some(self.request_id.clone()))
     }
+}
 
-    /// What a job of this kind is to prove; `None` once that is forgotten.
+impl ProofReport {
+    /// The report of this result, with the smaller circuit that was proved instead, if any.
     #[must_use]
-    pub fn of(job: &Job) -> Option<Self> {
-        serde_json::from_str(job.payload.as_deref()?).ok()
+    pub fn new(result: &ProofResult, fallback: Option<WitnessDescriptor>) -> Self {
+        Self {
+            fallback,
+            public_inputs: result.public_inputs(),
+            vk_hash: result.vk_hash(),
+            verified: result.verified,
+            cached: result.cached,
+            timings: result.timings,
+        }
+    }
+
+    /// The report of a completed proof job.
+    pub fn of(job: &Job) -> Result<Self, DecodeError> {
+        job.completion()
+    }
+
+    /// The work behind it: proving and verifying, on the circuit that was proved; `None` for a cached proof.
+    #[must_use]
+    pub fn work(&self, requested: &str) -> Option<Work> {
+        if self.cached {
+            return None;
+        }
+        let subject = self.fallback.as_ref().map_or(requested, |fallback| fallback.circuit.as_str());
+        let took_ms = self.timings.prove_ms + self.timings.verify_ms;
+        let took = Duration::try_from_secs_f64(took_ms / 1000.0).ok()?;
+        Some(Work { subject: subject.to_owned(), took })
     }
 }
 
-impl Outcome {
-    /// What belongs to a job's proof; `None` where there is none.
-    #[must_use]
-    pub fn of(job: &Job) -> Option<Self> {
-        serde_json::from_str(job.outcome.as_deref()?).ok()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(cached: bool, fallback: Option<&str>) -> ProofReport {
+        let descriptor = |circuit: &str| WitnessDescriptor {
+            circuit: circuit.parse().unwrap(),
+            version: "1".to_owned(),
+            target: Target::Evm,
+            compressed_bytes: 1,
+            decompressed_bytes: 2,
+        };
+        let timings = Timings { prove_ms: 1500.0, verify_ms: 500.0, total_ms: 9000.0, ..Timings::default() };
+        ProofReport {
+            fallback: fallback.map(descriptor),
+            public_inputs: vec![],
+            vk_hash: "00".repeat(32),
+            verified: true,
+            cached,
+            timings,
+        }
     }
-}
 
-/// A failure as an outcome.
-#[must_use]
-pub fn failure(problem: &Problem) -> String {
-    // It has text keys and no failing serialiser of its own.
-    serde_json::to_string(problem).unwrap_or_default()
-}
+    #[test]
+    fn only_real_proofs_count_as_work() {
+        let took = Duration::from_secs(2);
+        let work = |subject: &str| Some(Work { subject: subject.to_owned(), took });
+        assert_eq!(report(false, None).work("maze_large"), work("maze_large"));
+        assert_eq!(report(false, Some("maze")).work("maze_large"), work("maze"));
+        assert_eq!(report(true, None).work("maze_large"), None);
+    }
 
-/// The failure that an outcome tells.
-#[must_use]
-pub fn problem(outcome: &str) -> Option<Problem> {
-    serde_json::from_str(outcome).ok()
+    #[test]
+    fn stages_rise_to_the_end() {
+        assert!(STAGES.is_sorted_by_key(|stage| stage.percent));
+        assert!(STAGES.iter().all(|stage| stage.name.parse::<JobStage>().is_ok()));
+    }
 }

@@ -15,13 +15,13 @@ use std::{
 
 use async_trait::async_trait;
 use edgeprove_job_queue::{
-    queue::{JobOutcome, JobQueue as _},
+    events::IgnoreEvents,
     upkeep::{ArtifactRemover, Intervals, RemoveError, Upkeep},
 };
 use edgeprove_job_rules::transition::Rules;
 use edgeprove_protocol::{JobId, JobStatus};
 
-use crate::support::{Fixture, PROVES, claim, job, queue_in, submit};
+use crate::support::{Fixture, PROVES, claim, completed, job, problem, queue_in, submit};
 
 const FOLDER: &str = "EDGEPROVE_TEST_FOLDER";
 
@@ -76,7 +76,14 @@ async fn what_a_killed_server_had_begun_is_done_by_the_next() {
     let seen = queue.get(begun).await.unwrap().unwrap();
     assert_eq!((seen.status, seen.attempts), (JobStatus::Running, 1));
     let intervals = Intervals::of(&Rules::default());
-    let upkeep = Upkeep::new(queue.clone(), Arc::new(NoArtifacts), intervals, "gone".to_owned(), |_| {});
+    let upkeep = Upkeep::new(
+        queue.clone(),
+        Arc::new(NoArtifacts),
+        intervals,
+        &problem("gone"),
+        Arc::new(IgnoreEvents),
+    )
+    .unwrap();
     assert_eq!(upkeep.recover().await.unwrap().len(), 1);
     let mut done = HashSet::new();
     while done.len() < 2 {
@@ -84,8 +91,8 @@ async fn what_a_killed_server_had_begun_is_done_by_the_next() {
             tokio::time::sleep(Duration::from_millis(20)).await;
             continue;
         };
-        let ending = JobOutcome::Completed { result: None, outcome: String::new() };
-        queue.end(job.id, job.lease_token, ending).await.unwrap().expect("it is ours");
+        let ending = completed(None);
+        queue.finish(job.id, job.lease_token, &ending).await.unwrap().expect("it is ours");
         assert!(done.insert(job.id), "it was done twice");
     }
     assert!(done.contains(&begun));

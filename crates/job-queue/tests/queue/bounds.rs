@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use edgeprove_job_queue::queue::{JobQueue as _, SubmitError, Submitted};
+use edgeprove_job_queue::{EnqueueError, Enqueued};
 use edgeprove_job_rules::{
     bounds::{Bounds, Full},
     idempotency::{BodyDigest, Idempotency},
@@ -17,12 +17,12 @@ const FIVE: Bounds = Bounds { queued_max: 5, unfinished_per_owner_max: 100 };
 
 /// What came of handing many jobs in at the same time, to as many queues in turn as there are.
 async fn submit_together(queues: &[edgeprove_job_queue::sql_queue::SqlQueue], jobs: usize) -> (usize, usize) {
-    let submitting = (0..jobs).map(|number| queues[number % queues.len()].submit(job(), None));
+    let submitting = (0..jobs).map(|number| queues[number % queues.len()].enqueue(job(), None));
     let (mut taken, mut full) = (0, 0);
     for outcome in join_all(submitting).await {
         match outcome {
-            Ok(Submitted::Taken(_)) => taken += 1,
-            Err(SubmitError::Full(Full::Queue { queued: 5 })) => full += 1,
+            Ok(Enqueued::Accepted(_)) => taken += 1,
+            Err(EnqueueError::Full(Full::Queue { queued: 5 })) => full += 1,
             other => panic!("{other:?}"),
         }
     }
@@ -57,9 +57,9 @@ async fn an_owner_has_no_more_than_its_share() {
         submit(&queue, job()).await;
         submit(&queue, job()).await;
         claim(&queue).await;
-        let refused = queue.submit(job(), None).await;
+        let refused = queue.enqueue(job(), None).await;
         assert!(
-            matches!(refused, Err(SubmitError::Full(Full::Owner { unfinished: 2 }))),
+            matches!(refused, Err(EnqueueError::Full(Full::Owner { unfinished: 2 }))),
             "{}: {refused:?}",
             database.name
         );
@@ -78,27 +78,27 @@ async fn one_name_is_one_job_however_often_it_is_asked_for() {
         let queue = database.queue_with(Rules::default(), FIVE).await;
         let mut taken = 0;
         let mut ids = HashSet::new();
-        for outcome in join_all((0..10).map(|_| queue.submit(named(1), None))).await {
+        for outcome in join_all((0..10).map(|_| queue.enqueue(named(1), None))).await {
             match outcome.unwrap() {
-                Submitted::Taken(job) => {
+                Enqueued::Accepted(job) => {
                     taken += 1;
                     ids.insert(job.id);
                 }
-                Submitted::Known(job) => {
+                Enqueued::Known(job) => {
                     ids.insert(job.id);
                 }
             }
         }
         assert_eq!((taken, ids.len()), (1, 1), "{}", database.name);
-        assert!(matches!(queue.submit(named(2), None).await, Err(SubmitError::KeyConflict)));
+        assert!(matches!(queue.enqueue(named(2), None).await, Err(EnqueueError::KeyConflict)));
         let of_bob = NewJob { owner: "bob".to_owned(), ..named(2) };
-        assert!(matches!(queue.submit(of_bob, None).await, Ok(Submitted::Taken(_))));
+        assert!(matches!(queue.enqueue(of_bob, None).await, Ok(Enqueued::Accepted(_))));
         // A full queue knows its own jobs all the same.
         for _ in 0..3 {
             submit(&queue, job()).await;
         }
-        assert!(matches!(queue.submit(named(1), None).await, Ok(Submitted::Known(_))));
-        assert!(matches!(queue.submit(job(), None).await, Err(SubmitError::Full(_))));
+        assert!(matches!(queue.enqueue(named(1), None).await, Ok(Enqueued::Known(_))));
+        assert!(matches!(queue.enqueue(job(), None).await, Err(EnqueueError::Full(_))));
         database.remove().await;
     }
 }

@@ -2,16 +2,12 @@
 
 use std::time::Duration;
 
-use edgeprove_job_queue::{
-    queue::{Change, JobOutcome, JobQueue as _, LeaseStatus, QueueError},
-    sql_queue::SqlQueue,
-    store::Database,
-};
+use edgeprove_job_queue::{Change, LeaseStatus, QueueError, SqlQueue, store::Database};
 use edgeprove_protocol::JobStatus;
 use edgeprove_telemetry::supervisor::Supervisor;
 use edgeprove_testkit::postgres::{Cluster, Stop};
 
-use crate::support::{Fixture, PATIENCE, claim, hear, job, submit};
+use crate::support::{Fixture, PATIENCE, claim, completed, hear, job, submit};
 
 async fn try_until_it_works<T>(asked: impl AsyncFn() -> Result<T, QueueError>) -> T {
     let trying = async {
@@ -38,13 +34,16 @@ async fn survives(queue: &SqlQueue, cluster: &Cluster, how: Stop) {
     assert!(away.is_transient(), "{away:?}");
     cluster.start_again();
     let still = try_until_it_works(async || queue.heartbeat(held.id, held.lease_token).await).await;
-    assert_eq!(still, LeaseStatus::Yes, "nobody took the job meanwhile");
-    let done = || JobOutcome::Completed { result: None, outcome: String::new() };
-    let ended = try_until_it_works(async || queue.end(held.id, held.lease_token, done()).await).await;
+    assert_eq!(still, LeaseStatus::Held, "nobody took the job meanwhile");
+    let done = || completed(None);
+    let ended = try_until_it_works(async || queue.finish(held.id, held.lease_token, &done()).await).await;
     assert_eq!(ended, Some(JobStatus::Completed));
     let next_held = claim(queue).await;
     assert_eq!(next_held.id, next.id, "what was taken in is still there");
-    assert_eq!(queue.end(next.id, next_held.lease_token, done()).await.unwrap(), Some(JobStatus::Completed));
+    assert_eq!(
+        queue.finish(next.id, next_held.lease_token, &done()).await.unwrap(),
+        Some(JobStatus::Completed)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -53,8 +52,8 @@ async fn a_postgresql_that_was_away_is_used_again() {
     let database = Fixture::schema_in(&cluster.url()).await;
     let (queue, other) = (database.queue().await, database.queue().await);
     let supervisor = Supervisor::default();
-    let mut changes = other.changes();
-    other.listen_to_others(&supervisor);
+    let mut changes = other.subscribe();
+    other.follow_other_servers(&supervisor);
     hear(&mut changes, Change::Unknown).await;
     for how in [Stop::Fast, Stop::Immediate] {
         survives(&queue, &cluster, how).await;

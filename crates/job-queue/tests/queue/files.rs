@@ -3,7 +3,7 @@
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 
 use edgeprove_job_queue::{
-    queue::{JobOutcome, JobQueue as _, QueueError, SubmitError, Submitted},
+    EnqueueError, Enqueued, JobOutcome, QueueError,
     store::{Database, DatabaseLocation, Durability, OpenError, StoreError},
 };
 use edgeprove_job_rules::{
@@ -152,22 +152,22 @@ async fn only_promises_wait_for_the_disk() {
     };
     let first = submit(&queue, named()).await;
     assert_eq!(syncs().await, before + 1, "it is taken in");
-    let again = queue.submit(named(), None).await.unwrap();
-    assert!(matches!(again, Submitted::Known(known) if known.id == first.id));
+    let again = queue.enqueue(named(), None).await.unwrap();
+    assert!(matches!(again, Enqueued::Known(known) if known.id == first.id));
     assert_eq!(
         syncs().await,
         before + 2,
         "it may have been taken in a moment ago, by a caller who still waits"
     );
     let claimed = claim(&queue).await;
-    queue.end(claimed.id, claimed.lease_token, JobOutcome::Released).await.unwrap();
+    queue.finish(claimed.id, claimed.lease_token, &JobOutcome::Released).await.unwrap();
     assert_eq!(syncs().await, before + 2, "a worker's word");
     queue.cancel(first.id, None).await.unwrap();
     assert_eq!(syncs().await, before + 3, "it is called off");
 
     // Those who wait at the same time share the trip.
     let asked = 40;
-    let many = (0..asked).map(|_| queue.submit(job(), None));
+    let many = (0..asked).map(|_| queue.enqueue(job(), None));
     assert!(join_all(many).await.iter().all(Result::is_ok));
     let trips = syncs().await - before - 3;
     assert!((1..asked).contains(&trips), "{trips} trips to the disk for {asked} jobs");
@@ -184,9 +184,9 @@ async fn a_full_disk_is_said_to_be_full_and_used_again_once_it_is_not() {
     // The file cannot grow beyond what it is.
     limit("PRAGMA max_page_count = 1").await;
     let long = || NewJob { payload: "long".repeat(50_000), ..job() };
-    let refused = queue.submit(long(), None).await;
+    let refused = queue.enqueue(long(), None).await;
     assert!(
-        matches!(&refused, Err(SubmitError::Queue(QueueError(error @ StoreError::DiskFull(_)))) if error.is_transient()),
+        matches!(&refused, Err(EnqueueError::Queue(QueueError(error @ StoreError::DiskFull(_)))) if error.is_transient()),
         "{refused:?}"
     );
     limit("PRAGMA max_page_count = 1000000").await;

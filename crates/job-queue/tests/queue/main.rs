@@ -15,10 +15,10 @@
 
 mod across_processes;
 mod bounds;
-
 mod faults;
 mod files;
 mod notices;
+mod runner;
 mod support;
 mod upkeep;
 mod work;

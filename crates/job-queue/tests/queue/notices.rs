@@ -2,19 +2,19 @@
 
 use std::time::{Duration, Instant};
 
-use edgeprove_job_queue::queue::{Change, JobOutcome, JobQueue as _};
+use edgeprove_job_queue::{Change, JobOutcome};
 use edgeprove_telemetry::supervisor::Supervisor;
 use futures_util::future::join_all;
 
-use crate::support::{Fixture, PROVES, claim, hear, job, submit};
+use crate::support::{Fixture, PROVES, claim, completed, hear, job, submit};
 
 #[tokio::test]
 async fn what_one_server_does_the_other_hears() {
     let Some(database) = Fixture::postgres().await else { return };
     let (here, there) = (database.queue().await, database.queue().await);
     let supervisor = Supervisor::default();
-    let mut changes = there.changes();
-    there.listen_to_others(&supervisor);
+    let mut changes = there.subscribe();
+    there.follow_other_servers(&supervisor);
     hear(&mut changes, Change::Unknown).await;
 
     let mut took = Vec::new();
@@ -34,9 +34,9 @@ async fn what_one_server_does_the_other_hears() {
     let id = submit(&here, job()).await.id;
     let held = claim(&here).await;
     hear(&mut changes, Change::Job(id)).await;
-    here.progress(id, held.lease_token, "proving", 5).await.unwrap();
+    here.report_stage(id, held.lease_token, "proving").await.unwrap();
     hear(&mut changes, Change::Job(id)).await;
-    here.end(id, held.lease_token, JobOutcome::Released).await.unwrap();
+    here.finish(id, held.lease_token, &JobOutcome::Released).await.unwrap();
     hear(&mut changes, Change::Work).await;
     supervisor.stop().await;
     database.remove().await;
@@ -47,8 +47,8 @@ async fn a_server_hears_its_own_words_once() {
     let Some(database) = Fixture::postgres().await else { return };
     let (here, there) = (database.queue().await, database.queue().await);
     let supervisor = Supervisor::default();
-    let mut changes = here.changes();
-    here.listen_to_others(&supervisor);
+    let mut changes = here.subscribe();
+    here.follow_other_servers(&supervisor);
     hear(&mut changes, Change::Unknown).await;
     let own = submit(&here, job()).await.id;
     let other = submit(&there, job()).await.id;
@@ -75,8 +75,8 @@ async fn a_job_goes_to_one_worker_however_many_ask() {
             async move {
                 let mut done = Vec::new();
                 while let Some(job) = queue.claim(&format!("worker {number}"), &PROVES).await.unwrap() {
-                    let ending = JobOutcome::Completed { result: None, outcome: String::new() };
-                    queue.end(job.id, job.lease_token, ending).await.unwrap().expect("it is still ours");
+                    let ending = completed(None);
+                    queue.finish(job.id, job.lease_token, &ending).await.unwrap().expect("it is still ours");
                     done.push(job.id);
                 }
                 done

@@ -8,8 +8,7 @@ use std::{
 };
 
 use edgeprove_job_queue::{
-    queue::{Change, JobQueue, Submitted},
-    sql_queue::SqlQueue,
+    Change, Enqueued, JobOutcome, SqlQueue,
     store::{Database, DatabaseLocation},
 };
 use edgeprove_job_rules::{
@@ -18,17 +17,17 @@ use edgeprove_job_rules::{
     job::{Job, NewJob},
     transition::Rules,
 };
-use edgeprove_protocol::{JobId, Priority};
+use edgeprove_protocol::{JobId, Priority, Problem, ProblemType};
 use edgeprove_testkit::places;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 use tempfile::TempDir;
 use tokio::{sync::broadcast, time::timeout};
 use uuid::Uuid;
 
-/// Far beyond what anything takes.
+/// Much longer than anything takes.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A database that goes with the test.
+/// A database that is removed after the test.
 pub(crate) struct Fixture {
     pub(crate) name: &'static str,
     pub(crate) place: DatabaseLocation,
@@ -43,7 +42,7 @@ impl Fixture {
 
     pub(crate) fn file() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        // What a path may hold, and a URL may not.
+        // With characters that a path may have and a URL may not.
         let place = DatabaseLocation::Folder(dir.path().join("data of 100%41 #1?"));
         Self { name: "file", place, dir: Some(dir), schema: None }
     }
@@ -52,7 +51,7 @@ impl Fixture {
         Some(Self::schema_in(&places::shared_postgres()?).await)
     }
 
-    /// A schema of its own in this PostgreSQL.
+    /// A new schema in this PostgreSQL.
     pub(crate) async fn schema_in(url: &str) -> Self {
         static MADE: AtomicU32 = AtomicU32::new(0);
         let number = MADE.fetch_add(1, Ordering::Relaxed);
@@ -65,7 +64,7 @@ impl Fixture {
         Self { name: "postgres", place, dir: None, schema: Some((url.to_owned(), schema)) }
     }
 
-    /// All that there are.
+    /// A database of each sort.
     pub(crate) async fn all() -> Vec<Self> {
         let mut all = vec![Self::memory(), Self::file()];
         all.extend(Self::postgres().await);
@@ -73,7 +72,7 @@ impl Fixture {
     }
 
     pub(crate) fn folder(&self) -> PathBuf {
-        let DatabaseLocation::Folder(path) = &self.place else { panic!("it is in no folder") };
+        let DatabaseLocation::Folder(path) = &self.place else { panic!("the database is in no folder") };
         path.clone()
     }
 
@@ -85,7 +84,7 @@ impl Fixture {
         queue_at(&self.place, rules, bounds).await
     }
 
-    /// Removes what it made in a shared database.
+    /// Removes the schema in a shared database.
     pub(crate) async fn remove(self) {
         if let Some((url, schema)) = &self.schema {
             let mut connection = PgConnection::connect(url).await.unwrap();
@@ -104,7 +103,7 @@ pub(crate) async fn queue_in(folder: &Path) -> SqlQueue {
     queue_at(&DatabaseLocation::Folder(folder.to_owned()), Rules::default(), Bounds::default()).await
 }
 
-/// A job like any other.
+/// A job.
 pub(crate) fn job() -> NewJob {
     NewJob {
         id: JobId::new(None, *Uuid::new_v4().as_bytes()).unwrap(),
@@ -120,24 +119,34 @@ pub(crate) fn job() -> NewJob {
     }
 }
 
-/// Takes a job in.
+/// Enqueues a job.
 pub(crate) async fn submit(queue: &SqlQueue, job: NewJob) -> Job {
-    match queue.submit(job, None).await.unwrap() {
-        Submitted::Taken(job) => *job,
-        Submitted::Known(job) => panic!("it is known: {job:?}"),
+    match queue.enqueue(job, None).await.unwrap() {
+        Enqueued::Accepted(job) => *job,
+        Enqueued::Known(job) => panic!("it is known: {job:?}"),
     }
 }
 
-/// What a server's workers can do.
+/// The capability of a server's workers.
 pub(crate) const PROVES: [Capability; 1] = [Capability::all_of("prove")];
 
-/// Begins the job whose turn it is.
+/// The outcome of a completed job.
+pub(crate) fn completed(result: Option<&str>) -> JobOutcome {
+    JobOutcome::completed(result.map(str::to_owned), "well").unwrap()
+}
+
+/// A problem of a failed attempt.
+pub(crate) fn problem(detail: &str) -> Box<Problem> {
+    Box::new(Problem::new(ProblemType::Internal, detail, None))
+}
+
+/// Claims the next job.
 pub(crate) async fn claim(queue: &SqlQueue) -> Job {
     queue.claim("worker", &PROVES).await.unwrap().expect("a job is due")
 }
 
-/// Waits until this is told.
+/// Waits for this change.
 pub(crate) async fn hear(changes: &mut broadcast::Receiver<Change>, wanted: Change) {
     let hearing = async { while changes.recv().await.unwrap() != wanted {} };
-    timeout(PATIENCE, hearing).await.unwrap_or_else(|_| panic!("never heard of {wanted:?}"));
+    timeout(PATIENCE, hearing).await.unwrap_or_else(|_| panic!("no change {wanted:?}"));
 }

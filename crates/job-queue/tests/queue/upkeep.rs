@@ -1,4 +1,4 @@
-//! What is done from time to time.
+//! Upkeep: expiry, artifacts, lost leases, clocks that are set.
 
 use std::{
     collections::HashSet,
@@ -8,20 +8,25 @@ use std::{
 
 use async_trait::async_trait;
 use edgeprove_job_queue::{
-    queue::{Change, JobOutcome, JobQueue as _},
-    sql_queue::SqlQueue,
+    Change, JobOutcome, SqlQueue,
+    events::{AttemptEnd, JobEvents, NotRecorded, UpkeepEvent},
     store::Durability,
-    upkeep::{ArtifactRemover, Intervals, Kept, RemoveError, TidyError, Upkeep},
+    upkeep::{ArtifactRemover, Intervals, RemoveError, TidyError, Upkeep},
 };
 use edgeprove_job_rules::{
-    bounds::Bounds, expiry::Retention, job::NewJob, lease::LeaseTerms, retry::Backoff, transition::Rules,
+    bounds::Bounds,
+    expiry::Retention,
+    job::{Job, NewJob},
+    lease::LeaseTerms,
+    retry::Backoff,
+    transition::Rules,
 };
 use edgeprove_protocol::JobStatus;
 use edgeprove_telemetry::supervisor::Supervisor;
 
-use crate::support::{Fixture, PATIENCE, PROVES, claim, hear, job, submit};
+use crate::support::{Fixture, PATIENCE, PROVES, claim, hear, job, problem, submit};
 
-/// A store of artefacts that remembers what it was told.
+/// An artifact store that holds what was removed.
 #[derive(Default)]
 struct Artifacts {
     removed: Mutex<Vec<String>>,
@@ -45,30 +50,43 @@ impl ArtifactRemover for Artifacts {
     }
 }
 
-type Record = Arc<Mutex<Vec<Kept>>>;
+/// Holds the events of upkeep.
+#[derive(Default)]
+struct Record(Mutex<Vec<UpkeepEvent>>);
 
-fn upkeep(queue: &SqlQueue, artifacts: &Arc<Artifacts>, intervals: Intervals) -> (Upkeep, Record) {
-    let record = Record::default();
-    let keep = Arc::clone(&record);
+#[async_trait]
+impl JobEvents for Record {
+    async fn started(&self, _: &Job) -> Result<(), NotRecorded> {
+        Ok(())
+    }
+
+    async fn ended(&self, _: &Job, _: AttemptEnd<'_>) {}
+
+    fn maintained(&self, event: UpkeepEvent) {
+        self.0.lock().unwrap().push(event);
+    }
+}
+
+fn upkeep(queue: &SqlQueue, artifacts: &Arc<Artifacts>, intervals: Intervals) -> (Upkeep, Arc<Record>) {
+    let record = Arc::<Record>::default();
+    let events: Arc<dyn JobEvents> = Arc::clone(&record) as _;
     let artifacts: Arc<dyn ArtifactRemover> = Arc::clone(artifacts) as _;
-    let lost = "the worker is gone".to_owned();
-    let upkeep =
-        Upkeep::new(queue.clone(), artifacts, intervals, lost, move |kept| keep.lock().unwrap().push(kept));
-    (upkeep, record)
+    let lost = problem("the worker is gone");
+    (Upkeep::new(queue.clone(), artifacts, intervals, &lost, events).unwrap(), record)
 }
 
 fn completed() -> JobOutcome {
-    JobOutcome::Completed { result: Some("proof".to_owned()), outcome: "well".to_owned() }
+    crate::support::completed(Some("proof"))
 }
 
-/// Everything is over the moment it happens.
+/// Finished jobs expire at once.
 fn nothing_lasts() -> Rules {
     let retention = Retention { results: Duration::ZERO, tombstones: Duration::ZERO };
     Rules { retention, ..Rules::default() }
 }
 
 #[tokio::test]
-async fn what_is_over_goes_with_its_artefacts() {
+async fn expired_jobs_are_removed_with_their_artifacts() {
     for database in Fixture::all().await {
         let queue = database.queue_with(nothing_lasts(), Bounds::default()).await;
         let artifacts = Arc::default();
@@ -78,7 +96,7 @@ async fn what_is_over_goes_with_its_artefacts() {
         queue.cancel(waiting.id, None).await.unwrap();
         let held = claim(&queue).await;
         assert_eq!(held.id, done.id);
-        queue.end(done.id, held.lease_token, completed()).await.unwrap();
+        queue.finish(done.id, held.lease_token, &completed()).await.unwrap();
         let kept = submit(&queue, job()).await;
         upkeep.tidy().await.unwrap();
         assert_eq!(queue.get(done.id).await.unwrap(), None, "{}", database.name);
@@ -86,10 +104,11 @@ async fn what_is_over_goes_with_its_artefacts() {
         assert_eq!(queue.get(kept.id).await.unwrap(), Some(kept.clone()));
         let removed: HashSet<_> = artifacts.removed.lock().unwrap().iter().cloned().collect();
         assert_eq!(removed, HashSet::from([done.input.unwrap(), waiting.input.unwrap(), "proof".to_owned()]));
-        let Some(Kept::Expired(expired)) = record.lock().unwrap().pop() else {
-            panic!("nothing is recorded")
+        let Some(UpkeepEvent::Expired(expired)) = record.0.lock().unwrap().pop() else {
+            panic!("no expiry was reported")
         };
-        assert_eq!(HashSet::<_>::from_iter(expired), HashSet::from([done.id, waiting.id]));
+        let expired: HashSet<_> = expired.into_iter().map(|job| (job.id, job.kind)).collect();
+        assert_eq!(expired, HashSet::from([done.id, waiting.id].map(|id| (id, "prove".to_owned()))));
         upkeep.remove_orphans().await.unwrap();
         assert_eq!(*artifacts.named.lock().unwrap(), HashSet::from([kept.input.unwrap()]));
         database.remove().await;
@@ -97,7 +116,7 @@ async fn what_is_over_goes_with_its_artefacts() {
 }
 
 #[tokio::test]
-async fn an_artefact_is_named_until_it_is_gone() {
+async fn an_artifact_is_named_until_it_is_removed() {
     for database in Fixture::all().await {
         let queue = database.queue_with(nothing_lasts(), Bounds::default()).await;
         let artifacts: Arc<Artifacts> = Arc::default();
@@ -116,7 +135,7 @@ async fn an_artefact_is_named_until_it_is_gone() {
 }
 
 #[tokio::test]
-async fn a_job_whose_worker_fell_silent_is_taken_up_and_in_the_end_given_up() {
+async fn a_job_with_silent_workers_is_retried_and_fails() {
     for database in Fixture::all().await {
         let rules = Rules {
             lease: LeaseTerms { length: Duration::from_millis(400) },
@@ -127,7 +146,7 @@ async fn a_job_whose_worker_fell_silent_is_taken_up_and_in_the_end_given_up() {
         let (upkeep, record) = upkeep(&queue, &Arc::default(), Intervals::of(&rules));
         let supervisor = Supervisor::default();
         upkeep.start(&supervisor);
-        let mut changes = queue.changes();
+        let mut changes = queue.subscribe();
         let id = submit(&queue, NewJob { max_attempts: 2, ..job() }).await.id;
         let first = claim(&queue).await;
         let again = tokio::time::timeout(PATIENCE, async {
@@ -140,7 +159,7 @@ async fn a_job_whose_worker_fell_silent_is_taken_up_and_in_the_end_given_up() {
         });
         let again = again.await.unwrap();
         assert_eq!((again.id, again.attempts), (id, 2), "{}", database.name);
-        assert_eq!(queue.end(id, first.lease_token, completed()).await.unwrap(), None);
+        assert_eq!(queue.finish(id, first.lease_token, &completed()).await.unwrap(), None);
         let over = tokio::time::timeout(PATIENCE, async {
             loop {
                 hear(&mut changes, Change::Job(id)).await;
@@ -151,16 +170,18 @@ async fn a_job_whose_worker_fell_silent_is_taken_up_and_in_the_end_given_up() {
             }
         });
         let over = over.await.unwrap();
-        assert_eq!((over.status, over.outcome.as_deref()), (JobStatus::Failed, Some("the worker is gone")));
+        assert_eq!(over.status, JobStatus::Failed);
+        assert_eq!(over.problem().unwrap().unwrap().detail, "the worker is gone");
         supervisor.stop().await;
-        let lost = record.lock().unwrap().iter().filter(|kept| matches!(kept, Kept::LeasesLost(_))).count();
+        let is_loss = |event: &&UpkeepEvent| matches!(event, UpkeepEvent::LeasesLost(_));
+        let lost = record.0.lock().unwrap().iter().filter(is_loss).count();
         assert_eq!(lost, 2);
         database.remove().await;
     }
 }
 
 #[tokio::test]
-async fn a_lone_server_takes_up_at_once_what_a_dead_one_had_begun() {
+async fn a_lone_server_recovers_running_jobs_at_once() {
     for database in Fixture::all().await {
         let queue = database.queue().await;
         let (upkeep, _) = upkeep(&queue, &Arc::default(), Intervals::of(&Rules::default()));
@@ -173,7 +194,7 @@ async fn a_lone_server_takes_up_at_once_what_a_dead_one_had_begun() {
 }
 
 #[tokio::test]
-async fn a_clock_that_went_back_leaves_no_job_behind() {
+async fn jobs_run_after_the_clock_was_set_back() {
     for database in Fixture::all().await {
         let queue = database.queue().await;
         let job = submit(&queue, job()).await;
@@ -182,7 +203,7 @@ async fn a_clock_that_went_back_leaves_no_job_behind() {
         session.rows(future, []).await.unwrap();
         drop(session);
         assert_eq!(queue.claim("w", &PROVES).await.unwrap(), None, "{}", database.name);
-        let mut changes = queue.changes();
+        let mut changes = queue.subscribe();
         let supervisor = Supervisor::default();
         let (upkeep, _) = upkeep(&queue, &Arc::default(), Intervals::of(&Rules::default()));
         upkeep.start(&supervisor);

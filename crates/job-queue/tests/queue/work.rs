@@ -1,8 +1,8 @@
-//! A job from its arrival to its end.
+//! The life of a job.
 
 use std::time::Duration;
 
-use edgeprove_job_queue::queue::{Change, JobOutcome, JobQueue as _, LeaseStatus, Listing};
+use edgeprove_job_queue::{Change, JobOutcome, LeaseStatus, Listing};
 use edgeprove_job_rules::{
     bounds::Bounds,
     capability::{Capability, Subject},
@@ -13,52 +13,66 @@ use edgeprove_job_rules::{
 };
 use edgeprove_protocol::{JobStatus, Priority};
 
-use crate::support::{Fixture, PROVES, claim, hear, job, submit};
+use crate::support::{self, Fixture, PROVES, claim, hear, job, problem, submit};
 
 fn completed() -> JobOutcome {
-    JobOutcome::Completed { result: Some("proof".to_owned()), outcome: "well".to_owned() }
+    support::completed(Some("proof"))
 }
 
 #[tokio::test]
-async fn a_job_is_taken_in_worked_on_and_done() {
+async fn a_job_is_accepted_run_and_completed() {
     for database in Fixture::all().await {
         let queue = database.queue().await;
         let first = submit(&queue, job()).await;
         let second = submit(&queue, job()).await;
         assert_eq!(queue.get(first.id).await.unwrap(), Some(first.clone()), "{}", database.name);
-        let number = async |id| queue.place(id).await.unwrap().map(|place| place.number());
+        let number = async |id| queue.position(id).await.unwrap().map(|place| place.number());
         assert_eq!(number(first.id).await, Some(1));
         assert_eq!(number(second.id).await, Some(2));
-        let order: Vec<_> = queue.order(9).await.unwrap().into_iter().map(|queued| queued.id).collect();
+        let order: Vec<_> = queue.queued(9).await.unwrap().into_iter().map(|queued| queued.id).collect();
         assert_eq!(order, [first.id, second.id]);
 
         let claimed = claim(&queue).await;
         assert_eq!((claimed.id, claimed.attempts), (first.id, 1));
-        assert_eq!(queue.place(first.id).await.unwrap(), None);
+        assert_eq!(queue.position(first.id).await.unwrap(), None);
         let token = claimed.lease_token;
-        assert_eq!(queue.heartbeat(first.id, token).await.unwrap(), LeaseStatus::Yes);
-        assert_eq!(queue.progress(first.id, token, "proving", 200).await.unwrap(), LeaseStatus::Yes);
+        assert_eq!(queue.heartbeat(first.id, token).await.unwrap(), LeaseStatus::Held);
+        assert_eq!(queue.report_stage(first.id, token, "proving").await.unwrap(), LeaseStatus::Held);
         let seen = queue.get(first.id).await.unwrap().unwrap();
-        assert_eq!((seen.stage.as_deref(), seen.percent), (Some("proving"), 100));
+        assert_eq!(seen.stage.as_deref(), Some("proving"));
+        assert!(seen.stage_started_at >= seen.started_at, "{seen:?}");
+        let began = seen.stage_started_at;
+        queue.report_stage(first.id, token, "proving").await.unwrap();
+        assert_eq!(
+            queue.get(first.id).await.unwrap().unwrap().stage_started_at,
+            began,
+            "it is the same stage"
+        );
 
-        assert_eq!(queue.end(first.id, token, completed()).await.unwrap(), Some(JobStatus::Completed));
+        assert_eq!(queue.finish(first.id, token, &completed()).await.unwrap(), Some(JobStatus::Completed));
         let seen = queue.get(first.id).await.unwrap().unwrap();
-        assert_eq!((seen.result.as_deref(), seen.outcome.as_deref()), (Some("proof"), Some("well")));
-        assert_eq!(queue.end(first.id, token, completed()).await.unwrap(), None, "it ended already");
-        assert_eq!(queue.heartbeat(first.id, token).await.unwrap(), LeaseStatus::No);
-        assert_eq!(queue.durations("prove", "maze", 9).await.unwrap().len(), 1);
+        assert_eq!((seen.result.as_deref(), seen.completion().unwrap()), (Some("proof"), "well".to_owned()));
+        assert_eq!(queue.finish(first.id, token, &completed()).await.unwrap(), None, "it has finished");
+        assert_eq!(queue.heartbeat(first.id, token).await.unwrap(), LeaseStatus::Lost);
+        assert_eq!(queue.completed("prove", "maze", 9).await.unwrap().len(), 1);
 
-        let census = queue.census().await.unwrap();
-        let of = |status| census.jobs.iter().find(|(of, ..)| *of == status).map(|(_, _, jobs)| *jobs);
-        assert_eq!((of(JobStatus::Completed), of(JobStatus::Queued)), (Some(1), Some(1)));
-        let [(Priority::Normal, waited)] = census.oldest_queued[..] else { panic!("{census:?}") };
+        let counts = queue.count().await.unwrap();
+        assert_eq!((counts.of(JobStatus::Completed), counts.of(JobStatus::Queued)), (1, 1));
+        let queued = |kind| counts.queued_of(kind).iter().sum::<u64>();
+        assert_eq!((queued("prove"), queued("keys")), (1, 0));
+        let [(Priority::Normal, waited)] = counts.oldest_queued[..] else { panic!("{counts:?}") };
         assert!(waited < Duration::from_hours(1));
 
         let mut listing = Listing { owner: "alice".to_owned(), limit: 1, ..Listing::default() };
         let page = queue.list(&listing).await.unwrap();
-        assert_eq!(page[0].id, second.id, "the latest comes first");
+        assert_eq!(page[0].id, second.id, "the latest is first");
         listing.before = Some(page[0].seq);
         assert_eq!(queue.list(&listing).await.unwrap()[0].id, first.id);
+        listing.kind = Some("prove");
+        assert_eq!(queue.list(&listing).await.unwrap()[0].id, first.id);
+        listing.kind = Some("keys");
+        assert_eq!(queue.list(&listing).await.unwrap(), []);
+        listing.kind = None;
         listing.status = Some(JobStatus::Failed);
         assert_eq!(queue.list(&listing).await.unwrap(), []);
         let of_bob = Listing { owner: "bob".to_owned(), limit: 9, ..Listing::default() };
@@ -68,7 +82,7 @@ async fn a_job_is_taken_in_worked_on_and_done() {
 }
 
 #[tokio::test]
-async fn a_worker_is_given_nothing_that_it_does_not_know() {
+async fn a_worker_claims_only_what_its_capabilities_cover() {
     for database in Fixture::all().await {
         let queue = database.queue().await;
         submit(&queue, NewJob { subject: "maze".to_owned(), priority: Priority::Critical, ..job() }).await;
@@ -93,7 +107,7 @@ async fn a_worker_is_given_nothing_that_it_does_not_know() {
 }
 
 #[tokio::test]
-async fn kinds_and_urgency_decide_who_gets_what() {
+async fn kinds_and_priorities_decide_which_job_is_claimed() {
     for database in Fixture::all().await {
         let queue = database.queue().await;
         submit(&queue, NewJob { priority: Priority::Low, ..job() }).await;
@@ -109,33 +123,33 @@ async fn kinds_and_urgency_decide_who_gets_what() {
 }
 
 #[tokio::test]
-async fn a_job_that_fails_is_tried_again_until_it_has_failed_too_often() {
+async fn a_failing_job_is_retried_up_to_its_maximum() {
     for database in Fixture::all().await {
         let rules = Rules {
             backoff: Backoff { base: Duration::from_millis(1), cap: Duration::from_millis(2) },
             ..Rules::default()
         };
         let queue = database.queue_with(rules, Bounds::default()).await;
-        let mut changes = queue.changes();
+        let mut changes = queue.subscribe();
         let id = submit(&queue, NewJob { max_attempts: 2, ..job() }).await.id;
-        let retry = || JobOutcome::Retry { outcome: "the machine is tired".to_owned() };
+        let retry = || JobOutcome::Retry(problem("the machine is tired"));
         let first = claim(&queue).await;
-        assert_eq!(queue.end(id, first.lease_token, retry()).await.unwrap(), Some(JobStatus::Queued));
+        assert_eq!(queue.finish(id, first.lease_token, &retry()).await.unwrap(), Some(JobStatus::Queued));
         hear(&mut changes, Change::Work).await;
         tokio::time::sleep(Duration::from_millis(5)).await;
         let second = claim(&queue).await;
         assert_eq!((second.attempts, second.outcome), (2, None));
         assert!(second.lease_token > first.lease_token);
-        assert_eq!(queue.end(id, first.lease_token, completed()).await.unwrap(), None, "an old lease");
-        assert_eq!(queue.end(id, second.lease_token, retry()).await.unwrap(), Some(JobStatus::Failed));
+        assert_eq!(queue.finish(id, first.lease_token, &completed()).await.unwrap(), None, "an old lease");
+        assert_eq!(queue.finish(id, second.lease_token, &retry()).await.unwrap(), Some(JobStatus::Failed));
         let seen = queue.get(id).await.unwrap().unwrap();
-        assert_eq!(seen.outcome.as_deref(), Some("the machine is tired"));
+        assert_eq!(seen.problem().unwrap().unwrap().detail, "the machine is tired");
         database.remove().await;
     }
 }
 
 #[tokio::test]
-async fn a_job_that_waits_for_its_next_attempt_says_how_long() {
+async fn the_time_of_the_next_delayed_job_is_known() {
     for database in Fixture::all().await {
         let wait = Duration::from_hours(1);
         let rules = Rules { backoff: Backoff { base: wait, cap: wait }, ..Rules::default() };
@@ -143,7 +157,7 @@ async fn a_job_that_waits_for_its_next_attempt_says_how_long() {
         assert_eq!(queue.next_due().await.unwrap(), None);
         let id = submit(&queue, job()).await.id;
         let held = claim(&queue).await.lease_token;
-        queue.end(id, held, JobOutcome::Retry { outcome: String::new() }).await.unwrap();
+        queue.finish(id, held, &JobOutcome::Retry(problem("again"))).await.unwrap();
         assert_eq!(queue.claim("w", &PROVES).await.unwrap(), None);
         let due = queue.next_due().await.unwrap().unwrap();
         assert!(due <= wait, "{due:?}");
@@ -152,40 +166,40 @@ async fn a_job_that_waits_for_its_next_attempt_says_how_long() {
 }
 
 #[tokio::test]
-async fn what_is_called_off_ends_at_once_or_with_its_worker() {
+async fn a_cancelled_job_ends_at_once_or_with_its_worker() {
     for database in Fixture::all().await {
         let queue = database.queue().await;
         let queued = submit(&queue, NewJob { priority: Priority::Low, ..job() }).await.id;
         let running = submit(&queue, NewJob { priority: Priority::High, ..job() }).await.id;
         let held = claim(&queue).await;
         assert_eq!(held.id, running);
-        let mut changes = queue.changes();
-        assert_eq!(queue.cancel(queued, Some("bob")).await.unwrap(), None, "it is not his");
+        let mut changes = queue.subscribe();
+        assert_eq!(queue.cancel(queued, Some("bob")).await.unwrap(), None, "he does not own it");
         assert_eq!(queue.cancel(queued, Some("alice")).await.unwrap(), Some(JobStatus::Cancelled));
         hear(&mut changes, Change::Job(queued)).await;
-        assert_eq!(queue.cancel(queued, None).await.unwrap(), None, "it is over");
+        assert_eq!(queue.cancel(queued, None).await.unwrap(), None, "it has finished");
         assert_eq!(queue.cancel(running, None).await.unwrap(), Some(JobStatus::Running));
         hear(&mut changes, Change::Job(running)).await;
         let token = held.lease_token;
         assert_eq!(queue.heartbeat(running, token).await.unwrap(), LeaseStatus::CancelRequested);
-        assert_eq!(queue.progress(running, token, "s", 1).await.unwrap(), LeaseStatus::CancelRequested);
-        let ended = queue.end(running, token, JobOutcome::Released).await.unwrap();
+        assert_eq!(queue.report_stage(running, token, "s").await.unwrap(), LeaseStatus::CancelRequested);
+        let ended = queue.finish(running, token, &JobOutcome::Released).await.unwrap();
         assert_eq!(ended, Some(JobStatus::Cancelled), "{}", database.name);
         database.remove().await;
     }
 }
 
 #[tokio::test]
-async fn what_is_handed_back_was_not_tried() {
+async fn a_released_attempt_does_not_count() {
     for database in Fixture::all().await {
         let queue = database.queue().await;
         let id = submit(&queue, job()).await.id;
         let token = claim(&queue).await.lease_token;
-        assert_eq!(queue.end(id, token, JobOutcome::Released).await.unwrap(), Some(JobStatus::Queued));
+        assert_eq!(queue.finish(id, token, &JobOutcome::Released).await.unwrap(), Some(JobStatus::Queued));
         let again = claim(&queue).await;
         assert_eq!((again.attempts, again.lease_token), (1, LeaseToken(2)));
-        let failed = JobOutcome::Failed { outcome: "never".to_owned() };
-        assert_eq!(queue.end(id, again.lease_token, failed).await.unwrap(), Some(JobStatus::Failed));
+        let failed = JobOutcome::Failed(problem("never"));
+        assert_eq!(queue.finish(id, again.lease_token, &failed).await.unwrap(), Some(JobStatus::Failed));
         database.remove().await;
     }
 }

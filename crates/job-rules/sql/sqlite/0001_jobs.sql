@@ -1,4 +1,4 @@
--- Times are milliseconds since 1970. What a column means stands in src/job.rs; the checks are its invariants.
+-- Times are milliseconds since 1970. src/job.rs describes the columns; the checks are their invariants.
 CREATE TABLE jobs (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,
     id TEXT NOT NULL UNIQUE,
@@ -23,24 +23,24 @@ CREATE TABLE jobs (
     cancel_requested_at INTEGER CHECK (cancel_requested_at IS NULL OR status <> 'queued'),
     idempotency_key TEXT,
     body_digest TEXT CHECK ((body_digest IS NULL) = (idempotency_key IS NULL)),
-    payload TEXT,
+    payload TEXT NOT NULL,
     input TEXT,
     result TEXT,
     outcome TEXT,
     stage TEXT,
-    percent INTEGER NOT NULL CHECK (percent BETWEEN 0 AND 100),
+    stage_started_at INTEGER CHECK ((stage_started_at IS NULL) = (stage IS NULL)),
     UNIQUE (owner, idempotency_key)
 ) STRICT;
 
 -- The order of work.
 CREATE INDEX jobs_by_turn ON jobs (rank, seq) WHERE status = 'queued';
--- Leases that run out.
+-- Leases that expire.
 CREATE INDEX jobs_by_lease ON jobs (lease_until) WHERE status = 'running';
--- Each owner's jobs, the latest last; and those that count against the owner's bound.
+-- The jobs of each owner, the latest last; and those that count against the owner's limit.
 CREATE INDEX jobs_by_owner ON jobs (owner, seq);
 CREATE INDEX jobs_unfinished ON jobs (owner) WHERE finished_at IS NULL;
--- What expires and what is deleted.
--- (Partial ones: with an index on the status, SQLite would not take the order of work from its own.)
+-- Jobs that expire and rows that are deleted.
+-- (These are partial: with an index on the status, SQLite would not use jobs_by_turn for the order of work.)
 CREATE INDEX jobs_to_expire ON jobs (expires_at) WHERE status IN ('completed', 'failed', 'cancelled');
 CREATE INDEX jobs_to_delete ON jobs (expires_at) WHERE status = 'expired';
 CREATE INDEX jobs_with_doomed_input ON jobs (seq) WHERE input IS NOT NULL AND finished_at IS NOT NULL;

@@ -118,6 +118,9 @@ pub struct Entry {
     /// The job.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub job_id: Option<JobId>,
+    /// The kind of the job.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub job_kind: Option<String>,
     /// The token of the lease under which a worker did it: two claims of a job never have the same.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "token")]
     pub lease_token: Option<LeaseToken>,
@@ -152,6 +155,7 @@ impl Entry {
             attempt: None,
             circuit: None,
             job_id: None,
+            job_kind: None,
             lease_token: None,
             outcome: None,
             request_id: None,
@@ -181,6 +185,7 @@ mod tests {
             attempt: Some(2),
             circuit: "range_check".parse().ok(),
             job_id: "c3-7c2d3f7e-0b7a-4c55-9d2f-5c1f3a0e9b11".parse().ok(),
+            job_kind: Some("prove".to_owned()),
             lease_token: Some(LeaseToken(7)),
             outcome: Some(Outcome::Failed(ProblemType::ProofTimeout)),
             request_id: Some("r-1".to_owned()),
@@ -199,7 +204,7 @@ mod tests {
         assert_eq!(
             full().canonical(),
             "{\"action\":\"job.failed\",\"actor\":\"key:alice\",\"attempt\":2,\"circuit\":\"range_check\",\
-             \"job_id\":\"c3-7c2d3f7e-0b7a-4c55-9d2f-5c1f3a0e9b11\",\"lease_token\":7,\"outcome\":\"proof_timeout\",\
+             \"job_id\":\"c3-7c2d3f7e-0b7a-4c55-9d2f-5c1f3a0e9b11\",\"job_kind\":\"prove\",\"lease_token\":7,\"outcome\":\"proof_timeout\",\
              \"request_id\":\"r-1\",\"time\":\"2026-11-21T09:43:23.731Z\",\"times\":3,\"worker\":\"prover-0\"}"
         );
         let members: Map<String, Value> = serde_json::from_str(&full().canonical()).unwrap();

@@ -1,27 +1,40 @@
-//! The audit log: one chain ([`crate::audit`]) for all servers that share a database.
+//! The statements of an audit log in a database: one chain ([`crate::audit`]) for all that append to it.
 //!
-//! Appending is one transaction: [`POSTGRES_LOCK_AUDIT`] (on SQLite `BEGIN IMMEDIATE`, which makes the one writer), then
-//! [`HEAD`], then [`APPEND`] for each entry, every one made by [`crate::audit::Record::after`] from the one before it.
-//! The lock makes the servers take turns until each has committed, and so sees what the others wrote. [`APPEND`] looks
-//! again by itself: where the lock was forgotten the chain does not fork, the transaction fails.
+//! A server writes its audit log to a file and does not use these statements. They are for the Durable Object of the edge,
+//! which has a database and no files.
+//!
+//! Appending is one transaction: [`POSTGRES_LOCK_AUDIT`] (on SQLite `BEGIN IMMEDIATE`), then [`HEAD`], then [`APPEND`] for each
+//! entry, which [`crate::audit::Record::after`] links to the entry before. The lock serialises the writers until each has
+//! committed, so that each sees the entries of the others. [`APPEND`] checks the link itself: if the lock was forgotten, the
+//! chain does not fork, but the transaction fails.
 
-use super::Statement;
+use super::{Migration, Statement};
 
-/// Makes appending wait its turn until the transaction ends. PostgreSQL only, and as a statement of its own: one that
-/// waited does not see what was committed meanwhile, and the next one does.
+/// The steps of the tables of an audit log, in order.
+pub const MIGRATIONS: &[Migration] = &[Migration {
+    version: 1,
+    name: "audit",
+    script: Statement {
+        sqlite: include_str!("../../sql/sqlite/audit.sql"),
+        postgres: include_str!("../../sql/postgres/audit.sql"),
+    },
+}];
+
+/// Locks the log until the transaction ends. PostgreSQL only, and as a statement of its own: a statement that waited does not
+/// see what was committed meanwhile, but the next one does.
 ///
-/// Binds nothing. Returns one row of nothing. The number is this log's own among the database's advisory locks.
+/// Binds nothing. Returns one row without a value. The number identifies this log among the database's advisory locks.
 pub const POSTGRES_LOCK_AUDIT: &str = "SELECT pg_advisory_xact_lock(7306916055)";
 
-/// Where the chain ends.
+/// Reads the end of the chain.
 ///
-/// Binds nothing. Returns `seq` and `hash`. No row: it has not begun ([`crate::audit::Link::START`]).
+/// Binds nothing. Returns `seq` and `hash`. No row: the log is empty ([`crate::audit::Link::START`]).
 pub const HEAD: Statement = statement! { "SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1" };
 
-/// Adds an entry at the end of the chain.
+/// Appends an entry to the chain.
 ///
 /// Binds 1 `seq`, 2 `previous`, 3 `entry`, 4 `hash`, as the record has them. Returns `seq`. No row, or a violation of the
-/// primary key: somebody else appended meanwhile, and nothing may be committed.
+/// primary key: another writer appended meanwhile, and the transaction must be rolled back.
 pub const APPEND: Statement = statement! {
     "INSERT INTO audit (seq, previous, entry, hash) SELECT $1, $2, $3, $4 \
      WHERE $2 = COALESCE((SELECT hash FROM audit WHERE seq = $1 - 1), \
@@ -30,9 +43,9 @@ pub const APPEND: Statement = statement! {
      RETURNING seq"
 };
 
-/// A piece of the chain.
+/// Reads a part of the chain.
 ///
-/// Binds 1 the `seq` before it, 0 for the beginning, 2 how many. Returns `seq`, `previous`, `entry` and `hash`.
+/// Binds 1 the `seq` before it, 0 for the beginning, 2 maximum number of entries. Returns `seq`, `previous`, `entry` and `hash`.
 pub const READ: Statement = statement! {
     "SELECT seq, previous, entry, hash FROM audit WHERE seq > $1 ORDER BY seq LIMIT $2"
 };

@@ -1,6 +1,6 @@
-//! One text for two dialects.
+//! SQL statements that are written once for two dialects.
 
-/// A database that the statements are written for.
+/// The database that a statement is written for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Dialect {
     /// SQLite 3.38 or later, as a library or in a Durable Object.
@@ -29,8 +29,8 @@ impl Statement {
     }
 }
 
-/// A statement of pieces that stand in both dialects, or only in `sqlite(…)` or `postgres(…)`. A name is that of a macro
-/// which gives a piece.
+/// Makes a statement from pieces that both dialects have, and pieces in `sqlite(…)` or `postgres(…)` that one has. A name is
+/// that of a macro that expands to a piece.
 macro_rules! statement {
     (@$dialect:ident [$($done:tt)*]) => { concat!($($done)*) };
     (@sqlite [$($done:tt)*] sqlite($piece:literal) $($rest:tt)*) => {
@@ -58,17 +58,17 @@ macro_rules! statement {
     }};
 }
 
-/// A whole job, as [`crate::row::JobRow`] names its columns.
+/// The columns of a job, as [`crate::row::JobRow`] names them.
 macro_rules! columns {
     () => {
         "seq, id, kind, subject, version, owner, priority, rank, status, run_at, enqueued_at, started_at, finished_at, \
          expires_at, attempts, max_attempts, lease_token, lease_holder, lease_until, cancel_requested_at, \
-         idempotency_key, body_digest, payload, input, result, outcome, stage, percent"
+         idempotency_key, body_digest, payload, input, result, outcome, stage, stage_started_at"
     };
 }
 
-/// What becomes of a job when an attempt came to nothing: cancelled if it was called off, failed if that was its last
-/// attempt, and queued again otherwise. Binds 1 now, 2 when to try again, 3 outcome, 4 when it expires if it is over.
+/// Sets the columns of a job whose attempt failed: cancelled if a caller requested that, failed if that was the last attempt,
+/// and queued otherwise. Binds 1 now, 2 earliest start of the next attempt, 3 outcome, 4 expiry if the job has finished.
 macro_rules! attempt_failed {
     () => {
         "status = CASE WHEN cancel_requested_at IS NOT NULL THEN 'cancelled' \
@@ -76,14 +76,14 @@ macro_rules! attempt_failed {
          outcome = CASE WHEN cancel_requested_at IS NOT NULL THEN outcome ELSE $3 END, \
          run_at = CASE WHEN cancel_requested_at IS NOT NULL OR attempts >= max_attempts THEN run_at ELSE $2 END, \
          stage = CASE WHEN cancel_requested_at IS NOT NULL OR attempts >= max_attempts THEN stage END, \
-         percent = CASE WHEN cancel_requested_at IS NOT NULL OR attempts >= max_attempts THEN percent ELSE 0 END, \
+         stage_started_at = CASE WHEN cancel_requested_at IS NOT NULL OR attempts >= max_attempts THEN stage_started_at END, \
          finished_at = CASE WHEN cancel_requested_at IS NOT NULL OR attempts >= max_attempts THEN $1 END, \
          expires_at = CASE WHEN cancel_requested_at IS NOT NULL OR attempts >= max_attempts THEN $4 END, \
          lease_holder = NULL, lease_until = NULL "
     };
 }
 
-/// Makes each `$` a `?`. No statement has one that is not a parameter's.
+/// Replaces each `$` by `?`. Statements have `$` in parameters only.
 pub(super) const fn question_marks<const N: usize>(text: &str) -> [u8; N] {
     let text = text.as_bytes();
     let mut bytes = [0; N];
@@ -95,10 +95,10 @@ pub(super) const fn question_marks<const N: usize>(text: &str) -> [u8; N] {
     bytes
 }
 
-#[expect(clippy::panic, reason = "it is evaluated when this crate is compiled, and nowhere else")]
+#[expect(clippy::panic, reason = "it is evaluated when this crate is compiled, and at no other time")]
 pub(super) const fn utf8(bytes: &'static [u8]) -> &'static str {
     match str::from_utf8(bytes) {
         Ok(text) => text,
-        Err(_) => panic!("one ASCII character was put in place of another"),
+        Err(_) => panic!("replacing one ASCII character by another broke the text"),
     }
 }

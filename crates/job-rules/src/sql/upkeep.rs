@@ -1,12 +1,12 @@
-//! Cancelling, and what has to be done from time to time: leases that ran out, times that cannot be, and what is no longer
-//! kept. Each may be done by several at once, and again.
+//! Cancelling, and periodic maintenance: expired leases, impossible times, and jobs whose retention is over. Several servers may
+//! run each statement at the same time, and repeatedly.
 
 use super::Statement;
 
-/// Calls a job off: a queued one is cancelled at once, a running one when its worker hears of it.
+/// Cancels a job: a queued one at once, a running one when its worker learns of it.
 ///
-/// Binds 1 id, 2 the owner who asks or NULL for whoever may cancel any, 3 now, 4 when it expires if it is over.
-/// Returns `status`. No row: there is no such job of that owner, or it is over.
+/// Binds 1 id, 2 owner or NULL for any owner, 3 now, 4 expiry if the job has finished.
+/// Returns `status`. No row: the owner has no such job, or it has finished.
 pub const CANCEL: Statement = statement! {
     "UPDATE jobs SET cancel_requested_at = COALESCE(cancel_requested_at, $3), \
      status = CASE WHEN status = 'queued' THEN 'cancelled' ELSE status END, \
@@ -15,11 +15,11 @@ pub const CANCEL: Statement = statement! {
      WHERE id = $1 AND ($2 IS NULL OR owner = $2) AND status IN ('queued', 'running') RETURNING status"
 };
 
-/// Ends the leases that ran out. The attempt counts: the job is queued again, or failed if it was its last attempt, or
-/// cancelled if it was called off.
+/// Ends expired leases. The attempt counts: the job is queued again, or failed if that was its last attempt, or cancelled if
+/// a caller requested that.
 ///
-/// Binds 1 now, 2 when to try again, 3 outcome, 4 when it expires if it is over, 5 leases that end by then are lost
-/// ([`crate::transition::Event::LoseLease`]). Returns the jobs as they are now.
+/// Binds 1 now, 2 earliest start of the next attempt, 3 outcome, 4 expiry if the job has finished, 5 leases that end at this
+/// time or before are lost ([`crate::transition::Event::LoseLease`]). Returns the jobs as they are now.
 pub const REAP: Statement = statement! {
     "UPDATE jobs SET " attempt_failed
     "WHERE seq IN (SELECT seq FROM jobs WHERE status = 'running' AND lease_until <= $5"
@@ -27,10 +27,9 @@ pub const REAP: Statement = statement! {
      RETURNING " columns
 };
 
-/// Moves times that no clock running evenly could have written to the latest that it could have, after the clock went
-/// back ([`crate::lease`]).
+/// Moves impossible times to the latest possible ones, after the clock was set back ([`crate::lease`]).
 ///
-/// Binds 1 now, 2 the latest `run_at` of a job that was tried (now and the backoff's cap), 3 the latest end of a lease,
+/// Binds 1 now, 2 the latest `run_at` of a job that had an attempt (now and the backoff's cap), 3 the latest end of a lease,
 /// 4 the latest expiry. Returns `id` of each job that was changed.
 pub const SETTLE: Statement = statement! {
     "UPDATE jobs SET \
@@ -46,30 +45,30 @@ pub const SETTLE: Statement = statement! {
      RETURNING id"
 };
 
-/// Takes away what is told of jobs that were over long enough.
+/// Expires jobs: removes the outcomes of jobs that finished long enough ago.
 ///
-/// Binds 1 now, 2 how many at most. Returns `id` of each.
+/// Binds 1 now, 2 maximum number of jobs. Returns `id` and `kind` of each.
 pub const EXPIRE: Statement = statement! {
-    "UPDATE jobs SET status = 'expired', payload = NULL, outcome = NULL, stage = NULL \
+    "UPDATE jobs SET status = 'expired', outcome = NULL, stage = NULL, stage_started_at = NULL \
      WHERE seq IN (SELECT seq FROM jobs \
      WHERE status IN ('completed', 'failed', 'cancelled') AND expires_at <= $1 ORDER BY expires_at LIMIT $2"
     postgres(" FOR UPDATE SKIP LOCKED") ") \
-     RETURNING id"
+     RETURNING id, kind"
 };
 
-/// Artefacts that nobody needs any more: inputs of jobs that are over, results of jobs that expired. They are listed until
-/// [`FORGET_ARTIFACT`] says that they are deleted, and their rows stay as long, so that a crash in between loses none.
+/// Reads the artifacts that nobody needs any more: inputs of finished jobs, results of expired jobs. They are listed until
+/// [`FORGET_ARTIFACT`] records their removal, and their rows stay as long, so that a crash in between leaves none behind.
 ///
-/// Binds 1 how many. Returns `seq` and `artifact`.
+/// Binds 1 maximum number of artifacts. Returns `seq` and `artifact`.
 pub const DOOMED_ARTIFACTS: Statement = statement! {
     "SELECT seq, input AS artifact FROM jobs WHERE input IS NOT NULL AND finished_at IS NOT NULL \
      UNION ALL \
      SELECT seq, result AS artifact FROM jobs WHERE result IS NOT NULL AND status = 'expired' LIMIT $1"
 };
 
-/// Says that a doomed artefact is deleted.
+/// Records that a doomed artifact was removed.
 ///
-/// Binds 1 seq, 2 artefact. Returns `seq`. No row: it was said before.
+/// Binds 1 seq, 2 artifact. Returns `seq`. No row: it was recorded before.
 pub const FORGET_ARTIFACT: Statement = statement! {
     "UPDATE jobs SET input = CASE WHEN input = $2 THEN NULL ELSE input END, \
      result = CASE WHEN result = $2 THEN NULL ELSE result END \
@@ -77,8 +76,8 @@ pub const FORGET_ARTIFACT: Statement = statement! {
      RETURNING seq"
 };
 
-/// Every artefact that some job names. What lies in the store beside them, and not since a moment ago, was left by a
-/// crash: before its job was taken in, or by a worker whose lease was lost.
+/// Reads the names of all artifacts that jobs name. Other artifacts in the store, unless they are new, were left behind by a
+/// crash before their job was accepted, or by a worker whose lease was lost.
 ///
 /// Binds nothing. Returns `artifact`.
 pub const NAMED_ARTIFACTS: Statement = statement! {
@@ -86,9 +85,9 @@ pub const NAMED_ARTIFACTS: Statement = statement! {
      UNION ALL SELECT result AS artifact FROM jobs WHERE result IS NOT NULL"
 };
 
-/// Deletes the rows of jobs that expired long enough ago and name no artefact.
+/// Deletes the rows of jobs that expired long enough ago and name no artifact.
 ///
-/// Binds 1 expired by then ([`crate::expiry::Retention::rows_until`]), 2 how many at most. Returns `id` of each.
+/// Binds 1 the latest expiry ([`crate::expiry::Retention::rows_until`]), 2 maximum number of jobs. Returns `id` of each.
 pub const DELETE: Statement = statement! {
     "DELETE FROM jobs WHERE seq IN (SELECT seq FROM jobs \
      WHERE status = 'expired' AND expires_at <= $1 AND input IS NULL AND result IS NULL \

@@ -1,48 +1,49 @@
-//! Looking at jobs. Nothing here writes.
+//! Reading jobs. These statements write nothing.
 
 use super::Statement;
 
-/// One job.
+/// Reads one job.
 ///
 /// Binds 1 id. Returns the job.
 pub const GET: Statement = statement! { "SELECT " columns " FROM jobs WHERE id = $1" };
 
-/// An owner's jobs, the latest first, a page at a time.
+/// Reads an owner's jobs, the latest first, a page at a time.
 ///
-/// Binds 1 owner, 2 status or NULL for any, 3 subject or NULL for any, 4 the last page's last `seq` or NULL for the first
-/// page, 5 how many. Returns jobs. Those that arrive meanwhile shift no page, because a page begins where the last ended
-/// and not at a count.
+/// Binds 1 owner, 2 kind or NULL for any, 3 status or NULL for any, 4 subject or NULL for any, 5 the last `seq` of the previous
+/// page or NULL for the first page, 6 maximum number of jobs. Returns jobs. Jobs that arrive meanwhile shift no page, because
+/// a page begins after a job and not after a count.
 pub const LIST: Statement = statement! {
-    "SELECT " columns " FROM jobs WHERE owner = $1 \
-     AND ($2 IS NULL OR status = $2) AND ($3 IS NULL OR subject = $3) AND ($4 IS NULL OR seq < $4) \
-     ORDER BY seq DESC LIMIT $5"
+    "SELECT " columns " FROM jobs WHERE owner = $1 AND ($2 IS NULL OR kind = $2) \
+     AND ($3 IS NULL OR status = $3) AND ($4 IS NULL OR subject = $4) AND ($5 IS NULL OR seq < $5) \
+     ORDER BY seq DESC LIMIT $6"
 };
 
-/// What goes before a queued job, counted by what it is. Jobs that wait for their next attempt count.
+/// Counts the jobs ahead of a queued job, by kind and subject. Jobs that wait for their next attempt count.
 ///
-/// Binds 1 id. Returns `kind`, `subject`, `jobs`, a row for each pair that occurs; where nothing goes before it, one row
-/// without them and of 0 jobs. No row: there is no such job, or it is not queued.
+/// Binds 1 id. Returns `kind`, `subject`, `jobs`, a row for each pair that occurs; if no job is ahead, one row with NULL, NULL
+/// and 0. No row: the job does not exist or is not queued.
 pub const AHEAD: Statement = statement! {
     "SELECT ahead.kind AS kind, ahead.subject AS subject, count(ahead.seq) AS jobs FROM jobs AS job \
      LEFT JOIN jobs AS ahead ON ahead.status = 'queued' AND (ahead.rank, ahead.seq) < (job.rank, job.seq) \
      WHERE job.id = $1 AND job.status = 'queued' GROUP BY ahead.kind, ahead.subject"
 };
 
-/// The queue in the order of work, for whoever tells many jobs their places at once.
+/// Reads the queue in the order of work, to find the positions of many jobs at once.
 ///
-/// Binds 1 how many. Returns `id`, `kind`, `subject`, `version`.
-pub const ORDER: Statement = statement! {
+/// Binds 1 maximum number of jobs. Returns `id`, `kind`, `subject`, `version`.
+pub const QUEUED: Statement = statement! {
     "SELECT id, kind, subject, version FROM jobs WHERE status = 'queued' ORDER BY rank, seq LIMIT $1"
 };
 
-/// How many jobs there are of each status and priority.
+/// Counts the jobs by kind, status and priority.
 ///
-/// Binds nothing. Returns `status`, `priority`, `jobs`, a row for each pair that occurs.
+/// Binds nothing. Returns `kind`, `status`, `priority`, `jobs`, a row for each combination that occurs.
 pub const COUNTS: Statement = statement! {
-    "SELECT status, priority, count(*) AS jobs FROM jobs GROUP BY status, priority ORDER BY status, priority"
+    "SELECT kind, status, priority, count(*) AS jobs FROM jobs GROUP BY kind, status, priority \
+     ORDER BY kind, status, priority"
 };
 
-/// Since when the longest waiting job of each priority waits.
+/// Reads since when the longest waiting job of each priority waits.
 ///
 /// Binds nothing. Returns `priority` and `enqueued_at`, a row for each priority that has queued jobs.
 pub const OLDEST_QUEUED: Statement = statement! {
@@ -50,12 +51,11 @@ pub const OLDEST_QUEUED: Statement = statement! {
      GROUP BY priority ORDER BY priority"
 };
 
-/// How long the last jobs of a subject took, the latest first, to begin a [`crate::prediction::History`] with. One that
-/// ran while the clock was set back is left out.
+/// Reads the last completed jobs of a subject, the latest first, to begin a [`crate::prediction::History`] with. Their kind
+/// decodes from the outcome how long the work took: the time between start and end would count a cached result as work.
 ///
-/// Binds 1 kind, 2 subject, 3 how many. Returns `took_ms`.
-pub const DURATIONS: Statement = statement! {
-    "SELECT finished_at - started_at AS took_ms FROM jobs \
-     WHERE kind = $1 AND subject = $2 AND status = 'completed' AND finished_at >= started_at \
+/// Binds 1 kind, 2 subject, 3 maximum number of jobs. Returns jobs.
+pub const COMPLETED: Statement = statement! {
+    "SELECT " columns " FROM jobs WHERE kind = $1 AND subject = $2 AND status = 'completed' \
      ORDER BY seq DESC LIMIT $3"
 };

@@ -79,16 +79,16 @@ fn every_event_in_every_state() {
     let (lost, kept) = (Err(LeaseLost), Err(LeaseNotLost));
     #[rustfmt::skip]
     let table: Vec<(Event, [Result<JobStatus, Refusal>; 8])> = vec![
-        //             queued  running        called off     last attempt   completed              failed              cancelled              expired
+        //             queued  running        cancelled      last attempt   completed              failed              cancelled              expired
         (claim(),      [Ok(Running), not_queued(Running), not_queued(Running), not_queued(Running), not_queued(Completed), not_queued(Failed), not_queued(Cancelled), not_queued(Expired)]),
         (Event::Heartbeat { token: HELD },
                        [lost, Ok(Running),   Ok(Running),   Ok(Running),   lost, lost, lost, lost]),
-        (Event::Progress { token: HELD, stage: "s".to_owned(), percent: 7 },
+        (Event::ReportStage { token: HELD, stage: "s".to_owned() },
                        [lost, Ok(Running),   Ok(Running),   Ok(Running),   lost, lost, lost, lost]),
         (complete(),   [lost, Ok(Completed), Ok(Completed), Ok(Completed), lost, lost, lost, lost]),
         (fail(),       [lost, Ok(Failed),    Ok(Cancelled), Ok(Failed),    lost, lost, lost, lost]),
         (retry(HELD),  [lost, Ok(Queued),    Ok(Cancelled), Ok(Failed),    lost, lost, lost, lost]),
-        (Event::HandBack { token: HELD },
+        (Event::Release { token: HELD },
                        [lost, Ok(Queued),    Ok(Cancelled), Ok(Queued),    lost, lost, lost, lost]),
         (lose_lease(), [kept, Ok(Queued),    Ok(Cancelled), Ok(Failed),    kept, kept, kept, kept]),
         (Event::Cancel,
@@ -106,18 +106,18 @@ fn every_event_in_every_state() {
 }
 
 #[test]
-fn who_lost_the_lease_can_do_nothing_to_the_job() {
+fn a_lost_lease_permits_no_event() {
     let stolen = after(&new_job(3), &[claim(), lose_lease(), claim()]);
     assert_eq!(stolen.lease_token, LeaseToken(2));
     for event in
-        [Event::Heartbeat { token: HELD }, complete(), fail(), retry(HELD), Event::HandBack { token: HELD }]
+        [Event::Heartbeat { token: HELD }, complete(), fail(), retry(HELD), Event::Release { token: HELD }]
     {
         assert_eq!(apply(&stolen, &event, NOW, &rules()), Err(Refusal::LeaseLost), "{event:?}");
     }
 }
 
 #[test]
-fn a_job_that_kills_its_workers_becomes_a_dead_letter() {
+fn a_job_that_kills_its_workers_fails_at_last() {
     let mut job = new_job(3);
     for attempt in 1..=3 {
         assert_eq!(job.status, JobStatus::Queued);
@@ -129,13 +129,13 @@ fn a_job_that_kills_its_workers_becomes_a_dead_letter() {
 }
 
 #[test]
-fn what_is_handed_back_does_not_count_and_gets_a_new_token_all_the_same() {
-    let job = after(&new_job(1), &[claim(), Event::HandBack { token: HELD }, claim()]);
+fn a_released_attempt_is_not_counted_but_its_token_is() {
+    let job = after(&new_job(1), &[claim(), Event::Release { token: HELD }, claim()]);
     assert_eq!((job.attempts, job.lease_token), (1, LeaseToken(2)));
 }
 
 #[test]
-fn a_failed_attempt_waits_for_its_time_and_keeps_its_rank() {
+fn a_failed_attempt_is_delayed_and_keeps_its_rank() {
     let before = new_job(3);
     let event =
         Event::Retry { token: HELD, run_at: NOW.after(Duration::from_secs(1)), outcome: "why".to_owned() };
@@ -159,7 +159,7 @@ fn a_renewal_never_shortens_a_lease() {
 }
 
 #[test]
-fn after_the_clock_went_back_nothing_lies_further_ahead_than_it_could() {
+fn settle_moves_impossible_times_to_possible_ones() {
     let earlier = NOW.before(Duration::from_hours(1));
     let running = after(&new_job(3), &[claim()]);
     let settled = apply(&running, &Event::Settle, earlier, &rules()).unwrap();
@@ -181,19 +181,19 @@ fn after_the_clock_went_back_nothing_lies_further_ahead_than_it_could() {
 }
 
 #[test]
-fn what_expires_leaves_its_name_and_its_artefacts_to_be_deleted() {
+fn an_expired_job_keeps_its_artifacts_until_removed() {
     let completed = after(&new_job(3), &[claim(), complete()]);
     assert_eq!(completed.doomed_artifacts().collect::<Vec<_>>(), ["input"]);
     let later = rules().retention.expires_at(NOW);
     let expired = apply(&completed, &Event::Expire, later, &rules()).unwrap();
-    assert_eq!((expired.payload.as_ref(), expired.outcome.as_ref()), (None, None));
+    assert_eq!((expired.outcome.as_ref(), expired.stage.as_ref()), (None, None));
     assert_eq!(expired.doomed_artifacts().collect::<Vec<_>>(), ["input", "result"]);
     let gone = later.after(rules().retention.tombstones);
-    assert!(!may_be_forgotten(&expired, gone, rules().retention), "its artefacts are not deleted");
+    assert!(!may_be_deleted(&expired, gone, rules().retention), "its artifacts are not removed");
     let forget = |artifact: &str| Event::ForgetArtifact { artifact: artifact.to_owned() };
     let bare = after(&expired, &[forget("input"), forget("result")]);
-    assert!(may_be_forgotten(&bare, gone, rules().retention));
-    assert!(!may_be_forgotten(&bare, UnixMillis(gone.0 - 1), rules().retention));
+    assert!(may_be_deleted(&bare, gone, rules().retention));
+    assert!(!may_be_deleted(&bare, UnixMillis(gone.0 - 1), rules().retention));
 }
 
 fn any_event() -> impl Strategy<Value = Event> {
@@ -202,11 +202,11 @@ fn any_event() -> impl Strategy<Value = Event> {
     prop_oneof![
         3 => Just(claim()),
         1 => token.clone().prop_map(|token| Event::Heartbeat { token }),
-        1 => (token.clone(), 0..=255_u8).prop_map(|(token, percent)| Event::Progress { token, stage: "s".to_owned(), percent }),
+        1 => token.clone().prop_map(|token| Event::ReportStage { token, stage: "s".to_owned() }),
         1 => token.clone().prop_map(|token| Event::Complete { token, result: None, outcome: "o".to_owned() }),
         1 => token.clone().prop_map(|token| Event::Fail { token, outcome: "o".to_owned() }),
         2 => (token.clone(), time.clone()).prop_map(|(token, run_at)| Event::Retry { token, run_at, outcome: "o".to_owned() }),
-        1 => token.prop_map(|token| Event::HandBack { token }),
+        1 => token.prop_map(|token| Event::Release { token }),
         2 => (time.clone(), time).prop_map(|(ended_by, run_at)| Event::LoseLease { ended_by, run_at, outcome: "o".to_owned() }),
         1 => Just(Event::Cancel),
         1 => Just(Event::Settle),
@@ -217,18 +217,18 @@ fn any_event() -> impl Strategy<Value = Event> {
 
 proptest! {
     #[test]
-    fn whatever_happens_a_job_stays_one(
+    fn invariants_hold_after_any_events(
         max_attempts in 1..4_u32,
         story in prop::collection::vec((any_event(), -100_000..100_000_i64), 0..60),
     ) {
         let mut job = new_job(max_attempts);
         for (event, ms) in story {
             let Ok(next) = apply(&job, &event, UnixMillis(NOW.0 + ms), &rules()) else { continue };
-            prop_assert!(!job.status.is_finished() || next.status.is_finished(), "{event:?} woke the dead");
+            prop_assert!(!job.status.is_finished() || next.status.is_finished(), "{event:?} revived a finished job");
             prop_assert_eq!(next.finished_at.is_some(), next.status.is_finished());
             prop_assert_eq!(next.expires_at.is_some(), next.status.is_finished());
             prop_assert_eq!(next.lease.is_some(), next.status == JobStatus::Running);
-            prop_assert!(next.attempts <= next.max_attempts && next.percent <= 100);
+            prop_assert!(next.attempts <= next.max_attempts);
             let claimed = matches!(event, Event::Claim { .. });
             prop_assert_eq!(next.lease_token.0, job.lease_token.0 + i64::from(claimed));
             job = next;

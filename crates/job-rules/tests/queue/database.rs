@@ -9,7 +9,7 @@ use std::{
     thread,
 };
 
-use edgeprove_job_rules::sql::{Dialect, MIGRATIONS, Statement};
+use edgeprove_job_rules::sql::{self, Dialect, Statement};
 use sqlx::{
     Any, AnyConnection, AssertSqlSafe, Connection as _, Executor as _,
     any::{AnyArguments, AnyRow, install_default_drivers},
@@ -69,7 +69,7 @@ impl Place {
             connection.execute(AssertSqlSafe(format!("CREATE SCHEMA {schema}"))).await.unwrap();
         }
         let mut database = self.connect().await;
-        for migration in MIGRATIONS {
+        for migration in sql::MIGRATIONS.iter().chain(sql::audit::MIGRATIONS) {
             database.connection.execute(migration.script.text(database.dialect)).await.unwrap();
         }
         database

@@ -12,7 +12,7 @@ use edgeprove_job_rules::{
     lease::LeaseTerms,
     retry::Backoff,
     time::UnixMillis,
-    transition::{Event, Rules, apply, may_be_forgotten},
+    transition::{Event, Rules, apply, may_be_deleted},
 };
 use edgeprove_protocol::{JobId, JobStatus};
 use proptest::prelude::*;
@@ -20,7 +20,7 @@ use proptest_state_machine::ReferenceStateMachine;
 
 use crate::{
     queue::Intake,
-    steps::{Answer, Deed, LeaseStatus, Step, any_step},
+    steps::{Answer, Claim, Deed, Step, any_step},
 };
 
 pub(crate) const RULES: Rules = Rules {
@@ -41,7 +41,7 @@ pub(crate) struct Model {
     pub(crate) now: UnixMillis,
     /// By their place in the order of arrival.
     pub(crate) jobs: BTreeMap<i64, Job>,
-    pub(crate) workers: [Option<LeaseStatus>; WORKERS],
+    pub(crate) workers: [Option<Claim>; WORKERS],
     /// How many jobs were asked for, each by another name.
     pub(crate) asked: u8,
     /// What the last step is answered.
@@ -113,7 +113,7 @@ impl Model {
                 let now = self.now;
                 let gone: Vec<_> = self
                     .jobs
-                    .extract_if(.., |_, job| may_be_forgotten(job, now, RULES.retention))
+                    .extract_if(.., |_, job| may_be_deleted(job, now, RULES.retention))
                     .map(|(_, job)| job.id)
                     .collect();
                 Answer::Jobs(sorted(gone))
@@ -153,35 +153,33 @@ impl Model {
         Intake::Taken(id)
     }
 
-    fn claim(&mut self, worker: usize, capabilities: &[Capability]) -> Option<LeaseStatus> {
+    fn claim(&mut self, worker: usize, capabilities: &[Capability]) -> Option<Claim> {
         let takes = |job: &Job| capabilities.iter().any(|capability| capability.takes(job));
         let due = self.jobs.values().filter(|job| job.is_due(self.now) && takes(job));
         let seq = due.min_by_key(|job| job.turn())?.seq;
         let job = self.happen(seq, &Event::Claim { holder: worker_name(worker) })?;
-        self.workers[worker] = Some(LeaseStatus { id: job.id, token: job.lease_token });
+        self.workers[worker] = Some(Claim { id: job.id, token: job.lease_token });
         self.workers[worker]
     }
 
-    fn work(&mut self, worker: usize, held: LeaseStatus, deed: &Deed) -> Answer {
-        let LeaseStatus { id, token } = held;
+    fn work(&mut self, worker: usize, held: Claim, deed: &Deed) -> Answer {
+        let Claim { id, token } = held;
         let outcome = worker_name(worker);
         let event = match deed {
             Deed::Heartbeat => Event::Heartbeat { token },
-            Deed::Progress { percent } => {
-                Event::Progress { token, stage: "proving".to_owned(), percent: *percent }
-            }
+            Deed::ReportStage { stage } => Event::ReportStage { token, stage: (*stage).to_owned() },
             Deed::Complete { makes_artifact } => {
                 let result = makes_artifact.then(|| result_name(held));
                 Event::Complete { token, result, outcome }
             }
             Deed::Fail => Event::Fail { token, outcome },
             Deed::Retry { random } => Event::Retry { token, run_at: self.retry_at(id, *random), outcome },
-            Deed::HandBack => Event::HandBack { token },
+            Deed::Release => Event::Release { token },
         };
         let seq = self.job_mut(id).map(|job| job.seq);
         let became = seq.and_then(|seq| self.happen(seq, &event));
         match deed {
-            Deed::Heartbeat | Deed::Progress { .. } => {
+            Deed::Heartbeat | Deed::ReportStage { .. } => {
                 if became.is_none() {
                     self.workers[worker] = None;
                 }
@@ -252,7 +250,7 @@ pub(crate) fn worker_name(worker: usize) -> String {
 }
 
 /// What a worker calls the artefact it made: by the claim, so that one whose lease is lost spoils no other's.
-pub(crate) fn result_name(held: LeaseStatus) -> String {
+pub(crate) fn result_name(held: Claim) -> String {
     format!("{}/{}", held.id, held.token.0)
 }
 

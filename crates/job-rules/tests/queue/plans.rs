@@ -50,10 +50,10 @@ fn what_is_executed_often_scans_no_table() {
         let often = [
             intake::ENQUEUE,
             intake::FIND_BY_KEY,
-            intake::CROWD,
+            intake::LOAD,
             work::CLAIM,
             work::HEARTBEAT,
-            work::PROGRESS,
+            work::REPORT_STAGE,
             work::FINISH,
             work::RETRY,
             work::RELEASE,
@@ -61,7 +61,7 @@ fn what_is_executed_often_scans_no_table() {
             view::GET,
             view::LIST,
             view::AHEAD,
-            view::ORDER,
+            view::QUEUED,
             upkeep::CANCEL,
             upkeep::REAP,
             upkeep::EXPIRE,
@@ -76,7 +76,7 @@ fn what_is_executed_often_scans_no_table() {
         }
         let claim = plan(&mut database, work::CLAIM).await;
         assert!(claim.iter().any(|step| step.contains("USING INDEX jobs_by_turn")), "{claim:#?}");
-        for statement in [work::CLAIM, view::ORDER, view::LIST, upkeep::EXPIRE, upkeep::DELETE] {
+        for statement in [work::CLAIM, view::QUEUED, view::LIST, upkeep::EXPIRE, upkeep::DELETE] {
             let plan = plan(&mut database, statement).await;
             assert!(
                 !plan.iter().any(|step| step.contains("ORDER BY")),

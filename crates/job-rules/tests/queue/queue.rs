@@ -71,8 +71,8 @@ impl Queue {
                 Verdict::Conflict => Intake::Conflict,
             };
         }
-        let crowd = self.database.row(intake::CROWD, &values![job.owner.as_str()]).await.unwrap();
-        let number = |column: &str| u32::try_from(crowd.get::<i64, _>(column)).unwrap();
+        let load = self.database.row(intake::LOAD, &values![job.owner.as_str()]).await.unwrap();
+        let number = |column: &str| u32::try_from(load.get::<i64, _>(column)).unwrap();
         Intake::Full(bounds.admit(number("queued"), number("unfinished_of_owner")).unwrap_err())
     }
 
@@ -97,9 +97,15 @@ impl Queue {
         self.database.row(work::HEARTBEAT, &values).await.as_ref().map(cancel_requested)
     }
 
-    pub(crate) async fn progress(&mut self, id: JobId, token: LeaseToken, percent: u8) -> Option<bool> {
-        let values = values![id.to_string(), token.0, "proving", u32::from(percent)];
-        self.database.row(work::PROGRESS, &values).await.as_ref().map(cancel_requested)
+    pub(crate) async fn report_stage(
+        &mut self,
+        id: JobId,
+        token: LeaseToken,
+        stage: &str,
+        now: UnixMillis,
+    ) -> Option<bool> {
+        let values = values![id.to_string(), token.0, stage, now.0];
+        self.database.row(work::REPORT_STAGE, &values).await.as_ref().map(cancel_requested)
     }
 
     pub(crate) async fn complete(
@@ -215,13 +221,14 @@ impl Queue {
     pub(crate) async fn list(
         &mut self,
         owner: &str,
-        filter: (Option<JobStatus>, Option<&str>),
+        filter: (Option<&str>, Option<JobStatus>, Option<&str>),
         before: Option<i64>,
         limit: u32,
     ) -> Vec<Job> {
-        let (status, subject) = filter;
-        let (status, subject) = (status.map(|status| status.to_string()), subject.map(str::to_owned));
-        let values = values![owner, status, subject, before, limit];
+        let (kind, status, subject) = filter;
+        let status = status.map(|status| status.to_string());
+        let (kind, subject) = (kind.map(str::to_owned), subject.map(str::to_owned));
+        let values = values![owner, kind, status, subject, before, limit];
         self.database.rows(view::LIST, &values).await.iter().map(job).collect()
     }
 
@@ -234,14 +241,14 @@ impl Queue {
         is_queued.then_some(ahead)
     }
 
-    pub(crate) async fn order(&mut self) -> Vec<JobId> {
-        self.database.rows(view::ORDER, &values![1_000_u32]).await.iter().map(id).collect()
+    pub(crate) async fn queued(&mut self) -> Vec<JobId> {
+        self.database.rows(view::QUEUED, &values![1_000_u32]).await.iter().map(id).collect()
     }
 
-    /// Status, level of priority, how many.
-    pub(crate) async fn counts(&mut self) -> Vec<(JobStatus, i64, i64)> {
+    /// Kind, status, level of the priority, number of jobs.
+    pub(crate) async fn counts(&mut self) -> Vec<(String, JobStatus, i64, i64)> {
         let rows = self.database.rows(view::COUNTS, &[]).await;
-        rows.iter().map(|row| (status(row), row.get("priority"), row.get("jobs"))).collect()
+        rows.iter().map(|row| (row.get("kind"), status(row), row.get("priority"), row.get("jobs"))).collect()
     }
 
     /// Level of priority, since when.
@@ -250,9 +257,9 @@ impl Queue {
         rows.iter().map(|row| (row.get("priority"), row.get("enqueued_at"))).collect()
     }
 
-    pub(crate) async fn durations(&mut self, kind: &str, subject: &str) -> Vec<i64> {
-        let rows = self.database.rows(view::DURATIONS, &values![kind, subject, 1_000_u32]).await;
-        rows.iter().map(|row| row.get("took_ms")).collect()
+    pub(crate) async fn completed(&mut self, kind: &str, subject: &str) -> Vec<JobId> {
+        let rows = self.database.rows(view::COMPLETED, &values![kind, subject, 1_000_u32]).await;
+        rows.iter().map(|row| job(row).id).collect()
     }
 }
 
@@ -300,7 +307,7 @@ fn job(row: &AnyRow) -> Job {
         result: get(row, "result"),
         outcome: get(row, "outcome"),
         stage: get(row, "stage"),
-        percent: get(row, "percent"),
+        stage_started_at: get(row, "stage_started_at"),
     };
     row.try_into().unwrap()
 }

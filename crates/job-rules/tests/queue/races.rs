@@ -149,8 +149,8 @@ async fn each_job_is_completed_once(place: Place) {
         }
         loop {
             let Some(job) = queue.claim("worker", &SKILLS, NOW).await else {
-                if queue.order().await.is_empty()
-                    && queue.counts().await.iter().all(|(status, ..)| status.is_finished())
+                if queue.queued().await.is_empty()
+                    && queue.counts().await.iter().all(|(_, status, ..)| status.is_finished())
                 {
                     return (completed, lost);
                 }
@@ -185,7 +185,7 @@ async fn housekeeping_is_done_once(place: Place) {
             let batch = queue.expire(7, later).await;
             assert!(batch.len() <= 7, "{} at once", batch.len());
             expired.extend(batch.iter().copied());
-            if queue.counts().await.iter().all(|(status, ..)| *status == JobStatus::Expired) {
+            if queue.counts().await.iter().all(|(_, status, ..)| *status == JobStatus::Expired) {
                 return expired;
             }
         }

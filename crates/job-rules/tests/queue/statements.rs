@@ -14,7 +14,7 @@ use crate::{
     database::Place,
     model::{BOUNDS, Model, OWNERS, RULES, WORKERS, result_name, sorted, without_seq, worker_name},
     queue::{Intake, Queue},
-    steps::{Answer, Deed, LeaseStatus, Step, Wish},
+    steps::{Answer, Claim, Deed, Step, Wish},
     views,
 };
 
@@ -27,7 +27,7 @@ struct System {
 
 struct Tables {
     queue: Queue,
-    workers: [Option<LeaseStatus>; WORKERS],
+    workers: [Option<Claim>; WORKERS],
     seen: Seen,
 }
 
@@ -100,7 +100,7 @@ impl Tables {
             Step::Enqueue(wish) => {
                 let intake = queue.enqueue(&wish.job(model.asked), BOUNDS, now).await;
                 if let Intake::Taken(_) = intake {
-                    let queued = queue.order().await.len();
+                    let queued = queue.queued().await.len();
                     assert!(queued <= BOUNDS.queued_max as usize, "{queued} jobs are queued");
                 }
                 Answer::Intake(intake)
@@ -109,7 +109,7 @@ impl Tables {
             Step::Claim { worker, capabilities } => {
                 let claimed = queue.claim(&worker_name(*worker), capabilities, now).await;
                 self.workers[*worker] =
-                    claimed.as_ref().map(|job| LeaseStatus { id: job.id, token: job.lease_token });
+                    claimed.as_ref().map(|job| Claim { id: job.id, token: job.lease_token });
                 if let Some(job) = claimed {
                     self.seen.claimed(&job);
                     assert_as_in(model, job);
@@ -156,13 +156,13 @@ impl Tables {
         }
     }
 
-    async fn work(&mut self, model: &Model, worker: usize, held: LeaseStatus, deed: &Deed) -> Answer {
-        let (queue, now, LeaseStatus { id, token }) = (&mut self.queue, model.now, held);
+    async fn work(&mut self, model: &Model, worker: usize, held: Claim, deed: &Deed) -> Answer {
+        let (queue, now, Claim { id, token }) = (&mut self.queue, model.now, held);
         let outcome = worker_name(worker);
         let became = match deed {
-            Deed::Heartbeat | Deed::Progress { .. } => {
+            Deed::Heartbeat | Deed::ReportStage { .. } => {
                 let heard = match deed {
-                    Deed::Progress { percent } => queue.progress(id, token, *percent).await,
+                    Deed::ReportStage { stage } => queue.report_stage(id, token, stage, now).await,
                     _ => queue.heartbeat(id, token, now).await,
                 };
                 if heard.is_none() {
@@ -180,7 +180,7 @@ impl Tables {
                 let run_at = model.retry_at(id, *random);
                 queue.retry(id, token, run_at, &outcome, now).await
             }
-            Deed::HandBack => queue.release(id, token, now).await,
+            Deed::Release => queue.release(id, token, now).await,
         };
         self.workers[worker] = None;
         self.seen.heard(held, became.is_some());
@@ -214,7 +214,7 @@ impl Tables {
     async fn compare(&mut self, model: &Model) {
         let mut jobs = Vec::new();
         for owner in OWNERS {
-            jobs.extend(self.queue.list(owner, (None, None), None, 1_000).await);
+            jobs.extend(self.queue.list(owner, (None, None, None), None, 1_000).await);
         }
         jobs.sort_by_key(|job| job.seq);
         for job in &jobs {
@@ -240,7 +240,7 @@ impl Seen {
     }
 
     /// A worker was heard, or told that its lease is lost. Nobody is heard whose job another claimed since.
-    fn heard(&self, held: LeaseStatus, heard: bool) {
+    fn heard(&self, held: Claim, heard: bool) {
         assert!(!heard || self.claims[&held.id] == held.token, "two workers have {}", held.id);
     }
 

@@ -79,11 +79,11 @@ pub(crate) struct Wish {
 #[derive(Debug, Clone)]
 pub(crate) enum Deed {
     Heartbeat,
-    Progress { percent: u8 },
+    ReportStage { stage: &'static str },
     Complete { makes_artifact: bool },
     Fail,
     Retry { random: u64 },
-    HandBack,
+    Release,
 }
 
 /// What a step is answered.
@@ -91,8 +91,8 @@ pub(crate) enum Deed {
 pub(crate) enum Answer {
     Nothing,
     Intake(Intake),
-    Claimed(Option<LeaseStatus>),
-    /// Whether the job was called off, or that the lease is lost.
+    Claimed(Option<Claim>),
+    /// Whether a caller cancelled the job; `None` if the lease is lost.
     Heard(Option<bool>),
     /// What the job became, or that it was refused.
     Became(Option<JobStatus>),
@@ -102,7 +102,7 @@ pub(crate) enum Answer {
 
 /// What a worker believes to have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct LeaseStatus {
+pub(crate) struct Claim {
     pub(crate) id: JobId,
     pub(crate) token: LeaseToken,
 }
@@ -137,7 +137,7 @@ pub(crate) fn any_step(model: &Model) -> impl Strategy<Value = Step> + use<> {
         let those = (0..WORKERS).filter(|worker| model.workers[*worker].is_some() == busy);
         let often = |worker: usize| {
             let held = model.workers[worker];
-            let is_robbed = |held: LeaseStatus| {
+            let is_robbed = |held: Claim| {
                 model.jobs.values().any(|job| job.id == held.id && job.lease_token > held.token)
             };
             let times = if held.is_some_and(is_robbed) {
@@ -212,11 +212,11 @@ fn wish() -> impl Strategy<Value = Wish> {
 fn deed() -> impl Strategy<Value = Deed> {
     prop_oneof![
         3 => Just(Deed::Heartbeat),
-        2 => (0..=100_u8).prop_map(|percent| Deed::Progress { percent }),
+        2 => prop::sample::select(vec!["loading", "proving"]).prop_map(|stage| Deed::ReportStage { stage }),
         4 => any::<bool>().prop_map(|makes_artifact| Deed::Complete { makes_artifact }),
         1 => Just(Deed::Fail),
         3 => any::<u64>().prop_map(|random| Deed::Retry { random }),
-        1 => Just(Deed::HandBack),
+        1 => Just(Deed::Release),
     ]
 }
 

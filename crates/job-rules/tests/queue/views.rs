@@ -13,7 +13,7 @@ use crate::{
 pub(crate) async fn compare(queue: &mut Queue, model: &Model) {
     let waiting = model.queued();
     let order: Vec<_> = waiting.iter().map(|job| job.id).collect();
-    assert_eq!(queue.order().await, order);
+    assert_eq!(queue.queued().await, order);
     for job in model.jobs.values() {
         let place = order.iter().position(|id| *id == job.id);
         let ahead = place.map(|place| {
@@ -32,7 +32,7 @@ pub(crate) async fn compare(queue: &mut Queue, model: &Model) {
     let (mut counts, mut oldest) = (BTreeMap::new(), BTreeMap::new());
     for job in model.jobs.values() {
         let level = i64::from(job.priority.level());
-        *counts.entry((job.status.as_str(), level)).or_insert(0) += 1;
+        *counts.entry((job.kind.clone(), job.status.as_str(), level)).or_insert(0) += 1;
         if job.status == JobStatus::Queued {
             let since = oldest.entry(level).or_insert(i64::MAX);
             *since = job.enqueued_at.0.min(*since);
@@ -40,7 +40,7 @@ pub(crate) async fn compare(queue: &mut Queue, model: &Model) {
     }
     let shown = queue.counts().await;
     let shown: BTreeMap<_, _> =
-        shown.into_iter().map(|(status, level, jobs)| ((status.as_str(), level), jobs)).collect();
+        shown.into_iter().map(|(kind, status, level, jobs)| ((kind, status.as_str(), level), jobs)).collect();
     assert_eq!(shown, counts);
     assert_eq!(queue.oldest_queued().await, Vec::from_iter(oldest));
 
@@ -48,35 +48,38 @@ pub(crate) async fn compare(queue: &mut Queue, model: &Model) {
     assert_eq!(sorted(queue.named_artifacts().await), sorted(named.collect()));
     for (kind, subject) in KINDS.iter().flat_map(|kind| SUBJECTS.map(|subject| (*kind, subject))) {
         let such = model.jobs.values().rev().filter(|job| job.kind == kind && job.subject == subject);
-        let took = such.filter(|job| job.status == JobStatus::Completed).filter_map(|job| {
-            let took = job.finished_at?.0 - job.started_at?.0;
-            (took >= 0).then_some(took)
-        });
-        assert_eq!(queue.durations(kind, subject).await, took.collect::<Vec<_>>());
+        let completed = such.filter(|job| job.status == JobStatus::Completed).map(|job| job.id);
+        assert_eq!(queue.completed(kind, subject).await, completed.collect::<Vec<_>>());
     }
 }
 
 /// Filters leave out what they should, and pages two at a time show everything once.
 pub(crate) async fn compare_lists(queue: &mut Queue, model: &Model) {
-    for owner in OWNERS {
-        for status in [None, Some(JobStatus::Queued), Some(JobStatus::Completed)] {
-            for subject in [None, Some(SUBJECTS[0])] {
-                let (mut listed, mut before) = (Vec::new(), None);
-                loop {
-                    let page = queue.list(owner, (status, subject), before, 2).await;
-                    listed.extend(page.iter().map(|job| job.id));
-                    before = page.last().map(|job| job.seq);
-                    if page.len() < 2 {
-                        break;
-                    }
-                }
-                let of_owner = model.jobs.values().rev().filter(|job| job.owner == owner);
-                let expected = of_owner.filter(|job| {
-                    status.is_none_or(|status| status == job.status)
-                        && subject.is_none_or(|subject| subject == job.subject)
-                });
-                assert_eq!(listed, expected.map(|job| job.id).collect::<Vec<_>>());
+    let statuses = [None, Some(JobStatus::Queued), Some(JobStatus::Completed)];
+    let subjects = [None, Some(SUBJECTS[0])];
+    let filters = [None, Some(KINDS[0])].into_iter().flat_map(|kind| {
+        statuses.into_iter().flat_map(move |status| subjects.map(move |subject| (kind, status, subject)))
+    });
+    let filters: Vec<_> = filters.collect();
+    for (owner, filter) in
+        OWNERS.into_iter().flat_map(|owner| filters.iter().map(move |&filter| (owner, filter)))
+    {
+        let (mut listed, mut before) = (Vec::new(), None);
+        loop {
+            let page = queue.list(owner, filter, before, 2).await;
+            listed.extend(page.iter().map(|job| job.id));
+            before = page.last().map(|job| job.seq);
+            if page.len() < 2 {
+                break;
             }
         }
+        let (kind, status, subject) = filter;
+        let of_owner = model.jobs.values().rev().filter(|job| job.owner == owner);
+        let expected = of_owner.filter(|job| {
+            kind.is_none_or(|kind| kind == job.kind)
+                && status.is_none_or(|status| status == job.status)
+                && subject.is_none_or(|subject| subject == job.subject)
+        });
+        assert_eq!(listed, expected.map(|job| job.id).collect::<Vec<_>>());
     }
 }

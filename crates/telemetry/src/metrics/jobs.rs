@@ -18,12 +18,12 @@ series! {
     RETRIED = Counter "edgeprove_jobs_retries_total" ["kind", "code"];
     /// Leases that expired because the server that held them died or hung, by kind.
     LEASES_LOST = Counter "edgeprove_jobs_leases_lost_total" ["kind"];
-    /// Jobs in the queue, by priority.
-    QUEUED = Gauge "edgeprove_jobs_queued" ["priority"];
-    /// Jobs that this server runs.
-    RUNNING = Gauge "edgeprove_jobs_running" [];
-    /// Time from a job's arrival to its start, by priority.
-    WAIT = Histogram "edgeprove_jobs_wait_duration_seconds" ["priority"];
+    /// Jobs in the queue, by kind and priority.
+    QUEUED = Gauge "edgeprove_jobs_queued" ["kind", "priority"];
+    /// Jobs that this server runs, by kind.
+    RUNNING = Gauge "edgeprove_jobs_running" ["kind"];
+    /// Time from a job's arrival to its start, by kind and priority.
+    WAIT = Histogram "edgeprove_jobs_wait_duration_seconds" ["kind", "priority"];
     /// Time from a job's start to its end, by kind, where the worker itself reported the end.
     RUN = Histogram "edgeprove_jobs_run_duration_seconds" ["kind"];
     /// Look-ups in the proof cache: `hit`, `miss`, or `tampered` where the stored proof was changed.
@@ -53,13 +53,13 @@ pub enum CacheLookup {
 }
 
 /// Counts a job that was accepted.
-pub fn submitted(kind: &'static str, priority: Priority) {
-    SUBMITTED.add(1, [kind.into(), priority.as_str().into()]);
+pub fn submitted(kind: &str, priority: Priority) {
+    SUBMITTED.add(1, [text(kind), priority.as_str().into()]);
 }
 
 /// Records how long a job waited for its start.
-pub fn started(priority: Priority, waited: Duration) {
-    WAIT.record(waited, [priority.as_str().into()]);
+pub fn started(kind: &str, priority: Priority, waited: Duration) {
+    WAIT.record(waited, [text(kind), priority.as_str().into()]);
 }
 
 /// Counts a finished job. `ran` is the time since its start; it is not known where the server that ran the job died.
@@ -85,12 +85,12 @@ pub fn lease_lost(kind: &str) {
     LEASES_LOST.add(1, [text(kind)]);
 }
 
-/// Sets how many jobs are queued, by [`Priority::level`], and how many this server runs.
-pub fn depth(queued: [u64; Priority::ALL.len()], running: usize) {
+/// Sets how many jobs of a kind are queued, by [`Priority::level`], and how many this server runs.
+pub fn depth(kind: &str, queued: [u64; Priority::ALL.len()], running: usize) {
     for (priority, queued) in Priority::ALL.into_iter().zip(queued) {
-        QUEUED.set(queued, [priority.as_str().into()]);
+        QUEUED.set(queued, [text(kind), priority.as_str().into()]);
     }
-    RUNNING.set(running as u64, []);
+    RUNNING.set(running as u64, [text(kind)]);
 }
 
 /// Counts a look-up in the proof cache.

@@ -1,0 +1,158 @@
+//! One attempt at a job: it reports its progress, renews its lease, and can be stopped.
+
+use std::{sync::Arc, time::Instant};
+
+use edgeprove_job_rules::{
+    job::Job,
+    lease::{LeaseTerms, LeaseToken},
+};
+use edgeprove_protocol::JobId;
+use tokio::{
+    sync::{broadcast, watch},
+    time::MissedTickBehavior,
+};
+
+use crate::{
+    queue_types::{Change, LeaseStatus, QueueError},
+    sql_queue::SqlQueue,
+    watchers::JobWatchers,
+};
+
+/// One attempt at a job, as the job's kind uses it.
+pub struct Attempt {
+    id: JobId,
+    token: LeaseToken,
+    watchers: Arc<JobWatchers>,
+    stage: watch::Sender<Option<&'static str>>,
+    stop: watch::Sender<Option<StopReason>>,
+}
+
+/// Why an attempt is stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StopReason {
+    /// A caller cancelled the job.
+    CancelRequested,
+    /// The lease is lost. Another worker may have the job.
+    LeaseLost,
+    /// The server stops.
+    ShuttingDown,
+}
+
+impl Attempt {
+    /// An attempt at a job that was claimed just now.
+    #[must_use]
+    pub fn new(job: &Job, watchers: Arc<JobWatchers>) -> Self {
+        Self {
+            id: job.id,
+            token: job.lease_token,
+            watchers,
+            stage: watch::Sender::new(None),
+            stop: watch::Sender::new(None),
+        }
+    }
+
+    /// The id of the job.
+    #[must_use]
+    pub fn id(&self) -> JobId {
+        self.id
+    }
+
+    /// Reports that a stage has begun, one of the kind's [`stages`](crate::kind::JobKind::stages). Watchers on this server see
+    /// it at once. The task that renews the lease writes it to the database soon after; until then a newer stage replaces it.
+    pub fn report_stage(&self, stage: &'static str) {
+        self.watchers.stage_reported(self.id, self.token, stage);
+        self.stage.send_replace(Some(stage));
+    }
+
+    /// Waits until the attempt is stopped.
+    pub async fn stopped(&self) -> StopReason {
+        let mut stop = self.stop.subscribe();
+        let reason = stop.wait_for(Option::is_some).await.ok().and_then(|reason| *reason);
+        match reason {
+            Some(reason) => reason,
+            // The sender is a field of this attempt and outlives the borrow.
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Stops the attempt. The first reason counts.
+    pub(crate) fn stop(&self, reason: StopReason) {
+        self.stop.send_if_modified(|stop| {
+            let is_first = stop.is_none();
+            stop.get_or_insert(reason);
+            is_first
+        });
+    }
+
+    /// Why the attempt was stopped, if it was.
+    pub(crate) fn stop_reason(&self) -> Option<StopReason> {
+        *self.stop.borrow()
+    }
+
+    /// Renews the lease and writes the stage to the database, until the attempt is stopped. A change of the job that others
+    /// make leads to a renewal as well, since it may be a cancel request.
+    pub(crate) async fn keep_lease(&self, queue: &SqlQueue, terms: LeaseTerms) {
+        let mut changes = queue.subscribe();
+        let mut stages = self.stage.subscribe();
+        let mut beats = tokio::time::interval(terms.heartbeat_every());
+        beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        beats.tick().await;
+        // A stage may have been reported before this task subscribed.
+        stages.mark_changed();
+        let mut renewed = Instant::now();
+        let mut unwritten = None;
+        loop {
+            tokio::select! {
+                _ = beats.tick() => {}
+                () = changed(&mut changes, self.id) => {}
+                Ok(()) = stages.changed() => unwritten = *stages.borrow_and_update(),
+            }
+            if let Some(stage) = unwritten {
+                match queue.report_stage(self.id, self.token, stage).await {
+                    Ok(status) => {
+                        unwritten = None;
+                        self.stop_unless_held(status);
+                    }
+                    Err(error) => self.warn("the stage of a job could not be written", &error),
+                }
+            }
+            let asked = Instant::now();
+            match queue.heartbeat(self.id, self.token).await {
+                Ok(LeaseStatus::Held) => renewed = asked,
+                Ok(status) => self.stop_unless_held(status),
+                Err(error) => self.warn("the lease of a job could not be renewed", &error),
+            }
+            if renewed.elapsed() >= terms.length {
+                self.stop(StopReason::LeaseLost);
+            }
+            if self.stop_reason().is_some() {
+                return;
+            }
+        }
+    }
+
+    fn stop_unless_held(&self, status: LeaseStatus) {
+        match status {
+            LeaseStatus::Held => {}
+            LeaseStatus::CancelRequested => self.stop(StopReason::CancelRequested),
+            LeaseStatus::Lost => self.stop(StopReason::LeaseLost),
+        }
+    }
+
+    fn warn(&self, message: &str, error: &QueueError) {
+        tracing::warn!(job = %self.id, error = %edgeprove_telemetry::chain(error), "{message}");
+    }
+}
+
+/// Waits until this job changes, or a change of it may have been missed.
+async fn changed(changes: &mut broadcast::Receiver<Change>, id: JobId) {
+    loop {
+        match changes.recv().await {
+            Ok(Change::Job(other)) if other != id => {}
+            Ok(Change::Work) => {}
+            Ok(Change::Job(_) | Change::Unknown) | Err(broadcast::error::RecvError::Lagged(_)) => return,
+            // No more changes will come.
+            Err(broadcast::error::RecvError::Closed) => return std::future::pending().await,
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! A job as its watchers see it: the job with its position, percent and remaining time.
+//!
+//! The database stores none of the three. They are computed here from the row of the job, the queue and the estimator.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Instant,
+};
+
+use edgeprove_job_rules::{
+    estimator::{DurationEstimator, RunningJob},
+    job::Job,
+    prediction::{Estimate, WINDOW},
+    progress::{self, Progress, Stage},
+    queue_position::{self, JobGroup, QueuePosition, QueuedJob},
+    time::UnixMillis,
+};
+use edgeprove_protocol::{JobId, JobStatus};
+
+use crate::{kind::JobKinds, queue_types::QueueError, sql_queue::SqlQueue};
+
+/// A job with what is computed of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct JobView {
+    /// The job.
+    pub job: Job,
+    /// Its position, if it is queued.
+    pub position: Option<QueuePosition>,
+    /// The percentage of the attempt that is done: 0 while the job is queued, 100 once it is completed or expired, and where
+    /// the attempt ended for failed and cancelled jobs.
+    pub percent: u8,
+    /// The expected time until the job finishes; `None` for finished jobs, and where nothing is known of such jobs.
+    pub remaining: Option<Estimate>,
+}
+
+/// Makes views of jobs.
+pub struct JobViews {
+    queue: SqlQueue,
+    kinds: JobKinds,
+    estimator: Arc<DurationEstimator>,
+}
+
+impl JobViews {
+    /// Views of the jobs of this queue.
+    #[must_use]
+    pub fn new(queue: SqlQueue, kinds: JobKinds, estimator: Arc<DurationEstimator>) -> Self {
+        Self { queue, kinds, estimator }
+    }
+
+    /// The view of the job with this id; `None` if there is no such job.
+    pub async fn find(&self, id: JobId) -> Result<Option<JobView>, QueueError> {
+        match self.queue.get(id).await? {
+            Some(job) => self.view(job).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// The view of a job that was read just now.
+    pub async fn view(&self, job: Job) -> Result<JobView, QueueError> {
+        let is_queued = job.status == JobStatus::Queued;
+        let position = if is_queued { self.queue.position(job.id).await? } else { None };
+        self.load_history(&job.kind, &job.subject).await?;
+        Ok(self.compute(job, position))
+    }
+
+    /// The views of several jobs that were read just now. The queue is read once for all of them.
+    pub async fn views(&self, jobs: Vec<Job>) -> Result<Vec<JobView>, QueueError> {
+        let waiting: HashSet<JobId> =
+            jobs.iter().filter(|job| job.status == JobStatus::Queued).map(|job| job.id).collect();
+        let queue = if waiting.is_empty() { Vec::new() } else { self.queue.queued(u32::MAX).await? };
+        let mut positions: HashMap<JobId, QueuePosition> =
+            queue_position::positions(&queue, |id| waiting.contains(&id))
+                .map(|(job, position)| (job.id, position))
+                .collect();
+        let view = |job: Job| {
+            let position = positions.remove(&job.id);
+            self.compute(job, position)
+        };
+        Ok(jobs.into_iter().map(view).collect())
+    }
+
+    /// The time that a new job would take until it finishes, with this many jobs ahead of it; `None` where nothing is known of
+    /// such jobs. The jobs ahead are assumed to take as long as the new one.
+    pub async fn forecast(
+        &self,
+        kind: &str,
+        subject: &str,
+        jobs_ahead: u64,
+    ) -> Result<Option<Estimate>, QueueError> {
+        self.load_history(kind, subject).await?;
+        let ahead = JobGroup { kind: kind.to_owned(), subject: subject.to_owned(), jobs: jobs_ahead };
+        let position = QueuePosition { ahead: vec![ahead] };
+        Ok(self.estimator.wait_and_work(&position, kind, subject, Instant::now()))
+    }
+
+    /// The time that work of this kind and subject takes once it has started; `None` where nothing was learnt in this process.
+    #[must_use]
+    pub fn expected(&self, kind: &str, subject: &str) -> Option<Estimate> {
+        self.estimator.expected(kind, subject)
+    }
+
+    /// Loads what earlier servers learnt of a subject, once.
+    async fn load_history(&self, kind: &str, subject: &str) -> Result<(), QueueError> {
+        if self.estimator.has_history(kind, subject) {
+            return Ok(());
+        }
+        let limit = u32::try_from(WINDOW).unwrap_or(u32::MAX);
+        let completed = self.queue.completed(kind, subject, limit).await?;
+        let work = completed.iter().rev().filter_map(|job| self.kinds.find(kind)?.work_of(job));
+        let durations = work.filter(|work| work.subject == subject).map(|work| work.took);
+        self.estimator.load(kind, subject, durations);
+        Ok(())
+    }
+
+    /// The view of a job at this position, as of now.
+    pub(crate) fn compute(&self, job: Job, position: Option<QueuePosition>) -> JobView {
+        let now = self.queue.approximate_now();
+        let (percent, remaining) = match job.status {
+            JobStatus::Queued => (0, position.as_ref().and_then(|position| self.wait(position, &job))),
+            JobStatus::Running => {
+                let progress = self.progress(&job, now);
+                (progress.percent, progress.remaining)
+            }
+            JobStatus::Failed | JobStatus::Cancelled => {
+                (self.progress(&job, job.finished_at.unwrap_or(now)).percent, None)
+            }
+            JobStatus::Completed | JobStatus::Expired => (100, None),
+        };
+        JobView { job, position, percent, remaining }
+    }
+
+    /// The progress of the job's attempt at this time.
+    fn progress(&self, job: &Job, at: UnixMillis) -> Progress {
+        let elapsed = at.since(job.stage_started_at.unwrap_or(at));
+        let estimate = self.estimator.expected(&job.kind, &job.subject);
+        progress::of_attempt(self.stages(job), job.stage.as_deref(), elapsed, estimate)
+    }
+
+    fn wait(&self, position: &QueuePosition, job: &Job) -> Option<Estimate> {
+        self.estimator.wait_and_work(position, &job.kind, &job.subject, Instant::now())
+    }
+
+    /// The queue as far as this number of jobs, in the order of work.
+    pub(crate) async fn queued(&self, limit: u32) -> Result<Vec<QueuedJob>, QueueError> {
+        self.queue.queued(limit).await
+    }
+
+    /// Counts a job as running for the estimates of other jobs, until the returned value is dropped.
+    pub(crate) fn started(&self, job: &Job) -> RunningJob<'_> {
+        self.estimator.started(job.id, &job.kind, &job.subject, Instant::now())
+    }
+
+    /// The stages of the job's kind.
+    pub(crate) fn stages(&self, job: &Job) -> &'static [Stage] {
+        self.kinds.find(&job.kind).map_or(&[], |kind| kind.stages())
+    }
+
+    /// The time now, by the database's clock.
+    pub(crate) fn now(&self) -> UnixMillis {
+        self.queue.approximate_now()
+    }
+}

@@ -1,0 +1,197 @@
+//! Arguments and results of the queue.
+
+use std::time::Duration;
+
+use edgeprove_job_rules::{
+    bounds::Full,
+    job::Job,
+    outcome::{EncodeError, StoredOutcome},
+};
+use edgeprove_protocol::{HasProblemType, JobId, JobStatus, Priority, Problem, ProblemType};
+use serde::Serialize;
+
+use crate::store::StoreError;
+
+/// The result of enqueueing a job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Enqueued {
+    /// The job was accepted. It is durable: it outlives this process if the database does.
+    Accepted(Box<Job>),
+    /// The same request was accepted before, under the same idempotency key. This is its job.
+    Known(Box<Job>),
+}
+
+/// Why a job was not accepted.
+#[derive(Debug, thiserror::Error)]
+pub enum EnqueueError {
+    /// There are too many jobs.
+    #[error(transparent)]
+    Full(#[from] Full),
+    /// Another request has the same idempotency key.
+    #[error("another request has this idempotency key")]
+    KeyConflict,
+    /// The database failed.
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+}
+
+/// The database failed, or a row of it is corrupt.
+#[derive(Debug, thiserror::Error)]
+#[error("the job store failed")]
+pub struct QueueError(#[from] pub StoreError);
+
+impl HasProblemType for QueueError {
+    fn kind(&self) -> ProblemType {
+        ProblemType::JobStoreUnavailable
+    }
+}
+
+impl HasProblemType for EnqueueError {
+    fn kind(&self) -> ProblemType {
+        match self {
+            Self::Full(Full::Queue { .. }) => ProblemType::QueueFull,
+            Self::Full(Full::Owner { .. }) => ProblemType::TooManyJobs,
+            Self::KeyConflict => ProblemType::IdempotencyKeyReused,
+            Self::Queue(error) => error.kind(),
+        }
+    }
+}
+
+/// Whether a worker still holds its lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LeaseStatus {
+    /// It holds the lease.
+    Held,
+    /// It holds the lease, and a caller cancelled the job.
+    CancelRequested,
+    /// The lease expired, and another worker may have the job.
+    Lost,
+}
+
+/// The outcome of an attempt at a job.
+#[derive(Debug, Clone, PartialEq)]
+pub enum JobOutcome {
+    /// The job is completed.
+    Completed {
+        /// The name of the result artifact.
+        result: Option<String>,
+        /// What the kind reports of the result. [`Job::completion`] reads it back.
+        report: serde_json::Value,
+    },
+    /// The attempt failed, and another attempt would fail as well.
+    Failed(Box<Problem>),
+    /// The attempt failed, and another attempt may succeed.
+    Retry(Box<Problem>),
+    /// The attempt was stopped without having failed: the server shuts down, or a caller cancelled the job.
+    Released,
+}
+
+impl JobOutcome {
+    /// A completed job, with the name of its result artifact and what its kind reports of it.
+    pub fn completed<T: Serialize>(result: Option<String>, report: T) -> Result<Self, EncodeError> {
+        Ok(Self::Completed { result, report: edgeprove_job_rules::outcome::report(report)? })
+    }
+
+    /// The problem, if the attempt failed.
+    #[must_use]
+    pub fn problem(&self) -> Option<&Problem> {
+        match self {
+            Self::Failed(problem) | Self::Retry(problem) => Some(problem),
+            Self::Completed { .. } | Self::Released => None,
+        }
+    }
+
+    /// The text for the row of the job; `None` for a released job, which gets none.
+    pub(crate) fn encode(&self) -> Result<Option<String>, EncodeError> {
+        match self {
+            Self::Completed { report, .. } => StoredOutcome::Completed(report).encode().map(Some),
+            Self::Failed(problem) | Self::Retry(problem) => encode_problem(problem).map(Some),
+            Self::Released => Ok(None),
+        }
+    }
+}
+
+/// The text for the row of a job whose attempt failed with this problem.
+pub(crate) fn encode_problem(problem: &Problem) -> Result<String, EncodeError> {
+    StoredOutcome::<()>::Failed(Box::new(problem.clone())).encode()
+}
+
+/// Selects jobs of an owner, the latest first.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Listing {
+    /// The owner.
+    pub owner: String,
+    /// Only jobs of the kind of this name.
+    pub kind: Option<&'static str>,
+    /// Only jobs of this status.
+    pub status: Option<JobStatus>,
+    /// Only jobs of this subject.
+    pub subject: Option<String>,
+    /// Only jobs before this number in the order of arrival: the last one of the previous page.
+    pub before: Option<i64>,
+    /// Maximum number of jobs.
+    pub limit: u32,
+}
+
+/// A number of jobs that have the same kind, status and priority.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobCount {
+    /// The name of their kind.
+    pub kind: String,
+    /// Their status.
+    pub status: JobStatus,
+    /// Their priority.
+    pub priority: Priority,
+    /// The number of jobs.
+    pub jobs: u64,
+}
+
+/// The numbers of jobs in the queue, and how long they wait.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct JobCounts {
+    /// The numbers of jobs. Combinations without jobs are left out.
+    pub jobs: Vec<JobCount>,
+    /// How long the longest waiting job of a priority has waited. Priorities without queued jobs are left out.
+    pub oldest_queued: Vec<(Priority, Duration)>,
+}
+
+impl JobCounts {
+    /// The number of queued jobs of each priority, by [`Priority::level`].
+    #[must_use]
+    pub fn queued(&self) -> [u64; Priority::ALL.len()] {
+        self.queued_where(|_| true)
+    }
+
+    /// The number of queued jobs of a kind of each priority, by [`Priority::level`].
+    #[must_use]
+    pub fn queued_of(&self, kind: &str) -> [u64; Priority::ALL.len()] {
+        self.queued_where(|count| count.kind == kind)
+    }
+
+    fn queued_where(&self, is_wanted: impl Fn(&JobCount) -> bool) -> [u64; Priority::ALL.len()] {
+        Priority::ALL.map(|priority| {
+            let queued = self.jobs.iter().filter(|count| count.status == JobStatus::Queued);
+            queued
+                .filter(|count| count.priority == priority && is_wanted(count))
+                .map(|count| count.jobs)
+                .sum()
+        })
+    }
+
+    /// The number of jobs of a status.
+    #[must_use]
+    pub fn of(&self, status: JobStatus) -> u64 {
+        self.jobs.iter().filter(|count| count.status == status).map(|count| count.jobs).sum()
+    }
+}
+
+/// A change of a job, in this process or on another server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// A job became ready: idle workers should try to claim one.
+    Work,
+    /// The status or stage of this job changed.
+    Job(JobId),
+    /// Changes may have been missed: watchers should read their jobs again.
+    Unknown,
+}

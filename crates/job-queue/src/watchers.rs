@@ -1,0 +1,228 @@
+//! Watchers: everybody who follows a job gets each new view of it.
+//!
+//! A watched job is read once after each change, however many watchers it has. Between changes only the percentage is
+//! recomputed, and only while a timed stage runs. A slow watcher misses intermediate views and never the last one.
+
+use std::{
+    collections::{HashMap, HashSet},
+    pin::pin,
+    sync::Arc,
+    time::Duration,
+};
+
+use edgeprove_job_rules::{lease::LeaseToken, progress::Stage, queue_position};
+use edgeprove_protocol::{JobId, JobStatus};
+use parking_lot::Mutex;
+use tokio::sync::{broadcast, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    job_view::{JobView, JobViews},
+    queue_types::{Change, QueueError},
+    sql_queue::SqlQueue,
+};
+
+/// The shortest time between two updates of positions: every job that starts changes the positions of all others.
+const POSITIONS_PAUSE: Duration = Duration::from_millis(250);
+/// The pause between two updates of percentages.
+const TICK: Duration = Duration::from_millis(250);
+/// The pause between two removals of jobs that nobody watches any more.
+const SWEEP: Duration = Duration::from_secs(30);
+/// Positions beyond this one are not updated.
+const POSITION_MAX: u32 = 10_000;
+
+/// Receives the view of a job as it is, and each new one. `None` before the first.
+pub type Watcher = watch::Receiver<Option<Arc<JobView>>>;
+
+type Watched = HashMap<JobId, watch::Sender<Option<Arc<JobView>>>>;
+
+/// Notifies watchers of jobs.
+pub struct JobWatchers {
+    queue: SqlQueue,
+    views: Arc<JobViews>,
+    watched: Mutex<Watched>,
+}
+
+impl JobWatchers {
+    /// Watchers of the jobs of this queue; at first there are none.
+    #[must_use]
+    pub fn new(queue: SqlQueue, views: Arc<JobViews>) -> Self {
+        Self { queue, views, watched: Mutex::default() }
+    }
+
+    /// Watches a job; `None` if there is no such job. The first view is there already.
+    pub async fn watch(&self, id: JobId) -> Result<Option<Watcher>, QueueError> {
+        // The watcher subscribes before the job is read, so that it misses no change in between.
+        let watcher = self.watched.lock().entry(id).or_insert_with(|| watch::Sender::new(None)).subscribe();
+        let Some(view) = self.views.find(id).await? else { return Ok(None) };
+        self.show(id, view);
+        Ok(Some(watcher))
+    }
+
+    /// The views that watchers get.
+    #[must_use]
+    pub fn views(&self) -> &Arc<JobViews> {
+        &self.views
+    }
+
+    /// The number of watched jobs.
+    #[must_use]
+    pub fn watched_jobs(&self) -> usize {
+        self.watched.lock().len()
+    }
+
+    /// Shows a stage that a worker of this server reports, before the database has it.
+    pub(crate) fn stage_reported(&self, id: JobId, token: LeaseToken, stage: &'static str) {
+        let watched = self.watched.lock();
+        let Some(sender) = watched.get(&id) else { return };
+        sender.send_if_modified(|shown| {
+            let Some(view) = shown else { return false };
+            if !view.job.is_held_by(token) || view.job.stage.as_deref() == Some(stage) {
+                return false;
+            }
+            let mut job = view.job.clone();
+            (job.stage, job.stage_started_at) = (Some(stage.to_owned()), Some(self.views.now()));
+            let next = self.views.compute(job, None);
+            if next.percent < view.percent {
+                return false;
+            }
+            *shown = Some(Arc::new(next));
+            true
+        });
+    }
+
+    /// Notifies watchers until the server stops.
+    pub async fn run(&self, stop: &CancellationToken) {
+        let mut changes = self.queue.subscribe();
+        let mut positions_due = pin!(tokio::time::sleep(Duration::ZERO));
+        let mut positions_changed = false;
+        let mut sweep = tokio::time::interval(SWEEP);
+        let mut tick = tokio::time::interval(TICK);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = sweep.tick() => self.watched.lock().retain(|_, sender| sender.receiver_count() > 0),
+                _ = tick.tick() => self.update_percentages(),
+                change = changes.recv() => {
+                    match change {
+                        Ok(Change::Work) => {}
+                        Ok(Change::Job(id)) => self.refresh(&[id]).await,
+                        Ok(Change::Unknown) | Err(broadcast::error::RecvError::Lagged(_)) => {
+                            let all: Vec<_> = self.watched.lock().keys().copied().collect();
+                            self.refresh(&all).await;
+                        }
+                        Err(broadcast::error::RecvError::Closed) => return,
+                    }
+                    if !positions_changed && self.watched.lock().values().any(is_queued) {
+                        positions_changed = true;
+                        positions_due.as_mut().reset(tokio::time::Instant::now() + POSITIONS_PAUSE);
+                    }
+                }
+                () = &mut positions_due, if positions_changed => {
+                    positions_changed = false;
+                    self.update_positions().await;
+                }
+            }
+        }
+    }
+
+    async fn refresh(&self, jobs: &[JobId]) {
+        for &id in jobs {
+            if !self.watched.lock().contains_key(&id) {
+                continue;
+            }
+            match self.views.find(id).await {
+                Ok(Some(view)) => self.show(id, view),
+                // Its row was deleted. Its watchers have seen it expire.
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::warn!(job = %id, error = %edgeprove_telemetry::chain(&error), "a watched job could not be read");
+                }
+            }
+        }
+    }
+
+    /// Recomputes the views of running jobs.
+    fn update_percentages(&self) {
+        for sender in self.watched.lock().values() {
+            sender.send_if_modified(|shown| {
+                let Some(view) = shown.as_ref().filter(|view| view.job.status == JobStatus::Running) else {
+                    return false;
+                };
+                let next = self.views.compute(view.job.clone(), None);
+                if next.percent <= view.percent {
+                    return false;
+                }
+                *shown = Some(Arc::new(next));
+                true
+            });
+        }
+    }
+
+    /// Updates the positions of all queued jobs that are watched. The queue is read once for all of them.
+    async fn update_positions(&self) {
+        let queue = match self.views.queued(POSITION_MAX).await {
+            Ok(queue) => queue,
+            Err(error) => {
+                tracing::warn!(error = %edgeprove_telemetry::chain(&error), "the queue could not be read");
+                return;
+            }
+        };
+        let waiting: HashSet<JobId> =
+            self.watched.lock().iter().filter(|(_, sender)| is_queued(sender)).map(|(id, _)| *id).collect();
+        for (queued, position) in queue_position::positions(&queue, |id| waiting.contains(&id)) {
+            let watched = self.watched.lock();
+            let Some(sender) = watched.get(&queued.id) else { continue };
+            sender.send_if_modified(|shown| {
+                let number = |view: &JobView| view.position.as_ref().map(|position| position.number());
+                let Some(view) = shown.as_ref().filter(|view| {
+                    view.job.status == JobStatus::Queued && number(view) != Some(position.number())
+                }) else {
+                    return false;
+                };
+                *shown = Some(Arc::new(self.views.compute(view.job.clone(), Some(position))));
+                true
+            });
+        }
+    }
+
+    /// Shows a view that was read from the database.
+    fn show(&self, id: JobId, view: JobView) {
+        let watched = self.watched.lock();
+        let Some(sender) = watched.get(&id) else { return };
+        sender.send_if_modified(|shown| {
+            let next = match shown {
+                Some(shown) => merge(shown, view, self.views.stages(&shown.job)),
+                None => view,
+            };
+            if shown.as_deref() == Some(&next) {
+                return false;
+            }
+            *shown = Some(Arc::new(next));
+            true
+        });
+    }
+}
+
+/// The view to show after this one. Within an attempt neither stage nor percentage falls: a worker of this server reports a
+/// stage here before the database has it.
+fn merge(shown: &JobView, mut next: JobView, stages: &[Stage]) -> JobView {
+    let is_same_attempt = shown.job.status == JobStatus::Running
+        && next.job.status != JobStatus::Queued
+        && shown.job.lease_token == next.job.lease_token;
+    if !is_same_attempt {
+        return next;
+    }
+    let rank = |view: &JobView| stages.iter().position(|stage| Some(stage.name) == view.job.stage.as_deref());
+    if next.job.status == JobStatus::Running && rank(&next) < rank(shown) {
+        next.job.stage.clone_from(&shown.job.stage);
+        next.job.stage_started_at = shown.job.stage_started_at;
+        next.remaining = shown.remaining;
+    }
+    next.percent = next.percent.max(shown.percent);
+    next
+}
+
+fn is_queued(watched: &watch::Sender<Option<Arc<JobView>>>) -> bool {
+    watched.borrow().as_ref().is_some_and(|view| view.job.status == JobStatus::Queued)
+}

@@ -1,0 +1,187 @@
+//! Workers: an attempt reports its progress, is stopped, fails, and teaches the estimates.
+
+use std::{num::NonZeroUsize, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use edgeprove_job_queue::{
+    JobOutcome, SqlQueue,
+    attempt::Attempt,
+    events::IgnoreEvents,
+    job_view::{JobView, JobViews},
+    kind::{JobKind, JobKinds, Work},
+    runner::{Drain, Runner, WorkerSettings},
+    watchers::{JobWatchers, Watcher},
+};
+use edgeprove_job_rules::{
+    bounds::Bounds,
+    estimator::DurationEstimator,
+    job::{Job, NewJob},
+    progress::Stage,
+    retry::Backoff,
+    transition::Rules,
+};
+use edgeprove_protocol::{JobId, JobStatus};
+use edgeprove_telemetry::supervisor::Supervisor;
+use tokio::{sync::Notify, time::timeout};
+
+use crate::support::{Fixture, PATIENCE, job, problem, submit};
+
+const STAGES: &[Stage] = &[
+    Stage { name: "loading", percent: 2, is_timed: false },
+    Stage { name: "working", percent: 10, is_timed: true },
+];
+
+/// A kind whose jobs do what their payload says.
+struct Scripted {
+    may_end: Arc<Notify>,
+}
+
+#[async_trait]
+impl JobKind for Scripted {
+    fn name(&self) -> &'static str {
+        "prove"
+    }
+
+    fn stages(&self) -> &'static [Stage] {
+        STAGES
+    }
+
+    fn work_of(&self, job: &Job) -> Option<Work> {
+        let took = Duration::from_millis(job.completion().ok()?);
+        Some(Work { subject: job.subject.clone(), took })
+    }
+
+    async fn run(&self, job: &Job, attempt: &Attempt) -> JobOutcome {
+        attempt.report_stage("working");
+        match job.payload.as_str() {
+            "wait" => self.may_end.notified().await,
+            "panic" => panic!("this job panics on purpose"),
+            "fail" => return JobOutcome::Failed(problem("on purpose")),
+            _ => {}
+        }
+        JobOutcome::completed(None, 2_000).unwrap()
+    }
+}
+
+/// A server with one worker.
+struct Server {
+    queue: SqlQueue,
+    watchers: Arc<JobWatchers>,
+    estimator: Arc<DurationEstimator>,
+    may_end: Arc<Notify>,
+    supervisor: Supervisor,
+}
+
+impl Server {
+    fn start(queue: SqlQueue) -> Self {
+        let may_end = Arc::new(Notify::new());
+        let kind: Arc<dyn JobKind> = Arc::new(Scripted { may_end: Arc::clone(&may_end) });
+        let kinds = JobKinds::new([kind]);
+        let estimator = Arc::new(DurationEstimator::new(NonZeroUsize::MIN));
+        let views = Arc::new(JobViews::new(queue.clone(), kinds.clone(), Arc::clone(&estimator)));
+        let watchers = Arc::new(JobWatchers::new(queue.clone(), views));
+        let supervisor = Supervisor::default();
+        let (running, stop) = (Arc::clone(&watchers), supervisor.stop_token().clone());
+        supervisor.spawn("notify job watchers", async move { running.run(&stop).await });
+        let settings = WorkerSettings {
+            holder: "test".to_owned(),
+            lease: queue.rules().lease,
+            workers: NonZeroUsize::MIN,
+        };
+        let runner =
+            Runner::new(queue.clone(), kinds, Arc::clone(&watchers), Arc::new(IgnoreEvents), settings);
+        runner.start(Drain::default(), &supervisor);
+        Self { queue, watchers, estimator, may_end, supervisor }
+    }
+
+    async fn submit(&self, payload: &str) -> (JobId, Watcher) {
+        let new = NewJob { payload: payload.to_owned(), max_attempts: 1, ..job() };
+        let id = submit(&self.queue, new).await.id;
+        (id, self.watchers.watch(id).await.unwrap().expect("it was submitted"))
+    }
+}
+
+/// Waits for a view that fits.
+async fn until(watcher: &mut Watcher, fits: impl Fn(&JobView) -> bool) -> Arc<JobView> {
+    let fitting = watcher.wait_for(|view| view.as_deref().is_some_and(&fits));
+    let view = timeout(PATIENCE, fitting).await.expect("such a view comes").unwrap();
+    Arc::clone(view.as_ref().unwrap())
+}
+
+fn is_over(view: &JobView) -> bool {
+    view.job.status.is_finished()
+}
+
+#[tokio::test]
+async fn watchers_see_percent_rise_within_a_stage() {
+    let database = Fixture::memory();
+    let server = Server::start(database.queue().await);
+    server.estimator.record("prove", "maze", Duration::from_secs(2));
+    let (id, mut watcher) = server.submit("wait").await;
+    let view = until(&mut watcher, |view| view.percent > 10).await;
+    assert_eq!((view.job.status, view.job.stage.as_deref()), (JobStatus::Running, Some("working")));
+    let later = until(&mut watcher, |later| later.percent > view.percent).await;
+    assert_eq!(later.job.lease_token, view.job.lease_token);
+    let stored = server.queue.get(id).await.unwrap().unwrap();
+    assert_eq!(stored.stage.as_deref(), Some("working"), "the database has the stage by now");
+    server.may_end.notify_one();
+    let done = until(&mut watcher, is_over).await;
+    assert_eq!((done.job.status, done.percent, done.remaining), (JobStatus::Completed, 100, None));
+    server.supervisor.stop().await;
+}
+
+#[tokio::test]
+async fn a_cancelled_attempt_is_stopped() {
+    for database in Fixture::all().await {
+        let server = Server::start(database.queue().await);
+        let (id, mut watcher) = server.submit("wait").await;
+        until(&mut watcher, |view| view.job.status == JobStatus::Running).await;
+        assert_eq!(server.queue.cancel(id, None).await.unwrap(), Some(JobStatus::Running));
+        let done = until(&mut watcher, is_over).await;
+        assert_eq!(done.job.status, JobStatus::Cancelled, "{}", database.name);
+        server.supervisor.stop().await;
+        database.remove().await;
+    }
+}
+
+#[tokio::test]
+async fn a_panic_and_a_failure_become_problems() {
+    let database = Fixture::memory();
+    let rules = Rules { backoff: Backoff { base: Duration::ZERO, cap: Duration::ZERO }, ..Rules::default() };
+    let server = Server::start(database.queue_with(rules, Bounds::default()).await);
+    for (payload, detail) in [("panic", "the server failed while it ran this job"), ("fail", "on purpose")] {
+        let (_, mut watcher) = server.submit(payload).await;
+        let done = until(&mut watcher, is_over).await;
+        assert_eq!(done.job.status, JobStatus::Failed);
+        assert_eq!(done.job.problem().unwrap().unwrap().detail, detail);
+        assert!(done.percent < 100, "{}", done.percent);
+    }
+    server.supervisor.stop().await;
+}
+
+#[tokio::test]
+async fn a_stopping_server_releases_its_jobs() {
+    let database = Fixture::memory();
+    let server = Server::start(database.queue().await);
+    let (id, mut watcher) = server.submit("wait").await;
+    until(&mut watcher, |view| view.job.status == JobStatus::Running).await;
+    server.supervisor.stop().await;
+    let job = server.queue.get(id).await.unwrap().unwrap();
+    assert_eq!((job.status, job.attempts), (JobStatus::Queued, 0));
+}
+
+#[tokio::test]
+async fn a_new_server_learns_from_completed_jobs() {
+    let database = Fixture::memory();
+    let queue = database.queue().await;
+    let server = Server::start(queue.clone());
+    let (_, mut watcher) = server.submit("").await;
+    until(&mut watcher, is_over).await;
+    server.supervisor.stop().await;
+    let other = Server::start(queue);
+    let (_, mut watcher) = other.submit("wait").await;
+    let view = until(&mut watcher, |view| view.remaining.is_some()).await;
+    assert!(view.remaining.unwrap().expected <= Duration::from_secs(4), "{view:?}");
+    assert_eq!(other.estimator.expected("prove", "maze").unwrap().expected, Duration::from_secs(2));
+    other.supervisor.stop().await;
+}
