@@ -55,6 +55,9 @@ pub struct Prove {
     artifacts: Arc<ArtifactStore>,
 }
 
+/// Circuits, each with its index in the payload.
+type ProvableCircuits = Vec<(usize, Arc<Circuit>)>;
+
 /// Why an attempt has no result.
 enum AttemptError {
     /// Another attempt would fail as well.
@@ -141,7 +144,7 @@ impl Prove {
             let problem = payload.problem(ProblemType::Internal, "the job has no witness");
             return Err(AttemptError::Permanent(problem));
         };
-        let circuits = self.circuits(&payload)?;
+        let (circuits, refused) = self.circuits(&payload)?;
         let first = circuits.first().ok_or_else(|| nothing_to_prove(&payload))?;
         let proof = self.proofs.open(&first.1, payload.first.target, None);
         let candidates = match self.candidates(job, &payload, input, circuits).await {
@@ -154,7 +157,13 @@ impl Prove {
                 return Err(error);
             }
         };
-        let mut completed = self.prove(job, attempt, &payload, proof, candidates).await?;
+        let mut completed = match (self.prove(job, attempt, &payload, proof, candidates).await, refused) {
+            // A smaller circuit would be next, and cannot be proved: the reason for that is what its caller can act on.
+            (Err(error), Some(refused)) if error.kind().is_some_and(ProblemType::fallback) => {
+                return Err(refused);
+            }
+            (outcome, _) => outcome?,
+        };
         let result = self.store(job, &payload, completed.result.parts.proof.as_flattened()).await?;
         completed.result.timings.total_ms = milliseconds(started.elapsed());
         let proved = payload.witnesses().find(|witness| witness.circuit == completed.circuit.id);
@@ -163,10 +172,10 @@ impl Prove {
     }
 
     /// The circuits that can be proved, each with its index in the payload: the requested one and smaller ones of its
-    /// family. A smaller one is left out where it cannot be loaded.
-    fn circuits(&self, payload: &Payload) -> Result<Vec<(usize, Arc<Circuit>)>, AttemptError> {
+    /// family. One that cannot be proved is left out; the second value is the first reason for that.
+    fn circuits(&self, payload: &Payload) -> Result<(ProvableCircuits, Option<AttemptError>), AttemptError> {
         let mut circuits = Vec::new();
-        let mut refusal = None;
+        let mut refused = None;
         for (index, descriptor) in payload.witnesses().enumerate() {
             match self.circuit(payload, descriptor) {
                 Ok(circuit) => circuits.push((index, circuit)),
@@ -175,13 +184,14 @@ impl Prove {
                     if index == 0 && !is_fallback {
                         return Err(failure);
                     }
-                    refusal.get_or_insert(failure);
+                    refused.get_or_insert(failure);
                 }
             }
         }
-        match (circuits.is_empty(), refusal) {
-            (true, Some(refusal)) => Err(refusal),
-            (true, None) | (false, _) => Ok(circuits),
+        match (circuits.is_empty(), refused) {
+            (true, Some(refused)) => Err(refused),
+            (true, None) => Ok((circuits, None)),
+            (false, refused) => Ok((circuits, refused)),
         }
     }
 
@@ -222,7 +232,7 @@ impl Prove {
         job: &Job,
         payload: &Payload,
         input: ArtifactName,
-        circuits: Vec<(usize, Arc<Circuit>)>,
+        circuits: ProvableCircuits,
     ) -> Result<Candidates, AttemptError> {
         let mut files: Vec<_> = self.fetch(job, payload, input).await?.into_iter().map(Some).collect();
         let descriptors: Vec<_> = payload.witnesses().collect();
