@@ -58,7 +58,7 @@ impl Setting for CircuitFamily {
     fn read(text: &str) -> Result<Self, String> {
         let names: Result<Vec<CircuitId>, _> = text.split(',').map(|name| name.trim().parse()).collect();
         let names = names.map_err(|error| format!("names of circuits, separated by commas: {error}"))?;
-        Self::new(names).map_err(|error| error.to_string())
+        Self::new(names).map_err(|error| format!("a family of circuits: {error}"))
     }
 }
 

@@ -21,7 +21,7 @@ pub struct CircuitFamily(Vec<CircuitId>);
 
 /// A list of circuits is no family, since one circuit is in it twice.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the circuit {0} appears twice in one family")]
+#[error("the circuit {0} appears twice")]
 pub struct RepeatedCircuit(CircuitId);
 
 impl CircuitFamily {

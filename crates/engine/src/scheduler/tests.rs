@@ -191,6 +191,6 @@ async fn idle_provers_return_memory_before_a_proof_starts() {
     let mut other = Box::pin(scheduler.admit(demand_of(10)));
     assert!(poll!(other.as_mut()).is_pending(), "memory is reclaimed for one proof at a time");
     provers.return_memory();
-    assert_eq!(waiting.await.unwrap().width(), 1);
+    assert_eq!(waiting.await.unwrap().width(), 2);
     other.await.unwrap();
 }

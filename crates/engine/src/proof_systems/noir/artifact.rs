@@ -30,7 +30,7 @@ pub enum ArtifactError {
     #[error("the program is larger than {PROGRAM_MAX_BYTES} bytes")]
     ProgramTooLarge,
     /// The program is not ACIR of the Noir release that this server supports.
-    #[error("`bytecode` is not ACIR of Noir {NOIR_VERSION}; the file names Noir {found} as its compiler")]
+    #[error("`bytecode` is not ACIR of Noir {NOIR_VERSION}; the file was compiled by Noir {found}")]
     NotAcir {
         /// The release that the file names.
         found: String,
