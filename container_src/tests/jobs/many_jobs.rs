@@ -83,11 +83,11 @@ fn copy_jobs(folder: &DataFolder, jobs: usize) {
     let copy = format!(
         "WITH RECURSIVE copies(number) AS (SELECT 1 UNION ALL SELECT number + 1 FROM copies WHERE number < {jobs}) \
          INSERT INTO jobs (id, kind, subject, version, owner, priority, rank, status, run_at, enqueued_at, \
-         attempts, max_attempts, lease_token, payload, percent) \
+         attempts, max_attempts, lease_token, payload) \
          SELECT lower(printf('%s-%s-4%s-8%s-%s', hex(randomblob(4)), hex(randomblob(2)), \
          substr(hex(randomblob(2)), 2), substr(hex(randomblob(2)), 2), hex(randomblob(6)))), \
          kind, subject, version, owner, priority, rank, status, run_at, enqueued_at, attempts, max_attempts, \
-         lease_token, payload, percent FROM copies, (SELECT * FROM jobs WHERE status = 'queued' LIMIT 1)"
+         lease_token, payload FROM copies, (SELECT * FROM jobs WHERE status = 'queued' LIMIT 1)"
     );
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
