@@ -102,7 +102,7 @@ fn jobs_wait_for_a_server_with_their_version_of_the_circuit() {
     }
     assert!(jobs.iter().all(|&id| other.job(id).status == JobStatus::Queued));
     other.wait_for_log_line("a warning counts the jobs that wait for their circuit", |line| {
-        line["level"] == "WARN" && line["jobs"] == jobs.len() && line["circuit"] == "square"
+        line["level"] == "WARN" && line["jobs"] == jobs.len() && line["subject"] == "square"
     });
     other.finish();
 
