@@ -69,7 +69,7 @@ async fn open_audit(
 ) -> Result<Audit, AuditError> {
     let Some(AuditSettings { file, sync }) = settings else { return Ok(Audit::off()) };
     let sink = FileSink::open(file, *sync)?;
-    let mended = sink.mended();
+    let mended = sink.removed_bytes();
     let audit = Audit::new(Arc::new(sink), server.to_owned(), supervisor.clone());
     if mended > 0 {
         tracing::warn!(

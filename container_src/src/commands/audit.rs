@@ -188,6 +188,6 @@ impl ExportArgs {
 fn failure(error: AuditError) -> Failure {
     match error {
         AuditError::Io { .. } => Failure::NoInput(Box::new(error)),
-        AuditError::Damaged { .. } | AuditError::Taken { .. } | AuditError::Lost => other(error),
+        AuditError::Damaged { .. } | AuditError::InUse { .. } | AuditError::WriterEnded => other(error),
     }
 }

@@ -9,7 +9,7 @@ use super::{
     program::Environment,
 };
 use edgeprove_artifacts::{
-    ArtifactSettings, BucketSettings, KeyRing, KeySettings, PlaceSettings, RetryPolicy,
+    ArtifactSettings, BucketSettings, KeyRing, KeySettings, LocationSettings, RetryPolicy,
 };
 
 /// Where in the data folder the artefacts are, unless they are elsewhere.
@@ -104,15 +104,15 @@ impl ArtifactArgs {
         let Some(place) = named.or_else(|| Some(Place::Folder(data?.join(FOLDER)))) else {
             return Some(
                 may_be_lost
-                    .then_some(ArtifactSettings { place: PlaceSettings::Scratch, keys: KeySettings::New }),
+                    .then_some(ArtifactSettings { location: LocationSettings::Temporary, keys: KeySettings::Random }),
             );
         };
         let keys = match (given, data.map(|data| data.join(KEY_FILE)), &place) {
             (Some(keys), _, Place::Bucket { .. }) | (Some(keys), None, Place::Folder(_)) => {
                 KeySettings::Given(keys)
             }
-            (Some(keys), Some(own), Place::Folder(_)) => KeySettings::GivenOr(keys, own),
-            (None, Some(own), Place::Folder(_)) => KeySettings::Own(own),
+            (Some(keys), Some(own), Place::Folder(_)) => KeySettings::GivenAndFile(keys, own),
+            (None, Some(own), Place::Folder(_)) => KeySettings::File(own),
             (None, None, Place::Folder(_)) => {
                 faults.add(
                     "--artifacts (EDGEPROVE_ARTIFACTS): a folder needs a key: set EDGEPROVE_ARTIFACT_KEY, such as \
@@ -129,15 +129,15 @@ impl ArtifactArgs {
             }
         };
         let place = match place {
-            Place::Folder(path) => PlaceSettings::Folder(path),
-            Place::Bucket { name, prefix } => PlaceSettings::Bucket(BucketSettings {
+            Place::Folder(path) => LocationSettings::Folder(path),
+            Place::Bucket { name, prefix } => LocationSettings::Bucket(BucketSettings {
                 bucket: name,
                 prefix,
                 options: around.aws.clone(),
-                patience: RetryPolicy::default(),
+                retry: RetryPolicy::default(),
             }),
         };
-        Some(Some(ArtifactSettings { place, keys }))
+        Some(Some(ArtifactSettings { location: place, keys }))
     }
 }
 
@@ -181,16 +181,16 @@ mod tests {
     fn the_data_folder_holds_artefacts_and_key() {
         let settings = read(None, None, Some("/data")).unwrap().unwrap();
         assert!(
-            matches!(settings.place, PlaceSettings::Folder(path) if path == Path::new("/data/artifacts"))
+            matches!(settings.location, LocationSettings::Folder(path) if path == Path::new("/data/artifacts"))
         );
-        assert!(matches!(settings.keys, KeySettings::Own(path) if path == Path::new("/data/artifact.key")));
+        assert!(matches!(settings.keys, KeySettings::File(path) if path == Path::new("/data/artifact.key")));
         let settings = read(Some("file:///mnt/a"), Some(KEY), Some("/data")).unwrap().unwrap();
-        assert!(matches!(settings.place, PlaceSettings::Folder(path) if path == Path::new("/mnt/a")));
+        assert!(matches!(settings.location, LocationSettings::Folder(path) if path == Path::new("/mnt/a")));
         assert!(
-            matches!(settings.keys, KeySettings::GivenOr(_, path) if path == Path::new("/data/artifact.key"))
+            matches!(settings.keys, KeySettings::GivenAndFile(_, path) if path == Path::new("/data/artifact.key"))
         );
         let settings = read(Some("relative/a"), Some(KEY), None).unwrap().unwrap();
-        assert!(matches!(settings.place, PlaceSettings::Folder(path) if path == Path::new("relative/a")));
+        assert!(matches!(settings.location, LocationSettings::Folder(path) if path == Path::new("relative/a")));
         assert!(matches!(settings.keys, KeySettings::Given(_)));
     }
 
@@ -201,8 +201,8 @@ mod tests {
             ("s3://my-bucket/", ("my-bucket", "")),
             ("s3://a.b-c9/edgeprove/v1/", ("a.b-c9", "edgeprove/v1")),
         ] {
-            let PlaceSettings::Bucket(bucket) =
-                read(Some(url), Some(KEY), Some("/data")).unwrap().unwrap().place
+            let LocationSettings::Bucket(bucket) =
+                read(Some(url), Some(KEY), Some("/data")).unwrap().unwrap().location
             else {
                 panic!("{url} is a bucket");
             };

@@ -17,7 +17,7 @@ use super::{
     program::Environment,
 };
 use crate::jobs::{JobsDisabled, system::JobSettings};
-use edgeprove_artifacts::PlaceSettings;
+use edgeprove_artifacts::LocationSettings;
 use edgeprove_job_queue::store::{DatabaseLocation, postgres::PostgresUrl};
 
 /// Shortest lease: a renewal is a third of it, and a database may take that long.
@@ -155,7 +155,7 @@ impl JobArgs {
             (None, None) => return Some(Err(JobsDisabled::NoPlace)),
         };
         let Some(artifacts) = artifacts else { return Some(Err(JobsDisabled::NoPlace)) };
-        if let PlaceSettings::Folder(folder) = &artifacts.place
+        if let LocationSettings::Folder(folder) = &artifacts.location
             && !self.ephemeral_jobs
             && goes_with_the_container(folder)
         {

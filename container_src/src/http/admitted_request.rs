@@ -65,7 +65,7 @@ impl AdmittedRequest {
         if let Some(reason) = app.not_ready() {
             return Err(ApiError::not_ready(reason));
         }
-        if !app.audit.ready() {
+        if !app.audit.is_ready() {
             return Err(ApiError::audit_unavailable());
         }
         Ok(Self {

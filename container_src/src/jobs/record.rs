@@ -31,7 +31,7 @@ impl JobRecorder {
     /// Whether the audit log can be written, as far as is known. A server does nothing that it cannot record.
     #[must_use]
     pub fn ready(&self) -> bool {
-        self.audit.ready()
+        self.audit.is_ready()
     }
 
     fn entry(&self, job: &Job, action: Action) -> Entry {

@@ -94,7 +94,7 @@ impl JobSystem {
         let database = Database::open(&settings.place).await?;
         tracing::info!(
             database = %settings.place,
-            artifacts = artifacts.place(),
+            artifacts = artifacts.location(),
             artifact_key = %artifacts.key(),
             workers = settings.workers,
             "asynchronous jobs are enabled"

@@ -1,8 +1,8 @@
-//! Artefacts as objects of an S3 bucket, for servers that share their work: Amazon's, Cloudflare's R2, and others that
-//! speak the same.
+//! Artifacts as objects of an S3 bucket, for servers that share their work: Amazon S3, Cloudflare R2, and compatible
+//! stores.
 //!
-//! No call lasts for ever: a request that falls silent is given up and tried again some times, and all tries together
-//! have a bound.
+//! No call lasts for ever: a request without progress is aborted and retried a limited number of times, and all tries
+//! together have a time limit.
 
 use std::{
     future::Future,
@@ -26,45 +26,46 @@ use tokio::{
     time::{Instant, timeout, timeout_at},
 };
 
-use super::{
-    ArtifactError, ArtifactName, OpenError,
+use crate::{
+    error::{ArtifactError, OpenError},
+    name::ArtifactName,
     sealing::Sealing,
     settings::{BucketSettings, RetryPolicy},
 };
 
-/// Bytes of a part of a large object, and what an upload holds in memory. S3 takes no less, and R2 wants all parts but
-/// the last to be of one size.
+/// Bytes of a part of a large object, and of an upload in memory. S3 accepts no smaller parts, and R2 requires all
+/// parts but the last to have the same size.
 const PART_BYTES: usize = 5 << 20;
-/// What is written and deleted to see whether that can be done. No artefact has such a name.
+/// Name of the object that a probe writes and deletes. No artifact has such a name.
 const PROBE: &str = "probe";
 
-/// A bucket of artefacts.
+/// A bucket of artifacts.
 #[derive(Debug, Clone)]
 pub(super) struct Bucket {
     store: Arc<AmazonS3>,
     name: Arc<str>,
     prefix: Path,
-    patience: RetryPolicy,
+    retry: RetryPolicy,
 }
 
 impl Bucket {
-    /// Readies a bucket for use. It is not asked for anything yet: one that is away today may be back tomorrow.
+    /// Sets up the client. It sends no request: a bucket that is unavailable now may be available later.
     pub(super) fn open(settings: &BucketSettings) -> Result<Self, OpenError> {
-        // reqwest looks for it here. Whoever was first has installed the same.
+        // reqwest uses the process-wide provider. An earlier call has installed the same one.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let patience = settings.patience;
+        let retry = settings.retry;
         let mut builder = AmazonS3Builder::new()
             .with_bucket_name(&settings.bucket)
-            .with_client_options(client_options(&patience).map_err(OpenError::Bucket)?)
-            // One by one, which every store understands.
+            .with_client_options(client_options(&retry).map_err(OpenError::Bucket)?)
+            // Deletes objects one by one, which every store supports.
             .with_disable_bulk_delete(true)
             .with_retry(RetryConfig {
-                max_retries: patience.retries,
-                retry_timeout: patience.transfer,
+                max_retries: retry.retries,
+                retry_timeout: retry.transfer,
                 backoff: BackoffConfig { max_backoff: Duration::from_secs(2), ..BackoffConfig::default() },
             });
         for (name, value) in settings.options.iter() {
-            // Of those that concern other programs there are many.
+            // Many variables concern other programs.
             let Ok(key) = name.to_ascii_lowercase().parse::<AmazonS3ConfigKey>() else { continue };
             let is_endpoint = matches!(key, AmazonS3ConfigKey::Endpoint | AmazonS3ConfigKey::S3Endpoint);
             if is_endpoint && value.starts_with("http://") {
@@ -74,14 +75,14 @@ impl Bucket {
         }
         let store = builder.build().map_err(OpenError::Bucket)?;
         let prefix = Path::parse(&settings.prefix).map_err(|error| OpenError::Bucket(error.into()))?;
-        Ok(Self { store: Arc::new(store), name: settings.bucket.as_str().into(), prefix, patience })
+        Ok(Self { store: Arc::new(store), name: settings.bucket.as_str().into(), prefix, retry })
     }
 
     pub(super) async fn put<R>(&self, name: ArtifactName, sealing: Sealing<R>) -> Result<(), ArtifactError>
     where
         R: AsyncRead + Unpin,
     {
-        let (doing, limit) = ("write to it", self.patience.transfer);
+        let (doing, limit) = ("write to it", self.retry.transfer);
         let path = self.path(&name.to_string());
         let mut parts = Parts { sealing, left: None };
         let deadline = Instant::now() + limit;
@@ -93,16 +94,16 @@ impl Bucket {
             let put = timeout_at(deadline, self.store.put(&path, first)).await;
             return put.map_err(too_slow)?.map(|_| ()).map_err(of_bucket);
         }
-        let begun = timeout_at(deadline, self.store.put_multipart(&path)).await;
-        let mut upload = begun.map_err(too_slow)?.map_err(of_bucket)?;
+        let started = timeout_at(deadline, self.store.put_multipart(&path)).await;
+        let mut upload = started.map_err(too_slow)?.map_err(of_bucket)?;
         let written = timeout_at(deadline, write_parts(upload.as_mut(), first, &mut parts)).await;
         let written = written.map_err(too_slow).flatten();
         if written.is_err() {
-            // The store throws half an object away by itself, but not everywhere soon.
-            match timeout(self.patience.brief, upload.abort()).await {
+            // Some stores remove the parts of an unfinished upload only after days.
+            match timeout(self.retry.brief, upload.abort()).await {
                 Ok(Ok(())) => {}
-                Ok(Err(error)) => tracing::warn!(%error, "an upload to the bucket could not be called off"),
-                Err(_) => tracing::warn!("an upload to the bucket could not be called off in time"),
+                Ok(Err(error)) => tracing::warn!(%error, "an upload to the bucket could not be aborted"),
+                Err(_) => tracing::warn!("an upload to the bucket could not be aborted in time"),
             }
         }
         written
@@ -112,7 +113,7 @@ impl Bucket {
         &self,
         name: ArtifactName,
     ) -> Result<BoxStream<'static, Result<Bytes, ArtifactError>>, ArtifactError> {
-        let (doing, limit) = ("read from it", self.patience.transfer);
+        let (doing, limit) = ("read from it", self.retry.transfer);
         let deadline = Instant::now() + limit;
         let path = self.path(&name.to_string());
         let got = timeout_at(deadline, self.store.get(&path)).await;
@@ -130,7 +131,7 @@ impl Bucket {
         Ok(pieces.boxed())
     }
 
-    /// Deletes an object. One that is not there is as good as deleted.
+    /// Deletes an object. An object that does not exist counts as deleted.
     pub(super) async fn delete(&self, name: ArtifactName) -> Result<(), ArtifactError> {
         match self.briefly("delete from it", self.store.delete(&self.path(&name.to_string()))).await {
             Err(ArtifactError::Refused { source: Error::NotFound { .. }, .. }) => Ok(()),
@@ -138,9 +139,9 @@ impl Bucket {
         }
     }
 
-    /// Every artefact with the time it was written.
+    /// Every artifact with the time it was written.
     pub(super) fn list(&self) -> BoxStream<'static, Result<(ArtifactName, SystemTime), ArtifactError>> {
-        let (doing, limit) = ("list it", self.patience.brief);
+        let (doing, limit) = ("list it", self.retry.brief);
         let prefix = self.prefix.clone();
         let found = self.store.list(Some(&self.prefix));
         let found = stream::try_unfold(found, move |mut found| async move {
@@ -151,7 +152,7 @@ impl Bucket {
             }
         });
         let named = found.try_filter_map(move |object| {
-            // The prefix itself, and no folder beneath it.
+            // Objects directly under the prefix only.
             let mut within = object.location.prefix_match(&prefix).into_iter().flatten();
             let name = within.next().and_then(|part| part.as_ref().parse().ok());
             let name = name.filter(|_| within.next().is_none());
@@ -160,7 +161,7 @@ impl Bucket {
         named.boxed()
     }
 
-    /// Sees that an object can be written and deleted.
+    /// Checks that an object can be written and deleted.
     pub(super) async fn probe(&self) -> Result<(), ArtifactError> {
         let path = self.path(PROBE);
         let probed = async {
@@ -170,7 +171,7 @@ impl Bucket {
         self.briefly("write to it", probed).await
     }
 
-    /// Its address.
+    /// The bucket's address, for people.
     pub(super) fn url(&self) -> String {
         format!("s3://{}/{}", self.name, self.prefix)
     }
@@ -184,45 +185,45 @@ impl Bucket {
         doing: &'static str,
         call: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, ArtifactError> {
-        let limit = self.patience.brief;
+        let limit = self.retry.brief;
         let called = timeout(limit, call).await.map_err(|_| ArtifactError::TooSlow { doing, limit })?;
         called.map_err(|error| ArtifactError::of_bucket(doing, error))
     }
 }
 
-fn client_options(patience: &RetryPolicy) -> Result<ClientOptions, Error> {
+fn client_options(retry: &RetryPolicy) -> Result<ClientOptions, Error> {
     let mut options = ClientOptions::new()
-        .with_connect_timeout(patience.connect)
-        .with_read_timeout(patience.silence)
-        .with_timeout(patience.transfer);
-    // Beside those of the system, of which an image from scratch has none.
+        .with_connect_timeout(retry.connect)
+        .with_read_timeout(retry.silence)
+        .with_timeout(retry.transfer);
+    // In addition to the certificates of the system: an image from scratch has none.
     for certificate in webpki_root_certs::TLS_SERVER_ROOT_CERTS {
         options = options.with_root_certificate(Certificate::from_der(certificate)?);
     }
     Ok(options)
 }
 
-/// The bytes of an artefact, cut into parts of just [`PART_BYTES`].
+/// The bytes of an artifact, cut into parts of exactly [`PART_BYTES`].
 struct Parts<R> {
     sealing: Sealing<R>,
-    /// What was beyond the last part.
+    /// Bytes that did not fit into the part before.
     left: Option<Bytes>,
 }
 
 impl<R: AsyncRead + Unpin> Parts<R> {
-    /// The next part. Less than a whole one, or nothing, means that it is the last.
+    /// The next part. A part shorter than [`PART_BYTES`], or an empty one, is the last.
     async fn next(&mut self) -> Result<PutPayload, ArtifactError> {
-        let (mut part, mut room) = (Vec::new(), PART_BYTES);
-        while room > 0 {
+        let (mut part, mut missing) = (Vec::new(), PART_BYTES);
+        while missing > 0 {
             let next = match self.left.take() {
                 Some(left) => Some(left),
                 None => self.sealing.next().await?,
             };
             let Some(mut bytes) = next else { break };
-            if bytes.len() > room {
-                self.left = Some(bytes.split_off(room));
+            if bytes.len() > missing {
+                self.left = Some(bytes.split_off(missing));
             }
-            room -= bytes.len();
+            missing -= bytes.len();
             part.push(bytes);
         }
         Ok(part.into_iter().collect())
@@ -239,7 +240,7 @@ where
 {
     let of_bucket = |error| ArtifactError::of_bucket("write to it", error);
     let mut part = first;
-    // One at a time, so that no more than one is in memory.
+    // One part at a time, so that only one is in memory.
     while part.content_length() > 0 {
         let is_last = part.content_length() < PART_BYTES;
         upload.put_part(part).await.map_err(of_bucket)?;

@@ -1,6 +1,5 @@
-//! Why an artefact cannot be had or kept, told apart by who can do something about it.
+//! Errors of artifacts and of their store, by the person who can act on them.
 
-use edgeprove_protocol::{HasProblemType, ProblemType};
 use std::{
     error::Error,
     io,
@@ -8,114 +7,121 @@ use std::{
     time::Duration,
 };
 
-use super::{ArtifactName, keys::KeyId};
+use edgeprove_protocol::{HasProblemType, ProblemType};
 
-/// Something failed with an artefact, or with the store of all of them.
+use crate::{keys::KeyId, name::ArtifactName};
+
+/// An artifact, or the store of all artifacts, failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ArtifactError {
-    /// There is none of this name.
-    #[error("there is no artefact {name}")]
+    /// No artifact has this name.
+    #[error("there is no artifact {name}")]
     Missing {
         /// The name.
         name: ArtifactName,
     },
-    /// It is not what was written: changed, cut short, put together anew, of another kind, or another artefact's bytes
-    /// under this name.
-    #[error("artefact {name} is not what was written, from chunk {chunk} on")]
+    /// The stored bytes are not the ones that were written: changed, cut off, reordered, of another kind, or the bytes
+    /// of another artifact under this name.
+    #[error("artifact {name} was changed in its store, from chunk {chunk} on")]
     Damaged {
         /// The name.
         name: ArtifactName,
-        /// The first chunk that is wrong, counted from 0.
+        /// The first wrong chunk, counted from 0.
         chunk: u64,
     },
     /// A newer server wrote it.
-    #[error("artefact {name} is of format {version}, which this server does not know")]
+    #[error("artifact {name} has format {version}, which this server does not know")]
     UnknownFormat {
         /// The name.
         name: ArtifactName,
         /// The first byte.
         version: u8,
     },
-    /// It is encrypted under a key that this server was not given.
-    #[error("artefact {name} is encrypted under key {key}, which this server does not have")]
+    /// It is encrypted under a key that this server does not have.
+    #[error("artifact {name} is encrypted under key {key}, which this server does not have")]
     UnknownKey {
         /// The name.
         name: ArtifactName,
-        /// The key's public name.
+        /// The key's public id.
         key: KeyId,
     },
-    /// It has more bytes than the reader asked for.
-    #[error("artefact {name} is larger than {max_bytes} bytes")]
+    /// Its content is larger than the reader accepts.
+    #[error("artifact {name} is larger than {max_bytes} bytes")]
     TooLarge {
         /// The name.
         name: ArtifactName,
-        /// The reader's bound.
+        /// The reader's limit.
         max_bytes: usize,
     },
-    /// The system has no random bytes to give.
-    #[error("the system gives no random bytes")]
+    /// The content is larger than the format allows, which is 256 TiB.
+    #[error("the content has more than 256 TiB, which is the most that an artifact can store")]
+    TooLong,
+    /// The system returns no random bytes.
+    #[error("the system returns no random bytes")]
     NoRandomness(#[source] getrandom::Error),
-    /// What was to be kept could not be read.
-    #[error("what was to be kept could not be read")]
+    /// The content to store could not be read.
+    #[error("the content to store could not be read")]
     Source(#[source] io::Error),
-    /// What was read could not be put where it is wanted.
-    #[error("what was kept could not be put where it is wanted")]
+    /// The content was read from the store, but could not be written to its destination.
+    #[error("the artifact's content could not be written to its destination")]
     Destination(#[source] Box<dyn Error + Send + Sync>),
-    /// No space or quota is left in the folder.
-    #[error("no space is left for {}: free some, or give the artefacts a larger file system", path.display())]
+    /// The folder's disk or quota is full.
+    #[error("no space is left for {}: free some, or give the artifacts a larger file system", path.display())]
     Full {
-        /// What was being written.
+        /// The file that was written.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// The folder cannot be written to.
-    #[error("{} cannot be written: the artefacts want a folder this user owns on a writable file system", path.display())]
+    /// The folder's file system is read-only, or the server has no permission.
+    #[error(
+        "{} cannot be written: the artifacts need a folder that this user owns on a writable file system",
+        path.display()
+    )]
     NotWritable {
-        /// What was being written.
+        /// The file or folder.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// Anything else that a file system can have.
+    /// Another failure of the file system.
     #[error("could not {doing} {}", path.display())]
     Io {
-        /// What was being done, as a verb.
+        /// The action, as a verb.
         doing: &'static str,
-        /// To what.
+        /// The file or folder.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// The bucket answers that it may not be used so: credentials, permissions, or there is no such bucket.
-    #[error("the artefacts' bucket refuses to {doing}: see to its name, region, credentials and permissions")]
+    /// The bucket refuses the request: it does not exist, or credentials or permissions are wrong.
+    #[error("the artifacts' bucket refuses to {doing}: check its name, region, credentials and permissions")]
     Refused {
-        /// What was being done, as a verb.
+        /// The action, as a verb.
         doing: &'static str,
-        /// What it answered.
+        /// The bucket's answer.
         source: object_store::Error,
     },
-    /// The bucket does not answer, or answers that it has a problem. It was asked more than once.
-    #[error("the artefacts' bucket is away: could not {doing}")]
-    Away {
-        /// What was being done, as a verb.
+    /// The bucket did not answer, or answered with an error, after all retries.
+    #[error("the artifacts' bucket is unavailable: could not {doing}")]
+    Unavailable {
+        /// The action, as a verb.
         doing: &'static str,
-        /// What happened.
+        /// The last error.
         source: object_store::Error,
     },
     /// The bucket took too long, all tries together.
-    #[error("the artefacts' bucket took longer than {} s to {doing}", limit.as_secs_f64())]
+    #[error("the artifacts' bucket took longer than {} s to {doing}", limit.as_secs_f64())]
     TooSlow {
-        /// What was being done, as a verb.
+        /// The action, as a verb.
         doing: &'static str,
-        /// How long it may take.
+        /// The time limit.
         limit: Duration,
     },
 }
 
 impl ArtifactError {
-    /// Whether it is the store that failed, and not the artefact: the same may succeed later, once the store is well
-    /// again.
+    /// Whether the store failed and not the artifact: the same call may succeed once the store works again.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
@@ -123,6 +129,7 @@ impl ArtifactError {
             | Self::Damaged { .. }
             | Self::UnknownFormat { .. }
             | Self::UnknownKey { .. }
+            | Self::TooLong
             | Self::TooLarge { .. } => false,
             Self::NoRandomness(_)
             | Self::Source(_)
@@ -131,28 +138,30 @@ impl ArtifactError {
             | Self::NotWritable { .. }
             | Self::Io { .. }
             | Self::Refused { .. }
-            | Self::Away { .. }
+            | Self::Unavailable { .. }
             | Self::TooSlow { .. } => true,
         }
     }
 
-    pub(super) fn of_file(doing: &'static str, path: &Path, source: io::Error) -> Self {
+    pub(crate) fn of_file(doing: &'static str, path: &Path, source: io::Error) -> Self {
         use io::ErrorKind::{FileTooLarge, PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
         let path = path.to_owned();
         match source.kind() {
             StorageFull | QuotaExceeded | FileTooLarge => Self::Full { path, source },
             ReadOnlyFilesystem | PermissionDenied => Self::NotWritable { path, source },
+            // The list of kinds is open: a later version of Rust may add to it.
             _ => Self::Io { doing, path, source },
         }
     }
 
-    pub(super) fn of_bucket(doing: &'static str, source: object_store::Error) -> Self {
+    pub(crate) fn of_bucket(doing: &'static str, source: object_store::Error) -> Self {
         use object_store::Error::{NotFound, PermissionDenied, Unauthenticated};
         match source {
             NotFound { .. } | PermissionDenied { .. } | Unauthenticated { .. } => {
                 Self::Refused { doing, source }
             }
-            _ => Self::Away { doing, source },
+            // The list of errors is open: a later version of object_store may add to it.
+            _ => Self::Unavailable { doing, source },
         }
     }
 }
@@ -161,4 +170,48 @@ impl HasProblemType for ArtifactError {
     fn kind(&self) -> ProblemType {
         ProblemType::ArtifactUnavailable
     }
+}
+
+/// The store cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The folder cannot be used.
+    #[error("the artifacts' folder cannot be used")]
+    Folder(#[from] ArtifactError),
+    /// The folder is open to other users and serves another purpose, which closing it could harm.
+    #[error(
+        "{} is open to others and holds other files, such as {}: give the artifacts a folder of their own",
+        path.display(),
+        example.display()
+    )]
+    ContainsOtherFiles {
+        /// The folder.
+        path: PathBuf,
+        /// An entry of it that is no artifact.
+        example: PathBuf,
+    },
+    /// No temporary folder can be created.
+    #[error("no temporary folder can be created for artifacts")]
+    TemporaryFolder(#[source] io::Error),
+    /// The system returns no random bytes for a new key.
+    #[error("the system returns no random bytes")]
+    NoRandomness(#[source] getrandom::Error),
+    /// The key file of the data folder cannot be read or created.
+    #[error("the artifacts' key cannot be read from or written to {}", path.display())]
+    KeyFile {
+        /// The file.
+        path: PathBuf,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// The key file does not contain a key. The server does not replace it, because artifacts that the old key
+    /// encrypted could then never be read again.
+    #[error("{} does not contain a key of 32 bytes in hex or base64: restore it from a backup", path.display())]
+    NotAKey {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The bucket's settings are invalid.
+    #[error("the settings of the artifacts' bucket are invalid")]
+    Bucket(#[source] object_store::Error),
 }

@@ -1,8 +1,8 @@
-//! Artefacts as files of one folder.
+//! Artifacts as files of one folder.
 //!
-//! A file is written under another name, flushed and then renamed, so that it is there whole or not at all, and still
-//! there after a power cut. Only the server's user may read it. It is overwritten before it is removed: its content is
-//! encrypted, but the key may be found one day.
+//! A file is written under another name, flushed and then renamed: it exists complete or not at all, also after a power
+//! cut. Only the server's user may read it. It is overwritten before it is removed: its content is encrypted, but
+//! someone may find the key later.
 
 use std::{
     fs::{self, DirBuilder, File, Metadata, OpenOptions},
@@ -22,36 +22,40 @@ use rustix::{fs::OFlags, process::geteuid};
 use tokio::io::{AsyncRead, AsyncWriteExt as _};
 use tokio_util::io::ReaderStream;
 
-use super::{
-    ArtifactError, ArtifactName, OpenError,
+use crate::{
+    error::{ArtifactError, OpenError},
+    name::ArtifactName,
     sealing::{SEALED_CHUNK_BYTES, Sealing},
 };
-use edgeprove_spool::overwrite::overwrite;
+use edgeprove_spool::zero_fill::overwrite;
 
-/// What the name of a file ends with that is not yet whole.
+/// Extension of a file that is not complete yet.
 const DRAFT: &str = "part";
-/// What is written and removed to see whether that can be done.
+/// Written and removed as a test.
 const PROBE: [u8; 4096] = [0; 4096];
 
-/// A folder of artefacts.
+/// A folder of artifacts.
 #[derive(Debug, Clone)]
 pub(super) struct Folder {
     path: Arc<PathBuf>,
 }
 
 impl Folder {
-    /// Opens a folder: makes it if need be, closes it to others and sees that it can be written to.
+    /// Opens a folder: creates it if it does not exist, closes it to other users and checks that it can be written to.
     ///
-    /// Fails if it is open to others and holds anything but artefacts, since it may then not be meant for this.
+    /// Fails if it is open to other users and contains anything but artifacts: it may then serve another purpose.
     pub(super) fn open(path: &Path) -> Result<Self, OpenError> {
         let failed = |doing| move |error| ArtifactError::of_file(doing, path, error);
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed("create"))?;
-        let found = fs::metadata(path).map_err(failed("look at"))?;
+        let found = fs::metadata(path).map_err(failed("inspect"))?;
         if found.uid() == geteuid().as_raw() && found.mode() & 0o077 != 0 {
-            for entry in fs::read_dir(path).map_err(failed("look through"))? {
-                let entry = entry.map_err(failed("look through"))?;
+            for entry in fs::read_dir(path).map_err(failed("list"))? {
+                let entry = entry.map_err(failed("list"))?;
                 if !is_ours(&entry.path()) {
-                    return Err(OpenError::HoldsOtherFiles { path: path.to_owned(), example: entry.path() });
+                    return Err(OpenError::ContainsOtherFiles {
+                        path: path.to_owned(),
+                        example: entry.path(),
+                    });
                 }
             }
             fs::set_permissions(path, fs::Permissions::from_mode(0o700)).map_err(failed("restrict"))?;
@@ -61,7 +65,7 @@ impl Folder {
         Ok(folder)
     }
 
-    /// Where it is.
+    /// The folder's path.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
@@ -78,22 +82,22 @@ impl Folder {
         let failed = |error| ArtifactError::of_file("write", &path, error);
         let mut draft = Draft(path.with_extension(DRAFT));
         let mut options = tokio::fs::OpenOptions::new();
-        // Exclusive creation follows no symbolic link either.
+        // Exclusive creation follows no symbolic link.
         let mut file =
             options.write(true).create_new(true).mode(0o600).open(&draft.0).await.map_err(failed)?;
         while let Some(bytes) = sealing.next().await? {
             file.write_all(&bytes).await.map_err(failed)?;
         }
-        // What was written last is still on its way.
+        // Without it, the last write may still be in tokio's buffer.
         file.flush().await.map_err(failed)?;
         file.sync_all().await.map_err(failed)?;
         let (folder, target) = (Arc::clone(&self.path), path.clone());
-        let named = blocking(move || {
+        let renamed = blocking(move || {
             fs::rename(&draft.0, &target)?;
             draft.0.clear();
             File::open(folder.as_path())?.sync_all()
         });
-        named.await.map_err(failed)
+        renamed.await.map_err(failed)
     }
 
     pub(super) async fn get(
@@ -104,7 +108,7 @@ impl Folder {
         let mut options = tokio::fs::OpenOptions::new();
         options.read(true).custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
         let file = options.open(&path).await.map_err(|error| match error.kind() {
-            // Without the folder nothing is known of what was in it.
+            // Without its folder the artifact may still exist: the disk may be unmounted.
             io::ErrorKind::NotFound if self.path.is_dir() => ArtifactError::Missing { name },
             _ => ArtifactError::of_file("open", &path, error),
         })?;
@@ -112,7 +116,7 @@ impl Folder {
         Ok(pieces.map_err(move |error| ArtifactError::of_file("read", &path, error)).boxed())
     }
 
-    /// Overwrites a file and removes it. One that is not there is as good as removed.
+    /// Overwrites a file and removes it. A file that does not exist counts as removed.
     pub(super) async fn delete(&self, name: ArtifactName) -> Result<(), ArtifactError> {
         let path = self.file(name);
         let deleted = blocking({
@@ -122,20 +126,21 @@ impl Folder {
         deleted.await.map_err(|error| ArtifactError::of_file("delete", &path, error))
     }
 
-    /// Every artefact with the time it was written.
+    /// Every artifact with the time it was written.
     pub(super) async fn list(
         &self,
     ) -> Result<BoxStream<'static, Result<(ArtifactName, SystemTime), ArtifactError>>, ArtifactError> {
-        let found = self.look_through(|path, found| Some((named(path)?, found.modified().ok()?))).await?;
+        let found =
+            self.list_files(|path, found| Some((artifact_name(path)?, found.modified().ok()?))).await?;
         Ok(stream::iter(found.into_iter().map(Ok)).boxed())
     }
 
-    /// Removes what writes that were broken off long ago left behind, and returns how many that were. A crash leaves
-    /// such; a write that is given up removes its own.
+    /// Removes unfinished files that were last written before this time, and returns their number. Only a crash leaves
+    /// such files: a write that fails or is dropped removes its own.
     pub(super) async fn sweep_drafts(&self, before: SystemTime) -> Result<usize, ArtifactError> {
         let is_old = move |found: &Metadata| found.modified().is_ok_and(|time| time < before);
         let drafts = self
-            .look_through(move |path, found| (is_draft(path) && is_old(found)).then(|| path.to_owned()))
+            .list_files(move |path, found| (is_draft(path) && is_old(found)).then(|| path.to_owned()))
             .await?;
         let count = drafts.len();
         for draft in drafts {
@@ -148,7 +153,7 @@ impl Folder {
         Ok(count)
     }
 
-    /// Sees that a file can be written.
+    /// Checks that a file can be written.
     pub(super) async fn probe(&self) -> Result<(), ArtifactError> {
         let folder = Arc::clone(&self.path);
         let probed = tokio::task::spawn_blocking(move || probe(&folder)).await;
@@ -159,7 +164,7 @@ impl Folder {
         self.path.join(name.to_string())
     }
 
-    async fn look_through<T, F>(&self, wanted: F) -> Result<Vec<T>, ArtifactError>
+    async fn list_files<T, F>(&self, wanted: F) -> Result<Vec<T>, ArtifactError>
     where
         T: Send + 'static,
         F: Fn(&Path, &Metadata) -> Option<T> + Send + 'static,
@@ -169,23 +174,23 @@ impl Folder {
             let mut found = Vec::new();
             for entry in fs::read_dir(folder.as_path())? {
                 let entry = entry?;
-                // One that is removed meanwhile is none to find.
+                // A file that was removed meanwhile is skipped.
                 let Ok(metadata) = entry.metadata() else { continue };
                 found.extend(metadata.is_file().then(|| wanted(&entry.path(), &metadata)).flatten());
             }
             Ok(found)
         });
-        found.await.map_err(|error| ArtifactError::of_file("look through", &self.path, error))
+        found.await.map_err(|error| ArtifactError::of_file("list", &self.path, error))
     }
 }
 
-/// A file that is not yet whole, removed when it is let go of. Its path is empty once it is something else.
+/// An unfinished file, removed on drop. Its path is empty once the file has its final name.
 struct Draft(PathBuf);
 
 impl Drop for Draft {
     fn drop(&mut self) {
         if !self.0.as_os_str().is_empty() {
-            // It may never have been made, and what stays is swept later.
+            // It may not exist. A file that cannot be removed is swept later.
             let _ = fs::remove_file(&self.0);
         }
     }
@@ -215,7 +220,7 @@ fn probe(folder: &Path) -> Result<(), ArtifactError> {
     written.map_err(|error| ArtifactError::of_file("write", &path, error))
 }
 
-fn named(path: &Path) -> Option<ArtifactName> {
+fn artifact_name(path: &Path) -> Option<ArtifactName> {
     path.file_name()?.to_str()?.parse().ok()
 }
 
@@ -224,7 +229,7 @@ fn is_draft(path: &Path) -> bool {
 }
 
 fn is_ours(path: &Path) -> bool {
-    named(path).is_some() || is_draft(path)
+    artifact_name(path).is_some() || is_draft(path)
 }
 
 async fn blocking<T, F>(work: F) -> io::Result<T>

@@ -1,7 +1,7 @@
-//! The key of a data folder, in a file of its own beside the artefacts.
+//! The key of a data folder, in a file of its own beside the artifacts.
 //!
-//! It keeps what was written safe where the artefacts alone get about: in a backup that leaves it out, on a disk that
-//! holds them alone. Against whoever may read the whole data folder only a key that is given helps.
+//! It protects the artifacts where others can read them but not the key file: in a backup without it, or on a disk of
+//! their own. Against a reader of the whole data folder only a key from the settings helps.
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions, Permissions},
@@ -13,12 +13,12 @@ use std::{
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use super::{OpenError, keys::ArtifactKey};
+use crate::{error::OpenError, keys::ArtifactKey};
 
-/// What a key's file has at most: 64 digits and white space around them.
+/// Most bytes of a key file that are read: 64 digits and white space around them.
 const FILE_MAX_BYTES: u64 = 256;
 
-/// The key in a file, if there is one.
+/// Reads the key in a file. `None` if the file does not exist.
 pub(super) fn read(path: &Path) -> Result<Option<ArtifactKey>, OpenError> {
     let failed = |source| OpenError::KeyFile { path: path.to_owned(), source };
     let file = match File::open(path) {
@@ -28,7 +28,7 @@ pub(super) fn read(path: &Path) -> Result<Option<ArtifactKey>, OpenError> {
     };
     let mode = file.metadata().map_err(failed)?.permissions().mode();
     if mode & 0o077 != 0 {
-        tracing::warn!(path = %path.display(), mode = format!("{:o}", mode & 0o7777), "the artefacts' key was open to others; closed it");
+        tracing::warn!(path = %path.display(), mode = format!("{:o}", mode & 0o7777), "the artifacts' key was readable by others; closed it");
         file.set_permissions(Permissions::from_mode(0o600)).map_err(failed)?;
     }
     let mut text = Zeroizing::new(String::with_capacity(512));
@@ -38,30 +38,31 @@ pub(super) fn read(path: &Path) -> Result<Option<ArtifactKey>, OpenError> {
     }
     match ArtifactKey::read(&text) {
         Some(key) => Ok(Some(key)),
-        None => Err(OpenError::NoKey { path: path.to_owned() }),
+        None => Err(OpenError::NotAKey { path: path.to_owned() }),
     }
 }
 
-/// The key in a file, made first if there is none. Of servers that start at once, all get the key of the first.
-pub(super) fn read_or_make(path: &Path) -> Result<ArtifactKey, OpenError> {
+/// Reads the key in a file, and creates the file with a random key if it does not exist. Servers that start at the same
+/// time all get the same key.
+pub(super) fn read_or_create(path: &Path) -> Result<ArtifactKey, OpenError> {
     if let Some(key) = read(path)? {
         return Ok(key);
     }
     let failed = |source| OpenError::KeyFile { path: path.to_owned(), source };
     let folder = path.parent().unwrap_or(Path::new("."));
     DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
-    let key = ArtifactKey::random().map_err(|error| failed(error.into()))?;
+    let key = ArtifactKey::random().map_err(OpenError::NoRandomness)?;
     let draft = Draft(folder.join(format!(".artifact-key-{}", Uuid::new_v4())));
     let mut file =
         OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft.0).map_err(failed)?;
     let text = Zeroizing::new(format!("{}\n", key.to_hex().as_str()));
     file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
-    // Unlike renaming, linking replaces nothing.
+    // Unlike a rename, a link never replaces a file.
     match fs::hard_link(&draft.0, path) {
         Ok(()) => {
             drop(draft);
             File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)?;
-            tracing::info!(path = %path.display(), key = %key.id(), "made the artefacts' key");
+            tracing::info!(path = %path.display(), key = %key.id(), "created the artifacts' key");
             Ok(key)
         }
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -71,13 +72,13 @@ pub(super) fn read_or_make(path: &Path) -> Result<ArtifactKey, OpenError> {
     }
 }
 
-/// The key's file before it has its name.
+/// The key file before it has its final name.
 struct Draft(PathBuf);
 
 impl Drop for Draft {
     fn drop(&mut self) {
         if let Err(error) = fs::remove_file(&self.0) {
-            tracing::warn!(path = %self.0.display(), %error, "a draft of the artefacts' key is left behind");
+            tracing::warn!(path = %self.0.display(), %error, "a draft of the artifacts' key could not be removed");
         }
     }
 }

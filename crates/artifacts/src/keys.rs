@@ -1,4 +1,4 @@
-//! The keys that artefacts are encrypted under: one for writing, any number for reading, so that they can be changed.
+//! The keys that encrypt artifacts: one for writing and any number for reading, so that a key can be replaced.
 
 use std::fmt;
 
@@ -11,13 +11,13 @@ use sha2::Sha256;
 use zeroize::Zeroizing;
 
 /// Bytes of a key.
-pub const KEY_BYTES: usize = 32;
-/// Bytes of a key's public name.
+pub(crate) const KEY_BYTES: usize = 32;
+/// Bytes of a key's public id.
 pub(super) const KEY_ID_BYTES: usize = 8;
 
 const KEY_ID_INFO: &[u8] = b"edgeprove artifact key id";
 
-/// Which key, said in public: in every artefact's head and in messages. It tells nothing of the key.
+/// The public id of a key, in every artifact's head and in log messages. Nobody can compute the key from it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct KeyId([u8; KEY_ID_BYTES]);
 
@@ -37,7 +37,7 @@ impl fmt::Display for KeyId {
     }
 }
 
-/// A key. Its bytes are overwritten when it is dropped, and shown nowhere.
+/// A key of 32 bytes. They are overwritten on drop and never printed.
 #[derive(Clone)]
 pub struct ArtifactKey {
     bytes: Zeroizing<[u8; KEY_BYTES]>,
@@ -45,7 +45,7 @@ pub struct ArtifactKey {
 }
 
 impl ArtifactKey {
-    /// From its bytes.
+    /// The key with these bytes.
     #[must_use]
     pub fn new(bytes: Zeroizing<[u8; KEY_BYTES]>) -> Self {
         let mut id = [0; KEY_ID_BYTES];
@@ -53,15 +53,15 @@ impl ArtifactKey {
         Self { bytes, id: KeyId(id) }
     }
 
-    /// A new one, from the system's source of randomness.
+    /// A new key, from the system's source of randomness.
     pub fn random() -> Result<Self, getrandom::Error> {
         let mut bytes = Zeroizing::new([0; KEY_BYTES]);
         getrandom::fill(bytes.as_mut_slice())?;
         Ok(Self::new(bytes))
     }
 
-    /// From 64 hexadecimal digits or from base64 of either alphabet, padded or not, as `openssl rand -hex 32` and
-    /// `openssl rand -base64 32` write it. `None` if the text is neither of them, or of another length.
+    /// Reads a key from 64 hexadecimal digits or from base64 of either alphabet, padded or not, as
+    /// `openssl rand -hex 32` and `openssl rand -base64 32` write it. `None` if the text is something else.
     #[must_use]
     pub fn read(text: &str) -> Option<Self> {
         let mut bytes = Zeroizing::new([0; KEY_BYTES]);
@@ -79,18 +79,18 @@ impl ArtifactKey {
         Some(Self::new(bytes))
     }
 
-    /// As 64 hexadecimal digits, for the key's own file.
+    /// The key as 64 hexadecimal digits, for its file.
     pub(super) fn to_hex(&self) -> Zeroizing<String> {
         Zeroizing::new(hex::encode(self.bytes.as_slice()))
     }
 
-    /// Its public name.
+    /// The key's public id.
     #[must_use]
     pub fn id(&self) -> KeyId {
         self.id
     }
 
-    /// The key of one artefact.
+    /// Derives the key of one artifact.
     pub(super) fn derive(&self, salt: &[u8], info: &[u8]) -> Zeroizing<[u8; KEY_BYTES]> {
         let mut key = Zeroizing::new([0; KEY_BYTES]);
         derive(salt, self.bytes.as_slice(), info, key.as_mut_slice());
@@ -104,7 +104,7 @@ impl fmt::Debug for ArtifactKey {
     }
 }
 
-/// The key that new artefacts are encrypted under, and those that older ones may be.
+/// The key that encrypts new artifacts, and earlier keys that older artifacts may need.
 #[derive(Debug, Clone)]
 pub struct KeyRing {
     current: ArtifactKey,
@@ -112,13 +112,13 @@ pub struct KeyRing {
 }
 
 impl KeyRing {
-    /// A ring of one key.
+    /// A ring with one key.
     #[must_use]
     pub fn new(current: ArtifactKey) -> Self {
         Self { current, former: Vec::new() }
     }
 
-    /// Several keys, separated by commas: the first encrypts, all decrypt. `None` if one of them is no key.
+    /// Reads keys separated by commas: the first encrypts, all decrypt. `None` if one of them is not a key.
     #[must_use]
     pub fn read(text: &str) -> Option<Self> {
         let mut keys = text.split(',').map(ArtifactKey::read);
@@ -129,7 +129,7 @@ impl KeyRing {
         Some(ring)
     }
 
-    /// Adds a key that decrypts only.
+    /// Adds a key that only decrypts.
     pub fn add_former(&mut self, key: ArtifactKey) {
         if self.find(key.id).is_none() {
             self.former.push(key);
@@ -142,12 +142,12 @@ impl KeyRing {
         &self.current
     }
 
-    /// The key that was given last. It goes on being the same when a new one is put before it.
+    /// The last key of the list. It stays the same when a new key is added in front.
     pub(super) fn oldest(&self) -> &ArtifactKey {
         self.former.last().unwrap_or(&self.current)
     }
 
-    /// The key of this name.
+    /// The key with this id.
     #[must_use]
     pub fn find(&self, id: KeyId) -> Option<&ArtifactKey> {
         std::iter::once(&self.current).chain(&self.former).find(|key| key.id == id)
@@ -157,9 +157,9 @@ impl KeyRing {
 fn derive(salt: &[u8], key: &[u8], info: &[u8], out: &mut [u8]) {
     #[expect(
         clippy::expect_used,
-        reason = "what is asked for has a constant length, far below HKDF's 8160 bytes"
+        reason = "the length is constant and far below HKDF's limit of 8160 bytes"
     )]
-    Hkdf::<Sha256>::new(Some(salt), key).expand(info, out).expect("HKDF gives this many bytes");
+    Hkdf::<Sha256>::new(Some(salt), key).expand(info, out).expect("the length is below HKDF's limit");
 }
 
 #[cfg(test)]
@@ -171,7 +171,7 @@ mod tests {
     const BASE64_URL: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHv8";
 
     #[test]
-    fn a_key_is_read_from_hex_and_base64() {
+    fn keys_are_read_from_hex_and_base64() {
         let key = ArtifactKey::read(HEX).unwrap();
         assert_eq!(key.to_hex().as_str(), HEX);
         for text in [BASE64, BASE64_URL, &HEX.to_uppercase(), &format!(" {HEX}\n")] {
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_shown_by_its_name_only() {
+    fn debug_output_of_a_key_has_only_its_id() {
         let ring =
             KeyRing::read(&format!("{HEX},{}", ArtifactKey::random().unwrap().to_hex().as_str())).unwrap();
         let shown = format!("{ring:?}");
@@ -198,7 +198,7 @@ mod tests {
     fn the_first_of_several_encrypts_and_all_decrypt() {
         let (new, old) = (ArtifactKey::random().unwrap(), ArtifactKey::random().unwrap());
         let ring = KeyRing::read(&format!("{}, {},", new.to_hex().as_str(), old.to_hex().as_str()));
-        assert!(ring.is_none(), "a comma too many may be a key too few");
+        assert!(ring.is_none(), "an empty entry may be a forgotten key");
         let mut ring =
             KeyRing::read(&format!("{}, {}", new.to_hex().as_str(), old.to_hex().as_str())).unwrap();
         assert_eq!(ring.current().id(), new.id());

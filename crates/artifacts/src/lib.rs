@@ -1,14 +1,19 @@
-//! Witnesses and proofs that outlive a request: kept in a folder or a bucket, encrypted, under random names.
+//! Encrypted bytes that outlive a request, in a folder or a bucket: the witnesses and proofs of jobs.
 //!
-//! A job names its artefacts and holds nothing of them. Whoever has the folder or the bucket has nothing without the
-//! keys, and whoever changes something there is found out when it is read.
+//! A job stores the random names of its artifacts and nothing of their content. Without the keys the folder or bucket
+//! reveals nothing, and a change of stored bytes is detected when they are read.
 //!
-//! Reading order:
-//! - [`ArtifactStore`]: all that can be done. Start here.
-//! - `sealing`: what an artefact looks like at rest, and why nobody can tamper with it.
-//! - `keys`, `key_file`: what it is encrypted under.
-//! - `folder`, `bucket`: the two places.
-//! - `settings`: where and under which keys; `error`: what can go wrong.
+//! Reading order: [`ArtifactStore`] is all that other crates use; `sealing` has the format of stored bytes.
+//!
+//! Imports run down this list only.
+//!
+//! - [`bucket`], [`folder`]: the two locations.
+//! - [`key_file`]: the key in the data folder.
+//! - [`sealing`]: encrypts and decrypts; the format of stored bytes.
+//! - [`settings`]: location and keys.
+//! - [`error`]: errors by the person who can act on them.
+//! - [`keys`]: the keys that encrypt artifacts.
+//! - [`name`]: names and kinds of artifacts.
 
 mod bucket;
 mod error;
@@ -20,8 +25,8 @@ mod sealing;
 mod settings;
 
 use std::{
-    fmt, io,
-    path::{Path, PathBuf},
+    fmt,
+    path::Path,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -32,123 +37,103 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream::BoxStream};
 use tempfile::TempDir;
 use tokio::{fs::File, io::AsyncRead};
 
-pub use error::ArtifactError;
-pub use keys::{ArtifactKey, KEY_BYTES, KeyId, KeyRing};
+pub use error::{ArtifactError, OpenError};
+pub use keys::{ArtifactKey, KeyId, KeyRing};
 pub use name::{ArtifactKind, ArtifactName, InvalidArtifactName};
 pub use settings::{
-    ArtifactSettings, BucketOptions, BucketSettings, KeySettings, PlaceSettings, RetryPolicy,
+    ArtifactSettings, BucketOptions, BucketSettings, KeySettings, LocationSettings, RetryPolicy,
 };
 
 use bucket::Bucket;
 use folder::Folder;
 use sealing::{HEAD_BYTES, Opening, Sealing};
 
-/// Sets fingerprints apart from whatever else a key is used for.
+/// Makes the key of fingerprints differ from every other key that is derived.
 const FINGERPRINT_INFO: &[u8] = b"edgeprove artifact fingerprint";
 
-/// The store cannot be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// The folder cannot be used.
-    #[error("the artefacts' folder cannot be used")]
-    Folder(#[from] ArtifactError),
-    /// The folder serves another purpose, which closing it to others could harm.
-    #[error(
-        "{} is open to others and holds other files, such as {}: give the artefacts a folder of their own",
-        path.display(),
-        example.display()
-    )]
-    HoldsOtherFiles {
-        /// The folder.
-        path: PathBuf,
-        /// One thing in it that is no artefact.
-        example: PathBuf,
-    },
-    /// There is no place or key even for what need not last.
-    #[error("no temporary folder or key can be made for artefacts")]
-    Scratch(#[source] io::Error),
-    /// The file of the data folder's key cannot be read or made.
-    #[error("the artefacts' key cannot be had from {}", path.display())]
-    KeyFile {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// It holds something else. It is not made anew, since what was encrypted before could then never be read again.
-    #[error("{} holds no key of 32 bytes, hex or base64: bring it back from where it was kept", path.display())]
-    NoKey {
-        /// The file.
-        path: PathBuf,
-    },
-    /// The bucket's settings make no sense.
-    #[error("the artefacts' bucket cannot be used so")]
-    Bucket(#[source] object_store::Error),
-}
-
-/// A store of artefacts. Clones share it.
+/// A store of artifacts. Clones share it.
+///
+/// ```
+/// use edgeprove_artifacts::{
+///     ArtifactKey, ArtifactKind, ArtifactSettings, ArtifactStore, KeyRing, KeySettings, LocationSettings,
+/// };
+///
+/// # tokio::runtime::Runtime::new()?.block_on(async {
+/// # let home = tempfile::tempdir()?;
+/// let store = ArtifactStore::open(&ArtifactSettings {
+///     location: LocationSettings::Folder(home.path().join("artifacts")),
+///     keys: KeySettings::Given(KeyRing::new(ArtifactKey::random()?)),
+/// })?;
+/// let name = store.put_bytes(ArtifactKind::Proof, b"a proof").await?;
+/// assert_eq!(store.read(&name, ArtifactKind::Proof, 1024).await?, b"a proof");
+///
+/// store.delete(&name).await?;
+/// assert!(store.read(&name, ArtifactKind::Proof, 1024).await.is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct ArtifactStore {
-    place: Place,
+    location: Location,
     keys: KeyRing,
-    /// Goes with the last clone.
-    _scratch: Option<Arc<TempDir>>,
+    /// Removed with the last clone.
+    _temporary: Option<Arc<TempDir>>,
 }
 
 #[derive(Debug, Clone)]
-enum Place {
+enum Location {
     Folder(Folder),
     Bucket(Bucket),
 }
 
-/// What a sweep did.
+/// The result of a sweep.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Swept {
-    /// Artefacts that were deleted.
+    /// Deleted artifacts.
     pub deleted: usize,
-    /// Unfinished writes that were deleted.
+    /// Deleted unfinished files.
     pub drafts: usize,
-    /// Artefacts that could not be deleted; the next sweep tries again.
+    /// Artifacts that could not be deleted; the next sweep tries again.
     pub failed: usize,
 }
 
 impl ArtifactStore {
-    /// Opens a store. A folder is made and written to; a bucket is not asked for anything yet. Blocking.
+    /// Opens a store. A folder is created if it does not exist, and written to as a test. A bucket gets no request.
+    /// Blocking.
     pub fn open(settings: &ArtifactSettings) -> Result<Self, OpenError> {
-        let mut scratch = None;
-        // The folder first: the key's file lies beside it.
-        let place = match &settings.place {
-            PlaceSettings::Folder(path) => Place::Folder(Folder::open(path)?),
-            PlaceSettings::Bucket(settings) => Place::Bucket(Bucket::open(settings)?),
-            PlaceSettings::Scratch => {
+        let mut temporary = None;
+        // The folder comes first: the key file is beside it.
+        let location = match &settings.location {
+            LocationSettings::Folder(path) => Location::Folder(Folder::open(path)?),
+            LocationSettings::Bucket(settings) => Location::Bucket(Bucket::open(settings)?),
+            LocationSettings::Temporary => {
                 let dir = tempfile::Builder::new()
                     .prefix("edgeprove-jobs-")
                     .tempdir()
-                    .map_err(OpenError::Scratch)?;
+                    .map_err(OpenError::TemporaryFolder)?;
                 let folder = Folder::open(&dir.path().join("artifacts"))?;
-                scratch = Some(Arc::new(dir));
-                Place::Folder(folder)
+                temporary = Some(Arc::new(dir));
+                Location::Folder(folder)
             }
         };
         let keys = match &settings.keys {
             KeySettings::Given(keys) => keys.clone(),
-            KeySettings::GivenOr(keys, file) => {
+            KeySettings::GivenAndFile(keys, file) => {
                 let mut keys = keys.clone();
-                if let Some(own) = key_file::read(file)? {
-                    keys.add_former(own);
+                if let Some(of_file) = key_file::read(file)? {
+                    keys.add_former(of_file);
                 }
                 keys
             }
-            KeySettings::Own(file) => KeyRing::new(key_file::read_or_make(file)?),
-            KeySettings::New => {
-                KeyRing::new(ArtifactKey::random().map_err(|error| OpenError::Scratch(error.into()))?)
-            }
+            KeySettings::File(file) => KeyRing::new(key_file::read_or_create(file)?),
+            KeySettings::Random => KeyRing::new(ArtifactKey::random().map_err(OpenError::NoRandomness)?),
         };
-        Ok(Self { place, keys, _scratch: scratch })
+        Ok(Self { location, keys, _temporary: temporary })
     }
 
-    /// A digest of these parts in this order that only who has the store's keys can make. It stays the same when a new key
-    /// is put before the old one.
+    /// A keyed digest (HMAC-SHA-256) of these parts in this order. It stays the same when a new key is added before the
+    /// old one.
     #[must_use]
     pub fn fingerprint(&self, parts: &[&[u8]]) -> [u8; 32] {
         let key = self.keys.oldest().derive(&[], FINGERPRINT_INFO);
@@ -159,42 +144,41 @@ impl ArtifactStore {
         mac.finalize().into_bytes().into()
     }
 
-    /// Keeps what a source yields to its end, in constant memory, and returns its name. When this returns, it is as
-    /// durable as the place is. On any error, and if the future is dropped, nothing of that name is there, or it is an
-    /// orphan for [`Self::sweep`].
+    /// Stores a source's bytes in constant memory, and returns the artifact's name. When this returns, the artifact is
+    /// as durable as its location. After an error, or if the future is dropped, [`Self::sweep`] removes what is left.
     pub async fn put<R>(&self, kind: ArtifactKind, source: R) -> Result<ArtifactName, ArtifactError>
     where
         R: AsyncRead + Unpin,
     {
         let name = ArtifactName::random();
         let sealing = Sealing::new(self.keys.current(), kind, name, source)?;
-        match &self.place {
-            Place::Folder(folder) => folder.put(name, sealing).await?,
-            Place::Bucket(bucket) => bucket.put(name, sealing).await?,
+        match &self.location {
+            Location::Folder(folder) => folder.put(name, sealing).await?,
+            Location::Bucket(bucket) => bucket.put(name, sealing).await?,
         }
         Ok(name)
     }
 
-    /// Keeps a file's content.
+    /// Stores a file's content.
     pub async fn put_file(&self, kind: ArtifactKind, path: &Path) -> Result<ArtifactName, ArtifactError> {
         self.put(kind, File::open(path).await.map_err(ArtifactError::Source)?).await
     }
 
-    /// Keeps some bytes.
+    /// Stores these bytes.
     pub async fn put_bytes(&self, kind: ArtifactKind, bytes: &[u8]) -> Result<ArtifactName, ArtifactError> {
         self.put(kind, bytes).await
     }
 
-    /// Begins to read an artefact. Its head is read, so that a key which is missing is known at once.
+    /// Opens an artifact for reading. Its head is read at once, so that a missing key is reported here.
     pub async fn reader(
         &self,
         name: &ArtifactName,
         kind: ArtifactKind,
     ) -> Result<ArtifactReader, ArtifactError> {
         let name = *name;
-        let mut pieces = match &self.place {
-            Place::Folder(folder) => folder.get(name).await?,
-            Place::Bucket(bucket) => bucket.get(name).await?,
+        let mut pieces = match &self.location {
+            Location::Folder(folder) => folder.get(name).await?,
+            Location::Bucket(bucket) => bucket.get(name).await?,
         };
         let mut head = Vec::new();
         while head.len() < HEAD_BYTES {
@@ -207,7 +191,7 @@ impl ArtifactStore {
         Ok(ArtifactReader { name, pieces: Some(pieces), opening })
     }
 
-    /// Reads a small artefact whole, if it has no more than so many bytes.
+    /// Reads an artifact into memory. Fails if its content has more than `max_bytes`.
     pub async fn read(
         &self,
         name: &ArtifactName,
@@ -225,33 +209,33 @@ impl ArtifactStore {
         Ok(content)
     }
 
-    /// Deletes an artefact. One that is not there is as good as deleted.
+    /// Deletes an artifact. An artifact that does not exist counts as deleted.
     pub async fn delete(&self, name: &ArtifactName) -> Result<(), ArtifactError> {
-        match &self.place {
-            Place::Folder(folder) => folder.delete(*name).await,
-            Place::Bucket(bucket) => bucket.delete(*name).await,
+        match &self.location {
+            Location::Folder(folder) => folder.delete(*name).await,
+            Location::Bucket(bucket) => bucket.delete(*name).await,
         }
     }
 
-    /// Deletes what nobody refers to and was not written a moment ago, in which somebody may be about to. A crash
-    /// between the two leaves such.
+    /// Deletes artifacts that were written longer ago than `older_than` and to which nothing refers, and unfinished
+    /// files. A crash between writing an artifact and storing its name leaves such artifacts.
     ///
-    /// `older_than` must exceed the time between writing an artefact and referring to it, and the difference of the
-    /// clocks of a bucket and of this machine.
+    /// `older_than` must exceed the time between writing an artifact and storing its name, plus the difference between
+    /// the bucket's clock and this machine's.
     pub async fn sweep(
         &self,
         older_than: Duration,
         is_referred_to: impl Fn(&ArtifactName) -> bool,
     ) -> Result<Swept, ArtifactError> {
-        // Before 1970 nothing was written.
+        // No artifact is older than 1970.
         let before = SystemTime::now().checked_sub(older_than).unwrap_or(SystemTime::UNIX_EPOCH);
         let mut swept = Swept::default();
-        let mut artifacts = match &self.place {
-            Place::Folder(folder) => {
+        let mut artifacts = match &self.location {
+            Location::Folder(folder) => {
                 swept.drafts = folder.sweep_drafts(before).await?;
                 folder.list().await?
             }
-            Place::Bucket(bucket) => bucket.list(),
+            Location::Bucket(bucket) => bucket.list(),
         };
         while let Some((name, written)) = artifacts.try_next().await? {
             if written >= before || is_referred_to(&name) {
@@ -261,58 +245,56 @@ impl ArtifactStore {
                 Ok(()) => swept.deleted += 1,
                 Err(error) => {
                     swept.failed += 1;
-                    tracing::warn!(%name, error = edgeprove_telemetry::chain(&error), "an orphan among the artefacts stays");
+                    tracing::warn!(%name, error = edgeprove_telemetry::chain(&error), "an artifact without a job could not be deleted");
                 }
             }
         }
         Ok(swept)
     }
 
-    /// Whether the place takes artefacts at the moment, found out by writing and deleting something. Costs two requests
-    /// where it is a bucket.
+    /// Checks that the location accepts artifacts, by writing and deleting one. A bucket gets two requests.
     pub async fn probe(&self) -> Result<(), ArtifactError> {
-        match &self.place {
-            Place::Folder(folder) => folder.probe().await,
-            Place::Bucket(bucket) => bucket.probe().await,
+        match &self.location {
+            Location::Folder(folder) => folder.probe().await,
+            Location::Bucket(bucket) => bucket.probe().await,
         }
     }
 
-    /// The place, for people.
+    /// The location, for people: a path or an `s3://` address.
     #[must_use]
-    pub fn place(&self) -> String {
-        match &self.place {
-            Place::Folder(folder) => folder.path().display().to_string(),
-            Place::Bucket(bucket) => bucket.url(),
+    pub fn location(&self) -> String {
+        match &self.location {
+            Location::Folder(folder) => folder.path().display().to_string(),
+            Location::Bucket(bucket) => bucket.url(),
         }
     }
 
-    /// Whether other servers can have the same artefacts.
+    /// Whether the location is a bucket, which other servers can use too.
     #[must_use]
     pub fn is_shared(&self) -> bool {
-        matches!(self.place, Place::Bucket(_))
+        matches!(self.location, Location::Bucket(_))
     }
 
-    /// The name of the key that new artefacts are encrypted under.
+    /// The id of the key that encrypts new artifacts.
     #[must_use]
     pub fn key(&self) -> KeyId {
         self.keys.current().id()
     }
 }
 
-/// An artefact being read, a chunk at a time.
+/// Reads an artifact, one chunk at a time.
 ///
-/// Every chunk is authentic when it is given out, but only with the end it is known that none is missing: until then
-/// nothing may be done with it that could not be undone.
+/// Every returned chunk is authentic, but only the end proves that no chunk is missing. Until then do nothing with the
+/// content that cannot be undone.
 pub struct ArtifactReader {
     name: ArtifactName,
-    /// `None` once all have come.
+    /// `None` when all bytes were read.
     pieces: Option<BoxStream<'static, Result<Bytes, ArtifactError>>>,
     opening: Opening,
 }
 
 impl ArtifactReader {
-    /// The next chunk, at most 64 KiB; `None` once all is there and whole. The bytes are overwritten when they are
-    /// dropped.
+    /// The next chunk, at most 64 KiB; `None` when the content is complete. The bytes are overwritten on drop.
     pub async fn next(&mut self) -> Result<Option<Bytes>, ArtifactError> {
         loop {
             if let Some(chunk) = self.opening.next()? {
@@ -322,9 +304,9 @@ impl ArtifactReader {
             match pieces.next().await {
                 Some(Ok(piece)) => self.opening.push(&piece),
                 Some(Err(error)) => {
-                    // The end of a stream that failed is not the artefact's.
+                    // The end of a stream that failed is not the end of the artifact.
                     self.pieces = None;
-                    self.opening.give_up();
+                    self.opening.stop();
                     return Err(error);
                 }
                 None => self.pieces = None,

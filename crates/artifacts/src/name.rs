@@ -1,10 +1,10 @@
-//! What artefacts are called, and what they are.
+//! Names and kinds of artifacts.
 
 use std::{fmt, str::FromStr};
 
 use uuid::{Uuid, Variant, Version};
 
-/// The name of an artefact: random, and so the name of no other, in this store or the next.
+/// The name of an artifact: a random UUID, unique in every store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ArtifactName(Uuid);
 
@@ -24,15 +24,15 @@ impl fmt::Display for ArtifactName {
     }
 }
 
-/// A text that names no artefact.
+/// A text that is not the name of an artifact.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("an artefact's name is a random UUID in lower case, with hyphens")]
+#[error("an artifact's name is a random UUID in lower case, with hyphens")]
 pub struct InvalidArtifactName;
 
 impl FromStr for ArtifactName {
     type Err = InvalidArtifactName;
 
-    /// Takes what [`fmt::Display`] writes and nothing else, so that an artefact has one name only.
+    /// Accepts only the form that [`fmt::Display`] writes, so that an artifact has exactly one name.
     fn from_str(text: &str) -> Result<Self, InvalidArtifactName> {
         let uuid = Uuid::try_parse(text).map_err(|_| InvalidArtifactName)?;
         let name = Self(uuid);
@@ -43,12 +43,12 @@ impl FromStr for ArtifactName {
     }
 }
 
-/// What an artefact is. Read as another kind, it does not open.
+/// The kind of an artifact. Reading it as another kind fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ArtifactKind {
     /// A gzipped witness.
     Witness,
-    /// A proof and what belongs to it.
+    /// A proof with its public inputs and description.
     Proof,
 }
 
@@ -56,7 +56,7 @@ impl ArtifactKind {
     /// Every kind.
     pub const ALL: [Self; 2] = [Self::Witness, Self::Proof];
 
-    /// Its word, which is authenticated with every chunk and never changes.
+    /// The word for this kind, which is authenticated with every chunk and never changes.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_is_what_it_was_written_as_and_nothing_else() {
+    fn a_name_has_exactly_one_form() {
         let name = ArtifactName::random();
         assert_eq!(name.to_string().parse(), Ok(name));
         assert_ne!(name, ArtifactName::random());

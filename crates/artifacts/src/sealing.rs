@@ -1,18 +1,18 @@
-//! The bytes of an artefact at rest: a head, then the content in chunks, each encrypted and authenticated.
+//! The bytes of a stored artifact: a head, then the content in chunks, each encrypted and authenticated.
 //!
 //! ```text
 //! offset  bytes
 //! 0       1      version of this format: 1
 //! 1       8      key id
-//! 9       32     salt, random for each artefact
+//! 9       32     salt, random for each artifact
 //! 41             chunks: 64 KiB of content and 16 bytes of tag each; the last holds 0 to 64 KiB
 //! ```
 //!
-//! Each artefact has a key of its own, HKDF-SHA-256 of the store's key and the salt. Its chunks are ChaCha20-Poly1305 in
-//! the STREAM construction, whose nonce is the chunk's number and whether it is the last. With each chunk the head,
-//! the artefact's kind and its name are authenticated. So nothing can be changed, moved, cut off, added or put in the
-//! place of another artefact without the first chunk concerned failing to open.
-//! [docs/decisions/0007](../../../docs/decisions/0007-artefacts-encrypted-in-chunks.md) argues the choice.
+//! Each artifact has a key of its own, HKDF-SHA-256 of the store's key and the salt. Its chunks are ChaCha20-Poly1305
+//! in the STREAM construction: the nonce is the chunk's number and whether it is the last. The head, the artifact's
+//! kind and its name are authenticated with each chunk. If bytes are changed, moved, cut off, added or exchanged with
+//! those of another artifact, the first wrong chunk does not open.
+//! [docs/decisions/0007](../../../docs/decisions/0007-artifacts-encrypted-in-chunks.md) has the reasons.
 
 use aead_stream::{DecryptorBE32, EncryptorBE32, Nonce, StreamBE32};
 use bytes::{Buf as _, Bytes, BytesMut};
@@ -20,9 +20,10 @@ use chacha20poly1305::ChaCha20Poly1305;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use zeroize::Zeroizing;
 
-use super::{
-    ArtifactError, ArtifactKind, ArtifactName,
+use crate::{
+    error::ArtifactError,
     keys::{ArtifactKey, KEY_BYTES, KEY_ID_BYTES, KeyId, KeyRing},
+    name::{ArtifactKind, ArtifactName},
 };
 
 const VERSION: u8 = 1;
@@ -37,14 +38,14 @@ pub(super) const SEALED_CHUNK_BYTES: usize = CHUNK_BYTES + TAG_BYTES;
 
 const KEY_INFO: &[u8] = b"edgeprove artifact v1";
 
-/// Turns content into the bytes of an artefact, a chunk at a time.
+/// Encrypts content into the bytes of an artifact, one chunk at a time.
 pub(super) struct Sealing<R> {
     source: R,
     head: Option<Bytes>,
-    /// `None` once the last chunk is made.
+    /// `None` after the last chunk.
     stream: Option<EncryptorBE32<ChaCha20Poly1305>>,
     associated: Vec<u8>,
-    /// The first byte of the next chunk: whether there is one tells whether this chunk is the last.
+    /// The first byte of the next chunk. It is read ahead to know whether this chunk is the last.
     ahead: Option<u8>,
 }
 
@@ -59,7 +60,7 @@ impl<R: AsyncRead + Unpin> Sealing<R> {
         head[0] = VERSION;
         head[1..=KEY_ID_BYTES].copy_from_slice(key.id().as_bytes());
         getrandom::fill(&mut head[1 + KEY_ID_BYTES..]).map_err(ArtifactError::NoRandomness)?;
-        let stream = EncryptorBE32::new((&*own_key(key, &head)).into(), &no_nonce());
+        let stream = EncryptorBE32::new((&*own_key(key, &head)).into(), &zero_nonce());
         let associated = associated(&head, kind, name);
         Ok(Self {
             source,
@@ -76,7 +77,7 @@ impl<R: AsyncRead + Unpin> Sealing<R> {
             return Ok(Some(head));
         }
         let Some(mut stream) = self.stream.take() else { return Ok(None) };
-        // Large enough never to grow: what a growing buffer leaves behind is not overwritten.
+        // Large enough never to grow: a growing buffer leaves copies that are not overwritten.
         let mut chunk = Zeroizing::new(Vec::with_capacity(CHUNK_BYTES + 1024));
         chunk.extend(self.ahead.take());
         let wanted = CHUNK_BYTES + 1 - chunk.len();
@@ -92,30 +93,26 @@ impl<R: AsyncRead + Unpin> Sealing<R> {
         } else {
             stream.encrypt_last_in_place(&self.associated, &mut *chunk)
         };
-        let too_long = |_| {
-            let why = "it has more than 256 TiB, the most that can be kept";
-            ArtifactError::Source(std::io::Error::other(why))
-        };
-        sealed.map_err(too_long)?;
+        sealed.map_err(|_| ArtifactError::TooLong)?;
         Ok(Some(std::mem::take(&mut *chunk).into()))
     }
 }
 
-/// Turns the bytes of an artefact back into its content, a chunk at a time.
+/// Decrypts the bytes of an artifact, one chunk at a time.
 pub(super) struct Opening {
     name: ArtifactName,
-    /// `None` once the last chunk is open, and after one that did not open.
+    /// `None` after the last chunk, and after a chunk that did not open.
     stream: Option<DecryptorBE32<ChaCha20Poly1305>>,
     associated: Vec<u8>,
-    /// Encrypted bytes that are not opened yet.
+    /// Bytes that are not decrypted yet.
     pending: BytesMut,
-    /// The next chunk's number.
+    /// The number of the next chunk.
     chunk: u64,
     complete: bool,
 }
 
 impl Opening {
-    /// From the head.
+    /// Reads the head.
     pub(super) fn new(
         keys: &KeyRing,
         kind: ArtifactKind,
@@ -133,7 +130,7 @@ impl Opening {
         id.copy_from_slice(&head[1..=KEY_ID_BYTES]);
         let id = KeyId::from_bytes(id);
         let key = keys.find(id).ok_or(ArtifactError::UnknownKey { name, key: id })?;
-        let stream = DecryptorBE32::new((&*own_key(key, head)).into(), &no_nonce());
+        let stream = DecryptorBE32::new((&*own_key(key, head)).into(), &zero_nonce());
         let associated = associated(head, kind, name);
         Ok(Self {
             name,
@@ -145,22 +142,21 @@ impl Opening {
         })
     }
 
-    /// Takes bytes that come next.
+    /// Appends bytes that were read.
     pub(super) fn push(&mut self, bytes: &[u8]) {
         self.pending.extend_from_slice(bytes);
     }
 
-    /// The next chunk that surely is not the last, if enough bytes are there.
+    /// The next chunk, if enough bytes were pushed to know that it is not the last.
     pub(super) fn next(&mut self) -> Result<Option<Bytes>, ArtifactError> {
-        // One byte more: otherwise this chunk may be the last, which opens differently.
+        // One byte more than a chunk: without it this may be the last chunk, which opens differently.
         if self.pending.len() <= SEALED_CHUNK_BYTES {
             return Ok(None);
         }
         self.open(SEALED_CHUNK_BYTES, false).map(Some)
     }
 
-    /// The last chunk, once nothing comes any more and [`Self::next`] has nothing left. `None` if it was given out
-    /// already.
+    /// The last chunk, when all bytes were pushed and [`Self::next`] returns `None`. `None` if it was returned before.
     pub(super) fn last(&mut self) -> Result<Option<Bytes>, ArtifactError> {
         if self.complete {
             return Ok(None);
@@ -168,14 +164,14 @@ impl Opening {
         self.open(self.pending.len(), true).map(Some)
     }
 
-    /// Opens nothing more.
-    pub(super) fn give_up(&mut self) {
+    /// Makes every further call fail.
+    pub(super) fn stop(&mut self) {
         self.stream = None;
     }
 
     fn open(&mut self, len: usize, last: bool) -> Result<Bytes, ArtifactError> {
         let damaged = ArtifactError::Damaged { name: self.name, chunk: self.chunk };
-        // After a chunk that does not open none does.
+        // After a chunk that does not open, no other is opened.
         let Some(mut stream) = self.stream.take() else { return Err(damaged) };
         let mut chunk = Zeroizing::new(self.pending[..len].to_vec());
         self.pending.advance(len);
@@ -191,23 +187,23 @@ impl Opening {
         }
         self.chunk += 1;
         self.complete = last;
-        // Whoever lets go of the content last overwrites it.
+        // The content is overwritten when its last owner drops it.
         Ok(Bytes::from_owner(chunk))
     }
 }
 
-/// The artefact's own key.
+/// The key of one artifact.
 fn own_key(key: &ArtifactKey, head: &[u8; HEAD_BYTES]) -> Zeroizing<[u8; KEY_BYTES]> {
     key.derive(&head[1 + KEY_ID_BYTES..], KEY_INFO)
 }
 
-/// What nonces begin with. No two artefacts share a key, so it need not tell them apart.
-fn no_nonce() -> Nonce<ChaCha20Poly1305, StreamBE32<ChaCha20Poly1305>> {
+/// The first bytes of every nonce, all zero: no two artifacts share a key, so nonces of different artifacts may repeat.
+fn zero_nonce() -> Nonce<ChaCha20Poly1305, StreamBE32<ChaCha20Poly1305>> {
     Nonce::<ChaCha20Poly1305, StreamBE32<ChaCha20Poly1305>>::default()
 }
 
-/// What is authenticated with each chunk. Every part has its place by length: only the kind's word varies, between
-/// two parts that do not.
+/// The data that is authenticated with each chunk. It can be read in one way only: of its three parts only the second,
+/// the kind's word, varies in length.
 fn associated(head: &[u8; HEAD_BYTES], kind: ArtifactKind, name: ArtifactName) -> Vec<u8> {
     [head.as_slice(), kind.word().as_bytes(), name.as_bytes()].concat()
 }

@@ -1,59 +1,59 @@
-//! Where artefacts are kept and under which keys; the room `config` fills it in.
+//! Settings of the store: location and keys.
 
 use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
 
 use zeroize::Zeroizing;
 
-use super::keys::KeyRing;
+use crate::keys::KeyRing;
 
-/// Where artefacts are kept and under which keys.
+/// Location and keys of artifacts.
 #[derive(Debug, Clone)]
 pub struct ArtifactSettings {
-    /// Where.
-    pub place: PlaceSettings,
-    /// Under which keys.
+    /// The location.
+    pub location: LocationSettings,
+    /// The keys.
     pub keys: KeySettings,
 }
 
-/// Where artefacts are kept.
+/// The location of artifacts.
 #[derive(Debug, Clone)]
-pub enum PlaceSettings {
-    /// In a folder.
+pub enum LocationSettings {
+    /// A folder.
     Folder(PathBuf),
-    /// In a bucket.
+    /// A bucket.
     Bucket(BucketSettings),
-    /// In a folder that goes with the store.
-    Scratch,
+    /// A new folder that is removed with the store.
+    Temporary,
 }
 
-/// The keys of artefacts: those that are given, that of the data folder, or both. With both, those that are given come
-/// first, and the other still decrypts what it encrypted before.
+/// The keys of artifacts: from the settings, from the data folder, or both. With both, the keys of the settings come
+/// first, and the key of the data folder decrypts what it encrypted before.
 #[derive(Debug, Clone)]
 pub enum KeySettings {
-    /// Those that are given.
+    /// The keys of the settings.
     Given(KeyRing),
-    /// Those that are given, and the one in this file if there is one.
-    GivenOr(KeyRing, PathBuf),
-    /// The one in this file, which is made if need be.
-    Own(PathBuf),
-    /// One that nobody else ever has: what it encrypts is lost with the store.
-    New,
+    /// The keys of the settings, and the key in this file if it exists.
+    GivenAndFile(KeyRing, PathBuf),
+    /// The key in this file, which is created if it does not exist.
+    File(PathBuf),
+    /// A random key in memory: the artifacts cannot be read after the store is dropped.
+    Random,
 }
 
-/// A bucket and how to reach it.
+/// A bucket, its credentials and its time limits.
 #[derive(Debug, Clone)]
 pub struct BucketSettings {
-    /// Its name.
+    /// The bucket's name.
     pub bucket: String,
-    /// What the artefacts' names begin with, without slashes at the ends; may be empty.
+    /// Prefix of the objects' names, without a slash at either end; may be empty.
     pub prefix: String,
     /// Endpoint, region, credentials and the like.
     pub options: BucketOptions,
-    /// How long it is waited for.
-    pub patience: RetryPolicy,
+    /// Time limits and retries.
+    pub retry: RetryPolicy,
 }
 
-/// The variables `AWS_…` with their values, which are shown nowhere.
+/// The variables `AWS_…` with their values. `Debug` prints the names only.
 #[derive(Clone, Default)]
 pub struct BucketOptions(BTreeMap<String, Zeroizing<String>>);
 
@@ -76,18 +76,18 @@ impl fmt::Debug for BucketOptions {
     }
 }
 
-/// How long a bucket is waited for.
+/// Time limits and retries of requests to a bucket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetryPolicy {
     /// Longest wait for a connection.
     pub connect: Duration,
-    /// Longest silence within a request. A part of an upload must be through in this time.
+    /// Longest time without progress within a request. A part of an upload must be sent within it.
     pub silence: Duration,
-    /// Longest time for a call that moves no content, all tries together.
+    /// Longest time for a call without content, such as a delete, all tries together.
     pub brief: Duration,
     /// Longest time for an upload or a download, all tries together.
     pub transfer: Duration,
-    /// How often a request is tried again.
+    /// Number of retries of a request.
     pub retries: usize,
 }
 

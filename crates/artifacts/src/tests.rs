@@ -1,4 +1,4 @@
-//! The store as its users meet it, on real file systems and a real S3 server.
+//! Tests of the store, on real file systems and a real S3 server.
 
 #[cfg(target_os = "linux")]
 mod bucket;
@@ -23,14 +23,14 @@ fn keys() -> KeyRing {
 }
 
 fn folder_settings(path: &Path, keys: KeyRing) -> ArtifactSettings {
-    ArtifactSettings { place: PlaceSettings::Folder(path.to_owned()), keys: KeySettings::Given(keys) }
+    ArtifactSettings { location: LocationSettings::Folder(path.to_owned()), keys: KeySettings::Given(keys) }
 }
 
 fn store_in(path: &Path) -> ArtifactStore {
     ArtifactStore::open(&folder_settings(path, keys())).unwrap()
 }
 
-/// Content that gzip would not make smaller, and in which no part is like another.
+/// Content that gzip cannot compress, without repeated parts.
 fn content(len: usize) -> Vec<u8> {
     let mut state = 0x9e37_79b9_u32;
     let mut next = move || {
@@ -57,7 +57,7 @@ fn names(dir: &Path) -> BTreeSet<String> {
     fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
 }
 
-/// Every file beneath a folder.
+/// Every file in a folder and its subfolders.
 fn files(dir: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(dir).unwrap() {
@@ -67,7 +67,7 @@ fn files(dir: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Whether some bytes stand in any file or any name beneath a folder, as they are, in hex or in base64.
+/// Whether a text occurs in any file or file name in a folder, plain, in hex or in base64.
 fn is_found(dir: &Path, canary: &str) -> bool {
     let encoded = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, canary);
     let forms = [canary.to_owned(), hex::encode(canary), encoded.trim_end_matches('=').to_owned()];

@@ -1,40 +1,42 @@
-//! A file of JSON lines, written by one server.
+//! A log in a file of JSON lines, written by one server.
 //!
-//! A line is whole when its end is written. What stands after the last end is what a crash left of a line that nobody was
-//! told of: it is no sign of tampering, and is moved to a file beside the log when the log is opened. Whatever was told to
-//! be kept stands before it.
+//! A line is complete when its line feed is written. Bytes after the last line feed are an unfinished line: a crash
+//! interrupted the write, and no caller was notified that the entry is stored. They are no sign of tampering. Opening
+//! the log moves them to a file beside it.
 
 use std::{
     fs::{File, OpenOptions},
     io::{self, BufRead as _, BufReader, Read, Seek as _, SeekFrom, Write as _},
     os::unix::fs::{FileExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
 };
 
 use async_trait::async_trait;
 use edgeprove_job_rules::audit::{Entry, Link, Record, chain::LineFault};
+use parking_lot::Mutex;
 
 use super::{AuditError, AuditSink};
 
-/// Longest line there is; entries have some hundred bytes.
+/// Longest line that is accepted. Entries have some hundred bytes.
 pub const LINE_MAX_BYTES: usize = 64 << 10;
 
-/// When what was written is made to survive a loss of power. Nothing is ever lost by the end of the process alone.
+/// When entries are flushed to the disk, where they survive a power cut. An entry always survives the end of the
+/// process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SyncPolicy {
-    /// Before anybody is told that it is kept.
+    /// Before [`AuditSink::append`] returns.
     Always,
-    /// When the system gets round to it.
+    /// When the operating system decides to.
     Never,
 }
 
-/// The log as a file.
+/// A log in a file.
 #[derive(Debug, Clone)]
 pub struct FileSink {
     path: PathBuf,
     writer: Arc<Mutex<Writer>>,
-    mended: u64,
+    removed_bytes: u64,
 }
 
 #[derive(Debug)]
@@ -42,73 +44,70 @@ struct Writer {
     file: File,
     sync: SyncPolicy,
     head: Link,
-    /// Where the whole lines end.
+    /// The length of all complete lines, in bytes.
     end: u64,
-    /// Whether something stands after that end, which a failed attempt left.
+    /// Whether a failed write may have left bytes after `end`.
     dirty: bool,
 }
 
 impl FileSink {
-    /// Opens the log, or begins it. The file is locked until the server ends, and its own to read (mode 0600).
+    /// Opens a log, or creates it with mode 0600. The file is locked until the sink is dropped. An unfinished last line
+    /// is moved to `FILE.torn`. Blocking.
     pub fn open(path: &Path, sync: SyncPolicy) -> Result<Self, AuditError> {
-        let io = |doing| failed(path, doing);
+        let io = |action| failed(path, action);
         let is_new = !path.exists();
         let file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path);
         let file = file.map_err(io("opened"))?;
         match file.try_lock() {
             Ok(()) => {}
             Err(std::fs::TryLockError::WouldBlock) => {
-                return Err(AuditError::Taken { path: path.to_owned() });
+                return Err(AuditError::InUse { path: path.to_owned() });
             }
             Err(std::fs::TryLockError::Error(error)) => return Err(io("locked")(error)),
         }
         if is_new && let Some(folder) = path.parent() {
-            // Else a loss of power could take the whole file.
+            // Without it a power cut could remove the whole file.
             let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-            File::open(folder).and_then(|folder| folder.sync_all()).map_err(io("begun"))?;
+            File::open(folder).and_then(|folder| folder.sync_all()).map_err(io("created"))?;
         }
         let length = file.metadata().map_err(io("read"))?.len();
         let (head, torn) = last_line(path, &file, length)?;
         let end = length - torn.len() as u64;
         if !torn.is_empty() {
-            set_aside(path, &torn).map_err(io("mended"))?;
-            file.set_len(end).and_then(|()| file.sync_all()).map_err(io("mended"))?;
+            set_aside(path, &torn).map_err(io("repaired"))?;
+            file.set_len(end).and_then(|()| file.sync_all()).map_err(io("repaired"))?;
         }
         let writer = Writer { file, sync, head, end, dirty: false };
         let (path, writer) = (path.to_owned(), Arc::new(Mutex::new(writer)));
-        Ok(Self { path, writer, mended: torn.len() as u64 })
+        Ok(Self { path, writer, removed_bytes: torn.len() as u64 })
     }
 
-    /// Bytes of a line that a crash had left without an end, and that were set aside.
+    /// The length of the unfinished line that [`Self::open`] moved away, in bytes; 0 if there was none.
     #[must_use]
-    pub fn mended(&self) -> u64 {
-        self.mended
+    pub fn removed_bytes(&self) -> u64 {
+        self.removed_bytes
     }
 
-    fn writer(&self) -> MutexGuard<'_, Writer> {
-        // A panic while writing leaves what a failure leaves, which the next attempt removes.
-        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Runs what waits for the disk where waiting holds nobody up.
+    /// Runs a function that waits for the disk on a thread that may block.
     async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce(Self) -> Result<T, AuditError> + Send + 'static,
     ) -> Result<T, AuditError> {
         let sink = self.clone();
-        tokio::task::spawn_blocking(move || work(sink)).await.unwrap_or(Err(AuditError::Lost))
+        tokio::task::spawn_blocking(move || work(sink)).await.unwrap_or(Err(AuditError::WriterEnded))
     }
 }
 
 #[async_trait]
 impl AuditSink for FileSink {
     async fn append(&self, entries: Vec<Entry>) -> Result<Link, AuditError> {
-        self.blocking(move |sink| sink.writer().append(&entries).map_err(failed(&sink.path, "written"))).await
+        self.blocking(move |sink| sink.writer.lock().append(&entries).map_err(failed(&sink.path, "written")))
+            .await
     }
 
     async fn read(&self, after: u64, limit: usize) -> Result<Vec<Record>, AuditError> {
         self.blocking(move |sink| {
-            let end = sink.writer().end;
+            let end = sink.writer.lock().end;
             let mut records = Vec::new();
             for line in Lines::after(&sink.path, after, end)?.take(limit) {
                 records.push(line?.1);
@@ -119,7 +118,7 @@ impl AuditSink for FileSink {
     }
 
     async fn head(&self) -> Result<Link, AuditError> {
-        Ok(self.writer().head)
+        Ok(self.writer.lock().head)
     }
 }
 
@@ -135,7 +134,7 @@ impl Writer {
             lines.push('\n');
             head = record.link();
         }
-        // Until all has gone well.
+        // Until the write has succeeded.
         self.dirty = true;
         self.file.write_all(lines.as_bytes())?;
         if self.sync == SyncPolicy::Always {
@@ -149,45 +148,49 @@ impl Writer {
 impl Drop for Writer {
     fn drop(&mut self) {
         if self.dirty {
-            // The next to open the log would take whole lines in there for kept ones, which nobody was told of.
+            // Complete lines after `end` would count as stored at the next start, although their callers got an error.
             let _ = self.file.set_len(self.end);
         }
     }
 }
 
-fn failed(path: &Path, doing: &'static str) -> impl Fn(io::Error) -> AuditError {
+fn failed(path: &Path, action: &'static str) -> impl Fn(io::Error) -> AuditError {
     let path = path.to_owned();
-    move |source| AuditError::Io { path: path.clone(), doing, source: Arc::new(source) }
+    move |source| AuditError::Io { path: path.clone(), action, source: Arc::new(source) }
 }
 
 fn damaged(path: &Path, fault: LineFault) -> AuditError {
     AuditError::Damaged { path: path.to_owned(), fault }
 }
 
-/// Where the chain of a file ends, and what stands there after the end of the last line.
+/// The end of a file's chain, and the bytes after the last complete line.
 fn last_line(path: &Path, file: &File, length: u64) -> Result<(Link, Vec<u8>), AuditError> {
-    // Two lines at most: a whole one, and one without an end.
+    // At most two lines: a complete one and an unfinished one.
     let from = length.saturating_sub(2 * LINE_MAX_BYTES as u64);
     let mut tail = vec![0; usize::try_from(length - from).unwrap_or(0)];
     file.read_exact_at(&mut tail, from).map_err(failed(path, "read"))?;
-    let odd = |why: &str| damaged(path, LineFault::NotAnEntry { why: why.to_owned() });
+    let damaged_line = |why: &str| damaged(path, LineFault::NotAnEntry { why: why.to_owned() });
     let Some(end) = tail.iter().rposition(|&byte| byte == b'\n') else {
-        // The first line of all, cut short; or another file altogether, which must not be touched.
+        // The unfinished first line of a log; or another kind of file, which must not be changed.
         let begins_as_ours = tail.iter().zip(b"{\"entry\":{").all(|(byte, ours)| byte == ours);
         let is_blank = tail.iter().all(|&byte| byte == 0);
         let is_torn = from == 0 && tail.len() <= LINE_MAX_BYTES && (begins_as_ours || is_blank);
-        return if is_torn { Ok((Link::START, tail)) } else { Err(odd("the file holds something else")) };
+        return if is_torn {
+            Ok((Link::START, tail))
+        } else {
+            Err(damaged_line("the file has other content"))
+        };
     };
     let start = tail[..end].iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
     if start == 0 && from > 0 {
-        return Err(odd("the last line is longer than any"));
+        return Err(damaged_line("the last line is too long"));
     }
-    let line = str::from_utf8(&tail[start..end]).map_err(|_| odd("the last line is not text"))?;
+    let line = str::from_utf8(&tail[start..end]).map_err(|_| damaged_line("the last line is not text"))?;
     let record = Record::read(line).map_err(|fault| damaged(path, fault))?;
     Ok((record.link(), tail[end + 1..].to_vec()))
 }
 
-/// Keeps what was cut short in `FILE.torn`, for whoever wants to look at it.
+/// Appends an unfinished line to `FILE.torn`, where operators can inspect it.
 fn set_aside(path: &Path, torn: &[u8]) -> io::Result<()> {
     let mut name = path.as_os_str().to_owned();
     name.push(".torn");
@@ -197,7 +200,7 @@ fn set_aside(path: &Path, torn: &[u8]) -> io::Result<()> {
     file.sync_all()
 }
 
-/// The lines of a log, whole ones only, each with its record.
+/// Iterates over the complete lines of a log, each with its record.
 #[derive(Debug)]
 pub struct Lines {
     path: PathBuf,
@@ -206,20 +209,20 @@ pub struct Lines {
 }
 
 impl Lines {
-    /// Those after the entry of this number, of a file that may be written meanwhile.
+    /// The lines after the entry with the number `after`. The file may be written meanwhile.
     pub fn of(path: &Path, after: u64) -> Result<Self, AuditError> {
         let end = std::fs::metadata(path).map_err(failed(path, "read"))?.len();
         Self::after(path, after, end)
     }
 
-    /// Those after the entry of this number, up to this many bytes. Lines stand in order, so that their beginning is
-    /// found by halving.
+    /// The lines after the entry with the number `after`, within the first `end` bytes. Lines are in order of their
+    /// numbers, so a binary search finds the first.
     fn after(path: &Path, after: u64, end: u64) -> Result<Self, AuditError> {
-        /// Fewer bytes than this are read through.
+        /// The search stops when fewer bytes than this are left.
         const NEAR: u64 = 16 << 10;
         let io = || failed(path, "read");
         let file = File::open(path).map_err(io())?;
-        // A line that begins at `low` comes before those that are looked for, unless it is the first of all.
+        // The line at `low` precedes the wanted ones, unless it is the first line of the file.
         let (mut low, mut high) = (0, end);
         while after > 0 && high - low > NEAR {
             let middle = low + (high - low) / 2;
@@ -242,7 +245,7 @@ impl Lines {
             read.map_err(failed(&self.path, "read"))?;
             if bytes.pop() != Some(b'\n') {
                 if bytes.len() + 1 >= LINE_MAX_BYTES {
-                    let why = "a line is longer than any".to_owned();
+                    let why = "a line is too long".to_owned();
                     return Err(damaged(&self.path, LineFault::NotAnEntry { why }));
                 }
                 return Ok(None);
@@ -270,7 +273,7 @@ fn parsed(path: &Path, bytes: Vec<u8>) -> Result<(String, Record), AuditError> {
     Ok((line, record))
 }
 
-/// The first line that begins after `from` and before `high`, and where it begins.
+/// The first line that starts after `from` and before `high`, with its position.
 fn line_from(path: &Path, file: &File, from: u64, high: u64) -> Result<Option<(u64, Record)>, AuditError> {
     let mut bytes = vec![0; 2 * LINE_MAX_BYTES];
     let read = file.read_at(&mut bytes, from).map_err(failed(path, "read"))?;

@@ -1,84 +1,121 @@
-//! The log that shows whether it was changed: who asked for what, and what became of it.
+//! The audit log: who asked for what, and with which outcome. A later change of the log can be detected.
 //!
-//! What an entry says and how entries are chained is [`edgeprove_job_rules::audit`]'s business; where they are kept is an
-//! [`AuditSink`]'s. This is what lies between: entries that arrive together are written together, in one order, and whoever
-//! must know that its entry is kept waits until it is.
+//! [`edgeprove_job_rules::audit`] defines the entries and how they are chained; an [`AuditSink`] stores them. [`Audit`]
+//! is between the two: entries that arrive together are written together, in one order, and a caller can wait until its
+//! entry is stored.
 //!
-//! Nothing is done that is not put on record: where the log cannot be written, work is refused.
+//! Work without an entry is not allowed: while the log cannot be written, the server refuses work.
 //!
-//! - [`mod@file`]: a file of JSON lines.
+//! Reading order: [`Audit`], then [`PendingEntry`], then [`mod@file`].
+//!
+//! Imports run down this list only.
+//!
+//! - [`mod@file`]: a sink that is a file of JSON lines.
 
-use edgeprove_protocol::{HasProblemType, ProblemType};
 use std::{
     fmt, io,
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
 use edgeprove_job_rules::audit::{Action, Actor, Entry, Link, Outcome, Record, chain::LineFault};
+use edgeprove_protocol::{HasProblemType, ProblemType};
+use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-use edgeprove_telemetry::supervisor::Supervisor;
+use edgeprove_telemetry::{supervisor::Supervisor, timestamp_now};
 
 pub mod file;
 
-/// After a failure, how long work is refused without another attempt to write.
-const PAUSE: Duration = Duration::from_secs(1);
-/// Of requests without a right, at most one entry in this time. It says how many it stands for.
+use file::{FileSink, SyncPolicy};
+
+/// Time after a failed write in which work is refused without another attempt.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// At most one entry about refused requests is written in this time. It states how many requests it stands for.
 const REFUSALS_EVERY: Duration = Duration::from_secs(1);
 
-/// Where entries are kept.
+/// Settings of the audit log.
+#[derive(Debug, Clone)]
+pub struct AuditSettings {
+    /// The file.
+    pub file: PathBuf,
+    /// When entries are flushed to the disk.
+    pub sync: SyncPolicy,
+}
+
+/// Stores the entries of a log.
 #[async_trait]
 pub trait AuditSink: Send + Sync {
-    /// Adds entries at the end of the chain, in this order: all of them or none. They are kept when this returns.
+    /// Appends entries to the chain, in this order: all of them or none. They are stored when this returns. Returns the
+    /// new end of the chain.
     async fn append(&self, entries: Vec<Entry>) -> Result<Link, AuditError>;
 
-    /// At most `limit` entries after the one of this number.
+    /// Returns at most `limit` records, starting after the entry with the number `after`.
     async fn read(&self, after: u64, limit: usize) -> Result<Vec<Record>, AuditError>;
 
-    /// Where the chain ends.
+    /// Returns the end of the chain.
     async fn head(&self) -> Result<Link, AuditError>;
 }
 
-/// Why the log cannot be written or read.
+/// The log cannot be opened, written or read.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum AuditError {
-    /// The system would not.
-    #[error("the audit log {} cannot be {doing}", path.display())]
+    /// A system call failed.
+    #[error("the audit log {} cannot be {action}", path.display())]
     Io {
         /// The log.
         path: PathBuf,
-        /// What was tried.
-        doing: &'static str,
-        /// The system's reason.
+        /// The action, as a participle such as `written`.
+        action: &'static str,
+        /// The system's error.
         #[source]
         source: Arc<io::Error>,
     },
-    /// Another process writes it.
-    #[error("the audit log {} is written by another process: give each server one of its own", path.display())]
-    Taken {
+    /// Another process has the log open.
+    #[error("another process writes the audit log {}: give each server a log of its own", path.display())]
+    InUse {
         /// The log.
         path: PathBuf,
     },
-    /// It is not what was written.
-    #[error("the audit log {} is damaged, or is none: `edgeprove audit verify` tells where", path.display())]
+    /// A line is not one that a server wrote.
+    #[error("the audit log {} is damaged or not an audit log: run `edgeprove audit verify` on it", path.display())]
     Damaged {
         /// The log.
         path: PathBuf,
-        /// What is wrong with the line that was looked at.
+        /// The fault of the line.
         #[source]
         fault: LineFault,
     },
-    /// The writer was lost.
-    #[error("the audit log's writer ended in the middle of its work")]
-    Lost,
+    /// The task that writes the log ended before it wrote the entry.
+    #[error("the task that writes the audit log ended unexpectedly")]
+    WriterEnded,
 }
 
-type Told = oneshot::Sender<Result<(), AuditError>>;
+/// Receives the outcome of a write.
+type Waiter = oneshot::Sender<Result<(), AuditError>>;
 
-/// The server's way to the log. Clones share it.
+/// Records entries in the log. Clones share the log.
+///
+/// ```
+/// use edgeprove_audit::{Audit, AuditSettings, file::SyncPolicy};
+/// use edgeprove_job_rules::audit::{Action, Actor};
+/// use edgeprove_telemetry::Supervisor;
+///
+/// # tokio::runtime::Runtime::new()?.block_on(async {
+/// # let home = tempfile::tempdir()?;
+/// let settings = AuditSettings { file: home.path().join("audit.jsonl"), sync: SyncPolicy::Always };
+/// let audit = Audit::open(Some(&settings), "server-1", &Supervisor::default()).await?;
+/// audit.record(audit.entry(Actor::Key("alice".to_owned()), Action::JobSubmitted)).await?;
+///
+/// // The first line is about the start of the server.
+/// let log = std::fs::read_to_string(&settings.file)?;
+/// assert!(log.lines().nth(1).is_some_and(|line| line.contains(r#""actor":"key:alice""#)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone)]
 pub struct Audit(Option<Arc<Inner>>);
 
@@ -86,16 +123,18 @@ struct Inner {
     sink: Arc<dyn AuditSink>,
     worker: String,
     supervisor: Supervisor,
-    waiting: Mutex<Vec<(Entry, Option<Told>)>>,
-    turn: tokio::sync::Mutex<()>,
+    waiting: Mutex<Vec<(Entry, Option<Waiter>)>>,
+    /// Held while entries are written, so that only one task writes.
+    writing: tokio::sync::Mutex<()>,
     failed_at: Mutex<Option<Instant>>,
     refusals: Mutex<Refusals>,
 }
 
 #[derive(Default)]
 struct Refusals {
-    told_at: Option<Instant>,
-    untold: u64,
+    recorded_at: Option<Instant>,
+    /// Refused requests since then.
+    unrecorded: u64,
 }
 
 impl fmt::Debug for Audit {
@@ -105,13 +144,13 @@ impl fmt::Debug for Audit {
 }
 
 impl Audit {
-    /// No log.
+    /// No log: recording succeeds and has no effect.
     #[must_use]
     pub fn off() -> Self {
         Self(None)
     }
 
-    /// A log that is kept by this sink. `worker` is the name of this server.
+    /// A log in this sink. `worker` is the name of this server.
     #[must_use]
     pub fn new(sink: Arc<dyn AuditSink>, worker: String, supervisor: Supervisor) -> Self {
         Self(Some(Arc::new(Inner {
@@ -119,137 +158,155 @@ impl Audit {
             worker,
             supervisor,
             waiting: Mutex::default(),
-            turn: tokio::sync::Mutex::default(),
+            writing: tokio::sync::Mutex::default(),
             failed_at: Mutex::default(),
             refusals: Mutex::default(),
         })))
     }
 
-    /// Where entries are kept; `None` where there is no log.
+    /// Opens the log in a file and records that the server started. Without settings there is no log. `worker` is the
+    /// name of this server.
+    pub async fn open(
+        settings: Option<&AuditSettings>,
+        worker: &str,
+        supervisor: &Supervisor,
+    ) -> Result<Self, AuditError> {
+        let Some(AuditSettings { file, sync }) = settings else { return Ok(Self::off()) };
+        let sink = FileSink::open(file, *sync)?;
+        let removed_bytes = sink.removed_bytes();
+        let audit = Self::new(Arc::new(sink), worker.to_owned(), supervisor.clone());
+        if removed_bytes > 0 {
+            tracing::warn!(
+                bytes = removed_bytes,
+                "a crash had cut off the last line of the audit log; moved it to a file of its own"
+            );
+            audit.record(audit.entry(Actor::Server, Action::LogMended)).await?;
+        }
+        audit.record(audit.entry(Actor::Server, Action::ServerStarted)).await?;
+        Ok(audit)
+    }
+
+    /// The sink; `None` without a log.
     #[must_use]
     pub fn sink(&self) -> Option<&dyn AuditSink> {
         self.0.as_ref().map(|inner| inner.sink.as_ref())
     }
 
-    /// An entry of this moment, which tells nothing yet but who did what.
+    /// Creates an entry with the current time. It is not recorded yet.
     #[must_use]
     pub fn entry(&self, actor: Actor, action: Action) -> Entry {
         let worker = self.0.as_ref().map(|inner| inner.worker.clone());
-        Entry { worker, ..Entry::new(format!("{:.3}", jiff::Timestamp::now()), actor, action) }
+        Entry { worker, ..Entry::new(timestamp_now(), actor, action) }
     }
 
-    /// Whether work may begin: nothing is known that would keep it from being put on record. A moment after a failure
-    /// this says yes again, so that the next one tries.
+    /// Whether work may start: the log is not known to be unwritable. One second after a failed write this is true
+    /// again, so that the next entry tries to write.
     #[must_use]
-    pub fn ready(&self) -> bool {
+    pub fn is_ready(&self) -> bool {
         let Some(inner) = &self.0 else { return true };
-        locked(&inner.failed_at).is_none_or(|failed_at| failed_at.elapsed() >= PAUSE)
+        inner.failed_at.lock().is_none_or(|failed_at| failed_at.elapsed() >= RETRY_AFTER)
     }
 
-    /// Whether the last attempt to write failed.
+    /// Whether the last write failed.
     #[must_use]
     pub fn is_failing(&self) -> bool {
-        self.0.as_ref().is_some_and(|inner| locked(&inner.failed_at).is_some())
+        self.0.as_ref().is_some_and(|inner| inner.failed_at.lock().is_some())
     }
 
-    /// Puts an entry on record, and returns when it is kept.
+    /// Records an entry. Returns when it is stored.
     pub async fn record(&self, entry: Entry) -> Result<(), AuditError> {
         let Some(inner) = &self.0 else { return Ok(()) };
-        let (told, kept) = oneshot::channel();
-        inner.put(entry, Some(told));
-        kept.await.unwrap_or(Err(AuditError::Lost))
+        let (waiter, stored) = oneshot::channel();
+        inner.enqueue(entry, Some(waiter));
+        stored.await.unwrap_or(Err(AuditError::WriterEnded))
     }
 
-    /// Puts an entry on record, without waiting. That it cannot be kept is logged.
+    /// Records an entry without waiting. A failure is logged.
     pub fn note(&self, entry: Entry) {
         if let Some(inner) = &self.0 {
-            inner.put(entry, None);
+            inner.enqueue(entry, None);
         }
     }
 
-    /// Notes that a request was turned away for want of a right. Whoever sends many does not fill the log.
+    /// Records a request that was refused because of its key or role. At most one entry per second is written, so that
+    /// a client cannot fill the log with refused requests.
     pub fn note_refusal(&self, entry: Entry) {
         let Some(inner) = &self.0 else { return };
-        let mut refusals = locked(&inner.refusals);
-        if refusals.told_at.is_some_and(|told_at| told_at.elapsed() < REFUSALS_EVERY) {
-            refusals.untold += 1;
+        let mut refusals = inner.refusals.lock();
+        if refusals.recorded_at.is_some_and(|recorded_at| recorded_at.elapsed() < REFUSALS_EVERY) {
+            refusals.unrecorded += 1;
             return;
         }
-        let times = std::mem::take(&mut refusals.untold) + 1;
-        refusals.told_at = Some(Instant::now());
+        let times = std::mem::take(&mut refusals.unrecorded) + 1;
+        refusals.recorded_at = Some(Instant::now());
         drop(refusals);
-        inner.put(Entry { times: (times > 1).then_some(times), ..entry }, None);
+        inner.enqueue(Entry { times: (times > 1).then_some(times), ..entry }, None);
     }
 
-    /// Begins the record of something whose end is told later, by [`Pending::settle`].
+    /// Starts an entry whose outcome is not known yet. [`PendingEntry::settle`] records it.
     #[must_use]
-    pub fn pending(&self, entry: Entry) -> Pending {
-        Pending { audit: self.clone(), entry: Some(entry) }
+    pub fn pending(&self, entry: Entry) -> PendingEntry {
+        PendingEntry { audit: self.clone(), entry: Some(entry) }
     }
 }
 
 impl Inner {
-    fn put(self: &Arc<Self>, entry: Entry, told: Option<Told>) {
-        locked(&self.waiting).push((entry, told));
+    fn enqueue(self: &Arc<Self>, entry: Entry, waiter: Option<Waiter>) {
+        self.waiting.lock().push((entry, waiter));
         let inner = Arc::clone(self);
-        // A task of its own, so that a caller who leaves does not break off what is written for others as well.
+        // A task of its own: a caller that is dropped must not cancel a write that also stores entries of others.
         self.supervisor.spawn("audit", async move { inner.write_waiting().await });
     }
 
-    /// Writes whatever waits, in one go. Of those who come here together, the first finds it all.
+    /// Writes all waiting entries at once. Of several tasks that call this together, the first writes for all.
     async fn write_waiting(&self) {
-        let _turn = self.turn.lock().await;
-        let (entries, told): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut *locked(&self.waiting)).into_iter().unzip();
+        let _writing = self.writing.lock().await;
+        let (entries, waiters): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut *self.waiting.lock()).into_iter().unzip();
         if entries.is_empty() {
             return;
         }
         let count = entries.len();
         let outcome = self.sink.append(entries).await.map(|_| ());
-        *locked(&self.failed_at) = outcome.is_err().then(Instant::now);
+        *self.failed_at.lock() = outcome.is_err().then(Instant::now);
         if let Err(error) = &outcome {
-            tracing::error!(error = %edgeprove_telemetry::chain(error), entries = count, "the audit log cannot be written");
+            let error = edgeprove_telemetry::chain(error);
+            tracing::error!(error, entries = count, "the audit log cannot be written");
         }
-        for told in told.into_iter().flatten() {
-            // Who has left need not be told.
-            let _ = told.send(outcome.clone());
+        for waiter in waiters.into_iter().flatten() {
+            // A waiter that is gone needs no answer.
+            let _ = waiter.send(outcome.clone());
         }
     }
 }
 
-/// Something that is under way and will be on record, however it ends. Dropped before it is settled, it was abandoned.
+/// An entry whose outcome is not known yet. Dropped before [`Self::settle`], it is recorded as abandoned.
 #[derive(Debug)]
-pub struct Pending {
+pub struct PendingEntry {
     audit: Audit,
     entry: Option<Entry>,
 }
 
-impl Pending {
-    /// Its end. Returns when the record is kept.
+impl PendingEntry {
+    /// Records the entry with this outcome and the current time. Returns when it is stored.
     pub async fn settle(mut self, outcome: Outcome) -> Result<(), AuditError> {
         match self.entry.take() {
-            Some(entry) => self.audit.record(Self::ended(entry, outcome)).await,
+            Some(entry) => self.audit.record(Self::with_outcome(entry, outcome)).await,
             None => Ok(()),
         }
     }
 
-    /// The entry tells when it ended.
-    fn ended(entry: Entry, outcome: Outcome) -> Entry {
-        Entry { outcome: Some(outcome), time: format!("{:.3}", jiff::Timestamp::now()), ..entry }
+    fn with_outcome(entry: Entry, outcome: Outcome) -> Entry {
+        Entry { outcome: Some(outcome), time: timestamp_now(), ..entry }
     }
 }
 
-impl Drop for Pending {
+impl Drop for PendingEntry {
     fn drop(&mut self) {
         if let Some(entry) = self.entry.take() {
-            self.audit.note(Self::ended(entry, Outcome::Abandoned));
+            self.audit.note(Self::with_outcome(entry, Outcome::Abandoned));
         }
     }
-}
-
-/// A panic while an entry was put in its place leaves the others whole.
-fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl HasProblemType for AuditError {

@@ -1,22 +1,22 @@
 use super::*;
 
-/// Keeps entries in memory, and fails when it is told to.
+/// Stores entries in memory, and fails while `is_broken` is set.
 #[derive(Default)]
-struct Memory {
+struct MemorySink {
     batches: Mutex<Vec<usize>>,
     entries: Mutex<Vec<Entry>>,
-    broken: std::sync::atomic::AtomicBool,
+    is_broken: std::sync::atomic::AtomicBool,
 }
 
 #[async_trait]
-impl AuditSink for Memory {
+impl AuditSink for MemorySink {
     async fn append(&self, entries: Vec<Entry>) -> Result<Link, AuditError> {
         tokio::time::sleep(Duration::from_millis(5)).await;
-        if self.broken.load(std::sync::atomic::Ordering::Relaxed) {
-            return Err(AuditError::Lost);
+        if self.is_broken.load(std::sync::atomic::Ordering::Relaxed) {
+            return Err(AuditError::WriterEnded);
         }
-        locked(&self.batches).push(entries.len());
-        locked(&self.entries).extend(entries);
+        self.batches.lock().push(entries.len());
+        self.entries.lock().extend(entries);
         Ok(Link::START)
     }
 
@@ -29,80 +29,80 @@ impl AuditSink for Memory {
     }
 }
 
-fn audit() -> (Audit, Arc<Memory>, Supervisor) {
-    let (memory, supervisor) = (Arc::new(Memory::default()), Supervisor::default());
+fn audit() -> (Audit, Arc<MemorySink>, Supervisor) {
+    let (memory, supervisor) = (Arc::new(MemorySink::default()), Supervisor::default());
     let sink: Arc<dyn AuditSink> = Arc::clone(&memory) as _;
     (Audit::new(sink, "here".to_owned(), supervisor.clone()), memory, supervisor)
 }
 
 #[tokio::test]
-async fn entries_that_come_together_are_written_together_and_in_order() {
+async fn concurrent_entries_are_written_together_in_order() {
     let (audit, memory, _supervisor) = audit();
     let records = (0..100).map(|number| {
         let entry = audit.entry(Actor::Key(number.to_string()), Action::JobSubmitted);
         audit.record(entry)
     });
-    assert!(futures_util::future::join_all(records).await.into_iter().all(|kept| kept.is_ok()));
-    let actors: Vec<Actor> = locked(&memory.entries).iter().map(|entry| entry.actor.clone()).collect();
+    assert!(futures_util::future::join_all(records).await.into_iter().all(|stored| stored.is_ok()));
+    let actors: Vec<Actor> = memory.entries.lock().iter().map(|entry| entry.actor.clone()).collect();
     assert!(actors.into_iter().eq((0..100).map(|number| Actor::Key(number.to_string()))));
-    let batches = locked(&memory.batches).clone();
+    let batches = memory.batches.lock().clone();
     assert!(batches.len() <= 3, "{batches:?}");
-    assert!(locked(&memory.entries).iter().all(|entry| entry.worker.as_deref() == Some("here")));
+    assert!(memory.entries.lock().iter().all(|entry| entry.worker.as_deref() == Some("here")));
 }
 
 #[tokio::test]
-async fn what_is_left_unsettled_was_abandoned() {
+async fn a_dropped_pending_entry_is_abandoned() {
     let (audit, memory, supervisor) = audit();
     let proof = || audit.entry(Actor::Anonymous, Action::ProofSynchronous);
     drop(audit.pending(proof()));
     audit.pending(proof()).settle(Outcome::Ok).await.unwrap();
-    // A caller who leaves while the record is written breaks nothing off.
+    // Dropping the call while the entry is written does not cancel the write.
     {
         let settling = audit.pending(proof()).settle(Outcome::Ok);
         tokio::select! {
             biased;
-            _ = settling => panic!("it takes some milliseconds"),
+            _ = settling => panic!("a write takes some milliseconds"),
             () = std::future::ready(()) => {}
         }
     }
     supervisor.stop().await;
-    let outcomes: Vec<_> = locked(&memory.entries).iter().map(|entry| entry.outcome).collect();
+    let outcomes: Vec<_> = memory.entries.lock().iter().map(|entry| entry.outcome).collect();
     assert_eq!(outcomes, [Some(Outcome::Abandoned), Some(Outcome::Ok), Some(Outcome::Ok)]);
 }
 
 #[tokio::test]
-async fn a_failure_is_told_and_work_pauses() {
+async fn work_pauses_after_a_failed_write() {
     let (audit, memory, _supervisor) = audit();
     let entry = || audit.entry(Actor::Server, Action::ServerStarted);
-    assert!(audit.ready() && !audit.is_failing());
-    memory.broken.store(true, std::sync::atomic::Ordering::Relaxed);
+    assert!(audit.is_ready() && !audit.is_failing());
+    memory.is_broken.store(true, std::sync::atomic::Ordering::Relaxed);
     assert!(audit.record(entry()).await.is_err());
-    assert!(!audit.ready() && audit.is_failing());
-    memory.broken.store(false, std::sync::atomic::Ordering::Relaxed);
+    assert!(!audit.is_ready() && audit.is_failing());
+    memory.is_broken.store(false, std::sync::atomic::Ordering::Relaxed);
     audit.record(entry()).await.unwrap();
-    assert!(audit.ready() && !audit.is_failing());
+    assert!(audit.is_ready() && !audit.is_failing());
 }
 
 #[tokio::test]
-async fn many_refusals_are_told_once_with_their_number() {
+async fn many_refusals_become_one_entry_with_their_number() {
     let (audit, memory, supervisor) = audit();
     for _ in 0..50 {
         audit.note_refusal(audit.entry(Actor::Anonymous, Action::KeyRefused));
     }
     if let Some(inner) = &audit.0 {
         let earlier = Instant::now().checked_sub(REFUSALS_EVERY);
-        locked(&inner.refusals).told_at = earlier;
+        inner.refusals.lock().recorded_at = earlier;
     }
     audit.note_refusal(audit.entry(Actor::Anonymous, Action::KeyRefused));
     supervisor.stop().await;
-    let times: Vec<_> = locked(&memory.entries).iter().map(|entry| entry.times).collect();
+    let times: Vec<_> = memory.entries.lock().iter().map(|entry| entry.times).collect();
     assert_eq!(times, [None, Some(50)]);
 }
 
 #[tokio::test]
-async fn without_a_log_nothing_is_in_the_way() {
+async fn without_a_log_everything_succeeds() {
     let audit = Audit::off();
-    assert!(audit.ready() && !audit.is_failing() && audit.sink().is_none());
+    assert!(audit.is_ready() && !audit.is_failing() && audit.sink().is_none());
     let entry = audit.entry(Actor::Server, Action::ServerStarted);
     audit.record(entry.clone()).await.unwrap();
     audit.note(entry.clone());

@@ -96,7 +96,7 @@ pub async fn check(
 ) -> Result<(SpooledWitness, WitnessDigest), CheckError> {
     let circuit = Arc::clone(circuit);
     off_the_async_threads(move || {
-        let mut decompressed = HashingReader::new(witness.file.inflated()?);
+        let mut decompressed = HashingReader::new(witness.file.decompressed()?);
         circuit.check_witness(&mut decompressed)?;
         Ok((witness, decompressed.digest()))
     })
@@ -106,7 +106,7 @@ pub async fn check(
 /// Computes the digest of a witness that was checked before, off the async threads.
 pub async fn digest(witness: SpooledWitness) -> Result<(SpooledWitness, WitnessDigest), CheckError> {
     off_the_async_threads(move || {
-        let mut decompressed = HashingReader::new(witness.file.inflated()?);
+        let mut decompressed = HashingReader::new(witness.file.decompressed()?);
         io::copy(&mut decompressed, &mut io::sink())
             .map_err(|error| SpoolError::of("read", witness.file.path(), error))?;
         Ok((witness, decompressed.digest()))

@@ -1,65 +1,73 @@
-//! Why the spool could not do something, told apart by what an operator has to do about it.
+//! Errors of the spool, by the action that an operator has to take.
 
-use edgeprove_protocol::{HasProblemType, ProblemType};
 use std::{
     io,
     path::{Path, PathBuf},
 };
 
+use edgeprove_protocol::{HasProblemType, ProblemType};
+
 /// The spool failed.
 #[derive(Debug, thiserror::Error)]
 pub enum SpoolError {
-    /// No space or quota is left.
+    /// The disk or the quota is full.
     #[error("no space is left for {}: free some, or give the spool a larger file system", path.display())]
     Full {
-        /// What was being written.
+        /// The file that was written.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// The file system is read-only, or the server may not write there.
+    /// The file system is read-only, or the server has no permission.
     #[error(
         "{} cannot be written: point the spool at a directory this user owns on a writable file system",
         path.display()
     )]
     NotWritable {
-        /// What was being written.
+        /// The file or folder.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// The path is a symbolic link or a file.
-    #[error("{} is not a directory: give the spool one of its own, no file and no symbolic link", path.display())]
+    #[error("{} is not a directory: give the spool a directory of its own, not a file or symbolic link", path.display())]
     NotADirectory {
         /// The path.
         path: PathBuf,
     },
-    /// The directory serves another purpose, which closing it to others could harm.
+    /// The directory is open to other users and serves another purpose, which closing it could harm.
     #[error(
         "{} is open to others and holds other files, such as {}: give the spool a directory of its own",
         path.display(),
         example.display()
     )]
-    HoldsOtherFiles {
+    ContainsOtherFiles {
         /// The directory.
         path: PathBuf,
-        /// One thing in it that no spool put there.
+        /// An entry of it that no spool created.
         example: PathBuf,
     },
-    /// Anything else.
+    /// The file was wiped while it was written.
+    #[error("{} was wiped before the write", path.display())]
+    Wiped {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Another failure.
     #[error("could not {doing} {}", path.display())]
     Io {
-        /// What was being done, as a verb.
+        /// The action, as a verb.
         doing: &'static str,
-        /// To what.
+        /// The file or folder.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
 }
 
 impl SpoolError {
-    /// Sorts a failed system call by what an operator can do about it. `doing` is a verb, such as `read`.
+    /// The error of a failed system call, by the action that an operator has to take. `doing` is a verb, such as
+    /// `read`.
     #[must_use]
     pub fn of(doing: &'static str, path: &Path, source: io::Error) -> Self {
         use io::ErrorKind::{PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};

@@ -1,37 +1,64 @@
-//! Files for witnesses, which overwrite and remove themselves when dropped.
+//! Private files for witnesses: a dropped file is overwritten and removed.
 //!
-//! A spool is one directory that several servers may share. Each keeps its files in a folder of its own, entered
-//! by its owner alone and locked for as long as the process lives, whichever way it ends. A server that starts
-//! wipes the folders nobody holds: what a crash left behind.
+//! A spool is one directory that several servers may share. Each server has a folder of its own in it, which only its
+//! user may enter, and which is locked while the server's process runs. A server that starts wipes the folders that no
+//! process has locked: their servers have died.
 //!
-//! Wiping is the work of one thread, so that dropping a large upload never holds up the async runtime. On a
-//! `tmpfs` it overwrites the very pages; elsewhere the zeros are flushed to the disk before the name goes, which is
-//! as much as a file system that does not write in place lets anybody do.
+//! One thread does the wiping, so that dropping a large upload never delays the async runtime. On a `tmpfs` the zeros
+//! overwrite the pages themselves. Elsewhere they are flushed to the disk before the file is removed; a file system
+//! that does not write in place may still hold the old blocks.
+//!
+//! Reading order: [`Spool`] is all that other crates use.
+//!
+//! Imports run down this list only.
+//!
+//! - [`shared_directory`]: the directory that servers share, and the folders in it.
+//! - [`wiper_thread`]: the thread that wipes dropped files.
+//! - [`zero_fill`]: overwrites one file.
+//! - [`error`]: errors by the action that an operator has to take.
 
 mod error;
-pub mod overwrite;
-mod root;
-mod wipe;
+mod shared_directory;
+mod wiper_thread;
+pub mod zero_fill;
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
     io,
     os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError, mpsc},
+    sync::{Arc, mpsc},
     thread::{self, JoinHandle},
 };
 
 use bytes::Bytes;
 use flate2::read::GzDecoder;
+use parking_lot::Mutex;
 use tokio::sync::watch;
 use uuid::Uuid;
 
 pub use error::SpoolError;
-use root::Root;
-use wipe::Job;
+use shared_directory::SharedDirectory;
+use wiper_thread::WipeJob;
 
-/// A directory for witnesses. Clones share it; the last one to go waits for the last wipe.
+/// A directory for witnesses. Clones share it. Dropping the last clone waits for the last wipe.
+///
+/// ```
+/// # tokio::runtime::Runtime::new()?.block_on(async {
+/// # let home = tempfile::tempdir()?;
+/// let spool = edgeprove_spool::Spool::open(&home.path().join("spool"))?;
+/// let mut file = spool.create()?;
+/// file.append("a witness".into()).await?;
+/// assert_eq!((file.len(), spool.len()), (9, 1));
+///
+/// let path = file.path().to_owned();
+/// drop(file);
+/// spool.drained().await;
+/// assert!(!path.exists());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Spool {
     folder: Arc<Folder>,
@@ -44,86 +71,86 @@ struct Folder {
     dir: PathBuf,
     path: PathBuf,
     swept: usize,
-    /// Files and folders that exist, those being wiped included.
+    /// The number of files and folders that exist, including those that wait to be wiped.
     present: Arc<watch::Sender<usize>>,
     /// `None` only while the folder is being dropped.
-    jobs: Option<mpsc::Sender<Job>>,
+    jobs: Option<mpsc::Sender<WipeJob>>,
     wiper: Option<JoinHandle<()>>,
-    /// Tells every other server that this folder is in use; let go by the kernel when the process ends.
+    /// Marks the folder as in use for other servers. The kernel unlocks it when the process ends.
     lock: Mutex<File>,
 }
 
 impl Spool {
-    /// Opens a spool: makes the directory if need be, wipes what dead servers left in it and sees that it can be
-    /// written to.
+    /// Opens a spool: creates the directory if it does not exist, wipes the folders of servers that have died, and
+    /// checks that files can be written. Blocking.
     ///
-    /// Fails if the directory is a symbolic link, if it is open to others and holds anything but spool folders,
-    /// since it may then not be meant for this, and if it is full or read-only.
+    /// Fails if the directory is a symbolic link or a file, full or read-only. Also fails if it is open to other users
+    /// and has entries that no spool created: it may then serve another purpose.
     pub fn open(dir: &Path) -> Result<Self, SpoolError> {
-        let root = Root::open(dir)?;
-        let swept = root.sweep()?;
-        let path = root.name_for_a_folder();
-        let lock = root.claim(&path)?.into();
+        let shared = SharedDirectory::open(dir)?;
+        let swept = shared.sweep()?;
+        let path = shared.new_folder_path();
+        let lock = shared.claim(&path)?.into();
 
         let present = Arc::new(watch::Sender::new(0));
         let (jobs, queue) = mpsc::channel();
         let count = Arc::clone(&present);
         let wiper = thread::Builder::new()
             .name("spool-wiper".to_owned())
-            .spawn(move || wipe::run(&queue, &count))
-            .map_err(|error| SpoolError::of("start the wiper of", &path, error))?;
+            .spawn(move || wiper_thread::run(&queue, &count))
+            .map_err(|error| SpoolError::of("start the wiper thread for", &path, error))?;
         let (dir, wiper) = (dir.to_owned(), Some(wiper));
         let folder = Folder { dir, path, swept, present, jobs: Some(jobs), wiper, lock };
         Ok(Self { folder: Arc::new(folder) })
     }
 
-    /// A new, empty file for one upload.
+    /// Creates an empty file for one upload, with mode 0600.
     pub fn create(&self) -> Result<SpoolFile, SpoolError> {
         let path = self.folder.path.join(format!("{}.witness.gz", Uuid::new_v4()));
-        // Exclusive creation follows no symbolic link either.
+        // Exclusive creation follows no symbolic link.
         let mut options = OpenOptions::new();
         options.read(true).write(true).create_new(true).mode(0o600);
-        let file = self.folder.make(&path, |path| options.open(path))?;
-        self.folder.one_more();
-        let body = Arc::new(Body { path, file, wiped: Mutex::new(false) });
-        Ok(SpoolFile { body, len: 0, folder: Arc::clone(&self.folder) })
+        let file = self.folder.create(&path, |path| options.open(path))?;
+        self.folder.count_one();
+        let content = Arc::new(Content { path, file, wiped: Mutex::new(false) });
+        Ok(SpoolFile { content, len: 0, folder: Arc::clone(&self.folder) })
     }
 
-    /// A new, empty folder for what bb writes. Whatever is in it when it is dropped is wiped with it.
+    /// Creates an empty folder for the files of a prover process, with mode 0700. Dropping it wipes everything in it.
     pub fn create_dir(&self) -> Result<SpoolDir, SpoolError> {
         let path = self.folder.path.join(Uuid::new_v4().to_string());
         let mut options = DirBuilder::new();
         options.mode(0o700);
-        self.folder.make(&path, |path| options.create(path))?;
-        self.folder.one_more();
+        self.folder.create(&path, |path| options.create(path))?;
+        self.folder.count_one();
         Ok(SpoolDir { path, folder: Arc::clone(&self.folder) })
     }
 
-    /// How many files and folders exist at the moment, those being wiped included.
+    /// The number of files and folders that exist, including those that wait to be wiped.
     #[must_use]
     pub fn len(&self) -> usize {
         *self.folder.present.borrow()
     }
 
-    /// Whether nothing is spooled.
+    /// Whether no file or folder exists.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// How many files of dead servers were wiped when the spool was opened.
+    /// The number of files that [`Self::open`] wiped because their servers had died.
     #[must_use]
     pub fn swept(&self) -> usize {
         self.folder.swept
     }
 
-    /// This server's own folder, for messages and tests.
+    /// This server's own folder, for log messages and tests.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.folder.path
     }
 
-    /// Waits until every file and folder is dropped and wiped. The caller bounds the wait.
+    /// Waits until every file and folder is dropped and wiped. Without a timeout it may wait for ever.
     pub async fn drained(&self) {
         let mut present = self.folder.present.subscribe();
         // The sender lives in the folder, which lives as long as `self`.
@@ -132,11 +159,11 @@ impl Spool {
 }
 
 impl Folder {
-    /// Makes something in the folder, and the folder itself if somebody has removed it since the start.
-    fn make<T>(&self, path: &Path, create: impl Fn(&Path) -> io::Result<T>) -> Result<T, SpoolError> {
+    /// Creates a file or folder, and before it the server's folder if someone has removed that since the start.
+    fn create<T>(&self, path: &Path, create: impl Fn(&Path) -> io::Result<T>) -> Result<T, SpoolError> {
         let created = match create(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                self.make_anew()?;
+                self.recreate()?;
                 create(path)
             }
             outcome => outcome,
@@ -144,25 +171,25 @@ impl Folder {
         created.map_err(|error| SpoolError::of("create", path, error))
     }
 
-    fn make_anew(&self) -> Result<(), SpoolError> {
-        let mut lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
-        // Requests come side by side: another may have been first.
+    fn recreate(&self) -> Result<(), SpoolError> {
+        let mut lock = self.lock.lock();
+        // A concurrent request may have created it already.
         if !self.path.exists() {
-            *lock = Root::open(&self.dir)?.claim(&self.path)?;
-            tracing::warn!(spool = %self.path.display(), "the spool folder was removed by somebody; made it anew");
+            *lock = SharedDirectory::open(&self.dir)?.claim(&self.path)?;
+            tracing::warn!(spool = %self.path.display(), "the spool folder had been removed; created it again");
         }
         Ok(())
     }
 
-    fn one_more(&self) {
+    fn count_one(&self) {
         self.present.send_modify(|count| *count += 1);
     }
 
-    fn wipe(&self, job: Job) {
+    fn wipe(&self, job: WipeJob) {
         if let Some(jobs) = &self.jobs
             && let Err(mpsc::SendError(job)) = jobs.send(job)
         {
-            wipe::one(&job, &self.present);
+            wiper_thread::wipe(&job, &self.present);
         }
     }
 }
@@ -173,30 +200,30 @@ impl Drop for Folder {
         if let Some(wiper) = self.wiper.take()
             && wiper.join().is_err()
         {
-            tracing::error!(spool = %self.path.display(), "the spool's wiper panicked");
+            tracing::error!(spool = %self.path.display(), "the wiper thread of the spool panicked");
         }
         if let Err(error) = fs::remove_dir(&self.path) {
-            tracing::warn!(spool = %self.path.display(), %error, "the spool folder stays until the next start");
+            tracing::warn!(spool = %self.path.display(), %error, "the spool folder could not be removed; the next start tries again");
         }
     }
 }
 
-/// One upload's file. Dropping it overwrites and removes it.
+/// The file of one upload. Dropping it overwrites and removes it.
 #[derive(Debug)]
 pub struct SpoolFile {
-    body: Arc<Body>,
+    content: Arc<Content>,
     len: u64,
     folder: Arc<Folder>,
 }
 
 impl SpoolFile {
-    /// Where the file is, for bb.
+    /// The file's path.
     #[must_use]
     pub fn path(&self) -> &Path {
-        &self.body.path
+        &self.content.path
     }
 
-    /// Bytes written so far.
+    /// The number of bytes written.
     #[must_use]
     pub fn len(&self) -> u64 {
         self.len
@@ -208,18 +235,18 @@ impl SpoolFile {
         self.len == 0
     }
 
-    /// Writes at the end, on a thread where waiting for the disk hurts nobody.
+    /// Writes at the end, on a thread that may block.
     pub async fn append(&mut self, bytes: Bytes) -> Result<(), SpoolError> {
         let (at, count) = (self.len, bytes.len() as u64);
-        let body = Arc::clone(&self.body);
-        let written = tokio::task::spawn_blocking(move || body.write(&bytes, at)).await;
+        let content = Arc::clone(&self.content);
+        let written = tokio::task::spawn_blocking(move || content.write(&bytes, at)).await;
         written.map_err(|error| SpoolError::of("write to", self.path(), error.into()))??;
         self.len += count;
         Ok(())
     }
 
-    /// Reads the file from its beginning, inflated. Blocking.
-    pub fn inflated(&self) -> Result<GzDecoder<File>, SpoolError> {
+    /// Opens the file for reading from its beginning, decompressed as gzip. Reading blocks.
+    pub fn decompressed(&self) -> Result<GzDecoder<File>, SpoolError> {
         let file = File::open(self.path()).map_err(|error| SpoolError::of("open", self.path(), error))?;
         Ok(GzDecoder::new(file))
     }
@@ -227,11 +254,11 @@ impl SpoolFile {
 
 impl Drop for SpoolFile {
     fn drop(&mut self) {
-        self.folder.wipe(Job::File(Arc::clone(&self.body)));
+        self.folder.wipe(WipeJob::File(Arc::clone(&self.content)));
     }
 }
 
-/// A folder for what bb writes. Dropping it wipes it with everything in it.
+/// A folder for the files of a prover process. Dropping it wipes everything in it.
 #[derive(Debug)]
 pub struct SpoolDir {
     path: PathBuf,
@@ -239,7 +266,7 @@ pub struct SpoolDir {
 }
 
 impl SpoolDir {
-    /// Where the folder is.
+    /// The folder's path.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
@@ -248,36 +275,34 @@ impl SpoolDir {
 
 impl Drop for SpoolDir {
     fn drop(&mut self) {
-        self.folder.wipe(Job::Dir(std::mem::take(&mut self.path)));
+        self.folder.wipe(WipeJob::Dir(std::mem::take(&mut self.path)));
     }
 }
 
-/// A file and the descriptor it is wiped through, which still works when no further file can be opened.
+/// A file with the descriptor that wipes it. An open descriptor works even when no further file can be opened.
 #[derive(Debug)]
-struct Body {
+struct Content {
     path: PathBuf,
     file: File,
-    /// A write that was under way when its request was dropped must not land after the zeros.
+    /// Set before the file is overwritten: a write that is still running then must not follow the zeros.
     wiped: Mutex<bool>,
 }
 
-impl Body {
+impl Content {
     fn write(&self, bytes: &[u8], at: u64) -> Result<(), SpoolError> {
-        let wiped = self.wiped.lock().unwrap_or_else(PoisonError::into_inner);
-        let written = if *wiped {
-            Err(io::Error::other("the file has been wiped"))
-        } else {
-            self.file.write_all_at(bytes, at)
-        };
-        written.map_err(|error| SpoolError::of("write to", &self.path, error))
+        let wiped = self.wiped.lock();
+        if *wiped {
+            return Err(SpoolError::Wiped { path: self.path.clone() });
+        }
+        self.file.write_all_at(bytes, at).map_err(|error| SpoolError::of("write to", &self.path, error))
     }
 
     fn wipe(&self) -> io::Result<()> {
-        let mut wiped = self.wiped.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut wiped = self.wiped.lock();
         *wiped = true;
-        let overwritten = crate::overwrite::overwrite(&self.file);
+        let overwritten = zero_fill::overwrite(&self.file);
         match fs::remove_file(&self.path) {
-            // Somebody removed it before us; what it held is gone all the same.
+            // Someone removed the name before. The content is overwritten all the same.
             Err(error) if error.kind() == io::ErrorKind::NotFound => overwritten,
             removed => removed.and(overwritten),
         }

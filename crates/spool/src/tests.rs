@@ -21,7 +21,7 @@ async fn drained(spool: &Spool) {
 }
 
 #[tokio::test]
-async fn only_its_owner_enters_and_nothing_stays() {
+async fn only_the_owner_enters_and_nothing_stays() {
     let home = tempfile::tempdir().unwrap();
     let dir = home.path().join("deep").join("spool");
     let spool = Spool::open(&dir).unwrap();
@@ -52,7 +52,7 @@ async fn only_its_owner_enters_and_nothing_stays() {
 }
 
 #[tokio::test]
-async fn content_is_overwritten_before_the_name_goes() {
+async fn content_is_overwritten_before_the_file_is_removed() {
     let home = tempfile::tempdir().unwrap();
     let spool = Spool::open(home.path()).unwrap();
     let secret = vec![0xa5; 200_000];
@@ -60,7 +60,7 @@ async fn content_is_overwritten_before_the_name_goes() {
     file.append(secret.clone().into()).await.unwrap();
     let scratch = spool.create_dir().unwrap();
     fs::write(scratch.path().join("proof"), &secret).unwrap();
-    // Open descriptors outlive the names and show what became of the content.
+    // Open descriptors outlive the names and still read the content.
     let mut watched = [File::open(file.path()).unwrap(), File::open(scratch.path().join("proof")).unwrap()];
     drop((file, scratch));
     drained(&spool).await;
@@ -72,20 +72,20 @@ async fn content_is_overwritten_before_the_name_goes() {
 }
 
 #[tokio::test]
-async fn a_write_under_way_cannot_land_after_the_wipe() {
+async fn a_write_cannot_follow_the_wipe() {
     let home = tempfile::tempdir().unwrap();
     let spool = Spool::open(home.path()).unwrap();
     let file = spool.create().unwrap();
-    let body = Arc::clone(&file.body);
+    let content = Arc::clone(&file.content);
     drop(file);
     drained(&spool).await;
-    assert!(body.write(b"late", 0).is_err());
+    assert!(matches!(content.write(b"late", 0), Err(SpoolError::Wiped { .. })));
     let mut left = [0; 4];
-    assert_eq!(body.file.read_at(&mut left, 0).unwrap(), 0);
+    assert_eq!(content.file.read_at(&mut left, 0).unwrap(), 0);
 }
 
 #[test]
-fn files_wipe_themselves_without_a_runtime_and_after_the_spool_is_let_go() {
+fn files_are_wiped_without_a_runtime_and_after_the_spool() {
     let home = tempfile::tempdir().unwrap();
     let spool = Spool::open(home.path()).unwrap();
     let file = spool.create().unwrap();
@@ -97,7 +97,7 @@ fn files_wipe_themselves_without_a_runtime_and_after_the_spool_is_let_go() {
 }
 
 #[tokio::test]
-async fn a_start_wipes_what_the_dead_left_and_nothing_of_the_living() {
+async fn a_start_wipes_the_files_of_dead_servers_only() {
     let home = tempfile::tempdir().unwrap();
     let orphan = home.path().join("server-of-a-crash");
     fs::create_dir_all(orphan.join("scratch")).unwrap();
@@ -122,12 +122,12 @@ async fn a_start_wipes_what_the_dead_left_and_nothing_of_the_living() {
 }
 
 #[tokio::test]
-async fn a_folder_that_somebody_removed_is_made_anew_and_claimed_again() {
+async fn a_removed_folder_is_created_and_locked_again() {
     let home = tempfile::tempdir().unwrap();
     let dir = home.path().join("spool");
     let spool = Spool::open(&dir).unwrap();
     let lost = spool.create().unwrap();
-    let mut watched = lost.body.file.try_clone().unwrap();
+    let mut watched = lost.content.file.try_clone().unwrap();
     fs::write(lost.path(), b"secret").unwrap();
     fs::remove_dir_all(&dir).unwrap();
 
@@ -144,11 +144,11 @@ async fn a_folder_that_somebody_removed_is_made_anew_and_claimed_again() {
     drained(&spool).await;
     let mut left = String::new();
     watched.read_to_string(&mut left).unwrap();
-    assert_eq!(left, "\0\0\0\0\0\0", "a file that lost its name is overwritten all the same");
+    assert_eq!(left, "\0\0\0\0\0\0", "a file without a name is overwritten too");
 }
 
 #[test]
-fn many_servers_may_start_at_once() {
+fn many_servers_can_start_at_once() {
     let home = tempfile::tempdir().unwrap();
     let spools: Vec<_> = thread::scope(|scope| {
         let starts: Vec<_> = (0..16).map(|_| scope.spawn(|| Spool::open(home.path()).unwrap())).collect();
@@ -159,7 +159,7 @@ fn many_servers_may_start_at_once() {
 }
 
 #[test]
-fn what_is_not_meant_for_it_is_refused_and_left_alone() {
+fn a_directory_for_another_purpose_is_refused_unchanged() {
     let home = tempfile::tempdir().unwrap();
     let target = home.path().join("target");
     fs::create_dir(&target).unwrap();
@@ -175,13 +175,13 @@ fn what_is_not_meant_for_it_is_refused_and_left_alone() {
     fs::write(target.join("photo.jpg"), b"mine").unwrap();
     fs::set_permissions(&target, fs::Permissions::from_mode(0o755)).unwrap();
     let error = Spool::open(&target).unwrap_err();
-    assert!(matches!(error, SpoolError::HoldsOtherFiles { .. }), "{error:?}");
+    assert!(matches!(error, SpoolError::ContainsOtherFiles { .. }), "{error:?}");
     assert!(error.to_string().contains("photo.jpg"), "{error}");
     assert_eq!((mode(&target), fs::read(target.join("photo.jpg")).unwrap()), (0o755, b"mine".to_vec()));
 }
 
 #[test]
-fn errors_are_told_apart_by_what_to_do_about_them() {
+fn errors_differ_by_the_action_they_need() {
     use io::ErrorKind::{PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull, TimedOut};
     for (kind, words) in [
         (StorageFull, "no space is left for /spool/x"),
@@ -192,13 +192,13 @@ fn errors_are_told_apart_by_what_to_do_about_them() {
     ] {
         let error = SpoolError::of("create", Path::new("/spool/x"), kind.into());
         assert!(error.to_string().contains(words), "{error}");
-        assert!(std::error::Error::source(&error).is_some(), "the cause is kept");
+        assert!(std::error::Error::source(&error).is_some(), "the cause is preserved");
     }
 }
 
 #[test]
-fn a_directory_that_takes_no_files_is_named_at_once() {
-    // No file system of the kernel's own lets anybody, root included, make a directory here.
+fn a_directory_that_cannot_be_created_is_named() {
+    // The kernel lets no user create a directory here, not even root.
     let error = Spool::open(Path::new("/proc/self/fd/spool")).unwrap_err();
     assert!(error.to_string().contains("/proc/self/fd/spool"), "{error}");
 }

@@ -7,24 +7,24 @@ fn mode(path: &Path) -> u32 {
 }
 
 #[test]
-fn the_first_start_makes_it_and_every_other_finds_it() {
+fn the_first_start_creates_a_key_and_later_ones_read_it() {
     let home = tempfile::tempdir().unwrap();
     let path = home.path().join("data").join("artifact.key");
     assert!(read(&path).unwrap().is_none());
-    let key = read_or_make(&path).unwrap();
+    let key = read_or_create(&path).unwrap();
     assert_eq!((mode(&path), mode(path.parent().unwrap())), (0o600, 0o700));
-    assert_eq!(read_or_make(&path).unwrap().id(), key.id());
+    assert_eq!(read_or_create(&path).unwrap().id(), key.id());
     assert_eq!(read(&path).unwrap().unwrap().id(), key.id());
     assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "no draft is left");
     assert_eq!(fs::read_to_string(&path).unwrap(), format!("{}\n", key.to_hex().as_str()));
 }
 
 #[test]
-fn many_that_start_at_once_share_one() {
+fn servers_that_start_at_the_same_time_share_a_key() {
     let home = tempfile::tempdir().unwrap();
     let path = home.path().join("artifact.key");
     let ids: BTreeSet<String> = thread::scope(|scope| {
-        let start = || read_or_make(&path).unwrap().id().to_string();
+        let start = || read_or_create(&path).unwrap().id().to_string();
         let starts: Vec<_> = (0..16).map(|_| scope.spawn(start)).collect();
         starts.into_iter().map(|start| start.join().unwrap()).collect()
     });
@@ -33,24 +33,24 @@ fn many_that_start_at_once_share_one() {
 }
 
 #[test]
-fn one_that_was_open_to_others_is_closed() {
+fn a_key_that_others_can_read_is_closed_to_them() {
     let home = tempfile::tempdir().unwrap();
     let path = home.path().join("artifact.key");
-    let key = read_or_make(&path).unwrap();
+    let key = read_or_create(&path).unwrap();
     fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
-    assert_eq!(read_or_make(&path).unwrap().id(), key.id());
+    assert_eq!(read_or_create(&path).unwrap().id(), key.id());
     assert_eq!(mode(&path), 0o600);
 }
 
 #[test]
-fn one_that_holds_no_key_is_never_replaced() {
+fn a_file_without_a_key_is_never_replaced() {
     let home = tempfile::tempdir().unwrap();
     let path = home.path().join("artifact.key");
     for wrong in [&b""[..], b"secret\n", &[0xff; 32], &[b'0'; 63], &vec![b'0'; 100_000]] {
         fs::write(&path, wrong).unwrap();
         fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
-        for error in [read_or_make(&path).unwrap_err(), read(&path).unwrap_err()] {
-            assert!(matches!(error, OpenError::NoKey { .. }), "{error:?}");
+        for error in [read_or_create(&path).unwrap_err(), read(&path).unwrap_err()] {
+            assert!(matches!(error, OpenError::NotAKey { .. }), "{error:?}");
             assert!(!error.to_string().contains("secret"), "{error}");
         }
         assert_eq!(fs::read(&path).unwrap(), wrong);
@@ -58,8 +58,8 @@ fn one_that_holds_no_key_is_never_replaced() {
 }
 
 #[test]
-fn where_none_can_be_made_the_place_is_told() {
-    let error = read_or_make(Path::new("/proc/self/fd/artifact.key")).unwrap_err();
+fn an_error_names_the_path_of_the_key() {
+    let error = read_or_create(Path::new("/proc/self/fd/artifact.key")).unwrap_err();
     assert!(matches!(error, OpenError::KeyFile { .. }), "{error:?}");
     assert!(error.to_string().contains("/proc/self/fd/artifact.key"), "{error}");
 }

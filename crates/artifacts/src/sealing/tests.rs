@@ -25,7 +25,7 @@ async fn seal(kind: ArtifactKind, name: ArtifactName, content: &[u8]) -> Vec<u8>
         assert!(bytes.len() <= SEALED_CHUNK_BYTES);
         sealed.extend_from_slice(&bytes);
     }
-    assert!(sealing.next().await.unwrap().is_none(), "the end is the end");
+    assert!(sealing.next().await.unwrap().is_none(), "nothing follows the end");
     sealed
 }
 
@@ -50,11 +50,7 @@ fn open_in(
         }
     }
     let last = opening.last();
-    assert_eq!(
-        opening.last().is_ok(),
-        last.is_ok(),
-        "neither success nor failure is another the next time it is asked for"
-    );
+    assert_eq!(opening.last().is_ok(), last.is_ok(), "a second call has the same outcome");
     if let Some(chunk) = last? {
         content.extend_from_slice(&chunk);
     }
@@ -98,7 +94,7 @@ async fn content_of_every_length_comes_back() {
 }
 
 #[tokio::test]
-async fn a_source_that_yields_little_at_a_time_makes_the_same_chunks() {
+async fn small_reads_of_the_source_give_the_same_chunks() {
     let content = content(CHUNK_BYTES + 10);
     let pieces = content.chunks(1000).map(|piece| Ok::<_, io::Error>(Bytes::copy_from_slice(piece)));
     let source = tokio_util::io::StreamReader::new(futures_util::stream::iter(pieces));
@@ -111,7 +107,7 @@ async fn a_source_that_yields_little_at_a_time_makes_the_same_chunks() {
 }
 
 #[tokio::test]
-async fn nothing_of_the_content_is_to_be_seen_and_no_two_are_alike() {
+async fn stored_bytes_look_random_and_never_repeat() {
     let canary = b"a value that must not be seen";
     let content = canary.repeat(CHUNK_BYTES / 10);
     let (one, other) = (witness(&content).await, witness(&content).await);
@@ -157,7 +153,7 @@ async fn no_end_can_be_cut_off() {
     let sealed = witness(&content(3 * CHUNK_BYTES)).await;
     for whole in 0..3 {
         let boundary = HEAD_BYTES + whole * SEALED_CHUNK_BYTES;
-        // At a boundary the last that is left is whole, but was not made as the last.
+        // At a boundary the last chunk is complete, but was not encrypted as the last.
         let wrong = whole.saturating_sub(1) as u64;
         assert_damaged(&sealed[..boundary], wrong);
         for beyond in [1, TAG_BYTES - 1, TAG_BYTES, CHUNK_BYTES] {
@@ -180,7 +176,7 @@ async fn nothing_can_be_added() {
 }
 
 #[tokio::test]
-async fn chunks_have_their_place() {
+async fn chunks_cannot_be_reordered() {
     let content = content(4 * CHUNK_BYTES);
     let sealed = witness(&content).await;
     let (head, body) = sealed.split_at(HEAD_BYTES);
@@ -211,7 +207,7 @@ async fn chunks_have_their_place() {
 }
 
 #[tokio::test]
-async fn an_artefact_is_of_one_kind_and_has_one_name() {
+async fn an_artifact_has_one_kind_and_one_name() {
     let sealed = witness(b"content").await;
     let opened = |kind, name| open_in(1000, kind, name, &sealed);
     assert!(opened(ArtifactKind::Witness, name()).is_ok());
@@ -223,7 +219,7 @@ async fn an_artefact_is_of_one_kind_and_has_one_name() {
 }
 
 #[tokio::test]
-async fn a_source_that_fails_is_told_apart_from_one_that_ends() {
+async fn a_source_that_fails_is_not_one_that_ends() {
     let pieces = [Ok(Bytes::from_static(b"some")), Err(io::Error::other("the disk is gone"))];
     let source = tokio_util::io::StreamReader::new(futures_util::stream::iter(pieces));
     let mut sealing = Sealing::new(ring().current(), ArtifactKind::Witness, name(), source).unwrap();
@@ -233,18 +229,18 @@ async fn a_source_that_fails_is_told_apart_from_one_that_ends() {
     assert!(error.is_retryable());
 }
 
-/// Made by another program from the description of the format: key 00 to 1f, salt 80 to 9f, the name above.
+/// Written by another program from the description of the format: key 00 to 1f, salt 80 to 9f, the name above.
 const WRITTEN: &str = "\
     01597681e3a23a826f808182838485868788898a8b8c8d8e8f909192939495969798999a9b9c9d9e9f\
     bcc8ae835bf4bff28b5b5a176e8afdcbf9472ba73317afe7fa";
 
 #[test]
-fn what_was_written_once_opens_for_ever() {
+fn an_artifact_of_another_program_opens() {
     assert_eq!(open(&hex::decode(WRITTEN).unwrap()).unwrap(), b"a witness");
 }
 
 #[test]
-fn a_newer_format_is_told() {
+fn a_newer_format_is_reported() {
     let error = Opening::new(&ring(), ArtifactKind::Proof, name(), &[2; HEAD_BYTES]).err().unwrap();
     assert!(matches!(error, ArtifactError::UnknownFormat { version: 2, .. }), "{error:?}");
 }

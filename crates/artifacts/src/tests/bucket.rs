@@ -1,4 +1,4 @@
-//! On a real S3 server, and on what only looks like one.
+//! A real S3 server, and fake ones that misbehave.
 
 use std::{net::TcpListener, time::Instant};
 
@@ -9,8 +9,8 @@ use super::*;
 
 const PREFIX: &str = "edgeprove/v1";
 
-/// As a test can wait for it.
-const PATIENCE: RetryPolicy = RetryPolicy {
+/// Short time limits for tests.
+const SHORT: RetryPolicy = RetryPolicy {
     connect: Duration::from_secs(1),
     silence: Duration::from_secs(1),
     brief: Duration::from_secs(3),
@@ -18,14 +18,14 @@ const PATIENCE: RetryPolicy = RetryPolicy {
     retries: 2,
 };
 
-fn settings(environment: Vec<(String, String)>, keys: KeyRing, patience: RetryPolicy) -> ArtifactSettings {
+fn settings(environment: Vec<(String, String)>, keys: KeyRing, retry: RetryPolicy) -> ArtifactSettings {
     let bucket = BucketSettings {
         bucket: BUCKET.to_owned(),
         prefix: PREFIX.to_owned(),
         options: environment.into_iter().collect(),
-        patience,
+        retry,
     };
-    ArtifactSettings { place: PlaceSettings::Bucket(bucket), keys: KeySettings::Given(keys) }
+    ArtifactSettings { location: LocationSettings::Bucket(bucket), keys: KeySettings::Given(keys) }
 }
 
 fn store_of(server: &S3Server) -> ArtifactStore {
@@ -37,7 +37,7 @@ fn object(server: &S3Server, name: ArtifactName) -> PathBuf {
 }
 
 #[tokio::test]
-async fn what_is_put_comes_back_to_every_server_that_has_the_key() {
+async fn every_server_with_the_key_reads_the_content() {
     let server = S3Server::start();
     let keys = keys();
     let open = || ArtifactStore::open(&settings(server.environment(), keys.clone(), RetryPolicy::default()));
@@ -47,8 +47,8 @@ async fn what_is_put_comes_back_to_every_server_that_has_the_key() {
     let overhead = sealing::HEAD_BYTES + 16 * 80;
     for len in [0, 100_000, 5 * MIB - overhead, 6 * MIB + 345] {
         let mut witness = content(len);
-        let room = canary.len().min(len);
-        witness[len - room..].copy_from_slice(&canary.as_bytes()[..room]);
+        let visible = canary.len().min(len);
+        witness[len - visible..].copy_from_slice(&canary.as_bytes()[..visible]);
         let name = one.put(ArtifactKind::Witness, witness.as_slice()).await.unwrap();
         assert!(object(&server, name).exists());
         assert!(other.read(&name, ArtifactKind::Witness, len).await.unwrap() == witness, "{len}");
@@ -59,14 +59,14 @@ async fn what_is_put_comes_back_to_every_server_that_has_the_key() {
         let error = one.read(&name, ArtifactKind::Witness, len).await.unwrap_err();
         assert!(matches!(error, ArtifactError::Missing { .. }), "{error:?}");
     }
-    assert_eq!((one.place(), one.is_shared()), (format!("s3://{BUCKET}/{PREFIX}"), true));
+    assert_eq!((one.location(), one.is_shared()), (format!("s3://{BUCKET}/{PREFIX}"), true));
 }
 
 #[tokio::test]
-async fn a_bucket_without_a_prefix_will_do() {
+async fn a_bucket_needs_no_prefix() {
     let server = S3Server::start();
     let mut settings = settings(server.environment(), keys(), RetryPolicy::default());
-    let PlaceSettings::Bucket(bucket) = &mut settings.place else { unreachable!() };
+    let LocationSettings::Bucket(bucket) = &mut settings.location else { unreachable!() };
     bucket.prefix.clear();
     let store = ArtifactStore::open(&settings).unwrap();
     let name = store.put_bytes(ArtifactKind::Proof, b"a proof").await.unwrap();
@@ -76,7 +76,7 @@ async fn a_bucket_without_a_prefix_will_do() {
 }
 
 #[tokio::test]
-async fn whatever_is_done_to_an_object_is_noticed() {
+async fn any_change_of_an_object_is_detected() {
     let server = S3Server::start();
     let store = store_of(&server);
     let one = store.put_bytes(ArtifactKind::Witness, &content(200_000)).await.unwrap();
@@ -97,7 +97,7 @@ async fn whatever_is_done_to_an_object_is_noticed() {
 }
 
 #[tokio::test]
-async fn an_orphan_is_swept_and_nothing_else() {
+async fn only_orphans_are_swept() {
     let server = S3Server::start();
     let store = store_of(&server);
     let put = async || store.put_bytes(ArtifactKind::Proof, b"content").await.unwrap();
@@ -119,7 +119,7 @@ async fn an_orphan_is_swept_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn an_upload_that_is_broken_off_leaves_nothing() {
+async fn an_interrupted_upload_leaves_nothing() {
     let server = S3Server::start();
     let store = store_of(&server);
     let before = files(server.root());
@@ -131,12 +131,12 @@ async fn an_upload_that_is_broken_off_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn a_bucket_that_is_away_is_told_soon_and_used_again_once_it_is_back() {
+async fn an_unavailable_bucket_is_reported_soon_and_used_again() {
     let mut server = S3Server::start();
     let store = store_of(&server);
     let name = store.put_bytes(ArtifactKind::Proof, b"a proof").await.unwrap();
     server.stop();
-    let begun = Instant::now();
+    let started = Instant::now();
     for error in [
         store.put_bytes(ArtifactKind::Proof, b"x").await.unwrap_err(),
         store.read(&name, ArtifactKind::Proof, 100).await.unwrap_err(),
@@ -144,9 +144,9 @@ async fn a_bucket_that_is_away_is_told_soon_and_used_again_once_it_is_back() {
         store.probe().await.unwrap_err(),
         store.sweep(Duration::ZERO, |_| false).await.unwrap_err(),
     ] {
-        assert!(matches!(error, ArtifactError::Away { .. }) && error.is_retryable(), "{error:?}");
+        assert!(matches!(error, ArtifactError::Unavailable { .. }) && error.is_retryable(), "{error:?}");
     }
-    let took = begun.elapsed();
+    let took = started.elapsed();
     assert!(took < Duration::from_mins(1), "a closed port was waited for: {took:?}");
     server.resume();
     assert_eq!(store.read(&name, ArtifactKind::Proof, 100).await.unwrap(), b"a proof");
@@ -154,7 +154,7 @@ async fn a_bucket_that_is_away_is_told_soon_and_used_again_once_it_is_back() {
 }
 
 #[tokio::test]
-async fn who_may_not_is_told_apart_from_who_cannot() {
+async fn a_refusal_is_not_an_outage() {
     let server = S3Server::start();
     let refused = async |settings: &ArtifactSettings| {
         let store = ArtifactStore::open(settings).unwrap();
@@ -162,23 +162,23 @@ async fn who_may_not_is_told_apart_from_who_cannot() {
             [store.put_bytes(ArtifactKind::Proof, b"x").await.unwrap_err(), store.probe().await.unwrap_err()]
         {
             assert!(matches!(error, ArtifactError::Refused { .. }), "{error:?}");
-            let told = edgeprove_telemetry::chain(&error);
-            assert!(!told.contains("another-secret"), "{told}");
+            let message = edgeprove_telemetry::chain(&error);
+            assert!(!message.contains("another-secret"), "{message}");
         }
     };
-    refused(&settings(server.wrong_environment(), keys(), PATIENCE)).await;
+    refused(&settings(server.wrong_environment(), keys(), SHORT)).await;
     let (_none, no_bucket) = answering("404 Not Found", "NoSuchBucket");
-    refused(&settings(no_bucket, keys(), PATIENCE)).await;
+    refused(&settings(no_bucket, keys(), SHORT)).await;
     let (asked, overloaded) = answering("503 Slow Down", "SlowDown");
-    let store = ArtifactStore::open(&settings(overloaded, keys(), PATIENCE)).unwrap();
+    let store = ArtifactStore::open(&settings(overloaded, keys(), SHORT)).unwrap();
     let error = store.put_bytes(ArtifactKind::Proof, b"x").await.unwrap_err();
-    assert!(matches!(error, ArtifactError::Away { .. }) && error.is_retryable(), "{error:?}");
-    assert_eq!(*asked.count.borrow(), 1 + PATIENCE.retries, "it was asked again, but not for ever");
-    let shown = format!("{:?}", settings(server.wrong_environment(), keys(), PATIENCE));
+    assert!(matches!(error, ArtifactError::Unavailable { .. }) && error.is_retryable(), "{error:?}");
+    assert_eq!(*asked.count.borrow(), 1 + SHORT.retries, "the number of retries is limited");
+    let shown = format!("{:?}", settings(server.wrong_environment(), keys(), SHORT));
     assert!(shown.contains("AWS_SECRET_ACCESS_KEY") && !shown.contains("another-secret"), "{shown}");
 }
 
-/// An endpoint that answers every request alike, for as long as it is kept.
+/// An endpoint that answers every request alike, until it is dropped.
 struct Answering {
     count: tokio::sync::watch::Receiver<usize>,
     _tasks: tokio::task::JoinSet<()>,
@@ -207,7 +207,7 @@ fn answering(status: &'static str, code: &str) -> (Answering, Vec<(String, Strin
     (Answering { count, _tasks: tasks }, environment)
 }
 
-/// An endpoint that takes connections and does something else than S3 would.
+/// The environment of an endpoint that accepts connections but is not S3.
 fn endpoint_at(listener: &TcpListener) -> Vec<(String, String)> {
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     [("AWS_ENDPOINT_URL", endpoint.as_str()), ("AWS_ACCESS_KEY_ID", "a"), ("AWS_SECRET_ACCESS_KEY", "b")]
@@ -216,31 +216,31 @@ fn endpoint_at(listener: &TcpListener) -> Vec<(String, String)> {
 }
 
 #[tokio::test]
-async fn an_endpoint_that_never_answers_is_given_up() {
-    // The kernel takes the connections; nobody reads.
+async fn a_silent_endpoint_times_out() {
+    // The kernel accepts the connections; nobody reads.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let store = ArtifactStore::open(&settings(endpoint_at(&listener), keys(), PATIENCE)).unwrap();
+    let store = ArtifactStore::open(&settings(endpoint_at(&listener), keys(), SHORT)).unwrap();
     let name = ArtifactName::random();
-    let begun = Instant::now();
+    let started = Instant::now();
     for error in [
         store.put_bytes(ArtifactKind::Proof, b"x").await.unwrap_err(),
         store.read(&name, ArtifactKind::Proof, 100).await.unwrap_err(),
         store.delete(&name).await.unwrap_err(),
         store.probe().await.unwrap_err(),
     ] {
-        let timed_out = matches!(error, ArtifactError::Away { .. } | ArtifactError::TooSlow { .. });
+        let timed_out = matches!(error, ArtifactError::Unavailable { .. } | ArtifactError::TooSlow { .. });
         assert!(timed_out && error.is_retryable(), "{error:?}");
     }
     // Two transfers and two brief calls, with as much again for a machine that is busy.
-    let bound = 4 * (PATIENCE.transfer + PATIENCE.brief);
-    assert!(begun.elapsed() < bound, "{:?}", begun.elapsed());
+    let bound = 4 * (SHORT.transfer + SHORT.brief);
+    assert!(started.elapsed() < bound, "{:?}", started.elapsed());
 }
 
 #[tokio::test]
-async fn a_download_that_trickles_is_given_up() {
+async fn a_slow_download_times_out() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let patience = RetryPolicy { transfer: Duration::from_secs(2), ..PATIENCE };
-    let store = ArtifactStore::open(&settings(endpoint_at(&listener), keys(), patience)).unwrap();
+    let retry = RetryPolicy { transfer: Duration::from_secs(2), ..SHORT };
+    let store = ArtifactStore::open(&settings(endpoint_at(&listener), keys(), retry)).unwrap();
     listener.set_nonblocking(true).unwrap();
     let listener = tokio::net::TcpListener::from_std(listener).unwrap();
     // Never silent for long, and never done.
@@ -257,12 +257,12 @@ async fn a_download_that_trickles_is_given_up() {
         std::future::pending::<()>().await;
     };
     let name = ArtifactName::random();
-    let begun = Instant::now();
+    let started = Instant::now();
     let error = tokio::select! {
         read = store.read(&name, ArtifactKind::Proof, 100) => read.unwrap_err(),
         () = trickle => unreachable!(),
     };
-    let timed_out = matches!(error, ArtifactError::Away { .. } | ArtifactError::TooSlow { .. });
+    let timed_out = matches!(error, ArtifactError::Unavailable { .. } | ArtifactError::TooSlow { .. });
     assert!(timed_out && error.is_retryable(), "{error:?}");
-    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
 }

@@ -1,4 +1,4 @@
-//! A disk that is damaged, full or read-only.
+//! A disk with changed files, a full disk and a read-only disk.
 
 use std::{env, os::unix::fs::FileExt as _, process::Command};
 
@@ -6,13 +6,13 @@ use edgeprove_testkit::{places, processes};
 
 use super::*;
 
-/// What tells a test that it is the one within, and where.
+/// Variable that is set in the inner run of a test: the path of the small file system.
 const WITHIN: &str = "EDGEPROVE_TEST_WITHIN";
 /// Size of the small file system.
 const BYTES: usize = 256 << 10;
 
 #[tokio::test]
-async fn whatever_is_done_to_a_file_is_noticed() {
+async fn any_change_of_a_file_is_detected() {
     let home = tempfile::tempdir().unwrap();
     let store = store_in(home.path());
     let one = store.put_bytes(ArtifactKind::Witness, &content(200_000)).await.unwrap();
@@ -37,7 +37,7 @@ async fn whatever_is_done_to_a_file_is_noticed() {
     fs::write(path(one), &right).unwrap();
     assert!(store.read(&one, ArtifactKind::Witness, MIB).await.is_ok());
 
-    // Each is whole, but none in its own place.
+    // Each file is complete, but has the name of another.
     fs::rename(path(other), home.path().join("aside")).unwrap();
     fs::rename(path(one), path(other)).unwrap();
     fs::rename(home.path().join("aside"), path(one)).unwrap();
@@ -48,8 +48,8 @@ async fn whatever_is_done_to_a_file_is_noticed() {
 }
 
 #[test]
-fn a_folder_that_takes_no_files_is_named_at_once() {
-    // No file system of the kernel's own lets anybody, root included, make a folder here.
+fn an_error_names_a_folder_that_cannot_be_created() {
+    // The kernel lets no user create a folder here, not even root.
     let settings = folder_settings(Path::new("/proc/self/fd/artifacts"), keys());
     let error = ArtifactStore::open(&settings).unwrap_err();
     assert!(matches!(error, OpenError::Folder(_)), "{error:?}");
@@ -57,12 +57,12 @@ fn a_folder_that_takes_no_files_is_named_at_once() {
 }
 
 #[tokio::test]
-async fn a_folder_that_somebody_removed_is_told_and_not_made_anew() {
+async fn a_removed_folder_is_reported_and_not_created_again() {
     let home = tempfile::tempdir().unwrap();
     let dir = home.path().join("artifacts");
     let store = store_in(&dir);
     fs::remove_dir(&dir).unwrap();
-    // The disk it was on may be back in a moment; what is written beneath its mount point would then be hidden.
+    // The disk may be mounted again soon, which would hide files that were written under its mount point.
     for error in [
         store.put_bytes(ArtifactKind::Proof, b"x").await.unwrap_err(),
         store.read(&ArtifactName::random(), ArtifactKind::Proof, 100).await.unwrap_err(),
@@ -75,8 +75,8 @@ async fn a_folder_that_somebody_removed_is_told_and_not_made_anew() {
     store.put_bytes(ArtifactKind::Proof, b"x").await.unwrap();
 }
 
-/// Runs one test of this program again, on a file system of its own in a mount namespace of its own. `None` to the
-/// test within.
+/// Runs one test of this program again, on a small file system in a mount namespace of its own. Returns its path in the
+/// inner run, and `None` in the outer one.
 fn on_a_small_disk(test: &str) -> Option<PathBuf> {
     if let Some(dir) = env::var_os(WITHIN) {
         return Some(dir.into());
@@ -88,35 +88,35 @@ fn on_a_small_disk(test: &str) -> Option<PathBuf> {
     let mount = format!("mount -t tmpfs -o size={BYTES},mode=700 tmpfs \"$1\" && shift && exec \"$@\"");
     let mut command: Command = places::namespace(&["--mount"]);
     command.args(["sh", "-c", &mount, "sh"]).arg(dir.path()).arg(env::current_exe().unwrap());
-    command.args(["--exact", &format!("artifacts::tests::faults::{test}"), "--nocapture"]);
+    command.args(["--exact", &format!("tests::faults::{test}"), "--nocapture"]);
     command.env(WITHIN, dir.path());
     let output = processes::run(&mut command, Duration::from_mins(1));
-    let told = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{told}\n{}", String::from_utf8_lossy(&output.stderr));
-    assert!(told.contains("1 passed"), "it has run: {told}");
+    let output_text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{output_text}\n{}", String::from_utf8_lossy(&output.stderr));
+    assert!(output_text.contains("1 passed"), "the test has not run: {output_text}");
     None
 }
 
 #[test]
-fn a_full_disk_takes_nothing_and_gives_back_what_is_deleted() {
-    let Some(dir) = on_a_small_disk("a_full_disk_takes_nothing_and_gives_back_what_is_deleted") else {
+fn on_a_full_disk_writes_fail_and_deletes_work() {
+    let Some(dir) = on_a_small_disk("on_a_full_disk_writes_fail_and_deletes_work") else {
         return;
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let store = store_in(&dir.join("artifacts"));
-        let kept = store.put_bytes(ArtifactKind::Witness, &content(100_000)).await.unwrap();
+        let stored = store.put_bytes(ArtifactKind::Witness, &content(100_000)).await.unwrap();
         let large = content(BYTES);
         for _ in 0..3 {
             let error = store.put_bytes(ArtifactKind::Witness, &large).await.unwrap_err();
             assert!(matches!(error, ArtifactError::Full { .. }) && error.is_retryable(), "{error:?}");
-            assert_eq!(names(&dir.join("artifacts")), [kept.to_string()].into(), "no draft stays");
+            assert_eq!(names(&dir.join("artifacts")), [stored.to_string()].into(), "no draft stays");
         }
-        // What is smaller fits.
+        // A smaller artifact fits.
         let small = store.put_bytes(ArtifactKind::Proof, b"a proof").await.unwrap();
         store.probe().await.unwrap();
 
-        // Full to the last byte: nothing can be written, and yet everything be deleted.
+        // Full to the last byte: writes fail, but deletes work.
         let mut filler = fs::File::create(dir.join("filler")).unwrap();
         while io::Write::write_all(&mut filler, &[1; 4096]).is_ok() {}
         for error in
@@ -124,8 +124,8 @@ fn a_full_disk_takes_nothing_and_gives_back_what_is_deleted() {
         {
             assert!(matches!(error, ArtifactError::Full { .. }), "{error:?}");
         }
-        assert_eq!(store.read(&kept, ArtifactKind::Witness, MIB).await.unwrap().len(), 100_000);
-        for name in [kept, small] {
+        assert_eq!(store.read(&stored, ArtifactKind::Witness, MIB).await.unwrap().len(), 100_000);
+        for name in [stored, small] {
             store.delete(&name).await.unwrap();
         }
         store.put_bytes(ArtifactKind::Witness, &content(80_000)).await.unwrap();
@@ -134,8 +134,8 @@ fn a_full_disk_takes_nothing_and_gives_back_what_is_deleted() {
 }
 
 #[test]
-fn a_read_only_disk_is_told_from_a_full_one() {
-    let Some(dir) = on_a_small_disk("a_read_only_disk_is_told_from_a_full_one") else { return };
+fn a_read_only_disk_is_not_reported_as_full() {
+    let Some(dir) = on_a_small_disk("a_read_only_disk_is_not_reported_as_full") else { return };
     let remount = |how: &str| {
         let mut command = Command::new("mount");
         command.args(["-o", &format!("remount,{how}")]).arg(&dir);
@@ -144,20 +144,20 @@ fn a_read_only_disk_is_told_from_a_full_one() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let store = store_in(&dir.join("artifacts"));
-        let kept = store.put_bytes(ArtifactKind::Proof, b"a proof").await.unwrap();
+        let stored = store.put_bytes(ArtifactKind::Proof, b"a proof").await.unwrap();
         remount("ro");
         for error in [
             store.put_bytes(ArtifactKind::Proof, b"x").await.unwrap_err(),
-            store.delete(&kept).await.unwrap_err(),
+            store.delete(&stored).await.unwrap_err(),
             store.probe().await.unwrap_err(),
         ] {
             assert!(matches!(error, ArtifactError::NotWritable { .. }) && error.is_retryable(), "{error:?}");
         }
         let swept = store.sweep(Duration::ZERO, |_| false).await.unwrap();
         assert_eq!(swept, Swept { deleted: 0, drafts: 0, failed: 1 });
-        assert_eq!(store.read(&kept, ArtifactKind::Proof, MIB).await.unwrap(), b"a proof");
+        assert_eq!(store.read(&stored, ArtifactKind::Proof, MIB).await.unwrap(), b"a proof");
         remount("rw");
         store.probe().await.unwrap();
-        store.delete(&kept).await.unwrap();
+        store.delete(&stored).await.unwrap();
     });
 }

@@ -16,7 +16,7 @@ fn age(path: &Path, by: Duration) {
 }
 
 #[tokio::test]
-async fn what_is_put_comes_back_and_only_its_owner_may_read_it() {
+async fn content_is_read_back_and_closed_to_other_users() {
     let home = tempfile::tempdir().unwrap();
     let dir = home.path().join("data").join("artifacts");
     let store = store_in(&dir);
@@ -44,15 +44,15 @@ async fn what_is_put_comes_back_and_only_its_owner_may_read_it() {
     assert!(matches!(too_large, ArtifactError::TooLarge { .. }), "{too_large:?}");
     store.probe().await.unwrap();
     assert_eq!(names(&dir), all.into());
-    assert_eq!((store.place(), store.is_shared()), (dir.display().to_string(), false));
+    assert_eq!((store.location(), store.is_shared()), (dir.display().to_string(), false));
 }
 
 #[tokio::test]
-async fn what_is_deleted_is_overwritten_first_and_may_be_deleted_again() {
+async fn a_deleted_artifact_is_overwritten_before() {
     let home = tempfile::tempdir().unwrap();
     let store = store_in(home.path());
     let name = store.put_bytes(ArtifactKind::Witness, &content(200_000)).await.unwrap();
-    // An open descriptor outlives the name and shows what became of the content.
+    // An open descriptor outlives the name and still reads the content.
     let mut watched = File::open(home.path().join(name.to_string())).unwrap();
     store.delete(&name).await.unwrap();
     let mut left = Vec::new();
@@ -66,7 +66,7 @@ async fn what_is_deleted_is_overwritten_first_and_may_be_deleted_again() {
 }
 
 #[tokio::test]
-async fn what_lies_there_under_its_name_but_is_a_link_is_not_followed() {
+async fn a_symbolic_link_is_not_followed() {
     let home = tempfile::tempdir().unwrap();
     let store = store_in(&home.path().join("artifacts"));
     let name = store.put_bytes(ArtifactKind::Proof, b"a proof").await.unwrap();
@@ -75,20 +75,20 @@ async fn what_lies_there_under_its_name_but_is_a_link_is_not_followed() {
     symlink(&elsewhere, &path).unwrap();
     assert!(store.read(&name, ArtifactKind::Proof, MIB).await.is_err());
     let before = fs::read(&elsewhere).unwrap();
-    // That it could not be overwritten is told; the link is gone all the same.
+    // The error reports that nothing was overwritten; the link is removed all the same.
     assert!(store.delete(&name).await.is_err());
     assert!(fs::read(&elsewhere).unwrap() == before && !path.is_symlink());
 }
 
 #[tokio::test]
-async fn a_write_that_is_broken_off_leaves_nothing() {
+async fn an_interrupted_write_leaves_nothing() {
     let home = tempfile::tempdir().unwrap();
     let store = store_in(home.path());
     let error = store.put(ArtifactKind::Witness, failing_after(content(300_000))).await.unwrap_err();
     assert!(matches!(error, ArtifactError::Source(_)), "{error:?}");
     assert!(names(home.path()).is_empty());
 
-    // A source that never ends, given up in the middle.
+    // A source that never ends, dropped in the middle.
     let (mut feed, source) = tokio::io::duplex(MIB);
     let putting = store.put(ArtifactKind::Witness, source);
     tokio::io::AsyncWriteExt::write_all(&mut feed, &content(MIB)).await.unwrap();
@@ -100,7 +100,7 @@ async fn a_write_that_is_broken_off_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn an_orphan_is_swept_once_it_is_old() {
+async fn old_orphans_are_swept() {
     let home = tempfile::tempdir().unwrap();
     let store = store_in(home.path());
     let put = async || store.put_bytes(ArtifactKind::Witness, b"content").await.unwrap();
@@ -119,12 +119,12 @@ async fn an_orphan_is_swept_once_it_is_old() {
     let left = [fresh.to_string(), needed.to_string(), draft, "not-ours".to_owned()];
     assert_eq!(names(home.path()), left.into());
     assert_eq!(store.sweep(hour, |name| *name == needed).await.unwrap(), Swept::default());
-    // However far the clock is off, nothing is older than the beginning.
+    // However wrong the clock is, no artifact is older than 1970.
     assert_eq!(store.sweep(Duration::MAX, |_| false).await.unwrap(), Swept::default());
 }
 
 #[tokio::test]
-async fn a_folder_that_is_open_to_others_is_closed_if_it_is_meant_for_this() {
+async fn an_open_folder_is_closed_if_it_has_artifacts_only() {
     let home = tempfile::tempdir().unwrap();
     let dir = home.path().join("artifacts");
     let settings = folder_settings(&dir, keys());
@@ -138,18 +138,18 @@ async fn a_folder_that_is_open_to_others_is_closed_if_it_is_meant_for_this() {
     fs::write(dir.join("photo.jpg"), b"mine").unwrap();
     fs::set_permissions(&dir, fs::Permissions::from_mode(0o755)).unwrap();
     let error = ArtifactStore::open(&settings).unwrap_err();
-    assert!(matches!(error, OpenError::HoldsOtherFiles { .. }), "{error:?}");
+    assert!(matches!(error, OpenError::ContainsOtherFiles { .. }), "{error:?}");
     assert!(error.to_string().contains("photo.jpg"), "{error}");
     assert_eq!(mode(&dir), 0o755);
 }
 
 #[tokio::test]
-async fn the_data_folders_own_key_lasts() {
+async fn the_key_of_the_data_folder_is_reused() {
     let home = tempfile::tempdir().unwrap();
     let file = home.path().join("artifact.key");
     let settings = ArtifactSettings {
-        place: PlaceSettings::Folder(home.path().join("artifacts")),
-        keys: KeySettings::Own(file.clone()),
+        location: LocationSettings::Folder(home.path().join("artifacts")),
+        keys: KeySettings::File(file.clone()),
     };
     let store = ArtifactStore::open(&settings).unwrap();
     let name = store.put_bytes(ArtifactKind::Proof, b"a proof").await.unwrap();
@@ -159,21 +159,22 @@ async fn the_data_folders_own_key_lasts() {
     assert_eq!(store.key(), key);
     assert_eq!(store.read(&name, ArtifactKind::Proof, 100).await.unwrap(), b"a proof");
 
-    // From now on with a key that is given. What the own key encrypted still opens.
+    // From now on with a key from the settings. The key file still decrypts what it encrypted.
     let given = keys();
-    let settings = ArtifactSettings { keys: KeySettings::GivenOr(given.clone(), file.clone()), ..settings };
+    let settings =
+        ArtifactSettings { keys: KeySettings::GivenAndFile(given.clone(), file.clone()), ..settings };
     let store = ArtifactStore::open(&settings).unwrap();
     assert_eq!(store.key(), given.current().id());
     assert_eq!(store.read(&name, ArtifactKind::Proof, 100).await.unwrap(), b"a proof");
     fs::remove_file(&file).unwrap();
     let store = ArtifactStore::open(&settings).unwrap();
-    assert!(!file.exists(), "where one is given none is made");
+    assert!(!file.exists(), "with a key from the settings no file is created");
     let error = store.read(&name, ArtifactKind::Proof, 100).await.unwrap_err();
     assert!(matches!(error, ArtifactError::UnknownKey { key: missing, .. } if missing == key), "{error:?}");
 }
 
 #[tokio::test]
-async fn a_key_can_be_changed() {
+async fn a_key_can_be_replaced() {
     let home = tempfile::tempdir().unwrap();
     let (old, new) = (ArtifactKey::random().unwrap(), ArtifactKey::random().unwrap());
     let store = |keys| ArtifactStore::open(&folder_settings(home.path(), keys)).unwrap();

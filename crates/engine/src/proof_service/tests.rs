@@ -26,7 +26,7 @@ struct MemoryLog {
 impl AuditSink for MemoryLog {
     async fn append(&self, entries: Vec<Entry>) -> Result<Link, AuditError> {
         if *self.fails.lock() {
-            return Err(AuditError::Lost);
+            return Err(AuditError::WriterEnded);
         }
         self.entries.lock().extend(entries);
         Ok(Link::START)

@@ -47,12 +47,12 @@ mod tests {
     use std::{fs, time::Duration};
 
     use super::*;
-    use edgeprove_artifacts::{ArtifactKey, ArtifactSettings, KeyRing, KeySettings, PlaceSettings};
+    use edgeprove_artifacts::{ArtifactKey, ArtifactSettings, KeyRing, KeySettings, LocationSettings};
 
     fn store_and_spool(home: &tempfile::TempDir) -> (ArtifactStore, Spool) {
-        let place = PlaceSettings::Folder(home.path().join("artifacts"));
+        let location = LocationSettings::Folder(home.path().join("artifacts"));
         let keys = KeySettings::Given(KeyRing::new(ArtifactKey::random().unwrap()));
-        let store = ArtifactStore::open(&ArtifactSettings { place, keys }).unwrap();
+        let store = ArtifactStore::open(&ArtifactSettings { location, keys }).unwrap();
         (store, Spool::open(&home.path().join("spool")).unwrap())
     }
 

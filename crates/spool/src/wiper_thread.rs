@@ -1,4 +1,4 @@
-//! Overwriting and removing: what happens to a spooled file in the end.
+//! The thread that wipes: it overwrites and removes dropped files and folders.
 
 use std::{
     fs::{self, OpenOptions},
@@ -11,29 +11,28 @@ use std::{
 use rustix::fs::OFlags;
 use tokio::sync::watch;
 
-use super::Body;
-use crate::overwrite::overwrite;
+use crate::{Content, zero_fill::overwrite};
 
-/// One thing to wipe.
+/// One file or folder to wipe.
 #[derive(Debug)]
-pub(super) enum Job {
-    File(Arc<Body>),
+pub(crate) enum WipeJob {
+    File(Arc<Content>),
     Dir(PathBuf),
 }
 
-/// Wipes what comes until nothing can come any more.
-pub(super) fn run(queue: &mpsc::Receiver<Job>, present: &watch::Sender<usize>) {
-    for job in queue {
-        one(&job, present);
+/// Wipes files and folders until every sender is gone.
+pub(crate) fn run(jobs: &mpsc::Receiver<WipeJob>, present: &watch::Sender<usize>) {
+    for job in jobs {
+        wipe(&job, present);
     }
 }
 
-/// Wipes one thing and counts it out. A failure is logged and counted too: the folder stays behind then, and the
-/// next start tries again.
-pub(super) fn one(job: &Job, present: &watch::Sender<usize>) {
+/// Wipes one file or folder and decrements the number of those present. A failure is logged and decrements it as well:
+/// the server's folder then stays on the disk, and the next start tries again.
+pub(crate) fn wipe(job: &WipeJob, present: &watch::Sender<usize>) {
     let (path, wiped) = match job {
-        Job::File(body) => (&body.path, body.wipe()),
-        Job::Dir(path) => (path, tree(path).1),
+        WipeJob::File(content) => (&content.path, content.wipe()),
+        WipeJob::Dir(path) => (path, wipe_tree(path).1),
     };
     if let Err(error) = wiped {
         tracing::error!(path = %path.display(), %error, "a spooled file could not be wiped");
@@ -41,9 +40,9 @@ pub(super) fn one(job: &Job, present: &watch::Sender<usize>) {
     present.send_modify(|count| *count = count.saturating_sub(1));
 }
 
-/// Wipes a folder with everything in it, and returns how many files that were. One failure does not keep the rest
-/// from being wiped; the first is returned.
-pub(super) fn tree(dir: &Path) -> (usize, io::Result<()>) {
+/// Wipes a folder and everything in it. Returns the number of files and the first failure; a failure does not stop the
+/// rest from being wiped.
+pub(crate) fn wipe_tree(dir: &Path) -> (usize, io::Result<()>) {
     let mut files = 0;
     let mut result = Ok(());
     let entries = match fs::read_dir(dir) {
@@ -54,7 +53,7 @@ pub(super) fn tree(dir: &Path) -> (usize, io::Result<()>) {
         let wiped = entry.and_then(|entry| {
             let kind = entry.file_type()?;
             if kind.is_dir() {
-                let (within, wiped) = tree(&entry.path());
+                let (within, wiped) = wipe_tree(&entry.path());
                 files += within;
                 return wiped;
             }

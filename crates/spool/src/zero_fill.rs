@@ -1,10 +1,10 @@
-//! Overwriting files before they are removed.
+//! Overwrites a file with zeros.
 
 use std::{fs::File, io, os::unix::fs::FileExt as _};
 
 static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 
-/// Fills a file with zeros, down to the disk.
+/// Overwrites the whole content of a file with zeros and flushes them to the disk. The length stays the same.
 pub fn overwrite(file: &File) -> io::Result<()> {
     let len = file.metadata()?.len();
     let mut at = 0;

@@ -1,4 +1,4 @@
-//! The directory that servers share: opened, looked through, and a folder in it claimed.
+//! The directory that several servers share: opens it, wipes orphans in it, and claims a folder for this server.
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions, TryLockError},
@@ -12,40 +12,40 @@ use std::{
 use rustix::{fs::OFlags, io::Errno, process::geteuid};
 use uuid::Uuid;
 
-use super::{SpoolError, wipe};
+use crate::{error::SpoolError, wiper_thread::wipe_tree};
 
-/// What the name of every server's own folder begins with.
+/// Prefix of the name of every server's own folder.
 const FOLDER_PREFIX: &str = "server-";
-/// How long another server may take to look through the spool while this one starts.
-const LOOKING_THROUGH_MAX: Duration = Duration::from_secs(10);
-/// What is written and removed once at start.
+/// Longest wait at the start for another server that looks for orphans.
+const LOCK_WAIT_MAX: Duration = Duration::from_secs(10);
+/// Written and removed once at the start, as a test.
 const PROBE: [u8; 4096] = [0; 4096];
 
-/// The directory, kept from other servers until this is dropped, so that none mistakes a folder which is made but
-/// not yet locked for an orphan.
-pub(super) struct Root {
+/// The directory, locked until this is dropped. The lock prevents other servers from taking a folder that was created
+/// but is not locked yet for an orphan.
+pub(crate) struct SharedDirectory {
     dir: PathBuf,
     _lock: File,
 }
 
-impl Root {
-    /// Opens the directory, making it if need be, and waits until no other server looks through it.
-    pub(super) fn open(dir: &Path) -> Result<Self, SpoolError> {
-        // Without its trailing slash, behind which a symbolic link would be followed after all.
+impl SharedDirectory {
+    /// Opens the directory, creates it if it does not exist, and waits for its lock.
+    pub(crate) fn open(dir: &Path) -> Result<Self, SpoolError> {
+        // Removes a trailing slash, because with one a symbolic link would be followed.
         let dir: PathBuf = dir.components().collect();
-        let root = open_root(&dir)?;
-        lock_root(&root, &dir)?;
-        Ok(Self { dir, _lock: root })
+        let directory = open_directory(&dir)?;
+        lock_directory(&directory, &dir)?;
+        Ok(Self { dir, _lock: directory })
     }
 
-    /// A name for a folder that no other server has.
-    pub(super) fn name_for_a_folder(&self) -> PathBuf {
+    /// A path for a new folder, with a random name.
+    pub(crate) fn new_folder_path(&self) -> PathBuf {
         self.dir.join(format!("{FOLDER_PREFIX}{}", Uuid::new_v4()))
     }
 
-    /// Makes a folder, sees that it takes files and lets the others in again. The folder is this server's for as long
-    /// as the answer is kept.
-    pub(super) fn claim(self, path: &Path) -> Result<File, SpoolError> {
+    /// Creates this server's folder, checks that files can be written in it, and unlocks the directory. The folder is
+    /// locked for as long as the returned file is open.
+    pub(crate) fn claim(self, path: &Path) -> Result<File, SpoolError> {
         DirBuilder::new().mode(0o700).create(path).map_err(|error| SpoolError::of("create", path, error))?;
         let lock = open_dir(path).map_err(|error| SpoolError::of("open", path, error))?;
         lock.try_lock().map_err(|error| SpoolError::of("lock", path, error.into()))?;
@@ -54,15 +54,15 @@ impl Root {
         Ok(lock)
     }
 
-    /// Wipes the folders that no living server holds, and returns how many files that were.
-    pub(super) fn sweep(&self) -> Result<usize, SpoolError> {
+    /// Wipes the folders that no running server has locked. Returns the number of files.
+    pub(crate) fn sweep(&self) -> Result<usize, SpoolError> {
         let dir = &self.dir;
         let mut swept = 0;
-        let failed = |error| SpoolError::of("look through", dir, error);
+        let failed = |error| SpoolError::of("list", dir, error);
         for entry in fs::read_dir(dir).map_err(failed)? {
             let entry = entry.map_err(failed)?;
             let path = entry.path();
-            if !is_folder_of_a_server(&entry) {
+            if !is_server_folder(&entry) {
                 continue;
             }
             let Ok(folder) = open_dir(&path) else { continue };
@@ -70,14 +70,14 @@ impl Root {
             if !ours || folder.try_lock().is_err() {
                 continue;
             }
-            let (files, result) = wipe::tree(&path);
+            let (files, result) = wipe_tree(&path);
             swept += files;
             match result {
                 Ok(()) => {
-                    tracing::warn!(folder = %path.display(), files, "wiped what a dead server left in the spool");
+                    tracing::warn!(folder = %path.display(), files, "wiped the witnesses of a server that has died");
                 }
                 Err(error) => {
-                    tracing::error!(folder = %path.display(), %error, "an orphan in the spool could not be wiped");
+                    tracing::error!(folder = %path.display(), %error, "the spool folder of a server that has died could not be wiped");
                 }
             }
         }
@@ -85,40 +85,42 @@ impl Root {
     }
 }
 
-/// Opens the spool's directory, making it if need be and closing it to others if it is ours.
-fn open_root(dir: &Path) -> Result<File, SpoolError> {
+/// Opens the directory, creates it if it does not exist, and closes it to other users if this user owns it.
+fn open_directory(dir: &Path) -> Result<File, SpoolError> {
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(dir)
         .or_else(|error| if fs::symlink_metadata(dir).is_ok() { Ok(()) } else { Err(error) })
         .map_err(|error| SpoolError::of("create", dir, error))?;
-    let root = open_dir(dir).map_err(|error| match Errno::from_io_error(&error) {
+    let directory = open_dir(dir).map_err(|error| match Errno::from_io_error(&error) {
         Some(Errno::NOTDIR | Errno::LOOP) => SpoolError::NotADirectory { path: dir.to_owned() },
         _ => SpoolError::of("open", dir, error),
     })?;
-    let failed = |error| SpoolError::of("look at", dir, error);
-    let found = root.metadata().map_err(failed)?;
-    // A directory of someone else's, such as a mounted tmpfs, is left as it is: the folder inside is closed.
+    let failed = |error| SpoolError::of("inspect", dir, error);
+    let found = directory.metadata().map_err(failed)?;
+    // The mode of a directory that another user owns, such as a mounted tmpfs, stays: this server's folder in it is
+    // closed.
     if found.uid() != geteuid().as_raw() || found.mode() & 0o7777 == 0o700 {
-        return Ok(root);
+        return Ok(directory);
     }
     for entry in fs::read_dir(dir).map_err(failed)? {
         let entry = entry.map_err(failed)?;
-        if !is_folder_of_a_server(&entry) {
-            return Err(SpoolError::HoldsOtherFiles { path: dir.to_owned(), example: entry.path() });
+        if !is_server_folder(&entry) {
+            return Err(SpoolError::ContainsOtherFiles { path: dir.to_owned(), example: entry.path() });
         }
     }
-    root.set_permissions(fs::Permissions::from_mode(0o700))
+    directory
+        .set_permissions(fs::Permissions::from_mode(0o700))
         .map_err(|error| SpoolError::of("restrict", dir, error))?;
-    Ok(root)
+    Ok(directory)
 }
 
-/// Keeps other servers from looking through the directory until the descriptor is closed.
-fn lock_root(root: &File, dir: &Path) -> Result<(), SpoolError> {
-    let give_up = Instant::now() + LOOKING_THROUGH_MAX;
+/// Locks the directory until the descriptor is closed.
+fn lock_directory(directory: &File, dir: &Path) -> Result<(), SpoolError> {
+    let give_up = Instant::now() + LOCK_WAIT_MAX;
     loop {
-        match root.try_lock() {
+        match directory.try_lock() {
             Ok(()) => return Ok(()),
             Err(TryLockError::WouldBlock) if Instant::now() < give_up => {
                 thread::sleep(Duration::from_millis(20));
@@ -128,7 +130,7 @@ fn lock_root(root: &File, dir: &Path) -> Result<(), SpoolError> {
     }
 }
 
-/// Sees at start rather than at the first upload that files can be made here and take bytes.
+/// Checks that files can be written here, so that a fault is found at the start and not at the first upload.
 fn probe(folder: &Path) -> Result<(), SpoolError> {
     let path = folder.join("probe");
     let written = fs::write(&path, PROBE);
@@ -136,7 +138,7 @@ fn probe(folder: &Path) -> Result<(), SpoolError> {
     written.and(removed).map_err(|error| SpoolError::of("write to", &path, error))
 }
 
-fn is_folder_of_a_server(entry: &fs::DirEntry) -> bool {
+fn is_server_folder(entry: &fs::DirEntry) -> bool {
     entry.file_type().is_ok_and(|kind| kind.is_dir())
         && entry.file_name().to_str().is_some_and(|name| name.starts_with(FOLDER_PREFIX))
 }
