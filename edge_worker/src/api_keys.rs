@@ -1,10 +1,9 @@
 //! API keys: which callers are admitted, and under which name their requests are counted.
 
 pub use edgeprove_protocol::caller::{Denied, KeyListFault};
-use edgeprove_protocol::caller::{NamedDigest, address_account, parse_keys, presented_key};
+use edgeprove_protocol::caller::{NamedDigest, address_account, find_key, parse_keys, presented_key};
 use http::{HeaderMap, HeaderValue};
 use sha2::{Digest as _, Sha256};
-use subtle::ConstantTimeEq as _;
 
 /// The API keys, as digests: a reader of the settings cannot use them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -39,14 +38,7 @@ impl ApiKeys {
         let presented =
             presented_key(|name| headers.get(name).map(HeaderValue::as_bytes)).ok_or(Denied::NoKey)?;
         let digest: [u8; 32] = Sha256::digest(presented).into();
-        // Every key and every byte is compared, so the time gives nothing away.
-        let mut found = None;
-        for key in &self.0 {
-            if bool::from(key.digest.ct_eq(&digest)) {
-                found = Some(key);
-            }
-        }
-        found.map(|key| Caller::Key(key.name.clone())).ok_or(Denied::UnknownKey)
+        find_key(&self.0, &digest).map(|key| Caller::Key(key.name.clone())).ok_or(Denied::UnknownKey)
     }
 }
 

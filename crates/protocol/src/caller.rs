@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use subtle::ConstantTimeEq as _;
+
 use crate::{ProblemType, headers, problem::HasProblemType};
 
 /// The request has no known API key.
@@ -81,6 +83,18 @@ pub fn parse_keys(text: &str) -> Result<Vec<NamedDigest>, KeyListFault> {
     Ok(keys)
 }
 
+/// Finds the key with this digest. Every byte of every key is compared, so that the duration reveals nothing.
+#[must_use]
+pub fn find_key<'a>(keys: &'a [NamedDigest], presented: &Digest) -> Option<&'a NamedDigest> {
+    let mut found = None;
+    for key in keys {
+        if bool::from(key.digest.ct_eq(presented)) {
+            found = Some(key);
+        }
+    }
+    found
+}
+
 /// Reads a digest of 64 hexadecimal digits.
 #[must_use]
 pub fn parse_digest(text: &str) -> Option<Digest> {
@@ -137,6 +151,16 @@ mod tests {
             assert_eq!(fault, wanted, "{bad}");
             assert!(!fault.to_string().contains("secret"), "{fault}");
         }
+    }
+
+    #[test]
+    fn a_key_is_found_by_its_whole_digest_only() {
+        let key = |name: &str, byte| NamedDigest { name: name.to_owned(), digest: [byte; 32] };
+        let keys = [key("alice", 1), key("bob", 2)];
+        assert_eq!(find_key(&keys, &[2; 32]), Some(&keys[1]));
+        let mut almost = [2; 32];
+        almost[31] = 3;
+        assert_eq!((find_key(&keys, &almost), find_key(&[], &[1; 32])), (None, None));
     }
 
     #[test]
