@@ -5,6 +5,7 @@
 //! Imports run down this list only.
 //!
 //! - [`metrics`]: every series of `GET /metrics`, and one function for each event that is counted.
+//! - [`keyed_hash`]: HMAC-SHA-256 under a 32-byte key.
 //! - [`process`]: CPU time, memory, threads and open files of this process, and the memory of another one.
 //! - [`supervisor`]: owns the background tasks and reports a panic in one of them.
 //! - [`mod@log`]: the log's format, and errors with their causes in one line.

@@ -1,8 +1,8 @@
 //! Metrics, in the text format of Prometheus.
 //!
 //! Every series is defined once, in [`SERIES`] or [`jobs::SERIES`], and each event that is counted has one function
-//! here. No label takes a value that a caller chooses: circuits are those of the registry, routes are patterns, outcomes
-//! are the codes of [`ProblemType`]. A user, an id, a path or an address is never a label.
+//! here. No label takes a value that a caller chooses: circuits are those of the registry, routes are patterns,
+//! outcomes are the codes of [`ProblemType`]. A user, an id, a path or an address is never a label.
 //!
 //! Without [`start`], as on the command line, recording costs nothing and has no effect.
 //!
@@ -25,7 +25,7 @@ pub mod series;
 
 use std::{sync::OnceLock, time::Duration};
 
-use edgeprove_protocol::{CircuitId, Priority, ProblemType, Target, answer::Timings};
+use edgeprove_protocol::{CircuitId, Priority, ProblemType, Target};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 pub use series::{Kind, Series};
 use series::{series, text};
@@ -48,9 +48,11 @@ series! {
     HTTP_PROBLEMS = Counter "edgeprove_http_problems_total" ["route", "code"];
     /// Bytes of request bodies that arrived, of refused ones too.
     UPLOADED = Counter "edgeprove_upload_bytes_total" [];
-    /// Proofs that were requested of a known circuit, by outcome: `success`, a problem's code, or `abandoned` where the client left.
+    /// Proofs that were requested of a known circuit, by outcome: `success`, a problem's code, or `abandoned` where the
+    /// client left.
     PROOFS = Counter "edgeprove_proofs_total" ["circuit", "target", "outcome"];
-    /// Duration of each stage of the proofs that succeeded: `queue`, `prove`, `verify`, and for synchronous requests `upload` and `total`. Proofs from the cache are not included.
+    /// Duration of each stage of the proofs that succeeded: `queue`, `prove`, `verify`, and for synchronous requests
+    /// `upload` and `total`. Proofs from the cache are not included.
     STAGES = Histogram "edgeprove_proof_stage_duration_seconds" ["circuit", "stage"];
     /// Proofs that run.
     PROOFS_ACTIVE = Gauge "edgeprove_proofs_active" [];
@@ -72,7 +74,8 @@ series! {
     BB_PROCESSES = Gauge "edgeprove_prover_processes" [];
     /// Resident memory of all bb processes.
     BB_MEMORY = Gauge "edgeprove_prover_resident_memory_bytes" [];
-    /// bb processes that were replaced, by reason: `failed`, `stopped`, `invalid_proof`, and of healthy ones `proof_limit`, `memory_growth`, `memory_reclaim`.
+    /// bb processes that were replaced, by reason: `failed`, `stopped`, `invalid_proof`, and of healthy ones
+    /// `proof_limit`, `memory_growth`, `memory_reclaim`.
     BB_RESTARTS = Counter "edgeprove_prover_restarts_total" ["reason"];
     /// Free space on the disk of a folder: `spool`, `keys`, and `data` where jobs are stored in a folder.
     DISK_FREE = Gauge "edgeprove_disk_free_bytes" ["folder"];
@@ -125,8 +128,8 @@ impl Exposition {
         self.0.render()
     }
 
-    /// Moves recorded durations into their buckets. The server calls it every few seconds, because the memory of recorded
-    /// durations would grow where no client calls [`Self::render`].
+    /// Moves recorded durations into their buckets. The server calls it every few seconds, because the memory of
+    /// recorded durations would grow where no client calls [`Self::render`].
     pub fn upkeep(&self) {
         self.0.run_upkeep();
     }
@@ -153,7 +156,8 @@ impl Outcome {
     }
 }
 
-/// Counts a request that was answered, or whose client left (`status` is `None`). `route` is the pattern, never the path.
+/// Counts a request that was answered, or whose client left (`status` is `None`). `route` is the pattern, never the
+/// path.
 pub fn http_request(route: &str, status: Option<u16>, problem: Option<ProblemType>, took: Duration) {
     let class = match status {
         Some(100..200) => "1xx",
@@ -215,13 +219,6 @@ impl TimedStage {
 /// Records how long one stage of a successful proof took. A stage that a proof did not have is not recorded.
 pub fn record_stage(circuit: &CircuitId, stage: TimedStage, duration: Duration) {
     STAGES.record(duration, [text(circuit.as_str()), stage.as_str().into()]);
-}
-
-/// Records all stages of a successful synchronous request. [`record_stage`] replaces it.
-pub fn proof_made(circuit: &CircuitId, timings: &Timings) {
-    for (stage, ms) in timings.stages() {
-        STAGES.record_s(ms / 1000.0, [text(circuit.as_str()), stage.into()]);
-    }
 }
 
 /// Counts a look-up in the cache of verification keys.
@@ -296,6 +293,8 @@ pub fn process(used: ProcessUse) {
 #[cfg(test)]
 mod tests {
     use std::{collections::HashSet, fmt::Write as _};
+
+    use edgeprove_protocol::answer::Timings;
 
     use super::*;
 

@@ -78,23 +78,18 @@ impl Series {
 
     /// Adds a duration to a histogram.
     pub(super) fn record<const N: usize>(&self, duration: Duration, values: Values<N>) {
-        self.record_s(duration.as_secs_f64(), values);
-    }
-
-    /// Adds a duration in seconds to a histogram.
-    pub(super) fn record_s<const N: usize>(&self, seconds: f64, values: Values<N>) {
         debug_assert_eq!(self.kind, Kind::Histogram, "{}", self.name);
-        metrics::histogram!(self.name, self.labels(values)).record(seconds);
+        metrics::histogram!(self.name, self.labels(values)).record(duration.as_secs_f64());
     }
 }
 
 /// Defines series, each in one entry: help text, kind, name and labels.
 macro_rules! series {
-    ($(#[doc = $help:literal] $series:ident = $kind:ident $name:literal [$($label:literal),*];)+) => {
+    ($($(#[doc = $help:literal])+ $series:ident = $kind:ident $name:literal [$($label:literal),*];)+) => {
         $(
-            #[doc = $help]
+            $(#[doc = $help])+
             const $series: Series =
-                Series { name: $name, kind: Kind::$kind, labels: &[$($label),*], help: $help };
+                Series { name: $name, kind: Kind::$kind, labels: &[$($label),*], help: concat!($($help),+) };
         )+
         /// Every series of this module.
         pub const SERIES: &[Series] = &[$($series),+];
