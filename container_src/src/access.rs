@@ -1,39 +1,48 @@
-//! Who calls, and what it may do.
+//! Identifies callers, and decides what each may do and how much.
 //!
-//! Keys come from the environment, from a file, or both; a file is read again when it changes ([`watch`]). Where none is
-//! set, anybody may call. Behind an edge, which has asked for keys itself, the caller is whom the edge names. How much one
-//! caller may ask for is counted here, in memory: each server counts by itself, and a restart forgets.
+//! Keys come from the environment, from a file, or both. The file is read again when it changes. Without keys, anybody
+//! may call. Behind an edge, which checks keys itself, the caller is the one that the edge names. Requests and proofs
+//! of each caller are counted in memory: each server counts by itself, and a restart resets the counts.
 //!
-//! - [`role`]: what a caller may do.
-//! - [`keys`]: whose key is whose, and how keys are written down.
-//! - [`ledger`]: how much each caller has asked for.
-//! - [`watch`]: keys that change while the server runs.
+//! - [`keys_file`]: the file of keys, read again when it changes.
+//! - [`keys`]: the holders of keys, and the format of the file.
+//! - [`usage_counters`]: requests and proofs of each caller.
+//! - [`role`]: roles and limits.
 
-use std::{
-    net::IpAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
-    time::Duration,
-};
+use std::{io, net::IpAddr, sync::Arc, time::Duration};
 
-use edgeprove_job_rules::audit::Actor;
+use edgeprove_audit::Audit;
+use edgeprove_job_rules::audit::{Action, Actor};
 pub use edgeprove_protocol::caller::Denied;
 use edgeprove_protocol::{HasProblemType, Priority, ProblemType, caller::address_account};
+use edgeprove_telemetry::Supervisor;
+use parking_lot::{Mutex, RwLock};
 
 pub mod keys;
-pub mod ledger;
+pub mod keys_file;
 pub mod role;
-pub mod watch;
+pub mod usage_counters;
 
 use keys::{KeyDigest, KeyRing, Profile};
-use ledger::{Ledger, Moment};
+use keys_file::{KeysChange, KeysFile};
 pub use role::{Forbidden, Limits, Rate, Role};
+use usage_counters::{Moment, UsageCounters};
 
-/// What the owners of jobs who have a key begin with; the key's name follows.
+/// Prefix of the owner of a job whose caller has a key. The key's name follows.
 pub const HOLDER: &str = "key:";
-/// The owner of the jobs of all who have none.
+/// The owner of the jobs of all callers without a key.
 pub const ANONYMOUS: &str = "anonymous";
 
-/// Whom a request is from.
+/// Settings of access.
+#[derive(Debug, Clone)]
+pub struct AccessSettings {
+    /// The keys at the start.
+    pub keys: KeyRing,
+    /// The file that is read again when it changes.
+    pub keys_file: Option<KeysFile>,
+}
+
+/// The sender of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
     name: Option<String>,
@@ -41,7 +50,7 @@ pub struct Caller {
     account: String,
 }
 
-/// How a request says whom it is from.
+/// How a request identifies its sender.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Credential {
     /// Not at all.
@@ -49,97 +58,132 @@ pub enum Credential {
     None,
     /// By a key.
     Key(KeyDigest),
-    /// The edge says so, which is believed.
+    /// By the edge, which has checked the key.
     NamedByTheEdge(String),
 }
 
-/// The caller has asked for too much.
+/// The caller has exceeded a limit.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Excess {
     /// Too many requests in a short time.
-    #[error("no more than {} requests a minute, {} at once", rate.per_minute, rate.burst)]
+    #[error("at most {} requests per minute, {} at once", rate.per_minute, rate.burst)]
     Rate {
-        /// What it may.
+        /// The limit.
         rate: Rate,
-        /// When it may again.
+        /// Time until the next request is accepted.
         retry_after: Duration,
     },
-    /// Too many proofs at a time.
-    #[error("no more than {max} proofs at a time, which are at work or wait")]
+    /// Too many unfinished proofs.
+    #[error("at most {max} unfinished proofs, running or waiting")]
     Unfinished {
-        /// What it may.
+        /// The limit.
         max: u32,
     },
     /// Too many proofs on one day.
-    #[error("no more than {per_day} proofs a day; the day ends at midnight UTC")]
+    #[error("at most {per_day} proofs per day; the day ends at midnight UTC")]
     Quota {
-        /// What it may.
+        /// The limit.
         per_day: u32,
-        /// When it may again.
+        /// Time until midnight UTC.
         retry_after: Duration,
     },
 }
 
-/// What a proof is counted as.
+/// How a proof is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Work {
-    /// Somebody waits for it: it counts as unfinished until its [`Grant`] is dropped.
+    /// A caller waits for it: it counts as unfinished until its [`Grant`] is dropped.
     Waited,
-    /// A job of the queue, which counts unfinished ones itself, by [`Limits::unfinished_max`].
+    /// A job of the queue, which itself counts unfinished jobs against [`Limits::unfinished_max`].
     Queued,
 }
 
-/// The right to one proof. Dropped, it gives back what it took of the day's quota, unless it was [spent](Self::spend).
+/// The right to one proof. Dropping it returns the proof to the day's quota, unless it was [spent](Self::spend).
 #[derive(Debug)]
 pub struct Grant {
-    ledger: Arc<Mutex<Ledger>>,
+    counters: Arc<Mutex<UsageCounters>>,
     account: String,
     work: Work,
     day: i64,
     spent: bool,
 }
 
-/// Who may do what. Clones share keys and counts.
+/// Keys, roles, limits and counts. Clones share them.
 #[derive(Debug, Clone)]
 pub struct Access(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
     keys: RwLock<Arc<KeyRing>>,
-    /// Why the newest version of the keys was not taken.
+    /// Why the newest version of the keys file was rejected.
     fault: Mutex<Option<String>>,
-    ledger: Arc<Mutex<Ledger>>,
+    counters: Arc<Mutex<UsageCounters>>,
 }
 
 impl Access {
-    /// Access by these keys.
+    /// Access with the keys of these settings. A task reads the keys file again when it changes or when SIGHUP arrives,
+    /// and records each change in the audit log. Fails if SIGHUP cannot be caught.
+    pub fn open(settings: &AccessSettings, audit: &Audit, supervisor: &Supervisor) -> io::Result<Self> {
+        let access = Self::new(settings.keys.clone());
+        if let Some(file) = settings.keys_file.clone() {
+            let hangups = keys_file::hangups()?;
+            let (watched, audit, stop) = (access.clone(), audit.clone(), supervisor.stop_token().clone());
+            supervisor.spawn("keys", async move {
+                let on_change = |change| {
+                    let action = match change {
+                        KeysChange::Replaced => Action::KeysChanged,
+                        KeysChange::Rejected => Action::KeysRejected,
+                    };
+                    audit.note(audit.entry(Actor::Server, action));
+                };
+                keys_file::watch(watched, file, hangups, stop, on_change).await;
+            });
+        }
+        Ok(access)
+    }
+
+    /// Logs a warning where callers need no key. `is_protected` is true where only the edge or this machine can call.
+    pub fn warn_if_open(&self, is_protected: bool) {
+        let keys = self.keys();
+        if keys.are_set() {
+            return;
+        }
+        if !is_protected {
+            tracing::warn!("no API key is set: anybody who can reach this server may request proofs");
+        }
+        if keys.anonymous().role == Role::Operator {
+            tracing::warn!("callers without a key have the role `operator`");
+        }
+    }
+
+    /// Access with these keys, which do not change.
     #[must_use]
     pub fn new(keys: KeyRing) -> Self {
         Self(Arc::new(Inner {
             keys: RwLock::new(Arc::new(keys)),
             fault: Mutex::new(None),
-            ledger: Arc::default(),
+            counters: Arc::default(),
         }))
     }
 
-    /// The keys as they are now.
+    /// The current keys.
     #[must_use]
     pub fn keys(&self) -> Arc<KeyRing> {
-        Arc::clone(&self.0.keys.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.0.keys.read())
     }
 
-    /// Takes other keys from now on. What callers have asked for so far still counts.
+    /// Replaces the keys. The counts of callers stay.
     fn replace(&self, keys: KeyRing) {
-        *self.0.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
+        *self.0.keys.write() = Arc::new(keys);
     }
 
-    /// Why the newest version of the keys was not taken; `None` when it was.
+    /// Why the newest version of the keys file was rejected; `None` if it was not.
     #[must_use]
     pub fn fault(&self) -> Option<String> {
-        locked(&self.0.fault).clone()
+        self.0.fault.lock().clone()
     }
 
-    /// Whom a request is from. `address` is that of the client, as far as it is known.
+    /// Identifies the sender of a request. `address` is the client's, if it is known.
     pub fn identify(&self, credential: Credential, address: Option<IpAddr>) -> Result<Caller, Denied> {
         let keys = self.keys();
         let named = |name: String, profile: &Profile| Caller {
@@ -165,93 +209,93 @@ impl Access {
         }
     }
 
-    /// Counts a request that was denied, against the address it came from: guessing is slowed down as well.
+    /// Counts a request without a valid key against its address, which slows down guessing.
     pub fn count_denied(&self, address: Option<IpAddr>) -> Result<(), Excess> {
         let keys = self.keys();
         let rate = keys.anonymous().limits.rate;
-        locked(&self.0.ledger).take_turn(&address_account(address), rate, Moment::now())
+        self.0.counters.lock().count_request(&address_account(address), rate, Moment::now())
     }
 
-    /// Counts a request that asks for no proof.
+    /// Counts a request that is not for a proof.
     pub fn count(&self, caller: &Caller) -> Result<(), Excess> {
         let rate = caller.profile.limits.rate;
-        locked(&self.0.ledger).take_turn(&caller.account, rate, Moment::now())
+        self.0.counters.lock().count_request(&caller.account, rate, Moment::now())
     }
 
-    /// Counts a request for a proof, and keeps one of the day's quota for it.
+    /// Counts a request for a proof, and reserves one proof of the day's quota.
     pub fn admit(&self, caller: &Caller, work: Work) -> Result<Grant, Excess> {
         let now = Moment::now();
         let limits = &caller.profile.limits;
-        let mut ledger = locked(&self.0.ledger);
-        ledger.take_turn(&caller.account, limits.rate, now)?;
-        let account = ledger.reserve(&caller.account, limits, work, now)?;
-        drop(ledger);
-        Ok(Grant { ledger: Arc::clone(&self.0.ledger), account, work, day: now.day, spent: false })
+        let mut counters = self.0.counters.lock();
+        counters.count_request(&caller.account, limits.rate, now)?;
+        let account = counters.reserve(&caller.account, limits, work, now)?;
+        drop(counters);
+        Ok(Grant { counters: Arc::clone(&self.0.counters), account, work, day: now.day, spent: false })
     }
 }
 
 impl Caller {
-    /// Its name; `None` for somebody without a key.
+    /// The key's name; `None` for a caller without a key.
     #[must_use]
     pub fn name(&self) -> Option<&str> {
         self.name.as_deref()
     }
 
-    /// Whose its jobs are: `key:NAME`, or `anonymous` for all without a key together.
+    /// The owner of its jobs: `key:NAME`, or `anonymous` for all callers without a key.
     #[must_use]
     pub fn owner(&self) -> String {
         self.name.as_ref().map_or_else(|| ANONYMOUS.to_owned(), |name| format!("{HOLDER}{name}"))
     }
 
-    /// Whom its proofs are remembered for: by its name, or by the address of somebody without a key.
+    /// The tenant of its cached proofs: the key's name, or the address of a caller without a key.
     #[must_use]
     pub fn tenant(&self) -> &str {
         &self.account
     }
 
-    /// Whether it may see and call off a job of this owner.
+    /// Whether it may see and cancel a job of this owner.
     #[must_use]
     pub fn may_see(&self, owner: &str) -> bool {
         self.may_operate().is_ok() || self.owner() == owner
     }
 
-    /// What the audit log calls it.
+    /// Its name in the audit log.
     #[must_use]
     pub fn actor(&self) -> Actor {
         self.name.clone().map_or(Actor::Anonymous, Actor::Key)
     }
 
-    /// What it may do.
+    /// Its role.
     #[must_use]
     pub fn role(&self) -> Role {
         self.profile.role
     }
 
-    /// How much it may ask for.
+    /// Its limits.
     #[must_use]
     pub fn limits(&self) -> &Limits {
         &self.profile.limits
     }
 
-    /// Whether it may ask for this priority.
+    /// Fails if its role does not include this priority.
     pub fn may_use(&self, priority: Priority) -> Result<(), Forbidden> {
         self.role().may_use(priority)
     }
 
-    /// Whether it may do what operators do.
+    /// Fails if it is not an operator.
     pub fn may_operate(&self) -> Result<(), Forbidden> {
         self.role().may_operate()
     }
 }
 
-/// What the audit log calls the owner of a job, as [`Caller::owner`] names it.
+/// The name in the audit log of a job's owner, as [`Caller::owner`] returns it.
 #[must_use]
 pub fn actor(owner: &str) -> Actor {
     owner.strip_prefix(HOLDER).map_or(Actor::Anonymous, |name| Actor::Key(name.to_owned()))
 }
 
 impl Grant {
-    /// The proof was made, or the job taken in: the quota is used.
+    /// Uses up the quota: the proof was returned, or the job accepted.
     pub fn spend(mut self) {
         self.spent = true;
     }
@@ -259,13 +303,8 @@ impl Grant {
 
 impl Drop for Grant {
     fn drop(&mut self) {
-        locked(&self.ledger).release(&self.account, self.work, self.day, self.spent);
+        self.counters.lock().release(&self.account, self.work, self.day, self.spent);
     }
-}
-
-/// A panic while counting leaves counts that are still counts.
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl HasProblemType for Excess {

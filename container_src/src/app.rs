@@ -14,6 +14,7 @@ use std::{
     time::Duration,
 };
 
+use edgeprove_audit::{Audit, AuditError, AuditSettings};
 use edgeprove_engine::{
     proof_cache::ProofCache,
     proof_service::{self, ProofService},
@@ -29,8 +30,8 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    commands::serve::ServeSettings,
-    config::server::ServerSettings,
+    access::{Access, AccessSettings},
+    config::{ServeSettings, server::ServerSettings},
     engine::{Engine, EngineError},
     http::{
         listener::{self, Shutdown},
@@ -43,7 +44,6 @@ use crate::{
         system::{JobSettings, JobSystem, OpenError, ProofTools},
     },
     lifecycle::Lifecycle,
-    trust::{self, TrustError, TrustSettings},
 };
 
 /// How long connections may take to deliver their last answer after all work has ended.
@@ -68,9 +68,12 @@ pub enum StartError {
     /// Metrics cannot be recorded.
     #[error("metrics cannot be recorded")]
     Metrics(#[from] BuildError),
-    /// Keys or audit log cannot be used.
+    /// The audit log cannot be opened or written.
     #[error(transparent)]
-    Trust(#[from] TrustError),
+    Audit(#[from] AuditError),
+    /// The keys file could not be read again, because SIGHUP cannot be caught.
+    #[error("SIGHUP cannot be caught")]
+    Hangups(#[source] io::Error),
     /// The port cannot be bound.
     #[error("cannot listen on {address}: choose another address with --listen or EDGEPROVE_LISTEN")]
     Listen {
@@ -110,7 +113,8 @@ impl App {
     pub async fn start(settings: ServeSettings) -> Result<Self, StartError> {
         let exposition = metrics::start()?;
         let engine = Engine::start(&settings.engine, settings.circuits).await?;
-        let parts = match Parts::open(&engine, &settings.server, settings.jobs, settings.trust).await {
+        let trust = (&settings.access, settings.audit.as_ref());
+        let parts = match Parts::open(&engine, &settings.server, settings.jobs, trust).await {
             Ok(parts) => parts,
             Err(error) => {
                 // The provers already run, and would outlive the server for a moment.
@@ -122,7 +126,7 @@ impl App {
         let ServerSettings { connections_max, drain, http, .. } = settings.server;
         log_start(&engine, address, &access, http.edge_secret.is_some());
         let is_unreachable = http.edge_secret.is_some() || address.ip().is_loopback();
-        trust::warn_of_open_doors(&access, is_unreachable);
+        access.warn_if_open(is_unreachable);
         if let Err(reason) = &jobs {
             tracing::info!(%reason, "asynchronous jobs are disabled");
         }
@@ -191,8 +195,8 @@ async fn drain(state: &Shared, timeout: Duration, no_more_jobs: &CancellationTok
 
 /// What [`App::start`] opens beside the engine.
 struct Parts {
-    access: crate::access::Access,
-    audit: edgeprove_audit::Audit,
+    access: Access,
+    audit: Audit,
     proofs: ProofService,
     jobs: Result<JobSystem, JobsDisabled>,
     address: SocketAddr,
@@ -204,10 +208,11 @@ impl Parts {
         engine: &Engine,
         server: &ServerSettings,
         jobs: Result<JobSettings, JobsDisabled>,
-        trust: TrustSettings,
+        (access, audit): (&AccessSettings, Option<&AuditSettings>),
     ) -> Result<Self, StartError> {
         let name = server_name();
-        let (access, audit) = trust::open(&trust, &name, &engine.supervisor).await?;
+        let audit = Audit::open(audit, &name, &engine.supervisor).await?;
+        let access = Access::open(access, &audit, &engine.supervisor).map_err(StartError::Hangups)?;
         let cores = NonZeroUsize::new(engine.proving.scheduler().limits().cores);
         let parallel_jobs = jobs.as_ref().map_or(cores.unwrap_or(NonZeroUsize::MIN), |jobs| jobs.workers);
         let estimator = Arc::new(DurationEstimator::new(parallel_jobs));
@@ -274,12 +279,7 @@ fn run_periodic_tasks(state: &AppState) {
     });
 }
 
-fn log_start(
-    engine: &Engine,
-    address: SocketAddr,
-    access: &crate::access::Access,
-    requires_edge_secret: bool,
-) {
+fn log_start(engine: &Engine, address: SocketAddr, access: &Access, requires_edge_secret: bool) {
     let scheduler = engine.proving.scheduler().limits();
     tracing::info!(
         %address,

@@ -1,18 +1,24 @@
-//! One file for each thing the binary can be asked to do.
+//! The command line: one module for each command.
+//!
+//! An error of the command line itself, such as an unknown flag, ends with status 2. An invalid setting, from a flag or
+//! a variable, ends with status 64.
 
 use std::{ffi::OsString, process::ExitCode, sync::LazyLock};
 
 use clap::{Parser, Subcommand};
 use edgeprove_prover::barretenberg::version::{BB_VERSION, NOIR_VERSION};
 
-use crate::config::environment::without_empty_variables;
+use crate::config::{
+    ConfigError, Environment, EnvironmentVariables,
+    environment::{with_variables, without_variables},
+};
 
 pub mod audit;
+pub mod exit_status;
 pub mod healthcheck;
-pub mod outcome;
 pub mod prove;
 pub mod serve;
-pub mod signals;
+pub mod stop_signals;
 pub mod verify;
 pub mod warm;
 
@@ -20,7 +26,7 @@ static VERSION: LazyLock<String> = LazyLock::new(|| {
     format!("{} (built for bb {BB_VERSION} and Noir {NOIR_VERSION})", env!("CARGO_PKG_VERSION"))
 });
 
-/// Server-side zero-knowledge proving: a witness goes in, a verified proof comes out.
+/// Server-side zero-knowledge proving: returns a verified proof for a witness.
 #[derive(Debug, Parser)]
 #[command(name = "edgeprove", version = VERSION.as_str(), about, after_help = EXAMPLES)]
 pub struct Cli {
@@ -37,7 +43,7 @@ Examples:
   edgeprove prove --circuit target/my_circuit.json --witness target/my_circuit.gz --out proof/
       proves once, without a server
 
-Every flag of a command has a twin in the environment; `edgeprove serve --help` names them.";
+The help of a flag names its environment variable, if it has one; the flag overrides the variable.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -47,33 +53,53 @@ enum Command {
     Prove(Box<prove::ProveArgs>),
     /// Verify one proof.
     Verify(Box<verify::VerifyArgs>),
-    /// Fill the cache of verification keys for the given circuits, as images do when they are built.
+    /// Fill the cache of verification keys for these circuits, for example while an image is built.
     Warm(Box<warm::WarmArgs>),
     /// Verify or export the audit log.
     Audit(audit::AuditArgs),
-    /// Ask a running server whether it is ready; for container health checks.
+    /// Check that a running server is ready, for container health checks.
     Healthcheck(healthcheck::HealthcheckArgs),
 }
 
-/// Does what the command line asks for.
+/// Runs the command of the command line. Without a command, it is `serve`.
 #[must_use]
 pub fn run() -> ExitCode {
-    match parse::<Cli>(std::env::args_os()).command {
-        Some(Command::Serve(args)) => serve::run(*args),
-        None => serve::run(serve::ServeArgs::from_environment()),
-        Some(Command::Prove(args)) => prove::run(*args),
-        Some(Command::Verify(args)) => verify::run(*args),
-        Some(Command::Warm(args)) => warm::run(*args),
-        Some(Command::Audit(args)) => audit::run(args),
-        Some(Command::Healthcheck(args)) => healthcheck::run(&args),
-    }
+    let variables = EnvironmentVariables::of_this_process();
+    let words: Vec<OsString> = std::env::args_os().collect();
+    let environment = Environment::new(&variables);
+    let run_command = |cli: Cli| -> Result<ExitCode, ConfigError> {
+        Ok(match cli.command {
+            Some(Command::Serve(args)) => serve::run(*args, &environment),
+            None => {
+                serve::run(parse::<ServeAlone>(&words[..words.len().min(1)], &variables)?.args, &environment)
+            }
+            Some(Command::Prove(args)) => prove::run(*args, &environment),
+            Some(Command::Verify(args)) => verify::run(*args, &environment),
+            Some(Command::Warm(args)) => warm::run(*args, &environment),
+            Some(Command::Audit(args)) => audit::run(args),
+            Some(Command::Healthcheck(args)) => healthcheck::run(&args),
+        })
+    };
+    parse(&words, &variables).and_then(run_command).unwrap_or_else(|error| exit_status::report(&error.into()))
 }
 
-/// Reads flags and their variables, or ends the process with a word on what cannot be read.
-fn parse<P: Parser>(words: impl IntoIterator<Item = OsString>) -> P {
-    let mut command = without_empty_variables(P::command());
-    let matches = command.try_get_matches_from_mut(words).unwrap_or_else(|error| error.exit());
-    P::from_arg_matches(&matches).unwrap_or_else(|error| error.format(&mut command).exit())
+/// The flags of `serve` without the word.
+#[derive(Parser)]
+struct ServeAlone {
+    #[command(flatten)]
+    args: serve::ServeArgs,
+}
+
+/// Parses the command line, whose flags have their defaults from the variables. An invalid command line, `--help` and
+/// `--version` end the process here.
+fn parse<P: Parser>(words: &[OsString], variables: &EnvironmentVariables) -> Result<P, ConfigError> {
+    // First without the variables: what fails here is the command line's fault, and help must not show their values.
+    if let Err(error) = without_variables(P::command()).try_get_matches_from(words) {
+        error.exit();
+    }
+    let mut command = with_variables(P::command(), variables);
+    let parsed = command.try_get_matches_from_mut(words).and_then(|matches| P::from_arg_matches(&matches));
+    parsed.map_err(|error| ConfigError::new(format!("an environment variable is invalid: {}", error.kind())))
 }
 
 #[cfg(test)]

@@ -1,33 +1,63 @@
 //! Settings, read once from flags and environment.
 //!
-//! Each area has a struct of flags, whose help is the reference, and a struct of settings, which the rest of the
-//! server gets. Between the two stands [`faults`]: every flag is taken as text first, so that all that is wrong is
-//! told in one message before any port opens.
+//! Each area has a struct of flags, whose help is the reference, and a struct of settings, which the rest of the server
+//! gets. [`setting`] is between the two: flags are taken as text first, so that one message reports all errors before
+//! any port opens.
 //!
-//! - [`environment`]: what an empty variable means.
-//! - [`engine`]: the three that every proving command needs, together.
+//! - [`access_and_audit`]: keys and the audit log.
+//! - [`jobs`]: where jobs are stored, and how they run.
+//! - [`artifacts`]: where witnesses and proofs of jobs are stored, and under which keys.
+//! - [`folder_durability`]: whether a folder outlives the container.
+//! - [`circuits`]: the circuits to prove.
+//! - [`server`]: HTTP, uploads and shutdown.
+//! - [`engine`]: the three areas that every proving command needs.
 //! - [`program`]: bb, the CRS and folders.
-//! - [`circuits`]: which circuits are proved.
-//! - [`data`], [`artifacts`]: what outlives the server, and where.
-//! - [`memory`]: how much memory there is.
 //! - [`proving`]: provers, queue and verification.
-//! - [`server`]: the HTTP side, uploads and shutdown.
-//! - [`jobs`]: what jobs are kept in, and how they are worked on.
-//! - [`trust`]: access and the audit log.
-//! - [`mod@log`]: what is logged, and how.
+//! - [`memory`]: how much memory there is.
+//! - [`mod@log`]: format and filter of the log.
+//! - [`environment`]: the environment variables.
+//! - [`setting`]: values of flags, and the errors in them.
 
+pub mod access_and_audit;
 pub mod artifacts;
 pub mod circuits;
-pub mod data;
 pub mod engine;
 pub mod environment;
-pub mod faults;
+mod folder_durability;
 pub mod jobs;
 pub mod log;
 pub mod memory;
 pub mod program;
 pub mod proving;
 pub mod server;
-pub mod trust;
+pub mod setting;
 
-pub use faults::{ConfigError, Faults, RawSetting, raw_setting};
+pub use environment::{Environment, EnvironmentVariables};
+pub use setting::{ConfigError, Faults, RawSetting, raw_setting};
+
+use edgeprove_audit::AuditSettings;
+
+use crate::{
+    access::AccessSettings,
+    jobs::{JobsDisabled, system::JobSettings},
+};
+use circuits::CircuitSettings;
+use engine::EngineSettings;
+use server::ServerSettings;
+
+/// Settings of `edgeprove serve`.
+#[derive(Debug)]
+pub struct ServeSettings {
+    /// HTTP, uploads and shutdown.
+    pub server: ServerSettings,
+    /// Keys.
+    pub access: AccessSettings,
+    /// The audit log, if there is one.
+    pub audit: Option<AuditSettings>,
+    /// The circuits.
+    pub circuits: CircuitSettings,
+    /// Provers, bb and logs.
+    pub engine: EngineSettings,
+    /// Jobs, or the reason why they are disabled.
+    pub jobs: Result<JobSettings, JobsDisabled>,
+}

@@ -21,4 +21,3 @@ pub mod engine;
 pub mod http;
 pub mod jobs;
 pub mod lifecycle;
-pub mod trust;

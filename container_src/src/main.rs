@@ -1,4 +1,4 @@
-//! Parses the command line and hands over; see [`edgeprove::commands`].
+//! The binary `edgeprove`: calls [`edgeprove::commands::run`].
 
 fn main() -> std::process::ExitCode {
     edgeprove::commands::run()

@@ -1,38 +1,37 @@
-//! Whose key is whose, and how keys are written down.
+//! The holders of keys, and the format of the keys file.
 //!
-//! Keys are kept as SHA-256 digests and compared in constant time. Faults quote nothing of what was written: it might be
-//! a key that somebody put in the place of its digest.
+//! Keys are stored as SHA-256 digests and compared in constant time. Errors never quote a value of the file: it could
+//! be a key that was written instead of its digest.
 
 use std::{collections::BTreeMap, fmt, io, path::PathBuf};
 
 use edgeprove_protocol::{
-    caller::{Digest, NamedDigest, parse_digest},
+    caller::{Digest, NamedDigest, find_key, parse_digest},
     headers,
 };
 use serde::Deserialize;
 use sha2::Digest as _;
-use subtle::ConstantTimeEq as _;
 
 use super::role::{Limits, Rate, Role, UnknownRole};
 
-/// Largest file of keys: some ten thousand of them.
+/// Largest keys file: some ten thousand keys.
 pub const FILE_MAX_BYTES: u64 = 4 << 20;
 
-/// What somebody may do.
+/// Role and limits of a caller.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Profile {
-    /// Which things.
+    /// The role.
     pub role: Role,
-    /// And how much of them.
+    /// The limits.
     pub limits: Limits,
 }
 
-/// SHA-256 of a key that somebody presented.
+/// SHA-256 of the key of a request.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct KeyDigest(Digest);
 
 impl KeyDigest {
-    /// That of a key's text.
+    /// The digest of a key's text.
     #[must_use]
     pub fn of(key: &[u8]) -> Self {
         Self(sha2::Sha256::digest(key).into())
@@ -45,7 +44,7 @@ impl fmt::Debug for KeyDigest {
     }
 }
 
-/// All keys, and what their holders may do.
+/// All keys, with role and limits of their holders.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct KeyRing {
     holders: BTreeMap<String, Profile>,
@@ -53,29 +52,31 @@ pub struct KeyRing {
     anonymous: Profile,
 }
 
-/// Why keys cannot be used.
+/// The keys file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum KeysError {
     /// The file cannot be read.
-    #[error("the keys in {} cannot be read", path.display())]
+    #[error("the keys file {} cannot be read", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// The system's reason.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
-    /// What was read cannot be used.
-    #[error("the keys in {} cannot be used: {}", path.display(), faults.join("; "))]
-    Faulty {
+    /// The file's content is invalid.
+    #[error("the keys file {} is invalid: {}", path.display(), errors.join("; "))]
+    Invalid {
         /// The file.
         path: PathBuf,
-        /// All that is wrong.
-        faults: Vec<String>,
+        /// All errors.
+        errors: Vec<String>,
     },
-    /// Keys were set, and the new version has none.
-    #[error("they name nobody any more, which would let anybody in: start the server anew if that is meant")]
-    NobodyLeft,
+    /// The previous version of the file had keys, and the new one has none.
+    #[error(
+        "the keys file defines no keys; still using the previous ones (to allow callers without a key, restart the server)"
+    )]
+    NoKeys,
 }
 
 #[derive(Deserialize)]
@@ -108,7 +109,8 @@ struct RawKey {
 }
 
 impl KeyRing {
-    /// The keys of the environment, whose holders are users. `anonymous` is the role of those without a key.
+    /// The keys of the environment. Their holders have the role `user`. `anonymous` is the role of callers without a
+    /// key.
     #[must_use]
     pub fn new(keys: Vec<NamedDigest>, anonymous: Role) -> Self {
         let holders = keys.iter().map(|key| (key.name.clone(), Profile::default())).collect();
@@ -116,7 +118,7 @@ impl KeyRing {
         Self { holders, digests: keys, anonymous }
     }
 
-    /// These keys and those of a file's text; all that is wrong with it at once.
+    /// Adds the keys of a file's text. Returns all errors of the text at once.
     pub fn with_file(mut self, text: &str) -> Result<Self, Vec<String>> {
         let file: RawFile = toml::from_str(text).map_err(|error| vec![unquoted(text, &error)])?;
         let mut faults = Vec::new();
@@ -129,7 +131,9 @@ impl KeyRing {
         for ((name, key), at) in file.keys.into_iter().zip(1..) {
             if !headers::is_acceptable_user(name.as_bytes()) {
                 let max = headers::USER_MAX_BYTES;
-                faults.push(format!("name {at}, by the alphabet, is not 1 to {max} of A-Z a-z 0-9 - _ ."));
+                faults.push(format!(
+                    "key name {at} (in alphabetical order) is invalid: use 1 to {max} of A-Z a-z 0-9 - _ ."
+                ));
                 continue;
             }
             let RawKey { sha256, role, per_minute, burst, proofs_per_day, unfinished_max } = key;
@@ -137,7 +141,9 @@ impl KeyRing {
                 match parse_digest(&digest) {
                     Some(digest) => self.digests.push(NamedDigest { name: name.clone(), digest }),
                     None => {
-                        faults.push(format!("keys.{name}.sha256 holds what is not 64 hexadecimal digits"));
+                        faults.push(format!(
+                            "keys.{name}.sha256 has an entry that is not 64 hexadecimal digits"
+                        ));
                     }
                 }
             }
@@ -146,7 +152,7 @@ impl KeyRing {
             let rate = rate(&whose, per_minute, burst, &mut faults);
             let profile = Profile { role, limits: Limits { rate, proofs_per_day, unfinished_max } };
             if self.holders.insert(name.clone(), profile).is_some() {
-                faults.push(format!("{name} has a key in the environment as well"));
+                faults.push(format!("{name} also has a key in the environment"));
             }
         }
         let mut seen: Vec<&NamedDigest> = self.digests.iter().collect();
@@ -157,47 +163,41 @@ impl KeyRing {
         if faults.is_empty() { Ok(self) } else { Err(faults) }
     }
 
-    /// Whether callers need a key: one is set, or somebody is named.
+    /// Whether callers need a key: at least one holder is defined.
     #[must_use]
     pub fn are_set(&self) -> bool {
         !self.holders.is_empty()
     }
 
-    /// How many names there are.
+    /// The number of holders.
     #[must_use]
     pub fn len(&self) -> usize {
         self.holders.len()
     }
 
-    /// Whether there is no name.
+    /// Whether there is no holder.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.holders.is_empty()
     }
 
-    /// What somebody of this name may do.
+    /// Role and limits of the holder with this name.
     #[must_use]
     pub fn profile(&self, name: &str) -> Option<&Profile> {
         self.holders.get(name)
     }
 
-    /// What somebody may do who has no name here.
+    /// Role and limits of callers without an entry.
     #[must_use]
     pub fn anonymous(&self) -> &Profile {
         &self.anonymous
     }
 
-    /// Whose key this is.
+    /// The holder of this key: name, role and limits.
     #[must_use]
     pub fn holder(&self, presented: &KeyDigest) -> Option<(&str, &Profile)> {
-        // Every key is looked at, and every byte: how long it takes tells nothing.
-        let mut found = None;
-        for key in &self.digests {
-            if bool::from(key.digest.ct_eq(&presented.0)) {
-                found = Some(key);
-            }
-        }
-        let (name, profile) = self.holders.get_key_value(&found?.name)?;
+        let key = find_key(&self.digests, &presented.0)?;
+        let (name, profile) = self.holders.get_key_value(&key.name)?;
         Some((name, profile))
     }
 }
@@ -213,20 +213,20 @@ fn rate(whose: &str, per_minute: Option<u32>, burst: Option<u32>, faults: &mut V
     if per_minute.is_none() && burst.is_some() {
         faults.push(format!("{whose}: a burst needs a per_minute"));
     }
-    // A second's worth at least, so that whoever sets one number gets what it says.
+    // By default the requests of one second, so that `per_minute` alone is enough.
     per_minute.map(|per_minute| Rate { per_minute, burst: burst.unwrap_or_else(|| per_minute.div_ceil(60)) })
 }
 
-/// What TOML's reader says, with the line and without the values.
+/// The message of the TOML parser, with the line and without values.
 fn unquoted(text: &str, error: &toml::de::Error) -> String {
-    let mut words = String::new();
+    let mut message = String::new();
     for (at, part) in error.message().split('"').enumerate() {
-        words.push_str(if at % 2 == 0 { part } else { "…" });
+        message.push_str(if at % 2 == 0 { part } else { "…" });
     }
     let line = error.span().map(|span| 1 + text[..span.start.min(text.len())].matches('\n').count());
-    // The reader's own words may go over several lines.
-    let words = words.split_whitespace().collect::<Vec<_>>().join(" ");
-    line.map_or_else(|| words.clone(), |line| format!("line {line}: {words}"))
+    // The message may have several lines.
+    let message = message.split_whitespace().collect::<Vec<_>>().join(" ");
+    line.map_or_else(|| message.clone(), |line| format!("line {line}: {message}"))
 }
 
 #[cfg(test)]
@@ -251,15 +251,15 @@ mod tests {
     }
 
     #[test]
-    fn a_holder_is_found_by_any_of_its_keys_and_by_no_other() {
+    fn a_holder_is_found_by_each_of_its_keys_only() {
         let ring = ring();
         let holder = |key: &str| ring.holder(&KeyDigest::of(key.as_bytes())).map(|(name, _)| name);
         assert_eq!(
             (holder("old"), holder("new"), holder("bob's")),
             (Some("alice"), Some("alice"), Some("bob"))
         );
-        for stranger in ["", "ol", "old ", &hex_of("old")] {
-            assert_eq!(holder(stranger), None, "{stranger}");
+        for unknown in ["", "ol", "old ", &hex_of("old")] {
+            assert_eq!(holder(unknown), None, "{unknown}");
         }
         assert_eq!(ring.profile("alice").unwrap().role, Role::Operator);
         let bob = ring.profile("bob").unwrap();
@@ -273,12 +273,12 @@ mod tests {
             }
         );
         assert_eq!(ring.profile("carol"), Some(&Profile::default()));
-        assert_eq!(ring.anonymous().role, Role::User, "the file goes before the flag");
+        assert_eq!(ring.anonymous().role, Role::User, "the file overrides the flag");
         assert_eq!(ring.anonymous().limits.rate, Some(Rate { per_minute: 6, burst: 1 }));
     }
 
     #[test]
-    fn the_environment_and_a_file_add_up() {
+    fn keys_of_environment_and_file_are_combined() {
         let digest = |byte| vec![NamedDigest { name: "alice".to_owned(), digest: [byte; 32] }];
         let bob = format!("[keys.bob]\nsha256 = ['{}']", hex::encode([7; 32]));
         let both = KeyRing::new(digest(8), Role::User).with_file(&bob).unwrap();
@@ -286,12 +286,12 @@ mod tests {
         let same = KeyRing::new(digest(7), Role::User).with_file(&bob).unwrap_err();
         assert_eq!(same, ["alice and bob have the same key"]);
         let twice = KeyRing::new(digest(8), Role::User).with_file("[keys.alice]\nsha256 = []").unwrap_err();
-        assert_eq!(twice, ["alice has a key in the environment as well"]);
+        assert_eq!(twice, ["alice also has a key in the environment"]);
         assert!(!KeyRing::new(Vec::new(), Role::User).with_file("").unwrap().are_set());
     }
 
     #[test]
-    fn faults_are_told_at_once_and_quote_nothing() {
+    fn all_errors_are_reported_without_values() {
         let text = "[anonymous]\nburst = 2\n[keys.\"a b\"]\nsha256 = []\n\
                     [keys.bob]\nsha256 = ['hunter2', 'hunter2']\nper_minute = 0\nrole = 'hunter2'";
         let faults = KeyRing::default().with_file(text).unwrap_err();
@@ -299,9 +299,9 @@ mod tests {
             faults,
             [
                 "anonymous: a burst needs a per_minute",
-                "name 1, by the alphabet, is not 1 to 64 of A-Z a-z 0-9 - _ .",
-                "keys.bob.sha256 holds what is not 64 hexadecimal digits",
-                "keys.bob.sha256 holds what is not 64 hexadecimal digits",
+                "key name 1 (in alphabetical order) is invalid: use 1 to 64 of A-Z a-z 0-9 - _ .",
+                "keys.bob.sha256 has an entry that is not 64 hexadecimal digits",
+                "keys.bob.sha256 has an entry that is not 64 hexadecimal digits",
                 "keys.bob: a role is one of user, priority, operator",
                 "keys.bob: per_minute and burst are at least 1",
             ]

@@ -1,39 +1,39 @@
-//! What a caller may do.
+//! Roles and limits of callers.
 
 use std::str::FromStr;
 
 use edgeprove_protocol::{HasProblemType, Priority, ProblemType};
 
-/// What a caller may do; each role may do all that those before it may.
+/// The role of a caller. Each role includes the roles before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum Role {
-    /// Ask for proofs, LOW or NORMAL, and look after its own jobs.
+    /// May request proofs with LOW or NORMAL priority, and see and cancel its own jobs.
     #[default]
     User,
-    /// Ask for proofs up to HIGH.
+    /// May also use HIGH priority.
     Priority,
-    /// Ask for proofs of any priority, see everybody's jobs, statistics and the audit log.
+    /// May use every priority, see and cancel the jobs of all callers, and read the audit log.
     Operator,
 }
 
-/// A text that names no role.
+/// A text that is not a role.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a role is one of user, priority, operator")]
 pub struct UnknownRole;
 
-/// The caller's role does not reach so far.
+/// The caller's role does not allow the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Forbidden {
-    /// To this priority.
-    #[error("the role `{}` may ask for {} at most, and not for {asked}", role.as_str(), role.highest_priority())]
+    /// It does not include this priority.
+    #[error("the role `{}` allows at most priority {}, not {asked}", role.as_str(), role.highest_priority())]
     Priority {
         /// The caller's role.
         role: Role,
-        /// What was asked for.
+        /// The requested priority.
         asked: Priority,
     },
-    /// To what operators do.
-    #[error("this is for the role `operator`, and the caller's is `{}`", role.as_str())]
+    /// The request is for operators only.
+    #[error("this needs the role `operator`, and the caller has the role `{}`", role.as_str())]
     OperatorsOnly {
         /// The caller's role.
         role: Role,
@@ -41,10 +41,10 @@ pub enum Forbidden {
 }
 
 impl Role {
-    /// Every role, the humblest first.
+    /// Every role, in ascending order.
     pub const ALL: [Self; 3] = [Self::User, Self::Priority, Self::Operator];
 
-    /// Its name, as it is set.
+    /// Its name in settings.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -54,7 +54,7 @@ impl Role {
         }
     }
 
-    /// The most urgent that it may ask for.
+    /// The highest priority that it allows.
     #[must_use]
     pub const fn highest_priority(self) -> Priority {
         match self {
@@ -64,12 +64,12 @@ impl Role {
         }
     }
 
-    /// Whether it may ask for this priority.
+    /// Fails if it does not include this priority.
     pub fn may_use(self, asked: Priority) -> Result<(), Forbidden> {
         if asked <= self.highest_priority() { Ok(()) } else { Err(Forbidden::Priority { role: self, asked }) }
     }
 
-    /// Whether it may do what operators do.
+    /// Fails if it is not the role of operators.
     pub fn may_operate(self) -> Result<(), Forbidden> {
         if self == Self::Operator { Ok(()) } else { Err(Forbidden::OperatorsOnly { role: self }) }
     }
@@ -83,23 +83,23 @@ impl FromStr for Role {
     }
 }
 
-/// How often somebody may ask: a bucket of `burst` turns that fills by `per_minute`.
+/// A rate limit: a bucket of `burst` requests that refills by `per_minute`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate {
-    /// Turns a minute, at least 1.
+    /// Requests per minute, at least 1.
     pub per_minute: u32,
-    /// Turns at once after a pause, at least 1.
+    /// Requests at once after a pause, at least 1.
     pub burst: u32,
 }
 
-/// How much a caller may ask for. What is `None` is not bounded.
+/// Limits of a caller. `None` is unlimited.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Limits {
-    /// Requests.
+    /// Rate of requests.
     pub rate: Option<Rate>,
-    /// Proofs a day, by UTC.
+    /// Proofs per day, by UTC.
     pub proofs_per_day: Option<u32>,
-    /// Proofs at a time, at work or waiting.
+    /// Unfinished proofs, running or waiting.
     pub unfinished_max: Option<u32>,
 }
 
@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_role_reaches_further_than_the_one_before() {
+    fn each_role_includes_the_one_before() {
         let reach = Role::ALL.map(Role::highest_priority);
         assert_eq!(reach, [Priority::Normal, Priority::High, Priority::Critical]);
         for role in Role::ALL {
@@ -127,7 +127,7 @@ mod tests {
         assert_eq!("root".parse::<Role>(), Err(UnknownRole));
         assert_eq!(
             Role::User.may_use(Priority::High).unwrap_err().to_string(),
-            "the role `user` may ask for NORMAL at most, and not for HIGH"
+            "the role `user` allows at most priority NORMAL, not HIGH"
         );
     }
 }

@@ -20,7 +20,7 @@ fn alice() -> Vec<NamedDigest> {
 }
 
 #[test]
-fn without_keys_anybody_may_call_and_is_counted_by_address() {
+fn without_keys_callers_are_counted_by_address() {
     let access = Access::new(KeyRing::new(Vec::new(), Role::Priority));
     for credential in [Credential::None, key("anything")] {
         let caller = access.identify(credential, "192.0.2.1".parse().ok()).unwrap();
@@ -31,7 +31,7 @@ fn without_keys_anybody_may_call_and_is_counted_by_address() {
 }
 
 #[test]
-fn with_keys_only_who_has_one_may() {
+fn with_keys_callers_need_one() {
     let access = Access::new(KeyRing::new(alice(), Role::User));
     assert_eq!(access.identify(Credential::None, None), Err(Denied::NoKey));
     assert_eq!(access.identify(key("abd"), None), Err(Denied::UnknownKey));
@@ -42,19 +42,19 @@ fn with_keys_only_who_has_one_may() {
 }
 
 #[test]
-fn whom_the_edge_names_needs_no_key() {
+fn a_caller_that_the_edge_names_needs_no_key() {
     let access =
         Access::new(ring("[anonymous]\nproofs_per_day = 1\n[keys.alice]\nsha256 = []\nrole = 'operator'\n"));
     let named = |name: &str| access.identify(Credential::NamedByTheEdge(name.to_owned()), None).unwrap();
     assert_eq!(named("alice").role(), Role::Operator);
     let bob = named("bob");
     assert_eq!((bob.role(), bob.limits().proofs_per_day), (Role::User, Some(1)));
-    assert_eq!(bob.owner(), "key:bob", "he has the role of those without a key, and jobs of his own");
-    assert_eq!(access.identify(Credential::None, None), Err(Denied::NoKey), "somebody is named");
+    assert_eq!(bob.owner(), "key:bob", "he has the role of callers without a key, and jobs of his own");
+    assert_eq!(access.identify(Credential::None, None), Err(Denied::NoKey), "a key holder is defined");
 }
 
 #[test]
-fn a_grant_gives_back_what_came_to_nothing() {
+fn a_dropped_grant_returns_its_proof() {
     let access = Access::new(ring("[anonymous]\nproofs_per_day = 1\nunfinished_max = 1\n"));
     let caller = access.identify(Credential::None, None).unwrap();
     let grant = access.admit(&caller, Work::Waited).unwrap();
@@ -74,7 +74,7 @@ fn guessing_is_slowed_down() {
 }
 
 #[test]
-fn counts_outlive_a_change_of_the_keys() {
+fn counts_survive_a_change_of_the_keys() {
     let access = Access::new(ring("[anonymous]\nproofs_per_day = 1\n"));
     let caller = access.identify(Credential::None, None).unwrap();
     access.admit(&caller, Work::Queued).unwrap().spend();

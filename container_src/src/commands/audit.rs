@@ -1,4 +1,4 @@
-//! `edgeprove audit`: the log, handed out and held against itself. Neither needs a server, or that it stands still.
+//! `edgeprove audit`: verifies and exports the audit log. The server may run meanwhile, or not.
 
 use std::{
     fs::File,
@@ -13,8 +13,8 @@ use edgeprove_job_rules::audit::{
     chain::{LineFault, Verified},
 };
 
-use super::outcome::{self, Failure, other};
-use crate::config::{Faults, RawSetting, faults::Setting, raw_setting};
+use super::exit_status::{self, Failure, other};
+use crate::config::{Faults, RawSetting, raw_setting, setting::Setting};
 use edgeprove_audit::{
     AuditError,
     file::{LINE_MAX_BYTES, Lines},
@@ -29,35 +29,34 @@ pub struct AuditArgs {
 
 #[derive(Debug, Subcommand)]
 enum AuditCommand {
-    /// Say whether a log, or a piece of one, is as it was written: 0 whole, 1 broken, 66 unreadable.
+    /// Check that a log, or a part of one, was not changed. Exit status: 0 intact, 1 changed, 66 unreadable.
     Verify(VerifyArgs),
-    /// Write the log's lines to standard output: 0 done, 1 the log is damaged, 66 unreadable.
+    /// Print the lines of the log. Exit status: 0 done, 1 the log is damaged, 66 unreadable.
     Export(ExportArgs),
 }
 
 #[derive(Debug, Args)]
 struct VerifyArgs {
-    /// The log, or what was exported of it; `-` is standard input.
+    /// The log, or a part that was exported. `-` is standard input.
     #[arg(value_name = "FILE")]
     file: PathBuf,
 
-    /// An entry that must be in it, as it was noted earlier: the `head` of an earlier verification. May be given several
-    /// times.
+    /// Entry that the log must contain: the `head` that an earlier verification printed. May be repeated.
     #[arg(long, value_name = "SEQ:HASH", value_parser = raw_setting::<Link>)]
     anchor: Vec<RawSetting<Link>>,
 }
 
 #[derive(Debug, Args)]
 struct ExportArgs {
-    /// The log, as the server is given it.
+    /// The log, as in the server's settings.
     #[arg(long, env = "EDGEPROVE_AUDIT", value_name = "FILE")]
     audit: Option<PathBuf>,
 
-    /// Only entries after the one of this number.
+    /// Number of the entry after which to start.
     #[arg(long, value_name = "SEQ", default_value = "0", value_parser = raw_setting::<u64>)]
     after: RawSetting<u64>,
 
-    /// At most so many.
+    /// Most entries to print. Default: all.
     #[arg(long, value_name = "N", value_parser = raw_setting::<usize>)]
     limit: Option<RawSetting<usize>>,
 }
@@ -77,16 +76,16 @@ struct Unreadable {
     source: io::Error,
 }
 
-/// What a log turned out to be.
+/// The result of a verification.
 enum Verdict {
-    Whole { chain: Verified, torn: bool },
-    Broken { line: u64, fault: LineFault },
+    Intact { chain: Verified, has_unfinished_line: bool },
+    Changed { line: u64, fault: LineFault },
 }
 
-/// See `AuditCommand`.
+/// Runs `edgeprove audit verify` or `edgeprove audit export`.
 #[must_use]
 pub fn run(args: AuditArgs) -> ExitCode {
-    outcome::run(async {
+    exit_status::run(async {
         match args.command {
             AuditCommand::Verify(args) => args.run(),
             AuditCommand::Export(args) => args.run(),
@@ -97,16 +96,17 @@ pub fn run(args: AuditArgs) -> ExitCode {
 impl VerifyArgs {
     fn run(self) -> Result<ExitCode, Failure> {
         let mut faults = Faults::default();
-        let anchors = faults.take_all("anchor", self.anchor);
+        let anchors: Vec<Link> =
+            self.anchor.into_iter().filter_map(|anchor| faults.take_named("--anchor", anchor)).collect();
         let anchors = faults.finish(Some(anchors))?;
         let path = self.file;
         let verdict = read(&path).and_then(|log| verify(log, anchors));
         let verdict = verdict.map_err(|source| Failure::NoInput(Box::new(Unreadable { path, source })))?;
         let mut out = io::stdout().lock();
-        tell(&mut out, &verdict).map_err(other)?;
+        print(&mut out, &verdict).map_err(other)?;
         Ok(match verdict {
-            Verdict::Whole { .. } => ExitCode::SUCCESS,
-            Verdict::Broken { .. } => ExitCode::FAILURE,
+            Verdict::Intact { .. } => ExitCode::SUCCESS,
+            Verdict::Changed { .. } => ExitCode::FAILURE,
         })
     }
 }
@@ -119,7 +119,7 @@ fn read(path: &Path) -> io::Result<Box<dyn BufRead>> {
 }
 
 fn verify(mut log: impl BufRead, anchors: Vec<Link>) -> io::Result<Verdict> {
-    let (mut verifier, mut torn, mut line) = (Verifier::with_anchors(anchors), false, 0);
+    let (mut verifier, mut has_unfinished_line, mut line) = (Verifier::with_anchors(anchors), false, 0);
     loop {
         let mut bytes = Vec::new();
         if log.by_ref().take(LINE_MAX_BYTES as u64).read_until(b'\n', &mut bytes)? == 0 {
@@ -133,28 +133,30 @@ fn verify(mut log: impl BufRead, anchors: Vec<Link>) -> io::Result<Verdict> {
         };
         match taken {
             Ok(_) => {}
-            // What a crash leaves of a line that nobody was told of, or what is being written just now.
-            Err(LineFault::NotAnEntry { .. }) if !has_end && bytes.len() < LINE_MAX_BYTES => torn = true,
-            Err(fault) => return Ok(Verdict::Broken { line, fault }),
+            // A crash has interrupted the write of this line, or the server is writing it now.
+            Err(LineFault::NotAnEntry { .. }) if !has_end && bytes.len() < LINE_MAX_BYTES => {
+                has_unfinished_line = true;
+            }
+            Err(fault) => return Ok(Verdict::Changed { line, fault }),
         }
     }
     Ok(match verifier.finish() {
-        Ok(chain) => Verdict::Whole { chain, torn },
-        Err(fault) => Verdict::Broken { line: line + 1, fault },
+        Ok(chain) => Verdict::Intact { chain, has_unfinished_line },
+        Err(fault) => Verdict::Changed { line: line + 1, fault },
     })
 }
 
-fn tell(out: &mut impl io::Write, verdict: &Verdict) -> io::Result<()> {
+fn print(out: &mut impl io::Write, verdict: &Verdict) -> io::Result<()> {
     match verdict {
-        Verdict::Broken { line, fault } => writeln!(out, "broken at line {line}: {fault}"),
-        Verdict::Whole { chain: Verified { begins_after, head }, torn } => {
+        Verdict::Changed { line, fault } => writeln!(out, "broken at line {line}: {fault}"),
+        Verdict::Intact { chain: Verified { begins_after, head }, has_unfinished_line } => {
             let entries = head.seq - begins_after.seq;
             writeln!(out, "whole: {entries} {}", if entries == 1 { "entry" } else { "entries" })?;
             if begins_after.seq > 0 {
                 writeln!(out, "begins after: {begins_after}")?;
             }
-            if *torn {
-                writeln!(out, "a last line without an end was left out")?;
+            if *has_unfinished_line {
+                writeln!(out, "an unfinished last line was ignored")?;
             }
             writeln!(out, "head: {head}")
         }
@@ -164,10 +166,10 @@ fn tell(out: &mut impl io::Write, verdict: &Verdict) -> io::Result<()> {
 impl ExportArgs {
     fn run(self) -> Result<ExitCode, Failure> {
         let mut faults = Faults::default();
-        let after = faults.take("after", self.after);
-        let limit = self.limit.map_or(Some(usize::MAX), |limit| faults.take("limit", limit));
+        let after = faults.take_named("--after", self.after);
+        let limit = self.limit.map_or(Some(usize::MAX), |limit| faults.take_named("--limit", limit));
         if self.audit.is_none() {
-            faults.add("--audit (EDGEPROVE_AUDIT): name the log");
+            faults.add("--audit (EDGEPROVE_AUDIT) is missing: give the file of the log");
         }
         let settings = || Some((self.audit?, after?, limit?));
         let (path, after, limit) = faults.finish(settings())?;
@@ -175,7 +177,7 @@ impl ExportArgs {
         for line in Lines::of(&path, after).map_err(failure)?.take(limit) {
             let (line, _) = line.map_err(failure)?;
             match writeln!(out, "{line}") {
-                // Whoever reads has seen enough.
+                // The reader, such as `head`, wants no more lines.
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(ExitCode::SUCCESS),
                 written => written.map_err(other)?,
             }

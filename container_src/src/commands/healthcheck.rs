@@ -1,4 +1,4 @@
-//! `edgeprove healthcheck`: asks a running server whether it is ready. Images have no curl.
+//! `edgeprove healthcheck`: checks that a running server is ready. The images contain no curl.
 
 use std::{
     io::{Read, Write},
@@ -9,16 +9,16 @@ use std::{
 
 use clap::Args;
 
-use super::outcome::{self, Failure, other};
+use super::exit_status::{self, Failure, other};
 use crate::config::{Faults, RawSetting, raw_setting};
 
 /// Longest wait for each step of the exchange.
-const PATIENCE: Duration = Duration::from_secs(3);
+const TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Flags of `edgeprove healthcheck`.
 #[derive(Debug, Args)]
 pub struct HealthcheckArgs {
-    /// The address the server listens on.
+    /// Address of the server.
     #[arg(long, env = "EDGEPROVE_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:8080", value_parser = raw_setting::<SocketAddr>)]
     listen: RawSetting<SocketAddr>,
 }
@@ -31,14 +31,14 @@ struct NotReady {
     status_line: String,
 }
 
-/// Exit status 0 when the server is ready.
+/// Returns status 0 if the server is ready.
 #[must_use]
 pub fn run(args: &HealthcheckArgs) -> ExitCode {
-    outcome::run(async {
+    exit_status::run(async {
         let mut faults = Faults::default();
         let address = faults.take("listen", args.listen.clone());
         let address = reachable(faults.finish(address)?);
-        let status_line = ask(address).map_err(other)?;
+        let status_line = request_readiness(address).map_err(other)?;
         if status_line.split(' ').nth(1) == Some("200") {
             return Ok::<_, Failure>(ExitCode::SUCCESS);
         }
@@ -46,7 +46,7 @@ pub fn run(args: &HealthcheckArgs) -> ExitCode {
     })
 }
 
-/// A server that listens everywhere is reached on the loopback.
+/// The address to connect to: a server that listens on all addresses is reached on the loopback address.
 fn reachable(listen: SocketAddr) -> SocketAddr {
     let ip = match listen.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
@@ -56,11 +56,11 @@ fn reachable(listen: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, listen.port())
 }
 
-/// One request, whose answer's first line is all that counts: less than any client library starts with.
-fn ask(address: SocketAddr) -> std::io::Result<String> {
-    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
+/// Sends one request and returns the first line of the answer. An HTTP client would be far larger.
+fn request_readiness(address: SocketAddr) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
+    stream.set_write_timeout(Some(TIMEOUT))?;
     stream.write_all(
         format!("GET /readyz HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").as_bytes(),
     )?;

@@ -1,4 +1,4 @@
-//! `edgeprove prove`: one witness, one proof, no server. The same path as a request takes.
+//! `edgeprove prove`: proves one witness without a server, in the same way as the server does.
 
 use std::{
     io::IsTerminal,
@@ -17,11 +17,11 @@ use tokio::{fs::File, io::AsyncRead};
 use tokio_util::io::ReaderStream;
 
 use super::{
-    outcome::{self, Failure, other},
-    signals,
+    exit_status::{self, Failure, other},
+    stop_signals,
 };
 use crate::{
-    config::{Faults, circuits::CircuitArgs, engine::EngineArgs, program::Environment},
+    config::{Faults, circuits::CircuitArgs, engine::EngineArgs, environment::Environment},
     engine::Engine,
 };
 use edgeprove_audit::Audit;
@@ -41,11 +41,11 @@ use edgeprove_prover::barretenberg::redaction::without_values;
 /// Flags of `edgeprove prove`.
 #[derive(Debug, Args)]
 pub struct ProveArgs {
-    /// The gzipped witness, as `nargo execute` and `noir_js` write it; `-` reads it from standard input.
+    /// Gzipped witness, as `nargo execute` and `noir_js` write it. `-` reads standard input.
     #[arg(long, short, value_name = "FILE")]
     witness: PathBuf,
 
-    /// The folder that `proof`, `public_inputs`, `vk` and `vk_hash` are written to, in bb's own formats.
+    /// Folder for the files `proof`, `public_inputs`, `vk` and `vk_hash`, in the formats of bb.
     #[arg(long, short, value_name = "DIR")]
     out: PathBuf,
 
@@ -55,12 +55,12 @@ pub struct ProveArgs {
     engine: EngineArgs,
 }
 
-/// A circuit could not be loaded.
+/// The circuit could not be loaded.
 #[derive(Debug, thiserror::Error)]
 #[error("the circuit cannot be proved: {0}")]
 struct NotLoaded(String);
 
-/// The command was asked to end.
+/// A signal stopped the command.
 #[derive(Debug, thiserror::Error)]
 #[error("interrupted by {0}")]
 struct Interrupted(&'static str);
@@ -74,22 +74,22 @@ struct FileFailed {
     source: std::io::Error,
 }
 
-/// Proves; standard output gets one line of JSON that says what was made.
+/// Proves, and prints one line of JSON about the proof.
 #[must_use]
-pub fn run(args: ProveArgs) -> ExitCode {
-    outcome::run(async {
+pub fn run(args: ProveArgs, environment: &Environment) -> ExitCode {
+    exit_status::run(async {
         let mut faults = Faults::default();
         let circuits = args.circuits.read(&mut faults);
-        let engine = args.engine.read(&Environment::of_this_process(), &mut faults);
+        let engine = args.engine.read(environment, &mut faults);
         if circuits.as_ref().is_some_and(|circuits| circuits.sources.is_empty()) {
-            faults.add("--circuit (EDGEPROVE_CIRCUIT): name the compiled circuit");
+            faults.add("--circuit (EDGEPROVE_CIRCUIT) is missing: give the compiled circuit");
         }
         let (circuits, mut engine) = faults.finish(circuits.zip(engine))?;
         edgeprove_telemetry::start(engine.log.format, &engine.log.filter);
         edgeprove_telemetry::log_panics(without_values);
-        // Caught from here on, so that whoever interrupts leaves no witness in the spool.
-        let signal = signals::stop().map_err(other)?;
-        // There will be one proof and nobody else.
+        // Signals are caught from here on, so that an interrupted command leaves no witness in the spool.
+        let signal = stop_signals::stop().map_err(other)?;
+        // There is only one proof.
         engine.proving.scheduler.policy = WidthPolicy::Wide;
 
         let engine = Engine::start(&engine, circuits).await.map_err(other)?;
@@ -162,8 +162,8 @@ async fn prove(engine: &Engine, witness: &Path, out: &Path) -> Result<(), Failur
     proved.timings.total_ms = milliseconds(started.elapsed());
     progress.stage("writing the proof");
     write(out, &proved).map_err(other)?;
-    progress.done();
-    tell(out, &proved);
+    progress.finish();
+    print_result(out, &proved);
     Ok(())
 }
 
@@ -187,7 +187,7 @@ fn write(out: &Path, proved: &ProofResult) -> Result<(), FileFailed> {
 }
 
 #[expect(clippy::print_stdout, reason = "the result of the command")]
-fn tell(out: &Path, proved: &ProofResult) {
+fn print_result(out: &Path, proved: &ProofResult) {
     let line = serde_json::json!({
         "out": out,
         "target": proved.key.circuit.target,
@@ -198,7 +198,7 @@ fn tell(out: &Path, proved: &ProofResult) {
     println!("{line}");
 }
 
-/// A line on a terminal that says what is going on; nothing elsewhere.
+/// Progress on a terminal. Nothing is printed where standard error is not a terminal.
 struct Progress(Option<ProgressBar>);
 
 impl Progress {
@@ -214,14 +214,14 @@ impl Progress {
         Self(Some(bar))
     }
 
-    fn stage(&self, what: &'static str) {
+    fn stage(&self, name: &'static str) {
         if let Some(bar) = &self.0 {
-            bar.set_message(what);
+            bar.set_message(name);
             bar.inc(1);
         }
     }
 
-    fn done(&self) {
+    fn finish(&self) {
         if let Some(bar) = &self.0 {
             bar.finish_with_message("proved");
         }

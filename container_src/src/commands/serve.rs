@@ -2,25 +2,18 @@
 
 use std::process::ExitCode;
 
-use clap::{Args, Parser};
+use clap::Args;
 
 use super::{
-    outcome::{self, Failure, other},
-    signals,
+    exit_status::{self, Failure, other},
+    stop_signals,
 };
 use crate::{
     app::App,
     config::{
-        ConfigError, Faults,
-        circuits::{CircuitArgs, CircuitSettings},
-        engine::{EngineArgs, EngineSettings},
-        jobs::JobArgs,
-        program::Environment,
-        server::{ServerArgs, ServerSettings},
-        trust::TrustArgs,
+        ConfigError, Faults, ServeSettings, access_and_audit::AccessAndAuditArgs, circuits::CircuitArgs,
+        engine::EngineArgs, environment::Environment, jobs::JobArgs, server::ServerArgs,
     },
-    jobs::{JobsDisabled, system::JobSettings},
-    trust::TrustSettings,
 };
 use edgeprove_prover::barretenberg::redaction::without_values;
 
@@ -30,7 +23,7 @@ pub struct ServeArgs {
     #[command(flatten)]
     server: ServerArgs,
     #[command(flatten)]
-    trust: TrustArgs,
+    access_and_audit: AccessAndAuditArgs,
     #[command(flatten)]
     circuits: CircuitArgs,
     #[command(flatten)]
@@ -39,46 +32,21 @@ pub struct ServeArgs {
     engine: EngineArgs,
 }
 
-/// Settings of `edgeprove serve`.
-#[derive(Debug)]
-pub struct ServeSettings {
-    /// The HTTP side.
-    pub server: ServerSettings,
-    /// Access and the audit log.
-    pub trust: TrustSettings,
-    /// The circuits.
-    pub circuits: CircuitSettings,
-    /// Provers, bb and logs.
-    pub engine: EngineSettings,
-    /// Jobs, or why there are none.
-    pub jobs: Result<JobSettings, JobsDisabled>,
-}
-
-#[derive(Parser)]
-struct Alone {
-    #[command(flatten)]
-    args: ServeArgs,
-}
-
 impl ServeArgs {
-    /// What the environment says, for when no command is given.
-    #[must_use]
-    pub fn from_environment() -> Self {
-        super::parse::<Alone>(["edgeprove".into()]).args
-    }
-
-    /// Reads the flags; the error tells all that is wrong.
-    pub fn read(self, around: &Environment) -> Result<ServeSettings, ConfigError> {
+    /// Reads the flags. The error has all errors of all areas.
+    pub fn read(self, environment: &Environment) -> Result<ServeSettings, ConfigError> {
         let mut faults = Faults::default();
         let server = self.server.read(&mut faults);
-        let trust = self.trust.read(&mut faults);
+        let access_and_audit = self.access_and_audit.read(&mut faults);
         let circuits = self.circuits.read(&mut faults);
-        let engine = self.engine.read(around, &mut faults);
-        let jobs = self.jobs.read(around, &mut faults);
+        let engine = self.engine.read(environment, &mut faults);
+        let jobs = self.jobs.read(environment, &mut faults);
         let settings = || {
+            let (access, audit) = access_and_audit?;
             Some(ServeSettings {
                 server: server?,
-                trust: trust?,
+                access,
+                audit,
                 circuits: circuits?,
                 engine: engine?,
                 jobs: jobs?,
@@ -90,14 +58,14 @@ impl ServeArgs {
 
 /// Serves until SIGTERM or SIGINT.
 #[must_use]
-pub fn run(args: ServeArgs) -> ExitCode {
-    outcome::run(async {
-        let settings = args.read(&Environment::of_this_process())?;
+pub fn run(args: ServeArgs, environment: &Environment) -> ExitCode {
+    exit_status::run(async {
+        let settings = args.read(environment)?;
         edgeprove_telemetry::start(settings.engine.log.format, &settings.engine.log.filter);
         edgeprove_telemetry::log_panics(without_values);
-        // Before anything else, so that a signal that comes during the start is not lost.
-        let signal = signals::stop().map_err(other)?;
-        let stop = async { tracing::info!(signal = signal.await, "asked to stop") };
+        // First of all, so that a signal during the start is not lost.
+        let signal = stop_signals::stop().map_err(other)?;
+        let stop = async { tracing::info!(signal = signal.await, "received the signal to stop") };
         let app = App::start(settings).await.map_err(other)?;
         app.serve(stop).await.map_err(other)?;
         Ok::<_, Failure>(ExitCode::SUCCESS)

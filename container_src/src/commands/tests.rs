@@ -1,14 +1,15 @@
-//! Holds `docs/CONFIGURATION.md` against the flags there are. `EDGEPROVE_BLESS=1` writes it anew.
+//! Compares `docs/CONFIGURATION.md` with the flags. `EDGEPROVE_BLESS=1` writes the document.
 
-use std::fmt::Write;
+use std::{collections::BTreeSet, fmt::Write};
 
 use clap::{Arg, Command, CommandFactory};
 
 use super::Cli;
+use crate::config::{environment::without_variables, setting::variable};
 
 const DOC: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/CONFIGURATION.md");
 const MARK: &str =
-    "<!-- The tables below are written by a test: EDGEPROVE_BLESS=1 cargo test -p edgeprove docs -->\n";
+    "<!-- A test writes the tables below: EDGEPROVE_BLESS=1 cargo test -p edgeprove docs -->\n";
 
 fn row(arg: &Arg) -> String {
     let is_switch = !arg.get_action().takes_values();
@@ -37,7 +38,7 @@ fn tables(serve: &Command) -> String {
 }
 
 #[test]
-fn the_docs_list_every_flag_as_it_is() {
+fn the_docs_list_every_flag_of_serve() {
     let mut cli = Cli::command();
     cli.build();
     let serve = cli.find_subcommand("serve").unwrap();
@@ -54,16 +55,61 @@ fn the_docs_list_every_flag_as_it_is() {
     }
 }
 
-#[test]
-fn every_flag_of_serve_has_a_twin_in_the_environment() {
+fn command(name: &str) -> Command {
     let mut cli = Cli::command();
     cli.build();
-    for arg in cli.find_subcommand("serve").unwrap().get_arguments().filter(|arg| arg.get_id() != "help") {
-        let twin = match arg.get_long().unwrap() {
-            // What everybody calls it.
-            "database-url" => "DATABASE_URL".to_owned(),
-            name => format!("EDGEPROVE_{}", name.to_uppercase().replace('-', "_")),
-        };
-        assert_eq!(arg.get_env().and_then(|env| env.to_str()), Some(twin.as_str()));
+    cli.find_subcommand(name).unwrap().clone()
+}
+
+/// Flags that have no variable.
+fn without_variable(command: &Command) -> Vec<&str> {
+    let flags = command.get_arguments().filter(|flag| flag.get_id() != "help" && flag.get_env().is_none());
+    flags.filter_map(Arg::get_long).collect()
+}
+
+#[test]
+fn every_flag_of_serve_has_the_variable_of_its_name() {
+    for flag in command("serve").get_arguments().filter(|flag| flag.get_id() != "help") {
+        let name = variable(flag.get_long().unwrap());
+        assert_eq!(flag.get_env().and_then(|env| env.to_str()), Some(name.as_str()));
     }
+}
+
+#[test]
+fn the_flags_without_a_variable_are_few() {
+    for (name, flags) in [
+        ("serve", &[][..]),
+        ("warm", &[]),
+        ("healthcheck", &[]),
+        ("prove", &["witness", "out"]),
+        ("verify", &["proof", "public-inputs", "vk", "target"]),
+    ] {
+        assert_eq!(without_variable(&command(name)), flags, "{name}");
+    }
+    let audit = command("audit");
+    assert_eq!(without_variable(audit.find_subcommand("verify").unwrap()), ["anchor"]);
+    assert_eq!(without_variable(audit.find_subcommand("export").unwrap()), ["after", "limit"]);
+}
+
+#[test]
+fn the_groups_of_each_command_are_those_of_the_docs() {
+    let groups = |name: &str| {
+        let command = command(name);
+        let headings: BTreeSet<_> = command.get_arguments().filter_map(Arg::get_help_heading).collect();
+        headings.into_iter().collect::<Vec<_>>().join(", ")
+    };
+    assert_eq!(groups("prove"), "Circuits, Log, Program and data, Proving");
+    assert_eq!(groups("warm"), groups("prove"));
+    assert_eq!(groups("verify"), "Log, Program and data, Proving");
+}
+
+#[test]
+fn help_of_prove_is_not_about_http() {
+    let help = without_variables(command("prove")).render_long_help().to_string();
+    // Long lines are wrapped.
+    let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+    for word in ["HTTP", "POST", "Retry-After", "408", "429", "503", "504", "upload"] {
+        assert!(!help.contains(word), "{word}: {help}");
+    }
+    assert!(help.contains("[env: EDGEPROVE_CIRCUIT]"), "{help}");
 }

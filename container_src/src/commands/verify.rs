@@ -1,4 +1,4 @@
-//! `edgeprove verify`: whether a proof is right.
+//! `edgeprove verify`: verifies one proof.
 
 use std::{
     path::{Path, PathBuf},
@@ -10,41 +10,44 @@ use std::{
 use clap::Args;
 use edgeprove_protocol::Target;
 
-use super::outcome::{self, Failure, other};
+use super::exit_status::{self, Failure, other};
 use crate::{
-    config::{Faults, circuits::CircuitSettings, engine::EngineArgs, program::Environment},
+    config::{
+        Faults, RawSetting, circuits::CircuitSettings, engine::EngineArgs, environment::Environment,
+        raw_setting,
+    },
     engine::Engine,
 };
 use edgeprove_engine::scheduler::WidthPolicy;
 use edgeprove_prover::{CircuitKey, ProofParts, backend::FIELD_BYTES};
 
 /// Longest time for one verification.
-const PATIENCE: Duration = Duration::from_mins(1);
-/// Largest file that is read. Proofs and keys have some kilobytes.
+const TIMEOUT: Duration = Duration::from_mins(1);
+/// Largest file that is read. Proofs and keys have a few kilobytes.
 const FILE_MAX_BYTES: u64 = 16 << 20;
 
-/// What is to be verified.
+/// The files of the proof.
 #[derive(Debug, Args)]
 struct FileArgs {
-    /// The folder with `proof`, `public_inputs` and `vk`, as `edgeprove prove` and `bb prove` write it.
+    /// Folder with the files `proof`, `public_inputs` and `vk`, as `edgeprove prove` and `bb prove` write them.
     #[arg(value_name = "DIR")]
     dir: Option<PathBuf>,
 
-    /// The proof's file, where it is elsewhere.
+    /// File of the proof. Default: `proof` in the folder.
     #[arg(long, short, value_name = "FILE")]
     proof: Option<PathBuf>,
 
-    /// The public inputs' file, where it is elsewhere.
+    /// File of the public inputs. Default: `public_inputs` in the folder.
     #[arg(long, short = 'i', value_name = "FILE")]
     public_inputs: Option<PathBuf>,
 
-    /// The verification key's file, where it is elsewhere.
+    /// File of the verification key. Default: `vk` in the folder.
     #[arg(long, short = 'k', value_name = "FILE")]
     vk: Option<PathBuf>,
 
-    /// The verifier the proof was made for: `noir-recursive` or `evm`.
-    #[arg(long, short, value_name = "TARGET", default_value = "noir-recursive")]
-    target: Target,
+    /// Target of the proof: `noir-recursive` or `evm`.
+    #[arg(long, short, value_name = "TARGET", default_value = "noir-recursive", value_parser = raw_setting::<Target>)]
+    target: RawSetting<Target>,
 }
 
 /// Flags of `edgeprove verify`.
@@ -56,7 +59,7 @@ pub struct VerifyArgs {
     engine: EngineArgs,
 }
 
-/// What cannot be verified, and why.
+/// The files cannot be verified.
 #[derive(Debug, thiserror::Error)]
 enum Unusable {
     #[error("{} cannot be read", path.display())]
@@ -65,59 +68,56 @@ enum Unusable {
         #[source]
         source: std::io::Error,
     },
-    #[error("{} has {bytes} bytes, which is no number of {FIELD_BYTES}-byte fields", path.display())]
+    #[error("{} has {bytes} bytes, which is not a multiple of {FIELD_BYTES}", path.display())]
     NoFields { path: PathBuf, bytes: usize },
     #[error("{} is larger than any proof or key", path.display())]
     TooLarge { path: PathBuf },
-    #[error("name the {0} file, or the folder it is in")]
-    Unnamed(&'static str),
+    #[error("the {0} file is missing: give DIR, or the file itself")]
+    NotGiven(&'static str),
 }
 
-/// Exit status 0 and `valid` when the proof is right, 1 and `invalid` when not.
+/// Prints `valid` and returns status 0, or `invalid` and status 1.
 #[must_use]
-pub fn run(args: VerifyArgs) -> ExitCode {
-    outcome::run(async {
+pub fn run(args: VerifyArgs, environment: &Environment) -> ExitCode {
+    exit_status::run(async {
         let mut faults = Faults::default();
-        let engine = args.engine.read(&Environment::of_this_process(), &mut faults);
-        let mut engine = faults.finish(engine)?;
+        let engine = args.engine.read(environment, &mut faults);
+        let target = faults.take_named("--target", args.files.target.clone());
+        let (mut engine, target) = faults.finish(engine.zip(target))?;
         edgeprove_telemetry::start(engine.log.format, &engine.log.filter);
-        let (circuit, parts) = args.files.read().map_err(other)?;
+        let (circuit, parts) = args.files.read(target).map_err(other)?;
 
         engine.proving.scheduler.policy = WidthPolicy::Wide;
         let none = CircuitSettings { sources: Vec::new(), default: None, families: Vec::new() };
         let engine = Engine::start(&engine, none).await.map_err(other)?;
         let verdict = verify(&engine, &circuit, &parts).await;
         engine.stop().await;
-        verdict.map(told)
+        verdict.map(print_verdict)
     })
 }
 
 async fn verify(engine: &Engine, circuit: &CircuitKey, parts: &ProofParts) -> Result<bool, Failure> {
-    let seat = engine.proving.permit().await.map_err(other)?;
-    seat.verify(circuit, parts, Instant::now() + PATIENCE).await.map_err(other)
+    let permit = engine.proving.permit().await.map_err(other)?;
+    permit.verify(circuit, parts, Instant::now() + TIMEOUT).await.map_err(other)
 }
 
 #[expect(clippy::print_stdout, reason = "the result of the command")]
-fn told(valid: bool) -> ExitCode {
-    println!("{}", if valid { "valid" } else { "invalid" });
-    if valid { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+fn print_verdict(is_valid: bool) -> ExitCode {
+    println!("{}", if is_valid { "valid" } else { "invalid" });
+    if is_valid { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 impl FileArgs {
-    fn read(&self) -> Result<(CircuitKey, ProofParts), Unusable> {
+    fn read(&self, target: Target) -> Result<(CircuitKey, ProofParts), Unusable> {
         let find = |named: &Option<PathBuf>, name: &'static str| {
             let in_dir = || self.dir.as_ref().map(|dir| dir.join(name));
-            named.clone().or_else(in_dir).ok_or(Unusable::Unnamed(name))
+            named.clone().or_else(in_dir).ok_or(Unusable::NotGiven(name))
         };
         let proof = fields(&find(&self.proof, "proof")?)?;
         let public_inputs = fields(&find(&self.public_inputs, "public_inputs")?)?;
         let vk = read(&find(&self.vk, "vk")?)?;
-        let circuit = CircuitKey {
-            bytecode: bytes::Bytes::new(),
-            vk: vk.into(),
-            target: self.target,
-            memory: Arc::default(),
-        };
+        let circuit =
+            CircuitKey { bytecode: bytes::Bytes::new(), vk: vk.into(), target, memory: Arc::default() };
         Ok((circuit, ProofParts { proof, public_inputs }))
     }
 }

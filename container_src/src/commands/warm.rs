@@ -1,12 +1,12 @@
-//! `edgeprove warm`: fills the cache of verification keys, so that the next start finds them.
+//! `edgeprove warm`: fills the cache of verification keys, so that the next start is fast.
 
 use std::process::ExitCode;
 
 use clap::Args;
 
-use super::outcome::{self, Failure, other};
+use super::exit_status::{self, Failure, other};
 use crate::{
-    config::{Faults, circuits::CircuitArgs, engine::EngineArgs, program::Environment},
+    config::{Faults, circuits::CircuitArgs, engine::EngineArgs, environment::Environment},
     engine::Engine,
 };
 use edgeprove_engine::circuits::{Circuit, registry::LoadState};
@@ -20,21 +20,21 @@ pub struct WarmArgs {
     engine: EngineArgs,
 }
 
-/// Some circuits have no keys now.
+/// Keys of some circuits could not be computed.
 #[derive(Debug, thiserror::Error)]
-#[error("{failed} of {all} circuits failed; the log says why")]
+#[error("{failed} of {all} circuits failed; the log has the reasons")]
 struct SomeFailed {
     failed: usize,
     all: usize,
 }
 
-/// Makes every circuit's keys for every verifier. Fails if any circuit does.
+/// Computes the keys of every circuit for every target. Fails if one fails.
 #[must_use]
-pub fn run(args: WarmArgs) -> ExitCode {
-    outcome::run(async {
+pub fn run(args: WarmArgs, environment: &Environment) -> ExitCode {
+    exit_status::run(async {
         let mut faults = Faults::default();
         let circuits = args.circuits.read(&mut faults);
-        let engine = args.engine.read(&Environment::of_this_process(), &mut faults);
+        let engine = args.engine.read(environment, &mut faults);
         let (circuits, engine) = faults.finish(circuits.zip(engine))?;
         edgeprove_telemetry::start(engine.log.format, &engine.log.filter);
 
@@ -43,26 +43,26 @@ pub fn run(args: WarmArgs) -> ExitCode {
         let (mut failed, mut all) = (0, 0);
         for entry in engine.circuits.entries() {
             all += 1;
-            let whole = match entry.state() {
-                LoadState::Ready(circuit) => make_keys(circuit, &engine).await?,
+            let is_complete = match entry.state() {
+                LoadState::Ready(circuit) => compute_keys(circuit, &engine).await?,
                 LoadState::Failed(_) | LoadState::Loading => false,
             };
-            failed += usize::from(!whole);
+            failed += usize::from(!is_complete);
         }
         engine.stop().await;
         if failed > 0 { Err(other(SomeFailed { failed, all })) } else { Ok::<_, Failure>(ExitCode::SUCCESS) }
     })
 }
 
-/// Whether every key could be made.
-async fn make_keys(circuit: &Circuit, engine: &Engine) -> Result<bool, Failure> {
-    let seat = engine.proving.permit().await.map_err(other)?;
-    let mut whole = true;
+/// Computes the keys of a circuit. Returns whether all succeeded.
+async fn compute_keys(circuit: &Circuit, engine: &Engine) -> Result<bool, Failure> {
+    let permit = engine.proving.permit().await.map_err(other)?;
+    let mut is_complete = true;
     for &target in circuit.targets() {
-        if let Err(error) = circuit.key(target, engine.proving.keys(), seat.as_ref()).await {
-            tracing::error!(circuit = %circuit.id, verifier = %target, error = edgeprove_telemetry::chain(&error), "no key");
-            whole = false;
+        if let Err(error) = circuit.key(target, engine.proving.keys(), permit.as_ref()).await {
+            tracing::error!(circuit = %circuit.id, target = %target, error = edgeprove_telemetry::chain(&error), "the key could not be computed");
+            is_complete = false;
         }
     }
-    Ok(whole)
+    Ok(is_complete)
 }

@@ -1,30 +1,30 @@
-//! Where witnesses and proofs of jobs are kept, and under which keys.
+//! Location and keys of artifacts: the witnesses and proofs of jobs.
 
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 
 use super::{
-    faults::{Faults, RawSetting, Setting, raw_setting},
-    program::Environment,
+    environment::Environment,
+    setting::{Faults, RawSetting, Setting, raw_setting},
 };
 use edgeprove_artifacts::{
     ArtifactSettings, BucketSettings, KeyRing, KeySettings, LocationSettings, RetryPolicy,
 };
 
-/// Where in the data folder the artefacts are, unless they are elsewhere.
+/// Default folder of artifacts in the data folder.
 const FOLDER: &str = "artifacts";
-/// Where in the data folder their key is, unless one is given.
+/// Key file in the data folder.
 const KEY_FILE: &str = "artifact.key";
 
-/// A folder, or a bucket with what names in it begin with.
+/// A folder, or a bucket with the prefix of its objects' names.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Place {
+enum Location {
     Folder(PathBuf),
     Bucket { name: String, prefix: String },
 }
 
-impl Setting for Place {
+impl Setting for Location {
     fn read(text: &str) -> Result<Self, String> {
         let wanted = || "a folder, or a bucket such as s3://my-bucket/my-prefix".to_owned();
         match text.split_once("://") {
@@ -33,16 +33,17 @@ impl Setting for Place {
             Some(("s3", rest)) => {
                 let (name, prefix) = rest.split_once('/').unwrap_or((rest, ""));
                 let prefix = prefix.strip_suffix('/').unwrap_or(prefix);
-                let right = is_bucket_name(name) && (prefix.is_empty() || prefix.split('/').all(is_segment));
-                let place = || Self::Bucket { name: name.to_owned(), prefix: prefix.to_owned() };
-                right.then(place).ok_or_else(wanted)
+                let is_valid =
+                    is_bucket_name(name) && (prefix.is_empty() || prefix.split('/').all(is_segment));
+                let location = || Self::Bucket { name: name.to_owned(), prefix: prefix.to_owned() };
+                is_valid.then(location).ok_or_else(wanted)
             }
             _ => Err(wanted()),
         }
     }
 }
 
-/// As S3 wants it.
+/// The rule of S3 for bucket names.
 fn is_bucket_name(name: &str) -> bool {
     let is_inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.';
     let is_outer = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
@@ -52,7 +53,7 @@ fn is_bucket_name(name: &str) -> bool {
         && name.ends_with(is_outer)
 }
 
-/// Letters, digits and marks that need no escaping anywhere; no `.` and no `..`.
+/// Whether a part of a prefix has only characters that need no escaping, and is neither `.` nor `..`.
 fn is_segment(segment: &str) -> bool {
     !segment.is_empty()
         && segment.chars().all(|c| c.is_ascii_alphanumeric() || "-_.=".contains(c))
@@ -64,86 +65,87 @@ impl Setting for KeyRing {
 
     fn read(text: &str) -> Result<Self, String> {
         Self::read(text).ok_or_else(|| {
-            "a key of 32 bytes in hex or base64, such as `openssl rand -hex 32` makes, or several separated by commas"
+            "a key of 32 bytes in hex or base64, for example from `openssl rand -hex 32`, or several separated by commas"
                 .to_owned()
         })
     }
 }
 
-/// Flags of the artefacts.
+/// Flags of artifacts.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Jobs")]
 pub struct ArtifactArgs {
-    /// Where witnesses and proofs of jobs are kept, encrypted: a folder, or a bucket as `s3://BUCKET/PREFIX`, which
-    /// several servers can share and whose endpoint, region and credentials are the usual `AWS_…` variables. Else
+    /// Location of the encrypted witnesses and proofs of jobs: a folder, or a bucket `s3://BUCKET/PREFIX` that several
+    /// servers can share. Endpoint, region and credentials of a bucket are the usual `AWS_…` variables. Default:
     /// `artifacts` in the data folder.
-    #[arg(long, env = "EDGEPROVE_ARTIFACTS", value_name = "URL", value_parser = raw_setting::<Place>)]
-    artifacts: Option<RawSetting<Place>>,
+    #[arg(long, env = "EDGEPROVE_ARTIFACTS", value_name = "URL", value_parser = raw_setting::<Location>)]
+    artifacts: Option<RawSetting<Location>>,
 
-    /// The key that artefacts are encrypted under: 32 bytes in hex or base64, such as `openssl rand -hex 32` makes. Of
-    /// several, separated by commas, the first encrypts and all decrypt. A bucket needs one; for a folder the server
-    /// else makes one of its own, `artifact.key` in the data folder. Give it by the environment: a command line can be
-    /// read by others on the machine.
+    /// Key that encrypts artifacts: 32 bytes in hex or base64, for example from `openssl rand -hex 32`. Of several
+    /// keys, separated by commas, the first encrypts and all decrypt. A bucket requires a key. Default for a folder:
+    /// `artifact.key` in the data folder, which the server creates. Use the environment variable, because other users
+    /// of the machine can read a command line.
     #[arg(long, env = "EDGEPROVE_ARTIFACT_KEY", hide_env_values = true, value_name = "KEYS", allow_hyphen_values = true, value_parser = raw_setting::<KeyRing>)]
     artifact_key: Option<RawSetting<KeyRing>>,
 }
 
 impl ArtifactArgs {
-    /// Reads the flags. Where no place is named, artefacts have one that goes with the server if they `may_be_lost`; else
-    /// `Some(None)`, and nothing can be kept.
+    /// Reads the flags. Without a location, artifacts are in a temporary folder if they `may_be_lost`; else the
+    /// settings are `Some(None)`, because nothing can be stored.
     pub fn read(
         self,
         data: Option<&Path>,
         may_be_lost: bool,
-        around: &Environment,
+        environment: &Environment,
         faults: &mut Faults,
     ) -> Option<Option<ArtifactSettings>> {
-        let named = self.artifacts.map(|place| faults.take("artifacts", place));
+        let named = self.artifacts.map(|location| faults.take("artifacts", location));
         let given = self.artifact_key.map(|key| faults.take("artifact-key", key));
-        let (named, given) = (transposed(named)?, transposed(given)?);
-        let Some(place) = named.or_else(|| Some(Place::Folder(data?.join(FOLDER)))) else {
-            return Some(
-                may_be_lost
-                    .then_some(ArtifactSettings { location: LocationSettings::Temporary, keys: KeySettings::Random }),
-            );
+        let (named, given) = (valid(named)?, valid(given)?);
+        let Some(location) = named.or_else(|| Some(Location::Folder(data?.join(FOLDER)))) else {
+            return Some(may_be_lost.then_some(ArtifactSettings {
+                location: LocationSettings::Temporary,
+                keys: KeySettings::Random,
+            }));
         };
-        let keys = match (given, data.map(|data| data.join(KEY_FILE)), &place) {
-            (Some(keys), _, Place::Bucket { .. }) | (Some(keys), None, Place::Folder(_)) => {
+        let keys = match (given, data.map(|data| data.join(KEY_FILE)), &location) {
+            (Some(keys), _, Location::Bucket { .. }) | (Some(keys), None, Location::Folder(_)) => {
                 KeySettings::Given(keys)
             }
-            (Some(keys), Some(own), Place::Folder(_)) => KeySettings::GivenAndFile(keys, own),
-            (None, Some(own), Place::Folder(_)) => KeySettings::File(own),
-            (None, None, Place::Folder(_)) => {
+            (Some(keys), Some(file), Location::Folder(_)) => KeySettings::GivenAndFile(keys, file),
+            (None, Some(file), Location::Folder(_)) => KeySettings::File(file),
+            (None, None, Location::Folder(_)) => {
                 faults.add(
-                    "--artifacts (EDGEPROVE_ARTIFACTS): a folder needs a key: set EDGEPROVE_ARTIFACT_KEY, such as \
-                     `openssl rand -hex 32` makes, or --data (EDGEPROVE_DATA), where the server keeps one of its own",
+                    "--artifacts (EDGEPROVE_ARTIFACTS): a folder needs a key: set EDGEPROVE_ARTIFACT_KEY, \
+                     for example to the output of `openssl rand -hex 32`, or --data (EDGEPROVE_DATA), where the server \
+                     creates a key",
                 );
                 return None;
             }
-            (None, _, Place::Bucket { .. }) => {
+            (None, _, Location::Bucket { .. }) => {
                 faults.add(
                     "--artifacts (EDGEPROVE_ARTIFACTS): a bucket needs a key that all its servers share: set \
-                     EDGEPROVE_ARTIFACT_KEY, such as `openssl rand -hex 32` makes",
+                     EDGEPROVE_ARTIFACT_KEY, for example to the output of `openssl rand -hex 32`",
                 );
                 return None;
             }
         };
-        let place = match place {
-            Place::Folder(path) => LocationSettings::Folder(path),
-            Place::Bucket { name, prefix } => LocationSettings::Bucket(BucketSettings {
+        let location = match location {
+            Location::Folder(path) => LocationSettings::Folder(path),
+            Location::Bucket { name, prefix } => LocationSettings::Bucket(BucketSettings {
                 bucket: name,
                 prefix,
-                options: around.aws.clone(),
+                options: environment.aws.clone(),
                 retry: RetryPolicy::default(),
             }),
         };
-        Some(Some(ArtifactSettings { location: place, keys }))
+        Some(Some(ArtifactSettings { location, keys }))
     }
 }
 
-/// A flag that is not given is none; one that is given and has a fault is a fault.
-#[expect(clippy::option_option, reason = "the outer one tells of faults, the inner one of the flag")]
-fn transposed<T>(flag: Option<Option<T>>) -> Option<Option<T>> {
+/// `Some(None)` for a flag that is not given, `None` for an invalid one.
+#[expect(clippy::option_option, reason = "the outer option is about errors, the inner one about the flag")]
+fn valid<T>(flag: Option<Option<T>>) -> Option<Option<T>> {
     match flag {
         None => Some(None),
         Some(None) => None,
@@ -172,13 +174,13 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_kept_where_no_place_is_named() {
+    fn without_a_location_nothing_can_be_stored() {
         assert!(read(None, None, None).unwrap().is_none());
         assert!(read(None, Some(KEY), None).unwrap().is_none());
     }
 
     #[test]
-    fn the_data_folder_holds_artefacts_and_key() {
+    fn the_data_folder_contains_artifacts_and_key() {
         let settings = read(None, None, Some("/data")).unwrap().unwrap();
         assert!(
             matches!(settings.location, LocationSettings::Folder(path) if path == Path::new("/data/artifacts"))
@@ -190,12 +192,14 @@ mod tests {
             matches!(settings.keys, KeySettings::GivenAndFile(_, path) if path == Path::new("/data/artifact.key"))
         );
         let settings = read(Some("relative/a"), Some(KEY), None).unwrap().unwrap();
-        assert!(matches!(settings.location, LocationSettings::Folder(path) if path == Path::new("relative/a")));
+        assert!(
+            matches!(settings.location, LocationSettings::Folder(path) if path == Path::new("relative/a"))
+        );
         assert!(matches!(settings.keys, KeySettings::Given(_)));
     }
 
     #[test]
-    fn a_bucket_has_a_name_and_perhaps_a_prefix() {
+    fn a_bucket_has_a_name_and_an_optional_prefix() {
         for (url, wanted) in [
             ("s3://my-bucket", ("my-bucket", "")),
             ("s3://my-bucket/", ("my-bucket", "")),
@@ -211,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_told_without_the_key() {
+    fn errors_never_show_the_key() {
         for url in [
             "",
             "s3://",
@@ -223,20 +227,20 @@ mod tests {
             "gs://my-bucket",
             "file://host/a",
         ] {
-            let told = read(Some(url), Some(KEY), Some("/data")).unwrap_err();
+            let message = read(Some(url), Some(KEY), Some("/data")).unwrap_err();
             assert!(
-                told.contains("--artifacts") && told.contains("s3://my-bucket/my-prefix"),
-                "{url}: {told}"
+                message.contains("--artifacts") && message.contains("s3://my-bucket/my-prefix"),
+                "{url}: {message}"
             );
         }
-        let told = read(Some("s3://my-bucket"), None, Some("/data")).unwrap_err();
-        assert!(told.contains("a bucket needs a key that all its servers share"), "{told}");
-        let told = read(Some("/mnt/a"), None, None).unwrap_err();
-        assert!(told.contains("a folder needs a key") && told.contains("--data"), "{told}");
+        let message = read(Some("s3://my-bucket"), None, Some("/data")).unwrap_err();
+        assert!(message.contains("a bucket needs a key that all its servers share"), "{message}");
+        let message = read(Some("/mnt/a"), None, None).unwrap_err();
+        assert!(message.contains("a folder needs a key") && message.contains("--data"), "{message}");
         for key in ["", "hunter2", &KEY[2..], &format!("{KEY},")] {
-            let told = read(Some("gs://x"), Some(key), None).unwrap_err();
-            assert!(told.contains("2 faults") && told.contains("EDGEPROVE_ARTIFACT_KEY"), "{told}");
-            assert!(key.is_empty() || !told.contains(key), "{told}");
+            let message = read(Some("gs://x"), Some(key), None).unwrap_err();
+            assert!(message.contains("2 errors") && message.contains("EDGEPROVE_ARTIFACT_KEY"), "{message}");
+            assert!(key.is_empty() || !message.contains(key), "{message}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Which circuits are proved.
+//! The circuits to prove.
 
 use std::{
     collections::HashSet,
@@ -8,8 +8,14 @@ use std::{
 use clap::Args;
 use edgeprove_protocol::{CircuitId, Target};
 
-use super::faults::{Faults, RawSetting, Setting, raw_setting};
+use super::setting::{Faults, RawSetting, Setting, raw_setting};
 use edgeprove_engine::circuits::{family::CircuitFamily, registry::CircuitSource};
+
+impl Setting for Target {
+    fn read(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|_| "noir-recursive or evm".to_owned())
+    }
+}
 
 /// `evm`, or `NAME=evm` for one circuit.
 #[derive(Debug, Clone)]
@@ -33,23 +39,24 @@ impl Setting for TargetRule {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Circuits")]
 pub struct CircuitArgs {
-    /// A compiled circuit (`nargo compile` writes target/NAME.json), which POST /api/prove proves. Its name is the
-    /// file's, without .json.
+    /// Compiled circuit (`nargo compile` writes target/NAME.json). It is the default circuit, for requests that name
+    /// none. Its name is the file's name without .json.
     #[arg(long, env = "EDGEPROVE_CIRCUIT", value_name = "FILE")]
     circuit: Option<PathBuf>,
 
-    /// A folder of compiled circuits. NAME.json is proved by POST /api/prove/NAME; a lone one by POST /api/prove too.
+    /// Folder of compiled circuits, each with the name of its file without .json. If there is only one circuit, it is
+    /// the default circuit.
     #[arg(long, env = "EDGEPROVE_CIRCUITS", value_name = "DIR")]
     circuits: Option<PathBuf>,
 
-    /// The verifier that proofs are made for where a request names none: `noir-recursive` (bb, bb.js) or `evm`
-    /// (Solidity); for one circuit by `NAME=evm`. Several are separated by commas.
+    /// Target of proofs whose request names none: `noir-recursive` (verified by bb and bb.js) or `evm` (verified in
+    /// Solidity). `NAME=evm` sets it for one circuit. Several are separated by commas. Default: noir-recursive.
     #[arg(long, env = "EDGEPROVE_TARGET", value_name = "[NAME=]TARGET", value_delimiter = ',', value_parser = raw_setting::<TargetRule>)]
     target: Vec<RawSetting<TargetRule>>,
 
-    /// Circuits that do the same at different sizes, the largest first: `maze_64,maze_32,maze_16`. Where the machine has
-    /// too little for one, the next smaller one is proved if the request brought its witness as well, and named in the
-    /// problem if not. Several families are separated by semicolons.
+    /// Circuits with the same purpose and different sizes, the largest first: `maze_64,maze_32,maze_16`. If the machine
+    /// has too little memory for one, the server proves the next smaller one if the request has a witness for it, and
+    /// else names it in the problem. Several families are separated by semicolons.
     #[arg(long, env = "EDGEPROVE_CIRCUIT_FAMILY", value_name = "NAMES", value_delimiter = ';', value_parser = raw_setting::<CircuitFamily>)]
     circuit_family: Vec<RawSetting<CircuitFamily>>,
 }
@@ -67,9 +74,9 @@ impl Setting for CircuitFamily {
 pub struct CircuitSettings {
     /// All of them.
     pub sources: Vec<CircuitSource>,
-    /// The one that a request means that names none.
+    /// The circuit of requests that name none.
     pub default: Option<CircuitId>,
-    /// Which of them stand in for each other.
+    /// Circuits that can replace each other.
     pub families: Vec<CircuitFamily>,
 }
 
@@ -84,7 +91,7 @@ impl CircuitArgs {
             if !file.is_file() {
                 faults.add(format!("--circuit (EDGEPROVE_CIRCUIT): there is no file {}", file.display()));
             }
-            // The one that is named takes the place of one of the same name in the folder.
+            // This circuit replaces one with the same name in the folder.
             files.retain(|(id, _)| Some(id) != default.as_ref());
             files.extend(default.clone().map(|id| (id, file)));
         }

@@ -1,11 +1,12 @@
-//! What every command that proves or verifies needs to know: provers, bb and its data, logs.
+//! The settings of every command that proves or verifies: provers, bb, the CRS and the log.
 
 use clap::Args;
 
 use super::{
     Faults,
+    environment::Environment,
     log::{LogArgs, LogSettings},
-    program::{Environment, ProgramArgs, ProgramSettings},
+    program::{ProgramArgs, ProgramSettings},
     proving::{ProvingArgs, ProvingSettings},
 };
 
@@ -25,17 +26,17 @@ pub struct EngineArgs {
 pub struct EngineSettings {
     /// Provers, queue and verification.
     pub proving: ProvingSettings,
-    /// bb, its data, and the server's folders.
+    /// bb, the CRS and folders.
     pub program: ProgramSettings,
-    /// Logs.
+    /// The log.
     pub log: LogSettings,
 }
 
 impl EngineArgs {
     /// Reads the flags.
-    pub fn read(self, around: &Environment, faults: &mut Faults) -> Option<EngineSettings> {
+    pub fn read(self, environment: &Environment, faults: &mut Faults) -> Option<EngineSettings> {
         let proving = self.proving.read(faults);
-        let program = self.program.read(around, faults);
+        let program = self.program.read(environment, faults);
         let log = self.log.read(faults);
         Some(EngineSettings { proving: proving?, program: program?, log: log? })
     }

@@ -1,32 +1,25 @@
-//! What jobs are kept in, how many are taken in, and how they are worked on.
+//! Where jobs are stored, how many are accepted, and how they run.
 
-use std::{fs, num::NonZeroUsize, os::unix::fs::MetadataExt as _, path::Path, time::Duration};
+use std::{num::NonZeroUsize, path::PathBuf, time::Duration};
 
-use clap::Args;
+use clap::{ArgAction, Args};
 use edgeprove_job_rules::{
     bounds::Bounds, expiry::Retention, lease::LeaseTerms, retry::Backoff, transition::Rules,
 };
 use edgeprove_protocol::JobId;
-#[cfg(target_os = "linux")]
-use rustix::fs::{AtFlags, StatxFlags};
 
 use super::{
     artifacts::ArtifactArgs,
-    data::DataArgs,
-    faults::{Faults, RawSetting, Setting, raw_setting},
-    program::Environment,
+    environment::Environment,
+    folder_durability::is_lost_with_container,
+    setting::{Faults, RawSetting, Setting, flag, raw_setting},
 };
 use crate::jobs::{JobsDisabled, system::JobSettings};
 use edgeprove_artifacts::LocationSettings;
 use edgeprove_job_queue::store::{DatabaseLocation, postgres::PostgresUrl};
 
-/// Shortest lease: a renewal is a third of it, and a database may take that long.
+/// Shortest lease. It is renewed every third of it, and a database may take that long.
 const LEASE_MIN: Duration = Duration::from_secs(1);
-
-/// File systems of containers.
-const LAYERED: [&str; 3] = ["overlay", "fuse-overlayfs", "aufs"];
-/// Is set in Cloudflare's containers, whose disk is new with every start.
-const CLOUDFLARE: &str = "CLOUDFLARE_APPLICATION_ID";
 
 impl Setting for PostgresUrl {
     const SECRET: bool = true;
@@ -36,79 +29,70 @@ impl Setting for PostgresUrl {
     }
 }
 
-impl Setting for u32 {
-    fn read(text: &str) -> Result<Self, String> {
-        text.parse().map_err(|_| "a whole number".to_owned())
-    }
-}
-
-impl Setting for u16 {
-    fn read(text: &str) -> Result<Self, String> {
-        text.parse().map_err(|_| "a whole number up to 65535".to_owned())
-    }
-}
-
 /// Flags of jobs.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Jobs")]
 pub struct JobArgs {
-    #[command(flatten)]
-    data: DataArgs,
+    /// Folder for data that must outlive the server, on a disk that does.
+    #[arg(long, env = "EDGEPROVE_DATA", value_name = "DIR")]
+    data: Option<PathBuf>,
 
     #[command(flatten)]
     artifacts: ArtifactArgs,
 
-    /// The PostgreSQL that jobs are kept in, which several servers may share, as `postgres://USER:PASSWORD@HOST/DATABASE`.
-    /// Else SQLite in the data folder. Give it by the environment: a command line can be read by others on the machine.
+    /// PostgreSQL database of jobs, which several servers can share: `postgres://USER:PASSWORD@HOST/DATABASE`. Default:
+    /// SQLite in the data folder. Use the environment variable, because other users of the machine can read a command
+    /// line.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL", value_parser = raw_setting::<PostgresUrl>)]
     database_url: Option<RawSetting<PostgresUrl>>,
 
-    /// Take jobs although they are lost with this process or its container.
-    #[arg(long, env = "EDGEPROVE_EPHEMERAL_JOBS")]
-    ephemeral_jobs: bool,
+    /// Accept jobs although they are lost with this process or its container.
+    #[arg(long, env = "EDGEPROVE_EPHEMERAL_JOBS", action = ArgAction::SetTrue, value_parser = raw_setting::<bool>)]
+    ephemeral_jobs: RawSetting<bool>,
 
-    /// Most jobs that may be queued; then 503.
+    /// Most jobs in the queue. Further ones are refused with 503.
     #[arg(long, env = "EDGEPROVE_JOB_QUEUE_MAX", value_name = "N", default_value = "100", value_parser = raw_setting::<u32>)]
     job_queue_max: RawSetting<u32>,
 
-    /// Most jobs of one caller that may be unfinished; then 429.
+    /// Most unfinished jobs of one caller. Further ones are refused with 429.
     #[arg(long, env = "EDGEPROVE_JOBS_PER_CALLER", value_name = "N", default_value = "100", value_parser = raw_setting::<u32>)]
     jobs_per_caller: RawSetting<u32>,
 
-    /// Jobs that are worked on at a time.
+    /// Jobs that run at the same time.
     #[arg(long, env = "EDGEPROVE_JOB_WORKERS", value_name = "N", default_value = "4", value_parser = raw_setting::<usize>)]
     job_workers: RawSetting<usize>,
 
-    /// How often a job is tried, where trying again may help.
+    /// Most attempts at a job. Only failures that a retry may fix are retried.
     #[arg(long, env = "EDGEPROVE_JOB_ATTEMPTS", value_name = "N", default_value = "3", value_parser = raw_setting::<u32>)]
     job_attempts: RawSetting<u32>,
 
-    /// How long a job stays with a server of which nothing is heard.
+    /// Lease duration. A job whose worker stays silent this long is retried.
     #[arg(long, env = "EDGEPROVE_LEASE", value_name = "TIME", default_value = "15s", value_parser = raw_setting::<Duration>)]
     lease: RawSetting<Duration>,
 
-    /// How long the result of a job, or why it failed, is kept.
+    /// Time for which the result or the failure of a finished job can be fetched.
     #[arg(long, env = "EDGEPROVE_RESULT_TTL", value_name = "TIME", default_value = "1h", value_parser = raw_setting::<Duration>)]
     result_ttl: RawSetting<Duration>,
 
-    /// How long it is known after that to have expired.
+    /// Time after that for which the job is reported as expired.
     #[arg(long, env = "EDGEPROVE_TOMBSTONE_TTL", value_name = "TIME", default_value = "24h", value_parser = raw_setting::<Duration>)]
     tombstone_ttl: RawSetting<Duration>,
 
-    /// The number of this container among those behind one edge. It becomes part of the names of jobs that it alone keeps,
-    /// so that the edge finds it.
+    /// Number of this container among the containers behind one edge. It becomes part of the ids of jobs that only this
+    /// container stores, so that the edge can route their requests to it.
     #[arg(long, env = "EDGEPROVE_INSTANCE_NUMBER", value_name = "N", value_parser = raw_setting::<u16>)]
     instance_number: Option<RawSetting<u16>>,
 }
 
 impl JobArgs {
-    /// Reads the flags. Where nothing that is accepted could be kept, it says why instead.
+    /// Reads the flags. `Some(Err(…))` is the reason why jobs are disabled: accepted jobs could not be stored.
     pub fn read(
         self,
-        around: &Environment,
+        environment: &Environment,
         faults: &mut Faults,
     ) -> Option<Result<JobSettings, JobsDisabled>> {
-        let data = self.data.data;
+        let data = self.data;
+        let is_ephemeral = faults.take("ephemeral-jobs", self.ephemeral_jobs);
         let shared = self.database_url.map(|url| faults.take("database-url", url));
         let queued_max = faults.take_at_least("job-queue-max", self.job_queue_max, &1);
         let per_owner = faults.take_at_least("jobs-per-caller", self.jobs_per_caller, &1);
@@ -118,18 +102,21 @@ impl JobArgs {
         let results = faults.take("result-ttl", self.result_ttl);
         let tombstones = faults.take("tombstone-ttl", self.tombstone_ttl);
         let home = self.instance_number.map(|home| faults.take("instance-number", home));
-        if lease.is_some_and(|lease| lease < LEASE_MIN) {
-            faults.add("--lease (EDGEPROVE_LEASE): at least 1s");
+        if let Some(lease) = lease.filter(|lease| *lease < LEASE_MIN) {
+            let lease = humantime::format_duration(lease);
+            faults.add(format!("{} must be at least 1s (got {lease})", flag("lease")));
         }
         if let Some(Some(home)) = home
             && home > JobId::INSTANCE_MAX
         {
             faults.add(format!(
-                "--instance-number (EDGEPROVE_INSTANCE_NUMBER): at most {}",
+                "{} must be at most {} (got {home})",
+                flag("instance-number"),
                 JobId::INSTANCE_MAX
             ));
         }
-        let artifacts = self.artifacts.read(data.as_deref(), self.ephemeral_jobs, around, faults);
+        let may_be_lost = is_ephemeral.unwrap_or_default();
+        let artifacts = self.artifacts.read(data.as_deref(), may_be_lost, environment, faults);
 
         let shared = match shared {
             Some(url) => Some(url?),
@@ -142,22 +129,19 @@ impl JobArgs {
         let (queued_max, unfinished_per_owner_max) = (queued_max?, per_owner?);
         let (workers, max_attempts, lease) = (NonZeroUsize::new(workers?)?, max_attempts?, lease?);
         let retention = Retention { results: results?, tombstones: tombstones? };
-        let artifacts = artifacts?;
+        let (is_ephemeral, artifacts) = (is_ephemeral?, artifacts?);
+        let is_lost = |folder| !is_ephemeral && is_lost_with_container(folder, environment.is_cloudflare);
         let is_shared = shared.is_some();
         let place = match (shared, &data) {
             (Some(url), _) => DatabaseLocation::Postgres(url),
-            (None, Some(_)) if self.ephemeral_jobs => DatabaseLocation::Folder(data.clone()?),
-            (None, Some(data)) if goes_with_the_container(data) => {
-                return Some(Err(JobsDisabled::InContainer));
-            }
+            (None, Some(data)) if is_lost(data) => return Some(Err(JobsDisabled::InContainer)),
             (None, Some(data)) => DatabaseLocation::Folder(data.clone()),
-            (None, None) if self.ephemeral_jobs => DatabaseLocation::Memory,
+            (None, None) if is_ephemeral => DatabaseLocation::Memory,
             (None, None) => return Some(Err(JobsDisabled::NoPlace)),
         };
         let Some(artifacts) = artifacts else { return Some(Err(JobsDisabled::NoPlace)) };
         if let LocationSettings::Folder(folder) = &artifacts.location
-            && !self.ephemeral_jobs
-            && goes_with_the_container(folder)
+            && is_lost(folder)
         {
             return Some(Err(JobsDisabled::InContainer));
         }
@@ -168,67 +152,8 @@ impl JobArgs {
             bounds: Bounds { queued_max, unfinished_per_owner_max },
             workers,
             max_attempts,
-            // Whoever is asked knows the jobs of a shared database.
+            // Every server knows the jobs of a shared database, so the edge need not route.
             home: home.filter(|_| !is_shared),
         }))
-    }
-}
-
-/// Whether a folder ends with the container that the server runs in: it is no volume, but a part of the container's own
-/// file system, or in memory.
-fn goes_with_the_container(folder: &Path) -> bool {
-    // A file such as /.dockerenv says little: machines are made of images as well, and theirs stays.
-    let is_container = std::process::id() == 1
-        || fs::read_to_string("/proc/mounts").is_ok_and(|mounts| is_layered(&mounts))
-        || std::env::var_os(CLOUDFLARE).is_some();
-    let existing = folder.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("/"));
-    is_container && (mount(existing) == mount(Path::new("/")) || is_in_memory(existing))
-}
-
-/// What is mounted where a path is. A volume may be on the device of the root.
-#[cfg(target_os = "linux")]
-fn mount(path: &Path) -> Option<u64> {
-    let about = rustix::fs::statx(rustix::fs::CWD, path, AtFlags::empty(), StatxFlags::MNT_ID).ok()?;
-    // Kernels before 5.8 do not tell.
-    let tells = about.stx_mask & StatxFlags::MNT_ID.bits() != 0;
-    tells.then_some(about.stx_mnt_id).or_else(|| fs::metadata(path).map(|about| about.dev()).ok())
-}
-
-#[cfg(not(target_os = "linux"))]
-fn mount(path: &Path) -> Option<u64> {
-    fs::metadata(path).map(|about| about.dev()).ok()
-}
-
-#[cfg(target_os = "linux")]
-fn is_in_memory(path: &Path) -> bool {
-    const TMPFS: u32 = 0x0102_1994;
-    rustix::fs::statfs(path).is_ok_and(|about| u32::try_from(about.f_type) == Ok(TMPFS))
-}
-
-#[cfg(not(target_os = "linux"))]
-fn is_in_memory(_path: &Path) -> bool {
-    false
-}
-
-/// Whether the root is an image's layers with one on top that is thrown away.
-fn is_layered(mounts: &str) -> bool {
-    mounts.lines().any(|mount| {
-        let mut words = mount.split(' ').skip(1);
-        words.next() == Some("/") && words.next().is_some_and(|kind| LAYERED.contains(&kind))
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_root_of_a_container_is_told_from_a_machines() {
-        let proc = "proc /proc proc rw 0 0\n";
-        assert!(is_layered(&format!("{proc}overlay / overlay rw,lowerdir=/a:/b 0 0\n")));
-        assert!(!is_layered(&format!(
-            "{proc}/dev/vda / ext4 rw 0 0\noverlay /var/lib/docker/x overlay rw 0 0\n"
-        )));
-        assert!(!is_layered(""));
     }
 }

@@ -1,14 +1,14 @@
-//! Settings of the log.
+//! Format and filter of the log.
 
 use clap::Args;
 use tracing_subscriber::EnvFilter;
 
-use super::faults::{Faults, RawSetting, Setting, raw_setting, words};
+use super::setting::{Faults, RawSetting, Setting, raw_setting, words};
 use edgeprove_telemetry::LogFormat;
 
 words!(LogFormat, "human" => LogFormat::Human, "json" => LogFormat::Json);
 
-/// A log filter that was read without fault.
+/// A valid log filter.
 #[derive(Debug, Clone)]
 struct Filter(String);
 
@@ -23,11 +23,13 @@ impl Setting for Filter {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Log")]
 pub struct LogArgs {
-    /// `human`, or `json` with one object a line. Logs go to standard error and never hold a witness.
+    /// Format of the log: `human`, or `json` with one object per line. The log goes to standard error and never
+    /// contains a witness.
     #[arg(long, env = "EDGEPROVE_LOG_FORMAT", value_name = "FORMAT", default_value = "human", value_parser = raw_setting::<LogFormat>)]
     log_format: RawSetting<LogFormat>,
 
-    /// What is logged: `error`, `warn`, `info`, `debug` (with bb's own words), or per module.
+    /// Lowest level that is logged: `error`, `warn`, `info` or `debug`, which includes bb's output; or a level per
+    /// module, such as `edgeprove=debug,info`.
     #[arg(long, env = "EDGEPROVE_LOG", value_name = "FILTER", default_value = "info", value_parser = raw_setting::<Filter>)]
     log: RawSetting<Filter>,
 }
@@ -35,9 +37,9 @@ pub struct LogArgs {
 /// Settings of the log.
 #[derive(Debug)]
 pub struct LogSettings {
-    /// How lines look.
+    /// The format of lines.
     pub format: LogFormat,
-    /// What is logged.
+    /// The filter.
     pub filter: EnvFilter,
 }
 

@@ -1,4 +1,4 @@
-//! Settings of provers, queue and verification.
+//! Settings of provers, their queue and verification.
 
 use std::time::Duration;
 
@@ -6,8 +6,8 @@ use bytesize::ByteSize;
 use clap::Args;
 
 use super::{
-    faults::{Faults, RawSetting, raw_setting, words},
     memory,
+    setting::{Faults, RawSetting, raw_setting, words},
 };
 use edgeprove_engine::{
     proving::ProvingOptions,
@@ -15,21 +15,21 @@ use edgeprove_engine::{
 };
 use edgeprove_prover::RecyclePolicy;
 
-/// Less than this, and not even one bb would fit.
+/// A single bb process needs at least this much.
 const MEMORY_MIN: ByteSize = ByteSize::mib(16);
-/// The least multiple of a circuit's memory that a process may be allowed.
+/// Lower limit of `--recycle-drift`.
 const DRIFT_MIN: f64 = 0.1;
 
-/// How bb is run.
+/// How bb processes are used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProverMode {
-    /// Daemons that are always ready.
+    /// Processes that are always ready.
     Warm,
-    /// One process a proof.
+    /// One process for each proof.
     Process,
 }
 
-/// Whether proofs are verified before they are answered.
+/// Whether proofs are verified before they are returned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Verify {
     On,
@@ -44,53 +44,53 @@ words!(WidthPolicy, "auto" => WidthPolicy::Auto, "wide" => WidthPolicy::Wide, "n
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Proving")]
 pub struct ProvingArgs {
-    /// `warm` keeps bb processes ready; `process` starts one bb for each proof, which takes longer and leaves nothing
-    /// of one proof in the memory of the next.
+    /// `warm` uses bb processes that are always ready. `process` starts a bb process for each proof, which is slower,
+    /// but no process ever holds data of two proofs.
     #[arg(long, env = "EDGEPROVE_PROVER", value_name = "MODE", default_value = "warm", value_parser = raw_setting::<ProverMode>)]
     prover: RawSetting<ProverMode>,
 
-    /// Cores that proofs may use. Else all there are.
+    /// Cores that proofs may use. Default: all cores.
     #[arg(long, env = "EDGEPROVE_CORES", value_name = "N", value_parser = raw_setting::<usize>)]
     cores: Option<RawSetting<usize>>,
 
-    /// Memory that the provers may take together: a proof that does not fit beside those at work waits for them, and a
-    /// circuit that does not fit alone is not taken. Else what the machine, or the container, has, but for an eighth
-    /// (64 to 512 MiB) that is left to the server.
+    /// Memory that all provers together may use. A proof that does not fit beside the running ones waits, and a circuit
+    /// that does not fit alone is not loaded. Default: the memory of the machine or the container minus one eighth (64
+    /// to 512 MiB) for the server.
     #[arg(long, env = "EDGEPROVE_MEMORY_MAX", value_name = "SIZE", value_parser = raw_setting::<ByteSize>)]
     memory_max: Option<RawSetting<ByteSize>>,
 
-    /// `auto` gives a lone proof all cores and shares them out when others wait; `wide` proves one after the other on
-    /// all cores; `narrow` proves each on one core.
+    /// Cores of each proof: with `auto`, all cores for a single proof, and fewer when others wait; with `wide`, always
+    /// all cores, one proof after the other; with `narrow`, always one core.
     #[arg(long, env = "EDGEPROVE_WIDTH", value_name = "POLICY", default_value = "auto", value_parser = raw_setting::<WidthPolicy>)]
     width: RawSetting<WidthPolicy>,
 
-    /// Longest time for one proof; then it is stopped and answered by 504.
+    /// Longest time for one proof. A proof that takes longer is stopped and fails with `proof_timeout`.
     #[arg(long, env = "EDGEPROVE_PROVE_TIMEOUT", value_name = "TIME", default_value = "90s", value_parser = raw_setting::<Duration>)]
     prove_timeout: RawSetting<Duration>,
 
-    /// Most requests that wait for a prover; one more is answered by 503 with Retry-After.
+    /// Most proofs that wait for a prover. Further ones fail with `prover_busy`.
     #[arg(long, env = "EDGEPROVE_PROVER_QUEUE_MAX", value_name = "N", default_value = "100", value_parser = raw_setting::<usize>)]
     prover_queue_max: RawSetting<usize>,
 
-    /// Longest wait for a prover; then 503 with Retry-After.
+    /// Longest wait for a prover. A proof that waits longer fails with `prover_busy`.
     #[arg(long, env = "EDGEPROVE_PROVER_QUEUE_WAIT", value_name = "TIME", default_value = "60s", value_parser = raw_setting::<Duration>)]
     prover_queue_wait: RawSetting<Duration>,
 
-    /// `on` verifies every proof before it is answered. `off` saves some milliseconds, and answers an unsatisfied
-    /// witness with a proof that nobody accepts; health and every answer say so.
+    /// `on` verifies every proof before it is returned. `off` saves some milliseconds, but returns an invalid proof for
+    /// an unsatisfied witness; health and every proof report that it is not verified.
     #[arg(long, env = "EDGEPROVE_VERIFY", value_name = "ON|OFF", default_value = "on", value_parser = raw_setting::<Verify>)]
     verify: RawSetting<Verify>,
 
-    /// A bb process is replaced after this many proofs.
+    /// Number of proofs after which a bb process is replaced.
     #[arg(long, env = "EDGEPROVE_RECYCLE_PROOFS", value_name = "N", default_value = "1000", value_parser = raw_setting::<u64>)]
     recycle_proofs: RawSetting<u64>,
 
-    /// A bb process is replaced when its memory has grown by this much since its first proof.
+    /// Growth of a bb process's memory since its first proof, at which it is replaced.
     #[arg(long, env = "EDGEPROVE_RECYCLE_GROWTH", value_name = "SIZE", default_value = "512MiB", value_parser = raw_setting::<ByteSize>)]
     recycle_growth: RawSetting<ByteSize>,
 
-    /// A bb process is replaced when after a proof it holds more than so many times the memory that the circuits it has
-    /// proved take.
+    /// Largest ratio of a bb process's memory after a proof to the memory that its circuits need. A process above it is
+    /// replaced.
     #[arg(long, env = "EDGEPROVE_RECYCLE_DRIFT", value_name = "RATIO", default_value = "2", value_parser = raw_setting::<f64>)]
     recycle_drift: RawSetting<f64>,
 }
@@ -98,13 +98,13 @@ pub struct ProvingArgs {
 /// Settings of provers, queue and verification.
 #[derive(Debug, Clone)]
 pub struct ProvingSettings {
-    /// How bb is run.
+    /// How bb processes are used.
     pub mode: ProverMode,
-    /// What the scheduler shares out.
+    /// Cores, memory and queue of the scheduler.
     pub scheduler: SchedulerLimits,
-    /// How proofs are made.
+    /// Time limit and verification.
     pub options: ProvingOptions,
-    /// When a healthy bb is replaced.
+    /// When a healthy bb process is replaced.
     pub recycle: RecyclePolicy,
 }
 
@@ -148,7 +148,7 @@ impl ProvingArgs {
 }
 
 /// A ratio in thousandths.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "such a cast ends at the bounds")]
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the cast saturates")]
 fn permille(ratio: f64) -> u64 {
     (ratio * 1000.0) as u64
 }

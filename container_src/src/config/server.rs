@@ -1,4 +1,4 @@
-//! Settings of the HTTP side, of uploads and of the shutdown.
+//! Settings of HTTP, uploads and shutdown.
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -7,7 +7,7 @@ use clap::Args;
 use edgeprove_protocol::{headers, limits};
 use http::{HeaderValue, Uri};
 
-use super::faults::{Faults, RawSetting, Setting, raw_setting};
+use super::setting::{Faults, RawSetting, Setting, raw_setting};
 use crate::http::{edge_secret::EdgeSecret, state::HttpOptions};
 use edgeprove_engine::witness::intake::IntakeLimits;
 
@@ -43,34 +43,35 @@ impl Setting for EdgeSecret {
     }
 }
 
-/// Flags of the HTTP side.
+/// Flags of HTTP, uploads and shutdown.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Server")]
 pub struct ServerArgs {
-    /// The address to listen on; port 0 takes a free one.
+    /// Address to listen on. Port 0 selects a free port.
     #[arg(long, env = "EDGEPROVE_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:8080", value_parser = raw_setting::<SocketAddr>)]
     listen: RawSetting<SocketAddr>,
 
-    /// A file that the address is written to once it is known.
+    /// File to which the server writes its address when it listens.
     #[arg(long, env = "EDGEPROVE_ADDR_FILE", value_name = "FILE")]
     addr_file: Option<PathBuf>,
 
-    /// Pages of this origin may call: `https://app.example`, or `*` for any. Several are separated by commas. Without
-    /// it no page of another origin may.
+    /// Origin whose pages may read answers: `https://app.example`, or `*` for every origin. Several are separated by
+    /// commas. Default: none. A browser still sends simple requests and WebSockets of other origins, so use keys to
+    /// refuse them.
     #[arg(long, env = "EDGEPROVE_CORS_ORIGIN", value_name = "ORIGIN", value_delimiter = ',', value_parser = raw_setting::<Origin>)]
     cors_origin: Vec<RawSetting<Origin>>,
 
-    /// A secret that this server shares with the edge, such as `openssl rand -hex 32` makes. Requests must bear it as
-    /// `X-Edge-Secret`, or are answered by 403; `/livez`, `/readyz` and `/metrics` stay open. Give it by the environment: a
-    /// command line can be read by others on the machine.
+    /// Secret that this server shares with the edge, for example from `openssl rand -hex 32`. Requests without it in
+    /// `X-Edge-Secret` are refused with 403, except `/livez`, `/readyz` and `/metrics`. Use the environment variable,
+    /// because other users of the machine can read a command line.
     #[arg(long, env = "EDGEPROVE_EDGE_SECRET", hide_env_values = true, value_name = "SECRET", allow_hyphen_values = true, value_parser = raw_setting::<EdgeSecret>)]
     edge_secret: Option<RawSetting<EdgeSecret>>,
 
-    /// Longest time for one request that proves, upload and wait included; then 504.
+    /// Longest time for a request that proves, including upload and wait. After it, the answer is 504.
     #[arg(long, env = "EDGEPROVE_REQUEST_TIMEOUT", value_name = "TIME", default_value = "120s", value_parser = raw_setting::<Duration>)]
     request_timeout: RawSetting<Duration>,
 
-    /// Most connections at a time.
+    /// Most connections at the same time.
     #[arg(long, env = "EDGEPROVE_CONNECTIONS", value_name = "N", default_value = "1024", value_parser = raw_setting::<usize>)]
     connections: RawSetting<usize>,
 
@@ -78,42 +79,42 @@ pub struct ServerArgs {
     #[arg(long, env = "EDGEPROVE_UPLOAD_MAX", value_name = "SIZE", default_value = "64MiB", value_parser = raw_setting::<ByteSize>)]
     upload_max: RawSetting<ByteSize>,
 
-    /// Largest inflated witness. What a circuit's own witnesses can have is a bound besides.
+    /// Largest decompressed witness. The size that witnesses of a circuit can have is a limit too.
     #[arg(long, env = "EDGEPROVE_DECOMPRESSED_MAX", value_name = "SIZE", default_value = "1GiB", value_parser = raw_setting::<ByteSize>)]
     decompressed_max: RawSetting<ByteSize>,
 
-    /// Most that an upload may inflate by, as a ratio, once it has given more than 1 MiB.
+    /// Largest ratio of decompressed to compressed size of an upload. It applies above 1 MiB of decompressed bytes.
     #[arg(long, env = "EDGEPROVE_RATIO_MAX", value_name = "N", default_value = "200", value_parser = raw_setting::<u64>)]
     ratio_max: RawSetting<u64>,
 
-    /// Longest silence within an upload; then 408.
+    /// Longest time without data during an upload. After it, the answer is 408.
     #[arg(long, env = "EDGEPROVE_UPLOAD_IDLE", value_name = "TIME", default_value = "15s", value_parser = raw_setting::<Duration>)]
     upload_idle: RawSetting<Duration>,
 
-    /// Proofs that are remembered, in memory, for callers who ask for the same again; 0 remembers none.
+    /// Proofs in the cache, which answers a caller's repeated request from memory. 0 disables it.
     #[arg(long, env = "EDGEPROVE_PROOF_CACHE", value_name = "N", default_value = "50", value_parser = raw_setting::<usize>)]
     proof_cache: RawSetting<usize>,
 
-    /// After SIGTERM or SIGINT, how long requests at work may take to finish. Set it below the time after which the
-    /// platform kills: `docker stop` waits 10 s unless told otherwise.
+    /// Time to finish running requests after SIGTERM or SIGINT. Set it below the time after which the platform kills
+    /// the process: 10 s by default for `docker stop`.
     #[arg(long, env = "EDGEPROVE_DRAIN", value_name = "TIME", default_value = "100s", value_parser = raw_setting::<Duration>)]
     drain: RawSetting<Duration>,
 }
 
-/// Settings of the HTTP side.
+/// Settings of HTTP, uploads and shutdown.
 #[derive(Debug, Clone)]
 pub struct ServerSettings {
     /// The address to listen on.
     pub listen: SocketAddr,
-    /// A file that the address is written to.
+    /// The file to which the address is written.
     pub addr_file: Option<PathBuf>,
-    /// Most connections at a time.
+    /// Most connections at the same time.
     pub connections_max: usize,
-    /// How long requests may take to finish at shutdown.
+    /// The time to finish running requests at shutdown.
     pub drain: Duration,
-    /// How many proofs are remembered.
+    /// The number of proofs in the cache.
     pub cached_proofs: usize,
-    /// What requests need to know.
+    /// Settings that request handlers use.
     pub http: HttpOptions,
 }
 
@@ -127,7 +128,7 @@ impl ServerArgs {
         let request_timeout = faults.take("request-timeout", self.request_timeout);
         let connections_max = faults.take_at_least("connections", self.connections, &1);
         let upload_max = faults.take("upload-max", self.upload_max);
-        let inflated_max = faults.take("decompressed-max", self.decompressed_max);
+        let decompressed_max = faults.take("decompressed-max", self.decompressed_max);
         let ratio_max = faults.take_at_least("ratio-max", self.ratio_max, &1);
         let idle = faults.take("upload-idle", self.upload_idle);
         let drain = faults.take("drain", self.drain);
@@ -145,7 +146,7 @@ impl ServerArgs {
                 edge_secret,
                 intake: IntakeLimits {
                     upload_max_bytes: upload_max?.as_u64(),
-                    decompressed_max_bytes: inflated_max?.as_u64(),
+                    decompressed_max_bytes: decompressed_max?.as_u64(),
                     ratio_max: ratio_max?,
                     ratio_floor_bytes: limits::COMPRESSION_RATIO_FLOOR_BYTES,
                     idle: idle?,

@@ -1,11 +1,11 @@
-//! The signals that ask a process to end.
+//! The signals that stop a process: SIGTERM and SIGINT.
 
 use std::{future::Future, io};
 
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Ends at the first SIGTERM or SIGINT, and names it. Both are caught from this call on. As process 1 of a container
-/// only signals with a handler arrive at all.
+/// A future that waits for SIGTERM or SIGINT and returns its name. Both are caught from this call on: process 1 of a
+/// container receives only signals that it catches.
 pub fn stop() -> io::Result<impl Future<Output = &'static str>> {
     let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     Ok(async move {

@@ -1,24 +1,24 @@
-//! How a command ends: its exit status, and its error on standard error.
+//! Runs a command, prints its error on standard error, and returns its exit status.
 
 use std::{error::Error, process::ExitCode};
 
 use crate::config::ConfigError;
 
-/// The settings cannot be used (`EX_USAGE` of sysexits.h).
-const USAGE: u8 = 64;
-/// What is to be read cannot be (`EX_NOINPUT`).
+/// A setting is invalid (`EX_USAGE` of sysexits.h). An invalid command line has clap's status 2.
+const CONFIG: u8 = 64;
+/// An input file cannot be read (`EX_NOINPUT`).
 const NO_INPUT: u8 = 66;
 
-/// Most threads that wait for disks and read witnesses. Each costs some 80 KiB once it has run, and tokio would start
-/// one for every upload at work; a disk is not faster for being asked by hundreds.
+/// Most threads for blocking work: waiting for disks, and reading witnesses. Each needs some 80 KiB, and tokio's
+/// default would start one for each upload; hundreds of threads do not make a disk faster.
 const BLOCKING_THREADS: usize = 32;
 
-/// Why a command failed, with what its exit status says.
+/// Why a command failed. The kind decides the exit status.
 #[derive(Debug)]
 pub enum Failure {
-    /// The settings cannot be used: 64.
+    /// A setting is invalid: 64.
     Config(ConfigError),
-    /// What is to be read cannot be: 66.
+    /// An input file cannot be read: 66.
     NoInput(Box<dyn Error>),
     /// Anything else: 1.
     Other(Box<dyn Error>),
@@ -36,12 +36,12 @@ impl<E: Error + 'static> From<Box<E>> for Failure {
     }
 }
 
-/// Turns any error into a failure with status 1.
+/// A failure with status 1.
 pub fn other(error: impl Error + 'static) -> Failure {
     Failure::Other(Box::new(error))
 }
 
-/// Runs a command's future to its end on a runtime of its own.
+/// Runs a command on a new runtime.
 pub fn run<F>(command: F) -> ExitCode
 where
     F: Future<Output = Result<ExitCode, Failure>>,
@@ -52,20 +52,21 @@ where
         .build()
     {
         Ok(runtime) => runtime,
-        Err(error) => return told(&other(error)),
+        Err(error) => return report(&other(error)),
     };
-    let code = runtime.block_on(command).unwrap_or_else(|failure| told(&failure));
-    // A blocking read of standard input, say, must not hold up the end.
+    let code = runtime.block_on(command).unwrap_or_else(|failure| report(&failure));
+    // A blocking read, such as one of standard input, must not delay the end.
     runtime.shutdown_background();
     code
 }
 
-#[expect(clippy::print_stderr, reason = "the error may be that logs cannot be set up")]
-fn told(failure: &Failure) -> ExitCode {
+/// Prints the error and returns the exit status.
+#[expect(clippy::print_stderr, reason = "the log may not be set up yet")]
+pub fn report(failure: &Failure) -> ExitCode {
     match failure {
         Failure::Config(error) => {
             eprintln!("edgeprove: {error}");
-            ExitCode::from(USAGE)
+            ExitCode::from(CONFIG)
         }
         Failure::NoInput(error) => {
             eprintln!("edgeprove: {}", edgeprove_telemetry::chain(error.as_ref()));

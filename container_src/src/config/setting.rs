@@ -1,18 +1,18 @@
-//! Collects everything that is wrong with the settings, so that it is told at once.
+//! Values of flags, and the errors in them: all errors are collected and reported in one message.
 
 use std::{fmt, time::Duration};
 
 use bytesize::ByteSize;
 
-/// The text of a flag together with what it means, or why it means nothing.
+/// A flag's text with its value, or with the form that it should have had.
 #[derive(Debug, Clone)]
 pub struct RawSetting<T> {
-    /// `None` where it must not be shown.
+    /// `None` for a secret, which must not be shown.
     text: Option<String>,
     value: Result<T, String>,
 }
 
-/// A parser for clap that never fails; [`Faults::take`] reports what it could not read.
+/// A parser for clap that never fails. [`Faults::take`] reports an invalid text.
 #[allow(clippy::must_use_candidate, reason = "clap calls it")]
 pub fn raw_setting<T>(text: &str) -> Result<RawSetting<T>, std::convert::Infallible>
 where
@@ -21,12 +21,12 @@ where
     Ok(RawSetting { text: (!T::SECRET).then(|| text.to_owned()), value: T::read(text) })
 }
 
-/// Something that can be set by a text.
+/// A type that a flag can have.
 pub trait Setting: Sized {
-    /// Whether the text must never be shown, not even in a fault. Then [`Self::read`] must not quote it either.
+    /// Whether the text is a secret that no error may show. [`Self::read`] must not quote it either.
     const SECRET: bool = false;
 
-    /// Its value, or what it should have looked like.
+    /// Parses a text. The error is the expected form, such as `a size such as 64MiB`.
     fn read(text: &str) -> Result<Self, String>;
 }
 
@@ -39,6 +39,24 @@ impl Setting for Duration {
 impl Setting for ByteSize {
     fn read(text: &str) -> Result<Self, String> {
         text.parse().map_err(|_| "a size such as 64MiB".to_owned())
+    }
+}
+
+impl Setting for bool {
+    fn read(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|_| "true or false".to_owned())
+    }
+}
+
+impl Setting for u16 {
+    fn read(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|_| "a whole number up to 65535".to_owned())
+    }
+}
+
+impl Setting for u32 {
+    fn read(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|_| "a whole number".to_owned())
     }
 }
 
@@ -67,58 +85,71 @@ impl Setting for std::net::SocketAddr {
     }
 }
 
-/// What is wrong with the settings.
+/// Collects the errors in the settings.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Faults(Vec<String>);
 
-/// Settings that cannot be used.
+/// The settings are invalid. Its text is one line per error.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub struct ConfigError(Vec<String>);
 
+impl ConfigError {
+    /// Settings with this one error.
+    #[must_use]
+    pub fn new(error: String) -> Self {
+        Self(vec![error])
+    }
+}
+
 impl Faults {
-    /// Notes a fault.
+    /// Adds an error.
     pub fn add(&mut self, fault: impl Into<String>) {
         self.0.push(fault.into());
     }
 
-    /// The value of a flag, or its fault and `None`. `name` is the flag without its dashes.
+    /// The value of a flag. If its text is invalid, adds an error and returns `None`. `name` is the flag without
+    /// dashes.
     pub fn take<T>(&mut self, name: &str, setting: RawSetting<T>) -> Option<T> {
+        self.take_named(&flag(name), setting)
+    }
+
+    /// The same for a flag without a variable: an error shows `name` as it is.
+    pub fn take_named<T>(&mut self, name: &str, setting: RawSetting<T>) -> Option<T> {
         match setting.value {
             Ok(value) => Some(value),
             Err(wanted) => {
-                let given =
-                    setting.text.map_or_else(|| "what it is set to".to_owned(), |text| format!("`{text}`"));
-                self.add(format!("{}: {given} is not {wanted}", flag(name)));
+                let given = setting.text.map_or_else(|| "its value".to_owned(), |text| format!("`{text}`"));
+                self.add(format!("{name}: {given} is not {wanted}"));
                 None
             }
         }
     }
 
-    /// The value of a flag that must not be below a minimum.
+    /// The value of a flag with a minimum.
     pub fn take_at_least<T>(&mut self, name: &str, setting: RawSetting<T>, min: &T) -> Option<T>
     where
         T: PartialOrd + fmt::Display,
     {
         let value = self.take(name, setting)?;
         if value < *min {
-            self.add(format!("{}: {value} is below {min}", flag(name)));
+            self.add(format!("{} must be at least {min} (got {value})", flag(name)));
             return None;
         }
         Some(value)
     }
 
-    /// The values of a list of flags. Empty items, as a comma too many gives, count for nothing.
+    /// The values of a flag with several values. Empty items are ignored: an additional comma is harmless.
     pub fn take_all<T>(&mut self, name: &str, settings: Vec<RawSetting<T>>) -> Vec<T> {
-        let named = settings.into_iter().filter(|setting| setting.text.as_deref() != Some(""));
-        named.filter_map(|setting| self.take(name, setting)).collect()
+        let given = settings.into_iter().filter(|setting| setting.text.as_deref() != Some(""));
+        given.filter_map(|setting| self.take(name, setting)).collect()
     }
 
-    /// The value of an outcome, or its error as a fault and `None`.
-    pub fn keep<T, E: std::error::Error>(&mut self, outcome: Result<T, E>) -> Option<T> {
+    /// The value of a result. If it is an error, adds that and returns `None`.
+    pub fn ok<T, E: std::error::Error>(&mut self, outcome: Result<T, E>) -> Option<T> {
         outcome.map_err(|error| self.add(edgeprove_telemetry::chain(&error))).ok()
     }
 
-    /// The finished settings, if there were no faults.
+    /// Returns the settings if no error was added.
     pub fn finish<T>(self, settings: Option<T>) -> Result<T, ConfigError> {
         match settings {
             Some(settings) if self.0.is_empty() => Ok(settings),
@@ -127,26 +158,34 @@ impl Faults {
     }
 }
 
-fn flag(name: &str) -> String {
-    format!("--{name} (EDGEPROVE_{})", name.to_ascii_uppercase().replace('-', "_"))
+/// The environment variable of a flag of `edgeprove serve`.
+#[must_use]
+pub fn variable(flag: &str) -> String {
+    match flag {
+        // The name that many other programs use.
+        "database-url" => "DATABASE_URL".to_owned(),
+        flag => format!("EDGEPROVE_{}", flag.to_ascii_uppercase().replace('-', "_")),
+    }
+}
+
+/// A flag with its variable, as errors name it.
+#[must_use]
+pub fn flag(name: &str) -> String {
+    format!("--{name} ({})", variable(name))
 }
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "the configuration has {} fault{}:",
-            self.0.len(),
-            if self.0.len() == 1 { "" } else { "s" }
-        )?;
-        self.0.iter().try_for_each(|fault| write!(f, "\n  - {fault}"))
+        let count = self.0.len();
+        write!(f, "invalid configuration ({count} error{}):", if count == 1 { "" } else { "s" })?;
+        self.0.iter().try_for_each(|error| write!(f, "\n  - {error}"))
     }
 }
 
-/// A setting with a fixed set of words.
+/// Implements [`Setting`] for a type with a fixed set of words.
 macro_rules! words {
     ($type:ty, $($word:literal => $value:expr),+ $(,)?) => {
-        impl $crate::config::faults::Setting for $type {
+        impl $crate::config::setting::Setting for $type {
             fn read(text: &str) -> Result<Self, String> {
                 match text {
                     $($word => Ok($value),)+
@@ -163,7 +202,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_fault_is_told_with_its_flag_and_its_variable() {
+    fn errors_name_flag_and_variable() {
         let mut faults = Faults::default();
         let Ok(size) = raw_setting::<ByteSize>("much");
         assert_eq!(faults.take("upload-max", size), None);
@@ -171,17 +210,27 @@ mod tests {
         assert_eq!(faults.take_at_least("prover-queue-max", count, &1), None);
         let Ok(time) = raw_setting::<Duration>("2m");
         assert_eq!(faults.take("prove-timeout", time), Some(Duration::from_mins(2)));
-        let told = faults.finish(Some(())).unwrap_err().to_string();
+        let message = faults.finish(Some(())).unwrap_err().to_string();
         assert_eq!(
-            told,
-            "the configuration has 2 faults:\n  \
+            message,
+            "invalid configuration (2 errors):\n  \
              - --upload-max (EDGEPROVE_UPLOAD_MAX): `much` is not a size such as 64MiB\n  \
-             - --prover-queue-max (EDGEPROVE_PROVER_QUEUE_MAX): 0 is below 1"
+             - --prover-queue-max (EDGEPROVE_PROVER_QUEUE_MAX) must be at least 1 (got 0)"
         );
     }
 
     #[test]
-    fn a_secret_is_shown_nowhere() {
+    fn flags_are_named_with_the_variable_they_have() {
+        assert_eq!(flag("database-url"), "--database-url (DATABASE_URL)");
+        assert_eq!(flag("audit-sync"), "--audit-sync (EDGEPROVE_AUDIT_SYNC)");
+        let Ok(number) = raw_setting::<u64>("x");
+        let mut faults = Faults::default();
+        assert_eq!(faults.take_named("--after", number), None);
+        assert_eq!(faults.0, ["--after: `x` is not a whole number"]);
+    }
+
+    #[test]
+    fn a_secret_is_never_shown() {
         #[derive(Debug)]
         struct Hidden;
 
@@ -199,8 +248,8 @@ mod tests {
         assert!(faults.take("edge-secret", secret).is_none());
         assert_eq!(
             faults.finish(Some(())).unwrap_err().to_string(),
-            "the configuration has 1 fault:\n  \
-             - --edge-secret (EDGEPROVE_EDGE_SECRET): what it is set to is not a longer one"
+            "invalid configuration (1 error):\n  \
+             - --edge-secret (EDGEPROVE_EDGE_SECRET): its value is not a longer one"
         );
     }
 }

@@ -1,0 +1,80 @@
+//! Settings of access and of the audit log.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use edgeprove_protocol::caller::{NamedDigest, parse_keys};
+
+use super::setting::{Faults, RawSetting, Setting, raw_setting, words};
+use crate::access::{AccessSettings, Role, keys::KeyRing, keys_file::KeysFile};
+use edgeprove_audit::{AuditSettings, file::SyncPolicy};
+
+words!(Role, "user" => Role::User, "priority" => Role::Priority, "operator" => Role::Operator);
+words!(SyncPolicy, "always" => SyncPolicy::Always, "never" => SyncPolicy::Never);
+
+/// A list of keys, in the form that the edge uses too.
+#[derive(Debug, Clone)]
+struct KeyList(Vec<NamedDigest>);
+
+impl Setting for KeyList {
+    const SECRET: bool = true;
+
+    fn read(text: &str) -> Result<Self, String> {
+        let keys = parse_keys(text).map_err(|fault| format!("a list of keys: {fault}"))?;
+        // With an empty list every caller would be allowed, which its author cannot have meant.
+        if keys.is_empty() { Err("a list of keys: it is empty".to_owned()) } else { Ok(Self(keys)) }
+    }
+}
+
+/// Flags of access and of the audit log.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Access and audit")]
+pub struct AccessAndAuditArgs {
+    /// File of API keys with roles, rates and quotas: docs/ACCESS.md. It is read again when it changes and at SIGHUP.
+    /// Without this file and without `--api-keys`, callers need no key.
+    #[arg(long, visible_alias = "keys", env = "EDGEPROVE_KEYS_FILE", value_name = "FILE")]
+    keys_file: Option<PathBuf>,
+
+    /// API keys as names and SHA-256 digests, in the form that the edge uses: `NAME:SHA256`, several separated by
+    /// commas. Their holders have the role `user` without limits.
+    #[arg(long, env = "EDGEPROVE_API_KEYS", hide_env_values = true, value_name = "NAME:SHA256", allow_hyphen_values = true, value_parser = raw_setting::<KeyList>)]
+    api_keys: Option<RawSetting<KeyList>>,
+
+    /// Role of callers without an entry in the keys file: `user`, `priority` or `operator`. They are callers without a
+    /// key where no key is set, and callers that the edge names. The file's `[anonymous]` overrides it.
+    #[arg(long, env = "EDGEPROVE_ANONYMOUS_ROLE", value_name = "ROLE", default_value = "user", value_parser = raw_setting::<Role>)]
+    anonymous_role: RawSetting<Role>,
+
+    /// File of the audit log, JSON lines that only this server writes: docs/AUDIT.md. While it cannot be written, work
+    /// is refused with 503. Default: no audit log.
+    #[arg(long, env = "EDGEPROVE_AUDIT", value_name = "FILE")]
+    audit: Option<PathBuf>,
+
+    /// When audit entries are flushed to the disk, where they survive a power cut: `always` before the request is
+    /// answered, or `never`, when the operating system decides. With both, entries survive the end of the process.
+    #[arg(long, env = "EDGEPROVE_AUDIT_SYNC", value_name = "WHEN", default_value = "always", value_parser = raw_setting::<SyncPolicy>)]
+    audit_sync: RawSetting<SyncPolicy>,
+}
+
+impl AccessAndAuditArgs {
+    /// Reads the flags and the keys file.
+    pub fn read(self, faults: &mut Faults) -> Option<(AccessSettings, Option<AuditSettings>)> {
+        let anonymous = faults.take("anonymous-role", self.anonymous_role);
+        let listed = match self.api_keys {
+            Some(keys) => faults.take("api-keys", keys).map(|keys| keys.0),
+            None => Some(Vec::new()),
+        };
+        let sync = faults.take("audit-sync", self.audit_sync);
+        // Read in any case, so that its errors are reported together with all others.
+        let base = KeyRing::new(listed.clone().unwrap_or_default(), anonymous.unwrap_or_default());
+        let keys_file = self.keys_file.map(|path| KeysFile { path, base: base.clone() });
+        let keys = match &keys_file {
+            Some(file) => faults.ok(file.read()),
+            None => Some(base),
+        };
+        anonymous.and(listed)?;
+        let sync = sync?;
+        let access = AccessSettings { keys: keys?, keys_file };
+        Some((access, self.audit.map(|file| AuditSettings { file, sync })))
+    }
+}
