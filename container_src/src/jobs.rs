@@ -1,16 +1,16 @@
 //! The jobs of this server: what it adds to the queue of [`edgeprove_job_queue`], which knows no kind of work.
 //!
-//! Start with [`submission`]: from a checked upload to an accepted job. [`kinds::prove`] then runs the job.
+//! Start with [`submission`]: from a checked upload to an accepted job. [`job_kinds::prove`] then runs the job.
 //!
 //! Imports run down this list only.
 //! - [`system`]: puts everything together, and starts it.
 //! - [`submission`]: accepts proof jobs.
 //! - [`document`]: the wire's document of a proof job.
 //! - [`record`]: writes what happens to jobs to the audit log and the metrics.
-//! - [`kinds`]: the kinds of jobs, a file each.
+//! - [`job_kinds`]: the kinds of jobs, a file each.
 
 pub mod document;
-pub mod kinds;
+pub mod job_kinds;
 pub mod record;
 pub mod submission;
 pub mod system;

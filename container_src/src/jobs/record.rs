@@ -12,7 +12,7 @@ use edgeprove_job_rules::{
 use edgeprove_protocol::{JobStatus, ProblemType};
 use edgeprove_telemetry::metrics::jobs::{self as metrics, JobEnd};
 
-use super::kinds::circuit_of;
+use super::job_kinds::circuit_of;
 use crate::access;
 
 /// Writes what happens to jobs to the audit log and the metrics. Clones share the log.

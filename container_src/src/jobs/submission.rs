@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 use super::{
     Jobs,
-    kinds::proof::{KIND, Payload, WitnessDescriptor},
+    job_kinds::proof::{KIND, Payload, WitnessDescriptor},
 };
 
 /// A proof job that is submitted.

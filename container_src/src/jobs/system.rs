@@ -24,7 +24,7 @@ use edgeprove_protocol::{Problem, ProblemType};
 use edgeprove_spool::Spool;
 use edgeprove_telemetry::supervisor::Supervisor;
 
-use super::{JobGauges, JobStore, Jobs, kinds::prove::Prove, record::JobRecorder};
+use super::{JobGauges, JobStore, Jobs, job_kinds::prove::Prove, record::JobRecorder};
 
 /// The settings of jobs.
 #[derive(Debug, Clone)]

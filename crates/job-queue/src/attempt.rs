@@ -57,7 +57,7 @@ impl Attempt {
         self.id
     }
 
-    /// Reports that a stage has begun, one of the kind's [`stages`](crate::kind::JobKind::stages). Watchers on this server see
+    /// Reports the start of a stage, one of the kind's [`stages`](crate::kind::JobKind::stages). Watchers on this server see
     /// it at once. The task that renews the lease writes it to the database soon after; until then a newer stage replaces it.
     pub fn report_stage(&self, stage: &'static str) {
         self.watchers.stage_reported(self.id, self.token, stage);

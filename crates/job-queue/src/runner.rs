@@ -176,11 +176,11 @@ impl Workers {
         };
         let attempt = Arc::new(Attempt::new(&job, Arc::clone(watchers)));
         // The task is separate because the job may keep its thread busy.
-        let (kept, of, terms, ended) =
+        let (renewed, of, terms, ended) =
             (Arc::clone(&attempt), queue.clone(), settings.lease, CancellationToken::new());
         let _ended = ended.clone().drop_guard();
         self.supervisor.spawn("renew a lease", async move {
-            ended.run_until_cancelled(kept.keep_lease(&of, terms)).await;
+            ended.run_until_cancelled(renewed.keep_lease(&of, terms)).await;
         });
         if let Err(error) = events.started(&job).await {
             tracing::warn!(job = %job.id, error = %edgeprove_telemetry::chain(&error), "job released: its start could not be recorded");

@@ -271,7 +271,7 @@ impl SqlQueue {
         }
         for _ in 0..TRIES {
             if let Some(job) = self.insert(&job, bounds).await.map_err(QueueError)? {
-                // Workers may start before the disk has the job: after a power failure nobody was told that it is accepted.
+                // Workers may start before the disk has the job: its caller has no answer yet.
                 self.notify(job.id, job.status);
                 self.database.sync().await.map_err(QueueError)?;
                 return Ok(Enqueued::Accepted(Box::new(job)));

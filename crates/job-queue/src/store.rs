@@ -1,15 +1,16 @@
-//! The database: opened, kept at one version, and asked.
+//! The database: opening, migrations, connections and errors.
 //!
-//! It is a SQLite file in the data folder, or PostgreSQL where several servers share the work. Which one is seen here and
-//! in the texts of statements, nowhere else: whoever asks takes a [`Session`] and gives it a statement in both dialects.
-//! The room knows nothing of jobs; it makes the tables that `edgeprove_job_rules::sql` describes because they are a part
-//! of the database's version.
+//! It is a SQLite file in the data folder, or PostgreSQL where several servers share the jobs. Only this module and the texts of
+//! statements depend on the choice: callers take a [`Session`] and give it a statement in both dialects. The module knows
+//! nothing of jobs; it creates the tables of [`edgeprove_job_rules::sql`] because they belong to the version of the database.
 //!
-//! - [`place`]: where the database is. [`sqlite`] and [`postgres`]: how each is opened, and what it is told to keep to.
-//! - [`session`]: a connection for a while, with the database's clock.
-//! - `shared_sync`: one trip to the disk for all who wait for one.
+//! Imports run down this list only.
+//! - [`sqlite`], [`postgres`]: how each database is opened, and its settings.
+//! - [`location`]: where the database is.
 //! - [`migrate`]: from one version of the tables to the next.
-//! - [`error`]: what can go wrong.
+//! - [`session`]: a connection, with the database's clock.
+//! - `shared_sync`: one disk sync for all callers that wait for one.
+//! - [`error`]: errors of the database.
 
 use std::{sync::Arc, time::Duration};
 
@@ -36,9 +37,9 @@ pub mod session;
 mod shared_sync;
 pub mod sqlite;
 
-/// Longest wait for a connection, or for one's turn to write.
+/// The longest wait for a connection, or for the turn to write.
 pub const CONNECT_MAX: Duration = Duration::from_secs(5);
-/// Longest time for a statement. PostgreSQL itself ends it a little earlier, which gives the better reason.
+/// The longest time for a statement. PostgreSQL itself ends it a little earlier, with a better reason.
 pub const ANSWER_MAX: Duration = Duration::from_secs(12);
 
 /// The database. Clones share the same connections.
@@ -46,17 +47,17 @@ pub const ANSWER_MAX: Duration = Duration::from_secs(12);
 pub struct Database {
     dialect: Dialect,
     pools: Pools,
-    /// Whoever writes to SQLite has it. It lets one writer in at a time anyway, but those that find it busy try again
-    /// after pauses of up to a tenth of a second and in no order; here they stand in line.
+    /// The lock of the writer of SQLite. SQLite allows one writer at a time, but a writer that finds it busy tries again after
+    /// pauses of up to 0.1 s and in no order. This lock is fair.
     turn: Option<Arc<Mutex<()>>>,
     syncs: Arc<SharedSync>,
     postgres: Option<Arc<PostgresUrl>>,
-    is_kept: bool,
-    /// Keeps other servers out of the data folder.
+    is_durable: bool,
+    /// Locks the data folder against other servers.
     _folder: Option<Arc<DataFolder>>,
 }
 
-/// Connections by what they promise. Where the database needs no difference they are the same ones.
+/// Connections by durability. Where the database makes no difference they are the same.
 #[derive(Debug, Clone)]
 struct Pools {
     read: AnyPool,
@@ -65,7 +66,7 @@ struct Pools {
 }
 
 impl Database {
-    /// Opens the database, making it if there is none, and brings its tables to this server's version.
+    /// Opens the database, creates it if there is none, and migrates its tables to this version.
     pub async fn open(place: &DatabaseLocation) -> Result<Self, OpenError> {
         install_default_drivers();
         match place {
@@ -80,16 +81,16 @@ impl Database {
     }
 
     async fn of_sqlite(sqlite: Sqlite, folder: Option<DataFolder>) -> Result<Self, OpenError> {
-        let is_kept = folder.is_some();
+        let is_durable = folder.is_some();
         let pools = sqlite.open().await?;
-        let turn = is_kept.then(Arc::default);
+        let turn = is_durable.then(Arc::default);
         Ok(Self {
             dialect: Dialect::Sqlite,
             pools,
             turn,
             syncs: Arc::default(),
             postgres: None,
-            is_kept,
+            is_durable,
             _folder: folder.map(Arc::new),
         })
     }
@@ -102,21 +103,21 @@ impl Database {
             turn: None,
             syncs: Arc::default(),
             postgres: Some(Arc::new(url)),
-            is_kept: true,
+            is_durable: true,
             _folder: None,
         })
     }
 
-    /// Which of the two it is.
+    /// The dialect of the database.
     #[must_use]
     pub fn dialect(&self) -> Dialect {
         self.dialect
     }
 
-    /// Whether what is written outlives this process.
+    /// Whether written data outlives this process.
     #[must_use]
-    pub fn is_kept(&self) -> bool {
-        self.is_kept
+    pub fn is_durable(&self) -> bool {
+        self.is_durable
     }
 
     /// Whether other servers may use it at the same time.
@@ -125,22 +126,22 @@ impl Database {
         self.postgres.is_some()
     }
 
-    /// Where PostgreSQL is, for whoever needs a connection of a kind that a [`Session`] is not.
+    /// The URL of PostgreSQL, for connections that are no [`Session`].
     #[must_use]
     pub fn postgres(&self) -> Option<&PostgresUrl> {
         self.postgres.as_deref()
     }
 
-    /// A connection for a while. Writers of SQLite get theirs one after the other: let go of it soon.
-    pub async fn session(&self, promise: Durability) -> Result<Session, StoreError> {
-        let turn = match (&self.turn, promise) {
+    /// Takes a connection. Writers of SQLite get theirs one after the other, so drop it soon.
+    pub async fn session(&self, durability: Durability) -> Result<Session, StoreError> {
+        let turn = match (&self.turn, durability) {
             (None, _) | (_, Durability::Read) => None,
             (Some(turn), Durability::Write | Durability::WriteDurably) => {
                 let turn = tokio::time::timeout(CONNECT_MAX, Arc::clone(turn).lock_owned());
                 Some(turn.await.map_err(|_| StoreError::TimedOut(CONNECT_MAX))?)
             }
         };
-        let pool = match promise {
+        let pool = match durability {
             Durability::Read => &self.pools.read,
             Durability::Write => &self.pools.write,
             Durability::WriteDurably => &self.pools.write_durably,
@@ -148,12 +149,12 @@ impl Database {
         Ok(Session::new(pool.acquire().await?, self.dialect, turn))
     }
 
-    /// Returns once everything that was written before is on the disk. Those who ask at the same time share the trip.
+    /// Returns once all earlier writes are durable. Concurrent callers share one sync.
     pub async fn sync(&self) -> Result<(), StoreError> {
-        match (self.dialect, self.is_kept) {
-            // A commit was on the disk before it was answered; and what is not kept is on none.
+        match (self.dialect, self.is_durable) {
+            // PostgreSQL's commits are durable, and a database in memory never is.
             (Dialect::Postgres, _) | (Dialect::Sqlite, false) => Ok(()),
-            // A durable commit takes along what is before it in the same log.
+            // A durable commit makes all earlier commits in the same log durable.
             (Dialect::Sqlite, true) => {
                 let touch = async || {
                     let mut session = self.session(Durability::WriteDurably).await?;
@@ -164,7 +165,7 @@ impl Database {
         }
     }
 
-    /// Whether it answers.
+    /// Checks that the database answers.
     pub async fn probe(&self) -> Result<(), StoreError> {
         self.session(Durability::Read).await?.now().await.map(drop)
     }

@@ -1,8 +1,8 @@
-//! The audit log's rule: what an entry says, and how each is chained to the one before it.
+//! The audit log: the content of an entry, and the chain of entries.
 //!
-//! Every entry's hash covers the hash before it, so that whoever changes, removes or moves one must make all later ones
-//! anew. Against somebody who can do that stands an anchor: a place of the chain, noted where that somebody cannot write.
-//! `docs/AUDIT.md` tells the format to those who write a verifier of their own.
+//! The hash of each entry covers the hash of the entry before. A change of one entry therefore requires new hashes for all
+//! later ones. An anchor protects against an attacker who can do that: it is the number and hash of an entry, stored where the
+//! attacker cannot write. `docs/AUDIT.md` describes the format for other verifiers.
 //!
 //! - [`entry`]: who did what, in typed members only, none of which can hold a witness.
 //! - [`chain`]: hashes, and where a chain is broken.

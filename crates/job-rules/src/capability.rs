@@ -66,8 +66,8 @@ mod tests {
         let some =
             Capability { kind: "prove", subjects: Some(vec![subject("maze", "1"), subject("a\"b", "2")]) };
         let none = Capability { kind: "sweep", subjects: Some(Vec::new()) };
-        let told = json(&[some, none, Capability::all_of("keygen")]);
-        assert_eq!(told, r#"[["prove","maze","1"],["prove","a\"b","2"],["keygen",null,null]]"#);
+        let text = json(&[some, none, Capability::all_of("keygen")]);
+        assert_eq!(text, r#"[["prove","maze","1"],["prove","a\"b","2"],["keygen",null,null]]"#);
         assert_eq!(json(&[]), "[]");
     }
 }

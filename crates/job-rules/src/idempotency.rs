@@ -1,17 +1,16 @@
-//! Asking twice for the same thing gives one job.
+//! Idempotency: the same request, sent twice, creates one job.
 //!
-//! A caller names its request with a key of its own. The key belongs to that caller: two callers may choose the same one.
-//! The same key with the same body is the same job, however far it is, also when it failed or expired. The same key with
-//! another body is a mistake on the caller's side, which is told instead of guessed at. A key is free again when its
-//! job's row goes ([`crate::expiry`]).
+//! A caller gives its request a key. Two callers may use the same key. The same key with the same body gets the same job, also
+//! if the job failed or expired. The same key with another body is an error of the caller and is refused. A key is free again
+//! when the row of its job is deleted ([`crate::expiry`]).
 
 use std::{fmt, str::FromStr};
 
-/// What a caller names its request by: 1 to 255 printable ASCII characters.
+/// A caller's key of a request: 1 to 255 printable ASCII characters.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct IdempotencyKey(String);
 
-/// A text that cannot be such a key.
+/// A text that is no idempotency key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("an idempotency key has 1 to {max} printable ASCII characters", max = IdempotencyKey::MAX_BYTES)]
 pub struct InvalidIdempotencyKey;
@@ -20,26 +19,26 @@ pub struct InvalidIdempotencyKey;
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct BodyDigest(pub [u8; 32]);
 
-/// A request's name, and what was asked under it.
+/// The key of a request, and the digest of its body.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Idempotency {
-    /// The name.
+    /// The key.
     pub key: IdempotencyKey,
-    /// What was asked.
+    /// The digest of the body.
     pub body: BodyDigest,
 }
 
-/// What a request is, next to the job that its owner's key names.
+/// How a request compares with the earlier request of the same key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// The same request again: its answer is that job.
+    /// It is the same request.
     Same,
-    /// Another request under the same name.
+    /// It is another request.
     Conflict,
 }
 
 impl Idempotency {
-    /// Judges a request by the job that already bears its key.
+    /// Compares a request with the earlier one of the same key.
     #[must_use]
     pub fn judge(&self, earlier: &Self) -> Verdict {
         if self == earlier { Verdict::Same } else { Verdict::Conflict }
@@ -47,7 +46,7 @@ impl Idempotency {
 }
 
 impl IdempotencyKey {
-    /// Longest key.
+    /// The maximum length.
     pub const MAX_BYTES: usize = 255;
 
     /// The key as text.

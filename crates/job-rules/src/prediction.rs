@@ -1,4 +1,4 @@
-//! How long work will take, from how long such work took.
+//! Estimates of how long work will take, from how long such work took.
 //!
 //! Durations have outliers: a cold cache, a paused machine, a clock that was set. The median and the median of the
 //! deviations from it (MAD) do not care how far out an outlier lies, only how many there are, and stay put until half of
@@ -34,13 +34,13 @@ pub struct History(VecDeque<Duration>);
 /// How long something will take.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Estimate {
-    /// What is likely.
+    /// The expected time.
     pub expected: Duration,
-    /// Hardly less.
+    /// It hardly takes less.
     pub low: Duration,
-    /// Hardly more.
+    /// It hardly takes more.
     pub high: Duration,
-    /// How much it can be relied on, from 0 to 1.
+    /// The confidence, from 0 to 1.
     pub confidence: f64,
 }
 
@@ -104,7 +104,7 @@ impl Estimate {
     pub const NOTHING: Self =
         Self { expected: Duration::ZERO, low: Duration::ZERO, high: Duration::ZERO, confidence: 1.0 };
 
-    /// This, and then that. Deviations add up, which is right for work that is slow for the same reason, and cautious
+    /// The sum of both. Deviations add up, which is right for work that is slow for the same reason, and cautious
     /// for all other.
     #[must_use]
     pub fn then(self, next: Self) -> Self {
@@ -116,9 +116,9 @@ impl Estimate {
         }
     }
 
-    /// What is left of it.
+    /// The time that is left after this much of it.
     ///
-    /// An estimate must not say `now` for minutes. At least a quarter of the interval's rest is expected, and work that
+    /// An estimate must not be zero for minutes. At least a quarter of the interval's rest is expected, and work that
     /// exceeds even the interval may take as long again as it is over.
     #[must_use]
     pub fn remaining(self, elapsed: Duration) -> Self {
@@ -138,7 +138,7 @@ impl Estimate {
         self.low > limit
     }
 
-    /// What `Retry-After` says, in seconds: rounded up, and at least 1.
+    /// The value of `Retry-After`, in seconds: rounded up, and at least 1.
     #[must_use]
     pub fn retry_after_s(self) -> u64 {
         let whole = self.expected.as_secs();
@@ -146,8 +146,8 @@ impl Estimate {
     }
 }
 
-/// How long until a worker is free for a job, given what is under way and what goes before it. With nobody before it and a
-/// worker that has nothing to do, that is [`Estimate::NOTHING`].
+/// The time until a worker is free for a job, given the running work and the jobs ahead of it. With no job ahead and an idle
+/// worker, that is [`Estimate::NOTHING`].
 ///
 /// Each job goes to the worker that is free first, as it will in fact, one sort of them after the other. The three
 /// figures are three runs of this: one where everything goes well, one as expected, one where everything goes badly.

@@ -1,7 +1,7 @@
 //! The progress of an attempt: percent and remaining time, computed from what the database stores.
 //!
 //! The row of a job stores only the stage of the attempt and the time when the stage began. Percent and remaining time
-//! follow from these, the current time and the estimate. They are computed whenever somebody reads the job, so that every
+//! follow from these, the current time and the estimate. They are computed whenever the job is read, so that every
 //! server computes them in the same way and nothing has to be written while a stage lasts.
 
 use std::time::Duration;

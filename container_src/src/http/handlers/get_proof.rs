@@ -20,7 +20,7 @@ use crate::{
     },
     jobs::{
         Jobs,
-        kinds::proof::{Payload, ProofReport},
+        job_kinds::proof::{Payload, ProofReport},
     },
 };
 

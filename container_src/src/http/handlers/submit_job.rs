@@ -33,7 +33,7 @@ use crate::{
         state::AppState,
         upload,
     },
-    jobs::{Jobs, kinds::proof::KIND, submission::Submission},
+    jobs::{Jobs, job_kinds::proof::KIND, submission::Submission},
 };
 
 /// Maximum `Retry-After` where the queue is full, in seconds.

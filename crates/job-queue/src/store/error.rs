@@ -1,25 +1,25 @@
-//! What can go wrong with a database, by what is to be done about it.
+//! Errors of the database, by what a caller can do about them.
 
 use std::{error::Error, io, path::PathBuf, time::Duration};
 
 use edgeprove_job_rules::row::CorruptRow;
 
-/// Why the database could not be asked.
+/// Why a statement failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// It cannot be reached, or turns everybody away for the moment. The same may succeed the next time.
+    /// The database cannot be reached, or refuses connections at the moment. A retry may succeed.
     #[error("the database cannot be used at the moment")]
     Unavailable(#[source] sqlx::Error),
-    /// It did not answer in time. Whether it did what it was asked is not known.
+    /// The database did not answer in time. Whether the statement was executed is unknown.
     #[error("the database did not answer within {} s", .0.as_secs())]
     TimedOut(Duration),
     /// Its disk is full.
     #[error("the database's disk is full")]
     DiskFull(#[source] sqlx::Error),
-    /// It is damaged, or holds what no statement of ours writes.
+    /// The database is damaged, or has data that no statement here writes.
     #[error("the database is damaged")]
     Corrupt(#[source] Box<dyn Error + Send + Sync>),
-    /// It refused a statement: a mistake of ours, or a right that its user lacks.
+    /// The database refused a statement: a fault of the code, or a missing right of its user.
     #[error("the database refused a statement")]
     Refused(#[source] sqlx::Error),
 }
@@ -50,7 +50,7 @@ pub enum OpenError {
         /// The other's process.
         holder: Option<u32>,
     },
-    /// The tables were made by a later version of this server.
+    /// A later version of this server created the tables.
     #[error(
         "the database is of version {found}, and this server knows those up to {known}: run the server that made it, or a later one"
     )]
@@ -60,7 +60,7 @@ pub enum OpenError {
         /// Ours.
         known: i64,
     },
-    /// It cannot be asked.
+    /// A statement failed.
     #[error("cannot open the database")]
     Store(#[from] StoreError),
 }
@@ -80,7 +80,7 @@ impl From<sqlx::Error> for OpenError {
 }
 
 impl StoreError {
-    /// Whether the same may succeed in a moment.
+    /// Whether a retry may succeed soon.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
@@ -89,11 +89,11 @@ impl StoreError {
         }
     }
 
-    /// Whether what was asked for may have been done all the same: the answer got lost, and not the question.
+    /// Whether the statement may have been executed: the answer was lost, but perhaps not the request.
     #[must_use]
     pub fn may_have_happened(&self) -> bool {
         match self {
-            // Without a connection nothing was asked.
+            // Without a connection no statement was sent.
             Self::Unavailable(error) => !matches!(
                 error,
                 sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::BeginFailed
@@ -114,7 +114,7 @@ impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
         use sqlx::Error as Sqlx;
         match &error {
-            Sqlx::Database(told) => match Meaning::of(told.code().as_deref().unwrap_or_default()) {
+            Sqlx::Database(reported) => match Meaning::of(reported.code().as_deref().unwrap_or_default()) {
                 Meaning::Unavailable => Self::Unavailable(error),
                 Meaning::DiskFull => Self::DiskFull(error),
                 Meaning::Corrupt => Self::Corrupt(Box::new(error)),
@@ -131,13 +131,13 @@ impl From<sqlx::Error> for StoreError {
             | Sqlx::Decode(_)
             | Sqlx::ColumnNotFound(_)
             | Sqlx::AnyDriverError(_) => Self::Corrupt(Box::new(error)),
-            // The type may grow: what we know nothing of is nothing to try again.
+            // Unknown errors of later versions are not retried.
             _ => Self::Refused(error),
         }
     }
 }
 
-/// What a database's code is to us.
+/// The meaning of a database's error code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Meaning {
     Unavailable,
@@ -165,7 +165,7 @@ impl Meaning {
             "XX001" | "XX002" => Self::Corrupt,
             // Read only: a replica that was a primary a moment ago. Lock not to be had. Ended by the time limit.
             "25006" | "55P03" | "57014" => Self::Unavailable,
-            // Connection; transaction rolled back; resources; told to end, or starting; the system below it.
+            // Connection; transaction rolled back; resources; stopping or starting; the operating system.
             _ if ["08", "40", "53", "57", "58"].iter().any(|class| code.starts_with(class)) => {
                 Self::Unavailable
             }

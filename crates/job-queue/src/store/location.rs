@@ -7,9 +7,9 @@ use super::postgres::PostgresUrl;
 /// Where the database is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DatabaseLocation {
-    /// Nowhere: it ends with this process.
+    /// In memory: it ends with this process.
     Memory,
-    /// In a folder that this server has for itself.
+    /// In a folder that this server uses alone.
     Folder(PathBuf),
     /// In a PostgreSQL, which several servers may share.
     Postgres(PostgresUrl),

@@ -1,24 +1,24 @@
-//! Brings the tables from whatever version they are of to this server's, all steps or none.
+//! Migrates the tables to this version, all steps or none.
 
 use edgeprove_job_rules::sql::{Dialect, MIGRATIONS};
 use sqlx::{AnyConnection, Connection as _, Executor as _, Row as _};
 
 use super::{OpenError, StoreError};
 
-/// Which steps were taken.
+/// The table of the steps that were taken.
 const VERSIONS: &str = "CREATE TABLE IF NOT EXISTS edgeprove_versions \
     (version BIGINT NOT NULL PRIMARY KEY, name TEXT NOT NULL, touched BIGINT NOT NULL DEFAULT 0)";
 const VERSION: &str = "SELECT CAST(COALESCE(max(version), 0) AS BIGINT) AS version FROM edgeprove_versions";
 
-/// Servers that start together on one PostgreSQL take the steps one after the other. The number is this table's own among
-/// the database's advisory locks.
+/// Serialises servers that start together on one PostgreSQL. The number identifies this table among the database's advisory
+/// locks.
 const POSTGRES_LOCK: &str = "SELECT pg_advisory_xact_lock(7306916053)";
 
-/// Writes something for the sake of having written. It has to change: SQLite leaves a row alone that is as it should be.
+/// Writes a row, so that a durable commit follows. The value has to change, because SQLite does not write an unchanged row.
 /// Binds nothing, returns nothing.
 pub(super) const TOUCH: &str = "UPDATE edgeprove_versions SET touched = touched + 1 WHERE version = 1";
 
-/// Takes the steps that are missing.
+/// Takes the missing steps.
 pub(super) async fn migrate(connection: &mut AnyConnection, dialect: Dialect) -> Result<(), OpenError> {
     let mut step = match dialect {
         Dialect::Sqlite => connection.begin_with("BEGIN IMMEDIATE").await?,
@@ -35,11 +35,7 @@ pub(super) async fn migrate(connection: &mut AnyConnection, dialect: Dialect) ->
         return Err(OpenError::Newer { found, known });
     }
     for migration in MIGRATIONS.iter().filter(|migration| migration.version > found) {
-        tracing::info!(
-            version = migration.version,
-            name = migration.name,
-            "bringing the database up to date"
-        );
+        tracing::info!(version = migration.version, name = migration.name, "database migrated");
         step.execute(migration.script.text(dialect)).await?;
         let insert = match dialect {
             Dialect::Sqlite => "INSERT INTO edgeprove_versions (version, name) VALUES (?1, ?2)",

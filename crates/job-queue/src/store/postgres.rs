@@ -1,4 +1,4 @@
-//! PostgreSQL: shared by servers, and away at times.
+//! PostgreSQL: shared by servers, and temporarily unavailable at times.
 
 use std::{fmt, str::FromStr, time::Duration};
 
@@ -11,24 +11,24 @@ use sqlx::{
 
 use super::{CONNECT_MAX, OpenError, StoreError, migrate::migrate};
 
-/// Most connections of one server, the one that listens apart. Its workers, its callers and its upkeep share them, and
-/// none holds one for longer than a few round trips.
+/// The maximum number of connections of one server, besides the one for notifications. Workers, endpoints and upkeep share
+/// them, and none uses one for more than a few round trips.
 const CONNECTIONS: u32 = 8;
-/// How long a server that starts waits for a database that starts with it.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// The longest wait of a starting server for a database that starts at the same time.
+const START_WAIT_MAX: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// What every connection is told. No statement of ours takes a tenth of these times; whoever does is stuck. A commit
-/// that did not reach the disk would break what a caller was promised, whatever the database's own default is.
+/// The settings of every connection. No statement here takes a tenth of these times, so a slower one is stuck. Commits must be
+/// durable, whatever the database's own default is.
 const SETTINGS: &str = "SET application_name = 'edgeprove'; SET statement_timeout = '10s'; SET lock_timeout = '5s'; \
     SET idle_in_transaction_session_timeout = '10s'; SET client_min_messages = warning; \
     SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'";
 
-/// Where a PostgreSQL is, as `postgres://USER:PASSWORD@HOST/DATABASE`. It holds a password and is therefore never shown.
+/// The URL of a PostgreSQL, as `postgres://USER:PASSWORD@HOST/DATABASE`. It has a password and is therefore never shown.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PostgresUrl(String);
 
-/// A text that names no PostgreSQL.
+/// A text that is no URL of a PostgreSQL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a URL such as postgres://USER:PASSWORD@HOST/DATABASE")]
 pub struct InvalidPostgresUrl;
@@ -88,9 +88,9 @@ impl<'u> Postgres<'u> {
     }
 }
 
-/// The first connection, on which a database that starts at the same time may keep us waiting for a while.
+/// Opens the first connection, and waits for a database that starts at the same time.
 async fn connect(options: &AnyConnectOptions) -> Result<AnyConnection, StoreError> {
-    let give_up = tokio::time::Instant::now() + PATIENCE;
+    let give_up = tokio::time::Instant::now() + START_WAIT_MAX;
     loop {
         let connecting = tokio::time::timeout(CONNECT_MAX, AnyConnection::connect_with(options));
         let error = match connecting.await {

@@ -1,4 +1,4 @@
-//! A connection for a while: statements in, rows out, each within a time limit, by the database's own clock.
+//! A connection that is in use: statements within a time limit, and the database's clock.
 
 use std::{
     future::Future,
@@ -19,15 +19,14 @@ use tokio::sync::OwnedMutexGuard;
 
 use super::{ANSWER_MAX, StoreError};
 
-/// What is to hold of a session's statements.
+/// The durability of a session's writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Durability {
-    /// They only look.
+    /// The session only reads.
     Read,
-    /// What they write survives the end of this process, but the last moment of it perhaps not the end of the machine's
-    /// power. See [`super::sqlite`].
+    /// Writes survive the end of this process; a power failure may undo the last moment of them. See [`super::sqlite`].
     Write,
-    /// What they write is on the disk when they return.
+    /// Writes are durable when they return.
     WriteDurably,
 }
 
@@ -40,22 +39,22 @@ pub enum Value {
     Text(Option<String>),
 }
 
-/// A connection for a while.
+/// A connection that is in use.
 pub struct Session {
     connection: PoolConnection<Any>,
     dialect: Dialect,
     _turn: Option<OwnedMutexGuard<()>>,
 }
 
-/// Statements that happen together, or, when this is dropped without [`Self::commit`], not at all.
+/// A transaction. It is rolled back when it is dropped without [`Self::commit`].
 pub struct Transaction<'s> {
     inner: sqlx::Transaction<'s, Any>,
     dialect: Dialect,
 }
 
-/// The text of a statement in the dialect of whoever executes it.
+/// A statement, or its text in one dialect.
 pub trait Text {
-    /// See the trait.
+    /// The text in this dialect.
     fn text(self, dialect: Dialect) -> sqlx::SqlStr;
 }
 
@@ -122,14 +121,14 @@ impl Session {
     pub async fn begin(&mut self) -> Result<Transaction<'_>, StoreError> {
         let dialect = self.dialect;
         let inner = match dialect {
-            // At once for writing: one that only became a writer later could find that another had been faster.
+            // For writing at once: a transaction that becomes a writer later could fail because another was faster.
             Dialect::Sqlite => within(self.connection.begin_with("BEGIN IMMEDIATE")).await?,
             Dialect::Postgres => within(self.connection.begin()).await?,
         };
         Ok(Transaction { inner, dialect })
     }
 
-    /// A connection that owes an answer is of no use to whoever is next.
+    /// Closes a connection that still owes an answer, so that nobody uses it again.
     fn give_up_if_silent<T>(&mut self, outcome: &Result<T, StoreError>) {
         if matches!(outcome, Err(StoreError::TimedOut(_))) {
             self.connection.close_on_drop();
@@ -156,7 +155,7 @@ impl Transaction<'_> {
         Ok(self.rows(statement, values).await?.pop())
     }
 
-    /// Makes it happen.
+    /// Commits the transaction.
     pub async fn commit(self) -> Result<(), StoreError> {
         within(self.inner.commit()).await
     }

@@ -1,33 +1,33 @@
-//! One trip to the disk for all who wait for one.
+//! One disk sync for all callers that wait for one.
 //!
-//! Whoever wrote something and wants it on the disk needs a sync that begins after the write; which one, and by whom, is
-//! all the same. So while one is under way, those who come meanwhile wait for the next, and one of them makes it for all.
-//! A disk that takes two milliseconds then bounds how long a promise takes, and no longer how many can be given a second.
+//! A write is durable after any sync that starts after it. While one sync runs, all further callers wait for the next one, and
+//! one of them runs it for all. A disk that takes two milliseconds then limits how long a caller waits, but not how many
+//! callers are served per second.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::Mutex;
 
-/// See the module.
+/// Shares disk syncs between callers.
 #[derive(Debug, Default)]
 pub(super) struct SharedSync {
     turn: Mutex<()>,
-    /// How many have begun, and the last of them that succeeded.
-    begun: AtomicU64,
+    /// The number of syncs that started, and the number of the last one that succeeded.
+    started: AtomicU64,
     done: AtomicU64,
 }
 
 impl SharedSync {
-    /// Returns once a sync that began after this was called has succeeded: another's, or else this one. When it fails,
-    /// whoever waits next tries it anew.
+    /// Returns once a sync that started after this call has succeeded: that of another caller, or `sync`. If it fails, the next
+    /// caller tries again.
     pub(super) async fn after_this<E>(&self, sync: impl AsyncFnOnce() -> Result<(), E>) -> Result<(), E> {
-        // Those that have begun already may have missed what the caller wrote.
-        let first_of_use = self.begun.load(Ordering::SeqCst) + 1;
+        // A sync that has already started may miss the caller's write.
+        let first_of_use = self.started.load(Ordering::SeqCst) + 1;
         let _turn = self.turn.lock().await;
         if self.done.load(Ordering::SeqCst) >= first_of_use {
             return Ok(());
         }
-        let this = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
+        let this = self.started.fetch_add(1, Ordering::SeqCst) + 1;
         sync().await?;
         self.done.store(this, Ordering::SeqCst);
         Ok(())
@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn those_who_come_while_one_is_under_way_share_the_next() {
+    async fn callers_during_a_sync_share_the_next_one() {
         let (shared, syncs) = (SharedSync::default(), Cell::new(0));
         let sync = async || {
             syncs.set(syncs.get() + 1);
@@ -58,11 +58,11 @@ mod tests {
         assert!(join_all(callers).await.into_iter().all(|outcome| outcome.is_ok()));
         assert_eq!(syncs.get(), 2);
         shared.after_this(sync).await.unwrap();
-        assert_eq!(syncs.get(), 3, "what was synced before is no use to a later write");
+        assert_eq!(syncs.get(), 3, "an earlier sync does not cover a later write");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn one_that_fails_or_is_given_up_serves_nobody() {
+    async fn a_failed_or_dropped_sync_serves_no_caller() {
         let (shared, syncs) = (SharedSync::default(), Cell::new(0));
         let sync = async || {
             syncs.set(syncs.get() + 1);
@@ -73,6 +73,6 @@ mod tests {
         assert!(given_up.is_err());
         let outcomes = join_all((0..3).map(|_| shared.after_this(sync))).await;
         assert_eq!(outcomes, [Err("no"), Ok(()), Ok(())]);
-        assert_eq!(syncs.get(), 3, "the third was served by the second's");
+        assert_eq!(syncs.get(), 3, "the second sync served the third caller");
     }
 }

@@ -1,14 +1,13 @@
-//! SQLite: one file in a folder that one server has for itself.
+//! SQLite: one file in a folder that one server uses alone.
 //!
-//! # What is on the disk, and when
+//! # Durability
 //!
-//! The file is in WAL mode, and there are two ways to commit. At `synchronous = NORMAL` the kernel has what was written:
-//! it survives this process's death by any signal, but a power cut may take back the last moment of it. At `FULL` it is on
-//! the disk when it is answered, and so is everything before it in the log. All of the queue is written at `NORMAL`. What a
-//! caller is promised, such as that its job was taken in or called off, is answered after a commit at `FULL`, which those
-//! who ask at the same time share: [`super::Database::sync`]. What a worker says is not waited for: losing it costs nobody
-//! anything but time, since all workers are on this machine and lose their leases by the same cut; the job is worked on
-//! again. Whoever destroys what an earlier commit made superfluous syncs first.
+//! The file is in WAL mode, and there are two ways to commit. At `synchronous = NORMAL` the kernel has the data: it survives the
+//! death of this process, but a power failure may undo the last moment. At `FULL` the data is durable when the commit returns,
+//! and so is everything before it in the log. The queue writes at `NORMAL`. Before a caller gets the answer that its job is
+//! accepted or cancelled, a commit at `FULL` follows, which concurrent callers share: [`super::Database::sync`]. The writes of
+//! workers do not wait for the disk: all workers are on this machine and lose their leases by the same power failure, and the
+//! job runs again. Before data is deleted that an earlier commit made superfluous, a sync is required.
 //!
 //! A commit at `NORMAL` takes a tenth of the time of one at `FULL`.
 
@@ -30,15 +29,15 @@ use sqlx::{
 
 use super::{CONNECT_MAX, OpenError, Pools, migrate::migrate};
 
-/// Connections that look. Each is a thread.
+/// The number of reading connections. Each is a thread.
 const READERS: u32 = 2;
 
-/// What every connection is told: to wait for a writer that is not ours, such as a backup; to take over from the log in
-/// steps of four megabytes and to give back what a burst has made it grow to.
+/// The settings of every connection: wait for a writer of another program, such as a backup; checkpoint the log in
+/// steps of four megabytes, and shrink it after a burst.
 const PRAGMAS: &str =
     "PRAGMA busy_timeout = 5000; PRAGMA foreign_keys = ON; PRAGMA journal_size_limit = 16777216; ";
 
-/// A folder that this server has for itself, for as long as this lives.
+/// A folder that this server uses alone, as long as this value lives.
 #[derive(Debug)]
 pub struct DataFolder {
     path: PathBuf,
@@ -46,14 +45,14 @@ pub struct DataFolder {
 }
 
 impl DataFolder {
-    /// Makes the folder if there is none, closes it to other users, and keeps other servers out.
+    /// Creates the folder if there is none, closes it to other users, and locks it against other servers.
     pub fn claim(path: &Path) -> Result<Self, OpenError> {
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
             .create(path)
             .map_err(OpenError::folder("create the data folder", path))?;
-        // SQLite is told the whole path, since its own notion of the current folder is its own.
+        // SQLite gets the absolute path, so that the current folder does not matter.
         let path = path.canonicalize().map_err(OpenError::folder("find the data folder", path))?;
         restrict(&path).map_err(OpenError::folder("look at the data folder", &path))?;
         let lock = lock(&path)?;
@@ -67,8 +66,8 @@ impl DataFolder {
     }
 }
 
-/// Closes the folder to others if it is ours and holds nothing that may be somebody else's concern. Its files are closed
-/// to them in any case.
+/// Closes the folder to other users if this user owns it and it has no files of other programs. The database's own files are
+/// closed to them in any case.
 fn restrict(path: &Path) -> io::Result<()> {
     const OTHERS: Mode = Mode::RWXG.union(Mode::RWXO);
     let found = fs::metadata(path)?;
@@ -78,7 +77,7 @@ fn restrict(path: &Path) -> io::Result<()> {
     if path.join("edgeprove.lock").exists() || fs::read_dir(path)?.next().is_none() {
         return fs::set_permissions(path, fs::Permissions::from_mode(0o700));
     }
-    tracing::warn!(folder = %path.display(), "other users may enter the data folder: close it by chmod 700");
+    tracing::warn!(folder = %path.display(), "other users can enter the data folder: run chmod 700 on it");
     Ok(())
 }
 
@@ -101,10 +100,10 @@ fn lock(folder: &Path) -> Result<File, OpenError> {
         }
         Err(TryLockError::Error(source)) => return Err(OpenError::folder("lock", path)(source)),
     }
-    // Whoever comes next is told who has it. The lock itself is what counts.
-    let told =
+    // The process id is for the error message of another server. The lock itself decides.
+    let written =
         file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "{}", process::id()));
-    told.map_err(OpenError::folder("write to", path))?;
+    written.map_err(OpenError::folder("write to", path))?;
     Ok(file)
 }
 
@@ -114,7 +113,7 @@ pub(super) struct Sqlite {
     in_file: bool,
 }
 
-/// What a connection is for.
+/// The use of a connection.
 #[derive(Clone, Copy)]
 enum Role {
     Reader,
@@ -134,7 +133,7 @@ impl Role {
 }
 
 impl Sqlite {
-    /// A database that ends with the process.
+    /// A database in memory, which ends with the process.
     pub(super) fn in_memory() -> Result<Self, OpenError> {
         Ok(Self { options: options("sqlite::memory:")?, in_file: false })
     }
@@ -144,7 +143,7 @@ impl Sqlite {
     pub(super) fn in_file(path: &Path) -> Result<Self, OpenError> {
         let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
         match made {
-            // A file whose name is not on the disk is none.
+            // The file's name must be durable too.
             Ok(_) => path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all()),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
             Err(error) => Err(error),
@@ -156,12 +155,12 @@ impl Sqlite {
     /// Opens it and brings it up to date.
     pub(super) async fn open(&self) -> Result<Pools, OpenError> {
         if !self.in_file {
-            // It lives in its connection, which is therefore never closed and serves everybody.
+            // The database lives as long as its one connection, which is therefore never closed.
             let pool = pool(1, Role::Writer).min_connections(1).connect_with(self.options.clone()).await?;
             migrate(&mut *pool.acquire().await?, Dialect::Sqlite).await?;
             return Ok(Pools { read: pool.clone(), write: pool.clone(), write_durably: pool });
         }
-        // On a connection of its own, since a pool would try again and again to use a file that is no database.
+        // A separate connection, because a pool would retry for ever on a file that is no database.
         let mut first = AnyConnection::connect_with(&self.options).await?;
         first.execute(sqlx::AssertSqlSafe(Role::DurableWriter.pragmas())).await?;
         migrate(&mut first, Dialect::Sqlite).await?;

@@ -145,7 +145,7 @@ pub enum LineFault {
         seq: u64,
     },
     /// The chain ends, or begins, elsewhere than at the entry that was noted.
-    #[error("entry {seq}, which an anchor tells of, is not there")]
+    #[error("entry {seq}, which an anchor names, is missing")]
     AnchorMissing {
         /// The anchor's number.
         seq: u64,
@@ -170,20 +170,20 @@ impl Record {
         Self { seq, previous: head.hash, hash: hash(head.hash, seq, &entry), entry }
     }
 
-    /// Its place.
+    /// Its number and hash.
     #[must_use]
     pub const fn link(&self) -> Link {
         Link { seq: self.seq, hash: self.hash }
     }
 
-    /// The line that is kept and exported, without its end: canonical JSON as well.
+    /// The line that is stored and exported, without its end: canonical JSON as well.
     #[must_use]
     pub fn line(&self) -> String {
         let Self { seq, previous, entry, hash } = self;
         format!(r#"{{"entry":{entry},"hash":"{hash}","previous":"{previous}","seq":{seq}}}"#)
     }
 
-    /// Reads a line and holds it against itself: its form and its own hash.
+    /// Reads a line and checks its form and its own hash.
     pub fn read(line: &str) -> Result<Self, LineFault> {
         let not_an_entry = |why: &dyn fmt::Display| LineFault::NotAnEntry { why: why.to_string() };
         let parsed: Line = serde_json::from_str(line).map_err(|error| not_an_entry(&place(&error)))?;
@@ -191,12 +191,12 @@ impl Record {
             return Err(not_an_entry(&"a member is neither text nor a whole number"));
         }
         let entry = serde_json::to_string(&parsed.entry).map_err(|error| not_an_entry(&place(&error)))?;
-        let Line { seq, previous, hash: said, .. } = parsed;
-        let record = Self { seq, previous, entry, hash: said };
+        let Line { seq, previous, hash: stored, .. } = parsed;
+        let record = Self { seq, previous, entry, hash: stored };
         if record.line() != line {
             return Err(LineFault::NotCanonical);
         }
-        if hash(previous, seq, &record.entry) != said {
+        if hash(previous, seq, &record.entry) != stored {
             return Err(LineFault::OtherHash { seq });
         }
         Ok(record)
@@ -219,7 +219,7 @@ fn hash(previous: Hash, seq: u64, entry: &str) -> Hash {
     Hash(hash.chain_update(entry).finalize().into())
 }
 
-/// Holds a chain, or a piece of one, against the rule, line by line.
+/// Verifies a chain, or a part of one, line by line.
 #[derive(Debug, Clone, Default)]
 pub struct Verifier {
     anchors: Vec<Link>,
@@ -228,7 +228,7 @@ pub struct Verifier {
 }
 
 impl Verifier {
-    /// One that also wants these places to be in the chain.
+    /// A verifier that also requires these entries in the chain.
     #[must_use]
     pub fn with_anchors(anchors: Vec<Link>) -> Self {
         Self { anchors, ..Self::default() }

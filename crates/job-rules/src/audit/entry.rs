@@ -1,16 +1,16 @@
-//! What an entry says.
+//! The content of an entry.
 
 use edgeprove_protocol::{CircuitId, JobId, ProblemType};
 use serde::{Serialize, Serializer};
 
 use crate::lease::LeaseToken;
 
-/// Who did it.
+/// Who acted.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Actor {
     /// The holder of the key of this name, or whom the edge gave this name.
     Key(String),
-    /// Somebody without a key.
+    /// A caller without a key.
     Anonymous,
     /// The server by itself.
     Server,
@@ -28,7 +28,7 @@ impl Serialize for Actor {
 
 macro_rules! actions {
     ($($(#[$doc:meta])* $variant:ident = $code:literal;)+) => {
-        /// What was done. Codes never change once released.
+        /// An action. Codes never change once released.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
         pub enum Action {
             $($(#[$doc])* #[serde(rename = $code)] $variant,)+
@@ -50,44 +50,44 @@ macro_rules! actions {
 actions! {
     /// A server was started.
     ServerStarted = "server.started";
-    /// A server ended as it was asked to.
+    /// A server stopped on request.
     ServerStopped = "server.stopped";
-    /// The end of the log was cut short by a crash, and was set aside.
+    /// A crash cut off the end of the log, which was set aside.
     LogMended = "log.repaired";
-    /// The keys were read anew.
+    /// The keys file was read again.
     KeysChanged = "keys.changed";
-    /// A new version of the keys was not taken: it has faults.
+    /// A new version of the keys file was rejected: it is invalid.
     KeysRejected = "keys.rejected";
-    /// A request was turned away: it bore no key that is known, or one that may not do this.
+    /// A request was refused: its key is missing, unknown or not allowed to do this.
     KeyRefused = "key.refused";
-    /// A proof was asked for and waited for.
+    /// A proof was requested, and the caller waited for it.
     ProofSynchronous = "proof.synchronous";
-    /// A job was taken in.
+    /// A job was accepted.
     JobSubmitted = "job.accepted";
-    /// A worker took a job.
+    /// A worker started a job.
     JobStarted = "job.started";
-    /// A job's attempt came to nothing, and it will be tried again.
+    /// An attempt at a job failed or was released, and the job is queued again.
     JobRetried = "job.retried";
-    /// A job came to its end.
+    /// A job was completed.
     JobCompleted = "job.completed";
-    /// A job's proof was handed out.
+    /// The result of a job was returned to a caller.
     JobFetched = "job.fetched";
-    /// A job was given up.
+    /// A job failed.
     JobFailed = "job.failed";
-    /// A job was called off.
+    /// A job was cancelled.
     JobCancelled = "job.cancelled";
     /// A job's result was deleted.
     JobExpired = "job.expired";
 }
 
-/// How it ended.
+/// The outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Outcome {
-    /// Well.
+    /// Success.
     Ok,
-    /// The caller left before it was answered.
+    /// The caller left before the answer.
     Abandoned,
-    /// It failed in this way.
+    /// It failed with this problem.
     Failed(ProblemType),
 }
 
@@ -105,9 +105,9 @@ impl Serialize for Outcome {
 // In the order of the alphabet: this is how the canonical form writes them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Entry {
-    /// What was done.
+    /// The action.
     pub action: Action,
-    /// By whom.
+    /// The actor.
     pub actor: Actor,
     /// Which attempt at the job, from 1.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -124,7 +124,7 @@ pub struct Entry {
     /// The token of the lease under which a worker did it: two claims of a job never have the same.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "token")]
     pub lease_token: Option<LeaseToken>,
-    /// How it ended.
+    /// The outcome.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Outcome>,
     /// The request it belongs to, as in the log. 1 to 128 characters of `A-Z a-z 0-9 - _ . :`.
@@ -146,7 +146,7 @@ fn token<S: Serializer>(token: &Option<LeaseToken>, to: S) -> Result<S::Ok, S::E
 }
 
 impl Entry {
-    /// An entry that tells nothing yet but who did what.
+    /// An entry with its action, actor and time only.
     #[must_use]
     pub fn new(time: String, actor: Actor, action: Action) -> Self {
         Self {
@@ -165,7 +165,7 @@ impl Entry {
         }
     }
 
-    /// The form that is hashed and kept: JSON as RFC 8785 writes it. Its members are sorted, there is no white space, and
+    /// The form that is hashed and stored: JSON as RFC 8785 writes it. Its members are sorted, there is no white space, and
     /// all values are texts and whole numbers below 2^53.
     #[must_use]
     pub fn canonical(&self) -> String {

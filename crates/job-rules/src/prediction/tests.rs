@@ -117,7 +117,7 @@ proptest! {
 
     #[test]
     fn more_workers_never_mean_a_longer_wait(ahead in prop::collection::vec(0_u64..1_000_000, 0..50), number in 1_usize..8) {
-        // Of work in a fixed order that is given to whoever is free first, this holds for the time at which the next begins.
+        // Of work in a fixed order that the first idle worker takes, this holds for the time at which the next begins.
         let ahead: Vec<_> = ahead.into_iter().map(always).map(each).collect();
         let fewer = wait(workers(number), &[], &ahead);
         let more = wait(workers(number + 1), &[], &ahead);

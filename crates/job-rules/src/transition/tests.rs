@@ -76,7 +76,7 @@ fn every_event_in_every_state() {
     let over = |status| Err(Over(status));
     let not_queued = |status| Err(NotQueued(status));
     let forget = Event::ForgetArtifact { artifact: "input".to_owned() };
-    let (lost, kept) = (Err(LeaseLost), Err(LeaseNotLost));
+    let (lost, live) = (Err(LeaseLost), Err(LeaseNotLost));
     #[rustfmt::skip]
     let table: Vec<(Event, [Result<JobStatus, Refusal>; 8])> = vec![
         //             queued  running        cancelled      last attempt   completed              failed              cancelled              expired
@@ -90,7 +90,7 @@ fn every_event_in_every_state() {
         (retry(HELD),  [lost, Ok(Queued),    Ok(Cancelled), Ok(Failed),    lost, lost, lost, lost]),
         (Event::Release { token: HELD },
                        [lost, Ok(Queued),    Ok(Cancelled), Ok(Queued),    lost, lost, lost, lost]),
-        (lose_lease(), [kept, Ok(Queued),    Ok(Cancelled), Ok(Failed),    kept, kept, kept, kept]),
+        (lose_lease(), [live, Ok(Queued),    Ok(Cancelled), Ok(Failed),    live, live, live, live]),
         (Event::Cancel,
                        [Ok(Cancelled), Ok(Running), Ok(Running), Ok(Running), over(Completed), over(Failed), over(Cancelled), over(Expired)]),
         (Event::Settle, [Err(NothingToSettle); 8]),

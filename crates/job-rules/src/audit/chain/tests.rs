@@ -92,7 +92,7 @@ fn what_is_removed_doubled_moved_or_put_in_is_found() {
     forged[2] = Record::after(link(&lines[1]), &entry).line();
     assert_eq!(verify(&forged), Err((3, LineFault::Unlinked { seq: 4 })));
 
-    // A first entry that says something came before it.
+    // A first entry with a hash of an entry before it.
     let first = Record::after(Link { seq: 0, hash: Hash([7; 32]) }, &entry);
     assert_eq!(verify(&[first.line()]), Err((0, LineFault::Unlinked { seq: 1 })));
     let zeroth = lines[0].replace("\"seq\":1}", "\"seq\":0}");
@@ -140,7 +140,7 @@ fn an_anchor_holds_the_chain_to_what_it_was() {
         });
         lines.collect()
     };
-    assert!(verify(&rewritten).is_ok(), "a chain alone does not show that it was made anew");
+    assert!(verify(&rewritten).is_ok(), "a chain alone does not show that it was rewritten");
     assert_eq!(
         verify_with(&rewritten, vec![third]),
         Err((2, LineFault::OtherThanAnchor { seq: 3 })),
