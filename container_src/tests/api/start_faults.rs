@@ -1,9 +1,13 @@
 //! Errors that prevent the start of a server. One message reports all of them, before a port is opened.
 
 use std::{
+    ffi::OsStr,
     fs,
     net::TcpListener,
-    os::unix::fs::{PermissionsExt as _, symlink},
+    os::unix::{
+        ffi::OsStrExt as _,
+        fs::{PermissionsExt as _, symlink},
+    },
     path::{Path, PathBuf},
     process::Command,
 };
@@ -232,6 +236,30 @@ fn an_empty_variable_counts_as_unset() {
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), USAGE, "{stderr}");
     assert!(stderr.contains("EDGEPROVE_CORES") && stderr.lines().count() == 2, "{stderr}");
+}
+
+#[test]
+fn a_wrong_command_line_is_not_a_wrong_setting() {
+    let run = |change: &dyn Fn(&mut Command)| {
+        let mut command = Command::new(paths::edgeprove());
+        command.arg("serve").env_clear().env("BB_PATH", paths::bb()).env("CRS_PATH", paths::crs());
+        change(&mut command);
+        let output = processes::run(&mut command, wait::LIMIT);
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (code, stderr) = run(&|command| {
+        command.arg("--unknown");
+    });
+    assert_eq!(code, Some(2), "{stderr}");
+    let (code, stderr) = run(&|command| {
+        command.env("EDGEPROVE_EPHEMERAL_JOBS", "perhaps");
+    });
+    assert!(code == USAGE && stderr.contains("EDGEPROVE_EPHEMERAL_JOBS"), "{stderr}");
+    assert!(stderr.contains("`perhaps`"), "{stderr}");
+    let (code, stderr) = run(&|command| {
+        command.env("EDGEPROVE_CORES", OsStr::from_bytes(b"\xff"));
+    });
+    assert!(code == USAGE && stderr.contains("EDGEPROVE_CORES"), "{stderr}");
 }
 
 #[test]
