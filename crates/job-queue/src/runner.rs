@@ -101,6 +101,11 @@ impl Runner {
     /// stops.
     pub fn start(self, drain: Drain, supervisor: &Supervisor) {
         let count = self.settings.workers.get();
+        let (stop, no_more_jobs) = (supervisor.stop_token().clone(), drain.no_more_jobs.clone());
+        supervisor.spawn("stop claiming jobs", async move {
+            stop.cancelled().await;
+            no_more_jobs.cancel();
+        });
         let workers = Arc::new(Workers { runner: self, drain, supervisor: supervisor.clone() });
         let (checked, stop) = (Arc::clone(&workers), supervisor.stop_token().clone());
         supervisor.spawn("check queued jobs", async move {

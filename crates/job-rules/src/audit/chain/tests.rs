@@ -29,15 +29,15 @@ fn link(line: &str) -> Link {
     Record::read(line).unwrap().link()
 }
 
-/// ProofResponse with Python's `hashlib`, from the description in `docs/AUDIT.md`.
+/// Computed with Python's `hashlib`, from the description in `docs/AUDIT.md`.
 #[test]
 fn the_hash_is_what_others_compute() {
     let lines = chain(2);
     assert_eq!(
         lines[1],
         "{\"entry\":{\"action\":\"job.accepted\",\"actor\":\"key:user-1\",\"time\":\"2026-11-21T09:43:23.731Z\"},\
-         \"hash\":\"4094d364490d01a0e14adab29da437eb5695e305d4e4929fce69b197178bfb93\",\
-         \"previous\":\"e00257fe35295e0bcda3d8f1c210fc7b9cffdaa4e9fe3a79449bb4b6123dfd56\",\"seq\":2}"
+         \"hash\":\"ca8c2eee319890ceee0a62b175c899ff88e62c37f9cae9a8ef3a4d92090f08f5\",\
+         \"previous\":\"cbeb4b3f4776c94e0180fea9323c22225cb67909ab398d9bb434082674543252\",\"seq\":2}"
     );
 }
 
