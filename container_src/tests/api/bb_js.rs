@@ -4,8 +4,8 @@ use std::{path::Path, process::Command};
 
 use crate::support::{TestServer, paths, processes, samples, wait};
 
-/// Runs `circuit/verify_server_proofs.mjs`. It proves and verifies for both targets, as bytes and as JSON, and checks that other public
-/// inputs are rejected.
+/// Runs `circuit/verify_server_proofs.mjs`. It proves and verifies for both targets, as bytes and as JSON, and checks
+/// that other public inputs are rejected.
 #[test]
 fn a_witness_of_noir_js_gives_proofs_that_bb_js_verifies() {
     let server = TestServer::start_default();
