@@ -102,7 +102,7 @@ fn examine(app: &Shared) -> Health {
         jobs: jobs(app),
         circuits,
         uptime_s: app.lifecycle.uptime().as_secs(),
-        timestamp: jiff::Timestamp::now().to_string(),
+        timestamp: edgeprove_telemetry::timestamp_now(),
     }
 }
 
