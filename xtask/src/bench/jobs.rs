@@ -150,7 +150,8 @@ fn noops(fixture: &Fixture) -> anyhow::Result<Row> {
 
 fn build_noops(fixture: &Fixture) -> anyhow::Result<PathBuf> {
     eprintln!("  noop_jobs: building it, profile release");
-    let build = ["build", "--locked", "--package", "edgeprove-job-queue", "--example", "noop_jobs", "--release"];
+    let build =
+        ["build", "--locked", "--package", "edgeprove-job-queue", "--example", "noop_jobs", "--release"];
     process::run(process::cargo(&build).current_dir(&fixture.ready.paths.root))?;
     Ok(fixture.ready.paths.target.join("release/examples/noop_jobs"))
 }
