@@ -39,10 +39,10 @@ use edgeprove_audit::AuditSettings;
 
 use crate::{
     access::AccessSettings,
+    engine::settings::{CircuitSettings, EngineSettings},
     jobs::{JobsDisabled, system::JobSettings},
 };
-use circuits::CircuitSettings;
-use engine::EngineSettings;
+use log::LogSettings;
 use server::ServerSettings;
 
 /// Settings of `edgeprove serve`.
@@ -56,8 +56,10 @@ pub struct ServeSettings {
     pub audit: Option<AuditSettings>,
     /// The circuits.
     pub circuits: CircuitSettings,
-    /// Provers, bb and logs.
+    /// Provers, bb and folders.
     pub engine: EngineSettings,
+    /// The log.
+    pub log: LogSettings,
     /// Jobs, or the reason why they are disabled.
     pub jobs: Result<JobSettings, JobsDisabled>,
 }

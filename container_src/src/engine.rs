@@ -1,6 +1,8 @@
 //! Builds everything that proves, from the settings: spool, provers, scheduler, circuits. `edgeprove serve` and the
 //! command line start the same parts.
 
+pub mod settings;
+
 use std::{sync::Arc, time::Duration};
 
 use edgeprove_engine::{
@@ -23,7 +25,7 @@ use edgeprove_prover::{
 use edgeprove_spool::{Spool, SpoolError};
 use edgeprove_telemetry::Supervisor;
 
-use crate::config::{circuits::CircuitSettings, engine::EngineSettings, proving::ProverMode};
+use settings::{CircuitSettings, EngineSettings, ProverMode};
 
 /// How long the last witness files may take to be wiped at the end.
 const WIPE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -65,7 +67,7 @@ pub struct Engine {
 impl Engine {
     /// Checks the version of bb, opens the spool and starts the provers.
     pub async fn start(settings: &EngineSettings, circuits: CircuitSettings) -> Result<Self, EngineError> {
-        let EngineSettings { proving: settings, program, .. } = settings;
+        let EngineSettings { proving: settings, program } = settings;
         let supervisor = Supervisor::default();
         let version = version::check(&program.bb, &supervisor).await?;
         let prover = ProverProgram { version, binary_arch: version::binary_arch(&program.bb.path) };

@@ -84,8 +84,8 @@ pub fn run(args: ProveArgs, environment: &Environment) -> ExitCode {
         if circuits.as_ref().is_some_and(|circuits| circuits.sources.is_empty()) {
             faults.add("--circuit (EDGEPROVE_CIRCUIT) is missing: give the compiled circuit");
         }
-        let (circuits, mut engine) = faults.finish(circuits.zip(engine))?;
-        edgeprove_telemetry::start(engine.log.format, &engine.log.filter);
+        let (circuits, (mut engine, log)) = faults.finish(circuits.zip(engine))?;
+        edgeprove_telemetry::start(log.format, &log.filter);
         edgeprove_telemetry::log_panics(without_values);
         // Signals are caught from here on, so that an interrupted command leaves no witness in the spool.
         let signal = stop_signals::stop().map_err(other)?;

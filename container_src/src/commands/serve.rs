@@ -43,12 +43,14 @@ impl ServeArgs {
         let jobs = self.jobs.read(environment, &mut faults);
         let settings = || {
             let (access, audit) = access_and_audit?;
+            let (engine, log) = engine?;
             Some(ServeSettings {
                 server: server?,
                 access,
                 audit,
                 circuits: circuits?,
-                engine: engine?,
+                engine,
+                log,
                 jobs: jobs?,
             })
         };
@@ -61,7 +63,7 @@ impl ServeArgs {
 pub fn run(args: ServeArgs, environment: &Environment) -> ExitCode {
     exit_status::run(async {
         let settings = args.read(environment)?;
-        edgeprove_telemetry::start(settings.engine.log.format, &settings.engine.log.filter);
+        edgeprove_telemetry::start(settings.log.format, &settings.log.filter);
         edgeprove_telemetry::log_panics(without_values);
         // First of all, so that a signal during the start is not lost.
         let signal = stop_signals::stop().map_err(other)?;

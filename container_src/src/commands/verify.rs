@@ -12,11 +12,8 @@ use edgeprove_protocol::Target;
 
 use super::exit_status::{self, Failure, other};
 use crate::{
-    config::{
-        Faults, RawSetting, circuits::CircuitSettings, engine::EngineArgs, environment::Environment,
-        raw_setting,
-    },
-    engine::Engine,
+    config::{Faults, RawSetting, engine::EngineArgs, environment::Environment, raw_setting},
+    engine::{Engine, settings::CircuitSettings},
 };
 use edgeprove_engine::scheduler::WidthPolicy;
 use edgeprove_prover::{CircuitKey, ProofParts, backend::FIELD_BYTES};
@@ -83,8 +80,8 @@ pub fn run(args: VerifyArgs, environment: &Environment) -> ExitCode {
         let mut faults = Faults::default();
         let engine = args.engine.read(environment, &mut faults);
         let target = faults.take_named("--target", args.files.target.clone());
-        let (mut engine, target) = faults.finish(engine.zip(target))?;
-        edgeprove_telemetry::start(engine.log.format, &engine.log.filter);
+        let ((mut engine, log), target) = faults.finish(engine.zip(target))?;
+        edgeprove_telemetry::start(log.format, &log.filter);
         let (circuit, parts) = args.files.read(target).map_err(other)?;
 
         engine.proving.scheduler.policy = WidthPolicy::Wide;

@@ -35,8 +35,8 @@ pub fn run(args: WarmArgs, environment: &Environment) -> ExitCode {
         let mut faults = Faults::default();
         let circuits = args.circuits.read(&mut faults);
         let engine = args.engine.read(environment, &mut faults);
-        let (circuits, engine) = faults.finish(circuits.zip(engine))?;
-        edgeprove_telemetry::start(engine.log.format, &engine.log.filter);
+        let (circuits, (engine, log)) = faults.finish(circuits.zip(engine))?;
+        edgeprove_telemetry::start(log.format, &log.filter);
 
         let engine = Engine::start(&engine, circuits).await.map_err(other)?;
         engine.load().await;

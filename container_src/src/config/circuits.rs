@@ -9,6 +9,7 @@ use clap::Args;
 use edgeprove_protocol::{CircuitId, Target};
 
 use super::setting::{Faults, RawSetting, Setting, raw_setting};
+use crate::engine::settings::CircuitSettings;
 use edgeprove_engine::circuits::{family::CircuitFamily, registry::CircuitSource};
 
 impl Setting for Target {
@@ -67,17 +68,6 @@ impl Setting for CircuitFamily {
         let names = names.map_err(|error| format!("names of circuits, separated by commas: {error}"))?;
         Self::new(names).map_err(|error| format!("a family of circuits: {error}"))
     }
-}
-
-/// The circuits.
-#[derive(Debug, Clone)]
-pub struct CircuitSettings {
-    /// All of them.
-    pub sources: Vec<CircuitSource>,
-    /// The circuit of requests that name none.
-    pub default: Option<CircuitId>,
-    /// Circuits that can replace each other.
-    pub families: Vec<CircuitFamily>,
 }
 
 impl CircuitArgs {

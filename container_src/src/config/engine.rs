@@ -6,9 +6,10 @@ use super::{
     Faults,
     environment::Environment,
     log::{LogArgs, LogSettings},
-    program::{ProgramArgs, ProgramSettings},
-    proving::{ProvingArgs, ProvingSettings},
+    program::ProgramArgs,
+    proving::ProvingArgs,
 };
+use crate::engine::settings::EngineSettings;
 
 /// Flags of the engine.
 #[derive(Debug, Clone, Args)]
@@ -21,23 +22,16 @@ pub struct EngineArgs {
     log: LogArgs,
 }
 
-/// Settings of the engine.
-#[derive(Debug)]
-pub struct EngineSettings {
-    /// Provers, queue and verification.
-    pub proving: ProvingSettings,
-    /// bb, the CRS and folders.
-    pub program: ProgramSettings,
-    /// The log.
-    pub log: LogSettings,
-}
-
 impl EngineArgs {
     /// Reads the flags.
-    pub fn read(self, environment: &Environment, faults: &mut Faults) -> Option<EngineSettings> {
+    pub fn read(
+        self,
+        environment: &Environment,
+        faults: &mut Faults,
+    ) -> Option<(EngineSettings, LogSettings)> {
         let proving = self.proving.read(faults);
         let program = self.program.read(environment, faults);
         let log = self.log.read(faults);
-        Some(EngineSettings { proving: proving?, program: program?, log: log? })
+        Some((EngineSettings { proving: proving?, program: program? }, log?))
     }
 }

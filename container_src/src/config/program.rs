@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::environment::Environment;
 use super::setting::{Faults, RawSetting, raw_setting, words};
+use crate::engine::settings::ProgramSettings;
 use edgeprove_prover::barretenberg::{BbProgram, Msm, crs::Crs, version::BB_VERSION};
 
 words!(Msm, "round-parallel" => Msm::RoundParallel, "legacy" => Msm::Legacy);
@@ -37,19 +38,6 @@ pub struct ProgramArgs {
     /// bb. After a crash during a proof, and after an invalid proof, the next bb process uses `legacy`.
     #[arg(long, env = "EDGEPROVE_MSM", value_name = "WAY", default_value = "round-parallel", value_parser = raw_setting::<Msm>)]
     msm: RawSetting<Msm>,
-}
-
-/// bb, the CRS and folders.
-#[derive(Debug, Clone)]
-pub struct ProgramSettings {
-    /// bb.
-    pub bb: BbProgram,
-    /// The CRS.
-    pub crs: Crs,
-    /// The folder of the cache of verification keys.
-    pub cache_dir: PathBuf,
-    /// The folder of witnesses.
-    pub spool_dir: PathBuf,
 }
 
 impl ProgramArgs {

@@ -9,6 +9,7 @@ use super::{
     memory,
     setting::{Faults, RawSetting, raw_setting, words},
 };
+use crate::engine::settings::{ProverMode, ProvingSettings};
 use edgeprove_engine::{
     proving::ProvingOptions,
     scheduler::{SchedulerLimits, WidthPolicy},
@@ -19,15 +20,6 @@ use edgeprove_prover::RecyclePolicy;
 const MEMORY_MIN: ByteSize = ByteSize::mib(16);
 /// Lower limit of `--recycle-drift`.
 const DRIFT_MIN: f64 = 0.1;
-
-/// How bb processes are used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ProverMode {
-    /// Processes that are always ready.
-    Warm,
-    /// One process for each proof.
-    Process,
-}
 
 /// Whether proofs are verified before they are returned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,19 +85,6 @@ pub struct ProvingArgs {
     /// replaced.
     #[arg(long, env = "EDGEPROVE_RECYCLE_DRIFT", value_name = "RATIO", default_value = "2", value_parser = raw_setting::<f64>)]
     recycle_drift: RawSetting<f64>,
-}
-
-/// Settings of provers, queue and verification.
-#[derive(Debug, Clone)]
-pub struct ProvingSettings {
-    /// How bb processes are used.
-    pub mode: ProverMode,
-    /// Cores, memory and queue of the scheduler.
-    pub scheduler: SchedulerLimits,
-    /// Time limit and verification.
-    pub options: ProvingOptions,
-    /// When a healthy bb process is replaced.
-    pub recycle: RecyclePolicy,
 }
 
 impl ProvingArgs {

@@ -56,7 +56,7 @@ fn timestamp(at: UnixMillis) -> String {
     edgeprove_telemetry::timestamp(at.0)
 }
 
-/// The id of an event of a job. It describes what the event shows, so that every server can tell what a client that
+/// The id of an event of a job. It describes what the event shows, so that every server knows what a client that
 /// reconnects with `Last-Event-ID` has seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EventId {

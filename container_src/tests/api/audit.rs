@@ -364,7 +364,7 @@ fn work_is_refused_while_it_cannot_be_recorded() {
     while filler.write_all(&[1; 4096]).is_ok() {}
     drop(filler);
 
-    // The last page of the log still has room for some entries.
+    // The last page of the log has space left for some entries.
     let code = |response: &Response| response.json()["code"].as_str().unwrap().to_owned();
     eventually("the log is full", || (code(&server.prove(b"x")) == "audit_unavailable").then_some(()));
     let problem =

@@ -122,7 +122,7 @@ fn a_job_is_followed_to_its_proof_and_expires() {
     assert_eq!((json.json()["verified"].clone(), json.json()["success"].clone()), (true.into(), true.into()));
     assert!(job_server.artifacts() >= 1, "the proof is stored");
 
-    // After its expiry, the tombstone of a job still says that there was one.
+    // After its expiry, the tombstone of a job still shows that there was one.
     eventually("the job expires", || (job_server.server.get(&job.links.this).status == 410).then_some(()));
     for path in [&job.links.this, &job.links.proof, &job.links.events] {
         job_server.server.get(path).assert_refused(ProblemType::JobExpired);

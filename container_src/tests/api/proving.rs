@@ -180,7 +180,7 @@ fn verify_off_is_reported_in_response_and_health() {
 }
 
 #[test]
-fn an_acceptable_request_id_is_kept() {
+fn an_acceptable_request_id_is_used() {
     let server = TestServer::start_default();
     let range = samples::range_check();
     let longest = "x".repeat(headers::REQUEST_ID_MAX_BYTES);

@@ -20,7 +20,7 @@ use crate::support::{
 };
 
 const KEY: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
-/// Room for a database and a few jobs.
+/// Space for a database and a few jobs.
 const DISK_BYTES: usize = 4 << 20;
 /// Longer than three attempts of a job with the pauses in between, if a job used up its attempts meanwhile.
 const OUTAGE: Duration = Duration::from_secs(12);

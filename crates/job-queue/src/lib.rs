@@ -6,16 +6,16 @@
 //! Imports run down this list only.
 //! - [`runner`]: workers, which claim jobs and run them by their kind.
 //! - [`unclaimable`]: warns of queued jobs that no worker of this server takes.
+//! - [`kind`]: a kind of job, as a server registers it.
 //! - [`attempt`]: one attempt at a job: its lease, its progress, and why it stops.
 //! - [`watchers`]: notifies watchers of each change of a job.
 //! - [`job_view`]: a job with its position, percent and remaining time.
-//! - [`kind`]: a kind of job, as a server registers it.
 //! - [`crash_quarantine`]: runs jobs one at a time after a crash, to find the one that caused it.
 //! - [`activity`]: how many jobs this server runs.
 //! - [`job_counts`]: how full the queue is.
 //! - [`upkeep`]: expired leases, expired jobs, superfluous artifacts and rows.
-//! - [`events`]: reports what happens to jobs, for an audit log and metrics.
 //! - [`sql_queue`]: the queue in a database.
+//! - [`events`]: reports what happens to jobs, for an audit log and metrics.
 //! - [`notifications`]: changes of jobs, within a process and between servers.
 //! - [`queue_types`]: arguments and results of the queue.
 //! - [`store`]: the database.
