@@ -79,7 +79,7 @@ fn process_mode_reports_a_full_spool() {
         s.process_mode();
     });
     server.assert_healthy();
-    // There is room for the witness, but not for the key and the proof.
+    // There is space for the witness, but not for the key and the proof.
     let filler = fill(&server, 1);
     server.prove(&samples::range_check().witness).assert_refused_for_now(ProblemType::SpoolUnavailable);
     server.assert_idle();

@@ -1,6 +1,6 @@
 //! One attempt at a job: it reports its progress, renews its lease, and can be stopped.
 
-use std::{sync::Arc, time::Instant};
+use std::time::Instant;
 
 use edgeprove_job_rules::{
     job::Job,
@@ -15,17 +15,19 @@ use tokio::{
 use crate::{
     queue_types::{Change, LeaseStatus, QueueError},
     sql_queue::SqlQueue,
-    watchers::JobWatchers,
 };
 
 /// One attempt at a job, as the job's kind uses it.
 pub struct Attempt {
     id: JobId,
     token: LeaseToken,
-    watchers: Arc<JobWatchers>,
+    on_stage: OnStage,
     stage: watch::Sender<Option<&'static str>>,
     stop: watch::Sender<Option<StopReason>>,
 }
+
+/// Called when a stage starts, with the job and the token of its lease.
+pub type OnStage = Box<dyn Fn(JobId, LeaseToken, &'static str) + Send + Sync>;
 
 /// Why an attempt is stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,13 +41,13 @@ pub enum StopReason {
 }
 
 impl Attempt {
-    /// An attempt at a job that was claimed just now.
+    /// An attempt at a job that was claimed just now. `on_stage` notifies the watchers on this server.
     #[must_use]
-    pub fn new(job: &Job, watchers: Arc<JobWatchers>) -> Self {
+    pub fn new(job: &Job, on_stage: OnStage) -> Self {
         Self {
             id: job.id,
             token: job.lease_token,
-            watchers,
+            on_stage,
             stage: watch::Sender::new(None),
             stop: watch::Sender::new(None),
         }
@@ -60,7 +62,7 @@ impl Attempt {
     /// Reports the start of a stage, one of the kind's [`stages`](crate::kind::JobKind::stages). Watchers on this server see
     /// it at once. The task that renews the lease writes it to the database soon after; until then a newer stage replaces it.
     pub fn report_stage(&self, stage: &'static str) {
-        self.watchers.stage_reported(self.id, self.token, stage);
+        (self.on_stage)(self.id, self.token, stage);
         self.stage.send_replace(Some(stage));
     }
 

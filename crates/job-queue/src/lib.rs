@@ -6,10 +6,10 @@
 //! Imports run down this list only.
 //! - [`runner`]: workers, which claim jobs and run them by their kind.
 //! - [`unclaimable`]: warns of queued jobs that no worker of this server takes.
-//! - [`kind`]: a kind of job, as a server registers it.
-//! - [`attempt`]: one attempt at a job: its lease, its progress, and why it stops.
 //! - [`watchers`]: notifies watchers of each change of a job.
 //! - [`job_view`]: a job with its position, percent and remaining time.
+//! - [`kind`]: a kind of job, as a server registers it.
+//! - [`attempt`]: one attempt at a job: its lease, its progress, and why it stops.
 //! - [`crash_quarantine`]: runs jobs one at a time after a crash, to find the one that caused it.
 //! - [`activity`]: how many jobs this server runs.
 //! - [`job_counts`]: how full the queue is.

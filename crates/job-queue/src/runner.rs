@@ -179,7 +179,9 @@ impl Workers {
             tracing::error!(job = %job.id, kind = job.kind, "a job of an unknown kind was claimed");
             return;
         };
-        let attempt = Arc::new(Attempt::new(&job, Arc::clone(watchers)));
+        let notified = Arc::clone(watchers);
+        let on_stage = move |id, token, stage| notified.stage_reported(id, token, stage);
+        let attempt = Arc::new(Attempt::new(&job, Box::new(on_stage)));
         // The task is separate because the job may keep its thread busy.
         let (renewed, of, terms, ended) =
             (Arc::clone(&attempt), queue.clone(), settings.lease, CancellationToken::new());
