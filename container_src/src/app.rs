@@ -40,8 +40,9 @@ use crate::{
     },
     jobs::{
         JobsDisabled,
+        job_kinds::prove::ProofTools,
         record::JobRecorder,
-        system::{JobSettings, JobSystem, OpenError, ProofTools},
+        system::{JobSettings, JobSystem, OpenError},
     },
     lifecycle::Lifecycle,
 };

@@ -10,7 +10,7 @@ use edgeprove_prover::barretenberg::version::{BB_VERSION, NOIR_VERSION};
 
 use crate::config::{
     ConfigError, Environment, EnvironmentVariables,
-    environment::{with_variables, without_variables},
+    environment::{variables_not_utf8, with_variables, without_variables},
 };
 
 pub mod audit;
@@ -99,7 +99,10 @@ fn parse<P: Parser>(words: &[OsString], variables: &EnvironmentVariables) -> Res
     }
     let mut command = with_variables(P::command(), variables);
     let parsed = command.try_get_matches_from_mut(words).and_then(|matches| P::from_arg_matches(&matches));
-    parsed.map_err(|error| ConfigError::new(format!("an environment variable is invalid: {}", error.kind())))
+    parsed.map_err(|error| match variables_not_utf8(&P::command(), variables).first() {
+        Some(name) => ConfigError::new(format!("{name}: the value is not valid UTF-8")),
+        None => ConfigError::new(format!("an environment variable is invalid: {}", error.kind())),
+    })
 }
 
 #[cfg(test)]

@@ -116,6 +116,15 @@ pub fn without_variables(command: Command) -> Command {
     command.mut_args(name_variable).mut_subcommands(without_variables)
 }
 
+/// The variables of a command's flags whose values are not UTF-8, in the order of the flags.
+#[must_use]
+pub fn variables_not_utf8(command: &Command, variables: &EnvironmentVariables) -> Vec<String> {
+    let is_invalid = |name: &&OsStr| variables.get(name).is_some_and(|value| value.to_str().is_none());
+    let own = command.get_arguments().filter_map(Arg::get_env).filter(is_invalid);
+    let own = own.map(|name| name.to_string_lossy().into_owned());
+    own.chain(command.get_subcommands().flat_map(|command| variables_not_utf8(command, variables))).collect()
+}
+
 /// A command whose flags take their defaults from these variables.
 #[must_use]
 pub fn with_variables(command: Command, variables: &EnvironmentVariables) -> Command {

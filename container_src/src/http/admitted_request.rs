@@ -4,17 +4,19 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::extract::FromRequestParts;
-use edgeprove_engine::{circuits::Circuit, proof_cache::CachePolicy};
-use edgeprove_protocol::{Priority, Target};
+use edgeprove_engine::{
+    circuits::{Circuit, registry::LookupError},
+    proof_cache::CachePolicy,
+};
+use edgeprove_protocol::{CircuitId, HasProblemType as _, Priority, Target};
 use http::request::Parts;
 
 use super::{
     api_error::ApiError,
     caller::priority,
-    extract::{AnswerFormat, CircuitPath, ProofQuery, cache_policy, deadline},
+    extract::{self, AnswerFormat, CircuitPath, ProofQuery, cache_policy, deadline, form_boundary},
     request_id::request_id_of,
     state::AppState,
-    upload,
 };
 use crate::{
     access::{Caller, Grant, Work},
@@ -57,10 +59,10 @@ impl AdmittedRequest {
         let caller = Caller::from_request_parts(parts, app).await?;
         let priority = priority(app, &caller, parts)?;
         let grant = app.access.admit(&caller, work)?;
-        upload::check_content_type(app, parts)?;
+        check_content_type(app, parts)?;
         let query = ProofQuery::from_request_parts(parts, app).await?;
         let CircuitPath(path) = CircuitPath::from_request_parts(parts, app).await?;
-        let circuit = upload::find_circuit(app, path.as_ref().or(query.circuit.as_ref()))?;
+        let circuit = find_circuit(app, path.as_ref().or(query.circuit.as_ref()))?;
         let work = app.lifecycle.admit();
         if let Some(reason) = app.not_ready() {
             return Err(ApiError::not_ready(reason));
@@ -87,4 +89,25 @@ impl AdmittedRequest {
     pub fn target(&self) -> Target {
         self.target.unwrap_or(self.circuit.target)
     }
+}
+
+/// Finds the requested circuit; `None` is the default circuit.
+fn find_circuit(app: &AppState, named: Option<&CircuitId>) -> Result<Arc<Circuit>, ApiError> {
+    app.engine.circuits.find(named).map_err(|error| match &error {
+        LookupError::Failed { id, .. } => {
+            let fallback = app.engine.circuits.fallback(id, error.kind()).cloned();
+            ApiError::from(error).falling_back_to(fallback)
+        }
+        LookupError::Unknown { .. } | LookupError::Unnamed { .. } | LookupError::Loading { .. } => {
+            error.into()
+        }
+    })
+}
+
+/// Refuses content types that cannot be a witness (415). A form is accepted only where circuits form families.
+fn check_content_type(app: &AppState, parts: &Parts) -> Result<(), ApiError> {
+    if app.engine.circuits.has_families() && form_boundary(&parts.headers).is_some() {
+        return Ok(());
+    }
+    extract::check_content_type(&parts.headers)
 }

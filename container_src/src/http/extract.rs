@@ -230,6 +230,13 @@ pub fn check_content_type(headers: &HeaderMap) -> Result<(), ApiError> {
     }
 }
 
+/// The boundary of a `multipart/form-data` body; `None` for other bodies.
+#[must_use]
+pub fn form_boundary(headers: &HeaderMap) -> Option<String> {
+    let media = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
+    multer::parse_boundary(media).ok()
+}
+
 /// The `Content-Length` of a request.
 #[must_use]
 pub fn declared_length(headers: &HeaderMap) -> Option<u64> {

@@ -6,50 +6,24 @@
 use std::sync::Arc;
 
 use edgeprove_engine::{
-    circuits::{Circuit, registry::LookupError},
+    circuits::Circuit,
     proof_service::{Candidate, Candidates},
     witness::intake,
 };
-use edgeprove_protocol::{CircuitId, HasProblemType as _, ProblemType, Target};
-use http::{header, request::Parts};
+use edgeprove_protocol::{CircuitId, ProblemType, Target};
+use http::request::Parts;
 use multer::Multipart;
 
 use super::{
     admitted_request::AdmittedRequest,
     api_error::ApiError,
-    extract::{self, declared_length},
+    extract::{declared_length, form_boundary},
     request_body::RequestBody,
     state::AppState,
 };
 
 /// Maximum number of witnesses for smaller circuits in a request.
 const SMALLER_MAX: usize = 7;
-
-/// Finds the requested circuit; `None` is the default circuit.
-pub fn find_circuit(app: &AppState, named: Option<&CircuitId>) -> Result<Arc<Circuit>, ApiError> {
-    app.engine.circuits.find(named).map_err(|error| match &error {
-        LookupError::Failed { id, .. } => {
-            let fallback = app.engine.circuits.fallback(id, error.kind()).cloned();
-            ApiError::from(error).falling_back_to(fallback)
-        }
-        LookupError::Unknown { .. } | LookupError::Unnamed { .. } | LookupError::Loading { .. } => {
-            error.into()
-        }
-    })
-}
-
-/// Refuses content types that cannot be a witness (415). A form is accepted only where circuits form families.
-pub fn check_content_type(app: &AppState, parts: &Parts) -> Result<(), ApiError> {
-    if app.engine.circuits.has_families() && boundary(parts).is_some() {
-        return Ok(());
-    }
-    extract::check_content_type(&parts.headers)
-}
-
-fn boundary(parts: &Parts) -> Option<String> {
-    let media = parts.headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
-    multer::parse_boundary(media).ok()
-}
 
 /// Receives the witnesses of a request, and checks each against its circuit's shape.
 pub async fn receive(
@@ -59,7 +33,7 @@ pub async fn receive(
     body: &mut RequestBody,
 ) -> Result<Candidates, ApiError> {
     let circuit = Arc::clone(&request.circuit);
-    let Some(boundary) = boundary(parts) else {
+    let Some(boundary) = form_boundary(&parts.headers) else {
         let first = receive_one(app, circuit, request.target, declared_length(&parts.headers), body).await?;
         return Ok(Candidates { first, smaller: Vec::new() });
     };

@@ -4,7 +4,6 @@ use std::{collections::HashSet, num::NonZeroUsize, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use edgeprove_artifacts::{ArtifactName, ArtifactSettings, ArtifactStore};
-use edgeprove_engine::{circuits::Registry, proof_service::ProofService};
 use edgeprove_job_queue::{
     QueueError, SqlQueue,
     activity::Activity,
@@ -21,10 +20,13 @@ use edgeprove_job_rules::{
     bounds::Bounds, estimator::DurationEstimator, outcome::EncodeError, transition::Rules,
 };
 use edgeprove_protocol::{Problem, ProblemType};
-use edgeprove_spool::Spool;
 use edgeprove_telemetry::supervisor::Supervisor;
 
-use super::{JobGauges, JobStore, Jobs, job_kinds::prove::Prove, record::JobRecorder};
+use super::{
+    JobGauges, JobStore, Jobs,
+    job_kinds::prove::{ProofTools, Prove},
+    record::JobRecorder,
+};
 
 /// The settings of jobs.
 #[derive(Debug, Clone)]
@@ -43,16 +45,6 @@ pub struct JobSettings {
     pub max_attempts: u32,
     /// The number of this container in the ids of its jobs, if it alone stores them.
     pub home: Option<u16>,
-}
-
-/// What proof jobs are run with.
-pub struct ProofTools {
-    /// The circuits.
-    pub circuits: Arc<Registry>,
-    /// The one way to prove.
-    pub proofs: ProofService,
-    /// Where witnesses are while they are proved.
-    pub spool: Spool,
 }
 
 /// Why the store of jobs cannot be opened.

@@ -39,13 +39,23 @@ use edgeprove_protocol::{HasProblemType as _, JobStage, Problem, ProblemType};
 use edgeprove_spool::{Spool, SpoolFile};
 
 use super::proof::{KIND, Payload, ProofReport, STAGES, WitnessDescriptor};
-use crate::{access, jobs::system::ProofTools};
+use crate::access;
 
 /// How long a job waits for an outage to end. Then it is released: another server may reach the store.
 const OUTAGE_MAX: Duration = Duration::from_mins(1);
 /// The first pause before the store is tried again, and the longest one.
 const OUTAGE_PAUSE: Duration = Duration::from_millis(250);
 const OUTAGE_PAUSE_MAX: Duration = Duration::from_secs(4);
+
+/// What proof jobs are run with.
+pub struct ProofTools {
+    /// The circuits.
+    pub circuits: Arc<Registry>,
+    /// The one way to prove.
+    pub proofs: ProofService,
+    /// Where witnesses are while they are proved.
+    pub spool: Spool,
+}
 
 /// The kind of proof jobs.
 pub struct Prove {
