@@ -62,6 +62,7 @@ where
 
 /// Prints the error and returns the exit status.
 #[expect(clippy::print_stderr, reason = "the log may not be set up yet")]
+#[must_use]
 pub fn report(failure: &Failure) -> ExitCode {
     match failure {
         Failure::Config(error) => {

@@ -33,6 +33,7 @@ pub async fn current_document(jobs: &Jobs, job: Job) -> Result<JobDocument, ApiE
 }
 
 /// An answer with a job's document, which no cache may store.
+#[must_use]
 pub fn document_response(status: StatusCode, document: &JobDocument) -> Response {
     no_store((status, Json(document)).into_response())
 }

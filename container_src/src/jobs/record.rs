@@ -84,7 +84,7 @@ impl JobEvents for JobRecorder {
         let AttemptEnd { status, problem, ran } = end;
         // A code that this version does not know cannot come from its own workers.
         let problem = problem.map(|problem| problem.code.known().unwrap_or(ProblemType::Internal));
-        let Some((action, outcome)) = self.count_end(job, status, problem, ran) else { return };
+        let Some((action, outcome)) = Self::count_end(job, status, problem, ran) else { return };
         // The audit log itself logs a failure to write. A result is not returned without an entry of its own.
         let entry = self.attempt_entry(job, action);
         let _ = self.audit.record(Entry { outcome: Some(outcome), ..entry }).await;
@@ -110,7 +110,6 @@ impl JobEvents for JobRecorder {
 impl JobRecorder {
     /// Counts the end of an attempt; `None` for a status in which no attempt ends.
     fn count_end(
-        &self,
         job: &Job,
         status: JobStatus,
         problem: Option<ProblemType>,

@@ -253,7 +253,7 @@ impl Trouble {
                 tracing::error!(task, error = %edgeprove_telemetry::chain(error), "upkeep fails");
             }
             Err(error) => {
-                tracing::debug!(task, error = %edgeprove_telemetry::chain(error), "upkeep still fails")
+                tracing::debug!(task, error = %edgeprove_telemetry::chain(error), "upkeep still fails");
             }
         }
     }

@@ -10,7 +10,11 @@ use std::{
     time::Duration,
 };
 
-use edgeprove_job_rules::{lease::LeaseToken, progress::Stage, queue_position};
+use edgeprove_job_rules::{
+    lease::LeaseToken,
+    progress::Stage,
+    queue_position::{self, QueuePosition},
+};
 use edgeprove_protocol::{JobId, JobStatus};
 use parking_lot::Mutex;
 use tokio::sync::{broadcast, watch};
@@ -174,7 +178,7 @@ impl JobWatchers {
             let watched = self.watched.lock();
             let Some(sender) = watched.get(&queued.id) else { continue };
             sender.send_if_modified(|shown| {
-                let number = |view: &JobView| view.position.as_ref().map(|position| position.number());
+                let number = |view: &JobView| view.position.as_ref().map(QueuePosition::number);
                 let Some(view) = shown.as_ref().filter(|view| {
                     view.job.status == JobStatus::Queued && number(view) != Some(position.number())
                 }) else {

@@ -54,7 +54,7 @@ pub fn positions(
         match ahead.iter_mut().find(is_alike) {
             Some(group) => group.jobs += 1,
             None => {
-                ahead.push(JobGroup { kind: queued.kind.clone(), subject: queued.subject.clone(), jobs: 1 })
+                ahead.push(JobGroup { kind: queued.kind.clone(), subject: queued.subject.clone(), jobs: 1 });
             }
         }
         position.map(|position| (queued, position))

@@ -71,14 +71,22 @@ type ProvableCircuits = Vec<(usize, Arc<Circuit>)>;
 /// Why an attempt has no result.
 enum AttemptError {
     /// Another attempt would fail as well.
-    Permanent(Problem),
+    Permanent(Box<Problem>),
     /// Another attempt may succeed.
-    Temporary(Problem),
+    Temporary(Box<Problem>),
     /// The proof was not attempted.
     Released,
 }
 
 impl AttemptError {
+    fn permanent(problem: Problem) -> Self {
+        Self::Permanent(Box::new(problem))
+    }
+
+    fn temporary(problem: Problem) -> Self {
+        Self::Temporary(Box::new(problem))
+    }
+
     fn kind(&self) -> Option<ProblemType> {
         match self {
             Self::Permanent(problem) | Self::Temporary(problem) => problem.code.known(),
@@ -121,8 +129,8 @@ impl JobKind for Prove {
                 let detail = "the server failed to store the outcome of the proof";
                 JobOutcome::Failed(Box::new(Problem::new(ProblemType::Internal, detail, None)))
             }),
-            Err(AttemptError::Permanent(problem)) => JobOutcome::Failed(Box::new(problem)),
-            Err(AttemptError::Temporary(problem)) => JobOutcome::Retry(Box::new(problem)),
+            Err(AttemptError::Permanent(problem)) => JobOutcome::Failed(problem),
+            Err(AttemptError::Temporary(problem)) => JobOutcome::Retry(problem),
             Err(AttemptError::Released) => JobOutcome::Released,
         }
     }
@@ -147,12 +155,12 @@ impl Prove {
         let payload = Payload::of(job).map_err(|error| {
             tracing::error!(job = %job.id, error = %edgeprove_telemetry::chain(&error), "a job has a corrupt payload");
             let detail = "the stored job cannot be read";
-            AttemptError::Permanent(Problem::new(ProblemType::Internal, detail, None))
+            AttemptError::permanent(Problem::new(ProblemType::Internal, detail, None))
         })?;
         let input = job.input.as_deref().and_then(|name| name.parse().ok());
         let Some(input) = input else {
             let problem = payload.problem(ProblemType::Internal, "the job has no witness");
-            return Err(AttemptError::Permanent(problem));
+            return Err(AttemptError::permanent(problem));
         };
         let (circuits, refused) = self.circuits(&payload)?;
         let first = circuits.first().ok_or_else(|| nothing_to_prove(&payload))?;
@@ -214,13 +222,13 @@ impl Prove {
         let circuit = found.map_err(|error| match error {
             // Workers start when every circuit was loaded.
             LookupError::Loading { .. } => {
-                AttemptError::Temporary(payload.problem(ProblemType::NotReady, &error.to_string()))
+                AttemptError::temporary(payload.problem(ProblemType::NotReady, &error.to_string()))
             }
             LookupError::Failed { .. } => {
-                AttemptError::Permanent(payload.problem(ProblemType::CircuitUnavailable, &error.to_string()))
+                AttemptError::permanent(payload.problem(ProblemType::CircuitUnavailable, &error.to_string()))
             }
             LookupError::Unknown { .. } | LookupError::Unnamed { .. } => {
-                AttemptError::Permanent(payload.problem(ProblemType::CircuitNotFound, &error.to_string()))
+                AttemptError::permanent(payload.problem(ProblemType::CircuitNotFound, &error.to_string()))
             }
         })?;
         // A job is claimed by its requested circuit. A smaller one may have changed.
@@ -229,7 +237,7 @@ impl Prove {
                 "the circuit {} was changed after this job was submitted; submit a witness of the new one",
                 circuit.id
             );
-            return Err(AttemptError::Permanent(
+            return Err(AttemptError::permanent(
                 payload.problem(ProblemType::WitnessOfAnotherCircuit, &detail),
             ));
         }
@@ -250,14 +258,14 @@ impl Prove {
         for (index, circuit) in circuits {
             let file = files.get_mut(index).and_then(Option::take);
             let missing =
-                || AttemptError::Permanent(payload.problem(ProblemType::Internal, "the job has no witness"));
+                || AttemptError::permanent(payload.problem(ProblemType::Internal, "the job has no witness"));
             let (file, descriptor) = (file.ok_or_else(missing)?, descriptors[index]);
             let WitnessDescriptor { target, compressed_bytes, decompressed_bytes, .. } = *descriptor;
             let witness = SpooledWitness { file, compressed_bytes, decompressed_bytes };
             let (witness, digest) = digest(witness).await.map_err(|error| {
                 tracing::error!(job = %job.id, error = %edgeprove_telemetry::chain(&error), "a spooled witness could not be read");
                 let detail = "the server cannot store uploads at the moment";
-                AttemptError::Temporary(payload.problem(ProblemType::SpoolUnavailable, detail))
+                AttemptError::temporary(payload.problem(ProblemType::SpoolUnavailable, detail))
             })?;
             candidates.push(Candidate { circuit, target, witness, digest });
         }
@@ -298,9 +306,9 @@ impl Prove {
             let mut problem = payload.problem(failure.kind(), &failure.error.to_string());
             problem.fallback_circuit.clone_from(&failure.fallback_circuit);
             if failure.kind().retryable() {
-                AttemptError::Temporary(problem)
+                AttemptError::temporary(problem)
             } else {
-                AttemptError::Permanent(problem)
+                AttemptError::permanent(problem)
             }
         })
     }
@@ -371,9 +379,9 @@ impl Outage {
 fn unusable(payload: &Payload, job: &Job, error: &ArtifactError) -> AttemptError {
     tracing::error!(job = %job.id, error = %edgeprove_telemetry::chain(error), "an artifact cannot be used");
     let detail = "the stored data of this job cannot be read";
-    AttemptError::Permanent(payload.problem(ProblemType::ArtifactUnavailable, detail))
+    AttemptError::permanent(payload.problem(ProblemType::ArtifactUnavailable, detail))
 }
 
 fn nothing_to_prove(payload: &Payload) -> AttemptError {
-    AttemptError::Permanent(payload.problem(ProblemType::Internal, "the job has nothing to prove"))
+    AttemptError::permanent(payload.problem(ProblemType::Internal, "the job has nothing to prove"))
 }

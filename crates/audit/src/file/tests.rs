@@ -95,8 +95,8 @@ async fn an_unfinished_line_is_moved_away() {
 #[test]
 fn other_files_are_not_changed() {
     let log = TestLog::new();
-    let long = "x".repeat(3 * LINE_MAX_BYTES);
-    for other in ["notes", "notes\n", "{\"entry\":{}}\n", &long, &format!("{long}\n"), "\n", "\n\n"] {
+    let too_long = "x".repeat(3 * LINE_MAX_BYTES);
+    for other in ["notes", "notes\n", "{\"entry\":{}}\n", &too_long, &format!("{too_long}\n"), "\n", "\n\n"] {
         fs::write(log.path(), other).unwrap();
         let opened = FileSink::open(&log.path(), SyncPolicy::Always);
         assert!(matches!(opened, Err(AuditError::Damaged { .. })), "{:?}", &other[..other.len().min(20)]);
