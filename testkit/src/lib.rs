@@ -44,11 +44,6 @@ pub mod settings;
 pub mod skipped;
 pub mod wait;
 
-/// The former name of [`paths`] and [`skipped`], until every user of it has moved.
-pub mod places {
-    pub use crate::{paths::*, postgres::shared_url as shared_postgres, skipped::*};
-}
-
 pub use client::{Connection, Response};
 pub use edgeprove_protocol::ProblemType;
 pub use jobs::Events;

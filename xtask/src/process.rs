@@ -172,7 +172,7 @@ fn last_lines(text: &str) -> String {
 mod tests {
     use super::*;
 
-    const LONG: Duration = Duration::from_secs(20);
+    const LONG: Duration = Duration::from_mins(2);
 
     #[test]
     fn an_error_names_the_command_and_its_output() {

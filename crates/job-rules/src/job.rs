@@ -21,7 +21,7 @@ pub struct NewJob {
     pub kind: String,
     /// Its subject within the kind, such as the name of a circuit. Jobs of one kind and subject take about the same time.
     pub subject: String,
-    /// The version of the subject, such as a digest. It tells subjects of the same name apart.
+    /// The version of the subject, such as a digest. It distinguishes subjects of the same name.
     pub version: String,
     /// The caller that the job belongs to.
     pub owner: String,

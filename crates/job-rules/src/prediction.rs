@@ -47,9 +47,9 @@ pub struct Estimate {
 /// Work that is under way.
 #[derive(Debug, Clone, Copy)]
 pub struct Underway {
-    /// How long it takes in all.
+    /// The estimated total duration.
     pub estimate: Estimate,
-    /// How long it has taken so far.
+    /// The time since it started.
     pub elapsed: Duration,
 }
 

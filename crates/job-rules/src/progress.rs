@@ -34,7 +34,7 @@ pub struct Progress {
 /// The progress of an attempt whose stage of this name began so long ago.
 ///
 /// `stages` are those of the job's kind, in order. `stage` is `None` before the attempt reports its first stage.
-/// `estimate` is the time that the work of the timed stage takes in all.
+/// `estimate` is the total time of the work of the timed stage.
 ///
 /// ```
 /// use std::time::Duration;

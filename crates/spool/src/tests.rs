@@ -17,7 +17,7 @@ fn names(dir: &Path) -> BTreeSet<String> {
 }
 
 async fn drained(spool: &Spool) {
-    tokio::time::timeout(Duration::from_secs(10), spool.drained()).await.unwrap();
+    tokio::time::timeout(Duration::from_mins(2), spool.drained()).await.unwrap();
 }
 
 #[tokio::test]

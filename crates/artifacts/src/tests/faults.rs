@@ -2,7 +2,7 @@
 
 use std::{env, os::unix::fs::FileExt as _, process::Command};
 
-use edgeprove_testkit::{places, processes};
+use edgeprove_testkit::{processes, skipped};
 
 use super::*;
 
@@ -81,12 +81,12 @@ fn on_a_small_disk(test: &str) -> Option<PathBuf> {
     if let Some(dir) = env::var_os(WITHIN) {
         return Some(dir.into());
     }
-    if places::lacks_mount_namespaces() {
+    if skipped::lacks_mount_namespaces() {
         return None;
     }
     let dir = tempfile::tempdir().unwrap();
     let mount = format!("mount -t tmpfs -o size={BYTES},mode=700 tmpfs \"$1\" && shift && exec \"$@\"");
-    let mut command: Command = places::namespace(&["--mount"]);
+    let mut command: Command = skipped::namespace(&["--mount"]);
     command.args(["sh", "-c", &mount, "sh"]).arg(dir.path()).arg(env::current_exe().unwrap());
     command.args(["--exact", &format!("tests::faults::{test}"), "--nocapture"]);
     command.env(WITHIN, dir.path());

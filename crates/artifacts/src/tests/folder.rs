@@ -92,7 +92,15 @@ async fn an_interrupted_write_leaves_nothing() {
     let (mut feed, source) = tokio::io::duplex(MIB);
     let putting = store.put(ArtifactKind::Witness, source);
     tokio::io::AsyncWriteExt::write_all(&mut feed, &content(MIB)).await.unwrap();
-    assert!(tokio::time::timeout(Duration::from_secs(1), putting).await.is_err());
+    let draft_has_content = async {
+        while !files(home.path()).iter().any(|path| fs::metadata(path).is_ok_and(|file| file.len() > 0)) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::select! {
+        put = putting => panic!("the source has no end, but the write ended: {put:?}"),
+        () = draft_has_content => {}
+    }
     assert!(names(home.path()).is_empty());
 
     let error = store.put_file(ArtifactKind::Witness, &home.path().join("none")).await.unwrap_err();

@@ -186,9 +186,9 @@ mod tests {
 
     #[test]
     fn idle_memory_counts_and_is_reclaimed_when_needed() {
-        let idle = |seat, others, reclaimable| {
+        let idle = |next, others, reclaimable| {
             move |_| IdleMemory {
-                next_bytes: seat,
+                next_bytes: next,
                 others_bytes: others,
                 others_reclaimable_bytes: reclaimable,
                 ..NONE

@@ -57,7 +57,7 @@ mod tests {
     }
 
     async fn assert_empty(spool: &Spool) {
-        tokio::time::timeout(Duration::from_secs(10), spool.drained()).await.unwrap();
+        tokio::time::timeout(Duration::from_mins(2), spool.drained()).await.unwrap();
         assert_eq!(fs::read_dir(spool.path()).unwrap().count(), 0);
     }
 

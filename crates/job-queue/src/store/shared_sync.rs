@@ -36,43 +36,51 @@ impl SharedSync {
 
 #[cfg(test)]
 mod tests {
-    use std::{cell::Cell, time::Duration};
+    use std::{cell::Cell, pin::pin};
 
-    use futures_util::future::join_all;
+    use futures_util::{FutureExt as _, future::join_all};
+    use tokio::sync::Semaphore;
 
     use super::*;
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn callers_during_a_sync_share_the_next_one() {
-        let (shared, syncs) = (SharedSync::default(), Cell::new(0));
+        // A sync ends when it gets a permit.
+        let (shared, syncs, may_end) = (SharedSync::default(), Cell::new(0), Semaphore::new(0));
         let sync = async || {
             syncs.set(syncs.get() + 1);
-            tokio::time::sleep(Duration::from_millis(2)).await;
+            may_end.acquire().await.unwrap().forget();
             Ok::<_, ()>(())
         };
-        let callers = (0..50).map(async |number| {
-            // The first is alone, the others come in the middle of its sync.
-            tokio::time::sleep(Duration::from_millis(u64::from(number > 0))).await;
-            shared.after_this(sync).await
-        });
-        assert!(join_all(callers).await.into_iter().all(|outcome| outcome.is_ok()));
+        let mut first = pin!(shared.after_this(sync));
+        assert!(first.as_mut().now_or_never().is_none(), "the first sync is running");
+        let mut others = pin!(join_all((0..49).map(|_| shared.after_this(sync))));
+        assert!(others.as_mut().now_or_never().is_none(), "all others wait for the next sync");
+        assert_eq!(syncs.get(), 1);
+        may_end.add_permits(3);
+        let (first, others) = tokio::join!(first, others);
+        assert!(first.is_ok() && others.iter().all(Result::is_ok));
         assert_eq!(syncs.get(), 2);
         shared.after_this(sync).await.unwrap();
         assert_eq!(syncs.get(), 3, "an earlier sync does not cover a later write");
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_failed_or_dropped_sync_serves_no_caller() {
-        let (shared, syncs) = (SharedSync::default(), Cell::new(0));
+        let (shared, syncs, may_end) = (SharedSync::default(), Cell::new(0), Semaphore::new(0));
         let sync = async || {
             syncs.set(syncs.get() + 1);
-            tokio::time::sleep(Duration::from_millis(2)).await;
+            may_end.acquire().await.unwrap().forget();
             if syncs.get() < 3 { Err("no") } else { Ok(()) }
         };
-        let given_up = tokio::time::timeout(Duration::from_millis(1), shared.after_this(sync)).await;
-        assert!(given_up.is_err());
-        let outcomes = join_all((0..3).map(|_| shared.after_this(sync))).await;
-        assert_eq!(outcomes, [Err("no"), Ok(()), Ok(())]);
-        assert_eq!(syncs.get(), 3, "the second sync served the third caller");
+        {
+            let mut dropped = pin!(shared.after_this(sync));
+            assert!(dropped.as_mut().now_or_never().is_none(), "the first sync is running");
+        }
+        let mut callers = pin!(join_all((0..3).map(|_| shared.after_this(sync))));
+        assert!(callers.as_mut().now_or_never().is_none(), "the second sync is running");
+        may_end.add_permits(2);
+        assert_eq!(callers.await, [Err("no"), Ok(()), Ok(())]);
+        assert_eq!(syncs.get(), 3, "the third sync served the third caller");
     }
 }

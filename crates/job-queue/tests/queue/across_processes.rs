@@ -1,7 +1,7 @@
-//! A process that is killed in the middle of its work, and the one that comes after it.
+//! A process that is killed in the middle of its work, and the next process in its folder.
 //!
-//! The process that dies is this test program once more, told to run one of the first two tests below, which do nothing
-//! where nobody named a folder to them.
+//! The killed process is this test program again. It runs one of the first two tests below, which do nothing unless
+//! the variable [`FOLDER`] is set.
 
 use std::{
     collections::HashSet,
@@ -29,7 +29,7 @@ fn folder() -> Option<PathBuf> {
     env::var_os(FOLDER).map(PathBuf::from)
 }
 
-/// Runs a test of this file in a process of its own, and reads what it says.
+/// Runs a test of this file in a process of its own. The iterator returns the ids that the process reports.
 fn start(test: &str, folder: &Path) -> (Child, impl Iterator<Item = String> + use<>) {
     let mut child = Command::new(env::current_exe().unwrap())
         .args(["--exact", "--nocapture", &format!("across_processes::{test}")])
@@ -39,41 +39,41 @@ fn start(test: &str, folder: &Path) -> (Child, impl Iterator<Item = String> + us
         .spawn()
         .unwrap();
     let lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
-    let said = lines.filter_map(|line| line.strip_prefix("say ").map(str::to_owned));
-    (child, said)
+    let ids = lines.filter_map(|line| line.strip_prefix("job ").map(str::to_owned));
+    (child, ids)
 }
 
 #[tokio::test]
-async fn as_a_child_it_takes_two_jobs_in_and_begins_one() {
+async fn a_child_accepts_two_jobs_and_starts_one() {
     let Some(folder) = folder() else { return };
     let queue = queue_in(&folder).await;
     submit(&queue, job()).await;
     submit(&queue, job()).await;
-    eprintln!("say {}", claim(&queue).await.id);
+    eprintln!("job {}", claim(&queue).await.id);
     std::future::pending::<()>().await;
 }
 
 #[tokio::test]
-async fn as_a_child_it_takes_jobs_in_for_ever() {
+async fn a_child_accepts_jobs_until_it_is_killed() {
     let Some(folder) = folder() else { return };
     let queue = queue_in(&folder).await;
     loop {
         let id = submit(&queue, job()).await.id;
-        eprintln!("say {id}");
+        eprintln!("job {id}");
         assert_eq!(claim(&queue).await.id, id);
     }
 }
 
 #[tokio::test]
-async fn what_a_killed_server_had_begun_is_done_by_the_next() {
+async fn the_next_server_finishes_the_jobs_of_a_killed_one() {
     let database = Fixture::file();
-    let (mut child, mut said) = start("as_a_child_it_takes_two_jobs_in_and_begins_one", &database.folder());
-    let begun: JobId = said.next().expect("it begins a job").parse().unwrap();
+    let (mut child, mut ids) = start("a_child_accepts_two_jobs_and_starts_one", &database.folder());
+    let started: JobId = ids.next().expect("the child starts a job").parse().unwrap();
     child.kill().unwrap();
     child.wait().unwrap();
 
     let queue = queue_in(&database.folder()).await;
-    let seen = queue.get(begun).await.unwrap().unwrap();
+    let seen = queue.get(started).await.unwrap().unwrap();
     assert_eq!((seen.status, seen.attempts), (JobStatus::Running, 1));
     let intervals = Intervals::of(&Rules::default());
     let upkeep = Upkeep::new(
@@ -91,28 +91,28 @@ async fn what_a_killed_server_had_begun_is_done_by_the_next() {
             tokio::time::sleep(Duration::from_millis(20)).await;
             continue;
         };
-        let ending = completed(None);
-        queue.finish(job.id, job.lease_token, &ending).await.unwrap().expect("it is ours");
-        assert!(done.insert(job.id), "it was done twice");
+        let outcome = completed(None);
+        queue.finish(job.id, job.lease_token, &outcome).await.unwrap().expect("the lease is held");
+        assert!(done.insert(job.id), "{} was run twice", job.id);
     }
-    assert!(done.contains(&begun));
+    assert!(done.contains(&started));
 }
 
 #[tokio::test]
-async fn no_job_that_was_answered_for_is_lost_to_a_kill() {
+async fn no_accepted_job_is_lost_by_a_kill() {
     let database = Fixture::file();
-    let (mut child, said) = start("as_a_child_it_takes_jobs_in_for_ever", &database.folder());
-    let mut answered: Vec<JobId> = Vec::new();
-    for id in said {
-        answered.push(id.parse().unwrap());
-        if answered.len() == 50 {
+    let (mut child, ids) = start("a_child_accepts_jobs_until_it_is_killed", &database.folder());
+    let mut accepted: Vec<JobId> = Vec::new();
+    for id in ids {
+        accepted.push(id.parse().unwrap());
+        if accepted.len() == 50 {
             child.kill().unwrap();
         }
     }
-    assert!(answered.len() >= 50, "it ended by itself");
+    assert!(accepted.len() >= 50, "the child ended by itself");
     child.wait().unwrap();
     let queue = queue_in(&database.folder()).await;
-    for id in answered {
+    for id in accepted {
         assert!(queue.get(id).await.unwrap().is_some(), "{id} is lost");
     }
 }

@@ -1,4 +1,4 @@
-//! No more is taken in than may be, and nothing twice.
+//! The queue accepts no job beyond its bounds, and no job twice.
 
 use std::collections::HashSet;
 
@@ -15,22 +15,22 @@ use crate::support::{Fixture, claim, job, submit};
 
 const FIVE: Bounds = Bounds { queued_max: 5, unfinished_per_owner_max: 100 };
 
-/// What came of handing many jobs in at the same time, to as many queues in turn as there are.
+/// Submits jobs at the same time, to each of the queues in turn. Returns how many were accepted and how many refused.
 async fn submit_together(queues: &[edgeprove_job_queue::sql_queue::SqlQueue], jobs: usize) -> (usize, usize) {
     let submitting = (0..jobs).map(|number| queues[number % queues.len()].enqueue(job(), None));
-    let (mut taken, mut full) = (0, 0);
+    let (mut accepted, mut refused) = (0, 0);
     for outcome in join_all(submitting).await {
         match outcome {
-            Ok(Enqueued::Accepted(_)) => taken += 1,
-            Err(EnqueueError::Full(Full::Queue { queued: 5 })) => full += 1,
+            Ok(Enqueued::Accepted(_)) => accepted += 1,
+            Err(EnqueueError::Full(Full::Queue { queued: 5 })) => refused += 1,
             other => panic!("{other:?}"),
         }
     }
-    (taken, full)
+    (accepted, refused)
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_twenty_at_once_the_queue_takes_as_many_as_it_holds() {
+async fn the_queue_accepts_no_more_jobs_than_its_bound() {
     for database in Fixture::all().await {
         let queue = database.queue_with(Rules::default(), FIVE).await;
         assert_eq!(submit_together(&[queue], 20).await, (5, 15), "{}", database.name);
@@ -50,7 +50,7 @@ async fn two_servers_on_one_database_share_its_bound() {
 }
 
 #[tokio::test]
-async fn an_owner_has_no_more_than_its_share() {
+async fn an_owner_has_no_more_jobs_than_its_bound() {
     for database in Fixture::all().await {
         let bounds = Bounds { queued_max: 100, unfinished_per_owner_max: 2 };
         let queue = database.queue_with(Rules::default(), bounds).await;
@@ -69,19 +69,19 @@ async fn an_owner_has_no_more_than_its_share() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_name_is_one_job_however_often_it_is_asked_for() {
+async fn one_idempotency_key_creates_one_job() {
     let named = |body| {
         let idempotency = Idempotency { key: "order 7".parse().unwrap(), body: BodyDigest([body; 32]) };
         NewJob { idempotency: Some(idempotency), ..job() }
     };
     for database in Fixture::all().await {
         let queue = database.queue_with(Rules::default(), FIVE).await;
-        let mut taken = 0;
+        let mut accepted = 0;
         let mut ids = HashSet::new();
         for outcome in join_all((0..10).map(|_| queue.enqueue(named(1), None))).await {
             match outcome.unwrap() {
                 Enqueued::Accepted(job) => {
-                    taken += 1;
+                    accepted += 1;
                     ids.insert(job.id);
                 }
                 Enqueued::Known(job) => {
@@ -89,11 +89,11 @@ async fn one_name_is_one_job_however_often_it_is_asked_for() {
                 }
             }
         }
-        assert_eq!((taken, ids.len()), (1, 1), "{}", database.name);
+        assert_eq!((accepted, ids.len()), (1, 1), "{}", database.name);
         assert!(matches!(queue.enqueue(named(2), None).await, Err(EnqueueError::KeyConflict)));
         let of_bob = NewJob { owner: "bob".to_owned(), ..named(2) };
         assert!(matches!(queue.enqueue(of_bob, None).await, Ok(Enqueued::Accepted(_))));
-        // A full queue knows its own jobs all the same.
+        // A full queue still finds the job of a known key.
         for _ in 0..3 {
             submit(&queue, job()).await;
         }

@@ -1,4 +1,4 @@
-//! The data folder: whose it is, who may see it, and what is wrong with it where something is.
+//! The data folder: its lock, its permissions, and the errors of a damaged or unsuitable one.
 
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 
@@ -20,19 +20,19 @@ fn mode(path: &Path) -> u32 {
 }
 
 #[tokio::test]
-async fn what_was_taken_in_is_there_after_the_next_start() {
+async fn accepted_jobs_are_there_after_the_next_start() {
     let database = Fixture::file();
     let first = queue_in(&database.folder()).await;
-    let kept = submit(&first, job()).await;
+    let stored = submit(&first, job()).await;
     first.database().close().await;
     drop(first);
     let second = queue_in(&database.folder()).await;
-    assert_eq!(second.get(kept.id).await.unwrap(), Some(kept.clone()));
-    assert_eq!(claim(&second).await.id, kept.id);
+    assert_eq!(second.get(stored.id).await.unwrap(), Some(stored.clone()));
+    assert_eq!(claim(&second).await.id, stored.id);
 }
 
 #[tokio::test]
-async fn nobody_else_may_look_into_it() {
+async fn other_users_cannot_read_the_folder() {
     let database = Fixture::file();
     let folder = database.folder();
     fs::create_dir(&folder).unwrap();
@@ -48,41 +48,37 @@ async fn nobody_else_may_look_into_it() {
 }
 
 #[tokio::test]
-async fn a_second_server_is_told_who_has_the_folder() {
+async fn a_second_server_reports_who_uses_the_folder() {
     let database = Fixture::file();
     let queue = queue_in(&database.folder()).await;
-    let refused = Database::open(&database.place).await.unwrap_err();
-    let told = refused.to_string();
+    let refused = Database::open(&database.location).await.unwrap_err();
+    let message = refused.to_string();
     assert!(matches!(refused, OpenError::InUse { holder: Some(_), .. }), "{refused:?}");
-    assert!(told.contains(&format!("process {}", std::process::id())), "{told}");
+    assert!(message.contains(&format!("process {}", std::process::id())), "{message}");
     drop(queue);
-    Database::open(&database.place).await.unwrap();
+    Database::open(&database.location).await.unwrap();
 }
 
 #[tokio::test]
-async fn a_file_that_is_no_database_is_said_to_be_none() {
+async fn a_file_that_is_no_database_is_reported_as_corrupt() {
     let database = Fixture::file();
     fs::create_dir(database.folder()).unwrap();
-    fs::write(
-        database.folder().join("edgeprove.db"),
-        "a letter to somebody, and quite a long one".repeat(100),
-    )
-    .unwrap();
-    let refused = Database::open(&database.place).await.unwrap_err();
+    fs::write(database.folder().join("edgeprove.db"), "some other text in a long file".repeat(100)).unwrap();
+    let refused = Database::open(&database.location).await.unwrap_err();
     assert!(matches!(refused, OpenError::Store(StoreError::Corrupt(_))), "{refused:?}");
 }
 
 #[tokio::test]
-async fn a_folder_that_cannot_be_is_named() {
+async fn an_error_names_a_folder_that_cannot_be_created() {
     let database = Fixture::file();
     fs::write(database.folder(), "").unwrap();
-    let place = DatabaseLocation::Folder(database.folder().join("data"));
-    let refused = Database::open(&place).await.unwrap_err();
+    let location = DatabaseLocation::Folder(database.folder().join("data"));
+    let refused = Database::open(&location).await.unwrap_err();
     assert!(matches!(&refused, OpenError::Folder { path, .. } if path.ends_with("data")), "{refused:?}");
 }
 
 #[tokio::test]
-async fn a_later_servers_database_is_left_alone() {
+async fn the_database_of_a_newer_server_is_refused() {
     for database in Fixture::all().await {
         if database.name == "memory" {
             continue;
@@ -94,22 +90,22 @@ async fn a_later_servers_database_is_left_alone() {
         drop(session);
         queue.database().close().await;
         drop(queue);
-        let refused = Database::open(&database.place).await.unwrap_err();
+        let refused = Database::open(&database.location).await.unwrap_err();
         assert!(matches!(refused, OpenError::Newer { found: 1000, .. }), "{}: {refused:?}", database.name);
         database.remove().await;
     }
 }
 
-/// What decides on which commits are on the disk when they are answered.
+/// SQLite's setting `synchronous` decides whether a commit waits for the disk.
 #[tokio::test]
-async fn promises_are_kept_on_the_disk() {
+async fn each_durability_sets_how_sqlite_syncs() {
     let database = Fixture::file();
-    let database = Database::open(&database.place).await.unwrap();
+    let database = Database::open(&database.location).await.unwrap();
     let (normal, full) = (1_i64, 2_i64);
-    for (promise, synchronous) in [(Durability::Write, normal), (Durability::WriteDurably, full)] {
-        let mut session = database.session(promise).await.unwrap();
+    for (durability, synchronous) in [(Durability::Write, normal), (Durability::WriteDurably, full)] {
+        let mut session = database.session(durability).await.unwrap();
         let row = session.row("PRAGMA synchronous", []).await.unwrap().unwrap();
-        assert_eq!(row.get::<i64, _>(0), synchronous, "{promise:?}");
+        assert_eq!(row.get::<i64, _>(0), synchronous, "{durability:?}");
         let row = session.row("PRAGMA journal_mode", []).await.unwrap().unwrap();
         assert_eq!(row.get::<String, _>(0), "wal");
     }
@@ -120,9 +116,9 @@ async fn promises_are_kept_on_the_disk() {
     ));
 }
 
-/// Only what is written makes SQLite wait for the disk.
+/// SQLite waits for the disk only if a transaction writes.
 #[tokio::test]
-async fn to_sync_is_to_write() {
+async fn a_sync_writes_to_the_log() {
     let database = Fixture::file();
     let queue = queue_in(&database.folder()).await;
     let log = || fs::read(database.folder().join("edgeprove.db-wal")).unwrap();
@@ -135,9 +131,9 @@ async fn to_sync_is_to_write() {
     }
 }
 
-/// What is promised to a caller waits for the disk, and what a worker says does not.
+/// A response to a caller waits for the disk; a report of a worker does not.
 #[tokio::test]
-async fn only_promises_wait_for_the_disk() {
+async fn only_responses_to_callers_wait_for_the_disk() {
     let database = Fixture::file();
     let queue = queue_in(&database.folder()).await;
     let syncs = async || {
@@ -151,37 +147,37 @@ async fn only_promises_wait_for_the_disk() {
         NewJob { idempotency: Some(Idempotency { key, body: BodyDigest([7; 32]) }), ..job() }
     };
     let first = submit(&queue, named()).await;
-    assert_eq!(syncs().await, before + 1, "it is taken in");
+    assert_eq!(syncs().await, before + 1, "the job is accepted");
     let again = queue.enqueue(named(), None).await.unwrap();
     assert!(matches!(again, Enqueued::Known(known) if known.id == first.id));
     assert_eq!(
         syncs().await,
         before + 2,
-        "it may have been taken in a moment ago, by a caller who still waits"
+        "another caller may have submitted it and may still wait for the disk"
     );
     let claimed = claim(&queue).await;
     queue.finish(claimed.id, claimed.lease_token, &JobOutcome::Released).await.unwrap();
-    assert_eq!(syncs().await, before + 2, "a worker's word");
+    assert_eq!(syncs().await, before + 2, "a worker does not wait");
     queue.cancel(first.id, None).await.unwrap();
-    assert_eq!(syncs().await, before + 3, "it is called off");
+    assert_eq!(syncs().await, before + 3, "the job is cancelled");
 
-    // Those who wait at the same time share the trip.
-    let asked = 40;
-    let many = (0..asked).map(|_| queue.enqueue(job(), None));
+    // Callers that wait at the same time share a sync.
+    let submitted = 40;
+    let many = (0..submitted).map(|_| queue.enqueue(job(), None));
     assert!(join_all(many).await.iter().all(Result::is_ok));
-    let trips = syncs().await - before - 3;
-    assert!((1..asked).contains(&trips), "{trips} trips to the disk for {asked} jobs");
+    let shared = syncs().await - before - 3;
+    assert!((1..submitted).contains(&shared), "{shared} syncs for {submitted} jobs");
 }
 
 #[tokio::test]
-async fn a_full_disk_is_said_to_be_full_and_used_again_once_it_is_not() {
+async fn a_full_disk_is_reported_and_used_again_once_it_has_space() {
     let database = Fixture::file();
     let queue = queue_in(&database.folder()).await;
     let limit = async |pages: &'static str| {
         let mut session = queue.database().session(Durability::Write).await.unwrap();
         session.rows(pages, []).await.unwrap();
     };
-    // The file cannot grow beyond what it is.
+    // The file cannot grow beyond its present size.
     limit("PRAGMA max_page_count = 1").await;
     let long = || NewJob { payload: "long".repeat(50_000), ..job() };
     let refused = queue.enqueue(long(), None).await;

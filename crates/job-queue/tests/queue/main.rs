@@ -1,8 +1,8 @@
-//! The queue in a database, held to what the server asks of it: on SQLite in a file and in memory, and on PostgreSQL.
+//! Tests of the queue in a database: SQLite in a file and in memory, and PostgreSQL.
 //!
-//! Databases are real. PostgreSQL is tested where `EDGEPROVE_TEST_POSTGRES` names one, in which each test makes a schema
-//! of its own, and where the machine has its programs, so that a test can start and stop one; else those tests are skipped
-//! and say so.
+//! All databases are real. `EDGEPROVE_TEST_POSTGRES` names a PostgreSQL server in which each test creates a schema of its
+//! own; without the variable, and for tests that stop the server, a test starts one. Where PostgreSQL's programs are not
+//! installed, these tests are recorded as skipped.
 
 #![cfg(target_os = "linux")]
 #![allow(
@@ -10,7 +10,7 @@
     clippy::expect_used,
     clippy::panic,
     clippy::print_stderr,
-    reason = "a test that cannot go on has failed, and says so"
+    reason = "a test that cannot go on has failed, and a panic reports it"
 )]
 
 mod across_processes;

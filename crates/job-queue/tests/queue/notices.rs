@@ -1,6 +1,4 @@
-//! What servers on one PostgreSQL tell each other.
-
-use std::time::{Duration, Instant};
+//! Notifications between servers on one PostgreSQL.
 
 use edgeprove_job_queue::{Change, JobOutcome};
 use edgeprove_telemetry::supervisor::Supervisor;
@@ -9,7 +7,7 @@ use futures_util::future::join_all;
 use crate::support::{Fixture, PROVES, claim, completed, hear, job, submit};
 
 #[tokio::test]
-async fn what_one_server_does_the_other_hears() {
+async fn a_server_is_notified_of_changes_by_another() {
     let Some(database) = Fixture::postgres().await else { return };
     let (here, there) = (database.queue().await, database.queue().await);
     let supervisor = Supervisor::default();
@@ -17,19 +15,13 @@ async fn what_one_server_does_the_other_hears() {
     there.follow_other_servers(&supervisor);
     hear(&mut changes, Change::Unknown).await;
 
-    let mut took = Vec::new();
+    // Nothing in this process polls the database: only PostgreSQL's notifications can cause these changes.
     for _ in 0..20 {
-        let begun = Instant::now();
         let id = submit(&here, job()).await.id;
         hear(&mut changes, Change::Work).await;
-        took.push(begun.elapsed());
         here.cancel(id, None).await.unwrap();
         hear(&mut changes, Change::Job(id)).await;
     }
-    took.sort();
-    eprintln!("from asking to hearing elsewhere: median {:?}, longest {:?}", took[10], took[19]);
-    // Whoever polls would not hear of it for a second.
-    assert!(took[10] < Duration::from_millis(500), "{took:?}");
 
     let id = submit(&here, job()).await.id;
     let held = claim(&here).await;
@@ -43,7 +35,7 @@ async fn what_one_server_does_the_other_hears() {
 }
 
 #[tokio::test]
-async fn a_server_hears_its_own_words_once() {
+async fn a_server_receives_its_own_changes_once() {
     let Some(database) = Fixture::postgres().await else { return };
     let (here, there) = (database.queue().await, database.queue().await);
     let supervisor = Supervisor::default();
@@ -52,19 +44,19 @@ async fn a_server_hears_its_own_words_once() {
     hear(&mut changes, Change::Unknown).await;
     let own = submit(&here, job()).await.id;
     let other = submit(&there, job()).await.id;
-    let mut heard = Vec::new();
-    while heard.last() != Some(&Change::Job(other)) {
-        heard.push(changes.recv().await.unwrap());
+    let mut received = Vec::new();
+    while received.last() != Some(&Change::Job(other)) {
+        received.push(changes.recv().await.unwrap());
     }
-    assert_eq!(heard, [Change::Job(own), Change::Work, Change::Job(other)]);
+    assert_eq!(received, [Change::Job(own), Change::Work, Change::Job(other)]);
     supervisor.stop().await;
     database.remove().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_job_goes_to_one_worker_however_many_ask() {
+async fn each_job_is_claimed_by_one_worker() {
     for database in Fixture::all().await {
-        // A second server where there can be one.
+        // Only PostgreSQL allows a second server.
         let queue = database.queue().await;
         let other = if database.name == "postgres" { database.queue().await } else { queue.clone() };
         for _ in 0..40 {
@@ -75,8 +67,12 @@ async fn a_job_goes_to_one_worker_however_many_ask() {
             async move {
                 let mut done = Vec::new();
                 while let Some(job) = queue.claim(&format!("worker {number}"), &PROVES).await.unwrap() {
-                    let ending = completed(None);
-                    queue.finish(job.id, job.lease_token, &ending).await.unwrap().expect("it is still ours");
+                    let outcome = completed(None);
+                    queue
+                        .finish(job.id, job.lease_token, &outcome)
+                        .await
+                        .unwrap()
+                        .expect("the lease is held");
                     done.push(job.id);
                 }
                 done
@@ -86,7 +82,7 @@ async fn a_job_goes_to_one_worker_however_many_ask() {
         assert_eq!(done.len(), 40, "{}", database.name);
         done.sort();
         done.dedup();
-        assert_eq!(done.len(), 40, "a job was done twice");
+        assert_eq!(done.len(), 40, "a job was run twice");
         database.remove().await;
     }
 }

@@ -1,4 +1,4 @@
-//! Workers: an attempt reports its progress, is stopped, fails, and teaches the estimates.
+//! Workers: an attempt reports its progress, is stopped, fails, and updates the estimates.
 
 use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 
@@ -24,14 +24,14 @@ use edgeprove_protocol::{JobId, JobStatus};
 use edgeprove_telemetry::supervisor::Supervisor;
 use tokio::{sync::Notify, time::timeout};
 
-use crate::support::{Fixture, PATIENCE, job, problem, submit};
+use crate::support::{Fixture, LIMIT, job, problem, submit};
 
 const STAGES: &[Stage] = &[
     Stage { name: "loading", percent: 2, is_timed: false },
     Stage { name: "working", percent: 10, is_timed: true },
 ];
 
-/// A kind whose jobs do what their payload says.
+/// A kind whose jobs do what their payload names.
 struct Scripted {
     may_end: Arc<Notify>,
 }
@@ -104,7 +104,7 @@ impl Server {
 /// Waits for a view that fits.
 async fn until(watcher: &mut Watcher, fits: impl Fn(&JobView) -> bool) -> Arc<JobView> {
     let fitting = watcher.wait_for(|view| view.as_deref().is_some_and(&fits));
-    let view = timeout(PATIENCE, fitting).await.expect("such a view comes").unwrap();
+    let view = timeout(LIMIT, fitting).await.expect("such a view is published").unwrap();
     Arc::clone(view.as_ref().unwrap())
 }
 

@@ -18,50 +18,53 @@ use edgeprove_job_rules::{
     transition::Rules,
 };
 use edgeprove_protocol::{JobId, Priority, Problem, ProblemType};
-use edgeprove_testkit::places;
+use edgeprove_testkit::postgres;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 use tempfile::TempDir;
-use tokio::{sync::broadcast, time::timeout};
+use tokio::{
+    sync::broadcast,
+    time::{sleep, timeout},
+};
 use uuid::Uuid;
 
-/// Much longer than anything takes.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+/// The longest wait for a condition. It is reached only if the condition never becomes true, even on a busy machine.
+pub(crate) const LIMIT: Duration = Duration::from_mins(2);
 
 /// A database that is removed after the test.
 pub(crate) struct Fixture {
     pub(crate) name: &'static str,
-    pub(crate) place: DatabaseLocation,
+    pub(crate) location: DatabaseLocation,
     dir: Option<TempDir>,
     schema: Option<(String, String)>,
 }
 
 impl Fixture {
     pub(crate) fn memory() -> Self {
-        Self { name: "memory", place: DatabaseLocation::Memory, dir: None, schema: None }
+        Self { name: "memory", location: DatabaseLocation::Memory, dir: None, schema: None }
     }
 
     pub(crate) fn file() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        // With characters that a path may have and a URL may not.
-        let place = DatabaseLocation::Folder(dir.path().join("data of 100%41 #1?"));
-        Self { name: "file", place, dir: Some(dir), schema: None }
+        // The name has characters that are valid in a path but not in a URL.
+        let location = DatabaseLocation::Folder(dir.path().join("data of 100%41 #1?"));
+        Self { name: "file", location, dir: Some(dir), schema: None }
     }
 
     pub(crate) async fn postgres() -> Option<Self> {
-        Some(Self::schema_in(&places::shared_postgres()?).await)
+        Some(Self::schema_in(&postgres::shared_url()?).await)
     }
 
-    /// A new schema in this PostgreSQL.
+    /// Creates a schema in this PostgreSQL server.
     pub(crate) async fn schema_in(url: &str) -> Self {
-        static MADE: AtomicU32 = AtomicU32::new(0);
-        let number = MADE.fetch_add(1, Ordering::Relaxed);
+        static CREATED: AtomicU32 = AtomicU32::new(0);
+        let number = CREATED.fetch_add(1, Ordering::Relaxed);
         let schema = format!("edgeprove_queue_{}_{number}", process::id());
         let mut connection = PgConnection::connect(url).await.unwrap();
         connection.execute(AssertSqlSafe(format!("CREATE SCHEMA {schema}"))).await.unwrap();
-        let joint = if url.contains('?') { '&' } else { '?' };
-        let own = format!("{url}{joint}options=-csearch_path%3D{schema}");
-        let place = DatabaseLocation::Postgres(own.parse().unwrap());
-        Self { name: "postgres", place, dir: None, schema: Some((url.to_owned(), schema)) }
+        let separator = if url.contains('?') { '&' } else { '?' };
+        let own = format!("{url}{separator}options=-csearch_path%3D{schema}");
+        let location = DatabaseLocation::Postgres(own.parse().unwrap());
+        Self { name: "postgres", location, dir: None, schema: Some((url.to_owned(), schema)) }
     }
 
     /// A database of each sort.
@@ -72,7 +75,7 @@ impl Fixture {
     }
 
     pub(crate) fn folder(&self) -> PathBuf {
-        let DatabaseLocation::Folder(path) = &self.place else { panic!("the database is in no folder") };
+        let DatabaseLocation::Folder(path) = &self.location else { panic!("the database is in no folder") };
         path.clone()
     }
 
@@ -81,7 +84,7 @@ impl Fixture {
     }
 
     pub(crate) async fn queue_with(&self, rules: Rules, bounds: Bounds) -> SqlQueue {
-        queue_at(&self.place, rules, bounds).await
+        queue_at(&self.location, rules, bounds).await
     }
 
     /// Removes the schema in a shared database.
@@ -94,8 +97,8 @@ impl Fixture {
     }
 }
 
-pub(crate) async fn queue_at(place: &DatabaseLocation, rules: Rules, bounds: Bounds) -> SqlQueue {
-    let database = Database::open(place).await.unwrap();
+pub(crate) async fn queue_at(location: &DatabaseLocation, rules: Rules, bounds: Bounds) -> SqlQueue {
+    let database = Database::open(location).await.unwrap();
     SqlQueue::new(database, rules, bounds).await.unwrap()
 }
 
@@ -123,7 +126,7 @@ pub(crate) fn job() -> NewJob {
 pub(crate) async fn submit(queue: &SqlQueue, job: NewJob) -> Job {
     match queue.enqueue(job, None).await.unwrap() {
         Enqueued::Accepted(job) => *job,
-        Enqueued::Known(job) => panic!("it is known: {job:?}"),
+        Enqueued::Known(job) => panic!("the job already exists: {job:?}"),
     }
 }
 
@@ -145,8 +148,21 @@ pub(crate) async fn claim(queue: &SqlQueue) -> Job {
     queue.claim("worker", &PROVES).await.unwrap().expect("a job is due")
 }
 
+/// Claims the next job as soon as it is due. A job that is retried is due after its backoff.
+pub(crate) async fn claim_when_due(queue: &SqlQueue) -> Job {
+    let claiming = async {
+        loop {
+            if let Some(job) = queue.claim("worker", &PROVES).await.unwrap() {
+                return job;
+            }
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(LIMIT, claiming).await.expect("a job becomes due")
+}
+
 /// Waits for this change.
 pub(crate) async fn hear(changes: &mut broadcast::Receiver<Change>, wanted: Change) {
-    let hearing = async { while changes.recv().await.unwrap() != wanted {} };
-    timeout(PATIENCE, hearing).await.unwrap_or_else(|_| panic!("no change {wanted:?}"));
+    let received = async { while changes.recv().await.unwrap() != wanted {} };
+    timeout(LIMIT, received).await.unwrap_or_else(|_| panic!("no change {wanted:?}"));
 }

@@ -1,4 +1,4 @@
-//! Upkeep: expiry, artifacts, lost leases, clocks that are set.
+//! Upkeep: expiry, artifacts, lost leases, and changes of the clock.
 
 use std::{
     collections::HashSet,
@@ -24,21 +24,21 @@ use edgeprove_job_rules::{
 use edgeprove_protocol::JobStatus;
 use edgeprove_telemetry::supervisor::Supervisor;
 
-use crate::support::{Fixture, PATIENCE, PROVES, claim, hear, job, problem, submit};
+use crate::support::{Fixture, LIMIT, PROVES, claim, hear, job, problem, submit};
 
-/// An artifact store that holds what was removed.
+/// An artifact store that records the removed artifacts.
 #[derive(Default)]
 struct Artifacts {
     removed: Mutex<Vec<String>>,
     named: Mutex<HashSet<String>>,
-    is_away: Mutex<bool>,
+    is_unavailable: Mutex<bool>,
 }
 
 #[async_trait]
 impl ArtifactRemover for Artifacts {
     async fn remove(&self, name: &str) -> Result<(), RemoveError> {
-        if *self.is_away.lock().unwrap() {
-            return Err(RemoveError("away".into()));
+        if *self.is_unavailable.lock().unwrap() {
+            return Err(RemoveError("unavailable".into()));
         }
         self.removed.lock().unwrap().push(name.to_owned());
         Ok(())
@@ -50,7 +50,7 @@ impl ArtifactRemover for Artifacts {
     }
 }
 
-/// Holds the events of upkeep.
+/// Records the events of upkeep.
 #[derive(Default)]
 struct Record(Mutex<Vec<UpkeepEvent>>);
 
@@ -80,7 +80,7 @@ fn completed() -> JobOutcome {
 }
 
 /// Finished jobs expire at once.
-fn nothing_lasts() -> Rules {
+fn immediate_expiry() -> Rules {
     let retention = Retention { results: Duration::ZERO, tombstones: Duration::ZERO };
     Rules { retention, ..Rules::default() }
 }
@@ -88,20 +88,20 @@ fn nothing_lasts() -> Rules {
 #[tokio::test]
 async fn expired_jobs_are_removed_with_their_artifacts() {
     for database in Fixture::all().await {
-        let queue = database.queue_with(nothing_lasts(), Bounds::default()).await;
+        let queue = database.queue_with(immediate_expiry(), Bounds::default()).await;
         let artifacts = Arc::default();
-        let (upkeep, record) = upkeep(&queue, &artifacts, Intervals::of(&nothing_lasts()));
+        let (upkeep, record) = upkeep(&queue, &artifacts, Intervals::of(&immediate_expiry()));
         let waiting = submit(&queue, NewJob { subject: "other".to_owned(), ..job() }).await;
         let done = submit(&queue, job()).await;
         queue.cancel(waiting.id, None).await.unwrap();
         let held = claim(&queue).await;
         assert_eq!(held.id, done.id);
         queue.finish(done.id, held.lease_token, &completed()).await.unwrap();
-        let kept = submit(&queue, job()).await;
+        let unfinished = submit(&queue, job()).await;
         upkeep.tidy().await.unwrap();
         assert_eq!(queue.get(done.id).await.unwrap(), None, "{}", database.name);
         assert_eq!(queue.get(waiting.id).await.unwrap(), None);
-        assert_eq!(queue.get(kept.id).await.unwrap(), Some(kept.clone()));
+        assert_eq!(queue.get(unfinished.id).await.unwrap(), Some(unfinished.clone()));
         let removed: HashSet<_> = artifacts.removed.lock().unwrap().iter().cloned().collect();
         assert_eq!(removed, HashSet::from([done.input.unwrap(), waiting.input.unwrap(), "proof".to_owned()]));
         let Some(UpkeepEvent::Expired(expired)) = record.0.lock().unwrap().pop() else {
@@ -110,7 +110,7 @@ async fn expired_jobs_are_removed_with_their_artifacts() {
         let expired: HashSet<_> = expired.into_iter().map(|job| (job.id, job.kind)).collect();
         assert_eq!(expired, HashSet::from([done.id, waiting.id].map(|id| (id, "prove".to_owned()))));
         upkeep.remove_orphans().await.unwrap();
-        assert_eq!(*artifacts.named.lock().unwrap(), HashSet::from([kept.input.unwrap()]));
+        assert_eq!(*artifacts.named.lock().unwrap(), HashSet::from([unfinished.input.unwrap()]));
         database.remove().await;
     }
 }
@@ -118,16 +118,16 @@ async fn expired_jobs_are_removed_with_their_artifacts() {
 #[tokio::test]
 async fn an_artifact_is_named_until_it_is_removed() {
     for database in Fixture::all().await {
-        let queue = database.queue_with(nothing_lasts(), Bounds::default()).await;
+        let queue = database.queue_with(immediate_expiry(), Bounds::default()).await;
         let artifacts: Arc<Artifacts> = Arc::default();
-        let (upkeep, _) = upkeep(&queue, &artifacts, Intervals::of(&nothing_lasts()));
+        let (upkeep, _) = upkeep(&queue, &artifacts, Intervals::of(&immediate_expiry()));
         let id = submit(&queue, job()).await.id;
         queue.cancel(id, None).await.unwrap();
-        *artifacts.is_away.lock().unwrap() = true;
+        *artifacts.is_unavailable.lock().unwrap() = true;
         assert!(matches!(upkeep.tidy().await, Err(TidyError::Remove(_))), "{}", database.name);
         let seen = queue.get(id).await.unwrap().unwrap();
         assert_eq!((seen.status, seen.input.is_some()), (JobStatus::Expired, true));
-        *artifacts.is_away.lock().unwrap() = false;
+        *artifacts.is_unavailable.lock().unwrap() = false;
         upkeep.tidy().await.unwrap();
         assert_eq!(queue.get(id).await.unwrap(), None);
         database.remove().await;
@@ -138,7 +138,7 @@ async fn an_artifact_is_named_until_it_is_removed() {
 async fn a_job_with_silent_workers_is_retried_and_fails() {
     for database in Fixture::all().await {
         let rules = Rules {
-            lease: LeaseTerms { length: Duration::from_millis(400) },
+            lease: LeaseTerms { length: Duration::from_secs(2) },
             backoff: Backoff { base: Duration::ZERO, cap: Duration::ZERO },
             ..Rules::default()
         };
@@ -149,7 +149,7 @@ async fn a_job_with_silent_workers_is_retried_and_fails() {
         let mut changes = queue.subscribe();
         let id = submit(&queue, NewJob { max_attempts: 2, ..job() }).await.id;
         let first = claim(&queue).await;
-        let again = tokio::time::timeout(PATIENCE, async {
+        let again = tokio::time::timeout(LIMIT, async {
             loop {
                 hear(&mut changes, Change::Job(id)).await;
                 if let Some(again) = queue.claim("another", &PROVES).await.unwrap() {
@@ -160,7 +160,7 @@ async fn a_job_with_silent_workers_is_retried_and_fails() {
         let again = again.await.unwrap();
         assert_eq!((again.id, again.attempts), (id, 2), "{}", database.name);
         assert_eq!(queue.finish(id, first.lease_token, &completed()).await.unwrap(), None);
-        let over = tokio::time::timeout(PATIENCE, async {
+        let over = tokio::time::timeout(LIMIT, async {
             loop {
                 hear(&mut changes, Change::Job(id)).await;
                 let seen = queue.get(id).await.unwrap().unwrap();

@@ -13,7 +13,7 @@ use edgeprove_job_rules::{
 };
 use edgeprove_protocol::{JobStatus, Priority};
 
-use crate::support::{self, Fixture, PROVES, claim, hear, job, problem, submit};
+use crate::support::{self, Fixture, PROVES, claim, claim_when_due, hear, job, problem, submit};
 
 fn completed() -> JobOutcome {
     support::completed(Some("proof"))
@@ -26,7 +26,7 @@ async fn a_job_is_accepted_run_and_completed() {
         let first = submit(&queue, job()).await;
         let second = submit(&queue, job()).await;
         assert_eq!(queue.get(first.id).await.unwrap(), Some(first.clone()), "{}", database.name);
-        let number = async |id| queue.position(id).await.unwrap().map(|place| place.number());
+        let number = async |id| queue.position(id).await.unwrap().map(|position| position.number());
         assert_eq!(number(first.id).await, Some(1));
         assert_eq!(number(second.id).await, Some(2));
         let order: Vec<_> = queue.queued(9).await.unwrap().into_iter().map(|queued| queued.id).collect();
@@ -132,18 +132,17 @@ async fn a_failing_job_is_retried_up_to_its_maximum() {
         let queue = database.queue_with(rules, Bounds::default()).await;
         let mut changes = queue.subscribe();
         let id = submit(&queue, NewJob { max_attempts: 2, ..job() }).await.id;
-        let retry = || JobOutcome::Retry(problem("the machine is tired"));
+        let retry = || JobOutcome::Retry(problem("a temporary failure"));
         let first = claim(&queue).await;
         assert_eq!(queue.finish(id, first.lease_token, &retry()).await.unwrap(), Some(JobStatus::Queued));
         hear(&mut changes, Change::Work).await;
-        tokio::time::sleep(Duration::from_millis(5)).await;
-        let second = claim(&queue).await;
+        let second = claim_when_due(&queue).await;
         assert_eq!((second.attempts, second.outcome), (2, None));
         assert!(second.lease_token > first.lease_token);
         assert_eq!(queue.finish(id, first.lease_token, &completed()).await.unwrap(), None, "an old lease");
         assert_eq!(queue.finish(id, second.lease_token, &retry()).await.unwrap(), Some(JobStatus::Failed));
         let seen = queue.get(id).await.unwrap().unwrap();
-        assert_eq!(seen.problem().unwrap().unwrap().detail, "the machine is tired");
+        assert_eq!(seen.problem().unwrap().unwrap().detail, "a temporary failure");
         database.remove().await;
     }
 }

@@ -60,7 +60,7 @@ fn a_changed_machine_is_learnt_of() {
 }
 
 #[test]
-fn what_is_overdue_is_never_said_to_end_now() {
+fn an_overdue_job_never_has_zero_time_left() {
     let estimate = history([1_000].repeat(64)).estimate().unwrap();
     assert_eq!(estimate.remaining(ms(400)).expected, ms(600));
     for elapsed in [1_001, 1_100, 5_000, 60_000] {

@@ -1,4 +1,4 @@
-//! The audit log's statements: several servers append at the same time, and there is one chain.
+//! The audit log's statements: several servers append to one chain at the same time.
 
 use edgeprove_job_rules::{
     audit::{Action, Actor, Entry, Link, Record, Verifier},
@@ -10,7 +10,7 @@ use edgeprove_job_rules::{
 use sqlx::{Executor as _, Row as _};
 use tokio::task::JoinSet;
 
-use crate::database::{Database, Place, bound, values};
+use crate::database::{Database, Location, bound, values};
 
 const SERVERS: usize = 4;
 const ENTRIES_EACH: u64 = 25;
@@ -48,13 +48,13 @@ impl Database {
     }
 }
 
-async fn one_chain(place: Place) {
-    let mut database = place.create().await;
+async fn one_chain(location: Location) {
+    let mut database = location.create().await;
     let mut servers = JoinSet::new();
     for server in 0..SERVERS {
-        let place = place.clone();
+        let location = location.clone();
         servers.spawn(async move {
-            let mut database = place.connect().await;
+            let mut database = location.connect().await;
             for _ in 0..ENTRIES_EACH {
                 database.begin().await;
                 let record = Record::after(database.head().await, &entry(server));
@@ -82,11 +82,11 @@ async fn one_chain(place: Place) {
             verifier.take(&record.line()).unwrap();
         }
     }
-    let whole = verifier.finish().unwrap();
-    assert_eq!((whole.begins_after, whole.head), (Link::START, database.head().await));
-    assert_eq!(whole.head.seq, u64::try_from(all).unwrap());
+    let chain = verifier.finish().unwrap();
+    assert_eq!((chain.begins_after, chain.head), (Link::START, database.head().await));
+    assert_eq!(chain.head.seq, u64::try_from(all).unwrap());
 
-    // Who forgets to wait its turn is refused, and forks nothing.
+    // A server that appends without the lock is refused, and the chain does not fork.
     let head = database.head().await;
     let late = Record::after(head, &entry(0));
     assert!(database.append(&Record::after(head, &entry(1))).await);
@@ -97,18 +97,18 @@ async fn one_chain(place: Place) {
         Record::after(Link { seq: head.seq + 9, hash: edgeprove_job_rules::audit::Hash::NONE }, &entry(2));
     assert!(!database.append(&beyond).await);
     assert_eq!(database.head().await.seq, head.seq + 1);
-    place.remove().await;
+    location.remove().await;
 }
 
 #[tokio::test]
 async fn several_servers_on_one_sqlite_file_write_one_chain() {
     let dir = tempfile::tempdir().unwrap();
-    one_chain(Place::file(&dir.path().join("database"))).await;
+    one_chain(Location::file(&dir.path().join("database"))).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn several_servers_on_one_postgresql_write_one_chain() {
-    if let Some(place) = Place::postgres() {
-        one_chain(place).await;
+    if let Some(location) = Location::postgres() {
+        one_chain(location).await;
     }
 }

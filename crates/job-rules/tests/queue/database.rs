@@ -1,26 +1,24 @@
-//! A database for a test, and how a statement is executed on it.
+//! Creates databases for tests and executes statements on them.
 
 use std::{
-    env, fs,
-    io::Write as _,
     path::Path,
     process,
     sync::atomic::{AtomicU32, Ordering},
-    thread,
 };
 
 use edgeprove_job_rules::sql::{self, Dialect, Statement};
+use edgeprove_testkit::postgres;
 use sqlx::{
     Any, AnyConnection, AssertSqlSafe, Connection as _, Executor as _,
     any::{AnyArguments, AnyRow, install_default_drivers},
     query::Query,
 };
 
-/// Where a database is.
+/// The location of a database.
 #[derive(Debug, Clone)]
-pub(crate) struct Place {
+pub(crate) struct Location {
     url: String,
-    /// The schema that a test has to itself in a shared database.
+    /// The test's own schema in a shared database.
     schema: Option<String>,
 }
 
@@ -39,7 +37,7 @@ pub(crate) enum Value {
     NoText,
 }
 
-impl Place {
+impl Location {
     /// A database of one connection, in memory.
     pub(crate) fn memory() -> Self {
         Self { url: "sqlite::memory:".to_owned(), schema: None }
@@ -50,18 +48,15 @@ impl Place {
         Self { url: format!("sqlite://{}?mode=rwc", path.display()), schema: None }
     }
 
-    /// A schema of the PostgreSQL that is named, or the test is skipped.
+    /// A new schema of the shared PostgreSQL server. `None`: there is none, and the test is recorded as skipped.
     pub(crate) fn postgres() -> Option<Self> {
-        static MADE: AtomicU32 = AtomicU32::new(0);
-        let Some(url) = env::var("EDGEPROVE_TEST_POSTGRES").ok().filter(|url| !url.is_empty()) else {
-            skip("needs a PostgreSQL, which EDGEPROVE_TEST_POSTGRES is to name");
-            return None;
-        };
-        let number = MADE.fetch_add(1, Ordering::Relaxed);
+        static CREATED: AtomicU32 = AtomicU32::new(0);
+        let url = postgres::shared_url()?;
+        let number = CREATED.fetch_add(1, Ordering::Relaxed);
         Some(Self { url, schema: Some(format!("edgeprove_test_{}_{number}", process::id())) })
     }
 
-    /// A connection to a database that has no tables yet; they are made.
+    /// Connects to a database without tables and creates them.
     pub(crate) async fn create(&self) -> Database {
         install_default_drivers();
         if let Some(schema) = &self.schema {
@@ -75,7 +70,7 @@ impl Place {
         database
     }
 
-    /// One more connection.
+    /// Opens one more connection.
     pub(crate) async fn connect(&self) -> Database {
         install_default_drivers();
         let mut connection = AnyConnection::connect(&self.url).await.unwrap();
@@ -89,7 +84,7 @@ impl Place {
         Database { dialect, connection }
     }
 
-    /// Removes what a test made in a shared database.
+    /// Removes the test's schema from a shared database.
     pub(crate) async fn remove(&self) {
         if let Some(schema) = &self.schema {
             let mut connection = AnyConnection::connect(&self.url).await.unwrap();
@@ -104,7 +99,7 @@ impl Database {
         bound(statement.text(self.dialect), values).fetch_all(&mut self.connection).await.unwrap()
     }
 
-    /// Executes a statement that gives one row at most.
+    /// Executes a statement that returns at most one row.
     pub(crate) async fn row(&mut self, statement: Statement, values: &[Value]) -> Option<AnyRow> {
         let mut rows = self.rows(statement, values).await;
         assert!(rows.len() <= 1, "more than one row");
@@ -163,13 +158,3 @@ macro_rules! values {
     ($($value:expr),* $(,)?) => { [$($crate::database::Value::from($value)),*] };
 }
 pub(crate) use values;
-
-/// Says that this test is skipped, also in the file that `cargo xtask test` shows at its end.
-fn skip(why: &str) {
-    let line = format!("SKIPPED {}: {why}", thread::current().name().unwrap_or("a test"));
-    eprintln!("{line}");
-    if let Some(log) = env::var_os("EDGEPROVE_SKIP_LOG").filter(|log| !log.is_empty()) {
-        let log = fs::OpenOptions::new().append(true).create(true).open(log);
-        writeln!(log.expect("the skip log can be opened"), "{line}").expect("the skip log can be written");
-    }
-}

@@ -1,5 +1,5 @@
-//! The rules in memory, to hold the statements against: several workers, random times, deaths, cancels and clocks that
-//! are set.
+//! The rules in memory, with which the statements are compared: several workers, random times, crashes, cancellations and
+//! changes of the clock.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -20,7 +20,7 @@ use proptest_state_machine::ReferenceStateMachine;
 
 use crate::{
     queue::Intake,
-    steps::{Answer, Claim, Deed, Step, any_step},
+    steps::{Action, Answer, Claim, Step, any_step},
 };
 
 pub(crate) const RULES: Rules = Rules {
@@ -39,12 +39,12 @@ pub(crate) const WORKERS: usize = 3;
 #[derive(Debug, Clone)]
 pub(crate) struct Model {
     pub(crate) now: UnixMillis,
-    /// By their place in the order of arrival.
+    /// By their number in the order of arrival.
     pub(crate) jobs: BTreeMap<i64, Job>,
     pub(crate) workers: [Option<Claim>; WORKERS],
-    /// How many jobs were asked for, each by another name.
+    /// The number of submitted jobs, each with another id.
     pub(crate) asked: u8,
-    /// What the last step is answered.
+    /// The answer to the last step.
     pub(crate) answer: Answer,
 }
 
@@ -76,15 +76,15 @@ impl ReferenceStateMachine for Model {
 impl Model {
     fn step(&mut self, step: &Step) -> Answer {
         match step {
-            Step::Enqueue(wish) => {
+            Step::Enqueue(submission) => {
                 self.asked += 1;
-                Answer::Intake(self.enqueue(wish.job(self.asked)))
+                Answer::Intake(self.enqueue(submission.job(self.asked)))
             }
             Step::Claim { worker, .. } if self.workers[*worker].is_some() => Answer::Nothing,
             Step::Claim { worker, capabilities } => Answer::Claimed(self.claim(*worker, capabilities)),
-            Step::Work { worker, deed } => {
+            Step::Work { worker, action } => {
                 let Some(held) = self.workers[*worker] else { return Answer::Nothing };
-                self.work(*worker, held, deed)
+                self.work(*worker, held, action)
             }
             Step::Die { worker } => {
                 self.workers[*worker] = None;
@@ -150,7 +150,7 @@ impl Model {
         }
         let (seq, id) = (i64::from(self.asked), new.id);
         self.jobs.insert(seq, new.arrive(seq, self.now));
-        Intake::Taken(id)
+        Intake::Accepted(id)
     }
 
     fn claim(&mut self, worker: usize, capabilities: &[Capability]) -> Option<Claim> {
@@ -162,24 +162,24 @@ impl Model {
         self.workers[worker]
     }
 
-    fn work(&mut self, worker: usize, held: Claim, deed: &Deed) -> Answer {
+    fn work(&mut self, worker: usize, held: Claim, action: &Action) -> Answer {
         let Claim { id, token } = held;
         let outcome = worker_name(worker);
-        let event = match deed {
-            Deed::Heartbeat => Event::Heartbeat { token },
-            Deed::ReportStage { stage } => Event::ReportStage { token, stage: (*stage).to_owned() },
-            Deed::Complete { makes_artifact } => {
+        let event = match action {
+            Action::Heartbeat => Event::Heartbeat { token },
+            Action::ReportStage { stage } => Event::ReportStage { token, stage: (*stage).to_owned() },
+            Action::Complete { makes_artifact } => {
                 let result = makes_artifact.then(|| result_name(held));
                 Event::Complete { token, result, outcome }
             }
-            Deed::Fail => Event::Fail { token, outcome },
-            Deed::Retry { random } => Event::Retry { token, run_at: self.retry_at(id, *random), outcome },
-            Deed::Release => Event::Release { token },
+            Action::Fail => Event::Fail { token, outcome },
+            Action::Retry { random } => Event::Retry { token, run_at: self.retry_at(id, *random), outcome },
+            Action::Release => Event::Release { token },
         };
         let seq = self.job_mut(id).map(|job| job.seq);
         let became = seq.and_then(|seq| self.happen(seq, &event));
-        match deed {
-            Deed::Heartbeat | Deed::ReportStage { .. } => {
+        match action {
+            Action::Heartbeat | Action::ReportStage { .. } => {
                 if became.is_none() {
                     self.workers[worker] = None;
                 }
@@ -201,14 +201,14 @@ impl Model {
         Answer::Artifacts(artifacts)
     }
 
-    /// Something happens to a job, if it can.
+    /// Applies an event to a job. `None`: the rules do not allow it.
     fn happen(&mut self, seq: i64, event: &Event) -> Option<Job> {
         let job = self.jobs.get_mut(&seq)?;
         *job = apply(job, event, self.now, &RULES).ok()?;
         Some(job.clone())
     }
 
-    /// Something happens to all jobs to which it can.
+    /// Applies an event to all jobs for which the rules allow it.
     fn all(&mut self, event: &Event) -> Answer {
         let seqs: Vec<_> = self.jobs.keys().copied().collect();
         Answer::Jobs(sorted(seqs.into_iter().filter_map(|seq| Some(self.happen(seq, event)?.id)).collect()))
@@ -218,26 +218,26 @@ impl Model {
         self.jobs.values_mut().find(|job| job.id == id)
     }
 
-    /// When a job is tried again that fails now.
+    /// The time of the next attempt of a job that fails now.
     pub(crate) fn retry_at(&self, id: JobId, random: u64) -> UnixMillis {
         let attempts = self.jobs.values().find(|job| job.id == id).map_or(1, |job| job.attempts);
         self.now.after(RULES.backoff.delay(attempts, random))
     }
 
-    /// Any of the jobs.
+    /// The id of the job that the index selects.
     pub(crate) fn some_job(&self, index: prop::sample::Index) -> Option<JobId> {
         let ids: Vec<_> = self.jobs.values().map(|job| job.id).collect();
         (!ids.is_empty()).then(|| *index.get(&ids))
     }
 
-    /// The queue in the order of work.
+    /// The queued jobs, in the order in which workers claim them.
     pub(crate) fn queued(&self) -> Vec<&Job> {
         let mut queued: Vec<_> = self.jobs.values().filter(|job| job.status == JobStatus::Queued).collect();
         queued.sort_by_key(|job| job.turn());
         queued
     }
 
-    /// Artefacts that nobody needs any more, with their jobs' places in the order of arrival.
+    /// Artifacts that no job needs any more, with their jobs' numbers in the order of arrival.
     pub(crate) fn doomed(&self) -> Vec<(String, i64)> {
         let of_job =
             |job: &Job| -> Vec<_> { job.doomed_artifacts().map(|name| (name.to_owned(), job.seq)).collect() };
@@ -249,7 +249,7 @@ pub(crate) fn worker_name(worker: usize) -> String {
     format!("worker {worker}")
 }
 
-/// What a worker calls the artefact it made: by the claim, so that one whose lease is lost spoils no other's.
+/// The name of a worker's result. It contains the claim, so that a worker whose lease is lost overwrites no other result.
 pub(crate) fn result_name(held: Claim) -> String {
     format!("{}/{}", held.id, held.token.0)
 }
@@ -259,7 +259,7 @@ pub(crate) fn sorted<T: Ord>(mut things: Vec<T>) -> Vec<T> {
     things
 }
 
-/// The database numbers jobs as it likes, as long as the order is that of arrival.
+/// The job without its number: a database may leave numbers out, as long as their order is that of arrival.
 pub(crate) fn without_seq(job: Job) -> Job {
     Job { seq: 0, ..job }
 }

@@ -1,4 +1,4 @@
-//! Every statement is understood, and what is executed often finds its rows by an index.
+//! SQLite accepts every statement, and frequent statements find their rows by an index.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -6,16 +6,16 @@ use edgeprove_job_rules::sql::{self, Dialect, Statement, intake, upkeep, view, w
 use sqlx::{AssertSqlSafe, Executor as _, Row as _};
 use tokio::runtime::Builder;
 
-use crate::database::{Database, Place};
+use crate::database::{Database, Location};
 
 fn block_on<T>(future: impl Future<Output = T>) -> T {
     Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
 }
 
 #[test]
-fn all_are_understood() {
+fn sqlite_accepts_every_statement() {
     block_on(async {
-        let mut database = Place::memory().create().await;
+        let mut database = Location::memory().create().await;
         for (name, statement) in sql::ALL {
             assert!(!plan(&mut database, *statement).await.is_empty(), "{name}");
         }
@@ -23,15 +23,15 @@ fn all_are_understood() {
 }
 
 #[test]
-fn postgres_tells_the_time() {
-    let Some(place) = Place::postgres() else { return };
+fn postgres_returns_its_clock() {
+    let Some(location) = Location::postgres() else { return };
     block_on(async {
-        let mut database = place.create().await;
+        let mut database = location.create().await;
         let by_postgres = database.connection.fetch_one(sql::POSTGRES_NOW).await.unwrap().get::<i64, _>(0);
         let by_host = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
         let apart = by_host.abs_diff(Duration::from_millis(by_postgres.unsigned_abs()));
         assert!(apart < Duration::from_hours(1), "{apart:?} apart");
-        place.remove().await;
+        location.remove().await;
     });
 }
 
@@ -42,11 +42,11 @@ async fn plan(database: &mut Database, statement: Statement) -> Vec<String> {
     rows.iter().map(|row| row.get("detail")).collect()
 }
 
-/// Nothing that grows with the table is read or sorted, but for the queue itself, which is bounded.
+/// No frequent statement reads or sorts rows whose number grows with the table. The queue itself is bounded.
 #[test]
-fn what_is_executed_often_scans_no_table() {
+fn frequent_statements_scan_no_table() {
     block_on(async {
-        let mut database = Place::memory().create().await;
+        let mut database = Location::memory().create().await;
         let often = [
             intake::ENQUEUE,
             intake::FIND_BY_KEY,

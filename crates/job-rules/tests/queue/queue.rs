@@ -1,4 +1,4 @@
-//! The queue as a program uses it: typed values in, typed answers out, each by one statement.
+//! The queue with typed arguments and results. Each method executes one statement.
 
 use edgeprove_job_rules::{
     bounds::{Bounds, Full},
@@ -17,10 +17,10 @@ use sqlx::{Any, Connection as _, Executor as _, Row as _, any::AnyRow};
 
 use crate::database::{Database, bound, values};
 
-/// What came of taking a job in.
+/// The outcome of a submission.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Intake {
-    Taken(JobId),
+    Accepted(JobId),
     Known(JobId),
     Conflict,
     Full(Full),
@@ -58,10 +58,10 @@ impl Queue {
         if dialect == Dialect::Postgres {
             transaction.execute(intake::POSTGRES_LOCK_INTAKE).await.unwrap();
         }
-        let taken = bound(text, &values).fetch_optional(&mut *transaction).await.unwrap();
+        let accepted = bound(text, &values).fetch_optional(&mut *transaction).await.unwrap();
         transaction.commit().await.unwrap();
-        if taken.is_some() {
-            return Intake::Taken(job.id);
+        if accepted.is_some() {
+            return Intake::Accepted(job.id);
         }
         if let Some(asked) = &idempotency
             && let Some(earlier) = self.find_by_key(&job.owner, asked).await
@@ -91,7 +91,7 @@ impl Queue {
         self.database.row(work::CLAIM, &values).await.as_ref().map(job)
     }
 
-    /// Whether the job was called off; `None` when the lease is lost.
+    /// Whether a caller cancelled the job. `None`: the lease is lost.
     pub(crate) async fn heartbeat(&mut self, id: JobId, token: LeaseToken, now: UnixMillis) -> Option<bool> {
         let values = values![id.to_string(), token.0, self.rules.lease.until(now).0];
         self.database.row(work::HEARTBEAT, &values).await.as_ref().map(cancel_requested)
@@ -232,7 +232,7 @@ impl Queue {
         self.database.rows(view::LIST, &values).await.iter().map(job).collect()
     }
 
-    /// What goes before a job: kind, subject, how many; none of them if it is queued and nothing does.
+    /// The jobs ahead of a queued job: kind, subject and number. `None`: the job is not queued.
     pub(crate) async fn ahead(&mut self, id: JobId) -> Option<Vec<(String, String, i64)>> {
         let rows = self.database.rows(view::AHEAD, &values![id.to_string()]).await;
         let is_queued = !rows.is_empty();
@@ -251,7 +251,7 @@ impl Queue {
         rows.iter().map(|row| (row.get("kind"), status(row), row.get("priority"), row.get("jobs"))).collect()
     }
 
-    /// Level of priority, since when.
+    /// The level of the priority, and since when its oldest job is queued.
     pub(crate) async fn oldest_queued(&mut self) -> Vec<(i64, i64)> {
         let rows = self.database.rows(view::OLDEST_QUEUED, &[]).await;
         rows.iter().map(|row| (row.get("priority"), row.get("enqueued_at"))).collect()

@@ -1,4 +1,4 @@
-//! Many at once, each on a connection of its own.
+//! Many connections that execute statements at the same time.
 
 use std::{collections::BTreeSet, future::Future, sync::Arc, time::Duration};
 
@@ -13,14 +13,14 @@ use edgeprove_protocol::{JobId, JobStatus, Priority};
 use tokio::{runtime::Builder, sync::Barrier, task::JoinSet};
 
 use crate::{
-    database::Place,
+    database::Location,
     model::RULES,
     queue::{Intake, Queue},
 };
 
 const NOW: UnixMillis = UnixMillis(1_700_000_000_000);
-const ROOMY: Bounds = Bounds { queued_max: 1_000, unfinished_per_owner_max: 1_000 };
-const SKILLS: [Capability; 1] = [Capability::all_of("prove")];
+const LARGE: Bounds = Bounds { queued_max: 1_000, unfinished_per_owner_max: 1_000 };
+const PROVES: [Capability; 1] = [Capability::all_of("prove")];
 const AT_ONCE: u8 = 8;
 
 fn job(number: u8) -> NewJob {
@@ -39,48 +39,48 @@ fn job(number: u8) -> NewJob {
 }
 
 /// Runs a test on SQLite in a file.
-fn on_sqlite<F: Future<Output = ()>>(test: fn(Place) -> F) {
+fn on_sqlite<F: Future<Output = ()>>(test: fn(Location) -> F) {
     let folder = tempfile::tempdir().unwrap();
-    run(&Place::file(&folder.path().join("queue.db")), test);
+    run(&Location::file(&folder.path().join("queue.db")), test);
 }
 
-/// Runs a test on PostgreSQL, where there is one.
-fn on_postgres<F: Future<Output = ()>>(test: fn(Place) -> F) {
-    if let Some(place) = Place::postgres() {
-        run(&place, test);
+/// Runs a test on PostgreSQL, if it is installed.
+fn on_postgres<F: Future<Output = ()>>(test: fn(Location) -> F) {
+    if let Some(location) = Location::postgres() {
+        run(&location, test);
     }
 }
 
-fn run<F: Future<Output = ()>>(place: &Place, test: fn(Place) -> F) {
+fn run<F: Future<Output = ()>>(location: &Location, test: fn(Location) -> F) {
     let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
-        drop(place.create().await);
-        test(place.clone()).await;
-        place.remove().await;
+        drop(location.create().await);
+        test(location.clone()).await;
+        location.remove().await;
     });
 }
 
-async fn connect(place: &Place) -> Queue {
-    Queue { database: place.connect().await, rules: RULES }
+async fn connect(location: &Location) -> Queue {
+    Queue { database: location.connect().await, rules: RULES }
 }
 
-/// What each of several does at once on a connection of its own.
-async fn at_once<T, F>(place: &Place, each: impl Fn(u8, Queue) -> F) -> Vec<T>
+/// Runs a function [`AT_ONCE`] times at the same time, each on a connection of its own. Returns the results.
+async fn at_once<T, F>(location: &Location, each: impl Fn(u8, Queue) -> F) -> Vec<T>
 where
     T: Send + 'static,
     F: Future<Output = T> + Send + 'static,
 {
     let mut tasks = JoinSet::new();
     for number in 0..AT_ONCE {
-        tasks.spawn(each(number, connect(place).await));
+        tasks.spawn(each(number, connect(location).await));
     }
     tasks.join_all().await
 }
 
-async fn the_bound_is_exact(place: Place) {
-    let bounds = Bounds { queued_max: 5, ..ROOMY };
+async fn the_bound_is_exact(location: Location) {
+    let bounds = Bounds { queued_max: 5, ..LARGE };
     let start = Arc::new(Barrier::new(AT_ONCE.into()));
-    let answers = at_once(&place, move |number, mut queue| {
+    let answers = at_once(&location, move |number, mut queue| {
         let start = start.clone();
         async move {
             let mut answers = Vec::new();
@@ -92,33 +92,33 @@ async fn the_bound_is_exact(place: Place) {
         }
     });
     let answers: Vec<_> = answers.await.into_iter().flatten().collect();
-    let taken = answers.iter().filter(|answer| matches!(answer, Intake::Taken(_))).count();
-    assert_eq!(taken, 5, "{answers:?}");
+    let accepted = answers.iter().filter(|answer| matches!(answer, Intake::Accepted(_))).count();
+    assert_eq!(accepted, 5, "{answers:?}");
     let refused = answers.iter().filter(|answer| **answer == Intake::Full(Full::Queue { queued: 5 })).count();
     assert_eq!(refused, 35, "{answers:?}");
 }
 
-async fn one_name_is_one_job(place: Place) {
-    let answers = at_once(&place, |number, mut queue| async move {
+async fn one_idempotency_key_creates_one_job(location: Location) {
+    let answers = at_once(&location, |number, mut queue| async move {
         let named = Idempotency { key: "order 7".parse().unwrap(), body: BodyDigest([7; 32]) };
         let job = NewJob { owner: "alice".to_owned(), idempotency: Some(named), ..job(number) };
-        queue.enqueue(&job, ROOMY, NOW).await
+        queue.enqueue(&job, LARGE, NOW).await
     });
     let answers = answers.await;
-    let taken: Vec<_> = answers.iter().filter(|answer| matches!(answer, Intake::Taken(_))).collect();
-    let [Intake::Taken(id)] = *taken else { panic!("{answers:?}") };
+    let accepted: Vec<_> = answers.iter().filter(|answer| matches!(answer, Intake::Accepted(_))).collect();
+    let [Intake::Accepted(id)] = *accepted else { panic!("{answers:?}") };
     let known = answers.iter().filter(|answer| **answer == Intake::Known(*id)).count();
     assert_eq!(known, usize::from(AT_ONCE) - 1, "{answers:?}");
 }
 
-async fn each_job_is_claimed_once(place: Place) {
-    let mut queue = connect(&place).await;
+async fn each_job_is_claimed_once(location: Location) {
+    let mut queue = connect(&location).await;
     for number in 0..120 {
-        queue.enqueue(&job(number), ROOMY, NOW).await;
+        queue.enqueue(&job(number), LARGE, NOW).await;
     }
-    let claims = at_once(&place, |number, mut queue| async move {
+    let claims = at_once(&location, |number, mut queue| async move {
         let mut claims = Vec::new();
-        while let Some(job) = queue.claim(&format!("worker {number}"), &SKILLS, NOW).await {
+        while let Some(job) = queue.claim(&format!("worker {number}"), &PROVES, NOW).await {
             claims.push((job.rank, job.id));
         }
         claims
@@ -129,16 +129,16 @@ async fn each_job_is_claimed_once(place: Place) {
     }
     let claimed: Vec<_> = claims.into_iter().flatten().map(|(_, id)| id).collect();
     assert_eq!(claimed.len(), 120);
-    assert_eq!(claimed.into_iter().collect::<BTreeSet<_>>().len(), 120, "none twice");
+    assert_eq!(claimed.into_iter().collect::<BTreeSet<_>>().len(), 120, "no job twice");
 }
 
-/// Every lease is lost as soon as it is given, again and again, and two that are over hold no job up.
-async fn each_job_is_completed_once(place: Place) {
-    let mut queue = connect(&place).await;
+/// Two connections end all leases again and again, while the others claim and complete the jobs.
+async fn each_job_is_completed_once(location: Location) {
+    let mut queue = connect(&location).await;
     for number in 0..40 {
-        queue.enqueue(&job(number), ROOMY, NOW).await;
+        queue.enqueue(&job(number), LARGE, NOW).await;
     }
-    let completions = at_once(&place, |number, mut queue| async move {
+    let completions = at_once(&location, |number, mut queue| async move {
         let (mut completed, mut lost) = (Vec::new(), 0);
         if number < 2 {
             for _ in 0..100 {
@@ -148,7 +148,7 @@ async fn each_job_is_completed_once(place: Place) {
             return (completed, lost);
         }
         loop {
-            let Some(job) = queue.claim("worker", &SKILLS, NOW).await else {
+            let Some(job) = queue.claim("worker", &PROVES, NOW).await else {
                 if queue.queued().await.is_empty()
                     && queue.counts().await.iter().all(|(_, status, ..)| status.is_finished())
                 {
@@ -169,17 +169,17 @@ async fn each_job_is_completed_once(place: Place) {
     assert!(lost > 0, "no lease was ever lost");
     let completed: Vec<_> = completions.into_iter().flat_map(|(completed, _)| completed).collect();
     assert_eq!(completed.len(), 40, "{lost} leases were lost");
-    assert_eq!(completed.into_iter().collect::<BTreeSet<_>>().len(), 40, "none twice");
+    assert_eq!(completed.into_iter().collect::<BTreeSet<_>>().len(), 40, "no job twice");
 }
 
-/// Batches are as large as asked for, and several who keep house do not get in each other's way.
-async fn housekeeping_is_done_once(place: Place) {
-    let mut queue = connect(&place).await;
+/// A batch has at most the requested size, and connections that expire jobs at the same time expire each job once.
+async fn each_job_is_expired_once(location: Location) {
+    let mut queue = connect(&location).await;
     for number in 0..100 {
-        queue.enqueue(&job(number), ROOMY, NOW).await;
+        queue.enqueue(&job(number), LARGE, NOW).await;
         queue.cancel(JobId::new(None, [number; 16]).unwrap(), None, NOW).await;
     }
-    let expired = at_once(&place, |_, mut queue| async move {
+    let expired = at_once(&location, |_, mut queue| async move {
         let (mut expired, later) = (Vec::new(), NOW.after(RULES.retention.results));
         loop {
             let batch = queue.expire(7, later).await;
@@ -206,8 +206,8 @@ macro_rules! on_both {
 
 on_both! {
     the_bound_is_exact
-    one_name_is_one_job
+    one_idempotency_key_creates_one_job
     each_job_is_claimed_once
     each_job_is_completed_once
-    housekeeping_is_done_once
+    each_job_is_expired_once
 }

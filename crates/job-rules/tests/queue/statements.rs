@@ -1,4 +1,4 @@
-//! Whatever happens, the statements do to the tables what the rules do to the model.
+//! After any sequence of steps the tables hold the same jobs as the model.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,17 +11,17 @@ use proptest_state_machine::{ReferenceStateMachine as _, StateMachineTest};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::{
-    database::Place,
+    database::Location,
     model::{BOUNDS, Model, OWNERS, RULES, WORKERS, result_name, sorted, without_seq, worker_name},
     queue::{Intake, Queue},
-    steps::{Answer, Claim, Deed, Step, Wish},
+    steps::{Action, Answer, Claim, Step, Submission},
     views,
 };
 
 /// The queue on a database, with its workers.
 struct System {
     runtime: Runtime,
-    place: Place,
+    location: Location,
     tables: Tables,
 }
 
@@ -31,47 +31,51 @@ struct Tables {
     seen: Seen,
 }
 
-/// What must hold whatever the model says.
+/// Facts for checks that do not depend on the model.
 #[derive(Default)]
 struct Seen {
     /// The highest token under which each job was claimed.
     claims: BTreeMap<JobId, LeaseToken>,
     /// The jobs that were completed.
     completed: BTreeSet<JobId>,
-    /// Attempts that came to nothing, by the worker's word or by its death.
+    /// Attempts that ended without an outcome: the worker requested a retry, or its lease was lost.
     spent: BTreeMap<JobId, u32>,
 }
 
-trait Ground {
-    fn place() -> Place;
+trait Backend {
+    fn place() -> Location;
 }
 
 struct On<G>(G);
 struct Sqlite;
 struct Postgres;
 
-impl Ground for Sqlite {
-    fn place() -> Place {
-        Place::memory()
+impl Backend for Sqlite {
+    fn place() -> Location {
+        Location::memory()
     }
 }
 
-impl Ground for Postgres {
-    fn place() -> Place {
-        Place::postgres().expect("whoever starts this test has looked")
+impl Backend for Postgres {
+    fn place() -> Location {
+        Location::postgres().expect("the test checked that PostgreSQL is installed")
     }
 }
 
-impl<G: Ground> StateMachineTest for On<G> {
+impl<G: Backend> StateMachineTest for On<G> {
     type SystemUnderTest = System;
     type Reference = Model;
 
     fn init_test(_: &Model) -> System {
         let runtime = Builder::new_current_thread().enable_all().build().unwrap();
-        let place = G::place();
-        let database = runtime.block_on(place.create());
+        let location = G::place();
+        let database = runtime.block_on(location.create());
         let queue = Queue { database, rules: RULES };
-        System { runtime, place, tables: Tables { queue, workers: [None; WORKERS], seen: Seen::default() } }
+        System {
+            runtime,
+            location,
+            tables: Tables { queue, workers: [None; WORKERS], seen: Seen::default() },
+        }
     }
 
     fn apply(mut system: System, model: &Model, step: Step) -> System {
@@ -88,18 +92,18 @@ impl<G: Ground> StateMachineTest for On<G> {
 
 impl Drop for System {
     fn drop(&mut self) {
-        self.runtime.block_on(self.place.remove());
+        self.runtime.block_on(self.location.remove());
     }
 }
 
 impl Tables {
     async fn step(&mut self, model: &Model, step: &Step) -> Answer {
-        // The model is that after the step, which for all but these two is no other time.
+        // The model is the one after the step. Only two steps change the time: `Pass` and `SetBack`.
         let (queue, now) = (&mut self.queue, model.now);
         match step {
-            Step::Enqueue(wish) => {
-                let intake = queue.enqueue(&wish.job(model.asked), BOUNDS, now).await;
-                if let Intake::Taken(_) = intake {
+            Step::Enqueue(submission) => {
+                let intake = queue.enqueue(&submission.job(model.asked), BOUNDS, now).await;
+                if let Intake::Accepted(_) = intake {
                     let queued = queue.queued().await.len();
                     assert!(queued <= BOUNDS.queued_max as usize, "{queued} jobs are queued");
                 }
@@ -116,9 +120,9 @@ impl Tables {
                 }
                 Answer::Claimed(self.workers[*worker])
             }
-            Step::Work { worker, deed } => {
+            Step::Work { worker, action } => {
                 let Some(held) = self.workers[*worker] else { return Answer::Nothing };
-                self.work(model, *worker, held, deed).await
+                self.work(model, *worker, held, action).await
             }
             Step::Die { worker } => {
                 self.workers[*worker] = None;
@@ -156,35 +160,35 @@ impl Tables {
         }
     }
 
-    async fn work(&mut self, model: &Model, worker: usize, held: Claim, deed: &Deed) -> Answer {
+    async fn work(&mut self, model: &Model, worker: usize, held: Claim, action: &Action) -> Answer {
         let (queue, now, Claim { id, token }) = (&mut self.queue, model.now, held);
         let outcome = worker_name(worker);
-        let became = match deed {
-            Deed::Heartbeat | Deed::ReportStage { .. } => {
-                let heard = match deed {
-                    Deed::ReportStage { stage } => queue.report_stage(id, token, stage, now).await,
+        let became = match action {
+            Action::Heartbeat | Action::ReportStage { .. } => {
+                let heard = match action {
+                    Action::ReportStage { stage } => queue.report_stage(id, token, stage, now).await,
                     _ => queue.heartbeat(id, token, now).await,
                 };
                 if heard.is_none() {
                     self.workers[worker] = None;
                 }
-                self.seen.heard(held, heard.is_some());
+                self.seen.answered(held, heard.is_some());
                 return Answer::Heard(heard);
             }
-            Deed::Complete { makes_artifact } => {
+            Action::Complete { makes_artifact } => {
                 let result = makes_artifact.then(|| result_name(held));
                 queue.complete(id, token, result, &outcome, now).await
             }
-            Deed::Fail => queue.fail(id, token, &outcome, now).await,
-            Deed::Retry { random } => {
+            Action::Fail => queue.fail(id, token, &outcome, now).await,
+            Action::Retry { random } => {
                 let run_at = model.retry_at(id, *random);
                 queue.retry(id, token, run_at, &outcome, now).await
             }
-            Deed::Release => queue.release(id, token, now).await,
+            Action::Release => queue.release(id, token, now).await,
         };
         self.workers[worker] = None;
-        self.seen.heard(held, became.is_some());
-        if became.is_some() && matches!(deed, Deed::Retry { .. }) {
+        self.seen.answered(held, became.is_some());
+        if became.is_some() && matches!(action, Action::Retry { .. }) {
             self.seen.spent(id);
         }
         if became == Some(JobStatus::Completed) {
@@ -210,7 +214,7 @@ impl Tables {
         Answer::Jobs(ids)
     }
 
-    /// The tables hold what the model holds.
+    /// Checks that the tables hold the same jobs as the model.
     async fn compare(&mut self, model: &Model) {
         let mut jobs = Vec::new();
         for owner in OWNERS {
@@ -239,9 +243,9 @@ impl Seen {
         assert!(before < Some(job.lease_token), "{} was claimed under a token that was used", job.id);
     }
 
-    /// A worker was heard, or told that its lease is lost. Nobody is heard whose job another claimed since.
-    fn heard(&self, held: Claim, heard: bool) {
-        assert!(!heard || self.claims[&held.id] == held.token, "two workers have {}", held.id);
+    /// Checks the answer to a worker: its report is accepted only if no other worker has claimed the job since.
+    fn answered(&self, held: Claim, is_accepted: bool) {
+        assert!(!is_accepted || self.claims[&held.id] == held.token, "two workers have {}", held.id);
     }
 
     fn spent(&mut self, id: JobId) {
@@ -249,13 +253,13 @@ impl Seen {
     }
 }
 
-/// What a statement returned of a job is what the job is now.
+/// Asserts that a returned job equals the model's.
 fn assert_as_in(model: &Model, job: Job) {
     let expected = model.jobs.values().find(|expected| expected.id == job.id).cloned();
     assert_eq!(Some(without_seq(job)), expected.map(without_seq));
 }
 
-fn run<G: Ground>(cases: u32) {
+fn run<G: Backend>(cases: u32) {
     let config =
         Config { cases: Config::default().cases.min(cases), failure_persistence: None, ..Config::default() };
     let mut runner = TestRunner::new(config.clone());
@@ -271,26 +275,27 @@ fn run<G: Ground>(cases: u32) {
 }
 
 #[test]
-fn sqlite_keeps_the_rules() {
+fn sqlite_follows_the_rules() {
     run::<Sqlite>(200);
 }
 
 #[test]
-fn postgres_keeps_the_rules() {
-    if Place::postgres().is_some() {
+fn postgres_follows_the_rules() {
+    if Location::postgres().is_some() {
         run::<Postgres>(100);
     }
 }
 
-/// A LOW job that arrives with three steps of a head start goes before a CRITICAL one, on the database as in the rule.
+/// A job of priority LOW runs before a CRITICAL one that arrives three steps of ageing later.
 #[test]
-fn low_never_starves() {
+fn a_low_job_never_starves() {
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let mut queue = Queue { database: Place::memory().create().await, rules: RULES };
+        let mut queue = Queue { database: Location::memory().create().await, rules: RULES };
         let start = UnixMillis(1_700_000_000_000);
         let job = |number, priority| {
-            Wish { owner: 0, priority, kind: 0, subject: 0, version: 0, request: None, tries: 1 }.job(number)
+            Submission { owner: 0, priority, kind: 0, subject: 0, version: 0, request: None, tries: 1 }
+                .job(number)
         };
         let step =
             std::time::Duration::from_millis(edgeprove_job_rules::priority::AGEING_STEP_MS.unsigned_abs());
@@ -301,8 +306,8 @@ fn low_never_starves() {
             (4, Priority::Normal, start.after(step * 3)),
         ];
         for (number, priority, at) in arrivals {
-            let taken = queue.enqueue(&job(number, priority), BOUNDS, at).await;
-            assert!(matches!(taken, Intake::Taken(_)), "{taken:?}");
+            let accepted = queue.enqueue(&job(number, priority), BOUNDS, at).await;
+            assert!(matches!(accepted, Intake::Accepted(_)), "{accepted:?}");
         }
         let mut order = Vec::new();
         while let Some(job) = queue.claim("w", &[Capability::all_of("prove")], start.after(step * 9)).await {

@@ -1,4 +1,4 @@
-//! What is done to the queue, and how the next step is chosen.
+//! The steps of a test, and the choice of the next one.
 
 use edgeprove_job_rules::{
     capability::{Capability, Subject},
@@ -14,28 +14,28 @@ use crate::{
     queue::Intake,
 };
 
-/// The worker that mostly sleeps.
-const SLEEPY: usize = 2;
+/// The worker that acts less often than the others.
+const SLOW: usize = 2;
 
-/// What is done to the queue.
+/// A step: one use of the queue, or a change of the time.
 #[derive(Debug, Clone)]
 pub(crate) enum Step {
-    Enqueue(Wish),
-    /// A worker that has nothing claims a job that it can do.
+    Enqueue(Submission),
+    /// An idle worker claims a job that its capabilities cover.
     Claim {
         worker: usize,
         capabilities: Vec<Capability>,
     },
-    /// What a worker does with the job that it has, or believes to have.
+    /// A worker acts on its job. Its lease may be lost without its knowledge.
     Work {
         worker: usize,
-        deed: Deed,
+        action: Action,
     },
-    /// A worker dies, and knows of nothing when it is back.
+    /// A worker crashes and starts again without its job.
     Die {
         worker: usize,
     },
-    /// Somebody calls off a job: the owner, another owner, or whoever may cancel any.
+    /// A caller cancels a job: its owner, another owner, or an operator.
     Cancel {
         job: prop::sample::Index,
         by: Option<usize>,
@@ -43,11 +43,11 @@ pub(crate) enum Step {
     Reap {
         random: u64,
     },
-    /// All workers die, and the process that alone uses the database starts again.
+    /// The only process that uses the database crashes with all workers and starts again.
     Restart,
     Settle,
     Expire,
-    /// Doomed artefacts are deleted, all or only the first before a crash.
+    /// Doomed artifacts are deleted: all, or only the first before a crash.
     Sweep {
         all: bool,
     },
@@ -58,26 +58,26 @@ pub(crate) enum Step {
     SetBack {
         ms: u32,
     },
-    /// Everything that can be looked at is compared.
+    /// All views are compared.
     Look,
 }
 
-/// What somebody asks for.
+/// A job that a caller submits.
 #[derive(Debug, Clone)]
-pub(crate) struct Wish {
+pub(crate) struct Submission {
     pub(crate) owner: usize,
     pub(crate) priority: Priority,
     pub(crate) kind: usize,
     pub(crate) subject: usize,
     pub(crate) version: usize,
-    /// The caller's name for it, and what its body is.
+    /// The idempotency key and the body, as numbers.
     pub(crate) request: Option<(u8, u8)>,
     pub(crate) tries: u32,
 }
 
-/// What a worker does with a job.
+/// An action of a worker on its job.
 #[derive(Debug, Clone)]
-pub(crate) enum Deed {
+pub(crate) enum Action {
     Heartbeat,
     ReportStage { stage: &'static str },
     Complete { makes_artifact: bool },
@@ -86,7 +86,7 @@ pub(crate) enum Deed {
     Release,
 }
 
-/// What a step is answered.
+/// The answer to a step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Answer {
     Nothing,
@@ -94,21 +94,21 @@ pub(crate) enum Answer {
     Claimed(Option<Claim>),
     /// Whether a caller cancelled the job; `None` if the lease is lost.
     Heard(Option<bool>),
-    /// What the job became, or that it was refused.
+    /// The job's new status; `None` if the step was refused.
     Became(Option<JobStatus>),
     Jobs(Vec<JobId>),
     Artifacts(Vec<String>),
 }
 
-/// What a worker believes to have.
+/// A job that a worker has claimed. The lease may be lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Claim {
     pub(crate) id: JobId,
     pub(crate) token: LeaseToken,
 }
 
-impl Wish {
-    /// The job that is asked for, as the `number`th.
+impl Submission {
+    /// The submitted job, with this number.
     pub(crate) fn job(&self, number: u8) -> NewJob {
         let named = |(key, body)| Idempotency {
             key: format!("k{key}").parse().unwrap(),
@@ -129,20 +129,20 @@ impl Wish {
     }
 }
 
-/// The next step. It is steered to where rules are most easily wrong, which chance alone would hardly ever find.
+/// The next step. Steps that are likely to find an error are chosen more often than by chance alone.
 pub(crate) fn any_step(model: &Model) -> impl Strategy<Value = Step> + use<> {
-    // Who has nothing claims, and who has something works, while there are such. One of them mostly sleeps, until
-    // somebody else has its job: it is to be refused then.
+    // Idle workers claim and busy ones act. The slow worker acts seldom until another worker has claimed its job: its
+    // actions must then be refused.
     let those = |busy: bool| {
         let those = (0..WORKERS).filter(|worker| model.workers[*worker].is_some() == busy);
         let often = |worker: usize| {
             let held = model.workers[worker];
-            let is_robbed = |held: Claim| {
+            let is_lost = |held: Claim| {
                 model.jobs.values().any(|job| job.id == held.id && job.lease_token > held.token)
             };
-            let times = if held.is_some_and(is_robbed) {
+            let times = if held.is_some_and(is_lost) {
                 40
-            } else if busy && worker == SLEEPY {
+            } else if busy && worker == SLOW {
                 1
             } else {
                 8
@@ -155,9 +155,9 @@ pub(crate) fn any_step(model: &Model) -> impl Strategy<Value = Step> + use<> {
     let ((claims, idle), (works, busy)) = (those(false), those(true));
     let soon_or_later = prop_oneof![Just(0), any::<u64>()];
     prop_oneof![
-        8 => wish().prop_map(Step::Enqueue),
+        8 => submission().prop_map(Step::Enqueue),
         claims => (idle, capabilities()).prop_map(|(worker, capabilities)| Step::Claim { worker, capabilities }),
-        works => (busy.clone(), deed()).prop_map(|(worker, deed)| Step::Work { worker, deed }),
+        works => (busy.clone(), action()).prop_map(|(worker, action)| Step::Work { worker, action }),
         1 => busy.prop_map(|worker| Step::Die { worker }),
         3 => (any::<prop::sample::Index>(), prop::option::of(0..OWNERS.len()))
             .prop_map(|(job, by)| Step::Cancel { job, by }),
@@ -174,7 +174,7 @@ pub(crate) fn any_step(model: &Model) -> impl Strategy<Value = Step> + use<> {
     ]
 }
 
-/// Mostly everything.
+/// Capabilities that often cover all jobs.
 fn capabilities() -> impl Strategy<Value = Vec<Capability>> {
     let subjects = SUBJECTS.iter().flat_map(|name| {
         VERSIONS.map(|version| Subject { name: (*name).to_owned(), version: version.to_owned() })
@@ -192,12 +192,12 @@ fn capabilities() -> impl Strategy<Value = Vec<Capability>> {
     ]
 }
 
-fn wish() -> impl Strategy<Value = Wish> {
+fn submission() -> impl Strategy<Value = Submission> {
     let priority = prop::sample::select(Priority::ALL.to_vec());
     let request = prop::option::of((0..3_u8, 0..2_u8));
     let subject = (0..SUBJECTS.len(), 0..VERSIONS.len());
     (0..OWNERS.len(), priority, 0..KINDS.len(), subject, request, 1..4_u32).prop_map(
-        |(owner, priority, kind, (subject, version), request, tries)| Wish {
+        |(owner, priority, kind, (subject, version), request, tries)| Submission {
             owner,
             priority,
             kind,
@@ -209,18 +209,18 @@ fn wish() -> impl Strategy<Value = Wish> {
     )
 }
 
-fn deed() -> impl Strategy<Value = Deed> {
+fn action() -> impl Strategy<Value = Action> {
     prop_oneof![
-        3 => Just(Deed::Heartbeat),
-        2 => prop::sample::select(vec!["loading", "proving"]).prop_map(|stage| Deed::ReportStage { stage }),
-        4 => any::<bool>().prop_map(|makes_artifact| Deed::Complete { makes_artifact }),
-        1 => Just(Deed::Fail),
-        3 => any::<u64>().prop_map(|random| Deed::Retry { random }),
-        1 => Just(Deed::Release),
+        3 => Just(Action::Heartbeat),
+        2 => prop::sample::select(vec!["loading", "proving"]).prop_map(|stage| Action::ReportStage { stage }),
+        4 => any::<bool>().prop_map(|makes_artifact| Action::Complete { makes_artifact }),
+        1 => Just(Action::Fail),
+        3 => any::<u64>().prop_map(|random| Action::Retry { random }),
+        1 => Just(Action::Release),
     ]
 }
 
-/// How long it is until just before, when or just after something is due: where rules are most easily wrong.
+/// Milliseconds until 1 ms before, at, or 1 ms after the time at which something is due: errors are most likely there.
 fn until_something(model: &Model) -> impl Strategy<Value = u32> + use<> {
     let due = |job: &Job| {
         let expires_at = job.expires_at.map(|at| match job.status {

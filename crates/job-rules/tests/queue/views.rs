@@ -1,4 +1,4 @@
-//! Whatever is looked at shows what the model shows.
+//! Compares all views of the queue with the model.
 
 use std::collections::BTreeMap;
 
@@ -15,10 +15,10 @@ pub(crate) async fn compare(queue: &mut Queue, model: &Model) {
     let order: Vec<_> = waiting.iter().map(|job| job.id).collect();
     assert_eq!(queue.queued().await, order);
     for job in model.jobs.values() {
-        let place = order.iter().position(|id| *id == job.id);
-        let ahead = place.map(|place| {
+        let position = order.iter().position(|id| *id == job.id);
+        let ahead = position.map(|position| {
             let mut ahead = BTreeMap::new();
-            for other in &waiting[..place] {
+            for other in &waiting[..position] {
                 *ahead.entry((other.kind.clone(), other.subject.clone())).or_insert(0) += 1;
             }
             ahead.into_iter().map(|((kind, subject), jobs)| (kind, subject, jobs)).collect()
@@ -53,7 +53,7 @@ pub(crate) async fn compare(queue: &mut Queue, model: &Model) {
     }
 }
 
-/// Filters leave out what they should, and pages two at a time show everything once.
+/// Compares lists for all filters, in pages of two jobs.
 pub(crate) async fn compare_lists(queue: &mut Queue, model: &Model) {
     let statuses = [None, Some(JobStatus::Queued), Some(JobStatus::Completed)];
     let subjects = [None, Some(SUBJECTS[0])];

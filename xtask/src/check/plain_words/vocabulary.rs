@@ -86,8 +86,9 @@ const fn allowed(
     Allowed { patterns, path, containing, reason }
 }
 
-pub(super) const ALLOWED: [Allowed; 3] = [
+pub(super) const ALLOWED: [Allowed; 4] = [
     allowed(&["verifier target"], "", "verifierTarget", "an option of bb.js"),
+    allowed(&["verifier target"], "", "--verifier_target", "a flag of bb"),
     allowed(&["`promises"], "", "fs/promises", "a module of Node.js"),
     allowed(&["taken in"], "", "taken in turn", "another meaning"),
 ];

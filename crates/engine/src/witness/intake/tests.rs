@@ -50,7 +50,7 @@ impl Intake {
     }
 
     async fn assert_spool_is_empty(&self) {
-        tokio::time::timeout(Duration::from_secs(10), self.spool.drained()).await.unwrap();
+        tokio::time::timeout(Duration::from_mins(2), self.spool.drained()).await.unwrap();
         assert_eq!(fs::read_dir(self.spool.path()).unwrap().count(), 0);
     }
 }
@@ -241,8 +241,11 @@ async fn an_abandoned_upload_is_wiped() {
     for timeout_us in [0, 100, 300, 1_000, 3_000, 10_000] {
         let body = in_chunks(&sent[..sent.len() - 1], 20_000).chain(stream::pending());
         let upload = receive(&intake.spool, &intake.limits, None, None, body);
-        let left = tokio::time::timeout(Duration::from_micros(timeout_us), upload).await;
-        assert!(left.is_err(), "the body does not end");
+        // The timeout may end the upload anywhere, and a very slow machine may reach the limit for silence first.
+        if let Ok(received) = tokio::time::timeout(Duration::from_micros(timeout_us), upload).await {
+            let error = received.unwrap_err();
+            assert!(matches!(error, IntakeError::Stalled { .. }), "the body has no end: {error}");
+        }
         intake.assert_spool_is_empty().await;
     }
 }

@@ -150,7 +150,7 @@ fn an_anchor_holds_the_chain_to_what_it_was() {
 }
 
 #[test]
-fn places_are_read_as_they_are_written() {
+fn a_written_link_can_be_parsed() {
     let link = link(&chain(3)[2]);
     assert_eq!(link.to_string().parse(), Ok(link));
     for bad in ["", "3", "3:", ":abc", "3:zz", &format!("-1:{}", link.hash), &format!("3:{}0", link.hash)] {
