@@ -41,7 +41,7 @@ fn assert_proves(edge: &Edge) -> (Response, Duration) {
 /// The name of the only container of the edge.
 #[track_caller]
 fn only_container(edge: &Edge) -> String {
-    // A container that has been replaced may still be ending.
+    // A container that has been replaced may still be stopping.
     try_eventually("the edge has one container", || {
         <[String; 1]>::try_from(edge.containers()).map(|[name]| name).map_err(|names| format!("{names:?}"))
     })

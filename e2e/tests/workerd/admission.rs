@@ -87,7 +87,7 @@ fn too_many_requests_are_rate_limited() {
             .var("API_KEYS", &format!("{},{}", key("alice", "k1"), key("bob", "k2")));
     });
     let request = |key: &str| edge.request("GET", "/api/health").header("x-api-key", key).send();
-    // The count starts anew with each period, and a busy machine may need several periods until the limit is reached.
+    // The count starts again with each period, and a busy machine may need several periods until the limit is reached.
     let first_refused = |response: Response| (response.status != 200).then_some(response);
     let mut sent = 0;
     let limited = (0..REQUESTS_MAX).find_map(|_| {
