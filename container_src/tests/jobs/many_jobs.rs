@@ -21,8 +21,9 @@ const MS_PER_TICK: u64 = 10;
 /// How long the CPU time of an idle server is measured.
 const MEASURED: Duration = Duration::from_secs(3);
 /// How much more CPU time a request may take with ten thousand jobs, in milliseconds. The benchmark reports the actual
-/// number. This limit is far below the cost of comparing each job with every other.
-const ADDITIONAL_MS_MAX: u64 = 250;
+/// number. A server without optimisation needs 300 for a list while other programs share its caches; comparing each job
+/// with every other would need many seconds.
+const ADDITIONAL_MS_MAX: u64 = 1_000;
 
 const FLAGS: [(&str, &str); 4] =
     [("--job-workers", "1"), ("--job-queue-max", "20000"), ("--jobs-per-caller", "20000"), ("--drain", "1s")];
