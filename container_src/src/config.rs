@@ -7,7 +7,7 @@
 //! - [`access_and_audit`]: keys and the audit log.
 //! - [`jobs`]: where jobs are stored, and how they run.
 //! - [`artifacts`]: where witnesses and proofs of jobs are stored, and under which keys.
-//! - [`folder_durability`]: whether a folder outlives the container.
+//! - `folder_durability`: whether a folder outlives the container.
 //! - [`circuits`]: the circuits to prove.
 //! - [`server`]: HTTP, uploads and shutdown.
 //! - [`engine`]: the three areas that every proving command needs.

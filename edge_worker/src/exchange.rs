@@ -1,6 +1,6 @@
 //! One request through the edge: it is admitted, its destination is chosen, then it is sent and its response forwarded.
 //!
-//! Only [`Exchange::send_to_container`] wakes a container.
+//! Only `Exchange::send_to_container` wakes a container.
 
 use std::{rc::Rc, time::Duration};
 

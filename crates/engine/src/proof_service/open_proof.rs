@@ -44,8 +44,8 @@ impl OpenProof {
     /// Proves the first candidate or, if the machine has too little for it, the next smaller one, and closes the
     /// account. `on_stage` is called when a stage of an attempt begins; a cached proof has none.
     ///
-    /// Fails with the error of the last attempt, or with [`ProofError::Audit`] if the audit entry of a proof cannot be
-    /// written.
+    /// Fails with the error of the last attempt, or with [`ProofError::Audit`](super::ProofError::Audit) if the audit entry
+    /// of a proof cannot be written.
     pub async fn prove(
         self,
         candidates: Candidates,
