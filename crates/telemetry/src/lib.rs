@@ -9,7 +9,7 @@
 //! - [`process`]: CPU time, memory, threads and open files of this process, and the memory of another one.
 //! - [`supervisor`]: owns the background tasks and reports a panic in one of them.
 //! - [`mod@log`]: the log's format, and errors with their causes in one line.
-//! - [`timestamp`]: points in time as text, always with milliseconds.
+//! - [`mod@timestamp`]: points in time as text, always with milliseconds.
 //! - [`keyed_hash`]: HMAC-SHA-256 under a 32-byte key.
 
 pub mod keyed_hash;
