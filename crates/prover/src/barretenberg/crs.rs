@@ -8,9 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use edgeprove_protocol::crs::{
-    G1_FILE, G1_GENERATOR, G1_POINT_BYTES, G2_FILE, G2_POINT_BYTES, points_in, points_needed,
-};
+use edgeprove_protocol::crs::{G1_FILE, G1_GENERATOR, G1_POINT_BYTES, G2_FILE, G2_POINT_BYTES, points_in};
 use sha2::{Digest, Sha256};
 
 /// For some numbers of points, ascending, the SHA-256 of the ceremony's first points in hexadecimal.
@@ -93,12 +91,6 @@ impl Crs {
         Ok(Self { dir: dir.to_owned(), points })
     }
 
-    /// Whether there are enough points for a circuit of this dyadic size.
-    #[must_use]
-    pub fn suffices_for(&self, dyadic_size: u64) -> bool {
-        self.points >= points_needed(dyadic_size)
-    }
-
     /// Returns the names of the folder's files, sorted.
     #[must_use]
     pub fn files(&self) -> Vec<String> {
@@ -128,6 +120,8 @@ fn matches_pin(file: &mut fs::File, points: u64) -> io::Result<bool> {
 
 #[cfg(test)]
 mod tests {
+    use edgeprove_protocol::crs::points_needed;
+
     use super::*;
 
     fn folder(g1: &[u8], g2: &[u8]) -> tempfile::TempDir {
@@ -150,7 +144,7 @@ mod tests {
         let dir = folder(&g1, &[0; 128]);
         let crs = Crs::open(dir.path()).unwrap();
         assert_eq!(crs.points, 5);
-        assert!(crs.suffices_for(4) && !crs.suffices_for(5));
+        assert!((points_needed(4)..points_needed(5)).contains(&crs.points));
         assert_eq!(crs.files(), [G1_FILE, G2_FILE]);
 
         let broken = [
