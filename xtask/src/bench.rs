@@ -92,12 +92,20 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
 
     let mut machine = Machine::before(&fixture);
     let kinds = if args.rows.is_empty() { Kind::value_variants() } else { &args.rows };
-    let rows: Vec<Row> =
-        kinds.iter().flat_map(|&kind| measure(kind, &fixture)).chain(not_measured(&fixture)).collect();
-    // A part of the rows is not reported.
-    interrupt::check()?;
+    let mut rows = Vec::new();
+    for &kind in kinds {
+        let measured = measure(kind, &fixture);
+        if interrupt::is_requested() {
+            break;
+        }
+        rows.extend(measured);
+    }
+    rows.extend(not_measured(&fixture));
     machine.after();
     let report = Report::new(machine, rounds, rows);
+    println!("{}\n\n{report}", report.machine);
+    // A part of the rows is shown but not stored: it would replace the results of a whole run.
+    interrupt::check()?;
 
     let dir = fixture.ready.paths.target.join("bench");
     let write = || {
@@ -107,7 +115,6 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
         Ok::<_, anyhow::Error>(())
     };
     write().with_context(|| format!("the results cannot be written to {}", dir.display()))?;
-    println!("{}\n\n{report}", report.machine);
     progress::done("results", &format!("{0}/bench.json, {0}/bench.svg", dir.display()));
 
     match report.rows.iter().filter(|row| matches!(row.outcome, Outcome::Failed { .. })).count() {
