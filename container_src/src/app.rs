@@ -34,8 +34,9 @@ use crate::{
     config::{ServeSettings, server::ServerSettings},
     engine::{Engine, EngineError},
     http::{
+        concurrent_requests::ConcurrentRequests,
         listener::{self, Shutdown},
-        router::router,
+        router::{probe_router, router},
         state::{AppState, Shared},
     },
     jobs::{
@@ -47,6 +48,8 @@ use crate::{
     lifecycle::Lifecycle,
 };
 
+/// Most connections of the listener that answers only probes.
+const PROBE_CONNECTIONS_MAX: usize = 64;
 /// How long connections may take to deliver their last answer after all work has ended.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 /// How often measured memory peaks are stored. A server that is killed loses at most this much.
@@ -76,8 +79,10 @@ pub enum StartError {
     #[error("SIGHUP cannot be caught")]
     Hangups(#[source] io::Error),
     /// The port cannot be bound.
-    #[error("cannot listen on {address}: choose another address with --listen or EDGEPROVE_LISTEN")]
+    #[error("cannot listen on {address}: choose another address with --{flag}")]
     Listen {
+        /// The flag that sets the address.
+        flag: &'static str,
         /// The address.
         address: SocketAddr,
         /// The system's error.
@@ -104,6 +109,7 @@ pub struct Panicked;
 pub struct App {
     state: AppState,
     listener: TcpListener,
+    probe_listener: Option<TcpListener>,
     connections_max: usize,
     drain_timeout: Duration,
     jobs: Option<JobSystem>,
@@ -112,6 +118,7 @@ pub struct App {
 impl App {
     /// Starts every part and binds the port.
     pub async fn start(settings: ServeSettings) -> Result<Self, StartError> {
+        listener::raise_open_files_limit(settings.server.connections_max);
         let exposition = metrics::start()?;
         let engine = Engine::start(&settings.engine, settings.circuits).await?;
         let trust = (&settings.access, settings.audit.as_ref());
@@ -123,15 +130,16 @@ impl App {
                 return Err(error);
             }
         };
-        let Parts { access, audit, proofs, jobs, address, listener } = parts;
+        let Parts { access, audit, proofs, jobs, listener, probe_listener } = parts;
         let ServerSettings { connections_max, drain, http, .. } = settings.server;
-        log_start(&engine, address, &access, http.edge_secret.is_some());
-        let is_unreachable = http.edge_secret.is_some() || address.ip().is_loopback();
+        log_start(&engine, (&listener, probe_listener.as_ref()), &access, http.edge_secret.is_some());
+        let is_unreachable = http.edge_secret.is_some() || settings.server.listen.ip().is_loopback();
         access.warn_if_open(is_unreachable);
         if let Err(reason) = &jobs {
             tracing::info!(%reason, "asynchronous jobs are disabled");
         }
         let state = Arc::new(Shared {
+            concurrent_requests: ConcurrentRequests::new(http.requests_per_caller),
             options: http,
             lifecycle: Lifecycle::new(engine.supervisor.clone()),
             engine,
@@ -141,20 +149,26 @@ impl App {
             audit,
             exposition,
         });
-        Ok(Self { state, listener, connections_max, drain_timeout: drain, jobs: jobs.ok() })
+        Ok(Self { state, listener, probe_listener, connections_max, drain_timeout: drain, jobs: jobs.ok() })
     }
 
     /// Serves until `stop` completes, then drains.
     pub async fn serve(self, stop: impl Future<Output = ()>) -> Result<(), Panicked> {
-        let Self { state, listener, connections_max, drain_timeout, jobs } = self;
+        let Self { state, listener, probe_listener, connections_max, drain_timeout, jobs } = self;
         let supervisor = state.lifecycle.supervisor.clone();
         let no_more_jobs = CancellationToken::new();
         load_circuits(Arc::clone(&state), jobs, no_more_jobs.clone());
         run_periodic_tasks(&state);
 
         let shutdown = Shutdown { graceful: CancellationToken::new(), immediate: CancellationToken::new() };
-        let router = router(Arc::clone(&state));
-        let serving = listener::serve(listener, router, connections_max, &supervisor, shutdown.clone());
+        let (all, probes) = (router(Arc::clone(&state)), probe_router(Arc::clone(&state)));
+        let serving = listener::serve(listener, all, connections_max, &supervisor, shutdown.clone());
+        let serving_probes = async {
+            if let Some(listener) = probe_listener {
+                listener::serve(listener, probes, PROBE_CONNECTIONS_MAX, &supervisor, shutdown.clone()).await;
+            }
+        };
+        let serving = async { tokio::join!(serving, serving_probes) };
         let draining = async {
             tokio::select! {
                 () = stop => {}
@@ -165,8 +179,10 @@ impl App {
         tokio::pin!(serving);
         // Draining ends serving: at once where no connection is left, at the latest when it closes them.
         tokio::select! {
-            () = &mut serving => {}
-            () = draining => serving.await,
+            _ = &mut serving => {}
+            () = draining => {
+                serving.await;
+            }
         }
         // A failure to write this entry is logged.
         let _ = state.audit.record(state.audit.entry(Actor::Server, Action::ServerStopped)).await;
@@ -200,8 +216,8 @@ struct Parts {
     audit: Audit,
     proofs: ProofService,
     jobs: Result<JobSystem, JobsDisabled>,
-    address: SocketAddr,
     listener: TcpListener,
+    probe_listener: Option<TcpListener>,
 }
 
 impl Parts {
@@ -236,8 +252,16 @@ impl Parts {
             }
             Err(reason) => Err(reason),
         };
-        let (address, listener) = bind(server).await?;
-        Ok(Self { access, audit, proofs, jobs, address, listener })
+        let listener = bind("listen", server.listen).await?;
+        let probe_listener = match server.probe_listen {
+            Some(address) => Some(bind("probe-listen", address).await?),
+            None => None,
+        };
+        if let Some(path) = &server.addr_file {
+            let failed = |source| StartError::AddrFile { path: path.clone(), source };
+            write_address(path, &listener).map_err(failed)?;
+        }
+        Ok(Self { access, audit, proofs, jobs, listener, probe_listener })
     }
 }
 
@@ -280,10 +304,17 @@ fn run_periodic_tasks(state: &AppState) {
     });
 }
 
-fn log_start(engine: &Engine, address: SocketAddr, access: &Access, requires_edge_secret: bool) {
+fn log_start(
+    engine: &Engine,
+    (listener, probe_listener): (&TcpListener, Option<&TcpListener>),
+    access: &Access,
+    requires_edge_secret: bool,
+) {
     let scheduler = engine.proving.scheduler().limits();
+    let address = |listener: &TcpListener| listener.local_addr().ok().map(tracing::field::display);
     tracing::info!(
-        %address,
+        address = address(listener),
+        probe_address = probe_listener.and_then(address),
         bb = engine.program.version,
         crs_points = engine.proving.keys().crs.points,
         cores = scheduler.cores,
@@ -309,20 +340,14 @@ fn server_name() -> String {
     format!("{machine}-{}-{}", std::process::id(), &random[..8])
 }
 
-/// Binds the port, and writes its address to a file where the settings name one.
-async fn bind(settings: &ServerSettings) -> Result<(SocketAddr, TcpListener), StartError> {
-    let address = settings.listen;
-    let bound = TcpListener::bind(address).await.and_then(|l| Ok((l.local_addr()?, l)));
-    let (address, listener) = bound.map_err(|source| StartError::Listen { address, source })?;
-    if let Some(path) = &settings.addr_file {
-        let failed = |source| StartError::AddrFile { path: path.clone(), source };
-        write_address(path, address).map_err(failed)?;
-    }
-    Ok((address, listener))
+/// Binds the address that this flag sets.
+async fn bind(flag: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(|source| StartError::Listen { flag, address, source })
 }
 
 /// Writes the file in one step, so that a program that waits for it never reads half an address.
-fn write_address(path: &Path, address: SocketAddr) -> io::Result<()> {
+fn write_address(path: &Path, listener: &TcpListener) -> io::Result<()> {
+    let address = listener.local_addr()?;
     let draft = path.with_extension("part");
     std::fs::write(&draft, format!("{address}\n"))?;
     std::fs::rename(draft, path)

@@ -9,7 +9,8 @@
 //! - [`proof_response`], [`job_response`]: answers with a proof or a job.
 //! - [`api_error`]: turns failures into problems and statuses.
 //! - [`request_log`]: one log line per request. [`mod@request_id`]: its id. [`request_body`]: its body.
-//! - [`listener`]: accepts and closes connections.
+//! - [`listener`]: accepts and closes connections. [`concurrent_requests`]: limits how many requests a caller has at once.
+//! - [`guarded_body`]: a response body that keeps a value until it was sent.
 //! - [`state`]: what every handler can reach.
 
 use std::time::Duration;
@@ -17,8 +18,10 @@ use std::time::Duration;
 pub mod admitted_request;
 pub mod api_error;
 pub mod caller;
+pub mod concurrent_requests;
 pub mod edge_secret;
 pub mod extract;
+pub mod guarded_body;
 pub mod handlers;
 pub mod job_response;
 pub mod listener;

@@ -6,7 +6,7 @@ use std::{
     path::PathBuf,
     process::{Child, Command, Stdio},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         mpsc::{self, Receiver, Sender},
     },
     thread,
@@ -19,6 +19,7 @@ use axum::{
     routing::{get, post},
 };
 use edgeprove_testkit::wait::LIMIT;
+use parking_lot::Mutex;
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -68,7 +69,7 @@ impl Page {
 
     /// Sets the input that the page fetches.
     pub fn set_input(&self, value: Value) {
-        *self.input.lock().unwrap_or_else(PoisonError::into_inner) = value;
+        *self.input.lock() = value;
     }
 
     /// Its origin under a host name of this machine. To a browser, each host name is a different origin.
@@ -85,7 +86,7 @@ impl Page {
 }
 
 async fn input_of_page(State(served): State<Served>) -> Json<Value> {
-    Json(served.input.lock().unwrap_or_else(PoisonError::into_inner).clone())
+    Json(served.input.lock().clone())
 }
 
 async fn outcome(State(served): State<Served>, Json(outcome): Json<Value>) {

@@ -5,10 +5,10 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
-    sync::{Mutex, PoisonError},
 };
 
 use edgeprove_protocol::Target;
+use parking_lot::Mutex;
 
 use crate::{paths, processes, wait};
 
@@ -38,7 +38,7 @@ pub fn verification_key_hash(circuit: &Path, target: Target) -> String {
 #[track_caller]
 fn verification_key(circuit: &Path, target: Target) -> Key {
     static KEYS: Mutex<Option<HashMap<(PathBuf, Target), Key>>> = Mutex::new(None);
-    let mut keys = KEYS.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut keys = KEYS.lock();
     let keys = keys.get_or_insert_default();
     let key = keys.entry((circuit.to_owned(), target)).or_insert_with(|| {
         let dir = tempfile::tempdir().unwrap();

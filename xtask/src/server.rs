@@ -4,7 +4,6 @@ use std::{
     fs::{self, File},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::Mutex,
     thread,
     time::{Duration, Instant},
 };
@@ -14,6 +13,7 @@ use edgeprove_protocol::{
     JobDocument, Problem,
     answer::{Health, ProofAnswer},
 };
+use parking_lot::Mutex;
 use tempfile::TempDir;
 
 use crate::{process, setup::Ready};
@@ -88,7 +88,7 @@ impl Server {
 
     /// The id of its process.
     pub(crate) fn pid(&self) -> u32 {
-        self.lock().id()
+        self.child.lock().id()
     }
 
     /// The time from the start of the process until `/readyz` returned 200.
@@ -118,7 +118,7 @@ impl Server {
 
     /// Returns an error with the end of its log if it has ended by itself.
     pub(crate) fn check(&self) -> anyhow::Result<()> {
-        match self.lock().try_wait()? {
+        match self.child.lock().try_wait()? {
             None => Ok(()),
             Some(status) => bail!("the server ended by itself, {status}\n{}", self.log()),
         }
@@ -159,16 +159,12 @@ impl Server {
     /// Stops it with SIGTERM, as an operator does, and waits until it has ended.
     pub(crate) fn stop(self) -> anyhow::Result<()> {
         let status =
-            process::terminate(&mut self.lock(), STOP_LIMIT).context("the server cannot be stopped")?;
+            process::terminate(&mut self.child.lock(), STOP_LIMIT).context("the server cannot be stopped")?;
         match status {
             Some(status) if status.success() => Ok(()),
             Some(status) => bail!("the server exited with an error, {status}\n{}", self.log()),
             None => bail!("the server had to be killed: it did not stop within {} s", STOP_LIMIT.as_secs()),
         }
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Child> {
-        self.child.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     fn log(&self) -> String {
@@ -189,6 +185,6 @@ fn check_status(mut response: Response) -> anyhow::Result<Response> {
 impl Drop for Server {
     fn drop(&mut self) {
         // After `stop` this does nothing. Drop cannot return an error.
-        let _ = process::terminate(&mut self.lock(), STOP_LIMIT);
+        let _ = process::terminate(&mut self.child.lock(), STOP_LIMIT);
     }
 }

@@ -55,6 +55,11 @@ pub struct ServerArgs {
     #[arg(long, env = "EDGEPROVE_ADDR_FILE", value_name = "FILE")]
     addr_file: Option<PathBuf>,
 
+    /// Second address, where only `/livez`, `/readyz` and `/metrics` are answered, for example in a network of operators.
+    /// They are answered at `--listen` too.
+    #[arg(long, env = "EDGEPROVE_PROBE_LISTEN", value_name = "ADDR", value_parser = raw_setting::<SocketAddr>)]
+    probe_listen: Option<RawSetting<SocketAddr>>,
+
     /// Origin whose pages may read answers: `https://app.example`, or `*` for every origin. Several are separated by
     /// commas. Default: none. A browser still sends simple requests and WebSockets of other origins, so use keys to
     /// refuse them.
@@ -71,9 +76,15 @@ pub struct ServerArgs {
     #[arg(long, env = "EDGEPROVE_REQUEST_TIMEOUT", value_name = "TIME", default_value = "120s", value_parser = raw_setting::<Duration>)]
     request_timeout: RawSetting<Duration>,
 
-    /// Most connections at the same time.
+    /// Most connections at the same time. A new connection beyond them takes the place of an idle one, of the address with
+    /// the most connections. Where all of them have a request in progress, only probes are answered.
     #[arg(long, env = "EDGEPROVE_CONNECTIONS", value_name = "N", default_value = "1024", value_parser = raw_setting::<usize>)]
     connections: RawSetting<usize>,
+
+    /// Most requests of one caller at the same time, including uploads, waits and streams of events. Further ones get 429.
+    /// A caller is a key, or an address without a key.
+    #[arg(long, env = "EDGEPROVE_REQUESTS_PER_CALLER", value_name = "N", default_value = "256", value_parser = raw_setting::<usize>)]
+    requests_per_caller: RawSetting<usize>,
 
     /// Largest upload.
     #[arg(long, env = "EDGEPROVE_UPLOAD_MAX", value_name = "SIZE", default_value = "64MiB", value_parser = raw_setting::<ByteSize>)]
@@ -106,6 +117,8 @@ pub struct ServerArgs {
 pub struct ServerSettings {
     /// The address to listen on.
     pub listen: SocketAddr,
+    /// The second address, for probes only.
+    pub probe_listen: Option<SocketAddr>,
     /// The file to which the address is written.
     pub addr_file: Option<PathBuf>,
     /// Most connections at the same time.
@@ -122,11 +135,13 @@ impl ServerArgs {
     /// Reads the flags.
     pub fn read(self, faults: &mut Faults) -> Option<ServerSettings> {
         let listen = faults.take("listen", self.listen);
+        let probe_listen = self.probe_listen.map(|address| faults.take("probe-listen", address));
         let origins = faults.take_all("cors-origin", self.cors_origin);
         let cors_origins = origins.into_iter().map(|origin| origin.0).collect();
         let edge_secret = self.edge_secret.and_then(|secret| faults.take("edge-secret", secret));
         let request_timeout = faults.take("request-timeout", self.request_timeout);
         let connections_max = faults.take_at_least("connections", self.connections, &1);
+        let requests_per_caller = faults.take_at_least("requests-per-caller", self.requests_per_caller, &1);
         let upload_max = faults.take("upload-max", self.upload_max);
         let decompressed_max = faults.take("decompressed-max", self.decompressed_max);
         let ratio_max = faults.take_at_least("ratio-max", self.ratio_max, &1);
@@ -135,6 +150,7 @@ impl ServerArgs {
         let cached_proofs = faults.take("proof-cache", self.proof_cache);
         Some(ServerSettings {
             listen: listen?,
+            probe_listen: probe_listen.flatten(),
             addr_file: self.addr_file,
             connections_max: connections_max?,
             drain: drain?,
@@ -144,6 +160,7 @@ impl ServerArgs {
                 other_request_timeout: Duration::from_secs(30),
                 cors_origins,
                 edge_secret,
+                requests_per_caller: requests_per_caller?,
                 intake: IntakeLimits {
                     upload_max_bytes: upload_max?.as_u64(),
                     decompressed_max_bytes: decompressed_max?.as_u64(),

@@ -1,30 +1,58 @@
 //! Accepts connections, bounds them, serves them, and closes them in order.
 //!
 //! axum's own loop bounds neither the read buffer of a connection, which would grow to hundreds of kilobytes per upload,
-//! nor the time that a client may take to send a head (docs/decisions/0004). This loop uses hyper directly.
+//! nor the time that a client may take to send a head (docs/decisions/0004). This loop uses hyper directly. It serves
+//! HTTP/1.1 only: a client that begins with the preface of HTTP/2 is disconnected.
+//!
+//! No connection can stay for ever without use: a head must arrive within [`HEAD_TIMEOUT`], which also bounds the pause
+//! between two requests, and a client that stops reading is disconnected ([`stream`]). [`slots`] decides who must leave
+//! when too many are open.
 
-use std::{sync::Arc, time::Duration};
+use std::{convert::Infallible, time::Duration};
 
-use axum::Router;
+use axum::{Router, body::Body};
 use edgeprove_telemetry::Supervisor;
-use hyper::body::Incoming;
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::{conn::auto, graceful::GracefulShutdown},
-    service::TowerToHyperService,
-};
-use tokio::{net::TcpListener, sync::Semaphore};
+use http::StatusCode;
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
-use super::caller::Peer;
+use super::{caller::Peer, guarded_body::guarded};
+use slots::{Slot, Slots};
+use stream::Stream;
+
+pub mod slots;
+pub mod stream;
 
 /// Read buffer of a connection, in bytes. An upload arrives in pieces of at most this size.
 const READ_BUFFER_BYTES: usize = 32 << 10;
-/// How long a client may take to send the head of a request.
+/// How long a client may take to send the head of a request, and how long a connection may wait for its next request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
-/// Pause after the system had no free file descriptor.
+/// Pause after the system had no free file descriptor, or where no slot is free.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Open files beside those of connections: sockets and pipes of provers, uploads, databases.
+const OTHER_FILES: u64 = 256;
+
+/// Allows the process as many open files as the system permits. Many systems begin with 1,024, which is fewer than the
+/// connections and uploads of a busy server need.
+pub fn raise_open_files_limit(connections_max: usize) {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    // A system that refuses keeps the lower limit, about which the log then warns.
+    let is_raised = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).is_ok();
+    let allowed = if is_raised { maximum } else { current };
+    let connections_max = u64::try_from(connections_max).unwrap_or(u64::MAX);
+    if let Some(allowed) = allowed.filter(|&allowed| allowed < connections_max.saturating_add(OTHER_FILES)) {
+        tracing::warn!(
+            allowed,
+            connections_max,
+            "the system allows too few open files for so many connections"
+        );
+    }
+}
 
 /// How serving ends: first gracefully, then at once.
 #[derive(Debug, Clone)]
@@ -35,6 +63,10 @@ pub struct Shutdown {
     pub immediate: CancellationToken,
 }
 
+/// Extension of a request on a reserved connection. Only probes are answered there.
+#[derive(Debug, Clone, Copy)]
+pub struct OnlyProbes;
+
 /// Serves until `shutdown.graceful` is cancelled and the last connection has closed.
 pub async fn serve(
     listener: TcpListener,
@@ -43,52 +75,100 @@ pub async fn serve(
     supervisor: &Supervisor,
     shutdown: Shutdown,
 ) {
-    let graceful = GracefulShutdown::new();
-    let mut builder = auto::Builder::new(TokioExecutor::new()).http1_only();
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
-        .max_buf_size(READ_BUFFER_BYTES);
-    let connections = Arc::new(Semaphore::new(connections_max));
+    let slots = Slots::new(connections_max);
     loop {
-        let next = async {
-            // The semaphore is never closed.
-            let permit = Arc::clone(&connections).acquire_owned().await;
-            (permit, listener.accept().await)
-        };
-        let (permit, accepted) = tokio::select! {
+        let accepted = tokio::select! {
             biased;
             () = shutdown.graceful.cancelled() => break,
-            next = next => next,
+            accepted = listener.accept() => accepted,
         };
         let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "connection not accepted");
+                // The usual reason is that no file descriptor is free.
+                slots.close_one_idle();
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
         };
+        let peer = Peer(peer.ip());
+        // A connection that must wait is the next of those that the system still queues.
+        let slot = async {
+            loop {
+                match slots.take(peer.0) {
+                    Some(slot) => break slot,
+                    None => tokio::time::sleep(ACCEPT_PAUSE).await,
+                }
+            }
+        };
+        let slot = tokio::select! {
+            biased;
+            () = shutdown.graceful.cancelled() => break,
+            slot = slot => slot,
+        };
         // Small answers must not wait for more data. A connection where this fails is only slower.
         let _ = stream.set_nodelay(true);
-        let with_peer = move |mut request: http::Request<Incoming>| {
-            request.extensions_mut().insert(Peer(peer.ip()));
-            request
-        };
-        let service = TowerToHyperService::new(router.clone().map_request(with_peer));
-        let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
-        let connection = graceful.watch(connection);
-        let immediate = shutdown.immediate.clone();
-        supervisor.spawn("connection", async move {
-            tokio::select! {
-                // An error means that the client broke the connection, which is no fault of the server.
-                _ = connection => {}
-                () = immediate.cancelled() => {}
-            }
-            drop(permit);
-        });
+        supervisor
+            .spawn("connection", serve_connection(stream, peer, slot, router.clone(), shutdown.clone()));
     }
     drop(listener);
-    graceful.shutdown().await;
+    // hyper closes connections between two requests, but waits for the first request of a silent one.
+    slots.close_idle();
+    slots.all_closed().await;
 }
+
+async fn serve_connection(stream: TcpStream, peer: Peer, slot: Slot, router: Router, shutdown: Shutdown) {
+    let io = TokioIo::new(Stream::new(stream, slot.clone()));
+    let requests = slot.clone();
+    let service = service_fn(move |request| answer(request, peer, requests.clone(), router.clone()));
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(READ_BUFFER_BYTES)
+        .serve_connection(io, service)
+        .with_upgrades();
+    tokio::pin!(connection);
+    let ended = tokio::select! {
+        // An error means that the client broke the connection, which is no fault of the server.
+        _ = connection.as_mut() => true,
+        () = slot.displaced() => true,
+        () = shutdown.immediate.cancelled() => true,
+        () = shutdown.graceful.cancelled() => false,
+    };
+    if ended {
+        return;
+    }
+    connection.as_mut().graceful_shutdown();
+    tokio::select! {
+        _ = connection => {}
+        () = slot.displaced() => {}
+        () = shutdown.immediate.cancelled() => {}
+    }
+}
+
+/// Answers one request of a connection. An error closes the connection without an answer.
+async fn answer(
+    mut request: http::Request<Incoming>,
+    peer: Peer,
+    slot: Slot,
+    router: Router,
+) -> Result<axum::response::Response, Displaced> {
+    let in_progress = slot.start_request().ok_or(Displaced)?;
+    request.extensions_mut().insert(peer);
+    if in_progress.is_reserved {
+        request.extensions_mut().insert(OnlyProbes);
+    }
+    let response =
+        router.oneshot(request.map(Body::new)).await.unwrap_or_else(|never: Infallible| match never {});
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        in_progress.keep_slot();
+        return Ok(response);
+    }
+    Ok(guarded(response, in_progress))
+}
+
+/// Another connection took the slot of this one.
+#[derive(Debug, thiserror::Error)]
+#[error("another connection took the slot of this one")]
+struct Displaced;

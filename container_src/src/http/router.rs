@@ -25,6 +25,7 @@ use tower_http::{
 
 use super::{
     caller::identify,
+    concurrent_requests::limit_concurrent_requests,
     handlers::{
         audit, cancel_job, get_job, get_proof, health, index, job_counts, job_events, list_jobs, metrics,
         problems, prove, submit_job,
@@ -89,9 +90,21 @@ fn routes() -> Vec<Route> {
 
 /// The whole HTTP side.
 pub fn router(app: AppState) -> Router {
+    router_of(app, |_| true)
+}
+
+/// The probes only, for a listener of their own.
+pub fn probe_router(app: AppState) -> Router {
+    router_of(app, |class| class == Some(Class::Probe))
+}
+
+fn router_of(app: AppState, is_wanted: impl Fn(Option<Class>) -> bool) -> Router {
     let mut router = Router::new();
     for Route { method, path, handler } in routes() {
         let class = endpoints::find_on_server(method, path).map(|endpoint| endpoint.class);
+        if !is_wanted(class) {
+            continue;
+        }
         let limit = if class == Some(Class::Proof) {
             app.options.prove_request_timeout
         } else {
@@ -119,6 +132,7 @@ pub fn router(app: AppState) -> Router {
         .layer(from_fn_with_state(app.clone(), identify))
         .layer(from_fn(log_request))
         .layer(from_fn_with_state(app.clone(), require_edge_secret))
+        .layer(from_fn_with_state(app.clone(), limit_concurrent_requests))
         .option_layer(cors(&app.options))
         .layer(CatchPanicLayer::custom(panicked));
 

@@ -8,7 +8,7 @@ use edgeprove_protocol::Load;
 use edgeprove_telemetry::metrics::Exposition;
 use http::HeaderValue;
 
-use super::edge_secret::EdgeSecret;
+use super::{concurrent_requests::ConcurrentRequests, edge_secret::EdgeSecret};
 use crate::{
     access::Access,
     engine::Engine,
@@ -27,6 +27,8 @@ pub struct HttpOptions {
     pub cors_origins: Vec<HeaderValue>,
     /// The secret shared with the edge. `None`: anybody may call.
     pub edge_secret: Option<EdgeSecret>,
+    /// Most requests of one caller at the same time.
+    pub requests_per_caller: usize,
     /// Limits of uploads.
     pub intake: IntakeLimits,
 }
@@ -35,6 +37,8 @@ pub struct HttpOptions {
 pub struct Shared {
     /// Settings.
     pub options: HttpOptions,
+    /// The requests in progress of each caller.
+    pub concurrent_requests: ConcurrentRequests,
     /// Everything that proves.
     pub engine: Engine,
     /// The one way to prove.

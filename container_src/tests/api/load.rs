@@ -99,14 +99,6 @@ fn two_hundred_requests_in_process_mode() {
 }
 
 #[test]
-fn connections_above_the_limit_wait() {
-    let server = TestServer::start(|s| s.flag("--connections", &4));
-    let responses = prove_at_once(&server, 40, &samples::range_check().witness);
-    assert_eq!(count_proofs_and_refusals(&responses), (40, 0));
-    server.assert_healthy();
-}
-
-#[test]
 fn a_server_short_of_file_descriptors_keeps_responding() {
     let server = TestServer::start(|s| {
         let mut wrapper = Command::new("sh");

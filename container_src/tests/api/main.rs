@@ -24,6 +24,7 @@ mod bad_witness;
 mod bb_js;
 mod circuits;
 mod command_line;
+mod connections;
 mod cors;
 mod edge_secret;
 mod fallback_circuits;

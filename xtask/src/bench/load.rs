@@ -1,15 +1,13 @@
 //! A load of many clients: each sends its next request when it has the response to the last one.
 
 use std::{
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::atomic::{AtomicUsize, Ordering},
     thread,
     time::Instant,
 };
 
 use anyhow::bail;
+use parking_lot::Mutex;
 
 use super::{
     client::Client,
@@ -46,7 +44,7 @@ pub(super) fn run(
                 // The other clients start no more requests.
                 taken.store(proofs, Ordering::Relaxed);
             })?;
-            times.lock().unwrap_or_else(PoisonError::into_inner).push(answered.ms);
+            times.lock().push(answered.ms);
         }
         Ok(())
     };
@@ -59,7 +57,7 @@ pub(super) fn run(
         })
     })?;
     let seconds = started.elapsed().as_secs_f64();
-    let times = sorted(&times.into_inner().unwrap_or_else(PoisonError::into_inner));
+    let times = sorted(&times.into_inner());
     Ok(Load {
         per_second: proofs as f64 / seconds,
         p50_ms: quantile(&times, 0.5),

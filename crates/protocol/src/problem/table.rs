@@ -250,6 +250,10 @@ problem_types! {
     ProverBusy = "prover_busy", 503, Warning, Later, SameCircuit,
         "All provers are busy",
         "Try again after `Retry-After`, or submit a job: jobs wait for a prover.";
+    /// Every connection of the server has a request in progress.
+    TooManyConnections = "too_many_connections", 503, Warning, Later, SameCircuit,
+        "Too many connections are open",
+        "Try again after `Retry-After`. Operator: raise `--connections`, or find who holds them.";
     /// No prover is running.
     ProverUnavailable = "prover_unavailable", 503, Error, Later, SameCircuit,
         "No prover is available",

@@ -1,0 +1,76 @@
+//! The byte stream of a connection: it holds the connection's slot, and ends where its client stops reading.
+
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+};
+use tokio_io_timeout::TimeoutStream;
+
+use super::slots::Slot;
+
+/// How long a write may wait for a client that reads nothing.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// A connection's stream. An upgraded connection keeps it, and so its slot.
+#[derive(Debug)]
+pub struct Stream {
+    timed: Pin<Box<TimeoutStream<TcpStream>>>,
+    _slot: Slot,
+}
+
+impl Stream {
+    /// The stream of an accepted connection.
+    #[must_use]
+    pub fn new(stream: TcpStream, slot: Slot) -> Self {
+        let mut timed = TimeoutStream::new(stream);
+        timed.set_write_timeout(Some(WRITE_TIMEOUT));
+        Self { timed: Box::pin(timed), _slot: slot }
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.timed.as_mut().poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.timed.as_mut().poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        pieces: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.timed.as_mut().poll_write_vectored(context, pieces)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.timed.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.timed.as_mut().poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.timed.as_mut().poll_shutdown(context)
+    }
+}
