@@ -40,7 +40,7 @@ use report::{Outcome, Report, Row};
 
 /// Measures the server against its baselines, prints the results and draws them.
 ///
-/// A full run takes about twenty minutes on two cores. Nothing else should run meanwhile. The results are also written
+/// A full run takes twenty minutes to an hour on two cores. Nothing else should run meanwhile. The results are also written
 /// to target/bench/bench.json and target/bench/bench.svg.
 #[derive(Debug, clap::Args)]
 pub(crate) struct BenchArgs {
