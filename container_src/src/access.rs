@@ -9,7 +9,7 @@
 //! - [`usage_counters`]: requests and proofs of each caller.
 //! - [`role`]: roles and limits.
 
-use std::{io, net::IpAddr, sync::Arc, time::Duration};
+use std::{borrow::Cow, io, net::IpAddr, sync::Arc, time::Duration};
 
 use edgeprove_audit::Audit;
 use edgeprove_job_rules::audit::{Action, Actor};
@@ -26,7 +26,7 @@ pub mod usage_counters;
 use keys::{KeyDigest, KeyRing, Profile};
 use keys_file::{KeysChange, KeysFile};
 pub use role::{Forbidden, Limits, Rate, Role};
-use usage_counters::{Moment, UsageCounters};
+use usage_counters::{Moment, Reservation, UsageCounters};
 
 /// Prefix of the owner of a job whose caller has a key. The key's name follows.
 pub const HOLDER: &str = "key:";
@@ -102,10 +102,18 @@ pub enum Work {
 #[derive(Debug)]
 pub struct Grant {
     counters: Arc<Mutex<UsageCounters>>,
-    account: String,
+    reservation: Option<Reservation>,
     work: Work,
     day: i64,
     spent: bool,
+}
+
+/// A spent proof of the day's quota, which can be returned.
+#[derive(Debug)]
+pub struct SpentProof {
+    counters: Arc<Mutex<UsageCounters>>,
+    reservation: Reservation,
+    day: i64,
 }
 
 /// Keys, roles, limits and counts. Clones share them.
@@ -228,9 +236,9 @@ impl Access {
         let limits = &caller.profile.limits;
         let mut counters = self.0.counters.lock();
         counters.count_request(&caller.account, limits.rate, now)?;
-        let account = counters.reserve(&caller.account, limits, work, now)?;
+        let reservation = Some(counters.reserve(&caller.account, limits, work, now)?);
         drop(counters);
-        Ok(Grant { counters: Arc::clone(&self.0.counters), account, work, day: now.day, spent: false })
+        Ok(Grant { counters: Arc::clone(&self.0.counters), reservation, work, day: now.day, spent: false })
     }
 }
 
@@ -251,6 +259,14 @@ impl Caller {
     #[must_use]
     pub fn tenant(&self) -> &str {
         &self.account
+    }
+
+    /// The account of its turns and of its shares of queues: the key's name, or the address. IPv6 addresses share it by their
+    /// first 48 bits, because one caller can have that many.
+    #[must_use]
+    pub fn share_account(&self) -> Cow<'_, str> {
+        let bits = self.account.strip_prefix("ip:").and_then(|bits| u64::from_str_radix(bits, 16).ok());
+        bits.map_or(Cow::Borrowed(&self.account), |bits| Cow::Owned(format!("ip:{:x}/48", bits >> 16)))
     }
 
     /// Whether it may see and cancel a job of this owner.
@@ -295,15 +311,35 @@ pub fn actor(owner: &str) -> Actor {
 }
 
 impl Grant {
-    /// Uses up the quota: the proof was returned, or the job accepted.
+    /// Uses up the quota: the proof was returned.
     pub fn spend(mut self) {
         self.spent = true;
+    }
+
+    /// Uses up the quota: the job was accepted. Its proof can still be returned, if there is none in the end.
+    #[must_use]
+    pub fn spend_on_job(mut self) -> Option<SpentProof> {
+        self.spent = true;
+        if let Some(reservation) = &self.reservation {
+            self.counters.lock().release(reservation, self.work, self.day, true);
+        }
+        let (counters, day) = (Arc::clone(&self.counters), self.day);
+        self.reservation.take().map(|reservation| SpentProof { counters, reservation, day })
+    }
+}
+
+impl SpentProof {
+    /// Returns the proof to the quota of the day on which it was spent.
+    pub fn return_to_quota(self) {
+        self.counters.lock().return_proof(&self.reservation, self.day);
     }
 }
 
 impl Drop for Grant {
     fn drop(&mut self) {
-        self.counters.lock().release(&self.account, self.work, self.day, self.spent);
+        if let Some(reservation) = &self.reservation {
+            self.counters.lock().release(reservation, self.work, self.day, self.spent);
+        }
     }
 }
 

@@ -6,11 +6,13 @@
 //! - [`system`]: puts everything together, and starts it.
 //! - [`submission`]: accepts proof jobs.
 //! - [`document`]: the wire's document of a proof job.
+//! - [`quota`]: returns the proofs of failed jobs to the quotas of their callers.
 //! - [`record`]: writes what happens to jobs to the audit log and the metrics.
 //! - [`job_kinds`]: the kinds of jobs, a file each.
 
 pub mod document;
 pub mod job_kinds;
+pub mod quota;
 pub mod record;
 pub mod submission;
 pub mod system;
@@ -25,7 +27,8 @@ use edgeprove_job_queue::{
 use edgeprove_job_rules::prediction::Estimate;
 use edgeprove_protocol::{HasProblemType, Priority, ProblemType};
 
-use self::record::JobRecorder;
+use self::{quota::SpentProofs, record::JobRecorder};
+use crate::access::Caller;
 
 /// The jobs of this server, as its endpoints use them.
 pub struct Jobs {
@@ -35,6 +38,8 @@ pub struct Jobs {
     pub watchers: Arc<JobWatchers>,
     /// What is measured of jobs.
     pub gauges: JobGauges,
+    /// The spent proofs of callers with a quota.
+    pub quota: SpentProofs,
     /// Writes to the audit log.
     pub recorder: JobRecorder,
     /// The maximum number of attempts at a job.
@@ -70,16 +75,29 @@ impl Jobs {
         self.watchers.views()
     }
 
-    /// The time that a new job of this priority would take until it finishes; `None` where nothing is known of such jobs.
+    /// The account under which a caller's jobs take turns with those of others and have a share of the queue. An address is
+    /// stored as a hash under the store's key.
+    #[must_use]
+    pub fn account(&self, caller: &Caller) -> String {
+        match caller.name() {
+            Some(_) => caller.owner(),
+            None => {
+                let hash = self.store.artifacts.fingerprint(&[b"account", caller.share_account().as_bytes()]);
+                format!("address:{}", hex::encode(&hash[..8]))
+            }
+        }
+    }
+
+    /// The time that a new job of this account and priority would take until it finishes; `None` where nothing is known of such
+    /// jobs.
     pub async fn forecast(
         &self,
         kind: &str,
         subject: &str,
+        account: &str,
         priority: Priority,
     ) -> Result<Option<Estimate>, QueueError> {
-        let queued = Priority::ALL.into_iter().zip(self.gauges.counter.latest().queued());
-        let ahead = queued.filter(|&(other, _)| other >= priority).map(|(_, jobs)| jobs).sum();
-        self.views().forecast(kind, subject, ahead).await
+        self.views().forecast(kind, subject, account, priority).await
     }
 }
 

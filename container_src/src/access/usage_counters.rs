@@ -2,6 +2,10 @@
 //!
 //! The current time is a parameter. Memory is bounded: a caller without recent requests needs no counter, because a new
 //! counter has the same values. If too many callers are active at once, the additional ones share one counter.
+//!
+//! Callers with a name have counters of their own: no number of strangers makes one share a counter. An IPv6 address counts
+//! by several prefixes, because one caller can have very many addresses. A wider prefix has a multiple of the limits, and a
+//! request must be within all of them.
 
 use std::{
     collections::HashMap,
@@ -10,13 +14,15 @@ use std::{
 
 use super::{Excess, Limits, Rate, Work};
 
-/// Most callers with a counter of their own.
+/// Most callers of one class with a counter of their own.
 const ACCOUNTS_MAX: usize = 16_384;
 /// Shortest time between two removals of idle counters.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_hours(24);
-/// The shared account of all callers above [`ACCOUNTS_MAX`]. No caller has this name.
+/// The shared account of all callers of a class above [`ACCOUNTS_MAX`]. No caller has this name.
 const SHARED_ACCOUNT: &str = "the rest";
+/// The wider prefixes of an IPv6 address: the bits of the 64 that an account names, and the multiple of the limits.
+const WIDER_PREFIXES: [(u32, u32); 3] = [(56, 4), (48, 16), (32, 256)];
 
 /// A point in time, in the forms that counting needs.
 #[derive(Debug, Clone, Copy)]
@@ -51,6 +57,36 @@ struct Account {
     unfinished: u32,
 }
 
+/// Callers that share no counter with those of another class.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Class {
+    Named,
+    /// By address: an IPv4 address, or the first 64 bits of an IPv6 address.
+    Address,
+    /// By the first bits of an IPv6 address.
+    Prefix(u32),
+}
+
+/// The name of a counter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Key {
+    class: Class,
+    name: String,
+    /// The multiple of the caller's limits.
+    multiple: u32,
+}
+
+/// The counters of one class.
+#[derive(Debug, Default)]
+struct Table {
+    accounts: HashMap<String, Account>,
+    swept: Option<Instant>,
+}
+
+/// The counters in which a proof is reserved.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Reservation(Vec<Key>);
+
 impl Account {
     fn fresh(now: Moment) -> Self {
         Self { full_at: now.at, day: now.day, proofs: 0, unfinished: 0 }
@@ -59,78 +95,25 @@ impl Account {
     fn is_idle(&self, now: Moment) -> bool {
         self.full_at <= now.at && self.unfinished == 0 && (self.proofs == 0 || self.day != now.day)
     }
+
+    /// When the bucket is full again after one more request. Fails if the rate is exceeded.
+    fn after_request(&self, rate: Rate, multiple: u32, now: Moment) -> Result<Instant, Duration> {
+        let per_request = Duration::from_mins(1) / rate.per_minute.max(1).saturating_mul(multiple);
+        let full_at = self.full_at.max(now.at) + per_request;
+        let burst = per_request * rate.burst.max(1).saturating_mul(multiple);
+        let early = (full_at - now.at).saturating_sub(burst);
+        if early.is_zero() { Ok(full_at) } else { Err(early) }
+    }
+
+    fn proofs_on(&self, day: i64) -> u32 {
+        if self.day == day { self.proofs } else { 0 }
+    }
 }
 
-/// The counts of all callers.
-#[derive(Debug, Default)]
-pub struct UsageCounters {
-    accounts: HashMap<String, Account>,
-    swept: Option<Instant>,
-}
-
-impl UsageCounters {
-    /// Counts a request. Fails without counting it if the rate is exceeded.
-    pub fn count_request(&mut self, account: &str, rate: Option<Rate>, now: Moment) -> Result<(), Excess> {
-        let Some(rate) = rate else { return Ok(()) };
-        let account = self.open(account, now);
-        let per_request = Duration::from_mins(1) / rate.per_minute.max(1);
-        let full_at = account.full_at.max(now.at) + per_request;
-        let early = (full_at - now.at).saturating_sub(per_request * rate.burst.max(1));
-        if !early.is_zero() {
-            return Err(Excess::Rate { rate, retry_after: early });
-        }
-        account.full_at = full_at;
-        Ok(())
-    }
-
-    /// Reserves one proof of the day for a caller, and counts it as unfinished if the caller waits for it. Returns the
-    /// account to pass to [`Self::release`].
-    pub fn reserve(
-        &mut self,
-        account: &str,
-        limits: &Limits,
-        work: Work,
-        now: Moment,
-    ) -> Result<String, Excess> {
-        let name = self.find_account(account, now).to_owned();
-        let account = self.open(&name, now);
-        if account.day != now.day {
-            (account.day, account.proofs) = (now.day, 0);
-        }
-        if let Some(max) = limits.unfinished_max
-            && work == Work::Waited
-            && account.unfinished >= max
-        {
-            return Err(Excess::Unfinished { max });
-        }
-        if let Some(per_day) = limits.proofs_per_day
-            && account.proofs >= per_day
-        {
-            return Err(Excess::Quota { per_day, retry_after: now.left_of_day });
-        }
-        account.proofs = account.proofs.saturating_add(1);
-        account.unfinished += u32::from(work == Work::Waited);
-        Ok(name)
-    }
-
-    /// Ends a reservation of this day. Unless it was spent, the proof returns to the day's quota.
-    pub fn release(&mut self, account: &str, work: Work, day: i64, spent: bool) {
-        if let Some(account) = self.accounts.get_mut(account) {
-            account.unfinished = account.unfinished.saturating_sub(u32::from(work == Work::Waited));
-            if !spent && account.day == day {
-                account.proofs = account.proofs.saturating_sub(1);
-            }
-        }
-    }
-
-    fn open(&mut self, name: &str, now: Moment) -> &mut Account {
-        let name = self.find_account(name, now).to_owned();
-        self.accounts.entry(name).or_insert_with(|| Account::fresh(now))
-    }
-
-    /// The account of a caller: its own, or the shared one if there are too many.
-    fn find_account<'name>(&mut self, name: &'name str, now: Moment) -> &'name str {
-        if self.accounts.contains_key(name) {
+impl Table {
+    /// The name of the counter of a caller: its own, or the shared one if there are too many.
+    fn find(&mut self, name: String, now: Moment) -> String {
+        if self.accounts.contains_key(&name) {
             return name;
         }
         let is_due = self.swept.is_none_or(|swept| now.at.saturating_duration_since(swept) >= SWEEP_EVERY);
@@ -138,7 +121,128 @@ impl UsageCounters {
             self.accounts.retain(|_, account| !account.is_idle(now));
             self.swept = Some(now.at);
         }
-        if self.accounts.len() < ACCOUNTS_MAX { name } else { SHARED_ACCOUNT }
+        if self.accounts.len() < ACCOUNTS_MAX { name } else { SHARED_ACCOUNT.to_owned() }
+    }
+}
+
+/// The counters of an account, the widest first.
+fn keys_of(account: &str) -> Vec<Key> {
+    let own = |class| Key { class, name: account.to_owned(), multiple: 1 };
+    let Some(address) = account.strip_prefix("ip:") else { return vec![own(Class::Named)] };
+    let mut keys = Vec::with_capacity(WIDER_PREFIXES.len() + 1);
+    // An IPv4 address has dots, and is no hexadecimal number.
+    if let Ok(bits) = u64::from_str_radix(address, 16) {
+        keys.extend(WIDER_PREFIXES.iter().rev().map(|&(width, multiple)| Key {
+            class: Class::Prefix(width),
+            name: format!("{:x}", bits >> (64 - width)),
+            multiple,
+        }));
+    }
+    keys.push(own(Class::Address));
+    keys
+}
+
+/// The counts of all callers.
+#[derive(Debug, Default)]
+pub struct UsageCounters {
+    tables: HashMap<Class, Table>,
+}
+
+impl UsageCounters {
+    /// Counts a request. Fails without counting it if the rate is exceeded.
+    pub fn count_request(&mut self, account: &str, rate: Option<Rate>, now: Moment) -> Result<(), Excess> {
+        let Some(rate) = rate else { return Ok(()) };
+        let keys = self.find(account, now);
+        let mut counted = Vec::with_capacity(keys.len());
+        for key in keys {
+            let full_at = self.get(&key, now).after_request(rate, key.multiple, now);
+            let full_at = full_at.map_err(|retry_after| Excess::Rate { rate, retry_after })?;
+            counted.push((key, full_at));
+        }
+        for (key, full_at) in counted {
+            self.open(&key, now).full_at = full_at;
+        }
+        Ok(())
+    }
+
+    /// Reserves one proof of the day for a caller, and counts it as unfinished if the caller waits for it. Returns the
+    /// counters to pass to [`Self::release`].
+    pub fn reserve(
+        &mut self,
+        account: &str,
+        limits: &Limits,
+        work: Work,
+        now: Moment,
+    ) -> Result<Reservation, Excess> {
+        let keys = self.find(account, now);
+        for key in &keys {
+            let account = self.get(key, now);
+            if let Some(max) = limits.unfinished_max
+                && work == Work::Waited
+                && account.unfinished >= max.saturating_mul(key.multiple)
+            {
+                return Err(Excess::Unfinished { max });
+            }
+            if let Some(per_day) = limits.proofs_per_day
+                && account.proofs_on(now.day) >= per_day.saturating_mul(key.multiple)
+            {
+                return Err(Excess::Quota { per_day, retry_after: now.left_of_day });
+            }
+        }
+        for key in &keys {
+            let account = self.open(key, now);
+            (account.day, account.proofs) = (now.day, account.proofs_on(now.day).saturating_add(1));
+            account.unfinished += u32::from(work == Work::Waited);
+        }
+        Ok(Reservation(keys))
+    }
+
+    /// Ends a reservation of this day. Unless it was spent, the proof returns to the day's quota.
+    pub fn release(&mut self, reservation: &Reservation, work: Work, day: i64, spent: bool) {
+        self.end_waiting(reservation, work);
+        if !spent {
+            self.return_proof(reservation, day);
+        }
+    }
+
+    /// Returns a proof to the quota of this day, if the day has not ended.
+    pub fn return_proof(&mut self, reservation: &Reservation, day: i64) {
+        for key in &reservation.0 {
+            if let Some(account) = self.existing(key).filter(|account| account.day == day) {
+                account.proofs = account.proofs.saturating_sub(1);
+            }
+        }
+    }
+
+    fn end_waiting(&mut self, reservation: &Reservation, work: Work) {
+        for key in &reservation.0 {
+            if let Some(account) = self.existing(key) {
+                account.unfinished = account.unfinished.saturating_sub(u32::from(work == Work::Waited));
+            }
+        }
+    }
+
+    /// The counters of an account. None is created.
+    fn find(&mut self, account: &str, now: Moment) -> Vec<Key> {
+        let found = keys_of(account).into_iter().map(|key| {
+            let name = self.tables.entry(key.class).or_default().find(key.name, now);
+            Key { name, ..key }
+        });
+        found.collect()
+    }
+
+    fn existing(&mut self, key: &Key) -> Option<&mut Account> {
+        self.tables.get_mut(&key.class)?.accounts.get_mut(&key.name)
+    }
+
+    fn get(&self, key: &Key, now: Moment) -> Account {
+        let account = self.tables.get(&key.class).and_then(|table| table.accounts.get(&key.name));
+        account.copied().unwrap_or_else(|| Account::fresh(now))
+    }
+
+    fn open(&mut self, key: &Key, now: Moment) -> &mut Account {
+        let table = self.tables.entry(key.class).or_default();
+        table.accounts.entry(key.name.clone()).or_insert_with(|| Account::fresh(now))
     }
 }
 
@@ -154,6 +258,14 @@ mod tests {
 
     fn later(moment: Moment, by_ms: u64) -> Moment {
         Moment { at: moment.at + Duration::from_millis(by_ms), ..moment }
+    }
+
+    fn of(account: &str) -> Reservation {
+        Reservation(keys_of(account))
+    }
+
+    fn named(counters: &UsageCounters) -> &HashMap<String, Account> {
+        &counters.tables[&Class::Named].accounts
     }
 
     fn limits(proofs_per_day: u32, unfinished_max: u32) -> Limits {
@@ -195,15 +307,15 @@ mod tests {
         assert!(reserve(&mut counters, now).is_ok() && reserve(&mut counters, now).is_ok());
         let used = Excess::Quota { per_day: 2, retry_after: Duration::from_hours(10) };
         assert_eq!(reserve(&mut counters, now), Err(used.clone()));
-        counters.release("a", Work::Waited, now.day, false);
+        counters.release(&of("a"), Work::Waited, now.day, false);
         assert!(reserve(&mut counters, now).is_ok(), "the first proof was returned");
-        counters.release("a", Work::Waited, now.day, true);
+        counters.release(&of("a"), Work::Waited, now.day, true);
         assert_eq!(reserve(&mut counters, now), Err(used));
 
         let tomorrow = Moment { day: now.day + 1, ..later(now, 36_000_000) };
         assert!(reserve(&mut counters, tomorrow).is_ok());
         // A reservation of yesterday does not return to the quota of today.
-        counters.release("a", Work::Waited, now.day, false);
+        counters.release(&of("a"), Work::Waited, now.day, false);
         assert!(reserve(&mut counters, tomorrow).is_ok());
         assert!(reserve(&mut counters, tomorrow).is_err());
     }
@@ -214,9 +326,9 @@ mod tests {
         assert!(counters.reserve("a", &limits, Work::Waited, now).is_ok());
         assert_eq!(counters.reserve("a", &limits, Work::Waited, now), Err(Excess::Unfinished { max: 1 }));
         assert!(counters.reserve("a", &limits, Work::Queued, now).is_ok(), "the queue counts its own jobs");
-        counters.release("a", Work::Queued, now.day, true);
+        counters.release(&of("a"), Work::Queued, now.day, true);
         assert!(counters.reserve("a", &limits, Work::Waited, now).is_err());
-        counters.release("a", Work::Waited, now.day, true);
+        counters.release(&of("a"), Work::Waited, now.day, true);
         assert!(counters.reserve("a", &limits, Work::Waited, now).is_ok());
     }
 
@@ -235,15 +347,63 @@ mod tests {
             counters.count_request("7", RATE, later(now, 1)).is_ok(),
             "an earlier caller still has its own bucket"
         );
-        assert_eq!(counters.accounts.len(), ACCOUNTS_MAX + 1);
+        assert_eq!(named(&counters).len(), ACCOUNTS_MAX + 1);
 
         let limits = limits(9, 9);
         let account = counters.reserve("w", &limits, Work::Waited, later(now, 1)).unwrap();
-        assert_eq!(counters.accounts[SHARED_ACCOUNT].unfinished, 1);
+        assert_eq!(named(&counters)[SHARED_ACCOUNT].unfinished, 1);
         counters.release(&account, Work::Waited, now.day, false);
-        assert_eq!(counters.accounts[SHARED_ACCOUNT].unfinished, 0);
+        assert_eq!(named(&counters)[SHARED_ACCOUNT].unfinished, 0);
 
         assert!(counters.count_request("w", RATE, later(now, 60_000)).is_ok());
-        assert_eq!(counters.accounts.len(), 1, "a minute later all accounts but one are idle");
+        assert_eq!(named(&counters).len(), 1, "a minute later all accounts but one are idle");
+    }
+
+    #[test]
+    fn strangers_never_share_a_counter_with_a_name() {
+        let (mut counters, now) = (UsageCounters::default(), start());
+        for number in 0..ACCOUNTS_MAX + 100 {
+            let address = std::net::Ipv4Addr::from_bits(u32::try_from(number).unwrap());
+            let _ = counters.count_request(&format!("ip:{address}"), RATE, now);
+        }
+        assert_eq!(counters.tables[&Class::Address].accounts.len(), ACCOUNTS_MAX + 1);
+        assert!(counters.count_request("ip:198.51.100.1", RATE, now).is_err(), "newcomers share a counter");
+        for _ in 0..3 {
+            assert!(counters.count_request("key:alice", RATE, now).is_ok());
+        }
+    }
+
+    #[test]
+    fn addresses_of_a_wider_prefix_have_a_multiple_of_the_rate() {
+        let accepted = |accounts: &mut dyn Iterator<Item = u64>| {
+            let (mut counters, now) = (UsageCounters::default(), start());
+            let requests = accounts.map(|bits| counters.count_request(&format!("ip:{bits:x}"), RATE, now));
+            let accepted = requests.filter(Result::is_ok).count();
+            let sizes: usize = counters.tables.values().map(|table| table.accounts.len()).sum();
+            assert!(sizes <= 4 * accepted, "refused requests create no counter: {sizes}");
+            accepted
+        };
+        let base = 0x2001_0db8_0000_0000;
+        assert_eq!(accepted(&mut (0..20).map(|_| base)), 3);
+        assert_eq!(accepted(&mut (0..256).map(|at| base | at)), 12);
+        assert_eq!(accepted(&mut (0..65_536).map(|at| base | at)), 48);
+        assert_eq!(accepted(&mut (0..65_536).map(|at| base | at << 16)), 768);
+
+        let (mut counters, now) = (UsageCounters::default(), start());
+        let reserve =
+            |bits: u64| counters.reserve(&format!("ip:{bits:x}"), &limits(1, 9), Work::Waited, now).is_ok();
+        assert_eq!((0..256).map(|at| base | at).map(reserve).filter(|reserved| *reserved).count(), 4);
+    }
+
+    #[test]
+    fn a_returned_proof_counts_in_no_prefix() {
+        let (mut counters, now, limits) = (UsageCounters::default(), start(), limits(1, 9));
+        let reserved = counters.reserve("ip:20010db800000000", &limits, Work::Queued, now).unwrap();
+        assert!(counters.reserve("ip:20010db800000000", &limits, Work::Queued, now).is_err());
+        counters.release(&reserved, Work::Queued, now.day, true);
+        counters.return_proof(&reserved, now.day);
+        let proofs = counters.tables.values().flat_map(|table| table.accounts.values());
+        assert_eq!(proofs.map(|account| account.proofs).sum::<u32>(), 0);
+        assert!(counters.reserve("ip:20010db800000000", &limits, Work::Queued, now).is_ok());
     }
 }

@@ -153,6 +153,7 @@ async fn prove(engine: &Engine, witness: &Path, out: &Path) -> Result<(), Failur
         tenant: None,
         cache: CachePolicy::OFF,
         urgency: Urgency::default(),
+        timeout: None,
         when_busy: WhenBusy::Refuse,
     };
     let candidates = Candidates { first, smaller: Vec::new() };

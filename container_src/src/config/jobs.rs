@@ -54,9 +54,10 @@ pub struct JobArgs {
     #[arg(long, env = "EDGEPROVE_JOB_QUEUE_MAX", value_name = "N", default_value = "100", value_parser = raw_setting::<u32>)]
     job_queue_max: RawSetting<u32>,
 
-    /// Most unfinished jobs of one caller. Further ones are refused with 429.
-    #[arg(long, env = "EDGEPROVE_JOBS_PER_CALLER", value_name = "N", default_value = "100", value_parser = raw_setting::<u32>)]
-    jobs_per_caller: RawSetting<u32>,
+    /// Most unfinished jobs of one caller. Further ones are refused with 429. Default: half of `--job-queue-max`, so that no
+    /// caller fills the queue.
+    #[arg(long, env = "EDGEPROVE_JOBS_PER_CALLER", value_name = "N", value_parser = raw_setting::<u32>)]
+    jobs_per_caller: Option<RawSetting<u32>>,
 
     /// Jobs that run at the same time.
     #[arg(long, env = "EDGEPROVE_JOB_WORKERS", value_name = "N", default_value = "4", value_parser = raw_setting::<usize>)]
@@ -65,6 +66,11 @@ pub struct JobArgs {
     /// Most attempts at a job. Only failures that a retry may fix are retried.
     #[arg(long, env = "EDGEPROVE_JOB_ATTEMPTS", value_name = "N", default_value = "3", value_parser = raw_setting::<u32>)]
     job_attempts: RawSetting<u32>,
+
+    /// Longest wait of a queued job that this server cannot run, because its circuit is not loaded or was changed. Then it
+    /// fails with `circuit_unavailable`.
+    #[arg(long, env = "EDGEPROVE_JOB_WAIT_MAX", value_name = "TIME", default_value = "24h", value_parser = raw_setting::<Duration>)]
+    job_wait_max: RawSetting<Duration>,
 
     /// Lease duration. A job whose worker stays silent this long is retried.
     #[arg(long, env = "EDGEPROVE_LEASE", value_name = "TIME", default_value = "15s", value_parser = raw_setting::<Duration>)]
@@ -95,9 +101,13 @@ impl JobArgs {
         let is_ephemeral = faults.take("ephemeral-jobs", self.ephemeral_jobs);
         let shared = self.database_url.map(|url| faults.take("database-url", url));
         let queued_max = faults.take_at_least("job-queue-max", self.job_queue_max, &1);
-        let per_owner = faults.take_at_least("jobs-per-caller", self.jobs_per_caller, &1);
+        let per_account = match self.jobs_per_caller {
+            Some(most) => faults.take_at_least("jobs-per-caller", most, &1),
+            None => queued_max.map(|queued| queued.div_ceil(2)),
+        };
         let workers = faults.take_at_least("job-workers", self.job_workers, &1);
         let max_attempts = faults.take_at_least("job-attempts", self.job_attempts, &1);
+        let wait_max = faults.take("job-wait-max", self.job_wait_max);
         let lease = faults.take("lease", self.lease);
         let results = faults.take("result-ttl", self.result_ttl);
         let tombstones = faults.take("tombstone-ttl", self.tombstone_ttl);
@@ -126,8 +136,9 @@ impl JobArgs {
             Some(home) => Some(home?),
             None => None,
         };
-        let (queued_max, unfinished_per_owner_max) = (queued_max?, per_owner?);
+        let (queued_max, unfinished_per_account_max) = (queued_max?, per_account?);
         let (workers, max_attempts, lease) = (NonZeroUsize::new(workers?)?, max_attempts?, lease?);
+        let wait_max = wait_max?;
         let retention = Retention { results: results?, tombstones: tombstones? };
         let (is_ephemeral, artifacts) = (is_ephemeral?, artifacts?);
         let is_lost = |folder| !is_ephemeral && is_lost_with_container(folder, environment.is_cloudflare);
@@ -149,9 +160,10 @@ impl JobArgs {
             place,
             artifacts,
             rules: Rules { lease: LeaseTerms { length: lease }, backoff: Backoff::default(), retention },
-            bounds: Bounds { queued_max, unfinished_per_owner_max },
+            bounds: Bounds { queued_max, unfinished_per_account_max },
             workers,
             max_attempts,
+            wait_max,
             // Every server knows the jobs of a shared database, so the edge need not route.
             home: home.filter(|_| !is_shared),
         }))

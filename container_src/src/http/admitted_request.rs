@@ -8,18 +8,19 @@ use edgeprove_engine::{
     circuits::{Circuit, registry::LookupError},
     proof_cache::CachePolicy,
 };
-use edgeprove_protocol::{CircuitId, HasProblemType as _, Priority, Target};
-use http::request::Parts;
+use edgeprove_protocol::{CircuitId, HasProblemType as _, Priority, ProblemType, Target, headers};
+use http::{HeaderMap, request::Parts};
 
 use super::{
     api_error::ApiError,
     caller::priority,
-    extract::{self, AnswerFormat, CircuitPath, ProofQuery, cache_policy, deadline, form_boundary},
+    extract::{self, AnswerFormat, CircuitPath, ProofQuery, cache_policy, deadline, form_boundary, seconds},
     request_id::request_id_of,
     state::AppState,
 };
 use crate::{
     access::{Caller, Grant, Work},
+    jobs::submission::ProofLimits,
     lifecycle::WorkToken,
 };
 
@@ -41,6 +42,8 @@ pub struct AdmittedRequest {
     pub cache: CachePolicy,
     /// Bytes or JSON.
     pub format: AnswerFormat,
+    /// What the caller allows the proof.
+    pub limits: ProofLimits,
     /// The caller has no use for the proof after this time.
     pub deadline: Option<Duration>,
     /// Makes a shutdown wait for the request.
@@ -54,10 +57,17 @@ impl AdmittedRequest {
     /// 2. the content type can be a witness (415);
     /// 3. the query is valid (400), and the circuit is loaded (404, 503);
     /// 4. the server is ready, and can write its audit log (503);
-    /// 5. the deadline is a number (400).
+    /// 5. the deadline is a number, and the limits of the proof are within those of the server (400).
     pub async fn check(app: &AppState, parts: &mut Parts, work: Work) -> Result<Self, ApiError> {
         let caller = Caller::from_request_parts(parts, app).await?;
-        let priority = priority(app, &caller, parts)?;
+        let priority = match priority(app, &caller, parts) {
+            Ok(priority) => priority,
+            Err(refused) => {
+                // A refused priority counts against the rate like every other request.
+                app.access.count(&caller)?;
+                return Err(refused);
+            }
+        };
         let grant = app.access.admit(&caller, work)?;
         check_content_type(app, parts)?;
         let query = ProofQuery::from_request_parts(parts, app).await?;
@@ -79,6 +89,7 @@ impl AdmittedRequest {
             target: query.target,
             cache: cache_policy(&parts.headers),
             format: AnswerFormat::from_headers(&parts.headers),
+            limits: proof_limits(app, &parts.headers)?,
             deadline: deadline(&parts.headers)?,
             work,
         })
@@ -89,6 +100,30 @@ impl AdmittedRequest {
     pub fn target(&self) -> Target {
         self.target.unwrap_or(self.circuit.target)
     }
+}
+
+/// Parses `X-Timeout` and `X-Max-Attempts`, which may lower the server's limits.
+fn proof_limits(app: &AppState, map: &HeaderMap) -> Result<ProofLimits, ApiError> {
+    let wrong = |detail: String| ApiError::new(ProblemType::InvalidRequest, detail);
+    let timeout = match extract::text(map, headers::TIMEOUT) {
+        None => None,
+        Some(text) => {
+            let max = app.engine.proving.options().timeout;
+            let timeout = seconds(text).filter(|timeout| !timeout.is_zero() && *timeout <= max);
+            let detail = || format!("X-Timeout must be a number of seconds up to {}", max.as_secs_f64());
+            Some(timeout.ok_or_else(|| wrong(detail()))?)
+        }
+    };
+    let max_attempts = match extract::text(map, headers::MAX_ATTEMPTS) {
+        None => None,
+        Some(text) => {
+            // A request that is no job has one attempt, whatever it allows.
+            let max = app.jobs.as_ref().map_or(u32::MAX, |jobs| jobs.max_attempts);
+            let attempts = text.trim().parse().ok().filter(|attempts| (1..=max).contains(attempts));
+            Some(attempts.ok_or_else(|| wrong(format!("X-Max-Attempts must be a number from 1 to {max}")))?)
+        }
+    };
+    Ok(ProofLimits { max_attempts, timeout })
 }
 
 /// Finds the requested circuit; `None` is the default circuit.

@@ -74,10 +74,14 @@ impl FromRequestParts<AppState> for JobPreferences {
 /// Parses `X-Deadline`: seconds after which the caller has no use for the proof.
 pub fn deadline(headers: &HeaderMap) -> Result<Option<Duration>, ApiError> {
     let Some(text) = text(headers, headers::DEADLINE) else { return Ok(None) };
-    let seconds = text.trim().parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     let wrong =
         || ApiError::new(ProblemType::InvalidRequest, "X-Deadline must be a number of seconds, such as 30");
-    seconds.map(Some).ok_or_else(wrong)
+    seconds(text).map(Some).ok_or_else(wrong)
+}
+
+/// Parses a number of seconds.
+pub fn seconds(text: &str) -> Option<Duration> {
+    text.trim().parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
 }
 
 /// Share of the request timeout that `wait=N` may use. The rest is for upload and answer.
@@ -120,7 +124,8 @@ impl Preferences {
     }
 }
 
-fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+/// The text of a header.
+pub fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name).map(|value| value.to_str().unwrap_or("\u{fffd}"))
 }
 

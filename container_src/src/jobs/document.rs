@@ -30,6 +30,7 @@ pub fn document(view: &JobView) -> Result<JobDocument, DecodeError> {
         priority: job.priority,
         attempts: job.attempts,
         max_attempts: job.max_attempts,
+        timeout_ms: payload.timeout_ms,
         error: if has_error { job.problem()? } else { None },
         created_at: timestamp(job.enqueued_at),
         started_at: job.started_at.map(timestamp),

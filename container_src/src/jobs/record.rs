@@ -97,6 +97,14 @@ impl JobEvents for JobRecorder {
                     self.lease_lost(&job);
                 }
             }
+            UpkeepEvent::Abandoned(jobs) => {
+                let problem = ProblemType::CircuitUnavailable;
+                for job in jobs {
+                    metrics::ended(&job.kind, JobEnd::Failed(problem), None);
+                    let entry = Entry { actor: Actor::Server, ..self.attempt_entry(&job, Action::JobFailed) };
+                    self.audit.note(Entry { outcome: Some(Outcome::Failed(problem)), ..entry });
+                }
+            }
             UpkeepEvent::Expired(jobs) => {
                 for ExpiredJob { id, kind } in jobs {
                     let entry = self.audit.entry(Actor::Server, Action::JobExpired);

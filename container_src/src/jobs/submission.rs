@@ -1,6 +1,6 @@
 //! Accepts proof jobs: from a checked upload to a stored job.
 
-use std::io;
+use std::{io, time::Duration};
 
 use edgeprove_artifacts::{ArtifactError, ArtifactKind, ArtifactName, ArtifactStore};
 use edgeprove_audit::AuditError;
@@ -23,6 +23,15 @@ use super::{
     job_kinds::proof::{KIND, Payload, WitnessDescriptor},
 };
 
+/// What a caller allows a proof. What is `None` is up to the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ProofLimits {
+    /// The maximum number of attempts at the job.
+    pub max_attempts: Option<u32>,
+    /// The longest time for the proof.
+    pub timeout: Option<Duration>,
+}
+
 /// A proof job that is submitted.
 #[derive(Debug)]
 pub struct Submission {
@@ -30,10 +39,14 @@ pub struct Submission {
     pub candidates: Candidates,
     /// The caller that the job belongs to.
     pub owner: String,
-    /// The maximum number of unfinished jobs of the owner, if it is lower than that of all owners.
+    /// Its account: see [`Jobs::account`].
+    pub account: String,
+    /// The maximum number of unfinished jobs of the account, if it is lower than that of all accounts.
     pub unfinished_max: Option<u32>,
     /// How the proof cache may be used.
     pub cache: CachePolicy,
+    /// What the caller allows the job.
+    pub limits: ProofLimits,
     /// The priority.
     pub priority: Priority,
     /// The caller's idempotency key.
@@ -68,8 +81,8 @@ pub enum SubmissionError {
 impl Jobs {
     /// Submits a proof job. When this returns, the job is durable and the spooled witnesses are no longer needed.
     pub async fn submit(&self, submission: Submission) -> Result<Enqueued, SubmissionError> {
-        let Submission { candidates, owner, unfinished_max, cache, priority, idempotency_key, request_id } =
-            submission;
+        let Submission { candidates, owner, account, unfinished_max, cache, .. } = submission;
+        let Submission { limits, priority, idempotency_key, request_id, .. } = submission;
         let store = &self.store;
         let Candidates { first, smaller } = &candidates;
         let witnesses = || std::iter::once(first).chain(smaller);
@@ -77,6 +90,7 @@ impl Jobs {
             first: descriptor(first),
             smaller: smaller.iter().map(descriptor).collect(),
             cache,
+            timeout_ms: limits.timeout.map(edgeprove_telemetry::millis),
             request_id: request_id.clone(),
         };
         let id = JobId::new(store.instance_number, *Uuid::new_v4().as_bytes());
@@ -86,8 +100,9 @@ impl Jobs {
             subject: first.circuit.id.to_string(),
             version: first.circuit.version(),
             owner,
+            account,
             priority,
-            max_attempts: self.max_attempts,
+            max_attempts: limits.max_attempts.unwrap_or(self.max_attempts),
             idempotency: idempotency_key
                 .map(|key| Idempotency { key, body: digest(&store.artifacts, witnesses()) }),
             payload: encode_payload(&payload)?,

@@ -25,6 +25,7 @@ use edgeprove_telemetry::supervisor::Supervisor;
 use super::{
     JobGauges, JobStore, Jobs,
     job_kinds::prove::{ProofTools, Prove},
+    quota::SpentProofs,
     record::JobRecorder,
 };
 
@@ -43,6 +44,8 @@ pub struct JobSettings {
     pub workers: NonZeroUsize,
     /// The maximum number of attempts at a job.
     pub max_attempts: u32,
+    /// The longest wait of a job that no worker of this server takes.
+    pub wait_max: Duration,
     /// The number of this container in the ids of its jobs, if it alone stores them.
     pub home: Option<u16>,
 }
@@ -107,6 +110,12 @@ impl JobSystem {
             &Problem::new(ProblemType::WorkerLost, lost, None),
             Arc::new(recorder.clone()),
         )?;
+        let wait = humantime::format_duration(settings.wait_max);
+        let unclaimed = format!("no server ran this job within {wait}: none has its circuit in this version");
+        let problem = Problem::new(ProblemType::CircuitUnavailable, unclaimed, None);
+        let known = kinds.clone();
+        let capabilities = Arc::new(move || known.capabilities());
+        let upkeep = upkeep.with_longest_wait(capabilities, settings.wait_max, &problem)?;
         let quarantine = CrashQuarantine::new(upkeep.recover().await.map_err(QueueError)?);
         let views = Arc::new(JobViews::new(queue.clone(), kinds.clone(), estimator));
         let watchers = Arc::new(JobWatchers::new(queue.clone(), views));
@@ -118,6 +127,7 @@ impl JobSystem {
             .with_quarantine(quarantine)
             .with_activity(activity.clone());
         let jobs = Arc::new(Jobs {
+            quota: SpentProofs::new(queue.clone()),
             gauges: JobGauges { kinds, counter: Arc::new(JobCounter::new(queue.clone())), activity },
             store: JobStore {
                 queue,
@@ -144,6 +154,8 @@ impl JobSystem {
         supervisor.spawn("notify job watchers", async move { watchers.run(&stop).await });
         let (counter, stop) = (Arc::clone(&jobs.gauges.counter), supervisor.stop_token().clone());
         supervisor.spawn("count jobs", async move { counter.run(&stop).await });
+        let (quotas, stop) = (Arc::clone(&jobs), supervisor.stop_token().clone());
+        supervisor.spawn("return quotas", async move { quotas.quota.run(&stop).await });
         runner.start(drain, supervisor);
     }
 }

@@ -47,6 +47,8 @@ fn an_allowed_origin_may_call_and_read_all_headers() {
         "idempotency-key",
         "x-priority",
         "x-deadline",
+        "x-timeout",
+        "x-max-attempts",
         "cache-control",
         "last-event-id",
     ] {

@@ -14,7 +14,7 @@
 mod error;
 mod open_proof;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use edgeprove_audit::Audit;
 use edgeprove_job_rules::{audit::Entry, estimator::DurationEstimator, prediction::Estimate};
@@ -59,6 +59,7 @@ pub const WORK_KIND: &str = "prove";
 ///         tenant: None,
 ///         cache: CachePolicy::OFF,
 ///         urgency: Urgency::default(),
+///         timeout: None,
 ///         when_busy: WhenBusy::Refuse,
 ///     };
 ///     account.prove(Candidates { first, smaller: Vec::new() }, request, &|stage| println!("{stage:?}")).await
@@ -111,7 +112,9 @@ pub struct ProofRequest<'a> {
     /// How the caller lets the cache be used.
     pub cache: CachePolicy,
     /// How urgent the proof is.
-    pub urgency: Urgency,
+    pub urgency: Urgency<'a>,
+    /// The longest time for the proof, where it is shorter than the server's.
+    pub timeout: Option<Duration>,
     /// What happens when the prover queue is full.
     pub when_busy: WhenBusy,
 }

@@ -39,7 +39,9 @@ pub struct ProvingOptions {
 
 /// How urgent a proof is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Urgency {
+pub struct Urgency<'a> {
+    /// The account of the caller, which takes turns with others. `None`: all such proofs share a turn.
+    pub account: Option<&'a str>,
     /// The priority that the caller named.
     pub priority: Priority,
     /// When the proof began to wait, if that was before it came here, as for a job.
@@ -109,7 +111,7 @@ pub enum ProvingError {
         first: Option<String>,
     },
     /// The proof took longer than allowed.
-    #[error("the proof took longer than {} s and was stopped", limit.as_secs())]
+    #[error("the proof took longer than {} s and was stopped", limit.as_secs_f64())]
     Timeout {
         /// Longest time for one proof.
         limit: Duration,
@@ -181,7 +183,8 @@ impl Proving {
         Self { scheduler, backend, keys, options, proofs: AtomicU64::new(0) }
     }
 
-    /// Proves a spooled witness and verifies the proof. `on_stage` is called when a stage begins.
+    /// Proves a spooled witness and verifies the proof. `timeout` can lower the longest time for one proof. `on_stage` is
+    /// called when a stage begins.
     ///
     /// Dropping the future leaves the scheduler's queue or kills the prover at work; its cores are free again when it
     /// is dead.
@@ -190,12 +193,14 @@ impl Proving {
         circuit: &Arc<Circuit>,
         target: Target,
         witness: &SpooledWitness,
-        urgency: Urgency,
+        urgency: Urgency<'_>,
+        timeout: Option<Duration>,
         on_stage: &(dyn Fn(ProofStage) + Send + Sync),
     ) -> Result<ProofResult, ProvingError> {
         let requested = Instant::now();
-        let Urgency { priority, since } = urgency;
-        let demand = Demand { priority, since, memory: Some(Arc::clone(circuit.memory())) };
+        let Urgency { account, priority, since } = urgency;
+        let memory = Some(Arc::clone(circuit.memory()));
+        let demand = Demand { account: account.map(Arc::from), priority, since, memory };
         let permit = self.permit_for(demand).await?;
         let admitted = Instant::now();
         let key = match circuit.ready_key(target) {
@@ -206,7 +211,8 @@ impl Proving {
             file: witness.file.path().to_owned(),
             decompressed_bytes: witness.decompressed_bytes,
         };
-        let deadline = time::Instant::now() + self.options.timeout;
+        let limit = timeout.map_or(self.options.timeout, |timeout| timeout.min(self.options.timeout));
+        let deadline = time::Instant::now() + limit;
 
         let started = Instant::now();
         on_stage(ProofStage::Proving);
@@ -218,14 +224,14 @@ impl Proving {
                     Verdict::Satisfied | Verdict::Undecided { .. } => ProvingError::Failed(refused),
                 });
             }
-            Err(error) => return Err(self.proving_error(error)),
+            Err(error) => return Err(proving_error(error, limit)),
         };
         let proved = Instant::now();
 
         if self.options.verify {
             on_stage(ProofStage::Verifying);
             let verified = retry_once(deadline, || permit.verify(&key.circuit, &parts, deadline)).await;
-            if !verified.map_err(|error| self.proving_error(error))? {
+            if !verified.map_err(|error| proving_error(error, limit))? {
                 return Err(self.explain_invalid(circuit, witness.file, permit.as_ref()).await);
             }
         }
@@ -276,19 +282,6 @@ impl Proving {
         }
     }
 
-    fn proving_error(&self, error: ProverError) -> ProvingError {
-        match error {
-            ProverError::Timeout => ProvingError::Timeout { limit: self.options.timeout },
-            ProverError::Stopping => ProvingError::Stopping,
-            ProverError::Crashed(_) => ProvingError::Crashed(error),
-            ProverError::Unavailable(_) => ProvingError::Unavailable(error),
-            ProverError::Spool(_) => ProvingError::Spool(error),
-            ProverError::Refused { .. } | ProverError::UnexpectedResponse { .. } => {
-                ProvingError::Failed(error)
-            }
-        }
-    }
-
     /// Proofs made since the start; cached ones do not count.
     #[must_use]
     pub fn proofs(&self) -> u64 {
@@ -317,6 +310,18 @@ impl Proving {
     #[must_use]
     pub fn options(&self) -> &ProvingOptions {
         &self.options
+    }
+}
+
+/// Why there is no proof, by the prover's error. `limit` is the longest time for the proof.
+fn proving_error(error: ProverError, limit: Duration) -> ProvingError {
+    match error {
+        ProverError::Timeout => ProvingError::Timeout { limit },
+        ProverError::Stopping => ProvingError::Stopping,
+        ProverError::Crashed(_) => ProvingError::Crashed(error),
+        ProverError::Unavailable(_) => ProvingError::Unavailable(error),
+        ProverError::Spool(_) => ProvingError::Spool(error),
+        ProverError::Refused { .. } | ProverError::UnexpectedResponse { .. } => ProvingError::Failed(error),
     }
 }
 

@@ -19,7 +19,7 @@ mod order;
 
 use std::{sync::Arc, time::Duration};
 
-use edgeprove_job_rules::{priority::Rank, time::UnixMillis};
+use edgeprove_job_rules::time::UnixMillis;
 use edgeprove_protocol::{HasProblemType, Priority, ProblemType};
 use parking_lot::Mutex;
 use tokio::{sync::oneshot, time::Instant};
@@ -46,7 +46,8 @@ pub struct SchedulerLimits {
     pub cores: usize,
     /// The memory budget of all proofs together, in bytes.
     pub memory_max_bytes: u64,
-    /// Most proofs that may wait.
+    /// Most proofs that may wait. In a full queue, the caller who has the most waiting proofs loses its last one to a caller
+    /// who has fewer.
     pub waiting_max: usize,
     /// Longest wait of a proof.
     pub wait_max: Duration,
@@ -57,6 +58,8 @@ pub struct SchedulerLimits {
 /// What a proof needs.
 #[derive(Debug, Clone, Default)]
 pub struct Demand {
+    /// The account of its caller, which takes turns with others. Proofs without one share a turn.
+    pub account: Option<Arc<str>>,
     /// Its priority.
     pub priority: Priority,
     /// When it began to wait, if that was before it came here.
@@ -178,6 +181,7 @@ pub struct Slot {
     width: usize,
     bytes: u64,
     since: Instant,
+    number: u64,
     shared: Arc<Shared>,
 }
 
@@ -246,11 +250,16 @@ impl Scheduler {
             // A proof that can start at once never counts against the bound.
             if waiting >= self.0.limits.waiting_max {
                 let retry_after = self.0.expected_wait(&state);
-                return Err(AdmissionError::QueueFull { waiting, retry_after });
+                let full = || Err(AdmissionError::QueueFull { waiting, retry_after });
+                match state.waiting.make_room(demand.account.as_deref()) {
+                    // Nobody is notified if its caller stopped waiting at this moment, which leaves room as well.
+                    Some(displaced) => drop(displaced.response.send(full())),
+                    None => return full(),
+                }
             }
-            let rank = Rank::new(demand.priority, demand.since.unwrap_or_else(|| self.0.now()));
+            let since = demand.since.unwrap_or_else(|| self.0.now());
             let (response, receiver) = oneshot::channel();
-            state.waiting.push(rank, Waiter { demand, response });
+            state.waiting.push(since, Waiter { demand, response });
             receiver
         };
         self.0.dispatch();
@@ -297,7 +306,7 @@ impl Shared {
             if state.is_reclaiming {
                 return;
             }
-            let Some(next) = state.waiting.next() else { return };
+            let Some((entrant, next)) = state.waiting.next() else { return };
             let decision = state.allocation.decide(
                 state.waiting.len(),
                 |width| next.demand.expected_bytes(width),
@@ -315,7 +324,8 @@ impl Shared {
                     state.allocation.cores_free -= width;
                     state.allocation.memory_reserved += bytes;
                     state.allocation.running += 1;
-                    Ok(Slot { width, bytes, since: Instant::now(), shared: Arc::clone(self) })
+                    let number = state.waiting.started(entrant);
+                    Ok(Slot { width, bytes, since: Instant::now(), number, shared: Arc::clone(self) })
                 }
                 Decision::Never { needed_bytes } => Err(AdmissionError::BeyondMemory {
                     needed_bytes,
@@ -352,6 +362,7 @@ impl Drop for Slot {
             state.allocation.cores_free += self.width;
             state.allocation.memory_reserved -= self.bytes;
             state.allocation.running -= 1;
+            state.waiting.ended(self.number);
             let used = self.since.elapsed().saturating_mul(u32::try_from(self.width).unwrap_or(1));
             state.core_time = (state.core_time * 7 + used) / 8;
         }

@@ -97,7 +97,7 @@ impl Arguments {
 async fn main() -> Result<()> {
     let arguments = Arguments::read().ok_or("noop_jobs DIR JOBS SUBMITTERS WORKERS")?;
     let bare = bare_per_second(&arguments.dir.join("bare.db"), arguments.jobs).await?;
-    let bounds = Bounds { queued_max: u32::MAX, unfinished_per_owner_max: u32::MAX };
+    let bounds = Bounds { queued_max: u32::MAX, unfinished_per_account_max: u32::MAX };
     let database = Database::open(&DatabaseLocation::Folder(arguments.dir.join("data"))).await?;
     let queue = SqlQueue::new(database.clone(), Rules::default(), bounds).await?;
     let (supervisor, drain) = (Supervisor::default(), Drain::default());
@@ -166,6 +166,7 @@ async fn submit(queue: &SqlQueue) -> Result<()> {
         subject: "nothing".to_owned(),
         version: "1".to_owned(),
         owner: "bench".to_owned(),
+        account: "bench".to_owned(),
         priority: Priority::Normal,
         max_attempts: 3,
         idempotency: None,

@@ -5,6 +5,8 @@ use std::time::Instant;
 use edgeprove_job_rules::{
     job::Job,
     lease::{LeaseTerms, LeaseToken},
+    prediction::Estimate,
+    time::UnixMillis,
 };
 use edgeprove_protocol::JobId;
 use tokio::{
@@ -13,7 +15,7 @@ use tokio::{
 };
 
 use crate::{
-    queue_types::{Change, LeaseStatus, QueueError},
+    queue_types::{Change, LeaseStatus, QueueError, StageReport},
     sql_queue::SqlQueue,
 };
 
@@ -22,12 +24,14 @@ pub struct Attempt {
     id: JobId,
     token: LeaseToken,
     on_stage: OnStage,
-    stage: watch::Sender<Option<&'static str>>,
+    estimate: Option<Estimate>,
+    now: Box<dyn Fn() -> UnixMillis + Send + Sync>,
+    stage: watch::Sender<Option<StageReport>>,
     stop: watch::Sender<Option<StopReason>>,
 }
 
 /// Called when a stage starts, with the job and the token of its lease.
-pub type OnStage = Box<dyn Fn(JobId, LeaseToken, &'static str) + Send + Sync>;
+pub type OnStage = Box<dyn Fn(JobId, LeaseToken, StageReport) + Send + Sync>;
 
 /// Why an attempt is stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,13 +45,21 @@ pub enum StopReason {
 }
 
 impl Attempt {
-    /// An attempt at a job that was claimed just now. `on_stage` notifies the watchers on this server.
+    /// An attempt at a job that was claimed just now. `estimate` is for its work, `now` is the time by the queue's clock, and
+    /// `on_stage` notifies the watchers on this server.
     #[must_use]
-    pub fn new(job: &Job, on_stage: OnStage) -> Self {
+    pub fn new(
+        job: &Job,
+        estimate: Option<Estimate>,
+        now: Box<dyn Fn() -> UnixMillis + Send + Sync>,
+        on_stage: OnStage,
+    ) -> Self {
         Self {
             id: job.id,
             token: job.lease_token,
             on_stage,
+            estimate,
+            now,
             stage: watch::Sender::new(None),
             stop: watch::Sender::new(None),
         }
@@ -62,8 +74,9 @@ impl Attempt {
     /// Reports the start of a stage, one of the kind's [`stages`](crate::kind::JobKind::stages). Watchers on this server see
     /// it at once. The task that renews the lease writes it to the database soon after; until then a newer stage replaces it.
     pub fn report_stage(&self, stage: &'static str) {
-        (self.on_stage)(self.id, self.token, stage);
-        self.stage.send_replace(Some(stage));
+        let report = StageReport { name: stage, at: (self.now)(), estimate: self.estimate };
+        (self.on_stage)(self.id, self.token, report);
+        self.stage.send_replace(Some(report));
     }
 
     /// Waits until the attempt is stopped.
@@ -110,7 +123,7 @@ impl Attempt {
                 Ok(()) = stages.changed() => unwritten = *stages.borrow_and_update(),
             }
             if let Some(stage) = unwritten {
-                match queue.report_stage(self.id, self.token, stage).await {
+                match queue.report_stage(self.id, self.token, &stage).await {
                     Ok(status) => {
                         unwritten = None;
                         self.stop_unless_held(status);

@@ -35,6 +35,8 @@ pub struct AttemptEnd<'a> {
 pub enum UpkeepEvent {
     /// The leases of these jobs expired. The jobs are as they are now.
     LeasesLost(Vec<Job>),
+    /// These jobs failed, because no worker took them for too long.
+    Abandoned(Vec<Job>),
     /// These jobs expired.
     Expired(Vec<ExpiredJob>),
 }

@@ -13,10 +13,10 @@ use edgeprove_job_rules::{
     job::Job,
     prediction::{Estimate, WINDOW},
     progress::{self, Progress, Stage},
-    queue_position::{self, JobGroup, QueuePosition, QueuedJob},
+    queue_position::{self, QueuePosition, QueuedJob},
     time::UnixMillis,
 };
-use edgeprove_protocol::{JobId, JobStatus};
+use edgeprove_protocol::{JobId, JobStatus, Priority};
 
 use crate::{kind::JobKinds, queue_types::QueueError, sql_queue::SqlQueue};
 
@@ -59,7 +59,8 @@ impl JobViews {
     /// The view of a job that was read just now.
     pub async fn view(&self, job: Job) -> Result<JobView, QueueError> {
         let is_queued = job.status == JobStatus::Queued;
-        let position = if is_queued { self.queue.position(job.id).await? } else { None };
+        let position =
+            if is_queued { self.queue.position(job.id, &self.kinds.capabilities()).await? } else { None };
         self.load_history(&job.kind, &job.subject).await?;
         Ok(self.compute(job, position))
     }
@@ -69,10 +70,7 @@ impl JobViews {
         let waiting: HashSet<JobId> =
             jobs.iter().filter(|job| job.status == JobStatus::Queued).map(|job| job.id).collect();
         let queue = if waiting.is_empty() { Vec::new() } else { self.queue.queued(u32::MAX).await? };
-        let mut positions: HashMap<JobId, QueuePosition> =
-            queue_position::positions(&queue, |id| waiting.contains(&id))
-                .map(|(job, position)| (job.id, position))
-                .collect();
+        let mut positions: HashMap<JobId, QueuePosition> = self.positions(&queue, &waiting).collect();
         let view = |job: Job| {
             let position = positions.remove(&job.id);
             self.compute(job, position)
@@ -80,17 +78,18 @@ impl JobViews {
         Ok(jobs.into_iter().map(view).collect())
     }
 
-    /// The time that a new job would take until it finishes, with this many jobs ahead of it; `None` where nothing is known of
-    /// such jobs. The jobs ahead are assumed to take as long as the new one.
+    /// The time that a new job of this account and priority would take until it finishes; `None` where nothing is known of such
+    /// jobs.
     pub async fn forecast(
         &self,
         kind: &str,
         subject: &str,
-        jobs_ahead: u64,
+        account: &str,
+        priority: Priority,
     ) -> Result<Option<Estimate>, QueueError> {
         self.load_history(kind, subject).await?;
-        let ahead = JobGroup { kind: kind.to_owned(), subject: subject.to_owned(), jobs: jobs_ahead };
-        let position = QueuePosition { ahead: vec![ahead] };
+        let capabilities = self.kinds.capabilities();
+        let position = self.queue.position_of_next(account, priority, &capabilities).await?;
         Ok(self.estimator.wait_and_work(&position, kind, subject, Instant::now()))
     }
 
@@ -98,6 +97,14 @@ impl JobViews {
     #[must_use]
     pub fn expected(&self, kind: &str, subject: &str) -> Option<Estimate> {
         self.estimator.expected(kind, subject)
+    }
+
+    /// The time that the work of this job takes once it has started; `None` where nothing is known of such jobs.
+    pub(crate) async fn estimate(&self, job: &Job) -> Option<Estimate> {
+        if let Err(error) = self.load_history(&job.kind, &job.subject).await {
+            tracing::debug!(job = %job.id, error = %edgeprove_telemetry::chain(&error), "earlier jobs could not be read");
+        }
+        self.expected(&job.kind, &job.subject)
     }
 
     /// Loads what earlier servers learnt of a subject, once.
@@ -133,17 +140,40 @@ impl JobViews {
     /// The progress of the job's attempt at this time.
     fn progress(&self, job: &Job, at: UnixMillis) -> Progress {
         let elapsed = at.since(job.stage_started_at.unwrap_or(at));
-        let estimate = self.estimator.expected(&job.kind, &job.subject);
+        // Of a stage that was reported, the row has the estimate: it is the same on every server, and does not change while the
+        // stage lasts.
+        let estimate = match &job.stage {
+            Some(_) => job.stage_estimate.as_deref().and_then(Estimate::decode),
+            None => self.estimator.expected(&job.kind, &job.subject),
+        };
         progress::of_attempt(self.stages(job), job.stage.as_deref(), elapsed, estimate)
     }
 
+    /// The time until a queued job finishes; `None` for a job that no worker of this server takes.
     fn wait(&self, position: &QueuePosition, job: &Job) -> Option<Estimate> {
+        if !self.kinds.capabilities().iter().any(|capability| capability.takes(job)) {
+            return None;
+        }
         self.estimator.wait_and_work(position, &job.kind, &job.subject, Instant::now())
     }
 
     /// The queue as far as this number of jobs, in the order of work.
     pub(crate) async fn queued(&self, limit: u32) -> Result<Vec<QueuedJob>, QueueError> {
         self.queue.queued(limit).await
+    }
+
+    /// The positions of the wanted jobs in this queue, among the jobs that workers of this server take.
+    pub(crate) fn positions<'q>(
+        &self,
+        queue: &'q [QueuedJob],
+        wanted: &'q HashSet<JobId>,
+    ) -> impl Iterator<Item = (JobId, QueuePosition)> + use<'q> {
+        let capabilities = self.kinds.capabilities();
+        let counts = move |job: &QueuedJob| {
+            capabilities.iter().any(|capability| capability.covers(&job.kind, &job.subject, &job.version))
+        };
+        let found = queue_position::positions(queue, counts, |id| wanted.contains(&id));
+        found.map(|(job, position)| (job.id, position))
     }
 
     /// Counts a job as running for the estimates of other jobs, until the returned value is dropped.
@@ -154,10 +184,5 @@ impl JobViews {
     /// The stages of the job's kind.
     pub(crate) fn stages(&self, job: &Job) -> &'static [Stage] {
         self.kinds.find(&job.kind).map_or(&[], |kind| kind.stages())
-    }
-
-    /// The time now, by the database's clock.
-    pub(crate) fn now(&self) -> UnixMillis {
-        self.queue.approximate_now()
     }
 }

@@ -38,5 +38,6 @@ pub mod watchers;
 
 pub use queue_types::{
     Change, EnqueueError, Enqueued, JobCount, JobCounts, JobOutcome, LeaseStatus, Listing, QueueError,
+    StageReport,
 };
 pub use sql_queue::SqlQueue;

@@ -6,6 +6,8 @@ use edgeprove_job_rules::{
     bounds::Full,
     job::Job,
     outcome::{EncodeError, StoredOutcome},
+    prediction::Estimate,
+    time::UnixMillis,
 };
 use edgeprove_protocol::{HasProblemType, JobId, JobStatus, Priority, Problem, ProblemType};
 use serde::Serialize;
@@ -50,7 +52,7 @@ impl HasProblemType for EnqueueError {
     fn kind(&self) -> ProblemType {
         match self {
             Self::Full(Full::Queue { .. }) => ProblemType::QueueFull,
-            Self::Full(Full::Owner { .. }) => ProblemType::TooManyJobs,
+            Self::Full(Full::Account { .. }) => ProblemType::TooManyJobs,
             Self::KeyConflict => ProblemType::IdempotencyKeyReused,
             Self::Queue(error) => error.kind(),
         }
@@ -66,6 +68,17 @@ pub enum LeaseStatus {
     CancelRequested,
     /// The lease expired, and another worker may have the job.
     Lost,
+}
+
+/// The start of a stage.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct StageReport {
+    /// The name of the stage.
+    pub name: &'static str,
+    /// The time when it began.
+    pub at: UnixMillis,
+    /// The estimate of the work, as it was known when the attempt began.
+    pub estimate: Option<Estimate>,
 }
 
 /// The outcome of an attempt at a job.

@@ -181,7 +181,10 @@ impl Workers {
         };
         let notified = Arc::clone(watchers);
         let on_stage = move |id, token, stage| notified.stage_reported(id, token, stage);
-        let attempt = Arc::new(Attempt::new(&job, Box::new(on_stage)));
+        let estimate = watchers.views().estimate(&job).await;
+        let clock = queue.clone();
+        let now = Box::new(move || clock.approximate_now());
+        let attempt = Arc::new(Attempt::new(&job, estimate, now, Box::new(on_stage)));
         // The task is separate because the job may keep its thread busy.
         let (renewed, of, terms, ended) =
             (Arc::clone(&attempt), queue.clone(), settings.lease, CancellationToken::new());

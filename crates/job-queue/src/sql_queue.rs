@@ -2,6 +2,7 @@
 //! [`edgeprove_job_rules::transition`].
 
 mod maintenance;
+mod place;
 mod rows;
 
 use std::{
@@ -19,24 +20,25 @@ use edgeprove_job_rules::{
     job::{Job, NewJob},
     lease::LeaseToken,
     outcome::EncodeError,
-    priority::Rank,
-    queue_position::{JobGroup, QueuePosition, QueuedJob},
+    queue_position::{QueuePosition, QueuedJob},
     sql::{Dialect, Statement, intake, upkeep, view, work},
     time::UnixMillis,
     transition::Rules,
 };
-use edgeprove_protocol::{JobId, JobStatus};
+use edgeprove_protocol::{JobId, JobStatus, Priority};
 use edgeprove_telemetry::supervisor::Supervisor;
-use sqlx::{Row as _, SqlSafeStr as _, SqlStr, any::AnyRow};
+use sqlx::{Row as _, SqlSafeStr as _, SqlStr};
 use tokio::sync::broadcast;
 use uuid::Uuid;
 
 pub(crate) use self::maintenance::DoomedArtifact;
-use self::rows::{count, get, read_job, read_priority, read_queued, read_status};
+use self::place::{Execute, place};
+use self::rows::{count, get, read_job, read_position, read_priority, read_queued, read_status};
 use crate::{
     notifications::{Notifier, Ready},
     queue_types::{
         Change, EnqueueError, Enqueued, JobCount, JobCounts, JobOutcome, LeaseStatus, Listing, QueueError,
+        StageReport,
     },
     store::{
         Database, Durability, Session, StoreError,
@@ -66,6 +68,7 @@ use crate::{
 ///     subject: "world".to_owned(),
 ///     version: "1".to_owned(),
 ///     owner: "alice".to_owned(),
+///     account: "key:alice".to_owned(),
 ///     priority: Priority::Normal,
 ///     max_attempts: 3,
 ///     idempotency: None,
@@ -107,6 +110,7 @@ struct Notifying {
     release: SqlStr,
     cancel: SqlStr,
     reap: SqlStr,
+    abandon: SqlStr,
     settle: SqlStr,
     expire: SqlStr,
 }
@@ -126,6 +130,7 @@ impl SqlQueue {
             release: of(work::RELEASE, "$1", Ready::IfQueued),
             cancel: of(upkeep::CANCEL, "$1", Ready::Never),
             reap: of(upkeep::REAP, "changed.id", Ready::IfQueued),
+            abandon: of(upkeep::ABANDON, "changed.id", Ready::Never),
             settle: of(upkeep::SETTLE, "changed.id", Ready::Always),
             expire: of(upkeep::EXPIRE, "changed.id", Ready::Never),
         };
@@ -174,6 +179,26 @@ impl SqlQueue {
     /// Inserts a job, unless its key is taken or the bounds are reached. It is not durable yet: see [`Database::sync`].
     async fn insert(&self, job: &NewJob, bounds: Bounds) -> Result<Option<Job>, StoreError> {
         let (mut session, now) = self.begin(Durability::Write).await?;
+        match self.database.dialect() {
+            Dialect::Sqlite => self.insert_at(now, job, bounds, &mut session).await,
+            Dialect::Postgres => {
+                let mut transaction = session.begin().await?;
+                transaction.rows(intake::POSTGRES_LOCK_INTAKE, []).await?;
+                let inserted = self.insert_at(now, job, bounds, &mut transaction).await?;
+                transaction.commit().await?;
+                Ok(inserted)
+            }
+        }
+    }
+
+    async fn insert_at(
+        &self,
+        now: UnixMillis,
+        job: &NewJob,
+        bounds: Bounds,
+        statements: &mut impl Execute,
+    ) -> Result<Option<Job>, StoreError> {
+        let place = place(&job.account, job.priority, now, statements).await?;
         let idempotency = job.idempotency.as_ref();
         let values = values![
             job.id.to_string(),
@@ -182,7 +207,7 @@ impl SqlQueue {
             job.version.as_str(),
             job.owner.as_str(),
             i64::from(job.priority.level()),
-            Rank::new(job.priority, now).0,
+            place.rank.0,
             now,
             job.max_attempts,
             idempotency.map(|idempotency| idempotency.key.as_str()),
@@ -190,21 +215,13 @@ impl SqlQueue {
             job.payload.as_str(),
             job.input.as_deref(),
             bounds.queued_max,
-            bounds.unfinished_per_owner_max,
+            bounds.unfinished_per_account_max,
+            job.account.as_str(),
+            place.turn.0,
         ];
-        let enqueue = self.notifying.enqueue.clone();
-        let row = match self.database.dialect() {
-            Dialect::Sqlite => session.row(enqueue, values).await?,
-            Dialect::Postgres => {
-                let mut transaction = session.begin().await?;
-                transaction.rows(intake::POSTGRES_LOCK_INTAKE, []).await?;
-                let row = transaction.row(enqueue, values).await?;
-                transaction.commit().await?;
-                row
-            }
-        };
+        let row = statements.execute(self.notifying.enqueue.clone(), values.into()).await?.pop();
         let seq = row.map(|row| row.try_get("seq")).transpose()?;
-        Ok(seq.map(|seq| job.clone().arrive(seq, now)))
+        Ok(seq.map(|seq| job.clone().arrive(seq, now, place)))
     }
 
     /// Finds why a job was not inserted.
@@ -221,9 +238,9 @@ impl SqlQueue {
                 });
             }
         }
-        let row = session.row(intake::LOAD, values![job.owner.as_str()]).await?;
+        let row = session.row(intake::LOAD, values![job.account.as_str()]).await?;
         let row = row.ok_or(sqlx::Error::RowNotFound)?;
-        let (queued, unfinished) = (count(&row, "queued")?, count(&row, "unfinished_of_owner")?);
+        let (queued, unfinished) = (count(&row, "queued")?, count(&row, "unfinished_of_account")?);
         Ok(bounds.admit(queued, unfinished).err().map_or(Refusal::Gone, Refusal::Full))
     }
 
@@ -262,12 +279,12 @@ enum Refusal {
 const TRIES: u32 = 8;
 
 impl SqlQueue {
-    /// Enqueues a job, unless the bounds are reached, or `unfinished_max`, a lower bound of its owner. An accepted job is durable
+    /// Enqueues a job, unless the bounds are reached, or `unfinished_max`, a lower bound of its account. An accepted job is durable
     /// when this returns.
     pub async fn enqueue(&self, job: NewJob, unfinished_max: Option<u32>) -> Result<Enqueued, EnqueueError> {
         let mut bounds = self.bounds;
         if let Some(max) = unfinished_max {
-            bounds.unfinished_per_owner_max = bounds.unfinished_per_owner_max.min(max);
+            bounds.unfinished_per_account_max = bounds.unfinished_per_account_max.min(max);
         }
         for _ in 0..TRIES {
             if let Some(job) = self.insert(&job, bounds).await.map_err(QueueError)? {
@@ -308,20 +325,31 @@ impl SqlQueue {
         Ok(rows.iter().map(read_job).collect::<Result<_, _>>()?)
     }
 
-    /// Finds the position of a job; `None` if it is not queued.
-    pub async fn position(&self, id: JobId) -> Result<Option<QueuePosition>, QueueError> {
+    /// Finds the position of a job among those that one of these capabilities takes; `None` if it is not queued.
+    pub async fn position(
+        &self,
+        id: JobId,
+        capabilities: &[Capability],
+    ) -> Result<Option<QueuePosition>, QueueError> {
         let mut session = self.database.session(Durability::Read).await?;
         let rows = session.rows(view::AHEAD, values![id.to_string()]).await?;
         if rows.is_empty() {
             return Ok(None);
         }
-        let group = |row: &AnyRow| -> Result<Option<JobGroup>, StoreError> {
-            let jobs = count(row, "jobs")?;
-            let named = || Ok(JobGroup { kind: get(row, "kind")?, subject: get(row, "subject")?, jobs });
-            if jobs > 0 { named().map(Some) } else { Ok(None) }
-        };
-        let ahead = rows.iter().filter_map(|row| group(row).transpose()).collect::<Result<_, _>>()?;
-        Ok(Some(QueuePosition { ahead }))
+        Ok(Some(read_position(&rows, capabilities)?))
+    }
+
+    /// The position that a new job of this account and priority would get among the jobs that one of these capabilities takes.
+    pub async fn position_of_next(
+        &self,
+        account: &str,
+        priority: Priority,
+        capabilities: &[Capability],
+    ) -> Result<QueuePosition, QueueError> {
+        let (mut session, now) = self.begin(Durability::Read).await?;
+        let place = place(account, priority, now, &mut session).await?;
+        let rows = session.rows(view::AHEAD_OF_PLACE, values![place.rank.0, place.turn.0]).await?;
+        Ok(read_position(&rows, capabilities)?)
     }
 
     /// Reads the first jobs of the queue, in the order of work.
@@ -406,10 +434,12 @@ impl SqlQueue {
         &self,
         id: JobId,
         token: LeaseToken,
-        stage: &str,
+        stage: &StageReport,
     ) -> Result<LeaseStatus, QueueError> {
+        let StageReport { name, at, estimate } = stage;
         let (mut session, now) = self.begin(Durability::Write).await?;
-        let values = values![id.to_string(), token.0, stage, now];
+        let estimate = estimate.map(|estimate| estimate.encode());
+        let values = values![id.to_string(), token.0, *name, (*at).min(now), estimate];
         let report_stage = self.notifying.report_stage.clone();
         let status = self.execute_with_lease(report_stage, values, &mut session).await?;
         if status != LeaseStatus::Lost {

@@ -29,10 +29,8 @@ fn unclaimable(queued: &[QueuedJob], capabilities: &[Capability]) -> BTreeMap<(S
     let mut counts = BTreeMap::new();
     for QueuedJob { kind, subject, version, .. } in queued {
         let subject = Subject { name: subject.clone(), version: version.clone() };
-        let is_covered = capabilities.iter().any(|capability| {
-            capability.kind == kind
-                && capability.subjects.as_ref().is_none_or(|subjects| subjects.contains(&subject))
-        });
+        let is_covered =
+            capabilities.iter().any(|capability| capability.covers(kind, &subject.name, &subject.version));
         if !is_covered {
             *counts.entry((kind.clone(), subject)).or_default() += 1;
         }

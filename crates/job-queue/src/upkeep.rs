@@ -13,6 +13,7 @@ use std::{
 
 use async_trait::async_trait;
 use edgeprove_job_rules::{
+    capability::Capability,
     lease::{ClockWatch, Upkeep as LeaseStep},
     outcome::EncodeError,
     time::UnixMillis,
@@ -91,6 +92,18 @@ pub struct Upkeep {
     /// The outcome of a job whose worker was lost.
     worker_lost: String,
     events: Arc<dyn JobEvents>,
+    unclaimable: Option<Unclaimable>,
+}
+
+/// Returns what the workers of this server take at the moment.
+pub type CurrentCapabilities = Arc<dyn Fn() -> Vec<Capability> + Send + Sync>;
+
+/// What happens to queued jobs that no worker of this server takes.
+#[derive(Clone)]
+struct Unclaimable {
+    capabilities: CurrentCapabilities,
+    wait_max: Duration,
+    outcome: String,
 }
 
 impl Upkeep {
@@ -103,7 +116,19 @@ impl Upkeep {
         events: Arc<dyn JobEvents>,
     ) -> Result<Self, EncodeError> {
         let worker_lost = encode_problem(worker_lost)?;
-        Ok(Self { queue, artifacts, intervals, worker_lost, events })
+        Ok(Self { queue, artifacts, intervals, worker_lost, events, unclaimable: None })
+    }
+
+    /// Fails queued jobs with this problem that have waited this long, and that none of these capabilities takes. Where
+    /// servers differ, one that takes them does so earlier.
+    pub fn with_longest_wait(
+        self,
+        capabilities: CurrentCapabilities,
+        wait_max: Duration,
+        problem: &Problem,
+    ) -> Result<Self, EncodeError> {
+        let unclaimable = Unclaimable { capabilities, wait_max, outcome: encode_problem(problem)? };
+        Ok(Self { unclaimable: Some(unclaimable), ..self })
     }
 
     /// Queues the jobs again that a dead process left running, and returns their ids. Call it before any worker starts. It has an
@@ -186,8 +211,21 @@ impl Upkeep {
         }
     }
 
-    /// Expires jobs, removes artifacts and deletes rows until none is left.
+    async fn abandon(&self) -> Result<(), StoreError> {
+        let Some(Unclaimable { capabilities, wait_max, outcome }) = &self.unclaimable else { return Ok(()) };
+        let jobs = self.queue.abandon(*wait_max, &capabilities(), outcome).await?;
+        for job in &jobs {
+            tracing::warn!(job = %job.id, kind = job.kind, subject = job.subject, "a job failed: no worker took it for too long");
+        }
+        if !jobs.is_empty() {
+            self.events.maintained(UpkeepEvent::Abandoned(jobs));
+        }
+        Ok(())
+    }
+
+    /// Fails jobs that waited too long, expires jobs, removes artifacts and deletes rows until none is left.
     pub async fn tidy(&self) -> Result<(), TidyError> {
+        self.abandon().await?;
         loop {
             let expired = self.queue.expire(BATCH).await?;
             if expired.is_empty() {

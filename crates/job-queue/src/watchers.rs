@@ -10,11 +10,7 @@ use std::{
     time::Duration,
 };
 
-use edgeprove_job_rules::{
-    lease::LeaseToken,
-    progress::Stage,
-    queue_position::{self, QueuePosition},
-};
+use edgeprove_job_rules::{lease::LeaseToken, progress::Stage, queue_position::QueuePosition};
 use edgeprove_protocol::{JobId, JobStatus};
 use parking_lot::Mutex;
 use tokio::sync::{broadcast, watch};
@@ -22,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     job_view::{JobView, JobViews},
-    queue_types::{Change, QueueError},
+    queue_types::{Change, QueueError, StageReport},
     sql_queue::SqlQueue,
 };
 
@@ -76,16 +72,17 @@ impl JobWatchers {
     }
 
     /// Shows a stage that a worker of this server reports, before the database has it.
-    pub(crate) fn stage_reported(&self, id: JobId, token: LeaseToken, stage: &'static str) {
+    pub(crate) fn stage_reported(&self, id: JobId, token: LeaseToken, stage: StageReport) {
         let watched = self.watched.lock();
         let Some(sender) = watched.get(&id) else { return };
         sender.send_if_modified(|shown| {
             let Some(view) = shown else { return false };
-            if !view.job.is_held_by(token) || view.job.stage.as_deref() == Some(stage) {
+            if !view.job.is_held_by(token) || view.job.stage.as_deref() == Some(stage.name) {
                 return false;
             }
             let mut job = view.job.clone();
-            (job.stage, job.stage_started_at) = (Some(stage.to_owned()), Some(self.views.now()));
+            (job.stage, job.stage_started_at) = (Some(stage.name.to_owned()), Some(stage.at));
+            job.stage_estimate = stage.estimate.map(|estimate| estimate.encode());
             let next = self.views.compute(job, None);
             if next.percent < view.percent {
                 return false;
@@ -174,9 +171,9 @@ impl JobWatchers {
         };
         let waiting: HashSet<JobId> =
             self.watched.lock().iter().filter(|(_, sender)| is_queued(sender)).map(|(id, _)| *id).collect();
-        for (queued, position) in queue_position::positions(&queue, |id| waiting.contains(&id)) {
+        for (id, position) in self.views.positions(&queue, &waiting) {
             let watched = self.watched.lock();
-            let Some(sender) = watched.get(&queued.id) else { continue };
+            let Some(sender) = watched.get(&id) else { continue };
             sender.send_if_modified(|shown| {
                 let number = |view: &JobView| view.position.as_ref().map(QueuePosition::number);
                 let Some(view) = shown.as_ref().filter(|view| {
@@ -221,6 +218,7 @@ fn merge(shown: &JobView, mut next: JobView, stages: &[Stage]) -> JobView {
     if next.job.status == JobStatus::Running && rank(&next) < rank(shown) {
         next.job.stage.clone_from(&shown.job.stage);
         next.job.stage_started_at = shown.job.stage_started_at;
+        next.job.stage_estimate.clone_from(&shown.job.stage_estimate);
         next.remaining = shown.remaining;
     }
     next.percent = next.percent.max(shown.percent);

@@ -34,8 +34,14 @@ impl Capability {
     /// Whether a worker with this capability takes this job.
     #[must_use]
     pub fn takes(&self, job: &Job) -> bool {
-        let is_it = |Subject { name, version }: &Subject| (name, version) == (&job.subject, &job.version);
-        self.kind == job.kind && self.subjects.as_ref().is_none_or(|subjects| subjects.iter().any(is_it))
+        self.covers(&job.kind, &job.subject, &job.version)
+    }
+
+    /// Whether a worker with this capability takes jobs of this kind, subject and version.
+    #[must_use]
+    pub fn covers(&self, kind: &str, subject: &str, version: &str) -> bool {
+        let is_it = |of: &Subject| of.name == subject && of.version == version;
+        self.kind == kind && self.subjects.as_ref().is_none_or(|subjects| subjects.iter().any(is_it))
     }
 }
 

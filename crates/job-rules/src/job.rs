@@ -10,6 +10,7 @@ use crate::{
     lease::{Lease, LeaseToken},
     priority::Rank,
     time::UnixMillis,
+    turn::{Place, Turn},
 };
 
 /// A job that is to be enqueued.
@@ -25,6 +26,9 @@ pub struct NewJob {
     pub version: String,
     /// The caller that the job belongs to.
     pub owner: String,
+    /// The account that takes turns with others and has a share of the queue. Callers without a name have one owner, and
+    /// accounts by address.
+    pub account: String,
     /// Its priority.
     pub priority: Priority,
     /// Maximum number of attempts, at least 1.
@@ -52,10 +56,15 @@ pub struct Job {
     pub version: String,
     /// The caller that the job belongs to.
     pub owner: String,
+    /// The account that takes turns with others and has a share of the queue. Callers without a name have one owner, and
+    /// accounts by address.
+    pub account: String,
     /// Its priority.
     pub priority: Priority,
     /// Its rank in the order of work.
     pub rank: Rank,
+    /// Its turn among the jobs of its priority.
+    pub turn: Turn,
     /// Its status.
     pub status: JobStatus,
     /// The earliest time at which a worker may claim it.
@@ -93,14 +102,17 @@ pub struct Job {
     pub stage: Option<String>,
     /// The time when the stage began. Set exactly if there is a stage.
     pub stage_started_at: Option<UnixMillis>,
+    /// The estimate of the work of a timed stage, as it was known when the attempt began. Every server computes percent and
+    /// remaining time from this one.
+    pub stage_estimate: Option<String>,
 }
 
 impl NewJob {
     /// The job as it is when it is accepted now. `seq` is its number in the order of arrival.
     #[must_use]
-    pub fn arrive(self, seq: i64, now: UnixMillis) -> Job {
-        let Self { id, kind, subject, version, owner, priority, max_attempts, idempotency, payload, input } =
-            self;
+    pub fn arrive(self, seq: i64, now: UnixMillis, Place { rank, turn }: Place) -> Job {
+        let Self { id, kind, subject, version, owner, account, priority, .. } = self;
+        let Self { max_attempts, idempotency, payload, input, .. } = self;
         Job {
             seq,
             id,
@@ -108,8 +120,10 @@ impl NewJob {
             subject,
             version,
             owner,
+            account,
             priority,
-            rank: Rank::new(priority, now),
+            rank,
+            turn,
             status: JobStatus::Queued,
             run_at: now,
             enqueued_at: now,
@@ -128,6 +142,7 @@ impl NewJob {
             outcome: None,
             stage: None,
             stage_started_at: None,
+            stage_estimate: None,
         }
     }
 }
@@ -135,8 +150,8 @@ impl NewJob {
 impl Job {
     /// Its key in the order of work: of the jobs that are due, the one with the lowest key is claimed next.
     #[must_use]
-    pub fn turn(&self) -> (Rank, i64) {
-        (self.rank, self.seq)
+    pub fn order(&self) -> (Rank, Turn, i64) {
+        (self.rank, self.turn, self.seq)
     }
 
     /// Whether a worker may claim it now.

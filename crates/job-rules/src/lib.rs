@@ -17,6 +17,7 @@
 //! - [`audit`]: the entries of an audit log, and the chain that reveals changes.
 //! - [`idempotency`]: repeated requests under one key.
 //! - [`bounds`]: how many jobs are accepted.
+//! - [`turn`]: the turns of callers within a priority.
 //! - [`priority`]: the order of work.
 //! - [`lease`]: leases, fencing tokens, and clocks that jump.
 //! - [`retry`]: the delays between attempts.
@@ -45,3 +46,4 @@ pub mod row;
 pub mod sql;
 pub mod time;
 pub mod transition;
+pub mod turn;

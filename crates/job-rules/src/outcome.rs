@@ -127,7 +127,12 @@ mod tests {
     use edgeprove_protocol::{JobId, Priority, ProblemType};
 
     use super::*;
-    use crate::{job::NewJob, time::UnixMillis};
+    use crate::{
+        job::NewJob,
+        priority::Rank,
+        time::UnixMillis,
+        turn::{Place, Turn},
+    };
 
     fn job(outcome: Option<&str>) -> Job {
         let new = NewJob {
@@ -136,13 +141,17 @@ mod tests {
             subject: "nothing".to_owned(),
             version: "1".to_owned(),
             owner: "alice".to_owned(),
+            account: "key:alice".to_owned(),
             priority: Priority::Normal,
             max_attempts: 1,
             idempotency: None,
             payload: "[1,2]".to_owned(),
             input: None,
         };
-        Job { outcome: outcome.map(str::to_owned), ..new.arrive(1, UnixMillis(0)) }
+        Job {
+            outcome: outcome.map(str::to_owned),
+            ..new.arrive(1, UnixMillis(0), Place { rank: Rank(0), turn: Turn(0) })
+        }
     }
 
     #[test]

@@ -116,19 +116,39 @@ impl Estimate {
         }
     }
 
-    /// The time that is left after this much of it.
+    /// The time that is left after this much of it. It never rises, and is never zero.
     ///
-    /// An estimate must not be zero for minutes. At least a quarter of the interval's rest is expected, and work that
-    /// exceeds even the interval may take as long again as it is over.
+    /// Near its end and beyond, a part of the interval is left, which shrinks the longer the work is overdue.
     #[must_use]
     pub fn remaining(self, elapsed: Duration) -> Self {
-        let rest = self.high.abs_diff(elapsed);
+        let least = Duration::from_millis(1);
+        let reserve = self.high.saturating_sub(self.expected) / 4;
+        let lateness = self.expected.as_secs_f64() / elapsed.max(self.expected).as_secs_f64();
+        let left = if lateness.is_finite() { reserve.mul_f64(lateness) } else { reserve }.max(least);
         Self {
-            expected: self.expected.saturating_sub(elapsed).max(rest / 4),
+            expected: self.expected.saturating_sub(elapsed).max(left),
             low: self.low.saturating_sub(elapsed),
-            high: rest,
+            high: self.high.saturating_sub(elapsed).max(left.saturating_mul(2)),
             confidence: if elapsed <= self.expected { self.confidence } else { self.confidence / 2.0 },
         }
+    }
+
+    /// The estimate as text, for the row of a job.
+    #[must_use]
+    pub fn encode(&self) -> String {
+        let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        let Self { expected, low, high, confidence } = *self;
+        format!("{} {} {} {confidence:.3}", ms(expected), ms(low), ms(high))
+    }
+
+    /// Reads an estimate back; `None` if this version did not write it.
+    #[must_use]
+    pub fn decode(text: &str) -> Option<Self> {
+        let mut parts = text.split(' ');
+        let mut ms = || parts.next()?.parse().ok().map(Duration::from_millis);
+        let (expected, low, high) = (ms()?, ms()?, ms()?);
+        let confidence = parts.next()?.parse().ok()?;
+        Some(Self { expected, low, high, confidence })
     }
 
     /// Whether it cannot be met that this is over within `limit`, however well it goes. Work is refused for this reason

@@ -8,8 +8,11 @@ use std::time::Duration;
 
 use crate::prediction::Estimate;
 
-/// The part of a timed stage that is shown as done at most, until the next stage begins.
-const DONE_MAX: f64 = 0.95;
+/// The part of a timed stage after which the percentage slows down, so that it still rises when the work takes longer than
+/// expected.
+const ON_TIME: f64 = 0.9;
+/// The time of work without an estimate at which half of it is shown as done.
+const HALF_WITHOUT_ESTIMATE: Duration = Duration::from_secs(30);
 
 /// A stage of the attempts of a job kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,13 +64,7 @@ pub fn of_attempt(
         return Progress { percent: 0, remaining: estimate };
     };
     let next = stages.get(index + 1).map_or(100, |next| next.percent);
-    let done = match estimate {
-        Some(estimate) if stage.is_timed => {
-            let expected = estimate.expected.as_secs_f64().max(f64::EPSILON);
-            (elapsed.as_secs_f64() / expected).min(DONE_MAX)
-        }
-        _ => 0.0,
-    };
+    let done = if stage.is_timed { done(elapsed, estimate) } else { 0.0 };
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the product is 0 to 100")]
     let within = (f64::from(next.saturating_sub(stage.percent)) * done) as u8;
     let is_later = stages[..index].iter().any(|earlier| earlier.is_timed);
@@ -81,6 +78,14 @@ pub fn of_attempt(
         }
     });
     Progress { percent: stage.percent.saturating_add(within).min(99), remaining }
+}
+
+/// The part of a timed stage that is shown as done, below 1. It rises as long as the stage lasts.
+fn done(elapsed: Duration, estimate: Option<Estimate>) -> f64 {
+    let elapsed = elapsed.as_secs_f64();
+    let Some(estimate) = estimate else { return elapsed / (elapsed + HALF_WITHOUT_ESTIMATE.as_secs_f64()) };
+    let part = elapsed / estimate.expected.as_secs_f64().max(f64::EPSILON);
+    if part <= ON_TIME { part } else { 1.0 - ON_TIME * (1.0 - ON_TIME) / part }
 }
 
 #[cfg(test)]
@@ -104,15 +109,18 @@ mod tests {
 
     #[test]
     fn percent_rises_within_the_timed_stage_only() {
-        assert_eq!([0, 1_000, 1_900, 60_000].map(|ms| percent("proving", ms)), [10, 50, 86, 86]);
+        let percents = [0, 1_000, 1_800, 2_000, 4_000, 60_000].map(|ms| percent("proving", ms));
+        assert_eq!(percents, [10, 50, 82, 82, 86, 89], "it still rises when the work is overdue");
         assert_eq!([0, 60_000].map(|ms| percent("loading", ms)), [2, 2]);
         assert_eq!([0, 60_000].map(|ms| percent("verifying", ms)), [90, 90]);
     }
 
     #[test]
-    fn percent_is_that_of_the_stage_without_an_estimate() {
-        let progress = of_attempt(&STAGES, Some("proving"), Duration::from_secs(9), None);
-        assert_eq!(progress, Progress { percent: 10, remaining: None });
+    fn percent_rises_without_an_estimate_too() {
+        let progress = |s| of_attempt(&STAGES, Some("proving"), Duration::from_secs(s), None);
+        let percents = [0, 10, 30, 600].map(|s| progress(s).percent);
+        assert_eq!(percents, [10, 30, 50, 86]);
+        assert_eq!(progress(30).remaining, None);
         let first = of_attempt(&STAGES, None, Duration::from_secs(9), None);
         assert_eq!(first, Progress { percent: 0, remaining: None });
     }

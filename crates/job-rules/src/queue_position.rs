@@ -41,9 +41,11 @@ impl QueuePosition {
     }
 }
 
-/// Finds the positions of the wanted jobs in one pass over the queue, which is given in the order of work.
+/// Finds the positions of the wanted jobs in one pass over the queue, which is given in the order of work. Only jobs that
+/// `counts` accepts are ahead of others: those that no worker takes delay nobody.
 pub fn positions(
     queue: &[QueuedJob],
+    counts: impl Fn(&QueuedJob) -> bool,
     is_wanted: impl Fn(JobId) -> bool,
 ) -> impl Iterator<Item = (&QueuedJob, QueuePosition)> {
     let mut ahead = Vec::<JobGroup>::new();
@@ -52,6 +54,7 @@ pub fn positions(
         let is_alike =
             |group: &&mut JobGroup| (&group.kind, &group.subject) == (&queued.kind, &queued.subject);
         match ahead.iter_mut().find(is_alike) {
+            _ if !counts(queued) => {}
             Some(group) => group.jobs += 1,
             None => {
                 ahead.push(JobGroup { kind: queued.kind.clone(), subject: queued.subject.clone(), jobs: 1 });
@@ -75,12 +78,15 @@ mod tests {
             version: "1".to_owned(),
         };
         let queue = [queued(1, "maze"), queued(2, "tree"), queued(3, "maze"), queued(4, "tree")];
-        let found: Vec<_> = positions(&queue, |wanted| wanted == id(1) || wanted == id(4)).collect();
+        let found: Vec<_> =
+            positions(&queue, |_| true, |wanted| wanted == id(1) || wanted == id(4)).collect();
         let group =
             |subject: &str, jobs| JobGroup { kind: "prove".to_owned(), subject: subject.to_owned(), jobs };
         let first = QueuePosition { ahead: vec![] };
         let last = QueuePosition { ahead: vec![group("maze", 2), group("tree", 1)] };
         assert_eq!((first.number(), last.number()), (1, 4));
         assert_eq!(found, [(&queue[0], first), (&queue[3], last)]);
+        let some: Vec<_> = positions(&queue, |job| job.subject == "tree", |wanted| wanted == id(4)).collect();
+        assert_eq!(some, [(&queue[3], QueuePosition { ahead: vec![group("tree", 1)] })]);
     }
 }

@@ -12,6 +12,7 @@ use crate::{
     lease::{Lease, LeaseToken},
     priority::Rank,
     time::UnixMillis,
+    turn::Turn,
 };
 
 /// The columns of a job's row.
@@ -24,8 +25,10 @@ pub struct JobRow {
     pub subject: String,
     pub version: String,
     pub owner: String,
+    pub account: String,
     pub priority: i64,
     pub rank: i64,
+    pub turn: i64,
     pub status: String,
     pub run_at: i64,
     pub enqueued_at: i64,
@@ -46,6 +49,7 @@ pub struct JobRow {
     pub outcome: Option<String>,
     pub stage: Option<String>,
     pub stage_started_at: Option<i64>,
+    pub stage_estimate: Option<String>,
 }
 
 /// A row that no statement of this crate writes.
@@ -81,8 +85,10 @@ impl TryFrom<JobRow> for Job {
             subject: row.subject,
             version: row.version,
             owner: row.owner,
+            account: row.account,
             priority: priority(row.priority)?,
             rank: Rank(row.rank),
+            turn: Turn(row.turn),
             status: row.status.parse()?,
             run_at: UnixMillis(row.run_at),
             enqueued_at: UnixMillis(row.enqueued_at),
@@ -105,6 +111,7 @@ impl TryFrom<JobRow> for Job {
             outcome: row.outcome,
             stage: row.stage,
             stage_started_at: row.stage_started_at.map(UnixMillis),
+            stage_estimate: row.stage_estimate,
         })
     }
 }
@@ -129,11 +136,11 @@ mod tests {
     fn row() -> JobRow {
         let running = json!({
             "seq": 7, "id": "c1234567-89ab-4def-8123-456789abcdef", "kind": "prove", "subject": "maze",
-            "version": "1", "owner": "alice", "priority": 3, "rank": -10, "status": "running", "run_at": 1, "enqueued_at": 1,
-            "started_at": 2, "finished_at": null, "expires_at": null, "attempts": 1, "max_attempts": 3,
+            "version": "1", "owner": "alice", "account": "key:alice", "priority": 3, "rank": -10, "turn": 0,
+            "status": "running", "run_at": 1, "enqueued_at": 1, "started_at": 2, "finished_at": null, "expires_at": null, "attempts": 1, "max_attempts": 3,
             "lease_token": 1, "lease_holder": "w", "lease_until": 9, "cancel_requested_at": null,
             "idempotency_key": "k", "body_digest": "ab".repeat(32), "payload": "{}", "input": "in", "result": null,
-            "outcome": null, "stage": "proving", "stage_started_at": 5,
+            "outcome": null, "stage": "proving", "stage_started_at": 5, "stage_estimate": null,
         });
         serde_json::from_value(running).unwrap()
     }

@@ -56,6 +56,10 @@ pub enum Event {
         token: LeaseToken,
         /// The name of the stage.
         stage: String,
+        /// The time when it began.
+        at: UnixMillis,
+        /// The estimate of its work.
+        estimate: Option<String>,
     },
     /// The worker has completed the job. A cancel request that it did not see before is too late.
     Complete {
@@ -99,6 +103,11 @@ pub enum Event {
     },
     /// A caller cancels the job. A worker learns of it with its next heartbeat.
     Cancel,
+    /// Upkeep found that the job has waited too long for a worker that takes it.
+    Abandon {
+        /// Why it failed.
+        outcome: String,
+    },
     /// The database's clock was set back.
     Settle,
     /// The retention of the result is over.
@@ -149,11 +158,13 @@ pub fn apply(job: &Job, event: &Event, now: UnixMillis, rules: &Rules) -> Result
             job.lease = job.lease.map(|lease| Lease { until: lease.until.max(until), ..lease });
             Ok(job)
         }
-        Event::ReportStage { token, stage } => {
+        Event::ReportStage { token, stage, at, estimate } => {
             let job = held(job, *token)?;
-            let is_known = job.stage.as_ref() == Some(stage);
-            let stage_started_at = if is_known { job.stage_started_at } else { Some(now) };
-            Ok(Job { stage: Some(stage.clone()), stage_started_at, ..job })
+            if job.stage.as_ref() == Some(stage) {
+                return Ok(job);
+            }
+            let (stage, stage_estimate) = (Some(stage.clone()), estimate.clone());
+            Ok(Job { stage, stage_started_at: Some(*at), stage_estimate, ..job })
         }
         Event::Complete { token, result, outcome } => {
             let job = Job { result: result.clone(), outcome: Some(outcome.clone()), ..held(job, *token)? };
@@ -181,6 +192,13 @@ pub fn apply(job: &Job, event: &Event, now: UnixMillis, rules: &Rules) -> Result
             Ok(attempt_failed(job.clone(), *run_at, outcome, now, rules))
         }
         Event::Cancel => cancel(job, now, rules),
+        Event::Abandon { outcome } => match job.status {
+            JobStatus::Queued => {
+                let job = Job { outcome: Some(outcome.clone()), ..job.clone() };
+                Ok(finished(job, JobStatus::Failed, now, rules))
+            }
+            status => Err(Refusal::NotQueued(status)),
+        },
         Event::Settle => settle(job, now, rules),
         Event::Expire => {
             let has_result = job.status.is_finished() && job.status != JobStatus::Expired;
@@ -188,7 +206,8 @@ pub fn apply(job: &Job, event: &Event, now: UnixMillis, rules: &Rules) -> Result
                 return Err(Refusal::NotToExpire);
             }
             let job = job.clone();
-            Ok(Job { status: JobStatus::Expired, outcome: None, stage: None, stage_started_at: None, ..job })
+            let job = Job { status: JobStatus::Expired, outcome: None, ..job };
+            Ok(without_stage(job))
         }
         Event::ForgetArtifact { artifact } => {
             if !job.doomed_artifacts().any(|doomed| doomed == artifact) {
@@ -228,10 +247,12 @@ fn claim(job: &Job, holder: &str, now: UnixMillis, rules: &Rules) -> Result<Job,
         lease_token: LeaseToken(job.lease_token.0.saturating_add(1)),
         lease: Some(Lease { holder: holder.to_owned(), until: rules.lease.until(now) }),
         outcome: None,
-        stage: None,
-        stage_started_at: None,
-        ..job.clone()
+        ..without_stage(job.clone())
     })
+}
+
+fn without_stage(job: Job) -> Job {
+    Job { stage: None, stage_started_at: None, stage_estimate: None, ..job }
 }
 
 /// The job after it has finished with this status.
@@ -250,7 +271,7 @@ fn back_to_queue(job: Job, run_at: UnixMillis, now: UnixMillis, rules: &Rules) -
     if job.cancel_requested_at.is_some() {
         return finished(job, JobStatus::Cancelled, now, rules);
     }
-    Job { status: JobStatus::Queued, run_at, lease: None, stage: None, stage_started_at: None, ..job }
+    Job { status: JobStatus::Queued, run_at, lease: None, ..without_stage(job) }
 }
 
 /// The job after a failed attempt: cancelled if a caller requested that, failed after the last attempt, else queued.

@@ -23,6 +23,10 @@ pub const PRIORITY: &str = "x-priority";
 pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
 /// Seconds from now after which the caller has no use for the proof, such as `30` or `2.5`.
 pub const DEADLINE: &str = "x-deadline";
+/// The longest time for a proof in seconds, such as `30` or `2.5`. The server has a maximum.
+pub const TIMEOUT: &str = "x-timeout";
+/// The maximum number of attempts at a job, from 1. The server has a maximum.
+pub const MAX_ATTEMPTS: &str = "x-max-attempts";
 /// Whether and how long the caller waits: `respond-async`, `wait=SECONDS` (RFC 7240).
 pub const PREFER: &str = "prefer";
 
@@ -54,7 +58,7 @@ pub const EXPOSED_TO_PAGES: [&str; 11] = [
     "server-timing",
 ];
 /// Request headers that pages of other origins may send (`Access-Control-Allow-Headers`).
-pub const ALLOWED_FROM_PAGES: [&str; 12] = [
+pub const ALLOWED_FROM_PAGES: [&str; 14] = [
     "accept",
     "authorization",
     "cache-control",
@@ -64,9 +68,11 @@ pub const ALLOWED_FROM_PAGES: [&str; 12] = [
     API_KEY,
     DEADLINE,
     IDEMPOTENCY_KEY,
+    MAX_ATTEMPTS,
     PREFER,
     PRIORITY,
     REQUEST_ID,
+    TIMEOUT,
 ];
 
 /// Minimum length of the edge secret: a shorter one could be guessed.

@@ -38,6 +38,9 @@ pub struct JobDocument {
     pub attempts: u32,
     /// Maximum number of attempts.
     pub max_attempts: u32,
+    /// The longest time for the proof, in milliseconds, where the caller lowered it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub timeout_ms: Option<u64>,
     /// Why it failed. Of a job that will be retried: why its last attempt failed.
     pub error: Option<Problem>,
     /// When it was accepted: RFC 3339, UTC, milliseconds.

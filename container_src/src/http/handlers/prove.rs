@@ -73,10 +73,12 @@ async fn try_prove(
         }
     };
     let uploaded = arrived.elapsed();
+    let account = request.caller.share_account();
     let wanted = ProofRequest {
         tenant: Some(request.caller.tenant()),
         cache: request.cache,
-        urgency: Urgency { priority: request.priority, since: None },
+        urgency: Urgency { account: Some(&account), priority: request.priority, since: None },
+        timeout: request.limits.timeout,
         when_busy: WhenBusy::Refuse,
     };
     let mut completed = proof.prove(candidates, wanted, &|_| {}).await?;

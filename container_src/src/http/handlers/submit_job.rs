@@ -66,18 +66,22 @@ async fn try_submit(
     let jobs = app.jobs()?;
     let request = AdmittedRequest::check(app, parts, Work::Queued).await?;
     let preferences = JobPreferences::from_request_parts(parts, app).await?;
+    let account = jobs.account(&request.caller);
     if let Some(deadline) = request.deadline {
-        let estimate = jobs.forecast(KIND, request.circuit.id.as_str(), request.priority).await?;
+        let estimate = jobs.forecast(KIND, request.circuit.id.as_str(), &account, request.priority).await?;
         if let Some(estimate) = estimate.filter(|estimate| estimate.exceeds(deadline)) {
             return Err(ApiError::deadline_cannot_be_met(estimate, deadline));
         }
     }
     let candidates = upload::receive(app, &request, parts, body).await?;
-    let submission = submission(&request, candidates, &preferences);
+    let submission = submission(&request, account, candidates, &preferences);
     let AdmittedRequest { id, caller, grant, circuit, format, work, .. } = request;
     let job = match jobs.submit(submission).await {
         Ok(Enqueued::Accepted(job)) => {
-            grant.spend();
+            let spent = grant.spend_on_job().filter(|_| caller.limits().proofs_per_day.is_some());
+            if let Some(spent) = spent {
+                jobs.quota.remember(job.id, spent).await;
+            }
             job
         }
         // The request that created the job spent its grant.
@@ -106,11 +110,18 @@ async fn try_submit(
     Ok(response)
 }
 
-fn submission(request: &AdmittedRequest, candidates: Candidates, preferences: &JobPreferences) -> Submission {
+fn submission(
+    request: &AdmittedRequest,
+    account: String,
+    candidates: Candidates,
+    preferences: &JobPreferences,
+) -> Submission {
     Submission {
         candidates,
         cache: request.cache,
+        limits: request.limits,
         owner: request.caller.owner(),
+        account,
         unfinished_max: request.caller.limits().unfinished_max,
         priority: request.priority,
         idempotency_key: preferences.idempotency_key.clone(),

@@ -30,6 +30,9 @@ pub struct Payload {
     pub smaller: Vec<WitnessDescriptor>,
     /// How the proof cache may be used.
     pub cache: CachePolicy,
+    /// The longest time for the proof, in milliseconds, where the caller lowered it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub timeout_ms: Option<u64>,
     /// The id of the request that submitted the job.
     pub request_id: String,
 }

@@ -153,7 +153,11 @@ impl OpenProof {
             return Ok(cached);
         }
         let result = loop {
-            match parts.proving.prove(circuit, *target, witness, request.urgency, on_stage).await {
+            match parts
+                .proving
+                .prove(circuit, *target, witness, request.urgency, request.timeout, on_stage)
+                .await
+            {
                 Err(ProvingError::Admission(
                     AdmissionError::QueueFull { .. } | AdmissionError::WaitedTooLong { .. },
                 )) if request.when_busy == WhenBusy::Wait => tokio::time::sleep(BUSY_PAUSE).await,

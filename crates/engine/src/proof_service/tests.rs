@@ -124,6 +124,7 @@ fn request(tenant: Option<&str>) -> ProofRequest<'_> {
         tenant,
         cache: CachePolicy { read: true, write: true },
         urgency: Urgency::default(),
+        timeout: None,
         when_busy: WhenBusy::Refuse,
     }
 }

@@ -194,3 +194,53 @@ async fn idle_provers_return_memory_before_a_proof_starts() {
     assert_eq!(waiting.await.unwrap().width(), 2);
     other.await.unwrap();
 }
+
+fn demand_by(account: &str) -> Demand {
+    Demand { account: Some(Arc::from(account)), ..Demand::default() }
+}
+
+#[tokio::test]
+async fn callers_take_turns() {
+    let scheduler = scheduler(1, 100, WidthPolicy::Auto);
+    let mut slot = scheduler.admit(demand_by("alice")).await.unwrap();
+    let mut waiting = Vec::new();
+    for account in ["alice", "alice", "alice", "alice", "bob", "bob", "carol"] {
+        let mut admission = Box::pin(scheduler.admit(demand_by(account)));
+        assert!(admission.as_mut().now_or_never().is_none());
+        waiting.push((account, admission));
+    }
+    let mut order = Vec::new();
+    while !waiting.is_empty() {
+        drop(slot);
+        let next = waiting
+            .iter_mut()
+            .enumerate()
+            .find_map(|(at, (_, admission))| Some((at, admission.as_mut().now_or_never()?)));
+        let (at, admission) = next.unwrap();
+        order.push(waiting.remove(at).0);
+        slot = admission.unwrap();
+    }
+    assert_eq!(order, ["bob", "carol", "alice", "bob", "alice", "alice", "alice"]);
+}
+
+#[tokio::test]
+async fn a_full_queue_displaces_the_caller_with_the_most() {
+    let scheduler = scheduler(1, 4, WidthPolicy::Auto);
+    let _held = scheduler.admit(demand_by("alice")).await.unwrap();
+    let admit = |account| {
+        let mut admission = Box::pin(scheduler.admit(demand_by(account)));
+        let refused = admission.as_mut().now_or_never();
+        (admission, refused)
+    };
+    let is_full = |refused| matches!(refused, Some(Err(AdmissionError::QueueFull { waiting: 4, .. })));
+    let (of_alice, refused): (Vec<_>, Vec<_>) = (0..5).map(|_| admit("alice")).unzip();
+    let refused: Vec<_> = refused.into_iter().map(is_full).collect();
+    assert_eq!(refused, [false, false, false, false, true]);
+    let of_bob = [admit("bob"), admit("bob")];
+    assert!(of_bob.iter().all(|(_, refused)| refused.is_none()));
+    assert!(is_full(admit("bob").1), "each has two");
+    let lost: Vec<_> =
+        of_alice.into_iter().take(4).map(|admission| is_full(admission.now_or_never())).collect();
+    assert_eq!(lost, [false, false, true, true]);
+    assert_eq!(scheduler.status().waiting, 2, "the callers of the others have gone");
+}

@@ -1,6 +1,14 @@
 //! The queue's part of upkeep. Several servers may run each step at the same time.
 
-use edgeprove_job_rules::{job::Job, sql::upkeep, time::UnixMillis, transition::Rules};
+use std::time::Duration;
+
+use edgeprove_job_rules::{
+    capability::{self, Capability},
+    job::Job,
+    sql::upkeep,
+    time::UnixMillis,
+    transition::Rules,
+};
 use edgeprove_protocol::{JobId, JobStatus};
 use sqlx::any::AnyRow;
 
@@ -38,6 +46,25 @@ impl SqlQueue {
             ended_by.unwrap_or(now),
         ];
         let rows = session.rows(self.notifying.reap.clone(), values).await?;
+        let jobs: Vec<_> = rows.iter().map(read_job).collect::<Result<_, _>>()?;
+        for job in &jobs {
+            self.notify(job.id, job.status);
+        }
+        Ok(jobs)
+    }
+
+    /// Fails queued jobs that have waited longer than this and that none of these capabilities takes. `outcome` is stored in the
+    /// jobs.
+    pub(crate) async fn abandon(
+        &self,
+        wait_max: Duration,
+        capabilities: &[Capability],
+        outcome: &str,
+    ) -> Result<Vec<Job>, StoreError> {
+        let (mut session, now) = self.begin(Durability::Write).await?;
+        let expires_at = self.rules.retention.expires_at(now);
+        let values = values![now, now.before(wait_max), capability::json(capabilities), outcome, expires_at];
+        let rows = session.rows(self.notifying.abandon.clone(), values).await?;
         let jobs: Vec<_> = rows.iter().map(read_job).collect::<Result<_, _>>()?;
         for job in &jobs {
             self.notify(job.id, job.status);

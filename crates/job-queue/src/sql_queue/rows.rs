@@ -1,8 +1,9 @@
 //! Reading rows.
 
 use edgeprove_job_rules::{
+    capability::Capability,
     job::Job,
-    queue_position::QueuedJob,
+    queue_position::{JobGroup, QueuePosition, QueuedJob},
     row::{self, JobRow},
 };
 use edgeprove_protocol::{JobId, JobStatus, Priority};
@@ -28,6 +29,30 @@ pub(super) fn read_queued(row: &AnyRow) -> Result<QueuedJob, StoreError> {
     Ok(QueuedJob { id: read_id(row)?, kind, subject, version })
 }
 
+/// Reads a position from the numbers of jobs ahead. Only jobs that one of these capabilities takes count.
+pub(super) fn read_position(
+    rows: &[AnyRow],
+    capabilities: &[Capability],
+) -> Result<QueuePosition, StoreError> {
+    let mut ahead = Vec::<JobGroup>::new();
+    for row in rows {
+        let jobs: u64 = count(row, "jobs")?;
+        if jobs == 0 {
+            continue;
+        }
+        let (kind, subject): (String, String) = (get(row, "kind")?, get(row, "subject")?);
+        let version: String = get(row, "version")?;
+        if !capabilities.iter().any(|capability| capability.covers(&kind, &subject, &version)) {
+            continue;
+        }
+        match ahead.iter_mut().find(|group| (&group.kind, &group.subject) == (&kind, &subject)) {
+            Some(group) => group.jobs += jobs,
+            None => ahead.push(JobGroup { kind, subject, jobs }),
+        }
+    }
+    Ok(QueuePosition { ahead })
+}
+
 pub(super) fn read_id(row: &AnyRow) -> Result<JobId, StoreError> {
     let id: String = get(row, "id")?;
     id.parse().map_err(|error| row::CorruptRow::Id(error).into())
@@ -50,8 +75,10 @@ pub(super) fn read_job(row: &AnyRow) -> Result<Job, StoreError> {
         subject: get(row, "subject")?,
         version: get(row, "version")?,
         owner: get(row, "owner")?,
+        account: get(row, "account")?,
         priority: get(row, "priority")?,
         rank: get(row, "rank")?,
+        turn: get(row, "turn")?,
         status: get(row, "status")?,
         run_at: get(row, "run_at")?,
         enqueued_at: get(row, "enqueued_at")?,
@@ -72,6 +99,7 @@ pub(super) fn read_job(row: &AnyRow) -> Result<Job, StoreError> {
         outcome: get(row, "outcome")?,
         stage: get(row, "stage")?,
         stage_started_at: get(row, "stage_started_at")?,
+        stage_estimate: get(row, "stage_estimate")?,
     };
     Ok(columns.try_into()?)
 }

@@ -117,6 +117,12 @@ impl Session {
         Ok(self.rows(statement, values).await?.pop())
     }
 
+    /// The database that it is connected to.
+    #[must_use]
+    pub fn dialect(&self) -> Dialect {
+        self.dialect
+    }
+
     /// Begins a transaction.
     pub async fn begin(&mut self) -> Result<Transaction<'_>, StoreError> {
         let dialect = self.dialect;
@@ -153,6 +159,12 @@ impl Transaction<'_> {
         values: impl IntoIterator<Item = Value>,
     ) -> Result<Option<AnyRow>, StoreError> {
         Ok(self.rows(statement, values).await?.pop())
+    }
+
+    /// The database that it is connected to.
+    #[must_use]
+    pub fn dialect(&self) -> Dialect {
+        self.dialect
     }
 
     /// Commits the transaction.

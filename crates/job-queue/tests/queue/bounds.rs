@@ -13,7 +13,7 @@ use futures_util::future::join_all;
 
 use crate::support::{Fixture, claim, job, submit};
 
-const FIVE: Bounds = Bounds { queued_max: 5, unfinished_per_owner_max: 100 };
+const FIVE: Bounds = Bounds { queued_max: 5, unfinished_per_account_max: 100 };
 
 /// Submits jobs at the same time, to each of the queues in turn. Returns how many were accepted and how many refused.
 async fn submit_together(queues: &[edgeprove_job_queue::sql_queue::SqlQueue], jobs: usize) -> (usize, usize) {
@@ -52,18 +52,18 @@ async fn two_servers_on_one_database_share_its_bound() {
 #[tokio::test]
 async fn an_owner_has_no_more_jobs_than_its_bound() {
     for database in Fixture::all().await {
-        let bounds = Bounds { queued_max: 100, unfinished_per_owner_max: 2 };
+        let bounds = Bounds { queued_max: 100, unfinished_per_account_max: 2 };
         let queue = database.queue_with(Rules::default(), bounds).await;
         submit(&queue, job()).await;
         submit(&queue, job()).await;
         claim(&queue).await;
         let refused = queue.enqueue(job(), None).await;
         assert!(
-            matches!(refused, Err(EnqueueError::Full(Full::Owner { unfinished: 2 }))),
+            matches!(refused, Err(EnqueueError::Full(Full::Account { unfinished: 2 }))),
             "{}: {refused:?}",
             database.name
         );
-        submit(&queue, NewJob { owner: "bob".to_owned(), ..job() }).await;
+        submit(&queue, NewJob { account: "key:bob".to_owned(), ..job() }).await;
         database.remove().await;
     }
 }

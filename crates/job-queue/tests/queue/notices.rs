@@ -4,7 +4,7 @@ use edgeprove_job_queue::{Change, JobOutcome};
 use edgeprove_telemetry::supervisor::Supervisor;
 use futures_util::future::join_all;
 
-use crate::support::{Fixture, PROVES, claim, completed, hear, job, submit};
+use crate::support::{Fixture, PROVES, claim, completed, hear, job, stage, submit};
 
 #[tokio::test]
 async fn a_server_is_notified_of_changes_by_another() {
@@ -26,7 +26,7 @@ async fn a_server_is_notified_of_changes_by_another() {
     let id = submit(&here, job()).await.id;
     let held = claim(&here).await;
     hear(&mut changes, Change::Job(id)).await;
-    here.report_stage(id, held.lease_token, "proving").await.unwrap();
+    here.report_stage(id, held.lease_token, &stage("proving")).await.unwrap();
     hear(&mut changes, Change::Job(id)).await;
     here.finish(id, held.lease_token, &JobOutcome::Released).await.unwrap();
     hear(&mut changes, Change::Work).await;

@@ -20,11 +20,11 @@ use edgeprove_job_rules::{
     retry::Backoff,
     transition::Rules,
 };
-use edgeprove_protocol::{JobId, JobStatus};
+use edgeprove_protocol::{JobId, JobStatus, Priority};
 use edgeprove_telemetry::supervisor::Supervisor;
 use tokio::{sync::Notify, time::timeout};
 
-use crate::support::{Fixture, LIMIT, job, problem, submit};
+use crate::support::{Fixture, LIMIT, PROVES, claim, job, problem, submit};
 
 const STAGES: &[Stage] = &[
     Stage { name: "loading", percent: 2, is_timed: false },
@@ -184,4 +184,66 @@ async fn a_new_server_learns_from_completed_jobs() {
     assert!(view.remaining.unwrap().expected <= Duration::from_secs(4), "{view:?}");
     assert_eq!(other.estimator.expected("prove", "maze").unwrap().expected, Duration::from_secs(2));
     other.supervisor.stop().await;
+}
+
+#[tokio::test]
+async fn every_server_computes_the_same_progress() {
+    for database in Fixture::all().await {
+        let server = Server::start(database.queue().await);
+        server.estimator.record("prove", "maze", Duration::from_secs(2));
+        // Another server learnt that such jobs take long.
+        let estimator = Arc::new(DurationEstimator::new(NonZeroUsize::MIN));
+        estimator.record("prove", "maze", Duration::from_hours(1));
+        let kind: Arc<dyn JobKind> = Arc::new(Scripted { may_end: Arc::default() });
+        let other = JobViews::new(database.queue().await, JobKinds::new([kind]), estimator);
+        let (id, mut watcher) = server.submit("wait").await;
+        let mut seen = until(&mut watcher, |view| view.percent > 10).await;
+        let stored = async || server.queue.get(id).await.unwrap().unwrap().stage.is_some();
+        timeout(LIMIT, async { while !stored().await {} }).await.expect("the stage is stored");
+        let mut polled = vec![other.find(id).await.unwrap().unwrap()];
+        for _ in 0..8 {
+            seen = until(&mut watcher, |view| view.percent > seen.percent).await;
+            polled.push(server.watchers.views().find(id).await.unwrap().unwrap());
+            polled.push(other.find(id).await.unwrap().unwrap());
+            let last = polled.last().unwrap();
+            assert!(last.percent >= seen.percent, "{}: {last:?} after {seen:?}", database.name);
+        }
+        assert!(polled.is_sorted_by_key(|view| view.percent), "{}: {polled:?}", database.name);
+        let remaining: Vec<_> = polled.iter().map(|view| view.remaining.unwrap().expected).collect();
+        assert!(remaining.is_sorted_by(|earlier, later| earlier >= later), "{remaining:?}");
+        assert!(remaining[0] < Duration::from_secs(2) && remaining[0] > remaining[8], "{remaining:?}");
+        server.may_end.notify_one();
+        assert_eq!(until(&mut watcher, is_over).await.percent, 100);
+        server.supervisor.stop().await;
+        database.remove().await;
+    }
+}
+
+#[tokio::test]
+async fn a_callers_first_job_starts_next() {
+    for database in Fixture::all().await {
+        let queue = database.queue().await;
+        let of = |account: &str| NewJob { account: account.to_owned(), ..job() };
+        let mut of_alice = Vec::new();
+        for _ in 0..20 {
+            of_alice.push(submit(&queue, of("alice")).await.id);
+        }
+        assert_eq!(claim(&queue).await.id, of_alice[0]);
+        let of_bob = [submit(&queue, of("bob")).await.id, submit(&queue, of("bob")).await.id];
+        let next = queue.position_of_next("carol", Priority::Normal, &PROVES).await.unwrap();
+        assert_eq!(next.number(), 2, "{}", database.name);
+        let order = [of_bob[0], of_alice[1], of_bob[1], of_alice[2], of_alice[3]];
+        let queued: Vec<_> = queue.queued(5).await.unwrap().into_iter().map(|queued| queued.id).collect();
+        assert_eq!(queued, order, "{}", database.name);
+        for (number, id) in order.into_iter().enumerate() {
+            let position = queue.position(id, &PROVES).await.unwrap().unwrap();
+            assert_eq!(position.number(), number as u64 + 1, "{}", database.name);
+            let none = queue.position(id, &[]).await.unwrap().unwrap();
+            assert_eq!(none.number(), 1, "jobs that no worker takes delay nobody");
+        }
+        for id in order {
+            assert_eq!(claim(&queue).await.id, id, "{}", database.name);
+        }
+        database.remove().await;
+    }
 }

@@ -8,13 +8,14 @@ use std::{
 };
 
 use edgeprove_job_queue::{
-    Change, Enqueued, JobOutcome, SqlQueue,
+    Change, Enqueued, JobOutcome, SqlQueue, StageReport,
     store::{Database, DatabaseLocation},
 };
 use edgeprove_job_rules::{
     bounds::Bounds,
     capability::Capability,
     job::{Job, NewJob},
+    time::UnixMillis,
     transition::Rules,
 };
 use edgeprove_protocol::{JobId, Priority, Problem, ProblemType};
@@ -114,12 +115,18 @@ pub(crate) fn job() -> NewJob {
         subject: "maze".to_owned(),
         version: "1".to_owned(),
         owner: "alice".to_owned(),
+        account: "key:alice".to_owned(),
         priority: Priority::Normal,
         max_attempts: 3,
         idempotency: None,
         payload: "{}".to_owned(),
         input: Some(Uuid::new_v4().to_string()),
     }
+}
+
+/// A stage that begins now.
+pub(crate) fn stage(name: &'static str) -> StageReport {
+    StageReport { name, at: UnixMillis::MAX, estimate: None }
 }
 
 /// Enqueues a job.

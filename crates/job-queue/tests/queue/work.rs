@@ -13,7 +13,7 @@ use edgeprove_job_rules::{
 };
 use edgeprove_protocol::{JobStatus, Priority};
 
-use crate::support::{self, Fixture, PROVES, claim, claim_when_due, hear, job, problem, submit};
+use crate::support::{self, Fixture, PROVES, claim, claim_when_due, hear, job, problem, stage, submit};
 
 fn completed() -> JobOutcome {
     support::completed(Some("proof"))
@@ -26,7 +26,7 @@ async fn a_job_is_accepted_run_and_completed() {
         let first = submit(&queue, job()).await;
         let second = submit(&queue, job()).await;
         assert_eq!(queue.get(first.id).await.unwrap(), Some(first.clone()), "{}", database.name);
-        let number = async |id| queue.position(id).await.unwrap().map(|position| position.number());
+        let number = async |id| queue.position(id, &PROVES).await.unwrap().map(|position| position.number());
         assert_eq!(number(first.id).await, Some(1));
         assert_eq!(number(second.id).await, Some(2));
         let order: Vec<_> = queue.queued(9).await.unwrap().into_iter().map(|queued| queued.id).collect();
@@ -34,15 +34,15 @@ async fn a_job_is_accepted_run_and_completed() {
 
         let claimed = claim(&queue).await;
         assert_eq!((claimed.id, claimed.attempts), (first.id, 1));
-        assert_eq!(queue.position(first.id).await.unwrap(), None);
+        assert_eq!(queue.position(first.id, &PROVES).await.unwrap(), None);
         let token = claimed.lease_token;
         assert_eq!(queue.heartbeat(first.id, token).await.unwrap(), LeaseStatus::Held);
-        assert_eq!(queue.report_stage(first.id, token, "proving").await.unwrap(), LeaseStatus::Held);
+        assert_eq!(queue.report_stage(first.id, token, &stage("proving")).await.unwrap(), LeaseStatus::Held);
         let seen = queue.get(first.id).await.unwrap().unwrap();
         assert_eq!(seen.stage.as_deref(), Some("proving"));
         assert!(seen.stage_started_at >= seen.started_at, "{seen:?}");
         let began = seen.stage_started_at;
-        queue.report_stage(first.id, token, "proving").await.unwrap();
+        queue.report_stage(first.id, token, &stage("proving")).await.unwrap();
         assert_eq!(
             queue.get(first.id).await.unwrap().unwrap().stage_started_at,
             began,
@@ -181,7 +181,10 @@ async fn a_cancelled_job_ends_at_once_or_with_its_worker() {
         hear(&mut changes, Change::Job(running)).await;
         let token = held.lease_token;
         assert_eq!(queue.heartbeat(running, token).await.unwrap(), LeaseStatus::CancelRequested);
-        assert_eq!(queue.report_stage(running, token, "s").await.unwrap(), LeaseStatus::CancelRequested);
+        assert_eq!(
+            queue.report_stage(running, token, &stage("s")).await.unwrap(),
+            LeaseStatus::CancelRequested
+        );
         let ended = queue.finish(running, token, &JobOutcome::Released).await.unwrap();
         assert_eq!(ended, Some(JobStatus::Cancelled), "{}", database.name);
         database.remove().await;

@@ -6,8 +6,10 @@ CREATE TABLE jobs (
     subject TEXT NOT NULL,
     version TEXT NOT NULL,
     owner TEXT NOT NULL,
+    account TEXT NOT NULL DEFAULT '',
     priority INTEGER NOT NULL CHECK (priority BETWEEN 0 AND 3),
     rank INTEGER NOT NULL,
+    turn INTEGER NOT NULL DEFAULT 0,
     status TEXT NOT NULL
         CHECK (status IN ('queued', 'running', 'completed', 'failed', 'cancelled', 'expired')),
     run_at INTEGER NOT NULL,
@@ -29,16 +31,19 @@ CREATE TABLE jobs (
     outcome TEXT,
     stage TEXT,
     stage_started_at INTEGER CHECK ((stage_started_at IS NULL) = (stage IS NULL)),
+    stage_estimate TEXT CHECK (stage_estimate IS NULL OR stage IS NOT NULL),
     UNIQUE (owner, idempotency_key)
 ) STRICT;
 
 -- The order of work.
-CREATE INDEX jobs_by_turn ON jobs (rank, seq) WHERE status = 'queued';
+CREATE INDEX jobs_by_turn ON jobs (rank, turn, seq) WHERE status = 'queued';
+-- The turns of each priority, for the place of a new job.
+CREATE INDEX jobs_of_priority ON jobs (priority, turn, seq) WHERE status = 'queued';
 -- Leases that expire.
 CREATE INDEX jobs_by_lease ON jobs (lease_until) WHERE status = 'running';
--- The jobs of each owner, the latest last; and those that count against the owner's limit.
+-- The jobs of each owner, the latest last; and those that count against the caller's limit, with the caller's turns.
 CREATE INDEX jobs_by_owner ON jobs (owner, seq);
-CREATE INDEX jobs_unfinished ON jobs (owner) WHERE finished_at IS NULL;
+CREATE INDEX jobs_unfinished ON jobs (account, priority, turn) WHERE finished_at IS NULL;
 -- Jobs that expire and rows that are deleted.
 -- (These are partial: with an index on the status, SQLite would not use jobs_by_turn for the order of work.)
 CREATE INDEX jobs_to_expire ON jobs (expires_at) WHERE status IN ('completed', 'failed', 'cancelled');

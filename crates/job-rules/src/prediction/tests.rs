@@ -70,6 +70,15 @@ fn an_overdue_job_never_has_zero_time_left() {
     }
 }
 
+#[test]
+fn an_estimate_is_read_back_as_it_was_written() {
+    let estimate = Estimate { expected: ms(1_500), low: ms(6), high: ms(2_994), confidence: 0.125 };
+    assert_eq!(Estimate::decode(&estimate.encode()), Some(estimate));
+    for wrong in ["", "1 2 3", "1 2 x 0.5"] {
+        assert_eq!(Estimate::decode(wrong), None, "{wrong}");
+    }
+}
+
 fn each(estimate: Estimate) -> Waiting {
     Waiting { estimate, jobs: 1 }
 }
@@ -113,6 +122,8 @@ proptest! {
         prop_assert!((*least..=*most + 1).contains(&u64::try_from(estimate.expected.as_millis()).unwrap()));
         let left = estimate.remaining(ms(elapsed));
         prop_assert!(left.expected <= left.high, "{left:?}");
+        let later = estimate.remaining(ms(elapsed + elapsed / 3 + 1));
+        prop_assert!(later.expected <= left.expected && later.high <= left.high, "{left:?}, then {later:?}");
     }
 
     #[test]

@@ -61,9 +61,18 @@ macro_rules! statement {
 /// The columns of a job, as [`crate::row::JobRow`] names them.
 macro_rules! columns {
     () => {
-        "seq, id, kind, subject, version, owner, priority, rank, status, run_at, enqueued_at, started_at, finished_at, \
-         expires_at, attempts, max_attempts, lease_token, lease_holder, lease_until, cancel_requested_at, \
-         idempotency_key, body_digest, payload, input, result, outcome, stage, stage_started_at"
+        "seq, id, kind, subject, version, owner, account, priority, rank, turn, status, run_at, enqueued_at, started_at, \
+         finished_at, expires_at, attempts, max_attempts, lease_token, lease_holder, lease_until, cancel_requested_at, \
+         idempotency_key, body_digest, payload, input, result, outcome, stage, stage_started_at, \
+         stage_estimate"
+    };
+}
+
+/// The condition that a worker with these capabilities takes a job. Binds 3 the capabilities ([`crate::capability::json`]).
+macro_rules! takes {
+    () => {
+        " AS capability WHERE capability.value ->> 0 = kind AND coalesce(capability.value ->> 1, subject) = subject \
+         AND coalesce(capability.value ->> 2, version) = version) "
     };
 }
 
@@ -77,6 +86,7 @@ macro_rules! attempt_failed {
          run_at = CASE WHEN cancel_requested_at IS NOT NULL OR attempts >= max_attempts THEN run_at ELSE $2 END, \
          stage = CASE WHEN cancel_requested_at IS NOT NULL OR attempts >= max_attempts THEN stage END, \
          stage_started_at = CASE WHEN cancel_requested_at IS NOT NULL OR attempts >= max_attempts THEN stage_started_at END, \
+         stage_estimate = CASE WHEN cancel_requested_at IS NOT NULL OR attempts >= max_attempts THEN stage_estimate END, \
          finished_at = CASE WHEN cancel_requested_at IS NOT NULL OR attempts >= max_attempts THEN $1 END, \
          expires_at = CASE WHEN cancel_requested_at IS NOT NULL OR attempts >= max_attempts THEN $4 END, \
          lease_holder = NULL, lease_until = NULL "

@@ -27,6 +27,19 @@ pub const REAP: Statement = statement! {
      RETURNING " columns
 };
 
+/// Fails queued jobs that have waited too long and that no worker with these capabilities takes, such as those of a subject that
+/// no server has any more.
+///
+/// Binds 1 now, 2 jobs that have been due since this time or before have waited too long, 3 capabilities
+/// ([`crate::capability::json`]), 4 outcome, 5 expiry. Returns the jobs as they are now.
+pub const ABANDON: Statement = statement! {
+    "UPDATE jobs SET status = 'failed', outcome = $4, finished_at = $1, expires_at = $5 \
+     WHERE seq IN (SELECT seq FROM jobs WHERE status = 'queued' AND run_at <= $2 AND NOT EXISTS (SELECT 1 FROM "
+    sqlite("json_each($3)") postgres("jsonb_array_elements(CAST($3 AS JSONB))")
+    takes postgres(" FOR UPDATE SKIP LOCKED") ") \
+     RETURNING " columns
+};
+
 /// Moves impossible times to the latest possible ones, after the clock was set back ([`crate::lease`]).
 ///
 /// Binds 1 now, 2 the latest `run_at` of a job that had an attempt (now and the backoff's cap), 3 the latest end of a lease,
@@ -49,7 +62,7 @@ pub const SETTLE: Statement = statement! {
 ///
 /// Binds 1 now, 2 maximum number of jobs. Returns `id` and `kind` of each.
 pub const EXPIRE: Statement = statement! {
-    "UPDATE jobs SET status = 'expired', outcome = NULL, stage = NULL, stage_started_at = NULL \
+    "UPDATE jobs SET status = 'expired', outcome = NULL, stage = NULL, stage_started_at = NULL, stage_estimate = NULL \
      WHERE seq IN (SELECT seq FROM jobs \
      WHERE status IN ('completed', 'failed', 'cancelled') AND expires_at <= $1 ORDER BY expires_at LIMIT $2"
     postgres(" FOR UPDATE SKIP LOCKED") ") \

@@ -18,21 +18,30 @@ pub const LIST: Statement = statement! {
      ORDER BY seq DESC LIMIT $6"
 };
 
-/// Counts the jobs ahead of a queued job, by kind and subject. Jobs that wait for their next attempt count.
+/// Counts the jobs ahead of a queued job, by kind, subject and version. Jobs that wait for their next attempt count.
 ///
-/// Binds 1 id. Returns `kind`, `subject`, `jobs`, a row for each pair that occurs; if no job is ahead, one row with NULL, NULL
-/// and 0. No row: the job does not exist or is not queued.
+/// Binds 1 id. Returns `kind`, `subject`, `version`, `jobs`, a row for each combination that occurs; if no job is ahead, one
+/// row with NULL, NULL, NULL and 0. No row: the job does not exist or is not queued.
 pub const AHEAD: Statement = statement! {
-    "SELECT ahead.kind AS kind, ahead.subject AS subject, count(ahead.seq) AS jobs FROM jobs AS job \
-     LEFT JOIN jobs AS ahead ON ahead.status = 'queued' AND (ahead.rank, ahead.seq) < (job.rank, job.seq) \
-     WHERE job.id = $1 AND job.status = 'queued' GROUP BY ahead.kind, ahead.subject"
+    "SELECT ahead.kind AS kind, ahead.subject AS subject, ahead.version AS version, count(ahead.seq) AS jobs \
+     FROM jobs AS job LEFT JOIN jobs AS ahead \
+     ON ahead.status = 'queued' AND (ahead.rank, ahead.turn, ahead.seq) < (job.rank, job.turn, job.seq) \
+     WHERE job.id = $1 AND job.status = 'queued' GROUP BY ahead.kind, ahead.subject, ahead.version"
+};
+
+/// Counts the jobs that are ahead of a place in the queue, which a new job would get.
+///
+/// Binds 1 rank, 2 turn. Returns `kind`, `subject`, `version`, `jobs`, a row for each combination that occurs.
+pub const AHEAD_OF_PLACE: Statement = statement! {
+    "SELECT kind, subject, version, count(*) AS jobs FROM jobs \
+     WHERE status = 'queued' AND (rank, turn) <= ($1, $2) GROUP BY kind, subject, version"
 };
 
 /// Reads the queue in the order of work, to find the positions of many jobs at once.
 ///
 /// Binds 1 maximum number of jobs. Returns `id`, `kind`, `subject`, `version`.
 pub const QUEUED: Statement = statement! {
-    "SELECT id, kind, subject, version FROM jobs WHERE status = 'queued' ORDER BY rank, seq LIMIT $1"
+    "SELECT id, kind, subject, version FROM jobs WHERE status = 'queued' ORDER BY rank, turn, seq LIMIT $1"
 };
 
 /// Counts the jobs by kind, status and priority.

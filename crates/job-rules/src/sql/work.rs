@@ -10,12 +10,10 @@ use super::Statement;
 /// Returns the job, or no row when none is due. Its `lease_token` is the fencing token of every further write of the worker.
 pub const CLAIM: Statement = statement! {
     "UPDATE jobs SET status = 'running', started_at = $1, attempts = attempts + 1, lease_token = lease_token + 1, \
-     lease_holder = $4, lease_until = $2, outcome = NULL, stage = NULL, stage_started_at = NULL \
+     lease_holder = $4, lease_until = $2, outcome = NULL, stage = NULL, stage_started_at = NULL, stage_estimate = NULL \
      WHERE seq = (SELECT seq FROM jobs WHERE status = 'queued' AND run_at <= $1 AND EXISTS (SELECT 1 FROM "
     sqlite("json_each($3)") postgres("jsonb_array_elements(CAST($3 AS JSONB))")
-    " AS capability WHERE capability.value ->> 0 = kind AND coalesce(capability.value ->> 1, subject) = subject \
-     AND coalesce(capability.value ->> 2, version) = version) \
-     ORDER BY rank, seq LIMIT 1" postgres(" FOR UPDATE SKIP LOCKED") ") \
+    takes "ORDER BY rank, turn, seq LIMIT 1" postgres(" FOR UPDATE SKIP LOCKED") ") \
      RETURNING " columns
 };
 
@@ -30,10 +28,12 @@ pub const HEARTBEAT: Statement = statement! {
 
 /// Reports the stage of a running job. A stage that is reported again keeps its start, so that the percentage never falls.
 ///
-/// Binds 1 id, 2 token, 3 stage, 4 now. Returns `cancel_requested_at`, as [`HEARTBEAT`] does.
+/// Binds 1 id, 2 token, 3 stage, 4 the time when it began, 5 the estimate of its work
+/// ([`crate::prediction::Estimate::encode`]) or NULL. Returns `cancel_requested_at`, as [`HEARTBEAT`] does.
 /// No row: the lease is lost.
 pub const REPORT_STAGE: Statement = statement! {
-    "UPDATE jobs SET stage_started_at = CASE WHEN stage = $3 THEN stage_started_at ELSE $4 END, stage = $3 \
+    "UPDATE jobs SET stage_started_at = CASE WHEN stage = $3 THEN stage_started_at ELSE $4 END, \
+     stage_estimate = CASE WHEN stage = $3 THEN stage_estimate ELSE $5 END, stage = $3 \
      WHERE id = $1 AND lease_token = $2 AND status = 'running' RETURNING cancel_requested_at"
 };
 
@@ -70,6 +70,7 @@ pub const RELEASE: Statement = statement! {
      run_at = CASE WHEN cancel_requested_at IS NOT NULL THEN run_at ELSE $3 END, \
      stage = CASE WHEN cancel_requested_at IS NOT NULL THEN stage END, \
      stage_started_at = CASE WHEN cancel_requested_at IS NOT NULL THEN stage_started_at END, \
+     stage_estimate = CASE WHEN cancel_requested_at IS NOT NULL THEN stage_estimate END, \
      finished_at = CASE WHEN cancel_requested_at IS NOT NULL THEN $3 END, \
      expires_at = CASE WHEN cancel_requested_at IS NOT NULL THEN $4 END, \
      lease_holder = NULL, lease_until = NULL \

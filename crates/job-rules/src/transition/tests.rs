@@ -4,7 +4,10 @@ use edgeprove_protocol::{JobId, Priority};
 use proptest::prelude::*;
 
 use super::*;
-use crate::job::NewJob;
+use crate::{
+    job::NewJob,
+    turn::{Place, Turn},
+};
 
 const NOW: UnixMillis = UnixMillis(1_700_000_000_000);
 const HELD: LeaseToken = LeaseToken(1);
@@ -20,13 +23,14 @@ fn new_job(max_attempts: u32) -> Job {
         subject: "maze".to_owned(),
         version: "1".to_owned(),
         owner: "alice".to_owned(),
+        account: "key:alice".to_owned(),
         priority: Priority::Normal,
         max_attempts,
         idempotency: None,
         payload: "{}".to_owned(),
         input: Some("input".to_owned()),
     };
-    job.arrive(1, NOW)
+    job.arrive(1, NOW, Place { rank: Rank::new(Priority::Normal, NOW), turn: Turn(0) })
 }
 
 /// What becomes of a job by several events, all of which can happen now.
@@ -83,7 +87,7 @@ fn every_event_in_every_state() {
         (claim(),      [Ok(Running), not_queued(Running), not_queued(Running), not_queued(Running), not_queued(Completed), not_queued(Failed), not_queued(Cancelled), not_queued(Expired)]),
         (Event::Heartbeat { token: HELD },
                        [lost, Ok(Running),   Ok(Running),   Ok(Running),   lost, lost, lost, lost]),
-        (Event::ReportStage { token: HELD, stage: "s".to_owned() },
+        (Event::ReportStage { token: HELD, stage: "s".to_owned(), at: NOW, estimate: None },
                        [lost, Ok(Running),   Ok(Running),   Ok(Running),   lost, lost, lost, lost]),
         (complete(),   [lost, Ok(Completed), Ok(Completed), Ok(Completed), lost, lost, lost, lost]),
         (fail(),       [lost, Ok(Failed),    Ok(Cancelled), Ok(Failed),    lost, lost, lost, lost]),
@@ -93,6 +97,8 @@ fn every_event_in_every_state() {
         (lose_lease(), [live, Ok(Queued),    Ok(Cancelled), Ok(Failed),    live, live, live, live]),
         (Event::Cancel,
                        [Ok(Cancelled), Ok(Running), Ok(Running), Ok(Running), over(Completed), over(Failed), over(Cancelled), over(Expired)]),
+        (Event::Abandon { outcome: "why".to_owned() },
+                       [Ok(Failed), not_queued(Running), not_queued(Running), not_queued(Running), not_queued(Completed), not_queued(Failed), not_queued(Cancelled), not_queued(Expired)]),
         (Event::Settle, [Err(NothingToSettle); 8]),
         (Event::Expire, [Err(NotToExpire); 8]),
         (forget,       [Err(ArtifactNotDoomed), Err(ArtifactNotDoomed), Err(ArtifactNotDoomed), Err(ArtifactNotDoomed), Ok(Completed), Ok(Failed), Ok(Cancelled), Ok(Expired)]),
@@ -202,7 +208,7 @@ fn any_event() -> impl Strategy<Value = Event> {
     prop_oneof![
         3 => Just(claim()),
         1 => token.clone().prop_map(|token| Event::Heartbeat { token }),
-        1 => token.clone().prop_map(|token| Event::ReportStage { token, stage: "s".to_owned() }),
+        1 => token.clone().prop_map(|token| Event::ReportStage { token, stage: "s".to_owned(), at: NOW, estimate: None }),
         1 => token.clone().prop_map(|token| Event::Complete { token, result: None, outcome: "o".to_owned() }),
         1 => token.clone().prop_map(|token| Event::Fail { token, outcome: "o".to_owned() }),
         2 => (token.clone(), time.clone()).prop_map(|(token, run_at)| Event::Retry { token, run_at, outcome: "o".to_owned() }),

@@ -13,8 +13,9 @@ use edgeprove_job_rules::{
     retry::Backoff,
     time::UnixMillis,
     transition::{Event, Rules, apply, may_be_deleted},
+    turn::{Place, Turns, TurnsOfPriority},
 };
-use edgeprove_protocol::{JobId, JobStatus};
+use edgeprove_protocol::{JobId, JobStatus, Priority};
 use proptest::prelude::*;
 use proptest_state_machine::ReferenceStateMachine;
 
@@ -28,7 +29,7 @@ pub(crate) const RULES: Rules = Rules {
     backoff: Backoff { base: Duration::from_millis(500), cap: Duration::from_secs(30) },
     retention: Retention { results: Duration::from_secs(30), tombstones: Duration::from_mins(1) },
 };
-pub(crate) const BOUNDS: Bounds = Bounds { queued_max: 6, unfinished_per_owner_max: 5 };
+pub(crate) const BOUNDS: Bounds = Bounds { queued_max: 6, unfinished_per_account_max: 5 };
 pub(crate) const OWNERS: [&str; 2] = ["alice", "bob"];
 pub(crate) const KINDS: [&str; 2] = ["prove", "keygen"];
 pub(crate) const SUBJECTS: [&str; 2] = ["maze", "range_check"];
@@ -106,6 +107,17 @@ impl Model {
                 let (ended_by, run_at) = (UnixMillis::MAX, self.now);
                 self.all(&Event::LoseLease { ended_by, run_at, outcome: "worker lost".to_owned() })
             }
+            Step::Abandon { capabilities, after_ms } => {
+                let since = self.now.before(Duration::from_millis((*after_ms).into()));
+                let takes = |job: &Job| capabilities.iter().any(|capability| capability.takes(job));
+                let waits =
+                    |job: &&Job| job.status == JobStatus::Queued && job.run_at <= since && !takes(job);
+                let seqs: Vec<_> = self.jobs.values().filter(waits).map(|job| job.seq).collect();
+                let event = Event::Abandon { outcome: "no worker".to_owned() };
+                Answer::Jobs(sorted(
+                    seqs.into_iter().filter_map(|seq| Some(self.happen(seq, &event)?.id)).collect(),
+                ))
+            }
             Step::Settle => self.all(&Event::Settle),
             Step::Expire => self.all(&Event::Expire),
             Step::Sweep { all } => self.sweep(*all),
@@ -143,20 +155,47 @@ impl Model {
                 Verdict::Conflict => Intake::Conflict,
             };
         }
-        let unfinished = self.jobs.values().filter(|job| job.owner == new.owner && !job.status.is_finished());
+        let unfinished =
+            self.jobs.values().filter(|job| job.account == new.account && !job.status.is_finished());
         let (queued, unfinished) = (self.queued().len(), unfinished.count());
         if let Err(full) = BOUNDS.admit(u32::try_from(queued).unwrap(), u32::try_from(unfinished).unwrap()) {
             return Intake::Full(full);
         }
         let (seq, id) = (i64::from(self.asked), new.id);
-        self.jobs.insert(seq, new.arrive(seq, self.now));
+        let place = self.place(&new);
+        self.jobs.insert(seq, new.arrive(seq, self.now, place));
         Intake::Accepted(id)
+    }
+
+    /// The place of a job that is submitted now.
+    fn place(&self, new: &NewJob) -> Place {
+        let of = Priority::ALL.map(|priority| {
+            let jobs = || self.jobs.values().filter(move |job| job.priority == priority);
+            let own = jobs().filter(|job| job.account == new.account && !job.status.is_finished());
+            let running = jobs().filter(|job| job.status == JobStatus::Running);
+            TurnsOfPriority {
+                own: own.map(|job| job.turn).max(),
+                running: running.map(|job| job.turn).max(),
+                queued: jobs().filter(|job| job.is_due(self.now)).map(|job| job.turn).min(),
+                last: jobs().filter(|job| job.status == JobStatus::Queued).map(|job| job.turn).max(),
+            }
+        });
+        let turns = Turns::new(new.priority, of);
+        let after = turns.after();
+        let follower = |priority: Priority| {
+            let later = self
+                .queued()
+                .into_iter()
+                .filter(|job| job.priority == priority && job.turn > after[usize::from(priority.level())]);
+            later.min_by_key(|job| (job.turn, job.seq)).map(|job| job.rank)
+        };
+        turns.place(self.now, Priority::ALL.map(follower))
     }
 
     fn claim(&mut self, worker: usize, capabilities: &[Capability]) -> Option<Claim> {
         let takes = |job: &Job| capabilities.iter().any(|capability| capability.takes(job));
         let due = self.jobs.values().filter(|job| job.is_due(self.now) && takes(job));
-        let seq = due.min_by_key(|job| job.turn())?.seq;
+        let seq = due.min_by_key(|job| job.order())?.seq;
         let job = self.happen(seq, &Event::Claim { holder: worker_name(worker) })?;
         self.workers[worker] = Some(Claim { id: job.id, token: job.lease_token });
         self.workers[worker]
@@ -167,7 +206,10 @@ impl Model {
         let outcome = worker_name(worker);
         let event = match action {
             Action::Heartbeat => Event::Heartbeat { token },
-            Action::ReportStage { stage } => Event::ReportStage { token, stage: (*stage).to_owned() },
+            Action::ReportStage { stage } => {
+                let estimate = stage_estimate(stage);
+                Event::ReportStage { token, stage: (*stage).to_owned(), at: self.now, estimate }
+            }
             Action::Complete { makes_artifact } => {
                 let result = makes_artifact.then(|| result_name(held));
                 Event::Complete { token, result, outcome }
@@ -233,7 +275,7 @@ impl Model {
     /// The queued jobs, in the order in which workers claim them.
     pub(crate) fn queued(&self) -> Vec<&Job> {
         let mut queued: Vec<_> = self.jobs.values().filter(|job| job.status == JobStatus::Queued).collect();
-        queued.sort_by_key(|job| job.turn());
+        queued.sort_by_key(|job| job.order());
         queued
     }
 
@@ -243,6 +285,11 @@ impl Model {
             |job: &Job| -> Vec<_> { job.doomed_artifacts().map(|name| (name.to_owned(), job.seq)).collect() };
         sorted(self.jobs.values().flat_map(of_job).collect())
     }
+}
+
+/// The estimate that workers report with a stage.
+pub(crate) fn stage_estimate(stage: &str) -> Option<String> {
+    (stage == "proving").then(|| "2000 1000 3000 0.5".to_owned())
 }
 
 pub(crate) fn worker_name(worker: usize) -> String {

@@ -51,6 +51,8 @@ fn frequent_statements_scan_no_table() {
             intake::ENQUEUE,
             intake::FIND_BY_KEY,
             intake::LOAD,
+            intake::TURNS,
+            intake::FOLLOWERS,
             work::CLAIM,
             work::HEARTBEAT,
             work::REPORT_STAGE,
@@ -61,9 +63,11 @@ fn frequent_statements_scan_no_table() {
             view::GET,
             view::LIST,
             view::AHEAD,
+            view::AHEAD_OF_PLACE,
             view::QUEUED,
             upkeep::CANCEL,
             upkeep::REAP,
+            upkeep::ABANDON,
             upkeep::EXPIRE,
             upkeep::DOOMED_ARTIFACTS,
             upkeep::FORGET_ARTIFACT,
@@ -76,7 +80,9 @@ fn frequent_statements_scan_no_table() {
         }
         let claim = plan(&mut database, work::CLAIM).await;
         assert!(claim.iter().any(|step| step.contains("USING INDEX jobs_by_turn")), "{claim:#?}");
-        for statement in [work::CLAIM, view::QUEUED, view::LIST, upkeep::EXPIRE, upkeep::DELETE] {
+        for statement in
+            [work::CLAIM, intake::TURNS, view::QUEUED, view::LIST, upkeep::EXPIRE, upkeep::DELETE]
+        {
             let plan = plan(&mut database, statement).await;
             assert!(
                 !plan.iter().any(|step| step.contains("ORDER BY")),

@@ -11,11 +11,15 @@ use edgeprove_job_rules::{
     sql::{Dialect, intake, upkeep, view, work},
     time::UnixMillis,
     transition::Rules,
+    turn::{Place, Turn, Turns, TurnsOfPriority},
 };
-use edgeprove_protocol::{JobId, JobStatus};
+use edgeprove_protocol::{JobId, JobStatus, Priority};
 use sqlx::{Any, Connection as _, Executor as _, Row as _, any::AnyRow};
 
-use crate::database::{Database, bound, values};
+use crate::{
+    database::{Database, bound, values},
+    model::stage_estimate,
+};
 
 /// The outcome of a submission.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +39,8 @@ pub(crate) struct Queue {
 impl Queue {
     pub(crate) async fn enqueue(&mut self, job: &NewJob, bounds: Bounds, now: UnixMillis) -> Intake {
         let idempotency = job.idempotency.clone();
+        let place = self.place(job, now).await;
+        let ahead = self.ahead_of(place).await;
         let values = values![
             job.id.to_string(),
             job.kind.clone(),
@@ -42,7 +48,7 @@ impl Queue {
             job.version.clone(),
             job.owner.clone(),
             i64::from(job.priority.level()),
-            Rank::new(job.priority, now).0,
+            place.rank.0,
             now.0,
             job.max_attempts,
             idempotency.as_ref().map(|idempotency| idempotency.key.as_str().to_owned()),
@@ -50,7 +56,9 @@ impl Queue {
             job.payload.clone(),
             job.input.clone(),
             bounds.queued_max,
-            bounds.unfinished_per_owner_max,
+            bounds.unfinished_per_account_max,
+            job.account.clone(),
+            place.turn.0,
         ];
         let dialect = self.database.dialect;
         let text = intake::ENQUEUE.text(dialect);
@@ -61,6 +69,8 @@ impl Queue {
         let accepted = bound(text, &values).fetch_optional(&mut *transaction).await.unwrap();
         transaction.commit().await.unwrap();
         if accepted.is_some() {
+            let jobs = self.ahead(job.id).await.expect("it is queued").into_iter().map(|(.., jobs)| jobs);
+            assert_eq!(jobs.sum::<i64>(), ahead, "it got the place that was predicted");
             return Intake::Accepted(job.id);
         }
         if let Some(asked) = &idempotency
@@ -71,9 +81,42 @@ impl Queue {
                 Verdict::Conflict => Intake::Conflict,
             };
         }
-        let load = self.database.row(intake::LOAD, &values![job.owner.as_str()]).await.unwrap();
+        let load = self.database.row(intake::LOAD, &values![job.account.as_str()]).await.unwrap();
         let number = |column: &str| u32::try_from(load.get::<i64, _>(column)).unwrap();
-        Intake::Full(bounds.admit(number("queued"), number("unfinished_of_owner")).unwrap_err())
+        Intake::Full(bounds.admit(number("queued"), number("unfinished_of_account")).unwrap_err())
+    }
+
+    /// The place of a job that is submitted now.
+    async fn place(&mut self, job: &NewJob, now: UnixMillis) -> Place {
+        let values = values![job.account.as_str(), i64::from(job.priority.level()), now.0];
+        let rows = self.database.rows(intake::TURNS, &values).await;
+        assert_eq!(rows.len(), usize::from(job.priority.level()) + 1);
+        let mut of = [TurnsOfPriority::default(); Priority::ALL.len()];
+        for row in rows {
+            let turn = |column: &str| row.get::<Option<i64>, _>(column).map(Turn);
+            let turns = TurnsOfPriority {
+                own: turn("own"),
+                running: turn("running"),
+                queued: turn("queued"),
+                last: turn("last"),
+            };
+            of[usize::try_from(row.get::<i64, _>("priority")).unwrap()] = turns;
+        }
+        let turns = Turns::new(job.priority, of);
+        let [low, normal, high, critical] = turns.after();
+        let values = values![low.0, normal.0, high.0, critical.0];
+        let mut followers = [None; Priority::ALL.len()];
+        for row in self.database.rows(intake::FOLLOWERS, &values).await {
+            let level = usize::try_from(row.get::<i64, _>("priority")).unwrap();
+            followers[level] = Some(Rank(row.get("rank")));
+        }
+        turns.place(now, followers)
+    }
+
+    /// The jobs ahead of a place, in all.
+    pub(crate) async fn ahead_of(&mut self, place: Place) -> i64 {
+        let rows = self.database.rows(view::AHEAD_OF_PLACE, &values![place.rank.0, place.turn.0]).await;
+        rows.iter().map(|row| row.get::<i64, _>("jobs")).sum()
     }
 
     async fn find_by_key(&mut self, owner: &str, asked: &Idempotency) -> Option<Job> {
@@ -104,7 +147,7 @@ impl Queue {
         stage: &str,
         now: UnixMillis,
     ) -> Option<bool> {
-        let values = values![id.to_string(), token.0, stage, now.0];
+        let values = values![id.to_string(), token.0, stage, now.0, stage_estimate(stage)];
         self.database.row(work::REPORT_STAGE, &values).await.as_ref().map(cancel_requested)
     }
 
@@ -184,6 +227,18 @@ impl Queue {
         self.database.rows(upkeep::REAP, &values).await.iter().map(job).collect()
     }
 
+    pub(crate) async fn abandon(
+        &mut self,
+        since: UnixMillis,
+        capabilities: &[Capability],
+        outcome: &str,
+        now: UnixMillis,
+    ) -> Vec<Job> {
+        let expires_at = self.rules.retention.expires_at(now);
+        let values = values![now.0, since.0, capability::json(capabilities), outcome, expires_at.0];
+        self.database.rows(upkeep::ABANDON, &values).await.iter().map(job).collect()
+    }
+
     pub(crate) async fn settle(&mut self, now: UnixMillis) -> Vec<JobId> {
         let Rules { lease, backoff, retention } = self.rules;
         let values =
@@ -232,12 +287,14 @@ impl Queue {
         self.database.rows(view::LIST, &values).await.iter().map(job).collect()
     }
 
-    /// The jobs ahead of a queued job: kind, subject and number. `None`: the job is not queued.
-    pub(crate) async fn ahead(&mut self, id: JobId) -> Option<Vec<(String, String, i64)>> {
+    /// The jobs ahead of a queued job: kind, subject, version and number. `None`: the job is not queued.
+    pub(crate) async fn ahead(&mut self, id: JobId) -> Option<Vec<(String, String, String, i64)>> {
         let rows = self.database.rows(view::AHEAD, &values![id.to_string()]).await;
         let is_queued = !rows.is_empty();
         let some = rows.iter().filter(|row| row.get::<i64, _>("jobs") > 0);
-        let ahead = some.map(|row| (row.get("kind"), row.get("subject"), row.get("jobs"))).collect();
+        let ahead =
+            some.map(|row| (row.get("kind"), row.get("subject"), row.get("version"), row.get("jobs")));
+        let ahead = ahead.collect();
         is_queued.then_some(ahead)
     }
 
@@ -286,8 +343,10 @@ fn job(row: &AnyRow) -> Job {
         subject: get(row, "subject"),
         version: get(row, "version"),
         owner: get(row, "owner"),
+        account: get(row, "account"),
         priority: get(row, "priority"),
         rank: get(row, "rank"),
+        turn: get(row, "turn"),
         status: get(row, "status"),
         run_at: get(row, "run_at"),
         enqueued_at: get(row, "enqueued_at"),
@@ -308,6 +367,7 @@ fn job(row: &AnyRow) -> Job {
         outcome: get(row, "outcome"),
         stage: get(row, "stage"),
         stage_started_at: get(row, "stage_started_at"),
+        stage_estimate: get(row, "stage_estimate"),
     };
     row.try_into().unwrap()
 }

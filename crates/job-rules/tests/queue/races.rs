@@ -19,7 +19,7 @@ use crate::{
 };
 
 const NOW: UnixMillis = UnixMillis(1_700_000_000_000);
-const LARGE: Bounds = Bounds { queued_max: 1_000, unfinished_per_owner_max: 1_000 };
+const LARGE: Bounds = Bounds { queued_max: 1_000, unfinished_per_account_max: 1_000 };
 const PROVES: [Capability; 1] = [Capability::all_of("prove")];
 const AT_ONCE: u8 = 8;
 
@@ -30,6 +30,7 @@ fn job(number: u8) -> NewJob {
         subject: "maze".to_owned(),
         version: "1".to_owned(),
         owner: format!("owner {}", number % 3),
+        account: format!("account {}", number % 3),
         priority: Priority::ALL[usize::from(number % 4)],
         max_attempts: 1_000,
         idempotency: None,
@@ -119,15 +120,15 @@ async fn each_job_is_claimed_once(location: Location) {
     let claims = at_once(&location, |number, mut queue| async move {
         let mut claims = Vec::new();
         while let Some(job) = queue.claim(&format!("worker {number}"), &PROVES, NOW).await {
-            claims.push((job.rank, job.id));
+            claims.push((job.rank, job.turn, job.id));
         }
         claims
     });
     let claims = claims.await;
     for own in &claims {
-        assert!(own.is_sorted_by_key(|(rank, _)| *rank), "{own:?}");
+        assert!(own.is_sorted_by_key(|(rank, turn, _)| (*rank, *turn)), "{own:?}");
     }
-    let claimed: Vec<_> = claims.into_iter().flatten().map(|(_, id)| id).collect();
+    let claimed: Vec<_> = claims.into_iter().flatten().map(|(.., id)| id).collect();
     assert_eq!(claimed.len(), 120);
     assert_eq!(claimed.into_iter().collect::<BTreeSet<_>>().len(), 120, "no job twice");
 }

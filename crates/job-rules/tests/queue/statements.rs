@@ -1,6 +1,9 @@
 //! After any sequence of steps the tables hold the same jobs as the model.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use edgeprove_job_rules::{
     capability::Capability, job::Job, lease::LeaseToken, priority::Rank, time::UnixMillis,
@@ -139,6 +142,15 @@ impl Tables {
             Step::Restart => {
                 self.workers = [None; WORKERS];
                 self.reap(model, UnixMillis::MAX, now).await
+            }
+            Step::Abandon { capabilities, after_ms } => {
+                let since = now.before(Duration::from_millis((*after_ms).into()));
+                let jobs = queue.abandon(since, capabilities, "no worker", now).await;
+                let ids = sorted(jobs.iter().map(|job| job.id).collect());
+                for job in jobs {
+                    assert_as_in(model, job);
+                }
+                Answer::Jobs(ids)
             }
             Step::Settle => Answer::Jobs(sorted(queue.settle(now).await)),
             Step::Expire => Answer::Jobs(sorted(queue.expire(1_000, now).await)),
@@ -297,8 +309,7 @@ fn a_low_job_never_starves() {
             Submission { owner: 0, priority, kind: 0, subject: 0, version: 0, request: None, tries: 1 }
                 .job(number)
         };
-        let step =
-            std::time::Duration::from_millis(edgeprove_job_rules::priority::AGEING_STEP_MS.unsigned_abs());
+        let step = Duration::from_millis(edgeprove_job_rules::priority::AGEING_STEP_MS.unsigned_abs());
         let arrivals = [
             (1, Priority::Low, start),
             (2, Priority::Critical, start.after(step)),

@@ -45,6 +45,11 @@ pub(crate) enum Step {
     },
     /// The only process that uses the database crashes with all workers and starts again.
     Restart,
+    /// Jobs fail that have waited this long, and that these capabilities do not cover.
+    Abandon {
+        capabilities: Vec<Capability>,
+        after_ms: u32,
+    },
     Settle,
     Expire,
     /// Doomed artifacts are deleted: all, or only the first before a crash.
@@ -120,6 +125,7 @@ impl Submission {
             subject: SUBJECTS[self.subject].to_owned(),
             version: VERSIONS[self.version].to_owned(),
             owner: OWNERS[self.owner].to_owned(),
+            account: format!("key:{}", OWNERS[self.owner]),
             priority: self.priority,
             max_attempts: self.tries,
             idempotency: self.request.map(named),
@@ -163,6 +169,8 @@ pub(crate) fn any_step(model: &Model) -> impl Strategy<Value = Step> + use<> {
             .prop_map(|(job, by)| Step::Cancel { job, by }),
         6 => soon_or_later.prop_map(|random| Step::Reap { random }),
         1 => Just(Step::Restart),
+        2 => (capabilities(), prop::sample::select(vec![0, 500, 5_000]))
+            .prop_map(|(capabilities, after_ms)| Step::Abandon { capabilities, after_ms }),
         1 => Just(Step::Settle),
         3 => Just(Step::Expire),
         3 => any::<bool>().prop_map(|all| Step::Sweep { all }),

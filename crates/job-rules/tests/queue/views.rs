@@ -19,9 +19,11 @@ pub(crate) async fn compare(queue: &mut Queue, model: &Model) {
         let ahead = position.map(|position| {
             let mut ahead = BTreeMap::new();
             for other in &waiting[..position] {
-                *ahead.entry((other.kind.clone(), other.subject.clone())).or_insert(0) += 1;
+                let sort = (other.kind.clone(), other.subject.clone(), other.version.clone());
+                *ahead.entry(sort).or_insert(0) += 1;
             }
-            ahead.into_iter().map(|((kind, subject), jobs)| (kind, subject, jobs)).collect()
+            let each = ahead.into_iter();
+            each.map(|((kind, subject, version), jobs)| (kind, subject, version, jobs)).collect()
         });
         assert_eq!(queue.ahead(job.id).await.map(sorted), ahead);
         assert_eq!(queue.get(job.id).await.map(without_seq), Some(without_seq(job.clone())));
