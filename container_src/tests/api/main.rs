@@ -28,6 +28,7 @@ mod connections;
 mod cors;
 mod edge_secret;
 mod fallback_circuits;
+mod job_limits;
 mod jobs;
 mod load;
 mod memory;

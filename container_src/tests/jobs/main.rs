@@ -20,11 +20,13 @@
 )]
 
 mod clock;
+mod fair_turns;
 mod full_disk;
 mod killed_server;
 mod many_jobs;
 mod priorities;
 mod private_values;
+mod progress;
 mod shared_database;
 mod shutdown;
 mod support;
