@@ -3,7 +3,7 @@
 //! The current time is a parameter. Memory is bounded: a caller without recent requests needs no counter, because a new
 //! counter has the same values. If too many callers are active at once, the additional ones share one counter.
 //!
-//! Callers with a name have counters of their own: no number of strangers makes one share a counter. An IPv6 address counts
+//! Callers with a name have counters of their own: callers without a name never make one share a counter. An IPv6 address counts
 //! by several prefixes, because one caller can have very many addresses. A wider prefix has a multiple of the limits, and a
 //! request must be within all of them.
 
@@ -360,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn strangers_never_share_a_counter_with_a_name() {
+    fn addresses_never_share_a_counter_with_a_name() {
         let (mut counters, now) = (UsageCounters::default(), start());
         for number in 0..ACCOUNTS_MAX + 100 {
             let address = std::net::Ipv4Addr::from_bits(u32::try_from(number).unwrap());

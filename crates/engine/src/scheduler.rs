@@ -251,8 +251,8 @@ impl Scheduler {
             if waiting >= self.0.limits.waiting_max {
                 let retry_after = self.0.expected_wait(&state);
                 let full = || Err(AdmissionError::QueueFull { waiting, retry_after });
-                match state.waiting.make_room(demand.account.as_deref()) {
-                    // Nobody is notified if its caller stopped waiting at this moment, which leaves room as well.
+                match state.waiting.displace_for(demand.account.as_deref()) {
+                    // Nobody is notified if its caller stopped waiting at this moment.
                     Some(displaced) => drop(displaced.response.send(full())),
                     None => return full(),
                 }

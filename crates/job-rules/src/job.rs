@@ -10,7 +10,7 @@ use crate::{
     lease::{Lease, LeaseToken},
     priority::Rank,
     time::UnixMillis,
-    turn::{Place, Turn},
+    turn::{OrderKey, Turn},
 };
 
 /// A job that is to be enqueued.
@@ -110,7 +110,7 @@ pub struct Job {
 impl NewJob {
     /// The job as it is when it is accepted now. `seq` is its number in the order of arrival.
     #[must_use]
-    pub fn arrive(self, seq: i64, now: UnixMillis, Place { rank, turn }: Place) -> Job {
+    pub fn arrive(self, seq: i64, now: UnixMillis, OrderKey { rank, turn }: OrderKey) -> Job {
         let Self { id, kind, subject, version, owner, account, priority, .. } = self;
         let Self { max_attempts, idempotency, payload, input, .. } = self;
         Job {

@@ -131,7 +131,7 @@ mod tests {
         job::NewJob,
         priority::Rank,
         time::UnixMillis,
-        turn::{Place, Turn},
+        turn::{OrderKey, Turn},
     };
 
     fn job(outcome: Option<&str>) -> Job {
@@ -150,7 +150,7 @@ mod tests {
         };
         Job {
             outcome: outcome.map(str::to_owned),
-            ..new.arrive(1, UnixMillis(0), Place { rank: Rank(0), turn: Turn(0) })
+            ..new.arrive(1, UnixMillis(0), OrderKey { rank: Rank(0), turn: Turn(0) })
         }
     }
 

@@ -41,7 +41,7 @@ impl Turn {
 
 /// The place of a job in the order of work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place {
+pub struct OrderKey {
     /// Its rank.
     pub rank: Rank,
     /// Its turn, which decides between equal ranks.
@@ -126,14 +126,14 @@ impl Turns {
     /// The place of the job, which arrives now. `followers` has the ranks of the jobs that [`after`](Self::after) selects, by
     /// level.
     #[must_use]
-    pub fn place(&self, now: UnixMillis, followers: [Option<Rank>; LEVELS]) -> Place {
+    pub fn place(&self, now: UnixMillis, followers: [Option<Rank>; LEVELS]) -> OrderKey {
         let level = usize::from(self.priority.level());
         let ahead_of = followers.into_iter().enumerate().filter_map(|(at, rank)| {
             // Turns of different priorities cannot be compared.
             rank.map(|rank| if at == level { rank } else { Rank(rank.0.saturating_sub(1)) })
         });
         let rank = ahead_of.fold(Rank::new(self.priority, now), Rank::min);
-        Place { rank, turn: self.turn() }
+        OrderKey { rank, turn: self.turn() }
     }
 
     fn own_level(&self) -> TurnsOfPriority {
@@ -151,8 +151,8 @@ mod tests {
     /// A queue of jobs of one priority or several, in memory.
     #[derive(Default)]
     struct Queue {
-        queued: Vec<(Place, &'static str, Priority)>,
-        running: Vec<(Place, &'static str, Priority)>,
+        queued: Vec<(OrderKey, &'static str, Priority)>,
+        running: Vec<(OrderKey, &'static str, Priority)>,
         now_ms: i64,
     }
 
@@ -160,7 +160,7 @@ mod tests {
         fn submit(&mut self, caller: &'static str, priority: Priority) {
             self.now_ms += 1;
             let of = Priority::ALL.map(|priority| {
-                let turns = |jobs: &[(Place, &str, Priority)]| {
+                let turns = |jobs: &[(OrderKey, &str, Priority)]| {
                     jobs.iter()
                         .filter(|job| job.2 == priority)
                         .map(|job| (job.0.turn, job.1 == caller))

@@ -81,9 +81,9 @@ impl WaitingOrder {
         later.min_by_key(|(_, turn, arrival)| (*turn, *arrival)).map(|(rank, ..)| *rank)
     }
 
-    /// Makes room for a proof of this account in a full queue: removes the last waiter of the account that has the most, if
+    /// Displaces a waiter for a proof of this account in a full queue: the last one of the account that has the most, if
     /// that still leaves it more than this one would have.
-    pub(super) fn make_room(&mut self, account: Option<&str>) -> Option<Waiter> {
+    pub(super) fn displace_for(&mut self, account: Option<&str>) -> Option<Waiter> {
         let mut waiters = HashMap::<Option<&str>, (usize, Key)>::new();
         for (key, waiter) in &self.waiting {
             let (count, last) = waiters.entry(waiter.demand.account.as_deref()).or_insert((0, *key));

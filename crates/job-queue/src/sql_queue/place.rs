@@ -5,7 +5,7 @@ use edgeprove_job_rules::{
     priority::Rank,
     sql::intake,
     time::UnixMillis,
-    turn::{Place, Turn, Turns, TurnsOfPriority},
+    turn::{OrderKey, Turn, Turns, TurnsOfPriority},
 };
 use edgeprove_protocol::Priority;
 use sqlx::{SqlStr, any::AnyRow};
@@ -54,7 +54,7 @@ pub(super) async fn place(
     priority: Priority,
     now: UnixMillis,
     statements: &mut impl Execute,
-) -> Result<Place, StoreError> {
+) -> Result<OrderKey, StoreError> {
     let text = statements.text(intake::TURNS);
     let rows = statements.execute(text, values![account, i64::from(priority.level()), now].into()).await?;
     let mut of = [TurnsOfPriority::default(); Priority::ALL.len()];

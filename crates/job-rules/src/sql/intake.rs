@@ -11,7 +11,7 @@ pub const POSTGRES_LOCK_INTAKE: &str = "SELECT pg_advisory_xact_lock(7306916054)
 
 /// Enqueues a job, if the bounds allow it and its idempotency key is free.
 ///
-/// Binds 1 id, 2 kind, 3 subject, 4 version, 5 owner, 6 priority's level, 7 rank and 17 turn ([`crate::turn::Place`]), 8 now,
+/// Binds 1 id, 2 kind, 3 subject, 4 version, 5 owner, 6 priority's level, 7 rank and 17 turn ([`crate::turn::OrderKey`]), 8 now,
 /// 9 maximum number of attempts, 10 idempotency key or NULL, 11 body digest or NULL, 12 payload, 13 input or NULL,
 /// 14 maximum number of queued jobs, 15 maximum number of unfinished jobs of the account, 16 account.
 ///

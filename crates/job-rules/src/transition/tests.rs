@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     job::NewJob,
-    turn::{Place, Turn},
+    turn::{OrderKey, Turn},
 };
 
 const NOW: UnixMillis = UnixMillis(1_700_000_000_000);
@@ -30,7 +30,7 @@ fn new_job(max_attempts: u32) -> Job {
         payload: "{}".to_owned(),
         input: Some("input".to_owned()),
     };
-    job.arrive(1, NOW, Place { rank: Rank::new(Priority::Normal, NOW), turn: Turn(0) })
+    job.arrive(1, NOW, OrderKey { rank: Rank::new(Priority::Normal, NOW), turn: Turn(0) })
 }
 
 /// What becomes of a job by several events, all of which can happen now.

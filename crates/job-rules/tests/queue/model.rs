@@ -13,7 +13,7 @@ use edgeprove_job_rules::{
     retry::Backoff,
     time::UnixMillis,
     transition::{Event, Rules, apply, may_be_deleted},
-    turn::{Place, Turns, TurnsOfPriority},
+    turn::{OrderKey, Turns, TurnsOfPriority},
 };
 use edgeprove_protocol::{JobId, JobStatus, Priority};
 use proptest::prelude::*;
@@ -168,7 +168,7 @@ impl Model {
     }
 
     /// The place of a job that is submitted now.
-    fn place(&self, new: &NewJob) -> Place {
+    fn place(&self, new: &NewJob) -> OrderKey {
         let of = Priority::ALL.map(|priority| {
             let jobs = || self.jobs.values().filter(move |job| job.priority == priority);
             let own = jobs().filter(|job| job.account == new.account && !job.status.is_finished());

@@ -11,7 +11,7 @@ use edgeprove_job_rules::{
     sql::{Dialect, intake, upkeep, view, work},
     time::UnixMillis,
     transition::Rules,
-    turn::{Place, Turn, Turns, TurnsOfPriority},
+    turn::{OrderKey, Turn, Turns, TurnsOfPriority},
 };
 use edgeprove_protocol::{JobId, JobStatus, Priority};
 use sqlx::{Any, Connection as _, Executor as _, Row as _, any::AnyRow};
@@ -87,7 +87,7 @@ impl Queue {
     }
 
     /// The place of a job that is submitted now.
-    async fn place(&mut self, job: &NewJob, now: UnixMillis) -> Place {
+    async fn place(&mut self, job: &NewJob, now: UnixMillis) -> OrderKey {
         let values = values![job.account.as_str(), i64::from(job.priority.level()), now.0];
         let rows = self.database.rows(intake::TURNS, &values).await;
         assert_eq!(rows.len(), usize::from(job.priority.level()) + 1);
@@ -114,7 +114,7 @@ impl Queue {
     }
 
     /// The jobs ahead of a place, in all.
-    pub(crate) async fn ahead_of(&mut self, place: Place) -> i64 {
+    pub(crate) async fn ahead_of(&mut self, place: OrderKey) -> i64 {
         let rows = self.database.rows(view::AHEAD_OF_PLACE, &values![place.rank.0, place.turn.0]).await;
         rows.iter().map(|row| row.get::<i64, _>("jobs")).sum()
     }
