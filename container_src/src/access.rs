@@ -1,7 +1,7 @@
 //! Identifies callers, and decides what each may do and how much.
 //!
-//! Keys come from the environment, from a file, or both. The file is read again when it changes. Without keys, anybody
-//! may call. Behind an edge, which checks keys itself, the caller is the one that the edge names. Requests and proofs
+//! Keys come from the environment, from a file, or both. The file is read again when it changes. Without keys, or where the
+//! file allows it, callers need no key. Behind an edge, which checks keys itself, the caller is the one that the edge names. Requests and proofs
 //! of each caller are counted in memory: each server counts by itself, and a restart resets the counts.
 //!
 //! - [`keys_file`]: the file of keys, read again when it changes.
@@ -153,11 +153,11 @@ impl Access {
     /// Logs a warning where callers need no key. `is_protected` is true where only the edge or this machine can call.
     pub fn warn_if_open(&self, is_protected: bool) {
         let keys = self.keys();
-        if keys.are_set() {
+        if !keys.accepts_anonymous() {
             return;
         }
         if !is_protected {
-            tracing::warn!("no API key is set: anybody who can reach this server may request proofs");
+            tracing::warn!("callers need no API key: anybody who can reach this server may request proofs");
         }
         if keys.anonymous().role == Role::Operator {
             tracing::warn!("callers without a key have the role `operator`");
@@ -204,12 +204,10 @@ impl Access {
                 let profile = keys.profile(&name).unwrap_or(keys.anonymous());
                 Ok(named(name, profile))
             }
-            Credential::None | Credential::Key(_) if !keys.are_set() => Ok(Caller {
-                name: None,
-                profile: keys.anonymous().clone(),
-                account: address_account(address),
-            }),
+            Credential::None if keys.accepts_anonymous() => Ok(anonymous(&keys, address)),
             Credential::None => Err(Denied::NoKey),
+            // Nobody has a key, so that none is wrong.
+            Credential::Key(_) if keys.is_empty() => Ok(anonymous(&keys, address)),
             Credential::Key(digest) => {
                 let (name, profile) = keys.holder(&digest).ok_or(Denied::UnknownKey)?;
                 Ok(named(name.to_owned(), profile))
@@ -302,6 +300,10 @@ impl Caller {
     pub fn may_operate(&self) -> Result<(), Forbidden> {
         self.role().may_operate()
     }
+}
+
+fn anonymous(keys: &KeyRing, address: Option<IpAddr>) -> Caller {
+    Caller { name: None, profile: keys.anonymous().clone(), account: address_account(address) }
 }
 
 /// The name in the audit log of a job's owner, as [`Caller::owner`] returns it.

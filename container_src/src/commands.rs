@@ -16,6 +16,7 @@ use crate::config::{
 pub mod audit;
 pub mod exit_status;
 pub mod healthcheck;
+pub mod keys;
 pub mod prove;
 pub mod serve;
 pub mod stop_signals;
@@ -57,6 +58,8 @@ enum Command {
     Warm(Box<warm::WarmArgs>),
     /// Verify or export the audit log.
     Audit(audit::AuditArgs),
+    /// Make API keys.
+    Keys(keys::KeysArgs),
     /// Check that a running server is ready, for container health checks.
     Healthcheck(healthcheck::HealthcheckArgs),
 }
@@ -77,6 +80,7 @@ pub fn run() -> ExitCode {
             Some(Command::Verify(args)) => verify::run(*args, &environment),
             Some(Command::Warm(args)) => warm::run(*args, &environment),
             Some(Command::Audit(args)) => audit::run(args),
+            Some(Command::Keys(args)) => keys::run(args),
             Some(Command::Healthcheck(args)) => healthcheck::run(&args),
         })
     };

@@ -50,7 +50,16 @@ pub struct KeyRing {
     holders: BTreeMap<String, Profile>,
     digests: Vec<NamedDigest>,
     anonymous: Profile,
+    /// Whether callers without a key are accepted although there are holders.
+    allows_anonymous: bool,
 }
+
+/// Digests that this project's documentation once had as samples. Everybody knows their keys.
+const SAMPLES: [&str; 3] = [
+    "87cbebfeebc05f7c54ac9336c4b4bbec831227a641951a4bde7edd56020f8590",
+    "617d6c49988b1ad5364bb98a83557af28881314ce3355722ed6faf14877fc893",
+    "ba7bdc677461cc6d8273c760f266c58b54551876a4f482b887f31947f6ee4d0b",
+];
 
 /// The keys file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -72,11 +81,6 @@ pub enum KeysError {
         /// All errors.
         errors: Vec<String>,
     },
-    /// The previous version of the file had keys, and the new one has none.
-    #[error(
-        "the keys file defines no keys; still using the previous ones (to allow callers without a key, restart the server)"
-    )]
-    NoKeys,
 }
 
 #[derive(Deserialize)]
@@ -90,6 +94,8 @@ struct RawFile {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawAnonymous {
+    #[serde(default)]
+    allowed: bool,
     role: Option<String>,
     per_minute: Option<u32>,
     burst: Option<u32>,
@@ -115,15 +121,18 @@ impl KeyRing {
     pub fn new(keys: Vec<NamedDigest>, anonymous: Role) -> Self {
         let holders = keys.iter().map(|key| (key.name.clone(), Profile::default())).collect();
         let anonymous = Profile { role: anonymous, limits: Limits::default() };
-        Self { holders, digests: keys, anonymous }
+        Self { holders, digests: keys, anonymous, allows_anonymous: false }
     }
 
-    /// Adds the keys of a file's text. Returns all errors of the text at once.
+    /// Adds the keys of a file's text. Returns all errors of the text at once. A text that names nobody is an error: with
+    /// an emptied file every caller would be accepted.
     pub fn with_file(mut self, text: &str) -> Result<Self, Vec<String>> {
         let file: RawFile = toml::from_str(text).map_err(|error| vec![unquoted(text, &error)])?;
         let mut faults = Vec::new();
-        if let Some(RawAnonymous { role, per_minute, burst, proofs_per_day, unfinished_max }) = file.anonymous
-        {
+        let is_empty = file.keys.is_empty() && file.anonymous.is_none();
+        if let Some(anonymous) = file.anonymous {
+            let RawAnonymous { allowed, role, per_minute, burst, proofs_per_day, unfinished_max } = anonymous;
+            self.allows_anonymous = allowed;
             self.anonymous.role = read_role("anonymous", role, &mut faults).unwrap_or(self.anonymous.role);
             let rate = rate("anonymous", per_minute, burst, &mut faults);
             self.anonymous.limits = Limits { rate, proofs_per_day, unfinished_max };
@@ -138,13 +147,17 @@ impl KeyRing {
             }
             let RawKey { sha256, role, per_minute, burst, proofs_per_day, unfinished_max } = key;
             for digest in sha256 {
+                let is_sample = SAMPLES.iter().any(|sample| sample.eq_ignore_ascii_case(&digest));
                 match parse_digest(&digest) {
+                    _ if is_sample => faults.push(format!(
+                        "keys.{name}.sha256 has a sample of the documentation, whose key everybody knows: \
+                         `edgeprove keys new {name}` prints a new key and its line"
+                    )),
                     Some(digest) => self.digests.push(NamedDigest { name: name.clone(), digest }),
-                    None => {
-                        faults.push(format!(
-                            "keys.{name}.sha256 has an entry that is not 64 hexadecimal digits"
-                        ));
-                    }
+                    None => faults.push(format!(
+                        "keys.{name}.sha256 has an entry that is not 64 hexadecimal digits: \
+                         `edgeprove keys new {name}` prints a new key and its line"
+                    )),
                 }
             }
             let whose = format!("keys.{name}");
@@ -160,13 +173,21 @@ impl KeyRing {
         for pair in seen.windows(2).filter(|pair| pair[0].digest == pair[1].digest) {
             faults.push(format!("{} and {} have the same key", pair[0].name, pair[1].name));
         }
+        let is_open = self.holders.is_empty() && !self.allows_anonymous;
+        if faults.is_empty() && (is_empty || is_open) {
+            faults.push(
+                "no key holder is named: add a table such as [keys.alice], or accept callers without a key by \
+                 `allowed = true` in the table [anonymous]"
+                    .to_owned(),
+            );
+        }
         if faults.is_empty() { Ok(self) } else { Err(faults) }
     }
 
-    /// Whether callers need a key: at least one holder is defined.
+    /// Whether callers without a key are accepted: there is no holder, or the file allows them beside holders.
     #[must_use]
-    pub fn are_set(&self) -> bool {
-        !self.holders.is_empty()
+    pub fn accepts_anonymous(&self) -> bool {
+        self.allows_anonymous || self.holders.is_empty()
     }
 
     /// The number of holders.
@@ -287,7 +308,33 @@ mod tests {
         assert_eq!(same, ["alice and bob have the same key"]);
         let twice = KeyRing::new(digest(8), Role::User).with_file("[keys.alice]\nsha256 = []").unwrap_err();
         assert_eq!(twice, ["alice also has a key in the environment"]);
-        assert!(!KeyRing::new(Vec::new(), Role::User).with_file("").unwrap().are_set());
+    }
+
+    #[test]
+    fn a_text_that_names_nobody_is_an_error() {
+        let env = || vec![NamedDigest { name: "alice".to_owned(), digest: [8; 32] }];
+        let limits = "[anonymous]\nper_minute = 6\n";
+        for text in ["", "# [keys.alice]\n", "[keys]\n", limits, "[anonymous]\nallowed = false\n"] {
+            let faults = KeyRing::new(Vec::new(), Role::User).with_file(text).unwrap_err();
+            assert!(faults[0].contains("[keys.alice]") && faults[0].contains("allowed = true"), "{faults:?}");
+        }
+        assert!(KeyRing::new(env(), Role::User).with_file("").is_err());
+        let limited = KeyRing::new(env(), Role::User).with_file(limits).unwrap();
+        assert!(!limited.accepts_anonymous());
+        let open = KeyRing::default().with_file("[anonymous]\nallowed = true\n").unwrap();
+        assert!(open.accepts_anonymous() && open.is_empty());
+        let both = "[anonymous]\nallowed = true\n[keys.bob]\nsha256 = []\n";
+        assert!(KeyRing::default().with_file(both).unwrap().accepts_anonymous());
+        assert!(!ring().accepts_anonymous());
+    }
+
+    #[test]
+    fn sample_keys_are_refused() {
+        for sample in SAMPLES {
+            let text = format!("[keys.bob]\nsha256 = ['{}']", sample.to_ascii_uppercase());
+            let faults = KeyRing::default().with_file(&text).unwrap_err();
+            assert!(faults[0].contains("edgeprove keys new bob"), "{faults:?}");
+        }
     }
 
     #[test]
@@ -300,8 +347,10 @@ mod tests {
             [
                 "anonymous: a burst needs a per_minute",
                 "key name 1 (in alphabetical order) is invalid: use 1 to 64 of A-Z a-z 0-9 - _ .",
-                "keys.bob.sha256 has an entry that is not 64 hexadecimal digits",
-                "keys.bob.sha256 has an entry that is not 64 hexadecimal digits",
+                "keys.bob.sha256 has an entry that is not 64 hexadecimal digits: \
+                 `edgeprove keys new bob` prints a new key and its line",
+                "keys.bob.sha256 has an entry that is not 64 hexadecimal digits: \
+                 `edgeprove keys new bob` prints a new key and its line",
                 "keys.bob: a role is one of user, priority, operator",
                 "keys.bob: per_minute and burst are at least 1",
             ]

@@ -104,15 +104,9 @@ pub async fn watch(
 }
 
 impl Access {
-    /// Rejects a version without keys where keys were set: a file that was emptied by mistake must not allow all
-    /// callers.
-    fn reject_no_keys(&self, keys: KeyRing) -> Result<KeyRing, KeysError> {
-        if self.keys().are_set() && !keys.are_set() { Err(KeysError::NoKeys) } else { Ok(keys) }
-    }
-
     /// Replaces the keys by those that were read, if they are valid. `None` if they are the same.
     fn apply(&self, read: Result<KeyRing, KeysError>) -> Option<KeysChange> {
-        match read.and_then(|keys| self.reject_no_keys(keys)) {
+        match read {
             Ok(keys) => {
                 *self.0.fault.lock() = None;
                 if *self.keys() == keys {

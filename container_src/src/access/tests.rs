@@ -42,6 +42,18 @@ fn with_keys_callers_need_one() {
 }
 
 #[test]
+fn anonymous_callers_are_accepted_beside_keys() {
+    let text = "[anonymous]\nallowed = true\nper_minute = 6\n[keys.alice]\nsha256 = \
+                ['ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad']\nrole = 'operator'\n";
+    let access = Access::new(ring(text));
+    let caller = access.identify(Credential::None, "192.0.2.1".parse().ok()).unwrap();
+    assert_eq!((caller.name(), caller.account.as_str()), (None, "ip:192.0.2.1"));
+    assert_eq!(caller.limits().rate, Some(Rate { per_minute: 6, burst: 1 }));
+    assert_eq!(access.identify(key("abc"), None).unwrap().role(), Role::Operator);
+    assert_eq!(access.identify(key("abd"), None), Err(Denied::UnknownKey), "a wrong key is not ignored");
+}
+
+#[test]
 fn a_caller_that_the_edge_names_needs_no_key() {
     let access =
         Access::new(ring("[anonymous]\nproofs_per_day = 1\n[keys.alice]\nsha256 = []\nrole = 'operator'\n"));
@@ -55,7 +67,7 @@ fn a_caller_that_the_edge_names_needs_no_key() {
 
 #[test]
 fn a_dropped_grant_returns_its_proof() {
-    let access = Access::new(ring("[anonymous]\nproofs_per_day = 1\nunfinished_max = 1\n"));
+    let access = Access::new(ring("[anonymous]\nallowed = true\nproofs_per_day = 1\nunfinished_max = 1\n"));
     let caller = access.identify(Credential::None, None).unwrap();
     let grant = access.admit(&caller, Work::Waited).unwrap();
     assert_eq!(access.admit(&caller, Work::Waited).unwrap_err(), Excess::Unfinished { max: 1 });
@@ -75,10 +87,10 @@ fn guessing_is_slowed_down() {
 
 #[test]
 fn counts_survive_a_change_of_the_keys() {
-    let access = Access::new(ring("[anonymous]\nproofs_per_day = 1\n"));
+    let access = Access::new(ring("[anonymous]\nallowed = true\nproofs_per_day = 1\n"));
     let caller = access.identify(Credential::None, None).unwrap();
     access.admit(&caller, Work::Queued).unwrap().spend();
-    access.replace(ring("[anonymous]\nproofs_per_day = 2\n"));
+    access.replace(ring("[anonymous]\nallowed = true\nproofs_per_day = 2\n"));
     let caller = access.identify(Credential::None, None).unwrap();
     access.admit(&caller, Work::Queued).unwrap().spend();
     assert!(access.admit(&caller, Work::Queued).is_err());

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use edgeprove_protocol::caller::{NamedDigest, parse_keys};
 
-use super::setting::{Faults, RawSetting, Setting, raw_setting, words};
+use super::setting::{Faults, RawSetting, Setting, flag, raw_setting, words};
 use crate::access::{AccessSettings, Role, keys::KeyRing, keys_file::KeysFile};
 use edgeprove_audit::{AuditSettings, file::SyncPolicy};
 
@@ -26,14 +26,30 @@ impl Setting for KeyList {
     }
 }
 
+/// The text of a keys file.
+#[derive(Debug, Clone)]
+struct KeysText(String);
+
+impl Setting for KeysText {
+    const SECRET: bool = true;
+
+    fn read(text: &str) -> Result<Self, String> {
+        Ok(Self(text.to_owned()))
+    }
+}
+
 /// Flags of access and of the audit log.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Access and audit")]
 pub struct AccessAndAuditArgs {
     /// File of API keys with roles, rates and quotas: docs/ACCESS.md. It is read again when it changes and at SIGHUP.
-    /// Without this file and without `--api-keys`, callers need no key.
+    /// Without this file, `--keys-toml` and `--api-keys`, callers need no key.
     #[arg(long, visible_alias = "keys", env = "EDGEPROVE_KEYS_FILE", value_name = "FILE")]
     keys_file: Option<PathBuf>,
+
+    /// The text of such a file, for platforms that give a server secrets and no files. It excludes `--keys-file`.
+    #[arg(long, env = "EDGEPROVE_KEYS", hide_env_values = true, value_name = "TOML", allow_hyphen_values = true, value_parser = raw_setting::<KeysText>)]
+    keys_toml: Option<RawSetting<KeysText>>,
 
     /// API keys as names and SHA-256 digests, in the form that the edge uses: `NAME:SHA256`, several separated by
     /// commas. Their holders have the role `user` without limits.
@@ -41,12 +57,13 @@ pub struct AccessAndAuditArgs {
     api_keys: Option<RawSetting<KeyList>>,
 
     /// Role of callers without an entry in the keys file: `user`, `priority` or `operator`. They are callers without a
-    /// key where no key is set, and callers that the edge names. The file's `[anonymous]` overrides it.
+    /// key, where those are accepted, and callers that the edge names. The file's `[anonymous]` overrides it.
     #[arg(long, env = "EDGEPROVE_ANONYMOUS_ROLE", value_name = "ROLE", default_value = "user", value_parser = raw_setting::<Role>)]
     anonymous_role: RawSetting<Role>,
 
-    /// File of the audit log, JSON lines that only this server writes: docs/AUDIT.md. While it cannot be written, work
-    /// is refused with 503. Default: no audit log.
+    /// File of the audit log, JSON lines that only this server writes: docs/AUDIT.md. While it cannot be written, or is
+    /// not the file that was written before, work is refused with 503. At SIGHUP the server continues the chain in a new
+    /// file if this one was moved away. Default: no audit log.
     #[arg(long, env = "EDGEPROVE_AUDIT", value_name = "FILE")]
     audit: Option<PathBuf>,
 
@@ -68,9 +85,22 @@ impl AccessAndAuditArgs {
         // Read in any case, so that its errors are reported together with all others.
         let base = KeyRing::new(listed.clone().unwrap_or_default(), anonymous.unwrap_or_default());
         let keys_file = self.keys_file.map(|path| KeysFile { path, base: base.clone() });
-        let keys = match &keys_file {
-            Some(file) => faults.ok(file.read()),
-            None => Some(base),
+        let text = self.keys_toml.and_then(|text| faults.take("keys-toml", text));
+        let keys = match (&keys_file, text) {
+            (Some(_), Some(_)) => {
+                let (file, text) = (flag("keys-file"), flag("keys-toml"));
+                faults.add(format!("{file} and {text} are both set: keep one of them"));
+                None
+            }
+            (Some(file), None) => faults.ok(file.read()),
+            (None, Some(KeysText(text))) => base
+                .with_file(&text)
+                .map_err(|errors| {
+                    let name = flag("keys-toml");
+                    faults.add(format!("{name}: the text of a keys file is invalid: {}", errors.join("; ")));
+                })
+                .ok(),
+            (None, None) => Some(base),
         };
         anonymous.and(listed)?;
         let sync = sync?;

@@ -164,6 +164,8 @@ pub fn variable(flag: &str) -> String {
     match flag {
         // The name that many other programs use.
         "database-url" => "DATABASE_URL".to_owned(),
+        // The value is a secret, which comes from the environment; `--keys` is another name of `--keys-file`.
+        "keys-toml" => "EDGEPROVE_KEYS".to_owned(),
         flag => format!("EDGEPROVE_{}", flag.to_ascii_uppercase().replace('-', "_")),
     }
 }

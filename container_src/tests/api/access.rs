@@ -3,6 +3,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use edgeprove_protocol::{ProblemType, headers};
@@ -10,7 +11,10 @@ use http::Method;
 use rustix::process::Signal;
 use sha2::{Digest as _, Sha256};
 
-use crate::support::{Response, TestServer, client::Request, eventually, samples, server::FailedStart};
+use crate::support::{
+    Response, TestServer, client::Request, eventually, paths, processes, samples, server::FailedStart,
+    settings::Settings, wait,
+};
 
 const ALICE: &str = "alice's key, which is long and random in earnest";
 const BOB: &str = "bob's";
@@ -210,7 +214,7 @@ fn the_daily_quota_counts_proofs_and_not_attempts() {
 fn concurrent_proofs_of_a_caller_are_limited() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("keys.toml");
-    fs::write(&file, "[anonymous]\nunfinished_max = 1\n").unwrap();
+    fs::write(&file, "[anonymous]\nallowed = true\nunfinished_max = 1\n").unwrap();
     let server = TestServer::start(|s| s.flag("--keys", &file.display()));
     let (mut client, bb) = server.suspend_mid_proof();
     let problem =
@@ -303,7 +307,7 @@ fn keys_change_while_the_server_runs() {
     assert!(server.log().contains("keys.bob.sha256"), "the log names the invalid entry");
     assert!(!server.log().contains("hunter2"));
 
-    // So is an empty version, which would allow every caller.
+    // So is an empty version, with which every caller would be allowed.
     replace(&keyed.file(), "");
     server.signal(Signal::HUP);
     wait_for_error();
@@ -328,7 +332,7 @@ fn invalid_keys_prevent_the_start() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("keys.toml");
     fs::write(&file, "[keys.bob]\nsha256 = ['hunter2']\nrole = 'root'\n").unwrap();
-    let list = |s: &mut crate::support::settings::Settings, text: &str| {
+    let list = |s: &mut Settings, text: &str| {
         s.environment.push(("EDGEPROVE_API_KEYS".to_owned(), text.to_owned()));
     };
     let assert_reports = |failed: FailedStart, parts: &[&str]| {
@@ -365,13 +369,136 @@ fn a_page_may_send_a_key_and_a_priority() {
     }
 }
 
-#[test]
-fn the_documented_keys_file_is_valid() {
+/// The keys file of the documentation.
+fn documented_keys() -> String {
     let docs = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/ACCESS.md")).unwrap();
-    let sample = docs.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
-    let keyed = KeyedServer::start(sample);
+    docs.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap().to_owned()
+}
+
+/// Keys files that must prevent the start, with parts of the message.
+#[track_caller]
+fn assert_keys_refused(text: &str, parts: &[&str]) {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("keys.toml");
+    fs::write(&file, text).unwrap();
+    let from_file = TestServer::fails_to_start(|s| s.flag("--keys-file", &file.display()));
+    let from_secret = TestServer::fails_to_start(|s| keys_secret(s, text));
+    for failed in [from_file, from_secret] {
+        assert_eq!(failed.code, Some(64), "{}", failed.stderr);
+        for part in parts {
+            assert!(failed.stderr.contains(part), "{part:?} is not in: {}", failed.stderr);
+        }
+    }
+}
+
+fn keys_secret(settings: &mut Settings, text: &str) {
+    settings.environment.push(("EDGEPROVE_KEYS".to_owned(), text.to_owned()));
+}
+
+#[test]
+fn the_documented_keys_are_refused_until_replaced() {
+    let sample = documented_keys();
+    assert_keys_refused(&sample, &["keys.web-shop.sha256", "edgeprove keys new web-shop"]);
+    // With digests of new keys the sample is a valid file.
+    let mut keys = ["key 1", "key 2", "key 3"].into_iter();
+    let lines: Vec<String> = sample
+        .lines()
+        .map(|line| match line.split_once("\"the digest") {
+            Some((before, after)) => {
+                let after = after.split_once('"').unwrap().1;
+                format!("{before}\"{}\"{after}", digest(keys.next().unwrap()))
+            }
+            None => line.to_owned(),
+        })
+        .collect();
+    let keyed = KeyedServer::start(&lines.join("\n"));
     assert_key_required(&keyed.server.prove(b""));
-    // The documentation shows one of the keys, as an example of how to compute its hash.
-    keyed.prove_by("correct-horse-battery-staple").send().assert_proof_of(samples::range_check());
+    for key in ["key 1", "key 2", "key 3"] {
+        keyed.prove_by(key).send().assert_proof_of(samples::range_check());
+    }
     keyed.finish();
+}
+
+#[test]
+fn a_keys_file_that_names_nobody_prevents_the_start() {
+    for text in ["", "# nobody\n", "[keys]\n", "[anonymous]\nper_minute = 60\n"] {
+        assert_keys_refused(text, &["no key holder", "[keys.alice]", "allowed = true"]);
+    }
+}
+
+#[test]
+fn keys_of_a_secret_have_roles_and_limits() {
+    let text = keys("").replace("role = 'user'\n", "role = 'user'\nproofs_per_day = 1\n");
+    let server = TestServer::start(|s| keys_secret(s, &text));
+    let witness = &samples::range_check().witness;
+    assert_key_required(&server.prove(witness));
+    let prove_by = |key: &str, priority: &str| {
+        let request = server.prove_request(witness).header(headers::API_KEY, key);
+        request.header(headers::PRIORITY, priority).send()
+    };
+    prove_by(ALICE, "CRITICAL").assert_proof_of(samples::range_check());
+    prove_by(CAROL, "HIGH").assert_proof_of(samples::range_check());
+    prove_by(BOB, "HIGH").assert_refused(ProblemType::NotAllowed);
+    prove_by(BOB, "NORMAL").assert_proof_of(samples::range_check());
+    prove_by(BOB, "NORMAL").assert_refused(ProblemType::QuotaExceeded);
+    assert!(!server.log().contains(&digest(BOB)));
+
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("keys.toml");
+    fs::write(&file, &text).unwrap();
+    let failed = TestServer::fails_to_start(|s| {
+        keys_secret(s, &text);
+        s.flag("--keys-file", &file.display());
+    });
+    assert_eq!(failed.code, Some(64), "{}", failed.stderr);
+    for part in ["EDGEPROVE_KEYS)", "EDGEPROVE_KEYS_FILE"] {
+        assert!(failed.stderr.contains(part), "{}", failed.stderr);
+    }
+    assert!(!failed.stderr.contains(&digest(BOB)), "{}", failed.stderr);
+}
+
+#[test]
+fn callers_without_a_key_may_be_allowed_beside_keys() {
+    let keyed = KeyedServer::start(&keys("[anonymous]\nallowed = true\nproofs_per_day = 1\n"));
+    let (server, witness) = (&keyed.server, &samples::range_check().witness);
+    server
+        .prove_request(witness)
+        .header(headers::PRIORITY, "HIGH")
+        .send()
+        .assert_refused(ProblemType::NotAllowed);
+    server.prove(witness).assert_proof_of(samples::range_check());
+    server.prove(witness).assert_refused(ProblemType::QuotaExceeded);
+    assert_key_required(&keyed.prove_by("a guess").send());
+    for _ in 0..2 {
+        keyed.prove_by(BOB).send().assert_proof_of(samples::range_check());
+    }
+    server.get("/v1/audit").assert_refused(ProblemType::NotAllowed);
+    keyed.finish();
+}
+
+#[test]
+fn a_new_key_works_with_its_printed_lines() {
+    let new_key = |arguments: &[&str]| {
+        let mut command = Command::new(paths::edgeprove());
+        processes::run(command.env_clear().args(["keys", "new"]).args(arguments), wait::LIMIT)
+    };
+    let output = new_key(&["shop", "--role", "priority"]);
+    assert_eq!(output.status.code(), Some(0));
+    let text = String::from_utf8(output.stdout).unwrap();
+    let key = text.lines().nth(1).unwrap();
+    assert_eq!((key.len(), text.matches(key).count()), (64, 1), "{text}");
+    let table: Vec<&str> = text.lines().skip_while(|line| !line.starts_with("[keys")).take(3).collect();
+    let keyed = KeyedServer::start(&table.join("\n"));
+    let response = keyed.prove_by(key).header(headers::PRIORITY, "HIGH").send();
+    response.assert_proof_of(samples::range_check());
+    assert_key_required(&keyed.server.prove(b""));
+    let list = text.lines().last().unwrap().to_owned();
+    let server = TestServer::start(|s| s.environment.push(("EDGEPROVE_API_KEYS".to_owned(), list)));
+    let request = server.prove_request(&samples::range_check().witness).header(headers::API_KEY, key);
+    request.send().assert_proof_of(samples::range_check());
+
+    assert_ne!(new_key(&["shop"]).stdout, new_key(&["shop"]).stdout, "each key is new");
+    for invalid in [&["a b"][..], &["shop", "--role", "root"]] {
+        assert_eq!(new_key(invalid).status.code(), Some(64), "{invalid:?}");
+    }
 }
