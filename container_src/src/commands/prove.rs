@@ -111,7 +111,7 @@ async fn prove(engine: &Engine, witness: &Path, out: &Path) -> Result<(), Failur
         Ok(circuit) => circuit,
         Err(LookupError::Failed { .. }) => {
             let errors = engine.circuits.entries().filter_map(|entry| match entry.state() {
-                LoadState::Failed(error) => Some(error),
+                LoadState::Failed(failure) => Some(failure.error.as_str()),
                 LoadState::Loading | LoadState::Ready(_) => None,
             });
             return Err(other(NotLoaded(errors.collect::<Vec<_>>().join("; "))));

@@ -33,7 +33,7 @@ impl ApiError {
     /// A failure with a complete detail and no cause.
     #[must_use]
     pub fn new(kind: ProblemType, detail: impl Into<String>) -> Self {
-        let retry_after = default_retry_after(kind);
+        let retry_after = kind.retry_after();
         Self { kind, detail: detail.into(), cause: None, retry_after, fallback_circuit: None, stored: None }
     }
 
@@ -59,7 +59,7 @@ impl ApiError {
     #[must_use]
     pub fn audit_unavailable() -> Self {
         let kind = ProblemType::AuditUnavailable;
-        Self::new(kind, hidden_detail(kind).unwrap_or_else(|| kind.title()))
+        Self::new(kind, kind.hidden_detail().unwrap_or_else(|| kind.title()))
     }
 
     /// The proof would be ready after the caller's deadline.
@@ -125,48 +125,14 @@ impl ApiError {
 impl<E: HasProblemType> From<E> for ApiError {
     fn from(error: E) -> Self {
         let kind = error.kind();
-        let hidden = hidden_detail(kind);
-        let detail = hidden.map_or_else(|| error.detail(), str::to_owned);
+        let (hidden, detail) = (kind.hidden_detail(), error.public_detail());
         // A refusal is no failure of the service, and a complete detail needs no cause.
         let has_cause = hidden.is_some() || error.source().is_some();
         let cause = (kind.severity() >= Severity::Error && has_cause)
             .then(|| edgeprove_telemetry::chain(&error as &dyn Error).into());
-        let retry_after = error.retry_after().or_else(|| default_retry_after(kind));
+        let retry_after = error.retry_after().or_else(|| kind.retry_after());
         let fallback_circuit = error.fallback_circuit().cloned();
         Self { kind, detail, cause, retry_after, fallback_circuit, stored: None }
-    }
-}
-
-/// The detail for callers where the error's own text could name files, folders or databases of the server.
-fn hidden_detail(kind: ProblemType) -> Option<&'static str> {
-    match kind {
-        ProblemType::SpoolUnavailable => Some("the server cannot store uploads at the moment"),
-        ProblemType::AuditUnavailable => Some(
-            "the server cannot write its audit log at the moment, and refuses work that would not be in it",
-        ),
-        ProblemType::ArtifactUnavailable => {
-            Some("the server cannot reach its stored witnesses and proofs at the moment")
-        }
-        ProblemType::JobStoreUnavailable => {
-            Some("the server cannot reach its job store at the moment; no accepted job is lost")
-        }
-        ProblemType::Internal => Some("the server failed; its log has the cause"),
-        _ => None,
-    }
-}
-
-/// When a retry makes sense, where the error does not state it.
-fn default_retry_after(kind: ProblemType) -> Option<Duration> {
-    match kind {
-        ProblemType::NotReady => Some(Duration::from_secs(1)),
-        ProblemType::JobStoreUnavailable | ProblemType::QueueFull | ProblemType::TooManyJobs => {
-            Some(Duration::from_secs(2))
-        }
-        ProblemType::AuditUnavailable
-        | ProblemType::ArtifactUnavailable
-        | ProblemType::ProverUnavailable
-        | ProblemType::SpoolUnavailable => Some(Duration::from_secs(5)),
-        _ => None,
     }
 }
 

@@ -12,7 +12,7 @@ use edgeprove_protocol::{
 };
 use serde_json::{Value, json};
 
-use crate::support::{TestServer, paths, samples};
+use crate::support::{TestServer, paths, samples, settings::Settings};
 
 fn artifact(bytecode: &str) -> Vec<u8> {
     json!({ "noir_version": "0.0.1", "bytecode": bytecode }).to_string().into_bytes()
@@ -33,15 +33,20 @@ fn health_of(server: &TestServer, name: &str) -> CircuitHealth {
     circuits.into_iter().find(|circuit| circuit.id.as_str() == name).expect("health lists the circuit")
 }
 
+/// Makes every caller an operator, who sees why a circuit failed.
+fn show_details(settings: &mut Settings) {
+    settings.flag("--anonymous-role", "operator");
+}
+
 #[track_caller]
-fn assert_failed(server: &TestServer, name: &str, parts: &[&str]) {
+fn assert_failed(server: &TestServer, name: &str, kind: ProblemType, parts: &[&str]) {
     let circuit = health_of(server, name);
     assert_eq!(circuit.status, CircuitStatus::Failed, "{name}");
     let error = circuit.error.unwrap();
     assert!(parts.iter().all(|part| error.contains(part)), "{name}: {parts:?} is not in: {error}");
     let path = format!("/api/prove/{name}");
     let problem = server.prove_request_at(&path, &samples::range_check().witness).send();
-    let problem = problem.assert_refused(ProblemType::CircuitUnavailable);
+    let problem = problem.assert_refused(kind);
     assert!(problem.detail.contains("/api/health"), "{}", problem.detail);
 }
 
@@ -71,15 +76,48 @@ fn an_invalid_circuit_file_affects_only_itself() {
     fs::create_dir(dir.path().join("folder.json")).unwrap();
     std::os::unix::fs::symlink("/nonexistent", dir.path().join("dangling.json")).unwrap();
 
-    let server = TestServer::start(|s| s.circuits = Some(dir.path().to_owned()));
+    let server = TestServer::start(|s| {
+        s.circuits = Some(dir.path().to_owned());
+        show_details(s);
+    });
     let health = server.health();
     assert_eq!(health.status, HealthStatus::Degraded);
     assert_eq!(health.circuits.len(), cases.len() + 1);
     assert_eq!(health.problems.len(), cases.len());
     for (name, _, part) in cases {
-        assert_failed(&server, name, &[part]);
+        assert_failed(&server, name, ProblemType::CircuitCompilationFailed, &[part]);
     }
     server.assert_healthy();
+}
+
+#[test]
+fn only_operators_see_paths_in_health() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::copy(&samples::range_check().circuit, dir.path().join("range_check.json")).unwrap();
+    // A file that exists and that no process can read from its beginning.
+    std::os::unix::fs::symlink("/proc/self/mem", dir.path().join("unreadable.json")).unwrap();
+    let path = dir.path().display().to_string();
+    for is_operator in [true, false] {
+        let server = TestServer::start(|s| {
+            s.circuits = Some(dir.path().to_owned());
+            if is_operator {
+                show_details(s);
+            }
+        });
+        let health = server.health();
+        assert_eq!(health.status, HealthStatus::Degraded);
+        let error = health_of(&server, "unreadable").error.unwrap();
+        assert!(error.contains("cannot be read"), "{error}");
+        assert_eq!(
+            (error.contains(&path), health.problems.concat().contains(&path)),
+            (is_operator, is_operator)
+        );
+        let problem =
+            server.prove_request_at("/api/prove/unreadable", &samples::range_check().witness).send();
+        let problem = problem.assert_refused(ProblemType::CircuitUnavailable);
+        assert!(problem.detail.contains("cannot be read") && !problem.detail.contains(&path), "{problem:?}");
+        assert!(server.log().contains(&path), "the log has the path");
+    }
 }
 
 #[test]
@@ -92,10 +130,11 @@ fn a_crs_too_small_for_one_circuit_serves_the_others() {
         let server = TestServer::start(|s| {
             (s.crs, s.keys) = (shortened_crs(crs.path(), 4097), keys);
             s.circuits = Some(dir.path().to_owned());
+            show_details(s);
         });
         let health = server.health();
         assert_eq!((health.status, health.crs.points), (HealthStatus::Degraded, 4097));
-        assert_failed(&server, "maze_walk", &["32769", "4097"]);
+        assert_failed(&server, "maze_walk", ProblemType::CircuitUnavailable, &["32769", "4097"]);
         server.assert_healthy();
     }
 }
@@ -106,11 +145,12 @@ fn a_crs_too_small_for_every_circuit_is_unhealthy() {
     let server = TestServer::start(|s| {
         s.crs = shortened_crs(crs.path(), 4096);
         s.wait_until_ready = false;
+        show_details(s);
     });
     crate::support::eventually("the circuit has failed", || {
         (health_of(&server, "range_check").status == CircuitStatus::Failed).then_some(())
     });
-    assert_failed(&server, "range_check", &["4097", "4096"]);
+    assert_failed(&server, "range_check", ProblemType::CircuitUnavailable, &["4097", "4096"]);
     let health = server.get("/api/health");
     assert_eq!((health.status.as_u16(), &health.json()["status"]), (500, &json!("unhealthy")));
     server.get("/readyz").assert_refused(ProblemType::NotReady);

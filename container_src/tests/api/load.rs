@@ -115,8 +115,13 @@ fn a_server_short_of_file_descriptors_keeps_responding() {
             // There was no descriptor for the upload, or none for a bb that had to be started.
             let code = response.json()["code"].clone();
             let is_prover = code == ProblemType::ProverUnavailable.code();
-            let kind = if is_prover { ProblemType::ProverUnavailable } else { ProblemType::SpoolUnavailable };
-            response.assert_refused_for_now(kind);
+            let is_spool = code == ProblemType::SpoolUnavailable.code();
+            response.assert_refused_for_now(match (is_prover, is_spool) {
+                (true, _) => ProblemType::ProverUnavailable,
+                (false, true) => ProblemType::SpoolUnavailable,
+                // There was none to read it back.
+                (false, false) => ProblemType::WitnessPreparationFailed,
+            });
         }
     }
     eprintln!("{proofs} proofs");

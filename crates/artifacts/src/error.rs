@@ -168,7 +168,7 @@ impl ArtifactError {
 
 impl HasProblemType for ArtifactError {
     fn kind(&self) -> ProblemType {
-        ProblemType::ArtifactUnavailable
+        if self.is_retryable() { ProblemType::ArtifactUnavailable } else { ProblemType::StoredDataDamaged }
     }
 }
 

@@ -39,7 +39,7 @@ impl HasProblemType for CheckError {
     fn kind(&self) -> ProblemType {
         match self {
             Self::Witness(error) => error.kind(),
-            Self::Spool(_) => ProblemType::SpoolUnavailable,
+            Self::Spool(_) => ProblemType::WitnessPreparationFailed,
             Self::Stopped => ProblemType::NotReady,
         }
     }

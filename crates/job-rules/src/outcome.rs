@@ -61,7 +61,7 @@ pub enum DecodeError {
 
 impl HasProblemType for DecodeError {
     fn kind(&self) -> ProblemType {
-        ProblemType::Internal
+        ProblemType::StoredDataDamaged
     }
 }
 

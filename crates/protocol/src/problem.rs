@@ -57,10 +57,15 @@ pub trait HasProblemType: std::error::Error {
     /// Returns the type of the problem.
     fn kind(&self) -> ProblemType;
 
-    /// Returns what was wrong, for the caller. Where the text of a type could name files or databases of the server,
-    /// the server replaces it.
+    /// Returns what was wrong, for the caller. [`Self::public_detail`] replaces it where the text of a type could name files
+    /// or databases of the server.
     fn detail(&self) -> String {
         self.to_string()
+    }
+
+    /// Returns the detail that every caller may see: the type's own text, where it has one.
+    fn public_detail(&self) -> String {
+        self.kind().hidden_detail().map_or_else(|| self.detail(), str::to_owned)
     }
 
     /// Returns when a retry makes sense; `None` leaves it to the type.
@@ -182,6 +187,9 @@ pub struct Problem {
     pub code: ProblemCode,
     /// Whether the same request may succeed later.
     pub retryable: bool,
+    /// How serious it is for the operator of the service; `None` in documents of older versions.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub severity: Option<Severity>,
     /// The next smaller circuit of the family, if the machine had too little time or memory for this one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub fallback_circuit: Option<CircuitId>,
@@ -204,18 +212,20 @@ impl Problem {
             detail,
             code: kind.into(),
             retryable: kind.retryable(),
+            severity: Some(kind.severity()),
             fallback_circuit: None,
             request_id,
         }
     }
 
-    /// Returns how serious it is. A problem of an unknown type is judged by its status.
+    /// Returns how serious it is. A problem of an unknown type that does not state it is judged by its status.
     #[must_use]
     pub fn severity(&self) -> Severity {
-        match (self.code.known(), self.status) {
-            (Some(kind), _) => kind.severity(),
-            (None, ..500) => Severity::Notice,
-            (None, 500..) => Severity::Error,
+        match (self.code.known(), self.severity, self.status) {
+            (Some(kind), _, _) => kind.severity(),
+            (None, Some(severity), _) => severity,
+            (None, None, ..500) => Severity::Notice,
+            (None, None, 500..) => Severity::Error,
         }
     }
 }
@@ -244,6 +254,22 @@ mod tests {
         for &kind in ProblemType::ALL {
             assert!((400..600).contains(&kind.status()), "{kind:?}");
         }
+    }
+
+    #[test]
+    fn every_refusal_for_now_has_a_time_to_retry() {
+        for &kind in ProblemType::ALL {
+            if kind.retryable() && matches!(kind.status(), 429 | 503) {
+                assert!(kind.retry_after().is_some(), "{kind:?}");
+            }
+            assert!(kind.retryable() || kind.retry_after().is_none(), "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn a_document_states_its_severity() {
+        let problem = Problem::new(ProblemType::AuditUnavailable, "what", None);
+        assert_eq!(serde_json::to_value(&problem).unwrap()["severity"], "critical");
     }
 
     #[test]

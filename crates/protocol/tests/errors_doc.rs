@@ -34,6 +34,26 @@ fn table() -> String {
 }
 
 #[test]
+fn every_documented_code_exists() {
+    let doc = fs::read_to_string(DOC).unwrap();
+    let section = doc.split("## Names of the TypeScript pipeline").nth(1).unwrap();
+    let (mut names, mut codes) = (0, 0);
+    for row in section.lines().filter(|line| line.starts_with("| `")) {
+        let mut quoted = row.split('`').skip(1).step_by(2);
+        assert!(
+            quoted.next().unwrap().bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_'),
+            "{row}"
+        );
+        names += 1;
+        for code in quoted {
+            assert!(ProblemType::from_code(code).is_some(), "{code}");
+            codes += 1;
+        }
+    }
+    assert!(names == 15 && codes > names, "{names} names, {codes} codes");
+}
+
+#[test]
 fn the_error_table_matches_the_problem_types() {
     let doc = fs::read_to_string(DOC).unwrap();
     let (head, rest) = doc.split_once(BEGIN).unwrap();

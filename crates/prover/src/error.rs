@@ -5,7 +5,7 @@ use std::{error::Error, io, path::PathBuf, sync::Arc, time::Duration};
 use edgeprove_protocol::{HasProblemType, ProblemType};
 use edgeprove_spool::SpoolError;
 
-use crate::child_process::{ChildDeath, LastWords, StartError};
+use crate::child_process::{ChildDeath, DeathCause, LastWords, StartError};
 
 /// Why a backend could not do its work.
 #[derive(Debug, thiserror::Error)]
@@ -73,11 +73,11 @@ pub enum ProcessFailure {
 }
 
 impl HasProblemType for ProcessFailure {
-    /// Returns the type for callers if the process failed at work. [`ChildDeath::cause`] separates an out-of-memory
-    /// kill from a crash, so a problem type for either needs one more arm here.
+    /// Returns the type for callers if the process failed at work.
     fn kind(&self) -> ProblemType {
         match self {
             Self::Start(_) | Self::Handshake(_) => ProblemType::ProverUnavailable,
+            Self::Died(ChildDeath { cause: DeathCause::OutOfMemory, .. }) => ProblemType::OutOfMemory,
             Self::Died(_) | Self::NoResponse { .. } => ProblemType::ProverCrashed,
         }
     }

@@ -64,7 +64,7 @@ pub async fn finished_job(
             Ok(proof_response(&proof, format))
         }
         JobStatus::Failed => {
-            let missing = || ApiError::new(ProblemType::Internal, "the failed job has no problem");
+            let missing = || ApiError::new(ProblemType::StoredDataDamaged, "the failed job has no problem");
             Err(job.problem()?.map_or_else(missing, ApiError::stored))
         }
         JobStatus::Cancelled => Err(ApiError::new(ProblemType::JobCancelled, "the job was cancelled")),
@@ -73,7 +73,7 @@ pub async fn finished_job(
 }
 
 async fn stored_proof(jobs: &Jobs, job: &Job) -> Result<ProofResponse, ApiError> {
-    let missing = || ApiError::new(ProblemType::ArtifactUnavailable, "the stored proof is missing");
+    let missing = || ApiError::new(ProblemType::StoredDataDamaged, "the stored proof is missing");
     let name = job.result.as_deref().and_then(|name| name.parse().ok()).ok_or_else(missing)?;
     let (report, payload) = (ProofReport::of(job)?, Payload::of(job)?);
     let proof = jobs.store.artifacts.read(&name, ArtifactKind::Proof, PROOF_MAX_BYTES).await?;

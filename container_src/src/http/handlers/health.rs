@@ -1,6 +1,6 @@
 //! `GET /api/health`, `/livez`, `/readyz`: whether the server can prove.
 
-use axum::{Json, extract::State};
+use axum::{Extension, Json, extract::State};
 use edgeprove_protocol::{
     JobStatus,
     answer::{
@@ -12,14 +12,21 @@ use serde_json::{Value, json};
 
 use crate::http::{
     api_error::ApiError,
+    caller::Identity,
     state::{AppState, Shared},
 };
 use edgeprove_engine::circuits::registry::{Entry, LoadState};
 use edgeprove_prover::barretenberg::version::NOIR_VERSION;
 
-/// 200 when proofs can be made, 500 when not. The body has what an operator needs first.
-pub async fn health(State(app): State<AppState>) -> (StatusCode, Json<Health>) {
-    let health = examine(&app);
+/// 200 when proofs can be made, 500 when not. The body has what an operator needs first. Paths and settings of the server are
+/// only for operators; others see the kind of a fault.
+pub async fn health(
+    State(app): State<AppState>,
+    Extension(identity): Extension<Identity>,
+) -> (StatusCode, Json<Health>) {
+    let is_operator = identity.caller.is_ok_and(|caller| caller.may_operate().is_ok());
+    let audit_is_failing = app.audit.is_failing();
+    let health = examine(&app, is_operator, audit_is_failing);
     let status = match health.status {
         HealthStatus::Ok | HealthStatus::Degraded => StatusCode::OK,
         HealthStatus::Unhealthy => StatusCode::INTERNAL_SERVER_ERROR,
@@ -47,8 +54,9 @@ pub async fn ready(State(app): State<AppState>) -> Result<Json<Value>, ApiError>
     Ok(Json(ready))
 }
 
-fn examine(app: &Shared) -> Health {
-    let circuits: Vec<CircuitHealth> = app.engine.circuits.entries().map(circuit).collect();
+fn examine(app: &Shared, is_operator: bool, audit_is_failing: bool) -> Health {
+    let circuits: Vec<CircuitHealth> =
+        app.engine.circuits.entries().map(|entry| circuit(entry, is_operator)).collect();
     let ready = circuits.iter().filter(|circuit| circuit.status == CircuitStatus::Ready).count();
     let mut problems = Vec::new();
     let not_ready = app.not_ready();
@@ -56,11 +64,13 @@ fn examine(app: &Shared) -> Health {
     for circuit in &circuits {
         problems.extend(circuit.error.as_ref().map(|error| format!("circuit {}: {error}", circuit.id)));
     }
-    if app.access.fault().is_some() {
-        problems.push("the changed keys file is invalid: the previous keys are still in use".to_owned());
+    if let Some(fault) = app.access.fault() {
+        let kind = "the changed keys file is invalid: the previous keys are still in use";
+        problems.push(if is_operator { format!("{kind}: {fault}") } else { kind.to_owned() });
     }
-    if app.audit.is_failing() {
-        problems.push("the audit log cannot be written".to_owned());
+    if audit_is_failing {
+        problems
+            .push("the audit log cannot be written, or is not the one that was written before".to_owned());
     }
     if circuits.is_empty() {
         problems
@@ -117,7 +127,7 @@ fn jobs(app: &Shared) -> JobsHealth {
     }
 }
 
-fn circuit(entry: &Entry) -> CircuitHealth {
+fn circuit(entry: &Entry, is_operator: bool) -> CircuitHealth {
     let (mut key, mut memory_peak_bytes, mut error) = (None, None, None);
     let status = match entry.state() {
         LoadState::Loading => CircuitStatus::Loading,
@@ -126,8 +136,8 @@ fn circuit(entry: &Entry) -> CircuitHealth {
             memory_peak_bytes = circuit.memory().measured().into_values().max();
             CircuitStatus::Ready
         }
-        LoadState::Failed(reason) => {
-            error = Some(reason.to_owned());
+        LoadState::Failed(failure) => {
+            error = Some(if is_operator { failure.error.clone() } else { failure.public_reason.clone() });
             CircuitStatus::Failed
         }
     };

@@ -154,12 +154,11 @@ impl Prove {
         attempt.report_stage(JobStage::Loading.as_str());
         let payload = Payload::of(job).map_err(|error| {
             tracing::error!(job = %job.id, error = %edgeprove_telemetry::chain(&error), "a job has a corrupt payload");
-            let detail = "the stored job cannot be read";
-            AttemptError::permanent(Problem::new(ProblemType::Internal, detail, None))
+            AttemptError::permanent(Problem::new(error.kind(), error.public_detail(), None))
         })?;
         let input = job.input.as_deref().and_then(|name| name.parse().ok());
         let Some(input) = input else {
-            let problem = payload.problem(ProblemType::Internal, "the job has no witness");
+            let problem = payload.problem(ProblemType::StoredDataDamaged, "the job has no witness");
             return Err(AttemptError::permanent(problem));
         };
         let (circuits, refused) = self.circuits(&payload)?;
@@ -224,8 +223,8 @@ impl Prove {
             LookupError::Loading { .. } => {
                 AttemptError::temporary(payload.problem(ProblemType::NotReady, &error.to_string()))
             }
-            LookupError::Failed { .. } => {
-                AttemptError::permanent(payload.problem(ProblemType::CircuitUnavailable, &error.to_string()))
+            LookupError::Failed { kind, .. } => {
+                AttemptError::permanent(payload.problem(kind, &error.to_string()))
             }
             LookupError::Unknown { .. } | LookupError::Unnamed { .. } => {
                 AttemptError::permanent(payload.problem(ProblemType::CircuitNotFound, &error.to_string()))
@@ -257,15 +256,17 @@ impl Prove {
         let mut candidates = Vec::new();
         for (index, circuit) in circuits {
             let file = files.get_mut(index).and_then(Option::take);
-            let missing =
-                || AttemptError::permanent(payload.problem(ProblemType::Internal, "the job has no witness"));
+            let missing = || {
+                AttemptError::permanent(
+                    payload.problem(ProblemType::StoredDataDamaged, "the job has no witness"),
+                )
+            };
             let (file, descriptor) = (file.ok_or_else(missing)?, descriptors[index]);
             let WitnessDescriptor { target, compressed_bytes, decompressed_bytes, .. } = *descriptor;
             let witness = SpooledWitness { file, compressed_bytes, decompressed_bytes };
             let (witness, digest) = digest(witness).await.map_err(|error| {
                 tracing::error!(job = %job.id, error = %edgeprove_telemetry::chain(&error), "a spooled witness could not be read");
-                let detail = "the server cannot store uploads at the moment";
-                AttemptError::temporary(payload.problem(ProblemType::SpoolUnavailable, detail))
+                AttemptError::temporary(payload.problem(error.kind(), &error.public_detail()))
             })?;
             candidates.push(Candidate { circuit, target, witness, digest });
         }
@@ -307,7 +308,7 @@ impl Prove {
             if failure.kind().status() >= 500 {
                 tracing::warn!(job = %job.id, error = %edgeprove_telemetry::chain(&failure), "proof failed");
             }
-            let mut problem = payload.problem(failure.kind(), &failure.error.to_string());
+            let mut problem = payload.problem(failure.kind(), &failure.public_detail());
             problem.fallback_circuit.clone_from(&failure.fallback_circuit);
             if failure.kind().retryable() {
                 AttemptError::temporary(problem)
@@ -382,10 +383,9 @@ impl Outage {
 /// The error for an artifact that cannot be read or written, and not because of an outage.
 fn unusable(payload: &Payload, job: &Job, error: &ArtifactError) -> AttemptError {
     tracing::error!(job = %job.id, error = %edgeprove_telemetry::chain(error), "an artifact cannot be used");
-    let detail = "the stored data of this job cannot be read";
-    AttemptError::permanent(payload.problem(ProblemType::ArtifactUnavailable, detail))
+    AttemptError::permanent(payload.problem(error.kind(), &error.public_detail()))
 }
 
 fn nothing_to_prove(payload: &Payload) -> AttemptError {
-    AttemptError::permanent(payload.problem(ProblemType::Internal, "the job has nothing to prove"))
+    AttemptError::permanent(payload.problem(ProblemType::StoredDataDamaged, "the job has nothing to prove"))
 }

@@ -73,20 +73,29 @@ impl HasProblemType for LoadError {
     fn kind(&self) -> ProblemType {
         match self {
             Self::UnsupportedTarget { .. } => ProblemType::InvalidRequest,
-            Self::File(_) | Self::Key(_) | Self::CrsTooSmall { .. } | Self::BeyondMemory { .. } => {
-                ProblemType::CircuitUnavailable
-            }
+            Self::File(CircuitFileError::Noir(_)) | Self::Key(_) => ProblemType::CircuitCompilationFailed,
+            Self::File(CircuitFileError::Unreadable { .. } | CircuitFileError::TooLarge)
+            | Self::CrsTooSmall { .. }
+            | Self::BeyondMemory { .. } => ProblemType::CircuitUnavailable,
         }
     }
 }
 
 impl LoadError {
-    /// The part of the reason that callers may see: it names neither folders nor settings of the server.
+    /// The kind of the fault, as callers may see it: it names neither folders nor settings of the server.
     #[must_use]
-    pub fn public_reason(&self) -> Option<String> {
+    pub fn public_reason(&self) -> String {
         match self {
-            Self::BeyondMemory { .. } => Some(self.to_string()),
-            Self::UnsupportedTarget { .. } | Self::File(_) | Self::Key(_) | Self::CrsTooSmall { .. } => None,
+            Self::BeyondMemory { .. } | Self::UnsupportedTarget { .. } => self.to_string(),
+            Self::File(CircuitFileError::Unreadable { .. }) => "its file cannot be read".to_owned(),
+            Self::File(CircuitFileError::TooLarge) => "its file is too large".to_owned(),
+            Self::File(CircuitFileError::Noir(_)) => {
+                "its file is not a circuit that this server can prove".to_owned()
+            }
+            Self::Key(_) => "the prover could not generate its verification key".to_owned(),
+            Self::CrsTooSmall { dyadic_size, points, .. } => {
+                format!("its size is {dyadic_size}, which needs more CRS points than the server's {points}")
+            }
         }
     }
 }

@@ -45,11 +45,13 @@ pub struct Entry {
 
 /// Why a circuit could not be loaded.
 #[derive(Debug)]
-struct LoadFailure {
+pub struct LoadFailure {
+    /// The type of problem of requests for the circuit.
+    pub kind: ProblemType,
     /// For operators: the error and its causes in one line.
-    error: String,
-    /// For callers; `None` if they may not see the reason.
-    public_reason: Option<String>,
+    pub error: String,
+    /// For callers: the kind of fault, without folders and settings of the server.
+    pub public_reason: String,
 }
 
 /// The state of a circuit.
@@ -59,8 +61,8 @@ pub enum LoadState<'a> {
     Loading,
     /// It can be proved.
     Ready(&'a Arc<Circuit>),
-    /// It could not be loaded: the error and its causes in one line, for operators.
-    Failed(&'a str),
+    /// It could not be loaded.
+    Failed(&'a LoadFailure),
 }
 
 /// Why a circuit cannot be proved now.
@@ -87,12 +89,16 @@ pub enum LookupError {
         id: CircuitId,
     },
     /// It could not be loaded.
-    #[error("the circuit {id} could not be loaded{}", reason(public_reason.as_ref()))]
+    #[error(
+        "the circuit {id} could not be loaded: {public_reason}; GET /api/health shows operators the details"
+    )]
     Failed {
         /// Its name.
         id: CircuitId,
-        /// The reason, if callers may see it.
-        public_reason: Option<String>,
+        /// The type of problem.
+        kind: ProblemType,
+        /// The reason, as callers may see it.
+        public_reason: String,
     },
 }
 
@@ -102,14 +108,9 @@ impl HasProblemType for LookupError {
             Self::Unknown { .. } => ProblemType::CircuitNotFound,
             Self::Unnamed { .. } => ProblemType::InvalidRequest,
             Self::Loading { .. } => ProblemType::NotReady,
-            Self::Failed { .. } => ProblemType::CircuitUnavailable,
+            Self::Failed { kind, .. } => *kind,
         }
     }
-}
-
-fn reason(public_reason: Option<&String>) -> String {
-    public_reason
-        .map_or_else(|| "; GET /api/health shows the reason".to_owned(), |reason| format!(": {reason}"))
 }
 
 impl Registry {
@@ -135,7 +136,7 @@ impl Registry {
             let loaded = load(&entry.source, generator, permit).await.map(Arc::new).map_err(|error| {
                 let error_chain = edgeprove_telemetry::chain(&error);
                 tracing::error!(circuit = %entry.source.id, error = error_chain, "a circuit could not be loaded");
-                LoadFailure { public_reason: error.public_reason(), error: error_chain }
+                LoadFailure { kind: error.kind(), public_reason: error.public_reason(), error: error_chain }
             });
             // Circuits are loaded once; a second call would give the same result.
             let _ = entry.loaded.set(loaded);
@@ -153,8 +154,8 @@ impl Registry {
             None => Err(LookupError::Loading { id: id.clone() }),
             Some(Ok(circuit)) => Ok(Arc::clone(circuit)),
             Some(Err(failure)) => {
-                let public_reason = failure.public_reason.clone();
-                Err(LookupError::Failed { id: id.clone(), public_reason })
+                let LoadFailure { kind, public_reason, .. } = failure;
+                Err(LookupError::Failed { id: id.clone(), kind: *kind, public_reason: public_reason.clone() })
             }
         }
     }
@@ -214,7 +215,7 @@ impl Entry {
         match self.loaded.get() {
             None => LoadState::Loading,
             Some(Ok(circuit)) => LoadState::Ready(circuit),
-            Some(Err(failure)) => LoadState::Failed(&failure.error),
+            Some(Err(failure)) => LoadState::Failed(failure),
         }
     }
 }

@@ -3,11 +3,14 @@
 //! To add a problem type, add an entry here and bless `docs/ERRORS.md`. Everything else about the type is derived from
 //! its entry.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::Severity;
 
-/// Whether the same request may succeed if it is sent again.
+/// Whether the same request may succeed if it is sent again. `Later(5)` also states in how many seconds, where the error itself
+/// does not.
 #[derive(Clone, Copy)]
 enum Retry {
     Never,
@@ -25,10 +28,19 @@ enum Fallback {
 
 /// Columns of an entry: its meaning as a doc comment, the variant, the code, the HTTP status, the severity, whether to
 /// retry, the fallback, the title, and the advice.
+macro_rules! optional {
+    () => {
+        None
+    };
+    ($value:literal) => {
+        Some($value)
+    };
+}
+
 macro_rules! problem_types {
     ($(#[doc = $meaning:literal] $variant:ident =
-        $code:literal, $status:literal, $severity:ident, $retry:ident, $fallback:ident, $title:literal,
-        $advice:literal;)+) => {
+        $code:literal, $status:literal, $severity:ident, $retry:ident $(($retry_after_s:literal))?,
+        $fallback:ident, $title:literal, $advice:literal $(, hides $hidden:literal)?;)+) => {
         /// The type of a problem. A code never changes once it is released; a title may.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
         pub enum ProblemType {
@@ -67,6 +79,24 @@ macro_rules! problem_types {
             #[must_use]
             pub const fn retryable(self) -> bool {
                 matches!(match self { $(Self::$variant => Retry::$retry,)+ }, Retry::Later)
+            }
+
+            /// Returns when a retry makes sense, where the error does not state it.
+            #[must_use]
+            pub const fn retry_after(self) -> Option<Duration> {
+                let seconds: Option<u64> =
+                    match self { $(Self::$variant => optional!($($retry_after_s)?),)+ };
+                match seconds {
+                    Some(seconds) => Some(Duration::from_secs(seconds)),
+                    None => None,
+                }
+            }
+
+            /// Returns the detail for callers, where an error's own text could name files, folders, addresses or databases
+            /// of the server.
+            #[must_use]
+            pub const fn hidden_detail(self) -> Option<&'static str> {
+                match self { $(Self::$variant => optional!($($hidden)?),)+ }
             }
 
             /// Whether a smaller circuit may succeed instead, because the machine had too little time or memory.
@@ -163,7 +193,7 @@ problem_types! {
         "The job has already finished",
         "Fetch the proof, or ignore the job.";
     /// The job has not finished, so it has no proof yet.
-    ProofNotReady = "proof_not_ready", 409, Notice, Later, SameCircuit,
+    ProofNotReady = "proof_not_ready", 409, Notice, Later(1), SameCircuit,
         "The proof is not ready",
         "Try again after `Retry-After`, or follow the job's events.";
     /// The job was cancelled.
@@ -199,15 +229,15 @@ problem_types! {
         "The idempotency key belongs to another request",
         "Use a new `Idempotency-Key` for a new request.";
     /// The caller has reached its limit of unfinished jobs.
-    TooManyJobs = "too_many_jobs", 429, Notice, Later, SameCircuit,
+    TooManyJobs = "too_many_jobs", 429, Notice, Later(2), SameCircuit,
         "Too many unfinished jobs",
         "Wait until some jobs finish, or cancel some.";
     /// The caller has reached its limit of requests per minute or of concurrent requests.
-    RateLimited = "rate_limited", 429, Notice, Later, SameCircuit,
+    RateLimited = "rate_limited", 429, Notice, Later(1), SameCircuit,
         "Too many requests",
         "Send fewer requests, and try again after `Retry-After`.";
     /// The caller has reached its limit of proofs per day.
-    QuotaExceeded = "quota_exceeded", 429, Notice, Later, SameCircuit,
+    QuotaExceeded = "quota_exceeded", 429, Notice, Later(60), SameCircuit,
         "The daily quota of proofs is used up",
         "Try again after `Retry-After`, or ask the operator to raise the quota.";
     /// The prover rejected the witness or failed, although the witness satisfies the circuit.
@@ -218,6 +248,10 @@ problem_types! {
     ProverCrashed = "prover_crashed", 500, Error, Later, SmallerCircuit,
         "The prover crashed",
         "Try again. If it happens again, the machine has too little memory for the circuit.";
+    /// The kernel killed the prover, twice, because memory ran out.
+    OutOfMemory = "out_of_memory", 500, Error, Later, SmallerCircuit,
+        "The prover ran out of memory",
+        "Try again when the server is less busy. Operator: give the server more memory, or fewer proofs at once.";
     /// The prover made a proof from a valid witness, and the proof does not verify. It was not sent.
     ProofInvalid = "proof_invalid", 500, Critical, Later, SameCircuit,
         "The proof did not verify",
@@ -226,10 +260,16 @@ problem_types! {
     WorkerLost = "worker_lost", 500, Error, Never, SmallerCircuit,
         "The job's workers died",
         "Operator: find out why the workers die. The usual reason is memory.";
+    /// A stored job, witness or proof is missing or damaged, or encrypted with a key that the server does not have.
+    StoredDataDamaged = "stored_data_damaged", 500, Critical, Never, SameCircuit,
+        "Stored data cannot be used",
+        "Submit the job again. Operator: the log has the reason; restore database, artifacts and key together.",
+        hides "the stored data of this job cannot be used";
     /// Another part of the server failed.
     Internal = "internal", 500, Error, Later, SameCircuit,
         "The server failed",
-        "Try again. If it happens again, report the request id to the operator.";
+        "Try again. If it happens again, report the request id to the operator.",
+        hides "the server failed; its log has the cause";
     /// A setting or binding of the edge is missing or invalid, or edge and server have different secrets.
     EdgeMisconfigured = "edge_misconfigured", 500, Critical, Never, SameCircuit,
         "The edge is misconfigured",
@@ -243,11 +283,11 @@ problem_types! {
         "The container's response is invalid",
         "Try again. Operator: check that edge and image have the same version.";
     /// No container could be started, or none became ready in time.
-    ContainerUnavailable = "container_unavailable", 503, Error, Later, SameCircuit,
+    ContainerUnavailable = "container_unavailable", 503, Error, Later(5), SameCircuit,
         "No container is available",
         "Try again after `Retry-After`. Operator: check the container's log.";
     /// The prover queue is full, or the wait for a prover took too long.
-    ProverBusy = "prover_busy", 503, Warning, Later, SameCircuit,
+    ProverBusy = "prover_busy", 503, Warning, Later(1), SameCircuit,
         "All provers are busy",
         "Try again after `Retry-After`, or submit a job: jobs wait for a prover.";
     /// Every connection of the server has a request in progress.
@@ -255,19 +295,23 @@ problem_types! {
         "Too many connections are open",
         "Try again after `Retry-After`. Operator: raise `--connections`, or find who holds them.";
     /// No prover is running.
-    ProverUnavailable = "prover_unavailable", 503, Error, Later, SameCircuit,
+    ProverUnavailable = "prover_unavailable", 503, Error, Later(5), SameCircuit,
         "No prover is available",
         "Try again after `Retry-After`. Operator: check the server's log.";
     /// The circuit is configured, but the server cannot load or prove it.
     CircuitUnavailable = "circuit_unavailable", 503, Critical, Never, SmallerCircuit,
         "The circuit is not available",
-        "Operator: `/api/health` shows the reason.";
+        "Operator: `/api/health` shows the reason to a key with the role `operator`, and the log has it.";
+    /// The circuit's file is not one that this server can prove, or the prover cannot compute its verification key.
+    CircuitCompilationFailed = "circuit_compilation_failed", 503, Critical, Never, SmallerCircuit,
+        "The compiled circuit cannot be used",
+        "Operator: compile it with the Noir version of this server. `/api/health` shows operators the reason.";
     /// The job queue is full.
-    QueueFull = "queue_full", 503, Warning, Later, SameCircuit,
+    QueueFull = "queue_full", 503, Warning, Later(2), SameCircuit,
         "The job queue is full",
         "Try again after `Retry-After`.";
     /// The server estimates that the proof would be ready after the caller's deadline.
-    DeadlineCannotBeMet = "deadline_cannot_be_met", 503, Warning, Later, SameCircuit,
+    DeadlineCannotBeMet = "deadline_cannot_be_met", 503, Warning, Later(1), SameCircuit,
         "The proof would come too late",
         "Try again after `Retry-After`, or allow more time.";
     /// Asynchronous jobs are disabled: this server has no place to store them.
@@ -275,25 +319,34 @@ problem_types! {
         "Asynchronous jobs are disabled",
         "Send the request without `Prefer`. Operator: set `--data`, `DATABASE_URL` or `--ephemeral-jobs`.";
     /// The job database is unreachable.
-    JobStoreUnavailable = "job_store_unavailable", 503, Critical, Later, SameCircuit,
+    JobStoreUnavailable = "job_store_unavailable", 503, Critical, Later(2), SameCircuit,
         "The job database is not available",
-        "Try again after `Retry-After`. Operator: check the database.";
-    /// A stored witness or proof cannot be read, or a new one cannot be stored.
-    ArtifactUnavailable = "artifact_unavailable", 503, Critical, Later, SameCircuit,
+        "Try again after `Retry-After`. Operator: check the database.",
+        hides "the server cannot reach its job store at the moment; no accepted job is lost";
+    /// The store of witnesses and proofs cannot be reached, read or written.
+    ArtifactUnavailable = "artifact_unavailable", 503, Critical, Later(5), SameCircuit,
         "The artifact store is not available",
-        "Try again. Operator: check the artifact store.";
+        "Try again after `Retry-After`. Operator: check the artifact store.",
+        hides "the server cannot reach its stored witnesses and proofs at the moment";
     /// The server is starting or shutting down.
-    NotReady = "not_ready", 503, Warning, Later, SameCircuit,
+    NotReady = "not_ready", 503, Warning, Later(1), SameCircuit,
         "The server is not ready",
         "Try again after `Retry-After`.";
-    /// The audit log cannot be written, and the server refuses requests that it cannot record.
-    AuditUnavailable = "audit_unavailable", 503, Critical, Later, SameCircuit,
+    /// The audit log cannot be written or was replaced, and the server refuses requests that it cannot record.
+    AuditUnavailable = "audit_unavailable", 503, Critical, Later(5), SameCircuit,
         "The audit log is not available",
-        "Try again after `Retry-After`. Operator: check the disk of the audit log.";
+        "Try again after `Retry-After`. Operator: the log names what is wrong with the audit log or its disk.",
+        hides "the server cannot write its audit log at the moment, and refuses work that would not be in it";
     /// The upload could not be stored: the spool is full or not writable.
-    SpoolUnavailable = "spool_unavailable", 503, Critical, Later, SameCircuit,
+    SpoolUnavailable = "spool_unavailable", 503, Critical, Later(5), SameCircuit,
         "The upload could not be stored",
-        "Try again after `Retry-After`. Operator: check the disk of the spool.";
+        "Try again after `Retry-After`. Operator: check the disk of the spool.",
+        hides "the server cannot store uploads at the moment";
+    /// The server received the witness, but could not read it back for the prover.
+    WitnessPreparationFailed = "witness_preparation_failed", 503, Error, Later(5), SameCircuit,
+        "The witness could not be prepared",
+        "Try again after `Retry-After`. Operator: check the disk of the spool.",
+        hides "the server received the witness, but could not read it back";
     /// The proof took longer than the server allows, so the server stopped it.
     ProofTimeout = "proof_timeout", 504, Error, Later, SmallerCircuit,
         "The proof took too long",

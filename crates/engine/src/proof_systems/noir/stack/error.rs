@@ -44,7 +44,7 @@ impl HasProblemType for StackError {
         match self {
             Self::Format { .. } | Self::Malformed { .. } => ProblemType::WitnessMalformed,
             Self::OtherCircuit { .. } => ProblemType::WitnessOfAnotherCircuit,
-            Self::Read(_) => ProblemType::SpoolUnavailable,
+            Self::Read(_) => ProblemType::WitnessPreparationFailed,
         }
     }
 }
