@@ -20,17 +20,14 @@ use edgeprove_engine::{
     proof_service::{self, ProofService},
 };
 use edgeprove_job_queue::runner::Drain;
-use edgeprove_job_rules::{
-    audit::{Action, Actor},
-    estimator::DurationEstimator,
-};
+use edgeprove_job_rules::estimator::DurationEstimator;
 use edgeprove_telemetry::metrics;
 use metrics_exporter_prometheus::BuildError;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    access::{Access, AccessSettings},
+    access::{Access, AccessSettings, keys_file::hangups},
     config::{ServeSettings, server::ServerSettings},
     engine::{Engine, EngineError},
     http::{
@@ -75,7 +72,7 @@ pub enum StartError {
     /// The audit log cannot be opened or written.
     #[error(transparent)]
     Audit(#[from] AuditError),
-    /// The keys file could not be read again, because SIGHUP cannot be caught.
+    /// Neither could the keys file be read again nor the audit log be rotated, because SIGHUP cannot be caught.
     #[error("SIGHUP cannot be caught")]
     Hangups(#[source] io::Error),
     /// The port cannot be bound.
@@ -184,9 +181,9 @@ impl App {
                 serving.await;
             }
         }
-        // A failure to write this entry is logged.
-        let _ = state.audit.record(state.audit.entry(Actor::Server, Action::ServerStopped)).await;
+        // After every task has ended, so that the log has all that they recorded.
         state.engine.stop().await;
+        state.audit.finish().await;
         tracing::info!("stopped");
         if supervisor.has_panicked() { Err(Panicked) } else { Ok(()) }
     }
@@ -229,6 +226,7 @@ impl Parts {
     ) -> Result<Self, StartError> {
         let name = server_name();
         let audit = Audit::open(audit, &name, &engine.supervisor).await?;
+        rotate_at_hangup(&audit, engine).map_err(StartError::Hangups)?;
         let access = Access::open(access, &audit, &engine.supervisor).map_err(StartError::Hangups)?;
         let cores = NonZeroUsize::new(engine.proving.scheduler().limits().cores);
         let parallel_jobs = jobs.as_ref().map_or(cores.unwrap_or(NonZeroUsize::MIN), |jobs| jobs.workers);
@@ -263,6 +261,19 @@ impl Parts {
         }
         Ok(Self { access, audit, proofs, jobs, listener, probe_listener })
     }
+}
+
+/// Rotates the audit log at SIGHUP.
+fn rotate_at_hangup(audit: &Audit, engine: &Engine) -> io::Result<()> {
+    if audit.sink().is_some() {
+        let (mut hangups, audit, stop) = (hangups()?, audit.clone(), engine.supervisor.stop_token().clone());
+        engine.supervisor.spawn("rotate the audit log", async move {
+            while let Some(Some(())) = stop.run_until_cancelled(hangups.recv()).await {
+                audit.rotate().await;
+            }
+        });
+    }
+    Ok(())
 }
 
 /// Loads the circuits in the background, then starts the job workers.
@@ -322,6 +333,7 @@ fn log_start(
         prover = engine.proving.backend().mode(),
         requires_edge_secret,
         keys = access.keys().len(),
+        accepts_anonymous = access.keys().accepts_anonymous(),
         spool = %engine.spool.path().display(),
         "listening"
     );

@@ -17,7 +17,8 @@ use super::exit_status::{self, Failure, other};
 use crate::config::{Faults, RawSetting, raw_setting, setting::Setting};
 use edgeprove_audit::{
     AuditError,
-    file::{LINE_MAX_BYTES, Lines},
+    filter::{EntryFilter, RawFilter},
+    lines::{LINE_MAX_BYTES, Lines, last_of},
 };
 
 /// Flags of `edgeprove audit`.
@@ -31,8 +32,8 @@ pub struct AuditArgs {
 enum AuditCommand {
     /// Check that a log, or a part of one, was not changed. Exit status: 0 intact, 1 changed, 66 unreadable.
     Verify(VerifyArgs),
-    /// Print the lines of the log. Exit status: 0 done, 1 the log is damaged, 66 unreadable.
-    Export(ExportArgs),
+    /// Print the lines of the log, all or selected ones. Exit status: 0 done, 1 the log is damaged, 66 unreadable.
+    Export(Box<ExportArgs>),
 }
 
 #[derive(Debug, Args)]
@@ -59,6 +60,38 @@ struct ExportArgs {
     /// Most entries to print. Default: all.
     #[arg(long, value_name = "N", value_parser = raw_setting::<usize>)]
     limit: Option<RawSetting<usize>>,
+
+    /// Print only the last N entries, after all other selections.
+    #[arg(long, value_name = "N", conflicts_with_all = ["after", "limit"], value_parser = raw_setting::<usize>)]
+    last: Option<RawSetting<usize>>,
+
+    /// Print only entries with this action, such as `job.cancelled`.
+    #[arg(long, value_name = "ACTION")]
+    action: Option<String>,
+
+    /// Print only entries of this actor: `key:NAME`, `anonymous` or `server`.
+    #[arg(long, value_name = "ACTOR")]
+    actor: Option<String>,
+
+    /// Print only entries about this circuit.
+    #[arg(long, value_name = "NAME")]
+    circuit: Option<String>,
+
+    /// Print only entries from this time on, such as `2026-11-29T08:00:00Z`.
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
+
+    /// Print only entries before this time.
+    #[arg(long, value_name = "TIME")]
+    until: Option<String>,
+}
+
+/// Which lines are printed.
+enum Selection {
+    /// Those after a number, up to a count.
+    After(u64, usize),
+    /// The last ones.
+    Last(usize),
 }
 
 impl Setting for Link {
@@ -165,31 +198,75 @@ fn print(out: &mut impl io::Write, verdict: &Verdict) -> io::Result<()> {
 
 impl ExportArgs {
     fn run(self) -> Result<ExitCode, Failure> {
-        let mut faults = Faults::default();
-        let after = faults.take_named("--after", self.after);
-        let limit = self.limit.map_or(Some(usize::MAX), |limit| faults.take_named("--limit", limit));
-        if self.audit.is_none() {
-            faults.add("--audit (EDGEPROVE_AUDIT) is missing: give the file of the log");
-        }
-        let settings = || Some((self.audit?, after?, limit?));
-        let (path, after, limit) = faults.finish(settings())?;
+        let (path, selection, filter) = self.settings()?;
         let mut out = io::BufWriter::new(io::stdout().lock());
-        for line in Lines::of(&path, after).map_err(failure)?.take(limit) {
-            let (line, _) = line.map_err(failure)?;
-            match writeln!(out, "{line}") {
-                // The reader, such as `head`, wants no more lines.
-                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(ExitCode::SUCCESS),
-                written => written.map_err(other)?,
+        match selection {
+            Selection::Last(count) => {
+                for record in last_of(&path, &filter, count).map_err(failure)? {
+                    if !write_line(&mut out, &record.line())? {
+                        return Ok(ExitCode::SUCCESS);
+                    }
+                }
+            }
+            Selection::After(after, limit) => {
+                let lines = Lines::of(&path, after).map_err(failure)?;
+                let is_wanted = |line: &Result<_, _>| match line {
+                    Ok((_, record)) => filter.allows(record),
+                    Err(_) => true,
+                };
+                for line in lines.filter(is_wanted).take(limit) {
+                    let (line, _) = line.map_err(failure)?;
+                    if !write_line(&mut out, &line)? {
+                        return Ok(ExitCode::SUCCESS);
+                    }
+                }
             }
         }
         out.flush().map_err(other)?;
         Ok(ExitCode::SUCCESS)
+    }
+
+    fn settings(self) -> Result<(PathBuf, Selection, EntryFilter), Failure> {
+        let mut faults = Faults::default();
+        let after = faults.take_named("--after", self.after);
+        let limit = self.limit.map_or(Some(usize::MAX), |limit| faults.take_named("--limit", limit));
+        let selection = match self.last {
+            Some(last) => faults.take_named("--last", last).map(Selection::Last),
+            None => after.zip(limit).map(|(after, limit)| Selection::After(after, limit)),
+        };
+        let Self { action, actor, circuit, since, until, .. } = self;
+        let filter = match (RawFilter { action, actor, circuit, since, until }).parse() {
+            Ok(filter) => Some(filter),
+            Err(errors) => {
+                for error in errors {
+                    faults.add(format!("--{} must be {}", error.name, error.wanted));
+                }
+                None
+            }
+        };
+        if self.audit.is_none() {
+            faults.add("--audit (EDGEPROVE_AUDIT) is missing: give the file of the log");
+        }
+        let settings = || Some((self.audit?, selection?, filter?));
+        Ok(faults.finish(settings())?)
+    }
+}
+
+/// Writes a line. Returns false if the reader, such as `head`, wants no more lines.
+fn write_line(out: &mut impl io::Write, line: &str) -> Result<bool, Failure> {
+    match writeln!(out, "{line}") {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        written => written.map(|()| true).map_err(other),
     }
 }
 
 fn failure(error: AuditError) -> Failure {
     match error {
         AuditError::Io { .. } => Failure::NoInput(Box::new(error)),
-        AuditError::Damaged { .. } | AuditError::InUse { .. } | AuditError::WriterEnded => other(error),
+        AuditError::Damaged { .. }
+        | AuditError::InUse { .. }
+        | AuditError::NotAFile { .. }
+        | AuditError::Changed { .. }
+        | AuditError::WriterEnded => other(error),
     }
 }

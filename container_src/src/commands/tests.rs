@@ -88,7 +88,11 @@ fn the_flags_without_a_variable_are_few() {
     }
     let audit = command("audit");
     assert_eq!(without_variable(audit.find_subcommand("verify").unwrap()), ["anchor"]);
-    assert_eq!(without_variable(audit.find_subcommand("export").unwrap()), ["after", "limit"]);
+    assert_eq!(
+        without_variable(audit.find_subcommand("export").unwrap()),
+        ["after", "limit", "last", "action", "actor", "circuit", "since", "until"]
+    );
+    assert_eq!(without_variable(command("keys").find_subcommand("new").unwrap()), ["role"]);
 }
 
 #[test]

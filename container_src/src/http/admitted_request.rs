@@ -77,7 +77,7 @@ impl AdmittedRequest {
         if let Some(reason) = app.not_ready() {
             return Err(ApiError::not_ready(reason));
         }
-        if !app.audit.is_ready() {
+        if !app.audit.is_ready().await {
             return Err(ApiError::audit_unavailable());
         }
         Ok(Self {

@@ -1,6 +1,6 @@
 //! Writes what happens to jobs to the audit log and the metrics.
 
-use std::time::Duration;
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use edgeprove_audit::{Audit, AuditError};
@@ -9,64 +9,92 @@ use edgeprove_job_rules::{
     audit::{Action, Actor, Entry, Outcome},
     job::Job,
 };
-use edgeprove_protocol::{JobStatus, ProblemType};
+use edgeprove_protocol::{JobId, JobStatus, ProblemType};
 use edgeprove_telemetry::metrics::jobs::{self as metrics, JobEnd};
+
+use parking_lot::Mutex;
 
 use super::job_kinds::circuit_of;
 use crate::access;
+
+/// Most cancel requests that are remembered until their workers stop; the oldest are forgotten first. The end of a job whose
+/// request is forgotten is recorded as the server's act. The request itself is in the log in any case.
+const CANCELS_MAX: usize = 4_096;
 
 /// Writes what happens to jobs to the audit log and the metrics. Clones share the log.
 #[derive(Debug, Clone)]
 pub struct JobRecorder {
     audit: Audit,
+    /// Who cancelled the jobs whose workers have yet to stop.
+    cancelled_by: Arc<Mutex<VecDeque<(JobId, Actor)>>>,
 }
 
 impl JobRecorder {
     /// A recorder that writes to this log.
     #[must_use]
     pub fn new(audit: Audit) -> Self {
-        Self { audit }
+        Self { audit, cancelled_by: Arc::default() }
     }
 
-    /// Whether the audit log can be written, as far as is known. A server does nothing that it cannot record.
-    #[must_use]
-    pub fn ready(&self) -> bool {
-        self.audit.is_ready()
-    }
-
-    fn entry(&self, job: &Job, action: Action) -> Entry {
+    fn entry(&self, job: &Job, by: Actor, action: Action) -> Entry {
+        let owner = access::actor(&job.owner);
         Entry {
             job_id: Some(job.id),
             job_kind: Some(job.kind.clone()),
             circuit: circuit_of(job),
-            ..self.audit.entry(access::actor(&job.owner), action)
+            owner: (owner != by).then_some(owner),
+            ..self.audit.entry(by, action)
         }
     }
 
-    fn attempt_entry(&self, job: &Job, action: Action) -> Entry {
-        Entry { attempt: Some(job.attempts), lease_token: Some(job.lease_token), ..self.entry(job, action) }
+    fn attempt_entry(&self, job: &Job, by: Actor, action: Action) -> Entry {
+        let (attempt, lease_token) = (Some(job.attempts), Some(job.lease_token));
+        Entry { attempt, lease_token, ..self.entry(job, by, action) }
     }
 
     /// Records that a job was accepted.
     pub async fn accepted(&self, job: &Job, request_id: String) -> Result<(), AuditError> {
         metrics::submitted(&job.kind, job.priority);
-        self.audit
-            .record(Entry { request_id: Some(request_id), ..self.entry(job, Action::JobSubmitted) })
-            .await
+        let entry = self.entry(job, access::actor(&job.owner), Action::JobSubmitted);
+        self.audit.record(Entry { request_id: Some(request_id), ..entry }).await
+    }
+
+    /// Records that this caller cancels a job that a worker is running. The end of the job is then recorded under the
+    /// caller's name.
+    pub async fn cancel_requested(&self, job: &Job, by: Actor, request_id: String) -> Result<(), AuditError> {
+        let entry = self.entry(job, by.clone(), Action::JobCancelRequested);
+        self.audit.record(Entry { request_id: Some(request_id), ..entry }).await?;
+        let mut cancelled_by = self.cancelled_by.lock();
+        if !cancelled_by.iter().any(|(id, _)| *id == job.id) {
+            if cancelled_by.len() >= CANCELS_MAX {
+                cancelled_by.pop_front();
+            }
+            cancelled_by.push_back((job.id, by));
+        }
+        Ok(())
     }
 
     /// Records that this caller cancelled a job that no worker had.
-    pub async fn cancelled(&self, job: &Job, by: Actor) {
+    pub async fn cancelled(&self, job: &Job, by: Actor, request_id: String) {
         metrics::ended(&job.kind, JobEnd::Cancelled, None);
-        let entry = self.entry(job, Action::JobCancelled);
+        self.forget_cancel(job.id);
+        let entry = self.entry(job, by, Action::JobCancelled);
+        let entry = Entry { outcome: Some(Outcome::Ok), request_id: Some(request_id), ..entry };
         // The audit log itself logs a failure to write.
-        let _ = self.audit.record(Entry { actor: by, outcome: Some(Outcome::Ok), ..entry }).await;
+        let _ = self.audit.record(entry).await;
+    }
+
+    /// Forgets who cancelled a job, because it has ended.
+    fn forget_cancel(&self, id: JobId) -> Option<Actor> {
+        let mut cancelled_by = self.cancelled_by.lock();
+        let at = cancelled_by.iter().position(|(cancelled, _)| *cancelled == id)?;
+        cancelled_by.remove(at).map(|(_, by)| by)
     }
 
     /// Records that the result of a job is about to be returned to this caller.
     pub async fn fetched(&self, job: &Job, by: Actor, request_id: String) -> Result<(), AuditError> {
-        let entry = self.entry(job, Action::JobFetched);
-        self.audit.record(Entry { actor: by, request_id: Some(request_id), ..entry }).await
+        let entry = self.entry(job, by, Action::JobFetched);
+        self.audit.record(Entry { request_id: Some(request_id), ..entry }).await
     }
 }
 
@@ -76,7 +104,7 @@ impl JobEvents for JobRecorder {
         if let Some(started_at) = job.started_at {
             metrics::started(&job.kind, job.priority, started_at.since(job.run_at));
         }
-        let entry = self.attempt_entry(job, Action::JobStarted);
+        let entry = self.attempt_entry(job, access::actor(&job.owner), Action::JobStarted);
         self.audit.record(entry).await.map_err(|error| NotRecorded(error.into()))
     }
 
@@ -86,7 +114,14 @@ impl JobEvents for JobRecorder {
         let problem = problem.map(|problem| problem.code.known().unwrap_or(ProblemType::Internal));
         let Some((action, outcome)) = Self::count_end(job, status, problem, ran) else { return };
         // The audit log itself logs a failure to write. A result is not returned without an entry of its own.
-        let entry = self.attempt_entry(job, action);
+        let cancelled_by = self.forget_cancel(job.id);
+        let by = if action == Action::JobCancelled {
+            // If a caller of another server cancelled it, that server recorded the request.
+            cancelled_by.unwrap_or(Actor::Server)
+        } else {
+            access::actor(&job.owner)
+        };
+        let entry = self.attempt_entry(job, by, action);
         let _ = self.audit.record(Entry { outcome: Some(outcome), ..entry }).await;
     }
 
@@ -101,7 +136,7 @@ impl JobEvents for JobRecorder {
                 let problem = ProblemType::CircuitUnavailable;
                 for job in jobs {
                     metrics::ended(&job.kind, JobEnd::Failed(problem), None);
-                    let entry = Entry { actor: Actor::Server, ..self.attempt_entry(&job, Action::JobFailed) };
+                    let entry = self.attempt_entry(&job, Actor::Server, Action::JobFailed);
                     self.audit.note(Entry { outcome: Some(Outcome::Failed(problem)), ..entry });
                 }
             }
@@ -165,7 +200,8 @@ impl JobRecorder {
                 Action::JobRetried
             }
         };
-        let entry = self.attempt_entry(job, action);
-        self.audit.note(Entry { outcome: Some(Outcome::Failed(problem)), actor: Actor::Server, ..entry });
+        self.forget_cancel(job.id);
+        let entry = self.attempt_entry(job, Actor::Server, action);
+        self.audit.note(Entry { outcome: Some(Outcome::Failed(problem)), ..entry });
     }
 }

@@ -18,49 +18,50 @@ use crate::support::{
     Response, TestServer, eventually, paths, processes, samples, settings::Settings, skipped, wait,
 };
 
-const KEY: &str = "the operator's";
+pub(crate) const KEY: &str = "the operator's";
 /// The folder of an audit log and of a keys file.
-struct AuditFolder(tempfile::TempDir);
+pub(crate) struct AuditFolder(tempfile::TempDir);
 
 /// The result of a command.
-struct CommandResult {
-    code: Option<i32>,
-    stdout: String,
+pub(crate) struct CommandResult {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
     stderr: String,
 }
 
 impl AuditFolder {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = Self(tempfile::tempdir().unwrap());
         let entry = |name: &str, role: &str, key: &str| {
             format!("[keys.{name}]\nrole = '{role}'\nsha256 = ['{}']\n", hex::encode(Sha256::digest(key)))
         };
-        let keys = [entry("alice", "operator", KEY), entry("bob", "user", "bob's")].concat();
+        let users = [entry("bob", "user", "bob's"), entry("carol", "user", "carol's")].concat();
+        let keys = [entry("alice", "operator", KEY), users].concat();
         fs::write(folder.at("keys.toml"), keys).unwrap();
         folder
     }
 
-    fn at(&self, name: &str) -> PathBuf {
+    pub(crate) fn at(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
 
-    fn log(&self) -> PathBuf {
+    pub(crate) fn log(&self) -> PathBuf {
         self.at("audit.jsonl")
     }
 
-    fn configure(&self, settings: &mut Settings) {
+    pub(crate) fn configure(&self, settings: &mut Settings) {
         settings.flag("--audit", &self.log().display());
     }
 
     /// Starts a server whose callers need no key.
     #[track_caller]
-    fn start_open(&self) -> TestServer {
+    pub(crate) fn start_open(&self) -> TestServer {
         TestServer::start(|s| self.configure(s))
     }
 
     /// Starts a server whose callers need a key.
     #[track_caller]
-    fn start_keyed(&self) -> TestServer {
+    pub(crate) fn start_keyed(&self) -> TestServer {
         TestServer::start(|s| {
             self.configure(s);
             s.flag("--keys-file", &self.at("keys.toml").display());
@@ -68,20 +69,20 @@ impl AuditFolder {
     }
 
     #[track_caller]
-    fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let text = fs::read_to_string(self.log()).unwrap();
         assert!(!samples::contains_secret(text.as_bytes()), "the log contains a private value");
         text
     }
 
     #[track_caller]
-    fn entries(&self) -> Vec<Value> {
+    pub(crate) fn entries(&self) -> Vec<Value> {
         entries(&self.text())
     }
 
     /// The action of each entry, with its outcome.
     #[track_caller]
-    fn actions(&self) -> Vec<String> {
+    pub(crate) fn actions(&self) -> Vec<String> {
         let describe = |entry: &Value| match entry["outcome"].as_str() {
             Some(outcome) => format!("{} {outcome}", entry["action"].as_str().unwrap()),
             None => entry["action"].as_str().unwrap().to_owned(),
@@ -90,32 +91,32 @@ impl AuditFolder {
     }
 }
 
-fn entries(text: &str) -> Vec<Value> {
+pub(crate) fn entries(text: &str) -> Vec<Value> {
     let parsed = |line: &str| serde_json::from_str::<Value>(line).unwrap()["entry"].clone();
     text.lines().map(parsed).collect()
 }
 
 #[track_caller]
-fn run(command: &mut Command) -> CommandResult {
+pub(crate) fn run(command: &mut Command) -> CommandResult {
     let output = processes::run(command, wait::LIMIT);
     let text = |bytes| String::from_utf8(bytes).unwrap();
     CommandResult { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
 }
 
-fn edgeprove(arguments: &[&str]) -> Command {
+pub(crate) fn edgeprove(arguments: &[&str]) -> Command {
     let mut command = Command::new(paths::edgeprove());
     command.env_clear().arg("audit").args(arguments);
     command
 }
 
 #[track_caller]
-fn verify(file: &Path, more: &[&str]) -> CommandResult {
+pub(crate) fn verify(file: &Path, more: &[&str]) -> CommandResult {
     run(edgeprove(&["verify", file.to_str().unwrap()]).args(more))
 }
 
 /// The head that a verification prints.
 #[track_caller]
-fn head(result: &CommandResult) -> String {
+pub(crate) fn head(result: &CommandResult) -> String {
     assert_eq!(result.code, Some(0), "{}{}", result.stdout, result.stderr);
     result.stdout.lines().find_map(|line| line.strip_prefix("head: ")).unwrap().to_owned()
 }
@@ -126,7 +127,7 @@ fn assert_broken_at(result: &CommandResult, line: usize) {
     assert!(result.stdout.contains(&format!("line {line}")), "{}", result.stdout);
 }
 
-fn export(server: &TestServer, query: &str) -> Response {
+pub(crate) fn export(server: &TestServer, query: &str) -> Response {
     server.request(Method::GET, &format!("/v1/audit{query}")).header(headers::API_KEY, KEY).send()
 }
 

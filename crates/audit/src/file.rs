@@ -3,11 +3,14 @@
 //! A line is complete when its line feed is written. Bytes after the last line feed are an unfinished line: a crash
 //! interrupted the write, and no caller was notified that the entry is stored. They are no sign of tampering. Opening
 //! the log moves them to a file beside it.
+//!
+//! Before each write the file is compared with the one that was written before, by device, inode, length and last line. An
+//! operator rotates the log by moving it away: [`AuditSink::rotate`] then continues the chain in a new file.
 
 use std::{
-    fs::{File, OpenOptions},
-    io::{self, BufRead as _, BufReader, Read, Seek as _, SeekFrom, Write as _},
-    os::unix::fs::{FileExt as _, OpenOptionsExt as _},
+    fs::{self, File, Metadata, OpenOptions},
+    io::{self, Write as _},
+    os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -16,10 +19,11 @@ use async_trait::async_trait;
 use edgeprove_job_rules::audit::{Entry, Link, Record, chain::LineFault};
 use parking_lot::Mutex;
 
-use super::{AuditError, AuditSink};
-
-/// Longest line that is accepted. Entries have some hundred bytes.
-pub const LINE_MAX_BYTES: usize = 64 << 10;
+use super::{
+    AuditError, AuditSink, LogChange, Page, PageRange,
+    filter::EntryFilter,
+    lines::{self, LINE_MAX_BYTES, Lines, SCANNED_MAX, damaged, failed},
+};
 
 /// When entries are flushed to the disk, where they survive a power cut. An entry always survives the end of the
 /// process.
@@ -42,8 +46,12 @@ pub struct FileSink {
 #[derive(Debug)]
 struct Writer {
     file: File,
+    /// Device and inode of the file.
+    id: (u64, u64),
     sync: SyncPolicy,
     head: Link,
+    /// The last complete line; empty where there is none.
+    last_line: Vec<u8>,
     /// The length of all complete lines, in bytes.
     end: u64,
     /// Whether a failed write may have left bytes after `end`.
@@ -55,29 +63,26 @@ impl FileSink {
     /// is moved to `FILE.torn`. Blocking.
     pub fn open(path: &Path, sync: SyncPolicy) -> Result<Self, AuditError> {
         let io = |action| failed(path, action);
+        // Before it is opened: another kind of file, such as a pipe, could block.
+        if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+            return Err(AuditError::NotAFile { path: path.to_owned() });
+        }
         let is_new = !path.exists();
         let file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path);
         let file = file.map_err(io("opened"))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(std::fs::TryLockError::WouldBlock) => {
-                return Err(AuditError::InUse { path: path.to_owned() });
-            }
-            Err(std::fs::TryLockError::Error(error)) => return Err(io("locked")(error)),
-        }
-        if is_new && let Some(folder) = path.parent() {
+        lock(path, &file)?;
+        if is_new {
             // Without it a power cut could remove the whole file.
-            let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-            File::open(folder).and_then(|folder| folder.sync_all()).map_err(io("created"))?;
+            sync_folder(path).map_err(io("created"))?;
         }
-        let length = file.metadata().map_err(io("read"))?.len();
-        let (head, torn) = last_line(path, &file, length)?;
-        let end = length - torn.len() as u64;
+        let found = file.metadata().map_err(io("read"))?;
+        let End { head, last_line, torn } = end_of(path, &file, found.len())?;
+        let end = found.len() - torn.len() as u64;
         if !torn.is_empty() {
             set_aside(path, &torn).map_err(io("repaired"))?;
             file.set_len(end).and_then(|()| file.sync_all()).map_err(io("repaired"))?;
         }
-        let writer = Writer { file, sync, head, end, dirty: false };
+        let writer = Writer { file, id: id(&found), sync, head, last_line, end, dirty: false };
         let (path, writer) = (path.to_owned(), Arc::new(Mutex::new(writer)));
         Ok(Self { path, writer, removed_bytes: torn.len() as u64 })
     }
@@ -101,18 +106,34 @@ impl FileSink {
 #[async_trait]
 impl AuditSink for FileSink {
     async fn append(&self, entries: Vec<Entry>) -> Result<Link, AuditError> {
-        self.blocking(move |sink| sink.writer.lock().append(&entries).map_err(failed(&sink.path, "written")))
-            .await
+        self.blocking(move |sink| {
+            let mut writer = sink.writer.lock();
+            writer.check(&sink.path)?;
+            writer.append(&entries).map_err(failed(&sink.path, "written"))
+        })
+        .await
     }
 
-    async fn read(&self, after: u64, limit: usize) -> Result<Vec<Record>, AuditError> {
+    async fn read(&self, filter: EntryFilter, range: PageRange) -> Result<Page, AuditError> {
         self.blocking(move |sink| {
-            let end = sink.writer.lock().end;
-            let mut records = Vec::new();
-            for line in Lines::after(&sink.path, after, end)?.take(limit) {
-                records.push(line?.1);
+            let (wanted, end) = {
+                let writer = sink.writer.lock();
+                writer.check(&sink.path)?;
+                (writer.id, writer.end)
+            };
+            let file = File::open(&sink.path).map_err(failed(&sink.path, "read"))?;
+            if id(&file.metadata().map_err(failed(&sink.path, "read"))?) != wanted {
+                return Err(changed(&sink.path, LogChange::Replaced));
             }
-            Ok(records)
+            match range {
+                PageRange::After { after, limit } => {
+                    page(Lines::within(&sink.path, file, after, end)?, &filter, after, limit)
+                }
+                PageRange::Last(count) => {
+                    let records = lines::last(&sink.path, &file, end, &filter, count, SCANNED_MAX)?;
+                    Ok(Page { records, next: None })
+                }
+            }
         })
         .await
     }
@@ -120,6 +141,37 @@ impl AuditSink for FileSink {
     async fn head(&self) -> Result<Link, AuditError> {
         Ok(self.writer.lock().head)
     }
+
+    async fn check(&self) -> Result<(), AuditError> {
+        self.blocking(|sink| match sink.writer.try_lock() {
+            Some(writer) => writer.check(&sink.path),
+            // A write is under way, and checks the file itself.
+            None => Ok(()),
+        })
+        .await
+    }
+
+    async fn rotate(&self, entry: Entry) -> Result<bool, AuditError> {
+        self.blocking(move |sink| sink.writer.lock().rotate(&sink.path, &entry)).await
+    }
+}
+
+/// The first `limit` wanted records of these lines, which follow the entry with the number `after`.
+fn page(lines: Lines, filter: &EntryFilter, after: u64, limit: usize) -> Result<Page, AuditError> {
+    let mut page = Page::default();
+    let (mut scanned, mut seq) = (0, after);
+    for line in lines {
+        if page.records.len() >= limit || scanned >= SCANNED_MAX {
+            page.next = Some(seq);
+            break;
+        }
+        let (_, record) = line?;
+        (scanned, seq) = (scanned + 1, record.seq);
+        if filter.allows(&record) {
+            page.records.push(record);
+        }
+    }
+    Ok(page)
 }
 
 impl Writer {
@@ -127,12 +179,16 @@ impl Writer {
         if self.dirty {
             self.file.set_len(self.end)?;
         }
-        let (mut head, mut lines) = (self.head, String::new());
+        let (mut head, mut lines, mut last_line_at) = (self.head, String::new(), 0);
         for entry in entries {
             let record = Record::after(head, entry);
+            last_line_at = lines.len();
             lines.push_str(&record.line());
             lines.push('\n');
             head = record.link();
+        }
+        if lines.is_empty() {
+            return Ok(head);
         }
         // Until the write has succeeded.
         self.dirty = true;
@@ -141,8 +197,101 @@ impl Writer {
             self.file.sync_data()?;
         }
         (self.head, self.end, self.dirty) = (head, self.end + lines.len() as u64, false);
+        self.last_line = lines.split_off(last_line_at).into_bytes();
         Ok(head)
     }
+
+    /// Fails if the file with this name is not the one that was written before.
+    fn check(&self, path: &Path) -> Result<(), AuditError> {
+        let found = match fs::metadata(path) {
+            Ok(found) => found,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(changed(path, LogChange::Missing));
+            }
+            Err(error) => return Err(failed(path, "checked")(error)),
+        };
+        if id(&found) != self.id {
+            return Err(changed(path, LogChange::Replaced));
+        }
+        if found.len() < self.end {
+            return Err(changed(path, LogChange::Cut));
+        }
+        // A failed write may have left bytes, which the next one removes.
+        if found.len() > self.end && !self.dirty {
+            return Err(changed(path, LogChange::Extended));
+        }
+        let mut last_line = vec![0; self.last_line.len()];
+        let at = self.end - last_line.len() as u64;
+        self.file.read_exact_at(&mut last_line, at).map_err(failed(path, "checked"))?;
+        if last_line != self.last_line {
+            return Err(changed(path, LogChange::OtherEnd));
+        }
+        Ok(())
+    }
+
+    /// If no file has this name, writes a new one that continues the chain with `entry`. Returns whether it did.
+    fn rotate(&mut self, path: &Path, entry: &Entry) -> Result<bool, AuditError> {
+        match self.check(path) {
+            Ok(()) => return Ok(false),
+            Err(AuditError::Changed { change: LogChange::Missing, .. }) => {}
+            Err(error) => return Err(error),
+        }
+        // The file that was moved away ends with its last complete line.
+        let io = |action| failed(path, action);
+        if self.dirty {
+            self.file.set_len(self.end).map_err(io("rotated"))?;
+            self.dirty = false;
+        }
+        self.file.sync_all().map_err(io("rotated"))?;
+
+        let record = Record::after(self.head, entry);
+        let line = format!("{}\n", record.line()).into_bytes();
+        // The file gets its name with its first line in it: a crash must not leave a log that starts a new chain.
+        let draft = beside(path, ".new");
+        match fs::remove_file(&draft) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io("rotated")(error)),
+            Ok(()) | Err(_) => {}
+        }
+        let file = OpenOptions::new().read(true).append(true).create_new(true).mode(0o600).open(&draft);
+        let mut file = file.map_err(io("rotated"))?;
+        lock(path, &file)?;
+        file.write_all(&line).and_then(|()| file.sync_all()).map_err(io("rotated"))?;
+        fs::rename(&draft, path).and_then(|()| sync_folder(path)).map_err(io("rotated"))?;
+        let id = id(&file.metadata().map_err(io("rotated"))?);
+        let (end, head) = (line.len() as u64, record.link());
+        *self = Self { file, id, sync: self.sync, head, last_line: line, end, dirty: false };
+        Ok(true)
+    }
+}
+
+/// Locks a log until it is closed.
+fn lock(path: &Path, file: &File) -> Result<(), AuditError> {
+    match file.try_lock() {
+        Ok(()) => Ok(()),
+        Err(fs::TryLockError::WouldBlock) => Err(AuditError::InUse { path: path.to_owned() }),
+        Err(fs::TryLockError::Error(error)) => Err(failed(path, "locked")(error)),
+    }
+}
+
+/// Flushes the folder of a file, so that a power cut does not undo a change of names.
+fn sync_folder(path: &Path) -> io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(folder)?.sync_all()
+}
+
+fn id(file: &Metadata) -> (u64, u64) {
+    (file.dev(), file.ino())
+}
+
+fn changed(path: &Path, change: LogChange) -> AuditError {
+    AuditError::Changed { path: path.to_owned(), change }
+}
+
+/// The path with something added to its name.
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
 }
 
 impl Drop for Writer {
@@ -154,17 +303,16 @@ impl Drop for Writer {
     }
 }
 
-fn failed(path: &Path, action: &'static str) -> impl Fn(io::Error) -> AuditError {
-    let path = path.to_owned();
-    move |source| AuditError::Io { path: path.clone(), action, source: Arc::new(source) }
+/// The end of a log.
+struct End {
+    head: Link,
+    /// The last complete line; empty where there is none.
+    last_line: Vec<u8>,
+    /// The bytes after it.
+    torn: Vec<u8>,
 }
 
-fn damaged(path: &Path, fault: LineFault) -> AuditError {
-    AuditError::Damaged { path: path.to_owned(), fault }
-}
-
-/// The end of a file's chain, and the bytes after the last complete line.
-fn last_line(path: &Path, file: &File, length: u64) -> Result<(Link, Vec<u8>), AuditError> {
+fn end_of(path: &Path, file: &File, length: u64) -> Result<End, AuditError> {
     // At most two lines: a complete one and an unfinished one.
     let from = length.saturating_sub(2 * LINE_MAX_BYTES as u64);
     let mut tail = vec![0; usize::try_from(length - from).unwrap_or(0)];
@@ -176,7 +324,7 @@ fn last_line(path: &Path, file: &File, length: u64) -> Result<(Link, Vec<u8>), A
         let is_blank = tail.iter().all(|&byte| byte == 0);
         let is_torn = from == 0 && tail.len() <= LINE_MAX_BYTES && (begins_as_ours || is_blank);
         return if is_torn {
-            Ok((Link::START, tail))
+            Ok(End { head: Link::START, last_line: Vec::new(), torn: tail })
         } else {
             Err(damaged_line("the file has other content"))
         };
@@ -187,105 +335,17 @@ fn last_line(path: &Path, file: &File, length: u64) -> Result<(Link, Vec<u8>), A
     }
     let line = str::from_utf8(&tail[start..end]).map_err(|_| damaged_line("the last line is not text"))?;
     let record = Record::read(line).map_err(|fault| damaged(path, fault))?;
-    Ok((record.link(), tail[end + 1..].to_vec()))
+    let (last_line, torn) = (tail[start..=end].to_vec(), tail[end + 1..].to_vec());
+    Ok(End { head: record.link(), last_line, torn })
 }
 
 /// Appends an unfinished line to `FILE.torn`, where operators can inspect it.
 fn set_aside(path: &Path, torn: &[u8]) -> io::Result<()> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".torn");
-    let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(name)?;
+    let aside = beside(path, ".torn");
+    let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(aside)?;
     file.write_all(torn)?;
     file.write_all(b"\n")?;
     file.sync_all()
-}
-
-/// Iterates over the complete lines of a log, each with its record.
-#[derive(Debug)]
-pub struct Lines {
-    path: PathBuf,
-    rest: BufReader<io::Take<File>>,
-    after: u64,
-}
-
-impl Lines {
-    /// The lines after the entry with the number `after`. The file may be written meanwhile.
-    pub fn of(path: &Path, after: u64) -> Result<Self, AuditError> {
-        let end = std::fs::metadata(path).map_err(failed(path, "read"))?.len();
-        Self::after(path, after, end)
-    }
-
-    /// The lines after the entry with the number `after`, within the first `end` bytes. Lines are in order of their
-    /// numbers, so a binary search finds the first.
-    fn after(path: &Path, after: u64, end: u64) -> Result<Self, AuditError> {
-        /// The search stops when fewer bytes than this are left.
-        const NEAR: u64 = 16 << 10;
-        let io = || failed(path, "read");
-        let file = File::open(path).map_err(io())?;
-        // The line at `low` precedes the wanted ones, unless it is the first line of the file.
-        let (mut low, mut high) = (0, end);
-        while after > 0 && high - low > NEAR {
-            let middle = low + (high - low) / 2;
-            match line_from(path, &file, middle, high)? {
-                Some((start, record)) if record.seq <= after => low = start,
-                Some(_) | None => high = middle,
-            }
-        }
-        let mut file = file;
-        file.seek(SeekFrom::Start(low)).map_err(io())?;
-        let rest = BufReader::new(file.take(end - low));
-        Ok(Self { path: path.to_owned(), rest, after })
-    }
-
-    fn next_line(&mut self) -> Result<Option<(String, Record)>, AuditError> {
-        loop {
-            let mut bytes = Vec::new();
-            let limit = LINE_MAX_BYTES as u64;
-            let read = self.rest.by_ref().take(limit).read_until(b'\n', &mut bytes);
-            read.map_err(failed(&self.path, "read"))?;
-            if bytes.pop() != Some(b'\n') {
-                if bytes.len() + 1 >= LINE_MAX_BYTES {
-                    let why = "a line is too long".to_owned();
-                    return Err(damaged(&self.path, LineFault::NotAnEntry { why }));
-                }
-                return Ok(None);
-            }
-            let (line, record) = parsed(&self.path, bytes)?;
-            if record.seq > self.after {
-                return Ok(Some((line, record)));
-            }
-        }
-    }
-}
-
-impl Iterator for Lines {
-    type Item = Result<(String, Record), AuditError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        self.next_line().transpose()
-    }
-}
-
-fn parsed(path: &Path, bytes: Vec<u8>) -> Result<(String, Record), AuditError> {
-    let not_text = |_| damaged(path, LineFault::NotAnEntry { why: "a line is not text".to_owned() });
-    let line = String::from_utf8(bytes).map_err(not_text)?;
-    let record = Record::read(&line).map_err(|fault| damaged(path, fault))?;
-    Ok((line, record))
-}
-
-/// The first line that starts after `from` and before `high`, with its position.
-fn line_from(path: &Path, file: &File, from: u64, high: u64) -> Result<Option<(u64, Record)>, AuditError> {
-    let mut bytes = vec![0; 2 * LINE_MAX_BYTES];
-    let read = file.read_at(&mut bytes, from).map_err(failed(path, "read"))?;
-    bytes.truncate(read);
-    let Some(before) = bytes.iter().position(|&byte| byte == b'\n') else { return Ok(None) };
-    let start = from + before as u64 + 1;
-    let line = &bytes[before + 1..];
-    let Some(end) = line.iter().position(|&byte| byte == b'\n') else { return Ok(None) };
-    if start >= high {
-        return Ok(None);
-    }
-    parsed(path, line[..end].to_vec()).map(|(_, record)| Some((start, record)))
 }
 
 #[cfg(test)]

@@ -4,13 +4,17 @@
 //! is between the two: entries that arrive together are written together, in one order, and a caller can wait until its
 //! entry is stored.
 //!
-//! Work without an entry is not allowed: while the log cannot be written, the server refuses work.
+//! Work without an entry is not allowed: while the log cannot be written, or is not the one that was written before, the
+//! server refuses work.
 //!
 //! Reading order: [`Audit`], then [`PendingEntry`], then [`mod@file`].
 //!
 //! Imports run down this list only.
 //!
 //! - [`mod@file`]: a sink that is a file of JSON lines.
+//! - [`lines`]: reads the lines of such a file, from either end.
+//! - [`filter`]: which entries are wanted.
+//! - `refusals`: counts refused requests by caller and reason.
 
 use std::{
     fmt, io,
@@ -28,13 +32,16 @@ use tokio::sync::oneshot;
 use edgeprove_telemetry::{supervisor::Supervisor, timestamp_now};
 
 pub mod file;
+pub mod filter;
+pub mod lines;
+mod refusals;
 
 use file::{FileSink, SyncPolicy};
+use filter::EntryFilter;
+use refusals::{REFUSALS_EVERY, Refusals};
 
 /// Time after a failed write in which work is refused without another attempt.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
-/// At most one entry about refused requests is written in this time. It states how many requests it stands for.
-const REFUSALS_EVERY: Duration = Duration::from_secs(1);
 
 /// Settings of the audit log.
 #[derive(Debug, Clone)]
@@ -52,11 +59,45 @@ pub trait AuditSink: Send + Sync {
     /// new end of the chain.
     async fn append(&self, entries: Vec<Entry>) -> Result<Link, AuditError>;
 
-    /// Returns at most `limit` records, starting after the entry with the number `after`.
-    async fn read(&self, after: u64, limit: usize) -> Result<Vec<Record>, AuditError>;
+    /// Returns a part of the log. The search is bounded: [`Page::next`] names where the rest starts.
+    async fn read(&self, filter: EntryFilter, range: PageRange) -> Result<Page, AuditError>;
 
     /// Returns the end of the chain.
     async fn head(&self) -> Result<Link, AuditError>;
+
+    /// Fails if the log is not the one that was written before: it was moved, removed, cut or replaced.
+    async fn check(&self) -> Result<(), AuditError> {
+        Ok(())
+    }
+
+    /// Continues the chain in a new log that starts with `entry`, if an operator has moved the log away. Returns whether it
+    /// was moved.
+    async fn rotate(&self, _entry: Entry) -> Result<bool, AuditError> {
+        Ok(false)
+    }
+}
+
+/// Which part of the log is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PageRange {
+    /// The first entries after a number.
+    After {
+        /// The number of the entry before the first wanted one; 0 for the beginning.
+        after: u64,
+        /// The most entries.
+        limit: usize,
+    },
+    /// The last entries.
+    Last(usize),
+}
+
+/// A part of the log, in the order of the entries' numbers.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Page {
+    /// The entries.
+    pub records: Vec<Record>,
+    /// The number after which the rest starts; `None` if the end of the log was reached.
+    pub next: Option<u64>,
 }
 
 /// The log cannot be opened, written or read.
@@ -88,9 +129,54 @@ pub enum AuditError {
         #[source]
         fault: LineFault,
     },
+    /// The log is no regular file.
+    #[error("the audit log {} is not a regular file: name a file of its own for it", path.display())]
+    NotAFile {
+        /// The log.
+        path: PathBuf,
+    },
+    /// The log is not the one that this server wrote before.
+    #[error(
+        "the audit log {} {change}: put the file back, or move it away and send SIGHUP to continue the chain in a new one \
+         (docs/AUDIT.md)",
+        path.display()
+    )]
+    Changed {
+        /// The log.
+        path: PathBuf,
+        /// What happened to it.
+        change: LogChange,
+    },
     /// The task that writes the log ended before it wrote the entry.
     #[error("the task that writes the audit log ended unexpectedly")]
     WriterEnded,
+}
+
+/// What happened to a log while a server writes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogChange {
+    /// No file has its name.
+    Missing,
+    /// Another file has its name.
+    Replaced,
+    /// It is shorter than what was written.
+    Cut,
+    /// Another program wrote to it.
+    Extended,
+    /// Its last entry is not the one that was written.
+    OtherEnd,
+}
+
+impl fmt::Display for LogChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Missing => "was moved or removed",
+            Self::Replaced => "was replaced by another file",
+            Self::Cut => "was cut",
+            Self::Extended => "was written by another program",
+            Self::OtherEnd => "has another last entry than the one that was written",
+        })
+    }
 }
 
 /// Receives the outcome of a write.
@@ -126,15 +212,16 @@ struct Inner {
     waiting: Mutex<Vec<(Entry, Option<Waiter>)>>,
     /// Held while entries are written, so that only one task writes.
     writing: tokio::sync::Mutex<()>,
-    failed_at: Mutex<Option<Instant>>,
+    failure: Mutex<Option<Failure>>,
     refusals: Mutex<Refusals>,
 }
 
-#[derive(Default)]
-struct Refusals {
-    recorded_at: Option<Instant>,
-    /// Refused requests since then.
-    unrecorded: u64,
+/// The latest failure of the log.
+#[derive(Debug, Clone, Copy)]
+struct Failure {
+    at: Instant,
+    /// Whether [`AuditSink::check`] alone shows that it is over.
+    is_change: bool,
 }
 
 impl fmt::Debug for Audit {
@@ -159,7 +246,7 @@ impl Audit {
             supervisor,
             waiting: Mutex::default(),
             writing: tokio::sync::Mutex::default(),
-            failed_at: Mutex::default(),
+            failure: Mutex::default(),
             refusals: Mutex::default(),
         })))
     }
@@ -199,18 +286,17 @@ impl Audit {
         Entry { worker, ..Entry::new(timestamp_now(), actor, action) }
     }
 
-    /// Whether work may start: the log is not known to be unwritable. One second after a failed write this is true
-    /// again, so that the next entry tries to write.
-    #[must_use]
-    pub fn is_ready(&self) -> bool {
+    /// Whether work may start: the log is the one that was written before, and is not known to be unwritable. One second
+    /// after a failed write this is true again, so that the next entry tries to write.
+    pub async fn is_ready(&self) -> bool {
         let Some(inner) = &self.0 else { return true };
-        inner.failed_at.lock().is_none_or(|failed_at| failed_at.elapsed() >= RETRY_AFTER)
+        inner.check().await && inner.failure.lock().is_none_or(|failure| failure.at.elapsed() >= RETRY_AFTER)
     }
 
-    /// Whether the last write failed.
-    #[must_use]
-    pub fn is_failing(&self) -> bool {
-        self.0.as_ref().is_some_and(|inner| inner.failed_at.lock().is_some())
+    /// Whether the log cannot be written or is not the one that was written before, as far as is known.
+    pub async fn is_failing(&self) -> bool {
+        let Some(inner) = &self.0 else { return false };
+        !inner.check().await || inner.failure.lock().is_some()
     }
 
     /// Records an entry. Returns when it is stored.
@@ -228,19 +314,42 @@ impl Audit {
         }
     }
 
-    /// Records a request that was refused because of its key or role. At most one entry per second is written, so that
-    /// a client cannot fill the log with refused requests.
+    /// Records a request that was refused because of its key or role. At most one entry per second is written for each
+    /// caller and reason, so that a client cannot fill the log with refused requests.
     pub fn note_refusal(&self, entry: Entry) {
         let Some(inner) = &self.0 else { return };
         let mut refusals = inner.refusals.lock();
-        if refusals.recorded_at.is_some_and(|recorded_at| recorded_at.elapsed() < REFUSALS_EVERY) {
-            refusals.unrecorded += 1;
-            return;
-        }
-        let times = std::mem::take(&mut refusals.unrecorded) + 1;
-        refusals.recorded_at = Some(Instant::now());
+        let entries = refusals.count(entry, Instant::now());
+        let needs_writer = !std::mem::replace(&mut refusals.has_writer, true);
         drop(refusals);
-        inner.enqueue(Entry { times: (times > 1).then_some(times), ..entry }, None);
+        for entry in entries {
+            inner.enqueue(entry, None);
+        }
+        if needs_writer {
+            let writer = Arc::clone(inner);
+            inner.supervisor.spawn("audit refusals", async move { writer.write_refusals().await });
+        }
+    }
+
+    /// Continues the chain in a new log, if an operator has moved the log away. The outcome is logged.
+    pub async fn rotate(&self) {
+        let Some(inner) = &self.0 else { return };
+        match inner.sink.rotate(self.entry(Actor::Server, Action::LogRotated)).await {
+            Ok(true) => {
+                *inner.failure.lock() = None;
+                tracing::info!("the audit log was rotated: the chain continues in a new file");
+            }
+            Ok(false) => tracing::debug!("the audit log is in its place"),
+            Err(error) => inner.set_failure(&error),
+        }
+    }
+
+    /// Records what is still counted, and that the server stopped. No entry may be recorded after it.
+    pub async fn finish(&self) {
+        let Some(inner) = &self.0 else { return };
+        inner.write_all_refusals();
+        // A failure to write is logged.
+        let _ = self.record(self.entry(Actor::Server, Action::ServerStopped)).await;
     }
 
     /// Starts an entry whose outcome is not known yet. [`PendingEntry::settle`] records it.
@@ -268,14 +377,77 @@ impl Inner {
         }
         let count = entries.len();
         let outcome = self.sink.append(entries).await.map(|_| ());
-        *self.failed_at.lock() = outcome.is_err().then(Instant::now);
-        if let Err(error) = &outcome {
-            let error = edgeprove_telemetry::chain(error);
-            tracing::error!(error, entries = count, "the audit log cannot be written");
+        match &outcome {
+            Ok(()) => *self.failure.lock() = None,
+            Err(error) => {
+                self.set_failure(error);
+                tracing::error!(entries = count, "audit entries were not stored");
+            }
         }
         for waiter in waiters.into_iter().flatten() {
             // A waiter that is gone needs no answer.
             let _ = waiter.send(outcome.clone());
+        }
+    }
+}
+
+impl Inner {
+    /// Whether the log is the one that was written before.
+    async fn check(&self) -> bool {
+        match self.sink.check().await {
+            Ok(()) => {
+                let mut failure = self.failure.lock();
+                if failure.is_some_and(|failure| failure.is_change) {
+                    tracing::info!("the audit log is in its place again");
+                    *failure = None;
+                }
+                true
+            }
+            Err(error) => {
+                self.set_failure(&error);
+                false
+            }
+        }
+    }
+
+    /// Remembers a failure, and logs it unless one was logged a moment ago.
+    fn set_failure(&self, error: &AuditError) {
+        let is_change = matches!(error, AuditError::Changed { .. });
+        let mut failure = self.failure.lock();
+        let is_recent = failure.is_some_and(|failure| failure.at.elapsed() < RETRY_AFTER);
+        if !is_recent {
+            *failure = Some(Failure { at: Instant::now(), is_change });
+            tracing::error!(error = %edgeprove_telemetry::chain(error), "the audit log cannot be written");
+        }
+    }
+
+    /// Writes counted refusals when their second is over, until none is counted. At the stop it writes them at once.
+    async fn write_refusals(self: Arc<Self>) {
+        let stop = self.supervisor.stop_token().clone();
+        while tokio::time::timeout(REFUSALS_EVERY, stop.cancelled()).await.is_err() {
+            let (entries, is_done) = {
+                let mut refusals = self.refusals.lock();
+                let entries = refusals.take_due(Instant::now());
+                refusals.has_writer = !refusals.is_empty();
+                (entries, refusals.is_empty())
+            };
+            for entry in entries {
+                self.enqueue(entry, None);
+            }
+            if is_done {
+                return;
+            }
+        }
+        self.write_all_refusals();
+    }
+
+    fn write_all_refusals(self: &Arc<Self>) {
+        let mut refusals = self.refusals.lock();
+        refusals.has_writer = false;
+        let entries = refusals.take_all();
+        drop(refusals);
+        for entry in entries {
+            self.enqueue(entry, None);
         }
     }
 }

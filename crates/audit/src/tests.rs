@@ -6,6 +6,7 @@ struct MemorySink {
     batches: Mutex<Vec<usize>>,
     entries: Mutex<Vec<Entry>>,
     is_broken: std::sync::atomic::AtomicBool,
+    is_moved: std::sync::atomic::AtomicBool,
 }
 
 #[async_trait]
@@ -20,12 +21,19 @@ impl AuditSink for MemorySink {
         Ok(Link::START)
     }
 
-    async fn read(&self, _: u64, _: usize) -> Result<Vec<Record>, AuditError> {
-        Ok(Vec::new())
+    async fn read(&self, _: EntryFilter, _: PageRange) -> Result<Page, AuditError> {
+        Ok(Page::default())
     }
 
     async fn head(&self) -> Result<Link, AuditError> {
         Ok(Link::START)
+    }
+
+    async fn check(&self) -> Result<(), AuditError> {
+        if self.is_moved.load(std::sync::atomic::Ordering::Relaxed) {
+            return Err(AuditError::Changed { path: PathBuf::new(), change: LogChange::Missing });
+        }
+        Ok(())
     }
 }
 
@@ -74,35 +82,65 @@ async fn a_dropped_pending_entry_is_abandoned() {
 async fn work_pauses_after_a_failed_write() {
     let (audit, memory, _supervisor) = audit();
     let entry = || audit.entry(Actor::Server, Action::ServerStarted);
-    assert!(audit.is_ready() && !audit.is_failing());
+    assert!(audit.is_ready().await && !audit.is_failing().await);
     memory.is_broken.store(true, std::sync::atomic::Ordering::Relaxed);
     assert!(audit.record(entry()).await.is_err());
-    assert!(!audit.is_ready() && audit.is_failing());
+    assert!(!audit.is_ready().await && audit.is_failing().await);
     memory.is_broken.store(false, std::sync::atomic::Ordering::Relaxed);
     audit.record(entry()).await.unwrap();
-    assert!(audit.is_ready() && !audit.is_failing());
+    assert!(audit.is_ready().await && !audit.is_failing().await);
 }
 
 #[tokio::test]
-async fn many_refusals_become_one_entry_with_their_number() {
-    let (audit, memory, supervisor) = audit();
-    for _ in 0..50 {
-        audit.note_refusal(audit.entry(Actor::Anonymous, Action::KeyRefused));
+async fn work_pauses_while_the_log_is_another_one() {
+    let (audit, memory, _supervisor) = audit();
+    assert!(audit.is_ready().await);
+    memory.is_moved.store(true, std::sync::atomic::Ordering::Relaxed);
+    assert!(!audit.is_ready().await && audit.is_failing().await);
+    memory.is_moved.store(false, std::sync::atomic::Ordering::Relaxed);
+    assert!(audit.is_ready().await && !audit.is_failing().await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn counted_refusals_are_written_a_second_later() {
+    let (audit, memory, _supervisor) = audit();
+    for actor in [Actor::Anonymous, Actor::Key("bob".to_owned()), Actor::Anonymous] {
+        audit.note_refusal(audit.entry(actor, Action::KeyRefused));
     }
     if let Some(inner) = &audit.0 {
-        let earlier = Instant::now().checked_sub(REFUSALS_EVERY);
-        inner.refusals.lock().recorded_at = earlier;
+        inner.refusals.lock().age(REFUSALS_EVERY);
     }
-    audit.note_refusal(audit.entry(Actor::Anonymous, Action::KeyRefused));
+    tokio::time::sleep(REFUSALS_EVERY * 2).await;
+    let entries = memory.entries.lock().iter().map(|e| (e.actor.clone(), e.times)).collect::<Vec<_>>();
+    let bob = Actor::Key("bob".to_owned());
+    assert_eq!(entries, [(Actor::Anonymous, None), (bob, None), (Actor::Anonymous, None)]);
+}
+
+#[tokio::test]
+async fn refusals_that_are_counted_at_the_end_are_written() {
+    let (audit, memory, supervisor) = audit();
+    for number in 0..30 {
+        let actor = if number % 3 == 0 { Actor::Key("bob".to_owned()) } else { Actor::Anonymous };
+        audit.note_refusal(audit.entry(actor, Action::KeyRefused));
+    }
     supervisor.stop().await;
-    let times: Vec<_> = memory.entries.lock().iter().map(|entry| entry.times).collect();
-    assert_eq!(times, [None, Some(50)]);
+    // A request that is refused while connections close.
+    audit.note_refusal(audit.entry(Actor::Anonymous, Action::KeyRefused));
+    audit.note_refusal(audit.entry(Actor::Anonymous, Action::KeyRefused));
+    audit.finish().await;
+    let entries = memory.entries.lock().clone();
+    let count = |actor: &Actor| -> u64 {
+        let of_actor = entries.iter().filter(|entry| entry.actor == *actor);
+        of_actor.map(|entry| entry.times.unwrap_or(1)).sum()
+    };
+    assert_eq!((count(&Actor::Key("bob".to_owned())), count(&Actor::Anonymous)), (10, 22));
+    assert_eq!(entries.last().map(|entry| entry.action), Some(Action::ServerStopped));
 }
 
 #[tokio::test]
 async fn without_a_log_everything_succeeds() {
     let audit = Audit::off();
-    assert!(audit.is_ready() && !audit.is_failing() && audit.sink().is_none());
+    assert!(audit.is_ready().await && !audit.is_failing().await && audit.sink().is_none());
     let entry = audit.entry(Actor::Server, Action::ServerStarted);
     audit.record(entry.clone()).await.unwrap();
     audit.note(entry.clone());

@@ -218,7 +218,7 @@ pub const ALL: &[Endpoint] = &[
     Endpoint::new(Method::Get, "/problems/{code}", Class::Info, FORWARD,
         "explains the code of a problem"),
     Endpoint::new(Method::Get, "/v1/audit", Class::Operator, EdgeAction::Hide,
-        "the audit log after entry ?after=N, as JSON lines; for operators"),
+        "entries of the audit log, as JSON lines, after entry ?after=N or the ?last=N; for operators"),
     Endpoint::new(Method::Get, "/livez", Class::Probe, EdgeAction::Hide,
         "200 while the process runs"),
     Endpoint::new(Method::Get, "/readyz", Class::Probe, EdgeAction::Hide,

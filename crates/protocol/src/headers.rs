@@ -40,6 +40,8 @@ pub const AUTHENTICATED_USER: &str = "x-authenticated-user";
 pub const API_KEY: &str = "x-api-key";
 /// Head of the audit log: `SEQ:HASH` of its last entry.
 pub const AUDIT_HEAD: &str = "x-audit-head";
+/// The number of the audit entry after which the next page starts. Missing where the page ends with the log.
+pub const AUDIT_NEXT: &str = "x-audit-next";
 /// Load of the server, as [`crate::Load`] writes it. The edge reads and removes it.
 pub const PROVER_LOAD: &str = "x-prover-load";
 

@@ -21,4 +21,4 @@ pub mod timestamp;
 
 pub use log::{LogFormat, chain, log_panics, millis, start};
 pub use supervisor::Supervisor;
-pub use timestamp::{timestamp, timestamp_now};
+pub use timestamp::{timestamp, timestamp_now, utc_timestamp};

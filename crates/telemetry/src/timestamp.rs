@@ -20,6 +20,18 @@ pub fn timestamp_now() -> String {
     timestamp(Timestamp::now().as_millisecond())
 }
 
+/// Reads a point in time in RFC 3339, with any offset, and writes it in the form of this module; `None` if it is none.
+///
+/// ```
+/// let text = edgeprove_telemetry::utc_timestamp("2026-11-29T09:00:00+01:00");
+/// assert_eq!(text.as_deref(), Some("2026-11-29T08:00:00.000Z"));
+/// assert_eq!(edgeprove_telemetry::utc_timestamp("yesterday"), None);
+/// ```
+#[must_use]
+pub fn utc_timestamp(text: &str) -> Option<String> {
+    text.parse().ok().map(|time: Timestamp| timestamp(time.as_millisecond()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,7 +2,7 @@
 
 use axum::{extract::State, response::Response};
 use edgeprove_protocol::{JobStatus, ProblemType};
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 
 use crate::{
     access::Caller,
@@ -10,24 +10,37 @@ use crate::{
         api_error::ApiError,
         extract::JobPath,
         job_response::{document_response, job_document, visible_job},
+        request_id::request_id_of,
         state::AppState,
     },
 };
 
 /// 1. The caller may see the job (401, 404, 429).
-/// 2. 200 when it is cancelled, also when it was before; 202 when it is running and its worker has yet to stop; 409 when
+/// 2. The request to stop a running job is written to the audit log (503).
+/// 3. 200 when it is cancelled, also when it was before; 202 when it is running and its worker has yet to stop; 409 when
 ///    it has already finished.
 pub async fn cancel_job(
     State(app): State<AppState>,
     caller: Caller,
     JobPath(id): JobPath,
+    headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let job = visible_job(&app, &caller, id).await?;
-    let jobs = app.jobs()?;
+    let (jobs, request_id) = (app.jobs()?, request_id_of(&headers));
+    let request_recorded = job.status == JobStatus::Running;
+    if request_recorded {
+        jobs.recorder.cancel_requested(&job, caller.actor(), request_id.clone()).await?;
+    }
     let status = match jobs.store.queue.cancel(id, Some(&job.owner)).await? {
-        Some(JobStatus::Running) => StatusCode::ACCEPTED,
+        Some(JobStatus::Running) => {
+            // A worker has claimed the job since it was loaded.
+            if !request_recorded {
+                jobs.recorder.cancel_requested(&job, caller.actor(), request_id).await?;
+            }
+            StatusCode::ACCEPTED
+        }
         Some(_) => {
-            jobs.recorder.cancelled(&job, caller.actor()).await;
+            jobs.recorder.cancelled(&job, caller.actor(), request_id).await;
             StatusCode::OK
         }
         None if job.status == JobStatus::Cancelled => StatusCode::OK,

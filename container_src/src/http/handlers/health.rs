@@ -25,7 +25,7 @@ pub async fn health(
     Extension(identity): Extension<Identity>,
 ) -> (StatusCode, Json<Health>) {
     let is_operator = identity.caller.is_ok_and(|caller| caller.may_operate().is_ok());
-    let audit_is_failing = app.audit.is_failing();
+    let audit_is_failing = app.audit.is_failing().await;
     let health = examine(&app, is_operator, audit_is_failing);
     let status = match health.status {
         HealthStatus::Ok | HealthStatus::Degraded => StatusCode::OK,

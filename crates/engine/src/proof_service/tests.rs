@@ -3,8 +3,8 @@ mod fixture;
 use std::{num::NonZeroUsize, pin::pin, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use edgeprove_audit::{AuditError, AuditSink};
-use edgeprove_job_rules::audit::{Action, Actor, Link, Outcome, Record};
+use edgeprove_audit::{AuditError, AuditSink, Page, PageRange, filter::EntryFilter};
+use edgeprove_job_rules::audit::{Action, Actor, Link, Outcome};
 use edgeprove_protocol::HasProblemType as _;
 use edgeprove_telemetry::supervisor::Supervisor;
 use futures_util::poll;
@@ -32,8 +32,8 @@ impl AuditSink for MemoryLog {
         Ok(Link::START)
     }
 
-    async fn read(&self, _after: u64, _limit: usize) -> Result<Vec<Record>, AuditError> {
-        Ok(Vec::new())
+    async fn read(&self, _filter: EntryFilter, _range: PageRange) -> Result<Page, AuditError> {
+        Ok(Page::default())
     }
 
     async fn head(&self) -> Result<Link, AuditError> {

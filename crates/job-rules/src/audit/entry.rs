@@ -54,6 +54,8 @@ actions! {
     ServerStopped = "server.stopped";
     /// A crash cut off the end of the log, which was set aside.
     LogMended = "log.repaired";
+    /// An operator had moved the log away, and the chain continues in a new file.
+    LogRotated = "log.rotated";
     /// The keys file was read again.
     KeysChanged = "keys.changed";
     /// A new version of the keys file was rejected: it is invalid.
@@ -74,6 +76,8 @@ actions! {
     JobFetched = "job.fetched";
     /// A job failed.
     JobFailed = "job.failed";
+    /// A caller cancelled a job that a worker was running: the worker has yet to stop.
+    JobCancelRequested = "job.cancel_requested";
     /// A job was cancelled.
     JobCancelled = "job.cancelled";
     /// A job's result was deleted.
@@ -127,12 +131,15 @@ pub struct Entry {
     /// The outcome.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Outcome>,
+    /// The owner of the job, if another actor acted on it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub owner: Option<Actor>,
     /// The request it belongs to, as in the log. 1 to 128 characters of `A-Z a-z 0-9 - _ . :`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
     /// When, by the clock of the server that did it: RFC 3339 in UTC with milliseconds.
     pub time: String,
-    /// How many like it this entry stands for, if more than one.
+    /// How many requests of the same actor with the same outcome this entry stands for, if more than one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub times: Option<u64>,
     /// The server that did it.
@@ -158,6 +165,7 @@ impl Entry {
             job_kind: None,
             lease_token: None,
             outcome: None,
+            owner: None,
             request_id: None,
             time,
             times: None,
@@ -188,6 +196,7 @@ mod tests {
             job_kind: Some("prove".to_owned()),
             lease_token: Some(LeaseToken(7)),
             outcome: Some(Outcome::Failed(ProblemType::ProofTimeout)),
+            owner: Some(Actor::Anonymous),
             request_id: Some("r-1".to_owned()),
             times: Some(3),
             worker: Some("prover-0".to_owned()),
@@ -205,7 +214,7 @@ mod tests {
             full().canonical(),
             "{\"action\":\"job.failed\",\"actor\":\"key:alice\",\"attempt\":2,\"circuit\":\"range_check\",\
              \"job_id\":\"c3-7c2d3f7e-0b7a-4c55-9d2f-5c1f3a0e9b11\",\"job_kind\":\"prove\",\"lease_token\":7,\"outcome\":\"proof_timeout\",\
-             \"request_id\":\"r-1\",\"time\":\"2026-11-21T09:43:23.731Z\",\"times\":3,\"worker\":\"prover-0\"}"
+             \"owner\":\"anonymous\",\"request_id\":\"r-1\",\"time\":\"2026-11-21T09:43:23.731Z\",\"times\":3,\"worker\":\"prover-0\"}"
         );
         let members: Map<String, Value> = serde_json::from_str(&full().canonical()).unwrap();
         assert!(members.keys().is_sorted());
