@@ -211,6 +211,19 @@ pub enum OpenError {
         /// The file.
         path: PathBuf,
     },
+    /// The key file of the data folder is missing, and there are artifacts that it encrypted. A new key would make them
+    /// unreadable for ever, and nobody would notice before the first job fails.
+    #[error(
+        "{} is missing, but {} has artifacts: restore the key from a backup, or remove the artifacts to give them up",
+        path.display(),
+        folder.display()
+    )]
+    KeyMissing {
+        /// The file.
+        path: PathBuf,
+        /// The folder of the artifacts.
+        folder: PathBuf,
+    },
     /// The bucket's settings are invalid.
     #[error("the settings of the artifacts' bucket are invalid")]
     Bucket(#[source] object_store::Error),

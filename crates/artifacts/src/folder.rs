@@ -25,7 +25,7 @@ use tokio_util::io::ReaderStream;
 use crate::{
     error::{ArtifactError, OpenError},
     name::ArtifactName,
-    sealing::{SEALED_CHUNK_BYTES, Sealing},
+    sealing::{HEAD_BYTES, SEALED_CHUNK_BYTES, Sealing},
 };
 use edgeprove_spool::zero_fill::overwrite;
 
@@ -68,6 +68,28 @@ impl Folder {
     /// The folder's path.
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The heads of artifacts, of this many at most. Blocking.
+    pub(super) fn heads(&self, max: usize) -> Result<Vec<Vec<u8>>, ArtifactError> {
+        let failed = |doing| move |error| ArtifactError::of_file(doing, &self.path, error);
+        let mut heads = Vec::new();
+        for entry in fs::read_dir(self.path.as_path()).map_err(failed("list"))? {
+            let path = entry.map_err(failed("list"))?.path();
+            // One that cannot be read is reported when its job needs it.
+            let nofollow = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+            let opened =
+                OpenOptions::new().read(true).custom_flags(nofollow.bits().cast_signed()).open(&path);
+            let Some(file) = artifact_name(&path).and(opened.ok()) else { continue };
+            let mut head = Vec::new();
+            if io::Read::read_to_end(&mut io::Read::take(file, HEAD_BYTES as u64), &mut head).is_ok() {
+                heads.push(head);
+            }
+            if heads.len() == max {
+                break;
+            }
+        }
+        Ok(heads)
     }
 
     pub(super) async fn put<R>(

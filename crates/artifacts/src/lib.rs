@@ -25,6 +25,7 @@ mod sealing;
 mod settings;
 
 use std::{
+    collections::BTreeSet,
     fmt,
     path::Path,
     sync::Arc,
@@ -46,10 +47,13 @@ pub use settings::{
 
 use bucket::Bucket;
 use folder::Folder;
-use sealing::{HEAD_BYTES, Opening, Sealing};
+use sealing::{HEAD_BYTES, Opening, Sealing, key_of};
 
 /// Makes the key of fingerprints differ from every other key that is derived.
 const FINGERPRINT_INFO: &[u8] = b"edgeprove artifact fingerprint";
+
+/// Most artifacts of a folder whose key is checked at the start.
+const HEADS_CHECKED_MAX: usize = 1_000;
 
 /// A store of artifacts. Clones share it.
 ///
@@ -85,6 +89,43 @@ pub struct ArtifactStore {
 enum Location {
     Folder(Folder),
     Bucket(Bucket),
+}
+
+impl Location {
+    /// Whether a folder has artifacts. A bucket gets no request.
+    fn has_artifacts(&self) -> Result<bool, OpenError> {
+        match self {
+            Self::Folder(folder) => Ok(!folder.heads(1)?.is_empty()),
+            Self::Bucket(_) => Ok(false),
+        }
+    }
+
+    /// Logs a warning where artifacts of a folder are encrypted under keys that are not in this ring.
+    fn warn_of_unknown_keys(&self, keys: &KeyRing) -> Result<(), OpenError> {
+        let Self::Folder(folder) = self else { return Ok(()) };
+        let heads = folder.heads(HEADS_CHECKED_MAX)?;
+        let unknown = heads.iter().filter_map(|head| key_of(head)).filter(|key| keys.find(*key).is_none());
+        let unknown: BTreeSet<String> = unknown.map(|key| key.to_string()).collect();
+        if !unknown.is_empty() {
+            let missing = unknown.into_iter().collect::<Vec<_>>().join(", ");
+            tracing::warn!(
+                location = %self,
+                missing,
+                "artifacts are encrypted under keys that this server does not have: their jobs will fail; add the keys to \
+                 EDGEPROVE_ARTIFACT_KEY"
+            );
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Folder(folder) => folder.path().display().fmt(f),
+            Self::Bucket(bucket) => f.write_str(&bucket.url()),
+        }
+    }
 }
 
 /// The result of a sweep.
@@ -126,9 +167,16 @@ impl ArtifactStore {
                 }
                 keys
             }
+            KeySettings::File(file) if !file.exists() && location.has_artifacts()? => {
+                return Err(OpenError::KeyMissing {
+                    path: file.clone(),
+                    folder: location.to_string().into(),
+                });
+            }
             KeySettings::File(file) => KeyRing::new(key_file::read_or_create(file)?),
             KeySettings::Random => KeyRing::new(ArtifactKey::random().map_err(OpenError::NoRandomness)?),
         };
+        location.warn_of_unknown_keys(&keys)?;
         Ok(Self { location, keys, _temporary: temporary })
     }
 
@@ -263,10 +311,7 @@ impl ArtifactStore {
     /// The location, for people: a path or an `s3://` address.
     #[must_use]
     pub fn location(&self) -> String {
-        match &self.location {
-            Location::Folder(folder) => folder.path().display().to_string(),
-            Location::Bucket(bucket) => bucket.url(),
-        }
+        self.location.to_string()
     }
 
     /// Whether the location is a bucket, which other servers can use too.

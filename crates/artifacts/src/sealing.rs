@@ -98,6 +98,12 @@ impl<R: AsyncRead + Unpin> Sealing<R> {
     }
 }
 
+/// The key that an artifact with this head is encrypted under; `None` if it is no head.
+pub(super) fn key_of(head: &[u8]) -> Option<KeyId> {
+    let id = head.get(1..=KEY_ID_BYTES).filter(|_| head.first() == Some(&VERSION))?;
+    id.try_into().ok().map(KeyId::from_bytes)
+}
+
 /// Decrypts the bytes of an artifact, one chunk at a time.
 pub(super) struct Opening {
     name: ArtifactName,

@@ -182,6 +182,26 @@ async fn the_key_of_the_data_folder_is_reused() {
 }
 
 #[tokio::test]
+async fn a_missing_key_is_not_replaced_beside_artifacts() {
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("artifact.key");
+    let settings = ArtifactSettings {
+        location: LocationSettings::Folder(home.path().join("artifacts")),
+        keys: KeySettings::File(file.clone()),
+    };
+    let store = ArtifactStore::open(&settings).unwrap();
+    let name = store.put_bytes(ArtifactKind::Proof, b"a proof").await.unwrap();
+    fs::remove_file(&file).unwrap();
+    let error = ArtifactStore::open(&settings).unwrap_err();
+    assert!(matches!(&error, OpenError::KeyMissing { path, .. } if *path == file), "{error:?}");
+    assert!(!file.exists());
+    // Without artifacts a new key harms nobody.
+    store.delete(&name).await.unwrap();
+    ArtifactStore::open(&settings).unwrap();
+    assert!(file.exists());
+}
+
+#[tokio::test]
 async fn a_key_can_be_replaced() {
     let home = tempfile::tempdir().unwrap();
     let (old, new) = (ArtifactKey::random().unwrap(), ArtifactKey::random().unwrap());

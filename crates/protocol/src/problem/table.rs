@@ -167,7 +167,11 @@ problem_types! {
     /// Pages of this origin are not allowed to call the service.
     OriginNotAllowed = "origin_not_allowed", 403, Notice, Never, SameCircuit,
         "This origin is not allowed",
-        "Ask the operator to add the page's origin to `ALLOWED_ORIGINS`.";
+        "Ask the operator to add the page's origin: to `ALLOWED_ORIGINS` of the edge, or to `--cors-origin` of the server.";
+    /// The request names a host that is not a name of this server, as a page does that had its own name point here.
+    HostNotAllowed = "host_not_allowed", 403, Notice, Never, SameCircuit,
+        "This server does not have that name",
+        "Call the server as `localhost` or `127.0.0.1`. Operator: name the host in `--allowed-host`.";
     /// No endpoint has this path.
     NotFound = "not_found", 404, Notice, Never, SameCircuit,
         "No endpoint has this path",
@@ -310,6 +314,10 @@ problem_types! {
     QueueFull = "queue_full", 503, Warning, Later(2), SameCircuit,
         "The job queue is full",
         "Try again after `Retry-After`.";
+    /// The server follows as many jobs for its callers as it can.
+    TooManyWatchers = "too_many_watchers", 503, Warning, Later(2), SameCircuit,
+        "Too many event streams are open",
+        "Try again after `Retry-After`, or read the job itself from time to time.";
     /// The server estimates that the proof would be ready after the caller's deadline.
     DeadlineCannotBeMet = "deadline_cannot_be_met", 503, Warning, Later(1), SameCircuit,
         "The proof would come too late",
@@ -317,7 +325,7 @@ problem_types! {
     /// Asynchronous jobs are disabled: this server has no place to store them.
     JobsDisabled = "jobs_disabled", 503, Notice, Never, SameCircuit,
         "Asynchronous jobs are disabled",
-        "Send the request without `Prefer`. Operator: set `--data`, `DATABASE_URL` or `--ephemeral-jobs`.";
+        "Send the request without `Prefer` and `Idempotency-Key`. Operator: set `--data`, `DATABASE_URL` or `--ephemeral-jobs`.";
     /// The job database is unreachable.
     JobStoreUnavailable = "job_store_unavailable", 503, Critical, Later(2), SameCircuit,
         "The job database is not available",
