@@ -14,6 +14,7 @@ use edgeprove_protocol::{
     limits::PUBLIC_INPUTS_HEADER_MAX,
 };
 use http::{HeaderName, HeaderValue, header};
+use sha2::{Digest as _, Sha256};
 
 use super::extract::AnswerFormat;
 use edgeprove_engine::proof_service::CompletedProof;
@@ -66,6 +67,7 @@ impl ProofResponse {
 /// The answer, in the format that the caller prefers.
 #[must_use]
 pub fn proof_response(proof: &ProofResponse, format: AnswerFormat) -> Response {
+    let hash = format!("0x{}", hex::encode(Sha256::digest(&proof.proof)));
     let mut response = match format {
         AnswerFormat::Bytes => {
             let media = (header::CONTENT_TYPE, HeaderValue::from_static(PROOF_MEDIA_TYPE));
@@ -74,6 +76,7 @@ pub fn proof_response(proof: &ProofResponse, format: AnswerFormat) -> Response {
         AnswerFormat::Json => Json(ProofAnswer {
             success: true,
             proof: STANDARD.encode(&proof.proof),
+            proof_hash: hash.clone(),
             public_inputs: proof.public_inputs.clone(),
             circuit: proof.circuit.clone(),
             target: proof.target,
@@ -94,6 +97,7 @@ pub fn proof_response(proof: &ProofResponse, format: AnswerFormat) -> Response {
     };
     set(headers::CIRCUIT_ID, proof.circuit.as_str());
     set(headers::VK_HASH, &format!("0x{}", proof.vk_hash));
+    set(headers::PROOF_HASH, &hash);
     set(headers::VERIFIED, if proof.verified { "true" } else { "false" });
     if let Some(requested) = &proof.fallback_from {
         set(headers::FALLBACK_FROM, requested.as_str());

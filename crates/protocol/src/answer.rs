@@ -14,6 +14,10 @@ pub struct ProofAnswer {
     pub success: bool,
     /// The proof's bytes, base64 with padding. A whole number of 32-byte fields.
     pub proof: String,
+    /// SHA-256 of the proof's bytes: `0x` and 64 hexadecimal digits, as in `X-Proof-Hash`. Empty from a server that did
+    /// not report it yet.
+    #[serde(default)]
+    pub proof_hash: String,
     /// The public inputs as `0x`-prefixed 32-byte big-endian fields, in the circuit's order.
     pub public_inputs: Vec<String>,
     /// The circuit that was proved.

@@ -6,6 +6,8 @@ pub const REQUEST_ID: &str = "x-request-id";
 pub const CIRCUIT_ID: &str = "x-circuit-id";
 /// Hash of the verification key, as bb computes it: `0x` and 64 hexadecimal digits.
 pub const VK_HASH: &str = "x-vk-hash";
+/// SHA-256 of the proof's bytes: `0x` and 64 hexadecimal digits.
+pub const PROOF_HASH: &str = "x-proof-hash";
 /// Public inputs: `0x`-prefixed 32-byte fields separated by commas. Left out when longer than
 /// [`crate::limits::PUBLIC_INPUTS_HEADER_MAX`].
 pub const PUBLIC_INPUTS: &str = "x-public-inputs";
@@ -29,6 +31,8 @@ pub const TIMEOUT: &str = "x-timeout";
 pub const MAX_ATTEMPTS: &str = "x-max-attempts";
 /// Whether and how long the caller waits: `respond-async`, `wait=SECONDS` (RFC 7240).
 pub const PREFER: &str = "prefer";
+/// The preferences that the server followed (RFC 7240).
+pub const PREFERENCE_APPLIED: &str = "preference-applied";
 
 /// The secret that edge and server share. It shows that a request comes from the edge, and never reaches a caller.
 pub const EDGE_SECRET: &str = "x-edge-secret";
@@ -46,21 +50,22 @@ pub const AUDIT_NEXT: &str = "x-audit-next";
 pub const PROVER_LOAD: &str = "x-prover-load";
 
 /// Answer headers that pages of other origins may read (`Access-Control-Expose-Headers`).
-pub const EXPOSED_TO_PAGES: [&str; 11] = [
+pub const EXPOSED_TO_PAGES: [&str; 12] = [
     REQUEST_ID,
     CIRCUIT_ID,
     VK_HASH,
+    PROOF_HASH,
     PUBLIC_INPUTS,
     VERIFIED,
     FALLBACK_FROM,
     PROOF_CACHE,
     "location",
-    "preference-applied",
+    PREFERENCE_APPLIED,
     "retry-after",
     "server-timing",
 ];
 /// Request headers that pages of other origins may send (`Access-Control-Allow-Headers`).
-pub const ALLOWED_FROM_PAGES: [&str; 14] = [
+pub const ALLOWED_FROM_PAGES: [&str; 18] = [
     "accept",
     "authorization",
     "cache-control",
@@ -75,6 +80,11 @@ pub const ALLOWED_FROM_PAGES: [&str; 14] = [
     PRIORITY,
     REQUEST_ID,
     TIMEOUT,
+    // Pages with tracing send these four, and could call nothing if one of them were missing.
+    "baggage",
+    "sentry-trace",
+    "traceparent",
+    "tracestate",
 ];
 
 /// Minimum length of the edge secret: a shorter one could be guessed.

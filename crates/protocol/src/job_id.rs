@@ -92,6 +92,13 @@ mod tests {
     /// A UUID whose first group could be taken for a container's number.
     const RANDOM: &str = "c1234567-89ab-4def-8123-456789abcdef";
 
+    /// Without keys the id is all that protects a job.
+    #[test]
+    fn all_bits_that_can_be_random_are() {
+        let [zeros, ones] = [0, 0xff].map(|byte| JobId::new(None, [byte; 16]).unwrap().random.as_u128());
+        assert_eq!((zeros ^ ones).count_ones(), 122);
+    }
+
     #[test]
     fn it_names_the_container_that_owns_it() {
         for instance in [None, Some(0), Some(3), Some(JobId::INSTANCE_MAX)] {
