@@ -41,6 +41,7 @@ fn start_on_small_disk(folder: &DataFolder, what: OnTheDisk) -> (TestServer, Pat
         settings.small_disk(&disk, DISK_BYTES, "");
         settings.flag("--data", &disk.join("data").display());
         settings.flag("--audit", &audit.display());
+        settings.flag("--anonymous-role", "operator");
         settings.flag("--job-workers", "1");
         if what == OnTheDisk::Everything {
             settings.spool = Some(disk.join("spool"));

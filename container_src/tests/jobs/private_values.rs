@@ -181,6 +181,7 @@ fn assert_leaves_no_trace(folder: &DataFolder, elsewhere: &[PathBuf], configure:
             settings.sample = Some(canary.sample.clone());
             settings.flag("--audit", &folder.audit_log().display());
             settings.flag("--job-workers", "2");
+            settings.flag("--anonymous-role", "operator");
             settings.flag("--lease", "1s");
             settings.flag("--proof-cache", "50");
         })

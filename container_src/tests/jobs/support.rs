@@ -41,6 +41,8 @@ impl DataFolder {
     pub(crate) fn configure(&self, settings: &mut Settings) {
         settings.flag("--data", &self.path("data").display());
         settings.flag("--audit", &self.audit_log().display());
+        // Without keys, only operators list jobs.
+        settings.flag("--anonymous-role", "operator");
         settings.spool = Some(self.path("spool"));
     }
 

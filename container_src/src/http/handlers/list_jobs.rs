@@ -23,11 +23,14 @@ const PAGE_MAX: u32 = 100;
 /// Number of jobs on a page by default.
 const PAGE: u32 = 20;
 
+/// Maximum length of a quoted value.
+const QUOTED_MAX: usize = 40;
+
 /// The query: which jobs are listed.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Filter {
-    status: Option<JobStatus>,
+    status: Option<String>,
     circuit: Option<CircuitId>,
     limit: Option<u32>,
     /// The position where the page starts: `next` of the previous page has it.
@@ -38,7 +41,8 @@ pub struct Filter {
     container: Option<u16>,
 }
 
-/// 1. The caller is known and within its rate (401, 429).
+/// 1. The caller has a key and is within its rate (401, 429). Callers without a key share one owner, and must not find
+///    each other's jobs.
 /// 2. The query is valid (400); the jobs of others are for operators only (403).
 /// 3. 200 with the page, and the path of the next one.
 pub async fn list_jobs(
@@ -48,12 +52,18 @@ pub async fn list_jobs(
     filter: Result<Query<Filter>, QueryRejection>,
 ) -> Result<Response, ApiError> {
     app.access.count(&caller)?;
+    if caller.name().is_none() && caller.may_operate().is_err() {
+        let detail = "jobs are listed for the API key that they were submitted with; a job without a key is read by \
+                      its id";
+        return Err(ApiError::new(ProblemType::ApiKeyRequired, detail));
+    }
     let jobs = app.jobs()?;
     let Query(filter) = filter.map_err(|_| {
         let detail = "the query allows status, circuit, limit (1 to 100), after (from `next` of the previous page), \\
                       owner (for operators) and container (behind an edge)";
         ApiError::new(ProblemType::InvalidRequest, detail)
     })?;
+    let status = filter.status.as_deref().map(status).transpose()?;
     let limit = filter.limit.unwrap_or(PAGE);
     if !(1..=PAGE_MAX).contains(&limit) {
         return Err(ApiError::new(ProblemType::InvalidRequest, format!("`limit` must be 1 to {PAGE_MAX}")));
@@ -68,7 +78,7 @@ pub async fn list_jobs(
             None => caller.owner(),
         },
         kind: Some(KIND),
-        status: filter.status,
+        status,
         subject: filter.circuit.as_ref().map(ToString::to_string),
         before: filter.after,
         // One more than the page shows: if it exists, there is another page.
@@ -83,11 +93,19 @@ pub async fn list_jobs(
     Ok(no_store(Json(JobPage { jobs, next }).into_response()))
 }
 
+fn status(text: &str) -> Result<JobStatus, ApiError> {
+    text.parse().map_err(|_| {
+        let known = JobStatus::ALL.map(JobStatus::as_str).join(", ");
+        let shown: String = text.chars().filter(|c| !c.is_control()).take(QUOTED_MAX).collect();
+        ApiError::new(ProblemType::InvalidRequest, format!("`status` must be one of {known} (got `{shown}`)"))
+    })
+}
+
 impl Filter {
     fn next_page(&self, limit: u32, last: i64) -> String {
         let mut path = format!("/v1/proofs?limit={limit}&after={last}");
         // Writing to a `String` cannot fail.
-        if let Some(status) = self.status {
+        if let Some(status) = &self.status {
             let _ = write!(path, "&status={status}");
         }
         if let Some(circuit) = &self.circuit {
