@@ -215,6 +215,16 @@ impl Access {
         }
     }
 
+    /// The caller with this name, for whoever may act for it without its key. `None` if its key was withdrawn;
+    /// `names_by_edge`: the edge has the keys, so that names need no entry here.
+    #[must_use]
+    pub fn named(&self, name: &str, names_by_edge: bool) -> Option<Caller> {
+        if !names_by_edge && self.keys().profile(name).is_none() {
+            return None;
+        }
+        self.identify(Credential::NamedByTheEdge(name.to_owned()), None).ok()
+    }
+
     /// Counts a request without a valid key against its address, which slows down guessing.
     pub fn count_denied(&self, address: Option<IpAddr>) -> Result<(), Excess> {
         let keys = self.keys();

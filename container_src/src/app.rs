@@ -246,7 +246,7 @@ impl Parts {
                     spool: engine.spool.clone(),
                 };
                 let recorder = JobRecorder::new(audit.clone());
-                Ok(JobSystem::open(settings, tools, estimator, recorder, name).await?)
+                JobSystem::open_or_disable(settings, tools, estimator, recorder, name).await?
             }
             Err(reason) => Err(reason),
         };

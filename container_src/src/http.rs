@@ -5,7 +5,10 @@
 //! - [`admitted_request`]: the checks of a request for a proof that need only its head.
 //! - [`upload`]: receives the witnesses of a request.
 //! - [`extract`]: parses paths, queries and headers.
+//! - [`prefer`]: parses the preferences of a request.
+//! - [`origin_check`]: refuses what pages of foreign origins make browsers send; [`host_names`]: the server's own names.
 //! - [`caller`]: identifies the caller. [`trusted_edge`]: accepts requests from the edge only; [`edge_secret`]: by a secret.
+//! - [`job_reader`]: who reads a job; [`job_stream`]: its events; [`event_socket`]: the same over a WebSocket.
 //! - [`proof_response`], [`job_response`]: answers with a proof or a job.
 //! - [`api_error`]: turns failures into problems and statuses.
 //! - [`request_log`]: one log line per request. [`mod@request_id`]: its id. [`request_body`]: its body.
@@ -20,11 +23,17 @@ pub mod api_error;
 pub mod caller;
 pub mod concurrent_requests;
 pub mod edge_secret;
+pub mod event_socket;
 pub mod extract;
 pub mod guarded_body;
 pub mod handlers;
+pub mod host_names;
+pub mod job_reader;
 pub mod job_response;
+pub mod job_stream;
 pub mod listener;
+pub mod origin_check;
+pub mod prefer;
 pub mod proof_response;
 pub mod request_body;
 pub mod request_id;

@@ -5,6 +5,8 @@
 //! Imports run down this list only.
 //! - [`system`]: puts everything together, and starts it.
 //! - [`submission`]: accepts proof jobs.
+//! - [`link_token`]: tokens with which pages read one job.
+//! - [`watch_permits`]: how many clients may follow jobs.
 //! - [`document`]: the wire's document of a proof job.
 //! - [`quota`]: returns the proofs of failed jobs to the quotas of their callers.
 //! - [`record`]: writes what happens to jobs to the audit log and the metrics.
@@ -12,10 +14,12 @@
 
 pub mod document;
 pub mod job_kinds;
+pub mod link_token;
 pub mod quota;
 pub mod record;
 pub mod submission;
 pub mod system;
+pub mod watch_permits;
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -25,10 +29,10 @@ use edgeprove_job_queue::{
     watchers::JobWatchers,
 };
 use edgeprove_job_rules::prediction::Estimate;
-use edgeprove_protocol::{HasProblemType, Priority, ProblemType};
+use edgeprove_protocol::{HasProblemType, JobDocument, Priority, ProblemType};
 
-use self::{quota::SpentProofs, record::JobRecorder};
-use crate::access::Caller;
+use self::{link_token::LinkTokens, quota::SpentProofs, record::JobRecorder, watch_permits::WatchPermits};
+use crate::access::{ANONYMOUS, Caller};
 
 /// The jobs of this server, as its endpoints use them.
 pub struct Jobs {
@@ -36,6 +40,10 @@ pub struct Jobs {
     pub store: JobStore,
     /// Follows jobs.
     pub watchers: Arc<JobWatchers>,
+    /// Bounds the number of clients that follow jobs.
+    pub watch_permits: WatchPermits,
+    /// Makes and checks the tokens of links.
+    pub link_tokens: LinkTokens,
     /// What is measured of jobs.
     pub gauges: JobGauges,
     /// The spent proofs of callers with a quota.
@@ -88,6 +96,17 @@ impl Jobs {
         }
     }
 
+    /// Adds a token to the link to the events of a job with an owner. The job of a caller without a key needs none: its id
+    /// is all that protects it.
+    #[must_use]
+    pub fn with_link_token(&self, mut document: JobDocument, owner: &str) -> JobDocument {
+        if owner != ANONYMOUS {
+            let token = self.link_tokens.issue(document.id);
+            document.links.events = format!("{}?token={token}", document.links.events);
+        }
+        document
+    }
+
     /// The time that a new job of this account and priority would take until it finishes; `None` where nothing is known of such
     /// jobs.
     pub async fn forecast(
@@ -106,8 +125,8 @@ impl Jobs {
 pub enum JobsDisabled {
     /// No location for them was configured.
     #[error(
-        "asynchronous jobs are disabled: start with --data DIR (EDGEPROVE_DATA) on a volume or with DATABASE_URL, or \
-         accept the loss of jobs with --ephemeral-jobs"
+        "asynchronous jobs are disabled: start with --data DIR (EDGEPROVE_DATA) on a volume, or with DATABASE_URL and \
+         EDGEPROVE_ARTIFACTS, or accept the loss of jobs with --ephemeral-jobs"
     )]
     NoPlace,
     /// Their location is removed with the container.
@@ -116,6 +135,18 @@ pub enum JobsDisabled {
          volume there, set DATABASE_URL, or accept the loss of jobs with --ephemeral-jobs"
     )]
     InContainer,
+    /// The location of their witnesses and proofs is removed with the container.
+    #[error(
+        "asynchronous jobs are disabled: the folder of the artifacts is part of this container and is removed with it; \
+         mount a volume there, set EDGEPROVE_ARTIFACTS to a bucket, or accept the loss of jobs with --ephemeral-jobs"
+    )]
+    ArtifactsInContainer,
+    /// The default data folder cannot be used.
+    #[error(
+        "asynchronous jobs are disabled: the default data folder cannot be used, for the reason in the log; choose \
+         another one with --data DIR (EDGEPROVE_DATA)"
+    )]
+    DefaultFolder,
 }
 
 impl HasProblemType for JobsDisabled {

@@ -18,7 +18,7 @@ pub const TIMEOUT_MS: &str = "x-edge-timeout-ms";
 pub const OBJECT_PROBLEM: &str = "x-edge-problem";
 
 /// Headers of a request that do not reach the server as the caller sent them.
-const REMOVED_FROM_REQUESTS: [&str; 11] = [
+const REMOVED_FROM_REQUESTS: [&str; 14] = [
     // Only the edge may set these.
     headers::EDGE_SECRET,
     headers::CLIENT_IP,
@@ -33,6 +33,9 @@ const REMOVED_FROM_REQUESTS: [&str; 11] = [
     "expect",
     // The container has no CORS of its own; the edge has decided.
     "origin",
+    "sec-fetch-site",
+    "sec-fetch-mode",
+    "sec-fetch-dest",
     "host",
 ];
 /// Headers of a response that do not reach the caller.
@@ -156,6 +159,9 @@ mod tests {
                 ("cookie", "session=1"),
                 ("expect", "100-continue"),
                 ("origin", "https://app.example"),
+                ("sec-fetch-site", "cross-site"),
+                ("sec-fetch-mode", "cors"),
+                ("sec-fetch-dest", "empty"),
                 ("host", "prove.example"),
                 ("accept", "application/json"),
                 ("prefer", "wait=5"),

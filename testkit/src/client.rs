@@ -145,6 +145,7 @@ impl Response {
         assert_eq!(self.header(headers::PUBLIC_INPUTS), inputs.join(","));
         assert_eq!(self.header(headers::CIRCUIT_ID), sample.name);
         assert_eq!(self.header(headers::VK_HASH).len(), 66);
+        assert_eq!(self.header(headers::PROOF_HASH).len(), 66);
         assert_eq!(self.header("cache-control"), "no-store");
         let stages = self.header("server-timing");
         for stage in ["upload;dur=", "queue;dur=", "prove;dur=", "verify;dur=", "total;dur="] {
@@ -159,6 +160,7 @@ impl Response {
                 assert_eq!(proof.circuit.as_str(), sample.name);
                 assert_eq!(proof.request_id, self.header(headers::REQUEST_ID));
                 assert_eq!(proof.vk_hash, self.header(headers::VK_HASH));
+                assert_eq!(proof.proof_hash, self.header(headers::PROOF_HASH));
                 assert_eq!(proof.verified.to_string(), self.header(headers::VERIFIED));
                 STANDARD.decode(proof.proof).expect("base64")
             }
@@ -217,7 +219,7 @@ impl Connection {
     /// Sends a whole GET and does not wait for the response.
     #[track_caller]
     pub fn get(&mut self, path: &str) {
-        self.send(format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n").as_bytes());
+        self.send(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes());
     }
 
     /// Sends these bytes.

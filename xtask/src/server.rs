@@ -58,6 +58,8 @@ impl Server {
             .arg("serve")
             .arg("--circuits")
             .arg(&ready.paths.circuits)
+            // The user's own jobs are none of its business.
+            .env("EDGEPROVE_DATA", "off")
             .env("BB_PATH", ready.paths.bb(&ready.versions.bb.version))
             .env("CRS_PATH", &ready.paths.crs);
         command

@@ -61,6 +61,8 @@ pub struct Environment {
     pub home: Option<PathBuf>,
     /// `EDGEPROVE_HOME`: the tools of `cargo xtask setup`, where they are not in `~/.edgeprove`.
     pub edgeprove_home: Option<PathBuf>,
+    /// `XDG_DATA_HOME`.
+    pub data_home: Option<PathBuf>,
     /// `XDG_CACHE_HOME`.
     pub cache_home: Option<PathBuf>,
     /// `TMPDIR`.
@@ -84,6 +86,7 @@ impl Environment {
             search_path: variables.get("PATH").into_iter().flat_map(env::split_paths).collect(),
             home: variables.path("HOME"),
             edgeprove_home: variables.path("EDGEPROVE_HOME"),
+            data_home: variables.path("XDG_DATA_HOME"),
             cache_home: variables.path("XDG_CACHE_HOME"),
             temp_dir: variables.path("TMPDIR"),
             aws: variables

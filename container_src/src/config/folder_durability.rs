@@ -10,15 +10,20 @@ use rustix::fs::{AtFlags, StatxFlags};
 /// File systems of containers.
 const LAYERED: [&str; 3] = ["overlay", "fuse-overlayfs", "aufs"];
 
-/// Whether the server runs in a container and the folder is lost with that container. `is_cloudflare`: whether it is a
-/// container of Cloudflare, which this module cannot detect by itself.
-pub(super) fn is_lost_with_container(folder: &Path, is_cloudflare: bool) -> bool {
+/// Whether the server runs in a container. `is_cloudflare`: whether it is a container of Cloudflare, which this module
+/// cannot detect by itself.
+pub(super) fn is_in_container(is_cloudflare: bool) -> bool {
     // A file such as /.dockerenv proves nothing: virtual machines are made from images that contain it.
-    let is_container = std::process::id() == 1
+    std::process::id() == 1
         || fs::read_to_string("/proc/mounts").is_ok_and(|mounts| is_layered(&mounts))
-        || is_cloudflare;
+        || is_cloudflare
+}
+
+/// Whether the server runs in a container and the folder is lost with that container.
+pub(super) fn is_lost_with_container(folder: &Path, is_cloudflare: bool) -> bool {
     let existing = folder.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("/"));
-    is_container && (mount_id(existing) == mount_id(Path::new("/")) || is_in_memory(existing))
+    is_in_container(is_cloudflare)
+        && (mount_id(existing) == mount_id(Path::new("/")) || is_in_memory(existing))
 }
 
 /// Identifies the mount of a path. The device is not enough, because a volume may be on the device of the root.

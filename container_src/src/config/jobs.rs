@@ -11,15 +11,28 @@ use edgeprove_protocol::JobId;
 use super::{
     artifacts::ArtifactArgs,
     environment::Environment,
-    folder_durability::is_lost_with_container,
+    folder_durability::{is_in_container, is_lost_with_container},
     setting::{Faults, RawSetting, Setting, flag, raw_setting},
 };
-use crate::jobs::{JobsDisabled, system::JobSettings};
+use crate::jobs::{JobsDisabled, system::JobSettings, watch_permits::WatchLimits};
 use edgeprove_artifacts::LocationSettings;
 use edgeprove_job_queue::store::{DatabaseLocation, postgres::PostgresUrl};
 
 /// Shortest lease. It is renewed every third of it, and a database may take that long.
 const LEASE_MIN: Duration = Duration::from_secs(1);
+
+/// The value of `--data` for no folder.
+const OFF: &str = "off";
+
+/// The data folder where nobody chose one; `None` in a container, which has no user, and where there is no home.
+fn default_folder(environment: &Environment) -> Option<PathBuf> {
+    if is_in_container(environment.is_cloudflare) {
+        return None;
+    }
+    let data_home = environment.data_home.clone().filter(|folder| folder.is_absolute());
+    let data_home = data_home.or_else(|| Some(environment.home.as_ref()?.join(".local/share")));
+    Some(data_home?.join("edgeprove"))
+}
 
 impl Setting for PostgresUrl {
     const SECRET: bool = true;
@@ -33,7 +46,8 @@ impl Setting for PostgresUrl {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Jobs")]
 pub struct JobArgs {
-    /// Folder for data that must outlive the server, on a disk that does.
+    /// Folder for data that must outlive the server, on a disk that does; `off` for none. Default: `edgeprove` in the
+    /// user's data folder (`$XDG_DATA_HOME`, `~/.local/share`); in a container, and with `DATABASE_URL`, none.
     #[arg(long, env = "EDGEPROVE_DATA", value_name = "DIR")]
     data: Option<PathBuf>,
 
@@ -58,6 +72,14 @@ pub struct JobArgs {
     /// caller fills the queue.
     #[arg(long, env = "EDGEPROVE_JOBS_PER_CALLER", value_name = "N", value_parser = raw_setting::<u32>)]
     jobs_per_caller: Option<RawSetting<u32>>,
+
+    /// Most open event streams of jobs. Further ones are refused with 503.
+    #[arg(long, env = "EDGEPROVE_WATCHERS", value_name = "N", default_value = "512", value_parser = raw_setting::<u32>)]
+    watchers: RawSetting<u32>,
+
+    /// Most open event streams of one caller. Further ones are refused with 429.
+    #[arg(long, env = "EDGEPROVE_WATCHERS_PER_CALLER", value_name = "N", default_value = "128", value_parser = raw_setting::<u32>)]
+    watchers_per_caller: RawSetting<u32>,
 
     /// Jobs that run at the same time.
     #[arg(long, env = "EDGEPROVE_JOB_WORKERS", value_name = "N", default_value = "4", value_parser = raw_setting::<usize>)]
@@ -97,9 +119,16 @@ impl JobArgs {
         environment: &Environment,
         faults: &mut Faults,
     ) -> Option<Result<JobSettings, JobsDisabled>> {
-        let data = self.data;
         let is_ephemeral = faults.take("ephemeral-jobs", self.ephemeral_jobs);
         let shared = self.database_url.map(|url| faults.take("database-url", url));
+        let may_be_lost = is_ephemeral.unwrap_or_default();
+        let default = || (shared.is_none() && !may_be_lost).then(|| default_folder(environment)).flatten();
+        let (data, is_default) = match self.data {
+            Some(folder) => (Some(folder).filter(|folder| folder.as_os_str() != OFF), false),
+            None => (default(), true),
+        };
+        let watchers_max = faults.take_at_least("watchers", self.watchers, &1);
+        let per_caller_max = faults.take_at_least("watchers-per-caller", self.watchers_per_caller, &1);
         let queued_max = faults.take_at_least("job-queue-max", self.job_queue_max, &1);
         let per_account = match self.jobs_per_caller {
             Some(most) => faults.take_at_least("jobs-per-caller", most, &1),
@@ -125,7 +154,6 @@ impl JobArgs {
                 JobId::INSTANCE_MAX
             ));
         }
-        let may_be_lost = is_ephemeral.unwrap_or_default();
         let artifacts = self.artifacts.read(data.as_deref(), may_be_lost, environment, faults);
 
         let shared = match shared {
@@ -150,11 +178,19 @@ impl JobArgs {
             (None, None) if is_ephemeral => DatabaseLocation::Memory,
             (None, None) => return Some(Err(JobsDisabled::NoPlace)),
         };
-        let Some(artifacts) = artifacts else { return Some(Err(JobsDisabled::NoPlace)) };
+        let Some(artifacts) = artifacts else {
+            faults.add(format!(
+                "{}: jobs in a database also need a location for their witnesses and proofs: set EDGEPROVE_ARTIFACTS to \
+                 a bucket such as s3://my-bucket/my-prefix with EDGEPROVE_ARTIFACT_KEY, or --data (EDGEPROVE_DATA) to \
+                 a folder that all servers of the database share",
+                flag("database-url")
+            ));
+            return None;
+        };
         if let LocationSettings::Folder(folder) = &artifacts.location
             && is_lost(folder)
         {
-            return Some(Err(JobsDisabled::InContainer));
+            return Some(Err(JobsDisabled::ArtifactsInContainer));
         }
         Some(Ok(JobSettings {
             place,
@@ -164,6 +200,8 @@ impl JobArgs {
             workers,
             max_attempts,
             wait_max,
+            watchers: WatchLimits { per_caller_max: per_caller_max?, max: watchers_max? },
+            is_default: is_default && !is_shared && !is_ephemeral,
             // Every server knows the jobs of a shared database, so the edge need not route.
             home: home.filter(|_| !is_shared),
         }))

@@ -7,9 +7,16 @@ use clap::Args;
 use edgeprove_protocol::{headers, limits};
 use http::{HeaderValue, Uri};
 
-use super::setting::{Faults, RawSetting, Setting, raw_setting};
-use crate::http::{edge_secret::EdgeSecret, state::HttpOptions};
+use super::setting::{Faults, RawSetting, Setting, flag, raw_setting};
+use crate::http::{
+    edge_secret::EdgeSecret,
+    host_names::{HostName, HostNames},
+    state::HttpOptions,
+};
 use edgeprove_engine::witness::intake::IntakeLimits;
+
+/// Shortest interval of pings: clients far away need some time to respond.
+const KEEP_ALIVE_MIN: Duration = Duration::from_secs(1);
 
 /// An origin of a page, or `*`.
 #[derive(Debug, Clone)]
@@ -24,7 +31,21 @@ impl Setting for Origin {
         if text != "*" && !is_origin {
             return Err(wanted());
         }
-        HeaderValue::from_str(text).map(Self).map_err(|_| wanted())
+        HeaderValue::from_str(&as_browsers_write(text)).map(Self).map_err(|_| wanted())
+    }
+}
+
+/// An origin as browsers write it: in lower case, and without the default port of its scheme.
+fn as_browsers_write(origin: &str) -> String {
+    let origin = origin.to_ascii_lowercase();
+    let port = if origin.starts_with("https://") { ":443" } else { ":80" };
+    origin.strip_suffix(port).map_or_else(|| origin.clone(), ToOwned::to_owned)
+}
+
+impl Setting for HostName {
+    fn read(text: &str) -> Result<Self, String> {
+        text.parse()
+            .map_err(|_| "a host name such as prove.example, without scheme, port and path, or *".to_owned())
     }
 }
 
@@ -60,11 +81,21 @@ pub struct ServerArgs {
     #[arg(long, env = "EDGEPROVE_PROBE_LISTEN", value_name = "ADDR", value_parser = raw_setting::<SocketAddr>)]
     probe_listen: Option<RawSetting<SocketAddr>>,
 
-    /// Origin whose pages may read answers: `https://app.example`, or `*` for every origin. Several are separated by
-    /// commas. Default: none. A browser still sends simple requests and WebSockets of other origins, so use keys to
-    /// refuse them.
+    /// Origin whose pages may call: `https://app.example`, or `*` for every origin. Several are separated by commas.
+    /// Default: the server's own. Requests that a page of another origin makes a browser send are refused with 403.
     #[arg(long, env = "EDGEPROVE_CORS_ORIGIN", value_name = "ORIGIN", value_delimiter = ',', value_parser = raw_setting::<Origin>)]
     cors_origin: Vec<RawSetting<Origin>>,
+
+    /// Name under which clients reach the server, such as `prove.example`; several are separated by commas. Requests for
+    /// another `Host` are refused with 403, but `localhost` and loopback addresses are always allowed. `*` allows every
+    /// name. Default: only those where the server listens on a loopback address, else every name.
+    #[arg(long, env = "EDGEPROVE_ALLOWED_HOST", value_name = "NAME", value_delimiter = ',', value_parser = raw_setting::<HostName>)]
+    allowed_host: Vec<RawSetting<HostName>>,
+
+    /// Interval of pings and comments in a silent event stream. A WebSocket whose client does not respond to a ping
+    /// within that time is closed.
+    #[arg(long, env = "EDGEPROVE_STREAM_KEEP_ALIVE", value_name = "TIME", default_value = "15s", value_parser = raw_setting::<Duration>)]
+    stream_keep_alive: RawSetting<Duration>,
 
     /// Secret that this server shares with the edge, for example from `openssl rand -hex 32`. Requests without it in
     /// `X-Edge-Secret` are refused with 403, except `/livez`, `/readyz` and `/metrics`. Use the environment variable,
@@ -138,6 +169,12 @@ impl ServerArgs {
         let probe_listen = self.probe_listen.map(|address| faults.take("probe-listen", address));
         let origins = faults.take_all("cors-origin", self.cors_origin);
         let cors_origins = origins.into_iter().map(|origin| origin.0).collect();
+        let host_names = faults.take_all("allowed-host", self.allowed_host);
+        let stream_keep_alive = faults.take("stream-keep-alive", self.stream_keep_alive);
+        if let Some(interval) = stream_keep_alive.filter(|interval| *interval < KEEP_ALIVE_MIN) {
+            let interval = humantime::format_duration(interval);
+            faults.add(format!("{} must be at least 1s (got {interval})", flag("stream-keep-alive")));
+        }
         let edge_secret = self.edge_secret.and_then(|secret| faults.take("edge-secret", secret));
         let request_timeout = faults.take("request-timeout", self.request_timeout);
         let connections_max = faults.take_at_least("connections", self.connections, &1);
@@ -159,6 +196,8 @@ impl ServerArgs {
                 prove_request_timeout: request_timeout?,
                 other_request_timeout: Duration::from_secs(30),
                 cors_origins,
+                host_names: HostNames::new(host_names, listen?.ip()),
+                stream_keep_alive: stream_keep_alive?,
                 edge_secret,
                 requests_per_caller: requests_per_caller?,
                 intake: IntakeLimits {
@@ -170,5 +209,26 @@ impl ServerArgs {
                 },
             },
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn origins_are_compared_as_browsers_write_them() {
+        for (given, compared) in [
+            ("https://App.Example:443", "https://app.example"),
+            ("http://app.example:80", "http://app.example"),
+            ("https://app.example:80", "https://app.example:80"),
+            ("https://app.example:8443", "https://app.example:8443"),
+            ("*", "*"),
+        ] {
+            assert_eq!(Origin::read(given).unwrap().0, compared, "{given}");
+        }
+        for wrong in ["app.example", "https://app.example/", "https://app.example/a"] {
+            assert!(Origin::read(wrong).is_err(), "{wrong}");
+        }
     }
 }

@@ -33,6 +33,8 @@ pub struct Identity {
     pub caller: Result<Caller, Denied>,
     /// The caller's address, where known.
     pub address: Option<IpAddr>,
+    /// How the request identifies its sender.
+    pub credential: Credential,
 }
 
 /// Identifies the caller and removes the API key from the request.
@@ -54,7 +56,7 @@ fn identity(app: &Shared, request: &Request) -> Identity {
         Some(user) => Credential::NamedByTheEdge(user),
         None => credential(request.headers()),
     };
-    Identity { caller: app.access.identify(credential, address), address }
+    Identity { caller: app.access.identify(credential.clone(), address), address, credential }
 }
 
 /// The API key of a request.
@@ -76,7 +78,7 @@ impl FromRequestParts<AppState> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self, ApiError> {
         let (caller, address) = match parts.extensions.get::<Identity>() {
-            Some(Identity { caller, address }) => (caller.clone(), *address),
+            Some(Identity { caller, address, .. }) => (caller.clone(), *address),
             None => (Err(Denied::NoKey), None),
         };
         match caller {

@@ -9,7 +9,7 @@ use edgeprove_protocol::{CircuitId, JobId, ProblemType, Target, headers};
 use http::{HeaderMap, header, request::Parts};
 use serde::Deserialize;
 
-use super::{api_error::ApiError, state::AppState};
+use super::{api_error::ApiError, prefer::Preferences, state::AppState};
 
 /// The circuit in the path; `None` on `/api/prove`, which has none.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,21 +54,30 @@ pub struct JobPreferences {
     pub respond_async: bool,
     /// `Prefer: wait=N`: answer with the proof if it is ready by then. Cut to a share of the request timeout.
     pub wait: Option<Duration>,
+    /// The longest wait.
+    pub wait_max: Duration,
 }
 
 impl FromRequestParts<AppState> for JobPreferences {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
-        let idempotency_key = text(&parts.headers, headers::IDEMPOTENCY_KEY).map(str::parse).transpose();
-        let idempotency_key = idempotency_key.map_err(|error| {
-            ApiError::new(ProblemType::InvalidRequest, format!("Idempotency-Key: {error}"))
-        })?;
+        let idempotency_key = idempotency_key(&parts.headers)?;
         let preferences = Preferences::of(&parts.headers);
         let wait_max = state.options.prove_request_timeout.mul_f64(WAIT_SHARE);
         let wait = preferences.wait.map(|wait| wait.min(wait_max));
-        Ok(Self { idempotency_key, respond_async: preferences.respond_async, wait })
+        Ok(Self { idempotency_key, respond_async: preferences.respond_async, wait, wait_max })
     }
+}
+
+/// Parses `Idempotency-Key`, which a request may have once.
+pub fn idempotency_key(request_headers: &HeaderMap) -> Result<Option<IdempotencyKey>, ApiError> {
+    let invalid = |detail: String| ApiError::new(ProblemType::InvalidRequest, detail);
+    if request_headers.get_all(headers::IDEMPOTENCY_KEY).into_iter().count() > 1 {
+        return Err(invalid("send Idempotency-Key only once".to_owned()));
+    }
+    let key = text(request_headers, headers::IDEMPOTENCY_KEY).map(str::parse).transpose();
+    key.map_err(|error| invalid(format!("in Idempotency-Key: {error}")))
 }
 
 /// Parses `X-Deadline`: seconds after which the caller has no use for the proof.
@@ -86,43 +95,6 @@ pub fn seconds(text: &str) -> Option<Duration> {
 
 /// Share of the request timeout that `wait=N` may use. The rest is for upload and answer.
 const WAIT_SHARE: f64 = 0.75;
-
-/// The preferences of `Prefer` (RFC 7240) that the server knows. It ignores all others, as the RFC requires.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Preferences {
-    /// `respond-async`: the caller does not wait for the proof.
-    pub respond_async: bool,
-    /// `wait=N`: the caller waits this long.
-    pub wait: Option<Duration>,
-}
-
-impl Preferences {
-    /// Parses every `Prefer` header.
-    #[must_use]
-    pub fn of(headers: &HeaderMap) -> Self {
-        let mut preferences = Self::default();
-        let values = headers.get_all(headers::PREFER).into_iter().filter_map(|value| value.to_str().ok());
-        for preference in values.flat_map(|value| value.split(',')) {
-            let preference = preference.split(';').next().unwrap_or_default();
-            let (name, value) = preference.split_once('=').unwrap_or((preference, ""));
-            match name.trim().to_ascii_lowercase().as_str() {
-                "respond-async" => preferences.respond_async = true,
-                // The first of several is used.
-                "wait" if preferences.wait.is_none() => {
-                    preferences.wait = value.trim().trim_matches('"').parse().ok().map(Duration::from_secs);
-                }
-                _ => {}
-            }
-        }
-        preferences
-    }
-
-    /// Whether the caller asks for a job.
-    #[must_use]
-    pub fn wants_a_job(self) -> bool {
-        self.respond_async || self.wait.is_some()
-    }
-}
 
 /// The text of a header.
 pub fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
@@ -253,30 +225,6 @@ mod tests {
     use http::HeaderValue;
 
     use super::*;
-
-    fn preferring(values: &[&'static str]) -> Preferences {
-        let mut headers = HeaderMap::new();
-        for value in values {
-            headers.append(headers::PREFER, HeaderValue::from_static(value));
-        }
-        Preferences::of(&headers)
-    }
-
-    #[test]
-    fn known_preferences_are_read_and_others_ignored() {
-        let wait = |seconds| Some(Duration::from_secs(seconds));
-        for (values, respond_async, waits) in [
-            (&["respond-async"][..], true, None),
-            (&["Respond-Async, wait=10"], true, wait(10)),
-            (&["return=minimal", "wait=\"5\"; x=y"], false, wait(5)),
-            (&["wait=3, wait=4"], false, wait(3)),
-            (&["wait=soon"], false, None),
-            (&["handling=raw_setting"], false, None),
-            (&[], false, None),
-        ] {
-            assert_eq!(preferring(values), Preferences { respond_async, wait: waits }, "{values:?}");
-        }
-    }
 
     fn format(accept: &'static str) -> AnswerFormat {
         let mut headers = HeaderMap::new();

@@ -11,5 +11,6 @@ pub mod job_events;
 pub mod list_jobs;
 pub mod metrics;
 pub mod problems;
+pub mod proof_request;
 pub mod prove;
 pub mod submit_job;

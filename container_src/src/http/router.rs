@@ -17,7 +17,7 @@ use http::{HeaderName, StatusCode};
 use tower::ServiceBuilder;
 use tower_http::{
     catch_panic::CatchPanicLayer,
-    cors::{AllowOrigin, CorsLayer},
+    cors::{AllowHeaders, AllowOrigin, CorsLayer},
     request_id::{PropagateRequestIdLayer, SetRequestIdLayer},
     timeout::TimeoutLayer,
     trace::TraceLayer,
@@ -28,8 +28,9 @@ use super::{
     concurrent_requests::limit_concurrent_requests,
     handlers::{
         audit, cancel_job, get_job, get_proof, health, index, job_counts, job_events, list_jobs, metrics,
-        problems, prove, submit_job,
+        problems, proof_request,
     },
+    origin_check::{allows_any, refuse_foreign_pages},
     request_id::{RandomRequestId, remove_invalid_request_id},
     request_log::{log_request, panicked, span},
     state::{AppState, HttpOptions},
@@ -66,9 +67,9 @@ fn routes() -> Vec<Route> {
     vec![
         // For pages, back ends and the edge.
         Route::new(Get, "/", index::index),
-        Route::new(Post, "/api/prove", prove::prove),
-        Route::new(Post, "/api/prove/{circuit}", prove::prove),
-        Route::new(Post, "/v1/proofs", submit_job::submit_job),
+        Route::new(Post, "/api/prove", proof_request::prove),
+        Route::new(Post, "/api/prove/{circuit}", proof_request::prove),
+        Route::new(Post, "/v1/proofs", proof_request::submit_job),
         Route::new(Get, "/v1/proofs", list_jobs::list_jobs),
         Route::new(Get, "/v1/proofs/{id}", get_job::get_job),
         Route::new(Delete, "/v1/proofs/{id}", cancel_job::cancel_job),
@@ -133,6 +134,7 @@ fn router_of(app: AppState, is_wanted: impl Fn(Option<Class>) -> bool) -> Router
         .layer(from_fn(log_request))
         .layer(from_fn_with_state(app.clone(), require_edge_secret))
         .layer(from_fn_with_state(app.clone(), limit_concurrent_requests))
+        .layer(from_fn_with_state(app.clone(), refuse_foreign_pages))
         .option_layer(cors(&app.options))
         .layer(CatchPanicLayer::custom(panicked));
 
@@ -148,14 +150,17 @@ fn cors(options: &HttpOptions) -> Option<CorsLayer> {
     if options.cors_origins.is_empty() {
         return None;
     }
-    let any = options.cors_origins.iter().any(|origin| origin == "*");
-    let origins =
-        if any { AllowOrigin::any() } else { AllowOrigin::list(options.cors_origins.iter().cloned()) };
+    let (origins, request_headers) = if allows_any(&options.cors_origins) {
+        (AllowOrigin::any(), AllowHeaders::mirror_request())
+    } else {
+        let named = headers::ALLOWED_FROM_PAGES.map(HeaderName::from_static);
+        (AllowOrigin::list(options.cors_origins.iter().cloned()), named.into())
+    };
     Some(
         CorsLayer::new()
             .allow_origin(origins)
             .allow_methods([http::Method::GET, http::Method::POST, http::Method::DELETE])
-            .allow_headers(headers::ALLOWED_FROM_PAGES.map(HeaderName::from_static))
+            .allow_headers(request_headers)
             .expose_headers(headers::EXPOSED_TO_PAGES.map(HeaderName::from_static))
             .max_age(std::time::Duration::from_hours(1)),
     )

@@ -8,7 +8,7 @@ use edgeprove_protocol::Load;
 use edgeprove_telemetry::metrics::Exposition;
 use http::HeaderValue;
 
-use super::{concurrent_requests::ConcurrentRequests, edge_secret::EdgeSecret};
+use super::{concurrent_requests::ConcurrentRequests, edge_secret::EdgeSecret, host_names::HostNames};
 use crate::{
     access::Access,
     engine::Engine,
@@ -25,6 +25,10 @@ pub struct HttpOptions {
     pub other_request_timeout: Duration,
     /// Origins whose pages may call. Empty: pages of other origins may not.
     pub cors_origins: Vec<HeaderValue>,
+    /// Names under which the server may be called. `None`: any name.
+    pub host_names: Option<HostNames>,
+    /// Interval of pings and comments in a silent event stream.
+    pub stream_keep_alive: Duration,
     /// The secret shared with the edge. `None`: anybody may call.
     pub edge_secret: Option<EdgeSecret>,
     /// Most requests of one caller at the same time.

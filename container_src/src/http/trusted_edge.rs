@@ -14,8 +14,11 @@ use edgeprove_protocol::{HasProblemType, ProblemType, headers};
 use http::{HeaderMap, HeaderValue};
 
 use super::{
-    api_error::ApiError, edge_secret::EdgeSecret, request_body::RequestBody, request_id::is_probe,
-    state::AppState,
+    api_error::ApiError,
+    edge_secret::EdgeSecret,
+    request_body::RequestBody,
+    request_id::is_probe,
+    state::{AppState, Shared},
 };
 
 /// The caller as the edge reports it. Missing or malformed values are `None`.
@@ -81,6 +84,13 @@ fn read_caller(request_headers: &HeaderMap) -> ReportedCaller {
 pub fn reported_caller(request: &Request) -> ReportedCaller {
     let checked = request.extensions().get::<EdgeCheck>();
     checked.and_then(|checked| checked.clone().ok()).unwrap_or_default()
+}
+
+/// Whether the request comes from the edge, which has checked its origin.
+#[must_use]
+pub fn is_from_edge(app: &Shared, request: &Request) -> bool {
+    let checked = request.extensions().get::<EdgeCheck>();
+    app.options.edge_secret.is_some() && checked.is_some_and(Result::is_ok)
 }
 
 /// Answers 403 to requests that do not come from the edge, before their body is read. Probes stay open: platforms and

@@ -83,6 +83,14 @@ impl EventId {
         }
     }
 
+    /// Whether this is the id of the last event of the finished job. Its percentage may differ: it is an estimate where the
+    /// job did not complete.
+    #[must_use]
+    pub fn is_last_of(&self, view: &JobView) -> bool {
+        let last = Self::of(view);
+        view.job.status.is_finished() && (self.attempt, self.stage) == (last.attempt, last.stage)
+    }
+
     /// Whether a client that has seen the event `last` must get this one. Within an attempt neither stage nor percentage may
     /// fall for a client, also where it reconnects to a server with other estimates.
     #[must_use]

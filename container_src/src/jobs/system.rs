@@ -23,10 +23,12 @@ use edgeprove_protocol::{Problem, ProblemType};
 use edgeprove_telemetry::supervisor::Supervisor;
 
 use super::{
-    JobGauges, JobStore, Jobs,
+    JobGauges, JobStore, Jobs, JobsDisabled,
     job_kinds::prove::{ProofTools, Prove},
     quota::SpentProofs,
+    link_token::LinkTokens,
     record::JobRecorder,
+    watch_permits::{WatchLimits, WatchPermits},
 };
 
 /// The settings of jobs.
@@ -46,6 +48,10 @@ pub struct JobSettings {
     pub max_attempts: u32,
     /// The longest wait of a job that no worker of this server takes.
     pub wait_max: Duration,
+    /// The maximum numbers of clients that follow jobs.
+    pub watchers: WatchLimits,
+    /// Whether nobody chose the location. If it cannot be used, the server starts without jobs.
+    pub is_default: bool,
     /// The number of this container in the ids of its jobs, if it alone stores them.
     pub home: Option<u16>,
 }
@@ -76,6 +82,34 @@ pub struct JobSystem {
 }
 
 impl JobSystem {
+    /// As [`Self::open`]. Where nobody chose the location, a failure only disables jobs: another server may use the folder
+    /// already, or the user has no home.
+    pub async fn open_or_disable(
+        settings: JobSettings,
+        tools: ProofTools,
+        estimator: Arc<DurationEstimator>,
+        recorder: JobRecorder,
+        server: String,
+    ) -> Result<Result<Self, JobsDisabled>, OpenError> {
+        let default = settings.is_default.then(|| settings.place.to_string());
+        match (Self::open(settings, tools, estimator, recorder, server).await, default) {
+            (Ok(system), Some(folder)) => {
+                tracing::info!(
+                    folder,
+                    "jobs are stored in the user's data folder; --data DIR stores them elsewhere, and --data off nowhere"
+                );
+                Ok(Ok(system))
+            }
+            (Ok(system), None) => Ok(Ok(system)),
+            (Err(error), Some(folder)) => {
+                let error = edgeprove_telemetry::chain(&error);
+                tracing::warn!(folder, error, "the default data folder cannot be used");
+                Ok(Err(JobsDisabled::DefaultFolder))
+            }
+            (Err(error), None) => Err(error),
+        }
+    }
+
     /// Opens the database and the artifacts, and queues the jobs again that the previous process left running. `server` names
     /// this process in leases.
     pub async fn open(
@@ -131,7 +165,7 @@ impl JobSystem {
             gauges: JobGauges { kinds, counter: Arc::new(JobCounter::new(queue.clone())), activity },
             store: JobStore {
                 queue,
-                artifacts,
+                artifacts: Arc::clone(&artifacts),
                 folder: match settings.place {
                     DatabaseLocation::Folder(folder) => Some(folder),
                     DatabaseLocation::Memory | DatabaseLocation::Postgres(_) => None,
@@ -139,6 +173,8 @@ impl JobSystem {
                 instance_number: settings.home,
             },
             watchers,
+            watch_permits: WatchPermits::new(settings.watchers),
+            link_tokens: LinkTokens::new(artifacts),
             recorder,
             max_attempts: settings.max_attempts,
         });

@@ -63,7 +63,8 @@ pub struct JobLinks {
     pub this: String,
     /// Its proof, once it is completed.
     pub proof: String,
-    /// Its events, as server-sent events or over a WebSocket.
+    /// Its events, as server-sent events or over a WebSocket. Where the job belongs to a key, the answer to its submission
+    /// and to a read by its caller has a token here, with which pages that cannot send a key may read this one job.
     pub events: String,
 }
 

@@ -164,7 +164,8 @@ fn watchers(fixture: &Fixture, workload: &Workload) -> anyhow::Result<Vec<Row>> 
     }
     allow_open_files()?;
     let data = data_folder(fixture)?;
-    let server = serve_with_data(fixture, data.path(), &["--connections", "2000", "--prove-timeout", "30m"])?;
+    let many = ["--connections", "2000", "--watchers", "2000", "--watchers-per-caller", "2000"];
+    let server = serve_with_data(fixture, data.path(), &[&many[..], &["--prove-timeout", "30m"]].concat())?;
     let provers = process_stats::children(server.pid())?;
     let signal = |signal| provers.iter().try_for_each(|prover| send_signal(prover.pid, signal));
     signal(Signal::STOP)?;

@@ -1,4 +1,4 @@
-//! `POST /api/prove` and `POST /api/prove/{circuit}`: a gzipped witness becomes a verified proof.
+//! `POST /api/prove` and `POST /api/prove/{circuit}`: a gzipped witness becomes a verified proof while its caller waits.
 //!
 //! 1. The head of the request passes [`AdmittedRequest::check`].
 //! 2. A proof of this circuit can meet the deadline (503).
@@ -10,7 +10,7 @@
 use std::time::Instant;
 
 use axum::{
-    extract::{Request, State},
+    extract::Request,
     response::{IntoResponse, Response},
 };
 use edgeprove_engine::{
@@ -21,13 +21,11 @@ use edgeprove_job_rules::audit::{Action, Entry};
 use edgeprove_telemetry::metrics::{self, TimedStage};
 use http::request::Parts;
 
-use super::submit_job;
 use crate::{
     access::Work,
     http::{
         admitted_request::AdmittedRequest,
         api_error::ApiError,
-        extract::Preferences,
         milliseconds,
         proof_response::{ProofResponse, proof_response},
         request_body::RequestBody,
@@ -36,15 +34,12 @@ use crate::{
     },
 };
 
-/// See the module. A request with a preference for a job goes to [`submit_job`].
-pub async fn prove(State(app): State<AppState>, request: Request) -> Response {
-    if Preferences::of(request.headers()).wants_a_job() {
-        return submit_job::submit(&app, request, false).await;
-    }
+/// Proves while the caller waits. See the module.
+pub async fn prove(app: &AppState, request: Request) -> Response {
     let arrived = Instant::now();
     let (mut parts, body) = request.into_parts();
     let mut body = RequestBody::new(&parts, body);
-    match try_prove(&app, &mut parts, &mut body, arrived).await {
+    match try_prove(app, &mut parts, &mut body, arrived).await {
         Ok(response) => response,
         Err(error) => {
             body.discard(&app.lifecycle.supervisor);

@@ -1,4 +1,4 @@
-//! `POST /v1/proofs?circuit=NAME`, and `POST /api/prove…` with `Prefer: respond-async` or `Prefer: wait=N`: submits a
+//! `POST /v1/proofs?circuit=NAME`, and `POST /api/prove…` with a preference for a job or an `Idempotency-Key`: submits a
 //! proof as a job.
 //!
 //! 1. The server accepts jobs (503), and the head of the request passes [`AdmittedRequest::check`].
@@ -6,20 +6,21 @@
 //! 3. The body is streamed to the spool and checked (400, 408, 413, 422, 503).
 //! 4. The encrypted witness and the job are stored (422 for another request with the same key, 429 and 503 at a limit).
 //! 5. 202 with the job and its `Location`. The same request with the same `Idempotency-Key` gets the same job. With
-//!    `wait=N` the proof is the answer if the job finishes within N seconds.
+//!    `wait=N` the proof is the answer if the job finishes within N seconds, also with `respond-async`. A request with
+//!    a key and without a preference waits for the proof (504 if it is not ready in time).
 
 use std::{sync::Arc, time::Duration};
 
 use axum::{
     Json,
-    extract::{FromRequestParts, Request, State},
+    extract::{FromRequestParts, Request},
     response::{IntoResponse, Response},
 };
 use edgeprove_engine::proof_service::Candidates;
 use edgeprove_job_queue::{Enqueued, job_view::JobView, watchers::Watcher};
 use edgeprove_job_rules::job::Job;
-use edgeprove_protocol::{JobId, ProblemType};
-use http::{HeaderValue, StatusCode, header, request::Parts};
+use edgeprove_protocol::{JobId, ProblemType, headers};
+use http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts};
 
 use super::get_proof::finished_job;
 use crate::{
@@ -33,22 +34,26 @@ use crate::{
         state::AppState,
         upload,
     },
-    jobs::{Jobs, job_kinds::proof::KIND, submission::Submission},
+    jobs::{Jobs, JobsDisabled, job_kinds::proof::KIND, submission::Submission},
 };
 
 /// Maximum `Retry-After` where the queue is full, in seconds.
 const RETRY_AFTER_MAX_S: u64 = 60;
 
-/// Handles `POST /v1/proofs`. See the module.
-pub async fn submit_job(State(app): State<AppState>, request: Request) -> Response {
-    submit(&app, request, true).await
+/// The answer to a request that prefers none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DefaultAnswer {
+    /// The job.
+    Job,
+    /// The proof: the caller waits as long as a request may take.
+    Proof,
 }
 
-/// Submits a job. `is_default`: the path asks for a job, also without a preference.
-pub async fn submit(app: &AppState, request: Request, is_default: bool) -> Response {
+/// Submits a job. See the module.
+pub async fn submit(app: &AppState, request: Request, default: DefaultAnswer) -> Response {
     let (mut parts, body) = request.into_parts();
     let mut body = RequestBody::new(&parts, body);
-    match try_submit(app, &mut parts, &mut body, is_default).await {
+    match try_submit(app, &mut parts, &mut body, default).await {
         Ok(response) => response,
         Err(error) => {
             body.discard(&app.lifecycle.supervisor);
@@ -61,9 +66,13 @@ async fn try_submit(
     app: &AppState,
     parts: &mut Parts,
     body: &mut RequestBody,
-    is_default: bool,
+    default: DefaultAnswer,
 ) -> Result<Response, ApiError> {
-    let jobs = app.jobs()?;
+    let jobs = match (app.jobs(), default) {
+        (Ok(jobs), _) => jobs,
+        (Err(reason), DefaultAnswer::Job) => return Err(reason.into()),
+        (Err(reason), DefaultAnswer::Proof) => return Err(without_jobs(reason, &parts.headers)),
+    };
     let request = AdmittedRequest::check(app, parts, Work::Queued).await?;
     let preferences = JobPreferences::from_request_parts(parts, app).await?;
     let account = jobs.account(&request.caller);
@@ -90,24 +99,52 @@ async fn try_submit(
     };
     // The job is stored, so a shutdown need not wait for a caller who waits for it.
     drop(work);
-    let wait = preferences.wait.filter(|_| !preferences.respond_async);
+    let must_prove =
+        default == DefaultAnswer::Proof && !preferences.respond_async && preferences.wait.is_none();
+    let wait = if must_prove { Some(preferences.wait_max) } else { preferences.wait };
     let finished = match wait {
-        Some(wait) => finished_within(app, jobs, job.id, wait).await?,
+        Some(wait) => match jobs.watch_permits.admit(caller.tenant()) {
+            Ok(_permit) => finished_within(app, jobs, job.id, wait).await?,
+            Err(refusal) if must_prove => return Err(refusal.into()),
+            // The caller can do with the job.
+            Err(_) => None,
+        },
         None => None,
     };
+    let is_finished = finished.is_some();
     let mut response = match finished {
         Some(job) => finished_job(jobs, &job, &caller, &id, format).await?,
-        None => accepted(jobs, job.id).await?,
+        None if must_prove => return Err(unfinished(app)),
+        None => accepted(jobs, &job).await?,
     };
-    let applied = match wait {
-        Some(wait) => Some(format!("wait={}", wait.as_secs())),
-        None if preferences.respond_async || is_default => Some("respond-async".to_owned()),
-        None => None,
-    };
-    if let Some(applied) = applied.and_then(|applied| HeaderValue::from_str(&applied).ok()) {
-        response.headers_mut().insert("preference-applied", applied);
+    let wait = preferences.wait.map(|wait| format!("wait={}", wait.as_secs()));
+    let is_async =
+        !is_finished && (preferences.respond_async || default == DefaultAnswer::Job && wait.is_none());
+    let applied: Vec<String> = is_async.then(|| "respond-async".to_owned()).into_iter().chain(wait).collect();
+    if !applied.is_empty()
+        && let Ok(applied) = HeaderValue::from_str(&applied.join(", "))
+    {
+        response.headers_mut().insert(headers::PREFERENCE_APPLIED, applied);
     }
     Ok(response)
+}
+
+/// Why a server without jobs cannot handle this request as one.
+fn without_jobs(reason: JobsDisabled, request_headers: &HeaderMap) -> ApiError {
+    if !request_headers.contains_key(headers::IDEMPOTENCY_KEY) {
+        return reason.into();
+    }
+    let detail = format!("a repeated Idempotency-Key can be recognized among stored jobs only, and {reason}");
+    ApiError::new(ProblemType::JobsDisabled, detail)
+}
+
+/// The caller has waited as long as a request may take.
+fn unfinished(app: &AppState) -> ApiError {
+    let again = "send the request again with the same Idempotency-Key to get the proof";
+    if app.lifecycle.supervisor.stop_token().is_cancelled() {
+        return ApiError::not_ready(&format!("the server stops; {again}"));
+    }
+    ApiError::new(ProblemType::RequestTimeout, format!("the proof is not ready yet; {again}"))
 }
 
 fn submission(
@@ -140,8 +177,8 @@ fn with_expected_wait(error: ApiError, jobs: &Jobs, circuit: &str) -> ApiError {
 }
 
 /// 202 with the job as it is now.
-async fn accepted(jobs: &Jobs, id: JobId) -> Result<Response, ApiError> {
-    let document = job_document(jobs, id).await?;
+async fn accepted(jobs: &Jobs, job: &Job) -> Result<Response, ApiError> {
+    let document = jobs.with_link_token(job_document(jobs, job.id).await?, &job.owner);
     let mut response = (StatusCode::ACCEPTED, Json(&document)).into_response();
     if let Ok(location) = HeaderValue::from_str(&document.links.this) {
         response.headers_mut().insert(header::LOCATION, location);
