@@ -111,7 +111,7 @@ fn a_websocket_reads_small_messages_only() {
     assert_eq!(u16::from(read_to_close(&mut whole).1.code), 1008);
     // The head of a frame of 62 MiB is enough: no byte of its content is waited for.
     let mut announced = open_socket(&job_server.server, &job.links.events);
-    let mut head = vec![0x82, 0x80 | 127];
+    let mut head = vec![0x82, 0xff];
     head.extend((62_u64 << 20).to_be_bytes());
     head.extend([0; 4]);
     announced.get_mut().write_all(&head).unwrap();
@@ -119,7 +119,7 @@ fn a_websocket_reads_small_messages_only() {
     // A message in many small frames is bounded as a whole.
     let mut fragments = open_socket(&job_server.server, &job.links.events);
     for first in [2_u8, 0, 0] {
-        let mut frame = vec![first, 0x80 | 126];
+        let mut frame = vec![first, 0xfe];
         frame.extend(500_u16.to_be_bytes());
         frame.extend([0; 504]);
         fragments.get_mut().write_all(&frame).unwrap();
@@ -190,7 +190,9 @@ fn suspend(server: &TestServer) -> Vec<Process> {
 }
 
 fn resume(provers: &[Process]) {
-    provers.iter().for_each(|bb| bb.resume());
+    for bb in provers {
+        bb.resume();
+    }
 }
 
 #[test]
