@@ -40,8 +40,13 @@ pub(super) fn rows(fixture: &Fixture) -> anyhow::Result<Vec<Row>> {
     let scratch = tempfile::tempdir().context("a temporary folder cannot be created")?;
     let log = scratch.path().join("wrangler.log");
     let port = edge::free_port(0)?;
-    let options =
-        EdgeOptions { port, upstream: Some(server.url()), vars: &[], config: None, log: Some(&log) };
+    let options = EdgeOptions {
+        port: port.number(),
+        upstream: Some(server.url()),
+        vars: &[],
+        config: None,
+        log: Some(&log),
+    };
     let mut edge = Edge::start(&tools, options)?;
     let workers = Workers::start(&tools, server.url(), &scratch.path().join("workerd.log"))?;
     let urls = Urls {

@@ -53,7 +53,8 @@ pub(super) fn run(args: &EdgeArgs) -> anyhow::Result<()> {
 }
 
 fn serve(args: &EdgeArgs) -> anyhow::Result<()> {
-    let port = free_port(args.port)?;
+    let reserved = free_port(args.port)?;
+    let port = reserved.number();
     let ready = setup::server()?;
     // wrangler builds it too, but compiler errors are easier to read here.
     let tools = super::built()?;

@@ -2,13 +2,15 @@
 
 use std::{
     fs::File,
-    net::{Ipv4Addr, TcpListener},
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
     thread,
     time::Duration,
 };
 
 use anyhow::Context;
+use rustix::net::{AddressFamily, SocketType, bind, getsockname, socket, sockopt::set_socket_reuseaddr};
 
 use super::wrangler::{self, Wrangler};
 use crate::{interrupt, process, setup::EdgeTools};
@@ -41,12 +43,40 @@ pub(crate) struct Edge {
     log: Option<PathBuf>,
 }
 
+/// A port of 127.0.0.1 that no process listens on.
+///
+/// On Linux the kernel gives it to no other program that asks for a free port, until this value is dropped: wrangler
+/// opens it only after a build. A listener that sets `SO_REUSEADDR`, as workerd does, may still open it. On macOS two
+/// sockets cannot share a port that way, so there the port is only checked.
+#[derive(Debug)]
+pub(crate) struct FreePort {
+    number: u16,
+    _reservation: Option<OwnedFd>,
+}
+
+impl FreePort {
+    /// Its number.
+    pub(crate) fn number(&self) -> u16 {
+        self.number
+    }
+}
+
 /// Checks that no process listens on the port, because wrangler would use another one without a warning. 0 becomes a
 /// free port.
-pub(crate) fn free_port(port: u16) -> anyhow::Result<u16> {
+pub(crate) fn free_port(port: u16) -> anyhow::Result<FreePort> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))
         .with_context(|| format!("port {port} is not available; choose another with --port"))?;
-    Ok(listener.local_addr()?.port())
+    let listens_on = listener.local_addr()?.port();
+    drop(listener);
+    if !cfg!(target_os = "linux") {
+        return Ok(FreePort { number: listens_on, _reservation: None });
+    }
+    // 0 again, so that the kernel chooses and reserves in one step.
+    let reservation = socket(AddressFamily::INET, SocketType::STREAM, None)?;
+    set_socket_reuseaddr(&reservation, true)?;
+    bind(&reservation, &SocketAddr::from((Ipv4Addr::LOCALHOST, port)))?;
+    let address: SocketAddr = getsockname(&reservation)?.try_into()?;
+    Ok(FreePort { number: address.port(), _reservation: Some(reservation) })
 }
 
 /// The Worker's name. Containers get it too. It contains the port, so that no other wrangler on this machine has the
@@ -127,6 +157,8 @@ impl Edge {
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpStream;
+
     use super::*;
 
     #[test]
@@ -134,6 +166,20 @@ mod tests {
         let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = taken.local_addr().unwrap().port();
         assert!(free_port(port).unwrap_err().to_string().contains(&port.to_string()));
-        assert_ne!(free_port(0).unwrap(), 0);
+        assert_ne!(free_port(0).unwrap().number(), 0);
+    }
+
+    #[test]
+    fn a_free_port_stays_free_for_wrangler() {
+        let port = free_port(0).unwrap();
+        assert!(
+            free_port(port.number()).is_ok(),
+            "another command may have reserved it for the same wrangler"
+        );
+        let address = (Ipv4Addr::LOCALHOST, port.number());
+        assert!(TcpStream::connect(address).is_err(), "nothing listens yet");
+        let wrangler = TcpListener::bind(address).unwrap();
+        TcpStream::connect(address).unwrap();
+        drop(wrangler);
     }
 }
