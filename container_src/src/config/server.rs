@@ -25,21 +25,10 @@ struct Origin(HeaderValue);
 impl Setting for Origin {
     fn read(text: &str) -> Result<Self, String> {
         let wanted = || "an origin such as https://app.example, without a path, or *".to_owned();
-        let is_origin = text.parse::<Uri>().is_ok_and(|uri| {
-            uri.scheme().is_some() && uri.authority().is_some() && uri.path() == "/" && !text.ends_with('/')
-        });
-        if text != "*" && !is_origin {
-            return Err(wanted());
-        }
-        HeaderValue::from_str(&as_browsers_write(text)).map(Self).map_err(|_| wanted())
+        let origin = if text == "*" { Some("*".to_owned()) } else { as_browsers_send_it(text) };
+        let value = origin.and_then(|origin| HeaderValue::try_from(origin).ok());
+        value.map(Self).ok_or_else(wanted)
     }
-}
-
-/// An origin as browsers write it: in lower case, and without the default port of its scheme.
-fn as_browsers_write(origin: &str) -> String {
-    let origin = origin.to_ascii_lowercase();
-    let port = if origin.starts_with("https://") { ":443" } else { ":80" };
-    origin.strip_suffix(port).map_or_else(|| origin.clone(), ToOwned::to_owned)
 }
 
 impl Setting for HostName {
@@ -47,6 +36,26 @@ impl Setting for HostName {
         text.parse()
             .map_err(|_| "a host name such as prove.example, without scheme, port and path, or *".to_owned())
     }
+}
+
+/// An origin in the form of an `Origin` header: in lower case, and without the default port of its scheme.
+fn as_browsers_send_it(text: &str) -> Option<String> {
+    let uri: Uri = text.to_ascii_lowercase().parse().ok()?;
+    let (scheme, authority) = (uri.scheme_str()?, uri.authority()?);
+    let default_port = match scheme {
+        "http" => 80,
+        "https" => 443,
+        _ => return None,
+    };
+    let host = authority.host();
+    let port = match authority.as_str().strip_prefix(host)? {
+        "" => None,
+        _ => Some(authority.port_u16().filter(|port| *port > 0)?),
+    };
+    let port = port.filter(|port| *port != default_port).map_or_else(String::new, |port| format!(":{port}"));
+    let is_origin =
+        uri.path() == "/" && uri.query().is_none() && !text.ends_with('/') && !text.contains(['#', '*']);
+    is_origin.then(|| format!("{scheme}://{host}{port}"))
 }
 
 impl Setting for EdgeSecret {
@@ -217,18 +226,32 @@ mod tests {
     use super::*;
 
     #[test]
-    fn origins_are_compared_as_browsers_write_them() {
-        for (given, compared) in [
-            ("https://App.Example:443", "https://app.example"),
-            ("http://app.example:80", "http://app.example"),
-            ("https://app.example:80", "https://app.example:80"),
-            ("https://app.example:8443", "https://app.example:8443"),
+    fn an_origin_matches_however_it_is_written() {
+        for (written, sent) in [
             ("*", "*"),
+            ("https://app.example:443", "https://app.example"),
+            ("http://app.example:80", "http://app.example"),
+            ("http://app.example:443", "http://app.example:443"),
+            ("HTTPS://App.Example:08443", "https://app.example:8443"),
+            ("http://[::1]:3000", "http://[::1]:3000"),
         ] {
-            assert_eq!(Origin::read(given).unwrap().0, compared, "{given}");
+            assert_eq!(Origin::read(written).unwrap().0, sent, "{written}");
         }
-        for wrong in ["app.example", "https://app.example/", "https://app.example/a"] {
-            assert!(Origin::read(wrong).is_err(), "{wrong}");
+        for bad in [
+            "",
+            "app.example",
+            "https://app.example/",
+            "https://app.example/x",
+            "https://app.example?x",
+            "https://app.example#x",
+            "https://me@app.example",
+            "https://*.app.example",
+            "https://app.example:",
+            "https://app.example:0",
+            "https://app.example:99999",
+            "ftp://app.example",
+        ] {
+            assert!(Origin::read(bad).is_err(), "{bad}");
         }
     }
 }

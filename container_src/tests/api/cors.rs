@@ -117,3 +117,17 @@ fn a_star_allows_every_origin() {
     response.assert_proof_of(samples::range_check());
     assert_eq!(allowed_origin(&response), "*");
 }
+
+#[test]
+fn any_origin_may_send_the_headers_that_it_asks_for() {
+    let server = TestServer::start(|s| s.flag("--cors-origin", "*"));
+    let asked = "content-type,traceparent,x-of-some-tool";
+    let response = server
+        .request(Method::OPTIONS, "/api/prove")
+        .header("origin", ORIGIN)
+        .header("access-control-request-method", "POST")
+        .header("access-control-request-headers", asked)
+        .send();
+    assert!(response.status.is_success(), "{response:?}");
+    assert_eq!((allowed_origin(&response), response.header("access-control-allow-headers")), ("*", asked));
+}

@@ -64,14 +64,19 @@ pub const EXPOSED_TO_PAGES: [&str; 12] = [
     "retry-after",
     "server-timing",
 ];
-/// Request headers that pages of other origins may send (`Access-Control-Allow-Headers`).
+/// Request headers that pages of other origins may send (`Access-Control-Allow-Headers`). Pages with tracing add
+/// `traceparent` and its companions to every request.
 pub const ALLOWED_FROM_PAGES: [&str; 18] = [
     "accept",
     "authorization",
+    "baggage",
     "cache-control",
     "content-encoding",
     "content-type",
     "last-event-id",
+    "sentry-trace",
+    "traceparent",
+    "tracestate",
     API_KEY,
     DEADLINE,
     IDEMPOTENCY_KEY,
@@ -80,11 +85,6 @@ pub const ALLOWED_FROM_PAGES: [&str; 18] = [
     PRIORITY,
     REQUEST_ID,
     TIMEOUT,
-    // Pages with tracing send these four, and could call nothing if one of them were missing.
-    "baggage",
-    "sentry-trace",
-    "traceparent",
-    "tracestate",
 ];
 
 /// Minimum length of the edge secret: a shorter one could be guessed.

@@ -13,6 +13,7 @@
 //! - [`headers`], [`limits`]: header names and default limits.
 //! - [`crs`]: the files of the common reference string.
 //! - [`load`]: the load that a server reports to the edge.
+//! - [`trace_context`]: the trace that a request belongs to.
 
 pub mod answer;
 pub mod caller;
@@ -28,6 +29,7 @@ pub mod load;
 pub mod priority;
 pub mod problem;
 pub mod target;
+pub mod trace_context;
 
 pub use circuit_id::CircuitId;
 pub use job::{JobDocument, JobStage};
@@ -37,3 +39,4 @@ pub use load::Load;
 pub use priority::Priority;
 pub use problem::{HasProblemType, Problem, ProblemCode, ProblemType};
 pub use target::{ProofSystem, Target};
+pub use trace_context::TraceContext;
