@@ -1,4 +1,4 @@
-//! Servers that do not speak HTTP, or that stop in the middle of a response.
+//! Servers that do not speak HTTP, that stop in the middle of a response, or that are newer than this edge.
 
 use std::{
     io::{Read as _, Write as _},
@@ -9,13 +9,19 @@ use std::{
 /// Text that a broken upstream sends, and that no caller may see.
 pub const INNER_TEXT: &str = "inner text of a container";
 
+/// A problem document of a newer server.
+pub const NEW_PROBLEM: &str =
+    r#"{"type":"/problems/moon_phase","title":"Wrong phase of the moon","code":"moon_phase","phase":[1,2]}"#;
+
 /// How the server treats a connection once it has read the head of a request.
 #[derive(Debug, Clone, Copy)]
 pub enum Fault {
     /// Sends bytes that are not HTTP.
     NotHttp,
     /// Sends a status that HTTP does not have.
-    UnknownStatus,
+    UnknownStatus(u16),
+    /// Sends a problem document of this status with a code that no version has: [`NEW_PROBLEM`].
+    NewProblem(u16),
     /// Closes the connection without a response.
     Closes,
     /// Declares a longer body than it sends, and closes the connection.
@@ -26,7 +32,14 @@ impl Fault {
     fn response(self) -> String {
         match self {
             Self::NotHttp => format!("\x16\x03\x01 {INNER_TEXT}\r\n\r\n"),
-            Self::UnknownStatus => format!("HTTP/1.1 999 {INNER_TEXT}\r\ncontent-length: 0\r\n\r\n"),
+            Self::UnknownStatus(status) => {
+                format!("HTTP/1.1 {status} {INNER_TEXT}\r\ncontent-length: 0\r\n\r\n")
+            }
+            Self::NewProblem(status) => format!(
+                "HTTP/1.1 {status} New\r\ncontent-type: application/problem+json\r\nretry-after: 17\r\n\
+                 x-of-a-newer-server: 1\r\ncontent-length: {}\r\n\r\n{NEW_PROBLEM}",
+                NEW_PROBLEM.len()
+            ),
             Self::Closes => String::new(),
             Self::BreaksOff => "HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\nthe beginning".to_owned(),
         }

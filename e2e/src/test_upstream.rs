@@ -9,6 +9,7 @@
 //! | `GET /v1/proofs/steps/events` | server-sent events: one after each `DELETE /v1/proofs/steps`, five in all |
 //! | `GET /v1/proofs/endless/proof` | a body without an end |
 //! | `GET /v1/proofs/socket/events` | a WebSocket that sends every message back |
+//! | `GET /problems/cors` | CORS headers that allow a page with credentials |
 
 use std::{
     convert::Infallible,
@@ -134,12 +135,22 @@ fn router(shared: Shared) -> Router {
         .route("/v1/proofs/steps/events", get(events))
         .route("/v1/proofs/endless/proof", get(endless))
         .route("/v1/proofs/socket/events", get(socket))
+        .route("/problems/cors", get(cors))
         .with_state(shared)
 }
 
 async fn ready() -> impl IntoResponse {
     let load = Load { running: 0, waiting: 0, cores: 2 };
     ([(headers::PROVER_LOAD, load.to_string())], Json(json!({ "running": 0 })))
+}
+
+async fn cors() -> impl IntoResponse {
+    let headers = [
+        ("access-control-allow-origin", "https://page.example"),
+        ("access-control-allow-credentials", "true"),
+        ("access-control-expose-headers", "x-inner"),
+    ];
+    (headers, Json(json!({})))
 }
 
 async fn report(headers: HeaderMap, body: Body) -> Json<Value> {

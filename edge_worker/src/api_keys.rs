@@ -5,40 +5,58 @@ use edgeprove_protocol::caller::{NamedDigest, address_account, find_key, parse_k
 use http::{HeaderMap, HeaderValue};
 use sha2::{Digest as _, Sha256};
 
+use crate::server_keys::{ServerKeys, ServerKeysFault};
+
 /// The API keys, as digests: a reader of the settings cannot use them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ApiKeys(Vec<NamedDigest>);
+pub struct ApiKeys {
+    keys: Vec<NamedDigest>,
+    /// Whether callers without a key are admitted although there are keys.
+    allows_anonymous: bool,
+}
 
 /// The caller of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Caller {
     /// The holder of a key of this name.
     Key(String),
-    /// A caller of a service without keys.
+    /// A caller without a key, of a service that admits such callers.
     Anonymous,
 }
 
 impl ApiKeys {
     /// Reads a list of keys as [`parse_keys`] does.
     pub fn parse(text: &str) -> Result<Self, KeyListFault> {
-        parse_keys(text).map(Self)
+        Ok(Self { keys: parse_keys(text)?, allows_anonymous: false })
+    }
+
+    /// Adds the keys of the containers. A key with two names is an error: its caller would have either name.
+    pub fn with(mut self, more: ServerKeys) -> Result<Self, ServerKeysFault> {
+        for key in more.keys {
+            if find_key(&self.keys, &key.digest).is_some_and(|other| other.name != key.name) {
+                return Err(ServerKeysFault::SameKey);
+            }
+            self.keys.push(key);
+        }
+        self.allows_anonymous = more.allows_anonymous;
+        if self.keys.is_empty() && !self.allows_anonymous { Err(ServerKeysFault::NoKeys) } else { Ok(self) }
     }
 
     /// Whether no keys are set, so that any caller is admitted.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.keys.is_empty()
     }
 
     /// Finds the caller by the key in the request's headers.
     pub fn identify(&self, headers: &HeaderMap) -> Result<Caller, Denied> {
-        if self.0.is_empty() {
+        let presented = presented_key(|name| headers.get(name).map(HeaderValue::as_bytes));
+        if self.keys.is_empty() || (presented.is_none() && self.allows_anonymous) {
             return Ok(Caller::Anonymous);
         }
-        let presented =
-            presented_key(|name| headers.get(name).map(HeaderValue::as_bytes)).ok_or(Denied::NoKey)?;
+        let presented = presented.ok_or(Denied::NoKey)?;
         let digest: [u8; 32] = Sha256::digest(presented).into();
-        find_key(&self.0, &digest).map(|key| Caller::Key(key.name.clone())).ok_or(Denied::UnknownKey)
+        find_key(&self.keys, &digest).map(|key| Caller::Key(key.name.clone())).ok_or(Denied::UnknownKey)
     }
 }
 
@@ -91,6 +109,32 @@ mod tests {
             Err(Denied::UnknownKey),
             "a digest is not a key"
         );
+    }
+
+    #[test]
+    fn a_key_has_one_name_and_a_name_may_have_several_keys() {
+        let key =
+            |name: &str, key: &str| NamedDigest { name: name.to_owned(), digest: Sha256::digest(key).into() };
+        let more = |keys| ServerKeys { keys, allows_anonymous: false };
+        let both = keys().with(more(vec![key("alice", "new"), key("ops", "other")])).unwrap();
+        for (text, name) in [("correct horse", "alice"), ("new", "alice"), ("other", "ops")] {
+            let caller = both.identify(&header("x-api-key", text));
+            assert_eq!(caller, Ok(Caller::Key(name.to_owned())));
+        }
+        let with = |name, text| keys().with(more(vec![key(name, text)]));
+        assert_eq!(with("ops", "correct horse"), Err(ServerKeysFault::SameKey));
+        assert!(with("alice", "correct horse").is_ok());
+        assert_eq!(ApiKeys::default().with(more(Vec::new())), Err(ServerKeysFault::NoKeys));
+        assert!(keys().with(more(Vec::new())).is_ok(), "roles for the keys of the edge");
+    }
+
+    #[test]
+    fn callers_without_a_key_are_admitted_where_that_is_allowed() {
+        let open = keys().with(ServerKeys { keys: Vec::new(), allows_anonymous: true }).unwrap();
+        assert_eq!(open.identify(&HeaderMap::new()), Ok(Caller::Anonymous));
+        assert_eq!(open.identify(&header("x-api-key", "guessed")), Err(Denied::UnknownKey));
+        let alice = open.identify(&header("x-api-key", "correct horse"));
+        assert_eq!(alice, Ok(Caller::Key("alice".to_owned())));
     }
 
     #[test]

@@ -1,12 +1,23 @@
 //! The bindings that `wrangler.toml` declares. No other module names a binding.
 
-use wasm_bindgen::JsCast as _;
+use wasm_bindgen::{JsCast as _, JsValue, prelude::wasm_bindgen};
+use wasm_bindgen_futures::JsFuture;
 use worker::{Env, ObjectNamespace, RateLimiter, Stub, js_sys};
 
 use crate::{
     edge_error::{EdgeError, Operation, RuntimeError},
-    settings::Vars,
+    settings::{Settings, is_setting},
+    variables::{Value, Values},
 };
+
+#[wasm_bindgen]
+extern "C" {
+    /// A secret of the Secrets Store.
+    type StoredSecret;
+
+    #[wasm_bindgen(method, catch)]
+    fn get(this: &StoredSecret) -> Result<JsValue, JsValue>;
+}
 
 /// The Durable Objects that own the containers.
 pub const PROVER: &str = "PROVER";
@@ -15,17 +26,47 @@ pub const PROVER_CLASS: &str = "ProverContainer";
 /// The counter of requests by caller.
 pub const RATE_LIMITER: &str = "RATE_LIMITER";
 
-/// Every variable and secret. Other bindings are not text and are left out.
-#[must_use]
-pub fn vars(env: &Env) -> Vars {
-    let entries = js_sys::Object::entries(js_sys::Object::unchecked_from_js_ref(env));
-    entries
-        .iter()
-        .filter_map(|entry| {
-            let entry = js_sys::Array::from(&entry);
-            Some((entry.get(0).as_string()?, entry.get(1).as_string()?))
-        })
-        .collect()
+/// Reads the settings from the variables and secrets. Those of the Secrets Store take a request to it.
+pub async fn settings(env: &Env) -> Result<Settings, EdgeError> {
+    let mut values = Values::new();
+    for entry in js_sys::Object::entries(js_sys::Object::unchecked_from_js_ref(env)) {
+        let entry = js_sys::Array::from(&entry);
+        let Some(name) = entry.get(0).as_string() else { continue };
+        let value = match value(&entry.get(1)) {
+            Value::Other if is_setting(&name) => stored_secret(&entry.get(1)).await,
+            value => value,
+        };
+        values.insert(name, value);
+    }
+    Ok(Settings::of_bindings(&values)?)
+}
+
+fn value(binding: &JsValue) -> Value {
+    if let Some(text) = binding.as_string() {
+        Value::Text(text)
+    } else if let Some(number) = binding.as_f64() {
+        Value::Number(number)
+    } else if let Some(boolean) = binding.as_bool() {
+        Value::Boolean(boolean)
+    } else if js_sys::Array::is_array(binding) {
+        Value::List(js_sys::Array::from(binding).iter().map(|entry| value(&entry)).collect())
+    } else {
+        Value::Other
+    }
+}
+
+/// The value of an object in the place of a setting: a secret of the Secrets Store has the method `get`.
+async fn stored_secret(binding: &JsValue) -> Value {
+    // The function of the platform's objects need not be a `Function`, so only its existence is checked.
+    let has_get = js_sys::Reflect::get(binding, &"get".into()).is_ok_and(|get| get.is_truthy());
+    if !has_get {
+        return Value::Other;
+    }
+    let secret = match binding.unchecked_ref::<StoredSecret>().get() {
+        Ok(secret) => JsFuture::from(js_sys::Promise::resolve(&secret)).await,
+        Err(error) => Err(error),
+    };
+    secret.ok().and_then(|secret| secret.as_string()).map_or(Value::UnreadableSecret, Value::Text)
 }
 
 /// The object that owns a container.

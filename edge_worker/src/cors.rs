@@ -1,12 +1,14 @@
 //! CORS: which origins' pages may call. The edge decides it before a container wakes.
 
-use std::time::Duration;
+use std::{net::Ipv6Addr, time::Duration};
 
 use edgeprove_protocol::headers;
-use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Uri, header, uri::Authority};
 
 /// How long a browser may cache the response to a preflight request.
 const MAX_AGE: Duration = Duration::from_hours(1);
+/// The longest list of requested headers that a preflight response repeats.
+const REQUESTED_MAX_BYTES: usize = 4096;
 /// The methods that pages may use.
 const METHODS: &str = "GET, HEAD, POST, DELETE";
 
@@ -48,6 +50,12 @@ pub enum OriginsError {
     /// An entry is not an origin.
     #[error("`{0}` is not an origin such as https://app.example or https://*.app.example")]
     NotAnOrigin(String),
+    /// An entry has a user name or a password. It is not quoted.
+    #[error("an entry has a user name or a password, which no origin has")]
+    Password,
+    /// The list has no entry.
+    #[error("it lists no origin; `*` allows any origin")]
+    NoOrigin,
     /// Credentials are allowed for any origin. Browsers refuse that.
     #[error("it cannot be true while ALLOWED_ORIGINS is *: list the origins")]
     CredentialsForAnyOrigin,
@@ -58,6 +66,8 @@ pub enum OriginsError {
 pub struct AllowedOrigin {
     value: HeaderValue,
     credentials: bool,
+    /// Whether the page may send every header that it asks for.
+    any_header: bool,
 }
 
 impl Origins {
@@ -73,7 +83,10 @@ impl Origins {
             return Ok(Self::any());
         }
         let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
-        let patterns = names.map(Pattern::parse).collect::<Result<_, _>>()?;
+        let patterns = names.map(Pattern::parse).collect::<Result<Vec<_>, _>>()?;
+        if patterns.is_empty() {
+            return Err(OriginsError::NoOrigin);
+        }
         Ok(Self { any: false, patterns, credentials: false })
     }
 
@@ -102,12 +115,17 @@ impl Origins {
             return Decision::Allowed(AllowedOrigin {
                 value: HeaderValue::from_static("*"),
                 credentials: false,
+                any_header: true,
             });
         }
         let allowed =
             origin.to_str().is_ok_and(|text| self.patterns.iter().any(|pattern| pattern.matches(text)));
         if allowed {
-            Decision::Allowed(AllowedOrigin { value: origin.clone(), credentials: self.credentials })
+            Decision::Allowed(AllowedOrigin {
+                value: origin.clone(),
+                credentials: self.credentials,
+                any_header: false,
+            })
         } else {
             Decision::Refused
         }
@@ -116,23 +134,20 @@ impl Origins {
 
 impl Pattern {
     fn parse(text: &str) -> Result<Self, OriginsError> {
-        let not_an_origin = || OriginsError::NotAnOrigin(text.to_owned());
-        let plain = text.replacen("://*.", "://any.", 1);
-        let uri: Uri = plain.parse().map_err(|_| not_an_origin())?;
-        let is_origin = matches!(uri.scheme_str(), Some("http" | "https"))
-            && uri.authority().is_some_and(|authority| !authority.as_str().contains(['@', '*']))
-            && uri.path() == "/"
-            && uri.query().is_none()
-            && !plain.ends_with('/')
-            && plain == plain.to_ascii_lowercase();
-        if !is_origin {
-            return Err(not_an_origin());
+        if text.contains('@') {
+            return Err(OriginsError::Password);
         }
-        match text.split_once("*.") {
+        let not_an_origin = || OriginsError::NotAnOrigin(text.to_owned());
+        let (plain, has_wildcard) = match text.split_once("://*.") {
+            Some((scheme, domain)) => (format!("{scheme}://{domain}"), true),
+            None => (text.to_owned(), false),
+        };
+        let origin = as_browsers_send_it(&plain).ok_or_else(not_an_origin)?;
+        match origin.split_once("://").filter(|_| has_wildcard) {
             Some((scheme, domain)) => {
-                Ok(Self::Subdomains { scheme: scheme.to_owned(), domain: format!(".{domain}") })
+                Ok(Self::Subdomains { scheme: format!("{scheme}://"), domain: format!(".{domain}") })
             }
-            None => Ok(Self::Exact(text.to_owned())),
+            None => Ok(Self::Exact(origin)),
         }
     }
 
@@ -154,6 +169,38 @@ impl Pattern {
     }
 }
 
+/// An origin in the form of an `Origin` header: in lower case, and without the default port of its scheme. `None` for
+/// any other text.
+fn as_browsers_send_it(text: &str) -> Option<String> {
+    let uri: Uri = text.to_ascii_lowercase().parse().ok()?;
+    let (scheme, authority) = (uri.scheme_str()?, uri.authority()?);
+    let default_port = match scheme {
+        "http" => 80,
+        "https" => 443,
+        _ => return None,
+    };
+    // A URL without a path has the path `/`, also for the parser.
+    let is_origin = !authority.as_str().contains('*')
+        && has_usable_port(authority)
+        && uri.path() == "/"
+        && uri.query().is_none()
+        && !text.ends_with('/')
+        && !text.contains('#');
+    let port = authority.port_u16().filter(|port| *port != default_port);
+    let port = port.map_or_else(String::new, |port| format!(":{port}"));
+    let host = authority.host();
+    // Browsers write an IPv6 address in its short form.
+    let ip = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')?.parse::<Ipv6Addr>().ok());
+    let host = ip.map_or_else(|| host.to_owned(), |ip| format!("[{ip}]"));
+    is_origin.then(|| format!("{scheme}://{host}{port}"))
+}
+
+/// Whether the port of a URL, if it has one, is a number that servers can have.
+pub(crate) fn has_usable_port(authority: &Authority) -> bool {
+    let after_host = authority.as_str().rsplit(']').next().unwrap_or_default();
+    !after_host.contains(':') || authority.port_u16().is_some_and(|port| port > 0)
+}
+
 impl AllowedOrigin {
     /// Adds the CORS headers of every response to the page.
     pub fn add_to(&self, response: &mut HeaderMap) {
@@ -165,17 +212,33 @@ impl AllowedOrigin {
         }
     }
 
-    /// The further headers of the response to a preflight request.
-    pub fn preflight(&self) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
-        let allowed = HeaderValue::from_str(&headers::ALLOWED_FROM_PAGES.join(", "));
+    /// The further headers of the response to a preflight request. `requested` are the headers that the page asks for.
+    ///
+    /// Where any origin may call, they are allowed as requested: a page of which nothing is known may have tools that
+    /// add headers of their own to each request. `*` would not include `Authorization`.
+    pub fn preflight(
+        &self,
+        requested: Option<&HeaderValue>,
+    ) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
+        let requested = requested.filter(|requested| self.any_header && is_list_of_names(requested)).cloned();
+        let allowed =
+            requested.or_else(|| HeaderValue::from_str(&headers::ALLOWED_FROM_PAGES.join(", ")).ok());
+        let vary = self.any_header.then(|| HeaderValue::from_static("Access-Control-Request-Headers"));
         [
+            vary.map(|vary| (header::VARY, vary)),
             Some((header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(METHODS))),
-            allowed.ok().map(|allowed| (header::ACCESS_CONTROL_ALLOW_HEADERS, allowed)),
+            allowed.map(|allowed| (header::ACCESS_CONTROL_ALLOW_HEADERS, allowed)),
             Some((header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from(MAX_AGE.as_secs()))),
         ]
         .into_iter()
         .flatten()
     }
+}
+
+/// Whether a value is a list of header names, of a length that a response may repeat.
+fn is_list_of_names(value: &HeaderValue) -> bool {
+    let is_name = |name: &str| HeaderName::try_from(name.trim()).is_ok();
+    value.len() <= REQUESTED_MAX_BYTES && value.to_str().is_ok_and(|names| names.split(',').all(is_name))
 }
 
 #[cfg(test)]
@@ -246,7 +309,7 @@ mod tests {
         let exposed = response[header::ACCESS_CONTROL_EXPOSE_HEADERS].to_str().unwrap();
         assert!(["x-vk-hash", "location", "x-proof-cache"].iter().all(|name| exposed.contains(name)));
         assert!(origins.differ_in_responses());
-        assert_eq!(allowed.preflight().last().unwrap().1, "3600");
+        assert_eq!(allowed.preflight(None).last().unwrap().1, "3600");
     }
 
     #[test]
@@ -275,10 +338,65 @@ mod tests {
             "https://a.*.example",
             "https://*.*.example",
             "https://me@app.example",
-            "https://App.example",
             "https://app.example?x",
+            "https://app.example#x",
+            "https://app.example:",
+            "https://app.example:0",
+            "https://app.example:99999",
+            "https://app.example:443/",
+            "https://b\u{fc}cher.example",
+            "*,https://app.example",
+            "",
+            ",",
         ] {
             assert!(Origins::parse(bad).is_err(), "{bad}");
+        }
+        let error = Origins::parse("https://me:hunter2@app.example").unwrap_err();
+        assert!(!error.to_string().contains("hunter2"), "{error}");
+    }
+
+    #[test]
+    fn an_origin_matches_however_it_is_written() {
+        for (written, sent) in [
+            ("https://app.example:443", "https://app.example"),
+            ("http://app.example:80", "http://app.example"),
+            ("http://app.example:443", "http://app.example:443"),
+            ("https://app.example:08443", "https://app.example:8443"),
+            ("HTTPS://App.Example", "https://app.example"),
+            ("https://*.App.example:443", "https://a.app.example"),
+            ("http://[::1]:3000", "http://[::1]:3000"),
+            ("https://[0:0::1]:443", "https://[::1]"),
+        ] {
+            assert!(is_allowed(written, sent), "{written}");
+            assert!(!is_allowed(written, &format!("{sent}9")), "{written}");
+        }
+    }
+
+    fn allowed_headers(origins: &str, requested: &'static str) -> String {
+        let Decision::Allowed(allowed) = decide(origins, "https://app.example") else { panic!("refused") };
+        let requested = HeaderValue::from_static(requested);
+        let headers: HeaderMap = allowed.preflight(Some(&requested)).collect();
+        assert_eq!(headers.contains_key(header::VARY), origins == "*", "caches must store each list");
+        headers[header::ACCESS_CONTROL_ALLOW_HEADERS].to_str().unwrap().to_owned()
+    }
+
+    #[test]
+    fn pages_with_tracing_pass_the_preflight() {
+        for origins in ["*", "https://app.example"] {
+            let allowed = allowed_headers(origins, "");
+            for name in ["traceparent", "tracestate", "baggage", "sentry-trace", "authorization"] {
+                assert!(allowed.split(", ").any(|other| other == name), "{name}: {allowed}");
+            }
+        }
+    }
+
+    #[test]
+    fn any_origin_gets_the_headers_that_it_asks_for() {
+        let requested = "authorization,x-of-some-tool, b3";
+        assert_eq!(allowed_headers("*", requested), requested);
+        assert!(!allowed_headers("https://app.example", requested).contains("x-of-some-tool"));
+        for bad in ["x\ty", "a b", "x,,y", "a:b"] {
+            assert!(allowed_headers("*", bad).contains("idempotency-key"), "{bad}");
         }
     }
 }

@@ -2,7 +2,7 @@
 //! endpoints.
 
 use edgeprove_protocol::{
-    endpoints::{Class, ContainerRule, Endpoint},
+    endpoints::{Class, ContainerRule, EdgeAction, Endpoint},
     headers,
 };
 
@@ -24,8 +24,17 @@ pub enum Selection {
     LeastBusy,
 }
 
-/// Refuses a list of jobs to a caller without a key: jobs are listed for their owner only.
-pub fn check_caller(endpoint: &Endpoint, caller: &Caller) -> Result<(), EdgeError> {
+/// Refuses a list of jobs to a caller without a key: jobs are listed for their owner only. Refuses requests for
+/// operators where no container could recognise one.
+pub fn check_caller(endpoint: &Endpoint, caller: &Caller, settings: &Settings) -> Result<(), EdgeError> {
+    if endpoint.edge == EdgeAction::ForwardIfAwake {
+        return match caller {
+            Caller::Anonymous => Err(EdgeError::OperatorWithoutKey),
+            // The container would ignore the name of the key, and an endpoint that is open to probes would be open.
+            Caller::Key(_) if settings.secret.is_none() => Err(EdgeError::NoOperators),
+            Caller::Key(_) => Ok(()),
+        };
+    }
     match (endpoint.class, caller) {
         (Class::JobList, Caller::Anonymous) => Err(EdgeError::JobListWithoutKey),
         (Class::JobList, Caller::Key(_))
@@ -67,9 +76,21 @@ pub fn select(
     }
 }
 
+/// The container whose records are requested, and the query that it gets: the server does not know `container`.
+pub fn select_records(query: &str, settings: &Settings) -> Result<(u16, String), EdgeError> {
+    let containers = settings.max_instances;
+    let container = match router::container_in_query(query) {
+        Some(number) if number < containers => number,
+        None if containers == 1 && !query.contains("container=") => 0,
+        Some(_) | None => return Err(EdgeError::RecordsNotNamed { containers }),
+    };
+    let rest: Vec<_> = query.split('&').filter(|pair| !pair.starts_with("container=")).collect();
+    Ok((container, rest.join("&")))
+}
+
 #[cfg(test)]
 mod tests {
-    use edgeprove_protocol::endpoints::{self, EdgeAction};
+    use edgeprove_protocol::endpoints;
     use http::Method;
 
     use super::*;
@@ -96,12 +117,40 @@ mod tests {
 
     #[test]
     fn only_a_list_of_jobs_needs_a_caller_with_a_key() {
-        for endpoint in endpoints::at_edge() {
+        let settings = settings(&[("EDGE_SECRET", "0123456789abcdef")]);
+        let is_for_all = |endpoint: &&Endpoint| endpoint.edge != EdgeAction::ForwardIfAwake;
+        for endpoint in endpoints::at_edge().filter(is_for_all) {
             let is_list = (endpoint.method, endpoint.path) == (endpoints::Method::Get, "/v1/proofs");
             let refused = if is_list { Err(EdgeError::JobListWithoutKey) } else { Ok(()) };
-            assert_eq!(check_caller(endpoint, &Caller::Anonymous), refused, "{}", endpoint.path);
-            assert_eq!(check_caller(endpoint, &Caller::Key("alice".to_owned())), Ok(()));
+            assert_eq!(check_caller(endpoint, &Caller::Anonymous, &settings), refused, "{}", endpoint.path);
+            assert_eq!(check_caller(endpoint, &Caller::Key("alice".to_owned()), &settings), Ok(()));
         }
+    }
+
+    #[test]
+    fn requests_for_operators_need_a_key_and_the_secret() {
+        let (alice, with_secret) =
+            (Caller::Key("alice".to_owned()), settings(&[("EDGE_SECRET", "0123456789abcdef")]));
+        for path in ["/v1/audit", "/metrics"] {
+            let endpoint = router::route(&Method::GET, path).unwrap();
+            assert_eq!(check_caller(endpoint, &alice, &with_secret), Ok(()));
+            assert_eq!(check_caller(endpoint, &alice, &settings(&[])), Err(EdgeError::NoOperators));
+            let anonymous = check_caller(endpoint, &Caller::Anonymous, &with_secret);
+            assert_eq!(anonymous, Err(EdgeError::OperatorWithoutKey));
+        }
+    }
+
+    #[test]
+    fn records_are_those_of_the_named_container() {
+        let of = |query, vars| select_records(query, &settings(vars));
+        assert_eq!(of("after=7&container=3&limit=2", SEPARATE), Ok((3, "after=7&limit=2".to_owned())));
+        assert_eq!(of("container=3", SHARED), Ok((3, String::new())), "a database does not share records");
+        assert_eq!(of("after=7", &[]), Ok((0, "after=7".to_owned())));
+        assert_eq!(of("container=0", &[]), Ok((0, String::new())));
+        for query in ["", "container=4", "container=x", "container=1&container=2"] {
+            assert_eq!(of(query, SEPARATE), Err(EdgeError::RecordsNotNamed { containers: 4 }), "{query}");
+        }
+        assert_eq!(of("container=1", &[]), Err(EdgeError::RecordsNotNamed { containers: 1 }));
     }
 
     #[test]

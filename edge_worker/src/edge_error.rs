@@ -8,7 +8,8 @@ use edgeprove_protocol::{Problem, ProblemType};
 use wasm_bindgen::JsValue;
 
 use crate::{
-    api_keys::Denied, js_error, lifecycle::StartFailure, router::RouteError, settings::SettingsError,
+    api_keys::Denied, js_error, js_headers::UnfitHeader, lifecycle::StartFailure, router::RouteError,
+    settings::SettingsError,
 };
 
 /// When a caller may retry after it exceeded its rate. The rate limiter does not report it.
@@ -25,6 +26,11 @@ pub enum EdgeError {
     UnreadableRequest,
     /// `Content-Length` is not a number.
     ContentLengthNotNumber,
+    /// A header has a value that cannot be forwarded, or that the server refuses.
+    UnfitHeader {
+        /// Its name.
+        name: String,
+    },
     /// The announced body is larger than `UPLOAD_MAX`.
     BodyTooLarge {
         /// The announced length.
@@ -40,6 +46,10 @@ pub enum EdgeError {
     ApiKey(Denied),
     /// A list of jobs is requested without a key: jobs are listed for their owner only.
     JobListWithoutKey,
+    /// A request for operators has no key.
+    OperatorWithoutKey,
+    /// No container can know who is an operator.
+    NoOperators,
     /// The caller exceeded its rate.
     RateLimited,
     /// Each container has jobs of its own, and the query names none of the containers.
@@ -47,6 +57,13 @@ pub enum EdgeError {
         /// How many containers there are.
         containers: u16,
     },
+    /// Each container has records of its own, and the query names none of the containers.
+    RecordsNotNamed {
+        /// How many containers there are.
+        containers: u16,
+    },
+    /// The container sleeps, and the request must not wake it.
+    ContainerAsleep,
     /// The job's id names a container that does not exist.
     NoSuchContainer,
     /// No response arrived in time.
@@ -147,20 +164,25 @@ impl EdgeError {
     #[must_use]
     pub fn problem_type(&self) -> ProblemType {
         match self {
-            Self::UnreadableRequest | Self::ContentLengthNotNumber | Self::ContainerNotNamed { .. } => {
-                ProblemType::InvalidRequest
-            }
+            Self::UnreadableRequest
+            | Self::ContentLengthNotNumber
+            | Self::UnfitHeader { .. }
+            | Self::ContainerNotNamed { .. }
+            | Self::RecordsNotNamed { .. } => ProblemType::InvalidRequest,
             Self::BodyTooLarge { .. } => ProblemType::WitnessTooLarge,
             Self::OriginNotAllowed => ProblemType::OriginNotAllowed,
             Self::Route(RouteError::NotFound) => ProblemType::NotFound,
             Self::Route(RouteError::MethodNotAllowed { .. }) => ProblemType::MethodNotAllowed,
-            Self::ApiKey(Denied::NoKey | Denied::UnknownKey) | Self::JobListWithoutKey => {
-                ProblemType::ApiKeyRequired
-            }
+            Self::ApiKey(Denied::NoKey | Denied::UnknownKey)
+            | Self::JobListWithoutKey
+            | Self::OperatorWithoutKey => ProblemType::ApiKeyRequired,
+            Self::NoOperators => ProblemType::NotAllowed,
             Self::RateLimited => ProblemType::RateLimited,
             Self::NoSuchContainer => ProblemType::JobNotFound,
             Self::TimedOut { .. } => ProblemType::RequestTimeout,
-            Self::NotStarted(_) | Self::ServerUnreachable { .. } => ProblemType::ContainerUnavailable,
+            Self::NotStarted(_) | Self::ContainerAsleep | Self::ServerUnreachable { .. } => {
+                ProblemType::ContainerUnavailable
+            }
             Self::ContainerLost { .. } => ProblemType::ContainerLost,
             Self::InvalidStatus { .. } => ProblemType::ContainerBadResponse,
             Self::RefusedByServer
@@ -177,6 +199,9 @@ impl EdgeError {
         match self {
             Self::UnreadableRequest => "the URL or the method is not valid".to_owned(),
             Self::ContentLengthNotNumber => "Content-Length is not a number of bytes".to_owned(),
+            Self::UnfitHeader { name } => {
+                format!("the value of the header {name} has characters that are not allowed in it")
+            }
             Self::BodyTooLarge { bytes, max } => {
                 format!("the body has {bytes} bytes; at most {max} are allowed")
             }
@@ -194,6 +219,13 @@ impl EdgeError {
                  has no keys; a job can be read at the address that its submitter got"
                     .to_owned()
             }
+            Self::OperatorWithoutKey => {
+                "this is for operators, who are recognised by their API key; this service has no keys".to_owned()
+            }
+            Self::NoOperators => {
+                "this is for operators, and a container recognises them only with EDGE_SECRET, which is not set"
+                    .to_owned()
+            }
             Self::RateLimited => {
                 "this caller exceeded its rate of requests; wait, then send fewer".to_owned()
             }
@@ -202,6 +234,15 @@ impl EdgeError {
                  ?container={}; as operator, set DATABASE_URL, and the containers share their jobs",
                 containers.saturating_sub(1)
             ),
+            Self::RecordsNotNamed { containers } => format!(
+                "each of the {containers} containers has its own records: send one request for each, from ?container=0 \
+                 to ?container={}",
+                containers.saturating_sub(1)
+            ),
+            Self::ContainerAsleep => {
+                "the container does not run, and this request wakes none; its records are those since its next start"
+                    .to_owned()
+            }
             Self::NoSuchContainer => "no job has this id: no container has the number in it".to_owned(),
             Self::TimedOut { limit } => {
                 format!("no response arrived within {} s; the request was aborted", limit.as_secs())
@@ -240,13 +281,18 @@ impl EdgeError {
         match self {
             Self::UnreadableRequest
             | Self::ContentLengthNotNumber
+            | Self::UnfitHeader { .. }
             | Self::BodyTooLarge { .. }
             | Self::OriginNotAllowed
             | Self::Route(_)
             | Self::ApiKey(_)
             | Self::JobListWithoutKey
+            | Self::OperatorWithoutKey
+            | Self::NoOperators
             | Self::RateLimited
             | Self::ContainerNotNamed { .. }
+            | Self::RecordsNotNamed { .. }
+            | Self::ContainerAsleep
             | Self::NoSuchContainer
             | Self::TimedOut { .. }
             | Self::ClassWithoutContainer { .. }
@@ -265,17 +311,21 @@ impl EdgeError {
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::RateLimited => Some(RATE_PERIOD),
+            Self::RateLimited | Self::ContainerAsleep => Some(RATE_PERIOD),
             Self::NotStarted(_) | Self::ServerUnreachable { .. } => Some(CONTAINER_RETRY),
             Self::ContainerLost { .. } => Some(LOST_RETRY),
             Self::UnreadableRequest
             | Self::ContentLengthNotNumber
+            | Self::UnfitHeader { .. }
             | Self::BodyTooLarge { .. }
             | Self::OriginNotAllowed
             | Self::Route(_)
             | Self::ApiKey(_)
             | Self::JobListWithoutKey
+            | Self::OperatorWithoutKey
+            | Self::NoOperators
             | Self::ContainerNotNamed { .. }
+            | Self::RecordsNotNamed { .. }
             | Self::NoSuchContainer
             | Self::TimedOut { .. }
             | Self::InvalidStatus { .. }
@@ -303,6 +353,12 @@ impl EdgeError {
 impl From<RouteError> for EdgeError {
     fn from(error: RouteError) -> Self {
         Self::Route(error)
+    }
+}
+
+impl From<UnfitHeader> for EdgeError {
+    fn from(UnfitHeader(name): UnfitHeader) -> Self {
+        Self::UnfitHeader { name }
     }
 }
 

@@ -1,12 +1,12 @@
 //! One request through the edge: it is admitted, its destination is chosen, then it is sent and its response forwarded.
 //!
-//! Only `Exchange::send_to_container` wakes a container.
+//! Only `Exchange::send_to_container` wakes a container, and `Exchange::wake`, which it needs.
 
 use std::{rc::Rc, time::Duration};
 
 use edgeprove_protocol::{
-    Load,
-    endpoints::{ContainerRule, EdgeAction, Endpoint},
+    Load, TraceContext,
+    endpoints::{Class, ContainerRule, EdgeAction, Endpoint},
     headers,
 };
 use http::{HeaderMap, HeaderValue, Method, Uri, header};
@@ -55,6 +55,7 @@ pub async fn fetch(request: worker::Request, env: Env, ctx: Context) -> worker::
     });
     let response =
         response.map_err(|error| worker::Error::RustError(error.cause().unwrap_or(error.detail())))?;
+    let trace = head.as_ref().ok().and_then(RequestHead::trace);
     let line = RequestLine {
         event: "request",
         request_id: &request_id,
@@ -64,6 +65,8 @@ pub async fn fetch(request: worker::Request, env: Env, ctx: Context) -> worker::
         total_ms: Date::now().as_millis().saturating_sub(started),
         instance: facts.instance,
         user: facts.user.as_deref(),
+        trace_id: trace.as_ref().map(TraceContext::trace_id),
+        span_id: trace.as_ref().map(TraceContext::span_id),
         code: facts.code.as_deref(),
         cause: facts.cause.as_deref(),
     };
@@ -106,7 +109,7 @@ async fn respond(
     ctx: &Context,
     facts: &mut Facts,
 ) -> Result<web_sys::Response, EdgeError> {
-    let settings = isolate::settings(env)?;
+    let settings = isolate::settings(env).await?;
     Exchange { request, head, env, ctx, settings, facts }.run().await
 }
 
@@ -143,6 +146,14 @@ impl Exchange<'_> {
                     if is_known { health::full(self.env, &self.settings).await } else { health::brief() };
                 self.build(&health)
             }
+            EdgeAction::ForwardIfAwake => {
+                let caller = self.admit(endpoint).await?;
+                let limit = self.settings.timeouts.of(endpoint.class);
+                match self.settings.upstream.clone() {
+                    Some(url) => self.send_to_server(&url, &caller, limit).await,
+                    None => self.send_if_awake(&caller, limit).await,
+                }
+            }
             EdgeAction::Hide => Err(router::RouteError::NotFound.into()),
             EdgeAction::Forward(rule) => {
                 let caller = self.admit(endpoint).await?;
@@ -173,7 +184,9 @@ impl Exchange<'_> {
         let mut response = EdgeResponse::empty(204);
         response.headers.extend(HeaderValue::from_str(&allow).ok().map(|allow| (header::ALLOW, allow)));
         if let (true, Decision::Allowed(origin)) = (self.head.is_preflight(), origin) {
-            response.headers.extend(origin.preflight().map(|(name, value)| (Some(name), value)));
+            let requested = self.head.headers.get(header::ACCESS_CONTROL_REQUEST_HEADERS);
+            let further = origin.preflight(requested).map(|(name, value)| (Some(name), value));
+            response.headers.extend(further);
         }
         Ok(response)
     }
@@ -181,6 +194,9 @@ impl Exchange<'_> {
     /// Decides whether the request may reach a server. The cheapest check comes first.
     async fn admit(&mut self, endpoint: &Endpoint) -> Result<Caller, EdgeError> {
         self.head.check_content_length(self.settings.upload_max_bytes)?;
+        if endpoint.class == Class::Proof {
+            self.head.check_ascii()?;
+        }
         let caller = self.settings.keys.identify(&self.head.headers);
         if let Ok(Caller::Key(name)) = &caller {
             self.facts.user = Some(name.clone());
@@ -191,7 +207,7 @@ impl Exchange<'_> {
             return Err(EdgeError::RateLimited);
         }
         let caller = caller?;
-        destination::check_caller(endpoint, &caller)?;
+        destination::check_caller(endpoint, &caller, &self.settings)?;
         Ok(caller)
     }
 
@@ -250,6 +266,25 @@ impl Exchange<'_> {
         .await
     }
 
+    /// Sends the request to the container that its query names, if that container is awake. The pool does not count
+    /// it: such a request is no work.
+    async fn send_if_awake(
+        &mut self,
+        caller: &Caller,
+        limit: Duration,
+    ) -> Result<web_sys::Response, EdgeError> {
+        let (instance, query) = destination::select_records(&self.head.query, &self.settings)?;
+        self.facts.instance = Some(instance);
+        let object: Fetch = bindings::prover(self.env, instance)?.into_rpc();
+        let head = RequestHead { query, ..self.head.clone() };
+        let url = bindings::prover_url(instance, &head.path_and_query());
+        let headers = forward_headers::for_awake_container(&head, &self.settings, caller, limit);
+        let request = Outgoing::forward(self.request, &url, &headers)?;
+        let response = response_of(request.send(&object, limit + OBJECT_MARGIN).await, limit).await;
+        self.facts.code = object_problem(response.as_ref().ok());
+        response
+    }
+
     async fn send_to_container(
         &mut self,
         instance: u16,
@@ -262,14 +297,10 @@ impl Exchange<'_> {
         let headers = forward_headers::for_container(self.head, &self.settings, caller, limit);
         let request = Outgoing::forward(self.request, &url, &headers)?;
         let ticket = isolate::with_pool(|pool| pool.sent(instance, Date::now().as_millis()));
-        let response = match request.send(&object, limit + OBJECT_MARGIN).await {
-            Ok(response) => server_refusal::check(response).await,
-            Err(SendError::TimedOut) => Err(EdgeError::TimedOut { limit }),
-            Err(SendError::Failed(reason)) => Err(EdgeError::ContainerLost { reason }),
-        };
+        let response = response_of(request.send(&object, limit + OBJECT_MARGIN).await, limit).await;
         let headers =
             response.as_ref().map(|response| js_headers::from_js(&response.headers())).unwrap_or_default();
-        self.facts.code = headers.get(OBJECT_PROBLEM).and_then(|code| code.to_str().ok()).map(str::to_owned);
+        self.facts.code = object_problem(response.as_ref().ok());
         let load = reported_load(&headers);
         let is_not_ready =
             |response: &web_sys::Response| container_pool::is_not_ready(response.status(), load.is_some());
@@ -280,6 +311,23 @@ impl Exchange<'_> {
         });
         response
     }
+}
+
+/// The response of a container's object.
+async fn response_of(
+    sent: Result<web_sys::Response, SendError>,
+    limit: Duration,
+) -> Result<web_sys::Response, EdgeError> {
+    match sent {
+        Ok(response) => server_refusal::check(response).await,
+        Err(SendError::TimedOut) => Err(EdgeError::TimedOut { limit }),
+        Err(SendError::Failed(reason)) => Err(EdgeError::ContainerLost { reason }),
+    }
+}
+
+/// The code of a problem that is the object's and not its container's.
+fn object_problem(response: Option<&web_sys::Response>) -> Option<String> {
+    response?.headers().get(OBJECT_PROBLEM).ok().flatten()
 }
 
 fn reported_load(headers: &HeaderMap) -> Option<Load> {

@@ -14,17 +14,20 @@ use crate::{
 
 /// Sent by the Worker to a container's object: how long the response may take, in milliseconds.
 pub const TIMEOUT_MS: &str = "x-edge-timeout-ms";
+/// Sent by the Worker to a container's object: the request must not wake the container.
+const AWAKE_ONLY: &str = "x-edge-awake-only";
 /// Sent by a container's object to the Worker: the code of a problem that is the object's and not the container's.
 pub const OBJECT_PROBLEM: &str = "x-edge-problem";
 
 /// Headers of a request that do not reach the server as the caller sent them.
-const REMOVED_FROM_REQUESTS: [&str; 14] = [
+const REMOVED_FROM_REQUESTS: [&str; 15] = [
     // Only the edge may set these.
     headers::EDGE_SECRET,
     headers::CLIENT_IP,
     headers::AUTHENTICATED_USER,
     headers::REQUEST_ID,
     TIMEOUT_MS,
+    AWAKE_ONLY,
     // Credentials end at the edge.
     headers::API_KEY,
     "authorization",
@@ -39,7 +42,15 @@ const REMOVED_FROM_REQUESTS: [&str; 14] = [
     "host",
 ];
 /// Headers of a response that do not reach the caller.
-const REMOVED_FROM_RESPONSES: [&str; 3] = [headers::PROVER_LOAD, headers::EDGE_SECRET, OBJECT_PROBLEM];
+const REMOVED_FROM_RESPONSES: [&str; 6] = [
+    headers::PROVER_LOAD,
+    headers::EDGE_SECRET,
+    OBJECT_PROBLEM,
+    // The edge decides which pages may read a response, and with credentials or not.
+    "access-control-allow-origin",
+    "access-control-allow-credentials",
+    "access-control-expose-headers",
+];
 
 /// The headers of the request that a server gets. No header of the caller can replace one of the edge.
 #[must_use]
@@ -72,6 +83,24 @@ pub fn for_container(head: &RequestHead, settings: &Settings, caller: &Caller, l
     let mut forwarded = for_server(head, settings, caller);
     set(&mut forwarded, TIMEOUT_MS, &limit.as_millis().to_string());
     forwarded
+}
+
+/// The headers of a request that must not wake the container.
+#[must_use]
+pub fn for_awake_container(
+    head: &RequestHead,
+    settings: &Settings,
+    caller: &Caller,
+    limit: Duration,
+) -> HeaderMap {
+    let mut forwarded = for_container(head, settings, caller, limit);
+    set(&mut forwarded, AWAKE_ONLY, "1");
+    forwarded
+}
+
+/// Takes the mark of [`for_awake_container`] out of the headers that an object got. Returns whether it was there.
+pub fn take_awake_only(headers: &mut HeaderMap) -> bool {
+    headers.remove(AWAKE_ONLY).is_some()
 }
 
 /// Takes the time limit out of the headers that an object got.
@@ -154,6 +183,7 @@ mod tests {
                 (headers::CLIENT_IP, "10.0.0.1"),
                 (headers::REQUEST_ID, "chosen"),
                 (TIMEOUT_MS, "999999"),
+                (AWAKE_ONLY, "1"),
                 ("authorization", "Bearer key"),
                 ("x-api-key", "key"),
                 ("cookie", "session=1"),
@@ -193,6 +223,51 @@ mod tests {
         assert_eq!(take_timeout(&mut forwarded), Some(limit));
         assert_eq!(shown(&forwarded), BTreeMap::from([(headers::REQUEST_ID, "r1")]));
         assert_eq!(take_timeout(&mut forwarded), None);
+        assert!(!take_awake_only(&mut forwarded));
+
+        let mut forwarded = for_awake_container(&request, &settings(&[]), &Caller::Anonymous, limit);
+        assert!(take_awake_only(&mut forwarded) && take_timeout(&mut forwarded).is_some());
+        assert_eq!(shown(&forwarded), BTreeMap::from([(headers::REQUEST_ID, "r1")]));
+    }
+
+    #[test]
+    fn a_trace_goes_on_to_the_server() {
+        let trace = [
+            ("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
+            ("tracestate", "a=1"),
+            ("baggage", "b=2"),
+        ];
+        let request = head(Method::GET, "/v1/queue", "", &trace);
+        let forwarded = for_server(&request, &settings(&[]), &Caller::Anonymous);
+        for (name, value) in trace {
+            assert_eq!(forwarded[name], value);
+        }
+    }
+
+    #[test]
+    fn only_the_edge_decides_which_pages_read_a_response() {
+        let mut response = HeaderMap::new();
+        for (name, value) in [
+            ("access-control-allow-origin", "https://evil.example"),
+            ("access-control-allow-credentials", "true"),
+            ("access-control-expose-headers", "x-inner"),
+        ] {
+            set(&mut response, name, value);
+        }
+        let page = HeaderValue::from_static("https://app.example");
+        let decided = |origin| {
+            let decision = Origins::any().decide(origin, "https://prove.example");
+            for_caller(&response, "r1", &CorsHeaders::new(&Origins::any(), decision))
+        };
+        let same_origin = decided(None);
+        assert!(
+            same_origin.keys().all(|name| !name.as_str().starts_with("access-control-")),
+            "{same_origin:?}"
+        );
+        let other_origin = decided(Some(&page));
+        assert_eq!(other_origin["access-control-allow-origin"], "*");
+        assert!(!other_origin.contains_key("access-control-allow-credentials"), "{other_origin:?}");
+        assert!(!other_origin["access-control-expose-headers"].to_str().unwrap().contains("x-inner"));
     }
 
     #[test]

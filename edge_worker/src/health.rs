@@ -2,7 +2,7 @@
 
 use futures_util::future::join_all;
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::json;
 use wasm_bindgen_futures::JsFuture;
 use worker::Env;
 
@@ -45,7 +45,7 @@ pub struct ExitHealth {
     pub at: String,
     /// Its exit status, if the platform reported one.
     pub code: Option<i32>,
-    /// The reason, for people.
+    /// The reason, for people. Messages of the platform are in the log only.
     pub reason: String,
 }
 
@@ -70,7 +70,7 @@ impl ContainerHealth {
             last_exit: record.last_exit.map(|last| ExitHealth {
                 at: timestamp::rfc3339(last.at),
                 code: last.exit.code(),
-                reason: last.exit.to_string(),
+                reason: last.exit.summary(),
             }),
         }
     }
@@ -93,13 +93,13 @@ pub async fn full(env: &Env, settings: &Settings) -> EdgeResponse {
 }
 
 fn report(containers: &[ContainerHealth], settings: &Settings) -> EdgeResponse {
-    let upstream = settings.upstream.as_ref().map(ToString::to_string);
+    // The URL stays inside: a holder of a key is not an operator.
     let body = json!({
         "status": "ok",
         "version": env!("CARGO_PKG_VERSION"),
         "containers": containers,
         "warnings": settings.warnings,
-        "upstream": upstream.map_or(Value::Null, Value::from),
+        "upstream": settings.upstream.is_some(),
     });
     EdgeResponse::json(200, &body)
 }
@@ -114,6 +114,8 @@ async fn status(env: &Env, instance: u16) -> Option<Status> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
     use crate::{
         lifecycle::{ContainerExit, LastExit, Record},
@@ -131,6 +133,15 @@ mod tests {
     fn a_caller_without_a_key_gets_no_details() {
         let body = brief().body;
         assert!(!body.contains("warnings") && !body.contains("containers"), "{body}");
+    }
+
+    #[test]
+    fn a_report_does_not_show_the_url_of_the_upstream() {
+        let settings = settings(&[("UPSTREAM_URL", "http://10.1.2.3:8080")]);
+        let body = report(&[], &settings).body;
+        let parsed: Value = serde_json::from_str(&body).unwrap();
+        assert_eq!(parsed["upstream"], true);
+        assert!(!body.contains("10.1.2.3"), "{body}");
     }
 
     #[test]
@@ -157,6 +168,7 @@ mod tests {
         let lost = container(Some(Status { state: ContainerState::Sleeping, in_flight: 0, record }));
         assert_eq!(lost["state"], "sleeping");
         assert_eq!(lost["last_exit"]["code"], Value::Null);
+        assert_eq!(lost["last_exit"]["reason"], "no exit status");
         assert_eq!(container(None)["state"], Value::Null);
     }
 }

@@ -4,16 +4,11 @@ use std::{cell::RefCell, rc::Rc};
 
 use worker::{Env, console_warn};
 
-use crate::{
-    bindings,
-    container_pool::Pool,
-    edge_error::EdgeError,
-    settings::{Settings, SettingsError},
-};
+use crate::{bindings, container_pool::Pool, edge_error::EdgeError, settings::Settings};
 
 #[derive(Default)]
 struct Isolate {
-    settings: Option<Result<Rc<Settings>, SettingsError>>,
+    settings: Option<Rc<Settings>>,
     pool: Pool,
 }
 
@@ -21,18 +16,23 @@ thread_local! {
     static ISOLATE: RefCell<Isolate> = RefCell::default();
 }
 
-/// The settings. They are read, and their warnings logged, at the first request of the isolate.
-pub fn settings(env: &Env) -> Result<Rc<Settings>, EdgeError> {
-    ISOLATE.with_borrow_mut(|isolate| {
+/// The settings. They are read, and their warnings logged, at the first request of the isolate. Invalid ones are read
+/// again by the next request: the Secrets Store may respond then.
+pub async fn settings(env: &Env) -> Result<Rc<Settings>, EdgeError> {
+    if let Some(settings) = ISOLATE.with_borrow(|isolate| isolate.settings.clone()) {
+        return Ok(settings);
+    }
+    // Each of the first requests reads them by itself: a request must not wait for the I/O of another.
+    let settings = Rc::new(bindings::settings(env).await?);
+    Ok(ISOLATE.with_borrow_mut(|isolate| {
         let settings = isolate.settings.get_or_insert_with(|| {
-            let settings = Settings::read(&bindings::vars(env))?;
             for warning in &settings.warnings {
                 console_warn!("{warning}");
             }
-            Ok(Rc::new(settings))
+            settings
         });
-        settings.clone().map_err(EdgeError::from)
-    })
+        Rc::clone(settings)
+    }))
 }
 
 /// Uses the pool of containers. `use_pool` must not wait for anything.

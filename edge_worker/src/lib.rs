@@ -14,9 +14,11 @@
 //! - [`edge_error`]: every failure, and the one mapping to problems and statuses.
 //! - [`settings`], [`router`]: the variables of `wrangler.toml`; the endpoint of a request.
 //! - [`api_keys`], [`cors`]: whether a caller or a page is admitted.
+//! - [`server_keys`], [`variables`]: the keys of the containers; the forms that variables and secrets have.
 //! - [`platform_errors`]: the meaning of Cloudflare's error messages.
 //! - [`lifecycle`]: when a container starts, is ready, is lost, sleeps.
 //! - [`container_pool`]: how busy each container is, as far as this isolate knows.
+//! - [`container_end`]: what waits for a container ends with it.
 //! - [`log`], [`timestamp`], [`js_headers`], [`js_error`]: one conversion each.
 //!
 //! Every decision is plain Rust and is tested natively. The modules that call JavaScript only carry decisions out:
@@ -25,6 +27,7 @@
 
 pub mod api_keys;
 pub mod bindings;
+pub mod container_end;
 pub mod container_pool;
 pub mod cors;
 pub mod destination;
@@ -44,7 +47,9 @@ pub mod prover_container_do;
 pub mod request_head;
 pub mod response_stream;
 pub mod router;
+pub mod server_keys;
 pub mod server_refusal;
 pub mod settings;
 pub mod timestamp;
+pub mod variables;
 pub mod websocket_relay;

@@ -364,6 +364,13 @@ impl<P: Platform> Lifecycle<P> {
         Status { state, in_flight: inner.leases.len(), record }
     }
 
+    /// Whether the container runs and accepted requests when it was last probed, so that a request may be sent to it
+    /// without waking it.
+    pub fn is_awake(&self) -> bool {
+        let accepts_requests = matches!(self.inner.borrow().phase, Phase::Ready | Phase::Unknown);
+        accepts_requests && self.platform.is_running()
+    }
+
     /// The platform of the container.
     pub fn platform(&self) -> &P {
         &self.platform

@@ -23,6 +23,12 @@ pub struct RequestLine<'a> {
     /// The name of the caller's key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user: Option<&'a str>,
+    /// The trace that the request belongs to, if its caller sent one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trace_id: Option<&'a str>,
+    /// The caller's span in it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub span_id: Option<&'a str>,
     /// The code of the problem, if it is the edge's own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<&'a str>,
@@ -68,6 +74,8 @@ mod tests {
             total_ms: 120,
             instance: Some(0),
             user: None,
+            trace_id: None,
+            span_id: None,
             code: None,
             cause: None,
         };

@@ -38,6 +38,14 @@ pub enum SendError {
     Failed(String),
 }
 
+/// Headers that announce a body. Without the body the receiver would wait for it.
+const OF_A_BODY: [&str; 2] = ["content-length", "transfer-encoding"];
+
+/// Whether the requests of a method may have a body.
+fn may_have_body(method: &str) -> bool {
+    !matches!(method, "GET" | "HEAD")
+}
+
 /// A request that can be aborted.
 pub struct Outgoing {
     request: web_sys::Request,
@@ -45,20 +53,29 @@ pub struct Outgoing {
 }
 
 impl Outgoing {
-    /// The same request to another URL, with other headers. Its body is forwarded as a stream. The request is aborted
-    /// when the caller disconnects, as far as the runtime notices that.
+    /// The same request to another URL, with other headers. Its body is forwarded as a stream, but not that of a `GET`
+    /// or `HEAD` request: such a body has no meaning, and the runtime cannot send one. The request is aborted when the
+    /// caller disconnects, as far as the runtime notices that.
     pub fn forward(request: &web_sys::Request, url: &str, headers: &HeaderMap) -> Result<Self, RuntimeError> {
         let error = |error: JsValue| RuntimeError::new(Operation::ForwardRequest, &error);
         let controller = web_sys::AbortController::new().map_err(error)?;
         let signals = js_sys::Array::of2(&controller.signal(), &request.signal());
         let signal = web_sys::AbortSignal::any(&signals);
+        let method = request.method();
+        let body = request.body().filter(|_| may_have_body(&method));
+        let js_headers = js_headers::to_js(headers).map_err(error)?;
+        if body.is_none() {
+            for name in OF_A_BODY {
+                js_headers.delete(name).map_err(error)?;
+            }
+        }
         let init = web_sys::RequestInit::new();
-        init.set_method(&request.method());
-        init.set_headers(&js_headers::to_js(headers).map_err(error)?.into());
+        init.set_method(&method);
+        init.set_headers(&js_headers.into());
         init.set_redirect(web_sys::RequestRedirect::Manual);
         init.set_signal(Some(&signal));
-        if let Some(body) = request.body() {
-            init.set_body(&body);
+        if let Some(body) = &body {
+            init.set_body(body);
         }
         let request = web_sys::Request::new_with_str_and_init(url, &init).map_err(error)?;
         Ok(Self { request, controller })
@@ -113,8 +130,7 @@ impl Outgoing {
     #[must_use]
     pub fn can_be_resent(&self) -> bool {
         let has_body = self.request.body().is_some();
-        let is_safe = matches!(self.request.method().as_str(), "GET" | "HEAD");
-        if has_body { !self.request.body_used() } else { is_safe }
+        if has_body { !self.request.body_used() } else { !may_have_body(&self.request.method()) }
     }
 }
 

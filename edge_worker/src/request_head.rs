@@ -1,8 +1,15 @@
 //! The head of a request. The edge reads nothing else of it.
 
+use edgeprove_protocol::{TraceContext, headers, trace_context::TRACEPARENT};
 use http::{HeaderMap, Method, header};
 
-use crate::{edge_error::EdgeError, js_headers};
+use crate::{
+    edge_error::EdgeError,
+    js_headers::{self, UnfitHeader},
+};
+
+/// Headers that a server refuses if their value is not ASCII.
+const ASCII_ONLY: [&str; 3] = [headers::IDEMPOTENCY_KEY, headers::PRIORITY, headers::DEADLINE];
 
 /// A request without its body.
 #[derive(Debug, Clone)]
@@ -32,7 +39,7 @@ impl RequestHead {
             path: url.pathname(),
             query: url.search().trim_start_matches('?').to_owned(),
             origin: url.origin(),
-            headers: js_headers::from_js(&request.headers()),
+            headers: js_headers::read(&request.headers())?,
             request_id: request_id.to_owned(),
         })
     }
@@ -53,6 +60,22 @@ impl RequestHead {
     #[must_use]
     pub fn is_preflight(&self) -> bool {
         self.method == Method::OPTIONS && self.headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
+    }
+
+    /// The trace that the request belongs to, if its caller sent one.
+    #[must_use]
+    pub fn trace(&self) -> Option<TraceContext> {
+        self.header(TRACEPARENT)?.parse().ok()
+    }
+
+    /// Refuses values of a request for a proof that its server would refuse: beyond ASCII, an `Idempotency-Key` cannot
+    /// select its container.
+    pub fn check_ascii(&self) -> Result<(), EdgeError> {
+        let is_ascii = |name: &&str| self.headers.get_all(*name).iter().all(|value| value.to_str().is_ok());
+        match ASCII_ONLY.iter().find(|name| !is_ascii(name)) {
+            Some(name) => Err(UnfitHeader((*name).to_owned()).into()),
+            None => Ok(()),
+        }
     }
 
     /// The caller's address, as Cloudflare reports it.
@@ -95,6 +118,28 @@ pub(crate) mod tests {
     fn path_and_query_are_those_of_the_url() {
         assert_eq!(head(Method::GET, "/v1/queue", "", &[]).path_and_query(), "/v1/queue");
         assert_eq!(head(Method::GET, "/", "a=b?c", &[]).path_and_query(), "/?a=b?c");
+    }
+
+    #[test]
+    fn values_that_a_server_refuses_are_refused() {
+        for name in ["idempotency-key", "x-priority", "x-deadline"] {
+            let check = |value| head(Method::POST, "/api/prove", "", &[(name, value)]).check_ascii();
+            assert_eq!(check("order-1"), Ok(()));
+            assert_eq!(check("bestellung-\u{fc}"), Err(EdgeError::UnfitHeader { name: name.to_owned() }));
+        }
+        // A server ignores these.
+        assert_eq!(head(Method::POST, "/api/prove", "", &[("user-agent", "\u{fc}")]).check_ascii(), Ok(()));
+    }
+
+    #[test]
+    fn a_trace_id_is_that_of_a_valid_traceparent() {
+        let trace_id = |value: &str| {
+            let trace = head(Method::GET, "/", "", &[("traceparent", value)]).trace();
+            trace.map(|trace| trace.trace_id().to_owned())
+        };
+        let id = "4bf92f3577b34da6a3ce929d0e0e4736";
+        assert_eq!(trace_id(&format!("00-{id}-00f067aa0ba902b7-01")), Some(id.to_owned()));
+        assert_eq!(trace_id("hunter2"), None);
     }
 
     #[test]

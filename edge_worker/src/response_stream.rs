@@ -1,15 +1,21 @@
 //! Builds responses: forwarded ones, whose bodies stream through without being read, and those of the edge itself.
 
+use std::time::Duration;
+
 use http::HeaderMap;
 use wasm_bindgen::{JsValue, prelude::wasm_bindgen};
 use wasm_bindgen_futures::JsFuture;
-use worker::js_sys;
+use worker::{Delay, js_sys};
 
 use crate::{
+    container_end::before_end,
     edge_error::{EdgeError, Operation, RuntimeError},
     edge_response::EdgeResponse,
     js_headers, websocket_relay,
 };
+
+/// How long the rest of a body may still be on its way after the container ended: its caller may read slowly.
+const REST_AFTER_END: Duration = Duration::from_secs(5);
 
 #[wasm_bindgen]
 extern "C" {
@@ -41,19 +47,27 @@ pub fn forward_with_socket(
     rebuild(response, headers, None, Some(socket))
 }
 
-/// Forwards a response as [`forward`] does. The future completes when the whole body was forwarded or the caller
-/// disconnected.
-pub fn forward_watched(
+/// Forwards a response as [`forward`] does, until `ended` completes: then the rest of the body is an error for the
+/// caller, who can send the request again. The returned future completes when the whole body was forwarded, the caller
+/// disconnected, or the container ended.
+pub fn forward_watched<E: 'static>(
     response: &web_sys::Response,
     headers: &HeaderMap,
+    ended: impl Future<Output = E> + 'static,
 ) -> Result<(web_sys::Response, impl Future<Output = ()> + 'static), EdgeError> {
     let stream = IdentityTransformStream::new();
-    let piped = response.body().map(|body| body.pipe_to(&stream.writable()));
+    let controller = web_sys::AbortController::new()
+        .map_err(|error| RuntimeError::new(Operation::ForwardResponse, &error))?;
+    let options = web_sys::StreamPipeOptions::new();
+    options.set_signal(&controller.signal());
+    let piped = response.body().map(|body| body.pipe_to_with_options(&stream.writable(), &options));
     let body = piped.is_some().then(|| stream.readable());
     let completed = async move {
-        if let Some(piped) = piped {
-            // An error ends the stream, too.
-            drop(JsFuture::from(piped).await);
+        let Some(piped) = piped else { return };
+        // An error ends the stream, too.
+        let outcome = before_end(JsFuture::from(piped), ended, || Delay::from(REST_AFTER_END)).await;
+        if outcome.is_err() {
+            controller.abort();
         }
     };
     Ok((rebuild(response, headers, body.as_ref(), None)?, completed))

@@ -103,6 +103,8 @@ mod tests {
             (http::Method::GET, "/v1/proofs/c1-x/proof", "/v1/proofs/{id}/proof"),
             (http::Method::GET, "/v1/proofs/c1-x/events", "/v1/proofs/{id}/events"),
             (http::Method::DELETE, "/v1/proofs/c1-x", "/v1/proofs/{id}"),
+            (http::Method::GET, "/v1/audit", "/v1/audit"),
+            (http::Method::GET, "/metrics", "/metrics"),
         ] {
             let endpoint = route(&method, path).unwrap();
             assert_eq!(endpoint.path, expected, "{method} {path}");
@@ -120,9 +122,8 @@ mod tests {
             "/wp-login.php",
             "/livez",
             "/readyz",
-            "/metrics",
             "/v1",
-            "/v1/audit",
+            "/v1/audit/1",
             "/v1/circuits",
             "/v1/proofs/c1-x/witness",
             "/v1/proofs/c1-x/proof/again",

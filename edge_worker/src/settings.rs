@@ -3,7 +3,9 @@
 //! Variables and secrets of the server ([`is_for_container`]) are not read here. They become the environment of the
 //! container.
 
-use std::{collections::BTreeMap, fmt, time::Duration};
+mod faults;
+
+use std::{fmt, time::Duration};
 
 use bytesize::ByteSize;
 use edgeprove_protocol::{endpoints::Class, headers, limits};
@@ -11,13 +13,14 @@ use http::Uri;
 use sha2::{Digest as _, Sha256};
 
 use crate::{
-    api_keys::{ApiKeys, KeyListFault},
-    cors::{Origins, OriginsError},
+    api_keys::ApiKeys,
+    cors::{Origins, has_usable_port},
     lifecycle::LifecycleOptions,
+    server_keys::{self, ServerKeys},
+    variables::{FormFault, Values, Vars, trimmed},
 };
-
-/// Variables and secrets by name. Empty ones count as not set.
-pub type Vars = BTreeMap<String, String>;
+use faults::MAX_INSTANCES_MAX;
+pub use faults::{InvalidSetting, SettingFault, SettingsError};
 
 /// Prefixes of the container's own variables: the server's settings, and those of a bucket.
 const CONTAINER_PREFIXES: [&str; 2] = ["EDGEPROVE_", "AWS_"];
@@ -29,6 +32,8 @@ pub const INSTANCE_NUMBER: &str = "EDGEPROVE_INSTANCE_NUMBER";
 const ARTIFACTS: &str = "EDGEPROVE_ARTIFACTS";
 /// The server's setting for the secret that edge and server share.
 const SERVER_EDGE_SECRET: &str = "EDGEPROVE_EDGE_SECRET";
+/// The server's setting for keys with roles and limits. The edge admits these keys, too.
+pub const SERVER_KEYS: &str = "EDGEPROVE_KEYS";
 
 /// Every setting of the edge itself.
 pub const NAMES: &[&str] = &[
@@ -49,6 +54,12 @@ pub const NAMES: &[&str] = &[
 
 /// Those of them that are secrets. No file has them.
 pub const SECRETS: &[&str] = &["API_KEYS", "EDGE_SECRET"];
+
+/// Settings whose value may be a list in `wrangler.toml`.
+const LISTS: [&str; 2] = ["ALLOWED_ORIGINS", "API_KEYS"];
+
+/// Settings that restrict who may call. An empty value is an error: it would admit everybody.
+const RESTRICTIONS: [&str; 4] = ["ALLOWED_ORIGINS", "API_KEYS", "EDGE_SECRET", SERVER_KEYS];
 
 /// How much longer than its time limit a request can keep its container awake.
 const LEASE_MARGIN: Duration = Duration::from_secs(30);
@@ -134,76 +145,53 @@ impl fmt::Debug for ContainerEnv {
     }
 }
 
-/// Every invalid setting of a deployment.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{}", join(.0))]
-pub struct SettingsError(pub Vec<InvalidSetting>);
-
-fn join(invalid: &[InvalidSetting]) -> String {
-    invalid.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+/// Whether a name is a setting of the edge or of its containers.
+#[must_use]
+pub fn is_setting(name: &str) -> bool {
+    NAMES.contains(&name) || is_for_container(name)
 }
-
-/// One invalid setting.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{name}: {fault}")]
-pub struct InvalidSetting {
-    /// Its name.
-    pub name: String,
-    /// The error in its value.
-    pub fault: SettingFault,
-}
-
-/// An error in the value of a setting. No secret is quoted.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum SettingFault {
-    /// The value is not a boolean.
-    #[error("`{0}` is neither true nor false")]
-    NotBoolean(String),
-    /// The value is not a duration, or it is zero.
-    #[error("`{0}` is not a duration such as 30s or 5m")]
-    NotDuration(String),
-    /// The value is not a size.
-    #[error("`{0}` is not a size such as 64MiB")]
-    NotSize(String),
-    /// The value is not a number of containers.
-    #[error("`{0}` is not a number of containers from 1 to {max}", max = MAX_INSTANCES_MAX)]
-    NotContainerCount(String),
-    /// The value is not the URL of a server.
-    #[error("`{0}` is not the URL of a server such as http://127.0.0.1:8080")]
-    NotServerUrl(String),
-    /// The secret is too short, too long, or has characters that a header cannot carry.
-    #[error(
-        "it must be {min} to {max} printable ASCII characters without spaces",
-        min = headers::EDGE_SECRET_MIN_BYTES,
-        max = headers::EDGE_SECRET_MAX_BYTES
-    )]
-    UnfitSecret,
-    /// The setting differs for each container and cannot be set for all.
-    #[error("each container gets its own value: remove this variable")]
-    SetPerContainer,
-    /// The value does not list origins.
-    #[error(transparent)]
-    Origins(#[from] OriginsError),
-    /// The value does not list API keys.
-    #[error(transparent)]
-    Keys(#[from] KeyListFault),
-}
-
-/// The largest value of `MAX_INSTANCES`.
-const MAX_INSTANCES_MAX: u16 = 1000;
 
 impl Settings {
+    /// Reads the bindings of the Worker.
+    pub fn of_bindings(values: &Values) -> Result<Self, SettingsError> {
+        let (mut vars, mut invalid) = (Vars::new(), Vec::new());
+        for (name, value) in values {
+            match value.text(LISTS.contains(&name.as_str())) {
+                Ok(text) => drop(vars.insert(name.clone(), text)),
+                Err(fault) if is_setting(name) => {
+                    invalid.push(InvalidSetting { name: name.clone(), fault: fault.into() });
+                }
+                // It has no effect, which a warning reports.
+                Err(FormFault::List | FormFault::Nested) => drop(vars.insert(name.clone(), String::new())),
+                // A binding of the platform.
+                Err(FormFault::Other | FormFault::UnreadableSecret) => {}
+            }
+        }
+        Self::read_with(&vars, invalid)
+    }
+
     /// Reads the variables.
     pub fn read(vars: &Vars) -> Result<Self, SettingsError> {
-        let mut reader = Reader { vars, invalid: Vec::new() };
+        Self::read_with(vars, Vec::new())
+    }
+
+    /// Reads the variables, where others are invalid already.
+    fn read_with(vars: &Vars, invalid: Vec<InvalidSetting>) -> Result<Self, SettingsError> {
+        let mut reader = Reader { vars, invalid };
         let origins = reader.read("ALLOWED_ORIGINS", |text| Ok(Origins::parse(text)?), Origins::any);
         let credentials = reader.read("ALLOW_CREDENTIALS", boolean, || false);
         let origins = origins.and_then(|origins| {
             let allowed = origins.with_credentials(credentials?);
             reader.note("ALLOW_CREDENTIALS", allowed.map_err(SettingFault::from))
         });
-        let keys = reader.read("API_KEYS", |text| Ok(ApiKeys::parse(text)?), ApiKeys::default);
+        let keys = reader.read("API_KEYS", api_keys, ApiKeys::default);
         let secret = reader.read("EDGE_SECRET", |text| edge_secret(text).map(Some), || None);
+        let lacks_secret = secret == Some(None);
+        let server_keys = reader.read(SERVER_KEYS, |text| server_keys(text, lacks_secret), || None);
+        let keys = keys.and_then(|keys| match server_keys? {
+            Some(more) => reader.note(SERVER_KEYS, keys.with(more).map_err(SettingFault::from)),
+            None => Some(keys),
+        });
         let max_instances = reader.read("MAX_INSTANCES", container_count, || 1);
         let upload_max = reader.read("UPLOAD_MAX", size, || limits::UPLOAD_MAX_BYTES);
         let prove_default = || Duration::from_millis(limits::REQUEST_TIMEOUT_MS);
@@ -215,6 +203,7 @@ impl Settings {
         let container_internet = reader.read("CONTAINER_INTERNET", boolean, || false);
         let upstream = reader.read("UPSTREAM_URL", |text| server_url(text).map(Some), || None);
         reader.read(INSTANCE_NUMBER, |_| Err::<(), _>(SettingFault::SetPerContainer), || ());
+        reader.read(SERVER_EDGE_SECRET, |_| Err::<(), _>(SettingFault::SetBy("EDGE_SECRET")), || ());
         let Reader { invalid, .. } = reader;
         let settings = (|| {
             Some(Self {
@@ -303,13 +292,17 @@ impl Settings {
     }
 }
 
-/// The environment of the containers.
+/// The environment of the containers. Its values are trimmed as those of the edge are, so that both have one secret.
 fn container_env(vars: &Vars) -> ContainerEnv {
-    let own = vars.iter().filter(|(name, value)| is_for_container(name) && !value.is_empty());
-    let mut env: Vec<_> = own.map(|(name, value)| (name.clone(), value.clone())).collect();
-    if let Some(secret) = vars.get("EDGE_SECRET").filter(|secret| !secret.is_empty()) {
-        env.push((SERVER_EDGE_SECRET.to_owned(), secret.clone()));
-    }
+    let mut set =
+        vars.iter().map(|(name, value)| (name, trimmed(value))).filter(|(_, value)| !value.is_empty());
+    let mut env: Vec<_> = set
+        .clone()
+        .filter(|(name, _)| is_for_container(name))
+        .map(|(name, value)| (name.clone(), value.to_owned()))
+        .collect();
+    let secret = set.find(|(name, _)| *name == "EDGE_SECRET");
+    env.extend(secret.map(|(_, secret)| (SERVER_EDGE_SECRET.to_owned(), secret.to_owned())));
     ContainerEnv(env)
 }
 
@@ -320,15 +313,18 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     /// The value of a variable, or its default if it is not set. An invalid one is noted and is `None`.
+    ///
+    /// An empty variable counts as not set, unless it is one of the [`RESTRICTIONS`].
     fn read<T>(
         &mut self,
         name: &str,
         parse: impl FnOnce(&str) -> Result<T, SettingFault>,
         default: impl FnOnce() -> T,
     ) -> Option<T> {
-        match self.vars.get(name).map(|text| text.trim()).filter(|text| !text.is_empty()) {
+        match self.vars.get(name).map(|text| trimmed(text)) {
+            Some("") if RESTRICTIONS.contains(&name) => self.note(name, Err(SettingFault::Empty)),
+            Some("") | None => Some(default()),
             Some(text) => self.note(name, parse(text)),
-            None => Some(default()),
         }
     }
 
@@ -339,7 +335,11 @@ impl Reader<'_> {
 }
 
 fn boolean(text: &str) -> Result<bool, SettingFault> {
-    text.parse().map_err(|_| SettingFault::NotBoolean(text.to_owned()))
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "yes" | "1" => Ok(true),
+        "false" | "no" | "0" => Ok(false),
+        _ => Err(SettingFault::NotBoolean(text.to_owned())),
+    }
 }
 
 fn duration(text: &str) -> Result<Duration, SettingFault> {
@@ -348,13 +348,26 @@ fn duration(text: &str) -> Result<Duration, SettingFault> {
 }
 
 fn size(text: &str) -> Result<u64, SettingFault> {
-    let size = text.parse::<ByteSize>().map_err(|_| SettingFault::NotSize(text.to_owned()))?;
-    Ok(size.as_u64())
+    let size = text.parse::<ByteSize>().ok().map(|size| size.as_u64()).filter(|bytes| *bytes > 0);
+    size.ok_or_else(|| SettingFault::NotSize(text.to_owned()))
 }
 
 fn container_count(text: &str) -> Result<u16, SettingFault> {
     let count = text.parse().ok().filter(|count| (1..=MAX_INSTANCES_MAX).contains(count));
     count.ok_or_else(|| SettingFault::NotContainerCount(text.to_owned()))
+}
+
+fn api_keys(text: &str) -> Result<ApiKeys, SettingFault> {
+    let keys = ApiKeys::parse(text)?;
+    // A list of commas alone.
+    if keys.is_empty() { Err(SettingFault::Empty) } else { Ok(keys) }
+}
+
+fn server_keys(text: &str, lacks_secret: bool) -> Result<Option<ServerKeys>, SettingFault> {
+    if lacks_secret {
+        return Err(SettingFault::NeedsSecret);
+    }
+    Ok(Some(server_keys::parse(text)?))
 }
 
 fn edge_secret(text: &str) -> Result<Secret, SettingFault> {
@@ -363,159 +376,17 @@ fn edge_secret(text: &str) -> Result<Secret, SettingFault> {
 }
 
 fn server_url(text: &str) -> Result<Uri, SettingFault> {
-    let not_a_server = || SettingFault::NotServerUrl(text.to_owned());
-    let uri: Uri = text.parse().map_err(|_| not_a_server())?;
+    if text.contains('@') {
+        return Err(SettingFault::UrlWithPassword);
+    }
+    let uri: Uri = text.parse().map_err(|_| SettingFault::NotServerUrl)?;
     let is_server = matches!(uri.scheme_str(), Some("http" | "https"))
-        && uri.authority().is_some()
+        && uri.authority().is_some_and(has_usable_port)
         && uri.path() == "/"
-        && uri.query().is_none();
-    if is_server { Ok(uri) } else { Err(not_a_server()) }
+        && uri.query().is_none()
+        && !text.contains('#');
+    if is_server { Ok(uri) } else { Err(SettingFault::NotServerUrl) }
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
-    use super::*;
-
-    /// The settings for these variables.
-    pub(crate) fn settings(pairs: &[(&str, &str)]) -> Settings {
-        Settings::read(&vars(pairs)).unwrap()
-    }
-
-    fn vars(pairs: &[(&str, &str)]) -> Vars {
-        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
-    }
-
-    #[test]
-    fn every_setting_has_a_default() {
-        let settings = Settings::read(&vars(&[("ALLOWED_ORIGINS", " ")])).unwrap();
-        assert_eq!(settings.max_instances, 1);
-        assert_eq!(settings.timeouts.prove, Duration::from_mins(2));
-        assert_eq!(settings.lifecycle.sleep_after, Duration::from_mins(5));
-        assert_eq!(settings.upload_max_bytes, 64 << 20);
-        assert_eq!(settings.warnings, ["API_KEYS is not set: any caller may prove"]);
-        assert!(
-            settings.upstream.is_none() && settings.secret.is_none() && settings.container_env.0.is_empty()
-        );
-    }
-
-    #[test]
-    fn all_errors_name_their_variable_and_quote_no_secret() {
-        let error = Settings::read(&vars(&[
-            ("ALLOWED_ORIGINS", "https://a.example/path"),
-            ("API_KEYS", "alice"),
-            ("EDGE_SECRET", "too short"),
-            ("MAX_INSTANCES", "0"),
-            ("SLEEP_AFTER", "soon"),
-            ("UPLOAD_MAX", "much"),
-            ("UPSTREAM_URL", "127.0.0.1:8080"),
-            ("ALLOW_CREDENTIALS", "maybe"),
-        ]))
-        .unwrap_err();
-        let message = error.to_string();
-        for name in [
-            "ALLOWED_ORIGINS",
-            "API_KEYS",
-            "EDGE_SECRET",
-            "MAX_INSTANCES",
-            "SLEEP_AFTER",
-            "UPLOAD_MAX",
-            "UPSTREAM_URL",
-            "ALLOW_CREDENTIALS",
-        ] {
-            assert_eq!(error.0.iter().filter(|invalid| invalid.name == name).count(), 1, "{message}");
-        }
-        assert!(!message.contains("too short") && !message.contains("alice"), "{message}");
-    }
-
-    #[test]
-    fn credentials_for_any_origin_are_refused() {
-        let error = Settings::read(&vars(&[("ALLOW_CREDENTIALS", "true")])).unwrap_err();
-        assert!(error.to_string().starts_with("ALLOW_CREDENTIALS: "), "{error}");
-        let named = vars(&[("ALLOW_CREDENTIALS", "true"), ("ALLOWED_ORIGINS", "https://a.example")]);
-        assert!(Settings::read(&named).is_ok());
-    }
-
-    #[test]
-    fn a_container_gets_its_variables_and_the_secret() {
-        let settings = Settings::read(&vars(&[
-            ("EDGEPROVE_PROVER_QUEUE_MAX", "7"),
-            ("EDGEPROVE_WIDTH", ""),
-            ("EDGE_SECRET", "0123456789abcdef"),
-            ("ALOWED_ORIGINS", "https://a.example"),
-        ]))
-        .unwrap();
-        assert_eq!(
-            settings.container_env.0,
-            [
-                ("EDGEPROVE_PROVER_QUEUE_MAX".to_owned(), "7".to_owned()),
-                ("EDGEPROVE_EDGE_SECRET".to_owned(), "0123456789abcdef".to_owned()),
-            ]
-        );
-        assert!(settings.warnings.contains(&"ALOWED_ORIGINS is not a setting of the edge".to_owned()));
-        let shown = format!("{settings:?}");
-        assert!(
-            !shown.contains("0123456789abcdef") && shown.contains("EDGEPROVE_PROVER_QUEUE_MAX"),
-            "{shown}"
-        );
-    }
-
-    #[test]
-    fn storage_of_jobs_that_is_out_of_reach_is_a_warning() {
-        let shared = [
-            ("API_KEYS", "alice:0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f"),
-            ("DATABASE_URL", "postgres://u:hidden@db.example/jobs"),
-            ("AWS_ENDPOINT", "https://r2.example"),
-            ("EDGEPROVE_ARTIFACTS", "s3://bucket/jobs"),
-            ("EDGEPROVE_ARTIFACT_KEY", "0f"),
-            ("MAX_INSTANCES", "3"),
-        ];
-        let with = |more: &[(&str, &str)]| Settings::read(&vars(&[&shared[..], more].concat())).unwrap();
-        let settings = with(&[("CONTAINER_INTERNET", "true")]);
-        let names: Vec<_> = settings.container_env.0.iter().map(|(name, _)| name.as_str()).collect();
-        assert_eq!(names, ["AWS_ENDPOINT", "DATABASE_URL", "EDGEPROVE_ARTIFACTS", "EDGEPROVE_ARTIFACT_KEY"]);
-        assert_eq!(settings.warnings, [""; 0]);
-        assert!(!format!("{settings:?}").contains("hidden"));
-        let warnings = with(&[]).warnings.join("\n");
-        assert!(warnings.contains("DATABASE_URL") && warnings.contains("EDGEPROVE_ARTIFACTS"), "{warnings}");
-        let warnings = with(&[("CONTAINER_INTERNET", "true"), ("EDGEPROVE_ARTIFACTS", "/jobs")]).warnings;
-        assert!(warnings.len() == 1 && warnings[0].contains("not a bucket"), "{warnings:?}");
-    }
-
-    #[test]
-    fn containers_without_a_database_have_separate_jobs() {
-        let has_separate_jobs = |pairs: &[_]| settings(pairs).has_separate_jobs();
-        assert!(!has_separate_jobs(&[]), "one container has all jobs");
-        assert!(has_separate_jobs(&[("MAX_INSTANCES", "2")]));
-        assert!(!has_separate_jobs(&[
-            ("MAX_INSTANCES", "2"),
-            ("DATABASE_URL", "postgres://db.example/jobs")
-        ]));
-        assert!(!has_separate_jobs(&[("MAX_INSTANCES", "2"), ("UPSTREAM_URL", "http://127.0.0.1:8080")]));
-    }
-
-    #[test]
-    fn one_number_for_all_containers_is_an_error() {
-        let error = Settings::read(&vars(&[("EDGEPROVE_INSTANCE_NUMBER", "3")])).unwrap_err();
-        assert!(error.to_string().starts_with("EDGEPROVE_INSTANCE_NUMBER: "), "{error}");
-    }
-
-    #[test]
-    fn only_settings_of_the_container_change_its_fingerprint() {
-        let with = |queue, secret, other| {
-            let vars = vars(&[("EDGEPROVE_PROVER_QUEUE_MAX", queue), ("EDGE_SECRET", secret), other]);
-            Settings::read(&vars).unwrap().container_fingerprint()
-        };
-        let secret = "0123456789abcdef";
-        let fingerprint = with("7", secret, ("SLEEP_AFTER", "5m"));
-        assert_eq!(fingerprint, with("7", secret, ("SLEEP_AFTER", "1m")));
-        for changed in [
-            with("77", secret, ("SLEEP_AFTER", "5m")),
-            with("7", "fedcba9876543210", ("SLEEP_AFTER", "5m")),
-            with("7", secret, ("CONTAINER_INTERNET", "true")),
-            with("7", secret, ("EDGEPROVE_WIDTH", "wide")),
-        ] {
-            assert_ne!(changed, fingerprint);
-        }
-        assert!(fingerprint.len() == 16 && !fingerprint.contains(secret));
-    }
-}
+pub(crate) mod tests;

@@ -1,7 +1,7 @@
 //! Relays WebSockets between a caller and a container, message by message. Only so does the container's object know
 //! that a socket is open and in use.
 
-use std::future::Future;
+use std::time::Duration;
 
 use futures_util::{
     StreamExt as _,
@@ -9,14 +9,21 @@ use futures_util::{
     stream::FusedStream,
 };
 use wasm_bindgen::JsCast as _;
-use worker::{WebSocket, WebSocketPair, WebsocketEvent, js_sys};
+use worker::{Delay, WebSocket, WebSocketPair, WebsocketEvent, js_sys};
 
-use crate::edge_error::{Operation, RuntimeError};
+use crate::{
+    container_end::before_end,
+    edge_error::{Operation, RuntimeError},
+};
 
 /// The close code for a side that disconnected without a code.
 const NORMAL: u16 = 1000;
 /// The close code after a message could not be sent.
 const FAILED: u16 = 1011;
+/// The close code for a caller whose container ended. It asks the caller to connect again.
+const RESTARTED: u16 = 1012;
+/// How long the last message may still be on its way after the container ended.
+const MESSAGE_AFTER_END: Duration = Duration::from_millis(300);
 
 /// Whether a relay goes on after an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,10 +41,11 @@ pub fn socket_of(response: &web_sys::Response) -> Option<web_sys::WebSocket> {
 }
 
 /// Opens a relay to the container's socket. Returns the caller's socket, and a future that relays messages until either
-/// side closes. `on_event` is called for each message.
-pub fn open(
+/// side closes or `ended` completes. `on_event` is called for each message.
+pub fn open<E: 'static>(
     container: web_sys::WebSocket,
     mut on_event: impl FnMut() + 'static,
+    ended: impl Future<Output = E> + 'static,
 ) -> Result<(web_sys::WebSocket, impl Future<Output = ()> + 'static), RuntimeError> {
     let error = |error: worker::Error| RuntimeError {
         operation: Operation::RelayWebSocket,
@@ -54,15 +62,20 @@ pub fn open(
             return;
         };
         let (mut from_container, mut from_caller) = (from_container.fuse(), from_caller.fuse());
-        while !from_container.is_terminated() && !from_caller.is_terminated() {
-            let (event, to) = match select(from_container.next(), from_caller.next()).await {
-                Either::Left((event, _)) => (event, &caller),
-                Either::Right((event, _)) => (event, &container),
-            };
-            on_event();
-            if relay(event, to) == Relay::Ends {
-                break;
+        let messages = async {
+            while !from_container.is_terminated() && !from_caller.is_terminated() {
+                let (event, to) = match select(from_container.next(), from_caller.next()).await {
+                    Either::Left((event, _)) => (event, &caller),
+                    Either::Right((event, _)) => (event, &container),
+                };
+                on_event();
+                if relay(event, to) == Relay::Ends {
+                    break;
+                }
             }
+        };
+        if before_end(messages, ended, || Delay::from(MESSAGE_AFTER_END)).await.is_err() {
+            close(&caller, RESTARTED, "the container ended");
         }
         // A socket that is closed already stays closed with its first code.
         close(&container, NORMAL, "");
@@ -110,9 +123,16 @@ mod tests {
 
     #[test]
     fn close_codes_that_cannot_be_sent_become_normal() {
-        for (code, sent) in
-            [(1000, 1000), (1001, 1001), (1005, 1000), (1006, 1000), (1015, 1000), (4404, 4404), (0, 1000)]
-        {
+        for (code, sent) in [
+            (1000, 1000),
+            (1001, 1001),
+            (RESTARTED, RESTARTED),
+            (1005, 1000),
+            (1006, 1000),
+            (1015, 1000),
+            (4404, 4404),
+            (0, 1000),
+        ] {
             assert_eq!(sendable(code), sent, "{code}");
         }
     }

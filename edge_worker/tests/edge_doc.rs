@@ -81,7 +81,7 @@ fn the_table_of_errors_has_the_codes_and_statuses_of_the_code() {
             codes += 1;
         }
     }
-    assert_eq!(codes, 14);
+    assert_eq!(codes, 15);
 }
 
 #[test]
@@ -95,9 +95,8 @@ fn every_test_that_the_document_names_exists() {
         let segments: Vec<&str> = path.split("::").collect();
         let file = match *segments.as_slice() {
             [_] => "edge_worker/src/lifecycle/tests.rs".to_owned(),
-            [module, "tests", _] => format!("edge_worker/src/{module}.rs"),
-            // The tests of e2e.
-            [_, _] => continue,
+            [module, "tests", _] => tests_of(module),
+            [module, _] => format!("e2e/tests/containers/{module}.rs"),
             _ => panic!("`{path}` is not a test"),
         };
         let source = fs::read_to_string(root().join(&file)).unwrap_or_else(|error| panic!("{file}: {error}"));
@@ -106,6 +105,12 @@ fn every_test_that_the_document_names_exists() {
         count += 1;
     }
     assert!(count > 30, "only {count} tests were found");
+}
+
+/// The file with the tests of a module: the module itself, or a file of its own.
+fn tests_of(module: &str) -> String {
+    let own = format!("edge_worker/src/{module}/tests.rs");
+    if root().join(&own).is_file() { own } else { format!("edge_worker/src/{module}.rs") }
 }
 
 fn is_path_segment(segment: &str) -> bool {

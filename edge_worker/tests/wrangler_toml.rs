@@ -8,7 +8,8 @@ use edgeprove_edge::{
     bindings::{PROVER, PROVER_CLASS, RATE_LIMITER},
     edge_error::EdgeError,
     prover_container_do::ProverContainer,
-    settings::{NAMES, SECRETS, Settings, Vars, is_for_container},
+    settings::{NAMES, SECRETS, Settings, is_for_container},
+    variables::Vars,
 };
 use toml::{Table, Value};
 

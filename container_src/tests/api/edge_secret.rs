@@ -1,7 +1,7 @@
 //! A server that shares a secret with its edge: which requests it serves, which headers it trusts, and what it reports
 //! to the edge.
 
-use std::process::Command;
+use std::{fs, process::Command};
 
 use edgeprove_protocol::{Load, ProblemType, Target, headers};
 use http::Method;
@@ -296,4 +296,20 @@ fn help_does_not_show_the_secret() {
         let text = String::from_utf8(output.stdout).unwrap();
         assert!(text.contains("EDGEPROVE_EDGE_SECRET") && !text.contains(SECRET), "{text}");
     }
+}
+
+#[test]
+fn metrics_through_the_edge_are_for_operators() {
+    let folder = tempfile::tempdir().unwrap();
+    let keys = folder.path().join("keys.toml");
+    fs::write(&keys, "[keys.ops]\nsha256 = []\nrole = 'operator'\n").unwrap();
+    let server = EdgeOnlyServer::start(|s| s.flag("--keys-file", &keys.display()));
+    let get = |name: &str| {
+        server.edge_request(Method::GET, "/metrics").header(headers::AUTHENTICATED_USER, name).send()
+    };
+    assert_eq!(get("ops").status, 200);
+    get("alice").assert_refused(ProblemType::NotAllowed);
+    // A monitor beside the server has neither a key nor the secret.
+    assert_eq!(server.0.get("/metrics").status, 200);
+    server.finish();
 }

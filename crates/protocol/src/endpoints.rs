@@ -43,6 +43,9 @@ pub enum Class {
 pub enum EdgeAction {
     /// The edge forwards the request to the container that the rule selects.
     Forward(ContainerRule),
+    /// The edge forwards the request of a caller with a key to the container that the query names, but only if it is
+    /// awake. The container decides whether the caller is an operator.
+    ForwardIfAwake,
     /// The edge answers with the list of endpoints. A server answers with its own list.
     ListEndpoints,
     /// The edge reports its own state and that of its containers. No server has this endpoint.
@@ -119,7 +122,10 @@ impl Endpoint {
     #[must_use]
     pub const fn is_on_server(&self) -> bool {
         match self.edge {
-            EdgeAction::Forward(_) | EdgeAction::ListEndpoints | EdgeAction::Hide => true,
+            EdgeAction::Forward(_)
+            | EdgeAction::ForwardIfAwake
+            | EdgeAction::ListEndpoints
+            | EdgeAction::Hide => true,
             EdgeAction::ReportHealth => false,
         }
     }
@@ -128,7 +134,10 @@ impl Endpoint {
     #[must_use]
     pub const fn is_at_edge(&self) -> bool {
         match self.edge {
-            EdgeAction::Forward(_) | EdgeAction::ListEndpoints | EdgeAction::ReportHealth => true,
+            EdgeAction::Forward(_)
+            | EdgeAction::ForwardIfAwake
+            | EdgeAction::ListEndpoints
+            | EdgeAction::ReportHealth => true,
             EdgeAction::Hide => false,
         }
     }
@@ -217,14 +226,14 @@ pub const ALL: &[Endpoint] = &[
         "counts the jobs and shows how long they wait"),
     Endpoint::new(Method::Get, "/problems/{code}", Class::Info, FORWARD,
         "explains the code of a problem"),
-    Endpoint::new(Method::Get, "/v1/audit", Class::Operator, EdgeAction::Hide,
+    Endpoint::new(Method::Get, "/v1/audit", Class::Operator, EdgeAction::ForwardIfAwake,
         "entries of the audit log, as JSON lines, after entry ?after=N or the ?last=N; for operators"),
     Endpoint::new(Method::Get, "/livez", Class::Probe, EdgeAction::Hide,
         "200 while the process runs"),
     Endpoint::new(Method::Get, "/readyz", Class::Probe, EdgeAction::Hide,
         "200 while the server accepts work"),
-    Endpoint::new(Method::Get, "/metrics", Class::Probe, EdgeAction::Hide,
-        "counts and durations, in the text format of Prometheus"),
+    Endpoint::new(Method::Get, "/metrics", Class::Probe, EdgeAction::ForwardIfAwake,
+        "counts and durations, in the text format of Prometheus; at the edge for operators"),
     Endpoint::new(Method::Get, "/edge/health", Class::Info, EdgeAction::ReportHealth,
         "the edge and its containers; it wakes no container"),
 ];

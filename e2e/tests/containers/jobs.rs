@@ -18,7 +18,7 @@ use crate::{assert_proves, only_container, sample, slow_down};
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 /// `alice:` and the SHA-256 of `k1`.
-const ALICE: &str = "alice:6ab9f1eb8f7d3388f4f9d586f66e99fd54080df2c446f0e58668b09c08a16dd0";
+pub(crate) const ALICE: &str = "alice:6ab9f1eb8f7d3388f4f9d586f66e99fd54080df2c446f0e58668b09c08a16dd0";
 
 fn job(response: &Response) -> JobDocument {
     serde_json::from_slice(&response.body).unwrap_or_else(|error| panic!("no job ({error}): {response:?}"))

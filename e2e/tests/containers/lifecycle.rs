@@ -98,6 +98,41 @@ fn a_killed_container_fails_its_request_and_is_replaced() {
 
 #[test]
 #[ignore = "needs a Docker Engine: cargo xtask test --heavy"]
+fn a_request_after_a_kill_is_sent_a_second_time() {
+    let edge = Edge::start(|_| {});
+    assert_proves(&edge);
+    // The request may arrive before anything has noticed the end of the container.
+    docker::run(&["kill", &only_container(&edge)]);
+    assert_eq!(edge.get("/api/health").status, 200);
+    assert_eq!(edge.logged_times(2, "event", "container_started").len(), 2);
+}
+
+#[test]
+#[ignore = "needs a Docker Engine: cargo xtask test --heavy"]
+fn a_request_of_an_operator_wakes_no_container() {
+    let edge = Edge::start(|e| {
+        e.var("EDGE_SECRET", SECRET).var("API_KEYS", crate::jobs::ALICE).var("SLEEP_AFTER", "4s");
+    });
+    let get = |path: &str| edge.request("GET", path).header(headers::API_KEY, "k1").send();
+    for path in ["/metrics", "/v1/audit"] {
+        let problem = get(path).assert_refused_for_now(ProblemType::ContainerUnavailable);
+        assert!(problem.detail.contains("wakes none"), "{problem:?}");
+    }
+    assert_eq!(edge.containers(), Vec::<String>::new());
+
+    assert_eq!(get("/api/health").status, 200);
+    only_container(&edge);
+    // An awake container decides who is an operator, and such requests do not keep it awake.
+    eventually("the container sleeps", || {
+        let refused = get("/metrics");
+        assert!([403, 502, 503].contains(&refused.status.as_u16()), "{refused:?}");
+        edge.containers().is_empty().then_some(())
+    });
+    edge.logged("code", "container_unavailable");
+}
+
+#[test]
+#[ignore = "needs a Docker Engine: cargo xtask test --heavy"]
 fn a_terminated_container_finishes_its_proof_and_is_replaced() {
     let edge = Edge::start(|_| {});
     assert_proves(&edge);

@@ -7,7 +7,7 @@ use std::{
 
 use edgeprove_e2e::{
     Edge, TestUpstream,
-    broken_upstream::{self, Fault, INNER_TEXT},
+    broken_upstream::{self, Fault, INNER_TEXT, NEW_PROBLEM},
 };
 use edgeprove_protocol::ProblemType;
 use edgeprove_testkit::{Connection, Response, TestServer, eventually, reserved_port::ReservedPort, samples};
@@ -47,10 +47,29 @@ fn a_response_that_is_not_http_is_not_forwarded() {
 
 #[test]
 fn a_response_with_an_unknown_status_is_not_forwarded() {
-    let edge = edge_before(broken_upstream::start(Fault::UnknownStatus));
+    let edge = edge_before(broken_upstream::start(Fault::UnknownStatus(999)));
     let response = edge.prove_request("/api/prove", b"a body").send();
     assert_no_inner_text(&response);
-    assert!((502..=503).contains(&response.status.as_u16()), "{response:?}");
+    response.assert_refused(ProblemType::ContainerBadResponse);
+    assert_eq!(edge.logged("code", "container_bad_response")[0]["cause"], "status 999");
+}
+
+#[test]
+fn a_problem_of_a_newer_server_passes_unchanged() {
+    for status in [403, 422, 503] {
+        let edge = edge_before(broken_upstream::start(Fault::NewProblem(status)));
+        let response = edge.prove_request("/api/prove", b"a body").send();
+        assert_eq!((response.status.as_u16(), response.body.as_slice()), (status, NEW_PROBLEM.as_bytes()));
+        for (name, value) in [
+            ("content-type", "application/problem+json"),
+            ("retry-after", "17"),
+            ("x-of-a-newer-server", "1"),
+        ] {
+            assert_eq!(response.header(name), value, "{response:?}");
+        }
+        let line = &edge.logged("request_id", response.header("x-request-id"))[0];
+        assert_eq!((&line["status"], &line["code"]), (&status.into(), &serde_json::Value::Null), "{line}");
+    }
 }
 
 #[test]

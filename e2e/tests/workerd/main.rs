@@ -13,6 +13,8 @@ mod admission;
 mod faults;
 mod headers;
 mod jobs;
+mod operators;
 mod proving;
+mod requests;
 mod settings;
 mod streams;

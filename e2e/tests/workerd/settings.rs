@@ -5,6 +5,7 @@ use std::fs;
 use edgeprove_e2e::{Edge, TestUpstream, edge::variant};
 use edgeprove_protocol::ProblemType;
 use edgeprove_testkit::{TestServer, samples};
+use toml::Value;
 
 #[test]
 fn all_invalid_settings_are_reported_without_secrets() {
@@ -58,4 +59,54 @@ fn a_missing_binding_is_reported() {
         "{problem:?}"
     );
     assert_eq!(edge.get("/edge/health").status, 200);
+}
+
+#[test]
+fn settings_that_are_no_texts_take_effect() {
+    let test_upstream = TestUpstream::start();
+    let dir = tempfile::tempdir().unwrap();
+    let config = variant(dir.path(), |config| {
+        let vars = config["vars"].as_table_mut().unwrap();
+        let origins = ["https://app.example:443", "HTTPS://Other.example"].map(Value::from);
+        vars.insert("ALLOWED_ORIGINS".to_owned(), Value::Array(origins.to_vec()));
+        vars.insert("ALLOW_CREDENTIALS".to_owned(), true.into());
+        vars.insert("MAX_INSTANCES".to_owned(), 2.into());
+    });
+    let edge = Edge::start(|e| {
+        // A tool wrote the secret with a newline at its end.
+        e.upstream(test_upstream.address()).config(config).var("EDGE_SECRET", "0123456789abcdef\n");
+    });
+    let from = |origin: &str| edge.prove_request("/api/prove", b"a body").header("origin", origin).send();
+    for origin in ["https://app.example", "https://other.example"] {
+        let response = from(origin);
+        assert_eq!((response.status.as_u16(), response.header("access-control-allow-origin")), (200, origin));
+        assert_eq!(response.header("access-control-allow-credentials"), "true");
+        assert!(response.json()["headers"].to_string().contains("[\"x-edge-secret\",\"0123456789abcdef\"]"));
+    }
+    from("https://evil.example").assert_refused(ProblemType::OriginNotAllowed);
+}
+
+#[test]
+fn a_restriction_that_cannot_be_read_admits_nobody() {
+    let test_upstream = TestUpstream::start();
+    let dir = tempfile::tempdir().unwrap();
+    let config = variant(dir.path(), |config| {
+        let vars = config["vars"].as_table_mut().unwrap();
+        vars.insert("ALLOWED_ORIGINS".to_owned(), Value::Array(Vec::new()));
+        vars.insert("SLEEP_AFTER".to_owned(), Value::Array(vec!["5m".into()]));
+        let stored = [("binding", "API_KEYS"), ("store_id", "none"), ("secret_name", "none")];
+        let stored = stored.map(|(name, value)| (name.to_owned(), Value::from(value)));
+        let stored = Value::Table(stored.into_iter().collect());
+        config.insert("secrets_store_secrets".to_owned(), Value::Array(vec![stored]));
+    });
+    let edge = Edge::start(|e| {
+        e.upstream(test_upstream.address()).config(config).var("EDGE_SECRET", "\n");
+    });
+    // Settings that could not be read are read again for the next request.
+    for path in ["/edge/health", "/api/health"] {
+        let problem = edge.get(path).assert_refused(ProblemType::EdgeMisconfigured);
+        for name in ["ALLOWED_ORIGINS", "SLEEP_AFTER", "EDGE_SECRET", "API_KEYS: the Secrets Store"] {
+            assert!(problem.detail.contains(name), "{problem:?}");
+        }
+    }
 }

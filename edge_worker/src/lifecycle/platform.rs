@@ -67,6 +67,16 @@ impl ContainerExit {
             Self::NoInstance(_) | Self::Lost(_) => None,
         }
     }
+
+    /// How it ended, without messages of the platform.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        match self {
+            Self::Code(code) => format!("exit status {code}"),
+            Self::NoInstance(_) => "no instance".to_owned(),
+            Self::Lost(_) => "no exit status".to_owned(),
+        }
+    }
 }
 
 /// The result of a probe.
@@ -88,9 +98,8 @@ pub enum Probe {
 impl fmt::Display for ContainerExit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Code(code) => write!(f, "exit status {code}"),
-            Self::NoInstance(message) => write!(f, "no instance: {message}"),
-            Self::Lost(message) => write!(f, "no exit status: {message}"),
+            Self::Code(_) => f.write_str(&self.summary()),
+            Self::NoInstance(message) | Self::Lost(message) => write!(f, "{}: {message}", self.summary()),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The rules of a container's lifecycle, each tested on a simulated container. `docs/EDGE.md` lists these tests.
 
 mod fake;
+mod streams;
 
 use futures_util::future;
 

@@ -54,9 +54,9 @@ pub(super) struct CloudflareContainer {
 }
 
 impl CloudflareContainer {
-    pub(super) fn new(state: State, container: Container, name: String, settings: Settings) -> Self {
+    pub(super) fn new(state: Rc<State>, container: Container, name: String, settings: Settings) -> Self {
         Self {
-            state: Rc::new(state),
+            state,
             container: Rc::new(container),
             name: name.into(),
             number: Cell::new(None),

@@ -5,12 +5,17 @@
 use std::path::Path;
 
 use axum::{
-    extract::State,
+    extract::{FromRequestParts as _, Request, State},
     response::{IntoResponse, Response},
 };
 use http::{HeaderValue, header};
 
-use crate::http::state::{AppState, Shared};
+use crate::http::{
+    api_error::ApiError,
+    caller::Operator,
+    state::{AppState, Shared},
+    trusted_edge::reported_caller,
+};
 use edgeprove_engine::circuits::registry::{Entry, LoadState};
 use edgeprove_prover::{
     RestartReason,
@@ -21,11 +26,17 @@ use edgeprove_telemetry::{
     process::{ProcessStatus, ProcessUse},
 };
 
-/// Always 200, and open like the probes: it has circuit names and numbers, and nothing about callers or witnesses.
-pub async fn metrics(State(app): State<AppState>) -> Response {
+/// 1. Open like the probes: it has circuit names and numbers, and nothing about callers or witnesses. But through the
+///    edge, whose callers are strangers to this machine, for operators only (403).
+/// 2. 200.
+pub async fn metrics(State(app): State<AppState>, request: Request) -> Result<Response, ApiError> {
+    if reported_caller(&request).user.is_some() {
+        let (mut parts, _) = request.into_parts();
+        Operator::from_request_parts(&mut parts, &app).await?;
+    }
     read_gauges(&app);
     let text = app.exposition.render();
-    ([(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE))], text).into_response()
+    Ok(([(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE))], text).into_response())
 }
 
 fn read_gauges(app: &Shared) {

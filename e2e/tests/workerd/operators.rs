@@ -1,0 +1,66 @@
+//! What operators read through the edge.
+
+use std::fs;
+
+use edgeprove_e2e::Edge;
+use edgeprove_protocol::{ProblemType, headers};
+use edgeprove_testkit::TestServer;
+use sha2::{Digest as _, Sha256};
+
+use crate::headers::key;
+
+const SECRET: &str = "0123456789abcdef0123456789abcdef";
+
+#[test]
+fn audit_and_metrics_are_for_operators_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let keys = folder.path().join("keys.toml");
+    fs::write(&keys, "[keys.ops]\nsha256 = []\nrole = 'operator'\n[keys.alice]\nsha256 = []\n").unwrap();
+    let server = TestServer::start(|s| {
+        s.environment.push(("EDGEPROVE_EDGE_SECRET".to_owned(), SECRET.to_owned()));
+        s.flag("--keys-file", &keys.display());
+        s.flag("--audit", &folder.path().join("audit.log").display());
+    });
+    // The edge knows one key by its own list, and the other by that of the server.
+    let server_keys =
+        format!("keys.ops = {{ sha256 = [\"{}\"], role = \"operator\" }}", hex::encode(Sha256::digest("k1")));
+    let edge = Edge::start(|e| {
+        e.upstream(server.address())
+            .var("EDGE_SECRET", SECRET)
+            .var("API_KEYS", &key("alice", "k2"))
+            .var("EDGEPROVE_KEYS", &server_keys);
+    });
+    let get = |path: &str, key: &str| edge.request("GET", path).header(headers::API_KEY, key).send();
+
+    let metrics = get("/metrics", "k1");
+    assert_eq!(metrics.status, 200, "{metrics:?}");
+    assert!(String::from_utf8_lossy(&metrics.body).contains("edgeprove_"), "{metrics:?}");
+    let audit = get("/v1/audit?limit=5", "k1");
+    assert_eq!((audit.status.as_u16(), audit.header("content-type")), (200, "application/x-ndjson"));
+    assert!(!audit.header(headers::AUDIT_HEAD).is_empty(), "{audit:?}");
+    for path in ["/metrics", "/v1/audit"] {
+        get(path, "k2").assert_refused(ProblemType::NotAllowed);
+        get(path, "guessed").assert_refused(ProblemType::ApiKeyRequired);
+        edge.get(path).assert_refused(ProblemType::ApiKeyRequired);
+        assert_eq!(edge.request("HEAD", path).header(headers::API_KEY, "k1").send().status, 200);
+    }
+    // Probes of the server itself need no key.
+    assert_eq!(server.get("/metrics").status, 200);
+    assert!(!edge.log().contains(SECRET), "the log contains the secret");
+}
+
+#[test]
+fn without_keys_or_the_secret_there_are_no_operators() {
+    let server = TestServer::start_default();
+    let edge = Edge::before(&server);
+    let keyed = Edge::start(|e| {
+        e.upstream(server.address()).var("API_KEYS", &key("alice", "k2"));
+    });
+    for path in ["/metrics", "/v1/audit"] {
+        edge.get(path).assert_refused(ProblemType::ApiKeyRequired);
+        let refused = keyed.request("GET", path).header(headers::API_KEY, "k2").send();
+        let problem = refused.assert_refused(ProblemType::NotAllowed);
+        assert!(problem.detail.contains("EDGE_SECRET"), "{problem:?}");
+    }
+    edge.get("/readyz").assert_refused(ProblemType::NotFound);
+}
