@@ -35,7 +35,7 @@ WORKDIR /src
 COPY . .
 ARG TARGETARCH
 ARG BUILDARCH
-# The number of CRS points, 64 bytes each; a circuit of size N needs N + 1. Package registries have only 4097.
+# The number of CRS points, 64 bytes each; a circuit of size N needs N. Package registries have only 4097.
 ARG CRS_POINTS=32769
 RUN --mount=type=cache,id=edgeprove-cargo,target=/usr/local/cargo/registry \
     --mount=type=cache,id=edgeprove-xtask-$BUILDARCH,target=/src/target,sharing=locked \

@@ -93,6 +93,7 @@ impl Engine {
                 memory_max_bytes: settings.scheduler.memory_max_bytes,
                 narrowest: settings.scheduler.widths().first().copied().unwrap_or(1),
             },
+            proof_timeout: settings.options.timeout,
         };
         let provers = Arc::clone(&backend) as Arc<dyn IdleProvers>;
         let scheduler = Scheduler::new(settings.scheduler.clone(), provers);

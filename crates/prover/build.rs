@@ -25,6 +25,21 @@ struct Noir {
 #[derive(Deserialize)]
 struct Crs {
     prefix: Vec<Prefix>,
+    compressed_prefix: Vec<Prefix>,
+    pieces: Pieces,
+    g2: G2,
+}
+
+#[derive(Deserialize)]
+struct Pieces {
+    points: u64,
+    sha256: Vec<String>,
+    compressed_sha256: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct G2 {
+    sha256: String,
 }
 
 #[derive(Deserialize)]
@@ -43,8 +58,18 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rustc-env=EDGEPROVE_BB_VERSION={version}");
     println!("cargo:rustc-env=EDGEPROVE_BB_REPORTS={reports}");
     println!("cargo:rustc-env=EDGEPROVE_NOIR_VERSION={}", versions.noir.version);
-    let pins: Vec<_> = versions.crs.prefix.iter().map(|pin| (pin.points, &pin.sha256)).collect();
-    fs::write(Path::new(&env::var("OUT_DIR")?).join("crs_pins.rs"), format!("&{pins:?}"))?;
+    let Crs { prefix, compressed_prefix, pieces, g2 } = versions.crs;
+    println!("cargo:rustc-env=EDGEPROVE_G2_SHA256={}", g2.sha256);
+    let prefixes = |pins: Vec<Prefix>| -> Vec<_> {
+        pins.into_iter().map(|Prefix { points, sha256 }| (points, sha256)).collect()
+    };
+    let (points, compressed) = (prefixes(prefix), prefixes(compressed_prefix));
+    let pins = format!(
+        "Pins {{ piece_points: {}, points: Digests {{ prefixes: &{points:?}, pieces: &{:?} }}, \
+         compressed: Digests {{ prefixes: &{compressed:?}, pieces: &{:?} }} }}",
+        pieces.points, pieces.sha256, pieces.compressed_sha256
+    );
+    fs::write(Path::new(&env::var("OUT_DIR")?).join("crs_pins.rs"), pins)?;
     Ok(())
 }
 

@@ -35,6 +35,12 @@ pub fn verification_key_hash(circuit: &Path, target: Target) -> String {
     hex::encode(verification_key(circuit, target).hash)
 }
 
+/// The verification key that bb computes for a circuit file, as in its file `vk`.
+#[track_caller]
+pub fn verification_key_bytes(circuit: &Path, target: Target) -> Vec<u8> {
+    verification_key(circuit, target).vk
+}
+
 #[track_caller]
 fn verification_key(circuit: &Path, target: Target) -> Key {
     static KEYS: Mutex<Option<HashMap<(PathBuf, Target), Key>>> = Mutex::new(None);
@@ -53,16 +59,19 @@ fn verification_key(circuit: &Path, target: Target) -> Key {
 /// Whether bb accepts a proof under the key that bb itself computes for the circuit file.
 #[track_caller]
 pub fn verifies(circuit: &Path, target: Target, proof: &[u8], public_inputs: &[u8]) -> bool {
+    verifies_with_key(target, &verification_key(circuit, target).vk, proof, public_inputs)
+}
+
+/// Whether bb accepts a proof under this key.
+#[track_caller]
+pub fn verifies_with_key(target: Target, vk: &[u8], proof: &[u8], public_inputs: &[u8]) -> bool {
     let dir = tempfile::tempdir().unwrap();
     let file = |name: &str, bytes: &[u8]| {
         let path = dir.path().join(name);
         fs::write(&path, bytes).unwrap();
         path
     };
-    let files = [
-        ("-k", file("vk", &verification_key(circuit, target).vk)),
-        ("-p", file("proof", proof)),
-        ("-i", file("public_inputs", public_inputs)),
-    ];
+    let files =
+        [("-k", file("vk", vk)), ("-p", file("proof", proof)), ("-i", file("public_inputs", public_inputs))];
     run(&files.each_ref().map(|(flag, path)| (*flag, path.as_path())), "verify", target)
 }

@@ -92,16 +92,50 @@ fn square_of(dir: &Path, name: &str, factor: u32, root: FieldElement) -> Sample 
         ..Circuit::default()
     };
     let program = Program { functions: vec![circuit], unconstrained_functions: Vec::new() };
-    let file = dir.join(format!("{name}.json"));
-    let bytecode = STANDARD.encode(Program::serialize_program(&program));
-    fs::write(
-        &file,
-        serde_json::json!({ "noir_version": PinnedVersions::noir(), "bytecode": bytecode }).to_string(),
-    )
-    .unwrap();
+    let file = write_circuit(dir, name, &program);
     let witness = compress_witness(solve(&program, &[root]));
     let square = FieldElement::from(factor) * root * root;
     Sample { name: name.to_owned(), circuit: file, witness, public_inputs: vec![bytes(square)] }
+}
+
+/// A circuit without inputs, which asserts nothing.
+pub fn without_inputs(dir: &Path) -> Sample {
+    let program = Program { functions: vec![Circuit::default()], unconstrained_functions: Vec::new() };
+    Sample {
+        name: "without_inputs".to_owned(),
+        circuit: write_circuit(dir, "without_inputs", &program),
+        witness: compress_witness(WitnessMap::new()),
+        public_inputs: Vec::new(),
+    }
+}
+
+/// A circuit with so many private squares, `root * root = square`. It has 17 gates more than squares.
+pub fn squares(dir: &Path, name: &str, count: u32) -> Sample {
+    let opcodes: Vec<_> = (0..count)
+        .flat_map(|i| parse_opcodes(&format!("ASSERT w{} = w{}*w{}", count + i, i, i)).unwrap())
+        .collect();
+    let private_parameters = (0..count).map(Witness).collect();
+    let circuit = Circuit { opcodes, private_parameters, ..Circuit::default() };
+    let program = Program { functions: vec![circuit], unconstrained_functions: Vec::new() };
+    let roots: Vec<_> = (0..count).map(|i| FieldElement::from(u128::from(i) + 2)).collect();
+    let witness = compress_witness(solve(&program, &roots));
+    let circuit = write_circuit(dir, name, &program);
+    Sample { name: name.to_owned(), circuit, witness, public_inputs: Vec::new() }
+}
+
+/// A circuit file with one constraint on a witness with this index.
+pub fn with_index(dir: &Path, name: &str, index: u32) -> PathBuf {
+    let opcodes = parse_opcodes(&format!("ASSERT w{index} = w0")).unwrap();
+    let circuit = Circuit { opcodes, private_parameters: [Witness(0)].into(), ..Circuit::default() };
+    write_circuit(dir, name, &Program { functions: vec![circuit], unconstrained_functions: Vec::new() })
+}
+
+fn write_circuit(dir: &Path, name: &str, program: &Program<FieldElement>) -> PathBuf {
+    let file = dir.join(format!("{name}.json"));
+    let bytecode = STANDARD.encode(Program::serialize_program(program));
+    let artifact = serde_json::json!({ "noir_version": PinnedVersions::noir(), "bytecode": bytecode });
+    fs::write(&file, artifact.to_string()).unwrap();
+    file
 }
 
 /// A witness of `range_check` that violates its constraints: only the private value is changed.

@@ -105,7 +105,7 @@ impl ServerFolder {
         let folder = Self { dir, spool };
         // Each server has a CRS folder of its own, which identifies its processes.
         fs::create_dir(folder.crs()).unwrap();
-        for name in ["bn254_g1.dat", "bn254_g2.dat"] {
+        for name in ["bn254_g1.dat", "bn254_g1_compressed.dat", "bn254_g2.dat"] {
             let file = settings.crs.join(name);
             if file.exists() {
                 symlink(file, folder.crs().join(name)).unwrap();

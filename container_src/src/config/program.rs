@@ -19,8 +19,9 @@ pub struct ProgramArgs {
     #[arg(long, env = "EDGEPROVE_BB", value_name = "FILE")]
     bb: Option<PathBuf>,
 
-    /// Folder with `bn254_g1.dat` and `bn254_g2.dat`. Default: `CRS_PATH`, or `~/.bb-crs`. A circuit of size 2^k needs
-    /// 2^k + 1 points of 64 bytes.
+    /// Folder with the points of the CRS as bb keeps them: `bn254_g1.dat` (64 bytes each), `bn254_g1_compressed.dat`
+    /// (32 bytes each) or both. Default: `CRS_PATH`, or `~/.bb-crs`. A circuit of size 2^k needs 2^k points, and bb
+    /// needs at least 512.
     #[arg(long, env = "EDGEPROVE_CRS", value_name = "DIR")]
     crs: Option<PathBuf>,
 
@@ -44,9 +45,9 @@ impl ProgramArgs {
     /// Reads the flags and checks the paths.
     pub fn read(self, environment: &Environment, faults: &mut Faults) -> Option<ProgramSettings> {
         let path = find_bb(self.bb, environment, faults);
-        let crs = find_crs(self.crs, environment, faults);
         let cache_dir =
             self.cache_dir.or_else(|| default_cache(environment)).unwrap_or_else(|| "edgeprove-cache".into());
+        let crs = find_crs(self.crs, &cache_dir, environment, faults);
         let spool_dir = self.spool_dir.unwrap_or_else(|| default_spool(environment));
         let msm = faults.take("msm", self.msm);
         let (path, crs, msm) = (path?, crs?, msm?);
@@ -75,13 +76,18 @@ fn find_bb(flag: Option<PathBuf>, environment: &Environment, faults: &mut Faults
     found
 }
 
-fn find_crs(flag: Option<PathBuf>, environment: &Environment, faults: &mut Faults) -> Option<Crs> {
+fn find_crs(
+    flag: Option<PathBuf>,
+    cache_dir: &Path,
+    environment: &Environment,
+    faults: &mut Faults,
+) -> Option<Crs> {
     let home = || environment.home.as_ref().map(|home| home.join(".bb-crs"));
     let Some(dir) = flag.or_else(|| environment.crs_path.clone()).or_else(home) else {
         faults.add("CRS: there is no home folder to search; set --crs or CRS_PATH");
         return None;
     };
-    faults.ok(Crs::open(&dir))
+    faults.ok(Crs::open(&dir, Some(cache_dir)))
 }
 
 fn default_cache(environment: &Environment) -> Option<PathBuf> {

@@ -68,8 +68,37 @@ fn a_bb_that_prints_no_version_is_reported() {
 fn a_missing_crs_is_reported() {
     let dir = tempfile::tempdir().unwrap();
     assert_fails(|s| s.crs = dir.path().to_owned(), USAGE, &["bn254_g1.dat", "cargo xtask setup"]);
-    fs::copy(paths::crs().join("bn254_g1.dat"), dir.path().join("bn254_g1.dat")).unwrap();
-    assert_fails(|s| s.crs = dir.path().to_owned(), USAGE, &["bn254_g2.dat"]);
+}
+
+#[test]
+fn a_crs_with_fewer_points_than_bb_needs_is_reported() {
+    let dir = tempfile::tempdir().unwrap();
+    let points = fs::read(paths::crs().join("bn254_g1.dat")).unwrap();
+    for count in [1, 65, 511] {
+        fs::write(dir.path().join("bn254_g1.dat"), &points[..count * 64]).unwrap();
+        let parts = [&format!("{count} points"), "512", "cargo xtask setup"];
+        assert_fails(|s| s.crs = dir.path().to_owned(), USAGE, &parts);
+    }
+}
+
+/// Every point that a circuit can use is compared with the ceremony's.
+#[test]
+fn a_wrong_point_anywhere_is_reported() {
+    let dir = tempfile::tempdir().unwrap();
+    let g1 = dir.path().join("bn254_g1.dat");
+    let points = fs::read(paths::crs().join("bn254_g1.dat")).unwrap();
+    for (count, wrong) in [(512, 511), (3000, 3), (4096, 4095), (4097, 4096)] {
+        let mut damaged = points[..count * 64].to_vec();
+        damaged.copy_within(64..128, wrong * 64);
+        fs::write(&g1, damaged).unwrap();
+        assert_fails(|s| s.crs = dir.path().to_owned(), USAGE, &["bn254_g1.dat", "damaged", "ceremony"]);
+    }
+    fs::remove_file(&g1).unwrap();
+    let mut compressed = vec![0; 600 * 32];
+    compressed[31] = 1;
+    fs::write(dir.path().join("bn254_g1_compressed.dat"), compressed).unwrap();
+    let parts = ["bn254_g1_compressed.dat", "damaged", "ceremony"];
+    assert_fails(|s| s.crs = dir.path().to_owned(), USAGE, &parts);
 }
 
 #[test]
@@ -93,6 +122,8 @@ fn a_damaged_crs_is_reported() {
     fs::write(&g1, &points).unwrap();
     fs::write(&g2, [0; 127]).unwrap();
     assert_fails(|s| s.crs = dir.path().to_owned(), USAGE, &["damaged", "128 bytes"]);
+    fs::write(&g2, [0; 128]).unwrap();
+    assert_fails(|s| s.crs = dir.path().to_owned(), USAGE, &["bn254_g2.dat", "ceremony"]);
 }
 
 #[test]

@@ -10,6 +10,7 @@ pub mod noir;
 use std::{
     fmt, fs,
     io::{self, Read},
+    panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
 };
 
@@ -40,6 +41,9 @@ pub trait CompiledCircuit: fmt::Debug + Send + Sync {
     /// The points of the common reference string that a circuit of this size needs; 0 if its proof system has none.
     fn crs_points(&self, size: CircuitSize) -> u64;
 
+    /// How much there is in the circuit, by its file. The prover makes room for it before it counts the gates.
+    fn counts(&self) -> CircuitCounts;
+
     /// The largest size of a decompressed witness, in bytes.
     fn witness_max_bytes(&self) -> u64;
 
@@ -49,6 +53,15 @@ pub trait CompiledCircuit: fmt::Debug + Send + Sync {
 
     /// Evaluates every constraint over a compressed witness, independently of the prover. Blocking.
     fn judge_witness(&self, compressed: &[u8]) -> Result<Verdict, JudgeError>;
+}
+
+/// How much there is in a circuit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CircuitCounts {
+    /// Its witnesses, unused indices below the largest one included.
+    pub witnesses: u64,
+    /// Its opcodes.
+    pub opcodes: u64,
 }
 
 /// The outcome of evaluating a circuit's constraints over a witness.
@@ -86,6 +99,9 @@ pub enum CircuitFileError {
     /// The file is not a Noir circuit that can be proved here.
     #[error(transparent)]
     Noir(#[from] ArtifactError),
+    /// The decoder failed on the file.
+    #[error("the decoder of circuits failed on the file: compile the circuit again")]
+    DecoderFailed,
 }
 
 /// Why a decompressed witness was refused.
@@ -121,12 +137,30 @@ pub enum JudgeError {
     NoWitness,
 }
 
-/// Reads a circuit's file. Blocking.
-pub fn read_circuit(path: &Path) -> Result<Box<dyn CompiledCircuit>, CircuitFileError> {
+/// Bytes of a program for each point of the CRS, with reserve: an opcode that fills a row has about 130.
+const PROGRAM_BYTES_PER_POINT: u64 = 1 << 11;
+/// Bytes of a program that are allowed with any CRS, for the unconstrained functions.
+const PROGRAM_BYTES_FLOOR: u64 = 64 << 20;
+/// Largest program with any CRS, in bytes.
+const PROGRAM_MAX_BYTES: u64 = 1 << 30;
+
+/// Reads a circuit's file, for a CRS with so many points. Blocking.
+pub fn read_circuit(path: &Path, crs_points: u64) -> Result<Box<dyn CompiledCircuit>, CircuitFileError> {
     let unreadable = |source| CircuitFileError::Unreadable { path: path.to_owned(), source };
-    if fs::metadata(path).map_err(unreadable)?.len() > CIRCUIT_FILE_MAX_BYTES {
+    // A pipe or a device has no end.
+    if !fs::metadata(path).map_err(unreadable)?.is_file() {
+        return Err(unreadable(io::Error::other("it is not a file")));
+    }
+    let mut file = Vec::new();
+    let opened = fs::File::open(path).map_err(unreadable)?;
+    opened.take(CIRCUIT_FILE_MAX_BYTES + 1).read_to_end(&mut file).map_err(unreadable)?;
+    if file.len() as u64 > CIRCUIT_FILE_MAX_BYTES {
         return Err(CircuitFileError::TooLarge);
     }
-    let file = fs::read(path).map_err(unreadable)?;
-    Ok(Box::new(NoirCircuit::decode(&file)?))
+    let max_bytes = crs_points.saturating_mul(PROGRAM_BYTES_PER_POINT);
+    let max_bytes = max_bytes.clamp(PROGRAM_BYTES_FLOOR, PROGRAM_MAX_BYTES);
+    // The decoder's crate asserts properties of what it reads.
+    let decode = || NoirCircuit::decode(&file, max_bytes);
+    let decoded = catch_unwind(AssertUnwindSafe(decode)).map_err(|_| CircuitFileError::DecoderFailed)?;
+    Ok(Box::new(decoded?))
 }

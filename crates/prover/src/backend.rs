@@ -58,6 +58,15 @@ pub struct GeneratedKey {
     pub proof_memory: Option<MemoryEstimate>,
 }
 
+/// The time and the memory that a prover may take to load a circuit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LoadLimits {
+    /// When it is stopped.
+    pub deadline: Instant,
+    /// The resident memory at which it is stopped, in bytes.
+    pub memory_max_bytes: u64,
+}
+
 /// A gzipped witness in the spool.
 #[derive(Debug, Clone)]
 pub struct WitnessSource {
@@ -100,7 +109,7 @@ pub trait ProverPermit: Send + Sync {
         &self,
         bytecode: Bytes,
         target: Target,
-        deadline: Instant,
+        limits: LoadLimits,
     ) -> Result<CircuitSize, ProverError>;
 
     /// Makes a circuit's verification key. `bytecode` is the decompressed ACIR program.
@@ -108,8 +117,11 @@ pub trait ProverPermit: Send + Sync {
         &self,
         bytecode: Bytes,
         target: Target,
-        deadline: Instant,
+        limits: LoadLimits,
     ) -> Result<GeneratedKey, ProverError>;
+
+    /// Reads the dyadic size of a circuit from its key; `None` if the key does not contain it.
+    fn dyadic_size(&self, key: &VerificationKey) -> Option<u64>;
 
     /// Estimates the memory of a proof from the circuit's size, for as long as no proof was measured.
     fn estimate_memory(&self, size: CircuitSize) -> MemoryEstimate;

@@ -7,11 +7,13 @@
 //! - [`version`]: which bb a program file is.
 //! - [`program`]: where bb is, its environment, and how it multiplies curve points.
 //! - [`crs`]: the common reference string.
+//! - [`key_facts`]: what a verification key shows about its circuit and its proofs.
 //! - [`memory_estimate`]: bb's memory by the size of a circuit.
 //! - [`redaction`]: removes values from bb's messages.
 
 pub mod crs;
 pub mod daemon;
+pub mod key_facts;
 pub mod memory_estimate;
 pub mod process_per_proof;
 pub mod program;
@@ -22,6 +24,7 @@ pub mod wire;
 
 use crate::BackendIdentity;
 
+pub use key_facts::KeyFacts;
 pub use process_per_proof::ProcessBackend;
 pub use program::{BbProgram, Msm};
 pub use warm_daemons::WarmBackend;

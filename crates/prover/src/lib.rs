@@ -25,7 +25,7 @@ pub mod stored_gzip;
 
 pub use backend::{
     Backend, BackendIdentity, CapacityPermit, CircuitKey, CircuitSize, FIELD_BYTES, GeneratedKey, IdleMemory,
-    IdleProvers, ProofParts, ProverPermit, VerificationKey, WitnessSource,
+    IdleProvers, LoadLimits, ProofParts, ProverPermit, VerificationKey, WitnessSource,
 };
 pub use error::{HandshakeError, ProcessFailure, ProverError, UnexpectedResponse};
 pub use memory_peaks::{MemoryEstimate, MemoryPeaks};

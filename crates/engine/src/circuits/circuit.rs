@@ -14,16 +14,22 @@ use super::{
     peak_cache::PeakCache,
 };
 use crate::{
-    proof_systems::{CircuitFileError, CompiledCircuit, JudgeError, Verdict, WitnessError},
+    proof_systems::{CircuitCounts, CircuitFileError, CompiledCircuit, JudgeError, Verdict, WitnessError},
     scheduler::beyond_budget,
 };
 use edgeprove_prover::{
-    CircuitKey, CircuitSize, GeneratedKey, MemoryPeaks, ProverError, ProverPermit, barretenberg::crs::Crs,
+    CircuitKey, CircuitSize, GeneratedKey, LoadLimits, MemoryPeaks, ProverError, ProverPermit,
+    barretenberg::crs::Crs,
 };
 use edgeprove_telemetry::metrics;
 
-/// Longest time for the generation of one key.
-const KEY_TIMEOUT: Duration = Duration::from_mins(10);
+/// The least time that a prover has to load a circuit, however short the time of a proof is.
+const LOAD_TIMEOUT_MIN: Duration = Duration::from_mins(1);
+/// Most witnesses, and most opcodes, for each point of the CRS. A row has four values, and witnesses of unconstrained code
+/// have none.
+const COUNT_PER_POINT: u64 = 16;
+/// Witnesses and opcodes that are allowed with any CRS. bb makes some 110 bytes of room for each witness.
+const COUNT_FLOOR: u64 = 1 << 20;
 
 /// Why a circuit cannot be proved.
 #[derive(Debug, thiserror::Error)]
@@ -42,7 +48,7 @@ pub enum LoadError {
     Key(#[source] ProverError),
     /// The circuit is larger than the CRS.
     #[error(
-        "its size is {dyadic_size}, so it needs {needed} CRS points, but there are {points}: \
+        "it needs more CRS points: {needed} for its size of {dyadic_size}, and there are {points}: \
          run `cargo xtask setup --crs-points {needed}` where there is internet, or point CRS_PATH to a larger CRS"
     )]
     CrsTooSmall {
@@ -50,6 +56,21 @@ pub enum LoadError {
         dyadic_size: u64,
         /// The points that the circuit needs.
         needed: u64,
+        /// The points of the CRS.
+        points: u64,
+    },
+    /// The circuit has more witnesses or opcodes than a circuit that the CRS can prove.
+    #[error(
+        "it has {count} {what}, and at most {max} are allowed with {points} CRS points: compile it for this size, \
+         or point CRS_PATH to a larger CRS"
+    )]
+    TooMany {
+        /// `witnesses`, counted by the largest index, or `opcodes`.
+        what: &'static str,
+        /// Their number.
+        count: u64,
+        /// The limit.
+        max: u64,
         /// The points of the CRS.
         points: u64,
     },
@@ -76,6 +97,7 @@ impl HasProblemType for LoadError {
             Self::File(CircuitFileError::Noir(_)) | Self::Key(_) => ProblemType::CircuitCompilationFailed,
             Self::File(CircuitFileError::Unreadable { .. } | CircuitFileError::TooLarge)
             | Self::CrsTooSmall { .. }
+            | Self::TooMany { .. }
             | Self::BeyondMemory { .. } => ProblemType::CircuitUnavailable,
         }
     }
@@ -95,6 +117,9 @@ impl LoadError {
             Self::Key(_) => "the prover could not generate its verification key".to_owned(),
             Self::CrsTooSmall { dyadic_size, points, .. } => {
                 format!("its size is {dyadic_size}, which needs more CRS points than the server's {points}")
+            }
+            Self::TooMany { what, count, max, .. } => {
+                format!("it has {count} {what}, and at most {max} are allowed with the server's CRS")
             }
         }
     }
@@ -133,8 +158,19 @@ pub struct KeyGenerator {
     pub crs: Crs,
     /// Memory peaks of earlier starts.
     pub peaks: PeakCache,
-    /// The memory budget of one proof.
+    /// The memory budget of one proof. The prover may take as much to load a circuit.
     pub budget: MemoryBudget,
+    /// Longest time for one proof. The prover may take as long to load a circuit, and at least a minute.
+    pub proof_timeout: Duration,
+}
+
+impl KeyGenerator {
+    fn limits(&self) -> LoadLimits {
+        LoadLimits {
+            deadline: Instant::now() + self.proof_timeout.max(LOAD_TIMEOUT_MIN),
+            memory_max_bytes: self.budget.memory_max_bytes,
+        }
+    }
 }
 
 /// The memory budget of one proof.
@@ -169,7 +205,11 @@ impl Circuit {
             let cached = generator.cache.get(self.compiled.program_sha256(), target);
             metrics::key_looked_up(cached.is_some());
             let (material, source) = match cached {
-                Some(material) => {
+                Some(mut material) => {
+                    // Files of earlier versions may have another size.
+                    if let Some(dyadic_size) = permit.dyadic_size(&material.key) {
+                        material.size.dyadic_size = dyadic_size;
+                    }
                     self.check_size(material.size, generator, permit)?;
                     (material, "cache")
                 }
@@ -198,13 +238,17 @@ impl Circuit {
         generator: &KeyGenerator,
         permit: &dyn ProverPermit,
     ) -> Result<KeyMaterial, LoadError> {
-        let deadline = Instant::now() + KEY_TIMEOUT;
         let program = self.compiled.program();
-        let size = permit.measure(program.clone(), target, deadline).await.map_err(LoadError::Key)?;
+        let measured = permit.measure(program.clone(), target, generator.limits()).await;
+        let mut size = measured.map_err(LoadError::Key)?;
         // bb would download the points that it lacks for a key.
         self.check_size(size, generator, permit)?;
-        let generated = permit.make_key(program.clone(), target, deadline).await.map_err(LoadError::Key)?;
-        let GeneratedKey { key, proof_memory } = generated;
+        let generated = permit.make_key(program.clone(), target, generator.limits()).await;
+        let GeneratedKey { key, proof_memory } = generated.map_err(LoadError::Key)?;
+        if let Some(dyadic_size) = permit.dyadic_size(&key) {
+            size.dyadic_size = dyadic_size;
+            self.check_size(size, generator, permit)?;
+        }
         if let Some(estimate) = proof_memory {
             self.memory.set_estimate(estimate);
             self.check_memory(generator)?;
@@ -262,6 +306,18 @@ impl Circuit {
     /// Evaluates every constraint over a compressed witness, independently of the prover. Blocking.
     pub fn judge_witness(&self, compressed: &[u8]) -> Result<Verdict, JudgeError> {
         self.compiled.judge_witness(compressed)
+    }
+
+    /// Checks that the file's counts are those of a circuit that the CRS can prove, before the prover makes room by them.
+    pub(super) fn check_counts(&self, points: u64) -> Result<(), LoadError> {
+        let max = points.saturating_mul(COUNT_PER_POINT).max(COUNT_FLOOR);
+        let CircuitCounts { witnesses, opcodes } = self.compiled.counts();
+        for (what, count) in [("witnesses", witnesses), ("opcodes", opcodes)] {
+            if count > max {
+                return Err(LoadError::TooMany { what, count, max, points });
+            }
+        }
+        Ok(())
     }
 
     /// Checks that the CRS has enough points and that the budget has enough memory.

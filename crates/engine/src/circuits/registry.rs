@@ -172,10 +172,24 @@ impl Registry {
         self.families.iter().find_map(|family| family.next_after(tried, problem))
     }
 
+    /// The largest circuit of the family that is smaller than `failed` and loaded.
+    #[must_use]
+    pub fn loaded_fallback(&self, failed: &CircuitId) -> Option<Arc<Circuit>> {
+        let family = self.families.iter().find(|family| family.members().contains(failed))?;
+        let smaller = family.members().iter().filter(|id| family.is_smaller(id, failed));
+        smaller.into_iter().find_map(|id| self.find(Some(id)).ok())
+    }
+
     /// Whether `smaller` may be proved instead of `larger`.
     #[must_use]
     pub fn is_smaller(&self, smaller: &CircuitId, larger: &CircuitId) -> bool {
         self.families.iter().any(|family| family.is_smaller(smaller, larger))
+    }
+
+    /// Whether there is no circuit at all.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
     }
 
     /// Whether there are circuits and all of them failed to load.
@@ -204,7 +218,11 @@ impl Registry {
 
     fn known(&self) -> String {
         let names: Vec<&str> = self.entries.keys().map(CircuitId::as_str).collect();
-        if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+        if names.is_empty() {
+            "none, so the server must be started with --circuit FILE or --circuits DIR".to_owned()
+        } else {
+            names.join(", ")
+        }
     }
 }
 
@@ -227,8 +245,9 @@ async fn load(
 ) -> Result<Circuit, LoadError> {
     let CircuitSource { id, path, target } = source.clone();
     let peaks = generator.peaks.clone();
+    let crs_points = generator.crs.points;
     let read = move || {
-        let compiled = proof_systems::read_circuit(&path)?;
+        let compiled = proof_systems::read_circuit(&path, crs_points)?;
         Ok::<_, LoadError>(Circuit::new(id, target, compiled, &peaks))
     };
     // A panic while reading is a bug; it stops the server like any other panic.
@@ -236,6 +255,7 @@ async fn load(
         Ok(circuit) => circuit?,
         Err(panic) => std::panic::resume_unwind(panic.into_panic()),
     };
+    circuit.check_counts(crs_points)?;
     circuit.key(target, generator, permit).await?;
     Ok(circuit)
 }

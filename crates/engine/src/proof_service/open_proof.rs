@@ -41,6 +41,13 @@ impl OpenProof {
         Self { service, circuit, target, entry, is_closed: false }
     }
 
+    /// Names the circuit that was asked for, if it cannot be proved and has no candidate: the proof counts for it, and is
+    /// a fallback from it.
+    pub fn requested_as(mut self, circuit: &CircuitId) -> Self {
+        self.circuit.clone_from(circuit);
+        self
+    }
+
     /// Proves the first candidate or, if the machine has too little for it, the next smaller one, and closes the
     /// account. `on_stage` is called when a stage of an attempt begins; a cached proof has none.
     ///

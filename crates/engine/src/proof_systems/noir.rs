@@ -17,7 +17,7 @@ use bytes::Bytes;
 use edgeprove_protocol::{Target, crs::points_needed};
 use edgeprove_prover::CircuitSize;
 
-use super::{CircuitFileError, CompiledCircuit, JudgeError, Verdict, WitnessError};
+use super::{CircuitCounts, CircuitFileError, CompiledCircuit, JudgeError, Verdict, WitnessError};
 use artifact::{Artifact, ArtifactError};
 use stack::WitnessShape;
 
@@ -27,19 +27,21 @@ pub struct NoirCircuit {
     artifact: Artifact,
     compiler: String,
     shape: WitnessShape,
+    opcodes: u64,
 }
 
 impl NoirCircuit {
-    /// Decodes the content of a compiled circuit's file.
-    pub fn decode(file: &[u8]) -> Result<Self, ArtifactError> {
-        let mut artifact = Artifact::decode(file)?;
+    /// Decodes the content of a compiled circuit's file, whose program may have at most so many bytes.
+    pub fn decode(file: &[u8], program_max_bytes: u64) -> Result<Self, ArtifactError> {
+        let mut artifact = Artifact::decode(file, program_max_bytes)?;
         let mut program = artifact.program()?;
         if shape::name_unused_parameters(&mut program.functions[0]) > 0 {
             artifact.replace_program(&program)?;
         }
         let shape = WitnessShape { max_index: shape::max_witness_index(&program.functions[0]) };
         let compiler = format!("noir {}", artifact.noir_version);
-        Ok(Self { artifact, compiler, shape })
+        let opcodes = program.functions[0].opcodes.len() as u64;
+        Ok(Self { artifact, compiler, shape, opcodes })
     }
 }
 
@@ -62,6 +64,10 @@ impl CompiledCircuit for NoirCircuit {
 
     fn crs_points(&self, size: CircuitSize) -> u64 {
         points_needed(size.dyadic_size)
+    }
+
+    fn counts(&self) -> CircuitCounts {
+        CircuitCounts { witnesses: self.shape.witnesses(), opcodes: self.opcodes }
     }
 
     fn witness_max_bytes(&self) -> u64 {

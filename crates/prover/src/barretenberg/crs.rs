@@ -1,18 +1,27 @@
 //! Finds the common reference string (CRS) and checks it.
 //!
 //! With too few points bb would download more. The server refuses a circuit that needs them when the circuit is loaded.
+//!
+//! - [`ceremony`]: the digests of the ceremony's points.
+//! - [`checked_files`]: remembers which files were checked, so that a start need not read them again.
+
+mod ceremony;
+mod checked_files;
 
 use std::{
-    fs,
-    io::{self, Read, Seek},
+    fs, io,
     path::{Path, PathBuf},
 };
 
-use edgeprove_protocol::crs::{G1_FILE, G1_GENERATOR, G1_POINT_BYTES, G2_FILE, G2_POINT_BYTES, points_in};
+use edgeprove_protocol::crs::{G1_FILE, G2_FILE, G2_POINT_BYTES, POINTS_MIN, largest_circuit};
+use rustix::fs::Access;
 use sha2::{Digest, Sha256};
 
-/// For some numbers of points, ascending, the SHA-256 of the ceremony's first points in hexadecimal.
-const PINS: &[(u64, &str)] = include!(concat!(env!("OUT_DIR"), "/crs_pins.rs"));
+use ceremony::{COMPRESSED, Format, UNCOMPRESSED};
+use checked_files::CheckedFiles;
+
+/// SHA-256 of the ceremony's point of G2, in hexadecimal.
+const G2_SHA256: &str = env!("EDGEPROVE_G2_SHA256");
 
 /// A folder with a CRS that was checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +30,8 @@ pub struct Crs {
     pub dir: PathBuf,
     /// The number of G1 points.
     pub points: u64,
+    /// The number of points, from the first on, that were compared with the ceremony's.
+    pub checked_points: u64,
 }
 
 /// Why a folder has no usable CRS.
@@ -29,7 +40,7 @@ pub enum CrsError {
     /// A file is missing or cannot be read.
     #[error(
         "the CRS file {} cannot be read ({reason}): run `cargo xtask setup`, \
-         or set CRS_PATH to a folder with bn254_g1.dat and bn254_g2.dat", path.display()
+         or set CRS_PATH to a folder with bn254_g1.dat or bn254_g1_compressed.dat", path.display()
     )]
     Unreadable {
         /// The file.
@@ -45,50 +56,99 @@ pub enum CrsError {
         /// What is wrong with it.
         fault: CrsFault,
     },
+    /// There are fewer points than bb works with.
+    #[error(
+        "the CRS in {} has {points} points, and bb needs at least {POINTS_MIN}: run `cargo xtask setup`, \
+         or set CRS_PATH to a folder with more points", dir.display()
+    )]
+    TooFew {
+        /// The folder.
+        dir: PathBuf,
+        /// Its number of points.
+        points: u64,
+    },
+    /// The folder has compressed points only, and bb cannot write the uncompressed ones beside them.
+    #[error(
+        "the CRS folder {} has compressed points only, and bb must write {G1_FILE} beside them: \
+         make the folder writable, or run bb once with a copy of it and use that copy", dir.display()
+    )]
+    NotWritable {
+        /// The folder.
+        dir: PathBuf,
+    },
 }
 
 /// What is wrong with a file of the CRS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum CrsFault {
-    /// The length of the G1 file.
+    /// The length of a G1 file.
     #[error("its size is not a whole number of points")]
     PartialPoint,
-    /// The first point of the G1 file.
+    /// The first point of a G1 file.
     #[error("its first point is not the generator of BN254")]
     NotTheGenerator,
-    /// The SHA-256 of the G1 file's first points.
-    #[error("its points are not those of the ceremony")]
-    NotTheCeremony,
+    /// The SHA-256 of points of a G1 file.
+    #[error(
+        "its points are not those of the ceremony (a point from number {from} to {to} is wrong, counted from 0)"
+    )]
+    NotTheCeremony {
+        /// The first of the points that were compared.
+        from: u64,
+        /// The last of them.
+        to: u64,
+    },
     /// The length of the G2 file.
     #[error("a G2 point has {G2_POINT_BYTES} bytes")]
     G2Length,
+    /// The SHA-256 of the G2 file.
+    #[error("its point is not that of the ceremony")]
+    G2NotTheCeremony,
+}
+
+/// What a file of G1 points has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Contents {
+    points: u64,
+    checked_points: u64,
 }
 
 impl Crs {
-    /// Opens a folder and compares its points with the ceremony's as far as a pin reaches. Wrong points would make a
-    /// wrong verification key, and the cached key would outlive the repair of the points.
-    pub fn open(dir: &Path) -> Result<Self, CrsError> {
-        let (g1, g2) = (dir.join(G1_FILE), dir.join(G2_FILE));
-        let unreadable = |path: &Path| {
-            let path = path.to_owned();
-            move |reason| CrsError::Unreadable { path, reason }
+    /// Opens a folder and compares its points with the ceremony's as far as their digests reach. Wrong points would make
+    /// a wrong verification key, and the cached key would outlive the repair of the points.
+    ///
+    /// bb takes the points of [`G1_FILE`] if they are enough, and else the compressed points of another file, which it then
+    /// writes to the other file. It needs no [`G2_FILE`]. `cache_dir` has the list of files that were checked before.
+    pub fn open(dir: &Path, cache_dir: Option<&Path>) -> Result<Self, CrsError> {
+        let mut checked = CheckedFiles::read(cache_dir);
+        let points = contents(dir, &UNCOMPRESSED, &mut checked)?;
+        let compressed = contents(dir, &COMPRESSED, &mut checked)?;
+        check_g2(&dir.join(G2_FILE))?;
+        let Contents { points, checked_points } = match (points, compressed) {
+            (Some(points), Some(compressed)) if compressed.points > points.points => {
+                if is_writable(dir) {
+                    compressed
+                } else {
+                    points
+                }
+            }
+            (Some(points), _) => points,
+            (None, Some(compressed)) if is_writable(dir) => compressed,
+            (None, Some(_)) => return Err(CrsError::NotWritable { dir: dir.to_owned() }),
+            (None, None) => {
+                let reason = io::Error::from(io::ErrorKind::NotFound);
+                return Err(CrsError::Unreadable { path: dir.join(G1_FILE), reason });
+            }
         };
-        let damaged = |path: &Path, fault| CrsError::Damaged { path: path.to_owned(), fault };
-        let mut file = fs::File::open(&g1).map_err(unreadable(&g1))?;
-        let length = file.metadata().map_err(unreadable(&g1))?.len();
-        let points = points_in(length).ok_or_else(|| damaged(&g1, CrsFault::PartialPoint))?;
-        let mut first = [0; G1_GENERATOR.len()];
-        file.read_exact(&mut first).map_err(unreadable(&g1))?;
-        if first != G1_GENERATOR {
-            return Err(damaged(&g1, CrsFault::NotTheGenerator));
+        if points < POINTS_MIN {
+            return Err(CrsError::TooFew { dir: dir.to_owned(), points });
         }
-        if fs::metadata(&g2).map_err(unreadable(&g2))?.len() != G2_POINT_BYTES {
-            return Err(damaged(&g2, CrsFault::G2Length));
-        }
-        if !matches_pin(&mut file, points).map_err(unreadable(&g1))? {
-            return Err(damaged(&g1, CrsFault::NotTheCeremony));
-        }
-        Ok(Self { dir: dir.to_owned(), points })
+        Ok(Self { dir: dir.to_owned(), points, checked_points })
+    }
+
+    /// Whether bb may use points that were not compared with the ceremony's.
+    #[must_use]
+    pub fn has_unchecked_points(&self) -> bool {
+        largest_circuit(self.points) > self.checked_points
     }
 
     /// Returns the names of the folder's files, sorted.
@@ -102,72 +162,54 @@ impl Crs {
     }
 }
 
-/// Whether a file of so many points starts with those of the largest pin that it covers.
-fn matches_pin(file: &mut fs::File, points: u64) -> io::Result<bool> {
-    let Some((pinned, sha256)) = PINS.iter().rfind(|(pinned, _)| *pinned <= points) else { return Ok(true) };
-    file.rewind()?;
-    let mut left = file.take(pinned * G1_POINT_BYTES);
-    let mut digest = Sha256::new();
-    let mut piece = vec![0; 64 << 10];
-    loop {
-        match left.read(&mut piece)? {
-            0 => break,
-            read => digest.update(&piece[..read]),
-        }
+fn unreadable(path: &Path) -> impl FnOnce(io::Error) -> CrsError {
+    let path = path.to_owned();
+    move |reason| CrsError::Unreadable { path, reason }
+}
+
+/// Examines the file of one format; `None` if there is none.
+fn contents(dir: &Path, format: &Format, checked: &mut CheckedFiles) -> Result<Option<Contents>, CrsError> {
+    let path = dir.join(format.file);
+    let metadata = match fs::metadata(&path) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(unreadable(&path)(error)),
+    };
+    if !metadata.is_file() {
+        return Err(unreadable(&path)(io::Error::other("it is not a file")));
     }
-    Ok(hex::encode(digest.finalize()) == *sha256)
+    let damaged = |fault| CrsError::Damaged { path: path.clone(), fault };
+    let points = format.points_in(metadata.len()).ok_or_else(|| damaged(CrsFault::PartialPoint))?;
+    if let Some(checked_points) = checked.find(&metadata) {
+        return Ok(Some(Contents { points, checked_points }));
+    }
+    let mut file = fs::File::open(&path).map_err(unreadable(&path))?;
+    let checked_points = format.check(&mut file, points).map_err(unreadable(&path))?.map_err(damaged)?;
+    // A file that changed meanwhile is checked again at the next start.
+    if fs::metadata(&path).is_ok_and(|after| checked_files::is_same(&metadata, &after)) {
+        checked.add(&metadata, checked_points);
+    }
+    Ok(Some(Contents { points, checked_points }))
+}
+
+fn check_g2(path: &Path) -> Result<(), CrsError> {
+    let damaged = |fault| Err(CrsError::Damaged { path: path.to_owned(), fault });
+    let metadata = match fs::metadata(path) {
+        Ok(metadata) => metadata,
+        // bb has the point built in.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(unreadable(path)(error)),
+    };
+    if !metadata.is_file() || metadata.len() != G2_POINT_BYTES {
+        return damaged(CrsFault::G2Length);
+    }
+    let point = fs::read(path).map_err(unreadable(path))?;
+    if hex::encode(Sha256::digest(point)) == G2_SHA256 { Ok(()) } else { damaged(CrsFault::G2NotTheCeremony) }
+}
+
+fn is_writable(dir: &Path) -> bool {
+    rustix::fs::access(dir, Access::WRITE_OK | Access::EXEC_OK).is_ok()
 }
 
 #[cfg(test)]
-mod tests {
-    use edgeprove_protocol::crs::points_needed;
-
-    use super::*;
-
-    fn folder(g1: &[u8], g2: &[u8]) -> tempfile::TempDir {
-        let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join(G1_FILE), g1).unwrap();
-        fs::write(dir.path().join(G2_FILE), g2).unwrap();
-        dir
-    }
-
-    /// A G1 file that starts with the generator.
-    fn g1(points: usize) -> Vec<u8> {
-        let mut bytes = vec![0; points * 64];
-        bytes[..64].copy_from_slice(&G1_GENERATOR);
-        bytes
-    }
-
-    #[test]
-    fn points_are_counted_and_damage_is_named() {
-        let g1 = g1(5);
-        let dir = folder(&g1, &[0; 128]);
-        let crs = Crs::open(dir.path()).unwrap();
-        assert_eq!(crs.points, 5);
-        assert!((points_needed(4)..points_needed(5)).contains(&crs.points));
-        assert_eq!(crs.files(), [G1_FILE, G2_FILE]);
-
-        let broken = [
-            (folder(&[], &[0; 128]), CrsFault::PartialPoint),
-            (folder(&g1[1..], &[0; 128]), CrsFault::PartialPoint),
-            (folder(&g1[64..], &[0; 128]), CrsFault::NotTheGenerator),
-            (folder(&g1, &[0; 127]), CrsFault::G2Length),
-        ];
-        for (dir, expected) in &broken {
-            let error = Crs::open(dir.path()).unwrap_err();
-            assert!(matches!(error, CrsError::Damaged { fault, .. } if fault == *expected), "{error}");
-        }
-        assert!(matches!(Crs::open(Path::new("/nonexistent")), Err(CrsError::Unreadable { .. })));
-    }
-
-    #[test]
-    fn pinned_points_must_be_those_of_the_ceremony() {
-        let smallest = usize::try_from(PINS[0].0).unwrap();
-        let mut g1 = g1(smallest);
-        let covered = folder(&g1, &[0; 128]);
-        let error = Crs::open(covered.path()).unwrap_err();
-        assert!(matches!(error, CrsError::Damaged { fault: CrsFault::NotTheCeremony, .. }), "{error}");
-        g1.truncate((smallest - 1) * 64);
-        assert!(Crs::open(folder(&g1, &[0; 128]).path()).is_ok());
-    }
-}
+mod tests;

@@ -27,8 +27,8 @@ use super::{
     wire::{self, Message, ResponseError},
 };
 use crate::{
-    CapacityPermit, GeneratedKey, HandshakeError, MemoryPeaks, ProcessFailure, ProverError, RecyclePolicy,
-    RestartCounts, RestartReason,
+    CapacityPermit, GeneratedKey, HandshakeError, LoadLimits, MemoryPeaks, ProcessFailure, ProverError,
+    RecyclePolicy, RestartCounts, RestartReason,
 };
 
 /// The time that a fresh child has to answer its first request.
@@ -443,17 +443,32 @@ impl SingleResponse {
     }
 }
 
-/// Starts a child for one call, so that nothing of the call stays in the memory of another child.
+/// The pause between two measurements of a child that loads a circuit.
+const MEASURE_EVERY: Duration = Duration::from_millis(10);
+
+/// Starts a child for one call, so that nothing of the call stays in the memory of another child. A child that takes
+/// more time or memory than it may is killed.
 pub(super) async fn call_once(
     program: &BbProgram,
     threads: usize,
     supervisor: &Supervisor,
     message: Message,
-    deadline: Instant,
+    limits: LoadLimits,
     capacity: CapacityPermit,
 ) -> Result<SingleResponse, ProverError> {
+    let LoadLimits { deadline, memory_max_bytes: max_bytes } = limits;
     let daemon = Daemon::start(program.clone(), threads, RecyclePolicy::NEVER, supervisor);
-    let response = daemon.call(message, deadline, capacity).await?;
-    let memory = daemon.pid().and_then(ProcessStatus::read);
+    let status = || daemon.pid().and_then(ProcessStatus::read);
+    let exceeds_memory = async {
+        while status().is_none_or(|memory| memory.resident_bytes <= max_bytes) {
+            tokio::time::sleep(MEASURE_EVERY).await;
+        }
+    };
+    let response = tokio::select! {
+        response = daemon.call(message, deadline, capacity) => response?,
+        // Dropping the call kills the child.
+        () = exceeds_memory => return Err(ProverError::BeyondMemory { max_bytes }),
+    };
+    let memory = status();
     Ok(SingleResponse { response, peak_bytes: memory.map(|memory| memory.peak_bytes) })
 }

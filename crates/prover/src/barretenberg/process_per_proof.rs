@@ -26,14 +26,15 @@ use tokio::sync::oneshot;
 
 use super::{
     daemon::{self, SingleResponse},
+    key_facts::KeyFacts,
     memory_estimate,
     program::{BbProgram, Msm},
     wire,
 };
 use crate::{
     Backend, BackendIdentity, CapacityPermit, CircuitKey, CircuitSize, FIELD_BYTES, GeneratedKey, IdleMemory,
-    IdleProvers, MemoryEstimate, MemoryPeaks, ProcessFailure, ProofParts, ProverError, ProverPermit,
-    RestartCounts, UnexpectedResponse, WitnessSource,
+    IdleProvers, LoadLimits, MemoryEstimate, MemoryPeaks, ProcessFailure, ProofParts, ProverError,
+    ProverPermit, RestartCounts, UnexpectedResponse, VerificationKey, WitnessSource,
     child_process::{ChildDeath, DeathCause},
     memory_peaks::Observation,
     stored_gzip::store_in_gzip,
@@ -179,11 +180,11 @@ impl ProcessPermit {
     async fn call_once(
         &self,
         message: wire::Message,
-        deadline: Instant,
+        limits: LoadLimits,
     ) -> Result<SingleResponse, ProverError> {
         let ProcessBackend { program, supervisor, .. } = &self.backend;
         let capacity = Arc::clone(&self.capacity);
-        daemon::call_once(program, self.width, supervisor, message, deadline, capacity).await
+        daemon::call_once(program, self.width, supervisor, message, limits, capacity).await
     }
 
     fn arguments(&self, command: &str, target: Target) -> Vec<OsString> {
@@ -263,18 +264,22 @@ impl ProverPermit for ProcessPermit {
         &self,
         bytecode: Bytes,
         target: Target,
-        deadline: Instant,
+        limits: LoadLimits,
     ) -> Result<CircuitSize, ProverError> {
-        Ok(wire::circuit_size(self.call_once(wire::stats(&bytecode, target)?, deadline).await?.response)?)
+        Ok(wire::circuit_size(self.call_once(wire::stats(&bytecode, target)?, limits).await?.response)?)
     }
 
     async fn make_key(
         &self,
         bytecode: Bytes,
         target: Target,
-        deadline: Instant,
+        limits: LoadLimits,
     ) -> Result<GeneratedKey, ProverError> {
-        self.call_once(wire::compute_vk(&bytecode, target)?, deadline).await?.generated_key()
+        self.call_once(wire::compute_vk(&bytecode, target)?, limits).await?.generated_key()
+    }
+
+    fn dyadic_size(&self, key: &VerificationKey) -> Option<u64> {
+        KeyFacts::read(&key.vk).ok().map(KeyFacts::dyadic_size)
     }
 
     fn estimate_memory(&self, size: CircuitSize) -> MemoryEstimate {

@@ -17,14 +17,15 @@ use parking_lot::Mutex;
 
 use super::{
     daemon::{self, Daemon, SingleResponse},
+    key_facts::KeyFacts,
     memory_estimate::{self, FRESH_BYTES},
     program::BbProgram,
     wire,
 };
 use crate::{
     Backend, BackendIdentity, CapacityPermit, CircuitKey, CircuitSize, GeneratedKey, IdleMemory, IdleProvers,
-    MemoryEstimate, MemoryPeaks, ProofParts, ProverError, ProverPermit, RecyclePolicy, RestartCounts,
-    WitnessSource,
+    LoadLimits, MemoryEstimate, MemoryPeaks, ProofParts, ProverError, ProverPermit, RecyclePolicy,
+    RestartCounts, VerificationKey, WitnessSource,
 };
 
 /// Warm daemons. For each width there are as many as the cores allow at once.
@@ -197,10 +198,10 @@ impl DaemonPermit {
     async fn call_once(
         &self,
         message: wire::Message,
-        deadline: Instant,
+        limits: LoadLimits,
     ) -> Result<SingleResponse, ProverError> {
         let capacity = Arc::clone(&self.capacity);
-        daemon::call_once(&self.program, self.width, &self.supervisor, message, deadline, capacity).await
+        daemon::call_once(&self.program, self.width, &self.supervisor, message, limits, capacity).await
     }
 }
 
@@ -237,18 +238,22 @@ impl ProverPermit for DaemonPermit {
         &self,
         bytecode: Bytes,
         target: Target,
-        deadline: Instant,
+        limits: LoadLimits,
     ) -> Result<CircuitSize, ProverError> {
-        Ok(wire::circuit_size(self.call_once(wire::stats(&bytecode, target)?, deadline).await?.response)?)
+        Ok(wire::circuit_size(self.call_once(wire::stats(&bytecode, target)?, limits).await?.response)?)
     }
 
     async fn make_key(
         &self,
         bytecode: Bytes,
         target: Target,
-        deadline: Instant,
+        limits: LoadLimits,
     ) -> Result<GeneratedKey, ProverError> {
-        self.call_once(wire::compute_vk(&bytecode, target)?, deadline).await?.generated_key()
+        self.call_once(wire::compute_vk(&bytecode, target)?, limits).await?.generated_key()
+    }
+
+    fn dyadic_size(&self, key: &VerificationKey) -> Option<u64> {
+        KeyFacts::read(&key.vk).ok().map(KeyFacts::dyadic_size)
     }
 
     fn estimate_memory(&self, size: CircuitSize) -> MemoryEstimate {

@@ -188,12 +188,18 @@ pub fn response(bytes: &[u8]) -> Result<Response, ResponseError> {
     }
 }
 
+/// Rows that bb adds to a circuit's gates in the execution trace: four that hide the witness, and a row of zeros before
+/// the gates. The size that bb reports with the gates lacks them.
+const RESERVED_ROWS: u64 = 5;
+
 /// Reads the size of a circuit from the response to [`stats`].
 pub fn circuit_size(response: Response) -> Result<CircuitSize, UnexpectedResponse> {
     let Response::CircuitInfoResponse(stats) = response else {
         return Err(UnexpectedResponse::WrongType { wanted: "gate count" });
     };
-    Ok(CircuitSize { gates: stats.num_gates.into(), dyadic_size: stats.num_gates_dyadic.into() })
+    let gates = u64::from(stats.num_gates);
+    let rows = (gates + RESERVED_ROWS).next_power_of_two();
+    Ok(CircuitSize { gates, dyadic_size: rows.max(stats.num_gates_dyadic.into()) })
 }
 
 /// Reads a key from the response to [`compute_vk`].

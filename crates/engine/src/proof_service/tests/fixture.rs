@@ -34,8 +34,8 @@ use crate::{
     witness::{self, WitnessDigest, intake::SpooledWitness},
 };
 use edgeprove_prover::{
-    Backend, CircuitKey, CircuitSize, GeneratedKey, IdleMemory, IdleProvers, MemoryEstimate, ProofParts,
-    ProverError, ProverPermit, RestartCounts, RestartReason, VerificationKey, WitnessSource,
+    Backend, CircuitKey, CircuitSize, GeneratedKey, IdleMemory, IdleProvers, LoadLimits, MemoryEstimate,
+    ProofParts, ProverError, ProverPermit, RestartCounts, RestartReason, VerificationKey, WitnessSource,
     backend::{BackendIdentity, CapacityPermit},
     barretenberg::crs::Crs,
 };
@@ -113,7 +113,7 @@ impl ProverPermit for FakePermit {
         &self,
         _bytecode: Bytes,
         _target: Target,
-        _deadline: Instant,
+        _limits: LoadLimits,
     ) -> Result<CircuitSize, ProverError> {
         Ok(CircuitSize { gates: 10, dyadic_size: 16 })
     }
@@ -122,11 +122,15 @@ impl ProverPermit for FakePermit {
         &self,
         _bytecode: Bytes,
         target: Target,
-        _deadline: Instant,
+        _limits: LoadLimits,
     ) -> Result<GeneratedKey, ProverError> {
         let vk_hash = [u8::from(target == Target::Evm); 32];
         let key = VerificationKey { vk: Bytes::from_static(b"vk"), vk_hash };
         Ok(GeneratedKey { key, proof_memory: None })
+    }
+
+    fn dyadic_size(&self, _key: &VerificationKey) -> Option<u64> {
+        None
     }
 
     fn estimate_memory(&self, _size: CircuitSize) -> MemoryEstimate {
@@ -194,9 +198,10 @@ impl Fixture {
         let scheduler = Scheduler::new(limits, Arc::clone(&backend) as Arc<dyn IdleProvers>);
         let keys = KeyGenerator {
             cache: KeyCache::new(&home.path().join("keys"), &backend.identity()),
-            crs: Crs { dir: home.path().to_owned(), points: 1 << 20 },
+            crs: Crs { dir: home.path().to_owned(), points: 1 << 20, checked_points: 1 << 20 },
             peaks: PeakCache::new(&home.path().join("keys"), &backend.identity()),
             budget: MemoryBudget { memory_max_bytes: u64::MAX, narrowest: 1 },
+            proof_timeout: Duration::from_mins(1),
         };
         let options = ProvingOptions { timeout: Duration::from_mins(1), verify: true };
         let provers = Arc::clone(&backend) as Arc<dyn Backend>;

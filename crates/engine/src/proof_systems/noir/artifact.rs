@@ -1,6 +1,9 @@
 //! A compiled circuit's file, as `nargo compile` and Noir's JavaScript compiler write it.
 
-use std::io::{self, Read};
+use std::{
+    borrow::Cow,
+    io::{self, Read},
+};
 
 use acir::{FieldElement, SerializationFormat as Format, circuit::Program};
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -10,9 +13,6 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use edgeprove_prover::{barretenberg::version::NOIR_VERSION, stored_gzip::store_in_gzip};
-
-/// Largest decompressed program, in bytes.
-pub const PROGRAM_MAX_BYTES: u64 = 1 << 30;
 
 /// Why a file is not a Noir circuit that can be proved here.
 #[derive(Debug, thiserror::Error)]
@@ -27,8 +27,11 @@ pub enum ArtifactError {
     #[error("`bytecode` is not gzip")]
     NotGzip(#[source] io::Error),
     /// The program is too large.
-    #[error("the program is larger than {PROGRAM_MAX_BYTES} bytes")]
-    ProgramTooLarge,
+    #[error("the program is larger than {max_bytes} bytes, the most for a circuit that this CRS can prove")]
+    ProgramTooLarge {
+        /// The limit, in bytes.
+        max_bytes: u64,
+    },
     /// The program is not ACIR of the Noir release that this server supports.
     #[error("`bytecode` is not ACIR of Noir {NOIR_VERSION}; the file was compiled by Noir {found}")]
     NotAcir {
@@ -64,11 +67,11 @@ pub struct Artifact {
 }
 
 impl Artifact {
-    /// Decodes the content of a file.
-    pub fn decode(file: &[u8]) -> Result<Self, ArtifactError> {
-        let file: File = serde_json::from_slice(file).map_err(ArtifactError::NotAnArtifact)?;
+    /// Decodes the content of a file, whose program may have at most so many bytes.
+    pub fn decode(file: &[u8], program_max_bytes: u64) -> Result<Self, ArtifactError> {
+        let file: File = serde_json::from_slice(&utf8(file)).map_err(ArtifactError::NotAnArtifact)?;
         let compressed = STANDARD.decode(&file.bytecode).map_err(ArtifactError::NotBase64)?;
-        let bytecode = decompress(&compressed)?;
+        let bytecode = decompress(&compressed, program_max_bytes)?;
         let bytecode_sha256 = Sha256::digest(&bytecode).into();
         Ok(Self { noir_version: file.noir_version, bytecode: bytecode.into(), bytecode_sha256 })
     }
@@ -88,19 +91,62 @@ impl Artifact {
     /// Replaces the program.
     pub fn replace_program(&mut self, program: &Program<FieldElement>) -> Result<(), ArtifactError> {
         let compressed = Program::serialize_program_with_format(program, Format::MsgpackCompact);
-        let bytecode = decompress(&compressed)?;
+        let bytecode = decompress(&compressed, u64::MAX)?;
         self.bytecode_sha256 = Sha256::digest(&bytecode).into();
         self.bytecode = bytecode.into();
         Ok(())
     }
 }
 
-fn decompress(compressed: &[u8]) -> Result<Vec<u8>, ArtifactError> {
+/// The text of a file as UTF-8 without a byte order mark. Editors and shells of Windows write one, and some write UTF-16.
+fn utf8(file: &[u8]) -> Cow<'_, [u8]> {
+    let utf16 = |bytes: &[u8], unit: fn([u8; 2]) -> u16| {
+        let units: Vec<u16> = bytes.as_chunks().0.iter().copied().map(unit).collect();
+        Cow::Owned(String::from_utf16_lossy(&units).into_bytes())
+    };
+    match file {
+        [0xff, 0xfe, text @ ..] => utf16(text, u16::from_le_bytes),
+        [0xfe, 0xff, text @ ..] => utf16(text, u16::from_be_bytes),
+        [0xef, 0xbb, 0xbf, text @ ..] | text => Cow::Borrowed(text),
+    }
+}
+
+fn decompress(compressed: &[u8], max_bytes: u64) -> Result<Vec<u8>, ArtifactError> {
     let mut bytecode = Vec::new();
-    let mut decompressed = GzDecoder::new(compressed).take(PROGRAM_MAX_BYTES + 1);
+    let mut decompressed = GzDecoder::new(compressed).take(max_bytes.saturating_add(1));
     decompressed.read_to_end(&mut bytecode).map_err(ArtifactError::NotGzip)?;
-    if bytecode.len() as u64 > PROGRAM_MAX_BYTES {
-        return Err(ArtifactError::ProgramTooLarge);
+    if bytecode.len() as u64 > max_bytes {
+        return Err(ArtifactError::ProgramTooLarge { max_bytes });
     }
     Ok(bytecode)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_byte_order_mark_is_no_part_of_the_text() {
+        let text = "{\"noir_version\": \"ö\"}";
+        let units: Vec<u16> = text.encode_utf16().collect();
+        let little: Vec<u8> = units.iter().flat_map(|unit| unit.to_le_bytes()).collect();
+        let big: Vec<u8> = units.iter().flat_map(|unit| unit.to_be_bytes()).collect();
+        for file in [
+            text.as_bytes().to_vec(),
+            [b"\xef\xbb\xbf", text.as_bytes()].concat(),
+            [b"\xff\xfe", little.as_slice()].concat(),
+            [b"\xfe\xff", big.as_slice()].concat(),
+        ] {
+            assert_eq!(utf8(&file), text.as_bytes());
+        }
+        assert_eq!(utf8(b""), b"".as_slice());
+    }
+
+    #[test]
+    fn a_program_beyond_its_bound_is_refused() {
+        let compressed = store_in_gzip(&[7; 100]).unwrap();
+        assert_eq!(decompress(&compressed, 100).unwrap(), [7; 100]);
+        let error = decompress(&compressed, 99).unwrap_err();
+        assert!(matches!(error, ArtifactError::ProgramTooLarge { max_bytes: 99 }), "{error}");
+    }
 }

@@ -18,12 +18,12 @@ use acir::{
     native_types::{Expression, Witness},
 };
 
-/// The largest witness index that bb meets in a circuit, in all opcodes, public parameters and return values. A circuit
-/// without any has 0, for which bb reserves one witness as well.
+/// The largest witness index that bb meets in a circuit, in all opcodes, public parameters and return values; `None` if
+/// there is no witness at all, as in a circuit without inputs.
 #[must_use]
-pub fn max_witness_index(circuit: &Circuit<FieldElement>) -> u32 {
-    let mut max = 0;
-    let mut visit = |witness: Witness| max = max.max(witness.witness_index());
+pub fn max_witness_index(circuit: &Circuit<FieldElement>) -> Option<u32> {
+    let mut max = None;
+    let mut visit = |witness: Witness| max = max.max(Some(witness.witness_index()));
     circuit.public_parameters.0.iter().copied().for_each(&mut visit);
     circuit.return_values.0.iter().copied().for_each(&mut visit);
     for opcode in &circuit.opcodes {
@@ -42,7 +42,7 @@ pub fn name_unused_parameters(circuit: &mut Circuit<FieldElement>) -> usize {
         .private_parameters
         .iter()
         .copied()
-        .filter(|witness| witness.witness_index() > counted)
+        .filter(|witness| Some(witness.witness_index()) > counted)
         .map(|witness| BrilligInputs::Single(Expression::from(witness)))
         .collect();
     let count = uncounted.len();
@@ -143,7 +143,7 @@ mod tests {
             ("BRILLIG CALL func: 0, predicate: w21, inputs: [w1], outputs: [w2]", 21),
             ("CALL func: 1, predicate: 1, inputs: [w1], outputs: [w30]", 30),
         ] {
-            assert_eq!(max_witness_index(&circuit(opcodes)), expected, "{opcodes}");
+            assert_eq!(max_witness_index(&circuit(opcodes)), Some(expected), "{opcodes}");
         }
     }
 
@@ -151,12 +151,12 @@ mod tests {
     fn private_parameters_do_not_count() {
         let mut circuit = circuit("ASSERT w1 - w2 = 0");
         circuit.private_parameters = BTreeSet::from([Witness(9)]);
-        assert_eq!(max_witness_index(&circuit), 2);
+        assert_eq!(max_witness_index(&circuit), Some(2));
         circuit.public_parameters = PublicInputs(BTreeSet::from([Witness(4)]));
-        assert_eq!(max_witness_index(&circuit), 4);
+        assert_eq!(max_witness_index(&circuit), Some(4));
         circuit.return_values = PublicInputs(BTreeSet::from([Witness(6)]));
-        assert_eq!(max_witness_index(&circuit), 6);
-        assert_eq!(max_witness_index(&Circuit::default()), 0);
+        assert_eq!(max_witness_index(&circuit), Some(6));
+        assert_eq!(max_witness_index(&Circuit::default()), None);
     }
 
     #[test]
@@ -164,8 +164,13 @@ mod tests {
         let mut circuit = circuit("ASSERT w1 - w2 = 0");
         circuit.private_parameters = (0..6).map(Witness).collect();
         assert_eq!(name_unused_parameters(&mut circuit), 3);
-        assert_eq!(max_witness_index(&circuit), 5);
+        assert_eq!(max_witness_index(&circuit), Some(5));
         assert_eq!(name_unused_parameters(&mut circuit), 0, "naming them once is enough");
         assert_eq!(circuit.opcodes.len(), 2);
+
+        let mut only_input = Circuit { private_parameters: [Witness(0)].into(), ..Circuit::default() };
+        assert_eq!(name_unused_parameters(&mut only_input), 1, "a circuit that ignores its only input");
+        assert_eq!(max_witness_index(&only_input), Some(0));
+        assert_eq!(name_unused_parameters(&mut Circuit::default()), 0);
     }
 }

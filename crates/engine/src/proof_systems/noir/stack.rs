@@ -32,15 +32,22 @@ const HEAD_BYTES_MAX: u64 = 64;
 /// The shape that a circuit expects of its witnesses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WitnessShape {
-    /// The largest index, as bb counts: the largest index of every witness must equal it.
-    pub max_index: u32,
+    /// The largest index, as bb counts: the largest index of every witness must equal it. `None` for a circuit without
+    /// witnesses, whose only witness is the empty map.
+    pub max_index: Option<u32>,
 }
 
 impl WitnessShape {
     /// The largest size of a decompressed witness of this shape, in bytes.
     #[must_use]
     pub fn decompressed_bytes_max(self) -> u64 {
-        HEAD_BYTES_MAX + (u64::from(self.max_index) + 1) * ENTRY_BYTES_MAX
+        HEAD_BYTES_MAX + self.witnesses() * ENTRY_BYTES_MAX
+    }
+
+    /// The number of witnesses that bb makes room for.
+    #[must_use]
+    pub fn witnesses(self) -> u64 {
+        self.max_index.map_or(0, |max| u64::from(max) + 1)
     }
 }
 
@@ -77,9 +84,10 @@ pub fn check(decompressed: impl Read, shape: &WitnessShape) -> Result<WitnessSum
     let entries = reader.map_len("the item's witness map")?;
     let last = check_entries(&mut reader, entries, shape.max_index)?;
     reader.end()?;
-    match last {
-        Some(last) if last == shape.max_index => Ok(WitnessSummary { items: 1, entries: entries.into() }),
-        last => Err(StackError::OtherCircuit { got: last, want: shape.max_index }),
+    if last == shape.max_index {
+        Ok(WitnessSummary { items: 1, entries: entries.into() })
+    } else {
+        Err(StackError::OtherCircuit { got: last, want: shape.max_index })
     }
 }
 
@@ -88,7 +96,7 @@ pub fn check(decompressed: impl Read, shape: &WitnessShape) -> Result<WitnessSum
 fn check_entries<R: Read>(
     reader: &mut Reader<R>,
     entries: u32,
-    want: u32,
+    want: Option<u32>,
 ) -> Result<Option<u32>, StackError> {
     let mut last = None;
     for _ in 0..entries {
@@ -98,7 +106,7 @@ fn check_entries<R: Read>(
         {
             return Err(reader.fault(Fault::NotAscending { index, last }));
         }
-        if index > want {
+        if Some(index) > want {
             return Err(StackError::OtherCircuit { got: Some(index), want });
         }
         if reader.value(index)? >= MODULUS {

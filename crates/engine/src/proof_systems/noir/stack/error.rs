@@ -25,14 +25,18 @@ pub enum StackError {
     },
     /// The witness is well-formed, but its largest index is not the circuit's.
     #[error(
-        "{}, but the last witness of this circuit is number {want}",
-        .got.map_or_else(|| "it has no values".to_owned(), |got| format!("it has a value for witness {got}"))
+        "{}, but {}",
+        .got.map_or_else(|| "it has no values".to_owned(), |got| format!("it has a value for witness {got}")),
+        .want.map_or_else(
+            || "this circuit has no witnesses".to_owned(),
+            |want| format!("the last witness of this circuit is number {want}"),
+        )
     )]
     OtherCircuit {
         /// The witness's largest index, or the first one above the circuit's. `None` if the witness has no values.
         got: Option<u32>,
-        /// The circuit's largest index.
-        want: u32,
+        /// The circuit's largest index; `None` if it has no witnesses.
+        want: Option<u32>,
     },
     /// The spooled file could not be read.
     #[error("the spooled witness could not be read")]

@@ -53,7 +53,7 @@ fn compact(map: WitnessMap<FieldElement>) -> Vec<u8> {
 }
 
 fn checked(bytes: &[u8], max_index: u32) -> Result<WitnessSummary, StackError> {
-    check(bytes, &WitnessShape { max_index })
+    check(bytes, &WitnessShape { max_index: Some(max_index) })
 }
 
 fn fault(bytes: &[u8], max_index: u32) -> (Fault, u64) {
@@ -76,20 +76,20 @@ fn witnesses_that_noir_writes_are_accepted() {
         let map = numbers.map(entries);
         let max_index = map.clone().into_iter().last().unwrap().0.witness_index();
         let bytes = compact(map);
-        let shape = WitnessShape { max_index };
+        let shape = WitnessShape { max_index: Some(max_index) };
         assert_eq!(check(&bytes[..], &shape).unwrap(), WitnessSummary { items: 1, entries: entries as u64 });
         assert!(bytes.len() as u64 <= shape.decompressed_bytes_max());
 
         match checked(&bytes, max_index + 1) {
             Err(StackError::OtherCircuit { got, want }) => {
-                assert_eq!((got, want), (Some(max_index), max_index + 1));
+                assert_eq!((got, want), (Some(max_index), Some(max_index + 1)));
             }
             other => panic!("{other:?}"),
         }
         if max_index > 0 {
             match checked(&bytes, max_index - 1) {
                 Err(StackError::OtherCircuit { got, want }) => {
-                    assert_eq!((got, want), (Some(max_index), max_index - 1));
+                    assert_eq!((got, want), (Some(max_index), Some(max_index - 1)));
                 }
                 other => panic!("{other:?}"),
             }
@@ -185,7 +185,7 @@ fn an_index_beyond_the_circuit_is_refused_at_once() {
     bytes.extend([0xce, 0xff, 0xff, 0xff, 0xfe]);
     // Nothing follows: the index alone is refused.
     match checked(&bytes, 1) {
-        Err(StackError::OtherCircuit { got, want }) => assert_eq!((got, want), (Some(u32::MAX - 1), 1)),
+        Err(StackError::OtherCircuit { got, want }) => assert_eq!((got, want), (Some(u32::MAX - 1), Some(1))),
         other => panic!("{other:?}"),
     }
 }
@@ -198,7 +198,7 @@ fn several_functions_or_no_values_are_refused() {
     assert_eq!(fault(&bytes, 2).0, Fault::Count { what: "the stack", want: 1, got: 2 });
 
     let none = compact(WitnessMap::new());
-    assert!(matches!(checked(&none, 0), Err(StackError::OtherCircuit { got: None, want: 0 })));
+    assert!(matches!(checked(&none, 0), Err(StackError::OtherCircuit { got: None, want: Some(0) })));
 }
 
 #[test]
@@ -227,7 +227,7 @@ fn an_unreadable_file_is_not_a_malformed_witness() {
     }
     let bytes = two();
     for healthy in 0..bytes.len() {
-        let error = check(bytes[..healthy].chain(Broken), &WitnessShape { max_index: 1 }).unwrap_err();
+        let error = check(bytes[..healthy].chain(Broken), &WitnessShape { max_index: Some(1) }).unwrap_err();
         assert!(matches!(error, StackError::Read(_)), "{error:?}");
     }
 }
@@ -282,4 +282,16 @@ fn noir_accepts_every_witness_that_is_accepted_here() {
         }
     }
     assert!((5_000..19_000).contains(&accepted), "{accepted} accepted: the test proves little");
+}
+
+#[test]
+fn a_circuit_without_witnesses_has_the_empty_map() {
+    let shape = WitnessShape { max_index: None };
+    let empty = compact(WitnessMap::new());
+    assert_eq!(check(empty.as_slice(), &shape).unwrap(), WitnessSummary { items: 1, entries: 0 });
+    assert!(empty.len() as u64 <= shape.decompressed_bytes_max());
+    let one = compact(BTreeMap::from([(Witness(0), FieldElement::one())]).into());
+    let error = check(one.as_slice(), &shape).unwrap_err();
+    assert!(matches!(error, StackError::OtherCircuit { got: Some(0), want: None }), "{error}");
+    assert!(error.to_string().ends_with("this circuit has no witnesses"), "{error}");
 }

@@ -1,0 +1,70 @@
+//! Remembers which files of points were checked, by everything that changes with their content: device, inode, length
+//! and the times of the last change. A list that is missing or damaged costs time at a start and nothing else.
+
+use std::{
+    fs::{self, Metadata},
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+};
+
+use super::ceremony;
+
+/// The name of the list in the cache folder.
+const FILE: &str = "crs-checked";
+/// Most files in the list. The oldest is forgotten first.
+const FILES_MAX: usize = 16;
+
+/// The files that were checked, each as one line: what identifies it, and how many of its points were checked.
+#[derive(Debug)]
+pub(super) struct CheckedFiles {
+    path: Option<PathBuf>,
+    pins: String,
+    lines: Vec<String>,
+}
+
+impl CheckedFiles {
+    pub(super) fn read(cache_dir: Option<&Path>) -> Self {
+        let path = cache_dir.map(|dir| dir.join(FILE));
+        let text = path.as_ref().and_then(|path| fs::read_to_string(path).ok()).unwrap_or_default();
+        Self { path, pins: ceremony::identity(), lines: text.lines().map(str::to_owned).collect() }
+    }
+
+    /// Returns how many points of the file were checked, if it has not changed since.
+    pub(super) fn find(&self, file: &Metadata) -> Option<u64> {
+        let identity = self.identity(file);
+        self.lines.iter().find_map(|line| line.strip_prefix(&identity)?.parse().ok())
+    }
+
+    /// Adds a file. If the list cannot be written, the file is checked again at the next start.
+    pub(super) fn add(&mut self, file: &Metadata, checked_points: u64) {
+        self.lines.push(format!("{}{checked_points}", self.identity(file)));
+        let surplus = self.lines.len().saturating_sub(FILES_MAX);
+        self.lines.drain(..surplus);
+        let Some(path) = &self.path else { return };
+        let draft = path.with_extension(format!("{}.part", std::process::id()));
+        let written = path
+            .parent()
+            .map_or(Ok(()), fs::create_dir_all)
+            .and_then(|()| fs::write(&draft, self.lines.join("\n")))
+            .and_then(|()| fs::rename(&draft, path));
+        if let Err(error) = written {
+            tracing::debug!(%error, "the list of checked CRS files was not written");
+        }
+    }
+
+    fn identity(&self, file: &Metadata) -> String {
+        let Self { pins, .. } = self;
+        let (device, inode, bytes) = (file.dev(), file.ino(), file.len());
+        let modified = format!("{}.{:09}", file.mtime(), file.mtime_nsec());
+        let changed = format!("{}.{:09}", file.ctime(), file.ctime_nsec());
+        format!("{pins} {device} {inode} {bytes} {modified} {changed} ")
+    }
+}
+
+/// Whether two looks at a file show the same content.
+pub(super) fn is_same(before: &Metadata, after: &Metadata) -> bool {
+    let of = |file: &Metadata| {
+        (file.dev(), file.ino(), file.len(), file.mtime(), file.mtime_nsec(), file.ctime(), file.ctime_nsec())
+    };
+    of(before) == of(after)
+}
