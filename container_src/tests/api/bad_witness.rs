@@ -190,3 +190,37 @@ fn a_decompression_bomb_is_refused_in_little_memory() {
     assert!(growth < 16 << 20, "the server grew by {growth} bytes");
     assert!(server.spool_files().is_empty());
 }
+
+/// What reaches the server when the file is sent as text.
+#[test]
+fn a_witness_that_was_sent_as_text_is_recognised() {
+    let server = TestServer::start_default();
+    let good = &samples::range_check().witness;
+    // `curl -d @file` ends at the first zero byte, or removes zero bytes and line ends.
+    let cut = &good[..good.iter().position(|byte| *byte == 0).unwrap()];
+    let stripped: Vec<u8> = good.iter().copied().filter(|byte| !b"\0\r\n".contains(byte)).collect();
+    assert_refuses_with(&server, cut, ProblemType::WitnessTruncated, "--data-binary");
+    assert_refuses_with(&server, &stripped, ProblemType::WitnessCorrupt, "--data-binary");
+    let as_utf8 = String::from_utf8_lossy(good).into_owned().into_bytes();
+    assert_refuses_with(&server, &as_utf8, ProblemType::WitnessNotGzip, "text");
+    let as_characters: String = good.iter().map(|byte| char::from(*byte)).collect();
+    assert_refuses_with(&server, as_characters.as_bytes(), ProblemType::WitnessNotGzip, "text");
+}
+
+/// Older releases wrote field elements as text, so their witnesses are larger than any of the right format.
+#[test]
+fn a_witness_of_an_older_noir_is_recognised() {
+    let server = TestServer::start_default();
+    let entry = [&[7, 0, 0, 0, 64, 0, 0, 0, 0, 0, 0, 0][..], &[b'0'; 64]].concat();
+    let witness = |head: &[u8], entries: usize| samples::gzip(&[head, &entry.repeat(entries)].concat());
+    // One item of the stack, for function 0.
+    let bincode = [1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    for entries in [1, 7, 100] {
+        assert_refuses_with(
+            &server,
+            &witness(&bincode, entries),
+            ProblemType::WitnessMalformed,
+            "Noir 1.0.0",
+        );
+    }
+}

@@ -15,7 +15,7 @@ use edgeprove_protocol::limits;
 use futures_util::{Stream, StreamExt as _};
 
 use decompression::{Decompression, Progress};
-pub use error::{BodyError, Damage, IntakeError, LooksLike};
+pub use error::{BeginsAs, BodyError, Damage, IntakeError, LooksLike};
 
 use edgeprove_spool::{Spool, SpoolFile};
 

@@ -4,7 +4,7 @@ use flate2::{Decompress, FlushDecompress, Status};
 
 use super::{
     IntakeError, IntakeLimits, LooksLike,
-    error::{Damage, WITNESS_HEAD},
+    error::{BeginsAs, Damage, WITNESS_HEAD},
     gzip_header::{GzipHeader, HEADER_MAX_BYTES, HeaderTooLong},
 };
 
@@ -62,7 +62,11 @@ impl<'limits> Decompression<'limits> {
         self.header.advance(chunk).map_err(|HeaderTooLong| {
             let what = Damage::HeaderTooLong { max_bytes: HEADER_MAX_BYTES };
             IntakeError::Corrupt { what, at: HEADER_MAX_BYTES as u64 }
-        })
+        })?;
+        if self.header.has_undefined_flags() {
+            return Err(IntakeError::Corrupt { what: Damage::HeaderFlags, at: MAGIC.len() as u64 });
+        }
+        Ok(())
     }
 
     /// Decompresses some of a chunk.
@@ -114,7 +118,7 @@ impl<'limits> Decompression<'limits> {
         if let Some(max_bytes) = self.circuit_max_bytes
             && decompressed > max_bytes
         {
-            Err(IntakeError::BeyondCircuit { max_bytes, is_witness: self.head == WITNESS_HEAD })
+            Err(IntakeError::BeyondCircuit { max_bytes, begins_as: BeginsAs::of(&self.head) })
         } else if decompressed > decompressed_max_bytes {
             Err(IntakeError::BeyondCap { max_bytes: decompressed_max_bytes })
         } else if decompressed > ratio_floor_bytes && decompressed > compressed.saturating_mul(ratio_max) {

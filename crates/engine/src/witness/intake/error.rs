@@ -1,12 +1,24 @@
 //! Why an upload was refused. Errors contain sizes and positions, but never the bytes.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::LazyLock, time::Duration};
 
 use edgeprove_protocol::{HasProblemType, ProblemType};
+use edgeprove_prover::barretenberg::version::NOIR_VERSION;
 use edgeprove_spool::SpoolError;
 
 /// The first bytes of every decompressed Noir witness: the format byte, and the head of the stack file.
 pub(super) const WITNESS_HEAD: [u8; 2] = [3, 0x91];
+
+/// gzip's magic and method. Most gzip streams have a zero byte after them.
+const BYTES_BEFORE_ZERO: u64 = 3;
+const CUT_AT_ZERO: &str =
+    ", before its first zero byte: curl -d cuts a file there, so send it with --data-binary";
+/// Why bytes may have changed.
+const UNCHANGED: &str = "curl sends a file unchanged only with --data-binary";
+
+static OTHER_WITNESS: LazyLock<String> = LazyLock::new(|| {
+    format!("; it begins as a witness of another Noir, so generate it with Noir {NOIR_VERSION}")
+});
 
 /// An upload was refused.
 #[derive(Debug, thiserror::Error)]
@@ -35,7 +47,10 @@ pub enum IntakeError {
         looks_like: LooksLike,
     },
     /// The gzip stream is incomplete.
-    #[error("the gzip stream is cut short after {compressed} bytes, {decompressed} decompressed")]
+    #[error(
+        "the gzip stream is cut short after {compressed} bytes, {decompressed} decompressed{}",
+        if *compressed == BYTES_BEFORE_ZERO { CUT_AT_ZERO } else { "" }
+    )]
     Truncated {
         /// Bytes received.
         compressed: u64,
@@ -59,12 +74,15 @@ pub enum IntakeError {
         at: u64,
     },
     /// The decompressed body is larger than any witness of the circuit.
-    #[error("it decompresses to more than {max_bytes} bytes, the largest size of a witness of this circuit")]
+    #[error(
+        "it decompresses to more than {max_bytes} bytes, the largest size of a witness of this circuit{}",
+        if *begins_as == BeginsAs::OtherWitness { OTHER_WITNESS.as_str() } else { "" }
+    )]
     BeyondCircuit {
         /// The largest size of a witness, in bytes.
         max_bytes: u64,
-        /// Whether the body begins as a witness, and so most likely belongs to a larger circuit.
-        is_witness: bool,
+        /// What the body begins as.
+        begins_as: BeginsAs,
     },
     /// The decompressed body is larger than the server allows.
     #[error("it decompresses to more than {max_bytes} bytes, the largest size that is allowed")]
@@ -115,8 +133,11 @@ pub enum Damage {
         /// The largest header, in bytes.
         max_bytes: usize,
     },
+    /// The header has flags that gzip does not define: the flags' byte is another one.
+    #[error("bytes of its header are missing; {UNCHANGED}")]
+    HeaderFlags,
     /// The decoder refused a header field, a block, the checksum or the length.
-    #[error("{0}")]
+    #[error("{0}; {UNCHANGED}")]
     Decoder(String),
 }
 
@@ -129,12 +150,35 @@ impl HasProblemType for IntakeError {
             // If the client still waits for a response, something between it and the server cut its body short.
             Self::Truncated { .. } | Self::BodyFailed { .. } => ProblemType::WitnessTruncated,
             Self::Corrupt { .. } | Self::BytesAfterEnd { .. } => ProblemType::WitnessCorrupt,
-            Self::BeyondCircuit { is_witness: true, .. } => ProblemType::WitnessOfAnotherCircuit,
-            Self::BeyondCircuit { is_witness: false, .. }
+            Self::BeyondCircuit { begins_as: BeginsAs::Witness, .. } => ProblemType::WitnessOfAnotherCircuit,
+            Self::BeyondCircuit { begins_as: BeginsAs::OtherWitness, .. } => ProblemType::WitnessMalformed,
+            Self::BeyondCircuit { begins_as: BeginsAs::Unknown, .. }
             | Self::BeyondCap { .. }
             | Self::BeyondRatio { .. } => ProblemType::WitnessTooLargeDecompressed,
             Self::Stalled { .. } => ProblemType::UploadStalled,
             Self::Spool(_) => ProblemType::SpoolUnavailable,
+        }
+    }
+}
+
+/// What a decompressed body that is too large begins as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BeginsAs {
+    /// A witness, most likely of a larger circuit.
+    Witness,
+    /// A witness in the format of another release of Noir. Older ones are larger.
+    OtherWitness,
+    /// Something else.
+    Unknown,
+}
+
+impl BeginsAs {
+    pub(super) fn of(head: &[u8]) -> Self {
+        match head {
+            head if *head == WITNESS_HEAD => Self::Witness,
+            // bincode without and with a format byte, then msgpack with names and with tags.
+            [1, 0] | [0, 1] | [2 | 4, 0x80..=0x9f] => Self::OtherWitness,
+            _ => Self::Unknown,
         }
     }
 }
@@ -146,6 +190,8 @@ pub enum LooksLike {
     Witness,
     /// A gzip stream in base64.
     Base64,
+    /// A gzip stream whose bytes were converted as if they were text.
+    Text,
     /// JSON, such as inputs or a circuit.
     Json,
     /// A multipart form.
@@ -163,6 +209,8 @@ impl LooksLike {
         match first {
             [first, second, ..] if [*first, *second] == WITNESS_HEAD => Self::Witness,
             [b'H', b'4', b's', ..] => Self::Base64,
+            // The magic's second byte is no UTF-8. It becomes U+FFFD or U+008B.
+            [0x1f, 0xef, 0xbf] | [0x1f, 0xc2, 0x8b] => Self::Text,
             [b'{' | b'[', ..] => Self::Json,
             [b'-', b'-', ..] => Self::Multipart,
             [b'P', b'K', ..] => Self::Zip,
@@ -179,6 +227,7 @@ impl fmt::Display for LooksLike {
                 "it looks like a witness that is not compressed; send it gzipped, as Noir makes it"
             }
             Self::Base64 => "it looks like gzip in base64; send the bytes themselves",
+            Self::Text => "it looks like gzip that was converted to text; send the bytes and not a string",
             Self::Json => "it looks like JSON; send the gzipped witness that Noir makes of the inputs",
             Self::Multipart => "it looks like a form; send the witness as the whole body",
             Self::Zip => "it looks like a zip archive; send gzip",

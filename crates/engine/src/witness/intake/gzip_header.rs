@@ -16,6 +16,7 @@ const HAS_CHECKSUM: u8 = 1 << 1;
 const HAS_EXTRA: u8 = 1 << 2;
 const HAS_NAME: u8 = 1 << 3;
 const HAS_COMMENT: u8 = 1 << 4;
+const UNDEFINED: u8 = 0b1110_0000;
 
 /// The part of the header that the next byte belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +60,11 @@ impl GzipHeader {
             }
         }
         Ok(())
+    }
+
+    /// Whether the flags have bits that RFC 1952 reserves.
+    pub(super) fn has_undefined_flags(&self) -> bool {
+        self.has(UNDEFINED)
     }
 
     fn after(&mut self, byte: u8) -> Part {

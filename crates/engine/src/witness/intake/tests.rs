@@ -190,7 +190,10 @@ async fn a_bomb_is_refused_where_it_passes_a_limit() {
 
     let body = in_chunks(&bomb, 1_000).chain(stream::pending());
     let error = receive(&intake.spool, &intake.limits, None, Some(300_000), body).await.unwrap_err();
-    assert!(matches!(error, IntakeError::BeyondCircuit { max_bytes: 300_000, is_witness: false }), "{error}");
+    assert!(
+        matches!(error, IntakeError::BeyondCircuit { max_bytes: 300_000, begins_as: BeginsAs::Unknown }),
+        "{error}"
+    );
 
     // A size equal to a limit is allowed.
     let plain = witness_like(320_000);
@@ -205,7 +208,7 @@ async fn a_bomb_is_refused_where_it_passes_a_limit() {
     let larger = [&[3, 0x91][..], &plain].concat();
     let body = in_chunks(&gzip(&larger), 1);
     let error = receive(&intake.spool, &intake.limits, None, Some(1_000), body).await.unwrap_err();
-    assert!(matches!(error, IntakeError::BeyondCircuit { is_witness: true, .. }), "{error}");
+    assert!(matches!(error, IntakeError::BeyondCircuit { begins_as: BeginsAs::Witness, .. }), "{error}");
     intake.assert_spool_is_empty().await;
 }
 
