@@ -284,7 +284,12 @@ fn load_circuits(state: AppState, jobs: Option<JobSystem>, no_more_jobs: Cancell
         state.engine.load().await;
         state.lifecycle.set_loaded();
         let took_ms = edgeprove_telemetry::millis(state.lifecycle.uptime());
-        if state.engine.circuits.has_only_failures() {
+        if state.engine.circuits.is_empty() {
+            tracing::warn!(
+                "there is no circuit, so nothing can be proved: start the server with --circuit FILE, where nargo compile \
+                 writes target/NAME.json, or with --circuits DIR"
+            );
+        } else if state.engine.circuits.has_only_failures() {
             tracing::warn!(took_ms, "no circuit could be loaded: nothing can be proved");
         } else {
             tracing::info!(took_ms, "ready");
@@ -337,6 +342,14 @@ fn log_start(
         spool = %engine.spool.path().display(),
         "listening"
     );
+    let crs = &engine.proving.keys().crs;
+    if crs.has_unchecked_points() {
+        tracing::warn!(
+            crs_points = crs.points,
+            checked_points = crs.checked_points,
+            "there are no digests to check the last points of the CRS with; proofs of larger circuits are still verified"
+        );
+    }
     if !engine.proving.options().verify {
         tracing::warn!("proofs are NOT verified before they are returned (--verify off)");
     }

@@ -12,6 +12,7 @@
 //! - [`engine`]: builds everything that proves, from its settings.
 //! - [`access`]: API keys, roles, rates and quotas.
 //! - [`lifecycle`]: starting, ready, draining.
+//! - [`proof_files`]: a proof, its public inputs and its verification key, as bb's files and as one tar file.
 
 pub mod access;
 pub mod app;
@@ -21,3 +22,4 @@ pub mod engine;
 pub mod http;
 pub mod jobs;
 pub mod lifecycle;
+pub mod proof_files;

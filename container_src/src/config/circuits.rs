@@ -46,7 +46,7 @@ pub struct CircuitArgs {
     circuit: Option<PathBuf>,
 
     /// Folder of compiled circuits, each with the name of its file without .json. If there is only one circuit, it is
-    /// the default circuit.
+    /// the default circuit. Hidden files are skipped.
     #[arg(long, env = "EDGEPROVE_CIRCUITS", value_name = "DIR")]
     circuits: Option<PathBuf>,
 
@@ -120,7 +120,11 @@ fn list(dir: &Path, faults: &mut Faults) -> Vec<(CircuitId, PathBuf)> {
         }
     };
     let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
-    paths.retain(|path| path.extension().is_some_and(|extension| extension == "json") && path.is_file());
+    // macOS writes `._maze.json` beside a circuit, and editors hide their copies in the same way.
+    let is_hidden =
+        |path: &Path| path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+    let is_json = |path: &Path| path.extension().is_some_and(|extension| extension == "json");
+    paths.retain(|path| is_json(path) && !is_hidden(path) && path.is_file());
     paths.sort();
     paths.into_iter().filter_map(|path| Some((name(&path, faults)?, path))).collect()
 }
@@ -128,4 +132,32 @@ fn list(dir: &Path, faults: &mut Faults) -> Vec<(CircuitId, PathBuf)> {
 fn name(file: &Path, faults: &mut Faults) -> Option<CircuitId> {
     let stem = file.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
     stem.parse().map_err(|error| faults.add(format!("the circuit file {}: {error}", file.display()))).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hidden_and_other_files_of_a_folder_are_no_circuits() {
+        let dir = tempfile::tempdir().unwrap();
+        let other = [
+            "._maze.json",
+            ".maze.json",
+            ".#maze.json",
+            "maze.json~",
+            "#maze.json#",
+            "maze.json.bak",
+            "maze.gz",
+        ];
+        for file in other.iter().chain(&["maze.json", "range_check.json"]) {
+            std::fs::write(dir.path().join(file), "{}").unwrap();
+        }
+        std::fs::create_dir(dir.path().join("folder.json")).unwrap();
+        let mut faults = Faults::default();
+        let circuits = list(dir.path(), &mut faults);
+        let names: Vec<&str> = circuits.iter().map(|(id, _)| id.as_str()).collect();
+        assert_eq!(names, ["maze", "range_check"]);
+        assert_eq!(faults, Faults::default());
+    }
 }

@@ -34,8 +34,11 @@ pub struct AdmittedRequest {
     pub grant: Grant,
     /// How urgent it is.
     pub priority: Priority,
-    /// The circuit to prove.
+    /// The circuit to prove: the requested one or, where that could not be loaded and the request may have several
+    /// witnesses, the largest smaller one of its family.
     pub circuit: Arc<Circuit>,
+    /// The requested circuit.
+    pub requested: CircuitId,
     /// The requested verifier; `None`: the circuit's default.
     pub target: Option<Target>,
     /// What the proof cache may do.
@@ -72,7 +75,8 @@ impl AdmittedRequest {
         check_content_type(app, parts)?;
         let query = ProofQuery::from_request_parts(parts, app).await?;
         let CircuitPath(path) = CircuitPath::from_request_parts(parts, app).await?;
-        let circuit = find_circuit(app, path.as_ref().or(query.circuit.as_ref()))?;
+        let named = path.as_ref().or(query.circuit.as_ref());
+        let (requested, circuit) = find_circuit(app, named, has_several_witnesses(app, parts))?;
         let work = app.lifecycle.admit();
         if let Some(reason) = app.not_ready() {
             return Err(ApiError::not_ready(reason));
@@ -86,6 +90,7 @@ impl AdmittedRequest {
             grant,
             priority,
             circuit,
+            requested,
             target: query.target,
             cache: cache_policy(&parts.headers),
             format: AnswerFormat::from_headers(&parts.headers),
@@ -126,22 +131,36 @@ fn proof_limits(app: &AppState, map: &HeaderMap) -> Result<ProofLimits, ApiError
     Ok(ProofLimits { max_attempts, timeout })
 }
 
-/// Finds the requested circuit; `None` is the default circuit.
-fn find_circuit(app: &AppState, named: Option<&CircuitId>) -> Result<Arc<Circuit>, ApiError> {
-    app.engine.circuits.find(named).map_err(|error| match &error {
-        LookupError::Failed { id, .. } => {
-            let fallback = app.engine.circuits.fallback(id, error.kind()).cloned();
-            ApiError::from(error).falling_back_to(fallback)
+/// Finds the requested circuit; `None` is the default circuit. Where it could not be loaded and the request has a witness
+/// for each of several circuits, a smaller one of its family takes its place.
+fn find_circuit(
+    app: &AppState,
+    named: Option<&CircuitId>,
+    has_several_witnesses: bool,
+) -> Result<(CircuitId, Arc<Circuit>), ApiError> {
+    let circuits = &app.engine.circuits;
+    match circuits.find(named) {
+        Ok(circuit) => Ok((circuit.id.clone(), circuit)),
+        Err(LookupError::Failed { id, public_reason }) => {
+            if has_several_witnesses && let Some(smaller) = circuits.loaded_fallback(&id) {
+                return Ok((id, smaller));
+            }
+            let error = LookupError::Failed { id: id.clone(), public_reason };
+            let fallback = circuits.fallback(&id, error.kind()).cloned();
+            Err(ApiError::from(error).falling_back_to(fallback))
         }
-        LookupError::Unknown { .. } | LookupError::Unnamed { .. } | LookupError::Loading { .. } => {
-            error.into()
-        }
-    })
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Whether the request has a form, with one witness for each of several circuits of a family.
+fn has_several_witnesses(app: &AppState, parts: &Parts) -> bool {
+    app.engine.circuits.has_families() && form_boundary(&parts.headers).is_some()
 }
 
 /// Refuses content types that cannot be a witness (415). A form is accepted only where circuits form families.
 fn check_content_type(app: &AppState, parts: &Parts) -> Result<(), ApiError> {
-    if app.engine.circuits.has_families() && form_boundary(&parts.headers).is_some() {
+    if has_several_witnesses(app, parts) {
         return Ok(());
     }
     extract::check_content_type(&parts.headers)

@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::extract::{FromRequestParts, Path, Query};
 use edgeprove_engine::proof_cache::CachePolicy;
 use edgeprove_job_rules::idempotency::IdempotencyKey;
-use edgeprove_protocol::{CircuitId, JobId, ProblemType, Target, headers};
+use edgeprove_protocol::{CircuitId, JobId, ProblemType, Target, answer::TAR_MEDIA_TYPE, headers};
 use http::{HeaderMap, header, request::Parts};
 use serde::Deserialize;
 
@@ -158,13 +158,15 @@ pub enum AnswerFormat {
     Bytes,
     /// JSON, with the proof in base64.
     Json,
+    /// The proof, its public inputs and its verification key as a tar file.
+    Tar,
 }
 
 impl AnswerFormat {
-    /// Parses `Accept`: JSON where it is preferred to bytes, else bytes.
+    /// Parses `Accept`: the preferred format, and bytes where none is named.
     #[must_use]
     pub fn from_headers(headers: &HeaderMap) -> Self {
-        let (mut json, mut bytes) = (0.0, 0.0);
+        let (mut json, mut tar, mut bytes) = (0.0, 0.0, 0.0);
         let values = headers.get_all(header::ACCEPT).into_iter().filter_map(|value| value.to_str().ok());
         for range in values.flat_map(|value| value.split(',')) {
             let mut parts = range.split(';').map(str::trim);
@@ -174,12 +176,17 @@ impl AnswerFormat {
                 .map_or(1.0, |weight| weight.parse::<f32>().unwrap_or(0.0));
             match media.as_str() {
                 "application/json" => json = weight.max(json),
+                TAR_MEDIA_TYPE => tar = weight.max(tar),
                 "application/octet-stream" | "application/*" | "*/*" => bytes = weight.max(bytes),
                 _ => {}
             }
         }
         // HTTP libraries that expect JSON send `application/json, */*`.
-        if json > 0.0 && json >= bytes { Self::Json } else { Self::Bytes }
+        match bytes.max(tar).max(json) {
+            best if tar > 0.0 && tar >= best => Self::Tar,
+            best if json > 0.0 && json >= best => Self::Json,
+            _ => Self::Bytes,
+        }
     }
 }
 
@@ -191,20 +198,42 @@ pub fn check_content_type(headers: &HeaderMap) -> Result<(), ApiError> {
     let media = media.as_deref().map(|value| value.split(';').next().unwrap_or_default().trim());
     match media {
         None | Some("application/gzip" | "application/x-gzip" | "application/octet-stream") => {}
-        Some(_) => {
-            let detail =
-                "send the gzipped witness as Content-Type: application/gzip (or application/octet-stream)";
+        Some(other) => {
+            let hint = match other {
+                "application/x-www-form-urlencoded" => {
+                    "; with curl: --data-binary @witness.gz -H 'Content-Type: application/gzip' (-d changes the bytes)"
+                }
+                "multipart/form-data" => "; with curl: --data-binary @witness.gz instead of -F",
+                "application/json" | "text/plain" => {
+                    "; the body is the file that nargo execute or noir_js writes"
+                }
+                _ => "",
+            };
+            let detail = format!(
+                "the request has Content-Type: {}; send the gzipped witness as Content-Type: application/gzip \
+                 (or application/octet-stream){hint}",
+                shown(other)
+            );
             return Err(ApiError::new(ProblemType::UnsupportedMediaType, detail));
         }
     }
     // A client that declares the gzip as an encoding sends the same bytes.
     match named(header::CONTENT_ENCODING).as_deref() {
         None | Some("identity" | "gzip" | "x-gzip") => Ok(()),
-        Some(_) => {
-            let detail = "Content-Encoding may be gzip or absent";
+        Some(other) => {
+            let detail = format!(
+                "the request has Content-Encoding: {}; send the gzipped witness with Content-Encoding: gzip or none",
+                shown(other)
+            );
             Err(ApiError::new(ProblemType::UnsupportedMediaType, detail))
         }
     }
+}
+
+/// The beginning of a header's value, for a message.
+fn shown(value: &str) -> String {
+    const CHARACTERS_MAX: usize = 100;
+    value.chars().filter(|character| !character.is_control()).take(CHARACTERS_MAX).collect()
 }
 
 /// The boundary of a `multipart/form-data` body; `None` for other bodies.
@@ -253,6 +282,13 @@ mod tests {
             assert_eq!(format(bytes), AnswerFormat::Bytes, "{bytes}");
         }
         assert_eq!(format("application/json;q=0.5, application/octet-stream"), AnswerFormat::Bytes);
+        for tar in
+            ["application/x-tar", "application/x-tar, */*", "application/json;q=0.5, Application/X-Tar"]
+        {
+            assert_eq!(format(tar), AnswerFormat::Tar, "{tar}");
+        }
+        assert_eq!(format("application/x-tar;q=0.5, application/json"), AnswerFormat::Json);
+        assert_eq!(format("application/x-tar;q=0"), AnswerFormat::Bytes);
         assert_eq!(AnswerFormat::from_headers(&HeaderMap::new()), AnswerFormat::Bytes);
     }
 

@@ -2,6 +2,7 @@
 
 pub mod audit;
 pub mod cancel_job;
+pub mod circuits;
 pub mod get_job;
 pub mod get_proof;
 pub mod health;

@@ -7,9 +7,10 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
+use bytes::Bytes;
 use edgeprove_protocol::{
     CircuitId, Target,
-    answer::{PROOF_MEDIA_TYPE, ProofAnswer, Timings},
+    answer::{PROOF_MEDIA_TYPE, ProofAnswer, TAR_MEDIA_TYPE, Timings},
     headers,
     limits::PUBLIC_INPUTS_HEADER_MAX,
 };
@@ -17,11 +18,14 @@ use http::{HeaderName, HeaderValue, header};
 use sha2::{Digest as _, Sha256};
 
 use super::extract::AnswerFormat;
+use crate::proof_files::ProofFiles;
 use edgeprove_engine::proof_service::CompletedProof;
 
 /// A proof and its description.
 #[derive(Debug, Clone)]
 pub struct ProofResponse {
+    /// The verification key; empty where the answer does not contain it.
+    pub vk: Bytes,
     /// The proof: 32-byte fields without the public inputs.
     pub proof: Vec<u8>,
     /// The public inputs, `0x`-prefixed 32-byte fields.
@@ -50,6 +54,7 @@ impl ProofResponse {
     pub fn of(completed: &CompletedProof, id: &str) -> Self {
         let CompletedProof { circuit, target, fallback_from, result } = completed;
         Self {
+            vk: result.key.circuit.vk.clone(),
             proof: result.parts.proof.as_flattened().to_vec(),
             public_inputs: result.public_inputs(),
             circuit: circuit.id.clone(),
@@ -72,6 +77,19 @@ pub fn proof_response(proof: &ProofResponse, format: AnswerFormat) -> Response {
         AnswerFormat::Bytes => {
             let media = (header::CONTENT_TYPE, HeaderValue::from_static(PROOF_MEDIA_TYPE));
             ([media], proof.proof.clone()).into_response()
+        }
+        AnswerFormat::Tar => {
+            let media = (header::CONTENT_TYPE, HeaderValue::from_static(TAR_MEDIA_TYPE));
+            let public_inputs = proof.public_inputs.iter().flat_map(|field| {
+                // The server wrote the fields itself.
+                hex::decode(field.trim_start_matches("0x")).unwrap_or_default()
+            });
+            let files = ProofFiles {
+                proof: proof.proof.clone(),
+                public_inputs: public_inputs.collect(),
+                vk: proof.vk.to_vec(),
+            };
+            ([media], files.to_tar()).into_response()
         }
         AnswerFormat::Json => Json(ProofAnswer {
             success: true,

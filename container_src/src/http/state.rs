@@ -59,6 +59,9 @@ pub struct Shared {
     pub exposition: Exposition,
 }
 
+/// Why a server without circuits proves nothing.
+pub const NO_CIRCUIT: &str = "there is no circuit: start the server with --circuit FILE or --circuits DIR";
+
 /// The state of the router.
 pub type AppState = Arc<Shared>;
 
@@ -91,6 +94,8 @@ impl Shared {
         self.lifecycle.refusal().or_else(|| {
             if !self.engine.proving.backend().is_ready() {
                 Some("no prover is running")
+            } else if self.engine.circuits.is_empty() {
+                Some(NO_CIRCUIT)
             } else if self.engine.circuits.has_only_failures() {
                 Some("no circuit could be loaded")
             } else {

@@ -6,13 +6,13 @@
 use std::sync::Arc;
 
 use edgeprove_engine::{
-    circuits::Circuit,
+    circuits::{Circuit, registry::LookupError},
     proof_service::{Candidate, Candidates},
-    witness::intake,
+    witness::intake::{self, IntakeLimits},
 };
 use edgeprove_protocol::{CircuitId, ProblemType, Target};
 use http::request::Parts;
-use multer::Multipart;
+use multer::{Field, Multipart};
 
 use super::{
     admitted_request::AdmittedRequest,
@@ -32,8 +32,8 @@ pub async fn receive(
     parts: &Parts,
     body: &mut RequestBody,
 ) -> Result<Candidates, ApiError> {
-    let circuit = Arc::clone(&request.circuit);
     let Some(boundary) = form_boundary(&parts.headers) else {
+        let circuit = Arc::clone(&request.circuit);
         let first = receive_one(app, circuit, request.target, declared_length(&parts.headers), body).await?;
         return Ok(Candidates { first, smaller: Vec::new() });
     };
@@ -41,30 +41,58 @@ pub async fn receive(
     let malformed =
         |error: multer::Error| invalid(format!("the body is not valid multipart/form-data: {error}"));
     let mut form = Multipart::new(body, boundary);
-    let mut candidates: Option<Candidates> = None;
+    let (mut candidates, mut refused) = (Vec::new(), None);
+    let (mut last, mut parts): (Option<CircuitId>, usize) = (None, 0);
     while let Some(field) = form.next_field().await.map_err(malformed)? {
         let name = field.name().and_then(|name| name.parse::<CircuitId>().ok());
         let name = name.ok_or_else(|| invalid("each part must have the name of its circuit".to_owned()))?;
-        let Some(Candidates { first, smaller }) = &mut candidates else {
-            if name != circuit.id {
-                return Err(invalid(format!("the first part must be the witness of {}", circuit.id)));
+        match &last {
+            None if name != request.requested => {
+                return Err(invalid(format!("the first part must be the witness of {}", request.requested)));
             }
-            let first = receive_one(app, Arc::clone(&circuit), request.target, None, field).await?;
-            candidates = Some(Candidates { first, smaller: Vec::new() });
-            continue;
-        };
-        let larger = &smaller.last().unwrap_or(first).circuit.id;
-        if !app.engine.circuits.is_smaller(&name, larger) {
-            return Err(invalid(format!("{name} is not a smaller circuit of the family of {larger}")));
+            Some(larger) if !app.engine.circuits.is_smaller(&name, larger) => {
+                return Err(invalid(format!("{name} is not a smaller circuit of the family of {larger}")));
+            }
+            None | Some(_) => {}
         }
-        if smaller.len() == SMALLER_MAX {
+        parts += 1;
+        if parts > 1 + SMALLER_MAX {
             let detail = format!("a request may have at most {SMALLER_MAX} witnesses for smaller circuits");
             return Err(invalid(detail));
         }
-        let circuit = app.engine.circuits.find(Some(&name))?;
-        smaller.push(receive_one(app, circuit, request.target, None, field).await?);
+        match app.engine.circuits.find(Some(&name)) {
+            Ok(circuit) => {
+                candidates.push(receive_one(app, circuit, request.target, None, field).await?);
+            }
+            // A smaller circuit may still be proved, so its witness is skipped.
+            Err(error @ LookupError::Failed { .. }) => {
+                skip(app, field).await.map_err(malformed)?;
+                refused.get_or_insert(error);
+            }
+            Err(error) => return Err(error.into()),
+        }
+        last = Some(name);
     }
-    candidates.ok_or_else(|| invalid("the form has no parts".to_owned()))
+    let mut candidates = candidates.into_iter();
+    match (candidates.next(), refused) {
+        (Some(first), _) => Ok(Candidates { first, smaller: candidates.collect() }),
+        (None, Some(refused)) => Err(refused.into()),
+        (None, None) => Err(invalid("the form has no parts".to_owned())),
+    }
+}
+
+/// Reads a part that is not needed, up to the size and the pause that a witness may have.
+async fn skip(app: &AppState, mut field: Field<'_>) -> Result<(), multer::Error> {
+    let IntakeLimits { upload_max_bytes: limit, idle, .. } = app.options.intake;
+    let mut skipped = 0;
+    while let Ok(piece) = tokio::time::timeout(idle, field.chunk()).await {
+        let Some(piece) = piece? else { return Ok(()) };
+        skipped += piece.len() as u64;
+        if skipped > limit {
+            break;
+        }
+    }
+    Err(multer::Error::FieldSizeExceeded { limit, field_name: field.name().map(str::to_owned) })
 }
 
 async fn receive_one<S, E>(

@@ -13,7 +13,7 @@ pub fn document(view: &JobView) -> Result<JobDocument, DecodeError> {
     let job = &view.job;
     let payload = Payload::of(job)?;
     let is_completed = job.status == JobStatus::Completed;
-    let fallback = if is_completed { ProofReport::of(job)?.fallback } else { None };
+    let fallback = if is_completed { ProofReport::of(job)?.fallback_circuit(&payload) } else { None };
     // Only failed jobs, and queued ones that will be retried, show why an attempt failed.
     let has_error = matches!(job.status, JobStatus::Failed | JobStatus::Queued);
     Ok(JobDocument {
@@ -24,9 +24,9 @@ pub fn document(view: &JobView) -> Result<JobDocument, DecodeError> {
         queue_position: view.position.as_ref().map(QueuePosition::number),
         estimated_remaining_ms: view.remaining.map(|left| edgeprove_telemetry::millis(left.expected)),
         confidence: view.remaining.map(|left| (left.confidence * 100.0).round() / 100.0),
-        circuit: payload.first.circuit,
+        circuit: payload.requested_circuit().clone(),
         target: payload.first.target,
-        fallback_circuit: fallback.map(|fallback| fallback.circuit),
+        fallback_circuit: fallback,
         priority: job.priority,
         attempts: job.attempts,
         max_attempts: job.max_attempts,

@@ -14,7 +14,7 @@ use edgeprove_job_rules::{
     job::NewJob,
     outcome::{EncodeError, encode_payload},
 };
-use edgeprove_protocol::{HasProblemType, JobId, Priority, ProblemType};
+use edgeprove_protocol::{CircuitId, HasProblemType, JobId, Priority, ProblemType};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use uuid::Uuid;
 
@@ -37,6 +37,8 @@ pub struct ProofLimits {
 pub struct Submission {
     /// The witnesses: of the requested circuit, then of ever smaller circuits of its family.
     pub candidates: Candidates,
+    /// The circuit that was asked for. It is that of the first witness, unless it could not be loaded.
+    pub requested: CircuitId,
     /// The caller that the job belongs to.
     pub owner: String,
     /// Its account: see [`Jobs::account`].
@@ -81,7 +83,7 @@ pub enum SubmissionError {
 impl Jobs {
     /// Submits a proof job. When this returns, the job is durable and the spooled witnesses are no longer needed.
     pub async fn submit(&self, submission: Submission) -> Result<Enqueued, SubmissionError> {
-        let Submission { candidates, owner, account, unfinished_max, cache, .. } = submission;
+        let Submission { candidates, requested, owner, account, unfinished_max, cache, .. } = submission;
         let Submission { limits, priority, idempotency_key, request_id, .. } = submission;
         let store = &self.store;
         let Candidates { first, smaller } = &candidates;
@@ -89,6 +91,7 @@ impl Jobs {
         let payload = Payload {
             first: descriptor(first),
             smaller: smaller.iter().map(descriptor).collect(),
+            requested: (requested != first.circuit.id).then_some(requested),
             cache,
             timeout_ms: limits.timeout.map(edgeprove_telemetry::millis),
             request_id: request_id.clone(),

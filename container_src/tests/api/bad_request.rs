@@ -14,12 +14,21 @@ fn an_unsupported_media_type_is_refused() {
     {
         let mut request = server.request(Method::POST, "/api/prove").header("content-type", media);
         request.body.clone_from(good);
-        request.send().assert_refused(ProblemType::UnsupportedMediaType);
+        let problem = request.send().assert_refused(ProblemType::UnsupportedMediaType);
+        let arrived = media.split(';').next().unwrap();
+        assert!(problem.detail.contains(&format!("Content-Type: {arrived};")), "{}", problem.detail);
+        assert!(problem.detail.contains("application/gzip"), "{}", problem.detail);
         server.assert_idle();
     }
+    // The type that curl sends by itself.
+    let mut request = server.request(Method::POST, "/api/prove");
+    request = request.header("content-type", "application/x-www-form-urlencoded");
+    let problem = request.send().assert_refused(ProblemType::UnsupportedMediaType);
+    assert!(problem.detail.contains("--data-binary"), "{}", problem.detail);
     for coding in ["br", "deflate", "zstd", "gzip, gzip"] {
         let request = server.prove_request(good).header("content-encoding", coding);
-        request.send().assert_refused(ProblemType::UnsupportedMediaType);
+        let problem = request.send().assert_refused(ProblemType::UnsupportedMediaType);
+        assert!(problem.detail.contains(coding), "{}", problem.detail);
     }
     server.assert_healthy();
 }

@@ -8,11 +8,12 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use edgeprove_protocol::{
     ProblemType,
+    Target::NoirRecursive,
     answer::{CircuitHealth, CircuitStatus, HealthStatus},
 };
 use serde_json::{Value, json};
 
-use crate::support::{TestServer, paths, samples, settings::Settings};
+use crate::support::{TestServer, eventually, paths, samples, settings::Settings, skipped::lacks_crs_points};
 
 fn artifact(bytecode: &str) -> Vec<u8> {
     json!({ "noir_version": "0.0.1", "bytecode": bytecode }).to_string().into_bytes()
@@ -134,7 +135,7 @@ fn a_crs_too_small_for_one_circuit_serves_the_others() {
         });
         let health = server.health();
         assert_eq!((health.status, health.crs.points), (HealthStatus::Degraded, 4097));
-        assert_failed(&server, "maze_walk", ProblemType::CircuitUnavailable, &["32769", "4097"]);
+        assert_failed(&server, "maze_walk", ProblemType::CircuitUnavailable, &["32768", "4097"]);
         server.assert_healthy();
     }
 }
@@ -143,14 +144,14 @@ fn a_crs_too_small_for_one_circuit_serves_the_others() {
 fn a_crs_too_small_for_every_circuit_is_unhealthy() {
     let crs = tempfile::tempdir().unwrap();
     let server = TestServer::start(|s| {
-        s.crs = shortened_crs(crs.path(), 4096);
+        s.crs = shortened_crs(crs.path(), 4095);
         s.wait_until_ready = false;
         show_details(s);
     });
-    crate::support::eventually("the circuit has failed", || {
+    eventually("the circuit has failed", || {
         (health_of(&server, "range_check").status == CircuitStatus::Failed).then_some(())
     });
-    assert_failed(&server, "range_check", ProblemType::CircuitUnavailable, &["4097", "4096"]);
+    assert_failed(&server, "range_check", ProblemType::CircuitUnavailable, &["4096", "4095"]);
     let health = server.get("/api/health");
     assert_eq!((health.status.as_u16(), &health.json()["status"]), (500, &json!("unhealthy")));
     server.get("/readyz").assert_refused(ProblemType::NotReady);
@@ -164,6 +165,9 @@ fn health_reports_that_no_circuit_is_configured() {
     assert_eq!(health.status, 500);
     let problems = health.json()["problems"].to_string();
     assert!(problems.contains("--circuit"), "{problems}");
+    let ready = || server.get("/readyz").assert_refused(ProblemType::NotReady);
+    eventually("the server has nothing to load", || ready().detail.contains("--circuit").then_some(()));
+    server.wait_for_log_line("the start warns", |line| line["level"] == "WARN");
     server.prove(&samples::range_check().witness).assert_refused(ProblemType::InvalidRequest);
     server.assert_idle();
 }
@@ -178,21 +182,146 @@ fn swap_points(crs: &Path, one: usize, other: usize) {
     fs::write(&g1, points).unwrap();
 }
 
-/// With so few points, the start does not notice the damage. The verification of the proof does.
+/// The start checks the points. If they are damaged afterwards, the verification of the proof shows it.
 #[test]
-fn a_damaged_crs_yields_no_proof() {
-    let (crs, keys, dir) =
-        (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+fn a_crs_that_is_damaged_later_yields_no_proof() {
+    let (crs, dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let square = samples::square(dir.path(), "square", 1);
     shortened_crs(crs.path(), 3000);
-    swap_points(crs.path(), 3, 7);
     let server = TestServer::start(|s| {
-        (s.crs, s.keys) = (crs.path().to_owned(), keys.path().to_owned());
+        s.crs = crs.path().to_owned();
         (s.circuit, s.sample) = (Some(square.circuit.clone()), None);
     });
+    // bb reads the points with its first proof.
+    swap_points(crs.path(), 3, 7);
     server.prove(&square.witness).assert_refused(ProblemType::ProofInvalid);
     server.wait_for_log_line("an error names the circuit", |line| {
         line["level"] == "ERROR" && line["circuit"] == "square"
     });
     server.assert_idle();
+}
+
+#[test]
+fn a_circuit_without_inputs_is_proved() {
+    let dir = tempfile::tempdir().unwrap();
+    let sample = samples::without_inputs(dir.path());
+    for is_warm in [true, false] {
+        let server = TestServer::start(|s| {
+            (s.circuit, s.sample) = (Some(sample.circuit.clone()), Some(sample.clone()));
+            if !is_warm {
+                s.process_mode();
+            }
+        });
+        server.prove(&sample.witness).assert_proves(&sample, NoirRecursive);
+        let evm = server.prove_request_at("/api/prove?target=evm", &sample.witness).send();
+        evm.assert_proves(&sample, edgeprove_protocol::Target::Evm);
+        let other = &samples::range_check().witness;
+        server.prove(other).assert_refused(ProblemType::WitnessOfAnotherCircuit);
+        server.finish();
+    }
+}
+
+/// bb adds five rows to the gates: 4,093 gates do not fit 4,096 rows.
+#[test]
+fn the_size_of_a_circuit_has_the_rows_that_bb_adds() {
+    let (crs, dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let fitting = samples::squares(dir.path(), "fitting", 4074);
+    let beyond = samples::squares(dir.path(), "beyond", 4075);
+    for keys in [dir.path().join("keys"), paths::shared_keys()] {
+        let server = TestServer::start(|s| {
+            (s.crs, s.keys) = (shortened_crs(crs.path(), 4097), keys);
+            (s.circuit, s.circuits) = (None, Some(dir.path().to_owned()));
+            s.sample = Some(fitting.clone());
+        });
+        let health = health_of(&server, "fitting");
+        assert_eq!((health.gates, health.circuit_size), (Some(4091), Some(4096)));
+        assert_failed(&server, "beyond", &["8192", "4097"]);
+        server.assert_healthy();
+    }
+    if lacks_crs_points(8192) {
+        return;
+    }
+    let server = TestServer::start(|s| {
+        (s.circuit, s.sample) = (Some(beyond.circuit.clone()), Some(beyond.clone()));
+    });
+    let health = health_of(&server, "beyond");
+    assert_eq!((health.gates, health.circuit_size), (Some(4092), Some(8192)));
+    server.assert_healthy();
+}
+
+#[test]
+fn a_circuit_file_with_a_byte_order_mark_loads() {
+    let dir = tempfile::tempdir().unwrap();
+    let range = samples::range_check();
+    let text = fs::read_to_string(&range.circuit).unwrap();
+    let utf16: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    fs::write(dir.path().join("utf8.json"), ["\u{feff}", &text].concat()).unwrap();
+    fs::write(dir.path().join("utf16.json"), [b"\xff\xfe", utf16.as_slice()].concat()).unwrap();
+    let server = TestServer::start(|s| s.circuits = Some(dir.path().to_owned()));
+    let hashes: Vec<_> = server.health().circuits.into_iter().map(|circuit| circuit.vk_hash).collect();
+    assert!(hashes.iter().all(|hash| hash.is_some() && *hash == hashes[0]), "{hashes:?}");
+    server.assert_healthy();
+}
+
+#[test]
+fn hidden_files_beside_circuits_are_skipped() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["._range_check.json", ".x.json", "range_check.json~", "#range_check.json#"] {
+        fs::write(dir.path().join(name), [0, 5, 22, 7]).unwrap();
+    }
+    let server = TestServer::start(|s| s.circuits = Some(dir.path().to_owned()));
+    assert_eq!(server.health().circuits.len(), 1);
+    server.assert_healthy();
+}
+
+/// The forms of a CRS folder that bb itself proves with.
+#[test]
+fn a_crs_as_bb_keeps_it_is_used() {
+    let points = fs::read(paths::crs().join("bn254_g1.dat")).unwrap();
+    let compressed: Vec<u8> = points[..4096 * 64]
+        .as_chunks::<64>()
+        .0
+        .iter()
+        .flat_map(|point| {
+            let mut x = [0; 32];
+            x.copy_from_slice(&point[..32]);
+            x[0] |= (point[63] & 1) << 7;
+            x
+        })
+        .collect();
+    let few = &points[..512 * 64];
+    for files in [
+        // Exactly as many points as rows, and no point of G2.
+        &[("bn254_g1.dat", &points[..4096 * 64])][..],
+        &[("bn254_g1_compressed.dat", &compressed)],
+        // bb wrote the points of a smaller circuit.
+        &[("bn254_g1_compressed.dat", &compressed), ("bn254_g1.dat", few)],
+    ] {
+        let (crs, keys) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        for (name, bytes) in files {
+            fs::write(crs.path().join(name), bytes).unwrap();
+        }
+        let server = TestServer::start(|s| {
+            (s.crs, s.keys) = (crs.path().to_owned(), keys.path().to_owned());
+        });
+        assert_eq!(server.health().crs.points, 4096);
+        server.assert_healthy();
+    }
+}
+
+/// bb would take 7 GiB for an index of 2^26.
+#[test]
+fn loading_a_circuit_is_bounded_in_memory() {
+    let dir = tempfile::tempdir().unwrap();
+    samples::with_index(dir.path(), "far_index", 1 << 26);
+    samples::with_index(dir.path(), "wide", 1_000_000);
+    let server = TestServer::start(|s| {
+        s.circuits = Some(dir.path().to_owned());
+        s.flag("--memory-max", "64MiB");
+    });
+    assert_failed(&server, "far_index", &["67108865 witnesses"]);
+    let circuit = health_of(&server, "wide");
+    assert_eq!(circuit.status, CircuitStatus::Failed);
+    assert!(circuit.error.as_ref().is_some_and(|error| error.contains("64 MiB of memory")), "{circuit:?}");
+    server.assert_healthy();
 }

@@ -185,3 +185,67 @@ fn an_invalid_circuit_family_prevents_the_start() {
         assert!(failed.stderr.contains(part), "{part:?} is not in: {}", failed.stderr);
     }
 }
+
+/// A family whose larger circuit is in its folder, but cannot be loaded.
+fn start_with_unloadable(file: &[u8]) -> Family {
+    let mut family = Family::start();
+    std::fs::write(family.dir.path().join("large.json"), file).unwrap();
+    family.server = Family::start_server(family.dir.path(), |s| {
+        s.sample = Some(family.small.clone());
+        s.flags.push("--ephemeral-jobs".to_owned());
+    });
+    family
+}
+
+#[test]
+fn a_circuit_that_cannot_be_loaded_falls_back() {
+    let family = start_with_unloadable(b"{}");
+    let response = family.both().send();
+    response.assert_proves(&family.small, NoirRecursive);
+    assert_eq!(response.header(headers::FALLBACK_FROM), "large");
+
+    // A job of the same request.
+    let job = family.both().header("prefer", "respond-async").send().assert_accepted();
+    assert_eq!(job.circuit.as_str(), "large");
+    let job = family.server.wait_until_finished(job.id, wait::LIMIT);
+    assert_eq!(job.fallback_circuit.as_ref().map(CircuitId::as_str), Some("small"));
+    let proof = family.server.get(&job.links.proof);
+    proof.assert_proves(&family.small, NoirRecursive);
+    assert_eq!(proof.header(headers::FALLBACK_FROM), "large");
+
+    // The witness of the circuit that cannot be loaded is not looked at.
+    let other: &[u8] = b"no witness at all";
+    let parts = [("large", other), ("small", family.small.witness.as_slice())];
+    family.form(&parts).send().assert_proves(&family.small, NoirRecursive);
+    // Without a witness of the smaller circuit there is nothing to prove.
+    let response = family.form(&parts[..1]).send();
+    let problem: Problem = serde_json::from_slice(&response.body).unwrap();
+    assert_eq!(problem.code, ProblemType::CircuitUnavailable);
+    family.form(&parts[1..]).send().assert_refused(ProblemType::InvalidRequest);
+    family.server.assert_healthy();
+}
+
+#[test]
+fn a_circuit_beyond_the_memory_falls_back() {
+    let mut family = Family::start();
+    samples::with_index(family.dir.path(), "large", 1_000_000);
+    family.server = Family::start_server(family.dir.path(), |s| {
+        s.sample = Some(family.small.clone());
+        s.flag("--memory-max", "64MiB");
+    });
+    let response = family.both().send();
+    response.assert_proves(&family.small, NoirRecursive);
+    assert_eq!(response.header(headers::FALLBACK_FROM), "large");
+    family.server.assert_healthy();
+}
+
+#[test]
+fn a_smaller_circuit_that_cannot_be_loaded_is_skipped() {
+    let mut family = Family::start();
+    std::fs::write(family.dir.path().join("small.json"), "{}").unwrap();
+    family.server = Family::start_server(family.dir.path(), |s| s.sample = Some(family.large.clone()));
+    let response = family.both().send();
+    response.assert_proves(&family.large, NoirRecursive);
+    assert_eq!(response.header(headers::FALLBACK_FROM), "");
+    family.server.assert_healthy();
+}

@@ -48,3 +48,4 @@ mod spool_faults;
 mod start_faults;
 mod timeouts;
 mod uploads;
+mod verification_keys;

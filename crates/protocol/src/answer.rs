@@ -7,6 +7,9 @@ use crate::{CircuitId, Target};
 /// Media type of an answer that is the proof's bytes.
 pub const PROOF_MEDIA_TYPE: &str = "application/octet-stream";
 
+/// Media type of an answer with the files `proof`, `public_inputs` and `vk`, as bb writes them.
+pub const TAR_MEDIA_TYPE: &str = "application/x-tar";
+
 /// A proof as JSON, for callers that accept `application/json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ProofAnswer {
@@ -70,6 +73,34 @@ impl Timings {
     }
 }
 
+/// `GET /v1/circuits`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CircuitList {
+    /// The circuits, by name.
+    pub circuits: Vec<CircuitEntry>,
+}
+
+/// One circuit of `GET /v1/circuits`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CircuitEntry {
+    /// Its name.
+    pub id: CircuitId,
+    /// Whether proofs of it can be made now.
+    pub status: CircuitStatus,
+    /// The target of its proofs where a request names none.
+    pub target: Target,
+    /// The targets that its proofs can have. Empty until loaded.
+    pub targets: Vec<Target>,
+    /// Its gates; `None` until loaded.
+    pub gates: Option<u64>,
+    /// Its circuit size: the dyadic size, a power of two. `None` until loaded.
+    pub circuit_size: Option<u64>,
+    /// Hash of its verification key, `0x` and 64 hexadecimal digits; `None` until loaded.
+    pub vk_hash: Option<String>,
+    /// The path of its verification key; `None` until loaded.
+    pub vk: Option<String>,
+}
+
 /// `GET /api/health`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Health {
@@ -131,7 +162,7 @@ pub struct BbHealth {
 /// The common reference string.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CrsHealth {
-    /// Number of G1 points. A circuit of size 2^k needs 2^k + 1.
+    /// Number of G1 points. A circuit of size 2^k needs 2^k, and at least 512.
     pub points: u64,
 }
 
@@ -185,7 +216,7 @@ pub struct CircuitHealth {
     pub target: Target,
     /// Its gates; `None` until loaded.
     pub gates: Option<u64>,
-    /// Its circuit size as bb reports it: the dyadic size, a power of two. `None` until loaded.
+    /// Its circuit size: bb's dyadic size, a power of two, with the rows that bb adds to the gates. `None` until loaded.
     pub circuit_size: Option<u64>,
     /// Highest memory peak of a prover process during a proof of it, in bytes. Stored across restarts; `None` before the
     /// first proof.

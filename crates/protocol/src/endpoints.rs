@@ -201,10 +201,15 @@ pub const ALL: &[Endpoint] = &[
     Endpoint::new(Method::Get, "/", Class::Info, EdgeAction::ListEndpoints,
         "lists the endpoints"),
     Endpoint::new(Method::Post, "/api/prove", Class::Proof, FORWARD_BY_KEY,
-        "proves a gzipped witness of the default circuit and responds with the proof's bytes, or with JSON for \
-         Accept: application/json; ?target=evm for Solidity verifiers"),
+        "proves a gzipped witness of the default circuit and responds with the proof's bytes, with JSON for \
+         Accept: application/json, or with proof, public inputs and verification key for Accept: application/x-tar; \
+         ?target=evm for Solidity verifiers"),
     Endpoint::new(Method::Post, "/api/prove/{circuit}", Class::Proof, FORWARD_BY_KEY,
         "the same for the named circuit"),
+    Endpoint::new(Method::Get, "/v1/circuits", Class::Info, FORWARD,
+        "the circuits: state, targets, size, hash of the verification key"),
+    Endpoint::new(Method::Get, "/v1/circuits/{circuit}/vk", Class::Info, FORWARD,
+        "the verification key of a circuit, as the file that bb and edgeprove verify take; ?target="),
     Endpoint::new(Method::Get, "/api/health", Class::Info, FORWARD,
         "versions, circuits and provers; 200 when proofs can be computed; at the edge it wakes a container"),
     Endpoint::new(Method::Get, "/health", Class::Info, FORWARD,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use axum::{extract::State, response::Response};
+use bytes::Bytes;
 use edgeprove_artifacts::ArtifactKind;
 use edgeprove_job_rules::job::Job;
 use edgeprove_protocol::{JobStatus, ProblemType};
@@ -32,7 +33,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// 1. The caller may see the job (401, 404, 429).
 /// 2. The job has completed: 409 before, 410 where it was cancelled or has expired, its own problem where it failed.
 /// 3. The proof is read (503), and its delivery is written to the audit log (503).
-/// 4. 200 with bytes or JSON, by `Accept`.
+/// 4. 200 with bytes, JSON or a tar file, by `Accept`. A tar file needs the verification key (503).
 pub async fn get_proof(
     State(app): State<AppState>,
     caller: Caller,
@@ -41,17 +42,18 @@ pub async fn get_proof(
 ) -> Result<Response, ApiError> {
     let job = visible_job(&app, &caller, id).await?;
     let format = AnswerFormat::from_headers(&headers);
-    finished_job(app.jobs()?, &job, &caller, &request_id_of(&headers), format).await
+    finished_job(&app, &job, &caller, &request_id_of(&headers), format).await
 }
 
 /// The answer for a finished job: its proof, or why there is none.
 pub async fn finished_job(
-    jobs: &Jobs,
+    app: &AppState,
     job: &Job,
     caller: &Caller,
     request_id: &str,
     format: AnswerFormat,
 ) -> Result<Response, ApiError> {
+    let jobs = app.jobs()?;
     match job.status {
         JobStatus::Queued | JobStatus::Running => {
             let document = current_document(jobs, job.clone()).await?;
@@ -59,7 +61,10 @@ pub async fn finished_job(
             Err(ApiError::new(ProblemType::ProofNotReady, format!("the job is {}", job.status)).after(wait))
         }
         JobStatus::Completed => {
-            let proof = stored_proof(jobs, job).await?;
+            let mut proof = stored_proof(jobs, job).await?;
+            if format == AnswerFormat::Tar {
+                proof.vk = stored_key(app, job, &proof)?;
+            }
             jobs.recorder.fetched(job, caller.actor(), request_id.to_owned()).await?;
             Ok(proof_response(&proof, format))
         }
@@ -77,11 +82,11 @@ async fn stored_proof(jobs: &Jobs, job: &Job) -> Result<ProofResponse, ApiError>
     let name = job.result.as_deref().and_then(|name| name.parse().ok()).ok_or_else(missing)?;
     let (report, payload) = (ProofReport::of(job)?, Payload::of(job)?);
     let proof = jobs.store.artifacts.read(&name, ArtifactKind::Proof, PROOF_MAX_BYTES).await?;
-    let (proved, fallback_from) = match report.fallback {
-        Some(smaller) => (smaller, Some(payload.first.circuit)),
-        None => (payload.first, None),
-    };
+    let is_fallback = report.fallback_circuit(&payload).is_some();
+    let fallback_from = is_fallback.then(|| payload.requested_circuit().clone());
+    let proved = report.fallback.unwrap_or(payload.first);
     Ok(ProofResponse {
+        vk: Bytes::new(),
         proof,
         public_inputs: report.public_inputs,
         circuit: proved.circuit,
@@ -92,5 +97,28 @@ async fn stored_proof(jobs: &Jobs, job: &Job) -> Result<ProofResponse, ApiError>
         fallback_from,
         timings: report.timings,
         request_id: payload.request_id,
+    })
+}
+
+/// The verification key of a stored proof: of the loaded circuit or, where that has changed, of its version in the cache.
+fn stored_key(app: &AppState, job: &Job, proof: &ProofResponse) -> Result<Bytes, ApiError> {
+    let (report, payload) = (ProofReport::of(job)?, Payload::of(job)?);
+    let version = report.fallback.unwrap_or(payload.first).version;
+    let loaded = || {
+        let circuit = app.engine.circuits.find(Some(&proof.circuit)).ok()?;
+        let key = circuit.ready_key(proof.target)?;
+        Some((key.vk_hash, key.circuit.vk.clone()))
+    };
+    let cached = || {
+        let program_sha256 = hex::decode(&version).ok()?.try_into().ok()?;
+        let material = app.engine.proving.keys().cache.get(&program_sha256, proof.target)?;
+        Some((material.key.vk_hash, material.key.vk))
+    };
+    let is_right = |(hash, _): &([u8; 32], Bytes)| hex::encode(hash) == proof.vk_hash;
+    let found = loaded().filter(is_right).or_else(|| cached().filter(is_right));
+    found.map(|(_, vk)| vk).ok_or_else(|| {
+        let detail =
+            "this server no longer has the verification key of this proof: fetch it as bytes or JSON instead";
+        ApiError::new(ProblemType::CircuitUnavailable, detail)
     })
 }

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::http::{
     api_error::ApiError,
     caller::Identity,
-    state::{AppState, Shared},
+    state::{AppState, NO_CIRCUIT, Shared},
 };
 use edgeprove_engine::circuits::registry::{Entry, LoadState};
 use edgeprove_prover::barretenberg::version::NOIR_VERSION;
@@ -41,7 +41,7 @@ pub async fn live() -> Json<Value> {
 
 /// 200 while new work is accepted, with the load and the time since the last job finished: a platform lets the server sleep
 /// by these, and keeps it awake for a while so that results can be fetched. 503 while circuits are loaded, while no prover
-/// runs, and during the shutdown.
+/// runs, where there is no circuit or none could be loaded, and during the shutdown.
 pub async fn ready(State(app): State<AppState>) -> Result<Json<Value>, ApiError> {
     if let Some(reason) = app.not_ready() {
         return Err(ApiError::not_ready(reason));
@@ -72,9 +72,8 @@ fn examine(app: &Shared, is_operator: bool, audit_is_failing: bool) -> Health {
         problems
             .push("the audit log cannot be written, or is not the one that was written before".to_owned());
     }
-    if circuits.is_empty() {
-        problems
-            .push("there is no circuit: start the server with --circuit FILE or --circuits DIR".to_owned());
+    if circuits.is_empty() && not_ready != Some(NO_CIRCUIT) {
+        problems.push(NO_CIRCUIT.to_owned());
     }
     let status = match (not_ready, ready, problems.is_empty()) {
         (None, 1.., true) => HealthStatus::Ok,

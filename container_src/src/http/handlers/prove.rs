@@ -91,11 +91,11 @@ async fn try_prove(
 /// Opens the account of the proof: whichever way the request ends, it is counted once and written to the audit log once.
 fn open_proof(app: &AppState, request: &AdmittedRequest) -> OpenProof {
     let entry = Entry {
-        circuit: Some(request.circuit.id.clone()),
+        circuit: Some(request.requested.clone()),
         request_id: Some(request.id.clone()),
         ..app.audit.entry(request.caller.actor(), Action::ProofSynchronous)
     };
-    app.proofs.open(&request.circuit, request.target(), Some(entry))
+    app.proofs.open(&request.circuit, request.target(), Some(entry)).requested_as(&request.requested)
 }
 
 fn check_deadline(app: &AppState, request: &AdmittedRequest) -> Result<(), ApiError> {

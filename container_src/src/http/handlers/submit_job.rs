@@ -113,7 +113,7 @@ async fn try_submit(
     };
     let is_finished = finished.is_some();
     let mut response = match finished {
-        Some(job) => finished_job(jobs, &job, &caller, &id, format).await?,
+        Some(job) => finished_job(app, &job, &caller, &id, format).await?,
         None if must_prove => return Err(unfinished(app)),
         None => accepted(jobs, &job).await?,
     };
@@ -155,6 +155,7 @@ fn submission(
 ) -> Submission {
     Submission {
         candidates,
+        requested: request.requested.clone(),
         cache: request.cache,
         limits: request.limits,
         owner: request.caller.owner(),

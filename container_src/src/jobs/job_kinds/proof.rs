@@ -28,6 +28,10 @@ pub struct Payload {
     /// In the artifact they follow the first.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub smaller: Vec<WitnessDescriptor>,
+    /// The circuit that was asked for, if it could not be loaded when the job was submitted: `first` is a smaller one of
+    /// its family.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub requested: Option<CircuitId>,
     /// How the proof cache may be used.
     pub cache: CachePolicy,
     /// The longest time for the proof, in milliseconds, where the caller lowered it.
@@ -81,6 +85,12 @@ impl Payload {
         std::iter::once(&self.first).chain(&self.smaller)
     }
 
+    /// The circuit that was asked for.
+    #[must_use]
+    pub fn requested_circuit(&self) -> &CircuitId {
+        self.requested.as_ref().unwrap_or(&self.first.circuit)
+    }
+
     /// A problem of this job.
     #[must_use]
     pub fn problem(&self, kind: ProblemType, detail: &str) -> Problem {
@@ -105,6 +115,13 @@ impl ProofReport {
     /// The report of a completed proof job.
     pub fn of(job: &Job) -> Result<Self, DecodeError> {
         job.completion()
+    }
+
+    /// The smaller circuit that was proved instead of the requested one.
+    #[must_use]
+    pub fn fallback_circuit(&self, payload: &Payload) -> Option<CircuitId> {
+        let proved = self.fallback.as_ref().unwrap_or(&payload.first);
+        (proved.circuit != *payload.requested_circuit()).then(|| proved.circuit.clone())
     }
 
     /// The work behind it: proving and verifying, on the circuit that was proved; `None` for a cached proof.

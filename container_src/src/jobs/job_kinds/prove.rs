@@ -164,6 +164,7 @@ impl Prove {
         let (circuits, refused) = self.circuits(&payload)?;
         let first = circuits.first().ok_or_else(|| nothing_to_prove(&payload))?;
         let proof = self.proofs.open(&first.1, payload.first.target, None);
+        let proof = proof.requested_as(payload.requested_circuit());
         let candidates = match self.candidates(job, &payload, input, circuits).await {
             Ok(candidates) => candidates,
             Err(error) => {
