@@ -6,8 +6,12 @@ use crate::config::ConfigError;
 
 /// A setting is invalid (`EX_USAGE` of sysexits.h). An invalid command line has clap's status 2.
 const CONFIG: u8 = 64;
+/// An input file has the wrong content (`EX_DATAERR`).
+const DATA: u8 = 65;
 /// An input file cannot be read (`EX_NOINPUT`).
 const NO_INPUT: u8 = 66;
+/// A command whose status 1 has another meaning could not do its work (`EX_SOFTWARE`).
+const SOFTWARE: u8 = 70;
 
 /// Most threads for blocking work: waiting for disks, and reading witnesses. Each needs some 80 KiB, and tokio's
 /// default would start one for each upload; hundreds of threads do not make a disk faster.
@@ -18,6 +22,10 @@ const BLOCKING_THREADS: usize = 32;
 pub enum Failure {
     /// A setting is invalid: 64.
     Config(ConfigError),
+    /// An input file has the wrong content: 65.
+    Data(Box<dyn Error>),
+    /// The command could not do its work, and its status 1 has another meaning: 70.
+    Software(Box<dyn Error>),
     /// An input file cannot be read: 66.
     NoInput(Box<dyn Error>),
     /// Anything else: 1.
@@ -64,18 +72,16 @@ where
 #[expect(clippy::print_stderr, reason = "the log may not be set up yet")]
 #[must_use]
 pub fn report(failure: &Failure) -> ExitCode {
-    match failure {
+    let (error, code) = match failure {
         Failure::Config(error) => {
             eprintln!("edgeprove: {error}");
-            ExitCode::from(CONFIG)
+            return ExitCode::from(CONFIG);
         }
-        Failure::NoInput(error) => {
-            eprintln!("edgeprove: {}", edgeprove_telemetry::chain(error.as_ref()));
-            ExitCode::from(NO_INPUT)
-        }
-        Failure::Other(error) => {
-            eprintln!("edgeprove: {}", edgeprove_telemetry::chain(error.as_ref()));
-            ExitCode::FAILURE
-        }
-    }
+        Failure::Data(error) => (error, ExitCode::from(DATA)),
+        Failure::NoInput(error) => (error, ExitCode::from(NO_INPUT)),
+        Failure::Software(error) => (error, ExitCode::from(SOFTWARE)),
+        Failure::Other(error) => (error, ExitCode::FAILURE),
+    };
+    eprintln!("edgeprove: {}", edgeprove_telemetry::chain(error.as_ref()));
+    code
 }

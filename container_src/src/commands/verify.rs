@@ -1,4 +1,7 @@
-//! `edgeprove verify`: verifies one proof.
+//! `edgeprove verify`: verifies one proof, and reports what does not fit.
+//!
+//! The exit status is 0 for a proof that verifies and 1 for one that does not. It is 64 where a file is not named, 65
+//! where a file has the wrong content, 66 where a file cannot be read, and 70 where bb could not verify.
 
 use std::{
     path::{Path, PathBuf},
@@ -10,41 +13,45 @@ use std::{
 use clap::Args;
 use edgeprove_protocol::Target;
 
-use super::exit_status::{self, Failure, other};
+use super::exit_status::{self, Failure};
 use crate::{
-    config::{Faults, RawSetting, engine::EngineArgs, environment::Environment, raw_setting},
+    config::{ConfigError, Faults, RawSetting, engine::EngineArgs, environment::Environment, raw_setting},
     engine::{Engine, settings::CircuitSettings},
+    proof_files::{FILE_MAX_BYTES, PROOF, PUBLIC_INPUTS, ProofFiles, TarError, VK, is_tar, read_bounded},
 };
 use edgeprove_engine::scheduler::WidthPolicy;
-use edgeprove_prover::{CircuitKey, ProofParts, backend::FIELD_BYTES};
+use edgeprove_prover::{
+    CircuitKey, ProofParts, ProverError,
+    backend::FIELD_BYTES,
+    barretenberg::key_facts::{KeyFacts, NotAKey},
+};
 
 /// Longest time for one verification.
 const TIMEOUT: Duration = Duration::from_mins(1);
-/// Largest file that is read. Proofs and keys have a few kilobytes.
-const FILE_MAX_BYTES: u64 = 16 << 20;
 
 /// The files of the proof.
 #[derive(Debug, Args)]
 struct FileArgs {
-    /// Folder with the files `proof`, `public_inputs` and `vk`, as `edgeprove prove` and `bb prove` write them.
-    #[arg(value_name = "DIR")]
-    dir: Option<PathBuf>,
+    /// Folder with the files `proof`, `public_inputs` and `vk`, as `edgeprove prove` and `bb prove` write them; or a tar
+    /// file with them, as a server returns it for `Accept: application/x-tar`.
+    #[arg(value_name = "DIR|TAR")]
+    path: Option<PathBuf>,
 
-    /// File of the proof. Default: `proof` in the folder.
+    /// File of the proof. Default: `proof` in the folder or tar file.
     #[arg(long, short, value_name = "FILE")]
     proof: Option<PathBuf>,
 
-    /// File of the public inputs. Default: `public_inputs` in the folder.
+    /// File of the public inputs. Default: `public_inputs` in the folder or tar file.
     #[arg(long, short = 'i', value_name = "FILE")]
     public_inputs: Option<PathBuf>,
 
-    /// File of the verification key. Default: `vk` in the folder.
+    /// File of the verification key. Default: `vk` in the folder or tar file.
     #[arg(long, short = 'k', value_name = "FILE")]
     vk: Option<PathBuf>,
 
-    /// Target of the proof: `noir-recursive` or `evm`.
-    #[arg(long, short, value_name = "TARGET", default_value = "noir-recursive", value_parser = raw_setting::<Target>)]
-    target: RawSetting<Target>,
+    /// Target of the proof: `noir-recursive` or `evm`. Default: the target of the verification key.
+    #[arg(long, short, value_name = "TARGET", value_parser = raw_setting::<Target>)]
+    target: Option<RawSetting<Target>>,
 }
 
 /// Flags of `edgeprove verify`.
@@ -67,71 +74,185 @@ enum Unusable {
     },
     #[error("{} has {bytes} bytes, which is not a multiple of {FIELD_BYTES}", path.display())]
     NoFields { path: PathBuf, bytes: usize },
-    #[error("{} is larger than any proof or key", path.display())]
+    #[error("{} is larger than any proof or key, which have at most {FILE_MAX_BYTES} bytes", path.display())]
     TooLarge { path: PathBuf },
-    #[error("the {0} file is missing: give DIR, or the file itself")]
+    #[error("{} has no proof with its files", path.display())]
+    BadTar {
+        path: PathBuf,
+        #[source]
+        source: TarError,
+    },
+    #[error("{} is neither a folder nor a tar file: give DIR, TAR, or each file by its flag", path.display())]
+    NotTar { path: PathBuf },
+    #[error("{} is not a verification key of bb", path.display())]
+    NotAKey {
+        path: PathBuf,
+        #[source]
+        source: NotAKey,
+    },
+    #[error("bb refused the files: {reason}")]
+    Refused { reason: String },
+    #[error("the {0} file is missing: give DIR or TAR, or the file itself")]
     NotGiven(&'static str),
 }
 
-/// Prints `valid` and returns status 0, or `invalid` and status 1.
+impl From<Unusable> for Failure {
+    fn from(error: Unusable) -> Self {
+        match error {
+            Unusable::NotGiven(_) => Self::Config(ConfigError::new(error.to_string())),
+            Unusable::Unreadable { .. } => Self::NoInput(Box::new(error)),
+            Unusable::NoFields { .. }
+            | Unusable::TooLarge { .. }
+            | Unusable::BadTar { .. }
+            | Unusable::NotTar { .. }
+            | Unusable::NotAKey { .. }
+            | Unusable::Refused { .. } => Self::Data(Box::new(error)),
+        }
+    }
+}
+
+/// A proof to verify.
+struct Subject {
+    facts: KeyFacts,
+    vk: Vec<u8>,
+    parts: ProofParts,
+}
+
+/// Why a proof does not verify.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+enum Misfit {
+    #[error("the verification key is for the target {key}, and --target is {asked}")]
+    Target { key: Target, asked: Target },
+    #[error(
+        "the verification key is for {key} public inputs, and there are {given}: \
+         the key is that of another circuit, or the public inputs are not those of the proof"
+    )]
+    PublicInputs { key: u64, given: usize },
+    #[error(
+        "a proof of {given} fields cannot belong to this verification key, whose proofs have {key}: \
+         the proof was cut, is for another target, or is of another circuit"
+    )]
+    ProofLength { key: usize, given: usize },
+    #[error(
+        "the proof does not verify, although the lengths fit: the proof or a public input was changed, \
+         or the verification key is that of another circuit"
+    )]
+    Changed,
+}
+
+/// Prints `valid` and returns status 0, or `invalid` with the reason and status 1.
 #[must_use]
 pub fn run(args: VerifyArgs, environment: &Environment) -> ExitCode {
     exit_status::run(async {
         let mut faults = Faults::default();
         let engine = args.engine.read(environment, &mut faults);
-        let target = faults.take_named("--target", args.files.target.clone());
+        let target = match args.files.target.clone() {
+            Some(target) => faults.take_named("--target", target).map(Some),
+            None => Some(None),
+        };
         let ((mut engine, log), target) = faults.finish(engine.zip(target))?;
         edgeprove_telemetry::start(log.format, &log.filter);
-        let (circuit, parts) = args.files.read(target).map_err(other)?;
+        let subject = args.files.read()?;
+        if let Some(misfit) = subject.misfit(target) {
+            return Ok(print_verdict(Some(&misfit)));
+        }
 
         engine.proving.scheduler.policy = WidthPolicy::Wide;
         let none = CircuitSettings { sources: Vec::new(), default: None, families: Vec::new() };
-        let engine = Engine::start(&engine, none).await.map_err(other)?;
-        let verdict = verify(&engine, &circuit, &parts).await;
+        let engine = Engine::start(&engine, none).await.map_err(software)?;
+        let verdict = verify(&engine, subject).await;
         engine.stop().await;
-        verdict.map(print_verdict)
+        verdict.map(|is_valid| print_verdict((!is_valid).then_some(&Misfit::Changed)))
     })
 }
 
-async fn verify(engine: &Engine, circuit: &CircuitKey, parts: &ProofParts) -> Result<bool, Failure> {
-    let permit = engine.proving.permit().await.map_err(other)?;
-    permit.verify(circuit, parts, Instant::now() + TIMEOUT).await.map_err(other)
+fn software(error: impl std::error::Error + 'static) -> Failure {
+    Failure::Software(Box::new(error))
+}
+
+async fn verify(engine: &Engine, subject: Subject) -> Result<bool, Failure> {
+    let Subject { facts, vk, parts } = subject;
+    let circuit = CircuitKey {
+        bytecode: bytes::Bytes::new(),
+        vk: vk.into(),
+        target: facts.target,
+        memory: Arc::default(),
+    };
+    let permit = engine.proving.permit().await.map_err(software)?;
+    permit.verify(&circuit, &parts, Instant::now() + TIMEOUT).await.map_err(|error| match error {
+        ProverError::Refused { reason } => Unusable::Refused { reason }.into(),
+        error => software(error),
+    })
 }
 
 #[expect(clippy::print_stdout, reason = "the result of the command")]
-fn print_verdict(is_valid: bool) -> ExitCode {
-    println!("{}", if is_valid { "valid" } else { "invalid" });
-    if is_valid { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+fn print_verdict(misfit: Option<&Misfit>) -> ExitCode {
+    match misfit {
+        None => {
+            println!("valid");
+            ExitCode::SUCCESS
+        }
+        Some(misfit) => {
+            println!("invalid: {misfit}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+impl Subject {
+    /// What shows without bb that the proof does not verify.
+    fn misfit(&self, target: Option<Target>) -> Option<Misfit> {
+        let key = self.facts.target;
+        if let Some(asked) = target.filter(|asked| *asked != key) {
+            return Some(Misfit::Target { key, asked });
+        }
+        let (public_inputs, given) = (self.facts.public_inputs, self.parts.public_inputs.len());
+        if public_inputs != given as u64 {
+            return Some(Misfit::PublicInputs { key: public_inputs, given });
+        }
+        let (fields, given) = (self.facts.proof_fields(), self.parts.proof.len());
+        (fields != given).then_some(Misfit::ProofLength { key: fields, given })
+    }
 }
 
 impl FileArgs {
-    fn read(&self, target: Target) -> Result<(CircuitKey, ProofParts), Unusable> {
-        let find = |named: &Option<PathBuf>, name: &'static str| {
-            let in_dir = || self.dir.as_ref().map(|dir| dir.join(name));
-            named.clone().or_else(in_dir).ok_or(Unusable::NotGiven(name))
+    fn read(&self) -> Result<Subject, Unusable> {
+        let tar = match &self.path {
+            Some(path) if !path.is_dir() => Some((path, read_tar(path)?)),
+            Some(_) | None => None,
         };
-        let proof = fields(&find(&self.proof, "proof")?)?;
-        let public_inputs = fields(&find(&self.public_inputs, "public_inputs")?)?;
-        let vk = read(&find(&self.vk, "vk")?)?;
-        let circuit =
-            CircuitKey { bytecode: bytes::Bytes::new(), vk: vk.into(), target, memory: Arc::default() };
-        Ok((circuit, ProofParts { proof, public_inputs }))
+        // The file that a flag names, else the one of the tar file or of the folder.
+        let find = |flag: &Option<PathBuf>, name: &'static str, of: fn(&ProofFiles) -> &Vec<u8>| match (
+            flag, &tar, &self.path,
+        ) {
+            (Some(path), _, _) => Ok((path.clone(), read(path)?)),
+            (None, Some((path, files)), _) => Ok((path.join(name), of(files).clone())),
+            (None, None, Some(dir)) => Ok((dir.join(name), read(&dir.join(name))?)),
+            (None, None, None) => Err(Unusable::NotGiven(name)),
+        };
+        let proof = find(&self.proof, PROOF, |files| &files.proof)?;
+        let public_inputs = find(&self.public_inputs, PUBLIC_INPUTS, |files| &files.public_inputs)?;
+        let (path, vk) = find(&self.vk, VK, |files| &files.vk)?;
+        let facts = KeyFacts::read(&vk).map_err(|source| Unusable::NotAKey { path, source })?;
+        let parts = ProofParts { proof: fields(proof)?, public_inputs: fields(public_inputs)? };
+        Ok(Subject { facts, vk, parts })
     }
+}
+
+fn read_tar(path: &Path) -> Result<ProofFiles, Unusable> {
+    let bytes = read(path)?;
+    if !is_tar(&bytes) {
+        return Err(Unusable::NotTar { path: path.to_owned() });
+    }
+    ProofFiles::from_tar(&bytes).map_err(|source| Unusable::BadTar { path: path.to_owned(), source })
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Unusable> {
-    let unreadable = |source| Unusable::Unreadable { path: path.to_owned(), source };
-    if std::fs::metadata(path).map_err(unreadable)?.len() > FILE_MAX_BYTES {
-        return Err(Unusable::TooLarge { path: path.to_owned() });
-    }
-    std::fs::read(path).map_err(unreadable)
+    let read = read_bounded(path).map_err(|source| Unusable::Unreadable { path: path.to_owned(), source })?;
+    read.ok_or_else(|| Unusable::TooLarge { path: path.to_owned() })
 }
 
-fn fields(path: &Path) -> Result<Vec<[u8; FIELD_BYTES]>, Unusable> {
-    let bytes = read(path)?;
+fn fields((path, bytes): (PathBuf, Vec<u8>)) -> Result<Vec<[u8; FIELD_BYTES]>, Unusable> {
     let (fields, rest) = bytes.as_chunks::<FIELD_BYTES>();
-    if rest.is_empty() {
-        return Ok(fields.to_vec());
-    }
-    Err(Unusable::NoFields { path: path.to_owned(), bytes: bytes.len() })
+    if rest.is_empty() { Ok(fields.to_vec()) } else { Err(Unusable::NoFields { path, bytes: bytes.len() }) }
 }

@@ -45,9 +45,9 @@ impl ProgramArgs {
     /// Reads the flags and checks the paths.
     pub fn read(self, environment: &Environment, faults: &mut Faults) -> Option<ProgramSettings> {
         let path = find_bb(self.bb, environment, faults);
-        let cache_dir =
-            self.cache_dir.or_else(|| default_cache(environment)).unwrap_or_else(|| "edgeprove-cache".into());
-        let crs = find_crs(self.crs, &cache_dir, environment, faults);
+        let cache_dir = self.cache_dir.or_else(|| default_cache(environment));
+        let crs = find_crs(self.crs, cache_dir.as_deref(), environment, faults);
+        let cache_dir = cache_dir.unwrap_or_else(|| "edgeprove-cache".into());
         let spool_dir = self.spool_dir.unwrap_or_else(|| default_spool(environment));
         let msm = faults.take("msm", self.msm);
         let (path, crs, msm) = (path?, crs?, msm?);
@@ -78,7 +78,7 @@ fn find_bb(flag: Option<PathBuf>, environment: &Environment, faults: &mut Faults
 
 fn find_crs(
     flag: Option<PathBuf>,
-    cache_dir: &Path,
+    cache_dir: Option<&Path>,
     environment: &Environment,
     faults: &mut Faults,
 ) -> Option<Crs> {
@@ -87,7 +87,7 @@ fn find_crs(
         faults.add("CRS: there is no home folder to search; set --crs or CRS_PATH");
         return None;
     };
-    faults.ok(Crs::open(&dir, Some(cache_dir)))
+    faults.ok(Crs::open(&dir, cache_dir))
 }
 
 fn default_cache(environment: &Environment) -> Option<PathBuf> {

@@ -141,15 +141,14 @@ fn find_circuit(
     let circuits = &app.engine.circuits;
     match circuits.find(named) {
         Ok(circuit) => Ok((circuit.id.clone(), circuit)),
-        Err(LookupError::Failed { id, public_reason }) => {
-            if has_several_witnesses && let Some(smaller) = circuits.loaded_fallback(&id) {
-                return Ok((id, smaller));
+        Err(error) => {
+            let LookupError::Failed { id, .. } = &error else { return Err(error.into()) };
+            if has_several_witnesses && let Some(smaller) = circuits.loaded_fallback(id) {
+                return Ok((id.clone(), smaller));
             }
-            let error = LookupError::Failed { id: id.clone(), public_reason };
-            let fallback = circuits.fallback(&id, error.kind()).cloned();
+            let fallback = circuits.fallback(id, error.kind()).cloned();
             Err(ApiError::from(error).falling_back_to(fallback))
         }
-        Err(error) => Err(error.into()),
     }
 }
 

@@ -235,7 +235,7 @@ fn the_size_of_a_circuit_has_the_rows_that_bb_adds() {
         });
         let health = health_of(&server, "fitting");
         assert_eq!((health.gates, health.circuit_size), (Some(4091), Some(4096)));
-        assert_failed(&server, "beyond", &["8192", "4097"]);
+        assert_failed(&server, "beyond", ProblemType::CircuitUnavailable, &["8192", "4097"]);
         server.assert_healthy();
     }
     if lacks_crs_points(8192) {
@@ -319,7 +319,7 @@ fn loading_a_circuit_is_bounded_in_memory() {
         s.circuits = Some(dir.path().to_owned());
         s.flag("--memory-max", "64MiB");
     });
-    assert_failed(&server, "far_index", &["67108865 witnesses"]);
+    assert_failed(&server, "far_index", ProblemType::CircuitUnavailable, &["67108865 witnesses"]);
     let circuit = health_of(&server, "wide");
     assert_eq!(circuit.status, CircuitStatus::Failed);
     assert!(circuit.error.as_ref().is_some_and(|error| error.contains("64 MiB of memory")), "{circuit:?}");

@@ -249,42 +249,70 @@ fn an_interrupted_prove_leaves_no_witness_behind() {
 }
 
 #[test]
-fn verify_distinguishes_invalid_proofs_from_bad_files() {
+fn verify_reports_why_a_proof_does_not_verify() {
     let folder = WorkFolder::new();
     folder.prove(&folder.at("witness.gz"), NoirRecursive).assert_success();
     let out = folder.at("out");
-    let invalid =
-        |ended: Ended| assert_eq!((ended.code, ended.stdout.as_str()), (Some(1), "invalid\n"), "{ended:?}");
-
+    let write = |name: &str, bytes: &[u8]| {
+        fs::write(folder.at(name), bytes).unwrap();
+        folder.at(name)
+    };
+    let invalid = |arguments: &[&dyn AsRef<OsStr>], part: &str| {
+        let arguments: Vec<_> =
+            [&"verify" as &dyn AsRef<OsStr>, &out].iter().chain(arguments).copied().collect();
+        let ended = folder.run(&arguments);
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+        assert!(ended.stdout.starts_with("invalid: ") && ended.stdout.contains(part), "{part:?}: {ended:?}");
+    };
     let proof = fs::read(out.join("proof")).unwrap();
     let mut flipped = proof.clone();
-    flipped[proof.len() / 2] ^= 1;
-    fs::write(folder.at("flipped"), flipped).unwrap();
-    invalid(folder.run(&[&"verify", &out, &"--proof", &folder.at("flipped")]));
-    fs::write(
-        folder.at("inputs"),
-        [samples::range_check().public_inputs[1], samples::range_check().public_inputs[0]].concat(),
-    )
-    .unwrap();
-    invalid(folder.run(&[&"verify", &out, &"--public-inputs", &folder.at("inputs")]));
-    invalid(folder.run(&[&"verify", &out, &"--target", &"evm"]));
+    flipped[proof.len() / 2 + 31] ^= 1;
+    invalid(&[&"--proof", &write("flipped", &flipped)], "the proof or a public input was changed");
+    let [min, max] = samples::range_check().public_inputs[..] else { unreachable!("two public inputs") };
+    let inputs = write("inputs", &[max, min].concat());
+    invalid(&[&"--public-inputs", &inputs], "public input was changed");
+    invalid(&[&"--public-inputs", &write("one", &min)], "2 public inputs, and there are 1");
+    invalid(&[&"--proof", &write("cut", &proof[32..])], &format!("{} fields", proof.len() / 32 - 1));
+    invalid(&[&"--target", &"evm"], "--target is evm");
+
+    let square = samples::square(folder.0.path(), "square", 1);
+    let key = write("square-vk", &bb::verification_key_bytes(&square.circuit, NoirRecursive));
+    invalid(&[&"--vk", &key], "another circuit");
+}
+
+#[test]
+fn verify_has_a_status_for_each_kind_of_bad_input() {
+    let folder = WorkFolder::new();
+    folder.prove(&folder.at("witness.gz"), NoirRecursive).assert_success();
+    let out = folder.at("out");
     let files = [out.join("proof"), out.join("public_inputs"), out.join("vk")];
     assert_eq!(
         folder.run(&[&"verify", &"-p", &files[0], &"-i", &files[1], &"-k", &files[2]]).assert_success(),
         "valid\n"
     );
+    folder.run(&[&"verify"]).assert_failure(64, "proof");
+    folder.run(&[&"verify", &out, &"--target", &"solidity"]).assert_failure(64, "--target");
+    folder.run(&[&"verify", &out, &"--vk", &folder.at("nothing")]).assert_failure(66, "nothing");
+    folder.run(&[&"verify", &folder.at("nothing")]).assert_failure(66, "nothing");
+    folder.run(&[&"verify", &folder.at("crs")]).assert_failure(66, "proof");
 
+    let proof = fs::read(out.join("proof")).unwrap();
     fs::write(folder.at("truncated"), &proof[1..]).unwrap();
-    folder.run(&[&"verify", &out, &"--proof", &folder.at("truncated")]).assert_failure(1, "32");
-    folder.run(&[&"verify", &out, &"--vk", &folder.at("nothing")]).assert_failure(1, "nothing");
-    folder.run(&[&"verify"]).assert_failure(1, "proof");
+    folder.run(&[&"verify", &out, &"--proof", &folder.at("truncated")]).assert_failure(65, "32");
     let large = File::create(folder.at("large")).unwrap();
     large.set_len(1 << 30).unwrap();
-    folder.run(&[&"verify", &out, &"--proof", &folder.at("large")]).assert_failure(1, "large");
-    // A file that is not a key of bb is refused, and bb does not hang.
-    fs::write(folder.at("no-key"), [7; 1888]).unwrap();
-    let ended = folder.run(&[&"verify", &out, &"--vk", &folder.at("no-key")]);
-    assert_eq!(ended.code, Some(1), "{ended:?}");
+    folder.run(&[&"verify", &out, &"--proof", &folder.at("large")]).assert_failure(65, "large");
+    folder.run(&[&"verify", &folder.at("truncated")]).assert_failure(65, "tar file");
+    for key in [vec![7; 1888], vec![7; 100], fs::read(&files[0]).unwrap()] {
+        fs::write(folder.at("no-key"), key).unwrap();
+        folder.run(&[&"verify", &out, &"--vk", &folder.at("no-key")]).assert_failure(65, "verification key");
+    }
+    // Points that are not on the curve: bb refuses the key, and does not hang.
+    let mut key = fs::read(&files[2]).unwrap();
+    key[96..].fill(1);
+    fs::write(folder.at("no-points"), key).unwrap();
+    let ended = folder.run(&[&"verify", &out, &"--vk", &folder.at("no-points")]);
+    assert!(matches!(ended.code, Some(1 | 65)), "{ended:?}");
 }
 
 #[test]

@@ -95,7 +95,9 @@ impl HasProblemType for LoadError {
         match self {
             Self::UnsupportedTarget { .. } => ProblemType::InvalidRequest,
             Self::File(CircuitFileError::Noir(_)) | Self::Key(_) => ProblemType::CircuitCompilationFailed,
-            Self::File(CircuitFileError::Unreadable { .. } | CircuitFileError::TooLarge)
+            Self::File(
+                CircuitFileError::Unreadable { .. } | CircuitFileError::TooLarge | CircuitFileError::DecoderFailed,
+            )
             | Self::CrsTooSmall { .. }
             | Self::TooMany { .. }
             | Self::BeyondMemory { .. } => ProblemType::CircuitUnavailable,
@@ -111,6 +113,7 @@ impl LoadError {
             Self::BeyondMemory { .. } | Self::UnsupportedTarget { .. } => self.to_string(),
             Self::File(CircuitFileError::Unreadable { .. }) => "its file cannot be read".to_owned(),
             Self::File(CircuitFileError::TooLarge) => "its file is too large".to_owned(),
+            Self::File(CircuitFileError::DecoderFailed) => "its file could not be decoded".to_owned(),
             Self::File(CircuitFileError::Noir(_)) => {
                 "its file is not a circuit that this server can prove".to_owned()
             }
