@@ -7,6 +7,7 @@
 //! - [`keys_file`]: the file of keys, read again when it changes.
 //! - [`keys`]: the holders of keys, and the format of the file.
 //! - [`usage_counters`]: requests and proofs of each caller.
+//! - [`allowance`]: what is left of a caller's limits.
 //! - [`role`]: roles and limits.
 
 use std::{borrow::Cow, io, net::IpAddr, sync::Arc, time::Duration};
@@ -18,11 +19,13 @@ use edgeprove_protocol::{HasProblemType, Priority, ProblemType, caller::address_
 use edgeprove_telemetry::Supervisor;
 use parking_lot::{Mutex, RwLock};
 
+pub mod allowance;
 pub mod keys;
 pub mod keys_file;
 pub mod role;
 pub mod usage_counters;
 
+use allowance::Allowance;
 use keys::{KeyDigest, KeyRing, Profile};
 use keys_file::{KeysChange, KeysFile};
 pub use role::{Forbidden, Limits, Rate, Role};
@@ -230,6 +233,16 @@ impl Access {
         let keys = self.keys();
         let rate = keys.anonymous().limits.rate;
         self.0.counters.lock().count_request(&address_account(address), rate, Moment::now())
+    }
+
+    /// What is left of each limit of a caller. It has none for a caller without limits.
+    #[must_use]
+    pub fn allowances(&self, caller: &Caller) -> Vec<Allowance> {
+        let limits = &caller.profile.limits;
+        if *limits == Limits::default() {
+            return Vec::new();
+        }
+        self.0.counters.lock().allowances(&caller.account, limits, Moment::now())
     }
 
     /// Counts a request that is not for a proof.

@@ -7,7 +7,7 @@
 use std::{
     future::Future,
     io,
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     num::NonZeroUsize,
     path::{Path, PathBuf},
     sync::Arc,
@@ -32,6 +32,7 @@ use crate::{
     engine::{Engine, EngineError},
     http::{
         concurrent_requests::ConcurrentRequests,
+        handlers::metrics::declare,
         listener::{self, Shutdown},
         router::{probe_router, router},
         state::{AppState, Shared},
@@ -97,6 +98,20 @@ pub enum StartError {
     },
 }
 
+impl StartError {
+    /// Whether another value of a setting prevents it: a path or an address that cannot be used.
+    #[must_use]
+    pub fn is_of_a_setting(&self) -> bool {
+        match self {
+            Self::Engine(_) | Self::Audit(_) | Self::Listen { .. } | Self::AddrFile { .. } => true,
+            Self::Jobs(OpenError::Database(database)) => database.is_of_a_setting(),
+            Self::Jobs(OpenError::Artifacts(_)) => true,
+            Self::Jobs(OpenError::Queue(_) | OpenError::Encode(_)) => false,
+            Self::Random(_) | Self::Metrics(_) | Self::Hangups(_) => false,
+        }
+    }
+}
+
 /// Why the server ended by itself.
 #[derive(Debug, thiserror::Error)]
 #[error("a background task panicked")]
@@ -146,6 +161,7 @@ impl App {
             audit,
             exposition,
         });
+        declare(&state);
         Ok(Self { state, listener, probe_listener, connections_max, drain_timeout: drain, jobs: jobs.ok() })
     }
 
@@ -340,6 +356,7 @@ fn log_start(
         keys = access.keys().len(),
         accepts_anonymous = access.keys().accepts_anonymous(),
         spool = %engine.spool.path().display(),
+        url = %url(address),
         "listening"
     );
     let crs = &engine.proving.keys().crs;
@@ -353,6 +370,16 @@ fn log_start(
     if !engine.proving.options().verify {
         tracing::warn!("proofs are NOT verified before they are returned (--verify off)");
     }
+}
+
+/// The URL to open in a browser on this machine.
+fn url(address: SocketAddr) -> String {
+    let host = match address.ip() {
+        ip if !ip.is_unspecified() => ip,
+        IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+    };
+    format!("http://{}/", SocketAddr::new(host, address.port()))
 }
 
 /// The name of this server in leases and in the audit log. It is new with each start: the machine's name, the process id,

@@ -9,6 +9,7 @@
 //! - [`origin_check`]: refuses what pages of foreign origins make browsers send; [`host_names`]: the server's own names.
 //! - [`caller`]: identifies the caller. [`trusted_edge`]: accepts requests from the edge only; [`edge_secret`]: by a secret.
 //! - [`job_reader`]: who reads a job; [`job_stream`]: its events; [`event_socket`]: the same over a WebSocket.
+//! - [`rate_limit_headers`]: what is left of a caller's limits.
 //! - [`proof_response`], [`job_response`]: answers with a proof or a job.
 //! - [`api_error`]: turns failures into problems and statuses.
 //! - [`request_log`]: one log line per request. [`mod@request_id`]: its id. [`request_body`]: its body.
@@ -35,6 +36,7 @@ pub mod listener;
 pub mod origin_check;
 pub mod prefer;
 pub mod proof_response;
+pub mod rate_limit_headers;
 pub mod request_body;
 pub mod request_id;
 pub mod request_log;

@@ -2,7 +2,7 @@
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use edgeprove_telemetry::Supervisor;
@@ -14,6 +14,8 @@ pub struct Lifecycle {
     /// The owner of every background task.
     pub supervisor: Supervisor,
     started: Instant,
+    /// The time of the start since 1970, by the clock of the machine.
+    started_at: Duration,
     has_loaded: AtomicBool,
     is_draining: AtomicBool,
     admitted: TaskTracker,
@@ -29,6 +31,7 @@ impl Lifecycle {
         Self {
             supervisor,
             started: Instant::now(),
+            started_at: SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default(),
             has_loaded: AtomicBool::new(false),
             is_draining: AtomicBool::new(false),
             admitted: TaskTracker::new(),
@@ -39,6 +42,12 @@ impl Lifecycle {
     #[must_use]
     pub fn uptime(&self) -> Duration {
         self.started.elapsed()
+    }
+
+    /// When the server started, since 1970.
+    #[must_use]
+    pub fn started_at(&self) -> Duration {
+        self.started_at
     }
 
     /// Every circuit was loaded, or failed to load.

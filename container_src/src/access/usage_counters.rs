@@ -12,7 +12,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Excess, Limits, Rate, Work};
+use super::{
+    Excess, Limits, Rate, Work,
+    allowance::{Allowance, LimitName},
+};
 
 /// Most callers of one class with a counter of their own.
 const ACCOUNTS_MAX: usize = 16_384;
@@ -222,6 +225,64 @@ impl UsageCounters {
         }
     }
 
+    /// What is left of the limits of a caller. Nothing is counted.
+    #[must_use]
+    pub fn allowances(&self, account: &str, limits: &Limits, now: Moment) -> Vec<Allowance> {
+        let keys = keys_of(account);
+        let counted: Vec<(Account, u32)> =
+            keys.iter().map(|key| (self.get(&self.existing_key(key), now), key.multiple)).collect();
+        let least = |left: &dyn Fn(&Account, u32) -> u32| {
+            counted.iter().map(|(account, multiple)| left(account, *multiple)).min().unwrap_or_default()
+        };
+        let requests = limits.rate.map(|rate| {
+            let quota = rate.burst.max(1);
+            let left = |account: &Account, multiple: u32| {
+                let per_request = Duration::from_mins(1) / rate.per_minute.max(1).saturating_mul(multiple);
+                let used = account.full_at.saturating_duration_since(now.at).as_nanos();
+                let used = used.div_ceil(per_request.as_nanos().max(1));
+                quota.saturating_mul(multiple).saturating_sub(u32::try_from(used).unwrap_or(u32::MAX))
+            };
+            let full_at = counted.iter().map(|(account, _)| account.full_at).max();
+            Allowance {
+                limit: LimitName::Requests,
+                quota,
+                window: Some(Duration::from_mins(1) / rate.per_minute.max(1) * quota),
+                remaining: least(&left).min(quota),
+                reset: full_at.map(|full_at| full_at.saturating_duration_since(now.at)),
+            }
+        });
+        let proofs = limits.proofs_per_day.map(|quota| Allowance {
+            limit: LimitName::ProofsPerDay,
+            quota,
+            window: Some(DAY),
+            remaining: least(&|account, multiple| {
+                quota.saturating_mul(multiple).saturating_sub(account.proofs_on(now.day))
+            })
+            .min(quota),
+            reset: Some(now.left_of_day),
+        });
+        let unfinished = limits.unfinished_max.map(|quota| Allowance {
+            limit: LimitName::Unfinished,
+            quota,
+            window: None,
+            remaining: least(&|account, multiple| {
+                quota.saturating_mul(multiple).saturating_sub(account.unfinished)
+            })
+            .min(quota),
+            reset: None,
+        });
+        [requests, proofs, unfinished].into_iter().flatten().collect()
+    }
+
+    /// The counter that a key has now: its own, or the shared one if there are too many.
+    fn existing_key(&self, key: &Key) -> Key {
+        let is_shared = self.tables.get(&key.class).is_some_and(|table| {
+            table.accounts.len() >= ACCOUNTS_MAX && !table.accounts.contains_key(&key.name)
+        });
+        let name = if is_shared { SHARED_ACCOUNT.to_owned() } else { key.name.clone() };
+        Key { name, ..key.clone() }
+    }
+
     /// The counters of an account. None is created.
     fn find(&mut self, account: &str, now: Moment) -> Vec<Key> {
         let found = keys_of(account).into_iter().map(|key| {
@@ -266,6 +327,28 @@ mod tests {
 
     fn named(counters: &UsageCounters) -> &HashMap<String, Account> {
         &counters.tables[&Class::Named].accounts
+    }
+
+    #[test]
+    fn what_is_left_falls_with_requests_and_rises_with_time() {
+        let (mut counters, now) = (UsageCounters::default(), start());
+        let all = Limits { rate: RATE, ..limits(2, 1) };
+        let left = |counters: &UsageCounters, now| {
+            let left = counters.allowances("a", &all, now);
+            left.iter().map(|allowance| allowance.remaining).collect::<Vec<_>>()
+        };
+        assert_eq!(left(&counters, now), [3, 2, 1]);
+        assert_eq!(counters.tables.len(), 0, "reading counts nothing");
+        counters.count_request("a", RATE, now).unwrap();
+        let account = counters.reserve("a", &all, Work::Waited, now).unwrap();
+        assert_eq!(left(&counters, now), [2, 1, 0]);
+        let requests = counters.allowances("a", &all, now)[0];
+        let second = Duration::from_secs(1);
+        assert_eq!((requests.quota, requests.window, requests.reset), (3, Some(3 * second), Some(second)));
+        counters.release(&account, Work::Waited, now.day, true);
+        assert_eq!(left(&counters, later(now, 1_000)), [3, 1, 1]);
+        let tomorrow = Moment { day: now.day + 1, ..now };
+        assert_eq!(left(&counters, tomorrow)[1], 2);
     }
 
     fn limits(proofs_per_day: u32, unfinished_max: u32) -> Limits {

@@ -11,7 +11,7 @@ use std::{
 
 use clap::Args;
 use edgeprove_job_rules::estimator::DurationEstimator;
-use edgeprove_protocol::limits::COMPRESSION_RATIO_FLOOR_BYTES;
+use edgeprove_protocol::{Priority, limits::COMPRESSION_RATIO_FLOOR_BYTES};
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::{fs::File, io::AsyncRead};
 use tokio_util::io::ReaderStream;
@@ -147,7 +147,7 @@ async fn prove(engine: &Engine, witness: &Path, out: &Path) -> Result<(), Failur
         audit: Audit::off(),
     });
     let target = circuit.target;
-    let open = service.open(&circuit, target, None);
+    let open = service.open(&circuit, target, Priority::default(), None);
     let first = Candidate { circuit, target, witness, digest };
     let request = ProofRequest {
         tenant: None,

@@ -16,6 +16,7 @@ use http::{HeaderMap, HeaderValue, header, request::Parts};
 
 use super::{
     api_error::ApiError,
+    rate_limit_headers,
     request_id::request_id_of,
     state::{AppState, Shared},
     trusted_edge::reported_caller,
@@ -37,14 +38,19 @@ pub struct Identity {
     pub credential: Credential,
 }
 
-/// Identifies the caller and removes the API key from the request.
+/// Identifies the caller and removes the API key from the request. The answer shows what is left of the caller's limits.
 pub async fn identify(State(app): State<AppState>, mut request: Request, next: Next) -> Response {
     let identity = identity(&app, &request);
     for name in [header::AUTHORIZATION.as_str(), headers::API_KEY] {
         request.headers_mut().remove(name);
     }
+    let caller = identity.caller.clone().ok();
     request.extensions_mut().insert(identity);
-    next.run(request).await
+    let mut response = next.run(request).await;
+    if let Some(caller) = caller {
+        rate_limit_headers::add(response.headers_mut(), &app.access.allowances(&caller));
+    }
+    response
 }
 
 fn identity(app: &Shared, request: &Request) -> Identity {

@@ -3,6 +3,7 @@
 pub mod audit;
 pub mod cancel_job;
 pub mod circuits;
+pub mod estimate;
 pub mod get_job;
 pub mod get_proof;
 pub mod health;
@@ -14,4 +15,5 @@ pub mod metrics;
 pub mod problems;
 pub mod proof_request;
 pub mod prove;
+pub mod stats;
 pub mod submit_job;

@@ -5,7 +5,7 @@ use axum::{
     middleware::Next,
     response::Response,
 };
-use edgeprove_protocol::headers;
+use edgeprove_protocol::{TraceContext, headers, trace_context::TRACEPARENT};
 use http::{HeaderMap, HeaderValue};
 use tower_http::request_id::{MakeRequestId, RequestId};
 
@@ -35,6 +35,14 @@ pub fn request_id<B>(request: &http::Request<B>) -> String {
     request_id_of(request.headers())
 }
 
+/// The trace that the request belongs to; `None` without exactly one valid `traceparent`.
+#[must_use]
+pub fn trace_of(request_headers: &HeaderMap) -> Option<TraceContext> {
+    let mut values = request_headers.get_all(TRACEPARENT).into_iter();
+    let (Some(value), None) = (values.next(), values.next()) else { return None };
+    value.to_str().ok()?.trim().parse().ok()
+}
+
 /// The request's id, from its headers.
 #[must_use]
 pub fn request_id_of(request_headers: &HeaderMap) -> String {
@@ -42,12 +50,15 @@ pub fn request_id_of(request_headers: &HeaderMap) -> String {
     id.and_then(|id| id.to_str().ok()).unwrap_or_default().to_owned()
 }
 
+/// The route of a request for which there is none.
+pub const UNKNOWN_ROUTE: &str = "unknown";
+
 /// Routes that monitors and platforms call all the time.
 pub const PROBES: [&str; 3] = ["/livez", "/metrics", "/readyz"];
 
 /// The pattern of the route that a request takes, such as `/v1/proofs/{id}`; `unknown` where there is none.
 pub fn route(request: &Request) -> &str {
-    request.extensions().get::<MatchedPath>().map_or("unknown", MatchedPath::as_str)
+    request.extensions().get::<MatchedPath>().map_or(UNKNOWN_ROUTE, MatchedPath::as_str)
 }
 
 /// Whether the request is a probe.

@@ -8,7 +8,7 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use edgeprove_protocol::{ProblemType, answer::Timings, problem};
+use edgeprove_protocol::{ProblemType, TraceContext, answer::Timings, problem};
 use edgeprove_telemetry::metrics;
 use http::{HeaderValue, StatusCode, header};
 use tracing::{Instrument, Span, field::DisplayValue};
@@ -17,13 +17,16 @@ use super::{
     api_error::ApiError,
     caller::caller_name,
     milliseconds,
-    request_id::{PROBES, request_id, route},
+    request_id::{PROBES, request_id, route, trace_of},
     trusted_edge::reported_caller,
 };
 
-/// The tracing span of a request. Every log line within it has the request's id.
+/// The tracing span of a request. Every log line within it has the request's id, and the ids of its trace.
 pub fn span<B>(request: &http::Request<B>) -> Span {
-    tracing::info_span!("request", request_id = request_id(request))
+    let trace = trace_of(request.headers());
+    let (trace_id, span_id) =
+        (trace.as_ref().map(TraceContext::trace_id), trace.as_ref().map(TraceContext::span_id));
+    tracing::info_span!("request", request_id = request_id(request), trace_id, span_id)
 }
 
 /// Runs the request, writes the problem document of a failure, and logs and counts the outcome. A request whose client

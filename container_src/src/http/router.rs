@@ -27,8 +27,8 @@ use super::{
     caller::identify,
     concurrent_requests::limit_concurrent_requests,
     handlers::{
-        audit, cancel_job, circuits, get_job, get_proof, health, index, job_counts, job_events, list_jobs,
-        metrics, problems, proof_request,
+        audit, cancel_job, circuits, estimate, get_job, get_proof, health, index, job_counts, job_events,
+        list_jobs, metrics, problems, proof_request, stats,
     },
     origin_check::{allows_any, refuse_foreign_pages},
     request_id::{RandomRequestId, remove_invalid_request_id},
@@ -78,6 +78,8 @@ fn routes() -> Vec<Route> {
         Route::new(Get, "/v1/queue", job_counts::job_counts),
         Route::new(Get, "/v1/circuits", circuits::list_circuits),
         Route::new(Get, "/v1/circuits/{circuit}/vk", circuits::verification_key),
+        Route::new(Get, "/v1/stats", stats::stats),
+        Route::new(Get, "/v1/estimate", estimate::estimate),
         Route::new(Get, "/problems/{code}", problems::problem),
         // For operators.
         Route::new(Get, "/api/health", health::health),

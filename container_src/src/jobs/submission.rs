@@ -14,7 +14,7 @@ use edgeprove_job_rules::{
     job::NewJob,
     outcome::{EncodeError, encode_payload},
 };
-use edgeprove_protocol::{CircuitId, HasProblemType, JobId, Priority, ProblemType};
+use edgeprove_protocol::{CircuitId, HasProblemType, JobId, Priority, ProblemType, TraceContext};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use uuid::Uuid;
 
@@ -55,6 +55,8 @@ pub struct Submission {
     pub idempotency_key: Option<IdempotencyKey>,
     /// The id of the request.
     pub request_id: String,
+    /// The trace of the request.
+    pub trace: Option<TraceContext>,
 }
 
 /// Why a job was not accepted.
@@ -84,7 +86,7 @@ impl Jobs {
     /// Submits a proof job. When this returns, the job is durable and the spooled witnesses are no longer needed.
     pub async fn submit(&self, submission: Submission) -> Result<Enqueued, SubmissionError> {
         let Submission { candidates, requested, owner, account, unfinished_max, cache, .. } = submission;
-        let Submission { limits, priority, idempotency_key, request_id, .. } = submission;
+        let Submission { limits, priority, idempotency_key, request_id, trace, .. } = submission;
         let store = &self.store;
         let Candidates { first, smaller } = &candidates;
         let witnesses = || std::iter::once(first).chain(smaller);
@@ -95,6 +97,7 @@ impl Jobs {
             cache,
             timeout_ms: limits.timeout.map(edgeprove_telemetry::millis),
             request_id: request_id.clone(),
+            trace,
         };
         let id = JobId::new(store.instance_number, *Uuid::new_v4().as_bytes());
         let mut job = NewJob {

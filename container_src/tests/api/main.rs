@@ -46,6 +46,7 @@ mod proving;
 mod shutdown;
 mod spool_faults;
 mod start_faults;
+mod statistics;
 mod timeouts;
 mod uploads;
 mod verification_keys;

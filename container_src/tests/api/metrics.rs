@@ -7,6 +7,7 @@ use std::{
 
 use edgeprove_protocol::{ProblemType, Target::NoirRecursive, headers};
 use http::Method;
+use rustix::process::Signal;
 
 use crate::support::{Response, TestServer, eventually, samples};
 
@@ -103,13 +104,10 @@ fn send_requests(server: &TestServer) -> Response {
 fn exactly_the_documented_series_are_exposed() {
     let server = TestServer::start_default();
     let proof = send_requests(&server);
-    eventually("the measured memory is exposed", || {
-        Metrics::fetch(&server).kinds.contains_key("edgeprove_circuit_memory_peak_bytes").then_some(())
-    });
     let metrics = Metrics::fetch(&server);
     let (shapes, own, jobs) = (metrics.shapes(), documented("Server"), documented("Jobs"));
     assert!(own.len() > 20 && !jobs.is_empty());
-    for (name, shape) in &own {
+    for (name, shape) in own.iter().chain(&jobs) {
         assert_eq!(shapes.get(name), Some(shape), "{name}");
     }
     for (name, shape) in &shapes {
@@ -123,6 +121,60 @@ fn exactly_the_documented_series_are_exposed() {
     assert!(!samples::contains_secret(metrics.text.as_bytes()), "the metrics contain a private value");
     assert!(!metrics.text.contains(proof.header(headers::REQUEST_ID)), "the metrics contain a request id");
     assert!(!metrics.text.contains("no/such"), "the metrics contain a path");
+}
+
+#[test]
+fn every_series_exists_at_zero_from_the_start() {
+    let server = TestServer::start_default();
+    let metrics = Metrics::fetch(&server);
+    let shapes = metrics.shapes();
+    for (name, shape) in documented("Server").iter().chain(&documented("Jobs")) {
+        assert_eq!(shapes.get(name), Some(shape), "{name}");
+    }
+    let circuit = r#"circuit="range_check""#;
+    let mut zero = Vec::new();
+    for outcome in ["success", "caller_error", "server_error", "abandoned"] {
+        for target in ["noir-recursive", "evm"] {
+            zero.push(format!(
+                r#"edgeprove_proofs_total{{{circuit},target="{target}",outcome="{outcome}"}}"#
+            ));
+        }
+    }
+    for stage in ["upload", "queue", "prove", "verify", "total"] {
+        zero.push(format!(r#"edgeprove_proof_stage_duration_seconds_count{{{circuit},stage="{stage}"}}"#));
+    }
+    for priority in ["LOW", "NORMAL", "HIGH", "CRITICAL"] {
+        let kind = r#"kind="prove""#;
+        zero.push(format!(r#"edgeprove_proofs_waiting{{priority="{priority}"}}"#));
+        zero.push(format!(r#"edgeprove_jobs_accepted_total{{{kind},priority="{priority}"}}"#));
+        zero.push(format!(r#"edgeprove_jobs_wait_duration_seconds_count{{{kind},priority="{priority}"}}"#));
+    }
+    for code in ProblemType::ALL.iter().map(|problem| problem.code()) {
+        zero.push(format!(r#"edgeprove_proof_failures_total{{{circuit},code="{code}"}}"#));
+        zero.push(format!(r#"edgeprove_http_problems_total{{route="/api/prove",code="{code}"}}"#));
+    }
+    zero.push(r#"edgeprove_http_requests_total{route="/v1/proofs/{id}",status="5xx"}"#.to_owned());
+    for series in zero {
+        assert!(metrics.value(&series) < f64::EPSILON, "{series}: {}", metrics.value(&series));
+    }
+}
+
+#[test]
+fn metrics_count_the_cpu_time_of_bb() {
+    let server = TestServer::start_default();
+    let cpu = || Metrics::fetch(&server).value("edgeprove_prover_cpu_seconds_total");
+    let before = cpu();
+    for _ in 0..3 {
+        server.prove(&samples::range_check().witness).assert_proof_of(samples::range_check());
+    }
+    let after = eventually("bb has used CPU time", || Some(cpu()).filter(|&cpu| cpu > before));
+    // The time of a bb that ends is not lost.
+    for bb in server.provers() {
+        bb.signal(Signal::KILL);
+    }
+    server.assert_healthy();
+    assert!(cpu() >= after, "{} < {after}", cpu());
+    assert!(Metrics::fetch(&server).value("edgeprove_process_cpu_seconds_total") > 0.0);
 }
 
 #[test]
@@ -150,8 +202,14 @@ fn metrics_count_requests_and_proofs() {
     ] {
         assert!((metrics.value(series) - value).abs() < f64::EPSILON, "{series}: {}", metrics.value(series));
     }
-    for outcome in ["success", "witness_unsatisfied", "witness_not_gzip"] {
-        assert!((proofs(outcome) - 1.0).abs() < f64::EPSILON, "{outcome}");
+    for (outcome, count) in
+        [("success", 1.0), ("caller_error", 2.0), ("server_error", 0.0), ("abandoned", 0.0)]
+    {
+        assert!((proofs(outcome) - count).abs() < f64::EPSILON, "{outcome}");
+    }
+    for code in ["witness_unsatisfied", "witness_not_gzip"] {
+        let failures = format!(r#"edgeprove_proof_failures_total{{circuit="range_check",code="{code}"}}"#);
+        assert!((metrics.value(&failures) - 1.0).abs() < f64::EPSILON, "{code}");
     }
     for stage in ["upload", "queue", "prove", "verify", "total"] {
         let of = |part: &str| {

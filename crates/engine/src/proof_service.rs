@@ -13,12 +13,17 @@
 
 mod error;
 mod open_proof;
+pub mod statistics;
 
-use std::{sync::Arc, time::Duration};
+use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 
 use edgeprove_audit::Audit;
-use edgeprove_job_rules::{audit::Entry, estimator::DurationEstimator, prediction::Estimate};
-use edgeprove_protocol::{CircuitId, ProblemType, Target};
+use edgeprove_job_rules::{
+    audit::Entry,
+    estimator::DurationEstimator,
+    prediction::{self, Estimate, Underway, Waiting},
+};
+use edgeprove_protocol::{CircuitId, Priority, ProblemType, Target};
 
 use crate::{
     circuits::{Circuit, Registry},
@@ -29,6 +34,7 @@ use crate::{
 
 pub use error::{ProofError, ProofFailure};
 pub use open_proof::OpenProof;
+use statistics::ProofStatistics;
 
 /// The kind of work under which the estimator knows proofs; the subject is the circuit's id.
 pub const WORK_KIND: &str = "prove";
@@ -45,6 +51,7 @@ pub const WORK_KIND: &str = "prove";
 ///     proving::Urgency,
 ///     witness::{WitnessDigest, intake::SpooledWitness},
 /// };
+/// use edgeprove_protocol::Priority;
 ///
 /// async fn prove(
 ///     service: &ProofService,
@@ -53,7 +60,7 @@ pub const WORK_KIND: &str = "prove";
 ///     digest: WitnessDigest,
 /// ) -> Result<CompletedProof, ProofFailure> {
 ///     let target = circuit.target;
-///     let account = service.open(&circuit, target, None);
+///     let account = service.open(&circuit, target, Priority::Normal, None);
 ///     let first = Candidate { circuit, target, witness, digest };
 ///     let request = ProofRequest {
 ///         tenant: None,
@@ -66,7 +73,7 @@ pub const WORK_KIND: &str = "prove";
 /// }
 /// ```
 #[derive(Clone)]
-pub struct ProofService(Arc<Parts>);
+pub struct ProofService(Arc<Parts>, Arc<ProofStatistics>);
 
 /// What a proof service is made of.
 pub struct Parts {
@@ -146,7 +153,7 @@ impl ProofService {
     /// Makes a proof service of its parts.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        Self(Arc::new(parts))
+        Self(Arc::new(parts), Arc::default())
     }
 
     /// Opens the account of a proof of this circuit, before its witness arrives.
@@ -154,8 +161,48 @@ impl ProofService {
     /// The account is closed once, by whichever happens first: [`OpenProof::prove`], [`OpenProof::fail`],
     /// [`OpenProof::release`] or being dropped, which counts as abandoned. Closing writes `entry`, with its outcome, to
     /// the audit log.
-    pub fn open(&self, circuit: &Arc<Circuit>, target: Target, entry: Option<Entry>) -> OpenProof {
-        OpenProof::new(self.clone(), circuit.id.clone(), target, entry)
+    pub fn open(
+        &self,
+        circuit: &Arc<Circuit>,
+        target: Target,
+        priority: Priority,
+        entry: Option<Entry>,
+    ) -> OpenProof {
+        OpenProof::new(self.clone(), circuit.id.clone(), target, priority, entry)
+    }
+
+    /// Statistics of recent proofs.
+    #[must_use]
+    pub fn statistics(&self) -> &ProofStatistics {
+        &self.1
+    }
+
+    /// The number of durations behind [`Self::estimate`].
+    #[must_use]
+    pub fn samples(&self, circuit: &CircuitId) -> usize {
+        self.0.estimator.samples(WORK_KIND, circuit.as_str())
+    }
+
+    /// How long a new proof of normal priority would wait for a prover; `None` if nothing is known of the proofs before
+    /// it. Circuits of which nothing is known are assumed to take as long as `circuit`.
+    #[must_use]
+    pub fn expected_wait(&self, circuit: &CircuitId) -> Option<Estimate> {
+        let now = self.0.proving.scheduler().status();
+        if now.waiting == 0 && now.cores_free > 0 {
+            return Some(Estimate::NOTHING);
+        }
+        let of = |other: &CircuitId| self.estimate(other).or_else(|| self.estimate(circuit));
+        let running = self.1.running().into_iter().map(|(circuit, elapsed)| {
+            let estimate = of(&circuit)?;
+            Some(Underway { estimate, elapsed })
+        });
+        let running: Vec<_> = running.collect::<Option<_>>()?;
+        let ahead = self.1.snapshot().circuits.into_iter().filter(|(_, summary)| summary.waiting > 0);
+        let ahead: Vec<_> = ahead
+            .map(|(circuit, summary)| Some(Waiting { estimate: of(&circuit)?, jobs: summary.waiting }))
+            .collect::<Option<_>>()?;
+        let provers = NonZeroUsize::new(now.running).unwrap_or(NonZeroUsize::MIN);
+        Some(prediction::wait(provers, &running, &ahead))
     }
 
     /// How long a proof of this circuit takes, proving and verifying; `None` before the first one. Cached proofs do not

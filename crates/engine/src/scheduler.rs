@@ -205,6 +205,8 @@ pub struct SchedulerStatus {
     pub waiting_by_priority: [usize; Priority::ALL.len()],
     /// The memory that running proofs are expected to use at most, in bytes.
     pub memory_reserved_bytes: u64,
+    /// Cores that no proof uses.
+    pub cores_free: usize,
 }
 
 impl SchedulerLimits {
@@ -283,6 +285,7 @@ impl Scheduler {
             waiting: state.waiting.len(),
             waiting_by_priority: state.waiting.by_priority(),
             memory_reserved_bytes: state.allocation.memory_reserved,
+            cores_free: state.allocation.cores_free,
         }
     }
 

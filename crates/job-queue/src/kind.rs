@@ -27,6 +27,11 @@ pub trait JobKind: Send + Sync {
     /// such as for a cached result, or where the job does not show it.
     fn work_of(&self, job: &Job) -> Option<Work>;
 
+    /// The span of every log line about an attempt at this job.
+    fn span(&self, _job: &Job) -> tracing::Span {
+        tracing::Span::none()
+    }
+
     /// Runs a job. When the attempt is stopped ([`Attempt::stopped`]), the future is dropped and its result ignored.
     async fn run(&self, job: &Job, attempt: &Attempt) -> JobOutcome;
 }

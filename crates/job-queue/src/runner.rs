@@ -15,6 +15,7 @@ use edgeprove_telemetry::supervisor::Supervisor;
 use futures_util::FutureExt as _;
 use tokio::sync::broadcast;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::Instrument as _;
 
 use crate::{
     activity::Activity,
@@ -173,12 +174,17 @@ impl Workers {
 
     /// Runs one attempt at a job, from its record to its end.
     async fn attempt(&self, job: Job) {
-        let Runner { queue, kinds, watchers, events, settings, .. } = &self.runner;
-        let Some(kind) = kinds.find(&job.kind) else {
+        let Some(kind) = self.runner.kinds.find(&job.kind) else {
             // Jobs are claimed by the names of the kinds, so that this cannot happen. The lease expires.
             tracing::error!(job = %job.id, kind = job.kind, "a job of an unknown kind was claimed");
             return;
         };
+        let span = kind.span(&job);
+        self.attempt_by(kind.as_ref(), job).instrument(span).await;
+    }
+
+    async fn attempt_by(&self, kind: &dyn JobKind, job: Job) {
+        let Runner { queue, watchers, events, settings, .. } = &self.runner;
         let notified = Arc::clone(watchers);
         let on_stage = move |id, token, stage| notified.stage_reported(id, token, stage);
         let estimate = watchers.views().estimate(&job).await;
@@ -199,7 +205,7 @@ impl Workers {
         }
         tracing::info!(job = %job.id, kind = job.kind, subject = job.subject, attempt = job.attempts, "job started");
         let (started, _running) = (Instant::now(), watchers.views().started(&job));
-        let Some(outcome) = self.run(kind.as_ref(), &job, &attempt).await else {
+        let Some(outcome) = self.run(kind, &job, &attempt).await else {
             tracing::warn!(job = %job.id, "the lease was lost; the result is discarded");
             return;
         };

@@ -74,6 +74,12 @@ impl DurationEstimator {
         self.learnt.lock().histories.contains_key(&Sort::new(kind, subject))
     }
 
+    /// The number of durations that [`Self::expected`] is based on.
+    #[must_use]
+    pub fn samples(&self, kind: &str, subject: &str) -> usize {
+        self.learnt.lock().histories.get(&Sort::new(kind, subject)).map_or(0, History::len)
+    }
+
     /// Learns the durations that earlier servers measured, the oldest first. What this server has measured itself is
     /// newer, so that this does nothing where there is a history already.
     pub fn load(&self, kind: &str, subject: &str, durations: impl IntoIterator<Item = Duration>) {
@@ -183,7 +189,9 @@ mod tests {
     fn loaded_durations_do_not_replace_measured_ones() {
         let estimator = DurationEstimator::new(NonZeroUsize::MIN);
         assert!(!estimator.has_history("prove", "maze"));
+        assert_eq!(estimator.samples("prove", "maze"), 0);
         estimator.record("prove", "maze", Duration::from_secs(3));
+        assert_eq!(estimator.samples("prove", "maze"), 1);
         estimator.load("prove", "maze", [Duration::from_secs(9)]);
         assert_eq!(estimator.expected("prove", "maze").unwrap().expected, Duration::from_secs(3));
         assert!(estimator.has_history("prove", "maze"));

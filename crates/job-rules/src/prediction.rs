@@ -27,7 +27,7 @@ const SIGMA_PER_MAD: f64 = 1.4826;
 /// The deviation that is assumed before there are samples, as a part of the median.
 const ASSUMED_SPREAD: f64 = 0.5;
 
-/// The latest durations of one kind of work: one circuit, at one width of the prover.
+/// The latest durations of one kind of work on one subject, such as proofs of one circuit, with any number of cores.
 #[derive(Debug, Clone, Default)]
 pub struct History(VecDeque<Duration>);
 
@@ -69,6 +69,18 @@ impl History {
             self.0.pop_front();
         }
         self.0.push_back(took);
+    }
+
+    /// The number of durations that are remembered.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there was none yet.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// How long the next one will take; `None` before there was any.

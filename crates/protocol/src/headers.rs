@@ -50,7 +50,7 @@ pub const AUDIT_NEXT: &str = "x-audit-next";
 pub const PROVER_LOAD: &str = "x-prover-load";
 
 /// Answer headers that pages of other origins may read (`Access-Control-Expose-Headers`).
-pub const EXPOSED_TO_PAGES: [&str; 12] = [
+pub const EXPOSED_TO_PAGES: [&str; 14] = [
     REQUEST_ID,
     CIRCUIT_ID,
     VK_HASH,
@@ -61,6 +61,8 @@ pub const EXPOSED_TO_PAGES: [&str; 12] = [
     PROOF_CACHE,
     "location",
     PREFERENCE_APPLIED,
+    "ratelimit",
+    "ratelimit-policy",
     "retry-after",
     "server-timing",
 ];

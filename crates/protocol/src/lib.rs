@@ -13,6 +13,7 @@
 //! - [`headers`], [`limits`]: header names and default limits.
 //! - [`crs`]: the files of the common reference string.
 //! - [`load`]: the load that a server reports to the edge.
+//! - [`statistics`]: bodies of `GET /v1/stats` and `GET /v1/estimate`.
 //! - [`trace_context`]: the trace that a request belongs to.
 
 pub mod answer;
@@ -28,6 +29,7 @@ pub mod limits;
 pub mod load;
 pub mod priority;
 pub mod problem;
+pub mod statistics;
 pub mod target;
 pub mod trace_context;
 

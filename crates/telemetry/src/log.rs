@@ -55,8 +55,12 @@ pub fn chain(error: &dyn Error) -> String {
     let mut line = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
-        // Writing to a string cannot fail.
-        let _ = write!(line, ": {error}");
+        let text = error.to_string();
+        // Some errors end with the text of their cause already.
+        if !line.ends_with(&text) {
+            // Writing to a string cannot fail.
+            let _ = write!(line, ": {text}");
+        }
         cause = error.source();
     }
     line

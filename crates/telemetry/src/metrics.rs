@@ -1,8 +1,11 @@
 //! Metrics, in the text format of Prometheus.
 //!
 //! Every series is defined once, in [`SERIES`] or [`jobs::SERIES`], and each event that is counted has one function
-//! here. No label takes a value that a caller chooses: circuits are those of the registry, routes are patterns,
-//! outcomes are the codes of [`ProblemType`]. A user, an id, a path or an address is never a label.
+//! here. No label takes a value that a caller chooses: circuits are those of the registry, routes are patterns, failures
+//! are the codes of [`ProblemType`]. A user, an id, a path or an address is never a label.
+//!
+//! Counters and histograms exist from the start, at zero: [`Exposition::declare`]. A rate of a series that appears with
+//! its first event misses that event.
 //!
 //! Without [`start`], as on the command line, recording costs nothing and has no effect.
 //!
@@ -19,7 +22,9 @@
 //!
 //! - [`mod@series`]: the definition of a series.
 //! - [`jobs`]: series of jobs and of the proof cache.
+//! - `declaration`: every series at zero.
 
+mod declaration;
 pub mod jobs;
 pub mod series;
 
@@ -28,8 +33,9 @@ use std::{sync::OnceLock, time::Duration};
 use edgeprove_protocol::{CircuitId, Priority, ProblemType, Target};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 pub use series::{Kind, Series};
-use series::{series, text};
+use series::{render_seconds, series, text};
 
+pub use self::declaration::Declared;
 use crate::process::ProcessUse;
 
 /// Media type of the text format.
@@ -48,9 +54,11 @@ series! {
     HTTP_PROBLEMS = Counter "edgeprove_http_problems_total" ["route", "code"];
     /// Bytes of request bodies that arrived, of refused ones too.
     UPLOADED = Counter "edgeprove_upload_bytes_total" [];
-    /// Proofs that were requested of a known circuit, by outcome: `success`, a problem's code, or `abandoned` where the
-    /// client left.
+    /// Proofs that were requested of a known circuit, by outcome: `success`, `caller_error` where the request or the
+    /// witness was at fault, `server_error` where the service was, or `abandoned` where the client left.
     PROOFS = Counter "edgeprove_proofs_total" ["circuit", "target", "outcome"];
+    /// Proofs that failed, by circuit and the problem's code.
+    FAILURES = Counter "edgeprove_proof_failures_total" ["circuit", "code"];
     /// Duration of each stage of the proofs that succeeded: `queue`, `prove`, `verify`, and for synchronous requests
     /// `upload` and `total`. Proofs from the cache are not included.
     STAGES = Histogram "edgeprove_proof_stage_duration_seconds" ["circuit", "stage"];
@@ -62,7 +70,7 @@ series! {
     READY = Gauge "edgeprove_ready" [];
     /// Circuits by status: `loading`, `ready`, `failed`.
     CIRCUITS = Gauge "edgeprove_circuits" ["status"];
-    /// Most memory that a bb process has used for a proof, by circuit and number of threads.
+    /// Most memory that a bb process has used for a proof, by circuit and number of threads; 0 before the first one.
     CIRCUIT_MEMORY = Gauge "edgeprove_circuit_memory_peak_bytes" ["circuit", "threads"];
     /// Look-ups in the cache of verification keys: `hit`, `miss`.
     KEY_CACHE = Counter "edgeprove_key_cache_requests_total" ["result"];
@@ -74,6 +82,8 @@ series! {
     BB_PROCESSES = Gauge "edgeprove_prover_processes" [];
     /// Resident memory of all bb processes.
     BB_MEMORY = Gauge "edgeprove_prover_resident_memory_bytes" [];
+    /// CPU time of all bb processes since the start, of those that ended too.
+    BB_CPU = Counter "edgeprove_prover_cpu_seconds_total" [];
     /// bb processes that were replaced, by reason: `failed`, `stopped`, `invalid_proof`, and of healthy ones
     /// `proof_limit`, `memory_growth`, `memory_reclaim`.
     BB_RESTARTS = Counter "edgeprove_prover_restarts_total" ["reason"];
@@ -83,10 +93,10 @@ series! {
     DISK_SIZE = Gauge "edgeprove_disk_size_bytes" ["folder"];
     /// Always 1; the labels are the versions that run.
     BUILD = Gauge "edgeprove_build_info" ["version", "bb", "noir", "architecture"];
-    /// Seconds since the server started.
-    UPTIME = Gauge "edgeprove_uptime_seconds" [];
+    /// When the server started, in seconds since 1970.
+    STARTED = Gauge "edgeprove_process_start_time_seconds" [];
     /// CPU time of the server since its start, without its bb processes.
-    PROCESS_CPU = Gauge "edgeprove_process_cpu_seconds" [];
+    PROCESS_CPU = Counter "edgeprove_process_cpu_seconds_total" [];
     /// Resident memory of the server, without its bb processes.
     PROCESS_MEMORY = Gauge "edgeprove_process_resident_memory_bytes" [];
     /// Threads of the server.
@@ -118,14 +128,16 @@ pub fn start() -> Result<Exposition, BuildError> {
 
 /// Every series of the server.
 pub fn all() -> impl Iterator<Item = &'static Series> {
-    SERIES.iter().chain(jobs::SERIES)
+    SERIES.iter().chain(jobs::SERIES).copied()
 }
 
 impl Exposition {
     /// All series, in the text format.
     #[must_use]
     pub fn render(&self) -> String {
-        self.0.render()
+        let mut text = self.0.render();
+        render_seconds(&mut text);
+        text
     }
 
     /// Moves recorded durations into their buckets. The server calls it every few seconds, because the memory of
@@ -147,25 +159,41 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    fn as_str(self) -> &'static str {
+    /// Every value of the label `outcome`.
+    pub const LABELS: [&str; 4] = ["success", "caller_error", "server_error", "abandoned"];
+
+    /// The value of the label `outcome`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Success => "success",
-            Self::Problem(kind) => kind.code(),
+            Self::Problem(kind) if is_callers_fault(kind) => "caller_error",
+            Self::Problem(_) => "server_error",
             Self::Abandoned => "abandoned",
         }
     }
 }
 
+/// Whether a caller can avoid this problem: a success rate that counted it would show the callers and not the service.
+#[must_use]
+pub const fn is_callers_fault(problem: ProblemType) -> bool {
+    problem.status() < 500 || matches!(problem, ProblemType::DeadlineCannotBeMet)
+}
+
+/// The classes of a status, and the one of a request that was not answered.
+const STATUS_CLASSES: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", "abandoned"];
+
 /// Counts a request that was answered, or whose client left (`status` is `None`). `route` is the pattern, never the
 /// path.
 pub fn http_request(route: &str, status: Option<u16>, problem: Option<ProblemType>, took: Duration) {
+    let [informational, success, redirect, refused, failed, abandoned] = STATUS_CLASSES;
     let class = match status {
-        Some(100..200) => "1xx",
-        Some(200..300) => "2xx",
-        Some(300..400) => "3xx",
-        Some(400..500) => "4xx",
-        Some(_) => "5xx",
-        None => "abandoned",
+        Some(100..200) => informational,
+        Some(200..300) => success,
+        Some(300..400) => redirect,
+        Some(400..500) => refused,
+        Some(_) => failed,
+        None => abandoned,
     };
     HTTP_REQUESTS.add(1, [text(route), class.into()]);
     HTTP_DURATION.record(took, [text(route), class.into()]);
@@ -182,6 +210,9 @@ pub fn uploaded(bytes: usize) {
 /// Counts a proof that was requested, once it has an outcome.
 pub fn proof_ended(circuit: &CircuitId, target: Target, outcome: Outcome) {
     PROOFS.add(1, [text(circuit.as_str()), target.as_str().into(), outcome.as_str().into()]);
+    if let Outcome::Problem(kind) = outcome {
+        FAILURES.add(1, [text(circuit.as_str()), kind.code().into()]);
+    }
 }
 
 /// A part of a proof's time.
@@ -257,10 +288,11 @@ pub fn memory(max_bytes: Option<u64>, reserved_bytes: u64) {
     MEMORY_RESERVED.set(reserved_bytes, []);
 }
 
-/// Sets the number of bb processes and their memory.
-pub fn bb(processes: usize, resident_bytes: u64) {
+/// Sets the number of bb processes, their memory, and the CPU time of all that have run.
+pub fn bb(processes: usize, resident_bytes: u64, cpu_seconds: f64) {
     BB_PROCESSES.set(processes as u64, []);
     BB_MEMORY.set(resident_bytes, []);
+    BB_CPU.raise_seconds(cpu_seconds);
 }
 
 /// Sets how many bb processes were replaced since the start.
@@ -274,16 +306,15 @@ pub fn disk(folder: &'static str, free_bytes: u64, size_bytes: u64) {
     DISK_SIZE.set(size_bytes, [folder.into()]);
 }
 
-/// Sets the versions that run, and the time since the start.
-pub fn build(version: &'static str, bb: &str, noir: &'static str, uptime: Duration) {
+/// Sets the versions that run, and when the server started, since 1970.
+pub fn build(version: &'static str, bb: &str, noir: &'static str, started: Duration) {
     BUILD.set(1, [version.into(), text(bb), noir.into(), std::env::consts::ARCH.into()]);
-    UPTIME.set_s(uptime.as_secs_f64(), []);
+    STARTED.set_s(started.as_secs_f64(), []);
 }
 
 /// Sets the resources that the server itself uses.
 pub fn process(used: ProcessUse) {
-    // A gauge, because counters of the crate `metrics` are whole numbers.
-    PROCESS_CPU.set_s(used.cpu_seconds, []);
+    PROCESS_CPU.raise_seconds(used.cpu_seconds);
     PROCESS_MEMORY.set(used.resident_bytes, []);
     PROCESS_THREADS.set(used.threads, []);
     PROCESS_FILES.set(used.open_files, []);
@@ -302,7 +333,7 @@ mod tests {
     const MARK: &str =
         "<!-- A test writes the tables below: EDGEPROVE_BLESS=1 cargo test -p edgeprove-telemetry docs -->\n";
 
-    fn table(title: &str, series: &[Series]) -> String {
+    fn table(title: &str, series: &[&Series]) -> String {
         let mut doc = format!("\n## {title}\n\n| series | kind | labels | |\n|---|---|---|---|\n");
         for series in series {
             let labels: Vec<String> = series.labels.iter().map(|label| format!("`{label}`")).collect();
@@ -328,6 +359,28 @@ mod tests {
         }
     }
 
+    /// The words that begin like the name of a series.
+    fn series_in(text: &str) -> impl Iterator<Item = &str> {
+        let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        words.filter(|word| word.starts_with("edgeprove_") && !word.ends_with('_'))
+    }
+
+    #[test]
+    fn queries_and_alerts_in_the_docs_name_series_that_exist() {
+        let known: HashSet<&str> = all().map(|series| series.name).collect();
+        let mut named = 0;
+        for file in ["METRICS.md", "OPERATIONS.md", "API.md", "LOGGING.md", "DOCKER.md", "EDGE.md"] {
+            let text = std::fs::read_to_string(std::path::Path::new(DOC).with_file_name(file)).unwrap();
+            for word in series_in(&text) {
+                let parts = ["_bucket", "_sum", "_count"];
+                let histogram = parts.iter().find_map(|part| word.strip_suffix(part)).unwrap_or(word);
+                assert!(known.contains(histogram), "{file}: there is no series {word}");
+                named += 1;
+            }
+        }
+        assert!(named > 40, "{named}");
+    }
+
     #[test]
     fn stages_have_the_names_that_answers_use() {
         let names = Timings::default().stages().map(|(name, _)| name);
@@ -343,7 +396,31 @@ mod tests {
             assert!(series.name.bytes().all(|byte| byte == b'_' || byte.is_ascii_lowercase()));
             assert_eq!(series.kind == Kind::Counter, series.name.ends_with("_total"), "{}", series.name);
             assert_eq!(series.kind == Kind::Histogram, series.name.ends_with("_duration_seconds"));
+            let words: Vec<&str> = series.name.split('_').collect();
+            let has = |forbidden: &[&str]| words.iter().any(|word| forbidden.contains(word));
+            assert!(
+                !has(&["ms", "milliseconds", "us", "minutes", "kb", "mb", "mib", "percent"]),
+                "a base unit"
+            );
+            assert!(!has(&["counter", "gauge", "histogram", "count", "sum", "bucket"]), "{}", series.name);
+            let units = words.iter().filter(|word| ["seconds", "bytes"].contains(word)).count();
+            let is_last = words.iter().rev().find(|word| **word != "total");
+            assert!(
+                units <= 1
+                    && (units == 0 || is_last.is_some_and(|last| matches!(*last, "seconds" | "bytes")))
+            );
         }
         assert!(BUCKETS_S.is_sorted());
+    }
+
+    #[test]
+    fn a_refused_request_is_no_failure_of_the_service() {
+        let label = |kind| Outcome::Problem(kind).as_str();
+        assert_eq!(label(ProblemType::WitnessUnsatisfied), "caller_error");
+        assert_eq!(label(ProblemType::DeadlineCannotBeMet), "caller_error");
+        assert_eq!(label(ProblemType::ProverBusy), "server_error");
+        for &kind in ProblemType::ALL {
+            assert!(Outcome::LABELS.contains(&label(kind)));
+        }
     }
 }

@@ -9,6 +9,8 @@ use rustix::process::{Resource, getrlimit};
 pub struct ProcessUse {
     /// CPU time, in seconds.
     pub cpu_seconds: f64,
+    /// CPU time of the child processes that have ended, in seconds.
+    pub children_cpu_seconds: f64,
     /// Resident memory, in bytes.
     pub resident_bytes: u64,
     /// Threads.
@@ -24,12 +26,13 @@ impl ProcessUse {
     #[must_use]
     pub fn now() -> Option<Self> {
         let stat = fs::read_to_string("/proc/self/stat").ok()?;
-        let (cpu_ticks, threads, resident_pages) = numbers(&stat)?;
+        let numbers = Numbers::of(&stat)?;
         let open_files = fs::read_dir("/proc/self/fd").ok()?.count();
         Some(Self {
-            cpu_seconds: seconds(cpu_ticks, rustix::param::clock_ticks_per_second()),
-            resident_bytes: resident_pages * rustix::param::page_size() as u64,
-            threads,
+            cpu_seconds: seconds(numbers.cpu_ticks),
+            children_cpu_seconds: seconds(numbers.children_cpu_ticks),
+            resident_bytes: numbers.resident_pages * rustix::param::page_size() as u64,
+            threads: numbers.threads,
             // Listing the folder opens one more.
             open_files: open_files.saturating_sub(1) as u64,
             open_files_max: getrlimit(Resource::Nofile).current,
@@ -71,17 +74,40 @@ pub fn reset_peak_memory(pid: u32) -> bool {
     fs::write(format!("/proc/{pid}/clear_refs"), "5").is_ok()
 }
 
-/// CPU time in ticks, threads, and resident memory in pages, of a line of `/proc/PID/stat`.
-fn numbers(stat: &str) -> Option<(u64, u64, u64)> {
-    // The program name, in brackets, may contain anything. The field after it is the third.
-    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-    let number = |field: usize| fields.get(field - 3)?.parse::<u64>().ok();
-    Some((number(14)? + number(15)?, number(20)?, number(24)?))
+/// CPU time that a process has used so far, in seconds. `None` on systems without `/proc`, and once it was waited for.
+#[must_use]
+pub fn cpu_seconds(pid: u32) -> Option<f64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    Numbers::of(&stat).map(|numbers| seconds(numbers.cpu_ticks))
+}
+
+/// Numbers of a line of `/proc/PID/stat`.
+#[derive(Debug, PartialEq, Eq)]
+struct Numbers {
+    cpu_ticks: u64,
+    /// Of children that were waited for.
+    children_cpu_ticks: u64,
+    threads: u64,
+    resident_pages: u64,
+}
+
+impl Numbers {
+    fn of(stat: &str) -> Option<Self> {
+        // The program name, in brackets, may contain anything. The field after it is the third.
+        let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+        let number = |field: usize| fields.get(field - 3)?.parse::<u64>().ok();
+        Some(Self {
+            cpu_ticks: number(14)? + number(15)?,
+            children_cpu_ticks: number(16)? + number(17)?,
+            threads: number(20)?,
+            resident_pages: number(24)?,
+        })
+    }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a CPU time of 2^52 ticks is a million years")]
-fn seconds(ticks: u64, ticks_per_second: u64) -> f64 {
-    ticks as f64 / ticks_per_second.max(1) as f64
+fn seconds(ticks: u64) -> f64 {
+    ticks as f64 / rustix::param::clock_ticks_per_second().max(1) as f64
 }
 
 #[cfg(test)]
@@ -91,9 +117,10 @@ mod tests {
     #[test]
     fn a_line_of_the_kernel_is_read() {
         let line = "7 (a b) c) S 1 7 7 0 -1 4194560 12 0 0 0 250 50 9 9 20 0 11 0 900 8192000 640 1844674407";
-        assert_eq!(numbers(line), Some((300, 11, 640)));
-        assert_eq!(numbers("7 (bb) S 1"), None);
-        assert!((seconds(300, 100) - 3.0).abs() < f64::EPSILON);
+        let numbers = Numbers { cpu_ticks: 300, children_cpu_ticks: 18, threads: 11, resident_pages: 640 };
+        assert_eq!(Numbers::of(line), Some(numbers));
+        assert_eq!(Numbers::of("7 (bb) S 1"), None);
+        assert!(seconds(300) > 0.0);
     }
 
     #[test]

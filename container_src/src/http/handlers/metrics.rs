@@ -2,7 +2,7 @@
 //!
 //! Gauges (queues, memory, disks) are read at each request.
 
-use std::path::Path;
+use std::{collections::BTreeSet, path::Path};
 
 use axum::{
     extract::{FromRequestParts as _, Request, State},
@@ -10,20 +10,25 @@ use axum::{
 };
 use http::{HeaderValue, header};
 
-use crate::http::{
-    api_error::ApiError,
-    caller::Operator,
-    state::{AppState, Shared},
-    trusted_edge::reported_caller,
+use crate::{
+    http::{
+        api_error::ApiError,
+        caller::Operator,
+        request_id::UNKNOWN_ROUTE,
+        state::{AppState, Shared},
+        trusted_edge::reported_caller,
+    },
+    jobs::job_kinds::proof::KIND,
 };
 use edgeprove_engine::circuits::registry::{Entry, LoadState};
+use edgeprove_protocol::endpoints::{self, Class, Endpoint, Method};
 use edgeprove_prover::{
     RestartReason,
     barretenberg::version::{BB_VERSION, NOIR_VERSION},
 };
 use edgeprove_telemetry::{
-    metrics::{self, MEDIA_TYPE},
-    process::{ProcessStatus, ProcessUse},
+    metrics::{self, Declared, MEDIA_TYPE},
+    process::{self, ProcessStatus, ProcessUse},
 };
 
 /// 1. Open like the probes: it has circuit names and numbers, and nothing about callers or witnesses. But through the
@@ -39,6 +44,23 @@ pub async fn metrics(State(app): State<AppState>, request: Request) -> Result<Re
     Ok(([(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE))], text).into_response())
 }
 
+/// Makes every counter and histogram of this server, at zero.
+pub fn declare(app: &Shared) {
+    let paths = |wanted: fn(&Endpoint) -> bool| {
+        let paths =
+            endpoints::on_server().filter(move |endpoint| wanted(endpoint)).map(|endpoint| endpoint.path);
+        BTreeSet::from_iter(paths).into_iter()
+    };
+    app.exposition.declare(&Declared {
+        circuits: app.engine.circuits.entries().map(|entry| &entry.source.id).collect(),
+        threads: app.engine.proving.scheduler().limits().widths(),
+        job_kinds: vec![KIND],
+        routes: paths(|_| true).chain([UNKNOWN_ROUTE]).collect(),
+        proof_routes: paths(|endpoint| endpoint.class == Class::Proof && endpoint.method == Method::Post)
+            .collect(),
+    });
+}
+
 fn read_gauges(app: &Shared) {
     let (scheduler, backend) = (app.engine.proving.scheduler(), app.engine.proving.backend());
     let now = scheduler.status();
@@ -48,8 +70,15 @@ fn read_gauges(app: &Shared) {
     circuits(app.engine.circuits.entries());
 
     let processes = backend.processes();
+    // Before the running ones: a process that ends in between is missed once, and the counter stands still.
+    let own = ProcessUse::now();
+    let ended_cpu = own.map_or(0.0, |own| own.children_cpu_seconds);
     let memory = processes.iter().filter_map(|&pid| ProcessStatus::read(pid));
-    metrics::bb(processes.len(), memory.map(|memory| memory.resident_bytes).sum());
+    let running_cpu: f64 = processes.iter().filter_map(|&pid| process::cpu_seconds(pid)).sum();
+    metrics::bb(processes.len(), memory.map(|memory| memory.resident_bytes).sum(), running_cpu + ended_cpu);
+    if let Some(own) = own {
+        metrics::process(own);
+    }
     for (reason, count) in RestartReason::ALL.into_iter().zip(backend.restarts()) {
         metrics::bb_restarts(reason.as_str(), count);
     }
@@ -67,10 +96,7 @@ fn read_gauges(app: &Shared) {
 
     disk("spool", app.engine.spool.path());
     disk("keys", app.engine.proving.keys().peaks.dir());
-    metrics::build(env!("CARGO_PKG_VERSION"), BB_VERSION, NOIR_VERSION, app.lifecycle.uptime());
-    if let Some(taken) = ProcessUse::now() {
-        metrics::process(taken);
-    }
+    metrics::build(env!("CARGO_PKG_VERSION"), BB_VERSION, NOIR_VERSION, app.lifecycle.started_at());
 }
 
 fn circuits<'a>(entries: impl Iterator<Item = &'a Entry>) {

@@ -95,7 +95,8 @@ fn open_proof(app: &AppState, request: &AdmittedRequest) -> OpenProof {
         request_id: Some(request.id.clone()),
         ..app.audit.entry(request.caller.actor(), Action::ProofSynchronous)
     };
-    app.proofs.open(&request.circuit, request.target(), Some(entry)).requested_as(&request.requested)
+    let proof = app.proofs.open(&request.circuit, request.target(), request.priority, Some(entry));
+    proof.requested_as(&request.requested)
 }
 
 fn check_deadline(app: &AppState, request: &AdmittedRequest) -> Result<(), ApiError> {

@@ -19,7 +19,7 @@ use axum::{
 use edgeprove_engine::proof_service::Candidates;
 use edgeprove_job_queue::{Enqueued, job_view::JobView, watchers::Watcher};
 use edgeprove_job_rules::job::Job;
-use edgeprove_protocol::{JobId, ProblemType, headers};
+use edgeprove_protocol::{JobId, ProblemType, TraceContext, headers};
 use http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts};
 
 use super::get_proof::finished_job;
@@ -31,6 +31,7 @@ use crate::{
         extract::JobPreferences,
         job_response::{job_document, with_retry_after},
         request_body::RequestBody,
+        request_id::trace_of,
         state::AppState,
         upload,
     },
@@ -83,7 +84,7 @@ async fn try_submit(
         }
     }
     let candidates = upload::receive(app, &request, parts, body).await?;
-    let submission = submission(&request, account, candidates, &preferences);
+    let submission = submission(&request, account, candidates, &preferences, trace_of(&parts.headers));
     let AdmittedRequest { id, caller, grant, circuit, format, work, .. } = request;
     let job = match jobs.submit(submission).await {
         Ok(Enqueued::Accepted(job)) => {
@@ -152,6 +153,7 @@ fn submission(
     account: String,
     candidates: Candidates,
     preferences: &JobPreferences,
+    trace: Option<TraceContext>,
 ) -> Submission {
     Submission {
         candidates,
@@ -164,6 +166,7 @@ fn submission(
         priority: request.priority,
         idempotency_key: preferences.idempotency_key.clone(),
         request_id: request.id.clone(),
+        trace,
     }
 }
 

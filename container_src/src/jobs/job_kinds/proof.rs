@@ -5,7 +5,7 @@ use std::time::Duration;
 use edgeprove_engine::{proof_cache::CachePolicy, proving::ProofResult};
 use edgeprove_job_queue::kind::Work;
 use edgeprove_job_rules::{job::Job, outcome::DecodeError, progress::Stage};
-use edgeprove_protocol::{CircuitId, JobStage, Problem, ProblemType, Target, answer::Timings};
+use edgeprove_protocol::{CircuitId, JobStage, Problem, ProblemType, Target, TraceContext, answer::Timings};
 use serde::{Deserialize, Serialize};
 
 /// The name of the kind.
@@ -39,6 +39,9 @@ pub struct Payload {
     pub timeout_ms: Option<u64>,
     /// The id of the request that submitted the job.
     pub request_id: String,
+    /// The trace of that request, for the log.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub trace: Option<TraceContext>,
 }
 
 /// A circuit and a witness of it.

@@ -35,8 +35,9 @@ use edgeprove_job_rules::{
     job::Job,
     progress::Stage,
 };
-use edgeprove_protocol::{HasProblemType as _, JobStage, Problem, ProblemType};
+use edgeprove_protocol::{HasProblemType as _, JobStage, Problem, ProblemType, TraceContext};
 use edgeprove_spool::{Spool, SpoolFile};
+use edgeprove_telemetry::metrics::is_callers_fault;
 
 use super::proof::{KIND, Payload, ProofReport, STAGES, WitnessDescriptor};
 use crate::access;
@@ -122,6 +123,14 @@ impl JobKind for Prove {
         }
     }
 
+    /// Lines about the job have the id of the request that submitted it, and the ids of its trace.
+    fn span(&self, job: &Job) -> tracing::Span {
+        let Ok(Payload { request_id, trace, .. }) = Payload::of(job) else { return tracing::Span::none() };
+        let trace_id = trace.as_ref().map(TraceContext::trace_id);
+        let span_id = trace.as_ref().map(TraceContext::span_id);
+        tracing::info_span!("job", request_id, trace_id, span_id)
+    }
+
     async fn run(&self, job: &Job, attempt: &Attempt) -> JobOutcome {
         match self.run_attempt(job, attempt, Instant::now()).await {
             Ok((result, report)) => JobOutcome::completed(Some(result), report).unwrap_or_else(|error| {
@@ -163,7 +172,7 @@ impl Prove {
         };
         let (circuits, refused) = self.circuits(&payload)?;
         let first = circuits.first().ok_or_else(|| nothing_to_prove(&payload))?;
-        let proof = self.proofs.open(&first.1, payload.first.target, None);
+        let proof = self.proofs.open(&first.1, payload.first.target, job.priority, None);
         let proof = proof.requested_as(payload.requested_circuit());
         let candidates = match self.candidates(job, &payload, input, circuits).await {
             Ok(candidates) => candidates,
@@ -306,7 +315,7 @@ impl Prove {
             if matches!(failure.error, ProofError::Proving(ProvingError::Stopping)) {
                 return AttemptError::Released;
             }
-            if failure.kind().status() >= 500 {
+            if !is_callers_fault(failure.kind()) {
                 tracing::warn!(job = %job.id, error = %edgeprove_telemetry::chain(&failure), "proof failed");
             }
             let mut problem = payload.problem(failure.kind(), &failure.public_detail());

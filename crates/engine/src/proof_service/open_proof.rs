@@ -1,14 +1,19 @@
 //! The account of one proof, from before its witness arrives until its outcome is known.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use edgeprove_audit::AuditError;
 use edgeprove_job_rules::audit::{Entry, Outcome as AuditOutcome};
-use edgeprove_protocol::{CircuitId, HasProblemType as _, ProblemType, Target};
+use edgeprove_protocol::{CircuitId, HasProblemType as _, Priority, ProblemType, Target};
 use edgeprove_telemetry::metrics::{self, Outcome, TimedStage};
+use parking_lot::Mutex;
 
 use super::{
     Candidate, Candidates, CompletedProof, ProofFailure, ProofRequest, ProofService, WORK_KIND, WhenBusy,
+    statistics::OpenCount,
 };
 use crate::{
     proof_cache::CacheQuery,
@@ -28,7 +33,10 @@ pub struct OpenProof {
     /// The target that was asked for.
     target: Target,
     entry: Option<Entry>,
-    is_closed: bool,
+    /// `None` once the account is closed.
+    count: Mutex<Option<OpenCount>>,
+    /// Whether a new proof was made, and none came from the cache.
+    is_new: AtomicBool,
 }
 
 impl OpenProof {
@@ -36,9 +44,11 @@ impl OpenProof {
         service: ProofService,
         circuit: CircuitId,
         target: Target,
+        priority: Priority,
         entry: Option<Entry>,
     ) -> Self {
-        Self { service, circuit, target, entry, is_closed: false }
+        let count = Mutex::new(Some(service.statistics().open(&circuit, priority)));
+        Self { service, circuit, target, entry, count, is_new: AtomicBool::new(false) }
     }
 
     /// Names the circuit that was asked for, if it cannot be proved and has no candidate: the proof counts for it, and is
@@ -91,8 +101,10 @@ impl OpenProof {
 
     /// Closes the account of a proof that was not attempted after all, such as that of a job which goes back to the
     /// queue. Nothing is counted or written.
-    pub fn release(mut self) {
-        self.is_closed = true;
+    pub fn release(self) {
+        if let Some(count) = self.count.lock().take() {
+            self.service.statistics().end(count, None, false);
+        }
     }
 
     /// Writes the audit entry, then counts the proof.
@@ -114,9 +126,19 @@ impl OpenProof {
         written
     }
 
-    fn count(&mut self, outcome: Outcome) {
-        self.is_closed = true;
+    fn count(&self, outcome: Outcome) {
+        let Some(count) = self.count.lock().take() else { return };
+        let is_new = self.is_new.load(Ordering::Relaxed);
+        self.service.statistics().end(count, Some(outcome), is_new);
         metrics::proof_ended(&self.circuit, self.target, outcome);
+    }
+
+    /// Counts the proof as active, then calls the callback.
+    fn report_stage(&self, stage: ProofStage, on_stage: &(dyn Fn(ProofStage) + Send + Sync)) {
+        if let Some(count) = self.count.lock().as_mut() {
+            self.service.statistics().activate(count);
+        }
+        on_stage(stage);
     }
 
     async fn prove_any(
@@ -159,6 +181,7 @@ impl OpenProof {
         if let Some(cached) = query.and_then(|query| parts.cache.get(query, request.cache)) {
             return Ok(cached);
         }
+        let on_stage = &|stage: ProofStage| self.report_stage(stage, on_stage);
         let result = loop {
             match parts
                 .proving
@@ -171,6 +194,7 @@ impl OpenProof {
                 outcome => break outcome?,
             }
         };
+        self.is_new.store(true, Ordering::Relaxed);
         self.record_durations(&circuit.id, &result);
         if let Some(query) = query {
             parts.cache.put(query, request.cache, &result);
@@ -193,7 +217,7 @@ impl OpenProof {
 
 impl Drop for OpenProof {
     fn drop(&mut self) {
-        if self.is_closed {
+        if self.count.get_mut().is_none() {
             return;
         }
         if let Some(entry) = self.entry.take() {

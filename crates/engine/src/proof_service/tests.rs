@@ -5,7 +5,7 @@ use std::{num::NonZeroUsize, pin::pin, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use edgeprove_audit::{AuditError, AuditSink, Page, PageRange, filter::EntryFilter};
 use edgeprove_job_rules::audit::{Action, Actor, Link, Outcome};
-use edgeprove_protocol::HasProblemType as _;
+use edgeprove_protocol::{HasProblemType as _, Priority};
 use edgeprove_telemetry::supervisor::Supervisor;
 use futures_util::poll;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
@@ -81,7 +81,7 @@ impl World {
     /// Opens the account of a proof of `large` with an audit entry.
     fn open(&self) -> OpenProof {
         let entry = Entry::new(String::new(), Actor::Anonymous, Action::ProofSynchronous);
-        self.service.open(&self.circuit("large"), Target::NoirRecursive, Some(entry))
+        self.service.open(&self.circuit("large"), Target::NoirRecursive, Priority::Normal, Some(entry))
     }
 
     async fn prove(&self, request: ProofRequest<'_>) -> Result<CompletedProof, ProofFailure> {
@@ -231,7 +231,7 @@ async fn a_failure_names_its_circuit_and_the_next_smaller_one() {
     let failure = world.open().prove(candidates, request(None), &|_| ()).await.unwrap_err();
     assert_eq!((failure.circuit, failure.fallback_circuit), (id("small"), None));
 
-    assert_eq!(world.counted(), [sample("large noir-recursive proof_timeout", 2.0)]);
+    assert_eq!(world.counted(), [sample("large noir-recursive server_error", 2.0)]);
     assert!(world.samples("edgeprove_proof_stage_duration_seconds_count").is_empty());
     assert_eq!(world.expected("large"), None);
     assert_eq!(world.outcomes(), [Outcome::Failed(ProblemType::ProofTimeout); 2]);
@@ -243,7 +243,7 @@ async fn a_refused_witness_is_counted_and_recorded() {
     let _guard = metrics::set_default_local_recorder(&recorder);
     let world = World::new(&recorder).await;
     world.open().fail(ProblemType::WitnessNotGzip).await;
-    assert_eq!(world.counted(), [sample("large noir-recursive witness_not_gzip", 1.0)]);
+    assert_eq!(world.counted(), [sample("large noir-recursive caller_error", 1.0)]);
     assert_eq!(world.outcomes(), [Outcome::Failed(ProblemType::WitnessNotGzip)]);
 }
 
@@ -277,7 +277,7 @@ async fn a_released_proof_is_neither_counted_nor_recorded() {
 
     world.fixture.backend.respond([Response::Stopping]);
     world.prove(request(None)).await.unwrap_err();
-    assert_eq!(world.counted(), [sample("large noir-recursive not_ready", 1.0)], "a request is answered");
+    assert_eq!(world.counted(), [sample("large noir-recursive server_error", 1.0)], "a request is answered");
 }
 
 #[tokio::test(start_paused = true)]
@@ -289,10 +289,10 @@ async fn a_proof_without_its_audit_entry_is_not_returned() {
     let failure = world.prove(request(None)).await.unwrap_err();
     assert!(matches!(failure.error, ProofError::Audit(_)));
     assert_eq!((failure.kind(), failure.fallback_circuit), (ProblemType::AuditUnavailable, None));
-    assert_eq!(world.counted(), [sample("large noir-recursive audit_unavailable", 1.0)]);
+    assert_eq!(world.counted(), [sample("large noir-recursive server_error", 1.0)]);
 
     world.open().fail(ProblemType::WitnessEmpty).await;
-    let empty = sample("large noir-recursive witness_empty", 1.0);
+    let empty = sample("large noir-recursive caller_error", 1.0);
     assert!(world.counted().contains(&empty), "the first problem is the one that counts");
 }
 
@@ -307,7 +307,7 @@ async fn a_job_waits_for_a_full_prover_queue_and_a_request_fails() {
 
     let failure = world.prove(request(None)).await.unwrap_err();
     assert_eq!(failure.kind(), ProblemType::ProverBusy);
-    assert_eq!(world.counted(), [sample("large noir-recursive prover_busy", 1.0)]);
+    assert_eq!(world.counted(), [sample("large noir-recursive server_error", 1.0)]);
 
     let job = ProofRequest { when_busy: WhenBusy::Wait, ..request(None) };
     let mut job = pin!(world.prove(job));
@@ -335,7 +335,7 @@ async fn an_invalid_proof_is_blamed_on_witness_or_prover() {
         let failure = world.open().prove(candidates, request(None), &|_| ()).await.unwrap_err();
         assert_eq!(failure.kind(), problem);
     }
-    let expected = [("proof_invalid", 1.0), ("witness_unsatisfied", 1.0)]
+    let expected = [("caller_error", 1.0), ("server_error", 1.0)]
         .map(|(outcome, count)| sample(&format!("large noir-recursive {outcome}"), count));
     assert_eq!(world.counted(), expected);
 }

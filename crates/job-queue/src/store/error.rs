@@ -60,12 +60,32 @@ pub enum OpenError {
         /// Ours.
         known: i64,
     },
+    /// PostgreSQL could not be reached in the time that a start waits for it.
+    #[error("PostgreSQL at {host} cannot be reached, after {} s", waited.as_secs())]
+    Unreachable {
+        /// Host and port, or the folder of its socket.
+        host: String,
+        /// How long the start waited.
+        waited: Duration,
+        /// The error of the last attempt.
+        #[source]
+        source: StoreError,
+    },
     /// A statement failed.
     #[error("cannot open the database")]
     Store(#[from] StoreError),
 }
 
 impl OpenError {
+    /// Whether another folder or URL prevents it.
+    #[must_use]
+    pub fn is_of_a_setting(&self) -> bool {
+        match self {
+            Self::Folder { .. } | Self::InUse { .. } => true,
+            Self::Newer { .. } | Self::Unreachable { .. } | Self::Store(_) => false,
+        }
+    }
+
     /// For use with `map_err`.
     pub(super) fn folder(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();

@@ -21,7 +21,7 @@ impl fmt::Display for DatabaseLocation {
             Self::Memory => f.write_str("memory"),
             Self::Folder(folder) => folder.display().fmt(f),
             // Its URL may hold a password.
-            Self::Postgres(_) => f.write_str("PostgreSQL"),
+            Self::Postgres(url) => write!(f, "PostgreSQL at {}", url.host()),
         }
     }
 }

@@ -17,6 +17,8 @@ const CONNECTIONS: u32 = 8;
 /// The longest wait of a starting server for a database that starts at the same time.
 const START_WAIT_MAX: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(200);
+/// A start that waits longer logs it.
+const WAIT_BEFORE_NOTICE: Duration = Duration::from_secs(1);
 
 /// The settings of every connection. No statement here takes a tenth of these times, so a slower one is stuck. Commits must be
 /// durable, whatever the database's own default is.
@@ -53,6 +55,16 @@ impl fmt::Debug for PostgresUrl {
 }
 
 impl PostgresUrl {
+    /// Host and port, or the folder of the socket. It has neither user nor password.
+    #[must_use]
+    pub fn host(&self) -> String {
+        let Ok(options) = self.0.parse::<PgConnectOptions>() else { return String::new() };
+        match options.get_socket() {
+            Some(folder) => folder.display().to_string(),
+            None => format!("{}:{}", options.get_host(), options.get_port()),
+        }
+    }
+
     /// The URL, password and all.
     #[must_use]
     pub fn expose(&self) -> &str {
@@ -73,7 +85,7 @@ impl<'u> Postgres<'u> {
     /// Brings it up to date and opens it.
     pub(super) async fn open(&self) -> Result<AnyPool, OpenError> {
         let options = self.url.0.parse::<AnyConnectOptions>()?.disable_statement_logging();
-        let mut first = connect(&options).await?;
+        let mut first = connect(&options, &self.url.host()).await?;
         first.execute(SETTINGS).await?;
         migrate(&mut first, Dialect::Postgres).await?;
         first.close().await?;
@@ -88,9 +100,21 @@ impl<'u> Postgres<'u> {
     }
 }
 
-/// Opens the first connection, and waits for a database that starts at the same time.
-async fn connect(options: &AnyConnectOptions) -> Result<AnyConnection, StoreError> {
-    let give_up = tokio::time::Instant::now() + START_WAIT_MAX;
+/// Opens the first connection, and waits for a database that starts at the same time. Once that takes a second, it logs that it
+/// waits.
+async fn connect(options: &AnyConnectOptions, host: &str) -> Result<AnyConnection, OpenError> {
+    let connecting = connect_in_time(options, host);
+    tokio::pin!(connecting);
+    if let Ok(connected) = tokio::time::timeout(WAIT_BEFORE_NOTICE, &mut connecting).await {
+        return connected;
+    }
+    let wait_max_s = START_WAIT_MAX.as_secs();
+    tracing::warn!(host, wait_max_s, "waiting for PostgreSQL");
+    connecting.await
+}
+
+async fn connect_in_time(options: &AnyConnectOptions, host: &str) -> Result<AnyConnection, OpenError> {
+    let started = tokio::time::Instant::now();
     loop {
         let connecting = tokio::time::timeout(CONNECT_MAX, AnyConnection::connect_with(options));
         let error = match connecting.await {
@@ -98,8 +122,12 @@ async fn connect(options: &AnyConnectOptions) -> Result<AnyConnection, StoreErro
             Ok(Err(error)) => StoreError::from(error),
             Err(_) => StoreError::TimedOut(CONNECT_MAX),
         };
-        if !error.is_transient() || tokio::time::Instant::now() > give_up {
-            return Err(error);
+        let waited = started.elapsed();
+        if !error.is_transient() {
+            return Err(error.into());
+        }
+        if waited > START_WAIT_MAX {
+            return Err(OpenError::Unreachable { host: host.to_owned(), waited, source: error });
         }
         tokio::time::sleep(PAUSE).await;
     }

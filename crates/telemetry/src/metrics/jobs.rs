@@ -5,15 +5,18 @@ use std::time::Duration;
 use edgeprove_protocol::{Priority, ProblemType};
 
 use super::{
-    Kind, Series,
+    Kind, Series, is_callers_fault,
     series::{series, text},
 };
 
 series! {
     /// Jobs that were accepted, by kind and priority.
     SUBMITTED = Counter "edgeprove_jobs_accepted_total" ["kind", "priority"];
-    /// Jobs that finished, by kind and outcome: `completed`, `cancelled`, or the problem's code.
+    /// Jobs that finished, by kind and outcome: `completed`, `cancelled`, `caller_error` where the request or the witness
+    /// was at fault, or `server_error` where the service was.
     ENDED = Counter "edgeprove_jobs_finished_total" ["kind", "outcome"];
+    /// Jobs that failed, by kind and the problem's code.
+    FAILED = Counter "edgeprove_jobs_failures_total" ["kind", "code"];
     /// Attempts that failed and will be repeated, by kind and the problem's code.
     RETRIED = Counter "edgeprove_jobs_retries_total" ["kind", "code"];
     /// Leases that expired because the server that held them died or hung, by kind.
@@ -52,6 +55,55 @@ pub enum CacheLookup {
     Tampered,
 }
 
+impl JobEnd {
+    /// Every value of the label `outcome`.
+    const LABELS: [&str; 4] = ["completed", "cancelled", "caller_error", "server_error"];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Completed => "completed",
+            Self::Cancelled => "cancelled",
+            Self::Failed(problem) if is_callers_fault(problem) => "caller_error",
+            Self::Failed(_) => "server_error",
+        }
+    }
+}
+
+impl CacheLookup {
+    const LABELS: [&str; 3] = ["hit", "miss", "tampered"];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Hit => "hit",
+            Self::Miss => "miss",
+            Self::Tampered => "tampered",
+        }
+    }
+}
+
+/// Makes every series of these kinds of jobs and of the proof cache, at zero.
+pub(super) fn declare(kinds: &[&str]) {
+    for &kind in kinds {
+        for priority in Priority::ALL.map(Priority::as_str) {
+            SUBMITTED.add(0, [text(kind), priority.into()]);
+            WAIT.declare_histogram([text(kind), priority.into()]);
+        }
+        for outcome in JobEnd::LABELS {
+            ENDED.add(0, [text(kind), outcome.into()]);
+        }
+        for problem in ProblemType::ALL {
+            FAILED.add(0, [text(kind), problem.code().into()]);
+            RETRIED.add(0, [text(kind), problem.code().into()]);
+        }
+        LEASES_LOST.add(0, [text(kind)]);
+        RUN.declare_histogram([text(kind)]);
+        depth(kind, [0; Priority::ALL.len()], 0);
+    }
+    for result in CacheLookup::LABELS {
+        PROOF_CACHE.add(0, [result.into()]);
+    }
+}
+
 /// Counts a job that was accepted.
 pub fn submitted(kind: &str, priority: Priority) {
     SUBMITTED.add(1, [text(kind), priority.as_str().into()]);
@@ -64,12 +116,10 @@ pub fn started(kind: &str, priority: Priority, waited: Duration) {
 
 /// Counts a finished job. `ran` is the time since its start; it is not known where the server that ran the job died.
 pub fn ended(kind: &str, end: JobEnd, ran: Option<Duration>) {
-    let outcome = match end {
-        JobEnd::Completed => "completed",
-        JobEnd::Cancelled => "cancelled",
-        JobEnd::Failed(problem) => problem.code(),
-    };
-    ENDED.add(1, [text(kind), outcome.into()]);
+    ENDED.add(1, [text(kind), end.as_str().into()]);
+    if let JobEnd::Failed(problem) = end {
+        FAILED.add(1, [text(kind), problem.code().into()]);
+    }
     if let Some(ran) = ran {
         RUN.record(ran, [text(kind)]);
     }
@@ -95,10 +145,5 @@ pub fn depth(kind: &str, queued: [u64; Priority::ALL.len()], running: usize) {
 
 /// Counts a look-up in the proof cache.
 pub fn proof_cache(lookup: CacheLookup) {
-    let result = match lookup {
-        CacheLookup::Hit => "hit",
-        CacheLookup::Miss => "miss",
-        CacheLookup::Tampered => "tampered",
-    };
-    PROOF_CACHE.add(1, [result.into()]);
+    PROOF_CACHE.add(1, [lookup.as_str().into()]);
 }

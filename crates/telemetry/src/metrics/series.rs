@@ -1,8 +1,12 @@
 //! The definition of a series, and how its values are recorded.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
 
 use metrics::{Label, SharedString};
+use parking_lot::Mutex;
+
+/// Counters of seconds, by name. The crate `metrics` has counters of whole numbers only.
+static SECONDS: Mutex<BTreeMap<&str, (&Series, f64)>> = Mutex::new(BTreeMap::new());
 
 /// The kind of a series.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +68,21 @@ impl Series {
         metrics::counter!(self.name, self.labels(values)).absolute(count);
     }
 
+    /// Raises a counter of seconds to a total that is maintained elsewhere. A smaller total changes nothing: two readings
+    /// of a process that ends meanwhile may contradict each other, and a counter that falls counts as a restart.
+    pub(super) fn raise_seconds(&'static self, total: f64) {
+        debug_assert_eq!(self.kind, Kind::Counter, "{}", self.name);
+        let mut counters = SECONDS.lock();
+        let (_, current) = counters.entry(self.name).or_insert((self, 0.0));
+        *current = current.max(total);
+    }
+
+    /// Makes a histogram with no value in it.
+    pub(super) fn declare_histogram<const N: usize>(&self, values: Values<N>) {
+        debug_assert_eq!(self.kind, Kind::Histogram, "{}", self.name);
+        let _ = metrics::histogram!(self.name, self.labels(values));
+    }
+
     /// Sets a gauge.
     #[expect(clippy::cast_precision_loss, reason = "the last digit of a value above 2^52 does not matter")]
     pub(super) fn set<const N: usize>(&self, value: u64, values: Values<N>) {
@@ -83,16 +102,28 @@ impl Series {
     }
 }
 
+/// Adds the counters of seconds to an exposition.
+pub(super) fn render_seconds(exposition: &mut String) {
+    for (name, (series, total)) in SECONDS.lock().iter() {
+        // Writing to a string cannot fail.
+        let _ = writeln!(
+            exposition,
+            "# HELP {name} {}\n# TYPE {name} counter\n{name} {total}\n",
+            series.help.trim()
+        );
+    }
+}
+
 /// Defines series, each in one entry: help text, kind, name and labels.
 macro_rules! series {
     ($($(#[doc = $help:literal])+ $series:ident = $kind:ident $name:literal [$($label:literal),*];)+) => {
         $(
             $(#[doc = $help])+
-            const $series: Series =
+            static $series: Series =
                 Series { name: $name, kind: Kind::$kind, labels: &[$($label),*], help: concat!($($help),+) };
         )+
         /// Every series of this module.
-        pub const SERIES: &[Series] = &[$($series),+];
+        pub static SERIES: &[&Series] = &[$(&$series),+];
     };
 }
 pub(super) use series;
