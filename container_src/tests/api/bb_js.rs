@@ -1,8 +1,40 @@
 //! The path of a page: `noir_js` computes the witness, and bb.js in WebAssembly verifies the proof.
 
-use std::{path::Path, process::Command};
+use std::{fs, path::Path, process::Command};
 
 use crate::support::{TestServer, paths, processes, samples, wait};
+
+/// Runs `circuit/verify_proof.mjs`, which has neither the circuit nor a CRS, on the files of `edgeprove prove`.
+#[test]
+fn bb_js_verifies_with_a_key_and_no_crs() {
+    let dir = tempfile::tempdir().unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../circuit/verify_proof.mjs");
+    let witness = dir.path().join("witness.gz");
+    fs::write(&witness, &samples::range_check().witness).unwrap();
+    for target in ["noir-recursive", "evm"] {
+        let out = dir.path().join(target);
+        let mut prove = Command::new(paths::edgeprove());
+        prove.args(["prove", "--target", target, "--circuit"]).arg(&samples::range_check().circuit);
+        prove.arg("--witness").arg(&witness).arg("--out").arg(&out).env_clear();
+        prove.env("BB_PATH", paths::bb()).env("CRS_PATH", paths::crs());
+        prove
+            .env("EDGEPROVE_CACHE_DIR", paths::shared_keys())
+            .env("EDGEPROVE_SPOOL_DIR", dir.path().join("spool"));
+        let proved = processes::run(&mut prove, wait::LIMIT);
+        assert!(proved.status.success(), "{}", String::from_utf8_lossy(&proved.stderr));
+
+        let verdict = || {
+            let mut verify = Command::new("node");
+            let output = processes::run(verify.arg(&script).arg(&out).arg(target), wait::LONG_LIMIT);
+            String::from_utf8(output.stdout).unwrap() + &String::from_utf8_lossy(&output.stderr)
+        };
+        assert_eq!(verdict(), "valid\n");
+        let mut inputs = fs::read(out.join("public_inputs")).unwrap();
+        inputs[31] ^= 1;
+        fs::write(out.join("public_inputs"), inputs).unwrap();
+        assert_eq!(verdict(), "invalid\n");
+    }
+}
 
 /// Runs `circuit/verify_server_proofs.mjs`. It proves and verifies for both targets, as bytes and as JSON, and checks
 /// that other public inputs are rejected.
