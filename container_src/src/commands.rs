@@ -1,22 +1,25 @@
 //! The command line: one module for each command.
 //!
-//! An error of the command line itself, such as an unknown flag, ends with status 2. An invalid setting, from a flag or
-//! a variable, ends with status 64.
+//! An error of the command line itself, such as an unknown flag or no command, ends with status 2. A setting that cannot
+//! be used, from a flag or a variable, ends with status 64.
 
 use std::{ffi::OsString, process::ExitCode, sync::LazyLock};
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use edgeprove_prover::barretenberg::version::{BB_VERSION, NOIR_VERSION};
 
 use crate::config::{
     ConfigError, Environment, EnvironmentVariables,
     environment::{variables_not_utf8, with_variables, without_variables},
+    misspelt_variables::{self, Misspelt},
 };
 
 pub mod audit;
+pub mod check_config;
 pub mod exit_status;
 pub mod healthcheck;
 pub mod keys;
+mod own_flags;
 pub mod prove;
 pub mod serve;
 pub mod stop_signals;
@@ -29,10 +32,16 @@ static VERSION: LazyLock<String> = LazyLock::new(|| {
 
 /// Server-side zero-knowledge proving: returns a verified proof for a witness.
 #[derive(Debug, Parser)]
-#[command(name = "edgeprove", version = VERSION.as_str(), about, after_help = EXAMPLES)]
+#[command(
+    name = "edgeprove",
+    version = VERSION.as_str(),
+    about,
+    after_help = EXAMPLES,
+    arg_required_else_help = true
+)]
 pub struct Cli {
     #[command(subcommand)]
-    command: Option<Command>,
+    command: Command,
 }
 
 const EXAMPLES: &str = "\
@@ -50,6 +59,10 @@ The help of a flag names its environment variable, if it has one; the flag overr
 enum Command {
     /// Serve proofs over HTTP.
     Serve(Box<serve::ServeArgs>),
+    /// Check every setting and file of `serve`, and print what it would use. Nothing is started.
+    ///
+    /// Exit status: 0 if `serve` would start, 64 with all errors if not. Secrets are not printed.
+    CheckConfig(Box<serve::ServeArgs>),
     /// Prove one witness.
     Prove(Box<prove::ProveArgs>),
     /// Verify one proof.
@@ -64,46 +77,51 @@ enum Command {
     Healthcheck(healthcheck::HealthcheckArgs),
 }
 
-/// Runs the command of the command line. Without a command, it is `serve`.
+/// Runs the command of the command line. Without a command, the help is printed and the status is 2.
 #[must_use]
 pub fn run() -> ExitCode {
     let variables = EnvironmentVariables::of_this_process();
     let words: Vec<OsString> = std::env::args_os().collect();
     let environment = Environment::new(&variables);
-    let run_command = |cli: Cli| -> Result<ExitCode, ConfigError> {
-        Ok(match cli.command {
-            Some(Command::Serve(args)) => serve::run(*args, &environment),
-            None => {
-                serve::run(parse::<ServeAlone>(&words[..words.len().min(1)], &variables)?.args, &environment)
-            }
-            Some(Command::Prove(args)) => prove::run(*args, &environment),
-            Some(Command::Verify(args)) => verify::run(*args, &environment),
-            Some(Command::Warm(args)) => warm::run(*args, &environment),
-            Some(Command::Audit(args)) => audit::run(args),
-            Some(Command::Keys(args)) => keys::run(args),
-            Some(Command::Healthcheck(args)) => healthcheck::run(&args),
-        })
+    let run_command = |parsed: Cli| match parsed.command {
+        Command::Serve(args) => serve::run(*args, &environment, &misspelt(&variables)),
+        Command::CheckConfig(args) => {
+            let flags = check_config::parsed(cli(), &words, &variables);
+            check_config::run(*args, &environment, &misspelt(&variables), &flags)
+        }
+        Command::Prove(args) => prove::run(*args, &environment),
+        Command::Verify(args) => verify::run(*args, &environment),
+        Command::Warm(args) => warm::run(*args, &environment),
+        Command::Audit(args) => audit::run(args),
+        Command::Keys(args) => keys::run(args),
+        Command::Healthcheck(args) => healthcheck::run(&args),
     };
-    parse(&words, &variables).and_then(run_command).unwrap_or_else(|error| exit_status::report(&error.into()))
+    parse(&words, &variables).map(run_command).unwrap_or_else(|error| exit_status::report(&error.into()))
 }
 
-/// The flags of `serve` without the word.
-#[derive(Parser)]
-struct ServeAlone {
-    #[command(flatten)]
-    args: serve::ServeArgs,
+/// The variables that no command reads, and that are probably misspelt.
+fn misspelt(variables: &EnvironmentVariables) -> Vec<Misspelt> {
+    misspelt_variables::find(variables, &cli())
+}
+
+/// The whole command line. The help of each command shows the flags that concern it.
+fn cli() -> clap::Command {
+    Cli::command()
+        .mut_subcommand("prove", own_flags::of_prove)
+        .mut_subcommand("verify", own_flags::of_verify)
+        .mut_subcommand("warm", own_flags::of_warm)
 }
 
 /// Parses the command line, whose flags have their defaults from the variables. An invalid command line, `--help` and
 /// `--version` end the process here.
-fn parse<P: Parser>(words: &[OsString], variables: &EnvironmentVariables) -> Result<P, ConfigError> {
+fn parse(words: &[OsString], variables: &EnvironmentVariables) -> Result<Cli, ConfigError> {
     // First without the variables: what fails here is the command line's fault, and help must not show their values.
-    if let Err(error) = without_variables(P::command()).try_get_matches_from(words) {
+    if let Err(error) = without_variables(cli()).try_get_matches_from(words) {
         error.exit();
     }
-    let mut command = with_variables(P::command(), variables);
-    let parsed = command.try_get_matches_from_mut(words).and_then(|matches| P::from_arg_matches(&matches));
-    parsed.map_err(|error| match variables_not_utf8(&P::command(), variables).first() {
+    let mut command = with_variables(cli(), variables);
+    let parsed = command.try_get_matches_from_mut(words).and_then(|matches| Cli::from_arg_matches(&matches));
+    parsed.map_err(|error| match variables_not_utf8(&cli(), variables).first() {
         Some(name) => ConfigError::new(format!("{name}: the value is not valid UTF-8")),
         None => ConfigError::new(format!("an environment variable is invalid: {}", error.kind())),
     })

@@ -15,6 +15,7 @@
 //! - [`proving`]: provers, queue and verification.
 //! - [`memory`]: how much memory there is.
 //! - [`mod@log`]: format and filter of the log.
+//! - [`misspelt_variables`]: environment variables that nothing reads.
 //! - [`environment`]: the environment variables.
 //! - [`setting`]: values of flags, and the errors in them.
 
@@ -27,6 +28,7 @@ mod folder_durability;
 pub mod jobs;
 pub mod log;
 pub mod memory;
+pub mod misspelt_variables;
 pub mod program;
 pub mod proving;
 pub mod server;

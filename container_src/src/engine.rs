@@ -17,10 +17,7 @@ use edgeprove_engine::{
 };
 use edgeprove_prover::{
     Backend, IdleProvers,
-    barretenberg::{
-        ProcessBackend, WarmBackend,
-        version::{self, VersionError},
-    },
+    barretenberg::{ProcessBackend, WarmBackend, version},
 };
 use edgeprove_spool::{Spool, SpoolError};
 use edgeprove_telemetry::Supervisor;
@@ -42,9 +39,6 @@ pub struct ProverProgram {
 /// Why nothing can be proved.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
-    /// bb is missing, or has another version than this server was built for.
-    #[error(transparent)]
-    Bb(#[from] VersionError),
     /// The spool cannot be used.
     #[error(transparent)]
     Spool(#[from] SpoolError),
@@ -65,11 +59,11 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Checks the version of bb, opens the spool and starts the provers.
+    /// Opens the spool and starts the provers.
     pub async fn start(settings: &EngineSettings, circuits: CircuitSettings) -> Result<Self, EngineError> {
         let EngineSettings { proving: settings, program } = settings;
         let supervisor = Supervisor::default();
-        let version = version::check(&program.bb, &supervisor).await?;
+        let version = program.version.clone();
         let prover = ProverProgram { version, binary_arch: version::binary_arch(&program.bb.path) };
         let spool = Spool::open(&program.spool_dir)?;
         if spool.swept() > 0 {

@@ -2,9 +2,9 @@
 
 use std::{error::Error, process::ExitCode};
 
-use crate::config::ConfigError;
+use crate::{app::StartError, config::ConfigError};
 
-/// A setting is invalid (`EX_USAGE` of sysexits.h). An invalid command line has clap's status 2.
+/// A setting cannot be used (`EX_USAGE` of sysexits.h). An invalid command line has clap's status 2.
 const CONFIG: u8 = 64;
 /// An input file has the wrong content (`EX_DATAERR`).
 const DATA: u8 = 65;
@@ -20,7 +20,7 @@ const BLOCKING_THREADS: usize = 32;
 /// Why a command failed. The kind decides the exit status.
 #[derive(Debug)]
 pub enum Failure {
-    /// A setting is invalid: 64.
+    /// A setting cannot be used: 64.
     Config(ConfigError),
     /// An input file has the wrong content: 65.
     Data(Box<dyn Error>),
@@ -35,6 +35,16 @@ pub enum Failure {
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Self {
         Self::Config(error)
+    }
+}
+
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Self {
+        if error.is_of_a_setting() {
+            Self::Config(ConfigError::new(edgeprove_telemetry::chain(&error)))
+        } else {
+            other(error)
+        }
     }
 }
 

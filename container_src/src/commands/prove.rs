@@ -60,6 +60,20 @@ pub struct ProveArgs {
 #[error("the circuit cannot be proved: {0}")]
 struct NotLoaded(String);
 
+/// There are several circuits, and none is the default one.
+#[derive(Debug, thiserror::Error)]
+#[error("there are several circuits: name the one to prove with --circuit FILE")]
+struct Unnamed;
+
+/// The witness cannot be proved.
+#[derive(Debug, thiserror::Error)]
+#[error("the witness {} cannot be used", path.display())]
+struct UnusableWitness<E: std::error::Error + 'static> {
+    path: PathBuf,
+    #[source]
+    source: E,
+}
+
 /// A signal stopped the command.
 #[derive(Debug, thiserror::Error)]
 #[error("interrupted by {0}")]
@@ -80,7 +94,7 @@ pub fn run(args: ProveArgs, environment: &Environment) -> ExitCode {
     exit_status::run(async {
         let mut faults = Faults::default();
         let circuits = args.circuits.read(&mut faults);
-        let engine = args.engine.read(environment, &mut faults);
+        let engine = args.engine.read(environment, &mut faults).await;
         if circuits.as_ref().is_some_and(|circuits| circuits.sources.is_empty()) {
             faults.add("--circuit (EDGEPROVE_CIRCUIT) is missing: give the compiled circuit");
         }
@@ -116,7 +130,7 @@ async fn prove(engine: &Engine, witness: &Path, out: &Path) -> Result<(), Failur
             });
             return Err(other(NotLoaded(errors.collect::<Vec<_>>().join("; "))));
         }
-        Err(error) => return Err(other(error)),
+        Err(_) => return Err(other(Unnamed)),
     };
 
     progress.stage("reading the witness");
@@ -135,7 +149,10 @@ async fn prove(engine: &Engine, witness: &Path, out: &Path) -> Result<(), Failur
     };
     let bound = Some(circuit.witness_max_bytes());
     let upload = intake::receive(&engine.spool, &limits, None, bound, ReaderStream::new(input)).await;
-    let (witness, digest) = witness::check(upload.map_err(other)?, &circuit).await.map_err(other)?;
+    let file = || witness.to_owned();
+    let upload = upload.map_err(|source| other(UnusableWitness { path: file(), source }))?;
+    let checked = witness::check(upload, &circuit).await;
+    let (witness, digest) = checked.map_err(|source| other(UnusableWitness { path: file(), source }))?;
     let read = started.elapsed();
 
     progress.stage("proving");

@@ -12,7 +12,8 @@ use crate::{
     app::App,
     config::{
         ConfigError, Faults, ServeSettings, access_and_audit::AccessAndAuditArgs, circuits::CircuitArgs,
-        engine::EngineArgs, environment::Environment, jobs::JobArgs, server::ServerArgs,
+        engine::EngineArgs, environment::Environment, jobs::JobArgs, misspelt_variables::Misspelt,
+        server::ServerArgs,
     },
 };
 use edgeprove_prover::barretenberg::redaction::without_values;
@@ -33,13 +34,18 @@ pub struct ServeArgs {
 }
 
 impl ServeArgs {
-    /// Reads the flags. The error has all errors of all areas.
-    pub fn read(self, environment: &Environment) -> Result<ServeSettings, ConfigError> {
+    /// Reads the flags, and checks files, bb and the port. The error has all errors of all areas, and then the misspelt
+    /// variables, which may be their reason.
+    pub async fn read(
+        self,
+        environment: &Environment,
+        misspelt: &[Misspelt],
+    ) -> Result<ServeSettings, ConfigError> {
         let mut faults = Faults::default();
         let server = self.server.read(&mut faults);
         let access_and_audit = self.access_and_audit.read(&mut faults);
         let circuits = self.circuits.read(&mut faults);
-        let engine = self.engine.read(environment, &mut faults);
+        let engine = self.engine.read(environment, &mut faults).await;
         let jobs = self.jobs.read(environment, &mut faults);
         let settings = || {
             let (access, audit) = access_and_audit?;
@@ -54,21 +60,28 @@ impl ServeArgs {
                 jobs: jobs?,
             })
         };
-        faults.finish(settings())
+        let settings = settings();
+        if !faults.is_empty() {
+            misspelt.iter().for_each(|variable| faults.add(variable.to_string()));
+        }
+        faults.finish(settings)
     }
 }
 
 /// Serves until SIGTERM or SIGINT.
 #[must_use]
-pub fn run(args: ServeArgs, environment: &Environment) -> ExitCode {
+pub fn run(args: ServeArgs, environment: &Environment, misspelt: &[Misspelt]) -> ExitCode {
     exit_status::run(async {
-        let settings = args.read(environment)?;
+        let settings = args.read(environment, misspelt).await?;
         edgeprove_telemetry::start(settings.log.format, &settings.log.filter);
         edgeprove_telemetry::log_panics(without_values);
+        for Misspelt { name, meant } in misspelt {
+            tracing::warn!(name, meant, "a variable is no setting and has no effect");
+        }
         // First of all, so that a signal during the start is not lost.
         let signal = stop_signals::stop().map_err(other)?;
         let stop = async { tracing::info!(signal = signal.await, "received the signal to stop") };
-        let app = App::start(settings).await.map_err(other)?;
+        let app = App::start(settings).await?;
         app.serve(stop).await.map_err(other)?;
         Ok::<_, Failure>(ExitCode::SUCCESS)
     })

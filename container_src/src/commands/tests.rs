@@ -2,10 +2,13 @@
 
 use std::{collections::BTreeSet, fmt::Write};
 
-use clap::{Arg, Command, CommandFactory};
+use clap::{Arg, Command};
 
-use super::Cli;
-use crate::config::{environment::without_variables, setting::variable};
+use edgeprove_prover::barretenberg::version::{BB_VERSION, NOIR_VERSION};
+
+use crate::config::{
+    EnvironmentVariables, environment::without_variables, misspelt_variables, setting::variable,
+};
 
 const DOC: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/CONFIGURATION.md");
 const MARK: &str =
@@ -39,7 +42,7 @@ fn tables(serve: &Command) -> String {
 
 #[test]
 fn the_docs_list_every_flag_of_serve() {
-    let mut cli = Cli::command();
+    let mut cli = super::cli();
     cli.build();
     let serve = cli.find_subcommand("serve").unwrap();
     let doc = std::fs::read_to_string(DOC).unwrap();
@@ -55,8 +58,38 @@ fn the_docs_list_every_flag_of_serve() {
     }
 }
 
+/// The documents that a user follows to the letter name the pinned versions.
+#[test]
+fn the_readme_names_the_pinned_versions() {
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md")).unwrap();
+    for named in [
+        format!("noirup -v {NOIR_VERSION}"),
+        format!("@noir-lang/noir_js@{NOIR_VERSION}"),
+        format!("@aztec/bb.js@{BB_VERSION}"),
+    ] {
+        assert!(readme.contains(&named), "{named}");
+    }
+}
+
+/// The variables in the documents are settings, or those that the documents name as no flag's.
+#[test]
+fn the_docs_name_no_variable_that_nothing_reads() {
+    let cli = super::cli();
+    let documents =
+        ["README.md", "docs/OPERATIONS.md", "docs/CONFIGURATION.md", "docs/ACCESS.md", "docs/AUDIT.md"];
+    for file in documents {
+        let text = std::fs::read_to_string(format!("{}/../{file}", env!("CARGO_MANIFEST_DIR"))).unwrap();
+        let words = text.split(|c: char| !c.is_ascii_uppercase() && c != '_');
+        let named = words.filter(|word| word.starts_with("EDGEPROVE_") && !word.ends_with('_'));
+        let named: EnvironmentVariables = named.map(|name| (name, "")).collect();
+        let unknown = misspelt_variables::find(&named, &cli);
+        let unknown: Vec<_> = unknown.iter().filter(|found| found.name != "EDGEPROVE_BLESS").collect();
+        assert!(unknown.is_empty(), "{file}: {unknown:?}");
+    }
+}
+
 fn command(name: &str) -> Command {
-    let mut cli = Cli::command();
+    let mut cli = super::cli();
     cli.build();
     cli.find_subcommand(name).unwrap().clone()
 }
@@ -79,6 +112,7 @@ fn every_flag_of_serve_has_the_variable_of_its_name() {
 fn the_flags_without_a_variable_are_few() {
     for (name, flags) in [
         ("serve", &[][..]),
+        ("check-config", &[]),
         ("warm", &[]),
         ("healthcheck", &[]),
         ("prove", &["witness", "out"]),
@@ -99,12 +133,28 @@ fn the_flags_without_a_variable_are_few() {
 fn the_groups_of_each_command_are_those_of_the_docs() {
     let groups = |name: &str| {
         let command = command(name);
-        let headings: BTreeSet<_> = command.get_arguments().filter_map(Arg::get_help_heading).collect();
+        let shown = command.get_arguments().filter(|flag| !flag.is_hide_set());
+        let headings: BTreeSet<_> = shown.filter_map(Arg::get_help_heading).collect();
         headings.into_iter().collect::<Vec<_>>().join(", ")
     };
     assert_eq!(groups("prove"), "Circuits, Log, Program and data, Proving");
     assert_eq!(groups("warm"), groups("prove"));
-    assert_eq!(groups("verify"), "Log, Program and data, Proving");
+    assert_eq!(groups("verify"), "Log, Program and data");
+}
+
+#[test]
+fn help_shows_the_flags_of_its_own_command_only() {
+    let help = |name: &str| without_variables(command(name)).render_long_help().to_string();
+    for name in ["prove", "verify", "warm"] {
+        for flag in
+            ["--prover-queue-max", "--prover-queue-wait", "--recycle-proofs", "--width", "--listen", "--data"]
+        {
+            assert!(!help(name).contains(flag), "{name} {flag}");
+        }
+    }
+    assert!(help("prove").contains("--prove-timeout") && !help("verify").contains("--prove-timeout"));
+    assert!(help("verify").contains("--crs") && help("warm").contains("--cache-dir"));
+    assert!(help("serve").contains("--prover-queue-max"));
 }
 
 #[test]

@@ -145,7 +145,7 @@ enum Misfit {
 pub fn run(args: VerifyArgs, environment: &Environment) -> ExitCode {
     exit_status::run(async {
         let mut faults = Faults::default();
-        let engine = args.engine.read(environment, &mut faults);
+        let engine = args.engine.read(environment, &mut faults).await;
         let target = match args.files.target.clone() {
             Some(target) => faults.take_named("--target", target).map(Some),
             None => Some(None),

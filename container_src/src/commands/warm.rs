@@ -34,7 +34,7 @@ pub fn run(args: WarmArgs, environment: &Environment) -> ExitCode {
     exit_status::run(async {
         let mut faults = Faults::default();
         let circuits = args.circuits.read(&mut faults);
-        let engine = args.engine.read(environment, &mut faults);
+        let engine = args.engine.read(environment, &mut faults).await;
         let (circuits, (engine, log)) = faults.finish(circuits.zip(engine))?;
         edgeprove_telemetry::start(log.format, &log.filter);
 

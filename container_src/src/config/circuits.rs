@@ -40,10 +40,11 @@ impl Setting for TargetRule {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Circuits")]
 pub struct CircuitArgs {
-    /// Compiled circuit (`nargo compile` writes target/NAME.json). It is the default circuit, for requests that name
-    /// none. Its name is the file's name without .json.
-    #[arg(long, env = "EDGEPROVE_CIRCUIT", value_name = "FILE")]
-    circuit: Option<PathBuf>,
+    /// Compiled circuit (`nargo compile` writes target/NAME.json). Its name is the file's name without .json. May be
+    /// repeated; several in one value are separated by commas. The first one is the default circuit, for requests that
+    /// name none.
+    #[arg(long, env = "EDGEPROVE_CIRCUIT", value_name = "FILE", value_delimiter = ',')]
+    circuit: Vec<PathBuf>,
 
     /// Folder of compiled circuits, each with the name of its file without .json. If there is only one circuit, it is
     /// the default circuit. Hidden files are skipped.
@@ -75,16 +76,25 @@ impl CircuitArgs {
     pub fn read(self, faults: &mut Faults) -> Option<CircuitSettings> {
         let rules = faults.take_all("target", self.target);
         let mut files = self.circuits.map(|dir| list(&dir, faults)).unwrap_or_default();
-        let mut default = None;
-        if let Some(file) = self.circuit {
-            default = name(&file, faults);
+        let mut named: Vec<(CircuitId, PathBuf)> = Vec::new();
+        for file in self.circuit.into_iter().filter(|file| !file.as_os_str().is_empty()) {
             if !file.is_file() {
                 faults.add(format!("--circuit (EDGEPROVE_CIRCUIT): there is no file {}", file.display()));
             }
-            // This circuit replaces one with the same name in the folder.
-            files.retain(|(id, _)| Some(id) != default.as_ref());
-            files.extend(default.clone().map(|id| (id, file)));
+            let Some(id) = name(&file, faults) else { continue };
+            if let Some((_, other)) = named.iter().find(|(other, path)| *other == id && *path != file) {
+                faults.add(format!(
+                    "--circuit (EDGEPROVE_CIRCUIT): {} and {} have the same name, {id}",
+                    other.display(),
+                    file.display()
+                ));
+            }
+            named.push((id, file));
         }
+        // A circuit that is named replaces one with the same name in the folder.
+        files.retain(|(id, _)| !named.iter().any(|(other, _)| other == id));
+        let default = named.first().map(|(id, _)| id.clone());
+        files.extend(named);
         for rule in rules.iter().filter_map(|rule| rule.circuit.as_ref()) {
             if !files.iter().any(|(id, _)| id == rule) {
                 faults.add(format!("--target (EDGEPROVE_TARGET): there is no circuit {rule}"));

@@ -23,14 +23,14 @@ pub struct EngineArgs {
 }
 
 impl EngineArgs {
-    /// Reads the flags.
-    pub fn read(
+    /// Reads the flags, and checks that bb has the right version.
+    pub async fn read(
         self,
         environment: &Environment,
         faults: &mut Faults,
     ) -> Option<(EngineSettings, LogSettings)> {
         let proving = self.proving.read(faults);
-        let program = self.program.read(environment, faults);
+        let program = self.program.read(environment, faults).await;
         let log = self.log.read(faults);
         Some((EngineSettings { proving: proving?, program: program? }, log?))
     }

@@ -36,6 +36,11 @@ impl EnvironmentVariables {
         self.0.get(name.as_ref()).map(OsString::as_os_str)
     }
 
+    /// The names of all variables. Those that are not UTF-8 are left out: no setting has such a name.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().filter_map(|name| name.to_str())
+    }
+
     /// The value of a variable that is neither unset nor empty, as a path.
     fn path(&self, name: &str) -> Option<PathBuf> {
         self.get(name).filter(|value| !value.is_empty()).map(PathBuf::from)

@@ -7,7 +7,12 @@ use clap::Args;
 use super::environment::Environment;
 use super::setting::{Faults, RawSetting, raw_setting, words};
 use crate::engine::settings::ProgramSettings;
-use edgeprove_prover::barretenberg::{BbProgram, Msm, crs::Crs, version::BB_VERSION};
+use edgeprove_prover::barretenberg::{
+    BbProgram, Msm,
+    crs::Crs,
+    version::{self, BB_VERSION},
+};
+use edgeprove_telemetry::{Supervisor, chain};
 
 words!(Msm, "round-parallel" => Msm::RoundParallel, "legacy" => Msm::Legacy);
 
@@ -15,7 +20,8 @@ words!(Msm, "round-parallel" => Msm::RoundParallel, "legacy" => Msm::Legacy);
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Program and data")]
 pub struct ProgramArgs {
-    /// Barretenberg executable. Default: `BB_PATH`, or `bb` in `PATH`, or the one that `cargo xtask setup` installed.
+    /// Barretenberg executable of the pinned version. Default: `BB_PATH`, or `bb` in `PATH`, or
+    /// `~/.edgeprove/bb/VERSION/bb`, where `cargo xtask setup` installs it.
     #[arg(long, env = "EDGEPROVE_BB", value_name = "FILE")]
     bb: Option<PathBuf>,
 
@@ -42,18 +48,55 @@ pub struct ProgramArgs {
 }
 
 impl ProgramArgs {
-    /// Reads the flags and checks the paths.
-    pub fn read(self, environment: &Environment, faults: &mut Faults) -> Option<ProgramSettings> {
+    /// Reads the flags, checks the paths, and runs `bb --version`.
+    pub async fn read(self, environment: &Environment, faults: &mut Faults) -> Option<ProgramSettings> {
         let path = find_bb(self.bb, environment, faults);
         let cache_dir = self.cache_dir.or_else(|| default_cache(environment));
         let crs = find_crs(self.crs, cache_dir.as_deref(), environment, faults);
         let cache_dir = cache_dir.unwrap_or_else(|| "edgeprove-cache".into());
         let spool_dir = self.spool_dir.unwrap_or_else(|| default_spool(environment));
         let msm = faults.take("msm", self.msm);
-        let (path, crs, msm) = (path?, crs?, msm?);
+        let version = match &path {
+            Some(path) => check_version(path, faults).await,
+            None => None,
+        };
+        let (path, crs, msm, version) = (path?, crs?, msm?, version?);
         let bb = BbProgram { path, crs_dir: crs.dir.clone(), msm };
-        Some(ProgramSettings { bb, crs, cache_dir, spool_dir })
+        Some(ProgramSettings { bb, version, crs, cache_dir, spool_dir })
     }
+}
+
+/// What this bb prints as its version, if that is the pinned one.
+async fn check_version(path: &Path, faults: &mut Faults) -> Option<String> {
+    let supervisor = Supervisor::default();
+    // The version depends neither on the CRS nor on how points are multiplied.
+    let program = BbProgram { path: path.to_owned(), crs_dir: PathBuf::new(), msm: Msm::Legacy };
+    let version = version::check(&program, &supervisor).await;
+    supervisor.stop().await;
+    version.map_err(|error| faults.add(format!("bb: {}; {}", chain(&error), how_to_get_bb()))).ok()
+}
+
+/// What a user without the pinned bb can do: with a checkout, and with nothing but this binary.
+fn how_to_get_bb() -> String {
+    if is_in_checkout() {
+        return format!("run `cargo xtask setup` to install bb {BB_VERSION}, or set --bb or BB_PATH");
+    }
+    let folder = match (std::env::consts::ARCH, std::env::consts::OS) {
+        ("aarch64", "macos") => "arm64-macos",
+        (_, "macos") => "amd64-macos",
+        ("aarch64", _) => "arm64-linux",
+        (_, _) => "amd64-linux",
+    };
+    format!(
+        "install bb {BB_VERSION} with `npm install @aztec/bb.js@{BB_VERSION}` and set \
+         BB_PATH=node_modules/@aztec/bb.js/build/{folder}/bb, or put it into PATH"
+    )
+}
+
+/// Whether the command runs in a checkout of the sources, where `cargo xtask setup` exists.
+fn is_in_checkout() -> bool {
+    let folder = std::env::current_dir().unwrap_or_default();
+    folder.ancestors().any(|folder| folder.join("versions.toml").is_file() && folder.join("xtask").is_dir())
 }
 
 fn find_bb(flag: Option<PathBuf>, environment: &Environment, faults: &mut Faults) -> Option<PathBuf> {
@@ -67,10 +110,12 @@ fn find_bb(flag: Option<PathBuf>, environment: &Environment, faults: &mut Faults
     }
     let on_path = environment.search_path.iter().map(|dir| dir.join("bb"));
     let by_setup = environment.tools().map(|tools| tools.join("bb").join(BB_VERSION).join("bb"));
-    let found = on_path.chain(by_setup).find(|path| is_executable(path));
+    let found = on_path.chain(by_setup.clone()).find(|path| is_executable(path));
     if found.is_none() {
+        let by_setup = by_setup.map(|path| format!(" nor at {}", path.display())).unwrap_or_default();
         faults.add(format!(
-            "bb: it is not in PATH; run `cargo xtask setup` to install bb {BB_VERSION}, or set --bb or BB_PATH"
+            "bb: not found: --bb and BB_PATH are not set, and it is neither in PATH{by_setup}; {}",
+            how_to_get_bb()
         ));
     }
     found

@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::{
     memory,
-    setting::{Faults, RawSetting, raw_setting, words},
+    setting::{Faults, RawSetting, Setting, raw_setting, words},
 };
 use crate::engine::settings::{ProverMode, ProvingSettings};
 use edgeprove_engine::{
@@ -29,7 +29,13 @@ enum Verify {
 }
 
 words!(ProverMode, "warm" => ProverMode::Warm, "process" => ProverMode::Process);
-words!(Verify, "on" => Verify::On, "off" => Verify::Off);
+
+impl Setting for Verify {
+    fn read(text: &str) -> Result<Self, String> {
+        bool::read(text).map(|is_on| if is_on { Self::On } else { Self::Off })
+    }
+}
+
 words!(WidthPolicy, "auto" => WidthPolicy::Auto, "wide" => WidthPolicy::Wide, "narrow" => WidthPolicy::Narrow);
 
 /// Flags of provers, queue and verification.

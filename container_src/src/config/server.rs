@@ -6,6 +6,7 @@ use bytesize::ByteSize;
 use clap::Args;
 use edgeprove_protocol::{headers, limits};
 use http::{HeaderValue, Uri};
+use tokio::net::TcpSocket;
 
 use super::setting::{Faults, RawSetting, Setting, flag, raw_setting};
 use crate::http::{
@@ -171,11 +172,38 @@ pub struct ServerSettings {
     pub http: HttpOptions,
 }
 
+/// Binds the address and releases it. No connection is accepted meanwhile: the socket does not listen.
+fn try_address(address: SocketAddr) -> std::io::Result<()> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // As the listener does: connections of an earlier server do not block the port.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)
+}
+
 impl ServerArgs {
-    /// Reads the flags.
+    /// Reads the flags. The port must be free, and the address file must have a folder.
     pub fn read(self, faults: &mut Faults) -> Option<ServerSettings> {
         let listen = faults.take("listen", self.listen);
         let probe_listen = self.probe_listen.map(|address| faults.take("probe-listen", address));
+        for (name, address) in [("listen", listen), ("probe-listen", probe_listen.flatten())] {
+            if let Some(address) = address
+                && let Err(error) = try_address(address)
+            {
+                faults.add(format!("{}: cannot listen on {address}: {error}", flag(name)));
+            }
+        }
+        let folder = self.addr_file.as_ref().and_then(|file| file.parent());
+        if let Some(folder) = folder.filter(|folder| !folder.as_os_str().is_empty() && !folder.is_dir()) {
+            let file = self.addr_file.as_ref().map(|file| file.display().to_string()).unwrap_or_default();
+            faults.add(format!(
+                "{}: cannot write {file}: there is no folder {}",
+                flag("addr-file"),
+                folder.display()
+            ));
+        }
         let origins = faults.take_all("cors-origin", self.cors_origin);
         let cors_origins = origins.into_iter().map(|origin| origin.0).collect();
         let host_names = faults.take_all("allowed-host", self.allowed_host);

@@ -44,7 +44,11 @@ impl Setting for ByteSize {
 
 impl Setting for bool {
     fn read(text: &str) -> Result<Self, String> {
-        text.parse().map_err(|_| "true or false".to_owned())
+        match text.trim().to_ascii_lowercase().as_str() {
+            "true" | "1" | "yes" | "on" => Ok(true),
+            "false" | "0" | "no" | "off" => Ok(false),
+            _ => Err("a boolean: 1, true, yes or on; or 0, false, no or off".to_owned()),
+        }
     }
 }
 
@@ -102,6 +106,12 @@ impl ConfigError {
 }
 
 impl Faults {
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Adds an error.
     pub fn add(&mut self, fault: impl Into<String>) {
         self.0.push(fault.into());
@@ -229,6 +239,16 @@ mod tests {
         let mut faults = Faults::default();
         assert_eq!(faults.take_named("--after", number), None);
         assert_eq!(faults.0, ["--after: `x` is not a whole number"]);
+    }
+
+    #[test]
+    fn booleans_have_the_usual_spellings() {
+        for (texts, value) in [(["1", "true", "YES", "on"], true), (["0", "False", "no", "off"], false)] {
+            for text in texts {
+                assert_eq!(bool::read(text), Ok(value), "{text}");
+            }
+        }
+        assert!(bool::read("perhaps").is_err() && bool::read("").is_err());
     }
 
     #[test]

@@ -49,6 +49,8 @@ pub enum ProverMode {
 pub struct ProgramSettings {
     /// bb.
     pub bb: BbProgram,
+    /// What `bb --version` prints.
+    pub version: String,
     /// The CRS.
     pub crs: Crs,
     /// The folder of the cache of verification keys.

@@ -78,7 +78,7 @@ fn an_unusable_key_file_or_folder_prevents_the_start() {
     fs::create_dir(&data).unwrap();
     fs::write(data.join("artifact.key"), "no key").unwrap();
     let failed = TestServer::fails_to_start(|s| s.flag("--data", &data.display()));
-    assert_eq!(failed.code, Some(1));
+    assert_eq!(failed.code, Some(64));
     assert!(failed.stderr.contains("artifact.key"), "{}", failed.stderr);
     assert_eq!(fs::read_to_string(data.join("artifact.key")).unwrap(), "no key");
 
@@ -91,7 +91,7 @@ fn an_unusable_key_file_or_folder_prevents_the_start() {
         s.flags.push("--ephemeral-jobs".to_owned());
         s.environment.push(("EDGEPROVE_ARTIFACT_KEY".to_owned(), KEY.to_owned()));
     });
-    assert_eq!(failed.code, Some(1));
+    assert_eq!(failed.code, Some(64));
     assert!(failed.stderr.contains("photo.jpg"), "{}", failed.stderr);
     assert_eq!(mode(&photos), 0o755);
 }

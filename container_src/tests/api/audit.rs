@@ -328,7 +328,7 @@ fn an_unusable_log_prevents_the_start() {
     let folder = AuditFolder::new();
     let fails = |file: &Path| {
         let failed = TestServer::fails_to_start(|s| s.flag("--audit", &file.display()));
-        assert_eq!(failed.code, Some(1), "{}", failed.stderr);
+        assert_eq!(failed.code, Some(64), "{}", failed.stderr);
         let path = file.display().to_string();
         assert!(failed.stderr.contains(&path), "{path} is not in: {}", failed.stderr);
     };

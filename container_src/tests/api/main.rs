@@ -25,6 +25,7 @@ mod bad_witness;
 mod bb_js;
 mod circuits;
 mod command_line;
+mod configuration;
 mod connections;
 mod cors;
 mod data_folder;

@@ -119,6 +119,6 @@ fn a_read_only_spool_prevents_the_start() {
     }
     let spool = tempfile::tempdir().unwrap();
     let failed = TestServer::fails_to_start(|s| use_small_spool(s, &spool, ",ro"));
-    assert_eq!(failed.code, Some(1));
+    assert_eq!(failed.code, Some(64));
     assert!(failed.stderr.contains(&spool.path().join("spool").display().to_string()), "{}", failed.stderr);
 }

@@ -3,6 +3,7 @@
 use std::{
     ffi::OsStr,
     fs,
+    io::{BufRead as _, BufReader},
     net::TcpListener,
     os::unix::{
         ffi::OsStrExt as _,
@@ -10,12 +11,15 @@ use std::{
     },
     path::{Path, PathBuf},
     process::Command,
+    time::Duration,
 };
 
-use crate::support::{TestServer, paths, processes, samples, server::FailedStart, settings::Settings, wait};
+use crate::support::{
+    TestServer, paths, processes, reserved_port::ReservedPort, samples, server::FailedStart,
+    settings::Settings, wait,
+};
 
 const USAGE: Option<i32> = Some(64);
-const FAILURE: Option<i32> = Some(1);
 
 #[track_caller]
 fn assert_fails(change: impl FnOnce(&mut Settings), code: Option<i32>, parts: &[&str]) -> FailedStart {
@@ -45,23 +49,23 @@ fn a_missing_bb_is_reported() {
     assert_fails(|s| s.bb = not_executable, USAGE, &["--bb", "text"]);
     let not_a_program = script(dir.path(), "");
     fs::write(&not_a_program, [0xff; 100]).unwrap();
-    assert_fails(|s| s.bb = not_a_program, FAILURE, &["bb"]);
+    assert_fails(|s| s.bb = not_a_program, USAGE, &["bb"]);
 }
 
 #[test]
 fn a_bb_of_another_version_is_reported() {
     let dir = tempfile::tempdir().unwrap();
     let other = script(dir.path(), "echo 0.87.0");
-    assert_fails(|s| s.bb = other, FAILURE, &["0.87.0", "5.0.0", "cargo xtask setup"]);
+    assert_fails(|s| s.bb = other, USAGE, &["0.87.0", "5.0.0", "cargo xtask setup"]);
     let silent = script(dir.path(), "exit 0");
-    assert_fails(|s| s.bb = silent, FAILURE, &["version"]);
+    assert_fails(|s| s.bb = silent, USAGE, &["version"]);
 }
 
 #[test]
 fn a_bb_that_prints_no_version_is_reported() {
     let dir = tempfile::tempdir().unwrap();
     let silent = script(dir.path(), "exec sleep 600");
-    assert_fails(|s| s.bb = silent, FAILURE, &["version"]);
+    assert_fails(|s| s.bb = silent, USAGE, &["version"]);
 }
 
 #[test]
@@ -131,16 +135,12 @@ fn a_port_in_use_is_reported() {
     let holder = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = holder.local_addr().unwrap().to_string();
     let parts = [address.as_str(), "EDGEPROVE_LISTEN", "in use"];
-    assert_fails(|s| s.flag("--listen", &address), FAILURE, &parts);
+    assert_fails(|s| s.flag("--listen", &address), USAGE, &parts);
 }
 
 #[test]
 fn an_address_file_that_cannot_be_written_is_reported() {
-    assert_fails(
-        |s| s.address_file = Some("/nonexistent/address".into()),
-        FAILURE,
-        &["/nonexistent/address"],
-    );
+    assert_fails(|s| s.address_file = Some("/nonexistent/address".into()), USAGE, &["/nonexistent/address"]);
 }
 
 #[test]
@@ -259,9 +259,9 @@ fn an_empty_variable_counts_as_unset() {
     });
     server.assert_healthy();
 
-    // Without a command, every setting comes from the environment.
+    // Every setting comes from the environment.
     let mut bare = Command::new(paths::edgeprove());
-    bare.env_clear().env("BB_PATH", paths::bb()).env("CRS_PATH", paths::crs());
+    bare.arg("serve").env_clear().env("BB_PATH", paths::bb()).env("CRS_PATH", paths::crs());
     bare.env("EDGEPROVE_BB", "").env("EDGEPROVE_CRS", "").env("EDGEPROVE_PROVER_QUEUE_MAX", "");
     let output = processes::run(bare.env("EDGEPROVE_CORES", "none"), wait::LIMIT);
     let stderr = String::from_utf8(output.stderr).unwrap();
@@ -296,12 +296,112 @@ fn a_wrong_command_line_is_not_a_wrong_setting() {
 #[test]
 fn without_any_setting_the_missing_ones_are_reported() {
     let mut bare = Command::new(paths::edgeprove());
-    let output = processes::run(bare.env_clear().env("PATH", "/nonexistent"), wait::LIMIT);
+    let output = processes::run(bare.arg("serve").env_clear().env("PATH", "/nonexistent"), wait::LIMIT);
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), USAGE, "{stderr}");
     for part in ["bb", "PATH", "CRS", "CRS_PATH"] {
         assert!(stderr.contains(part), "{part:?} is not in: {stderr}");
     }
+}
+
+#[test]
+fn a_start_reports_bb_port_and_settings_in_one_message() {
+    let dir = tempfile::tempdir().unwrap();
+    let holder = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = holder.local_addr().unwrap().to_string();
+    let other = script(dir.path(), "echo 0.87.0");
+    let failed = assert_fails(
+        |s| {
+            s.bb = other;
+            s.flag("--listen", &address);
+            s.flag("--drain", "soon");
+            s.address_file = Some("/nonexistent/address".into());
+            s.environment.push(("EDGEPROVE_UPLAOD_MAX".to_owned(), "1MiB".to_owned()));
+        },
+        USAGE,
+        &[
+            "0.87.0",
+            &address,
+            "--drain",
+            "/nonexistent/address",
+            "EDGEPROVE_UPLAOD_MAX",
+            "EDGEPROVE_UPLOAD_MAX",
+        ],
+    );
+    assert_eq!(failed.stderr.lines().count(), 6, "{}", failed.stderr);
+}
+
+#[test]
+fn a_user_with_only_a_binary_learns_how_to_get_bb() {
+    let elsewhere = tempfile::tempdir().unwrap();
+    let stderr = |folder: &Path| {
+        let mut command = Command::new(paths::edgeprove());
+        command
+            .arg("serve")
+            .env_clear()
+            .env("PATH", "/nonexistent")
+            .env("HOME", "/nonexistent")
+            .current_dir(folder);
+        let output = processes::run(command.env("CRS_PATH", paths::crs()), wait::LIMIT);
+        assert_eq!(output.status.code(), USAGE);
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let outside = stderr(elsewhere.path());
+    for part in
+        ["--bb", "BB_PATH", "PATH", "/nonexistent/.edgeprove/bb/5.0.0", "npm install @aztec/bb.js@5.0.0"]
+    {
+        assert!(outside.contains(part), "{part}: {outside}");
+    }
+    assert!(!outside.contains("cargo"), "{outside}");
+    let inside = stderr(Path::new(env!("CARGO_MANIFEST_DIR")));
+    assert!(inside.contains("cargo xtask setup") && !inside.contains("npm"), "{inside}");
+}
+
+#[test]
+fn a_misspelt_variable_is_named_by_a_server_that_starts() {
+    let server = TestServer::start(|s| {
+        s.environment.push(("EDGEPROVE_UPLAOD_MAX".to_owned(), "1MiB".to_owned()));
+    });
+    let line =
+        server.wait_for_log_line("the variable is named", |line| line["name"] == "EDGEPROVE_UPLAOD_MAX");
+    assert_eq!((&line["meant"], &line["level"]), (&"EDGEPROVE_UPLOAD_MAX".into(), &"WARN".into()));
+}
+
+#[test]
+fn booleans_have_the_usual_spellings() {
+    for value in ["1", "true", "YES", "on"] {
+        let server = TestServer::start(|s| {
+            s.environment.push(("EDGEPROVE_EPHEMERAL_JOBS".to_owned(), value.to_owned()));
+            s.environment.push(("EDGEPROVE_VERIFY".to_owned(), value.to_owned()));
+        });
+        let health = server.health();
+        assert!(health.jobs.enabled && health.verify, "{value}");
+    }
+}
+
+#[test]
+fn a_database_that_is_away_is_named_with_its_host() {
+    let port = ReservedPort::new();
+    let host = port.address().to_string();
+    let mut settings = Command::new(paths::edgeprove());
+    settings
+        .args(["serve", "--listen", "127.0.0.1:0", "--log-format", "json", "--ephemeral-jobs"])
+        .env_clear();
+    settings.env("BB_PATH", paths::bb()).env("CRS_PATH", paths::crs()).env("HOME", "/nonexistent");
+    let folder = tempfile::tempdir().unwrap();
+    settings.arg("--spool-dir").arg(folder.path().join("spool")).arg("--cache-dir").arg(folder.path());
+    settings.env("DATABASE_URL", format!("postgres://user:hunter2@{host}/jobs"));
+    let started = std::time::Instant::now();
+    let mut child = settings.stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    let waiting = lines.find(|line| line.contains(&host)).expect("a line names the host");
+    assert!(started.elapsed() < Duration::from_secs(5), "{waiting}");
+    let rest: Vec<String> = lines.collect();
+    assert_eq!(child.wait().unwrap().code(), Some(1), "{rest:?}");
+    let errors: Vec<_> = rest.iter().filter(|line| line.starts_with("edgeprove: ")).collect();
+    assert!(errors.len() == 1 && errors[0].contains(&host), "{rest:?}");
+    assert_eq!(errors[0].matches("refused").count(), 1, "{}", errors[0]);
+    assert!(!waiting.contains("hunter2") && !rest.concat().contains("hunter2"), "{rest:?}");
 }
 
 #[test]
@@ -317,7 +417,7 @@ fn a_spool_with_other_files_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("file");
     fs::write(&file, "not a spool").unwrap();
-    assert_fails(|s| s.spool = Some(file.clone()), FAILURE, &["file"]);
+    assert_fails(|s| s.spool = Some(file.clone()), USAGE, &["file"]);
     assert_eq!(fs::read_to_string(&file).unwrap(), "not a spool");
 
     let link = dir.path().join("link");
@@ -340,6 +440,6 @@ fn start_with_spool(spool: &Path) -> String {
     command.arg("--bb").arg(paths::bb()).arg("--crs").arg(paths::crs());
     let output = processes::run(command.arg("--spool-dir").arg(spool), wait::LIMIT);
     let stderr = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), FAILURE, "{stderr}");
+    assert_eq!(output.status.code(), USAGE, "{stderr}");
     stderr
 }

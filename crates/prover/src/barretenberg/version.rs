@@ -36,8 +36,7 @@ pub enum VersionError {
     },
     /// It is another release.
     #[error(
-        "{} is bb {found}, and this server needs bb {BB_VERSION} (which prints {BB_REPORTS}): \
-         run `cargo xtask setup`, or set BB_PATH to the right one", path.display()
+        "{} is bb {found}, and this program needs bb {BB_VERSION} (which prints {BB_REPORTS})", path.display()
     )]
     Other {
         /// The program.
