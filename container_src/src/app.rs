@@ -103,11 +103,16 @@ impl StartError {
     #[must_use]
     pub fn is_of_a_setting(&self) -> bool {
         match self {
-            Self::Engine(_) | Self::Audit(_) | Self::Listen { .. } | Self::AddrFile { .. } => true,
+            Self::Engine(_)
+            | Self::Audit(_)
+            | Self::Listen { .. }
+            | Self::AddrFile { .. }
+            | Self::Jobs(OpenError::Artifacts(_)) => true,
             Self::Jobs(OpenError::Database(database)) => database.is_of_a_setting(),
-            Self::Jobs(OpenError::Artifacts(_)) => true,
-            Self::Jobs(OpenError::Queue(_) | OpenError::Encode(_)) => false,
-            Self::Random(_) | Self::Metrics(_) | Self::Hangups(_) => false,
+            Self::Jobs(OpenError::Queue(_) | OpenError::Encode(_))
+            | Self::Random(_)
+            | Self::Metrics(_)
+            | Self::Hangups(_) => false,
         }
     }
 }
@@ -132,7 +137,7 @@ impl App {
     pub async fn start(settings: ServeSettings) -> Result<Self, StartError> {
         listener::raise_open_files_limit(settings.server.connections_max);
         let exposition = metrics::start()?;
-        let engine = Engine::start(&settings.engine, settings.circuits).await?;
+        let engine = Engine::start(&settings.engine, settings.circuits)?;
         let trust = (&settings.access, settings.audit.as_ref());
         let parts = match Parts::open(&engine, &settings.server, settings.jobs, trust).await {
             Ok(parts) => parts,
@@ -356,7 +361,7 @@ fn log_start(
         keys = access.keys().len(),
         accepts_anonymous = access.keys().accepts_anonymous(),
         spool = %engine.spool.path().display(),
-        url = %url(address),
+        url = listener.local_addr().ok().map(url),
         "listening"
     );
     let crs = &engine.proving.keys().crs;

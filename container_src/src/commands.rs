@@ -96,7 +96,7 @@ pub fn run() -> ExitCode {
         Command::Keys(args) => keys::run(args),
         Command::Healthcheck(args) => healthcheck::run(&args),
     };
-    parse(&words, &variables).map(run_command).unwrap_or_else(|error| exit_status::report(&error.into()))
+    parse(&words, &variables).map_or_else(|error| exit_status::report(&error.into()), run_command)
 }
 
 /// The variables that no command reads, and that are probably misspelt.

@@ -59,8 +59,8 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Opens the spool and starts the provers.
-    pub async fn start(settings: &EngineSettings, circuits: CircuitSettings) -> Result<Self, EngineError> {
+    /// Opens the spool and starts the provers. It must run within a runtime.
+    pub fn start(settings: &EngineSettings, circuits: CircuitSettings) -> Result<Self, EngineError> {
         let EngineSettings { proving: settings, program } = settings;
         let supervisor = Supervisor::default();
         let version = program.version.clone();

@@ -106,7 +106,7 @@ pub fn run(args: ProveArgs, environment: &Environment) -> ExitCode {
         // There is only one proof.
         engine.proving.scheduler.policy = WidthPolicy::Wide;
 
-        let engine = Engine::start(&engine, circuits).await.map_err(other)?;
+        let engine = Engine::start(&engine, circuits).map_err(other)?;
         let outcome = tokio::select! {
             outcome = prove(&engine, &args.witness, &args.out) => outcome,
             signal = signal => Err(other(Interrupted(signal))),

@@ -62,7 +62,9 @@ impl ServeArgs {
         };
         let settings = settings();
         if !faults.is_empty() {
-            misspelt.iter().for_each(|variable| faults.add(variable.to_string()));
+            for variable in misspelt {
+                faults.add(variable.to_string());
+            }
         }
         faults.finish(settings)
     }

@@ -159,7 +159,7 @@ pub fn run(args: VerifyArgs, environment: &Environment) -> ExitCode {
 
         engine.proving.scheduler.policy = WidthPolicy::Wide;
         let none = CircuitSettings { sources: Vec::new(), default: None, families: Vec::new() };
-        let engine = Engine::start(&engine, none).await.map_err(software)?;
+        let engine = Engine::start(&engine, none).map_err(software)?;
         let verdict = verify(&engine, subject).await;
         engine.stop().await;
         verdict.map(|is_valid| print_verdict((!is_valid).then_some(&Misfit::Changed)))

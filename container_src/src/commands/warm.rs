@@ -38,7 +38,7 @@ pub fn run(args: WarmArgs, environment: &Environment) -> ExitCode {
         let (circuits, (engine, log)) = faults.finish(circuits.zip(engine))?;
         edgeprove_telemetry::start(log.format, &log.filter);
 
-        let engine = Engine::start(&engine, circuits).await.map_err(other)?;
+        let engine = Engine::start(&engine, circuits).map_err(other)?;
         engine.load().await;
         let (mut failed, mut all) = (0, 0);
         for entry in engine.circuits.entries() {

@@ -229,7 +229,7 @@ pub const ALL: &[Endpoint] = &[
         "the events of a job, as server-sent events or over a WebSocket"),
     Endpoint::new(Method::Get, "/v1/queue", Class::Job, FORWARD_TO_NAMED,
         "counts the jobs and shows how long they wait"),
-    Endpoint::new(Method::Get, "/v1/stats", Class::Job, FORWARD_TO_NAMED,
+    Endpoint::new(Method::Get, "/v1/stats", Class::Job, EdgeAction::ForwardIfAwake,
         "recent proofs of this server: running, waiting, success rate and durations, by circuit and priority"),
     Endpoint::new(Method::Get, "/v1/estimate", Class::Job, FORWARD,
         "how long a proof of ?circuit=NAME would take and wait, the memory it needs, and how sure that is"),

@@ -49,7 +49,7 @@ pub fn declare(app: &Shared) {
     let paths = |wanted: fn(&Endpoint) -> bool| {
         let paths =
             endpoints::on_server().filter(move |endpoint| wanted(endpoint)).map(|endpoint| endpoint.path);
-        BTreeSet::from_iter(paths).into_iter()
+        paths.collect::<BTreeSet<_>>().into_iter()
     };
     app.exposition.declare(&Declared {
         circuits: app.engine.circuits.entries().map(|entry| &entry.source.id).collect(),
