@@ -6,7 +6,7 @@
 
 use std::{
     future::Future,
-    io,
+    io::{self, Write as _},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     num::NonZeroUsize,
     path::{Path, PathBuf},
@@ -21,7 +21,7 @@ use edgeprove_engine::{
 };
 use edgeprove_job_queue::runner::Drain;
 use edgeprove_job_rules::estimator::DurationEstimator;
-use edgeprove_telemetry::metrics;
+use edgeprove_telemetry::{metrics, regular_file};
 use metrics_exporter_prometheus::BuildError;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -405,7 +405,15 @@ async fn bind(flag: &'static str, address: SocketAddr) -> Result<TcpListener, St
 /// Writes the file in one step, so that a program that waits for it never reads half an address.
 fn write_address(path: &Path, listener: &TcpListener) -> io::Result<()> {
     let address = listener.local_addr()?;
-    let draft = path.with_extension("part");
-    std::fs::write(&draft, format!("{address}\n"))?;
-    std::fs::rename(draft, path)
+    // The rename would replace a device or a FIFO by a file.
+    regular_file::check_path(path)?;
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.part", uuid::Uuid::new_v4()));
+    let draft = path.with_file_name(name);
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).open(&draft)?;
+    let written = writeln!(file, "{address}").and_then(|()| std::fs::rename(&draft, path));
+    written.inspect_err(|_| {
+        // The error of the write is the one to report.
+        let _ = std::fs::remove_file(&draft);
+    })
 }

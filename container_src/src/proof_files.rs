@@ -101,12 +101,11 @@ pub fn is_tar(first_bytes: &[u8]) -> bool {
 
 /// Reads a file of at most [`FILE_MAX_BYTES`]; `None` if it is larger.
 pub fn read_bounded(path: &Path) -> io::Result<Option<Vec<u8>>> {
-    if !std::fs::metadata(path)?.is_file() {
-        return Err(io::Error::other("it is not a file"));
+    match regular_file::read(path, FILE_MAX_BYTES) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::FileTooLarge => Ok(None),
+        Err(error) => Err(error),
     }
-    let mut bytes = Vec::new();
-    std::fs::File::open(path)?.take(FILE_MAX_BYTES + 1).read_to_end(&mut bytes)?;
-    Ok((bytes.len() as u64 <= FILE_MAX_BYTES).then_some(bytes))
 }
 
 #[cfg(test)]

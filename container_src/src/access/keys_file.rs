@@ -4,13 +4,9 @@
 //! write it in pieces. An invalid version is logged and rejected; the previous keys stay valid until a valid version is
 //! found.
 
-use std::{
-    io::{self, Read as _},
-    os::unix::fs::MetadataExt as _,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{io, os::unix::fs::MetadataExt as _, path::PathBuf, time::Duration};
 
+use edgeprove_telemetry::regular_file;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -47,7 +43,8 @@ impl KeysFile {
     /// Reads the keys of the file and of the environment.
     pub fn read(&self) -> Result<KeyRing, KeysError> {
         let path = || self.path.clone();
-        let text = read(&self.path).map_err(|source| KeysError::Unreadable { path: path(), source })?;
+        let text = regular_file::read_to_string(&self.path, FILE_MAX_BYTES)
+            .map_err(|source| KeysError::Unreadable { path: path(), source })?;
         self.base.clone().with_file(&text).map_err(|errors| KeysError::Invalid { path: path(), errors })
     }
 
@@ -55,15 +52,6 @@ impl KeysFile {
         let file = std::fs::metadata(&self.path).ok()?;
         Some((file.mtime(), file.mtime_nsec(), file.size(), file.ino()))
     }
-}
-
-fn read(path: &Path) -> io::Result<String> {
-    let mut text = String::new();
-    std::fs::File::open(path)?.take(FILE_MAX_BYTES + 1).read_to_string(&mut text)?;
-    if u64::try_from(text.len()).is_ok_and(|bytes| bytes <= FILE_MAX_BYTES) {
-        return Ok(text);
-    }
-    Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it has more than {FILE_MAX_BYTES} bytes")))
 }
 
 /// Catches SIGHUP, from this call on.

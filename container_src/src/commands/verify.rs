@@ -152,6 +152,7 @@ pub fn run(args: VerifyArgs, environment: &Environment) -> ExitCode {
         };
         let ((mut engine, log), target) = faults.finish(engine.zip(target))?;
         edgeprove_telemetry::start(log.format, &log.filter);
+        edgeprove_telemetry::process::disable_core_dumps();
         let subject = args.files.read()?;
         if let Some(misfit) = subject.misfit(target) {
             return Ok(print_verdict(Some(&misfit)));

@@ -37,6 +37,7 @@ pub fn run(args: WarmArgs, environment: &Environment) -> ExitCode {
         let engine = args.engine.read(environment, &mut faults).await;
         let (circuits, (engine, log)) = faults.finish(circuits.zip(engine))?;
         edgeprove_telemetry::start(log.format, &log.filter);
+        edgeprove_telemetry::process::disable_core_dumps();
 
         let engine = Engine::start(&engine, circuits).map_err(other)?;
         engine.load().await;

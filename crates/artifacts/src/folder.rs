@@ -14,11 +14,12 @@ use std::{
 };
 
 use bytes::Bytes;
+use edgeprove_telemetry::regular_file;
 use futures_util::{
     StreamExt as _, TryStreamExt as _,
     stream::{self, BoxStream},
 };
-use rustix::{fs::OFlags, process::geteuid};
+use rustix::process::geteuid;
 use tokio::io::{AsyncRead, AsyncWriteExt as _};
 use tokio_util::io::ReaderStream;
 
@@ -127,9 +128,11 @@ impl Folder {
         name: ArtifactName,
     ) -> Result<BoxStream<'static, Result<Bytes, ArtifactError>>, ArtifactError> {
         let path = self.file(name);
-        let mut options = tokio::fs::OpenOptions::new();
-        options.read(true).custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
-        let file = options.open(&path).await.map_err(|error| match error.kind() {
+        let opened = blocking({
+            let path = path.clone();
+            move || regular_file::open_no_link(OpenOptions::new().read(true), &path)
+        });
+        let file = opened.await.map(tokio::fs::File::from_std).map_err(|error| match error.kind() {
             // Without its folder the artifact may still exist: the disk may be unmounted.
             io::ErrorKind::NotFound if self.path.is_dir() => ArtifactError::Missing { name },
             _ => ArtifactError::of_file("open", &path, error),
@@ -219,8 +222,7 @@ impl Drop for Draft {
 }
 
 fn delete(path: &Path) -> io::Result<()> {
-    let nofollow = OFlags::NOFOLLOW.bits().cast_signed();
-    let opened = OpenOptions::new().write(true).custom_flags(nofollow).open(path);
+    let opened = regular_file::open_no_link(OpenOptions::new().write(true), path);
     let overwritten = match opened {
         Ok(file) => overwrite(&file),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),

@@ -10,6 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use edgeprove_telemetry::regular_file;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
@@ -21,7 +22,7 @@ const FILE_MAX_BYTES: u64 = 256;
 /// Reads the key in a file. `None` if the file does not exist.
 pub(super) fn read(path: &Path) -> Result<Option<ArtifactKey>, OpenError> {
     let failed = |source| OpenError::KeyFile { path: path.to_owned(), source };
-    let file = match File::open(path) {
+    let file = match regular_file::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(failed(error)),

@@ -17,6 +17,7 @@ use std::{
 
 use async_trait::async_trait;
 use edgeprove_job_rules::audit::{Entry, Link, Record, chain::LineFault};
+use edgeprove_telemetry::regular_file;
 use parking_lot::Mutex;
 
 use super::{
@@ -68,7 +69,9 @@ impl FileSink {
             return Err(AuditError::NotAFile { path: path.to_owned() });
         }
         let is_new = !path.exists();
-        let file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path);
+        let mut options = OpenOptions::new();
+        options.read(true).append(true).create(true).mode(0o600);
+        let file = regular_file::open_with(&mut options, path);
         let file = file.map_err(io("opened"))?;
         lock(path, &file)?;
         if is_new {
@@ -121,7 +124,7 @@ impl AuditSink for FileSink {
                 writer.check(&sink.path)?;
                 (writer.id, writer.end)
             };
-            let file = File::open(&sink.path).map_err(failed(&sink.path, "read"))?;
+            let file = regular_file::open(&sink.path).map_err(failed(&sink.path, "read"))?;
             if id(&file.metadata().map_err(failed(&sink.path, "read"))?) != wanted {
                 return Err(changed(&sink.path, LogChange::Replaced));
             }
@@ -342,7 +345,9 @@ fn end_of(path: &Path, file: &File, length: u64) -> Result<End, AuditError> {
 /// Appends an unfinished line to `FILE.torn`, where operators can inspect it.
 fn set_aside(path: &Path, torn: &[u8]) -> io::Result<()> {
     let aside = beside(path, ".torn");
-    let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(aside)?;
+    let mut options = OpenOptions::new();
+    options.append(true).create(true).mode(0o600);
+    let mut file = regular_file::open_with(&mut options, &aside)?;
     file.write_all(torn)?;
     file.write_all(b"\n")?;
     file.sync_all()

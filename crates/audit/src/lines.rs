@@ -137,7 +137,7 @@ pub(super) fn last(
 }
 
 fn open(path: &Path) -> Result<(File, u64), AuditError> {
-    let file = File::open(path).map_err(failed(path, "read"))?;
+    let file = regular_file::open(path).map_err(failed(path, "read"))?;
     let end = file.metadata().map_err(failed(path, "read"))?.len();
     Ok((file, end))
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use rustix::process::{Resource, getrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Resources that this process uses.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -37,6 +37,21 @@ impl ProcessUse {
             open_files: open_files.saturating_sub(1) as u64,
             open_files_max: getrlimit(Resource::Nofile).current,
         })
+    }
+}
+
+/// Disables core dumps of this process and of every child that it starts from now on: a core would hold witnesses. A
+/// failure is logged.
+pub fn disable_core_dumps() {
+    // Children inherit the limit. A program that collects cores, such as systemd-coredump, respects it as well.
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    let limited = setrlimit(Resource::Core, none);
+    // Other processes of this user can no longer read this one's memory either. A child gets this back when it starts.
+    #[cfg(target_os = "linux")]
+    let limited =
+        limited.and(rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable));
+    if let Err(error) = limited {
+        tracing::warn!(%error, "core dumps could not be disabled: a core of a crash would hold witnesses");
     }
 }
 

@@ -5,7 +5,7 @@
 //! folder that cannot be written costs time at the next start and nothing else.
 
 use std::{
-    fs, io,
+    io,
     path::{Path, PathBuf},
 };
 
@@ -60,7 +60,7 @@ impl KeyCache {
     #[must_use]
     pub fn get(&self, program_sha256: &[u8; 32], target: Target) -> Option<KeyMaterial> {
         let file = self.file(program_sha256, target);
-        let text = fs::read(&file).ok()?;
+        let text = self.folder.read(&file)?;
         let material = serde_json::from_slice::<Entry>(&text)
             .ok()
             .and_then(|entry| self.decode(entry, program_sha256, target));
@@ -101,6 +101,8 @@ impl KeyCache {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     const BB: BackendIdentity = BackendIdentity { program: "bb", version: "5.0.0", variant: "warm" };

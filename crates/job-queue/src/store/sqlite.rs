@@ -21,6 +21,7 @@ use std::{
 };
 
 use edgeprove_job_rules::sql::Dialect;
+use edgeprove_telemetry::regular_file;
 use rustix::{fs::Mode, process::geteuid};
 use sqlx::{
     AnyConnection, AnyPool, ConnectOptions as _, Connection as _, Executor as _,
@@ -83,14 +84,9 @@ fn restrict(path: &Path) -> io::Result<()> {
 
 fn lock(folder: &Path) -> Result<File, OpenError> {
     let path = folder.join("edgeprove.lock");
-    let mut file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(&path)
-        .map_err(OpenError::folder("open", &path))?;
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).mode(0o600);
+    let mut file = regular_file::open_with(&mut options, &path).map_err(OpenError::folder("open", &path))?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
@@ -145,7 +141,7 @@ impl Sqlite {
         match made {
             // The file's name must be durable too.
             Ok(_) => path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all()),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => regular_file::check_path(path),
             Err(error) => Err(error),
         }
         .map_err(OpenError::folder("create", path))?;

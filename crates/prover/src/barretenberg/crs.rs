@@ -14,6 +14,7 @@ use std::{
 };
 
 use edgeprove_protocol::crs::{G1_FILE, G2_FILE, G2_POINT_BYTES, POINTS_MIN, largest_circuit};
+use edgeprove_telemetry::regular_file;
 use rustix::fs::Access;
 use sha2::{Digest, Sha256};
 
@@ -183,7 +184,7 @@ fn contents(dir: &Path, format: &Format, checked: &mut CheckedFiles) -> Result<O
     if let Some(checked_points) = checked.find(&metadata) {
         return Ok(Some(Contents { points, checked_points }));
     }
-    let mut file = fs::File::open(&path).map_err(unreadable(&path))?;
+    let mut file = regular_file::open(&path).map_err(unreadable(&path))?;
     let checked_points = format.check(&mut file, points).map_err(unreadable(&path))?.map_err(damaged)?;
     // A file that changed meanwhile is checked again at the next start.
     if fs::metadata(&path).is_ok_and(|after| checked_files::is_same(&metadata, &after)) {
@@ -203,7 +204,7 @@ fn check_g2(path: &Path) -> Result<(), CrsError> {
     if !metadata.is_file() || metadata.len() != G2_POINT_BYTES {
         return damaged(CrsFault::G2Length);
     }
-    let point = fs::read(path).map_err(unreadable(path))?;
+    let point = regular_file::read(path, G2_POINT_BYTES).map_err(unreadable(path))?;
     if hex::encode(Sha256::digest(point)) == G2_SHA256 { Ok(()) } else { damaged(CrsFault::G2NotTheCeremony) }
 }
 
