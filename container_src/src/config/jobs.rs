@@ -1,6 +1,6 @@
 //! Where jobs are stored, how many are accepted, and how they run.
 
-use std::{num::NonZeroUsize, path::PathBuf, time::Duration};
+use std::{num::NonZeroUsize, ops::RangeInclusive, path::PathBuf, time::Duration};
 
 use clap::{ArgAction, Args};
 use edgeprove_job_rules::{
@@ -12,14 +12,22 @@ use super::{
     artifacts::ArtifactArgs,
     environment::Environment,
     folder_durability::{is_in_container, is_lost_with_container},
-    setting::{Faults, RawSetting, Setting, flag, raw_setting},
+    setting::{Faults, RawSetting, STORAGE_TIMES, Setting, flag, raw_setting},
 };
 use crate::jobs::{JobsDisabled, system::JobSettings, watch_permits::WatchLimits};
 use edgeprove_artifacts::LocationSettings;
 use edgeprove_job_queue::store::{DatabaseLocation, postgres::PostgresUrl};
 
-/// Shortest lease. It is renewed every third of it, and a database may take that long.
-const LEASE_MIN: Duration = Duration::from_secs(1);
+/// Bounds of `--lease`. It is renewed every third of it, and a database may take as long as a third of the shortest.
+const LEASE_BOUNDS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(24 * 3600);
+/// Highest value of `--job-queue-max` and `--jobs-per-caller`.
+const JOBS_MAX: u32 = 10_000_000;
+/// Highest value of `--job-workers`. Each waits for a prover most of the time.
+const WORKERS_MAX: usize = 1024;
+/// Highest value of `--watchers` and `--watchers-per-caller`. Each takes a file descriptor and some memory.
+const WATCHERS_MAX: u32 = 100_000;
+/// Highest value of `--job-attempts`.
+const ATTEMPTS_MAX: u32 = 100;
 
 /// The value of `--data` for no folder.
 const OFF: &str = "off";
@@ -127,24 +135,21 @@ impl JobArgs {
             Some(folder) => (Some(folder).filter(|folder| folder.as_os_str() != OFF), false),
             None => (default(), true),
         };
-        let watchers_max = faults.take_at_least("watchers", self.watchers, &1);
-        let per_caller_max = faults.take_at_least("watchers-per-caller", self.watchers_per_caller, &1);
-        let queued_max = faults.take_at_least("job-queue-max", self.job_queue_max, &1);
+        let watchers_max = faults.take_within("watchers", self.watchers, 1..=WATCHERS_MAX);
+        let per_caller_max =
+            faults.take_within("watchers-per-caller", self.watchers_per_caller, 1..=WATCHERS_MAX);
+        let queued_max = faults.take_within("job-queue-max", self.job_queue_max, 1..=JOBS_MAX);
         let per_account = match self.jobs_per_caller {
-            Some(most) => faults.take_at_least("jobs-per-caller", most, &1),
+            Some(most) => faults.take_within("jobs-per-caller", most, 1..=JOBS_MAX),
             None => queued_max.map(|queued| queued.div_ceil(2)),
         };
-        let workers = faults.take_at_least("job-workers", self.job_workers, &1);
-        let max_attempts = faults.take_at_least("job-attempts", self.job_attempts, &1);
-        let wait_max = faults.take("job-wait-max", self.job_wait_max);
-        let lease = faults.take("lease", self.lease);
-        let results = faults.take("result-ttl", self.result_ttl);
-        let tombstones = faults.take("tombstone-ttl", self.tombstone_ttl);
+        let workers = faults.take_within("job-workers", self.job_workers, 1..=WORKERS_MAX);
+        let max_attempts = faults.take_within("job-attempts", self.job_attempts, 1..=ATTEMPTS_MAX);
+        let wait_max = faults.take_within("job-wait-max", self.job_wait_max, STORAGE_TIMES);
+        let lease = faults.take_within("lease", self.lease, LEASE_BOUNDS);
+        let results = faults.take_within("result-ttl", self.result_ttl, STORAGE_TIMES);
+        let tombstones = faults.take_within("tombstone-ttl", self.tombstone_ttl, STORAGE_TIMES);
         let home = self.instance_number.map(|home| faults.take("instance-number", home));
-        if let Some(lease) = lease.filter(|lease| *lease < LEASE_MIN) {
-            let lease = humantime::format_duration(lease);
-            faults.add(format!("{} must be at least 1s (got {lease})", flag("lease")));
-        }
         if let Some(Some(home)) = home
             && home > JobId::INSTANCE_MAX
         {

@@ -1,13 +1,13 @@
 //! Settings of provers, their queue and verification.
 
-use std::time::Duration;
+use std::{ops::RangeInclusive, time::Duration};
 
 use bytesize::ByteSize;
 use clap::Args;
 
 use super::{
     memory,
-    setting::{Faults, RawSetting, Setting, raw_setting, words},
+    setting::{Faults, RawSetting, Setting, TIMEOUTS, WAITS, raw_setting, words},
 };
 use crate::engine::settings::{ProverMode, ProvingSettings};
 use edgeprove_engine::{
@@ -16,10 +16,18 @@ use edgeprove_engine::{
 };
 use edgeprove_prover::RecyclePolicy;
 
-/// A single bb process needs at least this much.
-const MEMORY_MIN: ByteSize = ByteSize::mib(16);
-/// Lower limit of `--recycle-drift`.
-const DRIFT_MIN: f64 = 0.1;
+/// Bounds of `--memory-max`. A single bb process needs at least the lower one.
+const MEMORY_BOUNDS: RangeInclusive<ByteSize> = ByteSize::mib(16)..=ByteSize::tib(64);
+/// Highest value of `--cores`, as a multiple of the machine's, and the lowest such limit. A warm bb process is started
+/// for each core and each width, so a larger number would only take memory.
+const CORES_FACTOR: usize = 4;
+const CORES_MIN_MAX: usize = 16;
+/// Highest value of `--prover-queue-max`.
+const WAITING_MAX: usize = 100_000;
+/// Highest value of `--recycle-proofs`.
+const RECYCLE_PROOFS_MAX: u64 = 1_000_000_000;
+/// Bounds of `--recycle-drift`.
+const DRIFT_BOUNDS: RangeInclusive<f64> = 0.1..=1_000.0;
 
 /// Whether proofs are verified before they are returned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,22 +105,24 @@ impl ProvingArgs {
     /// Reads the flags.
     pub fn read(self, faults: &mut Faults) -> Option<ProvingSettings> {
         let mode = faults.take("prover", self.prover);
+        let machine = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let cores = match self.cores {
-            Some(cores) => faults.take_at_least("cores", cores, &1),
-            None => Some(std::thread::available_parallelism().map_or(1, std::num::NonZero::get)),
+            Some(cores) => faults.take_within("cores", cores, 1..=CORES_MIN_MAX.max(machine * CORES_FACTOR)),
+            None => Some(machine),
         };
         let memory_max_bytes = match self.memory_max {
-            Some(max) => faults.take_at_least("memory-max", max, &MEMORY_MIN).map(|max| max.as_u64()),
+            Some(max) => faults.take_within("memory-max", max, MEMORY_BOUNDS).map(|max| max.as_u64()),
             None => Some(memory::for_provers()),
         };
         let policy = faults.take("width", self.width);
-        let timeout = faults.take("prove-timeout", self.prove_timeout);
-        let waiting_max = faults.take_at_least("prover-queue-max", self.prover_queue_max, &1);
-        let wait_max = faults.take("prover-queue-wait", self.prover_queue_wait);
+        let timeout = faults.take_within("prove-timeout", self.prove_timeout, TIMEOUTS);
+        let waiting_max = faults.take_within("prover-queue-max", self.prover_queue_max, 1..=WAITING_MAX);
+        let wait_max = faults.take_within("prover-queue-wait", self.prover_queue_wait, WAITS);
         let verify = faults.take("verify", self.verify);
-        let proofs = faults.take_at_least("recycle-proofs", self.recycle_proofs, &1);
-        let growth = faults.take("recycle-growth", self.recycle_growth);
-        let drift = faults.take_at_least("recycle-drift", self.recycle_drift, &DRIFT_MIN);
+        let proofs = faults.take_within("recycle-proofs", self.recycle_proofs, 1..=RECYCLE_PROOFS_MAX);
+        let growth =
+            faults.take_within("recycle-growth", self.recycle_growth, ByteSize::b(0)..=*MEMORY_BOUNDS.end());
+        let drift = faults.take_within("recycle-drift", self.recycle_drift, DRIFT_BOUNDS);
         Some(ProvingSettings {
             mode: mode?,
             scheduler: SchedulerLimits {

@@ -1,6 +1,6 @@
 //! Settings of HTTP, uploads and shutdown.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
 
 use bytesize::ByteSize;
 use clap::Args;
@@ -8,7 +8,7 @@ use edgeprove_protocol::{headers, limits};
 use http::{HeaderValue, Uri};
 use tokio::net::TcpSocket;
 
-use super::setting::{Faults, RawSetting, Setting, flag, raw_setting};
+use super::setting::{Faults, RawSetting, Setting, TIMEOUTS, WAITS, flag, raw_setting};
 use crate::http::{
     edge_secret::EdgeSecret,
     host_names::{HostName, HostNames},
@@ -16,8 +16,18 @@ use crate::http::{
 };
 use edgeprove_engine::witness::intake::IntakeLimits;
 
-/// Shortest interval of pings: clients far away need some time to respond.
-const KEEP_ALIVE_MIN: Duration = Duration::from_secs(1);
+/// Bounds of `--stream-keep-alive`: clients far away need some time to respond.
+const KEEP_ALIVE_BOUNDS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3600);
+/// Highest value of `--connections`. Each takes a file descriptor and some memory.
+const CONNECTIONS_MAX: usize = 100_000;
+/// Bounds of `--upload-max`. A shorter gzip stream cannot be a witness.
+const UPLOAD_BOUNDS: RangeInclusive<ByteSize> = ByteSize::b(64)..=ByteSize::gib(16);
+/// Bounds of `--decompressed-max`.
+const DECOMPRESSED_BOUNDS: RangeInclusive<ByteSize> = ByteSize::b(64)..=ByteSize::gib(256);
+/// Highest value of `--ratio-max`, which DEFLATE cannot exceed.
+const RATIO_MAX: u64 = 1_032;
+/// Highest value of `--proof-cache`. A proof has some 16 KiB.
+const CACHED_PROOFS_MAX: usize = 100_000;
 
 /// An origin of a page, or `*`.
 #[derive(Debug, Clone)]
@@ -207,21 +217,20 @@ impl ServerArgs {
         let origins = faults.take_all("cors-origin", self.cors_origin);
         let cors_origins = origins.into_iter().map(|origin| origin.0).collect();
         let host_names = faults.take_all("allowed-host", self.allowed_host);
-        let stream_keep_alive = faults.take("stream-keep-alive", self.stream_keep_alive);
-        if let Some(interval) = stream_keep_alive.filter(|interval| *interval < KEEP_ALIVE_MIN) {
-            let interval = humantime::format_duration(interval);
-            faults.add(format!("{} must be at least 1s (got {interval})", flag("stream-keep-alive")));
-        }
+        let stream_keep_alive =
+            faults.take_within("stream-keep-alive", self.stream_keep_alive, KEEP_ALIVE_BOUNDS);
         let edge_secret = self.edge_secret.and_then(|secret| faults.take("edge-secret", secret));
-        let request_timeout = faults.take("request-timeout", self.request_timeout);
-        let connections_max = faults.take_at_least("connections", self.connections, &1);
-        let requests_per_caller = faults.take_at_least("requests-per-caller", self.requests_per_caller, &1);
-        let upload_max = faults.take("upload-max", self.upload_max);
-        let decompressed_max = faults.take("decompressed-max", self.decompressed_max);
-        let ratio_max = faults.take_at_least("ratio-max", self.ratio_max, &1);
-        let idle = faults.take("upload-idle", self.upload_idle);
-        let drain = faults.take("drain", self.drain);
-        let cached_proofs = faults.take("proof-cache", self.proof_cache);
+        let request_timeout = faults.take_within("request-timeout", self.request_timeout, TIMEOUTS);
+        let connections_max = faults.take_within("connections", self.connections, 1..=CONNECTIONS_MAX);
+        let requests_per_caller =
+            faults.take_within("requests-per-caller", self.requests_per_caller, 1..=CONNECTIONS_MAX);
+        let upload_max = faults.take_within("upload-max", self.upload_max, UPLOAD_BOUNDS);
+        let decompressed_max =
+            faults.take_within("decompressed-max", self.decompressed_max, DECOMPRESSED_BOUNDS);
+        let ratio_max = faults.take_within("ratio-max", self.ratio_max, 1..=RATIO_MAX);
+        let idle = faults.take_within("upload-idle", self.upload_idle, TIMEOUTS);
+        let drain = faults.take_within("drain", self.drain, WAITS);
+        let cached_proofs = faults.take_within("proof-cache", self.proof_cache, 0..=CACHED_PROOFS_MAX);
         Some(ServerSettings {
             listen: listen?,
             probe_listen: probe_listen.flatten(),

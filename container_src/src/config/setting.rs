@@ -1,6 +1,6 @@
 //! Values of flags, and the errors in them: all errors are collected and reported in one message.
 
-use std::{fmt, time::Duration};
+use std::{fmt, ops::RangeInclusive, time::Duration};
 
 use bytesize::ByteSize;
 
@@ -32,14 +32,21 @@ pub trait Setting: Sized {
 
 impl Setting for Duration {
     fn read(text: &str) -> Result<Self, String> {
-        humantime::parse_duration(text).map_err(|_| "a duration such as 90s or 2m".to_owned())
+        let time = humantime::parse_duration(text).ok().filter(|_| has_unit(text));
+        time.ok_or_else(|| "a time with its unit, such as 90s or 2m".to_owned())
     }
 }
 
 impl Setting for ByteSize {
     fn read(text: &str) -> Result<Self, String> {
-        text.parse().map_err(|_| "a size such as 64MiB".to_owned())
+        let size = text.parse().ok().filter(|_| has_unit(text));
+        size.ok_or_else(|| "a size with its unit, such as 64MiB or 100B".to_owned())
     }
+}
+
+/// Whether a time or a size names its unit. Without one, 90 could be seconds or milliseconds, bytes or megabytes.
+fn has_unit(text: &str) -> bool {
+    text.chars().any(char::is_alphabetic)
 }
 
 impl Setting for bool {
@@ -89,6 +96,37 @@ impl Setting for std::net::SocketAddr {
     }
 }
 
+/// A value that has bounds, as errors show it.
+pub trait Bounded: PartialOrd {
+    /// The value in words.
+    fn shown(&self) -> String;
+}
+
+impl Bounded for Duration {
+    fn shown(&self) -> String {
+        humantime::format_duration(*self).to_string()
+    }
+}
+
+/// Implements [`Bounded`] for types that show themselves.
+macro_rules! bounded {
+    ($($type:ty),+) => { $(impl Bounded for $type {
+        fn shown(&self) -> String {
+            self.to_string()
+        }
+    })+ };
+}
+bounded!(ByteSize, u32, u64, usize, f64);
+
+/// The bounds of times in which a request, a proof or a connection must end.
+pub const TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(1)..=DAY;
+/// The bounds of times that may be zero.
+pub const WAITS: RangeInclusive<Duration> = Duration::ZERO..=DAY;
+/// The bounds of times for which something is stored.
+pub const STORAGE_TIMES: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(366 * 24 * 3600);
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
 /// Collects the errors in the settings.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Faults(Vec<String>);
@@ -135,17 +173,24 @@ impl Faults {
         }
     }
 
-    /// The value of a flag with a minimum.
-    pub fn take_at_least<T>(&mut self, name: &str, setting: RawSetting<T>, min: &T) -> Option<T>
-    where
-        T: PartialOrd + fmt::Display,
-    {
+    /// The value of a flag with bounds.
+    pub fn take_within<T: Bounded>(
+        &mut self,
+        name: &str,
+        setting: RawSetting<T>,
+        bounds: RangeInclusive<T>,
+    ) -> Option<T> {
         let value = self.take(name, setting)?;
-        if value < *min {
-            self.add(format!("{} must be at least {min} (got {value})", flag(name)));
-            return None;
-        }
-        Some(value)
+        let (min, max) = bounds.into_inner();
+        let bound = if value < min {
+            format!("at least {}", min.shown())
+        } else if value > max {
+            format!("at most {}", max.shown())
+        } else {
+            return Some(value);
+        };
+        self.add(format!("{} must be {bound} (got {})", flag(name), value.shown()));
+        None
     }
 
     /// The values of a flag with several values. Empty items are ignored: an additional comma is harmless.
@@ -219,16 +264,40 @@ mod tests {
         let Ok(size) = raw_setting::<ByteSize>("much");
         assert_eq!(faults.take("upload-max", size), None);
         let Ok(count) = raw_setting::<u64>("0");
-        assert_eq!(faults.take_at_least("prover-queue-max", count, &1), None);
+        assert_eq!(faults.take_within("prover-queue-max", count, 1..=9), None);
         let Ok(time) = raw_setting::<Duration>("2m");
         assert_eq!(faults.take("prove-timeout", time), Some(Duration::from_mins(2)));
         let message = faults.finish(Some(())).unwrap_err().to_string();
         assert_eq!(
             message,
             "invalid configuration (2 errors):\n  \
-             - --upload-max (EDGEPROVE_UPLOAD_MAX): `much` is not a size such as 64MiB\n  \
+             - --upload-max (EDGEPROVE_UPLOAD_MAX): `much` is not a size with its unit, such as 64MiB or 100B\n  \
              - --prover-queue-max (EDGEPROVE_PROVER_QUEUE_MAX) must be at least 1 (got 0)"
         );
+    }
+
+    #[test]
+    fn times_and_sizes_have_units_and_bounds() {
+        fn fault<T: Bounded + Setting>(text: &str, bounds: RangeInclusive<T>) -> Option<String> {
+            let mut faults = Faults::default();
+            let Ok(setting) = raw_setting::<T>(text);
+            let value = faults.take_within("lease", setting, bounds);
+            assert_eq!(value.is_some(), faults.0.is_empty());
+            faults.0.pop()
+        }
+        let time = |text| fault::<Duration>(text, TIMEOUTS).unwrap_or_default();
+        assert_eq!((time("1ms"), time("24h"), time("1m 30s")), Default::default());
+        assert!(time("90").contains("with its unit"), "{}", time("90"));
+        assert!(time("0s").ends_with("must be at least 1ms (got 0s)"), "{}", time("0s"));
+        assert!(time("2days").ends_with("must be at most 1day (got 2days)"), "{}", time("2days"));
+        assert_ne!(time("500000000000y"), "");
+        let size = |text| fault(text, ByteSize::kib(1)..=ByteSize::mib(1)).unwrap_or_default();
+        assert_eq!(size("1KiB"), "");
+        assert!(size("2000").contains("with its unit"), "{}", size("2000"));
+        assert!(size("10B").contains("at least 1.0 KiB (got 10 B)"), "{}", size("10B"));
+        let count = |text| fault(text, 1..=1024_usize).unwrap_or_default();
+        assert!(count("18446744073709551615").contains("at most 1024"));
+        assert!(count("18446744073709551616").contains("a whole number"));
     }
 
     #[test]

@@ -61,7 +61,7 @@ fn a_proof_waits_until_enough_memory_is_free() {
 
     let scarce = TestServer::start(|s| {
         configure_narrow(s, keys.path());
-        s.flag("--memory-max", &(peak_bytes / 2 * 3));
+        s.flag("--memory-max", &format!("{}B", peak_bytes / 2 * 3));
     });
     let (mut first, bb) = scarce.suspend_mid_proof();
     let mut second = Connection::post(scarce.address(), "/api/prove", witness);
@@ -89,7 +89,7 @@ fn idle_provers_free_memory_for_waiting_proofs() {
     let server = TestServer::start(|s| {
         s.keys = keys.path().to_owned();
         // Two proofs and a new bb need up to 2.4 times the peak, two proofs and a used bb 3 times.
-        s.flag("--memory-max", &(peak_bytes / 10 * 28));
+        s.flag("--memory-max", &format!("{}B", peak_bytes / 10 * 28));
     });
     // The prover for both cores has proved, and has not returned its memory.
     let (mut first, bb) = server.suspend_mid_proof();

@@ -196,6 +196,47 @@ fn all_configuration_errors_are_reported_at_once() {
 }
 
 #[test]
+fn settings_that_cannot_work_are_faults() {
+    // A value without its unit is a fault for sizes and times alike.
+    let sets = [
+        &[
+            ("--prove-timeout", "500000000000y"),
+            ("--connections", "18446744073709551615"),
+            ("--cores", "100000"),
+            ("--lease", "1y"),
+            ("--upload-max", "10"),
+            ("--upload-idle", "0s"),
+            ("--prover-queue-max", "18446744073709551615"),
+            ("--prover-queue-wait", "100y"),
+            ("--request-timeout", "9"),
+            ("--drain", "10000y"),
+            ("--proof-cache", "18446744073709551615"),
+            ("--memory-max", "1000"),
+            ("--recycle-drift", "1e300"),
+            ("--job-workers", "18446744073709551615"),
+            ("--job-attempts", "4294967295"),
+            ("--job-queue-max", "4294967295"),
+            ("--result-ttl", "500000y"),
+        ][..],
+        &[("--prove-timeout", "90"), ("--upload-max", "10B"), ("--memory-max", "1B"), ("--spool-max", "1B")],
+    ];
+    for faults in sets {
+        let failed = assert_fails(
+            |s| {
+                s.flags
+                    .extend(faults.iter().flat_map(|(flag, value)| [(*flag).to_owned(), (*value).to_owned()]))
+            },
+            USAGE,
+            &[],
+        );
+        for (flag, _) in faults {
+            assert!(failed.stderr.lines().any(|line| line.contains(flag)), "{flag}: {}", failed.stderr);
+        }
+        assert_eq!(failed.stderr.lines().count(), faults.len() + 1, "{}", failed.stderr);
+    }
+}
+
+#[test]
 fn errors_in_the_environment_are_reported() {
     let set =
         |s: &mut Settings, name: &str, value: &str| s.environment.push((name.to_owned(), value.to_owned()));
