@@ -65,7 +65,7 @@ impl Engine {
         let supervisor = Supervisor::default();
         let version = program.version.clone();
         let prover = ProverProgram { version, binary_arch: version::binary_arch(&program.bb.path) };
-        let spool = Spool::open(&program.spool_dir)?;
+        let spool = Spool::open_bounded(&program.spool_dir, program.spool_max_bytes.unwrap_or(u64::MAX))?;
         if spool.swept() > 0 {
             tracing::warn!(files = spool.swept(), "wiped witness files of a server that died");
         }

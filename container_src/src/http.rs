@@ -4,6 +4,7 @@
 //! - [`handlers`]: one file per endpoint.
 //! - [`admitted_request`]: the checks of a request for a proof that need only its head.
 //! - [`upload`]: receives the witnesses of a request.
+//! - [`form`]: reads `multipart/form-data`, piece by piece.
 //! - [`extract`]: parses paths, queries and headers.
 //! - [`prefer`]: parses the preferences of a request.
 //! - [`origin_check`]: refuses what pages of foreign origins make browsers send; [`host_names`]: the server's own names.
@@ -26,6 +27,7 @@ pub mod concurrent_requests;
 pub mod edge_secret;
 pub mod event_socket;
 pub mod extract;
+pub mod form;
 pub mod guarded_body;
 pub mod handlers;
 pub mod host_names;

@@ -78,6 +78,24 @@ pub fn square(dir: &Path, name: &str, factor: u32) -> Sample {
     square_of(dir, name, factor, FieldElement::from(11_u32))
 }
 
+/// The circuit [`square`] with this many witnesses in all, of which it uses two. Its witness does not compress: it has
+/// about 32 bytes for each.
+pub fn wide(dir: &Path, name: &str, witnesses: u32) -> Sample {
+    let mut circuit = square_circuit(1);
+    // The largest index of its parameters is the largest one of its witnesses.
+    circuit.private_parameters.insert(Witness(witnesses - 1));
+    let root = FieldElement::from(11_u32);
+    let program = Program { functions: vec![circuit], unconstrained_functions: Vec::new() };
+    let mut values = solve(&program, &[root]);
+    let mut value = root;
+    for index in 2..witnesses {
+        // The powers of a number look random.
+        value = value * value + root;
+        values.insert(Witness(index), value);
+    }
+    write_sample(dir, name, &program, compress_witness(values), root * root)
+}
+
 /// The circuit [`square`] with a root of 32 bytes (most significant byte first), which must be below the modulus of the
 /// field.
 pub fn square_of_bytes(dir: &Path, name: &str, root: &[u8; 32]) -> Sample {
@@ -85,16 +103,28 @@ pub fn square_of_bytes(dir: &Path, name: &str, root: &[u8; 32]) -> Sample {
 }
 
 fn square_of(dir: &Path, name: &str, factor: u32, root: FieldElement) -> Sample {
-    let circuit = Circuit {
+    let program = Program { functions: vec![square_circuit(factor)], unconstrained_functions: Vec::new() };
+    let witness = compress_witness(solve(&program, &[root]));
+    write_sample(dir, name, &program, witness, FieldElement::from(factor) * root * root)
+}
+
+fn square_circuit(factor: u32) -> Circuit<FieldElement> {
+    Circuit {
         opcodes: parse_opcodes(&format!("ASSERT w1 = {factor}*w0*w0")).unwrap(),
         private_parameters: [Witness(0)].into(),
         public_parameters: PublicInputs([Witness(1)].into()),
         ..Circuit::default()
-    };
-    let program = Program { functions: vec![circuit], unconstrained_functions: Vec::new() };
-    let file = write_circuit(dir, name, &program);
-    let witness = compress_witness(solve(&program, &[root]));
-    let square = FieldElement::from(factor) * root * root;
+    }
+}
+
+fn write_sample(
+    dir: &Path,
+    name: &str,
+    program: &Program<FieldElement>,
+    witness: Vec<u8>,
+    square: FieldElement,
+) -> Sample {
+    let file = write_circuit(dir, name, program);
     Sample { name: name.to_owned(), circuit: file, witness, public_inputs: vec![bytes(square)] }
 }
 
@@ -235,7 +265,8 @@ pub fn gzip_of_zeros(bytes: u64) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// A witness as a valid gzip stream of about this many bytes. Empty DEFLATE blocks follow the witness.
+/// A witness as a valid gzip stream of about this many bytes. Empty DEFLATE blocks follow the witness. Servers accept
+/// about a megabyte of them.
 pub fn padded(witness: &[u8], bytes: usize) -> Vec<u8> {
     const EMPTY_BLOCK: [u8; 5] = [0, 0, 0, 0xff, 0xff];
     let decompressed = decompress(witness);

@@ -100,11 +100,13 @@ pub fn run(args: ProveArgs, environment: &Environment) -> ExitCode {
         }
         let (circuits, (mut engine, log)) = faults.finish(circuits.zip(engine))?;
         edgeprove_telemetry::start(log.format, &log.filter);
+        edgeprove_telemetry::process::disable_core_dumps();
         edgeprove_telemetry::log_panics(without_values);
         // Signals are caught from here on, so that an interrupted command leaves no witness in the spool.
-        let signal = stop_signals::stop().map_err(other)?;
+        let signal = stop_signals::stop_or_hangup().map_err(other)?;
         // There is only one proof.
         engine.proving.scheduler.policy = WidthPolicy::Wide;
+        engine.program.spool_max_bytes = None;
 
         let engine = Engine::start(&engine, circuits).map_err(other)?;
         let outcome = tokio::select! {

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use bytesize::ByteSize;
 use clap::Args;
 
 use super::{
@@ -12,8 +13,8 @@ use crate::{
     app::App,
     config::{
         ConfigError, Faults, ServeSettings, access_and_audit::AccessAndAuditArgs, circuits::CircuitArgs,
-        engine::EngineArgs, environment::Environment, jobs::JobArgs, misspelt_variables::Misspelt,
-        server::ServerArgs,
+        engine::EngineArgs, environment::Environment, jobs::JobArgs, memory, misspelt_variables::Misspelt,
+        server::ServerArgs, setting::flag,
     },
 };
 use edgeprove_prover::barretenberg::redaction::without_values;
@@ -47,6 +48,11 @@ impl ServeArgs {
         let circuits = self.circuits.read(&mut faults);
         let engine = self.engine.read(environment, &mut faults).await;
         let jobs = self.jobs.read(environment, &mut faults);
+        let engine = engine.zip(server.as_ref()).and_then(|((mut engine, log), server)| {
+            let spool_max = &mut engine.program.spool_max_bytes;
+            *spool_max = Some(spool_max_bytes(*spool_max, server.http.intake.upload_max_bytes, &mut faults)?);
+            Some((engine, log))
+        });
         let settings = || {
             let (access, audit) = access_and_audit?;
             let (engine, log) = engine?;
@@ -70,18 +76,35 @@ impl ServeArgs {
     }
 }
 
+/// The given or default size of the spool. It must have space for two uploads, because one caller gets at most half.
+fn spool_max_bytes(given: Option<u64>, upload_max_bytes: u64, faults: &mut Faults) -> Option<u64> {
+    let Some(given) = given else { return Some(memory::for_spool(upload_max_bytes)) };
+    if given < upload_max_bytes.saturating_mul(2) {
+        let (given, upload) = (ByteSize(given), ByteSize(upload_max_bytes));
+        faults.add(format!(
+            "{} must be at least twice {} (got {given} and {upload}): one caller gets at most half of it",
+            flag("spool-max"),
+            flag("upload-max")
+        ));
+        return None;
+    }
+    Some(given)
+}
+
 /// Serves until SIGTERM or SIGINT.
 #[must_use]
 pub fn run(args: ServeArgs, environment: &Environment, misspelt: &[Misspelt]) -> ExitCode {
     exit_status::run(async {
         let settings = args.read(environment, misspelt).await?;
         edgeprove_telemetry::start(settings.log.format, &settings.log.filter);
+        edgeprove_telemetry::process::disable_core_dumps();
         edgeprove_telemetry::log_panics(without_values);
         for Misspelt { name, meant } in misspelt {
             tracing::warn!(name, meant, "a variable is no setting and has no effect");
         }
         // First of all, so that a signal during the start is not lost.
         let signal = stop_signals::stop().map_err(other)?;
+        stop_signals::survive_hangups().map_err(other)?;
         let stop = async { tracing::info!(signal = signal.await, "received the signal to stop") };
         let app = App::start(settings).await?;
         app.serve(stop).await.map_err(other)?;

@@ -7,6 +7,7 @@ use std::{
 
 use clap::Args;
 use edgeprove_protocol::{CircuitId, Target};
+use edgeprove_telemetry::regular_file;
 
 use super::setting::{Faults, RawSetting, Setting, raw_setting};
 use crate::engine::settings::CircuitSettings;
@@ -78,7 +79,9 @@ impl CircuitArgs {
         let mut files = self.circuits.map(|dir| list(&dir, faults)).unwrap_or_default();
         let mut named: Vec<(CircuitId, PathBuf)> = Vec::new();
         for file in self.circuit.into_iter().filter(|file| !file.as_os_str().is_empty()) {
-            if !file.is_file() {
+            if let Err(error) = regular_file::check_path(&file) {
+                faults.add(format!("--circuit (EDGEPROVE_CIRCUIT): {}: {error}", file.display()));
+            } else if !file.is_file() {
                 faults.add(format!("--circuit (EDGEPROVE_CIRCUIT): there is no file {}", file.display()));
             }
             let Some(id) = name(&file, faults) else { continue };

@@ -32,6 +32,8 @@ impl EngineArgs {
         let proving = self.proving.read(faults);
         let program = self.program.read(environment, faults).await;
         let log = self.log.read(faults);
-        Some((EngineSettings { proving: proving?, program: program? }, log?))
+        let (proving, mut program) = (proving?, program?);
+        program.bb.memory_max_bytes = proving.scheduler.memory_max_bytes;
+        Some((EngineSettings { proving, program }, log?))
     }
 }

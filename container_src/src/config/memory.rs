@@ -10,9 +10,20 @@ const MIB: u64 = 1 << 20;
 /// in memory.
 #[must_use]
 pub fn for_provers() -> u64 {
-    let reserve = |all: u64| (all / 8).clamp(64 * MIB, 512 * MIB);
     // If the system does not report it, proofs never wait for memory.
     available(Path::new("/")).map_or(u64::MAX, |all| all.saturating_sub(reserve(all)))
+}
+
+/// Default of `--spool-max` in bytes, where one upload may have `upload_max_bytes`: the memory that is reserved for the
+/// server, but enough for one caller to upload that much, who gets half of it.
+#[must_use]
+pub fn for_spool(upload_max_bytes: u64) -> u64 {
+    available(Path::new("/")).map_or(512 * MIB, reserve).max(upload_max_bytes.saturating_mul(2))
+}
+
+/// The part of the memory that provers do not use.
+fn reserve(all: u64) -> u64 {
+    (all / 8).clamp(64 * MIB, 512 * MIB)
 }
 
 /// The smaller of the machine's memory and the limit of this process's control groups, in bytes. `root` is the root of

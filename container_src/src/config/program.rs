@@ -1,7 +1,11 @@
 //! Paths of bb, the CRS and the server's folders.
 
-use std::path::{Path, PathBuf};
+use std::{
+    ops::RangeInclusive,
+    path::{Path, PathBuf},
+};
 
+use bytesize::ByteSize;
 use clap::Args;
 
 use super::environment::Environment;
@@ -15,6 +19,9 @@ use edgeprove_prover::barretenberg::{
 use edgeprove_telemetry::{Supervisor, chain};
 
 words!(Msm, "round-parallel" => Msm::RoundParallel, "legacy" => Msm::Legacy);
+
+/// Bounds of `--spool-max`.
+const SPOOL_BOUNDS: RangeInclusive<ByteSize> = ByteSize::kib(1)..=ByteSize::tib(64);
 
 /// Flags of bb, the CRS and folders.
 #[derive(Debug, Clone, Args)]
@@ -41,6 +48,12 @@ pub struct ProgramArgs {
     #[arg(long, env = "EDGEPROVE_SPOOL_DIR", value_name = "DIR")]
     spool_dir: Option<PathBuf>,
 
+    /// Most bytes of all unfinished uploads and witnesses in that folder. Further uploads are refused with 503. One
+    /// caller gets at most half of it. Default: one eighth of the memory of the machine or the container (64 to 512
+    /// MiB), and at least twice `--upload-max`.
+    #[arg(long, env = "EDGEPROVE_SPOOL_MAX", value_name = "SIZE", value_parser = raw_setting::<ByteSize>)]
+    spool_max: Option<RawSetting<ByteSize>>,
+
     /// How bb multiplies curve points: `round-parallel` saves 10 to 25 % of a proof's time; `legacy` is the default of
     /// bb. After a crash during a proof, and after an invalid proof, the next bb process uses `legacy`.
     #[arg(long, env = "EDGEPROVE_MSM", value_name = "WAY", default_value = "round-parallel", value_parser = raw_setting::<Msm>)]
@@ -56,13 +69,18 @@ impl ProgramArgs {
         let cache_dir = cache_dir.unwrap_or_else(|| "edgeprove-cache".into());
         let spool_dir = self.spool_dir.unwrap_or_else(|| default_spool(environment));
         let msm = faults.take("msm", self.msm);
+        let spool_max = match self.spool_max {
+            Some(max) => Some(faults.take_within("spool-max", max, SPOOL_BOUNDS)?.as_u64()),
+            None => None,
+        };
         let version = match &path {
             Some(path) => check_version(path, faults).await,
             None => None,
         };
         let (path, crs, msm, version) = (path?, crs?, msm?, version?);
-        let bb = BbProgram { path, crs_dir: crs.dir.clone(), msm };
-        Some(ProgramSettings { bb, version, crs, cache_dir, spool_dir })
+        // The memory that provers may use is read elsewhere.
+        let bb = BbProgram { path, crs_dir: crs.dir.clone(), msm, memory_max_bytes: u64::MAX };
+        Some(ProgramSettings { bb, version, crs, cache_dir, spool_dir, spool_max_bytes: spool_max })
     }
 }
 

@@ -57,6 +57,8 @@ pub struct ProgramSettings {
     pub cache_dir: PathBuf,
     /// The folder of witnesses.
     pub spool_dir: PathBuf,
+    /// Most bytes of all unfinished uploads and witnesses; `None` without a limit.
+    pub spool_max_bytes: Option<u64>,
 }
 
 /// The circuits.

@@ -14,7 +14,8 @@ use http::{HeaderMap, request::Parts};
 use super::{
     api_error::ApiError,
     caller::priority,
-    extract::{self, AnswerFormat, CircuitPath, ProofQuery, cache_policy, deadline, form_boundary, seconds},
+    extract::{self, AnswerFormat, CircuitPath, ProofQuery, cache_policy, deadline, seconds},
+    form,
     request_id::request_id_of,
     state::AppState,
 };
@@ -154,7 +155,7 @@ fn find_circuit(
 
 /// Whether the request has a form, with one witness for each of several circuits of a family.
 fn has_several_witnesses(app: &AppState, parts: &Parts) -> bool {
-    app.engine.circuits.has_families() && form_boundary(&parts.headers).is_some()
+    app.engine.circuits.has_families() && form::boundary(&parts.headers).is_some()
 }
 
 /// Refuses content types that cannot be a witness (415). A form is accepted only where circuits form families.

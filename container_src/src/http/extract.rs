@@ -236,13 +236,6 @@ fn shown(value: &str) -> String {
     value.chars().filter(|character| !character.is_control()).take(CHARACTERS_MAX).collect()
 }
 
-/// The boundary of a `multipart/form-data` body; `None` for other bodies.
-#[must_use]
-pub fn form_boundary(headers: &HeaderMap) -> Option<String> {
-    let media = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
-    multer::parse_boundary(media).ok()
-}
-
 /// The `Content-Length` of a request.
 #[must_use]
 pub fn declared_length(headers: &HeaderMap) -> Option<u64> {

@@ -8,22 +8,25 @@ use std::sync::Arc;
 use edgeprove_engine::{
     circuits::{Circuit, registry::LookupError},
     proof_service::{Candidate, Candidates},
-    witness::intake::{self, IntakeLimits},
+    witness::intake::{self, IntakeError, IntakeLimits, SizeLimit},
 };
 use edgeprove_protocol::{CircuitId, ProblemType, Target};
+use edgeprove_spool::Spool;
 use http::request::Parts;
-use multer::{Field, Multipart};
 
 use super::{
     admitted_request::AdmittedRequest,
     api_error::ApiError,
-    extract::{declared_length, form_boundary},
+    extract::declared_length,
+    form::{self, Form, FormError},
     request_body::RequestBody,
     state::AppState,
 };
 
 /// Maximum number of witnesses for smaller circuits in a request.
 const SMALLER_MAX: usize = 7;
+/// Bytes that a form may have beside its witnesses: delimiters and heads.
+const FORM_OVERHEAD_MAX_BYTES: u64 = 64 << 10;
 
 /// Receives the witnesses of a request, and checks each against its circuit's shape.
 pub async fn receive(
@@ -32,23 +35,54 @@ pub async fn receive(
     parts: &Parts,
     body: &mut RequestBody,
 ) -> Result<Candidates, ApiError> {
-    let Some(boundary) = form_boundary(&parts.headers) else {
-        let circuit = Arc::clone(&request.circuit);
-        let first = receive_one(app, circuit, request.target, declared_length(&parts.headers), body).await?;
+    let receiver = Receiver {
+        spool: app.engine.spool.of_owner(request.caller.tenant()),
+        limits: &app.options.intake,
+        target: request.target,
+    };
+    let declared = declared_length(&parts.headers);
+    let Some(boundary) = form::boundary(&parts.headers) else {
+        let first = receiver.receive(Arc::clone(&request.circuit), declared, body).await?;
         return Ok(Candidates { first, smaller: Vec::new() });
     };
+    receive_form(app, &receiver, &request.requested, declared, &boundary, body).await
+}
+
+/// Receives a form: one witness of the requested circuit, then one of each of several smaller circuits. A witness whose
+/// circuit could not be loaded is skipped: another one may still be proved.
+async fn receive_form(
+    app: &AppState,
+    receiver: &Receiver<'_>,
+    requested: &CircuitId,
+    declared: Option<u64>,
+    boundary: &str,
+    body: &mut RequestBody,
+) -> Result<Candidates, ApiError> {
     let invalid = |detail: String| ApiError::new(ProblemType::InvalidRequest, detail);
-    let malformed =
-        |error: multer::Error| invalid(format!("the body is not valid multipart/form-data: {error}"));
-    let mut form = Multipart::new(body, boundary);
+    let max_bytes = receiver.limits.upload_max_bytes.saturating_add(FORM_OVERHEAD_MAX_BYTES);
+    let too_large =
+        |announced| ApiError::from(IntakeError::TooLarge { announced, max_bytes, limit: SizeLimit::Server });
+    if declared.is_some_and(|declared| declared > max_bytes) {
+        return Err(too_large(declared));
+    }
+    let malformed = |error: FormError| match error {
+        FormError::TooLarge { .. } => too_large(None),
+        FormError::Stalled { .. } => ApiError::new(ProblemType::UploadStalled, error.to_string()),
+        FormError::Preamble
+        | FormError::HeadTooLong
+        | FormError::Head
+        | FormError::Truncated
+        | FormError::Body(_) => invalid(format!("the body is not valid multipart/form-data: {error}")),
+    };
+    let mut form = Form::new(body, boundary, max_bytes, receiver.limits.idle);
     let (mut candidates, mut refused) = (Vec::new(), None);
     let (mut last, mut parts): (Option<CircuitId>, usize) = (None, 0);
-    while let Some(field) = form.next_field().await.map_err(malformed)? {
-        let name = field.name().and_then(|name| name.parse::<CircuitId>().ok());
-        let name = name.ok_or_else(|| invalid("each part must have the name of its circuit".to_owned()))?;
+    while let Some(name) = form.next_part().await.map_err(malformed)? {
+        let name = name.parse::<CircuitId>();
+        let name = name.map_err(|_| invalid("each part must have the name of its circuit".to_owned()))?;
         match &last {
-            None if name != request.requested => {
-                return Err(invalid(format!("the first part must be the witness of {}", request.requested)));
+            None if name != *requested => {
+                return Err(invalid(format!("the first part must be the witness of {requested}")));
             }
             Some(larger) if !app.engine.circuits.is_smaller(&name, larger) => {
                 return Err(invalid(format!("{name} is not a smaller circuit of the family of {larger}")));
@@ -62,11 +96,13 @@ pub async fn receive(
         }
         match app.engine.circuits.find(Some(&name)) {
             Ok(circuit) => {
-                candidates.push(receive_one(app, circuit, request.target, None, field).await?);
+                let received = receiver.receive(circuit, None, &mut form).await;
+                if form.is_too_large() {
+                    return Err(too_large(None));
+                }
+                candidates.push(received?);
             }
-            // A smaller circuit may still be proved, so its witness is skipped.
             Err(error @ LookupError::Failed { .. }) => {
-                skip(app, field).await.map_err(malformed)?;
                 refused.get_or_insert(error);
             }
             Err(error) => return Err(error.into()),
@@ -81,33 +117,28 @@ pub async fn receive(
     }
 }
 
-/// Reads a part that is not needed, up to the size and the pause that a witness may have.
-async fn skip(app: &AppState, mut field: Field<'_>) -> Result<(), multer::Error> {
-    let IntakeLimits { upload_max_bytes: limit, idle, .. } = app.options.intake;
-    let mut skipped = 0;
-    while let Ok(piece) = tokio::time::timeout(idle, field.chunk()).await {
-        let Some(piece) = piece? else { return Ok(()) };
-        skipped += piece.len() as u64;
-        if skipped > limit {
-            break;
-        }
-    }
-    Err(multer::Error::FieldSizeExceeded { limit, field_name: field.name().map(str::to_owned) })
+/// Receives the witnesses of one request.
+struct Receiver<'app> {
+    /// The spool, for files of the caller.
+    spool: Spool,
+    limits: &'app IntakeLimits,
+    target: Option<Target>,
 }
 
-async fn receive_one<S, E>(
-    app: &AppState,
-    circuit: Arc<Circuit>,
-    target: Option<Target>,
-    declared: Option<u64>,
-    body: S,
-) -> Result<Candidate, ApiError>
-where
-    S: futures_util::Stream<Item = Result<bytes::Bytes, E>>,
-    E: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
-    let bound = Some(circuit.witness_max_bytes());
-    let witness = intake::receive(&app.engine.spool, &app.options.intake, declared, bound, body).await?;
-    let (witness, digest) = edgeprove_engine::witness::check(witness, &circuit).await?;
-    Ok(Candidate { target: target.unwrap_or(circuit.target), circuit, witness, digest })
+impl Receiver<'_> {
+    async fn receive<S, E>(
+        &self,
+        circuit: Arc<Circuit>,
+        declared: Option<u64>,
+        body: S,
+    ) -> Result<Candidate, ApiError>
+    where
+        S: futures_util::Stream<Item = Result<bytes::Bytes, E>>,
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let bound = Some(circuit.witness_max_bytes());
+        let witness = intake::receive(&self.spool, self.limits, declared, bound, body).await?;
+        let (witness, digest) = edgeprove_engine::witness::check(witness, &circuit).await?;
+        Ok(Candidate { target: self.target.unwrap_or(circuit.target), circuit, witness, digest })
+    }
 }

@@ -1,6 +1,6 @@
 //! Accepts proof jobs: from a checked upload to a stored job.
 
-use std::{io, time::Duration};
+use std::time::Duration;
 
 use edgeprove_artifacts::{ArtifactError, ArtifactKind, ArtifactName, ArtifactStore};
 use edgeprove_audit::AuditError;
@@ -15,6 +15,7 @@ use edgeprove_job_rules::{
     outcome::{EncodeError, encode_payload},
 };
 use edgeprove_protocol::{CircuitId, HasProblemType, JobId, Priority, ProblemType, TraceContext};
+use edgeprove_spool::SpoolError;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use uuid::Uuid;
 
@@ -73,7 +74,7 @@ pub enum SubmissionError {
     Audit(#[from] AuditError),
     /// The spooled witness could not be read.
     #[error("the spooled witness could not be read")]
-    Spool(#[source] io::Error),
+    Spool(#[from] SpoolError),
     /// The number of this container is too large for a job id.
     #[error("the number of this container is too large for a job id")]
     InstanceNumber(#[source] edgeprove_protocol::job_id::InvalidJobId),
@@ -116,9 +117,8 @@ impl Jobs {
         };
         let mut spooled: Box<dyn AsyncRead + Send + Unpin> = Box::new(tokio::io::empty());
         for candidate in witnesses() {
-            let file =
-                tokio::fs::File::open(candidate.witness.file.path()).await.map_err(SubmissionError::Spool)?;
-            spooled = Box::new(spooled.chain(file));
+            let file = candidate.witness.file.source().open()?;
+            spooled = Box::new(spooled.chain(tokio::fs::File::from_std(file)));
         }
         let input = store.artifacts.put(ArtifactKind::Witness, spooled).await?;
         job.input = Some(input.to_string());
@@ -176,7 +176,7 @@ impl HasProblemType for SubmissionError {
             Self::Queue(error) => error.kind(),
             Self::Artifact(error) => error.kind(),
             Self::Audit(error) => error.kind(),
-            Self::Spool(_) => ProblemType::SpoolUnavailable,
+            Self::Spool(error) => error.kind(),
             Self::InstanceNumber(_) | Self::Encode(_) => ProblemType::Internal,
         }
     }

@@ -8,16 +8,17 @@
 pub mod noir;
 
 use std::{
-    fmt, fs,
+    fmt,
     io::{self, Read},
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
 };
 
-use acir::native_types::WitnessStackError;
 use bytes::Bytes;
 use edgeprove_protocol::{HasProblemType, ProblemType, Target};
 use edgeprove_prover::CircuitSize;
+use edgeprove_spool::SpoolError;
+use edgeprove_telemetry::regular_file;
 
 use noir::{NoirCircuit, artifact::ArtifactError, stack::StackError};
 
@@ -51,8 +52,9 @@ pub trait CompiledCircuit: fmt::Debug + Send + Sync {
     /// the witness.
     fn check_witness(&self, decompressed: &mut dyn Read) -> Result<(), WitnessError>;
 
-    /// Evaluates every constraint over a compressed witness, independently of the prover. Blocking.
-    fn judge_witness(&self, compressed: &[u8]) -> Result<Verdict, JudgeError>;
+    /// Evaluates every constraint over a decompressed witness, independently of the prover. The values that it reads are
+    /// wiped from memory afterwards. Blocking.
+    fn judge_witness(&self, decompressed: &mut dyn Read) -> Result<Verdict, JudgeError>;
 }
 
 /// How much there is in a circuit.
@@ -125,16 +127,13 @@ impl HasProblemType for WitnessError {
 pub enum JudgeError {
     /// The spooled witness cannot be read.
     #[error("the spooled witness cannot be read")]
-    Read(#[source] io::Error),
+    Read(#[from] SpoolError),
     /// The circuit cannot be decoded.
     #[error("the circuit cannot be decoded")]
     Circuit(#[from] CircuitFileError),
     /// The witness cannot be decoded.
     #[error("the witness cannot be decoded")]
-    Witness(#[source] WitnessStackError),
-    /// The witness has no values.
-    #[error("the witness stack is empty")]
-    NoWitness,
+    Witness(#[from] WitnessError),
 }
 
 /// Bytes of a program for each point of the CRS, with reserve: an opcode that fills a row has about 130.
@@ -147,16 +146,10 @@ const PROGRAM_MAX_BYTES: u64 = 1 << 30;
 /// Reads a circuit's file, for a CRS with so many points. Blocking.
 pub fn read_circuit(path: &Path, crs_points: u64) -> Result<Box<dyn CompiledCircuit>, CircuitFileError> {
     let unreadable = |source| CircuitFileError::Unreadable { path: path.to_owned(), source };
-    // A pipe or a device has no end.
-    if !fs::metadata(path).map_err(unreadable)?.is_file() {
-        return Err(unreadable(io::Error::other("it is not a file")));
-    }
-    let mut file = Vec::new();
-    let opened = fs::File::open(path).map_err(unreadable)?;
-    opened.take(CIRCUIT_FILE_MAX_BYTES + 1).read_to_end(&mut file).map_err(unreadable)?;
-    if file.len() as u64 > CIRCUIT_FILE_MAX_BYTES {
-        return Err(CircuitFileError::TooLarge);
-    }
+    let file = regular_file::read(path, CIRCUIT_FILE_MAX_BYTES).map_err(|error| match error.kind() {
+        io::ErrorKind::FileTooLarge => CircuitFileError::TooLarge,
+        _ => unreadable(error),
+    })?;
     let max_bytes = crs_points.saturating_mul(PROGRAM_BYTES_PER_POINT);
     let max_bytes = max_bytes.clamp(PROGRAM_BYTES_FLOOR, PROGRAM_MAX_BYTES);
     // The decoder's crate asserts properties of what it reads.

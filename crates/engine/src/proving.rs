@@ -4,8 +4,6 @@
 //! nor fallback nor audit.
 
 use std::{
-    fs,
-    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -22,11 +20,12 @@ use crate::{
         Circuit, Key,
         circuit::{KeyGenerator, LoadError},
     },
-    proof_systems::{JudgeError, Verdict},
+    proof_systems::Verdict,
     scheduler::{AdmissionError, Demand, Scheduler},
     witness::intake::SpooledWitness,
 };
 use edgeprove_prover::{Backend, ProofParts, ProverError, ProverPermit, WitnessSource};
+use edgeprove_spool::SpoolSource;
 
 /// Options of every proof.
 #[derive(Debug, Clone)]
@@ -207,10 +206,8 @@ impl Proving {
             Some(key) => key,
             None => circuit.key(target, &self.keys, permit.as_ref()).await.map_err(ProvingError::Key)?,
         };
-        let witness = WitnessSource {
-            file: witness.file.path().to_owned(),
-            decompressed_bytes: witness.decompressed_bytes,
-        };
+        let witness =
+            WitnessSource { file: witness.file.source(), decompressed_bytes: witness.decompressed_bytes };
         let limit = timeout.map_or(self.options.timeout, |timeout| timeout.min(self.options.timeout));
         let deadline = time::Instant::now() + limit;
 
@@ -265,7 +262,7 @@ impl Proving {
     async fn explain_invalid(
         &self,
         circuit: &Arc<Circuit>,
-        witness: PathBuf,
+        witness: SpoolSource,
         permit: &dyn ProverPermit,
     ) -> ProvingError {
         match judge(circuit, witness).await {
@@ -326,13 +323,13 @@ fn proving_error(error: ProverError, limit: Duration) -> ProvingError {
 }
 
 /// Runs the work again if the prover dies. A dead prover is not the caller's fault, so a fresh one gets a second attempt
-/// in the time that is left.
+/// in the time that is left. One that took too much memory would do so again.
 async fn retry_once<T, F>(deadline: time::Instant, work: impl Fn() -> F) -> Result<T, ProverError>
 where
     F: Future<Output = Result<T, ProverError>>,
 {
     match work().await {
-        Err(ProverError::Crashed(first)) if time::Instant::now() < deadline => {
+        Err(ProverError::Crashed(first)) if !first.is_over_budget() && time::Instant::now() < deadline => {
             tracing::warn!(error = %edgeprove_telemetry::chain(&first), "the prover died; the proof is tried once more");
             work().await
         }
@@ -341,9 +338,9 @@ where
 }
 
 /// Evaluates a circuit's constraints over a spooled witness, off the async threads.
-async fn judge(circuit: &Arc<Circuit>, witness: PathBuf) -> Verdict {
+async fn judge(circuit: &Arc<Circuit>, witness: SpoolSource) -> Verdict {
     let circuit = Arc::clone(circuit);
-    let work = move || circuit.judge_witness(&fs::read(witness).map_err(JudgeError::Read)?);
+    let work = move || circuit.judge_witness(&mut witness.decompressed()?);
     match tokio::task::spawn_blocking(work).await {
         Ok(Ok(verdict)) => return verdict,
         Ok(Err(error)) => {

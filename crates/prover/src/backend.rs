@@ -1,10 +1,11 @@
 //! What every proving backend does. Knows no HTTP, no queue and no circuit registry.
 
-use std::{any::Any, path::PathBuf, sync::Arc, time::Instant};
+use std::{any::Any, sync::Arc, time::Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use edgeprove_protocol::Target;
+use edgeprove_spool::SpoolSource;
 
 use crate::{
     error::ProverError,
@@ -71,7 +72,7 @@ pub struct LoadLimits {
 #[derive(Debug, Clone)]
 pub struct WitnessSource {
     /// The gzipped file.
-    pub file: PathBuf,
+    pub file: SpoolSource,
     /// The exact size of the decompressed witness, in bytes.
     pub decompressed_bytes: u64,
 }

@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use edgeprove_telemetry::supervisor::Supervisor;
+use edgeprove_telemetry::{process::ProcessStatus, supervisor::Supervisor};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
 pub use death::{ChildDeath, DeathCause, OomKills};
@@ -104,6 +104,22 @@ impl ChildProcess {
     #[must_use]
     pub fn death(&self, status: ExitStatus) -> ChildDeath {
         ChildDeath::judge(status, OomKills::since(self.oom_kills_before), self.last_words())
+    }
+
+    /// Waits until the process takes more resident memory than this, in bytes, and returns why it is to be killed. It
+    /// waits for ever on systems that do not report memory.
+    pub async fn beyond_budget(pid: Option<u32>, max_bytes: u64) -> DeathCause {
+        /// Often enough that a process that takes memory as fast as it can is stopped within some hundred megabytes, and
+        /// cheap: one measurement takes some 20 µs.
+        const INTERVAL: Duration = Duration::from_millis(25);
+        loop {
+            tokio::time::sleep(INTERVAL).await;
+            if let Some(ProcessStatus { resident_bytes, .. }) = pid.and_then(ProcessStatus::read)
+                && resident_bytes > max_bytes
+            {
+                return DeathCause::OverBudget { resident_bytes, max_bytes };
+            }
+        }
     }
 
     /// Returns the last lines of standard error so far.

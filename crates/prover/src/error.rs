@@ -79,12 +79,20 @@ pub enum ProcessFailure {
     Handshake(#[source] HandshakeError),
 }
 
+impl ProcessFailure {
+    /// Whether the process was killed because it took more memory than it may.
+    #[must_use]
+    pub fn is_over_budget(&self) -> bool {
+        matches!(self, Self::Died(ChildDeath { cause: DeathCause::OverBudget { .. }, .. }))
+    }
+}
+
 impl HasProblemType for ProcessFailure {
     /// Returns the type for callers if the process failed at work.
     fn kind(&self) -> ProblemType {
         match self {
             Self::Start(_) | Self::Handshake(_) => ProblemType::ProverUnavailable,
-            Self::Died(ChildDeath { cause: DeathCause::OutOfMemory, .. }) => ProblemType::OutOfMemory,
+            Self::Died(death) if death.is_out_of_memory() => ProblemType::OutOfMemory,
             Self::Died(_) | Self::NoResponse { .. } => ProblemType::ProverCrashed,
         }
     }

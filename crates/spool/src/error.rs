@@ -7,6 +7,8 @@ use std::{
 
 use edgeprove_protocol::{HasProblemType, ProblemType};
 
+use crate::budget::Bound;
+
 /// The spool failed.
 #[derive(Debug, thiserror::Error)]
 pub enum SpoolError {
@@ -47,6 +49,38 @@ pub enum SpoolError {
         /// An entry of it that no spool created.
         example: PathBuf,
     },
+    /// Another user owns the directory, and could exchange the files in it.
+    #[error(
+        "{} is owned by the user {owner}, who could exchange witnesses in it: give the spool a directory that this user \
+         owns, with --spool-dir or EDGEPROVE_SPOOL_DIR",
+        path.display()
+    )]
+    OwnedByAnotherUser {
+        /// The directory.
+        path: PathBuf,
+        /// The user's id.
+        owner: u32,
+    },
+    /// A file was exchanged for another one.
+    #[error("{} is not the file that was written: someone exchanged it", path.display())]
+    Replaced {
+        /// The path.
+        path: PathBuf,
+    },
+    /// The files in the spool have as many bytes as they may. The text has no path, because callers get it.
+    #[error(
+        "{}; the server stores at most {max_bytes} bytes of unfinished uploads and witnesses",
+        match .bound {
+            Bound::All => "too many uploads and witnesses are unfinished",
+            Bound::Owner => "this caller has too many unfinished uploads and witnesses",
+        }
+    )]
+    OverBudget {
+        /// Whose bytes are too many.
+        bound: Bound,
+        /// The most bytes of all files together.
+        max_bytes: u64,
+    },
     /// The file was wiped while it was written.
     #[error("{} was wiped before the write", path.display())]
     Wiped {
@@ -82,6 +116,16 @@ impl SpoolError {
 
 impl HasProblemType for SpoolError {
     fn kind(&self) -> ProblemType {
-        ProblemType::SpoolUnavailable
+        match self {
+            Self::OverBudget { .. } => ProblemType::TooManyUploads,
+            Self::Full { .. }
+            | Self::NotWritable { .. }
+            | Self::NotADirectory { .. }
+            | Self::ContainsOtherFiles { .. }
+            | Self::OwnedByAnotherUser { .. }
+            | Self::Replaced { .. }
+            | Self::Wiped { .. }
+            | Self::Io { .. } => ProblemType::SpoolUnavailable,
+        }
     }
 }

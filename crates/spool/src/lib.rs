@@ -14,30 +14,37 @@
 //!
 //! - [`shared_directory`]: the directory that servers share, and the folders in it.
 //! - [`wiper_thread`]: the thread that wipes dropped files.
+//! - [`gunzip`]: decompresses gzip, and wipes its own memory.
 //! - [`zero_fill`]: overwrites one file.
 //! - [`error`]: errors by the action that an operator has to take.
+//! - [`budget`]: bounds the bytes of all files, and divides them among owners.
 
+mod budget;
 mod error;
+pub mod gunzip;
 mod shared_directory;
 mod wiper_thread;
 pub mod zero_fill;
 
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions},
+    fs::{self, File, OpenOptions},
     io,
-    os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _},
+    os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     sync::{Arc, mpsc},
     thread::{self, JoinHandle},
 };
 
 use bytes::Bytes;
-use flate2::read::GzDecoder;
 use parking_lot::Mutex;
+use rustix::fs::{Mode, OFlags};
 use tokio::sync::watch;
 use uuid::Uuid;
 
+pub use budget::Bound;
+use budget::{Budget, Share};
 pub use error::SpoolError;
+use gunzip::Gunzip;
 use shared_directory::SharedDirectory;
 use wiper_thread::WipeJob;
 
@@ -62,6 +69,8 @@ use wiper_thread::WipeJob;
 #[derive(Debug, Clone)]
 pub struct Spool {
     folder: Arc<Folder>,
+    /// Whose share of the budget new files count against.
+    owner: Option<Arc<str>>,
 }
 
 /// This server's own folder in the spool.
@@ -71,22 +80,30 @@ struct Folder {
     dir: PathBuf,
     path: PathBuf,
     swept: usize,
+    budget: Arc<Budget>,
     /// The number of files and folders that exist, including those that wait to be wiped.
     present: Arc<watch::Sender<usize>>,
     /// `None` only while the folder is being dropped.
     jobs: Option<mpsc::Sender<WipeJob>>,
     wiper: Option<JoinHandle<()>>,
-    /// Marks the folder as in use for other servers. The kernel unlocks it when the process ends.
+    /// The folder's descriptor. Its lock marks the folder as in use for other servers; the kernel unlocks it when the
+    /// process ends. Files are created relative to it, so that nobody can exchange the folder on the way.
     lock: Mutex<File>,
 }
 
 impl Spool {
-    /// Opens a spool: creates the directory if it does not exist, wipes the folders of servers that have died, and
-    /// checks that files can be written. Blocking.
-    ///
-    /// Fails if the directory is a symbolic link or a file, full or read-only. Also fails if it is open to other users
-    /// and has entries that no spool created: it may then serve another purpose.
+    /// Opens a spool whose files may have any number of bytes. See [`Self::open_bounded`].
     pub fn open(dir: &Path) -> Result<Self, SpoolError> {
+        Self::open_bounded(dir, u64::MAX)
+    }
+
+    /// Opens a spool whose files together may have `max_bytes`: creates the directory if it does not exist, wipes the
+    /// folders of servers that have died, and checks that files can be written. Blocking.
+    ///
+    /// Fails if the directory is a symbolic link or a file, full or read-only, or if a user other than this one and root
+    /// owns it. Also fails if it is open to other users and has entries that no spool created: it may then serve another
+    /// purpose.
+    pub fn open_bounded(dir: &Path, max_bytes: u64) -> Result<Self, SpoolError> {
         let shared = SharedDirectory::open(dir)?;
         let swept = shared.sweep()?;
         let path = shared.new_folder_path();
@@ -100,28 +117,38 @@ impl Spool {
             .spawn(move || wiper_thread::run(&queue, &count))
             .map_err(|error| SpoolError::of("start the wiper thread for", &path, error))?;
         let (dir, wiper) = (dir.to_owned(), Some(wiper));
-        let folder = Folder { dir, path, swept, present, jobs: Some(jobs), wiper, lock };
-        Ok(Self { folder: Arc::new(folder) })
+        let budget = Arc::new(Budget::new(max_bytes));
+        let folder = Folder { dir, path, swept, budget, present, jobs: Some(jobs), wiper, lock };
+        Ok(Self { folder: Arc::new(folder), owner: None })
+    }
+
+    /// The same spool, for files of this owner. An owner may take as many bytes as would still be free after it, so that
+    /// nobody fills the spool alone.
+    #[must_use]
+    pub fn of_owner(&self, owner: &str) -> Self {
+        Self { folder: Arc::clone(&self.folder), owner: Some(Arc::from(owner)) }
     }
 
     /// Creates an empty file for one upload, with mode 0600.
     pub fn create(&self) -> Result<SpoolFile, SpoolError> {
-        let path = self.folder.path.join(format!("{}.witness.gz", Uuid::new_v4()));
+        let name = format!("{}.witness.gz", Uuid::new_v4());
         // Exclusive creation follows no symbolic link.
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create_new(true).mode(0o600);
-        let file = self.folder.create(&path, |path| options.open(path))?;
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let path = self.folder.path.join(&name);
+        let file = self.folder.create(&path, |folder| {
+            rustix::fs::openat(folder, name.as_str(), flags, Mode::RUSR | Mode::WUSR)
+        })?;
         self.folder.count_one();
-        let content = Arc::new(Content { path, file, wiped: Mutex::new(false) });
+        let share = Share::new(Arc::clone(&self.folder.budget), self.owner.clone());
+        let content = Arc::new(Content { path, file: file.into(), share, wiped: Mutex::new(false) });
         Ok(SpoolFile { content, len: 0, folder: Arc::clone(&self.folder) })
     }
 
     /// Creates an empty folder for the files of a prover process, with mode 0700. Dropping it wipes everything in it.
     pub fn create_dir(&self) -> Result<SpoolDir, SpoolError> {
-        let path = self.folder.path.join(Uuid::new_v4().to_string());
-        let mut options = DirBuilder::new();
-        options.mode(0o700);
-        self.folder.create(&path, |path| options.create(path))?;
+        let name = Uuid::new_v4().to_string();
+        let path = self.folder.path.join(&name);
+        self.folder.create(&path, |folder| rustix::fs::mkdirat(folder, name.as_str(), Mode::RWXU))?;
         self.folder.count_one();
         Ok(SpoolDir { path, folder: Arc::clone(&self.folder) })
     }
@@ -136,6 +163,12 @@ impl Spool {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// The bytes of all files, including those that wait to be wiped.
+    #[must_use]
+    pub fn used_bytes(&self) -> u64 {
+        self.folder.budget.used_bytes()
     }
 
     /// The number of files that [`Self::open`] wiped because their servers had died.
@@ -160,15 +193,20 @@ impl Spool {
 
 impl Folder {
     /// Creates a file or folder, and before it the server's folder if someone has removed that since the start.
-    fn create<T>(&self, path: &Path, create: impl Fn(&Path) -> io::Result<T>) -> Result<T, SpoolError> {
-        let created = match create(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+    fn create<T>(
+        &self,
+        path: &Path,
+        create: impl Fn(&File) -> rustix::io::Result<T>,
+    ) -> Result<T, SpoolError> {
+        let first = create(&self.lock.lock());
+        let created = match first {
+            Err(rustix::io::Errno::NOENT) => {
                 self.recreate()?;
-                create(path)
+                create(&self.lock.lock())
             }
             outcome => outcome,
         };
-        created.map_err(|error| SpoolError::of("create", path, error))
+        created.map_err(|error| SpoolError::of("create", path, error.into()))
     }
 
     fn recreate(&self) -> Result<(), SpoolError> {
@@ -238,6 +276,10 @@ impl SpoolFile {
     /// Writes at the end, on a thread that may block.
     pub async fn append(&mut self, bytes: Bytes) -> Result<(), SpoolError> {
         let (at, count) = (self.len, bytes.len() as u64);
+        self.content
+            .share
+            .take(count)
+            .map_err(|bound| SpoolError::OverBudget { bound, max_bytes: self.folder.budget.max_bytes() })?;
         let content = Arc::clone(&self.content);
         let written = tokio::task::spawn_blocking(move || content.write(&bytes, at)).await;
         written.map_err(|error| SpoolError::of("write to", self.path(), error.into()))??;
@@ -246,9 +288,36 @@ impl SpoolFile {
     }
 
     /// Opens the file for reading from its beginning, decompressed as gzip. Reading blocks.
-    pub fn decompressed(&self) -> Result<GzDecoder<File>, SpoolError> {
-        let file = File::open(self.path()).map_err(|error| SpoolError::of("open", self.path(), error))?;
-        Ok(GzDecoder::new(file))
+    pub fn decompressed(&self) -> Result<Gunzip<File>, SpoolError> {
+        self.source().decompressed()
+    }
+
+    /// What opens the file again.
+    #[must_use]
+    pub fn source(&self) -> SpoolSource {
+        SpoolSource(Arc::clone(&self.content))
+    }
+}
+
+/// Opens a spooled file again, for as long as its [`SpoolFile`] lives.
+#[derive(Debug, Clone)]
+pub struct SpoolSource(Arc<Content>);
+
+impl SpoolSource {
+    /// The file's path.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.0.path
+    }
+
+    /// Opens the file for reading from its beginning. Fails if its path names another file by now.
+    pub fn open(&self) -> Result<File, SpoolError> {
+        self.0.reopen()
+    }
+
+    /// Opens the file for reading from its beginning, decompressed as gzip. Reading blocks.
+    pub fn decompressed(&self) -> Result<Gunzip<File>, SpoolError> {
+        Ok(Gunzip::new(self.open()?))
     }
 }
 
@@ -284,6 +353,7 @@ impl Drop for SpoolDir {
 struct Content {
     path: PathBuf,
     file: File,
+    share: Share,
     /// Set before the file is overwritten: a write that is still running then must not follow the zeros.
     wiped: Mutex<bool>,
 }
@@ -297,10 +367,25 @@ impl Content {
         self.file.write_all_at(bytes, at).map_err(|error| SpoolError::of("write to", &self.path, error))
     }
 
+    /// Opens the file for reading, and checks that it is the file that was written.
+    fn reopen(&self) -> Result<File, SpoolError> {
+        let failed = |error| SpoolError::of("open", &self.path, error);
+        // An entry that someone put in its place may be a FIFO, which would block.
+        let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+        let file = OpenOptions::new().read(true).custom_flags(flags).open(&self.path).map_err(failed)?;
+        let identity = |file: &File| file.metadata().map(|found| (found.dev(), found.ino()));
+        if identity(&file).map_err(failed)? == identity(&self.file).map_err(failed)? {
+            Ok(file)
+        } else {
+            Err(SpoolError::Replaced { path: self.path.clone() })
+        }
+    }
+
     fn wipe(&self) -> io::Result<()> {
         let mut wiped = self.wiped.lock();
         *wiped = true;
         let overwritten = zero_fill::overwrite(&self.file);
+        self.share.give_back();
         match fs::remove_file(&self.path) {
             // Someone removed the name before. The content is overwritten all the same.
             Err(error) if error.kind() == io::ErrorKind::NotFound => overwritten,

@@ -2,14 +2,18 @@
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions, TryLockError},
-    io,
+    io::{self, Write as _},
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
 };
 
-use rustix::{fs::OFlags, io::Errno, process::geteuid};
+use rustix::{
+    fs::{AtFlags, Mode, OFlags},
+    io::Errno,
+    process::geteuid,
+};
 use uuid::Uuid;
 
 use crate::{error::SpoolError, wiper_thread::wipe_tree};
@@ -18,6 +22,8 @@ use crate::{error::SpoolError, wiper_thread::wipe_tree};
 const FOLDER_PREFIX: &str = "server-";
 /// Longest wait at the start for another server that looks for orphans.
 const LOCK_WAIT_MAX: Duration = Duration::from_secs(10);
+/// The id of the user who may do anything in any case.
+const ROOT: u32 = 0;
 /// Written and removed once at the start, as a test.
 const PROBE: [u8; 4096] = [0; 4096];
 
@@ -25,7 +31,9 @@ const PROBE: [u8; 4096] = [0; 4096];
 /// but is not locked yet for an orphan.
 pub(crate) struct SharedDirectory {
     dir: PathBuf,
-    _lock: File,
+    /// The directory's descriptor. Entries are created relative to it, so that nobody can exchange the directory on the
+    /// way.
+    directory: File,
 }
 
 impl SharedDirectory {
@@ -35,7 +43,7 @@ impl SharedDirectory {
         let dir: PathBuf = dir.components().collect();
         let directory = open_directory(&dir)?;
         lock_directory(&directory, &dir)?;
-        Ok(Self { dir, _lock: directory })
+        Ok(Self { dir, directory })
     }
 
     /// A path for a new folder, with a random name.
@@ -46,10 +54,14 @@ impl SharedDirectory {
     /// Creates this server's folder, checks that files can be written in it, and unlocks the directory. The folder is
     /// locked for as long as the returned file is open.
     pub(crate) fn claim(self, path: &Path) -> Result<File, SpoolError> {
-        DirBuilder::new().mode(0o700).create(path).map_err(|error| SpoolError::of("create", path, error))?;
-        let lock = open_dir(path).map_err(|error| SpoolError::of("open", path, error))?;
+        let failed = |doing| move |error: Errno| SpoolError::of(doing, path, error.into());
+        let name = path.file_name().unwrap_or_default();
+        rustix::fs::mkdirat(&self.directory, name, Mode::RWXU).map_err(failed("create"))?;
+        let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let lock = rustix::fs::openat(&self.directory, name, flags, Mode::empty()).map_err(failed("open"))?;
+        let lock = File::from(lock);
         lock.try_lock().map_err(|error| SpoolError::of("lock", path, error.into()))?;
-        probe(path).inspect_err(|_| drop(fs::remove_dir(path)))?;
+        probe(path, &lock).inspect_err(|_| drop(fs::remove_dir(path)))?;
         drop(self);
         Ok(lock)
     }
@@ -99,9 +111,20 @@ fn open_directory(dir: &Path) -> Result<File, SpoolError> {
     })?;
     let failed = |error| SpoolError::of("inspect", dir, error);
     let found = directory.metadata().map_err(failed)?;
-    // The mode of a directory that another user owns, such as a mounted tmpfs, stays: this server's folder in it is
-    // closed.
-    if found.uid() != geteuid().as_raw() || found.mode() & 0o7777 == 0o700 {
+    let (owner, mode) = (found.uid(), found.mode());
+    if owner != geteuid().as_raw() {
+        // The owner of a directory may rename what is in it, and so exchange this server's folder.
+        if owner != ROOT {
+            return Err(SpoolError::OwnedByAnotherUser { path: dir.to_owned(), owner });
+        }
+        // The mode of a directory that root owns, such as a mounted tmpfs, stays: this server's folder in it is closed.
+        let (is_open, is_sticky) = (mode & 0o022 != 0, mode & 0o1000 != 0);
+        if is_open && !is_sticky {
+            tracing::warn!(folder = %dir.display(), "other users may rename what is in the spool: run chmod 1777 on it");
+        }
+        return Ok(directory);
+    }
+    if mode & 0o7777 == 0o700 {
         return Ok(directory);
     }
     for entry in fs::read_dir(dir).map_err(failed)? {
@@ -131,11 +154,13 @@ fn lock_directory(directory: &File, dir: &Path) -> Result<(), SpoolError> {
 }
 
 /// Checks that files can be written here, so that a fault is found at the start and not at the first upload.
-fn probe(folder: &Path) -> Result<(), SpoolError> {
-    let path = folder.join("probe");
-    let written = fs::write(&path, PROBE);
-    let removed = fs::remove_file(&path);
-    written.and(removed).map_err(|error| SpoolError::of("write to", &path, error))
+fn probe(path: &Path, folder: &File) -> Result<(), SpoolError> {
+    const NAME: &str = "probe";
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let created = rustix::fs::openat(folder, NAME, flags, Mode::RUSR | Mode::WUSR);
+    let written = created.map_err(io::Error::from).and_then(|file| File::from(file).write_all(&PROBE));
+    let removed = rustix::fs::unlinkat(folder, NAME, AtFlags::empty()).map_err(io::Error::from);
+    written.and(removed).map_err(|error| SpoolError::of("write to", &path.join(NAME), error))
 }
 
 fn is_server_folder(entry: &fs::DirEntry) -> bool {

@@ -84,6 +84,45 @@ async fn a_write_cannot_follow_the_wipe() {
     assert_eq!(content.file.read_at(&mut left, 0).unwrap(), 0);
 }
 
+#[tokio::test]
+async fn the_bytes_of_all_files_are_bounded_and_given_back() {
+    let home = tempfile::tempdir().unwrap();
+    let spool = Spool::open_bounded(home.path(), 100).unwrap();
+    let (mut first, mut second) = (spool.of_owner("a").create().unwrap(), spool.create().unwrap());
+    first.append(vec![1; 50].into()).await.unwrap();
+    let error = first.append(vec![1].into()).await.unwrap_err();
+    assert!(matches!(error, SpoolError::OverBudget { bound: Bound::Owner, max_bytes: 100 }), "{error}");
+    second.append(vec![2; 50].into()).await.unwrap();
+    let error = second.append(vec![2].into()).await.unwrap_err();
+    assert!(matches!(error, SpoolError::OverBudget { bound: Bound::All, max_bytes: 100 }), "{error}");
+    assert_eq!((fs::read(first.path()).unwrap().len(), spool.used_bytes()), (50, 100));
+    // What opens a file again keeps no bytes.
+    let source = first.source();
+    drop((first, second));
+    drained(&spool).await;
+    assert_eq!(spool.used_bytes(), 0);
+    assert!(source.open().is_err());
+}
+
+#[tokio::test]
+async fn a_file_that_was_exchanged_is_not_opened() {
+    let home = tempfile::tempdir().unwrap();
+    let spool = Spool::open(home.path()).unwrap();
+    let mut file = spool.create().unwrap();
+    file.append(Bytes::from_static(b"checked")).await.unwrap();
+    let path = file.path().to_owned();
+    assert!(file.source().open().is_ok());
+    fs::rename(&path, path.with_extension("moved")).unwrap();
+    fs::write(&path, b"another").unwrap();
+    assert!(matches!(file.source().open(), Err(SpoolError::Replaced { .. })));
+    fs::remove_file(&path).unwrap();
+    let fifo = rustix::fs::FileType::Fifo;
+    rustix::fs::mknodat(rustix::fs::CWD, &path, fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    assert!(matches!(file.decompressed(), Err(SpoolError::Replaced { .. })));
+    fs::rename(path.with_extension("moved"), &path).unwrap();
+    assert!(file.source().open().is_ok());
+}
+
 #[test]
 fn files_are_wiped_without_a_runtime_and_after_the_spool() {
     let home = tempfile::tempdir().unwrap();

@@ -68,6 +68,7 @@ pub(crate) fn wipe_tree(dir: &Path) -> (usize, io::Result<()>) {
 }
 
 fn overwrite_at(path: &Path) -> io::Result<()> {
-    let nofollow = OFlags::NOFOLLOW.bits().cast_signed();
-    overwrite(&OpenOptions::new().write(true).custom_flags(nofollow).open(path)?)
+    // An entry that became a FIFO meanwhile must not block.
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+    overwrite(&OpenOptions::new().write(true).custom_flags(flags).open(path)?)
 }

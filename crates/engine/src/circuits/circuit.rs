@@ -306,9 +306,9 @@ impl Circuit {
         self.compiled.check_witness(decompressed)
     }
 
-    /// Evaluates every constraint over a compressed witness, independently of the prover. Blocking.
-    pub fn judge_witness(&self, compressed: &[u8]) -> Result<Verdict, JudgeError> {
-        self.compiled.judge_witness(compressed)
+    /// Evaluates every constraint over a decompressed witness, independently of the prover. Blocking.
+    pub fn judge_witness(&self, decompressed: &mut dyn Read) -> Result<Verdict, JudgeError> {
+        self.compiled.judge_witness(decompressed)
     }
 
     /// Checks that the file's counts are those of a circuit that the CRS can prove, before the prover makes room by them.

@@ -12,7 +12,6 @@ pub mod stack;
 
 use std::io::Read;
 
-use acir::{FieldElement, native_types::WitnessStack};
 use bytes::Bytes;
 use edgeprove_protocol::{Target, crs::points_needed};
 use edgeprove_prover::CircuitSize;
@@ -79,10 +78,11 @@ impl CompiledCircuit for NoirCircuit {
         Ok(())
     }
 
-    fn judge_witness(&self, compressed: &[u8]) -> Result<Verdict, JudgeError> {
+    fn judge_witness(&self, decompressed: &mut dyn Read) -> Result<Verdict, JudgeError> {
         let program = self.artifact.program().map_err(CircuitFileError::from)?;
-        let mut stack = WitnessStack::<FieldElement>::deserialize(compressed).map_err(JudgeError::Witness)?;
-        let item = stack.pop().ok_or(JudgeError::NoWitness)?;
-        Ok(satisfaction::judge(&program, item.witness))
+        let mut values = satisfaction::Values::default();
+        let read = stack::read(decompressed, &self.shape, |index, value| values.insert(index, value));
+        read.map_err(WitnessError::from)?;
+        Ok(satisfaction::judge(&program, values))
     }
 }

@@ -15,7 +15,7 @@ use edgeprove_protocol::limits;
 use futures_util::{Stream, StreamExt as _};
 
 use decompression::{Decompression, Progress};
-pub use error::{BeginsAs, BodyError, Damage, IntakeError, LooksLike};
+pub use error::{BeginsAs, BodyError, Damage, IntakeError, LooksLike, SizeLimit};
 
 use edgeprove_spool::{Spool, SpoolFile};
 
@@ -63,9 +63,10 @@ pub struct SpooledWitness {
 /// Receives an upload into the spool.
 ///
 /// `declared_length` is the length that the client announced, `circuit_max_bytes` the largest decompressed size of a
-/// witness of the circuit. On any error, and if the future is dropped, the spooled bytes are wiped.
+/// witness of the circuit. It bounds the compressed size as well: no compressor adds much to what it compresses. On any
+/// error, and if the future is dropped, the spooled bytes are wiped.
 ///
-/// 1. An announced length of zero or beyond the limit is refused before anything is read.
+/// 1. An announced length of zero or beyond a limit is refused before anything is read.
 /// 2. A pause beyond the limit is [`IntakeError::Stalled`]; a body that fails is [`IntakeError::BodyFailed`].
 /// 3. The first bytes must be gzip's, the header must not be too long, each chunk must decompress, and neither the
 ///    compressed nor the decompressed size may pass its limit at any moment.
@@ -81,12 +82,11 @@ where
     S: Stream<Item = Result<Bytes, E>>,
     E: Into<BodyError>,
 {
+    let bounds = CompressedBounds::new(limits, circuit_max_bytes);
     match declared_length {
         Some(0) => return Err(IntakeError::Empty),
-        Some(bytes) if bytes > limits.upload_max_bytes => {
-            return Err(IntakeError::TooLarge { announced: Some(bytes), max_bytes: limits.upload_max_bytes });
-        }
-        Some(_) | None => {}
+        Some(bytes) => bounds.check(bytes, Some(bytes))?,
+        None => {}
     }
     let mut body = std::pin::pin!(body);
     let mut decompression = Decompression::new(limits, circuit_max_bytes);
@@ -101,9 +101,7 @@ where
             Some(Ok(chunk)) => chunk,
         };
         received += chunk.len() as u64;
-        if received > limits.upload_max_bytes {
-            return Err(IntakeError::TooLarge { announced: None, max_bytes: limits.upload_max_bytes });
-        }
+        bounds.check(received, None)?;
         // A chunk is written only after it was checked.
         decompression.begin(&chunk)?;
         let mut left = &chunk[..];
@@ -118,6 +116,27 @@ where
         file.append(gathered.freeze()).await?;
     }
     Ok(SpooledWitness { compressed_bytes: file.len(), file, decompressed_bytes })
+}
+
+/// The largest compressed sizes, in bytes.
+struct CompressedBounds {
+    server: u64,
+    circuit: Option<u64>,
+}
+
+impl CompressedBounds {
+    fn new(limits: &IntakeLimits, circuit_max_bytes: Option<u64>) -> Self {
+        Self { server: limits.upload_max_bytes, circuit: circuit_max_bytes.map(limits::compressed_max_bytes) }
+    }
+
+    fn check(&self, bytes: u64, announced: Option<u64>) -> Result<(), IntakeError> {
+        let too_large = |max_bytes, limit| Err(IntakeError::TooLarge { announced, max_bytes, limit });
+        match self.circuit {
+            _ if bytes > self.server => too_large(self.server, SizeLimit::Server),
+            Some(circuit) if bytes > circuit => too_large(circuit, SizeLimit::Circuit),
+            Some(_) | None => Ok(()),
+        }
+    }
 }
 
 /// Writes large chunks at once, and gathers small ones.

@@ -208,10 +208,10 @@ problem_types! {
     JobExpired = "job_expired", 410, Notice, Never, SameCircuit,
         "The job has expired",
         "Submit the job again, and fetch the proof sooner.";
-    /// The upload is larger than the server allows.
+    /// The upload is larger than the server allows, or than any witness of the circuit.
     WitnessTooLarge = "witness_too_large", 413, Notice, Never, SameCircuit,
         "The witness is too large",
-        "Use a smaller circuit, or ask the operator to raise `--upload-max`.";
+        "Send the witness of this circuit as Noir compresses it. The operator sets the server's limit.";
     /// The decompressed witness is larger than the circuit or the server allows.
     WitnessTooLargeDecompressed = "witness_too_large_decompressed", 413, Notice, Never, SameCircuit,
         "The decompressed witness is too large",
@@ -252,10 +252,10 @@ problem_types! {
     ProverCrashed = "prover_crashed", 500, Error, Later, SmallerCircuit,
         "The prover crashed",
         "Try again. If it happens again, the machine has too little memory for the circuit.";
-    /// The kernel killed the prover, twice, because memory ran out.
+    /// The prover needed more memory than it may use, or than the machine has, and was killed.
     OutOfMemory = "out_of_memory", 500, Error, Later, SmallerCircuit,
         "The prover ran out of memory",
-        "Try again when the server is less busy. Operator: give the server more memory, or fewer proofs at once.";
+        "Try again when the server is less busy, or use a smaller circuit. Operator: give the server more memory, or raise `--memory-max`.";
     /// The prover made a proof from a valid witness, and the proof does not verify. It was not sent.
     ProofInvalid = "proof_invalid", 500, Critical, Later, SameCircuit,
         "The proof did not verify",
@@ -355,6 +355,10 @@ problem_types! {
         "The witness could not be prepared",
         "Try again after `Retry-After`. Operator: check the disk of the spool.",
         hides "the server received the witness, but could not read it back";
+    /// The unfinished uploads and witnesses, of all callers or of this one, take as many bytes as the server stores.
+    TooManyUploads = "too_many_uploads", 503, Warning, Later(2), SameCircuit,
+        "Too many uploads at once",
+        "Try again after `Retry-After`. Operator: `--spool-max` is the limit.";
     /// The proof took longer than the server allows, so the server stopped it.
     ProofTimeout = "proof_timeout", 504, Error, Later, SmallerCircuit,
         "The proof took too long",

@@ -29,6 +29,7 @@ use super::{
 use crate::{
     CapacityPermit, GeneratedKey, HandshakeError, LoadLimits, MemoryPeaks, ProcessFailure, ProverError,
     RecyclePolicy, RestartCounts, RestartReason,
+    child_process::{ChildDeath, ChildProcess, DeathCause},
 };
 
 /// The time that a fresh child has to answer its first request.
@@ -332,12 +333,14 @@ impl Owner {
     async fn exchange(&mut self, bb: &mut Connection, mut call: Call) -> Next {
         let stop = self.supervisor.stop_token().clone();
         let is_proof = matches!(call.message, Message::Prove { .. });
+        let over_budget = ChildProcess::beyond_budget(bb.child.pid(), self.program.memory_max_bytes);
         let ended = tokio::select! {
             biased;
             () = call.reply.closed() => Err(Interruption::CallerLeft),
             () = stop.cancelled() => Err(Interruption::Stopping),
             () = tokio::time::sleep_until(call.deadline.into()) => Err(Interruption::Deadline),
             result = bb.converse(&call.message) => Ok(result),
+            cause = over_budget => Err(Interruption::OverBudget(cause)),
         };
         let (result, replace) = match ended {
             Ok(Ok(response)) => (Ok(response), None),
@@ -353,6 +356,13 @@ impl Owner {
                 tracing::error!(error = %edgeprove_telemetry::chain(&failure), "bb died at work");
                 self.has_failed = true;
                 (Err(ProverError::Crashed(failure)), Some(RestartReason::Failed))
+            }
+            Err(Interruption::OverBudget(cause)) => {
+                bb.kill().await;
+                let death = ChildDeath { cause, last_words: bb.child.last_words() };
+                tracing::error!(prover_pid = bb.child.pid(), %death, "bb took too much memory");
+                self.has_failed = true;
+                (Err(ProverError::Crashed(death.into())), Some(RestartReason::Failed))
             }
             Err(interruption) => {
                 // Killed before the reply, so that the caller hears of the end only once the proof has really ended.
@@ -407,6 +417,7 @@ enum Interruption {
     CallerLeft,
     Stopping,
     Deadline,
+    OverBudget(DeathCause),
 }
 
 impl Interruption {
@@ -415,6 +426,7 @@ impl Interruption {
             Self::CallerLeft => "caller_left",
             Self::Stopping => "server_stops",
             Self::Deadline => "deadline",
+            Self::OverBudget(_) => "memory",
         }
     }
 }
@@ -423,7 +435,7 @@ impl From<Interruption> for ProverError {
     fn from(interruption: Interruption) -> Self {
         match interruption {
             Interruption::Deadline => Self::Timeout,
-            Interruption::CallerLeft | Interruption::Stopping => Self::Stopping,
+            Interruption::CallerLeft | Interruption::Stopping | Interruption::OverBudget(_) => Self::Stopping,
         }
     }
 }

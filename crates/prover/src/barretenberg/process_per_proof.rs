@@ -20,7 +20,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use edgeprove_protocol::Target;
 use edgeprove_spool::{Spool, SpoolDir, SpoolError};
-use edgeprove_telemetry::{process::ProcessStatus, supervisor::Supervisor};
+use edgeprove_telemetry::{process::ProcessStatus, regular_file, supervisor::Supervisor};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
@@ -35,10 +35,13 @@ use crate::{
     Backend, BackendIdentity, CapacityPermit, CircuitKey, CircuitSize, FIELD_BYTES, GeneratedKey, IdleMemory,
     IdleProvers, LoadLimits, MemoryEstimate, MemoryPeaks, ProcessFailure, ProofParts, ProverError,
     ProverPermit, RestartCounts, UnexpectedResponse, VerificationKey, WitnessSource,
-    child_process::{ChildDeath, DeathCause},
+    child_process::{ChildDeath, ChildProcess, DeathCause},
     memory_peaks::Observation,
     stored_gzip::store_in_gzip,
 };
+
+/// Largest file that bb writes: a proof or its public inputs.
+const OUTPUT_MAX_BYTES: u64 = 64 << 20;
 
 /// The ids of running processes.
 type ProcessIds = Arc<Mutex<BTreeSet<u32>>>;
@@ -149,6 +152,9 @@ impl ProcessPermit {
                 () = stop.cancelled() => ProverError::Stopping,
                 () = tokio::time::sleep_until(deadline.into()) => ProverError::Timeout,
                 never = running.sample_peak() => match never {},
+                cause = ChildProcess::beyond_budget(child.pid(), program.memory_max_bytes) => {
+                    ProverError::Crashed(ChildDeath { cause, last_words: child.last_words() }.into())
+                }
                 status = child.wait() => {
                     let finished = match status {
                         Ok(status) if status.success() => {
@@ -211,6 +217,8 @@ impl ProverPermit for ProcessPermit {
         witness: &WitnessSource,
         deadline: Instant,
     ) -> Result<ProofParts, ProverError> {
+        // bb opens the witness by its path, which must still be the one that was checked.
+        witness.file.open()?;
         let folder = self.temporary_folder()?;
         let vk = write(&folder.path().join("vk"), &circuit.vk)?;
         let bytecode = folder.path().join("circuit.gz");
@@ -220,7 +228,7 @@ impl ProverPermit for ProcessPermit {
         let mut arguments = self.arguments("prove", circuit.target);
         for (flag, path) in [
             ("--bytecode_path", bytecode.as_path()),
-            ("--witness_path", witness.file.as_path()),
+            ("--witness_path", witness.file.path()),
             ("--vk_path", vk.as_path()),
             ("--output_path", folder.path()),
         ] {
@@ -351,7 +359,7 @@ fn write(path: &Path, bytes: &[u8]) -> Result<PathBuf, SpoolError> {
 
 fn read_fields(path: &Path) -> Result<Vec<[u8; FIELD_BYTES]>, UnexpectedResponse> {
     let unreadable = |source| UnexpectedResponse::FileUnreadable { path: path.to_owned(), source };
-    let bytes = fs::read(path).map_err(unreadable)?;
+    let bytes = regular_file::read(path, OUTPUT_MAX_BYTES).map_err(unreadable)?;
     let (fields, rest) = bytes.as_chunks::<FIELD_BYTES>();
     if rest.is_empty() {
         Ok(fields.to_vec())

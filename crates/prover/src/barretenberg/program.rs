@@ -39,6 +39,8 @@ pub struct BbProgram {
     pub crs_dir: PathBuf,
     /// How it multiplies curve points.
     pub msm: Msm,
+    /// The most resident memory that one process may take, in bytes. It is killed beyond that.
+    pub memory_max_bytes: u64,
 }
 
 impl BbProgram {

@@ -23,6 +23,13 @@ pub struct ChildDeath {
 pub enum DeathCause {
     /// The kernel killed it because memory ran out.
     OutOfMemory,
+    /// It was killed here, because it took more memory than it may.
+    OverBudget {
+        /// The memory that it took, in bytes.
+        resident_bytes: u64,
+        /// The most that it may take, in bytes.
+        max_bytes: u64,
+    },
     /// A signal killed it.
     Signal(i32),
     /// It ended by itself, with this exit code.
@@ -33,6 +40,10 @@ impl fmt::Display for DeathCause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::OutOfMemory => f.write_str("was killed because memory ran out"),
+            Self::OverBudget { resident_bytes, max_bytes } => write!(
+                f,
+                "was killed because it took {resident_bytes} bytes of memory, where {max_bytes} are allowed"
+            ),
             Self::Signal(signal) => write!(f, "was killed by signal {signal}"),
             Self::Exit(code) => write!(f, "ended with exit code {code}"),
         }
@@ -54,6 +65,12 @@ impl ChildDeath {
             (None, None) => DeathCause::Signal(0),
         };
         Self { cause, last_words }
+    }
+
+    /// Whether memory ran out: that of the machine, or the child's own.
+    #[must_use]
+    pub fn is_out_of_memory(&self) -> bool {
+        matches!(self.cause, DeathCause::OutOfMemory | DeathCause::OverBudget { .. })
     }
 
     /// Whether the child ended by itself, with an exit code.

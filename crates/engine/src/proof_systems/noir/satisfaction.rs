@@ -7,8 +7,15 @@
 //!
 //! The solver is stricter than bb: bb computes the outputs of black boxes itself and ignores those of the witness. A
 //! witness that bb cannot prove is unsatisfied here; the reverse need not hold.
+//!
+//! The values are overwritten when the evaluation ends, whichever way it ends. Two copies cannot be reached: the solver's
+//! blocks of memory (`MemoryInit` copies values into them) and what its functions leave on the stack. They are freed and
+//! overwritten by later work.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::{
+    hint::black_box,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
 
 use acir::{
     AcirField, FieldElement,
@@ -16,7 +23,7 @@ use acir::{
         Opcode, Program,
         opcodes::{BlackBoxFuncCall, FunctionInput},
     },
-    native_types::WitnessMap,
+    native_types::{Witness, WitnessMap},
 };
 use acvm::pwg::{ACVM, ACVMStatus, OpcodeResolutionError};
 use bn254_blackbox_solver::Bn254BlackBoxSolver;
@@ -29,7 +36,7 @@ const NOT_OF_NOIR: &str = "the circuit is not as Noir's compiler writes circuits
 /// Evaluates every constraint of a circuit with the values of a witness. Blocking: it takes about as long as Noir takes
 /// to solve the witness, without its unconstrained functions.
 #[must_use]
-pub fn judge(program: &Program<FieldElement>, witness: WitnessMap<FieldElement>) -> Verdict {
+pub fn judge(program: &Program<FieldElement>, values: Values) -> Verdict {
     let [circuit] = program.functions.as_slice() else {
         return undecided("the program does not have exactly one constrained function");
     };
@@ -52,8 +59,63 @@ pub fn judge(program: &Program<FieldElement>, witness: WitnessMap<FieldElement>)
         positions.push(position);
     }
     // The solver asserts properties of circuits that Noir's compiler wrote, and a circuit may come from elsewhere.
-    catch_unwind(AssertUnwindSafe(|| evaluate(&constraints, &positions, witness)))
+    catch_unwind(AssertUnwindSafe(|| evaluate(&constraints, &positions, values)))
         .unwrap_or_else(|_| undecided(NOT_OF_NOIR))
+}
+
+/// The values of a witness. They are overwritten when this is dropped.
+#[derive(Default)]
+pub struct Values {
+    map: WitnessMap<FieldElement>,
+    /// The map has no iterator that borrows it.
+    indices: Vec<Witness>,
+}
+
+impl Values {
+    /// Adds the value of a witness index, big-endian.
+    pub fn insert(&mut self, index: u32, value: &[u8; 32]) {
+        self.indices.push(Witness(index));
+        self.map.insert(Witness(index), FieldElement::from_be_bytes_reduce(value));
+    }
+}
+
+impl Drop for Values {
+    fn drop(&mut self) {
+        for &index in &self.indices {
+            self.map.insert(index, FieldElement::zero());
+        }
+        // Otherwise the compiler could leave out writes to memory that is freed next.
+        black_box(&self.map);
+    }
+}
+
+/// The solver with the values of a witness. They are overwritten when it is dropped.
+struct Solver<'a> {
+    acvm: ACVM<'a, FieldElement, Bn254BlackBoxSolver>,
+    indices: Vec<Witness>,
+}
+
+impl<'a> Solver<'a> {
+    fn new(
+        functions: &'a Bn254BlackBoxSolver,
+        constraints: &'a [Opcode<FieldElement>],
+        mut values: Values,
+    ) -> Self {
+        let indices = std::mem::take(&mut values.indices);
+        // Moving the map copies no value.
+        let map = std::mem::take(&mut values.map);
+        Self { acvm: ACVM::new(functions, constraints, map, &[], &[]), indices }
+    }
+}
+
+impl Drop for Solver<'_> {
+    fn drop(&mut self) {
+        // It adds no values of its own, because it only gets constraints whose witnesses all have values.
+        for &index in &self.indices {
+            self.acvm.overwrite_witness(index, FieldElement::zero());
+        }
+        black_box(self.acvm.witness_map());
+    }
 }
 
 fn unsatisfied(opcode: usize) -> Verdict {
@@ -65,13 +127,10 @@ fn undecided(reason: &str) -> Verdict {
 }
 
 /// Evaluates the constraints one after the other. `positions` are their opcode numbers in the circuit, from 0.
-fn evaluate(
-    constraints: &[Opcode<FieldElement>],
-    positions: &[usize],
-    witness: WitnessMap<FieldElement>,
-) -> Verdict {
-    let solver = Bn254BlackBoxSolver;
-    let mut acvm = ACVM::new(&solver, constraints, witness, &[], &[]);
+fn evaluate(constraints: &[Opcode<FieldElement>], positions: &[usize], values: Values) -> Verdict {
+    let functions = Bn254BlackBoxSolver;
+    let mut solver = Solver::new(&functions, constraints, values);
+    let acvm = &mut solver.acvm;
     for (constraint, &opcode) in constraints.iter().zip(positions) {
         if !is_complete(constraint, acvm.witness_map()) || !inputs_fit(constraint, acvm.witness_map()) {
             return unsatisfied(opcode);
@@ -136,9 +195,17 @@ fn inputs_fit(constraint: &Opcode<FieldElement>, witness: &WitnessMap<FieldEleme
 
 #[cfg(test)]
 mod tests {
-    use acir::{circuit::Circuit, native_types::Witness, parse_opcodes};
+    use acir::{circuit::Circuit, parse_opcodes};
 
     use super::*;
+
+    fn judge(program: &Program<FieldElement>, witness: WitnessMap<FieldElement>) -> Verdict {
+        let mut values = Values::default();
+        for (index, value) in witness {
+            values.insert(index.witness_index(), &value.to_be_bytes().try_into().unwrap());
+        }
+        super::judge(program, values)
+    }
 
     fn program(opcodes: &str) -> Program<FieldElement> {
         let opcodes = parse_opcodes(opcodes).unwrap();

@@ -7,7 +7,7 @@
 //!
 //! bb would refuse some of the witnesses that are refused here, and would accept others wrongly: an index of four
 //! billion makes it allocate until it dies, it reduces a value beyond the modulus silently, and it ignores bytes after the
-//! end. Values are never stored, and no error contains one.
+//! end. No error contains a value, and the buffers that values pass through are wiped.
 
 mod error;
 mod reader;
@@ -69,6 +69,15 @@ pub struct WitnessSummary {
 ///    is above the circuit's largest, else [`StackError::OtherCircuit`].
 /// 4. Nothing follows, else `Malformed`; the last index is the circuit's largest, else `OtherCircuit`.
 pub fn check(decompressed: impl Read, shape: &WitnessShape) -> Result<WitnessSummary, StackError> {
+    read(decompressed, shape, |_, _| {})
+}
+
+/// As [`check`], and calls `visit` with each index and its value, big-endian.
+pub fn read(
+    decompressed: impl Read,
+    shape: &WitnessShape,
+    visit: impl FnMut(u32, &[u8; VALUE_BYTES as usize]),
+) -> Result<WitnessSummary, StackError> {
     let mut reader = Reader::new(decompressed);
     match reader.byte("the format byte")? {
         3 => {}
@@ -82,7 +91,7 @@ pub fn check(decompressed: impl Read, shape: &WitnessShape) -> Result<WitnessSum
         return Err(reader.fault(Fault::OtherFunction { function }));
     }
     let entries = reader.map_len("the item's witness map")?;
-    let last = check_entries(&mut reader, entries, shape.max_index)?;
+    let last = check_entries(&mut reader, entries, shape.max_index, visit)?;
     reader.end()?;
     if last == shape.max_index {
         Ok(WitnessSummary { items: 1, entries: entries.into() })
@@ -97,6 +106,7 @@ fn check_entries<R: Read>(
     reader: &mut Reader<R>,
     entries: u32,
     want: Option<u32>,
+    mut visit: impl FnMut(u32, &[u8; VALUE_BYTES as usize]),
 ) -> Result<Option<u32>, StackError> {
     let mut last = None;
     for _ in 0..entries {
@@ -109,9 +119,11 @@ fn check_entries<R: Read>(
         if Some(index) > want {
             return Err(StackError::OtherCircuit { got: Some(index), want });
         }
-        if reader.value(index)? >= MODULUS {
+        let value = reader.value(index)?;
+        if *value >= MODULUS {
             return Err(reader.fault(Fault::BeyondModulus { index }));
         }
+        visit(index, &value);
         last = Some(index);
     }
     Ok(last)

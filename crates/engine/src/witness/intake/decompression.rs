@@ -1,6 +1,9 @@
 //! Decompresses an upload to check and count it: one gzip stream, chunk by chunk, with every bound checked at each step.
 
+use edgeprove_protocol::limits::compressed_max_bytes;
+use edgeprove_spool::gunzip::{WINDOW_BITS, wipe_window};
 use flate2::{Decompress, FlushDecompress, Status};
+use zeroize::Zeroizing;
 
 use super::{
     IntakeError, IntakeLimits, LooksLike,
@@ -10,8 +13,6 @@ use super::{
 
 /// The first bytes of a gzip stream: its magic, and DEFLATE, the only method.
 const MAGIC: [u8; 3] = [0x1f, 0x8b, 8];
-/// The largest window that a gzip stream may use.
-const WINDOW_BITS: u8 = 15;
 /// Decompressed bytes between two checks of the bounds.
 const STEP_BYTES: usize = 16 * 1024;
 /// Most steps before other tasks get their turn: about a quarter of a millisecond.
@@ -72,7 +73,7 @@ impl<'limits> Decompression<'limits> {
     /// Decompresses some of a chunk.
     pub(super) fn advance<'chunk>(&mut self, chunk: &'chunk [u8]) -> Result<Progress<'chunk>, IntakeError> {
         let mut left = chunk;
-        let mut output = [0; STEP_BYTES];
+        let mut output = Zeroizing::new([0; STEP_BYTES]);
         for _ in 0..STEPS_AT_ONCE {
             if self.has_ended {
                 let at = self.stream.total_in();
@@ -83,11 +84,12 @@ impl<'limits> Decompression<'limits> {
                 };
             }
             let (read, written) = (self.stream.total_in(), self.stream.total_out());
-            let status =
-                self.stream.decompress(left, &mut output, FlushDecompress::None).map_err(|error| {
+            let status = self.stream.decompress(left, output.as_mut_slice(), FlushDecompress::None).map_err(
+                |error| {
                     let what = Damage::Decoder(error.message().unwrap_or("it is not DEFLATE").to_owned());
                     IntakeError::Corrupt { what, at: self.stream.total_in() }
-                })?;
+                },
+            )?;
             let decompressed = usize::try_from(self.stream.total_out() - written).unwrap_or_default();
             let missing = WITNESS_HEAD.len() - self.head.len();
             self.head.extend(output[..decompressed].iter().take(missing));
@@ -103,7 +105,7 @@ impl<'limits> Decompression<'limits> {
     }
 
     /// Ends the stream and returns its decompressed size in bytes.
-    pub(super) fn finish(self) -> Result<u64, IntakeError> {
+    pub(super) fn finish(&self) -> Result<u64, IntakeError> {
         let (compressed, decompressed) = (self.stream.total_in(), self.stream.total_out());
         match (self.has_ended, compressed) {
             (true, _) => Ok(decompressed),
@@ -123,8 +125,17 @@ impl<'limits> Decompression<'limits> {
             Err(IntakeError::BeyondCap { max_bytes: decompressed_max_bytes })
         } else if decompressed > ratio_floor_bytes && decompressed > compressed.saturating_mul(ratio_max) {
             Err(IntakeError::BeyondRatio { compressed, decompressed, ratio_max })
+        } else if compressed > compressed_max_bytes(decompressed) {
+            let max_bytes = compressed_max_bytes(decompressed);
+            Err(IntakeError::Padded { compressed, decompressed, max_bytes })
         } else {
             Ok(())
         }
+    }
+}
+
+impl Drop for Decompression<'_> {
+    fn drop(&mut self) {
+        wipe_window(&mut self.stream);
     }
 }

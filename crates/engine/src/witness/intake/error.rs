@@ -28,7 +28,7 @@ pub enum IntakeError {
     Empty,
     /// The body is larger than allowed, by its announced or its actual length.
     #[error(
-        "{}; at most {max_bytes} are allowed",
+        "{}; at most {max_bytes} are allowed{limit}",
         .announced.map_or_else(
             || "the body has more bytes than allowed".to_owned(),
             |bytes| format!("the body is announced with {bytes} bytes"),
@@ -38,6 +38,21 @@ pub enum IntakeError {
         /// The announced length; `None` if the body passed the limit while it was read.
         announced: Option<u64>,
         /// The limit, in bytes.
+        max_bytes: u64,
+        /// Whose limit it is.
+        limit: SizeLimit,
+    },
+    /// The gzip stream has far more bytes than its content needs, such as blocks without data.
+    #[error(
+        "{compressed} bytes decompress to {decompressed} only; at most {max_bytes} are allowed for that, because no \
+         compressor needs more"
+    )]
+    Padded {
+        /// Compressed bytes until then.
+        compressed: u64,
+        /// Their decompressed size.
+        decompressed: u64,
+        /// The most bytes that are allowed for this decompressed size.
         max_bytes: u64,
     },
     /// The body does not begin with gzip's magic bytes.
@@ -121,6 +136,24 @@ pub enum IntakeError {
     Spool(#[from] SpoolError),
 }
 
+/// Whose limit of an upload's size was passed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SizeLimit {
+    /// The server's, for every upload.
+    Server,
+    /// The circuit's: no witness of it needs more.
+    Circuit,
+}
+
+impl fmt::Display for SizeLimit {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Server => Ok(()),
+            Self::Circuit => out.write_str(" for a witness of this circuit"),
+        }
+    }
+}
+
 /// The error of a body, which comes from the HTTP server or the file system.
 pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -145,7 +178,7 @@ impl HasProblemType for IntakeError {
     fn kind(&self) -> ProblemType {
         match self {
             Self::Empty => ProblemType::WitnessEmpty,
-            Self::TooLarge { .. } => ProblemType::WitnessTooLarge,
+            Self::TooLarge { .. } | Self::Padded { .. } => ProblemType::WitnessTooLarge,
             Self::NotGzip { .. } => ProblemType::WitnessNotGzip,
             // If the client still waits for a response, something between it and the server cut its body short.
             Self::Truncated { .. } | Self::BodyFailed { .. } => ProblemType::WitnessTruncated,
@@ -156,7 +189,7 @@ impl HasProblemType for IntakeError {
             | Self::BeyondCap { .. }
             | Self::BeyondRatio { .. } => ProblemType::WitnessTooLargeDecompressed,
             Self::Stalled { .. } => ProblemType::UploadStalled,
-            Self::Spool(_) => ProblemType::SpoolUnavailable,
+            Self::Spool(error) => error.kind(),
         }
     }
 }

@@ -93,7 +93,7 @@ async fn sizes_are_checked_before_and_while_reading() {
     intake.limits.upload_max_bytes = limit - 1;
     let error = intake.send(&sent, 500).await.unwrap_err();
     assert!(
-        matches!(error, IntakeError::TooLarge { announced: None, max_bytes } if max_bytes == limit - 1),
+        matches!(error, IntakeError::TooLarge { announced: None, max_bytes, .. } if max_bytes == limit - 1),
         "{error}"
     );
     intake.assert_spool_is_empty().await;
@@ -209,6 +209,51 @@ async fn a_bomb_is_refused_where_it_passes_a_limit() {
     let body = in_chunks(&gzip(&larger), 1);
     let error = receive(&intake.spool, &intake.limits, None, Some(1_000), body).await.unwrap_err();
     assert!(matches!(error, IntakeError::BeyondCircuit { begins_as: BeginsAs::Witness, .. }), "{error}");
+    intake.assert_spool_is_empty().await;
+}
+
+/// A gzip stream of this content and this many DEFLATE blocks without data.
+fn padded(content: &[u8], blocks: usize) -> Vec<u8> {
+    let mut sent = gzip(content);
+    let block = [0, 0, 0, 0xff, 0xff];
+    sent.splice(10..10, block.repeat(blocks));
+    sent
+}
+
+#[tokio::test]
+async fn compressed_bytes_are_bounded_by_the_circuit() {
+    let intake = Intake::new();
+    let content = witness_like(3_200);
+    let receive = |sent: Vec<u8>, circuit_max_bytes| {
+        let body = in_chunks(&sent, 10_000);
+        let (spool, limits) = (&intake.spool, &intake.limits);
+        async move { receive(spool, limits, None, Some(circuit_max_bytes), body).await }
+    };
+    assert!(receive(padded(&content, 1_000), 3_200).await.is_ok());
+    let max = limits::compressed_max_bytes(3_200);
+    let error = receive(padded(&content, 1_000_000), 3_200).await.unwrap_err();
+    // The stream is refused by its content before its length is beyond the circuit's limit.
+    assert!(matches!(error, IntakeError::Padded { max_bytes, .. } if max_bytes < max), "{error}");
+    assert_eq!(error.kind(), ProblemType::WitnessTooLarge);
+    let error = receive(padded(&content, 1_000_000), 1 << 30).await.unwrap_err();
+    assert!(matches!(error, IntakeError::Padded { compressed, .. } if compressed < 2 << 20), "{error}");
+
+    let never = || stream::pending::<Result<Bytes, io::Error>>();
+    let announced = super::receive(&intake.spool, &intake.limits, Some(max + 1), Some(3_200), never()).await;
+    let error = announced.unwrap_err();
+    assert!(matches!(error, IntakeError::TooLarge { limit: SizeLimit::Circuit, .. }), "{error}");
+    assert!(error.to_string().contains(&max.to_string()), "{error}");
+
+    // A stream without compression, in blocks as small as any compressor makes them.
+    let noise: Vec<u8> = (0..1_u32 << 20).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+    let mut stored = GzBuilder::new().write(Vec::new(), Compression::none());
+    for piece in noise.chunks(64) {
+        stored.write_all(piece).unwrap();
+        stored.flush().unwrap();
+    }
+    let (stored, bytes) = (stored.finish().unwrap(), noise.len() as u64);
+    assert!(stored.len() > noise.len());
+    assert!(receive(stored, bytes).await.is_ok());
     intake.assert_spool_is_empty().await;
 }
 

@@ -1,16 +1,19 @@
 //! One bb process: the conversation with it, and its memory.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    io::{self, Read as _},
+    sync::Arc,
+    time::Duration,
+};
 
-use async_compression::tokio::bufread::GzipDecoder;
 use barretenberg_rs::generated_types::Response;
 use edgeprove_spool::SpoolError;
 use edgeprove_telemetry::process::{self, ProcessStatus};
 use tokio::{
-    fs::File,
     io::{AsyncReadExt, AsyncWriteExt, BufReader},
     process::{ChildStdin, ChildStdout},
 };
+use zeroize::Zeroizing;
 
 use crate::{
     HandshakeError, MemoryPeaks, ProcessFailure, RecyclePolicy, RestartReason, UnexpectedResponse,
@@ -29,6 +32,9 @@ const GRACE: Duration = Duration::from_millis(500);
 
 /// In its first proofs a process grows to the memory that its circuit needs. Later growth has other causes.
 const SETTLING_PROOFS: u64 = 8;
+
+/// Bytes of a decompressed witness that are sent at once.
+const PIECE_BYTES: usize = 64 << 10;
 
 /// A running bb.
 pub(super) struct Connection {
@@ -115,14 +121,21 @@ impl Connection {
     }
 
     async fn stream_witness(&mut self, witness: &WitnessSource) -> Result<(), ConversationError> {
-        let unreadable = |error| ConversationError::Witness(SpoolError::of("read", &witness.file, error));
+        let unreadable =
+            |error| ConversationError::Witness(SpoolError::of("read", witness.file.path(), error));
         let changed = || unreadable(io::Error::new(io::ErrorKind::InvalidData, "its size has changed"));
-        let file = File::open(&witness.file).await.map_err(unreadable)?;
-        let mut decompressed = GzipDecoder::new(BufReader::with_capacity(16 << 10, file));
-        let mut piece = vec![0; 16 << 10];
+        let mut decompressed = witness.file.decompressed().map_err(ConversationError::Witness)?;
+        let mut piece = Zeroizing::new(vec![0; PIECE_BYTES]);
         let mut left = witness.decompressed_bytes;
         loop {
-            let read = decompressed.read(&mut piece).await.map_err(unreadable)?;
+            // A thread is taken for each piece, because a bb that does not read would hold it otherwise.
+            let reading = tokio::task::spawn_blocking(move || {
+                let read = decompressed.read(&mut piece);
+                (decompressed, piece, read)
+            });
+            let read;
+            (decompressed, piece, read) = reading.await.map_err(|error| unreadable(error.into()))?;
+            let read = read.map_err(unreadable)?;
             if read == 0 {
                 break;
             }

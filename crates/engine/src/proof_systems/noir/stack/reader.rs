@@ -1,8 +1,12 @@
 //! Reads `MessagePack` item by item from an untrusted stream. Every error names its position.
 
-use std::io::{self, BufReader, Read};
+use std::{
+    io::{self, Read},
+    ops::Range,
+};
 
 use rmp::decode::{self, NumValueReadError, ValueReadError};
+use zeroize::Zeroizing;
 
 use super::{
     StackError, VALUE_BYTES,
@@ -14,14 +18,14 @@ const BUFFER_BYTES: usize = 16 * 1024;
 
 /// A stream and the position in it.
 pub(super) struct Reader<R> {
-    bytes: Counting<BufReader<R>>,
+    bytes: Counting<WipedBuffer<R>>,
     /// The position of the current item.
     at: u64,
 }
 
 impl<R: Read> Reader<R> {
     pub(super) fn new(stream: R) -> Self {
-        let stream = BufReader::with_capacity(BUFFER_BYTES, stream);
+        let stream = WipedBuffer::new(stream);
         Self { bytes: Counting { stream, count: 0 }, at: 0 }
     }
 
@@ -65,7 +69,7 @@ impl<R: Read> Reader<R> {
     }
 
     /// The value of one witness.
-    pub(super) fn value(&mut self, index: u32) -> Result<[u8; VALUE_BYTES as usize], StackError> {
+    pub(super) fn value(&mut self, index: u32) -> Result<Zeroizing<[u8; VALUE_BYTES as usize]>, StackError> {
         let what = "a value";
         self.at = self.bytes.count;
         let len = decode::read_bin_len(&mut self.bytes).map_err(|error| match error {
@@ -77,8 +81,8 @@ impl<R: Read> Reader<R> {
         if len != VALUE_BYTES {
             return Err(self.fault(Fault::ValueLength { index, bytes: len }));
         }
-        let mut value = [0; VALUE_BYTES as usize];
-        self.bytes.read_exact(&mut value).map_err(|error| self.broken(what, error))?;
+        let mut value = Zeroizing::new([0; VALUE_BYTES as usize]);
+        self.bytes.read_exact(value.as_mut_slice()).map_err(|error| self.broken(what, error))?;
         Ok(value)
     }
 
@@ -110,6 +114,32 @@ impl<R: Read> Reader<R> {
             }
             _ => StackError::Read(error),
         }
+    }
+}
+
+/// Reads ahead into a buffer that is wiped when it is dropped, because it holds values.
+struct WipedBuffer<R> {
+    stream: R,
+    buffer: Zeroizing<Vec<u8>>,
+    /// The part of the buffer that was not read yet.
+    left: Range<usize>,
+}
+
+impl<R> WipedBuffer<R> {
+    fn new(stream: R) -> Self {
+        Self { stream, buffer: Zeroizing::new(vec![0; BUFFER_BYTES]), left: 0..0 }
+    }
+}
+
+impl<R: Read> Read for WipedBuffer<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if self.left.is_empty() {
+            self.left = 0..self.stream.read(&mut self.buffer)?;
+        }
+        let count = self.left.len().min(into.len());
+        into[..count].copy_from_slice(&self.buffer[self.left.start..][..count]);
+        self.left.start += count;
+        Ok(count)
     }
 }
 
