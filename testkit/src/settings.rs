@@ -137,7 +137,10 @@ impl ServerFolder {
         };
         let log = File::create(self.log()).unwrap();
         command.env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-        command.arg("serve").args(["--log", "debug", "--log-format", "json", "--cores", "2"]);
+        command.arg("serve").args(["--log", "debug", "--log-format", "json"]);
+        if !settings.flags.iter().any(|flag| flag == "--cores") {
+            command.args(["--cores", "2"]);
+        }
         for (flag, path) in [
             ("--bb", Some(settings.bb)),
             ("--crs", Some(self.crs())),

@@ -48,7 +48,7 @@ pub struct ProgramArgs {
     #[arg(long, env = "EDGEPROVE_SPOOL_DIR", value_name = "DIR")]
     spool_dir: Option<PathBuf>,
 
-    /// Most bytes of all unfinished uploads and witnesses in that folder. Further uploads are refused with 503. One
+    /// Most bytes of all unfinished uploads and witnesses in that folder. Further uploads are refused. One
     /// caller gets at most half of it. Default: one eighth of the memory of the machine or the container (64 to 512
     /// MiB), and at least twice `--upload-max`.
     #[arg(long, env = "EDGEPROVE_SPOOL_MAX", value_name = "SIZE", value_parser = raw_setting::<ByteSize>)]

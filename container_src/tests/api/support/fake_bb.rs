@@ -26,6 +26,8 @@ pub(crate) enum Behaviour {
     Hang,
     /// Responds with garbage.
     Garbage,
+    /// Takes 200 MB of memory as soon as a proof is requested.
+    TakeMemory,
     /// Exits with an error as soon as a proof is requested.
     Die,
     /// Runs the real bb, but the first one that verifies is killed.
@@ -48,6 +50,9 @@ impl Behaviour {
             Self::Real => "exec $real \"$@\"",
             Self::Hang => "shake_hands \"$@\"; cat >/dev/null; sleep 600",
             Self::Garbage => "shake_hands \"$@\"; head -c 1 >/dev/null; echo garbage; sleep 600",
+            Self::TakeMemory => {
+                "shake_hands \"$@\"; head -c 1 >/dev/null; x=$(head -c 200000000 /dev/zero | tr '\\0' x); sleep 600"
+            }
             Self::Die => "shake_hands \"$@\"; head -c 1 >/dev/null; echo 'I give up' >&2; exit 3",
             Self::DieOnceVerifying => {
                 "[ \"$1\" = verify ] && mkdir \"$0.died\" 2>/dev/null && kill -9 $$; exec $real \"$@\""
