@@ -26,6 +26,7 @@ mod startup;
 mod throughput;
 mod uploads;
 mod wasm;
+mod wide_circuit;
 mod workerd;
 
 use std::{fs, path::PathBuf, time::Duration};

@@ -11,7 +11,9 @@ use edgeprove_testkit::{Connection, TestServer, eventually, samples, wait::LIMIT
 use tungstenite::Message;
 
 /// Size of an upload that must not add to the edge's memory.
-const LARGE_BYTES: usize = 50 << 20;
+const LARGE_BYTES: usize = 20 << 20;
+/// The number of witnesses of a circuit whose witness is that large.
+const LARGE_INDICES: u32 = 700_000;
 /// How much workerd may grow meanwhile: by its buffers and by normal changes of its heap.
 const GROWTH_MAX_BYTES: u64 = 24 << 20;
 
@@ -35,19 +37,23 @@ fn read_until(connection: &mut TcpStream, text: &mut String, part: &str) {
 
 #[test]
 fn a_large_upload_does_not_fill_the_edges_memory() {
-    let server = TestServer::start_default();
+    let dir = tempfile::tempdir().unwrap();
+    // Its witness has about 32 bytes for each index.
+    let wide = samples::wide(dir.path(), "wide", LARGE_INDICES);
+    let server = TestServer::start(|s| {
+        s.circuit = Some(wide.circuit.clone());
+        s.sample = None;
+    });
     let test_upstream = TestUpstream::start();
     let edge = Edge::before(&server);
-    let range = samples::range_check();
-    let large = samples::padded(&range.witness, LARGE_BYTES);
+    let large = wide.witness.clone();
+    assert!(large.len() > LARGE_BYTES);
+    let prove =
+        || edge.prove_request("/api/prove", &large).send().assert_proves(&wide, Target::NoirRecursive);
     // After the first upload, workerd has the memory that any upload needs.
-    edge.prove_request("/api/prove", &samples::padded(&range.witness, 1 << 20))
-        .send()
-        .assert_proves(range, Target::NoirRecursive);
+    prove();
 
-    let growth = edge.growth_while(|| {
-        edge.prove_request("/api/prove", &large).send().assert_proves(range, Target::NoirRecursive);
-    });
+    let growth = edge.growth_while(prove);
     assert!(growth < GROWTH_MAX_BYTES, "workerd grew by {growth} bytes");
     drop(edge);
 

@@ -14,7 +14,7 @@ use super::{
     milliseconds, process_stats,
     report::{Figure, Goal, Row, Unit},
     sampling::{self, Summary},
-    uploads,
+    wide_circuit,
     workerd::Workers,
 };
 use crate::edge::{self, Edge, EdgeOptions};
@@ -36,8 +36,9 @@ const GROWTH_MAX_MIB: f64 = 16.0;
 /// All rows, with one edge and one server.
 pub(super) fn rows(fixture: &Fixture) -> anyhow::Result<Vec<Row>> {
     let tools = edge::built()?;
-    let server = fixture.serve::<&str>(&[])?;
     let scratch = tempfile::tempdir().context("a temporary folder cannot be created")?;
+    let circuit = wide_circuit::write(scratch.path(), &fixture.ready.versions.noir.version)?;
+    let server = fixture.serve(&["--circuit".as_ref(), circuit.as_os_str()])?;
     let log = scratch.path().join("wrangler.log");
     let port = edge::free_port(0)?;
     let options = EdgeOptions {
@@ -56,13 +57,8 @@ pub(super) fn rows(fixture: &Fixture) -> anyhow::Result<Vec<Row>> {
         wrangler: edge.url(),
     };
     let workload = fixture.smallest();
-    let measure = || {
-        Ok(vec![
-            small(fixture, urls)?,
-            proof(fixture, workload, urls)?,
-            upload(fixture, workload, &edge, urls)?,
-        ])
-    };
+    let measure =
+        || Ok(vec![small(fixture, urls)?, proof(fixture, workload, urls)?, upload(fixture, &edge, urls)?]);
     let outcome = measure();
     // If the edge has ended by itself, that error is the cause of all others.
     edge.check()?;
@@ -148,11 +144,11 @@ fn differences(samples: &[f64], baseline: &[f64]) -> Vec<f64> {
 
 /// Each upload is a valid witness, so all of it passes through. The proxies of wrangler are workerd processes too, and
 /// are counted.
-fn upload(fixture: &Fixture, workload: &Workload, edge: &Edge, urls: Urls<'_>) -> anyhow::Result<Row> {
+fn upload(fixture: &Fixture, edge: &Edge, urls: Urls<'_>) -> anyhow::Result<Row> {
     if !process_stats::is_supported() {
         return Ok(Row::skipped(MEMORY, "this system has no /proc"));
     }
-    let upload = uploads::pad(&workload.witness_bytes, UPLOAD_BYTES)?;
+    let upload = wide_circuit::witness(UPLOAD_BYTES)?;
     let workerd = process_stats::descendants(edge.pid(), "workerd")?;
     ensure!(!workerd.is_empty(), "wrangler has no workerd process");
     let sum =
@@ -163,7 +159,7 @@ fn upload(fixture: &Fixture, workload: &Workload, edge: &Edge, urls: Urls<'_>) -
         before.push(sum(process_stats::resident_mib)?);
         workerd.iter().try_for_each(|&pid| process_stats::reset_peak(pid))?;
         let started = Instant::now();
-        client.prove(&workload.name, &upload)?;
+        client.prove(wide_circuit::NAME, &upload)?;
         took.push(milliseconds(started.elapsed()));
         peak.push(sum(process_stats::peak_mib)?);
         Ok(())

@@ -9,6 +9,7 @@ use super::{
     fixture::Fixture,
     milliseconds, process_stats,
     report::{Figure, Goal, Row, Unit},
+    wide_circuit,
 };
 use crate::interrupt;
 
@@ -16,25 +17,25 @@ const UPLOADS: usize = 100;
 const UPLOAD_BYTES: usize = 20_000_000;
 const WHAT: &str = "the server's memory without bb, 100 uploads of 20 MB at once";
 
-/// The part of a gzip stream before its deflate data, when it has no optional field.
-const GZIP_HEAD_BYTES: usize = 10;
-/// An empty stored block. It may stand between any two blocks and adds nothing to the decompressed data.
-const EMPTY_BLOCK: [u8; 5] = [0x00, 0x00, 0x00, 0xff, 0xff];
-
 /// One row. Each upload is a valid witness: the server spools all of it, checks it and proves it.
 pub(super) fn rows(fixture: &Fixture) -> anyhow::Result<Vec<Row>> {
     if !process_stats::is_supported() {
         return Ok(vec![Row::skipped(WHAT, "this system has no /proc")]);
     }
-    let workload = fixture.smallest();
-    let upload = pad(&workload.witness_bytes, UPLOAD_BYTES)?;
+    let upload = wide_circuit::witness(UPLOAD_BYTES)?;
     // On a disk: many machines have less than the 2 GB of memory that a spool in memory would take.
     let spool = tempfile::tempdir_in(&fixture.ready.paths.target)
         .context("a folder for the spool cannot be created")?;
     let spool_dir = spool.path().display().to_string();
+    let circuits = tempfile::tempdir().context("a temporary folder cannot be created")?;
+    let circuit = wide_circuit::write(circuits.path(), &fixture.ready.versions.noir.version)?;
+    let circuit = circuit.display().to_string();
     let server = fixture.serve(
         &[
+            ["--circuit", &circuit],
             ["--spool-dir", &spool_dir],
+            // All uploads have the same address, and one caller gets half.
+            ["--spool-max", "8GiB"],
             // A hundred proofs wait for two cores, longer than the default limits allow.
             ["--request-timeout", "20m"],
             ["--upload-idle", "5m"],
@@ -48,7 +49,7 @@ pub(super) fn rows(fixture: &Fixture) -> anyhow::Result<Vec<Row>> {
     let started = Instant::now();
     let work = || {
         interrupt::check()?;
-        Client::new(server.url()).prove(&workload.name, &upload)
+        Client::new(server.url()).prove(wide_circuit::NAME, &upload)
     };
     thread::scope(|scope| {
         let clients: Vec<_> = (0..UPLOADS).map(|_| scope.spawn(work)).collect();
@@ -68,33 +69,4 @@ pub(super) fn rows(fixture: &Fixture) -> anyhow::Result<Vec<Row>> {
         Figure::new("all proved after", Unit::Milliseconds, vec![milliseconds(took)]),
     ];
     Ok(vec![Row::with_goal(WHAT, peak, Goal::AtMost(40.0), from)])
-}
-
-/// The same gzip stream, padded to at least `bytes` bytes and at most four more.
-pub(super) fn pad(gzip: &[u8], bytes: usize) -> anyhow::Result<Vec<u8>> {
-    let (head, rest) = gzip.split_at_checked(GZIP_HEAD_BYTES).context("not a gzip stream")?;
-    // The magic number, deflate, no flags.
-    if head[..4] != [0x1f, 0x8b, 8, 0] {
-        bail!("a gzip stream with an optional field is not supported here");
-    }
-    let blocks = bytes.saturating_sub(gzip.len()).div_ceil(EMPTY_BLOCK.len());
-    Ok([head, &EMPTY_BLOCK.repeat(blocks), rest].concat())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn padding_keeps_head_and_rest() {
-        let gzip: Vec<u8> = [&[0x1f, 0x8b, 8, 0][..], &[7; 20]].concat();
-        let padded = pad(&gzip, 100).unwrap();
-        assert_eq!(padded.len(), 24 + 80);
-        assert_eq!(padded[..10], gzip[..10]);
-        assert_eq!(padded[10..15], EMPTY_BLOCK);
-        assert_eq!(padded[90..], gzip[10..]);
-        assert_eq!(pad(&gzip, 0).unwrap(), gzip);
-        assert!(pad(&[0x1f, 0x8b, 8, 8, 0, 0, 0, 0, 0, 0, 0], 50).is_err());
-        assert!(pad(&gzip[..9], 50).is_err());
-    }
 }
