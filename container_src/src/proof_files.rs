@@ -6,6 +6,7 @@ use std::{
     path::Path,
 };
 
+use edgeprove_telemetry::regular_file;
 use tar::{Archive, Builder, EntryType, Header};
 
 /// The name of the proof's file.

@@ -54,7 +54,7 @@ mod tests {
     }
 
     #[test]
-    fn work_that_completes_first_or_in_the_grace_is_kept() {
+    fn work_that_completes_first_or_in_the_grace_is_returned() {
         on_simulated_clock(async {
             assert_eq!(before_end(after(10), future::pending::<()>(), || sleep(GRACE)).await, Ok(10));
             assert_eq!(before_end(after(1200), after(1000), || sleep(GRACE)).await, Ok(1200));

@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_value_beyond_ascii_is_kept_and_control_characters_are_not() {
+    fn a_value_beyond_ascii_is_forwarded_and_control_characters_are_not() {
         let read = |value: &str| pair("idempotency-key".to_owned(), value.to_owned());
         for good in ["order-1", "bestellung-\u{fc}", "\u{fffd}", "a\tb"] {
             assert_eq!(read(good).unwrap().1.as_bytes(), good.as_bytes());

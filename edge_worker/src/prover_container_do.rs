@@ -134,7 +134,7 @@ impl ProverContainer {
         let taking_over = self.owner.borrow_mut().get_or_insert_with(begin).clone();
         let owner = taking_over.clone().await;
         if owner.is_err() {
-            // Another request may have begun a new attempt already, and there must not be two owners.
+            // Another request may have started a new attempt already, and there must not be two owners.
             let mut current = self.owner.borrow_mut();
             if current.as_ref().is_some_and(|current| current.ptr_eq(&taking_over)) {
                 *current = None;

@@ -27,7 +27,7 @@ pub fn stop_or_hangup() -> io::Result<impl Future<Output = &'static str>> {
     })
 }
 
-/// Prevents SIGHUP from ending this process, also where no task waits for it. A keys file is read again at SIGHUP; without
+/// Makes this process survive SIGHUP, also where no task waits for it. A keys file is read again at SIGHUP; without
 /// one it has no effect.
 pub fn survive_hangups() -> io::Result<()> {
     // The handler stays for as long as the process runs, also when nobody receives the signal.

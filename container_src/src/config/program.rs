@@ -88,7 +88,12 @@ impl ProgramArgs {
 async fn check_version(path: &Path, faults: &mut Faults) -> Option<String> {
     let supervisor = Supervisor::default();
     // The version depends neither on the CRS nor on how points are multiplied.
-    let program = BbProgram { path: path.to_owned(), crs_dir: PathBuf::new(), msm: Msm::Legacy };
+    let program = BbProgram {
+        path: path.to_owned(),
+        crs_dir: PathBuf::new(),
+        msm: Msm::Legacy,
+        memory_max_bytes: u64::MAX,
+    };
     let version = version::check(&program, &supervisor).await;
     supervisor.stop().await;
     version.map_err(|error| faults.add(format!("bb: {}; {}", chain(&error), how_to_get_bb()))).ok()

@@ -25,8 +25,8 @@ use edgeprove_telemetry::supervisor::Supervisor;
 use super::{
     JobGauges, JobStore, Jobs, JobsDisabled,
     job_kinds::prove::{ProofTools, Prove},
-    quota::SpentProofs,
     link_token::LinkTokens,
+    quota::SpentProofs,
     record::JobRecorder,
     watch_permits::{WatchLimits, WatchPermits},
 };

@@ -130,11 +130,10 @@ fn a_bb_that_returns_garbage_fails_only_the_proof() {
 fn a_bb_beyond_the_memory_budget_is_killed_and_named() {
     let fake = FakeBbServer::new(&[("--memory-max", "100MiB")]);
     fake.switch_to_and_wait(Behaviour::TakeMemory);
-    let problem =
-        fake.server.prove(&samples::range_check().witness).assert_refused(ProblemType::ProverOutOfMemory);
+    let problem = fake.server.prove(&samples::range_check().witness).assert_refused(ProblemType::OutOfMemory);
     assert!(problem.retryable);
     fake.server.wait_for_log_line("the cause is logged", |line| {
-        line["code"] == "prover_out_of_memory"
+        line["code"] == "out_of_memory"
             && line["cause"].as_str().is_some_and(|cause| cause.contains("104857600"))
     });
     fake.assert_recovers();

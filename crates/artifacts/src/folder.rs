@@ -78,9 +78,7 @@ impl Folder {
         for entry in fs::read_dir(self.path.as_path()).map_err(failed("list"))? {
             let path = entry.map_err(failed("list"))?.path();
             // One that cannot be read is reported when its job needs it.
-            let nofollow = OFlags::NOFOLLOW | OFlags::NONBLOCK;
-            let opened =
-                OpenOptions::new().read(true).custom_flags(nofollow.bits().cast_signed()).open(&path);
+            let opened = regular_file::open_no_link(OpenOptions::new().read(true), &path);
             let Some(file) = artifact_name(&path).and(opened.ok()) else { continue };
             let mut head = Vec::new();
             if io::Read::read_to_end(&mut io::Read::take(file, HEAD_BYTES as u64), &mut head).is_ok() {

@@ -14,7 +14,7 @@
 //! - [`mod@file`]: a sink that is a file of JSON lines.
 //! - [`lines`]: reads the lines of such a file, from either end.
 //! - [`filter`]: which entries are wanted.
-//! - `refusals`: counts refused requests by caller and reason.
+//! - [`refusals`]: counts refused requests by caller and reason.
 
 use std::{
     fmt, io,

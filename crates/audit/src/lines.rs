@@ -9,6 +9,7 @@ use std::{
 };
 
 use edgeprove_job_rules::audit::{Record, chain::LineFault};
+use edgeprove_telemetry::regular_file;
 
 use super::{AuditError, filter::EntryFilter};
 

@@ -42,7 +42,7 @@ pub trait CompiledCircuit: fmt::Debug + Send + Sync {
     /// The points of the common reference string that a circuit of this size needs; 0 if its proof system has none.
     fn crs_points(&self, size: CircuitSize) -> u64;
 
-    /// How much there is in the circuit, by its file. The prover makes room for it before it counts the gates.
+    /// How much there is in the circuit, by its file. The prover reserves memory for it before it counts the gates.
     fn counts(&self) -> CircuitCounts;
 
     /// The largest size of a decompressed witness, in bytes.

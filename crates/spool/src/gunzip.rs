@@ -30,7 +30,7 @@ static COMPRESSED_ZEROS: LazyLock<Vec<u8>> = LazyLock::new(|| {
 /// Overwrites the window of a decoder, in which the last 32 KiB that it decompressed remain. The decoder cannot be used
 /// afterwards.
 pub fn wipe_window(stream: &mut Decompress) {
-    // The decoder offers no access to its window, but it keeps the window's memory and fills it anew.
+    // The decoder offers no access to its window, but it keeps the window's memory and fills it again.
     stream.reset(false);
     let mut output = [0; 4096];
     let mut left = COMPRESSED_ZEROS.as_slice();

@@ -32,7 +32,7 @@ use edgeprove_telemetry::{
 };
 
 /// 1. Open like the probes: it has circuit names and numbers, and nothing about callers or witnesses. But through the
-///    edge, whose callers are strangers to this machine, for operators only (403).
+///    edge, whose callers are not of this machine, for operators only (403).
 /// 2. 200.
 pub async fn metrics(State(app): State<AppState>, request: Request) -> Result<Response, ApiError> {
     if reported_caller(&request).user.is_some() {

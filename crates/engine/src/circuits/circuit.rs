@@ -28,7 +28,7 @@ const LOAD_TIMEOUT_MIN: Duration = Duration::from_mins(1);
 /// Most witnesses, and most opcodes, for each point of the CRS. A row has four values, and witnesses of unconstrained code
 /// have none.
 const COUNT_PER_POINT: u64 = 16;
-/// Witnesses and opcodes that are allowed with any CRS. bb makes some 110 bytes of room for each witness.
+/// Witnesses and opcodes that are allowed with any CRS. bb reserves some 110 bytes for each witness.
 const COUNT_FLOOR: u64 = 1 << 20;
 
 /// Why a circuit cannot be proved.
@@ -96,7 +96,9 @@ impl HasProblemType for LoadError {
             Self::UnsupportedTarget { .. } => ProblemType::InvalidRequest,
             Self::File(CircuitFileError::Noir(_)) | Self::Key(_) => ProblemType::CircuitCompilationFailed,
             Self::File(
-                CircuitFileError::Unreadable { .. } | CircuitFileError::TooLarge | CircuitFileError::DecoderFailed,
+                CircuitFileError::Unreadable { .. }
+                | CircuitFileError::TooLarge
+                | CircuitFileError::DecoderFailed,
             )
             | Self::CrsTooSmall { .. }
             | Self::TooMany { .. }
@@ -311,7 +313,7 @@ impl Circuit {
         self.compiled.judge_witness(decompressed)
     }
 
-    /// Checks that the file's counts are those of a circuit that the CRS can prove, before the prover makes room by them.
+    /// Checks that the file's counts are those of a circuit that the CRS can prove, before the prover reserves memory by them.
     pub(super) fn check_counts(&self, points: u64) -> Result<(), LoadError> {
         let max = points.saturating_mul(COUNT_PER_POINT).max(COUNT_FLOOR);
         let CircuitCounts { witnesses, opcodes } = self.compiled.counts();

@@ -295,7 +295,7 @@ problem_types! {
         "All provers are busy",
         "Try again after `Retry-After`, or submit a job: jobs wait for a prover.";
     /// Every connection of the server has a request in progress.
-    TooManyConnections = "too_many_connections", 503, Warning, Later, SameCircuit,
+    TooManyConnections = "too_many_connections", 503, Warning, Later(1), SameCircuit,
         "Too many connections are open",
         "Try again after `Retry-After`. Operator: raise `--connections`, or find who holds them.";
     /// No prover is running.

@@ -44,7 +44,7 @@ impl WitnessShape {
         HEAD_BYTES_MAX + self.witnesses() * ENTRY_BYTES_MAX
     }
 
-    /// The number of witnesses that bb makes room for.
+    /// The number of witnesses that bb reserves memory for.
     #[must_use]
     pub fn witnesses(self) -> u64 {
         self.max_index.map_or(0, |max| u64::from(max) + 1)

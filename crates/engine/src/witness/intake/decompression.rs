@@ -3,7 +3,7 @@
 use edgeprove_protocol::limits::compressed_max_bytes;
 use edgeprove_spool::gunzip::{WINDOW_BITS, wipe_window};
 use flate2::{Decompress, FlushDecompress, Status};
-use zeroize::Zeroizing;
+use zeroize::Zeroize as _;
 
 use super::{
     IntakeError, IntakeLimits, LooksLike,
@@ -73,7 +73,7 @@ impl<'limits> Decompression<'limits> {
     /// Decompresses some of a chunk.
     pub(super) fn advance<'chunk>(&mut self, chunk: &'chunk [u8]) -> Result<Progress<'chunk>, IntakeError> {
         let mut left = chunk;
-        let mut output = Zeroizing::new([0; STEP_BYTES]);
+        let mut output = [0; STEP_BYTES];
         for _ in 0..STEPS_AT_ONCE {
             if self.has_ended {
                 let at = self.stream.total_in();
@@ -84,15 +84,17 @@ impl<'limits> Decompression<'limits> {
                 };
             }
             let (read, written) = (self.stream.total_in(), self.stream.total_out());
-            let status = self.stream.decompress(left, output.as_mut_slice(), FlushDecompress::None).map_err(
-                |error| {
+            let status =
+                self.stream.decompress(left, &mut output, FlushDecompress::None).map_err(|error| {
+                    output.zeroize();
                     let what = Damage::Decoder(error.message().unwrap_or("it is not DEFLATE").to_owned());
                     IntakeError::Corrupt { what, at: self.stream.total_in() }
-                },
-            )?;
+                })?;
             let decompressed = usize::try_from(self.stream.total_out() - written).unwrap_or_default();
             let missing = WITNESS_HEAD.len() - self.head.len();
             self.head.extend(output[..decompressed].iter().take(missing));
+            // Only what was written is wiped: a client may send single bytes.
+            output[..decompressed].zeroize();
             self.check_bounds()?;
             self.has_ended = status == Status::StreamEnd;
             left = usize::try_from(self.stream.total_in() - read).map_or(&[], |read| &left[read..]);
