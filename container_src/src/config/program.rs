@@ -48,9 +48,9 @@ pub struct ProgramArgs {
     #[arg(long, env = "EDGEPROVE_SPOOL_DIR", value_name = "DIR")]
     spool_dir: Option<PathBuf>,
 
-    /// Most bytes of all unfinished uploads and witnesses in that folder. Further uploads are refused. One
-    /// caller gets at most half of it. Default: one eighth of the memory of the machine or the container (64 to 512
-    /// MiB), and at least twice `--upload-max`.
+    /// Most bytes of all witnesses in that folder, unfinished ones included. Further ones are refused. One caller gets at
+    /// most half of it. Default: one eighth of the memory of the machine or the container (64 to 512 MiB), and at least
+    /// twice the largest witness that is accepted.
     #[arg(long, env = "EDGEPROVE_SPOOL_MAX", value_name = "SIZE", value_parser = raw_setting::<ByteSize>)]
     spool_max: Option<RawSetting<ByteSize>>,
 
