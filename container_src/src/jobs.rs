@@ -87,13 +87,11 @@ impl Jobs {
     /// stored as a hash under the store's key.
     #[must_use]
     pub fn account(&self, caller: &Caller) -> String {
-        match caller.name() {
-            Some(_) => caller.owner(),
-            None => {
-                let hash = self.store.artifacts.fingerprint(&[b"account", caller.share_account().as_bytes()]);
-                format!("address:{}", hex::encode(&hash[..8]))
-            }
+        if caller.name().is_some() {
+            return caller.owner();
         }
+        let hash = self.store.artifacts.fingerprint(&[b"account", caller.share_account().as_bytes()]);
+        format!("address:{}", hex::encode(&hash[..8]))
     }
 
     /// Adds a token to the link to the events of a job with an owner. The job of a caller without a key needs none: its id

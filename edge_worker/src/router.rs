@@ -124,7 +124,7 @@ mod tests {
             "/readyz",
             "/v1",
             "/v1/audit/1",
-            "/v1/circuits",
+            "/v1/circuits/a/b",
             "/v1/proofs/c1-x/witness",
             "/v1/proofs/c1-x/proof/again",
             "/edge",

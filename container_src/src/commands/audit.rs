@@ -265,7 +265,6 @@ fn failure(error: AuditError) -> Failure {
         AuditError::Io { .. } => Failure::NoInput(Box::new(error)),
         AuditError::Damaged { .. }
         | AuditError::InUse { .. }
-        | AuditError::NotAFile { .. }
         | AuditError::Changed { .. }
         | AuditError::WriterEnded => other(error),
     }

@@ -19,7 +19,7 @@ use edgeprove_artifacts::LocationSettings;
 use edgeprove_job_queue::store::{DatabaseLocation, postgres::PostgresUrl};
 
 /// Bounds of `--lease`. It is renewed every third of it, and a database may take as long as a third of the shortest.
-const LEASE_BOUNDS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(24 * 3600);
+const LEASE_BOUNDS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(24);
 /// Highest value of `--job-queue-max` and `--jobs-per-caller`.
 const JOBS_MAX: u32 = 10_000_000;
 /// Highest value of `--job-workers`. Each waits for a prover most of the time.

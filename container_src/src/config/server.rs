@@ -17,7 +17,7 @@ use crate::http::{
 use edgeprove_engine::witness::intake::IntakeLimits;
 
 /// Bounds of `--stream-keep-alive`: clients far away need some time to respond.
-const KEEP_ALIVE_BOUNDS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3600);
+const KEEP_ALIVE_BOUNDS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(1);
 /// Highest value of `--connections`. Each takes a file descriptor and some memory.
 const CONNECTIONS_MAX: usize = 100_000;
 /// Bounds of `--upload-max`. A shorter gzip stream cannot be a witness.

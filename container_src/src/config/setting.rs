@@ -123,9 +123,9 @@ pub const TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(1)..=DAY;
 /// The bounds of times that may be zero.
 pub const WAITS: RangeInclusive<Duration> = Duration::ZERO..=DAY;
 /// The bounds of times for which something is stored.
-pub const STORAGE_TIMES: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(366 * 24 * 3600);
+pub const STORAGE_TIMES: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_hours(366 * 24);
 
-const DAY: Duration = Duration::from_secs(24 * 3600);
+const DAY: Duration = Duration::from_hours(24);
 
 /// Collects the errors in the settings.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

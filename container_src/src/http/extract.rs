@@ -89,6 +89,7 @@ pub fn deadline(headers: &HeaderMap) -> Result<Option<Duration>, ApiError> {
 }
 
 /// Parses a number of seconds.
+#[must_use]
 pub fn seconds(text: &str) -> Option<Duration> {
     text.trim().parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
 }
@@ -97,6 +98,7 @@ pub fn seconds(text: &str) -> Option<Duration> {
 const WAIT_SHARE: f64 = 0.75;
 
 /// The text of a header.
+#[must_use]
 pub fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name).map(|value| value.to_str().unwrap_or("\u{fffd}"))
 }

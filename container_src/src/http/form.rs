@@ -99,6 +99,7 @@ where
     }
 
     /// Whether the form is larger than allowed.
+    #[must_use]
     pub fn is_too_large(&self) -> bool {
         self.received > self.max_bytes
     }
@@ -278,7 +279,7 @@ mod tests {
 
     use super::*;
 
-    const IDLE: Duration = Duration::from_secs(60);
+    const IDLE: Duration = Duration::from_mins(1);
 
     /// The parts of a body that arrives in pieces of this size.
     async fn read(body: &[u8], piece: usize, max_bytes: u64) -> Result<Vec<(String, Vec<u8>)>, FormError> {

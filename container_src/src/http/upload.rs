@@ -96,11 +96,11 @@ async fn receive_form(
         }
         match app.engine.circuits.find(Some(&name)) {
             Ok(circuit) => {
-                let received = receiver.receive(circuit, None, &mut form).await;
+                let candidate = receiver.receive(circuit, None, &mut form).await;
                 if form.is_too_large() {
                     return Err(too_large(None));
                 }
-                candidates.push(received?);
+                candidates.push(candidate?);
             }
             Err(error @ LookupError::Failed { .. }) => {
                 refused.get_or_insert(error);

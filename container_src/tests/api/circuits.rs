@@ -318,10 +318,9 @@ fn loading_a_circuit_is_bounded_in_memory() {
     let server = TestServer::start(|s| {
         s.circuits = Some(dir.path().to_owned());
         s.flag("--memory-max", "64MiB");
+        show_details(s);
     });
     assert_failed(&server, "far_index", ProblemType::CircuitUnavailable, &["67108865 witnesses"]);
-    let circuit = health_of(&server, "wide");
-    assert_eq!(circuit.status, CircuitStatus::Failed);
-    assert!(circuit.error.as_ref().is_some_and(|error| error.contains("64 MiB of memory")), "{circuit:?}");
+    assert_failed(&server, "wide", ProblemType::CircuitUnavailable, &["64 MiB of memory"]);
     server.assert_healthy();
 }

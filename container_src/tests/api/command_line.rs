@@ -322,7 +322,9 @@ fn warm_fills_the_cache_and_fails_if_any_circuit_does() {
     folder
         .run(&[&"warm", &"--circuit", &samples::range_check().circuit, &"--cache-dir", &keys])
         .assert_success();
-    assert_eq!(fs::read_dir(&keys).unwrap().count(), 2, "one key per target");
+    let cached = fs::read_dir(&keys).unwrap().flatten();
+    let cached = cached.filter(|entry| entry.file_name() != "crs-checked");
+    assert_eq!(cached.count(), 2, "one key per target");
     let server = TestServer::start(|s| s.keys.clone_from(&keys));
     assert!(server.log_lines().iter().all(|line| line["vk_from"] != "prover"), "bb computed a key");
     drop(server);

@@ -31,7 +31,7 @@ fn connections_without_a_request_are_closed() {
         connection
     };
     let silent = open_with(b"");
-    let half_a_head = open_with(b"POST /api/prove HTTP/1.1\r\nHost: x\r\nX-Slow: ");
+    let half_a_head = open_with(b"POST /api/prove HTTP/1.1\r\nHost: localhost\r\nX-Slow: ");
     let mut idle = open_with(b"");
     idle.get("/livez");
     assert_eq!(idle.read_response().status, 200);
@@ -57,7 +57,7 @@ fn http_2_is_refused() {
 fn a_client_that_never_reads_is_disconnected() {
     let server = TestServer::start_default();
     let mut connection = Connection::open(server.address());
-    let requests = b"GET /problems/invalid_request HTTP/1.1\r\nHost: x\r\n\r\n".repeat(100);
+    let requests = b"GET /problems/invalid_request HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(100);
     // First the buffers on the way fill up, then the server waits for the client, then it gives up.
     let error = eventually("the server disconnects the client", || connection.try_send(&requests).err());
     assert!(matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe), "{error}");

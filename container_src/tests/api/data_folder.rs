@@ -98,7 +98,7 @@ fn a_lost_artifact_key_is_not_replaced() {
     let key = job_server.data.path().join("artifact.key");
     fs::remove_file(&key).unwrap();
     let failed = TestServer::fails_to_start(|s| s.flag("--data", &job_server.data.path().display()));
-    assert_eq!(failed.code, Some(1), "{}", failed.stderr);
+    assert_eq!(failed.code, Some(64), "{}", failed.stderr);
     assert!(failed.stderr.contains("artifact.key") && failed.stderr.contains("backup"), "{}", failed.stderr);
     assert!(!key.exists());
 }

@@ -220,7 +220,7 @@ fn a_circuit_that_cannot_be_loaded_falls_back() {
     // Without a witness of the smaller circuit there is nothing to prove.
     let response = family.form(&parts[..1]).send();
     let problem: Problem = serde_json::from_slice(&response.body).unwrap();
-    assert_eq!(problem.code, ProblemType::CircuitUnavailable);
+    assert_eq!(problem.code, ProblemType::CircuitCompilationFailed);
     family.form(&parts[1..]).send().assert_refused(ProblemType::InvalidRequest);
     family.server.assert_healthy();
 }

@@ -202,7 +202,7 @@ fn a_spool_of_another_user_is_refused() {
     fs::create_dir(&spool).unwrap();
     chown(&spool, Some(12_345), None).unwrap();
     let failed = TestServer::fails_to_start(|s| s.spool = Some(spool.clone()));
-    assert_eq!(failed.code, Some(1), "{}", failed.stderr);
+    assert_eq!(failed.code, Some(64), "{}", failed.stderr);
     for part in ["12345", "--spool-dir", &spool.display().to_string()] {
         assert!(failed.stderr.contains(part), "{part} is not in: {}", failed.stderr);
     }
@@ -223,7 +223,7 @@ fn a_witness_that_was_exchanged_is_not_proved() {
     });
     for file in spooled {
         fs::rename(&file, file.with_extension("moved")).unwrap();
-        fs::write(&file, &samples::unsatisfied()).unwrap();
+        fs::write(&file, samples::unsatisfied()).unwrap();
         // The server still wipes what it wrote; the name of it is gone.
         fs::remove_file(file.with_extension("moved")).unwrap();
     }

@@ -300,6 +300,7 @@ fn health_and_probes_report_the_state() {
             "/v1/audit" => Some(ProblemType::NotAllowed),
             path if path.contains("{id}") => Some(ProblemType::JobNotFound),
             "/v1/proofs" if endpoint["method"] == "POST" => Some(ProblemType::WitnessEmpty),
+            "/v1/proofs" => Some(ProblemType::ApiKeyRequired),
             path if path.starts_with("/api/prove") => Some(ProblemType::WitnessEmpty),
             _ => None,
         };

@@ -223,8 +223,8 @@ fn settings_that_cannot_work_are_faults() {
     for faults in sets {
         let failed = assert_fails(
             |s| {
-                s.flags
-                    .extend(faults.iter().flat_map(|(flag, value)| [(*flag).to_owned(), (*value).to_owned()]))
+                let flags = faults.iter().flat_map(|(flag, value)| [flag, value]);
+                s.flags.extend(flags.map(|word| (*word).to_owned()));
             },
             USAGE,
             &[],
@@ -381,16 +381,15 @@ fn a_user_with_only_a_binary_learns_how_to_get_bb() {
             .arg("serve")
             .env_clear()
             .env("PATH", "/nonexistent")
-            .env("HOME", "/nonexistent")
+            .env("HOME", elsewhere.path())
             .current_dir(folder);
         let output = processes::run(command.env("CRS_PATH", paths::crs()), wait::LIMIT);
         assert_eq!(output.status.code(), USAGE);
         String::from_utf8(output.stderr).unwrap()
     };
     let outside = stderr(elsewhere.path());
-    for part in
-        ["--bb", "BB_PATH", "PATH", "/nonexistent/.edgeprove/bb/5.0.0", "npm install @aztec/bb.js@5.0.0"]
-    {
+    let home = elsewhere.path().join(".edgeprove/bb/5.0.0");
+    for part in ["--bb", "BB_PATH", "PATH", home.to_str().unwrap(), "npm install @aztec/bb.js@5.0.0"] {
         assert!(outside.contains(part), "{part}: {outside}");
     }
     assert!(!outside.contains("cargo"), "{outside}");

@@ -1,7 +1,7 @@
 //! `GET /v1/stats`, `GET /v1/estimate`, the `RateLimit` headers, and traces in the log.
 
 use edgeprove_protocol::{
-    ProblemType, headers,
+    CircuitId, ProblemType, headers,
     statistics::{CostEstimate, ProofStats, Stats},
 };
 use http::Method;
@@ -45,7 +45,7 @@ fn stats_count_proofs_by_circuit_and_priority() {
     });
     assert_eq!(counts(&now.proofs), [2, 1, 0, 0]);
     assert_eq!(now.proofs.success_rate, Some(1.0), "a caller's fault does not count");
-    assert_eq!(now.circuits.iter().map(|(id, _)| id.as_str()).collect::<Vec<_>>(), ["range_check"]);
+    assert_eq!(now.circuits.keys().map(CircuitId::as_str).collect::<Vec<_>>(), ["range_check"]);
     assert_eq!(now.circuits.values().next(), Some(&now.proofs));
     assert_eq!(counts(&now.priorities["CRITICAL"]), [1, 0, 0, 0]);
     assert_eq!(counts(&now.priorities["NORMAL"]), [1, 1, 0, 0]);

@@ -169,8 +169,9 @@ fn form_head(name: &str) -> Vec<u8> {
 /// Sends a form, whose type replaces the usual one.
 fn send_form(server: &TestServer, pieces: impl Iterator<Item = Vec<u8>>) -> Response {
     let mut upload = Connection::open(server.address());
-    let head =
-        format!("POST /api/prove/large HTTP/1.1\r\nHost: x\r\n{FORM}\r\nTransfer-Encoding: chunked\r\n\r\n");
+    let head = format!(
+        "POST /api/prove/large HTTP/1.1\r\nHost: localhost\r\n{FORM}\r\nTransfer-Encoding: chunked\r\n\r\n"
+    );
     upload.send(head.as_bytes());
     let sent: std::io::Result<()> = pieces.into_iter().try_for_each(|piece| upload.try_send_chunk(&piece));
     if sent.is_ok() {
@@ -241,7 +242,7 @@ fn a_form_has_the_bounds_of_one_upload() {
     // Silence within a head.
     let mut upload = Connection::open(server.address());
     let head = format!(
-        "POST /api/prove/large HTTP/1.1\r\nHost: x\r\n{FORM}\r\nContent-Length: 1000\r\n\r\n--b\r\nX"
+        "POST /api/prove/large HTTP/1.1\r\nHost: localhost\r\n{FORM}\r\nContent-Length: 1000\r\n\r\n--b\r\nX"
     );
     upload.send(head.as_bytes());
     upload.read_response().assert_refused(ProblemType::UploadStalled);

@@ -118,7 +118,7 @@ fn the_list_of_circuits_has_sizes_and_keys() {
     assert_eq!(range.targets, Target::ALL);
     let key = server.get(range.vk.as_ref().unwrap());
     assert_eq!(range.vk_hash.as_deref(), Some(key.header(headers::VK_HASH)));
-    server.get("/v1/circuits/broken/vk").assert_refused(ProblemType::CircuitUnavailable);
+    server.get("/v1/circuits/broken/vk").assert_refused(ProblemType::CircuitCompilationFailed);
     // Callers do not learn the folders of the server.
     assert!(!String::from_utf8_lossy(&response.body).contains(dir.path().to_str().unwrap()));
     server.assert_healthy();

@@ -14,7 +14,7 @@ use crate::support::{DataFolder, entries, resume, suspend};
 
 const ALICE: &str = "alice's key";
 const BOB: &str = "bob's key";
-const EDGE_SECRET: &str = "the secret of edge and server";
+const EDGE_SECRET: &str = "the-secret-of-edge-and-server";
 
 /// Starts a server with the keys of Alice and Bob.
 #[track_caller]

@@ -80,7 +80,7 @@ fn a_job_that_kills_the_server_three_times_fails_alone() {
     server.get(&format!("/v1/proofs/{deadly}/proof")).assert_refused(ProblemType::WorkerLost);
     let metrics = String::from_utf8(server.get("/metrics").body).unwrap();
     assert!(
-        metrics.contains("edgeprove_jobs_finished_total{kind=\"prove\",outcome=\"worker_lost\"} 1\n"),
+        metrics.contains("edgeprove_jobs_failures_total{kind=\"prove\",code=\"worker_lost\"} 1\n"),
         "{metrics}"
     );
     wait_until_all_finished(&server);

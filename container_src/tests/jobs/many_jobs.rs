@@ -25,12 +25,13 @@ const MEASURED: Duration = Duration::from_secs(3);
 /// with every other would need many seconds.
 const ADDITIONAL_MS_MAX: u64 = 1_000;
 
-const FLAGS: [(&str, &str); 6] = [
+const FLAGS: [(&str, &str); 7] = [
     ("--job-workers", "1"),
     ("--job-queue-max", "20000"),
     ("--jobs-per-caller", "20000"),
     ("--watchers", "1000"),
     ("--watchers-per-caller", "1000"),
+    ("--requests-per-caller", "2000"),
     ("--drain", "1s"),
 ];
 

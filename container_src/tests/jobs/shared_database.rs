@@ -51,6 +51,7 @@ impl Shared {
         settings.flag("--artifacts", &self.folder.path("artifacts").display());
         settings.flag("--audit", &self.audit_of(name).display());
         settings.flag("--job-workers", "2");
+        settings.flag("--jobs-per-caller", "100");
         // Without keys, only operators list jobs.
         settings.flag("--anonymous-role", "operator");
         settings.flag("--lease", lease);

@@ -64,10 +64,6 @@ impl FileSink {
     /// is moved to `FILE.torn`. Blocking.
     pub fn open(path: &Path, sync: SyncPolicy) -> Result<Self, AuditError> {
         let io = |action| failed(path, action);
-        // Before it is opened: another kind of file, such as a pipe, could block.
-        if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
-            return Err(AuditError::NotAFile { path: path.to_owned() });
-        }
         let is_new = !path.exists();
         let mut options = OpenOptions::new();
         options.read(true).append(true).create(true).mode(0o600);

@@ -129,12 +129,6 @@ pub enum AuditError {
         #[source]
         fault: LineFault,
     },
-    /// The log is no regular file.
-    #[error("the audit log {} is not a regular file: name a file of its own for it", path.display())]
-    NotAFile {
-        /// The log.
-        path: PathBuf,
-    },
     /// The log is not the one that this server wrote before.
     #[error(
         "the audit log {} {change}: put the file back, or move it away and send SIGHUP to continue the chain in a new one \

@@ -13,7 +13,7 @@ pub const WINDOW_BITS: u8 = 15;
 /// Compressed bytes that are read ahead.
 const INPUT_BYTES: usize = 16 * 1024;
 /// Twice the largest window.
-const ZEROS: [u8; 2 << WINDOW_BITS] = [0; 2 << WINDOW_BITS];
+static ZEROS: [u8; 2 << WINDOW_BITS] = [0; 2 << WINDOW_BITS];
 
 /// Zeros as a stream of DEFLATE.
 static COMPRESSED_ZEROS: LazyLock<Vec<u8>> = LazyLock::new(|| {

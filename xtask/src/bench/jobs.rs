@@ -164,8 +164,10 @@ fn watchers(fixture: &Fixture, workload: &Workload) -> anyhow::Result<Vec<Row>> 
     }
     allow_open_files()?;
     let data = data_folder(fixture)?;
-    let many = ["--connections", "2000", "--watchers", "2000", "--watchers-per-caller", "2000"];
-    let server = serve_with_data(fixture, data.path(), &[&many[..], &["--prove-timeout", "30m"]].concat())?;
+    let bounds = ["--connections", "--requests-per-caller", "--watchers", "--watchers-per-caller"];
+    let mut flags: Vec<&str> = bounds.into_iter().flat_map(|bound| [bound, "2000"]).collect();
+    flags.extend(["--prove-timeout", "30m"]);
+    let server = serve_with_data(fixture, data.path(), &flags)?;
     let provers = process_stats::children(server.pid())?;
     let signal = |signal| provers.iter().try_for_each(|prover| send_signal(prover.pid, signal));
     signal(Signal::STOP)?;

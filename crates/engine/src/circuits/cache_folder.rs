@@ -38,7 +38,7 @@ impl CacheFolder {
     }
 
     /// Reads a file; `None` if it does not exist. Anything but a readable file is logged and counts as none.
-    pub(super) fn read(&self, file: &Path) -> Option<Vec<u8>> {
+    pub(super) fn read(file: &Path) -> Option<Vec<u8>> {
         match regular_file::read(file, FILE_MAX_BYTES) {
             Ok(content) => Some(content),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,

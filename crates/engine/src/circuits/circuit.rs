@@ -94,11 +94,18 @@ impl HasProblemType for LoadError {
     fn kind(&self) -> ProblemType {
         match self {
             Self::UnsupportedTarget { .. } => ProblemType::InvalidRequest,
-            Self::File(CircuitFileError::Noir(_)) | Self::Key(_) => ProblemType::CircuitCompilationFailed,
-            Self::File(
-                CircuitFileError::Unreadable { .. }
-                | CircuitFileError::TooLarge
-                | CircuitFileError::DecoderFailed,
+            Self::File(CircuitFileError::Noir(_) | CircuitFileError::DecoderFailed)
+            | Self::Key(ProverError::Refused { .. } | ProverError::UnexpectedResponse(_)) => {
+                ProblemType::CircuitCompilationFailed
+            }
+            Self::File(CircuitFileError::Unreadable { .. } | CircuitFileError::TooLarge)
+            | Self::Key(
+                ProverError::Timeout
+                | ProverError::BeyondMemory { .. }
+                | ProverError::Crashed(_)
+                | ProverError::Unavailable(_)
+                | ProverError::Spool(_)
+                | ProverError::Stopping,
             )
             | Self::CrsTooSmall { .. }
             | Self::TooMany { .. }

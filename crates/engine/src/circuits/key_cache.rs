@@ -60,7 +60,7 @@ impl KeyCache {
     #[must_use]
     pub fn get(&self, program_sha256: &[u8; 32], target: Target) -> Option<KeyMaterial> {
         let file = self.file(program_sha256, target);
-        let text = self.folder.read(&file)?;
+        let text = CacheFolder::read(&file)?;
         let material = serde_json::from_slice::<Entry>(&text)
             .ok()
             .and_then(|entry| self.decode(entry, program_sha256, target));

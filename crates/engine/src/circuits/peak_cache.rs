@@ -53,7 +53,7 @@ impl PeakCache {
     #[must_use]
     pub fn get(&self, program_sha256: &[u8; 32]) -> MemoryPeaks {
         let file = self.file(program_sha256);
-        let Some(text) = self.folder.read(&file) else { return MemoryPeaks::default() };
+        let Some(text) = CacheFolder::read(&file) else { return MemoryPeaks::default() };
         let is_right = |entry: &Entry| {
             let is_plausible = |(&threads, &bytes): (&usize, &u64)| threads > 0 && bytes < PLAUSIBLE_BYTES;
             entry.backend == self.folder.backend()

@@ -188,35 +188,35 @@ async fn a_new_server_learns_from_completed_jobs() {
 
 #[tokio::test]
 async fn every_server_computes_the_same_progress() {
-    for database in Fixture::all().await {
-        let server = Server::start(database.queue().await);
-        server.estimator.record("prove", "maze", Duration::from_secs(2));
-        // Another server learnt that such jobs take long.
-        let estimator = Arc::new(DurationEstimator::new(NonZeroUsize::MIN));
-        estimator.record("prove", "maze", Duration::from_hours(1));
-        let kind: Arc<dyn JobKind> = Arc::new(Scripted { may_end: Arc::default() });
-        let other = JobViews::new(database.queue().await, JobKinds::new([kind]), estimator);
-        let (id, mut watcher) = server.submit("wait").await;
-        let mut seen = until(&mut watcher, |view| view.percent > 10).await;
-        let stored = async || server.queue.get(id).await.unwrap().unwrap().stage.is_some();
-        timeout(LIMIT, async { while !stored().await {} }).await.expect("the stage is stored");
-        let mut polled = vec![other.find(id).await.unwrap().unwrap()];
-        for _ in 0..8 {
-            seen = until(&mut watcher, |view| view.percent > seen.percent).await;
-            polled.push(server.watchers.views().find(id).await.unwrap().unwrap());
-            polled.push(other.find(id).await.unwrap().unwrap());
-            let last = polled.last().unwrap();
-            assert!(last.percent >= seen.percent, "{}: {last:?} after {seen:?}", database.name);
-        }
-        assert!(polled.is_sorted_by_key(|view| view.percent), "{}: {polled:?}", database.name);
-        let remaining: Vec<_> = polled.iter().map(|view| view.remaining.unwrap().expected).collect();
-        assert!(remaining.is_sorted_by(|earlier, later| earlier >= later), "{remaining:?}");
-        assert!(remaining[0] < Duration::from_secs(2) && remaining[0] > remaining[8], "{remaining:?}");
-        server.may_end.notify_one();
-        assert_eq!(until(&mut watcher, is_over).await.percent, 100);
-        server.supervisor.stop().await;
-        database.remove().await;
+    // Only such a queue can have several servers.
+    let Some(database) = Fixture::postgres().await else { return };
+    let server = Server::start(database.queue().await);
+    server.estimator.record("prove", "maze", Duration::from_secs(2));
+    // Another server learnt that such jobs take long.
+    let estimator = Arc::new(DurationEstimator::new(NonZeroUsize::MIN));
+    estimator.record("prove", "maze", Duration::from_hours(1));
+    let kind: Arc<dyn JobKind> = Arc::new(Scripted { may_end: Arc::default() });
+    let other = JobViews::new(database.queue().await, JobKinds::new([kind]), estimator);
+    let (id, mut watcher) = server.submit("wait").await;
+    let mut seen = until(&mut watcher, |view| view.percent > 10).await;
+    let stored = async || server.queue.get(id).await.unwrap().unwrap().stage.is_some();
+    timeout(LIMIT, async { while !stored().await {} }).await.expect("the stage is stored");
+    let mut polled = vec![other.find(id).await.unwrap().unwrap()];
+    for _ in 0..8 {
+        seen = until(&mut watcher, |view| view.percent > seen.percent).await;
+        polled.push(server.watchers.views().find(id).await.unwrap().unwrap());
+        polled.push(other.find(id).await.unwrap().unwrap());
+        let last = polled.last().unwrap();
+        assert!(last.percent >= seen.percent, "{}: {last:?} after {seen:?}", database.name);
     }
+    assert!(polled.is_sorted_by_key(|view| view.percent), "{}: {polled:?}", database.name);
+    let remaining: Vec<_> = polled.iter().map(|view| view.remaining.unwrap().expected).collect();
+    assert!(remaining.is_sorted_by(|earlier, later| earlier >= later), "{remaining:?}");
+    assert!(remaining[0] < Duration::from_secs(2) && remaining[0] > remaining[8], "{remaining:?}");
+    server.may_end.notify_one();
+    assert_eq!(until(&mut watcher, is_over).await.percent, 100);
+    server.supervisor.stop().await;
+    database.remove().await;
 }
 
 #[tokio::test]

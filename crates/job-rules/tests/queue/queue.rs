@@ -37,10 +37,26 @@ pub(crate) struct Queue {
 }
 
 impl Queue {
+    /// Enqueues a job, and checks that it gets the predicted position. No other connection may enqueue meanwhile.
+    pub(crate) async fn enqueue_as_predicted(
+        &mut self,
+        job: &NewJob,
+        bounds: Bounds,
+        now: UnixMillis,
+    ) -> Intake {
+        let place = self.place(job, now).await;
+        let predicted = self.ahead_of(place).await;
+        let intake = self.enqueue(job, bounds, now).await;
+        if let Intake::Accepted(id) = intake {
+            let jobs = self.ahead(id).await.expect("it is queued").into_iter().map(|(.., jobs)| jobs);
+            assert_eq!(jobs.sum::<i64>(), predicted);
+        }
+        intake
+    }
+
     pub(crate) async fn enqueue(&mut self, job: &NewJob, bounds: Bounds, now: UnixMillis) -> Intake {
         let idempotency = job.idempotency.clone();
         let place = self.place(job, now).await;
-        let ahead = self.ahead_of(place).await;
         let values = values![
             job.id.to_string(),
             job.kind.clone(),
@@ -69,8 +85,6 @@ impl Queue {
         let accepted = bound(text, &values).fetch_optional(&mut *transaction).await.unwrap();
         transaction.commit().await.unwrap();
         if accepted.is_some() {
-            let jobs = self.ahead(job.id).await.expect("it is queued").into_iter().map(|(.., jobs)| jobs);
-            assert_eq!(jobs.sum::<i64>(), ahead, "it got the place that was predicted");
             return Intake::Accepted(job.id);
         }
         if let Some(asked) = &idempotency

@@ -105,7 +105,7 @@ impl Tables {
         let (queue, now) = (&mut self.queue, model.now);
         match step {
             Step::Enqueue(submission) => {
-                let intake = queue.enqueue(&submission.job(model.asked), BOUNDS, now).await;
+                let intake = queue.enqueue_as_predicted(&submission.job(model.asked), BOUNDS, now).await;
                 if let Intake::Accepted(_) = intake {
                     let queued = queue.queued().await.len();
                     assert!(queued <= BOUNDS.queued_max as usize, "{queued} jobs are queued");
@@ -317,7 +317,7 @@ fn a_low_job_never_starves() {
             (4, Priority::Normal, start.after(step * 3)),
         ];
         for (number, priority, at) in arrivals {
-            let accepted = queue.enqueue(&job(number, priority), BOUNDS, at).await;
+            let accepted = queue.enqueue_as_predicted(&job(number, priority), BOUNDS, at).await;
             assert!(matches!(accepted, Intake::Accepted(_)), "{accepted:?}");
         }
         let mut order = Vec::new();

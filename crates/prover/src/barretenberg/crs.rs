@@ -176,9 +176,7 @@ fn contents(dir: &Path, format: &Format, checked: &mut CheckedFiles) -> Result<O
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(unreadable(&path)(error)),
     };
-    if !metadata.is_file() {
-        return Err(unreadable(&path)(io::Error::other("it is not a file")));
-    }
+    regular_file::check_path(&path).map_err(unreadable(&path))?;
     let damaged = |fault| CrsError::Damaged { path: path.clone(), fault };
     let points = format.points_in(metadata.len()).ok_or_else(|| damaged(CrsFault::PartialPoint))?;
     if let Some(checked_points) = checked.find(&metadata) {

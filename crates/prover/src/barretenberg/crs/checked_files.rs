@@ -7,12 +7,16 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use edgeprove_telemetry::regular_file;
+
 use super::ceremony;
 
 /// The name of the list in the cache folder.
 const FILE: &str = "crs-checked";
 /// Most files in the list. The oldest is forgotten first.
 const FILES_MAX: usize = 16;
+/// Most bytes of the list that are read.
+const LIST_MAX_BYTES: u64 = 64 << 10;
 
 /// The files that were checked, each as one line: what identifies it, and how many of its points were checked.
 #[derive(Debug)]
@@ -25,7 +29,10 @@ pub(super) struct CheckedFiles {
 impl CheckedFiles {
     pub(super) fn read(cache_dir: Option<&Path>) -> Self {
         let path = cache_dir.map(|dir| dir.join(FILE));
-        let text = path.as_ref().and_then(|path| fs::read_to_string(path).ok()).unwrap_or_default();
+        let text = path
+            .as_ref()
+            .and_then(|path| regular_file::read_to_string(path, LIST_MAX_BYTES).ok())
+            .unwrap_or_default();
         Self { path, pins: ceremony::identity(), lines: text.lines().map(str::to_owned).collect() }
     }
 
