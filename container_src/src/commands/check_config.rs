@@ -164,7 +164,7 @@ fn facts(settings: &ServeSettings) -> Vec<(&'static str, String)> {
                 LocationSettings::Bucket(bucket) => format!("s3://{}/{}", bucket.bucket, bucket.prefix),
                 LocationSettings::Temporary => "a temporary folder".to_owned(),
             };
-            facts.push(("jobs", format!("in {}, artifacts in {artifacts}", jobs.place)));
+            facts.push(("jobs", format!("in {}, artifacts in {artifacts}", jobs.database)));
         }
         Err(reason) => facts.push(("jobs", reason.to_string())),
     }

@@ -149,12 +149,12 @@ impl JobArgs {
         let lease = faults.take_within("lease", self.lease, LEASE_BOUNDS);
         let results = faults.take_within("result-ttl", self.result_ttl, STORAGE_TIMES);
         let tombstones = faults.take_within("tombstone-ttl", self.tombstone_ttl, STORAGE_TIMES);
-        let home = self.instance_number.map(|home| faults.take("instance-number", home));
-        if let Some(Some(home)) = home
-            && home > JobId::INSTANCE_MAX
+        let instance_number = self.instance_number.map(|number| faults.take("instance-number", number));
+        if let Some(Some(number)) = instance_number
+            && number > JobId::INSTANCE_MAX
         {
             faults.add(format!(
-                "{} must be at most {} (got {home})",
+                "{} must be at most {} (got {number})",
                 flag("instance-number"),
                 JobId::INSTANCE_MAX
             ));
@@ -165,8 +165,8 @@ impl JobArgs {
             Some(url) => Some(url?),
             None => None,
         };
-        let home = match home {
-            Some(home) => Some(home?),
+        let instance_number = match instance_number {
+            Some(number) => Some(number?),
             None => None,
         };
         let (queued_max, unfinished_per_account_max) = (queued_max?, per_account?);
@@ -176,7 +176,7 @@ impl JobArgs {
         let (is_ephemeral, artifacts) = (is_ephemeral?, artifacts?);
         let is_lost = |folder| !is_ephemeral && is_lost_with_container(folder, environment.is_cloudflare);
         let is_shared = shared.is_some();
-        let place = match (shared, &data) {
+        let database = match (shared, &data) {
             (Some(url), _) => DatabaseLocation::Postgres(url),
             (None, Some(data)) if is_lost(data) => return Some(Err(JobsDisabled::InContainer)),
             (None, Some(data)) => DatabaseLocation::Folder(data.clone()),
@@ -198,7 +198,7 @@ impl JobArgs {
             return Some(Err(JobsDisabled::ArtifactsInContainer));
         }
         Some(Ok(JobSettings {
-            place,
+            database,
             artifacts,
             rules: Rules { lease: LeaseTerms { length: lease }, backoff: Backoff::default(), retention },
             bounds: Bounds { queued_max, unfinished_per_account_max },
@@ -208,7 +208,7 @@ impl JobArgs {
             watchers: WatchLimits { per_caller_max: per_caller_max?, max: watchers_max? },
             is_default: is_default && !is_shared && !is_ephemeral,
             // Every server knows the jobs of a shared database, so the edge need not route.
-            home: home.filter(|_| !is_shared),
+            instance_number: instance_number.filter(|_| !is_shared),
         }))
     }
 }

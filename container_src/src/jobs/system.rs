@@ -35,7 +35,7 @@ use super::{
 #[derive(Debug, Clone)]
 pub struct JobSettings {
     /// The location of the jobs.
-    pub place: DatabaseLocation,
+    pub database: DatabaseLocation,
     /// The location and the keys of their artifacts.
     pub artifacts: ArtifactSettings,
     /// Leases, delays between attempts, and retention.
@@ -53,7 +53,7 @@ pub struct JobSettings {
     /// Whether nobody chose the location. If it cannot be used, the server starts without jobs.
     pub is_default: bool,
     /// The number of this container in the ids of its jobs, if it alone stores them.
-    pub home: Option<u16>,
+    pub instance_number: Option<u16>,
 }
 
 /// Why the store of jobs cannot be opened.
@@ -91,7 +91,7 @@ impl JobSystem {
         recorder: JobRecorder,
         server: String,
     ) -> Result<Result<Self, JobsDisabled>, OpenError> {
-        let default = settings.is_default.then(|| settings.place.to_string());
+        let default = settings.is_default.then(|| settings.database.to_string());
         match (Self::open(settings, tools, estimator, recorder, server).await, default) {
             (Ok(system), Some(folder)) => {
                 tracing::info!(
@@ -120,15 +120,15 @@ impl JobSystem {
         server: String,
     ) -> Result<Self, OpenError> {
         let artifacts = Arc::new(ArtifactStore::open(&settings.artifacts)?);
-        let database = Database::open(&settings.place).await?;
+        let database = Database::open(&settings.database).await?;
         tracing::info!(
-            database = %settings.place,
+            database = %settings.database,
             artifacts = artifacts.location(),
             artifact_key = %artifacts.key(),
             workers = settings.workers,
             "asynchronous jobs are enabled"
         );
-        if matches!(settings.place, DatabaseLocation::Postgres(_)) && !artifacts.is_shared() {
+        if matches!(settings.database, DatabaseLocation::Postgres(_)) && !artifacts.is_shared() {
             tracing::warn!(
                 "servers that share this database must share the artifacts too: a bucket, or a shared folder"
             );
@@ -166,11 +166,11 @@ impl JobSystem {
             store: JobStore {
                 queue,
                 artifacts: Arc::clone(&artifacts),
-                folder: match settings.place {
+                folder: match settings.database {
                     DatabaseLocation::Folder(folder) => Some(folder),
                     DatabaseLocation::Memory | DatabaseLocation::Postgres(_) => None,
                 },
-                instance_number: settings.home,
+                instance_number: settings.instance_number,
             },
             watchers,
             watch_permits: WatchPermits::new(settings.watchers),

@@ -12,7 +12,7 @@ use std::{
 };
 
 use edgeprove_protocol::{Problem, ProblemType, Target::NoirRecursive};
-use rustix::process::Signal;
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 
 use crate::support::{
     Connection, Response, TestServer,
@@ -96,6 +96,46 @@ fn two_hundred_requests_in_process_mode() {
         s.flag("--prover-queue-max", &8);
     };
     two_hundred_requests(change, 8);
+}
+
+/// Silent connections, connections that read nothing, and watchers of a job, all of one caller and at default settings.
+#[test]
+fn a_crowd_of_connections_stops_nobody() {
+    const EACH: usize = 1024;
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).unwrap();
+    // The keys of `foo` and `bar`.
+    let keys = "crowd:2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae \
+                other:fcde2b2edba56bf408601fb721fe9b5c338d10ee429ea04fae5511b68fbf8fb9";
+    let server = TestServer::start(|s| {
+        s.environment.push(("EDGEPROVE_API_KEYS".to_owned(), keys.to_owned()));
+        s.flags.push("--ephemeral-jobs".to_owned());
+    });
+    let witness = &samples::range_check().witness;
+    let prove = |key: &str| server.prove_request(witness).header("x-api-key", key);
+    let jobs: Vec<_> =
+        (0..40).map(|_| prove("foo").header("prefer", "respond-async").send().assert_accepted()).collect();
+    let last = &jobs.last().unwrap().links.this;
+    let watch = format!("GET {last}/events HTTP/1.1\r\nHost: localhost\r\nX-Api-Key: foo\r\n\r\n");
+    let read_nothing = "GET /problems/not_ready HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(50);
+    let mut crowd = Vec::new();
+    for _ in 0..EACH {
+        for bytes in ["", &read_nothing, &watch] {
+            let mut connection = Connection::open(server.address());
+            // The server may have closed it already.
+            let _ = connection.try_send(bytes.as_bytes());
+            crowd.push(connection);
+        }
+    }
+    for _ in 0..5 {
+        let started = Instant::now();
+        assert_eq!(server.get("/livez").status, 200);
+        let (probed, started) = (started.elapsed(), Instant::now());
+        prove("bar").header("cache-control", "no-cache").send().assert_proof_of(samples::range_check());
+        eprintln!("/livez {probed:?}, a proof {:?}", started.elapsed());
+    }
+    drop(crowd);
+    server.finish();
 }
 
 #[test]
