@@ -16,7 +16,7 @@ use std::{sync::Arc, time::Duration};
 
 use edgeprove_job_rules::sql::Dialect;
 use sqlx::{AnyPool, any::install_default_drivers};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore};
 
 pub use self::{
     error::{OpenError, StoreError},
@@ -50,6 +50,8 @@ pub struct Database {
     /// The lock of the writer of SQLite. SQLite allows one writer at a time, but a writer that finds it busy tries again after
     /// pauses of up to 0.1 s and in no order. This lock is fair.
     turn: Option<Arc<Mutex<()>>>,
+    /// Permits for sessions that read for callers: fewer than the connections.
+    readers: Arc<Semaphore>,
     syncs: Arc<SharedSync>,
     postgres: Option<Arc<PostgresUrl>>,
     is_durable: bool,
@@ -84,10 +86,13 @@ impl Database {
         let is_durable = folder.is_some();
         let pools = sqlite.open().await?;
         let turn = is_durable.then(Arc::default);
+        // A database in memory has one connection.
+        let readers = if is_durable { usize::from(sqlite::READERS - 1) } else { 1 };
         Ok(Self {
             dialect: Dialect::Sqlite,
             pools,
             turn,
+            readers: Arc::new(Semaphore::new(readers)),
             syncs: Arc::default(),
             postgres: None,
             is_durable,
@@ -101,6 +106,7 @@ impl Database {
             dialect: Dialect::Postgres,
             pools: Pools { read: pool.clone(), write: pool.clone(), write_durably: pool },
             turn: None,
+            readers: Arc::new(Semaphore::new(postgres::READERS)),
             syncs: Arc::default(),
             postgres: Some(Arc::new(url)),
             is_durable: true,
@@ -135,18 +141,27 @@ impl Database {
     /// Takes a connection. Writers of SQLite get theirs one after the other, so drop it soon.
     pub async fn session(&self, durability: Durability) -> Result<Session, StoreError> {
         let turn = match (&self.turn, durability) {
-            (None, _) | (_, Durability::Read) => None,
+            (None, _) | (_, Durability::Read | Durability::ReadForUpkeep) => None,
             (Some(turn), Durability::Write | Durability::WriteDurably) => {
                 let turn = tokio::time::timeout(CONNECT_MAX, Arc::clone(turn).lock_owned());
                 Some(turn.await.map_err(|_| StoreError::TimedOut(CONNECT_MAX))?)
             }
         };
+        let permit = match durability {
+            Durability::Read => {
+                let permit = Arc::clone(&self.readers).acquire_owned();
+                let permit = tokio::time::timeout(CONNECT_MAX, permit).await;
+                // The semaphore is never closed.
+                permit.map_err(|_| sqlx::Error::PoolTimedOut)?.ok()
+            }
+            Durability::ReadForUpkeep | Durability::Write | Durability::WriteDurably => None,
+        };
         let pool = match durability {
-            Durability::Read => &self.pools.read,
+            Durability::Read | Durability::ReadForUpkeep => &self.pools.read,
             Durability::Write => &self.pools.write,
             Durability::WriteDurably => &self.pools.write_durably,
         };
-        Ok(Session::new(pool.acquire().await?, self.dialect, turn))
+        Ok(Session::new(pool.acquire().await?, self.dialect, turn, permit))
     }
 
     /// Returns once all earlier writes are durable. Concurrent callers share one sync.

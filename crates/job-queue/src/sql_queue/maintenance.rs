@@ -101,7 +101,7 @@ impl SqlQueue {
 
     /// The artifacts that nobody needs any more. That is durable when this returns, so that they may be removed.
     pub(crate) async fn doomed(&self, limit: u32) -> Result<Vec<DoomedArtifact>, StoreError> {
-        let mut session = self.database.session(Durability::Read).await?;
+        let mut session = self.database.session(Durability::ReadForUpkeep).await?;
         let rows = session.rows(upkeep::DOOMED_ARTIFACTS, values![limit]).await?;
         drop(session);
         let doomed = |row: &AnyRow| -> Result<DoomedArtifact, StoreError> {
@@ -122,7 +122,7 @@ impl SqlQueue {
 
     /// The names of all artifacts that jobs name.
     pub(crate) async fn named_artifacts(&self) -> Result<Vec<String>, StoreError> {
-        let mut session = self.database.session(Durability::Read).await?;
+        let mut session = self.database.session(Durability::ReadForUpkeep).await?;
         let rows = session.rows(upkeep::NAMED_ARTIFACTS, []).await?;
         rows.iter().map(|row| get(row, "artifact")).collect()
     }
@@ -136,6 +136,6 @@ impl SqlQueue {
 
     /// The time by the database's clock.
     pub(crate) async fn now(&self) -> Result<UnixMillis, StoreError> {
-        Ok(self.begin(Durability::Read).await?.1)
+        Ok(self.begin(Durability::ReadForUpkeep).await?.1)
     }
 }

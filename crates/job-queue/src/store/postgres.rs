@@ -14,6 +14,8 @@ use super::{CONNECT_MAX, OpenError, StoreError, migrate::migrate};
 /// The maximum number of connections of one server, besides the one for notifications. Workers, endpoints and upkeep share
 /// them, and none uses one for more than a few round trips.
 const CONNECTIONS: u32 = 8;
+/// How many of them may read for callers at the same time. The others are for workers and upkeep.
+pub(super) const READERS: usize = 5;
 /// The longest wait of a starting server for a database that starts at the same time.
 const START_WAIT_MAX: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(200);

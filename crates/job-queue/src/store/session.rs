@@ -15,15 +15,17 @@ use sqlx::{
     pool::PoolConnection,
     query::Query,
 };
-use tokio::sync::OwnedMutexGuard;
+use tokio::sync::{OwnedMutexGuard, OwnedSemaphorePermit};
 
 use super::{ANSWER_MAX, StoreError};
 
 /// The durability of a session's writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Durability {
-    /// The session only reads.
+    /// The session only reads, for a caller. Callers never take every connection.
     Read,
+    /// The session only reads, for the upkeep of the queue, which must not wait for callers.
+    ReadForUpkeep,
     /// Writes survive the end of this process; a power failure may undo the last moment of them. See [`super::sqlite`].
     Write,
     /// Writes are durable when they return.
@@ -44,6 +46,7 @@ pub struct Session {
     connection: PoolConnection<Any>,
     dialect: Dialect,
     _turn: Option<OwnedMutexGuard<()>>,
+    _permit: Option<OwnedSemaphorePermit>,
 }
 
 /// A transaction. It is rolled back when it is dropped without [`Self::commit`].
@@ -81,8 +84,9 @@ impl Session {
         connection: PoolConnection<Any>,
         dialect: Dialect,
         turn: Option<OwnedMutexGuard<()>>,
+        permit: Option<OwnedSemaphorePermit>,
     ) -> Self {
-        Self { connection, dialect, _turn: turn }
+        Self { connection, dialect, _turn: turn, _permit: permit }
     }
 
     /// The time by the database's clock: its own on PostgreSQL, this machine's on SQLite.

@@ -30,8 +30,8 @@ use sqlx::{
 
 use super::{CONNECT_MAX, OpenError, Pools, migrate::migrate};
 
-/// The number of reading connections. Each is a thread.
-const READERS: u32 = 2;
+/// The number of reading connections, one of which is for upkeep. Each is a thread.
+pub(super) const READERS: u8 = 3;
 
 /// The settings of every connection: wait for a writer of another program, such as a backup; checkpoint the log in
 /// steps of four megabytes, and shrink it after a burst.
@@ -165,7 +165,7 @@ impl Sqlite {
         Ok(Pools {
             write_durably: open(Role::DurableWriter, 1).await?,
             write: open(Role::Writer, 1).await?,
-            read: open(Role::Reader, READERS).await?,
+            read: open(Role::Reader, READERS.into()).await?,
         })
     }
 

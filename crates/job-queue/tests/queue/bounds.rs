@@ -1,8 +1,8 @@
-//! The queue accepts no job beyond its bounds, and no job twice.
+//! The queue accepts no job beyond its bounds, no job twice, and no more readers than leave a connection for upkeep.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, time::Duration};
 
-use edgeprove_job_queue::{EnqueueError, Enqueued};
+use edgeprove_job_queue::{EnqueueError, Enqueued, store::Durability};
 use edgeprove_job_rules::{
     bounds::{Bounds, Full},
     idempotency::{BodyDigest, Idempotency},
@@ -100,5 +100,26 @@ async fn one_idempotency_key_creates_one_job() {
         assert!(matches!(queue.enqueue(named(1), None).await, Ok(Enqueued::Known(_))));
         assert!(matches!(queue.enqueue(job(), None).await, Err(EnqueueError::Full(_))));
         database.remove().await;
+    }
+}
+
+#[tokio::test]
+async fn upkeep_reads_while_callers_take_every_permit() {
+    let mut databases = vec![Fixture::file()];
+    databases.extend(Fixture::postgres().await);
+    for fixture in databases {
+        let queue = fixture.queue().await;
+        let database = queue.database();
+        let mut held = Vec::new();
+        // Ends when a further session of a caller has to wait, which happens before the connections are used up.
+        while let Ok(session) =
+            tokio::time::timeout(Duration::from_secs(2), database.session(Durability::Read)).await
+        {
+            held.push(session.unwrap());
+        }
+        assert!((2..=5).contains(&held.len()), "{}: {}", fixture.name, held.len());
+        database.session(Durability::ReadForUpkeep).await.unwrap().now().await.unwrap();
+        drop(held);
+        fixture.remove().await;
     }
 }
