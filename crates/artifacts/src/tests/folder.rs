@@ -2,6 +2,7 @@ use std::{
     fs::{File, FileTimes},
     io::Read as _,
     os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink},
+    path::PathBuf,
 };
 
 use super::*;
@@ -151,14 +152,17 @@ async fn an_open_folder_is_closed_if_it_has_artifacts_only() {
     assert_eq!(mode(&dir), 0o755);
 }
 
+/// The key file of a data folder, and the settings of a store in it.
+fn of_data_folder(home: &Path) -> (PathBuf, ArtifactSettings) {
+    let file = home.join("artifact.key");
+    let location = LocationSettings::Folder(home.join("artifacts"));
+    (file.clone(), ArtifactSettings { location, keys: KeySettings::File(file) })
+}
+
 #[tokio::test]
 async fn the_key_of_the_data_folder_is_reused() {
     let home = tempfile::tempdir().unwrap();
-    let file = home.path().join("artifact.key");
-    let settings = ArtifactSettings {
-        location: LocationSettings::Folder(home.path().join("artifacts")),
-        keys: KeySettings::File(file.clone()),
-    };
+    let (file, settings) = of_data_folder(home.path());
     let store = ArtifactStore::open(&settings).unwrap();
     let name = store.put_bytes(ArtifactKind::Proof, b"a proof").await.unwrap();
     let key = store.key();
@@ -184,11 +188,7 @@ async fn the_key_of_the_data_folder_is_reused() {
 #[tokio::test]
 async fn a_missing_key_is_not_replaced_beside_artifacts() {
     let home = tempfile::tempdir().unwrap();
-    let file = home.path().join("artifact.key");
-    let settings = ArtifactSettings {
-        location: LocationSettings::Folder(home.path().join("artifacts")),
-        keys: KeySettings::File(file.clone()),
-    };
+    let (file, settings) = of_data_folder(home.path());
     let store = ArtifactStore::open(&settings).unwrap();
     let name = store.put_bytes(ArtifactKind::Proof, b"a proof").await.unwrap();
     fs::remove_file(&file).unwrap();
