@@ -81,7 +81,8 @@ fn a_foreign_page_gets_no_work_done() {
             server.prove_request(witness).header("origin", origin).header("sec-fetch-site", "cross-site");
         allowed.send().assert_proof_of(samples::range_check());
     }
-    assert_eq!(job_server.submit(witness).status, JobStatus::Queued);
+    let job = job_server.submit(witness);
+    assert_eq!(job_server.wait_until_finished(&job).status, JobStatus::Completed);
 }
 
 #[test]
