@@ -2,7 +2,6 @@
 //! [`edgeprove_job_rules::transition`].
 
 mod maintenance;
-mod place;
 mod rows;
 
 use std::{
@@ -20,10 +19,12 @@ use edgeprove_job_rules::{
     job::{Job, NewJob},
     lease::LeaseToken,
     outcome::EncodeError,
+    priority::Rank,
     queue_position::{QueuePosition, QueuedJob},
     sql::{Dialect, Statement, intake, upkeep, view, work},
     time::UnixMillis,
     transition::Rules,
+    turn::{OrderKey, Turn},
 };
 use edgeprove_protocol::{JobId, JobStatus, Priority};
 use edgeprove_telemetry::supervisor::Supervisor;
@@ -32,7 +33,6 @@ use tokio::sync::broadcast;
 use uuid::Uuid;
 
 pub(crate) use self::maintenance::DoomedArtifact;
-use self::place::{Execute, place};
 use self::rows::{count, get, read_job, read_position, read_priority, read_queued, read_status};
 use crate::{
     notifications::{Notifier, Ready},
@@ -42,7 +42,7 @@ use crate::{
     },
     store::{
         Database, Durability, Session, StoreError,
-        session::{host_now, values},
+        session::{Value, host_now, values},
     },
 };
 
@@ -122,7 +122,7 @@ impl SqlQueue {
         let dialect = database.dialect();
         let of = |statement: Statement, id, ready| notifier.notifying(statement.text(dialect), id, ready);
         let notifying = Notifying {
-            enqueue: of(intake::ENQUEUE, "$1", Ready::Always),
+            enqueue: of(intake::ENQUEUE, "$5", Ready::Always),
             claim: of(work::CLAIM, "changed.id", Ready::Never),
             report_stage: of(work::REPORT_STAGE, "$1", Ready::Never),
             finish: of(work::FINISH, "$1", Ready::Never),
@@ -179,36 +179,18 @@ impl SqlQueue {
     /// Inserts a job, unless its key is taken or the bounds are reached. It is not durable yet: see [`Database::sync`].
     async fn insert(&self, job: &NewJob, bounds: Bounds) -> Result<Option<Job>, StoreError> {
         let (mut session, now) = self.begin(Durability::Write).await?;
-        match self.database.dialect() {
-            Dialect::Sqlite => self.insert_at(now, job, bounds, &mut session).await,
-            Dialect::Postgres => {
-                let mut transaction = session.begin().await?;
-                transaction.rows(intake::POSTGRES_LOCK_INTAKE, []).await?;
-                let inserted = self.insert_at(now, job, bounds, &mut transaction).await?;
-                transaction.commit().await?;
-                Ok(inserted)
-            }
-        }
-    }
-
-    async fn insert_at(
-        &self,
-        now: UnixMillis,
-        job: &NewJob,
-        bounds: Bounds,
-        statements: &mut impl Execute,
-    ) -> Result<Option<Job>, StoreError> {
-        let place = place(&job.account, job.priority, now, statements).await?;
         let idempotency = job.idempotency.as_ref();
+        let [account, level, at, rank] = arrival(&job.account, job.priority, now);
         let values = values![
+            account,
+            level,
+            at,
+            rank,
             job.id.to_string(),
             job.kind.as_str(),
             job.subject.as_str(),
             job.version.as_str(),
             job.owner.as_str(),
-            i64::from(job.priority.level()),
-            place.rank.0,
-            now,
             job.max_attempts,
             idempotency.map(|idempotency| idempotency.key.as_str()),
             idempotency.map(|idempotency| idempotency.body.to_string()),
@@ -216,12 +198,21 @@ impl SqlQueue {
             job.input.as_deref(),
             bounds.queued_max,
             bounds.unfinished_per_account_max,
-            job.account.as_str(),
-            place.turn.0,
         ];
-        let row = statements.execute(self.notifying.enqueue.clone(), values.into()).await?.pop();
-        let seq = row.map(|row| row.try_get("seq")).transpose()?;
-        Ok(seq.map(|seq| job.clone().arrive(seq, now, place)))
+        let statement = self.notifying.enqueue.clone();
+        let row = match self.database.dialect() {
+            Dialect::Sqlite => session.row(statement, values).await?,
+            Dialect::Postgres => {
+                let mut transaction = session.begin().await?;
+                transaction.rows(intake::POSTGRES_LOCK_INTAKE, []).await?;
+                let row = transaction.row(statement, values).await?;
+                transaction.commit().await?;
+                row
+            }
+        };
+        let Some(row) = row else { return Ok(None) };
+        let place = OrderKey { rank: Rank(get(&row, "rank")?), turn: Turn(get(&row, "turn")?) };
+        Ok(Some(job.clone().arrive(get(&row, "seq")?, now, place)))
     }
 
     /// Finds why a job was not inserted.
@@ -261,6 +252,11 @@ impl SqlQueue {
         let (random, _) = Uuid::new_v4().as_u64_pair();
         now.after(self.rules.backoff.delay(attempts, random))
     }
+}
+
+/// The first values of [`intake::ENQUEUE`], which find the place of a job that arrives now.
+fn arrival(account: &str, priority: Priority, now: UnixMillis) -> [Value; 4] {
+    values![account, i64::from(priority.level()), now, Rank::new(priority, now).0]
 }
 
 /// Why a job was not inserted.
@@ -347,8 +343,7 @@ impl SqlQueue {
         capabilities: &[Capability],
     ) -> Result<QueuePosition, QueueError> {
         let (mut session, now) = self.begin(Durability::Read).await?;
-        let place = place(account, priority, now, &mut session).await?;
-        let rows = session.rows(view::AHEAD_OF_PLACE, values![place.rank.0, place.turn.0]).await?;
+        let rows = session.rows(view::AHEAD_OF_NEW_JOB, arrival(account, priority, now)).await?;
         Ok(read_position(&rows, capabilities)?)
     }
 

@@ -63,8 +63,6 @@ pub const POSTGRES_NOW: &str = "SELECT CAST(floor(extract(epoch FROM clock_times
 pub const ALL: &[(&str, Statement)] = &[
     ("ENQUEUE", intake::ENQUEUE),
     ("FIND_BY_KEY", intake::FIND_BY_KEY),
-    ("TURNS", intake::TURNS),
-    ("FOLLOWERS", intake::FOLLOWERS),
     ("LOAD", intake::LOAD),
     ("CLAIM", work::CLAIM),
     ("HEARTBEAT", work::HEARTBEAT),
@@ -76,7 +74,7 @@ pub const ALL: &[(&str, Statement)] = &[
     ("GET", view::GET),
     ("LIST", view::LIST),
     ("AHEAD", view::AHEAD),
-    ("AHEAD_OF_PLACE", view::AHEAD_OF_PLACE),
+    ("AHEAD_OF_NEW_JOB", view::AHEAD_OF_NEW_JOB),
     ("QUEUED", view::QUEUED),
     ("COUNTS", view::COUNTS),
     ("OLDEST_QUEUED", view::OLDEST_QUEUED),

@@ -22,11 +22,23 @@ use edgeprove_protocol::Priority;
 
 use crate::{priority::Rank, time::UnixMillis};
 
-/// The distance between the turns of two jobs of one caller.
-const STEP: i64 = 1024;
-/// The distance of a newcomer's turn from the running one. Even if ever new callers arrive, a queued job has its turn after
-/// `STEP / NEWCOMER` of them.
-const NEWCOMER: i64 = 16;
+/// The distance between the turns of two jobs of one caller, also for SQL.
+macro_rules! step {
+    () => {
+        1024
+    };
+}
+pub(crate) use step;
+const STEP: i64 = step!();
+/// The distance of a newcomer's turn from the running one, also for SQL. Even if ever new callers arrive, a queued job has its
+/// turn after `STEP / NEWCOMER` of them.
+macro_rules! newcomer {
+    () => {
+        16
+    };
+}
+pub(crate) use newcomer;
+const NEWCOMER: i64 = newcomer!();
 /// The number of priorities.
 const LEVELS: usize = Priority::ALL.len();
 
@@ -57,8 +69,6 @@ pub struct TurnsOfPriority {
     pub running: Option<Turn>,
     /// The first turn of the queued jobs that are due.
     pub queued: Option<Turn>,
-    /// The last turn of the queued jobs.
-    pub last: Option<Turn>,
 }
 
 /// The turns of all priorities, as a caller finds them.
@@ -117,12 +127,6 @@ impl Turns {
         after
     }
 
-    /// Whether there is a queued job that the job goes ahead of.
-    #[must_use]
-    pub fn have_followers(&self) -> bool {
-        self.after().into_iter().zip(self.of).any(|(after, of)| of.last.is_some_and(|last| last > after))
-    }
-
     /// The place of the job, which arrives now. `followers` has the ranks of the jobs that [`after`](Self::after) selects, by
     /// level.
     #[must_use]
@@ -169,9 +173,8 @@ mod tests {
                 let (queued, running): (Vec<_>, Vec<_>) = (turns(&self.queued), turns(&self.running));
                 let own = queued.iter().chain(&running).filter(|(_, own)| *own).map(|(turn, _)| *turn).max();
                 let first = queued.iter().map(|(turn, _)| *turn).min();
-                let last = queued.iter().map(|(turn, _)| *turn).max();
                 let running = running.iter().map(|(turn, _)| *turn).max();
-                TurnsOfPriority { own, running, queued: first, last }
+                TurnsOfPriority { own, running, queued: first }
             });
             let turns = Turns::new(priority, of);
             let mut followers = [None; LEVELS];
@@ -182,7 +185,6 @@ mod tests {
                     .filter(|job| usize::from(job.2.level()) == level && job.0.turn > after);
                 followers[level] = later.min_by_key(|job| job.0.turn).map(|job| job.0.rank);
             }
-            assert_eq!(turns.have_followers(), followers.iter().any(Option::is_some));
             let place = turns.place(UnixMillis(NOW.0 + self.now_ms), followers);
             self.queued.push((place, caller, priority));
             self.queued.sort_by_key(|job| (job.0.rank, job.0.turn));
@@ -258,7 +260,7 @@ mod tests {
     fn a_job_that_runs_again_turns_no_clock_back() {
         let turns = |running, queued| {
             let mut of = [TurnsOfPriority::default(); LEVELS];
-            of[NORMAL] = TurnsOfPriority { own: None, running, queued, last: queued };
+            of[NORMAL] = TurnsOfPriority { own: None, running, queued };
             Turns::new(Priority::Normal, of).turn()
         };
         assert_eq!(turns(Some(Turn(STEP)), Some(Turn(STEP * 9))), Turn(STEP * 9));

@@ -65,12 +65,11 @@ impl WaitingOrder {
         let running = || self.running.values().filter(move |running| running.priority == priority);
         let own = self.of_priority(priority).filter(|(_, waiter)| waiter.demand.account == demand.account);
         let own_running = running().filter(|running| running.account == demand.account);
-        let turns = || self.of_priority(priority).map(|((_, turn, _), _)| *turn);
+        let queued = self.of_priority(priority).map(|((_, turn, _), _)| *turn);
         TurnsOfPriority {
             own: own.map(|((_, turn, _), _)| *turn).chain(own_running.map(|running| running.turn)).max(),
             running: running().map(|running| running.turn).max(),
-            queued: turns().min(),
-            last: turns().max(),
+            queued: queued.min(),
         }
     }
 

@@ -9,48 +9,23 @@ use super::Statement;
 /// Binds nothing. Returns one row without a value. The number identifies this queue among the database's advisory locks.
 pub const POSTGRES_LOCK_INTAKE: &str = "SELECT pg_advisory_xact_lock(7306916054)";
 
-/// Enqueues a job, if the bounds allow it and its idempotency key is free.
+/// Enqueues a job at its place in the order of work, if the bounds allow it and its idempotency key is free.
 ///
-/// Binds 1 id, 2 kind, 3 subject, 4 version, 5 owner, 6 priority's level, 7 rank and 17 turn ([`crate::turn::OrderKey`]), 8 now,
-/// 9 maximum number of attempts, 10 idempotency key or NULL, 11 body digest or NULL, 12 payload, 13 input or NULL,
-/// 14 maximum number of queued jobs, 15 maximum number of unfinished jobs of the account, 16 account.
+/// Binds 1 account, 2 priority's level, 3 now, 4 rank of this priority and time ([`crate::priority::Rank::new`]), 5 id, 6 kind,
+/// 7 subject, 8 version, 9 owner, 10 maximum number of attempts, 11 idempotency key or NULL, 12 body digest or NULL, 13 payload,
+/// 14 input or NULL, 15 maximum number of queued jobs, 16 maximum number of unfinished jobs of the account.
 ///
-/// Returns `seq`. No row: [`FIND_BY_KEY`] shows whether the key is taken, and if not, [`LOAD`] which bound is reached.
+/// Returns `seq`, `rank` and `turn`. No row: [`FIND_BY_KEY`] shows whether the key is taken, and if not, [`LOAD`] which bound is
+/// reached.
 pub const ENQUEUE: Statement = statement! {
     "INSERT INTO jobs (id, kind, subject, version, owner, account, priority, rank, turn, status, run_at, enqueued_at, attempts, \
      max_attempts, lease_token, idempotency_key, body_digest, payload, input) \
-     SELECT $1, $2, $3, $4, $5, $16, $6, $7, $17, 'queued', $8, $8, 0, $9, 0, $10, $11, $12, $13 \
-     WHERE (SELECT count(*) FROM jobs WHERE status = 'queued') < $14 \
-     AND (SELECT count(*) FROM jobs WHERE account = $16 AND finished_at IS NULL) < $15 \
+     SELECT $5, $6, $7, $8, $9, $1, $2, place.rank, place.turn, 'queued', $3, $3, 0, $10, 0, $11, $12, $13, $14 \
+     FROM (" place_of_new_job ") AS place \
+     WHERE (SELECT count(*) FROM jobs WHERE status = 'queued') < $15 \
+     AND (SELECT count(*) FROM jobs WHERE account = $1 AND finished_at IS NULL) < $16 \
      ON CONFLICT (owner, idempotency_key) DO NOTHING \
-     RETURNING seq"
-};
-
-/// Reads the turns of each priority up to that of a new job, for [`crate::turn::Turns`].
-///
-/// Binds 1 account, 2 level of the job's priority, 3 now. Returns `priority`, and `own`, `running`, `queued` and `last` or NULL, which
-/// [`crate::turn::TurnsOfPriority`] describes; a row for each priority.
-pub const TURNS: Statement = statement! {
-    "SELECT levels.level AS priority, \
-     (SELECT max(turn) FROM jobs WHERE account = $1 AND priority = levels.level AND finished_at IS NULL) AS own, \
-     (SELECT max(turn) FROM jobs WHERE status = 'running' AND priority = levels.level) AS running, \
-     (SELECT turn FROM jobs WHERE status = 'queued' AND priority = levels.level AND run_at <= $3 \
-     ORDER BY turn, seq LIMIT 1) AS queued, \
-     (SELECT max(turn) FROM jobs WHERE status = 'queued' AND priority = levels.level) AS last \
-     FROM (SELECT CAST(0 AS BIGINT) AS level UNION ALL SELECT 1 UNION ALL SELECT 2 UNION ALL SELECT 3) AS levels \
-     WHERE levels.level <= $2"
-};
-
-/// Reads the ranks of the jobs that a new job goes ahead of: the first of each priority after a turn.
-///
-/// Binds 1 to 4 the turns for the levels 0 to 3 ([`crate::turn::Turns::after`]). Returns `priority` and `rank`, a row for each
-/// priority that has such a job.
-pub const FOLLOWERS: Statement = statement! {
-    "SELECT priority, rank FROM jobs WHERE seq IN (\
-     (SELECT seq FROM jobs WHERE status = 'queued' AND priority = 0 AND turn > $1 ORDER BY turn, seq LIMIT 1), \
-     (SELECT seq FROM jobs WHERE status = 'queued' AND priority = 1 AND turn > $2 ORDER BY turn, seq LIMIT 1), \
-     (SELECT seq FROM jobs WHERE status = 'queued' AND priority = 2 AND turn > $3 ORDER BY turn, seq LIMIT 1), \
-     (SELECT seq FROM jobs WHERE status = 'queued' AND priority = 3 AND turn > $4 ORDER BY turn, seq LIMIT 1))"
+     RETURNING seq, rank, turn"
 };
 
 /// Reads the job of an owner's idempotency key, for [`crate::idempotency::Idempotency::judge`].

@@ -76,6 +76,40 @@ macro_rules! takes {
     };
 }
 
+/// The place of a new job in the order of work, as [`crate::turn`] describes it: a query of one row, `rank` and `turn`. Binds 1
+/// account, 2 level of the job's priority, 3 now, 4 rank of a job of this priority that goes ahead of nobody.
+macro_rules! place_of_new_job {
+    () => {
+        concat!(
+            // Each priority up to the job's: the last turn of the account's own jobs, and the turn of an account without jobs.
+            "WITH turns AS (SELECT level, own, CASE WHEN running IS NULL THEN coalesce(queued, 0) \
+             WHEN running < queued - ",
+            $crate::turn::step!(),
+            " THEN queued ELSE running + ",
+            $crate::turn::newcomer!(),
+            " END AS newcomer FROM (SELECT level, \
+             (SELECT max(turn) FROM jobs WHERE account = $1 AND priority = level AND finished_at IS NULL) AS own, \
+             (SELECT max(turn) FROM jobs WHERE status = 'running' AND priority = level) AS running, \
+             (SELECT turn FROM jobs WHERE status = 'queued' AND priority = level AND run_at <= $3 \
+             ORDER BY turn, seq LIMIT 1) AS queued \
+             FROM (SELECT CAST(0 AS BIGINT) AS level UNION ALL SELECT 1 UNION ALL SELECT 2 UNION ALL SELECT 3) AS levels \
+             WHERE level <= $2) AS found), ",
+            "arrival AS (SELECT own IS NULL AS is_first, CASE WHEN own + ",
+            $crate::turn::step!(),
+            " > newcomer THEN own + ",
+            $crate::turn::step!(),
+            " ELSE newcomer END AS turn FROM turns WHERE level = $2), ",
+            // The ranks that the job takes over, lowered where turns cannot be compared because the priority differs.
+            "followers AS (SELECT CASE WHEN level = $2 THEN 0 ELSE 1 END AS ahead, \
+             (SELECT rank FROM jobs WHERE status = 'queued' AND priority = level \
+             AND turn > CASE WHEN level = $2 THEN arrival.turn ELSE newcomer END ORDER BY turn, seq LIMIT 1) AS rank \
+             FROM turns, arrival WHERE level = $2 OR is_first), ",
+            "passed AS (SELECT min(rank - ahead) AS rank FROM followers) ",
+            "SELECT CASE WHEN passed.rank < $4 THEN passed.rank ELSE $4 END AS rank, arrival.turn AS turn FROM arrival, passed"
+        )
+    };
+}
+
 /// Sets the columns of a job whose attempt failed: cancelled if a caller requested that, failed if that was the last attempt,
 /// and queued otherwise. Binds 1 now, 2 earliest start of the next attempt, 3 outcome, 4 expiry if the job has finished.
 macro_rules! attempt_failed {

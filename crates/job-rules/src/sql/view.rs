@@ -29,12 +29,13 @@ pub const AHEAD: Statement = statement! {
      WHERE job.id = $1 AND job.status = 'queued' GROUP BY ahead.kind, ahead.subject, ahead.version"
 };
 
-/// Counts the jobs that are ahead of a place in the queue, which a new job would get.
+/// Counts the jobs that are ahead of the place which a new job would get.
 ///
-/// Binds 1 rank, 2 turn. Returns `kind`, `subject`, `version`, `jobs`, a row for each combination that occurs.
-pub const AHEAD_OF_PLACE: Statement = statement! {
-    "SELECT kind, subject, version, count(*) AS jobs FROM jobs \
-     WHERE status = 'queued' AND (rank, turn) <= ($1, $2) GROUP BY kind, subject, version"
+/// Binds 1 account, 2 priority's level, 3 now, 4 rank of this priority and time, as [`super::intake::ENQUEUE`] does. Returns `kind`,
+/// `subject`, `version`, `jobs`, a row for each combination that occurs.
+pub const AHEAD_OF_NEW_JOB: Statement = statement! {
+    "SELECT kind, subject, version, count(*) AS jobs FROM jobs, (" place_of_new_job ") AS place \
+     WHERE status = 'queued' AND (jobs.rank, jobs.turn) <= (place.rank, place.turn) GROUP BY kind, subject, version"
 };
 
 /// Reads the queue in the order of work, to find the positions of many jobs at once.

@@ -177,7 +177,6 @@ impl Model {
                 own: own.map(|job| job.turn).max(),
                 running: running.map(|job| job.turn).max(),
                 queued: jobs().filter(|job| job.is_due(self.now)).map(|job| job.turn).min(),
-                last: jobs().filter(|job| job.status == JobStatus::Queued).map(|job| job.turn).max(),
             }
         });
         let turns = Turns::new(new.priority, of);

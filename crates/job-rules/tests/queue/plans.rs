@@ -51,8 +51,6 @@ fn frequent_statements_scan_no_table() {
             intake::ENQUEUE,
             intake::FIND_BY_KEY,
             intake::LOAD,
-            intake::TURNS,
-            intake::FOLLOWERS,
             work::CLAIM,
             work::HEARTBEAT,
             work::REPORT_STAGE,
@@ -63,7 +61,7 @@ fn frequent_statements_scan_no_table() {
             view::GET,
             view::LIST,
             view::AHEAD,
-            view::AHEAD_OF_PLACE,
+            view::AHEAD_OF_NEW_JOB,
             view::QUEUED,
             upkeep::CANCEL,
             upkeep::REAP,
@@ -81,7 +79,7 @@ fn frequent_statements_scan_no_table() {
         let claim = plan(&mut database, work::CLAIM).await;
         assert!(claim.iter().any(|step| step.contains("USING INDEX jobs_by_turn")), "{claim:#?}");
         for statement in
-            [work::CLAIM, intake::TURNS, view::QUEUED, view::LIST, upkeep::EXPIRE, upkeep::DELETE]
+            [work::CLAIM, intake::ENQUEUE, view::QUEUED, view::LIST, upkeep::EXPIRE, upkeep::DELETE]
         {
             let plan = plan(&mut database, statement).await;
             assert!(

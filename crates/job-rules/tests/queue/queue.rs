@@ -11,13 +11,12 @@ use edgeprove_job_rules::{
     sql::{Dialect, intake, upkeep, view, work},
     time::UnixMillis,
     transition::Rules,
-    turn::{OrderKey, Turn, Turns, TurnsOfPriority},
 };
-use edgeprove_protocol::{JobId, JobStatus, Priority};
+use edgeprove_protocol::{JobId, JobStatus};
 use sqlx::{Any, Connection as _, Executor as _, Row as _, any::AnyRow};
 
 use crate::{
-    database::{Database, bound, values},
+    database::{Database, Value, bound, values},
     model::stage_estimate,
 };
 
@@ -44,8 +43,7 @@ impl Queue {
         bounds: Bounds,
         now: UnixMillis,
     ) -> Intake {
-        let place = self.place(job, now).await;
-        let predicted = self.ahead_of(place).await;
+        let predicted = self.ahead_of(job, now).await;
         let intake = self.enqueue(job, bounds, now).await;
         if let Intake::Accepted(id) = intake {
             let jobs = self.ahead(id).await.expect("it is queued").into_iter().map(|(.., jobs)| jobs);
@@ -56,16 +54,17 @@ impl Queue {
 
     pub(crate) async fn enqueue(&mut self, job: &NewJob, bounds: Bounds, now: UnixMillis) -> Intake {
         let idempotency = job.idempotency.clone();
-        let place = self.place(job, now).await;
+        let [account, level, now, rank] = arrival(job, now);
         let values = values![
+            account,
+            level,
+            now,
+            rank,
             job.id.to_string(),
             job.kind.clone(),
             job.subject.clone(),
             job.version.clone(),
             job.owner.clone(),
-            i64::from(job.priority.level()),
-            place.rank.0,
-            now.0,
             job.max_attempts,
             idempotency.as_ref().map(|idempotency| idempotency.key.as_str().to_owned()),
             idempotency.as_ref().map(|idempotency| idempotency.body.to_string()),
@@ -73,8 +72,6 @@ impl Queue {
             job.input.clone(),
             bounds.queued_max,
             bounds.unfinished_per_account_max,
-            job.account.clone(),
-            place.turn.0,
         ];
         let dialect = self.database.dialect;
         let text = intake::ENQUEUE.text(dialect);
@@ -100,36 +97,9 @@ impl Queue {
         Intake::Full(bounds.admit(number("queued"), number("unfinished_of_account")).unwrap_err())
     }
 
-    /// The place of a job that is submitted now.
-    async fn place(&mut self, job: &NewJob, now: UnixMillis) -> OrderKey {
-        let values = values![job.account.as_str(), i64::from(job.priority.level()), now.0];
-        let rows = self.database.rows(intake::TURNS, &values).await;
-        assert_eq!(rows.len(), usize::from(job.priority.level()) + 1);
-        let mut of = [TurnsOfPriority::default(); Priority::ALL.len()];
-        for row in rows {
-            let turn = |column: &str| row.get::<Option<i64>, _>(column).map(Turn);
-            let turns = TurnsOfPriority {
-                own: turn("own"),
-                running: turn("running"),
-                queued: turn("queued"),
-                last: turn("last"),
-            };
-            of[usize::try_from(row.get::<i64, _>("priority")).unwrap()] = turns;
-        }
-        let turns = Turns::new(job.priority, of);
-        let [low, normal, high, critical] = turns.after();
-        let values = values![low.0, normal.0, high.0, critical.0];
-        let mut followers = [None; Priority::ALL.len()];
-        for row in self.database.rows(intake::FOLLOWERS, &values).await {
-            let level = usize::try_from(row.get::<i64, _>("priority")).unwrap();
-            followers[level] = Some(Rank(row.get("rank")));
-        }
-        turns.place(now, followers)
-    }
-
-    /// The jobs ahead of a place, in all.
-    pub(crate) async fn ahead_of(&mut self, place: OrderKey) -> i64 {
-        let rows = self.database.rows(view::AHEAD_OF_PLACE, &values![place.rank.0, place.turn.0]).await;
+    /// The jobs ahead of a job that would be submitted now, in all.
+    async fn ahead_of(&mut self, job: &NewJob, now: UnixMillis) -> i64 {
+        let rows = self.database.rows(view::AHEAD_OF_NEW_JOB, &arrival(job, now)).await;
         rows.iter().map(|row| row.get::<i64, _>("jobs")).sum()
     }
 
@@ -384,4 +354,10 @@ fn job(row: &AnyRow) -> Job {
         stage_estimate: get(row, "stage_estimate"),
     };
     row.try_into().unwrap()
+}
+
+/// The first values of [`intake::ENQUEUE`], which find the place of a job that arrives now.
+fn arrival(job: &NewJob, now: UnixMillis) -> [Value; 4] {
+    let rank = Rank::new(job.priority, now);
+    values![job.account.as_str(), i64::from(job.priority.level()), now.0, rank.0]
 }
