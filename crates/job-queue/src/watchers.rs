@@ -5,6 +5,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    mem,
     pin::pin,
     sync::Arc,
     time::Duration,
@@ -26,6 +27,8 @@ use crate::{
 const POSITIONS_PAUSE: Duration = Duration::from_millis(250);
 /// The pause between two updates of percentages.
 const TICK: Duration = Duration::from_millis(250);
+/// The pause before jobs that could not be read are read again.
+const RETRY: Duration = Duration::from_secs(1);
 /// The pause between two removals of jobs that nobody watches any more.
 const SWEEP: Duration = Duration::from_secs(30);
 /// Positions beyond this one are not updated.
@@ -41,13 +44,15 @@ pub struct JobWatchers {
     queue: SqlQueue,
     views: Arc<JobViews>,
     watched: Mutex<Watched>,
+    /// Jobs whose last change could not be read. Their watchers still wait for it.
+    unread: Mutex<HashSet<JobId>>,
 }
 
 impl JobWatchers {
     /// Watchers of the jobs of this queue; at first there are none.
     #[must_use]
     pub fn new(queue: SqlQueue, views: Arc<JobViews>) -> Self {
-        Self { queue, views, watched: Mutex::default() }
+        Self { queue, views, watched: Mutex::default(), unread: Mutex::default() }
     }
 
     /// Watches a job; `None` if there is no such job. The first view is there already.
@@ -99,18 +104,23 @@ impl JobWatchers {
         let mut positions_changed = false;
         let mut sweep = tokio::time::interval(SWEEP);
         let mut tick = tokio::time::interval(TICK);
+        let mut retry = tokio::time::interval(RETRY);
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
                 _ = sweep.tick() => self.watched.lock().retain(|_, sender| sender.receiver_count() > 0),
                 _ = tick.tick() => self.update_percentages(),
+                _ = retry.tick() => {
+                    let unread = mem::take(&mut *self.unread.lock());
+                    self.refresh(unread).await;
+                }
                 change = changes.recv() => {
                     match change {
                         Ok(Change::Work) => {}
-                        Ok(Change::Job(id)) => self.refresh(&[id]).await,
+                        Ok(Change::Job(id)) => self.refresh([id]).await,
                         Ok(Change::Unknown) | Err(broadcast::error::RecvError::Lagged(_)) => {
                             let all: Vec<_> = self.watched.lock().keys().copied().collect();
-                            self.refresh(&all).await;
+                            self.refresh(all).await;
                         }
                         Err(broadcast::error::RecvError::Closed) => return,
                     }
@@ -127,8 +137,8 @@ impl JobWatchers {
         }
     }
 
-    async fn refresh(&self, jobs: &[JobId]) {
-        for &id in jobs {
+    async fn refresh(&self, jobs: impl IntoIterator<Item = JobId>) {
+        for id in jobs {
             if !self.watched.lock().contains_key(&id) {
                 continue;
             }
@@ -138,6 +148,7 @@ impl JobWatchers {
                 Ok(None) => {}
                 Err(error) => {
                     tracing::warn!(job = %id, error = %edgeprove_telemetry::chain(&error), "a watched job could not be read");
+                    self.unread.lock().insert(id);
                 }
             }
         }
@@ -187,12 +198,14 @@ impl JobWatchers {
         }
     }
 
-    /// Shows a view that was read from the database.
+    /// Shows a view that was read from the database, unless a later one is shown: a new watcher reads the job beside the task
+    /// that follows its changes, and may be the slower one.
     fn show(&self, id: JobId, view: JobView) {
         let watched = self.watched.lock();
         let Some(sender) = watched.get(&id) else { return };
         sender.send_if_modified(|shown| {
             let next = match shown {
+                Some(shown) if shown.job.step() > view.job.step() => return false,
                 Some(shown) => merge(shown, view, self.views.stages(&shown.job)),
                 None => view,
             };
@@ -227,4 +240,70 @@ fn merge(shown: &JobView, mut next: JobView, stages: &[Stage]) -> JobView {
 
 fn is_queued(watched: &watch::Sender<Option<Arc<JobView>>>) -> bool {
     watched.borrow().as_ref().is_some_and(|view| view.job.status == JobStatus::Queued)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroUsize;
+
+    use edgeprove_job_rules::{
+        bounds::Bounds, capability::Capability, estimator::DurationEstimator, job::NewJob, transition::Rules,
+    };
+    use edgeprove_protocol::Priority;
+
+    use super::*;
+    use crate::{
+        kind::JobKinds,
+        queue_types::{Enqueued, JobOutcome},
+        store::{Database, DatabaseLocation},
+    };
+
+    fn new_job() -> NewJob {
+        NewJob {
+            id: JobId::new(None, [7; 16]).unwrap(),
+            kind: "prove".to_owned(),
+            subject: "maze".to_owned(),
+            version: "1".to_owned(),
+            owner: "alice".to_owned(),
+            account: "key:alice".to_owned(),
+            priority: Priority::Normal,
+            max_attempts: 2,
+            idempotency: None,
+            payload: "{}".to_owned(),
+            input: None,
+        }
+    }
+
+    /// A new watcher that read the job before a change and shows it after the change.
+    #[tokio::test]
+    async fn a_slow_reader_shows_no_older_view() {
+        let database = Database::open(&DatabaseLocation::Memory).await.unwrap();
+        let queue = SqlQueue::new(database, Rules::default(), Bounds::default()).await.unwrap();
+        let estimator = Arc::new(DurationEstimator::new(NonZeroUsize::MIN));
+        let views = Arc::new(JobViews::new(queue.clone(), JobKinds::new([]), estimator));
+        let watchers = JobWatchers::new(queue.clone(), views);
+        let Enqueued::Accepted(job) = queue.enqueue(new_job(), None).await.unwrap() else {
+            panic!("it is new")
+        };
+        let watcher = watchers.watch(job.id).await.unwrap().unwrap();
+        let status = || watcher.borrow().as_ref().map(|view| view.job.status);
+
+        // The views of each step of its life, with a failed attempt.
+        let mut steps = vec![watchers.views.find(job.id).await.unwrap().unwrap()];
+        let capabilities = [Capability::all_of("prove")];
+        for outcome in [JobOutcome::Released, JobOutcome::completed(None, "done").unwrap()] {
+            let claimed = queue.claim("worker", &capabilities).await.unwrap().unwrap();
+            steps.push(watchers.views.find(job.id).await.unwrap().unwrap());
+            queue.finish(job.id, claimed.lease_token, &outcome).await.unwrap();
+            steps.push(watchers.views.find(job.id).await.unwrap().unwrap());
+        }
+        for (at, step) in steps.iter().enumerate() {
+            watchers.show(job.id, step.clone());
+            for older in &steps[..at] {
+                watchers.show(job.id, older.clone());
+                assert_eq!(status(), Some(step.job.status), "step {at}");
+            }
+        }
+        assert_eq!(status(), Some(JobStatus::Completed));
+    }
 }

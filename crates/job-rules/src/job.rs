@@ -154,6 +154,20 @@ impl Job {
         (self.rank, self.turn, self.seq)
     }
 
+    /// How far the job has come: it rises with every change of the status. Of two readings of one job, the one with the lower
+    /// value is the older.
+    #[must_use]
+    pub fn step(&self) -> (LeaseToken, u8) {
+        let within_claim = match self.status {
+            JobStatus::Running => 0,
+            // After the attempt of the last claim, if there was one.
+            JobStatus::Queued => 1,
+            JobStatus::Completed | JobStatus::Failed | JobStatus::Cancelled => 2,
+            JobStatus::Expired => 3,
+        };
+        (self.lease_token, within_claim)
+    }
+
     /// Whether a worker may claim it now.
     #[must_use]
     pub fn is_due(&self, now: UnixMillis) -> bool {

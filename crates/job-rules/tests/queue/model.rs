@@ -245,7 +245,14 @@ impl Model {
     /// Applies an event to a job. `None`: the rules do not allow it.
     fn happen(&mut self, seq: i64, event: &Event) -> Option<Job> {
         let job = self.jobs.get_mut(&seq)?;
-        *job = apply(job, event, self.now, &RULES).ok()?;
+        let next = apply(job, event, self.now, &RULES).ok()?;
+        assert!(
+            next.step() > job.step() || next.status == job.status,
+            "{:?} after {:?}",
+            next.step(),
+            job.step()
+        );
+        *job = next;
         Some(job.clone())
     }
 
