@@ -315,7 +315,7 @@ fn proving_error(error: ProverError, limit: Duration) -> ProvingError {
     match error {
         ProverError::Timeout => ProvingError::Timeout { limit },
         ProverError::Stopping => ProvingError::Stopping,
-        ProverError::Crashed(_) | ProverError::BeyondMemory { .. } => ProvingError::Crashed(error),
+        ProverError::Crashed(_) => ProvingError::Crashed(error),
         ProverError::Unavailable(_) => ProvingError::Unavailable(error),
         ProverError::Spool(_) => ProvingError::Spool(error),
         ProverError::Refused { .. } | ProverError::UnexpectedResponse { .. } => ProvingError::Failed(error),

@@ -111,7 +111,7 @@ impl ChildProcess {
     pub async fn beyond_budget(pid: Option<u32>, max_bytes: u64) -> DeathCause {
         /// Often enough that a process that takes memory as fast as it can is stopped within some hundred megabytes, and
         /// cheap: one measurement takes some 20 µs.
-        const INTERVAL: Duration = Duration::from_millis(25);
+        const INTERVAL: Duration = Duration::from_millis(10);
         loop {
             tokio::time::sleep(INTERVAL).await;
             if let Some(ProcessStatus { resident_bytes, .. }) = pid.and_then(ProcessStatus::read)

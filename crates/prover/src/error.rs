@@ -19,12 +19,6 @@ pub enum ProverError {
     /// The deadline passed, and the process was killed.
     #[error("the prover was stopped at the deadline")]
     Timeout,
-    /// The process took more memory than it may, and was killed.
-    #[error("the prover took more than {} MiB of memory and was stopped", max_bytes >> 20)]
-    BeyondMemory {
-        /// The limit, in bytes.
-        max_bytes: u64,
-    },
     /// The process died, or stopped responding in the middle of its work.
     #[error("the prover crashed")]
     Crashed(#[source] ProcessFailure),
@@ -47,7 +41,6 @@ impl HasProblemType for ProverError {
         match self {
             Self::Refused { .. } | Self::UnexpectedResponse(_) => ProblemType::ProofFailed,
             Self::Timeout => ProblemType::ProofTimeout,
-            Self::BeyondMemory { .. } => ProblemType::OutOfMemory,
             Self::Crashed(failure) => failure.kind(),
             Self::Unavailable(_) => ProblemType::ProverUnavailable,
             Self::Spool(_) => ProblemType::SpoolUnavailable,

@@ -101,7 +101,6 @@ impl HasProblemType for LoadError {
             Self::File(CircuitFileError::Unreadable { .. } | CircuitFileError::TooLarge)
             | Self::Key(
                 ProverError::Timeout
-                | ProverError::BeyondMemory { .. }
                 | ProverError::Crashed(_)
                 | ProverError::Unavailable(_)
                 | ProverError::Spool(_)

@@ -455,9 +455,6 @@ impl SingleResponse {
     }
 }
 
-/// The pause between two measurements of a child that loads a circuit.
-const MEASURE_EVERY: Duration = Duration::from_millis(10);
-
 /// Starts a child for one call, so that nothing of the call stays in the memory of another child. A child that takes
 /// more time or memory than it may is killed.
 pub(super) async fn call_once(
@@ -468,19 +465,10 @@ pub(super) async fn call_once(
     limits: LoadLimits,
     capacity: CapacityPermit,
 ) -> Result<SingleResponse, ProverError> {
-    let LoadLimits { deadline, memory_max_bytes: max_bytes } = limits;
-    let daemon = Daemon::start(program.clone(), threads, RecyclePolicy::NEVER, supervisor);
-    let status = || daemon.pid().and_then(ProcessStatus::read);
-    let exceeds_memory = async {
-        while status().is_none_or(|memory| memory.resident_bytes <= max_bytes) {
-            tokio::time::sleep(MEASURE_EVERY).await;
-        }
-    };
-    let response = tokio::select! {
-        response = daemon.call(message, deadline, capacity) => response?,
-        // Dropping the call kills the child.
-        () = exceeds_memory => return Err(ProverError::BeyondMemory { max_bytes }),
-    };
-    let memory = status();
+    let memory_max_bytes = limits.memory_max_bytes.min(program.memory_max_bytes);
+    let program = BbProgram { memory_max_bytes, ..program.clone() };
+    let daemon = Daemon::start(program, threads, RecyclePolicy::NEVER, supervisor);
+    let response = daemon.call(message, limits.deadline, capacity).await?;
+    let memory = daemon.pid().and_then(ProcessStatus::read);
     Ok(SingleResponse { response, peak_bytes: memory.map(|memory| memory.peak_bytes) })
 }
