@@ -22,6 +22,7 @@
 pub mod access_and_audit;
 pub mod artifacts;
 pub mod circuits;
+pub mod data_folder;
 pub mod engine;
 pub mod environment;
 mod folder_durability;

@@ -1,6 +1,6 @@
 //! Where jobs are stored, how many are accepted, and how they run.
 
-use std::{num::NonZeroUsize, ops::RangeInclusive, path::PathBuf, time::Duration};
+use std::{num::NonZeroUsize, ops::RangeInclusive, time::Duration};
 
 use clap::{ArgAction, Args};
 use edgeprove_job_rules::{
@@ -10,8 +10,9 @@ use edgeprove_protocol::JobId;
 
 use super::{
     artifacts::ArtifactArgs,
+    data_folder::{DataFolder, DataFolderArgs},
     environment::Environment,
-    folder_durability::{is_in_container, is_lost_with_container},
+    folder_durability::is_lost_with_container,
     setting::{Faults, RawSetting, STORAGE_TIMES, Setting, flag, raw_setting},
 };
 use crate::jobs::{JobsDisabled, system::JobSettings, watch_permits::WatchLimits};
@@ -29,19 +30,6 @@ const WATCHERS_MAX: u32 = 100_000;
 /// Highest value of `--job-attempts`.
 const ATTEMPTS_MAX: u32 = 100;
 
-/// The value of `--data` for no folder.
-const OFF: &str = "off";
-
-/// The data folder where nobody chose one; `None` in a container, which has no user, and where there is no home.
-fn default_folder(environment: &Environment) -> Option<PathBuf> {
-    if is_in_container(environment.is_cloudflare) {
-        return None;
-    }
-    let data_home = environment.data_home.clone().filter(|folder| folder.is_absolute());
-    let data_home = data_home.or_else(|| Some(environment.home.as_ref()?.join(".local/share")));
-    Some(data_home?.join("edgeprove"))
-}
-
 impl Setting for PostgresUrl {
     const SECRET: bool = true;
 
@@ -54,10 +42,8 @@ impl Setting for PostgresUrl {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Jobs")]
 pub struct JobArgs {
-    /// Folder for data that must outlive the server, on a disk that does; `off` for none. Default: `edgeprove` in the
-    /// user's data folder (`$XDG_DATA_HOME`, `~/.local/share`); in a container, and with `DATABASE_URL`, none.
-    #[arg(long, env = "EDGEPROVE_DATA", value_name = "DIR")]
-    data: Option<PathBuf>,
+    #[command(flatten)]
+    data: DataFolderArgs,
 
     #[command(flatten)]
     artifacts: ArtifactArgs,
@@ -130,11 +116,8 @@ impl JobArgs {
         let is_ephemeral = faults.take("ephemeral-jobs", self.ephemeral_jobs);
         let shared = self.database_url.map(|url| faults.take("database-url", url));
         let may_be_lost = is_ephemeral.unwrap_or_default();
-        let default = || (shared.is_none() && !may_be_lost).then(|| default_folder(environment)).flatten();
-        let (data, is_default) = match self.data {
-            Some(folder) => (Some(folder).filter(|folder| folder.as_os_str() != OFF), false),
-            None => (default(), true),
-        };
+        let DataFolder { path: data, is_default } =
+            self.data.read(shared.is_none() && !may_be_lost, environment);
         let watchers_max = faults.take_within("watchers", self.watchers, 1..=WATCHERS_MAX);
         let per_caller_max =
             faults.take_within("watchers-per-caller", self.watchers_per_caller, 1..=WATCHERS_MAX);

@@ -12,6 +12,7 @@
 //! proved.
 
 mod error;
+mod fallback;
 mod open_proof;
 pub mod statistics;
 
