@@ -59,9 +59,10 @@ The help of a flag names its environment variable, if it has one; the flag overr
 enum Command {
     /// Serve proofs over HTTP.
     Serve(Box<serve::ServeArgs>),
-    /// Check every setting and file of `serve`, and print what it would use. Nothing is started.
+    /// Check the settings and files of `serve`, and print what it would use. Nothing is started.
     ///
-    /// Exit status: 0 if `serve` would start, 64 with all errors if not. Secrets are not printed.
+    /// Exit status: 0 if no error was found, 64 with all errors if one was. Only `serve` opens the spool, the audit log
+    /// and the data folder. Secrets are not printed.
     CheckConfig(Box<serve::ServeArgs>),
     /// Prove one witness.
     Prove(Box<prove::ProveArgs>),

@@ -26,7 +26,7 @@ pub(crate) struct ImagesArgs {
     /// Build this image only.
     #[arg(long, value_enum)]
     only: Option<Image>,
-    /// The number of CRS points in the images, 64 bytes each. A circuit of size N needs N + 1.
+    /// The number of CRS points in the images, 64 bytes each. A circuit of size N needs N.
     ///
     /// If only package registries are reachable, the images get 4097 points, with a warning.
     #[arg(long, default_value_t = 32_769, value_name = "N")]

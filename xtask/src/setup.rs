@@ -47,7 +47,7 @@ pub(crate) struct SetupArgs {
     platform: Option<Platform>,
     #[command(flatten)]
     overrides: Overrides,
-    /// Install at least this number of CRS points. A circuit of size N needs N + 1.
+    /// Install at least this number of CRS points. A circuit of size N needs N.
     ///
     /// Without this option, 32769 points are installed if there is no CRS, and an existing CRS does not change. Fewer
     /// points are a warning, not an error: package registries have only 4097.

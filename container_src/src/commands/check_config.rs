@@ -1,4 +1,4 @@
-//! `edgeprove check-config`: checks every setting and file of `serve`, and prints what it would use.
+//! `edgeprove check-config`: checks the settings and files of `serve`, and prints what it would use.
 
 use std::{io::Write as _, process::ExitCode};
 

@@ -33,7 +33,7 @@ enum KeysCommand {
 
 #[derive(Debug, Args)]
 struct NewArgs {
-    /// Name of the key's holder: 1 to 64 characters of A-Z a-z 0-9 - _ .
+    /// Name of the key's holder: 1 to 64 characters of `A-Z a-z 0-9 - _ .`
     #[arg(value_name = "NAME", value_parser = raw_setting::<HolderName>)]
     name: RawSetting<HolderName>,
 

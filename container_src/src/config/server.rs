@@ -107,8 +107,9 @@ pub struct ServerArgs {
     cors_origin: Vec<RawSetting<Origin>>,
 
     /// Name under which clients reach the server, such as `prove.example`; several are separated by commas. Requests for
-    /// another `Host` are refused with 403, but `localhost` and loopback addresses are always allowed. `*` allows every
-    /// name. Default: only those where the server listens on a loopback address, else every name.
+    /// another `Host` are refused with 403, except `/livez`, `/readyz` and `/metrics`. `localhost` and loopback addresses
+    /// are always allowed. `*` allows every name. Default: only those where the server listens on a loopback address, else
+    /// every name.
     #[arg(long, env = "EDGEPROVE_ALLOWED_HOST", value_name = "NAME", value_delimiter = ',', value_parser = raw_setting::<HostName>)]
     allowed_host: Vec<RawSetting<HostName>>,
 
