@@ -9,12 +9,12 @@ use std::{fmt, time::Duration};
 
 use bytesize::ByteSize;
 use edgeprove_protocol::{endpoints::Class, headers, limits};
-use http::Uri;
+use http::{Uri, uri::Authority};
 use sha2::{Digest as _, Sha256};
 
 use crate::{
     api_keys::ApiKeys,
-    cors::{Origins, has_usable_port},
+    cors::Origins,
     lifecycle::LifecycleOptions,
     server_keys::{self, ServerKeys},
     variables::{FormFault, Values, Vars, trimmed},
@@ -386,6 +386,12 @@ fn server_url(text: &str) -> Result<Uri, SettingFault> {
         && uri.query().is_none()
         && !text.contains('#');
     if is_server { Ok(uri) } else { Err(SettingFault::NotServerUrl) }
+}
+
+/// Whether the port of a URL, if it has one, is a number that servers can have.
+fn has_usable_port(authority: &Authority) -> bool {
+    let after_host = authority.as_str().rsplit(']').next().unwrap_or_default();
+    !after_host.contains(':') || authority.port_u16().is_some_and(|port| port > 0)
 }
 
 #[cfg(test)]

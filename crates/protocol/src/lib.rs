@@ -11,6 +11,7 @@
 //! - [`caller`]: API key lists, and the accounts of callers without a key.
 //! - [`endpoints`]: every endpoint of server and edge, in one table.
 //! - [`headers`], [`limits`]: header names and default limits.
+//! - [`origin`]: origins of pages, in the form that browsers send.
 //! - [`crs`]: the files of the common reference string.
 //! - [`load`]: the load that a server reports to the edge.
 //! - [`statistics`]: bodies of `GET /v1/stats` and `GET /v1/estimate`.
@@ -27,6 +28,7 @@ pub mod job_id;
 pub mod job_status;
 pub mod limits;
 pub mod load;
+pub mod origin;
 pub mod priority;
 pub mod problem;
 pub mod statistics;
@@ -38,6 +40,7 @@ pub use job::{JobDocument, JobStage};
 pub use job_id::JobId;
 pub use job_status::JobStatus;
 pub use load::Load;
+pub use origin::Origin;
 pub use priority::Priority;
 pub use problem::{HasProblemType, Problem, ProblemCode, ProblemType};
 pub use target::{ProofSystem, Target};
