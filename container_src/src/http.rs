@@ -12,6 +12,7 @@
 //! - [`job_reader`]: who reads a job; [`job_stream`]: its events; [`event_socket`]: the same over a WebSocket.
 //! - [`rate_limit_headers`]: what is left of a caller's limits.
 //! - [`proof_response`], [`job_response`]: answers with a proof or a job.
+//! - [`single_header`]: headers that a request may have once.
 //! - [`api_error`]: turns failures into problems and statuses.
 //! - [`request_log`]: one log line per request. [`mod@request_id`]: its id. [`request_body`]: its body.
 //! - [`listener`]: accepts and closes connections. [`concurrent_requests`]: limits how many requests a caller has at once.
@@ -43,6 +44,7 @@ pub mod request_body;
 pub mod request_id;
 pub mod request_log;
 pub mod router;
+pub mod single_header;
 pub mod state;
 pub mod trusted_edge;
 pub mod upload;

@@ -4,7 +4,7 @@
 
 use std::{fmt, time::Duration};
 
-use edgeprove_protocol::{Problem, ProblemType};
+use edgeprove_protocol::{Problem, ProblemType, headers};
 use wasm_bindgen::JsValue;
 
 use crate::{
@@ -31,6 +31,8 @@ pub enum EdgeError {
         /// Its name.
         name: String,
     },
+    /// `Idempotency-Key` is not one key.
+    UnfitIdempotencyKey,
     /// The announced body is larger than `UPLOAD_MAX`.
     BodyTooLarge {
         /// The announced length.
@@ -167,6 +169,7 @@ impl EdgeError {
             Self::UnreadableRequest
             | Self::ContentLengthNotNumber
             | Self::UnfitHeader { .. }
+            | Self::UnfitIdempotencyKey
             | Self::ContainerNotNamed { .. }
             | Self::RecordsNotNamed { .. } => ProblemType::InvalidRequest,
             Self::BodyTooLarge { .. } => ProblemType::WitnessTooLarge,
@@ -202,6 +205,7 @@ impl EdgeError {
             Self::UnfitHeader { name } => {
                 format!("the value of the header {name} has characters that are not allowed in it")
             }
+            Self::UnfitIdempotencyKey => headers::UNFIT_IDEMPOTENCY_KEY.to_owned(),
             Self::BodyTooLarge { bytes, max } => {
                 format!("the body has {bytes} bytes; at most {max} are allowed")
             }
@@ -282,6 +286,7 @@ impl EdgeError {
             Self::UnreadableRequest
             | Self::ContentLengthNotNumber
             | Self::UnfitHeader { .. }
+            | Self::UnfitIdempotencyKey
             | Self::BodyTooLarge { .. }
             | Self::OriginNotAllowed
             | Self::Route(_)
@@ -317,6 +322,7 @@ impl EdgeError {
             Self::UnreadableRequest
             | Self::ContentLengthNotNumber
             | Self::UnfitHeader { .. }
+            | Self::UnfitIdempotencyKey
             | Self::BodyTooLarge { .. }
             | Self::OriginNotAllowed
             | Self::Route(_)

@@ -195,7 +195,7 @@ impl Exchange<'_> {
     async fn admit(&mut self, endpoint: &Endpoint) -> Result<Caller, EdgeError> {
         self.head.check_content_length(self.settings.upload_max_bytes)?;
         if endpoint.class == Class::Proof {
-            self.head.check_ascii()?;
+            self.head.check_proof_headers()?;
         }
         let caller = self.settings.keys.identify(&self.head.headers);
         if let Ok(Caller::Key(name)) = &caller {

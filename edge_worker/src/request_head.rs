@@ -8,8 +8,8 @@ use crate::{
     js_headers::{self, UnfitHeader},
 };
 
-/// Headers that a server refuses if their value is not ASCII.
-const ASCII_ONLY: [&str; 3] = [headers::IDEMPOTENCY_KEY, headers::PRIORITY, headers::DEADLINE];
+/// Headers whose values a server refuses if they are not ASCII.
+const ASCII_ONLY: [&str; 2] = [headers::PRIORITY, headers::DEADLINE];
 
 /// A request without its body.
 #[derive(Debug, Clone)]
@@ -68,9 +68,15 @@ impl RequestHead {
         self.header(TRACEPARENT)?.parse().ok()
     }
 
-    /// Refuses values of a request for a proof that its server would refuse: beyond ASCII, an `Idempotency-Key` cannot
-    /// select its container.
-    pub fn check_ascii(&self) -> Result<(), EdgeError> {
+    /// Refuses headers of a request for a proof that its server would refuse. An `Idempotency-Key` selects a container,
+    /// and the runtime joins two of them to one value with a comma.
+    pub fn check_proof_headers(&self) -> Result<(), EdgeError> {
+        let mut keys = self.headers.get_all(headers::IDEMPOTENCY_KEY).iter();
+        match (keys.next(), keys.next()) {
+            (None, _) => {}
+            (Some(key), None) if headers::is_acceptable_idempotency_key(key.as_bytes()) => {}
+            (Some(_), _) => return Err(EdgeError::UnfitIdempotencyKey),
+        }
         let is_ascii = |name: &&str| self.headers.get_all(*name).iter().all(|value| value.to_str().is_ok());
         match ASCII_ONLY.iter().find(|name| !is_ascii(name)) {
             Some(name) => Err(UnfitHeader((*name).to_owned()).into()),
@@ -122,13 +128,18 @@ pub(crate) mod tests {
 
     #[test]
     fn values_that_a_server_refuses_are_refused() {
-        for name in ["idempotency-key", "x-priority", "x-deadline"] {
-            let check = |value| head(Method::POST, "/api/prove", "", &[(name, value)]).check_ascii();
-            assert_eq!(check("order-1"), Ok(()));
-            assert_eq!(check("bestellung-\u{fc}"), Err(EdgeError::UnfitHeader { name: name.to_owned() }));
+        let check = |headers: &[_]| head(Method::POST, "/api/prove", "", headers).check_proof_headers();
+        for name in ["x-priority", "x-deadline"] {
+            assert_eq!(check(&[(name, "1")]), Ok(()));
+            assert_eq!(check(&[(name, "\u{fc}")]), Err(EdgeError::UnfitHeader { name: name.to_owned() }));
         }
         // A server ignores these.
-        assert_eq!(head(Method::POST, "/api/prove", "", &[("user-agent", "\u{fc}")]).check_ascii(), Ok(()));
+        assert_eq!(check(&[("user-agent", "\u{fc}")]), Ok(()));
+        assert_eq!(check(&[("idempotency-key", "order-1")]), Ok(()));
+        // The runtime joins two headers of one name as in the second value.
+        for unfit in ["bestellung-\u{fc}", "order-1, order-1", "a,b", ""] {
+            assert_eq!(check(&[("idempotency-key", unfit)]), Err(EdgeError::UnfitIdempotencyKey), "{unfit}");
+        }
     }
 
     #[test]

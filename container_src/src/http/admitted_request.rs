@@ -17,6 +17,7 @@ use super::{
     extract::{self, AnswerFormat, CircuitPath, ProofQuery, cache_policy, deadline, seconds},
     form,
     request_id::request_id_of,
+    single_header,
     state::AppState,
 };
 use crate::{
@@ -111,7 +112,7 @@ impl AdmittedRequest {
 /// Parses `X-Timeout` and `X-Max-Attempts`, which may lower the server's limits.
 fn proof_limits(app: &AppState, map: &HeaderMap) -> Result<ProofLimits, ApiError> {
     let wrong = |detail: String| ApiError::new(ProblemType::InvalidRequest, detail);
-    let timeout = match extract::text(map, headers::TIMEOUT) {
+    let timeout = match single_header::text(map, headers::TIMEOUT)? {
         None => None,
         Some(text) => {
             let max = app.engine.proving.options().timeout;
@@ -120,7 +121,7 @@ fn proof_limits(app: &AppState, map: &HeaderMap) -> Result<ProofLimits, ApiError
             Some(timeout.ok_or_else(|| wrong(detail()))?)
         }
     };
-    let max_attempts = match extract::text(map, headers::MAX_ATTEMPTS) {
+    let max_attempts = match single_header::text(map, headers::MAX_ATTEMPTS)? {
         None => None,
         Some(text) => {
             // A request that is no job has one attempt, whatever it allows.

@@ -18,6 +18,7 @@ use super::{
     api_error::ApiError,
     rate_limit_headers,
     request_id::request_id_of,
+    single_header,
     state::{AppState, Shared},
     trusted_edge::reported_caller,
 };
@@ -115,17 +116,10 @@ impl FromRequestParts<AppState> for Operator {
 
 /// The priority of a request: `X-Priority`, where the caller may use that priority.
 pub fn priority(app: &Shared, caller: &Caller, parts: &Parts) -> Result<Priority, ApiError> {
-    let mut values = parts.headers.get_all(headers::PRIORITY).into_iter();
+    let invalid = |error| ApiError::new(ProblemType::InvalidRequest, format!("in X-Priority: {error}"));
+    let text = single_header::text(&parts.headers, headers::PRIORITY)?;
     let priority =
-        match (values.next(), values.next()) {
-            (None, _) => Priority::default(),
-            (Some(text), None) => text.to_str().unwrap_or_default().trim().parse().map_err(|error| {
-                ApiError::new(ProblemType::InvalidRequest, format!("in X-Priority: {error}"))
-            })?,
-            (Some(_), Some(_)) => {
-                return Err(ApiError::new(ProblemType::InvalidRequest, "send X-Priority only once"));
-            }
-        };
+        text.map(|text| text.trim().parse::<Priority>().map_err(invalid)).transpose()?.unwrap_or_default();
     caller.may_use(priority).map_err(|error| forbidden(app, caller, error, parts))?;
     Ok(priority)
 }

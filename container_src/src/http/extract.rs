@@ -9,7 +9,7 @@ use edgeprove_protocol::{CircuitId, JobId, ProblemType, Target, answer::TAR_MEDI
 use http::{HeaderMap, header, request::Parts};
 use serde::Deserialize;
 
-use super::{api_error::ApiError, prefer::Preferences, state::AppState};
+use super::{api_error::ApiError, prefer::Preferences, single_header, state::AppState};
 
 /// The circuit in the path; `None` on `/api/prove`, which has none.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,17 +72,17 @@ impl FromRequestParts<AppState> for JobPreferences {
 
 /// Parses `Idempotency-Key`, which a request may have once.
 pub fn idempotency_key(request_headers: &HeaderMap) -> Result<Option<IdempotencyKey>, ApiError> {
-    let invalid = |detail: String| ApiError::new(ProblemType::InvalidRequest, detail);
-    if request_headers.get_all(headers::IDEMPOTENCY_KEY).into_iter().count() > 1 {
-        return Err(invalid("send Idempotency-Key only once".to_owned()));
-    }
-    let key = text(request_headers, headers::IDEMPOTENCY_KEY).map(str::parse).transpose();
-    key.map_err(|error| invalid(format!("in Idempotency-Key: {error}")))
+    let unfit = || ApiError::new(ProblemType::InvalidRequest, headers::UNFIT_IDEMPOTENCY_KEY);
+    let text = single_header::text(request_headers, headers::IDEMPOTENCY_KEY).map_err(|_| unfit())?;
+    let Some(text) = text else { return Ok(None) };
+    // Jobs of earlier versions may have keys with commas, so a stored key has a wider form.
+    let key = text.parse().ok().filter(|_| headers::is_acceptable_idempotency_key(text.as_bytes()));
+    key.map(Some).ok_or_else(unfit)
 }
 
 /// Parses `X-Deadline`: seconds after which the caller has no use for the proof.
 pub fn deadline(headers: &HeaderMap) -> Result<Option<Duration>, ApiError> {
-    let Some(text) = text(headers, headers::DEADLINE) else { return Ok(None) };
+    let Some(text) = single_header::text(headers, headers::DEADLINE)? else { return Ok(None) };
     let wrong =
         || ApiError::new(ProblemType::InvalidRequest, "X-Deadline must be a number of seconds, such as 30");
     seconds(text).map(Some).ok_or_else(wrong)
@@ -96,12 +96,6 @@ pub fn seconds(text: &str) -> Option<Duration> {
 
 /// Share of the request timeout that `wait=N` may use. The rest is for upload and answer.
 const WAIT_SHARE: f64 = 0.75;
-
-/// The text of a header.
-#[must_use]
-pub fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    headers.get(name).map(|value| value.to_str().unwrap_or("\u{fffd}"))
-}
 
 /// The query of a request for a proof.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -114,6 +114,9 @@ fn an_invalid_idempotency_key_is_refused() {
     let long = format!("Idempotency-Key: {}", "k".repeat(256));
     for lines in [
         &["Idempotency-Key: a", "Idempotency-Key: a"][..],
+        // As a proxy joins the two above.
+        &["Idempotency-Key: a, a"],
+        &["Idempotency-Key: a,b"],
         &["Idempotency-Key: \u{e4}"],
         &[&long],
         &["Idempotency-Key:"],
@@ -128,6 +131,26 @@ fn an_invalid_idempotency_key_is_refused() {
     }
     assert_eq!(job_server.server.count_jobs(JobStatus::Queued), 0);
     assert_eq!(job_server.artifacts(), 0);
+}
+
+#[test]
+fn a_header_that_a_proxy_would_join_is_refused_twice() {
+    let job_server = JobServer::start(|_| {});
+    let witness = &samples::range_check().witness;
+    for (name, value) in [
+        (headers::PRIORITY, "LOW"),
+        (headers::DEADLINE, "60"),
+        (headers::TIMEOUT, "5"),
+        (headers::MAX_ATTEMPTS, "1"),
+    ] {
+        let once = |value: &str| job_server.server.prove_request(witness).header(name, value);
+        assert_eq!(once(value).send().status, 200, "{name}");
+        let joined = once(&format!("{value}, {value}")).send();
+        for refused in [once(value).header(name, value).send(), joined] {
+            let problem = refused.assert_refused(ProblemType::InvalidRequest);
+            assert!(problem.detail.to_lowercase().contains(name), "{problem:?}");
+        }
+    }
 }
 
 #[test]

@@ -95,6 +95,11 @@ pub const EDGE_SECRET_MIN_BYTES: usize = 16;
 pub const EDGE_SECRET_MAX_BYTES: usize = 256;
 /// Maximum length of an API key's name.
 pub const USER_MAX_BYTES: usize = 64;
+/// Maximum length of an [`IDEMPOTENCY_KEY`].
+pub const IDEMPOTENCY_KEY_MAX_BYTES: usize = 255;
+/// The reason why a value is no [`IDEMPOTENCY_KEY`].
+pub const UNFIT_IDEMPOTENCY_KEY: &str = "Idempotency-Key: send one key of 1 to 255 printable ASCII characters without a comma; \
+                                         two keys could arrive as one with a comma";
 /// Maximum length of a request id from a caller. The server replaces a longer one by an id of its own.
 pub const REQUEST_ID_MAX_BYTES: usize = 128;
 
@@ -104,6 +109,14 @@ pub const REQUEST_ID_MAX_BYTES: usize = 128;
 pub fn is_acceptable_request_id(id: &[u8]) -> bool {
     (1..=REQUEST_ID_MAX_BYTES).contains(&id.len())
         && id.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b':'))
+}
+
+/// Whether this can be an [`IDEMPOTENCY_KEY`]: 1 to [`IDEMPOTENCY_KEY_MAX_BYTES`] printable ASCII characters without a
+/// comma. Proxies and runtimes join two headers of one name with a comma, so two keys would look like one.
+#[must_use]
+pub fn is_acceptable_idempotency_key(key: &[u8]) -> bool {
+    (1..=IDEMPOTENCY_KEY_MAX_BYTES).contains(&key.len())
+        && key.iter().all(|b| (b.is_ascii_graphic() || *b == b' ') && *b != b',')
 }
 
 /// Whether this can be the edge secret: [`EDGE_SECRET_MIN_BYTES`] to [`EDGE_SECRET_MAX_BYTES`] printable ASCII
@@ -134,6 +147,17 @@ mod tests {
         let long = "x".repeat(REQUEST_ID_MAX_BYTES + 1);
         for bad in ["", "a b", "a\nb", "\"", "é", long.as_str()] {
             assert!(!is_acceptable_request_id(bad.as_bytes()), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn idempotency_keys_that_may_be_two_are_refused() {
+        let longest = "k".repeat(IDEMPOTENCY_KEY_MAX_BYTES);
+        for good in ["a", "order 7", "{\"order\":7}", &longest] {
+            assert!(is_acceptable_idempotency_key(good.as_bytes()), "{good}");
+        }
+        for bad in ["", "a, a", "a,b", ",", "\u{e4}", "a\tb", &format!("{longest}k")] {
+            assert!(!is_acceptable_idempotency_key(bad.as_bytes()), "{bad:?}");
         }
     }
 

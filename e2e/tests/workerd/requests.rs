@@ -7,7 +7,7 @@ use std::{
 
 use edgeprove_e2e::{Edge, TestUpstream};
 use edgeprove_protocol::{ProblemType, headers, trace_context::TRACEPARENT};
-use edgeprove_testkit::{Connection, Response, wait::LIMIT};
+use edgeprove_testkit::{Connection, Response, TestServer, wait::LIMIT};
 
 fn edge() -> Edge {
     let test_upstream = TestUpstream::start();
@@ -77,7 +77,27 @@ fn a_header_beyond_ascii_is_passed_on_or_refused() {
     for value in ["bestellung-\u{fc}".as_bytes(), b"bestellung-\xfc", b"order-\x01"] {
         let problem =
             post_with(&edge, headers::IDEMPOTENCY_KEY, value).assert_refused(ProblemType::InvalidRequest);
-        assert!(problem.detail.contains(headers::IDEMPOTENCY_KEY), "{problem:?}");
+        assert!(problem.detail.to_lowercase().contains(headers::IDEMPOTENCY_KEY), "{problem:?}");
+    }
+}
+
+#[test]
+fn two_idempotency_keys_are_refused_as_at_a_server() {
+    let data = tempfile::tempdir().unwrap();
+    let server = TestServer::start(|s| s.flag("--data", &data.path().display()));
+    let edge = Edge::before(&server);
+    // The runtime joins the two headers of the first value to one, as in the second value.
+    for value in ["a\r\nIdempotency-Key: a", "a, a", "a,b"] {
+        let post = |to| {
+            let head =
+                "POST /api/prove HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nIdempotency-Key: ";
+            let mut connection = Connection::open(to);
+            connection.send(format!("{head}{value}\r\n\r\nx").as_bytes());
+            connection.read_response().assert_refused(ProblemType::InvalidRequest).detail
+        };
+        let detail = post(edge.address());
+        assert_eq!(detail, post(server.address()), "{value:?}");
+        assert!(detail.contains("comma"), "{detail}");
     }
 }
 
