@@ -1,5 +1,7 @@
 //! API keys: which callers are admitted, and under which name their requests are counted.
 
+use std::collections::BTreeSet;
+
 pub use edgeprove_protocol::caller::{Denied, KeyListFault};
 use edgeprove_protocol::caller::{NamedDigest, address_account, find_key, parse_keys, presented_key};
 use http::{HeaderMap, HeaderValue};
@@ -13,6 +15,8 @@ pub struct ApiKeys {
     keys: Vec<NamedDigest>,
     /// Whether callers without a key are admitted although there are keys.
     allows_anonymous: bool,
+    /// The names with the role of operators.
+    operators: BTreeSet<String>,
 }
 
 /// The caller of a request.
@@ -22,12 +26,15 @@ pub enum Caller {
     Key(String),
     /// A caller without a key, of a service that admits such callers.
     Anonymous,
+    /// A caller without a key, of a service that does not admit such callers, but with the token of a job's link. Only
+    /// the server can check the token.
+    Link,
 }
 
 impl ApiKeys {
     /// Reads a list of keys as [`parse_keys`] does.
     pub fn parse(text: &str) -> Result<Self, KeyListFault> {
-        Ok(Self { keys: parse_keys(text)?, allows_anonymous: false })
+        Ok(Self { keys: parse_keys(text)?, ..Self::default() })
     }
 
     /// Adds the keys of the containers. A key with two names is an error: its caller would have either name.
@@ -39,6 +46,7 @@ impl ApiKeys {
             self.keys.push(key);
         }
         self.allows_anonymous = more.allows_anonymous;
+        self.operators = more.operators;
         if self.keys.is_empty() && !self.allows_anonymous { Err(ServerKeysFault::NoKeys) } else { Ok(self) }
     }
 
@@ -46,6 +54,12 @@ impl ApiKeys {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.keys.is_empty()
+    }
+
+    /// Whether the holder of this name is an operator.
+    #[must_use]
+    pub fn is_operator(&self, name: &str) -> bool {
+        self.operators.contains(name)
     }
 
     /// Finds the caller by the key in the request's headers.
@@ -65,7 +79,9 @@ impl ApiKeys {
 pub fn rate_key(caller: Option<&Caller>, client_ip: Option<&str>) -> String {
     match caller {
         Some(Caller::Key(name)) => format!("key:{name}"),
-        Some(Caller::Anonymous) | None => address_account(client_ip.and_then(|ip| ip.parse().ok())),
+        Some(Caller::Anonymous | Caller::Link) | None => {
+            address_account(client_ip.and_then(|ip| ip.parse().ok()))
+        }
     }
 }
 
@@ -115,8 +131,13 @@ mod tests {
     fn a_key_has_one_name_and_a_name_may_have_several_keys() {
         let key =
             |name: &str, key: &str| NamedDigest { name: name.to_owned(), digest: Sha256::digest(key).into() };
-        let more = |keys| ServerKeys { keys, allows_anonymous: false };
+        let more = |keys| ServerKeys {
+            keys,
+            operators: BTreeSet::from(["ops".to_owned()]),
+            ..ServerKeys::default()
+        };
         let both = keys().with(more(vec![key("alice", "new"), key("ops", "other")])).unwrap();
+        assert!(both.is_operator("ops") && !both.is_operator("alice"));
         for (text, name) in [("correct horse", "alice"), ("new", "alice"), ("other", "ops")] {
             let caller = both.identify(&header("x-api-key", text));
             assert_eq!(caller, Ok(Caller::Key(name.to_owned())));
@@ -130,7 +151,7 @@ mod tests {
 
     #[test]
     fn callers_without_a_key_are_admitted_where_that_is_allowed() {
-        let open = keys().with(ServerKeys { keys: Vec::new(), allows_anonymous: true }).unwrap();
+        let open = keys().with(ServerKeys { allows_anonymous: true, ..ServerKeys::default() }).unwrap();
         assert_eq!(open.identify(&HeaderMap::new()), Ok(Caller::Anonymous));
         assert_eq!(open.identify(&header("x-api-key", "guessed")), Err(Denied::UnknownKey));
         let alice = open.identify(&header("x-api-key", "correct horse"));
@@ -146,7 +167,9 @@ mod tests {
     fn requests_are_counted_by_key_or_by_address() {
         let alice = Caller::Key("alice".to_owned());
         assert_eq!(rate_key(Some(&alice), Some("192.0.2.1")), "key:alice");
-        assert_eq!(rate_key(Some(&Caller::Anonymous), Some("192.0.2.1")), "ip:192.0.2.1");
+        for without_key in [Caller::Anonymous, Caller::Link] {
+            assert_eq!(rate_key(Some(&without_key), Some("192.0.2.1")), "ip:192.0.2.1");
+        }
         assert_eq!(rate_key(None, Some("2001:db8:1:2::1")), rate_key(None, Some("2001:db8:1:2:ffff::9")));
         assert_eq!(rate_key(None, Some("nonsense")), "ip:unknown");
     }

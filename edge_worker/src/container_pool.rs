@@ -99,6 +99,16 @@ impl Pool {
         Choice { instance, wake }
     }
 
+    /// Up to `max` of the containers: first those that are awake as far as this isolate knows, then those with the lowest
+    /// numbers, which are woken first.
+    #[must_use]
+    pub fn awake_first(&self, instances: u16, max: usize, now: u64, awake_for: Duration) -> Vec<u16> {
+        let is_awake =
+            |instance: &u16| self.containers.get(instance).is_some_and(|view| view.is_awake(now, awake_for));
+        let (awake, others): (Vec<u16>, Vec<u16>) = (0..instances).partition(is_awake);
+        awake.into_iter().chain(others).take(max).collect()
+    }
+
     /// Notes that a request was sent to a container.
     pub fn sent(&mut self, instance: u16, now: u64) -> Ticket {
         self.last_ticket += 1;
@@ -298,6 +308,17 @@ mod tests {
         pool.reported(3, load(0, 0), 0);
         pool.reported(0, load(2, 0), 299_000);
         assert_eq!(choose(&mut pool, 300_001).instance, 0, "3 sleeps by now");
+    }
+
+    #[test]
+    fn containers_that_are_awake_come_first() {
+        let mut pool = Pool::default();
+        assert_eq!(pool.awake_first(9, 3, 0, AWAKE), [0, 1, 2]);
+        pool.reported(4, load(0, 0), 1000);
+        assert_eq!(pool.awake_first(9, 3, 2000, AWAKE), [4, 0, 1]);
+        assert_eq!(pool.awake_first(3, 9, 2000, AWAKE), [0, 1, 2]);
+        let asleep = 1000 + u64::try_from(AWAKE.as_millis()).unwrap();
+        assert_eq!(pool.awake_first(9, 3, asleep, AWAKE), [0, 1, 2]);
     }
 
     #[test]

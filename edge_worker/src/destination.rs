@@ -1,13 +1,13 @@
-//! Whether a caller may use an endpoint, and which container its request needs. Both follow from the table of
-//! endpoints.
+//! Who the caller of an endpoint is and whether it may use the endpoint, and which container its request needs. All of it
+//! follows from the table of endpoints.
 
 use edgeprove_protocol::{
-    endpoints::{Class, ContainerRule, EdgeAction, Endpoint},
+    endpoints::{Audience, Class, ContainerRule, EdgeAction, Endpoint},
     headers,
 };
 
 use crate::{
-    api_keys::{self, Caller},
+    api_keys::{self, Caller, Denied},
     container_pool,
     edge_error::EdgeError,
     request_head::RequestHead,
@@ -24,21 +24,35 @@ pub enum Selection {
     LeastBusy,
 }
 
+/// Finds the caller of a request by its key. Where an endpoint can be read by the token of a job's link, a request without
+/// a key may have that token instead.
+///
+/// Without the edge's secret, a server does not believe the edge that this caller may do nothing else. There, jobs have no
+/// owners and their links no tokens.
+pub fn identify(endpoint: &Endpoint, head: &RequestHead, settings: &Settings) -> Result<Caller, Denied> {
+    let is_by_link = || {
+        endpoint.class == Class::LinkedJob && settings.secret.is_some() && router::has_link_token(&head.query)
+    };
+    match settings.keys.identify(&head.headers) {
+        Err(Denied::NoKey) if is_by_link() => Ok(Caller::Link),
+        caller => caller,
+    }
+}
+
 /// Refuses a list of jobs to a caller without a key: jobs are listed for their owner only. Refuses requests for
-/// operators where no container could recognise one.
+/// operators to all others, whatever the server behind the edge would do.
 pub fn check_caller(endpoint: &Endpoint, caller: &Caller, settings: &Settings) -> Result<(), EdgeError> {
-    if endpoint.edge == EdgeAction::ForwardIfAwake {
+    if endpoint.edge == EdgeAction::ForwardIfAwake(Audience::Operators) {
         return match caller {
-            Caller::Anonymous => Err(EdgeError::OperatorWithoutKey),
-            // The container would ignore the name of the key, and an endpoint that is open to probes would be open.
-            Caller::Key(_) if settings.secret.is_none() => Err(EdgeError::NoOperators),
-            Caller::Key(_) => Ok(()),
+            Caller::Anonymous | Caller::Link => Err(EdgeError::OperatorWithoutKey),
+            Caller::Key(name) if settings.keys.is_operator(name) => Ok(()),
+            Caller::Key(_) => Err(EdgeError::OperatorsOnly),
         };
     }
     match (endpoint.class, caller) {
         (Class::JobList, Caller::Anonymous) => Err(EdgeError::JobListWithoutKey),
-        (Class::JobList, Caller::Key(_))
-        | (Class::Info | Class::Proof | Class::Job | Class::Operator | Class::Probe, _) => Ok(()),
+        (Class::LinkedJob, Caller::Link) | (_, Caller::Key(_) | Caller::Anonymous) => Ok(()),
+        (_, Caller::Link) => Err(EdgeError::ApiKey(Denied::NoKey)),
     }
 }
 
@@ -96,6 +110,8 @@ mod tests {
     use super::*;
     use crate::{request_head::tests::head, settings::tests::settings};
 
+    const SECRET: &str = "0123456789abcdef";
+    const KEYS: &str = "bob:617d6c49988b1ad5364bb98a83557af28881314ce3355722ed6faf14877fc893";
     const ID: &str = "7c2d3f7e-0b7a-4c55-9d2f-5c1f3a0e9b11";
 
     fn selected(
@@ -118,7 +134,8 @@ mod tests {
     #[test]
     fn only_a_list_of_jobs_needs_a_caller_with_a_key() {
         let settings = settings(&[("EDGE_SECRET", "0123456789abcdef")]);
-        let is_for_all = |endpoint: &&Endpoint| endpoint.edge != EdgeAction::ForwardIfAwake;
+        let is_for_all =
+            |endpoint: &&Endpoint| endpoint.edge != EdgeAction::ForwardIfAwake(Audience::Operators);
         for endpoint in endpoints::at_edge().filter(is_for_all) {
             let is_list = (endpoint.method, endpoint.path) == (endpoints::Method::Get, "/v1/proofs");
             let refused = if is_list { Err(EdgeError::JobListWithoutKey) } else { Ok(()) };
@@ -128,15 +145,58 @@ mod tests {
     }
 
     #[test]
-    fn requests_for_operators_need_a_key_and_the_secret() {
-        let (alice, with_secret) =
-            (Caller::Key("alice".to_owned()), settings(&[("EDGE_SECRET", "0123456789abcdef")]));
+    fn requests_for_operators_need_their_role_at_the_edge() {
+        let roles = format!(
+            "[keys.ops]\nsha256 = ['{}']\nrole = 'operator'\n[keys.alice]\nrole = 'priority'",
+            "0a".repeat(32)
+        );
+        let settings =
+            settings(&[("EDGE_SECRET", SECRET), ("API_KEYS", KEYS), ("EDGEPROVE_KEYS", roles.as_str())]);
+        let by = |path: &str, caller: &Caller| {
+            check_caller(router::route(&Method::GET, path).unwrap(), caller, &settings)
+        };
+        let key = |name: &str| Caller::Key(name.to_owned());
         for path in ["/v1/audit", "/metrics"] {
-            let endpoint = router::route(&Method::GET, path).unwrap();
-            assert_eq!(check_caller(endpoint, &alice, &with_secret), Ok(()));
-            assert_eq!(check_caller(endpoint, &alice, &settings(&[])), Err(EdgeError::NoOperators));
-            let anonymous = check_caller(endpoint, &Caller::Anonymous, &with_secret);
-            assert_eq!(anonymous, Err(EdgeError::OperatorWithoutKey));
+            assert_eq!(by(path, &key("ops")), Ok(()));
+            for other in ["alice", "bob"] {
+                assert_eq!(by(path, &key(other)), Err(EdgeError::OperatorsOnly), "{other}");
+            }
+            for other in [Caller::Anonymous, Caller::Link] {
+                assert_eq!(by(path, &other), Err(EdgeError::OperatorWithoutKey));
+            }
+        }
+        for caller in [key("bob"), Caller::Anonymous] {
+            assert_eq!(by("/v1/stats", &caller), Ok(()), "for every caller that may read /v1/queue");
+        }
+    }
+
+    #[test]
+    fn the_token_of_a_link_replaces_a_key_for_one_job_only() {
+        let with_secret = settings(&[("API_KEYS", KEYS), ("EDGE_SECRET", SECRET)]);
+        let by = |method: &Method, path: &str, query: &str, headers: &[(&str, &str)], settings: &Settings| {
+            let head = head(method.clone(), path, query, headers);
+            identify(router::route(method, path).unwrap(), &head, settings)
+        };
+        let (job, token) = (format!("/v1/proofs/{ID}"), "token=1.x");
+        for path in [job.clone(), format!("{job}/events")] {
+            for method in [Method::GET, Method::HEAD] {
+                assert_eq!(by(&method, &path, token, &[], &with_secret), Ok(Caller::Link), "{path}");
+            }
+            for query in ["", "token=", "token=a&token=b"] {
+                assert_eq!(by(&Method::GET, &path, query, &[], &with_secret), Err(Denied::NoKey), "{query}");
+            }
+            // A wrong key is a wrong key.
+            let guessed = [("x-api-key", "guessed")];
+            assert_eq!(by(&Method::GET, &path, token, &guessed, &with_secret), Err(Denied::UnknownKey));
+            let without_secret = settings(&[("API_KEYS", KEYS)]);
+            assert_eq!(by(&Method::GET, &path, token, &[], &without_secret), Err(Denied::NoKey));
+            // Where callers need no key, a token gives nothing.
+            assert_eq!(by(&Method::GET, &path, token, &[], &settings(&[])), Ok(Caller::Anonymous));
+        }
+        for endpoint in endpoints::at_edge().filter(|endpoint| endpoint.class != Class::LinkedJob) {
+            let head = head(Method::GET, &endpoint.path.replace("{id}", ID), token, &[]);
+            assert_eq!(identify(endpoint, &head, &with_secret), Err(Denied::NoKey), "{}", endpoint.path);
+            assert!(check_caller(endpoint, &Caller::Link, &with_secret).is_err(), "{}", endpoint.path);
         }
     }
 

@@ -50,8 +50,8 @@ pub enum EdgeError {
     JobListWithoutKey,
     /// A request for operators has no key.
     OperatorWithoutKey,
-    /// No container can know who is an operator.
-    NoOperators,
+    /// A request for operators has the key of another caller.
+    OperatorsOnly,
     /// The caller exceeded its rate.
     RateLimited,
     /// Each container has jobs of its own, and the query names none of the containers.
@@ -179,7 +179,7 @@ impl EdgeError {
             Self::ApiKey(Denied::NoKey | Denied::UnknownKey)
             | Self::JobListWithoutKey
             | Self::OperatorWithoutKey => ProblemType::ApiKeyRequired,
-            Self::NoOperators => ProblemType::NotAllowed,
+            Self::OperatorsOnly => ProblemType::NotAllowed,
             Self::RateLimited => ProblemType::RateLimited,
             Self::NoSuchContainer => ProblemType::JobNotFound,
             Self::TimedOut { .. } => ProblemType::RequestTimeout,
@@ -224,10 +224,11 @@ impl EdgeError {
                     .to_owned()
             }
             Self::OperatorWithoutKey => {
-                "this is for operators, who are recognised by their API key; this service has no keys".to_owned()
+                "this is for operators, who are recognised by their API key".to_owned()
             }
-            Self::NoOperators => {
-                "this is for operators, and a container recognises them only with EDGE_SECRET, which is not set"
+            Self::OperatorsOnly => {
+                "this is for operators: the names that have the role `operator` in the edge's setting EDGEPROVE_KEYS, \
+                 which needs EDGE_SECRET"
                     .to_owned()
             }
             Self::RateLimited => {
@@ -244,7 +245,8 @@ impl EdgeError {
                 containers.saturating_sub(1)
             ),
             Self::ContainerAsleep => {
-                "the container does not run, and this request wakes none; its records are those since its next start"
+                "the container does not run, and this request wakes none: its records begin with its next start, and a \
+                 job is read with the key of its owner"
                     .to_owned()
             }
             Self::NoSuchContainer => "no job has this id: no container has the number in it".to_owned(),
@@ -293,7 +295,7 @@ impl EdgeError {
             | Self::ApiKey(_)
             | Self::JobListWithoutKey
             | Self::OperatorWithoutKey
-            | Self::NoOperators
+            | Self::OperatorsOnly
             | Self::RateLimited
             | Self::ContainerNotNamed { .. }
             | Self::RecordsNotNamed { .. }
@@ -329,7 +331,7 @@ impl EdgeError {
             | Self::ApiKey(_)
             | Self::JobListWithoutKey
             | Self::OperatorWithoutKey
-            | Self::NoOperators
+            | Self::OperatorsOnly
             | Self::ContainerNotNamed { .. }
             | Self::RecordsNotNamed { .. }
             | Self::NoSuchContainer

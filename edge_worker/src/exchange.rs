@@ -5,7 +5,7 @@
 use std::{rc::Rc, time::Duration};
 
 use edgeprove_protocol::{
-    Load, TraceContext,
+    Load, ProblemType, TraceContext,
     endpoints::{Class, ContainerRule, EdgeAction, Endpoint},
     headers,
 };
@@ -33,6 +33,9 @@ use crate::{
 
 /// How much longer than a container's object the Worker waits. The error of the object has more details.
 const OBJECT_MARGIN: Duration = Duration::from_secs(2);
+
+/// How many containers are tried for a request that wakes none, until one is awake.
+const LINK_TRIES_MAX: usize = 4;
 
 /// Responds to one request. Every failure becomes a problem document.
 #[event(fetch)]
@@ -146,18 +149,21 @@ impl Exchange<'_> {
                     if is_known { health::full(self.env, &self.settings).await } else { health::brief() };
                 self.build(&health)
             }
-            EdgeAction::ForwardIfAwake => {
+            EdgeAction::ForwardIfAwake(_) => {
                 let caller = self.admit(endpoint).await?;
                 let limit = self.settings.timeouts.of(endpoint.class);
                 match self.settings.upstream.clone() {
                     Some(url) => self.send_to_server(&url, &caller, limit).await,
-                    None => self.send_if_awake(&caller, limit).await,
+                    None => self.send_for_records(&caller, limit).await,
                 }
             }
             EdgeAction::Hide => Err(router::RouteError::NotFound.into()),
             EdgeAction::Forward(rule) => {
                 let caller = self.admit(endpoint).await?;
                 let limit = self.settings.timeouts.of(endpoint.class);
+                if caller == Caller::Link && self.settings.upstream.is_none() {
+                    return self.send_by_link(endpoint, rule, &caller, limit).await;
+                }
                 match self.choose(endpoint, rule, &caller)? {
                     Destination::Server(url) => self.send_to_server(&url, &caller, limit).await,
                     Destination::Container(instance) => {
@@ -197,7 +203,7 @@ impl Exchange<'_> {
         if endpoint.class == Class::Proof {
             self.head.check_proof_headers()?;
         }
-        let caller = self.settings.keys.identify(&self.head.headers);
+        let caller = destination::identify(endpoint, self.head, &self.settings);
         if let Ok(Caller::Key(name)) = &caller {
             self.facts.user = Some(name.clone());
         }
@@ -266,19 +272,58 @@ impl Exchange<'_> {
         .await
     }
 
-    /// Sends the request to the container that its query names, if that container is awake. The pool does not count
-    /// it: such a request is no work.
-    async fn send_if_awake(
+    /// Sends the request to the container that its query names, if that container is awake.
+    async fn send_for_records(
         &mut self,
         caller: &Caller,
         limit: Duration,
     ) -> Result<web_sys::Response, EdgeError> {
         let (instance, query) = destination::select_records(&self.head.query, &self.settings)?;
+        let head = RequestHead { query, ..self.head.clone() };
+        self.send_if_awake(instance, &head, caller, limit).await
+    }
+
+    /// Sends the request with the token of a job's link to a container that can check the token. The token may be wrong,
+    /// so the request wakes none and keeps none awake: a container with an unfinished job is awake anyway.
+    async fn send_by_link(
+        &mut self,
+        endpoint: &Endpoint,
+        rule: ContainerRule,
+        caller: &Caller,
+        limit: Duration,
+    ) -> Result<web_sys::Response, EdgeError> {
+        let head = self.head;
+        let instances = match destination::select(rule, endpoint, head, caller, &self.settings)? {
+            Selection::Container(instance) => vec![instance],
+            Selection::LeastBusy => {
+                let (count, awake_for) = (self.settings.max_instances, self.settings.lifecycle.sleep_after);
+                let now = Date::now().as_millis();
+                isolate::with_pool(|pool| pool.awake_first(count, LINK_TRIES_MAX, now, awake_for))
+            }
+        };
+        let mut outcome = Err(EdgeError::ContainerAsleep);
+        for instance in instances {
+            outcome = self.send_if_awake(instance, head, caller, limit).await;
+            // An object that must not wake its container has this code for no other reason.
+            if self.facts.code.as_deref() != Some(ProblemType::ContainerUnavailable.code()) {
+                break;
+            }
+        }
+        outcome
+    }
+
+    /// Sends the request to a container if it is awake. The pool does not count it: such a request is no work.
+    async fn send_if_awake(
+        &mut self,
+        instance: u16,
+        head: &RequestHead,
+        caller: &Caller,
+        limit: Duration,
+    ) -> Result<web_sys::Response, EdgeError> {
         self.facts.instance = Some(instance);
         let object: Fetch = bindings::prover(self.env, instance)?.into_rpc();
-        let head = RequestHead { query, ..self.head.clone() };
         let url = bindings::prover_url(instance, &head.path_and_query());
-        let headers = forward_headers::for_awake_container(&head, &self.settings, caller, limit);
+        let headers = forward_headers::for_awake_container(head, &self.settings, caller, limit);
         let request = Outgoing::forward(self.request, &url, &headers)?;
         let response = response_of(request.send(&object, limit + OBJECT_MARGIN).await, limit).await;
         self.facts.code = object_problem(response.as_ref().ok());

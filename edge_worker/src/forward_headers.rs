@@ -20,11 +20,12 @@ const AWAKE_ONLY: &str = "x-edge-awake-only";
 pub const OBJECT_PROBLEM: &str = "x-edge-problem";
 
 /// Headers of a request that do not reach the server as the caller sent them.
-const REMOVED_FROM_REQUESTS: [&str; 15] = [
+const REMOVED_FROM_REQUESTS: [&str; 16] = [
     // Only the edge may set these.
     headers::EDGE_SECRET,
     headers::CLIENT_IP,
     headers::AUTHENTICATED_USER,
+    headers::LINK_ONLY,
     headers::REQUEST_ID,
     TIMEOUT_MS,
     AWAKE_ONLY,
@@ -59,14 +60,16 @@ pub fn for_server(head: &RequestHead, settings: &Settings, caller: &Caller) -> H
     for name in REMOVED_FROM_REQUESTS {
         forwarded.remove(name);
     }
-    let user = match caller {
-        Caller::Key(name) => Some(name.as_str()),
-        Caller::Anonymous => None,
+    let (user, link_only) = match caller {
+        Caller::Key(name) => (Some(name.as_str()), None),
+        Caller::Anonymous => (None, None),
+        Caller::Link => (None, Some("1")),
     };
     let added = [
         (headers::REQUEST_ID, Some(head.request_id.as_str())),
         (headers::CLIENT_IP, head.client_ip()),
         (headers::AUTHENTICATED_USER, user),
+        (headers::LINK_ONLY, link_only),
         (headers::EDGE_SECRET, settings.secret.as_ref().map(Secret::expose)),
     ];
     for (name, value) in added {
@@ -180,6 +183,7 @@ mod tests {
             &[
                 (headers::EDGE_SECRET, "guessed-guessed-guessed"),
                 (headers::AUTHENTICATED_USER, "root"),
+                (headers::LINK_ONLY, "1"),
                 (headers::CLIENT_IP, "10.0.0.1"),
                 (headers::REQUEST_ID, "chosen"),
                 (TIMEOUT_MS, "999999"),
@@ -213,6 +217,11 @@ mod tests {
         let anonymous = for_server(&request, &settings, &Caller::Anonymous);
         assert_eq!(anonymous[headers::CLIENT_IP], "192.0.2.1");
         assert!(!anonymous.contains_key(headers::AUTHENTICATED_USER));
+        assert!(!anonymous.contains_key(headers::LINK_ONLY));
+        let by_link = for_server(&request, &settings, &Caller::Link);
+        assert_eq!(by_link[headers::LINK_ONLY], "1");
+        assert_eq!(by_link[headers::CLIENT_IP], "192.0.2.1");
+        assert!(!by_link.contains_key(headers::AUTHENTICATED_USER));
     }
 
     #[test]

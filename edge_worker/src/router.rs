@@ -5,11 +5,14 @@
 
 use edgeprove_protocol::{
     JobId,
-    endpoints::{self, Endpoint, Method},
+    endpoints::{self, Endpoint, LINK_TOKEN, Method},
 };
 
 /// The log's pattern for a path that is not in the table.
 pub const UNKNOWN: &str = "unknown";
+
+/// The longest token of a link that is forwarded.
+const LINK_TOKEN_MAX_BYTES: usize = 256;
 
 /// Why a request has no endpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,6 +78,20 @@ pub fn container_in_query(query: &str) -> Option<u16> {
     match (values.next(), values.next()) {
         (Some(number), None) => container_number(number),
         (Some(_), Some(_)) | (None, _) => None,
+    }
+}
+
+/// Whether a query has one token of a job's link, of a length that a token can have. Its form is the server's.
+#[must_use]
+pub fn has_link_token(query: &str) -> bool {
+    let is_token = |pair: &&str| pair.split('=').next() == Some(LINK_TOKEN);
+    let mut tokens = query.split('&').filter(is_token);
+    match (tokens.next(), tokens.next()) {
+        (Some(token), None) => {
+            let value = token.len().saturating_sub(LINK_TOKEN.len() + 1);
+            (1..=LINK_TOKEN_MAX_BYTES).contains(&value)
+        }
+        (Some(_), Some(_)) | (None, _) => false,
     }
 }
 
@@ -186,6 +203,18 @@ mod tests {
         ] {
             assert_eq!(container_in_query(query), number, "{query}");
         }
+    }
+
+    #[test]
+    fn a_query_has_one_token_or_none() {
+        let longest = "t".repeat(LINK_TOKEN_MAX_BYTES);
+        for query in ["token=1.x", "last_event_id=1.2&token=1.x", &format!("token={longest}")] {
+            assert!(has_link_token(query), "{query}");
+        }
+        for query in ["", "token", "token=", "a_token=x", "tokens=x", "token=a&token=b", "token&token=b"] {
+            assert!(!has_link_token(query), "{query}");
+        }
+        assert!(!has_link_token(&format!("token={longest}t")));
     }
 
     #[test]

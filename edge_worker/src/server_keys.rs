@@ -1,12 +1,13 @@
 //! Reads the keys of `EDGEPROVE_KEYS`: a text in the form of the server's keys file (`docs/ACCESS.md`).
 //!
-//! The edge needs the digests and the names of their holders, to admit a caller before a container wakes. Roles and
-//! limits are the container's, which gets the whole text and checks the rest of it.
+//! The edge needs the digests and the names of their holders, to admit a caller before a container wakes, and the names
+//! with the role of operators. Other roles and limits are the container's, which gets the whole text and checks the rest
+//! of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use edgeprove_protocol::{
-    caller::{NamedDigest, parse_digest},
+    caller::{NamedDigest, OPERATOR_ROLE, parse_digest},
     headers,
 };
 use serde::Deserialize;
@@ -49,6 +50,8 @@ pub struct ServerKeys {
     pub keys: Vec<NamedDigest>,
     /// Whether callers without a key are admitted beside the holders of keys.
     pub allows_anonymous: bool,
+    /// The names with the role of operators.
+    pub operators: BTreeSet<String>,
 }
 
 #[derive(Deserialize)]
@@ -69,6 +72,7 @@ struct Anonymous {
 struct Holder {
     #[serde(default)]
     sha256: Vec<String>,
+    role: Option<String>,
 }
 
 /// Reads a keys file.
@@ -77,7 +81,7 @@ pub fn parse(text: &str) -> Result<ServerKeys, ServerKeysFault> {
         let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
         ServerKeysFault::Form { line: 1 + before.matches('\n').count() }
     })?;
-    let mut digests = Vec::new();
+    let (mut digests, mut operators) = (Vec::new(), BTreeSet::new());
     for ((name, holder), at) in file.keys.into_iter().zip(1..) {
         if !headers::is_acceptable_user(name.as_bytes()) {
             return Err(ServerKeysFault::Name { at });
@@ -86,8 +90,11 @@ pub fn parse(text: &str) -> Result<ServerKeys, ServerKeysFault> {
             let digest = parse_digest(&digest).ok_or(ServerKeysFault::Digest { at })?;
             digests.push(NamedDigest { name: name.clone(), digest });
         }
+        if holder.role.as_deref() == Some(OPERATOR_ROLE) {
+            operators.insert(name);
+        }
     }
-    Ok(ServerKeys { keys: digests, allows_anonymous: file.anonymous.allowed })
+    Ok(ServerKeys { keys: digests, allows_anonymous: file.anonymous.allowed, operators })
 }
 
 #[cfg(test)]
@@ -109,6 +116,7 @@ mod tests {
             found.keys.iter().map(|key| hex::encode(key.digest)).collect::<Vec<_>>(),
             [KEY.to_owned(), other.to_lowercase()]
         );
+        assert_eq!(found.operators, BTreeSet::from(["ops".to_owned()]));
         assert_eq!(parse("\n"), Ok(ServerKeys::default()));
         assert!(parse("[anonymous]\nallowed = true").unwrap().allows_anonymous);
     }
@@ -118,6 +126,7 @@ mod tests {
         for (text, fault) in [
             ("\nhunter2", ServerKeysFault::Form { line: 2 }),
             ("[keys.ops]\nsha256 = 'hunter2'", ServerKeysFault::Form { line: 2 }),
+            ("[keys.ops]\nrole = ['hunter2']", ServerKeysFault::Form { line: 2 }),
             ("keys = 'hunter2'", ServerKeysFault::Form { line: 1 }),
             ("[keys.ops]\nsha256 = ['hunter2']", ServerKeysFault::Digest { at: 1 }),
             ("[keys.a]\n[keys.'hunter2 ']\n", ServerKeysFault::Name { at: 2 }),

@@ -112,7 +112,9 @@ impl Timeouts {
     pub fn of(&self, class: Class) -> Duration {
         match class {
             Class::Proof => self.prove,
-            Class::Info | Class::JobList | Class::Job | Class::Operator | Class::Probe => self.other,
+            Class::Info | Class::JobList | Class::Job | Class::LinkedJob | Class::Operator | Class::Probe => {
+                self.other
+            }
         }
     }
 }

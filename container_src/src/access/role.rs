@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use edgeprove_protocol::{HasProblemType, Priority, ProblemType};
+use edgeprove_protocol::{HasProblemType, Priority, ProblemType, caller::OPERATOR_ROLE};
 
 /// The role of a caller. Each role includes the roles before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -50,7 +50,7 @@ impl Role {
         match self {
             Self::User => "user",
             Self::Priority => "priority",
-            Self::Operator => "operator",
+            Self::Operator => OPERATOR_ROLE,
         }
     }
 

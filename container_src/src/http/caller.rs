@@ -59,6 +59,10 @@ fn identity(app: &Shared, request: &Request) -> Identity {
     // Behind an edge the connection comes from the edge or the platform.
     let peer = || request.extensions().get::<Peer>().map(|peer| peer.0);
     let address = if app.options.edge_secret.is_some() { reported.ip } else { peer() };
+    // Where a server accepts callers without a key, this one is still none of them: the edge has keys.
+    if reported.is_link_only {
+        return Identity { caller: Err(Denied::NoKey), address, credential: Credential::None };
+    }
     let credential = match reported.user {
         Some(user) => Credential::NamedByTheEdge(user),
         None => credential(request.headers()),

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use axum::extract::{FromRequestParts, Query};
 use edgeprove_job_rules::job::Job;
-use edgeprove_protocol::JobDocument;
+use edgeprove_protocol::{JobDocument, ProblemType};
 use http::request::Parts;
 use serde::Deserialize;
 
@@ -89,6 +89,7 @@ impl FromRequestParts<AppState> for JobReader {
     async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self, ApiError> {
         let JobPath(id) = JobPath::from_request_parts(parts, app).await?;
         let Query(query) = Query::<JobQuery>::from_request_parts(parts, app).await.unwrap_or_default();
+        let has_token = query.token.is_some();
         if let (Some(token), Ok(jobs)) = (query.token, app.jobs())
             && jobs.link_tokens.check(id, &token)
             && let Some(job) = jobs.store.queue.get(id).await?.filter(|job| job.kind == KIND)
@@ -98,7 +99,9 @@ impl FromRequestParts<AppState> for JobReader {
             app.access.count(&caller)?;
             return Ok(Self { job, caller, right: ReadRight::OfLink(name) });
         }
-        let caller = Caller::from_request_parts(parts, app).await?;
+        let caller = Caller::from_request_parts(parts, app).await.map_err(|error| {
+            if has_token && error.kind == ProblemType::ApiKeyRequired { wrong_token() } else { error }
+        })?;
         let job = visible_job(app, &caller, id).await?;
         let right = match parts.extensions.get::<Identity>() {
             Some(Identity { credential, address, .. }) => {
@@ -108,4 +111,10 @@ impl FromRequestParts<AppState> for JobReader {
         };
         Ok(Self { job, caller, right })
     }
+}
+
+fn wrong_token() -> ApiError {
+    let detail = "the token of this link is wrong or has expired, and the request has no key that may read the job; \
+                  GET /v1/proofs/{id} with the key returns a new link";
+    ApiError::new(ProblemType::ApiKeyRequired, detail)
 }

@@ -28,6 +28,8 @@ pub struct ReportedCaller {
     pub ip: Option<IpAddr>,
     /// The name of the caller's API key.
     pub user: Option<String>,
+    /// The caller has no key, and the edge admitted it only for the token of a job's link.
+    pub is_link_only: bool,
 }
 
 /// The request does not come from the edge, but must.
@@ -53,7 +55,9 @@ type EdgeCheck = Result<ReportedCaller, NotFromTheEdge>;
 /// request's extensions.
 pub async fn check_edge_secret(State(app): State<AppState>, mut request: Request, next: Next) -> Response {
     let checked = check(app.options.edge_secret.as_ref(), request.headers());
-    for name in [headers::EDGE_SECRET, headers::CLIENT_IP, headers::AUTHENTICATED_USER] {
+    let of_the_edge =
+        [headers::EDGE_SECRET, headers::CLIENT_IP, headers::AUTHENTICATED_USER, headers::LINK_ONLY];
+    for name in of_the_edge {
         request.headers_mut().remove(name);
     }
     request.extensions_mut().insert(checked);
@@ -76,6 +80,7 @@ fn read_caller(request_headers: &HeaderMap) -> ReportedCaller {
     ReportedCaller {
         ip: text(headers::CLIENT_IP).and_then(|ip| ip.parse().ok()),
         user: user.map(ToOwned::to_owned),
+        is_link_only: request_headers.contains_key(headers::LINK_ONLY),
     }
 }
 
@@ -165,7 +170,11 @@ mod tests {
         let known = from("2001:db8::1", "alice-1.dev_x");
         assert_eq!(
             known,
-            ReportedCaller { ip: "2001:db8::1".parse().ok(), user: Some("alice-1.dev_x".to_owned()) }
+            ReportedCaller {
+                ip: "2001:db8::1".parse().ok(),
+                user: Some("alice-1.dev_x".to_owned()),
+                is_link_only: false,
+            }
         );
         for (ip, user) in [("", ""), ("192.0.2.1, 192.0.2.2", "a b"), ("192.0.2.1:80", "a=b"), ("x", "é")] {
             assert_eq!(from(ip, user), ReportedCaller::default(), "{ip:?} {user:?}");

@@ -3,7 +3,7 @@
 
 use std::{fs, process::Command};
 
-use edgeprove_protocol::{Load, ProblemType, Target, headers};
+use edgeprove_protocol::{JobDocument, Load, ProblemType, Target, headers};
 use http::Method;
 use serde_json::Value;
 
@@ -138,6 +138,58 @@ fn the_edges_headers_are_trusted() {
         let line = only_line_of(server, &response);
         assert!(line.get("client_ip").is_none() && line.get("user").is_none(), "{line}");
     }
+    edge_only.finish();
+}
+
+/// A job is submitted through the edge, by this caller or by one without a key.
+#[track_caller]
+fn submitted(edge_only: &EdgeOnlyServer, user: Option<&str>) -> JobDocument {
+    let mut request =
+        edge_only.edge_request(Method::POST, "/v1/proofs").header("content-type", "application/gzip");
+    request.body.clone_from(&samples::range_check().witness);
+    let request = match user {
+        Some(user) => request.header(USER.0, user),
+        None => request,
+    };
+    let response = request.send();
+    assert_eq!(response.status, 202, "{response:?}");
+    serde_json::from_slice(&response.body).unwrap()
+}
+
+#[test]
+fn a_caller_by_link_may_read_the_job_of_its_token_only() {
+    let data = tempfile::tempdir().unwrap();
+    let edge_only = EdgeOnlyServer::start(|s| s.flag("--data", &data.path().display()));
+    let [of_alice, of_nobody] = [Some("alice"), None].map(|user| submitted(&edge_only, user));
+    let token = of_alice.links.events.split_once('?').unwrap().1;
+    let by_link = |method: Method, path: &str| {
+        edge_only.edge_request(method, path).header(headers::LINK_ONLY, "1").header(CLIENT.0, CLIENT.1)
+    };
+    let read = by_link(Method::GET, &format!("{}?{token}", of_alice.links.this)).send();
+    assert_eq!(read.status, 200, "{read:?}");
+    assert_eq!(by_link(Method::GET, &of_alice.links.events).send().status, 200);
+
+    // This server accepts callers without a key, and this caller is still none of them.
+    let without_key = edge_only.edge_request(Method::GET, &of_nobody.links.this).send();
+    assert_eq!(without_key.status, 200, "{without_key:?}");
+    for path in [
+        of_nobody.links.this.clone(),
+        format!("{}?{token}", of_nobody.links.this),
+        format!("{}?token=1.x", of_nobody.links.this),
+        format!("{}?{token}&{token}", of_alice.links.this),
+        format!("{}?{token}", of_alice.links.proof),
+        of_alice.links.this.clone(),
+        "/v1/queue".to_owned(),
+    ] {
+        by_link(Method::GET, &path).send().assert_refused(ProblemType::ApiKeyRequired);
+    }
+    let as_alice = by_link(Method::GET, &of_alice.links.this).header(USER.0, "alice").send();
+    as_alice.assert_refused(ProblemType::ApiKeyRequired);
+    let cancel = by_link(Method::DELETE, &format!("{}?{token}", of_alice.links.this)).send();
+    cancel.assert_refused(ProblemType::ApiKeyRequired);
+    let wrong = by_link(Method::GET, &format!("{}?token=1.x", of_alice.links.this)).send();
+    let problem = wrong.assert_refused(ProblemType::ApiKeyRequired);
+    assert!(problem.detail.contains("token"), "{problem:?}");
     edge_only.finish();
 }
 

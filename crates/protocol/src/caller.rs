@@ -27,6 +27,9 @@ pub fn presented_key<'a>(header: impl Fn(&str) -> Option<&'a [u8]>) -> Option<&'
     bearer.or_else(plain).filter(|key| !key.is_empty())
 }
 
+/// The role of operators in a keys file.
+pub const OPERATOR_ROLE: &str = "operator";
+
 /// A SHA-256 digest.
 pub type Digest = [u8; 32];
 

@@ -32,6 +32,8 @@ pub enum Class {
     JobList,
     /// Reads or cancels one job, or counts all of them.
     Job,
+    /// Shows how one job goes. A page needs no key for it, but the token of the job's link: [`LINK_TOKEN`].
+    LinkedJob,
     /// Shows the records of one server to its operators.
     Operator,
     /// Reports the state of one server and is polled. It needs no secret of the edge.
@@ -43,15 +45,24 @@ pub enum Class {
 pub enum EdgeAction {
     /// The edge forwards the request to the container that the rule selects.
     Forward(ContainerRule),
-    /// The edge forwards the request of a caller with a key to the container that the query names, but only if it is
-    /// awake. The container decides whether the caller is an operator.
-    ForwardIfAwake,
+    /// The edge forwards the request to the container that the query names, but only if it is awake: the endpoint shows
+    /// what this container did, and a monitor polls it.
+    ForwardIfAwake(Audience),
     /// The edge answers with the list of endpoints. A server answers with its own list.
     ListEndpoints,
     /// The edge reports its own state and that of its containers. No server has this endpoint.
     ReportHealth,
     /// The edge answers 404: the endpoint concerns one server, and its operator reaches that server directly.
     Hide,
+}
+
+/// The callers whose requests the edge forwards, where an endpoint shows the records of one container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Audience {
+    /// Every caller that the edge admits.
+    Everyone,
+    /// Holders of a key with the role of operators, by the edge's own settings.
+    Operators,
 }
 
 /// Which container answers, where each container has jobs of its own. Where containers share a database, any of them
@@ -123,7 +134,7 @@ impl Endpoint {
     pub const fn is_on_server(&self) -> bool {
         match self.edge {
             EdgeAction::Forward(_)
-            | EdgeAction::ForwardIfAwake
+            | EdgeAction::ForwardIfAwake(_)
             | EdgeAction::ListEndpoints
             | EdgeAction::Hide => true,
             EdgeAction::ReportHealth => false,
@@ -135,7 +146,7 @@ impl Endpoint {
     pub const fn is_at_edge(&self) -> bool {
         match self.edge {
             EdgeAction::Forward(_)
-            | EdgeAction::ForwardIfAwake
+            | EdgeAction::ForwardIfAwake(_)
             | EdgeAction::ListEndpoints
             | EdgeAction::ReportHealth => true,
             EdgeAction::Hide => false,
@@ -190,10 +201,15 @@ pub fn patterns_of(class: Class) -> impl Iterator<Item = &'static str> {
     ALL.iter().filter(move |endpoint| endpoint.class == class).map(|endpoint| endpoint.path)
 }
 
+/// The parameter of a query with the token of a job's link, for endpoints of the class [`Class::LinkedJob`].
+pub const LINK_TOKEN: &str = "token";
+
 const FORWARD: EdgeAction = EdgeAction::Forward(ContainerRule::Any);
 const FORWARD_BY_KEY: EdgeAction = EdgeAction::Forward(ContainerRule::ByIdempotencyKey);
 const FORWARD_TO_OWNER: EdgeAction = EdgeAction::Forward(ContainerRule::OwnerOfJob);
 const FORWARD_TO_NAMED: EdgeAction = EdgeAction::Forward(ContainerRule::NamedInQuery);
+const RECORDS: EdgeAction = EdgeAction::ForwardIfAwake(Audience::Everyone);
+const RECORDS_FOR_OPERATORS: EdgeAction = EdgeAction::ForwardIfAwake(Audience::Operators);
 
 /// The table: method, path, class, handling at the edge, and a summary for people.
 #[rustfmt::skip] // One row for each endpoint.
@@ -219,29 +235,29 @@ pub const ALL: &[Endpoint] = &[
          Prefer: respond-async"),
     Endpoint::new(Method::Get, "/v1/proofs", Class::JobList, FORWARD_TO_NAMED,
         "the caller's jobs; ?status=, ?circuit=, ?limit=, ?after="),
-    Endpoint::new(Method::Get, "/v1/proofs/{id}", Class::Job, FORWARD_TO_OWNER,
+    Endpoint::new(Method::Get, "/v1/proofs/{id}", Class::LinkedJob, FORWARD_TO_OWNER,
         "a job: status, stage, position in the queue, estimate"),
     Endpoint::new(Method::Delete, "/v1/proofs/{id}", Class::Job, FORWARD_TO_OWNER,
         "cancels a job"),
     Endpoint::new(Method::Get, "/v1/proofs/{id}/proof", Class::Job, FORWARD_TO_OWNER,
         "the proof of a job"),
-    Endpoint::new(Method::Get, "/v1/proofs/{id}/events", Class::Job, FORWARD_TO_OWNER,
+    Endpoint::new(Method::Get, "/v1/proofs/{id}/events", Class::LinkedJob, FORWARD_TO_OWNER,
         "the events of a job, as server-sent events or over a WebSocket"),
     Endpoint::new(Method::Get, "/v1/queue", Class::Job, FORWARD_TO_NAMED,
         "counts the jobs and shows how long they wait"),
-    Endpoint::new(Method::Get, "/v1/stats", Class::Job, EdgeAction::ForwardIfAwake,
+    Endpoint::new(Method::Get, "/v1/stats", Class::Job, RECORDS,
         "recent proofs of this server: running, waiting, success rate and durations, by circuit and priority"),
     Endpoint::new(Method::Get, "/v1/estimate", Class::Job, FORWARD,
         "how long a proof of ?circuit=NAME would take and wait, the memory it needs, and how sure that is"),
     Endpoint::new(Method::Get, "/problems/{code}", Class::Info, FORWARD,
         "explains the code of a problem"),
-    Endpoint::new(Method::Get, "/v1/audit", Class::Operator, EdgeAction::ForwardIfAwake,
+    Endpoint::new(Method::Get, "/v1/audit", Class::Operator, RECORDS_FOR_OPERATORS,
         "entries of the audit log, as JSON lines, after entry ?after=N or the ?last=N; for operators"),
     Endpoint::new(Method::Get, "/livez", Class::Probe, EdgeAction::Hide,
         "200 while the process runs"),
     Endpoint::new(Method::Get, "/readyz", Class::Probe, EdgeAction::Hide,
         "200 while the server accepts work"),
-    Endpoint::new(Method::Get, "/metrics", Class::Probe, EdgeAction::ForwardIfAwake,
+    Endpoint::new(Method::Get, "/metrics", Class::Probe, RECORDS_FOR_OPERATORS,
         "counts and durations, in the text format of Prometheus; at the edge for operators"),
     Endpoint::new(Method::Get, "/edge/health", Class::Info, EdgeAction::ReportHealth,
         "the edge and its containers; it wakes no container"),
@@ -299,6 +315,18 @@ mod tests {
         for endpoint in ALL {
             let has_id = endpoint.path.contains("{id}");
             assert_eq!(endpoint.edge == FORWARD_TO_OWNER, has_id, "{}", endpoint.path);
+        }
+    }
+
+    #[test]
+    fn a_link_reads_jobs_and_changes_nothing() {
+        for endpoint in ALL.iter().filter(|endpoint| endpoint.class == Class::LinkedJob) {
+            assert_eq!(
+                (endpoint.method, endpoint.edge),
+                (Method::Get, FORWARD_TO_OWNER),
+                "{}",
+                endpoint.path
+            );
         }
     }
 

@@ -40,6 +40,9 @@ pub const EDGE_SECRET: &str = "x-edge-secret";
 pub const CLIENT_IP: &str = "x-client-ip";
 /// The name of the API key that the caller sent to the edge. Ignored without a valid [`EDGE_SECRET`].
 pub const AUTHENTICATED_USER: &str = "x-authenticated-user";
+/// `1` where the edge admitted a caller without a key only because the request has the token of a job's link, which only
+/// the server can check. Such a caller may do nothing else. Ignored without a valid [`EDGE_SECRET`].
+pub const LINK_ONLY: &str = "x-link-only";
 /// An API key, for callers who do not send it as `Authorization: Bearer`.
 pub const API_KEY: &str = "x-api-key";
 /// Head of the audit log: `SEQ:HASH` of its last entry.

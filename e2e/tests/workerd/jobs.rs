@@ -133,6 +133,78 @@ fn a_job_runs_to_its_proof_for_its_submitter_only() {
 }
 
 #[test]
+fn a_page_follows_a_job_by_the_token_of_its_link() {
+    let data = tempfile::tempdir().unwrap();
+    let server = start_job_server(data.path());
+    let edge = Edge::start(|e| {
+        e.upstream(server.address()).var("EDGE_SECRET", SECRET).var("API_KEYS", &key("alice", "k1"));
+    });
+    let witness = &samples::range_check().witness;
+    let submit = || {
+        let request = edge.prove_request("/v1/proofs", witness).header("x-api-key", "k1");
+        assert_accepted(&request.send())
+    };
+    let (job, other) = (submit(), submit());
+    let (events_path, token) = job.links.events.split_once('?').expect("the link has a token");
+
+    // A page sends neither a key nor any other header of its own.
+    let response = edge.request("GET", &job.links.events).header("origin", "https://page.example").send();
+    assert_eq!(response.header("access-control-allow-origin"), "*", "{response:?}");
+    let line = &edge.logged("request_id", response.header("x-request-id"))[0];
+    assert_eq!(line["user"], serde_json::Value::Null, "{line}");
+    let seen = events(edge.request("GET", &job.links.events));
+    assert_eq!(
+        seen.last().map(|(name, job)| (name.as_str(), job.status)),
+        Some(("done", JobStatus::Completed))
+    );
+    let connection = TcpStream::connect(edge.address()).unwrap();
+    connection.set_read_timeout(Some(LIMIT)).unwrap();
+    let url = format!("ws://{}{}", edge.address(), other.links.events);
+    let (mut socket, _) = tungstenite::client(url.into_client_request().unwrap(), connection).unwrap();
+    let mut last = None;
+    while let Ok(message) = socket.read() {
+        if let Message::Text(text) = message {
+            last = Some(text);
+        }
+    }
+    assert!(last.is_some_and(|text| text.contains("\"status\":\"completed\"")));
+    let read = document(&edge.get(&format!("{}?{token}", job.links.this)));
+    assert_eq!((read.id, read.status), (job.id, JobStatus::Completed));
+    assert_eq!(read.links.events, events_path, "a token does not renew itself");
+
+    // The container refuses a wrong token, and the edge everything else.
+    let without_key = server.prove_request_at("/v1/proofs", witness).header("x-edge-secret", SECRET);
+    let anonymous = document(&without_key.send());
+    let wrong = format!("{}1", token.replace("token=", "token=1"));
+    for path in [
+        format!("{}?{wrong}", job.links.this),
+        format!("{events_path}?{wrong}"),
+        format!("{}?{token}", other.links.this),
+        format!("{}?{token}", anonymous.links.this),
+    ] {
+        let problem = edge.get(&path).assert_refused(ProblemType::ApiKeyRequired);
+        assert!(problem.detail.contains("token"), "{path}: {problem:?}");
+    }
+    for (method, path) in [
+        ("GET", format!("{}?{token}", job.links.proof)),
+        ("DELETE", format!("{}?{token}", job.links.this)),
+        ("GET", format!("{}?{token}&{token}", job.links.this)),
+        ("GET", format!("/v1/proofs?{token}")),
+        ("GET", format!("/v1/queue?{token}")),
+        ("GET", anonymous.links.this),
+        ("GET", job.links.this.clone()),
+    ] {
+        edge.request(method, &path).send().assert_refused(ProblemType::ApiKeyRequired);
+    }
+    let forged = edge.request("GET", &format!("{}?{token}", job.links.proof));
+    let forged = forged.header("x-authenticated-user", "alice").header("x-edge-secret", SECRET).send();
+    forged.assert_refused(ProblemType::ApiKeyRequired);
+    let guessed = edge.request("GET", &job.links.events).header("x-api-key", "guessed").send();
+    guessed.assert_refused(ProblemType::ApiKeyRequired);
+    assert!(!edge.log().contains(token), "the log contains the token");
+}
+
+#[test]
 fn a_queued_or_running_job_can_be_cancelled() {
     let data = tempfile::tempdir().unwrap();
     let server = TestServer::start(|s| {

@@ -64,3 +64,35 @@ fn without_keys_or_the_secret_there_are_no_operators() {
     }
     edge.get("/readyz").assert_refused(ProblemType::NotFound);
 }
+
+#[test]
+fn only_operators_read_a_server_that_ignores_the_edge() {
+    // It has no secret, so it ignores which caller the edge names, and its own metrics are open.
+    let folder = tempfile::tempdir().unwrap();
+    let server = TestServer::start(|s| s.flag("--audit", &folder.path().join("audit.log").display()));
+    let server_keys =
+        format!("keys.ops = {{ sha256 = [\"{}\"], role = \"operator\" }}", hex::encode(Sha256::digest("k1")));
+    let edge = Edge::start(|e| {
+        e.upstream(server.address())
+            .var("EDGE_SECRET", SECRET)
+            .var("API_KEYS", &key("alice", "k2"))
+            .var("EDGEPROVE_KEYS", &server_keys);
+    });
+    let get = |path: &str, key: &str| edge.request("GET", path).header(headers::API_KEY, key).send();
+    for path in ["/metrics", "/v1/audit"] {
+        get(path, "k2").assert_refused(ProblemType::NotAllowed);
+    }
+    assert_eq!(get("/metrics", "k1").status, 200);
+    // The statistics are for every caller, as the queue.
+    for path in ["/v1/stats", "/v1/queue"] {
+        assert_eq!(get(path, "k2").status, server.get(path).status, "{path}");
+        edge.get(path).assert_refused(ProblemType::ApiKeyRequired);
+    }
+}
+
+#[test]
+fn statistics_are_for_every_caller_where_there_are_no_keys() {
+    let server = TestServer::start_default();
+    let stats = Edge::before(&server).get("/v1/stats");
+    assert_eq!((stats.status.as_u16(), &stats.json()["proofs"]["success"]), (200, &0.into()), "{stats:?}");
+}
