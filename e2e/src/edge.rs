@@ -32,6 +32,29 @@ use crate::docker;
 /// Interval between two measurements of its memory.
 const MEASURING_INTERVAL: Duration = Duration::from_millis(10);
 
+/// The id of the local Secrets Store of tests.
+pub const STORE: &str = "test-store";
+
+/// Puts a secret into the local Secrets Store of the edge on this port. wrangler writes it to the edge's state folder,
+/// without a request to anywhere.
+#[track_caller]
+fn store_secret(port: u16, name: &str, value: &str, log_folder: &Path) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("e2e is in the repository");
+    let state = paths::target().join("wrangler/state").join(port.to_string());
+    let output = Command::new(root.join("edge_worker/node_modules/.bin/wrangler"))
+        .args(["secrets-store", "secret", "create", STORE, "--scopes", "workers"])
+        .args(["--name", name, "--value", value, "--persist-to"])
+        .arg(state)
+        .current_dir(log_folder)
+        .env("WRANGLER_SEND_METRICS", "false")
+        .env("WRANGLER_HIDE_BANNER", "true")
+        .env("WRANGLER_LOG_PATH", log_folder.join("wrangler.log"))
+        .stdin(Stdio::null())
+        .output()
+        .expect("wrangler can be started");
+    assert!(output.status.success(), "{output:?}");
+}
+
 /// Writes a changed copy of the repository's `wrangler.toml` to this folder.
 #[track_caller]
 pub fn variant(dir: &Path, change: impl FnOnce(&mut toml::Table)) -> PathBuf {
@@ -61,6 +84,8 @@ pub struct EdgeSettings {
     vars: Vec<(String, String)>,
     /// A configuration in place of the repository's `wrangler.toml`.
     config: Option<PathBuf>,
+    /// The secrets in the local Secrets Store.
+    stored_secrets: Vec<(String, String)>,
 }
 
 impl EdgeSettings {
@@ -73,6 +98,12 @@ impl EdgeSettings {
     /// Sets the server behind the edge.
     pub fn upstream(&mut self, address: SocketAddr) -> &mut Self {
         self.upstream = Some(format!("http://{address}"));
+        self
+    }
+
+    /// Puts a secret into the local Secrets Store, under the id [`STORE`]. A binding in the configuration names both.
+    pub fn stored_secret(&mut self, name: &str, value: &str) -> &mut Self {
+        self.stored_secrets.push((name.to_owned(), value.to_owned()));
         self
     }
 
@@ -130,6 +161,9 @@ impl Edge {
             command.arg("--var").arg(format!("{name}={value}"));
         }
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+        for (name, value) in &settings.stored_secrets {
+            store_secret(port.address().port(), name, value, dir.path());
+        }
         let child = command.spawn().expect("xtask can be started");
         let has_containers = settings.upstream.is_none();
         let mut edge = Self { child, dir, port, has_containers, has_ended: false };

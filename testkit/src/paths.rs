@@ -39,7 +39,7 @@ impl PinnedVersions {
 }
 
 /// Cargo's target folder.
-fn target() -> PathBuf {
+pub fn target() -> PathBuf {
     // The program of a test is in `target/PROFILE/deps`.
     let program = env::current_exe().expect("this program has a path");
     program.ancestors().nth(3).expect("the program is in the target folder").to_owned()

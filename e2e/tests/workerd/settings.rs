@@ -2,10 +2,15 @@
 
 use std::fs;
 
-use edgeprove_e2e::{Edge, TestUpstream, edge::variant};
+use edgeprove_e2e::{
+    Edge, TestUpstream,
+    edge::{STORE, variant},
+};
 use edgeprove_protocol::ProblemType;
 use edgeprove_testkit::{TestServer, samples};
 use toml::Value;
+
+use crate::headers::key;
 
 #[test]
 fn all_invalid_settings_are_reported_without_secrets() {
@@ -84,6 +89,35 @@ fn settings_that_are_no_texts_take_effect() {
         assert!(response.json()["headers"].to_string().contains("[\"x-edge-secret\",\"0123456789abcdef\"]"));
     }
     from("https://evil.example").assert_refused(ProblemType::OriginNotAllowed);
+}
+
+#[test]
+fn keys_of_the_secrets_store_are_those_of_the_edge() {
+    let test_upstream = TestUpstream::start();
+    let dir = tempfile::tempdir().unwrap();
+    let config = variant(dir.path(), |config| {
+        let stored = ["API_KEYS", "EDGE_SECRET"].map(|name| {
+            let entry = [("binding", name), ("store_id", STORE), ("secret_name", name)];
+            let entry = entry.map(|(name, value)| (name.to_owned(), Value::from(value)));
+            Value::Table(entry.into_iter().collect())
+        });
+        config.insert("secrets_store_secrets".to_owned(), Value::Array(stored.to_vec()));
+    });
+    let edge = Edge::start(|e| {
+        e.upstream(test_upstream.address())
+            .config(config)
+            .stored_secret("API_KEYS", &format!("{}\n", key("alice", "k1")))
+            .stored_secret("EDGE_SECRET", "0123456789abcdef");
+    });
+    let by = |key: &str| edge.prove_request("/api/prove", b"a body").header("x-api-key", key).send();
+    let admitted = by("k1");
+    assert_eq!(admitted.status, 200, "{admitted:?}");
+    let received = admitted.json()["headers"].to_string();
+    for header in ["[\"x-edge-secret\",\"0123456789abcdef\"]", "[\"x-authenticated-user\",\"alice\"]"] {
+        assert!(received.contains(header), "{received}");
+    }
+    by("k2").assert_refused(ProblemType::ApiKeyRequired);
+    edge.prove_request("/api/prove", b"a body").send().assert_refused(ProblemType::ApiKeyRequired);
 }
 
 #[test]
