@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, Read as _, Write as _},
-    net::{Shutdown, SocketAddr, TcpStream},
+    net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream},
     time::Duration,
 };
 
@@ -13,6 +13,7 @@ use edgeprove_protocol::{
     headers, problem,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, socket_with};
 
 use crate::{Sample, bb, samples, wait::LIMIT};
 
@@ -179,7 +180,20 @@ impl Connection {
     /// Opens a connection.
     #[track_caller]
     pub fn open(to: SocketAddr) -> Self {
-        let stream = TcpStream::connect(to).expect("the server accepts connections");
+        Self::over(TcpStream::connect(to).expect("the server accepts connections"))
+    }
+
+    /// Opens a connection from this loopback address, such as 127.0.0.2: for the server, another caller.
+    #[track_caller]
+    pub fn open_from(source: Ipv4Addr, to: SocketAddr) -> Self {
+        let socket =
+            socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None).unwrap();
+        bind(&socket, &SocketAddr::from((source, 0))).expect("every loopback address is ours");
+        connect(&socket, &to).expect("the server accepts connections");
+        Self::over(socket.into())
+    }
+
+    fn over(stream: TcpStream) -> Self {
         stream.set_read_timeout(Some(LIMIT)).unwrap();
         stream.set_write_timeout(Some(LIMIT)).unwrap();
         stream.set_nodelay(true).unwrap();

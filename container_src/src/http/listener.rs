@@ -6,9 +6,14 @@
 //!
 //! No connection can stay for ever without use: a head must arrive within [`HEAD_TIMEOUT`], which also bounds the pause
 //! between two requests, and a client that stops reading is disconnected ([`stream`]). [`slots`] decides who must leave
-//! when too many are open.
+//! when too many are open, and [`pace`] who must wait.
 
-use std::{convert::Infallible, time::Duration};
+use std::{
+    convert::Infallible,
+    future::poll_fn,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use axum::{Router, body::Body};
 use edgeprove_telemetry::Supervisor;
@@ -16,7 +21,11 @@ use http::StatusCode;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    runtime::Handle,
+    sync::Semaphore,
+};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
@@ -24,6 +33,7 @@ use super::{caller::Peer, guarded_body::guarded};
 use slots::{Slot, Slots};
 use stream::Stream;
 
+mod pace;
 pub mod slots;
 pub mod stream;
 
@@ -31,8 +41,11 @@ pub mod stream;
 const READ_BUFFER_BYTES: usize = 32 << 10;
 /// How long a client may take to send the head of a request, and how long a connection may wait for its next request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
-/// Pause after the system had no free file descriptor, or where no slot is free.
+/// Pause after the system had no free file descriptor, and between two attempts to get a slot.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Connections that wait for a slot. Their addresses have most of the slots, and use them all.
+const WAITING_MAX: usize = 64;
 
 /// Open files beside those of connections: sockets and pipes of provers, uploads, databases.
 const OTHER_FILES: u64 = 256;
@@ -76,6 +89,7 @@ pub async fn serve(
     shutdown: Shutdown,
 ) {
     let slots = Slots::new(connections_max);
+    let waiting = Arc::new(Semaphore::new(WAITING_MAX));
     loop {
         let accepted = tokio::select! {
             biased;
@@ -93,29 +107,44 @@ pub async fn serve(
             }
         };
         let peer = Peer(peer.ip());
-        // A connection that must wait is the next of those that the system still queues.
-        let slot = async {
-            loop {
-                match slots.take(peer.0) {
-                    Some(slot) => break slot,
-                    None => tokio::time::sleep(ACCEPT_PAUSE).await,
-                }
-            }
-        };
-        let slot = tokio::select! {
-            biased;
-            () = shutdown.graceful.cancelled() => break,
-            slot = slot => slot,
-        };
         // Small answers must not wait for more data. A connection where this fails is only slower.
         let _ = stream.set_nodelay(true);
-        supervisor
-            .spawn("connection", serve_connection(stream, peer, slot, router.clone(), shutdown.clone()));
+        let (router, shutdown) = (router.clone(), shutdown.clone());
+        if let Some(slot) = slots.take(peer.0) {
+            supervisor.spawn("connection", serve_connection(stream, peer, slot, router, shutdown));
+        } else if let Ok(place) = Arc::clone(&waiting).try_acquire_owned() {
+            let slots = slots.clone();
+            supervisor.spawn("waiting connection", async move {
+                let slot = wait_for_slot(&slots, peer, &shutdown).await;
+                drop(place);
+                if let Some(slot) = slot {
+                    serve_connection(stream, peer, slot, router, shutdown).await;
+                }
+            });
+        }
+        // Any other one is closed. That disturbs nobody but its own address.
     }
     drop(listener);
     // hyper closes connections between two requests, but waits for the first request of a silent one.
     slots.close_idle();
     slots.all_closed().await;
+}
+
+/// A slot for a connection, unless there is none for as long as a head may take, or the server stops.
+async fn wait_for_slot(slots: &Slots, peer: Peer, shutdown: &Shutdown) -> Option<Slot> {
+    let slot = async {
+        loop {
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            if let Some(slot) = slots.take(peer.0) {
+                break slot;
+            }
+        }
+    };
+    tokio::select! {
+        biased;
+        () = shutdown.graceful.cancelled() => None,
+        slot = tokio::time::timeout(HEAD_TIMEOUT, slot) => slot.ok(),
+    }
 }
 
 async fn serve_connection(stream: TcpStream, peer: Peer, slot: Slot, router: Router, shutdown: Shutdown) {
@@ -154,18 +183,34 @@ async fn answer(
     slot: Slot,
     router: Router,
 ) -> Result<axum::response::Response, Displaced> {
+    let charged = slot.turn().await.ok_or(Displaced)?;
     let in_progress = slot.start_request().ok_or(Displaced)?;
     request.extensions_mut().insert(peer);
     if in_progress.is_reserved {
         request.extensions_mut().insert(OnlyProbes);
     }
-    let response =
-        router.oneshot(request.map(Body::new)).await.unwrap_or_else(|never: Infallible| match never {});
+    let (response, took) = timed(router.oneshot(request.map(Body::new))).await;
+    slot.handled(charged, took, Handle::current().metrics().num_workers());
+    let response = response.unwrap_or_else(|never: Infallible| match never {});
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         in_progress.keep_slot();
         return Ok(response);
     }
     Ok(guarded(response, in_progress))
+}
+
+/// The output of a future, and the time that it kept its thread busy.
+async fn timed<T>(work: impl Future<Output = T>) -> (T, Duration) {
+    tokio::pin!(work);
+    let mut took = Duration::ZERO;
+    let output = poll_fn(|context| {
+        let began = Instant::now();
+        let polled = work.as_mut().poll(context);
+        took += began.elapsed();
+        polled
+    })
+    .await;
+    (output, took)
 }
 
 /// Another connection took the slot of this one.

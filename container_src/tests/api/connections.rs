@@ -1,6 +1,6 @@
 //! Connections that hold a place without use, and more of them than the server allows.
 
-use std::{io::ErrorKind, thread};
+use std::{io::ErrorKind, net::Ipv4Addr, thread};
 
 use edgeprove_protocol::ProblemType;
 use http::Method;
@@ -72,6 +72,36 @@ fn new_connections_displace_idle_ones() {
     server.prove(&samples::range_check().witness).assert_proof_of(samples::range_check());
     // The oldest ones were displaced long before the limit for a head.
     assert_closed_without_a_response(silent.remove(0));
+    server.assert_healthy();
+}
+
+/// Neither requests in progress nor requests without a pause keep the connections of others out.
+#[test]
+fn no_crowd_keeps_other_addresses_out() {
+    let server = TestServer::start(|s| s.flag("--connections", &8));
+    let crowd = |addresses: u8, each: usize, bytes: &str| -> Vec<Connection> {
+        let sources = (2..2 + addresses).map(|last| Ipv4Addr::new(127, 0, 0, last));
+        let open = |source| {
+            let mut connection = Connection::open_from(source, server.address());
+            // The server may have closed it already.
+            let _ = connection.try_send(bytes.as_bytes());
+            connection
+        };
+        sources.flat_map(|source| (0..each).map(move |_| open(source))).collect()
+    };
+    let half_a_body = "POST /api/prove HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\nab";
+    let pipelined = "GET /problems/not_ready HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(200);
+    for (addresses, each, bytes) in [(1, 40, half_a_body), (2, 8, half_a_body), (1, 40, &pipelined)] {
+        let mut crowd = crowd(addresses, each, bytes);
+        for _ in 0..3 {
+            for connection in &mut crowd {
+                // Each of them has a request in progress, or has just had one.
+                let _ = connection.try_send(&bytes.as_bytes()[bytes.len() - 1..]);
+            }
+            assert_eq!(server.get("/livez").status, 200);
+            server.prove(&samples::range_check().witness).assert_proof_of(samples::range_check());
+        }
+    }
     server.assert_healthy();
 }
 

@@ -1,11 +1,25 @@
 //! The slots that a listener has for connections, and who must leave when they are all taken.
 //!
 //! A connection without a request in progress is idle: it is silent, has sent part of a head, or waits for its next
-//! request. When every slot is taken, a new connection takes the slot of one that has been idle for [`GRACE`]: of the
-//! address with the most connections, the one that has been idle longest. So a client that fills the server with silent
-//! connections displaces its own. Where there is none, a few reserved slots stay for probes.
+//! request. When every slot is taken, a new connection takes the slot of another one, the first of these that there is:
+//!
+//! 1. One that has been idle for [`GRACE`]: of the address with the most connections, the one that has been idle longest.
+//! 2. One of an address that has more connections than the newcomer's: an idle one, or else the one whose request began
+//!    last. Whatever a client does on its connections, it cannot keep others out.
+//! 3. An idle one of the newcomer's own address.
+//!
+//! Where there is none, a few reserved slots stay for probes. Without those the new connection waits, beside the loop that
+//! accepts others, or is closed.
+//!
+//! A request waits for its turn where its address uses more than its share of the time ([`pace`](super::pace)).
 
-use std::{cmp::Reverse, collections::HashMap, net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    cmp::Reverse,
+    collections::{HashMap, hash_map::Entry},
+    net::IpAddr,
+    sync::Arc,
+    time::Duration,
+};
 
 use edgeprove_protocol::caller::address_account;
 use parking_lot::Mutex;
@@ -15,10 +29,14 @@ use tokio_util::{
     task::{TaskTracker, task_tracker::TaskTrackerToken},
 };
 
+use super::pace::{Charged, Pace};
+
 /// Slots beyond the limit of connections. Only probes are answered there.
 pub const RESERVED: usize = 16;
 /// How long an idle connection keeps its slot in any case. A request that was just sent arrives within this time.
 const GRACE: Duration = Duration::from_secs(1);
+/// How long an idle connection keeps its slot from a new one of the same address.
+const GRACE_WITHIN_ADDRESS: Duration = Duration::from_millis(100);
 
 /// The slots of one listener. Clones share them.
 #[derive(Debug, Clone)]
@@ -53,18 +71,31 @@ pub struct RequestInProgress {
 struct Table {
     slots_max: usize,
     open: HashMap<u64, Connection>,
-    of_account: HashMap<String, usize>,
+    accounts: HashMap<String, Account>,
     reserved: usize,
     last_id: u64,
+}
+
+/// An address with open connections.
+#[derive(Debug)]
+struct Account {
+    connections: usize,
+    pace: Pace,
 }
 
 #[derive(Debug)]
 struct Connection {
     account: String,
     is_reserved: bool,
-    /// `None` while it has a request in progress.
-    idle_since: Option<Instant>,
+    state: State,
     displaced: CancellationToken,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum State {
+    IdleSince(Instant),
+    /// It has a request in progress.
+    BusySince(Instant),
 }
 
 impl Slots {
@@ -74,23 +105,26 @@ impl Slots {
         let table = Table {
             slots_max: slots_max.max(1),
             open: HashMap::new(),
-            of_account: HashMap::new(),
+            accounts: HashMap::new(),
             reserved: 0,
             last_id: 0,
         };
         Self { table: Arc::new(Mutex::new(table)), tracker: TaskTracker::new() }
     }
 
-    /// A slot for a new connection from this address. `None`: every slot is taken, and the connection must wait.
+    /// A slot for a new connection from this address. `None`: none can be had now.
     #[must_use]
     pub fn take(&self, peer: IpAddr) -> Option<Slot> {
+        let account = address_account(Some(peer));
         let mut table = self.table.lock();
-        let is_reserved = !table.has_ordinary_slot() && !table.displace(false, GRACE);
-        if is_reserved && table.reserved >= RESERVED && !table.displace(true, GRACE) {
+        let is_reserved =
+            !table.has_ordinary_slot() && !table.make_room(&account, false, GRACE_WITHIN_ADDRESS);
+        if is_reserved && table.reserved >= RESERVED && !table.make_room(&account, true, GRACE_WITHIN_ADDRESS)
+        {
             return None;
         }
         let displaced = CancellationToken::new();
-        let id = table.insert(address_account(Some(peer)), is_reserved, displaced.clone());
+        let id = table.insert(account, is_reserved, displaced.clone());
         drop(table);
         let (table, open) = (Arc::clone(&self.table), self.tracker.token());
         Some(Slot(Arc::new(Occupied { id, table, displaced, _open: open })))
@@ -121,15 +155,38 @@ impl Slot {
         self.0.displaced.cancelled().await;
     }
 
+    /// Waits until it is the turn of a request of this address. Without others there is no wait.
+    pub async fn turn(&self) -> Option<Charged> {
+        let now = Instant::now();
+        let (at, charged) = {
+            let mut table = self.0.table.lock();
+            let is_alone = table.accounts.len() < 2;
+            let (at, charged) = table.account_of(self.0.id)?.pace.charge(now);
+            (if is_alone { now } else { at }, charged)
+        };
+        tokio::time::sleep_until(at).await;
+        Some(charged)
+    }
+
+    /// Corrects the charge of a request by the time that it took, on a server with this many threads.
+    pub fn handled(&self, charged: Charged, took: Duration, threads: usize) {
+        if let Some(account) = self.0.table.lock().account_of(self.0.id) {
+            account.pace.correct(charged, took, threads);
+        }
+    }
+
     /// Begins a request. `None`: the connection has just lost its slot, and the request must not be handled.
     #[must_use]
     pub fn start_request(&self) -> Option<RequestInProgress> {
         let mut table = self.0.table.lock();
-        let was_reserved = table.open.get(&self.0.id)?.is_reserved;
-        let is_promoted = was_reserved && (table.has_ordinary_slot() || table.displace(false, GRACE));
+        let Connection { account, is_reserved: was_reserved, .. } = table.open.get(&self.0.id)?;
+        let (account, was_reserved) = (account.clone(), *was_reserved);
+        // A request is worth more than a connection of the same address that has sent none yet.
+        let is_promoted =
+            was_reserved && (table.has_ordinary_slot() || table.make_room(&account, false, Duration::ZERO));
         table.reserved -= usize::from(is_promoted);
         let connection = table.open.get_mut(&self.0.id)?;
-        connection.idle_since = None;
+        connection.state = State::BusySince(Instant::now());
         connection.is_reserved = was_reserved && !is_promoted;
         let is_reserved = connection.is_reserved;
         drop(table);
@@ -150,7 +207,7 @@ impl Drop for RequestInProgress {
             return;
         }
         if let Some(connection) = self.slot.0.table.lock().open.get_mut(&self.slot.0.id) {
-            connection.idle_since = Some(Instant::now());
+            connection.state = State::IdleSince(Instant::now());
         }
     }
 }
@@ -166,42 +223,96 @@ impl Table {
         self.open.len() - self.reserved < self.slots_max
     }
 
+    fn account_of(&mut self, connection: u64) -> Option<&mut Account> {
+        let account = &self.open.get(&connection)?.account;
+        self.accounts.get_mut(account)
+    }
+
     fn insert(&mut self, account: String, is_reserved: bool, displaced: CancellationToken) -> u64 {
         self.last_id += 1;
-        let id = self.last_id;
-        *self.of_account.entry(account.clone()).or_default() += 1;
+        let (id, now) = (self.last_id, Instant::now());
+        match self.accounts.entry(account.clone()) {
+            Entry::Occupied(mut known) => known.get_mut().connections += 1,
+            Entry::Vacant(new) => drop(new.insert(Account { connections: 1, pace: Pace::new(now) })),
+        }
         self.reserved += usize::from(is_reserved);
-        self.open
-            .insert(id, Connection { account, is_reserved, idle_since: Some(Instant::now()), displaced });
+        self.open.insert(id, Connection { account, is_reserved, state: State::IdleSince(now), displaced });
         id
     }
 
     fn remove(&mut self, id: u64) -> Option<Connection> {
         let connection = self.open.remove(&id)?;
         self.reserved -= usize::from(connection.is_reserved);
-        if let Some(count) = self.of_account.get_mut(&connection.account) {
-            *count -= 1;
-            if *count == 0 {
-                self.of_account.remove(&connection.account);
+        if let Entry::Occupied(mut account) = self.accounts.entry(connection.account.clone()) {
+            account.get_mut().connections -= 1;
+            if account.get().connections == 0 {
+                account.remove();
             }
         }
         Some(connection)
     }
 
+    fn connections_of(&self, account: &str) -> usize {
+        self.accounts.get(account).map_or(0, |account| account.connections)
+    }
+
+    /// Closes the connection that must leave for another one of this account, among the ordinary or the reserved ones; one of
+    /// the same account must have been idle for this time. Returns false if there is none.
+    fn make_room(&mut self, account: &str, reserved: bool, own_idle_min: Duration) -> bool {
+        self.displace(reserved, GRACE)
+            || self.displace_of_larger(account, reserved)
+            || self.displace_if(reserved, |_, connection| {
+                let idle = connection.idle_for().filter(|&idle| idle >= own_idle_min);
+                idle.filter(|_| connection.account == account)
+            })
+    }
+
     /// Closes the connection, among the ordinary or the reserved ones that have been idle for this time, that must leave
     /// first. Returns false if there is none.
     fn displace(&mut self, reserved: bool, idle_min: Duration) -> bool {
-        let idle = self.open.iter().filter(|(_, connection)| connection.is_reserved == reserved);
-        let first = idle
-            .filter_map(|(&id, connection)| {
-                let connections_of_account = self.of_account.get(&connection.account).copied();
-                let idle_since = connection.idle_since.filter(|since| since.elapsed() >= idle_min)?;
-                Some((connections_of_account, Reverse(idle_since), Reverse(id)))
-            })
-            .max();
-        let Some(connection) = first.and_then(|(_, _, Reverse(id))| self.remove(id)) else { return false };
+        self.displace_if(reserved, |table, connection| {
+            let idle = connection.idle_for().filter(|&idle| idle >= idle_min)?;
+            Some((table.connections_of(&connection.account), idle))
+        })
+    }
+
+    /// Closes a connection of the largest account that still has as many as this one when both have changed by one: an idle
+    /// one, or else the one whose request began last.
+    fn displace_of_larger(&mut self, account: &str, reserved: bool) -> bool {
+        let own = self.connections_of(account);
+        self.displace_if(reserved, |table, connection| {
+            let connections = table.connections_of(&connection.account);
+            let (idle_since, busy_since) = match connection.state {
+                State::IdleSince(since) => (Some(since), None),
+                State::BusySince(since) => (None, Some(since)),
+            };
+            let order = (connections, idle_since.is_some(), Reverse(idle_since), busy_since);
+            (connections > own + 1).then_some(order)
+        })
+    }
+
+    /// Closes the connection with the highest order among the ordinary or the reserved ones that have one. Returns false if
+    /// there is none.
+    fn displace_if<T: Ord>(
+        &mut self,
+        reserved: bool,
+        order: impl Fn(&Self, &Connection) -> Option<T>,
+    ) -> bool {
+        let among = self.open.iter().filter(|(_, connection)| connection.is_reserved == reserved);
+        let first = among.filter_map(|(&id, connection)| Some((order(self, connection)?, Reverse(id)))).max();
+        let Some(connection) = first.and_then(|(_, Reverse(id))| self.remove(id)) else { return false };
         connection.displaced.cancel();
         true
+    }
+}
+
+impl Connection {
+    /// How long it has been idle; `None` while it has a request in progress.
+    fn idle_for(&self) -> Option<Duration> {
+        match self.state {
+            State::IdleSince(since) => Some(since.elapsed()),
+            State::BusySince(_) => None,
+        }
     }
 }
 
@@ -253,12 +364,64 @@ mod tests {
         let reserved: Vec<_> = (0..RESERVED).map(|_| slots.take(address(1)).unwrap()).collect();
         assert!(reserved[0].start_request().unwrap().is_reserved);
         assert!(!busy.iter().any(is_displaced));
-        assert!(slots.take(address(2)).is_none(), "connections that were just accepted keep their slot");
-        let probe = take_later(&slots, address(2)).await.unwrap();
+        assert!(slots.take(address(1)).is_none(), "connections that were just accepted keep their slot");
+        let probe = take_later(&slots, address(1)).await.unwrap();
         assert_eq!(reserved.iter().filter(|slot| is_displaced(slot)).count(), 1);
         let _all: Vec<_> = reserved.iter().chain([&probe]).filter_map(Slot::start_request).collect();
-        assert!(take_later(&slots, address(3)).await.is_none(), "requests in progress take everything");
+        assert!(take_later(&slots, address(1)).await.is_none(), "requests in progress take everything");
         drop(requests);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_crowd_keeps_others_out() {
+        let slots = Slots::new(4);
+        let crowd = [(); 4].map(|()| slots.take(address(1)).unwrap());
+        let _requests = [0, 1, 2].map(|busy| crowd[busy].start_request().unwrap());
+        // All were active a moment ago. The idle one leaves first, then the one whose request began last.
+        let first = slots.take(address(2)).unwrap();
+        assert_eq!(crowd.each_ref().map(is_displaced), [false, false, false, true]);
+        tokio::time::advance(Duration::from_millis(1)).await;
+        let later = crowd[1].start_request().unwrap();
+        let _second = slots.take(address(3)).unwrap();
+        assert_eq!(crowd.each_ref().map(is_displaced), [false, true, false, true]);
+        let busy = first.start_request().unwrap();
+        assert!(!busy.is_reserved);
+        // Two, one and one: nobody has to leave for a second connection.
+        let another = slots.take(address(2)).unwrap();
+        assert!(another.start_request().unwrap().is_reserved);
+        assert_eq!(crowd.iter().filter(|slot| is_displaced(slot)).count(), 2);
+        drop((later, busy));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_new_connection_replaces_an_idle_one_of_its_own() {
+        let slots = Slots::new(1);
+        let old = slots.take(address(1)).unwrap();
+        // Not at once, because its request may be on its way, but for a request that has arrived.
+        let new = slots.take(address(1)).unwrap();
+        assert!(!is_displaced(&old));
+        assert!(!new.start_request().unwrap().is_reserved);
+        assert!(is_displaced(&old));
+        tokio::time::advance(GRACE_WITHIN_ADDRESS).await;
+        let _newer = slots.take(address(1)).unwrap();
+        assert!(is_displaced(&new));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_a_flood_beside_others_waits_for_its_turn() {
+        let slots = Slots::new(8);
+        let flood = slots.take(address(1)).unwrap();
+        let start = Instant::now();
+        for _ in 0..2_000 {
+            let charged = flood.turn().await.unwrap();
+            flood.handled(charged, Duration::from_millis(1), 2);
+        }
+        assert_eq!(start.elapsed(), Duration::ZERO, "it is alone");
+        let other = slots.take(address(2)).unwrap();
+        let _ = other.turn().await.unwrap();
+        assert_eq!(start.elapsed(), Duration::ZERO);
+        let _ = flood.turn().await.unwrap();
+        assert!(start.elapsed() > Duration::from_millis(500), "{:?}", start.elapsed());
     }
 
     #[tokio::test(start_paused = true)]
@@ -285,7 +448,7 @@ mod tests {
         assert!(!is_displaced(&upgraded));
         drop((upgraded, other));
         assert!(!slots.take(address(2)).unwrap().start_request().unwrap().is_reserved);
-        assert!(slots.table.lock().open.is_empty() && slots.table.lock().of_account.is_empty());
+        assert!(slots.table.lock().open.is_empty() && slots.table.lock().accounts.is_empty());
     }
 
     #[tokio::test]
