@@ -25,6 +25,20 @@ pub fn lacks_pid_namespaces() -> bool {
         && skip("needs PID namespaces, which this machine does not allow")
 }
 
+/// Whether this process may not change the memory of another one. If so, the test is recorded as skipped.
+pub fn lacks_memory_of(pid: i32) -> bool {
+    let memory = fs::OpenOptions::new().read(true).write(true).open(format!("/proc/{pid}/mem"));
+    memory.is_err()
+        && skip("needs to change the memory of another process, which this machine does not allow")
+}
+
+/// Whether this machine lacks a program that prints its version with `-V`, as those of util-linux do. If so, the test is
+/// recorded as skipped.
+pub fn lacks_program(name: &str) -> bool {
+    !processes::succeeds(Command::new(name).arg("-V"))
+        && skip(&format!("needs {name}, which is not installed"))
+}
+
 /// Whether this machine has no Python. If so, the test is recorded as skipped.
 pub fn lacks_python() -> bool {
     !processes::succeeds(Command::new("python3").arg("--version"))

@@ -20,7 +20,7 @@ fn artifact(bytecode: &str) -> Vec<u8> {
 }
 
 /// Writes a CRS with only the first points to this folder.
-fn shortened_crs(dir: &Path, points: u64) -> PathBuf {
+pub(super) fn shortened_crs(dir: &Path, points: u64) -> PathBuf {
     let bytes = usize::try_from(points * paths::POINT_BYTES).unwrap();
     let g1 = fs::read(paths::crs().join("bn254_g1.dat")).unwrap();
     fs::write(dir.join("bn254_g1.dat"), &g1[..bytes]).unwrap();
@@ -173,7 +173,7 @@ fn health_reports_that_no_circuit_is_configured() {
 }
 
 /// Swaps two points. All points are still on the curve.
-fn swap_points(crs: &Path, one: usize, other: usize) {
+pub(super) fn swap_points(crs: &Path, one: usize, other: usize) {
     let g1 = crs.join("bn254_g1.dat");
     let mut points = fs::read(&g1).unwrap();
     for byte in 0..64 {
@@ -194,7 +194,10 @@ fn a_crs_that_is_damaged_later_yields_no_proof() {
     });
     // bb reads the points with its first proof.
     swap_points(crs.path(), 3, 7);
+    let provers = server.provers();
     server.prove(&square.witness).assert_refused(ProblemType::ProofInvalid);
+    eventually("the prover is replaced", || provers.iter().any(|bb| !bb.is_alive()).then_some(()));
+    assert_eq!(server.health().prover.proofs, 0);
     server.wait_for_log_line("an error names the circuit", |line| {
         line["level"] == "ERROR" && line["circuit"] == "square"
     });

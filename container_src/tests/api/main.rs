@@ -23,6 +23,7 @@ mod audit_trust;
 mod bad_request;
 mod bad_witness;
 mod bb_js;
+mod cache_files;
 mod circuits;
 mod command_line;
 mod configuration;

@@ -1,12 +1,9 @@
 //! Faults of bb: it dies, hangs, returns garbage, or is missing.
 
-use std::{fs, path::Path};
+use std::fs;
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use edgeprove_protocol::{ProblemType, Target::NoirRecursive};
 use rustix::process::Signal;
-use serde_json::Value;
-use sha2::{Digest as _, Sha256};
 
 use crate::support::{
     TestServer, eventually,
@@ -18,14 +15,14 @@ use crate::support::{
 };
 
 /// A server with a fake bb whose behaviour can be changed.
-struct FakeBbServer {
-    server: TestServer,
-    fake: FakeBb,
+pub(super) struct FakeBbServer {
+    pub(super) server: TestServer,
+    pub(super) fake: FakeBb,
     _dir: tempfile::TempDir,
 }
 
 impl FakeBbServer {
-    fn new(flags: &[(&str, &str)]) -> Self {
+    pub(super) fn new(flags: &[(&str, &str)]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let fake = FakeBb::new(dir.path(), Behaviour::Real);
         let server = TestServer::start(|s| {
@@ -51,7 +48,7 @@ impl FakeBbServer {
 
     /// As [`Self::switch_to`], for a behaviour that completes the handshake.
     #[track_caller]
-    fn switch_to_and_wait(&self, behaviour: Behaviour) {
+    pub(super) fn switch_to_and_wait(&self, behaviour: Behaviour) {
         self.switch_to(behaviour);
         self.server.wait_until_ready();
     }
@@ -70,7 +67,7 @@ impl FakeBbServer {
 
 /// Kills every prover, and waits until all of them are gone.
 #[track_caller]
-fn kill_all(server: &TestServer) {
+pub(super) fn kill_all(server: &TestServer) {
     let provers: Vec<Process> = server.provers();
     for bb in &provers {
         bb.signal(Signal::KILL);
@@ -207,59 +204,4 @@ fn a_bb_missing_on_disk_is_used_again_once_restored() {
     std::os::unix::fs::symlink(paths::bb(), &program).unwrap();
     eventually("the server is ready", || (server.get("/readyz").status == 200).then_some(()));
     server.assert_healthy();
-}
-
-/// Finds the cached key with this hash: its file and its content.
-fn cached_key(keys: &Path, hash: &str) -> (std::path::PathBuf, Value) {
-    let files = fs::read_dir(keys).unwrap().flatten().map(|entry| entry.path());
-    let mut read =
-        files.map(|file| (file.clone(), serde_json::from_slice::<Value>(&fs::read(file).unwrap()).unwrap()));
-    read.find(|(_, key)| key["vk_hash"] == hash).expect("the cache contains the key")
-}
-
-#[test]
-fn a_proof_that_does_not_verify_is_not_returned() {
-    let (dir, keys) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let (right, wrong) = (samples::square(dir.path(), "right", 1), samples::square(dir.path(), "wrong", 2));
-    let start = || {
-        TestServer::start(|s| {
-            (s.circuits, s.keys) = (Some(dir.path().to_owned()), keys.path().to_owned());
-        })
-    };
-    let server = start();
-    let hash = |name: &str| {
-        let circuits = server.health().circuits;
-        let circuit = circuits.into_iter().find(|circuit| circuit.id.as_str() == name).unwrap();
-        circuit.vk_hash.unwrap().trim_start_matches("0x").to_owned()
-    };
-    // The real bb proves with the key of another circuit of the same size.
-    let (_, foreign) = cached_key(keys.path(), &hash("wrong"));
-    let (file, mut key) = cached_key(keys.path(), &hash("right"));
-    server.finish();
-    key["vk"] = foreign["vk"].clone();
-    key["vk_hash"] = foreign["vk_hash"].clone();
-    let bytes = STANDARD.decode(key["vk"].as_str().unwrap()).unwrap();
-    key["vk_sha256"] = hex::encode(Sha256::digest(bytes)).into();
-    fs::write(&file, key.to_string()).unwrap();
-
-    let server = start();
-    let provers = server.provers();
-    let problem = server
-        .prove_request_at("/api/prove/right", &right.witness)
-        .send()
-        .assert_refused(ProblemType::ProofInvalid);
-    assert!(problem.retryable);
-    server.wait_for_log_line("an error names the circuit", |line| {
-        line["level"] == "ERROR" && line["circuit"] == "right"
-    });
-    eventually("the prover is replaced", || provers.iter().any(|bb| !bb.is_alive()).then_some(()));
-    assert_eq!(server.health().prover.proofs, 0);
-    // Other circuits are proved as before.
-    server.prove_request_at("/api/prove/wrong", &wrong.witness).send().assert_proves(&wrong, NoirRecursive);
-    server.assert_healthy();
-    server.finish();
-
-    fs::remove_file(file).unwrap();
-    let server = start();
-    server.prove_request_at("/api/prove/right", &right.witness).send().assert_proves(&right, NoirRecursive);
 }

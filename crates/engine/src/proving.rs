@@ -166,6 +166,25 @@ impl HasProblemType for ProvingError {
     }
 }
 
+impl ProvingError {
+    /// Whether a key that is not the circuit's may be the cause.
+    fn may_be_the_key(&self) -> bool {
+        matches!(self, Self::Invalid | Self::Failed(_) | Self::Crashed(ProverError::Crashed(_)))
+    }
+}
+
+/// What an attempt at a proof needs beside the key.
+#[derive(Clone, Copy)]
+struct Attempt<'a> {
+    circuit: &'a Arc<Circuit>,
+    witness: &'a WitnessSource,
+    permit: &'a dyn ProverPermit,
+    deadline: time::Instant,
+    /// The time behind `deadline`.
+    limit: Duration,
+    on_stage: &'a (dyn Fn(ProofStage) + Send + Sync),
+}
+
 fn first_constraint(first: Option<&str>) -> String {
     first.map_or_else(String::new, |first| format!(", first at {first}"))
 }
@@ -202,7 +221,7 @@ impl Proving {
         let demand = Demand { account: account.map(Arc::from), priority, since, memory };
         let permit = self.permit_for(demand).await?;
         let admitted = Instant::now();
-        let key = match circuit.ready_key(target) {
+        let mut key = match circuit.ready_key(target) {
             Some(key) => key,
             None => circuit.key(target, &self.keys, permit.as_ref()).await.map_err(ProvingError::Key)?,
         };
@@ -211,12 +230,36 @@ impl Proving {
         let limit = timeout.map_or(self.options.timeout, |timeout| timeout.min(self.options.timeout));
         let deadline = time::Instant::now() + limit;
 
+        let attempt =
+            Attempt { circuit, witness: &witness, permit: permit.as_ref(), deadline, limit, on_stage };
+        let mut outcome = self.attempt(attempt, &key).await;
+        if outcome.as_ref().is_err_and(ProvingError::may_be_the_key)
+            && let Some(other) = circuit.other_key(target, &key, &self.keys, permit.as_ref()).await
+            // Stages that were reported are not reported again: progress never goes back.
+            && let Ok(proved) = self.attempt(Attempt { on_stage: &|_| (), ..attempt }, &other).await
+        {
+            circuit.replace_key(target, &other, &self.keys.cache);
+            (key, outcome) = (other, Ok(proved));
+        }
+        if matches!(outcome, Err(ProvingError::Invalid)) {
+            tracing::error!(circuit = %circuit.id, "ALARM: a proof of a satisfied witness does not verify");
+            permit.report_invalid_proof().await;
+        }
+        let (parts, timings) = outcome?;
+        self.proofs.fetch_add(1, Ordering::Relaxed);
+        let timings = Timings { queue_ms: milliseconds(admitted - requested), ..timings };
+        Ok(ProofResult { parts, key, verified: self.options.verify, cached: false, timings })
+    }
+
+    /// Proves and verifies with this key.
+    async fn attempt(&self, attempt: Attempt<'_>, key: &Key) -> Result<(ProofParts, Timings), ProvingError> {
+        let Attempt { circuit, witness, permit, deadline, limit, on_stage } = attempt;
         let started = Instant::now();
         on_stage(ProofStage::Proving);
-        let parts = match retry_once(deadline, || permit.prove(&key.circuit, &witness, deadline)).await {
+        let parts = match retry_once(deadline, || permit.prove(&key.circuit, witness, deadline)).await {
             Ok(parts) => parts,
             Err(refused @ (ProverError::Refused { .. } | ProverError::UnexpectedResponse { .. })) => {
-                return Err(match judge(circuit, witness.file).await {
+                return Err(match judge(circuit, witness.file.clone()).await {
                     Verdict::Unsatisfied { first } => ProvingError::Unsatisfied { first: Some(first) },
                     Verdict::Satisfied | Verdict::Undecided { .. } => ProvingError::Failed(refused),
                 });
@@ -224,27 +267,21 @@ impl Proving {
             Err(error) => return Err(proving_error(error, limit)),
         };
         let proved = Instant::now();
-
-        if self.options.verify {
+        // A key of the cache may be another circuit's, and only a proof shows it.
+        if self.options.verify || key.is_doubtful() {
             on_stage(ProofStage::Verifying);
             let verified = retry_once(deadline, || permit.verify(&key.circuit, &parts, deadline)).await;
             if !verified.map_err(|error| proving_error(error, limit))? {
-                return Err(self.explain_invalid(circuit, witness.file, permit.as_ref()).await);
+                return Err(explain_invalid(circuit, witness.file.clone()).await);
             }
+            key.confirm();
         }
-        self.proofs.fetch_add(1, Ordering::Relaxed);
-        Ok(ProofResult {
-            parts,
-            key,
-            verified: self.options.verify,
-            cached: false,
-            timings: Timings {
-                queue_ms: milliseconds(admitted - requested),
-                prove_ms: milliseconds(proved - started),
-                verify_ms: milliseconds(proved.elapsed()),
-                ..Timings::default()
-            },
-        })
+        let timings = Timings {
+            prove_ms: milliseconds(proved - started),
+            verify_ms: milliseconds(proved.elapsed()),
+            ..Timings::default()
+        };
+        Ok((parts, timings))
     }
 
     /// Waits for a prover permit, for work other than a proof.
@@ -255,28 +292,6 @@ impl Proving {
     async fn permit_for(&self, demand: Demand) -> Result<Box<dyn ProverPermit>, AdmissionError> {
         let slot = self.scheduler.admit(demand).await?;
         Ok(self.backend.permit(slot.width(), Arc::new(slot)))
-    }
-
-    /// Finds out why a proof does not verify. A prover proves an unsatisfied witness without complaint, so the
-    /// constraints are evaluated here, independently of the prover.
-    async fn explain_invalid(
-        &self,
-        circuit: &Arc<Circuit>,
-        witness: SpoolSource,
-        permit: &dyn ProverPermit,
-    ) -> ProvingError {
-        match judge(circuit, witness).await {
-            Verdict::Unsatisfied { first } => ProvingError::Unsatisfied { first: Some(first) },
-            Verdict::Undecided { reason } => {
-                tracing::info!(circuit = %circuit.id, reason, "a proof did not verify; the witness is blamed");
-                ProvingError::Unsatisfied { first: None }
-            }
-            Verdict::Satisfied => {
-                tracing::error!(circuit = %circuit.id, "ALARM: a proof of a satisfied witness does not verify");
-                permit.report_invalid_proof().await;
-                ProvingError::Invalid
-            }
-        }
     }
 
     /// Proofs made since the start; cached ones do not count.
@@ -319,6 +334,19 @@ fn proving_error(error: ProverError, limit: Duration) -> ProvingError {
         ProverError::Unavailable(_) => ProvingError::Unavailable(error),
         ProverError::Spool(_) => ProvingError::Spool(error),
         ProverError::Refused { .. } | ProverError::UnexpectedResponse { .. } => ProvingError::Failed(error),
+    }
+}
+
+/// Finds out why a proof does not verify. A prover proves an unsatisfied witness without complaint, so the constraints are
+/// evaluated here, independently of the prover.
+async fn explain_invalid(circuit: &Arc<Circuit>, witness: SpoolSource) -> ProvingError {
+    match judge(circuit, witness).await {
+        Verdict::Unsatisfied { first } => ProvingError::Unsatisfied { first: Some(first) },
+        Verdict::Undecided { reason } => {
+            tracing::info!(circuit = %circuit.id, reason, "a proof did not verify; the witness is blamed");
+            ProvingError::Unsatisfied { first: None }
+        }
+        Verdict::Satisfied => ProvingError::Invalid,
     }
 }
 

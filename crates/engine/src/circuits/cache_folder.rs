@@ -7,9 +7,26 @@ use std::{
 };
 
 use edgeprove_telemetry::regular_file;
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::{Map, Value};
+use sha2::{Digest as _, Sha256};
 
 /// Largest file that is read: a verification key has some kilobytes.
 const FILE_MAX_BYTES: u64 = 16 << 20;
+
+/// The member with the checksum of all other members.
+const CHECKSUM: &str = "sha256";
+
+/// A file of the cache.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Stored<T> {
+    /// There is none, or it cannot be read.
+    Absent,
+    /// It differs from what was written.
+    Damaged,
+    /// What was written.
+    Whole(T),
+}
 
 /// A folder with one file per program, purpose and backend.
 #[derive(Debug, Clone)]
@@ -37,27 +54,66 @@ impl CacheFolder {
         self.dir.join(format!("{}-{purpose}-{}.json", hex::encode(program_sha256), self.backend))
     }
 
-    /// Reads a file; `None` if it does not exist. Anything but a readable file is logged and counts as none.
-    pub(super) fn read(file: &Path) -> Option<Vec<u8>> {
+    /// Reads a file. Anything but a readable file is logged and counts as absent.
+    pub(super) fn read<T: DeserializeOwned>(file: &Path) -> Stored<T> {
         match regular_file::read(file, FILE_MAX_BYTES) {
-            Ok(content) => Some(content),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Ok(content) => decode(&content).map_or(Stored::Damaged, Stored::Whole),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Stored::Absent,
             Err(error) => {
                 tracing::warn!(file = %file.display(), %error, "a file of the cache cannot be read");
-                None
+                Stored::Absent
             }
         }
     }
 
-    /// Writes a file as a whole or not at all, and creates the folder if needed.
-    pub(super) fn write(&self, file: &Path, content: &[u8]) -> io::Result<()> {
+    /// Writes a file with its checksum, as a whole or not at all, and creates the folder if needed.
+    pub(super) fn write<T: Serialize>(&self, file: &Path, content: &T) -> io::Result<()> {
+        let content = encode(content)?;
         fs::create_dir_all(&self.dir)?;
         // Another server may write the same file at the same time: the last rename wins, and both contents are right.
         let draft = file.with_extension(format!("{}.part", uuid::Uuid::new_v4()));
-        OpenOptions::new().write(true).create_new(true).open(&draft)?.write_all(content)?;
+        OpenOptions::new().write(true).create_new(true).open(&draft)?.write_all(&content)?;
         fs::rename(&draft, file).inspect_err(|_| {
             // The rename's own error is the one to report.
             let _ = fs::remove_file(&draft);
         })
+    }
+}
+
+fn checksum(members: &Map<String, Value>) -> serde_json::Result<String> {
+    Ok(hex::encode(Sha256::digest(serde_json::to_vec(members)?)))
+}
+
+fn encode<T: Serialize>(content: &T) -> serde_json::Result<Vec<u8>> {
+    let Value::Object(mut members) = serde_json::to_value(content)? else {
+        return Err(serde::ser::Error::custom("the content of a cache file is not an object"));
+    };
+    let checksum = checksum(&members)?;
+    members.insert(CHECKSUM.to_owned(), checksum.into());
+    serde_json::to_vec(&members)
+}
+
+/// The content of a file; `None` if it differs from what was written.
+fn decode<T: DeserializeOwned>(content: &[u8]) -> Option<T> {
+    let mut members: Map<String, Value> = serde_json::from_slice(content).ok()?;
+    let stated = members.remove(CHECKSUM)?;
+    let is_whole = stated == checksum(&members).ok()?;
+    is_whole.then(|| serde_json::from_value(Value::Object(members)).ok()).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_of_any_byte_is_noticed() {
+        let written = encode(&serde_json::json!({ "gates": 5, "vk": "AQID", "peaks": { "2": 20 } })).unwrap();
+        assert_eq!(decode::<Value>(&written).unwrap()["gates"], 5);
+        for at in 0..written.len() {
+            let mut changed = written.clone();
+            changed[at] ^= 1;
+            assert_eq!(decode::<Value>(&changed), None, "byte {at}");
+            assert_eq!(decode::<Value>(&written[..at]), None, "cut to {at}");
+        }
     }
 }

@@ -2,12 +2,16 @@
 
 use std::{
     io::Read,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use edgeprove_protocol::{CircuitId, HasProblemType, ProblemType, Target};
-use tokio::sync::OnceCell;
+use parking_lot::RwLock;
+use tokio::sync::{Mutex, OnceCell};
 
 use super::{
     key_cache::{KeyCache, KeyMaterial},
@@ -19,7 +23,7 @@ use crate::{
 };
 use edgeprove_prover::{
     CircuitKey, CircuitSize, GeneratedKey, LoadLimits, MemoryPeaks, ProverError, ProverPermit,
-    barretenberg::crs::Crs,
+    VerificationKey, barretenberg::crs::Crs,
 };
 use edgeprove_telemetry::metrics;
 
@@ -146,7 +150,9 @@ pub struct Circuit {
     compiled: Box<dyn CompiledCircuit>,
     memory: Arc<MemoryPeaks>,
     /// One key per target, in the order of [`Target::ALL`].
-    keys: [OnceCell<Arc<Key>>; Target::ALL.len()],
+    keys: [OnceCell<RwLock<Arc<Key>>>; Target::ALL.len()],
+    /// Held while a key of the cache is compared with a generated one.
+    comparison: Mutex<()>,
 }
 
 /// A circuit's key for one target.
@@ -158,6 +164,21 @@ pub struct Key {
     pub vk_hash: [u8; 32],
     /// The circuit's size for this target.
     pub size: CircuitSize,
+    /// It comes from the cache, and no proof has verified under it yet.
+    is_doubtful: AtomicBool,
+}
+
+impl Key {
+    /// Whether the key comes from the cache, and no proof has verified under it yet.
+    #[must_use]
+    pub fn is_doubtful(&self) -> bool {
+        self.is_doubtful.load(Ordering::Relaxed)
+    }
+
+    /// A proof has verified under the key.
+    pub fn confirm(&self) {
+        self.is_doubtful.store(false, Ordering::Relaxed);
+    }
 }
 
 /// Generates circuits' keys, given a prover permit.
@@ -198,7 +219,7 @@ impl Circuit {
     #[must_use]
     pub fn new(id: CircuitId, target: Target, compiled: Box<dyn CompiledCircuit>, peaks: &PeakCache) -> Self {
         let memory = Arc::new(peaks.get(compiled.program_sha256()));
-        Self { id, target, compiled, memory, keys: Default::default() }
+        Self { id, target, compiled, memory, keys: Default::default(), comparison: Mutex::default() }
     }
 
     /// Returns the key for a target. The first call takes it from the cache or generates it.
@@ -215,16 +236,18 @@ impl Circuit {
             let started = Instant::now();
             let cached = generator.cache.get(self.compiled.program_sha256(), target);
             metrics::key_looked_up(cached.is_some());
-            let (material, source) = match cached {
-                Some(mut material) => {
-                    // Files of earlier versions may have another size.
-                    if let Some(dyadic_size) = permit.dyadic_size(&material.key) {
-                        material.size.dyadic_size = dyadic_size;
-                    }
-                    self.check_size(material.size, generator, permit)?;
-                    (material, "cache")
+            let is_cached = cached.is_some();
+            let material = if let Some(mut material) = cached {
+                // Files of earlier versions may have another size.
+                if let Some(dyadic_size) = permit.dyadic_size(&material.key) {
+                    material.size.dyadic_size = dyadic_size;
                 }
-                None => (self.generate_key(target, generator, permit).await?, "prover"),
+                self.check_size(material.size, generator, permit)?;
+                material
+            } else {
+                let material = self.generate_key(target, generator, permit).await?;
+                self.store_key(target, &material, &generator.cache);
+                material
             };
             tracing::info!(
                 circuit = %self.id,
@@ -233,14 +256,70 @@ impl Circuit {
                 dyadic_size = material.size.dyadic_size,
                 memory_bytes = self.memory.expected(generator.budget.narrowest),
                 vk_hash = hex::encode(material.key.vk_hash),
-                vk_from = source,
+                vk_from = if is_cached { "cache" } else { "prover" },
                 took_ms = edgeprove_telemetry::millis(started.elapsed()),
                 compiler = self.compiled.compiler(),
                 "verification key loaded"
             );
-            Ok(Arc::new(self.key_of(material, target)))
+            Ok(RwLock::new(Arc::new(self.key_of(material, target, is_cached))))
         };
-        self.cell(target).get_or_try_init(load).await.cloned()
+        self.cell(target).get_or_try_init(load).await.map(|key| Arc::clone(&key.read()))
+    }
+
+    /// Generates the key again after a proof with a key of the cache failed. Returns it if it is another one. It may be
+    /// wrong as well, such as with a damaged CRS, so it is used only once a proof has verified under it:
+    /// [`Self::replace_key`].
+    pub async fn other_key(
+        &self,
+        target: Target,
+        used: &Arc<Key>,
+        generator: &KeyGenerator,
+        permit: &dyn ProverPermit,
+    ) -> Option<Arc<Key>> {
+        let _turn = self.comparison.lock().await;
+        let present = self.ready_key(target)?;
+        // Another proof may have replaced it meanwhile.
+        if !Arc::ptr_eq(&present, used) {
+            return Some(present);
+        }
+        if !used.is_doubtful() {
+            return None;
+        }
+        let generated = self.generate_key(target, generator, permit).await.inspect_err(|error| {
+            let error = edgeprove_telemetry::chain(error);
+            tracing::warn!(circuit = %self.id, error, "a cached verification key could not be compared");
+        });
+        // Doubtful, so that its first proof is verified in any case.
+        let key = self.key_of(generated.ok()?, target, true);
+        if key.circuit.vk == used.circuit.vk && key.vk_hash == used.vk_hash {
+            used.confirm();
+            return None;
+        }
+        Some(Arc::new(key))
+    }
+
+    /// Uses this key from now on, under which a proof has verified, and stores it for the next start.
+    pub fn replace_key(&self, target: Target, right: &Arc<Key>, cache: &KeyCache) {
+        let Some(cell) = self.cell(target).get() else { return };
+        let wrong = std::mem::replace(&mut *cell.write(), Arc::clone(right));
+        if Arc::ptr_eq(&wrong, right) {
+            return;
+        }
+        tracing::error!(
+            circuit = %self.id,
+            %target,
+            cached_vk_hash = hex::encode(wrong.vk_hash),
+            vk_hash = hex::encode(right.vk_hash),
+            "the cached verification key was not the circuit's; it was replaced"
+        );
+        let key = VerificationKey { vk: right.circuit.vk.clone(), vk_hash: right.vk_hash };
+        self.store_key(target, &KeyMaterial { key, size: right.size }, cache);
+    }
+
+    fn store_key(&self, target: Target, material: &KeyMaterial, cache: &KeyCache) {
+        if let Err(error) = cache.put(self.compiled.program_sha256(), target, material) {
+            tracing::warn!(circuit = %self.id, %error, "the verification key was not stored for the next start");
+        }
     }
 
     async fn generate_key(
@@ -264,11 +343,7 @@ impl Circuit {
             self.memory.set_estimate(estimate);
             self.check_memory(generator)?;
         }
-        let material = KeyMaterial { key, size };
-        if let Err(error) = generator.cache.put(self.compiled.program_sha256(), target, &material) {
-            tracing::warn!(circuit = %self.id, %error, "the verification key was not stored for the next start");
-        }
-        Ok(material)
+        Ok(KeyMaterial { key, size })
     }
 
     /// The targets that proofs of the circuit can have.
@@ -280,7 +355,7 @@ impl Circuit {
     /// The key for a target, if it is loaded already.
     #[must_use]
     pub fn ready_key(&self, target: Target) -> Option<Arc<Key>> {
-        self.cell(target).get().cloned()
+        self.cell(target).get().map(|key| Arc::clone(&key.read()))
     }
 
     /// The version of the circuit: the SHA-256 of its program, 64 hexadecimal digits. Circuits of the same id differ in
@@ -356,11 +431,11 @@ impl Circuit {
         Ok(())
     }
 
-    fn cell(&self, target: Target) -> &OnceCell<Arc<Key>> {
+    fn cell(&self, target: Target) -> &OnceCell<RwLock<Arc<Key>>> {
         &self.keys[target as usize]
     }
 
-    fn key_of(&self, material: KeyMaterial, target: Target) -> Key {
+    fn key_of(&self, material: KeyMaterial, target: Target, is_cached: bool) -> Key {
         let KeyMaterial { key, size } = material;
         let circuit = CircuitKey {
             bytecode: self.compiled.program().clone(),
@@ -368,7 +443,7 @@ impl Circuit {
             target,
             memory: Arc::clone(&self.memory),
         };
-        Key { circuit, vk_hash: key.vk_hash, size }
+        Key { circuit, vk_hash: key.vk_hash, size, is_doubtful: is_cached.into() }
     }
 }
 

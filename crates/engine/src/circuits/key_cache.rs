@@ -2,7 +2,9 @@
 //!
 //! One small JSON file per key, named by everything that the key depends on: the program's hash, the target and the
 //! backend's identity. A file that is missing, damaged or of another backend means that the key is generated again. A
-//! folder that cannot be written costs time at the next start and nothing else.
+//! folder that cannot be written costs time at the next start and nothing else. The checksum of a file shows damage, and
+//! not that someone put another circuit's key there on purpose: the first proof with the key shows that
+//! ([`Circuit::other_key`](super::Circuit::other_key)).
 
 use std::{
     io,
@@ -12,9 +14,8 @@ use std::{
 use base64::{Engine, engine::general_purpose::STANDARD};
 use edgeprove_protocol::Target;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
-use super::cache_folder::CacheFolder;
+use super::cache_folder::{CacheFolder, Stored};
 use edgeprove_prover::{BackendIdentity, CircuitSize, VerificationKey};
 
 /// A circuit's key and size.
@@ -41,8 +42,6 @@ struct Entry {
     dyadic_size: u64,
     vk: String,
     vk_hash: String,
-    /// Over the key's bytes, so that a damaged file is noticed before a proof fails.
-    vk_sha256: String,
 }
 
 impl KeyCache {
@@ -60,10 +59,11 @@ impl KeyCache {
     #[must_use]
     pub fn get(&self, program_sha256: &[u8; 32], target: Target) -> Option<KeyMaterial> {
         let file = self.file(program_sha256, target);
-        let text = CacheFolder::read(&file)?;
-        let material = serde_json::from_slice::<Entry>(&text)
-            .ok()
-            .and_then(|entry| self.decode(entry, program_sha256, target));
+        let material = match CacheFolder::read::<Entry>(&file) {
+            Stored::Absent => return None,
+            Stored::Damaged => None,
+            Stored::Whole(entry) => self.decode(entry, program_sha256, target),
+        };
         if material.is_none() {
             tracing::warn!(file = %file.display(), "a cached verification key is damaged and is generated again");
         }
@@ -80,19 +80,17 @@ impl KeyCache {
             dyadic_size: key.size.dyadic_size,
             vk: STANDARD.encode(&key.key.vk),
             vk_hash: hex::encode(key.key.vk_hash),
-            vk_sha256: hex::encode(Sha256::digest(&key.key.vk)),
         };
-        self.folder.write(&self.file(program_sha256, target), &serde_json::to_vec(&entry)?)
+        self.folder.write(&self.file(program_sha256, target), &entry)
     }
 
     fn decode(&self, entry: Entry, program_sha256: &[u8; 32], target: Target) -> Option<KeyMaterial> {
         let vk = STANDARD.decode(entry.vk).ok()?;
-        let is_whole = entry.backend == self.folder.backend()
+        let is_right = entry.backend == self.folder.backend()
             && entry.target == target
-            && entry.program_sha256 == hex::encode(program_sha256)
-            && entry.vk_sha256 == hex::encode(Sha256::digest(&vk));
+            && entry.program_sha256 == hex::encode(program_sha256);
         let vk_hash = hex::decode(entry.vk_hash).ok()?.try_into().ok()?;
-        is_whole.then(|| KeyMaterial {
+        is_right.then(|| KeyMaterial {
             key: VerificationKey { vk: vk.into(), vk_hash },
             size: CircuitSize { gates: entry.gates, dyadic_size: entry.dyadic_size },
         })
@@ -126,10 +124,16 @@ mod tests {
 
         let file = cache.file(&hash, target);
         let text = fs::read_to_string(&file).unwrap();
-        fs::write(&file, text.replace("AQID", "AQIE")).unwrap();
-        assert_eq!(cache.get(&hash, target), None);
-        fs::write(&file, "{").unwrap();
-        assert_eq!(cache.get(&hash, target), None);
+        for damaged in [
+            text.replace("AQID", "AQIE"),
+            text.replace(&"09".repeat(32), &"08".repeat(32)),
+            text.replace("\"dyadic_size\":8", "\"dyadic_size\":4"),
+            "{".to_owned(),
+        ] {
+            assert_ne!(damaged, text);
+            fs::write(&file, damaged).unwrap();
+            assert_eq!(cache.get(&hash, target), None);
+        }
         assert_eq!(fs::read_dir(dir.path().join("vk")).unwrap().count(), 1, "no draft is left");
     }
 }

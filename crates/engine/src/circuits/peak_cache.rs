@@ -11,7 +11,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::cache_folder::CacheFolder;
+use super::cache_folder::{CacheFolder, Stored};
 use edgeprove_prover::{BackendIdentity, MemoryPeaks};
 
 /// No proof of a circuit that fits here comes near this size: a larger number is damage.
@@ -53,18 +53,20 @@ impl PeakCache {
     #[must_use]
     pub fn get(&self, program_sha256: &[u8; 32]) -> MemoryPeaks {
         let file = self.file(program_sha256);
-        let Some(text) = CacheFolder::read(&file) else { return MemoryPeaks::default() };
         let is_right = |entry: &Entry| {
             let is_plausible = |(&threads, &bytes): (&usize, &u64)| threads > 0 && bytes < PLAUSIBLE_BYTES;
             entry.backend == self.folder.backend()
                 && entry.program_sha256 == hex::encode(program_sha256)
                 && entry.peak_bytes.iter().all(is_plausible)
         };
-        let entry = serde_json::from_slice::<Entry>(&text).ok().filter(is_right);
-        if entry.is_none() {
-            tracing::warn!(file = %file.display(), "cached memory peaks are damaged and are measured again");
+        match CacheFolder::read::<Entry>(&file) {
+            Stored::Absent => MemoryPeaks::default(),
+            Stored::Whole(entry) if is_right(&entry) => MemoryPeaks::stored(entry.peak_bytes),
+            Stored::Whole(_) | Stored::Damaged => {
+                tracing::warn!(file = %file.display(), "cached memory peaks are damaged and are measured again");
+                MemoryPeaks::default()
+            }
         }
-        entry.map(|entry| MemoryPeaks::stored(entry.peak_bytes)).unwrap_or_default()
     }
 
     /// Stores the measured peaks if they changed since they were last stored.
@@ -73,7 +75,7 @@ impl PeakCache {
         let program = hex::encode(program_sha256);
         let backend = self.folder.backend().to_owned();
         let entry = Entry { backend, program_sha256: program, peak_bytes };
-        self.folder.write(&self.file(program_sha256), &serde_json::to_vec(&entry)?)
+        self.folder.write(&self.file(program_sha256), &entry)
     }
 }
 
@@ -101,9 +103,7 @@ mod tests {
 
         let file = cache.file(&hash);
         let text = fs::read_to_string(&file).unwrap();
-        for damaged in
-            ["{".to_owned(), text.replace("20971520", "99999999999999999"), text.replace("0707", "0807")]
-        {
+        for damaged in ["{".to_owned(), text.replace("20971520", "20971521"), text.replace("0707", "0807")] {
             assert_ne!(damaged, text);
             fs::write(&file, damaged).unwrap();
             assert!(!cache.get(&hash).is_measured());
