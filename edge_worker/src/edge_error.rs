@@ -341,7 +341,7 @@ impl EdgeError {
             | Self::BindingMissing { .. }
             | Self::ClassWithoutContainer { .. }
             | Self::Settings(_)
-            | Self::Runtime(_) => None,
+            | Self::Runtime(_) => self.problem_type().retry_after(),
         }
     }
 

@@ -115,6 +115,9 @@ impl Response {
         // This compares code, status, title, error, message, detail, retryable and request_id.
         assert_eq!(problem, Problem::new(expected, problem.detail.clone(), Some(id.to_owned())));
         assert!(!problem.detail.is_empty());
+        let wait = self.header("retry-after");
+        let is_time = wait.parse::<u64>().is_ok_and(|seconds| seconds > 0);
+        assert_eq!((is_time, wait.is_empty()), (problem.retryable, !problem.retryable), "{wait:?}: {text}");
         assert!(!samples::contains_secret(&self.body), "the problem contains a private value: {text}");
         problem
     }

@@ -3,6 +3,7 @@
 //! - [`server`]: starts a server, and at its end checks what must be true of every server. Start here.
 //! - [`settings`]: the settings that a test server is started with.
 //! - [`client`]: requests, responses, and connections that send what no ordinary client sends.
+//! - [`retry`]: a client that repeats a request as docs/ERRORS.md describes.
 //! - [`jobs`]: submits, follows and fetches jobs.
 //! - [`samples`]: circuits and witnesses, valid and invalid.
 //! - [`bb`]: verifies proofs with an unmodified bb.
@@ -37,6 +38,7 @@ pub mod paths;
 pub mod postgres;
 pub mod processes;
 pub mod reserved_port;
+pub mod retry;
 pub mod s3;
 pub mod samples;
 pub mod server;
@@ -47,6 +49,7 @@ pub mod wait;
 pub use client::{Connection, Response};
 pub use edgeprove_protocol::ProblemType;
 pub use jobs::Events;
+pub use retry::RetryingClient;
 pub use samples::Sample;
 pub use server::TestServer;
 pub use wait::eventually;

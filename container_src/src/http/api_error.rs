@@ -75,9 +75,11 @@ impl ApiError {
         Self::new(ProblemType::DeadlineCannotBeMet, detail).after(later)
     }
 
-    /// The stored problem of a job.
+    /// The stored problem of a job that has failed. The same request always gets it again, so it is not retryable, also
+    /// where another job might succeed.
     #[must_use]
-    pub fn stored(problem: Problem) -> Self {
+    pub fn stored(mut problem: Problem) -> Self {
+        problem.retryable = false;
         let kind = problem.code.known().unwrap_or(ProblemType::Internal);
         let mut error = Self::new(kind, problem.detail.clone());
         error.retry_after = None;
@@ -104,6 +106,13 @@ impl ApiError {
             problem.fallback_circuit.clone_from(&self.fallback_circuit);
         }
         problem
+    }
+
+    /// The value of `Retry-After`, in seconds.
+    #[must_use]
+    pub fn retry_after_header(&self) -> Option<HeaderValue> {
+        // Rounded up: a retry that comes too early only makes the queue longer.
+        self.retry_after.map(|wait| HeaderValue::from((wait + Duration::from_millis(999)).as_secs().max(1)))
     }
 
     /// Sets when a retry makes sense.
@@ -139,10 +148,8 @@ impl<E: HasProblemType> From<E> for ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = self.status().into_response();
-        if let Some(wait) = self.retry_after {
-            // Rounded up: a retry that comes too early only makes the queue longer.
-            let seconds = (wait + Duration::from_millis(999)).as_secs();
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        if let Some(seconds) = self.retry_after_header() {
+            response.headers_mut().insert(header::RETRY_AFTER, seconds);
         }
         if self.kind == ProblemType::ApiKeyRequired {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

@@ -131,6 +131,9 @@ fn with_problem(response: Response, request_id: &str) -> Response {
     parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(problem::MEDIA_TYPE));
     parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
     parts.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if let Some(seconds) = failure.retry_after_header() {
+        parts.headers.insert(header::RETRY_AFTER, seconds);
+    }
     parts.extensions.insert(failure);
     Response::from_parts(parts, Body::from(body))
 }

@@ -17,7 +17,7 @@ use rustix::{
 
 use crate::support::{Connection, TestServer, eventually, paths, samples, settings::Settings};
 
-fn make_fifo(path: &Path) {
+pub(super) fn make_fifo(path: &Path) {
     mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
 }
 

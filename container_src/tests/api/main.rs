@@ -46,6 +46,7 @@ mod process_mode;
 mod proof_cache;
 mod prover_faults;
 mod proving;
+mod retries;
 mod shutdown;
 mod spool_faults;
 mod start_faults;

@@ -19,7 +19,7 @@ const PADDED: usize = 60 << 20;
 /// What a gzip stream may have beside its content, and some more.
 const OVERHEAD_MAX: u64 = 2 << 20;
 
-const ALICE: &str = "alice's key, which is long enough to be one";
+pub(super) const ALICE: &str = "alice's key, which is long enough to be one";
 const BOB: &str = "bob's key, which is long enough to be one too";
 
 /// Sends a body in chunks until it ends or the server stops reading, and returns the response.
@@ -85,7 +85,7 @@ fn path_of(sample: &Sample) -> String {
 }
 
 /// Names alice and bob, whose keys they present, and bounds the spool to this.
-fn two_callers(settings: &mut Settings) {
+pub(super) fn two_callers(settings: &mut Settings) {
     let entry = |(name, key): (&str, &str)| format!("{name}:{}", hex::encode(Sha256::digest(key)));
     let keys = [("alice", ALICE), ("bob", BOB)].map(entry).join(",");
     settings.environment.push(("EDGEPROVE_API_KEYS".to_owned(), keys));
@@ -94,7 +94,7 @@ fn two_callers(settings: &mut Settings) {
     settings.sample = None;
 }
 
-fn begin_upload(server: &TestServer, key: &str, witness: &[u8]) -> Connection {
+pub(super) fn begin_upload(server: &TestServer, key: &str, witness: &[u8]) -> Connection {
     let lines = [format!("Content-Length: {}", witness.len()), format!("{}: {key}", headers::API_KEY)];
     let mut upload = Connection::post_head(server.address(), "/api/prove", &[&lines[0], &lines[1]]);
     let before = spooled_bytes(server);

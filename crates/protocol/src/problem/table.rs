@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::Severity;
 
 /// Whether the same request may succeed if it is sent again. `Later(5)` also states in how many seconds, where the error itself
-/// does not.
+/// does not. A test checks that every `Later` has this number.
 #[derive(Clone, Copy)]
 enum Retry {
     Never,
@@ -189,7 +189,7 @@ problem_types! {
         "The method is not allowed",
         "Use a method that the `Allow` header lists.";
     /// No byte of the upload arrived for too long.
-    UploadStalled = "upload_stalled", 408, Notice, Later, SameCircuit,
+    UploadStalled = "upload_stalled", 408, Notice, Later(1), SameCircuit,
         "The upload stalled",
         "Send it again without pauses.";
     /// The job has finished, so it cannot be cancelled.
@@ -249,15 +249,15 @@ problem_types! {
         "The proof failed",
         "Report the request id to the operator. Operator: the log has the prover's message.";
     /// The prover crashed twice while it worked on this request.
-    ProverCrashed = "prover_crashed", 500, Error, Later, SmallerCircuit,
+    ProverCrashed = "prover_crashed", 500, Error, Later(1), SmallerCircuit,
         "The prover crashed",
         "Try again. If it happens again, the machine has too little memory for the circuit.";
     /// The prover needed more memory than it may use, or than the machine has, and was killed.
-    OutOfMemory = "out_of_memory", 500, Error, Later, SmallerCircuit,
+    OutOfMemory = "out_of_memory", 500, Error, Later(5), SmallerCircuit,
         "The prover ran out of memory",
         "Try again when the server is less busy, or use a smaller circuit. Operator: give the server more memory, or raise `--memory-max`.";
     /// The prover made a proof from a valid witness, and the proof does not verify. It was not sent.
-    ProofInvalid = "proof_invalid", 500, Critical, Later, SameCircuit,
+    ProofInvalid = "proof_invalid", 500, Critical, Later(5), SameCircuit,
         "The proof did not verify",
         "Try again. Operator: compare the prover, the circuit and the CRS with the pinned versions.";
     /// Every worker that ran the job died.
@@ -270,7 +270,7 @@ problem_types! {
         "Submit the job again. Operator: the log has the reason; restore database, artifacts and key together.",
         hides "the stored data of this job cannot be used";
     /// Another part of the server failed.
-    Internal = "internal", 500, Error, Later, SameCircuit,
+    Internal = "internal", 500, Error, Later(1), SameCircuit,
         "The server failed",
         "Try again. If it happens again, report the request id to the operator.",
         hides "the server failed; its log has the cause";
@@ -279,11 +279,11 @@ problem_types! {
         "The edge is misconfigured",
         "Operator: set what the detail or the edge's log names.";
     /// The container stopped or became unreachable while it worked on this request.
-    ContainerLost = "container_lost", 502, Error, Later, SameCircuit,
+    ContainerLost = "container_lost", 502, Error, Later(1), SameCircuit,
         "The container was lost",
         "Try again: another container starts.";
     /// The container sent a response that no Edgeprove server sends.
-    ContainerBadResponse = "container_bad_response", 502, Error, Later, SameCircuit,
+    ContainerBadResponse = "container_bad_response", 502, Error, Later(5), SameCircuit,
         "The container's response is invalid",
         "Try again. Operator: check that edge and image have the same version.";
     /// No container could be started, or none became ready in time.
@@ -360,11 +360,11 @@ problem_types! {
         "Too many uploads at once",
         "Try again after `Retry-After`. Operator: `--spool-max` is the limit.";
     /// The proof took longer than the server allows, so the server stopped it.
-    ProofTimeout = "proof_timeout", 504, Error, Later, SmallerCircuit,
+    ProofTimeout = "proof_timeout", 504, Error, Later(1), SmallerCircuit,
         "The proof took too long",
         "Try again when the server is less busy, or submit a job.";
     /// The request took longer than the server allows.
-    RequestTimeout = "request_timeout", 504, Warning, Later, SameCircuit,
+    RequestTimeout = "request_timeout", 504, Warning, Later(1), SameCircuit,
         "The request took too long",
         "Try again, or submit a job: a job outlives its request.";
 }
