@@ -231,21 +231,34 @@ impl Progress {
             bar.set_style(style);
         }
         bar.enable_steady_tick(Duration::from_millis(100));
+        let shown = bar.clone();
+        edgeprove_telemetry::pause_for_lines(move |write| {
+            // To suspend a finished bar would draw it once more.
+            if shown.is_finished() { write() } else { shown.suspend(write) }
+        });
         Self(Some(bar))
     }
 
     fn stage(&self, name: &'static str) {
         if let Some(bar) = &self.0 {
-            bar.set_message(name);
+            // A message draws the bar, and a step does not.
             bar.inc(1);
+            bar.set_message(name);
         }
     }
 
     fn finish(&self) {
         if let Some(bar) = &self.0 {
             bar.finish_with_message("proved");
+            end_line();
         }
     }
+}
+
+/// Ends the line of the bar: the result or an error follows.
+#[expect(clippy::print_stderr, reason = "the bar is on standard error")]
+fn end_line() {
+    eprintln!();
 }
 
 impl Drop for Progress {
@@ -254,6 +267,7 @@ impl Drop for Progress {
             && !bar.is_finished()
         {
             bar.abandon();
+            end_line();
         }
     }
 }

@@ -51,10 +51,10 @@ impl Ended {
 }
 
 /// The folder that commands work in. It is checked for what they leave behind.
-struct WorkFolder(tempfile::TempDir);
+pub(super) struct WorkFolder(tempfile::TempDir);
 
 impl WorkFolder {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let folder = Self(tempfile::tempdir().unwrap());
         fs::create_dir(folder.at("crs")).unwrap();
         for name in ["bn254_g1.dat", "bn254_g2.dat"] {
@@ -64,11 +64,11 @@ impl WorkFolder {
         folder
     }
 
-    fn at(&self, name: &str) -> PathBuf {
+    pub(super) fn at(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
 
-    fn command(&self, arguments: &[&dyn AsRef<OsStr>]) -> Command {
+    pub(super) fn command(&self, arguments: &[&dyn AsRef<OsStr>]) -> Command {
         let mut command = Command::new(paths::edgeprove());
         command
             .args(arguments)
@@ -96,7 +96,7 @@ impl WorkFolder {
     }
 
     #[track_caller]
-    fn assert_tidy(&self) {
+    pub(super) fn assert_tidy(&self) {
         // The command itself had this CRS too, but it has ended.
         processes::assert_none_with_crs(&self.at("crs"));
         let left = fs::read_dir(self.at("spool")).map_or(0, Iterator::count);

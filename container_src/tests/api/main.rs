@@ -43,6 +43,7 @@ mod metrics;
 mod msm;
 mod pages;
 mod process_mode;
+mod progress_bar;
 mod proof_cache;
 mod prover_faults;
 mod proving;

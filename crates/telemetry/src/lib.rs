@@ -21,6 +21,6 @@ pub mod regular_file;
 pub mod supervisor;
 pub mod timestamp;
 
-pub use log::{LogFormat, chain, log_panics, millis, start};
+pub use log::{LogFormat, chain, log_panics, millis, pause_for_lines, start};
 pub use supervisor::Supervisor;
 pub use timestamp::{timestamp, timestamp_now, utc_timestamp};

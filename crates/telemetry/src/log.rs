@@ -1,6 +1,12 @@
 //! The log: one format, chosen at the start, on standard error. Standard output is for the results of commands.
 
-use std::{error::Error, fmt::Write, io::IsTerminal, time::Duration};
+use std::{
+    error::Error,
+    fmt::Write,
+    io::{self, IsTerminal},
+    sync::OnceLock,
+    time::Duration,
+};
 
 use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
@@ -13,14 +19,45 @@ pub enum LogFormat {
     Json,
 }
 
+/// Runs a write to the terminal while something else that is drawn there is not in its way.
+type Pause = dyn Fn(&mut dyn FnMut()) + Send + Sync;
+
+static PAUSE: OnceLock<Box<Pause>> = OnceLock::new();
+
+/// Standard error, for whole lines.
+struct Lines;
+
+impl io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut written = Ok(0);
+        let mut write = || written = io::Write::write(&mut io::stderr(), bytes);
+        match PAUSE.get() {
+            Some(pause) => pause(&mut write),
+            None => write(),
+        }
+        written
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::Write::flush(&mut io::stderr())
+    }
+}
+
+/// Has every later line of the log written by `pause`, which removes what it drew on the terminal, such as a progress bar,
+/// calls its argument and draws again. A second call changes nothing.
+pub fn pause_for_lines(pause: impl Fn(&mut dyn FnMut()) + Send + Sync + 'static) {
+    // Only the first one counts.
+    let _ = PAUSE.set(Box::new(pause));
+}
+
 /// Installs the log for the whole process. A second call changes nothing.
 pub fn start(format: LogFormat, filter: &EnvFilter) {
     let registry = tracing_subscriber::registry().with(filter.clone());
     let human = || {
         let colour = std::io::stderr().is_terminal();
-        fmt::layer().with_writer(std::io::stderr).with_target(false).with_ansi(colour)
+        fmt::layer().with_writer(|| Lines).with_target(false).with_ansi(colour)
     };
-    let json = || fmt::layer().json().flatten_event(true).with_span_list(false).with_writer(std::io::stderr);
+    let json = || fmt::layer().json().flatten_event(true).with_span_list(false).with_writer(|| Lines);
     // Only tests call this twice, and they can use the first log.
     let _ = match format {
         LogFormat::Human => registry.with(human()).try_init(),
