@@ -5,11 +5,14 @@ use std::{
     fs,
 };
 
-use edgeprove_protocol::{ProblemType, Target::NoirRecursive, headers};
+use edgeprove_protocol::{JobStatus, ProblemType, Target::NoirRecursive, headers};
 use http::Method;
 use rustix::process::Signal;
 
-use crate::support::{Response, TestServer, eventually, samples};
+use crate::{
+    jobs::JobServer,
+    support::{Response, TestServer, eventually, samples},
+};
 
 /// The type and the labels of a series.
 type Shape = (String, BTreeSet<String>);
@@ -263,4 +266,63 @@ fn metrics_need_no_edge_secret() {
     });
     Metrics::fetch(&server);
     server.request(Method::GET, "/").send().assert_refused(ProblemType::NotFromTheEdge);
+}
+
+#[test]
+fn the_series_of_jobs_have_their_values() {
+    let jobs = JobServer::start(|s| s.flag("--job-workers", "1"));
+    let witness = &samples::range_check().witness;
+    let kind = r#"kind="prove""#;
+    let provers: Vec<_> = jobs.server.provers().into_iter().filter(|bb| bb.suspend()).collect();
+    let running = jobs.submit(witness);
+    eventually("the job runs", || (jobs.job(&running).status == JobStatus::Running).then_some(()));
+    let low = jobs.submission(witness).header(headers::PRIORITY, "LOW").send().assert_accepted();
+    let unsatisfied = jobs.submit(&samples::unsatisfied());
+    let cancelled = jobs.submit(witness);
+    // The gauges are read from the queue from time to time.
+    let assert_depths = |depths: [(&str, f64); 3]| {
+        eventually("the gauges have their values", || {
+            let metrics = Metrics::fetch(&jobs.server);
+            let is_right = |(series, value): &(&str, f64)| {
+                (metrics.value(&format!("edgeprove_jobs_{series}")) - value).abs() < f64::EPSILON
+            };
+            depths.iter().all(is_right).then_some(())
+        });
+    };
+    let [normal, low_priority] =
+        ["NORMAL", "LOW"].map(|priority| format!(r#"queued{{{kind},priority="{priority}"}}"#));
+    let active = format!("running{{{kind}}}");
+    assert_depths([(&normal, 2.0), (&low_priority, 1.0), (&active, 1.0)]);
+    assert_eq!(jobs.server.request(Method::DELETE, &cancelled.links.this).send().status, 200);
+    for bb in provers {
+        bb.resume();
+    }
+    for job in [&running, &low, &unsatisfied] {
+        jobs.wait_until_finished(job);
+    }
+    assert_depths([(&normal, 0.0), (&low_priority, 0.0), (&active, 0.0)]);
+    let metrics = Metrics::fetch(&jobs.server);
+    for (series, value) in [
+        (r#"accepted_total{KIND,priority="NORMAL"}"#, 3.0),
+        (r#"accepted_total{KIND,priority="LOW"}"#, 1.0),
+        (r#"finished_total{KIND,outcome="completed"}"#, 2.0),
+        (r#"finished_total{KIND,outcome="cancelled"}"#, 1.0),
+        (r#"finished_total{KIND,outcome="caller_error"}"#, 1.0),
+        (r#"finished_total{KIND,outcome="server_error"}"#, 0.0),
+        (r#"failures_total{KIND,code="witness_unsatisfied"}"#, 1.0),
+        ("leases_lost_total{KIND}", 0.0),
+        (r#"wait_duration_seconds_count{KIND,priority="NORMAL"}"#, 2.0),
+        (r#"wait_duration_seconds_count{KIND,priority="LOW"}"#, 1.0),
+        ("run_duration_seconds_count{KIND}", 3.0),
+    ] {
+        let series = format!("edgeprove_jobs_{}", series.replace("KIND", kind));
+        let found = metrics.value(&series);
+        assert!((found - value).abs() < f64::EPSILON, "{series}: {found}, not {value}");
+    }
+    // Durations are those of the jobs: all of them waited for the suspended prover.
+    assert!(
+        metrics.value(&format!("edgeprove_jobs_wait_duration_seconds_sum{{{kind},priority=\"LOW\"}}")) > 0.0
+    );
+    assert!(metrics.value(&format!("edgeprove_jobs_run_duration_seconds_sum{{{kind}}}")) > 0.0);
+    jobs.server.finish();
 }
