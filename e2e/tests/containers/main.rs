@@ -13,6 +13,7 @@
 mod faults;
 mod jobs;
 mod lifecycle;
+mod network;
 mod pool;
 mod streams;
 

@@ -136,7 +136,7 @@ impl Platform for CloudflareContainer {
     fn start(&self) -> Result<(), StartError> {
         let options = self.start_options().map_err(|error| StartError::Refused(message(&error)))?;
         self.raw().start(&options).map_err(|error| platform_errors::start_error(&message(&error)))?;
-        self.log("container_started", "");
+        self.log("container_started", &format!("internet={}", self.settings.container_internet));
         self.limit_inactivity();
         Ok(())
     }
