@@ -45,6 +45,12 @@ pub fn lacks_python() -> bool {
         && skip("needs python3, which is not installed")
 }
 
+/// Whether the tests run as another user than root, who alone may give files away and read the memory of a server. If so, the
+/// test is recorded as skipped.
+pub fn is_not_root() -> bool {
+    !rustix::process::geteuid().is_root() && skip("needs root")
+}
+
 /// Whether the tests run in a container, where a server has no user's data folder. If so, the test is recorded as skipped.
 pub fn is_in_container() -> bool {
     let mounts = fs::read_to_string("/proc/mounts").unwrap_or_default();

@@ -266,6 +266,7 @@ fn failure(error: AuditError) -> Failure {
         AuditError::Damaged { .. }
         | AuditError::InUse { .. }
         | AuditError::Changed { .. }
+        | AuditError::Untrusted(_)
         | AuditError::WriterEnded => other(error),
     }
 }

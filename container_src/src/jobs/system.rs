@@ -12,7 +12,7 @@ use edgeprove_job_queue::{
     job_view::JobViews,
     kind::{JobKind, JobKinds},
     runner::{Drain, Runner, WorkerSettings},
-    store::{self, Database, DatabaseLocation},
+    store::{self, Database, DatabaseLocation, sqlite::DataFolder},
     upkeep::{ArtifactRemover, Intervals, RemoveError, Upkeep},
     watchers::JobWatchers,
 };
@@ -119,8 +119,16 @@ impl JobSystem {
         recorder: JobRecorder,
         server: String,
     ) -> Result<Self, OpenError> {
+        // First, because the artifacts and their key are in it as a rule: this closes it to other users and other servers.
+        let folder = match &settings.database {
+            DatabaseLocation::Folder(path) => Some(DataFolder::claim(path)?),
+            DatabaseLocation::Memory | DatabaseLocation::Postgres(_) => None,
+        };
         let artifacts = Arc::new(ArtifactStore::open(&settings.artifacts)?);
-        let database = Database::open(&settings.database).await?;
+        let database = match folder {
+            Some(folder) => Database::in_folder(folder).await?,
+            None => Database::open(&settings.database).await?,
+        };
         tracing::info!(
             database = %settings.database,
             artifacts = artifacts.location(),

@@ -8,6 +8,7 @@ use std::{
 };
 
 use edgeprove_protocol::{HasProblemType, ProblemType};
+use edgeprove_telemetry::trusted_path::UntrustedPath;
 
 use crate::{keys::KeyId, name::ArtifactName};
 
@@ -190,6 +191,9 @@ pub enum OpenError {
         /// An entry of it that is no artifact.
         example: PathBuf,
     },
+    /// Another user could exchange or change the artifacts' folder or their key.
+    #[error("the artifacts are not safe from other users")]
+    Untrusted(#[from] UntrustedPath),
     /// No temporary folder can be created.
     #[error("no temporary folder can be created for artifacts")]
     TemporaryFolder(#[source] io::Error),

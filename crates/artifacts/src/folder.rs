@@ -14,7 +14,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use edgeprove_telemetry::regular_file;
+use edgeprove_telemetry::{regular_file, trusted_path};
 use futures_util::{
     StreamExt as _, TryStreamExt as _,
     stream::{self, BoxStream},
@@ -44,9 +44,11 @@ pub(super) struct Folder {
 impl Folder {
     /// Opens a folder: creates it if it does not exist, closes it to other users and checks that it can be written to.
     ///
-    /// Fails if it is open to other users and contains anything but artifacts: it may then serve another purpose.
+    /// Fails if it is open to other users and contains anything but artifacts: it may then serve another purpose. Also fails
+    /// if another user owns it or could exchange it.
     pub(super) fn open(path: &Path) -> Result<Self, OpenError> {
         let failed = |doing| move |error| ArtifactError::of_file(doing, path, error);
+        trusted_path::check_parents(path)?;
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed("create"))?;
         let found = fs::metadata(path).map_err(failed("inspect"))?;
         if found.uid() == geteuid().as_raw() && found.mode() & 0o077 != 0 {
@@ -61,6 +63,7 @@ impl Folder {
             }
             fs::set_permissions(path, fs::Permissions::from_mode(0o700)).map_err(failed("restrict"))?;
         }
+        trusted_path::check_folder(path, &fs::metadata(path).map_err(failed("inspect"))?)?;
         let folder = Self { path: Arc::new(path.to_owned()) };
         probe(path)?;
         Ok(folder)

@@ -4,13 +4,13 @@
 //! their own. Against a reader of the whole data folder only a key from the settings helps.
 
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions, Permissions},
+    fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Read as _, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
 
-use edgeprove_telemetry::regular_file;
+use edgeprove_telemetry::{regular_file, trusted_path};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
@@ -19,19 +19,17 @@ use crate::{error::OpenError, keys::ArtifactKey};
 /// Most bytes of a key file that are read: 64 digits and white space around them.
 const FILE_MAX_BYTES: u64 = 256;
 
-/// Reads the key in a file. `None` if the file does not exist.
+/// Reads the key in a file. `None` if the file does not exist. A key that another user wrote or could exchange is refused:
+/// that user may know it.
 pub(super) fn read(path: &Path) -> Result<Option<ArtifactKey>, OpenError> {
+    trusted_path::check_parents(path)?;
     let failed = |source| OpenError::KeyFile { path: path.to_owned(), source };
     let file = match regular_file::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(failed(error)),
     };
-    let mode = file.metadata().map_err(failed)?.permissions().mode();
-    if mode & 0o077 != 0 {
-        tracing::warn!(path = %path.display(), mode = format!("{:o}", mode & 0o7777), "the artifacts' key was readable by others; closed it");
-        file.set_permissions(Permissions::from_mode(0o600)).map_err(failed)?;
-    }
+    trusted_path::close_file(path, &file)?;
     let mut text = Zeroizing::new(String::with_capacity(512));
     match file.take(FILE_MAX_BYTES).read_to_string(&mut text) {
         Err(error) if error.kind() != io::ErrorKind::InvalidData => return Err(failed(error)),

@@ -17,7 +17,7 @@ use std::{
 
 use async_trait::async_trait;
 use edgeprove_job_rules::audit::{Entry, Link, Record, chain::LineFault};
-use edgeprove_telemetry::regular_file;
+use edgeprove_telemetry::{regular_file, trusted_path};
 use parking_lot::Mutex;
 
 use super::{
@@ -60,15 +60,17 @@ struct Writer {
 }
 
 impl FileSink {
-    /// Opens a log, or creates it with mode 0600. The file is locked until the sink is dropped. An unfinished last line
+    /// Opens a log, or creates it with mode 0600. Fails if another user could exchange it. The file is locked until the sink is dropped. An unfinished last line
     /// is moved to `FILE.torn`. Blocking.
     pub fn open(path: &Path, sync: SyncPolicy) -> Result<Self, AuditError> {
         let io = |action| failed(path, action);
+        trusted_path::check_parents(path).map_err(Arc::new)?;
         let is_new = !path.exists();
         let mut options = OpenOptions::new();
         options.read(true).append(true).create(true).mode(0o600);
         let file = regular_file::open_with(&mut options, path);
         let file = file.map_err(io("opened"))?;
+        trusted_path::close_file_for_writing(path, &file).map_err(Arc::new)?;
         lock(path, &file)?;
         if is_new {
             // Without it a power cut could remove the whole file.

@@ -29,7 +29,7 @@ use edgeprove_protocol::{HasProblemType, ProblemType};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-use edgeprove_telemetry::{supervisor::Supervisor, timestamp_now};
+use edgeprove_telemetry::{supervisor::Supervisor, timestamp_now, trusted_path::UntrustedPath};
 
 pub mod file;
 pub mod filter;
@@ -141,6 +141,9 @@ pub enum AuditError {
         /// What happened to it.
         change: LogChange,
     },
+    /// Another user could exchange or change the log.
+    #[error("the audit log is not safe from other users")]
+    Untrusted(#[from] Arc<UntrustedPath>),
     /// The task that writes the log ended before it wrote the entry.
     #[error("the task that writes the audit log ended unexpectedly")]
     WriterEnded,

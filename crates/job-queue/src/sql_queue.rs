@@ -282,6 +282,7 @@ impl SqlQueue {
         if let Some(max) = unfinished_max {
             bounds.unfinished_per_account_max = bounds.unfinished_per_account_max.min(max);
         }
+        self.database.check_files().await.map_err(QueueError)?;
         for _ in 0..TRIES {
             if let Some(job) = self.insert(&job, bounds).await.map_err(QueueError)? {
                 // Workers may start before the disk has the job: its caller has no answer yet.
@@ -398,6 +399,8 @@ impl SqlQueue {
 
     /// Claims the next job that one of these capabilities takes; `None` if none is due. `holder` names the worker's process.
     pub async fn claim(&self, holder: &str, capabilities: &[Capability]) -> Result<Option<Job>, QueueError> {
+        // Otherwise two servers could run the same job: this one, and one that has the files that are there now.
+        self.database.check_files().await?;
         let (mut session, now) = self.begin(Durability::Write).await?;
         let values = values![now, self.rules.lease.until(now), capability::json(capabilities), holder];
         let row = session.row(self.notifying.claim.clone(), values).await?;

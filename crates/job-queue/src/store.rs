@@ -26,7 +26,7 @@ pub use self::{
 use self::{
     postgres::{Postgres, PostgresUrl},
     shared_sync::SharedSync,
-    sqlite::{DataFolder, Sqlite},
+    sqlite::{DataFolder, OpenFiles, Sqlite},
 };
 
 pub mod error;
@@ -55,8 +55,10 @@ pub struct Database {
     syncs: Arc<SharedSync>,
     postgres: Option<Arc<PostgresUrl>>,
     is_durable: bool,
+    /// Its files, where it has some.
+    files: Option<OpenFiles>,
     /// Locks the data folder against other servers.
-    _folder: Option<Arc<DataFolder>>,
+    folder: Option<Arc<DataFolder>>,
 }
 
 /// Connections by durability. Where the database makes no difference they are the same.
@@ -73,13 +75,20 @@ impl Database {
         install_default_drivers();
         match place {
             DatabaseLocation::Memory => Self::of_sqlite(Sqlite::in_memory()?, None).await,
-            DatabaseLocation::Folder(path) => {
-                let folder = DataFolder::claim(path)?;
-                let file = Sqlite::in_file(&folder.database())?;
-                Self::of_sqlite(file, Some(folder)).await
-            }
+            DatabaseLocation::Folder(path) => Self::in_folder(DataFolder::claim(path)?).await,
             DatabaseLocation::Postgres(url) => Self::of_postgres(url.clone()).await,
         }
+    }
+
+    /// As [`Self::open`], in a folder that was claimed before.
+    pub async fn in_folder(folder: DataFolder) -> Result<Self, OpenError> {
+        install_default_drivers();
+        let file = Sqlite::in_file(&folder.database())?;
+        let mut database = Self::of_sqlite(file, Some(folder)).await?;
+        // The log of the writes exists from the first write on.
+        database.sync().await?;
+        database.files = database.folder.as_ref().map(|folder| folder.open_files()).transpose()?;
+        Ok(database)
     }
 
     async fn of_sqlite(sqlite: Sqlite, folder: Option<DataFolder>) -> Result<Self, OpenError> {
@@ -96,7 +105,8 @@ impl Database {
             syncs: Arc::default(),
             postgres: None,
             is_durable,
-            _folder: folder.map(Arc::new),
+            files: None,
+            folder: folder.map(Arc::new),
         })
     }
 
@@ -110,7 +120,8 @@ impl Database {
             syncs: Arc::default(),
             postgres: Some(Arc::new(url)),
             is_durable: true,
-            _folder: None,
+            files: None,
+            folder: None,
         })
     }
 
@@ -164,7 +175,16 @@ impl Database {
         Ok(Session::new(pool.acquire().await?, self.dialect, turn, permit))
     }
 
-    /// Returns once all earlier writes are durable. Concurrent callers share one sync.
+    /// Fails if the database's file was removed or replaced: what is written from then on is lost when the server ends.
+    pub async fn check_files(&self) -> Result<(), StoreError> {
+        match &self.files {
+            Some(files) => files.check().await,
+            None => Ok(()),
+        }
+    }
+
+    /// Returns once all earlier writes are durable, in the files that have the database's names. Concurrent callers share one
+    /// sync.
     pub async fn sync(&self) -> Result<(), StoreError> {
         match (self.dialect, self.is_durable) {
             // PostgreSQL's commits are durable, and a database in memory never is.
@@ -173,15 +193,19 @@ impl Database {
             (Dialect::Sqlite, true) => {
                 let touch = async || {
                     let mut session = self.session(Durability::WriteDurably).await?;
-                    session.rows(migrate::TOUCH, []).await.map(drop)
+                    session.rows(migrate::TOUCH, []).await?;
+                    // Other writers need not wait for the file system.
+                    drop(session);
+                    self.check_files().await
                 };
                 self.syncs.after_this(touch).await
             }
         }
     }
 
-    /// Checks that the database answers.
+    /// Checks that the database answers, and that its files have their names.
     pub async fn probe(&self) -> Result<(), StoreError> {
+        self.check_files().await?;
         self.session(Durability::Read).await?.now().await.map(drop)
     }
 

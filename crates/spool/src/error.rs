@@ -6,6 +6,7 @@ use std::{
 };
 
 use edgeprove_protocol::{HasProblemType, ProblemType};
+use edgeprove_telemetry::trusted_path::UntrustedPath;
 
 use crate::budget::Bound;
 
@@ -61,6 +62,9 @@ pub enum SpoolError {
         /// The user's id.
         owner: u32,
     },
+    /// Another user could exchange the directory itself.
+    #[error("the spool's directory is not safe from other users")]
+    Untrusted(#[from] UntrustedPath),
     /// A file was exchanged for another one.
     #[error("{} is not the file that was written: someone exchanged it", path.display())]
     Replaced {
@@ -123,6 +127,7 @@ impl HasProblemType for SpoolError {
             | Self::NotADirectory { .. }
             | Self::ContainsOtherFiles { .. }
             | Self::OwnedByAnotherUser { .. }
+            | Self::Untrusted(_)
             | Self::Replaced { .. }
             | Self::Wiped { .. }
             | Self::Io { .. } => ProblemType::SpoolUnavailable,

@@ -101,7 +101,7 @@ impl Spool {
     /// folders of servers that have died, and checks that files can be written. Blocking.
     ///
     /// Fails if the directory is a symbolic link or a file, full or read-only, or if a user other than this one and root
-    /// owns it. Also fails if it is open to other users and has entries that no spool created: it may then serve another
+    /// owns it or could exchange it. Also fails if it is open to other users and has entries that no spool created: it may then serve another
     /// purpose.
     pub fn open_bounded(dir: &Path, max_bytes: u64) -> Result<Self, SpoolError> {
         let shared = SharedDirectory::open(dir)?;

@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use edgeprove_telemetry::trusted_path;
 use rustix::{
     fs::{AtFlags, Mode, OFlags},
     io::Errno,
@@ -99,6 +100,7 @@ impl SharedDirectory {
 
 /// Opens the directory, creates it if it does not exist, and closes it to other users if this user owns it.
 fn open_directory(dir: &Path) -> Result<File, SpoolError> {
+    trusted_path::check_parents(dir)?;
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)

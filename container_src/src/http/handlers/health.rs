@@ -16,7 +16,11 @@ use crate::http::{
     state::{AppState, NO_CIRCUIT, Shared},
 };
 use edgeprove_engine::circuits::registry::{Entry, LoadState};
+use edgeprove_job_queue::store::StoreError;
 use edgeprove_prover::barretenberg::version::NOIR_VERSION;
+
+/// The kind of a fault of the job store, for everybody.
+const JOB_STORE_FAULT: &str = "the database of the jobs cannot be used, so no job is accepted";
 
 /// 200 when proofs can be made, 500 when not. The body has what an operator needs first. Paths and settings of the server are
 /// only for operators; others see the kind of a fault.
@@ -26,7 +30,11 @@ pub async fn health(
 ) -> (StatusCode, Json<Health>) {
     let is_operator = identity.caller.is_ok_and(|caller| caller.may_operate().is_ok());
     let audit_is_failing = app.audit.is_failing().await;
-    let health = examine(&app, is_operator, audit_is_failing);
+    let job_store = match app.jobs() {
+        Ok(jobs) => jobs.store.queue.database().check_files().await.err(),
+        Err(_) => None,
+    };
+    let health = examine(&app, is_operator, audit_is_failing, job_store.as_ref());
     let status = match health.status {
         HealthStatus::Ok | HealthStatus::Degraded => StatusCode::OK,
         HealthStatus::Unhealthy => StatusCode::INTERNAL_SERVER_ERROR,
@@ -54,7 +62,12 @@ pub async fn ready(State(app): State<AppState>) -> Result<Json<Value>, ApiError>
     Ok(Json(ready))
 }
 
-fn examine(app: &Shared, is_operator: bool, audit_is_failing: bool) -> Health {
+fn examine(
+    app: &Shared,
+    is_operator: bool,
+    audit_is_failing: bool,
+    job_store_fault: Option<&StoreError>,
+) -> Health {
     let circuits: Vec<CircuitHealth> =
         app.engine.circuits.entries().map(|entry| circuit(entry, is_operator)).collect();
     let ready = circuits.iter().filter(|circuit| circuit.status == CircuitStatus::Ready).count();
@@ -71,6 +84,10 @@ fn examine(app: &Shared, is_operator: bool, audit_is_failing: bool) -> Health {
     if audit_is_failing {
         problems
             .push("the audit log cannot be written, or is not the one that was written before".to_owned());
+    }
+    if let Some(fault) = job_store_fault {
+        let details = is_operator.then(|| format!(": {}", edgeprove_telemetry::chain(fault)));
+        problems.push(format!("{JOB_STORE_FAULT}{}", details.unwrap_or_default()));
     }
     if circuits.is_empty() && not_ready != Some(NO_CIRCUIT) {
         problems.push(NO_CIRCUIT.to_owned());
@@ -108,19 +125,20 @@ fn examine(app: &Shared, is_operator: bool, audit_is_failing: bool) -> Health {
             proofs: app.engine.proving.proofs(),
             restarts: backend.restarts().iter().sum(),
         },
-        jobs: jobs(app),
+        jobs: jobs(app, job_store_fault),
         circuits,
         uptime_s: app.lifecycle.uptime().as_secs(),
         timestamp: edgeprove_telemetry::timestamp_now(),
     }
 }
 
-fn jobs(app: &Shared) -> JobsHealth {
+fn jobs(app: &Shared, fault: Option<&StoreError>) -> JobsHealth {
     match app.jobs() {
         Ok(jobs) => {
             let counts = jobs.gauges.counter.latest();
             let queued = counts.queued().iter().sum();
-            JobsHealth { enabled: true, error: None, queued, running: counts.of(JobStatus::Running) }
+            let error = fault.map(|_| JOB_STORE_FAULT.to_owned());
+            JobsHealth { enabled: true, error, queued, running: counts.of(JobStatus::Running) }
         }
         Err(reason) => JobsHealth { enabled: false, error: Some(reason.to_string()), queued: 0, running: 0 },
     }

@@ -1,4 +1,11 @@
-use std::{collections::BTreeSet, os::unix::fs::MetadataExt as _, thread};
+use std::{
+    collections::BTreeSet,
+    fs::Permissions,
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown},
+    thread,
+};
+
+use edgeprove_telemetry::trusted_path::UntrustedPath;
 
 use super::*;
 
@@ -40,6 +47,26 @@ fn a_key_that_others_can_read_is_closed_to_them() {
     fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
     assert_eq!(read_or_create(&path).unwrap().id(), key.id());
     assert_eq!(mode(&path), 0o600);
+}
+
+#[test]
+fn a_key_of_another_user_is_refused() {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("data").join("artifact.key");
+    read_or_create(&path).unwrap();
+    for owned in [path.as_path(), path.parent().unwrap()] {
+        if chown(owned, Some(1234), None).is_err() {
+            // Only root can give a file away.
+            return;
+        }
+        let refused = read_or_create(&path).unwrap_err();
+        assert!(
+            matches!(&refused, OpenError::Untrusted(UntrustedPath::Owner { owner: 1234, path }) if path == owned),
+            "{refused:?}"
+        );
+        chown(owned, Some(0), None).unwrap();
+    }
+    read_or_create(&path).unwrap();
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::{error::Error, io, path::PathBuf, time::Duration};
 
 use edgeprove_job_rules::row::CorruptRow;
+use edgeprove_telemetry::trusted_path::UntrustedPath;
 
 /// Why a statement failed.
 #[derive(Debug, thiserror::Error)]
@@ -13,6 +14,16 @@ pub enum StoreError {
     /// The database did not answer in time. Whether the statement was executed is unknown.
     #[error("the database did not answer within {} s", .0.as_secs())]
     TimedOut(Duration),
+    /// A file of the database was removed or replaced while the server ran. What was written since then may be lost.
+    #[error(
+        "the database's file {} was removed or replaced: put it back, or restart the server to begin with the files that are \
+         there",
+        path.display()
+    )]
+    Replaced {
+        /// The file.
+        path: PathBuf,
+    },
     /// Its disk is full.
     #[error("the database's disk is full")]
     DiskFull(#[source] sqlx::Error),
@@ -38,6 +49,9 @@ pub enum OpenError {
         #[source]
         source: io::Error,
     },
+    /// Another user could exchange or change the data folder or the database.
+    #[error("the data folder is not safe from other users")]
+    Untrusted(#[from] UntrustedPath),
     /// Another server has the data folder.
     #[error(
         "the data folder {} is in use by {}: give each server a folder of its own, or let them share a PostgreSQL",
@@ -81,7 +95,7 @@ impl OpenError {
     #[must_use]
     pub fn is_of_a_setting(&self) -> bool {
         match self {
-            Self::Folder { .. } | Self::InUse { .. } => true,
+            Self::Folder { .. } | Self::InUse { .. } | Self::Untrusted(_) => true,
             Self::Newer { .. } | Self::Unreachable { .. } | Self::Store(_) => false,
         }
     }
@@ -104,7 +118,7 @@ impl StoreError {
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Unavailable(_) | Self::TimedOut(_) | Self::DiskFull(_) => true,
+            Self::Unavailable(_) | Self::TimedOut(_) | Self::DiskFull(_) | Self::Replaced { .. } => true,
             Self::Corrupt(_) | Self::Refused(_) => false,
         }
     }
@@ -118,7 +132,8 @@ impl StoreError {
                 error,
                 sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::BeginFailed
             ),
-            Self::TimedOut(_) => true,
+            // The file may be put back.
+            Self::TimedOut(_) | Self::Replaced { .. } => true,
             Self::DiskFull(_) | Self::Corrupt(_) | Self::Refused(_) => false,
         }
     }

@@ -12,23 +12,24 @@
 //! A commit at `NORMAL` takes a tenth of the time of one at `FULL`.
 
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions, TryLockError},
+    fs::{self, DirBuilder, File, Metadata, OpenOptions, TryLockError},
     io::{self, Read as _, Seek as _, Write as _},
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     process,
+    sync::Arc,
     time::Duration,
 };
 
 use edgeprove_job_rules::sql::Dialect;
-use edgeprove_telemetry::regular_file;
+use edgeprove_telemetry::{regular_file, trusted_path};
 use rustix::{fs::Mode, process::geteuid};
 use sqlx::{
     AnyConnection, AnyPool, ConnectOptions as _, Connection as _, Executor as _,
     any::{AnyConnectOptions, AnyPoolOptions},
 };
 
-use super::{CONNECT_MAX, OpenError, Pools, migrate::migrate};
+use super::{CONNECT_MAX, OpenError, Pools, StoreError, migrate::migrate};
 
 /// The number of reading connections, one of which is for upkeep. Each is a thread.
 pub(super) const READERS: u8 = 3;
@@ -38,16 +39,28 @@ pub(super) const READERS: u8 = 3;
 const PRAGMAS: &str =
     "PRAGMA busy_timeout = 5000; PRAGMA foreign_keys = ON; PRAGMA journal_size_limit = 16777216; ";
 
+/// The files of the database: its own, the log of its writes, the index of that log, and the log of another mode.
+const FILES: [&str; 4] = ["edgeprove.db", "edgeprove.db-wal", "edgeprove.db-shm", "edgeprove.db-journal"];
+/// The file that a running server locks. Its content is the process id.
+const LOCK_FILE: &str = "edgeprove.lock";
+/// The longest wait for the file system when the files are compared.
+const COMPARE_MAX: Duration = Duration::from_secs(5);
+
 /// A folder that this server uses alone, as long as this value lives.
 #[derive(Debug)]
 pub struct DataFolder {
     path: PathBuf,
     _lock: File,
+    /// The folder's own descriptor, which is locked as well: the file with the lock can be removed.
+    _folder_lock: File,
 }
 
 impl DataFolder {
-    /// Creates the folder if there is none, closes it to other users, and locks it against other servers.
+    /// Creates the folder if there is none, closes it and the database to other users, and locks it against other servers.
+    ///
+    /// Fails if another user owns one of them, or could exchange the folder.
     pub fn claim(path: &Path) -> Result<Self, OpenError> {
+        trusted_path::check_parents(path)?;
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
@@ -56,14 +69,87 @@ impl DataFolder {
         // SQLite gets the absolute path, so that the current folder does not matter.
         let path = path.canonicalize().map_err(OpenError::folder("find the data folder", path))?;
         restrict(&path).map_err(OpenError::folder("look at the data folder", &path))?;
+        let found = fs::metadata(&path).map_err(OpenError::folder("look at the data folder", &path))?;
+        trusted_path::check_folder(&path, &found)?;
+        for name in FILES.into_iter().chain([LOCK_FILE]) {
+            close_file(&path.join(name))?;
+        }
         let lock = lock(&path)?;
-        Ok(Self { path, _lock: lock })
+        let folder_lock = lock_folder(&path)?;
+        Ok(Self { path, _lock: lock, _folder_lock: folder_lock })
     }
 
     /// The database's file.
     #[must_use]
     pub fn database(&self) -> PathBuf {
-        self.path.join("edgeprove.db")
+        self.path.join(FILES[0])
+    }
+
+    /// The files of the open database. Blocking.
+    pub(super) fn open_files(&self) -> Result<OpenFiles, OpenError> {
+        let mut files = Vec::new();
+        for name in FILES {
+            let path = self.path.join(name);
+            match fs::metadata(&path) {
+                Ok(found) => files.push((path, id(&found))),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(OpenError::folder("look at", path)(error)),
+            }
+        }
+        Ok(OpenFiles(files.into()))
+    }
+}
+
+/// The files that the connections of a database have open, by device and inode. Without their names, they are lost when
+/// the server ends.
+#[derive(Debug, Clone)]
+pub(super) struct OpenFiles(Arc<[(PathBuf, (u64, u64))]>);
+
+impl OpenFiles {
+    /// Fails if one of the names belongs to no file or to another one by now.
+    pub(super) async fn check(&self) -> Result<(), StoreError> {
+        let files = Arc::clone(&self.0);
+        let compared = tokio::task::spawn_blocking(move || {
+            let is_same = |(path, wanted): &(PathBuf, (u64, u64))| {
+                // A file system that fails says nothing about the file. The database itself reports that.
+                fs::metadata(path).map_or_else(
+                    |error| error.kind() != io::ErrorKind::NotFound,
+                    |found| id(&found) == *wanted,
+                )
+            };
+            files.iter().find(|file| !is_same(file)).map(|(path, _)| path.clone())
+        });
+        match tokio::time::timeout(COMPARE_MAX, compared).await {
+            Ok(Ok(None)) => Ok(()),
+            Ok(Ok(Some(path))) => Err(StoreError::Replaced { path }),
+            // The runtime is shutting down.
+            Ok(Err(_)) => Err(sqlx::Error::WorkerCrashed.into()),
+            Err(_) => Err(StoreError::TimedOut(COMPARE_MAX)),
+        }
+    }
+}
+
+fn id(found: &Metadata) -> (u64, u64) {
+    (found.dev(), found.ino())
+}
+
+/// Closes a file to other users, if it exists. Only before the database is open: SQLite loses its locks on a file when
+/// another descriptor of that file is closed.
+fn close_file(path: &Path) -> Result<(), OpenError> {
+    match regular_file::open(path) {
+        Ok(file) => Ok(trusted_path::close_file(path, &file)?),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(OpenError::folder("open", path)(error)),
+    }
+}
+
+/// Locks the folder itself.
+fn lock_folder(path: &Path) -> Result<File, OpenError> {
+    let folder = File::open(path).map_err(OpenError::folder("open", path))?;
+    match folder.try_lock() {
+        Err(TryLockError::WouldBlock) => Err(OpenError::InUse { path: path.to_owned(), holder: None }),
+        // Network file systems may lock no folders. The lock of the file must do there.
+        Ok(()) | Err(TryLockError::Error(_)) => Ok(folder),
     }
 }
 
@@ -75,7 +161,7 @@ fn restrict(path: &Path) -> io::Result<()> {
     if found.uid() != geteuid().as_raw() || !Mode::from_raw_mode(found.mode()).intersects(OTHERS) {
         return Ok(());
     }
-    if path.join("edgeprove.lock").exists() || fs::read_dir(path)?.next().is_none() {
+    if path.join(LOCK_FILE).exists() || fs::read_dir(path)?.next().is_none() {
         return fs::set_permissions(path, fs::Permissions::from_mode(0o700));
     }
     tracing::warn!(folder = %path.display(), "other users can enter the data folder: run chmod 700 on it");
@@ -83,7 +169,7 @@ fn restrict(path: &Path) -> io::Result<()> {
 }
 
 fn lock(folder: &Path) -> Result<File, OpenError> {
-    let path = folder.join("edgeprove.lock");
+    let path = folder.join(LOCK_FILE);
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false).mode(0o600);
     let mut file = regular_file::open_with(&mut options, &path).map_err(OpenError::folder("open", &path))?;
