@@ -188,6 +188,15 @@ pub fn without(witness: &[u8], index: u32) -> Vec<u8> {
     )
 }
 
+/// The forms that a value (most significant byte first, below the modulus of the field) has in the memory of a program: as it
+/// is, reversed, and as a field element in Montgomery form.
+pub fn forms_in_memory(value: &[u8; 32]) -> [Vec<u8>; 3] {
+    let reversed = |bytes: &[u8]| bytes.iter().rev().copied().collect();
+    let montgomery = FieldElement::from(2_u32).pow(&FieldElement::from(256_u32))
+        * FieldElement::from_be_bytes_reduce(value);
+    [value.to_vec(), reversed(value), reversed(&bytes(montgomery))]
+}
+
 /// Whether a text contains a private value of [`range_check`] or [`unsatisfied`], in decimal, hexadecimal or binary
 /// form.
 pub fn contains_secret(text: &[u8]) -> bool {

@@ -44,6 +44,7 @@ mod metrics;
 mod msm;
 mod other_users;
 mod pages;
+mod private_memory;
 mod process_mode;
 mod progress_bar;
 mod proof_cache;

@@ -20,6 +20,7 @@ use crate::{
         Circuit, Key,
         circuit::{KeyGenerator, LoadError},
     },
+    private_thread,
     proof_systems::Verdict,
     scheduler::{AdmissionError, Demand, Scheduler},
     witness::intake::SpooledWitness,
@@ -365,16 +366,19 @@ where
     }
 }
 
-/// Evaluates a circuit's constraints over a spooled witness, off the async threads.
+/// Evaluates a circuit's constraints over a spooled witness, on a thread of its own.
 async fn judge(circuit: &Arc<Circuit>, witness: SpoolSource) -> Verdict {
     let circuit = Arc::clone(circuit);
     let work = move || circuit.judge_witness(&mut witness.decompressed()?);
-    match tokio::task::spawn_blocking(work).await {
+    match private_thread::run(work).await {
         Ok(Ok(verdict)) => return verdict,
         Ok(Err(error)) => {
             tracing::error!(error = %edgeprove_telemetry::chain(&error), "a witness could not be judged");
         }
-        Err(error) => tracing::error!(%error, "the judgement of a witness was cancelled or panicked"),
+        Err(error) => {
+            let error = edgeprove_telemetry::chain(&error);
+            tracing::error!(error, "the judgement of a witness has no result");
+        }
     }
     Verdict::Undecided { reason: "the witness could not be judged".to_owned() }
 }

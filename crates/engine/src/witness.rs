@@ -17,7 +17,11 @@ use edgeprove_protocol::{HasProblemType, ProblemType};
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
-use crate::{circuits::Circuit, proof_systems::WitnessError};
+use crate::{
+    circuits::Circuit,
+    private_thread::{self, NoResult},
+    proof_systems::WitnessError,
+};
 use edgeprove_spool::SpoolError;
 use intake::SpooledWitness;
 
@@ -30,6 +34,9 @@ pub enum CheckError {
     /// The file could not be read.
     #[error(transparent)]
     Spool(#[from] SpoolError),
+    /// No thread could be started for the check.
+    #[error("no thread could be started for the check")]
+    NoThread(#[source] io::Error),
     /// The server stopped during the check.
     #[error("the check was stopped")]
     Stopped,
@@ -39,7 +46,7 @@ impl HasProblemType for CheckError {
     fn kind(&self) -> ProblemType {
         match self {
             Self::Witness(error) => error.kind(),
-            Self::Spool(_) => ProblemType::WitnessPreparationFailed,
+            Self::Spool(_) | Self::NoThread(_) => ProblemType::WitnessPreparationFailed,
             Self::Stopped => ProblemType::NotReady,
         }
     }
@@ -89,13 +96,13 @@ impl<R: Read> Read for HashingReader<R> {
     }
 }
 
-/// Checks the format and the shape of a spooled witness, and computes its digest, off the async threads.
+/// Checks the format and the shape of a spooled witness, and computes its digest, on a thread of its own.
 pub async fn check(
     witness: SpooledWitness,
     circuit: &Arc<Circuit>,
 ) -> Result<(SpooledWitness, WitnessDigest), CheckError> {
     let circuit = Arc::clone(circuit);
-    off_the_async_threads(move || {
+    on_a_thread(move || {
         let mut decompressed = HashingReader::new(witness.file.decompressed()?);
         circuit.check_witness(&mut decompressed)?;
         Ok((witness, decompressed.digest()))
@@ -103,9 +110,9 @@ pub async fn check(
     .await
 }
 
-/// Computes the digest of a witness that was checked before, off the async threads.
+/// Computes the digest of a witness that was checked before, on a thread of its own.
 pub async fn digest(witness: SpooledWitness) -> Result<(SpooledWitness, WitnessDigest), CheckError> {
-    off_the_async_threads(move || {
+    on_a_thread(move || {
         let mut decompressed = HashingReader::new(witness.file.decompressed()?);
         io::copy(&mut decompressed, &mut io::sink())
             .map_err(|error| SpoolError::of("read", witness.file.path(), error))?;
@@ -114,9 +121,13 @@ pub async fn digest(witness: SpooledWitness) -> Result<(SpooledWitness, WitnessD
     .await
 }
 
-async fn off_the_async_threads<T: Send + 'static>(
+async fn on_a_thread<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, CheckError> + Send + 'static,
 ) -> Result<T, CheckError> {
-    // Reading panics on no input; a runtime that shuts down drops the task.
-    tokio::task::spawn_blocking(work).await.unwrap_or(Err(CheckError::Stopped))
+    match private_thread::run(work).await {
+        Ok(result) => result,
+        // Reading panics on no input; a runtime that shuts down drops the task.
+        Err(NoResult::Stopped | NoResult::Panicked) => Err(CheckError::Stopped),
+        Err(NoResult::NotStarted(source)) => Err(CheckError::NoThread(source)),
+    }
 }

@@ -8,9 +8,9 @@
 //! The solver is stricter than bb: bb computes the outputs of black boxes itself and ignores those of the witness. A
 //! witness that bb cannot prove is unsatisfied here; the reverse need not hold.
 //!
-//! The values are overwritten when the evaluation ends, whichever way it ends. Two copies cannot be reached: the solver's
-//! blocks of memory (`MemoryInit` copies values into them) and what its functions leave on the stack. They are freed and
-//! overwritten by later work.
+//! The values are overwritten when the evaluation ends, whichever way it ends. Two copies cannot be reached from here: the
+//! solver's blocks of memory (`MemoryInit` copies values into them), which the allocator of the server overwrites when they
+//! are freed, and what functions leave on the stack, which ends with its thread ([`crate::private_thread`]).
 
 use std::{
     hint::black_box,
