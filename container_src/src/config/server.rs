@@ -132,7 +132,8 @@ pub struct ServerArgs {
     #[arg(long, env = "EDGEPROVE_RATIO_MAX", value_name = "N", default_value = "200", value_parser = raw_setting::<u64>)]
     ratio_max: RawSetting<u64>,
 
-    /// Longest time without data during an upload. After it, the answer is 408.
+    /// Longest time without data during an upload. From then on, it also needs 1 KiB per second on average. Otherwise the answer
+    /// is 408.
     #[arg(long, env = "EDGEPROVE_UPLOAD_IDLE", value_name = "TIME", default_value = "15s", value_parser = raw_setting::<Duration>)]
     upload_idle: RawSetting<Duration>,
 

@@ -11,6 +11,7 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
+use edgeprove_engine::witness::intake::{Pace, TooSlow};
 use futures_util::{Stream, StreamExt as _};
 use http::{HeaderMap, header};
 
@@ -52,6 +53,14 @@ pub enum FormError {
         /// The longest pause.
         idle: Duration,
     },
+    /// The form arrives below the minimum speed.
+    #[error("only {received} bytes arrived in {seconds} s: send at least 1 KiB per second")]
+    TooSlow {
+        /// The bytes that arrived.
+        received: u64,
+        /// Since when, in seconds.
+        seconds: u64,
+    },
     /// The body broke off.
     #[error("the body broke off")]
     Body(#[source] axum::Error),
@@ -76,7 +85,7 @@ pub struct Form<'body, S> {
     pending: BytesMut,
     position: Position,
     max_bytes: u64,
-    received: u64,
+    pace: Pace,
     idle: Duration,
 }
 
@@ -93,15 +102,18 @@ where
             pending: LINE_END.into(),
             position: Position::Preamble,
             max_bytes,
-            received: 0,
+            pace: Pace::new(idle),
             idle,
         }
     }
 
-    /// Whether the form is larger than allowed.
-    #[must_use]
-    pub fn is_too_large(&self) -> bool {
-        self.received > self.max_bytes
+    /// Fails if the form is larger than allowed or arrives too slowly.
+    pub fn check(&self) -> Result<(), FormError> {
+        let (received, seconds, max_bytes) = (self.pace.received, self.pace.seconds(), self.max_bytes);
+        if received > max_bytes {
+            return Err(FormError::TooLarge { max_bytes });
+        }
+        self.pace.check().map_err(|TooSlow| FormError::TooSlow { received, seconds })
     }
 
     /// Skips the rest of the current part and reads the head of the next one. Returns its name, which may be empty;
@@ -177,9 +189,10 @@ where
             Some(Err(error)) => return Poll::Ready(Err(FormError::Body(error))),
             None => return Poll::Ready(Err(FormError::Truncated)),
         };
-        self.received += piece.len() as u64;
-        if self.is_too_large() {
-            return Poll::Ready(Err(FormError::TooLarge { max_bytes: self.max_bytes }));
+        // Its outcome is part of the check.
+        let _ = self.pace.receive(piece.len());
+        if let Err(error) = self.check() {
+            return Poll::Ready(Err(error));
         }
         self.pending.extend_from_slice(&piece);
         Poll::Ready(Ok(()))

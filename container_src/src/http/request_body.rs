@@ -8,9 +8,14 @@ use std::{
 
 use axum::body::{Body, BodyDataStream};
 use bytes::Bytes;
+use edgeprove_protocol::limits;
 use edgeprove_telemetry::{Supervisor, metrics};
 use futures_util::{Stream, StreamExt};
 use http::{header, request::Parts};
+
+/// Most bytes of a refused upload that are read after the refusal: as many as an upload may have. Many clients send all of
+/// it before they look at the answer.
+const DISCARD_MAX_BYTES: u64 = limits::UPLOAD_MAX_BYTES;
 
 /// A request body, as a stream of pieces. Every piece is counted in `edgeprove_upload_bytes_total`.
 pub struct RequestBody {
@@ -28,7 +33,7 @@ impl RequestBody {
         Self { body: body.into_data_stream(), has_started: false, expects_continue }
     }
 
-    /// Reads and discards the rest of a refused upload for some seconds, in the background. Without this the connection
+    /// Reads and discards the rest of a refused upload, for some seconds and up to some bytes, in the background. Without this the connection
     /// closes while the client still sends, and the client sees a broken connection instead of the answer.
     pub fn discard(mut self, supervisor: &Supervisor) {
         const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
@@ -38,7 +43,15 @@ impl RequestBody {
         }
         let stop = supervisor.stop_token().clone();
         supervisor.spawn("discard refused upload", async move {
-            let rest = async { while let Some(Ok(_)) = self.next().await {} };
+            let rest = async {
+                let mut discarded = 0;
+                while let Some(Ok(piece)) = self.next().await {
+                    discarded += piece.len() as u64;
+                    if discarded > DISCARD_MAX_BYTES {
+                        break;
+                    }
+                }
+            };
             tokio::select! {
                 () = rest => {}
                 () = tokio::time::sleep(DISCARD_TIMEOUT) => {}

@@ -67,7 +67,9 @@ async fn receive_form(
     }
     let malformed = |error: FormError| match error {
         FormError::TooLarge { .. } => too_large(None),
-        FormError::Stalled { .. } => ApiError::new(ProblemType::UploadStalled, error.to_string()),
+        FormError::Stalled { .. } | FormError::TooSlow { .. } => {
+            ApiError::new(ProblemType::UploadStalled, error.to_string())
+        }
         FormError::Preamble
         | FormError::HeadTooLong
         | FormError::Head
@@ -97,9 +99,8 @@ async fn receive_form(
         match app.engine.circuits.find(Some(&name)) {
             Ok(circuit) => {
                 let candidate = receiver.receive(circuit, None, &mut form).await;
-                if form.is_too_large() {
-                    return Err(too_large(None));
-                }
+                // The error of the part would only be that it broke off.
+                form.check().map_err(malformed)?;
                 candidates.push(candidate?);
             }
             Err(error @ LookupError::Failed { .. }) => {

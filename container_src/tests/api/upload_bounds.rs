@@ -249,6 +249,36 @@ fn a_form_has_the_bounds_of_one_upload() {
     server.assert_healthy();
 }
 
+#[test]
+fn an_upload_that_trickles_times_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let (server, large, _) = start_with_family(&dir, |s| s.flag("--upload-idle", "2s"));
+    let witness = samples::padded(&large.witness, 3_000);
+    for (content_type, body) in [
+        ("Content-Type: application/gzip", witness.clone()),
+        (FORM, [form_head("large"), witness].concat()),
+        // A head of a part that never ends.
+        (FORM, [&b"--b\r\nX: "[..], &[b'x'; 3_000]].concat()),
+    ] {
+        let mut upload = Connection::open(server.address());
+        let head = format!(
+            "POST /api/prove/large HTTP/1.1\r\nHost: localhost\r\n{content_type}\r\nContent-Length: 3000\r\n\r\n"
+        );
+        upload.send(head.as_bytes());
+        upload.send(&body[..100]);
+        let mut sent = 100;
+        // It is never idle.
+        while !upload.receives_within(Duration::from_millis(200)) {
+            upload.send(&body[sent..=sent]);
+            sent += 1;
+        }
+        let problem = upload.read_response().assert_refused(ProblemType::UploadStalled);
+        assert!(problem.detail.contains("per second"), "{}", problem.detail);
+        assert!(sent < 500, "{sent} bytes were sent");
+        server.assert_healthy();
+    }
+}
+
 /// A witness whose gzip header has these flags and optional fields.
 fn with_header(flags: u8, fields: &[u8]) -> Vec<u8> {
     let witness = &samples::range_check().witness;

@@ -110,6 +110,19 @@ fn an_upload_that_stalls_times_out() {
 }
 
 #[test]
+fn the_rest_of_a_refused_upload_is_read_up_to_a_bound() {
+    const PIECE: usize = 1 << 20;
+    let server = TestServer::start_default();
+    let lines = ["Transfer-Encoding: chunked"];
+    let mut upload = Connection::post_head(server.address(), "/api/prove/unknown", &lines);
+    let piece = vec![0; PIECE];
+    let sent = (0..2_000).take_while(|_| upload.try_send_chunk(&piece).is_ok()).count();
+    // The system's buffers of the connection take some as well.
+    assert!(sent < 200, "{sent} MiB were taken");
+    server.assert_healthy();
+}
+
+#[test]
 fn a_slow_upload_ends_at_the_request_timeout() {
     let server = TestServer::start(|s| s.flag("--request-timeout", "10s"));
     let good = &samples::range_check().witness;

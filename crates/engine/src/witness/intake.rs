@@ -1,12 +1,13 @@
 //! Streams an upload into the spool while it checks that the upload is one gzip stream of an allowed size.
 //!
-//! Every chunk is decompressed when it arrives, into a buffer that is discarded. A bomb, a wrong file or a damaged file is
-//! refused at the first byte that shows it, before memory or disk run out. An upload of any size holds a few tens of
-//! kilobytes of memory: the window that DEFLATE needs, one small write buffer, and the last chunk of the body.
+//! Every chunk is decompressed when it arrives, into a buffer that is discarded; small ones are gathered for a moment. A
+//! bomb, a wrong file or a damaged file is refused at the first bytes that show it, before memory or disk run out. An upload of any size holds a few tens of
+//! kilobytes of memory: the window that DEFLATE needs, one small buffer, and the last chunk of the body.
 
 mod decompression;
 mod error;
 mod gzip_header;
+mod pace;
 
 use std::time::Duration;
 
@@ -16,11 +17,16 @@ use futures_util::{Stream, StreamExt as _};
 
 use decompression::{Decompression, Progress};
 pub use error::{BeginsAs, BodyError, Damage, IntakeError, LooksLike, SizeLimit};
+pub use pace::{Pace, TooSlow};
+use tokio::time::Instant;
 
 use edgeprove_spool::{Spool, SpoolFile};
 
-/// Smaller chunks are gathered before they are written, so that an upload in single bytes does not cost one write each.
+/// Smaller chunks are gathered before they are checked and written, so that an upload in single bytes does not cost one
+/// check and one write each.
 const GATHERED_BYTES: usize = 16 * 1024;
+/// The longest time that gathered bytes wait, so that a refusal does not wait for more of them.
+const HOLD: Duration = Duration::from_millis(50);
 
 /// The limits of an upload's size and speed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,7 +39,7 @@ pub struct IntakeLimits {
     pub ratio_max: u64,
     /// Decompressed bytes up to which any ratio is allowed.
     pub ratio_floor_bytes: u64,
-    /// Longest pause between two chunks.
+    /// Longest pause between two chunks. After this time an upload also needs a minimum speed: see [`Pace`].
     pub idle: Duration,
 }
 
@@ -67,7 +73,7 @@ pub struct SpooledWitness {
 /// error, and if the future is dropped, the spooled bytes are wiped.
 ///
 /// 1. An announced length of zero or beyond a limit is refused before anything is read.
-/// 2. A pause beyond the limit is [`IntakeError::Stalled`]; a body that fails is [`IntakeError::BodyFailed`].
+/// 2. A pause beyond the limit is [`IntakeError::Stalled`], a body below the minimum speed [`IntakeError::TooSlow`]; a body that fails is [`IntakeError::BodyFailed`].
 /// 3. The first bytes must be gzip's, the header must not be too long, each chunk must decompress, and neither the
 ///    compressed nor the decompressed size may pass its limit at any moment.
 /// 4. At the end the stream must be complete, its checksum and length must be right, and nothing may follow it.
@@ -89,33 +95,98 @@ where
         None => {}
     }
     let mut body = std::pin::pin!(body);
-    let mut decompression = Decompression::new(limits, circuit_max_bytes);
-    let mut file = spool.create()?;
-    let mut gathered = BytesMut::new();
-    let mut received = 0;
-    loop {
-        let next = tokio::time::timeout(limits.idle, body.next()).await;
-        let chunk = match next.map_err(|_| IntakeError::Stalled { received, idle: limits.idle })? {
-            None => break,
-            Some(Err(error)) => return Err(IntakeError::BodyFailed { received, source: error.into() }),
+    let decompression = Decompression::new(limits, circuit_max_bytes);
+    let mut upload = Upload { decompression, file: spool.create()?, gathered: BytesMut::new() };
+    let mut pace = Pace::new(limits.idle);
+    // One timer for the whole upload, because a client may send millions of chunks. It is set again when it fires.
+    let mut alarm = std::pin::pin!(tokio::time::sleep_until(pace.silent_at()));
+    let mut hold_until = None;
+    let end = loop {
+        let next = tokio::select! {
+            biased;
+            next = body.next() => next,
+            () = alarm.as_mut() => {
+                if hold_until.take_if(|until| *until <= Instant::now()).is_some() {
+                    upload.pass_on().await?;
+                }
+                if pace.silent_at() <= Instant::now() {
+                    break Err(IntakeError::Stalled { received: pace.received, idle: limits.idle });
+                }
+                alarm.as_mut().reset(hold_until.unwrap_or_else(|| pace.silent_at()));
+                continue;
+            }
+        };
+        let chunk = match next {
+            None => break Ok(()),
+            Some(Err(error)) => {
+                break Err(IntakeError::BodyFailed { received: pace.received, source: error.into() });
+            }
             Some(Ok(chunk)) => chunk,
         };
-        received += chunk.len() as u64;
-        bounds.check(received, None)?;
-        // A chunk is written only after it was checked.
-        decompression.begin(&chunk)?;
-        let mut left = &chunk[..];
-        while let Progress::More(rest) = decompression.advance(left)? {
+        if let Err(TooSlow) = pace.receive(chunk.len()) {
+            break Err(IntakeError::TooSlow { received: pace.received, seconds: pace.seconds() });
+        }
+        if let Err(too_large) = bounds.check(pace.received, None) {
+            break Err(too_large);
+        }
+        upload.receive(chunk).await?;
+        if upload.gathered.is_empty() {
+            hold_until = None;
+        } else if hold_until.is_none() {
+            let until = Instant::now() + HOLD;
+            hold_until = Some(until);
+            alarm.as_mut().reset(until.min(pace.silent_at()));
+        }
+    };
+    // What arrived may show a better reason.
+    upload.pass_on().await?;
+    end?;
+    let decompressed_bytes = upload.decompression.finish()?;
+    let file = upload.file;
+    Ok(SpooledWitness { compressed_bytes: file.len(), file, decompressed_bytes })
+}
+
+/// An upload that arrives.
+struct Upload<'limits> {
+    decompression: Decompression<'limits>,
+    file: SpoolFile,
+    /// Small chunks that were not checked yet.
+    gathered: BytesMut,
+}
+
+impl Upload<'_> {
+    /// Checks and writes large chunks at once, and gathers small ones.
+    async fn receive(&mut self, chunk: Bytes) -> Result<(), IntakeError> {
+        if self.gathered.len() + chunk.len() > GATHERED_BYTES {
+            self.pass_on().await?;
+        }
+        if chunk.len() >= GATHERED_BYTES {
+            return self.check_and_write(chunk).await;
+        }
+        self.gathered.reserve(GATHERED_BYTES.saturating_sub(self.gathered.len()));
+        self.gathered.extend_from_slice(&chunk);
+        Ok(())
+    }
+
+    /// Checks and writes what was gathered.
+    async fn pass_on(&mut self) -> Result<(), IntakeError> {
+        if self.gathered.is_empty() {
+            return Ok(());
+        }
+        let gathered = std::mem::take(&mut self.gathered).freeze();
+        self.check_and_write(gathered).await
+    }
+
+    /// Writes bytes after they were checked.
+    async fn check_and_write(&mut self, bytes: Bytes) -> Result<(), IntakeError> {
+        self.decompression.begin(&bytes)?;
+        let mut left = &bytes[..];
+        while let Progress::More(rest) = self.decompression.advance(left)? {
             left = rest;
             tokio::task::yield_now().await;
         }
-        write(&mut file, &mut gathered, chunk).await?;
+        Ok(self.file.append(bytes).await?)
     }
-    let decompressed_bytes = decompression.finish()?;
-    if !gathered.is_empty() {
-        file.append(gathered.freeze()).await?;
-    }
-    Ok(SpooledWitness { compressed_bytes: file.len(), file, decompressed_bytes })
 }
 
 /// The largest compressed sizes, in bytes.
@@ -137,20 +208,6 @@ impl CompressedBounds {
             Some(_) | None => Ok(()),
         }
     }
-}
-
-/// Writes large chunks at once, and gathers small ones.
-async fn write(file: &mut SpoolFile, gathered: &mut BytesMut, chunk: Bytes) -> Result<(), IntakeError> {
-    if gathered.len() + chunk.len() > GATHERED_BYTES && !gathered.is_empty() {
-        file.append(std::mem::take(gathered).freeze()).await?;
-    }
-    if chunk.len() >= GATHERED_BYTES {
-        file.append(chunk).await?;
-    } else {
-        gathered.reserve(GATHERED_BYTES.saturating_sub(gathered.len()));
-        gathered.extend_from_slice(&chunk);
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -188,10 +188,10 @@ problem_types! {
     MethodNotAllowed = "method_not_allowed", 405, Notice, Never, SameCircuit,
         "The method is not allowed",
         "Use a method that the `Allow` header lists.";
-    /// No byte of the upload arrived for too long.
+    /// No byte of the upload arrived for too long, or too few per second.
     UploadStalled = "upload_stalled", 408, Notice, Later(1), SameCircuit,
         "The upload stalled",
-        "Send it again without pauses.";
+        "Send it again without pauses, with at least 1 KiB per second.";
     /// The job has finished, so it cannot be cancelled.
     JobAlreadyFinished = "job_already_finished", 409, Notice, Never, SameCircuit,
         "The job has already finished",

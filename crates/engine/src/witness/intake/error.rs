@@ -123,6 +123,14 @@ pub enum IntakeError {
         /// The longest pause that is allowed.
         idle: Duration,
     },
+    /// The body arrives below the minimum speed.
+    #[error("only {received} bytes arrived in {seconds} s: send at least 1 KiB per second")]
+    TooSlow {
+        /// Bytes received until then.
+        received: u64,
+        /// Since when, in seconds.
+        seconds: u64,
+    },
     /// The body broke off, most often because the client closed the connection.
     #[error("the body broke off after {received} bytes")]
     BodyFailed {
@@ -188,7 +196,7 @@ impl HasProblemType for IntakeError {
             Self::BeyondCircuit { begins_as: BeginsAs::Unknown, .. }
             | Self::BeyondCap { .. }
             | Self::BeyondRatio { .. } => ProblemType::WitnessTooLargeDecompressed,
-            Self::Stalled { .. } => ProblemType::UploadStalled,
+            Self::Stalled { .. } | Self::TooSlow { .. } => ProblemType::UploadStalled,
             Self::Spool(error) => error.kind(),
         }
     }
