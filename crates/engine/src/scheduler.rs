@@ -121,12 +121,12 @@ impl HasProblemType for AdmissionError {
     }
 }
 
-/// The words for memory beyond the budget, as the end of a sentence.
+/// The words for memory beyond the budget, as the end of a sentence that anybody may read.
 #[must_use]
 pub fn beyond_budget(needed_bytes: u64, max_bytes: u64) -> String {
     let mebibytes = |bytes: u64| bytes.div_ceil(1 << 20);
     format!(
-        "{} MiB of memory, but the budget of all proofs is {} MiB: raise --memory-max on a machine that has more",
+        "{} MiB of memory, but the budget of all proofs is {} MiB",
         mebibytes(needed_bytes),
         max_bytes >> 20
     )

@@ -80,9 +80,8 @@ pub enum LoadError {
     },
     /// A proof of the circuit needs more memory than the budget.
     #[error(
-        "a proof of it {} {}",
-        if *is_measured { "takes" } else { "would take about" },
-        beyond_budget(*needed_bytes, *max_bytes)
+        "{}: raise --memory-max on a machine that has more",
+        proof_beyond_memory(*needed_bytes, *max_bytes, *is_measured)
     )]
     BeyondMemory {
         /// The memory that a proof needs at least, in bytes.
@@ -92,6 +91,11 @@ pub enum LoadError {
         /// Whether earlier proofs showed it; otherwise it is an estimate.
         is_measured: bool,
     },
+}
+
+fn proof_beyond_memory(needed_bytes: u64, max_bytes: u64, is_measured: bool) -> String {
+    let takes = if is_measured { "takes" } else { "would take about" };
+    format!("a proof of it {takes} {}", beyond_budget(needed_bytes, max_bytes))
 }
 
 impl HasProblemType for LoadError {
@@ -118,11 +122,14 @@ impl HasProblemType for LoadError {
 }
 
 impl LoadError {
-    /// The kind of the fault, as callers may see it: it names neither folders nor settings of the server.
+    /// The kind of the fault, as callers may see it: it names neither folders nor flags of the server.
     #[must_use]
     pub fn public_reason(&self) -> String {
         match self {
-            Self::BeyondMemory { .. } | Self::UnsupportedTarget { .. } => self.to_string(),
+            Self::UnsupportedTarget { .. } => self.to_string(),
+            Self::BeyondMemory { needed_bytes, max_bytes, is_measured } => {
+                proof_beyond_memory(*needed_bytes, *max_bytes, *is_measured)
+            }
             Self::File(CircuitFileError::Unreadable { .. }) => "its file cannot be read".to_owned(),
             Self::File(CircuitFileError::TooLarge) => "its file is too large".to_owned(),
             Self::File(CircuitFileError::DecoderFailed) => "its file could not be decoded".to_owned(),
