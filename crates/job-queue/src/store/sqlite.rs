@@ -111,7 +111,7 @@ impl OpenFiles {
         let files = Arc::clone(&self.0);
         let compared = tokio::task::spawn_blocking(move || {
             let is_same = |(path, wanted): &(PathBuf, (u64, u64))| {
-                // A file system that fails says nothing about the file. The database itself reports that.
+                // The file may be there although the file system fails. The database itself reports that.
                 fs::metadata(path).map_or_else(
                     |error| error.kind() != io::ErrorKind::NotFound,
                     |found| id(&found) == *wanted,
