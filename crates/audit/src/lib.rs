@@ -42,6 +42,8 @@ use refusals::{REFUSALS_EVERY, Refusals};
 
 /// Time after a failed write in which work is refused without another attempt.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// Most entries that wait until the log can be written again. Further ones are lost.
+const RETAINED_MAX: usize = 10_000;
 
 /// Settings of the audit log.
 #[derive(Debug, Clone)]
@@ -179,6 +181,24 @@ impl fmt::Display for LogChange {
 /// Receives the outcome of a write.
 type Waiter = oneshot::Sender<Result<(), AuditError>>;
 
+/// An entry that is not written yet.
+struct Unwritten {
+    entry: Entry,
+    waiter: Option<Waiter>,
+    /// Whether it is written later if the log cannot be written now. The fact that it records cannot be undone.
+    is_retained: bool,
+}
+
+/// The entries that are not written yet, in their order.
+#[derive(Default)]
+struct Queue {
+    entries: Vec<Unwritten>,
+    /// Whether one of them was not tried yet.
+    has_new: bool,
+    /// Whether a task tries again to write retained entries.
+    has_retry: bool,
+}
+
 /// Records entries in the log. Clones share the log.
 ///
 /// ```
@@ -206,7 +226,7 @@ struct Inner {
     sink: Arc<dyn AuditSink>,
     worker: String,
     supervisor: Supervisor,
-    waiting: Mutex<Vec<(Entry, Option<Waiter>)>>,
+    waiting: Mutex<Queue>,
     /// Held while entries are written, so that only one task writes.
     writing: tokio::sync::Mutex<()>,
     failure: Mutex<Option<Failure>>,
@@ -296,18 +316,31 @@ impl Audit {
         !inner.check().await || inner.failure.lock().is_some()
     }
 
-    /// Records an entry. Returns when it is stored.
+    /// Records an entry. Returns when it is stored. If that fails, the entry is not recorded, and the caller must not do
+    /// what it describes.
     pub async fn record(&self, entry: Entry) -> Result<(), AuditError> {
+        self.record_or(entry, false).await
+    }
+
+    /// Records an entry about something that has happened already. Returns when it is stored, or when the first attempt
+    /// to store it has failed. The entry is then written as soon as the log can be written.
+    pub async fn record_or_retain(&self, entry: Entry) {
+        // The failure is logged, and the entry is retained.
+        let _ = self.record_or(entry, true).await;
+    }
+
+    async fn record_or(&self, entry: Entry, is_retained: bool) -> Result<(), AuditError> {
         let Some(inner) = &self.0 else { return Ok(()) };
         let (waiter, stored) = oneshot::channel();
-        inner.enqueue(entry, Some(waiter));
+        inner.enqueue(Unwritten { entry, waiter: Some(waiter), is_retained });
         stored.await.unwrap_or(Err(AuditError::WriterEnded))
     }
 
-    /// Records an entry without waiting. A failure is logged.
+    /// Records an entry about something that has happened already, without waiting. If the log cannot be written now, the
+    /// entry is written as soon as it can.
     pub fn note(&self, entry: Entry) {
         if let Some(inner) = &self.0 {
-            inner.enqueue(entry, None);
+            inner.note(entry);
         }
     }
 
@@ -320,7 +353,7 @@ impl Audit {
         let needs_writer = !std::mem::replace(&mut refusals.has_writer, true);
         drop(refusals);
         for entry in entries {
-            inner.enqueue(entry, None);
+            inner.note(entry);
         }
         if needs_writer {
             let writer = Arc::clone(inner);
@@ -341,7 +374,7 @@ impl Audit {
         }
     }
 
-    /// Records what is still counted, and that the server stopped. No entry may be recorded after it.
+    /// Records what is still counted or retained, and that the server stopped. No entry may be recorded after it.
     pub async fn finish(&self) {
         let Some(inner) = &self.0 else { return };
         inner.write_all_refusals();
@@ -357,34 +390,102 @@ impl Audit {
 }
 
 impl Inner {
-    fn enqueue(self: &Arc<Self>, entry: Entry, waiter: Option<Waiter>) {
-        self.waiting.lock().push((entry, waiter));
-        let inner = Arc::clone(self);
-        // A task of its own: a caller that is dropped must not cancel a write that also stores entries of others.
-        self.supervisor.spawn("audit", async move { inner.write_waiting().await });
+    fn note(self: &Arc<Self>, entry: Entry) {
+        self.enqueue(Unwritten { entry, waiter: None, is_retained: true });
     }
 
-    /// Writes all waiting entries at once. Of several tasks that call this together, the first writes for all.
-    async fn write_waiting(&self) {
-        let _writing = self.writing.lock().await;
-        let (entries, waiters): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut *self.waiting.lock()).into_iter().unzip();
-        if entries.is_empty() {
+    fn enqueue(self: &Arc<Self>, unwritten: Unwritten) {
+        let mut waiting = self.waiting.lock();
+        if unwritten.is_retained && waiting.has_retry {
+            if waiting.entries.len() < RETAINED_MAX {
+                waiting.entries.push(Unwritten { waiter: None, ..unwritten });
+            } else {
+                tracing::error!(
+                    action = unwritten.entry.action.code(),
+                    "an audit entry was lost: too many wait"
+                );
+            }
             return;
         }
-        let count = entries.len();
+        waiting.entries.push(unwritten);
+        waiting.has_new = true;
+        drop(waiting);
+        let inner = Arc::clone(self);
+        // A task of its own: a caller that is dropped must not cancel a write that also stores entries of others.
+        self.supervisor.spawn("audit", async move {
+            let _writing = inner.writing.lock().await;
+            // Of several such tasks the first writes for all.
+            if inner.waiting.lock().has_new {
+                inner.write_waiting().await;
+            }
+        });
+    }
+
+    /// Writes all waiting entries at once. The caller holds [`Self::writing`].
+    async fn write_waiting(self: &Arc<Self>) {
+        let batch = {
+            let mut waiting = self.waiting.lock();
+            waiting.has_new = false;
+            std::mem::take(&mut waiting.entries)
+        };
+        if batch.is_empty() {
+            return;
+        }
+        let entries = batch.iter().map(|unwritten| unwritten.entry.clone()).collect();
         let outcome = self.sink.append(entries).await.map(|_| ());
-        match &outcome {
-            Ok(()) => *self.failure.lock() = None,
-            Err(error) => {
-                self.set_failure(error);
-                tracing::error!(entries = count, "audit entries were not stored");
+        let mut retained = Vec::new();
+        let mut lost = 0_usize;
+        for Unwritten { entry, waiter, is_retained } in batch {
+            if outcome.is_err() && is_retained && retained.len() < RETAINED_MAX {
+                retained.push(Unwritten { entry, waiter: None, is_retained });
+            } else {
+                lost += usize::from(is_retained);
+            }
+            if let Some(waiter) = waiter {
+                // A waiter that is gone needs no answer.
+                let _ = waiter.send(outcome.clone());
             }
         }
-        for waiter in waiters.into_iter().flatten() {
-            // A waiter that is gone needs no answer.
-            let _ = waiter.send(outcome.clone());
+        match outcome {
+            Ok(()) => *self.failure.lock() = None,
+            Err(error) => {
+                self.set_failure(&error);
+                if lost > 0 {
+                    tracing::error!(entries = lost, "audit entries were lost: too many wait");
+                }
+                self.retain(retained);
+            }
         }
+    }
+
+    /// Puts entries back to the front of the queue, and tries again to write them until that succeeds.
+    fn retain(self: &Arc<Self>, retained: Vec<Unwritten>) {
+        if retained.is_empty() {
+            return;
+        }
+        let mut waiting = self.waiting.lock();
+        waiting.entries.splice(..0, retained);
+        if std::mem::replace(&mut waiting.has_retry, true) {
+            return;
+        }
+        drop(waiting);
+        tracing::warn!("audit entries wait until the audit log can be written");
+        let inner = Arc::clone(self);
+        self.supervisor.spawn("retry audit entries", async move {
+            let stop = inner.supervisor.stop_token().clone();
+            // At the stop, [`Audit::finish`] tries for the last time.
+            while tokio::time::timeout(RETRY_AFTER, stop.cancelled()).await.is_err() {
+                if inner.check().await {
+                    let _writing = inner.writing.lock().await;
+                    inner.write_waiting().await;
+                }
+                let mut waiting = inner.waiting.lock();
+                if !waiting.entries.iter().any(|unwritten| unwritten.is_retained) {
+                    waiting.has_retry = false;
+                    return;
+                }
+            }
+        });
     }
 }
 
@@ -429,7 +530,7 @@ impl Inner {
                 (entries, refusals.is_empty())
             };
             for entry in entries {
-                self.enqueue(entry, None);
+                self.note(entry);
             }
             if is_done {
                 return;
@@ -444,7 +545,7 @@ impl Inner {
         let entries = refusals.take_all();
         drop(refusals);
         for entry in entries {
-            self.enqueue(entry, None);
+            self.note(entry);
         }
     }
 }
@@ -457,12 +558,21 @@ pub struct PendingEntry {
 }
 
 impl PendingEntry {
-    /// Records the entry with this outcome and the current time. Returns when it is stored.
+    /// Records the entry with this outcome and the current time. Returns when it is stored. If that fails, the entry is
+    /// written later, and a success, which the caller must not hand out then, becomes the outcome `audit_unavailable`.
     pub async fn settle(mut self, outcome: Outcome) -> Result<(), AuditError> {
-        match self.entry.take() {
-            Some(entry) => self.audit.record(Self::with_outcome(entry, outcome)).await,
-            None => Ok(()),
+        let Some(entry) = self.entry.take() else { return Ok(()) };
+        let entry = Self::with_outcome(entry, outcome);
+        if outcome != Outcome::Ok {
+            return self.audit.record_or(entry, true).await;
         }
+        let refused = Self::with_outcome(entry.clone(), Outcome::Failed(ProblemType::AuditUnavailable));
+        // Dropped while the entry is written, it has its outcome.
+        let stored = self.audit.record(entry).await;
+        if stored.is_err() {
+            self.audit.note(refused);
+        }
+        stored
     }
 
     fn with_outcome(entry: Entry, outcome: Outcome) -> Entry {

@@ -91,6 +91,47 @@ async fn work_pauses_after_a_failed_write() {
     assert!(audit.is_ready().await && !audit.is_failing().await);
 }
 
+#[tokio::test(start_paused = true)]
+async fn entries_of_the_past_wait_for_the_log() {
+    let (audit, memory, _supervisor) = audit();
+    let entry = |action| audit.entry(Actor::Server, action);
+    let is_broken = |broken| memory.is_broken.store(broken, std::sync::atomic::Ordering::Relaxed);
+    let actions = || memory.entries.lock().iter().map(|entry| entry.action).collect::<Vec<_>>();
+    is_broken(true);
+    audit.record_or_retain(entry(Action::JobCompleted)).await;
+    audit.note(entry(Action::JobExpired));
+    audit.record(entry(Action::JobStarted)).await.unwrap_err();
+    tokio::time::sleep(RETRY_AFTER * 3).await;
+    assert_eq!((actions(), audit.is_failing().await), (Vec::new(), true));
+    is_broken(false);
+    tokio::time::sleep(RETRY_AFTER * 2).await;
+    // The start of a job was refused, so that it did not happen.
+    assert_eq!(actions(), [Action::JobCompleted, Action::JobExpired]);
+    assert!(!audit.is_failing().await);
+    // A second failure begins another retry.
+    is_broken(true);
+    audit.record_or_retain(entry(Action::JobFailed)).await;
+    is_broken(false);
+    tokio::time::sleep(RETRY_AFTER * 2).await;
+    assert_eq!(actions().last(), Some(&Action::JobFailed));
+}
+
+#[tokio::test]
+async fn retained_entries_are_bounded_and_written_at_the_stop() {
+    let (audit, memory, supervisor) = audit();
+    memory.is_broken.store(true, std::sync::atomic::Ordering::Relaxed);
+    for _ in 0..RETAINED_MAX + 50 {
+        audit.note(audit.entry(Actor::Server, Action::JobExpired));
+    }
+    audit.record_or_retain(audit.entry(Actor::Server, Action::JobCompleted)).await;
+    supervisor.stop().await;
+    memory.is_broken.store(false, std::sync::atomic::Ordering::Relaxed);
+    audit.finish().await;
+    let entries = memory.entries.lock();
+    assert_eq!(entries.len(), RETAINED_MAX + 1);
+    assert_eq!(entries.last().map(|entry| entry.action), Some(Action::ServerStopped));
+}
+
 #[tokio::test]
 async fn work_pauses_while_the_log_is_another_one() {
     let (audit, memory, _supervisor) = audit();
