@@ -64,7 +64,7 @@ impl ApiKeys {
 
     /// Finds the caller by the key in the request's headers.
     pub fn identify(&self, headers: &HeaderMap) -> Result<Caller, Denied> {
-        let presented = presented_key(|name| headers.get(name).map(HeaderValue::as_bytes));
+        let presented = presented_key(|name| headers.get_all(name).into_iter().map(HeaderValue::as_bytes))?;
         if self.keys.is_empty() || (presented.is_none() && self.allows_anonymous) {
             return Ok(Caller::Anonymous);
         }
@@ -119,6 +119,9 @@ mod tests {
             assert_eq!(keys().identify(&header(name, value)), Err(Denied::NoKey), "{value}");
         }
         assert_eq!(keys().identify(&header("x-api-key", "battery stapl")), Err(Denied::UnknownKey));
+        let mut both = header("x-api-key", "battery staple");
+        both.append("authorization", HeaderValue::from_static("Bearer correct horse"));
+        assert_eq!(keys().identify(&both), Err(Denied::SeveralKeys));
         let digest = hex::encode(Sha256::digest("correct horse"));
         assert_eq!(
             keys().identify(&header("x-api-key", &digest)),

@@ -166,7 +166,8 @@ impl EdgeError {
     #[must_use]
     pub fn problem_type(&self) -> ProblemType {
         match self {
-            Self::UnreadableRequest
+            Self::ApiKey(Denied::SeveralKeys)
+            | Self::UnreadableRequest
             | Self::ContentLengthNotNumber
             | Self::UnfitHeader { .. }
             | Self::UnfitIdempotencyKey

@@ -11,7 +11,7 @@ use axum::{
     response::Response,
 };
 use edgeprove_job_rules::audit::{Action, Actor, Entry, Outcome};
-use edgeprove_protocol::{Priority, ProblemType, caller::presented_key, headers};
+use edgeprove_protocol::{HasProblemType as _, Priority, ProblemType, caller::presented_key, headers};
 use http::{HeaderMap, HeaderValue, header, request::Parts};
 
 use super::{
@@ -64,16 +64,21 @@ fn identity(app: &Shared, request: &Request) -> Identity {
         return Identity { caller: Err(Denied::NoKey), address, credential: Credential::None };
     }
     let credential = match reported.user {
-        Some(user) => Credential::NamedByTheEdge(user),
+        Some(user) => Ok(Credential::NamedByTheEdge(user)),
         None => credential(request.headers()),
     };
-    Identity { caller: app.access.identify(credential.clone(), address), address, credential }
+    match credential {
+        Ok(credential) => {
+            Identity { caller: app.access.identify(credential.clone(), address), address, credential }
+        }
+        Err(denied) => Identity { caller: Err(denied), address, credential: Credential::None },
+    }
 }
 
 /// The API key of a request.
-fn credential(request_headers: &HeaderMap) -> Credential {
-    let key = presented_key(|name| request_headers.get(name).map(HeaderValue::as_bytes));
-    key.map_or(Credential::None, |key| Credential::Key(KeyDigest::of(key)))
+fn credential(request_headers: &HeaderMap) -> Result<Credential, Denied> {
+    let key = presented_key(|name| request_headers.get_all(name).into_iter().map(HeaderValue::as_bytes))?;
+    Ok(key.map_or(Credential::None, |key| Credential::Key(KeyDigest::of(key))))
 }
 
 /// The name of the caller, for the log.
@@ -83,7 +88,7 @@ pub fn caller_name(request: &Request) -> Option<String> {
     identity.caller.as_ref().ok()?.name().map(str::to_owned)
 }
 
-/// Answers 401, and writes the refusal to the audit log, where the request has no known key.
+/// Answers 401, and writes the refusal to the audit log, where the request has no known key; 400 where it has several.
 impl FromRequestParts<AppState> for Caller {
     type Rejection = ApiError;
 
@@ -95,7 +100,9 @@ impl FromRequestParts<AppState> for Caller {
         match caller {
             Ok(caller) => Ok(caller),
             Err(denied) => {
-                record_refusal(app, Actor::Anonymous, ProblemType::ApiKeyRequired, parts);
+                if denied.kind() == ProblemType::ApiKeyRequired {
+                    record_refusal(app, Actor::Anonymous, ProblemType::ApiKeyRequired, parts);
+                }
                 app.access.count_denied(address)?;
                 Err(denied.into())
             }
@@ -158,29 +165,44 @@ mod tests {
 
     use super::*;
 
-    fn parsed(pairs: &[(&'static str, &str)]) -> Credential {
+    fn parsed(pairs: &[(&'static str, &str)]) -> Result<Credential, Denied> {
         let pair = |&(name, value): &(&'static str, &str)| {
             (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap())
         };
-        credential(&pairs.iter().map(pair).collect())
+        let mut map = HeaderMap::new();
+        for (name, value) in pairs.iter().map(pair) {
+            map.append(name, value);
+        }
+        credential(&map)
     }
 
     #[test]
     fn a_key_is_read_from_both_headers() {
-        let key = Credential::Key(KeyDigest::of(b"battery staple"));
+        let key = Ok(Credential::Key(KeyDigest::of(b"battery staple")));
         for value in ["Bearer battery staple", "bearer  battery staple "] {
             assert_eq!(parsed(&[("authorization", value)]), key);
         }
         assert_eq!(parsed(&[("x-api-key", " battery staple")]), key);
-        assert_eq!(parsed(&[("authorization", "Bearer battery staple"), ("x-api-key", "other")]), key);
+        let both = [("authorization", "Bearer battery staple"), ("x-api-key", "battery staple")];
+        assert_eq!(parsed(&both), key);
         assert_eq!(parsed(&[("authorization", "Basic Ym9iOng="), ("x-api-key", "battery staple")]), key);
+    }
+
+    #[test]
+    fn different_keys_are_refused() {
+        let (plain, other) = (("x-api-key", "battery staple"), "Bearer other");
+        for pairs in [[plain, ("authorization", other)], [plain, ("x-api-key", "other")]] {
+            assert_eq!(parsed(&pairs), Err(Denied::SeveralKeys), "{pairs:?}");
+        }
+        let twice = [("authorization", other), ("authorization", "Bearer another")];
+        assert_eq!(parsed(&twice), Err(Denied::SeveralKeys));
     }
 
     #[test]
     fn other_headers_are_not_keys() {
         for (name, value) in [("authorization", "Bearer "), ("authorization", "Be"), ("cookie", "key=x")] {
-            assert_eq!(parsed(&[(name, value)]), Credential::None, "{value}");
+            assert_eq!(parsed(&[(name, value)]), Ok(Credential::None), "{value}");
         }
-        assert_eq!(parsed(&[("x-api-key", "")]), Credential::None);
+        assert_eq!(parsed(&[("x-api-key", "")]), Ok(Credential::None));
     }
 }

@@ -6,7 +6,7 @@ use subtle::ConstantTimeEq as _;
 
 use crate::{ProblemType, headers, problem::HasProblemType};
 
-/// The request has no known API key.
+/// The request has no known API key, or more than one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Denied {
     /// It has no key.
@@ -15,16 +15,25 @@ pub enum Denied {
     /// Its key is not in the list.
     #[error("the API key is unknown")]
     UnknownKey,
+    /// It has keys that differ, so that it is unclear who sends it.
+    #[error("send one API key: the keys of this request differ")]
+    SeveralKeys,
 }
 
-/// Finds the key of a request: `Authorization: Bearer KEY`, else `X-Api-Key: KEY`. `header` looks a header up by name.
-pub fn presented_key<'a>(header: impl Fn(&str) -> Option<&'a [u8]>) -> Option<&'a [u8]> {
-    let bearer = header("authorization").and_then(|value| {
+/// Finds the key of a request: `Authorization: Bearer KEY` or `X-Api-Key: KEY`. `header` returns the values of a header. Fails
+/// if the request has different keys.
+pub fn presented_key<'a, I>(header: impl Fn(&str) -> I) -> Result<Option<&'a [u8]>, Denied>
+where
+    I: IntoIterator<Item = &'a [u8]>,
+{
+    let bearer = header("authorization").into_iter().filter_map(|value| {
         let (scheme, key) = value.split_at_checked(7)?;
         scheme.eq_ignore_ascii_case(b"bearer ").then(|| key.trim_ascii())
     });
-    let plain = || header(headers::API_KEY).map(<[u8]>::trim_ascii);
-    bearer.or_else(plain).filter(|key| !key.is_empty())
+    let plain = header(headers::API_KEY).into_iter().map(<[u8]>::trim_ascii);
+    let mut keys = bearer.chain(plain).filter(|key| !key.is_empty());
+    let first = keys.next();
+    if keys.any(|other| Some(other) != first) { Err(Denied::SeveralKeys) } else { Ok(first) }
 }
 
 /// The role of operators in a keys file.
@@ -121,7 +130,10 @@ pub fn address_account(ip: Option<IpAddr>) -> String {
 
 impl HasProblemType for Denied {
     fn kind(&self) -> ProblemType {
-        ProblemType::ApiKeyRequired
+        match self {
+            Self::NoKey | Self::UnknownKey => ProblemType::ApiKeyRequired,
+            Self::SeveralKeys => ProblemType::InvalidRequest,
+        }
     }
 }
 
