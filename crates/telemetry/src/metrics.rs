@@ -154,6 +154,8 @@ pub enum Outcome {
     Success,
     /// It failed with this problem.
     Problem(ProblemType),
+    /// It failed with this problem at a limit that its caller set, below that of the server.
+    CallersLimit(ProblemType),
     /// The client left before it finished.
     Abandoned,
 }
@@ -168,6 +170,7 @@ impl Outcome {
         match self {
             Self::Success => "success",
             Self::Problem(kind) if is_callers_fault(kind) => "caller_error",
+            Self::CallersLimit(_) => "caller_error",
             Self::Problem(_) => "server_error",
             Self::Abandoned => "abandoned",
         }
@@ -210,7 +213,7 @@ pub fn uploaded(bytes: usize) {
 /// Counts a proof that was requested, once it has an outcome.
 pub fn proof_ended(circuit: &CircuitId, target: Target, outcome: Outcome) {
     PROOFS.add(1, [text(circuit.as_str()), target.as_str().into(), outcome.as_str().into()]);
-    if let Outcome::Problem(kind) = outcome {
+    if let Outcome::Problem(kind) | Outcome::CallersLimit(kind) = outcome {
         FAILURES.add(1, [text(circuit.as_str()), kind.code().into()]);
     }
 }
@@ -421,6 +424,7 @@ mod tests {
         assert_eq!(label(ProblemType::ProverBusy), "server_error");
         for &kind in ProblemType::ALL {
             assert!(Outcome::LABELS.contains(&label(kind)));
+            assert_eq!(Outcome::CallersLimit(kind).as_str(), "caller_error");
         }
     }
 }

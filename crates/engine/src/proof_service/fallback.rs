@@ -3,7 +3,7 @@
 
 use std::{sync::atomic::Ordering, time::Duration};
 
-use edgeprove_protocol::{CircuitId, HasProblemType as _};
+use edgeprove_protocol::{CircuitId, HasProblemType as _, ProblemType};
 use edgeprove_telemetry::metrics::{self, Outcome, TimedStage};
 
 use super::{
@@ -39,8 +39,13 @@ impl OpenProof {
                 let fallback_circuit = self.service.fallback_circuit(&circuit, error.kind()).cloned();
                 let is_released =
                     request.when_busy == WhenBusy::Wait && matches!(error, ProvingError::Stopping);
+                let has_own_limit =
+                    request.timeout.is_some_and(|limit| limit < self.service.proving().options().timeout);
                 if is_released {
                     self.release();
+                } else if has_own_limit && error.kind() == ProblemType::ProofTimeout {
+                    // As in `Self::fail`.
+                    let _ = self.close(Outcome::CallersLimit(error.kind())).await;
                 } else {
                     self.fail(error.kind()).await;
                 }

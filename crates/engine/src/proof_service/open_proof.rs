@@ -63,7 +63,7 @@ impl OpenProof {
     pub(super) async fn close(mut self, outcome: Outcome) -> Result<(), AuditError> {
         let audit_outcome = match outcome {
             Outcome::Success => AuditOutcome::Ok,
-            Outcome::Problem(problem) => AuditOutcome::Failed(problem),
+            Outcome::Problem(problem) | Outcome::CallersLimit(problem) => AuditOutcome::Failed(problem),
             Outcome::Abandoned => AuditOutcome::Abandoned,
         };
         let written = match self.entry.take() {
