@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use edgeprove_protocol::{JobStatus, ProblemType};
+use edgeprove_protocol::{JobStatus, ProblemType, answer::HealthStatus};
 use edgeprove_testkit::{
     TestServer, eventually,
     s3::{BUCKET, S3Server},
@@ -74,6 +74,8 @@ fn survives_a_full_disk(what: OnTheDisk, refusals: &[ProblemType]) {
         assert_eq!(server.all_jobs().len(), jobs.len());
         thread::sleep(Duration::from_millis(500));
     }
+    let health = server.health();
+    assert_eq!(health.status, HealthStatus::Degraded, "{:?}", health.problems);
     server.wait_for_log_line("the cause of a refusal is logged", |line| {
         refusals.iter().any(|refusal| line["code"] == refusal.code()) && line["cause"].is_string()
     });
@@ -84,6 +86,7 @@ fn survives_a_full_disk(what: OnTheDisk, refusals: &[ProblemType]) {
     }));
     wait_until_all_finished(&server);
     assert_proved(&server, &jobs, samples::range_check());
+    assert_eq!(server.health().problems, Vec::<String>::new());
     // The disk disappears with the mount namespace of the server.
     let log = folder.path("copy.jsonl");
     fs::copy(server.path_in_namespace(&audit), &log).unwrap();

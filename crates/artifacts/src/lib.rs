@@ -28,7 +28,10 @@ use std::{
     collections::BTreeSet,
     fmt,
     path::Path,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, SystemTime},
 };
 
@@ -81,6 +84,8 @@ const HEADS_CHECKED_MAX: usize = 1_000;
 pub struct ArtifactStore {
     location: Location,
     keys: KeyRing,
+    /// Whether the last attempt to store an artifact failed.
+    is_failing: Arc<AtomicBool>,
     /// Removed with the last clone.
     _temporary: Option<Arc<TempDir>>,
 }
@@ -177,7 +182,7 @@ impl ArtifactStore {
             KeySettings::Random => KeyRing::new(ArtifactKey::random().map_err(OpenError::NoRandomness)?),
         };
         location.warn_of_unknown_keys(&keys)?;
-        Ok(Self { location, keys, _temporary: temporary })
+        Ok(Self { location, keys, is_failing: Arc::default(), _temporary: temporary })
     }
 
     /// A keyed digest (HMAC-SHA-256) of these parts in this order. It stays the same when a new key is added before the
@@ -200,11 +205,21 @@ impl ArtifactStore {
     {
         let name = ArtifactName::random();
         let sealing = Sealing::new(self.keys.current(), kind, name, source)?;
-        match &self.location {
-            Location::Folder(folder) => folder.put(name, sealing).await?,
-            Location::Bucket(bucket) => bucket.put(name, sealing).await?,
+        let stored = match &self.location {
+            Location::Folder(folder) => folder.put(name, sealing).await,
+            Location::Bucket(bucket) => bucket.put(name, sealing).await,
+        };
+        // A source that cannot be read is no fault of the location.
+        if !matches!(stored, Err(ArtifactError::Source(_))) {
+            self.is_failing.store(stored.is_err(), Ordering::Relaxed);
         }
-        Ok(name)
+        stored.map(|()| name)
+    }
+
+    /// Whether the last attempt to store an artifact failed.
+    #[must_use]
+    pub fn is_failing(&self) -> bool {
+        self.is_failing.load(Ordering::Relaxed)
     }
 
     /// Stores a file's content.

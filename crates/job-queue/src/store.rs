@@ -12,7 +12,13 @@
 //! - `shared_sync`: one disk sync for all callers that wait for one.
 //! - [`error`]: errors of the database.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use edgeprove_job_rules::sql::Dialect;
 use sqlx::{AnyPool, any::install_default_drivers};
@@ -53,6 +59,8 @@ pub struct Database {
     /// Permits for sessions that read for callers: fewer than the connections.
     readers: Arc<Semaphore>,
     syncs: Arc<SharedSync>,
+    /// Whether the last write failed.
+    is_failing: Arc<AtomicBool>,
     postgres: Option<Arc<PostgresUrl>>,
     is_durable: bool,
     /// Its files, where it has some.
@@ -103,6 +111,7 @@ impl Database {
             turn,
             readers: Arc::new(Semaphore::new(readers)),
             syncs: Arc::default(),
+            is_failing: Arc::default(),
             postgres: None,
             is_durable,
             files: None,
@@ -118,6 +127,7 @@ impl Database {
             turn: None,
             readers: Arc::new(Semaphore::new(postgres::READERS)),
             syncs: Arc::default(),
+            is_failing: Arc::default(),
             postgres: Some(Arc::new(url)),
             is_durable: true,
             files: None,
@@ -149,6 +159,12 @@ impl Database {
         self.postgres.as_deref()
     }
 
+    /// Whether the last write failed.
+    #[must_use]
+    pub fn is_failing(&self) -> bool {
+        self.is_failing.load(Ordering::Relaxed)
+    }
+
     /// Takes a connection. Writers of SQLite get theirs one after the other, so drop it soon.
     pub async fn session(&self, durability: Durability) -> Result<Session, StoreError> {
         let turn = match (&self.turn, durability) {
@@ -172,7 +188,14 @@ impl Database {
             Durability::Write => &self.pools.write,
             Durability::WriteDurably => &self.pools.write_durably,
         };
-        Ok(Session::new(pool.acquire().await?, self.dialect, turn, permit))
+        let writes = matches!(durability, Durability::Write | Durability::WriteDurably);
+        let connection = pool.acquire().await.inspect_err(|_| {
+            if writes {
+                self.is_failing.store(true, Ordering::Relaxed);
+            }
+        })?;
+        let is_failing = writes.then(|| Arc::clone(&self.is_failing));
+        Ok(Session::new(connection, self.dialect, is_failing, (turn, permit)))
     }
 
     /// Fails if the database's file was removed or replaced: what is written from then on is lost when the server ends.

@@ -89,6 +89,17 @@ fn examine(
         let details = is_operator.then(|| format!(": {}", edgeprove_telemetry::chain(fault)));
         problems.push(format!("{JOB_STORE_FAULT}{}", details.unwrap_or_default()));
     }
+    if let Ok(jobs) = app.jobs() {
+        if jobs.store.artifacts.is_failing() {
+            problems.push(
+                "the last witness or proof of a job could not be stored: is the disk full, or the bucket unreachable?"
+                    .to_owned(),
+            );
+        }
+        if job_store_fault.is_none() && jobs.store.queue.database().is_failing() {
+            problems.push("the last write to the job database failed".to_owned());
+        }
+    }
     if circuits.is_empty() && not_ready != Some(NO_CIRCUIT) {
         problems.push(NO_CIRCUIT.to_owned());
     }

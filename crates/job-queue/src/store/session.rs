@@ -2,6 +2,10 @@
 
 use std::{
     future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -45,6 +49,8 @@ pub enum Value {
 pub struct Session {
     connection: PoolConnection<Any>,
     dialect: Dialect,
+    /// Whether the last write failed; `None` in a session that only reads.
+    is_failing: Option<Arc<AtomicBool>>,
     _turn: Option<OwnedMutexGuard<()>>,
     _permit: Option<OwnedSemaphorePermit>,
 }
@@ -83,10 +89,10 @@ impl Session {
     pub(super) fn new(
         connection: PoolConnection<Any>,
         dialect: Dialect,
-        turn: Option<OwnedMutexGuard<()>>,
-        permit: Option<OwnedSemaphorePermit>,
+        is_failing: Option<Arc<AtomicBool>>,
+        (turn, permit): (Option<OwnedMutexGuard<()>>, Option<OwnedSemaphorePermit>),
     ) -> Self {
-        Self { connection, dialect, _turn: turn, _permit: permit }
+        Self { connection, dialect, is_failing, _turn: turn, _permit: permit }
     }
 
     /// The time by the database's clock: its own on PostgreSQL, this machine's on SQLite.
@@ -109,6 +115,7 @@ impl Session {
     ) -> Result<Vec<AnyRow>, StoreError> {
         let rows = rows(&mut self.connection, statement.text(self.dialect), values).await;
         self.give_up_if_silent(&rows);
+        self.note(&rows);
         rows
     }
 
@@ -136,6 +143,18 @@ impl Session {
             Dialect::Postgres => within(self.connection.begin()).await?,
         };
         Ok(Transaction { inner, dialect })
+    }
+
+    /// Remembers whether a write succeeded. A statement that found nothing to change writes nothing.
+    fn note(&self, outcome: &Result<Vec<AnyRow>, StoreError>) {
+        let Some(is_failing) = &self.is_failing else { return };
+        match outcome {
+            Ok(rows) if rows.is_empty() => {}
+            Ok(_) => is_failing.store(false, Ordering::Relaxed),
+            // A fault of the code is no fault of the disk.
+            Err(StoreError::Refused(_)) => {}
+            Err(_) => is_failing.store(true, Ordering::Relaxed),
+        }
     }
 
     /// Closes a connection that still owes an answer, so that nobody uses it again.
