@@ -267,7 +267,8 @@ impl Parts {
                     spool: engine.spool.clone(),
                 };
                 let recorder = JobRecorder::new(audit.clone());
-                JobSystem::open_or_disable(settings, tools, estimator, recorder, name).await?
+                JobSystem::open_or_disable(settings, tools, estimator, recorder, (name, &engine.supervisor))
+                    .await?
             }
             Err(reason) => Err(reason),
         };

@@ -9,12 +9,14 @@
 //! - [`watch_permits`]: how many clients may follow jobs.
 //! - [`document`]: the wire's document of a proof job.
 //! - [`quota`]: returns the proofs of failed jobs to the quotas of their callers.
+//! - [`lost_entries`]: completes the audit log after a crash.
 //! - [`record`]: writes what happens to jobs to the audit log and the metrics.
 //! - [`job_kinds`]: the kinds of jobs, a file each.
 
 pub mod document;
 pub mod job_kinds;
 pub mod link_token;
+pub mod lost_entries;
 pub mod quota;
 pub mod record;
 pub mod submission;
@@ -30,6 +32,7 @@ use edgeprove_job_queue::{
 };
 use edgeprove_job_rules::prediction::Estimate;
 use edgeprove_protocol::{HasProblemType, JobDocument, Priority, ProblemType};
+use edgeprove_telemetry::Supervisor;
 
 use self::{link_token::LinkTokens, quota::SpentProofs, record::JobRecorder, watch_permits::WatchPermits};
 use crate::access::{ANONYMOUS, Caller};
@@ -52,6 +55,7 @@ pub struct Jobs {
     pub recorder: JobRecorder,
     /// The maximum number of attempts at a job.
     pub max_attempts: u32,
+    supervisor: Supervisor,
 }
 
 /// Where jobs and their artifacts are stored.

@@ -1,6 +1,10 @@
 //! Writes what happens to jobs to the audit log and the metrics.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use edgeprove_audit::{Audit, AuditError};
@@ -13,6 +17,7 @@ use edgeprove_protocol::{JobId, JobStatus, ProblemType};
 use edgeprove_telemetry::metrics::jobs::{self as metrics, JobEnd};
 
 use parking_lot::Mutex;
+use tokio::sync::watch;
 
 use super::job_kinds::circuit_of;
 use crate::access;
@@ -22,21 +27,85 @@ use crate::access;
 const CANCELS_MAX: usize = 4_096;
 
 /// Writes what happens to jobs to the audit log and the metrics. Clones share the log.
+///
+/// An event that can be prevented, such as the start of a job, is recorded before it happens, and does not happen if that
+/// fails. An event that has happened, such as the end of a job, is recorded as soon as the log can be written.
 #[derive(Debug, Clone)]
 pub struct JobRecorder {
     audit: Audit,
+    /// Jobs that the database has and whose acceptance is being recorded.
+    accepting: InProgress,
+    /// Jobs whose end is being recorded.
+    finishing: InProgress,
     /// Who cancelled the jobs whose workers have yet to stop.
     cancelled_by: Arc<Mutex<VecDeque<(JobId, Actor)>>>,
+}
+
+/// The events that are being recorded, by job. Clones share them.
+#[derive(Debug, Clone, Default)]
+struct InProgress(Arc<Mutex<HashMap<JobId, watch::Receiver<bool>>>>);
+
+/// An event that is being recorded. Dropped before [`Self::recorded`], it was not recorded.
+#[derive(Debug)]
+pub struct EventInProgress {
+    id: JobId,
+    all: InProgress,
+    is_recorded: watch::Sender<bool>,
+}
+
+/// The acceptance of a job could not be recorded, so that the job must not run.
+#[derive(Debug, thiserror::Error)]
+#[error("the acceptance of the job could not be recorded")]
+struct NotAccepted;
+
+impl InProgress {
+    fn begin(&self, id: JobId) -> EventInProgress {
+        let (is_recorded, receiver) = watch::channel(false);
+        self.0.lock().insert(id, receiver);
+        EventInProgress { id, all: self.clone(), is_recorded }
+    }
+
+    /// Waits for the event of a job, if it is being recorded. Returns `false` if it could not be recorded.
+    async fn wait(&self, id: JobId) -> bool {
+        let event = self.0.lock().get(&id).cloned();
+        match event {
+            Some(mut event) => event.wait_for(|is_recorded| *is_recorded).await.is_ok(),
+            None => true,
+        }
+    }
+}
+
+impl EventInProgress {
+    /// The event is recorded.
+    pub fn recorded(self) {
+        self.is_recorded.send_replace(true);
+    }
+}
+
+impl Drop for EventInProgress {
+    fn drop(&mut self) {
+        self.all.0.lock().remove(&self.id);
+    }
 }
 
 impl JobRecorder {
     /// A recorder that writes to this log.
     #[must_use]
     pub fn new(audit: Audit) -> Self {
-        Self { audit, cancelled_by: Arc::default() }
+        Self {
+            audit,
+            accepting: InProgress::default(),
+            finishing: InProgress::default(),
+            cancelled_by: Arc::default(),
+        }
     }
 
-    fn entry(&self, job: &Job, by: Actor, action: Action) -> Entry {
+    /// The audit log.
+    pub(super) fn audit(&self) -> &Audit {
+        &self.audit
+    }
+
+    pub(super) fn entry(&self, job: &Job, by: Actor, action: Action) -> Entry {
         let owner = access::actor(&job.owner);
         Entry {
             job_id: Some(job.id),
@@ -47,9 +116,21 @@ impl JobRecorder {
         }
     }
 
-    fn attempt_entry(&self, job: &Job, by: Actor, action: Action) -> Entry {
+    pub(super) fn attempt_entry(&self, job: &Job, by: Actor, action: Action) -> Entry {
         let (attempt, lease_token) = (Some(job.attempts), Some(job.lease_token));
         Entry { attempt, lease_token, ..self.entry(job, by, action) }
+    }
+
+    /// Makes the start of this job wait for its acceptance. Call it before the job is enqueued, because a worker may claim
+    /// it at once.
+    #[must_use]
+    pub fn accepting(&self, id: JobId) -> EventInProgress {
+        self.accepting.begin(id)
+    }
+
+    /// Waits until the acceptance of a job that was found is recorded. Returns `false` if it could not be recorded.
+    pub async fn is_accepted(&self, id: JobId) -> bool {
+        self.accepting.wait(id).await
     }
 
     /// Records that a job was accepted.
@@ -59,8 +140,7 @@ impl JobRecorder {
         self.audit.record(Entry { request_id: Some(request_id), ..entry }).await
     }
 
-    /// Records that this caller cancels a job that a worker is running. The end of the job is then recorded under the
-    /// caller's name.
+    /// Records that this caller cancels an unfinished job. The end of the job is then recorded under the caller's name.
     pub async fn cancel_requested(&self, job: &Job, by: Actor, request_id: String) -> Result<(), AuditError> {
         let entry = self.entry(job, by.clone(), Action::JobCancelRequested);
         self.audit.record(Entry { request_id: Some(request_id), ..entry }).await?;
@@ -74,14 +154,18 @@ impl JobRecorder {
         Ok(())
     }
 
+    /// Forgets a cancel request, because the job had finished before.
+    pub fn cancel_was_late(&self, job: &Job) {
+        self.forget_cancel(job.id);
+    }
+
     /// Records that this caller cancelled a job that no worker had.
     pub async fn cancelled(&self, job: &Job, by: Actor, request_id: String) {
         metrics::ended(&job.kind, JobEnd::Cancelled, None);
         self.forget_cancel(job.id);
         let entry = self.entry(job, by, Action::JobCancelled);
         let entry = Entry { outcome: Some(Outcome::Ok), request_id: Some(request_id), ..entry };
-        // The audit log itself logs a failure to write.
-        let _ = self.audit.record(entry).await;
+        self.audit.record_or_retain(entry).await;
     }
 
     /// Forgets who cancelled a job, because it has ended.
@@ -91,8 +175,9 @@ impl JobRecorder {
         cancelled_by.remove(at).map(|(_, by)| by)
     }
 
-    /// Records that the result of a job is about to be returned to this caller.
+    /// Records that the result of a job is about to be returned to this caller, after the end of the job.
     pub async fn fetched(&self, job: &Job, by: Actor, request_id: String) -> Result<(), AuditError> {
+        self.finishing.wait(job.id).await;
         let entry = self.entry(job, by, Action::JobFetched);
         self.audit.record(Entry { request_id: Some(request_id), ..entry }).await
     }
@@ -101,6 +186,9 @@ impl JobRecorder {
 #[async_trait]
 impl JobEvents for JobRecorder {
     async fn started(&self, job: &Job) -> Result<(), NotRecorded> {
+        if !self.accepting.wait(job.id).await {
+            return Err(NotRecorded(NotAccepted.into()));
+        }
         if let Some(started_at) = job.started_at {
             metrics::started(&job.kind, job.priority, started_at.since(job.run_at));
         }
@@ -108,12 +196,15 @@ impl JobEvents for JobRecorder {
         self.audit.record(entry).await.map_err(|error| NotRecorded(error.into()))
     }
 
+    fn finishing(&self, job: &Job) -> Box<dyn Send + Sync> {
+        Box::new(self.finishing.begin(job.id))
+    }
+
     async fn ended(&self, job: &Job, end: AttemptEnd<'_>) {
         let AttemptEnd { status, problem, ran } = end;
         // A code that this version does not know cannot come from its own workers.
         let problem = problem.map(|problem| problem.code.known().unwrap_or(ProblemType::Internal));
         let Some((action, outcome)) = Self::count_end(job, status, problem, ran) else { return };
-        // The audit log itself logs a failure to write. A result is not returned without an entry of its own.
         let cancelled_by = self.forget_cancel(job.id);
         let by = if action == Action::JobCancelled {
             // If a caller of another server cancelled it, that server recorded the request.
@@ -122,7 +213,7 @@ impl JobEvents for JobRecorder {
             access::actor(&job.owner)
         };
         let entry = self.attempt_entry(job, by, action);
-        let _ = self.audit.record(Entry { outcome: Some(outcome), ..entry }).await;
+        self.audit.record_or_retain(Entry { outcome: Some(outcome), ..entry }).await;
     }
 
     fn maintained(&self, event: UpkeepEvent) {

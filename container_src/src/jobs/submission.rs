@@ -1,6 +1,6 @@
 //! Accepts proof jobs: from a checked upload to a stored job.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use edgeprove_artifacts::{ArtifactError, ArtifactKind, ArtifactName, ArtifactStore};
 use edgeprove_audit::AuditError;
@@ -8,7 +8,7 @@ use edgeprove_engine::{
     proof_cache::CachePolicy,
     proof_service::{Candidate, Candidates},
 };
-use edgeprove_job_queue::{EnqueueError, Enqueued, QueueError};
+use edgeprove_job_queue::{EnqueueError, Enqueued, QueueError, SqlQueue};
 use edgeprove_job_rules::{
     idempotency::{BodyDigest, Idempotency, IdempotencyKey},
     job::NewJob,
@@ -16,12 +16,17 @@ use edgeprove_job_rules::{
 };
 use edgeprove_protocol::{CircuitId, HasProblemType, JobId, Priority, ProblemType, TraceContext};
 use edgeprove_spool::SpoolError;
-use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _},
+    sync::oneshot,
+};
+use tracing::Instrument as _;
 use uuid::Uuid;
 
 use super::{
     Jobs,
     job_kinds::proof::{KIND, Payload, WitnessDescriptor},
+    record::JobRecorder,
 };
 
 /// What a caller allows a proof. What is `None` is up to the server.
@@ -72,6 +77,12 @@ pub enum SubmissionError {
     /// The audit log could not be written. The job was cancelled.
     #[error(transparent)]
     Audit(#[from] AuditError),
+    /// The same request was sent before, and that one could not be written to the audit log.
+    #[error("the acceptance of the job could not be written to the audit log")]
+    NotAccepted,
+    /// The task that accepts the job ended early.
+    #[error("the task that accepts the job ended early")]
+    Interrupted,
     /// The spooled witness could not be read.
     #[error("the spooled witness could not be read")]
     Spool(#[from] SpoolError),
@@ -122,22 +133,65 @@ impl Jobs {
         }
         let input = store.artifacts.put(ArtifactKind::Witness, spooled).await?;
         job.input = Some(input.to_string());
-        let enqueued = store.queue.enqueue(job, unfinished_max).await;
+        let acceptance = Acceptance {
+            queue: store.queue.clone(),
+            artifacts: Arc::clone(&store.artifacts),
+            recorder: self.recorder.clone(),
+            job,
+            input,
+            unfinished_max,
+            request_id,
+        };
+        let (done, accepted) = oneshot::channel();
+        // A task of its own: a caller that leaves must not leave a job behind that is not in the audit log.
+        let accepting = async move {
+            // The caller may have left.
+            let _ = done.send(acceptance.run().await);
+        };
+        self.supervisor.spawn("accept a job", accepting.in_current_span());
+        accepted.await.unwrap_or(Err(SubmissionError::Interrupted))
+    }
+}
+
+/// A job with a stored witness, on its way into the queue and the audit log.
+struct Acceptance {
+    queue: SqlQueue,
+    artifacts: Arc<ArtifactStore>,
+    recorder: JobRecorder,
+    job: NewJob,
+    input: ArtifactName,
+    unfinished_max: Option<u32>,
+    request_id: String,
+}
+
+impl Acceptance {
+    /// Enqueues the job and records that. Its worker waits for the record.
+    async fn run(self) -> Result<Enqueued, SubmissionError> {
+        let Self { queue, artifacts, recorder, job, input, unfinished_max, request_id } = self;
+        let accepting = recorder.accepting(job.id);
+        let enqueued = queue.enqueue(job, unfinished_max).await;
         match &enqueued {
             Ok(Enqueued::Accepted(job)) => {
-                tracing::info!(job = %job.id, kind = job.kind, priority = %job.priority, "job accepted");
-                if let Err(error) = self.recorder.accepted(job, request_id).await {
+                if let Err(error) = recorder.accepted(job, request_id).await {
                     // The caller gets no id. If this fails as well, the job runs without effect.
-                    let _ = store.queue.cancel(job.id, None).await;
+                    let _ = queue.cancel(job.id, None).await;
                     return Err(error.into());
                 }
+                tracing::info!(job = %job.id, kind = job.kind, priority = %job.priority, "job accepted");
             }
             // The job may be in the queue although the answer was lost, and a caller may ask for it again by its key. If it is
             // not, upkeep removes the witness later.
             Err(EnqueueError::Queue(QueueError(error))) if error.may_have_happened() => {}
-            Ok(Enqueued::Known(_)) | Err(_) => remove(&store.artifacts, input).await,
+            Ok(Enqueued::Known(_)) | Err(_) => remove(&artifacts, input).await,
         }
-        Ok(enqueued?)
+        accepting.recorded();
+        let enqueued = enqueued?;
+        if let Enqueued::Known(job) = &enqueued
+            && !recorder.is_accepted(job.id).await
+        {
+            return Err(SubmissionError::NotAccepted);
+        }
+        Ok(enqueued)
     }
 }
 
@@ -176,8 +230,9 @@ impl HasProblemType for SubmissionError {
             Self::Queue(error) => error.kind(),
             Self::Artifact(error) => error.kind(),
             Self::Audit(error) => error.kind(),
+            Self::NotAccepted => ProblemType::AuditUnavailable,
             Self::Spool(error) => error.kind(),
-            Self::InstanceNumber(_) | Self::Encode(_) => ProblemType::Internal,
+            Self::Interrupted | Self::InstanceNumber(_) | Self::Encode(_) => ProblemType::Internal,
         }
     }
 }

@@ -26,6 +26,7 @@ use super::{
     JobGauges, JobStore, Jobs, JobsDisabled,
     job_kinds::prove::{ProofTools, Prove},
     link_token::LinkTokens,
+    lost_entries,
     quota::SpentProofs,
     record::JobRecorder,
     watch_permits::{WatchLimits, WatchPermits},
@@ -89,10 +90,11 @@ impl JobSystem {
         tools: ProofTools,
         estimator: Arc<DurationEstimator>,
         recorder: JobRecorder,
-        server: String,
+        (server, supervisor): (String, &Supervisor),
     ) -> Result<Result<Self, JobsDisabled>, OpenError> {
         let default = settings.is_default.then(|| settings.database.to_string());
-        match (Self::open(settings, tools, estimator, recorder, server).await, default) {
+        let opened = Self::open(settings, tools, estimator, recorder, (server, supervisor)).await;
+        match (opened, default) {
             (Ok(system), Some(folder)) => {
                 tracing::info!(
                     folder,
@@ -111,13 +113,13 @@ impl JobSystem {
     }
 
     /// Opens the database and the artifacts, and queues the jobs again that the previous process left running. `server` names
-    /// this process in leases.
+    /// this process in leases; the supervisor owns the tasks that accept jobs.
     pub async fn open(
         settings: JobSettings,
         tools: ProofTools,
         estimator: Arc<DurationEstimator>,
         recorder: JobRecorder,
-        server: String,
+        (server, supervisor): (String, &Supervisor),
     ) -> Result<Self, OpenError> {
         // First, because the artifacts and their key are in it as a rule: this closes it to other users and other servers.
         let folder = match &settings.database {
@@ -158,6 +160,7 @@ impl JobSystem {
         let known = kinds.clone();
         let capabilities = Arc::new(move || known.capabilities());
         let upkeep = upkeep.with_longest_wait(capabilities, settings.wait_max, &problem)?;
+        lost_entries::record(&recorder, &queue).await?;
         let quarantine = CrashQuarantine::new(upkeep.recover().await.map_err(QueueError)?);
         let views = Arc::new(JobViews::new(queue.clone(), kinds.clone(), estimator));
         let watchers = Arc::new(JobWatchers::new(queue.clone(), views));
@@ -185,6 +188,7 @@ impl JobSystem {
             link_tokens: LinkTokens::new(artifacts),
             recorder,
             max_attempts: settings.max_attempts,
+            supervisor: supervisor.clone(),
         });
         Ok(Self { jobs, upkeep, runner })
     }

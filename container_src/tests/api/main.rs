@@ -19,6 +19,7 @@ mod support;
 mod access;
 mod artifacts;
 mod audit;
+mod audit_of_jobs;
 mod audit_trust;
 mod bad_request;
 mod bad_witness;

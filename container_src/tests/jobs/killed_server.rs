@@ -12,8 +12,9 @@ use http::Method;
 use rustix::process::Signal;
 
 use crate::support::{
-    DataFolder, assert_none_twice, assert_one_at_a_time, assert_proved, count_jobs_with, resume, submit_jobs,
-    suspend, verified_entries, wait_until_all_finished, wait_until_completed, wait_until_running,
+    DataFolder, assert_none_twice, assert_one_at_a_time, assert_proved, assert_whole, count_jobs_with,
+    resume, submit_jobs, suspend, verified_entries, wait_until_all_finished, wait_until_completed,
+    wait_until_running,
 };
 
 const JOBS: usize = 50;
@@ -39,6 +40,7 @@ fn a_server_killed_among_fifty_jobs_loses_none() {
     let log = verified_entries(&folder.audit_log());
     assert_eq!(count_jobs_with("job.started", &log), JOBS);
     assert_one_at_a_time(&log);
+    assert_whole(&jobs, &log);
     assert_none_twice(&[log]);
 }
 
@@ -167,6 +169,8 @@ fn a_server_killed_during_submissions_keeps_accepted_jobs() {
     resume(&server);
     wait_until_all_finished(&server);
     server.finish();
+    let stored: Vec<_> = stored.into_iter().collect();
+    assert_whole(&stored, &verified_entries(&folder.audit_log()));
 }
 
 #[test]

@@ -112,6 +112,23 @@ pub(crate) fn assert_one_at_a_time(entries: &[Value]) {
     }
 }
 
+/// Checks that the log has each of these finished jobs from its acceptance to its end: each once, before the start and before
+/// the result is returned.
+#[track_caller]
+pub(crate) fn assert_whole(jobs: &[JobId], entries: &[Value]) {
+    const ENDS: [&str; 3] = ["job.completed", "job.failed", "job.cancelled"];
+    for job in jobs.iter().map(ToString::to_string) {
+        let of_job = entries.iter().filter(|entry| entry["job_id"] == job);
+        let actions: Vec<&str> = of_job.map(|entry| entry["action"].as_str().unwrap()).collect();
+        let count = |wanted: &[&str]| actions.iter().filter(|action| wanted.contains(action)).count();
+        assert_eq!(actions.first(), Some(&"job.accepted"), "{job}: {actions:?}");
+        assert_eq!((count(&["job.accepted"]), count(&ENDS)), (1, 1), "{job}: {actions:?}");
+        let ended = actions.iter().position(|action| ENDS.contains(action));
+        let fetched = actions.iter().position(|action| *action == "job.fetched");
+        assert!(fetched.is_none() || ended < fetched, "{job}: {actions:?}");
+    }
+}
+
 /// Checks that no job was completed twice and no lease was granted twice, by the logs of all servers.
 #[track_caller]
 pub(crate) fn assert_none_twice(logs: &[Vec<Value>]) {

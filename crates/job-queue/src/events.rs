@@ -12,6 +12,11 @@ pub trait JobEvents: Send + Sync {
     /// A worker has claimed the job. The job starts only if this returns `Ok`; otherwise it is released.
     async fn started(&self, job: &Job) -> Result<(), NotRecorded>;
 
+    /// A worker is about to end its attempt at the job. The value is dropped when the end is recorded, or did not happen.
+    fn finishing(&self, _job: &Job) -> Box<dyn Send + Sync> {
+        Box::new(())
+    }
+
     /// A worker has ended its attempt at the job.
     async fn ended(&self, job: &Job, end: AttemptEnd<'_>);
 

@@ -209,6 +209,7 @@ impl Workers {
             tracing::warn!(job = %job.id, "the lease was lost; the result is discarded");
             return;
         };
+        let _finishing = events.finishing(&job);
         let Some(status) = self.end(&job, &outcome).await else {
             tracing::warn!(job = %job.id, "the lease was lost at the end; the result is discarded");
             return;

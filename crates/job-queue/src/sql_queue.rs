@@ -386,6 +386,13 @@ impl SqlQueue {
     pub async fn cancel(&self, id: JobId, owner: Option<&str>) -> Result<Option<JobStatus>, QueueError> {
         let (mut session, now) = self.begin(Durability::Write).await?;
         let values = values![id.to_string(), owner, now, self.rules.retention.expires_at(now)];
+    /// The jobs with a higher `seq` than this that have not finished, or finished at this time or later and have not expired.
+    pub async fn unexpired(&self, since: UnixMillis, after: i64, limit: u32) -> Result<Vec<Job>, QueueError> {
+        let mut session = self.database.session(Durability::Read).await?;
+        let rows = session.rows(view::UNEXPIRED, values![since, after, limit]).await?;
+        Ok(rows.iter().map(read_job).collect::<Result<_, _>>()?)
+    }
+
         let row = session.row(self.notifying.cancel.clone(), values).await?;
         // Other writers need not wait while the disk does its work.
         drop(session);

@@ -78,6 +78,7 @@ pub const ALL: &[(&str, Statement)] = &[
     ("QUEUED", view::QUEUED),
     ("COUNTS", view::COUNTS),
     ("OLDEST_QUEUED", view::OLDEST_QUEUED),
+    ("UNEXPIRED", view::UNEXPIRED),
     ("COMPLETED", view::COMPLETED),
     ("CANCEL", upkeep::CANCEL),
     ("REAP", upkeep::REAP),

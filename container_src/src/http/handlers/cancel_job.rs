@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// 1. The caller may see the job (401, 404, 429).
-/// 2. The request to stop a running job is written to the audit log (503).
+/// 2. The request to cancel an unfinished job is written to the audit log (503).
 /// 3. 200 when it is cancelled, also when it was before; 202 when it is running and its worker has yet to stop; 409 when
 ///    it has already finished.
 pub async fn cancel_job(
@@ -27,24 +27,18 @@ pub async fn cancel_job(
 ) -> Result<Response, ApiError> {
     let job = visible_job(&app, &caller, id).await?;
     let (jobs, request_id) = (app.jobs()?, request_id_of(&headers));
-    let request_recorded = job.status == JobStatus::Running;
-    if request_recorded {
+    if !job.status.is_finished() {
         jobs.recorder.cancel_requested(&job, caller.actor(), request_id.clone()).await?;
     }
     let status = match jobs.store.queue.cancel(id, Some(&job.owner)).await? {
-        Some(JobStatus::Running) => {
-            // A worker has claimed the job since it was loaded.
-            if !request_recorded {
-                jobs.recorder.cancel_requested(&job, caller.actor(), request_id).await?;
-            }
-            StatusCode::ACCEPTED
-        }
+        Some(JobStatus::Running) => StatusCode::ACCEPTED,
         Some(_) => {
             jobs.recorder.cancelled(&job, caller.actor(), request_id).await;
             StatusCode::OK
         }
         None if job.status == JobStatus::Cancelled => StatusCode::OK,
         None => {
+            jobs.recorder.cancel_was_late(&job);
             let now = jobs.store.queue.get(id).await?.map_or(job.status, |job| job.status);
             return Err(ApiError::new(ProblemType::JobAlreadyFinished, format!("the job is already {now}")));
         }

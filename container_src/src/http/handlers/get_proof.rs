@@ -7,7 +7,7 @@ use bytes::Bytes;
 use edgeprove_artifacts::ArtifactKind;
 use edgeprove_job_rules::job::Job;
 use edgeprove_protocol::{JobStatus, ProblemType};
-use http::HeaderMap;
+use http::{HeaderMap, Method};
 
 use crate::{
     access::Caller,
@@ -32,16 +32,20 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// 1. The caller may see the job (401, 404, 429).
 /// 2. The job has completed: 409 before, 410 where it was cancelled or has expired, its own problem where it failed.
-/// 3. The proof is read (503), and its delivery is written to the audit log (503).
+/// 3. The proof is read (503), and its delivery is written to the audit log (503). HEAD delivers nothing.
 /// 4. 200 with bytes, JSON or a tar file, by `Accept`. A tar file needs the verification key (503).
 pub async fn get_proof(
     State(app): State<AppState>,
     caller: Caller,
     JobPath(id): JobPath,
+    method: Method,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let job = visible_job(&app, &caller, id).await?;
     let format = AnswerFormat::from_headers(&headers);
+    if method == Method::HEAD && job.status == JobStatus::Completed {
+        return Ok(proof_response(&completed_proof(&app, &job, format).await?, format));
+    }
     finished_job(&app, &job, &caller, &request_id_of(&headers), format).await
 }
 
@@ -61,10 +65,7 @@ pub async fn finished_job(
             Err(ApiError::new(ProblemType::ProofNotReady, format!("the job is {}", job.status)).after(wait))
         }
         JobStatus::Completed => {
-            let mut proof = stored_proof(jobs, job).await?;
-            if format == AnswerFormat::Tar {
-                proof.vk = stored_key(app, job, &proof)?;
-            }
+            let proof = completed_proof(app, job, format).await?;
             jobs.recorder.fetched(job, caller.actor(), request_id.to_owned()).await?;
             Ok(proof_response(&proof, format))
         }
@@ -75,6 +76,15 @@ pub async fn finished_job(
         JobStatus::Cancelled => Err(ApiError::new(ProblemType::JobCancelled, "the job was cancelled")),
         JobStatus::Expired => Err(ApiError::expired()),
     }
+}
+
+/// The proof of a completed job, with all that the format needs.
+async fn completed_proof(app: &AppState, job: &Job, format: AnswerFormat) -> Result<ProofResponse, ApiError> {
+    let mut proof = stored_proof(app.jobs()?, job).await?;
+    if format == AnswerFormat::Tar {
+        proof.vk = stored_key(app, job, &proof)?;
+    }
+    Ok(proof)
 }
 
 async fn stored_proof(jobs: &Jobs, job: &Job) -> Result<ProofResponse, ApiError> {

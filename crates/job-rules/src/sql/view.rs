@@ -61,6 +61,15 @@ pub const OLDEST_QUEUED: Statement = statement! {
      GROUP BY priority ORDER BY priority"
 };
 
+/// Reads the jobs that have not finished, or finished at a time or later and have not expired, a page at a time, to compare them
+/// with an audit log at the start of a server.
+///
+/// Binds 1 the earliest end, 2 the last `seq` of the previous page or 0, 3 maximum number of jobs. Returns jobs.
+pub const UNEXPIRED: Statement = statement! {
+    "SELECT " columns " FROM jobs WHERE seq > $2 AND status <> 'expired' \
+     AND (finished_at IS NULL OR finished_at >= $1) ORDER BY seq LIMIT $3"
+};
+
 /// Reads the last completed jobs of a subject, the latest first, to begin a [`crate::prediction::History`] with. Their kind
 /// decodes from the outcome how long the work took: the time between start and end would count a cached result as work.
 ///
