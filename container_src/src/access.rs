@@ -29,7 +29,7 @@ use allowance::Allowance;
 use keys::{KeyDigest, KeyRing, Profile};
 use keys_file::{KeysChange, KeysFile};
 pub use role::{Forbidden, Limits, Rate, Role};
-use usage_counters::{Moment, Reservation, UsageCounters};
+use usage_counters::{LINK, Moment, Reservation, UsageCounters};
 
 /// Prefix of the owner of a job whose caller has a key. The key's name follows.
 pub const HOLDER: &str = "key:";
@@ -251,6 +251,14 @@ impl Access {
         self.0.counters.lock().count_request(&caller.account, rate, Moment::now())
     }
 
+    /// Counts a request with the token of a job's link. It has the rate of the job's owner, for each job and address of its
+    /// own: whoever has the token must not use up the owner's rate.
+    pub fn count_link(&self, owner: &Caller, job: &str, address: Option<IpAddr>) -> Result<(), Excess> {
+        let account = format!("{LINK}{job}:{}", address_account(address));
+        let rate = owner.profile.limits.rate;
+        self.0.counters.lock().count_request(&account, rate, Moment::now())
+    }
+
     /// Counts a request for a proof, and reserves one proof of the day's quota.
     pub fn admit(&self, caller: &Caller, work: Work) -> Result<Grant, Excess> {
         let now = Moment::now();
@@ -286,8 +294,7 @@ impl Caller {
     /// first 48 bits, because one caller can have that many.
     #[must_use]
     pub fn share_account(&self) -> Cow<'_, str> {
-        let bits = self.account.strip_prefix("ip:").and_then(|bits| u64::from_str_radix(bits, 16).ok());
-        bits.map_or(Cow::Borrowed(&self.account), |bits| Cow::Owned(format!("ip:{:x}/48", bits >> 16)))
+        share_account(&self.account)
     }
 
     /// Whether it may see and cancel a job of this owner.
@@ -323,6 +330,13 @@ impl Caller {
     pub fn may_operate(&self) -> Result<(), Forbidden> {
         self.role().may_operate()
     }
+}
+
+/// The account of the shares of a caller with this account: see [`Caller::share_account`].
+#[must_use]
+pub fn share_account(account: &str) -> Cow<'_, str> {
+    let bits = account.strip_prefix("ip:").and_then(|bits| u64::from_str_radix(bits, 16).ok());
+    bits.map_or(Cow::Borrowed(account), |bits| Cow::Owned(format!("ip:{:x}/48", bits >> 16)))
 }
 
 fn anonymous(keys: &KeyRing, address: Option<IpAddr>) -> Caller {

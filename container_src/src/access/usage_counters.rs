@@ -24,6 +24,8 @@ const SWEEP_EVERY: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_hours(24);
 /// The shared account of all callers of a class above [`ACCOUNTS_MAX`]. No caller has this name.
 const SHARED_ACCOUNT: &str = "the rest";
+/// Prefix of the account of requests with the token of a link.
+pub(super) const LINK: &str = "link:";
 /// The wider prefixes of an IPv6 address: the bits of the 64 that an account names, and the multiple of the limits.
 const WIDER_PREFIXES: [(u32, u32); 3] = [(56, 4), (48, 16), (32, 256)];
 
@@ -64,6 +66,8 @@ struct Account {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Class {
     Named,
+    /// By link and address.
+    Link,
     /// By address: an IPv4 address, or the first 64 bits of an IPv6 address.
     Address,
     /// By the first bits of an IPv6 address.
@@ -131,6 +135,9 @@ impl Table {
 /// The counters of an account, the widest first.
 fn keys_of(account: &str) -> Vec<Key> {
     let own = |class| Key { class, name: account.to_owned(), multiple: 1 };
+    if account.starts_with(LINK) {
+        return vec![own(Class::Link)];
+    }
     let Some(address) = account.strip_prefix("ip:") else { return vec![own(Class::Named)] };
     let mut keys = Vec::with_capacity(WIDER_PREFIXES.len() + 1);
     // An IPv4 address has dots, and is no hexadecimal number.

@@ -62,8 +62,9 @@ pub struct JobArgs {
     #[arg(long, env = "EDGEPROVE_JOB_QUEUE_MAX", value_name = "N", default_value = "100", value_parser = raw_setting::<u32>)]
     job_queue_max: RawSetting<u32>,
 
-    /// Most unfinished jobs of one caller. Further ones are refused with 429. Default: half of `--job-queue-max`, so that no
-    /// caller fills the queue.
+    /// Most unfinished jobs of one caller. Further ones are refused with 429. Default: a caller may queue a job while it has
+    /// fewer in the queue than there are free slots. So one caller alone gets half of the queue, two get a third each, and
+    /// a further caller finds a place.
     #[arg(long, env = "EDGEPROVE_JOBS_PER_CALLER", value_name = "N", value_parser = raw_setting::<u32>)]
     jobs_per_caller: Option<RawSetting<u32>>,
 
@@ -71,9 +72,11 @@ pub struct JobArgs {
     #[arg(long, env = "EDGEPROVE_WATCHERS", value_name = "N", default_value = "512", value_parser = raw_setting::<u32>)]
     watchers: RawSetting<u32>,
 
-    /// Most open event streams of one caller. Further ones are refused with 429.
-    #[arg(long, env = "EDGEPROVE_WATCHERS_PER_CALLER", value_name = "N", default_value = "128", value_parser = raw_setting::<u32>)]
-    watchers_per_caller: RawSetting<u32>,
+    /// Most open event streams of one caller. Further ones are refused with 429. Default: a caller may open a stream while it
+    /// has fewer than may still be opened. So one caller alone gets half of `--watchers`, and a further caller finds a
+    /// place.
+    #[arg(long, env = "EDGEPROVE_WATCHERS_PER_CALLER", value_name = "N", value_parser = raw_setting::<u32>)]
+    watchers_per_caller: Option<RawSetting<u32>>,
 
     /// Jobs that run at the same time.
     #[arg(long, env = "EDGEPROVE_JOB_WORKERS", value_name = "N", default_value = "4", value_parser = raw_setting::<usize>)]
@@ -119,13 +122,12 @@ impl JobArgs {
         let DataFolder { path: data, is_default } =
             self.data.read(shared.is_none() && !may_be_lost, environment);
         let watchers_max = faults.take_within("watchers", self.watchers, 1..=WATCHERS_MAX);
-        let per_caller_max =
-            faults.take_within("watchers-per-caller", self.watchers_per_caller, 1..=WATCHERS_MAX);
+        let per_caller_max = self
+            .watchers_per_caller
+            .map(|most| faults.take_within("watchers-per-caller", most, 1..=WATCHERS_MAX));
         let queued_max = faults.take_within("job-queue-max", self.job_queue_max, 1..=JOBS_MAX);
-        let per_account = match self.jobs_per_caller {
-            Some(most) => faults.take_within("jobs-per-caller", most, 1..=JOBS_MAX),
-            None => queued_max.map(|queued| queued.div_ceil(2)),
-        };
+        let per_account =
+            self.jobs_per_caller.map(|most| faults.take_within("jobs-per-caller", most, 1..=JOBS_MAX));
         let workers = faults.take_within("job-workers", self.job_workers, 1..=WORKERS_MAX);
         let max_attempts = faults.take_within("job-attempts", self.job_attempts, 1..=ATTEMPTS_MAX);
         let wait_max = faults.take_within("job-wait-max", self.job_wait_max, STORAGE_TIMES);
@@ -152,7 +154,19 @@ impl JobArgs {
             Some(number) => Some(number?),
             None => None,
         };
-        let (queued_max, unfinished_per_account_max) = (queued_max?, per_account?);
+        let per_account = match per_account {
+            Some(most) => Some(most?),
+            None => None,
+        };
+        let bounds = Bounds {
+            queued_max: queued_max?,
+            unfinished_per_account_max: per_account.unwrap_or(u32::MAX),
+            has_shares: per_account.is_none(),
+        };
+        let per_caller_max = match per_caller_max {
+            Some(most) => Some(most?),
+            None => None,
+        };
         let (workers, max_attempts, lease) = (NonZeroUsize::new(workers?)?, max_attempts?, lease?);
         let wait_max = wait_max?;
         let retention = Retention { results: results?, tombstones: tombstones? };
@@ -184,11 +198,11 @@ impl JobArgs {
             database,
             artifacts,
             rules: Rules { lease: LeaseTerms { length: lease }, backoff: Backoff::default(), retention },
-            bounds: Bounds { queued_max, unfinished_per_account_max },
+            bounds,
             workers,
             max_attempts,
             wait_max,
-            watchers: WatchLimits { per_caller_max: per_caller_max?, max: watchers_max? },
+            watchers: WatchLimits { per_caller_max, max: watchers_max? },
             is_default: is_default && !is_shared && !is_ephemeral,
             // Every server knows the jobs of a shared database, so the edge need not route.
             instance_number: instance_number.filter(|_| !is_shared),

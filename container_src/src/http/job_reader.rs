@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use axum::extract::{FromRequestParts, Query};
 use edgeprove_job_rules::job::Job;
-use edgeprove_protocol::{JobDocument, ProblemType};
+use edgeprove_protocol::{JobDocument, ProblemType, caller::address_account};
 use http::request::Parts;
 use serde::Deserialize;
 
@@ -19,7 +19,7 @@ use super::{
     state::{AppState, Shared},
 };
 use crate::{
-    access::{Caller, Credential, HOLDER},
+    access::{Caller, Credential, HOLDER, share_account},
     jobs::{Jobs, job_kinds::proof::KIND},
 };
 
@@ -27,10 +27,11 @@ use crate::{
 pub struct JobReader {
     /// The job, as it was when the request arrived.
     pub job: Job,
-    /// Who reads it. For a page with a token this is the owner of the job.
-    pub caller: Caller,
     /// The right to read it.
     pub right: ReadRight,
+    /// The account on which the streams of the reader count. A page with a token has its own: the token must not give it
+    /// the limits of the owner.
+    pub account: String,
 }
 
 /// The right to read a job, which can be withdrawn while a stream is open.
@@ -94,10 +95,12 @@ impl FromRequestParts<AppState> for JobReader {
             && jobs.link_tokens.check(id, &token)
             && let Some(job) = jobs.store.queue.get(id).await?.filter(|job| job.kind == KIND)
             && let Some(name) = job.owner.strip_prefix(HOLDER).map(ToOwned::to_owned)
-            && let Some(caller) = app.access.named(&name, app.options.edge_secret.is_some())
+            && let Some(owner) = app.access.named(&name, app.options.edge_secret.is_some())
         {
-            app.access.count(&caller)?;
-            return Ok(Self { job, caller, right: ReadRight::OfLink(name) });
+            let address = parts.extensions.get::<Identity>().and_then(|identity| identity.address);
+            app.access.count_link(&owner, &job.id.to_string(), address)?;
+            let account = format!("link:{}", share_account(&address_account(address)));
+            return Ok(Self { job, right: ReadRight::OfLink(name), account });
         }
         let caller = Caller::from_request_parts(parts, app).await.map_err(|error| {
             if has_token && error.kind == ProblemType::ApiKeyRequired { wrong_token() } else { error }
@@ -109,7 +112,8 @@ impl FromRequestParts<AppState> for JobReader {
             }
             None => ReadRight::OfCaller { credential: Credential::None, address: None },
         };
-        Ok(Self { job, caller, right })
+        let account = caller.share_account().into_owned();
+        Ok(Self { job, right, account })
     }
 }
 

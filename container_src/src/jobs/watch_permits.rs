@@ -1,4 +1,7 @@
 //! How many clients may follow jobs at the same time: each holds a connection and memory for as long as its job runs.
+//!
+//! Unless a bound for each caller is set, a caller may open a stream while it has fewer than may still be opened. One caller
+//! alone gets half of the streams, two get a third each, and a further caller finds one until the last is taken.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -11,8 +14,8 @@ const RETRY_AFTER: Duration = Duration::from_secs(5);
 /// The maximum numbers of open streams of job events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WatchLimits {
-    /// Of one caller: a key, or the address of a caller without one.
-    pub per_caller_max: u32,
+    /// Of one caller: a key, or the address of a caller without one. `None` divides all streams among the callers.
+    pub per_caller_max: Option<u32>,
     /// Of all callers.
     pub max: u32,
 }
@@ -33,7 +36,7 @@ struct Open {
 /// The permit of one open stream.
 #[derive(Debug)]
 pub struct WatchPermit {
-    account: String,
+    accounts: Vec<String>,
     open: Arc<Mutex<Open>>,
 }
 
@@ -45,6 +48,14 @@ pub enum TooManyWatchers {
     OfCaller {
         /// The limit.
         max: u32,
+    },
+    /// The caller has as many as may still be opened.
+    #[error(
+        "the caller has {open} open event streams, its share of them: the rest is for other callers (--watchers)"
+    )]
+    OfShare {
+        /// The streams of the caller.
+        open: u32,
     },
     /// All callers together have too many.
     #[error("at most {max} open event streams of all callers (--watchers)")]
@@ -61,19 +72,26 @@ impl WatchPermits {
         Self { limits, open: Arc::default() }
     }
 
-    /// Counts a stream of this account until the permit is dropped.
-    pub fn admit(&self, account: &str) -> Result<WatchPermit, TooManyWatchers> {
+    /// Counts a stream for each of these accounts until the permit is dropped.
+    pub fn admit<const N: usize>(&self, accounts: [String; N]) -> Result<WatchPermit, TooManyWatchers> {
         let WatchLimits { per_caller_max, max } = self.limits;
         let mut open = self.open.lock();
-        if open.by_account.get(account).is_some_and(|&streams| streams >= per_caller_max) {
-            return Err(TooManyWatchers::OfCaller { max: per_caller_max });
+        let own = accounts.iter().filter_map(|account| open.by_account.get(account)).max();
+        let own = own.copied().unwrap_or_default();
+        if let Some(max) = per_caller_max.filter(|max| own >= *max) {
+            return Err(TooManyWatchers::OfCaller { max });
         }
         if open.all >= max {
             return Err(TooManyWatchers::OfServer { max });
         }
+        if per_caller_max.is_none() && own.saturating_add(open.all) >= max {
+            return Err(TooManyWatchers::OfShare { open: own });
+        }
         open.all += 1;
-        *open.by_account.entry(account.to_owned()).or_default() += 1;
-        Ok(WatchPermit { account: account.to_owned(), open: Arc::clone(&self.open) })
+        for account in &accounts {
+            *open.by_account.entry(account.clone()).or_default() += 1;
+        }
+        Ok(WatchPermit { accounts: accounts.into(), open: Arc::clone(&self.open) })
     }
 }
 
@@ -81,10 +99,12 @@ impl Drop for WatchPermit {
     fn drop(&mut self) {
         let mut open = self.open.lock();
         open.all = open.all.saturating_sub(1);
-        if let Some(streams) = open.by_account.get_mut(&self.account) {
-            *streams -= 1;
-            if *streams == 0 {
-                open.by_account.remove(&self.account);
+        for account in &self.accounts {
+            if let Some(streams) = open.by_account.get_mut(account) {
+                *streams -= 1;
+                if *streams == 0 {
+                    open.by_account.remove(account);
+                }
             }
         }
     }
@@ -93,7 +113,7 @@ impl Drop for WatchPermit {
 impl HasProblemType for TooManyWatchers {
     fn kind(&self) -> ProblemType {
         match self {
-            Self::OfCaller { .. } => ProblemType::RateLimited,
+            Self::OfCaller { .. } | Self::OfShare { .. } => ProblemType::RateLimited,
             Self::OfServer { .. } => ProblemType::TooManyWatchers,
         }
     }
@@ -109,15 +129,47 @@ mod tests {
 
     #[test]
     fn streams_are_bounded_by_caller_and_in_all() {
-        let permits = WatchPermits::new(WatchLimits { per_caller_max: 2, max: 3 });
-        let first = permits.admit("a").unwrap();
-        let second = permits.admit("a").unwrap();
-        assert_eq!(permits.admit("a").unwrap_err(), TooManyWatchers::OfCaller { max: 2 });
-        let third = permits.admit("b").unwrap();
-        assert_eq!(permits.admit("c").unwrap_err(), TooManyWatchers::OfServer { max: 3 });
+        let permits = WatchPermits::new(WatchLimits { per_caller_max: Some(2), max: 3 });
+        let admit = |account: &str| permits.admit([account.to_owned()]);
+        let first = admit("a").unwrap();
+        let second = admit("a").unwrap();
+        assert_eq!(admit("a").unwrap_err(), TooManyWatchers::OfCaller { max: 2 });
+        let third = admit("b").unwrap();
+        assert_eq!(admit("c").unwrap_err(), TooManyWatchers::OfServer { max: 3 });
         drop(first);
-        let last = permits.admit("c").unwrap();
+        let last = admit("c").unwrap();
         drop((second, third, last));
+        assert!(permits.open.lock().by_account.is_empty() && permits.open.lock().all == 0);
+    }
+
+    #[test]
+    fn every_further_caller_finds_a_stream() {
+        let permits = WatchPermits::new(WatchLimits { per_caller_max: None, max: 512 });
+        let mut open = Vec::new();
+        let shares: Vec<usize> = ["a", "b", "c", "d"]
+            .map(|account| {
+                let before = open.len();
+                while let Ok(permit) = permits.admit([account.to_owned()]) {
+                    open.push(permit);
+                }
+                open.len() - before
+            })
+            .into();
+        assert_eq!(shares, [256, 128, 64, 32]);
+        let refused = permits.admit(["a".to_owned()]).unwrap_err();
+        assert_eq!(refused, TooManyWatchers::OfShare { open: 256 });
+        assert!(permits.admit(["e".to_owned()]).is_ok());
+    }
+
+    #[test]
+    fn a_stream_counts_for_each_of_its_accounts() {
+        let permits = WatchPermits::new(WatchLimits { per_caller_max: Some(2), max: 9 });
+        let admit = |job: &str, address: &str| permits.admit([job.to_owned(), address.to_owned()]);
+        let open = [admit("job", "here"), admit("job", "there")];
+        assert_eq!(admit("job", "elsewhere").unwrap_err(), TooManyWatchers::OfCaller { max: 2 });
+        let other = admit("other job", "here").unwrap();
+        assert!(admit("third job", "here").is_err() && admit("third job", "there").is_ok());
+        drop((open, other));
         assert!(permits.open.lock().by_account.is_empty() && permits.open.lock().all == 0);
     }
 }

@@ -11,7 +11,7 @@ use edgeprove_protocol::{JobDocument, JobStatus, ProblemType, headers};
 use http::Method;
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
-use tungstenite::{Message, WebSocket, protocol::CloseFrame};
+use tungstenite::{ClientRequestBuilder, Message, WebSocket, protocol::CloseFrame};
 
 use crate::{
     jobs::{JobServer, assert_accepted, document, events},
@@ -29,6 +29,16 @@ fn try_open_socket(server: &TestServer, path: &str) -> Option<Socket> {
     let stream = TcpStream::connect(server.address()).unwrap();
     stream.set_read_timeout(Some(wait::LIMIT)).unwrap();
     tungstenite::client(format!("ws://{}{path}", server.address()), stream).ok().map(|(socket, _)| socket)
+}
+
+/// Opens a WebSocket with the key of this caller.
+#[track_caller]
+fn open_socket_by(server: &TestServer, path: &str, key: &str) -> Socket {
+    let stream = TcpStream::connect(server.address()).unwrap();
+    stream.set_read_timeout(Some(wait::LIMIT)).unwrap();
+    let url = format!("ws://{}{path}", server.address()).parse().unwrap();
+    let request = ClientRequestBuilder::new(url).with_header(headers::API_KEY, key);
+    tungstenite::client(request, stream).unwrap().0
 }
 
 /// Reads until the server closes the WebSocket. Returns the jobs of the events.
@@ -135,6 +145,7 @@ fn silence_is_broken_and_silent_clients_are_closed() {
     let job_server = JobServer::start(|s| {
         s.flag("--stream-keep-alive", "1s");
         s.flag("--watchers", "3");
+        s.flag("--watchers-per-caller", "3");
     });
     let server = &job_server.server;
     let (_waiting, bb) = server.suspend_mid_proof();
@@ -171,14 +182,18 @@ fn streams_are_bounded_by_caller_and_in_all() {
     let server = keyed.server();
     let provers = suspend(server);
     let jobs = ["alice", "bob"].map(|name| keyed.submit_by(name));
-    let mut open = [&jobs[0], &jobs[0], &jobs[1]].map(|job| open_socket(server, &job.links.events));
-    server.get(&jobs[0].links.events).assert_refused_for_now(ProblemType::RateLimited);
-    server.get(&jobs[1].links.events).assert_refused_for_now(ProblemType::TooManyWatchers);
+    // Pages with links count by their address, and holders of keys by their name.
+    let _by_link = [(); 2].map(|()| open_socket(server, &jobs[0].links.events));
+    server.get(&jobs[1].links.events).assert_refused_for_now(ProblemType::RateLimited);
+    let (path, _) = jobs[1].links.events.split_once('?').unwrap();
+    let by_bob = || server.request(Method::GET, path).header(headers::API_KEY, "bob").send();
+    let mut of_bob = open_socket_by(server, path, "bob");
+    by_bob().assert_refused_for_now(ProblemType::TooManyWatchers);
     assert_eq!(server.get("/livez").status, 200);
     // The limit is one of open streams: the next one is accepted when another has ended.
     resume(&provers);
-    assert_eq!(u16::from(read_to_close(&mut open[2]).1.code), 1000);
-    eventually("a stream is free", || (server.get(&jobs[1].links.events).status == 200).then_some(()));
+    assert_eq!(u16::from(read_to_close(&mut of_bob).1.code), 1000);
+    eventually("a stream is free", || (by_bob().status == 200).then_some(()));
 }
 
 /// Suspends every prover, so that jobs run until they are resumed.

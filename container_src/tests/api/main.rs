@@ -52,6 +52,7 @@ mod proof_cache;
 mod prover_faults;
 mod proving;
 mod retries;
+mod separate_callers;
 mod shutdown;
 mod spool_faults;
 mod start_faults;

@@ -90,11 +90,16 @@ fn no_caller_fills_the_queue() {
     let folder = DataFolder::new();
     let server = start_server(&folder, &[("--job-queue-max", "6"), ("--job-workers", "1")]);
     suspend(&server);
+    let running = submit(&server, ALICE);
+    wait_for_running_job(&server, ALICE, running);
     let of_alice = [(); 3].map(|()| submit(&server, ALICE));
     let again = || server.submission(samples::range_check()).header(headers::API_KEY, ALICE).send();
     let problem = again().assert_refused_for_now(ProblemType::TooManyJobs);
     assert!(problem.detail.contains('3'), "the detail has the number: {}", problem.detail);
-    let of_bob = submit(&server, BOB);
+    let by_bob = || server.submission(samples::range_check()).header(headers::API_KEY, BOB).send();
+    let of_bob = by_bob().assert_accepted().id;
+    by_bob().assert_accepted();
+    by_bob().assert_refused_for_now(ProblemType::TooManyJobs);
     resume(&server);
     wait_until_completed(&server, BOB, of_bob);
     for id in of_alice {

@@ -97,7 +97,7 @@ impl Arguments {
 async fn main() -> Result<()> {
     let arguments = Arguments::read().ok_or("noop_jobs DIR JOBS SUBMITTERS WORKERS")?;
     let bare = bare_per_second(&arguments.dir.join("bare.db"), arguments.jobs).await?;
-    let bounds = Bounds { queued_max: u32::MAX, unfinished_per_account_max: u32::MAX };
+    let bounds = Bounds { queued_max: u32::MAX, unfinished_per_account_max: u32::MAX, has_shares: false };
     let database = Database::open(&DatabaseLocation::Folder(arguments.dir.join("data"))).await?;
     let queue = SqlQueue::new(database.clone(), Rules::default(), bounds).await?;
     let (supervisor, drain) = (Supervisor::default(), Drain::default());

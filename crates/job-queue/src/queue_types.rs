@@ -52,7 +52,7 @@ impl HasProblemType for EnqueueError {
     fn kind(&self) -> ProblemType {
         match self {
             Self::Full(Full::Queue { .. }) => ProblemType::QueueFull,
-            Self::Full(Full::Account { .. }) => ProblemType::TooManyJobs,
+            Self::Full(Full::Account { .. } | Full::Share { .. }) => ProblemType::TooManyJobs,
             Self::KeyConflict => ProblemType::IdempotencyKeyReused,
             Self::Queue(error) => error.kind(),
         }

@@ -13,7 +13,7 @@ use std::{
 };
 
 use edgeprove_job_rules::{
-    bounds::{Bounds, Full},
+    bounds::{Bounds, Full, Load},
     capability::{self, Capability},
     idempotency::{Idempotency, Verdict},
     job::{Job, NewJob},
@@ -198,6 +198,7 @@ impl SqlQueue {
             job.input.as_deref(),
             bounds.queued_max,
             bounds.unfinished_per_account_max,
+            u32::from(bounds.has_shares),
         ];
         let statement = self.notifying.enqueue.clone();
         let row = match self.database.dialect() {
@@ -219,7 +220,7 @@ impl SqlQueue {
     async fn refusal(&self, job: &NewJob, bounds: Bounds) -> Result<Refusal, StoreError> {
         let mut session = self.database.session(Durability::Read).await?;
         if let Some(asked) = &job.idempotency {
-            let values = values![job.owner.as_str(), asked.key.as_str()];
+            let values = values![job.account.as_str(), asked.key.as_str()];
             let earlier = session.row(intake::FIND_BY_KEY, values).await?;
             if let Some(earlier) = earlier.as_ref().map(read_job).transpose()? {
                 let verdict = earlier.idempotency.as_ref().map(|earlier: &Idempotency| asked.judge(earlier));
@@ -231,8 +232,12 @@ impl SqlQueue {
         }
         let row = session.row(intake::LOAD, values![job.account.as_str()]).await?;
         let row = row.ok_or(sqlx::Error::RowNotFound)?;
-        let (queued, unfinished) = (count(&row, "queued")?, count(&row, "unfinished_of_account")?);
-        Ok(bounds.admit(queued, unfinished).err().map_or(Refusal::Gone, Refusal::Full))
+        let load = Load {
+            queued: count(&row, "queued")?,
+            queued_of_account: count(&row, "queued_of_account")?,
+            unfinished_of_account: count(&row, "unfinished_of_account")?,
+        };
+        Ok(bounds.admit(load).err().map_or(Refusal::Gone, Refusal::Full))
     }
 
     /// Executes a statement of a worker that returns whether a caller cancelled the job.
@@ -381,11 +386,6 @@ impl SqlQueue {
         Ok(rows.iter().map(read_job).collect::<Result<_, _>>()?)
     }
 
-    /// Cancels a job of this owner, or of any owner. Returns its status, which is running until its worker stops; `None` if there
-    /// is no such job or it has finished.
-    pub async fn cancel(&self, id: JobId, owner: Option<&str>) -> Result<Option<JobStatus>, QueueError> {
-        let (mut session, now) = self.begin(Durability::Write).await?;
-        let values = values![id.to_string(), owner, now, self.rules.retention.expires_at(now)];
     /// The jobs with a higher `seq` than this that have not finished, or finished at this time or later and have not expired.
     pub async fn unexpired(&self, since: UnixMillis, after: i64, limit: u32) -> Result<Vec<Job>, QueueError> {
         let mut session = self.database.session(Durability::Read).await?;
@@ -393,6 +393,11 @@ impl SqlQueue {
         Ok(rows.iter().map(read_job).collect::<Result<_, _>>()?)
     }
 
+    /// Cancels a job of this owner, or of any owner. Returns its status, which is running until its worker stops; `None` if there
+    /// is no such job or it has finished.
+    pub async fn cancel(&self, id: JobId, owner: Option<&str>) -> Result<Option<JobStatus>, QueueError> {
+        let (mut session, now) = self.begin(Durability::Write).await?;
+        let values = values![id.to_string(), owner, now, self.rules.retention.expires_at(now)];
         let row = session.row(self.notifying.cancel.clone(), values).await?;
         // Other writers need not wait while the disk does its work.
         drop(session);

@@ -25,7 +25,7 @@ use crate::{
     http::{
         api_error::ApiError,
         event_socket,
-        job_reader::{JobQuery, JobReader},
+        job_reader::{JobQuery, JobReader, ReadRight},
         job_response::no_store,
         job_stream::JobStream,
         state::AppState,
@@ -47,12 +47,17 @@ pub async fn job_events(
     query: Result<Query<JobQuery>, QueryRejection>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let JobReader { job, caller, right } = reader;
+    let JobReader { job, right, account } = reader;
     let jobs = app.jobs()?;
     if job.status == JobStatus::Expired {
         return Err(ApiError::expired());
     }
-    let permit = jobs.watch_permits.admit(caller.tenant())?;
+    let permits = &jobs.watch_permits;
+    let permit = match &right {
+        ReadRight::OfCaller { .. } => permits.admit([account])?,
+        // Neither many pages with one link nor many links of one page take all streams.
+        ReadRight::OfLink(_) => permits.admit([format!("link:{}", job.id), account])?,
+    };
     let watcher = jobs.watchers.watch(job.id).await?.ok_or_else(ApiError::no_such_job)?;
     // A browser that reconnects sends the header, and the query of its first request.
     let last = match headers.get(LAST_EVENT_ID) {

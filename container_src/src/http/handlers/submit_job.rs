@@ -104,7 +104,7 @@ async fn try_submit(
         default == DefaultAnswer::Proof && !preferences.respond_async && preferences.wait.is_none();
     let wait = if must_prove { Some(preferences.wait_max) } else { preferences.wait };
     let finished = match wait {
-        Some(wait) => match jobs.watch_permits.admit(caller.tenant()) {
+        Some(wait) => match jobs.watch_permits.admit([caller.share_account().into_owned()]) {
             Ok(_permit) => finished_within(app, jobs, job.id, wait).await?,
             Err(refusal) if must_prove => return Err(refusal.into()),
             // The caller can do with the job.

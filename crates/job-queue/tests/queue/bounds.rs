@@ -13,7 +13,7 @@ use futures_util::future::join_all;
 
 use crate::support::{Fixture, claim, job, submit};
 
-const FIVE: Bounds = Bounds { queued_max: 5, unfinished_per_account_max: 100 };
+const FIVE: Bounds = Bounds { queued_max: 5, unfinished_per_account_max: 100, has_shares: false };
 
 /// Submits jobs at the same time, to each of the queues in turn. Returns how many were accepted and how many refused.
 async fn submit_together(queues: &[edgeprove_job_queue::sql_queue::SqlQueue], jobs: usize) -> (usize, usize) {
@@ -52,7 +52,7 @@ async fn two_servers_on_one_database_share_its_bound() {
 #[tokio::test]
 async fn an_owner_has_no_more_jobs_than_its_bound() {
     for database in Fixture::all().await {
-        let bounds = Bounds { queued_max: 100, unfinished_per_account_max: 2 };
+        let bounds = Bounds { queued_max: 100, unfinished_per_account_max: 2, has_shares: false };
         let queue = database.queue_with(Rules::default(), bounds).await;
         submit(&queue, job()).await;
         submit(&queue, job()).await;
@@ -64,6 +64,30 @@ async fn an_owner_has_no_more_jobs_than_its_bound() {
             database.name
         );
         submit(&queue, NewJob { account: "key:bob".to_owned(), ..job() }).await;
+        database.remove().await;
+    }
+}
+
+#[tokio::test]
+async fn an_account_leaves_slots_for_others() {
+    for database in Fixture::all().await {
+        let bounds = Bounds { queued_max: 6, unfinished_per_account_max: 100, has_shares: true };
+        let queue = database.queue_with(Rules::default(), bounds).await;
+        let of = |account: &str| NewJob { account: account.to_owned(), ..job() };
+        for (account, share) in [("a", 3), ("b", 2), ("c", 1)] {
+            for _ in 0..share {
+                submit(&queue, of(account)).await;
+            }
+            let refused = queue.enqueue(of(account), None).await;
+            assert!(
+                matches!(refused, Err(EnqueueError::Full(_))),
+                "{}: {account}: {refused:?}",
+                database.name
+            );
+        }
+        // A running job takes no place of the queue.
+        claim(&queue).await;
+        submit(&queue, of("d")).await;
         database.remove().await;
     }
 }
@@ -91,7 +115,7 @@ async fn one_idempotency_key_creates_one_job() {
         }
         assert_eq!((accepted, ids.len()), (1, 1), "{}", database.name);
         assert!(matches!(queue.enqueue(named(2), None).await, Err(EnqueueError::KeyConflict)));
-        let of_bob = NewJob { owner: "bob".to_owned(), ..named(2) };
+        let of_bob = NewJob { account: "key:bob".to_owned(), ..named(2) };
         assert!(matches!(queue.enqueue(of_bob, None).await, Ok(Enqueued::Accepted(_))));
         // A full queue still finds the job of a known key.
         for _ in 0..3 {

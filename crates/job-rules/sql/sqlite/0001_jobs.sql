@@ -32,7 +32,7 @@ CREATE TABLE jobs (
     stage TEXT,
     stage_started_at INTEGER CHECK ((stage_started_at IS NULL) = (stage IS NULL)),
     stage_estimate TEXT CHECK (stage_estimate IS NULL OR stage IS NOT NULL),
-    UNIQUE (owner, idempotency_key)
+    UNIQUE (account, idempotency_key)
 ) STRICT;
 
 -- The order of work.

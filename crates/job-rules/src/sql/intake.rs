@@ -13,7 +13,8 @@ pub const POSTGRES_LOCK_INTAKE: &str = "SELECT pg_advisory_xact_lock(7306916054)
 ///
 /// Binds 1 account, 2 priority's level, 3 now, 4 rank of this priority and time ([`crate::priority::Rank::new`]), 5 id, 6 kind,
 /// 7 subject, 8 version, 9 owner, 10 maximum number of attempts, 11 idempotency key or NULL, 12 body digest or NULL, 13 payload,
-/// 14 input or NULL, 15 maximum number of queued jobs, 16 maximum number of unfinished jobs of the account.
+/// 14 input or NULL, 15 maximum number of queued jobs, 16 maximum number of unfinished jobs of the account, 17 1 if an account may
+/// queue a job only while it has fewer queued jobs than there are free slots, else 0.
 ///
 /// Returns `seq`, `rank` and `turn`. No row: [`FIND_BY_KEY`] shows whether the key is taken, and if not, [`LOAD`] which bound is
 /// reached.
@@ -22,23 +23,25 @@ pub const ENQUEUE: Statement = statement! {
      max_attempts, lease_token, idempotency_key, body_digest, payload, input) \
      SELECT $5, $6, $7, $8, $9, $1, $2, place.rank, place.turn, 'queued', $3, $3, 0, $10, 0, $11, $12, $13, $14 \
      FROM (" place_of_new_job ") AS place \
-     WHERE (SELECT count(*) FROM jobs WHERE status = 'queued') < $15 \
-     AND (SELECT count(*) FROM jobs WHERE account = $1 AND finished_at IS NULL) < $16 \
-     ON CONFLICT (owner, idempotency_key) DO NOTHING \
+     WHERE (SELECT count(*) FROM jobs WHERE account = $1 AND finished_at IS NULL) < $16 \
+     AND (SELECT count(*) FROM jobs WHERE status = 'queued') \
+     + (SELECT count(*) FROM jobs WHERE account = $1 AND finished_at IS NULL AND status = 'queued') * $17 < $15 \
+     ON CONFLICT (account, idempotency_key) DO NOTHING \
      RETURNING seq, rank, turn"
 };
 
-/// Reads the job of an owner's idempotency key, for [`crate::idempotency::Idempotency::judge`].
+/// Reads the job of an account's idempotency key, for [`crate::idempotency::Idempotency::judge`].
 ///
-/// Binds 1 owner, 2 key. Returns a job.
+/// Binds 1 account, 2 key. Returns a job.
 pub const FIND_BY_KEY: Statement = statement! {
-    "SELECT " columns " FROM jobs WHERE owner = $1 AND idempotency_key = $2"
+    "SELECT " columns " FROM jobs WHERE account = $1 AND idempotency_key = $2"
 };
 
 /// Counts the jobs, for [`crate::bounds::Bounds::admit`].
 ///
-/// Binds 1 account. Returns `queued` and `unfinished_of_account`.
+/// Binds 1 account. Returns `queued`, `queued_of_account` and `unfinished_of_account`.
 pub const LOAD: Statement = statement! {
     "SELECT (SELECT count(*) FROM jobs WHERE status = 'queued') AS queued, \
+     (SELECT count(*) FROM jobs WHERE account = $1 AND finished_at IS NULL AND status = 'queued') AS queued_of_account, \
      (SELECT count(*) FROM jobs WHERE account = $1 AND finished_at IS NULL) AS unfinished_of_account"
 };

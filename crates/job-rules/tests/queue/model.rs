@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use edgeprove_job_rules::{
-    bounds::Bounds,
+    bounds::{Bounds, Load},
     capability::Capability,
     expiry::Retention,
     idempotency::Verdict,
@@ -29,7 +29,7 @@ pub(crate) const RULES: Rules = Rules {
     backoff: Backoff { base: Duration::from_millis(500), cap: Duration::from_secs(30) },
     retention: Retention { results: Duration::from_secs(30), tombstones: Duration::from_mins(1) },
 };
-pub(crate) const BOUNDS: Bounds = Bounds { queued_max: 6, unfinished_per_account_max: 5 };
+pub(crate) const BOUNDS: Bounds = Bounds { queued_max: 6, unfinished_per_account_max: 5, has_shares: true };
 pub(crate) const OWNERS: [&str; 2] = ["alice", "bob"];
 pub(crate) const KINDS: [&str; 2] = ["prove", "keygen"];
 pub(crate) const SUBJECTS: [&str; 2] = ["maze", "range_check"];
@@ -144,8 +144,8 @@ impl Model {
 
     fn enqueue(&mut self, new: NewJob) -> Intake {
         let earlier = new.idempotency.as_ref().and_then(|asked| {
-            let of_owner = self.jobs.values().filter(|job| job.owner == new.owner);
-            of_owner
+            let of_account = self.jobs.values().filter(|job| job.account == new.account);
+            of_account
                 .filter_map(|job| Some((job.id, job.idempotency.as_ref()?)))
                 .find(|(_, own)| own.key == asked.key)
         });
@@ -155,10 +155,14 @@ impl Model {
                 Verdict::Conflict => Intake::Conflict,
             };
         }
-        let unfinished =
-            self.jobs.values().filter(|job| job.account == new.account && !job.status.is_finished());
-        let (queued, unfinished) = (self.queued().len(), unfinished.count());
-        if let Err(full) = BOUNDS.admit(u32::try_from(queued).unwrap(), u32::try_from(unfinished).unwrap()) {
+        let own = || self.jobs.values().filter(|job| job.account == new.account);
+        let count = |jobs: usize| u32::try_from(jobs).unwrap();
+        let load = Load {
+            queued: count(self.queued().len()),
+            queued_of_account: count(own().filter(|job| job.status == JobStatus::Queued).count()),
+            unfinished_of_account: count(own().filter(|job| !job.status.is_finished()).count()),
+        };
+        if let Err(full) = BOUNDS.admit(load) {
             return Intake::Full(full);
         }
         let (seq, id) = (i64::from(self.asked), new.id);

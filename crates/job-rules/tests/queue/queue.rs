@@ -1,7 +1,7 @@
 //! The queue with typed arguments and results. Each method executes one statement.
 
 use edgeprove_job_rules::{
-    bounds::{Bounds, Full},
+    bounds::{Bounds, Full, Load},
     capability::{self, Capability},
     idempotency::{Idempotency, Verdict},
     job::{Job, NewJob},
@@ -72,6 +72,7 @@ impl Queue {
             job.input.clone(),
             bounds.queued_max,
             bounds.unfinished_per_account_max,
+            u32::from(bounds.has_shares),
         ];
         let dialect = self.database.dialect;
         let text = intake::ENQUEUE.text(dialect);
@@ -85,7 +86,7 @@ impl Queue {
             return Intake::Accepted(job.id);
         }
         if let Some(asked) = &idempotency
-            && let Some(earlier) = self.find_by_key(&job.owner, asked).await
+            && let Some(earlier) = self.find_by_key(&job.account, asked).await
         {
             return match asked.judge(earlier.idempotency.as_ref().unwrap()) {
                 Verdict::Same => Intake::Known(earlier.id),
@@ -94,7 +95,12 @@ impl Queue {
         }
         let load = self.database.row(intake::LOAD, &values![job.account.as_str()]).await.unwrap();
         let number = |column: &str| u32::try_from(load.get::<i64, _>(column)).unwrap();
-        Intake::Full(bounds.admit(number("queued"), number("unfinished_of_account")).unwrap_err())
+        let load = Load {
+            queued: number("queued"),
+            queued_of_account: number("queued_of_account"),
+            unfinished_of_account: number("unfinished_of_account"),
+        };
+        Intake::Full(bounds.admit(load).unwrap_err())
     }
 
     /// The jobs ahead of a job that would be submitted now, in all.
@@ -103,8 +109,8 @@ impl Queue {
         rows.iter().map(|row| row.get::<i64, _>("jobs")).sum()
     }
 
-    async fn find_by_key(&mut self, owner: &str, asked: &Idempotency) -> Option<Job> {
-        let row = self.database.row(intake::FIND_BY_KEY, &values![owner, asked.key.as_str()]).await;
+    async fn find_by_key(&mut self, account: &str, asked: &Idempotency) -> Option<Job> {
+        let row = self.database.row(intake::FIND_BY_KEY, &values![account, asked.key.as_str()]).await;
         row.as_ref().map(job)
     }
 

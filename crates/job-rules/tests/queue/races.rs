@@ -19,7 +19,7 @@ use crate::{
 };
 
 const NOW: UnixMillis = UnixMillis(1_700_000_000_000);
-const LARGE: Bounds = Bounds { queued_max: 1_000, unfinished_per_account_max: 1_000 };
+const LARGE: Bounds = Bounds { queued_max: 1_000, unfinished_per_account_max: 1_000, has_shares: false };
 const PROVES: [Capability; 1] = [Capability::all_of("prove")];
 const AT_ONCE: u8 = 8;
 
@@ -102,7 +102,7 @@ async fn the_bound_is_exact(location: Location) {
 async fn one_idempotency_key_creates_one_job(location: Location) {
     let answers = at_once(&location, |number, mut queue| async move {
         let named = Idempotency { key: "order 7".parse().unwrap(), body: BodyDigest([7; 32]) };
-        let job = NewJob { owner: "alice".to_owned(), idempotency: Some(named), ..job(number) };
+        let job = NewJob { account: "key:alice".to_owned(), idempotency: Some(named), ..job(number) };
         queue.enqueue(&job, LARGE, NOW).await
     });
     let answers = answers.await;

@@ -6,7 +6,7 @@ use std::{
 };
 
 use edgeprove_job_rules::{
-    capability::Capability, job::Job, lease::LeaseToken, priority::Rank, time::UnixMillis,
+    bounds::Bounds, capability::Capability, job::Job, lease::LeaseToken, priority::Rank, time::UnixMillis,
 };
 use edgeprove_protocol::{JobId, JobStatus, Priority};
 use proptest::test_runner::{Config, TestError, TestRunner};
@@ -317,7 +317,8 @@ fn a_low_job_never_starves() {
             (4, Priority::Normal, start.after(step * 3)),
         ];
         for (number, priority, at) in arrivals {
-            let accepted = queue.enqueue_as_predicted(&job(number, priority), BOUNDS, at).await;
+            let bounds = Bounds { has_shares: false, ..BOUNDS };
+            let accepted = queue.enqueue_as_predicted(&job(number, priority), bounds, at).await;
             assert!(matches!(accepted, Intake::Accepted(_)), "{accepted:?}");
         }
         let mut order = Vec::new();
