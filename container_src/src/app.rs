@@ -162,6 +162,7 @@ impl App {
             engine,
             proofs,
             jobs: jobs.as_ref().map(|jobs| Arc::clone(&jobs.jobs)).map_err(|reason| *reason),
+            job_attempts_max: settings.job_attempts_max,
             access,
             audit,
             exposition,

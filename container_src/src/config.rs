@@ -65,4 +65,6 @@ pub struct ServeSettings {
     pub log: LogSettings,
     /// Jobs, or the reason why they are disabled.
     pub jobs: Result<JobSettings, JobsDisabled>,
+    /// The maximum number of attempts at a job that a request may allow, also where jobs are disabled.
+    pub job_attempts_max: u32,
 }

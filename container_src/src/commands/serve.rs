@@ -56,6 +56,7 @@ impl ServeArgs {
         let settings = || {
             let (access, audit) = access_and_audit?;
             let (engine, log) = engine?;
+            let (job_attempts_max, jobs) = jobs?;
             Some(ServeSettings {
                 server: server?,
                 access,
@@ -63,7 +64,8 @@ impl ServeArgs {
                 circuits: circuits?,
                 engine,
                 log,
-                jobs: jobs?,
+                jobs,
+                job_attempts_max,
             })
         };
         let settings = settings();

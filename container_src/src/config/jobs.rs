@@ -110,9 +110,21 @@ pub struct JobArgs {
 }
 
 impl JobArgs {
-    /// Reads the flags. `Some(Err(…))` is the reason why jobs are disabled: accepted jobs could not be stored.
+    /// Reads the flags: the maximum number of attempts at a job, and the settings of jobs. `Err` is the reason why jobs are
+    /// disabled: accepted jobs could not be stored.
     pub fn read(
         self,
+        environment: &Environment,
+        faults: &mut Faults,
+    ) -> Option<(u32, Result<JobSettings, JobsDisabled>)> {
+        let max_attempts = faults.take_within("job-attempts", self.job_attempts.clone(), 1..=ATTEMPTS_MAX);
+        let jobs = self.read_jobs(max_attempts, environment, faults)?;
+        Some((max_attempts?, jobs))
+    }
+
+    fn read_jobs(
+        self,
+        max_attempts: Option<u32>,
         environment: &Environment,
         faults: &mut Faults,
     ) -> Option<Result<JobSettings, JobsDisabled>> {
@@ -129,7 +141,6 @@ impl JobArgs {
         let per_account =
             self.jobs_per_caller.map(|most| faults.take_within("jobs-per-caller", most, 1..=JOBS_MAX));
         let workers = faults.take_within("job-workers", self.job_workers, 1..=WORKERS_MAX);
-        let max_attempts = faults.take_within("job-attempts", self.job_attempts, 1..=ATTEMPTS_MAX);
         let wait_max = faults.take_within("job-wait-max", self.job_wait_max, STORAGE_TIMES);
         let lease = faults.take_within("lease", self.lease, LEASE_BOUNDS);
         let results = faults.take_within("result-ttl", self.result_ttl, STORAGE_TIMES);

@@ -53,6 +53,7 @@ pub struct AdmittedRequest {
     pub deadline: Option<Duration>,
     /// Makes a shutdown wait for the request.
     pub work: WorkToken,
+    has_several_witnesses: bool,
 }
 
 impl AdmittedRequest {
@@ -78,7 +79,8 @@ impl AdmittedRequest {
         let query = ProofQuery::from_request_parts(parts, app).await?;
         let CircuitPath(path) = CircuitPath::from_request_parts(parts, app).await?;
         let named = path.as_ref().or(query.circuit.as_ref());
-        let (requested, circuit) = find_circuit(app, named, has_several_witnesses(app, parts))?;
+        let has_several_witnesses = has_several_witnesses(app, parts);
+        let (requested, circuit) = find_circuit(app, named, has_several_witnesses)?;
         let work = app.lifecycle.admit();
         if let Some(reason) = app.not_ready() {
             return Err(ApiError::not_ready(reason));
@@ -99,7 +101,22 @@ impl AdmittedRequest {
             limits: proof_limits(app, &parts.headers)?,
             deadline: deadline(&parts.headers)?,
             work,
+            has_several_witnesses,
         })
+    }
+
+    /// Fails if the proof cannot be over within the caller's time limit: a prover would only be stopped for it. With several
+    /// witnesses a smaller circuit may still be proved in time.
+    pub fn check_timeout(&self, app: &AppState) -> Result<(), ApiError> {
+        let Some(timeout) = self.limits.timeout.filter(|_| !self.has_several_witnesses) else {
+            return Ok(());
+        };
+        match app.proofs.estimate(&self.circuit.id) {
+            Some(estimate) if estimate.exceeds(timeout) => {
+                Err(ApiError::deadline_cannot_be_met(estimate, "X-Timeout", timeout))
+            }
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// The target of the proof: the requested one, else the circuit's default.
@@ -124,8 +141,8 @@ fn proof_limits(app: &AppState, map: &HeaderMap) -> Result<ProofLimits, ApiError
     let max_attempts = match single_header::text(map, headers::MAX_ATTEMPTS)? {
         None => None,
         Some(text) => {
-            // A request that is no job has one attempt, whatever it allows.
-            let max = app.jobs.as_ref().map_or(u32::MAX, |jobs| jobs.max_attempts);
+            // A request that is no job has one attempt, but a wrong number is wrong in each request.
+            let max = app.job_attempts_max;
             let attempts = text.trim().parse().ok().filter(|attempts| (1..=max).contains(attempts));
             Some(attempts.ok_or_else(|| wrong(format!("X-Max-Attempts must be a number from 1 to {max}")))?)
         }

@@ -64,9 +64,9 @@ impl ApiError {
 
     /// The proof would be ready after the caller's deadline.
     #[must_use]
-    pub fn deadline_cannot_be_met(estimate: Estimate, deadline: Duration) -> Self {
+    pub fn deadline_cannot_be_met(estimate: Estimate, header: &str, deadline: Duration) -> Self {
         let detail = format!(
-            "the proof would take at least {:.1} s and probably {:.1} s; X-Deadline allows {:.1} s",
+            "the proof would take at least {:.1} s and probably {:.1} s; {header} allows {} s",
             estimate.low.as_secs_f64(),
             estimate.expected.as_secs_f64(),
             deadline.as_secs_f64()

@@ -49,6 +49,8 @@ pub struct Shared {
     pub proofs: ProofService,
     /// The job queue, or why the server has none.
     pub jobs: Result<Arc<Jobs>, JobsDisabled>,
+    /// The maximum number of attempts at a job that a request may allow, also where jobs are disabled.
+    pub job_attempts_max: u32,
     /// Keys, roles and limits.
     pub access: Access,
     /// The audit log.

@@ -140,16 +140,16 @@ fn a_caller_may_lower_attempts_and_time() {
         (headers::TIMEOUT, "61"),
         (headers::TIMEOUT, "soon"),
     ] {
-        let refused = faulty.submission(witness).header(header, wrong).send();
-        let problem = refused.assert_refused(ProblemType::InvalidRequest);
-        assert!(problem.detail.to_ascii_lowercase().contains(header), "{}", problem.detail);
+        for request in [faulty.submission(witness), faulty.server.prove_request(witness)] {
+            let problem = request.header(header, wrong).send().assert_refused(ProblemType::InvalidRequest);
+            assert!(problem.detail.to_ascii_lowercase().contains(header), "{}", problem.detail);
+        }
     }
-    faulty
-        .server
-        .prove_request(witness)
-        .header(headers::TIMEOUT, "61")
-        .send()
-        .assert_refused(ProblemType::InvalidRequest);
+    let without_jobs = TestServer::start_default();
+    let attempts =
+        |number: &str| without_jobs.prove_request(witness).header(headers::MAX_ATTEMPTS, number).send();
+    attempts("99").assert_refused(ProblemType::InvalidRequest);
+    assert_eq!(attempts("3").status, 200);
     let allowed =
         faulty.submission(witness).header(headers::MAX_ATTEMPTS, "5").header(headers::TIMEOUT, "60");
     let job = FaultyServer::submit(allowed);

@@ -74,6 +74,34 @@ fn stats_show_what_runs_and_what_was_abandoned() {
 }
 
 #[test]
+fn a_callers_time_limit_is_no_failure_of_the_server() {
+    let server = TestServer::start_default();
+    let witness = &samples::range_check().witness;
+    let limited = || server.prove_request(witness).header(headers::TIMEOUT, "0.001").send();
+    limited().assert_refused(ProblemType::ProofTimeout);
+    let counted = stats(&server).proofs;
+    assert_eq!((counted.caller_error, counted.server_error), (1, 0));
+    // Once the prediction is reliable, no prover is stopped for such a limit.
+    eventually("the limit is refused", || {
+        server.prove_request(witness).send().assert_proof_of(samples::range_check());
+        let before = server.health().prover.restarts;
+        let refused = limited();
+        let is_predicted = refused.status == 503;
+        if is_predicted {
+            refused.assert_refused_for_now(ProblemType::DeadlineCannotBeMet);
+            assert_eq!(server.health().prover.restarts, before);
+        }
+        is_predicted.then_some(())
+    });
+    assert_eq!(stats(&server).proofs.server_error, 0);
+    server
+        .prove_request(witness)
+        .header(headers::TIMEOUT, "60")
+        .send()
+        .assert_proof_of(samples::range_check());
+}
+
+#[test]
 fn an_estimate_gets_surer_with_each_proof() {
     let server = TestServer::start_default();
     let unknown = estimate(&server, "?circuit=range_check");

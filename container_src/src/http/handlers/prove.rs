@@ -1,7 +1,7 @@
 //! `POST /api/prove` and `POST /api/prove/{circuit}`: a gzipped witness becomes a verified proof while its caller waits.
 //!
 //! 1. The head of the request passes [`AdmittedRequest::check`].
-//! 2. A proof of this circuit can meet the deadline (503).
+//! 2. A proof of this circuit can meet the deadline, and the time limit of the caller (503).
 //! 3. The body is streamed to the spool and checked while it arrives (400, 408, 413, 503).
 //! 4. The witness fits the circuit's shape (400, 422).
 //! 5. It is proved and verified (422, 500, 503, 504), and the outcome is written to the audit log (503).
@@ -100,10 +100,11 @@ fn open_proof(app: &AppState, request: &AdmittedRequest) -> OpenProof {
 }
 
 fn check_deadline(app: &AppState, request: &AdmittedRequest) -> Result<(), ApiError> {
+    request.check_timeout(app)?;
     let Some(deadline) = request.deadline else { return Ok(()) };
     match app.proofs.estimate(&request.circuit.id) {
         Some(estimate) if estimate.exceeds(deadline) => {
-            Err(ApiError::deadline_cannot_be_met(estimate, deadline))
+            Err(ApiError::deadline_cannot_be_met(estimate, "X-Deadline", deadline))
         }
         Some(_) | None => Ok(()),
     }

@@ -2,7 +2,7 @@
 //! proof as a job.
 //!
 //! 1. The server accepts jobs (503), and the head of the request passes [`AdmittedRequest::check`].
-//! 2. The job can meet its deadline (503).
+//! 2. The job can meet its deadline, and the proof the time limit of the caller (503).
 //! 3. The body is streamed to the spool and checked (400, 408, 413, 422, 503).
 //! 4. The encrypted witness and the job are stored (422 for another request with the same key, 429 and 503 at a limit).
 //! 5. 202 with the job and its `Location`. The same request with the same `Idempotency-Key` gets the same job. With
@@ -80,9 +80,10 @@ async fn try_submit(
     if let Some(deadline) = request.deadline {
         let estimate = jobs.forecast(KIND, request.circuit.id.as_str(), &account, request.priority).await?;
         if let Some(estimate) = estimate.filter(|estimate| estimate.exceeds(deadline)) {
-            return Err(ApiError::deadline_cannot_be_met(estimate, deadline));
+            return Err(ApiError::deadline_cannot_be_met(estimate, "X-Deadline", deadline));
         }
     }
+    request.check_timeout(app)?;
     let candidates = upload::receive(app, &request, parts, body).await?;
     let submission = submission(&request, account, candidates, &preferences, trace_of(&parts.headers));
     let AdmittedRequest { id, caller, grant, circuit, format, work, .. } = request;
