@@ -1,6 +1,7 @@
 //! The log: one format, chosen at the start, on standard error. Standard output is for the results of commands.
 
 use std::{
+    borrow::Cow,
     error::Error,
     fmt::Write,
     io::{self, IsTerminal},
@@ -81,7 +82,28 @@ pub fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// An error and all its causes in one line, separated by colons.
+/// The text in one line: control characters, such as line feeds in a file's name, are escaped.
+///
+/// ```
+/// assert_eq!(edgeprove_telemetry::one_line("a\nb"), "a\\nb");
+/// ```
+#[must_use]
+pub fn one_line(text: &str) -> Cow<'_, str> {
+    if !text.contains(char::is_control) {
+        return text.into();
+    }
+    let mut line = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character.is_control() {
+            line.extend(character.escape_default());
+        } else {
+            line.push(character);
+        }
+    }
+    line.into()
+}
+
+/// An error and all its causes in one line, separated by colons. Control characters are escaped.
 ///
 /// ```
 /// let cause = std::io::Error::other("disk on fire");
@@ -100,5 +122,8 @@ pub fn chain(error: &dyn Error) -> String {
         }
         cause = error.source();
     }
-    line
+    match one_line(&line) {
+        Cow::Borrowed(_) => line,
+        Cow::Owned(escaped) => escaped,
+    }
 }
