@@ -14,7 +14,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use edgeprove_telemetry::{regular_file, trusted_path};
+use edgeprove_telemetry::{regular_file, trusted_path, writable_folder};
 use futures_util::{
     StreamExt as _, TryStreamExt as _,
     stream::{self, BoxStream},
@@ -50,23 +50,25 @@ impl Folder {
         let failed = |doing| move |error| ArtifactError::of_file(doing, path, error);
         trusted_path::check_parents(path)?;
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed("create"))?;
-        let found = fs::metadata(path).map_err(failed("inspect"))?;
-        if found.uid() == geteuid().as_raw() && found.mode() & 0o077 != 0 {
-            for entry in fs::read_dir(path).map_err(failed("list"))? {
-                let entry = entry.map_err(failed("list"))?;
-                if !is_ours(&entry.path()) {
-                    return Err(OpenError::ContainsOtherFiles {
-                        path: path.to_owned(),
-                        example: entry.path(),
-                    });
-                }
-            }
+        if must_be_closed(path)? {
             fs::set_permissions(path, fs::Permissions::from_mode(0o700)).map_err(failed("restrict"))?;
         }
         trusted_path::check_folder(path, &fs::metadata(path).map_err(failed("inspect"))?)?;
         let folder = Self { path: Arc::new(path.to_owned()) };
         probe(path)?;
         Ok(folder)
+    }
+
+    /// Fails where [`Self::open`] would fail, and changes nothing. `None` if the folder does not exist yet.
+    pub(super) fn examine(path: &Path) -> Result<Option<Self>, OpenError> {
+        let exists = fs::symlink_metadata(path).is_ok();
+        let checked = writable_folder::check(path);
+        checked.map_err(|error| ArtifactError::of_file("write to", path, error))?;
+        if !exists {
+            return Ok(None);
+        }
+        must_be_closed(path)?;
+        Ok(Some(Self { path: Arc::new(path.to_owned()) }))
     }
 
     /// The folder's path.
@@ -208,6 +210,23 @@ impl Folder {
         });
         found.await.map_err(|error| ArtifactError::of_file("list", &self.path, error))
     }
+}
+
+/// Whether the folder is open to other users and this user can close it. Fails if it has anything but artifacts.
+fn must_be_closed(path: &Path) -> Result<bool, OpenError> {
+    let failed = |doing| move |error| ArtifactError::of_file(doing, path, error);
+    let found = fs::metadata(path).map_err(failed("inspect"))?;
+    let is_ours_and_open = found.uid() == geteuid().as_raw() && found.mode() & 0o077 != 0;
+    if !is_ours_and_open {
+        return Ok(false);
+    }
+    for entry in fs::read_dir(path).map_err(failed("list"))? {
+        let entry = entry.map_err(failed("list"))?;
+        if !is_ours(&entry.path()) {
+            return Err(OpenError::ContainsOtherFiles { path: path.to_owned(), example: entry.path() });
+        }
+    }
+    Ok(true)
 }
 
 /// An unfinished file, removed on drop. Its path is empty once the file has its final name.

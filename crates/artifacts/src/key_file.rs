@@ -19,26 +19,38 @@ use crate::{error::OpenError, keys::ArtifactKey};
 /// Most bytes of a key file that are read: 64 digits and white space around them.
 const FILE_MAX_BYTES: u64 = 256;
 
-/// Reads the key in a file. `None` if the file does not exist. A key that another user wrote or could exchange is refused:
-/// that user may know it.
+/// Reads the key in a file, and closes the file to other users. `None` if it does not exist. A key that another user wrote or
+/// could exchange is refused: that user may know it.
 pub(super) fn read(path: &Path) -> Result<Option<ArtifactKey>, OpenError> {
     trusted_path::check_parents(path)?;
-    let failed = |source| OpenError::KeyFile { path: path.to_owned(), source };
-    let file = match regular_file::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(failed(error)),
-    };
+    let Some(file) = open(path)? else { return Ok(None) };
     trusted_path::close_file(path, &file)?;
+    key_in(file, path).map(Some)
+}
+
+/// Reads the key in a file, and changes nothing. `None` if the file does not exist.
+pub(super) fn examine(path: &Path) -> Result<Option<ArtifactKey>, OpenError> {
+    trusted_path::check_parents(path)?;
+    open(path)?.map(|file| key_in(file, path)).transpose()
+}
+
+fn open(path: &Path) -> Result<Option<File>, OpenError> {
+    match regular_file::open(path) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(OpenError::KeyFile { path: path.to_owned(), source }),
+    }
+}
+
+fn key_in(file: File, path: &Path) -> Result<ArtifactKey, OpenError> {
     let mut text = Zeroizing::new(String::with_capacity(512));
     match file.take(FILE_MAX_BYTES).read_to_string(&mut text) {
-        Err(error) if error.kind() != io::ErrorKind::InvalidData => return Err(failed(error)),
+        Err(error) if error.kind() != io::ErrorKind::InvalidData => {
+            return Err(OpenError::KeyFile { path: path.to_owned(), source: error });
+        }
         _ => {}
     }
-    match ArtifactKey::read(&text) {
-        Some(key) => Ok(Some(key)),
-        None => Err(OpenError::NotAKey { path: path.to_owned() }),
-    }
+    ArtifactKey::read(&text).ok_or_else(|| OpenError::NotAKey { path: path.to_owned() })
 }
 
 /// Reads the key in a file, and creates the file with a random key if it does not exist. Servers that start at the same

@@ -36,7 +36,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use edgeprove_telemetry::keyed_hash::{Mac as _, hmac_sha256, update_part};
+use edgeprove_telemetry::{
+    keyed_hash::{Mac as _, hmac_sha256, update_part},
+    writable_folder,
+};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream::BoxStream};
 use tempfile::TempDir;
 use tokio::{fs::File, io::AsyncRead};
@@ -183,6 +186,34 @@ impl ArtifactStore {
         };
         location.warn_of_unknown_keys(&keys)?;
         Ok(Self { location, keys, is_failing: Arc::default(), _temporary: temporary })
+    }
+
+    /// Fails where [`Self::open`] would fail, as far as this shows without a change on the disk. A bucket gets no request.
+    /// Blocking.
+    pub fn examine(settings: &ArtifactSettings) -> Result<(), OpenError> {
+        let folder = match &settings.location {
+            LocationSettings::Folder(path) => Folder::examine(path)?,
+            LocationSettings::Bucket(settings) => {
+                Bucket::open(settings)?;
+                None
+            }
+            LocationSettings::Temporary => None,
+        };
+        let (KeySettings::File(file) | KeySettings::GivenAndFile(_, file)) = &settings.keys else {
+            return Ok(());
+        };
+        if key_file::examine(file)?.is_some() || matches!(settings.keys, KeySettings::GivenAndFile(..)) {
+            return Ok(());
+        }
+        if let Some(folder) = folder
+            && !folder.heads(1)?.is_empty()
+        {
+            return Err(OpenError::KeyMissing { path: file.clone(), folder: folder.path().to_owned() });
+        }
+        // The key will be created there.
+        let parent = file.parent().unwrap_or(Path::new("."));
+        let checked = writable_folder::check(parent);
+        checked.map_err(|source| OpenError::KeyFile { path: file.clone(), source })
     }
 
     /// A keyed digest (HMAC-SHA-256) of these parts in this order. It stays the same when a new key is added before the

@@ -17,8 +17,9 @@ use std::{
 
 use async_trait::async_trait;
 use edgeprove_job_rules::audit::{Entry, Link, Record, chain::LineFault};
-use edgeprove_telemetry::{regular_file, trusted_path};
+use edgeprove_telemetry::{regular_file, trusted_path, writable_folder};
 use parking_lot::Mutex;
+use rustix::fs::Access;
 
 use super::{
     AuditError, AuditSink, LogChange, Page, PageRange,
@@ -86,6 +87,25 @@ impl FileSink {
         let writer = Writer { file, id: id(&found), sync, head, last_line, end, dirty: false };
         let (path, writer) = (path.to_owned(), Arc::new(Mutex::new(writer)));
         Ok(Self { path, writer, removed_bytes: torn.len() as u64 })
+    }
+
+    /// Fails where [`Self::open`] would fail, and changes nothing. That another server uses the log is no failure.
+    pub fn examine(path: &Path) -> Result<(), AuditError> {
+        let io = |action| failed(path, action);
+        regular_file::check_path(path).map_err(io("opened"))?;
+        let file = match regular_file::open(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                // No folder is created for a log.
+                let folder = folder_of(path);
+                let checked = fs::metadata(folder).and_then(|_| writable_folder::check(folder));
+                return checked.map_err(io("created"));
+            }
+            Err(error) => return Err(io("opened")(error)),
+        };
+        rustix::fs::access(path, Access::WRITE_OK).map_err(|error| io("written")(error.into()))?;
+        let length = file.metadata().map_err(io("read"))?.len();
+        end_of(path, &file, length).map(drop)
     }
 
     /// The length of the unfinished line that [`Self::open`] moved away, in bytes; 0 if there was none.
@@ -276,8 +296,11 @@ fn lock(path: &Path, file: &File) -> Result<(), AuditError> {
 
 /// Flushes the folder of a file, so that a power cut does not undo a change of names.
 fn sync_folder(path: &Path) -> io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(folder)?.sync_all()
+    File::open(folder_of(path))?.sync_all()
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 fn id(file: &Metadata) -> (u64, u64) {

@@ -99,6 +99,14 @@ impl Database {
         Ok(database)
     }
 
+    /// Fails where [`Self::open`] would fail, as far as this shows without a connection and without a change on the disk.
+    pub fn examine(place: &DatabaseLocation) -> Result<(), OpenError> {
+        match place {
+            DatabaseLocation::Folder(path) => DataFolder::examine(path),
+            DatabaseLocation::Memory | DatabaseLocation::Postgres(_) => Ok(()),
+        }
+    }
+
     async fn of_sqlite(sqlite: Sqlite, folder: Option<DataFolder>) -> Result<Self, OpenError> {
         let is_durable = folder.is_some();
         let pools = sqlite.open().await?;

@@ -122,6 +122,12 @@ impl Spool {
         Ok(Self { folder: Arc::new(folder), owner: None })
     }
 
+    /// Fails where [`Self::open`] would fail, as far as this shows without a change on the disk: the directory is not one,
+    /// is not writable, belongs to another user or serves another purpose.
+    pub fn examine(dir: &Path) -> Result<(), SpoolError> {
+        shared_directory::examine(dir)
+    }
+
     /// The same spool, for files of this owner. An owner may take as many bytes as would still be free after it, so that
     /// nobody fills the spool alone.
     #[must_use]

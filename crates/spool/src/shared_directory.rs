@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use edgeprove_telemetry::trusted_path;
+use edgeprove_telemetry::{trusted_path, writable_folder};
 use rustix::{
     fs::{AtFlags, Mode, OFlags},
     io::Errno,
@@ -98,6 +98,16 @@ impl SharedDirectory {
     }
 }
 
+/// Fails where [`SharedDirectory::open`] would fail, and changes nothing. That other servers use the directory is no
+/// failure.
+pub(crate) fn examine(dir: &Path) -> Result<(), SpoolError> {
+    let dir: PathBuf = dir.components().collect();
+    if fs::symlink_metadata(&dir).is_ok() {
+        open_existing(&dir)?;
+    }
+    writable_folder::check(&dir).map_err(|error| SpoolError::of("write to", &dir, error))
+}
+
 /// Opens the directory, creates it if it does not exist, and closes it to other users if this user owns it.
 fn open_directory(dir: &Path) -> Result<File, SpoolError> {
     trusted_path::check_parents(dir)?;
@@ -107,38 +117,52 @@ fn open_directory(dir: &Path) -> Result<File, SpoolError> {
         .create(dir)
         .or_else(|error| if fs::symlink_metadata(dir).is_ok() { Ok(()) } else { Err(error) })
         .map_err(|error| SpoolError::of("create", dir, error))?;
+    let (directory, found) = open_existing(dir)?;
+    if found.uid() == geteuid().as_raw() {
+        if is_open_to_others(&found) {
+            directory
+                .set_permissions(fs::Permissions::from_mode(0o700))
+                .map_err(|error| SpoolError::of("restrict", dir, error))?;
+        }
+        return Ok(directory);
+    }
+    // The mode of a directory that root owns, such as a mounted tmpfs, stays: this server's folder in it is closed.
+    let mode = found.mode();
+    let (is_open, is_sticky) = (mode & 0o022 != 0, mode & 0o1000 != 0);
+    if is_open && !is_sticky {
+        tracing::warn!(folder = %dir.display(), "other users may rename what is in the spool: run chmod 1777 on it");
+    }
+    Ok(directory)
+}
+
+/// Opens a directory that exists, and checks that it can be a spool.
+fn open_existing(dir: &Path) -> Result<(File, fs::Metadata), SpoolError> {
     let directory = open_dir(dir).map_err(|error| match Errno::from_io_error(&error) {
         Some(Errno::NOTDIR | Errno::LOOP) => SpoolError::NotADirectory { path: dir.to_owned() },
         _ => SpoolError::of("open", dir, error),
     })?;
     let failed = |error| SpoolError::of("inspect", dir, error);
     let found = directory.metadata().map_err(failed)?;
-    let (owner, mode) = (found.uid(), found.mode());
+    let owner = found.uid();
     if owner != geteuid().as_raw() {
         // The owner of a directory may rename what is in it, and so exchange this server's folder.
         if owner != ROOT {
             return Err(SpoolError::OwnedByAnotherUser { path: dir.to_owned(), owner });
         }
-        // The mode of a directory that root owns, such as a mounted tmpfs, stays: this server's folder in it is closed.
-        let (is_open, is_sticky) = (mode & 0o022 != 0, mode & 0o1000 != 0);
-        if is_open && !is_sticky {
-            tracing::warn!(folder = %dir.display(), "other users may rename what is in the spool: run chmod 1777 on it");
-        }
-        return Ok(directory);
-    }
-    if mode & 0o7777 == 0o700 {
-        return Ok(directory);
-    }
-    for entry in fs::read_dir(dir).map_err(failed)? {
-        let entry = entry.map_err(failed)?;
-        if !is_server_folder(&entry) {
-            return Err(SpoolError::ContainsOtherFiles { path: dir.to_owned(), example: entry.path() });
+    } else if is_open_to_others(&found) {
+        for entry in fs::read_dir(dir).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            if !is_server_folder(&entry) {
+                return Err(SpoolError::ContainsOtherFiles { path: dir.to_owned(), example: entry.path() });
+            }
         }
     }
-    directory
-        .set_permissions(fs::Permissions::from_mode(0o700))
-        .map_err(|error| SpoolError::of("restrict", dir, error))?;
-    Ok(directory)
+    Ok((directory, found))
+}
+
+/// Whether the mode is another one than that of a directory that is closed to other users.
+fn is_open_to_others(found: &fs::Metadata) -> bool {
+    found.mode() & 0o7777 != 0o700
 }
 
 /// Locks the directory until the descriptor is closed.

@@ -22,8 +22,11 @@ use std::{
 };
 
 use edgeprove_job_rules::sql::Dialect;
-use edgeprove_telemetry::{regular_file, trusted_path};
-use rustix::{fs::Mode, process::geteuid};
+use edgeprove_telemetry::{regular_file, trusted_path, writable_folder};
+use rustix::{
+    fs::{Access, Mode},
+    process::geteuid,
+};
 use sqlx::{
     AnyConnection, AnyPool, ConnectOptions as _, Connection as _, Executor as _,
     any::{AnyConnectOptions, AnyPoolOptions},
@@ -77,6 +80,20 @@ impl DataFolder {
         let lock = lock(&path)?;
         let folder_lock = lock_folder(&path)?;
         Ok(Self { path, _lock: lock, _folder_lock: folder_lock })
+    }
+
+    /// Fails where [`Self::claim`] and the database in the folder would fail, as far as this shows without a change on the
+    /// disk. That another server uses the folder is no failure.
+    pub fn examine(path: &Path) -> Result<(), OpenError> {
+        writable_folder::check(path).map_err(OpenError::folder("use the data folder", path))?;
+        for file in [path.join(LOCK_FILE), path.join(FILES[0])] {
+            regular_file::check_path(&file).map_err(OpenError::folder("open", &file))?;
+            if file.exists() {
+                rustix::fs::access(&file, Access::READ_OK | Access::WRITE_OK)
+                    .map_err(|error| OpenError::folder("write to", &file)(error.into()))?;
+            }
+        }
+        Ok(())
     }
 
     /// The database's file.
