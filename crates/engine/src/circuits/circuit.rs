@@ -53,7 +53,7 @@ pub enum LoadError {
     /// The circuit is larger than the CRS.
     #[error(
         "it needs more CRS points: {needed} for its size of {dyadic_size}, and there are {points}: \
-         run `cargo xtask setup --crs-points {needed}` where there is internet, or point CRS_PATH to a larger CRS"
+         point CRS_PATH to a larger CRS (`cargo xtask setup --crs-points {needed}` in a checkout installs one)"
     )]
     CrsTooSmall {
         /// The circuit size.

@@ -77,7 +77,7 @@ pub enum LookupError {
         known: String,
     },
     /// No name was given, and there are several circuits.
-    #[error("name the circuit in the path, /api/prove/NAME; there are: {known}")]
+    #[error("name the circuit by ?circuit=NAME, or in the path of /api/prove/NAME; there are: {known}")]
     Unnamed {
         /// The names of all circuits.
         known: String,

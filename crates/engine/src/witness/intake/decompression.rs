@@ -60,10 +60,8 @@ impl<'limits> Decompression<'limits> {
         if !MAGIC.starts_with(&self.magic) {
             return Err(IntakeError::NotGzip { looks_like: LooksLike::of(&self.magic) });
         }
-        self.header.advance(chunk).map_err(|HeaderTooLong| {
-            let what = Damage::HeaderTooLong { max_bytes: HEADER_MAX_BYTES };
-            IntakeError::Corrupt { what, at: HEADER_MAX_BYTES as u64 }
-        })?;
+        let too_long = |HeaderTooLong| IntakeError::HeaderTooLong { max_bytes: HEADER_MAX_BYTES };
+        self.header.advance(chunk).map_err(too_long)?;
         if self.header.has_undefined_flags() {
             return Err(IntakeError::Corrupt { what: Damage::HeaderFlags, at: MAGIC.len() as u64 });
         }

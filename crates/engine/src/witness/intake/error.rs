@@ -11,27 +11,27 @@ pub(super) const WITNESS_HEAD: [u8; 2] = [3, 0x91];
 
 /// gzip's magic and method. Most gzip streams have a zero byte after them.
 const BYTES_BEFORE_ZERO: u64 = 3;
-const CUT_AT_ZERO: &str =
-    ", before its first zero byte: curl -d cuts a file there, so send it with --data-binary";
-/// Why bytes may have changed.
-const UNCHANGED: &str = "curl sends a file unchanged only with --data-binary";
+const CUT_AT_ZERO: &str = ": curl -d cuts a file there, so send it with --data-binary";
+/// Why bytes may have changed on their way through HTTP.
+const CHANGED_BY_CLIENT: &str = "; curl sends a file unchanged only with --data-binary";
 
 static OTHER_WITNESS: LazyLock<String> = LazyLock::new(|| {
     format!("; it begins as a witness of another Noir, so generate it with Noir {NOIR_VERSION}")
 });
 
-/// An upload was refused.
+/// A witness was refused. The text is true for an upload and for a file; [`HasProblemType::detail`] adds the advice for
+/// clients of HTTP.
 #[derive(Debug, thiserror::Error)]
 pub enum IntakeError {
-    /// The body has no bytes.
-    #[error("the body has no bytes")]
+    /// The witness has no bytes.
+    #[error("the witness has no bytes")]
     Empty,
     /// The body is larger than allowed, by its announced or its actual length.
     #[error(
         "{}; at most {max_bytes} are allowed{limit}",
         .announced.map_or_else(
-            || "the body has more bytes than allowed".to_owned(),
-            |bytes| format!("the body is announced with {bytes} bytes"),
+            || "the witness has more bytes than allowed".to_owned(),
+            |bytes| format!("the witness is announced with {bytes} bytes"),
         )
     )]
     TooLarge {
@@ -56,15 +56,23 @@ pub enum IntakeError {
         max_bytes: u64,
     },
     /// The body does not begin with gzip's magic bytes.
-    #[error("the body does not begin as gzip: {looks_like}")]
+    #[error("the witness does not begin as gzip: {looks_like}")]
     NotGzip {
         /// The format that its first bytes suggest.
         looks_like: LooksLike,
     },
+    /// The gzip header, with its extra field, name and comment, is larger than allowed.
+    #[error(
+        "the gzip header, with its extra field, name and comment, has more than {max_bytes} bytes, which is the limit"
+    )]
+    HeaderTooLong {
+        /// The largest header, in bytes.
+        max_bytes: usize,
+    },
     /// The gzip stream is incomplete.
     #[error(
         "the gzip stream is cut short after {compressed} bytes, {decompressed} decompressed{}",
-        if *compressed == BYTES_BEFORE_ZERO { CUT_AT_ZERO } else { "" }
+        if *compressed == BYTES_BEFORE_ZERO { ", before its first zero byte" } else { "" }
     )]
     Truncated {
         /// Bytes received.
@@ -82,7 +90,7 @@ pub enum IntakeError {
     },
     /// There are bytes after the gzip stream.
     #[error(
-        "there are bytes after the end of the gzip stream, from byte {at} on: send one gzip stream alone"
+        "there are bytes after the end of the gzip stream, from byte {at} on: it must be one gzip stream alone"
     )]
     BytesAfterEnd {
         /// Where they begin.
@@ -132,7 +140,7 @@ pub enum IntakeError {
         seconds: u64,
     },
     /// The body broke off, most often because the client closed the connection.
-    #[error("the body broke off after {received} bytes")]
+    #[error("the witness broke off after {received} bytes")]
     BodyFailed {
         /// Bytes received until then.
         received: u64,
@@ -168,17 +176,11 @@ pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
 /// How a gzip stream is damaged.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Damage {
-    /// The header, with the stream's name and comment, is too long.
-    #[error("its header, with name and comment, has more than {max_bytes} bytes")]
-    HeaderTooLong {
-        /// The largest header, in bytes.
-        max_bytes: usize,
-    },
     /// The header has flags that gzip does not define: the flags' byte is another one.
-    #[error("bytes of its header are missing; {UNCHANGED}")]
+    #[error("bytes of its header are missing")]
     HeaderFlags,
     /// The decoder refused a header field, a block, the checksum or the length.
-    #[error("{0}; {UNCHANGED}")]
+    #[error("{0}")]
     Decoder(String),
 }
 
@@ -186,7 +188,9 @@ impl HasProblemType for IntakeError {
     fn kind(&self) -> ProblemType {
         match self {
             Self::Empty => ProblemType::WitnessEmpty,
-            Self::TooLarge { .. } | Self::Padded { .. } => ProblemType::WitnessTooLarge,
+            Self::TooLarge { .. } | Self::Padded { .. } | Self::HeaderTooLong { .. } => {
+                ProblemType::WitnessTooLarge
+            }
             Self::NotGzip { .. } => ProblemType::WitnessNotGzip,
             // If the client still waits for a response, something between it and the server cut its body short.
             Self::Truncated { .. } | Self::BodyFailed { .. } => ProblemType::WitnessTruncated,
@@ -199,6 +203,15 @@ impl HasProblemType for IntakeError {
             Self::Stalled { .. } | Self::TooSlow { .. } => ProblemType::UploadStalled,
             Self::Spool(error) => error.kind(),
         }
+    }
+
+    fn detail(&self) -> String {
+        let advice = match self {
+            Self::Truncated { compressed: BYTES_BEFORE_ZERO, .. } => CUT_AT_ZERO,
+            Self::Corrupt { .. } => CHANGED_BY_CLIENT,
+            _ => "",
+        };
+        format!("{self}{advice}")
     }
 }
 
@@ -265,15 +278,15 @@ impl fmt::Display for LooksLike {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(match self {
             Self::Witness => {
-                "it looks like a witness that is not compressed; send it gzipped, as Noir makes it"
+                "it looks like a witness that is not compressed; it must be gzipped, as Noir writes it"
             }
-            Self::Base64 => "it looks like gzip in base64; send the bytes themselves",
-            Self::Text => "it looks like gzip that was converted to text; send the bytes and not a string",
-            Self::Json => "it looks like JSON; send the gzipped witness that Noir makes of the inputs",
-            Self::Multipart => "it looks like a form; send the witness as the whole body",
-            Self::Zip => "it looks like a zip archive; send gzip",
-            Self::Zstd => "it looks like zstd; send gzip",
-            Self::Unknown => "send the gzipped witness that Noir makes",
+            Self::Base64 => "it looks like gzip in base64; it must be the bytes themselves",
+            Self::Text => "it looks like gzip that was converted to text; it must be the unchanged bytes",
+            Self::Json => "it looks like JSON; it must be the gzipped witness that Noir makes of the inputs",
+            Self::Multipart => "it looks like a form; it must be the witness alone",
+            Self::Zip => "it looks like a zip archive; it must be gzip",
+            Self::Zstd => "it looks like zstd; it must be gzip",
+            Self::Unknown => "it must be the gzipped witness that Noir makes",
         })
     }
 }

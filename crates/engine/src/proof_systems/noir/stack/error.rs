@@ -102,9 +102,7 @@ impl fmt::Display for Found {
             Self::Tagged => {
                 write!(out, "belongs to Noir's tagged msgpack, {}: {}", *NOT_FOR_BB, *USE_THIS_NOIR)
             }
-            Self::Text => {
-                out.write_str("is text: the upload may be the inputs or a circuit, but not a witness")
-            }
+            Self::Text => out.write_str("is text: it may be the inputs or a circuit, but not a witness"),
             Self::Gzip => out.write_str("begins another gzip stream: the witness was compressed twice"),
             Self::Other(byte) => {
                 write!(out, "is {byte:#04x}, and a witness begins with 0x03: {}", *USE_THIS_NOIR)
