@@ -6,7 +6,7 @@
 use std::{collections::BTreeMap, fmt, io, path::PathBuf};
 
 use edgeprove_protocol::{
-    caller::{Digest, NamedDigest, find_key, parse_digest},
+    caller::{Digest, EMPTY_KEY, NamedDigest, find_key, is_of_empty_text, parse_digest},
     headers,
 };
 use serde::Deserialize;
@@ -152,6 +152,9 @@ impl KeyRing {
                     _ if is_sample => faults.push(format!(
                         "keys.{name}.sha256 has a sample of the documentation, whose key everybody knows: \
                          `edgeprove keys new {name}` prints a new key and its line"
+                    )),
+                    Some(digest) if is_of_empty_text(&digest) => faults.push(format!(
+                        "keys.{name}.sha256 has {EMPTY_KEY}; `edgeprove keys new {name}` prints a new key and its line"
                     )),
                     Some(digest) => self.digests.push(NamedDigest { name: name.clone(), digest }),
                     None => faults.push(format!(
@@ -334,6 +337,17 @@ mod tests {
             let text = format!("[keys.bob]\nsha256 = ['{}']", sample.to_ascii_uppercase());
             let faults = KeyRing::default().with_file(&text).unwrap_err();
             assert!(faults[0].contains("edgeprove keys new bob"), "{faults:?}");
+        }
+    }
+
+    #[test]
+    fn digests_of_an_empty_text_are_refused() {
+        use sha2::{Digest as _, Sha256};
+
+        for empty in ["", "\n"] {
+            let text = format!("[keys.bob]\nsha256 = ['{}']", hex::encode(Sha256::digest(empty)));
+            let faults = KeyRing::default().with_file(&text).unwrap_err();
+            assert!(faults[0].contains("keys.bob") && faults[0].contains("empty text"), "{faults:?}");
         }
     }
 

@@ -68,12 +68,36 @@ pub enum KeyListFault {
         /// Its position, from 1.
         at: usize,
     },
+    /// An entry's digest is that of an empty text.
+    #[error("entry {at} has {EMPTY_KEY}")]
+    EmptyKey {
+        /// Its position, from 1.
+        at: usize,
+    },
     /// Two entries have the same name.
     #[error("entry {at} has the name of an earlier one")]
     Twice {
         /// The position of the second, from 1.
         at: usize,
     },
+}
+
+/// What is wrong with a digest of an empty text, for messages.
+pub const EMPTY_KEY: &str = "the SHA-256 of an empty text: the key was empty when its digest was computed, for example an unset variable";
+
+/// Whether this is the digest of a text without a character, or with a line feed alone, as `echo` writes it. No caller
+/// can present such a key.
+#[must_use]
+pub fn is_of_empty_text(digest: &Digest) -> bool {
+    const EMPTY: Digest = [
+        0xe3, 0xb0, 0xc4, 0x42, 0x98, 0xfc, 0x1c, 0x14, 0x9a, 0xfb, 0xf4, 0xc8, 0x99, 0x6f, 0xb9, 0x24, 0x27,
+        0xae, 0x41, 0xe4, 0x64, 0x9b, 0x93, 0x4c, 0xa4, 0x95, 0x99, 0x1b, 0x78, 0x52, 0xb8, 0x55,
+    ];
+    const LINE_FEED: Digest = [
+        0x01, 0xba, 0x47, 0x19, 0xc8, 0x0b, 0x6f, 0xe9, 0x11, 0xb0, 0x91, 0xa7, 0xc0, 0x51, 0x24, 0xb6, 0x4e,
+        0xee, 0xce, 0x96, 0x4e, 0x09, 0xc0, 0x58, 0xef, 0x8f, 0x98, 0x05, 0xda, 0xca, 0x54, 0x6b,
+    ];
+    [EMPTY, LINE_FEED].contains(digest)
 }
 
 /// Reads `NAME:SHA256` pairs separated by commas or white space. The digest is that of the key's text, in hexadecimal
@@ -87,6 +111,9 @@ pub fn parse_keys(text: &str) -> Result<Vec<NamedDigest>, KeyListFault> {
             return Err(KeyListFault::Name { at });
         }
         let digest = parse_digest(digest).ok_or(KeyListFault::Form { at })?;
+        if is_of_empty_text(&digest) {
+            return Err(KeyListFault::EmptyKey { at });
+        }
         if keys.iter().any(|other| other.name == name) {
             return Err(KeyListFault::Twice { at });
         }
@@ -158,6 +185,14 @@ mod tests {
             ("secret", KeyListFault::Form { at: 1 }),
             ("alice:secret", KeyListFault::Form { at: 1 }),
             ("alice:", KeyListFault::Form { at: 1 }),
+            (
+                "alice:E3B0C44298FC1C149AFBF4C8996FB92427AE41E4649B934CA495991B7852B855",
+                KeyListFault::EmptyKey { at: 1 },
+            ),
+            (
+                "alice:01ba4719c80b6fe911b091a7c05124b64eeece964e09c058ef8f9805daca546b",
+                KeyListFault::EmptyKey { at: 1 },
+            ),
             (&format!(":{good}"), KeyListFault::Name { at: 1 }),
             (&format!("a:{good},b c:{good}"), KeyListFault::Form { at: 2 }),
             (&twice, KeyListFault::Twice { at: 2 }),

@@ -5,7 +5,7 @@
 //! ```
 //! use edgeprove_protocol::{Problem, ProblemType};
 //!
-//! let problem = Problem::new(ProblemType::WitnessEmpty, "the body has 0 bytes", None);
+//! let problem = Problem::new(ProblemType::WitnessEmpty, "the witness has no bytes", None);
 //! assert_eq!((problem.status, problem.retryable), (400, false));
 //! assert_eq!(problem.code, ProblemType::WitnessEmpty);
 //! ```

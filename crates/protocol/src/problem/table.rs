@@ -208,7 +208,7 @@ problem_types! {
     JobExpired = "job_expired", 410, Notice, Never, SameCircuit,
         "The job has expired",
         "Submit the job again, and fetch the proof sooner.";
-    /// The upload is larger than the server allows, or than any witness of the circuit.
+    /// The upload or its gzip header is larger than the server allows, or the upload than any witness of the circuit.
     WitnessTooLarge = "witness_too_large", 413, Notice, Never, SameCircuit,
         "The witness is too large",
         "Send the witness of this circuit as Noir compresses it. The operator sets the server's limit.";
@@ -302,7 +302,7 @@ problem_types! {
     ProverUnavailable = "prover_unavailable", 503, Error, Later(5), SameCircuit,
         "No prover is available",
         "Try again after `Retry-After`. Operator: check the server's log.";
-    /// The circuit is configured, but the server cannot load or prove it.
+    /// The circuit is configured, but the server cannot load or prove it; or the server has no circuit that it can prove.
     CircuitUnavailable = "circuit_unavailable", 503, Critical, Never, SmallerCircuit,
         "The circuit is not available",
         "Operator: `/api/health` shows the reason to a key with the role `operator`, and the log has it.";
