@@ -22,6 +22,7 @@ pub mod keys;
 mod own_flags;
 pub mod prove;
 pub mod serve;
+mod start_checks;
 pub mod stop_signals;
 pub mod verify;
 pub mod warm;
@@ -59,10 +60,11 @@ The help of a flag names its environment variable, if it has one; the flag overr
 enum Command {
     /// Serve proofs over HTTP.
     Serve(Box<serve::ServeArgs>),
-    /// Check the settings and files of `serve`, and print what it would use. Nothing is started.
+    /// Check the settings and files of `serve`, and print what it would use. No server is started.
     ///
-    /// Exit status: 0 if no error was found, 64 with all errors if one was. Only `serve` opens the spool, the audit log
-    /// and the data folder. Secrets are not printed.
+    /// Exit status: 0 if `serve` would start and can read every circuit, 64 with all errors if not. Nothing on the disk is
+    /// changed, and a server with the same settings may run. bb is only run for its version: whether it can load the
+    /// circuits is not checked. No database and no bucket is contacted. Secrets are not printed.
     CheckConfig(Box<serve::ServeArgs>),
     /// Prove one witness.
     Prove(Box<prove::ProveArgs>),

@@ -36,7 +36,7 @@ pub mod server;
 pub mod setting;
 
 pub use environment::{Environment, EnvironmentVariables};
-pub use setting::{ConfigError, Faults, RawSetting, raw_setting};
+pub use setting::{ConfigError, Faults, Purpose, RawSetting, raw_setting};
 
 use edgeprove_audit::AuditSettings;
 

@@ -114,7 +114,10 @@ impl Response {
         assert!(headers::is_acceptable_request_id(id.as_bytes()), "{id:?}");
         // This compares code, status, title, error, message, detail, retryable and request_id.
         assert_eq!(problem, Problem::new(expected, problem.detail.clone(), Some(id.to_owned())));
-        assert!(!problem.detail.is_empty());
+        let detail = &problem.detail;
+        assert!(!detail.is_empty());
+        // A mistake in a text of several source lines would show as one of these.
+        assert!(!detail.contains(['\n', '\\']) && !detail.contains("  "), "{detail:?}");
         let wait = self.header("retry-after");
         let is_time = wait.parse::<u64>().is_ok_and(|seconds| seconds > 0);
         assert_eq!((is_time, wait.is_empty()), (problem.retryable, !problem.retryable), "{wait:?}: {text}");

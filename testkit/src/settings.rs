@@ -137,7 +137,10 @@ impl ServerFolder {
         };
         let log = File::create(self.log()).unwrap();
         command.env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-        command.arg("serve").args(["--log", "debug", "--log-format", "json"]);
+        command.arg("serve").args(["--log-format", "json"]);
+        if !settings.flags.iter().any(|flag| flag == "--log") {
+            command.args(["--log", "debug"]);
+        }
         if !settings.flags.iter().any(|flag| flag == "--cores") {
             command.args(["--cores", "2"]);
         }

@@ -4,17 +4,18 @@ use std::{io::Write as _, process::ExitCode};
 
 use clap::{Arg, ArgMatches, Command, parser::ValueSource};
 use edgeprove_artifacts::LocationSettings;
-use edgeprove_engine::proof_systems::read_circuit;
-use edgeprove_telemetry::chain;
+use edgeprove_telemetry::{chain, one_line};
 
 use super::{
     exit_status::{self, Failure, other},
     serve::ServeArgs,
+    start_checks,
 };
 use crate::config::{
-    ConfigError, EnvironmentVariables, Faults, ServeSettings,
+    EnvironmentVariables, Purpose, ServeSettings,
     environment::{Environment, with_variables},
     misspelt_variables::Misspelt,
+    server::is_in_use,
 };
 
 /// Checks the settings and prints them: a line for each flag, then what follows from them.
@@ -26,8 +27,7 @@ pub fn run(
     flags: &[FlagValue],
 ) -> ExitCode {
     exit_status::run(async {
-        let settings = args.read(environment, misspelt).await?;
-        check_circuits(&settings)?;
+        let settings = args.read(environment, misspelt, Purpose::Check).await?;
         print(flags, &settings, misspelt).map_err(other)?;
         Ok::<_, Failure>(ExitCode::SUCCESS)
     })
@@ -98,29 +98,31 @@ pub fn parsed(
     }
 }
 
-/// Every circuit can be read. Whether bb can load it is known when the server starts.
-fn check_circuits(settings: &ServeSettings) -> Result<(), ConfigError> {
-    let mut faults = Faults::default();
-    for source in &settings.circuits.sources {
-        // The size that the CRS allows is checked at the start.
-        if let Err(error) = read_circuit(&source.path, u64::MAX) {
-            faults.add(format!("the circuit file {}: {}", source.path.display(), chain(&error)));
-        }
-    }
-    faults.finish(Some(()))
-}
-
 fn print(flags: &[FlagValue], settings: &ServeSettings, misspelt: &[Misspelt]) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     for FlagValue { flag, value, source } in flags {
-        writeln!(out, "{flag}: {} ({source})", value.as_deref().unwrap_or("not set"))?;
+        writeln!(out, "{flag}: {} ({source})", one_line(value.as_deref().unwrap_or("not set")))?;
     }
     writeln!(out, "\nwhat follows:")?;
     for (name, value) in facts(settings) {
-        writeln!(out, "{name}: {value}")?;
+        writeln!(out, "{name}: {}", one_line(&value))?;
     }
     for variable in misspelt {
         writeln!(out, "warning: {variable}")?;
+    }
+    for address in [Some(settings.server.listen), settings.server.probe_listen].into_iter().flatten() {
+        if is_in_use(address) {
+            writeln!(out, "note: {address} is in use at the moment, as it is while the server itself runs")?;
+        }
+    }
+    if let Ok(jobs) = &settings.jobs
+        && let Err(error) = start_checks::examine(jobs)
+    {
+        let error = chain(&error);
+        writeln!(
+            out,
+            "warning: jobs will be disabled, because the default data folder cannot be used: {error}"
+        )?;
     }
     if settings.circuits.sources.is_empty() {
         writeln!(out, "warning: there is no circuit, so nothing can be proved: set --circuit or --circuits")?;

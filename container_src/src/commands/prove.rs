@@ -1,7 +1,8 @@
 //! `edgeprove prove`: proves one witness without a server, in the same way as the server does.
 
 use std::{
-    io::IsTerminal,
+    fs,
+    io::{self, IsTerminal, Write as _},
     num::NonZeroUsize,
     path::{Path, PathBuf},
     process::ExitCode,
@@ -21,7 +22,7 @@ use super::{
     stop_signals,
 };
 use crate::{
-    config::{Faults, circuits::CircuitArgs, engine::EngineArgs, environment::Environment},
+    config::{Faults, Purpose, circuits::CircuitArgs, engine::EngineArgs, environment::Environment},
     engine::Engine,
 };
 use edgeprove_audit::Audit;
@@ -74,27 +75,38 @@ struct UnusableWitness<E: std::error::Error + 'static> {
     source: E,
 }
 
+/// The witness cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[error("the witness {} cannot be read", path.display())]
+struct UnreadableWitness {
+    path: PathBuf,
+    #[source]
+    source: io::Error,
+}
+
 /// A signal stopped the command.
 #[derive(Debug, thiserror::Error)]
 #[error("interrupted by {0}")]
 struct Interrupted(&'static str);
 
-/// A file could not be read or written.
+/// A file could not be written.
 #[derive(Debug, thiserror::Error)]
-#[error("{}", path.display())]
+#[error("{} cannot be written", path.display())]
 struct FileFailed {
     path: PathBuf,
     #[source]
-    source: std::io::Error,
+    source: io::Error,
 }
 
 /// Proves, and prints one line of JSON about the proof.
 #[must_use]
 pub fn run(args: ProveArgs, environment: &Environment) -> ExitCode {
     exit_status::run(async {
+        // First of all: to read the settings runs bb, and a wrong name is the most likely mistake.
+        let witness = WitnessFile::open(&args.witness).await?;
         let mut faults = Faults::default();
         let circuits = args.circuits.read(&mut faults);
-        let engine = args.engine.read(environment, &mut faults).await;
+        let engine = args.engine.read(environment, Purpose::Use, &mut faults).await;
         if circuits.as_ref().is_some_and(|circuits| circuits.sources.is_empty()) {
             faults.add("--circuit (EDGEPROVE_CIRCUIT) is missing: give the compiled circuit");
         }
@@ -110,7 +122,7 @@ pub fn run(args: ProveArgs, environment: &Environment) -> ExitCode {
 
         let engine = Engine::start(&engine, circuits).map_err(other)?;
         let outcome = tokio::select! {
-            outcome = prove(&engine, &args.witness, &args.out) => outcome,
+            outcome = prove(&engine, witness, &args.out) => outcome,
             signal = signal => Err(other(Interrupted(signal))),
         };
         engine.stop().await;
@@ -118,7 +130,8 @@ pub fn run(args: ProveArgs, environment: &Environment) -> ExitCode {
     })
 }
 
-async fn prove(engine: &Engine, witness: &Path, out: &Path) -> Result<(), Failure> {
+async fn prove(engine: &Engine, witness: WitnessFile, out: &Path) -> Result<(), Failure> {
+    let WitnessFile { path, content } = witness;
     let started = Instant::now();
     let progress = Progress::new();
     progress.stage("loading the circuit");
@@ -136,12 +149,6 @@ async fn prove(engine: &Engine, witness: &Path, out: &Path) -> Result<(), Failur
     };
 
     progress.stage("reading the witness");
-    let input: Box<dyn AsyncRead + Unpin + Send> = if witness == Path::new("-") {
-        Box::new(tokio::io::stdin())
-    } else {
-        let file = File::open(witness).await;
-        Box::new(file.map_err(|source| other(FileFailed { path: witness.to_owned(), source }))?)
-    };
     let limits = IntakeLimits {
         upload_max_bytes: u64::MAX,
         decompressed_max_bytes: u64::MAX,
@@ -150,8 +157,8 @@ async fn prove(engine: &Engine, witness: &Path, out: &Path) -> Result<(), Failur
         idle: Duration::from_hours(1),
     };
     let bound = Some(circuit.witness_max_bytes());
-    let upload = intake::receive(&engine.spool, &limits, None, bound, ReaderStream::new(input)).await;
-    let file = || witness.to_owned();
+    let upload = intake::receive(&engine.spool, &limits, None, bound, ReaderStream::new(content)).await;
+    let file = || path.clone();
     let upload = upload.map_err(|source| other(UnusableWitness { path: file(), source }))?;
     let checked = witness::check(upload, &circuit).await;
     let (witness, digest) = checked.map_err(|source| other(UnusableWitness { path: file(), source }))?;
@@ -187,23 +194,80 @@ async fn prove(engine: &Engine, witness: &Path, out: &Path) -> Result<(), Failur
     Ok(())
 }
 
-fn write(out: &Path, proved: &ProofResult) -> Result<(), FileFailed> {
-    let failed = |path: &Path| {
+/// The file of the witness, which is open.
+struct WitnessFile {
+    path: PathBuf,
+    content: Box<dyn AsyncRead + Unpin + Send>,
+}
+
+impl WitnessFile {
+    /// Opens the file; `-` is standard input. A FIFO is opened too, so that another program can write the witness.
+    async fn open(path: &Path) -> Result<Self, Failure> {
         let path = path.to_owned();
-        move |source| FileFailed { path, source }
-    };
-    std::fs::create_dir_all(out).map_err(failed(out))?;
+        if path == Path::new("-") {
+            return Ok(Self { path, content: Box::new(tokio::io::stdin()) });
+        }
+        let opened = async {
+            let file = File::open(&path).await?;
+            if file.metadata().await?.is_dir() {
+                return Err(io::ErrorKind::IsADirectory.into());
+            }
+            Ok(file)
+        };
+        match opened.await {
+            Ok(file) => Ok(Self { path, content: Box::new(file) }),
+            Err(source) => Err(Failure::NoInput(Box::new(UnreadableWitness { path, source }))),
+        }
+    }
+}
+
+/// Writes the files, all of them or none unless a rename fails. A symbolic link with one of the names is replaced, and its
+/// target stays as it is.
+fn write(out: &Path, proved: &ProofResult) -> Result<(), FileFailed> {
+    fs::create_dir_all(out).map_err(failed(out))?;
     let files: [(&str, &[u8]); 4] = [
         ("proof", proved.parts.proof.as_flattened()),
         ("public_inputs", proved.parts.public_inputs.as_flattened()),
         ("vk", &proved.key.circuit.vk),
         ("vk_hash", &proved.key.vk_hash),
     ];
-    for (name, bytes) in files {
-        let path = out.join(name);
-        std::fs::write(&path, bytes).map_err(failed(&path))?;
+    let drafts: Vec<Draft> =
+        files.into_iter().map(|(name, bytes)| Draft::write(out, name, bytes)).collect::<Result<_, _>>()?;
+    drafts.into_iter().try_for_each(Draft::finish)
+}
+
+fn failed(path: &Path) -> impl FnOnce(io::Error) -> FileFailed {
+    let path = path.to_owned();
+    move |source| FileFailed { path, source }
+}
+
+/// A file that does not have its name yet. It is removed on drop.
+struct Draft {
+    path: PathBuf,
+    target: PathBuf,
+}
+
+impl Draft {
+    fn write(folder: &Path, name: &str, bytes: &[u8]) -> Result<Self, FileFailed> {
+        let draft = Self {
+            path: folder.join(format!(".{name}.{}.part", uuid::Uuid::new_v4())),
+            target: folder.join(name),
+        };
+        let created = fs::OpenOptions::new().write(true).create_new(true).open(&draft.path);
+        created.and_then(|mut file| file.write_all(bytes)).map_err(failed(&draft.target))?;
+        Ok(draft)
     }
-    Ok(())
+
+    fn finish(self) -> Result<(), FileFailed> {
+        fs::rename(&self.path, &self.target).map_err(failed(&self.target))
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        // After the rename there is nothing to remove.
+        let _ = fs::remove_file(&self.path);
+    }
 }
 
 #[expect(clippy::print_stdout, reason = "the result of the command")]
@@ -223,7 +287,7 @@ struct Progress(Option<ProgressBar>);
 
 impl Progress {
     fn new() -> Self {
-        if !std::io::stderr().is_terminal() {
+        if !io::stderr().is_terminal() {
             return Self(None);
         }
         let bar = ProgressBar::new(4);

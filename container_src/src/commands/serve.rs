@@ -7,14 +7,14 @@ use clap::Args;
 
 use super::{
     exit_status::{self, Failure, other},
-    stop_signals,
+    start_checks, stop_signals,
 };
 use crate::{
     app::App,
     config::{
-        ConfigError, Faults, ServeSettings, access_and_audit::AccessAndAuditArgs, circuits::CircuitArgs,
-        engine::EngineArgs, environment::Environment, jobs::JobArgs, memory, misspelt_variables::Misspelt,
-        server::ServerArgs, setting::flag,
+        ConfigError, Faults, Purpose, ServeSettings, access_and_audit::AccessAndAuditArgs,
+        circuits::CircuitArgs, engine::EngineArgs, environment::Environment, jobs::JobArgs, memory,
+        misspelt_variables::Misspelt, server::ServerArgs, setting::flag,
     },
 };
 use edgeprove_prover::barretenberg::redaction::without_values;
@@ -35,19 +35,27 @@ pub struct ServeArgs {
 }
 
 impl ServeArgs {
-    /// Reads the flags, and checks files, bb and the port. The error has all errors of all areas, and then the misspelt
-    /// variables, which may be their reason.
+    /// Reads the flags, and checks files, bb and the port. With [`Purpose::Check`] also the files that a start would open
+    /// for writing. The error has all errors of all areas, and then the misspelt variables, which may be their reason.
     pub async fn read(
         self,
         environment: &Environment,
         misspelt: &[Misspelt],
+        purpose: Purpose,
     ) -> Result<ServeSettings, ConfigError> {
         let mut faults = Faults::default();
-        let server = self.server.read(&mut faults);
+        let server = self.server.read(purpose, &mut faults);
         let access_and_audit = self.access_and_audit.read(&mut faults);
         let circuits = self.circuits.read(&mut faults);
-        let engine = self.engine.read(environment, &mut faults).await;
+        let engine = self.engine.read(environment, purpose, &mut faults).await;
         let jobs = self.jobs.read(environment, &mut faults);
+        if purpose == Purpose::Check {
+            let audit = access_and_audit.as_ref().and_then(|(_, audit)| audit.as_ref());
+            start_checks::check_audit(audit, &mut faults);
+            start_checks::check_circuits(circuits.as_ref(), &mut faults);
+            start_checks::check_spool(engine.as_ref().map(|(engine, _)| &engine.program), &mut faults);
+            start_checks::check_jobs(jobs.as_ref().and_then(|jobs| jobs.as_ref().ok()), &mut faults);
+        }
         let engine = engine.zip(server.as_ref()).and_then(|((mut engine, log), server)| {
             let spool_max = &mut engine.program.spool_max_bytes;
             *spool_max = Some(spool_max_bytes(*spool_max, server.http.intake.upload_max_bytes, &mut faults)?);
@@ -97,17 +105,26 @@ fn spool_max_bytes(given: Option<u64>, upload_max_bytes: u64, faults: &mut Fault
 #[must_use]
 pub fn run(args: ServeArgs, environment: &Environment, misspelt: &[Misspelt]) -> ExitCode {
     exit_status::run(async {
-        let settings = args.read(environment, misspelt).await?;
+        // First of all: to read the settings takes a while, because it runs bb.
+        stop_signals::survive_hangups().map_err(other)?;
+        let signal = stop_signals::stop().map_err(other)?;
+        tokio::pin!(signal);
+        let settings = tokio::select! {
+            settings = args.read(environment, misspelt, Purpose::Use) => settings?,
+            // Nothing was started that would have to end first.
+            _ = &mut signal => return Ok(ExitCode::SUCCESS),
+        };
         edgeprove_telemetry::start(settings.log.format, &settings.log.filter);
         edgeprove_telemetry::process::disable_core_dumps();
         edgeprove_telemetry::log_panics(without_values);
         for Misspelt { name, meant } in misspelt {
             tracing::warn!(name, meant, "a variable is no setting and has no effect");
         }
-        // First of all, so that a signal during the start is not lost.
-        let signal = stop_signals::stop().map_err(other)?;
-        stop_signals::survive_hangups().map_err(other)?;
-        let stop = async { tracing::info!(signal = signal.await, "received the signal to stop") };
+        let stop = async {
+            // Outside the macro, which evaluates nothing where the level is disabled.
+            let signal = signal.await;
+            tracing::info!(signal, "received the signal to stop");
+        };
         let app = App::start(settings).await?;
         app.serve(stop).await.map_err(other)?;
         Ok::<_, Failure>(ExitCode::SUCCESS)

@@ -162,7 +162,9 @@ fn help_of_prove_is_not_about_http() {
     let help = without_variables(command("prove")).render_long_help().to_string();
     // Long lines are wrapped.
     let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
-    for word in ["HTTP", "POST", "Retry-After", "408", "429", "503", "504", "upload"] {
+    for word in
+        ["HTTP", "POST", "Retry-After", "408", "429", "503", "504", "upload", "request", "server", "caller"]
+    {
         assert!(!help.contains(word), "{word}: {help}");
     }
     assert!(help.contains("[env: EDGEPROVE_CIRCUIT]"), "{help}");

@@ -15,7 +15,9 @@ use edgeprove_protocol::Target;
 
 use super::exit_status::{self, Failure};
 use crate::{
-    config::{ConfigError, Faults, RawSetting, engine::EngineArgs, environment::Environment, raw_setting},
+    config::{
+        ConfigError, Faults, Purpose, RawSetting, engine::EngineArgs, environment::Environment, raw_setting,
+    },
     engine::{Engine, settings::CircuitSettings},
     proof_files::{FILE_MAX_BYTES, PROOF, PUBLIC_INPUTS, ProofFiles, TarError, VK, is_tar, read_bounded},
 };
@@ -145,7 +147,7 @@ enum Misfit {
 pub fn run(args: VerifyArgs, environment: &Environment) -> ExitCode {
     exit_status::run(async {
         let mut faults = Faults::default();
-        let engine = args.engine.read(environment, &mut faults).await;
+        let engine = args.engine.read(environment, Purpose::Use, &mut faults).await;
         let target = match args.files.target.clone() {
             Some(target) => faults.take_named("--target", target).map(Some),
             None => Some(None),

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::exit_status::{self, Failure, other};
 use crate::{
-    config::{Faults, circuits::CircuitArgs, engine::EngineArgs, environment::Environment},
+    config::{Faults, Purpose, circuits::CircuitArgs, engine::EngineArgs, environment::Environment},
     engine::Engine,
 };
 use edgeprove_engine::circuits::{Circuit, registry::LoadState};
@@ -34,7 +34,7 @@ pub fn run(args: WarmArgs, environment: &Environment) -> ExitCode {
     exit_status::run(async {
         let mut faults = Faults::default();
         let circuits = args.circuits.read(&mut faults);
-        let engine = args.engine.read(environment, &mut faults).await;
+        let engine = args.engine.read(environment, Purpose::Use, &mut faults).await;
         let (circuits, (engine, log)) = faults.finish(circuits.zip(engine))?;
         edgeprove_telemetry::start(log.format, &log.filter);
         edgeprove_telemetry::process::disable_core_dumps();

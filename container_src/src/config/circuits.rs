@@ -48,7 +48,7 @@ pub struct CircuitArgs {
     circuit: Vec<PathBuf>,
 
     /// Folder of compiled circuits, each with the name of its file without .json. If there is only one circuit, it is
-    /// the default circuit. Hidden files are skipped.
+    /// the default circuit. Hidden files, and files with another ending than .json, are skipped.
     #[arg(long, env = "EDGEPROVE_CIRCUITS", value_name = "DIR")]
     circuits: Option<PathBuf>,
 
@@ -137,7 +137,9 @@ fn list(dir: &Path, faults: &mut Faults) -> Vec<(CircuitId, PathBuf)> {
     let is_hidden =
         |path: &Path| path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
     let is_json = |path: &Path| path.extension().is_some_and(|extension| extension == "json");
-    paths.retain(|path| is_json(path) && !is_hidden(path) && path.is_file());
+    // Anything but a file, such as a link without a target, is a circuit that cannot be loaded: it must not be missing
+    // without a word.
+    paths.retain(|path| is_json(path) && !is_hidden(path));
     paths.sort();
     paths.into_iter().filter_map(|path| Some((name(&path, faults)?, path))).collect()
 }
@@ -166,7 +168,6 @@ mod tests {
         for file in other.iter().chain(&["maze.json", "range_check.json"]) {
             std::fs::write(dir.path().join(file), "{}").unwrap();
         }
-        std::fs::create_dir(dir.path().join("folder.json")).unwrap();
         let mut faults = Faults::default();
         let circuits = list(dir.path(), &mut faults);
         let names: Vec<&str> = circuits.iter().map(|(id, _)| id.as_str()).collect();

@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::{
-    Faults,
+    Faults, Purpose,
     environment::Environment,
     log::{LogArgs, LogSettings},
     program::ProgramArgs,
@@ -27,10 +27,11 @@ impl EngineArgs {
     pub async fn read(
         self,
         environment: &Environment,
+        purpose: Purpose,
         faults: &mut Faults,
     ) -> Option<(EngineSettings, LogSettings)> {
         let proving = self.proving.read(faults);
-        let program = self.program.read(environment, faults).await;
+        let program = self.program.read(environment, purpose, faults).await;
         let log = self.log.read(faults);
         let (proving, mut program) = (proving?, program?);
         program.bb.memory_max_bytes = proving.scheduler.memory_max_bytes;

@@ -1,6 +1,7 @@
 //! Paths of bb, the CRS and the server's folders.
 
 use std::{
+    fs,
     ops::RangeInclusive,
     path::{Path, PathBuf},
 };
@@ -9,11 +10,11 @@ use bytesize::ByteSize;
 use clap::Args;
 
 use super::environment::Environment;
-use super::setting::{Faults, RawSetting, raw_setting, words};
+use super::setting::{Faults, Purpose, RawSetting, flag, raw_setting, words};
 use crate::engine::settings::ProgramSettings;
 use edgeprove_prover::barretenberg::{
     BbProgram, Msm,
-    crs::Crs,
+    crs::{CheckedList, Crs},
     version::{self, BB_VERSION},
 };
 use edgeprove_telemetry::{Supervisor, chain};
@@ -62,10 +63,18 @@ pub struct ProgramArgs {
 
 impl ProgramArgs {
     /// Reads the flags, checks the paths, and runs `bb --version`.
-    pub async fn read(self, environment: &Environment, faults: &mut Faults) -> Option<ProgramSettings> {
+    pub async fn read(
+        self,
+        environment: &Environment,
+        purpose: Purpose,
+        faults: &mut Faults,
+    ) -> Option<ProgramSettings> {
         let path = find_bb(self.bb, environment, faults);
         let cache_dir = self.cache_dir.or_else(|| default_cache(environment));
-        let crs = find_crs(self.crs, cache_dir.as_deref(), environment, faults);
+        if let Some(dir) = &cache_dir {
+            check_cache(dir, faults);
+        }
+        let crs = find_crs(self.crs, cache_dir.as_deref(), environment, purpose, faults);
         let cache_dir = cache_dir.unwrap_or_else(|| "edgeprove-cache".into());
         let spool_dir = self.spool_dir.unwrap_or_else(|| default_spool(environment));
         let msm = faults.take("msm", self.msm);
@@ -148,6 +157,7 @@ fn find_crs(
     flag: Option<PathBuf>,
     cache_dir: Option<&Path>,
     environment: &Environment,
+    purpose: Purpose,
     faults: &mut Faults,
 ) -> Option<Crs> {
     let home = || environment.home.as_ref().map(|home| home.join(".bb-crs"));
@@ -155,7 +165,30 @@ fn find_crs(
         faults.add("CRS: there is no home folder to search; set --crs or CRS_PATH");
         return None;
     };
-    faults.ok(Crs::open(&dir, cache_dir))
+    let list = match purpose {
+        Purpose::Use => CheckedList::ReadAndWrite,
+        Purpose::Check => CheckedList::Read,
+    };
+    let opened = Crs::open(&dir, cache_dir, list);
+    opened.map_err(|error| faults.add(format!("{}; {}", chain(&error), how_to_get_crs()))).ok()
+}
+
+/// What a user without a whole CRS can do: with a checkout, and with nothing but this binary.
+fn how_to_get_crs() -> String {
+    if is_in_checkout() {
+        return "run `cargo xtask setup` to install one, or set --crs or CRS_PATH".to_owned();
+    }
+    format!(
+        "set --crs or CRS_PATH to a folder with bn254_g1.dat or bn254_g1_compressed.dat: bb {BB_VERSION} downloads \
+         them to ~/.bb-crs when it proves for the first time, if they are not there"
+    )
+}
+
+/// The cache is a folder, or does not exist yet. A folder that cannot be written to only makes starts slower.
+fn check_cache(dir: &Path, faults: &mut Faults) {
+    if fs::metadata(dir).is_ok_and(|found| !found.is_dir()) {
+        faults.add(format!("{}: {} is not a folder", flag("cache-dir"), dir.display()));
+    }
 }
 
 fn default_cache(environment: &Environment) -> Option<PathBuf> {

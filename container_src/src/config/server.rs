@@ -1,14 +1,21 @@
 //! Settings of HTTP, uploads and shutdown.
 
-use std::{net::SocketAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    ops::RangeInclusive,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use bytesize::ByteSize;
 use clap::Args;
 use edgeprove_protocol::{Origin, headers, limits};
+use edgeprove_telemetry::{regular_file, writable_folder};
 use http::HeaderValue;
 use tokio::net::TcpSocket;
 
-use super::setting::{Faults, RawSetting, Setting, TIMEOUTS, WAITS, flag, raw_setting};
+use super::setting::{Faults, Purpose, RawSetting, Setting, TIMEOUTS, WAITS, flag, raw_setting};
 use crate::http::{
     edge_secret::EdgeSecret,
     host_names::{HostName, HostNames},
@@ -167,7 +174,7 @@ pub struct ServerSettings {
 }
 
 /// Binds the address and releases it. No connection is accepted meanwhile: the socket does not listen.
-fn try_address(address: SocketAddr) -> std::io::Result<()> {
+fn try_address(address: SocketAddr) -> io::Result<()> {
     let socket = match address {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
         SocketAddr::V6(_) => TcpSocket::new_v6()?,
@@ -177,26 +184,43 @@ fn try_address(address: SocketAddr) -> std::io::Result<()> {
     socket.bind(address)
 }
 
+/// Whether another socket listens on this address now.
+#[must_use]
+pub fn is_in_use(address: SocketAddr) -> bool {
+    try_address(address).is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse)
+}
+
+/// The address file is no other thing than a file, and its folder exists and is writable.
+fn check_address_file(file: &Path, faults: &mut Faults) {
+    let name = flag("addr-file");
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if !folder.is_dir() {
+        let (file, folder) = (file.display(), folder.display());
+        faults.add(format!("{name}: cannot write {file}: there is no folder {folder}"));
+        return;
+    }
+    let checked = regular_file::check_path(file).and_then(|()| writable_folder::check(folder));
+    if let Err(error) = checked {
+        faults.add(format!("{name}: cannot write {}: {error}", file.display()));
+    }
+}
+
 impl ServerArgs {
-    /// Reads the flags. The port must be free, and the address file must have a folder.
-    pub fn read(self, faults: &mut Faults) -> Option<ServerSettings> {
+    /// Reads the flags. The ports must be free, and the address file must be writable. An address that is in use is no
+    /// error for [`Purpose::Check`], because it may be the server that these settings belong to.
+    pub fn read(self, purpose: Purpose, faults: &mut Faults) -> Option<ServerSettings> {
         let listen = faults.take("listen", self.listen);
         let probe_listen = self.probe_listen.map(|address| faults.take("probe-listen", address));
         for (name, address) in [("listen", listen), ("probe-listen", probe_listen.flatten())] {
             if let Some(address) = address
                 && let Err(error) = try_address(address)
+                && (purpose == Purpose::Use || error.kind() != io::ErrorKind::AddrInUse)
             {
                 faults.add(format!("{}: cannot listen on {address}: {error}", flag(name)));
             }
         }
-        let folder = self.addr_file.as_ref().and_then(|file| file.parent());
-        if let Some(folder) = folder.filter(|folder| !folder.as_os_str().is_empty() && !folder.is_dir()) {
-            let file = self.addr_file.as_ref().map(|file| file.display().to_string()).unwrap_or_default();
-            faults.add(format!(
-                "{}: cannot write {file}: there is no folder {}",
-                flag("addr-file"),
-                folder.display()
-            ));
+        if let Some(file) = &self.addr_file {
+            check_address_file(file, faults);
         }
         let origins = faults.take_all("cors-origin", self.cors_origin);
         let cors_origins = origins.into_iter().map(|origin| origin.0).collect();

@@ -118,6 +118,15 @@ macro_rules! bounded {
 }
 bounded!(ByteSize, u32, u64, usize, f64);
 
+/// The purpose for which the settings are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// The command uses them.
+    Use,
+    /// The command only checks them: it writes nothing, and a server with the same settings may run.
+    Check,
+}
+
 /// The bounds of times in which a request, a proof or a connection must end.
 pub const TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(1)..=DAY;
 /// The bounds of times that may be zero.
@@ -235,7 +244,8 @@ impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let count = self.0.len();
         write!(f, "invalid configuration ({count} error{}):", if count == 1 { "" } else { "s" })?;
-        self.0.iter().try_for_each(|error| write!(f, "\n  - {error}"))
+        // A value or a file name may have line feeds, and would look like another error.
+        self.0.iter().try_for_each(|error| write!(f, "\n  - {}", edgeprove_telemetry::one_line(error)))
     }
 }
 

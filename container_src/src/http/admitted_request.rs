@@ -83,7 +83,7 @@ impl AdmittedRequest {
         let (requested, circuit) = find_circuit(app, named, has_several_witnesses)?;
         let work = app.lifecycle.admit();
         if let Some(reason) = app.not_ready() {
-            return Err(ApiError::not_ready(reason));
+            return Err(reason.into());
         }
         if !app.audit.is_ready().await {
             return Err(ApiError::audit_unavailable());

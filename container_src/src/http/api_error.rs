@@ -37,12 +37,6 @@ impl ApiError {
         Self { kind, detail: detail.into(), cause: None, retry_after, fallback_circuit: None, stored: None }
     }
 
-    /// The server does not accept work now.
-    #[must_use]
-    pub fn not_ready(reason: &str) -> Self {
-        Self::new(ProblemType::NotReady, reason)
-    }
-
     /// The caller has no job with this id.
     #[must_use]
     pub fn no_such_job() -> Self {

@@ -205,10 +205,13 @@ pub fn check_content_type(headers: &HeaderMap) -> Result<(), ApiError> {
                 }
                 _ => "",
             };
+            let sent = match shown(other) {
+                empty if empty.is_empty() => "an empty Content-Type".to_owned(),
+                other => format!("Content-Type: {other}"),
+            };
             let detail = format!(
-                "the request has Content-Type: {}; send the gzipped witness as Content-Type: application/gzip \
-                 (or application/octet-stream){hint}",
-                shown(other)
+                "the request has {sent}; send the gzipped witness as Content-Type: application/gzip \
+                 (or application/octet-stream){hint}"
             );
             return Err(ApiError::new(ProblemType::UnsupportedMediaType, detail));
         }
@@ -217,9 +220,12 @@ pub fn check_content_type(headers: &HeaderMap) -> Result<(), ApiError> {
     match named(header::CONTENT_ENCODING).as_deref() {
         None | Some("identity" | "gzip" | "x-gzip") => Ok(()),
         Some(other) => {
+            let sent = match shown(other) {
+                empty if empty.is_empty() => "an empty Content-Encoding".to_owned(),
+                other => format!("Content-Encoding: {other}"),
+            };
             let detail = format!(
-                "the request has Content-Encoding: {}; send the gzipped witness with Content-Encoding: gzip or none",
-                shown(other)
+                "the request has {sent}; send the gzipped witness with Content-Encoding: gzip or none"
             );
             Err(ApiError::new(ProblemType::UnsupportedMediaType, detail))
         }

@@ -14,7 +14,7 @@ use edgeprove_protocol::{
     HasProblemType, ProblemType,
     endpoints::{self, Class},
 };
-use http::{HeaderMap, HeaderValue, Method, Uri, header};
+use http::{HeaderMap, HeaderValue, Method, Uri, Version, header};
 
 use super::{
     api_error::ApiError,
@@ -55,19 +55,30 @@ impl HasProblemType for ForeignPage {
     }
 }
 
-/// Answers 403 to requests of foreign pages. Probes and endpoints that describe the service have no private state and
+/// Answers 403 to requests of foreign pages, and 400 to those that do not name one host. Probes and endpoints that describe the service have no private state and
 /// are not checked for their origin. The edge has checked its requests itself.
 pub async fn refuse_foreign_pages(State(app): State<AppState>, request: Request, next: Next) -> Response {
-    let checked = if is_probe(&request) || is_from_edge(&app, &request) {
+    let checked = if !has_valid_host_count(request.version(), request.headers()) {
+        Err(ApiError::new(ProblemType::InvalidRequest, "a request of HTTP/1.1 must have one Host header"))
+    } else if is_probe(&request) || is_from_edge(&app, &request) {
         Ok(())
     } else {
-        check(&app.options, &request)
+        check(&app.options, &request).map_err(ApiError::from)
     };
     let Err(refusal) = checked else { return next.run(request).await };
     // A page that may read the answer must get it, and not a broken upload.
     let (parts, body) = request.into_parts();
     RequestBody::new(&parts, body).discard(&app.lifecycle.supervisor);
-    ApiError::from(refusal).into_response()
+    refusal.into_response()
+}
+
+/// Whether the request has as many `Host` headers as HTTP allows (RFC 9112, section 3.2): one. HTTP/1.0 does not require
+/// it.
+fn has_valid_host_count(version: Version, headers: &HeaderMap) -> bool {
+    match headers.get_all(header::HOST).iter().count() {
+        0 => version != Version::HTTP_11,
+        count => count == 1,
+    }
 }
 
 fn check(options: &HttpOptions, request: &Request) -> Result<(), ForeignPage> {

@@ -10,7 +10,7 @@ use axum::{
 };
 use edgeprove_protocol::{ProblemType, TraceContext, answer::Timings, problem};
 use edgeprove_telemetry::metrics;
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderValue, Method, StatusCode, header};
 use tracing::{Instrument, Span, field::DisplayValue};
 
 use super::{
@@ -35,7 +35,7 @@ pub async fn log_request(request: Request, next: Next) -> Response {
     let id = request_id(&request);
     let mut line = LogLine {
         started: Instant::now(),
-        method: request.method().to_string(),
+        method: known_method(request.method()),
         // The pattern and not the path, so that no caller's text enters the log.
         route: route(&request).to_owned(),
         client_ip: reported_caller(&request).ip,
@@ -50,7 +50,7 @@ pub async fn log_request(request: Request, next: Next) -> Response {
 
 struct LogLine {
     started: Instant,
-    method: String,
+    method: &'static str,
     route: String,
     client_ip: Option<IpAddr>,
     user: Option<String>,
@@ -60,7 +60,7 @@ struct LogLine {
 impl LogLine {
     fn write(&mut self, response: &Response) {
         self.is_written = true;
-        let (method, route, status) = (&self.method, &self.route, response.status().as_u16());
+        let (method, route, status) = (self.method, &self.route, response.status().as_u16());
         let (client_ip, user) = self.caller_fields();
         let total_ms = rounded(milliseconds(self.started.elapsed()));
         let failure = response.extensions().get::<ApiError>();
@@ -107,10 +107,16 @@ impl Drop for LogLine {
         }
         metrics::http_request(&self.route, None, None, self.started.elapsed());
         let total_ms = rounded(milliseconds(self.started.elapsed()));
-        let (method, route) = (&self.method, &self.route);
+        let (method, route) = (self.method, &self.route);
         let (client_ip, user) = self.caller_fields();
         tracing::info!(method, route, total_ms, client_ip, user, "request abandoned by its client");
     }
+}
+
+/// The method's name. A method that HTTP does not define is a text of the caller, which must not enter the log.
+fn known_method(method: &Method) -> &'static str {
+    const KNOWN: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
+    KNOWN.into_iter().find(|known| *known == method.as_str()).unwrap_or("OTHER")
 }
 
 fn rounded(ms: f64) -> f64 {

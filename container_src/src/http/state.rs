@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use edgeprove_audit::Audit;
 use edgeprove_engine::{proof_service::ProofService, witness::intake::IntakeLimits};
-use edgeprove_protocol::Load;
+use edgeprove_protocol::{HasProblemType, Load, ProblemType};
 use edgeprove_telemetry::metrics::Exposition;
 use http::HeaderValue;
 
@@ -61,8 +61,32 @@ pub struct Shared {
     pub exposition: Exposition,
 }
 
-/// Why a server without circuits proves nothing.
-pub const NO_CIRCUIT: &str = "there is no circuit: start the server with --circuit FILE or --circuits DIR";
+/// Why no proof can be made now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotReady {
+    /// The server starts or shuts down.
+    #[error("{0}")]
+    Lifecycle(&'static str),
+    /// bb does not run at this moment.
+    #[error("no prover is running")]
+    NoProver,
+    /// No circuit is configured.
+    #[error("there is no circuit: start the server with --circuit FILE or --circuits DIR")]
+    NoCircuit,
+    /// Every circuit failed to load.
+    #[error("no circuit could be loaded")]
+    NoLoadedCircuit,
+}
+
+impl HasProblemType for NotReady {
+    fn kind(&self) -> ProblemType {
+        match self {
+            Self::Lifecycle(_) | Self::NoProver => ProblemType::NotReady,
+            // Circuits are loaded once, so a retry never helps.
+            Self::NoCircuit | Self::NoLoadedCircuit => ProblemType::CircuitUnavailable,
+        }
+    }
+}
 
 /// The state of the router.
 pub type AppState = Arc<Shared>;
@@ -92,14 +116,14 @@ impl Shared {
 
     /// Why no proof can be made now; `None` when one can.
     #[must_use]
-    pub fn not_ready(&self) -> Option<&'static str> {
-        self.lifecycle.refusal().or_else(|| {
+    pub fn not_ready(&self) -> Option<NotReady> {
+        self.lifecycle.refusal().map(NotReady::Lifecycle).or_else(|| {
             if !self.engine.proving.backend().is_ready() {
-                Some("no prover is running")
+                Some(NotReady::NoProver)
             } else if self.engine.circuits.is_empty() {
-                Some(NO_CIRCUIT)
+                Some(NotReady::NoCircuit)
             } else if self.engine.circuits.has_only_failures() {
-                Some("no circuit could be loaded")
+                Some(NotReady::NoLoadedCircuit)
             } else {
                 None
             }

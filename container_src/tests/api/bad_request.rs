@@ -15,8 +15,11 @@ fn an_unsupported_media_type_is_refused() {
         let mut request = server.request(Method::POST, "/api/prove").header("content-type", media);
         request.body.clone_from(good);
         let problem = request.send().assert_refused(ProblemType::UnsupportedMediaType);
-        let arrived = media.split(';').next().unwrap();
-        assert!(problem.detail.contains(&format!("Content-Type: {arrived};")), "{}", problem.detail);
+        let arrived = match media.split(';').next().unwrap() {
+            "" => "an empty Content-Type;".to_owned(),
+            named => format!("Content-Type: {named};"),
+        };
+        assert!(problem.detail.contains(&arrived), "{}", problem.detail);
         assert!(problem.detail.contains("application/gzip"), "{}", problem.detail);
         server.assert_idle();
     }
@@ -25,6 +28,9 @@ fn an_unsupported_media_type_is_refused() {
     request = request.header("content-type", "application/x-www-form-urlencoded");
     let problem = request.send().assert_refused(ProblemType::UnsupportedMediaType);
     assert!(problem.detail.contains("--data-binary"), "{}", problem.detail);
+    let empty = server.prove_request(good).header("content-encoding", "").send();
+    let problem = empty.assert_refused(ProblemType::UnsupportedMediaType);
+    assert!(problem.detail.contains("an empty Content-Encoding"), "{}", problem.detail);
     for coding in ["br", "deflate", "zstd", "gzip, gzip"] {
         let request = server.prove_request(good).header("content-encoding", coding);
         let problem = request.send().assert_refused(ProblemType::UnsupportedMediaType);
@@ -153,4 +159,56 @@ fn invalid_chunked_encoding_is_refused() {
     connection.send(b"5\r\n\x1f\x8b\x08\0\0\r\nnonsense\r\n");
     connection.read_response().assert_refused(ProblemType::WitnessTruncated);
     server.assert_healthy();
+}
+
+#[test]
+fn a_request_without_a_host_is_refused() {
+    let server = TestServer::start_default();
+    let status = |head: &str| {
+        let mut connection = Connection::open(server.address());
+        connection.send(head.as_bytes());
+        let response = connection.read_response();
+        if response.status == 400 {
+            response.assert_refused(ProblemType::InvalidRequest);
+        }
+        response.status.as_u16()
+    };
+    for path in ["/", "/livez", "/api/health"] {
+        assert_eq!(status(&format!("GET {path} HTTP/1.1\r\n\r\n")), 400, "{path}");
+        assert_eq!(
+            status(&format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n\r\n")),
+            400
+        );
+        assert_eq!(status(&format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n")), 200, "{path}");
+        // Older clients, such as the health checks of some load balancers, do not send it.
+        assert_eq!(status(&format!("GET {path} HTTP/1.0\r\n\r\n")), 200, "{path}");
+    }
+    assert_eq!(status("GET http://localhost/ HTTP/1.1\r\n\r\n"), 400);
+}
+
+#[test]
+fn a_method_of_the_caller_is_not_logged() {
+    let server = TestServer::start_default();
+    let mut connection = Connection::open(server.address());
+    connection.send(b"HUNTER2 / HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    let response = connection.read_response();
+    response.assert_refused(ProblemType::MethodNotAllowed);
+    let line = server.wait_for_request_line(&response);
+    assert_eq!(line["method"], "OTHER");
+    assert!(!server.log().contains("HUNTER2"));
+    let response = server.request(Method::PATCH, "/").send();
+    assert_eq!(server.wait_for_request_line(&response)["method"], "PATCH");
+}
+
+#[test]
+fn a_wrong_query_of_a_list_is_explained_in_one_line() {
+    let server = TestServer::start(|s| {
+        s.flag("--anonymous-role", "operator");
+        s.environment.push(("EDGEPROVE_EPHEMERAL_JOBS".to_owned(), "true".to_owned()));
+    });
+    for query in ["limit=abc", "bogus=1", "limit=0", "limit=101", "status=unknown"] {
+        // Every problem is checked for texts that were broken into lines.
+        let problem = server.get(&format!("/v1/proofs?{query}")).assert_refused(ProblemType::InvalidRequest);
+        assert!(problem.detail.contains("limit") || problem.detail.contains("status"), "{}", problem.detail);
+    }
 }

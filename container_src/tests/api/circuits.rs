@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    os::unix::fs::symlink,
     path::{Path, PathBuf},
 };
 
@@ -11,6 +12,7 @@ use edgeprove_protocol::{
     Target::NoirRecursive,
     answer::{CircuitHealth, CircuitStatus, HealthStatus},
 };
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use serde_json::{Value, json};
 
 use crate::support::{TestServer, eventually, paths, samples, settings::Settings, skipped::lacks_crs_points};
@@ -74,8 +76,6 @@ fn an_invalid_circuit_file_affects_only_itself() {
     for (name, content, _) in cases {
         fs::write(dir.path().join(format!("{name}.json")), content).unwrap();
     }
-    fs::create_dir(dir.path().join("folder.json")).unwrap();
-    std::os::unix::fs::symlink("/nonexistent", dir.path().join("dangling.json")).unwrap();
 
     let server = TestServer::start(|s| {
         s.circuits = Some(dir.path().to_owned());
@@ -154,7 +154,8 @@ fn a_crs_too_small_for_every_circuit_is_unhealthy() {
     assert_failed(&server, "range_check", ProblemType::CircuitUnavailable, &["4096", "4095"]);
     let health = server.get("/api/health");
     assert_eq!((health.status.as_u16(), &health.json()["status"]), (500, &json!("unhealthy")));
-    server.get("/readyz").assert_refused(ProblemType::NotReady);
+    // A retry never helps: circuits are loaded once.
+    assert!(!server.get("/readyz").assert_refused(ProblemType::CircuitUnavailable).retryable);
     server.assert_idle();
 }
 
@@ -165,11 +166,61 @@ fn health_reports_that_no_circuit_is_configured() {
     assert_eq!(health.status, 500);
     let problems = health.json()["problems"].to_string();
     assert!(problems.contains("--circuit"), "{problems}");
-    let ready = || server.get("/readyz").assert_refused(ProblemType::NotReady);
-    eventually("the server has nothing to load", || ready().detail.contains("--circuit").then_some(()));
+    // While the server starts, a retry may help.
+    eventually("the server has nothing to load", || {
+        let ready = server.get("/readyz");
+        assert_eq!(ready.status, 503);
+        (ready.json()["code"] == ProblemType::CircuitUnavailable.code()).then_some(())
+    });
+    let ready = server.get("/readyz").assert_refused(ProblemType::CircuitUnavailable);
+    assert!(ready.detail.contains("--circuit") && !ready.retryable, "{ready:?}");
     server.wait_for_log_line("the start warns", |line| line["level"] == "WARN");
     server.prove(&samples::range_check().witness).assert_refused(ProblemType::InvalidRequest);
     server.assert_idle();
+}
+
+#[test]
+fn what_is_no_file_in_the_folder_is_a_failed_circuit() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    mknodat(CWD, at("fifo.json"), FileType::Fifo, Mode::RUSR, 0).unwrap();
+    symlink(at("nothing"), at("dangling.json")).unwrap();
+    fs::create_dir(at("folder.json")).unwrap();
+    symlink(at("nothing"), at(".hidden.json")).unwrap();
+    let server = TestServer::start(|s| {
+        s.circuits = Some(dir.path().to_owned());
+        show_details(s);
+    });
+    assert_eq!(server.health().circuits.len(), 4);
+    assert_eq!(server.health().status, HealthStatus::Degraded);
+    for (name, part) in [("fifo", "FIFO"), ("dangling", "dangling.json"), ("folder", "a folder")] {
+        assert_failed(&server, name, ProblemType::CircuitUnavailable, &[part]);
+        server.wait_for_log_line("the log names the circuit", |line| line["circuit"] == name);
+    }
+    server.assert_healthy();
+}
+
+#[test]
+fn a_request_without_a_circuit_learns_how_to_name_one() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::copy(&samples::range_check().circuit, dir.path().join("one.json")).unwrap();
+    fs::copy(&samples::range_check().circuit, dir.path().join("two.json")).unwrap();
+    let server = TestServer::start(|s| {
+        (s.circuit, s.circuits, s.sample) = (None, Some(dir.path().to_owned()), None);
+        s.environment.push(("EDGEPROVE_EPHEMERAL_JOBS".to_owned(), "true".to_owned()));
+    });
+    let witness = &samples::range_check().witness;
+    for response in [
+        server.get("/v1/estimate"),
+        server.prove(witness),
+        server.prove_request_at("/v1/proofs", witness).send(),
+    ] {
+        let problem = response.assert_refused(ProblemType::InvalidRequest);
+        for part in ["?circuit=NAME", "one", "two"] {
+            assert!(problem.detail.contains(part), "{}", problem.detail);
+        }
+    }
+    assert_eq!(server.get("/v1/estimate?circuit=one").status, 200);
 }
 
 /// Swaps two points. All points are still on the curve.

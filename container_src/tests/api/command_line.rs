@@ -187,8 +187,54 @@ fn prove_reports_an_invalid_witness() {
         folder.prove(&file, NoirRecursive).assert_failure(1, part);
         assert!(!folder.at("out").exists(), "a proof was written");
     }
-    folder.prove(&folder.at("nothing.gz"), NoirRecursive).assert_failure(1, "nothing.gz");
-    folder.prove(folder.0.path(), NoirRecursive).assert_failure(1, "");
+    for missing in [folder.at("nothing.gz"), folder.0.path().to_owned()] {
+        let part = format!("the witness {} cannot be read", missing.display());
+        folder.prove(&missing, NoirRecursive).assert_failure(66, &part);
+    }
+}
+
+#[test]
+fn a_missing_witness_is_found_before_bb_is_run() {
+    let folder = WorkFolder::new();
+    let (circuit, out) = (&samples::range_check().circuit, folder.at("out"));
+    let arguments: [&dyn AsRef<OsStr>; 7] =
+        [&"prove", &"--circuit", circuit, &"-w", &folder.at("nothing.gz"), &"-o", &out];
+    let mut command = folder.command(&arguments);
+    folder.run_command(command.env("BB_PATH", "/nonexistent/bb")).assert_failure(66, "witness");
+}
+
+#[test]
+fn errors_of_prove_are_about_a_file() {
+    let folder = WorkFolder::new();
+    let good = &samples::range_check().witness;
+    let mut damaged = good.clone();
+    let middle = damaged.len() / 2;
+    damaged[middle..middle + 4].fill(0xff);
+    for body in [Vec::new(), b"{}".to_vec(), b"hello".to_vec(), good[..3].to_vec(), damaged] {
+        fs::write(folder.at("bad.gz"), body).unwrap();
+        let ended = folder.prove(&folder.at("bad.gz"), NoirRecursive);
+        for word in ["body", "send", "curl", "upload"] {
+            assert!(!ended.stderr.contains(word), "{word}: {}", ended.stderr);
+        }
+        ended.assert_failure(1, "bad.gz");
+    }
+}
+
+#[test]
+fn prove_replaces_a_link_and_not_its_target() {
+    let folder = WorkFolder::new();
+    let (out, target) = (folder.at("out"), folder.at("target"));
+    fs::create_dir(&out).unwrap();
+    fs::write(&target, "unchanged").unwrap();
+    for name in ["proof", "vk_hash"] {
+        symlink(&target, out.join(name)).unwrap();
+    }
+    folder.prove(&folder.at("witness.gz"), NoirRecursive).assert_success();
+    folder.assert_proof_written(samples::range_check(), NoirRecursive);
+    assert_eq!(fs::read_to_string(&target).unwrap(), "unchanged");
+    let mut names: Vec<_> = fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["proof", "public_inputs", "vk", "vk_hash"]);
 }
 
 #[test]

@@ -2,10 +2,11 @@
 
 use std::{
     fs,
-    net::TcpListener,
     path::Path,
     process::{Command, Output},
 };
+
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 use crate::support::{TestServer, paths, processes, samples, wait};
 
@@ -69,8 +70,6 @@ fn check_config_prints_what_would_be_used() {
 #[test]
 fn check_config_reports_every_error() {
     let folder = tempfile::tempdir().unwrap();
-    let holder = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = holder.local_addr().unwrap().to_string();
     let broken = folder.path().join("broken.json");
     fs::write(&broken, "{}").unwrap();
     let check = |arguments: &[&str]| {
@@ -80,8 +79,11 @@ fn check_config_reports_every_error() {
         assert_eq!((output.status.code(), stdout.as_str()), (Some(64), ""), "{stderr}");
         stderr
     };
-    let stderr = check(&["--listen", &address, "--drain", "soon", "--circuit", "/nonexistent/a.json"]);
-    for part in [address.as_str(), "--drain", "/nonexistent/a.json", "3 errors"] {
+    let fifo = folder.path().join("fifo");
+    mknodat(CWD, &fifo, FileType::Fifo, Mode::RUSR, 0).unwrap();
+    let fifo = fifo.display().to_string();
+    let stderr = check(&["--drain", "soon", "--circuit", &broken.display().to_string(), "--audit", &fifo]);
+    for part in ["--drain", "broken.json", &fifo, "3 errors"] {
         assert!(stderr.contains(part), "{part:?} is not in: {stderr}");
     }
     let broken = broken.display().to_string();

@@ -398,6 +398,22 @@ fn a_user_with_only_a_binary_learns_how_to_get_bb() {
 }
 
 #[test]
+fn a_user_with_only_a_binary_learns_how_to_get_a_crs() {
+    let elsewhere = tempfile::tempdir().unwrap();
+    for arguments in [&["serve"][..], &["verify", "folder"]] {
+        let mut command = Command::new(paths::edgeprove());
+        command.args(arguments).env_clear().env("BB_PATH", paths::bb()).env("HOME", elsewhere.path());
+        let output = processes::run(command.current_dir(elsewhere.path()), wait::LIMIT);
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), USAGE, "{stderr}");
+        for part in ["bn254_g1.dat", "--crs", "CRS_PATH", "~/.bb-crs"] {
+            assert!(stderr.contains(part), "{part}: {stderr}");
+        }
+        assert!(!stderr.contains("cargo"), "{stderr}");
+    }
+}
+
+#[test]
 fn a_misspelt_variable_is_named_by_a_server_that_starts() {
     let server = TestServer::start(|s| {
         s.environment.push(("EDGEPROVE_UPLAOD_MAX".to_owned(), "1MiB".to_owned()));
@@ -450,6 +466,26 @@ fn an_invalid_circuit_name_is_reported() {
     fs::copy(&samples::range_check().circuit, dir.path().join("my circuit.json")).unwrap();
     assert_fails(|s| s.circuits = Some(dir.path().to_owned()), USAGE, &["my circuit.json"]);
     assert_fails(|s| s.flag("--target", "unknown=evm"), USAGE, &["--target", "unknown"]);
+}
+
+#[test]
+fn a_name_with_a_line_feed_takes_one_line() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::copy(&samples::range_check().circuit, dir.path().join("a\n  - b.json")).unwrap();
+    let failed =
+        assert_fails(|s| s.circuits = Some(dir.path().to_owned()), USAGE, &["(1 error)", "a\\n  - b.json"]);
+    assert_eq!(failed.stderr.lines().count(), 2, "{}", failed.stderr);
+}
+
+#[test]
+fn a_key_of_an_empty_text_is_refused() {
+    let digest = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+    let keys = format!("alice:{digest}");
+    assert_fails(|s| s.flag("--api-keys", &keys), USAGE, &["--api-keys", "empty text"]);
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("keys.toml");
+    fs::write(&file, format!("[keys.alice]\nsha256 = ['{digest}']\n")).unwrap();
+    assert_fails(|s| s.flag("--keys-file", &file.display()), USAGE, &["keys.alice", "empty text"]);
 }
 
 #[test]

@@ -101,7 +101,7 @@ async fn key(app: &AppState, circuit: &Arc<Circuit>, target: Target) -> Result<A
         return Ok(key);
     }
     if let Some(reason) = app.not_ready() {
-        return Err(ApiError::not_ready(reason));
+        return Err(reason.into());
     }
     let permit = app.engine.proving.permit().await?;
     Ok(circuit.key(target, app.engine.proving.keys(), permit.as_ref()).await?)

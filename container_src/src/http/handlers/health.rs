@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::http::{
     api_error::ApiError,
     caller::Identity,
-    state::{AppState, NO_CIRCUIT, Shared},
+    state::{AppState, NotReady, Shared},
 };
 use edgeprove_engine::circuits::registry::{Entry, LoadState};
 use edgeprove_job_queue::store::StoreError;
@@ -52,7 +52,7 @@ pub async fn live() -> Json<Value> {
 /// runs, where there is no circuit or none could be loaded, and during the shutdown.
 pub async fn ready(State(app): State<AppState>) -> Result<Json<Value>, ApiError> {
     if let Some(reason) = app.not_ready() {
-        return Err(ApiError::not_ready(reason));
+        return Err(reason.into());
     }
     let load = app.load();
     let mut ready = json!({ "status": "ready", "running": load.running, "waiting": load.waiting });
@@ -73,7 +73,7 @@ fn examine(
     let ready = circuits.iter().filter(|circuit| circuit.status == CircuitStatus::Ready).count();
     let mut problems = Vec::new();
     let not_ready = app.not_ready();
-    problems.extend(not_ready.map(str::to_owned));
+    problems.extend(not_ready.map(|reason| reason.to_string()));
     for circuit in &circuits {
         problems.extend(circuit.error.as_ref().map(|error| format!("circuit {}: {error}", circuit.id)));
     }
@@ -100,8 +100,8 @@ fn examine(
             problems.push("the last write to the job database failed".to_owned());
         }
     }
-    if circuits.is_empty() && not_ready != Some(NO_CIRCUIT) {
-        problems.push(NO_CIRCUIT.to_owned());
+    if circuits.is_empty() && not_ready != Some(NotReady::NoCircuit) {
+        problems.push(NotReady::NoCircuit.to_string());
     }
     let status = match (not_ready, ready, problems.is_empty()) {
         (None, 1.., true) => HealthStatus::Ok,

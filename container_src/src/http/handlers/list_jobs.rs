@@ -59,7 +59,7 @@ pub async fn list_jobs(
     }
     let jobs = app.jobs()?;
     let Query(filter) = filter.map_err(|_| {
-        let detail = "the query allows status, circuit, limit (1 to 100), after (from `next` of the previous page), \\
+        let detail = "the query allows status, circuit, limit (1 to 100), after (from `next` of the previous page), \
                       owner (for operators) and container (behind an edge)";
         ApiError::new(ProblemType::InvalidRequest, detail)
     })?;

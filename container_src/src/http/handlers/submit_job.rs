@@ -144,7 +144,7 @@ fn without_jobs(reason: JobsDisabled, request_headers: &HeaderMap) -> ApiError {
 fn unfinished(app: &AppState) -> ApiError {
     let again = "send the request again with the same Idempotency-Key to get the proof";
     if app.lifecycle.supervisor.stop_token().is_cancelled() {
-        return ApiError::not_ready(&format!("the server stops; {again}"));
+        return ApiError::new(ProblemType::NotReady, format!("the server stops; {again}"));
     }
     ApiError::new(ProblemType::RequestTimeout, format!("the proof is not ready yet; {again}"))
 }

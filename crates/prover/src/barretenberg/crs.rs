@@ -35,13 +35,21 @@ pub struct Crs {
     pub checked_points: u64,
 }
 
+/// What is done with the list of files that were checked before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CheckedList {
+    /// It is read, and files that are checked now are added.
+    ReadAndWrite,
+    /// It is only read.
+    Read,
+}
+
 /// Why a folder has no usable CRS.
 #[derive(Debug, thiserror::Error)]
 pub enum CrsError {
     /// A file is missing or cannot be read.
     #[error(
-        "the CRS file {} cannot be read ({reason}): run `cargo xtask setup`, \
-         or set CRS_PATH to a folder with bn254_g1.dat or bn254_g1_compressed.dat", path.display()
+        "the CRS file {} cannot be read ({reason})", path.display()
     )]
     Unreadable {
         /// The file.
@@ -50,7 +58,7 @@ pub enum CrsError {
         reason: io::Error,
     },
     /// A file has the wrong content.
-    #[error("the CRS file {} is damaged: {fault}; delete it and run `cargo xtask setup`", path.display())]
+    #[error("the CRS file {} is damaged: {fault}; delete it", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -59,8 +67,7 @@ pub enum CrsError {
     },
     /// There are fewer points than bb works with.
     #[error(
-        "the CRS in {} has {points} points, and bb needs at least {POINTS_MIN}: run `cargo xtask setup`, \
-         or set CRS_PATH to a folder with more points", dir.display()
+        "the CRS in {} has {points} points, and bb needs at least {POINTS_MIN}", dir.display()
     )]
     TooFew {
         /// The folder.
@@ -119,8 +126,8 @@ impl Crs {
     ///
     /// bb takes the points of [`G1_FILE`] if they are enough, and else the compressed points of another file, which it then
     /// writes to the other file. It needs no [`G2_FILE`]. `cache_dir` has the list of files that were checked before.
-    pub fn open(dir: &Path, cache_dir: Option<&Path>) -> Result<Self, CrsError> {
-        let mut checked = CheckedFiles::read(cache_dir);
+    pub fn open(dir: &Path, cache_dir: Option<&Path>, list: CheckedList) -> Result<Self, CrsError> {
+        let mut checked = CheckedFiles::read(cache_dir, list);
         let points = contents(dir, &UNCOMPRESSED, &mut checked)?;
         let compressed = contents(dir, &COMPRESSED, &mut checked)?;
         check_g2(&dir.join(G2_FILE))?;

@@ -9,7 +9,7 @@ use std::{
 
 use edgeprove_telemetry::regular_file;
 
-use super::ceremony;
+use super::{CheckedList, ceremony};
 
 /// The name of the list in the cache folder.
 const FILE: &str = "crs-checked";
@@ -22,18 +22,20 @@ const LIST_MAX_BYTES: u64 = 64 << 10;
 #[derive(Debug)]
 pub(super) struct CheckedFiles {
     path: Option<PathBuf>,
+    use_of_list: CheckedList,
     pins: String,
     lines: Vec<String>,
 }
 
 impl CheckedFiles {
-    pub(super) fn read(cache_dir: Option<&Path>) -> Self {
+    pub(super) fn read(cache_dir: Option<&Path>, use_of_list: CheckedList) -> Self {
         let path = cache_dir.map(|dir| dir.join(FILE));
         let text = path
             .as_ref()
             .and_then(|path| regular_file::read_to_string(path, LIST_MAX_BYTES).ok())
             .unwrap_or_default();
-        Self { path, pins: ceremony::identity(), lines: text.lines().map(str::to_owned).collect() }
+        let lines = text.lines().map(str::to_owned).collect();
+        Self { path, use_of_list, pins: ceremony::identity(), lines }
     }
 
     /// Returns how many points of the file were checked, if it has not changed since.
@@ -47,6 +49,9 @@ impl CheckedFiles {
         self.lines.push(format!("{}{checked_points}", self.identity(file)));
         let surplus = self.lines.len().saturating_sub(FILES_MAX);
         self.lines.drain(..surplus);
+        if self.use_of_list == CheckedList::Read {
+            return;
+        }
         let Some(path) = &self.path else { return };
         let draft = path.with_extension(format!("{}.part", std::process::id()));
         let written = path

@@ -31,7 +31,7 @@ fn compressed(points: usize) -> Vec<u8> {
 
 #[track_caller]
 fn assert_damaged(files: &[(&str, &[u8])], expected: CrsFault) {
-    let error = Crs::open(folder(files).path(), None).unwrap_err();
+    let error = Crs::open(folder(files).path(), None, CheckedList::ReadAndWrite).unwrap_err();
     assert!(matches!(error, CrsError::Damaged { fault, .. } if fault == expected), "{error}");
 }
 
@@ -55,18 +55,18 @@ fn damage_is_named() {
 
 #[test]
 fn a_folder_without_enough_points_is_refused() {
-    let error = Crs::open(Path::new("/nonexistent"), None).unwrap_err();
+    let error = Crs::open(Path::new("/nonexistent"), None, CheckedList::ReadAndWrite).unwrap_err();
     assert!(matches!(error, CrsError::Unreadable { .. }), "{error}");
     for points in [1, 65, 511] {
         let (points, small) = (g1(points), compressed(points));
         for files in [[(G1_FILE, points.as_slice())], [(G1_COMPRESSED_FILE, small.as_slice())]] {
-            let error = Crs::open(folder(&files).path(), None).unwrap_err();
+            let error = Crs::open(folder(&files).path(), None, CheckedList::ReadAndWrite).unwrap_err();
             assert!(matches!(error, CrsError::TooFew { .. }), "{error}");
         }
     }
     let dir = tempfile::tempdir().unwrap();
     fs::create_dir(dir.path().join(G1_FILE)).unwrap();
-    let error = Crs::open(dir.path(), None).unwrap_err();
+    let error = Crs::open(dir.path(), None, CheckedList::ReadAndWrite).unwrap_err();
     assert!(matches!(error, CrsError::Unreadable { .. }), "{error}");
 }
 
@@ -74,20 +74,26 @@ fn a_folder_without_enough_points_is_refused() {
 fn a_checked_file_is_not_read_again_until_it_changes() {
     let (dir, cache) = (folder(&[(G1_FILE, &g1(4097))]), tempfile::tempdir().unwrap());
     let path = dir.path().join(G1_FILE);
-    assert!(Crs::open(dir.path(), Some(cache.path())).is_err(), "the points are wrong");
+    assert!(
+        Crs::open(dir.path(), Some(cache.path()), CheckedList::ReadAndWrite).is_err(),
+        "the points are wrong"
+    );
     // As if they had been right.
-    let mut checked = CheckedFiles::read(Some(cache.path()));
+    let mut checked = CheckedFiles::read(Some(cache.path()), CheckedList::ReadAndWrite);
     checked.add(&fs::metadata(&path).unwrap(), 4097);
-    let crs = Crs::open(dir.path(), Some(cache.path())).unwrap();
+    let crs = Crs::open(dir.path(), Some(cache.path()), CheckedList::ReadAndWrite).unwrap();
     assert_eq!((crs.points, crs.checked_points, crs.has_unchecked_points()), (4097, 4097, false));
     assert!((points_needed(4096)..points_needed(8192)).contains(&crs.points));
     assert_eq!(crs.files(), [G1_FILE]);
 
     let later = std::time::SystemTime::now() + std::time::Duration::from_secs(10);
     fs::File::options().write(true).open(&path).unwrap().set_modified(later).unwrap();
-    assert!(Crs::open(dir.path(), Some(cache.path())).is_err(), "the file has changed");
+    assert!(
+        Crs::open(dir.path(), Some(cache.path()), CheckedList::ReadAndWrite).is_err(),
+        "the file has changed"
+    );
     fs::write(cache.path().join("crs-checked"), "damaged\n\u{fffd}").unwrap();
-    assert!(Crs::open(dir.path(), Some(cache.path())).is_err());
+    assert!(Crs::open(dir.path(), Some(cache.path()), CheckedList::ReadAndWrite).is_err());
 }
 
 #[test]
