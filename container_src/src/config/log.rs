@@ -123,7 +123,7 @@ mod tests {
             "edgeprove::http=debug,warn",
             "edgeprove_prover",
             "hyper=info,h2::client=trace",
-            "info,edgeprove[request{request_id=1,trace_id=2}]=debug",
+            "info,edgeprove[request]=debug",
             "[request]=debug",
             "info,",
         ] {
