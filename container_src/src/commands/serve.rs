@@ -54,7 +54,7 @@ impl ServeArgs {
             start_checks::check_audit(audit, &mut faults);
             start_checks::check_circuits(circuits.as_ref(), &mut faults);
             start_checks::check_spool(engine.as_ref().map(|(engine, _)| &engine.program), &mut faults);
-            start_checks::check_jobs(jobs.as_ref().and_then(|jobs| jobs.as_ref().ok()), &mut faults);
+            start_checks::check_jobs(jobs.as_ref().and_then(|(_, jobs)| jobs.as_ref().ok()), &mut faults);
         }
         let engine = engine.zip(server.as_ref()).and_then(|((mut engine, log), server)| {
             let spool_max = &mut engine.program.spool_max_bytes;

@@ -61,6 +61,7 @@ impl Folder {
 
     /// Fails where [`Self::open`] would fail, and changes nothing. `None` if the folder does not exist yet.
     pub(super) fn examine(path: &Path) -> Result<Option<Self>, OpenError> {
+        trusted_path::check_parents(path)?;
         let exists = fs::symlink_metadata(path).is_ok();
         let checked = writable_folder::check(path);
         checked.map_err(|error| ArtifactError::of_file("write to", path, error))?;

@@ -92,6 +92,7 @@ impl FileSink {
     /// Fails where [`Self::open`] would fail, and changes nothing. That another server uses the log is no failure.
     pub fn examine(path: &Path) -> Result<(), AuditError> {
         let io = |action| failed(path, action);
+        trusted_path::check_parents(path).map_err(Arc::new)?;
         regular_file::check_path(path).map_err(io("opened"))?;
         let file = match regular_file::open(path) {
             Ok(file) => file,

@@ -102,6 +102,7 @@ impl SharedDirectory {
 /// failure.
 pub(crate) fn examine(dir: &Path) -> Result<(), SpoolError> {
     let dir: PathBuf = dir.components().collect();
+    trusted_path::check_parents(&dir)?;
     if fs::symlink_metadata(&dir).is_ok() {
         open_existing(&dir)?;
     }

@@ -85,6 +85,7 @@ impl DataFolder {
     /// Fails where [`Self::claim`] and the database in the folder would fail, as far as this shows without a change on the
     /// disk. That another server uses the folder is no failure.
     pub fn examine(path: &Path) -> Result<(), OpenError> {
+        trusted_path::check_parents(path)?;
         writable_folder::check(path).map_err(OpenError::folder("use the data folder", path))?;
         for file in [path.join(LOCK_FILE), path.join(FILES[0])] {
             regular_file::check_path(&file).map_err(OpenError::folder("open", &file))?;
