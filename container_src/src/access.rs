@@ -4,10 +4,10 @@
 //! file allows it, callers need no key. Behind an edge, which checks keys itself, the caller is the one that the edge names. Requests and proofs
 //! of each caller are counted in memory: each server counts by itself, and a restart resets the counts.
 //!
-//! - [`keys_file`]: the file of keys, read again when it changes.
-//! - [`keys`]: the holders of keys, and the format of the file.
+//! - [`api_keys_reload`]: the file of keys, read again when it changes.
+//! - [`api_keys`]: the holders of keys, and the format of the file.
 //! - [`usage_counters`]: requests and proofs of each caller.
-//! - [`allowance`]: what is left of a caller's limits.
+//! - [`remaining_quota`]: what is left of a caller's limits.
 //! - [`role`]: roles and limits.
 
 use std::{borrow::Cow, io, net::IpAddr, sync::Arc, time::Duration};
@@ -19,15 +19,15 @@ use edgeprove_protocol::{HasProblemType, Priority, ProblemType, caller::address_
 use edgeprove_telemetry::Supervisor;
 use parking_lot::{Mutex, RwLock};
 
-pub mod allowance;
-pub mod keys;
-pub mod keys_file;
+pub mod api_keys;
+pub mod api_keys_reload;
+pub mod remaining_quota;
 pub mod role;
 pub mod usage_counters;
 
-use allowance::Allowance;
-use keys::{KeyDigest, KeyRing, Profile};
-use keys_file::{KeysChange, KeysFile};
+use api_keys::{KeyDigest, KeyRing, Profile};
+use api_keys_reload::{KeysChange, KeysFile};
+use remaining_quota::Allowance;
 pub use role::{Forbidden, Limits, Rate, Role};
 use usage_counters::{LINK, Moment, Reservation, UsageCounters};
 
@@ -137,7 +137,7 @@ impl Access {
     pub fn open(settings: &AccessSettings, audit: &Audit, supervisor: &Supervisor) -> io::Result<Self> {
         let access = Self::new(settings.keys.clone());
         if let Some(file) = settings.keys_file.clone() {
-            let hangups = keys_file::hangups()?;
+            let hangups = api_keys_reload::hangups()?;
             let (watched, audit, stop) = (access.clone(), audit.clone(), supervisor.stop_token().clone());
             supervisor.spawn("keys", async move {
                 let on_change = |change| {
@@ -147,7 +147,7 @@ impl Access {
                     };
                     audit.note(audit.entry(Actor::Server, action));
                 };
-                keys_file::watch(watched, file, hangups, stop, on_change).await;
+                api_keys_reload::watch(watched, file, hangups, stop, on_change).await;
             });
         }
         Ok(access)

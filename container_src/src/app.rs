@@ -27,7 +27,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    access::{Access, AccessSettings, keys_file::hangups},
+    access::{Access, AccessSettings, api_keys_reload::hangups},
     config::{ServeSettings, server::ServerSettings},
     engine::{Engine, EngineError},
     http::{
@@ -40,7 +40,7 @@ use crate::{
     jobs::{
         JobsDisabled,
         job_kinds::prove::ProofTools,
-        record::JobRecorder,
+        job_recorder::JobRecorder,
         system::{JobSettings, JobSystem, OpenError},
     },
     lifecycle::Lifecycle,

@@ -8,17 +8,17 @@
 //! - [`link_token`]: tokens with which pages read one job.
 //! - [`watch_permits`]: how many clients may follow jobs.
 //! - [`document`]: the wire's document of a proof job.
-//! - [`quota`]: returns the proofs of failed jobs to the quotas of their callers.
+//! - [`spent_proofs`]: returns the proofs of failed jobs to the quotas of their callers.
 //! - [`lost_entries`]: completes the audit log after a crash.
-//! - [`record`]: writes what happens to jobs to the audit log and the metrics.
+//! - [`job_recorder`]: writes what happens to jobs to the audit log and the metrics.
 //! - [`job_kinds`]: the kinds of jobs, a file each.
 
 pub mod document;
 pub mod job_kinds;
+pub mod job_recorder;
 pub mod link_token;
 pub mod lost_entries;
-pub mod quota;
-pub mod record;
+pub mod spent_proofs;
 pub mod submission;
 pub mod system;
 pub mod watch_permits;
@@ -34,7 +34,9 @@ use edgeprove_job_rules::prediction::Estimate;
 use edgeprove_protocol::{HasProblemType, JobDocument, Priority, ProblemType};
 use edgeprove_telemetry::Supervisor;
 
-use self::{link_token::LinkTokens, quota::SpentProofs, record::JobRecorder, watch_permits::WatchPermits};
+use self::{
+    job_recorder::JobRecorder, link_token::LinkTokens, spent_proofs::SpentProofs, watch_permits::WatchPermits,
+};
 use crate::access::{ANONYMOUS, Caller};
 
 /// The jobs of this server, as its endpoints use them.

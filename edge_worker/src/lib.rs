@@ -18,7 +18,7 @@
 //! - [`platform_errors`]: the meaning of Cloudflare's error messages.
 //! - [`lifecycle`]: when a container starts, is ready, is lost, sleeps.
 //! - [`container_pool`]: how busy each container is, as far as this isolate knows.
-//! - [`container_end`]: what waits for a container ends with it.
+//! - [`until_container_ends`]: what waits for a container ends with it.
 //! - [`log`], [`timestamp`], [`js_headers`], [`js_error`]: one conversion each.
 //!
 //! Every decision is plain Rust and is tested natively. The modules that call JavaScript only carry decisions out:
@@ -27,7 +27,6 @@
 
 pub mod api_keys;
 pub mod bindings;
-pub mod container_end;
 pub mod container_pool;
 pub mod cors;
 pub mod destination;
@@ -51,5 +50,6 @@ pub mod server_keys;
 pub mod server_refusal;
 pub mod settings;
 pub mod timestamp;
+pub mod until_container_ends;
 pub mod variables;
 pub mod websocket_relay;

@@ -19,9 +19,7 @@ use http::{HeaderMap, header};
 use worker::{Delay, DurableObject, Env, Request, Response, State, console_error, durable_object};
 
 use crate::{
-    bindings,
-    container_end::before_end,
-    container_pool,
+    bindings, container_pool,
     edge_error::EdgeError,
     edge_response::EdgeResponse,
     forward_headers::{self, OBJECT_PROBLEM},
@@ -31,6 +29,7 @@ use crate::{
     outgoing_request::{self, Outgoing, SendError},
     response_stream,
     settings::Timeouts,
+    until_container_ends::before_end,
     websocket_relay,
 };
 use cloudflare_container::{CloudflareContainer, RECORD};

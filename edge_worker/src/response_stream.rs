@@ -8,10 +8,11 @@ use wasm_bindgen_futures::JsFuture;
 use worker::{Delay, js_sys};
 
 use crate::{
-    container_end::before_end,
     edge_error::{EdgeError, Operation, RuntimeError},
     edge_response::EdgeResponse,
-    js_headers, websocket_relay,
+    js_headers,
+    until_container_ends::before_end,
+    websocket_relay,
 };
 
 /// How long the rest of a body may still be on its way after the container ended: its caller may read slowly.

@@ -12,8 +12,8 @@ use wasm_bindgen::JsCast as _;
 use worker::{Delay, WebSocket, WebSocketPair, WebsocketEvent, js_sys};
 
 use crate::{
-    container_end::before_end,
     edge_error::{Operation, RuntimeError},
+    until_container_ends::before_end,
 };
 
 /// The close code for a side that disconnected without a code.

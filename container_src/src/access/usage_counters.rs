@@ -14,7 +14,7 @@ use std::{
 
 use super::{
     Excess, Limits, Rate, Work,
-    allowance::{Allowance, LimitName},
+    remaining_quota::{Allowance, LimitName},
 };
 
 /// Most callers of one class with a counter of their own.

@@ -94,7 +94,7 @@ fn print(out: &mut impl Write, name: &str, role: Role, key: &str) -> io::Result<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::access::keys::{KeyDigest, KeyRing};
+    use crate::access::api_keys::{KeyDigest, KeyRing};
 
     #[test]
     fn the_printed_table_accepts_the_printed_key() {

@@ -6,7 +6,7 @@ use clap::Args;
 use edgeprove_protocol::caller::{NamedDigest, parse_keys};
 
 use super::setting::{Faults, RawSetting, Setting, flag, raw_setting, words};
-use crate::access::{AccessSettings, Role, keys::KeyRing, keys_file::KeysFile};
+use crate::access::{AccessSettings, Role, api_keys::KeyRing, api_keys_reload::KeysFile};
 use edgeprove_audit::{AuditSettings, file::SyncPolicy};
 
 words!(Role, "user" => Role::User, "priority" => Role::Priority, "operator" => Role::Operator);

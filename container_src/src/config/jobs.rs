@@ -4,7 +4,7 @@ use std::{num::NonZeroUsize, ops::RangeInclusive, time::Duration};
 
 use clap::{ArgAction, Args};
 use edgeprove_job_rules::{
-    bounds::Bounds, expiry::Retention, lease::LeaseTerms, retry::Backoff, transition::Rules,
+    backoff::Backoff, expiry::Retention, lease::LeaseTerms, queue_bounds::Bounds, transition::Rules,
 };
 use edgeprove_protocol::JobId;
 

@@ -22,7 +22,7 @@ use super::{
     state::{AppState, Shared},
     trusted_edge::reported_caller,
 };
-use crate::access::{ANONYMOUS, Caller, Credential, Denied, Forbidden, HOLDER, keys::KeyDigest};
+use crate::access::{ANONYMOUS, Caller, Credential, Denied, Forbidden, HOLDER, api_keys::KeyDigest};
 
 /// The remote address of the connection.
 #[derive(Debug, Clone, Copy)]

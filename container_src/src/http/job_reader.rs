@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     access::{Caller, Credential, HOLDER, share_account},
-    jobs::{Jobs, job_kinds::proof::KIND},
+    jobs::{Jobs, job_kinds::proof_payload::KIND},
 };
 
 /// A job, and who reads it.

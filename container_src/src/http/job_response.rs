@@ -11,7 +11,7 @@ use http::{HeaderValue, StatusCode, header};
 use super::{api_error::ApiError, state::Shared};
 use crate::{
     access::Caller,
-    jobs::{Jobs, document::document, job_kinds::proof::KIND},
+    jobs::{Jobs, document::document, job_kinds::proof_payload::KIND},
 };
 
 /// Loads a proof job that the caller may see. A job of another caller or kind is a 404, as if it did not exist.

@@ -7,7 +7,7 @@ use std::{fmt::Write as _, time::Duration};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::access::allowance::{Allowance, LimitName};
+use crate::access::remaining_quota::{Allowance, LimitName};
 
 /// Which limits there are.
 pub const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");

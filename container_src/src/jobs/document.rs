@@ -6,7 +6,7 @@ use edgeprove_job_queue::job_view::JobView;
 use edgeprove_job_rules::{job::Job, outcome::DecodeError, queue_position::QueuePosition, time::UnixMillis};
 use edgeprove_protocol::{JobDocument, JobStage, JobStatus, job::JobLinks};
 
-use super::job_kinds::proof::{Payload, ProofReport};
+use super::job_kinds::proof_payload::{Payload, ProofReport};
 
 /// The document of a proof job. Fails if its row is corrupt.
 pub fn document(view: &JobView) -> Result<JobDocument, DecodeError> {

@@ -1,9 +1,9 @@
-//! The kinds of jobs that this server runs, a file each. [`proof`] describes the jobs of [`prove`].
+//! The kinds of jobs that this server runs, a file each. [`proof_payload`] describes the jobs of [`prove`].
 //!
 //! A kind implements [`edgeprove_job_queue::kind::JobKind`]. A new kind is added here, and registered in
 //! [`super::system`].
 
-pub mod proof;
+pub mod proof_payload;
 pub mod prove;
 
 use edgeprove_job_rules::job::Job;
@@ -13,7 +13,7 @@ use edgeprove_protocol::CircuitId;
 #[must_use]
 pub fn circuit_of(job: &Job) -> Option<CircuitId> {
     match job.kind.as_str() {
-        proof::KIND => job.subject.parse().ok(),
+        proof_payload::KIND => job.subject.parse().ok(),
         _ => None,
     }
 }

@@ -17,7 +17,7 @@ use edgeprove_job_rules::{
 use edgeprove_protocol::{JobId, JobStatus, ProblemType};
 use serde::Deserialize;
 
-use super::{job_kinds::proof::Payload, record::JobRecorder};
+use super::{job_kinds::proof_payload::Payload, job_recorder::JobRecorder};
 use crate::access;
 
 /// The number of entries at the end of the log that are compared with the jobs: those of some thousand jobs.

@@ -25,8 +25,8 @@ use uuid::Uuid;
 
 use super::{
     Jobs,
-    job_kinds::proof::{KIND, Payload, WitnessDescriptor},
-    record::JobRecorder,
+    job_kinds::proof_payload::{KIND, Payload, WitnessDescriptor},
+    job_recorder::JobRecorder,
 };
 
 /// What a caller allows a proof. What is `None` is up to the server.

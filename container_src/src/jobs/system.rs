@@ -17,7 +17,7 @@ use edgeprove_job_queue::{
     watchers::JobWatchers,
 };
 use edgeprove_job_rules::{
-    bounds::Bounds, estimator::DurationEstimator, outcome::EncodeError, transition::Rules,
+    estimator::DurationEstimator, outcome::EncodeError, queue_bounds::Bounds, transition::Rules,
 };
 use edgeprove_protocol::{Problem, ProblemType};
 use edgeprove_telemetry::supervisor::Supervisor;
@@ -25,10 +25,10 @@ use edgeprove_telemetry::supervisor::Supervisor;
 use super::{
     JobGauges, JobStore, Jobs, JobsDisabled,
     job_kinds::prove::{ProofTools, Prove},
+    job_recorder::JobRecorder,
     link_token::LinkTokens,
     lost_entries,
-    quota::SpentProofs,
-    record::JobRecorder,
+    spent_proofs::SpentProofs,
     watch_permits::{WatchLimits, WatchPermits},
 };
 

@@ -10,7 +10,7 @@ use std::{
 use edgeprove_protocol::{HasProblemType, ProblemType};
 use edgeprove_telemetry::trusted_path::UntrustedPath;
 
-use crate::{keys::KeyId, name::ArtifactName};
+use crate::{encryption_keys::KeyId, name::ArtifactName};
 
 /// An artifact, or the store of all artifacts, failed.
 #[derive(Debug, thiserror::Error)]

@@ -14,7 +14,7 @@ use edgeprove_telemetry::{regular_file, trusted_path};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use crate::{error::OpenError, keys::ArtifactKey};
+use crate::{encryption_keys::ArtifactKey, error::OpenError};
 
 /// Most bytes of a key file that are read: 64 digits and white space around them.
 const FILE_MAX_BYTES: u64 = 256;

@@ -12,14 +12,14 @@
 //! - [`sealing`]: encrypts and decrypts; the format of stored bytes.
 //! - [`settings`]: location and keys.
 //! - [`error`]: errors by the person who can act on them.
-//! - [`keys`]: the keys that encrypt artifacts.
+//! - [`encryption_keys`]: the keys that encrypt artifacts.
 //! - [`name`]: names and kinds of artifacts.
 
 mod bucket;
+mod encryption_keys;
 mod error;
 mod folder;
 mod key_file;
-mod keys;
 mod name;
 mod sealing;
 mod settings;
@@ -44,8 +44,8 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream::BoxStream};
 use tempfile::TempDir;
 use tokio::{fs::File, io::AsyncRead};
 
+pub use encryption_keys::{ArtifactKey, KeyId, KeyRing};
 pub use error::{ArtifactError, OpenError};
-pub use keys::{ArtifactKey, KeyId, KeyRing};
 pub use name::{ArtifactKind, ArtifactName, InvalidArtifactName};
 pub use settings::{
     ArtifactSettings, BucketOptions, BucketSettings, KeySettings, LocationSettings, RetryPolicy,

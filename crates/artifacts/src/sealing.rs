@@ -21,8 +21,8 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 use zeroize::Zeroizing;
 
 use crate::{
+    encryption_keys::{ArtifactKey, KEY_BYTES, KEY_ID_BYTES, KeyId, KeyRing},
     error::ArtifactError,
-    keys::{ArtifactKey, KEY_BYTES, KEY_ID_BYTES, KeyId, KeyRing},
     name::{ArtifactKind, ArtifactName},
 };
 

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
 
 use zeroize::Zeroizing;
 
-use crate::keys::KeyRing;
+use crate::encryption_keys::KeyRing;
 
 /// Location and keys of artifacts.
 #[derive(Debug, Clone)]

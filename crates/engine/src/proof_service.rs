@@ -3,8 +3,8 @@
 //! A request, a job and the command line all prove through [`ProofService`]:
 //!
 //! 1. [`ProofService::open`] opens the account of a proof before its witness arrives.
-//! 2. [`OpenProof::prove`] looks into the cache, proves the first candidate and, if the machine has too little for it,
-//!    the next smaller one. [`OpenProof::fail`] closes the account of a witness that was refused.
+//! 2. [`ProofAccount::prove`] looks into the cache, proves the first candidate and, if the machine has too little for it,
+//!    the next smaller one. [`ProofAccount::fail`] closes the account of a witness that was refused.
 //! 3. Either way the proof is counted once in `edgeprove_proofs_total` and written to the audit log once. A proof whose
 //!    account is dropped counts as abandoned.
 //!
@@ -13,7 +13,7 @@
 
 mod error;
 mod fallback;
-mod open_proof;
+mod proof_account;
 pub mod statistics;
 
 use std::{num::NonZeroUsize, sync::Arc, time::Duration};
@@ -34,7 +34,7 @@ use crate::{
 };
 
 pub use error::{ProofError, ProofFailure};
-pub use open_proof::OpenProof;
+pub use proof_account::ProofAccount;
 use statistics::ProofStatistics;
 
 /// The kind of work under which the estimator knows proofs; the subject is the circuit's id.
@@ -133,7 +133,7 @@ pub enum WhenBusy {
     /// The proof fails with [`ProblemType::ProverBusy`]: its caller waits on a connection.
     Refuse,
     /// The proof waits until it is admitted: a job has time. A server that stops releases the proof, see
-    /// [`OpenProof::release`].
+    /// [`ProofAccount::release`].
     Wait,
 }
 
@@ -159,8 +159,8 @@ impl ProofService {
 
     /// Opens the account of a proof of this circuit, before its witness arrives.
     ///
-    /// The account is closed once, by whichever happens first: [`OpenProof::prove`], [`OpenProof::fail`],
-    /// [`OpenProof::release`] or being dropped, which counts as abandoned. Closing writes `entry`, with its outcome, to
+    /// The account is closed once, by whichever happens first: [`ProofAccount::prove`], [`ProofAccount::fail`],
+    /// [`ProofAccount::release`] or being dropped, which counts as abandoned. Closing writes `entry`, with its outcome, to
     /// the audit log.
     pub fn open(
         &self,
@@ -168,8 +168,8 @@ impl ProofService {
         target: Target,
         priority: Priority,
         entry: Option<Entry>,
-    ) -> OpenProof {
-        OpenProof::new(self.clone(), circuit.id.clone(), target, priority, entry)
+    ) -> ProofAccount {
+        ProofAccount::new(self.clone(), circuit.id.clone(), target, priority, entry)
     }
 
     /// Statistics of recent proofs.

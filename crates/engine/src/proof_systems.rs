@@ -20,7 +20,7 @@ use edgeprove_prover::CircuitSize;
 use edgeprove_spool::SpoolError;
 use edgeprove_telemetry::regular_file;
 
-use noir::{NoirCircuit, artifact::ArtifactError, stack::StackError};
+use noir::{NoirCircuit, artifact::ArtifactError, witness_format::StackError};
 
 /// Largest file of a circuit, in bytes.
 pub const CIRCUIT_FILE_MAX_BYTES: u64 = 256 << 20;

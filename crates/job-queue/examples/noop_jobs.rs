@@ -34,10 +34,10 @@ use edgeprove_job_queue::{
     watchers::JobWatchers,
 };
 use edgeprove_job_rules::{
-    bounds::Bounds,
     estimator::DurationEstimator,
     job::{Job, NewJob},
     progress::Stage,
+    queue_bounds::Bounds,
     transition::Rules,
 };
 use edgeprove_protocol::{JobId, Priority};

@@ -5,7 +5,7 @@
 //!
 //! Imports run down this list only.
 //! - [`runner`]: workers, which claim jobs and run them by their kind.
-//! - [`unclaimable`]: warns of queued jobs that no worker of this server takes.
+//! - [`unclaimable_warning`]: warns of queued jobs that no worker of this server takes.
 //! - [`watchers`]: notifies watchers of each change of a job.
 //! - [`job_view`]: a job with its position, percent and remaining time.
 //! - [`kind`]: a kind of job, as a server registers it.
@@ -32,7 +32,7 @@ pub mod queue_types;
 pub mod runner;
 pub mod sql_queue;
 pub mod store;
-pub mod unclaimable;
+pub mod unclaimable_warning;
 pub mod upkeep;
 pub mod watchers;
 

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use edgeprove_job_rules::{
-    bounds::Full,
     job::Job,
     outcome::{EncodeError, StoredOutcome},
     prediction::Estimate,
+    queue_bounds::Full,
     time::UnixMillis,
 };
 use edgeprove_protocol::{HasProblemType, JobId, JobStatus, Priority, Problem, ProblemType};

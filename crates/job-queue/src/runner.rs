@@ -25,7 +25,7 @@ use crate::{
     kind::{JobKind, JobKinds},
     queue_types::{Change, JobOutcome, QueueError},
     sql_queue::SqlQueue,
-    unclaimable::warn_unclaimable_jobs,
+    unclaimable_warning::warn_unclaimable_jobs,
     watchers::JobWatchers,
 };
 

@@ -1,8 +1,8 @@
 //! The queue in a database: each operation is one statement of [`edgeprove_job_rules::sql`], which follows the rules of
 //! [`edgeprove_job_rules::transition`].
 
-mod maintenance;
 mod rows;
+mod upkeep;
 
 use std::{
     sync::{
@@ -13,15 +13,15 @@ use std::{
 };
 
 use edgeprove_job_rules::{
-    bounds::{Bounds, Full, Load},
     capability::{self, Capability},
     idempotency::{Idempotency, Verdict},
     job::{Job, NewJob},
     lease::LeaseToken,
     outcome::EncodeError,
     priority::Rank,
+    queue_bounds::{Bounds, Full, Load},
     queue_position::{QueuePosition, QueuedJob},
-    sql::{Dialect, Statement, intake, upkeep, view, work},
+    sql::{self, Dialect, Statement, intake, view, work},
     time::UnixMillis,
     transition::Rules,
     turn::{OrderKey, Turn},
@@ -32,8 +32,8 @@ use sqlx::{Row as _, SqlSafeStr as _, SqlStr};
 use tokio::sync::broadcast;
 use uuid::Uuid;
 
-pub(crate) use self::maintenance::DoomedArtifact;
 use self::rows::{count, get, read_job, read_position, read_priority, read_queued, read_status};
+pub(crate) use self::upkeep::DoomedArtifact;
 use crate::{
     notifications::{Notifier, Ready},
     queue_types::{
@@ -55,7 +55,7 @@ use crate::{
 ///     Enqueued, JobOutcome, SqlQueue,
 ///     store::{Database, DatabaseLocation},
 /// };
-/// use edgeprove_job_rules::{bounds::Bounds, capability::Capability, job::NewJob, transition::Rules};
+/// use edgeprove_job_rules::{queue_bounds::Bounds, capability::Capability, job::NewJob, transition::Rules};
 /// use edgeprove_protocol::{JobId, JobStatus, Priority};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
@@ -128,11 +128,11 @@ impl SqlQueue {
             finish: of(work::FINISH, "$1", Ready::Never),
             retry: of(work::RETRY, "$5", Ready::IfQueued),
             release: of(work::RELEASE, "$1", Ready::IfQueued),
-            cancel: of(upkeep::CANCEL, "$1", Ready::Never),
-            reap: of(upkeep::REAP, "changed.id", Ready::IfQueued),
-            abandon: of(upkeep::ABANDON, "changed.id", Ready::Never),
-            settle: of(upkeep::SETTLE, "changed.id", Ready::Always),
-            expire: of(upkeep::EXPIRE, "changed.id", Ready::Never),
+            cancel: of(sql::upkeep::CANCEL, "$1", Ready::Never),
+            reap: of(sql::upkeep::REAP, "changed.id", Ready::IfQueued),
+            abandon: of(sql::upkeep::ABANDON, "changed.id", Ready::Never),
+            settle: of(sql::upkeep::SETTLE, "changed.id", Ready::Always),
+            expire: of(sql::upkeep::EXPIRE, "changed.id", Ready::Never),
         };
         Ok(Self { database, rules, bounds, notifier, notifying, clock_offset_ms: Arc::default() })
     }

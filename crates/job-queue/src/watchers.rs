@@ -247,7 +247,8 @@ mod tests {
     use std::num::NonZeroUsize;
 
     use edgeprove_job_rules::{
-        bounds::Bounds, capability::Capability, estimator::DurationEstimator, job::NewJob, transition::Rules,
+        capability::Capability, estimator::DurationEstimator, job::NewJob, queue_bounds::Bounds,
+        transition::Rules,
     };
     use edgeprove_protocol::Priority;
 

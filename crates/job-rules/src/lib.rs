@@ -16,11 +16,11 @@
 //! - [`job`]: the job itself.
 //! - [`audit`]: the entries of an audit log, and the chain that reveals changes.
 //! - [`idempotency`]: repeated requests under one key.
-//! - [`bounds`]: how many jobs are accepted.
+//! - [`queue_bounds`]: how many jobs are accepted.
 //! - [`turn`]: the turns of callers within a priority.
 //! - [`priority`]: the order of work.
 //! - [`lease`]: leases, fencing tokens, and clocks that jump.
-//! - [`retry`]: the delays between attempts.
+//! - [`backoff`]: the delays between attempts.
 //! - [`expiry`]: how long finished jobs are retained.
 //! - [`estimator`]: learns how long work takes.
 //! - [`queue_position`]: the jobs ahead of a queued job.
@@ -29,7 +29,7 @@
 //! - [`time`]: points in time.
 
 pub mod audit;
-pub mod bounds;
+pub mod backoff;
 pub mod capability;
 pub mod estimator;
 pub mod expiry;
@@ -40,8 +40,8 @@ pub mod outcome;
 pub mod prediction;
 pub mod priority;
 pub mod progress;
+pub mod queue_bounds;
 pub mod queue_position;
-pub mod retry;
 pub mod row;
 pub mod sql;
 pub mod time;

@@ -18,11 +18,11 @@
 use edgeprove_protocol::JobStatus;
 
 use crate::{
+    backoff::Backoff,
     expiry::Retention,
     job::Job,
     lease::{Lease, LeaseTerms, LeaseToken},
     priority::Rank,
-    retry::Backoff,
     time::UnixMillis,
 };
 

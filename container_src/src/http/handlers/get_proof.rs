@@ -21,7 +21,7 @@ use crate::{
     },
     jobs::{
         Jobs,
-        job_kinds::proof::{Payload, ProofReport},
+        job_kinds::proof_payload::{Payload, ProofReport},
     },
 };
 

@@ -15,7 +15,7 @@ use serde::Deserialize;
 use crate::{
     access::Caller,
     http::{api_error::ApiError, caller::owner_filter, job_response::no_store, state::AppState},
-    jobs::{document::document, job_kinds::proof::KIND},
+    jobs::{document::document, job_kinds::proof_payload::KIND},
 };
 
 /// Maximum number of jobs on a page.

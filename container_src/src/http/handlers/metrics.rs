@@ -18,7 +18,7 @@ use crate::{
         state::{AppState, Shared},
         trusted_edge::reported_caller,
     },
-    jobs::job_kinds::proof::KIND,
+    jobs::job_kinds::proof_payload::KIND,
 };
 use edgeprove_engine::circuits::registry::{Entry, LoadState};
 use edgeprove_protocol::endpoints::{self, Class, Endpoint, Method};

@@ -14,7 +14,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use edgeprove_engine::{
-    proof_service::{OpenProof, ProofRequest, WhenBusy},
+    proof_service::{ProofAccount, ProofRequest, WhenBusy},
     proving::Urgency,
 };
 use edgeprove_job_rules::audit::{Action, Entry};
@@ -89,7 +89,7 @@ async fn try_prove(
 }
 
 /// Opens the account of the proof: whichever way the request ends, it is counted once and written to the audit log once.
-fn open_proof(app: &AppState, request: &AdmittedRequest) -> OpenProof {
+fn open_proof(app: &AppState, request: &AdmittedRequest) -> ProofAccount {
     let entry = Entry {
         circuit: Some(request.requested.clone()),
         request_id: Some(request.id.clone()),

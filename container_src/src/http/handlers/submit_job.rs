@@ -35,7 +35,7 @@ use crate::{
         state::AppState,
         upload,
     },
-    jobs::{Jobs, JobsDisabled, job_kinds::proof::KIND, submission::Submission},
+    jobs::{Jobs, JobsDisabled, job_kinds::proof_payload::KIND, submission::Submission},
 };
 
 /// Maximum `Retry-After` where the queue is full, in seconds.

@@ -19,7 +19,7 @@ use edgeprove_artifacts::{ArtifactError, ArtifactKind, ArtifactName, ArtifactSto
 use edgeprove_engine::{
     circuits::{Circuit, Registry, registry::LookupError},
     proof_service::{
-        Candidate, Candidates, CompletedProof, OpenProof, ProofError, ProofRequest, ProofService, WhenBusy,
+        Candidate, Candidates, CompletedProof, ProofAccount, ProofError, ProofRequest, ProofService, WhenBusy,
     },
     proving::{ProofStage, ProvingError, Urgency, milliseconds},
     witness::{digest, from_artifacts::fetch_into, intake::SpooledWitness},
@@ -39,7 +39,7 @@ use edgeprove_protocol::{HasProblemType as _, JobStage, Problem, ProblemType, Tr
 use edgeprove_spool::{Spool, SpoolFile};
 use edgeprove_telemetry::metrics::is_callers_fault;
 
-use super::proof::{KIND, Payload, ProofReport, STAGES, WitnessDescriptor};
+use super::proof_payload::{KIND, Payload, ProofReport, STAGES, WitnessDescriptor};
 use crate::access;
 
 /// How long a job waits for an outage to end. Then it is released: another server may reach the store.
@@ -290,7 +290,7 @@ impl Prove {
         job: &Job,
         attempt: &Attempt,
         payload: &Payload,
-        proof: OpenProof,
+        proof: ProofAccount,
         candidates: Candidates,
     ) -> Result<CompletedProof, AttemptError> {
         // Callers without a key share one owner, and must not get each other's proofs.

@@ -7,7 +7,7 @@ use edgeprove_protocol::{CircuitId, HasProblemType as _, ProblemType};
 use edgeprove_telemetry::metrics::{self, Outcome, TimedStage};
 
 use super::{
-    Candidate, Candidates, CompletedProof, OpenProof, ProofFailure, ProofRequest, WORK_KIND, WhenBusy,
+    Candidate, Candidates, CompletedProof, ProofAccount, ProofFailure, ProofRequest, WORK_KIND, WhenBusy,
 };
 use crate::{
     proof_cache::CacheQuery,
@@ -18,7 +18,7 @@ use crate::{
 /// The pause before a proof that waits for a full prover queue is submitted again.
 const BUSY_PAUSE: Duration = Duration::from_millis(250);
 
-impl OpenProof {
+impl ProofAccount {
     /// Proves the first candidate or, if the machine has too little for it, the next smaller one, and closes the
     /// account. `on_stage` is called when a stage of an attempt begins; a cached proof has none.
     ///

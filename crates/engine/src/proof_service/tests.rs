@@ -79,7 +79,7 @@ impl World {
     }
 
     /// Opens the account of a proof of `large` with an audit entry.
-    fn open(&self) -> OpenProof {
+    fn open(&self) -> ProofAccount {
         let entry = Entry::new(String::new(), Actor::Anonymous, Action::ProofSynchronous);
         self.service.open(&self.circuit("large"), Target::NoirRecursive, Priority::Normal, Some(entry))
     }

@@ -1,14 +1,14 @@
 //! Circuits of Noir: ACIR programs, proved with `UltraHonk` by `bb`.
 //!
 //! - [`artifact`]: the compiled circuit's file.
-//! - [`stack`]: the format of a witness, checked as a stream.
+//! - [`witness_format`]: the format of a witness, checked as a stream.
 //! - [`shape`]: which witness indices a circuit has.
 //! - [`satisfaction`]: whether a witness satisfies the constraints.
 
 pub mod artifact;
 pub mod satisfaction;
 pub mod shape;
-pub mod stack;
+pub mod witness_format;
 
 use std::io::Read;
 
@@ -18,7 +18,7 @@ use edgeprove_prover::CircuitSize;
 
 use super::{CircuitCounts, CircuitFileError, CompiledCircuit, JudgeError, Verdict, WitnessError};
 use artifact::{Artifact, ArtifactError};
-use stack::WitnessShape;
+use witness_format::WitnessShape;
 
 /// A compiled Noir circuit.
 #[derive(Debug)]
@@ -74,14 +74,15 @@ impl CompiledCircuit for NoirCircuit {
     }
 
     fn check_witness(&self, decompressed: &mut dyn Read) -> Result<(), WitnessError> {
-        stack::check(decompressed, &self.shape)?;
+        witness_format::check(decompressed, &self.shape)?;
         Ok(())
     }
 
     fn judge_witness(&self, decompressed: &mut dyn Read) -> Result<Verdict, JudgeError> {
         let program = self.artifact.program().map_err(CircuitFileError::from)?;
         let mut values = satisfaction::Values::default();
-        let read = stack::read(decompressed, &self.shape, |index, value| values.insert(index, value));
+        let read =
+            witness_format::read(decompressed, &self.shape, |index, value| values.insert(index, value));
         read.map_err(WitnessError::from)?;
         Ok(satisfaction::judge(&program, values))
     }

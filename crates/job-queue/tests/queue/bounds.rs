@@ -4,9 +4,9 @@ use std::{collections::HashSet, time::Duration};
 
 use edgeprove_job_queue::{EnqueueError, Enqueued, store::Durability};
 use edgeprove_job_rules::{
-    bounds::{Bounds, Full},
     idempotency::{BodyDigest, Idempotency},
     job::NewJob,
+    queue_bounds::{Bounds, Full},
     transition::Rules,
 };
 use futures_util::future::join_all;

@@ -13,11 +13,11 @@ use edgeprove_job_queue::{
     watchers::{JobWatchers, Watcher},
 };
 use edgeprove_job_rules::{
-    bounds::Bounds,
+    backoff::Backoff,
     estimator::DurationEstimator,
     job::{Job, NewJob},
     progress::Stage,
-    retry::Backoff,
+    queue_bounds::Bounds,
     transition::Rules,
 };
 use edgeprove_protocol::{JobId, JobStatus, Priority};

@@ -12,9 +12,9 @@ use edgeprove_job_queue::{
     store::{Database, DatabaseLocation},
 };
 use edgeprove_job_rules::{
-    bounds::Bounds,
     capability::Capability,
     job::{Job, NewJob},
+    queue_bounds::Bounds,
     time::UnixMillis,
     transition::Rules,
 };

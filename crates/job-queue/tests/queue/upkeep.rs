@@ -14,11 +14,11 @@ use edgeprove_job_queue::{
     upkeep::{ArtifactRemover, Intervals, RemoveError, TidyError, Upkeep},
 };
 use edgeprove_job_rules::{
-    bounds::Bounds,
+    backoff::Backoff,
     expiry::Retention,
     job::{Job, NewJob},
     lease::LeaseTerms,
-    retry::Backoff,
+    queue_bounds::Bounds,
     transition::Rules,
 };
 use edgeprove_protocol::JobStatus;

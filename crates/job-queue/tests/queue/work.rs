@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use edgeprove_job_queue::{Change, JobOutcome, LeaseStatus, Listing};
 use edgeprove_job_rules::{
-    bounds::Bounds,
+    backoff::Backoff,
     capability::{Capability, Subject},
     job::NewJob,
     lease::LeaseToken,
-    retry::Backoff,
+    queue_bounds::Bounds,
     transition::Rules,
 };
 use edgeprove_protocol::{JobStatus, Priority};

@@ -37,7 +37,7 @@ pub const FIND_BY_KEY: Statement = statement! {
     "SELECT " columns " FROM jobs WHERE account = $1 AND idempotency_key = $2"
 };
 
-/// Counts the jobs, for [`crate::bounds::Bounds::admit`].
+/// Counts the jobs, for [`crate::queue_bounds::Bounds::admit`].
 ///
 /// Binds 1 account. Returns `queued`, `queued_of_account` and `unfinished_of_account`.
 pub const LOAD: Statement = statement! {

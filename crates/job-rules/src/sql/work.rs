@@ -52,7 +52,7 @@ pub const FINISH: Statement = statement! {
 /// Ends a failed attempt after which another may succeed: the job is queued again, or cancelled if a caller requested that,
 /// or failed if that was its last attempt.
 ///
-/// Binds 1 now, 2 earliest start of the next attempt ([`crate::retry::Backoff`]), 3 outcome, 4 expiry if the job has finished,
+/// Binds 1 now, 2 earliest start of the next attempt ([`crate::backoff::Backoff`]), 3 outcome, 4 expiry if the job has finished,
 /// 5 id, 6 token.
 /// Returns `status`. No row: the lease is lost.
 pub const RETRY: Statement = statement! {

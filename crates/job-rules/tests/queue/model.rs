@@ -4,13 +4,13 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use edgeprove_job_rules::{
-    bounds::{Bounds, Load},
+    backoff::Backoff,
     capability::Capability,
     expiry::Retention,
     idempotency::Verdict,
     job::{Job, NewJob},
     lease::LeaseTerms,
-    retry::Backoff,
+    queue_bounds::{Bounds, Load},
     time::UnixMillis,
     transition::{Event, Rules, apply, may_be_deleted},
     turn::{OrderKey, Turns, TurnsOfPriority},

@@ -1,12 +1,12 @@
 //! The queue with typed arguments and results. Each method executes one statement.
 
 use edgeprove_job_rules::{
-    bounds::{Bounds, Full, Load},
     capability::{self, Capability},
     idempotency::{Idempotency, Verdict},
     job::{Job, NewJob},
     lease::LeaseToken,
     priority::Rank,
+    queue_bounds::{Bounds, Full, Load},
     row::JobRow,
     sql::{Dialect, intake, upkeep, view, work},
     time::UnixMillis,

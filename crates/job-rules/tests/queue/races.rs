@@ -3,10 +3,10 @@
 use std::{collections::BTreeSet, future::Future, sync::Arc, time::Duration};
 
 use edgeprove_job_rules::{
-    bounds::{Bounds, Full},
     capability::Capability,
     idempotency::{BodyDigest, Idempotency},
     job::NewJob,
+    queue_bounds::{Bounds, Full},
     time::UnixMillis,
 };
 use edgeprove_protocol::{JobId, JobStatus, Priority};

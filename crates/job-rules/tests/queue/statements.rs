@@ -6,7 +6,8 @@ use std::{
 };
 
 use edgeprove_job_rules::{
-    bounds::Bounds, capability::Capability, job::Job, lease::LeaseToken, priority::Rank, time::UnixMillis,
+    capability::Capability, job::Job, lease::LeaseToken, priority::Rank, queue_bounds::Bounds,
+    time::UnixMillis,
 };
 use edgeprove_protocol::{JobId, JobStatus, Priority};
 use proptest::test_runner::{Config, TestError, TestRunner};

@@ -6,7 +6,7 @@ use super::{
     super::*,
     fake::{Behaviour, OPTIONS, advance, on_simulated_clock, sleeping},
 };
-use crate::container_end::before_end;
+use crate::until_container_ends::before_end;
 
 const GRACE: Duration = Duration::from_millis(300);
 

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Access,
-    keys::{FILE_MAX_BYTES, KeyRing, KeysError},
+    api_keys::{FILE_MAX_BYTES, KeyRing, KeysError},
 };
 
 /// Time between two checks of the file.

@@ -13,7 +13,7 @@ use crate::proving::ProofStage;
 
 /// The account of one proof. Dropped before it is closed, the proof counts as abandoned.
 #[must_use = "a dropped account counts as an abandoned proof"]
-pub struct OpenProof {
+pub struct ProofAccount {
     pub(super) service: ProofService,
     /// The circuit that was asked for.
     pub(super) circuit: CircuitId,
@@ -26,7 +26,7 @@ pub struct OpenProof {
     pub(super) is_new: AtomicBool,
 }
 
-impl OpenProof {
+impl ProofAccount {
     pub(super) fn new(
         service: ProofService,
         circuit: CircuitId,
@@ -94,7 +94,7 @@ impl OpenProof {
     }
 }
 
-impl Drop for OpenProof {
+impl Drop for ProofAccount {
     fn drop(&mut self) {
         if self.count.get_mut().is_none() {
             return;
