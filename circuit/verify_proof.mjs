@@ -5,10 +5,6 @@
 //
 //   import { verifyProof } from "./verify_proof.mjs";
 //   const isValid = await verifyProof({ proof, publicInputs, verificationKey, verifierTarget: "noir-recursive" });
-//
-// In Node.js, as a command, with the files of `edgeprove prove` or of an unpacked answer in DIR:
-//
-//   node verify_proof.mjs DIR [TARGET]
 import { BackendType, Barretenberg, UltraHonkVerifierBackend } from "@aztec/bb.js";
 
 /** The generator of BN254's first group: the first of the ceremony's points. */
@@ -38,19 +34,4 @@ export async function verifyProof({ proof, publicInputs, verificationKey, verifi
 
 function bytes(hex) {
   return Uint8Array.from(hex.match(/../g), (byte) => Number.parseInt(byte, 16));
-}
-
-if (globalThis.process?.argv[1]?.endsWith("verify_proof.mjs")) {
-  const { readFile } = await import("node:fs/promises");
-  const [dir, verifierTarget = "noir-recursive"] = process.argv.slice(2);
-  const [proof, inputs, verificationKey] = await Promise.all(
-    ["proof", "public_inputs", "vk"].map(async (name) => new Uint8Array(await readFile(`${dir}/${name}`))),
-  );
-  const publicInputs = [];
-  for (let at = 0; at < inputs.length; at += 32) {
-    publicInputs.push(`0x${Buffer.from(inputs.slice(at, at + 32)).toString("hex")}`);
-  }
-  const isValid = await verifyProof({ proof, publicInputs, verificationKey, verifierTarget }).catch(() => false);
-  console.log(isValid ? "valid" : "invalid");
-  process.exit(isValid ? 0 : 1);
 }

@@ -206,6 +206,9 @@ impl App {
         // After every task has ended, so that the log has all that they recorded.
         state.engine.stop().await;
         state.audit.finish().await;
+        if let Ok(jobs) = &state.jobs {
+            jobs.store.queue.database().close().await;
+        }
         tracing::info!("stopped");
         if supervisor.has_panicked() { Err(Panicked) } else { Ok(()) }
     }

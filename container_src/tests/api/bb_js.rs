@@ -4,11 +4,11 @@ use std::{fs, path::Path, process::Command};
 
 use crate::support::{TestServer, paths, processes, samples, wait};
 
-/// Runs `circuit/verify_proof.mjs`, which has neither the circuit nor a CRS, on the files of `edgeprove prove`.
+/// Runs `circuit/verify_files.mjs`, which has neither the circuit nor a CRS, on the files of `edgeprove prove`.
 #[test]
 fn bb_js_verifies_with_a_key_and_no_crs() {
     let dir = tempfile::tempdir().unwrap();
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../circuit/verify_proof.mjs");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../circuit/verify_files.mjs");
     let witness = dir.path().join("witness.gz");
     fs::write(&witness, &samples::range_check().witness).unwrap();
     for target in ["noir-recursive", "evm"] {

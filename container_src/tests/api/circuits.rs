@@ -375,6 +375,6 @@ fn loading_a_circuit_is_bounded_in_memory() {
         show_details(s);
     });
     assert_failed(&server, "far_index", ProblemType::CircuitUnavailable, &["67108865 witnesses"]);
-    assert_failed(&server, "wide", ProblemType::CircuitUnavailable, &["64 MiB of memory"]);
+    assert_failed(&server, "wide", ProblemType::CircuitUnavailable, &["where 64 MiB are allowed"]);
     server.assert_healthy();
 }

@@ -43,6 +43,7 @@ fn jobs_are_stored_in_the_users_data_folder_by_default() {
     second.assert_healthy();
     second.finish();
     server.finish();
+    assert!(!folder.join("edgeprove.db-wal").exists(), "a stopped server leaves one file to copy");
 
     let server = TestServer::start(|s| with_home(s, home.path()));
     let job =

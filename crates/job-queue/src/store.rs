@@ -240,11 +240,16 @@ impl Database {
         self.session(Durability::Read).await?.now().await.map(drop)
     }
 
-    /// Closes every connection. SQLite's log is then part of its file.
+    /// Closes every connection, and gives up on those that are in use for too long. SQLite's log is then part of its file.
     pub async fn close(&self) {
         let Pools { read, write, write_durably } = &self.pools;
-        for pool in [read, write, write_durably] {
-            pool.close().await;
+        let closed = async {
+            for pool in [read, write, write_durably] {
+                pool.close().await;
+            }
+        };
+        if tokio::time::timeout(CONNECT_MAX, closed).await.is_err() {
+            tracing::warn!("connections to the database were still in use at the end");
         }
     }
 }

@@ -73,7 +73,7 @@ impl JobWatchers {
     /// The number of watched jobs.
     #[must_use]
     pub fn watched_jobs(&self) -> usize {
-        self.watched.lock().len()
+        self.watched.lock().values().filter(|sender| sender.receiver_count() > 0).count()
     }
 
     /// Shows a stage that a worker of this server reports, before the database has it.

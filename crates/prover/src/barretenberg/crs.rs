@@ -159,12 +159,13 @@ impl Crs {
         largest_circuit(self.points) > self.checked_points
     }
 
-    /// Returns the names of the folder's files, sorted.
+    /// Returns the names of the CRS's files in the folder, sorted. Other files are nobody's business.
     #[must_use]
     pub fn files(&self) -> Vec<String> {
         let entries = fs::read_dir(&self.dir).into_iter().flatten().flatten();
+        let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
         let mut names: Vec<String> =
-            entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+            names.filter(|name| name.starts_with("bn254_") || name.starts_with("grumpkin_")).collect();
         names.sort();
         names
     }

@@ -42,7 +42,9 @@ impl fmt::Display for DeathCause {
             Self::OutOfMemory => f.write_str("was killed because memory ran out"),
             Self::OverBudget { resident_bytes, max_bytes } => write!(
                 f,
-                "was killed because it took {resident_bytes} bytes of memory, where {max_bytes} are allowed"
+                "was killed because it took {} MiB of memory, where {} MiB are allowed",
+                resident_bytes >> 20,
+                max_bytes >> 20
             ),
             Self::Signal(signal) => write!(f, "was killed by signal {signal}"),
             Self::Exit(code) => write!(f, "ended with exit code {code}"),
