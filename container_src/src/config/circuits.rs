@@ -48,7 +48,7 @@ pub struct CircuitArgs {
     circuit: Vec<PathBuf>,
 
     /// Folder of compiled circuits, each with the name of its file without .json. If there is only one circuit, it is
-    /// the default circuit. Hidden files, and files with another ending than .json, are skipped.
+    /// the default circuit. Hidden files, and files whose names do not end in .json, are skipped.
     #[arg(long, env = "EDGEPROVE_CIRCUITS", value_name = "DIR")]
     circuits: Option<PathBuf>,
 

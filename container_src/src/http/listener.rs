@@ -199,7 +199,7 @@ async fn answer(
     Ok(guarded(response, in_progress))
 }
 
-/// The output of a future, and the time that it kept its thread busy.
+/// The output of a future, and the time in which it used its thread.
 async fn timed<T>(work: impl Future<Output = T>) -> (T, Duration) {
     tokio::pin!(work);
     let mut took = Duration::ZERO;

@@ -118,8 +118,10 @@ impl Slots {
         let account = address_account(Some(peer));
         let mut table = self.table.lock();
         let is_reserved =
-            !table.has_ordinary_slot() && !table.make_room(&account, false, GRACE_WITHIN_ADDRESS);
-        if is_reserved && table.reserved >= RESERVED && !table.make_room(&account, true, GRACE_WITHIN_ADDRESS)
+            !table.has_ordinary_slot() && !table.free_slot_for(&account, false, GRACE_WITHIN_ADDRESS);
+        if is_reserved
+            && table.reserved >= RESERVED
+            && !table.free_slot_for(&account, true, GRACE_WITHIN_ADDRESS)
         {
             return None;
         }
@@ -182,8 +184,8 @@ impl Slot {
         let Connection { account, is_reserved: was_reserved, .. } = table.open.get(&self.0.id)?;
         let (account, was_reserved) = (account.clone(), *was_reserved);
         // A request is worth more than a connection of the same address that has sent none yet.
-        let is_promoted =
-            was_reserved && (table.has_ordinary_slot() || table.make_room(&account, false, Duration::ZERO));
+        let is_promoted = was_reserved
+            && (table.has_ordinary_slot() || table.free_slot_for(&account, false, Duration::ZERO));
         table.reserved -= usize::from(is_promoted);
         let connection = table.open.get_mut(&self.0.id)?;
         connection.state = State::BusySince(Instant::now());
@@ -258,7 +260,7 @@ impl Table {
 
     /// Closes the connection that must leave for another one of this account, among the ordinary or the reserved ones; one of
     /// the same account must have been idle for this time. Returns false if there is none.
-    fn make_room(&mut self, account: &str, reserved: bool, own_idle_min: Duration) -> bool {
+    fn free_slot_for(&mut self, account: &str, reserved: bool, own_idle_min: Duration) -> bool {
         self.displace(reserved, GRACE)
             || self.displace_of_larger(account, reserved)
             || self.displace_if(reserved, |_, connection| {
