@@ -25,7 +25,8 @@ pub const ENQUEUE: Statement = statement! {
      FROM (" place_of_new_job ") AS place \
      WHERE (SELECT count(*) FROM jobs WHERE account = $1 AND finished_at IS NULL) < $16 \
      AND (SELECT count(*) FROM jobs WHERE status = 'queued') \
-     + (SELECT count(*) FROM jobs WHERE account = $1 AND finished_at IS NULL AND status = 'queued') * $17 < $15 \
+     + CASE WHEN $17 = 0 THEN 0 \
+     ELSE (SELECT count(*) FROM jobs WHERE account = $1 AND finished_at IS NULL AND status = 'queued') END < $15 \
      ON CONFLICT (account, idempotency_key) DO NOTHING \
      RETURNING seq, rank, turn"
 };
