@@ -11,6 +11,18 @@ use crate::headers::key;
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
+/// An edge that knows `k2` of alice by its own list of keys, and `k1` of an operator by that of the server.
+fn edge_with_an_operator(server: &TestServer) -> Edge {
+    let server_keys =
+        format!("keys.ops = {{ sha256 = [\"{}\"], role = \"operator\" }}", hex::encode(Sha256::digest("k1")));
+    Edge::start(|e| {
+        e.upstream(server.address())
+            .var("EDGE_SECRET", SECRET)
+            .var("API_KEYS", &key("alice", "k2"))
+            .var("EDGEPROVE_KEYS", &server_keys);
+    })
+}
+
 #[test]
 fn audit_and_metrics_are_for_operators_only() {
     let folder = tempfile::tempdir().unwrap();
@@ -21,15 +33,7 @@ fn audit_and_metrics_are_for_operators_only() {
         s.flag("--keys-file", &keys.display());
         s.flag("--audit", &folder.path().join("audit.log").display());
     });
-    // The edge knows one key by its own list, and the other by that of the server.
-    let server_keys =
-        format!("keys.ops = {{ sha256 = [\"{}\"], role = \"operator\" }}", hex::encode(Sha256::digest("k1")));
-    let edge = Edge::start(|e| {
-        e.upstream(server.address())
-            .var("EDGE_SECRET", SECRET)
-            .var("API_KEYS", &key("alice", "k2"))
-            .var("EDGEPROVE_KEYS", &server_keys);
-    });
+    let edge = edge_with_an_operator(&server);
     let get = |path: &str, key: &str| edge.request("GET", path).header(headers::API_KEY, key).send();
 
     let metrics = get("/metrics", "k1");
@@ -70,14 +74,7 @@ fn only_operators_read_a_server_that_ignores_the_edge() {
     // It has no secret, so it ignores which caller the edge names, and its own metrics are open.
     let folder = tempfile::tempdir().unwrap();
     let server = TestServer::start(|s| s.flag("--audit", &folder.path().join("audit.log").display()));
-    let server_keys =
-        format!("keys.ops = {{ sha256 = [\"{}\"], role = \"operator\" }}", hex::encode(Sha256::digest("k1")));
-    let edge = Edge::start(|e| {
-        e.upstream(server.address())
-            .var("EDGE_SECRET", SECRET)
-            .var("API_KEYS", &key("alice", "k2"))
-            .var("EDGEPROVE_KEYS", &server_keys);
-    });
+    let edge = edge_with_an_operator(&server);
     let get = |path: &str, key: &str| edge.request("GET", path).header(headers::API_KEY, key).send();
     for path in ["/metrics", "/v1/audit"] {
         get(path, "k2").assert_refused(ProblemType::NotAllowed);
