@@ -6,7 +6,7 @@
 //!
 //! No connection can stay for ever without use: a head must arrive within [`HEAD_TIMEOUT`], which also bounds the pause
 //! between two requests, and a client that stops reading is disconnected ([`stream`]). [`slots`] decides who must leave
-//! when too many are open, and [`pace`] who must wait.
+//! when too many are open, and [`time_share`] who must wait.
 
 use std::{
     convert::Infallible,
@@ -33,9 +33,9 @@ use super::{caller::Peer, guarded_body::guarded};
 use slots::{Slot, Slots};
 use stream::Stream;
 
-mod pace;
 pub mod slots;
 pub mod stream;
+mod time_share;
 
 /// Read buffer of a connection, in bytes. An upload arrives in pieces of at most this size.
 const READ_BUFFER_BYTES: usize = 32 << 10;

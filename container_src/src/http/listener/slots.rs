@@ -11,7 +11,7 @@
 //! Where there is none, a few reserved slots stay for probes. Without those the new connection waits, beside the loop that
 //! accepts others, or is closed.
 //!
-//! A request waits for its turn where its address uses more than its share of the time ([`pace`](super::pace)).
+//! A request waits for its turn where its address uses more than its share of the time ([`time_share`](super::time_share)).
 
 use std::{
     cmp::Reverse,
@@ -29,7 +29,7 @@ use tokio_util::{
     task::{TaskTracker, task_tracker::TaskTrackerToken},
 };
 
-use super::pace::{Charged, Pace};
+use super::time_share::{Charged, TimeShare};
 
 /// Slots beyond the limit of connections. Only probes are answered there.
 pub const RESERVED: usize = 16;
@@ -80,7 +80,7 @@ struct Table {
 #[derive(Debug)]
 struct Account {
     connections: usize,
-    pace: Pace,
+    time_share: TimeShare,
 }
 
 #[derive(Debug)]
@@ -163,7 +163,7 @@ impl Slot {
         let (at, charged) = {
             let mut table = self.0.table.lock();
             let is_alone = table.accounts.len() < 2;
-            let (at, charged) = table.account_of(self.0.id)?.pace.charge(now);
+            let (at, charged) = table.account_of(self.0.id)?.time_share.charge(now);
             (if is_alone { now } else { at }, charged)
         };
         tokio::time::sleep_until(at).await;
@@ -173,7 +173,7 @@ impl Slot {
     /// Corrects the charge of a request by the time that it took, on a server with this many threads.
     pub fn handled(&self, charged: Charged, took: Duration, threads: usize) {
         if let Some(account) = self.0.table.lock().account_of(self.0.id) {
-            account.pace.correct(charged, took, threads);
+            account.time_share.correct(charged, took, threads);
         }
     }
 
@@ -233,10 +233,8 @@ impl Table {
     fn insert(&mut self, account: String, is_reserved: bool, displaced: CancellationToken) -> u64 {
         self.last_id += 1;
         let (id, now) = (self.last_id, Instant::now());
-        match self.accounts.entry(account.clone()) {
-            Entry::Occupied(mut known) => known.get_mut().connections += 1,
-            Entry::Vacant(new) => drop(new.insert(Account { connections: 1, pace: Pace::new(now) })),
-        }
+        let unknown = || Account { connections: 0, time_share: TimeShare::new(now) };
+        self.accounts.entry(account.clone()).or_insert_with(unknown).connections += 1;
         self.reserved += usize::from(is_reserved);
         self.open.insert(id, Connection { account, is_reserved, state: State::IdleSince(now), displaced });
         id

@@ -19,7 +19,7 @@ const FIRST_CHARGE: Duration = Duration::from_millis(1);
 
 /// The time of one account.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(super) struct TimeShare {
     /// The time up to which the account has used its share.
     used_until: Instant,
     /// What its last request cost.
@@ -31,7 +31,7 @@ pub(super) struct Pace {
 #[must_use]
 pub struct Charged(Duration);
 
-impl Pace {
+impl TimeShare {
     pub(super) fn new(now: Instant) -> Self {
         Self { used_until: now, last_cost: FIRST_CHARGE }
     }
@@ -59,12 +59,12 @@ mod tests {
 
     /// Handles requests one after the other, each as soon as it may, and returns when the last one began.
     fn handle(requests: u32, took: Duration, start: Instant) -> Duration {
-        let mut pace = Pace::new(start);
+        let mut time_share = TimeShare::new(start);
         let mut now = start;
         for _ in 0..requests {
-            let (at, charged) = pace.charge(now);
+            let (at, charged) = time_share.charge(now);
             now = at;
-            pace.correct(charged, took, 2);
+            time_share.correct(charged, took, 2);
         }
         now - start
     }
@@ -83,12 +83,12 @@ mod tests {
     #[tokio::test]
     async fn many_waiting_requests_have_turns_of_their_own() {
         let now = Instant::now() + Duration::from_hours(1);
-        let mut pace = Pace::new(now);
-        let turns: Vec<_> = (0..1_000).map(|_| pace.charge(now).0 - now).collect();
+        let mut time_share = TimeShare::new(now);
+        let turns: Vec<_> = (0..1_000).map(|_| time_share.charge(now).0 - now).collect();
         assert!(turns.is_sorted());
         assert_eq!(turns[250], Duration::ZERO);
         assert_eq!(turns[999], Duration::from_millis(749));
-        let far = (0..100_000).map(|_| pace.charge(now).0 - now).max().unwrap();
+        let far = (0..100_000).map(|_| time_share.charge(now).0 - now).max().unwrap();
         assert!(far <= WAIT_MAX, "no connection waits for ever: {far:?}");
     }
 }
