@@ -131,7 +131,7 @@ fn a_bb_beyond_the_memory_budget_is_killed_and_named() {
     assert!(problem.retryable);
     fake.server.wait_for_log_line("the cause is logged", |line| {
         line["code"] == "out_of_memory"
-            && line["cause"].as_str().is_some_and(|cause| cause.contains("104857600"))
+            && line["cause"].as_str().is_some_and(|cause| cause.contains("where 100 MiB are allowed"))
     });
     fake.assert_recovers();
 }

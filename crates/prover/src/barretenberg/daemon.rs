@@ -358,9 +358,10 @@ impl Owner {
                 (Err(ProverError::Crashed(failure)), Some(RestartReason::Failed))
             }
             Err(Interruption::OverBudget(cause)) => {
+                let pid = bb.child.pid();
                 bb.kill().await;
                 let death = ChildDeath { cause, last_words: bb.child.last_words() };
-                tracing::error!(prover_pid = bb.child.pid(), %death, "bb took too much memory");
+                tracing::error!(prover_pid = pid, %death, "bb took too much memory");
                 self.has_failed = true;
                 (Err(ProverError::Crashed(death.into())), Some(RestartReason::Failed))
             }

@@ -43,7 +43,8 @@ impl fmt::Display for DeathCause {
             Self::OverBudget { resident_bytes, max_bytes } => write!(
                 f,
                 "was killed because it took {} MiB of memory, where {} MiB are allowed",
-                resident_bytes >> 20,
+                // Rounded up: what is beyond the limit by a page must not read as if it were the limit.
+                resident_bytes.div_ceil(1 << 20),
                 max_bytes >> 20
             ),
             Self::Signal(signal) => write!(f, "was killed by signal {signal}"),
