@@ -58,6 +58,19 @@ pub struct ChildProcess {
     oom_kills_before: Option<u64>,
 }
 
+/// The shortest pause between two measurements of a process's memory. One takes some 20 µs.
+const BUDGET_PAUSE_MIN: Duration = Duration::from_millis(10);
+/// The longest pause.
+const BUDGET_PAUSE_MAX: Duration = Duration::from_secs(1);
+/// The memory that a process takes in a millisecond at most, in bytes: 16 GiB a second, which is what many threads reach
+/// that do nothing else.
+const BYTES_PER_MILLISECOND: u64 = 16 << 20;
+
+/// The pause before the next measurement of a process that may take so many bytes more: it could not take them sooner.
+fn budget_pause(left_bytes: u64) -> Duration {
+    Duration::from_millis(left_bytes / BYTES_PER_MILLISECOND).clamp(BUDGET_PAUSE_MIN, BUDGET_PAUSE_MAX)
+}
+
 impl ChildProcess {
     /// Starts a program with all standard streams piped. A task of its own logs each line of standard error, redacted.
     pub fn start(mut command: Command, redact: Redact, supervisor: &Supervisor) -> Result<Self, StartError> {
@@ -109,16 +122,16 @@ impl ChildProcess {
     /// Waits until the process takes more resident memory than this, in bytes, and returns why it is to be killed. It
     /// waits for ever on systems that do not report memory.
     pub async fn beyond_budget(pid: Option<u32>, max_bytes: u64) -> DeathCause {
-        /// Often enough that a process that takes memory as fast as it can is stopped within some hundred megabytes, and
-        /// cheap: one measurement takes some 20 µs.
-        const INTERVAL: Duration = Duration::from_millis(10);
+        let mut pause = BUDGET_PAUSE_MIN;
         loop {
-            tokio::time::sleep(INTERVAL).await;
-            if let Some(ProcessStatus { resident_bytes, .. }) = pid.and_then(ProcessStatus::read)
-                && resident_bytes > max_bytes
-            {
+            tokio::time::sleep(pause).await;
+            let Some(ProcessStatus { resident_bytes, .. }) = pid.and_then(ProcessStatus::read) else {
+                continue;
+            };
+            if resident_bytes > max_bytes {
                 return DeathCause::OverBudget { resident_bytes, max_bytes };
             }
+            pause = budget_pause(max_bytes - resident_bytes);
         }
     }
 
@@ -136,5 +149,17 @@ impl ChildProcess {
     /// Kills the whole process group and reaps the child.
     pub async fn kill(&mut self) -> io::Result<Ended> {
         termination::kill(&mut self.child).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_measured_more_often_near_the_limit() {
+        assert_eq!(budget_pause(0), BUDGET_PAUSE_MIN);
+        assert_eq!(budget_pause(800 << 20), Duration::from_millis(50));
+        assert_eq!(budget_pause(u64::MAX), BUDGET_PAUSE_MAX);
     }
 }

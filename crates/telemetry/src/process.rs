@@ -1,6 +1,9 @@
 //! Resources that processes use, as the kernel counts them: of this process, and the memory of any other.
 
-use std::fs;
+use std::{
+    fs::{self, File},
+    io::Read as _,
+};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -68,7 +71,10 @@ impl ProcessStatus {
     /// Reads `/proc/PID/status`. `None` on systems without it, and once the process has ended.
     #[must_use]
     pub fn read(pid: u32) -> Option<Self> {
-        Self::parse(&fs::read_to_string(format!("/proc/{pid}/status")).ok()?)
+        // Files of `/proc` tell no size, so that a growing buffer would read them in many small pieces.
+        let mut status = String::with_capacity(4096);
+        File::open(format!("/proc/{pid}/status")).ok()?.read_to_string(&mut status).ok()?;
+        Self::parse(&status)
     }
 
     fn parse(status: &str) -> Option<Self> {

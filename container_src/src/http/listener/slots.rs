@@ -166,7 +166,10 @@ impl Slot {
             let (at, charged) = table.account_of(self.0.id)?.time_share.charge(now);
             (if is_alone { now } else { at }, charged)
         };
-        tokio::time::sleep_until(at).await;
+        // Timers have a resolution of a millisecond, so that the shortest wait is as long.
+        if at > now {
+            tokio::time::sleep_until(at).await;
+        }
         Some(charged)
     }
 

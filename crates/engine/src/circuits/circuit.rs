@@ -33,7 +33,7 @@ const LOAD_TIMEOUT_MIN: Duration = Duration::from_mins(1);
 /// have none.
 const COUNT_PER_POINT: u64 = 16;
 /// Witnesses and opcodes that are allowed with any CRS. bb reserves some 110 bytes for each witness.
-const COUNT_FLOOR: u64 = 1 << 20;
+const COUNT_FLOOR: u64 = 1 << 21;
 
 /// Why a circuit cannot be proved.
 #[derive(Debug, thiserror::Error)]

@@ -38,12 +38,12 @@ CREATE TABLE jobs (
 -- The order of work.
 CREATE INDEX jobs_by_turn ON jobs (rank, turn, seq) WHERE status = 'queued';
 -- The turns of each priority, for the place of a new job.
-CREATE INDEX jobs_of_priority ON jobs (priority, turn, seq) WHERE status = 'queued';
+CREATE INDEX jobs_of_priority ON jobs (priority, turn, seq, status) WHERE status = 'queued';
 -- Leases that expire.
 CREATE INDEX jobs_by_lease ON jobs (lease_until) WHERE status = 'running';
 -- The jobs of each owner, the latest last; and those that count against the caller's limit, with the caller's turns.
 CREATE INDEX jobs_by_owner ON jobs (owner, seq);
-CREATE INDEX jobs_unfinished ON jobs (account, priority, turn, status) WHERE finished_at IS NULL;
+CREATE INDEX jobs_unfinished ON jobs (account, priority, turn, status, finished_at) WHERE finished_at IS NULL;
 -- Jobs that expire and rows that are deleted.
 -- (These are partial: with an index on the status, SQLite would not use jobs_by_turn for the order of work.)
 CREATE INDEX jobs_to_expire ON jobs (expires_at) WHERE status IN ('completed', 'failed', 'cancelled');
