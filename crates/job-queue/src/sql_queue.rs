@@ -14,7 +14,7 @@ use std::{
 
 use edgeprove_job_rules::{
     capability::{self, Capability},
-    idempotency::{Idempotency, Verdict},
+    idempotency::{Idempotency, IdempotencyKey, Verdict},
     job::{Job, NewJob},
     lease::LeaseToken,
     outcome::EncodeError,
@@ -205,7 +205,7 @@ impl SqlQueue {
             Dialect::Sqlite => session.row(statement, values).await?,
             Dialect::Postgres => {
                 let mut transaction = session.begin().await?;
-                transaction.rows(intake::POSTGRES_LOCK_INTAKE, []).await?;
+                transaction.lock(intake::POSTGRES_LOCK_INTAKE).await?;
                 let row = transaction.row(statement, values).await?;
                 transaction.commit().await?;
                 row
@@ -308,6 +308,12 @@ impl SqlQueue {
         }
         // Other jobs came and went in between each time.
         Err(Full::Queue { queued: self.bounds.queued_max }.into())
+    }
+
+    /// Whether a job of this account has this idempotency key.
+    pub async fn has_key(&self, account: &str, key: &IdempotencyKey) -> Result<bool, QueueError> {
+        let mut session = self.database.session(Durability::Read).await?;
+        Ok(session.row(intake::FIND_BY_KEY, values![account, key.as_str()]).await?.is_some())
     }
 
     /// Reads a job.

@@ -14,7 +14,10 @@ use std::{
 use edgeprove_job_rules::{lease::LeaseToken, progress::Stage, queue_position::QueuePosition};
 use edgeprove_protocol::{JobId, JobStatus};
 use parking_lot::Mutex;
-use tokio::sync::{broadcast, watch};
+use tokio::{
+    sync::{broadcast, watch},
+    time::MissedTickBehavior,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -99,15 +102,21 @@ impl JobWatchers {
 
     /// Notifies watchers until the server stops.
     pub async fn run(&self, stop: &CancellationToken) {
+        // While the database does not answer, a round takes long.
+        stop.run_until_cancelled(self.notify_watchers()).await;
+    }
+
+    async fn notify_watchers(&self) {
         let mut changes = self.queue.subscribe();
         let mut positions_due = pin!(tokio::time::sleep(Duration::ZERO));
         let mut positions_changed = false;
         let mut sweep = tokio::time::interval(SWEEP);
         let mut tick = tokio::time::interval(TICK);
         let mut retry = tokio::time::interval(RETRY);
+        // A round that takes long is followed by a pause, not by the rounds that it missed.
+        retry.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                () = stop.cancelled() => return,
                 _ = sweep.tick() => self.watched.lock().retain(|_, sender| sender.receiver_count() > 0),
                 _ = tick.tick() => self.update_percentages(),
                 _ = retry.tick() => {
@@ -138,7 +147,8 @@ impl JobWatchers {
     }
 
     async fn refresh(&self, jobs: impl IntoIterator<Item = JobId>) {
-        for id in jobs {
+        let mut jobs = jobs.into_iter();
+        while let Some(id) = jobs.next() {
             if !self.watched.lock().contains_key(&id) {
                 continue;
             }
@@ -148,7 +158,9 @@ impl JobWatchers {
                 Ok(None) => {}
                 Err(error) => {
                     tracing::warn!(job = %id, error = %edgeprove_telemetry::chain(&error), "a watched job could not be read");
-                    self.unread.lock().insert(id);
+                    // The others would wait as long for the same answer, one after the other.
+                    self.unread.lock().extend([id].into_iter().chain(jobs));
+                    return;
                 }
             }
         }

@@ -59,6 +59,9 @@ pub struct Session {
 pub struct Transaction<'s> {
     inner: sqlx::Transaction<'s, Any>,
     dialect: Dialect,
+    is_failing: Option<Arc<AtomicBool>>,
+    /// Whether a statement returned a row. One that found nothing to change returns none.
+    has_changed: bool,
 }
 
 /// A statement, or its text in one dialect.
@@ -100,8 +103,14 @@ impl Session {
         match self.dialect {
             Dialect::Sqlite => Ok(host_now()),
             Dialect::Postgres => {
-                let rows = self.rows(POSTGRES_NOW, []).await?;
-                let row = rows.first().ok_or(sqlx::Error::RowNotFound)?;
+                let clock = rows(&mut self.connection, POSTGRES_NOW.text(self.dialect), []).await;
+                self.give_up_if_silent(&clock);
+                // It writes nothing, so that only its failure is remembered.
+                if clock.is_err() {
+                    note(self.is_failing.as_deref(), &clock);
+                }
+                let clock = clock?;
+                let row = clock.first().ok_or(sqlx::Error::RowNotFound)?;
                 Ok(UnixMillis(row.try_get(0)?))
             }
         }
@@ -115,7 +124,7 @@ impl Session {
     ) -> Result<Vec<AnyRow>, StoreError> {
         let rows = rows(&mut self.connection, statement.text(self.dialect), values).await;
         self.give_up_if_silent(&rows);
-        self.note(&rows);
+        note(self.is_failing.as_deref(), &rows);
         rows
     }
 
@@ -136,25 +145,13 @@ impl Session {
 
     /// Begins a transaction.
     pub async fn begin(&mut self) -> Result<Transaction<'_>, StoreError> {
-        let dialect = self.dialect;
+        let (dialect, is_failing) = (self.dialect, self.is_failing.clone());
         let inner = match dialect {
             // For writing at once: a transaction that becomes a writer later could fail because another was faster.
             Dialect::Sqlite => within(self.connection.begin_with("BEGIN IMMEDIATE")).await?,
             Dialect::Postgres => within(self.connection.begin()).await?,
         };
-        Ok(Transaction { inner, dialect })
-    }
-
-    /// Remembers whether a write succeeded. A statement that found nothing to change writes nothing.
-    fn note(&self, outcome: &Result<Vec<AnyRow>, StoreError>) {
-        let Some(is_failing) = &self.is_failing else { return };
-        match outcome {
-            Ok(rows) if rows.is_empty() => {}
-            Ok(_) => is_failing.store(false, Ordering::Relaxed),
-            // A fault of the code is no fault of the disk.
-            Err(StoreError::Refused(_)) => {}
-            Err(_) => is_failing.store(true, Ordering::Relaxed),
-        }
+        Ok(Transaction { inner, dialect, is_failing, has_changed: false })
     }
 
     /// Closes a connection that still owes an answer, so that nobody uses it again.
@@ -172,7 +169,12 @@ impl Transaction<'_> {
         statement: impl Text,
         values: impl IntoIterator<Item = Value>,
     ) -> Result<Vec<AnyRow>, StoreError> {
-        rows(&mut self.inner, statement.text(self.dialect), values).await
+        let rows = rows(&mut self.inner, statement.text(self.dialect), values).await;
+        match &rows {
+            Ok(rows) => self.has_changed |= !rows.is_empty(),
+            Err(_) => note(self.is_failing.as_deref(), &rows),
+        }
+        rows
     }
 
     /// Executes a statement that gives one row at most.
@@ -184,6 +186,12 @@ impl Transaction<'_> {
         Ok(self.rows(statement, values).await?.pop())
     }
 
+    /// Executes a statement that only takes a lock.
+    pub async fn lock(&mut self, statement: impl Text) -> Result<(), StoreError> {
+        let locked = rows(&mut self.inner, statement.text(self.dialect), []).await;
+        locked.map(drop)
+    }
+
     /// The database that it is connected to.
     #[must_use]
     pub fn dialect(&self) -> Dialect {
@@ -192,7 +200,31 @@ impl Transaction<'_> {
 
     /// Commits the transaction.
     pub async fn commit(self) -> Result<(), StoreError> {
-        within(self.inner.commit()).await
+        let Self { inner, is_failing, has_changed, .. } = self;
+        let outcome = within(inner.commit()).await;
+        if has_changed || outcome.is_err() {
+            note_write(is_failing.as_deref(), &outcome);
+        }
+        outcome
+    }
+}
+
+/// Remembers whether a write succeeded. A statement that found nothing to change writes nothing.
+fn note(is_failing: Option<&AtomicBool>, outcome: &Result<Vec<AnyRow>, StoreError>) {
+    match outcome {
+        Ok(rows) if rows.is_empty() => {}
+        outcome => note_write(is_failing, outcome),
+    }
+}
+
+/// Remembers whether a write succeeded.
+fn note_write<T>(is_failing: Option<&AtomicBool>, outcome: &Result<T, StoreError>) {
+    let Some(is_failing) = is_failing else { return };
+    match outcome {
+        Ok(_) => is_failing.store(false, Ordering::Relaxed),
+        // A fault of the code is no fault of the disk.
+        Err(StoreError::Refused(_)) => {}
+        Err(_) => is_failing.store(true, Ordering::Relaxed),
     }
 }
 
