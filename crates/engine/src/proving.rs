@@ -4,6 +4,7 @@
 //! nor fallback nor audit.
 
 use std::{
+    error::Error,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -20,8 +21,8 @@ use crate::{
         Circuit, Key,
         circuit::{KeyGenerator, LoadError},
     },
-    private_thread,
-    proof_systems::Verdict,
+    private_thread::{self, NoResult},
+    proof_systems::{JudgeError, Verdict},
     scheduler::{AdmissionError, Demand, Scheduler},
     witness::intake::SpooledWitness,
 };
@@ -131,6 +132,9 @@ pub enum ProvingError {
     /// The witness could not be read from the spool, or the prover's files could not be written to it.
     #[error("the spool failed")]
     Spool(#[source] ProverError),
+    /// There is no proof that verifies, and the server could not find out whether the witness is at fault.
+    #[error("the witness of a proof that does not verify could not be judged")]
+    NotJudged(#[source] NoResult),
     /// The server is shutting down.
     #[error("the server is shutting down")]
     Stopping,
@@ -147,6 +151,7 @@ impl HasProblemType for ProvingError {
             Self::Failed(error) | Self::Crashed(error) | Self::Unavailable(error) | Self::Spool(error) => {
                 error.kind()
             }
+            Self::NotJudged(_) => ProblemType::WitnessPreparationFailed,
             Self::Stopping => ProblemType::NotReady,
         }
     }
@@ -162,6 +167,7 @@ impl HasProblemType for ProvingError {
             | Self::Crashed(_)
             | Self::Unavailable(_)
             | Self::Spool(_)
+            | Self::NotJudged(_)
             | Self::Stopping => None,
         }
     }
@@ -260,7 +266,7 @@ impl Proving {
         let parts = match retry_once(deadline, || permit.prove(&key.circuit, witness, deadline)).await {
             Ok(parts) => parts,
             Err(refused @ (ProverError::Refused { .. } | ProverError::UnexpectedResponse { .. })) => {
-                return Err(match judge(circuit, witness.file.clone()).await {
+                return Err(match judge(circuit, witness.file.clone()).await? {
                     Verdict::Unsatisfied { first } => ProvingError::Unsatisfied { first: Some(first) },
                     Verdict::Satisfied | Verdict::Undecided { .. } => ProvingError::Failed(refused),
                 });
@@ -342,12 +348,13 @@ fn proving_error(error: ProverError, limit: Duration) -> ProvingError {
 /// evaluated here, independently of the prover.
 async fn explain_invalid(circuit: &Arc<Circuit>, witness: SpoolSource) -> ProvingError {
     match judge(circuit, witness).await {
-        Verdict::Unsatisfied { first } => ProvingError::Unsatisfied { first: Some(first) },
-        Verdict::Undecided { reason } => {
+        Ok(Verdict::Unsatisfied { first }) => ProvingError::Unsatisfied { first: Some(first) },
+        Ok(Verdict::Undecided { reason }) => {
             tracing::info!(circuit = %circuit.id, reason, "a proof did not verify; the witness is blamed");
             ProvingError::Unsatisfied { first: None }
         }
-        Verdict::Satisfied => ProvingError::Invalid,
+        Ok(Verdict::Satisfied) => ProvingError::Invalid,
+        Err(error) => error,
     }
 }
 
@@ -366,21 +373,21 @@ where
     }
 }
 
-/// Evaluates a circuit's constraints over a spooled witness, on a thread of its own.
-async fn judge(circuit: &Arc<Circuit>, witness: SpoolSource) -> Verdict {
+/// Evaluates a circuit's constraints over a spooled witness, on a thread of its own. A failure of the server is an error,
+/// and no fault of the witness.
+async fn judge(circuit: &Arc<Circuit>, witness: SpoolSource) -> Result<Verdict, ProvingError> {
     let circuit = Arc::clone(circuit);
     let work = move || circuit.judge_witness(&mut witness.decompressed()?);
-    match private_thread::run(work).await {
-        Ok(Ok(verdict)) => return verdict,
-        Ok(Err(error)) => {
-            tracing::error!(error = %edgeprove_telemetry::chain(&error), "a witness could not be judged");
-        }
-        Err(error) => {
-            let error = edgeprove_telemetry::chain(&error);
-            tracing::error!(error, "the judgement of a witness has no result");
-        }
-    }
-    Verdict::Undecided { reason: "the witness could not be judged".to_owned() }
+    let error: Box<dyn Error + Send + Sync> = match private_thread::run(work).await {
+        Ok(Ok(verdict)) => return Ok(verdict),
+        Ok(Err(JudgeError::Read(error))) => return Err(ProvingError::Spool(error.into())),
+        Err(NoResult::Stopped) => return Err(ProvingError::Stopping),
+        Err(error @ NoResult::NotStarted(_)) => return Err(ProvingError::NotJudged(error)),
+        Ok(Err(error)) => error.into(),
+        Err(error @ NoResult::Panicked) => error.into(),
+    };
+    tracing::error!(error = %edgeprove_telemetry::chain(&*error), "a witness could not be judged");
+    Ok(Verdict::Undecided { reason: "the witness could not be judged".to_owned() })
 }
 
 /// A duration in milliseconds, as the wire has it.
