@@ -111,7 +111,7 @@ impl AdmittedRequest {
         let Some(timeout) = self.limits.timeout.filter(|_| !self.has_several_witnesses) else {
             return Ok(());
         };
-        match app.proofs.estimate(&self.circuit.id) {
+        match app.proofs.recent_estimate(&self.circuit.id) {
             Some(estimate) if estimate.exceeds(timeout) => {
                 Err(ApiError::deadline_cannot_be_met(estimate, "X-Timeout", timeout))
             }

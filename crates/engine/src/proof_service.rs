@@ -16,7 +16,11 @@ mod fallback;
 mod proof_account;
 pub mod statistics;
 
-use std::{num::NonZeroUsize, sync::Arc, time::Duration};
+use std::{
+    num::NonZeroUsize,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use edgeprove_audit::Audit;
 use edgeprove_job_rules::{
@@ -211,6 +215,13 @@ impl ProofService {
     #[must_use]
     pub fn estimate(&self, circuit: &CircuitId) -> Option<Estimate> {
         self.0.estimator.expected(WORK_KIND, circuit.as_str())
+    }
+
+    /// As [`Self::estimate`], if proofs of this circuit were measured lately. Only such an estimate is a reason to refuse a
+    /// proof: the machine may have been busy before, and a proof that is refused measures nothing.
+    #[must_use]
+    pub fn recent_estimate(&self, circuit: &CircuitId) -> Option<Estimate> {
+        self.0.estimator.expected_lately(WORK_KIND, circuit.as_str(), Instant::now())
     }
 
     /// The next smaller circuit of the family, if `problem` means that the machine had too little for this one.

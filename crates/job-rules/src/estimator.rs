@@ -17,6 +17,11 @@ use crate::{
     queue_position::{JobGroup, QueuePosition},
 };
 
+/// What was measured within this time was measured lately.
+const LATELY_MIN: Duration = Duration::from_mins(1);
+/// What was measured within the time of this much such work was measured lately, too.
+const LATELY_TIMES: u32 = 4;
+
 /// Learns from durations and estimates others from them. It is safe to share between threads.
 ///
 /// ```
@@ -25,7 +30,7 @@ use crate::{
 ///
 /// let estimator = DurationEstimator::new(NonZeroUsize::MIN);
 /// assert!(estimator.expected("prove", "maze").is_none());
-/// estimator.record("prove", "maze", Duration::from_secs(2));
+/// estimator.record("prove", "maze", Duration::from_secs(2), Instant::now());
 /// assert_eq!(estimator.expected("prove", "maze").unwrap().expected, Duration::from_secs(2));
 /// ```
 #[derive(Debug)]
@@ -44,6 +49,8 @@ struct Sort {
 #[derive(Debug, Default)]
 struct Learnt {
     histories: HashMap<Sort, History>,
+    /// When the latest duration of each sort was measured by this server.
+    measured: HashMap<Sort, Instant>,
     /// The jobs that this server works on, with the time when each started.
     running: HashMap<JobId, (Sort, Instant)>,
 }
@@ -63,9 +70,22 @@ impl DurationEstimator {
         Self { workers, learnt: Mutex::default() }
     }
 
-    /// Learns that one piece of work took this long. A result from a cache is no work and must not be recorded.
-    pub fn record(&self, kind: &str, subject: &str, took: Duration) {
-        self.learnt.lock().histories.entry(Sort::new(kind, subject)).or_default().record(took);
+    /// Learns that one piece of work took this long, and ended now. A result from a cache is no work and must not be recorded.
+    pub fn record(&self, kind: &str, subject: &str, took: Duration, now: Instant) {
+        let sort = Sort::new(kind, subject);
+        let mut learnt = self.learnt.lock();
+        learnt.measured.insert(sort.clone(), now);
+        learnt.histories.entry(sort).or_default().record(took);
+    }
+
+    /// As [`Self::expected`], if this server measured such work lately: within the last minute, or the time of some such
+    /// work. How long work takes depends on how busy the machine is, so that older durations are no reason to refuse work.
+    #[must_use]
+    pub fn expected_lately(&self, kind: &str, subject: &str, now: Instant) -> Option<Estimate> {
+        let sort = Sort::new(kind, subject);
+        let learnt = self.learnt.lock();
+        let age = now.saturating_duration_since(*learnt.measured.get(&sort)?);
+        learnt.expected(&sort).filter(|estimate| age <= LATELY_MIN.max(estimate.expected * LATELY_TIMES))
     }
 
     /// Whether durations of this sort were recorded, or loaded by [`load`](Self::load).
@@ -190,11 +210,26 @@ mod tests {
         let estimator = DurationEstimator::new(NonZeroUsize::MIN);
         assert!(!estimator.has_history("prove", "maze"));
         assert_eq!(estimator.samples("prove", "maze"), 0);
-        estimator.record("prove", "maze", Duration::from_secs(3));
+        estimator.record("prove", "maze", Duration::from_secs(3), Instant::now());
         assert_eq!(estimator.samples("prove", "maze"), 1);
         estimator.load("prove", "maze", [Duration::from_secs(9)]);
         assert_eq!(estimator.expected("prove", "maze").unwrap().expected, Duration::from_secs(3));
         assert!(estimator.has_history("prove", "maze"));
         assert!(estimator.expected("prove", "tree").is_none());
+    }
+
+    #[test]
+    fn old_durations_are_no_reason_to_refuse_work() {
+        let estimator = DurationEstimator::new(NonZeroUsize::MIN);
+        let now = Instant::now();
+        let after = |seconds, subject: &str| {
+            estimator.expected_lately("prove", subject, now + Duration::from_secs(seconds)).is_some()
+        };
+        estimator.load("prove", "maze", [Duration::from_secs(9)]);
+        assert!(!after(0, "maze"), "measured by another server");
+        estimator.record("prove", "maze", Duration::from_secs(9), now);
+        assert!(after(60, "maze") && !after(61, "maze"));
+        estimator.record("prove", "large", Duration::from_secs(100), now);
+        assert!(after(400, "large") && !after(401, "large"));
     }
 }

@@ -1,7 +1,10 @@
 //! Proves the first candidate that the machine can prove: the requested circuit or, if the machine has too little for it, a
 //! smaller one of its family.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{
+    sync::atomic::Ordering,
+    time::{Duration, Instant},
+};
 
 use edgeprove_protocol::{CircuitId, HasProblemType as _, ProblemType};
 use edgeprove_telemetry::metrics::{self, Outcome, TimedStage};
@@ -129,7 +132,7 @@ impl ProofAccount {
         if result.verified {
             metrics::record_stage(circuit, TimedStage::Verify, verify);
         }
-        self.service.0.estimator.record(WORK_KIND, circuit.as_str(), prove + verify);
+        self.service.0.estimator.record(WORK_KIND, circuit.as_str(), prove + verify, Instant::now());
     }
 }
 

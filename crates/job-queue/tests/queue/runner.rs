@@ -1,6 +1,10 @@
 //! Workers: an attempt reports its progress, is stopped, fails, and updates the estimates.
 
-use std::{num::NonZeroUsize, sync::Arc, time::Duration};
+use std::{
+    num::NonZeroUsize,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use async_trait::async_trait;
 use edgeprove_job_queue::{
@@ -116,7 +120,7 @@ fn is_over(view: &JobView) -> bool {
 async fn watchers_see_percent_rise_within_a_stage() {
     let database = Fixture::memory();
     let server = Server::start(database.queue().await);
-    server.estimator.record("prove", "maze", Duration::from_secs(2));
+    server.estimator.record("prove", "maze", Duration::from_secs(2), Instant::now());
     let (id, mut watcher) = server.submit("wait").await;
     let view = until(&mut watcher, |view| view.percent > 10).await;
     assert_eq!((view.job.status, view.job.stage.as_deref()), (JobStatus::Running, Some("working")));
@@ -191,10 +195,10 @@ async fn every_server_computes_the_same_progress() {
     // Only such a queue can have several servers.
     let Some(database) = Fixture::postgres().await else { return };
     let server = Server::start(database.queue().await);
-    server.estimator.record("prove", "maze", Duration::from_secs(2));
+    server.estimator.record("prove", "maze", Duration::from_secs(2), Instant::now());
     // Another server learnt that such jobs take long.
     let estimator = Arc::new(DurationEstimator::new(NonZeroUsize::MIN));
-    estimator.record("prove", "maze", Duration::from_hours(1));
+    estimator.record("prove", "maze", Duration::from_hours(1), Instant::now());
     let kind: Arc<dyn JobKind> = Arc::new(Scripted { may_end: Arc::default() });
     let other = JobViews::new(database.queue().await, JobKinds::new([kind]), estimator);
     let (id, mut watcher) = server.submit("wait").await;
