@@ -52,7 +52,7 @@ pub struct Jobs {
     /// What is measured of jobs.
     pub gauges: JobGauges,
     /// The spent proofs of callers with a quota.
-    pub quota: SpentProofs,
+    pub quota: Arc<SpentProofs>,
     /// Writes to the audit log.
     pub recorder: JobRecorder,
     /// The maximum number of attempts at a job.

@@ -25,6 +25,9 @@ use crate::access;
 /// Most cancel requests that are remembered until their workers stop; the oldest are forgotten first. The end of a job whose
 /// request is forgotten is recorded as the server's act. The request itself is in the log in any case.
 const CANCELS_MAX: usize = 4_096;
+/// Most jobs whose acceptance is recorded when they start. The log lacks the acceptance of further ones until the next start
+/// of the server.
+const LATE_MAX: usize = 16_384;
 
 /// Writes what happens to jobs to the audit log and the metrics. Clones share the log.
 ///
@@ -35,6 +38,9 @@ pub struct JobRecorder {
     audit: Audit,
     /// Jobs that the database has and whose acceptance is being recorded.
     accepting: InProgress,
+    /// Jobs whose acceptance is recorded when they start, with the ids of their requests: the answer of the database was
+    /// lost, or the log could not be written and the job not be cancelled.
+    recorded_late: Arc<Mutex<HashMap<JobId, String>>>,
     /// Jobs whose end is being recorded.
     finishing: InProgress,
     /// Who cancelled the jobs whose workers have yet to stop.
@@ -95,6 +101,7 @@ impl JobRecorder {
         Self {
             audit,
             accepting: InProgress::default(),
+            recorded_late: Arc::default(),
             finishing: InProgress::default(),
             cancelled_by: Arc::default(),
         }
@@ -129,15 +136,33 @@ impl JobRecorder {
     }
 
     /// Waits until the acceptance of a job that was found is recorded. Returns `false` if it could not be recorded.
-    pub async fn is_accepted(&self, id: JobId) -> bool {
-        self.accepting.wait(id).await
+    pub async fn is_accepted(&self, job: &Job) -> bool {
+        self.accepting.wait(job.id).await && self.record_late(job).await.is_ok()
+    }
+
+    /// Records the acceptance of this job when it starts, or when its caller asks for it again, if it is in the database
+    /// after all.
+    pub fn record_before_start(&self, id: JobId, request_id: String) {
+        let mut late = self.recorded_late.lock();
+        if late.len() < LATE_MAX {
+            late.insert(id, request_id);
+        }
+    }
+
+    async fn record_late(&self, job: &Job) -> Result<(), AuditError> {
+        let request_id = self.recorded_late.lock().get(&job.id).cloned();
+        let Some(request_id) = request_id else { return Ok(()) };
+        self.accepted(job, request_id).await?;
+        self.recorded_late.lock().remove(&job.id);
+        Ok(())
     }
 
     /// Records that a job was accepted.
     pub async fn accepted(&self, job: &Job, request_id: String) -> Result<(), AuditError> {
-        metrics::submitted(&job.kind, job.priority);
         let entry = self.entry(job, access::actor(&job.owner), Action::JobSubmitted);
-        self.audit.record(Entry { request_id: Some(request_id), ..entry }).await
+        self.audit.record(Entry { request_id: Some(request_id), ..entry }).await?;
+        metrics::submitted(&job.kind, job.priority);
+        Ok(())
     }
 
     /// Records that this caller cancels an unfinished job. The end of the job is then recorded under the caller's name.
@@ -189,6 +214,7 @@ impl JobEvents for JobRecorder {
         if !self.accepting.wait(job.id).await {
             return Err(NotRecorded(NotAccepted.into()));
         }
+        self.record_late(job).await.map_err(|error| NotRecorded(error.into()))?;
         if let Some(started_at) = job.started_at {
             metrics::started(&job.kind, job.priority, started_at.since(job.run_at));
         }
@@ -294,5 +320,65 @@ impl JobRecorder {
         self.forget_cancel(job.id);
         let entry = self.attempt_entry(job, Actor::Server, action);
         self.audit.note(Entry { outcome: Some(Outcome::Failed(problem)), ..entry });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use edgeprove_audit::{AuditSettings, PageRange, file::SyncPolicy, filter::EntryFilter};
+    use edgeprove_job_rules::{
+        job::NewJob,
+        priority::Rank,
+        time::UnixMillis,
+        turn::{OrderKey, Turn},
+    };
+    use edgeprove_protocol::Priority;
+    use edgeprove_telemetry::supervisor::Supervisor;
+
+    use super::*;
+
+    fn job() -> Job {
+        let new = NewJob {
+            id: JobId::new(None, [7; 16]).unwrap(),
+            kind: "prove".to_owned(),
+            subject: "maze".to_owned(),
+            version: "v1".to_owned(),
+            owner: "key:alice".to_owned(),
+            account: String::new(),
+            priority: Priority::Normal,
+            max_attempts: 3,
+            idempotency: None,
+            payload: "{}".to_owned(),
+            input: None,
+        };
+        new.arrive(1, UnixMillis(5), OrderKey { rank: Rank(0), turn: Turn(0) })
+    }
+
+    async fn actions(recorder: &JobRecorder) -> Vec<String> {
+        let log = recorder.audit().sink().unwrap();
+        let page = log.read(EntryFilter::default(), PageRange::Last(10)).await.unwrap();
+        let action = |entry: &str| {
+            let entry: serde_json::Value = serde_json::from_str(entry).unwrap();
+            entry["action"].as_str().unwrap().to_owned()
+        };
+        let actions = page.records.iter().map(|record| action(&record.entry));
+        actions.filter(|action| action.starts_with("job.")).collect()
+    }
+
+    #[tokio::test]
+    async fn a_job_with_a_lost_answer_is_accepted_before_it_starts() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("audit.jsonl");
+        let settings = AuditSettings { file: log, sync: SyncPolicy::Never };
+        let audit = Audit::open(Some(&settings), "server", &Supervisor::default()).await.unwrap();
+        let (recorder, job) = (JobRecorder::new(audit), job());
+        let accepting = recorder.accepting(job.id);
+        recorder.record_before_start(job.id, "r1".to_owned());
+        accepting.recorded();
+        recorder.started(&job).await.unwrap();
+        assert_eq!(actions(&recorder).await, [Action::JobSubmitted.code(), Action::JobStarted.code()]);
+        // A request that finds the job has nothing left to record.
+        assert!(recorder.is_accepted(&job).await);
+        assert_eq!(actions(&recorder).await.len(), 2);
     }
 }

@@ -23,10 +23,13 @@ use tokio::{
 use tracing::Instrument as _;
 use uuid::Uuid;
 
+use crate::access::Grant;
+
 use super::{
     Jobs,
     job_kinds::proof_payload::{KIND, Payload, WitnessDescriptor},
     job_recorder::JobRecorder,
+    spent_proofs::SpentProofs,
 };
 
 /// What a caller allows a proof. What is `None` is up to the server.
@@ -63,6 +66,10 @@ pub struct Submission {
     pub request_id: String,
     /// The trace of the request.
     pub trace: Option<TraceContext>,
+    /// The proof of the caller's limits that an accepted job uses up.
+    pub grant: Grant,
+    /// Whether the caller has a quota, to which the proof of a failed job returns.
+    pub has_quota: bool,
 }
 
 /// Why a job was not accepted.
@@ -98,7 +105,8 @@ impl Jobs {
     /// Submits a proof job. When this returns, the job is durable and the spooled witnesses are no longer needed.
     pub async fn submit(&self, submission: Submission) -> Result<Enqueued, SubmissionError> {
         let Submission { candidates, requested, owner, account, unfinished_max, cache, .. } = submission;
-        let Submission { limits, priority, idempotency_key, request_id, trace, .. } = submission;
+        let Submission { limits, priority, idempotency_key, request_id, trace, grant, has_quota, .. } =
+            submission;
         let store = &self.store;
         let Candidates { first, smaller } = &candidates;
         let witnesses = || std::iter::once(first).chain(smaller);
@@ -137,13 +145,17 @@ impl Jobs {
             queue: store.queue.clone(),
             artifacts: Arc::clone(&store.artifacts),
             recorder: self.recorder.clone(),
+            quota: Arc::clone(&self.quota),
             job,
             input,
             unfinished_max,
             request_id,
+            grant,
+            has_quota,
         };
         let (done, accepted) = oneshot::channel();
-        // A task of its own: a caller that leaves must not leave a job behind that is not in the audit log.
+        // A task of its own: a caller that leaves must not leave a job behind that is not in the audit log, or that cost
+        // nothing.
         let accepting = async move {
             // The caller may have left.
             let _ = done.send(acceptance.run().await);
@@ -158,36 +170,60 @@ struct Acceptance {
     queue: SqlQueue,
     artifacts: Arc<ArtifactStore>,
     recorder: JobRecorder,
+    quota: Arc<SpentProofs>,
     job: NewJob,
     input: ArtifactName,
     unfinished_max: Option<u32>,
     request_id: String,
+    grant: Grant,
+    has_quota: bool,
 }
 
 impl Acceptance {
-    /// Enqueues the job and records that. Its worker waits for the record.
+    /// Enqueues the job, records that, and uses up the quota. Its worker waits for the record.
     async fn run(self) -> Result<Enqueued, SubmissionError> {
-        let Self { queue, artifacts, recorder, job, input, unfinished_max, request_id } = self;
-        let accepting = recorder.accepting(job.id);
+        let Self {
+            queue,
+            artifacts,
+            recorder,
+            quota,
+            job,
+            input,
+            unfinished_max,
+            request_id,
+            grant,
+            has_quota,
+        } = self;
+        let id = job.id;
+        let accepting = recorder.accepting(id);
         let enqueued = queue.enqueue(job, unfinished_max).await;
         match &enqueued {
             Ok(Enqueued::Accepted(job)) => {
-                if let Err(error) = recorder.accepted(job, request_id).await {
-                    // The caller gets no id. If this fails as well, the job runs without effect.
-                    let _ = queue.cancel(job.id, None).await;
+                if let Err(error) = recorder.accepted(job, request_id.clone()).await {
+                    // The caller gets no id. A job that cannot be cancelled either is recorded before it starts.
+                    if queue.cancel(id, None).await.is_err() {
+                        recorder.record_before_start(id, request_id);
+                    }
                     return Err(error.into());
                 }
-                tracing::info!(job = %job.id, kind = job.kind, priority = %job.priority, "job accepted");
+                tracing::info!(job = %id, kind = job.kind, priority = %job.priority, "job accepted");
+                let spent = grant.spend_on_job().filter(|_| has_quota);
+                if let Some(spent) = spent {
+                    quota.remember(id, spent).await;
+                }
             }
             // The job may be in the queue although the answer was lost, and a caller may ask for it again by its key. If it is
             // not, upkeep removes the witness later.
-            Err(EnqueueError::Queue(QueueError(error))) if error.may_have_happened() => {}
+            Err(EnqueueError::Queue(QueueError(error))) if error.may_have_happened() => {
+                recorder.record_before_start(id, request_id);
+            }
+            // The request that created the job spent its grant.
             Ok(Enqueued::Known(_)) | Err(_) => remove(&artifacts, input).await,
         }
         accepting.recorded();
         let enqueued = enqueued?;
         if let Enqueued::Known(job) = &enqueued
-            && !recorder.is_accepted(job.id).await
+            && !recorder.is_accepted(job).await
         {
             return Err(SubmissionError::NotAccepted);
         }

@@ -172,7 +172,7 @@ impl JobSystem {
             .with_quarantine(quarantine)
             .with_activity(activity.clone());
         let jobs = Arc::new(Jobs {
-            quota: SpentProofs::new(queue.clone()),
+            quota: Arc::new(SpentProofs::new(queue.clone())),
             gauges: JobGauges { kinds, counter: Arc::new(JobCounter::new(queue.clone())), activity },
             store: JobStore {
                 queue,
@@ -202,8 +202,8 @@ impl JobSystem {
         supervisor.spawn("notify job watchers", async move { watchers.run(&stop).await });
         let (counter, stop) = (Arc::clone(&jobs.gauges.counter), supervisor.stop_token().clone());
         supervisor.spawn("count jobs", async move { counter.run(&stop).await });
-        let (quotas, stop) = (Arc::clone(&jobs), supervisor.stop_token().clone());
-        supervisor.spawn("return quotas", async move { quotas.quota.run(&stop).await });
+        let (quota, stop) = (Arc::clone(&jobs.quota), supervisor.stop_token().clone());
+        supervisor.spawn("return quotas", async move { quota.run(&stop).await });
         runner.start(drain, supervisor);
     }
 }

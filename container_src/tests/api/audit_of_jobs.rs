@@ -174,7 +174,10 @@ fn a_head_request_fetches_nothing() {
     recorded.assert_recorded(&job, &whole);
     let proof = recorded.server.get(&job.links.proof);
     assert_eq!((head.status.as_u16(), head.body.len()), (200, 0));
-    for name in ["content-length", headers::PROOF_HASH, headers::CIRCUIT_ID] {
+    for name in [headers::PUBLIC_INPUTS, headers::PROOF_HASH] {
+        assert!(!head.headers.contains_key(name), "{name}");
+    }
+    for name in ["content-length", headers::CIRCUIT_ID] {
         assert_eq!(head.header(name), proof.header(name), "{name}");
     }
     recorded.assert_recorded(&job, &[&whole[..], &["job.fetched"]].concat());

@@ -1,14 +1,15 @@
 //! Limits of jobs and what counts against them: attempts, time, quota; and the metrics of failed and retried jobs.
 
-use std::{collections::BTreeMap, fs};
+use std::{collections::BTreeMap, fs, path::Path, thread, time::Duration};
 
-use edgeprove_protocol::{JobDocument, JobStatus, ProblemType, headers};
+use edgeprove_protocol::{JobDocument, JobStatus, ProblemType, headers, job::JobPage};
 use http::Method;
 use sha2::{Digest as _, Sha256};
+use sqlx::{ConnectOptions as _, Executor as _, sqlite::SqliteConnectOptions};
 use tempfile::TempDir;
 
 use crate::support::{
-    Response, TestServer,
+    Connection, Response, TestServer,
     client::Request,
     eventually,
     fake_bb::{Behaviour, FakeBb},
@@ -254,6 +255,75 @@ fn the_quota_returns_when_a_queued_job_is_cancelled() {
     assert_eq!(faulty.wait_until_finished(&last).status, JobStatus::Completed);
     submit().assert_refused(ProblemType::QuotaExceeded);
     faulty.server.finish();
+}
+
+/// Keeps every other writer of a database waiting.
+struct WriteLock(sqlx::SqliteConnection, tokio::runtime::Runtime);
+
+impl WriteLock {
+    fn take(database: &Path) -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let options = SqliteConnectOptions::new().filename(database).busy_timeout(Duration::from_mins(1));
+        let connection = runtime.block_on(async {
+            let mut connection = options.connect().await?;
+            connection.execute("BEGIN IMMEDIATE").await?;
+            Ok::<_, sqlx::Error>(connection)
+        });
+        Self(connection.unwrap(), runtime)
+    }
+
+    fn release(mut self) {
+        self.1.block_on(self.0.execute("ROLLBACK")).unwrap();
+    }
+}
+
+#[test]
+fn a_caller_who_leaves_has_used_up_its_quota() {
+    let keys = tempfile::tempdir().unwrap();
+    let file = FaultyServer::keys_file(&keys, "proofs_per_day = 1");
+    let faulty = FaultyServer::start(|s| s.flag("--keys-file", &file.display()));
+    let list = || faulty.server.request(Method::GET, "/v1/proofs").header(headers::API_KEY, KEY).send();
+    let is_accepted = || {
+        let page: JobPage = serde_json::from_slice(&list().body).unwrap();
+        (page.jobs.len() == 1).then_some(())
+    };
+    // The caller must leave while its job is being accepted. Nothing shows when that begins, so it leaves ever later.
+    let mut patience = Duration::from_millis(50);
+    loop {
+        leave_during_acceptance(&faulty, patience);
+        let looks = (0..100).map(|_| {
+            thread::sleep(Duration::from_millis(20));
+            is_accepted()
+        });
+        if looks.flatten().next().is_some() {
+            break;
+        }
+        patience *= 2;
+    }
+    let again = faulty.submission(&samples::range_check().witness).header(headers::API_KEY, KEY);
+    again.send().assert_refused(ProblemType::QuotaExceeded);
+    faulty.server.finish();
+}
+
+/// Submits a job and leaves after this time, before the job can be stored.
+fn leave_during_acceptance(faulty: &FaultyServer, patience: Duration) {
+    let witness = &samples::range_check().witness;
+    let abandoned = || {
+        let metrics = String::from_utf8(faulty.server.get("/metrics").body).unwrap();
+        let series = "edgeprove_http_requests_total{route=\"/api/prove\",status=\"abandoned\"} ";
+        metrics.lines().find_map(|line| line.strip_prefix(series)?.parse::<u64>().ok()).unwrap_or(0)
+    };
+    let before = abandoned();
+    let lock = WriteLock::take(&faulty.dir.path().join("data/edgeprove.db"));
+    let length = format!("Content-Length: {}", witness.len());
+    let key = format!("{}: {KEY}", headers::API_KEY);
+    let lines = [length.as_str(), &key, "Prefer: respond-async"];
+    let mut caller = Connection::post_head(faulty.server.address(), "/api/prove", &lines);
+    caller.send(witness);
+    thread::sleep(patience);
+    drop(caller);
+    eventually("the request is over", || (abandoned() > before).then_some(()));
+    lock.release();
 }
 
 #[test]

@@ -226,6 +226,24 @@ fn a_queued_or_running_job_can_be_cancelled() {
 }
 
 #[test]
+fn callers_who_cancel_a_job_at_once_all_succeed() {
+    let job_server = JobServer::start(|s| s.flag("--job-workers", "1"));
+    let (_first, _bb) = job_server.server.suspend_mid_proof();
+    let witness = &samples::range_check().witness;
+    let running = job_server.submit(witness);
+    eventually("the job runs", || (job_server.job(&running).status == JobStatus::Running).then_some(()));
+    for _ in 0..5 {
+        let queued = job_server.submit(witness);
+        thread::scope(|scope| {
+            let cancels: Vec<_> = (0..4).map(|_| scope.spawn(|| job_server.cancel(&queued).status)).collect();
+            for cancel in cancels {
+                assert_eq!(cancel.join().unwrap(), 200);
+            }
+        });
+    }
+}
+
+#[test]
 fn jobs_are_listed_a_page_at_a_time() {
     let job_server = JobServer::start(|s| s.flag("--anonymous-role", "operator"));
     let good: Vec<_> = (0..3).map(|_| job_server.submit(&samples::range_check().witness)).collect();
@@ -309,6 +327,8 @@ fn a_deadline_that_cannot_be_met_is_refused() {
     let job_server = JobServer::start(|_| {});
     let range = samples::range_check();
     let within = |request: Request, seconds: &str| request.header(headers::DEADLINE, seconds).send();
+    let order = || job_server.submission(&range.witness).header(headers::IDEMPOTENCY_KEY, "order-1");
+    let ordered = assert_accepted(&within(order(), "60"));
     // As long as the server knows nothing about the circuit, it refuses no deadline.
     assert_eq!(within(job_server.submission(&range.witness), "0.001").status, 202);
     // It refuses one once its prediction is reliable. On a busy machine, where durations vary, that takes more proofs.
@@ -325,6 +345,10 @@ fn a_deadline_that_cannot_be_met_is_refused() {
         });
         refused.assert_refused_for_now(ProblemType::DeadlineCannotBeMet);
     }
+    // A repeated request gets its job, which is there already.
+    assert_eq!(assert_accepted(&within(order(), "0.001")).id, ordered.id);
+    let limited = order().header(headers::TIMEOUT, "0.001").send();
+    assert_eq!(assert_accepted(&limited).id, ordered.id);
     within(job_server.server.prove_request(&range.witness), "60").assert_proves(range, NoirRecursive);
     for wrong in ["soon", "-1", "NaN", "inf"] {
         within(job_server.server.prove_request(&range.witness), wrong)

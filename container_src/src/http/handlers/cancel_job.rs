@@ -36,12 +36,15 @@ pub async fn cancel_job(
             jobs.recorder.cancelled(&job, caller.actor(), request_id).await;
             StatusCode::OK
         }
-        None if job.status == JobStatus::Cancelled => StatusCode::OK,
-        None => {
-            jobs.recorder.cancel_was_late(&job);
-            let now = jobs.store.queue.get(id).await?.map_or(job.status, |job| job.status);
-            return Err(ApiError::new(ProblemType::JobAlreadyFinished, format!("the job is already {now}")));
-        }
+        None => match jobs.store.queue.get(id).await?.map_or(job.status, |job| job.status) {
+            // By a request before this one, which may be about to record it.
+            JobStatus::Cancelled => StatusCode::OK,
+            now => {
+                jobs.recorder.cancel_was_late(&job);
+                let detail = format!("the job is already {now}");
+                return Err(ApiError::new(ProblemType::JobAlreadyFinished, detail));
+            }
+        },
     };
     let document = job_document(jobs, id).await?;
     Ok(document_response(status, &document))

@@ -6,7 +6,7 @@ use axum::{extract::State, response::Response};
 use bytes::Bytes;
 use edgeprove_artifacts::ArtifactKind;
 use edgeprove_job_rules::job::Job;
-use edgeprove_protocol::{JobStatus, ProblemType};
+use edgeprove_protocol::{JobStatus, ProblemType, headers};
 use http::{HeaderMap, Method};
 
 use crate::{
@@ -39,14 +39,18 @@ pub async fn get_proof(
     caller: Caller,
     JobPath(id): JobPath,
     method: Method,
-    headers: HeaderMap,
+    map: HeaderMap,
 ) -> Result<Response, ApiError> {
     let job = visible_job(&app, &caller, id).await?;
-    let format = AnswerFormat::from_headers(&headers);
+    let format = AnswerFormat::from_headers(&map);
     if method == Method::HEAD && job.status == JobStatus::Completed {
-        return Ok(proof_response(&completed_proof(&app, &job, format).await?, format));
+        let mut response = proof_response(&completed_proof(&app, &job, format).await?, format);
+        // What is not in the audit log must not tell anything of the proof.
+        response.headers_mut().remove(headers::PUBLIC_INPUTS);
+        response.headers_mut().remove(headers::PROOF_HASH);
+        return Ok(response);
     }
-    finished_job(&app, &job, &caller, &request_id_of(&headers), format).await
+    finished_job(&app, &job, &caller, &request_id_of(&map), format).await
 }
 
 /// The answer for a finished job: its proof, or why there is none.

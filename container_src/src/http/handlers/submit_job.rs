@@ -16,19 +16,19 @@ use axum::{
     extract::{FromRequestParts, Request},
     response::{IntoResponse, Response},
 };
-use edgeprove_engine::proof_service::Candidates;
+use edgeprove_engine::{circuits::Circuit, proof_service::Candidates};
 use edgeprove_job_queue::{Enqueued, job_view::JobView, watchers::Watcher};
-use edgeprove_job_rules::job::Job;
+use edgeprove_job_rules::{idempotency::IdempotencyKey, job::Job};
 use edgeprove_protocol::{JobId, ProblemType, TraceContext, headers};
 use http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts};
 
 use super::get_proof::finished_job;
 use crate::{
-    access::Work,
+    access::{Caller, Work},
     http::{
         admitted_request::AdmittedRequest,
         api_error::ApiError,
-        extract::JobPreferences,
+        extract::{AnswerFormat, JobPreferences},
         job_response::{job_document, with_retry_after},
         request_body::RequestBody,
         request_id::trace_of,
@@ -36,6 +36,7 @@ use crate::{
         upload,
     },
     jobs::{Jobs, JobsDisabled, job_kinds::proof_payload::KIND, submission::Submission},
+    lifecycle::WorkToken,
 };
 
 /// Maximum `Retry-After` where the queue is full, in seconds.
@@ -77,26 +78,25 @@ async fn try_submit(
     let request = AdmittedRequest::check(app, parts, Work::Queued).await?;
     let preferences = JobPreferences::from_request_parts(parts, app).await?;
     let account = jobs.account(&request.caller);
-    if let Some(deadline) = request.deadline {
-        let estimate = jobs.forecast(KIND, request.circuit.id.as_str(), &account, request.priority).await?;
-        if let Some(estimate) = estimate.filter(|estimate| estimate.exceeds(deadline)) {
-            return Err(ApiError::deadline_cannot_be_met(estimate, "X-Deadline", deadline));
-        }
+    // A repeated request gets its job, however long a new one would take.
+    let is_repeated = match &preferences.idempotency_key {
+        Some(key) => jobs.store.queue.has_key(&account, key).await?,
+        None => false,
+    };
+    if !is_repeated {
+        check_deadline(app, jobs, &request, &account).await?;
+        request.check_timeout(app)?;
     }
-    request.check_timeout(app)?;
     let candidates = upload::receive(app, &request, parts, body).await?;
-    let submission = submission(&request, account, candidates, &preferences, trace_of(&parts.headers));
-    let AdmittedRequest { id, caller, grant, circuit, format, work, .. } = request;
+    let (submission, Rest { id, caller, circuit, format, work }) = submission(
+        request,
+        account,
+        candidates,
+        preferences.idempotency_key.clone(),
+        trace_of(&parts.headers),
+    );
     let job = match jobs.submit(submission).await {
-        Ok(Enqueued::Accepted(job)) => {
-            let spent = grant.spend_on_job().filter(|_| caller.limits().proofs_per_day.is_some());
-            if let Some(spent) = spent {
-                jobs.quota.remember(job.id, spent).await;
-            }
-            job
-        }
-        // The request that created the job spent its grant.
-        Ok(Enqueued::Known(job)) => job,
+        Ok(Enqueued::Accepted(job) | Enqueued::Known(job)) => job,
         Err(error) => return Err(with_expected_wait(error.into(), jobs, circuit.id.as_str())),
     };
     // The job is stored, so a shutdown need not wait for a caller who waits for it.
@@ -131,6 +131,26 @@ async fn try_submit(
     Ok(response)
 }
 
+/// Fails if a new job could surely not finish in time.
+async fn check_deadline(
+    app: &AppState,
+    jobs: &Jobs,
+    request: &AdmittedRequest,
+    account: &str,
+) -> Result<(), ApiError> {
+    let circuit = &request.circuit.id;
+    let Some(deadline) = request.deadline else { return Ok(()) };
+    if app.proofs.recent_estimate(circuit).is_none() {
+        return Ok(());
+    }
+    match jobs.forecast(KIND, circuit.as_str(), account, request.priority).await? {
+        Some(estimate) if estimate.exceeds(deadline) => {
+            Err(ApiError::deadline_cannot_be_met(estimate, "X-Deadline", deadline))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
 /// Why a server without jobs cannot handle this request as one.
 fn without_jobs(reason: JobsDisabled, request_headers: &HeaderMap) -> ApiError {
     if !request_headers.contains_key(headers::IDEMPOTENCY_KEY) {
@@ -149,26 +169,41 @@ fn unfinished(app: &AppState) -> ApiError {
     ApiError::new(ProblemType::RequestTimeout, format!("the proof is not ready yet; {again}"))
 }
 
+/// What is needed of a request after its job was submitted.
+struct Rest {
+    id: String,
+    caller: Caller,
+    circuit: Arc<Circuit>,
+    format: AnswerFormat,
+    work: WorkToken,
+}
+
 fn submission(
-    request: &AdmittedRequest,
+    request: AdmittedRequest,
     account: String,
     candidates: Candidates,
-    preferences: &JobPreferences,
+    idempotency_key: Option<IdempotencyKey>,
     trace: Option<TraceContext>,
-) -> Submission {
-    Submission {
+) -> (Submission, Rest) {
+    let AdmittedRequest {
+        id, caller, grant, priority, circuit, requested, cache, format, limits, work, ..
+    } = request;
+    let submission = Submission {
         candidates,
-        requested: request.requested.clone(),
-        cache: request.cache,
-        limits: request.limits,
-        owner: request.caller.owner(),
+        requested,
+        cache,
+        limits,
+        owner: caller.owner(),
         account,
-        unfinished_max: request.caller.limits().unfinished_max,
-        priority: request.priority,
-        idempotency_key: preferences.idempotency_key.clone(),
-        request_id: request.id.clone(),
+        unfinished_max: caller.limits().unfinished_max,
+        priority,
+        idempotency_key,
+        request_id: id.clone(),
         trace,
-    }
+        grant,
+        has_quota: caller.limits().proofs_per_day.is_some(),
+    };
+    (submission, Rest { id, caller, circuit, format, work })
 }
 
 /// Adds the expected time until a job of the queue finishes to a refusal at a limit of the queue.
