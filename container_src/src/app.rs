@@ -19,9 +19,10 @@ use edgeprove_engine::{
     proof_cache::ProofCache,
     proof_service::{self, ProofService},
 };
+use edgeprove_files::{Draft, regular_file};
 use edgeprove_job_queue::runner::Drain;
 use edgeprove_job_rules::estimator::DurationEstimator;
-use edgeprove_telemetry::{metrics, regular_file};
+use edgeprove_telemetry::metrics;
 use metrics_exporter_prometheus::BuildError;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -412,13 +413,7 @@ fn write_address(path: &Path, listener: &TcpListener) -> io::Result<()> {
     let address = listener.local_addr()?;
     // The rename would replace a device or a FIFO by a file.
     regular_file::check_path(path)?;
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.part", uuid::Uuid::new_v4()));
-    let draft = path.with_file_name(name);
-    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).open(&draft)?;
-    let written = writeln!(file, "{address}").and_then(|()| std::fs::rename(&draft, path));
-    written.inspect_err(|_| {
-        // The error of the write is the one to report.
-        let _ = std::fs::remove_file(&draft);
-    })
+    let mut draft = Draft::create(path, 0o666)?;
+    writeln!(draft, "{address}")?;
+    draft.rename()
 }

@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-use edgeprove_telemetry::regular_file;
+use edgeprove_files::regular_file;
 use tar::{Archive, Builder, EntryType, Header};
 
 /// The name of the proof's file.

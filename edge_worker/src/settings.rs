@@ -8,8 +8,8 @@ mod faults;
 use std::{fmt, time::Duration};
 
 use bytesize::ByteSize;
-use edgeprove_protocol::{endpoints::Class, headers, limits};
-use http::{Uri, uri::Authority};
+use edgeprove_protocol::{endpoints::Class, headers, limits, origin::split_port};
+use http::Uri;
 use sha2::{Digest as _, Sha256};
 
 use crate::{
@@ -383,17 +383,11 @@ fn server_url(text: &str) -> Result<Uri, SettingFault> {
     }
     let uri: Uri = text.parse().map_err(|_| SettingFault::NotServerUrl)?;
     let is_server = matches!(uri.scheme_str(), Some("http" | "https"))
-        && uri.authority().is_some_and(has_usable_port)
+        && uri.authority().is_some_and(|authority| split_port(authority.as_str()).is_ok())
         && uri.path() == "/"
         && uri.query().is_none()
         && !text.contains('#');
     if is_server { Ok(uri) } else { Err(SettingFault::NotServerUrl) }
-}
-
-/// Whether the port of a URL, if it has one, is a number that servers can have.
-fn has_usable_port(authority: &Authority) -> bool {
-    let after_host = authority.as_str().rsplit(']').next().unwrap_or_default();
-    !after_host.contains(':') || authority.port_u16().is_some_and(|port| port > 0)
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 
 use std::{io, os::unix::fs::MetadataExt as _, path::PathBuf, time::Duration};
 
-use edgeprove_telemetry::regular_file;
+use edgeprove_files::regular_file;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 

@@ -37,6 +37,7 @@ use edgeprove_engine::{
         intake::{self, IntakeLimits},
     },
 };
+use edgeprove_files::Draft;
 use edgeprove_prover::barretenberg::redaction::without_values;
 
 /// Flags of `edgeprove prove`.
@@ -231,43 +232,19 @@ fn write(out: &Path, proved: &ProofResult) -> Result<(), FileFailed> {
         ("vk", &proved.key.circuit.vk),
         ("vk_hash", &proved.key.vk_hash),
     ];
-    let drafts: Vec<Draft> =
-        files.into_iter().map(|(name, bytes)| Draft::write(out, name, bytes)).collect::<Result<_, _>>()?;
-    drafts.into_iter().try_for_each(Draft::finish)
+    let drafts = files.map(|(name, bytes)| {
+        let target = out.join(name);
+        let mut draft = Draft::create(&target, 0o666).map_err(failed(&target))?;
+        draft.write_all(bytes).map_err(failed(&target))?;
+        Ok((target, draft))
+    });
+    let drafts: Vec<_> = drafts.into_iter().collect::<Result<_, _>>()?;
+    drafts.into_iter().try_for_each(|(target, draft)| draft.rename().map_err(failed(&target)))
 }
 
 fn failed(path: &Path) -> impl FnOnce(io::Error) -> FileFailed {
     let path = path.to_owned();
     move |source| FileFailed { path, source }
-}
-
-/// A file that does not have its name yet. It is removed on drop.
-struct Draft {
-    path: PathBuf,
-    target: PathBuf,
-}
-
-impl Draft {
-    fn write(folder: &Path, name: &str, bytes: &[u8]) -> Result<Self, FileFailed> {
-        let draft = Self {
-            path: folder.join(format!(".{name}.{}.part", uuid::Uuid::new_v4())),
-            target: folder.join(name),
-        };
-        let created = fs::OpenOptions::new().write(true).create_new(true).open(&draft.path);
-        created.and_then(|mut file| file.write_all(bytes)).map_err(failed(&draft.target))?;
-        Ok(draft)
-    }
-
-    fn finish(self) -> Result<(), FileFailed> {
-        fs::rename(&self.path, &self.target).map_err(failed(&self.target))
-    }
-}
-
-impl Drop for Draft {
-    fn drop(&mut self) {
-        // After the rename there is nothing to remove.
-        let _ = fs::remove_file(&self.path);
-    }
 }
 
 #[expect(clippy::print_stdout, reason = "the result of the command")]

@@ -6,8 +6,8 @@ use std::{
 };
 
 use clap::Args;
+use edgeprove_files::regular_file;
 use edgeprove_protocol::{CircuitId, Target};
-use edgeprove_telemetry::regular_file;
 
 use super::setting::{Faults, RawSetting, Setting, raw_setting};
 use crate::engine::settings::CircuitSettings;

@@ -9,11 +9,12 @@ use edgeprove_telemetry::LogFormat;
 words!(LogFormat, "human" => LogFormat::Human, "json" => LogFormat::Json);
 
 /// The crates of this server, as targets of the log.
-const OUR_TARGETS: [&str; 10] = [
+const OUR_TARGETS: [&str; 11] = [
     "edgeprove",
     "edgeprove_artifacts",
     "edgeprove_audit",
     "edgeprove_engine",
+    "edgeprove_files",
     "edgeprove_job_queue",
     "edgeprove_job_rules",
     "edgeprove_protocol",

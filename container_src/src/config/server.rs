@@ -10,8 +10,8 @@ use std::{
 
 use bytesize::ByteSize;
 use clap::Args;
+use edgeprove_files::{folder_of, regular_file, writable_folder};
 use edgeprove_protocol::{Origin, headers, limits};
-use edgeprove_telemetry::{regular_file, writable_folder};
 use http::HeaderValue;
 use tokio::net::TcpSocket;
 
@@ -193,7 +193,7 @@ pub fn is_in_use(address: SocketAddr) -> bool {
 /// The address file is no other thing than a file, and its folder exists and is writable.
 fn check_address_file(file: &Path, faults: &mut Faults) {
     let name = flag("addr-file");
-    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = folder_of(file);
     if !folder.is_dir() {
         let (file, folder) = (file.display(), folder.display());
         faults.add(format!("{name}: cannot write {file}: there is no folder {folder}"));

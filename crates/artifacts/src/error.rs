@@ -7,8 +7,8 @@ use std::{
     time::Duration,
 };
 
+use edgeprove_files::trusted_path::UntrustedPath;
 use edgeprove_protocol::{HasProblemType, ProblemType};
-use edgeprove_telemetry::trusted_path::UntrustedPath;
 
 use crate::{encryption_keys::KeyId, name::ArtifactName};
 

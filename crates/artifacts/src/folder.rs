@@ -5,16 +5,16 @@
 //! someone may find the key later.
 
 use std::{
-    fs::{self, DirBuilder, File, Metadata, OpenOptions},
+    fs::{self, DirBuilder, Metadata, OpenOptions},
     io,
-    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _},
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     sync::Arc,
     time::SystemTime,
 };
 
 use bytes::Bytes;
-use edgeprove_telemetry::{regular_file, trusted_path, writable_folder};
+use edgeprove_files::{Draft, draft, regular_file, trusted_path, writable_folder};
 use futures_util::{
     StreamExt as _, TryStreamExt as _,
     stream::{self, BoxStream},
@@ -30,8 +30,6 @@ use crate::{
 };
 use edgeprove_spool::zero_fill::overwrite;
 
-/// Extension of a file that is not complete yet.
-const DRAFT: &str = "part";
 /// Written and removed as a test.
 const PROBE: [u8; 4096] = [0; 4096];
 
@@ -107,24 +105,15 @@ impl Folder {
     {
         let path = self.file(name);
         let failed = |error| ArtifactError::of_file("write", &path, error);
-        let mut draft = Draft(path.with_extension(DRAFT));
-        let mut options = tokio::fs::OpenOptions::new();
-        // Exclusive creation follows no symbolic link.
-        let mut file =
-            options.write(true).create_new(true).mode(0o600).open(&draft.0).await.map_err(failed)?;
+        let target = path.clone();
+        let draft = blocking(move || Draft::create(&target, 0o600)).await.map_err(failed)?;
+        let mut file = tokio::fs::File::from_std(draft.file().try_clone().map_err(failed)?);
         while let Some(bytes) = sealing.next().await? {
             file.write_all(&bytes).await.map_err(failed)?;
         }
         // Without it, the last write may still be in tokio's buffer.
         file.flush().await.map_err(failed)?;
-        file.sync_all().await.map_err(failed)?;
-        let (folder, target) = (Arc::clone(&self.path), path.clone());
-        let renamed = blocking(move || {
-            fs::rename(&draft.0, &target)?;
-            draft.0.clear();
-            File::open(folder.as_path())?.sync_all()
-        });
-        renamed.await.map_err(failed)
+        blocking(move || draft.rename_durably()).await.map_err(failed)
     }
 
     pub(super) async fn get(
@@ -230,18 +219,6 @@ fn must_be_closed(path: &Path) -> Result<bool, OpenError> {
     Ok(true)
 }
 
-/// An unfinished file, removed on drop. Its path is empty once the file has its final name.
-struct Draft(PathBuf);
-
-impl Drop for Draft {
-    fn drop(&mut self) {
-        if !self.0.as_os_str().is_empty() {
-            // It may not exist. A file that cannot be removed is swept later.
-            let _ = fs::remove_file(&self.0);
-        }
-    }
-}
-
 fn delete(path: &Path) -> io::Result<()> {
     let opened = regular_file::open_no_link(OpenOptions::new().write(true), path);
     let overwritten = match opened {
@@ -256,12 +233,9 @@ fn delete(path: &Path) -> io::Result<()> {
 }
 
 fn probe(folder: &Path) -> Result<(), ArtifactError> {
-    let path = folder.join(format!("probe-{}.{DRAFT}", uuid::Uuid::new_v4()));
-    let draft = Draft(path.clone());
-    let mut options = OpenOptions::new();
-    let file = options.write(true).create_new(true).mode(0o600).open(&path);
-    let written = file.and_then(|mut file| io::Write::write_all(&mut file, &PROBE));
-    drop(draft);
+    let path = folder.join("probe");
+    // It never gets its name, so several servers may do this at once.
+    let written = Draft::create(&path, 0o600).and_then(|mut draft| io::Write::write_all(&mut draft, &PROBE));
     written.map_err(|error| ArtifactError::of_file("write", &path, error))
 }
 
@@ -270,7 +244,7 @@ fn artifact_name(path: &Path) -> Option<ArtifactName> {
 }
 
 fn is_draft(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension == DRAFT)
+    path.extension().is_some_and(|extension| extension == draft::EXTENSION)
 }
 
 fn is_ours(path: &Path) -> bool {

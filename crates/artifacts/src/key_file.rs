@@ -4,14 +4,13 @@
 //! their own. Against a reader of the whole data folder only a key from the settings helps.
 
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions},
+    fs::{DirBuilder, File},
     io::{self, Read as _, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
-    path::{Path, PathBuf},
+    os::unix::fs::DirBuilderExt as _,
+    path::Path,
 };
 
-use edgeprove_telemetry::{regular_file, trusted_path};
-use uuid::Uuid;
+use edgeprove_files::{Draft, folder_of, regular_file, trusted_path};
 use zeroize::Zeroizing;
 
 use crate::{encryption_keys::ArtifactKey, error::OpenError};
@@ -60,19 +59,13 @@ pub(super) fn read_or_create(path: &Path) -> Result<ArtifactKey, OpenError> {
         return Ok(key);
     }
     let failed = |source| OpenError::KeyFile { path: path.to_owned(), source };
-    let folder = path.parent().unwrap_or(Path::new("."));
-    DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
+    DirBuilder::new().recursive(true).mode(0o700).create(folder_of(path)).map_err(failed)?;
     let key = ArtifactKey::random().map_err(OpenError::NoRandomness)?;
-    let draft = Draft(folder.join(format!(".artifact-key-{}", Uuid::new_v4())));
-    let mut file =
-        OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft.0).map_err(failed)?;
+    let mut draft = Draft::create(path, 0o600).map_err(failed)?;
     let text = Zeroizing::new(format!("{}\n", key.to_hex().as_str()));
-    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
-    // Unlike a rename, a link never replaces a file.
-    match fs::hard_link(&draft.0, path) {
+    draft.write_all(text.as_bytes()).map_err(failed)?;
+    match draft.link_durably() {
         Ok(()) => {
-            drop(draft);
-            File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)?;
             tracing::info!(path = %path.display(), key = %key.id(), "created the artifacts' key");
             Ok(key)
         }
@@ -80,17 +73,6 @@ pub(super) fn read_or_create(path: &Path) -> Result<ArtifactKey, OpenError> {
             read(path)?.ok_or_else(|| failed(io::ErrorKind::NotFound.into()))
         }
         Err(error) => Err(failed(error)),
-    }
-}
-
-/// The key file before it has its final name.
-struct Draft(PathBuf);
-
-impl Drop for Draft {
-    fn drop(&mut self) {
-        if let Err(error) = fs::remove_file(&self.0) {
-            tracing::warn!(path = %self.0.display(), %error, "a draft of the artifacts' key could not be removed");
-        }
     }
 }
 

@@ -36,10 +36,8 @@ use std::{
 };
 
 use bytes::Bytes;
-use edgeprove_telemetry::{
-    keyed_hash::{Mac as _, hmac_sha256, update_part},
-    writable_folder,
-};
+use edgeprove_files::{folder_of, writable_folder};
+use edgeprove_telemetry::keyed_hash::{Mac as _, hmac_sha256, update_part};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream::BoxStream};
 use tempfile::TempDir;
 use tokio::{fs::File, io::AsyncRead};
@@ -211,8 +209,7 @@ impl ArtifactStore {
             return Err(OpenError::KeyMissing { path: file.clone(), folder: folder.path().to_owned() });
         }
         // The key will be created there.
-        let parent = file.parent().unwrap_or(Path::new("."));
-        let checked = writable_folder::check(parent);
+        let checked = writable_folder::check(folder_of(file));
         checked.map_err(|source| OpenError::KeyFile { path: file.clone(), source })
     }
 

@@ -16,8 +16,8 @@ use std::{
 };
 
 use async_trait::async_trait;
+use edgeprove_files::{draft::sync_folder, folder_of, regular_file, trusted_path, writable_folder};
 use edgeprove_job_rules::audit::{Entry, Link, Record, chain::LineFault};
-use edgeprove_telemetry::{regular_file, trusted_path, writable_folder};
 use parking_lot::Mutex;
 use rustix::fs::Access;
 
@@ -293,15 +293,6 @@ fn lock(path: &Path, file: &File) -> Result<(), AuditError> {
         Err(fs::TryLockError::WouldBlock) => Err(AuditError::InUse { path: path.to_owned() }),
         Err(fs::TryLockError::Error(error)) => Err(failed(path, "locked")(error)),
     }
-}
-
-/// Flushes the folder of a file, so that a power cut does not undo a change of names.
-fn sync_folder(path: &Path) -> io::Result<()> {
-    File::open(folder_of(path))?.sync_all()
-}
-
-fn folder_of(path: &Path) -> &Path {
-    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 fn id(file: &Metadata) -> (u64, u64) {

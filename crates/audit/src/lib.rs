@@ -29,7 +29,8 @@ use edgeprove_protocol::{HasProblemType, ProblemType};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-use edgeprove_telemetry::{supervisor::Supervisor, timestamp_now, trusted_path::UntrustedPath};
+use edgeprove_files::trusted_path::UntrustedPath;
+use edgeprove_telemetry::{supervisor::Supervisor, timestamp_now};
 
 pub mod file;
 pub mod filter;

@@ -8,8 +8,8 @@ use std::{
     sync::Arc,
 };
 
+use edgeprove_files::regular_file;
 use edgeprove_job_rules::audit::{Record, chain::LineFault};
-use edgeprove_telemetry::regular_file;
 
 use super::{AuditError, filter::EntryFilter};
 

@@ -15,10 +15,10 @@ use std::{
 };
 
 use bytes::Bytes;
+use edgeprove_files::regular_file;
 use edgeprove_protocol::{HasProblemType, ProblemType, Target};
 use edgeprove_prover::CircuitSize;
 use edgeprove_spool::SpoolError;
-use edgeprove_telemetry::regular_file;
 
 use noir::{NoirCircuit, artifact::ArtifactError, witness_format::StackError};
 

@@ -51,8 +51,9 @@ impl FromStr for Origin {
     }
 }
 
-/// Splits a host from its port. A colon without a port that servers can have is an error.
-fn split_port(authority: &str) -> Result<(&str, Option<u16>), InvalidOrigin> {
+/// Splits a host from its port, as they follow the scheme of a URL. A colon without a port that servers can have is an
+/// error.
+pub fn split_port(authority: &str) -> Result<(&str, Option<u16>), InvalidOrigin> {
     // The colons of an IPv6 address are in brackets.
     let after_address = authority.rfind(']').map_or(0, |end| end + 1);
     let Some(colon) = authority[after_address..].find(':') else { return Ok((authority, None)) };
@@ -114,6 +115,21 @@ mod tests {
             let is_address = sent.contains('[') || sent.contains("127.0.0.1");
             assert_eq!(origin.has_address(), is_address, "{sent}");
             assert_eq!(sent.parse(), Ok(origin), "{sent}");
+        }
+    }
+
+    #[test]
+    fn a_host_and_its_port_are_split() {
+        for (authority, split) in [
+            ("app.example", ("app.example", None)),
+            ("app.example:8080", ("app.example", Some(8080))),
+            ("[::1]", ("[::1]", None)),
+            ("[::1]:65535", ("[::1]", Some(65_535))),
+        ] {
+            assert_eq!(split_port(authority), Ok(split), "{authority}");
+        }
+        for bad in ["app.example:", "app.example:0", "app.example:65536", "[::1]:+1", "::1"] {
+            assert_eq!(split_port(bad), Err(InvalidOrigin), "{bad}");
         }
     }
 

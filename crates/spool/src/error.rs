@@ -5,8 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use edgeprove_files::trusted_path::UntrustedPath;
 use edgeprove_protocol::{HasProblemType, ProblemType};
-use edgeprove_telemetry::trusted_path::UntrustedPath;
 
 use crate::budget::Bound;
 

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use edgeprove_telemetry::{trusted_path, writable_folder};
+use edgeprove_files::{trusted_path, writable_folder};
 use rustix::{
     fs::{AtFlags, Mode, OFlags},
     io::Errno,

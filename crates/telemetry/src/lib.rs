@@ -7,23 +7,16 @@
 //! - [`metrics`]: every series of `GET /metrics`, and one function for each event that is counted.
 //! - [`keyed_hash`]: HMAC-SHA-256 under a 32-byte key.
 //! - [`process`]: CPU time, memory, threads and open files of this process, and the memory of another one; core dumps.
-//! - [`regular_file`]: opens files that must be regular files, and never blocks on anything else.
-//! - [`trusted_path`]: checks that no other user can exchange a folder or a file.
-//! - [`writable_folder`]: whether a folder can be used, without creating anything.
 //! - [`supervisor`]: owns the background tasks and reports a panic in one of them.
 //! - [`mod@log`]: the log's format, and errors with their causes in one line.
 //! - [`mod@timestamp`]: points in time as text, always with milliseconds.
-//! - [`keyed_hash`]: HMAC-SHA-256 under a 32-byte key.
 
 pub mod keyed_hash;
 pub mod log;
 pub mod metrics;
 pub mod process;
-pub mod regular_file;
 pub mod supervisor;
 pub mod timestamp;
-pub mod trusted_path;
-pub mod writable_folder;
 
 pub use log::{LogFormat, chain, log_panics, millis, one_line, pause_for_lines, start};
 pub use supervisor::Supervisor;

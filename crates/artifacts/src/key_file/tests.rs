@@ -1,11 +1,11 @@
 use std::{
     collections::BTreeSet,
-    fs::Permissions,
+    fs::{self, Permissions},
     os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown},
     thread,
 };
 
-use edgeprove_telemetry::trusted_path::UntrustedPath;
+use edgeprove_files::trusted_path::UntrustedPath;
 
 use super::*;
 

@@ -1,12 +1,12 @@
 //! A folder of files that depend on a program and on the proving backend.
 
 use std::{
-    fs::{self, OpenOptions},
+    fs,
     io::{self, Write as _},
     path::{Path, PathBuf},
 };
 
-use edgeprove_telemetry::regular_file;
+use edgeprove_files::{Draft, regular_file};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
@@ -71,12 +71,9 @@ impl CacheFolder {
         let content = encode(content)?;
         fs::create_dir_all(&self.dir)?;
         // Another server may write the same file at the same time: the last rename wins, and both contents are right.
-        let draft = file.with_extension(format!("{}.part", uuid::Uuid::new_v4()));
-        OpenOptions::new().write(true).create_new(true).open(&draft)?.write_all(&content)?;
-        fs::rename(&draft, file).inspect_err(|_| {
-            // The rename's own error is the one to report.
-            let _ = fs::remove_file(&draft);
-        })
+        let mut draft = Draft::create(file, 0o666)?;
+        draft.write_all(&content)?;
+        draft.rename()
     }
 }
 
@@ -103,7 +100,43 @@ fn decode<T: DeserializeOwned>(content: &[u8]) -> Option<T> {
 
 #[cfg(test)]
 mod tests {
+    use std::{env, process::Command};
+
     use super::*;
+
+    /// Set in a process whose files can have 512 bytes.
+    const WITHIN: &str = "EDGEPROVE_TEST_SMALL_FILES";
+
+    fn names(dir: &Path) -> Vec<PathBuf> {
+        fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect()
+    }
+
+    #[test]
+    fn a_write_that_fails_leaves_no_file() {
+        if env::var_os(WITHIN).is_none() {
+            let test = "circuits::cache_folder::tests::a_write_that_fails_leaves_no_file";
+            let mut again = Command::new("sh");
+            again.args(["-c", "trap '' XFSZ; ulimit -f 1; exec \"$@\"", "sh"]);
+            again.arg(env::current_exe().unwrap()).args(["--exact", test]).env(WITHIN, "1");
+            let output = again.output().unwrap();
+            let printed = String::from_utf8_lossy(&output.stdout);
+            assert!(output.status.success() && printed.contains("1 passed"), "{output:?}");
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let cache = CacheFolder::new(dir.path(), "bb".to_owned());
+        let file = cache.file(&[7; 32], "vk");
+        let large = serde_json::json!({ "vk": "00".repeat(4096) });
+        for _ in 0..3 {
+            assert_eq!(cache.write(&file, &large).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+            assert!(names(dir.path()).is_empty(), "{:?}", names(dir.path()));
+        }
+        // What fits is written.
+        let small = serde_json::json!({ "vk": "00" });
+        cache.write(&file, &small).unwrap();
+        assert_eq!(CacheFolder::read(&file), Stored::Whole(small));
+        assert_eq!(names(dir.path()), [file]);
+    }
 
     #[test]
     fn a_change_of_any_byte_is_noticed() {

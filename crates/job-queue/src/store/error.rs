@@ -2,8 +2,8 @@
 
 use std::{error::Error, io, path::PathBuf, time::Duration};
 
+use edgeprove_files::trusted_path::UntrustedPath;
 use edgeprove_job_rules::row::CorruptRow;
-use edgeprove_telemetry::trusted_path::UntrustedPath;
 
 /// Why a statement failed.
 #[derive(Debug, thiserror::Error)]

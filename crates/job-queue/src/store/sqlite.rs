@@ -21,8 +21,8 @@ use std::{
     time::Duration,
 };
 
+use edgeprove_files::{regular_file, trusted_path, writable_folder};
 use edgeprove_job_rules::sql::Dialect;
-use edgeprove_telemetry::{regular_file, trusted_path, writable_folder};
 use rustix::{
     fs::{Access, Mode},
     process::geteuid,

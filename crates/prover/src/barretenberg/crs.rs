@@ -13,8 +13,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use edgeprove_files::regular_file;
 use edgeprove_protocol::crs::{G1_FILE, G2_FILE, G2_POINT_BYTES, POINTS_MIN, largest_circuit};
-use edgeprove_telemetry::regular_file;
 use rustix::fs::Access;
 use sha2::{Digest, Sha256};
 

@@ -18,9 +18,10 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use edgeprove_files::regular_file;
 use edgeprove_protocol::Target;
 use edgeprove_spool::{Spool, SpoolDir, SpoolError};
-use edgeprove_telemetry::{process::ProcessStatus, regular_file, supervisor::Supervisor};
+use edgeprove_telemetry::{process::ProcessStatus, supervisor::Supervisor};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 

@@ -3,11 +3,12 @@
 
 use std::{
     fs::{self, Metadata},
+    io::{self, Write as _},
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 
-use edgeprove_telemetry::regular_file;
+use edgeprove_files::{Draft, folder_of, regular_file};
 
 use super::{CheckedList, ceremony};
 
@@ -53,13 +54,7 @@ impl CheckedFiles {
             return;
         }
         let Some(path) = &self.path else { return };
-        let draft = path.with_extension(format!("{}.part", std::process::id()));
-        let written = path
-            .parent()
-            .map_or(Ok(()), fs::create_dir_all)
-            .and_then(|()| fs::write(&draft, self.lines.join("\n")))
-            .and_then(|()| fs::rename(&draft, path));
-        if let Err(error) = written {
+        if let Err(error) = write(path, &self.lines.join("\n")) {
             tracing::debug!(%error, "the list of checked CRS files was not written");
         }
     }
@@ -71,6 +66,13 @@ impl CheckedFiles {
         let changed = format!("{}.{:09}", file.ctime(), file.ctime_nsec());
         format!("{pins} {device} {inode} {bytes} {modified} {changed} ")
     }
+}
+
+fn write(path: &Path, text: &str) -> io::Result<()> {
+    fs::create_dir_all(folder_of(path))?;
+    let mut draft = Draft::create(path, 0o666)?;
+    draft.write_all(text.as_bytes())?;
+    draft.rename()
 }
 
 /// Whether two looks at a file show the same content.
