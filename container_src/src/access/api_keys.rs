@@ -5,6 +5,7 @@
 
 use std::{collections::BTreeMap, fmt, io, path::PathBuf};
 
+use edgeprove_files::trusted_path::UntrustedPath;
 use edgeprove_protocol::{
     caller::{Digest, EMPTY_KEY, NamedDigest, find_key, is_of_empty_text, parse_digest},
     headers,
@@ -64,6 +65,12 @@ const SAMPLES: [&str; 3] = [
 /// The keys file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum KeysError {
+    /// Another user could change the file, and so give out keys.
+    #[error("the keys file is not safe from other users: {fault}, or mount it read-only")]
+    Untrusted {
+        /// What is open to the other user.
+        fault: UntrustedPath,
+    },
     /// The file cannot be read.
     #[error("the keys file {} cannot be read", path.display())]
     Unreadable {

@@ -6,7 +6,7 @@
 
 use std::{io, os::unix::fs::MetadataExt as _, path::PathBuf, time::Duration};
 
-use edgeprove_files::regular_file;
+use edgeprove_files::{regular_file, trusted_path};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -40,9 +40,10 @@ pub enum KeysChange {
 type Version = (i64, i64, u64, u64);
 
 impl KeysFile {
-    /// Reads the keys of the file and of the environment.
+    /// Reads the keys of the file and of the environment. Fails if another user could change the file.
     pub fn read(&self) -> Result<KeyRing, KeysError> {
         let path = || self.path.clone();
+        trusted_path::check_input(&self.path).map_err(|fault| KeysError::Untrusted { fault })?;
         let text = regular_file::read_to_string(&self.path, FILE_MAX_BYTES)
             .map_err(|source| KeysError::Unreadable { path: path(), source })?;
         self.base.clone().with_file(&text).map_err(|errors| KeysError::Invalid { path: path(), errors })

@@ -110,6 +110,9 @@ fn print(flags: &[FlagValue], settings: &ServeSettings, misspelt: &[Misspelt]) -
     for variable in misspelt {
         writeln!(out, "warning: {variable}")?;
     }
+    for fault in start_checks::input_warnings(settings) {
+        writeln!(out, "warning: {}", one_line(&fault))?;
+    }
     for address in [Some(settings.server.listen), settings.server.probe_listen].into_iter().flatten() {
         if is_in_use(address) {
             writeln!(out, "note: {address} is in use at the moment, as it is while the server itself runs")?;

@@ -49,11 +49,13 @@ impl ServeArgs {
         let circuits = self.circuits.read(&mut faults);
         let engine = self.engine.read(environment, purpose, &mut faults).await;
         let jobs = self.jobs.read(environment, &mut faults);
+        let program = engine.as_ref().map(|(engine, _)| &engine.program);
+        start_checks::check_inputs(circuits.as_ref(), program, &mut faults);
         if purpose == Purpose::Check {
             let audit = access_and_audit.as_ref().and_then(|(_, audit)| audit.as_ref());
             start_checks::check_audit(audit, &mut faults);
             start_checks::check_circuits(circuits.as_ref(), &mut faults);
-            start_checks::check_spool(engine.as_ref().map(|(engine, _)| &engine.program), &mut faults);
+            start_checks::check_spool(program, &mut faults);
             start_checks::check_jobs(jobs.as_ref().and_then(|(_, jobs)| jobs.as_ref().ok()), &mut faults);
         }
         let engine = engine.zip(server.as_ref()).and_then(|((mut engine, log), server)| {
@@ -119,6 +121,9 @@ pub fn run(args: ServeArgs, environment: &Environment, misspelt: &[Misspelt]) ->
         edgeprove_telemetry::log_panics(without_values);
         for Misspelt { name, meant } in misspelt {
             tracing::warn!(name, meant, "a variable is no setting and has no effect");
+        }
+        for fault in start_checks::input_warnings(&settings) {
+            tracing::warn!(fault, "another user could change what the server reads");
         }
         let stop = async {
             // Outside the macro, which evaluates nothing where the level is disabled.

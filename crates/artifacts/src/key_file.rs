@@ -27,10 +27,13 @@ pub(super) fn read(path: &Path) -> Result<Option<ArtifactKey>, OpenError> {
     key_in(file, path).map(Some)
 }
 
-/// Reads the key in a file, and changes nothing. `None` if the file does not exist.
+/// Reads the key in a file, and changes nothing. `None` if the file does not exist. Fails where [`read`] would fail.
 pub(super) fn examine(path: &Path) -> Result<Option<ArtifactKey>, OpenError> {
     trusted_path::check_parents(path)?;
-    open(path)?.map(|file| key_in(file, path)).transpose()
+    let Some(file) = open(path)? else { return Ok(None) };
+    let found = file.metadata().map_err(|source| OpenError::KeyFile { path: path.to_owned(), source })?;
+    trusted_path::check_file(path, &found)?;
+    key_in(file, path).map(Some)
 }
 
 fn open(path: &Path) -> Result<Option<File>, OpenError> {

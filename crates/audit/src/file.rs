@@ -81,7 +81,7 @@ impl FileSink {
         let End { head, last_line, torn } = end_of(path, &file, found.len())?;
         let end = found.len() - torn.len() as u64;
         if !torn.is_empty() {
-            set_aside(path, &torn).map_err(io("repaired"))?;
+            set_aside(path, &torn)?;
             file.set_len(end).and_then(|()| file.sync_all()).map_err(io("repaired"))?;
         }
         let writer = Writer { file, id: id(&found), sync, head, last_line, end, dirty: false };
@@ -105,8 +105,19 @@ impl FileSink {
             Err(error) => return Err(io("opened")(error)),
         };
         rustix::fs::access(path, Access::WRITE_OK).map_err(|error| io("written")(error.into()))?;
-        let length = file.metadata().map_err(io("read"))?.len();
-        end_of(path, &file, length).map(drop)
+        let found = file.metadata().map_err(io("read"))?;
+        trusted_path::check_file(path, &found).map_err(Arc::new)?;
+        let End { torn, .. } = end_of(path, &file, found.len())?;
+        if !torn.is_empty() {
+            let aside = torn_file(path);
+            regular_file::check_path(&aside).map_err(io("repaired"))?;
+            match fs::metadata(&aside) {
+                Ok(found) => trusted_path::check_file(&aside, &found).map_err(Arc::new)?,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(io("repaired")(error)),
+            }
+        }
+        Ok(())
     }
 
     /// The length of the unfinished line that [`Self::open`] moved away, in bytes; 0 if there was none.
@@ -356,14 +367,19 @@ fn end_of(path: &Path, file: &File, length: u64) -> Result<End, AuditError> {
 }
 
 /// Appends an unfinished line to `FILE.torn`, where operators can inspect it.
-fn set_aside(path: &Path, torn: &[u8]) -> io::Result<()> {
-    let aside = beside(path, ".torn");
+fn set_aside(path: &Path, torn: &[u8]) -> Result<(), AuditError> {
+    let aside = torn_file(path);
     let mut options = OpenOptions::new();
     options.append(true).create(true).mode(0o600);
-    let mut file = regular_file::open_with(&mut options, &aside)?;
-    file.write_all(torn)?;
-    file.write_all(b"\n")?;
-    file.sync_all()
+    let mut file = regular_file::open_with(&mut options, &aside).map_err(failed(path, "repaired"))?;
+    trusted_path::close_file_for_writing(&aside, &file).map_err(Arc::new)?;
+    let written = file.write_all(torn).and_then(|()| file.write_all(b"\n")).and_then(|()| file.sync_all());
+    written.map_err(failed(path, "repaired"))
+}
+
+/// The file for unfinished lines of a log.
+fn torn_file(path: &Path) -> PathBuf {
+    beside(path, ".torn")
 }
 
 #[cfg(test)]

@@ -12,7 +12,12 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-use rustix::process::geteuid;
+use rustix::{
+    fs::{StatVfsMountFlags, statvfs},
+    process::geteuid,
+};
+
+use crate::folder_of;
 
 /// The id of the user who may do anything in any case.
 const ROOT: u32 = 0;
@@ -28,8 +33,8 @@ const OTHERS_WRITE: u32 = 0o022;
 pub enum UntrustedPath {
     /// Another user owns it.
     #[error(
-        "{} is owned by the user {owner}, who could exchange or change what the server stores there: choose another \
-         place, or run chown on it",
+        "{} is owned by the user {owner}, who could exchange or change what the server stores or reads there: choose \
+         another place, or run chown on it",
         path.display()
     )]
     Owner {
@@ -40,8 +45,8 @@ pub enum UntrustedPath {
     },
     /// Other users may write to it.
     #[error(
-        "{} has mode {mode:o}, with which other users could exchange or change what the server stores there: choose \
-         another place, or run chmod go-w on it",
+        "{} has mode {mode:o}, with which other users could exchange or change what the server stores or reads there: \
+         choose another place, or run chmod go-w on it",
         path.display()
     )]
     Writable {
@@ -63,6 +68,56 @@ pub enum UntrustedPath {
 /// Checks every folder on the way to a path, also behind symbolic links, but not what is at the path itself. The way may
 /// end early: who creates the rest of it does so in a folder that was checked. Blocking.
 pub fn check_parents(path: &Path) -> Result<(), UntrustedPath> {
+    let check = |path: &Path, found: &Metadata| {
+        // In a folder that is open to all, another user may own the link.
+        if found.is_symlink() { check_owner(path, found) } else { check_folder(path, found) }
+    };
+    walk(path, check).map(drop)
+}
+
+/// How others could exchange or change what is at a path that the server only reads: every fault of the file or folder, of
+/// the folders on the way to it, and of symbolic links. Empty where nothing is there. Nobody can change what is on a file
+/// system that is mounted read-only, such as a file that a container gets. Blocking.
+#[must_use]
+pub fn input_faults(path: &Path) -> Vec<UntrustedPath> {
+    let mut faults = Vec::new();
+    let mut note = |path: &Path, found: &Metadata| {
+        // The link itself is where its folder is.
+        let mounted = if found.is_symlink() { folder_of(path) } else { path };
+        if is_read_only(mounted) {
+            return;
+        }
+        faults.extend(check_owner(path, found).err());
+        let others_may_change =
+            if found.is_dir() { others_may_rename(found) } else { others_may_write(found) };
+        if others_may_change && !found.is_symlink() {
+            faults.push(writable(path, found));
+        }
+    };
+    let end = walk(path, |path, found| {
+        note(path, found);
+        Ok(())
+    });
+    // Whoever reads a path that cannot be inspected gets a better error than this function could return.
+    if let Ok(Some(end)) = end
+        && let Ok(found) = fs::symlink_metadata(&end)
+    {
+        note(&end, &found);
+    }
+    faults
+}
+
+/// As [`input_faults`], but returns the first fault as an error.
+pub fn check_input(path: &Path) -> Result<(), UntrustedPath> {
+    input_faults(path).into_iter().next().map_or(Ok(()), Err)
+}
+
+/// Calls `check` with every folder and symbolic link on the way to a path. Returns the path behind all links; `None` if
+/// nothing is there.
+fn walk(
+    path: &Path,
+    mut check: impl FnMut(&Path, &Metadata) -> Result<(), UntrustedPath>,
+) -> Result<Option<PathBuf>, UntrustedPath> {
     let path = std::path::absolute(path).map_err(inspect(path))?;
     let (mut folder, mut links) = (PathBuf::from("/"), 0);
     let mut left = names(&path);
@@ -73,19 +128,18 @@ pub fn check_parents(path: &Path) -> Result<(), UntrustedPath> {
         }
         let found = match fs::symlink_metadata(&folder) {
             Ok(found) => found,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(inspect(&folder)(error)),
         };
         if !found.is_dir() {
             // Whoever uses the path gets a better error than this function could return.
-            return Ok(());
+            return Ok(None);
         }
-        check_folder(&folder, &found)?;
+        check(&folder, &found)?;
         let entry = folder.join(&name);
         match fs::symlink_metadata(&entry) {
             Ok(found) if found.is_symlink() => {
-                // In a folder that is open to all, another user may own the link.
-                check_owner(&entry, &found)?;
+                check(&entry, &found)?;
                 links += 1;
                 if links > LINKS_MAX {
                     return Err(inspect(&path)(io::Error::other("too many symbolic links")));
@@ -99,18 +153,27 @@ pub fn check_parents(path: &Path) -> Result<(), UntrustedPath> {
                 }
             }
             Ok(_) => folder = entry,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(inspect(&entry)(error)),
         }
     }
-    Ok(())
+    Ok(Some(folder))
 }
 
 /// Checks that this user or root owns a folder, and that no other user may rename what is in it.
 pub fn check_folder(path: &Path, found: &Metadata) -> Result<(), UntrustedPath> {
     check_owner(path, found)?;
     if others_may_rename(found) {
-        return Err(UntrustedPath::Writable { path: path.to_owned(), mode: found.mode() & 0o7777 });
+        return Err(writable(path, found));
+    }
+    Ok(())
+}
+
+/// Fails where [`close_file`] and [`close_file_for_writing`] would fail, and changes nothing.
+pub fn check_file(path: &Path, found: &Metadata) -> Result<(), UntrustedPath> {
+    check_owner(path, found)?;
+    if !is_own(found) && others_may_write(found) {
+        return Err(writable(path, found));
     }
     Ok(())
 }
@@ -128,19 +191,27 @@ pub fn close_file_for_writing(path: &Path, file: &File) -> Result<(), UntrustedP
 
 fn restrict_file(path: &Path, file: &File, withdrawn: u32) -> Result<(), UntrustedPath> {
     let found = file.metadata().map_err(inspect(path))?;
-    check_owner(path, &found)?;
+    check_file(path, &found)?;
     let mode = found.mode() & 0o7777;
-    if mode & withdrawn == 0 {
-        return Ok(());
-    }
-    if found.uid() == geteuid().as_raw() {
+    if is_own(&found) && mode & withdrawn != 0 {
         let closed = file.set_permissions(Permissions::from_mode(mode & !withdrawn));
         closed.map_err(inspect(path))?;
         tracing::warn!(path = %path.display(), mode = format!("{mode:o}"), "other users could use a private file; closed it");
-    } else if others_may_write(&found) {
-        return Err(UntrustedPath::Writable { path: path.to_owned(), mode });
     }
     Ok(())
+}
+
+fn is_own(found: &Metadata) -> bool {
+    found.uid() == geteuid().as_raw()
+}
+
+/// Whether the file system was mounted read-only here.
+fn is_read_only(path: &Path) -> bool {
+    statvfs(path).is_ok_and(|found| found.f_flag.contains(StatVfsMountFlags::RDONLY))
+}
+
+fn writable(path: &Path, found: &Metadata) -> UntrustedPath {
+    UntrustedPath::Writable { path: path.to_owned(), mode: found.mode() & 0o7777 }
 }
 
 fn check_owner(path: &Path, found: &Metadata) -> Result<(), UntrustedPath> {
@@ -263,8 +334,49 @@ mod tests {
         assert_eq!(mode(), 0o644);
         close_file(&path, &file).unwrap();
         assert_eq!(mode(), 0o600);
+        let found = || fs::metadata(&path).unwrap();
+        set_mode(&path, 0o666);
+        check_file(&path, &found()).unwrap();
+        assert_eq!(mode(), 0o666);
         if give_away(&path) {
             let refused = close_file(&path, &file).unwrap_err();
+            assert!(matches!(refused, UntrustedPath::Owner { owner: 1234, .. }), "{refused}");
+            let examined = check_file(&path, &found()).unwrap_err();
+            assert_eq!(examined.to_string(), refused.to_string());
+        }
+    }
+
+    #[test]
+    fn every_fault_of_a_file_that_is_read_is_found() {
+        let home = tempfile::tempdir().unwrap();
+        let at = |name: &str| home.path().join(name);
+        let faults = |name: &str| -> Vec<PathBuf> {
+            let path = |fault| match fault {
+                UntrustedPath::Owner { path, .. }
+                | UntrustedPath::Writable { path, .. }
+                | UntrustedPath::Inspect { path, .. } => path,
+            };
+            input_faults(&at(name)).into_iter().map(path).collect()
+        };
+        fs::create_dir(at("folder")).unwrap();
+        File::create(at("folder/file")).unwrap();
+        symlink(at("folder/file"), at("link")).unwrap();
+        set_mode(&at("folder/file"), 0o644);
+        for name in ["folder", "folder/file", "link", "folder/missing", "missing/file", "folder/file/below"] {
+            assert!(faults(name).is_empty(), "{name}: {:?}", faults(name));
+        }
+        set_mode(&at("folder"), 0o777);
+        set_mode(&at("folder/file"), 0o646);
+        for name in ["folder/file", "link"] {
+            assert_eq!(faults(name), [at("folder"), at("folder/file")], "{name}");
+        }
+        assert_eq!(faults("folder"), [at("folder")]);
+        set_mode(&at("folder"), 0o1777);
+        set_mode(&at("folder/file"), 0o444);
+        assert!(faults("link").is_empty());
+        if give_away(&at("folder/file")) && give_away(&at("link")) {
+            assert_eq!(faults("link"), [at("link"), at("folder/file")]);
+            let refused = check_input(&at("link")).unwrap_err();
             assert!(matches!(refused, UntrustedPath::Owner { owner: 1234, .. }), "{refused}");
         }
     }

@@ -50,20 +50,8 @@ pub enum SpoolError {
         /// An entry of it that no spool created.
         example: PathBuf,
     },
-    /// Another user owns the directory, and could exchange the files in it.
-    #[error(
-        "{} is owned by the user {owner}, who could exchange witnesses in it: give the spool a directory that this user \
-         owns, with --spool-dir or EDGEPROVE_SPOOL_DIR",
-        path.display()
-    )]
-    OwnedByAnotherUser {
-        /// The directory.
-        path: PathBuf,
-        /// The user's id.
-        owner: u32,
-    },
-    /// Another user could exchange the directory itself.
-    #[error("the spool's directory is not safe from other users")]
+    /// Another user could exchange the directory or what is in it.
+    #[error("the spool's directory (--spool-dir, EDGEPROVE_SPOOL_DIR) is not safe from other users")]
     Untrusted(#[from] UntrustedPath),
     /// A file was exchanged for another one.
     #[error("{} is not the file that was written: someone exchanged it", path.display())]
@@ -126,7 +114,6 @@ impl HasProblemType for SpoolError {
             | Self::NotWritable { .. }
             | Self::NotADirectory { .. }
             | Self::ContainsOtherFiles { .. }
-            | Self::OwnedByAnotherUser { .. }
             | Self::Untrusted(_)
             | Self::Replaced { .. }
             | Self::Wiped { .. }

@@ -23,8 +23,6 @@ use crate::{error::SpoolError, wiper_thread::wipe_tree};
 const FOLDER_PREFIX: &str = "server-";
 /// Longest wait at the start for another server that looks for orphans.
 const LOCK_WAIT_MAX: Duration = Duration::from_secs(10);
-/// The id of the user who may do anything in any case.
-const ROOT: u32 = 0;
 /// Written and removed once at the start, as a test.
 const PROBE: [u8; 4096] = [0; 4096];
 
@@ -119,20 +117,12 @@ fn open_directory(dir: &Path) -> Result<File, SpoolError> {
         .or_else(|error| if fs::symlink_metadata(dir).is_ok() { Ok(()) } else { Err(error) })
         .map_err(|error| SpoolError::of("create", dir, error))?;
     let (directory, found) = open_existing(dir)?;
-    if found.uid() == geteuid().as_raw() {
-        if is_open_to_others(&found) {
-            directory
-                .set_permissions(fs::Permissions::from_mode(0o700))
-                .map_err(|error| SpoolError::of("restrict", dir, error))?;
-        }
-        return Ok(directory);
+    if found.uid() == geteuid().as_raw() && is_open_to_others(&found) {
+        directory
+            .set_permissions(fs::Permissions::from_mode(0o700))
+            .map_err(|error| SpoolError::of("restrict", dir, error))?;
     }
     // The mode of a directory that root owns, such as a mounted tmpfs, stays: this server's folder in it is closed.
-    let mode = found.mode();
-    let (is_open, is_sticky) = (mode & 0o022 != 0, mode & 0o1000 != 0);
-    if is_open && !is_sticky {
-        tracing::warn!(folder = %dir.display(), "other users may rename what is in the spool: run chmod 1777 on it");
-    }
     Ok(directory)
 }
 
@@ -144,12 +134,8 @@ fn open_existing(dir: &Path) -> Result<(File, fs::Metadata), SpoolError> {
     })?;
     let failed = |error| SpoolError::of("inspect", dir, error);
     let found = directory.metadata().map_err(failed)?;
-    let owner = found.uid();
-    if owner != geteuid().as_raw() {
-        // The owner of a directory may rename what is in it, and so exchange this server's folder.
-        if owner != ROOT {
-            return Err(SpoolError::OwnedByAnotherUser { path: dir.to_owned(), owner });
-        }
+    if found.uid() != geteuid().as_raw() {
+        trusted_path::check_folder(dir, &found)?;
     } else if is_open_to_others(&found) {
         for entry in fs::read_dir(dir).map_err(failed)? {
             let entry = entry.map_err(failed)?;

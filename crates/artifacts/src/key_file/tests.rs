@@ -64,6 +64,8 @@ fn a_key_of_another_user_is_refused() {
             matches!(&refused, OpenError::Untrusted(UntrustedPath::Owner { owner: 1234, path }) if path == owned),
             "{refused:?}"
         );
+        let examined = examine(&path).unwrap_err();
+        assert_eq!(examined.to_string(), refused.to_string());
         chown(owned, Some(0), None).unwrap();
     }
     read_or_create(&path).unwrap();

@@ -63,7 +63,7 @@ impl DataFolder {
     ///
     /// Fails if another user owns one of them, or could exchange the folder.
     pub fn claim(path: &Path) -> Result<Self, OpenError> {
-        trusted_path::check_parents(path)?;
+        check_path(path)?;
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
@@ -85,16 +85,18 @@ impl DataFolder {
     /// Fails where [`Self::claim`] and the database in the folder would fail, as far as this shows without a change on the
     /// disk. That another server uses the folder is no failure.
     pub fn examine(path: &Path) -> Result<(), OpenError> {
-        trusted_path::check_parents(path)?;
+        check_path(path)?;
         writable_folder::check(path).map_err(OpenError::folder("use the data folder", path))?;
-        for file in [path.join(LOCK_FILE), path.join(FILES[0])] {
-            regular_file::check_path(&file).map_err(OpenError::folder("open", &file))?;
-            if file.exists() {
-                rustix::fs::access(&file, Access::READ_OK | Access::WRITE_OK)
-                    .map_err(|error| OpenError::folder("write to", &file)(error.into()))?;
-            }
+        let found = match fs::metadata(path) {
+            Ok(found) => found,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(OpenError::folder("look at the data folder", path)(error)),
+        };
+        // The server closes the folder itself where it can.
+        if !must_be_closed(path, &found).map_err(OpenError::folder("look at the data folder", path))? {
+            trusted_path::check_folder(path, &found)?;
         }
-        Ok(())
+        FILES.into_iter().chain([LOCK_FILE]).try_for_each(|name| examine_file(&path.join(name)))
     }
 
     /// The database's file.
@@ -161,6 +163,37 @@ fn close_file(path: &Path) -> Result<(), OpenError> {
     }
 }
 
+/// Fails where [`close_file`], or the first write to the file, would fail.
+fn examine_file(path: &Path) -> Result<(), OpenError> {
+    regular_file::check_path(path).map_err(OpenError::folder("open", path))?;
+    let found = match fs::metadata(path) {
+        Ok(found) => found,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(OpenError::folder("open", path)(error)),
+    };
+    trusted_path::check_file(path, &found)?;
+    rustix::fs::access(path, Access::READ_OK | Access::WRITE_OK)
+        .map_err(|error| OpenError::folder("write to", path)(error.into()))
+}
+
+/// Fails if another user could exchange the folder, or if SQLite could not get the path of the database.
+fn check_path(folder: &Path) -> Result<(), OpenError> {
+    trusted_path::check_parents(folder)?;
+    let found = behind_links(folder).map_err(OpenError::folder("find the data folder", folder))?;
+    url_of(&found.join(FILES[0])).map(drop)
+}
+
+/// The path behind all symbolic links, whether it exists or not.
+fn behind_links(path: &Path) -> io::Result<PathBuf> {
+    let path = std::path::absolute(path)?;
+    for existing in path.ancestors() {
+        if let (Ok(found), Ok(rest)) = (existing.canonicalize(), path.strip_prefix(existing)) {
+            return Ok(found.join(rest));
+        }
+    }
+    Ok(path)
+}
+
 /// Locks the folder itself.
 fn lock_folder(path: &Path) -> Result<File, OpenError> {
     let folder = File::open(path).map_err(OpenError::folder("open", path))?;
@@ -174,16 +207,24 @@ fn lock_folder(path: &Path) -> Result<File, OpenError> {
 /// Closes the folder to other users if this user owns it and it has no files of other programs. The database's own files are
 /// closed to them in any case.
 fn restrict(path: &Path) -> io::Result<()> {
-    const OTHERS: Mode = Mode::RWXG.union(Mode::RWXO);
     let found = fs::metadata(path)?;
-    if found.uid() != geteuid().as_raw() || !Mode::from_raw_mode(found.mode()).intersects(OTHERS) {
-        return Ok(());
-    }
-    if path.join(LOCK_FILE).exists() || fs::read_dir(path)?.next().is_none() {
+    if must_be_closed(path, &found)? {
         return fs::set_permissions(path, fs::Permissions::from_mode(0o700));
     }
-    tracing::warn!(folder = %path.display(), "other users can enter the data folder: run chmod 700 on it");
+    if is_own_and_open(&found) {
+        tracing::warn!(folder = %path.display(), "other users can enter the data folder: run chmod 700 on it");
+    }
     Ok(())
+}
+
+/// Whether the folder is open to other users, and this server may close it.
+fn must_be_closed(path: &Path, found: &Metadata) -> io::Result<bool> {
+    Ok(is_own_and_open(found) && (path.join(LOCK_FILE).exists() || fs::read_dir(path)?.next().is_none()))
+}
+
+fn is_own_and_open(found: &Metadata) -> bool {
+    const OTHERS: Mode = Mode::RWXG.union(Mode::RWXO);
+    found.uid() == geteuid().as_raw() && Mode::from_raw_mode(found.mode()).intersects(OTHERS)
 }
 
 fn lock(folder: &Path) -> Result<File, OpenError> {
