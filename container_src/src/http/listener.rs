@@ -6,18 +6,14 @@
 //!
 //! No connection can stay for ever without use: a head must arrive within [`HEAD_TIMEOUT`], which also bounds the pause
 //! between two requests, and a client that stops reading is disconnected ([`stream`]). [`slots`] decides who must leave
-//! when too many are open, and [`time_share`] who must wait.
+//! when too many are open, and [`time_share`] who must wait; [`accounts`] counts the connections and requests of each
+//! address.
 
-use std::{
-    convert::Infallible,
-    future::poll_fn,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{Router, body::Body};
 use edgeprove_telemetry::Supervisor;
-use http::StatusCode;
+use http::{Method, StatusCode};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -29,10 +25,12 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
-use super::{caller::Peer, guarded_body::guarded};
+use super::{caller::Peer, guarded_body::guarded, request_id::PROBES};
+use accounts::Share;
 use slots::{Slot, Slots};
 use stream::Stream;
 
+pub mod accounts;
 pub mod slots;
 pub mod stream;
 mod time_share;
@@ -49,6 +47,9 @@ const WAITING_MAX: usize = 64;
 
 /// Open files beside those of connections: sockets and pipes of provers, uploads, databases.
 const OTHER_FILES: u64 = 256;
+
+/// Endpoints that report the health, beside the probes.
+const HEALTH: [&str; 2] = ["/api/health", "/health"];
 
 /// Allows the process as many open files as the system permits. Many systems begin with 1,024, which is fewer than the
 /// connections and uploads of a busy server need.
@@ -88,7 +89,7 @@ pub async fn serve(
     supervisor: &Supervisor,
     shutdown: Shutdown,
 ) {
-    let slots = Slots::new(connections_max);
+    let slots = Slots::new(connections_max, Handle::current().metrics().num_workers());
     let waiting = Arc::new(Semaphore::new(WAITING_MAX));
     loop {
         let accepted = tokio::select! {
@@ -183,14 +184,17 @@ async fn answer(
     slot: Slot,
     router: Router,
 ) -> Result<axum::response::Response, Displaced> {
-    let charged = slot.turn().await.ok_or(Displaced)?;
+    // A connection whose request waits is not idle: it stays open, also when the server stops.
     let in_progress = slot.start_request().ok_or(Displaced)?;
+    let turn = in_progress.charge(share_of(&request));
+    if !turn.wait().await {
+        return Err(Displaced);
+    }
     request.extensions_mut().insert(peer);
     if in_progress.is_reserved {
         request.extensions_mut().insert(OnlyProbes);
     }
-    let (response, took) = timed(router.oneshot(request.map(Body::new))).await;
-    slot.handled(charged, took, Handle::current().metrics().num_workers());
+    let response = turn.handle(router.oneshot(request.map(Body::new))).await;
     let response = response.unwrap_or_else(|never: Infallible| match never {});
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         in_progress.keep_slot();
@@ -199,18 +203,13 @@ async fn answer(
     Ok(guarded(response, in_progress))
 }
 
-/// The output of a future, and the time in which it used its thread.
-async fn timed<T>(work: impl Future<Output = T>) -> (T, Duration) {
-    tokio::pin!(work);
-    let mut took = Duration::ZERO;
-    let output = poll_fn(|context| {
-        let began = Instant::now();
-        let polled = work.as_mut().poll(context);
-        took += began.elapsed();
-        polled
-    })
-    .await;
-    (output, took)
+/// Probes and requests for the health must be answered soon, however much else comes from their address: where they are not,
+/// a platform takes the server for dead.
+fn share_of<B>(request: &http::Request<B>) -> Share {
+    let path = request.uri().path();
+    let is_probe = PROBES.contains(&path) || HEALTH.contains(&path);
+    let reads = [Method::GET, Method::HEAD].contains(request.method());
+    if is_probe && reads { Share::Probes } else { Share::Requests }
 }
 
 /// Another connection took the slot of this one.

@@ -1,9 +1,10 @@
 //! Connections that hold a place without use, and more of them than the server allows.
 
-use std::{io::ErrorKind, net::Ipv4Addr, thread};
+use std::{io::ErrorKind, net::Ipv4Addr, thread, time::Duration};
 
 use edgeprove_protocol::ProblemType;
 use http::Method;
+use rustix::process::Signal;
 
 use crate::support::{Connection, TestServer, client::Request, eventually, samples};
 
@@ -103,6 +104,71 @@ fn no_crowd_keeps_other_addresses_out() {
         }
     }
     server.assert_healthy();
+}
+
+/// Opens a connection from an address that has no other.
+fn open_from_crowd(server: &TestServer) -> Connection {
+    Connection::open_from(Ipv4Addr::new(127, 0, 0, 2), server.address())
+}
+
+/// Another address has a request in progress, and the crowd's sends requests until one of them waits for its turn, after
+/// which something else happened. Returns the request of the other address and the one that waits.
+fn request_that_waits(
+    server: &TestServer,
+    path: &str,
+    wait_min: Duration,
+    later: impl Fn(),
+) -> (Connection, Connection) {
+    let upload = unfinished_upload(server);
+    let requests = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").repeat(20);
+    let mut crowd = Vec::new();
+    let waiting = eventually("a request waits", || {
+        if crowd.len() >= 600 {
+            crowd.clear();
+        }
+        for _ in 0..100 {
+            let mut connection = open_from_crowd(server);
+            connection.send(requests.as_bytes());
+            crowd.push(connection);
+        }
+        let mut waiting = open_from_crowd(server);
+        waiting.get(path);
+        later();
+        (!waiting.receives_within(wait_min)).then_some(waiting)
+    });
+    (upload, waiting)
+}
+
+/// The fewer threads, the fewer requests are needed until one waits.
+fn start_with_one_thread() -> TestServer {
+    TestServer::start(|s| s.environment.push(("TOKIO_WORKER_THREADS".to_owned(), "1".to_owned())))
+}
+
+#[test]
+fn probes_do_not_wait_for_other_requests_of_their_address() {
+    let server = start_with_one_thread();
+    let probe = || {
+        let mut probe = open_from_crowd(&server);
+        probe.get("/livez");
+        assert_eq!(probe.read_response().status, 200);
+    };
+    // Far longer than a request takes that need not wait.
+    let wait_min = Duration::from_millis(200);
+    let (upload, mut waiting) = request_that_waits(&server, "/", wait_min, probe);
+    assert_eq!(waiting.read_response().status, 200);
+    drop(upload);
+    server.assert_healthy();
+}
+
+#[test]
+fn a_request_that_waits_is_answered_during_the_shutdown() {
+    let mut server = start_with_one_thread();
+    // Probes have the smallest share, so few of them are enough for a long wait.
+    let (upload, mut waiting) = request_that_waits(&server, "/metrics", Duration::from_secs(1), || {});
+    server.signal(Signal::TERM);
+    assert_eq!(waiting.read_response().status, 200);
+    drop(upload);
+    assert_eq!(server.wait_for_exit().code(), Some(0));
 }
 
 #[test]

@@ -11,25 +11,27 @@
 //! Where there is none, a few reserved slots stay for probes. Without those the new connection waits, beside the loop that
 //! accepts others, or is closed.
 //!
-//! A request waits for its turn where its address uses more than its share of the time ([`time_share`](super::time_share)).
+//! A request is in progress from its head to the end of its response. It waits for its turn where its address uses more than
+//! its share of the time ([`time_share`](super::time_share)).
 
 use std::{
     cmp::Reverse,
-    collections::{HashMap, hash_map::Entry},
+    collections::HashMap,
+    future::poll_fn,
     net::IpAddr,
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant as ThreadTime},
 };
 
 use edgeprove_protocol::caller::address_account;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 use tokio_util::{
-    sync::CancellationToken,
+    sync::{CancellationToken, WaitForCancellationFutureOwned},
     task::{TaskTracker, task_tracker::TaskTrackerToken},
 };
 
-use super::time_share::{Charged, TimeShare};
+use super::accounts::{Accounts, ChargedRequest, Share};
 
 /// Slots beyond the limit of connections. Only probes are answered there.
 pub const RESERVED: usize = 16;
@@ -52,6 +54,7 @@ pub struct Slot(Arc<Occupied>);
 #[derive(Debug)]
 struct Occupied {
     id: u64,
+    account: Arc<str>,
     table: Arc<Mutex<Table>>,
     /// Cancelled when another connection takes the slot.
     displaced: CancellationToken,
@@ -67,25 +70,28 @@ pub struct RequestInProgress {
     is_upgraded: bool,
 }
 
+/// The turn of a request in the time of its address. The address is charged for what the request uses, also if its client
+/// leaves.
+#[derive(Debug)]
+pub struct Turn {
+    slot: Slot,
+    request: ChargedRequest,
+    /// For how long it used its thread; `None` before it is handled.
+    used: Option<Duration>,
+}
+
 #[derive(Debug)]
 struct Table {
     slots_max: usize,
     open: HashMap<u64, Connection>,
-    accounts: HashMap<String, Account>,
+    accounts: Accounts,
     reserved: usize,
     last_id: u64,
 }
 
-/// An address with open connections.
-#[derive(Debug)]
-struct Account {
-    connections: usize,
-    time_share: TimeShare,
-}
-
 #[derive(Debug)]
 struct Connection {
-    account: String,
+    account: Arc<str>,
     is_reserved: bool,
     state: State,
     displaced: CancellationToken,
@@ -99,13 +105,13 @@ enum State {
 }
 
 impl Slots {
-    /// Slots for this many connections, and the reserved ones.
+    /// Slots for this many connections, and the reserved ones, on a server with this many threads.
     #[must_use]
-    pub fn new(slots_max: usize) -> Self {
+    pub fn new(slots_max: usize, threads: usize) -> Self {
         let table = Table {
             slots_max: slots_max.max(1),
             open: HashMap::new(),
-            accounts: HashMap::new(),
+            accounts: Accounts::new(threads),
             reserved: 0,
             last_id: 0,
         };
@@ -115,7 +121,7 @@ impl Slots {
     /// A slot for a new connection from this address. `None`: none can be had now.
     #[must_use]
     pub fn take(&self, peer: IpAddr) -> Option<Slot> {
-        let account = address_account(Some(peer));
+        let account: Arc<str> = address_account(Some(peer)).into();
         let mut table = self.table.lock();
         let is_reserved =
             !table.has_ordinary_slot() && !table.free_slot_for(&account, false, GRACE_WITHIN_ADDRESS);
@@ -126,10 +132,10 @@ impl Slots {
             return None;
         }
         let displaced = CancellationToken::new();
-        let id = table.insert(account, is_reserved, displaced.clone());
+        let id = table.insert(Arc::clone(&account), is_reserved, displaced.clone());
         drop(table);
         let (table, open) = (Arc::clone(&self.table), self.tracker.token());
-        Some(Slot(Arc::new(Occupied { id, table, displaced, _open: open })))
+        Some(Slot(Arc::new(Occupied { id, account, table, displaced, _open: open })))
     }
 
     /// Closes a connection that has been idle for some time, to get a file descriptor back.
@@ -157,38 +163,20 @@ impl Slot {
         self.0.displaced.cancelled().await;
     }
 
-    /// Waits until it is the turn of a request of this address. Without others there is no wait.
-    pub async fn turn(&self) -> Option<Charged> {
-        let now = Instant::now();
-        let (at, charged) = {
-            let mut table = self.0.table.lock();
-            let is_alone = table.accounts.len() < 2;
-            let (at, charged) = table.account_of(self.0.id)?.time_share.charge(now);
-            (if is_alone { now } else { at }, charged)
-        };
-        // Timers have a resolution of a millisecond, so that the shortest wait is as long.
-        if at > now {
-            tokio::time::sleep_until(at).await;
-        }
-        Some(charged)
-    }
-
-    /// Corrects the charge of a request by the time that it took, on a server with this many threads.
-    pub fn handled(&self, charged: Charged, took: Duration, threads: usize) {
-        if let Some(account) = self.0.table.lock().account_of(self.0.id) {
-            account.time_share.correct(charged, took, threads);
-        }
+    /// As [`Self::displaced`], without a borrow.
+    #[must_use]
+    pub fn until_displaced(&self) -> WaitForCancellationFutureOwned {
+        self.0.displaced.clone().cancelled_owned()
     }
 
     /// Begins a request. `None`: the connection has just lost its slot, and the request must not be handled.
     #[must_use]
     pub fn start_request(&self) -> Option<RequestInProgress> {
         let mut table = self.0.table.lock();
-        let Connection { account, is_reserved: was_reserved, .. } = table.open.get(&self.0.id)?;
-        let (account, was_reserved) = (account.clone(), *was_reserved);
+        let was_reserved = table.open.get(&self.0.id)?.is_reserved;
         // A request is worth more than a connection of the same address that has sent none yet.
         let is_promoted = was_reserved
-            && (table.has_ordinary_slot() || table.free_slot_for(&account, false, Duration::ZERO));
+            && (table.has_ordinary_slot() || table.free_slot_for(&self.0.account, false, Duration::ZERO));
         table.reserved -= usize::from(is_promoted);
         let connection = table.open.get_mut(&self.0.id)?;
         connection.state = State::BusySince(Instant::now());
@@ -200,9 +188,52 @@ impl Slot {
 }
 
 impl RequestInProgress {
+    /// Charges the request to its address.
+    pub fn charge(&self, share: Share) -> Turn {
+        let slot = self.slot.clone();
+        let request = slot.0.table.lock().accounts.start_request(&slot.0.account, share, Instant::now());
+        Turn { slot, request, used: None }
+    }
+
     /// Keeps the slot until the connection is closed: it was upgraded to another protocol.
     pub fn keep_slot(mut self) {
         self.is_upgraded = true;
+    }
+}
+
+impl Turn {
+    /// Waits until it is the turn of the request. Without requests of other addresses there is no wait. Returns false if the
+    /// connection has lost its slot meanwhile, and the request must not be handled.
+    #[must_use]
+    pub async fn wait(&self) -> bool {
+        // A timer that has passed would still cost up to a millisecond.
+        if self.request.turn > Instant::now() {
+            tokio::time::sleep_until(self.request.turn).await;
+        }
+        !self.slot.0.displaced.is_cancelled()
+    }
+
+    /// Handles the request, and charges the time in which it uses its thread.
+    pub async fn handle<T>(mut self, work: impl Future<Output = T>) -> T {
+        tokio::pin!(work);
+        poll_fn(|context| {
+            let began = ThreadTime::now();
+            let polled = work.as_mut().poll(context);
+            self.add(began.elapsed());
+            polled
+        })
+        .await
+    }
+
+    fn add(&mut self, used: Duration) {
+        *self.used.get_or_insert_default() += used;
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let Occupied { account, table, .. } = &*self.slot.0;
+        table.lock().accounts.end_request(account, &self.request, self.used, Instant::now());
     }
 }
 
@@ -228,16 +259,10 @@ impl Table {
         self.open.len() - self.reserved < self.slots_max
     }
 
-    fn account_of(&mut self, connection: u64) -> Option<&mut Account> {
-        let account = &self.open.get(&connection)?.account;
-        self.accounts.get_mut(account)
-    }
-
-    fn insert(&mut self, account: String, is_reserved: bool, displaced: CancellationToken) -> u64 {
+    fn insert(&mut self, account: Arc<str>, is_reserved: bool, displaced: CancellationToken) -> u64 {
         self.last_id += 1;
         let (id, now) = (self.last_id, Instant::now());
-        let unknown = || Account { connections: 0, time_share: TimeShare::new(now) };
-        self.accounts.entry(account.clone()).or_insert_with(unknown).connections += 1;
+        self.accounts.add_connection(&account, now);
         self.reserved += usize::from(is_reserved);
         self.open.insert(id, Connection { account, is_reserved, state: State::IdleSince(now), displaced });
         id
@@ -246,17 +271,8 @@ impl Table {
     fn remove(&mut self, id: u64) -> Option<Connection> {
         let connection = self.open.remove(&id)?;
         self.reserved -= usize::from(connection.is_reserved);
-        if let Entry::Occupied(mut account) = self.accounts.entry(connection.account.clone()) {
-            account.get_mut().connections -= 1;
-            if account.get().connections == 0 {
-                account.remove();
-            }
-        }
+        self.accounts.remove_connection(&connection.account, Instant::now());
         Some(connection)
-    }
-
-    fn connections_of(&self, account: &str) -> usize {
-        self.accounts.get(account).map_or(0, |account| account.connections)
     }
 
     /// Closes the connection that must leave for another one of this account, among the ordinary or the reserved ones; one of
@@ -266,7 +282,7 @@ impl Table {
             || self.displace_of_larger(account, reserved)
             || self.displace_if(reserved, |_, connection| {
                 let idle = connection.idle_for().filter(|&idle| idle >= own_idle_min);
-                idle.filter(|_| connection.account == account)
+                idle.filter(|_| *connection.account == *account)
             })
     }
 
@@ -275,16 +291,16 @@ impl Table {
     fn displace(&mut self, reserved: bool, idle_min: Duration) -> bool {
         self.displace_if(reserved, |table, connection| {
             let idle = connection.idle_for().filter(|&idle| idle >= idle_min)?;
-            Some((table.connections_of(&connection.account), idle))
+            Some((table.accounts.connections_of(&connection.account), idle))
         })
     }
 
     /// Closes a connection of the largest account that still has as many as this one when both have changed by one: an idle
     /// one, or else the one whose request began last.
     fn displace_of_larger(&mut self, account: &str, reserved: bool) -> bool {
-        let own = self.connections_of(account);
+        let own = self.accounts.connections_of(account);
         self.displace_if(reserved, |table, connection| {
-            let connections = table.connections_of(&connection.account);
+            let connections = table.accounts.connections_of(&connection.account);
             let (idle_since, busy_since) = match connection.state {
                 State::IdleSince(since) => (Some(since), None),
                 State::BusySince(since) => (None, Some(since)),
@@ -327,6 +343,8 @@ mod tests {
 
     use super::*;
 
+    const MILLISECOND: Duration = Duration::from_millis(1);
+
     fn address(last: u8) -> IpAddr {
         Ipv4Addr::new(192, 0, 2, last).into()
     }
@@ -343,7 +361,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_crowd_loses_its_longest_idle_connection() {
-        let slots = Slots::new(4);
+        let slots = Slots::new(4, 2);
         let lone = slots.take(address(1)).unwrap();
         let crowd = [(); 3].map(|()| slots.take(address(2)).unwrap());
         tokio::time::advance(GRACE).await;
@@ -360,7 +378,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn busy_connections_stay_and_probes_have_a_slot() {
-        let slots = Slots::new(2);
+        let slots = Slots::new(2, 2);
         let busy = [(); 2].map(|()| slots.take(address(1)).unwrap());
         let requests = busy.each_ref().map(|slot| slot.start_request().unwrap());
         tokio::time::advance(GRACE).await;
@@ -377,7 +395,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn no_crowd_keeps_others_out() {
-        let slots = Slots::new(4);
+        let slots = Slots::new(4, 2);
         let crowd = [(); 4].map(|()| slots.take(address(1)).unwrap());
         let _requests = [0, 1, 2].map(|busy| crowd[busy].start_request().unwrap());
         // All were active a moment ago. The idle one leaves first, then the one whose request began last.
@@ -398,7 +416,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_new_connection_replaces_an_idle_one_of_its_own() {
-        let slots = Slots::new(1);
+        let slots = Slots::new(1, 2);
         let old = slots.take(address(1)).unwrap();
         // Not at once, because its request may be on its way, but for a request that has arrived.
         let new = slots.take(address(1)).unwrap();
@@ -410,26 +428,123 @@ mod tests {
         assert!(is_displaced(&new));
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn only_a_flood_beside_others_waits_for_its_turn() {
-        let slots = Slots::new(8);
-        let flood = slots.take(address(1)).unwrap();
+    /// Handles a request that uses its thread for a millisecond. Returns how long it waited.
+    async fn handle(slot: &Slot, share: Share) -> Duration {
         let start = Instant::now();
-        for _ in 0..2_000 {
-            let charged = flood.turn().await.unwrap();
-            flood.handled(charged, Duration::from_millis(1), 2);
+        let request = slot.start_request().unwrap();
+        let mut turn = request.charge(share);
+        assert!(turn.wait().await);
+        turn.add(MILLISECOND);
+        start.elapsed()
+    }
+
+    /// Handles as many requests. Returns how long they waited in all.
+    async fn flood(slot: &Slot, requests: usize) -> Duration {
+        let mut waited = Duration::ZERO;
+        for _ in 0..requests {
+            waited += handle(slot, Share::Requests).await;
         }
-        assert_eq!(start.elapsed(), Duration::ZERO, "it is alone");
+        waited
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_a_flood_beside_requests_of_others_waits() {
+        let slots = Slots::new(8, 2);
+        let crowd = slots.take(address(1)).unwrap();
+        assert_eq!(flood(&crowd, 2_000).await, Duration::ZERO, "it is alone");
+        // An open connection uses no time. Neither does a response that is being sent, such as a stream of events.
         let other = slots.take(address(2)).unwrap();
-        let _ = other.turn().await.unwrap();
-        assert_eq!(start.elapsed(), Duration::ZERO);
-        let _ = flood.turn().await.unwrap();
-        assert!(start.elapsed() > Duration::from_millis(500), "{:?}", start.elapsed());
+        assert_eq!(handle(&other, Share::Requests).await, Duration::ZERO);
+        let stream = other.start_request().unwrap();
+        assert_eq!(flood(&crowd, 2_000).await, Duration::ZERO, "the others have no request");
+        let in_progress = stream.charge(Share::Requests);
+        assert_eq!(handle(&crowd, Share::Requests).await, Duration::ZERO, "it was alone until now");
+        let waited = flood(&crowd, 1_000).await;
+        assert!((990..=1_000).contains(&waited.as_millis()), "{waited:?}");
+        assert_eq!(handle(&crowd, Share::Probes).await, Duration::ZERO, "probes have a share of their own");
+        drop(in_progress);
+        assert_eq!(flood(&crowd, 2_000).await, Duration::ZERO, "it is alone again");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_waits_counts_as_one_of_others() {
+        let slots = Slots::new(8, 2);
+        let [first, second] = [1, 2].map(|last| slots.take(address(last)).unwrap());
+        let of_others = second.start_request().unwrap().charge(Share::Requests);
+        flood(&first, 1_000).await;
+        let waiting = first.start_request().unwrap().charge(Share::Requests);
+        drop(of_others);
+        let waited = flood(&second, 1_000).await;
+        assert!(waited > 700 * MILLISECOND, "{waited:?}");
+        drop(waiting);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_new_connection_brings_no_new_share() {
+        let slots = Slots::new(300, 2);
+        let other = slots.take(address(9)).unwrap();
+        let _in_progress = other.start_request().unwrap().charge(Share::Requests);
+        let start = Instant::now();
+        for _ in 0..10 {
+            // Each has one request, and all of them are closed before the next ones are opened.
+            let connections: Vec<_> = (0..200).map(|_| slots.take(address(1)).unwrap()).collect();
+            for connection in &connections {
+                handle(connection, Share::Requests).await;
+            }
+        }
+        assert!(start.elapsed() > 1_700 * MILLISECOND, "{:?}", start.elapsed());
+        // What was used is forgotten when its time has passed.
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(flood(&slots.take(address(1)).unwrap(), 200).await, Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_leaves_is_charged_too() {
+        let slots = Slots::new(8, 2);
+        let other = slots.take(address(9)).unwrap();
+        let _in_progress = other.start_request().unwrap().charge(Share::Requests);
+        let start = Instant::now();
+        for _ in 0..100 {
+            let connection = slots.take(address(1)).unwrap();
+            let mut turn = connection.start_request().unwrap().charge(Share::Requests);
+            assert!(turn.wait().await);
+            turn.add(20 * MILLISECOND);
+            // It was displaced in the middle of its request.
+            slots.table.lock().remove(connection.0.id);
+            drop((connection, turn));
+        }
+        assert!(start.elapsed() > 1_700 * MILLISECOND, "{:?}", start.elapsed());
+        // One that leaves before its turn has used nothing.
+        let connection = slots.take(address(1)).unwrap();
+        let turns = [(); 50].map(|()| connection.start_request().unwrap().charge(Share::Requests));
+        drop(turns);
+        assert!(handle(&connection, Share::Requests).await <= 20 * MILLISECOND);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_waits_keeps_its_connection() {
+        let slots = Slots::new(3, 2);
+        let other = slots.take(address(2)).unwrap();
+        let response = other.start_request().unwrap();
+        let _in_progress = response.charge(Share::Requests);
+        let (busy, idle) = (slots.take(address(1)).unwrap(), slots.take(address(1)).unwrap());
+        flood(&busy, 3_000).await;
+        let request = busy.start_request().unwrap();
+        let turn = request.charge(Share::Requests);
+        let waiting = turn.wait();
+        tokio::pin!(waiting);
+        assert!(waiting.as_mut().now_or_never().is_none());
+        tokio::time::advance(GRACE).await;
+        let _newcomer = slots.take(address(1)).unwrap();
+        assert_eq!([is_displaced(&busy), is_displaced(&idle)], [false, true]);
+        slots.close_idle();
+        assert!(!is_displaced(&busy));
+        assert!(waiting.await, "it is handled at its turn");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_reserved_connection_moves_to_a_free_ordinary_slot() {
-        let slots = Slots::new(1);
+        let slots = Slots::new(1, 2);
         let busy = slots.take(address(1)).unwrap();
         let request = busy.start_request().unwrap();
         let waiting = slots.take(address(2)).unwrap();
@@ -443,7 +558,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_upgraded_connection_keeps_its_slot() {
-        let slots = Slots::new(1);
+        let slots = Slots::new(1, 2);
         let upgraded = slots.take(address(1)).unwrap();
         upgraded.start_request().unwrap().keep_slot();
         let other = take_later(&slots, address(2)).await.unwrap();
@@ -456,7 +571,7 @@ mod tests {
 
     #[tokio::test]
     async fn all_closed_waits_for_the_last_connection() {
-        let slots = Slots::new(3);
+        let slots = Slots::new(3, 2);
         let (idle, busy) = (slots.take(address(1)).unwrap(), slots.take(address(1)).unwrap());
         let request = busy.start_request();
         slots.close_idle();
