@@ -118,7 +118,8 @@ pub struct ServerArgs {
     request_timeout: RawSetting<Duration>,
 
     /// Most connections at the same time. A new connection beyond them takes the place of an idle one, of the address with
-    /// the most connections. Where all of them have a request in progress, only probes are answered.
+    /// the most connections, or of one of an address with more connections than its own. Where there is neither, only probes
+    /// are answered on it.
     #[arg(long, env = "EDGEPROVE_CONNECTIONS", value_name = "N", default_value = "1024", value_parser = raw_setting::<usize>)]
     connections: RawSetting<usize>,
 

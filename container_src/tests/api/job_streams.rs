@@ -2,8 +2,8 @@
 
 use std::{
     fs,
-    io::{BufRead as _, BufReader, Read as _, Write as _},
-    net::TcpStream,
+    io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _},
+    net::{Ipv4Addr, TcpStream},
     path::{Path, PathBuf},
 };
 
@@ -11,11 +11,13 @@ use edgeprove_protocol::{JobDocument, JobStatus, ProblemType, headers};
 use http::Method;
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
-use tungstenite::{ClientRequestBuilder, Message, WebSocket, protocol::CloseFrame};
+use tungstenite::{
+    ClientRequestBuilder, Error, Message, WebSocket, error::ProtocolError, protocol::CloseFrame,
+};
 
 use crate::{
     jobs::{JobServer, assert_accepted, document, events},
-    support::{TestServer, eventually, processes::Process, samples, settings::Settings, wait},
+    support::{Connection, TestServer, eventually, processes::Process, samples, settings::Settings, wait},
 };
 
 type Socket = WebSocket<TcpStream>;
@@ -194,6 +196,39 @@ fn streams_are_bounded_by_caller_and_in_all() {
     resume(&provers);
     assert_eq!(u16::from(read_to_close(&mut of_bob).1.code), 1000);
     eventually("a stream is free", || (by_bob().status == 200).then_some(()));
+}
+
+/// A WebSocket is in use all the time. It is closed where a connection with a request in progress would be.
+#[test]
+fn a_websocket_whose_slot_another_address_takes_is_closed() {
+    let job_server = JobServer::start(|s| s.flag("--connections", &3));
+    let server = &job_server.server;
+    let (_waiting, bb) = server.suspend_mid_proof();
+    let job = job_server.submit(&samples::range_check().witness);
+    let [mut first, mut last] = [(); 2].map(|()| open_socket(server, &job.links.events));
+    let _others = [2, 3].map(|last| {
+        let mut other = Connection::open_from(Ipv4Addr::new(127, 0, 0, last), server.address());
+        other.get("/livez");
+        assert_eq!(other.read_response().status, 200);
+        other
+    });
+    for socket in [&mut last, &mut first] {
+        let error = loop {
+            match socket.read() {
+                Ok(Message::Text(_)) => {}
+                // A ping would come after 15 seconds.
+                Ok(other) => panic!("the WebSocket is still open: {other}"),
+                Err(error) => break error,
+            }
+        };
+        let is_closed = match &error {
+            Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => true,
+            Error::Io(error) => error.kind() == ErrorKind::ConnectionReset,
+            _ => false,
+        };
+        assert!(is_closed, "{error}");
+    }
+    bb.resume();
 }
 
 /// Suspends every prover, so that jobs run until they are resumed.

@@ -164,7 +164,6 @@ impl Slot {
     }
 
     /// As [`Self::displaced`], without a borrow.
-    #[must_use]
     pub fn until_displaced(&self) -> WaitForCancellationFutureOwned {
         self.0.displaced.clone().cancelled_owned()
     }
@@ -189,6 +188,7 @@ impl Slot {
 
 impl RequestInProgress {
     /// Charges the request to its address.
+    #[must_use]
     pub fn charge(&self, share: Share) -> Turn {
         let slot = self.slot.clone();
         let request = slot.0.table.lock().accounts.start_request(&slot.0.account, share, Instant::now());
@@ -206,9 +206,12 @@ impl Turn {
     /// connection has lost its slot meanwhile, and the request must not be handled.
     #[must_use]
     pub async fn wait(&self) -> bool {
-        // A timer that has passed would still cost up to a millisecond.
         if self.request.turn > Instant::now() {
             tokio::time::sleep_until(self.request.turn).await;
+        } else {
+            // Without a pause, connections with one request after the other keep the runtime from noticing for seconds that
+            // others have data. A timer that has passed would cost up to a millisecond.
+            tokio::task::yield_now().await;
         }
         !self.slot.0.displaced.is_cancelled()
     }

@@ -1,4 +1,5 @@
-//! The byte stream of a connection: it holds the connection's slot, and ends where its client stops reading.
+//! The byte stream of a connection: it holds the connection's slot. It ends where its client stops reading, and when
+//! another connection takes the slot.
 
 use std::{
     io,
@@ -12,16 +13,19 @@ use tokio::{
     net::TcpStream,
 };
 use tokio_io_timeout::TimeoutStream;
+use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::slots::Slot;
 
 /// How long a write may wait for a client that reads nothing.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// A connection's stream. An upgraded connection keeps it, and so its slot.
+/// A connection's stream. An upgraded connection keeps it, and so its slot. Nothing else ends such a connection when it
+/// loses the slot.
 #[derive(Debug)]
 pub struct Stream {
     timed: Pin<Box<TimeoutStream<TcpStream>>>,
+    displaced: Pin<Box<WaitForCancellationFutureOwned>>,
     _slot: Slot,
 }
 
@@ -31,7 +35,16 @@ impl Stream {
     pub fn new(stream: TcpStream, slot: Slot) -> Self {
         let mut timed = TimeoutStream::new(stream);
         timed.set_write_timeout(Some(WRITE_TIMEOUT));
-        Self { timed: Box::pin(timed), _slot: slot }
+        Self { timed: Box::pin(timed), displaced: Box::pin(slot.until_displaced()), _slot: slot }
+    }
+
+    /// Fails if another connection took the slot, and otherwise wakes the task when one does. Reads and writes of a
+    /// connection belong to one task.
+    fn check_slot(&mut self, context: &mut Context<'_>) -> io::Result<()> {
+        match self.displaced.as_mut().poll(context) {
+            Poll::Ready(()) => Err(io::ErrorKind::ConnectionAborted.into()),
+            Poll::Pending => Ok(()),
+        }
     }
 }
 
@@ -41,6 +54,7 @@ impl AsyncRead for Stream {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        self.check_slot(context)?;
         self.timed.as_mut().poll_read(context, buffer)
     }
 }
@@ -51,6 +65,7 @@ impl AsyncWrite for Stream {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        self.check_slot(context)?;
         self.timed.as_mut().poll_write(context, bytes)
     }
 
@@ -59,6 +74,7 @@ impl AsyncWrite for Stream {
         context: &mut Context<'_>,
         pieces: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.check_slot(context)?;
         self.timed.as_mut().poll_write_vectored(context, pieces)
     }
 
