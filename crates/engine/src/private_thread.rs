@@ -6,6 +6,7 @@
 
 use std::thread::{self, JoinHandle};
 
+use edgeprove_telemetry::PRIVATE_VALUES_THREAD;
 use tokio::sync::Semaphore;
 
 /// Address space of a stack.
@@ -33,7 +34,7 @@ pub async fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -
     let permit = PERMITS.acquire().await.ok();
     let joined = tokio::task::spawn_blocking(move || {
         let _permit = permit;
-        let thread = thread::Builder::new().name("private-values".to_owned()).stack_size(STACK_BYTES);
+        let thread = thread::Builder::new().name(PRIVATE_VALUES_THREAD.to_owned()).stack_size(STACK_BYTES);
         let thread = thread.spawn(work).map_err(NoResult::NotStarted)?;
         JoinHandle::join(thread).map_err(|_| NoResult::Panicked)
     });

@@ -1,10 +1,12 @@
-//! Proof systems: how a circuit's file is read, and how its witnesses are checked and judged.
+//! Proof systems: how a circuit's file is read, and how its witnesses are computed, checked and judged.
 //!
 //! A proof system is a module here that implements [`CompiledCircuit`], and a backend in `edgeprove-prover` that
 //! generates its keys, proves and verifies. Everything else in this crate is the same for all of them.
 //!
 //! - [`noir`]: circuits of Noir (ACIR), proved with `UltraHonk` by `bb`.
+//! - [`inputs`]: the JSON document with the inputs of a circuit.
 
+pub mod inputs;
 pub mod noir;
 
 use std::{
@@ -12,6 +14,8 @@ use std::{
     io::{self, Read},
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
+    sync::{Arc, atomic::AtomicBool},
+    time::Instant,
 };
 
 use bytes::Bytes;
@@ -19,7 +23,11 @@ use edgeprove_files::regular_file;
 use edgeprove_protocol::{HasProblemType, ProblemType, Target};
 use edgeprove_prover::CircuitSize;
 use edgeprove_spool::SpoolError;
+use serde::Serialize;
+use serde_json::Value;
+use zeroize::Zeroizing;
 
+use inputs::{InputDocument, InputError};
 use noir::{NoirCircuit, artifact::ArtifactError, witness_format::StackError};
 
 /// Largest file of a circuit, in bytes.
@@ -48,6 +56,17 @@ pub trait CompiledCircuit: fmt::Debug + Send + Sync {
     /// The largest size of a decompressed witness, in bytes.
     fn witness_max_bytes(&self) -> u64;
 
+    /// The inputs that [`Self::compute_witness`] takes; `None` if it cannot compute witnesses.
+    fn inputs(&self) -> Option<&[CircuitInput]>;
+
+    /// Checks inputs and computes their witness. What was made of the inputs is wiped from memory afterwards, except for the
+    /// result. Blocking.
+    fn compute_witness(
+        &self,
+        inputs: &InputDocument,
+        limits: &ComputationLimits,
+    ) -> Result<ComputedWitness, ComputationError>;
+
     /// Reads a decompressed witness to its end and checks its format and its shape. Blocking; memory does not grow with
     /// the witness.
     fn check_witness(&self, decompressed: &mut dyn Read) -> Result<(), WitnessError>;
@@ -64,6 +83,108 @@ pub struct CircuitCounts {
     pub witnesses: u64,
     /// Its opcodes.
     pub opcodes: u64,
+}
+
+/// One input of a circuit, as its file describes it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CircuitInput {
+    /// Its name.
+    pub name: String,
+    /// Its type, in the proof system's own terms.
+    #[serde(rename = "type")]
+    pub kind: Value,
+    /// `public`, `private` or, for Noir, `databus`, which is private.
+    pub visibility: String,
+}
+
+/// What the computation of a witness may take.
+#[derive(Debug, Clone)]
+pub struct ComputationLimits {
+    /// When it ends at the latest.
+    pub deadline: Instant,
+    /// The largest memory of one unconstrained function, in bytes.
+    pub memory_max_bytes: u64,
+    /// Set when its caller has left.
+    pub is_cancelled: Arc<AtomicBool>,
+}
+
+/// A computed witness, in the form in which it would be uploaded.
+pub struct ComputedWitness {
+    /// The witness, compressed with gzip.
+    pub gzip: Zeroizing<Vec<u8>>,
+    /// Its decompressed size, in bytes.
+    pub decompressed_bytes: u64,
+}
+
+impl fmt::Debug for ComputedWitness {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("ComputedWitness(…)")
+    }
+}
+
+/// Why there is no witness for these inputs.
+#[derive(Debug, thiserror::Error)]
+pub enum ComputationError {
+    /// The inputs are not those of the circuit.
+    #[error(transparent)]
+    Inputs(#[from] InputError),
+    /// The inputs do not satisfy the circuit.
+    #[error(
+        "the inputs do not satisfy the circuit{}",
+        .first.as_ref().map(|first| format!(": {first}")).unwrap_or_default()
+    )]
+    Unsatisfied {
+        /// The fixed message of the first assertion that fails, or its place in the circuit.
+        first: Option<String>,
+    },
+    /// The circuit is not one whose witnesses can be computed here.
+    #[error("this server cannot compute witnesses of the circuit: {reason}")]
+    Unsupported {
+        /// Why not.
+        reason: String,
+    },
+    /// The computation needs too much memory.
+    #[error(
+        "computing the witness needs more than {max_bytes} bytes of memory, the most for an unconstrained function"
+    )]
+    TooMuchMemory {
+        /// The limit, in bytes.
+        max_bytes: u64,
+    },
+    /// The computation took too long.
+    #[error("computing the witness took longer than the time limit of a proof")]
+    Timeout,
+    /// The caller has left.
+    #[error("the computation of the witness was cancelled")]
+    Cancelled,
+    /// The circuit cannot be decoded.
+    #[error("the circuit cannot be decoded")]
+    Circuit(#[from] CircuitFileError),
+}
+
+impl HasProblemType for ComputationError {
+    fn kind(&self) -> ProblemType {
+        match self {
+            Self::Inputs(error) => error.kind(),
+            Self::Unsatisfied { .. } => ProblemType::WitnessUnsatisfied,
+            Self::Unsupported { .. } | Self::TooMuchMemory { .. } => ProblemType::WitnessNotComputable,
+            Self::Timeout => ProblemType::ProofTimeout,
+            Self::Cancelled => ProblemType::NotReady,
+            Self::Circuit(_) => ProblemType::Internal,
+        }
+    }
+
+    fn field(&self) -> Option<&str> {
+        match self {
+            Self::Inputs(error) => error.field(),
+            Self::Unsatisfied { .. }
+            | Self::Unsupported { .. }
+            | Self::TooMuchMemory { .. }
+            | Self::Timeout
+            | Self::Cancelled
+            | Self::Circuit(_) => None,
+        }
+    }
 }
 
 /// The outcome of evaluating a circuit's constraints over a witness.

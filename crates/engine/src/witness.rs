@@ -1,9 +1,11 @@
-//! Witnesses: streamed to the spool while they are checked, and wiped when they are dropped.
+//! Witnesses: streamed or computed into the spool, checked, and wiped when they are dropped.
 //!
+//! - [`computation`]: computes a witness from inputs.
 //! - [`intake`]: receives an upload and refuses it at the first byte that shows it is not a witness. Start here.
 //! - [`from_artifacts`]: copies a stored witness from the artifact store back into the spool.
 //! - [`check`], [`digest`]: read a spooled witness again, to check its shape or to compute its digest.
 
+pub mod computation;
 pub mod from_artifacts;
 pub mod intake;
 

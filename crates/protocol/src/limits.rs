@@ -2,6 +2,8 @@
 
 /// Maximum size of an upload (a gzipped witness), in bytes.
 pub const UPLOAD_MAX_BYTES: u64 = 64 * 1024 * 1024;
+/// Maximum size of the JSON with the inputs of a circuit, in bytes.
+pub const INPUTS_MAX_BYTES: u64 = 8 * 1024 * 1024;
 /// Maximum size of a decompressed witness, in bytes.
 pub const DECOMPRESSED_MAX_BYTES: u64 = 1024 * 1024 * 1024;
 /// Maximum ratio of decompressed to compressed bytes, checked once [`COMPRESSION_RATIO_FLOOR_BYTES`] are decompressed.

@@ -77,6 +77,11 @@ pub trait HasProblemType: std::error::Error {
     fn fallback_circuit(&self) -> Option<&CircuitId> {
         None
     }
+
+    /// Returns the path of the input that is wrong, where it is one.
+    fn field(&self) -> Option<&str> {
+        None
+    }
 }
 
 impl ProblemType {
@@ -193,6 +198,9 @@ pub struct Problem {
     /// The next smaller circuit of the family, if the machine had too little time or memory for this one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub fallback_circuit: Option<CircuitId>,
+    /// The path of the input that is wrong, such as `privateInputs.voters[3].age`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub field: Option<String>,
     /// The id of the request as in the server's log; `None` if the request never got one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub request_id: Option<String>,
@@ -214,6 +222,7 @@ impl Problem {
             retryable: kind.retryable(),
             severity: Some(kind.severity()),
             fallback_circuit: None,
+            field: None,
             request_id,
         }
     }

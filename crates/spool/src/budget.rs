@@ -1,4 +1,4 @@
-//! Bounds the bytes of all files in a spool, and divides them among their owners.
+//! Bounds the bytes of all files in a spool, or of other things of callers, and divides them among their owners.
 //!
 //! An owner may store as many bytes as would still be free after it. One owner alone gets half of the spool, two get a
 //! third each, and a further owner always finds some space. No owner has to be known in advance.
@@ -16,9 +16,9 @@ pub enum Bound {
     Owner,
 }
 
-/// The bytes of a spool.
+/// Bytes that owners share.
 #[derive(Debug)]
-pub(crate) struct Budget {
+pub struct Budget {
     max_bytes: u64,
     used: Mutex<Used>,
 }
@@ -30,11 +30,15 @@ struct Used {
 }
 
 impl Budget {
-    pub(crate) fn new(max_bytes: u64) -> Self {
+    /// A budget of so many bytes.
+    #[must_use]
+    pub fn new(max_bytes: u64) -> Self {
         Self { max_bytes, used: Mutex::default() }
     }
 
-    pub(crate) fn max_bytes(&self) -> u64 {
+    /// The bytes of all owners together.
+    #[must_use]
+    pub fn max_bytes(&self) -> u64 {
         self.max_bytes
     }
 
@@ -72,19 +76,21 @@ impl Budget {
 
 /// The bytes of one file. Dropping it gives them back.
 #[derive(Debug)]
-pub(crate) struct Share {
+pub struct Share {
     budget: Arc<Budget>,
     owner: Option<Arc<str>>,
     bytes: Mutex<u64>,
 }
 
 impl Share {
-    pub(crate) fn new(budget: Arc<Budget>, owner: Option<Arc<str>>) -> Self {
+    /// No bytes yet.
+    #[must_use]
+    pub fn new(budget: Arc<Budget>, owner: Option<Arc<str>>) -> Self {
         Self { budget, owner, bytes: Mutex::new(0) }
     }
 
     /// Adds bytes to the file, if they are within the bounds.
-    pub(crate) fn take(&self, bytes: u64) -> Result<(), Bound> {
+    pub fn take(&self, bytes: u64) -> Result<(), Bound> {
         let mut own = self.bytes.lock();
         self.budget.take(self.owner.as_ref(), bytes)?;
         *own += bytes;

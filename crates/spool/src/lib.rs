@@ -41,8 +41,7 @@ use rustix::fs::{Mode, OFlags};
 use tokio::sync::watch;
 use uuid::Uuid;
 
-pub use budget::Bound;
-use budget::{Budget, Share};
+pub use budget::{Bound, Budget, Share};
 pub use error::SpoolError;
 use gunzip::Gunzip;
 use shared_directory::SharedDirectory;

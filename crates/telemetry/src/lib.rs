@@ -18,6 +18,8 @@ pub mod process;
 pub mod supervisor;
 pub mod timestamp;
 
-pub use log::{LogFormat, chain, log_panics, millis, one_line, pause_for_lines, start};
+pub use log::{
+    LogFormat, PRIVATE_VALUES_THREAD, chain, log_panics, millis, one_line, pause_for_lines, start,
+};
 pub use supervisor::Supervisor;
 pub use timestamp::{timestamp, timestamp_now, utc_timestamp};

@@ -66,11 +66,20 @@ pub fn start(format: LogFormat, filter: &EnvFilter) {
     };
 }
 
+/// The name of threads that work on private values.
+pub const PRIVATE_VALUES_THREAD: &str = "private-values";
+
 /// Writes the message of every panic to the log instead of standard error. `without_values` removes from it what could
-/// be a value of a witness: a library that asserts may quote what it worked on.
+/// be a value of a witness: a library that asserts may quote what it worked on. Of a thread that works on private values
+/// only the place is logged.
 pub fn log_panics(without_values: fn(&str) -> String) {
     std::panic::set_hook(Box::new(move |panic| {
-        let message = panic.payload_as_str().unwrap_or("without a message");
+        let is_private = std::thread::current().name() == Some(PRIVATE_VALUES_THREAD);
+        let message = match panic.payload_as_str() {
+            Some(_) if is_private => "the message may have private values",
+            Some(message) => message,
+            None => "without a message",
+        };
         let location = panic.location().map(ToString::to_string).unwrap_or_default();
         tracing::error!(location, message = without_values(message), "panicked");
     }));

@@ -18,7 +18,10 @@ use super::{
     peak_cache::PeakCache,
 };
 use crate::{
-    proof_systems::{CircuitCounts, CircuitFileError, CompiledCircuit, JudgeError, Verdict, WitnessError},
+    proof_systems::{
+        CircuitCounts, CircuitFileError, CircuitInput, CompiledCircuit, ComputationError, ComputationLimits,
+        ComputedWitness, JudgeError, Verdict, WitnessError, inputs::InputDocument,
+    },
     scheduler::beyond_budget,
 };
 use edgeprove_prover::{
@@ -389,6 +392,21 @@ impl Circuit {
     #[must_use]
     pub fn witness_max_bytes(&self) -> u64 {
         self.compiled.witness_max_bytes()
+    }
+
+    /// The inputs from which witnesses can be computed; `None` if that is not possible.
+    #[must_use]
+    pub fn inputs(&self) -> Option<&[CircuitInput]> {
+        self.compiled.inputs()
+    }
+
+    /// Checks inputs and computes their witness. Blocking.
+    pub fn compute_witness(
+        &self,
+        inputs: &InputDocument,
+        limits: &ComputationLimits,
+    ) -> Result<ComputedWitness, ComputationError> {
+        self.compiled.compute_witness(inputs, limits)
     }
 
     /// Reads a decompressed witness to its end and checks its format and its shape. Blocking.

@@ -216,10 +216,22 @@ problem_types! {
     WitnessTooLargeDecompressed = "witness_too_large_decompressed", 413, Notice, Never, SameCircuit,
         "The decompressed witness is too large",
         "Check that the witness belongs to this circuit. The operator sets the server's limit.";
-    /// The content type does not fit a gzipped witness.
+    /// The JSON with the inputs is larger than the server allows.
+    InputsTooLarge = "inputs_too_large", 413, Notice, Never, SameCircuit,
+        "The inputs are too large",
+        "Send the inputs without superfluous white space, or compute the witness yourself and send that.";
+    /// The content type fits neither a gzipped witness nor inputs.
     UnsupportedMediaType = "unsupported_media_type", 415, Notice, Never, SameCircuit,
         "The content type is not supported",
-        "Send `Content-Type: application/gzip`.";
+        "Send a witness as `Content-Type: application/gzip`, or inputs as `application/json`.";
+    /// An input is missing, unknown, there twice, or of another type, range or length than the circuit's.
+    InvalidInputs = "invalid_inputs", 422, Notice, Never, SameCircuit,
+        "The inputs do not fit the circuit",
+        "Fix the input that `field` names. `GET /v1/circuits/{circuit}` lists the inputs of a circuit.";
+    /// The server cannot compute witnesses of this circuit: it has no ABI, calls an oracle, or needs too much memory.
+    WitnessNotComputable = "witness_not_computable", 422, Notice, Never, SameCircuit,
+        "The server cannot compute the witness",
+        "Compute the witness yourself, with noir_js or nargo, and send that.";
     /// The witness is well-formed, but its shape belongs to another circuit.
     WitnessOfAnotherCircuit = "witness_of_another_circuit", 422, Notice, Never, SameCircuit,
         "The witness belongs to another circuit",

@@ -10,6 +10,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use flate2::read::GzDecoder;
 use serde::Deserialize;
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use edgeprove_prover::{barretenberg::version::NOIR_VERSION, stored_gzip::store_in_gzip};
@@ -53,6 +54,7 @@ pub enum ArtifactError {
 struct File {
     noir_version: String,
     bytecode: String,
+    abi: Option<Value>,
 }
 
 /// A compiled circuit.
@@ -64,6 +66,8 @@ pub struct Artifact {
     pub bytecode: Bytes,
     /// SHA-256 of the program.
     pub bytecode_sha256: [u8; 32],
+    /// The ABI as it is in the file.
+    pub abi: Option<Value>,
 }
 
 impl Artifact {
@@ -73,7 +77,12 @@ impl Artifact {
         let compressed = STANDARD.decode(&file.bytecode).map_err(ArtifactError::NotBase64)?;
         let bytecode = decompress(&compressed, program_max_bytes)?;
         let bytecode_sha256 = Sha256::digest(&bytecode).into();
-        Ok(Self { noir_version: file.noir_version, bytecode: bytecode.into(), bytecode_sha256 })
+        Ok(Self {
+            noir_version: file.noir_version,
+            bytecode: bytecode.into(),
+            bytecode_sha256,
+            abi: file.abi,
+        })
     }
 
     /// Decodes the program. It is large, so it should not be held longer than needed.
