@@ -4,7 +4,7 @@
 //! - [`handlers`]: one file per endpoint.
 //! - [`admitted_request`]: the checks of a request for a proof that need only its head.
 //! - [`upload`]: receives the witnesses of a request.
-//! - [`form`]: reads `multipart/form-data`, piece by piece.
+//! - [`form`]: reads `multipart/form-data`, piece by piece. [`inputs`]: receives inputs as JSON.
 //! - [`extract`]: parses paths, queries and headers.
 //! - [`prefer`]: parses the preferences of a request.
 //! - [`origin_check`]: refuses what pages of foreign origins make browsers send; [`host_names`]: the server's own names.
@@ -32,6 +32,7 @@ pub mod form;
 pub mod guarded_body;
 pub mod handlers;
 pub mod host_names;
+pub mod inputs;
 pub mod job_reader;
 pub mod job_response;
 pub mod job_stream;

@@ -120,6 +120,7 @@ mod tests {
             (http::Method::GET, "/v1/proofs/c1-x/proof", "/v1/proofs/{id}/proof"),
             (http::Method::GET, "/v1/proofs/c1-x/events", "/v1/proofs/{id}/events"),
             (http::Method::DELETE, "/v1/proofs/c1-x", "/v1/proofs/{id}"),
+            (http::Method::GET, "/v1/circuits/range_check", "/v1/circuits/{circuit}"),
             (http::Method::GET, "/v1/audit", "/v1/audit"),
             (http::Method::GET, "/metrics", "/metrics"),
         ] {

@@ -113,7 +113,8 @@ impl Response {
         let id = self.header(headers::REQUEST_ID);
         assert!(headers::is_acceptable_request_id(id.as_bytes()), "{id:?}");
         // This compares code, status, title, error, message, detail, retryable and request_id.
-        assert_eq!(problem, Problem::new(expected, problem.detail.clone(), Some(id.to_owned())));
+        let whole = Problem::new(expected, problem.detail.clone(), Some(id.to_owned()));
+        assert_eq!(problem, Problem { field: problem.field.clone(), ..whole });
         let detail = &problem.detail;
         assert!(!detail.is_empty());
         // A mistake in a text of several source lines would show as one of these.
@@ -209,8 +210,19 @@ impl Connection {
     /// Sends the head of a POST to this path, with these additional header lines.
     #[track_caller]
     pub fn post_head(to: SocketAddr, path: &str, lines: &[&str]) -> Self {
+        Self::post_head_of(to, path, "application/gzip", lines)
+    }
+
+    /// As [`Self::post_head`], for a body of JSON.
+    #[track_caller]
+    pub fn post_json_head(to: SocketAddr, path: &str, lines: &[&str]) -> Self {
+        Self::post_head_of(to, path, "application/json", lines)
+    }
+
+    #[track_caller]
+    fn post_head_of(to: SocketAddr, path: &str, media: &str, lines: &[&str]) -> Self {
         let mut connection = Self::open(to);
-        let mut head = format!("POST {path} HTTP/1.1\r\nHost: {to}\r\nContent-Type: application/gzip\r\n");
+        let mut head = format!("POST {path} HTTP/1.1\r\nHost: {to}\r\nContent-Type: {media}\r\n");
         for line in lines {
             head.push_str(line);
             head.push_str("\r\n");

@@ -25,11 +25,11 @@ use flate2::{Compression, Crc, read::MultiGzDecoder, write::GzEncoder};
 use crate::paths::{self, PinnedVersions};
 
 /// The private value of the valid witness.
-const SECRET: u32 = 0xdec0_de42;
+pub(crate) const SECRET: u32 = 0xdec0_de42;
 /// The private value of the unsatisfied witness.
 const UNSATISFIED_SECRET: u32 = 0xbadc_0de5;
 /// The public bounds.
-const BOUNDS: (u32, u32) = (18, 4_000_000_000);
+pub(crate) const BOUNDS: (u32, u32) = (18, 4_000_000_000);
 
 /// A circuit, a valid witness of it, and the public inputs of that witness.
 #[derive(Debug, Clone)]
@@ -160,7 +160,7 @@ pub fn with_index(dir: &Path, name: &str, index: u32) -> PathBuf {
     write_circuit(dir, name, &Program { functions: vec![circuit], unconstrained_functions: Vec::new() })
 }
 
-fn write_circuit(dir: &Path, name: &str, program: &Program<FieldElement>) -> PathBuf {
+pub(crate) fn write_circuit(dir: &Path, name: &str, program: &Program<FieldElement>) -> PathBuf {
     let file = dir.join(format!("{name}.json"));
     let bytecode = STANDARD.encode(Program::serialize_program(program));
     let artifact = serde_json::json!({ "noir_version": PinnedVersions::noir(), "bytecode": bytecode });

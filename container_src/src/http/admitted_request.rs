@@ -16,6 +16,8 @@ use super::{
     caller::priority,
     extract::{self, AnswerFormat, CircuitPath, ProofQuery, cache_policy, deadline, seconds},
     form,
+    inputs::{self, ReceivedInputs},
+    request_body::RequestBody,
     request_id::request_id_of,
     single_header,
     state::AppState,
@@ -53,6 +55,8 @@ pub struct AdmittedRequest {
     pub deadline: Option<Duration>,
     /// Makes a shutdown wait for the request.
     pub work: WorkToken,
+    /// The inputs, where the server computes the witness.
+    pub inputs: Option<ReceivedInputs>,
     has_several_witnesses: bool,
 }
 
@@ -60,11 +64,19 @@ impl AdmittedRequest {
     /// Checks the head, in this order:
     ///
     /// 1. the caller is known (401), may use the priority (400, 403), and is within its limits (429);
-    /// 2. the content type can be a witness (415);
+    /// 2. the content type can be a witness or inputs (415);
     /// 3. the query is valid (400), and the circuit is loaded (404, 503);
     /// 4. the server is ready, and can write its audit log (503);
     /// 5. the deadline is a number, and the limits of the proof are within those of the server (400).
-    pub async fn check(app: &AppState, parts: &mut Parts, work: Work) -> Result<Self, ApiError> {
+    ///
+    /// Inputs are received after step 2, because they may name the circuit (400, 404, 408, 413, 503). A circuit that the head
+    /// names is looked for before.
+    pub async fn check(
+        app: &AppState,
+        parts: &mut Parts,
+        body: &mut RequestBody,
+        work: Work,
+    ) -> Result<Self, ApiError> {
         let caller = Caller::from_request_parts(parts, app).await?;
         let priority = match priority(app, &caller, parts) {
             Ok(priority) => priority,
@@ -78,10 +90,23 @@ impl AdmittedRequest {
         check_content_type(app, parts)?;
         let query = ProofQuery::from_request_parts(parts, app).await?;
         let CircuitPath(path) = CircuitPath::from_request_parts(parts, app).await?;
-        let named = path.as_ref().or(query.circuit.as_ref());
+        let mut named = path.or(query.circuit);
         let has_several_witnesses = has_several_witnesses(app, parts);
-        let (requested, circuit) = find_circuit(app, named, has_several_witnesses)?;
         let work = app.lifecycle.admit();
+        let inputs = if inputs::is_expected(&parts.headers) {
+            if named.is_some() {
+                find_circuit(app, named.as_ref(), false)?;
+            }
+            if let Some(reason) = app.not_ready() {
+                return Err(reason.into());
+            }
+            let received = inputs::receive(app, caller.tenant(), parts, body).await?;
+            named = received.circuit(named)?;
+            Some(received)
+        } else {
+            None
+        };
+        let (requested, circuit) = find_circuit(app, named.as_ref(), has_several_witnesses)?;
         if let Some(reason) = app.not_ready() {
             return Err(reason.into());
         }
@@ -101,6 +126,7 @@ impl AdmittedRequest {
             limits: proof_limits(app, &parts.headers)?,
             deadline: deadline(&parts.headers)?,
             work,
+            inputs,
             has_several_witnesses,
         })
     }
@@ -178,7 +204,7 @@ fn has_several_witnesses(app: &AppState, parts: &Parts) -> bool {
 
 /// Refuses content types that cannot be a witness (415). A form is accepted only where circuits form families.
 fn check_content_type(app: &AppState, parts: &Parts) -> Result<(), ApiError> {
-    if has_several_witnesses(app, parts) {
+    if has_several_witnesses(app, parts) || inputs::is_expected(&parts.headers) {
         return Ok(());
     }
     extract::check_content_type(&parts.headers)

@@ -24,6 +24,8 @@ pub struct ApiError {
     pub retry_after: Option<Duration>,
     /// The next smaller circuit of the family, where that may succeed.
     pub fallback_circuit: Option<CircuitId>,
+    /// The path of the input that is wrong.
+    pub field: Option<String>,
     /// The stored problem of a job, which is passed on: a server of a newer version may have written it, with a code that
     /// this one does not know.
     pub stored: Option<Arc<Problem>>,
@@ -34,7 +36,8 @@ impl ApiError {
     #[must_use]
     pub fn new(kind: ProblemType, detail: impl Into<String>) -> Self {
         let retry_after = kind.retry_after();
-        Self { kind, detail: detail.into(), cause: None, retry_after, fallback_circuit: None, stored: None }
+        let detail = detail.into();
+        Self { kind, detail, cause: None, retry_after, fallback_circuit: None, field: None, stored: None }
     }
 
     /// The caller has no job with this id.
@@ -99,6 +102,9 @@ impl ApiError {
         if problem.fallback_circuit.is_none() {
             problem.fallback_circuit.clone_from(&self.fallback_circuit);
         }
+        if problem.field.is_none() {
+            problem.field.clone_from(&self.field);
+        }
         problem
     }
 
@@ -135,7 +141,8 @@ impl<E: HasProblemType> From<E> for ApiError {
             .then(|| edgeprove_telemetry::chain(&error as &dyn Error).into());
         let retry_after = error.retry_after().or_else(|| kind.retry_after());
         let fallback_circuit = error.fallback_circuit().cloned();
-        Self { kind, detail, cause, retry_after, fallback_circuit, stored: None }
+        let field = error.field().map(str::to_owned);
+        Self { kind, detail, cause, retry_after, fallback_circuit, field, stored: None }
     }
 }
 

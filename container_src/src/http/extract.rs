@@ -200,9 +200,7 @@ pub fn check_content_type(headers: &HeaderMap) -> Result<(), ApiError> {
                     "; with curl: --data-binary @witness.gz -H 'Content-Type: application/gzip' (-d changes the bytes)"
                 }
                 "multipart/form-data" => "; with curl: --data-binary @witness.gz instead of -F",
-                "application/json" | "text/plain" => {
-                    "; the body is the file that nargo execute or noir_js writes"
-                }
+                "text/plain" => "; the body is the file that nargo execute or noir_js writes",
                 _ => "",
             };
             let sent = match shown(other) {
@@ -211,7 +209,7 @@ pub fn check_content_type(headers: &HeaderMap) -> Result<(), ApiError> {
             };
             let detail = format!(
                 "the request has {sent}; send the gzipped witness as Content-Type: application/gzip \
-                 (or application/octet-stream){hint}"
+                 (or application/octet-stream), or inputs as application/json{hint}"
             );
             return Err(ApiError::new(ProblemType::UnsupportedMediaType, detail));
         }

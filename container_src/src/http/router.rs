@@ -77,6 +77,7 @@ fn routes() -> Vec<Route> {
         Route::new(Get, "/v1/proofs/{id}/events", job_events::job_events),
         Route::new(Get, "/v1/queue", job_counts::job_counts),
         Route::new(Get, "/v1/circuits", circuits::list_circuits),
+        Route::new(Get, "/v1/circuits/{circuit}", circuits::circuit),
         Route::new(Get, "/v1/circuits/{circuit}/vk", circuits::verification_key),
         Route::new(Get, "/v1/stats", stats::stats),
         Route::new(Get, "/v1/estimate", estimate::estimate),

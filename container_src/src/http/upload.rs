@@ -1,14 +1,17 @@
 //! Receives the witnesses of a request: one, or one for each of several circuits of a family.
 //!
-//! One witness is the body itself. Several are parts of `multipart/form-data`, each with its circuit's name: the requested
+//! One witness is the body itself, or is computed from inputs. Several are parts of `multipart/form-data`, each with its circuit's name: the requested
 //! circuit first, then ever smaller ones, which are proved where the machine has too little memory or time.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use edgeprove_engine::{
     circuits::{Circuit, registry::LookupError},
     proof_service::{Candidate, Candidates},
-    witness::intake::{self, IntakeError, IntakeLimits, SizeLimit},
+    witness::{
+        computation,
+        intake::{self, IntakeError, IntakeLimits, SizeLimit, SpooledWitness},
+    },
 };
 use edgeprove_protocol::{CircuitId, ProblemType, Target};
 use edgeprove_spool::Spool;
@@ -19,6 +22,7 @@ use super::{
     api_error::ApiError,
     extract::declared_length,
     form::{self, Form, FormError},
+    inputs::ReceivedInputs,
     request_body::RequestBody,
     state::AppState,
 };
@@ -31,7 +35,7 @@ const FORM_OVERHEAD_MAX_BYTES: u64 = 64 << 10;
 /// Receives the witnesses of a request, and checks each against its circuit's shape.
 pub async fn receive(
     app: &AppState,
-    request: &AdmittedRequest,
+    request: &mut AdmittedRequest,
     parts: &Parts,
     body: &mut RequestBody,
 ) -> Result<Candidates, ApiError> {
@@ -40,6 +44,13 @@ pub async fn receive(
         limits: &app.options.intake,
         target: request.target,
     };
+    if let Some(inputs) = request.inputs.take() {
+        let max = app.engine.proving.options().timeout;
+        let time_limit = request.limits.timeout.map_or(max, |timeout| timeout.min(max));
+        let first = receiver.compute(inputs, Arc::clone(&request.circuit), time_limit).await?;
+        // A smaller circuit has other inputs.
+        return Ok(Candidates { first, smaller: Vec::new() });
+    }
     let declared = declared_length(&parts.headers);
     let Some(boundary) = form::boundary(&parts.headers) else {
         let first = receiver.receive(Arc::clone(&request.circuit), declared, body).await?;
@@ -139,6 +150,23 @@ impl Receiver<'_> {
     {
         let bound = Some(circuit.witness_max_bytes());
         let witness = intake::receive(&self.spool, self.limits, declared, bound, body).await?;
+        self.check(witness, circuit).await
+    }
+
+    async fn compute(
+        &self,
+        inputs: ReceivedInputs,
+        circuit: Arc<Circuit>,
+        time_limit: Duration,
+    ) -> Result<Candidate, ApiError> {
+        let ReceivedInputs { document, share } = inputs;
+        let witness = computation::compute(document, &circuit, &self.spool, time_limit).await?;
+        drop(share);
+        self.check(witness, circuit).await
+    }
+
+    /// Checks a witness against its circuit's shape.
+    async fn check(&self, witness: SpooledWitness, circuit: Arc<Circuit>) -> Result<Candidate, ApiError> {
         let (witness, digest) = edgeprove_engine::witness::check(witness, &circuit).await?;
         Ok(Candidate { target: self.target.unwrap_or(circuit.target), circuit, witness, digest })
     }

@@ -10,7 +10,7 @@ fn an_unsupported_media_type_is_refused() {
     let server = TestServer::start_default();
     let good = &samples::range_check().witness;
     for media in
-        ["application/json", "text/plain", "multipart/form-data; boundary=x", "application/zip", "x", ""]
+        ["application/jsonp", "text/plain", "multipart/form-data; boundary=x", "application/zip", "x", ""]
     {
         let mut request = server.request(Method::POST, "/api/prove").header("content-type", media);
         request.body.clone_from(good);

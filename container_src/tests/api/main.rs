@@ -34,6 +34,7 @@ mod cors;
 mod data_folder;
 mod edge_secret;
 mod fallback_circuits;
+mod inputs;
 mod job_limits;
 mod job_requests;
 mod job_streams;

@@ -7,7 +7,9 @@ use std::{
 
 use edgeprove_protocol::ProblemType;
 
-use crate::support::{Connection, Sample, TestServer, eventually, samples, skipped};
+use serde_json::Value;
+
+use crate::support::{Connection, Sample, TestServer, eventually, inputs, samples, skipped, wait};
 
 /// Bytes of a form that are searched for. The first ones of a value may be overwritten by the allocator.
 const PART: std::ops::Range<usize> = 12..28;
@@ -76,6 +78,68 @@ impl Private {
         }
         panic!("{how}: {counts:?}");
     }
+}
+
+/// As [`Private::new`], with the document of its inputs, whose text is searched for as well.
+fn private_inputs(dir: &tempfile::TempDir) -> (Private, Value) {
+    let value = value();
+    let (sample, document) = inputs::square_of_bytes(dir.path(), &value);
+    let mut parts: Vec<_> = samples::forms_in_memory(&value).iter().map(|form| form[PART].to_vec()).collect();
+    parts.push(hex::encode(&value[PART]).into_bytes());
+    (Private { sample, parts }, document)
+}
+
+#[test]
+fn inputs_do_not_stay_in_memory() {
+    if skipped::is_not_root() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let (first, document) = private_inputs(&dir);
+    let server = TestServer::start(|s| {
+        s.circuit = Some(first.sample.circuit.clone());
+        s.sample = Some(first.sample.clone());
+        s.flags.push("--ephemeral-jobs".to_owned());
+    });
+    let prove =
+        |document: &Value| server.inputs_request("/api/prove", document).header("connection", "close").send();
+    prove(&document).assert_proof_of(&first.sample);
+    first.assert_gone(&server, "proved");
+
+    let (private, document) = private_inputs(&dir);
+    let request = server.inputs_request("/v1/proofs", &document).header("connection", "close");
+    let job = request.send().assert_accepted();
+    server.wait_until_finished(job.id, wait::LIMIT);
+    private.assert_gone(&server, "proved in a job");
+
+    let (private, mut document) = private_inputs(&dir);
+    document["publicInputs"]["square"] = 5.into();
+    prove(&document).assert_refused(ProblemType::WitnessUnsatisfied);
+    private.assert_gone(&server, "unsatisfied");
+
+    let (private, mut document) = private_inputs(&dir);
+    document["publicInputs"]["square"] = Value::Null;
+    prove(&document).assert_refused(ProblemType::InvalidInputs);
+    private.assert_gone(&server, "misfit");
+
+    let (private, document) = private_inputs(&dir);
+    let text = document.to_string();
+    let cut = server.json_request("/api/prove", &text[..text.len() - 1]).header("connection", "close");
+    cut.send().assert_refused(ProblemType::InvalidRequest);
+    private.assert_gone(&server, "no JSON");
+
+    let (private, document) = private_inputs(&dir);
+    let text = document.to_string();
+    let length = format!("Content-Length: {}", text.len());
+    let mut inputs = Connection::post_json_head(server.address(), "/api/prove", &[&length]);
+    inputs.send(&text.as_bytes()[..text.len() - 1]);
+    // While the server waits for the last byte, the search finds the text.
+    eventually("the inputs are in memory", || {
+        private.count_in_memory(server.pid()).iter().any(|&count| count > 0).then_some(())
+    });
+    drop(inputs);
+    private.assert_gone(&server, "aborted");
+    server.assert_healthy();
 }
 
 #[test]

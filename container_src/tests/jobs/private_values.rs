@@ -15,7 +15,7 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use edgeprove_protocol::{JobId, JobStatus, ProblemType};
 use edgeprove_testkit::{
-    Response, Sample, TestServer,
+    Response, Sample, TestServer, inputs,
     postgres::Cluster,
     s3::{BUCKET, S3Server},
     samples,
@@ -23,6 +23,7 @@ use edgeprove_testkit::{
     wait::LONG_LIMIT,
 };
 use flate2::read::GzDecoder;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use uuid::Uuid;
 
@@ -49,6 +50,7 @@ impl Canary {
         let dir = tempfile::tempdir().unwrap();
         let value: [u8; 32] = hex::decode(VALUE).unwrap().try_into().unwrap();
         let sample = samples::square_of_bytes(dir.path(), "canary", &value);
+        inputs::add_abi(&sample.circuit, &["root"], &["square"]);
         let reversed: Vec<u8> = value.iter().rev().copied().collect();
         let sent = &sample.witness;
         // The middle of each form, so that it is found even if its ends are cut off.
@@ -165,6 +167,38 @@ fn the_search_finds_the_private_value_in_every_form() {
     assert!(canary.is_in(&canary.unsatisfied().witness));
 }
 
+/// Uses the canary in inputs: of jobs, of requests that wait, and of requests that are refused.
+fn submit_inputs(server: &TestServer, canary: &Canary) {
+    let square = format!("0x{}", hex::encode(canary.sample.public_inputs.as_flattened()));
+    let document =
+        |private: Value, square: Value| json!({"privateInputs": private, "publicInputs": {"square": square}});
+    let value = format!("0x{VALUE}");
+    let (root, square) = (json!({"root": value}), json!(square));
+    let send = |path: &str, document: &Value| {
+        let response = server.inputs_request(path, document).send();
+        canary.assert_absent(&response);
+        response
+    };
+    let job = send("/v1/proofs", &document(root.clone(), square.clone())).assert_accepted();
+    send("/api/prove", &document(root.clone(), square.clone())).assert_proof_of(&canary.sample);
+    send("/api/prove", &document(root.clone(), json!(5))).assert_refused(ProblemType::WitnessUnsatisfied);
+    for private in [
+        json!({"root": format!("{value}x")}),
+        json!({"root": {"x": value}}),
+        json!({"root": format!("-{value}")}),
+        json!({"root": format!("{value}{VALUE}")}),
+        json!({VALUE: 1}),
+        json!({"root": [value]}),
+    ] {
+        send("/v1/proofs", &document(private, square.clone())).assert_refused(ProblemType::InvalidInputs);
+    }
+    let text = document(root, square).to_string();
+    let cut = server.json_request("/api/prove", &text[..text.len() - 1]).send();
+    cut.assert_refused(ProblemType::InvalidRequest);
+    canary.assert_absent(&cut);
+    server.wait_until_finished(job.id, LONG_LIMIT);
+}
+
 /// Uses the canary in jobs that succeed, fail and are interrupted, and searches for it.
 fn assert_leaves_no_trace(folder: &DataFolder, elsewhere: &[PathBuf], configure: &dyn Fn(&mut Settings)) {
     let canary = Canary::new();
@@ -218,6 +252,7 @@ fn assert_leaves_no_trace(folder: &DataFolder, elsewhere: &[PathBuf], configure:
         });
         let proved: Vec<_> = (0..6).map(|_| submit(&server, &canary.sample)).collect();
         let failed = submit(&server, &canary.unsatisfied());
+        submit_inputs(&server, &canary);
         for event in server.events(proved[5]) {
             assert!(!canary.is_in(format!("{event:?}").as_bytes()));
         }

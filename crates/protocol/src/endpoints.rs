@@ -217,13 +217,15 @@ pub const ALL: &[Endpoint] = &[
     Endpoint::new(Method::Get, "/", Class::Info, EdgeAction::ListEndpoints,
         "lists the endpoints"),
     Endpoint::new(Method::Post, "/api/prove", Class::Proof, FORWARD_BY_KEY,
-        "proves a gzipped witness of the default circuit and responds with the proof's bytes, with JSON for \
+        "proves a gzipped witness of the default circuit, or inputs as JSON, and responds with the proof's bytes, with JSON for \
          Accept: application/json, or with proof, public inputs and verification key for Accept: application/x-tar; \
          ?target=evm for Solidity verifiers"),
     Endpoint::new(Method::Post, "/api/prove/{circuit}", Class::Proof, FORWARD_BY_KEY,
         "the same for the named circuit"),
     Endpoint::new(Method::Get, "/v1/circuits", Class::Info, FORWARD,
         "the circuits: state, targets, size, hash of the verification key"),
+    Endpoint::new(Method::Get, "/v1/circuits/{circuit}", Class::Info, FORWARD,
+        "a circuit with its inputs: name, type, visibility"),
     Endpoint::new(Method::Get, "/v1/circuits/{circuit}/vk", Class::Info, FORWARD,
         "the verification key of a circuit, as the file that bb and edgeprove verify take; ?target="),
     Endpoint::new(Method::Get, "/api/health", Class::Info, FORWARD,
@@ -231,7 +233,7 @@ pub const ALL: &[Endpoint] = &[
     Endpoint::new(Method::Get, "/health", Class::Info, FORWARD,
         "the same as /api/health"),
     Endpoint::new(Method::Post, "/v1/proofs", Class::Proof, FORWARD_BY_KEY,
-        "accepts a gzipped witness for ?circuit=NAME and responds 202 with a job; so does /api/prove with \
+        "accepts a gzipped witness or inputs for ?circuit=NAME and responds 202 with a job; so does /api/prove with \
          Prefer: respond-async"),
     Endpoint::new(Method::Get, "/v1/proofs", Class::JobList, FORWARD_TO_NAMED,
         "the caller's jobs; ?status=, ?circuit=, ?limit=, ?after="),

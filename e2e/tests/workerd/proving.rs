@@ -2,7 +2,7 @@
 
 use edgeprove_e2e::Edge;
 use edgeprove_protocol::{ProblemType, Target, headers};
-use edgeprove_testkit::{TestServer, samples};
+use edgeprove_testkit::{TestServer, inputs, samples};
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
@@ -45,6 +45,12 @@ fn a_proof_passes_unchanged_and_both_sides_log_its_request() {
         server.wait_for_request_line(&response);
     }
 
+    // Inputs pass like a witness, and the inputs of a circuit are described.
+    let mut request = edge.request("POST", "/api/prove").header("content-type", "application/json");
+    request.body = inputs::range_check().to_string().into_bytes();
+    request.send().assert_proves(range, Target::NoirRecursive);
+    let circuit = edge.get("/v1/circuits/range_check").json();
+    assert_eq!(circuit["inputs"][0]["name"], "value", "{circuit}");
     // The server refuses an invalid witness in the same way as without an edge.
     edge.prove_request("/api/prove", &samples::unsatisfied())
         .send()

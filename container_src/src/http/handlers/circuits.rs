@@ -1,6 +1,7 @@
-//! `GET /v1/circuits`: the circuits. `GET /v1/circuits/{circuit}/vk`: the verification key of one.
+//! `GET /v1/circuits`: the circuits. `GET /v1/circuits/{circuit}`: one of them, with its inputs.
+//! `GET /v1/circuits/{circuit}/vk`: the verification key of one.
 //!
-//! Both are for anybody: a verification key is what a verifier needs, and reveals nothing of a witness.
+//! They are for anybody: a verification key is what a verifier needs, and reveals nothing of a witness.
 
 use std::sync::Arc;
 
@@ -9,16 +10,20 @@ use axum::{
     extract::State,
     response::{IntoResponse, Response},
 };
-use edgeprove_engine::circuits::{
-    Circuit, Key,
-    registry::{Entry, LoadState},
+use edgeprove_engine::{
+    circuits::{
+        Circuit, Key,
+        registry::{Entry, LoadState},
+    },
+    proof_systems::CircuitInput,
 };
 use edgeprove_protocol::{
-    Target,
+    ProblemType, Target,
     answer::{CircuitEntry, CircuitList, CircuitStatus},
     headers,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use serde::Serialize;
 use tokio::sync::Mutex;
 
 use crate::http::{
@@ -36,6 +41,36 @@ static GENERATING: Mutex<()> = Mutex::const_new(());
 /// Lists the circuits. Why one could not be loaded is for operators: `/api/health` and the log have it.
 pub async fn list_circuits(State(app): State<AppState>) -> Json<CircuitList> {
     Json(CircuitList { circuits: app.engine.circuits.entries().map(entry).collect() })
+}
+
+/// One circuit: its entry in the list, and its inputs.
+#[derive(Debug, Serialize)]
+pub struct CircuitDetails {
+    #[serde(flatten)]
+    entry: CircuitEntry,
+    /// `null` until loaded, and where the server cannot compute witnesses of the circuit.
+    inputs: Option<Vec<CircuitInput>>,
+}
+
+/// Describes one circuit, in whichever state it is. An unknown one is 404.
+pub async fn circuit(
+    State(app): State<AppState>,
+    CircuitPath(name): CircuitPath,
+) -> Result<Json<CircuitDetails>, ApiError> {
+    let circuits = &app.engine.circuits;
+    let Some(found) = circuits.entries().find(|entry| Some(&entry.source.id) == name.as_ref()) else {
+        let unknown = circuits.find(name.as_ref()).map_or_else(ApiError::from, |_| no_circuit());
+        return Err(unknown);
+    };
+    let inputs = match found.state() {
+        LoadState::Ready(circuit) => circuit.inputs().map(<[CircuitInput]>::to_vec),
+        LoadState::Loading | LoadState::Failed(_) => None,
+    };
+    Ok(Json(CircuitDetails { entry: entry(found), inputs }))
+}
+
+fn no_circuit() -> ApiError {
+    ApiError::new(ProblemType::CircuitNotFound, "no circuit has this name")
 }
 
 fn entry(entry: &Entry) -> CircuitEntry {

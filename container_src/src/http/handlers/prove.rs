@@ -1,8 +1,10 @@
-//! `POST /api/prove` and `POST /api/prove/{circuit}`: a gzipped witness becomes a verified proof while its caller waits.
+//! `POST /api/prove` and `POST /api/prove/{circuit}`: a gzipped witness, or inputs as JSON, becomes a verified proof while
+//! its caller waits.
 //!
 //! 1. The head of the request passes [`AdmittedRequest::check`].
 //! 2. A proof of this circuit can meet the deadline, and the time limit of the caller (503).
-//! 3. The body is streamed to the spool and checked while it arrives (400, 408, 413, 503).
+//! 3. The body is streamed to the spool and checked while it arrives (400, 408, 413, 503). Of inputs, which arrived in
+//!    step 1, the witness is computed (422, 503, 504).
 //! 4. The witness fits the circuit's shape (400, 422).
 //! 5. It is proved and verified (422, 500, 503, 504), and the outcome is written to the audit log (503).
 //! 6. 200 with the proof. The witness file is wiped, as on every other way out.
@@ -54,13 +56,13 @@ async fn try_prove(
     body: &mut RequestBody,
     arrived: Instant,
 ) -> Result<Response, ApiError> {
-    let request = AdmittedRequest::check(app, parts, Work::Waited).await?;
+    let mut request = AdmittedRequest::check(app, parts, body, Work::Waited).await?;
     let proof = open_proof(app, &request);
     if let Err(error) = check_deadline(app, &request) {
         proof.fail(error.kind).await;
         return Err(error);
     }
-    let candidates = match upload::receive(app, &request, parts, body).await {
+    let candidates = match upload::receive(app, &mut request, parts, body).await {
         Ok(candidates) => candidates,
         Err(error) => {
             proof.fail(error.kind).await;

@@ -3,7 +3,8 @@
 //!
 //! 1. The server accepts jobs (503), and the head of the request passes [`AdmittedRequest::check`].
 //! 2. The job can meet its deadline, and the proof the time limit of the caller (503).
-//! 3. The body is streamed to the spool and checked (400, 408, 413, 422, 503).
+//! 3. The body is streamed to the spool and checked (400, 408, 413, 422, 503). Of inputs the witness is computed now, so
+//!    that only an encrypted witness waits in the queue (422, 503, 504).
 //! 4. The encrypted witness and the job are stored (422 for another request with the same key, 429 and 503 at a limit).
 //! 5. 202 with the job and its `Location`. The same request with the same `Idempotency-Key` gets the same job. With
 //!    `wait=N` the proof is the answer if the job finishes within N seconds, also with `respond-async`. A request with
@@ -75,7 +76,7 @@ async fn try_submit(
         (Err(reason), DefaultAnswer::Job) => return Err(reason.into()),
         (Err(reason), DefaultAnswer::Proof) => return Err(without_jobs(reason, &parts.headers)),
     };
-    let request = AdmittedRequest::check(app, parts, Work::Queued).await?;
+    let mut request = AdmittedRequest::check(app, parts, body, Work::Queued).await?;
     let preferences = JobPreferences::from_request_parts(parts, app).await?;
     let account = jobs.account(&request.caller);
     // A repeated request gets its job, however long a new one would take.
@@ -87,7 +88,7 @@ async fn try_submit(
         check_deadline(app, jobs, &request, &account).await?;
         request.check_timeout(app)?;
     }
-    let candidates = upload::receive(app, &request, parts, body).await?;
+    let candidates = upload::receive(app, &mut request, parts, body).await?;
     let (submission, Rest { id, caller, circuit, format, work }) = submission(
         request,
         account,
