@@ -18,6 +18,7 @@ pub mod audit;
 pub mod check_config;
 pub mod exit_status;
 pub mod healthcheck;
+mod input_file;
 pub mod keys;
 mod own_flags;
 pub mod prove;
@@ -26,6 +27,7 @@ mod start_checks;
 pub mod stop_signals;
 pub mod verify;
 pub mod warm;
+pub mod witness;
 
 static VERSION: LazyLock<String> = LazyLock::new(|| {
     format!("{} (built for bb {BB_VERSION} and Noir {NOIR_VERSION})", env!("CARGO_PKG_VERSION"))
@@ -68,6 +70,8 @@ enum Command {
     CheckConfig(Box<serve::ServeArgs>),
     /// Prove one witness.
     Prove(Box<prove::ProveArgs>),
+    /// Compute a witness from inputs, without a proof.
+    Witness(witness::WitnessArgs),
     /// Verify one proof.
     Verify(Box<verify::VerifyArgs>),
     /// Fill the cache of verification keys for these circuits, for example while an image is built.
@@ -93,6 +97,7 @@ pub fn run() -> ExitCode {
             check_config::run(*args, &environment, &misspelt(&variables), &flags)
         }
         Command::Prove(args) => prove::run(*args, &environment),
+        Command::Witness(args) => witness::run(args),
         Command::Verify(args) => verify::run(*args, &environment),
         Command::Warm(args) => warm::run(*args, &environment),
         Command::Audit(args) => audit::run(args),

@@ -19,7 +19,7 @@ use tokio_util::io::ReaderStream;
 
 use super::{
     exit_status::{self, Failure, other},
-    stop_signals,
+    input_file, stop_signals,
 };
 use crate::{
     config::{Faults, Purpose, circuits::CircuitArgs, engine::EngineArgs, environment::Environment},
@@ -27,14 +27,19 @@ use crate::{
 };
 use edgeprove_audit::Audit;
 use edgeprove_engine::{
-    circuits::registry::{LoadState, LookupError},
+    circuits::{
+        Circuit,
+        registry::{LoadState, LookupError},
+    },
     proof_cache::{CachePolicy, ProofCache},
     proof_service::{Candidate, Candidates, Parts, ProofRequest, ProofService, WhenBusy},
+    proof_systems::inputs::InputDocument,
     proving::{ProofResult, Urgency, milliseconds},
     scheduler::WidthPolicy,
     witness::{
         self,
-        intake::{self, IntakeLimits},
+        computation::{self, ComputeError},
+        intake::{self, IntakeLimits, SpooledWitness},
     },
 };
 use edgeprove_files::Draft;
@@ -44,8 +49,12 @@ use edgeprove_prover::barretenberg::redaction::without_values;
 #[derive(Debug, Args)]
 pub struct ProveArgs {
     /// Gzipped witness, as `nargo execute` and `noir_js` write it. `-` reads standard input.
+    #[arg(long, short, value_name = "FILE", required_unless_present = "inputs", conflicts_with = "inputs")]
+    witness: Option<PathBuf>,
+
+    /// Inputs as JSON instead of a witness, as `edgeprove witness` takes them. `-` reads standard input.
     #[arg(long, short, value_name = "FILE")]
-    witness: PathBuf,
+    inputs: Option<PathBuf>,
 
     /// Folder for the files `proof`, `public_inputs`, `vk` and `vk_hash`, in the formats of bb.
     #[arg(long, short, value_name = "DIR")]
@@ -76,6 +85,15 @@ struct UnusableWitness<E: std::error::Error + 'static> {
     source: E,
 }
 
+/// The inputs cannot be proved.
+#[derive(Debug, thiserror::Error)]
+#[error("the inputs {} cannot be used", path.display())]
+struct UnusableInputs {
+    path: PathBuf,
+    #[source]
+    source: ComputeError,
+}
+
 /// The witness cannot be read.
 #[derive(Debug, thiserror::Error)]
 #[error("the witness {} cannot be read", path.display())]
@@ -104,7 +122,13 @@ struct FileFailed {
 pub fn run(args: ProveArgs, environment: &Environment) -> ExitCode {
     exit_status::run(async {
         // First of all: to read the settings runs bb, and a wrong name is the most likely mistake.
-        let witness = WitnessFile::open(&args.witness).await?;
+        let witness = match (&args.witness, &args.inputs) {
+            (Some(witness), _) => Source::Witness(WitnessFile::open(witness).await?),
+            (None, inputs) => {
+                let path = inputs.clone().unwrap_or_else(|| PathBuf::from("-"));
+                Source::Inputs(input_file::read(&path)?, path)
+            }
+        };
         let mut faults = Faults::default();
         let circuits = args.circuits.read(&mut faults);
         let engine = args.engine.read(environment, Purpose::Use, &mut faults).await;
@@ -131,8 +155,7 @@ pub fn run(args: ProveArgs, environment: &Environment) -> ExitCode {
     })
 }
 
-async fn prove(engine: &Engine, witness: WitnessFile, out: &Path) -> Result<(), Failure> {
-    let WitnessFile { path, content } = witness;
+async fn prove(engine: &Engine, source: Source, out: &Path) -> Result<(), Failure> {
     let started = Instant::now();
     let progress = Progress::new();
     progress.stage("loading the circuit");
@@ -149,20 +172,10 @@ async fn prove(engine: &Engine, witness: WitnessFile, out: &Path) -> Result<(), 
         Err(_) => return Err(other(Unnamed)),
     };
 
-    progress.stage("reading the witness");
-    let limits = IntakeLimits {
-        upload_max_bytes: u64::MAX,
-        decompressed_max_bytes: u64::MAX,
-        ratio_max: u64::MAX,
-        ratio_floor_bytes: COMPRESSION_RATIO_FLOOR_BYTES,
-        idle: Duration::from_hours(1),
-    };
-    let bound = Some(circuit.witness_max_bytes());
-    let upload = intake::receive(&engine.spool, &limits, None, bound, ReaderStream::new(content)).await;
-    let file = || path.clone();
-    let upload = upload.map_err(|source| other(UnusableWitness { path: file(), source }))?;
-    let checked = witness::check(upload, &circuit).await;
-    let (witness, digest) = checked.map_err(|source| other(UnusableWitness { path: file(), source }))?;
+    progress.stage(source.stage());
+    let (path, witness) = source.spool(engine, &circuit).await?;
+    let checked = witness::check(witness, &circuit).await;
+    let (witness, digest) = checked.map_err(|source| other(UnusableWitness { path, source }))?;
     let read = started.elapsed();
 
     progress.stage("proving");
@@ -193,6 +206,53 @@ async fn prove(engine: &Engine, witness: WitnessFile, out: &Path) -> Result<(), 
     progress.finish();
     print_result(out, &proved);
     Ok(())
+}
+
+/// Where the witness comes from.
+enum Source {
+    Witness(WitnessFile),
+    Inputs(InputDocument, PathBuf),
+}
+
+impl Source {
+    fn stage(&self) -> &'static str {
+        match self {
+            Self::Witness(_) => "reading the witness",
+            Self::Inputs(..) => "computing the witness",
+        }
+    }
+
+    /// Puts the witness into the spool. Returns the file that it comes from as well.
+    async fn spool(
+        self,
+        engine: &Engine,
+        circuit: &Arc<Circuit>,
+    ) -> Result<(PathBuf, SpooledWitness), Failure> {
+        match self {
+            Self::Witness(WitnessFile { path, content }) => {
+                let limits = IntakeLimits {
+                    upload_max_bytes: u64::MAX,
+                    decompressed_max_bytes: u64::MAX,
+                    ratio_max: u64::MAX,
+                    ratio_floor_bytes: COMPRESSION_RATIO_FLOOR_BYTES,
+                    idle: Duration::from_hours(1),
+                };
+                let bound = Some(circuit.witness_max_bytes());
+                let content = ReaderStream::new(content);
+                match intake::receive(&engine.spool, &limits, None, bound, content).await {
+                    Ok(witness) => Ok((path, witness)),
+                    Err(source) => Err(other(UnusableWitness { path, source })),
+                }
+            }
+            Self::Inputs(inputs, path) => {
+                let time_limit = engine.proving.options().timeout;
+                match computation::compute(inputs, circuit, &engine.spool, time_limit).await {
+                    Ok(witness) => Ok((path, witness)),
+                    Err(source) => Err(Failure::Data(Box::new(UnusableInputs { path, source }))),
+                }
+            }
+        }
+    }
 }
 
 /// The file of the witness, which is open.

@@ -115,7 +115,8 @@ fn the_flags_without_a_variable_are_few() {
         ("check-config", &[]),
         ("warm", &[]),
         ("healthcheck", &[]),
-        ("prove", &["witness", "out"]),
+        ("prove", &["witness", "inputs", "out"]),
+        ("witness", &["circuit", "inputs", "output"]),
         ("verify", &["proof", "public-inputs", "vk", "target"]),
     ] {
         assert_eq!(without_variable(&command(name)), flags, "{name}");
