@@ -288,9 +288,9 @@ fn a_caller_who_leaves_has_used_up_its_quota() {
         (page.jobs.len() == 1).then_some(())
     };
     // The caller must leave while its job is being accepted. Nothing shows when that begins, so it leaves ever later.
-    let mut patience = Duration::from_millis(50);
+    let mut stay = Duration::from_millis(50);
     loop {
-        leave_during_acceptance(&faulty, patience);
+        leave_during_acceptance(&faulty, stay);
         let looks = (0..100).map(|_| {
             thread::sleep(Duration::from_millis(20));
             is_accepted()
@@ -298,7 +298,7 @@ fn a_caller_who_leaves_has_used_up_its_quota() {
         if looks.flatten().next().is_some() {
             break;
         }
-        patience *= 2;
+        stay *= 2;
     }
     let again = faulty.submission(&samples::range_check().witness).header(headers::API_KEY, KEY);
     again.send().assert_refused(ProblemType::QuotaExceeded);
@@ -306,7 +306,7 @@ fn a_caller_who_leaves_has_used_up_its_quota() {
 }
 
 /// Submits a job and leaves after this time, before the job can be stored.
-fn leave_during_acceptance(faulty: &FaultyServer, patience: Duration) {
+fn leave_during_acceptance(faulty: &FaultyServer, stay: Duration) {
     let witness = &samples::range_check().witness;
     let abandoned = || {
         let metrics = String::from_utf8(faulty.server.get("/metrics").body).unwrap();
@@ -320,7 +320,7 @@ fn leave_during_acceptance(faulty: &FaultyServer, patience: Duration) {
     let lines = [length.as_str(), &key, "Prefer: respond-async"];
     let mut caller = Connection::post_head(faulty.server.address(), "/api/prove", &lines);
     caller.send(witness);
-    thread::sleep(patience);
+    thread::sleep(stay);
     drop(caller);
     eventually("the request is over", || (abandoned() > before).then_some(()));
     lock.release();

@@ -62,7 +62,7 @@ pub struct ChildProcess {
 const BUDGET_PAUSE_MIN: Duration = Duration::from_millis(10);
 /// The longest pause.
 const BUDGET_PAUSE_MAX: Duration = Duration::from_secs(1);
-/// The memory that a process takes in a millisecond at most, in bytes: 16 GiB a second, which is what many threads reach
+/// The most memory that a process takes within a millisecond, in bytes: 16 GiB a second, which is what many threads reach
 /// that do nothing else.
 const BYTES_PER_MILLISECOND: u64 = 16 << 20;
 

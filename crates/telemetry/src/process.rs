@@ -71,7 +71,7 @@ impl ProcessStatus {
     /// Reads `/proc/PID/status`. `None` on systems without it, and once the process has ended.
     #[must_use]
     pub fn read(pid: u32) -> Option<Self> {
-        // Files of `/proc` tell no size, so that a growing buffer would read them in many small pieces.
+        // Files of `/proc` have no size, so that a growing buffer would read them in many small pieces.
         let mut status = String::with_capacity(4096);
         File::open(format!("/proc/{pid}/status")).ok()?.read_to_string(&mut status).ok()?;
         Self::parse(&status)

@@ -45,7 +45,7 @@ pub async fn get_proof(
     let format = AnswerFormat::from_headers(&map);
     if method == Method::HEAD && job.status == JobStatus::Completed {
         let mut response = proof_response(&completed_proof(&app, &job, format).await?, format);
-        // What is not in the audit log must not tell anything of the proof.
+        // These two show a part of a proof that the audit log does not have as fetched.
         response.headers_mut().remove(headers::PUBLIC_INPUTS);
         response.headers_mut().remove(headers::PROOF_HASH);
         return Ok(response);
