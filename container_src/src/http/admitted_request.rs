@@ -137,12 +137,7 @@ impl AdmittedRequest {
         let Some(timeout) = self.limits.timeout.filter(|_| !self.has_several_witnesses) else {
             return Ok(());
         };
-        match app.proofs.recent_estimate(&self.circuit.id) {
-            Some(estimate) if estimate.exceeds(timeout) => {
-                Err(ApiError::deadline_cannot_be_met(estimate, "X-Timeout", timeout))
-            }
-            Some(_) | None => Ok(()),
-        }
+        ApiError::check_in_time(app.proofs.recent_estimate(&self.circuit.id), "X-Timeout", timeout)
     }
 
     /// The target of the proof: the requested one, else the circuit's default.

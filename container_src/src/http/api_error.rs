@@ -59,17 +59,18 @@ impl ApiError {
         Self::new(kind, kind.hidden_detail().unwrap_or_else(|| kind.title()))
     }
 
-    /// The proof would be ready after the caller's deadline.
-    #[must_use]
-    pub fn deadline_cannot_be_met(estimate: Estimate, header: &str, deadline: Duration) -> Self {
+    /// Fails if a proof surely takes longer than the caller allows it with this header; `None`: nothing is known of such
+    /// proofs.
+    pub fn check_in_time(estimate: Option<Estimate>, header: &str, limit: Duration) -> Result<(), Self> {
+        let Some(estimate) = estimate.filter(|estimate| estimate.exceeds(limit)) else { return Ok(()) };
         let detail = format!(
             "the proof would take at least {:.1} s and probably {:.1} s; {header} allows {} s",
             estimate.low.as_secs_f64(),
             estimate.expected.as_secs_f64(),
-            deadline.as_secs_f64()
+            limit.as_secs_f64()
         );
-        let later = estimate.expected.saturating_sub(deadline).max(Duration::from_secs(1));
-        Self::new(ProblemType::DeadlineCannotBeMet, detail).after(later)
+        let later = estimate.expected.saturating_sub(limit).max(Duration::from_secs(1));
+        Err(Self::new(ProblemType::DeadlineCannotBeMet, detail).after(later))
     }
 
     /// The stored problem of a job that has failed. The same request always gets it again, so it is not retryable, also

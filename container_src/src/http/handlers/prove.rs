@@ -104,10 +104,5 @@ fn open_proof(app: &AppState, request: &AdmittedRequest) -> ProofAccount {
 fn check_deadline(app: &AppState, request: &AdmittedRequest) -> Result<(), ApiError> {
     request.check_timeout(app)?;
     let Some(deadline) = request.deadline else { return Ok(()) };
-    match app.proofs.recent_estimate(&request.circuit.id) {
-        Some(estimate) if estimate.exceeds(deadline) => {
-            Err(ApiError::deadline_cannot_be_met(estimate, "X-Deadline", deadline))
-        }
-        Some(_) | None => Ok(()),
-    }
+    ApiError::check_in_time(app.proofs.recent_estimate(&request.circuit.id), "X-Deadline", deadline)
 }

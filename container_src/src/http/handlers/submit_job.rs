@@ -18,7 +18,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use edgeprove_engine::{circuits::Circuit, proof_service::Candidates};
-use edgeprove_job_queue::{Enqueued, job_view::JobView, watchers::Watcher};
+use edgeprove_job_queue::{Enqueued, QueueError, job_view::JobView, watchers::Watcher};
 use edgeprove_job_rules::{idempotency::IdempotencyKey, job::Job};
 use edgeprove_protocol::{JobId, ProblemType, TraceContext, headers};
 use http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts};
@@ -79,12 +79,9 @@ async fn try_submit(
     let mut request = AdmittedRequest::check(app, parts, body, Work::Queued).await?;
     let preferences = JobPreferences::from_request_parts(parts, app).await?;
     let account = jobs.account(&request.caller);
-    // A repeated request gets its job, however long a new one would take.
-    let is_repeated = match &preferences.idempotency_key {
-        Some(key) => jobs.store.queue.has_key(&account, key).await?,
-        None => false,
-    };
-    if !is_repeated {
+    let has_limit = request.deadline.is_some() || request.limits.timeout.is_some();
+    let key = preferences.idempotency_key.as_ref();
+    if has_limit && !is_repeated(jobs, &account, key).await? {
         check_deadline(app, jobs, &request, &account).await?;
         request.check_timeout(app)?;
     }
@@ -132,6 +129,14 @@ async fn try_submit(
     Ok(response)
 }
 
+/// Whether the job of a request is there already. Then it does not matter how long a new one would take.
+async fn is_repeated(jobs: &Jobs, account: &str, key: Option<&IdempotencyKey>) -> Result<bool, QueueError> {
+    match key {
+        Some(key) => jobs.store.queue.has_key(account, key).await,
+        None => Ok(false),
+    }
+}
+
 /// Fails if a new job could surely not finish in time.
 async fn check_deadline(
     app: &AppState,
@@ -144,12 +149,8 @@ async fn check_deadline(
     if app.proofs.recent_estimate(circuit).is_none() {
         return Ok(());
     }
-    match jobs.forecast(KIND, circuit.as_str(), account, request.priority).await? {
-        Some(estimate) if estimate.exceeds(deadline) => {
-            Err(ApiError::deadline_cannot_be_met(estimate, "X-Deadline", deadline))
-        }
-        Some(_) | None => Ok(()),
-    }
+    let estimate = jobs.forecast(KIND, circuit.as_str(), account, request.priority).await?;
+    ApiError::check_in_time(estimate, "X-Deadline", deadline)
 }
 
 /// Why a server without jobs cannot handle this request as one.
