@@ -287,7 +287,6 @@ impl SqlQueue {
         if let Some(max) = unfinished_max {
             bounds.unfinished_per_account_max = bounds.unfinished_per_account_max.min(max);
         }
-        self.database.check_files().await.map_err(QueueError)?;
         for _ in 0..TRIES {
             if let Some(job) = self.insert(&job, bounds).await.map_err(QueueError)? {
                 // Workers may start before the disk has the job: its caller has no answer yet.

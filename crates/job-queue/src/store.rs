@@ -74,7 +74,6 @@ pub struct Database {
 struct Pools {
     read: AnyPool,
     write: AnyPool,
-    write_durably: AnyPool,
 }
 
 impl Database {
@@ -94,7 +93,7 @@ impl Database {
         let file = Sqlite::in_file(&folder.database())?;
         let mut database = Self::of_sqlite(file, Some(folder)).await?;
         // The log of the writes exists from the first write on.
-        database.sync().await?;
+        database.session(Durability::Write).await?.rows(migrate::TOUCH, []).await?;
         database.files = database.folder.as_ref().map(|folder| folder.open_files()).transpose()?;
         Ok(database)
     }
@@ -131,7 +130,7 @@ impl Database {
         let pool = Postgres::new(&url).open().await?;
         Ok(Self {
             dialect: Dialect::Postgres,
-            pools: Pools { read: pool.clone(), write: pool.clone(), write_durably: pool },
+            pools: Pools { read: pool.clone(), write: pool },
             turn: None,
             readers: Arc::new(Semaphore::new(postgres::READERS)),
             syncs: Arc::default(),
@@ -177,7 +176,7 @@ impl Database {
     pub async fn session(&self, durability: Durability) -> Result<Session, StoreError> {
         let turn = match (&self.turn, durability) {
             (None, _) | (_, Durability::Read | Durability::ReadForUpkeep) => None,
-            (Some(turn), Durability::Write | Durability::WriteDurably) => {
+            (Some(turn), Durability::Write) => {
                 let turn = tokio::time::timeout(CONNECT_MAX, Arc::clone(turn).lock_owned());
                 Some(turn.await.map_err(|_| StoreError::TimedOut(CONNECT_MAX))?)
             }
@@ -189,14 +188,13 @@ impl Database {
                 // The semaphore is never closed.
                 permit.map_err(|_| sqlx::Error::PoolTimedOut)?.ok()
             }
-            Durability::ReadForUpkeep | Durability::Write | Durability::WriteDurably => None,
+            Durability::ReadForUpkeep | Durability::Write => None,
         };
         let pool = match durability {
             Durability::Read | Durability::ReadForUpkeep => &self.pools.read,
             Durability::Write => &self.pools.write,
-            Durability::WriteDurably => &self.pools.write_durably,
         };
-        let writes = matches!(durability, Durability::Write | Durability::WriteDurably);
+        let writes = durability == Durability::Write;
         let connection = pool.acquire().await.inspect_err(|_| {
             if writes {
                 self.is_failing.store(true, Ordering::Relaxed);
@@ -217,21 +215,17 @@ impl Database {
     /// Returns once all earlier writes are durable, in the files that have the database's names. Concurrent callers share one
     /// sync.
     pub async fn sync(&self) -> Result<(), StoreError> {
-        match (self.dialect, self.is_durable) {
-            // PostgreSQL's commits are durable, and a database in memory never is.
-            (Dialect::Postgres, _) | (Dialect::Sqlite, false) => Ok(()),
-            // A durable commit makes all earlier commits in the same log durable.
-            (Dialect::Sqlite, true) => {
-                let touch = async || {
-                    let mut session = self.session(Durability::WriteDurably).await?;
-                    session.rows(migrate::TOUCH, []).await?;
-                    // Other writers need not wait for the file system.
-                    drop(session);
-                    self.check_files().await
-                };
-                self.syncs.after_this(touch).await
-            }
-        }
+        // PostgreSQL's commits are durable, and a database in memory never is.
+        let Some(files) = &self.files else { return Ok(()) };
+        self.syncs.after_this(async || files.sync().await).await.inspect_err(|_| {
+            self.is_failing.store(true, Ordering::Relaxed);
+        })
+    }
+
+    /// The number of syncs to the disk since it was opened.
+    #[must_use]
+    pub fn syncs(&self) -> u64 {
+        self.syncs.started()
     }
 
     /// Checks that the database answers, and that its files have their names.
@@ -242,11 +236,10 @@ impl Database {
 
     /// Closes every connection, and gives up on those that are in use for too long. SQLite's log is then part of its file.
     pub async fn close(&self) {
-        let Pools { read, write, write_durably } = &self.pools;
+        let Pools { read, write } = &self.pools;
         let closed = async {
-            for pool in [read, write, write_durably] {
-                pool.close().await;
-            }
+            read.close().await;
+            write.close().await;
         };
         if tokio::time::timeout(CONNECT_MAX, closed).await.is_err() {
             tracing::warn!("connections to the database were still in use at the end");

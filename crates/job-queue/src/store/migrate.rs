@@ -14,7 +14,7 @@ const VERSION: &str = "SELECT CAST(COALESCE(max(version), 0) AS BIGINT) AS versi
 /// locks.
 const POSTGRES_LOCK: &str = "SELECT pg_advisory_xact_lock(7306916053)";
 
-/// Writes a row, so that a durable commit follows. The value has to change, because SQLite does not write an unchanged row.
+/// Writes a row, so that SQLite creates its log. The value has to change, because SQLite does not write an unchanged row.
 /// Binds nothing, returns nothing.
 pub(super) const TOUCH: &str = "UPDATE edgeprove_versions SET touched = touched + 1 WHERE version = 1";
 

@@ -30,10 +30,9 @@ pub enum Durability {
     Read,
     /// The session only reads, for the upkeep of the queue, which must not wait for callers.
     ReadForUpkeep,
-    /// Writes survive the end of this process; a power failure may undo the last moment of them. See [`super::sqlite`].
+    /// Writes survive the end of this process. A power failure may undo the last moment of them, before the next
+    /// [`super::Database::sync`].
     Write,
-    /// Writes are durable when they return.
-    WriteDurably,
 }
 
 /// A value for a parameter.

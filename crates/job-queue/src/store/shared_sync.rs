@@ -18,6 +18,11 @@ pub(super) struct SharedSync {
 }
 
 impl SharedSync {
+    /// The number of syncs that started.
+    pub(super) fn started(&self) -> u64 {
+        self.started.load(Ordering::SeqCst)
+    }
+
     /// Returns once a sync that started after this call has succeeded: that of another caller, or `sync`. If it fails, the next
     /// caller tries again.
     pub(super) async fn after_this<E>(&self, sync: impl AsyncFnOnce() -> Result<(), E>) -> Result<(), E> {

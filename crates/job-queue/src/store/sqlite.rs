@@ -2,14 +2,16 @@
 //!
 //! # Durability
 //!
-//! The file is in WAL mode, and there are two ways to commit. At `synchronous = NORMAL` the kernel has the data: it survives the
-//! death of this process, but a power failure may undo the last moment. At `FULL` the data is durable when the commit returns,
-//! and so is everything before it in the log. The queue writes at `NORMAL`. Before a caller gets the answer that its job is
-//! accepted or cancelled, a commit at `FULL` follows, which concurrent callers share: [`super::Database::sync`]. The writes of
-//! workers do not wait for the disk: all workers are on this machine and lose their leases by the same power failure, and the
-//! job runs again. Before data is deleted that an earlier commit made superfluous, a sync is required.
+//! The file is in WAL mode, at `synchronous = NORMAL`: a commit writes to the log, and the kernel has the data. It survives the
+//! death of this process, but a power failure may undo the last moment. Before a caller gets the answer that its job is accepted
+//! or cancelled, the log is synced to the disk, which concurrent callers share: [`super::Database::sync`]. A commit that is no
+//! longer in the log is durable too, because SQLite syncs log and database around each checkpoint
+//! (<https://sqlite.org/pragma.html#pragma_synchronous>). The writes of workers do not wait for the disk: all workers are on this
+//! machine and lose their leases by the same power failure, and the job runs again. Before data is deleted that an earlier commit
+//! made superfluous, a sync is required.
 //!
-//! A commit at `NORMAL` takes a tenth of the time of one at `FULL`.
+//! SQLite itself would sync the log in a commit at `FULL`, ten times as long as one at `NORMAL`, and let no other writer in
+//! meanwhile.
 
 use std::{
     fs::{self, DirBuilder, File, Metadata, OpenOptions, TryLockError},
@@ -32,7 +34,7 @@ use sqlx::{
     any::{AnyConnectOptions, AnyPoolOptions},
 };
 
-use super::{CONNECT_MAX, OpenError, Pools, StoreError, migrate::migrate};
+use super::{ANSWER_MAX, CONNECT_MAX, OpenError, Pools, StoreError, migrate::migrate};
 
 /// The number of reading connections, one of which is for upkeep. Each is a thread.
 pub(super) const READERS: u8 = 3;
@@ -43,7 +45,9 @@ const PRAGMAS: &str =
     "PRAGMA busy_timeout = 5000; PRAGMA foreign_keys = ON; PRAGMA journal_size_limit = 16777216; ";
 
 /// The files of the database: its own, the log of its writes, the index of that log, and the log of another mode.
-const FILES: [&str; 4] = ["edgeprove.db", "edgeprove.db-wal", "edgeprove.db-shm", "edgeprove.db-journal"];
+const FILES: [&str; 4] = ["edgeprove.db", LOG_FILE, "edgeprove.db-shm", "edgeprove.db-journal"];
+/// The log of the writes.
+const LOG_FILE: &str = "edgeprove.db-wal";
 /// The file that a running server locks. Its content is the process id.
 const LOCK_FILE: &str = "edgeprove.lock";
 /// The longest wait for the file system when the files are compared.
@@ -105,8 +109,12 @@ impl DataFolder {
         self.path.join(FILES[0])
     }
 
-    /// The files of the open database. Blocking.
+    /// The files of the open database, whose names are durable when this returns. Blocking.
     pub(super) fn open_files(&self) -> Result<OpenFiles, OpenError> {
+        let log = self.path.join(LOG_FILE);
+        let log = regular_file::open(&log).map_err(OpenError::folder("open", log))?;
+        let synced = File::open(&self.path).and_then(|folder| folder.sync_all());
+        synced.map_err(OpenError::folder("sync", &self.path))?;
         let mut files = Vec::new();
         for name in FILES {
             let path = self.path.join(name);
@@ -116,36 +124,59 @@ impl DataFolder {
                 Err(error) => return Err(OpenError::folder("look at", path)(error)),
             }
         }
-        Ok(OpenFiles(files.into()))
+        Ok(OpenFiles { names: files.into(), log: Arc::new(log) })
     }
 }
 
 /// The files that the connections of a database have open, by device and inode. Without their names, they are lost when
 /// the server ends.
 #[derive(Debug, Clone)]
-pub(super) struct OpenFiles(Arc<[(PathBuf, (u64, u64))]>);
+pub(super) struct OpenFiles {
+    names: Arc<[(PathBuf, (u64, u64))]>,
+    /// The log of the writes. SQLite keeps it as long as a connection is open, and locks no part of it.
+    log: Arc<File>,
+}
 
 impl OpenFiles {
     /// Fails if one of the names belongs to no file or to another one by now.
     pub(super) async fn check(&self) -> Result<(), StoreError> {
-        let files = Arc::clone(&self.0);
-        let compared = tokio::task::spawn_blocking(move || {
-            let is_same = |(path, wanted): &(PathBuf, (u64, u64))| {
-                // The file may be there although the file system fails. The database itself reports that.
-                fs::metadata(path).map_or_else(
-                    |error| error.kind() != io::ErrorKind::NotFound,
-                    |found| id(&found) == *wanted,
-                )
-            };
-            files.iter().find(|file| !is_same(file)).map(|(path, _)| path.clone())
-        });
-        match tokio::time::timeout(COMPARE_MAX, compared).await {
-            Ok(Ok(None)) => Ok(()),
-            Ok(Ok(Some(path))) => Err(StoreError::Replaced { path }),
-            // The runtime is shutting down.
-            Ok(Err(_)) => Err(sqlx::Error::WorkerCrashed.into()),
-            Err(_) => Err(StoreError::TimedOut(COMPARE_MAX)),
+        let files = self.clone();
+        blocking(COMPARE_MAX, move || files.compare()).await
+    }
+
+    /// Syncs the log to the disk. Fails as [`Self::check`] does, too.
+    pub(super) async fn sync(&self) -> Result<(), StoreError> {
+        let files = self.clone();
+        let sync = move || {
+            files.log.sync_data().map_err(StoreError::from)?;
+            files.compare()
+        };
+        blocking(ANSWER_MAX, sync).await
+    }
+
+    fn compare(&self) -> Result<(), StoreError> {
+        let is_same = |(path, wanted): &(PathBuf, (u64, u64))| {
+            // The file may be there although the file system fails. The database itself reports that.
+            fs::metadata(path)
+                .map_or_else(|error| error.kind() != io::ErrorKind::NotFound, |found| id(&found) == *wanted)
+        };
+        match self.names.iter().find(|file| !is_same(file)) {
+            Some((path, _)) => Err(StoreError::Replaced { path: path.clone() }),
+            None => Ok(()),
         }
+    }
+}
+
+/// Runs work that waits for the file system, and waits for it no longer than this.
+async fn blocking(
+    max: Duration,
+    work: impl FnOnce() -> Result<(), StoreError> + Send + 'static,
+) -> Result<(), StoreError> {
+    match tokio::time::timeout(max, tokio::task::spawn_blocking(work)).await {
+        Ok(Ok(outcome)) => outcome,
+        // The runtime is shutting down.
+        Ok(Err(_)) => Err(sqlx::Error::WorkerCrashed.into()),
+        Err(_) => Err(StoreError::TimedOut(max)),
     }
 }
 
@@ -259,7 +290,8 @@ pub(super) struct Sqlite {
 enum Role {
     Reader,
     Writer,
-    DurableWriter,
+    /// The tables of a new version are durable before the first use.
+    Migrator,
 }
 
 impl Role {
@@ -267,7 +299,7 @@ impl Role {
         let own = match self {
             Self::Reader => "PRAGMA query_only = ON",
             Self::Writer => "PRAGMA synchronous = NORMAL",
-            Self::DurableWriter => "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL",
+            Self::Migrator => "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL",
         };
         format!("{PRAGMAS}{own}")
     }
@@ -299,19 +331,15 @@ impl Sqlite {
             // The database lives as long as its one connection, which is therefore never closed.
             let pool = pool(1, Role::Writer).min_connections(1).connect_with(self.options.clone()).await?;
             migrate(&mut *pool.acquire().await?, Dialect::Sqlite).await?;
-            return Ok(Pools { read: pool.clone(), write: pool.clone(), write_durably: pool });
+            return Ok(Pools { read: pool.clone(), write: pool });
         }
         // A separate connection, because a pool would retry for ever on a file that is no database.
         let mut first = AnyConnection::connect_with(&self.options).await?;
-        first.execute(sqlx::AssertSqlSafe(Role::DurableWriter.pragmas())).await?;
+        first.execute(sqlx::AssertSqlSafe(Role::Migrator.pragmas())).await?;
         migrate(&mut first, Dialect::Sqlite).await?;
         first.close().await?;
         let open = |role, connections| self.pool_of(role, connections);
-        Ok(Pools {
-            write_durably: open(Role::DurableWriter, 1).await?,
-            write: open(Role::Writer, 1).await?,
-            read: open(Role::Reader, READERS.into()).await?,
-        })
+        Ok(Pools { write: open(Role::Writer, 1).await?, read: open(Role::Reader, READERS.into()).await? })
     }
 
     async fn pool_of(&self, role: Role, connections: u32) -> Result<AnyPool, OpenError> {

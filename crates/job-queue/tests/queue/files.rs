@@ -84,7 +84,7 @@ async fn the_database_of_a_newer_server_is_refused() {
             continue;
         }
         let queue = database.queue().await;
-        let mut session = queue.database().session(Durability::WriteDurably).await.unwrap();
+        let mut session = queue.database().session(Durability::Write).await.unwrap();
         let later = "INSERT INTO edgeprove_versions (version, name) VALUES (1000, 'later')";
         session.rows(later, []).await.unwrap();
         drop(session);
@@ -96,19 +96,16 @@ async fn the_database_of_a_newer_server_is_refused() {
     }
 }
 
-/// SQLite's setting `synchronous` decides whether a commit waits for the disk.
+/// The server syncs SQLite's log itself, so that no commit waits for the disk.
 #[tokio::test]
-async fn each_durability_sets_how_sqlite_syncs() {
+async fn sqlite_commits_to_its_log_and_readers_write_nothing() {
     let database = Fixture::file();
     let database = Database::open(&database.location).await.unwrap();
-    let (normal, full) = (1_i64, 2_i64);
-    for (durability, synchronous) in [(Durability::Write, normal), (Durability::WriteDurably, full)] {
-        let mut session = database.session(durability).await.unwrap();
-        let row = session.row("PRAGMA synchronous", []).await.unwrap().unwrap();
-        assert_eq!(row.get::<i64, _>(0), synchronous, "{durability:?}");
-        let row = session.row("PRAGMA journal_mode", []).await.unwrap().unwrap();
-        assert_eq!(row.get::<String, _>(0), "wal");
-    }
+    let mut session = database.session(Durability::Write).await.unwrap();
+    let normal = session.row("PRAGMA synchronous", []).await.unwrap().unwrap();
+    assert_eq!(normal.get::<i64, _>(0), 1);
+    let mode = session.row("PRAGMA journal_mode", []).await.unwrap().unwrap();
+    assert_eq!(mode.get::<String, _>(0), "wal");
     let mut session = database.session(Durability::Read).await.unwrap();
     assert!(matches!(
         session.rows("DELETE FROM jobs", []).await,
@@ -116,19 +113,17 @@ async fn each_durability_sets_how_sqlite_syncs() {
     ));
 }
 
-/// SQLite waits for the disk only if a transaction writes.
+/// A write in a log that lost its name would be lost with the server.
 #[tokio::test]
-async fn a_sync_writes_to_the_log() {
+async fn a_sync_fails_when_the_log_was_replaced() {
     let database = Fixture::file();
     let queue = queue_in(&database.folder()).await;
-    let log = || fs::read(database.folder().join("edgeprove.db-wal")).unwrap();
-    let mut before = log();
-    for _ in 0..3 {
-        queue.database().sync().await.unwrap();
-        let after = log();
-        assert!(after != before, "nothing was written");
-        before = after;
-    }
+    queue.database().sync().await.unwrap();
+    let log = database.folder().join("edgeprove.db-wal");
+    fs::rename(&log, log.with_extension("old")).unwrap();
+    let refused = queue.database().sync().await.unwrap_err();
+    assert!(matches!(&refused, StoreError::Replaced { path } if *path == log), "{refused:?}");
+    assert!(queue.database().is_failing());
 }
 
 /// A response to a caller waits for the disk; a report of a worker does not.
@@ -136,36 +131,28 @@ async fn a_sync_writes_to_the_log() {
 async fn only_responses_to_callers_wait_for_the_disk() {
     let database = Fixture::file();
     let queue = queue_in(&database.folder()).await;
-    let syncs = async || {
-        let mut session = queue.database().session(Durability::Read).await.unwrap();
-        let row = session.row("SELECT touched FROM edgeprove_versions WHERE version = 1", []).await;
-        row.unwrap().unwrap().get::<i64, _>("touched")
-    };
-    let before = syncs().await;
+    let syncs = || queue.database().syncs();
+    let before = syncs();
     let named = || {
         let key = "order 7".parse().unwrap();
         NewJob { idempotency: Some(Idempotency { key, body: BodyDigest([7; 32]) }), ..job() }
     };
     let first = submit(&queue, named()).await;
-    assert_eq!(syncs().await, before + 1, "the job is accepted");
+    assert_eq!(syncs(), before + 1, "the job is accepted");
     let again = queue.enqueue(named(), None).await.unwrap();
     assert!(matches!(again, Enqueued::Known(known) if known.id == first.id));
-    assert_eq!(
-        syncs().await,
-        before + 2,
-        "another caller may have submitted it and may still wait for the disk"
-    );
+    assert_eq!(syncs(), before + 2, "another caller may have submitted it and may still wait for the disk");
     let claimed = claim(&queue).await;
     queue.finish(claimed.id, claimed.lease_token, &JobOutcome::Released).await.unwrap();
-    assert_eq!(syncs().await, before + 2, "a worker does not wait");
+    assert_eq!(syncs(), before + 2, "a worker does not wait");
     queue.cancel(first.id, None).await.unwrap();
-    assert_eq!(syncs().await, before + 3, "the job is cancelled");
+    assert_eq!(syncs(), before + 3, "the job is cancelled");
 
     // Callers that wait at the same time share a sync.
     let submitted = 40;
     let many = (0..submitted).map(|_| queue.enqueue(job(), None));
     assert!(join_all(many).await.iter().all(Result::is_ok));
-    let shared = syncs().await - before - 3;
+    let shared = syncs() - before - 3;
     assert!((1..submitted).contains(&shared), "{shared} syncs for {submitted} jobs");
 }
 
