@@ -112,36 +112,53 @@ impl Attempt {
         let mut beats = tokio::time::interval(terms.heartbeat_every());
         beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
         beats.tick().await;
-        // A stage may have been reported before this task subscribed.
-        stages.mark_changed();
+        if stages.borrow().is_some() {
+            // It was reported before this task subscribed.
+            stages.mark_changed();
+        }
         let mut renewed = Instant::now();
         let mut unwritten = None;
-        loop {
-            tokio::select! {
-                _ = beats.tick() => {}
-                () = changed(&mut changes, self.id) => {}
-                Ok(()) = stages.changed() => unwritten = *stages.borrow_and_update(),
-            }
+        // The notifications of this task's own writes that it has not received yet.
+        let mut own_changes = 0_u32;
+        while self.stop_reason().is_none() {
+            let renews = tokio::select! {
+                _ = beats.tick() => true,
+                noticed = noticed(&mut changes, self.id) => match noticed {
+                    Noticed::Change if own_changes > 0 => {
+                        own_changes -= 1;
+                        false
+                    }
+                    Noticed::Change => true,
+                    Noticed::Unknown => {
+                        own_changes = 0;
+                        true
+                    }
+                },
+                Ok(()) = stages.changed() => {
+                    unwritten = *stages.borrow_and_update();
+                    false
+                }
+            };
             if let Some(stage) = unwritten {
                 match queue.report_stage(self.id, self.token, &stage).await {
                     Ok(status) => {
                         unwritten = None;
+                        own_changes += u32::from(status != LeaseStatus::Lost);
                         self.stop_unless_held(status);
                     }
                     Err(error) => self.warn("the stage of a job could not be written", &error),
                 }
             }
-            let asked = Instant::now();
-            match queue.heartbeat(self.id, self.token).await {
-                Ok(LeaseStatus::Held) => renewed = asked,
-                Ok(status) => self.stop_unless_held(status),
-                Err(error) => self.warn("the lease of a job could not be renewed", &error),
+            if renews {
+                let asked = Instant::now();
+                match queue.heartbeat(self.id, self.token).await {
+                    Ok(LeaseStatus::Held) => renewed = asked,
+                    Ok(status) => self.stop_unless_held(status),
+                    Err(error) => self.warn("the lease of a job could not be renewed", &error),
+                }
             }
             if renewed.elapsed() >= terms.length {
                 self.stop(StopReason::LeaseLost);
-            }
-            if self.stop_reason().is_some() {
-                return;
             }
         }
     }
@@ -159,13 +176,22 @@ impl Attempt {
     }
 }
 
+/// What a task learned of its job.
+enum Noticed {
+    /// The job changed.
+    Change,
+    /// Changes may have been missed.
+    Unknown,
+}
+
 /// Waits until this job changes, or a change of it may have been missed.
-async fn changed(changes: &mut broadcast::Receiver<Change>, id: JobId) {
+async fn noticed(changes: &mut broadcast::Receiver<Change>, id: JobId) -> Noticed {
     loop {
         match changes.recv().await {
             Ok(Change::Job(other)) if other != id => {}
             Ok(Change::Work) => {}
-            Ok(Change::Job(_) | Change::Unknown) | Err(broadcast::error::RecvError::Lagged(_)) => return,
+            Ok(Change::Job(_)) => return Noticed::Change,
+            Ok(Change::Unknown) | Err(broadcast::error::RecvError::Lagged(_)) => return Noticed::Unknown,
             // No more changes will come.
             Err(broadcast::error::RecvError::Closed) => return std::future::pending().await,
         }

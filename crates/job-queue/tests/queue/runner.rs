@@ -20,13 +20,17 @@ use edgeprove_job_rules::{
     backoff::Backoff,
     estimator::DurationEstimator,
     job::{Job, NewJob},
+    lease::LeaseTerms,
     progress::Stage,
     queue_bounds::Bounds,
     transition::Rules,
 };
 use edgeprove_protocol::{JobId, JobStatus, Priority};
 use edgeprove_telemetry::supervisor::Supervisor;
-use tokio::{sync::Notify, time::timeout};
+use tokio::{
+    sync::Notify,
+    time::{sleep, timeout},
+};
 
 use crate::support::{Fixture, LIMIT, PROVES, claim, job, problem, submit};
 
@@ -131,6 +135,33 @@ async fn watchers_see_percent_rise_within_a_stage() {
     server.may_end.notify_one();
     let done = until(&mut watcher, is_over).await;
     assert_eq!((done.job.status, done.percent, done.remaining), (JobStatus::Completed, 100, None));
+    server.supervisor.stop().await;
+}
+
+/// Every write that is not needed takes a turn of the writer from other jobs.
+#[tokio::test]
+async fn a_new_stage_renews_no_lease() {
+    let database = Fixture::memory();
+    let lease = LeaseTerms { length: Duration::from_hours(1) };
+    let server =
+        Server::start(database.queue_with(Rules { lease, ..Rules::default() }, Bounds::default()).await);
+    let (id, _watcher) = server.submit("wait").await;
+    let stored = async {
+        loop {
+            let job = server.queue.get(id).await.unwrap().unwrap();
+            if job.stage.as_deref() == Some("working") {
+                return job;
+            }
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let mut stored = timeout(LIMIT, stored).await.expect("the stage is stored");
+    // A renewal would come at once, on the same connection.
+    for _ in 0..20 {
+        stored = server.queue.get(id).await.unwrap().unwrap();
+    }
+    let claimed = lease.until(stored.started_at.unwrap());
+    assert_eq!(stored.lease.map(|lease| lease.until), Some(claimed), "the lease is as it was claimed");
     server.supervisor.stop().await;
 }
 
