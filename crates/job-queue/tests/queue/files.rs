@@ -9,11 +9,13 @@ use edgeprove_job_queue::{
 use edgeprove_job_rules::{
     idempotency::{BodyDigest, Idempotency},
     job::NewJob,
+    queue_bounds::{Bounds, Full},
+    transition::Rules,
 };
 use futures_util::future::join_all;
 use sqlx::Row as _;
 
-use crate::support::{Fixture, claim, job, queue_in, submit};
+use crate::support::{Fixture, claim, job, queue_at, queue_in, submit};
 
 fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o7777
@@ -75,6 +77,41 @@ async fn an_error_names_a_folder_that_cannot_be_created() {
     let location = DatabaseLocation::Folder(database.folder().join("data"));
     let refused = Database::open(&location).await.unwrap_err();
     assert!(matches!(&refused, OpenError::Folder { path, .. } if path.ends_with("data")), "{refused:?}");
+}
+
+/// The first version had no counters. Those of the jobs that it had accepted are made when the folder is opened.
+#[tokio::test]
+async fn a_folder_of_the_first_version_is_migrated() {
+    let database = Fixture::file();
+    let first = queue_in(&database.folder()).await;
+    for _ in 0..3 {
+        submit(&first, job()).await;
+    }
+    claim(&first).await;
+    let mut session = first.database().session(Durability::Write).await.unwrap();
+    for undone in [
+        "DROP TRIGGER jobs_arrived",
+        "DROP TRIGGER jobs_changed",
+        "DROP TABLE job_counts",
+        "DROP TABLE queue_counts",
+        "DELETE FROM edgeprove_versions WHERE version > 1",
+    ] {
+        session.rows(undone, []).await.unwrap();
+    }
+    drop(session);
+    first.database().close().await;
+    drop(first);
+    let bounds = Bounds { queued_max: 3, unfinished_per_account_max: 100, has_shares: false };
+    let second = queue_at(&database.location, Rules::default(), bounds).await;
+    submit(&second, job()).await;
+    let refused = second.enqueue(job(), None).await;
+    assert!(matches!(refused, Err(EnqueueError::Full(Full::Queue { queued: 3 }))), "{refused:?}");
+    let bounds = Bounds { queued_max: 100, unfinished_per_account_max: 4, has_shares: false };
+    second.database().close().await;
+    drop(second);
+    let third = queue_at(&database.location, Rules::default(), bounds).await;
+    let refused = third.enqueue(job(), None).await;
+    assert!(matches!(refused, Err(EnqueueError::Full(Full::Account { unfinished: 4 }))), "{refused:?}");
 }
 
 #[tokio::test]

@@ -22,11 +22,9 @@ pub const ENQUEUE: Statement = statement! {
     "INSERT INTO jobs (id, kind, subject, version, owner, account, priority, rank, turn, status, run_at, enqueued_at, attempts, \
      max_attempts, lease_token, idempotency_key, body_digest, payload, input) \
      SELECT $5, $6, $7, $8, $9, $1, $2, place.rank, place.turn, 'queued', $3, $3, 0, $10, 0, $11, $12, $13, $14 \
-     FROM (" place_of_new_job ") AS place \
-     WHERE (SELECT count(*) FROM jobs WHERE account = $1 AND finished_at IS NULL) < $16 \
-     AND (SELECT count(*) FROM jobs WHERE status = 'queued') \
-     + CASE WHEN $17 = 0 THEN 0 \
-     ELSE (SELECT count(*) FROM jobs WHERE account = $1 AND finished_at IS NULL AND status = 'queued') END < $15 \
+     FROM (" place_of_new_job ") AS place, (" dialect(load) ") AS load \
+     WHERE load.unfinished_of_account < $16 \
+     AND load.queued + CASE WHEN $17 = 0 THEN 0 ELSE load.queued_of_account END < $15 \
      ON CONFLICT (account, idempotency_key) DO NOTHING \
      RETURNING seq, rank, turn"
 };
@@ -38,11 +36,7 @@ pub const FIND_BY_KEY: Statement = statement! {
     "SELECT " columns " FROM jobs WHERE account = $1 AND idempotency_key = $2"
 };
 
-/// Counts the jobs, for [`crate::queue_bounds::Bounds::admit`].
+/// Reads the numbers of jobs, for [`crate::queue_bounds::Bounds::admit`].
 ///
 /// Binds 1 account. Returns `queued`, `queued_of_account` and `unfinished_of_account`.
-pub const LOAD: Statement = statement! {
-    "SELECT (SELECT count(*) FROM jobs WHERE status = 'queued') AS queued, \
-     (SELECT count(*) FROM jobs WHERE account = $1 AND finished_at IS NULL AND status = 'queued') AS queued_of_account, \
-     (SELECT count(*) FROM jobs WHERE account = $1 AND finished_at IS NULL) AS unfinished_of_account"
-};
+pub const LOAD: Statement = statement! { dialect(load) };

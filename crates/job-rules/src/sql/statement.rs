@@ -30,7 +30,7 @@ impl Statement {
 }
 
 /// Makes a statement from pieces that both dialects have, and pieces in `sqlite(…)` or `postgres(…)` that one has. A name is
-/// that of a macro that expands to a piece.
+/// that of a macro that expands to a piece; in `dialect(…)`, to a piece of its own for each dialect.
 macro_rules! statement {
     (@$dialect:ident [$($done:tt)*]) => { concat!($($done)*) };
     (@sqlite [$($done:tt)*] sqlite($piece:literal) $($rest:tt)*) => {
@@ -38,6 +38,9 @@ macro_rules! statement {
     };
     (@postgres [$($done:tt)*] postgres($piece:literal) $($rest:tt)*) => {
         statement!(@postgres [$($done)* $piece,] $($rest)*)
+    };
+    (@$dialect:ident [$($done:tt)*] dialect($name:ident) $($rest:tt)*) => {
+        statement!(@$dialect [$($done)* $name!($dialect),] $($rest)*)
     };
     (@$dialect:ident [$($done:tt)*] $other:ident($piece:literal) $($rest:tt)*) => {
         statement!(@$dialect [$($done)*] $($rest)*)
@@ -107,6 +110,20 @@ macro_rules! place_of_new_job {
             "passed AS (SELECT min(rank - ahead) AS rank FROM followers) ",
             "SELECT CASE WHEN passed.rank < $4 THEN passed.rank ELSE $4 END AS rank, arrival.turn AS turn FROM arrival, passed"
         )
+    };
+}
+
+/// The numbers of jobs that a new one is compared with: a query of one row, `queued`, `queued_of_account` and
+/// `unfinished_of_account`. Binds 1 account. SQLite has counted them before, by triggers.
+macro_rules! load {
+    (sqlite) => {
+        "SELECT queued, coalesce((SELECT queued FROM job_counts WHERE account = $1), 0) AS queued_of_account, \
+         coalesce((SELECT unfinished FROM job_counts WHERE account = $1), 0) AS unfinished_of_account FROM queue_counts"
+    };
+    (postgres) => {
+        "SELECT (SELECT count(*) FROM jobs WHERE status = 'queued') AS queued, \
+         (SELECT count(*) FROM jobs WHERE account = $1 AND finished_at IS NULL AND status = 'queued') AS queued_of_account, \
+         (SELECT count(*) FROM jobs WHERE account = $1 AND finished_at IS NULL) AS unfinished_of_account"
     };
 }
 

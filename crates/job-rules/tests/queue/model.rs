@@ -155,20 +155,24 @@ impl Model {
                 Verdict::Conflict => Intake::Conflict,
             };
         }
-        let own = || self.jobs.values().filter(|job| job.account == new.account);
-        let count = |jobs: usize| u32::try_from(jobs).unwrap();
-        let load = Load {
-            queued: count(self.queued().len()),
-            queued_of_account: count(own().filter(|job| job.status == JobStatus::Queued).count()),
-            unfinished_of_account: count(own().filter(|job| !job.status.is_finished()).count()),
-        };
-        if let Err(full) = BOUNDS.admit(load) {
+        if let Err(full) = BOUNDS.admit(self.load(&new.account)) {
             return Intake::Full(full);
         }
         let (seq, id) = (i64::from(self.asked), new.id);
         let place = self.place(&new);
         self.jobs.insert(seq, new.arrive(seq, self.now, place));
         Intake::Accepted(id)
+    }
+
+    /// The numbers of jobs that a new job of this account is compared with.
+    pub(crate) fn load(&self, account: &str) -> Load {
+        let own = || self.jobs.values().filter(|job| job.account == account);
+        let count = |jobs: usize| u32::try_from(jobs).unwrap();
+        Load {
+            queued: count(self.queued().len()),
+            queued_of_account: count(own().filter(|job| job.status == JobStatus::Queued).count()),
+            unfinished_of_account: count(own().filter(|job| !job.status.is_finished()).count()),
+        }
     }
 
     /// The place of a job that is submitted now.

@@ -93,14 +93,17 @@ impl Queue {
                 Verdict::Conflict => Intake::Conflict,
             };
         }
-        let load = self.database.row(intake::LOAD, &values![job.account.as_str()]).await.unwrap();
+        Intake::Full(bounds.admit(self.load(&job.account).await).unwrap_err())
+    }
+
+    pub(crate) async fn load(&mut self, account: &str) -> Load {
+        let load = self.database.row(intake::LOAD, &values![account]).await.unwrap();
         let number = |column: &str| u32::try_from(load.get::<i64, _>(column)).unwrap();
-        let load = Load {
+        Load {
             queued: number("queued"),
             queued_of_account: number("queued_of_account"),
             unfinished_of_account: number("unfinished_of_account"),
-        };
-        Intake::Full(bounds.admit(load).unwrap_err())
+        }
     }
 
     /// The jobs ahead of a job that would be submitted now, in all.

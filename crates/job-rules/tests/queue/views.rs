@@ -31,6 +31,10 @@ pub(crate) async fn compare(queue: &mut Queue, model: &Model) {
     let waiting = model.queued().into_iter().map(|job| job.run_at.0).filter(|at| *at > model.now.0);
     assert_eq!(queue.next_due(model.now).await, waiting.min());
 
+    for account in OWNERS.map(|owner| format!("key:{owner}")) {
+        assert_eq!(queue.load(&account).await, model.load(&account), "{account}");
+    }
+
     let (mut counts, mut oldest) = (BTreeMap::new(), BTreeMap::new());
     for job in model.jobs.values() {
         let level = i64::from(job.priority.level());
