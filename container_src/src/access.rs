@@ -17,7 +17,8 @@ use edgeprove_job_rules::audit::{Action, Actor};
 pub use edgeprove_protocol::caller::Denied;
 use edgeprove_protocol::{HasProblemType, Priority, ProblemType, caller::address_account};
 use edgeprove_telemetry::Supervisor;
-use parking_lot::{Mutex, RwLock};
+use parking_lot::Mutex;
+use tokio::sync::watch;
 
 pub mod api_keys;
 pub mod api_keys_reload;
@@ -125,7 +126,7 @@ pub struct Access(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    keys: RwLock<Arc<KeyRing>>,
+    keys: watch::Sender<Arc<KeyRing>>,
     /// Why the newest version of the keys file was rejected.
     fault: Mutex<Option<String>>,
     counters: Arc<Mutex<UsageCounters>>,
@@ -171,7 +172,7 @@ impl Access {
     #[must_use]
     pub fn new(keys: KeyRing) -> Self {
         Self(Arc::new(Inner {
-            keys: RwLock::new(Arc::new(keys)),
+            keys: watch::Sender::new(Arc::new(keys)),
             fault: Mutex::new(None),
             counters: Arc::default(),
         }))
@@ -180,12 +181,18 @@ impl Access {
     /// The current keys.
     #[must_use]
     pub fn keys(&self) -> Arc<KeyRing> {
-        Arc::clone(&self.0.keys.read())
+        Arc::clone(&self.0.keys.borrow())
+    }
+
+    /// Receives the keys when they are replaced, for whoever acts for a caller over a longer time.
+    #[must_use]
+    pub fn key_changes(&self) -> watch::Receiver<Arc<KeyRing>> {
+        self.0.keys.subscribe()
     }
 
     /// Replaces the keys. The counts of callers stay.
     fn replace(&self, keys: KeyRing) {
-        *self.0.keys.write() = Arc::new(keys);
+        self.0.keys.send_replace(Arc::new(keys));
     }
 
     /// Why the newest version of the keys file was rejected; `None` if it was not.

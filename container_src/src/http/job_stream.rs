@@ -1,24 +1,27 @@
 //! The events of a job for one client: the job now, and after each change, until it has finished.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use edgeprove_job_queue::{job_view::JobView, watchers::Watcher};
 use edgeprove_protocol::JobDocument;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::{job_reader::ReadRight, state::AppState};
-use crate::jobs::{
-    document::{EventId, document},
-    watch_permits::WatchPermit,
+use crate::{
+    access::api_keys::KeyRing,
+    jobs::{
+        document::{EventId, document},
+        watch_permits::WatchPermit,
+    },
 };
-
-/// Interval at which the right to read the job is checked. A shorter one would wake a thousand idle streams too often.
-const CHECK_RIGHT_EVERY: Duration = Duration::from_secs(3);
 
 /// The events of a job for one client.
 pub struct JobStream {
     app: AppState,
     right: ReadRight,
+    /// The right is checked again when the keys change. A timer would wake a thousand idle streams for nothing.
+    keys: watch::Receiver<Arc<KeyRing>>,
     /// `None` after the last event.
     watcher: Option<Watcher>,
     last: Option<EventId>,
@@ -50,7 +53,8 @@ impl JobStream {
         permit: WatchPermit,
     ) -> Self {
         let stop = app.lifecycle.supervisor.stop_token().clone();
-        Self { app: Arc::clone(app), right, watcher: Some(watcher), last, stop, _permit: permit }
+        let keys = app.access.key_changes();
+        Self { app: Arc::clone(app), right, keys, watcher: Some(watcher), last, stop, _permit: permit }
     }
 
     /// Whether the client has seen the last event of a finished job.
@@ -88,7 +92,7 @@ impl JobStream {
             }
             tokio::select! {
                 changed = watcher.changed() => changed.map_err(|_| StreamEnd::Stopping)?,
-                () = tokio::time::sleep(CHECK_RIGHT_EVERY) => {}
+                Ok(()) = self.keys.changed() => {}
                 () = self.stop.cancelled() => return Err(StreamEnd::Stopping),
             }
         }
