@@ -7,12 +7,15 @@
 //! All tests share one PostgreSQL server. It is the one in `EDGEPROVE_TEST_POSTGRES`, otherwise one that this command
 //! starts for the run where PostgreSQL's programs are installed.
 
-use std::{env, fs, path::Path, process::Command};
+use std::{env, fs, num::NonZeroUsize, path::Path, process::Command, thread};
 
 use anyhow::{Context, bail};
 use edgeprove_test_postgres::Cluster;
 
 use crate::{edge, process, setup};
+
+/// The number of tests that run at the same time, for each core: many wait for a timeout, a process or a disk.
+const THREADS_PER_CORE: usize = 2;
 
 /// Runs setup, then all tests except those that need a Docker Engine or a browser.
 #[derive(Debug, clap::Args)]
@@ -58,6 +61,10 @@ pub(crate) fn run(args: &TestArgs) -> anyhow::Result<()> {
         .env("CRS_PATH", &ready.paths.crs)
         .env("EDGEPROVE_TEST_CIRCUITS", &ready.paths.circuits)
         .env("EDGEPROVE_SKIP_LOG", skip_log.path());
+    if !args.heavy {
+        let threads = THREADS_PER_CORE * thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        code.envs(["NEXTEST_TEST_THREADS", "RUST_TEST_THREADS"].map(|name| (name, threads.to_string())));
+    }
     if let Some(cluster) = &postgres {
         code.env("EDGEPROVE_TEST_POSTGRES", cluster.url());
     }
