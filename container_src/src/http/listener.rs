@@ -36,7 +36,7 @@ pub mod stream;
 mod time_share;
 
 /// Read buffer of a connection, in bytes. An upload arrives in pieces of at most this size.
-const READ_BUFFER_BYTES: usize = 32 << 10;
+const READ_BUFFER_BYTES: usize = 16 << 10;
 /// How long a client may take to send the head of a request, and how long a connection may wait for its next request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
 /// Pause after the system had no free file descriptor, and between two attempts to get a slot.
