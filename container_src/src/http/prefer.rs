@@ -4,8 +4,8 @@
 //! Prefer: respond-async, wait=10; note="a, b", handling=strict
 //! ```
 //!
-//! Unknown preferences and preferences with invalid values are ignored, as the RFC requires: a preference never makes a
-//! request fail. Of several with one name the first counts.
+//! Unknown preferences and preferences with invalid values are ignored, as the RFC requires. Of several with one name the
+//! first counts.
 
 use std::time::Duration;
 

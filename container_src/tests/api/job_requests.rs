@@ -22,10 +22,18 @@ fn a_server_without_jobs_proves_while_the_caller_waits() {
         response.assert_proves(range, NoirRecursive);
         assert_eq!(applied(&response), (200, "wait=100"), "{path}");
     }
-    for preference in ["respond-async", "respond-async, wait=5", "wait=5, respond-async"] {
+    for preference in ["respond-async, wait=100", "wait=100, respond-async"] {
+        let response = server.prove_request(&range.witness).header("prefer", preference).send();
+        response.assert_proves(range, NoirRecursive);
+        assert_eq!(applied(&response), (200, "wait=100"), "{preference}");
+    }
+    // Without a time to wait there is no other answer than a job.
+    for preference in ["respond-async", "respond-async, wait=soon"] {
         let request = server.prove_request(&range.witness).header("prefer", preference);
         request.send().assert_refused(ProblemType::JobsDisabled);
     }
+    let named = server.prove_request(&range.witness).header("prefer", "respond-async, wait=100");
+    named.header(headers::IDEMPOTENCY_KEY, "order-1").send().assert_refused(ProblemType::JobsDisabled);
     let unknown = server.prove_request(&range.witness).header("prefer", "wait=soon, respond-async=no").send();
     unknown.assert_proof_of(range);
     assert_eq!(unknown.header("preference-applied"), "");

@@ -1,8 +1,8 @@
 //! Decides whether a request for a proof is proved while its caller waits, or becomes a job.
 //!
-//! - `POST /v1/proofs` and `Prefer: respond-async` ask for a job.
-//! - `Prefer: wait=N` asks for the proof, and accepts a job where that takes too long. A server without jobs proves while
-//!   the caller waits.
+//! - `POST /v1/proofs` and `Prefer: respond-async` ask for a job. A server without jobs refuses them.
+//! - `Prefer: wait=N` asks for the proof, and accepts a job where that takes too long, also with `respond-async`. A server
+//!   without jobs proves while the caller waits, as long as that takes: there is nothing else that it could answer with.
 //! - An `Idempotency-Key` makes a job of any request: only a stored job can be recognized.
 //! - All other requests are proved while the caller waits.
 
@@ -57,9 +57,8 @@ fn becomes_job(
     if request_headers.contains_key(headers::IDEMPOTENCY_KEY) {
         return true;
     }
-    let can_wait = preferences.wait.is_some() && !preferences.respond_async;
     let wants_job = default == DefaultAnswer::Job || preferences.wants_a_job();
-    wants_job && (has_jobs || !can_wait)
+    wants_job && (has_jobs || preferences.wait.is_none())
 }
 
 #[cfg(test)]
@@ -85,7 +84,9 @@ mod tests {
             (&[("prefer", "wait=5")], Proof, [true, false]),
             (&[("prefer", "wait=5")], Job, [true, false]),
             (&[("prefer", "respond-async")], Proof, [true, true]),
-            (&[("prefer", "respond-async, wait=5")], Proof, [true, true]),
+            (&[("prefer", "respond-async, wait=5")], Proof, [true, false]),
+            (&[("prefer", "respond-async, wait=5")], Job, [true, false]),
+            (&[("prefer", "respond-async, wait=soon")], Proof, [true, true]),
             (&[("idempotency-key", "a")], Proof, [true, true]),
             (&[("prefer", "wait=5"), ("idempotency-key", "a")], Proof, [true, true]),
             (&[("prefer", "return=minimal")], Proof, [false, false]),

@@ -337,7 +337,7 @@ problem_types! {
     /// Asynchronous jobs are disabled: this server has no place to store them.
     JobsDisabled = "jobs_disabled", 503, Notice, Never, SameCircuit,
         "Asynchronous jobs are disabled",
-        "Send the request without `Prefer` and `Idempotency-Key`. Operator: set `--data`, `DATABASE_URL` or `--ephemeral-jobs`.";
+        "Send the request with `Prefer: wait=60` or without `Prefer`, and without `Idempotency-Key`. Operator: set `--data`, `DATABASE_URL` or `--ephemeral-jobs`.";
     /// The job database is unreachable.
     JobStoreUnavailable = "job_store_unavailable", 503, Critical, Later(2), SameCircuit,
         "The job database is not available",
