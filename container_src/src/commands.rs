@@ -72,7 +72,7 @@ enum Command {
     Prove(Box<prove::ProveArgs>),
     /// Compute a witness from inputs, without a proof.
     Witness(witness::WitnessArgs),
-    /// Verify one proof.
+    /// Verify one proof. It needs bb, and no CRS.
     Verify(Box<verify::VerifyArgs>),
     /// Fill the cache of verification keys for these circuits, for example while an image is built.
     Warm(Box<warm::WarmArgs>),

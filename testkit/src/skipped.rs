@@ -25,6 +25,11 @@ pub fn lacks_pid_namespaces() -> bool {
         && skip("needs PID namespaces, which this machine does not allow")
 }
 
+/// Whether this machine lets no process have a network namespace of its own. A test that can do without one goes on.
+pub fn lacks_network_namespaces() -> bool {
+    !processes::succeeds(namespace(&["--net"]).arg("true"))
+}
+
 /// Whether this process may not change the memory of another one. If so, the test is recorded as skipped.
 pub fn lacks_memory_of(pid: i32) -> bool {
     let memory = fs::OpenOptions::new().read(true).write(true).open(format!("/proc/{pid}/mem"));

@@ -34,10 +34,10 @@ pub(super) fn of_prove(command: Command) -> Command {
     OF_PROVE.iter().fold(command, |command, (flag, help)| command.mut_arg(*flag, |flag| flag.help(*help)))
 }
 
-/// `edgeprove verify` proves nothing.
+/// `edgeprove verify` proves nothing, and needs no CRS.
 pub(super) fn of_verify(command: Command) -> Command {
     let of_proofs =
-        ["prover", "cores", "memory_max", "prove_timeout", "verify", "cache_dir", "msm", "spool_max"];
+        ["prover", "cores", "memory_max", "prove_timeout", "verify", "crs", "cache_dir", "msm", "spool_max"];
     hide(hide(command, &OF_A_SERVER), &of_proofs)
 }
 

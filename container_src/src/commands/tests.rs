@@ -154,7 +154,8 @@ fn help_shows_the_flags_of_its_own_command_only() {
         }
     }
     assert!(help("prove").contains("--prove-timeout") && !help("verify").contains("--prove-timeout"));
-    assert!(help("verify").contains("--crs") && help("warm").contains("--cache-dir"));
+    assert!(help("prove").contains("--crs") && help("warm").contains("--cache-dir"));
+    assert!(help("verify").contains("--bb") && !help("verify").contains("--crs"));
     assert!(help("serve").contains("--prover-queue-max"));
 }
 

@@ -1,5 +1,7 @@
 //! `edgeprove verify`: verifies one proof, and reports what does not fit.
 //!
+//! It needs bb and no CRS: the one point that bb takes from there to verify is a constant, and is written to the spool.
+//!
 //! The exit status is 0 for a proof that verifies and 1 for one that does not. It is 64 where a file is not named, 65
 //! where a file has the wrong content, 66 where a file cannot be read, and 70 where bb could not verify.
 
@@ -15,18 +17,20 @@ use edgeprove_protocol::Target;
 
 use super::exit_status::{self, Failure};
 use crate::{
-    config::{
-        ConfigError, Faults, Purpose, RawSetting, engine::EngineArgs, environment::Environment, raw_setting,
-    },
-    engine::{Engine, settings::CircuitSettings},
+    config::{ConfigError, Faults, RawSetting, engine::EngineArgs, environment::Environment, raw_setting},
+    engine::settings::VerifierSettings,
     proof_files::{FILE_MAX_BYTES, PROOF, PUBLIC_INPUTS, ProofFiles, TarError, VK, is_tar, read_bounded},
 };
-use edgeprove_engine::scheduler::WidthPolicy;
 use edgeprove_prover::{
-    CircuitKey, ProofParts, ProverError,
+    Backend as _, CircuitKey, ProofParts, ProverError, RecyclePolicy,
     backend::FIELD_BYTES,
-    barretenberg::key_facts::{KeyFacts, NotAKey},
+    barretenberg::{
+        BbProgram, WarmBackend, crs,
+        key_facts::{KeyFacts, NotAKey},
+    },
 };
+use edgeprove_spool::{Spool, SpoolError};
+use edgeprove_telemetry::Supervisor;
 
 /// Longest time for one verification.
 const TIMEOUT: Duration = Duration::from_mins(1);
@@ -147,25 +151,20 @@ enum Misfit {
 pub fn run(args: VerifyArgs, environment: &Environment) -> ExitCode {
     exit_status::run(async {
         let mut faults = Faults::default();
-        let engine = args.engine.read(environment, Purpose::Use, &mut faults).await;
+        let verifier = args.engine.read_for_verification(environment, &mut faults).await;
         let target = match args.files.target.clone() {
             Some(target) => faults.take_named("--target", target).map(Some),
             None => Some(None),
         };
-        let ((mut engine, log), target) = faults.finish(engine.zip(target))?;
+        let ((verifier, log), target) = faults.finish(verifier.zip(target))?;
         edgeprove_telemetry::start(log.format, &log.filter);
         edgeprove_telemetry::process::disable_core_dumps();
         let subject = args.files.read()?;
         if let Some(misfit) = subject.misfit(target) {
             return Ok(print_verdict(Some(&misfit)));
         }
-
-        engine.proving.scheduler.policy = WidthPolicy::Wide;
-        let none = CircuitSettings { sources: Vec::new(), default: None, families: Vec::new() };
-        let engine = Engine::start(&engine, none).map_err(software)?;
-        let verdict = verify(&engine, subject).await;
-        engine.stop().await;
-        verdict.map(|is_valid| print_verdict((!is_valid).then_some(&Misfit::Changed)))
+        let is_valid = verify(verifier, subject).await?;
+        Ok(print_verdict((!is_valid).then_some(&Misfit::Changed)))
     })
 }
 
@@ -173,7 +172,21 @@ fn software(error: impl std::error::Error + 'static) -> Failure {
     Failure::Software(Box::new(error))
 }
 
-async fn verify(engine: &Engine, subject: Subject) -> Result<bool, Failure> {
+async fn verify(settings: VerifierSettings, subject: Subject) -> Result<bool, Failure> {
+    let VerifierSettings { bb, msm, memory_max_bytes, spool_dir } = settings;
+    let spool = Spool::open(&spool_dir).map_err(software)?;
+    let crs = spool.create_dir().map_err(software)?;
+    crs::write_for_verification(crs.path())
+        .map_err(|error| software(SpoolError::of("write to", crs.path(), error)))?;
+    let program = BbProgram { path: bb, crs_dir: crs.path().to_owned(), msm, memory_max_bytes };
+    let supervisor = Supervisor::default();
+    let backend = WarmBackend::start(&program, 1, &[1], RecyclePolicy::NEVER, &supervisor);
+    let verdict = verify_with(&backend, subject).await;
+    supervisor.stop().await;
+    verdict
+}
+
+async fn verify_with(backend: &WarmBackend, subject: Subject) -> Result<bool, Failure> {
     let Subject { facts, vk, parts } = subject;
     let circuit = CircuitKey {
         bytecode: bytes::Bytes::new(),
@@ -181,7 +194,7 @@ async fn verify(engine: &Engine, subject: Subject) -> Result<bool, Failure> {
         target: facts.target,
         memory: Arc::default(),
     };
-    let permit = engine.proving.permit().await.map_err(software)?;
+    let permit = backend.permit(1, Arc::new(()));
     permit.verify(&circuit, &parts, Instant::now() + TIMEOUT).await.map_err(|error| match error {
         ProverError::Refused { reason } => Unusable::Refused { reason }.into(),
         error => software(error),

@@ -9,7 +9,7 @@ use super::{
     program::ProgramArgs,
     proving::ProvingArgs,
 };
-use crate::engine::settings::EngineSettings;
+use crate::engine::settings::{EngineSettings, VerifierSettings};
 
 /// Flags of the engine.
 #[derive(Debug, Clone, Args)]
@@ -36,5 +36,19 @@ impl EngineArgs {
         let (proving, mut program) = (proving?, program?);
         program.bb.memory_max_bytes = proving.scheduler.memory_max_bytes;
         Some((EngineSettings { proving, program }, log?))
+    }
+
+    /// Reads the flags that concern the verification of a proof, and checks that bb has the right version.
+    pub async fn read_for_verification(
+        self,
+        environment: &Environment,
+        faults: &mut Faults,
+    ) -> Option<(VerifierSettings, LogSettings)> {
+        let proving = self.proving.read(faults);
+        let verifier = self.program.read_for_verification(environment, faults).await;
+        let log = self.log.read(faults);
+        let (proving, verifier) = (proving?, verifier?);
+        let memory_max_bytes = proving.scheduler.memory_max_bytes;
+        Some((VerifierSettings { memory_max_bytes, ..verifier }, log?))
     }
 }

@@ -11,7 +11,7 @@ use clap::Args;
 
 use super::environment::Environment;
 use super::setting::{Faults, Purpose, RawSetting, flag, raw_setting, words};
-use crate::engine::settings::ProgramSettings;
+use crate::engine::settings::{ProgramSettings, VerifierSettings};
 use edgeprove_prover::barretenberg::{
     BbProgram, Msm,
     crs::{CheckedList, Crs},
@@ -90,6 +90,24 @@ impl ProgramArgs {
         // The memory that provers may use is read elsewhere.
         let bb = BbProgram { path, crs_dir: crs.dir.clone(), msm, memory_max_bytes: u64::MAX };
         Some(ProgramSettings { bb, version, crs, cache_dir, spool_dir, spool_max_bytes: spool_max })
+    }
+
+    /// Reads what the verification of a proof needs, and runs `bb --version`. There need not be a CRS.
+    pub async fn read_for_verification(
+        self,
+        environment: &Environment,
+        faults: &mut Faults,
+    ) -> Option<VerifierSettings> {
+        let path = find_bb(self.bb, environment, faults);
+        let msm = faults.take("msm", self.msm);
+        let version = match &path {
+            Some(path) => check_version(path, faults).await,
+            None => None,
+        };
+        let spool_dir = self.spool_dir.unwrap_or_else(|| default_spool(environment));
+        let (bb, msm, _) = (path?, msm?, version?);
+        // The memory that bb may use is read elsewhere.
+        Some(VerifierSettings { bb, msm, memory_max_bytes: u64::MAX, spool_dir })
     }
 }
 

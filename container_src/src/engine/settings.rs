@@ -10,7 +10,7 @@ use edgeprove_engine::{
 use edgeprove_protocol::CircuitId;
 use edgeprove_prover::{
     RecyclePolicy,
-    barretenberg::{BbProgram, crs::Crs},
+    barretenberg::{BbProgram, Msm, crs::Crs},
 };
 
 /// Settings of the engine.
@@ -59,6 +59,19 @@ pub struct ProgramSettings {
     pub spool_dir: PathBuf,
     /// Most bytes of all unfinished uploads and witnesses; `None` without a limit.
     pub spool_max_bytes: Option<u64>,
+}
+
+/// What the verification of a proof needs. bb gets its part of the CRS from a folder in the spool.
+#[derive(Debug, Clone)]
+pub struct VerifierSettings {
+    /// The bb executable.
+    pub bb: PathBuf,
+    /// How bb multiplies curve points.
+    pub msm: Msm,
+    /// The most resident memory that bb may take, in bytes.
+    pub memory_max_bytes: u64,
+    /// The folder of the spool.
+    pub spool_dir: PathBuf,
 }
 
 /// The circuits.

@@ -400,7 +400,7 @@ fn a_user_with_only_a_binary_learns_how_to_get_bb() {
 #[test]
 fn a_user_with_only_a_binary_learns_how_to_get_a_crs() {
     let elsewhere = tempfile::tempdir().unwrap();
-    for arguments in [&["serve"][..], &["verify", "folder"]] {
+    for arguments in [&["serve"][..], &["warm", "--circuit", "circuit.json"]] {
         let mut command = Command::new(paths::edgeprove());
         command.args(arguments).env_clear().env("BB_PATH", paths::bb()).env("HOME", elsewhere.path());
         let output = processes::run(command.current_dir(elsewhere.path()), wait::LIMIT);

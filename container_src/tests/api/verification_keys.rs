@@ -10,7 +10,7 @@ use edgeprove_protocol::{
 };
 use http::Method;
 
-use crate::support::{Response, Sample, TestServer, bb, paths, processes, samples, wait};
+use crate::support::{Response, Sample, TestServer, bb, paths, processes, samples, skipped, wait};
 
 /// Unpacks a tar file with the ordinary program, and returns the names of its files.
 #[track_caller]
@@ -35,13 +35,22 @@ fn assert_verifies(response: &Response, sample: &Sample, target: Target) {
     assert!(bb::verifies(&sample.circuit, target, &read("proof"), &read("public_inputs")));
     assert!(bb::verifies_with_key(target, &read("vk"), &read("proof"), &read("public_inputs")));
 
-    let mut verify = Command::new(paths::edgeprove());
+    // A verifier has no CRS, and no network to load one from.
+    let mut verify = if skipped::lacks_network_namespaces() {
+        Command::new(paths::edgeprove())
+    } else {
+        let mut verify = skipped::namespace(&["--net"]);
+        verify.arg(paths::edgeprove());
+        verify
+    };
     verify.env_clear().arg("verify").arg(dir.path().join("proof.tar"));
-    verify.env("BB_PATH", paths::bb()).env("CRS_PATH", paths::crs());
-    verify.env("EDGEPROVE_SPOOL_DIR", dir.path().join("spool"));
+    verify.env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("HOME", dir.path());
+    verify.env("BB_PATH", paths::bb()).env("EDGEPROVE_SPOOL_DIR", dir.path().join("spool"));
     let output = processes::run(&mut verify, wait::LIMIT);
     assert_eq!(String::from_utf8_lossy(&output.stdout), "valid\n", "{output:?}");
     assert_eq!(output.status.code(), Some(0));
+    let spooled = fs::read_dir(dir.path().join("spool")).unwrap().count();
+    assert_eq!((spooled, dir.path().join(".bb-crs").exists()), (0, false), "nothing is left behind");
 }
 
 #[test]

@@ -14,7 +14,7 @@ use std::{
 };
 
 use edgeprove_files::regular_file;
-use edgeprove_protocol::crs::{G1_FILE, G2_FILE, G2_POINT_BYTES, POINTS_MIN, largest_circuit};
+use edgeprove_protocol::crs::{G1_FILE, G1_GENERATOR, G2_FILE, G2_POINT_BYTES, POINTS_MIN, largest_circuit};
 use rustix::fs::Access;
 use sha2::{Digest, Sha256};
 
@@ -169,6 +169,12 @@ impl Crs {
         names.sort();
         names
     }
+}
+
+/// Writes all that bb needs of a CRS to verify proofs: the first point of G1, which is the generator in every CRS. The point
+/// of G2 is built into bb.
+pub fn write_for_verification(dir: &Path) -> io::Result<()> {
+    fs::write(dir.join(G1_FILE), G1_GENERATOR)
 }
 
 fn unreadable(path: &Path) -> impl FnOnce(io::Error) -> CrsError {
