@@ -136,3 +136,58 @@ fn a_spool_of_another_user_is_refused() {
     assert_refused(dir.path(), &["12345"], |s| s.spool = Some(spool.clone()));
     assert_refused(dir.path(), &["12345"], |s| s.spool = Some(dir.path().join("new")));
 }
+
+/// A server that runs as kubelet and a container runtime start it: as a user without a name, who may write to this volume of
+/// its pod by the volume's mode alone. `in_memory` mounts a new file system there instead.
+fn start_in_a_pod(s: &mut Settings, node: &Path, volume: &Path, at: &Path, in_memory: bool) {
+    let script = "mount --bind \"$1\" /etc/hosts && mount $2 \"$3\" \"$4\" && chmod 2777 \"$4\" && shift 4 && \
+                  exec setpriv --securebits +no_setuid_fixup --reuid 10001 --regid 10001 --clear-groups \
+                  --inh-caps +dac_override --ambient-caps +dac_override -- \"$@\"";
+    let hosts = node.join("etc-hosts");
+    fs::write(&hosts, "127.0.0.1 localhost\n").unwrap();
+    let mut wrapper = skipped::namespace(&["--mount"]);
+    wrapper.args(["sh", "-c", script, "sh"]).arg(hosts);
+    if in_memory {
+        wrapper.args(["-t tmpfs", "tmpfs"])
+    } else {
+        wrapper.arg("--bind").arg(volume)
+    };
+    s.wrapper = Some({
+        wrapper.arg(at);
+        wrapper
+    });
+}
+
+#[test]
+fn a_volume_of_a_pod_holds_spool_and_data_whatever_its_mode() {
+    if skipped::is_not_root() || skipped::lacks_mount_namespaces() || skipped::lacks_program("setpriv") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let (node, at) = (dir.path().join("pods/1"), dir.path().join("volume"));
+    let volume = node.join("volumes/kubernetes.io~empty-dir/volume");
+    fs::create_dir_all(&volume).unwrap();
+    fs::create_dir(&at).unwrap();
+    for in_memory in [false, true] {
+        let server = TestServer::start(|s| {
+            start_in_a_pod(s, &node, &volume, &at, in_memory);
+            s.spool = Some(at.join("spool"));
+            use_data(s, &at);
+        });
+        server.assert_healthy();
+        let job = server.submit(samples::range_check());
+        server.wait_until_finished(job, crate::support::wait::LIMIT);
+        server.finish();
+    }
+    let found = fs::metadata(volume.join("edgeprove.db")).unwrap();
+    assert_eq!((found.uid(), found.mode() & 0o7777), (10_001, 0o600));
+    // A folder of the node with the same mode may be reached by others.
+    let shared = dir.path().join("shared");
+    fs::create_dir(&shared).unwrap();
+    for use_it in [use_data, |s: &mut Settings, path: &Path| s.spool = Some(path.to_owned())] {
+        assert_refused(&at, &["chmod"], |s| {
+            start_in_a_pod(s, &node, &shared, &at, false);
+            use_it(s, &at);
+        });
+    }
+}

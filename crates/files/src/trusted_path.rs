@@ -2,6 +2,7 @@
 //!
 //! Who may write to a folder may rename what is in it, whoever owns that. A path is therefore as safe as the least safe
 //! folder on the way to it. This user and root are trusted, and so is a group that root chose or that is this user's own.
+//! A volume that Kubernetes made for this pod is open to nobody but the pod's containers, whatever its mode.
 
 use std::{
     collections::VecDeque,
@@ -17,7 +18,7 @@ use rustix::{
     process::geteuid,
 };
 
-use crate::folder_of;
+use crate::{folder_of, pod_volume};
 
 /// The id of the user who may do anything in any case.
 const ROOT: u32 = 0;
@@ -89,7 +90,7 @@ pub fn input_faults(path: &Path) -> Vec<UntrustedPath> {
         }
         faults.extend(check_owner(path, found).err());
         let others_may_change =
-            if found.is_dir() { others_may_rename(found) } else { others_may_write(found) };
+            if found.is_dir() { others_may_rename(path, found) } else { others_may_write(found) };
         if others_may_change && !found.is_symlink() {
             faults.push(writable(path, found));
         }
@@ -163,7 +164,7 @@ fn walk(
 /// Checks that this user or root owns a folder, and that no other user may rename what is in it.
 pub fn check_folder(path: &Path, found: &Metadata) -> Result<(), UntrustedPath> {
     check_owner(path, found)?;
-    if others_may_rename(found) {
+    if others_may_rename(path, found) {
         return Err(writable(path, found));
     }
     Ok(())
@@ -223,8 +224,8 @@ fn check_owner(path: &Path, found: &Metadata) -> Result<(), UntrustedPath> {
 }
 
 /// Whether others may rename the entries of a folder. In a sticky folder, only their owners may.
-fn others_may_rename(folder: &Metadata) -> bool {
-    folder.mode() & 0o1000 == 0 && others_may_write(folder)
+fn others_may_rename(path: &Path, folder: &Metadata) -> bool {
+    folder.mode() & 0o1000 == 0 && others_may_write(folder) && !pod_volume::is_mounted_at(path)
 }
 
 /// Whether users other than this one and root may write. A group that root gave its folder to is root's choice, and many
