@@ -40,7 +40,7 @@ pub fn document(view: &JobView) -> Result<JobDocument, DecodeError> {
     })
 }
 
-/// The stage on the wire. An attempt that has not reported a stage is loading.
+/// The stage on the wire. An attempt that has not reported a stage is loading, and so is one that waits for a core.
 fn stage(job: &Job) -> JobStage {
     match job.status {
         JobStatus::Queued => JobStage::Queued,

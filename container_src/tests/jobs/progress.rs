@@ -69,3 +69,34 @@ fn progress_goes_forward_where_proofs_were_timed() {
 fn progress_goes_forward_where_nothing_is_known() {
     progress_only_goes_forward(false);
 }
+
+#[test]
+fn the_remaining_time_has_the_wait_for_a_core() {
+    let folder = DataFolder::new();
+    let server = TestServer::start(|s| {
+        folder.configure(s);
+        s.flag("--job-workers", "3");
+        s.flag("--cores", "1");
+        s.provers = 1;
+    });
+    server.prove(&samples::range_check().witness).assert_proof_of(samples::range_check());
+    assert!(server.provers().into_iter().all(|bb| bb.suspend()));
+    // The first one has the core, and the other two wait for it.
+    let jobs: Vec<_> = (0..3).map(|_| server.submit(samples::range_check())).collect();
+    let waiting = eventually("two jobs wait for the core", || {
+        let now = jobs.iter().map(|id| server.job(*id));
+        let waiting: Vec<_> = now.filter(|job| (job.stage, job.progress) == (JobStage::Loading, 4)).collect();
+        (waiting.len() == 2).then_some(waiting)
+    });
+    let work_ms = server.get("/v1/estimate").json()["proving_ms"]["expected"].as_f64().unwrap();
+    for job in waiting {
+        let remaining_ms =
+            job.estimated_remaining_ms.map(Duration::from_millis).unwrap().as_secs_f64() * 1000.0;
+        assert!(remaining_ms > work_ms, "{remaining_ms} ms are not more than {work_ms} ms of work");
+    }
+    resume(&server);
+    for id in jobs {
+        assert_eq!(server.wait_until_finished(id, LONG_LIMIT).status, JobStatus::Completed);
+    }
+    server.finish();
+}

@@ -188,26 +188,39 @@ impl ProofService {
         self.0.estimator.samples(WORK_KIND, circuit.as_str())
     }
 
-    /// How long a new proof of normal priority would wait for a prover; `None` if nothing is known of the proofs before
-    /// it. Circuits of which nothing is known are assumed to take as long as `circuit`.
+    /// How long a new proof would wait for a prover behind all that wait; `None` if nothing is known of the proofs before it.
+    /// Circuits of which nothing is known are assumed to take as long as `circuit`.
     #[must_use]
     pub fn expected_wait(&self, circuit: &CircuitId) -> Option<Estimate> {
         let now = self.0.proving.scheduler().status();
         if now.waiting == 0 && now.cores_free > 0 {
             return Some(Estimate::NOTHING);
         }
+        self.expected_wait_behind(circuit, now.waiting)
+    }
+
+    /// As [`Self::expected_wait`], for a proof that waits behind this many others.
+    #[must_use]
+    pub fn expected_wait_behind(&self, circuit: &CircuitId, ahead: usize) -> Option<Estimate> {
         let of = |other: &CircuitId| self.estimate(other).or_else(|| self.estimate(circuit));
         let running = self.1.running().into_iter().map(|(circuit, elapsed)| {
             let estimate = of(&circuit)?;
             Some(Underway { estimate, elapsed })
         });
         let running: Vec<_> = running.collect::<Option<_>>()?;
-        let ahead = self.1.snapshot().circuits.into_iter().filter(|(_, summary)| summary.waiting > 0);
-        let ahead: Vec<_> = ahead
-            .map(|(circuit, summary)| Some(Waiting { estimate: of(&circuit)?, jobs: summary.waiting }))
-            .collect::<Option<_>>()?;
-        let provers = NonZeroUsize::new(now.running).unwrap_or(NonZeroUsize::MIN);
-        Some(prediction::wait(provers, &running, &ahead))
+        // The scheduler does not know the circuits of those that wait. The counts by circuit are too high, because they have
+        // uploads as well.
+        let (mut left, mut waiting) = (ahead as u64, Vec::new());
+        for (circuit, summary) in self.1.snapshot().circuits {
+            let jobs = summary.waiting.min(left);
+            if jobs > 0 {
+                waiting.push(Waiting { estimate: of(&circuit)?, jobs });
+                left -= jobs;
+            }
+        }
+        let provers =
+            NonZeroUsize::new(self.0.proving.scheduler().status().running).unwrap_or(NonZeroUsize::MIN);
+        Some(prediction::wait(provers, &running, &waiting))
     }
 
     /// How long a proof of this circuit takes, proving and verifying; `None` before the first one. Cached proofs do not

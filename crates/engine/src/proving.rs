@@ -49,9 +49,14 @@ pub struct Urgency<'a> {
     pub since: Option<UnixMillis>,
 }
 
-/// The stage of an admitted proof.
+/// The stage of a proof.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ProofStage {
+    /// The proof waits for cores or memory. One that starts at once does not have this stage.
+    Waiting {
+        /// The number of proofs that wait ahead of it.
+        ahead: usize,
+    },
     /// The prover proves.
     Proving,
     /// The prover verifies the proof.
@@ -226,7 +231,8 @@ impl Proving {
         let Urgency { account, priority, since } = urgency;
         let memory = Some(Arc::clone(circuit.memory()));
         let demand = Demand { account: account.map(Arc::from), priority, since, memory };
-        let permit = self.permit_for(demand).await?;
+        let on_wait = |ahead| on_stage(ProofStage::Waiting { ahead });
+        let permit = self.permit_for(demand, &on_wait).await?;
         let admitted = Instant::now();
         let mut key = match circuit.ready_key(target) {
             Some(key) => key,
@@ -293,11 +299,15 @@ impl Proving {
 
     /// Waits for a prover permit, for work other than a proof.
     pub async fn permit(&self) -> Result<Box<dyn ProverPermit>, AdmissionError> {
-        self.permit_for(Demand::default()).await
+        self.permit_for(Demand::default(), &|_| {}).await
     }
 
-    async fn permit_for(&self, demand: Demand) -> Result<Box<dyn ProverPermit>, AdmissionError> {
-        let slot = self.scheduler.admit(demand).await?;
+    async fn permit_for(
+        &self,
+        demand: Demand,
+        on_wait: &(dyn Fn(usize) + Send + Sync),
+    ) -> Result<Box<dyn ProverPermit>, AdmissionError> {
+        let slot = self.scheduler.admit_reporting(demand, on_wait).await?;
         Ok(self.backend.permit(slot.width(), Arc::new(slot)))
     }
 

@@ -244,8 +244,17 @@ impl Scheduler {
 
     /// Waits for cores and memory. Dropping the future leaves the queue.
     pub async fn admit(&self, demand: Demand) -> Result<Slot, AdmissionError> {
+        self.admit_reporting(demand, &|_| {}).await
+    }
+
+    /// As [`Self::admit`]. If the proof has to wait, `on_wait` gets the number of proofs that wait ahead of it.
+    pub async fn admit_reporting(
+        &self,
+        demand: Demand,
+        on_wait: &(dyn Fn(usize) + Send + Sync),
+    ) -> Result<Slot, AdmissionError> {
         let requested = Instant::now();
-        let receiver = {
+        let (place, receiver) = {
             let mut state = self.0.state.lock();
             state.waiting.prune();
             let waiting = state.waiting.len();
@@ -261,10 +270,13 @@ impl Scheduler {
             }
             let since = demand.since.unwrap_or_else(|| self.0.now());
             let (response, receiver) = oneshot::channel();
-            state.waiting.push(since, Waiter { demand, response });
-            receiver
+            (state.waiting.push(since, Waiter { demand, response }), receiver)
         };
         self.0.dispatch();
+        let ahead = self.0.state.lock().waiting.ahead_of(place);
+        if let Some(ahead) = ahead {
+            on_wait(ahead);
+        }
         match tokio::time::timeout(self.0.limits.wait_max, receiver).await {
             Ok(Ok(admission)) => admission,
             // A waiter's sender is dropped only by sending through it, or with the scheduler itself.

@@ -6,6 +6,7 @@ use edgeprove_job_rules::{
     job::Job,
     lease::{LeaseTerms, LeaseToken},
     prediction::Estimate,
+    progress::StageEstimate,
     time::UnixMillis,
 };
 use edgeprove_protocol::JobId;
@@ -74,7 +75,13 @@ impl Attempt {
     /// Reports the start of a stage, one of the kind's [`stages`](crate::kind::JobKind::stages). Watchers on this server see
     /// it at once. The task that renews the lease writes it to the database soon after; until then a newer stage replaces it.
     pub fn report_stage(&self, stage: &'static str) {
-        let report = StageReport { name: stage, at: (self.now)(), estimate: self.estimate };
+        self.report_waiting_stage(stage, Estimate::NOTHING);
+    }
+
+    /// As [`Self::report_stage`], for a stage in which the attempt waits this long before its work begins.
+    pub fn report_waiting_stage(&self, stage: &'static str, wait: Estimate) {
+        let estimate = self.estimate.map(|work| StageEstimate { work, wait });
+        let report = StageReport { name: stage, at: (self.now)(), estimate };
         (self.on_stage)(self.id, self.token, report);
         self.stage.send_replace(Some(report));
     }

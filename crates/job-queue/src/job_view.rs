@@ -12,7 +12,7 @@ use edgeprove_job_rules::{
     estimator::{DurationEstimator, RunningJob},
     job::Job,
     prediction::{Estimate, WINDOW},
-    progress::{self, Progress, Stage},
+    progress::{self, Progress, Stage, StageEstimate},
     queue_position::{self, QueuePosition, QueuedJob},
     time::UnixMillis,
 };
@@ -143,8 +143,8 @@ impl JobViews {
         // Of a stage that was reported, the row has the estimate: it is the same on every server, and does not change while the
         // stage lasts.
         let estimate = match &job.stage {
-            Some(_) => job.stage_estimate.as_deref().and_then(Estimate::decode),
-            None => self.estimator.expected(&job.kind, &job.subject),
+            Some(_) => job.stage_estimate.as_deref().and_then(StageEstimate::decode),
+            None => self.estimator.expected(&job.kind, &job.subject).map(StageEstimate::from),
         };
         progress::of_attempt(self.stages(job), job.stage.as_deref(), elapsed, estimate)
     }

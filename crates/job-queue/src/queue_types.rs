@@ -5,7 +5,7 @@ use std::time::Duration;
 use edgeprove_job_rules::{
     job::Job,
     outcome::{EncodeError, StoredOutcome},
-    prediction::Estimate,
+    progress::StageEstimate,
     queue_bounds::Full,
     time::UnixMillis,
 };
@@ -77,8 +77,8 @@ pub struct StageReport {
     pub name: &'static str,
     /// The time when it began.
     pub at: UnixMillis,
-    /// The estimate of the work, as it was known when the attempt began.
-    pub estimate: Option<Estimate>,
+    /// The estimate of the work, as it was known when the attempt began, and of the wait before it.
+    pub estimate: Option<StageEstimate>,
 }
 
 /// The outcome of an attempt at a job.

@@ -116,6 +116,9 @@ impl Estimate {
     pub const NOTHING: Self =
         Self { expected: Duration::ZERO, low: Duration::ZERO, high: Duration::ZERO, confidence: 1.0 };
 
+    /// The number of words of an encoded estimate.
+    pub(crate) const PARTS: usize = 4;
+
     /// The sum of both. Deviations add up, which is right for work that is slow for the same reason, and cautious
     /// for all other.
     #[must_use]
@@ -153,7 +156,7 @@ impl Estimate {
         format!("{} {} {} {confidence:.3}", ms(expected), ms(low), ms(high))
     }
 
-    /// Reads an estimate back; `None` if this version did not write it.
+    /// Reads an estimate back; `None` if this version did not write it. What follows it is ignored.
     #[must_use]
     pub fn decode(text: &str) -> Option<Self> {
         let mut parts = text.split(' ');

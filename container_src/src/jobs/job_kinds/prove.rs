@@ -33,13 +33,14 @@ use edgeprove_job_rules::{
     audit::Actor,
     capability::{Capability, Subject},
     job::Job,
+    prediction::Estimate,
     progress::Stage,
 };
 use edgeprove_protocol::{HasProblemType as _, JobStage, Problem, ProblemType, TraceContext};
 use edgeprove_spool::{Spool, SpoolFile};
 use edgeprove_telemetry::metrics::is_callers_fault;
 
-use super::proof_payload::{KIND, Payload, ProofReport, STAGES, WitnessDescriptor};
+use super::proof_payload::{KIND, Payload, ProofReport, STAGES, WAITING, WitnessDescriptor};
 use crate::access;
 
 /// How long a job waits for an outage to end. Then it is released: another server may reach the store.
@@ -305,11 +306,14 @@ impl Prove {
             timeout: payload.timeout_ms.map(Duration::from_millis),
             when_busy: WhenBusy::Wait,
         };
-        let on_stage = |stage| {
-            attempt.report_stage(match stage {
-                ProofStage::Proving => JobStage::Proving.as_str(),
-                ProofStage::Verifying => JobStage::Verifying.as_str(),
-            });
+        let circuit = candidates.first.circuit.id.clone();
+        let on_stage = |stage| match stage {
+            ProofStage::Waiting { ahead } => {
+                let wait = self.proofs.expected_wait_behind(&circuit, ahead);
+                attempt.report_waiting_stage(WAITING.name, wait.unwrap_or(Estimate::NOTHING));
+            }
+            ProofStage::Proving => attempt.report_stage(JobStage::Proving.as_str()),
+            ProofStage::Verifying => attempt.report_stage(JobStage::Verifying.as_str()),
         };
         proof.prove(candidates, request, &on_stage).await.map_err(|failure| {
             if matches!(failure.error, ProofError::Proving(ProvingError::Stopping)) {

@@ -85,9 +85,11 @@ impl ProofAccount {
         metrics::proof_ended(&self.circuit, self.target, outcome);
     }
 
-    /// Counts the proof as active, then calls the callback.
+    /// Counts the proof as active once it does not wait any more, then calls the callback.
     pub(super) fn report_stage(&self, stage: ProofStage, on_stage: &(dyn Fn(ProofStage) + Send + Sync)) {
-        if let Some(count) = self.count.lock().as_mut() {
+        if !matches!(stage, ProofStage::Waiting { .. })
+            && let Some(count) = self.count.lock().as_mut()
+        {
             self.service.statistics().activate(count);
         }
         on_stage(stage);

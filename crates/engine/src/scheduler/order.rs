@@ -35,7 +35,8 @@ pub(super) struct Entrant {
     arrival: u64,
 }
 
-type Key = (Rank, Turn, u64);
+/// The place of a waiting proof.
+pub(super) type Key = (Rank, Turn, u64);
 
 /// The proofs that wait, the next one first, and the turns of those that run. A caller that has stopped waiting does not
 /// count.
@@ -47,14 +48,21 @@ pub(super) struct WaitingOrder {
 }
 
 impl WaitingOrder {
-    /// Adds a proof that has waited since this time.
-    pub(super) fn push(&mut self, since: UnixMillis, waiter: Waiter) {
+    /// Adds a proof that has waited since this time. Returns its place.
+    pub(super) fn push(&mut self, since: UnixMillis, waiter: Waiter) -> Key {
         let turns =
             Turns::new(waiter.demand.priority, Priority::ALL.map(|of| self.turns(of, &waiter.demand)));
         let after = turns.after();
         let place = turns.place(since, Priority::ALL.map(|of| self.follower(of, after)));
         self.arrivals += 1;
-        self.waiting.insert((place.rank, place.turn, self.arrivals), waiter);
+        let key = (place.rank, place.turn, self.arrivals);
+        self.waiting.insert(key, waiter);
+        key
+    }
+
+    /// The number of proofs ahead of this one; `None` if it does not wait.
+    pub(super) fn ahead_of(&self, key: Key) -> Option<usize> {
+        self.waiting.contains_key(&key).then(|| self.waiting.range(..key).count())
     }
 
     fn of_priority(&self, priority: Priority) -> impl Iterator<Item = (&Key, &Waiter)> {

@@ -69,6 +69,24 @@ async fn an_idle_machine_proves_wide_and_a_busy_one_narrow() {
 }
 
 #[tokio::test]
+async fn only_a_proof_that_waits_learns_how_many_are_ahead() {
+    let scheduler = scheduler(1, 8, WidthPolicy::Auto);
+    let reported = Mutex::new(Vec::new());
+    let note = |ahead| reported.lock().push(ahead);
+    let held = scheduler.admit_reporting(Demand::default(), &note).await.unwrap();
+    assert!(reported.lock().is_empty());
+    let mut normal = [(); 2].map(|()| Box::pin(scheduler.admit_reporting(Demand::default(), &note)));
+    for waiting in &mut normal {
+        assert!(poll!(waiting.as_mut()).is_pending());
+    }
+    let mut urgent = Box::pin(scheduler.admit_reporting(demand_with(Priority::Critical), &note));
+    assert!(poll!(urgent.as_mut()).is_pending());
+    assert_eq!(*reported.lock(), [0, 1, 0]);
+    drop(held);
+    assert!(urgent.await.is_ok());
+}
+
+#[tokio::test]
 async fn a_full_queue_refuses_until_a_waiter_leaves() {
     let scheduler = scheduler(1, 1, WidthPolicy::Auto);
     let held = scheduler.admit(Demand::default()).await.unwrap();

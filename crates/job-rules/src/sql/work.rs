@@ -29,7 +29,7 @@ pub const HEARTBEAT: Statement = statement! {
 /// Reports the stage of a running job. A stage that is reported again keeps its start, so that the percentage never falls.
 ///
 /// Binds 1 id, 2 token, 3 stage, 4 the time when it began, 5 the estimate of its work
-/// ([`crate::prediction::Estimate::encode`]) or NULL. Returns `cancel_requested_at`, as [`HEARTBEAT`] does.
+/// ([`crate::progress::StageEstimate::encode`]) or NULL. Returns `cancel_requested_at`, as [`HEARTBEAT`] does.
 /// No row: the lease is lost.
 pub const REPORT_STAGE: Statement = statement! {
     "UPDATE jobs SET stage_started_at = CASE WHEN stage = $3 THEN stage_started_at ELSE $4 END, \
