@@ -246,7 +246,7 @@ impl Source {
             }
             Self::Inputs(inputs, path) => {
                 let time_limit = engine.proving.options().timeout;
-                match computation::compute(inputs, circuit, &engine.spool, time_limit).await {
+                match computation::compute(inputs, circuit, "", &engine.spool, time_limit).await {
                     Ok(witness) => Ok((path, witness)),
                     Err(source) => Err(Failure::Data(Box::new(UnusableInputs { path, source }))),
                 }

@@ -41,6 +41,7 @@ pub async fn receive(
 ) -> Result<Candidates, ApiError> {
     let receiver = Receiver {
         spool: app.engine.spool.of_owner(request.caller.tenant()),
+        account: request.caller.share_account().into_owned(),
         limits: &app.options.intake,
         target: request.target,
     };
@@ -133,6 +134,8 @@ async fn receive_form(
 struct Receiver<'app> {
     /// The spool, for files of the caller.
     spool: Spool,
+    /// The account of the caller's share of computations.
+    account: String,
     limits: &'app IntakeLimits,
     target: Option<Target>,
 }
@@ -160,7 +163,8 @@ impl Receiver<'_> {
         time_limit: Duration,
     ) -> Result<Candidate, ApiError> {
         let ReceivedInputs { document, share } = inputs;
-        let witness = computation::compute(document, &circuit, &self.spool, time_limit).await?;
+        let witness =
+            computation::compute(document, &circuit, &self.account, &self.spool, time_limit).await?;
         drop(share);
         self.check(witness, circuit).await
     }

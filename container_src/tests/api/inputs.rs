@@ -160,7 +160,8 @@ fn json_of_another_shape_is_explained() {
         let problem = refused(json, ProblemType::InvalidRequest);
         assert!(problem.detail.contains("privateInputs") && problem.detail.contains("circuitId"), "{json}");
     }
-    for json in ["", "{", "{\"privateInputs\": {}}}", "{'privateInputs': {}}", "privateInputs"] {
+    assert!(refused("", ProblemType::InvalidRequest).detail.contains("is empty"));
+    for json in ["{", "{\"privateInputs\": {}}}", "{'privateInputs': {}}", "privateInputs"] {
         let problem = refused(json, ProblemType::InvalidRequest);
         assert!(problem.detail.contains("not valid JSON"), "{json}: {}", problem.detail);
     }

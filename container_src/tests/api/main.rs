@@ -35,6 +35,7 @@ mod data_folder;
 mod edge_secret;
 mod fallback_circuits;
 mod inputs;
+mod inputs_of_callers;
 mod inputs_of_commands;
 mod job_limits;
 mod job_requests;

@@ -46,6 +46,9 @@ impl InputDocument {
         let mut outline = Outline::default();
         let read = deserializer.deserialize_any(&mut outline).and_then(|()| deserializer.end());
         if let Err(error) = read {
+            if text.trim_ascii().is_empty() {
+                return Err(InputError::Empty);
+            }
             return Err(outline.error.unwrap_or_else(|| InputError::not_json(&error)));
         }
         if !outline.has_private {
@@ -71,6 +74,9 @@ impl InputDocument {
 /// What is wrong with inputs.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InputError {
+    /// There is no text.
+    #[error("the JSON with the inputs is empty")]
+    Empty,
     /// The text is not JSON.
     #[error("the inputs are not valid JSON, at line {line}, column {column}")]
     NotJson {
@@ -114,7 +120,7 @@ impl InputError {
     pub fn field(&self) -> Option<&str> {
         match self {
             Self::Field { field, .. } => Some(field),
-            Self::NotJson { .. } | Self::Shape { .. } => None,
+            Self::Empty | Self::NotJson { .. } | Self::Shape { .. } => None,
         }
     }
 }
@@ -122,7 +128,7 @@ impl InputError {
 impl HasProblemType for InputError {
     fn kind(&self) -> ProblemType {
         match self {
-            Self::NotJson { .. } | Self::Shape { .. } => ProblemType::InvalidRequest,
+            Self::Empty | Self::NotJson { .. } | Self::Shape { .. } => ProblemType::InvalidRequest,
             Self::Field { .. } => ProblemType::InvalidInputs,
         }
     }
@@ -412,15 +418,12 @@ mod tests {
     #[test]
     fn text_that_is_no_json_is_refused_by_its_place() {
         let deep = format!("{{\"privateInputs\":{}", "[".repeat(100_000));
-        for text in [
-            "",
-            "{",
-            "{\"privateInputs\":{}",
-            "{\"privateInputs\":{}}x",
-            "\u{1}",
-            "{\"privateInputs\" 5}",
-            &deep,
-        ] {
+        for empty in ["", " \n", "\u{feff}"] {
+            assert_eq!(parse(empty).unwrap_err(), InputError::Empty);
+        }
+        for text in
+            ["{", "{\"privateInputs\":{}", "{\"privateInputs\":{}}x", "\u{1}", "{\"privateInputs\" 5}", &deep]
+        {
             let error = parse(text).unwrap_err();
             assert!(matches!(error, InputError::NotJson { .. }), "{error}");
         }

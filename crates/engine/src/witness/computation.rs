@@ -1,7 +1,10 @@
 //! Computes a witness from inputs, and puts it into the spool as if it had been uploaded.
 //!
 //! Only a few witnesses are computed at once, because nothing else accounts for their memory and cores. Others wait for a
-//! while, and are refused when that takes too long. The computation ends when its caller leaves.
+//! while, and are refused when that takes too long. Callers take turns, and none has all places ([`places`]). The computation
+//! ends when its caller leaves.
+
+mod places;
 
 use std::{
     sync::{
@@ -14,8 +17,8 @@ use std::{
 
 use bytes::Bytes;
 use edgeprove_protocol::{HasProblemType, ProblemType};
-use edgeprove_spool::{Spool, SpoolError};
-use tokio::sync::{Semaphore, TryAcquireError};
+use edgeprove_spool::{Bound, Spool, SpoolError};
+use places::{Places, Running};
 
 use super::intake::SpooledWitness;
 use crate::{
@@ -35,13 +38,11 @@ const WAIT_MAX: Duration = Duration::from_secs(30);
 /// Bytes that are written to the spool at once.
 const PIECE_BYTES: usize = 1 << 20;
 
-/// Held by each computation that runs: as many as there are cores, within bounds.
-static RUNNING_PERMITS: LazyLock<Semaphore> = LazyLock::new(|| {
+/// As many computations run as there are cores, within bounds.
+static PLACES: LazyLock<Arc<Places>> = LazyLock::new(|| {
     let cores = thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    Semaphore::new(cores.clamp(*RUNNING.start(), *RUNNING.end()))
+    Places::new(cores.clamp(*RUNNING.start(), *RUNNING.end()), ADMITTED_MAX)
 });
-/// Held by each computation that runs or waits.
-static ADMITTED_PERMITS: Semaphore = Semaphore::const_new(ADMITTED_MAX);
 
 /// Why no witness was computed.
 #[derive(Debug, thiserror::Error)]
@@ -49,9 +50,12 @@ pub enum ComputeError {
     /// There is no witness for these inputs.
     #[error(transparent)]
     Computation(#[from] ComputationError),
-    /// Too many witnesses are being computed.
-    #[error("the server computes as many witnesses as it can")]
-    Busy,
+    /// Too many witnesses are being computed, for all callers or for this one.
+    #[error("the server computes as many witnesses {}", match .0 {
+        Bound::All => "as it can",
+        Bound::Owner => "of this caller as of one caller at once",
+    })]
+    Busy(Bound),
     /// The spool could not store the witness.
     #[error(transparent)]
     Spool(#[from] SpoolError),
@@ -67,7 +71,7 @@ impl HasProblemType for ComputeError {
     fn kind(&self) -> ProblemType {
         match self {
             Self::Computation(error) => error.kind(),
-            Self::Busy => ProblemType::ProverBusy,
+            Self::Busy(_) => ProblemType::ProverBusy,
             Self::Spool(error) => error.kind(),
             Self::NoThread(_) => ProblemType::WitnessPreparationFailed,
             Self::Stopped => ProblemType::NotReady,
@@ -77,7 +81,7 @@ impl HasProblemType for ComputeError {
     fn field(&self) -> Option<&str> {
         match self {
             Self::Computation(error) => error.field(),
-            Self::Busy | Self::Spool(_) | Self::NoThread(_) | Self::Stopped => None,
+            Self::Busy(_) | Self::Spool(_) | Self::NoThread(_) | Self::Stopped => None,
         }
     }
 }
@@ -91,7 +95,8 @@ impl Drop for CancelOnDrop {
     }
 }
 
-/// Computes the witness of inputs, within a time limit, and writes it to the spool. [`super::check`] comes next.
+/// Computes the witness of inputs, within a time limit, and writes it to the spool. [`super::check`] comes next. `account`
+/// is the caller's, who shares the places with others.
 ///
 /// 1. Too many computations: [`ComputeError::Busy`], at once or after a wait.
 /// 2. The inputs are checked and the circuit is solved on a thread of its own, whose panics are errors.
@@ -99,15 +104,12 @@ impl Drop for CancelOnDrop {
 pub async fn compute(
     inputs: InputDocument,
     circuit: &Arc<Circuit>,
+    account: &str,
     spool: &Spool,
     time_limit: Duration,
 ) -> Result<SpooledWitness, ComputeError> {
-    let _admitted = ADMITTED_PERMITS.try_acquire().map_err(|error| match error {
-        TryAcquireError::NoPermits => ComputeError::Busy,
-        TryAcquireError::Closed => ComputeError::Stopped,
-    })?;
-    let waited = tokio::time::timeout(WAIT_MAX, RUNNING_PERMITS.acquire()).await;
-    let running = waited.map_err(|_| ComputeError::Busy)?.map_err(|_| ComputeError::Stopped)?;
+    let waited = tokio::time::timeout(WAIT_MAX, PLACES.take(account)).await;
+    let running = waited.map_err(|_| ComputeError::Busy(Bound::All))?.map_err(ComputeError::Busy)?;
     let computed = on_a_thread(inputs, Arc::clone(circuit), time_limit, running).await?;
     write(computed, spool).await
 }
@@ -116,7 +118,7 @@ async fn on_a_thread(
     inputs: InputDocument,
     circuit: Arc<Circuit>,
     time_limit: Duration,
-    running: tokio::sync::SemaphorePermit<'static>,
+    running: Running,
 ) -> Result<ComputedWitness, ComputeError> {
     let is_cancelled = Arc::new(AtomicBool::new(false));
     let _cancel = CancelOnDrop(Arc::clone(&is_cancelled));
