@@ -40,12 +40,16 @@ pub struct JobRecorder {
     accepting: InProgress,
     /// Jobs whose acceptance is recorded when they start, with the ids of their requests: the answer of the database was
     /// lost, or the log could not be written and the job not be cancelled.
-    recorded_late: Arc<Mutex<HashMap<JobId, String>>>,
+    recorded_late: Arc<Mutex<HashMap<JobId, LateAcceptance>>>,
     /// Jobs whose end is being recorded.
     finishing: InProgress,
     /// Who cancelled the jobs whose workers have yet to stop.
     cancelled_by: Arc<Mutex<VecDeque<(JobId, Actor)>>>,
 }
+
+/// The id of the request whose job is recorded late; `None` once it is recorded. A worker and a request may record it at the
+/// same moment, so one waits for the other.
+type LateAcceptance = Arc<tokio::sync::Mutex<Option<String>>>;
 
 /// The events that are being recorded, by job. Clones share them.
 #[derive(Debug, Clone, Default)]
@@ -145,15 +149,19 @@ impl JobRecorder {
     pub fn record_before_start(&self, id: JobId, request_id: String) {
         let mut late = self.recorded_late.lock();
         if late.len() < LATE_MAX {
-            late.insert(id, request_id);
+            late.insert(id, Arc::new(tokio::sync::Mutex::new(Some(request_id))));
         }
     }
 
     async fn record_late(&self, job: &Job) -> Result<(), AuditError> {
-        let request_id = self.recorded_late.lock().get(&job.id).cloned();
-        let Some(request_id) = request_id else { return Ok(()) };
-        self.accepted(job, request_id).await?;
-        self.recorded_late.lock().remove(&job.id);
+        let late = self.recorded_late.lock().get(&job.id).cloned();
+        let Some(late) = late else { return Ok(()) };
+        let mut late = late.lock().await;
+        if let Some(request_id) = &*late {
+            self.accepted(job, request_id.clone()).await?;
+            *late = None;
+            self.recorded_late.lock().remove(&job.id);
+        }
         Ok(())
     }
 
@@ -380,5 +388,19 @@ mod tests {
         // A request that finds the job has nothing left to record.
         assert!(recorder.is_accepted(&job).await);
         assert_eq!(actions(&recorder).await.len(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_late_acceptance_is_recorded_once_by_worker_and_request() {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = AuditSettings { file: dir.path().join("audit.jsonl"), sync: SyncPolicy::Never };
+        let audit = Audit::open(Some(&settings), "server", &Supervisor::default()).await.unwrap();
+        let (recorder, job) = (JobRecorder::new(audit), job());
+        recorder.record_before_start(job.id, "r1".to_owned());
+        let (accepted, started, again) =
+            tokio::join!(recorder.is_accepted(&job), recorder.started(&job), recorder.is_accepted(&job));
+        assert!(accepted && started.is_ok() && again);
+        assert_eq!(actions(&recorder).await, [Action::JobSubmitted.code(), Action::JobStarted.code()]);
+        assert!(recorder.recorded_late.lock().is_empty());
     }
 }
