@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, Read as _, Write as _},
-    net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream},
+    net::{IpAddr, Shutdown, SocketAddr, TcpStream},
     time::Duration,
 };
 
@@ -190,12 +190,13 @@ impl Connection {
         Self::over(TcpStream::connect(to).expect("the server accepts connections"))
     }
 
-    /// Opens a connection from this loopback address, such as 127.0.0.2: for the server, another caller.
+    /// Opens a connection from this local address, such as 127.0.0.2: for the server, another caller.
     #[track_caller]
-    pub fn open_from(source: Ipv4Addr, to: SocketAddr) -> Self {
-        let socket =
-            socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None).unwrap();
-        bind(&socket, &SocketAddr::from((source, 0))).expect("every loopback address is ours");
+    pub fn open_from(source: impl Into<IpAddr>, to: SocketAddr) -> Self {
+        let source = source.into();
+        let family = if source.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+        let socket = socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None).unwrap();
+        bind(&socket, &SocketAddr::from((source, 0))).expect("the address is ours");
         connect(&socket, &to).expect("the server accepts connections");
         Self::over(socket.into())
     }

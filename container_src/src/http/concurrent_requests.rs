@@ -16,6 +16,7 @@ use super::{
     api_error::ApiError, caller::Identity, guarded_body::guarded, listener::OnlyProbes,
     request_body::RequestBody, request_id::is_probe, state::AppState,
 };
+use crate::access::share_account;
 
 /// The requests in progress of each caller. Clones share them.
 #[derive(Debug, Clone)]
@@ -116,11 +117,11 @@ pub async fn limit_concurrent_requests(
     }
 }
 
-/// The caller's account: its key's name, or its address.
+/// The caller's account: its key's name, or its address. IPv6 addresses share it by their first 48 bits.
 fn caller_of(request: &Request) -> String {
     match request.extensions().get::<Identity>() {
-        Some(Identity { caller: Ok(caller), .. }) => caller.tenant().to_owned(),
-        Some(Identity { address, .. }) => address_account(*address),
+        Some(Identity { caller: Ok(caller), .. }) => caller.share_account().into_owned(),
+        Some(Identity { address, .. }) => share_account(&address_account(*address)).into_owned(),
         None => address_account(None),
     }
 }

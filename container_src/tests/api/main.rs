@@ -37,6 +37,7 @@ mod fallback_circuits;
 mod inputs;
 mod inputs_of_callers;
 mod inputs_of_commands;
+mod ipv6_crowds;
 mod job_limits;
 mod job_requests;
 mod job_streams;

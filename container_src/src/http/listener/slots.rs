@@ -11,6 +11,8 @@
 //! Where there is none, a few reserved slots stay for probes. Without those the new connection waits, beside the loop that
 //! accepts others, or is closed.
 //!
+//! IPv6 addresses with the same first 48 bits count as one address, because one caller can have that many.
+//!
 //! A request is in progress from its head to the end of its response. It waits for its turn where its address uses more than
 //! its share of the time ([`time_share`](super::time_share)).
 
@@ -32,6 +34,7 @@ use tokio_util::{
 };
 
 use super::accounts::{Accounts, ChargedRequest, Share};
+use crate::access::share_account;
 
 /// Slots beyond the limit of connections. Only probes are answered there.
 pub const RESERVED: usize = 16;
@@ -121,7 +124,7 @@ impl Slots {
     /// A slot for a new connection from this address. `None`: none can be had now.
     #[must_use]
     pub fn take(&self, peer: IpAddr) -> Option<Slot> {
-        let account: Arc<str> = address_account(Some(peer)).into();
+        let account: Arc<str> = share_account(&address_account(Some(peer))).into();
         let mut table = self.table.lock();
         let is_reserved =
             !table.has_ordinary_slot() && !table.free_slot_for(&account, false, GRACE_WITHIN_ADDRESS);
