@@ -80,7 +80,9 @@ fn the_remaining_time_has_the_wait_for_a_core() {
         s.provers = 1;
     });
     server.prove(&samples::range_check().witness).assert_proof_of(samples::range_check());
-    assert!(server.provers().into_iter().all(|bb| bb.suspend()));
+    for bb in server.provers() {
+        assert!(bb.suspend());
+    }
     // The first one has the core, and the other two wait for it.
     let jobs: Vec<_> = (0..3).map(|_| server.submit(samples::range_check())).collect();
     let waiting = eventually("two jobs wait for the core", || {

@@ -10,7 +10,10 @@
 //! If a job runs twice, the second result is discarded, because one of the two leases is lost.
 
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -307,12 +310,18 @@ impl Prove {
             when_busy: WhenBusy::Wait,
         };
         let circuit = candidates.first.circuit.id.clone();
+        let has_begun = AtomicBool::new(false);
         let on_stage = |stage| match stage {
+            // A smaller circuit that waits after a larger one was proved in vain: progress never goes back.
+            ProofStage::Waiting { .. } if has_begun.load(Ordering::Relaxed) => {}
             ProofStage::Waiting { ahead } => {
                 let wait = self.proofs.expected_wait_behind(&circuit, ahead);
                 attempt.report_waiting_stage(WAITING.name, wait.unwrap_or(Estimate::NOTHING));
             }
-            ProofStage::Proving => attempt.report_stage(JobStage::Proving.as_str()),
+            ProofStage::Proving => {
+                has_begun.store(true, Ordering::Relaxed);
+                attempt.report_stage(JobStage::Proving.as_str());
+            }
             ProofStage::Verifying => attempt.report_stage(JobStage::Verifying.as_str()),
         };
         proof.prove(candidates, request, &on_stage).await.map_err(|failure| {
