@@ -100,7 +100,7 @@ impl AdmittedRequest {
             if let Some(reason) = app.not_ready() {
                 return Err(reason.into());
             }
-            let received = inputs::receive(app, caller.tenant(), parts, body).await?;
+            let received = inputs::receive(app, &caller.share_account(), parts, body).await?;
             named = received.circuit(named)?;
             Some(received)
         } else {

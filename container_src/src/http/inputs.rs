@@ -51,7 +51,7 @@ pub fn is_expected(headers: &HeaderMap) -> bool {
 /// 3. It is JSON of the right shape (400).
 pub async fn receive(
     app: &AppState,
-    tenant: &str,
+    account: &str,
     parts: &Parts,
     body: &mut RequestBody,
 ) -> Result<ReceivedInputs, ApiError> {
@@ -66,7 +66,7 @@ pub async fn receive(
     if declared.is_some_and(|declared| declared > max_bytes) {
         return Err(too_large());
     }
-    let share = Share::new(Arc::clone(&BODIES), Some(Arc::from(tenant)));
+    let share = Share::new(Arc::clone(&BODIES), Some(Arc::from(account)));
     let (mut json, mut pace) = (Vec::new(), Pace::new(limits.idle));
     loop {
         let next = tokio::time::timeout_at(pace.silent_at(), body.next()).await;

@@ -39,9 +39,10 @@ pub async fn receive(
     parts: &Parts,
     body: &mut RequestBody,
 ) -> Result<Candidates, ApiError> {
+    let account = request.caller.share_account().into_owned();
     let receiver = Receiver {
-        spool: app.engine.spool.of_owner(request.caller.tenant()),
-        account: request.caller.share_account().into_owned(),
+        spool: app.engine.spool.of_owner(&account),
+        account,
         limits: &app.options.intake,
         target: request.target,
     };

@@ -1,6 +1,9 @@
 //! Callers that send inputs share computations and memory: none takes all of them.
 
-use std::{net::Ipv4Addr, time::Duration};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    time::Duration,
+};
 
 use edgeprove_protocol::{ProblemType, limits::INPUTS_MAX_BYTES};
 use serde_json::json;
@@ -11,7 +14,12 @@ const GREEDY: Ipv4Addr = Ipv4Addr::LOCALHOST;
 const OTHER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
 /// Sends the head of a request with so many bytes of inputs from this address, and the first bytes of them.
-fn send_inputs(server: &TestServer, from: Ipv4Addr, length: usize, begin: &[u8]) -> Connection {
+pub(super) fn send_inputs(
+    server: &TestServer,
+    from: impl Into<IpAddr>,
+    length: usize,
+    begin: &[u8],
+) -> Connection {
     let to = server.address();
     let mut connection = Connection::open_from(from, to);
     let head = format!(

@@ -5,12 +5,14 @@ use std::{
     env, fs,
     net::{Ipv6Addr, SocketAddr},
     process::Command,
+    time::Duration,
 };
 
-use edgeprove_protocol::ProblemType;
+use edgeprove_protocol::{ProblemType, limits::INPUTS_MAX_BYTES};
 
+use super::inputs_of_callers::send_inputs;
 use crate::support::{
-    Connection, Response, TestServer, processes, samples, settings::Settings, skipped, wait,
+    Connection, Response, TestServer, eventually, processes, samples, settings::Settings, skipped, wait,
 };
 
 /// Set where the test runs in its namespace.
@@ -23,7 +25,7 @@ fn address(third: u16, fourth: u16) -> Ipv6Addr {
 }
 
 /// Runs the body of a test in a namespace: this program is started there again, with the name of the test.
-fn in_own_network(test: &str, body: impl FnOnce()) {
+fn in_own_network(name: &str, body: impl FnOnce()) {
     if env::var_os(VARIABLE).is_some() {
         return body();
     }
@@ -34,7 +36,7 @@ fn in_own_network(test: &str, body: impl FnOnce()) {
                   echo 1 >/proc/sys/net/ipv6/ip_nonlocal_bind && shift && exec \"$@\"";
     let mut command: Command = skipped::namespace(&["--net"]);
     command.args(["sh", "-c", script, "sh", NETWORK]).arg(env::current_exe().unwrap());
-    command.args(["--exact", &format!("ipv6_crowds::{test}"), "--nocapture"]).env(VARIABLE, "1");
+    command.args(["--exact", &format!("ipv6_crowds::{name}"), "--nocapture"]).env(VARIABLE, "1");
     let output = processes::run(&mut command, wait::LONG_LIMIT);
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
@@ -67,6 +69,24 @@ fn a_crowd_of_networks_keeps_no_other_caller_out() {
         }
         drop(crowd);
         server.assert_healthy();
+    });
+}
+
+#[test]
+fn a_crowd_of_networks_shares_the_memory_for_inputs() {
+    in_own_network("a_crowd_of_networks_shares_the_memory_for_inputs", || {
+        let server = TestServer::start(listen);
+        let length = usize::try_from(INPUTS_MAX_BYTES).unwrap();
+        let spaces = vec![b' '; length - 8];
+        let send = |number| send_inputs(&server, address(1, number), length, &spaces);
+        let mut unfinished: Vec<_> = (0..5).map(send).collect();
+        let refused = eventually("one of the bodies is refused", || {
+            let refused = unfinished.iter_mut().find(|body| body.receives_within(Duration::from_millis(1)));
+            refused.map(Connection::read_response)
+        });
+        refused.assert_refused_for_now(ProblemType::TooManyUploads);
+        let mut other = send_inputs(&server, address(2, 0), 100, &[b' '; 100]);
+        other.read_response().assert_refused(ProblemType::InvalidRequest);
     });
 }
 
