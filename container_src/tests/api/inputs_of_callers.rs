@@ -39,7 +39,7 @@ fn one_caller_takes_only_a_share_of_the_computations() {
     let server = TestServer::start(|s| s.circuit = Some(circuit));
     let body = json!({"privateInputs": {"x": 1}}).to_string();
     let compute = |from| send_inputs(&server, from, body.len(), body.as_bytes());
-    // Each computation takes a second, and 32 of the 64 places are those of one caller.
+    // Each computation takes a second, and one caller may have 32 of all 64.
     let mut greedy: Vec<_> = (0..48).map(|_| compute(GREEDY)).collect();
     let refused = eventually("a request of the greedy caller is refused", || {
         let answered = greedy.iter().position(|request| request.receives_within(Duration::from_millis(1)))?;

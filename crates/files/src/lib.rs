@@ -5,7 +5,7 @@
 //! - [`draft`]: files that get their name when they are whole.
 //! - [`regular_file`]: opens files that must be regular files, and never blocks on anything else.
 //! - [`trusted_path`]: checks that no other user can exchange a folder or a file.
-//! - `pod_volume`: recognizes volumes that Kubernetes makes for one pod.
+//! - [`pod_volume`]: recognizes volumes that Kubernetes makes for one pod.
 //! - [`writable_folder`]: whether a folder can be used, without creating anything.
 
 use std::path::Path;

@@ -100,7 +100,7 @@ mod tests {
             "531 530 0:52 / / rw,relatime master:1 - overlay overlay rw,lowerdir=/x".to_owned(),
             "540 531 0:5 / /proc rw,nosuid - proc proc rw".to_owned(),
         ];
-        always.iter().chain(more).map(|line| format!("{line}\n")).collect()
+        always.iter().chain(more).cloned().collect::<Vec<_>>().join("\n")
     }
 
     fn on_disk(root: &str, point: &str) -> String {

@@ -310,16 +310,16 @@ impl Prove {
             when_busy: WhenBusy::Wait,
         };
         let circuit = candidates.first.circuit.id.clone();
-        let has_begun = AtomicBool::new(false);
+        let has_started = AtomicBool::new(false);
         let on_stage = |stage| match stage {
             // A smaller circuit that waits after a larger one was proved in vain: progress never goes back.
-            ProofStage::Waiting { .. } if has_begun.load(Ordering::Relaxed) => {}
+            ProofStage::Waiting { .. } if has_started.load(Ordering::Relaxed) => {}
             ProofStage::Waiting { ahead } => {
                 let wait = self.proofs.expected_wait_behind(&circuit, ahead);
                 attempt.report_waiting_stage(WAITING.name, wait.unwrap_or(Estimate::NOTHING));
             }
             ProofStage::Proving => {
-                has_begun.store(true, Ordering::Relaxed);
+                has_started.store(true, Ordering::Relaxed);
                 attempt.report_stage(JobStage::Proving.as_str());
             }
             ProofStage::Verifying => attempt.report_stage(JobStage::Verifying.as_str()),

@@ -1,10 +1,10 @@
 //! Computes a witness from inputs, and puts it into the spool as if it had been uploaded.
 //!
 //! Only a few witnesses are computed at once, because nothing else accounts for their memory and cores. Others wait for a
-//! while, and are refused when that takes too long. Callers take turns, and none has all places ([`places`]). The computation
+//! while, and are refused when that takes too long. Callers take turns, and none can hold all permits ([`turns`]). The computation
 //! ends when its caller leaves.
 
-mod places;
+mod turns;
 
 use std::{
     sync::{
@@ -18,7 +18,7 @@ use std::{
 use bytes::Bytes;
 use edgeprove_protocol::{HasProblemType, ProblemType};
 use edgeprove_spool::{Bound, Spool, SpoolError};
-use places::{Places, Running};
+use turns::{Running, Turns};
 
 use super::intake::SpooledWitness;
 use crate::{
@@ -39,9 +39,9 @@ const WAIT_MAX: Duration = Duration::from_secs(30);
 const PIECE_BYTES: usize = 1 << 20;
 
 /// As many computations run as there are cores, within bounds.
-static PLACES: LazyLock<Arc<Places>> = LazyLock::new(|| {
+static TURNS: LazyLock<Arc<Turns>> = LazyLock::new(|| {
     let cores = thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    Places::new(cores.clamp(*RUNNING.start(), *RUNNING.end()), ADMITTED_MAX)
+    Turns::new(cores.clamp(*RUNNING.start(), *RUNNING.end()), ADMITTED_MAX)
 });
 
 /// Why no witness was computed.
@@ -96,7 +96,7 @@ impl Drop for CancelOnDrop {
 }
 
 /// Computes the witness of inputs, within a time limit, and writes it to the spool. [`super::check`] comes next. `account`
-/// is the caller's, who shares the places with others.
+/// is the caller's, who takes turns with others.
 ///
 /// 1. Too many computations: [`ComputeError::Busy`], at once or after a wait.
 /// 2. The inputs are checked and the circuit is solved on a thread of its own, whose panics are errors.
@@ -108,7 +108,7 @@ pub async fn compute(
     spool: &Spool,
     time_limit: Duration,
 ) -> Result<SpooledWitness, ComputeError> {
-    let waited = tokio::time::timeout(WAIT_MAX, PLACES.take(account)).await;
+    let waited = tokio::time::timeout(WAIT_MAX, TURNS.take(account)).await;
     let running = waited.map_err(|_| ComputeError::Busy(Bound::All))?.map_err(ComputeError::Busy)?;
     let computed = on_a_thread(inputs, Arc::clone(circuit), time_limit, running).await?;
     write(computed, spool).await

@@ -1,7 +1,7 @@
-//! The places of computations: how many run at once, how many may wait, and whose turn is next.
+//! The turns of computations: how many run at once, how many may wait, and which is next.
 //!
-//! A caller has as many places as would still be free after it: one caller alone has half of them, and a further caller
-//! finds one until the last is taken. Of those that wait, the caller with the fewest running computations is next.
+//! A caller has as many permits as would still be free after it: one caller alone has half of them, and a further caller
+//! gets one until the last is taken. Of those that wait, the caller with the fewest running computations is next.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -9,9 +9,9 @@ use edgeprove_spool::Bound;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-/// The places of all callers.
+/// The turns of all callers.
 #[derive(Debug)]
-pub(super) struct Places {
+pub(super) struct Turns {
     running_max: usize,
     /// Most computations that run or wait.
     max: usize,
@@ -35,17 +35,17 @@ struct Waiter {
 #[derive(Debug)]
 pub(super) struct Running {
     owner: Arc<str>,
-    places: Arc<Places>,
+    turns: Arc<Turns>,
 }
 
-impl Places {
-    /// Places for this many running computations, and for so many that run or wait.
+impl Turns {
+    /// Turns for this many running computations, and for so many that run or wait.
     pub(super) fn new(running_max: usize, max: usize) -> Arc<Self> {
         Arc::new(Self { running_max, max, state: Mutex::default() })
     }
 
-    /// Waits for a turn. Dropping the future gives the place back. Fails at once where the caller or all callers together
-    /// have as many places as they may.
+    /// Waits for a turn. Dropping the future gives the permit back. Fails at once where the caller or all callers together
+    /// have as many as they may.
     pub(super) async fn take(self: &Arc<Self>, owner: &str) -> Result<Running, Bound> {
         let receiver = {
             let mut state = self.state.lock();
@@ -60,7 +60,7 @@ impl Places {
         receiver.await.map_err(|_| Bound::All)
     }
 
-    /// Starts waiting computations as long as there are places for more.
+    /// Starts waiting computations as long as more may run.
     fn dispatch(self: &Arc<Self>) {
         loop {
             let mut state = self.state.lock();
@@ -72,7 +72,7 @@ impl Places {
             *state.running.entry(Arc::clone(&owner)).or_default() += 1;
             drop(state);
             // If the caller left at this moment, the turn is dropped here, which locks the state again.
-            drop(turn.send(Running { owner, places: Arc::clone(self) }));
+            drop(turn.send(Running { owner, turns: Arc::clone(self) }));
         }
     }
 }
@@ -87,7 +87,7 @@ impl State {
         self.running.get(owner).copied().unwrap_or_default()
     }
 
-    /// Fails if there is no place for one more computation of this owner.
+    /// Fails if there is no permit for one more computation of this owner.
     fn check(&self, owner: &str, max: usize) -> Result<(), Bound> {
         let all = self.running.values().sum::<usize>() + self.waiting.len() + 1;
         let Some(free) = max.checked_sub(all) else { return Err(Bound::All) };
@@ -105,7 +105,7 @@ impl State {
 impl Drop for Running {
     fn drop(&mut self) {
         {
-            let mut state = self.places.state.lock();
+            let mut state = self.turns.state.lock();
             if let Some(running) = state.running.get_mut(&self.owner) {
                 *running -= 1;
                 if *running == 0 {
@@ -113,7 +113,7 @@ impl Drop for Running {
                 }
             }
         }
-        self.places.dispatch();
+        self.turns.dispatch();
     }
 }
 
@@ -127,43 +127,43 @@ mod tests {
 
     type Turn<'p> = Pin<Box<dyn Future<Output = Result<Running, Bound>> + 'p>>;
 
-    async fn waiting<'p>(places: &'p Arc<Places>, owner: &'p str) -> Turn<'p> {
-        let mut turn: Turn<'p> = Box::pin(places.take(owner));
+    async fn waiting<'p>(turns: &'p Arc<Turns>, owner: &'p str) -> Turn<'p> {
+        let mut turn: Turn<'p> = Box::pin(turns.take(owner));
         assert!(poll!(turn.as_mut()).is_pending(), "{owner}");
         turn
     }
 
     #[tokio::test]
-    async fn one_caller_has_half_of_the_places_and_another_finds_one() {
-        let places = Places::new(1, 8);
-        let refused = |owner| places.take(owner).now_or_never().unwrap().unwrap_err();
-        let _running = places.take("a").await.unwrap();
-        let mut turns = Vec::new();
+    async fn one_caller_has_half_and_another_gets_one() {
+        let turns = Turns::new(1, 8);
+        let refused = |owner| turns.take(owner).now_or_never().unwrap().unwrap_err();
+        let _running = turns.take("a").await.unwrap();
+        let mut queued = Vec::new();
         for owner in ["a", "a", "a", "b", "c", "d"] {
-            assert!(owner != "b" || refused("a") == Bound::Owner, "half of the places");
+            assert!(owner != "b" || refused("a") == Bound::Owner, "half of them");
             assert!(owner != "d" || refused("b") == Bound::Owner, "the last one is for another caller");
-            turns.push(waiting(&places, owner).await);
+            queued.push(waiting(&turns, owner).await);
         }
         assert_eq!(refused("e"), Bound::Owner);
-        // Whoever leaves gives the place back.
-        drop(turns);
-        let _turns = [waiting(&places, "b").await, waiting(&places, "b").await];
+        // Whoever leaves gives the permit back.
+        drop(queued);
+        let _queued = [waiting(&turns, "b").await, waiting(&turns, "b").await];
     }
 
     #[tokio::test]
-    async fn all_places_together_are_bounded() {
-        let places = Places::new(2, 2);
-        let _running = places.take("a").await.unwrap();
-        assert_eq!(places.take("b").await.unwrap_err(), Bound::Owner, "none would be free");
-        assert_eq!(Places::new(1, 0).take("a").await.unwrap_err(), Bound::All);
+    async fn all_permits_together_are_bounded() {
+        let turns = Turns::new(2, 2);
+        let _running = turns.take("a").await.unwrap();
+        assert_eq!(turns.take("b").await.unwrap_err(), Bound::Owner, "none would be free");
+        assert_eq!(Turns::new(1, 0).take("a").await.unwrap_err(), Bound::All);
     }
 
     #[tokio::test]
     async fn callers_take_turns() {
-        let places = Places::new(2, 64);
-        let (first, other) = (places.take("a").await.unwrap(), places.take("a").await.unwrap());
-        let (mut second, mut third) = (waiting(&places, "a").await, waiting(&places, "a").await);
-        let (mut first_b, mut second_b) = (waiting(&places, "b").await, waiting(&places, "b").await);
+        let turns = Turns::new(2, 64);
+        let (first, other) = (turns.take("a").await.unwrap(), turns.take("a").await.unwrap());
+        let (mut second, mut third) = (waiting(&turns, "a").await, waiting(&turns, "a").await);
+        let (mut first_b, mut second_b) = (waiting(&turns, "b").await, waiting(&turns, "b").await);
         drop(first);
         let b = first_b.as_mut().now_or_never().unwrap().unwrap();
         assert!(poll!(second.as_mut()).is_pending() && poll!(second_b.as_mut()).is_pending());
@@ -174,18 +174,18 @@ mod tests {
         drop(b);
         let _last = third.as_mut().now_or_never().unwrap().unwrap();
         drop(a);
-        let c = places.take("c").now_or_never().unwrap().unwrap();
-        assert_eq!(places.state.lock().running.len(), 2);
+        let c = turns.take("c").now_or_never().unwrap().unwrap();
+        assert_eq!(turns.state.lock().running.len(), 2);
         drop(c);
-        assert_eq!(places.state.lock().running.len(), 1, "callers without a computation take no memory");
+        assert_eq!(turns.state.lock().running.len(), 1, "callers without a computation take no memory");
     }
 
     #[tokio::test]
     async fn a_turn_that_nobody_takes_goes_to_the_next() {
-        let places = Places::new(1, 8);
-        let running = places.take("a").await.unwrap();
-        let left = waiting(&places, "b").await;
-        let mut next = waiting(&places, "c").await;
+        let turns = Turns::new(1, 8);
+        let running = turns.take("a").await.unwrap();
+        let left = waiting(&turns, "b").await;
+        let mut next = waiting(&turns, "c").await;
         drop(running);
         drop(left);
         assert!(next.as_mut().now_or_never().unwrap().is_ok());
