@@ -136,11 +136,11 @@ fn a_failed_assertion_shows_its_fixed_message_only() {
     assert!(detail.ends_with("\"the label is not that of a poll\""), "{detail}");
     // The message of this one contains the salt.
     let detail = refused(&|document| {
-        document["privateInputs"]["salt"] = 4711.into();
-        document["publicInputs"]["scope"] = 4711.into();
+        document["privateInputs"]["salt"] = 471_147_114_711_u64.into();
+        document["publicInputs"]["scope"] = 471_147_114_711_u64.into();
     });
-    assert!(!detail.contains("salt") && !detail.contains("4711"), "{detail}");
-    assert!(!server.log().contains("4711"));
+    assert!(!detail.contains("salt") && !detail.contains("471147114711"), "{detail}");
+    assert!(!server.log().contains("471147114711"));
 }
 
 #[test]
