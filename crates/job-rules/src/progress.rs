@@ -1,8 +1,8 @@
 //! The progress of an attempt: percent and remaining time, computed from what the database stores.
 //!
 //! The row of a job stores only the stage of the attempt, the time when the stage began, and the estimates that were known
-//! then ([`StageEstimate`]). Percent and remaining time follow from these and the current time. They are computed whenever the job is read, so that every
-//! server computes them in the same way and nothing has to be written while a stage lasts.
+//! then ([`StageEstimate`]). Percent and remaining time follow from these and the current time. They are computed whenever
+//! the job is read, so that every server computes them in the same way and nothing has to be written while a stage lasts.
 
 use std::time::Duration;
 
