@@ -1,8 +1,8 @@
 //! Computes a witness from inputs, and puts it into the spool as if it had been uploaded.
 //!
 //! Only a few witnesses are computed at once, because nothing else accounts for their memory and cores. Others wait for a
-//! while, and are refused when that takes too long. Callers take turns, and none can hold all permits ([`turns`]). The computation
-//! ends when its caller leaves.
+//! while, and are refused when that takes too long. Callers take turns, and none can hold all permits ([`turns`]). The
+//! computation ends when its caller leaves.
 
 mod turns;
 

@@ -10,8 +10,8 @@
 //! machine and lose their leases by the same power failure, and the job runs again. Before data is deleted that an earlier commit
 //! made superfluous, a sync is required.
 //!
-//! SQLite itself would sync the log in a commit at `FULL`, ten times as long as one at `NORMAL`, and let no other writer in
-//! meanwhile.
+//! SQLite itself would sync the log in each commit at `FULL`. Such a commit takes ten times as long as one at `NORMAL`, and no
+//! other writer can write meanwhile.
 
 use std::{
     fs::{self, DirBuilder, File, Metadata, OpenOptions, TryLockError},
