@@ -127,7 +127,7 @@ fn documentation(paths: &Paths, _: &Versions) -> anyhow::Result<Outcome> {
 
 fn pins(paths: &Paths, versions: &Versions) -> anyhow::Result<Outcome> {
     versions.check_cargo(&fs::read_to_string(paths.root.join("Cargo.toml"))?)?;
-    for project in [NpmProject::Circuit, NpmProject::Edge] {
+    for project in NpmProject::ALL {
         let package = fs::read_to_string(paths.npm_project_dir(project).join("package.json"))?;
         versions
             .check_npm(project, &package)

@@ -30,15 +30,21 @@ pub(crate) struct Paths {
 pub(crate) enum NpmProject {
     /// Noir's compiler and bb.
     Circuit,
+    /// circom's compiler, snarkjs, and what compiles and runs verifier contracts. Only tests need them.
+    Circom,
     /// The tools that build, run and deploy the edge.
     Edge,
 }
 
 impl NpmProject {
+    /// Every project.
+    pub(crate) const ALL: [Self; 3] = [Self::Circuit, Self::Circom, Self::Edge];
+
     /// The folder's name in the repository.
     pub(crate) const fn folder(self) -> &'static str {
         match self {
             Self::Circuit => "circuit",
+            Self::Circom => "circuit/circom",
             Self::Edge => "edge_worker",
         }
     }

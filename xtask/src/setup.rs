@@ -5,6 +5,9 @@
 //! - [`crs`]: the points of the ceremony, from the internet or from a crate.
 //! - [`circuits`]: compiled by Noir's own compiler from npm, and executed with their sample inputs.
 //!
+//! For the tests of circuits in circom, only by name or with the tests:
+//! - circom's compiler, snarkjs, and what compiles and runs verifier contracts, from npm.
+//!
 //! For the edge:
 //! - [`wasm_target`]: Rust's standard library for WebAssembly, from rustup, or compiled from Debian's source.
 //! - [`mod@edge`]: the tools that build, run and deploy it, from cargo and npm.
@@ -24,7 +27,7 @@ use anyhow::{Context, bail};
 use clap::ValueEnum;
 
 use crate::{
-    paths::{Overrides, Paths},
+    paths::{NpmProject, Overrides, Paths},
     platform::Platform,
     progress,
     versions::Versions,
@@ -39,7 +42,7 @@ pub(crate) struct SetupArgs {
     /// Show what is installed and what is missing, change nothing, and exit with 1 if a part is missing.
     #[arg(long)]
     check: bool,
-    /// Install these parts only.
+    /// Install these parts only. The default is all parts but `circom`.
     #[arg(long, value_enum, value_delimiter = ',', value_name = "PART,...")]
     only: Vec<Part>,
     /// Install bb for this platform instead of this machine's.
@@ -66,6 +69,8 @@ enum Part {
     Crs,
     /// The circuits and the witnesses of their sample inputs.
     Circuits,
+    /// circom's compiler, snarkjs, and what compiles and runs verifier contracts. Only tests need them.
+    Circom,
     /// Rust's standard library for WebAssembly.
     Wasm,
     /// The tools that build, run and deploy the edge, and that library.
@@ -74,6 +79,9 @@ enum Part {
 
 /// The parts that a server needs.
 const SERVER: [Part; 3] = [Part::Bb, Part::Crs, Part::Circuits];
+
+/// The parts that are installed where none is named.
+const DEFAULT: [Part; 5] = [Part::Bb, Part::Crs, Part::Circuits, Part::Wasm, Part::Edge];
 
 /// The context of a setup: folders, versions and options.
 #[derive(Debug)]
@@ -116,7 +124,7 @@ pub(crate) struct Ready {
 /// The command.
 pub(crate) fn run(args: &SetupArgs) -> anyhow::Result<()> {
     let context = SetupContext::of(args)?;
-    let mut parts = if args.only.is_empty() { Part::value_variants().to_vec() } else { args.only.clone() };
+    let mut parts = if args.only.is_empty() { DEFAULT.to_vec() } else { args.only.clone() };
     if parts.contains(&Part::Edge) {
         parts.push(Part::Wasm);
     }
@@ -131,6 +139,11 @@ pub(crate) fn server() -> anyhow::Result<Ready> {
     let paths = Paths::find(&Overrides::default())?;
     let crs_points = crs::points(&paths.crs)?;
     Ok(Ready { versions: Versions::load(&paths.root)?, paths, crs_points })
+}
+
+/// Installs what the tests of circuits in circom need.
+pub(crate) fn circom() -> anyhow::Result<()> {
+    run(&SetupArgs { only: vec![Part::Circom], quiet: true, ..SetupArgs::default() })
 }
 
 /// Installs the tools that build, run and deploy the edge. Only missing parts are shown.
@@ -156,6 +169,7 @@ impl SetupContext {
             Part::Bb => Ok(vec![bb::inspect(self)?]),
             Part::Crs => Ok(vec![crs::inspect(self)?]),
             Part::Circuits => circuits::inspect(self),
+            Part::Circom => Ok(vec![npm::inspect(self, NpmProject::Circom)?]),
             Part::Wasm => Ok(vec![wasm_target::inspect()?]),
             Part::Edge => edge::inspect(self),
         }
@@ -175,6 +189,7 @@ impl SetupContext {
                     Part::Bb => bb::install(self),
                     Part::Crs => crs::install(self),
                     Part::Circuits => circuits::compile(self, &finding.what),
+                    Part::Circom => npm::install(self, NpmProject::Circom),
                     Part::Wasm => wasm_target::install(self),
                     Part::Edge => edge::install(self, &finding.what),
                 }
@@ -237,7 +252,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let context = context_in(dir.path());
         let findings: Vec<_> = SERVER.iter().flat_map(|&part| context.inspect(part).unwrap()).collect();
-        let circuits = fs::read_dir(context.paths.circuit_dir().join("noir")).unwrap().count();
+        let folders = fs::read_dir(context.paths.circuit_dir().join("noir")).unwrap();
+        // `templates` is a folder of packages.
+        let circuits =
+            folders.filter(|folder| folder.as_ref().unwrap().path().join("Nargo.toml").exists()).count();
         assert_eq!(findings.len(), 2 + circuits, "bb, the CRS and each circuit");
         assert!(findings.iter().all(|finding| !finding.present), "{findings:?}");
         assert!(context.report(&SERVER).is_err());

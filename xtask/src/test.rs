@@ -32,6 +32,7 @@ pub(crate) struct TestArgs {
 /// Runs the tests.
 pub(crate) fn run(args: &TestArgs) -> anyhow::Result<()> {
     let ready = setup::server()?;
+    setup::circom()?;
     // Many tests start the edge, and only one process can build it.
     edge::built()?;
     let skip_log = tempfile::NamedTempFile::new().context("a temporary file cannot be created")?;

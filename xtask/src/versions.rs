@@ -18,6 +18,8 @@ pub(crate) struct Versions {
     pub(crate) worker: Tool,
     /// The crate `wasm-bindgen` and its program, which accepts only the same version of the crate.
     pub(crate) wasm_bindgen: Tool,
+    /// The npm packages with which circuits in circom are tested.
+    pub(crate) circom_npm: BTreeMap<String, String>,
     /// The npm packages of the edge.
     pub(crate) edge_npm: BTreeMap<String, String>,
     pub(crate) rust_src: RustSrc,
@@ -136,9 +138,8 @@ impl Versions {
                 let noir = self.noir.packages.iter().map(|name| (name.as_str(), self.noir.version.as_str()));
                 noir.chain([(self.bb.package.as_str(), self.bb.version.as_str())]).collect()
             }
-            NpmProject::Edge => {
-                self.edge_npm.iter().map(|(name, version)| (name.as_str(), version.as_str())).collect()
-            }
+            NpmProject::Circom => borrowed(&self.circom_npm),
+            NpmProject::Edge => borrowed(&self.edge_npm),
         }
     }
 
@@ -160,6 +161,10 @@ impl Versions {
         }
         Ok(())
     }
+}
+
+fn borrowed(pins: &BTreeMap<String, String>) -> Vec<(&str, &str)> {
+    pins.iter().map(|(name, version)| (name.as_str(), version.as_str())).collect()
 }
 
 fn check_same(name: &str, pinned: &str, found: Option<&str>) -> anyhow::Result<()> {
@@ -189,7 +194,7 @@ mod tests {
     #[test]
     fn a_different_npm_version_is_an_error() {
         let versions = ours();
-        for project in [NpmProject::Circuit, NpmProject::Edge] {
+        for project in NpmProject::ALL {
             let file = format!("{}/package.json", project.folder());
             let pins = versions.npm_pins(project);
             assert!(pins.len() >= 3);

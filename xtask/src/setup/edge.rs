@@ -52,11 +52,6 @@ fn title(program: &CargoTool<'_>) -> String {
     format!("{} {}", program.program, program.version)
 }
 
-fn npm_title(versions: &Versions) -> String {
-    let pins = versions.npm_pins(NpmProject::Edge);
-    pins.iter().map(|(name, version)| format!("{name} {version}")).collect::<Vec<_>>().join(", ")
-}
-
 /// One finding for each program from cargo, and one for the npm packages.
 pub(super) fn inspect(context: &SetupContext) -> anyhow::Result<Vec<Finding>> {
     let mut findings = Vec::new();
@@ -66,12 +61,7 @@ pub(super) fn inspect(context: &SetupContext) -> anyhow::Result<Vec<Finding>> {
             None => Finding::missing(title(&program), "not installed"),
         });
     }
-    let modules = context.paths.edge_dir().join("node_modules");
-    findings.push(if npm::is_installed(context, NpmProject::Edge)? {
-        Finding::present(npm_title(&context.versions), modules.display().to_string())
-    } else {
-        Finding::missing(npm_title(&context.versions), "not installed as in the lock file")
-    });
+    findings.push(npm::inspect(context, NpmProject::Edge)?);
     Ok(findings)
 }
 

@@ -7,11 +7,23 @@ use std::{fs, path::PathBuf, time::Duration};
 
 use anyhow::Context;
 
-use super::SetupContext;
+use super::{Finding, SetupContext};
 use crate::{digest, paths::NpmProject, process, progress::Step};
 
 /// Installing takes seconds. The limit is for a registry that neither answers nor refuses a connection.
 const INSTALL_LIMIT: Duration = Duration::from_mins(10);
+
+/// One finding for all packages of a project.
+pub(super) fn inspect(context: &SetupContext, project: NpmProject) -> anyhow::Result<Finding> {
+    let pins = context.versions.npm_pins(project);
+    let title = pins.iter().map(|(name, version)| format!("{name} {version}")).collect::<Vec<_>>().join(", ");
+    Ok(if is_installed(context, project)? {
+        let modules = context.paths.npm_project_dir(project).join("node_modules");
+        Finding::present(title, modules.display().to_string())
+    } else {
+        Finding::missing(title, "not installed as in the lock file")
+    })
+}
 
 /// Whether the packages are installed exactly as in the lock file.
 pub(super) fn is_installed(context: &SetupContext, project: NpmProject) -> anyhow::Result<bool> {
