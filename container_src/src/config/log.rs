@@ -9,12 +9,14 @@ use edgeprove_telemetry::LogFormat;
 words!(LogFormat, "human" => LogFormat::Human, "json" => LogFormat::Json);
 
 /// The crates of this server, as targets of the log.
-const OUR_TARGETS: [&str; 11] = [
+const OUR_TARGETS: [&str; 13] = [
     "edgeprove",
     "edgeprove_artifacts",
     "edgeprove_audit",
+    "edgeprove_circom_witness",
     "edgeprove_engine",
     "edgeprove_files",
+    "edgeprove_groth16",
     "edgeprove_job_queue",
     "edgeprove_job_rules",
     "edgeprove_protocol",

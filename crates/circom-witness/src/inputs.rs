@@ -1,0 +1,482 @@
+//! Inputs of a circuit, from JSON in the shape that snarkjs reads.
+//!
+//! An object maps the names of input signals to values. A value is a JSON integer of at most 64 bits, or a string with
+//! a decimal or `0x` integer. A negative value means its additive inverse. Arrays of any depth are flattened in order.
+//! The fields of a bus are an object (`{"point": {"x": 1}}` gives the signal `point.x`), and arrays of objects are
+//! numbered (`points[0].x`).
+
+use std::{
+    collections::BTreeSet,
+    fmt::{self, Write as _},
+};
+
+use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use zeroize::Zeroizing;
+
+use crate::field::{self, Limbs, ValueProblem};
+
+/// The longest JSON text. Its values may take 40 times as much memory: a value of two characters becomes 32 bytes.
+pub const MAX_INPUT_BYTES: usize = 8 << 20;
+
+/// The most bytes of the names of all signals.
+pub const MAX_NAME_BYTES: usize = 1 << 20;
+
+/// Characters of a signal's name that an error shows.
+const MAX_SHOWN_NAME: usize = 80;
+
+/// The values of a circuit's input signals. They are overwritten when this is dropped.
+///
+/// ```
+/// use edgeprove_circom_witness::{InputError, Inputs};
+///
+/// let inputs = Inputs::parse(br#"{"in": 50, "path": [["1", "0x02"], [-3, 4]]}"#)?;
+/// assert_eq!(inputs.names().collect::<Vec<_>>(), ["in", "path"]);
+///
+/// let error = Inputs::parse(br#"{"path": [1, 2.5]}"#).unwrap_err();
+/// assert!(error.to_string().starts_with(r#"input "path", value 1: expected an integer"#));
+/// # Ok::<(), InputError>(())
+/// ```
+pub struct Inputs {
+    signals: Vec<Signal>,
+}
+
+impl fmt::Debug for Inputs {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_list().entries(self.names()).finish()
+    }
+}
+
+/// An input signal with its flattened values.
+pub(crate) struct Signal {
+    pub(crate) name: String,
+    pub(crate) values: Vec<Zeroizing<Limbs>>,
+}
+
+/// Inputs that a circuit cannot have. Positions count from 0 in the flattened array.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InputError {
+    /// The JSON text is too long.
+    #[error("the inputs have {bytes} bytes; at most {MAX_INPUT_BYTES} are accepted")]
+    TooLong {
+        /// The length of the text.
+        bytes: usize,
+    },
+    /// The text is not JSON.
+    #[error("the inputs are not valid JSON: line {line}, column {column}")]
+    NotJson {
+        /// Counted from 1.
+        line: usize,
+        /// Counted from 1.
+        column: usize,
+    },
+    /// The JSON is not an object.
+    #[error("the inputs must be a JSON object that maps the names of input signals to values")]
+    NotAnObject,
+    /// The names of the signals are too long.
+    #[error("the names of the inputs have more than {MAX_NAME_BYTES} bytes in all")]
+    NamesTooLong,
+    /// A signal has values twice.
+    #[error("input {} is given twice", shown(signal))]
+    Duplicate {
+        /// The name.
+        signal: String,
+    },
+    /// A value is no integer.
+    #[error(
+        "input {}, value {position}: expected an integer, as a JSON number of at most 64 bits or as a string with \
+         decimal digits or `0x` and hexadecimal digits",
+        shown(signal)
+    )]
+    NotAnInteger {
+        /// The name.
+        signal: String,
+        /// Counted from 0.
+        position: usize,
+    },
+    /// A value is not below the field's modulus. snarkjs would reduce it without an error.
+    #[error(
+        "input {}, value {position}: expected an integer below the modulus of BN254's scalar field",
+        shown(signal)
+    )]
+    NotBelowModulus {
+        /// The name.
+        signal: String,
+        /// Counted from 0.
+        position: usize,
+    },
+    /// The circuit has no such input signal.
+    #[error("the circuit has no input {}", shown(signal))]
+    UnknownSignal {
+        /// The name.
+        signal: String,
+    },
+    /// A signal has too few or too many values.
+    #[error("input {}: expected {expected} values, got {given}", shown(signal))]
+    WrongLength {
+        /// The name.
+        signal: String,
+        /// The number that the circuit needs.
+        expected: u32,
+        /// The number in the inputs.
+        given: usize,
+    },
+    /// Input signals have no value.
+    #[error("inputs are missing: the circuit needs {expected} values, got {given}")]
+    Missing {
+        /// The number of values of all input signals.
+        expected: u32,
+        /// The number in the inputs.
+        given: u32,
+    },
+}
+
+/// A name in an error: quoted, and cut off where it is long.
+fn shown(name: &str) -> String {
+    let cut: String = name.chars().take(MAX_SHOWN_NAME).collect();
+    let dots = if cut.len() < name.len() { "..." } else { "" };
+    format!("{cut:?}{dots}")
+}
+
+impl Inputs {
+    /// Reads inputs from JSON. The first fault ends the reading.
+    pub fn parse(json: &[u8]) -> Result<Self, InputError> {
+        if json.len() > MAX_INPUT_BYTES {
+            return Err(InputError::TooLong { bytes: json.len() });
+        }
+        let mut reader = Reader::default();
+        let mut deserializer = serde_json::Deserializer::from_slice(json);
+        match Root(&mut reader).deserialize(&mut deserializer).and_then(|()| deserializer.end()) {
+            Ok(()) => Ok(Self { signals: reader.signals }),
+            Err(error) => Err(reader.fault.unwrap_or_else(|| not_json(&error))),
+        }
+    }
+
+    /// The names of the signals, in the order of the JSON.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.signals.iter().map(|signal| signal.name.as_str())
+    }
+
+    pub(crate) fn signals(&self) -> &[Signal] {
+        &self.signals
+    }
+}
+
+/// serde's own message may quote the text, so only its position goes into the error.
+fn not_json(error: &serde_json::Error) -> InputError {
+    InputError::NotJson { line: error.line(), column: error.column() }
+}
+
+/// The signals that have been read. No tree of values is built: it would take many times the memory of the text.
+#[derive(Default)]
+struct Reader {
+    signals: Vec<Signal>,
+    names: BTreeSet<String>,
+    name_bytes: usize,
+    /// The reason of the error that the deserializer returns.
+    fault: Option<InputError>,
+}
+
+impl Reader {
+    fn fail<E: de::Error>(&mut self, fault: InputError) -> E {
+        self.fault = Some(fault);
+        E::custom("")
+    }
+
+    /// Counts a name that is about to be built. The names of a long list of buses repeat the name of the list.
+    fn count_name<E: de::Error>(&mut self, bytes: usize) -> Result<(), E> {
+        self.name_bytes = self.name_bytes.saturating_add(bytes);
+        if self.name_bytes > MAX_NAME_BYTES { Err(self.fail(InputError::NamesTooLong)) } else { Ok(()) }
+    }
+
+    /// Reads the members of an object: signals, or the fields of the bus `bus`.
+    fn members<'de, A: MapAccess<'de>>(&mut self, bus: Option<&str>, mut members: A) -> Result<(), A::Error> {
+        while let Some(key) = members.next_key::<String>()? {
+            self.count_name(bus.map_or(0, str::len) + key.len())?;
+            let name = bus.map_or_else(|| key.clone(), |bus| format!("{bus}.{key}"));
+            let mut signal = Signal { name, values: Vec::new() };
+            let mut indices = Vec::new();
+            let mut has_fields = false;
+            let node = Node {
+                reader: self,
+                signal: &mut signal,
+                indices: &mut indices,
+                has_fields: &mut has_fields,
+            };
+            members.next_value_seed(node)?;
+            if has_fields {
+                continue;
+            }
+            if !self.names.insert(signal.name.clone()) {
+                return Err(self.fail(InputError::Duplicate { signal: signal.name }));
+            }
+            self.signals.push(signal);
+        }
+        Ok(())
+    }
+}
+
+/// The document: an object.
+struct Root<'a>(&'a mut Reader);
+
+impl<'de> DeserializeSeed<'de> for Root<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Root<'_> {
+    type Value = ();
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<(), A::Error> {
+        self.0.members(None, members)
+    }
+
+    fn visit_bool<E: de::Error>(self, _: bool) -> Result<(), E> {
+        Err(self.0.fail(InputError::NotAnObject))
+    }
+
+    fn visit_unit<E: de::Error>(self) -> Result<(), E> {
+        Err(self.0.fail(InputError::NotAnObject))
+    }
+
+    fn visit_f64<E: de::Error>(self, _: f64) -> Result<(), E> {
+        Err(self.0.fail(InputError::NotAnObject))
+    }
+
+    fn visit_i64<E: de::Error>(self, _: i64) -> Result<(), E> {
+        Err(self.0.fail(InputError::NotAnObject))
+    }
+
+    fn visit_u64<E: de::Error>(self, _: u64) -> Result<(), E> {
+        Err(self.0.fail(InputError::NotAnObject))
+    }
+
+    fn visit_str<E: de::Error>(self, _: &str) -> Result<(), E> {
+        Err(self.0.fail(InputError::NotAnObject))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, _: A) -> Result<(), A::Error> {
+        Err(self.0.fail(InputError::NotAnObject))
+    }
+}
+
+/// A value below a member: one or many values of its signal, or buses.
+struct Node<'a> {
+    reader: &'a mut Reader,
+    signal: &'a mut Signal,
+    /// The position in the lists around it.
+    indices: &'a mut Vec<usize>,
+    /// Whether the member is a bus or a list of buses, and no signal itself.
+    has_fields: &'a mut bool,
+}
+
+impl Node<'_> {
+    fn add<E: de::Error>(self, value: Result<Zeroizing<Limbs>, ValueProblem>) -> Result<(), E> {
+        match value {
+            // A list has either values or buses.
+            Ok(_) if *self.has_fields => Err(self.fail(ValueProblem::NotAnInteger)),
+            Ok(value) => {
+                self.signal.values.push(value);
+                Ok(())
+            }
+            Err(problem) => Err(self.fail(problem)),
+        }
+    }
+
+    fn fail<E: de::Error>(self, problem: ValueProblem) -> E {
+        let (signal, position) = (std::mem::take(&mut self.signal.name), self.signal.values.len());
+        self.reader.fail(match problem {
+            ValueProblem::NotAnInteger => InputError::NotAnInteger { signal, position },
+            ValueProblem::NotBelowModulus => InputError::NotBelowModulus { signal, position },
+        })
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Node<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Node<'_> {
+    type Value = ();
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("integers, arrays and objects")
+    }
+
+    fn visit_bool<E: de::Error>(self, _: bool) -> Result<(), E> {
+        Err(self.fail(ValueProblem::NotAnInteger))
+    }
+
+    fn visit_unit<E: de::Error>(self) -> Result<(), E> {
+        Err(self.fail(ValueProblem::NotAnInteger))
+    }
+
+    fn visit_f64<E: de::Error>(self, _: f64) -> Result<(), E> {
+        Err(self.fail(ValueProblem::NotAnInteger))
+    }
+
+    fn visit_i64<E: de::Error>(self, value: i64) -> Result<(), E> {
+        self.add(Ok(field::from_i64(value)))
+    }
+
+    fn visit_u64<E: de::Error>(self, value: u64) -> Result<(), E> {
+        self.add(Ok(field::from_u64(value)))
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<(), E> {
+        self.add(field::parse(text))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
+        let Self { reader, signal, indices, has_fields } = self;
+        indices.push(0);
+        while list
+            .next_element_seed(Node {
+                reader: &mut *reader,
+                signal: &mut *signal,
+                indices: &mut *indices,
+                has_fields: &mut *has_fields,
+            })?
+            .is_some()
+        {
+            if let Some(index) = indices.last_mut() {
+                *index += 1;
+            }
+        }
+        indices.pop();
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<(), A::Error> {
+        if !self.signal.values.is_empty() {
+            return Err(self.fail(ValueProblem::NotAnInteger));
+        }
+        *self.has_fields = true;
+        // At most twenty digits and two brackets each.
+        self.reader.count_name(self.signal.name.len() + 22 * self.indices.len())?;
+        let mut bus = self.signal.name.clone();
+        for index in self.indices.iter() {
+            let _ = write!(bus, "[{index}]");
+        }
+        self.reader.members(Some(&bus), members)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(json: &str) -> Result<Vec<(String, Vec<String>)>, InputError> {
+        let inputs = Inputs::parse(json.as_bytes())?;
+        let decimal = |signal: &Signal| signal.values.iter().map(|value| field::to_decimal(value)).collect();
+        Ok(inputs.signals.iter().map(|signal| (signal.name.clone(), decimal(signal))).collect())
+    }
+
+    #[track_caller]
+    fn error(json: &str) -> String {
+        parse(json).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn arrays_are_flattened_in_order() {
+        let signals = parse(r#"{"b": [[1, "2"], [], [[3]]], "a": "0x10", "none": []}"#).unwrap();
+        let expected = [("b", vec!["1", "2", "3"]), ("a", vec!["16"]), ("none", vec![])];
+        assert_eq!(signals.len(), expected.len());
+        for ((name, values), (expected_name, expected_values)) in signals.iter().zip(&expected) {
+            assert_eq!(
+                (name.as_str(), values),
+                (*expected_name, &expected_values.iter().map(ToString::to_string).collect())
+            );
+        }
+    }
+
+    #[test]
+    fn fields_of_buses_are_named_with_dots() {
+        let signals = parse(r#"{"p": {"x": 1, "q": {"y": [2, 3]}}, "list": [{"x": 4}, {"x": 5}]}"#).unwrap();
+        let names: Vec<_> = signals.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["p.x", "p.q.y", "list[0].x", "list[1].x"]);
+        let nested = parse(r#"{"a": [[{"b": [{"c": 1}]}], [{"b": [7]}]]}"#).unwrap();
+        let names: Vec<_> = nested.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["a[0][0].b[0].c", "a[1][0].b"]);
+    }
+
+    #[test]
+    fn errors_name_signal_and_position_and_no_value() {
+        for (json, expected) in [
+            (r#"{"a": [1, true]}"#, r#"input "a", value 1: expected an integer"#),
+            (r#"{"a": [1, null]}"#, r#"input "a", value 1: expected an integer"#),
+            (r#"{"a": [[0, 1], [2, "424243x"]]}"#, r#"input "a", value 3: expected an integer"#),
+            (r#"{"a": 424242.5}"#, r#"input "a", value 0: expected an integer"#),
+            (r#"{"a": 42424242424242424242424242}"#, r#"input "a", value 0: expected an integer"#),
+            (r#"{"a": 1e3}"#, r#"input "a", value 0: expected an integer"#),
+            (
+                r#"{"a": "0x424244e72e131a029b85045b68181585d2833e84879b9709143e1f593f000000"}"#,
+                r#"input "a", value 0: expected an integer below the modulus"#,
+            ),
+        ] {
+            let error = error(json);
+            assert!(error.starts_with(expected), "{error}");
+            assert!(!error.contains("4242"), "{error}");
+        }
+        let long = format!(r#"{{"{}": true}}"#, "n".repeat(10_000));
+        assert!(error(&long).len() < 400);
+    }
+
+    #[test]
+    fn a_signal_that_is_given_twice_is_an_error() {
+        assert_eq!(error(r#"{"a": 1, "a": 1}"#), r#"input "a" is given twice"#);
+        assert_eq!(error(r#"{"a.b": 1, "a": {"b": 2}}"#), r#"input "a.b" is given twice"#);
+    }
+
+    #[test]
+    fn a_list_has_either_values_or_buses() {
+        for json in [r#"{"a": [1, {"x": 2}]}"#, r#"{"a": [[1], [{"x": 2}]]}"#] {
+            assert!(error(json).starts_with(r#"input "a", value 1: expected an integer"#), "{json}");
+        }
+        let after = error(r#"{"a": [{"x": 2}, [], 1]}"#);
+        assert!(after.starts_with(r#"input "a", value 0: expected an integer"#), "{after}");
+        assert!(parse(r#"{"a": [[], {}], "b": {}}"#).unwrap().is_empty());
+    }
+
+    #[test]
+    fn names_are_bounded_as_a_whole() {
+        let long = "n".repeat(MAX_NAME_BYTES);
+        assert!(parse(&format!(r#"{{"{long}": 1}}"#)).is_ok());
+        assert_eq!(parse(&format!(r#"{{"{long}n": 1}}"#)).unwrap_err(), InputError::NamesTooLong);
+        // A long name that each bus of a list would repeat, whether or not the buses have fields.
+        for bus in [r#"{"x": 1}"#, "{}"] {
+            let list = vec![bus; 100_000].join(",");
+            let json = format!(r#"{{"{}": [{list}]}}"#, &long[..1000]);
+            assert_eq!(parse(&json).unwrap_err(), InputError::NamesTooLong);
+        }
+        let blank = vec![b' '; MAX_INPUT_BYTES + 1];
+        assert!(matches!(Inputs::parse(&blank).unwrap_err(), InputError::TooLong { .. }));
+    }
+
+    #[test]
+    fn json_errors_give_a_position_and_no_text() {
+        assert_eq!(parse("{\"a\":\n 4242x}").unwrap_err(), InputError::NotJson { line: 2, column: 6 });
+        for json in ["[1]", "4242", r#""4242""#, "null", "true", "1.5"] {
+            assert_eq!(parse(json).unwrap_err(), InputError::NotAnObject, "{json}");
+        }
+        let deep = format!("{{\"a\": {}1{}}}", "[".repeat(1000), "]".repeat(1000));
+        assert!(matches!(parse(&deep).unwrap_err(), InputError::NotJson { line: 1, .. }));
+        assert!(matches!(parse("{\"a\": 1} 2").unwrap_err(), InputError::NotJson { .. }));
+    }
+
+    #[test]
+    fn inputs_show_no_values() {
+        let inputs = Inputs::parse(br#"{"secret": 4242}"#).unwrap();
+        assert_eq!(format!("{inputs:?}"), r#"["secret"]"#);
+    }
+}

@@ -1,0 +1,165 @@
+//! Proves.
+
+use std::fmt;
+
+use ark_bn254::Fr;
+use ark_ec::CurveGroup as _;
+use taceo_ark_algebra::msm::msm_unchecked;
+
+use crate::{
+    field::{self, RandomnessError},
+    proof::{Proof, PublicSignals},
+    quotient::Quotient,
+    sections::FormatError,
+    threads::{Panicked, Threads},
+    verifying_key::{PreparedVerifyingKey, VerifyingKey},
+    witness::WitnessValues,
+    zkey::{self, Trust, Zkey, ZkeyInfo},
+};
+
+/// The key of a circuit, read once and used for many proofs.
+///
+/// ```no_run
+/// use std::num::NonZeroUsize;
+///
+/// use edgeprove_groth16::{ProvingKey, Threads, Trust, WitnessValues};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let threads = Threads::of_width(NonZeroUsize::new(2).unwrap())?;
+/// let key = ProvingKey::read(&std::fs::read("circuit.zkey")?, Trust::Checked, &threads)?;
+/// let witness = WitnessValues::read(&std::fs::read("witness.wtns")?)?;
+/// let proved = key.prove(&witness, &threads)?;
+/// std::fs::write("proof.json", proved.proof.to_json())?;
+/// std::fs::write("public.json", proved.signals.to_json())?;
+/// # Ok(())
+/// # }
+/// ```
+pub struct ProvingKey {
+    zkey: Zkey,
+    quotient: Quotient,
+    prepared: PreparedVerifyingKey,
+}
+
+impl fmt::Debug for ProvingKey {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("ProvingKey").field("info", &self.zkey.info).finish_non_exhaustive()
+    }
+}
+
+/// A key that cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum KeyError {
+    /// The file is damaged, or not a key of Groth16 over BN254.
+    #[error(transparent)]
+    Format(#[from] FormatError),
+    /// A library panicked.
+    #[error(transparent)]
+    Panicked(#[from] Panicked),
+}
+
+/// A proof with its public signals.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProofWithSignals {
+    /// The proof.
+    pub proof: Proof,
+    /// The public signals for which it is valid.
+    pub signals: PublicSignals,
+}
+
+/// Why there is no proof.
+#[derive(Debug, thiserror::Error)]
+pub enum ProveError {
+    /// The witness is one of another circuit.
+    #[error("the witness has {actual} values, but the key is one for {expected}")]
+    WitnessLength {
+        /// The number of the circuit's wires.
+        expected: usize,
+        /// The number of values in the witness.
+        actual: usize,
+    },
+    /// The proof does not verify: the witness does not satisfy the circuit, or the key is damaged.
+    #[error("the witness does not satisfy the circuit of this key")]
+    Unsatisfied,
+    /// No random numbers.
+    #[error(transparent)]
+    Randomness(#[from] RandomnessError),
+    /// A library panicked.
+    #[error(transparent)]
+    Panicked(#[from] Panicked),
+}
+
+impl ProvingKey {
+    /// Reads a `.zkey` file.
+    pub fn read(bytes: &[u8], trust: Trust, threads: &Threads) -> Result<Self, KeyError> {
+        threads.run(|| {
+            let zkey = Zkey::read(bytes, trust)?;
+            // The reader has checked the domain.
+            let quotient = Quotient::new(zkey.info.domain_size).ok_or_else(zkey::domain_error)?;
+            let prepared = zkey.verifying_key.prepare();
+            Ok(Self { zkey, quotient, prepared })
+        })?
+    }
+
+    /// The numbers that describe the key.
+    #[must_use]
+    pub fn info(&self) -> ZkeyInfo {
+        self.zkey.info
+    }
+
+    /// The part of the key that a verifier needs.
+    #[must_use]
+    pub fn verifying_key(&self) -> &VerifyingKey {
+        &self.zkey.verifying_key
+    }
+
+    /// The same, prepared for many verifications.
+    #[must_use]
+    pub fn prepared_verifying_key(&self) -> &PreparedVerifyingKey {
+        &self.prepared
+    }
+
+    /// Proves, and verifies the proof. The call blocks its thread.
+    ///
+    /// The library for sums of points copies values of the witness into vectors that it frees without overwriting them.
+    /// The server's allocator overwrites freed memory.
+    pub fn prove(&self, witness: &WitnessValues, threads: &Threads) -> Result<ProofWithSignals, ProveError> {
+        let (expected, actual) = (self.zkey.info.wires as usize, witness.len());
+        if actual != expected {
+            return Err(ProveError::WitnessLength { expected, actual });
+        }
+        let (r, s) = (field::random()?, field::random()?);
+        threads.run(|| {
+            let proof = self.randomised(witness.values(), &r, &s);
+            let signals = PublicSignals(self.public_wires(witness.values())[1..].to_vec());
+            if !self.prepared.verify(&proof, &signals) {
+                return Err(ProveError::Unsatisfied);
+            }
+            Ok(ProofWithSignals { proof, signals })
+        })?
+    }
+
+    /// The constant 1 and the public signals.
+    fn public_wires<'a>(&self, wires: &'a [Fr]) -> &'a [Fr] {
+        &wires[..=self.zkey.info.public_signals as usize]
+    }
+
+    /// The proof of section 3.2 of <https://eprint.iacr.org/2016/260>. The random `r` and `s` hide the witness.
+    fn randomised(&self, wires: &[Fr], r: &Fr, s: &Fr) -> Proof {
+        let Zkey { verifying_key, beta_g1, delta_g1, a: matrix_a, b: matrix_b, .. } = &self.zkey;
+        let Zkey { a_query, b_g1_query, b_g2_query, c_query, h_query, .. } = &self.zkey;
+        let VerifyingKey { alpha_g1, beta_g2, delta_g2, .. } = verifying_key;
+        let public = self.public_wires(wires);
+        let for_a = || msm_unchecked(a_query, wires) + alpha_g1 + *delta_g1 * r;
+        let for_b_g1 = || msm_unchecked(b_g1_query, wires) + beta_g1 + *delta_g1 * s;
+        let for_b_g2 = || msm_unchecked(b_g2_query, wires) + beta_g2 + *delta_g2 * s;
+        let for_private = || msm_unchecked(c_query, &wires[public.len()..]);
+        let for_quotient =
+            || msm_unchecked(h_query, &self.quotient.values(matrix_a, matrix_b, wires, public));
+        let ((a, b_g1), (b_g2, (private, quotient))) = rayon::join(
+            || rayon::join(for_a, for_b_g1),
+            || rayon::join(for_b_g2, || rayon::join(for_private, for_quotient)),
+        );
+        let c = private + quotient + a * s + b_g1 * r - *delta_g1 * (*r * s);
+        Proof { a: a.into_affine(), b: b_g2.into_affine(), c: c.into_affine() }
+    }
+}
