@@ -9,7 +9,7 @@ use edgeprove_telemetry::LogFormat;
 words!(LogFormat, "human" => LogFormat::Human, "json" => LogFormat::Json);
 
 /// The crates of this server, as targets of the log.
-const OUR_TARGETS: [&str; 13] = [
+const OUR_TARGETS: [&str; 14] = [
     "edgeprove",
     "edgeprove_artifacts",
     "edgeprove_audit",
@@ -23,6 +23,7 @@ const OUR_TARGETS: [&str; 13] = [
     "edgeprove_prover",
     "edgeprove_spool",
     "edgeprove_telemetry",
+    "edgeprove_templates",
 ];
 
 /// A valid log filter.

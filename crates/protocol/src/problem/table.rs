@@ -180,6 +180,10 @@ problem_types! {
     CircuitNotFound = "circuit_not_found", 404, Notice, Never, SameCircuit,
         "No such circuit",
         "Use a circuit that `/api/health` lists.";
+    /// The server has no circuit template with this name, or not in this language.
+    TemplateNotFound = "template_not_found", 404, Notice, Never, SameCircuit,
+        "No such template",
+        "Use a template that `GET /v1/templates` lists.";
     /// The caller has no job with this id.
     JobNotFound = "job_not_found", 404, Notice, Never, SameCircuit,
         "No such job",
