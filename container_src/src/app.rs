@@ -23,6 +23,7 @@ use edgeprove_files::{Draft, regular_file};
 use edgeprove_job_queue::runner::Drain;
 use edgeprove_job_rules::estimator::DurationEstimator;
 use edgeprove_telemetry::metrics;
+use edgeprove_templates::{Catalogue, InvalidTemplate};
 use metrics_exporter_prometheus::BuildError;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -68,6 +69,9 @@ pub enum StartError {
     /// The system gives no random bytes.
     #[error("the system gives no random bytes")]
     Random(#[source] getrandom::Error),
+    /// A circuit template of this program is invalid.
+    #[error(transparent)]
+    Template(#[from] InvalidTemplate),
     /// Metrics cannot be recorded.
     #[error("metrics cannot be recorded")]
     Metrics(#[from] BuildError),
@@ -113,6 +117,7 @@ impl StartError {
             Self::Jobs(OpenError::Queue(_) | OpenError::Encode(_))
             | Self::Random(_)
             | Self::Metrics(_)
+            | Self::Template(_)
             | Self::Hangups(_) => false,
         }
     }
@@ -137,6 +142,7 @@ impl App {
     /// Starts every part and binds the port.
     pub async fn start(settings: ServeSettings) -> Result<Self, StartError> {
         listener::raise_open_files_limit(settings.server.connections_max);
+        let templates = Catalogue::embedded()?;
         let exposition = metrics::start()?;
         let engine = Engine::start(&settings.engine, settings.circuits)?;
         let trust = (&settings.access, settings.audit.as_ref());
@@ -162,6 +168,7 @@ impl App {
             lifecycle: Lifecycle::new(engine.supervisor.clone()),
             engine,
             proofs,
+            templates,
             jobs: jobs.as_ref().map(|jobs| Arc::clone(&jobs.jobs)).map_err(|reason| *reason),
             job_attempts_max: settings.job_attempts_max,
             access,

@@ -17,3 +17,4 @@ pub mod proof_request;
 pub mod prove;
 pub mod stats;
 pub mod submit_job;
+pub mod templates;

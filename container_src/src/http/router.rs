@@ -28,7 +28,7 @@ use super::{
     concurrent_requests::limit_concurrent_requests,
     handlers::{
         audit, cancel_job, circuits, estimate, get_job, get_proof, health, index, job_counts, job_events,
-        list_jobs, metrics, problems, proof_request, stats,
+        list_jobs, metrics, problems, proof_request, stats, templates,
     },
     origin_check::{allows_any, refuse_foreign_pages},
     request_id::{RandomRequestId, remove_invalid_request_id},
@@ -79,6 +79,8 @@ fn routes() -> Vec<Route> {
         Route::new(Get, "/v1/circuits", circuits::list_circuits),
         Route::new(Get, "/v1/circuits/{circuit}", circuits::circuit),
         Route::new(Get, "/v1/circuits/{circuit}/vk", circuits::verification_key),
+        Route::new(Get, "/v1/templates", templates::list_templates),
+        Route::new(Get, "/v1/templates/{name}", templates::template),
         Route::new(Get, "/v1/stats", stats::stats),
         Route::new(Get, "/v1/estimate", estimate::estimate),
         Route::new(Get, "/problems/{code}", problems::problem),

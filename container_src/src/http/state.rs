@@ -6,6 +6,7 @@ use edgeprove_audit::Audit;
 use edgeprove_engine::{proof_service::ProofService, witness::intake::IntakeLimits};
 use edgeprove_protocol::{HasProblemType, Load, ProblemType};
 use edgeprove_telemetry::metrics::Exposition;
+use edgeprove_templates::Catalogue;
 use http::HeaderValue;
 
 use super::{concurrent_requests::ConcurrentRequests, edge_secret::EdgeSecret, host_names::HostNames};
@@ -47,6 +48,8 @@ pub struct Shared {
     pub engine: Engine,
     /// The one way to prove.
     pub proofs: ProofService,
+    /// The circuit templates.
+    pub templates: Catalogue,
     /// The job queue, or why the server has none.
     pub jobs: Result<Arc<Jobs>, JobsDisabled>,
     /// The maximum number of attempts at a job that a request may allow, also where jobs are disabled.

@@ -63,6 +63,7 @@ mod spool_faults;
 mod start;
 mod start_faults;
 mod statistics;
+mod templates;
 mod timeouts;
 mod upload_bounds;
 mod uploads;

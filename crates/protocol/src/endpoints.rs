@@ -228,6 +228,10 @@ pub const ALL: &[Endpoint] = &[
         "a circuit with its inputs: name, type, visibility"),
     Endpoint::new(Method::Get, "/v1/circuits/{circuit}/vk", Class::Info, FORWARD,
         "the verification key of a circuit, as the file that bb and edgeprove verify take; ?target="),
+    Endpoint::new(Method::Get, "/v1/templates", Class::Info, FORWARD,
+        "the circuit templates: languages, and what each proves"),
+    Endpoint::new(Method::Get, "/v1/templates/{name}", Class::Info, FORWARD,
+        "a circuit template: parameters as JSON Schema, public inputs, a sample, sizes"),
     Endpoint::new(Method::Get, "/api/health", Class::Info, FORWARD,
         "versions, circuits and provers; 200 when proofs can be computed; at the edge it wakes a container"),
     Endpoint::new(Method::Get, "/health", Class::Info, FORWARD,
@@ -297,7 +301,10 @@ mod tests {
                 vec![format!("{path}/"), format!("/{path}"), format!("{path}/more"), String::new()];
             if let Some((before, _)) = endpoint.path.split_once("/{") {
                 wrong.push(format!("{before}/"));
-                wrong.push(endpoint.path.replace("{id}", "").replace("{circuit}", "").replace("{code}", ""));
+                let parameters = ["{id}", "{circuit}", "{name}", "{code}"];
+                wrong.push(
+                    parameters.iter().fold(endpoint.path.to_owned(), |path, name| path.replace(name, "")),
+                );
             }
             for path in wrong.iter().filter(|path| *path != "/") {
                 assert!(!endpoint.matches(path), "{path} matches {}", endpoint.path);

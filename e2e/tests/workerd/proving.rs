@@ -57,6 +57,9 @@ fn a_proof_passes_unchanged_and_both_sides_log_its_request() {
         .assert_refused(ProblemType::WitnessUnsatisfied);
     edge.prove_request("/api/prove", b"no gzip").send().assert_refused(ProblemType::WitnessNotGzip);
     edge.prove_request("/api/prove/none", &range.witness).send().assert_refused(ProblemType::CircuitNotFound);
+    // So does it describe the templates.
+    assert_eq!(edge.get("/v1/templates/rangeCheck").json()["name"], "rangeCheck");
+    edge.get("/v1/templates/none").assert_refused(ProblemType::TemplateNotFound);
     // The server refuses requests that do not come from its edge.
     server.prove(&range.witness).assert_refused(ProblemType::NotFromTheEdge);
 
