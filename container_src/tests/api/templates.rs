@@ -55,7 +55,7 @@ fn an_unknown_template_is_refused_with_the_known_names() {
         assert!(problem.detail.contains("merkleMembership, rangeCheck"), "{}", problem.detail);
         assert!(!problem.detail.contains("none"), "the name is repeated: {}", problem.detail);
     }
-    for path in ["/v1/templates/", "/v1/templates/rangeCheck/x"] {
+    for path in ["/v1/templates/", "/v1/templates/rangeCheck/x", "/problems/%FF"] {
         server.get(path).assert_refused(ProblemType::NotFound);
     }
     let post = server.request(Method::POST, "/v1/templates").send();

@@ -1,13 +1,18 @@
 //! `GET /problems/{code}`: the meaning of a problem code. Problem documents link here.
 
-use axum::{Json, extract::Path};
+use axum::{
+    Json,
+    extract::{Path, rejection::PathRejection},
+};
 use edgeprove_protocol::ProblemType;
 use serde_json::{Value, json};
 
 use crate::http::api_error::ApiError;
 
 /// 200 with the description of a problem type; 404 for an unknown code.
-pub async fn problem(Path(code): Path<String>) -> Result<Json<Value>, ApiError> {
+pub async fn problem(code: Result<Path<String>, PathRejection>) -> Result<Json<Value>, ApiError> {
+    // A path that is not UTF-8 has no code, and no type has the empty one.
+    let code = code.map_or_else(|_| String::new(), |Path(code)| code);
     let known = ProblemType::ALL.iter().find(|kind| kind.code() == code);
     let kind = known.ok_or_else(|| ApiError::new(ProblemType::NotFound, "there is no such problem type"))?;
     Ok(Json(json!({
