@@ -196,6 +196,12 @@ impl Circuit {
         Ok(circuit)
     }
 
+    /// The same program with other limits for its witnesses. The limit of the program's length has no effect any more.
+    #[must_use]
+    pub fn with_limits(&self, limits: Limits) -> Self {
+        Self { limits, ..self.clone() }
+    }
+
     /// The number of values of all input signals.
     #[must_use]
     pub fn input_size(&self) -> u32 {

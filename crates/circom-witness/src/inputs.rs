@@ -10,7 +10,7 @@ use std::{
     fmt::{self, Write as _},
 };
 
-use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use zeroize::Zeroizing;
 
 use crate::field::{self, Limbs, ValueProblem};
@@ -49,6 +49,8 @@ impl fmt::Debug for Inputs {
 /// An input signal with its flattened values.
 pub(crate) struct Signal {
     pub(crate) name: String,
+    /// The member of the document that has it.
+    member: usize,
     pub(crate) values: Vec<Zeroizing<Limbs>>,
 }
 
@@ -130,6 +132,16 @@ pub enum InputError {
     },
 }
 
+/// What is wrong with inputs that are in several members of a document.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{error}")]
+pub struct MemberError {
+    /// The index of the member among those that were asked for. It means nothing for text that is not JSON.
+    pub member: usize,
+    /// What is wrong.
+    pub error: InputError,
+}
+
 /// A name in an error: quoted, and cut off where it is long.
 fn shown(name: &str) -> String {
     let cut: String = name.chars().take(MAX_SHOWN_NAME).collect();
@@ -140,15 +152,47 @@ fn shown(name: &str) -> String {
 impl Inputs {
     /// Reads inputs from JSON. The first fault ends the reading.
     pub fn parse(json: &[u8]) -> Result<Self, InputError> {
+        Self::read(json, None).map_err(|MemberError { error, .. }| error)
+    }
+
+    /// Reads inputs that are divided among members of a JSON object, such as private and public ones. Other members are
+    /// skipped. No signal may be in two of them.
+    ///
+    /// ```
+    /// use edgeprove_circom_witness::Inputs;
+    ///
+    /// let json = br#"{"name": "range", "private": {"in": 50}, "public": {"randomPublicSignal": 7}}"#;
+    /// let inputs = Inputs::parse_members(json, &["private", "public"]).unwrap();
+    /// assert_eq!(inputs.names().collect::<Vec<_>>(), ["in", "randomPublicSignal"]);
+    /// assert_eq!(inputs.member_of("randomPublicSignal"), Some(1));
+    /// ```
+    pub fn parse_members(json: &[u8], members: &[&str]) -> Result<Self, MemberError> {
+        Self::read(json, Some(members))
+    }
+
+    fn read(json: &[u8], members: Option<&[&str]>) -> Result<Self, MemberError> {
         if json.len() > MAX_INPUT_BYTES {
-            return Err(InputError::TooLong { bytes: json.len() });
+            return Err(MemberError { member: 0, error: InputError::TooLong { bytes: json.len() } });
         }
         let mut reader = Reader::default();
         let mut deserializer = serde_json::Deserializer::from_slice(json);
-        match Root(&mut reader).deserialize(&mut deserializer).and_then(|()| deserializer.end()) {
+        let read = match members {
+            None => Root(&mut reader).deserialize(&mut deserializer),
+            Some(members) => deserializer.deserialize_map(Document { reader: &mut reader, members }),
+        };
+        match read.and_then(|()| deserializer.end()) {
             Ok(()) => Ok(Self { signals: reader.signals }),
-            Err(error) => Err(reader.fault.unwrap_or_else(|| not_json(&error))),
+            Err(error) => {
+                let member = reader.member;
+                Err(MemberError { member, error: reader.fault.unwrap_or_else(|| not_json(&error)) })
+            }
         }
+    }
+
+    /// The index of the member that has a signal; `None` where there is no such signal.
+    #[must_use]
+    pub fn member_of(&self, name: &str) -> Option<usize> {
+        self.signals.iter().find(|signal| signal.name == name).map(|signal| signal.member)
     }
 
     /// The names of the signals, in the order of the JSON.
@@ -172,6 +216,8 @@ struct Reader {
     signals: Vec<Signal>,
     names: BTreeSet<String>,
     name_bytes: usize,
+    /// The member of the document that is being read.
+    member: usize,
     /// The reason of the error that the deserializer returns.
     fault: Option<InputError>,
 }
@@ -193,7 +239,7 @@ impl Reader {
         while let Some(key) = members.next_key::<String>()? {
             self.count_name(bus.map_or(0, str::len) + key.len())?;
             let name = bus.map_or_else(|| key.clone(), |bus| format!("{bus}.{key}"));
-            let mut signal = Signal { name, values: Vec::new() };
+            let mut signal = Signal { name, member: self.member, values: Vec::new() };
             let mut indices = Vec::new();
             let mut has_fields = false;
             let node = Node {
@@ -215,7 +261,36 @@ impl Reader {
     }
 }
 
-/// The document: an object.
+/// An object whose members have signals.
+struct Document<'a> {
+    reader: &'a mut Reader,
+    members: &'a [&'a str],
+}
+
+impl<'de> Visitor<'de> for Document<'_> {
+    type Value = ();
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
+        while let Some(key) = members.next_key::<String>()? {
+            match self.members.iter().position(|member| *member == key) {
+                Some(member) => {
+                    self.reader.member = member;
+                    members.next_value_seed(Root(&mut *self.reader))?;
+                }
+                None => {
+                    members.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The signals: an object.
 struct Root<'a>(&'a mut Reader);
 
 impl<'de> DeserializeSeed<'de> for Root<'_> {
@@ -472,6 +547,21 @@ mod tests {
         let deep = format!("{{\"a\": {}1{}}}", "[".repeat(1000), "]".repeat(1000));
         assert!(matches!(parse(&deep).unwrap_err(), InputError::NotJson { line: 1, .. }));
         assert!(matches!(parse("{\"a\": 1} 2").unwrap_err(), InputError::NotJson { .. }));
+    }
+
+    #[test]
+    fn members_of_a_document_are_read_together() {
+        let members = ["private", "public"];
+        let error = |json: &str| Inputs::parse_members(json.as_bytes(), &members).unwrap_err();
+        let duplicate = error(r#"{"private": {"a": 1}, "public": {"a": 2}}"#);
+        assert_eq!(duplicate, MemberError { member: 1, error: InputError::Duplicate { signal: "a".to_owned() } });
+        let wrong = error(r#"{"public": {"a": 1}, "private": {"b": [1, true]}}"#);
+        let not_an_integer = InputError::NotAnInteger { signal: "b".to_owned(), position: 1 };
+        assert_eq!(wrong, MemberError { member: 0, error: not_an_integer });
+        assert_eq!(error(r#"{"public": [1]}"#).error, InputError::NotAnObject);
+        assert!(matches!(error("[1]").error, InputError::NotJson { .. }));
+        let none = Inputs::parse_members(br#"{"other": {"a": true}}"#, &members).unwrap();
+        assert_eq!(none.names().count(), 0);
     }
 
     #[test]

@@ -33,5 +33,5 @@ pub use circuit::{Circuit, CircuitError, WitnessError};
 pub use engine::{EngineError, WitnessEngine};
 pub use field::FIELD_BYTES;
 pub use host::{CircuitException, ExceptionKind, Limits, Location};
-pub use inputs::{InputError, Inputs, MAX_INPUT_BYTES, MAX_NAME_BYTES};
+pub use inputs::{InputError, Inputs, MAX_INPUT_BYTES, MAX_NAME_BYTES, MemberError};
 pub use witness::Witness;

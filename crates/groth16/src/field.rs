@@ -53,6 +53,13 @@ pub(crate) fn to_word<F: PrimeField<BigInt = BigInt<4>>>(value: &F) -> [u8; FIEL
     word
 }
 
+/// A value from its bytes, the most significant first. `None`: it is not below the modulus.
+pub(crate) fn from_word<F: PrimeField<BigInt = BigInt<4>>>(word: &[u8; FIELD_BYTES]) -> Option<F> {
+    let mut bytes = *word;
+    bytes.reverse();
+    from_canonical(&bytes)
+}
+
 /// A coordinate in Montgomery form. `None`: it is not below the modulus.
 pub(crate) fn coordinate_from_montgomery(bytes: &[u8; FIELD_BYTES]) -> Option<Fq> {
     let limbs = limbs(bytes);
@@ -123,6 +130,7 @@ mod tests {
         let coordinate = Fq::from(-5_i64);
         assert_eq!(coordinate_from_montgomery(&coordinate_to_montgomery(&coordinate)), Some(coordinate));
         assert_eq!(to_word(&Fr::from(258_u64))[30..], [1, 2]);
+        assert_eq!(from_word::<Fr>(&to_word(&value)), Some(value));
     }
 
     #[test]

@@ -1,10 +1,12 @@
 //! Proofs and public signals: snarkjs's JSON, and the calldata of a verifier contract.
 
-use ark_bn254::{Fr, G1Affine, G2Affine};
+use ark_bn254::{Fq2, Fr, G1Affine, G2Affine};
+use ark_ec::AffineRepr as _;
 use serde::{Deserialize, Serialize};
 use sha3::{Digest as _, Keccak256};
 
 use crate::{
+    curve::PointBytes as _,
     field::{self, FIELD_BYTES},
     json::{self, CURVE, G1Json, G2Json, JsonError, PROTOCOL},
 };
@@ -66,6 +68,18 @@ impl Proof {
         [a.x, a.y, b.x.c1, b.x.c0, b.y.c1, b.y.c0, c.x, c.y].map(|coordinate| field::to_word(&coordinate))
     }
 
+    /// Reads the words of [`Self::words`]. `None`: a coordinate is not below the modulus, or a point is not one of the curve.
+    #[must_use]
+    pub fn from_words(words: &[Word; PROOF_WORDS]) -> Option<Self> {
+        let [ax, ay, bx1, bx0, by1, by0, cx, cy] = words.each_ref().map(field::from_word);
+        let a = G1Affine::new_unchecked(ax?, ay?);
+        let b = G2Affine::new_unchecked(Fq2::new(bx0?, bx1?), Fq2::new(by0?, by1?));
+        let c = G1Affine::new_unchecked(cx?, cy?);
+        let is_valid = a.is_valid() && b.is_valid() && c.is_valid();
+        let has_infinity = a.is_zero() || b.is_zero() || c.is_zero();
+        (is_valid && !has_infinity).then_some(Self { a, b, c })
+    }
+
     /// The calldata of `verifyProof`. Give the call a gas limit of its own: a verifier that runs out of gas in a
     /// pairing returns false, and an estimate is wrong for that reason.
     #[must_use]
@@ -114,6 +128,12 @@ impl PublicSignals {
         self.0.iter().map(field::to_word).collect()
     }
 
+    /// Reads the words of [`Self::words`]. `None`: one is not below the modulus.
+    #[must_use]
+    pub fn from_words(words: &[Word]) -> Option<Self> {
+        words.iter().map(field::from_word).collect::<Option<_>>().map(Self)
+    }
+
     /// The number of signals.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -145,6 +165,23 @@ mod tests {
         let signals = PublicSignals(vec![Fr::from(7_u64), Fr::from(8_u64)]);
         assert_eq!(signals.to_json(), "[\n \"7\",\n \"8\"\n]");
         assert_eq!(PublicSignals::from_json(signals.to_json().as_bytes()).unwrap(), signals);
+    }
+
+    #[test]
+    fn words_round_trip() {
+        let words = proof().words();
+        assert_eq!(Proof::from_words(&words), Some(proof()));
+        for index in 0..PROOF_WORDS {
+            let mut other = words;
+            other[index][31] ^= 1;
+            assert_eq!(Proof::from_words(&other), None, "off the curve");
+            other[index] = [0xff; 32];
+            assert_eq!(Proof::from_words(&other), None, "not below the modulus");
+        }
+        assert_eq!(Proof::from_words(&[[0; 32]; PROOF_WORDS]), None);
+        let signals = PublicSignals(vec![Fr::from(7_u64), Fr::from(8_u64)]);
+        assert_eq!(PublicSignals::from_words(&signals.words()), Some(signals));
+        assert_eq!(PublicSignals::from_words(&[[0xff; 32]]), None);
     }
 
     #[test]

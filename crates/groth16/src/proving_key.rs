@@ -1,9 +1,13 @@
 //! Proves.
 
-use std::fmt;
+use std::{
+    fmt,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
-use ark_bn254::Fr;
+use ark_bn254::{Fr, G1Affine, G1Projective, G2Projective};
 use ark_ec::CurveGroup as _;
+use ark_ff::Zero as _;
 use taceo_ark_algebra::msm::msm_unchecked;
 
 use crate::{
@@ -80,6 +84,9 @@ pub enum ProveError {
     /// The proof does not verify: the witness does not satisfy the circuit, or the key is damaged.
     #[error("the witness does not satisfy the circuit of this key")]
     Unsatisfied,
+    /// The caller no longer needs the proof.
+    #[error("the proof was cancelled")]
+    Cancelled,
     /// No random numbers.
     #[error(transparent)]
     Randomness(#[from] RandomnessError),
@@ -123,17 +130,31 @@ impl ProvingKey {
     /// The library for sums of points copies values of the witness into vectors that it frees without overwriting them.
     /// The server's allocator overwrites freed memory.
     pub fn prove(&self, witness: &WitnessValues, threads: &Threads) -> Result<ProofWithSignals, ProveError> {
+        let proved = self.prove_unverified(witness, threads, &AtomicBool::new(false))?;
+        let is_valid = threads.run(|| self.prepared.verify(&proved.proof, &proved.signals))?;
+        if is_valid { Ok(proved) } else { Err(ProveError::Unsatisfied) }
+    }
+
+    /// Proves without verifying: for a witness that does not satisfy the circuit, the proof is invalid. Another thread may
+    /// set `is_cancelled`, at which this ends before its next step. A step is one of the sums of points.
+    pub fn prove_unverified(
+        &self,
+        witness: &WitnessValues,
+        threads: &Threads,
+        is_cancelled: &AtomicBool,
+    ) -> Result<ProofWithSignals, ProveError> {
         let (expected, actual) = (self.zkey.info.wires as usize, witness.len());
         if actual != expected {
             return Err(ProveError::WitnessLength { expected, actual });
         }
         let (r, s) = (field::random()?, field::random()?);
         threads.run(|| {
-            let proof = self.randomised(witness.values(), &r, &s);
-            let signals = PublicSignals(self.public_wires(witness.values())[1..].to_vec());
-            if !self.prepared.verify(&proof, &signals) {
-                return Err(ProveError::Unsatisfied);
+            let proof = self.randomised(witness.values(), &r, &s, is_cancelled);
+            // A step that was left out made the proof invalid.
+            if is_cancelled.load(Ordering::Relaxed) {
+                return Err(ProveError::Cancelled);
             }
+            let signals = PublicSignals(self.public_wires(witness.values())[1..].to_vec());
             Ok(ProofWithSignals { proof, signals })
         })?
     }
@@ -144,17 +165,33 @@ impl ProvingKey {
     }
 
     /// The proof of section 3.2 of <https://eprint.iacr.org/2016/260>. The random `r` and `s` hide the witness.
-    fn randomised(&self, wires: &[Fr], r: &Fr, s: &Fr) -> Proof {
+    /// Steps are left out once the flag is set.
+    fn randomised(&self, wires: &[Fr], r: &Fr, s: &Fr, is_cancelled: &AtomicBool) -> Proof {
         let Zkey { verifying_key, beta_g1, delta_g1, a: matrix_a, b: matrix_b, .. } = &self.zkey;
         let Zkey { a_query, b_g1_query, b_g2_query, c_query, h_query, .. } = &self.zkey;
         let VerifyingKey { alpha_g1, beta_g2, delta_g2, .. } = verifying_key;
         let public = self.public_wires(wires);
-        let for_a = || msm_unchecked(a_query, wires) + alpha_g1 + *delta_g1 * r;
-        let for_b_g1 = || msm_unchecked(b_g1_query, wires) + beta_g1 + *delta_g1 * s;
-        let for_b_g2 = || msm_unchecked(b_g2_query, wires) + beta_g2 + *delta_g2 * s;
-        let for_private = || msm_unchecked(c_query, &wires[public.len()..]);
-        let for_quotient =
-            || msm_unchecked(h_query, &self.quotient.values(matrix_a, matrix_b, wires, public));
+        let sum_g1 = |points: &[G1Affine], scalars: &[Fr]| {
+            if is_cancelled.load(Ordering::Relaxed) {
+                return G1Projective::zero();
+            }
+            msm_unchecked(points, scalars)
+        };
+        let for_a = || sum_g1(a_query, wires) + alpha_g1 + *delta_g1 * r;
+        let for_b_g1 = || sum_g1(b_g1_query, wires) + beta_g1 + *delta_g1 * s;
+        let for_b_g2 = || {
+            if is_cancelled.load(Ordering::Relaxed) {
+                return G2Projective::zero();
+            }
+            msm_unchecked(b_g2_query, wires) + beta_g2 + *delta_g2 * s
+        };
+        let for_private = || sum_g1(c_query, &wires[public.len()..]);
+        let for_quotient = || {
+            if is_cancelled.load(Ordering::Relaxed) {
+                return G1Projective::zero();
+            }
+            sum_g1(h_query, &self.quotient.values(matrix_a, matrix_b, wires, public))
+        };
         let ((a, b_g1), (b_g2, (private, quotient))) = rayon::join(
             || rayon::join(for_a, for_b_g1),
             || rayon::join(for_b_g2, || rayon::join(for_private, for_quotient)),

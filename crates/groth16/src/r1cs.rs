@@ -3,10 +3,12 @@
 //! Wire 0 is the constant 1. Then come the public outputs, the public inputs, the private inputs, and the rest.
 
 use ark_bn254::Fr;
+use ark_ff::Zero as _;
 
 use crate::{
     field,
     sections::{Format, FormatError, Reader, Sections},
+    witness::WitnessValues,
 };
 
 /// Sections 4 and 5 are custom gates, which Groth16 does not have.
@@ -97,6 +99,19 @@ impl R1cs {
     #[must_use]
     pub fn info(&self) -> R1csInfo {
         self.info
+    }
+
+    /// The first constraint that the witness does not satisfy, counted from 0. `None`: it satisfies all of them. A wire
+    /// that the witness lacks counts as 0, so that its number of values should be compared before.
+    #[must_use]
+    pub fn first_unsatisfied(&self, witness: &WitnessValues) -> Option<usize> {
+        let wires = witness.values();
+        let sum = |terms: &Terms| {
+            terms.iter().fold(Fr::zero(), |sum, (wire, coefficient)| {
+                wires.get(*wire as usize).map_or(sum, |value| sum + *coefficient * value)
+            })
+        };
+        self.constraints.iter().position(|Constraint { a, b, c }| sum(a) * sum(b) != sum(c))
     }
 
     pub(crate) fn constraints(&self) -> &[Constraint] {

@@ -4,6 +4,7 @@ use std::{
     num::NonZeroUsize,
     panic::{self, AssertUnwindSafe},
     sync::Arc,
+    thread::{self, JoinHandle},
 };
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
@@ -45,6 +46,28 @@ impl Threads {
         Ok(Self(Arc::new(pool)))
     }
 
+    /// Runs work with this number of threads, which have ended when this returns. Nothing of the work stays on their
+    /// stacks: one of at least 40 MiB goes back to the system when its thread ends.
+    pub fn with_new<R>(
+        width: NonZeroUsize,
+        name: &str,
+        stack_bytes: usize,
+        work: impl FnOnce(&Self) -> R,
+    ) -> Result<R, ThreadsError> {
+        let mut started: Vec<JoinHandle<()>> = Vec::new();
+        let pool = ThreadPoolBuilder::new().num_threads(width.get()).spawn_handler(|thread| {
+            let named = thread::Builder::new().name(name.to_owned()).stack_size(stack_bytes);
+            started.push(named.spawn(|| thread.run())?);
+            Ok(())
+        });
+        let result = pool.build().map(|pool| work(&Self(Arc::new(pool))));
+        for thread in started {
+            // rayon catches the panics of its threads.
+            drop(thread.join());
+        }
+        result.map_err(|source| ThreadsError { width, source })
+    }
+
     /// Uses the threads of the caller.
     #[must_use]
     pub fn from_pool(pool: Arc<ThreadPool>) -> Self {
@@ -67,6 +90,17 @@ impl Threads {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn new_threads_have_their_name_and_end() {
+        let width = NonZeroUsize::new(2).unwrap();
+        let name = || thread::current().name().map(str::to_owned);
+        let seen = Threads::with_new(width, "new-threads", 64 << 20, |threads| {
+            assert_eq!(threads.width(), 2);
+            threads.run(name).unwrap()
+        });
+        assert_eq!(seen.unwrap().as_deref(), Some("new-threads"));
+    }
 
     #[test]
     fn a_panic_becomes_an_error() {
