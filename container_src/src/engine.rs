@@ -17,6 +17,7 @@ use edgeprove_engine::{
 };
 use edgeprove_prover::{
     Backend, IdleProvers,
+    backends::Backends,
     barretenberg::{ProcessBackend, WarmBackend, version},
 };
 use edgeprove_spool::{Spool, SpoolError};
@@ -70,7 +71,7 @@ impl Engine {
             tracing::warn!(files = spool.swept(), "wiped witness files of a server that died");
         }
         let cores = settings.scheduler.cores;
-        let backend: Arc<dyn Backend> = match settings.mode {
+        let bb: Arc<dyn Backend> = match settings.mode {
             ProverMode::Warm => {
                 let widths = settings.scheduler.widths();
                 Arc::new(WarmBackend::start(&program.bb, cores, &widths, settings.recycle, &supervisor))
@@ -79,6 +80,7 @@ impl Engine {
                 Arc::new(ProcessBackend::new(program.bb.clone(), spool.clone(), supervisor.clone()))
             }
         };
+        let backend: Arc<dyn Backend> = Arc::new(Backends::new(bb));
         let keys = KeyGenerator {
             cache: KeyCache::new(&program.cache_dir, &backend.identity()),
             crs: program.crs.clone(),

@@ -1,5 +1,4 @@
-//! A proof, its public inputs and its verification key, as `bb prove` writes them to files and as `bb verify` reads them;
-//! and one tar file with the three.
+//! A proof, its public inputs and its verification key, in the files of bb or of snarkjs; and one tar file with the three.
 
 use std::{
     io::{self, Read},
@@ -7,14 +6,34 @@ use std::{
 };
 
 use edgeprove_files::regular_file;
+use edgeprove_protocol::{ProofSystem, Target};
+use edgeprove_prover::{ProofParts, groth16};
 use tar::{Archive, Builder, EntryType, Header};
 
-/// The name of the proof's file.
-pub const PROOF: &str = "proof";
-/// The name of the public inputs' file.
-pub const PUBLIC_INPUTS: &str = "public_inputs";
-/// The name of the verification key's file.
-pub const VK: &str = "vk";
+/// The program whose files they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum FileFormat {
+    /// As `bb prove` writes them and `bb verify` reads them.
+    #[default]
+    Bb,
+    /// As snarkjs writes and reads them: JSON.
+    Snarkjs,
+}
+
+impl FileFormat {
+    /// Every format.
+    pub const ALL: [Self; 2] = [Self::Bb, Self::Snarkjs];
+
+    /// The names of the files with the proof, the public inputs and the verification key.
+    #[must_use]
+    pub const fn names(self) -> [&'static str; 3] {
+        match self {
+            Self::Bb => ["proof", "public_inputs", "vk"],
+            Self::Snarkjs => ["proof.json", "public.json", "verification_key.json"],
+        }
+    }
+}
+
 /// Largest file, and largest tar file. Proofs and keys have a few kilobytes.
 pub const FILE_MAX_BYTES: u64 = 16 << 20;
 /// Most entries of a tar file that are looked at.
@@ -23,11 +42,13 @@ const ENTRIES_MAX: usize = 64;
 /// The contents of the three files.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ProofFiles {
-    /// The proof: 32-byte fields without the public inputs.
+    /// Whose files they are.
+    pub format: FileFormat,
+    /// The proof; for bb, 32-byte fields without the public inputs.
     pub proof: Vec<u8>,
-    /// The public inputs: 32-byte fields, big-endian.
+    /// The public inputs; for bb, 32-byte fields, big-endian.
     pub public_inputs: Vec<u8>,
-    /// The verification key, in bb's encoding.
+    /// The verification key.
     pub vk: Vec<u8>,
 }
 
@@ -49,24 +70,50 @@ pub enum TarError {
 }
 
 impl ProofFiles {
+    /// The files of a proof. `None`: the fields are not those of a proof for this target.
+    #[must_use]
+    pub fn of(target: Target, parts: &ProofParts, vk: &[u8]) -> Option<Self> {
+        let vk = vk.to_vec();
+        Some(match target.proof_system() {
+            ProofSystem::UltraHonk => Self {
+                format: FileFormat::Bb,
+                proof: parts.proof.as_flattened().to_vec(),
+                public_inputs: parts.public_inputs.as_flattened().to_vec(),
+                vk,
+            },
+            ProofSystem::Groth16 => {
+                let (proof, signals) = groth16::read_parts(parts)?;
+                let (proof, public_inputs) = (proof.to_json().into_bytes(), signals.to_json().into_bytes());
+                Self { format: FileFormat::Snarkjs, proof, public_inputs, vk }
+            }
+        })
+    }
+
+    /// The names of the files and their contents.
+    #[must_use]
+    pub fn named(&self) -> [(&'static str, &[u8]); 3] {
+        let [proof, public_inputs, vk] = self.format.names();
+        [(proof, &self.proof), (public_inputs, &self.public_inputs), (vk, &self.vk)]
+    }
+
     /// Writes a tar file. The same contents give the same bytes.
     #[must_use]
     pub fn to_tar(&self) -> Vec<u8> {
         let mut tar = Builder::new(Vec::new());
-        for (name, bytes) in [(PROOF, &self.proof), (PUBLIC_INPUTS, &self.public_inputs), (VK, &self.vk)] {
+        for (name, bytes) in self.named() {
             let mut header = Header::new_ustar();
             header.set_entry_type(EntryType::Regular);
             header.set_mode(0o644);
             header.set_size(bytes.len() as u64);
             // Writing to memory cannot fail, and the names fit.
-            let _ = tar.append_data(&mut header, name, bytes.as_slice());
+            let _ = tar.append_data(&mut header, name, bytes);
         }
         tar.into_inner().unwrap_or_default()
     }
 
     /// Reads a tar file, whose files may be in a folder. Other files are ignored.
     pub fn from_tar(bytes: &[u8]) -> Result<Self, TarError> {
-        let mut found: [Option<Vec<u8>>; 3] = [None, None, None];
+        let mut found: [[Option<Vec<u8>>; 3]; FileFormat::ALL.len()] = Default::default();
         for (index, entry) in Archive::new(bytes).entries().map_err(TarError::NotTar)?.enumerate() {
             let mut entry = entry.map_err(TarError::NotTar)?;
             if index >= ENTRIES_MAX {
@@ -75,7 +122,8 @@ impl ProofFiles {
             let path = entry.path().map_err(TarError::NotTar)?;
             let name = path.file_name().and_then(|name| name.to_str()).map(str::to_owned);
             let is_file = entry.header().entry_type() == EntryType::Regular;
-            for (known, found) in [PROOF, PUBLIC_INPUTS, VK].into_iter().zip(&mut found) {
+            let known = FileFormat::ALL.iter().flat_map(|format| format.names());
+            for (known, found) in known.zip(found.as_flattened_mut()) {
                 if is_file && name.as_deref() == Some(known) {
                     let mut content = Vec::new();
                     entry.read_to_end(&mut content).map_err(TarError::NotTar)?;
@@ -85,11 +133,15 @@ impl ProofFiles {
                 }
             }
         }
-        let [proof, public_inputs, vk] = found;
+        let mut sets = FileFormat::ALL.into_iter().zip(found);
+        let none = (FileFormat::Bb, [None, None, None]);
+        let (format, found) = sets.find(|(_, found)| found.iter().any(Option::is_some)).unwrap_or(none);
+        let ([proof, public_inputs, vk], names) = (found, format.names());
         Ok(Self {
-            proof: proof.ok_or(TarError::Missing(PROOF))?,
-            public_inputs: public_inputs.ok_or(TarError::Missing(PUBLIC_INPUTS))?,
-            vk: vk.ok_or(TarError::Missing(VK))?,
+            format,
+            proof: proof.ok_or(TarError::Missing(names[0]))?,
+            public_inputs: public_inputs.ok_or(TarError::Missing(names[1]))?,
+            vk: vk.ok_or(TarError::Missing(names[2]))?,
         })
     }
 }
@@ -114,7 +166,8 @@ mod tests {
     use super::*;
 
     fn files() -> ProofFiles {
-        ProofFiles { proof: vec![1; 640], public_inputs: Vec::new(), vk: vec![3; 1888] }
+        let format = FileFormat::Bb;
+        ProofFiles { format, proof: vec![1; 640], public_inputs: Vec::new(), vk: vec![3; 1888] }
     }
 
     #[test]
@@ -123,12 +176,14 @@ mod tests {
         assert!(is_tar(&tar) && tar.len().is_multiple_of(512));
         assert_eq!(tar, files().to_tar(), "the same bytes each time");
         assert_eq!(ProofFiles::from_tar(&tar).unwrap(), files());
+        let of_snarkjs = ProofFiles { format: FileFormat::Snarkjs, ..files() };
+        assert_eq!(ProofFiles::from_tar(&of_snarkjs.to_tar()).unwrap(), of_snarkjs);
     }
 
     #[test]
     fn a_tar_file_without_the_three_files_is_refused() {
         assert!(matches!(ProofFiles::from_tar(&[7; 2048]), Err(TarError::NotTar(_))));
-        assert!(matches!(ProofFiles::from_tar(&[]), Err(TarError::Missing(PROOF))));
+        assert!(matches!(ProofFiles::from_tar(&[]), Err(TarError::Missing("proof"))));
         let mut tar = Builder::new(Vec::new());
         for name in ["out/proof", "out/vk", "other"] {
             let mut header = Header::new_gnu();
@@ -136,11 +191,11 @@ mod tests {
             tar.append_data(&mut header, name, b"1234".as_slice()).unwrap();
         }
         let bytes = tar.get_ref().clone();
-        assert!(matches!(ProofFiles::from_tar(&bytes), Err(TarError::Missing(PUBLIC_INPUTS))));
+        assert!(matches!(ProofFiles::from_tar(&bytes), Err(TarError::Missing("public_inputs"))));
         let mut header = Header::new_gnu();
         header.set_size(0);
         tar.append_data(&mut header, "vk", b"".as_slice()).unwrap();
-        assert!(matches!(ProofFiles::from_tar(tar.get_ref()), Err(TarError::Twice(VK))));
+        assert!(matches!(ProofFiles::from_tar(tar.get_ref()), Err(TarError::Twice("vk"))));
         assert!(!is_tar(b"short") && !is_tar(&[0; 512]));
     }
 }

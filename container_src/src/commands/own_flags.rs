@@ -9,11 +9,15 @@ const OF_A_SERVER: [&str; 6] =
 
 /// Flags whose help is about requests, with the help for one proof.
 const OF_PROVE: [(&str, &str); 5] = [
-    ("circuit", "Compiled circuit to prove (`nargo compile` writes target/NAME.json)"),
+    (
+        "circuit",
+        "Compiled circuit to prove: target/NAME.json of `nargo compile`, or the key NAME.zkey of a circom circuit, with \
+         its program NAME.wasm (or NAME_js/NAME.wasm) beside it",
+    ),
     (
         "target",
         "Target of the proof: `noir-recursive` (verified by bb and bb.js) or `evm` (verified in Solidity). Default: \
-         noir-recursive",
+         noir-recursive. The target of a circom circuit is always `groth16`",
     ),
     (
         "verify",

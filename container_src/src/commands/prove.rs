@@ -24,6 +24,7 @@ use super::{
 use crate::{
     config::{Faults, Purpose, circuits::CircuitArgs, engine::EngineArgs, environment::Environment},
     engine::Engine,
+    proof_files::{FileFormat, ProofFiles},
 };
 use edgeprove_audit::Audit;
 use edgeprove_engine::{
@@ -48,7 +49,8 @@ use edgeprove_prover::barretenberg::redaction::without_values;
 /// Flags of `edgeprove prove`.
 #[derive(Debug, Args)]
 pub struct ProveArgs {
-    /// Gzipped witness, as `nargo execute` and `noir_js` write it. `-` reads standard input.
+    /// Gzipped witness, as `nargo execute` and `noir_js` write it; for a circom circuit the gzipped .wtns file. `-` reads
+    /// standard input.
     #[arg(long, short, value_name = "FILE", required_unless_present = "inputs", conflicts_with = "inputs")]
     witness: Option<PathBuf>,
 
@@ -56,7 +58,8 @@ pub struct ProveArgs {
     #[arg(long, short, value_name = "FILE")]
     inputs: Option<PathBuf>,
 
-    /// Folder for the files `proof`, `public_inputs`, `vk` and `vk_hash`, in the formats of bb.
+    /// Folder for the files `proof`, `public_inputs`, `vk` and `vk_hash`, in the formats of bb. For a circom circuit:
+    /// `proof.json`, `public.json` and `verification_key.json`, in the formats of snarkjs.
     #[arg(long, short, value_name = "DIR")]
     out: PathBuf,
 
@@ -286,19 +289,20 @@ impl WitnessFile {
 /// target stays as it is.
 fn write(out: &Path, proved: &ProofResult) -> Result<(), FileFailed> {
     fs::create_dir_all(out).map_err(failed(out))?;
-    let files: [(&str, &[u8]); 4] = [
-        ("proof", proved.parts.proof.as_flattened()),
-        ("public_inputs", proved.parts.public_inputs.as_flattened()),
-        ("vk", &proved.key.circuit.vk),
-        ("vk_hash", &proved.key.vk_hash),
-    ];
-    let drafts = files.map(|(name, bytes)| {
+    let circuit = &proved.key.circuit;
+    let no_proof = || failed(out)(io::Error::other("the fields are not those of a proof"));
+    let files = ProofFiles::of(circuit.target, &proved.parts, &circuit.vk).ok_or_else(no_proof)?;
+    let mut named = files.named().to_vec();
+    if files.format == FileFormat::Bb {
+        named.push(("vk_hash", &proved.key.vk_hash));
+    }
+    let drafts = named.into_iter().map(|(name, bytes)| {
         let target = out.join(name);
         let mut draft = Draft::create(&target, 0o666).map_err(failed(&target))?;
         draft.write_all(bytes).map_err(failed(&target))?;
         Ok((target, draft))
     });
-    let drafts: Vec<_> = drafts.into_iter().collect::<Result<_, _>>()?;
+    let drafts: Vec<_> = drafts.collect::<Result<_, _>>()?;
     drafts.into_iter().try_for_each(|(target, draft)| draft.rename().map_err(failed(&target)))
 }
 

@@ -8,7 +8,7 @@ use std::{
 
 use edgeprove_artifacts::ArtifactStore;
 use edgeprove_audit::{AuditSettings, file::FileSink};
-use edgeprove_engine::proof_systems::read_circuit;
+use edgeprove_engine::proof_systems::{self, read_circuit};
 use edgeprove_files::trusted_path::{UntrustedPath, input_faults};
 use edgeprove_job_queue::store::Database;
 use edgeprove_spool::Spool;
@@ -50,7 +50,7 @@ pub(super) fn input_warnings(settings: &ServeSettings) -> BTreeSet<String> {
 }
 
 fn circuit_files(circuits: &CircuitSettings) -> impl Iterator<Item = PathBuf> {
-    circuits.sources.iter().map(|source| source.path.clone())
+    circuits.sources.iter().flat_map(|source| proof_systems::files(&source.path))
 }
 
 /// The folder of the CRS and its files.

@@ -1,9 +1,12 @@
 //! `edgeprove verify`: verifies one proof, and reports what does not fit.
 //!
-//! It needs bb and no CRS: the one point that bb takes from there to verify is a constant, and is written to the spool.
+//! A Groth16 proof in the files of snarkjs is verified in this process ([`snarkjs_files`]), and needs nothing else. Any other
+//! needs bb and no CRS: the one point that bb takes from there to verify is a constant, and is written to the spool.
 //!
 //! The exit status is 0 for a proof that verifies and 1 for one that does not. It is 64 where a file is not named, 65
 //! where a file has the wrong content, 66 where a file cannot be read, and 70 where bb could not verify.
+
+mod snarkjs_files;
 
 use std::{
     path::{Path, PathBuf},
@@ -13,16 +16,17 @@ use std::{
 };
 
 use clap::Args;
+use edgeprove_groth16::JsonError;
 use edgeprove_protocol::Target;
 
 use super::exit_status::{self, Failure};
 use crate::{
     config::{ConfigError, Faults, RawSetting, engine::EngineArgs, environment::Environment, raw_setting},
     engine::settings::VerifierSettings,
-    proof_files::{FILE_MAX_BYTES, PROOF, PUBLIC_INPUTS, ProofFiles, TarError, VK, is_tar, read_bounded},
+    proof_files::{FILE_MAX_BYTES, FileFormat, ProofFiles, TarError, is_tar, read_bounded},
 };
 use edgeprove_prover::{
-    Backend as _, CircuitKey, ProofParts, ProverError, RecyclePolicy,
+    Backend as _, CircuitKey, CircuitProgram, ProofParts, ProverError, RecyclePolicy,
     backend::FIELD_BYTES,
     barretenberg::{
         BbProgram, WarmBackend, crs,
@@ -38,24 +42,26 @@ const TIMEOUT: Duration = Duration::from_mins(1);
 /// The files of the proof.
 #[derive(Debug, Args)]
 struct FileArgs {
-    /// Folder with the files `proof`, `public_inputs` and `vk`, as `edgeprove prove` and `bb prove` write them; or a tar
-    /// file with them, as a server returns it for `Accept: application/x-tar`.
+    /// Folder with the files `proof`, `public_inputs` and `vk`, as `edgeprove prove` and `bb prove` write them, or with
+    /// `proof.json`, `public.json` and `verification_key.json`, as `edgeprove prove` and snarkjs write them; or a tar file
+    /// with them, as a server returns it for `Accept: application/x-tar`.
     #[arg(value_name = "DIR|TAR")]
     path: Option<PathBuf>,
 
-    /// File of the proof. Default: `proof` in the folder or tar file.
+    /// File of the proof. Default: `proof` or `proof.json` in the folder or tar file.
     #[arg(long, short, value_name = "FILE")]
     proof: Option<PathBuf>,
 
-    /// File of the public inputs. Default: `public_inputs` in the folder or tar file.
+    /// File of the public inputs. Default: `public_inputs` or `public.json` in the folder or tar
+    /// file.
     #[arg(long, short = 'i', value_name = "FILE")]
     public_inputs: Option<PathBuf>,
 
-    /// File of the verification key. Default: `vk` in the folder or tar file.
+    /// File of the verification key. Default: `vk` or `verification_key.json` in the folder or tar file.
     #[arg(long, short = 'k', value_name = "FILE")]
     vk: Option<PathBuf>,
 
-    /// Target of the proof: `noir-recursive` or `evm`. Default: the target of the verification key.
+    /// Target of the proof: `noir-recursive`, `evm` or `groth16`. Default: the target of the verification key.
     #[arg(long, short, value_name = "TARGET", value_parser = raw_setting::<Target>)]
     target: Option<RawSetting<Target>>,
 }
@@ -96,6 +102,12 @@ enum Unusable {
         #[source]
         source: NotAKey,
     },
+    #[error("{} is not a file of snarkjs for Groth16", path.display())]
+    NotOfSnarkjs {
+        path: PathBuf,
+        #[source]
+        source: JsonError,
+    },
     #[error("bb refused the files: {reason}")]
     Refused { reason: String },
     #[error("the {0} file is missing: give DIR or TAR, or the file itself")]
@@ -112,6 +124,7 @@ impl From<Unusable> for Failure {
             | Unusable::BadTar { .. }
             | Unusable::NotTar { .. }
             | Unusable::NotAKey { .. }
+            | Unusable::NotOfSnarkjs { .. }
             | Unusable::Refused { .. } => Self::Data(Box::new(error)),
         }
     }
@@ -151,11 +164,16 @@ enum Misfit {
 pub fn run(args: VerifyArgs, environment: &Environment) -> ExitCode {
     exit_status::run(async {
         let mut faults = Faults::default();
-        let verifier = args.engine.read_for_verification(environment, &mut faults).await;
         let target = match args.files.target.clone() {
             Some(target) => faults.take_named("--target", target).map(Some),
             None => Some(None),
         };
+        if args.files.format() == FileFormat::Snarkjs {
+            let target = faults.finish(target)?;
+            let misfit = snarkjs_files::misfit(&args.files.contents(FileFormat::Snarkjs)?, target)?;
+            return Ok(print_verdict(misfit.as_ref()));
+        }
+        let verifier = args.engine.read_for_verification(environment, &mut faults).await;
         let ((verifier, log), target) = faults.finish(verifier.zip(target))?;
         edgeprove_telemetry::start(log.format, &log.filter);
         edgeprove_telemetry::process::disable_core_dumps();
@@ -189,7 +207,7 @@ async fn verify(settings: VerifierSettings, subject: Subject) -> Result<bool, Fa
 async fn verify_with(backend: &WarmBackend, subject: Subject) -> Result<bool, Failure> {
     let Subject { facts, vk, parts } = subject;
     let circuit = CircuitKey {
-        bytecode: bytes::Bytes::new(),
+        program: CircuitProgram::Acir(bytes::Bytes::new()),
         vk: vk.into(),
         target: facts.target,
         memory: Arc::default(),
@@ -232,7 +250,21 @@ impl Subject {
 }
 
 impl FileArgs {
-    fn read(&self) -> Result<Subject, Unusable> {
+    /// Whose files they are, by the verification key. Files that cannot be read count as those of bb.
+    fn format(&self) -> FileFormat {
+        let is_json = |bytes: Vec<u8>| bytes.trim_ascii_start().starts_with(b"{");
+        let [_, _, key] = FileFormat::Snarkjs.names();
+        let is_of_snarkjs = match (&self.vk, &self.path) {
+            (Some(path), _) => read(path).is_ok_and(is_json),
+            (None, Some(path)) if path.is_dir() => path.join(key).is_file(),
+            (None, Some(path)) => read_tar(path).is_ok_and(|files| files.format == FileFormat::Snarkjs),
+            (None, None) => false,
+        };
+        if is_of_snarkjs { FileFormat::Snarkjs } else { FileFormat::Bb }
+    }
+
+    /// The contents of the files with the proof, the public inputs and the verification key, each with its path.
+    fn contents(&self, format: FileFormat) -> Result<[(PathBuf, Vec<u8>); 3], Unusable> {
         let tar = match &self.path {
             Some(path) if !path.is_dir() => Some((path, read_tar(path)?)),
             Some(_) | None => None,
@@ -246,9 +278,16 @@ impl FileArgs {
             (None, None, Some(dir)) => Ok((dir.join(name), read(&dir.join(name))?)),
             (None, None, None) => Err(Unusable::NotGiven(name)),
         };
-        let proof = find(&self.proof, PROOF, |files| &files.proof)?;
-        let public_inputs = find(&self.public_inputs, PUBLIC_INPUTS, |files| &files.public_inputs)?;
-        let (path, vk) = find(&self.vk, VK, |files| &files.vk)?;
+        let [proof, public_inputs, vk] = format.names();
+        Ok([
+            find(&self.proof, proof, |files| &files.proof)?,
+            find(&self.public_inputs, public_inputs, |files| &files.public_inputs)?,
+            find(&self.vk, vk, |files| &files.vk)?,
+        ])
+    }
+
+    fn read(&self) -> Result<Subject, Unusable> {
+        let [proof, public_inputs, (path, vk)] = self.contents(FileFormat::Bb)?;
         let facts = KeyFacts::read(&vk).map_err(|source| Unusable::NotAKey { path, source })?;
         let parts = ProofParts { proof: fields(proof)?, public_inputs: fields(public_inputs)? };
         Ok(Subject { facts, vk, parts })

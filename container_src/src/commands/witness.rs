@@ -36,7 +36,8 @@ const FUNCTION_MEMORY_MAX_BYTES: u64 = 4 << 30;
 /// Flags of `edgeprove witness`.
 #[derive(Debug, Args)]
 pub struct WitnessArgs {
-    /// Compiled circuit (`nargo compile` writes target/NAME.json).
+    /// Compiled circuit: target/NAME.json of `nargo compile`, or the key NAME.zkey of a circom circuit, with its program
+    /// NAME.wasm (or NAME_js/NAME.wasm) beside it.
     #[arg(long, value_name = "FILE")]
     circuit: PathBuf,
 
@@ -44,7 +45,7 @@ pub struct WitnessArgs {
     #[arg(long, short, value_name = "FILE")]
     inputs: PathBuf,
 
-    /// File for the gzipped witness, which only its owner may read. `-` writes to standard output.
+    /// File for the gzipped witness (of circom: the gzipped .wtns file), which only its owner may read. `-` writes to standard output.
     #[arg(long, short, value_name = "FILE")]
     output: PathBuf,
 }
@@ -74,6 +75,11 @@ impl From<NoWitness> for Failure {
     fn from(error: NoWitness) -> Self {
         match error {
             NoWitness::Circuit { source: CircuitFileError::Unreadable { .. }, .. } => {
+                Self::NoInput(Box::new(error))
+            }
+            NoWitness::Circuit { source: CircuitFileError::Circom(ref source), .. }
+                if source.is_unreadable() =>
+            {
                 Self::NoInput(Box::new(error))
             }
             NoWitness::Circuit { .. } | NoWitness::Computation(_) => Self::Data(Box::new(error)),

@@ -7,15 +7,18 @@ use std::{
 
 use clap::Args;
 use edgeprove_files::regular_file;
-use edgeprove_protocol::{CircuitId, Target};
+use edgeprove_protocol::{CircuitId, ProofSystem, Target};
 
 use super::setting::{Faults, RawSetting, Setting, raw_setting};
 use crate::engine::settings::CircuitSettings;
-use edgeprove_engine::circuits::{family::CircuitFamily, registry::CircuitSource};
+use edgeprove_engine::{
+    circuits::{family::CircuitFamily, registry::CircuitSource},
+    proof_systems::proof_system,
+};
 
 impl Setting for Target {
     fn read(text: &str) -> Result<Self, String> {
-        text.parse().map_err(|_| "noir-recursive or evm".to_owned())
+        text.parse().map_err(|_| "noir-recursive, evm or groth16".to_owned())
     }
 }
 
@@ -28,7 +31,7 @@ struct TargetRule {
 
 impl Setting for TargetRule {
     fn read(text: &str) -> Result<Self, String> {
-        let wanted = "TARGET or CIRCUIT=TARGET, where TARGET is noir-recursive or evm";
+        let wanted = "TARGET or CIRCUIT=TARGET, where TARGET is noir-recursive, evm or groth16";
         let (circuit, target) = match text.split_once('=') {
             Some((circuit, target)) => (Some(circuit.parse().map_err(|_| wanted.to_owned())?), target),
             None => (None, text),
@@ -41,19 +44,22 @@ impl Setting for TargetRule {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Circuits")]
 pub struct CircuitArgs {
-    /// Compiled circuit (`nargo compile` writes target/NAME.json). Its name is the file's name without .json. May be
-    /// repeated; several in one value are separated by commas. The first one is the default circuit, for requests that
-    /// name none.
+    /// Compiled circuit: target/NAME.json of `nargo compile`, or the key NAME.zkey of a circom circuit, with its program
+    /// NAME.wasm (or NAME_js/NAME.wasm) and possibly its constraints NAME.r1cs beside it. Its name is the file's name
+    /// without the extension. May be repeated; several in one value are separated by commas. The first one is the default
+    /// circuit, for requests that name none.
     #[arg(long, env = "EDGEPROVE_CIRCUIT", value_name = "FILE", value_delimiter = ',')]
     circuit: Vec<PathBuf>,
 
-    /// Folder of compiled circuits, each with the name of its file without .json. If there is only one circuit, it is
-    /// the default circuit. Hidden files, and files whose names do not end in .json, are skipped.
+    /// Folder of compiled circuits, each with the name of its file without the extension. The files of a circom circuit
+    /// may be in a folder of their own, NAME/NAME.zkey. If there is only one circuit, it is the default circuit. Hidden
+    /// files, and files whose names do not end in .json or .zkey, are skipped.
     #[arg(long, env = "EDGEPROVE_CIRCUITS", value_name = "DIR")]
     circuits: Option<PathBuf>,
 
     /// Target of proofs whose request names none: `noir-recursive` (verified by bb and bb.js) or `evm` (verified in
-    /// Solidity). `NAME=evm` sets it for one circuit. Several are separated by commas. Default: noir-recursive.
+    /// Solidity). `NAME=evm` sets it for one circuit. Several are separated by commas. Default: noir-recursive. The target
+    /// of circom circuits is always `groth16` (verified by snarkjs and in Solidity).
     #[arg(long, env = "EDGEPROVE_TARGET", value_name = "[NAME=]TARGET", value_delimiter = ',', value_parser = raw_setting::<TargetRule>)]
     target: Vec<RawSetting<TargetRule>>,
 
@@ -113,15 +119,27 @@ impl CircuitArgs {
                 faults.add(format!("--circuit-family (EDGEPROVE_CIRCUIT_FAMILY): {id} is in two families"));
             }
         }
-        let target = |id: &CircuitId| {
-            let own = rules.iter().rev().find(|rule| rule.circuit.as_ref() == Some(id));
-            let general = rules.iter().rev().find(|rule| rule.circuit.is_none());
-            own.or(general).map(|rule| rule.target).unwrap_or_default()
-        };
-        let sources =
-            files.into_iter().map(|(id, path)| CircuitSource { target: target(&id), id, path }).collect();
+        let sources: Vec<_> = files
+            .into_iter()
+            .map(|(id, path)| CircuitSource { target: target(&rules, &id, &path, faults), id, path })
+            .collect();
         Some(CircuitSettings { sources, default, families })
     }
+}
+
+/// The target of a circuit where a request names none. A rule for all circuits is for those whose proof system has it.
+fn target(rules: &[TargetRule], id: &CircuitId, path: &Path, faults: &mut Faults) -> Target {
+    let targets = proof_system(path).unwrap_or(ProofSystem::UltraHonk).targets();
+    let own = rules.iter().rev().find(|rule| rule.circuit.as_ref() == Some(id));
+    if let Some(TargetRule { target, .. }) = own.filter(|rule| !targets.contains(&rule.target)) {
+        let known = targets.iter().map(|target| target.as_str()).collect::<Vec<_>>().join(" or ");
+        faults.add(format!(
+            "--target (EDGEPROVE_TARGET): proofs of {id} cannot have the target {target}: choose {known}"
+        ));
+    }
+    let mut general = rules.iter().rev().filter(|rule| rule.circuit.is_none());
+    let rule = own.or_else(|| general.find(|rule| targets.contains(&rule.target)));
+    rule.map_or(targets[0], |rule| rule.target)
 }
 
 fn list(dir: &Path, faults: &mut Faults) -> Vec<(CircuitId, PathBuf)> {
@@ -132,16 +150,36 @@ fn list(dir: &Path, faults: &mut Faults) -> Vec<(CircuitId, PathBuf)> {
             return Vec::new();
         }
     };
-    let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    let paths = entries.flatten().map(|entry| entry.path());
+    let mut paths: Vec<PathBuf> = paths.map(|path| key_in_folder(&path).unwrap_or(path)).collect();
     // macOS writes `._maze.json` beside a circuit, and editors hide their copies in the same way.
     let is_hidden =
         |path: &Path| path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-    let is_json = |path: &Path| path.extension().is_some_and(|extension| extension == "json");
     // Anything but a file, such as a link without a target, is a circuit that cannot be loaded: it must not be missing
     // without a word.
-    paths.retain(|path| is_json(path) && !is_hidden(path));
+    paths.retain(|path| proof_system(path).is_some() && !is_hidden(path));
     paths.sort();
-    paths.into_iter().filter_map(|path| Some((name(&path, faults)?, path))).collect()
+    let mut found: Vec<(CircuitId, PathBuf)> = Vec::new();
+    for path in paths {
+        let Some(id) = name(&path, faults) else { continue };
+        if let Some((_, other)) = found.iter().find(|(other, _)| *other == id) {
+            faults.add(format!(
+                "--circuits (EDGEPROVE_CIRCUITS): {} and {} have the same name, {id}",
+                other.display(),
+                path.display()
+            ));
+        }
+        found.push((id, path));
+    }
+    found
+}
+
+/// The key of a circom circuit that has a folder of its own, `NAME/NAME.zkey`.
+fn key_in_folder(folder: &Path) -> Option<PathBuf> {
+    let mut name = folder.file_name()?.to_owned();
+    name.push(".zkey");
+    let key = folder.join(name);
+    (folder.is_dir() && key.exists()).then_some(key)
 }
 
 fn name(file: &Path, faults: &mut Faults) -> Option<CircuitId> {
@@ -173,5 +211,43 @@ mod tests {
         let names: Vec<&str> = circuits.iter().map(|(id, _)| id.as_str()).collect();
         assert_eq!(names, ["maze", "range_check"]);
         assert_eq!(faults, Faults::default());
+    }
+
+    #[test]
+    fn a_key_may_be_in_a_folder_of_its_own() {
+        let dir = tempfile::tempdir().unwrap();
+        for folder in ["range", "range_js", "empty", ".hidden", "other"] {
+            std::fs::create_dir(dir.path().join(folder)).unwrap();
+        }
+        for file in ["range/range.zkey", "other/different.zkey", ".hidden/.hidden.zkey", "single.zkey"] {
+            std::fs::write(dir.path().join(file), "").unwrap();
+        }
+        let mut faults = Faults::default();
+        let circuits = list(dir.path(), &mut faults);
+        let names: Vec<&str> = circuits.iter().map(|(id, _)| id.as_str()).collect();
+        assert_eq!(names, ["range", "single"]);
+        assert_eq!(faults, Faults::default());
+        std::fs::write(dir.path().join("range.json"), "{}").unwrap();
+        list(dir.path(), &mut faults);
+        assert_ne!(faults, Faults::default(), "two circuits with one name");
+    }
+
+    #[test]
+    fn the_target_follows_from_the_proof_system() {
+        let rules = ["evm", "b=groth16", "c=noir-recursive"].map(|rule| TargetRule::read(rule).unwrap());
+        let mut faults = Faults::default();
+        let mut of = |file: &str| {
+            let id = file.split('.').next().unwrap().parse().unwrap();
+            target(&rules, &id, Path::new(file), &mut faults)
+        };
+        assert_eq!(
+            ["a.json", "a.zkey", "b.zkey"].map(&mut of),
+            [Target::Evm, Target::Groth16, Target::Groth16]
+        );
+        assert_eq!(of("c.json"), Target::NoirRecursive);
+        assert_eq!(faults, Faults::default());
+        let mut faults = Faults::default();
+        target(&rules, &"b".parse().unwrap(), Path::new("b.json"), &mut faults);
+        assert_ne!(faults, Faults::default());
     }
 }

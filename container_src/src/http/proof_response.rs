@@ -9,7 +9,7 @@ use axum::{
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use edgeprove_protocol::{
-    CircuitId, Target,
+    CircuitId, ProblemType, ProofSystem, Target,
     answer::{PROOF_MEDIA_TYPE, ProofAnswer, TAR_MEDIA_TYPE, Timings},
     headers,
     limits::PUBLIC_INPUTS_HEADER_MAX,
@@ -17,16 +17,17 @@ use edgeprove_protocol::{
 use http::{HeaderName, HeaderValue, header};
 use sha2::{Digest as _, Sha256};
 
-use super::extract::AnswerFormat;
+use super::{api_error::ApiError, extract::AnswerFormat};
 use crate::proof_files::ProofFiles;
 use edgeprove_engine::proof_service::CompletedProof;
+use edgeprove_prover::{FIELD_BYTES, ProofParts, groth16};
 
 /// A proof and its description.
 #[derive(Debug, Clone)]
 pub struct ProofResponse {
     /// The verification key; empty where the answer does not contain it.
     pub vk: Bytes,
-    /// The proof: 32-byte fields without the public inputs.
+    /// The proof: 32-byte fields without the public inputs. For Groth16, the eight words of a verifier contract.
     pub proof: Vec<u8>,
     /// The public inputs, `0x`-prefixed 32-byte fields.
     pub public_inputs: Vec<String>,
@@ -67,6 +68,43 @@ impl ProofResponse {
             request_id: id.to_owned(),
         }
     }
+
+    /// The proof and its public inputs as fields.
+    fn parts(&self) -> ProofParts {
+        let field = |text: &String| {
+            let mut field = [0; FIELD_BYTES];
+            // The server wrote the fields itself.
+            let _ = hex::decode_to_slice(text.trim_start_matches("0x"), &mut field);
+            field
+        };
+        ProofParts {
+            proof: self.proof.as_chunks().0.to_vec(),
+            public_inputs: self.public_inputs.iter().map(field).collect(),
+        }
+    }
+
+    fn answer<P>(&self, value: P, public_signals: Option<Vec<String>>, hash: &str) -> ProofAnswer<P> {
+        ProofAnswer {
+            success: true,
+            proof: value,
+            public_signals,
+            proof_hash: hash.to_owned(),
+            public_inputs: self.public_inputs.clone(),
+            circuit: self.circuit.clone(),
+            target: self.target,
+            vk_hash: format!("0x{}", self.vk_hash),
+            verified: self.verified,
+            cached: self.cached,
+            fallback_from: self.fallback_from.clone(),
+            timings: self.timings,
+            request_id: self.request_id.clone(),
+        }
+    }
+}
+
+/// The server wrote the proof itself.
+fn damaged() -> ApiError {
+    ApiError::new(ProblemType::StoredDataDamaged, "the proof is not one of its target")
 }
 
 /// The answer, in the format that the caller prefers.
@@ -80,32 +118,20 @@ pub fn proof_response(proof: &ProofResponse, format: AnswerFormat) -> Response {
         }
         AnswerFormat::Tar => {
             let media = (header::CONTENT_TYPE, HeaderValue::from_static(TAR_MEDIA_TYPE));
-            let public_inputs = proof.public_inputs.iter().flat_map(|field| {
-                // The server wrote the fields itself.
-                hex::decode(field.trim_start_matches("0x")).unwrap_or_default()
-            });
-            let files = ProofFiles {
-                proof: proof.proof.clone(),
-                public_inputs: public_inputs.collect(),
-                vk: proof.vk.to_vec(),
-            };
-            ([media], files.to_tar()).into_response()
+            match ProofFiles::of(proof.target, &proof.parts(), &proof.vk) {
+                Some(files) => ([media], files.to_tar()).into_response(),
+                None => return damaged().into_response(),
+            }
         }
-        AnswerFormat::Json => Json(ProofAnswer {
-            success: true,
-            proof: STANDARD.encode(&proof.proof),
-            proof_hash: hash.clone(),
-            public_inputs: proof.public_inputs.clone(),
-            circuit: proof.circuit.clone(),
-            target: proof.target,
-            vk_hash: format!("0x{}", proof.vk_hash),
-            verified: proof.verified,
-            cached: proof.cached,
-            fallback_from: proof.fallback_from.clone(),
-            timings: proof.timings,
-            request_id: proof.request_id.clone(),
-        })
-        .into_response(),
+        AnswerFormat::Json => match proof.target.proof_system() {
+            ProofSystem::UltraHonk => {
+                Json(proof.answer(STANDARD.encode(&proof.proof), None, &hash)).into_response()
+            }
+            ProofSystem::Groth16 => match groth16::snarkjs_json(&proof.parts()) {
+                Some((value, signals)) => Json(proof.answer(value, Some(signals), &hash)).into_response(),
+                None => return damaged().into_response(),
+            },
+        },
     };
     let mut set = |name: &'static str, value: &str| {
         // Hexadecimal digits, names and numbers are always valid header values.

@@ -4,7 +4,7 @@ use std::fs;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use edgeprove_protocol::{
-    ProblemType,
+    ProblemType, ProofSystem,
     Target::{self, Evm, NoirRecursive},
     answer::ProofAnswer,
     headers,
@@ -74,7 +74,7 @@ fn assert_proves_with_witness_from_setup(name: &str, circuit_size: u64) {
         s.circuit = Some(sample.circuit.clone());
         s.sample = Some(sample.clone());
     });
-    for target in Target::ALL {
+    for &target in ProofSystem::UltraHonk.targets() {
         let path = format!("/api/prove/{name}?target={target}");
         server.prove_request_at(&path, &sample.witness).send().assert_proves(&sample, target);
     }

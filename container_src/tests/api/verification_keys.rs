@@ -3,7 +3,7 @@
 use std::{fs, path::Path, process::Command};
 
 use edgeprove_protocol::{
-    ProblemType,
+    ProblemType, ProofSystem,
     Target::{self, Evm, NoirRecursive},
     answer::{CircuitList, CircuitStatus},
     headers,
@@ -57,7 +57,7 @@ fn assert_verifies(response: &Response, sample: &Sample, target: Target) {
 fn one_download_holds_what_bb_and_verify_take() {
     let range = samples::range_check();
     let server = TestServer::start(|s| s.flags.push("--ephemeral-jobs".to_owned()));
-    for target in Target::ALL {
+    for &target in ProofSystem::UltraHonk.targets() {
         let path = format!("/api/prove?target={target}");
         let request = || server.prove_request_at(&path, &range.witness).header("accept", "application/x-tar");
         assert_verifies(&request().send(), range, target);
@@ -124,7 +124,7 @@ fn the_list_of_circuits_has_sizes_and_keys() {
     assert_eq!((broken.id.as_str(), broken.status, &broken.vk), ("broken", CircuitStatus::Failed, &None));
     assert_eq!((range.id.as_str(), range.status), ("range_check", CircuitStatus::Ready));
     assert_eq!((range.gates, range.circuit_size), (Some(2774), Some(4096)));
-    assert_eq!(range.targets, Target::ALL);
+    assert_eq!(range.targets, ProofSystem::UltraHonk.targets());
     let key = server.get(range.vk.as_ref().unwrap());
     assert_eq!(range.vk_hash.as_deref(), Some(key.header(headers::VK_HASH)));
     server.get("/v1/circuits/broken/vk").assert_refused(ProblemType::CircuitCompilationFailed);

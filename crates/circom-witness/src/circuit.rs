@@ -14,6 +14,7 @@ use zeroize::Zeroize as _;
 use crate::{
     engine::WitnessEngine,
     field::{self, FIELD_BYTES, MODULUS},
+    functions,
     host::{self, CircuitException, HostState, IMPORT_MODULE, IMPORTS, Limits, Stop},
     inputs::{InputError, Inputs},
     witness::Witness,
@@ -64,6 +65,14 @@ pub enum CircuitError {
     /// The program is too long.
     #[error("the circuit's program has {bytes} bytes; at most {limit} are accepted")]
     ProgramTooLong {
+        /// Its length.
+        bytes: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// A function of the program is too long.
+    #[error("a function of the circuit's program has {bytes} bytes; at most {limit} are accepted")]
+    FunctionTooLong {
         /// Its length.
         bytes: usize,
         /// The limit.
@@ -176,11 +185,14 @@ impl Circuit {
     /// Checks and compiles a program. That takes longer than a witness: 30 ms for a small circuit, and seconds for one
     /// of a million constraints.
     ///
-    /// Time and memory of the compiler have no limit of their own: they grow with the program, and faster than a function
-    /// that somebody made large on purpose. So compile programs of others in a process that can be stopped.
+    /// The compiler cannot be stopped. Its time and memory are bounded by the length of the program and of its functions.
     pub fn compile(engine: &WitnessEngine, wasm: &[u8], limits: Limits) -> Result<Self, CircuitError> {
         if wasm.len() > limits.program_bytes {
             return Err(CircuitError::ProgramTooLong { bytes: wasm.len(), limit: limits.program_bytes });
+        }
+        let longest = functions::longest(wasm).unwrap_or(0);
+        if longest > limits.function_bytes {
+            return Err(CircuitError::FunctionTooLong { bytes: longest, limit: limits.function_bytes });
         }
         let not_wasm =
             |error: wasmtime::Error| CircuitError::NotWasm { reason: error.root_cause().to_string() };

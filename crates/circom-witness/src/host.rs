@@ -33,6 +33,8 @@ pub(crate) const IMPORTS: [(&str, bool); 4] = [
 pub struct Limits {
     /// The longest program.
     pub program_bytes: usize,
+    /// The longest function of a program. It bounds the time and the memory of the compiler.
+    pub function_bytes: usize,
     /// The largest memory, declared or grown.
     pub memory_bytes: usize,
     /// The most entries of a table. circom needs one for each template.
@@ -46,6 +48,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             program_bytes: 128 << 20,
+            function_bytes: 1 << 20,
             memory_bytes: 1 << 30,
             table_entries: 1 << 18,
             time: Duration::from_mins(1),

@@ -554,7 +554,10 @@ mod tests {
         let members = ["private", "public"];
         let error = |json: &str| Inputs::parse_members(json.as_bytes(), &members).unwrap_err();
         let duplicate = error(r#"{"private": {"a": 1}, "public": {"a": 2}}"#);
-        assert_eq!(duplicate, MemberError { member: 1, error: InputError::Duplicate { signal: "a".to_owned() } });
+        assert_eq!(
+            duplicate,
+            MemberError { member: 1, error: InputError::Duplicate { signal: "a".to_owned() } }
+        );
         let wrong = error(r#"{"public": {"a": 1}, "private": {"b": [1, true]}}"#);
         let not_an_integer = InputError::NotAnInteger { signal: "b".to_owned(), position: 1 };
         assert_eq!(wrong, MemberError { member: 0, error: not_an_integer });

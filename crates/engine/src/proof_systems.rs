@@ -4,8 +4,10 @@
 //! generates its keys, proves and verifies. Everything else in this crate is the same for all of them.
 //!
 //! - [`noir`]: circuits of Noir (ACIR), proved with `UltraHonk` by `bb`.
+//! - [`circom`]: circuits of circom (R1CS), proved with Groth16 in this process.
 //! - [`inputs`]: the JSON document with the inputs of a circuit.
 
+pub mod circom;
 pub mod inputs;
 pub mod noir;
 
@@ -18,15 +20,15 @@ use std::{
     time::Instant,
 };
 
-use bytes::Bytes;
 use edgeprove_files::regular_file;
-use edgeprove_protocol::{HasProblemType, ProblemType, Target};
-use edgeprove_prover::CircuitSize;
+use edgeprove_protocol::{HasProblemType, ProblemType, ProofSystem, Target};
+use edgeprove_prover::{CircuitProgram, CircuitSize};
 use edgeprove_spool::SpoolError;
 use serde::Serialize;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
+use circom::{CircomCircuit, CircomFileError, wtns_format::WtnsError};
 use inputs::{InputDocument, InputError};
 use noir::{NoirCircuit, artifact::ArtifactError, witness_format::StackError};
 
@@ -36,7 +38,7 @@ pub const CIRCUIT_FILE_MAX_BYTES: u64 = 256 << 20;
 /// A compiled circuit, as its proof system knows it.
 pub trait CompiledCircuit: fmt::Debug + Send + Sync {
     /// The program as the prover takes it.
-    fn program(&self) -> &Bytes;
+    fn program(&self) -> CircuitProgram;
 
     /// SHA-256 of the program. Circuits of the same id differ in it.
     fn program_sha256(&self) -> &[u8; 32];
@@ -56,7 +58,8 @@ pub trait CompiledCircuit: fmt::Debug + Send + Sync {
     /// The largest size of a decompressed witness, in bytes.
     fn witness_max_bytes(&self) -> u64;
 
-    /// The inputs that [`Self::compute_witness`] takes; `None` if it cannot compute witnesses.
+    /// The inputs that [`Self::compute_witness`] takes; `None` if it cannot compute witnesses, or if the circuit's files do
+    /// not name its inputs.
     fn inputs(&self) -> Option<&[CircuitInput]>;
 
     /// Checks inputs and computes their witness. What was made of the inputs is wiped from memory afterwards, except for the
@@ -102,7 +105,7 @@ pub struct CircuitInput {
 pub struct ComputationLimits {
     /// When it ends at the latest.
     pub deadline: Instant,
-    /// The largest memory of one unconstrained function, in bytes.
+    /// The largest memory of one unconstrained function of Noir, or of a program of circom, in bytes.
     pub memory_max_bytes: u64,
     /// Set when its caller has left.
     pub is_cancelled: Arc<AtomicBool>,
@@ -145,7 +148,8 @@ pub enum ComputationError {
     },
     /// The computation needs too much memory.
     #[error(
-        "computing the witness needs more than {max_bytes} bytes of memory, the most for an unconstrained function"
+        "computing the witness needs more than {max_bytes} bytes of memory, the most for an unconstrained function \
+         of Noir or a program of circom"
     )]
     TooMuchMemory {
         /// The limit, in bytes.
@@ -222,6 +226,9 @@ pub enum CircuitFileError {
     /// The file is not a Noir circuit that can be proved here.
     #[error(transparent)]
     Noir(#[from] ArtifactError),
+    /// The files are not those of a circom circuit that can be proved here.
+    #[error(transparent)]
+    Circom(#[from] CircomFileError),
     /// The decoder failed on the file.
     #[error("the decoder of circuits failed on the file: compile the circuit again")]
     DecoderFailed,
@@ -233,12 +240,16 @@ pub enum WitnessError {
     /// The witness is not a Noir witness of the circuit.
     #[error(transparent)]
     Noir(#[from] StackError),
+    /// The witness is not a circom witness of the circuit.
+    #[error(transparent)]
+    Circom(#[from] WtnsError),
 }
 
 impl HasProblemType for WitnessError {
     fn kind(&self) -> ProblemType {
         match self {
             Self::Noir(error) => error.kind(),
+            Self::Circom(error) => error.kind(),
         }
     }
 }
@@ -264,8 +275,30 @@ const PROGRAM_BYTES_FLOOR: u64 = 64 << 20;
 /// Largest program with any CRS, in bytes.
 const PROGRAM_MAX_BYTES: u64 = 1 << 30;
 
-/// Reads a circuit's file, for a CRS with so many points. Blocking.
+/// The proof system of a circuit, by the name of its file. `None` where the file is not the one of a circuit.
+#[must_use]
+pub fn proof_system(path: &Path) -> Option<ProofSystem> {
+    match path.extension()?.to_str()? {
+        "json" => Some(ProofSystem::UltraHonk),
+        circom::KEY_EXTENSION => Some(ProofSystem::Groth16),
+        _ => None,
+    }
+}
+
+/// All files of the circuit with this file, the file itself first. Some may not exist.
+#[must_use]
+pub fn files(path: &Path) -> Vec<PathBuf> {
+    match proof_system(path) {
+        Some(ProofSystem::Groth16) => circom::files(path),
+        Some(ProofSystem::UltraHonk) | None => vec![path.to_owned()],
+    }
+}
+
+/// Reads a circuit's file, for a CRS with so many points. A file with an unknown name is read as one of Noir. Blocking.
 pub fn read_circuit(path: &Path, crs_points: u64) -> Result<Box<dyn CompiledCircuit>, CircuitFileError> {
+    if proof_system(path) == Some(ProofSystem::Groth16) {
+        return Ok(Box::new(CircomCircuit::read(path)?));
+    }
     let unreadable = |source| CircuitFileError::Unreadable { path: path.to_owned(), source };
     let file = regular_file::read(path, CIRCUIT_FILE_MAX_BYTES).map_err(|error| match error.kind() {
         io::ErrorKind::FileTooLarge => CircuitFileError::TooLarge,

@@ -7,16 +7,21 @@ use crate::{CircuitId, Target};
 /// Media type of an answer that is the proof's bytes.
 pub const PROOF_MEDIA_TYPE: &str = "application/octet-stream";
 
-/// Media type of an answer with the files `proof`, `public_inputs` and `vk`, as bb writes them.
+/// Media type of an answer with the files `proof`, `public_inputs` and `vk`, as bb writes them; for Groth16 `proof.json`,
+/// `public.json` and `verification_key.json`, as snarkjs writes them.
 pub const TAR_MEDIA_TYPE: &str = "application/x-tar";
 
-/// A proof as JSON, for callers that accept `application/json`.
+/// A proof as JSON, for callers that accept `application/json`. `P` is the form of the proof itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct ProofAnswer {
+pub struct ProofAnswer<P = String> {
     /// Always `true`; a failure is a [`crate::Problem`] instead.
     pub success: bool,
-    /// The proof's bytes, base64 with padding. A whole number of 32-byte fields.
-    pub proof: String,
+    /// The proof: its bytes in base64 with padding, a whole number of 32-byte fields. For Groth16, the object that snarkjs
+    /// writes to `proof.json`.
+    pub proof: P,
+    /// For Groth16, the public inputs as snarkjs has them: decimal digits.
+    #[serde(rename = "publicSignals", skip_serializing_if = "Option::is_none", default)]
+    pub public_signals: Option<Vec<String>>,
     /// SHA-256 of the proof's bytes: `0x` and 64 hexadecimal digits, as in `X-Proof-Hash`. Empty from a server that did
     /// not report it yet.
     #[serde(default)]
@@ -27,7 +32,8 @@ pub struct ProofAnswer {
     pub circuit: CircuitId,
     /// The verifier that the proof is for.
     pub target: Target,
-    /// Hash of the verification key, as bb computes it: `0x` and 64 hexadecimal digits, as in `X-Vk-Hash`.
+    /// Hash of the verification key, as bb computes it; for Groth16, the SHA-256 of `verification_key.json`. `0x` and 64
+    /// hexadecimal digits, as in `X-Vk-Hash`.
     pub vk_hash: String,
     /// Whether the server verified the proof before it answered.
     pub verified: bool,

@@ -6,6 +6,7 @@
 //! let target: Target = "evm".parse()?;
 //! assert_eq!(target.proof_system(), ProofSystem::UltraHonk);
 //! assert!(ProofSystem::UltraHonk.targets().contains(&target));
+//! assert_eq!(ProofSystem::Groth16.targets(), [Target::Groth16]);
 //! # Ok::<(), edgeprove_protocol::target::UnknownTarget>(())
 //! ```
 
@@ -15,7 +16,8 @@ use serde::{Deserialize, Serialize};
 
 /// The verifier that a proof is made for. It does not name the proof system: that follows from the circuit.
 ///
-/// Under `UltraHonk` the verifier fixes the hash of the proof's transcript. Proofs for both are zero-knowledge.
+/// Under `UltraHonk` the verifier fixes the hash of the proof's transcript. Proofs for both are zero-knowledge. A Groth16
+/// proof has no transcript, so that all its verifiers take the same proof.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
 pub enum Target {
     /// `bb verify`, bb.js and Noir's recursive verifier. The transcript uses Poseidon2. This is bb's default.
@@ -25,6 +27,9 @@ pub enum Target {
     /// A Solidity contract. The transcript uses Keccak.
     #[serde(rename = "evm")]
     Evm,
+    /// snarkjs, and the Solidity contract that it exports.
+    #[serde(rename = "groth16")]
+    Groth16,
 }
 
 /// A proof system: the mathematics of keys and proofs. It decides which verifiers there are.
@@ -35,17 +40,20 @@ pub enum Target {
 pub enum ProofSystem {
     /// `UltraHonk` with the keys and proofs of Barretenberg's `bb`, for circuits of Noir.
     UltraHonk,
+    /// Groth16 over BN254 with the keys of snarkjs, for circuits of circom.
+    Groth16,
 }
 
 impl ProofSystem {
     /// Every proof system.
-    pub const ALL: [Self; 1] = [Self::UltraHonk];
+    pub const ALL: [Self; 2] = [Self::UltraHonk, Self::Groth16];
 
     /// Returns the name, which is stable.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::UltraHonk => "ultra-honk",
+            Self::Groth16 => "groth16",
         }
     }
 
@@ -54,20 +62,22 @@ impl ProofSystem {
     pub const fn targets(self) -> &'static [Target] {
         match self {
             Self::UltraHonk => &[Target::NoirRecursive, Target::Evm],
+            Self::Groth16 => &[Target::Groth16],
         }
     }
 }
 
 impl Target {
     /// Every target, for tests and for messages that list the choices.
-    pub const ALL: [Self; 2] = [Self::NoirRecursive, Self::Evm];
+    pub const ALL: [Self; 3] = [Self::NoirRecursive, Self::Evm, Self::Groth16];
 
-    /// Returns the name on the wire. `bb --verifier_target` takes the same name.
+    /// Returns the name on the wire. For a target of `UltraHonk`, `bb --verifier_target` takes the same name.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::NoirRecursive => "noir-recursive",
             Self::Evm => "evm",
+            Self::Groth16 => "groth16",
         }
     }
 
@@ -76,6 +86,7 @@ impl Target {
     pub const fn proof_system(self) -> ProofSystem {
         match self {
             Self::NoirRecursive | Self::Evm => ProofSystem::UltraHonk,
+            Self::Groth16 => ProofSystem::Groth16,
         }
     }
 }
@@ -88,7 +99,7 @@ impl fmt::Display for Target {
 
 /// A text that is not the name of a target.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown target; choose default, noir-recursive or evm")]
+#[error("unknown target; choose default, noir-recursive, evm or groth16")]
 pub struct UnknownTarget;
 
 impl FromStr for Target {

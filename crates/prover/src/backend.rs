@@ -4,6 +4,7 @@ use std::{any::Any, sync::Arc, time::Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use edgeprove_groth16::ProvingKey;
 use edgeprove_protocol::Target;
 use edgeprove_spool::SpoolSource;
 
@@ -19,11 +20,44 @@ pub type CapacityPermit = Arc<dyn Any + Send + Sync>;
 /// Size of a field element, in bytes.
 pub const FIELD_BYTES: usize = 32;
 
+/// A circuit's program, in the form that the backend of its proof system takes.
+#[derive(Debug, Clone)]
+pub enum CircuitProgram {
+    /// The decompressed ACIR program of a Noir circuit.
+    Acir(Bytes),
+    /// The proving key of a circom circuit, which was read once and is shared by all proofs.
+    Groth16(Arc<ProvingKey>),
+}
+
+impl CircuitProgram {
+    /// Whether the verification key is a part of the program, so that it needs no cache.
+    #[must_use]
+    pub const fn contains_key(&self) -> bool {
+        matches!(self, Self::Groth16(_))
+    }
+
+    /// Returns the ACIR program. Another program is refused.
+    pub fn acir(&self) -> Result<&Bytes, ProverError> {
+        match self {
+            Self::Acir(bytecode) => Ok(bytecode),
+            Self::Groth16(_) => Err(ProverError::Refused { reason: "it is not a Noir circuit".to_owned() }),
+        }
+    }
+
+    /// Returns the proving key of Groth16. Another program is refused.
+    pub fn groth16(&self) -> Result<&Arc<ProvingKey>, ProverError> {
+        match self {
+            Self::Groth16(key) => Ok(key),
+            Self::Acir(_) => Err(ProverError::Refused { reason: "it is not a circom circuit".to_owned() }),
+        }
+    }
+}
+
 /// A circuit that can be proved: everything a prover needs except the witness.
 #[derive(Debug, Clone)]
 pub struct CircuitKey {
-    /// The decompressed ACIR program.
-    pub bytecode: Bytes,
+    /// The program.
+    pub program: CircuitProgram,
     /// The verification key in the prover's own encoding.
     pub vk: Bytes,
     /// The verifier that the key belongs to.
@@ -105,27 +139,27 @@ pub trait ProverPermit: Send + Sync {
         deadline: Instant,
     ) -> Result<bool, ProverError>;
 
-    /// Counts a circuit's gates. `bytecode` is the decompressed ACIR program.
+    /// Counts a circuit's gates.
     async fn measure(
         &self,
-        bytecode: Bytes,
+        program: CircuitProgram,
         target: Target,
         limits: LoadLimits,
     ) -> Result<CircuitSize, ProverError>;
 
-    /// Makes a circuit's verification key. `bytecode` is the decompressed ACIR program.
+    /// Makes a circuit's verification key.
     async fn make_key(
         &self,
-        bytecode: Bytes,
+        program: CircuitProgram,
         target: Target,
         limits: LoadLimits,
     ) -> Result<GeneratedKey, ProverError>;
 
-    /// Reads the dyadic size of a circuit from its key; `None` if the key does not contain it.
-    fn dyadic_size(&self, key: &VerificationKey) -> Option<u64>;
+    /// Reads the dyadic size of a circuit from its key for a target; `None` if the key does not contain it.
+    fn dyadic_size(&self, key: &VerificationKey, target: Target) -> Option<u64>;
 
-    /// Estimates the memory of a proof from the circuit's size, for as long as no proof was measured.
-    fn estimate_memory(&self, size: CircuitSize) -> MemoryEstimate;
+    /// Estimates the memory of a proof for a target from the circuit's size, for as long as no proof was measured.
+    fn estimate_memory(&self, size: CircuitSize, target: Target) -> MemoryEstimate;
 
     /// Reports that the last proof does not verify. The process that made it is replaced.
     async fn report_invalid_proof(&self);

@@ -1,10 +1,12 @@
 //! Proving backends: they prove, verify and make verification keys.
 //!
-//! [`backend`] states what a backend does. [`barretenberg`] is the only one so far and knows everything about `bb`. A
-//! second backend stands beside it and uses the generic modules below it.
+//! [`backend`] states what a backend does. [`barretenberg`] knows everything about `bb`, and [`groth16`] proves in this
+//! process. Another backend stands beside them, is chosen in [`backends`], and uses the generic modules below.
 //!
 //! Imports run down this list only.
 //!
+//! - [`backends`]: one backend for each proof system, behind the traits of one.
+//! - [`groth16`]: the backend that proves circuits of circom in this process.
 //! - [`barretenberg`]: the backend that runs `bb`: warm daemons or one process per proof.
 //! - [`backend`]: the traits of a backend and of a prover permit, with their inputs and outputs.
 //! - [`error`]: why a prover could not do its work.
@@ -15,17 +17,20 @@
 //! - [`stored_gzip`]: gzip without compression.
 
 pub mod backend;
+pub mod backends;
 pub mod barretenberg;
 pub mod cgroup;
 pub mod child_process;
 pub mod error;
+pub mod groth16;
 pub mod memory_peaks;
 pub mod recycling;
 pub mod stored_gzip;
 
 pub use backend::{
-    Backend, BackendIdentity, CapacityPermit, CircuitKey, CircuitSize, FIELD_BYTES, GeneratedKey, IdleMemory,
-    IdleProvers, LoadLimits, ProofParts, ProverPermit, VerificationKey, WitnessSource,
+    Backend, BackendIdentity, CapacityPermit, CircuitKey, CircuitProgram, CircuitSize, FIELD_BYTES,
+    GeneratedKey, IdleMemory, IdleProvers, LoadLimits, ProofParts, ProverPermit, VerificationKey,
+    WitnessSource,
 };
 pub use error::{HandshakeError, ProcessFailure, ProverError, UnexpectedResponse};
 pub use memory_peaks::{MemoryEstimate, MemoryPeaks};

@@ -18,7 +18,7 @@ use edgeprove_engine::{
     proof_systems::CircuitInput,
 };
 use edgeprove_protocol::{
-    ProblemType, Target,
+    ProblemType, ProofSystem, Target,
     answer::{CircuitEntry, CircuitList, CircuitStatus},
     headers,
 };
@@ -33,7 +33,12 @@ use crate::http::{
 };
 
 /// The media type of a verification key.
-const KEY_MEDIA_TYPE: &str = "application/octet-stream";
+const fn key_media_type(target: Target) -> &'static str {
+    match target.proof_system() {
+        ProofSystem::UltraHonk => "application/octet-stream",
+        ProofSystem::Groth16 => "application/json",
+    }
+}
 
 /// Held while a key is generated, so that these requests occupy at most one prover and one place in its queue.
 static GENERATING: Mutex<()> = Mutex::const_new(());
@@ -48,7 +53,7 @@ pub async fn list_circuits(State(app): State<AppState>) -> Json<CircuitList> {
 pub struct CircuitDetails {
     #[serde(flatten)]
     entry: CircuitEntry,
-    /// `null` until loaded, and where the server cannot compute witnesses of the circuit.
+    /// `null` until loaded, and where the server cannot compute witnesses of the circuit or its files do not name its inputs.
     inputs: Option<Vec<CircuitInput>>,
 }
 
@@ -95,7 +100,7 @@ fn entry(entry: &Entry) -> CircuitEntry {
 
 /// 1. The circuit is loaded (404, 503), and `?target=` names a target (400).
 /// 2. The key is taken or generated (503).
-/// 3. 304 where the caller has it, else 200 with the bytes of bb's file `vk`.
+/// 3. 304 where the caller has it, else 200 with the bytes of bb's file `vk` or snarkjs's `verification_key.json`.
 pub async fn verification_key(
     State(app): State<AppState>,
     CircuitPath(name): CircuitPath,
@@ -109,7 +114,7 @@ pub async fn verification_key(
     let mut response = if has_tag(&headers, &tag) {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
-        let media = (header::CONTENT_TYPE, HeaderValue::from_static(KEY_MEDIA_TYPE));
+        let media = (header::CONTENT_TYPE, HeaderValue::from_static(key_media_type(key.circuit.target)));
         ([media], key.circuit.vk.clone()).into_response()
     };
     // The circuit of a name may change with the next start, so a cache must ask again.

@@ -105,6 +105,7 @@ impl HasProblemType for LoadError {
     fn kind(&self) -> ProblemType {
         match self {
             Self::UnsupportedTarget { .. } => ProblemType::InvalidRequest,
+            Self::File(CircuitFileError::Circom(error)) => error.kind(),
             Self::File(CircuitFileError::Noir(_) | CircuitFileError::DecoderFailed)
             | Self::Key(ProverError::Refused { .. } | ProverError::UnexpectedResponse(_)) => {
                 ProblemType::CircuitCompilationFailed
@@ -136,6 +137,7 @@ impl LoadError {
             Self::File(CircuitFileError::Unreadable { .. }) => "its file cannot be read".to_owned(),
             Self::File(CircuitFileError::TooLarge) => "its file is too large".to_owned(),
             Self::File(CircuitFileError::DecoderFailed) => "its file could not be decoded".to_owned(),
+            Self::File(CircuitFileError::Circom(error)) => error.public_reason().to_owned(),
             Self::File(CircuitFileError::Noir(_)) => {
                 "its file is not a circuit that this server can prove".to_owned()
             }
@@ -244,15 +246,20 @@ impl Circuit {
         }
         let load = || async {
             let started = Instant::now();
-            let cached = generator.cache.get(self.compiled.program_sha256(), target);
-            metrics::key_looked_up(cached.is_some());
+            let cached = if self.compiled.program().contains_key() {
+                None
+            } else {
+                let cached = generator.cache.get(self.compiled.program_sha256(), target);
+                metrics::key_looked_up(cached.is_some());
+                cached
+            };
             let is_cached = cached.is_some();
             let material = if let Some(mut material) = cached {
                 // Files of earlier versions may have another size.
-                if let Some(dyadic_size) = permit.dyadic_size(&material.key) {
+                if let Some(dyadic_size) = permit.dyadic_size(&material.key, target) {
                     material.size.dyadic_size = dyadic_size;
                 }
-                self.check_size(material.size, generator, permit)?;
+                self.check_size(material.size, target, generator, permit)?;
                 material
             } else {
                 let material = self.generate_key(target, generator, permit).await?;
@@ -327,6 +334,9 @@ impl Circuit {
     }
 
     fn store_key(&self, target: Target, material: &KeyMaterial, cache: &KeyCache) {
+        if self.compiled.program().contains_key() {
+            return;
+        }
         if let Err(error) = cache.put(self.compiled.program_sha256(), target, material) {
             tracing::warn!(circuit = %self.id, %error, "the verification key was not stored for the next start");
         }
@@ -342,12 +352,12 @@ impl Circuit {
         let measured = permit.measure(program.clone(), target, generator.limits()).await;
         let mut size = measured.map_err(LoadError::Key)?;
         // bb would download the points that it lacks for a key.
-        self.check_size(size, generator, permit)?;
-        let generated = permit.make_key(program.clone(), target, generator.limits()).await;
+        self.check_size(size, target, generator, permit)?;
+        let generated = permit.make_key(program, target, generator.limits()).await;
         let GeneratedKey { key, proof_memory } = generated.map_err(LoadError::Key)?;
-        if let Some(dyadic_size) = permit.dyadic_size(&key) {
+        if let Some(dyadic_size) = permit.dyadic_size(&key, target) {
             size.dyadic_size = dyadic_size;
-            self.check_size(size, generator, permit)?;
+            self.check_size(size, target, generator, permit)?;
         }
         if let Some(estimate) = proof_memory {
             self.memory.set_estimate(estimate);
@@ -435,6 +445,7 @@ impl Circuit {
     fn check_size(
         &self,
         size: CircuitSize,
+        target: Target,
         generator: &KeyGenerator,
         permit: &dyn ProverPermit,
     ) -> Result<(), LoadError> {
@@ -442,7 +453,7 @@ impl Circuit {
         if needed > points {
             return Err(LoadError::CrsTooSmall { dyadic_size: size.dyadic_size, needed, points });
         }
-        self.memory.set_estimate(permit.estimate_memory(size));
+        self.memory.set_estimate(permit.estimate_memory(size, target));
         self.check_memory(generator)
     }
 
@@ -463,7 +474,7 @@ impl Circuit {
     fn key_of(&self, material: KeyMaterial, target: Target, is_cached: bool) -> Key {
         let KeyMaterial { key, size } = material;
         let circuit = CircuitKey {
-            bytecode: self.compiled.program().clone(),
+            program: self.compiled.program(),
             vk: key.vk,
             target,
             memory: Arc::clone(&self.memory),

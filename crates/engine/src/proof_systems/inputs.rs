@@ -164,6 +164,14 @@ pub enum Fault {
         /// The kind of what it is.
         found: String,
     },
+    /// One of its values is wrong.
+    #[error("value {position} must be {expected}")]
+    Value {
+        /// The position of the value among all values of the field, from 0.
+        position: usize,
+        /// What it should be.
+        expected: &'static str,
+    },
     /// It is a public parameter.
     #[error("it is a public parameter of the circuit: move it to `{PUBLIC_INPUTS}`")]
     IsPublic,

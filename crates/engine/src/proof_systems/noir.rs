@@ -21,9 +21,8 @@ use std::{
 };
 
 use acir::{FieldElement, circuit::Program, native_types::Witness};
-use bytes::Bytes;
 use edgeprove_protocol::{Target, crs::points_needed};
-use edgeprove_prover::CircuitSize;
+use edgeprove_prover::{CircuitProgram, CircuitSize};
 
 use super::{
     CircuitCounts, CircuitFileError, CircuitInput, CompiledCircuit, ComputationError, ComputationLimits,
@@ -92,8 +91,8 @@ impl NoirCircuit {
 }
 
 impl CompiledCircuit for NoirCircuit {
-    fn program(&self) -> &Bytes {
-        &self.artifact.bytecode
+    fn program(&self) -> CircuitProgram {
+        CircuitProgram::Acir(self.artifact.bytecode.clone())
     }
 
     fn program_sha256(&self) -> &[u8; 32] {

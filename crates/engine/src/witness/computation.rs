@@ -27,7 +27,7 @@ use crate::{
     proof_systems::{ComputationError, ComputationLimits, ComputedWitness, inputs::InputDocument},
 };
 
-/// The most memory of one unconstrained function, in bytes.
+/// The most memory of one unconstrained function or program, in bytes.
 const FUNCTION_MEMORY_MAX_BYTES: u64 = 128 << 20;
 /// Bounds of the number of witnesses that are computed at once.
 const RUNNING: std::ops::RangeInclusive<usize> = 2..=8;
@@ -134,9 +134,9 @@ async fn on_a_thread(
     };
     match private_thread::run(work).await {
         Ok(computed) => Ok(computed?),
-        // The solver asserts properties of circuits that Noir's compiler wrote, and a circuit may come from elsewhere.
+        // Solvers assert properties of circuits that a compiler wrote, and a circuit may come from elsewhere.
         Err(NoResult::Panicked) => {
-            let reason = "Noir's solver failed on it".to_owned();
+            let reason = "the solver failed on it".to_owned();
             Err(ComputationError::Unsupported { reason }.into())
         }
         Err(NoResult::Stopped) => Err(ComputeError::Stopped),

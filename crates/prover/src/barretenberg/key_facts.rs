@@ -1,6 +1,6 @@
 //! What a verification key of bb shows about its circuit and its proofs, without bb.
 
-use edgeprove_protocol::Target;
+use edgeprove_protocol::{ProofSystem, Target};
 
 use crate::FIELD_BYTES;
 
@@ -45,7 +45,8 @@ pub enum NotAKey {
 /// The length of a key: a coordinate is one field for Solidity and two of 128 bits for a circuit.
 const fn key_bytes(target: Target) -> usize {
     let fields_per_point = match target {
-        Target::NoirRecursive => 4,
+        // No key of bb is for Groth16.
+        Target::NoirRecursive | Target::Groth16 => 4,
         Target::Evm => 2,
     };
     (HEAD_FIELDS + COMMITMENTS * fields_per_point) * FIELD_BYTES
@@ -54,7 +55,8 @@ const fn key_bytes(target: Target) -> usize {
 impl KeyFacts {
     /// Reads the bytes of a key.
     pub fn read(vk: &[u8]) -> Result<Self, NotAKey> {
-        let target = Target::ALL.into_iter().find(|target| key_bytes(*target) == vk.len());
+        let mut targets = ProofSystem::UltraHonk.targets().iter().copied();
+        let target = targets.find(|target| key_bytes(*target) == vk.len());
         let target = target.ok_or(NotAKey::Length { bytes: vk.len() })?;
         let (fields, _) = vk.as_chunks::<FIELD_BYTES>();
         let number = |index: usize| {
@@ -79,7 +81,7 @@ impl KeyFacts {
     #[must_use]
     pub fn proof_fields(self) -> usize {
         match self.target {
-            Target::NoirRecursive => 458,
+            Target::NoirRecursive | Target::Groth16 => 458,
             Target::Evm => 82 + 12 * usize::from(self.log_size),
         }
     }
@@ -101,7 +103,7 @@ mod tests {
     #[test]
     fn a_key_shows_target_size_and_public_inputs() {
         assert_eq!([key_bytes(Target::NoirRecursive), key_bytes(Target::Evm)], [3680, 1888]);
-        for target in Target::ALL {
+        for &target in ProofSystem::UltraHonk.targets() {
             let facts = KeyFacts::read(&key(target, [12, 10, 5])).unwrap();
             assert_eq!((facts.target, facts.public_inputs, facts.dyadic_size()), (target, 2, 4096));
         }

@@ -17,7 +17,6 @@ use std::{
 };
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use edgeprove_files::regular_file;
 use edgeprove_protocol::Target;
 use edgeprove_spool::{Spool, SpoolDir, SpoolError};
@@ -33,9 +32,9 @@ use super::{
     wire,
 };
 use crate::{
-    Backend, BackendIdentity, CapacityPermit, CircuitKey, CircuitSize, FIELD_BYTES, GeneratedKey, IdleMemory,
-    IdleProvers, LoadLimits, MemoryEstimate, MemoryPeaks, ProcessFailure, ProofParts, ProverError,
-    ProverPermit, RestartCounts, UnexpectedResponse, VerificationKey, WitnessSource,
+    Backend, BackendIdentity, CapacityPermit, CircuitKey, CircuitProgram, CircuitSize, FIELD_BYTES,
+    GeneratedKey, IdleMemory, IdleProvers, LoadLimits, MemoryEstimate, MemoryPeaks, ProcessFailure,
+    ProofParts, ProverError, ProverPermit, RestartCounts, UnexpectedResponse, VerificationKey, WitnessSource,
     child_process::{ChildDeath, ChildProcess, DeathCause},
     memory_peaks::Observation,
     stored_gzip::store_in_gzip,
@@ -223,8 +222,8 @@ impl ProverPermit for ProcessPermit {
         let folder = self.temporary_folder()?;
         let vk = write(&folder.path().join("vk"), &circuit.vk)?;
         let bytecode = folder.path().join("circuit.gz");
-        let gzipped =
-            store_in_gzip(&circuit.bytecode).map_err(|error| SpoolError::of("write", &bytecode, error))?;
+        let gzipped = store_in_gzip(circuit.program.acir()?)
+            .map_err(|error| SpoolError::of("write", &bytecode, error))?;
         let bytecode = write(&bytecode, &gzipped)?;
         let mut arguments = self.arguments("prove", circuit.target);
         for (flag, path) in [
@@ -271,27 +270,27 @@ impl ProverPermit for ProcessPermit {
 
     async fn measure(
         &self,
-        bytecode: Bytes,
+        program: CircuitProgram,
         target: Target,
         limits: LoadLimits,
     ) -> Result<CircuitSize, ProverError> {
-        Ok(wire::circuit_size(self.call_once(wire::stats(&bytecode, target)?, limits).await?.response)?)
+        Ok(wire::circuit_size(self.call_once(wire::stats(program.acir()?, target)?, limits).await?.response)?)
     }
 
     async fn make_key(
         &self,
-        bytecode: Bytes,
+        program: CircuitProgram,
         target: Target,
         limits: LoadLimits,
     ) -> Result<GeneratedKey, ProverError> {
-        self.call_once(wire::compute_vk(&bytecode, target)?, limits).await?.generated_key()
+        self.call_once(wire::compute_vk(program.acir()?, target)?, limits).await?.generated_key()
     }
 
-    fn dyadic_size(&self, key: &VerificationKey) -> Option<u64> {
+    fn dyadic_size(&self, key: &VerificationKey, _target: Target) -> Option<u64> {
         KeyFacts::read(&key.vk).ok().map(KeyFacts::dyadic_size)
     }
 
-    fn estimate_memory(&self, size: CircuitSize) -> MemoryEstimate {
+    fn estimate_memory(&self, size: CircuitSize, _target: Target) -> MemoryEstimate {
         memory_estimate::by_size(size)
     }
 

@@ -10,7 +10,6 @@ use std::{
 
 use async_trait::async_trait;
 use barretenberg_rs::generated_types::Response;
-use bytes::Bytes;
 use edgeprove_protocol::Target;
 use edgeprove_telemetry::supervisor::Supervisor;
 use parking_lot::Mutex;
@@ -23,9 +22,9 @@ use super::{
     wire,
 };
 use crate::{
-    Backend, BackendIdentity, CapacityPermit, CircuitKey, CircuitSize, GeneratedKey, IdleMemory, IdleProvers,
-    LoadLimits, MemoryEstimate, MemoryPeaks, ProofParts, ProverError, ProverPermit, RecyclePolicy,
-    RestartCounts, VerificationKey, WitnessSource,
+    Backend, BackendIdentity, CapacityPermit, CircuitKey, CircuitProgram, CircuitSize, GeneratedKey,
+    IdleMemory, IdleProvers, LoadLimits, MemoryEstimate, MemoryPeaks, ProofParts, ProverError, ProverPermit,
+    RecyclePolicy, RestartCounts, VerificationKey, WitnessSource,
 };
 
 /// Warm daemons. For each width there are as many as the cores allow at once.
@@ -236,27 +235,27 @@ impl ProverPermit for DaemonPermit {
 
     async fn measure(
         &self,
-        bytecode: Bytes,
+        program: CircuitProgram,
         target: Target,
         limits: LoadLimits,
     ) -> Result<CircuitSize, ProverError> {
-        Ok(wire::circuit_size(self.call_once(wire::stats(&bytecode, target)?, limits).await?.response)?)
+        Ok(wire::circuit_size(self.call_once(wire::stats(program.acir()?, target)?, limits).await?.response)?)
     }
 
     async fn make_key(
         &self,
-        bytecode: Bytes,
+        program: CircuitProgram,
         target: Target,
         limits: LoadLimits,
     ) -> Result<GeneratedKey, ProverError> {
-        self.call_once(wire::compute_vk(&bytecode, target)?, limits).await?.generated_key()
+        self.call_once(wire::compute_vk(program.acir()?, target)?, limits).await?.generated_key()
     }
 
-    fn dyadic_size(&self, key: &VerificationKey) -> Option<u64> {
+    fn dyadic_size(&self, key: &VerificationKey, _target: Target) -> Option<u64> {
         KeyFacts::read(&key.vk).ok().map(KeyFacts::dyadic_size)
     }
 
-    fn estimate_memory(&self, size: CircuitSize) -> MemoryEstimate {
+    fn estimate_memory(&self, size: CircuitSize, _target: Target) -> MemoryEstimate {
         memory_estimate::by_size(size)
     }
 

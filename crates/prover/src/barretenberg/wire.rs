@@ -73,7 +73,8 @@ impl From<ResponseError> for ProverError {
 /// bb's settings of a verifier: the hash of its transcript, with zero knowledge.
 fn settings(target: Target) -> ProofSystemSettings {
     let oracle_hash_type = match target {
-        Target::NoirRecursive => "poseidon2",
+        // A Groth16 proof never comes here, because its program is refused.
+        Target::NoirRecursive | Target::Groth16 => "poseidon2",
         Target::Evm => "keccak",
     };
     ProofSystemSettings {
@@ -88,7 +89,8 @@ fn settings(target: Target) -> ProofSystemSettings {
 const CIRCUIT_NAME: &str = "circuit";
 
 /// Encodes the command that proves a spooled witness.
-pub fn prove(circuit: &CircuitKey, witness: &WitnessSource) -> Result<Message, EncodeError> {
+pub fn prove(circuit: &CircuitKey, witness: &WitnessSource) -> Result<Message, ProverError> {
+    let bytecode = circuit.program.acir()?;
     let mut head = Vec::with_capacity(64);
     let start = |head: &mut Vec<u8>| -> Result<(), rmp::encode::ValueWriteError> {
         rmp::encode::write_array_len(head, 1)?;
@@ -108,7 +110,7 @@ pub fn prove(circuit: &CircuitKey, witness: &WitnessSource) -> Result<Message, E
         rmp::encode::write_str(head, "verification_key")?;
         rmp::encode::write_bin(head, &circuit.vk)?;
         rmp::encode::write_str(head, "bytecode")?;
-        rmp::encode::write_bin_len(head, u32::try_from(circuit.bytecode.len()).unwrap_or(u32::MAX))?;
+        rmp::encode::write_bin_len(head, u32::try_from(bytecode.len()).unwrap_or(u32::MAX))?;
         Ok(())
     };
     circuit_fields(&mut head).map_err(too_large)?;
@@ -116,10 +118,10 @@ pub fn prove(circuit: &CircuitKey, witness: &WitnessSource) -> Result<Message, E
     let witness_bytes = u32::try_from(witness.decompressed_bytes).map_err(too_large)?;
     rmp::encode::write_str(&mut last, "witness").map_err(too_large)?;
     rmp::encode::write_bin_len(&mut last, witness_bytes).map_err(too_large)?;
-    let total = (head.len() + circuit.bytecode.len() + last.len()) as u64 + witness.decompressed_bytes;
+    let total = (head.len() + bytecode.len() + last.len()) as u64 + witness.decompressed_bytes;
     let length = u32::try_from(total).map_err(too_large)?.to_le_bytes();
     Ok(Message::Prove {
-        head: vec![Bytes::copy_from_slice(&length), head.into(), circuit.bytecode.clone(), last.into()],
+        head: vec![Bytes::copy_from_slice(&length), head.into(), bytecode.clone(), last.into()],
         witness: witness.clone(),
     })
 }

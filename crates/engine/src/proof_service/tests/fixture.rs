@@ -34,8 +34,9 @@ use crate::{
     witness::{self, WitnessDigest, intake::SpooledWitness},
 };
 use edgeprove_prover::{
-    Backend, CircuitKey, CircuitSize, GeneratedKey, IdleMemory, IdleProvers, LoadLimits, MemoryEstimate,
-    ProofParts, ProverError, ProverPermit, RestartCounts, RestartReason, VerificationKey, WitnessSource,
+    Backend, CircuitKey, CircuitProgram, CircuitSize, GeneratedKey, IdleMemory, IdleProvers, LoadLimits,
+    MemoryEstimate, ProofParts, ProverError, ProverPermit, RestartCounts, RestartReason, VerificationKey,
+    WitnessSource,
     backend::{BackendIdentity, CapacityPermit},
     barretenberg::crs::Crs,
 };
@@ -111,7 +112,7 @@ impl ProverPermit for FakePermit {
 
     async fn measure(
         &self,
-        _bytecode: Bytes,
+        _program: CircuitProgram,
         _target: Target,
         _limits: LoadLimits,
     ) -> Result<CircuitSize, ProverError> {
@@ -120,7 +121,7 @@ impl ProverPermit for FakePermit {
 
     async fn make_key(
         &self,
-        _bytecode: Bytes,
+        _program: CircuitProgram,
         target: Target,
         _limits: LoadLimits,
     ) -> Result<GeneratedKey, ProverError> {
@@ -129,11 +130,11 @@ impl ProverPermit for FakePermit {
         Ok(GeneratedKey { key, proof_memory: None })
     }
 
-    fn dyadic_size(&self, _key: &VerificationKey) -> Option<u64> {
+    fn dyadic_size(&self, _key: &VerificationKey, _target: Target) -> Option<u64> {
         None
     }
 
-    fn estimate_memory(&self, _size: CircuitSize) -> MemoryEstimate {
+    fn estimate_memory(&self, _size: CircuitSize, _target: Target) -> MemoryEstimate {
         MemoryEstimate::default()
     }
 

@@ -230,6 +230,7 @@ impl BeginsAs {
     pub(super) fn of(head: &[u8]) -> Self {
         match head {
             head if *head == WITNESS_HEAD => Self::Witness,
+            b"wt" => Self::Witness,
             // bincode without and with a format byte, then msgpack with names and with tags.
             [1, 0] | [0, 1] | [2 | 4, 0x80..=0x9f] => Self::OtherWitness,
             _ => Self::Unknown,
@@ -242,6 +243,8 @@ impl BeginsAs {
 pub enum LooksLike {
     /// A witness that was not compressed.
     Witness,
+    /// A witness of snarkjs that was not compressed.
+    Wtns,
     /// A gzip stream in base64.
     Base64,
     /// A gzip stream whose bytes were converted as if they were text.
@@ -262,6 +265,7 @@ impl LooksLike {
     pub(super) fn of(first: &[u8]) -> Self {
         match first {
             [first, second, ..] if [*first, *second] == WITNESS_HEAD => Self::Witness,
+            [b'w', b't', b'n', ..] => Self::Wtns,
             [b'H', b'4', b's', ..] => Self::Base64,
             // The magic's second byte is no UTF-8. It becomes U+FFFD or U+008B.
             [0x1f, 0xef, 0xbf] | [0x1f, 0xc2, 0x8b] => Self::Text,
@@ -280,6 +284,7 @@ impl fmt::Display for LooksLike {
             Self::Witness => {
                 "it looks like a witness that is not compressed; it must be gzipped, as Noir writes it"
             }
+            Self::Wtns => "it looks like a .wtns file that is not compressed; it must be gzipped",
             Self::Base64 => "it looks like gzip in base64; it must be the bytes themselves",
             Self::Text => "it looks like gzip that was converted to text; it must be the unchanged bytes",
             Self::Json => "it looks like JSON; it must be the gzipped witness that Noir makes of the inputs",

@@ -1,0 +1,297 @@
+//! The files of a circom circuit.
+//!
+//! A circuit is named by its key, `NAME.zkey`. Beside it are the program that computes its witnesses, `NAME.wasm` or
+//! `NAME_js/NAME.wasm`, where `circom --wasm` writes it, and possibly its constraints, `NAME.r1cs`.
+//!
+//! The files may come from somebody else. Each is read up to a limit. The points of a key are checked. The program is compiled
+//! on a thread of its own: the compiler's time and memory are bounded by the length of the program and of its longest function,
+//! and a load that takes too long nevertheless fails while the thread comes to its end. A child process would bound both
+//! more strictly, but only unsafe code can take over what a child has compiled.
+
+use std::{
+    io,
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+    sync::{LazyLock, mpsc},
+    thread,
+    time::Duration,
+};
+
+use edgeprove_circom_witness::{Circuit as WitnessProgram, CircuitError, Limits, WitnessEngine};
+use edgeprove_files::regular_file;
+use edgeprove_groth16::{ProvingKey, R1cs, Threads, Trust};
+use edgeprove_protocol::{HasProblemType, ProblemType};
+use sha2::{Digest as _, Sha256};
+
+/// The extension of a key's file.
+pub const KEY_EXTENSION: &str = "zkey";
+
+/// Largest key, in bytes: one for some 800,000 constraints.
+const KEY_MAX_BYTES: u64 = 512 << 20;
+/// Largest file with constraints, in bytes.
+const CONSTRAINTS_MAX_BYTES: u64 = 512 << 20;
+/// Longest time to compile a program.
+const COMPILE_TIME_MAX: Duration = Duration::from_mins(1);
+/// Longest time of a program to start, without inputs. It takes milliseconds.
+const START_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// Why the files of a circom circuit cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum CircomFileError {
+    /// A file cannot be read.
+    #[error("{} cannot be read", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        #[source]
+        source: io::Error,
+    },
+    /// There is no program.
+    #[error("there is no {}: put the program that `circom --wasm` writes beside the key", path.display())]
+    NoProgram {
+        /// The place where it is looked for first.
+        path: PathBuf,
+    },
+    /// A file is too large.
+    #[error("{} is larger than {max_bytes} bytes, the most for such a file", path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// The limit, in bytes.
+        max_bytes: u64,
+    },
+    /// The key is damaged, or not a key of Groth16.
+    #[error("{} is not a Groth16 key over BN254: copy it again, or make it again with snarkjs", path.display())]
+    Key {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: edgeprove_groth16::KeyError,
+    },
+    /// The program is not one that circom wrote, or too large.
+    #[error("{} is not a program of circom that can be run here: compile the circuit again", path.display())]
+    Program {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: CircuitError,
+    },
+    /// The program could not be compiled in time.
+    #[error(
+        "{} could not be compiled within {} s: compile a circuit with smaller templates",
+        path.display(),
+        COMPILE_TIME_MAX.as_secs()
+    )]
+    TooSlow {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The compiler of programs failed.
+    #[error("the compiler failed on {}: compile the circuit again", path.display())]
+    CompilerFailed {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file with the constraints is damaged.
+    #[error("{} has no constraints over BN254: remove it, or compile the circuit again", path.display())]
+    Constraints {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: edgeprove_groth16::FormatError,
+    },
+    /// Two files are of different circuits.
+    #[error(
+        "{} is of another circuit than the key {}: it has {found} {what}, and the key has {wanted}; make the key from the \
+         constraints of the same compilation",
+        path.display(),
+        key.display()
+    )]
+    OtherCircuit {
+        /// The file that does not fit the key.
+        path: PathBuf,
+        /// The key.
+        key: PathBuf,
+        /// What was counted.
+        what: &'static str,
+        /// How many the file has.
+        found: u32,
+        /// How many the key has.
+        wanted: u32,
+    },
+    /// Programs cannot be run on this machine, or no thread could be started.
+    #[error("no program of circom can be run: {reason}")]
+    NoEngine {
+        /// Why not.
+        reason: String,
+    },
+}
+
+impl HasProblemType for CircomFileError {
+    fn kind(&self) -> ProblemType {
+        match self {
+            Self::Unreadable { .. }
+            | Self::NoProgram { .. }
+            | Self::TooLarge { .. }
+            | Self::TooSlow { .. }
+            | Self::NoEngine { .. } => ProblemType::CircuitUnavailable,
+            Self::Key { .. }
+            | Self::Program { .. }
+            | Self::CompilerFailed { .. }
+            | Self::Constraints { .. }
+            | Self::OtherCircuit { .. } => ProblemType::CircuitCompilationFailed,
+        }
+    }
+}
+
+impl CircomFileError {
+    /// The kind of the fault, as callers may see it: it names no folder of the server.
+    #[must_use]
+    pub fn public_reason(&self) -> &'static str {
+        match self {
+            Self::Unreadable { .. } => "one of its files cannot be read",
+            Self::NoProgram { .. } => "its program is missing",
+            Self::TooLarge { .. } => "one of its files is too large",
+            Self::Key { .. } => "its key is not one that this server can use",
+            Self::Program { .. } | Self::CompilerFailed { .. } => {
+                "its program is not one that this server can run"
+            }
+            Self::TooSlow { .. } => "its program takes too long to compile",
+            Self::Constraints { .. } => "its constraints cannot be read",
+            Self::OtherCircuit { .. } => "its files are of different circuits",
+            Self::NoEngine { .. } => "this server cannot run its program",
+        }
+    }
+
+    /// Whether a file is missing or cannot be read.
+    #[must_use]
+    pub fn is_unreadable(&self) -> bool {
+        matches!(self, Self::Unreadable { .. } | Self::NoProgram { .. })
+    }
+}
+
+/// The contents of the files, which fit each other.
+#[derive(Debug)]
+pub(super) struct CircomFiles {
+    pub(super) key: ProvingKey,
+    pub(super) key_sha256: [u8; 32],
+    pub(super) witness_program: WitnessProgram,
+    pub(super) constraints: Option<R1cs>,
+}
+
+/// The files of the circuit with this key, the key first. Some may not exist.
+#[must_use]
+pub fn files(key: &Path) -> Vec<PathBuf> {
+    let [beside, in_folder] = programs(key);
+    vec![key.to_owned(), if in_folder.exists() { in_folder } else { beside }, key.with_extension("r1cs")]
+}
+
+/// The two places of a program.
+fn programs(key: &Path) -> [PathBuf; 2] {
+    let beside = key.with_extension("wasm");
+    let stem = key.file_stem().unwrap_or_default();
+    let mut folder = stem.to_owned();
+    folder.push("_js");
+    let mut name = stem.to_owned();
+    name.push(".wasm");
+    let in_folder = key.with_file_name(folder).join(name);
+    [beside, in_folder]
+}
+
+impl CircomFiles {
+    pub(super) fn read(key_path: &Path) -> Result<Self, CircomFileError> {
+        let bytes = read(key_path, KEY_MAX_BYTES)?;
+        let key_sha256 = Sha256::digest(&bytes).into();
+        let cores = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        let threads = Threads::of_width(cores);
+        let threads = threads.map_err(|error| CircomFileError::NoEngine { reason: error.to_string() })?;
+        let key = ProvingKey::read(&bytes, Trust::Checked, &threads)
+            .map_err(|source| CircomFileError::Key { path: key_path.to_owned(), source })?;
+        drop(bytes);
+        let constraints = read_constraints(key_path, &key)?;
+        let witness_program = read_program(key_path, &key)?;
+        Ok(Self { key, key_sha256, witness_program, constraints })
+    }
+}
+
+fn read(path: &Path, max_bytes: u64) -> Result<Vec<u8>, CircomFileError> {
+    regular_file::read(path, max_bytes).map_err(|source| match source.kind() {
+        io::ErrorKind::FileTooLarge => CircomFileError::TooLarge { path: path.to_owned(), max_bytes },
+        _ => CircomFileError::Unreadable { path: path.to_owned(), source },
+    })
+}
+
+fn read_constraints(key_path: &Path, key: &ProvingKey) -> Result<Option<R1cs>, CircomFileError> {
+    let path = key_path.with_extension("r1cs");
+    let bytes = match read(&path, CONSTRAINTS_MAX_BYTES) {
+        Ok(bytes) => bytes,
+        Err(CircomFileError::Unreadable { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            return Ok(None);
+        }
+        Err(error) => return Err(error),
+    };
+    let constraints =
+        R1cs::read(&bytes).map_err(|source| CircomFileError::Constraints { path: path.clone(), source })?;
+    let (here, there) = (constraints.info(), key.info());
+    let counts = [
+        ("wires", here.wires, there.wires),
+        ("public signals", here.public_signals(), there.public_signals),
+        ("constraints", here.constraints, there.constraints),
+    ];
+    check_counts(&path, key_path, counts)?;
+    Ok(Some(constraints))
+}
+
+fn check_counts<const N: usize>(
+    path: &Path,
+    key: &Path,
+    counts: [(&'static str, u32, u32); N],
+) -> Result<(), CircomFileError> {
+    match counts.into_iter().find(|(_, found, wanted)| found != wanted) {
+        None => Ok(()),
+        Some((what, found, wanted)) => {
+            let (path, key) = (path.to_owned(), key.to_owned());
+            Err(CircomFileError::OtherCircuit { path, key, what, found, wanted })
+        }
+    }
+}
+
+fn read_program(key_path: &Path, key: &ProvingKey) -> Result<WitnessProgram, CircomFileError> {
+    let limits = Limits { time: START_TIME_MAX, ..Limits::default() };
+    let [beside, in_folder] = programs(key_path);
+    let path = [&beside, &in_folder].into_iter().find(|path| path.exists());
+    let path = path.ok_or_else(|| CircomFileError::NoProgram { path: beside.clone() })?.clone();
+    let wasm = read(&path, limits.program_bytes as u64)?;
+    let program = compile(&path, wasm, limits)?;
+    check_counts(&path, key_path, [("wires", program.witness_size(), key.info().wires)])?;
+    Ok(program)
+}
+
+/// The one engine of this process.
+fn engine() -> Result<WitnessEngine, CircomFileError> {
+    static ENGINE: LazyLock<Result<WitnessEngine, String>> =
+        LazyLock::new(|| WitnessEngine::start().map_err(|error| error.to_string()));
+    ENGINE.clone().map_err(|reason| CircomFileError::NoEngine { reason })
+}
+
+/// Compiles a program on a thread of its own.
+fn compile(path: &Path, wasm: Vec<u8>, limits: Limits) -> Result<WitnessProgram, CircomFileError> {
+    let engine = engine()?;
+    let (reply, compiled) = mpsc::sync_channel(1);
+    let work = move || {
+        // Nobody waits any more after the longest time.
+        let _ = reply.send(WitnessProgram::compile(&engine, &wasm, limits));
+    };
+    let thread = thread::Builder::new().name("circom-compiler".to_owned()).spawn(work);
+    thread.map_err(|error| CircomFileError::NoEngine { reason: error.to_string() })?;
+    let path = path.to_owned();
+    match compiled.recv_timeout(COMPILE_TIME_MAX) {
+        Ok(compiled) => compiled.map_err(|source| CircomFileError::Program { path, source }),
+        Err(mpsc::RecvTimeoutError::Timeout) => Err(CircomFileError::TooSlow { path }),
+        Err(mpsc::RecvTimeoutError::Disconnected) => Err(CircomFileError::CompilerFailed { path }),
+    }
+}
