@@ -12,7 +12,7 @@
 //! - [`engine`]: builds everything that proves, from its settings.
 //! - [`access`]: API keys, roles, rates and quotas.
 //! - [`lifecycle`]: starting, ready, draining.
-//! - [`proof_files`]: a proof, its public inputs and its verification key, as bb's files and as one tar file.
+//! - [`proof_files`]: a proof, its public inputs and its verification key, as files of bb or snarkjs and as one tar file.
 
 pub mod access;
 pub mod app;

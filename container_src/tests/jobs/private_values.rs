@@ -14,6 +14,7 @@ use std::{
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use edgeprove_protocol::{JobId, JobStatus, ProblemType};
+use edgeprove_test_circom::CircomCircuit;
 use edgeprove_testkit::{
     Response, Sample, TestServer, inputs,
     postgres::Cluster,
@@ -23,6 +24,7 @@ use edgeprove_testkit::{
     wait::LONG_LIMIT,
 };
 use flate2::read::GzDecoder;
+use http::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -199,9 +201,68 @@ fn submit_inputs(server: &TestServer, canary: &Canary) {
     server.wait_until_finished(job.id, LONG_LIMIT);
 }
 
+/// A folder with the circom circuit `square`, which has a private root of any size.
+fn circom_folder() -> (TempDir, CircomCircuit) {
+    let (dir, square) = (tempfile::tempdir().unwrap(), CircomCircuit::compile("square"));
+    fs::copy(square.snarkjs_zkey(7), dir.path().join("square.zkey")).unwrap();
+    fs::write(dir.path().join("square.wasm"), square.wasm()).unwrap();
+    (dir, square)
+}
+
+/// Uses the canary with a circom circuit: in inputs and in witnesses that are proved, and in some that are refused.
+fn submit_circom(server: &TestServer, canary: &Canary, circuit: &CircomCircuit) {
+    const JOB: &str = "/v1/proofs?circuit=square";
+    const WAIT: &str = "/api/prove/square";
+    let absent = |response: Response| {
+        canary.assert_absent(&response);
+        response
+    };
+    let inputs = |path: &str, private: &Value| {
+        let request = server.inputs_request(path, &json!({"privateInputs": private}));
+        absent(request.header("accept", "application/json").send())
+    };
+    let value = format!("0x{VALUE}");
+    let root = json!({"root": value});
+    let wtns = circuit.snarkjs_witness(&root.to_string()).unwrap();
+    let mut altered = wtns.clone();
+    // The square is the value after the constant.
+    altered[76 + 32] ^= 1;
+    let (good, unsatisfied) = (samples::gzip(&wtns), samples::gzip(&altered));
+    assert!(canary.is_in(&good) && canary.is_in(&unsatisfied));
+    let upload = |path: &str, witness: &[u8]| absent(server.prove_request_at(path, witness).send());
+
+    let jobs = [inputs(JOB, &root).assert_accepted(), upload(JOB, &good).assert_accepted()];
+    for response in [inputs(WAIT, &root), upload(WAIT, &good)] {
+        assert_eq!(response.status, 200, "{response:?}");
+    }
+    upload(WAIT, &unsatisfied).assert_refused(ProblemType::WitnessUnsatisfied);
+    upload(WAIT, &samples::gzip(&wtns[..wtns.len() - 1])).assert_refused(ProblemType::WitnessMalformed);
+    for private in [
+        json!({"root": format!("{value}x")}),
+        json!({"root": {"x": value}}),
+        json!({"root": [value, value]}),
+        json!({"root": format!("0x{VALUE}{VALUE}")}),
+        json!({VALUE: 1}),
+        json!({"root": value, VALUE: value}),
+    ] {
+        inputs(JOB, &private).assert_refused(ProblemType::InvalidInputs);
+    }
+    let failing = upload(JOB, &unsatisfied).assert_accepted();
+    let failed = server.wait_until_finished(failing.id, LONG_LIMIT);
+    assert_eq!(failed.error.unwrap().code, ProblemType::WitnessUnsatisfied);
+    for job in jobs {
+        server.wait_until_finished(job.id, LONG_LIMIT);
+        for accept in ["application/json", "application/x-tar", "application/octet-stream"] {
+            let proof = server.request(Method::GET, &job.links.proof).header("accept", accept).send();
+            assert_eq!(absent(proof).status, 200);
+        }
+    }
+}
+
 /// Uses the canary in jobs that succeed, fail and are interrupted, and searches for it.
 fn assert_leaves_no_trace(folder: &DataFolder, elsewhere: &[PathBuf], configure: &dyn Fn(&mut Settings)) {
     let canary = Canary::new();
+    let (circom, square) = circom_folder();
     let spool = folder.path("spool");
     fs::create_dir(folder.path("temporary")).unwrap();
     let serve = || {
@@ -212,6 +273,7 @@ fn assert_leaves_no_trace(folder: &DataFolder, elsewhere: &[PathBuf], configure:
             settings.spool = Some(spool.clone());
             settings.keys = folder.path("keys");
             settings.circuit = Some(canary.sample.circuit.clone());
+            settings.circuits = Some(circom.path().to_owned());
             settings.sample = Some(canary.sample.clone());
             settings.flag("--audit", &folder.audit_log().display());
             settings.flag("--job-workers", "2");
@@ -253,6 +315,7 @@ fn assert_leaves_no_trace(folder: &DataFolder, elsewhere: &[PathBuf], configure:
         let proved: Vec<_> = (0..6).map(|_| submit(&server, &canary.sample)).collect();
         let failed = submit(&server, &canary.unsatisfied());
         submit_inputs(&server, &canary);
+        submit_circom(&server, &canary, &square);
         for event in server.events(proved[5]) {
             assert!(!canary.is_in(format!("{event:?}").as_bytes()));
         }

@@ -139,7 +139,7 @@ problem_types! {
     /// The body does not start with a gzip header.
     WitnessNotGzip = "witness_not_gzip", 400, Notice, Never, SameCircuit,
         "The witness is not gzip",
-        "Send the gzipped witness as `nargo execute` and noir_js produce it.";
+        "Send the gzipped witness as `nargo execute` and noir_js produce it, or a gzipped .wtns file.";
     /// The gzip stream ends too early.
     WitnessTruncated = "witness_truncated", 400, Notice, Never, SameCircuit,
         "The witness is truncated",
@@ -148,10 +148,10 @@ problem_types! {
     WitnessCorrupt = "witness_corrupt", 400, Notice, Never, SameCircuit,
         "The witness is damaged",
         "Generate the witness again, and check that nothing changes its bytes on the way.";
-    /// The decompressed bytes are not a Noir witness stack.
+    /// The decompressed bytes are not a Noir witness stack, or for a circom circuit no .wtns file.
     WitnessMalformed = "witness_malformed", 400, Notice, Never, SameCircuit,
-        "The upload is not a Noir witness",
-        "Send the output of `nargo execute` or noir_js and nothing else.";
+        "The upload is not a witness",
+        "Send the output of `nargo execute`, noir_js or snarkjs and nothing else.";
     /// An API key is required, and the request has none or an unknown one.
     ApiKeyRequired = "api_key_required", 401, Notice, Never, SameCircuit,
         "An API key is required",
@@ -235,7 +235,7 @@ problem_types! {
     /// The server cannot compute witnesses of this circuit: it has no ABI, calls an oracle, or needs too much memory.
     WitnessNotComputable = "witness_not_computable", 422, Notice, Never, SameCircuit,
         "The server cannot compute the witness",
-        "Compute the witness yourself, with noir_js or nargo, and send that.";
+        "Compute the witness yourself, with noir_js, nargo or snarkjs, and send that.";
     /// The witness is well-formed, but its shape belongs to another circuit.
     WitnessOfAnotherCircuit = "witness_of_another_circuit", 422, Notice, Never, SameCircuit,
         "The witness belongs to another circuit",
