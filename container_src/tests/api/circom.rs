@@ -233,9 +233,9 @@ fn callers_of_many_proofs_share_the_cores() {
     folder.add("range");
     let server = serve(&folder);
     std::thread::scope(|scope| {
-        for _ in 0..6 {
+        for _ in 0..4 {
             scope.spawn(|| {
-                for _ in 0..3 {
+                for _ in 0..2 {
                     let response = server.inputs_request("/api/prove/range", &document()).send();
                     assert_eq!((response.status.as_u16(), response.body.len()), (200, 8 * 32));
                     server.prove(&samples::range_check().witness).assert_proof_of(samples::range_check());
@@ -243,6 +243,6 @@ fn callers_of_many_proofs_share_the_cores() {
             });
         }
     });
-    assert_eq!(server.health().prover.proofs, 36);
+    assert_eq!(server.health().prover.proofs, 16);
     server.assert_healthy();
 }

@@ -7,9 +7,13 @@ use std::{
 
 use edgeprove_protocol::ProblemType;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::support::{Connection, Sample, TestServer, eventually, inputs, samples, skipped, wait};
+use crate::support::{
+    Connection, Sample, TestServer,
+    circom_files::{self, CircomFolder},
+    eventually, inputs, samples, skipped, wait,
+};
 
 /// Bytes of a form that are searched for. The first ones of a value may be overwritten by the allocator.
 const PART: std::ops::Range<usize> = 12..28;
@@ -186,4 +190,48 @@ fn values_and_uploads_do_not_stay_in_memory() {
     drop(upload);
     private.assert_gone(&server, "aborted");
     server.assert_healthy();
+}
+
+#[test]
+fn values_of_circom_circuits_do_not_stay_in_memory() {
+    if skipped::is_not_root() {
+        return;
+    }
+    let folder = CircomFolder::new();
+    let square = folder.add("square");
+    let server = TestServer::start(|s| {
+        s.circuits = Some(folder.path().to_owned());
+        s.flags.push("--ephemeral-jobs".to_owned());
+    });
+    let private = || {
+        let value = value();
+        let forms = samples::forms_in_memory(&value);
+        let mut parts: Vec<_> = forms.iter().map(|form| form[PART].to_vec()).collect();
+        parts.push(hex::encode(&value[PART]).into_bytes());
+        let root = json!({"root": format!("0x{}", hex::encode(value))});
+        (Private { sample: samples::range_check().clone(), parts }, root)
+    };
+    let prove = |root: &Value| {
+        let document = json!({"privateInputs": root});
+        server.inputs_request("/api/prove/square", &document).header("connection", "close").send()
+    };
+    let upload = |path: &str, witness: &[u8]| {
+        server.prove_request_at(path, witness).header("connection", "close").send()
+    };
+
+    let (first, root) = private();
+    assert_eq!(prove(&root).status, 200);
+    first.assert_gone(&server, "proved");
+    let (uploaded, root) = private();
+    let witness = circom_files::witness(&square, &root);
+    assert_eq!(upload("/api/prove/square", &witness).status, 200);
+    uploaded.assert_gone(&server, "uploaded and proved");
+    let (in_job, root) = private();
+    let job = upload("/v1/proofs?circuit=square", &circom_files::witness(&square, &root)).assert_accepted();
+    server.wait_until_finished(job.id, wait::LIMIT);
+    in_job.assert_gone(&server, "proved in a job");
+    let (refused, mut root) = private();
+    root["other"] = root["root"].clone();
+    prove(&root).assert_refused(ProblemType::InvalidInputs);
+    refused.assert_gone(&server, "refused");
 }

@@ -24,7 +24,7 @@ use edgeprove_groth16::{
 };
 use edgeprove_protocol::Target;
 use edgeprove_spool::SpoolError;
-use edgeprove_telemetry::{PRIVATE_VALUES_THREAD, process::ProcessUse};
+use edgeprove_telemetry::{PRIVATE_VALUES_THREAD, process::ProcessStatus};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::oneshot;
 use zeroize::Zeroizing;
@@ -245,7 +245,7 @@ fn observe(memory: &MemoryPeaks, threads: usize, before_bytes: u64, peak_bytes: 
 
 /// 0 where the system does not report it.
 fn resident_bytes() -> u64 {
-    ProcessUse::now().map_or(0, |now| now.resident_bytes)
+    ProcessStatus::read(std::process::id()).map_or(0, |now| now.resident_bytes)
 }
 
 /// One proof, with everything that it holds until it ends.

@@ -1,6 +1,6 @@
 //! What snarkjs writes is read, and what we write is accepted by snarkjs.
 
-use std::{fs, num::NonZeroUsize, path::Path};
+use std::{fs, num::NonZeroUsize, path::Path, sync::atomic::AtomicBool};
 
 use edgeprove_groth16::{
     Proof, ProofWithSignals, ProveError, PublicSignals, R1csInfo, Threads, Trust, VerifyingKey,
@@ -185,4 +185,15 @@ fn files_of_other_kinds_are_refused() {
     assert!(ZkeyInfo::read(&r1cs).is_err());
     let text = fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml")).unwrap();
     assert!(ZkeyInfo::read(&text).is_err());
+}
+
+#[test]
+fn a_cancelled_proof_ends_without_a_result() {
+    let circuit = CircomCircuit::compile("range");
+    let key = read(&own_zkey(&circuit), Trust::OwnSetup);
+    let witness = witness(&circuit, RANGE_INPUTS);
+    let prove = |is_cancelled| key.prove_unverified(&witness, &threads(), &AtomicBool::new(is_cancelled));
+    assert!(matches!(prove(true), Err(ProveError::Cancelled)));
+    let proved = prove(false).unwrap();
+    assert!(key.prepared_verifying_key().verify(&proved.proof, &proved.signals));
 }
