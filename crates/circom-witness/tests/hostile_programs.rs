@@ -50,6 +50,7 @@ const BODY: &str = "(nop)";
 
 fn limits() -> Limits {
     Limits {
+        function_bytes: 1 << 20,
         program_bytes: 1 << 20,
         memory_bytes: 4 << 20,
         table_entries: 100,
