@@ -12,7 +12,7 @@ const OF_PROVE: [(&str, &str); 5] = [
     (
         "circuit",
         "Compiled circuit to prove: target/NAME.json of `nargo compile`, or the key NAME.zkey of a circom circuit, with \
-         its program NAME.wasm (or NAME_js/NAME.wasm) beside it",
+         its program NAME.wasm (or `NAME_js/NAME.wasm`) beside it",
     ),
     (
         "target",

@@ -37,7 +37,7 @@ const FUNCTION_MEMORY_MAX_BYTES: u64 = 4 << 30;
 #[derive(Debug, Args)]
 pub struct WitnessArgs {
     /// Compiled circuit: target/NAME.json of `nargo compile`, or the key NAME.zkey of a circom circuit, with its program
-    /// NAME.wasm (or NAME_js/NAME.wasm) beside it.
+    /// NAME.wasm (or `NAME_js/NAME.wasm`) beside it.
     #[arg(long, value_name = "FILE")]
     circuit: PathBuf,
 

@@ -45,7 +45,7 @@ impl Setting for TargetRule {
 #[command(next_help_heading = "Circuits")]
 pub struct CircuitArgs {
     /// Compiled circuit: target/NAME.json of `nargo compile`, or the key NAME.zkey of a circom circuit, with its program
-    /// NAME.wasm (or NAME_js/NAME.wasm) and possibly its constraints NAME.r1cs beside it. Its name is the file's name
+    /// NAME.wasm (or `NAME_js/NAME.wasm`) and possibly its constraints NAME.r1cs beside it. Its name is the file's name
     /// without the extension. May be repeated; several in one value are separated by commas. The first one is the default
     /// circuit, for requests that name none.
     #[arg(long, env = "EDGEPROVE_CIRCUIT", value_name = "FILE", value_delimiter = ',')]
