@@ -89,6 +89,46 @@ impl ProcessStatus {
     }
 }
 
+/// Resources of a process and of everything that it started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct TreeUse {
+    /// Processes.
+    pub processes: usize,
+    /// Resident memory of all of them, in bytes. Memory that several share is counted for each.
+    pub resident_bytes: u64,
+}
+
+impl TreeUse {
+    /// Reads `/proc`: a process, its descendants, and its process group where it leads one. `None` on systems without
+    /// `/proc`. It takes about 10 µs for each process of the machine.
+    #[must_use]
+    pub fn of(leader: u32) -> Option<Self> {
+        let mut others = Vec::new();
+        for entry in fs::read_dir("/proc").ok()?.flatten() {
+            let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
+                continue;
+            };
+            // A process may end meanwhile.
+            let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+            others.extend(Numbers::of(&stat).map(|numbers| (pid, numbers)));
+        }
+        let mut members = vec![leader];
+        let mut tree = Self::default();
+        // Each pass finds the children of those that the last one found.
+        while !members.is_empty() {
+            let is_member = |(pid, numbers): &mut (u32, Numbers)| {
+                members.contains(pid) || members.contains(&numbers.parent) || numbers.group == leader
+            };
+            let found: Vec<_> = others.extract_if(.., is_member).collect();
+            tree.processes += found.len();
+            let pages: u64 = found.iter().map(|(_, numbers)| numbers.resident_pages).sum();
+            tree.resident_bytes += pages * rustix::param::page_size() as u64;
+            members = found.into_iter().map(|(pid, _)| pid).collect();
+        }
+        Some(tree)
+    }
+}
+
 /// Makes the kernel count a process's peak memory from now on. Returns whether it does. It takes about 10 µs.
 #[must_use]
 pub fn reset_peak_memory(pid: u32) -> bool {
@@ -105,6 +145,9 @@ pub fn cpu_seconds(pid: u32) -> Option<f64> {
 /// Numbers of a line of `/proc/PID/stat`.
 #[derive(Debug, PartialEq, Eq)]
 struct Numbers {
+    parent: u32,
+    /// Its process group.
+    group: u32,
     cpu_ticks: u64,
     /// Of children that were waited for.
     children_cpu_ticks: u64,
@@ -118,6 +161,8 @@ impl Numbers {
         let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
         let number = |field: usize| fields.get(field - 3)?.parse::<u64>().ok();
         Some(Self {
+            parent: fields.get(1)?.parse().ok()?,
+            group: fields.get(2)?.parse().ok()?,
             cpu_ticks: number(14)? + number(15)?,
             children_cpu_ticks: number(16)? + number(17)?,
             threads: number(20)?,
@@ -137,8 +182,15 @@ mod tests {
 
     #[test]
     fn a_line_of_the_kernel_is_read() {
-        let line = "7 (a b) c) S 1 7 7 0 -1 4194560 12 0 0 0 250 50 9 9 20 0 11 0 900 8192000 640 1844674407";
-        let numbers = Numbers { cpu_ticks: 300, children_cpu_ticks: 18, threads: 11, resident_pages: 640 };
+        let line = "7 (a b) c) S 1 5 7 0 -1 4194560 12 0 0 0 250 50 9 9 20 0 11 0 900 8192000 640 1844674407";
+        let numbers = Numbers {
+            parent: 1,
+            group: 5,
+            cpu_ticks: 300,
+            children_cpu_ticks: 18,
+            threads: 11,
+            resident_pages: 640,
+        };
         assert_eq!(Numbers::of(line), Some(numbers));
         assert_eq!(Numbers::of("7 (bb) S 1"), None);
         assert!(seconds(300) > 0.0);
@@ -153,6 +205,24 @@ mod tests {
         if cfg!(target_os = "linux") {
             let own = ProcessStatus::read(std::process::id()).unwrap();
             assert!(own.resident_bytes > 1 << 20 && own.peak_bytes >= own.resident_bytes, "{own:?}");
+        }
+    }
+
+    #[test]
+    fn a_tree_has_the_children_of_children() {
+        if cfg!(target_os = "linux") {
+            use std::{io::Read as _, process};
+            let script = "sh -c 'sleep 600 & echo ready; wait' & wait";
+            let mut shell = process::Command::new("sh");
+            let shell = std::os::unix::process::CommandExt::process_group(&mut shell, 0);
+            let mut shell = shell.args(["-c", script]).stdout(process::Stdio::piped()).spawn().unwrap();
+            shell.stdout.as_mut().unwrap().read_exact(&mut [0; 6]).unwrap();
+            let tree = TreeUse::of(shell.id()).unwrap();
+            let group = rustix::process::Pid::from_raw(shell.id().cast_signed()).unwrap();
+            rustix::process::kill_process_group(group, rustix::process::Signal::KILL).unwrap();
+            shell.wait().unwrap();
+            assert_eq!(tree.processes, 3, "{tree:?}");
+            assert!(tree.resident_bytes > 100 << 10, "{tree:?}");
         }
     }
 
