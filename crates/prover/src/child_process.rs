@@ -16,7 +16,8 @@ use std::{
 };
 
 use edgeprove_telemetry::{process::ProcessStatus, supervisor::Supervisor};
-use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
+use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 
 pub use death::{ChildDeath, DeathCause, OomKills};
 pub use stderr_tail::{LastWords, Redact};
@@ -67,13 +68,25 @@ const BUDGET_PAUSE_MAX: Duration = Duration::from_secs(1);
 const BYTES_PER_MILLISECOND: u64 = 16 << 20;
 
 /// The pause before the next measurement of a process that may take so many bytes more: it could not take them sooner.
-fn budget_pause(left_bytes: u64) -> Duration {
+#[must_use]
+pub fn budget_pause(left_bytes: u64) -> Duration {
     Duration::from_millis(left_bytes / BYTES_PER_MILLISECOND).clamp(BUDGET_PAUSE_MIN, BUDGET_PAUSE_MAX)
 }
 
 impl ChildProcess {
     /// Starts a program with all standard streams piped. A task of its own logs each line of standard error, redacted.
-    pub fn start(mut command: Command, redact: Redact, supervisor: &Supervisor) -> Result<Self, StartError> {
+    pub fn start(command: Command, redact: Redact, supervisor: &Supervisor) -> Result<Self, StartError> {
+        let mut started = Self::start_unread(command)?;
+        if let Some(stderr) = started.take_stderr() {
+            let pid = started.pid().unwrap_or_default();
+            supervisor.spawn("prover stderr", started.stderr.clone().drain(stderr, redact, pid));
+        }
+        Ok(started)
+    }
+
+    /// Starts a program as [`Self::start`] does, and leaves its standard error to the caller, who must read it. The child
+    /// then has no last words.
+    pub fn start_unread(mut command: Command) -> Result<Self, StartError> {
         let oom_kills_before = OomKills::count();
         let spawned = command
             .stdin(Stdio::piped())
@@ -82,14 +95,9 @@ impl ChildProcess {
             .process_group(0)
             .kill_on_drop(true)
             .spawn();
-        let mut child = spawned
+        let child = spawned
             .map_err(|source| StartError { program: command.as_std().get_program().into(), source })?;
-        let tail = StderrTail::default();
-        if let Some(stderr) = child.stderr.take() {
-            let pid = child.id().unwrap_or_default();
-            supervisor.spawn("prover stderr", tail.clone().drain(stderr, redact, pid));
-        }
-        Ok(Self { child, stderr: tail, oom_kills_before })
+        Ok(Self { child, stderr: StderrTail::default(), oom_kills_before })
     }
 
     /// Returns the process id; `None` once the child was reaped.
@@ -103,6 +111,11 @@ impl ChildProcess {
         self.child.stdin.take().zip(self.child.stdout.take())
     }
 
+    /// Takes standard error of a child from [`Self::start_unread`]; `None` if it was taken before.
+    pub fn take_stderr(&mut self) -> Option<ChildStderr> {
+        self.child.stderr.take()
+    }
+
     /// Notes that the child begins new work. Out-of-memory kills before this moment do not explain a later death.
     pub fn begin_work(&mut self) {
         self.oom_kills_before = OomKills::count();
@@ -111,6 +124,17 @@ impl ChildProcess {
     /// Waits until the child ends, and reaps it. Dropping the future is safe.
     pub async fn wait(&mut self) -> io::Result<ExitStatus> {
         self.child.wait().await
+    }
+
+    /// Waits until the child has ended, and does not reap it. [`Self::kill`] then reaches what is left of its process
+    /// group, because its number cannot belong to another process yet.
+    pub async fn ended(pid: Option<u32>) {
+        const PAUSE: Duration = Duration::from_millis(5);
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
+        let Some(pid) = pid.and_then(|pid| Pid::from_raw(pid.cast_signed())) else { return };
+        while matches!(waitid(WaitId::Pid(pid), options), Ok(None)) {
+            tokio::time::sleep(PAUSE).await;
+        }
     }
 
     /// Judges the death of a child that ended with this status.
