@@ -9,10 +9,11 @@ use edgeprove_telemetry::LogFormat;
 words!(LogFormat, "human" => LogFormat::Human, "json" => LogFormat::Json);
 
 /// The crates of this server, as targets of the log.
-const OUR_TARGETS: [&str; 14] = [
+const OUR_TARGETS: [&str; 15] = [
     "edgeprove",
     "edgeprove_artifacts",
     "edgeprove_audit",
+    "edgeprove_builder",
     "edgeprove_circom_witness",
     "edgeprove_engine",
     "edgeprove_files",

@@ -1,0 +1,333 @@
+//! Builds of templates with the real compilers.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::Arc,
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use edgeprove_builder::{
+    Artifact, BuildError, BuildLimits, Builder, GateError, Limits, NoirBackend, SampleError, SampleProof,
+    SampleProver, Sandbox, SetupTrust, ToolError, ToolLocations, Toolchain, Versions,
+};
+use edgeprove_groth16::{R1csInfo, VerifyingKey};
+use edgeprove_protocol::Target;
+use edgeprove_templates::{Catalogue, Instance, Language, Template};
+use edgeprove_testkit::{bb, paths, processes, wait};
+use serde_json::{Map, Value};
+use sha2::{Digest as _, Sha256};
+
+use crate::support::{Fixture, node, processes_below};
+
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
+}
+
+fn locations() -> ToolLocations {
+    let circuit = repository().join("circuit");
+    let circom = circuit.join("circom");
+    for packages in [circuit.join("node_modules"), circom.join("node_modules")] {
+        assert!(
+            packages.is_dir(),
+            "{} does not exist: run `cargo xtask setup --only circom`",
+            packages.display()
+        );
+    }
+    ToolLocations { node: node(), noir: circuit, circom }
+}
+
+fn versions() -> Versions {
+    let text = fs::read_to_string(repository().join("versions.toml")).unwrap();
+    let pinned: toml::Table = text.parse().unwrap();
+    let version = |section: &str, name: &str| pinned[section][name].as_str().unwrap().to_owned();
+    Versions {
+        noir: version("noir", "version"),
+        bb: version("bb", "version"),
+        circom2: version("circom_npm", "circom2"),
+        circomlib: version("circom_npm", "circomlib"),
+        node_major_min: 20,
+    }
+}
+
+async fn builder(sandbox: &Sandbox, limits: BuildLimits) -> Builder {
+    let toolchain = Toolchain::find(locations(), versions(), sandbox).await.unwrap();
+    Builder::new(sandbox.clone(), toolchain, limits, NonZeroUsize::new(2).unwrap()).unwrap()
+}
+
+fn instance(name: &str, language: Language) -> Instance {
+    let catalogue = Catalogue::embedded().unwrap();
+    Instance::sample(catalogue.find(name, Some(language)).unwrap()).unwrap()
+}
+
+/// The sample of the range check with a change in one of its source files.
+fn changed(language: Language, file: &str, from: &str, to: &str) -> Instance {
+    let folder = repository().join("circuit").join(language.as_str()).join("templates/rangeCheck");
+    let mut files: BTreeMap<String, String> = instance("rangeCheck", language).template().sources().clone();
+    files.insert(String::from("template.json"), fs::read_to_string(folder.join("template.json")).unwrap());
+    let text = files.get_mut(file).unwrap();
+    assert!(text.contains(from), "{text}");
+    *text = text.replace(from, to);
+    let template = Template::read(&format!("{language}/templates/rangeCheck"), files).unwrap();
+    Instance::sample(&Arc::new(template)).unwrap()
+}
+
+/// Noir's own solver and the unmodified bb.
+struct RealNoir;
+
+struct RealProver {
+    folder: tempfile::TempDir,
+}
+
+#[async_trait]
+impl NoirBackend for RealNoir {
+    async fn load(&self, program: &Artifact) -> Result<Box<dyn SampleProver>, GateError> {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("circuit.json"), program.bytes()).unwrap();
+        Ok(Box::new(RealProver { folder }))
+    }
+}
+
+impl RealProver {
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+}
+
+#[async_trait]
+impl SampleProver for RealProver {
+    async fn prove(&self, inputs: &Map<String, Value>) -> Result<SampleProof, SampleError> {
+        let noir = repository().join("circuit/noir.mjs");
+        let script = format!(
+            "import {{ readFile, writeFile }} from 'node:fs/promises';
+             import {{ execute }} from '{}';
+             const [program, inputs, witness] = process.argv.slice(1);
+             const circuit = JSON.parse(await readFile(program, 'utf8'));
+             await writeFile(witness, await execute(circuit, JSON.parse(inputs)));",
+            noir.display()
+        );
+        let (circuit, witness) = (self.path("circuit.json"), self.path("witness.gz"));
+        let mut execute = Command::new(node());
+        execute.args(["--input-type=module", "-e", &script]).arg(&circuit);
+        execute.arg(Value::from(inputs.clone()).to_string()).arg(&witness);
+        let output = processes::run(&mut execute, wait::LIMIT);
+        if !output.status.success() {
+            return Err(SampleError::Refused(String::from_utf8_lossy(&output.stderr).into_owned()));
+        }
+        let out = self.path("proof");
+        let mut prove = Command::new(paths::bb());
+        prove.arg("prove").arg("-b").arg(&circuit).arg("-w").arg(&witness);
+        prove.arg("-o").arg(&out).arg("-c").arg(paths::crs()).arg("--write_vk");
+        let output = processes::run(&mut prove, wait::LIMIT);
+        assert!(output.status.success(), "{output:?}");
+        let read = |name: &str| fs::read(out.join(name)).unwrap();
+        Ok(SampleProof { proof: read("proof"), public_inputs: read("public_inputs") })
+    }
+
+    async fn verify(&self, proof: &SampleProof) -> Result<bool, SampleError> {
+        let circuit = self.path("circuit.json");
+        Ok(bb::verifies(&circuit, Target::NoirRecursive, &proof.proof, &proof.public_inputs))
+    }
+
+    fn tampered(&self, proof: &SampleProof) -> Vec<SampleProof> {
+        let mut changed = proof.clone();
+        let last = changed.public_inputs.len() - 1;
+        changed.public_inputs[last] ^= 1;
+        let mut other = proof.clone();
+        let middle = other.proof.len() / 2;
+        other.proof[middle] ^= 1;
+        vec![changed, other]
+    }
+}
+
+/// Fails a build of another language that asks for Noir.
+struct NoNoir;
+
+#[async_trait]
+impl NoirBackend for NoNoir {
+    async fn load(&self, _program: &Artifact) -> Result<Box<dyn SampleProver>, GateError> {
+        panic!("no program of Noir is expected");
+    }
+}
+
+fn digests(artifacts: &[Artifact]) -> BTreeMap<&'static str, [u8; 32]> {
+    artifacts.iter().map(|artifact| (artifact.name(), *artifact.sha256())).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_range_check_is_built_in_circom() {
+    let fixture = Fixture::new().await;
+    let builder = builder(&fixture.sandbox, BuildLimits::default()).await;
+    let instance = instance("rangeCheck", Language::Circom);
+    let built = builder.build(&instance, &NoNoir).await.unwrap();
+    assert_eq!((built.trust, built.isolation), (Some(SetupTrust::Local), fixture.sandbox.isolation()));
+    let names: Vec<_> = built.artifacts.iter().map(Artifact::name).collect();
+    let expected = [
+        "circuit.r1cs",
+        "circuit.wasm",
+        "circuit.sym",
+        "circuit.zkey",
+        "verification_key.json",
+        "verifier.sol",
+    ];
+    assert_eq!(names, expected);
+    for artifact in &built.artifacts {
+        assert_eq!(artifact.sha256()[..], Sha256::digest(artifact.bytes())[..], "{artifact:?}");
+    }
+    let bytes = |name| built.artifact(name).unwrap().bytes();
+    let info = R1csInfo::read(bytes("circuit.r1cs")).unwrap();
+    assert_eq!(Some(u64::from(info.constraints)), instance.template().size().constraints);
+    assert_eq!(VerifyingKey::from_json(bytes("verification_key.json")).unwrap().public_signals(), 1);
+    assert!(str::from_utf8(bytes("verifier.sol")).unwrap().contains("contract Groth16Verifier"));
+
+    // Another build has the same circuit and other keys.
+    let again = builder.build(&instance, &NoNoir).await.unwrap();
+    let (first, second) = (digests(&built.artifacts), digests(&again.artifacts));
+    for name in ["circuit.r1cs", "circuit.wasm", "circuit.sym"] {
+        assert_eq!(first[name], second[name], "{name}");
+    }
+    assert_ne!(first["circuit.zkey"], second["circuit.zkey"]);
+    fixture.assert_nothing_is_left();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_range_check_is_built_in_noir() {
+    let fixture = Fixture::new().await;
+    let builder = builder(&fixture.sandbox, BuildLimits::default()).await;
+    let built = builder.build(&instance("rangeCheck", Language::Noir), &RealNoir).await.unwrap();
+    assert_eq!(built.trust, None);
+    let [program] = built.artifacts.as_slice() else { panic!("{built:?}") };
+    assert_eq!(program.name(), "circuit.json");
+    let text = str::from_utf8(program.bytes()).unwrap();
+    // Nothing in it depends on the folder of the build.
+    assert!(!text.contains(&fixture.spool.path().display().to_string()), "{text}");
+    fixture.assert_nothing_is_left();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_compilers_message_has_no_paths() {
+    let fixture = Fixture::new().await;
+    let builder = builder(&fixture.sandbox, BuildLimits::default()).await;
+    let broken = [
+        (
+            changed(Language::Circom, "template.circom", "context * context", "nothing * context"),
+            "template.circom",
+        ),
+        (changed(Language::Circom, "template.circom", "bitify.circom", "missing.circom"), "missing.circom"),
+        (changed(Language::Noir, "src/main.nr", "fn main(", "fn main(nothing: Nothing, "), "src/main.nr"),
+    ];
+    let (spool, repository) =
+        (fixture.spool.path().display().to_string(), repository().display().to_string());
+    for (instance, named) in broken {
+        let error = builder.build(&instance, &NoNoir).await.unwrap_err();
+        let BuildError::Tool(ToolError::Failed { message, .. }) = &error else { panic!("{error:?}") };
+        assert!(message.contains(named), "{message}");
+        assert!(!message.contains(&spool) && !message.contains(&repository), "{message}");
+        assert!(!message.contains('\u{1b}'), "{message:?}");
+    }
+    fixture.assert_nothing_is_left();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_circuit_that_proves_too_much_is_not_published() {
+    let fixture = Fixture::new().await;
+    let builder = builder(&fixture.sandbox, BuildLimits::default()).await;
+    // Without the upper bound.
+    let lax = changed(Language::Circom, "template.circom", "isNotAbove.out === 1;", "");
+    let error = builder.build(&lax, &NoNoir).await.unwrap_err();
+    assert!(matches!(error, BuildError::Gate(GateError::RefusedAccepted { .. })), "{error}");
+    // No number is below zero.
+    let strict =
+        changed(Language::Circom, "template.circom", "isNotAbove.out === 1;", "isNotAbove.out === 0;");
+    let error = builder.build(&strict, &NoNoir).await.unwrap_err();
+    assert!(matches!(error, BuildError::Gate(GateError::AcceptedRefused { .. })), "{error}");
+    // Another public input than the template states.
+    let output = changed(
+        Language::Circom,
+        "template.circom",
+        "signal input context;",
+        "signal input context; signal output other; other <== context;",
+    );
+    let error = builder.build(&output, &NoNoir).await.unwrap_err();
+    assert!(matches!(error, BuildError::DiffersFromTemplate(_)), "{error}");
+    fixture.assert_nothing_is_left();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn limits_of_a_build_hold() {
+    let fixture = Fixture::new().await;
+    let circom = instance("rangeCheck", Language::Circom);
+    let few = BuildLimits { constraints: 100, ..BuildLimits::default() };
+    let error = builder(&fixture.sandbox, few).await.build(&circom, &NoNoir).await.unwrap_err();
+    assert!(matches!(error, BuildError::TooLarge { constraints: 193, limit: 100 }), "{error}");
+
+    let small = BuildLimits { artifact_bytes: 100, ..BuildLimits::default() };
+    let error = builder(&fixture.sandbox, small).await.build(&circom, &NoNoir).await.unwrap_err();
+    assert!(matches!(error, BuildError::Tool(ToolError::NoResult { .. })), "{error}");
+
+    // A template that the compiler would work on for ever.
+    let compiler = Limits { time: Duration::from_secs(3), ..Limits::default() };
+    let endless = changed(
+        Language::Circom,
+        "template.circom",
+        "signal input value;",
+        "signal input value; var endless = 1; while (endless > 0) { endless += 1; }",
+    );
+    let short = BuildLimits { compiler, ..BuildLimits::default() };
+    let error = builder(&fixture.sandbox, short).await.build(&endless, &NoNoir).await.unwrap_err();
+    assert!(matches!(error, BuildError::Tool(ToolError::TimedOut { .. })), "{error}");
+    fixture.assert_nothing_is_left();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancelled_build_leaves_nothing() {
+    let fixture = Fixture::new().await;
+    let builder = builder(&fixture.sandbox, BuildLimits::default()).await;
+    let noir = instance("rangeCheck", Language::Noir);
+    let path = fixture.spool.path().to_owned();
+    let started = tokio::task::spawn_blocking(move || {
+        wait::eventually("the compiler runs", || (!processes_below(&path).is_empty()).then_some(()));
+    });
+    tokio::select! {
+        built = builder.build(&noir, &NoNoir) => panic!("{built:?}"),
+        started = started => started.unwrap(),
+    }
+    fixture.assert_nothing_is_left();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tool_of_another_version_is_an_error() {
+    let fixture = Fixture::new().await;
+    let find = async |locations, versions| {
+        Toolchain::find(locations, versions, &fixture.sandbox).await.map(drop).unwrap_err()
+    };
+    let other = String::from("0.0.1");
+    for wrong in [
+        Versions { noir: other.clone(), ..versions() },
+        Versions { circom2: other.clone(), ..versions() },
+        Versions { circomlib: other.clone(), ..versions() },
+        Versions { node_major_min: 10_000, ..versions() },
+    ] {
+        let error = find(locations(), wrong).await;
+        assert!(matches!(error, ToolError::WrongVersion { .. }), "{error}");
+    }
+    let nowhere = fixture.spool.path().join("nowhere");
+    for missing in [
+        ToolLocations { node: nowhere.clone(), ..locations() },
+        ToolLocations { noir: nowhere.clone(), ..locations() },
+        ToolLocations { circom: nowhere, ..locations() },
+    ] {
+        let error = find(missing, versions()).await;
+        assert!(matches!(error, ToolError::NotFound { .. }), "{error}");
+        assert!(!error.to_string().contains("nowhere"), "{error}");
+    }
+
+    // The identity of a circuit follows from the versions that make its artifacts.
+    let toolchain = Toolchain::find(locations(), versions(), &fixture.sandbox).await.unwrap();
+    let [noir, circom] = [Language::Noir, Language::Circom].map(|language| toolchain.identity(language));
+    assert_ne!(noir, circom);
+}
