@@ -39,6 +39,9 @@ async fn only_the_owner_enters_and_nothing_stays() {
     fs::create_dir(scratch.path().join("within")).unwrap();
     fs::write(scratch.path().join("within").join("proof"), b"proof").unwrap();
     symlink("/etc/hostname", scratch.path().join("link")).unwrap();
+    let linked = home.path().join("linked");
+    fs::write(&linked, b"not its own").unwrap();
+    fs::hard_link(&linked, scratch.path().join("hard")).unwrap();
     assert_eq!((mode(scratch.path()), spool.len()), (0o700, 2));
 
     drop(file);
@@ -46,6 +49,7 @@ async fn only_the_owner_enters_and_nothing_stays() {
     drained(&spool).await;
     assert!(names(spool.path()).is_empty() && spool.is_empty());
     assert!(Path::new("/etc/hostname").exists(), "a link is removed, not followed");
+    assert_eq!(fs::read(&linked).unwrap(), b"not its own");
 
     drop(spool);
     assert!(names(&dir).is_empty());
