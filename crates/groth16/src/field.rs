@@ -111,6 +111,18 @@ pub(crate) fn random() -> Result<Zeroizing<Fr>, RandomnessError> {
     Ok(random)
 }
 
+/// The modulus of the scalar field, the least significant byte first, as the headers of files have it.
+#[must_use]
+pub fn scalar_modulus() -> [u8; FIELD_BYTES] {
+    modulus_bytes::<Fr>()
+}
+
+/// Whether a value, the least significant byte first, is below the modulus of the scalar field.
+#[must_use]
+pub fn is_canonical(bytes: &[u8; FIELD_BYTES]) -> bool {
+    limbs(bytes) < Fr::MODULUS
+}
+
 /// The modulus of a field as the headers of files have it.
 pub(crate) fn modulus_bytes<F: PrimeField<BigInt = BigInt<4>>>() -> [u8; FIELD_BYTES] {
     debug_assert_eq!(F::MODULUS.to_bytes_le().len(), FIELD_BYTES);
@@ -136,7 +148,12 @@ mod tests {
     #[test]
     fn values_from_the_modulus_on_are_refused() {
         let (modulus, largest) = (modulus_bytes::<Fr>(), [0xff; FIELD_BYTES]);
+        assert_eq!(scalar_modulus(), modulus);
+        let mut below = modulus;
+        below[0] -= 1;
+        assert!(is_canonical(&below) && is_canonical(&[0; FIELD_BYTES]));
         for bytes in [modulus, largest] {
+            assert!(!is_canonical(&bytes));
             assert_eq!(from_canonical::<Fr>(&bytes), None);
             assert_eq!(coefficient_from_zkey(&bytes), None);
         }

@@ -48,7 +48,7 @@ pub mod witness;
 pub mod zkey;
 mod zkey_writer;
 
-pub use field::RandomnessError;
+pub use field::{RandomnessError, is_canonical, scalar_modulus};
 pub use json::JsonError;
 pub use proof::{Proof, PublicSignals};
 pub use proving_key::{KeyError, ProofWithSignals, ProveError, ProvingKey};
@@ -56,7 +56,7 @@ pub use r1cs::{R1cs, R1csInfo};
 pub use sections::FormatError;
 pub use setup::{SetupError, setup};
 pub use solidity::verifier_contract;
-pub use threads::{Threads, ThreadsError};
+pub use threads::{Panicked, Threads, ThreadsError};
 pub use verifying_key::{PreparedVerifyingKey, VerifyingKey};
 pub use witness::WitnessValues;
 pub use zkey::{Trust, ZkeyInfo};

@@ -5,8 +5,11 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
-use ark_bn254::{Fr, G1Affine, G1Projective, G2Projective};
-use ark_ec::CurveGroup as _;
+use ark_bn254::{Fr, G1Affine, G1Projective};
+use ark_ec::{
+    CurveGroup as _,
+    short_weierstrass::{Affine, Projective, SWCurveConfig},
+};
 use ark_ff::Zero as _;
 use taceo_ark_algebra::msm::msm_unchecked;
 
@@ -20,6 +23,9 @@ use crate::{
     witness::WitnessValues,
     zkey::{self, Trust, Zkey, ZkeyInfo},
 };
+
+/// Points that a sum adds before it looks again whether its proof is still wanted: a tenth of a second on one core.
+const POINTS_AT_ONCE: usize = 1 << 16;
 
 /// The key of a circuit, read once and used for many proofs.
 ///
@@ -131,12 +137,13 @@ impl ProvingKey {
     /// The server's allocator overwrites freed memory.
     pub fn prove(&self, witness: &WitnessValues, threads: &Threads) -> Result<ProofWithSignals, ProveError> {
         let proved = self.prove_unverified(witness, threads, &AtomicBool::new(false))?;
-        let is_valid = threads.run(|| self.prepared.verify(&proved.proof, &proved.signals))?;
+        let is_valid = self.prepared.verify_on(&proved.proof, &proved.signals, threads)?;
         if is_valid { Ok(proved) } else { Err(ProveError::Unsatisfied) }
     }
 
     /// Proves without verifying: for a witness that does not satisfy the circuit, the proof is invalid. Another thread may
-    /// set `is_cancelled`, at which this ends before its next step. A step is one of the sums of points.
+    /// set `is_cancelled`, at which this ends before its next step. A step is a transform of all values, or a part of a
+    /// sum of points.
     pub fn prove_unverified(
         &self,
         witness: &WitnessValues,
@@ -149,9 +156,10 @@ impl ProvingKey {
         }
         let (r, s) = (field::random()?, field::random()?);
         threads.run(|| {
-            let proof = self.randomised(witness.values(), &r, &s, is_cancelled);
+            let is_cancelled = || is_cancelled.load(Ordering::Relaxed);
+            let proof = self.randomised(witness.values(), &r, &s, &is_cancelled);
             // A step that was left out made the proof invalid.
-            if is_cancelled.load(Ordering::Relaxed) {
+            if is_cancelled() {
                 return Err(ProveError::Cancelled);
             }
             let signals = PublicSignals(self.public_wires(witness.values())[1..].to_vec());
@@ -165,32 +173,20 @@ impl ProvingKey {
     }
 
     /// The proof of section 3.2 of <https://eprint.iacr.org/2016/260>. The random `r` and `s` hide the witness.
-    /// Steps are left out once the flag is set.
-    fn randomised(&self, wires: &[Fr], r: &Fr, s: &Fr, is_cancelled: &AtomicBool) -> Proof {
+    /// Steps are left out once the proof is cancelled.
+    fn randomised(&self, wires: &[Fr], r: &Fr, s: &Fr, is_cancelled: &(dyn Fn() -> bool + Sync)) -> Proof {
         let Zkey { verifying_key, beta_g1, delta_g1, a: matrix_a, b: matrix_b, .. } = &self.zkey;
         let Zkey { a_query, b_g1_query, b_g2_query, c_query, h_query, .. } = &self.zkey;
         let VerifyingKey { alpha_g1, beta_g2, delta_g2, .. } = verifying_key;
         let public = self.public_wires(wires);
-        let sum_g1 = |points: &[G1Affine], scalars: &[Fr]| {
-            if is_cancelled.load(Ordering::Relaxed) {
-                return G1Projective::zero();
-            }
-            msm_unchecked(points, scalars)
-        };
+        let sum_g1 = |points: &[G1Affine], scalars: &[Fr]| sum(points, scalars, POINTS_AT_ONCE, is_cancelled);
         let for_a = || sum_g1(a_query, wires) + alpha_g1 + *delta_g1 * r;
         let for_b_g1 = || sum_g1(b_g1_query, wires) + beta_g1 + *delta_g1 * s;
-        let for_b_g2 = || {
-            if is_cancelled.load(Ordering::Relaxed) {
-                return G2Projective::zero();
-            }
-            msm_unchecked(b_g2_query, wires) + beta_g2 + *delta_g2 * s
-        };
+        let for_b_g2 = || sum(b_g2_query, wires, POINTS_AT_ONCE, is_cancelled) + beta_g2 + *delta_g2 * s;
         let for_private = || sum_g1(c_query, &wires[public.len()..]);
         let for_quotient = || {
-            if is_cancelled.load(Ordering::Relaxed) {
-                return G1Projective::zero();
-            }
-            sum_g1(h_query, &self.quotient.values(matrix_a, matrix_b, wires, public))
+            let values = self.quotient.values(matrix_a, matrix_b, wires, public, is_cancelled);
+            values.map_or_else(G1Projective::default, |values| sum_g1(h_query, &values))
         };
         let ((a, b_g1), (b_g2, (private, quotient))) = rayon::join(
             || rayon::join(for_a, for_b_g1),
@@ -198,5 +194,46 @@ impl ProvingKey {
         );
         let c = private + quotient + a * s + b_g1 * r - *delta_g1 * (*r * s);
         Proof { a: a.into_affine(), b: b_g2.into_affine(), c: c.into_affine() }
+    }
+}
+
+/// The sum of all points, each times its scalar. It stops at the next part once the proof is cancelled. Runs on the threads
+/// of the current pool.
+fn sum<P: SWCurveConfig<ScalarField = Fr>>(
+    points: &[Affine<P>],
+    scalars: &[Fr],
+    at_once: usize,
+    is_cancelled: &(dyn Fn() -> bool + Sync),
+) -> Projective<P> {
+    let mut parts = points.chunks(at_once).zip(scalars.chunks(at_once));
+    let sum = parts.try_fold(Projective::zero(), |sum, (points, scalars)| {
+        (!is_cancelled()).then(|| sum + msm_unchecked(points, scalars))
+    });
+    sum.unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use ark_ec::AffineRepr as _;
+
+    use super::*;
+
+    #[test]
+    fn a_sum_looks_at_the_flag_between_its_parts() {
+        let points = vec![G1Affine::generator(); 10];
+        let scalars: Vec<Fr> = (1..=10_u64).map(Fr::from).collect();
+        let looks = AtomicUsize::new(0);
+        let cancelled_at = |last: usize| {
+            looks.store(0, Ordering::Relaxed);
+            let is_cancelled = || looks.fetch_add(1, Ordering::Relaxed) >= last;
+            let threads = Threads::of_width(std::num::NonZeroUsize::MIN).unwrap();
+            let sum: G1Projective = threads.run(|| sum(&points, &scalars, 3, &is_cancelled)).unwrap();
+            (sum, looks.load(Ordering::Relaxed))
+        };
+        let whole = G1Affine::generator() * Fr::from(55_u64);
+        assert_eq!(cancelled_at(usize::MAX), (whole, 4), "each of the four parts is announced");
+        assert_eq!(cancelled_at(2), (G1Projective::default(), 3), "nothing is added after the third look");
     }
 }

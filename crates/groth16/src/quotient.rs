@@ -39,8 +39,17 @@ impl Quotient {
     }
 
     /// The values of A * B - C. C follows from A, B and the wires; `public` are the first wires, which have a constraint
-    /// each after those of the matrices.
-    pub(crate) fn values(&self, a: &Matrix, b: &Matrix, wires: &[Fr], public: &[Fr]) -> Zeroizing<Vec<Fr>> {
+    /// each after those of the matrices. `None`: the proof was cancelled, which is looked at before each step.
+    pub(crate) fn values(
+        &self,
+        a: &Matrix,
+        b: &Matrix,
+        wires: &[Fr],
+        public: &[Fr],
+        is_cancelled: &(dyn Fn() -> bool + Sync),
+    ) -> Option<Zeroizing<Vec<Fr>>> {
+        let go_on = || (!is_cancelled()).then_some(());
+        go_on()?;
         let zeros = || Zeroizing::new(vec![Fr::default(); self.domain.size()]);
         let (mut of_a, mut of_b) = (zeros(), zeros());
         rayon::join(|| a.multiply(wires, &mut of_a), || b.multiply(wires, &mut of_b));
@@ -49,21 +58,24 @@ impl Quotient {
         }
         let mut of_c = of_a.clone();
         multiply(&mut of_c, &of_b);
-        rayon::join(
-            || self.move_to_other_half(&mut of_a),
-            || rayon::join(|| self.move_to_other_half(&mut of_b), || self.move_to_other_half(&mut of_c)),
-        );
+        let moved = |values: &mut [Fr]| self.move_to_other_half(values, &go_on);
+        let (a, (b, c)) =
+            rayon::join(|| moved(&mut of_a), || rayon::join(|| moved(&mut of_b), || moved(&mut of_c)));
+        a.and(b).and(c)?;
         let factors = of_b.par_iter().zip_eq(of_c.par_iter());
         of_a.par_iter_mut().zip_eq(factors).with_min_len(MIN_VALUES).for_each(|(a, (b, c))| *a = *a * b - c);
-        of_a
+        Some(of_a)
     }
 
     /// Replaces the values of a polynomial on the domain by those on the other half. The coefficients are in between, in
-    /// the order that needs no sorting.
-    fn move_to_other_half(&self, values: &mut [Fr]) {
+    /// the order that needs no sorting. `None`: the proof was cancelled.
+    fn move_to_other_half(&self, values: &mut [Fr], go_on: &impl Fn() -> Option<()>) -> Option<()> {
+        go_on()?;
         self.domain.ifft_in_to_out(values);
+        go_on()?;
         multiply(values, &self.shifts);
         self.domain.fft_out_to_in(values);
+        Some(())
     }
 }
 
@@ -74,10 +86,32 @@ fn multiply(values: &mut [Fr], factors: &[Fr]) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use ark_ff::Field as _;
 
     use super::*;
     use crate::matrix::Term;
+
+    #[test]
+    fn a_cancelled_proof_has_no_further_transform() {
+        let matrix = Matrix::from_terms(1, vec![(0, Term { wire: 0, coefficient: Fr::from(1_u64) })]);
+        let wires = [Fr::from(1_u64), Fr::from(2_u64)];
+        let quotient = Quotient::new(4).unwrap();
+        let looks = AtomicUsize::new(0);
+        let has_values = |cancelled_at: usize| {
+            looks.store(0, Ordering::Relaxed);
+            let is_cancelled = || looks.fetch_add(1, Ordering::Relaxed) >= cancelled_at;
+            quotient.values(&matrix, &matrix, &wires, &wires[..1], &is_cancelled).is_some()
+        };
+        assert!(has_values(usize::MAX));
+        assert_eq!(looks.load(Ordering::Relaxed), 7, "at the start, and before each of six transforms");
+        for cancelled_at in 0..7 {
+            assert!(!has_values(cancelled_at), "{cancelled_at}");
+            // Each of the three polynomials looks once more at most.
+            assert!(looks.load(Ordering::Relaxed) <= cancelled_at + 3, "{cancelled_at}");
+        }
+    }
 
     #[test]
     fn values_are_those_of_the_polynomials_on_the_other_half() {
@@ -87,7 +121,7 @@ mod tests {
         let a = Matrix::from_terms(2, vec![row(0, 1), row(1, 2)]);
         let b = Matrix::from_terms(2, vec![row(0, 2), row(1, 2)]);
         let wires = [value(1), value(3), value(5)];
-        let values = Quotient::new(4).unwrap().values(&a, &b, &wires, &wires[..2]);
+        let values = Quotient::new(4).unwrap().values(&a, &b, &wires, &wires[..2], &|| false).unwrap();
 
         // By the definition: interpolate by Lagrange's formula, and evaluate.
         let root = Fr::get_root_of_unity(4).unwrap();

@@ -51,6 +51,13 @@ impl R1csInfo {
         self.public_outputs + self.public_inputs
     }
 
+    /// The memory that the constraints take once they are read, in bytes, and at most: a term is a ninth larger than in
+    /// the file, and a constraint has three lists.
+    #[must_use]
+    pub fn memory_bytes(&self, file_bytes: u64) -> u64 {
+        file_bytes.saturating_add(file_bytes / 8).saturating_add(u64::from(self.constraints) * 128)
+    }
+
     /// The number of values over which a proof interpolates: a power of two.
     #[must_use]
     pub fn domain_size(&self) -> u64 {

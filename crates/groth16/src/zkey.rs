@@ -55,6 +55,13 @@ impl ZkeyInfo {
     pub fn read(bytes: &[u8]) -> Result<Self, FormatError> {
         Ok(Layout::read(bytes)?.info)
     }
+
+    /// The memory that the key takes once it is read, in bytes, and at most: a point is an eighth larger than in the file,
+    /// and the transforms have tables of their own.
+    #[must_use]
+    pub fn memory_bytes(&self, file_bytes: u64) -> u64 {
+        file_bytes.saturating_add(file_bytes / 8).saturating_add(u64::from(self.domain_size) * 128)
+    }
 }
 
 /// All parts of a key.
