@@ -253,7 +253,7 @@ impl Circuit {
         // The program computes at its last input, so that lengths are checked before the first one is set.
         let mut given = 0;
         for signal in inputs.signals() {
-            given += self.check_length(run, &signal.name, signal.values.len())?;
+            given += self.check_length(run, &signal.name, signal.given)?;
         }
         if given != self.input_size {
             return Err(InputError::Missing { expected: self.input_size, given }.into());
@@ -266,6 +266,13 @@ impl Circuit {
             }
         }
         Ok(())
+    }
+
+    /// The memory that the compiled program takes, in bytes.
+    #[must_use]
+    pub fn code_bytes(&self) -> usize {
+        let code = self.instance.module().image_range();
+        code.end.addr().saturating_sub(code.start.addr())
     }
 
     fn check_length(&self, run: &mut Run<'_>, name: &str, given: usize) -> Result<u32, WitnessError> {

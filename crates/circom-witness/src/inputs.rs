@@ -15,11 +15,14 @@ use zeroize::Zeroizing;
 
 use crate::field::{self, Limbs, ValueProblem};
 
-/// The longest JSON text. Its values may take 40 times as much memory: a value of two characters becomes 32 bytes.
+/// The longest JSON text. [`Inputs::parse`] may take 40 times as much memory: a value of two characters becomes 32 bytes.
 pub const MAX_INPUT_BYTES: usize = 8 << 20;
 
 /// The most bytes of the names of all signals.
 pub const MAX_NAME_BYTES: usize = 1 << 20;
+
+/// Signals that a document may have beside one for each value: signals without values.
+const EMPTY_SIGNALS_MAX: u32 = 1000;
 
 /// Characters of a signal's name that an error shows.
 const MAX_SHOWN_NAME: usize = 80;
@@ -51,7 +54,10 @@ pub(crate) struct Signal {
     pub(crate) name: String,
     /// The member of the document that has it.
     member: usize,
+    /// The first values, as many as a circuit can take.
     pub(crate) values: Vec<Zeroizing<Limbs>>,
+    /// How many values the document has.
+    pub(crate) given: usize,
 }
 
 /// Inputs that a circuit cannot have. Positions count from 0 in the flattened array.
@@ -77,6 +83,14 @@ pub enum InputError {
     /// The names of the signals are too long.
     #[error("the names of the inputs have more than {MAX_NAME_BYTES} bytes in all")]
     NamesTooLong,
+    /// There are more signals than the circuit can have.
+    #[error("there are more than {limit} inputs, and the circuit has {expected} values in all of its inputs")]
+    TooManySignals {
+        /// The number of values of all input signals.
+        expected: u32,
+        /// The most signals.
+        limit: u32,
+    },
     /// A signal has values twice.
     #[error("input {} is given twice", shown(signal))]
     Duplicate {
@@ -152,29 +166,31 @@ fn shown(name: &str) -> String {
 impl Inputs {
     /// Reads inputs from JSON. The first fault ends the reading.
     pub fn parse(json: &[u8]) -> Result<Self, InputError> {
-        Self::read(json, None).map_err(|MemberError { error, .. }| error)
+        Self::read(json, None, u32::MAX).map_err(|MemberError { error, .. }| error)
     }
 
     /// Reads inputs that are divided among members of a JSON object, such as private and public ones. Other members are
-    /// skipped. No signal may be in two of them.
+    /// skipped. No signal may be in two of them. `values_max` is the number of values of all inputs of the circuit
+    /// ([`Circuit::input_size`](crate::Circuit::input_size)): further values are counted and not stored, so that memory
+    /// does not grow with the text.
     ///
     /// ```
     /// use edgeprove_circom_witness::Inputs;
     ///
     /// let json = br#"{"name": "range", "private": {"in": 50}, "public": {"randomPublicSignal": 7}}"#;
-    /// let inputs = Inputs::parse_members(json, &["private", "public"]).unwrap();
+    /// let inputs = Inputs::parse_members(json, &["private", "public"], 2).unwrap();
     /// assert_eq!(inputs.names().collect::<Vec<_>>(), ["in", "randomPublicSignal"]);
     /// assert_eq!(inputs.member_of("randomPublicSignal"), Some(1));
     /// ```
-    pub fn parse_members(json: &[u8], members: &[&str]) -> Result<Self, MemberError> {
-        Self::read(json, Some(members))
+    pub fn parse_members(json: &[u8], members: &[&str], values_max: u32) -> Result<Self, MemberError> {
+        Self::read(json, Some(members), values_max)
     }
 
-    fn read(json: &[u8], members: Option<&[&str]>) -> Result<Self, MemberError> {
+    fn read(json: &[u8], members: Option<&[&str]>, values_max: u32) -> Result<Self, MemberError> {
         if json.len() > MAX_INPUT_BYTES {
             return Err(MemberError { member: 0, error: InputError::TooLong { bytes: json.len() } });
         }
-        let mut reader = Reader::default();
+        let mut reader = Reader { values_max, ..Reader::default() };
         let mut deserializer = serde_json::Deserializer::from_slice(json);
         let read = match members {
             None => Root(&mut reader).deserialize(&mut deserializer),
@@ -216,6 +232,9 @@ struct Reader {
     signals: Vec<Signal>,
     names: BTreeSet<String>,
     name_bytes: usize,
+    /// The values of all signals that were stored, and the most.
+    values: u32,
+    values_max: u32,
     /// The member of the document that is being read.
     member: usize,
     /// The reason of the error that the deserializer returns.
@@ -239,7 +258,7 @@ impl Reader {
         while let Some(key) = members.next_key::<String>()? {
             self.count_name(bus.map_or(0, str::len) + key.len())?;
             let name = bus.map_or_else(|| key.clone(), |bus| format!("{bus}.{key}"));
-            let mut signal = Signal { name, member: self.member, values: Vec::new() };
+            let mut signal = Signal { name, member: self.member, values: Vec::new(), given: 0 };
             let mut indices = Vec::new();
             let mut has_fields = false;
             let node = Node {
@@ -254,6 +273,10 @@ impl Reader {
             }
             if !self.names.insert(signal.name.clone()) {
                 return Err(self.fail(InputError::Duplicate { signal: signal.name }));
+            }
+            let (expected, limit) = (self.values_max, self.values_max.saturating_add(EMPTY_SIGNALS_MAX));
+            if u32::try_from(self.signals.len()).map_or(true, |signals| signals >= limit) {
+                return Err(self.fail(InputError::TooManySignals { expected, limit }));
             }
             self.signals.push(signal);
         }
@@ -357,7 +380,12 @@ impl Node<'_> {
             // A list has either values or buses.
             Ok(_) if *self.has_fields => Err(self.fail(ValueProblem::NotAnInteger)),
             Ok(value) => {
-                self.signal.values.push(value);
+                self.signal.given += 1;
+                // More values are an error once the lengths are compared, and are not read after that.
+                if self.reader.values < self.reader.values_max {
+                    self.reader.values += 1;
+                    self.signal.values.push(value);
+                }
                 Ok(())
             }
             Err(problem) => Err(self.fail(problem)),
@@ -365,7 +393,7 @@ impl Node<'_> {
     }
 
     fn fail<E: de::Error>(self, problem: ValueProblem) -> E {
-        let (signal, position) = (std::mem::take(&mut self.signal.name), self.signal.values.len());
+        let (signal, position) = (std::mem::take(&mut self.signal.name), self.signal.given);
         self.reader.fail(match problem {
             ValueProblem::NotAnInteger => InputError::NotAnInteger { signal, position },
             ValueProblem::NotBelowModulus => InputError::NotBelowModulus { signal, position },
@@ -433,7 +461,7 @@ impl<'de> Visitor<'de> for Node<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<(), A::Error> {
-        if !self.signal.values.is_empty() {
+        if self.signal.given > 0 {
             return Err(self.fail(ValueProblem::NotAnInteger));
         }
         *self.has_fields = true;
@@ -539,6 +567,31 @@ mod tests {
     }
 
     #[test]
+    fn values_beyond_those_of_the_circuit_are_not_stored() {
+        let members = ["private"];
+        let parse = |json: &str, max| Inputs::parse_members(json.as_bytes(), &members, max);
+        let many = format!(r#"{{"private": {{"a": 7, "b": [{}1], "c": 1}}}}"#, "1,".repeat(1_000_000));
+        let inputs = parse(&many, 3).unwrap();
+        let lengths = |signal: &Signal| (signal.given, signal.values.len());
+        let lengths: Vec<_> = inputs.signals.iter().map(lengths).collect();
+        assert_eq!(lengths, [(1, 1), (1_000_001, 2), (1, 0)]);
+        assert!(inputs.signals.iter().all(|signal| signal.values.capacity() <= 4));
+        // Faults are found there too, and their positions are right.
+        let error = parse(r#"{"private": {"a": [1, 2, 3, true]}}"#, 1).unwrap_err().error;
+        assert_eq!(error, InputError::NotAnInteger { signal: "a".to_owned(), position: 3 });
+        let error = parse(r#"{"private": {"a": [1, {"b": 1}]}}"#, 0).unwrap_err().error;
+        assert_eq!(error, InputError::NotAnInteger { signal: "a".to_owned(), position: 1 });
+
+        let signals = |count: u32| {
+            let list: Vec<_> = (0..count).map(|index| format!(r#""s{index}": []"#)).collect();
+            format!(r#"{{"private": {{{}}}}}"#, list.join(","))
+        };
+        assert!(parse(&signals(1002), 2).is_ok());
+        let error = parse(&signals(1003), 2).unwrap_err().error;
+        assert_eq!(error, InputError::TooManySignals { expected: 2, limit: 1002 });
+    }
+
+    #[test]
     fn json_errors_give_a_position_and_no_text() {
         assert_eq!(parse("{\"a\":\n 4242x}").unwrap_err(), InputError::NotJson { line: 2, column: 6 });
         for json in ["[1]", "4242", r#""4242""#, "null", "true", "1.5"] {
@@ -552,7 +605,7 @@ mod tests {
     #[test]
     fn members_of_a_document_are_read_together() {
         let members = ["private", "public"];
-        let error = |json: &str| Inputs::parse_members(json.as_bytes(), &members).unwrap_err();
+        let error = |json: &str| Inputs::parse_members(json.as_bytes(), &members, 8).unwrap_err();
         let duplicate = error(r#"{"private": {"a": 1}, "public": {"a": 2}}"#);
         assert_eq!(
             duplicate,
@@ -563,7 +616,7 @@ mod tests {
         assert_eq!(wrong, MemberError { member: 0, error: not_an_integer });
         assert_eq!(error(r#"{"public": [1]}"#).error, InputError::NotAnObject);
         assert!(matches!(error("[1]").error, InputError::NotJson { .. }));
-        let none = Inputs::parse_members(br#"{"other": {"a": true}}"#, &members).unwrap();
+        let none = Inputs::parse_members(br#"{"other": {"a": true}}"#, &members, 8).unwrap();
         assert_eq!(none.names().count(), 0);
     }
 

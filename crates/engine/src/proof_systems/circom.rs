@@ -89,7 +89,7 @@ impl CompiledCircuit for CircomCircuit {
         inputs: &InputDocument,
         limits: &ComputationLimits,
     ) -> Result<ComputedWitness, ComputationError> {
-        let signals = signals::read(inputs)?;
+        let signals = signals::read(inputs, self.witness_program.input_size())?;
         let limits_of_program = Limits {
             time: limits.deadline.saturating_duration_since(Instant::now()),
             memory_bytes: usize::try_from(limits.memory_max_bytes).unwrap_or(usize::MAX),

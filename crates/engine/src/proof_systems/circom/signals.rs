@@ -9,9 +9,9 @@ use crate::proof_systems::inputs::{self, Fault, InputDocument, InputError, PRIVA
 
 const MEMBERS: [&str; 2] = [PRIVATE_INPUTS, PUBLIC_INPUTS];
 
-/// Reads the signals of a document.
-pub fn read(document: &InputDocument) -> Result<Inputs, InputError> {
-    Inputs::parse_members(document.json(), &MEMBERS)
+/// Reads the signals of a document, for a circuit with so many values in all of its inputs.
+pub fn read(document: &InputDocument, values_max: u32) -> Result<Inputs, InputError> {
+    Inputs::parse_members(document.json(), &MEMBERS, values_max)
         .map_err(|MemberError { member, error }| translate(error, MEMBERS.get(member).copied()))
 }
 
@@ -26,6 +26,7 @@ pub fn error(error: SignalError, signals: &Inputs) -> InputError {
         | SignalError::NotJson { .. }
         | SignalError::NotAnObject
         | SignalError::NamesTooLong
+        | SignalError::TooManySignals { .. }
         | SignalError::Duplicate { .. }
         | SignalError::NotAnInteger { .. }
         | SignalError::NotBelowModulus { .. }
@@ -40,9 +41,10 @@ fn translate(error: SignalError, member: Option<&'static str>) -> InputError {
         |signal: &str, fault| InputError::Field { field: format!("{member}.{}", shown(signal)), fault };
     match error {
         SignalError::NotJson { line, column } => InputError::NotJson { line, column },
-        SignalError::TooLong { .. } | SignalError::NotAnObject | SignalError::NamesTooLong => {
-            InputError::Shape { what: format!("`{member}`: {error}") }
-        }
+        SignalError::TooLong { .. }
+        | SignalError::NotAnObject
+        | SignalError::NamesTooLong
+        | SignalError::TooManySignals { .. } => InputError::Shape { what: format!("`{member}`: {error}") },
         SignalError::Duplicate { signal } => field(&signal, Fault::Twice),
         SignalError::NotAnInteger { signal, position } => {
             let expected = "an integer: a JSON number of at most 64 bits, or a string with decimal digits, or with \
@@ -94,13 +96,13 @@ mod tests {
 
     fn fault(json: &str) -> String {
         let document = InputDocument::parse(json.as_bytes().to_vec()).unwrap();
-        read(&document).unwrap_err().to_string()
+        read(&document, 8).unwrap_err().to_string()
     }
 
     #[test]
     fn both_members_are_one_set_of_signals() {
         let json = br#"{"circuitId": "a", "privateInputs": {"in": 4}, "publicInputs": {"p": {"x": [1, 2]}}}"#;
-        let signals = read(&InputDocument::parse(json.to_vec()).unwrap()).unwrap();
+        let signals = read(&InputDocument::parse(json.to_vec()).unwrap(), 8).unwrap();
         assert_eq!(signals.names().collect::<Vec<_>>(), ["in", "p.x"]);
     }
 
