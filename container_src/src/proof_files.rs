@@ -24,6 +24,22 @@ impl FileFormat {
     /// Every format.
     pub const ALL: [Self; 2] = [Self::Bb, Self::Snarkjs];
 
+    /// The format of the proofs for a target.
+    #[must_use]
+    pub const fn of(target: Target) -> Self {
+        match target.proof_system() {
+            ProofSystem::UltraHonk => Self::Bb,
+            ProofSystem::Groth16 => Self::Snarkjs,
+        }
+    }
+
+    /// The formats of which a folder has a file.
+    #[must_use]
+    pub fn found_in(dir: &Path) -> Vec<Self> {
+        let has_file = |format: &Self| format.names().iter().any(|name| dir.join(name).is_file());
+        Self::ALL.into_iter().filter(has_file).collect()
+    }
+
     /// The names of the files with the proof, the public inputs and the verification key.
     #[must_use]
     pub const fn names(self) -> [&'static str; 3] {
@@ -64,6 +80,11 @@ pub enum TarError {
     /// A file is there twice.
     #[error("the tar file has the file `{0}` twice")]
     Twice(&'static str),
+    /// It has files of two formats, of which one may be of another proof.
+    #[error(
+        "the tar file has files of bb and files of snarkjs: unpack it, and name the files by their flags"
+    )]
+    TwoFormats,
     /// It has too many files.
     #[error("the tar file has more than {ENTRIES_MAX} files")]
     TooManyEntries,
@@ -133,9 +154,12 @@ impl ProofFiles {
                 }
             }
         }
-        let mut sets = FileFormat::ALL.into_iter().zip(found);
-        let none = (FileFormat::Bb, [None, None, None]);
-        let (format, found) = sets.find(|(_, found)| found.iter().any(Option::is_some)).unwrap_or(none);
+        let sets = FileFormat::ALL.into_iter().zip(found);
+        let mut sets = sets.filter(|(_, found)| found.iter().any(Option::is_some));
+        let (format, found) = sets.next().unwrap_or((FileFormat::Bb, [None, None, None]));
+        if sets.next().is_some() {
+            return Err(TarError::TwoFormats);
+        }
         let ([proof, public_inputs, vk], names) = (found, format.names());
         Ok(Self {
             format,
@@ -196,6 +220,13 @@ mod tests {
         header.set_size(0);
         tar.append_data(&mut header, "vk", b"".as_slice()).unwrap();
         assert!(matches!(ProofFiles::from_tar(tar.get_ref()), Err(TarError::Twice("vk"))));
+        let mut both = Builder::new(Vec::new());
+        for name in ["proof", "public_inputs", "vk", "old/proof.json"] {
+            let mut header = Header::new_gnu();
+            header.set_size(4);
+            both.append_data(&mut header, name, b"1234".as_slice()).unwrap();
+        }
+        assert!(matches!(ProofFiles::from_tar(&both.into_inner().unwrap()), Err(TarError::TwoFormats)));
         assert!(!is_tar(b"short") && !is_tar(&[0; 512]));
     }
 }

@@ -22,7 +22,9 @@ use super::{
     input_file, stop_signals,
 };
 use crate::{
-    config::{Faults, Purpose, circuits::CircuitArgs, engine::EngineArgs, environment::Environment},
+    config::{
+        ConfigError, Faults, Purpose, circuits::CircuitArgs, engine::EngineArgs, environment::Environment,
+    },
     engine::Engine,
     proof_files::{FileFormat, ProofFiles},
 };
@@ -59,7 +61,8 @@ pub struct ProveArgs {
     inputs: Option<PathBuf>,
 
     /// Folder for the files `proof`, `public_inputs`, `vk` and `vk_hash`, in the formats of bb. For a circom circuit:
-    /// `proof.json`, `public.json` and `verification_key.json`, in the formats of snarkjs.
+    /// `proof.json`, `public.json` and `verification_key.json`, in the formats of snarkjs. Files of an earlier proof are
+    /// replaced; a folder with files of the other format is refused.
     #[arg(long, short, value_name = "DIR")]
     out: PathBuf,
 
@@ -104,6 +107,17 @@ struct UnreadableWitness {
     path: PathBuf,
     #[source]
     source: io::Error,
+}
+
+/// The folder has files of the other format.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "--out {} has files of another proof in the formats of {of}: choose another folder, or remove them",
+    path.display()
+)]
+struct OtherFormat {
+    path: PathBuf,
+    of: &'static str,
 }
 
 /// A signal stopped the command.
@@ -174,6 +188,7 @@ async fn prove(engine: &Engine, source: Source, out: &Path) -> Result<(), Failur
         }
         Err(_) => return Err(other(Unnamed)),
     };
+    check_out(out, FileFormat::of(circuit.target))?;
 
     progress.stage(source.stage());
     let (path, witness) = source.spool(engine, &circuit).await?;
@@ -283,6 +298,18 @@ impl WitnessFile {
             Err(source) => Err(Failure::NoInput(Box::new(UnreadableWitness { path, source }))),
         }
     }
+}
+
+/// Refuses a folder with files of the other format: nothing would show which of the two proofs is meant.
+fn check_out(out: &Path, format: FileFormat) -> Result<(), Failure> {
+    let others = FileFormat::found_in(out);
+    let Some(other) = others.into_iter().find(|found| *found != format) else { return Ok(()) };
+    let of = match other {
+        FileFormat::Bb => "bb",
+        FileFormat::Snarkjs => "snarkjs",
+    };
+    let error = OtherFormat { path: out.to_owned(), of };
+    Err(Failure::Config(ConfigError::new(error.to_string())))
 }
 
 /// Writes the files, all of them or none unless a rename fails. A symbolic link with one of the names is replaced, and its

@@ -94,6 +94,12 @@ enum Unusable {
         #[source]
         source: TarError,
     },
+    #[error(
+        "{} has files of bb and files of snarkjs, and one of them may be of another proof: name the three files by \
+         --proof, --public-inputs and --vk",
+        path.display()
+    )]
+    TwoFormats { path: PathBuf },
     #[error("{} is neither a folder nor a tar file: give DIR, TAR, or each file by its flag", path.display())]
     NotTar { path: PathBuf },
     #[error("{} is not a verification key of bb", path.display())]
@@ -108,6 +114,8 @@ enum Unusable {
         #[source]
         source: JsonError,
     },
+    #[error("the proof could not be verified")]
+    NotVerified(#[source] Box<dyn std::error::Error>),
     #[error("bb refused the files: {reason}")]
     Refused { reason: String },
     #[error("the {0} file is missing: give DIR or TAR, or the file itself")]
@@ -118,10 +126,12 @@ impl From<Unusable> for Failure {
     fn from(error: Unusable) -> Self {
         match error {
             Unusable::NotGiven(_) => Self::Config(ConfigError::new(error.to_string())),
+            Unusable::NotVerified(_) => Self::Software(Box::new(error)),
             Unusable::Unreadable { .. } => Self::NoInput(Box::new(error)),
             Unusable::NoFields { .. }
             | Unusable::TooLarge { .. }
             | Unusable::BadTar { .. }
+            | Unusable::TwoFormats { .. }
             | Unusable::NotTar { .. }
             | Unusable::NotAKey { .. }
             | Unusable::NotOfSnarkjs { .. }
@@ -168,7 +178,7 @@ pub fn run(args: VerifyArgs, environment: &Environment) -> ExitCode {
             Some(target) => faults.take_named("--target", target).map(Some),
             None => Some(None),
         };
-        if args.files.format() == FileFormat::Snarkjs {
+        if args.files.format()? == FileFormat::Snarkjs {
             let target = faults.finish(target)?;
             let misfit = snarkjs_files::misfit(&args.files.contents(FileFormat::Snarkjs)?, target)?;
             return Ok(print_verdict(misfit.as_ref()));
@@ -250,17 +260,21 @@ impl Subject {
 }
 
 impl FileArgs {
-    /// Whose files they are, by the verification key. Files that cannot be read count as those of bb.
-    fn format(&self) -> FileFormat {
+    /// Whose files they are: by the verification key that a flag names, else by the names in the folder or tar file. Files
+    /// that cannot be read count as those of bb.
+    fn format(&self) -> Result<FileFormat, Unusable> {
         let is_json = |bytes: Vec<u8>| bytes.trim_ascii_start().starts_with(b"{");
-        let [_, _, key] = FileFormat::Snarkjs.names();
         let is_of_snarkjs = match (&self.vk, &self.path) {
             (Some(path), _) => read(path).is_ok_and(is_json),
-            (None, Some(path)) if path.is_dir() => path.join(key).is_file(),
+            (None, Some(path)) if path.is_dir() => match FileFormat::found_in(path).as_slice() {
+                [_, _, ..] => return Err(Unusable::TwoFormats { path: path.clone() }),
+                [only] => *only == FileFormat::Snarkjs,
+                [] => false,
+            },
             (None, Some(path)) => read_tar(path).is_ok_and(|files| files.format == FileFormat::Snarkjs),
             (None, None) => false,
         };
-        if is_of_snarkjs { FileFormat::Snarkjs } else { FileFormat::Bb }
+        Ok(if is_of_snarkjs { FileFormat::Snarkjs } else { FileFormat::Bb })
     }
 
     /// The contents of the files with the proof, the public inputs and the verification key, each with its path.

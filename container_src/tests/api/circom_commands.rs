@@ -80,6 +80,41 @@ fn a_witness_is_proved_and_verified_without_a_server() {
 }
 
 #[test]
+fn files_of_two_formats_are_refused() {
+    let (folder, work) = (CircomFolder::new(), WorkFolder::new());
+    folder.add("range");
+    let document = json!({"privateInputs": {"in": 60, "randomPublicSignal": "7"}});
+    fs::write(work.at("inputs.json"), document.to_string()).unwrap();
+    let (circuit, inputs, out) = (folder.at("range.zkey"), work.at("inputs.json"), work.at("out"));
+    let prove = || {
+        let mut command =
+            work.command(&[&"prove", &"--circuit", &circuit, &"--inputs", &inputs, &"--out", &out]);
+        processes::run(&mut command, LIMIT)
+    };
+    // The key of an earlier proof of bb.
+    fs::create_dir(&out).unwrap();
+    fs::write(out.join("vk"), "of bb").unwrap();
+    let refused = prove();
+    assert_eq!(refused.status.code(), Some(64), "{refused:?}");
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("in the formats of bb"), "{refused:?}");
+    assert_eq!(fs::read_dir(&out).unwrap().count(), 1);
+    fs::remove_file(out.join("vk")).unwrap();
+    assert!(prove().status.success());
+    assert_verdict(&verify(&work, &[&out]), 0, "valid");
+    for name in ["proof", "public_inputs", "vk"] {
+        fs::write(out.join(name), "of bb").unwrap();
+        let output = verify(&work, &[&out]);
+        assert_eq!(output.status.code(), Some(65), "{output:?}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains("--vk"), "{output:?}");
+    }
+    let [key, proof, public] =
+        ["verification_key.json", "proof.json", "public.json"].map(|name| out.join(name));
+    let flags: [&dyn AsRef<std::ffi::OsStr>; 6] =
+        [&"--vk", &key, &"--proof", &proof, &"--public-inputs", &public];
+    assert_verdict(&verify(&work, &flags), 0, "valid");
+}
+
+#[test]
 fn a_key_without_its_program_is_a_missing_file() {
     let (folder, work) = (CircomFolder::new(), WorkFolder::new());
     folder.add("range");

@@ -1,8 +1,8 @@
 //! A Groth16 proof in the files of snarkjs: `proof.json`, `public.json` and `verification_key.json`.
 
-use std::path::PathBuf;
+use std::{num::NonZeroUsize, path::PathBuf, thread};
 
-use edgeprove_groth16::{JsonError, Proof, PublicSignals, VerifyingKey};
+use edgeprove_groth16::{JsonError, Proof, PublicSignals, Threads, VerifyingKey};
 use edgeprove_protocol::Target;
 
 use super::{Misfit, Unusable};
@@ -21,7 +21,17 @@ pub(super) fn misfit(
     if wanted != given {
         return Ok(Some(Misfit::PublicInputs { key: wanted as u64, given }));
     }
-    Ok((!key.prepare().verify(&proof, &signals)).then_some(Misfit::Changed))
+    let is_valid = all_cores().and_then(|threads| {
+        key.prepare()
+            .verify_on(&proof, &signals, &threads)
+            .map_err(|error| Unusable::NotVerified(Box::new(error)))
+    })?;
+    Ok((!is_valid).then_some(Misfit::Changed))
+}
+
+fn all_cores() -> Result<Threads, Unusable> {
+    let cores = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    Threads::of_width(cores).map_err(|error| Unusable::NotVerified(Box::new(error)))
 }
 
 fn read<T>(
