@@ -65,7 +65,7 @@ impl AdmittedRequest {
     ///
     /// 1. the caller is known (401), may use the priority (400, 403), and is within its limits (429);
     /// 2. the content type can be a witness or inputs (415);
-    /// 3. the query is valid (400), and the circuit is loaded (404, 503);
+    /// 3. the query is valid (400), and the circuit is loaded (404, 503) and has the target (400);
     /// 4. the server is ready, and can write its audit log (503);
     /// 5. the deadline is a number, and the limits of the proof are within those of the server (400).
     ///
@@ -95,7 +95,8 @@ impl AdmittedRequest {
         let work = app.lifecycle.admit();
         let inputs = if inputs::is_expected(&parts.headers) {
             if named.is_some() {
-                find_circuit(app, named.as_ref(), false)?;
+                let (_, circuit) = find_circuit(app, named.as_ref(), false)?;
+                check_target(&circuit, query.target)?;
             }
             if let Some(reason) = app.not_ready() {
                 return Err(reason.into());
@@ -107,6 +108,7 @@ impl AdmittedRequest {
             None
         };
         let (requested, circuit) = find_circuit(app, named.as_ref(), has_several_witnesses)?;
+        check_target(&circuit, query.target)?;
         if let Some(reason) = app.not_ready() {
             return Err(reason.into());
         }
@@ -169,6 +171,18 @@ fn proof_limits(app: &AppState, map: &HeaderMap) -> Result<ProofLimits, ApiError
         }
     };
     Ok(ProofLimits { max_attempts, timeout })
+}
+
+/// Refuses a target that proofs of the circuit cannot have (400).
+pub fn check_target(circuit: &Circuit, target: Option<Target>) -> Result<(), ApiError> {
+    let Some(target) = target.filter(|target| !circuit.targets().contains(target)) else { return Ok(()) };
+    let names: Vec<&str> = circuit.targets().iter().map(|target| target.as_str()).collect();
+    let detail = format!(
+        "a proof of {} cannot have the target {target}: leave `target` out, or give {}",
+        circuit.id,
+        names.join(" or ")
+    );
+    Err(ApiError::new(ProblemType::InvalidRequest, detail))
 }
 
 /// Finds the requested circuit; `None` is the default circuit. Where it could not be loaded and the request has a witness

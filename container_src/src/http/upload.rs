@@ -18,7 +18,7 @@ use edgeprove_spool::Spool;
 use http::request::Parts;
 
 use super::{
-    admitted_request::AdmittedRequest,
+    admitted_request::{AdmittedRequest, check_target},
     api_error::ApiError,
     extract::declared_length,
     form::{self, Form, FormError},
@@ -152,6 +152,7 @@ impl Receiver<'_> {
         S: futures_util::Stream<Item = Result<bytes::Bytes, E>>,
         E: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
+        check_target(&circuit, self.target)?;
         let bound = Some(circuit.witness_max_bytes());
         let witness = intake::receive(&self.spool, self.limits, declared, bound, body).await?;
         self.check(witness, circuit).await
