@@ -15,6 +15,7 @@ use edgeprove_engine::{
     proving::Proving,
     scheduler::Scheduler,
 };
+use edgeprove_protocol::ProofSystem;
 use edgeprove_prover::{
     Backend, IdleProvers,
     backends::Backends,
@@ -81,18 +82,20 @@ impl Engine {
             }
         };
         let backend: Arc<dyn Backend> = Arc::new(Backends::new(bb));
+        let provers = Arc::clone(&backend) as Arc<dyn IdleProvers>;
+        let scheduler = Scheduler::new(settings.scheduler.clone(), provers);
         let keys = KeyGenerator {
-            cache: KeyCache::new(&program.cache_dir, &backend.identity()),
+            // The keys of Groth16 are in the files of the circuits.
+            cache: KeyCache::new(&program.cache_dir, &backend.identity(ProofSystem::UltraHonk)),
             crs: program.crs.clone(),
-            peaks: PeakCache::new(&program.cache_dir, &backend.identity()),
+            peaks: PeakCache::new(&program.cache_dir, |system| backend.identity(system)),
             budget: MemoryBudget {
                 memory_max_bytes: settings.scheduler.memory_max_bytes,
                 narrowest: settings.scheduler.widths().first().copied().unwrap_or(1),
             },
+            held: scheduler.held_memory().clone(),
             proof_timeout: settings.options.timeout,
         };
-        let provers = Arc::clone(&backend) as Arc<dyn IdleProvers>;
-        let scheduler = Scheduler::new(settings.scheduler.clone(), provers);
         let proving = Arc::new(Proving::new(scheduler, backend, keys, settings.options.clone()));
         let circuits = Arc::new(Registry::new(circuits.sources, circuits.default, circuits.families));
         Ok(Self { circuits, proving, spool, program: prover, supervisor })

@@ -8,7 +8,7 @@ use std::{
 
 use edgeprove_artifacts::ArtifactStore;
 use edgeprove_audit::{AuditSettings, file::FileSink};
-use edgeprove_engine::proof_systems::{self, read_circuit};
+use edgeprove_engine::proof_systems::{self, ReadLimits, read_circuit};
 use edgeprove_files::trusted_path::{UntrustedPath, input_faults};
 use edgeprove_job_queue::store::Database;
 use edgeprove_spool::Spool;
@@ -75,7 +75,7 @@ pub(super) fn check_audit(audit: Option<&AuditSettings>, faults: &mut Faults) {
 pub(super) fn check_circuits(circuits: Option<&CircuitSettings>, faults: &mut Faults) {
     for source in circuits.iter().flat_map(|circuits| &circuits.sources) {
         // The size that the CRS allows is checked at the start.
-        if let Err(error) = read_circuit(&source.path, u64::MAX) {
+        if let Err(error) = read_circuit(&source.path, ReadLimits::of_a_command()) {
             faults.add(format!("the circuit file {}: {}", source.path.display(), chain(&error)));
         }
     }

@@ -18,7 +18,8 @@ use clap::Args;
 use edgeprove_engine::{
     private_thread::{self, NoResult},
     proof_systems::{
-        self, CircuitFileError, ComputationError, ComputationLimits, ComputedWitness, inputs::InputDocument,
+        self, CircuitFileError, ComputationError, ComputationLimits, ComputedWitness, ReadLimits,
+        inputs::InputDocument,
     },
 };
 use edgeprove_prover::barretenberg::redaction::without_values;
@@ -106,7 +107,7 @@ pub fn run(args: WitnessArgs) -> ExitCode {
 
 fn compute(path: PathBuf, inputs: &InputDocument) -> Result<ComputedWitness, NoWitness> {
     // No CRS bounds the size of a circuit here.
-    let circuit = proof_systems::read_circuit(&path, u64::MAX);
+    let circuit = proof_systems::read_circuit(&path, ReadLimits::of_a_command());
     let circuit = circuit.map_err(|source| NoWitness::Circuit { path, source })?;
     let limits = ComputationLimits {
         deadline: Instant::now() + TIME_LIMIT,

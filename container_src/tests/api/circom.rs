@@ -11,7 +11,8 @@ use crate::{
     command_line::WorkFolder,
     support::{
         Response, TestServer,
-        circom_files::{CircomFolder, snarkjs_verifies, unsatisfied, witness},
+        circom_files::{AFTER_LAST_POINT, CircomFolder, snarkjs_verifies, unsatisfied, witness},
+        client::Request,
         inputs, processes, samples,
         wait::LIMIT,
     },
@@ -130,8 +131,83 @@ fn an_uploaded_witness_is_checked_against_the_key() {
     let problem = prove(&wtns).assert_refused(ProblemType::WitnessNotGzip);
     assert!(problem.detail.contains(".wtns"), "{problem:?}");
     let of_noir = server.prove_request_at("/api/prove/range_check", &good).send();
-    of_noir.assert_refused(ProblemType::WitnessMalformed);
+    // It is longer than any witness of that circuit.
+    of_noir.assert_refused(ProblemType::WitnessOfAnotherCircuit);
     server.assert_healthy();
+}
+
+#[test]
+fn a_target_that_the_circuit_lacks_is_refused_at_once() {
+    let folder = CircomFolder::new();
+    let range = folder.add("range");
+    let server = TestServer::start(|settings| {
+        settings.circuits = Some(folder.path().to_owned());
+        settings.flags.push("--ephemeral-jobs".to_owned());
+        settings.flag("--circuit-family", "range_check,range");
+        settings.flag("--anonymous-role", "operator");
+    });
+    let good = witness(&range, &signals_of_snarkjs());
+    let refuse = |response: Response| {
+        let problem = response.assert_refused(ProblemType::InvalidRequest);
+        assert!(problem.detail.contains("cannot have the target evm"), "{problem:?}");
+    };
+    for path in ["/api/prove/range?target=evm", "/v1/proofs?circuit=range&target=evm"] {
+        refuse(server.prove_request_at(path, &good).send());
+        refuse(server.inputs_request(path, &document()).send());
+    }
+    // A circuit that the inputs name.
+    let named = json!({"circuitId": "range", "privateInputs": {"in": 60}});
+    refuse(server.inputs_request("/v1/proofs?target=evm", &named).send());
+    for path in ["/api/prove/range_check?target=evm", "/v1/proofs?circuit=range_check&target=evm"] {
+        let noir = ("range_check", samples::range_check().witness.as_slice());
+        refuse(form(&server, path, &[noir, ("range", &good)]).send());
+    }
+    assert_eq!(server.get("/v1/proofs").json()["jobs"], json!([]));
+    server.assert_healthy();
+}
+
+/// A form with a witness for each of several circuits.
+fn form(server: &TestServer, path: &str, parts: &[(&str, &[u8])]) -> Request {
+    let mut request = server.request(Method::POST, path);
+    request = request.header("content-type", "multipart/form-data; boundary=boundary");
+    for (name, witness) in parts {
+        let head = format!("--boundary\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n");
+        request.body.extend([head.as_bytes(), witness, b"\r\n"].concat());
+    }
+    request.body.extend(b"--boundary--\r\n");
+    request
+}
+
+#[test]
+fn a_key_under_which_nothing_verifies_is_not_the_callers_fault() {
+    let folder = CircomFolder::new();
+    let range = folder.add("range");
+    // Two of the key's last points exchanged: all of them are valid, and its proofs are not.
+    let mut key = fs::read(folder.at("range.zkey")).unwrap();
+    let end = key.len() - AFTER_LAST_POINT;
+    let (before, last) = key[end - 128..end].split_at_mut(64);
+    before.swap_with_slice(last);
+    fs::write(folder.at("range.zkey"), key).unwrap();
+    let good = witness(&range, &signals_of_snarkjs());
+    for has_constraints in [false, true] {
+        if has_constraints {
+            folder.add_constraints(&range, "range");
+        }
+        let server = TestServer::start(|settings| {
+            settings.circuits = Some(folder.path().to_owned());
+            // The first proof is verified nevertheless.
+            settings.flag("--verify", "off");
+        });
+        let prove = |witness: &[u8]| server.prove_request_at("/api/prove/range", witness).send();
+        prove(&good).assert_refused(ProblemType::ProofInvalid);
+        server.wait_for_log_line("an error names the circuit", |line| {
+            line["level"] == "ERROR" && line["circuit"] == "range"
+        });
+        if has_constraints {
+            prove(&unsatisfied(&good)).assert_refused(ProblemType::WitnessUnsatisfied);
+        }
+        server.finish();
+    }
 }
 
 #[test]
@@ -205,7 +281,7 @@ fn jobs_prove_and_return_every_form() {
         let output = processes::run(&mut verify, LIMIT);
         assert_eq!(String::from_utf8_lossy(&output.stdout), "valid\n", "{output:?}");
     }
-    // One that fails says why.
+    // One that fails reports the reason.
     let job =
         server.prove_request_at("/v1/proofs?circuit=range", &unsatisfied(&good)).send().assert_accepted();
     let job = server.wait_until_finished(job.id, LIMIT);

@@ -7,7 +7,12 @@ use serde_json::json;
 
 use crate::{
     command_line::WorkFolder,
-    support::{TestServer, circom_files::CircomFolder, processes, wait::LIMIT},
+    support::{
+        TestServer,
+        circom_files::{AFTER_LAST_POINT, CircomFolder},
+        processes,
+        wait::LIMIT,
+    },
 };
 
 /// A program that never ends its start, in the binary format: a loop in its start function.
@@ -19,6 +24,9 @@ const ENDLESS: &[u8] = &[
     10, 9, 1, 7, 0, 0x03, 0x40, 0x0c, 0, 0x0b, 0x0b, // loop { branch to the loop }
 ];
 
+/// The name of a circuit, its key, its program, and a part of the error.
+type Broken<'a> = (&'a str, &'a [u8], Option<&'a [u8]>, &'a str);
+
 #[test]
 fn broken_circuits_stop_neither_the_server_nor_others() {
     let folder = CircomFolder::new();
@@ -27,12 +35,12 @@ fn broken_circuits_stop_neither_the_server_nor_others() {
     let program = fs::read(folder.at("range.wasm")).unwrap();
     let shapes = edgeprove_test_circom::CircomCircuit::compile("shapes");
     let mut off_the_curve = key.clone();
-    let last = off_the_curve.len() - 40;
+    let last = off_the_curve.len() - AFTER_LAST_POINT - 1;
     off_the_curve[last] ^= 1;
     let mut large_header = key.clone();
     // The length of the first section.
     large_header[16..24].fill(0xff);
-    let broken: [(&str, &[u8], Option<&[u8]>, &str); 8] = [
+    let broken: [Broken<'_>; 8] = [
         ("cut", &key[..key.len() / 2], Some(&program), "cut.zkey is not a Groth16 key"),
         ("off_the_curve", &off_the_curve, Some(&program), "off_the_curve.zkey is not a Groth16 key"),
         ("large_header", &large_header, Some(&program), "large_header.zkey is not a Groth16 key"),

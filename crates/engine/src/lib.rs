@@ -14,13 +14,13 @@
 //! - [`circuits`]: the circuits that the server proves, and their keys.
 //! - [`proof_systems`]: how a circuit's file is read and how its witnesses are checked and judged; Noir's is one.
 //! - [`scheduler`]: when a proof starts, and with how many cores.
-//! - [`private_thread`]: runs work on private values on a thread whose stack is gone afterwards.
 
 pub mod circuits;
-pub mod private_thread;
 pub mod proof_cache;
 pub mod proof_service;
 pub mod proof_systems;
 pub mod proving;
 pub mod scheduler;
 pub mod witness;
+
+pub use edgeprove_prover::private_thread;

@@ -14,9 +14,11 @@ pub mod noir;
 use std::{
     fmt,
     io::{self, Read},
+    num::NonZeroUsize,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::{Arc, atomic::AtomicBool},
+    thread,
     time::Instant,
 };
 
@@ -55,6 +57,12 @@ pub trait CompiledCircuit: fmt::Debug + Send + Sync {
     /// How much there is in the circuit, by its file. The prover reserves memory for it before it counts the gates.
     fn counts(&self) -> CircuitCounts;
 
+    /// The memory of the circuit itself in this process for as long as it is loaded, in bytes; 0 if that is not
+    /// worth counting.
+    fn memory_bytes(&self) -> u64 {
+        0
+    }
+
     /// The largest size of a decompressed witness, in bytes.
     fn witness_max_bytes(&self) -> u64;
 
@@ -77,6 +85,26 @@ pub trait CompiledCircuit: fmt::Debug + Send + Sync {
     /// Evaluates every constraint over a decompressed witness, independently of the prover. The values that it reads are
     /// wiped from memory afterwards. Blocking.
     fn judge_witness(&self, decompressed: &mut dyn Read) -> Result<Verdict, JudgeError>;
+}
+
+/// What the reading of a circuit's files may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReadLimits {
+    /// The points of the common reference string, which bound the size of a circuit of Noir.
+    pub crs_points: u64,
+    /// The most memory, in bytes.
+    pub memory_max_bytes: u64,
+    /// The most threads.
+    pub width: usize,
+}
+
+impl ReadLimits {
+    /// The limits of a command that reads one circuit: neither memory nor points, and all cores.
+    #[must_use]
+    pub fn of_a_command() -> Self {
+        let width = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        Self { crs_points: u64::MAX, memory_max_bytes: u64::MAX, width }
+    }
 }
 
 /// How much there is in a circuit.
@@ -294,17 +322,17 @@ pub fn files(path: &Path) -> Vec<PathBuf> {
     }
 }
 
-/// Reads a circuit's file, for a CRS with so many points. A file with an unknown name is read as one of Noir. Blocking.
-pub fn read_circuit(path: &Path, crs_points: u64) -> Result<Box<dyn CompiledCircuit>, CircuitFileError> {
+/// Reads a circuit's file within limits. A file with an unknown name is read as one of Noir. Blocking.
+pub fn read_circuit(path: &Path, limits: ReadLimits) -> Result<Box<dyn CompiledCircuit>, CircuitFileError> {
     if proof_system(path) == Some(ProofSystem::Groth16) {
-        return Ok(Box::new(CircomCircuit::read(path)?));
+        return Ok(Box::new(CircomCircuit::read(path, limits)?));
     }
     let unreadable = |source| CircuitFileError::Unreadable { path: path.to_owned(), source };
     let file = regular_file::read(path, CIRCUIT_FILE_MAX_BYTES).map_err(|error| match error.kind() {
         io::ErrorKind::FileTooLarge => CircuitFileError::TooLarge,
         _ => unreadable(error),
     })?;
-    let max_bytes = crs_points.saturating_mul(PROGRAM_BYTES_PER_POINT);
+    let max_bytes = limits.crs_points.saturating_mul(PROGRAM_BYTES_PER_POINT);
     let max_bytes = max_bytes.clamp(PROGRAM_BYTES_FLOOR, PROGRAM_MAX_BYTES);
     // The decoder's crate asserts properties of what it reads.
     let decode = || NoirCircuit::decode(&file, max_bytes);

@@ -216,8 +216,8 @@ impl Proving {
     /// Proves a spooled witness and verifies the proof. `timeout` can lower the longest time for one proof. `on_stage` is
     /// called when a stage begins.
     ///
-    /// Dropping the future leaves the scheduler's queue or kills the prover at work; its cores are free again when it
-    /// is dead.
+    /// Dropping the future leaves the scheduler's queue or stops the prover at work: a process is killed, and a proof in
+    /// this process ends before its next step. The cores are free again after that.
     pub async fn prove(
         &self,
         circuit: &Arc<Circuit>,
@@ -230,7 +230,8 @@ impl Proving {
         let requested = Instant::now();
         let Urgency { account, priority, since } = urgency;
         let memory = Some(Arc::clone(circuit.memory()));
-        let demand = Demand { account: account.map(Arc::from), priority, since, memory };
+        let system = circuit.proof_system();
+        let demand = Demand { account: account.map(Arc::from), priority, since, memory, system };
         let on_wait = |ahead| on_stage(ProofStage::Waiting { ahead });
         let permit = self.permit_for(demand, &on_wait).await?;
         let admitted = Instant::now();
@@ -245,6 +246,7 @@ impl Proving {
 
         let attempt =
             Attempt { circuit, witness: &witness, permit: permit.as_ref(), deadline, limit, on_stage };
+        let was_doubtful = key.is_doubtful();
         let mut outcome = self.attempt(attempt, &key).await;
         if outcome.as_ref().is_err_and(ProvingError::may_be_the_key)
             && let Some(other) = circuit.other_key(target, &key, &self.keys, permit.as_ref()).await
@@ -254,8 +256,12 @@ impl Proving {
             circuit.replace_key(target, &other, &self.keys.cache);
             (key, outcome) = (other, Ok(proved));
         }
+        if matches!(outcome, Err(ProvingError::Invalid)) && was_doubtful && !key.is_doubtful() {
+            // The key turned out to be the circuit's, so it is no explanation any more.
+            outcome = Err(explain_invalid(circuit, &key, witness.file.clone()).await);
+        }
         if matches!(outcome, Err(ProvingError::Invalid)) {
-            tracing::error!(circuit = %circuit.id, "ALARM: a proof of a satisfied witness does not verify");
+            tracing::error!(circuit = %circuit.id, "ALARM: a proof does not verify, and not because of its witness");
             permit.report_invalid_proof().await;
         }
         let (parts, timings) = outcome?;
@@ -280,12 +286,12 @@ impl Proving {
             Err(error) => return Err(proving_error(error, limit)),
         };
         let proved = Instant::now();
-        // A key of the cache may be another circuit's, and only a proof shows it.
+        // A key of the cache or of a file may be another circuit's, and only a proof shows it.
         if self.options.verify || key.is_doubtful() {
             on_stage(ProofStage::Verifying);
             let verified = retry_once(deadline, || permit.verify(&key.circuit, &parts, deadline)).await;
             if !verified.map_err(|error| proving_error(error, limit))? {
-                return Err(explain_invalid(circuit, witness.file.clone()).await);
+                return Err(explain_invalid(circuit, key, witness.file.clone()).await);
             }
             key.confirm();
         }
@@ -356,9 +362,18 @@ fn proving_error(error: ProverError, limit: Duration) -> ProvingError {
 
 /// Finds out why a proof does not verify. A prover proves an unsatisfied witness without complaint, so the constraints are
 /// evaluated here, independently of the prover.
-async fn explain_invalid(circuit: &Arc<Circuit>, witness: SpoolSource) -> ProvingError {
+async fn explain_invalid(circuit: &Arc<Circuit>, key: &Key, witness: SpoolSource) -> ProvingError {
     match judge(circuit, witness).await {
         Ok(Verdict::Unsatisfied { first }) => ProvingError::Unsatisfied { first: Some(first) },
+        // The key may be that of another circuit, which is not the caller's fault.
+        Ok(Verdict::Undecided { reason }) if key.is_doubtful() => {
+            tracing::error!(
+                circuit = %circuit.id,
+                reason,
+                "a proof did not verify, and none has verified under the key: the key may be that of another circuit"
+            );
+            ProvingError::Invalid
+        }
         Ok(Verdict::Undecided { reason }) => {
             tracing::info!(circuit = %circuit.id, reason, "a proof did not verify; the witness is blamed");
             ProvingError::Unsatisfied { first: None }

@@ -17,10 +17,16 @@
 mod allocation;
 mod order;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use edgeprove_job_rules::time::UnixMillis;
-use edgeprove_protocol::{HasProblemType, Priority, ProblemType};
+use edgeprove_protocol::{HasProblemType, Priority, ProblemType, ProofSystem};
 use parking_lot::Mutex;
 use tokio::{sync::oneshot, time::Instant};
 
@@ -66,6 +72,8 @@ pub struct Demand {
     pub since: Option<UnixMillis>,
     /// The memory it needs; `None` for work that needs no memory worth counting.
     pub memory: Option<Arc<MemoryPeaks>>,
+    /// The proof system, which decides whether the proof takes an idle prover or is made beside all of them.
+    pub system: ProofSystem,
 }
 
 impl Demand {
@@ -124,12 +132,49 @@ impl HasProblemType for AdmissionError {
 /// The words for memory beyond the budget, as the end of a sentence that anybody may read.
 #[must_use]
 pub fn beyond_budget(needed_bytes: u64, max_bytes: u64) -> String {
-    let mebibytes = |bytes: u64| bytes.div_ceil(1 << 20);
     format!(
         "{} MiB of memory, but the budget of all proofs is {} MiB",
         mebibytes(needed_bytes),
         max_bytes >> 20
     )
+}
+
+/// The bytes in MiB, rounded up.
+#[must_use]
+pub fn mebibytes(bytes: u64) -> u64 {
+    bytes.div_ceil(1 << 20)
+}
+
+/// Memory of this process that no proof can use, such as that of loaded circuits. Clones count the same memory.
+#[derive(Debug, Clone, Default)]
+pub struct HeldMemory(Arc<AtomicU64>);
+
+impl HeldMemory {
+    /// Counts memory until the result is dropped.
+    #[must_use]
+    pub fn hold(&self, bytes: u64) -> MemoryHold {
+        self.0.fetch_add(bytes, Ordering::Relaxed);
+        MemoryHold { bytes, of: self.clone() }
+    }
+
+    /// The memory that is held at this moment, in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Memory that is held until this is dropped.
+#[derive(Debug, Default)]
+pub struct MemoryHold {
+    bytes: u64,
+    of: HeldMemory,
+}
+
+impl Drop for MemoryHold {
+    fn drop(&mut self) {
+        self.of.0.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
 }
 
 type Admission = Result<Slot, AdmissionError>;
@@ -162,6 +207,7 @@ pub struct Scheduler(Arc<Shared>);
 struct Shared {
     limits: SchedulerLimits,
     provers: Arc<dyn IdleProvers>,
+    held: HeldMemory,
     /// The wall clock and the monotonic clock, read at the same moment.
     epoch: (UnixMillis, Instant),
     state: Mutex<State>,
@@ -239,7 +285,8 @@ impl Scheduler {
         let state = State { allocation, waiting: WaitingOrder::default(), is_reclaiming: false, core_time };
         let now = UnixMillis(jiff::Timestamp::now().as_millisecond());
         let epoch = (now, Instant::now());
-        Self(Arc::new(Shared { limits, provers, epoch, state: Mutex::new(state) }))
+        let held = HeldMemory::default();
+        Self(Arc::new(Shared { limits, provers, held, epoch, state: Mutex::new(state) }))
     }
 
     /// Waits for cores and memory. Dropping the future leaves the queue.
@@ -301,6 +348,12 @@ impl Scheduler {
         }
     }
 
+    /// The memory that proofs cannot use. It lowers the memory budget.
+    #[must_use]
+    pub fn held_memory(&self) -> &HeldMemory {
+        &self.0.held
+    }
+
     /// The limits.
     #[must_use]
     pub fn limits(&self) -> &SchedulerLimits {
@@ -321,11 +374,12 @@ impl Shared {
             if state.is_reclaiming {
                 return;
             }
+            state.allocation.memory_max = self.limits.memory_max_bytes.saturating_sub(self.held.bytes());
             let Some((entrant, next)) = state.waiting.next() else { return };
             let decision = state.allocation.decide(
                 state.waiting.len(),
                 |width| next.demand.expected_bytes(width),
-                |width| self.provers.idle_memory(width),
+                |width| self.provers.idle_memory(next.demand.system, width),
             );
             let admission = match decision {
                 Decision::Wait => return,
@@ -342,10 +396,9 @@ impl Shared {
                     let number = state.waiting.started(entrant);
                     Ok(Slot { width, bytes, since: Instant::now(), number, shared: Arc::clone(self) })
                 }
-                Decision::Never { needed_bytes } => Err(AdmissionError::BeyondMemory {
-                    needed_bytes,
-                    max_bytes: self.limits.memory_max_bytes,
-                }),
+                Decision::Never { needed_bytes } => {
+                    Err(AdmissionError::BeyondMemory { needed_bytes, max_bytes: state.allocation.memory_max })
+                }
             };
             let Some(waiter) = state.waiting.pop() else { return };
             // A caller that stopped waiting at this moment drops the slot, which locks the state again.

@@ -48,8 +48,8 @@ impl Quotient {
         public: &[Fr],
         is_cancelled: &(dyn Fn() -> bool + Sync),
     ) -> Option<Zeroizing<Vec<Fr>>> {
-        let go_on = || (!is_cancelled()).then_some(());
-        go_on()?;
+        let proceed = || (!is_cancelled()).then_some(());
+        proceed()?;
         let zeros = || Zeroizing::new(vec![Fr::default(); self.domain.size()]);
         let (mut of_a, mut of_b) = (zeros(), zeros());
         rayon::join(|| a.multiply(wires, &mut of_a), || b.multiply(wires, &mut of_b));
@@ -58,7 +58,7 @@ impl Quotient {
         }
         let mut of_c = of_a.clone();
         multiply(&mut of_c, &of_b);
-        let moved = |values: &mut [Fr]| self.move_to_other_half(values, &go_on);
+        let moved = |values: &mut [Fr]| self.move_to_other_half(values, &proceed);
         let (a, (b, c)) =
             rayon::join(|| moved(&mut of_a), || rayon::join(|| moved(&mut of_b), || moved(&mut of_c)));
         a.and(b).and(c)?;
@@ -69,10 +69,10 @@ impl Quotient {
 
     /// Replaces the values of a polynomial on the domain by those on the other half. The coefficients are in between, in
     /// the order that needs no sorting. `None`: the proof was cancelled.
-    fn move_to_other_half(&self, values: &mut [Fr], go_on: &impl Fn() -> Option<()>) -> Option<()> {
-        go_on()?;
+    fn move_to_other_half(&self, values: &mut [Fr], proceed: &impl Fn() -> Option<()>) -> Option<()> {
+        proceed()?;
         self.domain.ifft_in_to_out(values);
-        go_on()?;
+        proceed()?;
         multiply(values, &self.shifts);
         self.domain.fft_out_to_in(values);
         Some(())

@@ -36,9 +36,10 @@ pub enum Target {
 ///
 /// To add one, add a variant and its targets here, a module that reads its circuits to the engine, and a backend to the
 /// prover.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub enum ProofSystem {
     /// `UltraHonk` with the keys and proofs of Barretenberg's `bb`, for circuits of Noir.
+    #[default]
     UltraHonk,
     /// Groth16 over BN254 with the keys of snarkjs, for circuits of circom.
     Groth16,

@@ -5,7 +5,7 @@ use std::{any::Any, sync::Arc, time::Instant};
 use async_trait::async_trait;
 use bytes::Bytes;
 use edgeprove_groth16::ProvingKey;
-use edgeprove_protocol::Target;
+use edgeprove_protocol::{ProofSystem, Target};
 use edgeprove_spool::SpoolSource;
 
 use crate::{
@@ -34,6 +34,15 @@ impl CircuitProgram {
     #[must_use]
     pub const fn contains_key(&self) -> bool {
         matches!(self, Self::Groth16(_))
+    }
+
+    /// Returns the proof system with which the program is proved.
+    #[must_use]
+    pub const fn proof_system(&self) -> ProofSystem {
+        match self {
+            Self::Acir(_) => ProofSystem::UltraHonk,
+            Self::Groth16(_) => ProofSystem::Groth16,
+        }
     }
 
     /// Returns the ACIR program. Another program is refused.
@@ -123,7 +132,11 @@ pub struct ProofParts {
 /// Permission to use one prover with a certain number of threads.
 #[async_trait]
 pub trait ProverPermit: Send + Sync {
-    /// Proves a witness. Dropping the future kills the process that works on it.
+    /// Returns the number of threads.
+    fn width(&self) -> usize;
+
+    /// Proves a witness. Dropping the future kills the process that works on it, or stops the work in this process before
+    /// its next step.
     async fn prove(
         &self,
         circuit: &CircuitKey,
@@ -178,10 +191,25 @@ pub struct IdleMemory {
     pub others_reclaimable_bytes: u64,
 }
 
+impl IdleMemory {
+    /// Returns the same memory for a proof that takes none of these provers: all of it is there beside the proof.
+    #[must_use]
+    pub const fn beside_the_proof(self) -> Self {
+        Self {
+            next_bytes: 0,
+            others_bytes: self.next_bytes.saturating_add(self.others_bytes),
+            next_reclaimable_bytes: 0,
+            others_reclaimable_bytes: self
+                .next_reclaimable_bytes
+                .saturating_add(self.others_reclaimable_bytes),
+        }
+    }
+}
+
 /// Provers without work, which still take memory.
 pub trait IdleProvers: Send + Sync + 'static {
-    /// Returns the memory of idle provers, if the next permit is for `width` threads.
-    fn idle_memory(&self, width: usize) -> IdleMemory;
+    /// Returns the memory of idle provers, if the next permit is for `width` threads and a proof of this system.
+    fn idle_memory(&self, system: ProofSystem, width: usize) -> IdleMemory;
 
     /// Frees memory of idle provers. `capacity` is dropped when that is done.
     fn reclaim_memory(&self, capacity: CapacityPermit);
@@ -216,8 +244,8 @@ impl BackendIdentity {
 
 /// A way to prove.
 pub trait Backend: IdleProvers {
-    /// Returns the identity, which stays the same for as long as the backend lives.
-    fn identity(&self) -> BackendIdentity;
+    /// Returns the identity for proofs of this system, which stays the same for as long as the backend lives.
+    fn identity(&self, system: ProofSystem) -> BackendIdentity;
 
     /// Takes a prover with `width` threads. `capacity` is dropped when the prover is free again. The caller must not
     /// take more permits than there is capacity for.

@@ -21,28 +21,32 @@ use crate::{
 #[derive(Clone)]
 pub struct Backends {
     ultra_honk: Arc<dyn Backend>,
-    groth16: Arc<Groth16Backend>,
+    groth16: Groth16Backend,
 }
 
 impl Backends {
-    /// Creates the backends, of which `ultra_honk` runs processes. Its identity, its mode and its processes are reported.
+    /// Creates the backends, of which `ultra_honk` runs processes. Its mode and its processes are reported.
     #[must_use]
     pub fn new(ultra_honk: Arc<dyn Backend>) -> Self {
-        Self { ultra_honk, groth16: Arc::default() }
+        Self { ultra_honk, groth16: Groth16Backend }
     }
 
     fn of(&self, system: ProofSystem) -> &dyn Backend {
         match system {
             ProofSystem::UltraHonk => self.ultra_honk.as_ref(),
-            ProofSystem::Groth16 => self.groth16.as_ref(),
+            ProofSystem::Groth16 => &self.groth16,
         }
     }
 }
 
-/// Only the processes of `UltraHonk` exist without work.
+/// Only the processes of `UltraHonk` exist without work. Other proofs run beside them.
 impl IdleProvers for Backends {
-    fn idle_memory(&self, width: usize) -> IdleMemory {
-        self.ultra_honk.idle_memory(width)
+    fn idle_memory(&self, system: ProofSystem, width: usize) -> IdleMemory {
+        let idle = self.ultra_honk.idle_memory(system, width);
+        match system {
+            ProofSystem::UltraHonk => idle,
+            ProofSystem::Groth16 => idle.beside_the_proof(),
+        }
     }
 
     fn reclaim_memory(&self, capacity: CapacityPermit) {
@@ -51,8 +55,8 @@ impl IdleProvers for Backends {
 }
 
 impl Backend for Backends {
-    fn identity(&self) -> BackendIdentity {
-        self.ultra_honk.identity()
+    fn identity(&self, system: ProofSystem) -> BackendIdentity {
+        self.of(system).identity(system)
     }
 
     fn permit(&self, width: usize, capacity: CapacityPermit) -> Box<dyn ProverPermit> {
@@ -96,6 +100,10 @@ impl AnyPermit {
 
 #[async_trait]
 impl ProverPermit for AnyPermit {
+    fn width(&self) -> usize {
+        self.width
+    }
+
     async fn prove(
         &self,
         circuit: &CircuitKey,
@@ -150,6 +158,70 @@ impl ProverPermit for AnyPermit {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A backend with idle processes.
+    struct Idle(IdleMemory);
+
+    impl IdleProvers for Idle {
+        fn idle_memory(&self, _system: ProofSystem, _width: usize) -> IdleMemory {
+            self.0
+        }
+
+        fn reclaim_memory(&self, _capacity: CapacityPermit) {}
+    }
+
+    impl Backend for Idle {
+        fn identity(&self, _system: ProofSystem) -> BackendIdentity {
+            BackendIdentity { program: "idle", version: "1", variant: "test" }
+        }
+
+        fn permit(&self, width: usize, capacity: CapacityPermit) -> Box<dyn ProverPermit> {
+            Groth16Backend.permit(width, capacity)
+        }
+
+        fn mode(&self) -> &'static str {
+            "idle"
+        }
+
+        fn is_ready(&self) -> bool {
+            true
+        }
+
+        fn restarts(&self) -> RestartCounts {
+            RestartCounts::default()
+        }
+
+        fn processes(&self) -> Vec<u32> {
+            Vec::new()
+        }
+    }
+
+    #[test]
+    fn idle_processes_are_beside_a_proof_in_this_process() {
+        let idle = IdleMemory {
+            next_bytes: 70,
+            others_bytes: 5,
+            next_reclaimable_bytes: 60,
+            others_reclaimable_bytes: 1,
+        };
+        let backends = Backends::new(Arc::new(Idle(idle)));
+        assert_eq!(backends.idle_memory(ProofSystem::UltraHonk, 2), idle);
+        let beside = IdleMemory {
+            next_bytes: 0,
+            others_bytes: 75,
+            next_reclaimable_bytes: 0,
+            others_reclaimable_bytes: 61,
+        };
+        assert_eq!(backends.idle_memory(ProofSystem::Groth16, 2), beside);
+    }
+
+    #[test]
+    fn each_proof_system_has_an_identity() {
+        let backends = Backends::new(Arc::new(Idle(IdleMemory::default())));
+        let [bb, groth16] = ProofSystem::ALL.map(|system| backends.identity(system).memory());
+        assert_eq!(bb, "idle-1-test");
+        assert!(groth16.starts_with("groth16-"), "{groth16}");
+    }
 
     #[test]
     fn permits_have_the_order_of_all_proof_systems() {

@@ -10,19 +10,16 @@ use std::{
     io::{self, Read as _},
     num::NonZeroUsize,
     path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
-    },
-    thread,
+    sync::{Arc, atomic::AtomicBool},
     time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
 use edgeprove_groth16::{
-    Proof, ProofWithSignals, ProveError, ProvingKey, PublicSignals, Threads, ThreadsError, WitnessValues,
+    Panicked, Proof, ProofWithSignals, ProveError, ProvingKey, PublicSignals, Threads, ThreadsError,
+    WitnessValues, ZkeyInfo,
 };
-use edgeprove_protocol::Target;
+use edgeprove_protocol::{ProofSystem, Target};
 use edgeprove_spool::SpoolError;
 use edgeprove_telemetry::{PRIVATE_VALUES_THREAD, process::ProcessStatus};
 use sha2::{Digest as _, Sha256};
@@ -31,51 +28,33 @@ use zeroize::Zeroizing;
 
 use crate::{
     Backend, BackendIdentity, CapacityPermit, CircuitKey, CircuitProgram, CircuitSize, GeneratedKey,
-    IdleMemory, IdleProvers, LoadLimits, MemoryEstimate, MemoryPeaks, ProcessFailure, ProofParts,
-    ProverError, ProverPermit, RestartCounts, VerificationKey, WitnessSource, child_process::StartError,
+    IdleMemory, IdleProvers, LoadLimits, MemoryEstimate, ProcessFailure, ProofParts, ProverError,
+    ProverPermit, RestartCounts, VerificationKey, WitnessSource,
+    child_process::StartError,
     memory_peaks::Observation,
+    private_thread::{self, CancelOnDrop, Running, STACK_BYTES},
 };
 
-/// Address space of a thread's stack: more than the C library stores for later threads, so that it goes back to the system.
-const STACK_BYTES: usize = 64 << 20;
 /// How often the memory of a running proof is looked at.
 const SAMPLE_INTERVAL: Duration = Duration::from_millis(20);
-/// How much more than the estimate a measurement can show. Other work of this process may take memory at the same time.
-const MEASURED_MAX_FACTOR: u64 = 4;
+/// How many times the estimate a measurement can be. Other work of this process may take memory at the same time. A proof
+/// with 100,000 wires and constraints grew a process by a fifth of its estimate.
+const MEASURED_MAX_FACTOR: u64 = 2;
+/// Memory of any proof, in bytes.
+const BASE_BYTES: u64 = 12 << 20;
+/// Memory for each wire, in bytes: the witness as bytes and as values, and what four sums of points copy and count.
+const WIRE_BYTES: u64 = 640;
+/// Memory for each value of the domain, in bytes: three vectors of the quotient, and what its sum of points copies.
+const DOMAIN_BYTES: u64 = 256;
+/// Memory for each thread, in bytes: what the sums gather in.
+const THREAD_BYTES: u64 = 4 << 20;
 
 /// Proves in this process.
-#[derive(Debug, Default)]
-pub struct Groth16Backend {
-    activity: Arc<Activity>,
-}
-
-/// The proofs of this process. The memory of a proof can be measured only while no other one runs.
-#[derive(Debug, Default)]
-struct Activity {
-    running: AtomicUsize,
-    started: AtomicU64,
-}
-
-/// A proof that runs.
-struct Running(Arc<Activity>);
-
-impl Running {
-    /// Returns the number of the proof too, if no other one runs.
-    fn start(activity: &Arc<Activity>) -> (Self, Option<u64>) {
-        let is_alone = activity.running.fetch_add(1, Ordering::Relaxed) == 0;
-        let number = activity.started.fetch_add(1, Ordering::Relaxed) + 1;
-        (Self(Arc::clone(activity)), is_alone.then_some(number))
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.0.running.fetch_sub(1, Ordering::Relaxed);
-    }
-}
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Groth16Backend;
 
 impl IdleProvers for Groth16Backend {
-    fn idle_memory(&self, _width: usize) -> IdleMemory {
+    fn idle_memory(&self, _system: ProofSystem, _width: usize) -> IdleMemory {
         IdleMemory::default()
     }
 
@@ -83,13 +62,13 @@ impl IdleProvers for Groth16Backend {
 }
 
 impl Backend for Groth16Backend {
-    fn identity(&self) -> BackendIdentity {
+    fn identity(&self, _system: ProofSystem) -> BackendIdentity {
         BackendIdentity { program: "groth16", version: env!("CARGO_PKG_VERSION"), variant: "in-process" }
     }
 
     fn permit(&self, width: usize, capacity: CapacityPermit) -> Box<dyn ProverPermit> {
         let width = NonZeroUsize::new(width).unwrap_or(NonZeroUsize::MIN);
-        Box::new(Groth16Permit { width, capacity, activity: Arc::clone(&self.activity) })
+        Box::new(Groth16Permit { width, capacity })
     }
 
     fn mode(&self) -> &'static str {
@@ -112,20 +91,14 @@ impl Backend for Groth16Backend {
 struct Groth16Permit {
     width: NonZeroUsize,
     capacity: CapacityPermit,
-    activity: Arc<Activity>,
-}
-
-/// Cancels a proof whose future is dropped.
-struct CancelOnDrop(Arc<AtomicBool>);
-
-impl Drop for CancelOnDrop {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
 
 #[async_trait]
 impl ProverPermit for Groth16Permit {
+    fn width(&self) -> usize {
+        self.width.get()
+    }
+
     async fn prove(
         &self,
         circuit: &CircuitKey,
@@ -134,13 +107,13 @@ impl ProverPermit for Groth16Permit {
     ) -> Result<ProofParts, ProverError> {
         let is_cancelled = Arc::new(AtomicBool::new(false));
         let cancel = CancelOnDrop(Arc::clone(&is_cancelled));
-        let (running, number) = Running::start(&self.activity);
+        let running = Arc::new(Running::start());
         let work = Work {
             key: Arc::clone(circuit.program.groth16()?),
             witness: witness.clone(),
             width: self.width,
             is_cancelled,
-            _held: (running, Arc::clone(&self.capacity)),
+            _held: (Arc::clone(&running), Arc::clone(&self.capacity)),
         };
         let before_bytes = resident_bytes();
         let mut response = work.start()?;
@@ -154,10 +127,8 @@ impl ProverPermit for Groth16Permit {
             }
         };
         drop(cancel);
-        let was_alone = number.is_some_and(|number| self.activity.started.load(Ordering::Relaxed) == number);
-        // A proof that ended before it was looked at takes little.
-        if was_alone && before_bytes > 0 && peak_bytes > before_bytes {
-            observe(&circuit.memory, self.width.get(), before_bytes, peak_bytes);
+        if let Some(observation) = observation(&running, before_bytes, peak_bytes) {
+            circuit.memory.observe(self.width.get(), observation);
         }
         Ok(parts)
     }
@@ -166,13 +137,23 @@ impl ProverPermit for Groth16Permit {
         &self,
         circuit: &CircuitKey,
         parts: &ProofParts,
-        _deadline: Instant,
+        deadline: Instant,
     ) -> Result<bool, ProverError> {
         let key = Arc::clone(circuit.program.groth16()?);
         let Some((proof, signals)) = read_parts(parts) else { return Ok(false) };
-        // It takes milliseconds, which is no time to wait for.
-        let verify = move || key.prepared_verifying_key().verify(&proof, &signals);
-        tokio::task::spawn_blocking(verify).await.map_err(|_| ProverError::Stopping)
+        let (width, capacity) = (self.width, Arc::clone(&self.capacity));
+        let verify = move || {
+            // Free when the work ends, which may be after its caller has left.
+            let _capacity = capacity;
+            let threads = Threads::of_width(width).map_err(no_threads)?;
+            let verified = key.prepared_verifying_key().verify_on(&proof, &signals, &threads);
+            verified.map_err(|error: Panicked| ProverError::Refused { reason: error.to_string() })
+        };
+        let verified = tokio::task::spawn_blocking(verify);
+        match tokio::time::timeout_at(deadline.into(), verified).await {
+            Ok(verified) => verified.map_err(|_| ProverError::Stopping)?,
+            Err(_) => Err(ProverError::Timeout),
+        }
     }
 
     async fn measure(
@@ -191,7 +172,8 @@ impl ProverPermit for Groth16Permit {
         _target: Target,
         _limits: LoadLimits,
     ) -> Result<GeneratedKey, ProverError> {
-        Ok(GeneratedKey { key: verification_key(program.groth16()?), proof_memory: None })
+        let key = program.groth16()?;
+        Ok(GeneratedKey { key: verification_key(key), proof_memory: Some(proof_memory(key.info())) })
     }
 
     fn dyadic_size(&self, _key: &VerificationKey, _target: Target) -> Option<u64> {
@@ -199,12 +181,8 @@ impl ProverPermit for Groth16Permit {
     }
 
     fn estimate_memory(&self, size: CircuitSize, _target: Target) -> MemoryEstimate {
-        // For each value of the domain: the witness as bytes and as values, three vectors of the quotient, and what five
-        // sums of points copy. The rest is what the sums gather in.
-        MemoryEstimate {
-            base_bytes: (12 << 20) + size.dyadic_size.saturating_mul(512),
-            per_thread_bytes: 4 << 20,
-        }
+        // The number of wires is known with the key.
+        estimate(0, size.dyadic_size)
     }
 
     async fn report_invalid_proof(&self) {
@@ -235,12 +213,26 @@ pub fn snarkjs_json(parts: &ProofParts) -> Option<(serde_json::Value, Vec<String
     Some((serde_json::from_str(&proof.to_json()).ok()?, signals.to_decimals()))
 }
 
-/// Adds a measurement of this process. Its memory before the proof is that of everything else in the server.
-fn observe(memory: &MemoryPeaks, threads: usize, before_bytes: u64, peak_bytes: u64) {
-    let expected = memory.expected(threads);
-    let growth = (peak_bytes - before_bytes).min(expected.saturating_mul(MEASURED_MAX_FACTOR));
-    let peak_bytes = before_bytes.saturating_add(growth);
-    memory.observe(threads, Observation { before_bytes, peak_bytes, is_alone: false });
+/// The memory of a proof with this key.
+fn proof_memory(info: ZkeyInfo) -> MemoryEstimate {
+    estimate(info.wires.into(), info.domain_size.into())
+}
+
+fn estimate(wires: u64, domain_size: u64) -> MemoryEstimate {
+    let of_wires = wires.saturating_mul(WIRE_BYTES);
+    let of_domain = domain_size.saturating_mul(DOMAIN_BYTES);
+    MemoryEstimate {
+        base_bytes: BASE_BYTES.saturating_add(of_wires).saturating_add(of_domain),
+        per_thread_bytes: THREAD_BYTES,
+        measured_max_factor: Some(MEASURED_MAX_FACTOR),
+    }
+}
+
+/// The measurement of a proof: the memory of this process before, which is that of everything else in the server, and the
+/// peak. `None` if other work may have taken memory, or if the proof ended before the memory was looked at.
+fn observation(running: &Running, before_bytes: u64, peak_bytes: u64) -> Option<Observation> {
+    let is_measured = running.was_alone() && before_bytes > 0 && peak_bytes > before_bytes;
+    is_measured.then_some(Observation { before_bytes, peak_bytes, is_alone: false })
 }
 
 /// 0 where the system does not report it.
@@ -255,14 +247,13 @@ struct Work {
     width: NonZeroUsize,
     is_cancelled: Arc<AtomicBool>,
     /// Released when the work ends, which may be after its caller has left.
-    _held: (Running, CapacityPermit),
+    _held: (Arc<Running>, CapacityPermit),
 }
 
 impl Work {
     /// Starts the work on a thread of its own.
     fn start(self) -> Result<oneshot::Receiver<Result<ProofParts, ProverError>>, ProverError> {
         let (reply, response) = oneshot::channel();
-        let named = thread::Builder::new().name(PRIVATE_VALUES_THREAD.to_owned()).stack_size(STACK_BYTES);
         let run = move || {
             let result = self.run();
             // The capacity is free before the caller continues.
@@ -270,7 +261,7 @@ impl Work {
             // The caller may have left.
             let _ = reply.send(result);
         };
-        named.spawn(run).map_err(no_thread)?;
+        private_thread::spawn(run).map_err(no_thread)?;
         Ok(response)
     }
 
@@ -278,7 +269,7 @@ impl Work {
         let witness = self.read()?;
         let prove = |threads: &Threads| self.key.prove_unverified(&witness, threads, &self.is_cancelled);
         let proved = Threads::with_new(self.width, PRIVATE_VALUES_THREAD, STACK_BYTES, prove);
-        match proved.map_err(|error: ThreadsError| no_thread(io::Error::other(error)))? {
+        match proved.map_err(no_threads)? {
             Ok(ProofWithSignals { proof, signals }) => {
                 Ok(ProofParts { proof: proof.words().to_vec(), public_inputs: signals.words() })
             }
@@ -307,7 +298,124 @@ impl Work {
     }
 }
 
+fn no_threads(error: ThreadsError) -> ProverError {
+    no_thread(io::Error::other(error))
+}
+
 fn no_thread(source: io::Error) -> ProverError {
     let program = PathBuf::from("a thread for the proof");
     ProverError::Unavailable(Arc::new(ProcessFailure::Start(StartError { program, source })))
+}
+
+#[cfg(test)]
+mod tests {
+    use edgeprove_groth16::{R1cs, Trust, setup};
+
+    use super::*;
+
+    #[test]
+    fn the_estimate_counts_wires_and_the_domain() {
+        let info = |wires, domain_size| ZkeyInfo { wires, public_signals: 1, constraints: 1, domain_size };
+        let base = |wires, domain_size| proof_memory(info(wires, domain_size)).base_bytes;
+        assert_eq!(base(1_000_000, 4), BASE_BYTES + 640_000_000 + 1024, "wires that few constraints use");
+        assert_eq!(base(4, 1 << 20), BASE_BYTES + 4 * 640 + (256 << 20));
+        let size = CircuitSize { gates: 1, dyadic_size: 1 << 20 };
+        let permit = Groth16Backend.permit(1, Arc::new(()));
+        assert!(
+            permit.estimate_memory(size, Target::Groth16).base_bytes <= base(0, 1 << 20),
+            "what is known first refuses no circuit that fits"
+        );
+    }
+
+    #[test]
+    fn only_a_proof_without_other_work_is_measured() {
+        let running = Running::start();
+        let measured = running.was_alone();
+        // Tests in the same process may work at the same time.
+        assert_eq!(observation(&running, 5, 9).is_some(), measured);
+        assert_eq!(observation(&running, 0, 9), None, "the system reports no memory");
+        assert_eq!(observation(&running, 9, 9), None);
+        let other = Running::start();
+        assert_eq!(observation(&running, 5, 9), None, "the other work may have taken it");
+        drop(other);
+        assert_eq!(observation(&running, 5, 9), None);
+    }
+
+    fn words(words: &[u32]) -> Vec<u8> {
+        words.iter().flat_map(|word| word.to_le_bytes()).collect()
+    }
+
+    fn file(magic: &str, version: u32, sections: &[Vec<u8>]) -> Vec<u8> {
+        let count = u32::try_from(sections.len()).unwrap();
+        let mut file = [magic.as_bytes().to_vec(), words(&[version, count])].concat();
+        for (kind, section) in (1..).zip(sections) {
+            file.extend(words(&[kind, u32::try_from(section.len()).unwrap(), 0]));
+            file.extend(section);
+        }
+        file
+    }
+
+    fn value(value: u8) -> Vec<u8> {
+        let mut bytes = vec![0; 32];
+        bytes[0] = value;
+        bytes
+    }
+
+    /// The circuit `wire 2 * wire 2 = wire 1`, with wire 1 public.
+    fn square() -> CircuitKey {
+        let threads = Threads::of_width(NonZeroUsize::MIN).unwrap();
+        let r1cs = R1cs::read(&square_r1cs()).unwrap();
+        let key = ProvingKey::read(&setup(&r1cs, &threads).unwrap(), Trust::OwnSetup, &threads).unwrap();
+        CircuitKey {
+            vk: verification_key(&key).vk,
+            program: CircuitProgram::Groth16(Arc::new(key)),
+            target: Target::Groth16,
+            memory: Arc::default(),
+        }
+    }
+
+    fn square_r1cs() -> Vec<u8> {
+        let field = [words(&[32]), edgeprove_groth16::scalar_modulus().to_vec()].concat();
+        let header = [field, words(&[3, 1, 0, 1, 3, 0, 1])].concat();
+        let terms = [2, 2, 1].map(|wire| [words(&[1, wire]), value(1)].concat());
+        file("r1cs", 1, &[header, terms.concat(), vec![0; 24]])
+    }
+
+    /// A proof of `3 * 3 = 9`.
+    fn proof(key: &ProvingKey) -> ProofParts {
+        let header = [words(&[32]), edgeprove_groth16::scalar_modulus().to_vec(), words(&[3])].concat();
+        let wtns = file("wtns", 2, &[header, [value(1), value(9), value(3)].concat()]);
+        let threads = Threads::of_width(NonZeroUsize::MIN).unwrap();
+        let proved = key.prove(&WitnessValues::read(&wtns).unwrap(), &threads).unwrap();
+        ProofParts { proof: proved.proof.words().to_vec(), public_inputs: proved.signals.words() }
+    }
+
+    #[tokio::test]
+    async fn a_verification_ends_at_its_deadline() {
+        let circuit = square();
+        let capacity: CapacityPermit = Arc::new(());
+        let permit = Groth16Backend.permit(2, Arc::clone(&capacity));
+        let size = permit.measure(circuit.program.clone(), Target::Groth16, limits()).await.unwrap();
+        assert_eq!(size, CircuitSize { gates: 1, dyadic_size: 4 });
+        let memory = permit.make_key(circuit.program.clone(), Target::Groth16, limits()).await.unwrap();
+        assert!(memory.proof_memory.unwrap().base_bytes > BASE_BYTES);
+        let parts = proof(circuit.program.groth16().unwrap());
+        let verify = |deadline| permit.verify(&circuit, &parts, deadline);
+        let later = Instant::now() + Duration::from_mins(1);
+        assert!(verify(later).await.unwrap());
+        let other = ProofParts { public_inputs: vec![[0; 32]], ..parts.clone() };
+        assert!(!permit.verify(&circuit, &other, later).await.unwrap());
+        let past = Instant::now().checked_sub(Duration::from_secs(1)).unwrap();
+        assert!(matches!(verify(past).await, Err(ProverError::Timeout)));
+        // The work that nobody waits for holds the cores until it ends.
+        let ended = Instant::now() + Duration::from_mins(1);
+        while Arc::strong_count(&capacity) > 2 {
+            assert!(Instant::now() < ended);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    fn limits() -> LoadLimits {
+        LoadLimits { deadline: Instant::now() + Duration::from_mins(1), memory_max_bytes: u64::MAX }
+    }
 }

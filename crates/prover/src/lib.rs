@@ -10,6 +10,7 @@
 //! - [`barretenberg`]: the backend that runs `bb`: warm daemons or one process per proof.
 //! - [`backend`]: the traits of a backend and of a prover permit, with their inputs and outputs.
 //! - [`error`]: why a prover could not do its work.
+//! - [`private_thread`]: runs work on private values on a thread whose stack is gone afterwards, and counts such work.
 //! - [`child_process`]: the owner of a child process; it starts, drains, ends and reaps it, and judges its death.
 //! - [`recycling`]: why and when a healthy process is replaced.
 //! - [`memory_peaks`]: the memory that proofs of a circuit take, learned from measurements.
@@ -24,6 +25,7 @@ pub mod child_process;
 pub mod error;
 pub mod groth16;
 pub mod memory_peaks;
+pub mod private_thread;
 pub mod recycling;
 pub mod stored_gzip;
 

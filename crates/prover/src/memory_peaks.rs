@@ -9,7 +9,7 @@
 //! use edgeprove_prover::{MemoryEstimate, MemoryPeaks, memory_peaks::Observation};
 //!
 //! let peaks = MemoryPeaks::default();
-//! peaks.set_estimate(MemoryEstimate { base_bytes: 50 << 20, per_thread_bytes: 3 << 20 });
+//! peaks.set_estimate(MemoryEstimate { base_bytes: 50 << 20, per_thread_bytes: 3 << 20, ..MemoryEstimate::default() });
 //! assert_eq!(peaks.expected(2), 56 << 20);
 //! peaks.observe(2, Observation { before_bytes: 5 << 20, peak_bytes: 34 << 20, is_alone: true });
 //! assert_eq!(peaks.expected(2), 34 << 20);
@@ -26,6 +26,9 @@ pub struct MemoryEstimate {
     pub base_bytes: u64,
     /// The memory that each thread adds at most, in bytes. It also extends a measurement to more threads.
     pub per_thread_bytes: u64,
+    /// How many times the estimate a measurement can be; `None` if measurements are exact. What is measured in a process
+    /// that does other work as well may be the memory of the other work.
+    pub measured_max_factor: Option<u64>,
 }
 
 /// The memory of a process around one proof.
@@ -75,6 +78,7 @@ impl MemoryPeaks {
             Some(&known) => known.max(at_least),
             None => state.expected(threads).clamp(at_least, at_most),
         };
+        let peak = state.capped(threads, peak);
         state.measured.insert(threads, peak);
     }
 
@@ -114,12 +118,27 @@ impl MemoryPeaks {
 
 impl State {
     fn expected(&self, threads: usize) -> u64 {
-        let MemoryEstimate { base_bytes, per_thread_bytes } = self.estimate;
-        let of_threads = |more: usize| per_thread_bytes.saturating_mul(more as u64);
+        let of_threads = |more: usize| self.estimate.per_thread_bytes.saturating_mul(more as u64);
         let narrower = self.measured.range(..=threads).next_back();
         let by_narrower = narrower.map(|(&measured, &bytes)| bytes + of_threads(threads - measured));
         let wider = || self.measured.range(threads..).next().map(|(_, &bytes)| bytes);
-        by_narrower.or_else(wider).unwrap_or_else(|| base_bytes.saturating_add(of_threads(threads)))
+        match by_narrower.or_else(wider) {
+            Some(measured) => self.capped(threads, measured),
+            None => self.estimated(threads),
+        }
+    }
+
+    fn estimated(&self, threads: usize) -> u64 {
+        let MemoryEstimate { base_bytes, per_thread_bytes, .. } = self.estimate;
+        base_bytes.saturating_add(per_thread_bytes.saturating_mul(threads as u64))
+    }
+
+    /// A measurement, as far as the estimate allows it. The limit must not follow from other measurements: each could be
+    /// a multiple of the one before.
+    fn capped(&self, threads: usize, measured: u64) -> u64 {
+        let max =
+            self.estimate.measured_max_factor.map(|factor| self.estimated(threads).saturating_mul(factor));
+        max.map_or(measured, |max| measured.min(max))
     }
 }
 
@@ -135,8 +154,34 @@ mod tests {
 
     fn estimated(base: u64) -> MemoryPeaks {
         let peaks = MemoryPeaks::default();
-        peaks.set_estimate(MemoryEstimate { base_bytes: base * MIB, per_thread_bytes: 3 * MIB });
+        peaks.set_estimate(MemoryEstimate {
+            base_bytes: base * MIB,
+            per_thread_bytes: 3 * MIB,
+            ..Default::default()
+        });
         peaks
+    }
+
+    #[test]
+    fn the_estimate_bounds_every_measurement() {
+        let estimate =
+            MemoryEstimate { base_bytes: 7 * MIB, per_thread_bytes: 3 * MIB, measured_max_factor: Some(4) };
+        let peaks = MemoryPeaks::default();
+        peaks.set_estimate(estimate);
+        for _ in 0..10 {
+            peaks.observe(1, observed(100, 10_000, false));
+            assert_eq!(peaks.expected(1), 40 * MIB, "a measurement does not raise the limit of the next");
+        }
+        assert_eq!(peaks.measured(), [(1, 40 * MIB)].into());
+        // Of an earlier start, with a measurement from which that of more threads follows.
+        let stored = MemoryPeaks::stored([(1, 10_000 * MIB)].into());
+        assert_eq!(stored.expected(1), 10_000 * MIB);
+        stored.set_estimate(estimate);
+        assert_eq!([1, 2].map(|threads| stored.expected(threads)), [40 * MIB, 52 * MIB]);
+        stored.observe(1, observed(100, 101, false));
+        assert_eq!(stored.measured(), [(1, 40 * MIB)].into());
+        peaks.observe(2, observed(100, 120, false));
+        assert_eq!(peaks.expected(2), 43 * MIB, "what one thread took counts for two");
     }
 
     #[test]

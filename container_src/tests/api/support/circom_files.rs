@@ -12,6 +12,9 @@ use serde_json::Value;
 
 use super::samples;
 
+/// Bytes of a key after its last point: the header and the content of its last section.
+pub(crate) const AFTER_LAST_POINT: usize = 12 + 68;
+
 /// A folder with the files of circuits.
 pub(crate) struct CircomFolder(tempfile::TempDir);
 

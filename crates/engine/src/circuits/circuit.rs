@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use edgeprove_protocol::{CircuitId, HasProblemType, ProblemType, Target};
+use edgeprove_protocol::{CircuitId, HasProblemType, ProblemType, ProofSystem, Target};
 use parking_lot::RwLock;
 use tokio::sync::{Mutex, OnceCell};
 
@@ -20,9 +20,9 @@ use super::{
 use crate::{
     proof_systems::{
         CircuitCounts, CircuitFileError, CircuitInput, CompiledCircuit, ComputationError, ComputationLimits,
-        ComputedWitness, JudgeError, Verdict, WitnessError, inputs::InputDocument,
+        ComputedWitness, JudgeError, ReadLimits, Verdict, WitnessError, inputs::InputDocument,
     },
-    scheduler::beyond_budget,
+    scheduler::{HeldMemory, MemoryHold, beyond_budget},
 };
 use edgeprove_prover::{
     CircuitKey, CircuitSize, GeneratedKey, LoadLimits, MemoryPeaks, ProverError, ProverPermit,
@@ -165,6 +165,8 @@ pub struct Circuit {
     keys: [OnceCell<RwLock<Arc<Key>>>; Target::ALL.len()],
     /// Held while a key of the cache is compared with a generated one.
     comparison: Mutex<()>,
+    /// The memory of the compiled circuit.
+    _memory_hold: MemoryHold,
 }
 
 /// A circuit's key for one target.
@@ -176,12 +178,12 @@ pub struct Key {
     pub vk_hash: [u8; 32],
     /// The circuit's size for this target.
     pub size: CircuitSize,
-    /// It comes from the cache, and no proof has verified under it yet.
+    /// It comes from the cache or from a file, and no proof has verified under it yet.
     is_doubtful: AtomicBool,
 }
 
 impl Key {
-    /// Whether the key comes from the cache, and no proof has verified under it yet.
+    /// Whether the key comes from the cache or from a file of the circuit, and no proof has verified under it yet.
     #[must_use]
     pub fn is_doubtful(&self) -> bool {
         self.is_doubtful.load(Ordering::Relaxed)
@@ -204,6 +206,8 @@ pub struct KeyGenerator {
     pub peaks: PeakCache,
     /// The memory budget of one proof. The prover may take as much to load a circuit.
     pub budget: MemoryBudget,
+    /// The memory of loaded circuits, by which the budget is lower.
+    pub held: HeldMemory,
     /// Longest time for one proof. The prover may take as long to load a circuit, and at least a minute.
     pub proof_timeout: Duration,
 }
@@ -212,8 +216,18 @@ impl KeyGenerator {
     fn limits(&self) -> LoadLimits {
         LoadLimits {
             deadline: Instant::now() + self.proof_timeout.max(LOAD_TIMEOUT_MIN),
-            memory_max_bytes: self.budget.memory_max_bytes,
+            memory_max_bytes: self.memory_left_bytes(),
         }
+    }
+
+    /// The limits for the reading of a circuit's files, on so many threads.
+    #[must_use]
+    pub fn read_limits(&self, width: usize) -> ReadLimits {
+        ReadLimits { crs_points: self.crs.points, memory_max_bytes: self.memory_left_bytes(), width }
+    }
+
+    fn memory_left_bytes(&self) -> u64 {
+        self.budget.memory_max_bytes.saturating_sub(self.held.bytes())
     }
 }
 
@@ -230,8 +244,28 @@ impl Circuit {
     /// Makes a circuit without keys; [`Self::key`] generates them.
     #[must_use]
     pub fn new(id: CircuitId, target: Target, compiled: Box<dyn CompiledCircuit>, peaks: &PeakCache) -> Self {
-        let memory = Arc::new(peaks.get(compiled.program_sha256()));
-        Self { id, target, compiled, memory, keys: Default::default(), comparison: Mutex::default() }
+        let memory = Arc::new(peaks.get(compiled.program().proof_system(), compiled.program_sha256()));
+        Self {
+            id,
+            target,
+            compiled,
+            memory,
+            keys: Default::default(),
+            comparison: Mutex::default(),
+            _memory_hold: MemoryHold::default(),
+        }
+    }
+
+    /// Counts the memory of the compiled circuit for as long as there is the circuit.
+    #[must_use]
+    pub fn held_by(self, held: &HeldMemory) -> Self {
+        Self { _memory_hold: held.hold(self.compiled.memory_bytes()), ..self }
+    }
+
+    /// The proof system of the circuit.
+    #[must_use]
+    pub fn proof_system(&self) -> ProofSystem {
+        self.compiled.program().proof_system()
     }
 
     /// Returns the key for a target. The first call takes it from the cache or generates it.
@@ -299,7 +333,8 @@ impl Circuit {
         if !Arc::ptr_eq(&present, used) {
             return Some(present);
         }
-        if !used.is_doubtful() {
+        // A key that is a part of the program would only be read from it again.
+        if !used.is_doubtful() || self.compiled.program().contains_key() {
             return None;
         }
         let generated = self.generate_key(target, generator, permit).await.inspect_err(|error| {
@@ -393,7 +428,7 @@ impl Circuit {
 
     /// Stores the measured memory peaks for the next start.
     pub fn store_memory(&self, peaks: &PeakCache) {
-        if let Err(error) = peaks.put(self.compiled.program_sha256(), &self.memory) {
+        if let Err(error) = peaks.put(self.proof_system(), self.compiled.program_sha256(), &self.memory) {
             tracing::warn!(circuit = %self.id, %error, "memory peaks were not stored for the next start");
         }
     }
@@ -458,7 +493,7 @@ impl Circuit {
     }
 
     fn check_memory(&self, generator: &KeyGenerator) -> Result<(), LoadError> {
-        let MemoryBudget { memory_max_bytes: max_bytes, narrowest } = generator.budget;
+        let (max_bytes, narrowest) = (generator.memory_left_bytes(), generator.budget.narrowest);
         let needed_bytes = self.memory.expected(narrowest);
         if needed_bytes > max_bytes {
             let is_measured = self.memory.is_measured();
@@ -473,13 +508,15 @@ impl Circuit {
 
     fn key_of(&self, material: KeyMaterial, target: Target, is_cached: bool) -> Key {
         let KeyMaterial { key, size } = material;
+        // A file with a key may be one of another circuit, and a key of the cache as well: only a proof shows it.
+        let is_doubtful = is_cached || self.compiled.program().contains_key();
         let circuit = CircuitKey {
             program: self.compiled.program(),
             vk: key.vk,
             target,
             memory: Arc::clone(&self.memory),
         };
-        Key { circuit, vk_hash: key.vk_hash, size, is_doubtful: is_cached.into() }
+        Key { circuit, vk_hash: key.vk_hash, size, is_doubtful: is_doubtful.into() }
     }
 }
 

@@ -245,17 +245,17 @@ async fn load(
 ) -> Result<Circuit, LoadError> {
     let CircuitSource { id, path, target } = source.clone();
     let peaks = generator.peaks.clone();
-    let crs_points = generator.crs.points;
+    let (limits, held) = (generator.read_limits(permit.width()), generator.held.clone());
     let read = move || {
-        let compiled = proof_systems::read_circuit(&path, crs_points)?;
-        Ok::<_, LoadError>(Circuit::new(id, target, compiled, &peaks))
+        let compiled = proof_systems::read_circuit(&path, limits)?;
+        Ok::<_, LoadError>(Circuit::new(id, target, compiled, &peaks).held_by(&held))
     };
     // A panic while reading is a bug; it stops the server like any other panic.
     let circuit = match tokio::task::spawn_blocking(read).await {
         Ok(circuit) => circuit?,
         Err(panic) => std::panic::resume_unwind(panic.into_panic()),
     };
-    circuit.check_counts(crs_points)?;
+    circuit.check_counts(generator.crs.points)?;
     circuit.key(target, generator, permit).await?;
     Ok(circuit)
 }

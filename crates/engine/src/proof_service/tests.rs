@@ -50,7 +50,10 @@ struct World {
 
 impl World {
     async fn new(recorder: &PrometheusRecorder) -> Self {
-        let fixture = Fixture::new().await;
+        Self::of(Fixture::new().await, recorder)
+    }
+
+    fn of(fixture: Fixture, recorder: &PrometheusRecorder) -> Self {
         let log = Arc::new(MemoryLog::default());
         let sink = Arc::clone(&log) as Arc<dyn AuditSink>;
         let service = ProofService::new(Parts {
@@ -317,6 +320,34 @@ async fn a_job_waits_for_a_full_prover_queue_and_a_request_fails() {
     job.await.unwrap();
     let success = sample("large noir-recursive success", 1.0);
     assert!(world.counted().contains(&success), "{:?}", world.counted());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_doubtful_key_is_blamed_before_the_witness() {
+    let recorder = recorder();
+    let _guard = metrics::set_default_local_recorder(&recorder);
+    let is_doubtful =
+        |world: &World| world.circuit("large").ready_key(Target::NoirRecursive).unwrap().is_doubtful();
+    // No witness of this test can be judged. The generated key is that of the cache: so the witness must be at fault.
+    let world = World::of(Fixture::new().await.restarted().await, &recorder);
+    assert!(is_doubtful(&world));
+    world.fixture.backend.respond([Response::InvalidProof]);
+    let failure = world.prove(request(None)).await.unwrap_err();
+    assert_eq!(failure.kind(), ProblemType::WitnessUnsatisfied);
+    assert!(!is_doubtful(&world));
+
+    // It is another one, and no proof verifies under either.
+    let world = World::of(world.fixture.restarted().await, &recorder);
+    world.fixture.backend.generate_other_keys();
+    world.fixture.backend.respond([Response::InvalidProof, Response::InvalidProof]);
+    let failure = world.prove(request(None)).await.unwrap_err();
+    assert_eq!(failure.kind(), ProblemType::ProofInvalid);
+    assert!(is_doubtful(&world));
+
+    // A proof verifies under the other one.
+    world.fixture.backend.respond([Response::InvalidProof, Response::Proof]);
+    assert_eq!(&world.prove(request(None)).await.unwrap().result.key.circuit.vk[..], b"other vk");
+    assert!(!is_doubtful(&world));
 }
 
 #[tokio::test(start_paused = true)]

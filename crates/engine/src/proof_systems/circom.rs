@@ -11,7 +11,7 @@ pub mod wtns_format;
 use std::{
     io::{self, Read, Write as _},
     path::Path,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::Instant,
 };
 
@@ -20,13 +20,13 @@ use edgeprove_circom_witness::{
 };
 use edgeprove_groth16::{R1cs, WitnessValues};
 use edgeprove_protocol::{ProofSystem, Target};
-use edgeprove_prover::{CircuitProgram, CircuitSize};
+use edgeprove_prover::{CircuitProgram, CircuitSize, private_thread::Running};
 use flate2::{Compression, write::GzEncoder};
 use zeroize::Zeroizing;
 
 use super::{
     CircuitCounts, CircuitInput, CompiledCircuit, ComputationError, ComputationLimits, ComputedWitness,
-    JudgeError, Verdict, WitnessError, inputs::InputDocument,
+    JudgeError, ReadLimits, Verdict, WitnessError, inputs::InputDocument,
 };
 use files::CircomFiles;
 pub use files::{CircomFileError, KEY_EXTENSION, files};
@@ -40,13 +40,17 @@ pub struct CircomCircuit {
     witness_program: WitnessProgram,
     /// The constraints, where their file is there. The key has only two of their three parts.
     constraints: Option<R1cs>,
+    memory_bytes: u64,
 }
 
 impl CircomCircuit {
     /// Reads the files of the circuit with this key, and checks that they fit each other. Blocking.
-    pub fn read(key: &Path) -> Result<Self, CircomFileError> {
-        let CircomFiles { key, key_sha256, witness_program, constraints } = CircomFiles::read(key)?;
-        Ok(Self { key: Arc::new(key), key_sha256, witness_program, constraints })
+    pub fn read(key: &Path, limits: ReadLimits) -> Result<Self, CircomFileError> {
+        // No proof is measured meanwhile.
+        let _running = Running::start();
+        let CircomFiles { key, key_sha256, witness_program, constraints, memory_bytes } =
+            CircomFiles::read(key, limits)?;
+        Ok(Self { key: Arc::new(key), key_sha256, witness_program, constraints, memory_bytes })
     }
 }
 
@@ -76,6 +80,10 @@ impl CompiledCircuit for CircomCircuit {
         CircuitCounts { witnesses: 0, opcodes: 0 }
     }
 
+    fn memory_bytes(&self) -> u64 {
+        self.memory_bytes
+    }
+
     fn witness_max_bytes(&self) -> u64 {
         wtns_format::file_bytes(self.key.info().wires)
     }
@@ -90,6 +98,13 @@ impl CompiledCircuit for CircomCircuit {
         limits: &ComputationLimits,
     ) -> Result<ComputedWitness, ComputationError> {
         let signals = signals::read(inputs, self.witness_program.input_size())?;
+        // The program is stopped at its next tick, and a small one ends before that.
+        if limits.is_cancelled.load(Ordering::Relaxed) {
+            return Err(ComputationError::Cancelled);
+        }
+        if Instant::now() >= limits.deadline {
+            return Err(ComputationError::Timeout);
+        }
         let limits_of_program = Limits {
             time: limits.deadline.saturating_duration_since(Instant::now()),
             memory_bytes: usize::try_from(limits.memory_max_bytes).unwrap_or(usize::MAX),

@@ -12,6 +12,8 @@ use edgeprove_prover::{CapacityPermit, IdleMemory};
 #[derive(Default)]
 struct IdleHolders {
     bytes: AtomicU64,
+    /// The memory of the prover that a proof would get.
+    next_bytes: AtomicU64,
     reclaim: Mutex<Option<CapacityPermit>>,
 }
 
@@ -19,15 +21,26 @@ impl IdleHolders {
     /// Returns the memory that was reclaimed.
     fn return_memory(&self) {
         self.bytes.store(0, Ordering::Relaxed);
+        self.next_bytes.store(0, Ordering::Relaxed);
         let reclaim = self.reclaim.lock().take();
         drop(reclaim.expect("the scheduler reclaimed it"));
     }
 }
 
 impl IdleProvers for IdleHolders {
-    fn idle_memory(&self, _width: usize) -> IdleMemory {
+    fn idle_memory(&self, system: ProofSystem, _width: usize) -> IdleMemory {
         let bytes = self.bytes.load(Ordering::Relaxed);
-        IdleMemory { others_bytes: bytes, others_reclaimable_bytes: bytes, ..IdleMemory::default() }
+        let next_bytes = self.next_bytes.load(Ordering::Relaxed);
+        let idle = IdleMemory {
+            next_bytes,
+            others_bytes: bytes,
+            next_reclaimable_bytes: next_bytes,
+            others_reclaimable_bytes: bytes,
+        };
+        match system {
+            ProofSystem::UltraHonk => idle,
+            ProofSystem::Groth16 => idle.beside_the_proof(),
+        }
     }
 
     fn reclaim_memory(&self, hold: CapacityPermit) {
@@ -211,6 +224,42 @@ async fn idle_provers_return_memory_before_a_proof_starts() {
     provers.return_memory();
     assert_eq!(waiting.await.unwrap().width(), 2);
     other.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_proof_of_this_process_needs_memory_beside_idle_provers() {
+    let provers = Arc::new(IdleHolders::default());
+    let limits = scheduler(2, 8, WidthPolicy::Auto).limits().clone();
+    let scheduler = Scheduler::new(limits, Arc::clone(&provers) as Arc<dyn IdleProvers>);
+    provers.next_bytes.store(30, Ordering::Relaxed);
+    let groth16 = |bytes| Demand { system: ProofSystem::Groth16, ..demand_of(bytes) };
+    let fits = scheduler.admit(groth16(70)).await.unwrap();
+    assert_eq!(scheduler.status().memory_reserved_bytes, 70, "the prover is not a part of it");
+    drop(fits);
+    // In the prover itself it would fit.
+    drop(scheduler.admit(demand_of(71)).await.unwrap());
+    let mut waiting = Box::pin(scheduler.admit(groth16(71)));
+    assert!(poll!(waiting.as_mut()).is_pending(), "together they take more than there is");
+    provers.return_memory();
+    waiting.await.unwrap();
+    assert_eq!(scheduler.status().memory_reserved_bytes, 0);
+}
+
+#[tokio::test]
+async fn held_memory_is_not_given_to_proofs() {
+    let scheduler = scheduler(2, 8, WidthPolicy::Narrow);
+    let held = scheduler.held_memory().hold(30);
+    let other = scheduler.held_memory().hold(10);
+    let refused = scheduler.admit(demand_of(61)).await;
+    assert_eq!(refused.err(), Some(AdmissionError::BeyondMemory { needed_bytes: 61, max_bytes: 60 }));
+    let first = scheduler.admit(demand_of(40)).await.unwrap();
+    let mut second = Box::pin(scheduler.admit(demand_of(30)));
+    assert!(poll!(second.as_mut()).is_pending());
+    drop((held, other));
+    assert_eq!(scheduler.held_memory().bytes(), 0);
+    drop(first);
+    second.await.unwrap();
+    assert!(scheduler.admit(demand_of(100)).await.is_ok());
 }
 
 fn demand_by(account: &str) -> Demand {

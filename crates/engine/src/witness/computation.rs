@@ -7,10 +7,7 @@
 mod turns;
 
 use std::{
-    sync::{
-        Arc, LazyLock,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, LazyLock, atomic::AtomicBool},
     thread,
     time::{Duration, Instant},
 };
@@ -23,7 +20,7 @@ use turns::{Running, Turns};
 use super::intake::SpooledWitness;
 use crate::{
     circuits::Circuit,
-    private_thread::{self, NoResult},
+    private_thread::{self, CancelOnDrop, NoResult},
     proof_systems::{ComputationError, ComputationLimits, ComputedWitness, inputs::InputDocument},
 };
 
@@ -83,15 +80,6 @@ impl HasProblemType for ComputeError {
             Self::Computation(error) => error.field(),
             Self::Busy(_) | Self::Spool(_) | Self::NoThread(_) | Self::Stopped => None,
         }
-    }
-}
-
-/// Cancels a computation whose future is dropped.
-struct CancelOnDrop(Arc<AtomicBool>);
-
-impl Drop for CancelOnDrop {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
     }
 }
 

@@ -13,14 +13,18 @@ const THREAD_BYTES: u64 = 3 << 20;
 #[must_use]
 pub fn by_size(size: CircuitSize) -> MemoryEstimate {
     let base_bytes = (16 << 20) + size.dyadic_size.saturating_mul(2304);
-    MemoryEstimate { base_bytes, per_thread_bytes: THREAD_BYTES }
+    MemoryEstimate { base_bytes, per_thread_bytes: THREAD_BYTES, measured_max_factor: None }
 }
 
 /// Estimates the memory of a proof by the peak memory of a bb that did nothing but make the circuit's key. A proof
 /// takes 1.2 to 1.4 times that memory.
 #[must_use]
 pub fn by_key(peak_bytes: u64) -> MemoryEstimate {
-    MemoryEstimate { base_bytes: peak_bytes / 4 * 5 + (8 << 20), per_thread_bytes: THREAD_BYTES }
+    MemoryEstimate {
+        base_bytes: peak_bytes / 4 * 5 + (8 << 20),
+        per_thread_bytes: THREAD_BYTES,
+        measured_max_factor: None,
+    }
 }
 
 #[cfg(test)]

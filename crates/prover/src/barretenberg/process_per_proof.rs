@@ -18,7 +18,7 @@ use std::{
 
 use async_trait::async_trait;
 use edgeprove_files::regular_file;
-use edgeprove_protocol::Target;
+use edgeprove_protocol::{ProofSystem, Target};
 use edgeprove_spool::{Spool, SpoolDir, SpoolError};
 use edgeprove_telemetry::{process::ProcessStatus, supervisor::Supervisor};
 use parking_lot::Mutex;
@@ -65,7 +65,7 @@ impl ProcessBackend {
 
 /// No process exists without work.
 impl IdleProvers for ProcessBackend {
-    fn idle_memory(&self, _width: usize) -> IdleMemory {
+    fn idle_memory(&self, _system: ProofSystem, _width: usize) -> IdleMemory {
         IdleMemory::default()
     }
 
@@ -73,7 +73,7 @@ impl IdleProvers for ProcessBackend {
 }
 
 impl Backend for ProcessBackend {
-    fn identity(&self) -> BackendIdentity {
+    fn identity(&self, _system: ProofSystem) -> BackendIdentity {
         super::identity(false, self.program.msm)
     }
 
@@ -211,6 +211,10 @@ impl ProcessPermit {
 
 #[async_trait]
 impl ProverPermit for ProcessPermit {
+    fn width(&self) -> usize {
+        self.width
+    }
+
     async fn prove(
         &self,
         circuit: &CircuitKey,

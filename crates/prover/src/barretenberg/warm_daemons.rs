@@ -10,7 +10,7 @@ use std::{
 
 use async_trait::async_trait;
 use barretenberg_rs::generated_types::Response;
-use edgeprove_protocol::Target;
+use edgeprove_protocol::{ProofSystem, Target};
 use edgeprove_telemetry::supervisor::Supervisor;
 use parking_lot::Mutex;
 
@@ -111,7 +111,7 @@ impl Lane {
 }
 
 impl IdleProvers for WarmBackend {
-    fn idle_memory(&self, width: usize) -> IdleMemory {
+    fn idle_memory(&self, _system: ProofSystem, width: usize) -> IdleMemory {
         let _choosing = self.choosing.lock();
         let free = || self.lanes.iter().filter(|lane| lane.is_free());
         let next = self.next(width);
@@ -136,7 +136,7 @@ impl IdleProvers for WarmBackend {
 }
 
 impl Backend for WarmBackend {
-    fn identity(&self) -> BackendIdentity {
+    fn identity(&self, _system: ProofSystem) -> BackendIdentity {
         super::identity(true, self.program.msm)
     }
 
@@ -213,6 +213,10 @@ impl Drop for DaemonPermit {
 
 #[async_trait]
 impl ProverPermit for DaemonPermit {
+    fn width(&self) -> usize {
+        self.width
+    }
+
     async fn prove(
         &self,
         circuit: &CircuitKey,

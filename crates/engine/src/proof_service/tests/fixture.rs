@@ -4,7 +4,10 @@ use std::{
     collections::{BTreeMap, VecDeque},
     io::Write as _,
     path::Path,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -16,7 +19,7 @@ use acir::{
 use async_trait::async_trait;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
-use edgeprove_protocol::{CircuitId, Target};
+use edgeprove_protocol::{CircuitId, ProofSystem, Target};
 use flate2::{Compression, write::GzEncoder};
 use parking_lot::Mutex;
 
@@ -66,9 +69,15 @@ pub(super) enum Response {
 #[derive(Debug, Default)]
 pub(super) struct FakeBackend {
     script: Arc<Mutex<VecDeque<Response>>>,
+    has_other_keys: Arc<AtomicBool>,
 }
 
 impl FakeBackend {
+    /// Generates other keys than before.
+    pub(super) fn generate_other_keys(&self) {
+        self.has_other_keys.store(true, Ordering::Relaxed);
+    }
+
     /// Adds responses to the script.
     pub(super) fn respond(&self, responses: impl IntoIterator<Item = Response>) {
         self.script.lock().extend(responses);
@@ -77,11 +86,16 @@ impl FakeBackend {
 
 struct FakePermit {
     script: Arc<Mutex<VecDeque<Response>>>,
+    has_other_keys: Arc<AtomicBool>,
     _capacity: CapacityPermit,
 }
 
 #[async_trait]
 impl ProverPermit for FakePermit {
+    fn width(&self) -> usize {
+        1
+    }
+
     async fn prove(
         &self,
         _circuit: &CircuitKey,
@@ -126,7 +140,8 @@ impl ProverPermit for FakePermit {
         _limits: LoadLimits,
     ) -> Result<GeneratedKey, ProverError> {
         let vk_hash = [u8::from(target == Target::Evm); 32];
-        let key = VerificationKey { vk: Bytes::from_static(b"vk"), vk_hash };
+        let vk: &'static [u8] = if self.has_other_keys.load(Ordering::Relaxed) { b"other vk" } else { b"vk" };
+        let key = VerificationKey { vk: Bytes::from_static(vk), vk_hash };
         Ok(GeneratedKey { key, proof_memory: None })
     }
 
@@ -142,7 +157,7 @@ impl ProverPermit for FakePermit {
 }
 
 impl IdleProvers for FakeBackend {
-    fn idle_memory(&self, _width: usize) -> IdleMemory {
+    fn idle_memory(&self, _system: ProofSystem, _width: usize) -> IdleMemory {
         IdleMemory::default()
     }
 
@@ -150,12 +165,16 @@ impl IdleProvers for FakeBackend {
 }
 
 impl Backend for FakeBackend {
-    fn identity(&self) -> BackendIdentity {
+    fn identity(&self, _system: ProofSystem) -> BackendIdentity {
         BackendIdentity { program: "fake", version: "1", variant: "" }
     }
 
     fn permit(&self, _width: usize, capacity: CapacityPermit) -> Box<dyn ProverPermit> {
-        Box::new(FakePermit { script: Arc::clone(&self.script), _capacity: capacity })
+        Box::new(FakePermit {
+            script: Arc::clone(&self.script),
+            has_other_keys: Arc::clone(&self.has_other_keys),
+            _capacity: capacity,
+        })
     }
 
     fn mode(&self) -> &'static str {
@@ -178,7 +197,7 @@ impl Backend for FakeBackend {
 /// A proving core on a fake prover with one core, one place in its queue, and the circuits `large` and `small` of one
 /// family, both loaded.
 pub(super) struct Fixture {
-    _home: tempfile::TempDir,
+    home: tempfile::TempDir,
     pub(super) backend: Arc<FakeBackend>,
     pub(super) proving: Arc<Proving>,
     pub(super) circuits: Arc<Registry>,
@@ -187,7 +206,16 @@ pub(super) struct Fixture {
 
 impl Fixture {
     pub(super) async fn new() -> Self {
-        let home = tempfile::tempdir().unwrap();
+        Self::at(tempfile::tempdir().unwrap()).await
+    }
+
+    /// The same after a restart: the keys come from the cache.
+    pub(super) async fn restarted(self) -> Self {
+        let Self { home, .. } = self;
+        Self::at(home).await
+    }
+
+    async fn at(home: tempfile::TempDir) -> Self {
         let backend = Arc::new(FakeBackend::default());
         let limits = SchedulerLimits {
             cores: 1,
@@ -198,10 +226,11 @@ impl Fixture {
         };
         let scheduler = Scheduler::new(limits, Arc::clone(&backend) as Arc<dyn IdleProvers>);
         let keys = KeyGenerator {
-            cache: KeyCache::new(&home.path().join("keys"), &backend.identity()),
+            cache: KeyCache::new(&home.path().join("keys"), &backend.identity(ProofSystem::UltraHonk)),
             crs: Crs { dir: home.path().to_owned(), points: 1 << 20, checked_points: 1 << 20 },
-            peaks: PeakCache::new(&home.path().join("keys"), &backend.identity()),
+            peaks: PeakCache::new(&home.path().join("keys"), |system| backend.identity(system)),
             budget: MemoryBudget { memory_max_bytes: u64::MAX, narrowest: 1 },
+            held: scheduler.held_memory().clone(),
             proof_timeout: Duration::from_mins(1),
         };
         let options = ProvingOptions { timeout: Duration::from_mins(1), verify: true };
@@ -218,7 +247,7 @@ impl Fixture {
         drop(permit);
         assert_eq!(circuits.loaded().count(), 2);
         let spool = Spool::open(&home.path().join("spool")).unwrap();
-        Self { _home: home, backend, proving, circuits, spool }
+        Self { home, backend, proving, circuits, spool }
     }
 
     /// A spooled witness with these decompressed bytes, and its digest.

@@ -5,23 +5,29 @@
 //!
 //! The files may come from somebody else. Each is read up to a limit. The points of a key are checked. The program is compiled
 //! on a thread of its own: the compiler's time and memory are bounded by the length of the program and of its longest function,
-//! and a load that takes too long nevertheless fails while the thread comes to its end. A child process would bound both
-//! more strictly, but only unsafe code can take over what a child has compiled.
+//! and a load that takes too long nevertheless fails while the thread comes to its end. No other program is compiled until
+//! then. A child process would bound both more strictly, but only unsafe code can take over what a child has compiled.
+//!
+//! The key and the constraints stay in memory. What they take is compared with the memory that is left before they are
+//! made of the files' bytes.
 
 use std::{
-    io,
+    fs, io,
     num::NonZeroUsize,
     path::{Path, PathBuf},
     sync::{LazyLock, mpsc},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use edgeprove_circom_witness::{Circuit as WitnessProgram, CircuitError, Limits, WitnessEngine};
 use edgeprove_files::regular_file;
-use edgeprove_groth16::{ProvingKey, R1cs, Threads, Trust};
+use edgeprove_groth16::{KeyError, ProvingKey, R1cs, R1csInfo, Threads, Trust, ZkeyInfo};
 use edgeprove_protocol::{HasProblemType, ProblemType};
+use parking_lot::{Condvar, Mutex};
 use sha2::{Digest as _, Sha256};
+
+use crate::{proof_systems::ReadLimits, scheduler::mebibytes};
 
 /// The extension of a key's file.
 pub const KEY_EXTENSION: &str = "zkey";
@@ -89,6 +95,32 @@ pub enum CircomFileError {
         /// The file.
         path: PathBuf,
     },
+    /// Another program is being compiled, which takes too long.
+    #[error(
+        "{} was not compiled, because the compiler was busy with another program for {} s: retry when it has finished",
+        path.display(),
+        COMPILE_TIME_MAX.as_secs()
+    )]
+    CompilerBusy {
+        /// The file.
+        path: PathBuf,
+    },
+    /// There is too little memory for the files.
+    #[error(
+        "{} and the files before it take {} MiB of memory, but {} MiB are left for circuits and proofs: raise \
+         --memory-max on a machine that has more",
+        path.display(),
+        mebibytes(*needed_bytes),
+        *max_bytes >> 20
+    )]
+    BeyondMemory {
+        /// The file that was read last.
+        path: PathBuf,
+        /// The memory of all files up to this one, in bytes.
+        needed_bytes: u64,
+        /// The memory that is left, in bytes.
+        max_bytes: u64,
+    },
     /// The compiler of programs failed.
     #[error("the compiler failed on {}: compile the circuit again", path.display())]
     CompilerFailed {
@@ -138,6 +170,8 @@ impl HasProblemType for CircomFileError {
             | Self::NoProgram { .. }
             | Self::TooLarge { .. }
             | Self::TooSlow { .. }
+            | Self::CompilerBusy { .. }
+            | Self::BeyondMemory { .. }
             | Self::NoEngine { .. } => ProblemType::CircuitUnavailable,
             Self::Key { .. }
             | Self::Program { .. }
@@ -161,6 +195,8 @@ impl CircomFileError {
                 "its program is not one that this server can run"
             }
             Self::TooSlow { .. } => "its program takes too long to compile",
+            Self::CompilerBusy { .. } => "the compiler of programs was busy with another one",
+            Self::BeyondMemory { .. } => "its files need more memory than the server has left",
             Self::Constraints { .. } => "its constraints cannot be read",
             Self::OtherCircuit { .. } => "its files are of different circuits",
             Self::NoEngine { .. } => "this server cannot run its program",
@@ -181,6 +217,8 @@ pub(super) struct CircomFiles {
     pub(super) key_sha256: [u8; 32],
     pub(super) witness_program: WitnessProgram,
     pub(super) constraints: Option<R1cs>,
+    /// The memory that all of them take, in bytes.
+    pub(super) memory_bytes: u64,
 }
 
 /// The files of the circuit with this key, the key first. Some may not exist.
@@ -190,7 +228,7 @@ pub fn files(key: &Path) -> Vec<PathBuf> {
     vec![key.to_owned(), if in_folder.exists() { in_folder } else { beside }, key.with_extension("r1cs")]
 }
 
-/// The two places of a program.
+/// The two paths of a program.
 fn programs(key: &Path) -> [PathBuf; 2] {
     let beside = key.with_extension("wasm");
     let stem = key.file_stem().unwrap_or_default();
@@ -203,47 +241,83 @@ fn programs(key: &Path) -> [PathBuf; 2] {
 }
 
 impl CircomFiles {
-    pub(super) fn read(key_path: &Path) -> Result<Self, CircomFileError> {
-        let bytes = read(key_path, KEY_MAX_BYTES)?;
+    pub(super) fn read(key_path: &Path, limits: ReadLimits) -> Result<Self, CircomFileError> {
+        let mut memory = Memory { max_bytes: limits.memory_max_bytes, held_bytes: 0 };
+        let bytes = read(key_path, KEY_MAX_BYTES, &memory)?;
+        let wrong_key = |source: KeyError| CircomFileError::Key { path: key_path.to_owned(), source };
+        let info = ZkeyInfo::read(&bytes).map_err(|error| wrong_key(error.into()))?;
+        memory.take(key_path, &bytes, info.memory_bytes(bytes.len() as u64))?;
         let key_sha256 = Sha256::digest(&bytes).into();
-        let cores = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-        let threads = Threads::of_width(cores);
+        let threads = Threads::of_width(NonZeroUsize::new(limits.width).unwrap_or(NonZeroUsize::MIN));
         let threads = threads.map_err(|error| CircomFileError::NoEngine { reason: error.to_string() })?;
-        let key = ProvingKey::read(&bytes, Trust::Checked, &threads)
-            .map_err(|source| CircomFileError::Key { path: key_path.to_owned(), source })?;
-        drop(bytes);
-        let constraints = read_constraints(key_path, &key)?;
-        let witness_program = read_program(key_path, &key)?;
-        Ok(Self { key, key_sha256, witness_program, constraints })
+        let key = ProvingKey::read(&bytes, Trust::Checked, &threads).map_err(wrong_key)?;
+        drop((bytes, threads));
+        let constraints = read_constraints(key_path, info, &mut memory)?;
+        let witness_program = read_program(key_path, info, &mut memory)?;
+        Ok(Self { key, key_sha256, witness_program, constraints, memory_bytes: memory.held_bytes })
     }
 }
 
-fn read(path: &Path, max_bytes: u64) -> Result<Vec<u8>, CircomFileError> {
+/// The memory of the files that were read, and the most.
+struct Memory {
+    max_bytes: u64,
+    held_bytes: u64,
+}
+
+impl Memory {
+    fn check(&self, path: &Path, further_bytes: u64) -> Result<(), CircomFileError> {
+        let (needed_bytes, max_bytes) = (self.held_bytes.saturating_add(further_bytes), self.max_bytes);
+        if needed_bytes > max_bytes {
+            return Err(CircomFileError::BeyondMemory { path: path.to_owned(), needed_bytes, max_bytes });
+        }
+        Ok(())
+    }
+
+    /// Counts the content of a file, before it is made of the file's bytes. Both are there for a while, and a copy of a part.
+    fn take(&mut self, path: &Path, file: &[u8], content_bytes: u64) -> Result<(), CircomFileError> {
+        self.check(path, content_bytes.saturating_add(2 * file.len() as u64))?;
+        self.held_bytes += content_bytes;
+        Ok(())
+    }
+}
+
+/// Reads a file whose length is within the limit of such files, and for which there is memory.
+fn read(path: &Path, max_bytes: u64, memory: &Memory) -> Result<Vec<u8>, CircomFileError> {
+    let unreadable = |source| CircomFileError::Unreadable { path: path.to_owned(), source };
+    let length = fs::metadata(path).map_err(unreadable)?.len();
+    if length <= max_bytes {
+        memory.check(path, length)?;
+    }
     regular_file::read(path, max_bytes).map_err(|source| match source.kind() {
         io::ErrorKind::FileTooLarge => CircomFileError::TooLarge { path: path.to_owned(), max_bytes },
-        _ => CircomFileError::Unreadable { path: path.to_owned(), source },
+        _ => unreadable(source),
     })
 }
 
-fn read_constraints(key_path: &Path, key: &ProvingKey) -> Result<Option<R1cs>, CircomFileError> {
+fn read_constraints(
+    key_path: &Path,
+    key: ZkeyInfo,
+    memory: &mut Memory,
+) -> Result<Option<R1cs>, CircomFileError> {
     let path = key_path.with_extension("r1cs");
-    let bytes = match read(&path, CONSTRAINTS_MAX_BYTES) {
+    let bytes = match read(&path, CONSTRAINTS_MAX_BYTES, memory) {
         Ok(bytes) => bytes,
         Err(CircomFileError::Unreadable { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
             return Ok(None);
         }
         Err(error) => return Err(error),
     };
-    let constraints =
-        R1cs::read(&bytes).map_err(|source| CircomFileError::Constraints { path: path.clone(), source })?;
-    let (here, there) = (constraints.info(), key.info());
+    let damaged = |source| CircomFileError::Constraints { path: path.clone(), source };
+    // An empty constraint takes ten times as much memory as in the file, so numbers are compared before.
+    let info = R1csInfo::read(&bytes).map_err(damaged)?;
     let counts = [
-        ("wires", here.wires, there.wires),
-        ("public signals", here.public_signals(), there.public_signals),
-        ("constraints", here.constraints, there.constraints),
+        ("wires", info.wires, key.wires),
+        ("public signals", info.public_signals(), key.public_signals),
+        ("constraints", info.constraints, key.constraints),
     ];
     check_counts(&path, key_path, counts)?;
-    Ok(Some(constraints))
+    memory.take(&path, &bytes, info.memory_bytes(bytes.len() as u64))?;
+    R1cs::read(&bytes).map(Some).map_err(damaged)
 }
 
 fn check_counts<const N: usize>(
@@ -260,14 +334,19 @@ fn check_counts<const N: usize>(
     }
 }
 
-fn read_program(key_path: &Path, key: &ProvingKey) -> Result<WitnessProgram, CircomFileError> {
+fn read_program(
+    key_path: &Path,
+    key: ZkeyInfo,
+    memory: &mut Memory,
+) -> Result<WitnessProgram, CircomFileError> {
     let limits = Limits { time: START_TIME_MAX, ..Limits::default() };
     let [beside, in_folder] = programs(key_path);
     let path = [&beside, &in_folder].into_iter().find(|path| path.exists());
     let path = path.ok_or_else(|| CircomFileError::NoProgram { path: beside.clone() })?.clone();
-    let wasm = read(&path, limits.program_bytes as u64)?;
-    let program = compile(&path, wasm, limits)?;
-    check_counts(&path, key_path, [("wires", program.witness_size(), key.info().wires)])?;
+    let wasm = read(&path, limits.program_bytes as u64, memory)?;
+    let program = compile(&path, wasm, limits, COMPILE_TIME_MAX)?;
+    check_counts(&path, key_path, [("wires", program.witness_size(), key.wires)])?;
+    memory.held_bytes += program.code_bytes() as u64;
     Ok(program)
 }
 
@@ -278,20 +357,79 @@ fn engine() -> Result<WitnessEngine, CircomFileError> {
     ENGINE.clone().map_err(|reason| CircomFileError::NoEngine { reason })
 }
 
-/// Compiles a program on a thread of its own.
-fn compile(path: &Path, wasm: Vec<u8>, limits: Limits) -> Result<WitnessProgram, CircomFileError> {
+/// Whether a program is being compiled. One compiler runs at a time, so that hostile programs do not fill memory and cores with
+/// compilers that cannot be stopped.
+static COMPILING: Mutex<bool> = Mutex::new(false);
+static COMPILED: Condvar = Condvar::new();
+
+/// The turn of one compiler. It ends with the compiler, and not with the load that started it.
+struct CompilerTurn;
+
+impl CompilerTurn {
+    /// Waits for the turn. `None`: another compiler took all the time.
+    fn take(deadline: Instant) -> Option<Self> {
+        let mut is_compiling = COMPILING.lock();
+        while *is_compiling {
+            if COMPILED.wait_until(&mut is_compiling, deadline).timed_out() && *is_compiling {
+                return None;
+            }
+        }
+        *is_compiling = true;
+        Some(Self)
+    }
+}
+
+impl Drop for CompilerTurn {
+    fn drop(&mut self) {
+        *COMPILING.lock() = false;
+        COMPILED.notify_one();
+    }
+}
+
+/// Compiles a program on a thread of its own. The compiler uses one core.
+fn compile(
+    path: &Path,
+    wasm: Vec<u8>,
+    limits: Limits,
+    time_max: Duration,
+) -> Result<WitnessProgram, CircomFileError> {
     let engine = engine()?;
+    let path = path.to_owned();
+    let Some(turn) = CompilerTurn::take(Instant::now() + time_max) else {
+        return Err(CircomFileError::CompilerBusy { path });
+    };
     let (reply, compiled) = mpsc::sync_channel(1);
     let work = move || {
+        let _turn = turn;
         // Nobody waits any more after the longest time.
         let _ = reply.send(WitnessProgram::compile(&engine, &wasm, limits));
     };
     let thread = thread::Builder::new().name("circom-compiler".to_owned()).spawn(work);
     thread.map_err(|error| CircomFileError::NoEngine { reason: error.to_string() })?;
-    let path = path.to_owned();
-    match compiled.recv_timeout(COMPILE_TIME_MAX) {
+    match compiled.recv_timeout(time_max) {
         Ok(compiled) => compiled.map_err(|source| CircomFileError::Program { path, source }),
         Err(mpsc::RecvTimeoutError::Timeout) => Err(CircomFileError::TooSlow { path }),
         Err(mpsc::RecvTimeoutError::Disconnected) => Err(CircomFileError::CompilerFailed { path }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_compiler_starts_beside_a_late_one() {
+        let late = CompilerTurn::take(Instant::now() + Duration::from_mins(1)).unwrap();
+        let compile = |time_max| compile(Path::new("a.wasm"), b"text".to_vec(), Limits::default(), time_max);
+        let refused = compile(Duration::from_millis(1)).unwrap_err();
+        assert!(matches!(refused, CircomFileError::CompilerBusy { .. }), "{refused}");
+        let waiting = thread::scope(|scope| {
+            let waiting = scope.spawn(|| compile(Duration::from_mins(1)));
+            drop(late);
+            waiting.join().unwrap()
+        });
+        assert!(matches!(waiting, Err(CircomFileError::Program { .. })), "its turn came");
+        let after = compile(Duration::from_mins(1));
+        assert!(matches!(after, Err(CircomFileError::Program { .. })), "a turn ends with its compiler");
     }
 }

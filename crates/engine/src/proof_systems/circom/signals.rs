@@ -1,7 +1,7 @@
 //! The inputs of a circom circuit, and what can be wrong with them.
 //!
 //! The program knows its input signals by hashes of their names, and not which of them are public: that follows from their
-//! places in the witness. So both members of a document are read as one set of signals.
+//! positions in the witness. So both members of a document are read as one set of signals.
 
 use edgeprove_circom_witness::{InputError as SignalError, Inputs, MemberError};
 

@@ -34,7 +34,12 @@ impl Folder {
     }
 
     fn read(&self) -> Result<CircomCircuit, CircomFileError> {
-        CircomCircuit::read(&self.at("range.zkey"))
+        self.read_within(u64::MAX)
+    }
+
+    fn read_within(&self, memory_max_bytes: u64) -> Result<CircomCircuit, CircomFileError> {
+        let limits = ReadLimits { memory_max_bytes, ..ReadLimits::of_a_command() };
+        CircomCircuit::read(&self.at("range.zkey"), limits)
     }
 
     #[track_caller]
@@ -174,12 +179,69 @@ fn damaged_and_foreign_files_are_refused() {
     }
     // A point of the key that is not one of the curve.
     let mut other = key.clone();
-    let last = other.len() - 40;
+    // The last section has 68 bytes after its header of 12.
+    let last = other.len() - 81;
     other[last] ^= 1;
     fs::write(folder.at("range.zkey"), other).unwrap();
     folder.fails(damaged, "range.zkey is not a Groth16 key");
     fs::remove_file(folder.at("range.zkey")).unwrap();
     folder.fails(ProblemType::CircuitUnavailable, "range.zkey cannot be read");
+}
+
+#[test]
+fn constraints_of_another_size_are_not_read() {
+    let folder = Folder::new();
+    let mut other = folder.compiled.r1cs();
+    // A constraint more than the key has, of which the file has only the start: the number is compared first.
+    let count_at = number_of_constraints_at(&other);
+    other[count_at] += 1;
+    fs::write(folder.at("range.r1cs"), other).unwrap();
+    folder.fails(ProblemType::CircuitCompilationFailed, "range.r1cs is of another circuit than the key");
+}
+
+/// Where the header has the number of constraints: behind the field, four numbers of signals and the number of labels.
+fn number_of_constraints_at(r1cs: &[u8]) -> usize {
+    let mut at = 12;
+    loop {
+        let kind = u32::from_le_bytes(r1cs[at..at + 4].try_into().unwrap());
+        if kind == 1 {
+            return at + 12 + 4 + 32 + 16 + 8;
+        }
+        at += 12 + usize::try_from(u64::from_le_bytes(r1cs[at + 4..at + 12].try_into().unwrap())).unwrap();
+    }
+}
+
+#[test]
+fn files_beyond_the_memory_are_not_read() {
+    let folder = Folder::new();
+    let key_bytes = fs::metadata(folder.at("range.zkey")).unwrap().len();
+    let with_key = folder.read().unwrap().memory_bytes();
+    assert!(with_key > key_bytes);
+    fs::write(folder.at("range.r1cs"), folder.compiled.r1cs()).unwrap();
+    let with_all = folder.read().unwrap().memory_bytes();
+    assert!(with_all > with_key);
+    let refused = |max| {
+        let error = folder.read_within(max).unwrap_err();
+        assert_eq!(error.kind(), ProblemType::CircuitUnavailable, "{error}");
+        let CircomFileError::BeyondMemory { path, needed_bytes, max_bytes } = error else {
+            panic!("{error}")
+        };
+        assert!(needed_bytes > max_bytes && max_bytes == max);
+        path
+    };
+    assert_eq!(refused(key_bytes - 1), folder.at("range.zkey"), "by the length of the file");
+    // The size of the key is wrong, and the damage behind it is not reached.
+    let key = fs::read(folder.at("range.zkey")).unwrap();
+    let mut damaged = key.clone();
+    damaged[key.len() - 81] ^= 1;
+    fs::write(folder.at("range.zkey"), damaged).unwrap();
+    assert_eq!(refused(2 * key_bytes), folder.at("range.zkey"), "by the sizes in its header");
+    fs::write(folder.at("range.zkey"), &key).unwrap();
+    let info = folder.read().unwrap().key.info();
+    fs::write(folder.at("range.r1cs"), vec![0; 3 * key.len()]).unwrap();
+    assert_eq!(refused(info.memory_bytes(key_bytes) + 2 * key_bytes), folder.at("range.r1cs"));
+    fs::remove_file(folder.at("range.r1cs")).unwrap();
+    assert!(folder.read_within(u64::MAX).is_ok());
 }
 
 /// A program with a function that is longer than the compiler gets.

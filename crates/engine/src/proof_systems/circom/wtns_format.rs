@@ -6,7 +6,7 @@
 
 use std::io::{self, Read};
 
-use edgeprove_groth16::FormatError;
+use edgeprove_groth16::{FormatError, is_canonical, scalar_modulus};
 use edgeprove_protocol::{HasProblemType, ProblemType};
 use zeroize::Zeroizing;
 
@@ -18,12 +18,6 @@ const HEAD_BYTES: usize = 12 + 12 + 4 + VALUE_BYTES;
 const HEADER_BYTES: usize = HEAD_BYTES + 4 + 12;
 /// Values that are read at once.
 const VALUES_AT_ONCE: usize = 1024;
-
-/// The modulus of BN254's scalar field.
-const MODULUS: [u8; VALUE_BYTES] = [
-    0x01, 0x00, 0x00, 0xf0, 0x93, 0xf5, 0xe1, 0x43, 0x91, 0x70, 0xb9, 0x79, 0x48, 0xe8, 0x33, 0x28, 0x5d,
-    0x58, 0x81, 0x81, 0xb6, 0x45, 0x50, 0xb8, 0x29, 0xa0, 0x31, 0xe1, 0x72, 0x4e, 0x64, 0x30,
-];
 
 /// A decompressed upload is not a witness of the circuit. No variant has a value.
 #[derive(Debug, thiserror::Error)]
@@ -117,7 +111,7 @@ pub fn check(decompressed: &mut dyn Read, values: u32) -> Result<(), WtnsError> 
         let length = fill(decompressed, &mut buffer[..wanted * VALUE_BYTES])?;
         let (whole, _) = buffer[..length].as_chunks::<VALUE_BYTES>();
         for value in whole {
-            if !is_below_modulus(value) {
+            if !is_canonical(value) {
                 return Err(WtnsError::NotCanonical { index });
             }
             if index == 0 && !(value[0] == 1 && value[1..].iter().all(|byte| *byte == 0)) {
@@ -143,7 +137,7 @@ fn check_header(header: &[u8], values: u32) -> Result<(), WtnsError> {
     if head[4..24] != expected || head[24..28] != value_bytes {
         return Err(WtnsError::Header);
     }
-    if head[28..] != MODULUS {
+    if head[28..] != scalar_modulus() {
         return Err(WtnsError::OtherField);
     }
     let Some((found, rest)) = rest.split_first_chunk() else { return Err(WtnsError::Header) };
@@ -154,10 +148,6 @@ fn check_header(header: &[u8], values: u32) -> Result<(), WtnsError> {
     let mut section = 2_u32.to_le_bytes().to_vec();
     section.extend((u64::from(values) * VALUE_BYTES as u64).to_le_bytes());
     if rest == section { Ok(()) } else { Err(WtnsError::Header) }
-}
-
-fn is_below_modulus(value: &[u8; VALUE_BYTES]) -> bool {
-    value.iter().rev().lt(MODULUS.iter().rev())
 }
 
 /// Fills the buffer as far as there are bytes.
@@ -184,7 +174,7 @@ mod tests {
         file.extend([2_u32, 2, 1].map(u32::to_le_bytes).concat());
         file.extend(40_u64.to_le_bytes());
         file.extend(32_u32.to_le_bytes());
-        file.extend(MODULUS);
+        file.extend(scalar_modulus());
         file.extend(values.to_le_bytes());
         file.extend(2_u32.to_le_bytes());
         file.extend((u64::from(values) * 32).to_le_bytes());
@@ -214,9 +204,13 @@ mod tests {
 
     #[test]
     fn other_lengths_are_refused() {
-        let file = wtns(3000);
-        for length in (0..file.len()).step_by(7) {
-            let error = error(&file[..length], 3000);
+        let file = wtns(1100);
+        // The header and the first value; then around the end of the values that are read at once; then the end.
+        let at_once = HEADER_BYTES + VALUES_AT_ONCE * VALUE_BYTES;
+        let lengths =
+            (0..HEADER_BYTES + 33).chain(at_once - 33..at_once + 34).chain(file.len() - 33..file.len());
+        for length in lengths {
+            let error = error(&file[..length], 1100);
             match length {
                 0..4 => assert!(matches!(error, WtnsError::NotWtns { is_noir: false }), "{length}: {error}"),
                 4..HEADER_BYTES => assert!(matches!(error, WtnsError::Header), "{length}: {error}"),
@@ -226,7 +220,7 @@ mod tests {
                 }
             }
         }
-        assert!(matches!(error(&[file, vec![0]].concat(), 3000), WtnsError::TrailingBytes));
+        assert!(matches!(error(&[file, vec![0]].concat(), 1100), WtnsError::TrailingBytes));
         let other = error(&wtns(5), 6);
         assert!(matches!(other, WtnsError::OtherCircuit { found: 5, wanted: 6 }), "{other}");
         assert_eq!(other.kind(), ProblemType::WitnessOfAnotherCircuit);
@@ -239,15 +233,17 @@ mod tests {
             file[at..at + bytes.len()].copy_from_slice(bytes);
             error(&file, 3)
         };
-        assert!(matches!(with(HEADER_BYTES + 64, &MODULUS), WtnsError::NotCanonical { index: 2 }));
+        assert!(matches!(with(HEADER_BYTES + 64, &scalar_modulus()), WtnsError::NotCanonical { index: 2 }));
         assert!(matches!(with(HEADER_BYTES, &[2]), WtnsError::NotOne));
         assert!(matches!(with(28, &[2]), WtnsError::OtherField));
         for at in [4, 8, 12, 16, 24, 64, 68] {
             assert!(matches!(with(at, &[9]), WtnsError::Header), "{at}");
         }
-        let mut largest = MODULUS;
+        let mut largest = scalar_modulus();
         largest[0] -= 1;
-        assert!(is_below_modulus(&largest) && !is_below_modulus(&MODULUS) && !is_below_modulus(&[0xff; 32]));
+        let mut file = wtns(3);
+        file[HEADER_BYTES + 64..].copy_from_slice(&largest);
+        check(&mut file.as_slice(), 3).unwrap();
         assert!(matches!(error(&[3, 0x91, 0x91], 3), WtnsError::NotWtns { is_noir: true }));
     }
 }
