@@ -14,6 +14,7 @@
 //!
 //! - [`shared_directory`]: the directory that servers share, and the folders in it.
 //! - [`wiper_thread`]: the thread that wipes dropped files.
+//! - [`plain_tree`]: removes a folder without overwriting its files.
 //! - [`gunzip`]: decompresses gzip, and wipes its own memory.
 //! - [`zero_fill`]: overwrites one file.
 //! - [`error`]: errors by the action that an operator has to take.
@@ -22,6 +23,7 @@
 mod budget;
 mod error;
 pub mod gunzip;
+mod plain_tree;
 mod shared_directory;
 mod wiper_thread;
 pub mod zero_fill;
@@ -46,6 +48,9 @@ pub use error::SpoolError;
 use gunzip::Gunzip;
 use shared_directory::SharedDirectory;
 use wiper_thread::WipeJob;
+
+/// Prefix of the name of a folder whose files hold no secrets.
+pub(crate) const PLAIN_PREFIX: &str = "plain-";
 
 /// A directory for witnesses. Clones share it. Dropping the last clone waits for the last wipe.
 ///
@@ -151,11 +156,20 @@ impl Spool {
 
     /// Creates an empty folder for the files of a prover process, with mode 0700. Dropping it wipes everything in it.
     pub fn create_dir(&self) -> Result<SpoolDir, SpoolError> {
-        let name = Uuid::new_v4().to_string();
+        self.create_dir_named(Uuid::new_v4().to_string(), WipeJob::Dir)
+    }
+
+    /// Creates an empty folder for files without secrets, with mode 0700. Dropping it removes everything in it, as does
+    /// the next start after this server was killed. Its files are not overwritten.
+    pub fn create_plain_dir(&self) -> Result<SpoolDir, SpoolError> {
+        self.create_dir_named(format!("{PLAIN_PREFIX}{}", Uuid::new_v4()), WipeJob::PlainDir)
+    }
+
+    fn create_dir_named(&self, name: String, wipe: fn(PathBuf) -> WipeJob) -> Result<SpoolDir, SpoolError> {
         let path = self.folder.path.join(&name);
         self.folder.create(&path, |folder| rustix::fs::mkdirat(folder, name.as_str(), Mode::RWXU))?;
         self.folder.count_one();
-        Ok(SpoolDir { path, folder: Arc::clone(&self.folder) })
+        Ok(SpoolDir { path, folder: Arc::clone(&self.folder), wipe })
     }
 
     /// The number of files and folders that exist, including those that wait to be wiped.
@@ -332,11 +346,13 @@ impl Drop for SpoolFile {
     }
 }
 
-/// A folder for the files of a prover process. Dropping it wipes everything in it.
+/// A folder for the files of another process. Dropping it removes everything in it.
 #[derive(Debug)]
 pub struct SpoolDir {
     path: PathBuf,
     folder: Arc<Folder>,
+    /// What the wiper does with it.
+    wipe: fn(PathBuf) -> WipeJob,
 }
 
 impl SpoolDir {
@@ -349,7 +365,7 @@ impl SpoolDir {
 
 impl Drop for SpoolDir {
     fn drop(&mut self) {
-        self.folder.wipe(WipeJob::Dir(std::mem::take(&mut self.path)));
+        self.folder.wipe((self.wipe)(std::mem::take(&mut self.path)));
     }
 }
 

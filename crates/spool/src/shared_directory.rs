@@ -17,7 +17,7 @@ use rustix::{
 };
 use uuid::Uuid;
 
-use crate::{error::SpoolError, wiper_thread::wipe_tree};
+use crate::{PLAIN_PREFIX, error::SpoolError, plain_tree, wiper_thread::wipe_tree};
 
 /// Prefix of the name of every server's own folder.
 const FOLDER_PREFIX: &str = "server-";
@@ -81,9 +81,10 @@ impl SharedDirectory {
             if !ours || folder.try_lock().is_err() {
                 continue;
             }
+            let plain = remove_plain_folders(&path);
             let (files, result) = wipe_tree(&path);
             swept += files;
-            match result {
+            match plain.and(result) {
                 Ok(()) => {
                     tracing::warn!(folder = %path.display(), files, "wiped the witnesses of a server that has died");
                 }
@@ -174,6 +175,19 @@ fn probe(path: &Path, folder: &File) -> Result<(), SpoolError> {
     let written = created.map_err(io::Error::from).and_then(|file| File::from(file).write_all(&PROBE));
     let removed = rustix::fs::unlinkat(folder, NAME, AtFlags::empty()).map_err(io::Error::from);
     written.and(removed).map_err(|error| SpoolError::of("write to", &path.join(NAME), error))
+}
+
+/// Removes the folders without secrets from the folder of a server that has died.
+fn remove_plain_folders(server: &Path) -> io::Result<()> {
+    let mut result = Ok(());
+    for entry in fs::read_dir(server)? {
+        let entry = entry?;
+        let is_plain = entry.file_name().to_str().is_some_and(|name| name.starts_with(PLAIN_PREFIX));
+        if is_plain && entry.file_type()?.is_dir() {
+            result = result.and(plain_tree::remove(&entry.path()));
+        }
+    }
+    result
 }
 
 fn is_server_folder(entry: &fs::DirEntry) -> bool {

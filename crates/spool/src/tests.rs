@@ -164,6 +164,71 @@ async fn a_start_wipes_the_files_of_dead_servers_only() {
     assert_eq!(names(home.path()).len(), 2);
 }
 
+/// Fills a folder as a program might that does not wish it to be removed.
+fn fill_hostile(folder: &Path, outside: &Path) {
+    fs::create_dir_all(folder.join("closed/inner")).unwrap();
+    fs::write(folder.join("closed/inner/file"), b"x").unwrap();
+    symlink(outside, folder.join("link")).unwrap();
+    fs::hard_link(outside.join("mine"), folder.join("hard")).unwrap();
+    // More folders than a path could name.
+    let mut deepest = folder.join("deep");
+    fs::create_dir(&deepest).unwrap();
+    for _ in 0..40 {
+        let above = folder.join("above");
+        fs::create_dir(&above).unwrap();
+        fs::rename(&deepest, above.join("d".repeat(200))).unwrap();
+        fs::rename(&above, folder.join("deep")).unwrap();
+        deepest = folder.join("deep");
+    }
+    for closed in ["closed/inner", "closed", "deep", "."] {
+        fs::set_permissions(folder.join(closed), fs::Permissions::from_mode(0o000)).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_hostile_plain_folder_is_removed_and_nothing_else() {
+    let home = tempfile::tempdir().unwrap();
+    let outside = home.path().join("outside");
+    fs::create_dir(&outside).unwrap();
+    fs::write(outside.join("mine"), b"untouched").unwrap();
+    let spool = Spool::open(&home.path().join("spool")).unwrap();
+    let plain = spool.create_plain_dir().unwrap();
+    assert_eq!(mode(plain.path()), 0o700);
+    fs::write(plain.path().join("result"), b"no secret").unwrap();
+    let mut watched = File::open(plain.path().join("result")).unwrap();
+    fill_hostile(plain.path(), &outside);
+
+    drop(plain);
+    drained(&spool).await;
+    assert!(names(spool.path()).is_empty());
+    assert_eq!(fs::read(outside.join("mine")).unwrap(), b"untouched");
+    let mut left = String::new();
+    watched.read_to_string(&mut left).unwrap();
+    assert_eq!(left, "no secret", "it is removed, not overwritten");
+}
+
+#[tokio::test]
+async fn a_start_removes_plain_folders_of_dead_servers() {
+    let home = tempfile::tempdir().unwrap();
+    let outside = home.path().join("outside");
+    fs::create_dir(&outside).unwrap();
+    fs::write(outside.join("mine"), b"untouched").unwrap();
+    let dir = home.path().join("spool");
+    let plain = dir.join("server-of-a-crash").join("plain-build");
+    fs::create_dir_all(&plain).unwrap();
+    fs::set_permissions(&dir, fs::Permissions::from_mode(0o700)).unwrap();
+    fs::write(plain.join("result"), b"no secret").unwrap();
+    let mut watched = File::open(plain.join("result")).unwrap();
+    fill_hostile(&plain, &outside);
+
+    let spool = Spool::open(&dir).unwrap();
+    assert_eq!((spool.swept(), names(&dir).len()), (0, 1));
+    let mut left = String::new();
+    watched.read_to_string(&mut left).unwrap();
+    assert_eq!(left, "no secret");
+    assert_eq!(fs::read(outside.join("mine")).unwrap(), b"untouched");
+}
+
 #[tokio::test]
 async fn a_removed_folder_is_created_and_locked_again() {
     let home = tempfile::tempdir().unwrap();

@@ -8,16 +8,18 @@ use std::{
     sync::{Arc, mpsc},
 };
 
-use rustix::fs::OFlags;
+use rustix::fs::{CWD, OFlags};
 use tokio::sync::watch;
 
-use crate::{Content, zero_fill::overwrite};
+use crate::{Content, plain_tree, zero_fill::overwrite};
 
 /// One file or folder to wipe.
 #[derive(Debug)]
 pub(crate) enum WipeJob {
     File(Arc<Content>),
     Dir(PathBuf),
+    /// Removed, and not overwritten.
+    PlainDir(PathBuf),
 }
 
 /// Wipes files and folders until every sender is gone.
@@ -33,6 +35,7 @@ pub(crate) fn wipe(job: &WipeJob, present: &watch::Sender<usize>) {
     let (path, wiped) = match job {
         WipeJob::File(content) => (&content.path, content.wipe()),
         WipeJob::Dir(path) => (path, wipe_tree(path).1),
+        WipeJob::PlainDir(path) => (path, plain_tree::remove(path)),
     };
     if let Err(error) = wiped {
         tracing::error!(path = %path.display(), %error, "a spooled file could not be wiped");
@@ -45,9 +48,11 @@ pub(crate) fn wipe(job: &WipeJob, present: &watch::Sender<usize>) {
 pub(crate) fn wipe_tree(dir: &Path) -> (usize, io::Result<()>) {
     let mut files = 0;
     let mut result = Ok(());
+    // A program may have closed its folder.
+    let opened = plain_tree::open_writable(CWD, dir.as_os_str()).map(drop);
     let entries = match fs::read_dir(dir) {
         Ok(entries) => entries,
-        Err(error) => return (0, Err(error)),
+        Err(error) => return (0, opened.and(Err(error))),
     };
     for entry in entries {
         let wiped = entry.and_then(|entry| {
