@@ -9,6 +9,8 @@
 //! the stack and in registers, and vectors that the library for field arithmetic frees during a computation. The server's
 //! allocator overwrites freed memory; the stack is reused at once by the computations that follow.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use ark_bn254::{Fr, G1Affine, G1Projective, G2Affine, G2Projective};
 use ark_ec::{
     AffineRepr as _, CurveGroup as _, PrimeGroup as _,
@@ -43,6 +45,9 @@ pub enum SetupError {
     /// The field has too few roots of unity for the circuit.
     #[error("the circuit is too large for BN254")]
     TooLarge,
+    /// The caller no longer needs the key.
+    #[error("the setup was cancelled")]
+    Cancelled,
     /// No random numbers.
     #[error(transparent)]
     Randomness(#[from] RandomnessError),
@@ -68,13 +73,40 @@ pub enum SetupError {
 /// # }
 /// ```
 pub fn setup(circuit: &R1cs, threads: &Threads) -> Result<Vec<u8>, SetupError> {
+    setup_cancellable(circuit, threads, &AtomicBool::new(false))
+}
+
+/// Makes the key of a circuit as [`setup`] does. Another thread may set `is_cancelled`, at which this ends before its next
+/// step, of which one takes a small part of the whole.
+pub fn setup_cancellable(
+    circuit: &R1cs,
+    threads: &Threads,
+    is_cancelled: &AtomicBool,
+) -> Result<Vec<u8>, SetupError> {
     if circuit.info().constraints == 0 {
         return Err(SetupError::NoConstraints);
     }
     let domain_size = circuit.info().domain_size();
+    let steps = Steps(is_cancelled);
+    steps.next()?;
     let secrets = Secrets::draw(domain_size)?;
-    let key = threads.run(|| secrets.make_key(circuit))??;
+    let key = threads.run(|| secrets.make_key(circuit, steps))??;
+    steps.next()?;
     Ok(zkey_writer::write(circuit, &key))
+}
+
+/// Ends the setup between two steps.
+#[derive(Clone, Copy)]
+struct Steps<'a>(&'a AtomicBool);
+
+impl Steps<'_> {
+    fn next(self) -> Result<(), SetupError> {
+        if self.is_cancelled() { Err(SetupError::Cancelled) } else { Ok(()) }
+    }
+
+    fn is_cancelled(self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 /// The random numbers. snarkjs's keys have a gamma of 1, which is as secure.
@@ -103,9 +135,10 @@ impl Secrets {
         Ok(Self { tau, alpha: nonzero()?, beta: nonzero()?, delta: nonzero()? })
     }
 
-    fn make_key(&self, circuit: &R1cs) -> Result<Zkey, SetupError> {
+    fn make_key(&self, circuit: &R1cs, steps: Steps<'_>) -> Result<Zkey, SetupError> {
         let info = circuit.info();
         let Evaluations { a, b, c } = self.evaluate(circuit)?;
+        steps.next()?;
         let delta_inverse = Zeroizing::new(self.delta.inverse().ok_or(SetupError::TooLarge)?);
         let mut combined = Zeroizing::new(Vec::with_capacity(a.len()));
         combined.extend(
@@ -116,13 +149,14 @@ impl Secrets {
             *value *= *delta_inverse;
         }
         let h = self.evaluate_h(info.domain_size(), &delta_inverse)?;
+        steps.next()?;
 
         let g1_count = a.len() + b.len() + public.len() + private.len() + h.len();
         let g1 = BatchMulPreprocessing::new(G1Projective::generator(), g1_count);
         let g2 = BatchMulPreprocessing::new(G2Projective::generator(), b.len());
         let in_g1 = |value: &Fr| (G1Affine::generator() * value).into_affine();
         let in_g2 = |value: &Fr| (G2Affine::generator() * value).into_affine();
-        Ok(Zkey {
+        let key = Zkey {
             info: ZkeyInfo {
                 wires: info.wires,
                 public_signals: info.public_signals(),
@@ -134,19 +168,22 @@ impl Secrets {
                 beta_g2: in_g2(&self.beta),
                 gamma_g2: G2Affine::generator(),
                 delta_g2: in_g2(&self.delta),
-                ic: batch_mul(&g1, public),
+                ic: batch_mul(&g1, public, steps),
             },
             beta_g1: in_g1(&self.beta),
             delta_g1: in_g1(&self.delta),
             // The file gets the matrices from the circuit.
             a: Matrix::default(),
             b: Matrix::default(),
-            a_query: batch_mul(&g1, &a),
-            b_g1_query: batch_mul(&g1, &b),
-            b_g2_query: batch_mul(&g2, &b),
-            c_query: batch_mul(&g1, private),
-            h_query: batch_mul(&g1, &h),
-        })
+            a_query: batch_mul(&g1, &a, steps),
+            b_g1_query: batch_mul(&g1, &b, steps),
+            b_g2_query: batch_mul(&g2, &b, steps),
+            c_query: batch_mul(&g1, private, steps),
+            h_query: batch_mul(&g1, &h, steps),
+        };
+        // Points were left out.
+        steps.next()?;
+        Ok(key)
     }
 
     /// The polynomials of each wire at tau.
@@ -193,9 +230,15 @@ fn add(values: &mut [Fr], terms: &Terms, factor: &Fr) {
     }
 }
 
-/// A generator times each value, from the table of its multiples.
-fn batch_mul<T: ScalarMul>(table: &BatchMulPreprocessing<T>, values: &[T::ScalarField]) -> Vec<T::MulBase> {
-    values.par_chunks(TASK_VALUES).flat_map_iter(|values| table.batch_mul(values)).collect()
+/// A generator times each value, from the table of its multiples. Values are left out once the setup is cancelled.
+fn batch_mul<T: ScalarMul>(
+    table: &BatchMulPreprocessing<T>,
+    values: &[T::ScalarField],
+    steps: Steps<'_>,
+) -> Vec<T::MulBase> {
+    let multiply =
+        |values: &[T::ScalarField]| if steps.is_cancelled() { Vec::new() } else { table.batch_mul(values) };
+    values.par_chunks(TASK_VALUES).flat_map_iter(multiply).collect()
 }
 
 /// The Lagrange polynomials of a domain at a value that is not in it: `(x^n - 1) / n * w^i / (x - w^i)`.
@@ -245,5 +288,20 @@ mod tests {
         let info = ZkeyInfo { wires: 3, public_signals: 1, constraints: 1, domain_size: 4 };
         assert_eq!(zkey.info, info);
         assert_eq!(ZkeyInfo::read(&first).unwrap(), info);
+    }
+
+    #[test]
+    fn a_cancelled_setup_ends_at_its_next_step() {
+        let threads = Threads::of_width(NonZeroUsize::MIN).unwrap();
+        let circuit = R1cs::read(&r1cs::tests::square()).unwrap();
+        let is_cancelled = AtomicBool::new(true);
+        let cancelled = |result| matches!(result, Err(SetupError::Cancelled));
+        assert!(cancelled(setup_cancellable(&circuit, &threads, &is_cancelled)));
+        // Also where it was cancelled in a later step.
+        let secrets = Secrets::draw(circuit.info().domain_size()).unwrap();
+        let key = threads.run(|| secrets.make_key(&circuit, Steps(&is_cancelled))).unwrap();
+        assert!(matches!(key, Err(SetupError::Cancelled)));
+        let table = BatchMulPreprocessing::new(G1Projective::generator(), 1);
+        assert!(batch_mul(&table, &[Fr::one()], Steps(&is_cancelled)).is_empty());
     }
 }
