@@ -12,6 +12,7 @@ use wasmtime::{
 use zeroize::Zeroize as _;
 
 use crate::{
+    assertions,
     engine::WitnessEngine,
     field::{self, FIELD_BYTES, MODULUS},
     functions,
@@ -206,6 +207,26 @@ impl Circuit {
         let mut circuit = Self { engine: engine.clone(), instance, limits, input_size: 0, witness_size: 0 };
         circuit.probe()?;
         Ok(circuit)
+    }
+
+    /// Compiles a program without its assertions: it computes a witness also for inputs that do not satisfy the circuit, and
+    /// the constraints alone decide whether that witness is one. The same for inputs that do.
+    ///
+    /// For programs of circom only: assertions are recognised by the instructions that it writes for them.
+    pub fn compile_without_assertions(
+        engine: &WitnessEngine,
+        wasm: &[u8],
+        limits: Limits,
+    ) -> Result<Self, CircuitError> {
+        let foreign = |reason: &str| CircuitError::NotWasm { reason: reason.to_owned() };
+        let changed = assertions::remove(wasm).ok_or_else(|| foreign("its sections end early"))?;
+        let circuit = Self::compile(engine, &changed, limits)?;
+        // All imports are functions.
+        let mut imports = circuit.instance.module().imports();
+        let print_error = imports.nth(usize::from(assertions::PRINT_ERROR_INDEX));
+        let is_known = print_error.is_some_and(|import| import.name() == host::PRINT_ERROR);
+        drop(imports);
+        if is_known { Ok(circuit) } else { Err(foreign("its imports have another order than circom's")) }
     }
 
     /// The same program with other limits for its witnesses. The limit of the program's length has no effect any more.

@@ -3,6 +3,8 @@
 //! The compiler takes one function after the other. Its time and memory grow faster than the length of a function, and only in
 //! proportion to the number of functions. So a limit for each function bounds the compiler.
 
+use std::ops::Range;
+
 /// The section with the functions' bodies.
 const CODE_SECTION: u8 = 10;
 
@@ -11,22 +13,34 @@ const PREAMBLE_BYTES: usize = 8;
 
 /// The length of the longest function, in bytes. `None` where the program is no valid module.
 pub(crate) fn longest(wasm: &[u8]) -> Option<usize> {
-    let mut rest = wasm.get(PREAMBLE_BYTES..)?;
+    let section = wasm.get(code_section(wasm)?)?;
+    if section.is_empty() {
+        return Some(0);
+    }
+    let (count, mut bodies) = number(section)?;
     let mut longest = 0;
+    for _ in 0..count {
+        let (length, body) = number(bodies)?;
+        bodies = body.get(length..)?;
+        longest = longest.max(length);
+    }
+    Some(longest)
+}
+
+/// Where the bodies of all functions are; empty where there are none. `None` where the program is no valid module.
+pub(crate) fn code_section(wasm: &[u8]) -> Option<Range<usize>> {
+    let mut rest = wasm.get(PREAMBLE_BYTES..)?;
+    let mut code = 0..0;
     while let Some((&id, after_id)) = rest.split_first() {
         let (length, content) = number(after_id)?;
-        let (section, after) = content.split_at_checked(length)?;
+        let (_, after) = content.split_at_checked(length)?;
         if id == CODE_SECTION {
-            let (count, mut bodies) = number(section)?;
-            for _ in 0..count {
-                let (length, body) = number(bodies)?;
-                bodies = body.get(length..)?;
-                longest = longest.max(length);
-            }
+            let start = wasm.len() - content.len();
+            code = start..start + length;
         }
         rest = after;
     }
-    Some(longest)
+    Some(code)
 }
 
 /// An unsigned integer in LEB128 of at most 32 bits, and what follows it.

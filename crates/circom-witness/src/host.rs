@@ -20,10 +20,13 @@ const MAX_LOCATIONS: usize = 32;
 /// The module that circom's programs import from.
 pub(crate) const IMPORT_MODULE: &str = "runtime";
 
+/// The function that prints where an assertion failed.
+pub(crate) const PRINT_ERROR: &str = "printErrorMessage";
+
 /// The functions of that module, and whether each has a parameter.
 pub(crate) const IMPORTS: [(&str, bool); 4] = [
     ("exceptionHandler", true),
-    ("printErrorMessage", false),
+    (PRINT_ERROR, false),
     ("writeBufferMessage", false),
     ("showSharedRWMemory", false),
 ];

@@ -18,11 +18,13 @@
 //! - [`circuit`]: a compiled program, and how one witness is computed.
 //! - [`host`]: what a running program may do: imports, memory, time.
 //! - [`engine`]: compiles programs, and measures the time of those that run.
+//! - [`assertions`]: a program without its assertions.
 //! - [`functions`]: the length of a program's functions.
 //! - [`inputs`]: inputs from JSON.
 //! - [`witness`]: the witness, in the format of snarkjs.
 //! - [`field`]: integers of 256 bits and the field's modulus.
 
+mod assertions;
 pub mod circuit;
 pub mod engine;
 mod field;

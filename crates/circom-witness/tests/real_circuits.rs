@@ -54,6 +54,24 @@ fn range_witnesses_are_those_of_snarkjs() {
 }
 
 #[test]
+fn without_assertions_every_input_has_a_witness() {
+    let range = compiled("range");
+    let engine = WitnessEngine::start().unwrap();
+    let lenient =
+        Circuit::compile_without_assertions(&engine, &range.files.wasm(), Limits::default()).unwrap();
+    let compute = |inputs: &str| {
+        let witness = lenient.compute(&Inputs::parse(inputs.as_bytes()).unwrap(), None);
+        witness.unwrap().wtns().to_vec()
+    };
+    let accepted = r#"{"in": 50, "randomPublicSignal": "7"}"#;
+    assert!(compute(accepted) == range.compute(accepted).unwrap());
+    let refused = r#"{"in": 101, "randomPublicSignal": "7"}"#;
+    let WitnessError::Exception(exception) = range.error(refused) else { panic!("no exception") };
+    assert_eq!(exception.kind, ExceptionKind::AssertFailed);
+    assert!(compute(refused).len() == range.compute(accepted).unwrap().len());
+}
+
+#[test]
 fn shapes_witnesses_are_those_of_snarkjs() {
     let shapes = compiled("shapes");
     for inputs in [
