@@ -2,20 +2,21 @@
 
 use std::fmt;
 
+use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
 /// A file of a built circuit, with its digest.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Artifact {
     name: &'static str,
-    bytes: Vec<u8>,
+    bytes: Bytes,
     sha256: [u8; 32],
 }
 
 impl Artifact {
     /// Computes the digest.
     #[must_use]
-    pub fn new(name: &'static str, bytes: impl Into<Vec<u8>>) -> Self {
+    pub fn new(name: &'static str, bytes: impl Into<Bytes>) -> Self {
         let bytes = bytes.into();
         let sha256 = Sha256::digest(&bytes).into();
         Self { name, bytes, sha256 }
@@ -29,7 +30,7 @@ impl Artifact {
 
     /// Its content.
     #[must_use]
-    pub fn bytes(&self) -> &[u8] {
+    pub const fn bytes(&self) -> &Bytes {
         &self.bytes
     }
 

@@ -6,7 +6,16 @@
 mod circom;
 mod noir;
 
-use std::{io, num::NonZeroUsize, sync::Arc};
+use std::{
+    any::Any,
+    io,
+    num::NonZeroUsize,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
+};
 
 use async_trait::async_trait;
 use edgeprove_circom_witness::{CircuitError, EngineError, WitnessEngine};
@@ -14,10 +23,11 @@ use edgeprove_groth16::{
     FormatError, KeyError, SetupError, Threads, ThreadsError, solidity::NoPublicSignals,
 };
 use edgeprove_templates::{Instance, Language};
+use tokio::sync::Semaphore;
 
 use crate::{
     artifact::Artifact,
-    error::ToolError,
+    error::{Fate, ToolError},
     gate::{GateError, SampleProver},
     sandbox::{Isolation, Limits, Sandbox, Tool},
     toolchain::Toolchain,
@@ -31,14 +41,48 @@ pub struct BuildLimits {
     pub compiler: Limits,
     /// The most constraints of a circom circuit. Setup and gate take some 2 KiB of memory for each.
     pub constraints: u32,
+    /// The most wires of a circom circuit. Setup and gate take some 1 KiB of memory for each.
+    pub wires: u32,
     /// The largest artifact of the compiler, in bytes.
     pub artifact_bytes: u64,
 }
 
 impl Default for BuildLimits {
     fn default() -> Self {
-        Self { compiler: Limits::default(), constraints: 1 << 20, artifact_bytes: 512 << 20 }
+        Self { compiler: Limits::default(), constraints: 1 << 18, wires: 1 << 19, artifact_bytes: 512 << 20 }
     }
+}
+
+/// What a build does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BuildStage {
+    /// The compiler runs.
+    Compiling,
+    /// The keys are made.
+    MakingKeys,
+    /// The samples are proved.
+    Checking,
+}
+
+impl BuildStage {
+    /// Its name for reports.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Compiling => "compiling",
+            Self::MakingKeys => "making_keys",
+            Self::Checking => "checking",
+        }
+    }
+}
+
+/// What a caller of [`Builder::build`] wants to know, and how long it waits.
+#[derive(Clone, Copy)]
+pub struct BuildContext<'a> {
+    /// Called when a stage begins.
+    pub on_stage: &'a (dyn Fn(BuildStage) + Send + Sync),
+    /// When the build must have ended. The wait for another build counts.
+    pub deadline: Instant,
 }
 
 /// Who must be trusted that nobody can prove false statements with the keys of a circuit.
@@ -90,10 +134,12 @@ pub enum BuildError {
     #[error("the compiled circuit differs from its template: {0}")]
     DiffersFromTemplate(String),
     /// The circuit is too large.
-    #[error("the circuit has {constraints} constraints, and at most {limit} are accepted")]
+    #[error("the circuit has {found} {what}, and at most {limit} are accepted")]
     TooLarge {
-        /// Its constraints.
-        constraints: u32,
+        /// Constraints or wires.
+        what: &'static str,
+        /// Their number.
+        found: u32,
         /// The limit.
         limit: u32,
     },
@@ -115,9 +161,50 @@ pub enum BuildError {
     /// The circuit failed the gate.
     #[error(transparent)]
     Gate(#[from] GateError),
-    /// A computation panicked, or the server stops.
+    /// The build did not end in time.
+    #[error("the circuit was not built in time")]
+    TimedOut,
+    /// No thread could be started.
+    #[error("a thread for the keys could not be started")]
+    NoThread(#[source] io::Error),
+    /// A computation panicked.
+    #[error("a computation of the build failed")]
+    Panicked,
+    /// The server stops.
     #[error("the build was interrupted")]
     Interrupted,
+}
+
+impl BuildError {
+    /// Whether another attempt may succeed.
+    #[must_use]
+    pub fn fate(&self) -> Fate {
+        match self {
+            Self::Tool(error) => error.fate(),
+            Self::Setup(SetupError::Cancelled) | Self::Interrupted => Fate::Stopping,
+            Self::Sources(_)
+            | Self::Setup(SetupError::Randomness(_) | SetupError::Panicked(_))
+            | Self::Key(KeyError::Panicked(_))
+            | Self::Gate(GateError::Failed { .. })
+            | Self::TimedOut
+            | Self::NoThread(_)
+            | Self::Panicked => Fate::Temporary,
+            Self::DiffersFromTemplate(_)
+            | Self::TooLarge { .. }
+            | Self::Constraints(_)
+            | Self::Program(_)
+            | Self::Setup(SetupError::NoConstraints | SetupError::TooLarge)
+            | Self::Key(KeyError::Format(_))
+            | Self::Contract(_)
+            | Self::Gate(_) => Fate::Permanent,
+        }
+    }
+
+    /// The message for callers. It has no path of this machine; the sources of the error may.
+    #[must_use]
+    pub fn public_detail(&self) -> String {
+        self.to_string()
+    }
 }
 
 /// Proves Noir's circuits, for the gate. The server's engine implements it.
@@ -138,17 +225,22 @@ pub enum BuilderError {
     Engine(#[from] EngineError),
 }
 
-/// Builds circuits. Clones share its threads.
+/// Builds circuits, one at a time. Clones share its threads and its turn.
 ///
 /// ```no_run
 /// # async fn build(builder: edgeprove_builder::Builder, noir: &dyn edgeprove_builder::NoirBackend)
 /// # -> Result<(), Box<dyn std::error::Error>> {
+/// use std::time::{Duration, Instant};
+///
+/// use edgeprove_builder::BuildContext;
 /// use edgeprove_templates::{Catalogue, Instance, Language};
 ///
 /// let catalogue = Catalogue::embedded()?;
 /// let template = catalogue.find("rangeCheck", Some(Language::Circom))?;
 /// let instance = Instance::new(template, &r#"{"min": 100, "max": 500}"#.parse()?)?;
-/// let circuit = builder.build(&instance, noir).await?;
+/// let deadline = Instant::now() + Duration::from_secs(600);
+/// let context = BuildContext { on_stage: &|stage| println!("{stage:?}"), deadline };
+/// let circuit = builder.build(&instance, noir, &context).await?;
 /// for artifact in &circuit.artifacts {
 ///     println!("{} {:x?}", artifact.name(), artifact.sha256());
 /// }
@@ -160,8 +252,45 @@ pub struct Builder {
     sandbox: Sandbox,
     toolchain: Toolchain,
     limits: BuildLimits,
+    width: NonZeroUsize,
     threads: Threads,
     engine: WitnessEngine,
+    turn: Arc<Semaphore>,
+}
+
+/// The turn of a build. Whatever runs for the build holds it: its compiler, and its computations. So a build that was
+/// cancelled keeps the next one waiting until they have ended.
+#[derive(Clone)]
+struct Turn {
+    permit: Arc<dyn Any + Send + Sync>,
+    is_cancelled: Arc<AtomicBool>,
+}
+
+/// Cancels the computations of a build whose future is dropped.
+struct CancelOnDrop(Arc<AtomicBool>);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Turn {
+    /// Runs a computation on a thread that may block.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        compute: impl FnOnce(&AtomicBool) -> T + Send + 'static,
+    ) -> Result<T, BuildError> {
+        let Self { permit, is_cancelled } = self.clone();
+        let run = move || {
+            let result = compute(&is_cancelled);
+            drop(permit);
+            result
+        };
+        tokio::task::spawn_blocking(run)
+            .await
+            .map_err(|error| if error.is_panic() { BuildError::Panicked } else { BuildError::Interrupted })
+    }
 }
 
 impl Builder {
@@ -170,10 +299,11 @@ impl Builder {
         sandbox: Sandbox,
         toolchain: Toolchain,
         limits: BuildLimits,
-        threads: NonZeroUsize,
+        width: NonZeroUsize,
     ) -> Result<Self, BuilderError> {
-        let (threads, engine) = (Threads::of_width(threads)?, WitnessEngine::start()?);
-        Ok(Self { sandbox, toolchain, limits, threads, engine })
+        let (threads, engine) = (Threads::of_width(width)?, WitnessEngine::start()?);
+        let turn = Arc::new(Semaphore::new(1));
+        Ok(Self { sandbox, toolchain, limits, width, threads, engine, turn })
     }
 
     /// The tools.
@@ -182,50 +312,70 @@ impl Builder {
         &self.toolchain
     }
 
-    /// Builds a circuit. Nothing of it is left on the disk.
+    /// Builds a circuit, after the one that another caller is building. The folder of its files is removed afterwards, in
+    /// the background.
     ///
-    /// Dropping the future kills the compiler. A computation in this process, such as the setup, runs to its end in the
-    /// background; its result is dropped.
+    /// Dropping the future kills the compiler. A computation in this process, such as the setup, ends at its next step,
+    /// as it does at the deadline. Steps are short, except for the translation of a witness program, which takes seconds
+    /// for a large circuit. The next build waits for both.
     pub async fn build(
         &self,
         instance: &Instance,
         noir: &dyn NoirBackend,
+        context: &BuildContext<'_>,
     ) -> Result<BuiltCircuit, BuildError> {
-        let (artifacts, trust) = match instance.template().language() {
-            Language::Noir => (self.build_noir(instance, noir).await?, None),
-            Language::Circom => (self.build_circom(instance).await?, Some(SetupTrust::Local)),
+        let build = async {
+            let permit = Arc::clone(&self.turn).acquire_owned().await.map_err(|_| BuildError::Interrupted)?;
+            let is_cancelled = Arc::new(AtomicBool::new(false));
+            let _cancel = CancelOnDrop(Arc::clone(&is_cancelled));
+            let turn = Turn { permit: Arc::new(permit), is_cancelled };
+            (context.on_stage)(BuildStage::Compiling);
+            let (artifacts, trust) = match instance.template().language() {
+                Language::Noir => (self.build_noir(&turn, instance, noir, context).await?, None),
+                Language::Circom => {
+                    (self.build_circom(&turn, instance, context).await?, Some(SetupTrust::Local))
+                }
+            };
+            Ok(BuiltCircuit { artifacts, trust, isolation: self.sandbox.isolation() })
         };
-        Ok(BuiltCircuit { artifacts, trust, isolation: self.sandbox.isolation() })
+        let result = tokio::time::timeout_at(context.deadline.into(), build).await;
+        result.unwrap_or(Err(BuildError::TimedOut))
     }
 
     /// Creates a folder and writes the files of a circuit into it, below a folder of their own.
     async fn write_sources(
         &self,
+        turn: &Turn,
         instance: &Instance,
         prepare: impl FnOnce(&Workspace) -> io::Result<()> + Send + 'static,
     ) -> Result<Arc<Workspace>, BuildError> {
-        let (workspace, files) = (self.sandbox.workspace()?, instance.files().clone());
-        let written = Arc::clone(&workspace);
-        let write = move || {
-            for (name, text) in &files {
-                written.write(name, text.as_bytes())?;
-            }
-            prepare(&written)
+        let (sandbox, files) = (self.sandbox.clone(), instance.files().clone());
+        let held = Arc::clone(&turn.permit);
+        let write = move |_: &AtomicBool| -> Result<_, BuildError> {
+            let workspace = sandbox.workspace(Some(held))?;
+            let write_all = || {
+                for (name, text) in &files {
+                    workspace.write(name, text.as_bytes())?;
+                }
+                prepare(&workspace)
+            };
+            write_all().map_err(BuildError::Sources)?;
+            Ok(workspace)
         };
-        blocking(write).await?.map_err(BuildError::Sources)?;
-        Ok(workspace)
+        turn.blocking(write).await?
     }
 
     /// Runs a compiler, and reads what it wrote.
     async fn compile<const N: usize>(
         &self,
+        turn: &Turn,
         tool: Tool,
         workspace: Arc<Workspace>,
         results: [&'static str; N],
     ) -> Result<[Vec<u8>; N], BuildError> {
         let (name, max_bytes) = (tool.name.clone(), self.limits.artifact_bytes);
         self.sandbox.run(tool, &workspace, self.limits.compiler).await?;
-        let read = move || -> Result<[Vec<u8>; N], ToolError> {
+        let read = move |_: &AtomicBool| -> Result<[Vec<u8>; N], ToolError> {
             let mut contents = [const { Vec::new() }; N];
             for (content, file) in contents.iter_mut().zip(results) {
                 *content = workspace.read(file, max_bytes).map_err(|source| ToolError::NoResult {
@@ -236,11 +386,85 @@ impl Builder {
             }
             Ok(contents)
         };
-        Ok(blocking(read).await??)
+        Ok(turn.blocking(read).await??)
     }
 }
 
-/// Runs a computation on a thread of its own.
-async fn blocking<T: Send + 'static>(compute: impl FnOnce() -> T + Send + 'static) -> Result<T, BuildError> {
-    tokio::task::spawn_blocking(compute).await.map_err(|_| BuildError::Interrupted)
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use edgeprove_spool::SpoolError;
+
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_cancelled_computation_holds_the_turn_until_it_ends() {
+        let turns = Arc::new(Semaphore::new(1));
+        let permit: Arc<dyn Any + Send + Sync> = Arc::new(Arc::clone(&turns).acquire_owned().await.unwrap());
+        let turn = Turn { permit, is_cancelled: Arc::default() };
+        let cancel = CancelOnDrop(Arc::clone(&turn.is_cancelled));
+        let (started, start) = tokio::sync::oneshot::channel();
+        let (end, ended) = mpsc::channel();
+        let compute = move |is_cancelled: &AtomicBool| {
+            started.send(()).unwrap();
+            ended.recv().unwrap();
+            assert!(is_cancelled.load(Ordering::Relaxed));
+        };
+        tokio::select! {
+            result = turn.blocking(compute) => panic!("{result:?}"),
+            started = start => started.unwrap(),
+        }
+        drop((turn, cancel));
+        assert!(turns.try_acquire().is_err());
+        end.send(()).unwrap();
+        drop(turns.acquire().await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_panic_of_a_computation_is_an_error() {
+        let turn = Turn { permit: Arc::new(()), is_cancelled: Arc::default() };
+        let result = turn.blocking(|_| panic!("on purpose")).await;
+        let error = result.map(|()| ()).unwrap_err();
+        assert!(matches!(error, BuildError::Panicked), "{error}");
+        assert_eq!(error.fate(), Fate::Temporary);
+    }
+
+    #[test]
+    fn the_fate_of_an_error_follows_from_its_cause() {
+        let tool = || String::from("circom");
+        let temporary = [
+            BuildError::Tool(ToolError::System {
+                tool: tool(),
+                action: "started",
+                source: io::Error::other("/srv/secret"),
+            }),
+            BuildError::Tool(ToolError::Workspace(SpoolError::Wiped { path: "/srv/secret".into() })),
+            BuildError::Sources(io::Error::other("/srv/secret")),
+            BuildError::NoThread(io::Error::other("/srv/secret")),
+            BuildError::Gate(GateError::Failed { sample: String::new(), source: "/srv/secret".into() }),
+            BuildError::TimedOut,
+        ];
+        let permanent = [
+            BuildError::Tool(ToolError::TooLarge { tool: tool(), limit_bytes: 1 }),
+            BuildError::TooLarge { what: "wires", found: 2, limit: 1 },
+            BuildError::Setup(SetupError::NoConstraints),
+            BuildError::Gate(GateError::NotVerified { sample: String::new() }),
+        ];
+        let stopping = [
+            BuildError::Interrupted,
+            BuildError::Setup(SetupError::Cancelled),
+            BuildError::Tool(ToolError::Stopping),
+        ];
+        for (errors, fate) in [
+            (Vec::from(temporary), Fate::Temporary),
+            (Vec::from(permanent), Fate::Permanent),
+            (Vec::from(stopping), Fate::Stopping),
+        ] {
+            for error in errors {
+                assert_eq!(error.fate(), fate, "{error:?}");
+                assert!(!error.public_detail().contains("/srv"), "{}", error.public_detail());
+            }
+        }
+    }
 }

@@ -4,7 +4,8 @@ use std::{fmt, io, process::ExitStatus, time::Duration};
 
 use edgeprove_spool::SpoolError;
 
-/// Why a tool has no result. No message has the path of a file outside the tool's own folder.
+/// Why a tool has no result. No message has the path of a file outside the tool's own folder, but the sources of
+/// [`Self::Workspace`] and [`Self::System`] may.
 #[derive(Debug, thiserror::Error)]
 pub enum ToolError {
     /// It is not installed.
@@ -47,8 +48,8 @@ pub enum ToolError {
         /// The limit.
         limit_bytes: usize,
     },
-    /// It created too many files, or nested folders too deeply.
-    #[error("{tool} created more than {limit} files and folders, or nested them too deeply")]
+    /// It created too many files, or folders that cannot be looked into: nested too deeply, or closed.
+    #[error("{tool} created more than {limit} files and folders, nested them too deeply or closed them")]
     TooManyFiles {
         /// The tool.
         tool: String,
@@ -103,12 +104,55 @@ pub enum ToolError {
         #[source]
         source: io::Error,
     },
+    /// The system refuses the isolation that is required.
+    #[error("tools cannot be kept from the network: {reason}")]
+    NotIsolated {
+        /// What the system refuses.
+        reason: String,
+    },
     /// There is no folder for it.
     #[error("there is no folder for the files of a build")]
     Workspace(#[from] SpoolError),
     /// The server stops.
     #[error("the server stops")]
     Stopping,
+}
+
+/// Whether another attempt may succeed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// Another attempt would fail as well.
+    Permanent,
+    /// Another attempt may succeed, here or on another server.
+    Temporary,
+    /// The server stops, or the caller left: nothing is wrong.
+    Stopping,
+}
+
+impl ToolError {
+    /// Whether another attempt may succeed.
+    #[must_use]
+    pub fn fate(&self) -> Fate {
+        match self {
+            Self::TimedOut { .. }
+            | Self::TooMuchOutput { .. }
+            | Self::TooManyFiles { .. }
+            | Self::TooLarge { .. }
+            | Self::TooManyProcesses { .. }
+            | Self::NoResult { .. } => Fate::Permanent,
+            // Somebody else may have killed it.
+            Self::Failed { status, .. } if status.0.code().is_none() => Fate::Temporary,
+            Self::Failed { .. } => Fate::Permanent,
+            // The machine may have been short of memory for another reason.
+            Self::OutOfMemory { .. }
+            | Self::NotFound { .. }
+            | Self::WrongVersion { .. }
+            | Self::System { .. }
+            | Self::NotIsolated { .. }
+            | Self::Workspace(_) => Fate::Temporary,
+            Self::Stopping => Fate::Stopping,
+        }
+    }
 }
 
 /// How a tool ended.

@@ -1,28 +1,33 @@
-//! Runs one tool as a child process that cannot outlive its limits.
+//! Runs one tool as a child process within limits, and kills it at the first one that it exceeds.
 //!
+//! - [`usage`]: what it takes while it runs.
+//! - [`ending`]: how it is killed, with everything that it started.
+//! - [`start`]: how it starts, and what kills it when the server dies.
 //! - [`isolation`]: namespaces, where the system allows them.
-//! - [`usage`]: what a tool takes while it runs.
 //! - [`output`]: what it prints.
 //! - [`message`]: what it printed, without paths.
 
+mod ending;
 mod isolation;
 mod message;
 mod output;
+mod start;
 mod usage;
 
-use std::{ffi::OsString, path::PathBuf, pin::pin, process::ExitStatus, sync::Arc, time::Duration};
+use std::{any::Any, ffi::OsString, path::PathBuf, pin::pin, process::ExitStatus, sync::Arc, time::Duration};
 
-use edgeprove_prover::child_process::{ChildProcess, DeathCause, Ended};
+use edgeprove_prover::child_process::{ChildProcess, DeathCause};
 use edgeprove_spool::Spool;
 use edgeprove_telemetry::supervisor::Supervisor;
-use tokio::{process::Command, sync::oneshot};
+use tokio::sync::oneshot;
 
-pub use isolation::Isolation;
+pub use isolation::{Isolation, Required};
 
 use crate::{
     error::{Status, ToolError},
     workspace::Workspace,
 };
+use ending::Seen;
 use output::Captured;
 
 /// Where the system's programs are. A tool gets nothing else from the server's environment.
@@ -58,12 +63,15 @@ pub struct Limits {
     pub folder_bytes: u64,
     /// The most files and folders in its folder.
     pub files: u64,
-    /// The most processes.
+    /// The most processes, without the two of the sandbox itself.
     pub processes: usize,
 }
 
+/// The longest time for the check of an isolation.
+const PROBE_TIME: Duration = Duration::from_secs(30);
+
 impl Default for Limits {
-    /// Enough to compile a circuit of a million constraints.
+    /// What a compiler may take if nobody says otherwise. One that needs more fails with an error that names the limit.
     fn default() -> Self {
         Self {
             time: Duration::from_mins(5),
@@ -91,19 +99,63 @@ pub struct Sandbox {
     spool: Spool,
     supervisor: Supervisor,
     isolation: Isolation,
+    /// The program that creates namespaces.
+    wrapper: Option<PathBuf>,
 }
 
 impl Sandbox {
-    /// Finds out which namespaces the system allows. Folders of tools are created in the spool.
-    pub async fn open(spool: Spool, supervisor: Supervisor) -> Result<Self, ToolError> {
-        let mut sandbox = Self { spool, supervisor, isolation: Isolation::ProcessGroup };
+    /// Finds the best isolation that the system allows. Less than is required is an error.
+    ///
+    /// Folders of tools are created in the spool. It should be one of its own on a disk: a tool may write
+    /// [`Limits::folder_bytes`] into its folder, and a spool of witnesses is often in memory. [`Builder`](crate::Builder) has
+    /// one folder at a time, and the one before it may still be being removed, so that twice this number bounds the spool.
+    pub async fn open(spool: Spool, supervisor: Supervisor, required: Required) -> Result<Self, ToolError> {
+        Self::open_with(spool, supervisor, required, isolation::wrapper(), PROBE_TIME).await
+    }
+
+    async fn open_with(
+        spool: Spool,
+        supervisor: Supervisor,
+        required: Required,
+        wrapper: Option<PathBuf>,
+        probe_time: Duration,
+    ) -> Result<Self, ToolError> {
+        let mut sandbox = Self { spool, supervisor, isolation: Isolation::ProcessGroup, wrapper };
+        let mut reason = String::from("the program `unshare` is not installed");
         for isolation in Isolation::STRONGEST_FIRST {
+            if isolation.arguments().is_some() && sandbox.wrapper.is_none() {
+                continue;
+            }
+            if !isolation.satisfies(required) {
+                return Err(ToolError::NotIsolated { reason });
+            }
             sandbox.isolation = isolation;
-            if sandbox.works().await? {
-                return Ok(sandbox);
+            match sandbox.probe(probe_time).await {
+                Ok(()) => {
+                    if !isolation.blocks_network() {
+                        tracing::warn!(%reason, "compilers are not separated from the network");
+                    }
+                    return Ok(sandbox);
+                }
+                Err(error) if isolation::is_refusal(&error) => {
+                    tracing::debug!(?isolation, %error, "the system refuses an isolation of tools");
+                    reason = error.to_string();
+                }
+                Err(error) => return Err(error),
             }
         }
-        Ok(sandbox)
+        Err(ToolError::NotIsolated { reason })
+    }
+
+    /// Runs a tool that does nothing.
+    async fn probe(&self, time: Duration) -> Result<(), ToolError> {
+        let tool = Tool {
+            name: String::from("the isolation of tools"),
+            program: "/bin/sh".into(),
+            arguments: ["-c", ":"].map(OsString::from).to_vec(),
+        };
+        let limits = Limits { time, ..Limits::default() };
+        self.run(tool, &self.workspace(None)?, limits).await.map(drop)
     }
 
     /// Runs tools with less isolation than the system allows.
@@ -119,9 +171,9 @@ impl Sandbox {
         self.isolation
     }
 
-    /// Creates a folder for a build.
-    pub fn workspace(&self) -> Result<Arc<Workspace>, ToolError> {
-        Ok(Arc::new(Workspace::create(&self.spool)?))
+    /// Creates a folder for a build, with something that is held until it is dropped.
+    pub fn workspace(&self, held: Option<Arc<dyn Any + Send + Sync>>) -> Result<Arc<Workspace>, ToolError> {
+        Ok(Arc::new(Workspace::create(&self.spool, held)?))
     }
 
     /// Runs a tool in a folder. Dropping the future kills it. Its folder is removed when both the caller and the killed
@@ -139,32 +191,11 @@ impl Sandbox {
         let run = Run { sandbox: self.clone(), tool, workspace: Arc::clone(workspace), limits };
         self.supervisor.spawn("tool", async move {
             let result = run.result(&mut reply).await;
-            // The caller may have left, and many files take a while to remove.
-            let removed = tokio::task::spawn_blocking(move || drop(run)).await;
-            if removed.is_err() {
-                tracing::error!("the folder of a build could not be removed");
-            }
+            drop(run);
             // A caller that left does not need the result.
             let _ = reply.send(result);
         });
         response.await.map_err(|_| ToolError::Stopping)?
-    }
-
-    /// Whether a tool can be run with this isolation.
-    async fn works(&self) -> Result<bool, ToolError> {
-        let Some(program) = isolation::wrapper() else {
-            return Ok(self.isolation == Isolation::ProcessGroup);
-        };
-        let tool = Tool { name: String::from("unshare"), program, arguments: vec!["--version".into()] };
-        let limits = Limits { time: Duration::from_secs(10), ..Limits::default() };
-        match self.run(tool, &self.workspace()?, limits).await {
-            Ok(_) => Ok(true),
-            Err(ToolError::Stopping) => Err(ToolError::Stopping),
-            Err(error) => {
-                tracing::debug!(isolation = ?self.isolation, %error, "an isolation of tools does not work");
-                Ok(self.isolation == Isolation::ProcessGroup)
-            }
-        }
     }
 }
 
@@ -177,24 +208,28 @@ struct Run {
 }
 
 impl Run {
-    /// Runs the tool. No process of it is left afterwards.
+    /// Runs the tool, and ends it with everything that it started, as far as its isolation allows.
     async fn result(
         &self,
         reply: &mut oneshot::Sender<Result<ToolOutput, ToolError>>,
     ) -> Result<ToolOutput, ToolError> {
-        let mut child = ChildProcess::start_unread(self.command())
-            .map_err(|error| self.system("started", error.source))?;
-        let pid = child.pid();
-        usage::limit_files(pid, self.limits.folder_bytes);
-        let output = Captured::new(self.limits.output_bytes);
-        // Its standard input is empty.
-        let stdout = child.take_pipes().map(|(_, stdout)| stdout);
-        let mut reading = pin!(output.read(stdout, child.take_stderr()));
+        let Sandbox { isolation, wrapper, .. } = &self.sandbox;
+        let (folder, limits) = (self.workspace.path(), &self.limits);
+        let command = start::command(&self.tool, *isolation, wrapper.as_deref(), folder, limits);
+        let mut child =
+            ChildProcess::start_unread(command).map_err(|error| self.system("started", error.source))?;
+        let (pid, seen) = (child.pid(), Seen::default());
+        let output = Captured::new(limits.output_bytes);
+        // The tool's standard input is empty. Its watcher kills it when this end of the pipe is closed.
+        let (watched, mut stdout) = child.take_pipes().unzip();
+        // A tool whose output is closed might end before it is stopped, and its children would be lost.
+        let mut stderr = child.take_stderr();
+        let mut reading = pin!(output.read(stdout.as_mut(), stderr.as_mut()));
         let mut is_read = false;
         let stop = self.sandbox.supervisor.stop_token();
         let mut deadline = pin!(tokio::time::sleep(self.limits.time));
-        let mut excess = pin!(usage::beyond_limits(pid, self.workspace.path(), &self.limits));
-        let mut ended = pin!(ChildProcess::ended(pid));
+        let mut excess = pin!(usage::beyond_limits(pid, folder, limits, &seen));
+        let mut exit = pin!(ChildProcess::ended(pid));
         let stopped = loop {
             tokio::select! {
                 biased;
@@ -210,10 +245,12 @@ impl Run {
                     }
                     is_read = true;
                 }
-                () = &mut ended => break None,
+                () = &mut exit => break None,
             }
         };
-        let status = self.kill(&mut child).await?;
+        let ended = ending::end(&mut child, &seen).await;
+        drop(watched);
+        let status = ended.map_err(|source| self.system("killed", source))?;
         if let Some(error) = stopped {
             return Err(error);
         }
@@ -227,35 +264,6 @@ impl Run {
         }
         let printed = output.take_output();
         if status.success() { Ok(printed) } else { Err(self.failure(&child, status, &printed)) }
-    }
-
-    fn command(&self) -> Command {
-        let folder = self.workspace.path();
-        let mut command = match self.sandbox.isolation.arguments() {
-            Some(arguments) => {
-                let mut unshare = Command::new("unshare");
-                unshare.args(arguments).arg("--").arg(&self.tool.program);
-                unshare
-            }
-            None => Command::new(&self.tool.program),
-        };
-        command
-            .args(&self.tool.arguments)
-            .current_dir(folder)
-            .env_clear()
-            .env("PATH", SYSTEM_PATH)
-            .env("HOME", folder)
-            .env("TMPDIR", folder);
-        command
-    }
-
-    /// Kills the process group and reaps the tool. With a process namespace, everything in it dies with its first
-    /// process.
-    async fn kill(&self, child: &mut ChildProcess) -> Result<ExitStatus, ToolError> {
-        match child.kill().await {
-            Ok(Ended::InGrace(status) | Ended::Killed(status)) => Ok(status),
-            Err(source) => Err(self.system("killed", source)),
-        }
     }
 
     fn failure(&self, child: &ChildProcess, status: ExitStatus, printed: &ToolOutput) -> ToolError {
@@ -278,5 +286,52 @@ impl Run {
 
     fn system(&self, action: &'static str, source: std::io::Error) -> ToolError {
         ToolError::System { tool: self.tool.name.clone(), action, source }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
+
+    use super::*;
+
+    /// Opens a sandbox where this script is `unshare`.
+    async fn open(home: &Path, script: Option<&str>, required: Required) -> Result<Sandbox, ToolError> {
+        let wrapper = script.map(|script| {
+            let path = home.join("unshare");
+            fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+            path
+        });
+        let spool = Spool::open(&home.join("spool")).unwrap();
+        Sandbox::open_with(spool, Supervisor::default(), required, wrapper, Duration::from_secs(2)).await
+    }
+
+    #[tokio::test]
+    async fn only_a_refusal_leads_to_less_isolation() {
+        let home = tempfile::tempdir().unwrap();
+        let refused = "echo 'unshare: unshare failed: Operation not permitted' >&2; exit 1";
+        let only_for_users = format!("case $1 in --user) {refused};; esac");
+        let isolation = async |script, required| {
+            open(home.path(), script, required).await.map(|sandbox| sandbox.isolation())
+        };
+        let found = isolation(Some(only_for_users.as_str()), Required::NoNetwork).await.unwrap();
+        assert_eq!(found, Isolation::Namespaces);
+        for script in [None, Some(refused)] {
+            let found = isolation(script, Required::ProcessGroup).await.unwrap();
+            assert_eq!(found, Isolation::ProcessGroup, "{script:?}");
+            let error = isolation(script, Required::NoNetwork).await.unwrap_err();
+            assert!(matches!(error, ToolError::NotIsolated { .. }), "{script:?}: {error}");
+        }
+        // What may pass is no refusal.
+        for script in [
+            "exec sleep 600",
+            "echo 'unshare: fork failed: Resource temporarily unavailable' >&2; exit 1",
+            "kill -9 $$",
+            "yes",
+        ] {
+            let error = isolation(Some(script), Required::ProcessGroup).await.unwrap_err();
+            assert!(!matches!(error, ToolError::NotIsolated { .. }), "{script}: {error}");
+        }
     }
 }

@@ -20,6 +20,10 @@ use crate::{
 /// The largest `package.json` that is read.
 const MANIFEST_MAX_BYTES: u64 = 1 << 20;
 
+/// The number of our own part of a build: the flags and scripts of compilers, the setup of keys, and the verifier contract.
+/// To be incremented with every change of them that makes other artifacts from the same sources.
+const RECIPE: u32 = 1;
+
 /// The pinned versions, as `versions.toml` has them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Versions {
@@ -33,6 +37,36 @@ pub struct Versions {
     pub circomlib: String,
     /// The oldest major version of Node.js.
     pub node_major_min: u32,
+}
+
+impl Versions {
+    /// The versions of `versions.toml` when this program was built.
+    #[must_use]
+    pub fn pinned() -> Self {
+        Self {
+            noir: env!("EDGEPROVE_BUILDER_NOIR").to_owned(),
+            bb: env!("EDGEPROVE_BUILDER_BB").to_owned(),
+            circom2: env!("EDGEPROVE_BUILDER_CIRCOM2").to_owned(),
+            circomlib: env!("EDGEPROVE_BUILDER_CIRCOMLIB").to_owned(),
+            node_major_min: 20,
+        }
+    }
+
+    /// The versions that are part of the identity of a circuit in this language, and the number of our own recipe.
+    #[must_use]
+    pub fn identity(&self, language: Language) -> templates::Toolchain {
+        let Self { noir, bb, circom2, circomlib, .. } = self;
+        let recipe = &RECIPE.to_string();
+        match language {
+            Language::Noir => {
+                templates::Toolchain::from_iter([("noir", noir), ("bb", bb), ("recipe", recipe)])
+            }
+            Language::Circom => {
+                let versions = [("circom2", circom2), ("circomlib", circomlib), ("recipe", recipe)];
+                templates::Toolchain::from_iter(versions)
+            }
+        }
+    }
 }
 
 /// Where the tools are.
@@ -84,26 +118,14 @@ impl Toolchain {
         &self.versions
     }
 
-    /// The versions that are part of the identity of a circuit in this language.
-    #[must_use]
-    pub fn identity(&self, language: Language) -> templates::Toolchain {
-        let Versions { noir, bb, circom2, circomlib, .. } = &self.versions;
-        match language {
-            Language::Noir => templates::Toolchain::from_iter([("noir", noir), ("bb", bb)]),
-            Language::Circom => {
-                templates::Toolchain::from_iter([("circom2", circom2), ("circomlib", circomlib)])
-            }
-        }
-    }
-
     /// The tool that compiles the Noir package in its working folder's `package` to this file.
     pub(crate) fn compile_noir(&self, package: &str, program: &str) -> Tool {
         let script = self.locations.noir.join(NOIR_SCRIPT);
         self.node("Noir's compiler", &script, &[package, program])
     }
 
-    /// The tool that compiles a circom circuit. Sources, libraries and results are in its working folder, because the
-    /// compiler sees nothing above it.
+    /// The tool that compiles a circom circuit. Sources, libraries and results are in its working folder, so that no path of
+    /// the machine is in what it writes. Its runner lets it open folders above as well.
     pub(crate) fn compile_circom(&self, main: &str, libraries: &str, results: &str) -> Tool {
         let script = self.locations.circom.join(CIRCOM_COMPILER);
         let options = [main, "--r1cs", "--wasm", "--sym", "--O2", "-l", libraries, "-o", results];
@@ -160,7 +182,7 @@ async fn check_node(program: &Path, major_min: u32, sandbox: &Sandbox) -> Result
     let name = String::from("Node.js");
     let tool = Tool { name: name.clone(), program: program.to_owned(), arguments: vec!["--version".into()] };
     let limits = Limits { time: Duration::from_secs(30), ..Limits::default() };
-    let printed = sandbox.run(tool, &sandbox.workspace()?, limits).await?;
+    let printed = sandbox.run(tool, &sandbox.workspace(None)?, limits).await?;
     let printed = String::from_utf8_lossy(&printed.stdout);
     let found = printed.trim().trim_start_matches('v');
     match found.split('.').next().and_then(|major| major.parse::<u32>().ok()) {

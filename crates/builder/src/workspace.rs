@@ -1,28 +1,37 @@
 //! The private folder of a build.
 
 use std::{
-    fs::{self, OpenOptions, Permissions},
+    any::Any,
+    fmt,
+    fs::{self, OpenOptions},
     io::{self, Read as _},
-    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
+    os::unix::fs::MetadataExt as _,
     path::{Component, Path, PathBuf},
+    sync::Arc,
 };
 
 use edgeprove_files::regular_file;
 use edgeprove_spool::{Spool, SpoolDir, SpoolError};
 
-/// A folder with mode 0700 for the files of one build. Dropping it removes everything in it.
+/// A folder with mode 0700 for the files of one build. Dropping it removes everything in it, on a thread of the spool.
 ///
-/// It is removed, not overwritten: sources and results are no secrets, and a tool may have made a link to a file that is
-/// not its own.
-#[derive(Debug)]
+/// It is removed, not overwritten: sources and results are no secrets.
 pub struct Workspace {
     folder: SpoolDir,
+    _held: Option<Arc<dyn Any + Send + Sync>>,
+}
+
+impl fmt::Debug for Workspace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Workspace").field("folder", &self.folder).finish_non_exhaustive()
+    }
 }
 
 impl Workspace {
-    /// Creates a folder in the spool, whose next start removes what a killed server left.
-    pub fn create(spool: &Spool) -> Result<Self, SpoolError> {
-        Ok(Self { folder: spool.create_dir()? })
+    /// Creates a folder in the spool, whose next start removes what a killed server left. Something is held until the
+    /// folder is dropped.
+    pub fn create(spool: &Spool, held: Option<Arc<dyn Any + Send + Sync>>) -> Result<Self, SpoolError> {
+        Ok(Self { folder: spool.create_plain_dir()?, _held: held })
     }
 
     /// Its path.
@@ -79,50 +88,6 @@ impl Workspace {
     }
 }
 
-impl Drop for Workspace {
-    fn drop(&mut self) {
-        // The spool then removes the empty folder.
-        if let Err(error) = empty(self.path()) {
-            tracing::error!(path = %self.path().display(), %error, "the folder of a build could not be removed");
-        }
-    }
-}
-
-/// Removes everything in a folder in which no process works any more. Links are removed, never followed. Folders are
-/// moved up before they are emptied, so that neither a path nor the stack grows with their depth.
-fn empty(top: &Path) -> io::Result<()> {
-    let mut number = 0_u64;
-    let mut folders = vec![top.to_owned()];
-    while let Some(folder) = folders.pop() {
-        let is_top = folder == top;
-        for entry in fs::read_dir(&folder)? {
-            let entry = entry?;
-            if !entry.file_type()?.is_dir() {
-                fs::remove_file(entry.path())?;
-                continue;
-            }
-            fs::set_permissions(entry.path(), Permissions::from_mode(0o700))?;
-            if is_top {
-                folders.push(entry.path());
-                continue;
-            }
-            let moved = loop {
-                number += 1;
-                let name = top.join(format!(".{number}"));
-                if fs::symlink_metadata(&name).is_err() {
-                    break name;
-                }
-            };
-            fs::rename(entry.path(), &moved)?;
-            folders.push(moved);
-        }
-        if !is_top {
-            fs::remove_dir(&folder)?;
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::symlink;
@@ -130,45 +95,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_hostile_folder_is_removed_and_nothing_else() {
-        let home = tempfile::tempdir().unwrap();
-        let outside = home.path().join("outside");
-        fs::create_dir(&outside).unwrap();
-        fs::write(outside.join("mine"), "untouched").unwrap();
-        let spool = Spool::open(&home.path().join("spool")).unwrap();
-        let workspace = Workspace::create(&spool).unwrap();
-        let path = workspace.path().to_owned();
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
-
-        symlink(&outside, path.join("link")).unwrap();
-        fs::hard_link(outside.join("mine"), path.join("hard")).unwrap();
-        workspace.write("closed/inner/file", b"x").unwrap();
-        fs::set_permissions(path.join("closed/inner"), Permissions::from_mode(0o000)).unwrap();
-        fs::set_permissions(path.join("closed"), Permissions::from_mode(0o000)).unwrap();
-        // Names that the removal would choose, and more folders than a stack or a path could have.
-        workspace.write(".1/.2/.3/file", b"x").unwrap();
-        let mut deepest = path.join("deep");
-        fs::create_dir(&deepest).unwrap();
-        for _ in 0..40 {
-            let above = path.join("above");
-            fs::create_dir(&above).unwrap();
-            let long = "d".repeat(200);
-            fs::rename(&deepest, above.join(&long)).unwrap();
-            fs::rename(&above, path.join("deep")).unwrap();
-            deepest = path.join("deep");
-        }
-        drop(workspace);
-        assert!(fs::read_dir(&path).map_or(true, |mut entries| entries.next().is_none()));
-        assert_eq!(fs::read_to_string(outside.join("mine")).unwrap(), "untouched");
-    }
-
-    #[test]
     fn only_own_files_are_read_and_written() {
         let home = tempfile::tempdir().unwrap();
         let outside = home.path().join("secret");
         fs::write(&outside, "secret").unwrap();
         let spool = Spool::open(&home.path().join("spool")).unwrap();
-        let workspace = Workspace::create(&spool).unwrap();
+        let workspace = Workspace::create(&spool, None).unwrap();
         workspace.write("out/file", b"result").unwrap();
         assert_eq!(workspace.read("out/file", 6).unwrap(), b"result");
         assert_eq!(workspace.read("out/file", 5).unwrap_err().kind(), io::ErrorKind::FileTooLarge);

@@ -89,11 +89,30 @@ impl ProcessStatus {
     }
 }
 
+/// A process. Its number may belong to another one after it has ended; this still means the first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProcessIdentity {
+    /// Its number.
+    pub pid: u32,
+    /// When it started, in clock ticks after the machine did.
+    started_ticks: u64,
+}
+
+impl ProcessIdentity {
+    /// Whether the process runs. One that has ended and was not waited for does not.
+    #[must_use]
+    pub fn is_running(self) -> bool {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
+        Numbers::of(&stat)
+            .is_some_and(|numbers| numbers.started_ticks == self.started_ticks && !numbers.has_ended)
+    }
+}
+
 /// Resources of a process and of everything that it started.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct TreeUse {
-    /// Processes.
-    pub processes: usize,
+    /// The processes, those that have ended and were not waited for included.
+    pub members: Vec<ProcessIdentity>,
     /// Resident memory of all of them, in bytes. Memory that several share is counted for each.
     pub resident_bytes: u64,
 }
@@ -101,6 +120,8 @@ pub struct TreeUse {
 impl TreeUse {
     /// Reads `/proc`: a process, its descendants, and its process group where it leads one. `None` on systems without
     /// `/proc`. It takes about 10 µs for each process of the machine.
+    ///
+    /// A process that left the group is not found once its parent has ended: nothing connects it with the leader then.
     #[must_use]
     pub fn of(leader: u32) -> Option<Self> {
         let mut others = Vec::new();
@@ -112,18 +133,21 @@ impl TreeUse {
             let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
             others.extend(Numbers::of(&stat).map(|numbers| (pid, numbers)));
         }
-        let mut members = vec![leader];
+        let mut last = vec![leader];
         let mut tree = Self::default();
         // Each pass finds the children of those that the last one found.
-        while !members.is_empty() {
+        while !last.is_empty() {
             let is_member = |(pid, numbers): &mut (u32, Numbers)| {
-                members.contains(pid) || members.contains(&numbers.parent) || numbers.group == leader
+                last.contains(pid) || last.contains(&numbers.parent) || numbers.group == leader
             };
             let found: Vec<_> = others.extract_if(.., is_member).collect();
-            tree.processes += found.len();
             let pages: u64 = found.iter().map(|(_, numbers)| numbers.resident_pages).sum();
             tree.resident_bytes += pages * rustix::param::page_size() as u64;
-            members = found.into_iter().map(|(pid, _)| pid).collect();
+            tree.members.extend(found.iter().map(|(pid, Numbers { started_ticks, .. })| ProcessIdentity {
+                pid: *pid,
+                started_ticks: *started_ticks,
+            }));
+            last = found.into_iter().map(|(pid, _)| pid).collect();
         }
         Some(tree)
     }
@@ -152,7 +176,11 @@ struct Numbers {
     /// Of children that were waited for.
     children_cpu_ticks: u64,
     threads: u64,
+    /// When it started, in clock ticks after the machine did.
+    started_ticks: u64,
     resident_pages: u64,
+    /// It has ended, and nobody has waited for it.
+    has_ended: bool,
 }
 
 impl Numbers {
@@ -166,7 +194,9 @@ impl Numbers {
             cpu_ticks: number(14)? + number(15)?,
             children_cpu_ticks: number(16)? + number(17)?,
             threads: number(20)?,
+            started_ticks: number(22)?,
             resident_pages: number(24)?,
+            has_ended: matches!(fields.first(), Some(&("Z" | "X"))),
         })
     }
 }
@@ -189,9 +219,12 @@ mod tests {
             cpu_ticks: 300,
             children_cpu_ticks: 18,
             threads: 11,
+            started_ticks: 900,
             resident_pages: 640,
+            has_ended: false,
         };
         assert_eq!(Numbers::of(line), Some(numbers));
+        assert!(Numbers::of(&line.replace(" S ", " Z ")).unwrap().has_ended);
         assert_eq!(Numbers::of("7 (bb) S 1"), None);
         assert!(seconds(300) > 0.0);
     }
@@ -221,7 +254,10 @@ mod tests {
             let group = rustix::process::Pid::from_raw(shell.id().cast_signed()).unwrap();
             rustix::process::kill_process_group(group, rustix::process::Signal::KILL).unwrap();
             shell.wait().unwrap();
-            assert_eq!(tree.processes, 3, "{tree:?}");
+            assert_eq!(tree.members.len(), 3, "{tree:?}");
+            // Its number is free, or belongs to another process.
+            let leader = tree.members.iter().find(|member| member.pid == shell.id()).unwrap();
+            assert!(!leader.is_running());
             assert!(tree.resident_bytes > 100 << 10, "{tree:?}");
         }
     }

@@ -1,10 +1,12 @@
 //! Noir's circuits: compiled here, and proved by the server's engine.
 
+use std::sync::atomic::AtomicBool;
+
 use edgeprove_templates::{Instance, template::Input};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{BuildError, Builder, NoirBackend};
+use super::{BuildContext, BuildError, BuildStage, Builder, NoirBackend, Turn};
 use crate::{artifact::Artifact, error::ToolError, gate};
 
 /// The compiled program, in the compiler's working folder and as an artifact.
@@ -13,15 +15,23 @@ const PROGRAM: &str = "circuit.json";
 impl Builder {
     pub(super) async fn build_noir(
         &self,
+        turn: &Turn,
         instance: &Instance,
         noir: &dyn NoirBackend,
+        context: &BuildContext<'_>,
     ) -> Result<Vec<Artifact>, BuildError> {
-        let workspace = self.write_sources(instance, |_| Ok(())).await?;
+        let workspace = self.write_sources(turn, instance, |_| Ok(())).await?;
         let tool = self.toolchain.compile_noir(".", PROGRAM);
-        let [program] = self.compile(tool, workspace, [PROGRAM]).await?;
-        check(&program, instance, &self.toolchain.versions().noir)?;
-        let program = Artifact::new(PROGRAM, program);
-        gate::check(noir.load(&program).await?.as_ref(), instance).await?;
+        let [program] = self.compile(turn, tool, workspace, [PROGRAM]).await?;
+        let (checked, expected_version) = (instance.clone(), self.toolchain.versions().noir.clone());
+        let read = move |_: &AtomicBool| {
+            check(&program, &checked, &expected_version).map(|()| Artifact::new(PROGRAM, program))
+        };
+        let program = turn.blocking(read).await??;
+        (context.on_stage)(BuildStage::MakingKeys);
+        let prover = noir.load(&program).await?;
+        (context.on_stage)(BuildStage::Checking);
+        gate::check(prover.as_ref(), instance).await?;
         Ok(vec![program])
     }
 }

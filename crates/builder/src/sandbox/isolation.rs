@@ -3,6 +3,17 @@
 use std::path::{Path, PathBuf};
 
 use super::SYSTEM_PATH;
+use crate::error::ToolError;
+
+/// The least isolation that an operator accepts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Required {
+    /// Tools have no network.
+    NoNetwork,
+    /// Tools may reach the network, and processes that leave their group may outlive them, where the system refuses
+    /// namespaces.
+    ProcessGroup,
+}
 
 /// How tools are separated from the rest of the system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,8 +23,9 @@ pub enum Isolation {
     UserNamespaces,
     /// The same namespaces without one for users, which only root can have.
     Namespaces,
-    /// A process group only. Tools reach the network, and a process that leaves the group outlives the tool. Containers
-    /// without further rights have no more.
+    /// A process group only. Tools reach the network. A process that leaves the group is killed with the tool as long as
+    /// it descends from it or was seen while it did; one that hides from both outlives the tool. Containers without further
+    /// rights have no more.
     ProcessGroup,
 }
 
@@ -37,6 +49,14 @@ impl Isolation {
         self.blocks_network()
     }
 
+    /// Whether an operator who requires this accepts it.
+    pub(super) const fn satisfies(self, required: Required) -> bool {
+        match required {
+            Required::NoNetwork => self.blocks_network(),
+            Required::ProcessGroup => true,
+        }
+    }
+
     /// Its name for logs and health documents.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -57,6 +77,22 @@ impl Isolation {
             Self::ProcessGroup => None,
         }
     }
+}
+
+/// What `unshare` prints where the system refuses namespaces, or where it is too old for the arguments. It gives all
+/// failures the same exit code. Its language follows the environment, which a tool has not.
+const REFUSALS: [&str; 5] = [
+    "Operation not permitted",
+    "Permission denied",
+    "Invalid argument",
+    "unrecognized option",
+    "invalid option",
+];
+
+/// Whether the system refuses an isolation. Every other failure shows nothing about it: another attempt may succeed.
+pub(super) fn is_refusal(error: &ToolError) -> bool {
+    let ToolError::Failed { status, message, .. } = error else { return false };
+    status.0.code() == Some(1) && REFUSALS.iter().any(|refusal| message.contains(refusal))
 }
 
 /// The path of `unshare`.

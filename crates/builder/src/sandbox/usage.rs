@@ -1,7 +1,7 @@
 //! What a tool takes while it runs: memory, processes, files.
 
 use std::{
-    fs,
+    fs, io,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     time::Duration,
@@ -10,7 +10,7 @@ use std::{
 use edgeprove_prover::child_process::budget_pause;
 use edgeprove_telemetry::process::TreeUse;
 
-use super::Limits;
+use super::{Limits, ending::Seen, start::OWN_PROCESSES};
 use crate::error::ToolError;
 
 /// The longest pause between two measurements. A process creates a few thousand files in this time.
@@ -40,38 +40,27 @@ impl Excess {
     }
 }
 
-/// Limits the size of each file of a process. What [`beyond_limits`] measures is the sum, but a single file can grow fast
-/// between two measurements. One byte more than all files may have, so that a file of that size shows the excess.
-pub(super) fn limit_files(pid: Option<u32>, max_bytes: u64) {
-    #[cfg(target_os = "linux")]
-    {
-        use rustix::process::{Pid, Resource, Rlimit, prlimit};
-        let limit = Some(max_bytes.saturating_add(1));
-        let pid = pid.and_then(|pid| Pid::from_raw(pid.cast_signed()));
-        if let Some(Err(error)) =
-            pid.map(|pid| prlimit(Some(pid), Resource::Fsize, Rlimit { current: limit, maximum: limit }))
-        {
-            // The process may have ended already.
-            tracing::debug!(%error, "the size of a tool's files has no limit");
-        }
-    }
-    #[cfg(not(target_os = "linux"))]
-    let _ = (pid, max_bytes);
-}
-
 /// Waits until a tool exceeds a limit.
-pub(super) async fn beyond_limits(pid: Option<u32>, folder: &Path, limits: &Limits) -> Excess {
+pub(super) async fn beyond_limits(pid: Option<u32>, folder: &Path, limits: &Limits, seen: &Seen) -> Excess {
     let mut pause = budget_pause(0);
     loop {
         tokio::time::sleep(pause).await;
         let tree = match pid {
-            Some(pid) => blocking(move || TreeUse::of(pid)).await.flatten().unwrap_or_default(),
+            Some(pid) => {
+                let seen = seen.clone();
+                let measure = move || {
+                    TreeUse::of(pid).inspect(|tree| {
+                        seen.add(&tree.members);
+                    })
+                };
+                blocking(measure).await.flatten().unwrap_or_default()
+            }
             None => TreeUse::default(),
         };
         if tree.resident_bytes > limits.memory_bytes {
             return Excess::Memory;
         }
-        if tree.processes > limits.processes {
+        if tree.members.len() > limits.processes.saturating_add(OWN_PROCESSES) {
             return Excess::Processes;
         }
         if let Some(excess) = folder_excess(folder, limits).await {
@@ -92,14 +81,26 @@ async fn blocking<T: Send + 'static>(measure: impl FnOnce() -> T + Send + 'stati
     tokio::task::spawn_blocking(measure).await.ok()
 }
 
-/// Counts until a limit is exceeded. What cannot be read has gone, or nobody can write there.
+/// Counts until a limit is exceeded. A folder that cannot be read counts as an excess: it could have any number of files.
 fn measure_folder(folder: PathBuf, limits: &Limits) -> Option<Excess> {
     const BLOCK_BYTES: u64 = 512;
+    // The tool may have removed or replaced an entry meanwhile.
+    let has_gone =
+        |error: &io::Error| matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory);
     let (mut files, mut bytes) = (0, 0_u64);
     let mut folders = vec![(folder, 1)];
     while let Some((folder, depth)) = folders.pop() {
-        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-            let Ok(found) = entry.metadata() else { continue };
+        let entries = match fs::read_dir(folder) {
+            Ok(entries) => entries,
+            Err(error) if has_gone(&error) => continue,
+            Err(_) => return Some(Excess::Files),
+        };
+        for entry in entries {
+            let (path, found) = match entry.and_then(|entry| Ok((entry.path(), entry.metadata()?))) {
+                Ok(found) => found,
+                Err(error) if has_gone(&error) => continue,
+                Err(_) => return Some(Excess::Files),
+            };
             files += 1;
             // A file with holes counts in full: whoever reads it gets all of it.
             bytes = bytes.saturating_add(found.len().max(found.blocks() * BLOCK_BYTES));
@@ -110,7 +111,7 @@ fn measure_folder(folder: PathBuf, limits: &Limits) -> Option<Excess> {
                 return Some(Excess::Bytes);
             }
             if found.is_dir() {
-                folders.push((entry.path(), depth + 1));
+                folders.push((path, depth + 1));
             }
         }
     }
@@ -143,5 +144,29 @@ mod tests {
         let deep = vec!["d"; DEPTH_MAX + 1].join("/");
         fs::create_dir_all(dir.path().join(deep)).unwrap();
         assert_eq!(measure(1000, 1 << 30), Some(Excess::Files));
+    }
+
+    #[test]
+    fn files_below_long_names_are_not_hidden() {
+        let dir = tempfile::tempdir().unwrap();
+        // The deepest folder has a path that the system refuses.
+        let name = "d".repeat(255);
+        let top = dir.path().join("top");
+        fs::create_dir(&top).unwrap();
+        for _ in 0..DEPTH_MAX {
+            let above = dir.path().join("above");
+            fs::create_dir(&above).unwrap();
+            fs::rename(&top, above.join(&name)).unwrap();
+            fs::rename(&above, &top).unwrap();
+        }
+        fs::rename(&top, dir.path().join(&name)).unwrap();
+        let limits = Limits { files: 1_000, ..Limits::default() };
+        assert_eq!(measure_folder(dir.path().to_owned(), &limits), Some(Excess::Files));
+    }
+
+    #[test]
+    fn a_folder_that_is_gone_has_no_files() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(measure_folder(dir.path().join("gone"), &Limits::default()), None);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{env, fs, path::Path, time::Duration};
 
-use edgeprove_builder::{Isolation, Limits, Sandbox, Tool, ToolLocations};
+use edgeprove_builder::{Isolation, Limits, Required, Sandbox, Tool, ToolLocations};
 use edgeprove_spool::Spool;
 use edgeprove_telemetry::supervisor::Supervisor;
 use edgeprove_testkit::wait::try_eventually;
@@ -15,13 +15,28 @@ pub(crate) struct Fixture {
     _home: tempfile::TempDir,
 }
 
+/// The variable that lets these tests pass on a machine that refuses namespaces.
+const WITHOUT_NAMESPACES: &str = "EDGEPROVE_TEST_WITHOUT_NAMESPACES";
+
+/// Tests of the network fail where namespaces are refused, unless whoever runs them allows it.
+pub(crate) fn required() -> Required {
+    if env::var_os(WITHOUT_NAMESPACES).is_some() { Required::ProcessGroup } else { Required::NoNetwork }
+}
+
 impl Fixture {
     /// With the best isolation that this machine allows.
     pub(crate) async fn new() -> Self {
         let home = tempfile::tempdir().unwrap();
-        let spool = Spool::open(&home.path().join("spool")).unwrap();
+        let folder = home.path().to_owned();
+        Self::open(home, &folder).await
+    }
+
+    /// With the spool in this folder.
+    pub(crate) async fn open(home: tempfile::TempDir, folder: &Path) -> Self {
+        let spool = Spool::open(&folder.join("spool")).unwrap();
         let supervisor = Supervisor::default();
-        let sandbox = Sandbox::open(spool.clone(), supervisor.clone()).await.unwrap();
+        let sandbox = Sandbox::open(spool.clone(), supervisor.clone(), required()).await;
+        let sandbox = sandbox.unwrap_or_else(|error| panic!("{error}; {WITHOUT_NAMESPACES}=1 allows it"));
         Self { sandbox, supervisor, spool, _home: home }
     }
 
