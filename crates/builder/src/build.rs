@@ -424,8 +424,8 @@ mod tests {
     #[tokio::test]
     async fn a_panic_of_a_computation_is_an_error() {
         let turn = Turn { permit: Arc::new(()), is_cancelled: Arc::default() };
-        let result = turn.blocking(|_| panic!("on purpose")).await;
-        let error = result.map(|()| ()).unwrap_err();
+        let result: Result<(), _> = turn.blocking(|_| panic!("on purpose")).await;
+        let error = result.unwrap_err();
         assert!(matches!(error, BuildError::Panicked), "{error}");
         assert_eq!(error.fate(), Fate::Temporary);
     }

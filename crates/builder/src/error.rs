@@ -134,15 +134,15 @@ impl ToolError {
     #[must_use]
     pub fn fate(&self) -> Fate {
         match self {
+            // Somebody else may have killed it.
+            Self::Failed { status, .. } if status.0.code().is_none() => Fate::Temporary,
             Self::TimedOut { .. }
             | Self::TooMuchOutput { .. }
             | Self::TooManyFiles { .. }
             | Self::TooLarge { .. }
             | Self::TooManyProcesses { .. }
-            | Self::NoResult { .. } => Fate::Permanent,
-            // Somebody else may have killed it.
-            Self::Failed { status, .. } if status.0.code().is_none() => Fate::Temporary,
-            Self::Failed { .. } => Fate::Permanent,
+            | Self::NoResult { .. }
+            | Self::Failed { .. } => Fate::Permanent,
             // The machine may have been short of memory for another reason.
             Self::OutOfMemory { .. }
             | Self::NotFound { .. }

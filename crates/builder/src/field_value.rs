@@ -45,7 +45,8 @@ impl FieldValue {
 
     /// Hexadecimal digits after `0x`, for people.
     pub(crate) fn to_hex(self) -> String {
-        let digits: String = self.0.iter().rev().map(|limb| format!("{limb:016x}")).collect();
+        let [a, b, c, d] = self.0;
+        let digits = format!("{d:016x}{c:016x}{b:016x}{a:016x}");
         let digits = digits.trim_start_matches('0');
         format!("0x{}", if digits.is_empty() { "0" } else { digits })
     }

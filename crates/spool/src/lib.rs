@@ -156,18 +156,18 @@ impl Spool {
 
     /// Creates an empty folder for the files of a prover process, with mode 0700. Dropping it wipes everything in it.
     pub fn create_dir(&self) -> Result<SpoolDir, SpoolError> {
-        self.create_dir_named(Uuid::new_v4().to_string(), WipeJob::Dir)
+        self.create_dir_named(&Uuid::new_v4().to_string(), WipeJob::Dir)
     }
 
     /// Creates an empty folder for files without secrets, with mode 0700. Dropping it removes everything in it, as does
     /// the next start after this server was killed. Its files are not overwritten.
     pub fn create_plain_dir(&self) -> Result<SpoolDir, SpoolError> {
-        self.create_dir_named(format!("{PLAIN_PREFIX}{}", Uuid::new_v4()), WipeJob::PlainDir)
+        self.create_dir_named(&format!("{PLAIN_PREFIX}{}", Uuid::new_v4()), WipeJob::PlainDir)
     }
 
-    fn create_dir_named(&self, name: String, wipe: fn(PathBuf) -> WipeJob) -> Result<SpoolDir, SpoolError> {
-        let path = self.folder.path.join(&name);
-        self.folder.create(&path, |folder| rustix::fs::mkdirat(folder, name.as_str(), Mode::RWXU))?;
+    fn create_dir_named(&self, name: &str, wipe: fn(PathBuf) -> WipeJob) -> Result<SpoolDir, SpoolError> {
+        let path = self.folder.path.join(name);
+        self.folder.create(&path, |folder| rustix::fs::mkdirat(folder, name, Mode::RWXU))?;
         self.folder.count_one();
         Ok(SpoolDir { path, folder: Arc::clone(&self.folder), wipe })
     }
