@@ -3,7 +3,10 @@
 use std::{
     fs, io,
     path::Path,
-    sync::{Arc, atomic::AtomicBool},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
 };
 
@@ -79,14 +82,19 @@ impl Builder {
         let constraints = R1cs::read(&r1cs)?;
         let zkey = self.set_up(&constraints, is_cancelled)?;
         let key = ProvingKey::read(&zkey, Trust::OwnSetup, &self.threads)?;
+        proceed(is_cancelled)?;
         let verification_key = key.verifying_key().to_json();
         let contract = verifier_contract(key.verifying_key())?;
         // What verifies is read from what is published.
         let published = VerifyingKey::from_json(verification_key.as_bytes())
             .map_err(|error| BuildError::DiffersFromTemplate(error.to_string()))?;
+        let program = Circuit::compile(&self.engine, &wasm, Limits::default())?;
+        proceed(is_cancelled)?;
+        let lenient_program = Circuit::compile_without_assertions(&self.engine, &wasm, Limits::default())?;
+        proceed(is_cancelled)?;
         let parts = Parts {
-            program: Circuit::compile(&self.engine, &wasm, Limits::default())?,
-            lenient_program: Circuit::compile_without_assertions(&self.engine, &wasm, Limits::default())?,
+            program,
+            lenient_program,
             constraints,
             key,
             published: published.prepare(),
@@ -112,6 +120,11 @@ impl Builder {
         let made = joined.map_err(BuildError::NoThread)?.map_err(|_| BuildError::Panicked)?;
         Ok(made.map_err(|error| BuildError::NoThread(io::Error::other(error)))??)
     }
+}
+
+/// Ends a build that was cancelled.
+fn proceed(is_cancelled: &AtomicBool) -> Result<(), BuildError> {
+    if is_cancelled.load(Ordering::Relaxed) { Err(BuildError::Interrupted) } else { Ok(()) }
 }
 
 /// Copies circomlib's circuits. The compiler follows no link out of its working folder.
