@@ -105,7 +105,7 @@ pub enum ToolError {
         source: io::Error,
     },
     /// The system refuses the isolation that is required.
-    #[error("tools cannot be kept from the network: {reason}")]
+    #[error("tools cannot be separated from the network: {reason}")]
     NotIsolated {
         /// What the system refuses.
         reason: String,

@@ -1,17 +1,17 @@
 //! Runs one tool as a child process within limits, and kills it at the first one that it exceeds.
 //!
 //! - [`usage`]: what it takes while it runs.
-//! - [`ending`]: how it is killed, with everything that it started.
+//! - [`termination`]: how it is killed, with everything that it started.
 //! - [`start`]: how it starts, and what kills it when the server dies.
 //! - [`isolation`]: namespaces, where the system allows them.
 //! - [`output`]: what it prints.
 //! - [`message`]: what it printed, without paths.
 
-mod ending;
 mod isolation;
 mod message;
 mod output;
 mod start;
+mod termination;
 mod usage;
 
 use std::{any::Any, ffi::OsString, path::PathBuf, pin::pin, process::ExitStatus, sync::Arc, time::Duration};
@@ -27,8 +27,8 @@ use crate::{
     error::{Status, ToolError},
     workspace::Workspace,
 };
-use ending::Seen;
 use output::Captured;
+use termination::Seen;
 
 /// Where the system's programs are. A tool gets nothing else from the server's environment.
 const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -71,7 +71,7 @@ pub struct Limits {
 const PROBE_TIME: Duration = Duration::from_secs(30);
 
 impl Default for Limits {
-    /// What a compiler may take if nobody says otherwise. One that needs more fails with an error that names the limit.
+    /// What a compiler may take by default. One that needs more fails with an error that names the limit.
     fn default() -> Self {
         Self {
             time: Duration::from_mins(5),
@@ -248,7 +248,7 @@ impl Run {
                 () = &mut exit => break None,
             }
         };
-        let ended = ending::end(&mut child, &seen).await;
+        let ended = termination::end(&mut child, &seen).await;
         drop(watched);
         let status = ended.map_err(|source| self.system("killed", source))?;
         if let Some(error) = stopped {

@@ -57,10 +57,10 @@ fn range_witnesses_are_those_of_snarkjs() {
 fn without_assertions_every_input_has_a_witness() {
     let range = compiled("range");
     let engine = WitnessEngine::start().unwrap();
-    let lenient =
+    let without_assertions =
         Circuit::compile_without_assertions(&engine, &range.files.wasm(), Limits::default()).unwrap();
     let compute = |inputs: &str| {
-        let witness = lenient.compute(&Inputs::parse(inputs.as_bytes()).unwrap(), None);
+        let witness = without_assertions.compute(&Inputs::parse(inputs.as_bytes()).unwrap(), None);
         witness.unwrap().wtns().to_vec()
     };
     let accepted = r#"{"in": 50, "randomPublicSignal": "7"}"#;

@@ -90,11 +90,12 @@ impl Builder {
             .map_err(|error| BuildError::DiffersFromTemplate(error.to_string()))?;
         let program = Circuit::compile(&self.engine, &wasm, Limits::default())?;
         proceed(is_cancelled)?;
-        let lenient_program = Circuit::compile_without_assertions(&self.engine, &wasm, Limits::default())?;
+        let program_without_assertions =
+            Circuit::compile_without_assertions(&self.engine, &wasm, Limits::default())?;
         proceed(is_cancelled)?;
         let parts = Parts {
             program,
-            lenient_program,
+            program_without_assertions,
             constraints,
             key,
             published: published.prepare(),
@@ -205,7 +206,7 @@ struct CircomProver {
 struct Parts {
     program: Circuit,
     /// The same without its assertions.
-    lenient_program: Circuit,
+    program_without_assertions: Circuit,
     constraints: R1cs,
     key: ProvingKey,
     published: PreparedVerifyingKey,
@@ -280,8 +281,8 @@ impl Parts {
         let inputs = parse(inputs)?;
         let compute = |program: &Circuit| program.compute(&inputs, Some(Arc::clone(is_cancelled)));
         let witness = compute(&self.program).map_err(refused_or_failed)?;
-        let lenient = compute(&self.lenient_program).map_err(failed)?;
-        if witness.wtns() != lenient.wtns() {
+        let other = compute(&self.program_without_assertions).map_err(failed)?;
+        if witness.wtns() != other.wtns() {
             return Err(SampleError::Failed(
                 "the program without assertions computes another witness".into(),
             ));
@@ -296,7 +297,7 @@ impl Parts {
         is_cancelled: &Arc<AtomicBool>,
     ) -> Result<SampleProof, SampleError> {
         let inputs = parse(inputs)?;
-        let witness = self.lenient_program.compute(&inputs, Some(Arc::clone(is_cancelled)));
+        let witness = self.program_without_assertions.compute(&inputs, Some(Arc::clone(is_cancelled)));
         self.prove_witness(witness.map_err(failed)?.wtns(), is_cancelled)
     }
 

@@ -10,7 +10,7 @@ use std::{
 use edgeprove_prover::child_process::budget_pause;
 use edgeprove_telemetry::process::TreeUse;
 
-use super::{Limits, ending::Seen, start::OWN_PROCESSES};
+use super::{Limits, start::OWN_PROCESSES, termination::Seen};
 use crate::error::ToolError;
 
 /// The longest pause between two measurements. A process creates a few thousand files in this time.
