@@ -50,11 +50,13 @@ pub enum ArtifactKind {
     Witness,
     /// A proof with its public inputs and description.
     Proof,
+    /// The files of a circuit that was built, as a tar file.
+    Circuit,
 }
 
 impl ArtifactKind {
     /// Every kind.
-    pub const ALL: [Self; 2] = [Self::Witness, Self::Proof];
+    pub const ALL: [Self; 3] = [Self::Witness, Self::Proof, Self::Circuit];
 
     /// The word for this kind, which is authenticated with every chunk and never changes.
     #[must_use]
@@ -62,6 +64,7 @@ impl ArtifactKind {
         match self {
             Self::Witness => "witness",
             Self::Proof => "proof",
+            Self::Circuit => "circuit",
         }
     }
 }

@@ -315,6 +315,13 @@ impl SqlQueue {
         Ok(session.row(intake::FIND_BY_KEY, values![account, key.as_str()]).await?.is_some())
     }
 
+    /// Reads the latest job of an account and a subject. Its jobs must have idempotency keys.
+    pub async fn latest(&self, account: &str, subject: &str) -> Result<Option<Job>, QueueError> {
+        let mut session = self.database.session(Durability::Read).await?;
+        let row = session.row(view::LATEST, values![account, subject]).await?;
+        Ok(row.as_ref().map(read_job).transpose()?)
+    }
+
     /// Reads a job.
     pub async fn get(&self, id: JobId) -> Result<Option<Job>, QueueError> {
         let mut session = self.database.session(Durability::Read).await?;

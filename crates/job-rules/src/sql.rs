@@ -21,12 +21,14 @@
 //!   and returns no row if the lease is lost.
 //! - [`view`]: reading jobs.
 //! - [`upkeep`]: cancelling, and periodic maintenance.
+//! - [`circuits`]: circuits that were built.
 //! - [`audit`]: an audit log in a database, for a queue that has no file for it.
 
 #[macro_use]
 mod statement;
 
 pub mod audit;
+pub mod circuits;
 pub mod intake;
 pub mod upkeep;
 pub mod view;
@@ -45,7 +47,7 @@ pub struct Migration {
     pub script: Statement,
 }
 
-/// All steps of the queue's tables, in order.
+/// All steps of the tables of queue and circuits, in order.
 pub const MIGRATIONS: &[Migration] = &[
     Migration {
         version: 1,
@@ -61,6 +63,14 @@ pub const MIGRATIONS: &[Migration] = &[
         script: Statement {
             sqlite: include_str!("../sql/sqlite/0002_job_counts.sql"),
             postgres: include_str!("../sql/postgres/0002_job_counts.sql"),
+        },
+    },
+    Migration {
+        version: 3,
+        name: "circuits",
+        script: Statement {
+            sqlite: include_str!("../sql/sqlite/0003_circuits.sql"),
+            postgres: include_str!("../sql/postgres/0003_circuits.sql"),
         },
     },
 ];
@@ -81,6 +91,7 @@ pub const ALL: &[(&str, Statement)] = &[
     ("RELEASE", work::RELEASE),
     ("NEXT_DUE", work::NEXT_DUE),
     ("GET", view::GET),
+    ("LATEST", view::LATEST),
     ("LIST", view::LIST),
     ("AHEAD", view::AHEAD),
     ("AHEAD_OF_NEW_JOB", view::AHEAD_OF_NEW_JOB),
@@ -98,6 +109,12 @@ pub const ALL: &[(&str, Statement)] = &[
     ("FORGET_ARTIFACT", upkeep::FORGET_ARTIFACT),
     ("NAMED_ARTIFACTS", upkeep::NAMED_ARTIFACTS),
     ("DELETE", upkeep::DELETE),
+    ("PUBLISH_CIRCUIT", circuits::PUBLISH),
+    ("CIRCUIT_TOTALS", circuits::TOTALS),
+    ("FIND_CIRCUIT", circuits::FIND),
+    ("LIST_CIRCUITS", circuits::LIST),
+    ("CIRCUIT_VERSIONS", circuits::VERSIONS),
+    ("REMOVE_CIRCUIT", circuits::REMOVE),
     ("AUDIT_HEAD", audit::HEAD),
     ("AUDIT_APPEND", audit::APPEND),
     ("AUDIT_READ", audit::READ),

@@ -248,7 +248,8 @@ async fn within<T>(asked: impl Future<Output = Result<T, sqlx::Error>>) -> Resul
 }
 
 /// The time by this host's clock. A time before 1970 counts as 1970.
-pub(crate) fn host_now() -> UnixMillis {
+#[must_use]
+pub fn host_now() -> UnixMillis {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
     UnixMillis(0).after(since)
 }

@@ -94,6 +94,7 @@ async fn a_folder_of_the_first_version_is_migrated() {
         "DROP TRIGGER jobs_changed",
         "DROP TABLE job_counts",
         "DROP TABLE queue_counts",
+        "DROP TABLE circuits",
         "DELETE FROM edgeprove_versions WHERE version > 1",
     ] {
         session.rows(undone, []).await.unwrap();

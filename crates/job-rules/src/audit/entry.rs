@@ -82,6 +82,8 @@ actions! {
     JobCancelled = "job.cancelled";
     /// A job's result was deleted.
     JobExpired = "job.expired";
+    /// An operator removed a circuit that was built.
+    CircuitRemoved = "circuit.removed";
 }
 
 /// The outcome.

@@ -71,6 +71,20 @@ macro_rules! columns {
     };
 }
 
+/// The columns of a circuit that was built.
+macro_rules! circuit_columns {
+    () => {
+        "id, hash, version, target, description, package, package_bytes, published_at"
+    };
+}
+
+/// The number of circuits and the bytes of their packages: a query of one row, `circuits` and `bytes`.
+macro_rules! totals {
+    () => {
+        "SELECT count(*) AS circuits, CAST(coalesce(sum(package_bytes), 0) AS BIGINT) AS bytes FROM circuits"
+    };
+}
+
 /// The condition that a worker with these capabilities takes a job. Binds 3 the capabilities ([`crate::capability::json`]).
 macro_rules! takes {
     () => {

@@ -89,13 +89,14 @@ pub const FORGET_ARTIFACT: Statement = statement! {
      RETURNING seq"
 };
 
-/// Reads the names of all artifacts that jobs name. Other artifacts in the store, unless they are new, were left behind by a
+/// Reads the names of all artifacts that jobs and circuits name. Other artifacts in the store, unless they are new, were left behind by a
 /// crash before their job was accepted, or by a worker whose lease was lost.
 ///
 /// Binds nothing. Returns `artifact`.
 pub const NAMED_ARTIFACTS: Statement = statement! {
     "SELECT input AS artifact FROM jobs WHERE input IS NOT NULL \
-     UNION ALL SELECT result AS artifact FROM jobs WHERE result IS NOT NULL"
+     UNION ALL SELECT result AS artifact FROM jobs WHERE result IS NOT NULL \
+     UNION ALL SELECT package AS artifact FROM circuits"
 };
 
 /// Deletes the rows of jobs that expired long enough ago and name no artifact.

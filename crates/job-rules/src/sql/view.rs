@@ -7,6 +7,14 @@ use super::Statement;
 /// Binds 1 id. Returns the job.
 pub const GET: Statement = statement! { "SELECT " columns " FROM jobs WHERE id = $1" };
 
+/// Reads the latest job of an account and a subject.
+///
+/// Binds 1 account, 2 subject. Returns the job. Only for accounts of jobs with idempotency keys, whose index it uses.
+pub const LATEST: Statement = statement! {
+    "SELECT " columns " FROM jobs WHERE account = $1 AND idempotency_key IS NOT NULL AND subject = $2 \
+     ORDER BY seq DESC LIMIT 1"
+};
+
 /// Reads an owner's jobs, the latest first, a page at a time.
 ///
 /// Binds 1 owner, 2 kind or NULL for any, 3 status or NULL for any, 4 subject or NULL for any, 5 the last `seq` of the previous

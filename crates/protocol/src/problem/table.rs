@@ -330,6 +330,14 @@ problem_types! {
     QueueFull = "queue_full", 503, Warning, Later(2), SameCircuit,
         "The job queue is full",
         "Try again after `Retry-After`.";
+    /// As many circuits that were built are stored as may be.
+    TooManyCircuits = "too_many_circuits", 503, Warning, Never, SameCircuit,
+        "As many circuits are stored as may be",
+        "Use a circuit that is there. Operator: remove circuits, or raise `--built-circuits` or `--built-circuits-size`.";
+    /// No server of this queue builds circuits.
+    BuilderUnavailable = "builder_unavailable", 503, Notice, Never, SameCircuit,
+        "The server builds no circuits",
+        "Use a circuit that `GET /v1/circuits` lists. Operator: start a server with `--toolchain`.";
     /// The server follows as many jobs for its callers as it can.
     TooManyWatchers = "too_many_watchers", 503, Warning, Later(2), SameCircuit,
         "Too many event streams are open",

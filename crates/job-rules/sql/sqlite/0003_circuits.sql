@@ -1,0 +1,11 @@
+-- Circuits that were built and may be proved. src/sql/circuits.rs describes the columns.
+CREATE TABLE circuits (
+    id TEXT NOT NULL PRIMARY KEY,
+    hash TEXT NOT NULL,
+    version TEXT NOT NULL,
+    target TEXT NOT NULL,
+    description TEXT NOT NULL,
+    package TEXT NOT NULL,
+    package_bytes INTEGER NOT NULL CHECK (package_bytes > 0),
+    published_at INTEGER NOT NULL
+) STRICT;
