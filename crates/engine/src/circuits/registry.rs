@@ -1,12 +1,19 @@
-//! Every configured circuit, loaded or not. A circuit that fails to load does not stop the others.
+//! Every configured circuit, loaded or not, and circuits that were added while the server runs. A circuit that fails to
+//! load does not stop the others.
+//!
+//! Added circuits take memory, so there is a bound: the one that was not used for the longest time is removed for the next.
 
 use std::{
     collections::BTreeMap,
-    path::PathBuf,
-    sync::{Arc, OnceLock},
+    path::{Path, PathBuf},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use edgeprove_protocol::{CircuitId, HasProblemType, ProblemType, Target};
+use parking_lot::RwLock;
 
 use super::{
     circuit::{Circuit, KeyGenerator, LoadError},
@@ -33,6 +40,23 @@ pub struct Registry {
     entries: BTreeMap<CircuitId, Entry>,
     default: Option<CircuitId>,
     families: Vec<CircuitFamily>,
+    added: AddedCircuits,
+}
+
+/// Circuits that were added while the server runs.
+#[derive(Debug, Default)]
+struct AddedCircuits {
+    circuits: RwLock<BTreeMap<CircuitId, Added>>,
+    /// Counts uses, so that the circuit that was not used for the longest time is known.
+    uses: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Added {
+    circuit: Arc<Circuit>,
+    /// The size of its files. In memory a circuit takes about as much.
+    bytes: u64,
+    last_use: AtomicU64,
 }
 
 /// One circuit of the registry.
@@ -127,7 +151,12 @@ impl Registry {
             [] | [_, _, ..] => None,
         };
         let entry = |source: CircuitSource| (source.id.clone(), Entry { source, loaded: OnceLock::new() });
-        Self { entries: sources.into_iter().map(entry).collect(), default: default.or(only), families }
+        Self {
+            entries: sources.into_iter().map(entry).collect(),
+            default: default.or(only),
+            families,
+            added: AddedCircuits::default(),
+        }
     }
 
     /// Loads every circuit, one after the other, with the key for its own target.
@@ -148,7 +177,10 @@ impl Registry {
         let id = id.or(self.default.as_ref());
         let Some(id) = id else { return Err(LookupError::Unnamed { known: self.known() }) };
         let Some(entry) = self.entries.get(id) else {
-            return Err(LookupError::Unknown { id: id.clone(), known: self.known() });
+            return self
+                .added
+                .find(id)
+                .ok_or_else(|| LookupError::Unknown { id: id.clone(), known: self.known() });
         };
         match entry.loaded.get() {
             None => Err(LookupError::Loading { id: id.clone() }),
@@ -158,6 +190,23 @@ impl Registry {
                 Err(LookupError::Failed { id: id.clone(), kind: *kind, public_reason: public_reason.clone() })
             }
         }
+    }
+
+    /// Adds a loaded circuit with files of this size, or replaces one that was added. Others are removed until all that were
+    /// added have at most `bytes_max` together.
+    pub fn add(&self, circuit: Arc<Circuit>, bytes: u64, bytes_max: u64) {
+        self.added.add(circuit, bytes, bytes_max);
+    }
+
+    /// Removes a circuit that was added. Proofs of it that run already are not affected.
+    pub fn remove_added(&self, id: &CircuitId) {
+        self.added.circuits.write().remove(id);
+    }
+
+    /// The circuits that were added and are still there, by name.
+    #[must_use]
+    pub fn added(&self) -> Vec<Arc<Circuit>> {
+        self.added.circuits.read().values().map(|added| Arc::clone(&added.circuit)).collect()
     }
 
     /// Whether there are families of circuits.
@@ -186,13 +235,13 @@ impl Registry {
         self.families.iter().any(|family| family.is_smaller(smaller, larger))
     }
 
-    /// Whether there is no circuit at all.
+    /// Whether no circuit is configured.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// Whether there are circuits and all of them failed to load.
+    /// Whether circuits are configured and all of them failed to load.
     #[must_use]
     pub fn has_only_failures(&self) -> bool {
         let has_failed = |entry: &Entry| matches!(entry.state(), LoadState::Failed(_));
@@ -201,17 +250,17 @@ impl Registry {
 
     /// Stores the measured memory peaks for the next start.
     pub fn store_memory(&self, peaks: &PeakCache) {
-        for circuit in self.loaded() {
+        for circuit in self.loaded().cloned().chain(self.added()) {
             circuit.store_memory(peaks);
         }
     }
 
-    /// Every circuit, by name.
+    /// Every configured circuit, by name.
     pub fn entries(&self) -> impl Iterator<Item = &Entry> {
         self.entries.values()
     }
 
-    /// Every circuit that is loaded at this moment.
+    /// Every configured circuit that is loaded at this moment.
     pub fn loaded(&self) -> impl Iterator<Item = &Arc<Circuit>> {
         self.entries.values().filter_map(|entry| entry.loaded.get()?.as_ref().ok())
     }
@@ -223,6 +272,33 @@ impl Registry {
         } else {
             names.join(", ")
         }
+    }
+}
+
+impl AddedCircuits {
+    fn find(&self, id: &CircuitId) -> Option<Arc<Circuit>> {
+        let circuits = self.circuits.read();
+        let found = circuits.get(id)?;
+        found.last_use.store(self.next_use(), Ordering::Relaxed);
+        Some(Arc::clone(&found.circuit))
+    }
+
+    fn add(&self, circuit: Arc<Circuit>, bytes: u64, bytes_max: u64) {
+        let last_use = self.next_use().into();
+        let mut circuits = self.circuits.write();
+        circuits.remove(&circuit.id);
+        // The new circuit stays, whatever its size: its caller needs it now.
+        while circuits.values().map(|added| added.bytes).sum::<u64>().saturating_add(bytes) > bytes_max {
+            let oldest = circuits.iter().min_by_key(|(_, added)| added.last_use.load(Ordering::Relaxed));
+            let Some(oldest) = oldest.map(|(id, _)| id.clone()) else { break };
+            tracing::info!(circuit = %oldest, "unloaded for another circuit");
+            circuits.remove(&oldest);
+        }
+        circuits.insert(circuit.id.clone(), Added { circuit, bytes, last_use });
+    }
+
+    fn next_use(&self) -> u64 {
+        self.uses.fetch_add(1, Ordering::Relaxed)
     }
 }
 
@@ -243,7 +319,19 @@ async fn load(
     generator: &KeyGenerator,
     permit: &dyn ProverPermit,
 ) -> Result<Circuit, LoadError> {
-    let CircuitSource { id, path, target } = source.clone();
+    let CircuitSource { id, path, target } = source;
+    load_circuit(id, path, *target, generator, permit).await
+}
+
+/// Reads a circuit from its files, and makes its key for this target or takes it from the cache.
+pub async fn load_circuit(
+    id: &CircuitId,
+    path: &Path,
+    target: Target,
+    generator: &KeyGenerator,
+    permit: &dyn ProverPermit,
+) -> Result<Circuit, LoadError> {
+    let (id, path) = (id.clone(), path.to_owned());
     let peaks = generator.peaks.clone();
     let (limits, held) = (generator.read_limits(permit.width()), generator.held.clone());
     let read = move || {
