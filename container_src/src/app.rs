@@ -30,7 +30,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     access::{Access, AccessSettings, api_keys_reload::hangups},
-    config::{ServeSettings, server::ServerSettings},
+    circuits::{
+        Circuits,
+        noir_samples::NoirSamples,
+        toolchain::{self, OpenBuilderError},
+    },
+    config::{ServeSettings, builder::WorkSettings, server::ServerSettings},
     engine::{Engine, EngineError},
     http::{
         concurrent_requests::ConcurrentRequests,
@@ -41,9 +46,9 @@ use crate::{
     },
     jobs::{
         JobsDisabled,
-        job_kinds::prove::ProofTools,
+        job_kinds::build::BuildTools,
         job_recorder::JobRecorder,
-        system::{JobSettings, JobSystem, OpenError},
+        system::{JobSettings, JobSystem, OpenError, WorkTools},
     },
     lifecycle::Lifecycle,
 };
@@ -72,6 +77,9 @@ pub enum StartError {
     /// A circuit template of this program is invalid.
     #[error(transparent)]
     Template(#[from] InvalidTemplate),
+    /// The compilers of circuits cannot be used.
+    #[error("--toolchain (EDGEPROVE_TOOLCHAIN) cannot be used")]
+    Builder(#[from] OpenBuilderError),
     /// Metrics cannot be recorded.
     #[error("metrics cannot be recorded")]
     Metrics(#[from] BuildError),
@@ -109,6 +117,7 @@ impl StartError {
     pub fn is_of_a_setting(&self) -> bool {
         match self {
             Self::Engine(_)
+            | Self::Builder(_)
             | Self::Audit(_)
             | Self::Listen { .. }
             | Self::AddrFile { .. }
@@ -142,11 +151,12 @@ impl App {
     /// Starts every part and binds the port.
     pub async fn start(settings: ServeSettings) -> Result<Self, StartError> {
         listener::raise_open_files_limit(settings.server.connections_max);
-        let templates = Catalogue::embedded()?;
+        let templates = Arc::new(Catalogue::embedded()?);
         let exposition = metrics::start()?;
         let engine = Engine::start(&settings.engine, settings.circuits)?;
         let trust = (&settings.access, settings.audit.as_ref());
-        let parts = match Parts::open(&engine, &settings.server, settings.jobs, trust).await {
+        let work = (&settings.work, &templates);
+        let parts = match Parts::open(&engine, &settings.server, settings.jobs, trust, work).await {
             Ok(parts) => parts,
             Err(error) => {
                 // The provers already run, and would outlive the server for a moment.
@@ -162,7 +172,12 @@ impl App {
         if let Err(reason) = &jobs {
             tracing::info!(%reason, "asynchronous jobs are disabled");
         }
+        let configured_only = || Arc::new(Circuits::configured(Arc::clone(&engine.circuits)));
+        let circuits =
+            jobs.as_ref().map_or_else(|_| configured_only(), |jobs| Arc::clone(&jobs.jobs.circuits));
         let state = Arc::new(Shared {
+            circuits,
+            roles: settings.work.roles(),
             concurrent_requests: ConcurrentRequests::new(http.requests_per_caller),
             options: http,
             lifecycle: Lifecycle::new(engine.supervisor.clone()),
@@ -256,6 +271,7 @@ impl Parts {
         server: &ServerSettings,
         jobs: Result<JobSettings, JobsDisabled>,
         (access, audit): (&AccessSettings, Option<&AuditSettings>),
+        (work, templates): (&WorkSettings, &Arc<Catalogue>),
     ) -> Result<Self, StartError> {
         let name = server_name();
         let audit = Audit::open(audit, &name, &engine.supervisor).await?;
@@ -273,10 +289,13 @@ impl Parts {
         });
         let jobs = match jobs {
             Ok(settings) => {
-                let tools = ProofTools {
-                    circuits: Arc::clone(&engine.circuits),
+                let tools = WorkTools {
+                    configured: Arc::clone(&engine.circuits),
+                    proving: Arc::clone(&engine.proving),
                     proofs: proofs.clone(),
                     spool: engine.spool.clone(),
+                    proves: work.proves,
+                    builds: build_tools(engine, work, templates).await?,
                 };
                 let recorder = JobRecorder::new(audit.clone());
                 JobSystem::open_or_disable(settings, tools, estimator, recorder, (name, &engine.supervisor))
@@ -295,6 +314,19 @@ impl Parts {
         }
         Ok(Self { access, audit, proofs, jobs, listener, probe_listener })
     }
+}
+
+/// What this server builds circuits with, if it does.
+async fn build_tools(
+    engine: &Engine,
+    work: &WorkSettings,
+    templates: &Arc<Catalogue>,
+) -> Result<Option<BuildTools>, OpenBuilderError> {
+    let Some(settings) = &work.builder else { return Ok(None) };
+    let cores = NonZeroUsize::new(engine.proving.scheduler().limits().cores).unwrap_or(NonZeroUsize::MIN);
+    let builder = toolchain::open(settings, cores, &engine.supervisor).await?;
+    let noir = NoirSamples::new(Arc::clone(&engine.proving), engine.spool.clone());
+    Ok(Some(BuildTools { builder, templates: Arc::clone(templates), noir }))
 }
 
 /// Rotates the audit log at SIGHUP.
@@ -318,7 +350,7 @@ fn load_circuits(state: AppState, jobs: Option<JobSystem>, no_more_jobs: Cancell
         state.engine.load().await;
         state.lifecycle.set_loaded();
         let took_ms = edgeprove_telemetry::millis(state.lifecycle.uptime());
-        if state.engine.circuits.is_empty() {
+        if state.circuits.is_empty() && !state.roles.builds {
             tracing::warn!(
                 "there is no circuit, so nothing can be proved: start the server with --circuit FILE, where nargo compile \
                  writes target/NAME.json, or with --circuits DIR"

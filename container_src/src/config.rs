@@ -8,6 +8,7 @@
 //! - [`jobs`]: where jobs are stored, and how they run.
 //! - [`artifacts`]: where witnesses and proofs of jobs are stored, and under which keys.
 //! - `folder_durability`: whether a folder outlives the container.
+//! - [`builder`]: roles, and circuits that are built.
 //! - [`circuits`]: the circuits to prove.
 //! - [`server`]: HTTP, uploads and shutdown.
 //! - [`engine`]: the three areas that every proving command needs.
@@ -21,6 +22,7 @@
 
 pub mod access_and_audit;
 pub mod artifacts;
+pub mod builder;
 pub mod circuits;
 pub mod data_folder;
 pub mod engine;
@@ -45,6 +47,7 @@ use crate::{
     engine::settings::{CircuitSettings, EngineSettings},
     jobs::{JobsDisabled, system::JobSettings},
 };
+use builder::WorkSettings;
 use log::LogSettings;
 use server::ServerSettings;
 
@@ -67,4 +70,6 @@ pub struct ServeSettings {
     pub jobs: Result<JobSettings, JobsDisabled>,
     /// The maximum number of attempts at a job that a request may allow, also where jobs are disabled.
     pub job_attempts_max: u32,
+    /// What the server does with jobs, and what it builds circuits with.
+    pub work: WorkSettings,
 }

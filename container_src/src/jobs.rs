@@ -4,7 +4,8 @@
 //!
 //! Imports run down this list only.
 //! - [`system`]: puts everything together, and starts it.
-//! - [`submission`]: accepts proof jobs.
+//! - [`build_request`]: requests for circuits.
+//! - [`submission`]: accepts jobs.
 //! - [`link_token`]: tokens with which pages read one job.
 //! - [`watch_permits`]: how many clients may follow jobs.
 //! - [`document`]: the wire's document of a proof job.
@@ -13,6 +14,7 @@
 //! - [`job_recorder`]: writes what happens to jobs to the audit log and the metrics.
 //! - [`job_kinds`]: the kinds of jobs, a file each.
 
+pub mod build_request;
 pub mod document;
 pub mod job_kinds;
 pub mod job_recorder;
@@ -37,12 +39,17 @@ use edgeprove_telemetry::Supervisor;
 use self::{
     job_recorder::JobRecorder, link_token::LinkTokens, spent_proofs::SpentProofs, watch_permits::WatchPermits,
 };
-use crate::access::{ANONYMOUS, Caller};
+use crate::{
+    access::{ANONYMOUS, Caller},
+    circuits::Circuits,
+};
 
 /// The jobs of this server, as its endpoints use them.
 pub struct Jobs {
     /// Where jobs and their artifacts are stored.
     pub store: JobStore,
+    /// The circuits that jobs prove and build.
+    pub circuits: Arc<Circuits>,
     /// Follows jobs.
     pub watchers: Arc<JobWatchers>,
     /// Bounds the number of clients that follow jobs.

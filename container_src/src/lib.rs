@@ -9,6 +9,7 @@
 //! - [`config`]: turns flags and environment into the settings of every module below.
 //! - [`http`]: requests and answers; the only module that knows statuses.
 //! - [`jobs`]: job kinds, submission, and what callers see of jobs.
+//! - [`circuits`]: the circuits that can be proved, configured or built.
 //! - [`engine`]: builds everything that proves, from its settings.
 //! - [`access`]: API keys, roles, rates and quotas.
 //! - [`lifecycle`]: starting, ready, draining.
@@ -16,6 +17,7 @@
 
 pub mod access;
 pub mod app;
+pub mod circuits;
 pub mod commands;
 pub mod config;
 pub mod engine;

@@ -13,8 +13,8 @@ use crate::{
     app::App,
     config::{
         ConfigError, Faults, Purpose, ServeSettings, access_and_audit::AccessAndAuditArgs,
-        circuits::CircuitArgs, engine::EngineArgs, environment::Environment, jobs::JobArgs, memory,
-        misspelt_variables::Misspelt, server::ServerArgs, setting::flag,
+        builder::BuilderArgs, circuits::CircuitArgs, engine::EngineArgs, environment::Environment,
+        jobs::JobArgs, memory, misspelt_variables::Misspelt, server::ServerArgs, setting::flag,
     },
 };
 use edgeprove_prover::barretenberg::redaction::without_values;
@@ -28,6 +28,8 @@ pub struct ServeArgs {
     access_and_audit: AccessAndAuditArgs,
     #[command(flatten)]
     circuits: CircuitArgs,
+    #[command(flatten)]
+    builder: BuilderArgs,
     #[command(flatten)]
     jobs: JobArgs,
     #[command(flatten)]
@@ -48,8 +50,11 @@ impl ServeArgs {
         let access_and_audit = self.access_and_audit.read(&mut faults);
         let circuits = self.circuits.read(&mut faults);
         let engine = self.engine.read(environment, purpose, &mut faults).await;
-        let jobs = self.jobs.read(environment, &mut faults);
         let program = engine.as_ref().map(|(engine, _)| &engine.program);
+        let cache_dir = program.map(|program| program.cache_dir.as_path());
+        let work = self.builder.read(environment, cache_dir, &mut faults);
+        let bounds = work.as_ref().map(|work| work.bounds);
+        let jobs = self.jobs.read(environment, bounds, &mut faults);
         start_checks::check_inputs(circuits.as_ref(), program, &mut faults);
         if purpose == Purpose::Check {
             let audit = access_and_audit.as_ref().and_then(|(_, audit)| audit.as_ref());
@@ -76,6 +81,7 @@ impl ServeArgs {
                 log,
                 jobs,
                 job_attempts_max,
+                work: work?,
             })
         };
         let settings = settings();
@@ -130,7 +136,7 @@ pub fn run(args: ServeArgs, environment: &Environment, misspelt: &[Misspelt]) ->
             let signal = signal.await;
             tracing::info!(signal, "received the signal to stop");
         };
-        let app = App::start(settings).await?;
+        let app = Box::pin(App::start(settings)).await?;
         app.serve(stop).await.map_err(other)?;
         Ok::<_, Failure>(ExitCode::SUCCESS)
     })

@@ -3,6 +3,7 @@
 use std::{num::NonZeroUsize, ops::RangeInclusive, time::Duration};
 
 use clap::{ArgAction, Args};
+use edgeprove_circuit_store::Bounds as CircuitBounds;
 use edgeprove_job_rules::{
     backoff::Backoff, expiry::Retention, lease::LeaseTerms, queue_bounds::Bounds, transition::Rules,
 };
@@ -111,14 +112,15 @@ pub struct JobArgs {
 
 impl JobArgs {
     /// Reads the flags: the maximum number of attempts at a job, and the settings of jobs. `Err` is the reason why jobs are
-    /// disabled: accepted jobs could not be stored.
+    /// disabled: accepted jobs could not be stored. `built_circuits` is how many circuits are stored.
     pub fn read(
         self,
         environment: &Environment,
+        built_circuits: Option<CircuitBounds>,
         faults: &mut Faults,
     ) -> Option<(u32, Result<JobSettings, JobsDisabled>)> {
         let max_attempts = faults.take_within("job-attempts", self.job_attempts.clone(), 1..=ATTEMPTS_MAX);
-        let jobs = self.read_jobs(max_attempts, environment, faults)?;
+        let jobs = self.read_jobs(max_attempts, environment, built_circuits, faults)?;
         Some((max_attempts?, jobs))
     }
 
@@ -126,6 +128,7 @@ impl JobArgs {
         self,
         max_attempts: Option<u32>,
         environment: &Environment,
+        built_circuits: Option<CircuitBounds>,
         faults: &mut Faults,
     ) -> Option<Result<JobSettings, JobsDisabled>> {
         let is_ephemeral = faults.take("ephemeral-jobs", self.ephemeral_jobs);
@@ -206,6 +209,7 @@ impl JobArgs {
             return Some(Err(JobsDisabled::ArtifactsInContainer));
         }
         Some(Ok(JobSettings {
+            built_circuits: built_circuits?,
             database,
             artifacts,
             rules: Rules { lease: LeaseTerms { length: lease }, backoff: Backoff::default(), retention },

@@ -24,6 +24,7 @@ use super::{
 };
 use crate::{
     access::{Caller, Grant, Work},
+    circuits::CircuitError,
     jobs::submission::ProofLimits,
     lifecycle::WorkToken,
 };
@@ -95,7 +96,7 @@ impl AdmittedRequest {
         let work = app.lifecycle.admit();
         let inputs = if inputs::is_expected(&parts.headers) {
             if named.is_some() {
-                let (_, circuit) = find_circuit(app, named.as_ref(), false)?;
+                let (_, circuit) = find_circuit(app, named.as_ref(), false).await?;
                 check_target(&circuit, query.target)?;
             }
             if let Some(reason) = app.not_ready() {
@@ -107,7 +108,7 @@ impl AdmittedRequest {
         } else {
             None
         };
-        let (requested, circuit) = find_circuit(app, named.as_ref(), has_several_witnesses)?;
+        let (requested, circuit) = find_circuit(app, named.as_ref(), has_several_witnesses).await?;
         check_target(&circuit, query.target)?;
         if let Some(reason) = app.not_ready() {
             return Err(reason.into());
@@ -187,21 +188,23 @@ pub fn check_target(circuit: &Circuit, target: Option<Target>) -> Result<(), Api
 
 /// Finds the requested circuit; `None` is the default circuit. Where it could not be loaded and the request has a witness
 /// for each of several circuits, a smaller one of its family takes its place.
-fn find_circuit(
+async fn find_circuit(
     app: &AppState,
     named: Option<&CircuitId>,
     has_several_witnesses: bool,
 ) -> Result<(CircuitId, Arc<Circuit>), ApiError> {
     let circuits = &app.engine.circuits;
-    match circuits.find(named) {
+    match app.circuits.find(named).await {
         Ok(circuit) => Ok((circuit.id.clone(), circuit)),
         Err(error) => {
-            let LookupError::Failed { id, .. } = &error else { return Err(error.into()) };
+            let CircuitError::Lookup(error @ LookupError::Failed { id, .. }) = &error else {
+                return Err(error.into());
+            };
             if has_several_witnesses && let Some(smaller) = circuits.loaded_fallback(id) {
                 return Ok((id.clone(), smaller));
             }
             let fallback = circuits.fallback(id, error.kind()).cloned();
-            Err(ApiError::from(error).falling_back_to(fallback))
+            Err(ApiError::from(error.clone()).falling_back_to(fallback))
         }
     }
 }

@@ -1,7 +1,9 @@
 //! One file per endpoint. Each handler's documentation lists its steps, and the status of each failure.
 
 pub mod audit;
+pub mod build_circuit;
 pub mod cancel_job;
+pub mod circuit_files;
 pub mod circuits;
 pub mod estimate;
 pub mod get_job;
@@ -15,6 +17,7 @@ pub mod metrics;
 pub mod problems;
 pub mod proof_request;
 pub mod prove;
+pub mod remove_circuit;
 pub mod stats;
 pub mod submit_job;
 pub mod templates;

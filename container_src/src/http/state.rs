@@ -12,6 +12,7 @@ use http::HeaderValue;
 use super::{concurrent_requests::ConcurrentRequests, edge_secret::EdgeSecret, host_names::HostNames};
 use crate::{
     access::Access,
+    circuits::{Circuits, Roles},
     engine::Engine,
     jobs::{Jobs, JobsDisabled},
     lifecycle::Lifecycle,
@@ -48,8 +49,12 @@ pub struct Shared {
     pub engine: Engine,
     /// The one way to prove.
     pub proofs: ProofService,
+    /// The circuits that can be proved.
+    pub circuits: Arc<Circuits>,
     /// The circuit templates.
-    pub templates: Catalogue,
+    pub templates: Arc<Catalogue>,
+    /// What this server does with jobs.
+    pub roles: Roles,
     /// The job queue, or why the server has none.
     pub jobs: Result<Arc<Jobs>, JobsDisabled>,
     /// The maximum number of attempts at a job that a request may allow, also where jobs are disabled.
@@ -74,7 +79,9 @@ pub enum NotReady {
     #[error("no prover is running")]
     NoProver,
     /// No circuit is configured.
-    #[error("there is no circuit: start the server with --circuit FILE or --circuits DIR")]
+    #[error(
+        "there is no circuit: start the server with --circuit FILE or --circuits DIR, or build one with POST /v1/circuits"
+    )]
     NoCircuit,
     /// Every circuit failed to load.
     #[error("no circuit could be loaded")]
@@ -123,9 +130,9 @@ impl Shared {
         self.lifecycle.refusal().map(NotReady::Lifecycle).or_else(|| {
             if !self.engine.proving.backend().is_ready() {
                 Some(NotReady::NoProver)
-            } else if self.engine.circuits.is_empty() {
+            } else if self.circuits.is_empty() {
                 Some(NotReady::NoCircuit)
-            } else if self.engine.circuits.has_only_failures() {
+            } else if self.circuits.has_only_failures() {
                 Some(NotReady::NoLoadedCircuit)
             } else {
                 None

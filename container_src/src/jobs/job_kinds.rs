@@ -1,8 +1,9 @@
-//! The kinds of jobs that this server runs, a file each. [`proof_payload`] describes the jobs of [`prove`].
+//! The kinds of jobs that this server runs, a file each: [`prove`], whose jobs [`proof_payload`] describes, and [`build`].
 //!
 //! A kind implements [`edgeprove_job_queue::kind::JobKind`]. A new kind is added here, and registered in
 //! [`super::system`].
 
+pub mod build;
 pub mod proof_payload;
 pub mod prove;
 
@@ -13,7 +14,17 @@ use edgeprove_protocol::CircuitId;
 #[must_use]
 pub fn circuit_of(job: &Job) -> Option<CircuitId> {
     match job.kind.as_str() {
-        proof_payload::KIND => job.subject.parse().ok(),
+        proof_payload::KIND | build::KIND => job.subject.parse().ok(),
+        _ => None,
+    }
+}
+
+/// The id of the request that a job came with; `None` for kinds that have none.
+#[must_use]
+pub fn request_of(job: &Job) -> Option<String> {
+    match job.kind.as_str() {
+        proof_payload::KIND => proof_payload::Payload::of(job).ok().map(|payload| payload.request_id),
+        build::KIND => build::Payload::of(job).ok().map(|payload| payload.request_id),
         _ => None,
     }
 }

@@ -17,7 +17,7 @@ use edgeprove_job_rules::{
 use edgeprove_protocol::{JobId, JobStatus, ProblemType};
 use serde::Deserialize;
 
-use super::{job_kinds::proof_payload::Payload, job_recorder::JobRecorder};
+use super::{job_kinds::request_of, job_recorder::JobRecorder};
 use crate::access;
 
 /// The number of entries at the end of the log that are compared with the jobs: those of some thousand jobs.
@@ -103,8 +103,7 @@ impl RecordedJobs {
                 return lacking;
             }
             let entry = recorder.entry(job, access::actor(&job.owner), Action::JobSubmitted);
-            let request_id = Payload::of(job).ok().map(|payload| payload.request_id);
-            lacking.push(Entry { request_id, ..entry });
+            lacking.push(Entry { request_id: request_of(job), ..entry });
         }
         let has_ended = job.finished_at.is_some_and(|at| at >= since);
         if !has_ended || self.ended.contains(&job.id) {

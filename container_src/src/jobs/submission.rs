@@ -1,4 +1,4 @@
-//! Accepts proof jobs: from a checked upload to a stored job.
+//! Accepts jobs: proof jobs, from a checked upload to a stored job, and others with [`Acceptance`].
 
 use std::{sync::Arc, time::Duration};
 
@@ -141,17 +141,27 @@ impl Jobs {
         }
         let input = store.artifacts.put(ArtifactKind::Witness, spooled).await?;
         job.input = Some(input.to_string());
+        let charge = Charge { grant, has_quota, unfinished_max };
+        self.accept(job, Some(input), request_id, charge).await
+    }
+
+    /// Enqueues a job whose input, if it has one, is stored. When this returns, the job is durable and in the audit log.
+    pub(super) async fn accept(
+        &self,
+        job: NewJob,
+        input: Option<ArtifactName>,
+        request_id: String,
+        charge: Charge,
+    ) -> Result<Enqueued, SubmissionError> {
         let acceptance = Acceptance {
-            queue: store.queue.clone(),
-            artifacts: Arc::clone(&store.artifacts),
+            queue: self.store.queue.clone(),
+            artifacts: Arc::clone(&self.store.artifacts),
             recorder: self.recorder.clone(),
             quota: Arc::clone(&self.quota),
             job,
             input,
-            unfinished_max,
             request_id,
-            grant,
-            has_quota,
+            charge,
         };
         let (done, accepted) = oneshot::channel();
         // A task of its own: a caller that leaves must not leave a job behind that is not in the audit log, or that cost
@@ -165,35 +175,33 @@ impl Jobs {
     }
 }
 
-/// A job with a stored witness, on its way into the queue and the audit log.
+/// What an accepted job takes from the limits of its caller.
+pub struct Charge {
+    /// One proof.
+    pub grant: Grant,
+    /// Whether the caller has a quota, to which the proof of a failed job returns.
+    pub has_quota: bool,
+    /// The maximum number of unfinished jobs of the account, if it is lower than that of all accounts.
+    pub unfinished_max: Option<u32>,
+}
+
+/// A job on its way into the queue and the audit log. Its input is stored.
 struct Acceptance {
     queue: SqlQueue,
     artifacts: Arc<ArtifactStore>,
     recorder: JobRecorder,
     quota: Arc<SpentProofs>,
     job: NewJob,
-    input: ArtifactName,
-    unfinished_max: Option<u32>,
+    input: Option<ArtifactName>,
     request_id: String,
-    grant: Grant,
-    has_quota: bool,
+    charge: Charge,
 }
 
 impl Acceptance {
     /// Enqueues the job, records that, and uses up the quota. Its worker waits for the record.
     async fn run(self) -> Result<Enqueued, SubmissionError> {
-        let Self {
-            queue,
-            artifacts,
-            recorder,
-            quota,
-            job,
-            input,
-            unfinished_max,
-            request_id,
-            grant,
-            has_quota,
-        } = self;
+        let Self { queue, artifacts, recorder, quota, job, input, request_id, charge } = self;
+        let Charge { grant, has_quota, unfinished_max } = charge;
         let id = job.id;
         let accepting = recorder.accepting(id);
         let enqueued = queue.enqueue(job, unfinished_max).await;
@@ -218,7 +226,11 @@ impl Acceptance {
                 recorder.record_before_start(id, request_id);
             }
             // The request that created the job spent its grant.
-            Ok(Enqueued::Known(_)) | Err(_) => remove(&artifacts, input).await,
+            Ok(Enqueued::Known(_)) | Err(_) => {
+                if let Some(input) = input {
+                    remove(&artifacts, input).await;
+                }
+            }
         }
         accepting.recorded();
         let enqueued = enqueued?;

@@ -4,6 +4,8 @@ use std::{collections::HashSet, num::NonZeroUsize, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use edgeprove_artifacts::{ArtifactName, ArtifactSettings, ArtifactStore};
+use edgeprove_circuit_store::{Bounds as CircuitBounds, CircuitStore};
+use edgeprove_engine::{circuits::Registry, proof_service::ProofService, proving::Proving};
 use edgeprove_job_queue::{
     QueueError, SqlQueue,
     activity::Activity,
@@ -20,17 +22,38 @@ use edgeprove_job_rules::{
     estimator::DurationEstimator, outcome::EncodeError, queue_bounds::Bounds, transition::Rules,
 };
 use edgeprove_protocol::{Problem, ProblemType};
+use edgeprove_spool::Spool;
 use edgeprove_telemetry::supervisor::Supervisor;
 
 use super::{
     JobGauges, JobStore, Jobs, JobsDisabled,
-    job_kinds::prove::{ProofTools, Prove},
+    job_kinds::{
+        build::{Build, BuildTools},
+        prove::Prove,
+    },
     job_recorder::JobRecorder,
     link_token::LinkTokens,
     lost_entries,
     spent_proofs::SpentProofs,
     watch_permits::{WatchLimits, WatchPermits},
 };
+use crate::circuits::Circuits;
+
+/// What jobs are run with.
+pub struct WorkTools {
+    /// The configured circuits.
+    pub configured: Arc<Registry>,
+    /// The proving core.
+    pub proving: Arc<Proving>,
+    /// The one way to prove.
+    pub proofs: ProofService,
+    /// Where witnesses are while they are proved, and circuits while they are loaded.
+    pub spool: Spool,
+    /// Whether this server runs proof jobs.
+    pub proves: bool,
+    /// What builds are made with; `None` where this server builds no circuits.
+    pub builds: Option<BuildTools>,
+}
 
 /// The settings of jobs.
 #[derive(Debug, Clone)]
@@ -51,6 +74,8 @@ pub struct JobSettings {
     pub wait_max: Duration,
     /// The maximum numbers of clients that follow jobs.
     pub watchers: WatchLimits,
+    /// The maximum number and size of circuits that were built.
+    pub built_circuits: CircuitBounds,
     /// Whether nobody chose the location. If it cannot be used, the server starts without jobs.
     pub is_default: bool,
     /// The number of this container in the ids of its jobs, if it alone stores them.
@@ -87,7 +112,7 @@ impl JobSystem {
     /// already, or the user has no home.
     pub async fn open_or_disable(
         settings: JobSettings,
-        tools: ProofTools,
+        tools: WorkTools,
         estimator: Arc<DurationEstimator>,
         recorder: JobRecorder,
         (server, supervisor): (String, &Supervisor),
@@ -116,7 +141,7 @@ impl JobSystem {
     /// this process in leases; the supervisor owns the tasks that accept jobs.
     pub async fn open(
         settings: JobSettings,
-        tools: ProofTools,
+        tools: WorkTools,
         estimator: Arc<DurationEstimator>,
         recorder: JobRecorder,
         (server, supervisor): (String, &Supervisor),
@@ -143,9 +168,13 @@ impl JobSystem {
                 "servers that share this database must share the artifacts too: a bucket, or a shared folder"
             );
         }
+        let WorkTools { configured, proving, proofs, spool, proves, builds } = tools;
+        let store = CircuitStore::new(database.clone(), Arc::clone(&artifacts), settings.built_circuits);
+        let circuits = Arc::new(Circuits::with_built(configured, store, proving, spool.clone()));
         let queue = SqlQueue::new(database, settings.rules, settings.bounds).await?;
-        let prove: Arc<dyn JobKind> = Arc::new(Prove::new(tools, Arc::clone(&artifacts)));
-        let kinds = JobKinds::new([prove]);
+        let prove = Prove::new(Arc::clone(&circuits), proofs, spool, Arc::clone(&artifacts), proves);
+        let build = Build::new(builds, Arc::clone(&circuits));
+        let kinds = JobKinds::new([Arc::new(prove) as Arc<dyn JobKind>, Arc::new(build)]);
         let lost = "the process that ran this job ended or did not answer, at every attempt";
         let upkeep = Upkeep::new(
             queue.clone(),
@@ -183,6 +212,7 @@ impl JobSystem {
                 },
                 instance_number: settings.instance_number,
             },
+            circuits,
             watchers,
             watch_permits: WatchPermits::new(settings.watchers),
             link_tokens: LinkTokens::new(artifacts),
@@ -204,6 +234,8 @@ impl JobSystem {
         supervisor.spawn("count jobs", async move { counter.run(&stop).await });
         let (quota, stop) = (Arc::clone(&jobs.quota), supervisor.stop_token().clone());
         supervisor.spawn("return quotas", async move { quota.run(&stop).await });
+        let (circuits, stop) = (Arc::clone(&jobs.circuits), supervisor.stop_token().clone());
+        supervisor.spawn("follow built circuits", async move { circuits.follow(&stop).await });
         runner.start(drain, supervisor);
     }
 }

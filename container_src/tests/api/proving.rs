@@ -293,11 +293,16 @@ fn health_and_probes_report_the_state() {
     assert_eq!(index["circuits"], serde_json::json!(["range_check"]));
     for endpoint in index["endpoints"].as_array().unwrap() {
         let path = endpoint["path"].as_str().unwrap().replace("{circuit}", "range_check");
-        let path = path.replace("{code}", "not_found");
+        let path = path.replace("{code}", "not_found").replace("/templates/{name}", "/templates/rangeCheck");
         let method = endpoint["method"].as_str().unwrap().parse().unwrap();
         let response = server.request(method, &path).send();
         let expected = match path.as_str() {
             "/v1/audit" => Some(ProblemType::NotAllowed),
+            "/v1/circuits/range_check" if endpoint["method"] == "DELETE" => Some(ProblemType::NotAllowed),
+            "/v1/circuits" if endpoint["method"] == "POST" => Some(ProblemType::UnsupportedMediaType),
+            path if path.ends_with("/verifier.sol") || path.contains("/artifacts/") => {
+                Some(ProblemType::CircuitNotFound)
+            }
             path if path.contains("{id}") => Some(ProblemType::JobNotFound),
             "/v1/proofs" if endpoint["method"] == "POST" => Some(ProblemType::WitnessEmpty),
             "/v1/proofs" => Some(ProblemType::ApiKeyRequired),

@@ -1,8 +1,9 @@
 //! Bodies of successful answers: a proof as JSON, and the health document.
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
-use crate::{CircuitId, Target};
+use crate::{CircuitId, Problem, Target};
 
 /// Media type of an answer that is the proof's bytes.
 pub const PROOF_MEDIA_TYPE: &str = "application/octet-stream";
@@ -82,8 +83,11 @@ impl Timings {
 /// `GET /v1/circuits`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CircuitList {
-    /// The circuits, by name.
+    /// The circuits, by name: the configured ones, then those that were built.
     pub circuits: Vec<CircuitEntry>,
+    /// The path of the next page; `None` on the last one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub next: Option<String>,
 }
 
 /// One circuit of `GET /v1/circuits`.
@@ -105,6 +109,49 @@ pub struct CircuitEntry {
     pub vk_hash: Option<String>,
     /// The path of its verification key; `None` until loaded.
     pub vk: Option<String>,
+    /// What it was built from; `None` for configured circuits.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub built: Option<BuiltFrom>,
+    /// Why its last build failed.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub error: Option<Problem>,
+}
+
+/// What a circuit was built from, and its files.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BuiltFrom {
+    /// The name of its template.
+    pub template_name: String,
+    /// The language of the template: `noir` or `circom`.
+    pub language: String,
+    /// The values of all parameters.
+    pub params: Map<String, Value>,
+    /// The hash of its identity, 64 hexadecimal digits; `None` while it is built.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub hash: Option<String>,
+    /// Who must be trusted that nobody can prove false statements with its keys: `local` is this server. `None` where keys
+    /// need no setup of their own.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub trust: Option<String>,
+    /// When it was published.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub published_at: Option<String>,
+    /// Its files.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub artifacts: Vec<CircuitFile>,
+}
+
+/// One file of a circuit that was built.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CircuitFile {
+    /// Its name.
+    pub name: String,
+    /// Its size, in bytes.
+    pub bytes: u64,
+    /// SHA-256, 64 hexadecimal digits.
+    pub sha256: String,
+    /// Its path.
+    pub path: String,
 }
 
 /// `GET /api/health`.
@@ -126,6 +173,12 @@ pub struct Health {
     pub bb_crs_files: String,
     /// The common reference string.
     pub crs: CrsHealth,
+    /// What the server does with jobs: `prover`, `builder` or both. Empty from a server that did not report it yet.
+    #[serde(default)]
+    pub roles: Vec<String>,
+    /// The number of circuits that were built from templates.
+    #[serde(default)]
+    pub built_circuits: u64,
     /// The Noir release whose compiled circuits this server accepts.
     pub noir_version: String,
     /// Whether each proof is verified before it is returned.
@@ -239,10 +292,12 @@ pub struct CircuitHealth {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CircuitStatus {
+    /// It is being built, or waits for that.
+    Pending,
     /// It is being loaded.
     Loading,
     /// Proofs of it can be made.
     Ready,
-    /// It could not be loaded.
+    /// It could not be loaded or built.
     Failed,
 }

@@ -4,6 +4,7 @@
 
 use std::{collections::BTreeMap, fmt};
 
+use edgeprove_protocol::{HasProblemType, ProblemType};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -45,6 +46,12 @@ impl InvalidParameters {
     #[must_use]
     pub fn faults(&self) -> &[String] {
         &self.faults
+    }
+}
+
+impl HasProblemType for InvalidParameters {
+    fn kind(&self) -> ProblemType {
+        ProblemType::InvalidRequest
     }
 }
 

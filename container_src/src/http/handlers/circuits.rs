@@ -1,4 +1,5 @@
-//! `GET /v1/circuits`: the circuits. `GET /v1/circuits/{circuit}`: one of them, with its inputs.
+//! `GET /v1/circuits`: the circuits. `GET /v1/circuits/{circuit}`: one of them, with its inputs. Both have the configured
+//! ones and those that were built or are being built.
 //! `GET /v1/circuits/{circuit}/vk`: the verification key of one.
 //!
 //! They are for anybody: a verification key is what a verifier needs, and reveals nothing of a witness.
@@ -7,30 +8,36 @@ use std::sync::Arc;
 
 use axum::{
     Json,
-    extract::State,
+    extract::{Query, State, rejection::QueryRejection},
     response::{IntoResponse, Response},
 };
-use edgeprove_engine::{
-    circuits::{
-        Circuit, Key,
-        registry::{Entry, LoadState},
-    },
-    proof_systems::CircuitInput,
+use edgeprove_circuit_store::StoredCircuit;
+use edgeprove_engine::circuits::{
+    Circuit, Key,
+    registry::{Entry, LoadState},
 };
 use edgeprove_protocol::{
-    ProblemType, ProofSystem, Target,
-    answer::{CircuitEntry, CircuitList, CircuitStatus},
+    CircuitId, ProblemType, ProofSystem, Target,
+    answer::{BuiltFrom, CircuitEntry, CircuitFile, CircuitList, CircuitStatus},
     headers,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tokio::sync::Mutex;
 
-use crate::http::{
-    api_error::ApiError,
-    extract::{CircuitPath, ProofQuery},
-    state::AppState,
+use crate::{
+    circuits::{CircuitError, default_target, description::Description},
+    http::{
+        api_error::ApiError,
+        extract::{CircuitPath, ProofQuery},
+        state::AppState,
+    },
+    jobs::{build_request::BuildState, job_kinds::build::Payload},
 };
+
+/// The most built circuits on a page.
+const PAGE_MAX: u32 = 1_000;
 
 /// The media type of a verification key.
 const fn key_media_type(target: Target) -> &'static str {
@@ -43,9 +50,54 @@ const fn key_media_type(target: Target) -> &'static str {
 /// Held while a key is generated, so that these requests occupy at most one prover and one place in its queue.
 static GENERATING: Mutex<()> = Mutex::const_new(());
 
-/// Lists the circuits. Why one could not be loaded is for operators: `/api/health` and the log have it.
-pub async fn list_circuits(State(app): State<AppState>) -> Json<CircuitList> {
-    Json(CircuitList { circuits: app.engine.circuits.entries().map(entry).collect() })
+/// The query of a list.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ListQuery {
+    /// The last built circuit of the previous page: `next` has it.
+    after: Option<CircuitId>,
+    /// The most built circuits.
+    limit: Option<u32>,
+}
+
+/// Lists the circuits: on the first page the configured ones, then those that were built. Why one could not be loaded is for
+/// operators: `/api/health` and the log have it.
+pub async fn list_circuits(
+    State(app): State<AppState>,
+    query: Result<Query<ListQuery>, QueryRejection>,
+) -> Result<Json<CircuitList>, ApiError> {
+    let limit_of = |query: &ListQuery| query.limit.unwrap_or(PAGE_MAX);
+    let Some((query, limit)) = query
+        .ok()
+        .map(|Query(query)| {
+            let limit = limit_of(&query);
+            (query, limit)
+        })
+        .filter(|(_, limit)| (1..=PAGE_MAX).contains(limit))
+    else {
+        let detail = format!(
+            "the query allows `after` (from `next` of the previous page) and `limit` (1 to {PAGE_MAX})"
+        );
+        return Err(ApiError::new(ProblemType::InvalidRequest, detail));
+    };
+    let mut circuits: Vec<_> = match &query.after {
+        None => app.engine.circuits.entries().map(entry).collect(),
+        Some(_) => Vec::new(),
+    };
+    let mut next = None;
+    if let Some(store) = app.circuits.store() {
+        // One more than the page shows: if it exists, there is another page.
+        let mut built = store.list(query.after.as_ref(), limit + 1).await?;
+        if built.len() > limit as usize {
+            built.truncate(limit as usize);
+            let last = built.last().map(|stored| &stored.circuit.id);
+            next = last.map(|last| format!("/v1/circuits?limit={limit}&after={last}"));
+        }
+        for stored in &built {
+            circuits.push(stored_entry(stored)?);
+        }
+    }
+    Ok(Json(CircuitList { circuits, next }))
 }
 
 /// One circuit: its entry in the list, and its inputs.
@@ -54,7 +106,7 @@ pub struct CircuitDetails {
     #[serde(flatten)]
     entry: CircuitEntry,
     /// `null` until loaded, and where the server cannot compute witnesses of the circuit or its files do not name its inputs.
-    inputs: Option<Vec<CircuitInput>>,
+    inputs: Value,
 }
 
 /// Describes one circuit, in whichever state it is. An unknown one is 404.
@@ -64,12 +116,24 @@ pub async fn circuit(
 ) -> Result<Json<CircuitDetails>, ApiError> {
     let circuits = &app.engine.circuits;
     let Some(found) = circuits.entries().find(|entry| Some(&entry.source.id) == name.as_ref()) else {
-        let unknown = circuits.find(name.as_ref()).map_or_else(ApiError::from, |_| no_circuit());
-        return Err(unknown);
+        let Some(id) = &name else { return Err(no_circuit()) };
+        let state = match app.jobs() {
+            Ok(jobs) => jobs.build_state(id).await?,
+            Err(_) => None,
+        };
+        let Some(state) = state else {
+            return Err(circuits.find(Some(id)).map_or_else(ApiError::from, |_| no_circuit()));
+        };
+        // It need not be loaded for this, which anybody may ask for.
+        let inputs = match &state {
+            BuildState::Ready(stored) => description(stored)?.inputs,
+            BuildState::Pending(_) | BuildState::Failed(_) => Value::Null,
+        };
+        return Ok(Json(CircuitDetails { entry: built_entry(&state)?, inputs }));
     };
     let inputs = match found.state() {
-        LoadState::Ready(circuit) => circuit.inputs().map(<[CircuitInput]>::to_vec),
-        LoadState::Loading | LoadState::Failed(_) => None,
+        LoadState::Ready(circuit) => serde_json::to_value(circuit.inputs()).unwrap_or_default(),
+        LoadState::Loading | LoadState::Failed(_) => Value::Null,
     };
     Ok(Json(CircuitDetails { entry: entry(found), inputs }))
 }
@@ -95,7 +159,88 @@ fn entry(entry: &Entry) -> CircuitEntry {
         vk_hash: key.map(|key| format!("0x{}", hex::encode(key.vk_hash))),
         vk: circuit.map(|_| format!("/v1/circuits/{id}/vk")),
         id,
+        built: None,
+        error: None,
     }
+}
+
+/// The entry of a circuit that was built, or is on its way.
+pub(super) fn built_entry(state: &BuildState) -> Result<CircuitEntry, ApiError> {
+    let (job, status) = match state {
+        BuildState::Ready(stored) => return stored_entry(stored),
+        BuildState::Pending(job) => (job, CircuitStatus::Pending),
+        BuildState::Failed(job) => (job, CircuitStatus::Failed),
+    };
+    let payload = Payload::of(job)?;
+    let damaged = || ApiError::new(ProblemType::StoredDataDamaged, "the job of the build is damaged");
+    Ok(CircuitEntry {
+        id: job.subject.parse().map_err(|_| damaged())?,
+        status,
+        target: default_target(payload.language),
+        targets: Vec::new(),
+        gates: None,
+        circuit_size: None,
+        vk_hash: None,
+        vk: None,
+        built: Some(BuiltFrom {
+            template_name: payload.template,
+            language: payload.language.as_str().to_owned(),
+            params: serde_json::from_str(&payload.params).map_err(|_| damaged())?,
+            hash: None,
+            trust: None,
+            published_at: None,
+            artifacts: Vec::new(),
+        }),
+        error: job.problem()?.filter(|_| status == CircuitStatus::Failed),
+    })
+}
+
+fn description(stored: &StoredCircuit) -> Result<Description, ApiError> {
+    let read = serde_json::from_str(&stored.circuit.description);
+    Ok(read.map_err(CircuitError::Description)?)
+}
+
+fn stored_entry(stored: &StoredCircuit) -> Result<CircuitEntry, ApiError> {
+    let circuit = &stored.circuit;
+    let id = circuit.id.clone();
+    let Description {
+        template,
+        language,
+        params,
+        targets,
+        gates,
+        circuit_size,
+        vk_hash,
+        trust,
+        artifacts,
+        ..
+    } = description(stored)?;
+    let file = |file: crate::circuits::description::FileDescription| CircuitFile {
+        path: format!("/v1/circuits/{id}/artifacts/{}", file.name),
+        name: file.name,
+        bytes: file.bytes,
+        sha256: file.sha256,
+    };
+    Ok(CircuitEntry {
+        status: CircuitStatus::Ready,
+        target: circuit.target,
+        targets,
+        gates: Some(gates),
+        circuit_size: Some(circuit_size),
+        vk_hash: Some(vk_hash),
+        vk: Some(format!("/v1/circuits/{id}/vk")),
+        built: Some(BuiltFrom {
+            template_name: template,
+            language: language.as_str().to_owned(),
+            params,
+            hash: Some(circuit.hash.clone()),
+            trust,
+            published_at: Some(edgeprove_telemetry::timestamp(stored.published_at.0)),
+            artifacts: artifacts.into_iter().map(file).collect(),
+        }),
+        error: None,
+        id,
+    })
 }
 
 /// 1. The circuit is loaded (404, 503), and `?target=` names a target (400).
@@ -107,7 +252,7 @@ pub async fn verification_key(
     query: ProofQuery,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let circuit = app.engine.circuits.find(name.as_ref())?;
+    let circuit = app.circuits.find(name.as_ref()).await?;
     let key = key(&app, &circuit, query.target.unwrap_or(circuit.target)).await?;
     let hash = format!("0x{}", hex::encode(key.vk_hash));
     let tag = format!("\"{hash}\"");

@@ -41,7 +41,7 @@ pub async fn estimate(
             "the query must be ?circuit=NAME, with the name of a circuit",
         )
     })?;
-    let circuit = app.engine.circuits.find(circuit.as_ref())?;
+    let circuit = app.circuits.find(circuit.as_ref()).await?;
     let proving = app.proofs.estimate(&circuit.id);
     let widths = app.engine.proving.scheduler().limits().widths();
     let answer = CostEstimate {

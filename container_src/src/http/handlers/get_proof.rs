@@ -86,7 +86,7 @@ pub async fn finished_job(
 async fn completed_proof(app: &AppState, job: &Job, format: AnswerFormat) -> Result<ProofResponse, ApiError> {
     let mut proof = stored_proof(app.jobs()?, job).await?;
     if format == AnswerFormat::Tar {
-        proof.vk = stored_key(app, job, &proof)?;
+        proof.vk = stored_key(app, job, &proof).await?;
     }
     Ok(proof)
 }
@@ -115,21 +115,21 @@ async fn stored_proof(jobs: &Jobs, job: &Job) -> Result<ProofResponse, ApiError>
 }
 
 /// The verification key of a stored proof: of the loaded circuit or, where that has changed, of its version in the cache.
-fn stored_key(app: &AppState, job: &Job, proof: &ProofResponse) -> Result<Bytes, ApiError> {
+async fn stored_key(app: &AppState, job: &Job, proof: &ProofResponse) -> Result<Bytes, ApiError> {
     let (report, payload) = (ProofReport::of(job)?, Payload::of(job)?);
     let version = report.fallback.unwrap_or(payload.first).version;
-    let loaded = || {
-        let circuit = app.engine.circuits.find(Some(&proof.circuit)).ok()?;
+    let loaded = app.circuits.find(Some(&proof.circuit)).await.ok();
+    let loaded = loaded.and_then(|circuit| {
         let key = circuit.ready_key(proof.target)?;
         Some((key.vk_hash, key.circuit.vk.clone()))
-    };
+    });
     let cached = || {
         let program_sha256 = hex::decode(&version).ok()?.try_into().ok()?;
         let material = app.engine.proving.keys().cache.get(&program_sha256, proof.target)?;
         Some((material.key.vk_hash, material.key.vk))
     };
     let is_right = |(hash, _): &([u8; 32], Bytes)| hex::encode(hash) == proof.vk_hash;
-    let found = loaded().filter(is_right).or_else(|| cached().filter(is_right));
+    let found = loaded.filter(is_right).or_else(|| cached().filter(is_right));
     found.map(|(_, vk)| vk).ok_or_else(|| {
         let detail =
             "this server no longer has the verification key of this proof: fetch it as bytes or JSON instead";

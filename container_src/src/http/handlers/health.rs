@@ -70,7 +70,8 @@ fn examine(
 ) -> Health {
     let circuits: Vec<CircuitHealth> =
         app.engine.circuits.entries().map(|entry| circuit(entry, is_operator)).collect();
-    let ready = circuits.iter().filter(|circuit| circuit.status == CircuitStatus::Ready).count();
+    let configured = circuits.iter().filter(|circuit| circuit.status == CircuitStatus::Ready).count();
+    let ready = configured + app.circuits.built();
     let mut problems = Vec::new();
     let not_ready = app.not_ready();
     problems.extend(not_ready.map(|reason| reason.to_string()));
@@ -100,7 +101,7 @@ fn examine(
             problems.push("the last write to the job database failed".to_owned());
         }
     }
-    if circuits.is_empty() && not_ready != Some(NotReady::NoCircuit) {
+    if app.circuits.is_empty() && not_ready != Some(NotReady::NoCircuit) {
         problems.push(NotReady::NoCircuit.to_string());
     }
     let status = match (not_ready, ready, problems.is_empty()) {
@@ -123,6 +124,8 @@ fn examine(
         bb_version: app.engine.program.version.clone(),
         bb_crs_files: app.engine.proving.keys().crs.files().join("\n"),
         crs: CrsHealth { points: app.engine.proving.keys().crs.points },
+        roles: app.roles.names(),
+        built_circuits: app.circuits.built() as u64,
         noir_version: NOIR_VERSION.to_owned(),
         verify: app.engine.proving.options().verify,
         prover: ProverHealth {

@@ -20,7 +20,7 @@ use std::{
 use async_trait::async_trait;
 use edgeprove_artifacts::{ArtifactError, ArtifactKind, ArtifactName, ArtifactStore};
 use edgeprove_engine::{
-    circuits::{Circuit, Registry, registry::LookupError},
+    circuits::{Circuit, registry::LookupError},
     proof_service::{
         Candidate, Candidates, CompletedProof, ProofAccount, ProofError, ProofRequest, ProofService, WhenBusy,
     },
@@ -33,18 +33,17 @@ use edgeprove_job_queue::{
     kind::{JobKind, Work},
 };
 use edgeprove_job_rules::{
-    audit::Actor,
-    capability::{Capability, Subject},
-    job::Job,
-    prediction::Estimate,
-    progress::Stage,
+    audit::Actor, capability::Capability, job::Job, prediction::Estimate, progress::Stage,
 };
 use edgeprove_protocol::{HasProblemType as _, JobStage, Problem, ProblemType, TraceContext};
 use edgeprove_spool::{Spool, SpoolFile};
 use edgeprove_telemetry::metrics::is_callers_fault;
 
 use super::proof_payload::{KIND, Payload, ProofReport, STAGES, WAITING, WitnessDescriptor};
-use crate::access;
+use crate::{
+    access,
+    circuits::{CircuitError, Circuits},
+};
 
 /// How long a job waits for an outage to end. Then it is released: another server may reach the store.
 const OUTAGE_MAX: Duration = Duration::from_mins(1);
@@ -52,22 +51,14 @@ const OUTAGE_MAX: Duration = Duration::from_mins(1);
 const OUTAGE_PAUSE: Duration = Duration::from_millis(250);
 const OUTAGE_PAUSE_MAX: Duration = Duration::from_secs(4);
 
-/// What proof jobs are run with.
-pub struct ProofTools {
-    /// The circuits.
-    pub circuits: Arc<Registry>,
-    /// The one way to prove.
-    pub proofs: ProofService,
-    /// Where witnesses are while they are proved.
-    pub spool: Spool,
-}
-
 /// The kind of proof jobs.
 pub struct Prove {
-    circuits: Arc<Registry>,
+    circuits: Arc<Circuits>,
     proofs: ProofService,
+    /// Where witnesses are while they are proved.
     spool: Spool,
     artifacts: Arc<ArtifactStore>,
+    is_enabled: bool,
 }
 
 /// Circuits, each with its index in the payload.
@@ -110,11 +101,10 @@ impl JobKind for Prove {
         STAGES
     }
 
-    /// The loaded circuits, each in the version that is loaded.
+    /// The circuits that are loaded or can be, each in its version. A server that does not prove takes no job.
     fn capability(&self) -> Capability {
-        let subject =
-            |circuit: &Arc<Circuit>| Subject { name: circuit.id.to_string(), version: circuit.version() };
-        Capability { kind: KIND, subjects: Some(self.circuits.loaded().map(subject).collect()) }
+        let subjects = if self.is_enabled { self.circuits.subjects() } else { Vec::new() };
+        Capability { kind: KIND, subjects: Some(subjects) }
     }
 
     fn work_of(&self, job: &Job) -> Option<Work> {
@@ -150,11 +140,16 @@ impl JobKind for Prove {
 }
 
 impl Prove {
-    /// Proof jobs with these tools, whose artifacts are in this store.
+    /// Proof jobs of these circuits, whose artifacts are in this store. `is_enabled` is whether this server runs them.
     #[must_use]
-    pub fn new(tools: ProofTools, artifacts: Arc<ArtifactStore>) -> Self {
-        let ProofTools { circuits, proofs, spool } = tools;
-        Self { circuits, proofs, spool, artifacts }
+    pub const fn new(
+        circuits: Arc<Circuits>,
+        proofs: ProofService,
+        spool: Spool,
+        artifacts: Arc<ArtifactStore>,
+        is_enabled: bool,
+    ) -> Self {
+        Self { circuits, proofs, spool, artifacts, is_enabled }
     }
 
     /// Proves the job's witness. Returns the name of the stored proof and its report.
@@ -174,7 +169,7 @@ impl Prove {
             let problem = payload.problem(ProblemType::StoredDataDamaged, "the job has no witness");
             return Err(AttemptError::permanent(problem));
         };
-        let (circuits, refused) = self.circuits(&payload)?;
+        let (circuits, refused) = self.circuits(&payload).await?;
         let first = circuits.first().ok_or_else(|| nothing_to_prove(&payload))?;
         let proof = self.proofs.open(&first.1, payload.first.target, job.priority, None);
         let proof = proof.requested_as(payload.requested_circuit());
@@ -204,11 +199,14 @@ impl Prove {
 
     /// The circuits that can be proved, each with its index in the payload: the requested one and smaller ones of its
     /// family. One that cannot be proved is left out; the second value is the first reason for that.
-    fn circuits(&self, payload: &Payload) -> Result<(ProvableCircuits, Option<AttemptError>), AttemptError> {
+    async fn circuits(
+        &self,
+        payload: &Payload,
+    ) -> Result<(ProvableCircuits, Option<AttemptError>), AttemptError> {
         let mut circuits = Vec::new();
         let mut refused = None;
         for (index, descriptor) in payload.witnesses().enumerate() {
-            match self.circuit(payload, descriptor) {
+            match self.circuit(payload, descriptor).await {
                 Ok(circuit) => circuits.push((index, circuit)),
                 Err(failure) => {
                     let is_fallback = failure.kind().is_some_and(ProblemType::fallback);
@@ -226,13 +224,23 @@ impl Prove {
         }
     }
 
-    fn circuit(
+    async fn circuit(
         &self,
         payload: &Payload,
         descriptor: &WitnessDescriptor,
     ) -> Result<Arc<Circuit>, AttemptError> {
-        let found = self.circuits.find(Some(&descriptor.circuit));
-        let circuit = found.map_err(|error| match error {
+        let found = self.circuits.find(Some(&descriptor.circuit)).await;
+        let circuit = found.map_err(|error| {
+            let error = match error {
+                CircuitError::Lookup(error) => error,
+                error => {
+                    tracing::warn!(circuit = %descriptor.circuit, error = %edgeprove_telemetry::chain(&error), "a circuit could not be loaded");
+                    let problem = payload.problem(error.kind(), &error.public_detail());
+                    let temporary = error.kind().retryable();
+                    return if temporary { AttemptError::temporary(problem) } else { AttemptError::permanent(problem) };
+                }
+            };
+            match error {
             // Workers start when every circuit was loaded.
             LookupError::Loading { .. } => {
                 AttemptError::temporary(payload.problem(ProblemType::NotReady, &error.to_string()))
@@ -242,6 +250,7 @@ impl Prove {
             }
             LookupError::Unknown { .. } | LookupError::Unnamed { .. } => {
                 AttemptError::permanent(payload.problem(ProblemType::CircuitNotFound, &error.to_string()))
+            }
             }
         })?;
         // A job is claimed by its requested circuit. A smaller one may have changed.

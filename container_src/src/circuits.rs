@@ -1,0 +1,365 @@
+//! The circuits that this server can prove: those that are configured, and those that were built from templates.
+//!
+//! A built circuit is loaded when it is first needed, from the store that servers share, and unloaded when others need its memory.
+//! What was published or removed by another server is known after a moment: [`Circuits::follow`].
+//!
+//! - [`description`]: the description of a built circuit.
+//! - [`noir_samples`]: proves the samples of Noir's circuits before they are published.
+//! - [`toolchain`]: starts the builder.
+
+pub mod description;
+pub mod noir_samples;
+pub mod toolchain;
+
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use edgeprove_builder::BuiltCircuit;
+use edgeprove_circuit_store::{
+    CircuitStore, CircuitStoreError, NewCircuit, StoredCircuit, package::PackedFile,
+};
+use edgeprove_engine::{
+    circuits::{
+        Circuit, Registry,
+        registry::{LookupError, load_circuit},
+    },
+    proving::Proving,
+    scheduler::AdmissionError,
+};
+use edgeprove_job_rules::capability::Subject;
+use edgeprove_protocol::{CircuitId, HasProblemType, ProblemType, Target};
+use edgeprove_spool::{Spool, SpoolError};
+use edgeprove_templates::{CircuitHash, Instance, Language};
+use parking_lot::{Mutex, RwLock};
+use tokio_util::sync::CancellationToken;
+
+use description::Description;
+
+/// The files of all built circuits that are loaded at the same time, in bytes.
+const LOADED_MAX_BYTES: u64 = 256 << 20;
+/// How often the list of built circuits is read again.
+const FOLLOW_EVERY: Duration = Duration::from_secs(2);
+/// How long a circuit that could not be loaded is not tried again.
+const FAILED_FOR: Duration = Duration::from_secs(30);
+
+/// What a server does with jobs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Roles {
+    /// Whether it proves.
+    pub proves: bool,
+    /// Whether it builds circuits.
+    pub builds: bool,
+}
+
+impl Roles {
+    /// The names of the roles.
+    #[must_use]
+    pub fn names(self) -> Vec<String> {
+        let roles = [(self.proves, "prover"), (self.builds, "builder")];
+        roles.into_iter().filter(|(has, _)| *has).map(|(_, name)| name.to_owned()).collect()
+    }
+}
+
+/// The circuits.
+pub struct Circuits {
+    configured: Arc<Registry>,
+    built: Option<Built>,
+}
+
+/// Circuits that were built.
+struct Built {
+    store: CircuitStore,
+    proving: Arc<Proving>,
+    spool: Spool,
+    /// Every built circuit with its version, as of the last look at the store.
+    known: RwLock<BTreeMap<CircuitId, String>>,
+    /// Counts the changes of this server, so that a list that was read before one does not undo it.
+    changes: AtomicU64,
+    failed: Mutex<BTreeMap<CircuitId, (Instant, LookupError)>>,
+    /// Held while a circuit is loaded: one at a time, because it takes memory and a prover.
+    loading: tokio::sync::Mutex<()>,
+}
+
+/// Why a circuit cannot be proved now.
+#[derive(Debug, thiserror::Error)]
+pub enum CircuitError {
+    /// There is none of this name, or it cannot be loaded.
+    #[error(transparent)]
+    Lookup(#[from] LookupError),
+    /// The store of built circuits failed.
+    #[error(transparent)]
+    Store(#[from] CircuitStoreError),
+    /// There is no place for the files of a circuit.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
+    /// No prover is free to load it.
+    #[error(transparent)]
+    Admission(#[from] AdmissionError),
+    /// Its description cannot be written or read.
+    #[error("the description of a circuit is damaged")]
+    Description(#[from] serde_json::Error),
+}
+
+impl HasProblemType for CircuitError {
+    fn kind(&self) -> ProblemType {
+        match self {
+            Self::Lookup(error) => error.kind(),
+            Self::Store(error) => error.kind(),
+            Self::Spool(error) => error.kind(),
+            Self::Admission(error) => error.kind(),
+            Self::Description(_) => ProblemType::StoredDataDamaged,
+        }
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Admission(error) => error.retry_after(),
+            Self::Lookup(_) | Self::Store(_) | Self::Spool(_) | Self::Description(_) => None,
+        }
+    }
+}
+
+impl Circuits {
+    /// The configured circuits only.
+    #[must_use]
+    pub const fn configured(registry: Arc<Registry>) -> Self {
+        Self { configured: registry, built: None }
+    }
+
+    /// The configured circuits, and those of this store.
+    #[must_use]
+    pub fn with_built(
+        registry: Arc<Registry>,
+        store: CircuitStore,
+        proving: Arc<Proving>,
+        spool: Spool,
+    ) -> Self {
+        let built = Built {
+            store,
+            proving,
+            spool,
+            known: RwLock::default(),
+            changes: AtomicU64::new(0),
+            failed: Mutex::default(),
+            loading: tokio::sync::Mutex::default(),
+        };
+        Self { configured: registry, built: Some(built) }
+    }
+
+    /// The store of built circuits, where there is one.
+    #[must_use]
+    pub fn store(&self) -> Option<&CircuitStore> {
+        self.built.as_ref().map(|built| &built.store)
+    }
+
+    /// Whether there is no circuit, neither a configured nor a built one.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.configured.is_empty() && self.built() == 0
+    }
+
+    /// The number of built circuits, as of the last look at the store.
+    #[must_use]
+    pub fn built(&self) -> usize {
+        self.built.as_ref().map_or(0, |built| built.known.read().len())
+    }
+
+    /// Whether all circuits are configured ones that failed to load.
+    #[must_use]
+    pub fn has_only_failures(&self) -> bool {
+        self.configured.has_only_failures() && self.built() == 0
+    }
+
+    /// Finds a circuit by name; `None` means the default one. A built circuit that is not loaded is loaded now.
+    pub async fn find(&self, id: Option<&CircuitId>) -> Result<Arc<Circuit>, CircuitError> {
+        let unknown = match self.configured.find(id) {
+            Err(error @ LookupError::Unknown { .. }) => error,
+            found => return Ok(found?),
+        };
+        let (Some(built), Some(id)) = (&self.built, id) else { return Err(unknown.into()) };
+        match built.store.find(id).await? {
+            Some(stored) => built.load(&self.configured, &stored).await,
+            None => Err(unknown.into()),
+        }
+    }
+
+    /// What jobs of this server can prove, each circuit in its version.
+    #[must_use]
+    pub fn subjects(&self) -> Vec<Subject> {
+        let configured = self.configured.loaded().map(|circuit| (circuit.id.to_string(), circuit.version()));
+        let built = self.built.as_ref().map(|built| built.known.read().clone()).unwrap_or_default();
+        let built = built.into_iter().map(|(id, version)| (id.to_string(), version));
+        configured.chain(built).map(|(name, version)| Subject { name, version }).collect()
+    }
+
+    /// Loads a circuit that was built, as every server will, and publishes it.
+    pub async fn publish(
+        &self,
+        instance: &Instance,
+        (id, hash): (CircuitId, CircuitHash),
+        circuit: &BuiltCircuit,
+    ) -> Result<(), CircuitError> {
+        let Some(built) = &self.built else {
+            return Err(LookupError::Unknown { id, known: String::new() }.into());
+        };
+        let content = |artifact: &edgeprove_builder::Artifact| artifact.bytes().clone();
+        let files: Vec<_> = circuit
+            .artifacts
+            .iter()
+            .map(|artifact| PackedFile { name: artifact.name(), content: content(artifact) })
+            .collect();
+        let target = default_target(instance.template().language());
+        let folder = built.spool.create_dir()?;
+        let written = edgeprove_circuit_store::package::write_into(&files, folder.path()).await;
+        written.map_err(CircuitStoreError::from)?;
+        let loaded = built.load_from(folder.path(), &id, target).await?;
+        drop(folder);
+        let description = Description::new(instance, circuit, &loaded);
+        let new = NewCircuit {
+            id: id.clone(),
+            hash: hash.to_string(),
+            version: loaded.version(),
+            target,
+            description: serde_json::to_string(&description)?,
+        };
+        let version = new.version.clone();
+        let stored = built.store.publish(new, &files).await?;
+        // Keys of circom have randomness in them: where another server was faster, its keys are the circuit's.
+        let is_ours = stored.circuit.version == version;
+        // First, because a circuit that is not known is unloaded.
+        built.know(id, stored.circuit.version);
+        if is_ours {
+            self.configured.add(loaded, stored.package_bytes, LOADED_MAX_BYTES);
+        }
+        Ok(())
+    }
+
+    /// Removes a built circuit, and returns whether it was there.
+    pub async fn remove(&self, id: &CircuitId) -> Result<bool, CircuitStoreError> {
+        let Some(built) = &self.built else { return Ok(false) };
+        let is_removed = built.store.remove(id).await?;
+        built.forget(id, &self.configured);
+        Ok(is_removed)
+    }
+
+    /// Reads the list of built circuits again and again, until the server stops, and unloads those that were removed or
+    /// replaced.
+    pub async fn follow(&self, stop: &CancellationToken) {
+        let Some(built) = &self.built else { return };
+        let mut is_failing = false;
+        while !stop.is_cancelled() {
+            match built.look(&self.configured).await {
+                Ok(()) => is_failing = false,
+                Err(error) if is_failing => tracing::debug!(%error, "built circuits still cannot be listed"),
+                Err(error) => {
+                    let error = edgeprove_telemetry::chain(&error);
+                    tracing::warn!(error, "built circuits cannot be listed");
+                    is_failing = true;
+                }
+            }
+            let _ = tokio::time::timeout(FOLLOW_EVERY, stop.cancelled()).await;
+        }
+    }
+}
+
+impl Built {
+    async fn look(&self, registry: &Registry) -> Result<(), CircuitStoreError> {
+        let before = self.changes.load(Ordering::Relaxed);
+        let listed: BTreeMap<_, _> = self.store.versions().await?.into_iter().collect();
+        let mut known = self.known.write();
+        // The next look has the change.
+        if self.changes.load(Ordering::Relaxed) != before {
+            return Ok(());
+        }
+        for circuit in registry.added() {
+            if listed.get(&circuit.id) != Some(&circuit.version()) {
+                registry.remove_added(&circuit.id);
+            }
+        }
+        self.failed.lock().retain(|id, _| listed.contains_key(id));
+        *known = listed;
+        Ok(())
+    }
+
+    fn know(&self, id: CircuitId, version: String) {
+        let mut known = self.known.write();
+        self.changes.fetch_add(1, Ordering::Relaxed);
+        known.insert(id, version);
+    }
+
+    fn forget(&self, id: &CircuitId, registry: &Registry) {
+        let mut known = self.known.write();
+        self.changes.fetch_add(1, Ordering::Relaxed);
+        known.remove(id);
+        self.failed.lock().remove(id);
+        registry.remove_added(id);
+    }
+
+    async fn load(&self, registry: &Registry, stored: &StoredCircuit) -> Result<Arc<Circuit>, CircuitError> {
+        let id = &stored.circuit.id;
+        let _turn = self.loading.lock().await;
+        if let Ok(circuit) = registry.find(Some(id)) {
+            return Ok(circuit);
+        }
+        if let Some((at, failure)) = self.failed.lock().get(id)
+            && at.elapsed() < FAILED_FOR
+        {
+            return Err(failure.clone().into());
+        }
+        let started = Instant::now();
+        let folder = self.spool.create_dir()?;
+        self.store.files(stored).await?.unpack_into(folder.path()).await?;
+        let circuit =
+            self.load_from(folder.path(), id, stored.circuit.target).await.inspect_err(|error| {
+                if let CircuitError::Lookup(failure) = error {
+                    self.failed.lock().insert(id.clone(), (Instant::now(), failure.clone()));
+                }
+            })?;
+        if circuit.version() != stored.circuit.version {
+            return Err(CircuitStoreError::Corrupt { what: "the files are those of another circuit" }.into());
+        }
+        self.know(id.clone(), circuit.version());
+        registry.add(Arc::clone(&circuit), stored.package_bytes, LOADED_MAX_BYTES);
+        tracing::info!(circuit = %id, took_ms = edgeprove_telemetry::millis(started.elapsed()), "built circuit loaded");
+        Ok(circuit)
+    }
+
+    async fn load_from(
+        &self,
+        folder: &Path,
+        id: &CircuitId,
+        target: Target,
+    ) -> Result<Arc<Circuit>, CircuitError> {
+        let permit = self.proving.permit().await?;
+        let file = folder.join(main_file(target));
+        let loaded = load_circuit(id, &file, target, self.proving.keys(), permit.as_ref()).await;
+        loaded.map(Arc::new).map_err(|error| {
+            tracing::error!(circuit = %id, error = %edgeprove_telemetry::chain(&error), "a built circuit could not be loaded");
+            LookupError::Failed { id: id.clone(), kind: error.kind(), public_reason: error.public_reason() }.into()
+        })
+    }
+}
+
+/// The target of proofs of a built circuit where a request names none.
+#[must_use]
+pub const fn default_target(language: Language) -> Target {
+    match language {
+        Language::Noir => Target::NoirRecursive,
+        Language::Circom => Target::Groth16,
+    }
+}
+
+/// The file of a package that a circuit is loaded from; the others are found beside it.
+const fn main_file(target: Target) -> &'static str {
+    match target {
+        Target::NoirRecursive | Target::Evm => "circuit.json",
+        Target::Groth16 => "circuit.zkey",
+    }
+}

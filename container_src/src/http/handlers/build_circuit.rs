@@ -1,0 +1,110 @@
+//! `POST /v1/circuits`: asks for the circuit of a template and its parameters.
+//!
+//! 1. The caller is known (401), and within its limits (429).
+//! 2. The body is JSON of the right shape and size (400, 413, 415).
+//! 3. There is such a template (404), and the parameters fit it (422).
+//! 4. 200 with the circuit where it is ready. Otherwise it is built, once for all requests: 202 with its `Location` (503
+//!    where no server of this queue builds circuits, or as many are stored or wait as may).
+
+use axum::{
+    Json,
+    body::to_bytes,
+    extract::{Request, State},
+    response::{IntoResponse, Response},
+};
+use edgeprove_builder::Versions;
+use edgeprove_protocol::{ProblemType, answer::CircuitEntry};
+use edgeprove_templates::{Instance, Language, RawParameters};
+use http::{HeaderValue, StatusCode, header};
+use serde::Deserialize;
+
+use super::circuits::built_entry;
+use crate::{
+    access::{Caller, Work},
+    http::{api_error::ApiError, inputs, request_id::request_id_of, state::AppState},
+    jobs::{
+        build_request::{BuildState, Requester},
+        submission::Charge,
+    },
+};
+
+/// The largest body, in bytes.
+const BODY_MAX_BYTES: usize = 64 << 10;
+/// When a caller may look again, in seconds.
+const RETRY_AFTER_S: u32 = 2;
+
+/// The body.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct CircuitRequest {
+    template_name: String,
+    #[serde(default)]
+    language: Option<Language>,
+    #[serde(default)]
+    params: RawParameters,
+}
+
+/// See the module.
+pub async fn build_circuit(
+    State(app): State<AppState>,
+    caller: Caller,
+    request: Request,
+) -> Result<Response, ApiError> {
+    let jobs = app.jobs()?;
+    let grant = app.access.admit(&caller, Work::Queued)?;
+    let request_id = request_id_of(request.headers());
+    let CircuitRequest { template_name, language, params } = read(request).await?;
+    let template = app.templates.find(&template_name, language)?;
+    let instance = Instance::new(template, &params)?;
+    let toolchain = Versions::pinned().identity(template.language());
+    let (id, hash) = (instance.circuit_id(&toolchain), instance.hash(&toolchain));
+    if !app.roles.builds && !jobs.store.queue.database().is_shared() {
+        // A circuit that was built earlier can still be proved.
+        return match jobs.build_state(&id).await? {
+            Some(state @ BuildState::Ready(_)) => answer(&state),
+            _ => Err(no_builder()),
+        };
+    }
+    let charge = Charge { grant, has_quota: caller.limits().proofs_per_day.is_some(), unfinished_max: None };
+    let by = Requester { owner: caller.owner(), request_id, charge };
+    answer(&jobs.request_build(&instance, (&id, hash), by).await?)
+}
+
+fn no_builder() -> ApiError {
+    let detail = "this server builds no circuits: its operator can start it with --toolchain DIR \
+                  (EDGEPROVE_TOOLCHAIN)";
+    ApiError::new(ProblemType::BuilderUnavailable, detail)
+}
+
+async fn read(request: Request) -> Result<CircuitRequest, ApiError> {
+    if !inputs::is_expected(request.headers()) {
+        let detail = "send the template and its parameters as Content-Type: application/json";
+        return Err(ApiError::new(ProblemType::UnsupportedMediaType, detail));
+    }
+    let body = to_bytes(request.into_body(), BODY_MAX_BYTES).await.map_err(|_| {
+        let detail = format!("the body broke off, or has more than {BODY_MAX_BYTES} bytes");
+        ApiError::new(ProblemType::InvalidRequest, detail)
+    })?;
+    serde_json::from_slice(&body).map_err(|error| {
+        let detail = format!(
+            "the body must be {{\"templateName\": \"NAME\", \"params\": {{…}}}}, where `params` may be left out where the \
+             template has none, and `language` may be noir or circom: {error}"
+        );
+        ApiError::new(ProblemType::InvalidRequest, detail)
+    })
+}
+
+fn answer(state: &BuildState) -> Result<Response, ApiError> {
+    let entry: CircuitEntry = built_entry(state)?;
+    let location = format!("/v1/circuits/{}", entry.id);
+    let is_ready = matches!(state, BuildState::Ready(_));
+    let status = if is_ready { StatusCode::OK } else { StatusCode::ACCEPTED };
+    let mut response = (status, Json(entry)).into_response();
+    if let Ok(location) = HeaderValue::from_str(&location) {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    if !is_ready {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_S));
+    }
+    Ok(response)
+}

@@ -1,0 +1,362 @@
+//! Circuits that the server builds from templates, with the real compilers.
+
+use std::{
+    fs,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+    thread,
+};
+
+use edgeprove_protocol::{
+    ProblemType, Target,
+    answer::{BuiltFrom, CircuitEntry, CircuitList, CircuitStatus, ProofAnswer},
+};
+use http::Method;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+use crate::support::{
+    Response, TestServer, bb,
+    circom_files::snarkjs_verifies,
+    settings::Settings,
+    wait::{LIMIT, LONG_LIMIT, eventually, within},
+};
+
+/// The folder with the compilers.
+fn toolchain() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("circuit")
+}
+
+/// A server that builds circuits, and keeps them in this folder.
+fn builder(data: &Path) -> impl Fn(&mut Settings) {
+    let data = data.join("data");
+    move |settings| {
+        settings.flag("--data", &data.display());
+        settings.flag("--anonymous-role", "operator");
+        use_compilers(settings, &toolchain());
+    }
+}
+
+/// The compilers need Node.js.
+fn use_compilers(settings: &mut Settings, folder: &Path) {
+    settings.flag("--toolchain", &folder.display());
+    settings.environment.push(("PATH".to_owned(), std::env::var("PATH").unwrap()));
+}
+
+fn request(server: &TestServer, body: &Value) -> Response {
+    server.json_request("/v1/circuits", body.to_string()).send()
+}
+
+fn range(language: &str) -> Value {
+    json!({"templateName": "rangeCheck", "language": language, "params": {"min": 100, "max": 500}})
+}
+
+fn circuit(server: &TestServer, id: &str) -> CircuitEntry {
+    let response = server.get(&format!("/v1/circuits/{id}"));
+    assert_eq!(response.status, 200, "{response:?}");
+    serde_json::from_slice(&response.body).unwrap()
+}
+
+/// Requests a circuit, and waits until it is ready.
+#[track_caller]
+fn build(server: &TestServer, body: &Value) -> CircuitEntry {
+    let response = request(server, body);
+    assert_eq!(response.status, 202, "{response:?}");
+    assert!(!response.header("retry-after").is_empty());
+    let pending: CircuitEntry = serde_json::from_slice(&response.body).unwrap();
+    assert_eq!(pending.status, CircuitStatus::Pending);
+    assert_eq!(response.header("location"), format!("/v1/circuits/{}", pending.id));
+    wait_until_ready(server, pending.id.as_str())
+}
+
+#[track_caller]
+fn wait_until_ready(server: &TestServer, id: &str) -> CircuitEntry {
+    within(LONG_LIMIT, "the circuit is built", || {
+        let entry = circuit(server, id);
+        assert_ne!(entry.status, CircuitStatus::Failed, "{entry:?}");
+        (entry.status == CircuitStatus::Ready).then_some(entry)
+    })
+}
+
+fn built(entry: &CircuitEntry) -> &BuiltFrom {
+    entry.built.as_ref().unwrap()
+}
+
+/// Asks for the proof of a value.
+fn prove(server: &TestServer, id: &str, value: u32) -> Response {
+    let document = json!({"privateInputs": {"value": value.to_string()}, "publicInputs": {"context": "7"}});
+    let request = server.inputs_request(&format!("/api/prove/{id}"), &document);
+    request.header("accept", "application/json").send()
+}
+
+/// The number of builds that were accepted.
+fn builds(server: &TestServer) -> u64 {
+    let metrics = String::from_utf8(server.get("/metrics").body).unwrap();
+    let of_builds =
+        |line: &&str| line.starts_with("edgeprove_jobs_accepted_total{") && line.contains("kind=\"build\"");
+    let count = |line: &str| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap();
+    metrics.lines().filter(of_builds).map(count).sum()
+}
+
+#[test]
+fn a_circom_template_becomes_a_circuit_that_proves() {
+    let data = tempfile::tempdir().unwrap();
+    let server = TestServer::start(builder(data.path()));
+    let entry = build(&server, &range("circom"));
+    assert_eq!((entry.target, entry.targets.as_slice()), (Target::Groth16, [Target::Groth16].as_slice()));
+    let from = built(&entry);
+    assert_eq!((from.template_name.as_str(), from.language.as_str()), ("rangeCheck", "circom"));
+    assert_eq!(from.trust.as_deref(), Some("local"));
+    assert!(entry.id.as_str().ends_with(&from.hash.as_ref().unwrap()[..40]));
+
+    // Every file is there, with its digest.
+    let names: Vec<_> = from.artifacts.iter().map(|file| file.name.as_str()).collect();
+    for name in ["circuit.r1cs", "circuit.wasm", "circuit.zkey", "verification_key.json", "verifier.sol"] {
+        assert!(names.contains(&name), "{names:?}");
+    }
+    for file in &from.artifacts {
+        let response = server.get(&file.path);
+        assert_eq!(response.status, 200, "{response:?}");
+        assert_eq!(response.body.len() as u64, file.bytes, "{}", file.name);
+        assert_eq!(hex::encode(Sha256::digest(&response.body)), file.sha256, "{}", file.name);
+    }
+    let contract = server.get(&format!("/v1/circuits/{}/verifier.sol", entry.id));
+    assert!(contract.body.starts_with(b"// SPDX-License-Identifier"));
+
+    // snarkjs accepts a proof under the published key, and a value out of range has none.
+    let id = entry.id.as_str();
+    let response = prove(&server, id, 123);
+    assert_eq!(response.status, 200, "{response:?}");
+    let answer: ProofAnswer<Value> = serde_json::from_slice(&response.body).unwrap();
+    let key = server.get(entry.vk.as_ref().unwrap()).body;
+    let signals = json!(answer.public_signals.unwrap()).to_string();
+    assert_eq!(signals, r#"["7"]"#);
+    assert!(snarkjs_verifies(&key, answer.proof.to_string().as_bytes(), signals.as_bytes()));
+    let problem = prove(&server, id, 99).assert_refused(ProblemType::WitnessUnsatisfied);
+    assert!(!problem.detail.contains("99"), "{}", problem.detail);
+
+    // The same request again needs no build.
+    let again = request(&server, &range("circom"));
+    assert_eq!(again.status, 200, "{again:?}");
+    assert_eq!(builds(&server), 1);
+    server.assert_healthy();
+}
+
+#[test]
+fn a_noir_template_becomes_a_circuit_that_proves() {
+    let data = tempfile::tempdir().unwrap();
+    let server = TestServer::start(builder(data.path()));
+    let entry = build(&server, &range("noir"));
+    let id = entry.id.as_str();
+    assert_eq!(entry.targets, [Target::NoirRecursive, Target::Evm]);
+    assert_eq!(built(&entry).trust, None, "its keys need no setup of their own");
+    let program = server.get(&format!("/v1/circuits/{id}/artifacts/circuit.json"));
+    let file = data.path().join("circuit.json");
+    fs::write(&file, &program.body).unwrap();
+    assert_eq!(entry.vk_hash, Some(format!("0x{}", bb::verification_key_hash(&file, Target::NoirRecursive))));
+
+    // bb accepts the proof of a request, and that of a job.
+    let path = format!("/v1/proofs?circuit={id}");
+    let document = json!({"privateInputs": {"value": "500"}, "publicInputs": {"context": "7"}});
+    let job = server.inputs_request(&path, &document).send().assert_accepted();
+    let finished = server.wait_until_finished(job.id, LIMIT);
+    assert_eq!(finished.error, None);
+    let proof = server.get(&job.links.proof);
+    assert_eq!(proof.status, 200, "{proof:?}");
+    let context = [[0; 31].as_slice(), &[7]].concat();
+    assert!(bb::verifies(&file, Target::NoirRecursive, &proof.body, &context));
+    assert_eq!(prove(&server, id, 123).status, 200);
+    prove(&server, id, 501).assert_refused(ProblemType::WitnessUnsatisfied);
+
+    // It is in the list, and in the report of the server.
+    let list: CircuitList = serde_json::from_slice(&server.get("/v1/circuits").body).unwrap();
+    let listed: Vec<_> = list.circuits.iter().map(|entry| entry.id.as_str()).collect();
+    assert_eq!(listed, ["range_check", id]);
+    let health = server.health();
+    assert_eq!((health.built_circuits, health.roles), (1, vec!["prover".to_owned(), "builder".to_owned()]));
+    server.assert_healthy();
+}
+
+#[test]
+fn fifty_requests_at_once_build_a_circuit_once() {
+    let data = tempfile::tempdir().unwrap();
+    let server = TestServer::start(builder(data.path()));
+    let ids: Vec<String> = thread::scope(|scope| {
+        let ask = || {
+            let response = request(&server, &range("circom"));
+            assert!([200, 202].contains(&response.status.as_u16()), "{response:?}");
+            response.json()["id"].as_str().unwrap().to_owned()
+        };
+        let asking: Vec<_> = (0..50).map(|_| scope.spawn(ask)).collect();
+        asking.into_iter().map(|one| one.join().unwrap()).collect()
+    });
+    assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
+    wait_until_ready(&server, &ids[0]);
+    assert_eq!(builds(&server), 1);
+    server.assert_healthy();
+}
+
+#[test]
+fn a_killed_builder_builds_the_circuit_in_the_end() {
+    let data = tempfile::tempdir().unwrap();
+    let mut server = TestServer::start(builder(data.path()));
+    let id = request(&server, &range("circom")).json()["id"].as_str().unwrap().to_owned();
+    server.wait_for_log_line("the build has started", |line| line["kind"] == "build" && line["attempt"] == 1);
+    server.kill();
+
+    // The next server may build nothing, and yet knows that the circuit is on its way.
+    let prover = TestServer::start(|settings| {
+        builder(data.path())(settings);
+        settings.flag("--roles", "prover");
+    });
+    assert_eq!(circuit(&prover, &id).status, CircuitStatus::Pending);
+    assert_eq!(prover.health().roles, ["prover"]);
+    prover.finish();
+
+    let server = TestServer::start(builder(data.path()));
+    wait_until_ready(&server, &id);
+    assert_eq!(builds(&server), 0, "the job of before is the only one");
+    assert_eq!(prove(&server, &id, 100).status, 200);
+    server.assert_healthy();
+}
+
+#[test]
+fn a_server_without_compilers_proves_what_was_built() {
+    let data = tempfile::tempdir().unwrap();
+    let builds_it = TestServer::start(builder(data.path()));
+    let entry = build(&builds_it, &range("circom"));
+    builds_it.finish();
+
+    let server = TestServer::start(|settings| {
+        settings.flag("--data", &data.path().join("data").display());
+        settings.flag("--anonymous-role", "operator");
+        // The circuit that was built is the only one.
+        settings.circuit = None;
+        settings.sample = None;
+    });
+    let id = entry.id.as_str();
+    eventually("the built circuit is known", || (server.health().built_circuits == 1).then_some(()));
+    assert_eq!(prove(&server, id, 500).status, 200);
+    assert_eq!(request(&server, &range("circom")).status, 200);
+    request(&server, &range("noir")).assert_refused(ProblemType::BuilderUnavailable);
+
+    let removed = server.request(Method::DELETE, &format!("/v1/circuits/{id}")).send();
+    assert_eq!(removed.status, 200, "{removed:?}");
+    for path in ["", "/vk", "/verifier.sol", "/artifacts/circuit.zkey"] {
+        server.get(&format!("/v1/circuits/{id}{path}")).assert_refused(ProblemType::CircuitNotFound);
+    }
+    prove(&server, id, 500).assert_refused(ProblemType::CircuitNotFound);
+    let again = server.request(Method::DELETE, &format!("/v1/circuits/{id}")).send();
+    again.assert_refused(ProblemType::CircuitNotFound);
+    let log = String::from_utf8(server.get("/v1/audit").body).unwrap_or_default();
+    assert!(log.is_empty() || !log.contains(id), "there is no audit log");
+}
+
+#[test]
+fn wrong_requests_for_circuits_are_refused() {
+    let data = tempfile::tempdir().unwrap();
+    let server = TestServer::start(builder(data.path()));
+    let with = |params: Value| json!({"templateName": "rangeCheck", "language": "noir", "params": params});
+    for params in [
+        json!({"min": 600, "max": 500}),
+        json!({"min": 100}),
+        json!({"min": 100, "max": 500, "other": 1}),
+        json!({"min": -1, "max": 500}),
+        json!({"min": 1.5, "max": 500}),
+        json!({"min": "100; }", "max": 500}),
+        json!({"min": 1e300, "max": 500}),
+        json!({"min": [100], "max": null}),
+    ] {
+        let problem = request(&server, &with(params.clone())).assert_refused(ProblemType::InvalidRequest);
+        assert!(!problem.detail.contains("; }"), "the text of a caller is repeated: {}", problem.detail);
+    }
+    for name in ["none", "../rangeCheck", "rangeCheck/", "range\"Check", "rangeCheck*/", ""] {
+        let body = json!({"templateName": name, "params": {}});
+        request(&server, &body).assert_refused(ProblemType::TemplateNotFound);
+    }
+    for body in [
+        json!({}),
+        json!([]),
+        json!({"templateName": 7}),
+        json!({"templateName": "rangeCheck", "parameters": {}}),
+        json!({"templateName": "rangeCheck", "language": "cobol", "params": {}}),
+        json!({"templateName": "x".repeat(70_000)}),
+    ] {
+        request(&server, &body).assert_refused(ProblemType::InvalidRequest);
+    }
+    let twice = r#"{"templateName": "rangeCheck", "params": {"min": 1, "min": 2, "max": 3}}"#;
+    server.json_request("/v1/circuits", twice).send().assert_refused(ProblemType::InvalidRequest);
+    server.request(Method::POST, "/v1/circuits").send().assert_refused(ProblemType::UnsupportedMediaType);
+    for path in ["/v1/circuits/none/artifacts/circuit.json", "/v1/circuits/range_check/verifier.sol"] {
+        server.get(path).assert_refused(ProblemType::CircuitNotFound);
+    }
+    server.get("/v1/circuits?limit=0").assert_refused(ProblemType::InvalidRequest);
+    assert_eq!(builds(&server), 0);
+    server.assert_healthy();
+}
+
+#[test]
+fn a_failed_build_has_a_reason_and_can_be_repeated() {
+    let data = tempfile::tempdir().unwrap();
+    // The real packages, with a script that fails as a compiler does.
+    let tools = data.path().join("tools");
+    fs::create_dir(&tools).unwrap();
+    for name in ["node_modules", "circom"] {
+        symlink(toolchain().join(name), tools.join(name)).unwrap();
+    }
+    for module in fs::read_dir(toolchain()).unwrap().map(|entry| entry.unwrap().path()) {
+        if module.extension().is_some_and(|extension| extension == "mjs") {
+            fs::copy(&module, tools.join(module.file_name().unwrap())).unwrap();
+        }
+    }
+    let script = tools.join("compile_program.mjs");
+    fs::write(&script, "console.error('error: no such module'); process.exit(3);").unwrap();
+    let server = TestServer::start(|settings| {
+        settings.flag("--data", &data.path().join("data").display());
+        use_compilers(settings, &tools);
+    });
+    let id = request(&server, &range("noir")).json()["id"].as_str().unwrap().to_owned();
+    let failed = within(LONG_LIMIT, "the build fails", || {
+        let entry = circuit(&server, &id);
+        (entry.status == CircuitStatus::Failed).then_some(entry)
+    });
+    let error = failed.error.unwrap();
+    assert_eq!(error.code.known(), Some(ProblemType::CircuitCompilationFailed));
+    assert!(error.detail.contains("no such module"), "{}", error.detail);
+    assert!(!error.detail.contains(data.path().to_str().unwrap()), "{}", error.detail);
+    prove(&server, &id, 123).assert_refused(ProblemType::CircuitNotFound);
+
+    fs::copy(toolchain().join("compile_program.mjs"), &script).unwrap();
+    let repeated = request(&server, &range("noir"));
+    assert_eq!((repeated.status.as_u16(), repeated.json()["id"].as_str()), (202, Some(id.as_str())));
+    wait_until_ready(&server, &id);
+    assert_eq!(builds(&server), 2);
+    server.assert_healthy();
+}
+
+#[test]
+fn wrong_compilers_prevent_the_start() {
+    let data = tempfile::tempdir().unwrap();
+    let fails = |folder: &Path, extra: &[&str]| {
+        TestServer::fails_to_start(|settings| {
+            settings.flag("--data", &data.path().join("data").display());
+            if folder != Path::new("") {
+                use_compilers(settings, folder);
+            }
+            settings.flags.extend(extra.iter().map(|flag| (*flag).to_owned()));
+        })
+    };
+    for (folder, extra) in [
+        (data.path().join("none"), [].as_slice()),
+        (PathBuf::new(), ["--roles", "builder"].as_slice()),
+        (toolchain(), ["--roles", "judge"].as_slice()),
+    ] {
+        let failed = fails(&folder, extra);
+        assert_eq!(failed.code, Some(64), "{}", failed.stderr);
+    }
+    let empty = data.path().join("empty");
+    fs::create_dir(&empty).unwrap();
+    let failed = fails(&empty, &[]);
+    assert!(failed.code.is_some_and(|code| code != 0), "{}", failed.stderr);
+    assert!(failed.stderr.contains("noir"), "{}", failed.stderr);
+}
