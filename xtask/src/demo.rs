@@ -1,10 +1,12 @@
 //! `cargo xtask demo`: everything once, from setup to a verified proof.
 //!
 //! It runs setup, starts the server, proves the sample witness of each circuit over HTTP and one more as a job. A bb
-//! process outside of the server verifies each proof a second time.
+//! process outside of the server verifies each proof a second time. At the end the server builds circuits from a template
+//! and proves with them.
 
 mod bb_verify;
 mod job;
+mod template;
 
 use std::{fs, thread, time::Duration};
 
@@ -12,7 +14,9 @@ use anyhow::{Context, bail};
 use edgeprove_protocol::answer::{CircuitHealth, CircuitStatus, ProofAnswer};
 
 use crate::{
-    interrupt, progress,
+    interrupt,
+    paths::NpmProject,
+    progress,
     server::Server,
     setup::{self, Ready},
 };
@@ -46,6 +50,7 @@ pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<()> {
 
 fn show(args: &DemoArgs) -> anyhow::Result<()> {
     let ready = setup::server()?;
+    setup::circom()?;
     interrupt::check()?;
     let program = Server::build(&ready, args.release)?;
     interrupt::check()?;
@@ -53,11 +58,15 @@ fn show(args: &DemoArgs) -> anyhow::Result<()> {
     let mut command = Server::command(&program, &ready);
     // The demo deletes its jobs at its end, so the server should not warn about that.
     command.arg("--data").arg(data.path()).arg("--ephemeral-jobs");
+    command.arg("--toolchain").arg(ready.paths.npm_project_dir(NpmProject::Circuit));
     let server = Server::start(command)?;
     progress::done("server", &format!("listening on {}", server.url()));
 
     let proved = prove_all(&server, &ready)?;
     prove_as_job(&server, &ready, &proved)?;
+    for language in ["noir", "circom"] {
+        template::build_and_prove(&server, language)?;
+    }
     print_results(&proved);
     println!("\nTo prove by hand:\n\n{}\n", curl(&server, &ready, &proved));
     if args.keep {

@@ -14,6 +14,7 @@ use edgeprove_protocol::{
     answer::{Health, ProofAnswer},
 };
 use parking_lot::Mutex;
+use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::{process, setup::Ready};
@@ -148,6 +149,13 @@ impl Server {
     pub(crate) fn get(&self, path: &str, accept: &str) -> anyhow::Result<Response> {
         let request = self.agent.get(format!("{}{path}", self.url)).header("accept", accept);
         check_status(request.call()?)
+    }
+
+    /// Sends JSON, and returns the status and the JSON of the answer, also where that is a problem.
+    pub(crate) fn post_json(&self, path: &str, body: &Value) -> anyhow::Result<(u16, Value)> {
+        let request = self.agent.post(format!("{}{path}", self.url)).header("accept", "application/json");
+        let mut answer = request.send_json(body)?;
+        Ok((answer.status().as_u16(), answer.body_mut().read_json()?))
     }
 
     fn post(&self, circuit: &str, witness: &[u8], headers: &[(&str, &str)]) -> anyhow::Result<Response> {

@@ -69,7 +69,7 @@ enum Part {
     Crs,
     /// The circuits and the witnesses of their sample inputs.
     Circuits,
-    /// circom's compiler, snarkjs, and what compiles and runs verifier contracts. Only tests need them.
+    /// circom's compiler, for `edgeprove serve --toolchain`; and snarkjs and what runs verifier contracts, for tests.
     Circom,
     /// Rust's standard library for WebAssembly.
     Wasm,
@@ -141,7 +141,7 @@ pub(crate) fn server() -> anyhow::Result<Ready> {
     Ok(Ready { versions: Versions::load(&paths.root)?, paths, crs_points })
 }
 
-/// Installs what the tests of circuits in circom need.
+/// Installs what builds circuits in circom, and what their tests compare with.
 pub(crate) fn circom() -> anyhow::Result<()> {
     run(&SetupArgs { only: vec![Part::Circom], quiet: true, ..SetupArgs::default() })
 }
