@@ -8,9 +8,13 @@ mod base_images;
 pub(crate) mod docker;
 mod layer_sizes;
 
-use std::{path::Path, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 use bytesize::ByteSize;
 
 use crate::{paths::repository_root, process, versions::Versions};
@@ -19,6 +23,9 @@ use layer_sizes::Layer;
 
 /// The platform of Cloudflare's containers.
 const CLOUDFLARE: &str = "linux/amd64";
+
+/// The image of a program that is put into the development image.
+const GIVEN_SERVER: &str = "edgeprove-server:given";
 
 /// Builds the production image, the development image, or both.
 #[derive(Debug, clap::Args)]
@@ -31,6 +38,9 @@ pub(crate) struct ImagesArgs {
     /// If only package registries are reachable, the images get 4097 points, with a warning.
     #[arg(long, default_value_t = 32_769, value_name = "N")]
     crs_points: u32,
+    /// Put this program into the development image instead of compiling it there. It must run on Debian 13.
+    #[arg(long, value_name = "FILE")]
+    development_server: Option<PathBuf>,
     /// The platform to build for, instead of the Docker Engine's own. Another architecture needs an emulator that is
     /// registered in the kernel, and base images that can be pulled.
     #[arg(long, value_name = "linux/ARCH")]
@@ -78,12 +88,17 @@ pub(crate) fn run(args: &ImagesArgs) -> anyhow::Result<()> {
     provide_bases(args.platform.as_deref())?;
     let images = args.only.map_or_else(|| Image::ALL.to_vec(), |image| vec![image]);
     for image in images {
+        let mut build_args = vec![("CRS_POINTS", args.crs_points.to_string())];
+        if let Some(program) = args.development_server.as_deref().filter(|_| image == Image::Development) {
+            import_server(program)?;
+            build_args.push(("SERVER", GIVEN_SERVER.to_owned()));
+        }
         docker::build(&BuildOrder {
             dockerfile: root.join(image.dockerfile()),
             context: &root,
             tag: image.tag(),
             platform: args.platform.as_deref(),
-            build_args: &[("CRS_POINTS", args.crs_points.to_string())],
+            build_args: &build_args,
             labels: &labels,
         })?;
         let layers = layer_sizes::measure(image.tag())?;
@@ -107,6 +122,16 @@ pub(crate) fn for_edge() -> anyhow::Result<()> {
         build_args: &[],
         labels: &[],
     })
+}
+
+/// Makes an image of a program, where `Dockerfile.dev` looks for that of its stage `server`.
+fn import_server(program: &Path) -> anyhow::Result<()> {
+    let folder = tempfile::tempdir().context("a temporary folder cannot be created")?;
+    let results = folder.path().join("out");
+    fs::create_dir(&results)?;
+    fs::copy(program, results.join("edgeprove"))
+        .with_context(|| format!("{} cannot be copied", program.display()))?;
+    docker::import(folder.path(), &[], GIVEN_SERVER)
 }
 
 /// Base images built here have this machine's architecture. For another one the Docker Engine pulls them.

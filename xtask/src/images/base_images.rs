@@ -137,12 +137,18 @@ mod tests {
     const DOCKERFILE: &str = include_str!("../../../Dockerfile");
     const DOCKERFILE_DEV: &str = include_str!("../../../Dockerfile.dev");
 
-    /// The stages of a Dockerfile: what each starts from, its name, and its text.
+    /// The stages of a Dockerfile: what each starts from by default, its name, and its text.
     fn stages(file: &str) -> Vec<(&str, &str, &str)> {
+        let default = |name: &str| {
+            let argument = format!("ARG {name}=");
+            file.lines().find_map(|line| line.strip_prefix(&argument)).unwrap_or_default()
+        };
         let stage = |text| {
             let line: &str = str::lines(text).next().unwrap_or_default();
             let mut words = line.split_whitespace().filter(|word| !word.starts_with("--"));
-            (words.next().unwrap_or_default(), words.nth(1).unwrap_or_default(), text)
+            let base = words.next().unwrap_or_default();
+            let base = base.strip_prefix('$').map_or(base, default);
+            (base, words.nth(1).unwrap_or_default(), text)
         };
         file.split("\nFROM ").skip(1).map(stage).collect()
     }
