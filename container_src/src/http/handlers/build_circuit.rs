@@ -1,8 +1,8 @@
 //! `POST /v1/circuits`: asks for the circuit of a template and its parameters.
 //!
 //! 1. The caller is known (401), and within its limits (429).
-//! 2. The body is JSON of the right shape and size (400, 413, 415).
-//! 3. There is such a template (404), and the parameters fit it (422).
+//! 2. The body is JSON of the right shape and size (400, 415).
+//! 3. There is such a template (404), and the parameters fit it (400).
 //! 4. 200 with the circuit where it is ready. Otherwise it is built, once for all requests: 202 with its `Location` (503
 //!    where no server of this queue builds circuits, or as many are stored or wait as may).
 
