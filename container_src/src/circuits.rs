@@ -199,6 +199,14 @@ impl Circuits {
         configured.chain(built).map(|(name, version)| Subject { name, version }).collect()
     }
 
+    /// Whether a circuit of this id was built and published.
+    pub async fn is_published(&self, id: &CircuitId) -> Result<bool, CircuitStoreError> {
+        match self.store() {
+            Some(store) => Ok(store.find(id).await?.is_some()),
+            None => Ok(false),
+        }
+    }
+
     /// Loads a circuit that was built, as every server will, and publishes it.
     pub async fn publish(
         &self,

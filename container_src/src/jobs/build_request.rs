@@ -1,7 +1,9 @@
 //! Requests for circuits: a circuit is built once, however many requests ask for it.
 //!
-//! All builds have one account, so the queue takes the circuit id for the idempotency key of all callers. A build that failed
-//! can be requested again: the key of the next one has the number of the job before it.
+//! A request finds the latest build of its circuit, whoever asked for it. The circuit id is in the idempotency key, so that
+//! requests of one caller at the same moment are one job. Where two callers ask at the same moment, the second job finds the
+//! circuit published. A build that failed can be requested again: the key of the next one has the number of the job before
+//! it.
 
 use edgeprove_circuit_store::{CircuitStoreError, StoredCircuit};
 use edgeprove_job_queue::{Enqueued, QueueError};
@@ -20,9 +22,6 @@ use super::{
     submission::{Charge, SubmissionError},
 };
 use crate::circuits::description::params;
-
-/// The account of all builds. Callers have accounts with a colon or without a space.
-const ACCOUNT: &str = "circuit builds";
 
 /// Where a circuit is on its way.
 #[derive(Debug, Clone)]
@@ -74,6 +73,8 @@ impl HasProblemType for BuildRequestError {
 pub struct Requester {
     /// The owner of the job.
     pub owner: String,
+    /// Its account: see [`Jobs::account`].
+    pub account: String,
     /// The id of the request.
     pub request_id: String,
     /// What the build takes from the limits of the caller.
@@ -86,7 +87,7 @@ impl Jobs {
         if let Some(stored) = self.stored_circuit(id).await? {
             return Ok(Some(BuildState::Ready(Box::new(stored))));
         }
-        match self.store.queue.latest(ACCOUNT, id.as_str()).await? {
+        match self.store.queue.latest(KIND, id.as_str()).await? {
             Some(job) => self.state_of(id, job).await,
             None => Ok(None),
         }
@@ -115,10 +116,10 @@ impl Jobs {
             return Ok(BuildState::Ready(Box::new(stored)));
         }
         // The key follows from the same look as the decision to build: a later look may find the job of another request.
-        let latest = self.store.queue.latest(ACCOUNT, id.as_str()).await?;
+        let latest = self.store.queue.latest(KIND, id.as_str()).await?;
         let key: IdempotencyKey = match latest {
             Some(job) => {
-                let key = format!("{id}/{}", job.seq).parse()?;
+                let key = format!("build/{id}/{}", job.seq).parse()?;
                 if let Some(state @ (BuildState::Ready(_) | BuildState::Pending(_))) =
                     self.state_of(id, job).await?
                 {
@@ -126,7 +127,7 @@ impl Jobs {
                 }
                 key
             }
-            None => id.as_str().parse()?,
+            None => format!("build/{id}").parse()?,
         };
         if let Some(store) = self.circuits.store() {
             store.check_space(1).await?;
@@ -145,7 +146,7 @@ impl Jobs {
             subject: id.to_string(),
             version: hash.to_string(),
             owner: by.owner,
-            account: ACCOUNT.to_owned(),
+            account: by.account,
             priority: Priority::Normal,
             max_attempts: self.max_attempts,
             idempotency: Some(Idempotency { key, body: BodyDigest(*hash.as_bytes()) }),

@@ -360,3 +360,33 @@ fn wrong_compilers_prevent_the_start() {
     assert!(failed.code.is_some_and(|code| code != 0), "{}", failed.stderr);
     assert!(failed.stderr.contains("noir"), "{}", failed.stderr);
 }
+
+#[test]
+fn a_greedy_caller_leaves_the_builder_to_others() {
+    let data = tempfile::tempdir().unwrap();
+    let keys = data.path().join("keys.toml");
+    let key = |name: &str| format!("{name}-{}", "k".repeat(40));
+    let entry =
+        |name: &str| format!("[keys.{name}]\nsha256 = ['{}']\n", hex::encode(Sha256::digest(key(name))));
+    fs::write(&keys, entry("greedy") + &entry("modest")).unwrap();
+    let server = TestServer::start(|settings| {
+        settings.flag("--data", &data.path().join("data").display());
+        settings.flag("--keys-file", &keys.display());
+        settings.flag("--job-queue-max", "8");
+        use_compilers(settings, &toolchain());
+    });
+    let ask = |name: &str, min: usize| {
+        let body =
+            json!({"templateName": "rangeCheck", "language": "circom", "params": {"min": min, "max": 500}});
+        let request = server.json_request("/v1/circuits", body.to_string());
+        request.header("authorization", &format!("Bearer {}", key(name))).send()
+    };
+    let asked: Vec<_> = (0..12).map(|min| ask("greedy", min)).collect();
+    asked.last().unwrap().assert_refused_for_now(ProblemType::TooManyJobs);
+    let modest = ask("modest", 100);
+    assert_eq!(modest.status, 202, "{modest:?}");
+    // It is built before those of the greedy caller that waited already.
+    wait_until_ready(&server, modest.json()["id"].as_str().unwrap());
+    let last = asked.iter().rfind(|response| response.status == 202).unwrap().json();
+    assert_eq!(circuit(&server, last["id"].as_str().unwrap()).status, CircuitStatus::Pending);
+}

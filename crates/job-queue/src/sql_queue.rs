@@ -315,10 +315,10 @@ impl SqlQueue {
         Ok(session.row(intake::FIND_BY_KEY, values![account, key.as_str()]).await?.is_some())
     }
 
-    /// Reads the latest job of an account and a subject. Its jobs must have idempotency keys.
-    pub async fn latest(&self, account: &str, subject: &str) -> Result<Option<Job>, QueueError> {
+    /// Reads the latest job of a kind and a subject, among those with idempotency keys.
+    pub async fn latest(&self, kind: &str, subject: &str) -> Result<Option<Job>, QueueError> {
         let mut session = self.database.session(Durability::Read).await?;
-        let row = session.row(view::LATEST, values![account, subject]).await?;
+        let row = session.row(view::LATEST, values![kind, subject]).await?;
         Ok(row.as_ref().map(read_job).transpose()?)
     }
 

@@ -65,8 +65,10 @@ pub async fn build_circuit(
             _ => Err(no_builder()),
         };
     }
-    let charge = Charge { grant, has_quota: caller.limits().proofs_per_day.is_some(), unfinished_max: None };
-    let by = Requester { owner: caller.owner(), request_id, charge };
+    let limits = caller.limits();
+    let charge =
+        Charge { grant, has_quota: limits.proofs_per_day.is_some(), unfinished_max: limits.unfinished_max };
+    let by = Requester { owner: caller.owner(), account: jobs.account(&caller), request_id, charge };
     answer(&jobs.request_build(&instance, (&id, hash), by).await?)
 }
 

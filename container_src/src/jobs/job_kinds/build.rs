@@ -122,6 +122,9 @@ impl Build {
                 "this server builds other circuits of the template: it has other versions of the compilers";
             return Err(Failure::Permanent(ProblemType::CircuitUnavailable, detail.to_owned()));
         }
+        if self.circuits.is_published(&id).await.map_err(|error| publish_failure(&error.into()))? {
+            return Ok(BuildReport { took_ms: 0, isolation: String::new() });
+        }
         let on_stage = |stage: BuildStage| attempt.report_stage(stage.as_str());
         let context = BuildContext { on_stage: &on_stage, deadline: started + BUILD_MAX };
         let built = tools.builder.build(&instance, &tools.noir, &context).await;

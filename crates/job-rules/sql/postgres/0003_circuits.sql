@@ -9,3 +9,6 @@ CREATE TABLE circuits (
     package_bytes BIGINT NOT NULL CHECK (package_bytes > 0),
     published_at BIGINT NOT NULL
 );
+
+-- The latest job of a subject, among those with idempotency keys.
+CREATE INDEX jobs_by_subject ON jobs (subject, seq) WHERE idempotency_key IS NOT NULL;

@@ -9,3 +9,6 @@ CREATE TABLE circuits (
     package_bytes INTEGER NOT NULL CHECK (package_bytes > 0),
     published_at INTEGER NOT NULL
 ) STRICT;
+
+-- The latest job of a subject, among those with idempotency keys.
+CREATE INDEX jobs_by_subject ON jobs (subject, seq) WHERE idempotency_key IS NOT NULL;

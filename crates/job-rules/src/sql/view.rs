@@ -7,11 +7,11 @@ use super::Statement;
 /// Binds 1 id. Returns the job.
 pub const GET: Statement = statement! { "SELECT " columns " FROM jobs WHERE id = $1" };
 
-/// Reads the latest job of an account and a subject.
+/// Reads the latest job of a kind and a subject, among those with idempotency keys.
 ///
-/// Binds 1 account, 2 subject. Returns the job. Only for accounts of jobs with idempotency keys, whose index it uses.
+/// Binds 1 kind, 2 subject. Returns the job.
 pub const LATEST: Statement = statement! {
-    "SELECT " columns " FROM jobs WHERE account = $1 AND idempotency_key IS NOT NULL AND subject = $2 \
+    "SELECT " columns " FROM jobs WHERE kind = $1 AND idempotency_key IS NOT NULL AND subject = $2 \
      ORDER BY seq DESC LIMIT 1"
 };
 
