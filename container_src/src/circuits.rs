@@ -3,10 +3,12 @@
 //! A built circuit is loaded when it is first needed, from the store that servers share, and unloaded when others need its memory.
 //! What was published or removed by another server is known after a moment: [`Circuits::follow`].
 //!
+//! - [`built_families`]: families of circuits that were built.
 //! - [`description`]: the description of a built circuit.
 //! - [`noir_samples`]: proves the samples of Noir's circuits before they are published.
 //! - [`toolchain`]: starts the builder.
 
+mod built_families;
 pub mod description;
 pub mod noir_samples;
 pub mod toolchain;
@@ -23,7 +25,8 @@ use std::{
 
 use edgeprove_builder::BuiltCircuit;
 use edgeprove_circuit_store::{
-    CircuitStore, CircuitStoreError, NewCircuit, StoredCircuit, package::PackedFile,
+    CircuitStore, CircuitStoreError, FamilyPlace, ListedCircuit, NewCircuit, StoredCircuit,
+    package::PackedFile,
 };
 use edgeprove_engine::{
     circuits::{
@@ -36,7 +39,7 @@ use edgeprove_engine::{
 use edgeprove_job_rules::capability::Subject;
 use edgeprove_protocol::{CircuitId, HasProblemType, ProblemType, Target};
 use edgeprove_spool::{Spool, SpoolError};
-use edgeprove_templates::{CircuitHash, Instance, Language};
+use edgeprove_templates::{Instance, Language, Toolchain};
 use parking_lot::{Mutex, RwLock};
 use tokio_util::sync::CancellationToken;
 
@@ -78,13 +81,20 @@ struct Built {
     store: CircuitStore,
     proving: Arc<Proving>,
     spool: Spool,
-    /// Every built circuit with its version, as of the last look at the store.
-    known: RwLock<BTreeMap<CircuitId, String>>,
+    /// Every built circuit, as of the last look at the store.
+    known: RwLock<BTreeMap<CircuitId, Known>>,
     /// Counts the changes of this server, so that a list that was read before one does not undo it.
     changes: AtomicU64,
     failed: Mutex<BTreeMap<CircuitId, (Instant, LookupError)>>,
     /// Held while a circuit is loaded: one at a time, because it takes memory and a prover.
     loading: tokio::sync::Mutex<()>,
+}
+
+/// What is known of a built circuit that is not loaded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Known {
+    version: String,
+    family: Option<FamilyPlace>,
 }
 
 /// Why a circuit cannot be proved now.
@@ -195,7 +205,7 @@ impl Circuits {
     pub fn subjects(&self) -> Vec<Subject> {
         let configured = self.configured.loaded().map(|circuit| (circuit.id.to_string(), circuit.version()));
         let built = self.built.as_ref().map(|built| built.known.read().clone()).unwrap_or_default();
-        let built = built.into_iter().map(|(id, version)| (id.to_string(), version));
+        let built = built.into_iter().map(|(id, known)| (id.to_string(), known.version));
         configured.chain(built).map(|(name, version)| Subject { name, version }).collect()
     }
 
@@ -211,9 +221,10 @@ impl Circuits {
     pub async fn publish(
         &self,
         instance: &Instance,
-        (id, hash): (CircuitId, CircuitHash),
+        toolchain: &Toolchain,
         circuit: &BuiltCircuit,
     ) -> Result<(), CircuitError> {
+        let (id, hash) = (instance.circuit_id(toolchain), instance.hash(toolchain));
         let Some(built) = &self.built else {
             return Err(LookupError::Unknown { id, known: String::new() }.into());
         };
@@ -236,13 +247,14 @@ impl Circuits {
             version: loaded.version(),
             target,
             description: serde_json::to_string(&description)?,
+            family: instance.family(toolchain).map(|(family, size)| FamilyPlace { family, size }),
         };
         let version = new.version.clone();
         let stored = built.store.publish(new, &files).await?;
         // Keys of circom have randomness in them: where another server was faster, its keys are the circuit's.
         let is_ours = stored.circuit.version == version;
         // First, because a circuit that is not known is unloaded.
-        built.know(id, stored.circuit.version);
+        built.know(&stored, &self.configured);
         if is_ours {
             self.configured.add(loaded, stored.package_bytes, LOADED_MAX_BYTES);
         }
@@ -280,32 +292,43 @@ impl Circuits {
 impl Built {
     async fn look(&self, registry: &Registry) -> Result<(), CircuitStoreError> {
         let before = self.changes.load(Ordering::Relaxed);
-        let listed: BTreeMap<_, _> = self.store.versions().await?.into_iter().collect();
+        let known =
+            |listed: ListedCircuit| (listed.id, Known { version: listed.version, family: listed.family });
+        let listed: BTreeMap<_, _> = self.store.all().await?.into_iter().map(known).collect();
         let mut known = self.known.write();
         // The next look has the change.
         if self.changes.load(Ordering::Relaxed) != before {
             return Ok(());
         }
         for circuit in registry.added() {
-            if listed.get(&circuit.id) != Some(&circuit.version()) {
+            if listed.get(&circuit.id).map(|known| &known.version) != Some(&circuit.version()) {
                 registry.remove_added(&circuit.id);
             }
         }
         self.failed.lock().retain(|id, _| listed.contains_key(id));
-        *known = listed;
+        if *known != listed {
+            registry.set_added_families(built_families::of(&listed));
+            *known = listed;
+        }
         Ok(())
     }
 
-    fn know(&self, id: CircuitId, version: String) {
+    fn know(&self, stored: &StoredCircuit, registry: &Registry) {
+        let NewCircuit { id, version, family, .. } = stored.circuit.clone();
         let mut known = self.known.write();
         self.changes.fetch_add(1, Ordering::Relaxed);
-        known.insert(id, version);
+        let circuit = Known { version, family };
+        if known.get(&id) != Some(&circuit) {
+            known.insert(id, circuit);
+            registry.set_added_families(built_families::of(&known));
+        }
     }
 
     fn forget(&self, id: &CircuitId, registry: &Registry) {
         let mut known = self.known.write();
         self.changes.fetch_add(1, Ordering::Relaxed);
         known.remove(id);
+        registry.set_added_families(built_families::of(&known));
         self.failed.lock().remove(id);
         registry.remove_added(id);
     }
@@ -333,7 +356,7 @@ impl Built {
         if circuit.version() != stored.circuit.version {
             return Err(CircuitStoreError::Corrupt { what: "the files are those of another circuit" }.into());
         }
-        self.know(id.clone(), circuit.version());
+        self.know(stored, registry);
         registry.add(Arc::clone(&circuit), stored.package_bytes, LOADED_MAX_BYTES);
         tracing::info!(circuit = %id, took_ms = edgeprove_telemetry::millis(started.elapsed()), "built circuit loaded");
         Ok(circuit)

@@ -51,6 +51,21 @@ impl Request {
         request
     }
 
+    /// A form as a page sends it, with one witness for each named circuit.
+    pub fn prove_form(to: SocketAddr, path: &str, parts: &[(&str, &[u8])]) -> Self {
+        const BOUNDARY: &str = "----a-boundary";
+        let media = format!("multipart/form-data; boundary={BOUNDARY}");
+        let mut request = Self::new(to, Method::POST, path).header("content-type", &media);
+        for (name, witness) in parts {
+            let head = format!(
+                "--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"{name}\"; filename=\"blob\"\r\n\r\n"
+            );
+            request.body.extend([head.as_bytes(), witness, b"\r\n"].concat());
+        }
+        request.body.extend(format!("--{BOUNDARY}--\r\n").bytes());
+        request
+    }
+
     /// Adds a header.
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.head = self.head.header(name, value);

@@ -242,6 +242,19 @@ impl TestServer {
         processes::with_crs(&self.folder.crs())
     }
 
+    /// Sends a request while every bb is suspended, so that the first proof never ends.
+    pub fn with_suspended_provers(&self, send: impl FnOnce() -> Response) -> Response {
+        let provers = self.provers();
+        for bb in &provers {
+            bb.signal(Signal::STOP);
+        }
+        let response = send();
+        for bb in provers {
+            bb.resume();
+        }
+        response
+    }
+
     /// The files in the spool.
     pub fn spool_files(&self) -> Vec<PathBuf> {
         let spool = self.path_in_namespace(&self.folder.spool);

@@ -197,14 +197,20 @@ async fn find_circuit(
     match app.circuits.find(named).await {
         Ok(circuit) => Ok((circuit.id.clone(), circuit)),
         Err(error) => {
-            let CircuitError::Lookup(error @ LookupError::Failed { id, .. }) = &error else {
-                return Err(error.into());
+            let id = match (&error, named) {
+                (CircuitError::Lookup(LookupError::Failed { id, .. }), _)
+                | (CircuitError::Admission(_), Some(id)) => id.clone(),
+                _ => return Err(error.into()),
             };
-            if has_several_witnesses && let Some(smaller) = circuits.loaded_fallback(id) {
-                return Ok((id.clone(), smaller));
+            if has_several_witnesses {
+                for smaller in circuits.smaller(&id) {
+                    if let Ok(circuit) = app.circuits.find(Some(&smaller)).await {
+                        return Ok((id, circuit));
+                    }
+                }
             }
-            let fallback = circuits.fallback(id, error.kind()).cloned();
-            Err(ApiError::from(error.clone()).falling_back_to(fallback))
+            let fallback = circuits.fallback(&id, error.kind());
+            Err(ApiError::from(error).falling_back_to(fallback))
         }
     }
 }

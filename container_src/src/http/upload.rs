@@ -26,6 +26,7 @@ use super::{
     request_body::RequestBody,
     state::AppState,
 };
+use crate::circuits::CircuitError;
 
 /// Maximum number of witnesses for smaller circuits in a request.
 const SMALLER_MAX: usize = 7;
@@ -109,14 +110,14 @@ async fn receive_form(
             let detail = format!("a request may have at most {SMALLER_MAX} witnesses for smaller circuits");
             return Err(invalid(detail));
         }
-        match app.engine.circuits.find(Some(&name)) {
+        match app.circuits.find(Some(&name)).await {
             Ok(circuit) => {
                 let candidate = receiver.receive(circuit, None, &mut form).await;
                 // The error of the part would only be that it broke off.
                 form.check().map_err(malformed)?;
                 candidates.push(candidate?);
             }
-            Err(error @ LookupError::Failed { .. }) => {
+            Err(error @ (CircuitError::Lookup(LookupError::Failed { .. }) | CircuitError::Admission(_))) => {
                 refused.get_or_insert(error);
             }
             Err(error) => return Err(error.into()),

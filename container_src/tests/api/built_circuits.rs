@@ -8,18 +8,26 @@ use std::{
 };
 
 use edgeprove_protocol::{
-    ProblemType, Target,
+    CircuitId, Problem, ProblemType, Target,
     answer::{BuiltFrom, CircuitEntry, CircuitList, CircuitStatus, ProofAnswer},
+    headers,
 };
+use edgeprove_templates::{Catalogue, Instance, RawParameters};
 use http::Method;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
-use crate::support::{
-    Response, TestServer, bb,
-    circom_files::snarkjs_verifies,
-    settings::Settings,
-    wait::{LIMIT, LONG_LIMIT, eventually, within},
+use crate::{
+    command_line::WorkFolder,
+    support::{
+        Response, TestServer, bb,
+        circom_files::snarkjs_verifies,
+        client::Request,
+        processes,
+        settings::Settings,
+        skipped::lacks_crs_points,
+        wait::{LIMIT, LONG_LIMIT, eventually, within},
+    },
 };
 
 /// The folder with the compilers.
@@ -389,4 +397,75 @@ fn a_greedy_caller_leaves_the_builder_to_others() {
     wait_until_ready(&server, modest.json()["id"].as_str().unwrap());
     let last = asked.iter().rfind(|response| response.status == 202).unwrap().json();
     assert_eq!(circuit(&server, last["id"].as_str().unwrap()).status, CircuitStatus::Pending);
+}
+
+#[test]
+fn a_smaller_circuit_of_the_template_is_proved() {
+    // 50 attestations need a circuit of size 2^13.
+    if lacks_crs_points(8192) {
+        return;
+    }
+    let data = tempfile::tempdir().unwrap();
+    let server = TestServer::start(|settings| {
+        builder(data.path())(settings);
+        settings.flag("--prove-timeout", "20s");
+    });
+    let folder = WorkFolder::new();
+    let [large, small] = [50, 10].map(|attestations| {
+        let params = json!({"attestations": attestations});
+        let entry = build(&server, &json!({"templateName": "attestationThreshold", "params": params}));
+        let program = server.get(&format!("/v1/circuits/{}/artifacts/circuit.json", entry.id)).body;
+        let [circuit, inputs, witness] =
+            ["circuit.json", "inputs.json", "witness.gz"].map(|name| folder.at(name));
+        fs::write(&circuit, program).unwrap();
+        fs::write(&inputs, sample_inputs("attestationThreshold", &params).to_string()).unwrap();
+        let command = &mut folder.command(&[
+            &"witness",
+            &"--circuit",
+            &circuit,
+            &"--inputs",
+            &inputs,
+            &"--output",
+            &witness,
+        ]);
+        let output = processes::run(command, LIMIT);
+        assert!(output.status.success(), "{output:?}");
+        (entry.id, fs::read(witness).unwrap())
+    });
+    let path = format!("/api/prove/{}", large.0);
+    let of = |parts: &[&(CircuitId, Vec<u8>)]| {
+        let parts: Vec<_> = parts.iter().map(|(id, witness)| (id.as_str(), witness.as_slice())).collect();
+        Request::prove_form(server.address(), &path, &parts)
+    };
+    let assert_proved = |response: &Response, id: &CircuitId, fallback_from: &str| {
+        assert_eq!(response.status, 200, "{response:?}");
+        assert_eq!(response.header(headers::CIRCUIT_ID), id.as_str());
+        assert_eq!(response.header(headers::FALLBACK_FROM), fallback_from);
+    };
+    assert_proved(&of(&[&large, &small]).send(), &large.0, "");
+    let response = server.with_suspended_provers(|| of(&[&large, &small]).send());
+    assert_proved(&response, &small.0, large.0.as_str());
+    // Without a witness for it, the problem names the smaller one.
+    let response = server.with_suspended_provers(|| of(&[&large]).send());
+    let problem: Problem = serde_json::from_slice(&response.body).unwrap();
+    assert_eq!(problem.fallback_circuit, Some(small.0.clone()), "{problem:?}");
+    let path = format!("/api/prove/{}", small.0);
+    let upward = Request::prove_form(
+        server.address(),
+        &path,
+        &[(small.0.as_str(), &small.1), (large.0.as_str(), &large.1)],
+    );
+    upward.send().assert_refused(ProblemType::InvalidRequest);
+}
+
+/// The first inputs that a circuit of this template accepts.
+fn sample_inputs(template: &str, params: &Value) -> Value {
+    let catalogue = Catalogue::embedded().unwrap();
+    let params: RawParameters = serde_json::from_value(params.clone()).unwrap();
+    let template = catalogue.find(template, None).unwrap();
+    let sample = Instance::new(template, &params).unwrap().accepted_samples().unwrap().remove(0);
+    let is_public = |name: &str| template.public_inputs().iter().any(|input| input.name == name);
+    let (public, private): (Map<_, _>, Map<_, _>) =
+        sample.inputs.into_iter().partition(|(name, _)| is_public(name));
+    json!({"privateInputs": private, "publicInputs": public})
 }

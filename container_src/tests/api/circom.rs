@@ -160,22 +160,10 @@ fn a_target_that_the_circuit_lacks_is_refused_at_once() {
     refuse(server.inputs_request("/v1/proofs?target=evm", &named).send());
     for path in ["/api/prove/range_check?target=evm", "/v1/proofs?circuit=range_check&target=evm"] {
         let noir = ("range_check", samples::range_check().witness.as_slice());
-        refuse(form(&server, path, &[noir, ("range", &good)]).send());
+        refuse(Request::prove_form(server.address(), path, &[noir, ("range", &good)]).send());
     }
     assert_eq!(server.get("/v1/proofs").json()["jobs"], json!([]));
     server.assert_healthy();
-}
-
-/// A form with a witness for each of several circuits.
-fn form(server: &TestServer, path: &str, parts: &[(&str, &[u8])]) -> Request {
-    let mut request = server.request(Method::POST, path);
-    request = request.header("content-type", "multipart/form-data; boundary=boundary");
-    for (name, witness) in parts {
-        let head = format!("--boundary\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n");
-        request.body.extend([head.as_bytes(), witness, b"\r\n"].concat());
-    }
-    request.body.extend(b"--boundary--\r\n");
-    request
 }
 
 #[test]

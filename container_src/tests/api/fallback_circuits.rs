@@ -4,10 +4,9 @@
 use std::path::Path;
 
 use edgeprove_protocol::{CircuitId, JobDocument, Problem, ProblemType, Target::NoirRecursive, headers};
-use rustix::process::Signal;
 use tempfile::TempDir;
 
-use crate::support::{Response, Sample, TestServer, client::Request, samples, settings::Settings, wait};
+use crate::support::{Sample, TestServer, client::Request, samples, settings::Settings, wait};
 
 /// A server with a family of two circuits: `small` is the fallback for `large`.
 struct Family {
@@ -43,38 +42,12 @@ impl Family {
         })
     }
 
-    /// A multipart form as a page sends it, with one witness for each named circuit.
     fn form(&self, parts: &[(&str, &[u8])]) -> Request {
-        const BOUNDARY: &str = "----a-boundary";
-        let mut body = Vec::new();
-        for (name, witness) in parts {
-            let head = "Content-Disposition: form-data; name";
-            body.extend(format!("--{BOUNDARY}\r\n{head}=\"{name}\"; filename=\"blob\"\r\n\r\n").bytes());
-            body.extend(*witness);
-            body.extend(b"\r\n");
-        }
-        body.extend(format!("--{BOUNDARY}--\r\n").bytes());
-        let mut request = Request::new(self.server.address(), http::Method::POST, "/api/prove/large");
-        request = request.header("content-type", &format!("multipart/form-data; boundary={BOUNDARY}"));
-        request.body = body;
-        request
+        Request::prove_form(self.server.address(), "/api/prove/large", parts)
     }
 
     fn both(&self) -> Request {
         self.form(&[("large", &self.large.witness), ("small", &self.small.witness)])
-    }
-
-    /// Sends a request while every bb is suspended, so that the first proof never ends.
-    fn with_suspended_provers(&self, send: impl FnOnce() -> Response) -> Response {
-        let provers = self.server.provers();
-        for bb in &provers {
-            bb.signal(Signal::STOP);
-        }
-        let response = send();
-        for bb in provers {
-            bb.resume();
-        }
-        response
     }
 }
 
@@ -85,7 +58,7 @@ fn the_smaller_circuit_is_proved_when_time_is_short() {
     response.assert_proves(&family.large, NoirRecursive);
     assert_eq!(response.header(headers::FALLBACK_FROM), "");
 
-    let response = family.with_suspended_provers(|| family.both().send());
+    let response = family.server.with_suspended_provers(|| family.both().send());
     response.assert_proves(&family.small, NoirRecursive);
     assert_eq!(response.header(headers::FALLBACK_FROM), "large");
     family.server.assert_healthy();
@@ -95,7 +68,7 @@ fn the_smaller_circuit_is_proved_when_time_is_short() {
 fn a_job_falls_back_and_reports_it() {
     let family = Family::start();
     let request = || family.both().header("prefer", "wait=60").header("accept", "application/json").send();
-    let response = family.with_suspended_provers(request).json();
+    let response = family.server.with_suspended_provers(request).json();
     assert_eq!(
         (response["circuit"].as_str(), response["fallback_from"].as_str()),
         (Some("small"), Some("large"))
@@ -143,7 +116,7 @@ fn a_timeout_suggests_the_fallback_circuit() {
     let family = Family::start();
     let request =
         || Request::prove(family.server.address(), "/api/prove/large", &family.large.witness).send();
-    let response = family.with_suspended_provers(request);
+    let response = family.server.with_suspended_provers(request);
     let problem: Problem = serde_json::from_slice(&response.body).unwrap();
     assert_eq!(problem.code, ProblemType::ProofTimeout);
     assert_eq!(problem.fallback_circuit.as_ref().map(CircuitId::as_str), Some("small"));

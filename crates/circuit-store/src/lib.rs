@@ -41,6 +41,15 @@ pub struct Totals {
     pub bytes: u64,
 }
 
+/// The place of a circuit among those that prove the same at other sizes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FamilyPlace {
+    /// The family: a text that all its circuits have, and no others.
+    pub family: String,
+    /// A larger circuit has a larger number.
+    pub size: i64,
+}
+
 /// A circuit that is to be published.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewCircuit {
@@ -54,6 +63,19 @@ pub struct NewCircuit {
     pub target: Target,
     /// A text of its publisher.
     pub description: String,
+    /// Its family, where it has one.
+    pub family: Option<FamilyPlace>,
+}
+
+/// What is known of a circuit without a look at its files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedCircuit {
+    /// Its id.
+    pub id: CircuitId,
+    /// Its version.
+    pub version: String,
+    /// Its family, where it has one.
+    pub family: Option<FamilyPlace>,
 }
 
 /// A published circuit.
@@ -131,6 +153,7 @@ impl HasProblemType for CircuitStoreError {
 ///     version: "02".repeat(32),
 ///     target: Target::Evm,
 ///     description: "{}".to_owned(),
+///     family: None,
 /// };
 /// let files = [PackedFile { name: "circuit.json", content: "{}".into() }];
 /// store.publish(circuit.clone(), &files).await?;
@@ -171,8 +194,9 @@ impl CircuitStore {
         let package = self.artifacts.put(ArtifactKind::Circuit, package::reader(files)?).await?;
         let published_at = host_now();
         let Bounds { circuits_max, bytes_max } = self.bounds;
-        let NewCircuit { id, hash, version, target, description } = circuit.clone();
-        let values: [Value; 10] = [
+        let NewCircuit { id, hash, version, target, description, family } = circuit.clone();
+        let (family, family_size) = family.map(|place| (place.family, place.size)).unzip();
+        let values: [Value; 12] = [
             id.as_str().into(),
             hash.into(),
             version.into(),
@@ -181,6 +205,8 @@ impl CircuitStore {
             package.to_string().into(),
             signed(package_bytes).into(),
             published_at.into(),
+            family.into(),
+            family_size.into(),
             circuits_max.into(),
             signed(bytes_max).into(),
         ];
@@ -237,11 +263,13 @@ impl CircuitStore {
         rows.iter().map(stored).collect()
     }
 
-    /// Every circuit with its version, by id.
-    pub async fn versions(&self) -> Result<Vec<(CircuitId, String)>, CircuitStoreError> {
+    /// Every circuit, by id.
+    pub async fn all(&self) -> Result<Vec<ListedCircuit>, CircuitStoreError> {
         let mut session = self.database.session(Durability::Read).await?;
         let rows = session.rows(circuits::VERSIONS, []).await?;
-        rows.iter().map(|row| Ok((id(row)?, text(row, "version")?))).collect()
+        let listed =
+            |row| Ok(ListedCircuit { id: id(row)?, version: text(row, "version")?, family: family(row)? });
+        rows.iter().map(listed).collect()
     }
 
     /// Removes a circuit, and returns whether it was there. Its files are removed by upkeep, so that a server which loads
@@ -271,6 +299,7 @@ fn stored(row: &AnyRow) -> Result<StoredCircuit, CircuitStoreError> {
             version: text(row, "version")?,
             target,
             description: text(row, "description")?,
+            family: family(row)?,
         },
         package: text(row, "package")?.parse().map_err(|_| corrupt("invalid name of a package"))?,
         package_bytes: number(row, "package_bytes")?,
@@ -280,6 +309,16 @@ fn stored(row: &AnyRow) -> Result<StoredCircuit, CircuitStoreError> {
 
 fn id(row: &AnyRow) -> Result<CircuitId, CircuitStoreError> {
     text(row, "id")?.parse().map_err(|_| CircuitStoreError::Corrupt { what: "invalid id" })
+}
+
+fn family(row: &AnyRow) -> Result<Option<FamilyPlace>, CircuitStoreError> {
+    let family: Option<String> = row.try_get("family").map_err(StoreError::from)?;
+    let size: Option<i64> = row.try_get("family_size").map_err(StoreError::from)?;
+    match (family, size) {
+        (Some(family), Some(size)) => Ok(Some(FamilyPlace { family, size })),
+        (None, None) => Ok(None),
+        _ => Err(CircuitStoreError::Corrupt { what: "a family without a size" }),
+    }
 }
 
 fn text(row: &AnyRow, column: &str) -> Result<String, CircuitStoreError> {

@@ -6,7 +6,7 @@ use std::{fs, sync::Arc};
 
 use edgeprove_artifacts::{ArtifactSettings, ArtifactStore, KeySettings, LocationSettings};
 use edgeprove_circuit_store::{
-    Bounds, CircuitStore, CircuitStoreError, NewCircuit,
+    Bounds, CircuitStore, CircuitStoreError, FamilyPlace, ListedCircuit, NewCircuit,
     package::{InvalidPackage, PackedFile},
 };
 use edgeprove_job_queue::store::{Database, DatabaseLocation};
@@ -27,6 +27,7 @@ fn circuit(name: &str) -> NewCircuit {
         version: "02".repeat(32),
         target: Target::Groth16,
         description: format!("{{\"name\": \"{name}\"}}"),
+        family: Some(FamilyPlace { family: "squares".to_owned(), size: 3 }),
     }
 }
 
@@ -75,7 +76,9 @@ async fn a_published_circuit_never_changes() {
     assert!(!store.remove(&circuit("a").id).await.unwrap());
     assert_eq!(store.find(&circuit("a").id).await.unwrap(), None);
     store.publish(other(), &files(&[("circuit.json", 20)])).await.unwrap();
-    assert_eq!(store.versions().await.unwrap(), [(circuit("a").id, "03".repeat(32))]);
+    let family = circuit("a").family;
+    let listed = ListedCircuit { id: circuit("a").id, version: "03".repeat(32), family };
+    assert_eq!(store.all().await.unwrap(), [listed]);
 }
 
 #[tokio::test]

@@ -239,7 +239,7 @@ impl ProofService {
 
     /// The next smaller circuit of the family, if `problem` means that the machine had too little for this one.
     #[must_use]
-    pub fn fallback_circuit(&self, circuit: &CircuitId, problem: ProblemType) -> Option<&CircuitId> {
+    pub fn fallback_circuit(&self, circuit: &CircuitId, problem: ProblemType) -> Option<CircuitId> {
         self.0.circuits.fallback(circuit, problem)
     }
 

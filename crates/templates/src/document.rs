@@ -51,6 +51,9 @@ pub struct TemplateDocument {
     pub checks: Vec<Check>,
     /// For parameters that another template has as public inputs: its name.
     pub public_in: BTreeMap<String, String>,
+    /// The parameter whose values make a family of circuits, the largest value at the largest size.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub family: Option<String>,
     /// The public inputs, in the order of the proof.
     pub public_inputs: Vec<Input>,
     /// The private inputs.
@@ -120,6 +123,7 @@ impl TemplateDocument {
             parameters: template.parameters().clone(),
             checks: template.checks().to_vec(),
             public_in: template.public_in().clone(),
+            family: template.family().map(ToOwned::to_owned),
             public_inputs: template.public_inputs().to_vec(),
             private_inputs: template.private_inputs().to_vec(),
             sample: SampleDocument { parameters: template.samples().parameters.clone(), accepted, refused },

@@ -25,7 +25,7 @@ impl<K: Into<String>, V: Into<String>> FromIterator<(K, V)> for Toolchain {
 }
 
 impl Toolchain {
-    fn canonical(&self) -> Canonical {
+    pub(crate) fn canonical(&self) -> Canonical {
         Canonical::object(self.0.iter().map(|(name, version)| (name, Canonical::Text(version.clone()))))
     }
 }

@@ -5,11 +5,13 @@ use std::{collections::BTreeMap, sync::Arc};
 use edgeprove_protocol::CircuitId;
 
 use crate::{
+    canonical_json::Canonical,
     identity::{CircuitHash, Toolchain},
     parameters::{InvalidParameters, Parameters},
     raw_parameters::RawParameters,
     render,
     sample::{InvalidSample, Sample, SampleInputs},
+    schema::ParameterValue,
     template::Template,
 };
 
@@ -70,6 +72,22 @@ impl Instance {
     #[must_use]
     pub fn circuit_id(&self, toolchain: &Toolchain) -> CircuitId {
         self.hash(toolchain).circuit_id(self.template.name())
+    }
+
+    /// The name of its family, which the circuits of the template and toolchain have whose other parameters are equal, and
+    /// its size in the family, which no other one has. `None` where the template has no families.
+    #[must_use]
+    pub fn family(&self, toolchain: &Toolchain) -> Option<(String, i64)> {
+        let ordered = self.template.family()?;
+        let &ParameterValue::Integer(size) = self.parameters.get(ordered)? else { return None };
+        let others = self.parameters.iter().filter(|(name, _)| *name != ordered);
+        let family = Canonical::object([
+            ("language", Canonical::Text(self.template.language().as_str().to_owned())),
+            ("name", Canonical::Text(self.template.name().to_owned())),
+            ("parameters", Canonical::object(others.map(|(name, value)| (name, value.canonical())))),
+            ("toolchain", toolchain.canonical()),
+        ]);
+        Some((family.to_string(), i64::try_from(size).ok()?))
     }
 
     /// Inputs that the circuit accepts. There is at least one.

@@ -43,6 +43,7 @@ pub(crate) struct Description {
     pub(crate) public_inputs: Vec<Input>,
     pub(crate) private_inputs: Vec<Input>,
     pub(crate) public_in: BTreeMap<String, String>,
+    pub(crate) family: Option<String>,
     pub(crate) circom: Option<CircomMain>,
     pub(crate) size: Size,
     pub(crate) sample: Samples,
@@ -159,6 +160,13 @@ impl Template {
         &self.description.public_in
     }
 
+    /// The parameter whose values make a family: circuits that differ in it only prove the same at different sizes, the
+    /// largest value at the largest size.
+    #[must_use]
+    pub fn family(&self) -> Option<&str> {
+        self.description.family.as_deref()
+    }
+
     /// The size of the circuit with the sample parameters.
     #[must_use]
     pub const fn size(&self) -> Size {
@@ -191,6 +199,7 @@ impl Template {
             (a.public_inputs != b.public_inputs, "public_inputs"),
             (a.private_inputs != b.private_inputs, "private_inputs"),
             (a.public_in != b.public_in, "public_in"),
+            (a.family != b.family, "family"),
             (a.sample != b.sample, "sample"),
         ];
         differences.into_iter().find_map(|(differs, what)| differs.then_some(what))
@@ -254,6 +263,12 @@ impl Description {
         let properties = &self.parameters.properties;
         if let Some(name) = self.public_in.keys().find(|name| !properties.contains_key(*name)) {
             return Err(format!("`public_in` names `{name}`, which is no parameter"));
+        }
+        let is_integer = |name: &String| {
+            properties.get(name).is_some_and(|found| matches!(found.kind, PropertyType::Integer { .. }))
+        };
+        if let Some(name) = self.family.as_ref().filter(|name| !is_integer(name)) {
+            return Err(format!("`family` names `{name}`, which is no integer parameter"));
         }
         let constants: Vec<String> = properties
             .iter()

@@ -116,7 +116,7 @@ impl Build {
         let tools = self.tools.as_ref().ok_or(Failure::Released)?;
         let instance = instance(tools, &payload)?;
         let toolchain = tools.builder.toolchain().versions().identity(payload.language);
-        let (id, hash) = (instance.circuit_id(&toolchain), instance.hash(&toolchain));
+        let id = instance.circuit_id(&toolchain);
         if job.subject != id.as_str() {
             let detail =
                 "this server builds other circuits of the template: it has other versions of the compilers";
@@ -132,7 +132,7 @@ impl Build {
         attempt.report_stage(PUBLISHING.name);
         let isolation = built.isolation.as_str().to_owned();
         self.circuits
-            .publish(&instance, (id, hash), &built)
+            .publish(&instance, &toolchain, &built)
             .await
             .map_err(|error| publish_failure(&error))?;
         Ok(BuildReport { took_ms: edgeprove_telemetry::millis(started.elapsed()), isolation })

@@ -47,6 +47,8 @@ pub struct Registry {
 #[derive(Debug, Default)]
 struct AddedCircuits {
     circuits: RwLock<BTreeMap<CircuitId, Added>>,
+    /// Families of circuits that can be added, whether they are at this moment or not.
+    families: RwLock<Vec<CircuitFamily>>,
     /// Counts uses, so that the circuit that was not used for the longest time is known.
     uses: AtomicU64,
 }
@@ -209,30 +211,41 @@ impl Registry {
         self.added.circuits.read().values().map(|added| Arc::clone(&added.circuit)).collect()
     }
 
+    /// Sets the families of circuits that can be added.
+    pub fn set_added_families(&self, families: Vec<CircuitFamily>) {
+        *self.added.families.write() = families;
+    }
+
     /// Whether there are families of circuits.
     #[must_use]
     pub fn has_families(&self) -> bool {
-        !self.families.is_empty()
+        !self.families.is_empty() || !self.added.families.read().is_empty()
     }
 
     /// The next smaller circuit of the family, if `problem` means that the machine had too little for this one.
     #[must_use]
-    pub fn fallback(&self, tried: &CircuitId, problem: ProblemType) -> Option<&CircuitId> {
-        self.families.iter().find_map(|family| family.next_after(tried, problem))
+    pub fn fallback(&self, tried: &CircuitId, problem: ProblemType) -> Option<CircuitId> {
+        self.find_in_families(|family| family.next_after(tried, problem).cloned())
     }
 
-    /// The largest circuit of the family that is smaller than `failed` and loaded.
+    /// The circuits of the family that are smaller than this one, the largest first.
     #[must_use]
-    pub fn loaded_fallback(&self, failed: &CircuitId) -> Option<Arc<Circuit>> {
-        let family = self.families.iter().find(|family| family.members().contains(failed))?;
-        let smaller = family.members().iter().filter(|id| family.is_smaller(id, failed));
-        smaller.into_iter().find_map(|id| self.find(Some(id)).ok())
+    pub fn smaller(&self, larger: &CircuitId) -> Vec<CircuitId> {
+        let smaller = self.find_in_families(|family| {
+            let at = family.members().iter().position(|id| id == larger)?;
+            Some(family.members()[at + 1..].to_vec())
+        });
+        smaller.unwrap_or_default()
     }
 
     /// Whether `smaller` may be proved instead of `larger`.
     #[must_use]
     pub fn is_smaller(&self, smaller: &CircuitId, larger: &CircuitId) -> bool {
-        self.families.iter().any(|family| family.is_smaller(smaller, larger))
+        self.find_in_families(|family| family.is_smaller(smaller, larger).then_some(())).is_some()
+    }
+
+    fn find_in_families<T>(&self, look: impl FnMut(&CircuitFamily) -> Option<T> + Copy) -> Option<T> {
+        self.families.iter().find_map(look).or_else(|| self.added.families.read().iter().find_map(look))
     }
 
     /// Whether no circuit is configured.

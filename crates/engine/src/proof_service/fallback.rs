@@ -39,7 +39,7 @@ impl ProofAccount {
                 (proof, circuit)
             }
             Err(Attempt { circuit, error }) => {
-                let fallback_circuit = self.service.fallback_circuit(&circuit, error.kind()).cloned();
+                let fallback_circuit = self.service.fallback_circuit(&circuit, error.kind());
                 let is_released =
                     request.when_busy == WhenBusy::Wait && matches!(error, ProvingError::Stopping);
                 let has_own_limit =

@@ -7,7 +7,10 @@ CREATE TABLE circuits (
     description TEXT NOT NULL,
     package TEXT NOT NULL,
     package_bytes BIGINT NOT NULL CHECK (package_bytes > 0),
-    published_at BIGINT NOT NULL
+    published_at BIGINT NOT NULL,
+    family TEXT,
+    family_size BIGINT,
+    CHECK ((family IS NULL) = (family_size IS NULL))
 );
 
 -- The latest job of a subject, among those with idempotency keys.

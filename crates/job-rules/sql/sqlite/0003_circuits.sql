@@ -7,7 +7,10 @@ CREATE TABLE circuits (
     description TEXT NOT NULL,
     package TEXT NOT NULL,
     package_bytes INTEGER NOT NULL CHECK (package_bytes > 0),
-    published_at INTEGER NOT NULL
+    published_at INTEGER NOT NULL,
+    family TEXT,
+    family_size INTEGER,
+    CHECK ((family IS NULL) = (family_size IS NULL))
 ) STRICT;
 
 -- The latest job of a subject, among those with idempotency keys.

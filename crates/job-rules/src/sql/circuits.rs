@@ -8,12 +8,13 @@ use super::Statement;
 /// Publishes a circuit, if there is none of its id and the bounds allow it.
 ///
 /// Binds 1 id, 2 hash of its identity, 3 version, 4 target of its proofs where a request names none, 5 description in a format
-/// of the caller, 6 name of the artifact with its files, 7 their size in bytes, 8 now, 9 maximum number of circuits, 10
-/// maximum size of all packages in bytes. Returns `id`. No row: the circuit is published already, or a bound is reached.
+/// of the caller, 6 name of the artifact with its files, 7 their size in bytes, 8 now, 9 its family, 10 its size in the
+/// family, both NULL where it has none, 11 maximum number of circuits, 12 maximum size of all packages in bytes. Returns `id`.
+/// No row: the circuit is published already, or a bound is reached.
 pub const PUBLISH: Statement = statement! {
-    "INSERT INTO circuits (id, hash, version, target, description, package, package_bytes, published_at) \
-     SELECT $1, $2, $3, $4, $5, $6, $7, $8 FROM (" totals ") AS total \
-     WHERE total.circuits < $9 AND total.bytes + $7 <= $10 ON CONFLICT (id) DO NOTHING RETURNING id"
+    "INSERT INTO circuits (id, hash, version, target, description, package, package_bytes, published_at, \
+     family, family_size) SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10 FROM (" totals ") AS total \
+     WHERE total.circuits < $11 AND total.bytes + $7 <= $12 ON CONFLICT (id) DO NOTHING RETURNING id"
 };
 
 /// Counts the circuits and the bytes of their packages.
@@ -35,8 +36,10 @@ pub const LIST: Statement = statement! {
 
 /// Reads which circuits there are.
 ///
-/// Binds nothing. Returns `id` and `version` of each.
-pub const VERSIONS: Statement = statement! { "SELECT id, version FROM circuits ORDER BY id" };
+/// Binds nothing. Returns `id`, `version`, `family` and `family_size` of each.
+pub const VERSIONS: Statement = statement! {
+    "SELECT id, version, family, family_size FROM circuits ORDER BY id"
+};
 
 /// Removes a circuit. Its package is then an artifact that nothing names, which upkeep removes.
 ///

@@ -74,7 +74,7 @@ macro_rules! columns {
 /// The columns of a circuit that was built.
 macro_rules! circuit_columns {
     () => {
-        "id, hash, version, target, description, package, package_bytes, published_at"
+        "id, hash, version, target, description, package, package_bytes, published_at, family, family_size"
     };
 }
 

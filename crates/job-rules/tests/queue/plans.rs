@@ -59,6 +59,7 @@ fn frequent_statements_scan_no_table() {
             work::RELEASE,
             work::NEXT_DUE,
             view::GET,
+            view::LATEST,
             view::LIST,
             view::AHEAD,
             view::AHEAD_OF_NEW_JOB,
