@@ -3,6 +3,9 @@
 #
 # There is no `# syntax=` line: every build would pull a frontend, but the engine's own is sufficient.
 
+# The stage or the image with the program: `cargo xtask images --server` names another one.
+ARG SERVER=server
+
 # ---- the server ------------------------------------------------------------------------------------------------------
 # The builder's own architecture compiles: an emulated compiler takes many times as long.
 FROM --platform=$BUILDPLATFORM rust:1.95-slim-trixie AS server
@@ -68,6 +71,8 @@ RUN install -d --mode=0700 /owned/data \
  && printf 'hosts: files dns\n' > etc/nsswitch.conf
 
 # ---- the image -------------------------------------------------------------------------------------------------------
+FROM $SERVER AS program
+
 FROM scratch AS runtime
 COPY --from=libc /minimal /
 # A new volume at /data gets this owner, so the server can write jobs to it.
@@ -76,7 +81,7 @@ COPY LICENSE-APACHE LICENSE-MIT /usr/share/doc/edgeprove/
 COPY --from=tools /out/bb /usr/local/bin/bb
 COPY --from=tools /out/crs /opt/crs
 COPY --from=tools /out/circuit.json /app/circuit.json
-COPY --from=server /out/edgeprove /usr/local/bin/edgeprove
+COPY --from=program /out/edgeprove /usr/local/bin/edgeprove
 # `docker stop` sends SIGKILL after 10 s by default: a longer EDGEPROVE_DRAIN needs a longer `docker stop -t`.
 ENV PATH=/usr/local/bin \
     HOME=/tmp \

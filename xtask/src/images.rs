@@ -9,7 +9,7 @@ pub(crate) mod docker;
 mod layer_sizes;
 
 use std::{
-    fs,
+    env, fs,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -24,8 +24,10 @@ use layer_sizes::Layer;
 /// The platform of Cloudflare's containers.
 const CLOUDFLARE: &str = "linux/amd64";
 
-/// The image of a program that is put into the development image.
+/// The image of a program that is put into both images.
 const GIVEN_SERVER: &str = "edgeprove-server:given";
+/// Names such a program: [`ImagesArgs::server`].
+const SERVER_ENV: &str = "EDGEPROVE_IMAGE_SERVER";
 
 /// Builds the production image, the development image, or both.
 #[derive(Debug, clap::Args)]
@@ -38,9 +40,10 @@ pub(crate) struct ImagesArgs {
     /// If only package registries are reachable, the images get 4097 points, with a warning.
     #[arg(long, default_value_t = 32_769, value_name = "N")]
     crs_points: u32,
-    /// Put this program into the development image instead of compiling it there. It must run on Debian 13.
-    #[arg(long, value_name = "FILE")]
-    development_server: Option<PathBuf>,
+    /// Put this program into the images instead of compiling it there. It must run on Debian 13. This is for tests, which
+    /// have compiled the program already; the size of the images is then not checked.
+    #[arg(long, env = SERVER_ENV, value_name = "FILE")]
+    server: Option<PathBuf>,
     /// The platform to build for, instead of the Docker Engine's own. Another architecture needs an emulator that is
     /// registered in the kernel, and base images that can be pulled.
     #[arg(long, value_name = "linux/ARCH")]
@@ -89,10 +92,7 @@ pub(crate) fn run(args: &ImagesArgs) -> anyhow::Result<()> {
     let images = args.only.map_or_else(|| Image::ALL.to_vec(), |image| vec![image]);
     for image in images {
         let mut build_args = vec![("CRS_POINTS", args.crs_points.to_string())];
-        if let Some(program) = args.development_server.as_deref().filter(|_| image == Image::Development) {
-            import_server(program)?;
-            build_args.push(("SERVER", GIVEN_SERVER.to_owned()));
-        }
+        build_args.extend(given_server(args.server.as_deref())?);
         docker::build(&BuildOrder {
             dockerfile: root.join(image.dockerfile()),
             context: &root,
@@ -103,7 +103,9 @@ pub(crate) fn run(args: &ImagesArgs) -> anyhow::Result<()> {
         })?;
         let layers = layer_sizes::measure(image.tag())?;
         print_sizes(image, &layers);
-        check_size(image, &layers)?;
+        if args.server.is_none() {
+            check_size(image, &layers)?;
+        }
     }
     Ok(())
 }
@@ -114,17 +116,35 @@ pub(crate) fn run(args: &ImagesArgs) -> anyhow::Result<()> {
 pub(crate) fn for_edge() -> anyhow::Result<()> {
     let root = repository_root();
     provide_bases(Some(CLOUDFLARE))?;
+    let server = given_server_in_environment();
     docker::build(&BuildOrder {
         dockerfile: root.join(Image::Production.dockerfile()),
         context: &root,
         tag: "edgeprove:edge",
         platform: Some(CLOUDFLARE),
-        build_args: &[],
+        build_args: given_server(server.as_deref())?.as_slice(),
         labels: &[],
     })
 }
 
-/// Makes an image of a program, where `Dockerfile.dev` looks for that of its stage `server`.
+/// The program in the environment that is put into the images.
+fn given_server_in_environment() -> Option<PathBuf> {
+    env::var_os(SERVER_ENV).filter(|path| !path.is_empty()).map(PathBuf::from)
+}
+
+/// The build argument that wrangler must give to `docker build`, as [`for_edge`] does.
+pub(crate) fn argument_for_wrangler() -> Option<String> {
+    given_server_in_environment().map(|_| format!("SERVER={GIVEN_SERVER}"))
+}
+
+/// The build argument for a program that is put into the images.
+fn given_server(program: Option<&Path>) -> anyhow::Result<Option<(&'static str, String)>> {
+    let Some(program) = program else { return Ok(None) };
+    import_server(program)?;
+    Ok(Some(("SERVER", GIVEN_SERVER.to_owned())))
+}
+
+/// Makes an image of a program, where the Dockerfiles look for that of their stage `server`.
 fn import_server(program: &Path) -> anyhow::Result<()> {
     let folder = tempfile::tempdir().context("a temporary folder cannot be created")?;
     let results = folder.path().join("out");

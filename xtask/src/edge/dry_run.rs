@@ -64,8 +64,9 @@ fn check(tools: &EdgeTools, environment: &str, docker: Option<&DockerStub>) -> a
     let outdir = bundle.to_string_lossy();
     let environment = format!("--env={environment}");
     let mut deploy = wrangler::command(tools, &["deploy", "--dry-run", "--outdir", &outdir, &environment]);
-    if let Some(docker) = docker {
-        deploy.env("WRANGLER_DOCKER_BIN", docker.program());
+    match docker {
+        Some(docker) => drop(deploy.env("WRANGLER_DOCKER_BIN", docker.program())),
+        None => wrangler::use_given_server(&mut deploy, tools)?,
     }
     let (status, output) = capture(deploy)?;
     // wrangler colours its warnings even if its output is not a terminal.

@@ -92,6 +92,7 @@ impl Edge {
         let worker = worker(options.port);
         let state = tools.paths.wrangler_scratch().join("state").join(&port);
         let mut command = wrangler::command(tools, &["dev", "--env=", "--ip", "127.0.0.1", "--port", &port]);
+        wrangler::use_given_server(&mut command, tools)?;
         command.args(["--name", &worker, "--inspector-port", "0", "--show-interactive-dev-session=false"]);
         command.arg("--persist-to").arg(state);
         for (name, value) in options.vars {

@@ -2,8 +2,9 @@
 //! `target/wrangler` and `.wrangler`.
 
 use std::{
-    io,
-    os::unix::process::CommandExt,
+    fs,
+    io::{self, Write as _},
+    os::unix::{fs::PermissionsExt as _, process::CommandExt},
     path::PathBuf,
     process::{Child, Command, ExitStatus, Stdio},
     time::Duration,
@@ -12,7 +13,7 @@ use std::{
 use anyhow::{Context, bail};
 use rustix::process::{Pid, Signal, kill_process_group};
 
-use crate::{process, setup::EdgeTools};
+use crate::{images, process, setup::EdgeTools};
 
 /// wrangler removes its containers at its end.
 const STOP_LIMIT: Duration = Duration::from_secs(30);
@@ -35,6 +36,30 @@ pub(super) fn command(tools: &EdgeTools, arguments: &[&str]) -> Command {
         .env("WRANGLER_REGISTRY_PATH", registry(tools))
         .env("WRANGLER_CACHE_DIR", scratch.join("cache"));
     command
+}
+
+/// Where a program is put into the images: lets wrangler build them with the argument of [`images::for_edge`], so that it
+/// finds every step in the build cache.
+pub(super) fn use_given_server(command: &mut Command, tools: &EdgeTools) -> anyhow::Result<()> {
+    let Some(argument) = images::argument_for_wrangler() else { return Ok(()) };
+    let script = format!(
+        "#!/bin/sh\nif [ \"$1\" = build ]; then\n  shift\n  set -- build --build-arg {argument} \"$@\"\nfi\n\
+         exec docker \"$@\"\n"
+    );
+    let program = tools.paths.wrangler_scratch().join("docker");
+    let write = || {
+        let folder = tools.paths.wrangler_scratch();
+        fs::create_dir_all(&folder)?;
+        // Another wrangler may run the script at this moment, so it is replaced as a whole.
+        let mut file =
+            tempfile::Builder::new().permissions(fs::Permissions::from_mode(0o755)).tempfile_in(folder)?;
+        file.write_all(script.as_bytes())?;
+        file.into_temp_path().persist(&program)?;
+        Ok::<_, io::Error>(())
+    };
+    write().with_context(|| format!("{} cannot be written", program.display()))?;
+    command.env("WRANGLER_DOCKER_BIN", program);
+    Ok(())
 }
 
 /// The folder in which each wrangler registers its Workers: one file for each, with the Worker's name.
