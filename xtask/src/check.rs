@@ -3,6 +3,7 @@
 //! Every check runs even if an earlier one failed. A check that this machine cannot run is reported as skipped.
 //!
 //! - [`files`]: rules for every file. [`plain_words`]: words that no file may contain.
+//! - [`named_tests`]: tests that a document names exist.
 //! - [`crate_order`], [`import_order`]: dependencies and imports run in the documented direction. [`rust_tokens`]
 //!   reads the sources for them.
 //! - [`cargo_deny`]: licences, sources and advisories of dependencies.
@@ -11,6 +12,7 @@ mod cargo_deny;
 mod crate_order;
 mod files;
 mod import_order;
+mod named_tests;
 mod plain_words;
 mod rust_tokens;
 
@@ -36,11 +38,12 @@ enum Outcome {
 type Check = fn(&Paths, &Versions) -> anyhow::Result<Outcome>;
 
 /// Fast checks come first.
-const CHECKS: [(&str, Check); 13] = [
+const CHECKS: [(&str, Check); 14] = [
     ("formatting", formatting),
     ("file length", |paths, _| files::lengths(&paths.root)),
     ("registry hosts", |paths, _| files::registry_hosts(&paths.root)),
     ("plain words", |paths, _| plain_words::check(&paths.root)),
+    ("named tests", |paths, _| named_tests::check(&paths.root)),
     ("order of crates", |paths, _| crate_order::check(&paths.root)),
     ("order of modules", |paths, _| import_order::check(&paths.root)),
     ("pinned versions", pins),
