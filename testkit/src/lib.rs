@@ -11,6 +11,7 @@
 //! - [`clock`]: a clock for one server, which a test may change while the server runs.
 //! - [`processes`]: inspects, suspends and kills processes.
 //! - [`postgres`]: PostgreSQL servers, shared and private ones.
+//! - [`ethereum`]: a real Ethereum node, and one that lies or breaks off.
 //! - [`s3`]: a bucket on an S3 server that can be stopped and started again.
 //! - [`reserved_port`]: a port that no other program takes meanwhile.
 //! - [`paths`]: finds programs, bb, the CRS and the circuits.
@@ -34,6 +35,7 @@
 pub mod bb;
 pub mod client;
 pub mod clock;
+pub mod ethereum;
 pub mod inputs;
 pub mod jobs;
 pub mod paths;
