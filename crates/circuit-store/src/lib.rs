@@ -7,7 +7,9 @@
 //! Start with [`CircuitStore`]. It knows neither compilers nor provers: the description of a circuit is a text of its caller.
 //!
 //! - [`package`]: the files of a circuit as one artifact.
+//! - [`deployments`]: contracts of circuits on chains.
 
+pub mod deployments;
 pub mod package;
 
 use std::sync::Arc;

@@ -22,6 +22,7 @@
 //! - [`view`]: reading jobs.
 //! - [`upkeep`]: cancelling, and periodic maintenance.
 //! - [`circuits`]: circuits that were built.
+//! - [`deployments`]: their contracts on chains.
 //! - [`audit`]: an audit log in a database, for a queue that has no file for it.
 
 #[macro_use]
@@ -29,6 +30,7 @@ mod statement;
 
 pub mod audit;
 pub mod circuits;
+pub mod deployments;
 pub mod intake;
 pub mod upkeep;
 pub mod view;
@@ -115,6 +117,11 @@ pub const ALL: &[(&str, Statement)] = &[
     ("LIST_CIRCUITS", circuits::LIST),
     ("CIRCUIT_VERSIONS", circuits::VERSIONS),
     ("REMOVE_CIRCUIT", circuits::REMOVE),
+    ("PLAN_DEPLOYMENT", deployments::PLAN),
+    ("BEGIN_DEPLOYMENT", deployments::BEGIN),
+    ("STORE_DEPLOYMENT", deployments::STORE),
+    ("FIND_DEPLOYMENT", deployments::FIND),
+    ("LIST_DEPLOYMENTS", deployments::LIST),
     ("AUDIT_HEAD", audit::HEAD),
     ("AUDIT_APPEND", audit::APPEND),
     ("AUDIT_READ", audit::READ),

@@ -95,6 +95,7 @@ async fn a_folder_of_the_first_version_is_migrated() {
         "DROP TABLE job_counts",
         "DROP TABLE queue_counts",
         "DROP TABLE circuits",
+        "DROP TABLE deployments",
         "DROP INDEX jobs_by_subject",
         "DELETE FROM edgeprove_versions WHERE version > 1",
     ] {
