@@ -296,6 +296,7 @@ impl Parts {
                     spool: engine.spool.clone(),
                     proves: work.proves,
                     builds: build_tools(engine, work, templates).await?,
+                    deploy_nodes: work.deploy_nodes.clone(),
                 };
                 let recorder = JobRecorder::new(audit.clone());
                 JobSystem::open_or_disable(settings, tools, estimator, recorder, (name, &engine.supervisor))

@@ -4,11 +4,13 @@
 //! What was published or removed by another server is known after a moment: [`Circuits::follow`].
 //!
 //! - [`built_families`]: families of circuits that were built.
+//! - [`compiled_contracts`]: the compiled contracts of a built circuit.
 //! - [`description`]: the description of a built circuit.
 //! - [`noir_samples`]: proves the samples of Noir's circuits before they are published.
 //! - [`toolchain`]: starts the builder.
 
 mod built_families;
+pub mod compiled_contracts;
 pub mod description;
 pub mod noir_samples;
 pub mod toolchain;

@@ -5,6 +5,7 @@
 //! Imports run down this list only.
 //! - [`system`]: puts everything together, and starts it.
 //! - [`build_request`]: requests for circuits.
+//! - [`deploy_request`]: requests for deployments of their contracts.
 //! - [`submission`]: accepts jobs.
 //! - [`link_token`]: tokens with which pages read one job.
 //! - [`watch_permits`]: how many clients may follow jobs.
@@ -13,9 +14,12 @@
 //! - [`lost_entries`]: completes the audit log after a crash.
 //! - [`job_recorder`]: writes what happens to jobs to the audit log and the metrics.
 //! - [`job_kinds`]: the kinds of jobs, a file each.
+//! - [`held_keys`]: the private keys of deployments that wait for a worker.
 
 pub mod build_request;
+pub mod deploy_request;
 pub mod document;
+pub mod held_keys;
 pub mod job_kinds;
 pub mod job_recorder;
 pub mod link_token;
@@ -28,6 +32,7 @@ pub mod watch_permits;
 use std::{path::PathBuf, sync::Arc};
 
 use edgeprove_artifacts::ArtifactStore;
+use edgeprove_chain::AllowedNodes;
 use edgeprove_job_queue::{
     QueueError, SqlQueue, activity::Activity, job_counts::JobCounter, job_view::JobViews, kind::JobKinds,
     watchers::JobWatchers,
@@ -37,7 +42,8 @@ use edgeprove_protocol::{HasProblemType, JobDocument, Priority, ProblemType};
 use edgeprove_telemetry::Supervisor;
 
 use self::{
-    job_recorder::JobRecorder, link_token::LinkTokens, spent_proofs::SpentProofs, watch_permits::WatchPermits,
+    held_keys::HeldKeys, job_recorder::JobRecorder, link_token::LinkTokens, spent_proofs::SpentProofs,
+    watch_permits::WatchPermits,
 };
 use crate::{
     access::{ANONYMOUS, Caller},
@@ -64,6 +70,10 @@ pub struct Jobs {
     pub recorder: JobRecorder,
     /// The maximum number of attempts at a job.
     pub max_attempts: u32,
+    /// The Ethereum nodes by which contracts may be deployed. Empty: none are deployed.
+    pub deploy_nodes: AllowedNodes,
+    /// The private keys of deployments that wait.
+    keys: HeldKeys,
     supervisor: Supervisor,
 }
 

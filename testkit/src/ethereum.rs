@@ -68,7 +68,7 @@ impl Anvil {
     /// Asks the node.
     #[track_caller]
     pub fn ask(&self, method: &str, params: Value) -> Value {
-        let answer = forward(self.address, method, params);
+        let answer = forward(self.address, method, &params);
         assert!(answer["error"].is_null(), "{method}: {answer}");
         answer["result"].clone()
     }
@@ -95,7 +95,7 @@ impl Drop for Anvil {
     }
 }
 
-fn forward(to: SocketAddr, method: &str, params: Value) -> Value {
+fn forward(to: SocketAddr, method: &str, params: &Value) -> Value {
     let body = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
     let mut response = ureq::post(format!("http://{to}/")).send_json(&body).unwrap();
     response.body_mut().read_json().unwrap()
@@ -173,7 +173,7 @@ fn serve(stream: TcpStream, answer: &dyn Fn(&str, &Value) -> FakeAnswer) -> Opti
     reader.read_exact(&mut body).ok()?;
     let question: Value = serde_json::from_slice(&body).ok()?;
     let (method, params) = (question["method"].as_str()?, &question["params"]);
-    let document = match answer(method, params) {
+    let mut document = match answer(method, params) {
         FakeAnswer::Result(result) => json!({ "result": result }),
         FakeAnswer::Error(code, message) => json!({ "error": { "code": code, "message": message } }),
         FakeAnswer::Bytes(bytes) => return stream.write_all(&bytes).ok(),
@@ -186,13 +186,12 @@ fn serve(stream: TcpStream, answer: &dyn Fn(&str, &Value) -> FakeAnswer) -> Opti
             thread::sleep(Duration::from_secs(1));
         },
         FakeAnswer::BreakOff => return None,
-        FakeAnswer::Forward(to) => forward(to, method, params.clone()),
+        FakeAnswer::Forward(to) => forward(to, method, params),
         FakeAnswer::ForwardAndBreakOff(to) => {
-            forward(to, method, params.clone());
+            forward(to, method, params);
             return None;
         }
     };
-    let mut document = document;
     document["jsonrpc"] = "2.0".into();
     document["id"] = question["id"].clone();
     let body = document.to_string();
@@ -213,7 +212,7 @@ pub fn linked_contracts() -> Value {
             {
                 "name": "Verifier",
                 // STATICCALL of the library, and RETURN of its word.
-                "creationCode": creation(&format!("602060006000600073{}5afa5060206000f3", PLACEHOLDER)),
+                "creationCode": creation(&format!("602060006000600073{PLACEHOLDER}5afa5060206000f3")),
                 "links": [{ "library": "Library", "start": CREATION_BYTES + 9 }],
             },
         ],

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use bytesize::ByteSize;
 use clap::Args;
 use edgeprove_builder::{Required, ToolLocations};
+use edgeprove_chain::{AllowedNode, AllowedNodes, allowed_nodes::InvalidNode};
 use edgeprove_circuit_store::Bounds;
 
 use super::{
     environment::Environment,
-    setting::{Faults, RawSetting, flag, raw_setting, words},
+    setting::{Faults, RawSetting, Setting, flag, raw_setting, words},
 };
 use crate::circuits::{Roles, toolchain::BuilderSettings};
 
@@ -29,6 +30,12 @@ enum Role {
 
 words!(Role, "prover" => Role::Prover, "builder" => Role::Builder);
 words!(Required, "namespaces" => Required::NoNetwork, "process-group" => Required::ProcessGroup);
+
+impl Setting for AllowedNode {
+    fn read(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|error: InvalidNode| error.to_string())
+    }
+}
 
 /// Flags of roles and of circuits that are built.
 #[derive(Debug, Clone, Args)]
@@ -56,6 +63,12 @@ pub struct BuilderArgs {
     /// Largest size of the files of all circuits that were built and are stored. Further ones are refused.
     #[arg(long, env = "EDGEPROVE_BUILT_CIRCUITS_SIZE", value_name = "SIZE", default_value = "4GiB", value_parser = raw_setting::<ByteSize>)]
     built_circuits_size: RawSetting<ByteSize>,
+
+    /// Ethereum nodes by which operators may have contracts of circuits deployed, such as `rpc.example` (port 443) or
+    /// `127.0.0.1:8545`; several are separated by commas. A listed node may be internal. `*` is every host with a public
+    /// address, over HTTPS. Default: none, and nothing is deployed.
+    #[arg(long, env = "EDGEPROVE_DEPLOY_RPC", value_name = "HOST[:PORT],...", value_delimiter = ',', value_parser = raw_setting::<AllowedNode>)]
+    deploy_rpc: Vec<RawSetting<AllowedNode>>,
 }
 
 /// What a server does with jobs, and what it builds circuits with.
@@ -67,6 +80,8 @@ pub struct WorkSettings {
     pub builder: Option<BuilderSettings>,
     /// How many circuits are stored.
     pub bounds: Bounds,
+    /// The Ethereum nodes by which contracts may be deployed.
+    pub deploy_nodes: AllowedNodes,
 }
 
 impl WorkSettings {
@@ -89,6 +104,7 @@ impl BuilderArgs {
         let circuits = faults.take_within("built-circuits", self.built_circuits, 1..=CIRCUITS_MAX);
         let isolation = faults.take("builder-isolation", self.builder_isolation);
         let size = faults.take_within("built-circuits-size", self.built_circuits_size, SIZE_BOUNDS);
+        let deploy_nodes = AllowedNodes(faults.take_all("deploy-rpc", self.deploy_rpc));
         let named: Vec<Role> = named.into_iter().collect::<Option<_>>()?;
         let has = |role| named.contains(&role);
         if has(Role::Builder) && self.toolchain.is_none() {
@@ -101,7 +117,7 @@ impl BuilderArgs {
             None => None,
         };
         let bounds = Bounds { circuits_max: circuits?, bytes_max: size?.as_u64() };
-        Some(WorkSettings { proves: named.is_empty() || has(Role::Prover), builder, bounds })
+        Some(WorkSettings { proves: named.is_empty() || has(Role::Prover), builder, bounds, deploy_nodes })
     }
 }
 

@@ -5,6 +5,7 @@ pub mod build_circuit;
 pub mod cancel_job;
 pub mod circuit_files;
 pub mod circuits;
+pub mod deploy_circuit;
 pub mod estimate;
 pub mod get_job;
 pub mod get_proof;

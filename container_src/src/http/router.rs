@@ -27,9 +27,9 @@ use super::{
     caller::identify,
     concurrent_requests::limit_concurrent_requests,
     handlers::{
-        audit, build_circuit, cancel_job, circuit_files, circuits, estimate, get_job, get_proof, health,
-        index, job_counts, job_events, list_jobs, metrics, problems, proof_request, remove_circuit, stats,
-        templates,
+        audit, build_circuit, cancel_job, circuit_files, circuits, deploy_circuit, estimate, get_job,
+        get_proof, health, index, job_counts, job_events, list_jobs, metrics, problems, proof_request,
+        remove_circuit, stats, templates,
     },
     origin_check::{allows_any, refuse_foreign_pages},
     request_id::{RandomRequestId, remove_invalid_request_id},
@@ -93,6 +93,7 @@ fn routes() -> Vec<Route> {
         Route::new(Get, "/health", health::health),
         Route::new(Get, "/v1/audit", audit::export),
         Route::new(Delete, "/v1/circuits/{circuit}", remove_circuit::remove_circuit),
+        Route::new(Post, "/v1/circuits/{circuit}/deploy", deploy_circuit::deploy_circuit),
         // For probes.
         Route::new(Get, "/livez", health::live),
         Route::new(Get, "/readyz", health::ready),

@@ -1,9 +1,11 @@
-//! The kinds of jobs that this server runs, a file each: [`prove`], whose jobs [`proof_payload`] describes, and [`build`].
+//! The kinds of jobs that this server runs, a file each: [`prove`], whose jobs [`proof_payload`] describes, [`build`]
+//! and [`deploy`].
 //!
 //! A kind implements [`edgeprove_job_queue::kind::JobKind`]. A new kind is added here, and registered in
 //! [`super::system`].
 
 pub mod build;
+pub mod deploy;
 pub mod proof_payload;
 pub mod prove;
 
@@ -15,6 +17,7 @@ use edgeprove_protocol::CircuitId;
 pub fn circuit_of(job: &Job) -> Option<CircuitId> {
     match job.kind.as_str() {
         proof_payload::KIND | build::KIND => job.subject.parse().ok(),
+        deploy::KIND => deploy::Payload::of(job).ok().map(|payload| payload.circuit),
         _ => None,
     }
 }
@@ -25,6 +28,7 @@ pub fn request_of(job: &Job) -> Option<String> {
     match job.kind.as_str() {
         proof_payload::KIND => proof_payload::Payload::of(job).ok().map(|payload| payload.request_id),
         build::KIND => build::Payload::of(job).ok().map(|payload| payload.request_id),
+        deploy::KIND => deploy::Payload::of(job).ok().map(|payload| payload.request_id),
         _ => None,
     }
 }

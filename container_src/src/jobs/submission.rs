@@ -141,7 +141,7 @@ impl Jobs {
         }
         let input = store.artifacts.put(ArtifactKind::Witness, spooled).await?;
         job.input = Some(input.to_string());
-        let charge = Charge { grant, has_quota, unfinished_max };
+        let charge = Charge { grant: Some(grant), has_quota, unfinished_max };
         self.accept(job, Some(input), request_id, charge).await
     }
 
@@ -177,8 +177,8 @@ impl Jobs {
 
 /// What an accepted job takes from the limits of its caller.
 pub struct Charge {
-    /// One proof.
-    pub grant: Grant,
+    /// One proof; `None` for jobs that are no proofs.
+    pub grant: Option<Grant>,
     /// Whether the caller has a quota, to which the proof of a failed job returns.
     pub has_quota: bool,
     /// The maximum number of unfinished jobs of the account, if it is lower than that of all accounts.
@@ -215,7 +215,7 @@ impl Acceptance {
                     return Err(error.into());
                 }
                 tracing::info!(job = %id, kind = job.kind, priority = %job.priority, "job accepted");
-                let spent = grant.spend_on_job().filter(|_| has_quota);
+                let spent = grant.and_then(Grant::spend_on_job).filter(|_| has_quota);
                 if let Some(spent) = spent {
                     quota.remember(id, spent).await;
                 }

@@ -4,6 +4,7 @@ use std::{collections::HashSet, num::NonZeroUsize, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use edgeprove_artifacts::{ArtifactName, ArtifactSettings, ArtifactStore};
+use edgeprove_chain::AllowedNodes;
 use edgeprove_circuit_store::{Bounds as CircuitBounds, CircuitStore};
 use edgeprove_engine::{circuits::Registry, proof_service::ProofService, proving::Proving};
 use edgeprove_job_queue::{
@@ -27,8 +28,10 @@ use edgeprove_telemetry::supervisor::Supervisor;
 
 use super::{
     JobGauges, JobStore, Jobs, JobsDisabled,
+    held_keys::HeldKeys,
     job_kinds::{
         build::{Build, BuildTools},
+        deploy::{self, Deploy},
         prove::Prove,
     },
     job_recorder::JobRecorder,
@@ -53,6 +56,8 @@ pub struct WorkTools {
     pub proves: bool,
     /// What builds are made with; `None` where this server builds no circuits.
     pub builds: Option<BuildTools>,
+    /// The Ethereum nodes by which contracts may be deployed.
+    pub deploy_nodes: AllowedNodes,
 }
 
 /// The settings of jobs.
@@ -168,13 +173,15 @@ impl JobSystem {
                 "servers that share this database must share the artifacts too: a bucket, or a shared folder"
             );
         }
-        let WorkTools { configured, proving, proofs, spool, proves, builds } = tools;
+        let WorkTools { configured, proving, proofs, spool, proves, builds, deploy_nodes } = tools;
         let store = CircuitStore::new(database.clone(), Arc::clone(&artifacts), settings.built_circuits);
         let circuits = Arc::new(Circuits::with_built(configured, store, proving, spool.clone()));
         let queue = SqlQueue::new(database, settings.rules, settings.bounds).await?;
         let prove = Prove::new(Arc::clone(&circuits), proofs, spool, Arc::clone(&artifacts), proves);
         let build = Build::new(builds, Arc::clone(&circuits));
-        let kinds = JobKinds::new([Arc::new(prove) as Arc<dyn JobKind>, Arc::new(build)]);
+        let keys = HeldKeys::default();
+        let deploy = Deploy::new(Arc::clone(&circuits), keys.clone(), recorder.audit().clone());
+        let kinds = JobKinds::new([Arc::new(prove) as Arc<dyn JobKind>, Arc::new(build), Arc::new(deploy)]);
         let lost = "the process that ran this job ended or did not answer, at every attempt";
         let upkeep = Upkeep::new(
             queue.clone(),
@@ -218,6 +225,8 @@ impl JobSystem {
             link_tokens: LinkTokens::new(artifacts),
             recorder,
             max_attempts: settings.max_attempts,
+            deploy_nodes,
+            keys,
             supervisor: supervisor.clone(),
         });
         Ok(Self { jobs, upkeep, runner })
@@ -236,6 +245,10 @@ impl JobSystem {
         supervisor.spawn("return quotas", async move { quota.run(&stop).await });
         let (circuits, stop) = (Arc::clone(&jobs.circuits), supervisor.stop_token().clone());
         supervisor.spawn("follow built circuits", async move { circuits.follow(&stop).await });
+        let (jobs, stop) = (Arc::clone(&jobs), supervisor.stop_token().clone());
+        supervisor.spawn("follow deployments", async move {
+            deploy::follow_queue(&jobs.keys, &jobs.store.queue, &stop).await;
+        });
         runner.start(drain, supervisor);
     }
 }

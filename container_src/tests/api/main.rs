@@ -36,6 +36,7 @@ mod configuration;
 mod connections;
 mod cors;
 mod data_folder;
+mod deployments;
 mod edge_secret;
 mod fallback_circuits;
 mod inputs;

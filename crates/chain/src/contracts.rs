@@ -12,7 +12,7 @@ const CONTRACTS_MAX: usize = 8;
 const CODE_MAX_BYTES: usize = 49_152;
 /// The longest name of a contract.
 const NAME_MAX_BYTES: usize = 64;
-/// The most places of addresses in a contract.
+/// The most addresses in a contract.
 const LINKS_MAX: usize = 1_024;
 /// The hexadecimal digits of an address.
 const ADDRESS_DIGITS: usize = 40;
@@ -146,7 +146,7 @@ mod tests {
 
     use super::*;
 
-    fn parse(contracts: Value) -> Result<Contracts, InvalidContracts> {
+    fn parse(contracts: &Value) -> Result<Contracts, InvalidContracts> {
         let file = json!({ "compiler": "solc 0.8.37", "flavor": "honk-zk", "audited": true, "contracts": contracts });
         Contracts::parse(file.to_string().as_bytes())
     }
@@ -158,7 +158,7 @@ mod tests {
     #[test]
     fn addresses_of_libraries_are_written_into_the_code() {
         let link = |start: usize| json!([{ "library": "Lib", "start": start }]);
-        let contracts = parse(json!([
+        let contracts = parse(&json!([
             { "name": "Lib", "creationCode": "6000", "links": [] },
             { "name": "Verifier", "creationCode": placeholder(), "links": link(1) },
         ]))
@@ -173,7 +173,7 @@ mod tests {
     fn damaged_contracts_are_refused() {
         let lib = || json!({ "name": "Lib", "creationCode": "6000" });
         let linked = |code: &str, library: &str, start: usize| json!([lib(), { "name": "V", "creationCode": code, "links": [{ "library": library, "start": start }] }]);
-        assert!(parse(linked(&placeholder(), "Lib", 1)).is_ok());
+        assert!(parse(&linked(&placeholder(), "Lib", 1)).is_ok());
         for contracts in [
             json!([]),
             json!([lib(), lib()]),
@@ -191,7 +191,7 @@ mod tests {
             linked(&placeholder(), "V", 1),
             linked(&placeholder(), "Other", 1),
         ] {
-            assert!(parse(contracts.clone()).is_err(), "{contracts}");
+            assert!(parse(&contracts).is_err(), "{contracts}");
         }
         for text in ["", "{}", "[]", "{\"contracts\": 7}"] {
             assert!(Contracts::parse(text.as_bytes()).is_err(), "{text}");

@@ -1,7 +1,7 @@
 //! Deploys the contracts of a circuit, one after the other.
 //!
 //! 1. The node is on the right chain.
-//! 2. A deployment that was begun earlier is continued: what became of its transactions is found out first.
+//! 2. A deployment that started earlier is continued: what became of its transactions is found out first.
 //! 3. Each contract has a nonce, and with it an address, so that all codes can be linked. Gas is estimated, and the account
 //!    has enough for all of it.
 //! 4. For each contract in turn: the transaction is signed, its hash is stored, it is sent, its receipt is awaited and
@@ -40,14 +40,14 @@ const CONFIRMATIONS: u32 = 3;
 
 /// How long a deployment takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Patience {
+pub struct Limits {
     /// The longest wait for one transaction to be in a block.
     pub transaction: Duration,
     /// The first pause between two questions, and the longest.
     pub pauses: (Duration, Duration),
 }
 
-impl Default for Patience {
+impl Default for Limits {
     fn default() -> Self {
         let pauses = (Duration::from_millis(200), Duration::from_secs(3));
         Self { transaction: Duration::from_mins(5), pauses }
@@ -245,7 +245,7 @@ pub struct Deployment<'a> {
     /// Where progress is stored.
     pub journal: &'a dyn Journal,
     /// How long it may take.
-    pub patience: Patience,
+    pub limits: Limits,
     /// Called when a stage begins.
     pub on_stage: &'a (dyn Fn(DeploymentStage) + Send + Sync),
 }
@@ -335,9 +335,10 @@ impl Deployment<'_> {
     /// Chooses nonces for the contracts that have none. Returns the codes of all.
     async fn planned(&self, record: &mut Record) -> Result<Vec<Vec<u8>>, DeployError> {
         let account = self.account();
-        let mut next = match record.contracts.len() == self.contracts.names().len() {
-            true => 0,
-            false => self.node.transactions(account, Counted::WithPending).await?,
+        let mut next = if record.contracts.len() == self.contracts.names().len() {
+            0
+        } else {
+            self.node.transactions(account, Counted::WithPending).await?
         };
         if let Some(last) = record.contracts.last() {
             next = next.max(last.nonce.saturating_add(1));
@@ -440,14 +441,14 @@ impl Deployment<'_> {
                 return Err(error.into());
             }
             sending += 1;
-            tokio::time::sleep(self.patience.pauses.1).await;
+            tokio::time::sleep(self.limits.pauses.1).await;
         }
     }
 
     /// Waits until a contract is on the chain.
     async fn awaited(&self, contract: &ContractRecord) -> Result<Created, DeployError> {
-        let give_up = Instant::now() + self.patience.transaction;
-        let (mut pause, longest) = self.patience.pauses;
+        let give_up = Instant::now() + self.limits.transaction;
+        let (mut pause, longest) = self.limits.pauses;
         let name = || contract.name.clone();
         loop {
             let fate = match self.fate(contract).await {
@@ -490,7 +491,7 @@ impl Deployment<'_> {
         if self.node.transactions(account, Counted::InBlocks).await? > nonce {
             if was_sent {
                 for _ in 0..CONFIRMATIONS {
-                    tokio::time::sleep(self.patience.pauses.1).await;
+                    tokio::time::sleep(self.limits.pauses.1).await;
                     if let Some(fate) = self.receipt(contract).await? {
                         return Ok(fate);
                     }
@@ -542,7 +543,7 @@ impl Deployment<'_> {
             if self.node.has_code(contract.address).await? {
                 return Ok(());
             }
-            tokio::time::sleep(self.patience.pauses.1).await;
+            tokio::time::sleep(self.limits.pauses.1).await;
         }
         Err(self.contradiction("it has a receipt of the creation, and no code at the address"))
     }

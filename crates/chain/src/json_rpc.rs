@@ -184,7 +184,7 @@ impl Connection {
     pub(crate) async fn ask<T: DeserializeOwned>(
         &self,
         method: &'static str,
-        params: Value,
+        params: &Value,
     ) -> Result<T, NodeError> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let body = json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params }).to_string();

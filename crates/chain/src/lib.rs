@@ -18,8 +18,8 @@
 //! - [`allowed_nodes`]: which nodes may be used.
 //! - [`reach`]: which IP addresses are public.
 //! - [`transaction`]: transactions that create contracts, and the key that signs them.
-//! - [`rlp`]: the encoding of transactions.
 //! - [`account`]: addresses and hashes.
+//! - [`rlp`]: the encoding of transactions and addresses.
 
 pub mod account;
 pub mod allowed_nodes;

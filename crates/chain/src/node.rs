@@ -98,12 +98,12 @@ impl Node {
 
     /// The chain.
     pub async fn chain_id(&self) -> Result<u64, NodeError> {
-        self.0.ask("eth_chainId", json!([])).await.map(|Number(id)| id)
+        self.0.ask("eth_chainId", &json!([])).await.map(|Number(id)| id)
     }
 
     /// The coins of an account, in wei.
     pub async fn balance(&self, account: Address) -> Result<u128, NodeError> {
-        self.0.ask("eth_getBalance", json!([account, "latest"])).await.map(|Quantity(wei)| wei)
+        self.0.ask("eth_getBalance", &json!([account, "latest"])).await.map(|Quantity(wei)| wei)
     }
 
     /// The number of transactions of an account, which is the nonce of the next one.
@@ -112,19 +112,19 @@ impl Node {
             Counted::InBlocks => "latest",
             Counted::WithPending => "pending",
         };
-        self.0.ask("eth_getTransactionCount", json!([account, block])).await.map(|Number(count)| count)
+        self.0.ask("eth_getTransactionCount", &json!([account, block])).await.map(|Number(count)| count)
     }
 
     /// The gas that this account needs to create a contract with this code.
     pub async fn creation_gas(&self, creator: Address, code: &[u8]) -> Result<u64, NodeError> {
         let call = json!({ "from": creator, "data": format!("0x{}", hex::encode(code)) });
-        self.0.ask("eth_estimateGas", json!([call])).await.map(|Number(gas)| gas)
+        self.0.ask("eth_estimateGas", &json!([call])).await.map(|Number(gas)| gas)
     }
 
     /// The fees of a transaction that should be in one of the next blocks.
     pub async fn fees(&self) -> Result<Fees, NodeError> {
         let history: Result<FeeHistory, _> =
-            self.0.ask("eth_feeHistory", json!([FEE_BLOCKS, "latest", [50.0]])).await;
+            self.0.ask("eth_feeHistory", &json!([FEE_BLOCKS, "latest", [50.0]])).await;
         let history = match history {
             Ok(history) => Some(history),
             Err(error) if error.is_refusal() => None,
@@ -135,7 +135,7 @@ impl Node {
         {
             let recent =
                 reward.iter().flatten().flatten().map(|Quantity(fee)| *fee).max().unwrap_or_default();
-            let asked: Result<Quantity, _> = self.0.ask("eth_maxPriorityFeePerGas", json!([])).await;
+            let asked: Result<Quantity, _> = self.0.ask("eth_maxPriorityFeePerGas", &json!([])).await;
             let asked = match asked {
                 Ok(Quantity(fee)) => fee,
                 Err(error) if error.is_refusal() => 0,
@@ -145,19 +145,19 @@ impl Node {
             // The base fee rises by an eighth with each full block.
             return Ok(Fees::Dynamic { max: base.saturating_mul(2).saturating_add(priority), priority });
         }
-        let Quantity(price) = self.0.ask("eth_gasPrice", json!([])).await?;
+        let Quantity(price) = self.0.ask("eth_gasPrice", &json!([])).await?;
         Ok(Fees::Legacy { price: price.saturating_add(price / 4) })
     }
 
     /// Sends a signed transaction, and returns the hash by which the node knows it.
     pub async fn send(&self, transaction: &[u8]) -> Result<Hash, NodeError> {
-        self.0.ask("eth_sendRawTransaction", json!([format!("0x{}", hex::encode(transaction))])).await
+        self.0.ask("eth_sendRawTransaction", &json!([format!("0x{}", hex::encode(transaction))])).await
     }
 
     /// What became of a transaction; `None` while it is in no block.
     pub async fn receipt(&self, transaction: Hash) -> Result<Option<NodeReceipt>, NodeError> {
         let receipt: Option<NodeReceipt> =
-            self.0.ask("eth_getTransactionReceipt", json!([transaction])).await?;
+            self.0.ask("eth_getTransactionReceipt", &json!([transaction])).await?;
         match receipt {
             Some(receipt) if receipt.transaction_hash != transaction => {
                 Err(self.improper("eth_getTransactionReceipt"))
@@ -169,7 +169,7 @@ impl Node {
     /// Whether the node has a transaction, in a block or waiting for one.
     pub async fn knows(&self, transaction: Hash) -> Result<bool, NodeError> {
         let known: Option<KnownTransaction> =
-            self.0.ask("eth_getTransactionByHash", json!([transaction])).await?;
+            self.0.ask("eth_getTransactionByHash", &json!([transaction])).await?;
         match known {
             Some(known) if known.hash != transaction => Err(self.improper("eth_getTransactionByHash")),
             known => Ok(known.is_some()),
@@ -178,7 +178,7 @@ impl Node {
 
     /// Whether there is a contract at this address.
     pub async fn has_code(&self, address: Address) -> Result<bool, NodeError> {
-        let code: String = self.0.ask("eth_getCode", json!([address, "latest"])).await?;
+        let code: String = self.0.ask("eth_getCode", &json!([address, "latest"])).await?;
         let digits = code.strip_prefix("0x").ok_or_else(|| self.improper("eth_getCode"))?;
         Ok(!digits.is_empty())
     }

@@ -41,7 +41,7 @@ impl DeployerKey {
     #[must_use]
     pub fn address(&self) -> Address {
         let point = self.0.verifying_key().to_sec1_point(false);
-        // The first byte says that both coordinates follow.
+        // The first byte states that both coordinates follow.
         Address::end_of(keccak(&point.as_bytes()[1..]))
     }
 

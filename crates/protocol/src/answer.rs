@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{CircuitId, Problem, Target};
+use crate::{CircuitId, JobId, Problem, Target};
 
 /// Media type of an answer that is the proof's bytes.
 pub const PROOF_MEDIA_TYPE: &str = "application/octet-stream";
@@ -115,6 +115,61 @@ pub struct CircuitEntry {
     /// Why its last build failed.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub error: Option<Problem>,
+}
+
+/// A deployment of the contracts of a circuit: the answer of `POST /v1/circuits/{circuit}/deploy`, and a member of
+/// `deployments` in that of `GET /v1/circuits/{circuit}`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeploymentEntry {
+    /// The circuit.
+    pub circuit: CircuitId,
+    /// The chain.
+    pub chain_id: u64,
+    /// The address of the account that deploys.
+    pub deployer: String,
+    /// How far it is.
+    pub status: DeploymentStatus,
+    /// The address of the verifier; `None` until deployed.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub address: Option<String>,
+    /// The contracts, the libraries first, as far as they are on the chain.
+    pub contracts: Vec<DeployedContract>,
+    /// When the last contract was there.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub deployed_at: Option<String>,
+    /// The latest job; `None` once it is forgotten.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub job_id: Option<JobId>,
+    /// Why the latest job failed. For operators only.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub error: Option<Problem>,
+}
+
+/// The status of a deployment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DeploymentStatus {
+    /// It runs, or waits for that.
+    Pending,
+    /// All contracts are on the chain.
+    Deployed,
+    /// It did not end. The same request continues it.
+    Failed,
+}
+
+/// A contract on a chain.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeployedContract {
+    /// Its name.
+    pub name: String,
+    /// Its address.
+    pub address: String,
+    /// The transaction that created it.
+    pub transaction: String,
+    /// The number of the block.
+    pub block: u64,
+    /// The gas that was used.
+    pub gas_used: u64,
 }
 
 /// What a circuit was built from, and its files.

@@ -237,6 +237,8 @@ pub const ALL: &[Endpoint] = &[
         "a file of a circuit that was built"),
     Endpoint::new(Method::Delete, "/v1/circuits/{circuit}", Class::Operator, EdgeAction::Hide,
         "removes a circuit that was built; for operators"),
+    Endpoint::new(Method::Post, "/v1/circuits/{circuit}/deploy", Class::Operator, EdgeAction::Hide,
+        "deploys the verifier contract of a circuit: {\"rpcUrl\": \"URL\", \"privateKey\": \"KEY\", \"chainId\": N}; for operators"),
     Endpoint::new(Method::Get, "/v1/templates", Class::Info, FORWARD,
         "the circuit templates: languages, and what each proves"),
     Endpoint::new(Method::Get, "/v1/templates/{name}", Class::Info, FORWARD,

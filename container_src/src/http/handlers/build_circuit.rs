@@ -66,8 +66,11 @@ pub async fn build_circuit(
         };
     }
     let limits = caller.limits();
-    let charge =
-        Charge { grant, has_quota: limits.proofs_per_day.is_some(), unfinished_max: limits.unfinished_max };
+    let charge = Charge {
+        grant: Some(grant),
+        has_quota: limits.proofs_per_day.is_some(),
+        unfinished_max: limits.unfinished_max,
+    };
     let by = Requester { owner: caller.owner(), account: jobs.account(&caller), request_id, charge };
     answer(&jobs.request_build(&instance, (&id, hash), by).await?)
 }

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use axum::{
-    Json,
+    Extension, Json,
     extract::{Query, State, rejection::QueryRejection},
     response::{IntoResponse, Response},
 };
@@ -18,7 +18,7 @@ use edgeprove_engine::circuits::{
 };
 use edgeprove_protocol::{
     CircuitId, ProblemType, ProofSystem, Target,
-    answer::{BuiltFrom, CircuitEntry, CircuitFile, CircuitList, CircuitStatus},
+    answer::{BuiltFrom, CircuitEntry, CircuitFile, CircuitList, CircuitStatus, DeploymentEntry},
     headers,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -30,6 +30,7 @@ use crate::{
     circuits::{CircuitError, default_target, description::Description},
     http::{
         api_error::ApiError,
+        caller::Identity,
         extract::{CircuitPath, ProofQuery},
         state::AppState,
     },
@@ -107,11 +108,15 @@ pub struct CircuitDetails {
     entry: CircuitEntry,
     /// `null` until loaded, and where the server cannot compute witnesses of the circuit or its files do not name its inputs.
     inputs: Value,
+    /// Where its contracts were deployed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    deployments: Vec<DeploymentEntry>,
 }
 
-/// Describes one circuit, in whichever state it is. An unknown one is 404.
+/// Describes one circuit, in whichever state it is. An unknown one is 404. Why a deployment failed is for operators.
 pub async fn circuit(
     State(app): State<AppState>,
+    Extension(identity): Extension<Identity>,
     CircuitPath(name): CircuitPath,
 ) -> Result<Json<CircuitDetails>, ApiError> {
     let circuits = &app.engine.circuits;
@@ -129,13 +134,18 @@ pub async fn circuit(
             BuildState::Ready(stored) => description(stored)?.inputs,
             BuildState::Pending(_) | BuildState::Failed(_) => Value::Null,
         };
-        return Ok(Json(CircuitDetails { entry: built_entry(&state)?, inputs }));
+        let is_operator = identity.caller.is_ok_and(|caller| caller.may_operate().is_ok());
+        let deployments = match (&state, app.jobs()) {
+            (BuildState::Ready(stored), Ok(jobs)) => jobs.deployments(stored, is_operator).await?,
+            _ => Vec::new(),
+        };
+        return Ok(Json(CircuitDetails { entry: built_entry(&state)?, inputs, deployments }));
     };
     let inputs = match found.state() {
         LoadState::Ready(circuit) => serde_json::to_value(circuit.inputs()).unwrap_or_default(),
         LoadState::Loading | LoadState::Failed(_) => Value::Null,
     };
-    Ok(Json(CircuitDetails { entry: entry(found), inputs }))
+    Ok(Json(CircuitDetails { entry: entry(found), inputs, deployments: Vec::new() }))
 }
 
 fn no_circuit() -> ApiError {

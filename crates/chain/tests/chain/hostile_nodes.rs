@@ -10,7 +10,7 @@ use crate::support::{Memory, deploy, key, node};
 
 const COIN: u128 = 1_000_000_000_000_000_000;
 
-/// What a node says that answers everything like this.
+/// The error with a node that answers everything like this.
 async fn asked(answer: FakeAnswer) -> NodeError {
     let fake = FakeNode::start(move |_, _| answer.clone());
     let allowed = AllowedNodes(vec![fake.address().to_string().parse().unwrap()]);
@@ -104,9 +104,8 @@ async fn deployed(method: &'static str, answer: Value) -> (DeployError, u64) {
     let (key, journal, to) = (key(7), Memory::default(), anvil.address());
     let account = key.address().to_string();
     anvil.give_coins(&account, COIN);
-    let liar = FakeNode::start(move |asked, _| match asked == method {
-        true => FakeAnswer::Result(answer.clone()),
-        false => FakeAnswer::Forward(to),
+    let liar = FakeNode::start(move |asked, _| {
+        if asked == method { FakeAnswer::Result(answer.clone()) } else { FakeAnswer::Forward(to) }
     });
     let error = deploy(&node(&liar.url()), &key, &journal, Duration::from_millis(100)).await.unwrap_err();
     (error, anvil.transactions(&account))

@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use edgeprove_chain::{
     AllowedNodes, Contracts, DeployError, DeployerKey, Deployment, Journal, JournalError, Node, Record,
-    deployment::Patience, json_rpc::Timeouts,
+    deployment::Limits, json_rpc::Timeouts,
 };
 use edgeprove_testkit::ethereum::{ANVIL_CHAIN, linked_contracts};
 use parking_lot::Mutex;
@@ -50,7 +50,7 @@ pub(crate) async fn deploy(
     node: &Node,
     key: &DeployerKey,
     journal: &Memory,
-    patience: Duration,
+    limits: Duration,
 ) -> Result<Record, DeployError> {
     let pauses = (Duration::from_millis(5), Duration::from_millis(10));
     let deployment = Deployment {
@@ -59,7 +59,7 @@ pub(crate) async fn deploy(
         key,
         contracts: &contracts(),
         journal,
-        patience: Patience { transaction: patience, pauses },
+        limits: Limits { transaction: limits, pauses },
         on_stage: &|_| {},
     };
     deployment.run(journal.last()).await

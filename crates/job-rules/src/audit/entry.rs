@@ -84,6 +84,8 @@ actions! {
     JobExpired = "job.expired";
     /// An operator removed a circuit that was built.
     CircuitRemoved = "circuit.removed";
+    /// The contracts of a circuit were deployed.
+    CircuitDeployed = "circuit.deployed";
 }
 
 /// The outcome.

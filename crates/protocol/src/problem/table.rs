@@ -172,6 +172,10 @@ problem_types! {
     HostNotAllowed = "host_not_allowed", 403, Notice, Never, SameCircuit,
         "This server does not have that name",
         "Call the server as `localhost` or `127.0.0.1`. Operator: name the host in `--allowed-host`.";
+    /// The operator does not allow the Ethereum node of a deployment.
+    NodeNotAllowed = "node_not_allowed", 403, Notice, Never, SameCircuit,
+        "This Ethereum node is not allowed",
+        "Use a node that the operator allows. Operator: list its host in `--deploy-rpc`.";
     /// No endpoint has this path.
     NotFound = "not_found", 404, Notice, Never, SameCircuit,
         "No endpoint has this path",
@@ -196,6 +200,10 @@ problem_types! {
     UploadStalled = "upload_stalled", 408, Notice, Later(1), SameCircuit,
         "The upload stalled",
         "Send it again without pauses, with at least 1 KiB per second.";
+    /// The circuit is not ready, or has no compiled contracts that could be deployed.
+    CircuitNotDeployable = "circuit_not_deployable", 409, Notice, Never, SameCircuit,
+        "The circuit cannot be deployed",
+        "Deploy a circuit that was built from a template and is ready. One that an earlier version built must be removed and built again.";
     /// The job has finished, so it cannot be cancelled.
     JobAlreadyFinished = "job_already_finished", 409, Notice, Never, SameCircuit,
         "The job has already finished",
@@ -298,6 +306,14 @@ problem_types! {
     ContainerLost = "container_lost", 502, Error, Later(1), SameCircuit,
         "The container was lost",
         "Try again: another container starts.";
+    /// The Ethereum node of a deployment cannot be reached, took too long, or answered with something else than an answer.
+    NodeUnavailable = "node_unavailable", 502, Warning, Later(5), SameCircuit,
+        "The Ethereum node is not available",
+        "Try again, or use another node in `rpcUrl`. What was sent to a chain is not sent twice.";
+    /// The node or the chain refused the deployment, or the deployment did not end.
+    DeploymentFailed = "deployment_failed", 502, Warning, Later(30), SameCircuit,
+        "The contracts were not deployed",
+        "Do what the detail names, then send the request again: it continues, and sends nothing twice.";
     /// The container sent a response that no Edgeprove server sends.
     ContainerBadResponse = "container_bad_response", 502, Error, Later(5), SameCircuit,
         "The container's response is invalid",
@@ -338,6 +354,14 @@ problem_types! {
     BuilderUnavailable = "builder_unavailable", 503, Notice, Never, SameCircuit,
         "The server builds no circuits",
         "Use a circuit that `GET /v1/circuits` lists. Operator: start a server with `--toolchain`.";
+    /// The server deploys no contracts.
+    DeployingDisabled = "deploying_disabled", 503, Notice, Never, SameCircuit,
+        "The server deploys no contracts",
+        "Deploy `verifier.sol` of the circuit yourself. Operator: start the server with `--deploy-rpc`.";
+    /// The server has as many private keys of deployments in memory as it may.
+    TooManyDeployments = "too_many_deployments", 503, Warning, Later(5), SameCircuit,
+        "Too many deployments at once",
+        "Try again after `Retry-After`.";
     /// The server follows as many jobs for its callers as it can.
     TooManyWatchers = "too_many_watchers", 503, Warning, Later(2), SameCircuit,
         "Too many event streams are open",

@@ -1,0 +1,323 @@
+//! Deployments of verifier contracts, on a real Ethereum node.
+
+use std::{fs, path::Path, sync::Arc};
+
+use edgeprove_artifacts::{ArtifactSettings, ArtifactStore, KeySettings, LocationSettings};
+use edgeprove_circuit_store::{Bounds, CircuitStore, NewCircuit, package::PackedFile};
+use edgeprove_job_queue::store::{Database, sqlite::DataFolder};
+use edgeprove_protocol::{
+    ProblemType, Target,
+    answer::{DeploymentEntry, DeploymentStatus},
+};
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+use crate::support::{
+    Response, TestServer,
+    ethereum::{ANVIL_CHAIN, Anvil, FakeAnswer, FakeNode, RICH_ACCOUNT, RICH_KEY, linked_contracts},
+    settings::Settings,
+    wait::{LIMIT, within},
+};
+
+/// The key of an account without coins.
+const POOR_KEY: &str = "0x00000000000000000000000000000000000000000000000000000000c0ffee01";
+/// What looks like a key in the URL of a fake node.
+const URL_KEY: &str = "s3cr3t-key";
+
+/// Publishes two circuits in a data folder: `deployable`, and `bare`, which has no compiled contracts.
+fn publish(data: &Path) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let database = Database::in_folder(DataFolder::claim(data).unwrap()).await.unwrap();
+        let location = LocationSettings::Folder(data.join("artifacts"));
+        let keys = KeySettings::File(data.join("artifact.key"));
+        let artifacts = Arc::new(ArtifactStore::open(&ArtifactSettings { location, keys }).unwrap());
+        let store =
+            CircuitStore::new(database.clone(), artifacts, Bounds { circuits_max: 10, bytes_max: 1 << 20 });
+        let contracts = linked_contracts().to_string();
+        for (id, file) in [("deployable", "verifier.json"), ("bare", "verifier.sol")] {
+            let description = json!({
+                "template": "rangeCheck", "language": "circom", "params": {}, "targets": ["groth16"], "gates": 1,
+                "circuit_size": 1, "vk_hash": "0x00", "inputs": null, "artifacts": [],
+            });
+            let circuit = NewCircuit {
+                id: id.parse().unwrap(),
+                hash: "01".repeat(32),
+                version: "02".repeat(32),
+                target: Target::Groth16,
+                description: description.to_string(),
+            };
+            let content = contracts.clone().into_bytes().into();
+            store.publish(circuit, &[PackedFile { name: file, content }]).await.unwrap();
+        }
+        database.close().await;
+    });
+}
+
+/// A server that deploys by this node, for operators without a key.
+fn deployer(data: &Path, node: &str) -> impl Fn(&mut Settings) + use<> {
+    let (data, node) = (data.join("data"), node.to_owned());
+    move |settings| {
+        settings.flag("--data", &data.display());
+        settings.flag("--anonymous-role", "operator");
+        settings.flag("--deploy-rpc", &node);
+    }
+}
+
+fn request(server: &TestServer, circuit: &str, body: &Value) -> Response {
+    server.json_request(&format!("/v1/circuits/{circuit}/deploy"), body.to_string()).send()
+}
+
+fn deployments(server: &TestServer, circuit: &str) -> Vec<DeploymentEntry> {
+    let response = server.get(&format!("/v1/circuits/{circuit}"));
+    assert_eq!(response.status, 200, "{response:?}");
+    serde_json::from_value(response.json()["deployments"].clone()).unwrap_or_default()
+}
+
+/// Waits until the only deployment of `deployable` has ended.
+#[track_caller]
+fn wait_until_ended(server: &TestServer) -> DeploymentEntry {
+    within(LIMIT, "the deployment ends", || {
+        let [entry] = deployments(server, "deployable").try_into().ok()?;
+        Some(entry).filter(|entry: &DeploymentEntry| entry.status != DeploymentStatus::Pending)
+    })
+}
+
+/// Calls the verifier, which calls its library.
+fn call(anvil: &Anvil, entry: &DeploymentEntry) -> String {
+    let call = json!({ "to": entry.address, "gas": "0x100000" });
+    anvil.ask("eth_call", json!([call, "latest"])).as_str().unwrap().to_owned()
+}
+
+/// No file of a folder has one of these texts.
+#[track_caller]
+fn assert_absent(folder: &Path, texts: &[&str]) {
+    for entry in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+        if entry.is_dir() {
+            assert_absent(&entry, texts);
+        } else {
+            let content = fs::read(&entry).unwrap();
+            for text in texts {
+                let is_there = content.windows(text.len()).any(|window| window == text.as_bytes());
+                assert!(!is_there, "{} has a secret", entry.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn contracts_are_deployed_once_and_listed() {
+    let (data, anvil) = (tempfile::tempdir().unwrap(), Anvil::start());
+    publish(&data.path().join("data"));
+    let to = anvil.address();
+    let node = FakeNode::start(move |_, _| FakeAnswer::Forward(to));
+    let audit = data.path().join("audit.jsonl");
+    let server = TestServer::start(|settings| {
+        deployer(data.path(), &node.address().to_string())(settings);
+        settings.flag("--audit", &audit.display());
+    });
+    assert!(deployments(&server, "deployable").is_empty());
+    let body = json!({ "rpcUrl": node.url(), "privateKey": RICH_KEY, "chainId": ANVIL_CHAIN });
+    let first = request(&server, "deployable", &body);
+    assert_eq!(first.status, 202, "{first:?}");
+    assert_eq!(first.header("location"), "/v1/circuits/deployable");
+    let again = request(&server, "deployable", &body);
+    let entry = wait_until_ended(&server);
+    assert_eq!(entry.status, DeploymentStatus::Deployed, "{entry:?}");
+    if again.status == 202 {
+        assert_eq!(again.json()["job_id"], first.json()["job_id"]);
+    }
+    assert_eq!((entry.chain_id, entry.deployer.as_str()), (ANVIL_CHAIN, RICH_ACCOUNT));
+    let names: Vec<_> = entry.contracts.iter().map(|contract| contract.name.as_str()).collect();
+    assert_eq!(names, ["Library", "Verifier"]);
+    assert_eq!(entry.address.as_ref(), Some(&entry.contracts[1].address));
+    for contract in &entry.contracts {
+        let receipt = anvil.ask("eth_getTransactionReceipt", json!([contract.transaction]));
+        assert_eq!(receipt["contractAddress"].as_str().unwrap(), contract.address.to_lowercase());
+    }
+    assert_eq!(call(&anvil, &entry), format!("0x{:064x}", 42));
+
+    // The same again, also with the key in another form, deploys nothing.
+    let body = json!({ "rpcUrl": node.url(), "privateKey": format!("0x{}", RICH_KEY.to_uppercase()) });
+    let response = request(&server, "deployable", &body);
+    assert_eq!(response.status, 200, "{response:?}");
+    assert_eq!(serde_json::from_slice::<DeploymentEntry>(&response.body).unwrap(), entry);
+    assert_eq!(anvil.transactions(RICH_ACCOUNT), 2);
+    assert!(deployments(&server, "bare").is_empty());
+
+    let log = String::from_utf8(server.get("/v1/audit").body).unwrap();
+    let is_entry = |line: &str| line.contains("\"circuit.deployed\"") && line.contains("\"deployable\"");
+    assert_eq!(log.lines().filter(|line| is_entry(line)).count(), 1, "{log}");
+    let text = server.log();
+    assert!(!text.contains(RICH_KEY) && !text.contains(URL_KEY));
+    server.assert_healthy();
+    drop(server);
+    assert_absent(data.path(), &[RICH_KEY, &RICH_KEY.to_uppercase(), URL_KEY]);
+}
+
+#[test]
+fn wrong_requests_for_deployments_are_refused() {
+    let data = tempfile::tempdir().unwrap();
+    publish(&data.path().join("data"));
+    let node = FakeNode::start(|_, _| FakeAnswer::Result(json!("0x1")));
+    let broken = FakeNode::start(|_, _| FakeAnswer::BreakOff);
+    let moved =
+        b"HTTP/1.1 307 Moved\r\nlocation: http://169.254.169.254/\r\ncontent-length: 0\r\n\r\n".to_vec();
+    let moved = FakeNode::start(move |_, _| FakeAnswer::Bytes(moved.clone()));
+    let refusing =
+        FakeNode::start(|_, _| FakeAnswer::Error(-32_000, format!("the key {URL_KEY} is invalid")));
+    let allowed = [&node, &broken, &moved, &refusing].map(|node| node.address().to_string()).join(",");
+    let server = TestServer::start(deployer(data.path(), &format!("{allowed},*")));
+    let (url, key) = (node.url(), RICH_KEY);
+    let valid = json!({ "rpcUrl": url, "privateKey": key });
+    let with = |name: &str, value: Value| {
+        let mut body = valid.clone();
+        body[name] = value;
+        body
+    };
+
+    let short = &key[1..];
+    for private_key in
+        [json!(short), json!("hunter2hunter2"), json!(20_261_130_123_u64), json!(null), json!([key])]
+    {
+        let problem = request(&server, "deployable", &with("privateKey", private_key.clone()));
+        let problem = problem.assert_refused(ProblemType::InvalidRequest);
+        assert_eq!(problem.field.as_deref(), Some("privateKey"));
+        let shown = private_key.to_string();
+        let shown = shown.trim_matches(['"', '[', ']']);
+        assert!(shown == "null" || !serde_json::to_string(&problem).unwrap().contains(shown), "{problem:?}");
+    }
+    for chain_id in [json!("1"), json!(0), json!(-1), json!(1.5), json!(u64::MAX), json!(2)] {
+        let problem = request(&server, "deployable", &with("chainId", chain_id));
+        assert_eq!(problem.assert_refused(ProblemType::InvalidRequest).field.as_deref(), Some("chainId"));
+    }
+    for url in [json!(""), json!(7), json!("rpc.example"), json!("file:///etc/passwd")] {
+        let problem = request(&server, "deployable", &with("rpcUrl", url));
+        assert_eq!(problem.assert_refused(ProblemType::InvalidRequest).field.as_deref(), Some("rpcUrl"));
+    }
+    for url in [
+        "http://rpc.example/",
+        "http://127.0.0.1:1/",
+        "https://127.0.0.1/",
+        "https://10.0.0.1/",
+        "https://169.254.169.254/latest/",
+        "https://[::ffff:10.0.0.1]/",
+        // A name of an internal address.
+        "https://localhost/",
+    ] {
+        let response = request(&server, "deployable", &with("rpcUrl", json!(url)));
+        response.assert_refused(ProblemType::NodeNotAllowed);
+    }
+    for node in [broken, moved] {
+        let response = request(&server, "deployable", &with("rpcUrl", json!(node.url())));
+        response.assert_refused_for_now(ProblemType::NodeUnavailable);
+    }
+    let problem = request(&server, "deployable", &with("rpcUrl", json!(refusing.url())));
+    let problem = problem.assert_refused_for_now(ProblemType::DeploymentFailed);
+    assert!(problem.detail.contains("is invalid") && !problem.detail.contains(URL_KEY), "{}", problem.detail);
+    for body in [
+        json!({}),
+        json!([]),
+        json!({ "rpcUrl": url }),
+        with("other", json!(1)),
+        json!({ "x": "x".repeat(20_000) }),
+    ] {
+        request(&server, "deployable", &body).assert_refused(ProblemType::InvalidRequest);
+    }
+    for circuit in ["range_check", "none", "a%2fb"] {
+        request(&server, circuit, &valid).assert_refused(ProblemType::CircuitNotFound);
+    }
+    request(&server, "bare", &valid).assert_refused(ProblemType::CircuitNotDeployable);
+    assert!(deployments(&server, "deployable").is_empty());
+    let log = server.log();
+    assert!(!log.contains(&key[1..]) && !log.contains(URL_KEY) && !log.contains("20261130123"));
+    server.assert_healthy();
+}
+
+#[test]
+fn only_operators_deploy_and_see_why_it_failed() {
+    let (data, anvil) = (tempfile::tempdir().unwrap(), Anvil::start());
+    publish(&data.path().join("data"));
+    let keys = data.path().join("keys.toml");
+    let digest = |key: &str| hex::encode(Sha256::digest(key));
+    let entry =
+        |name: &str, role: &str| format!("[keys.{name}]\nrole = '{role}'\nsha256 = ['{}']\n", digest(name));
+    fs::write(&keys, [entry("alice", "operator"), entry("carol", "priority")].concat()).unwrap();
+    let settings = |settings: &mut Settings| {
+        settings.flag("--data", &data.path().join("data").display());
+        settings.flag("--keys-file", &keys.display());
+    };
+    let body = json!({ "rpcUrl": anvil.url(), "privateKey": POOR_KEY });
+    let ask = |server: &TestServer, key: &str| {
+        let request = server.json_request("/v1/circuits/deployable/deploy", body.to_string());
+        request.header("x-api-key", key).send()
+    };
+
+    // Nothing is deployed without a list of nodes.
+    let server = TestServer::start(settings);
+    ask(&server, "alice").assert_refused(ProblemType::DeployingDisabled);
+    server.finish();
+
+    let server = TestServer::start(|s| {
+        settings(s);
+        s.flag("--deploy-rpc", &anvil.address());
+    });
+    ask(&server, "carol").assert_refused(ProblemType::NotAllowed);
+    request(&server, "deployable", &body).assert_refused(ProblemType::ApiKeyRequired);
+    assert_eq!(ask(&server, "alice").status, 202);
+    let seen = wait_until_ended(&server);
+    assert_eq!((seen.status, seen.error, seen.address), (DeploymentStatus::Failed, None, None));
+    let seen = server
+        .request(http::Method::GET, "/v1/circuits/deployable")
+        .header("x-api-key", "alice")
+        .send()
+        .json();
+    let error = &seen["deployments"][0]["error"];
+    assert_eq!(error["code"], "deployment_failed", "{seen}");
+    assert!(error["detail"].as_str().unwrap().contains("has 0 coins"), "{error}");
+
+    // With coins the same request succeeds.
+    anvil.give_coins(seen["deployments"][0]["deployer"].as_str().unwrap(), 1_000_000_000_000_000_000);
+    assert_eq!(ask(&server, "alice").status, 202);
+    let entry = within(LIMIT, "the contracts are deployed", || {
+        Some(wait_until_ended(&server)).filter(|entry| entry.status == DeploymentStatus::Deployed)
+    });
+    assert_eq!(call(&anvil, &entry), format!("0x{:064x}", 42));
+    assert!(!server.log().contains(&POOR_KEY[2..]));
+}
+
+#[test]
+fn a_killed_server_deploys_nothing_twice() {
+    let (data, anvil) = (tempfile::tempdir().unwrap(), Anvil::start());
+    publish(&data.path().join("data"));
+    let body = json!({ "rpcUrl": anvil.url(), "privateKey": RICH_KEY });
+    anvil.ask("evm_setAutomine", json!([false]));
+    let settings = deployer(data.path(), &anvil.address().to_string());
+    let mut server = TestServer::start(&settings);
+    assert_eq!(request(&server, "deployable", &body).status, 202);
+    within(LIMIT, "the first transaction is sent", || {
+        let pending = anvil.ask("eth_getTransactionCount", json!([RICH_ACCOUNT, "pending"]));
+        (pending == "0x1").then_some(())
+    });
+    server.kill();
+
+    // The key is gone, so the next server cannot go on by itself.
+    let server = TestServer::start(&settings);
+    let failed = wait_until_ended(&server);
+    assert_eq!(failed.status, DeploymentStatus::Failed, "{failed:?}");
+    let error = failed.error.unwrap();
+    assert!(
+        matches!(error.code.known(), Some(ProblemType::WorkerLost | ProblemType::DeploymentFailed)),
+        "{error:?}"
+    );
+
+    // The same request waits for the transaction of before.
+    assert_eq!(request(&server, "deployable", &body).status, 202);
+    anvil.ask("evm_setAutomine", json!([true]));
+    anvil.ask("evm_mine", json!([]));
+    let entry = wait_until_ended(&server);
+    assert_eq!(entry.status, DeploymentStatus::Deployed, "{entry:?}");
+    assert_eq!(anvil.transactions(RICH_ACCOUNT), 2);
+    assert_eq!(call(&anvil, &entry), format!("0x{:064x}", 42));
+    server.assert_healthy();
+}
