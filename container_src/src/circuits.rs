@@ -1,19 +1,26 @@
-//! The circuits that this server can prove: those that are configured, and those that were built from templates.
+//! The circuits that this server can prove: those that are configured, and those that are stored because they were built from
+//! templates or uploaded.
 //!
-//! A built circuit is loaded when it is first needed, from the store that servers share, and unloaded when others need its memory.
+//! A stored circuit is loaded when it is first needed, from the store that servers share, and unloaded when others need its memory.
 //! What was published or removed by another server is known after a moment: [`Circuits::follow`].
 //!
+//! - [`upload`]: checks the circuits that operators upload.
+//! - [`uploaded_files`]: the parts of an upload.
+//! - [`sample_proof`]: proves the sample of an uploaded circuit.
+//! - [`noir_samples`]: proves the samples of Noir's circuits that were built.
 //! - [`built_families`]: families of circuits that were built.
 //! - [`compiled_contracts`]: the compiled contracts of a built circuit.
-//! - [`description`]: the description of a built circuit.
-//! - [`noir_samples`]: proves the samples of Noir's circuits before they are published.
+//! - [`description`]: the description of a stored circuit.
 //! - [`toolchain`]: starts the builder.
 
 mod built_families;
 pub mod compiled_contracts;
 pub mod description;
 pub mod noir_samples;
+pub mod sample_proof;
 pub mod toolchain;
+pub mod upload;
+pub mod uploaded_files;
 
 use std::{
     collections::BTreeMap,
@@ -28,7 +35,7 @@ use std::{
 use edgeprove_builder::BuiltCircuit;
 use edgeprove_circuit_store::{
     CircuitStore, CircuitStoreError, FamilyPlace, ListedCircuit, NewCircuit, StoredCircuit,
-    package::PackedFile,
+    package::{Content, PackedFile},
 };
 use edgeprove_engine::{
     circuits::{
@@ -38,14 +45,17 @@ use edgeprove_engine::{
     proving::Proving,
     scheduler::AdmissionError,
 };
+use edgeprove_groth16::{VerifyingKey, verifier_contract};
 use edgeprove_job_rules::capability::Subject;
-use edgeprove_protocol::{CircuitId, HasProblemType, ProblemType, Target};
+use edgeprove_protocol::{CircuitId, HasProblemType, ProblemType, ProofSystem, Target};
 use edgeprove_spool::{Spool, SpoolError};
 use edgeprove_templates::{Instance, Language, Toolchain};
 use parking_lot::{Mutex, RwLock};
+use sha2::{Digest as _, Sha256};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use description::Description;
+use description::{Description, Source};
 
 /// The files of all built circuits that are loaded at the same time, in bytes.
 const LOADED_MAX_BYTES: u64 = 256 << 20;
@@ -78,7 +88,7 @@ pub struct Circuits {
     built: Option<Built>,
 }
 
-/// Circuits that were built.
+/// Circuits that are stored.
 struct Built {
     store: CircuitStore,
     proving: Arc<Proving>,
@@ -90,6 +100,36 @@ struct Built {
     failed: Mutex<BTreeMap<CircuitId, (Instant, LookupError)>>,
     /// Held while a circuit is loaded: one at a time, because it takes memory and a prover.
     loading: tokio::sync::Mutex<()>,
+    /// The turn of the one upload that is checked.
+    checking: Arc<Semaphore>,
+}
+
+/// A file of a circuit that is published.
+#[derive(Debug, Clone)]
+pub struct PublishedFile {
+    /// Its name.
+    pub name: &'static str,
+    /// Its content.
+    pub content: Content,
+    /// SHA-256 of the content.
+    pub sha256: [u8; 32],
+}
+
+impl PublishedFile {
+    fn of_bytes(name: &'static str, bytes: bytes::Bytes) -> Self {
+        Self { name, sha256: Sha256::digest(&bytes).into(), content: bytes.into() }
+    }
+}
+
+/// A circuit that was loaded and is published next.
+struct Publication {
+    hash: String,
+    source: Source,
+    language: Language,
+    family: Option<FamilyPlace>,
+    trust: Option<String>,
+    files: Vec<PublishedFile>,
+    loaded: Arc<Circuit>,
 }
 
 /// What is known of a built circuit that is not loaded.
@@ -161,6 +201,7 @@ impl Circuits {
             changes: AtomicU64::new(0),
             failed: Mutex::default(),
             loading: tokio::sync::Mutex::default(),
+            checking: Arc::new(Semaphore::new(1)),
         };
         Self { configured: registry, built: Some(built) }
     }
@@ -189,7 +230,17 @@ impl Circuits {
         self.configured.has_only_failures() && self.built() == 0
     }
 
-    /// Finds a circuit by name; `None` means the default one. A built circuit that is not loaded is loaded now.
+    /// Finds a circuit that is loaded; `None` where a stored circuit is not, or there is none. Fails where a configured one
+    /// cannot be proved.
+    pub fn find_loaded(&self, id: Option<&CircuitId>) -> Result<Option<Arc<Circuit>>, LookupError> {
+        match self.configured.find(id) {
+            Ok(circuit) => Ok(Some(circuit)),
+            Err(LookupError::Unknown { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Finds a circuit by name; `None` means the default one. A stored circuit that is not loaded is loaded now.
     pub async fn find(&self, id: Option<&CircuitId>) -> Result<Arc<Circuit>, CircuitError> {
         let unknown = match self.configured.find(id) {
             Err(error @ LookupError::Unknown { .. }) => error,
@@ -230,29 +281,56 @@ impl Circuits {
         let Some(built) = &self.built else {
             return Err(LookupError::Unknown { id, known: String::new() }.into());
         };
-        let content = |artifact: &edgeprove_builder::Artifact| artifact.bytes().clone();
         let files: Vec<_> = circuit
             .artifacts
             .iter()
-            .map(|artifact| PackedFile { name: artifact.name(), content: content(artifact) })
+            .map(|artifact| PublishedFile {
+                name: artifact.name(),
+                content: artifact.bytes().clone().into(),
+                sha256: *artifact.sha256(),
+            })
             .collect();
-        let target = default_target(instance.template().language());
+        let language = instance.template().language();
         let folder = built.spool.create_dir()?;
-        let written = edgeprove_circuit_store::package::write_into(&files, folder.path()).await;
+        let written = edgeprove_circuit_store::package::write_into(&packed(&files), folder.path()).await;
         written.map_err(CircuitStoreError::from)?;
-        let loaded = built.load_from(folder.path(), &id, target).await?;
+        let loaded = built.load_from(folder.path(), &id, default_target(language)).await?;
         drop(folder);
-        let description = Description::new(instance, circuit, &loaded);
-        let new = NewCircuit {
-            id: id.clone(),
+        let publication = Publication {
             hash: hash.to_string(),
-            version: loaded.version(),
-            target,
-            description: serde_json::to_string(&description)?,
+            source: Source::of_template(instance),
+            language,
             family: instance.family(toolchain).map(|(family, size)| FamilyPlace { family, size }),
+            trust: circuit.trust.map(|trust| trust.as_str().to_owned()),
+            files,
+            loaded,
+        };
+        self.publish_loaded(built, publication).await.map(drop)
+    }
+
+    /// Publishes a loaded circuit with its files, its verification key and its contract.
+    async fn publish_loaded(
+        &self,
+        built: &Built,
+        publication: Publication,
+    ) -> Result<StoredCircuit, CircuitError> {
+        let Publication { hash, source, language, family, trust, mut files, loaded } = publication;
+        for file in files_of_key(&loaded) {
+            if files.iter().all(|other| other.name != file.name) {
+                files.push(file);
+            }
+        }
+        let description = Description::new(source, language, trust, &files, &loaded);
+        let new = NewCircuit {
+            id: loaded.id.clone(),
+            hash,
+            version: loaded.version(),
+            target: loaded.target,
+            description: serde_json::to_string(&description)?,
+            family,
         };
         let version = new.version.clone();
-        let stored = built.store.publish(new, &files).await?;
+        let stored = built.store.publish(new, &packed(&files)).await?;
         // Keys of circom have randomness in them: where another server was faster, its keys are the circuit's.
         let is_ours = stored.circuit.version == version;
         // First, because a circuit that is not known is unloaded.
@@ -260,10 +338,10 @@ impl Circuits {
         if is_ours {
             self.configured.add(loaded, stored.package_bytes, LOADED_MAX_BYTES);
         }
-        Ok(())
+        Ok(stored)
     }
 
-    /// Removes a built circuit, and returns whether it was there.
+    /// Removes a stored circuit, and returns whether it was there.
     pub async fn remove(&self, id: &CircuitId) -> Result<bool, CircuitStoreError> {
         let Some(built) = &self.built else { return Ok(false) };
         let is_removed = built.store.remove(id).await?;
@@ -395,4 +473,34 @@ const fn main_file(target: Target) -> &'static str {
         Target::NoirRecursive | Target::Evm => "circuit.json",
         Target::Groth16 => "circuit.zkey",
     }
+}
+
+/// The file of a package with the verification key for the default target.
+#[must_use]
+pub const fn key_file(target: Target) -> &'static str {
+    match target.proof_system() {
+        ProofSystem::UltraHonk => "vk",
+        ProofSystem::Groth16 => "verification_key.json",
+    }
+}
+
+/// The file of a package with the verifier contract.
+pub const CONTRACT_FILE: &str = "verifier.sol";
+
+/// The verification key of a loaded circuit for its default target, and for Groth16 its verifier contract. A circuit without
+/// public signals has none.
+fn files_of_key(loaded: &Circuit) -> Vec<PublishedFile> {
+    let Some(key) = loaded.ready_key(loaded.target) else { return Vec::new() };
+    let mut files = vec![PublishedFile::of_bytes(key_file(loaded.target), key.circuit.vk.clone())];
+    if loaded.proof_system() == ProofSystem::Groth16
+        && let Ok(key) = VerifyingKey::from_json(&key.circuit.vk)
+        && let Ok(contract) = verifier_contract(&key)
+    {
+        files.push(PublishedFile::of_bytes(CONTRACT_FILE, contract.into()));
+    }
+    files
+}
+
+fn packed(files: &[PublishedFile]) -> Vec<PackedFile<'_>> {
+    files.iter().map(|file| PackedFile { name: file.name, content: file.content.clone() }).collect()
 }

@@ -16,6 +16,7 @@ use crate::config::{
 
 pub mod audit;
 pub mod check_config;
+pub mod circuit;
 pub mod exit_status;
 pub mod healthcheck;
 mod input_file;
@@ -76,6 +77,8 @@ enum Command {
     Verify(Box<verify::VerifyArgs>),
     /// Fill the cache of verification keys for these circuits, for example while an image is built.
     Warm(Box<warm::WarmArgs>),
+    /// Upload, list, show, build and remove the circuits of a server.
+    Circuit(circuit::CircuitArgs),
     /// Verify or export the audit log.
     Audit(audit::AuditArgs),
     /// Make API keys.
@@ -100,6 +103,7 @@ pub fn run() -> ExitCode {
         Command::Witness(args) => witness::run(args),
         Command::Verify(args) => verify::run(*args, &environment),
         Command::Warm(args) => warm::run(*args, &environment),
+        Command::Circuit(args) => circuit::run(args),
         Command::Audit(args) => audit::run(args),
         Command::Keys(args) => keys::run(args),
         Command::Healthcheck(args) => healthcheck::run(&args),

@@ -100,7 +100,7 @@ pub struct Settings {
 /// Time limits of requests, a cold start included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {
-    /// For a request that computes a proof.
+    /// For a request that computes a proof or uploads a circuit.
     pub prove: Duration,
     /// For every other request.
     pub other: Duration,
@@ -110,12 +110,7 @@ impl Timeouts {
     /// The time limit of a class of endpoints.
     #[must_use]
     pub fn of(&self, class: Class) -> Duration {
-        match class {
-            Class::Proof => self.prove,
-            Class::Info | Class::JobList | Class::Job | Class::LinkedJob | Class::Operator | Class::Probe => {
-                self.other
-            }
-        }
+        if class.has_long_limit() { self.prove } else { self.other }
     }
 }
 

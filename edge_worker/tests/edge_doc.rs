@@ -8,7 +8,7 @@ use std::{collections::BTreeSet, fs, path::Path};
 use edgeprove_edge::settings::NAMES;
 use edgeprove_protocol::{
     ProblemType,
-    endpoints::{self, Class, EdgeAction, Method},
+    endpoints::{self, EdgeAction, Method},
 };
 
 fn root() -> &'static Path {
@@ -41,8 +41,8 @@ fn the_table_of_endpoints_is_that_of_the_code() {
         assert!(method != Method::Get || row.contains("`HEAD`"), "{row}");
         assert_eq!(matches!(action, EdgeAction::Forward(_)), row.ends_with("| yes |"), "{row}");
         if matches!(action, EdgeAction::Forward(_)) {
-            let is_proof = endpoint.class == Class::Proof;
-            let limit = if is_proof { "`PROVE_REQUEST_TIMEOUT`" } else { "`OTHER_REQUEST_TIMEOUT`" };
+            let is_long = endpoint.class.has_long_limit();
+            let limit = if is_long { "`PROVE_REQUEST_TIMEOUT`" } else { "`OTHER_REQUEST_TIMEOUT`" };
             assert!(row.contains(limit), "{row}");
         }
         documented.insert(*row);

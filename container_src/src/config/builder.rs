@@ -56,11 +56,11 @@ pub struct BuilderArgs {
     #[arg(long, env = "EDGEPROVE_BUILDER_ISOLATION", value_name = "WAY", default_value = "namespaces", value_parser = raw_setting::<Required>)]
     builder_isolation: RawSetting<Required>,
 
-    /// Most circuits that were built and are stored. Further ones are refused.
+    /// Most circuits that were built or uploaded and are stored. Further ones are refused.
     #[arg(long, env = "EDGEPROVE_BUILT_CIRCUITS", value_name = "N", default_value = "1000", value_parser = raw_setting::<u32>)]
     built_circuits: RawSetting<u32>,
 
-    /// Largest size of the files of all circuits that were built and are stored. Further ones are refused.
+    /// Largest size of the files of all circuits that were built or uploaded and are stored. Further ones are refused.
     #[arg(long, env = "EDGEPROVE_BUILT_CIRCUITS_SIZE", value_name = "SIZE", default_value = "4GiB", value_parser = raw_setting::<ByteSize>)]
     built_circuits_size: RawSetting<ByteSize>,
 

@@ -1,9 +1,10 @@
 //! One file per endpoint. Each handler's documentation lists its steps, and the status of each failure.
 
 pub mod audit;
-pub mod build_circuit;
+mod build_circuit;
 pub mod cancel_job;
 pub mod circuit_files;
+pub mod circuit_request;
 pub mod circuits;
 pub mod deploy_circuit;
 pub mod estimate;
@@ -22,3 +23,5 @@ pub mod remove_circuit;
 pub mod stats;
 pub mod submit_job;
 pub mod templates;
+mod upload_circuit;
+pub mod verification_key;

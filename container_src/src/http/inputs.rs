@@ -5,15 +5,12 @@
 
 use std::sync::{Arc, LazyLock};
 
-use bytes::Bytes;
 use edgeprove_engine::{
     private_thread,
     proof_systems::inputs::{CIRCUIT_ID, InputDocument, InputError},
-    witness::intake::{IntakeError, Pace, TooSlow},
 };
 use edgeprove_protocol::{CircuitId, ProblemType, limits::INPUTS_MAX_BYTES};
 use edgeprove_spool::{Bound, Budget, Share};
-use futures_util::StreamExt as _;
 use http::{HeaderMap, header, request::Parts};
 
 use super::{api_error::ApiError, extract::declared_length, request_body::RequestBody, state::AppState};
@@ -67,21 +64,13 @@ pub async fn receive(
         return Err(too_large());
     }
     let share = Share::new(Arc::clone(&BODIES), Some(Arc::from(account)));
-    let (mut json, mut pace) = (Vec::new(), Pace::new(limits.idle));
-    loop {
-        let next = tokio::time::timeout_at(pace.silent_at(), body.next()).await;
-        let next = next.map_err(|_| IntakeError::Stalled { received: pace.received, idle: limits.idle })?;
-        let Some(piece) = next else { break };
-        let piece: Bytes = piece.map_err(|_| broken_off(pace.received))?;
-        if let Err(TooSlow) = pace.receive(piece.len()) {
-            return Err(IntakeError::TooSlow { received: pace.received, seconds: pace.seconds() }.into());
-        }
-        if pace.received > max_bytes {
+    let admit = |received: u64, piece: u64| {
+        if received > max_bytes {
             return Err(too_large());
         }
-        share.take(piece.len() as u64).map_err(no_memory)?;
-        json.extend_from_slice(&piece);
-    }
+        share.take(piece).map_err(no_memory)
+    };
+    let json = body.collect(limits.idle, admit).await?;
     let is_gzip = json.starts_with(&GZIP);
     // Large documents take a while, and functions leave copies of private values on their stack.
     let parsed = private_thread::run(move || InputDocument::parse(json)).await;
@@ -125,10 +114,6 @@ fn check_encoding(headers: &HeaderMap) -> Result<(), ApiError> {
         }
         Some(_) | None => Ok(()),
     }
-}
-
-fn broken_off(received: u64) -> ApiError {
-    ApiError::new(ProblemType::InvalidRequest, format!("the body broke off after {received} bytes"))
 }
 
 fn no_memory(bound: Bound) -> ApiError {

@@ -8,10 +8,13 @@ use std::{
 
 use axum::body::{Body, BodyDataStream};
 use bytes::Bytes;
-use edgeprove_protocol::limits;
+use edgeprove_engine::witness::intake::{IntakeError, Pace, TooSlow};
+use edgeprove_protocol::{ProblemType, limits};
 use edgeprove_telemetry::{Supervisor, metrics};
 use futures_util::{Stream, StreamExt};
 use http::{header, request::Parts};
+
+use super::api_error::ApiError;
 
 /// Most bytes of a refused upload that are read after the refusal: as many as an upload may have. Many clients send all of
 /// it before they look at the answer.
@@ -31,6 +34,30 @@ impl RequestBody {
     pub fn new(parts: &Parts, body: Body) -> Self {
         let expects_continue = parts.headers.contains_key(header::EXPECT);
         Self { body: body.into_data_stream(), has_started: false, expects_continue }
+    }
+
+    /// Receives all of the body. `admit` gets the number of bytes that have arrived and those of the newest piece, before the
+    /// piece is added. The body must arrive without long pauses and fast enough (408), and not break off (400).
+    pub async fn collect(
+        &mut self,
+        idle: Duration,
+        mut admit: impl FnMut(u64, u64) -> Result<(), ApiError>,
+    ) -> Result<Vec<u8>, ApiError> {
+        let (mut bytes, mut pace) = (Vec::new(), Pace::new(idle));
+        loop {
+            let next = tokio::time::timeout_at(pace.silent_at(), self.next()).await;
+            let next = next.map_err(|_| IntakeError::Stalled { received: pace.received, idle })?;
+            let Some(piece) = next else { return Ok(bytes) };
+            let piece: Bytes = piece.map_err(|_| {
+                let detail = format!("the body broke off after {} bytes", pace.received);
+                ApiError::new(ProblemType::InvalidRequest, detail)
+            })?;
+            if let Err(TooSlow) = pace.receive(piece.len()) {
+                return Err(IntakeError::TooSlow { received: pace.received, seconds: pace.seconds() }.into());
+            }
+            admit(pace.received, piece.len() as u64)?;
+            bytes.extend_from_slice(&piece);
+        }
     }
 
     /// Reads and discards the rest of a refused upload, for some seconds and up to some bytes, in the background. Without this the connection

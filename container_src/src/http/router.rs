@@ -27,9 +27,9 @@ use super::{
     caller::identify,
     concurrent_requests::limit_concurrent_requests,
     handlers::{
-        audit, build_circuit, cancel_job, circuit_files, circuits, deploy_circuit, estimate, get_job,
+        audit, cancel_job, circuit_files, circuit_request, circuits, deploy_circuit, estimate, get_job,
         get_proof, health, index, job_counts, job_events, list_jobs, metrics, problems, proof_request,
-        remove_circuit, stats, templates,
+        remove_circuit, stats, templates, verification_key,
     },
     origin_check::{allows_any, refuse_foreign_pages},
     request_id::{RandomRequestId, remove_invalid_request_id},
@@ -78,9 +78,9 @@ fn routes() -> Vec<Route> {
         Route::new(Get, "/v1/proofs/{id}/events", job_events::job_events),
         Route::new(Get, "/v1/queue", job_counts::job_counts),
         Route::new(Get, "/v1/circuits", circuits::list_circuits),
-        Route::new(Post, "/v1/circuits", build_circuit::build_circuit),
+        Route::new(Post, "/v1/circuits", circuit_request::request_circuit),
         Route::new(Get, "/v1/circuits/{circuit}", circuits::circuit),
-        Route::new(Get, "/v1/circuits/{circuit}/vk", circuits::verification_key),
+        Route::new(Get, "/v1/circuits/{circuit}/vk", verification_key::verification_key),
         Route::new(Get, "/v1/circuits/{circuit}/verifier.sol", circuit_files::contract),
         Route::new(Get, "/v1/circuits/{circuit}/artifacts/{name}", circuit_files::artifact),
         Route::new(Get, "/v1/templates", templates::list_templates),
@@ -119,7 +119,7 @@ fn router_of(app: AppState, is_wanted: impl Fn(Option<Class>) -> bool) -> Router
         if !is_wanted(class) {
             continue;
         }
-        let limit = if class == Some(Class::Proof) {
+        let limit = if class.is_some_and(Class::has_long_limit) {
             app.options.prove_request_timeout
         } else {
             app.options.other_request_timeout

@@ -18,6 +18,7 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::{
+    circuit_commands::circuit_command,
     command_line::WorkFolder,
     support::{
         Response, TestServer, bb,
@@ -154,7 +155,13 @@ fn a_circom_template_becomes_a_circuit_that_proves() {
 fn a_noir_template_becomes_a_circuit_that_proves() {
     let data = tempfile::tempdir().unwrap();
     let server = TestServer::start(builder(data.path()));
-    let entry = build(&server, &range("noir"));
+    // The command waits until the circuit is ready.
+    let parameters = ["--param", "min=100", "--param", "max=500"];
+    let ended =
+        circuit_command(&server, &[&["build", "rangeCheck", "--language", "noir"][..], &parameters].concat());
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let entry = circuit(&server, ended.stdout.trim());
+    assert_eq!(entry.status, CircuitStatus::Ready);
     let id = entry.id.as_str();
     assert_eq!(entry.targets, [Target::NoirRecursive, Target::Evm]);
     assert_eq!(built(&entry).trust, None, "its keys need no setup of their own");
@@ -332,13 +339,19 @@ fn a_failed_build_has_a_reason_and_can_be_repeated() {
     assert_eq!(error.code.known(), Some(ProblemType::CircuitCompilationFailed));
     assert!(error.detail.contains("no such module"), "{}", error.detail);
     assert!(!error.detail.contains(data.path().to_str().unwrap()), "{}", error.detail);
+    // The command asks for the circuit again, and reports why it fails again.
+    let parameters = ["--param", "min=100", "--param", "max=500"];
+    let failed =
+        circuit_command(&server, &[&["build", "rangeCheck", "--language", "noir"][..], &parameters].concat());
+    assert_eq!(failed.code, Some(65), "{failed:?}");
+    assert!(failed.stderr.contains(&id) && failed.stderr.contains("no such module"), "{failed:?}");
     prove(&server, &id, 123).assert_refused(ProblemType::CircuitNotFound);
 
     fs::copy(toolchain().join("compile_program.mjs"), &script).unwrap();
     let repeated = request(&server, &range("noir"));
     assert_eq!((repeated.status.as_u16(), repeated.json()["id"].as_str()), (202, Some(id.as_str())));
     wait_until_ready(&server, &id);
-    assert_eq!(builds(&server), 2);
+    assert_eq!(builds(&server), 3);
     server.assert_healthy();
 }
 

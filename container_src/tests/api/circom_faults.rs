@@ -9,20 +9,11 @@ use crate::{
     command_line::WorkFolder,
     support::{
         TestServer,
-        circom_files::{AFTER_LAST_POINT, CircomFolder},
+        circom_files::{AFTER_LAST_POINT, CircomFolder, ENDLESS, importing},
         processes,
         wait::LIMIT,
     },
 };
-
-/// A program that never ends its start, in the binary format: a loop in its start function.
-const ENDLESS: &[u8] = &[
-    0, b'a', b's', b'm', 1, 0, 0, 0, // magic and version
-    1, 4, 1, 0x60, 0, 0, // one type: no parameters, no results
-    3, 2, 1, 0, // one function
-    8, 1, 0, // which is the start function
-    10, 9, 1, 7, 0, 0x03, 0x40, 0x0c, 0, 0x0b, 0x0b, // loop { branch to the loop }
-];
 
 /// The name of a circuit, its key, its program, and a part of the error.
 type Broken<'a> = (&'a str, &'a [u8], Option<&'a [u8]>, &'a str);
@@ -84,15 +75,6 @@ fn broken_circuits_stop_neither_the_server_nor_others() {
     let document = json!({"privateInputs": {"in": 60, "randomPublicSignal": 7}});
     assert_eq!(server.inputs_request("/api/prove/range", &document).send().status, 200);
     server.assert_healthy();
-}
-
-/// A program that imports a function which circom's runtime does not have.
-fn importing() -> Vec<u8> {
-    let mut program = vec![0, b'a', b's', b'm', 1, 0, 0, 0, 1, 4, 1, 0x60, 0, 0];
-    let import = [&[1_u8, 3][..], b"env", &[9], b"read_file", &[0, 0]].concat();
-    program.extend([2, u8::try_from(import.len()).unwrap()]);
-    program.extend(import);
-    program
 }
 
 #[test]

@@ -46,6 +46,7 @@ fn publish(data: &Path) {
                 version: "02".repeat(32),
                 target: Target::Groth16,
                 description: description.to_string(),
+                family: None,
             };
             let content = contracts.clone().into_bytes().into();
             store.publish(circuit, &[PackedFile { name: file, content }]).await.unwrap();

@@ -30,6 +30,8 @@ mod check_config;
 mod circom;
 mod circom_commands;
 mod circom_faults;
+mod circuit_commands;
+mod circuit_uploads;
 mod circuits;
 mod command_line;
 mod configuration;

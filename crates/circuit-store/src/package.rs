@@ -1,15 +1,19 @@
 //! The files of a circuit as one tar file.
 
-use std::{collections::VecDeque, io, path::Path};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    pin::Pin,
+};
 
 use bytes::Bytes;
 use edgeprove_artifacts::ArtifactReader;
-use futures_util::stream;
+use futures_util::{Stream, StreamExt as _, TryStreamExt as _, future, stream};
 use tokio::{
     fs::{self, File},
-    io::{AsyncRead, AsyncWriteExt as _},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _},
 };
-use tokio_util::io::StreamReader;
+use tokio_util::io::{ReaderStream, StreamReader};
 
 use crate::CircuitStoreError;
 
@@ -26,7 +30,44 @@ pub struct PackedFile<'a> {
     /// Its name.
     pub name: &'a str,
     /// Its content.
-    pub content: Bytes,
+    pub content: Content,
+}
+
+/// The content of a file that is packed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Content {
+    /// These bytes.
+    Bytes(Bytes),
+    /// The bytes of a file on the disk, which nobody changes meanwhile.
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Its size, in bytes.
+        bytes: u64,
+    },
+}
+
+impl Content {
+    /// The size, in bytes.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        match self {
+            Self::Bytes(bytes) => bytes.len() as u64,
+            Self::File { bytes, .. } => *bytes,
+        }
+    }
+
+    /// Whether it has no bytes.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl<B: Into<Bytes>> From<B> for Content {
+    fn from(bytes: B) -> Self {
+        Self::Bytes(bytes.into())
+    }
 }
 
 /// The files cannot be packed, or a package is none.
@@ -59,8 +100,32 @@ pub fn is_name(name: &str) -> bool {
 /// The size of a package with these files, in bytes.
 #[must_use]
 pub fn bytes(files: &[PackedFile<'_>]) -> u64 {
-    let file = |file: &PackedFile<'_>| BLOCK + file.content.len().next_multiple_of(BLOCK);
-    (files.iter().map(file).sum::<usize>() + 2 * BLOCK) as u64
+    let block = BLOCK as u64;
+    let file = |file: &PackedFile<'_>| block + file.content.len().next_multiple_of(block);
+    files.iter().map(file).sum::<u64>() + 2 * block
+}
+
+/// Bytes that are read from a file at once.
+const READ_BYTES: usize = 256 * 1024;
+
+type Pieces = Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>;
+
+/// The pieces of a content. A file that has become shorter or longer is an error.
+fn pieces(content: &Content) -> Pieces {
+    match content {
+        Content::Bytes(bytes) => Box::pin(stream::iter([Ok(bytes.clone())])),
+        Content::File { path, bytes } => {
+            let (path, bytes) = (path.clone(), *bytes);
+            let open = async move {
+                let file = File::open(path).await?;
+                if file.metadata().await?.len() != bytes {
+                    return Err(io::Error::other("the file has another size than before"));
+                }
+                Ok(ReaderStream::with_capacity(file.take(bytes), READ_BYTES))
+            };
+            Box::pin(stream::once(open).try_flatten())
+        }
+    }
 }
 
 /// Reads files as one tar file, without a copy of their content.
@@ -69,24 +134,25 @@ pub fn reader(files: &[PackedFile<'_>]) -> Result<impl AsyncRead + Unpin + use<>
         return Err(InvalidPackage::TooManyFiles);
     }
     let zeros = Bytes::from_static(&[0; 2 * BLOCK]);
-    let mut pieces = VecDeque::new();
+    let mut parts: Vec<Pieces> = Vec::new();
     for PackedFile { name, content } in files {
         if !is_name(name) {
             return Err(InvalidPackage::Name);
         }
         let mut header = tar::Header::new_ustar();
         header.set_path(name).map_err(|_| InvalidPackage::Name)?;
-        header.set_size(content.len() as u64);
+        header.set_size(content.len());
         header.set_mode(0o644);
         header.set_mtime(0);
         header.set_cksum();
-        pieces.push_back(Bytes::copy_from_slice(header.as_bytes()));
-        pieces.push_back(content.clone());
-        pieces.push_back(zeros.slice(..content.len().next_multiple_of(BLOCK) - content.len()));
+        let padding = (content.len().next_multiple_of(BLOCK as u64) - content.len()) as usize;
+        parts.push(pieces(&Bytes::copy_from_slice(header.as_bytes()).into()));
+        parts.push(pieces(content));
+        parts.push(pieces(&zeros.slice(..padding).into()));
     }
-    pieces.push_back(zeros);
-    pieces.retain(|piece| !piece.is_empty());
-    Ok(StreamReader::new(stream::iter(pieces.into_iter().map(io::Result::Ok))))
+    parts.push(pieces(&zeros.into()));
+    let is_piece = |piece: &Bytes| future::ready(!piece.is_empty());
+    Ok(StreamReader::new(Box::pin(stream::iter(parts).flatten().try_filter(is_piece))))
 }
 
 /// The files of a stored circuit, read one after the other.
@@ -195,7 +261,12 @@ pub async fn write_into(files: &[PackedFile<'_>], folder: &Path) -> Result<(), I
         if !is_name(name) {
             return Err(InvalidPackage::Name);
         }
-        fs::write(folder.join(name), content).await.map_err(InvalidPackage::Destination)?;
+        let path = folder.join(name);
+        match content {
+            Content::Bytes(bytes) => fs::write(path, bytes).await,
+            Content::File { path: source, .. } => fs::copy(source, path).await.map(drop),
+        }
+        .map_err(InvalidPackage::Destination)?;
     }
     Ok(())
 }

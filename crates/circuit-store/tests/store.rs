@@ -7,7 +7,7 @@ use std::{fs, sync::Arc};
 use edgeprove_artifacts::{ArtifactSettings, ArtifactStore, KeySettings, LocationSettings};
 use edgeprove_circuit_store::{
     Bounds, CircuitStore, CircuitStoreError, FamilyPlace, ListedCircuit, NewCircuit,
-    package::{InvalidPackage, PackedFile},
+    package::{Content, InvalidPackage, PackedFile},
 };
 use edgeprove_job_queue::store::{Database, DatabaseLocation};
 use edgeprove_protocol::Target;
@@ -41,6 +41,30 @@ fn files(contents: &[(&'static str, usize)]) -> Vec<PackedFile<'static>> {
 }
 
 #[tokio::test]
+async fn files_on_the_disk_are_stored_like_bytes() {
+    let store = store(10, 64 << 20).await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("source");
+    let expected: Vec<u8> = (0..700_001_u32).map(|at| at.to_le_bytes()[1]).collect();
+    fs::write(&path, &expected).unwrap();
+    let content = Content::File { path: path.clone(), bytes: expected.len() as u64 };
+    let packed = [
+        PackedFile { name: "circuit.zkey", content },
+        PackedFile { name: "after", content: vec![7; 3].into() },
+    ];
+    let stored = store.publish(circuit("a"), &packed).await.unwrap();
+    let unpacked = tempfile::tempdir().unwrap();
+    store.files(&stored).await.unwrap().unpack_into(unpacked.path()).await.unwrap();
+    assert_eq!(fs::read(unpacked.path().join("circuit.zkey")).unwrap(), expected);
+    assert_eq!(fs::read(unpacked.path().join("after")).unwrap(), [7; 3]);
+
+    // Nothing is published of a file that was changed.
+    fs::write(&path, b"shorter").unwrap();
+    store.publish(circuit("b"), &packed).await.unwrap_err();
+    assert_eq!(store.find(&circuit("b").id).await.unwrap(), None);
+}
+
+#[tokio::test]
 async fn files_of_every_size_come_back_unchanged() {
     let store = store(10, 64 << 20).await;
     let files =
@@ -49,14 +73,15 @@ async fn files_of_every_size_come_back_unchanged() {
     let folder = tempfile::tempdir().unwrap();
     store.files(&stored).await.unwrap().unpack_into(folder.path()).await.unwrap();
     for file in &files {
-        assert_eq!(fs::read(folder.path().join(file.name)).unwrap(), file.content, "{}", file.name);
+        let Content::Bytes(expected) = &file.content else { panic!("a file on the disk") };
+        assert_eq!(fs::read(folder.path().join(file.name)).unwrap(), *expected, "{}", file.name);
         let (mut found, bytes) = store.files(&stored).await.unwrap().find(file.name).await.unwrap();
-        assert_eq!(bytes, file.content.len() as u64);
+        assert_eq!(bytes, file.content.len());
         let mut content = Vec::new();
         while let Some(piece) = found.next_piece().await.unwrap() {
             content.extend_from_slice(&piece);
         }
-        assert_eq!(content, file.content);
+        assert_eq!(content, *expected);
     }
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), files.len());
     let missing = store.files(&stored).await.unwrap().find("other").await;

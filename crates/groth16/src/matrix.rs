@@ -1,5 +1,7 @@
 //! Sparse matrices: the coefficients of a circuit's constraints.
 
+use std::collections::BTreeMap;
+
 use ark_bn254::Fr;
 use ark_ff::Zero as _;
 use rayon::iter::{IndexedParallelIterator as _, IntoParallelRefMutIterator as _, ParallelIterator as _};
@@ -51,11 +53,29 @@ impl Matrix {
         });
     }
 
+    /// Whether a row has these wires with these coefficients, in any order. Terms of one wire are added, and a coefficient of
+    /// zero is no term.
+    pub(crate) fn has_row(&self, row: usize, terms: &[(u32, Fr)]) -> bool {
+        let of_key = self.row(row).iter().map(|Term { wire, coefficient }| (*wire, *coefficient));
+        // Both come from the same compiler as a rule.
+        of_key.clone().eq(terms.iter().copied()) || canonical(of_key) == canonical(terms.iter().copied())
+    }
+
     /// The terms of a row; none where the matrix has no such row.
     fn row(&self, row: usize) -> &[Term] {
         let start = row.checked_sub(1).and_then(|before| self.ends.get(before)).copied().unwrap_or(0);
         self.ends.get(row).and_then(|end| self.terms.get(start..*end)).unwrap_or_default()
     }
+}
+
+/// The terms of a row by wire, each wire once.
+fn canonical(terms: impl Iterator<Item = (u32, Fr)>) -> BTreeMap<u32, Fr> {
+    let mut sums = BTreeMap::new();
+    for (wire, coefficient) in terms {
+        *sums.entry(wire).or_insert_with(Fr::zero) += coefficient;
+    }
+    sums.retain(|_, sum| !sum.is_zero());
+    sums
 }
 
 #[cfg(test)]
@@ -74,5 +94,22 @@ mod tests {
         let mut products = [Fr::from(9_u64); 4];
         matrix.multiply(&[value(1), value(10), value(100)], &mut products);
         assert_eq!(products, [320, 0, 7, 0].map(value));
+    }
+
+    #[test]
+    fn a_row_is_compared_by_the_sums_of_its_wires() {
+        let value = |value: u64| Fr::from(value);
+        let term = |wire: u32, coefficient: u64| (0, Term { wire, coefficient: value(coefficient) });
+        let matrix = Matrix::from_terms(1, vec![term(1, 2), term(2, 3)]);
+        let has = |terms: &[(u32, u64)]| {
+            let terms: Vec<_> =
+                terms.iter().map(|(wire, coefficient)| (*wire, value(*coefficient))).collect();
+            matrix.has_row(0, &terms)
+        };
+        assert!(has(&[(1, 2), (2, 3)]));
+        assert!(has(&[(2, 1), (1, 2), (2, 2), (3, 0)]));
+        for other in [&[(1, 2)][..], &[(1, 2), (2, 4)], &[(1, 2), (2, 3), (3, 1)], &[]] {
+            assert!(!has(other), "{other:?}");
+        }
     }
 }

@@ -17,6 +17,7 @@ use crate::{
     field::{self, RandomnessError},
     proof::{Proof, PublicSignals},
     quotient::Quotient,
+    r1cs::{Constraint, R1cs},
     sections::FormatError,
     threads::{Panicked, Threads},
     verifying_key::{PreparedVerifyingKey, VerifyingKey},
@@ -129,6 +130,20 @@ impl ProvingKey {
     #[must_use]
     pub fn prepared_verifying_key(&self) -> &PreparedVerifyingKey {
         &self.prepared
+    }
+
+    /// The first constraint of which the key has other coefficients, counted from 0. `None`: the key may be one of this
+    /// circuit. A key has two of the three sides of a constraint, and no way to check the points of all of them: only
+    /// `snarkjs zkey verify` does, with a powers-of-tau file.
+    #[must_use]
+    pub fn first_difference(&self, circuit: &R1cs) -> Option<usize> {
+        let Zkey { a, b, .. } = &self.zkey;
+        let constraints = circuit.constraints();
+        let other = constraints.iter().enumerate().position(|(row, Constraint { a: of_a, b: of_b, .. })| {
+            !a.has_row(row, of_a) || !b.has_row(row, of_b)
+        });
+        // Rows beyond the constraints of the circuit.
+        other.or_else(|| (a.rows() != constraints.len()).then_some(constraints.len()))
     }
 
     /// Proves, and verifies the proof. The call blocks its thread.

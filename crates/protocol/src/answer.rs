@@ -83,7 +83,7 @@ impl Timings {
 /// `GET /v1/circuits`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CircuitList {
-    /// The circuits, by name: the configured ones, then those that were built.
+    /// The circuits, by name: the configured ones, then those that were built or uploaded.
     pub circuits: Vec<CircuitEntry>,
     /// The path of the next page; `None` on the last one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -109,9 +109,15 @@ pub struct CircuitEntry {
     pub vk_hash: Option<String>,
     /// The path of its verification key; `None` until loaded.
     pub vk: Option<String>,
-    /// What it was built from; `None` for configured circuits.
+    /// Where it comes from.
+    #[serde(default)]
+    pub origin: CircuitOrigin,
+    /// What it was built from; `None` for other circuits.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub built: Option<BuiltFrom>,
+    /// What was uploaded; `None` for other circuits.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub uploaded: Option<UploadedCircuit>,
     /// Why its last build failed.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub error: Option<Problem>,
@@ -172,6 +178,40 @@ pub struct DeployedContract {
     pub gas_used: u64,
 }
 
+/// Where a circuit comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CircuitOrigin {
+    /// The settings of the server name it.
+    #[default]
+    Configured,
+    /// The server built it from a template.
+    Built,
+    /// An operator uploaded it.
+    Uploaded,
+}
+
+/// An uploaded circuit, and its files.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UploadedCircuit {
+    /// The name that its operator gave it. The id has a part of the hash too.
+    pub name: String,
+    /// Its language: `noir` or `circom`.
+    pub language: String,
+    /// SHA-256 over the name and the digests of the uploaded files, 64 hexadecimal digits.
+    pub hash: String,
+    /// Who must be trusted that nobody can prove false statements with its keys, as its operator declared: `ceremony`,
+    /// `local` or `unknown`. The server cannot check it. `None` where keys need no setup of their own.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub trust: Option<String>,
+    /// Whether a sample was proved and its proof verified before the circuit was published.
+    pub sample_proved: bool,
+    /// When it was published.
+    pub published_at: String,
+    /// Its files.
+    pub artifacts: Vec<CircuitFile>,
+}
+
 /// What a circuit was built from, and its files.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BuiltFrom {
@@ -196,7 +236,7 @@ pub struct BuiltFrom {
     pub artifacts: Vec<CircuitFile>,
 }
 
-/// One file of a circuit that was built.
+/// One file of a circuit that was built or uploaded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CircuitFile {
     /// Its name.
@@ -231,7 +271,7 @@ pub struct Health {
     /// What the server does with jobs: `prover`, `builder` or both. Empty from a server that did not report it yet.
     #[serde(default)]
     pub roles: Vec<String>,
-    /// The number of circuits that were built from templates.
+    /// The number of circuits that were built from templates or uploaded.
     #[serde(default)]
     pub built_circuits: u64,
     /// The Noir release whose compiled circuits this server accepts.

@@ -28,6 +28,8 @@ pub enum Class {
     Info,
     /// Computes a proof or accepts a job. Its requests have the long time limit.
     Proof,
+    /// Asks for a circuit, or uploads one. Its requests have the long time limit.
+    Circuit,
     /// Lists the jobs of one caller. A caller without a key has no list at the edge.
     JobList,
     /// Reads or cancels one job, or counts all of them.
@@ -94,6 +96,17 @@ pub struct Endpoint {
     pub edge: EdgeAction,
     /// What it does, for people.
     pub summary: &'static str,
+}
+
+impl Class {
+    /// Whether its requests have the long time limit.
+    #[must_use]
+    pub const fn has_long_limit(self) -> bool {
+        match self {
+            Self::Proof | Self::Circuit => true,
+            Self::Info | Self::JobList | Self::Job | Self::LinkedJob | Self::Operator | Self::Probe => false,
+        }
+    }
 }
 
 impl Method {
@@ -224,19 +237,19 @@ pub const ALL: &[Endpoint] = &[
         "the same for the named circuit"),
     Endpoint::new(Method::Get, "/v1/circuits", Class::Info, FORWARD,
         "the circuits: state, targets, size, hash of the verification key"),
-    Endpoint::new(Method::Post, "/v1/circuits", Class::Job, FORWARD,
+    Endpoint::new(Method::Post, "/v1/circuits", Class::Circuit, FORWARD,
         "asks for the circuit of a template: {\"templateName\": \"NAME\", \"params\": {…}}; responds 200 with the circuit, or 202 \
-         while it is built"),
+         while it is built. Operators upload a compiled circuit as multipart/form-data; 201 when it can be proved"),
     Endpoint::new(Method::Get, "/v1/circuits/{circuit}", Class::Info, FORWARD,
         "a circuit with its inputs: name, type, visibility"),
     Endpoint::new(Method::Get, "/v1/circuits/{circuit}/vk", Class::Info, FORWARD,
         "the verification key of a circuit, as the file that bb and edgeprove verify take; ?target="),
     Endpoint::new(Method::Get, "/v1/circuits/{circuit}/verifier.sol", Class::Info, FORWARD,
-        "the verifier contract of a circuit that was built"),
+        "the verifier contract of a circuit that was built or uploaded"),
     Endpoint::new(Method::Get, "/v1/circuits/{circuit}/artifacts/{name}", Class::Info, FORWARD,
-        "a file of a circuit that was built"),
+        "a file of a circuit that was built or uploaded"),
     Endpoint::new(Method::Delete, "/v1/circuits/{circuit}", Class::Operator, EdgeAction::Hide,
-        "removes a circuit that was built; for operators"),
+        "removes a circuit that was built or uploaded; for operators"),
     Endpoint::new(Method::Post, "/v1/circuits/{circuit}/deploy", Class::Operator, EdgeAction::Hide,
         "deploys the verifier contract of a circuit: {\"rpcUrl\": \"URL\", \"privateKey\": \"KEY\", \"chainId\": N}; for operators"),
     Endpoint::new(Method::Get, "/v1/templates", Class::Info, FORWARD,

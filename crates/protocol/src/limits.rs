@@ -4,6 +4,8 @@
 pub const UPLOAD_MAX_BYTES: u64 = 64 * 1024 * 1024;
 /// Maximum size of the JSON with the inputs of a circuit, in bytes.
 pub const INPUTS_MAX_BYTES: u64 = 8 * 1024 * 1024;
+/// Maximum size of all files of an uploaded circuit together, in bytes. Circuits of about this size can be loaded at once.
+pub const CIRCUIT_UPLOAD_MAX_BYTES: u64 = 256 * 1024 * 1024;
 /// Maximum size of a decompressed witness, in bytes.
 pub const DECOMPRESSED_MAX_BYTES: u64 = 1024 * 1024 * 1024;
 /// Maximum ratio of decompressed to compressed bytes, checked once [`COMPRESSION_RATIO_FLOOR_BYTES`] are decompressed.

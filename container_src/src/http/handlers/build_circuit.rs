@@ -1,27 +1,29 @@
-//! `POST /v1/circuits`: asks for the circuit of a template and its parameters.
+//! `POST /v1/circuits` with JSON: asks for the circuit of a template and its parameters.
 //!
 //! 1. The caller is known (401), and within its limits (429).
-//! 2. The body is JSON of the right shape and size (400, 415).
+//! 2. The body is JSON of the right size (408, 413, 415) and shape (400).
 //! 3. There is such a template (404), and the parameters fit it (400).
 //! 4. 200 with the circuit where it is ready. Otherwise it is built, once for all requests: 202 with its `Location` (503
 //!    where no server of this queue builds circuits, or as many are stored or wait as may).
 
 use axum::{
     Json,
-    body::to_bytes,
-    extract::{Request, State},
+    extract::FromRequestParts as _,
     response::{IntoResponse, Response},
 };
 use edgeprove_builder::Versions;
 use edgeprove_protocol::{ProblemType, answer::CircuitEntry};
 use edgeprove_templates::{Instance, Language, RawParameters};
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderValue, StatusCode, header, request::Parts};
 use serde::Deserialize;
 
 use super::circuits::built_entry;
 use crate::{
     access::{Caller, Work},
-    http::{api_error::ApiError, inputs, request_id::request_id_of, state::AppState},
+    http::{
+        api_error::ApiError, extract::declared_length, inputs, request_body::RequestBody,
+        request_id::request_id_of, state::AppState,
+    },
     jobs::{
         build_request::{BuildState, Requester},
         submission::Charge,
@@ -29,7 +31,7 @@ use crate::{
 };
 
 /// The largest body, in bytes.
-const BODY_MAX_BYTES: usize = 64 << 10;
+const BODY_MAX_BYTES: u64 = 64 << 10;
 /// When a caller may look again, in seconds.
 const RETRY_AFTER_S: u32 = 2;
 
@@ -45,15 +47,16 @@ struct CircuitRequest {
 }
 
 /// See the module.
-pub async fn build_circuit(
-    State(app): State<AppState>,
-    caller: Caller,
-    request: Request,
+pub(super) async fn build_circuit(
+    app: &AppState,
+    parts: &mut Parts,
+    body: &mut RequestBody,
 ) -> Result<Response, ApiError> {
+    let caller = Caller::from_request_parts(parts, app).await?;
     let jobs = app.jobs()?;
     let grant = app.access.admit(&caller, Work::Queued)?;
-    let request_id = request_id_of(request.headers());
-    let CircuitRequest { template_name, language, params } = read(request).await?;
+    let request_id = request_id_of(&parts.headers);
+    let CircuitRequest { template_name, language, params } = read(app, parts, body).await?;
     let template = app.templates.find(&template_name, language)?;
     let instance = Instance::new(template, &params)?;
     let toolchain = Versions::pinned().identity(template.language());
@@ -81,15 +84,19 @@ fn no_builder() -> ApiError {
     ApiError::new(ProblemType::BuilderUnavailable, detail)
 }
 
-async fn read(request: Request) -> Result<CircuitRequest, ApiError> {
-    if !inputs::is_expected(request.headers()) {
-        let detail = "send the template and its parameters as Content-Type: application/json";
+async fn read(app: &AppState, parts: &Parts, body: &mut RequestBody) -> Result<CircuitRequest, ApiError> {
+    if !inputs::is_expected(&parts.headers) {
+        let detail = "send the template and its parameters as Content-Type: application/json, or a compiled circuit as \
+                      multipart/form-data with a boundary";
         return Err(ApiError::new(ProblemType::UnsupportedMediaType, detail));
     }
-    let body = to_bytes(request.into_body(), BODY_MAX_BYTES).await.map_err(|_| {
-        let detail = format!("the body broke off, or has more than {BODY_MAX_BYTES} bytes");
-        ApiError::new(ProblemType::InvalidRequest, detail)
-    })?;
+    let check = |bytes: u64| {
+        let detail = format!("the JSON has more than {BODY_MAX_BYTES} bytes, which is the limit");
+        let error = || ApiError::new(ProblemType::CircuitTooLarge, detail);
+        if bytes > BODY_MAX_BYTES { Err(error()) } else { Ok(()) }
+    };
+    check(declared_length(&parts.headers).unwrap_or(0))?;
+    let body = body.collect(app.options.intake.idle, |received, _| check(received)).await?;
     serde_json::from_slice(&body).map_err(|error| {
         let detail = format!(
             "the body must be {{\"templateName\": \"NAME\", \"params\": {{…}}}}, where `params` may be left out where the \

@@ -1,4 +1,4 @@
-//! `GET /v1/circuits/{circuit}/artifacts/{name}`: a file of a circuit that was built.
+//! `GET /v1/circuits/{circuit}/artifacts/{name}`: a file of a circuit that was built or uploaded.
 //! `GET /v1/circuits/{circuit}/verifier.sol`: its verifier contract.
 //!
 //! They are for anybody, like verification keys: nothing of them is private.
@@ -16,10 +16,10 @@ use edgeprove_protocol::{CircuitId, ProblemType};
 use futures_util::stream;
 use http::{HeaderValue, header};
 
-use crate::http::{api_error::ApiError, state::AppState};
-
-/// The file of the verifier contract.
-const CONTRACT: &str = "verifier.sol";
+use crate::{
+    circuits::CONTRACT_FILE,
+    http::{api_error::ApiError, state::AppState},
+};
 
 /// 200 with the file; 404 where there is no such circuit or file.
 pub async fn artifact(
@@ -36,7 +36,7 @@ pub async fn contract(
     path: Result<Path<String>, PathRejection>,
 ) -> Result<Response, ApiError> {
     let Ok(Path(circuit)) = path else { return Err(no_file()) };
-    file(&app, &circuit, CONTRACT).await
+    file(&app, &circuit, CONTRACT_FILE).await
 }
 
 async fn file(app: &AppState, circuit: &str, name: &str) -> Result<Response, ApiError> {
@@ -53,11 +53,7 @@ async fn file(app: &AppState, circuit: &str, name: &str) -> Result<Response, Api
         Some((_, "sol" | "sym")) => "text/plain; charset=utf-8",
         _ => "application/octet-stream",
     };
-    let next = |mut files: Files| async move {
-        let piece = files.next_piece().await?;
-        Ok::<_, CircuitStoreError>(piece.map(|piece| (piece, files)))
-    };
-    let mut response = Body::from_stream(stream::try_unfold(files, next)).into_response();
+    let mut response = body_of(files).into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media));
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(bytes));
@@ -65,8 +61,17 @@ async fn file(app: &AppState, circuit: &str, name: &str) -> Result<Response, Api
     Ok(response)
 }
 
+/// The content of the file that was found, as a body.
+pub(super) fn body_of(files: Files) -> Body {
+    let next = |mut files: Files| async move {
+        let piece = files.next_piece().await?;
+        Ok::<_, CircuitStoreError>(piece.map(|piece| (piece, files)))
+    };
+    Body::from_stream(stream::try_unfold(files, next))
+}
+
 fn no_file() -> ApiError {
-    let detail =
-        "no circuit that was built has this name and file: GET /v1/circuits/NAME lists the files of one";
+    let detail = "no circuit that was built or uploaded has this name and file: GET /v1/circuits/NAME lists the files of \
+                  one";
     ApiError::new(ProblemType::CircuitNotFound, detail)
 }

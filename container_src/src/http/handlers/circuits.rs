@@ -1,55 +1,35 @@
 //! `GET /v1/circuits`: the circuits. `GET /v1/circuits/{circuit}`: one of them, with its inputs. Both have the configured
-//! ones and those that were built or are being built.
-//! `GET /v1/circuits/{circuit}/vk`: the verification key of one.
+//! ones, those that were uploaded, and those that were built or are being built.
 //!
-//! They are for anybody: a verification key is what a verifier needs, and reveals nothing of a witness.
-
-use std::sync::Arc;
+//! They are for anybody: nothing of a circuit is private.
 
 use axum::{
     Extension, Json,
     extract::{Query, State, rejection::QueryRejection},
-    response::{IntoResponse, Response},
 };
 use edgeprove_circuit_store::StoredCircuit;
-use edgeprove_engine::circuits::{
-    Circuit, Key,
-    registry::{Entry, LoadState},
-};
+use edgeprove_engine::circuits::registry::{Entry, LoadState};
 use edgeprove_protocol::{
-    CircuitId, ProblemType, ProofSystem, Target,
-    answer::{BuiltFrom, CircuitEntry, CircuitFile, CircuitList, CircuitStatus, DeploymentEntry},
-    headers,
+    CircuitId, ProblemType,
+    answer::{
+        BuiltFrom, CircuitEntry, CircuitFile, CircuitList, CircuitOrigin, CircuitStatus, DeploymentEntry,
+        UploadedCircuit,
+    },
 };
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tokio::sync::Mutex;
 
 use crate::{
-    circuits::{CircuitError, default_target, description::Description},
-    http::{
-        api_error::ApiError,
-        caller::Identity,
-        extract::{CircuitPath, ProofQuery},
-        state::AppState,
+    circuits::{
+        CircuitError, default_target,
+        description::{Description, FileDescription, Source},
     },
+    http::{api_error::ApiError, caller::Identity, extract::CircuitPath, state::AppState},
     jobs::{build_request::BuildState, job_kinds::build::Payload},
 };
 
 /// The most built circuits on a page.
 const PAGE_MAX: u32 = 1_000;
-
-/// The media type of a verification key.
-const fn key_media_type(target: Target) -> &'static str {
-    match target.proof_system() {
-        ProofSystem::UltraHonk => "application/octet-stream",
-        ProofSystem::Groth16 => "application/json",
-    }
-}
-
-/// Held while a key is generated, so that these requests occupy at most one prover and one place in its queue.
-static GENERATING: Mutex<()> = Mutex::const_new(());
 
 /// The query of a list.
 #[derive(Debug, Deserialize)]
@@ -169,7 +149,9 @@ fn entry(entry: &Entry) -> CircuitEntry {
         vk_hash: key.map(|key| format!("0x{}", hex::encode(key.vk_hash))),
         vk: circuit.map(|_| format!("/v1/circuits/{id}/vk")),
         id,
+        origin: CircuitOrigin::Configured,
         built: None,
+        uploaded: None,
         error: None,
     }
 }
@@ -192,6 +174,8 @@ pub(super) fn built_entry(state: &BuildState) -> Result<CircuitEntry, ApiError> 
         circuit_size: None,
         vk_hash: None,
         vk: None,
+        origin: CircuitOrigin::Built,
+        uploaded: None,
         built: Some(BuiltFrom {
             template_name: payload.template,
             language: payload.language.as_str().to_owned(),
@@ -205,31 +189,38 @@ pub(super) fn built_entry(state: &BuildState) -> Result<CircuitEntry, ApiError> 
     })
 }
 
-fn description(stored: &StoredCircuit) -> Result<Description, ApiError> {
+/// The description of a stored circuit.
+pub(super) fn description(stored: &StoredCircuit) -> Result<Description, ApiError> {
     let read = serde_json::from_str(&stored.circuit.description);
     Ok(read.map_err(CircuitError::Description)?)
 }
 
-fn stored_entry(stored: &StoredCircuit) -> Result<CircuitEntry, ApiError> {
+/// The entry of a stored circuit.
+pub(super) fn stored_entry(stored: &StoredCircuit) -> Result<CircuitEntry, ApiError> {
     let circuit = &stored.circuit;
     let id = circuit.id.clone();
-    let Description {
-        template,
-        language,
-        params,
-        targets,
-        gates,
-        circuit_size,
-        vk_hash,
-        trust,
-        artifacts,
-        ..
-    } = description(stored)?;
-    let file = |file: crate::circuits::description::FileDescription| CircuitFile {
+    let Description { source, language, targets, gates, circuit_size, vk_hash, trust, artifacts, .. } =
+        description(stored)?;
+    let file = |file: FileDescription| CircuitFile {
         path: format!("/v1/circuits/{id}/artifacts/{}", file.name),
         name: file.name,
         bytes: file.bytes,
         sha256: file.sha256,
+    };
+    let (hash, language) = (circuit.hash.clone(), language.as_str().to_owned());
+    let published_at = edgeprove_telemetry::timestamp(stored.published_at.0);
+    let artifacts = artifacts.into_iter().map(file).collect();
+    let (origin, built, uploaded) = match source {
+        Source::Built { template: template_name, params } => {
+            let (hash, published_at) = (Some(hash), Some(published_at));
+            let built = BuiltFrom { template_name, language, params, hash, trust, published_at, artifacts };
+            (CircuitOrigin::Built, Some(built), None)
+        }
+        Source::Uploaded { name, sample_proved } => {
+            let uploaded =
+                UploadedCircuit { name, language, hash, trust, sample_proved, published_at, artifacts };
+            (CircuitOrigin::Uploaded, None, Some(uploaded))
+        }
     };
     Ok(CircuitEntry {
         status: CircuitStatus::Ready,
@@ -239,72 +230,10 @@ fn stored_entry(stored: &StoredCircuit) -> Result<CircuitEntry, ApiError> {
         circuit_size: Some(circuit_size),
         vk_hash: Some(vk_hash),
         vk: Some(format!("/v1/circuits/{id}/vk")),
-        built: Some(BuiltFrom {
-            template_name: template,
-            language: language.as_str().to_owned(),
-            params,
-            hash: Some(circuit.hash.clone()),
-            trust,
-            published_at: Some(edgeprove_telemetry::timestamp(stored.published_at.0)),
-            artifacts: artifacts.into_iter().map(file).collect(),
-        }),
+        origin,
+        built,
+        uploaded,
         error: None,
         id,
     })
-}
-
-/// 1. The circuit is loaded (404, 503), and `?target=` names a target (400).
-/// 2. The key is taken or generated (503).
-/// 3. 304 where the caller has it, else 200 with the bytes of bb's file `vk` or snarkjs's `verification_key.json`.
-pub async fn verification_key(
-    State(app): State<AppState>,
-    CircuitPath(name): CircuitPath,
-    query: ProofQuery,
-    headers: HeaderMap,
-) -> Result<Response, ApiError> {
-    let circuit = app.circuits.find(name.as_ref()).await?;
-    let key = key(&app, &circuit, query.target.unwrap_or(circuit.target)).await?;
-    let hash = format!("0x{}", hex::encode(key.vk_hash));
-    let tag = format!("\"{hash}\"");
-    let mut response = if has_tag(&headers, &tag) {
-        StatusCode::NOT_MODIFIED.into_response()
-    } else {
-        let media = (header::CONTENT_TYPE, HeaderValue::from_static(key_media_type(key.circuit.target)));
-        ([media], key.circuit.vk.clone()).into_response()
-    };
-    // The circuit of a name may change with the next start, so a cache must ask again.
-    for (name, value) in [
-        (header::ETAG, tag.as_str()),
-        (header::CACHE_CONTROL, "no-cache"),
-        (HeaderName::from_static(headers::VK_HASH), &hash),
-        (HeaderName::from_static(headers::CIRCUIT_ID), circuit.id.as_str()),
-    ] {
-        // Hexadecimal digits and names are always valid header values.
-        if let Ok(value) = HeaderValue::from_str(value) {
-            response.headers_mut().insert(name, value);
-        }
-    }
-    Ok(response)
-}
-
-async fn key(app: &AppState, circuit: &Arc<Circuit>, target: Target) -> Result<Arc<Key>, ApiError> {
-    if let Some(key) = circuit.ready_key(target) {
-        return Ok(key);
-    }
-    let _generating = GENERATING.lock().await;
-    if let Some(key) = circuit.ready_key(target) {
-        return Ok(key);
-    }
-    if let Some(reason) = app.not_ready() {
-        return Err(reason.into());
-    }
-    let permit = app.engine.proving.permit().await?;
-    Ok(circuit.key(target, app.engine.proving.keys(), permit.as_ref()).await?)
-}
-
-/// Whether `If-None-Match` (RFC 9110) has this tag.
-fn has_tag(headers: &HeaderMap, tag: &str) -> bool {
-    let values = headers.get_all(header::IF_NONE_MATCH).into_iter().filter_map(|value| value.to_str().ok());
-    let mut tags = values.flat_map(|value| value.split(',')).map(str::trim);
-    tags.any(|known| known == "*" || known.trim_start_matches("W/") == tag)
 }

@@ -1,4 +1,4 @@
-//! `DELETE /v1/circuits/{circuit}`: removes a circuit that was built. For operators.
+//! `DELETE /v1/circuits/{circuit}`: removes a circuit that was built or uploaded. For operators.
 
 use axum::{Json, extract::State};
 use edgeprove_job_rules::audit::{Action, Entry, Outcome};
@@ -20,8 +20,8 @@ pub async fn remove_circuit(
     headers: HeaderMap,
 ) -> Result<Json<Value>, ApiError> {
     let not_built = || {
-        let detail =
-            "no circuit that was built has this name; the configured ones are removed with the settings";
+        let detail = "no circuit that was built or uploaded has this name; the configured ones are removed with the \
+                      settings";
         ApiError::new(ProblemType::CircuitNotFound, detail)
     };
     let (Some(id), Some(store)) = (circuit, app.circuits.store()) else { return Err(not_built()) };
@@ -36,7 +36,7 @@ pub async fn remove_circuit(
     };
     app.audit.record(entry).await?;
     if app.circuits.remove(&id).await? {
-        tracing::info!(circuit = %id, "built circuit removed");
+        tracing::info!(circuit = %id, "stored circuit removed");
     }
     Ok(Json(json!({ "id": id, "removed": true })))
 }

@@ -15,6 +15,24 @@ use super::samples;
 /// Bytes of a key after its last point: the header and the content of its last section.
 pub(crate) const AFTER_LAST_POINT: usize = 12 + 68;
 
+/// A program that never ends its start, in the binary format: a loop in its start function.
+pub(crate) const ENDLESS: &[u8] = &[
+    0, b'a', b's', b'm', 1, 0, 0, 0, // magic and version
+    1, 4, 1, 0x60, 0, 0, // one type: no parameters, no results
+    3, 2, 1, 0, // one function
+    8, 1, 0, // which is the start function
+    10, 9, 1, 7, 0, 0x03, 0x40, 0x0c, 0, 0x0b, 0x0b, // loop { branch to the loop }
+];
+
+/// A program that imports a function which circom's runtime does not have.
+pub(crate) fn importing() -> Vec<u8> {
+    let mut program = vec![0, b'a', b's', b'm', 1, 0, 0, 0, 1, 4, 1, 0x60, 0, 0];
+    let import = [&[1_u8, 3][..], b"env", &[9], b"read_file", &[0, 0]].concat();
+    program.extend([2, u8::try_from(import.len()).unwrap()]);
+    program.extend(import);
+    program
+}
+
 /// A folder with the files of circuits.
 pub(crate) struct CircomFolder(tempfile::TempDir);
 

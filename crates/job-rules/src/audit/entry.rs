@@ -82,7 +82,9 @@ actions! {
     JobCancelled = "job.cancelled";
     /// A job's result was deleted.
     JobExpired = "job.expired";
-    /// An operator removed a circuit that was built.
+    /// An operator uploaded a circuit, which passed every check.
+    CircuitUploaded = "circuit.uploaded";
+    /// An operator removed a circuit that was built or uploaded.
     CircuitRemoved = "circuit.removed";
     /// The contracts of a circuit were deployed.
     CircuitDeployed = "circuit.deployed";

@@ -232,6 +232,10 @@ problem_types! {
     InputsTooLarge = "inputs_too_large", 413, Notice, Never, SameCircuit,
         "The inputs are too large",
         "Send the inputs without superfluous white space, or compute the witness yourself and send that.";
+    /// The request for a circuit, or the files of an uploaded one, are larger than the server allows.
+    CircuitTooLarge = "circuit_too_large", 413, Notice, Never, SameCircuit,
+        "The request for a circuit is too large",
+        "Compile the circuit with optimisation, and leave out files that are not needed, such as `.sym`.";
     /// The content type fits neither a gzipped witness nor inputs.
     UnsupportedMediaType = "unsupported_media_type", 415, Notice, Never, SameCircuit,
         "The content type is not supported",
@@ -240,6 +244,10 @@ problem_types! {
     InvalidInputs = "invalid_inputs", 422, Notice, Never, SameCircuit,
         "The inputs do not fit the circuit",
         "Fix the input that `field` names. `GET /v1/circuits/{circuit}` lists the inputs of a circuit.";
+    /// A file of an uploaded circuit is damaged or of another compiler version, or the files are not of one circuit.
+    CircuitInvalid = "circuit_invalid", 422, Notice, Never, SameCircuit,
+        "The uploaded circuit cannot be used",
+        "Fix the file that the detail names, and upload all files of one compilation again.";
     /// The server cannot compute witnesses of this circuit: it has no ABI, calls an oracle, or needs too much memory.
     WitnessNotComputable = "witness_not_computable", 422, Notice, Never, SameCircuit,
         "The server cannot compute the witness",

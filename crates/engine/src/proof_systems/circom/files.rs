@@ -155,6 +155,21 @@ pub enum CircomFileError {
         /// How many the key has.
         wanted: u32,
     },
+    /// The constraints are those of another circuit with as many wires.
+    #[error(
+        "{} is of another circuit than the key {}: they differ in constraint {constraint}; make the key from the constraints \
+         of the same compilation",
+        path.display(),
+        key.display()
+    )]
+    OtherConstraints {
+        /// The file with the constraints.
+        path: PathBuf,
+        /// The key.
+        key: PathBuf,
+        /// The first constraint that differs, counted from 0.
+        constraint: usize,
+    },
     /// Programs cannot be run on this machine, or no thread could be started.
     #[error("no program of circom can be run: {reason}")]
     NoEngine {
@@ -177,7 +192,8 @@ impl HasProblemType for CircomFileError {
             | Self::Program { .. }
             | Self::CompilerFailed { .. }
             | Self::Constraints { .. }
-            | Self::OtherCircuit { .. } => ProblemType::CircuitCompilationFailed,
+            | Self::OtherCircuit { .. }
+            | Self::OtherConstraints { .. } => ProblemType::CircuitCompilationFailed,
         }
     }
 }
@@ -198,7 +214,9 @@ impl CircomFileError {
             Self::CompilerBusy { .. } => "the compiler of programs was busy with another one",
             Self::BeyondMemory { .. } => "its files need more memory than the server has left",
             Self::Constraints { .. } => "its constraints cannot be read",
-            Self::OtherCircuit { .. } => "its files are of different circuits",
+            Self::OtherCircuit { .. } | Self::OtherConstraints { .. } => {
+                "its files are of different circuits"
+            }
             Self::NoEngine { .. } => "this server cannot run its program",
         }
     }
@@ -253,6 +271,10 @@ impl CircomFiles {
         let key = ProvingKey::read(&bytes, Trust::Checked, &threads).map_err(wrong_key)?;
         drop((bytes, threads));
         let constraints = read_constraints(key_path, info, &mut memory)?;
+        if let Some(constraint) = constraints.as_ref().and_then(|read| key.first_difference(read)) {
+            let (path, key) = (key_path.with_extension("r1cs"), key_path.to_owned());
+            return Err(CircomFileError::OtherConstraints { path, key, constraint });
+        }
         let witness_program = read_program(key_path, info, &mut memory)?;
         Ok(Self { key, key_sha256, witness_program, constraints, memory_bytes: memory.held_bytes })
     }

@@ -199,13 +199,32 @@ fn constraints_of_another_size_are_not_read() {
     folder.fails(ProblemType::CircuitCompilationFailed, "range.r1cs is of another circuit than the key");
 }
 
+#[test]
+fn constraints_with_other_coefficients_are_refused() {
+    let folder = Folder::new();
+    let mut other = folder.compiled.r1cs();
+    fs::write(folder.at("range.r1cs"), &other).unwrap();
+    folder.read().unwrap();
+    // The most significant byte of the first coefficient of the first constraint: behind the number of terms and the wire.
+    let constraint = section_at(&other, 2);
+    assert_ne!(other[constraint..constraint + 4], [0; 4], "its first sum has terms");
+    other[constraint + 8 + 31] ^= 0x10;
+    fs::write(folder.at("range.r1cs"), other).unwrap();
+    folder.fails(ProblemType::CircuitCompilationFailed, "they differ in constraint 0");
+}
+
 /// Where the header has the number of constraints: behind the field, four numbers of signals and the number of labels.
 fn number_of_constraints_at(r1cs: &[u8]) -> usize {
+    section_at(r1cs, 1) + 4 + 32 + 16 + 8
+}
+
+/// Where a section has its content.
+fn section_at(r1cs: &[u8], wanted: u32) -> usize {
     let mut at = 12;
     loop {
         let kind = u32::from_le_bytes(r1cs[at..at + 4].try_into().unwrap());
-        if kind == 1 {
-            return at + 12 + 4 + 32 + 16 + 8;
+        if kind == wanted {
+            return at + 12;
         }
         at += 12 + usize::try_from(u64::from_le_bytes(r1cs[at + 4..at + 12].try_into().unwrap())).unwrap();
     }
@@ -266,6 +285,8 @@ fn long_function() -> Vec<u8> {
 fn a_key_from_snarkjs_is_read() {
     let folder = Folder::new();
     fs::copy(folder.compiled.snarkjs_zkey(7), folder.at("range.zkey")).unwrap();
+    // It has the coefficients of its constraints.
+    fs::write(folder.at("range.r1cs"), folder.compiled.r1cs()).unwrap();
     let circuit = folder.read().unwrap();
     let threads = Threads::of_width(NonZeroUsize::MIN).unwrap();
     let witness = WitnessValues::read(&wtns(&circuit, IN_RANGE)).unwrap();
