@@ -12,7 +12,7 @@ pub enum Role {
     User,
     /// May also use HIGH priority.
     Priority,
-    /// May use every priority, see and cancel the jobs of all callers, and read the audit log.
+    /// May use every priority, see and cancel the jobs of all callers, upload and remove circuits, and read the audit log.
     Operator,
 }
 

@@ -44,6 +44,7 @@ use super::{
 const TURN_WAIT_MAX: Duration = Duration::from_secs(30);
 /// Most characters of the reason in an error.
 const REASON_MAX_CHARS: usize = 600;
+
 /// Why an uploaded circuit is not published.
 #[derive(Debug, thiserror::Error)]
 pub enum UploadError {

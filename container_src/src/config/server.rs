@@ -113,7 +113,7 @@ pub struct ServerArgs {
     #[arg(long, env = "EDGEPROVE_EDGE_SECRET", hide_env_values = true, value_name = "SECRET", allow_hyphen_values = true, value_parser = raw_setting::<EdgeSecret>)]
     edge_secret: Option<RawSetting<EdgeSecret>>,
 
-    /// Longest time for a request that proves, including upload and wait. After it, the answer is 504.
+    /// Longest time for a request that proves or asks for a circuit, including upload and wait. After it, the answer is 504.
     #[arg(long, env = "EDGEPROVE_REQUEST_TIMEOUT", value_name = "TIME", default_value = "120s", value_parser = raw_setting::<Duration>)]
     request_timeout: RawSetting<Duration>,
 

@@ -21,7 +21,7 @@ use crate::{
 /// Settings of the HTTP side.
 #[derive(Debug, Clone)]
 pub struct HttpOptions {
-    /// Time limit of a request that proves.
+    /// Time limit of a request that proves, or asks for a circuit.
     pub prove_request_timeout: Duration,
     /// Time limit of every other request.
     pub other_request_timeout: Duration,

@@ -2,6 +2,7 @@
 
 use std::{fs, path::Path};
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use edgeprove_protocol::{
     ProblemType, Target,
     answer::{CircuitEntry, CircuitList, CircuitOrigin, CircuitStatus, ProofAnswer},
@@ -15,7 +16,7 @@ use crate::support::{
     Connection, Response, TestServer, bb,
     circom_files::{AFTER_LAST_POINT, CircomFolder, ENDLESS, importing, snarkjs_verifies},
     circuit_form::CircuitForm,
-    eventually, inputs, paths,
+    eventually, inputs, paths, samples,
     settings::Settings,
     wait::LIMIT,
 };
@@ -164,8 +165,7 @@ fn an_uploaded_noir_program_proves() {
     refused(&changed(|json| json["bytecode"] = "H4sI".into()), "`bytecode`");
     let other_version = |json: &mut Value| {
         json["noir_version"] = "0.36.0".into();
-        // An empty program in the format of no release.
-        json["bytecode"] = "H4sIAAAAAAAA/0vOTEvOz8nMS+cCACPzMEwLAAAA".into();
+        json["bytecode"] = STANDARD.encode(samples::gzip(b"a format of another release")).into();
     };
     refused(&changed(other_version), "compiled by Noir 0.36.0");
     refused(&form.clone().replacing("program", "{}"), "not a compiled Noir circuit");

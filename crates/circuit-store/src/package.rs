@@ -145,7 +145,9 @@ pub fn reader(files: &[PackedFile<'_>]) -> Result<impl AsyncRead + Unpin + use<>
         header.set_mode(0o644);
         header.set_mtime(0);
         header.set_cksum();
-        let padding = (content.len().next_multiple_of(BLOCK as u64) - content.len()) as usize;
+        let padding = content.len().next_multiple_of(BLOCK as u64) - content.len();
+        // Less than a block.
+        let padding = usize::try_from(padding).unwrap_or_default();
         parts.push(pieces(&Bytes::copy_from_slice(header.as_bytes()).into()));
         parts.push(pieces(content));
         parts.push(pieces(&zeros.slice(..padding).into()));

@@ -59,9 +59,9 @@ impl Setting for ClientKey {
     const SECRET: bool = true;
 
     fn read(text: &str) -> Result<Self, String> {
-        let is_key = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
+        let is_key = !text.trim().is_empty() && text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
         let value = HeaderValue::from_str(text).ok().filter(|_| is_key);
-        let mut value = value.ok_or_else(|| "an API key of visible characters".to_owned())?;
+        let mut value = value.ok_or_else(|| "an API key of printable characters".to_owned())?;
         value.set_sensitive(true);
         Ok(Self(value))
     }
@@ -294,7 +294,7 @@ mod tests {
         for content in ["abc", "abc\n", " abc \r\nmore\n"] {
             assert_eq!(read(content).unwrap().0.as_bytes(), b"abc");
         }
-        for content in ["", "\nabc", "two words", "ä"] {
+        for content in ["", "\nabc", "a\tb", "ä"] {
             let error = read(content).unwrap_err();
             assert!(matches!(error, UnusableKeyFile::NoKey { .. }), "{content:?}: {error}");
         }
