@@ -325,7 +325,7 @@ async fn build_tools(
 ) -> Result<Option<BuildTools>, OpenBuilderError> {
     let Some(settings) = &work.builder else { return Ok(None) };
     let cores = NonZeroUsize::new(engine.proving.scheduler().limits().cores).unwrap_or(NonZeroUsize::MIN);
-    let builder = toolchain::open(settings, cores, &engine.supervisor).await?;
+    let builder = toolchain::open(settings, &engine.program.path, cores, &engine.supervisor).await?;
     let noir = NoirSamples::new(Arc::clone(&engine.proving), engine.spool.clone());
     Ok(Some(BuildTools { builder, templates: Arc::clone(templates), noir }))
 }

@@ -32,7 +32,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use edgeprove_builder::BuiltCircuit;
+use edgeprove_builder::{BuiltCircuit, BuiltContract};
 use edgeprove_circuit_store::{
     CircuitStore, CircuitStoreError, FamilyPlace, ListedCircuit, NewCircuit, StoredCircuit,
     package::{Content, PackedFile},
@@ -128,6 +128,7 @@ struct Publication {
     language: Language,
     family: Option<FamilyPlace>,
     trust: Option<String>,
+    contract: Option<BuiltContract>,
     files: Vec<PublishedFile>,
     loaded: Arc<Circuit>,
 }
@@ -302,6 +303,7 @@ impl Circuits {
             language,
             family: instance.family(toolchain).map(|(family, size)| FamilyPlace { family, size }),
             trust: circuit.trust.map(|trust| trust.as_str().to_owned()),
+            contract: Some(circuit.contract.clone()),
             files,
             loaded,
         };
@@ -314,13 +316,13 @@ impl Circuits {
         built: &Built,
         publication: Publication,
     ) -> Result<StoredCircuit, CircuitError> {
-        let Publication { hash, source, language, family, trust, mut files, loaded } = publication;
+        let Publication { hash, source, language, family, trust, contract, mut files, loaded } = publication;
         for file in files_of_key(&loaded) {
             if files.iter().all(|other| other.name != file.name) {
                 files.push(file);
             }
         }
-        let description = Description::new(source, language, trust, &files, &loaded);
+        let description = Description::new(source, language, trust, contract.as_ref(), &files, &loaded);
         let new = NewCircuit {
             id: loaded.id.clone(),
             hash,

@@ -3,7 +3,7 @@
 
 pub mod settings;
 
-use std::{sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use edgeprove_engine::{
     circuits::{
@@ -32,6 +32,8 @@ const WIPE_TIMEOUT: Duration = Duration::from_secs(5);
 /// The prover program, as found at the start.
 #[derive(Debug, Clone)]
 pub struct ProverProgram {
+    /// The executable.
+    pub path: PathBuf,
     /// What `bb --version` prints.
     pub version: String,
     /// The architecture of the executable, such as `ELF x86_64`.
@@ -66,7 +68,8 @@ impl Engine {
         let EngineSettings { proving: settings, program } = settings;
         let supervisor = Supervisor::default();
         let version = program.version.clone();
-        let prover = ProverProgram { version, binary_arch: version::binary_arch(&program.bb.path) };
+        let path = program.bb.path.clone();
+        let prover = ProverProgram { version, binary_arch: version::binary_arch(&path), path };
         let spool = Spool::open_bounded(&program.spool_dir, program.spool_max_bytes.unwrap_or(u64::MAX))?;
         if spool.swept() > 0 {
             tracing::warn!(files = spool.swept(), "wiped witness files of a server that died");

@@ -32,6 +32,7 @@ pub mod watch_permits;
 use std::{path::PathBuf, sync::Arc};
 
 use edgeprove_artifacts::ArtifactStore;
+use edgeprove_builder::Builder;
 use edgeprove_chain::AllowedNodes;
 use edgeprove_job_queue::{
     QueueError, SqlQueue, activity::Activity, job_counts::JobCounter, job_view::JobViews, kind::JobKinds,
@@ -56,6 +57,8 @@ pub struct Jobs {
     pub store: JobStore,
     /// The circuits that jobs prove and build.
     pub circuits: Arc<Circuits>,
+    /// Builds circuits, and calls their verifier contracts; `None` on a server that builds none.
+    pub builder: Option<Builder>,
     /// Follows jobs.
     pub watchers: Arc<JobWatchers>,
     /// Bounds the number of clients that follow jobs.

@@ -20,6 +20,9 @@ struct Release {
 struct Circom {
     circom2: String,
     circomlib: String,
+    solc: String,
+    #[serde(rename = "@ethereumjs/evm")]
+    evm: String,
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -30,5 +33,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rustc-env=EDGEPROVE_BUILDER_NOIR={}", noir.version);
     println!("cargo:rustc-env=EDGEPROVE_BUILDER_CIRCOM2={}", circom_npm.circom2);
     println!("cargo:rustc-env=EDGEPROVE_BUILDER_CIRCOMLIB={}", circom_npm.circomlib);
+    println!("cargo:rustc-env=EDGEPROVE_BUILDER_SOLC={}", circom_npm.solc);
+    println!("cargo:rustc-env=EDGEPROVE_BUILDER_EVM={}", circom_npm.evm);
     Ok(())
 }

@@ -1,7 +1,11 @@
 //! The description of a stored circuit: stored with it, and shown by `GET /v1/circuits/{circuit}`.
 
+use edgeprove_builder::BuiltContract;
 use edgeprove_engine::circuits::Circuit;
-use edgeprove_protocol::Target;
+use edgeprove_protocol::{
+    Target,
+    answer::{CircuitVerifier, ContractGas},
+};
 use edgeprove_templates::{Instance, Language};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -30,6 +34,9 @@ pub struct Description {
     pub trust: Option<String>,
     /// Its inputs with their types, as JSON; `null` where its files do not name them.
     pub inputs: Value,
+    /// Its verifier contract; `None` where an earlier version described the circuit.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub verifier: Option<CircuitVerifier>,
     /// Its files.
     pub artifacts: Vec<FileDescription>,
 }
@@ -80,6 +87,7 @@ impl Description {
         source: Source,
         language: Language,
         trust: Option<String>,
+        contract: Option<&BuiltContract>,
         files: &[PublishedFile],
         loaded: &Circuit,
     ) -> Self {
@@ -93,6 +101,7 @@ impl Description {
             vk_hash: key.map(|key| format!("0x{}", hex::encode(key.vk_hash))).unwrap_or_default(),
             inputs: serde_json::to_value(loaded.inputs()).unwrap_or_default(),
             trust,
+            verifier: contract.map(verifier),
             artifacts: files
                 .iter()
                 .map(|file| FileDescription {
@@ -103,6 +112,15 @@ impl Description {
                 .collect(),
         }
     }
+}
+
+fn verifier(contract: &BuiltContract) -> CircuitVerifier {
+    let (gas, error) = match &contract.gas {
+        Ok(gas) => (Some(ContractGas { deploy: gas.deploy, verify: gas.verify }), None),
+        Err(reason) => (None, Some(reason.to_string())),
+    };
+    let (flavor, audited) = (contract.flavor.as_str().to_owned(), contract.flavor.is_audited());
+    CircuitVerifier { flavor, audited, gas, error }
 }
 
 /// The values of all parameters, defaults included, as JSON.

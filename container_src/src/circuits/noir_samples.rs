@@ -3,7 +3,9 @@
 use std::{sync::Arc, time::Instant};
 
 use async_trait::async_trait;
-use edgeprove_builder::{Artifact, GateError, NoirBackend, SampleError, SampleProof, SampleProver};
+use edgeprove_builder::{
+    Artifact, GateError, NoirBackend, NoirProver, SampleError, SampleProof, SampleProver,
+};
 use edgeprove_engine::{
     circuits::{Circuit, registry::load_circuit},
     proof_systems::{
@@ -16,7 +18,7 @@ use edgeprove_engine::{
         computation::{self, ComputeError},
     },
 };
-use edgeprove_protocol::{HasProblemType, Priority, ProblemType};
+use edgeprove_protocol::{HasProblemType, Priority, ProblemType, Target};
 use edgeprove_prover::{ProofParts, ProverError, backend::FIELD_BYTES};
 use edgeprove_spool::Spool;
 use edgeprove_templates::Language;
@@ -44,7 +46,7 @@ impl NoirSamples {
 
 #[async_trait]
 impl NoirBackend for NoirSamples {
-    async fn load(&self, program: &Artifact) -> Result<Box<dyn SampleProver>, GateError> {
+    async fn load(&self, program: &Artifact) -> Result<Box<dyn NoirProver>, GateError> {
         let failed = |source| GateError::Failed { sample: String::new(), source };
         let boxed = |error: Box<dyn std::error::Error + Send + Sync>| failed(error);
         let folder = self.spool.create_dir().map_err(|error| boxed(error.into()))?;
@@ -80,11 +82,12 @@ impl Prover {
         let document = json!({"privateInputs": private, "publicInputs": public});
         InputDocument::parse(document.to_string().into_bytes()).map_err(failed)
     }
-}
 
-#[async_trait]
-impl SampleProver for Prover {
-    async fn prove(&self, inputs: &Map<String, Value>) -> Result<SampleProof, SampleError> {
+    async fn prove_for(
+        &self,
+        target: Target,
+        inputs: &Map<String, Value>,
+    ) -> Result<SampleProof, SampleError> {
         let NoirSamples { proving, spool } = &self.samples;
         let (document, timeout) = (self.document(inputs)?, proving.options().timeout);
         let computed = computation::compute(document, &self.circuit, ACCOUNT, spool, timeout).await;
@@ -97,13 +100,33 @@ impl SampleProver for Prover {
         })?;
         let (witness, _) = witness::check(witness, &self.circuit).await.map_err(failed)?;
         let urgency = Urgency { account: Some(ACCOUNT), priority: Priority::Normal, since: None };
-        let proved =
-            proving.prove(&self.circuit, self.circuit.target, &witness, urgency, None, &|_| {}).await;
+        let proved = proving.prove(&self.circuit, target, &witness, urgency, None, &|_| {}).await;
         let parts = proved.map_err(refused_or_failed)?.parts;
         Ok(SampleProof {
             proof: parts.proof.into_flattened(),
             public_inputs: parts.public_inputs.into_flattened(),
         })
+    }
+}
+
+#[async_trait]
+impl NoirProver for Prover {
+    async fn contract_key(&self) -> Result<Vec<u8>, SampleError> {
+        let proving = &self.samples.proving;
+        let permit = proving.permit().await.map_err(failed)?;
+        let key = self.circuit.key(Target::Evm, proving.keys(), permit.as_ref()).await.map_err(failed)?;
+        Ok(key.circuit.vk.to_vec())
+    }
+
+    async fn prove_for_contract(&self, inputs: &Map<String, Value>) -> Result<SampleProof, SampleError> {
+        self.prove_for(Target::Evm, inputs).await
+    }
+}
+
+#[async_trait]
+impl SampleProver for Prover {
+    async fn prove(&self, inputs: &Map<String, Value>) -> Result<SampleProof, SampleError> {
+        self.prove_for(self.circuit.target, inputs).await
     }
 
     fn public_values(&self, proof: &SampleProof) -> Result<Vec<String>, SampleError> {

@@ -1,6 +1,9 @@
 //! Starts the builder of circuits: finds the compilers, and checks their versions.
 
-use std::{num::NonZeroUsize, path::PathBuf};
+use std::{
+    num::NonZeroUsize,
+    path::{self, Path, PathBuf},
+};
 
 use edgeprove_builder::{
     BuildLimits, Builder, BuilderError, Required, Sandbox, ToolError, ToolLocations, Toolchain, Versions,
@@ -11,8 +14,10 @@ use edgeprove_telemetry::Supervisor;
 /// The settings of a server that builds circuits.
 #[derive(Debug, Clone)]
 pub struct BuilderSettings {
-    /// Where the compilers are.
-    pub tools: ToolLocations,
+    /// The program of Node.js.
+    pub node: PathBuf,
+    /// The folder with the compilers: `circuit/` of the repository.
+    pub compilers: PathBuf,
     /// The folder for the files of builds.
     pub folder: PathBuf,
     /// How the compilers must be separated from the system.
@@ -33,16 +38,21 @@ pub enum OpenBuilderError {
     Builder(#[from] BuilderError),
 }
 
-/// Finds the tools, and starts the builder.
+/// Finds the tools, and starts the builder. `bb` is the prover program, whose version was compared with the pinned one.
 pub async fn open(
     settings: &BuilderSettings,
+    bb: &Path,
     cores: NonZeroUsize,
     supervisor: &Supervisor,
 ) -> Result<Builder, OpenBuilderError> {
     let spool = Spool::open(&settings.folder)?;
     let sandbox = Sandbox::open(spool, supervisor.clone(), settings.isolation).await?;
     let isolation = sandbox.isolation();
-    let toolchain = Toolchain::find(settings.tools.clone(), Versions::pinned(), &sandbox).await?;
+    let BuilderSettings { node, compilers, .. } = settings.clone();
+    // Tools run in another folder. A path that cannot be completed leads to no file.
+    let bb = path::absolute(bb).unwrap_or_else(|_| bb.to_owned());
+    let tools = ToolLocations { node, circom: compilers.join("circom"), noir: compilers, bb };
+    let toolchain = Toolchain::find(tools, Versions::pinned(), &sandbox).await?;
     let builder = Builder::new(sandbox, toolchain, BuildLimits::default(), cores)?;
     tracing::info!(isolation = isolation.as_str(), folder = %settings.folder.display(), "circuits can be built");
     Ok(builder)

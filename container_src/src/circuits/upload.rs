@@ -263,6 +263,7 @@ impl Circuits {
             language,
             family: None,
             trust: trust.map(|trust| trust.as_str().to_owned()),
+            contract: None,
             files: published,
             loaded,
         };

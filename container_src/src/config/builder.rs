@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use bytesize::ByteSize;
 use clap::Args;
-use edgeprove_builder::{Required, ToolLocations};
+use edgeprove_builder::Required;
 use edgeprove_chain::{AllowedNode, AllowedNodes, allowed_nodes::InvalidNode};
 use edgeprove_circuit_store::Bounds;
 
@@ -136,7 +136,6 @@ fn builder_settings(
     if folder.is_none() {
         faults.add(format!("{} is not a folder", flag("toolchain")));
     }
-    let (node, noir) = (node?, folder?);
-    let tools = ToolLocations { node, circom: noir.join("circom"), noir };
-    Some(BuilderSettings { tools, folder: cache_dir.join("builds"), isolation })
+    let (node, compilers) = (node?, folder?);
+    Some(BuilderSettings { node, compilers, folder: cache_dir.join("builds"), isolation })
 }

@@ -2,6 +2,7 @@
 
 pub mod audit;
 mod build_circuit;
+pub mod calldata;
 pub mod cancel_job;
 pub mod circuit_files;
 pub mod circuit_request;
@@ -25,3 +26,4 @@ pub mod submit_job;
 pub mod templates;
 mod upload_circuit;
 pub mod verification_key;
+pub mod verify;

@@ -70,7 +70,8 @@ impl ProofResponse {
     }
 
     /// The proof and its public inputs as fields.
-    fn parts(&self) -> ProofParts {
+    #[must_use]
+    pub fn parts(&self) -> ProofParts {
         let field = |text: &String| {
             let mut field = [0; FIELD_BYTES];
             // The server wrote the fields itself.

@@ -178,6 +178,7 @@ impl JobSystem {
         let circuits = Arc::new(Circuits::with_built(configured, store, proving, spool.clone()));
         let queue = SqlQueue::new(database, settings.rules, settings.bounds).await?;
         let prove = Prove::new(Arc::clone(&circuits), proofs, spool, Arc::clone(&artifacts), proves);
+        let builder = builds.as_ref().map(|tools| tools.builder.clone());
         let build = Build::new(builds, Arc::clone(&circuits));
         let keys = HeldKeys::default();
         let deploy = Deploy::new(Arc::clone(&circuits), keys.clone(), recorder.audit().clone());
@@ -220,6 +221,7 @@ impl JobSystem {
                 instance_number: settings.instance_number,
             },
             circuits,
+            builder,
             watchers,
             watch_permits: WatchPermits::new(settings.watchers),
             link_tokens: LinkTokens::new(artifacts),

@@ -9,7 +9,9 @@ use std::{
 
 use edgeprove_protocol::{
     CircuitId, Problem, ProblemType, Target,
-    answer::{BuiltFrom, CircuitEntry, CircuitList, CircuitStatus, ProofAnswer},
+    answer::{
+        BuiltFrom, Calldata, CircuitEntry, CircuitList, CircuitStatus, CircuitVerifier, ProofAnswer, Verdict,
+    },
     headers,
 };
 use edgeprove_templates::{Catalogue, Instance, RawParameters};
@@ -98,6 +100,57 @@ fn prove(server: &TestServer, id: &str, value: u32) -> Response {
     request.header("accept", "application/json").send()
 }
 
+/// Submits a job with the value 500, waits for its proof, and returns the path of its document.
+fn finished_job(server: &TestServer, id: &str, query: &str) -> String {
+    let document = json!({"privateInputs": {"value": "500"}, "publicInputs": {"context": "7"}});
+    let request = server.inputs_request(&format!("/v1/proofs?circuit={id}{query}"), &document);
+    let job = request.send().assert_accepted();
+    let finished = server.wait_until_finished(job.id, LIMIT);
+    assert_eq!(finished.error, None);
+    format!("/v1/proofs/{}", job.id)
+}
+
+fn calldata(server: &TestServer, job: &str) -> Calldata {
+    let response = server.get(&format!("{job}/calldata"));
+    assert_eq!((response.status.as_u16(), response.header("cache-control")), (200, "no-store"));
+    serde_json::from_slice(&response.body).unwrap()
+}
+
+/// Asks whether a proof is valid.
+fn verdict(server: &TestServer, id: &str, query: &str, proof: &Value, inputs: &[String]) -> Verdict {
+    let body = json!({"proof": proof, "publicInputs": inputs});
+    let response = server.json_request(&format!("/v1/verify/{id}{query}"), body.to_string()).send();
+    assert_eq!(response.status, 200, "{response:?}");
+    serde_json::from_slice(&response.body).unwrap()
+}
+
+fn by(verifier: &str, valid: bool) -> Verdict {
+    Verdict { valid, verified_by: verifier.to_owned() }
+}
+
+/// The word of a small number, as an answer has it.
+fn word(number: u32) -> String {
+    format!("0x{number:064x}")
+}
+
+/// Checks the description of a contract, and its files.
+fn check_contract(server: &TestServer, entry: &CircuitEntry, flavor: &str, source: &str) {
+    let id = &entry.id;
+    let Some(CircuitVerifier { flavor: found, audited: false, gas: Some(gas), error: None }) =
+        &entry.verifier
+    else {
+        panic!("{entry:?}")
+    };
+    assert_eq!(found, flavor);
+    let compiled = server.get(&format!("/v1/circuits/{id}/artifacts/verifier.json")).json();
+    assert_eq!((&compiled["flavor"], &compiled["audited"]), (&json!(flavor), &json!(false)));
+    assert_eq!(compiled["gas"], json!({"deploy": gas.deploy, "verify": gas.verify}));
+    assert!(compiled["contracts"].as_array().is_some_and(|contracts| !contracts.is_empty()));
+    let contract = server.get(&format!("/v1/circuits/{id}/verifier.sol"));
+    assert!(contract.body.starts_with(b"// SPDX-License-Identifier"));
+    assert!(String::from_utf8(contract.body).unwrap().contains(source));
+}
+
 /// The number of builds that were accepted.
 fn builds(server: &TestServer) -> u64 {
     let metrics = String::from_utf8(server.get("/metrics").body).unwrap();
@@ -129,8 +182,7 @@ fn a_circom_template_becomes_a_circuit_that_proves() {
         assert_eq!(response.body.len() as u64, file.bytes, "{}", file.name);
         assert_eq!(hex::encode(Sha256::digest(&response.body)), file.sha256, "{}", file.name);
     }
-    let contract = server.get(&format!("/v1/circuits/{}/verifier.sol", entry.id));
-    assert!(contract.body.starts_with(b"// SPDX-License-Identifier"));
+    check_contract(&server, &entry, "groth16", "contract Groth16Verifier");
 
     // snarkjs accepts a proof under the published key, and a value out of range has none.
     let id = entry.id.as_str();
@@ -144,6 +196,23 @@ fn a_circom_template_becomes_a_circuit_that_proves() {
     let problem = prove(&server, id, 99).assert_refused(ProblemType::WitnessUnsatisfied);
     assert!(!problem.detail.contains("99"), "{}", problem.detail);
 
+    // Backend and contract agree on the proof, with either form of the public inputs.
+    let decimal = |number: u32| vec![number.to_string()];
+    for inputs in [vec![word(7)], decimal(7)] {
+        assert_eq!(verdict(&server, id, "", &answer.proof, &inputs), by("groth16", true));
+    }
+    assert_eq!(verdict(&server, id, "", &answer.proof, &decimal(8)), by("groth16", false));
+    assert_eq!(verdict(&server, id, "?on=evm", &answer.proof, &decimal(7)), by("evm", true));
+    assert_eq!(verdict(&server, id, "?on=evm", &answer.proof, &decimal(8)), by("evm", false));
+    check_wrong_proofs(&server, id, &answer.proof);
+
+    // The calldata of a job is the selector, the words of the proof, and the public inputs.
+    let job = finished_job(&server, id, "");
+    let call = calldata(&server, &job);
+    assert_eq!(call.function, "verifyProof(uint256[2],uint256[2][2],uint256[2],uint256[1])");
+    let words = hex::encode(server.get(&format!("{job}/proof")).body);
+    assert_eq!(call.calldata, format!("0x43753b4d{words}{:064x}", 7));
+
     // The same request again needs no build.
     let again = request(&server, &range("circom"));
     assert_eq!(again.status, 200, "{again:?}");
@@ -151,17 +220,98 @@ fn a_circom_template_becomes_a_circuit_that_proves() {
     server.assert_healthy();
 }
 
+/// Proofs that are none, and requests that are none.
+fn check_wrong_proofs(server: &TestServer, id: &str, proof: &Value) {
+    let one = vec![word(7)];
+    let mut other = proof.clone();
+    other["pi_a"][0] = json!("1");
+    let modulus = "21888242871839275222246405745257275088548364400416034343698204186575808495617";
+    let r = hex::encode(edgeprove_groth16::scalar_modulus().into_iter().rev().collect::<Vec<_>>());
+    for (proof, inputs) in [
+        (&other, one.clone()),
+        (proof, Vec::new()),
+        (proof, vec![word(7), word(7)]),
+        (proof, vec![modulus.to_owned()]),
+        (proof, vec![format!("0x{r}")]),
+    ] {
+        assert!(!verdict(server, id, "", proof, &inputs).valid, "{inputs:?}");
+    }
+    let post = |path: &str, body: &Value| server.json_request(path, body.to_string()).send();
+    let path = format!("/v1/verify/{id}");
+    for body in [
+        json!({}),
+        json!({"proof": proof}),
+        json!({"proof": "AAAA", "publicInputs": one}),
+        json!({"proof": {"pi_a": 1}, "publicInputs": one}),
+        json!({"proof": proof, "publicInputs": ["seven"]}),
+        json!({"proof": proof, "publicInputs": ["0x7"]}),
+        json!({"proof": proof, "publicInputs": one, "vk": {}}),
+        json!({"proof": proof, "publicInputs": vec![word(7); 5_000]}),
+    ] {
+        post(&path, &body).assert_refused(ProblemType::InvalidRequest);
+    }
+    let good = json!({"proof": proof, "publicInputs": one});
+    for query in ["?on=paper", "?target=evm", "?target=none", "?other=1"] {
+        post(&format!("{path}{query}"), &good).assert_refused(ProblemType::InvalidRequest);
+    }
+    post("/v1/verify/none", &good).assert_refused(ProblemType::CircuitNotFound);
+    // The configured circuit is proved by bb, and has no compiled contract.
+    let of_honk = json!({"proof": "AAAA", "publicInputs": one});
+    post("/v1/verify/range_check", &of_honk).assert_refused(ProblemType::InvalidRequest);
+    let of_honk = json!({"proof": "", "publicInputs": one});
+    assert_eq!(post("/v1/verify/range_check", &of_honk).json(), json!({"valid": false, "verifiedBy": "bb"}));
+    post("/v1/verify/range_check?on=evm", &of_honk).assert_refused(ProblemType::CircuitNotFound);
+    let plain = server.request(Method::POST, &path).send();
+    plain.assert_refused(ProblemType::UnsupportedMediaType);
+}
+
+/// The real packages, with a script that fails as a compiler does. Returns the path of the script.
+fn use_failing_compiler(tools: &Path) -> PathBuf {
+    fs::create_dir(tools).unwrap();
+    for name in ["node_modules", "circom"] {
+        symlink(toolchain().join(name), tools.join(name)).unwrap();
+    }
+    for module in fs::read_dir(toolchain()).unwrap().map(|entry| entry.unwrap().path()) {
+        if module.extension().is_some_and(|extension| extension == "mjs") {
+            fs::copy(&module, tools.join(module.file_name().unwrap())).unwrap();
+        }
+    }
+    let script = tools.join("compile_program.mjs");
+    fs::write(&script, "console.error('error: no such module'); process.exit(3);").unwrap();
+    script
+}
+
 #[test]
-fn a_noir_template_becomes_a_circuit_that_proves() {
+fn a_noir_circuit_proves_after_a_build_that_failed() {
     let data = tempfile::tempdir().unwrap();
-    let server = TestServer::start(builder(data.path()));
-    // The command waits until the circuit is ready.
-    let parameters = ["--param", "min=100", "--param", "max=500"];
-    let ended =
-        circuit_command(&server, &[&["build", "rangeCheck", "--language", "noir"][..], &parameters].concat());
-    assert_eq!(ended.code, Some(0), "{ended:?}");
-    let entry = circuit(&server, ended.stdout.trim());
-    assert_eq!(entry.status, CircuitStatus::Ready);
+    let tools = data.path().join("tools");
+    let script = use_failing_compiler(&tools);
+    let server = TestServer::start(|settings| {
+        settings.flag("--data", &data.path().join("data").display());
+        use_compilers(settings, &tools);
+    });
+    let id = request(&server, &range("noir")).json()["id"].as_str().unwrap().to_owned();
+    let failed = within(LONG_LIMIT, "the build fails", || {
+        let entry = circuit(&server, &id);
+        (entry.status == CircuitStatus::Failed).then_some(entry)
+    });
+    let error = failed.error.unwrap();
+    assert_eq!(error.code.known(), Some(ProblemType::CircuitCompilationFailed));
+    assert!(error.detail.contains("no such module"), "{}", error.detail);
+    assert!(!error.detail.contains(data.path().to_str().unwrap()), "{}", error.detail);
+    // The command asks for the circuit again, and reports why it fails again.
+    let command = ["build", "rangeCheck", "--language", "noir", "--param", "min=100", "--param", "max=500"];
+    let failed = circuit_command(&server, &command);
+    assert_eq!(failed.code, Some(65), "{failed:?}");
+    assert!(failed.stderr.contains(&id) && failed.stderr.contains("no such module"), "{failed:?}");
+    prove(&server, &id, 123).assert_refused(ProblemType::CircuitNotFound);
+
+    // The same command builds it, and waits until it is ready.
+    fs::copy(toolchain().join("compile_program.mjs"), &script).unwrap();
+    let ended = circuit_command(&server, &command);
+    assert_eq!((ended.code, ended.stdout.trim()), (Some(0), id.as_str()), "{ended:?}");
+    let entry = circuit(&server, &id);
+    assert_eq!((entry.status, builds(&server)), (CircuitStatus::Ready, 3));
     let id = entry.id.as_str();
     assert_eq!(entry.targets, [Target::NoirRecursive, Target::Evm]);
     assert_eq!(built(&entry).trust, None, "its keys need no setup of their own");
@@ -171,17 +321,16 @@ fn a_noir_template_becomes_a_circuit_that_proves() {
     assert_eq!(entry.vk_hash, Some(format!("0x{}", bb::verification_key_hash(&file, Target::NoirRecursive))));
 
     // bb accepts the proof of a request, and that of a job.
-    let path = format!("/v1/proofs?circuit={id}");
-    let document = json!({"privateInputs": {"value": "500"}, "publicInputs": {"context": "7"}});
-    let job = server.inputs_request(&path, &document).send().assert_accepted();
-    let finished = server.wait_until_finished(job.id, LIMIT);
-    assert_eq!(finished.error, None);
-    let proof = server.get(&job.links.proof);
+    let job = finished_job(&server, id, "");
+    let proof = server.get(&format!("{job}/proof"));
     assert_eq!(proof.status, 200, "{proof:?}");
+    let no_call = server.get(&format!("{job}/calldata")).assert_refused(ProblemType::InvalidRequest);
+    assert!(no_call.detail.contains("?target=evm"), "{}", no_call.detail);
     let context = [[0; 31].as_slice(), &[7]].concat();
     assert!(bb::verifies(&file, Target::NoirRecursive, &proof.body, &context));
     assert_eq!(prove(&server, id, 123).status, 200);
     prove(&server, id, 501).assert_refused(ProblemType::WitnessUnsatisfied);
+    check_proofs_for_the_contract(&server, &entry);
 
     // It is in the list, and in the report of the server.
     let list: CircuitList = serde_json::from_slice(&server.get("/v1/circuits").body).unwrap();
@@ -190,6 +339,31 @@ fn a_noir_template_becomes_a_circuit_that_proves() {
     let health = server.health();
     assert_eq!((health.built_circuits, health.roles), (1, vec!["prover".to_owned(), "builder".to_owned()]));
     server.assert_healthy();
+}
+
+/// A proof for the contract, as a client uses it.
+fn check_proofs_for_the_contract(server: &TestServer, entry: &CircuitEntry) {
+    let id = entry.id.as_str();
+    check_contract(server, entry, "honk-zk", "contract HonkVerifier");
+    let job = finished_job(server, id, "&target=evm");
+    let accepted = server.request(Method::GET, &format!("{job}/proof")).header("accept", "application/json");
+    let answer: ProofAnswer<Value> = serde_json::from_slice(&accepted.send().body).unwrap();
+    let valid = |query: &str, inputs: &[String]| verdict(server, id, query, &answer.proof, inputs);
+    assert_eq!(valid("?on=evm", &answer.public_inputs), by("evm", true));
+    assert_eq!(valid("?target=evm", &answer.public_inputs), by("bb", true));
+    assert_eq!(valid("?target=evm", &[word(8)]), by("bb", false));
+    assert_eq!(valid("", &answer.public_inputs), by("bb", false), "the proof is for another target");
+    let modulus: Vec<u8> = edgeprove_groth16::scalar_modulus().into_iter().rev().collect();
+    assert_eq!(valid("?target=evm", &[format!("0x{}", hex::encode(modulus))]), by("bb", false));
+    let body = json!({"proof": answer.proof, "publicInputs": answer.public_inputs}).to_string();
+    let path = format!("/v1/verify/{id}?on=evm&target=noir-recursive");
+    server.json_request(&path, body).send().assert_refused(ProblemType::InvalidRequest);
+
+    let call = calldata(server, &job);
+    assert_eq!((call.function.as_str(), call.target), ("verify(bytes,bytes32[])", Target::Evm));
+    let proof = hex::encode(server.get(&format!("{job}/proof")).body);
+    assert!(call.calldata.starts_with("0xea50d0e4") && call.calldata.contains(&proof));
+    assert!(call.calldata.ends_with(&format!("{:064x}{:064x}", 1, 7)));
 }
 
 #[test]
@@ -254,6 +428,11 @@ fn a_server_without_compilers_proves_what_was_built() {
     assert_eq!(prove(&server, id, 500).status, 200);
     assert_eq!(request(&server, &range("circom")).status, 200);
     request(&server, &range("noir")).assert_refused(ProblemType::BuilderUnavailable);
+    let proof: ProofAnswer<Value> = serde_json::from_slice(&prove(&server, id, 500).body).unwrap();
+    assert!(verdict(&server, id, "", &proof.proof, &proof.public_inputs).valid);
+    let body = json!({"proof": proof.proof, "publicInputs": proof.public_inputs}).to_string();
+    let in_evm = server.json_request(&format!("/v1/verify/{id}?on=evm"), body).send();
+    in_evm.assert_refused(ProblemType::BuilderUnavailable);
 
     let removed = server.request(Method::DELETE, &format!("/v1/circuits/{id}")).send();
     assert_eq!(removed.status, 200, "{removed:?}");
@@ -307,51 +486,6 @@ fn wrong_requests_for_circuits_are_refused() {
     }
     server.get("/v1/circuits?limit=0").assert_refused(ProblemType::InvalidRequest);
     assert_eq!(builds(&server), 0);
-    server.assert_healthy();
-}
-
-#[test]
-fn a_failed_build_has_a_reason_and_can_be_repeated() {
-    let data = tempfile::tempdir().unwrap();
-    // The real packages, with a script that fails as a compiler does.
-    let tools = data.path().join("tools");
-    fs::create_dir(&tools).unwrap();
-    for name in ["node_modules", "circom"] {
-        symlink(toolchain().join(name), tools.join(name)).unwrap();
-    }
-    for module in fs::read_dir(toolchain()).unwrap().map(|entry| entry.unwrap().path()) {
-        if module.extension().is_some_and(|extension| extension == "mjs") {
-            fs::copy(&module, tools.join(module.file_name().unwrap())).unwrap();
-        }
-    }
-    let script = tools.join("compile_program.mjs");
-    fs::write(&script, "console.error('error: no such module'); process.exit(3);").unwrap();
-    let server = TestServer::start(|settings| {
-        settings.flag("--data", &data.path().join("data").display());
-        use_compilers(settings, &tools);
-    });
-    let id = request(&server, &range("noir")).json()["id"].as_str().unwrap().to_owned();
-    let failed = within(LONG_LIMIT, "the build fails", || {
-        let entry = circuit(&server, &id);
-        (entry.status == CircuitStatus::Failed).then_some(entry)
-    });
-    let error = failed.error.unwrap();
-    assert_eq!(error.code.known(), Some(ProblemType::CircuitCompilationFailed));
-    assert!(error.detail.contains("no such module"), "{}", error.detail);
-    assert!(!error.detail.contains(data.path().to_str().unwrap()), "{}", error.detail);
-    // The command asks for the circuit again, and reports why it fails again.
-    let parameters = ["--param", "min=100", "--param", "max=500"];
-    let failed =
-        circuit_command(&server, &[&["build", "rangeCheck", "--language", "noir"][..], &parameters].concat());
-    assert_eq!(failed.code, Some(65), "{failed:?}");
-    assert!(failed.stderr.contains(&id) && failed.stderr.contains("no such module"), "{failed:?}");
-    prove(&server, &id, 123).assert_refused(ProblemType::CircuitNotFound);
-
-    fs::copy(toolchain().join("compile_program.mjs"), &script).unwrap();
-    let repeated = request(&server, &range("noir"));
-    assert_eq!((repeated.status.as_u16(), repeated.json()["id"].as_str()), (202, Some(id.as_str())));
-    wait_until_ready(&server, &id);
-    assert_eq!(builds(&server), 3);
     server.assert_healthy();
 }
 

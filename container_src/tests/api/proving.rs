@@ -301,6 +301,7 @@ fn health_and_probes_report_the_state() {
             "/v1/circuits/range_check" if endpoint["method"] == "DELETE" => Some(ProblemType::NotAllowed),
             "/v1/circuits/range_check/deploy" => Some(ProblemType::NotAllowed),
             "/v1/circuits" if endpoint["method"] == "POST" => Some(ProblemType::UnsupportedMediaType),
+            "/v1/verify/range_check" => Some(ProblemType::UnsupportedMediaType),
             path if path.ends_with("/verifier.sol") || path.contains("/artifacts/") => {
                 Some(ProblemType::CircuitNotFound)
             }

@@ -2,8 +2,10 @@
 //!
 //! - [`circom`]: circom's circuits, with Groth16.
 //! - [`noir`]: Noir's circuits.
+//! - [`contract`]: the verifier contract of a circuit.
 
 mod circom;
+mod contract;
 mod noir;
 
 use std::{
@@ -19,20 +21,21 @@ use std::{
 
 use async_trait::async_trait;
 use edgeprove_circom_witness::{CircuitError, EngineError, WitnessEngine};
-use edgeprove_groth16::{
-    FormatError, KeyError, SetupError, Threads, ThreadsError, solidity::NoPublicSignals,
-};
+use edgeprove_groth16::{FormatError, KeyError, SetupError, Threads, ThreadsError};
 use edgeprove_templates::{Instance, Language};
+use serde_json::{Map, Value};
 use tokio::sync::Semaphore;
 
 use crate::{
     artifact::Artifact,
+    contract::{BuiltContract, ContractError},
     error::{Fate, ToolError},
-    gate::{GateError, SampleProver},
+    gate::{GateError, SampleError, SampleProof, SampleProver},
     sandbox::{Isolation, Limits, Sandbox, Tool},
     toolchain::Toolchain,
     workspace::Workspace,
 };
+use contract::MadeContract;
 
 /// What the build of one circuit may take.
 #[derive(Debug, Clone, Copy)]
@@ -109,6 +112,8 @@ pub struct BuiltCircuit {
     pub artifacts: Vec<Artifact>,
     /// Whom its keys make one trust; `None` for Noir, whose keys need no setup of their own.
     pub trust: Option<SetupTrust>,
+    /// Its verifier contract.
+    pub contract: BuiltContract,
     /// How the compiler was separated from the system.
     pub isolation: Isolation,
 }
@@ -155,9 +160,9 @@ pub enum BuildError {
     /// The keys cannot be read.
     #[error("the keys that were made cannot be read")]
     Key(#[from] KeyError),
-    /// There is no contract.
+    /// The verifier contract was not made, or accepts and refuses other proofs than it must.
     #[error(transparent)]
-    Contract(#[from] NoPublicSignals),
+    Contract(#[from] ContractError),
     /// The circuit failed the gate.
     #[error(transparent)]
     Gate(#[from] GateError),
@@ -181,6 +186,7 @@ impl BuildError {
     pub fn fate(&self) -> Fate {
         match self {
             Self::Tool(error) => error.fate(),
+            Self::Contract(error) => error.fate(),
             Self::Setup(SetupError::Cancelled) | Self::Interrupted => Fate::Stopping,
             Self::Sources(_)
             | Self::Setup(SetupError::Randomness(_) | SetupError::Panicked(_))
@@ -195,7 +201,6 @@ impl BuildError {
             | Self::Program(_)
             | Self::Setup(SetupError::NoConstraints | SetupError::TooLarge)
             | Self::Key(KeyError::Format(_))
-            | Self::Contract(_)
             | Self::Gate(_) => Fate::Permanent,
         }
     }
@@ -211,7 +216,17 @@ impl BuildError {
 #[async_trait]
 pub trait NoirBackend: Send + Sync {
     /// Loads a compiled program and makes its verification key.
-    async fn load(&self, program: &Artifact) -> Result<Box<dyn SampleProver>, GateError>;
+    async fn load(&self, program: &Artifact) -> Result<Box<dyn NoirProver>, GateError>;
+}
+
+/// One Noir circuit, which has proofs of its own for verifier contracts.
+#[async_trait]
+pub trait NoirProver: SampleProver {
+    /// The verification key of proofs for contracts, as bb writes it.
+    async fn contract_key(&self) -> Result<Vec<u8>, SampleError>;
+
+    /// Proves inputs for a contract. [`SampleProver::tampered`] changes such proofs as well.
+    async fn prove_for_contract(&self, inputs: &Map<String, Value>) -> Result<SampleProof, SampleError>;
 }
 
 /// Why there is no builder.
@@ -256,6 +271,9 @@ pub struct Builder {
     threads: Threads,
     engine: WitnessEngine,
     turn: Arc<Semaphore>,
+    /// Calls of contracts for callers.
+    calls: Arc<Semaphore>,
+    makes_contracts: bool,
 }
 
 /// The turn of a build. Whatever runs for the build holds it: its compiler, and its computations. So a build that was
@@ -302,8 +320,17 @@ impl Builder {
         width: NonZeroUsize,
     ) -> Result<Self, BuilderError> {
         let (threads, engine) = (Threads::of_width(width)?, WitnessEngine::start()?);
-        let turn = Arc::new(Semaphore::new(1));
-        Ok(Self { sandbox, toolchain, limits, width, threads, engine, turn })
+        let (turn, calls) =
+            (Arc::new(Semaphore::new(1)), Arc::new(Semaphore::new(contract::CALLS_MAX.get())));
+        let makes_contracts = true;
+        Ok(Self { sandbox, toolchain, limits, width, threads, engine, turn, calls, makes_contracts })
+    }
+
+    /// Builds circuits without verifier contracts, which take seconds of a build.
+    #[must_use]
+    pub fn without_contracts(mut self) -> Self {
+        self.makes_contracts = false;
+        self
     }
 
     /// The tools.
@@ -330,13 +357,15 @@ impl Builder {
             let _cancel = CancelOnDrop(Arc::clone(&is_cancelled));
             let turn = Turn { permit: Arc::new(permit), is_cancelled };
             (context.on_stage)(BuildStage::Compiling);
-            let (artifacts, trust) = match instance.template().language() {
+            let ((mut artifacts, made), trust) = match instance.template().language() {
                 Language::Noir => (self.build_noir(&turn, instance, noir, context).await?, None),
                 Language::Circom => {
                     (self.build_circom(&turn, instance, context).await?, Some(SetupTrust::Local))
                 }
             };
-            Ok(BuiltCircuit { artifacts, trust, isolation: self.sandbox.isolation() })
+            let MadeContract { artifacts: of_contract, contract } = made;
+            artifacts.extend(of_contract);
+            Ok(BuiltCircuit { artifacts, trust, contract, isolation: self.sandbox.isolation() })
         };
         let result = tokio::time::timeout_at(context.deadline.into(), build).await;
         result.unwrap_or(Err(BuildError::TimedOut))

@@ -39,6 +39,15 @@ pub enum SampleError {
     Failed(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
+/// A sample that was proved.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ProvedSample {
+    /// The sample.
+    pub sample: Sample,
+    /// Its proof, which verifies.
+    pub proof: SampleProof,
+}
+
 /// One circuit with its proof system. The engine implements it for Noir.
 #[async_trait]
 pub trait SampleProver: Send + Sync {
@@ -125,8 +134,8 @@ pub enum GateError {
     },
 }
 
-/// Checks a circuit. An error means that it must not be published.
-pub async fn check(prover: &dyn SampleProver, instance: &Instance) -> Result<(), GateError> {
+/// Checks a circuit, and returns the first sample that it accepts. An error means that it must not be published.
+pub async fn check(prover: &dyn SampleProver, instance: &Instance) -> Result<ProvedSample, GateError> {
     let accepted = instance.accepted_samples()?;
     let refused = instance.refused_samples()?;
     for (samples, what) in [(&accepted, "samples that it accepts"), (&refused, "samples that it refuses")] {
@@ -134,17 +143,20 @@ pub async fn check(prover: &dyn SampleProver, instance: &Instance) -> Result<(),
             return Err(GateError::NothingToCheck(what));
         }
     }
-    for sample in &accepted {
-        check_accepted(prover, instance, sample).await?;
+    let mut first = None;
+    for sample in accepted {
+        let proof = check_accepted(prover, instance, &sample).await?;
+        first.get_or_insert(ProvedSample { sample, proof });
     }
-    check_refused(prover, instance, &refused).await
+    check_refused(prover, instance, &refused).await?;
+    first.ok_or(GateError::NothingToCheck("samples that it accepts"))
 }
 
 async fn check_accepted(
     prover: &dyn SampleProver,
     instance: &Instance,
     sample: &Sample,
-) -> Result<(), GateError> {
+) -> Result<SampleProof, GateError> {
     let name = || sample.name.clone();
     let proof = match prover.prove(&sample.inputs).await {
         Ok(proof) => proof,
@@ -166,7 +178,7 @@ async fn check_accepted(
             return Err(GateError::TamperedAccepted { sample: name() });
         }
     }
-    Ok(())
+    Ok(proof)
 }
 
 /// Compares the public inputs of a proof with those of its sample, in the order of the template.
@@ -229,7 +241,8 @@ async fn verifies(prover: &dyn SampleProver, proof: &SampleProof, sample: &str) 
     prover.verify(proof).await.map_err(|error| failure(error, sample))
 }
 
-fn failure(error: SampleError, sample: &str) -> GateError {
+/// A sample could not be proved or verified for another reason than its inputs.
+pub(crate) fn failure(error: SampleError, sample: &str) -> GateError {
     let source = match error {
         SampleError::Failed(source) => source,
         SampleError::Refused(reason) | SampleError::OutsideType(reason) => reason.into(),

@@ -15,6 +15,7 @@
 //! Imports run down this list only.
 //!
 //! - [`build`]: compiles, makes keys, and checks.
+//! - [`contract`]: verifier contracts: what deploys them, and calls in an Ethereum virtual machine.
 //! - [`gate`]: proves the samples of a circuit before it is published.
 //! - [`toolchain`]: finds the compilers and checks their versions.
 //! - [`sandbox`]: runs one tool.
@@ -25,6 +26,7 @@
 
 pub mod artifact;
 pub mod build;
+pub mod contract;
 pub mod error;
 mod field_value;
 pub mod gate;
@@ -35,10 +37,11 @@ pub mod workspace;
 pub use artifact::Artifact;
 pub use build::{
     BuildContext, BuildError, BuildLimits, BuildStage, Builder, BuilderError, BuiltCircuit, NoirBackend,
-    SetupTrust,
+    NoirProver, SetupTrust,
 };
+pub use contract::{BuiltContract, ContractError, NotDeployable};
 pub use error::{Fate, ToolError};
-pub use gate::{GateError, SampleError, SampleProof, SampleProver};
+pub use gate::{GateError, ProvedSample, SampleError, SampleProof, SampleProver};
 pub use sandbox::{Isolation, Limits, Required, Sandbox, Tool, ToolOutput};
 pub use toolchain::{ToolLocations, Toolchain, Versions};
 pub use workspace::Workspace;

@@ -2,7 +2,7 @@
 
 use std::{
     env,
-    ffi::OsStr,
+    ffi::{OsStr, OsString},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -22,19 +22,23 @@ const MANIFEST_MAX_BYTES: u64 = 1 << 20;
 
 /// The number of our own part of a build: the flags and scripts of compilers, the setup of keys, and the verifier contract.
 /// To be incremented with every change of them that makes other artifacts from the same sources.
-const RECIPE: u32 = 1;
+const RECIPE: u32 = 2;
 
 /// The pinned versions, as `versions.toml` has them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Versions {
     /// Of the packages `@noir-lang/noir_wasm` and `@noir-lang/noir_js`.
     pub noir: String,
-    /// Of bb. It proves Noir's circuits, and is part of their identity; the builder does not run it.
+    /// Of bb. It proves Noir's circuits, and writes their verifier contracts.
     pub bb: String,
     /// Of the package `circom2`.
     pub circom2: String,
     /// Of the package `circomlib`.
     pub circomlib: String,
+    /// Of the package `solc`, which compiles verifier contracts.
+    pub solc: String,
+    /// Of the package `@ethereumjs/evm`, which runs them. Nothing of a circuit depends on it.
+    pub evm: String,
     /// The oldest major version of Node.js.
     pub node_major_min: u32,
 }
@@ -48,6 +52,8 @@ impl Versions {
             bb: env!("EDGEPROVE_BUILDER_BB").to_owned(),
             circom2: env!("EDGEPROVE_BUILDER_CIRCOM2").to_owned(),
             circomlib: env!("EDGEPROVE_BUILDER_CIRCOMLIB").to_owned(),
+            solc: env!("EDGEPROVE_BUILDER_SOLC").to_owned(),
+            evm: env!("EDGEPROVE_BUILDER_EVM").to_owned(),
             node_major_min: 20,
         }
     }
@@ -55,17 +61,14 @@ impl Versions {
     /// The versions that are part of the identity of a circuit in this language, and the number of our own recipe.
     #[must_use]
     pub fn identity(&self, language: Language) -> templates::Toolchain {
-        let Self { noir, bb, circom2, circomlib, .. } = self;
+        let Self { noir, bb, circom2, circomlib, solc, .. } = self;
         let recipe = &RECIPE.to_string();
-        match language {
-            Language::Noir => {
-                templates::Toolchain::from_iter([("noir", noir), ("bb", bb), ("recipe", recipe)])
-            }
-            Language::Circom => {
-                let versions = [("circom2", circom2), ("circomlib", circomlib), ("recipe", recipe)];
-                templates::Toolchain::from_iter(versions)
-            }
-        }
+        let of_all = [("solc", solc), ("recipe", recipe)];
+        let of_language = match language {
+            Language::Noir => [("noir", noir), ("bb", bb)],
+            Language::Circom => [("circom2", circom2), ("circomlib", circomlib)],
+        };
+        of_language.into_iter().chain(of_all).collect()
     }
 }
 
@@ -76,8 +79,10 @@ pub struct ToolLocations {
     pub node: PathBuf,
     /// The folder with `compile_program.mjs` and Noir's packages: `circuit/` of the repository.
     pub noir: PathBuf,
-    /// The folder with circom's packages: `circuit/circom/` of the repository.
+    /// The folder with circom's packages, solc and an Ethereum virtual machine: `circuit/circom/` of the repository.
     pub circom: PathBuf,
+    /// bb. Whoever starts the builder checks its version.
+    pub bb: PathBuf,
 }
 
 impl ToolLocations {
@@ -132,6 +137,28 @@ impl Toolchain {
         self.node("circom", &script, &options)
     }
 
+    /// The tool that writes the Solidity verifier of a verification key for the target `evm`. bb has another one that takes
+    /// less gas, and that nobody has audited.
+    pub(crate) fn write_contract(&self, key: &str, contract: &str) -> Tool {
+        let arguments = ["write_solidity_verifier", "-t", "evm", "-k", key, "-o", contract];
+        Tool {
+            name: String::from("bb"),
+            program: self.locations.bb.clone(),
+            arguments: arguments.map(OsString::from).to_vec(),
+        }
+    }
+
+    /// The tool that compiles a verifier contract, and prints what [`Self::call_contract`] deploys.
+    pub(crate) fn compile_contract(&self, source: &str, contract: &str) -> Tool {
+        self.node("solc", &self.locations.circom.join(SOLC_SCRIPT), &[source, contract])
+    }
+
+    /// The tool that deploys a compiled verifier, calls it, and prints the results.
+    pub(crate) fn call_contract(&self, verifier: &str, calls: &str) -> Tool {
+        let script = self.locations.circom.join(EVM_SCRIPT);
+        self.node("the Ethereum virtual machine", &script, &[verifier, calls])
+    }
+
     /// The folder with circomlib's circuits.
     pub(crate) fn circomlib(&self) -> PathBuf {
         self.locations.circom.join(CIRCOMLIB)
@@ -147,13 +174,15 @@ impl Toolchain {
     }
 
     fn check_packages(&self) -> Result<(), ToolError> {
-        let ToolLocations { noir, circom, .. } = &self.locations;
-        let Versions { noir: noir_version, circom2, circomlib, .. } = &self.versions;
+        let ToolLocations { noir, circom, bb, .. } = &self.locations;
+        let Versions { noir: noir_version, circom2, circomlib, solc, evm, .. } = &self.versions;
         for (folder, package, expected) in [
             (noir, "@noir-lang/noir_wasm", noir_version),
             (noir, "@noir-lang/noir_js", noir_version),
             (circom, "circom2", circom2),
             (circom, "circomlib", circomlib),
+            (circom, "solc", solc),
+            (circom, "@ethereumjs/evm", evm),
         ] {
             let found = package_version(folder, package)?;
             if found != *expected {
@@ -165,6 +194,9 @@ impl Toolchain {
             (NOIR_SCRIPT, noir.join(NOIR_SCRIPT).is_file()),
             (CIRCOM_COMPILER, circom.join(CIRCOM_COMPILER).is_file()),
             (CIRCOMLIB, self.circomlib().is_dir()),
+            (SOLC_SCRIPT, circom.join(SOLC_SCRIPT).is_file()),
+            (EVM_SCRIPT, circom.join(EVM_SCRIPT).is_file()),
+            ("bb", bb.is_file()),
         ] {
             if !exists {
                 return Err(ToolError::NotFound { tool: tool.to_owned() });
@@ -177,6 +209,8 @@ impl Toolchain {
 const NOIR_SCRIPT: &str = "compile_program.mjs";
 const CIRCOM_COMPILER: &str = "node_modules/circom2/cli.js";
 const CIRCOMLIB: &str = "node_modules/circomlib/circuits";
+const SOLC_SCRIPT: &str = "solc.mjs";
+const EVM_SCRIPT: &str = "evm.mjs";
 
 async fn check_node(program: &Path, major_min: u32, sandbox: &Sandbox) -> Result<(), ToolError> {
     let name = String::from("Node.js");

@@ -91,12 +91,23 @@ impl Proof {
     }
 }
 
+/// The function of a verifier contract for a number of public signals, with the types of its parameters.
+#[must_use]
+pub fn function(public_signals: usize) -> String {
+    format!("verifyProof(uint256[2],uint256[2][2],uint256[2],uint256[{public_signals}])")
+}
+
+/// The first bytes of a call of this function.
+#[must_use]
+pub fn selector_of(function: &str) -> [u8; 4] {
+    let [a, b, c, d, ..]: [u8; 32] = Keccak256::digest(function).into();
+    [a, b, c, d]
+}
+
 /// The first bytes of a call of `verifyProof` for a number of public signals, which is a part of the function's name.
 #[must_use]
 pub fn selector(public_signals: usize) -> [u8; 4] {
-    let name = format!("verifyProof(uint256[2],uint256[2][2],uint256[2],uint256[{public_signals}])");
-    let [a, b, c, d, ..]: [u8; 32] = Keccak256::digest(name).into();
-    [a, b, c, d]
+    selector_of(&function(public_signals))
 }
 
 /// The public signals of a proof: the circuit's outputs, then its public inputs.
@@ -210,5 +221,16 @@ mod tests {
         assert_eq!(calldata[4 + 31], 1);
         assert_eq!(calldata[4 + 2 * 32..][..32], field::to_word(&G2Affine::generator().x.c1));
         assert_eq!(calldata[calldata.len() - 1], 5);
+    }
+
+    /// What `exportSolidityCallData` of snarkjs 0.7.6 returns for the same proof and signals.
+    #[test]
+    fn calldata_is_that_of_snarkjs() {
+        let of_snarkjs = r#"["0x0000000000000000000000000000000000000000000000000000000000000001", "0x0000000000000000000000000000000000000000000000000000000000000002"],[["0x198e9393920d483a7260bfb731fb5d25f1aa493335a9e71297e485b7aef312c2", "0x1800deef121f1e76426a00665e5c4479674322d4f75edadd46debd5cd992f6ed"],["0x090689d0585ff075ec9e99ad690c3395bc4b313370b38ef355acdadcd122975b", "0x12c85ea5db8c6deb4aab71808dcb408fe3d1e7690c43d37b4ce6cc0166fa7daa"]],["0x0000000000000000000000000000000000000000000000000000000000000001", "0x0000000000000000000000000000000000000000000000000000000000000002"],["0x0000000000000000000000000000000000000000000000000000000000000007","0x0000000000000000000000000000000000000000000000000000000000000008"]"#;
+        let words = of_snarkjs.split('"').filter_map(|part| part.strip_prefix("0x")).collect::<String>();
+        let signals = PublicSignals(vec![Fr::from(7_u64), Fr::from(8_u64)]);
+        let calldata = proof().calldata(&signals);
+        assert_eq!(hex::encode(&calldata[4..]), words);
+        assert_eq!(calldata[..4], selector_of("verifyProof(uint256[2],uint256[2][2],uint256[2],uint256[2])"));
     }
 }

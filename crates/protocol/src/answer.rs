@@ -112,6 +112,9 @@ pub struct CircuitEntry {
     /// Where it comes from.
     #[serde(default)]
     pub origin: CircuitOrigin,
+    /// Its verifier contract; `None` for circuits that were not built, and for those that are not built yet.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub verifier: Option<CircuitVerifier>,
     /// What it was built from; `None` for other circuits.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub built: Option<BuiltFrom>,
@@ -210,6 +213,52 @@ pub struct UploadedCircuit {
     pub published_at: String,
     /// Its files.
     pub artifacts: Vec<CircuitFile>,
+}
+
+/// The verifier contract of a circuit that was built. Its files are `verifier.sol` and `verifier.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CircuitVerifier {
+    /// Its kind: `groth16` or `honk-zk`.
+    pub flavor: String,
+    /// Whether a report on an audit of the contract is published.
+    pub audited: bool,
+    /// The gas that it takes; `None` where it cannot be deployed.
+    pub gas: Option<ContractGas>,
+    /// Why it cannot be deployed.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub error: Option<String>,
+}
+
+/// The gas of transactions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContractGas {
+    /// Of those that deploy the verifier and its libraries.
+    pub deploy: u64,
+    /// Of one that verifies the proof of a sample and does nothing else.
+    pub verify: u64,
+}
+
+/// The answer of `POST /v1/verify/{circuit}`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Verdict {
+    /// Whether the proof is valid for these public inputs.
+    pub valid: bool,
+    /// What verified it: `bb`, `groth16`, or `evm` for the verifier contract.
+    pub verified_by: String,
+}
+
+/// The answer of `GET /v1/proofs/{id}/calldata`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Calldata {
+    /// The function of the verifier contract, with the types of its parameters.
+    pub function: String,
+    /// The calldata: `0x` and hexadecimal digits.
+    pub calldata: String,
+    /// The circuit that was proved.
+    pub circuit: CircuitId,
+    /// The verifier that the proof is for.
+    pub target: Target,
 }
 
 /// What a circuit was built from, and its files.

@@ -8,9 +8,11 @@
 //! - [`program`]: where bb is, its environment, and how it multiplies curve points.
 //! - [`crs`]: the common reference string.
 //! - [`key_facts`]: what a verification key shows about its circuit and its proofs.
+//! - [`contract_call`]: the call of the verifier contract that bb writes.
 //! - [`memory_estimate`]: bb's memory by the size of a circuit.
 //! - [`redaction`]: removes values from bb's messages.
 
+pub mod contract_call;
 pub mod crs;
 pub mod daemon;
 pub mod key_facts;

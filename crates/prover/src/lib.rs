@@ -6,6 +6,7 @@
 //! Imports run down this list only.
 //!
 //! - [`backends`]: one backend for each proof system, behind the traits of one.
+//! - [`contract_call`]: the call that verifies a proof in a contract.
 //! - [`groth16`]: the backend that proves circuits of circom in this process.
 //! - [`barretenberg`]: the backend that runs `bb`: warm daemons or one process per proof.
 //! - [`backend`]: the traits of a backend and of a prover permit, with their inputs and outputs.
@@ -22,6 +23,7 @@ pub mod backends;
 pub mod barretenberg;
 pub mod cgroup;
 pub mod child_process;
+pub mod contract_call;
 pub mod error;
 pub mod groth16;
 pub mod memory_peaks;
@@ -34,6 +36,7 @@ pub use backend::{
     GeneratedKey, IdleMemory, IdleProvers, LoadLimits, ProofParts, ProverPermit, VerificationKey,
     WitnessSource,
 };
+pub use contract_call::{ContractCall, contract_call};
 pub use error::{HandshakeError, ProcessFailure, ProverError, UnexpectedResponse};
 pub use memory_peaks::{MemoryEstimate, MemoryPeaks};
 pub use recycling::{RecyclePolicy, RestartCounts, RestartReason};

@@ -150,6 +150,7 @@ fn entry(entry: &Entry) -> CircuitEntry {
         vk: circuit.map(|_| format!("/v1/circuits/{id}/vk")),
         id,
         origin: CircuitOrigin::Configured,
+        verifier: None,
         built: None,
         uploaded: None,
         error: None,
@@ -176,6 +177,7 @@ pub(super) fn built_entry(state: &BuildState) -> Result<CircuitEntry, ApiError> 
         vk: None,
         origin: CircuitOrigin::Built,
         uploaded: None,
+        verifier: None,
         built: Some(BuiltFrom {
             template_name: payload.template,
             language: payload.language.as_str().to_owned(),
@@ -199,8 +201,18 @@ pub(super) fn description(stored: &StoredCircuit) -> Result<Description, ApiErro
 pub(super) fn stored_entry(stored: &StoredCircuit) -> Result<CircuitEntry, ApiError> {
     let circuit = &stored.circuit;
     let id = circuit.id.clone();
-    let Description { source, language, targets, gates, circuit_size, vk_hash, trust, artifacts, .. } =
-        description(stored)?;
+    let Description {
+        source,
+        language,
+        targets,
+        gates,
+        circuit_size,
+        vk_hash,
+        trust,
+        verifier,
+        artifacts,
+        ..
+    } = description(stored)?;
     let file = |file: FileDescription| CircuitFile {
         path: format!("/v1/circuits/{id}/artifacts/{}", file.name),
         name: file.name,
@@ -231,6 +243,7 @@ pub(super) fn stored_entry(stored: &StoredCircuit) -> Result<CircuitEntry, ApiEr
         vk_hash: Some(vk_hash),
         vk: Some(format!("/v1/circuits/{id}/vk")),
         origin,
+        verifier,
         built,
         uploaded,
         error: None,

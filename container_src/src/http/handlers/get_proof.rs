@@ -61,6 +61,14 @@ pub async fn finished_job(
     request_id: &str,
     format: AnswerFormat,
 ) -> Result<Response, ApiError> {
+    require_completed(app, job).await?;
+    let proof = completed_proof(app, job, format).await?;
+    app.jobs()?.recorder.fetched(job, caller.actor(), request_id.to_owned()).await?;
+    Ok(proof_response(&proof, format))
+}
+
+/// Fails if a job has no proof, with the reason.
+pub(super) async fn require_completed(app: &AppState, job: &Job) -> Result<(), ApiError> {
     let jobs = app.jobs()?;
     match job.status {
         JobStatus::Queued | JobStatus::Running => {
@@ -68,11 +76,7 @@ pub async fn finished_job(
             let wait = document.estimated_remaining_ms.map_or(RETRY_AFTER, Duration::from_millis);
             Err(ApiError::new(ProblemType::ProofNotReady, format!("the job is {}", job.status)).after(wait))
         }
-        JobStatus::Completed => {
-            let proof = completed_proof(app, job, format).await?;
-            jobs.recorder.fetched(job, caller.actor(), request_id.to_owned()).await?;
-            Ok(proof_response(&proof, format))
-        }
+        JobStatus::Completed => Ok(()),
         JobStatus::Failed => {
             let missing = || ApiError::new(ProblemType::StoredDataDamaged, "the failed job has no problem");
             Err(job.problem()?.map_or_else(missing, ApiError::stored))
@@ -91,7 +95,8 @@ async fn completed_proof(app: &AppState, job: &Job, format: AnswerFormat) -> Res
     Ok(proof)
 }
 
-async fn stored_proof(jobs: &Jobs, job: &Job) -> Result<ProofResponse, ApiError> {
+/// The proof of a completed job, without the verification key.
+pub(super) async fn stored_proof(jobs: &Jobs, job: &Job) -> Result<ProofResponse, ApiError> {
     let missing = || ApiError::new(ProblemType::StoredDataDamaged, "the stored proof is missing");
     let name = job.result.as_deref().and_then(|name| name.parse().ok()).ok_or_else(missing)?;
     let (report, payload) = (ProofReport::of(job)?, Payload::of(job)?);

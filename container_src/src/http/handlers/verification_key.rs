@@ -139,7 +139,7 @@ const fn media_type(target: Target) -> &'static str {
     }
 }
 
-async fn key(app: &AppState, circuit: &Arc<Circuit>, target: Target) -> Result<Arc<Key>, ApiError> {
+pub(super) async fn key(app: &AppState, circuit: &Arc<Circuit>, target: Target) -> Result<Arc<Key>, ApiError> {
     if let Some(key) = circuit.ready_key(target) {
         return Ok(key);
     }

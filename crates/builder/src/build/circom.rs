@@ -22,10 +22,14 @@ use edgeprove_telemetry::PRIVATE_VALUES_THREAD;
 use edgeprove_templates::{Instance, template::Input};
 use serde_json::{Map, Value};
 
-use super::{BuildContext, BuildError, BuildLimits, BuildStage, Builder, Turn};
+use super::{
+    BuildContext, BuildError, BuildLimits, BuildStage, Builder, Turn,
+    contract::{MadeContract, Origin, SampleCalls},
+};
 use crate::{
     artifact::Artifact,
-    gate::{self, SampleError, SampleProof, SampleProver},
+    contract::{Flavor, NotDeployable},
+    gate::{self, ProvedSample, SampleError, SampleProof, SampleProver},
     workspace::Workspace,
 };
 
@@ -50,7 +54,7 @@ impl Builder {
         turn: &Turn,
         instance: &Instance,
         context: &BuildContext<'_>,
-    ) -> Result<Vec<Artifact>, BuildError> {
+    ) -> Result<(Vec<Artifact>, MadeContract), BuildError> {
         let circomlib = self.toolchain.circomlib();
         let prepare = move |workspace: &Workspace| {
             copy_circuits(&circomlib, workspace)?;
@@ -68,8 +72,27 @@ impl Builder {
         };
         let (artifacts, prover) = turn.blocking(make).await??;
         (context.on_stage)(BuildStage::Checking);
-        gate::check(&prover, instance).await?;
-        Ok(artifacts)
+        let proved = gate::check(&prover, instance).await?;
+        let contract = if self.makes_contracts {
+            self.circom_contract(turn, &prover, proved).await?
+        } else {
+            MadeContract::none(Flavor::Groth16, NotDeployable::NotMade)
+        };
+        Ok((artifacts, contract))
+    }
+
+    async fn circom_contract(
+        &self,
+        turn: &Turn,
+        prover: &CircomProver,
+        ProvedSample { sample, proof }: ProvedSample,
+    ) -> Result<MadeContract, BuildError> {
+        let Ok(source) = verifier_contract(prover.parts.key.verifying_key()) else {
+            return Ok(MadeContract::none(Flavor::Groth16, NotDeployable::NoPublicInputs));
+        };
+        let calls = SampleCalls::new(sample.name.clone(), &proof, prover, calldata)
+            .map_err(|error| gate::failure(error, &sample.name))?;
+        self.make_contract(turn, Flavor::Groth16, Origin::Source(source), calls).await
     }
 
     /// Makes the keys and everything that follows from them. Blocking.
@@ -84,7 +107,6 @@ impl Builder {
         let key = ProvingKey::read(&zkey, Trust::OwnSetup, &self.threads)?;
         proceed(is_cancelled)?;
         let verification_key = key.verifying_key().to_json();
-        let contract = verifier_contract(key.verifying_key())?;
         // What verifies is read from what is published.
         let published = VerifyingKey::from_json(verification_key.as_bytes())
             .map_err(|error| BuildError::DiffersFromTemplate(error.to_string()))?;
@@ -107,7 +129,6 @@ impl Builder {
             Artifact::new("circuit.sym", sym),
             Artifact::new("circuit.zkey", zkey),
             Artifact::new("verification_key.json", verification_key),
-            Artifact::new("verifier.sol", contract),
         ];
         Ok((artifacts, CircomProver { parts: Arc::new(parts), turn }))
     }
@@ -243,8 +264,7 @@ impl SampleProver for CircomProver {
     async fn verify(&self, proof: &SampleProof) -> Result<bool, SampleError> {
         let proof = proof.clone();
         let verify = move |parts: &Parts, _: &Arc<AtomicBool>| {
-            let signals = PublicSignals::from_json(&proof.public_inputs).map_err(failed)?;
-            let proof = Proof::from_json(&proof.proof).map_err(failed)?;
+            let (proof, signals) = read(&proof)?;
             Ok(parts.published.verify(&proof, &signals))
         };
         self.run(verify).await
@@ -319,6 +339,17 @@ impl Parts {
 
 fn failed(error: impl std::error::Error + Send + Sync + 'static) -> SampleError {
     SampleError::Failed(Box::new(error))
+}
+
+fn read(proof: &SampleProof) -> Result<(Proof, PublicSignals), SampleError> {
+    let signals = PublicSignals::from_json(&proof.public_inputs).map_err(failed)?;
+    Ok((Proof::from_json(&proof.proof).map_err(failed)?, signals))
+}
+
+/// The call of a verifier contract with a proof.
+fn calldata(proof: &SampleProof) -> Result<Vec<u8>, SampleError> {
+    let (proof, signals) = read(proof)?;
+    Ok(proof.calldata(&signals))
 }
 
 /// Only a value that no signal can have is refused here. Everything else is a fault of the sample.

@@ -2,12 +2,21 @@
 
 use std::sync::atomic::AtomicBool;
 
-use edgeprove_templates::{Instance, template::Input};
+use edgeprove_prover::barretenberg::contract_call;
+use edgeprove_templates::{Instance, sample::Sample, template::Input};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{BuildContext, BuildError, BuildStage, Builder, NoirBackend, Turn};
-use crate::{artifact::Artifact, error::ToolError, gate};
+use super::{
+    BuildContext, BuildError, BuildStage, Builder, NoirBackend, NoirProver, Turn,
+    contract::{MadeContract, Origin, SampleCalls},
+};
+use crate::{
+    artifact::Artifact,
+    contract::{Flavor, NotDeployable},
+    error::ToolError,
+    gate::{self, ProvedSample, SampleProof},
+};
 
 /// The compiled program, in the compiler's working folder and as an artifact.
 const PROGRAM: &str = "circuit.json";
@@ -19,7 +28,7 @@ impl Builder {
         instance: &Instance,
         noir: &dyn NoirBackend,
         context: &BuildContext<'_>,
-    ) -> Result<Vec<Artifact>, BuildError> {
+    ) -> Result<(Vec<Artifact>, MadeContract), BuildError> {
         let workspace = self.write_sources(turn, instance, |_| Ok(())).await?;
         let tool = self.toolchain.compile_noir(".", PROGRAM);
         let [program] = self.compile(turn, tool, workspace, [PROGRAM]).await?;
@@ -31,8 +40,28 @@ impl Builder {
         (context.on_stage)(BuildStage::MakingKeys);
         let prover = noir.load(&program).await?;
         (context.on_stage)(BuildStage::Checking);
-        gate::check(prover.as_ref(), instance).await?;
-        Ok(vec![program])
+        let prover: &dyn NoirProver = prover.as_ref();
+        let ProvedSample { sample, .. } = gate::check(prover, instance).await?;
+        let contract = if self.makes_contracts {
+            self.noir_contract(turn, prover, &sample).await?
+        } else {
+            MadeContract::none(Flavor::HonkZk, NotDeployable::NotMade)
+        };
+        Ok((vec![program], contract))
+    }
+
+    async fn noir_contract(
+        &self,
+        turn: &Turn,
+        prover: &dyn NoirProver,
+        sample: &Sample,
+    ) -> Result<MadeContract, BuildError> {
+        let failed = |error| gate::failure(error, &sample.name);
+        let key = prover.contract_key().await.map_err(failed)?;
+        let proof = prover.prove_for_contract(&sample.inputs).await.map_err(failed)?;
+        let calldata = |proof: &SampleProof| Ok(contract_call::calldata(&proof.proof, &proof.public_inputs));
+        let calls = SampleCalls::new(sample.name.clone(), &proof, prover, calldata).map_err(failed)?;
+        self.make_contract(turn, Flavor::HonkZk, Origin::KeyOfBb(key), calls).await
     }
 }
 

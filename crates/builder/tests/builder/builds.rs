@@ -14,8 +14,9 @@ use std::{
 use async_trait::async_trait;
 use edgeprove_builder::{
     Artifact, BuildContext, BuildError, BuildLimits, BuildStage, Builder, BuiltCircuit, Fate, GateError,
-    Limits, NoirBackend, SampleError, SampleProof, SampleProver, Sandbox, SetupTrust, ToolError,
-    ToolLocations, Toolchain, Versions,
+    Limits, NoirBackend, NoirProver, NotDeployable, SampleError, SampleProof, SampleProver, Sandbox,
+    SetupTrust, ToolError, ToolLocations, Toolchain, Versions,
+    contract::{Flavor, Verifier},
 };
 use edgeprove_groth16::{R1csInfo, VerifyingKey};
 use edgeprove_protocol::Target;
@@ -41,10 +42,15 @@ fn locations() -> ToolLocations {
             packages.display()
         );
     }
-    ToolLocations { node: node(), noir: circuit, circom }
+    ToolLocations { node: node(), noir: circuit, circom, bb: paths::bb() }
 }
 
+/// Builds without contracts, which take seconds.
 async fn builder(sandbox: &Sandbox, limits: BuildLimits) -> Builder {
+    builder_of_contracts(sandbox, limits).await.without_contracts()
+}
+
+async fn builder_of_contracts(sandbox: &Sandbox, limits: BuildLimits) -> Builder {
     let toolchain = Toolchain::find(locations(), Versions::pinned(), sandbox).await.unwrap();
     Builder::new(sandbox.clone(), toolchain, limits, NonZeroUsize::new(2).unwrap()).unwrap()
 }
@@ -91,7 +97,7 @@ struct RealProver {
 
 #[async_trait]
 impl NoirBackend for RealNoir {
-    async fn load(&self, program: &Artifact) -> Result<Box<dyn SampleProver>, GateError> {
+    async fn load(&self, program: &Artifact) -> Result<Box<dyn NoirProver>, GateError> {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("circuit.json"), program.bytes()).unwrap();
         Ok(Box::new(RealProver { folder }))
@@ -104,9 +110,8 @@ impl RealProver {
     }
 }
 
-#[async_trait]
-impl SampleProver for RealProver {
-    async fn prove(&self, inputs: &Map<String, Value>) -> Result<SampleProof, SampleError> {
+impl RealProver {
+    fn prove_for(&self, target: Target, inputs: &Map<String, Value>) -> Result<SampleProof, SampleError> {
         let noir = repository().join("circuit/noir.mjs");
         let script = format!(
             "import {{ readFile, writeFile }} from 'node:fs/promises';
@@ -135,10 +140,34 @@ impl SampleProver for RealProver {
         let mut prove = Command::new(paths::bb());
         prove.arg("prove").arg("-b").arg(&circuit).arg("-w").arg(&witness);
         prove.arg("-o").arg(&out).arg("-c").arg(paths::crs()).arg("--write_vk");
+        prove.args(["-t", target.as_str()]);
         let output = processes::run(&mut prove, wait::LIMIT);
         assert!(output.status.success(), "{output:?}");
         let read = |name: &str| fs::read(out.join(name)).unwrap();
         Ok(SampleProof { proof: read("proof"), public_inputs: read("public_inputs") })
+    }
+}
+
+#[async_trait]
+impl NoirProver for RealProver {
+    async fn contract_key(&self) -> Result<Vec<u8>, SampleError> {
+        let mut write = Command::new(paths::bb());
+        write.args(["write_vk", "-t", "evm", "-b"]).arg(self.path("circuit.json"));
+        write.arg("-o").arg(self.path("key")).arg("-c").arg(paths::crs());
+        let output = processes::run(&mut write, wait::LIMIT);
+        assert!(output.status.success(), "{output:?}");
+        Ok(fs::read(self.path("key").join("vk")).unwrap())
+    }
+
+    async fn prove_for_contract(&self, inputs: &Map<String, Value>) -> Result<SampleProof, SampleError> {
+        self.prove_for(Target::Evm, inputs)
+    }
+}
+
+#[async_trait]
+impl SampleProver for RealProver {
+    async fn prove(&self, inputs: &Map<String, Value>) -> Result<SampleProof, SampleError> {
+        self.prove_for(Target::NoirRecursive, inputs)
     }
 
     async fn verify(&self, proof: &SampleProof) -> Result<bool, SampleError> {
@@ -169,7 +198,7 @@ struct NoNoir;
 
 #[async_trait]
 impl NoirBackend for NoNoir {
-    async fn load(&self, _program: &Artifact) -> Result<Box<dyn SampleProver>, GateError> {
+    async fn load(&self, _program: &Artifact) -> Result<Box<dyn NoirProver>, GateError> {
         panic!("no program of Noir is expected");
     }
 }
@@ -181,7 +210,7 @@ fn digests(artifacts: &[Artifact]) -> BTreeMap<&'static str, [u8; 32]> {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_range_check_is_built_in_circom() {
     let fixture = Fixture::new().await;
-    let builder = builder(&fixture.sandbox, BuildLimits::default()).await;
+    let builder = builder_of_contracts(&fixture.sandbox, BuildLimits::default()).await;
     let instance = instance("rangeCheck", Language::Circom);
     let built = build(&builder, &instance, &NoNoir).await.unwrap();
     assert_eq!((built.trust, built.isolation), (Some(SetupTrust::Local), fixture.sandbox.isolation()));
@@ -193,6 +222,7 @@ async fn the_range_check_is_built_in_circom() {
         "circuit.zkey",
         "verification_key.json",
         "verifier.sol",
+        "verifier.json",
     ];
     assert_eq!(names, expected);
     for artifact in &built.artifacts {
@@ -203,9 +233,19 @@ async fn the_range_check_is_built_in_circom() {
     assert_eq!(Some(u64::from(info.constraints)), instance.template().size().constraints);
     assert_eq!(VerifyingKey::from_json(bytes("verification_key.json")).unwrap().public_signals(), 1);
     assert!(str::from_utf8(bytes("verifier.sol")).unwrap().contains("contract Groth16Verifier"));
+    let verifier = verifier(&built, Flavor::Groth16);
+    assert_eq!(verifier.contracts.len(), 1);
+    assert!((200_000..250_000).contains(&verifier.gas.verify), "{:?}", verifier.gas);
+
+    // A proof for another key is none for this contract.
+    let no_call = builder.call_verifier(bytes("verifier.json").to_vec(), vec![1, 2, 3, 4]).await.unwrap();
+    assert!(!no_call);
 
     // Another build has the same circuit and other keys.
+    let builder = builder.without_contracts();
     let again = build(&builder, &instance, &NoNoir).await.unwrap();
+    assert_eq!(again.contract.gas, Err(NotDeployable::NotMade));
+    assert!(again.artifact("verifier.json").is_none());
     let (first, second) = (digests(&built.artifacts), digests(&again.artifacts));
     for name in ["circuit.r1cs", "circuit.wasm", "circuit.sym"] {
         assert_eq!(first[name], second[name], "{name}");
@@ -214,17 +254,45 @@ async fn the_range_check_is_built_in_circom() {
     fixture.assert_nothing_is_left();
 }
 
+/// The file that deploys the contract of a circuit.
+fn verifier(built: &BuiltCircuit, flavor: Flavor) -> Verifier {
+    let verifier: Verifier =
+        serde_json::from_slice(built.artifact("verifier.json").unwrap().bytes()).unwrap();
+    assert_eq!((built.contract.flavor, verifier.flavor), (flavor, flavor));
+    assert_eq!((verifier.contract.as_str(), verifier.audited), (flavor.contract(), false));
+    assert_eq!(verifier.compiler, format!("solc {}", Versions::pinned().solc));
+    assert_eq!(built.contract.gas, Ok(verifier.gas));
+    let deployed: Vec<_> = verifier.contracts.iter().map(|contract| contract.name.as_str()).collect();
+    assert_eq!(deployed.last(), Some(&flavor.contract()));
+    for (index, contract) in verifier.contracts.iter().enumerate() {
+        let mut code = contract.creation_code.clone();
+        for link in &contract.links {
+            assert!(deployed[..index].contains(&link.library.as_str()), "{link:?} is deployed before");
+            code.replace_range(2 * link.start..2 * link.start + 40, &"0".repeat(40));
+        }
+        assert!(hex::decode(&code).is_ok(), "{} has other places of addresses", contract.name);
+    }
+    verifier
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_range_check_is_built_in_noir() {
     let fixture = Fixture::new().await;
-    let builder = builder(&fixture.sandbox, BuildLimits::default()).await;
+    let builder = builder_of_contracts(&fixture.sandbox, BuildLimits::default()).await;
     let built = build(&builder, &instance("rangeCheck", Language::Noir), &RealNoir).await.unwrap();
     assert_eq!(built.trust, None);
-    let [program] = built.artifacts.as_slice() else { panic!("{built:?}") };
-    assert_eq!(program.name(), "circuit.json");
+    let [program, source, _] = built.artifacts.as_slice() else { panic!("{built:?}") };
+    assert_eq!((program.name(), source.name()), ("circuit.json", "verifier.sol"));
+    assert!(str::from_utf8(source.bytes()).unwrap().contains("contract HonkVerifier"));
+    let verifier = verifier(&built, Flavor::HonkZk);
+    assert_eq!(verifier.license.as_deref(), Some("Apache-2.0"));
+    assert_eq!(verifier.contracts.len(), 3);
+    assert!((2_000_000..5_000_000).contains(&verifier.gas.verify), "{:?}", verifier.gas);
+    assert!((5_000_000..10_000_000).contains(&verifier.gas.deploy), "{:?}", verifier.gas);
     let text = str::from_utf8(program.bytes()).unwrap();
     // Nothing in it depends on the folder of the build.
     assert!(!text.contains(&fixture.spool.path().display().to_string()), "{text}");
+    let builder = builder.without_contracts();
     let again = build(&builder, &instance("rangeCheck", Language::Noir), &RealNoir).await.unwrap();
     assert!(again.artifacts[0].bytes() == program.bytes(), "another build has other bytes");
     fixture.assert_nothing_is_left();
@@ -358,7 +426,7 @@ struct EndlessNoir(Notify);
 
 #[async_trait]
 impl NoirBackend for EndlessNoir {
-    async fn load(&self, _program: &Artifact) -> Result<Box<dyn SampleProver>, GateError> {
+    async fn load(&self, _program: &Artifact) -> Result<Box<dyn NoirProver>, GateError> {
         self.0.notify_one();
         std::future::pending().await
     }
@@ -440,6 +508,8 @@ async fn a_tool_of_another_version_is_an_error() {
         Versions { noir: other.clone(), ..Versions::pinned() },
         Versions { circom2: other.clone(), ..Versions::pinned() },
         Versions { circomlib: other.clone(), ..Versions::pinned() },
+        Versions { solc: other.clone(), ..Versions::pinned() },
+        Versions { evm: other.clone(), ..Versions::pinned() },
         Versions { node_major_min: 10_000, ..Versions::pinned() },
     ] {
         let error = find(locations(), wrong).await;
@@ -449,7 +519,8 @@ async fn a_tool_of_another_version_is_an_error() {
     for missing in [
         ToolLocations { node: nowhere.clone(), ..locations() },
         ToolLocations { noir: nowhere.clone(), ..locations() },
-        ToolLocations { circom: nowhere, ..locations() },
+        ToolLocations { circom: nowhere.clone(), ..locations() },
+        ToolLocations { bb: nowhere, ..locations() },
     ] {
         let error = find(missing, Versions::pinned()).await;
         assert!(matches!(error, ToolError::NotFound { .. }), "{error}");

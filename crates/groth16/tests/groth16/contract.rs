@@ -15,7 +15,7 @@ const P: &str = "30644e72e131a029b85045b68181585d97816a916871ca8d3c208c16d87cfd4
 const R: &str = "30644e72e131a029b85045b68181585d2833e84879b9709143e1f593f0000001";
 
 /// Ethereum's limit for the code of a contract.
-const MAX_CODE_BYTES: usize = 24_576;
+const MAX_CODE_BYTES: u64 = 24_576;
 
 #[derive(Debug, Deserialize)]
 struct CallResult {
@@ -34,8 +34,17 @@ impl CallResult {
     }
 }
 
+/// What the virtual machine printed.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Called {
+    deploy_gas: u64,
+    calls: Vec<CallResult>,
+}
+
+/// What solc printed.
 struct Contract {
-    code: String,
+    compiled: String,
 }
 
 impl Contract {
@@ -43,18 +52,24 @@ impl Contract {
         let dir = tempfile::tempdir().unwrap();
         let source = dir.path().join("Verifier.sol");
         fs::write(&source, verifier_contract(key).unwrap()).unwrap();
-        let code = circom::node("solc.mjs", &[&source, "Groth16Verifier".as_ref()]).unwrap();
-        assert!(code.len() / 2 < MAX_CODE_BYTES, "{} bytes", code.len() / 2);
-        Self { code }
+        let compiled = circom::node("solc.mjs", &[&source, "Groth16Verifier".as_ref()]).unwrap();
+        let printed: Value = serde_json::from_str(&compiled).unwrap();
+        assert_eq!(printed["contracts"].as_array().unwrap().len(), 1);
+        assert_eq!(printed["license"], "MIT OR Apache-2.0");
+        let bytes = printed["contracts"][0]["runtimeBytes"].as_u64().unwrap();
+        assert!(bytes < MAX_CODE_BYTES, "{bytes} bytes");
+        Self { compiled }
     }
 
     fn call(&self, calls: &[String]) -> Vec<CallResult> {
         let dir = tempfile::tempdir().unwrap();
-        let [code_file, calls_file] = ["code", "calls"].map(|name| dir.path().join(name));
-        fs::write(&code_file, &self.code).unwrap();
+        let [code_file, calls_file] = ["verifier.json", "calls"].map(|name| dir.path().join(name));
+        fs::write(&code_file, &self.compiled).unwrap();
         fs::write(&calls_file, calls.join("\n")).unwrap();
         let output = circom::node("evm.mjs", &[&code_file, &calls_file]).unwrap();
-        serde_json::from_str(&output).unwrap()
+        let called: Called = serde_json::from_str(&output).unwrap();
+        assert!((300_000..1_000_000).contains(&called.deploy_gas), "{} gas", called.deploy_gas);
+        called.calls
     }
 }
 

@@ -358,10 +358,10 @@ problem_types! {
     TooManyCircuits = "too_many_circuits", 503, Warning, Never, SameCircuit,
         "As many circuits are stored as may be",
         "Use a circuit that is there. Operator: remove circuits, or raise `--built-circuits` or `--built-circuits-size`.";
-    /// No server of this queue builds circuits.
+    /// No server of this queue builds circuits, or this server has no virtual machine for contracts.
     BuilderUnavailable = "builder_unavailable", 503, Notice, Never, SameCircuit,
         "The server builds no circuits",
-        "Use a circuit that `GET /v1/circuits` lists. Operator: start a server with `--toolchain`.";
+        "Use a circuit that `GET /v1/circuits` lists, and verify without `?on=evm`. Operator: start a server with `--toolchain`.";
     /// The server deploys no contracts.
     DeployingDisabled = "deploying_disabled", 503, Notice, Never, SameCircuit,
         "The server deploys no contracts",
