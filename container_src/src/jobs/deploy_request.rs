@@ -237,7 +237,7 @@ fn entry(
         address,
         contracts: contracts.collect(),
         deployed_at: completed_at.map(|at| edgeprove_telemetry::timestamp(at.0)),
-        job_id: latest.map(|job| job.id),
+        job_id: latest.filter(|_| completed_at.is_none()).map(|job| job.id),
         error,
     })
 }

@@ -66,6 +66,7 @@ async fn libraries_and_verifier_are_deployed_and_linked() {
 async fn a_deployment_that_was_cut_off_deploys_nothing_twice() {
     let anvil = Anvil::start();
     let (to, mut cuts) = (anvil.address(), 0);
+    let direct = node(&anvil.url());
     for at in 0.. {
         let mut was_cut = false;
         for is_forwarded in [false, true] {
@@ -79,12 +80,12 @@ async fn a_deployment_that_was_cut_off_deploys_nothing_twice() {
                 now if now == limit && is_forwarded => FakeAnswer::ForwardAndBreakOff(to),
                 _ => FakeAnswer::BreakOff,
             });
-            let first = deploy(&node(&breaking.url()), &key, &journal, Duration::from_millis(50)).await;
+            let first = deploy(&node(&breaking.url()), &key, &journal, Duration::from_millis(20)).await;
             if first.is_err() {
                 was_cut = true;
                 cuts += 1;
             }
-            let record = deploy(&node(&anvil.url()), &key, &journal, LONG).await.unwrap();
+            let record = deploy(&direct, &key, &journal, LONG).await.unwrap();
             assert!(record.is_complete(), "cut at {at}");
             assert_eq!(anvil.transactions(&account), 2, "cut at {at}, {is_forwarded}: {record:?}");
             assert_eq!(call(&anvil, &record), format!("0x{:064x}", 42), "cut at {at}");
