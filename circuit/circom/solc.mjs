@@ -50,7 +50,7 @@ function add(name, path) {
   }
   const { bytecode, deployedBytecode } = compiled[name].evm;
   const references = bytecode.linkReferences[SOURCE] ?? {};
-  const links = Object.entries(references).flatMap(([library, places]) => places.map(({ start }) => ({ library, start })));
+  const links = Object.entries(references).flatMap(([library, positions]) => positions.map(({ start }) => ({ library, start })));
   for (const { library } of links) {
     add(library, [...path, name]);
   }

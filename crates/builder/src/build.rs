@@ -35,7 +35,7 @@ use crate::{
     toolchain::Toolchain,
     workspace::Workspace,
 };
-use contract::MadeContract;
+use contract::ContractFiles;
 
 /// What the build of one circuit may take.
 #[derive(Debug, Clone, Copy)]
@@ -363,7 +363,7 @@ impl Builder {
                     (self.build_circom(&turn, instance, context).await?, Some(SetupTrust::Local))
                 }
             };
-            let MadeContract { artifacts: of_contract, contract } = made;
+            let ContractFiles { artifacts: of_contract, contract } = made;
             artifacts.extend(of_contract);
             Ok(BuiltCircuit { artifacts, trust, contract, isolation: self.sandbox.isolation() })
         };

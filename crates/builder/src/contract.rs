@@ -100,10 +100,10 @@ pub struct Verifier {
 pub struct Deployment {
     /// Its name.
     pub name: String,
-    /// The code that creates it, in hexadecimal digits. In the place of each library's address are 40 other characters.
+    /// The code that creates it, in hexadecimal digits. Instead of each library's address are 40 other characters.
     #[serde(rename = "creationCode")]
     pub creation_code: String,
-    /// The places of addresses.
+    /// The positions of addresses.
     pub links: Vec<Link>,
 }
 

@@ -24,7 +24,7 @@ use serde_json::{Map, Value};
 
 use super::{
     BuildContext, BuildError, BuildLimits, BuildStage, Builder, Turn,
-    contract::{MadeContract, Origin, SampleCalls},
+    contract::{ContractFiles, Origin, SampleCalls},
 };
 use crate::{
     artifact::Artifact,
@@ -54,7 +54,7 @@ impl Builder {
         turn: &Turn,
         instance: &Instance,
         context: &BuildContext<'_>,
-    ) -> Result<(Vec<Artifact>, MadeContract), BuildError> {
+    ) -> Result<(Vec<Artifact>, ContractFiles), BuildError> {
         let circomlib = self.toolchain.circomlib();
         let prepare = move |workspace: &Workspace| {
             copy_circuits(&circomlib, workspace)?;
@@ -76,7 +76,7 @@ impl Builder {
         let contract = if self.makes_contracts {
             self.circom_contract(turn, &prover, proved).await?
         } else {
-            MadeContract::none(Flavor::Groth16, NotDeployable::NotMade)
+            ContractFiles::none(Flavor::Groth16, NotDeployable::NotMade)
         };
         Ok((artifacts, contract))
     }
@@ -86,9 +86,9 @@ impl Builder {
         turn: &Turn,
         prover: &CircomProver,
         ProvedSample { sample, proof }: ProvedSample,
-    ) -> Result<MadeContract, BuildError> {
+    ) -> Result<ContractFiles, BuildError> {
         let Ok(source) = verifier_contract(prover.parts.key.verifying_key()) else {
-            return Ok(MadeContract::none(Flavor::Groth16, NotDeployable::NoPublicInputs));
+            return Ok(ContractFiles::none(Flavor::Groth16, NotDeployable::NoPublicInputs));
         };
         let calls = SampleCalls::new(sample.name.clone(), &proof, prover, calldata)
             .map_err(|error| gate::failure(error, &sample.name))?;

@@ -10,8 +10,8 @@ use super::{BuildError, Builder, Turn};
 use crate::{
     artifact::Artifact,
     contract::{
-        BuiltContract, COMPILED, ContractError, ContractTools, Flavor, Gas, NotDeployable, SOURCE,
-        write_calls,
+        BuiltContract, COMPILED, CallResult, ContractError, ContractTools, Flavor, Gas, NotDeployable,
+        SOURCE, write_calls,
     },
     error::ToolError,
     gate::{SampleError, SampleProof, SampleProver},
@@ -60,12 +60,12 @@ impl SampleCalls {
 }
 
 /// A contract with its files.
-pub(super) struct MadeContract {
+pub(super) struct ContractFiles {
     pub(super) artifacts: Vec<Artifact>,
     pub(super) contract: BuiltContract,
 }
 
-impl MadeContract {
+impl ContractFiles {
     /// There is none.
     pub(super) const fn none(flavor: Flavor, reason: NotDeployable) -> Self {
         Self { artifacts: Vec::new(), contract: BuiltContract { flavor, gas: Err(reason) } }
@@ -82,7 +82,7 @@ impl Builder {
         flavor: Flavor,
         origin: Origin,
         SampleCalls { sample, calldata }: SampleCalls,
-    ) -> Result<MadeContract, BuildError> {
+    ) -> Result<ContractFiles, BuildError> {
         let workspace = self.contract_workspace(turn, origin).await?;
         let tools = ContractTools { sandbox: &self.sandbox, toolchain: &self.toolchain };
         let (compiled, printed) = tools.compile(&workspace, flavor, self.limits.compiler).await?;
@@ -97,7 +97,7 @@ impl Builder {
         if !accepted.is_accepted() {
             return Err(refused(&sample).into());
         }
-        if changed.is_empty() || changed.iter().any(|call| call.is_accepted()) {
+        if changed.is_empty() || changed.iter().any(CallResult::is_accepted) {
             return Err(ContractError::ChangedAccepted { sample }.into());
         }
         let gas = Gas { deploy: called.deploy_gas, verify: accepted.gas };
@@ -108,7 +108,7 @@ impl Builder {
             artifacts.push(Artifact::new(COMPILED, json));
             gas
         });
-        Ok(MadeContract { artifacts, contract: BuiltContract { flavor, gas } })
+        Ok(ContractFiles { artifacts, contract: BuiltContract { flavor, gas } })
     }
 
     /// A folder with the source of a contract.
@@ -145,7 +145,7 @@ impl Builder {
         let workspace = tokio::task::spawn_blocking(prepare).await.map_err(|_| ToolError::Stopping)??;
         let tools = ContractTools { sandbox: &self.sandbox, toolchain: &self.toolchain };
         let called = tools.call(&workspace).await?;
-        Ok(called.calls.first().is_some_and(|call| call.is_accepted()))
+        Ok(called.calls.first().is_some_and(CallResult::is_accepted))
     }
 }
 

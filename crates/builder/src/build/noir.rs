@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::{
     BuildContext, BuildError, BuildStage, Builder, NoirBackend, NoirProver, Turn,
-    contract::{MadeContract, Origin, SampleCalls},
+    contract::{ContractFiles, Origin, SampleCalls},
 };
 use crate::{
     artifact::Artifact,
@@ -28,7 +28,7 @@ impl Builder {
         instance: &Instance,
         noir: &dyn NoirBackend,
         context: &BuildContext<'_>,
-    ) -> Result<(Vec<Artifact>, MadeContract), BuildError> {
+    ) -> Result<(Vec<Artifact>, ContractFiles), BuildError> {
         let workspace = self.write_sources(turn, instance, |_| Ok(())).await?;
         let tool = self.toolchain.compile_noir(".", PROGRAM);
         let [program] = self.compile(turn, tool, workspace, [PROGRAM]).await?;
@@ -45,7 +45,7 @@ impl Builder {
         let contract = if self.makes_contracts {
             self.noir_contract(turn, prover, &sample).await?
         } else {
-            MadeContract::none(Flavor::HonkZk, NotDeployable::NotMade)
+            ContractFiles::none(Flavor::HonkZk, NotDeployable::NotMade)
         };
         Ok((vec![program], contract))
     }
@@ -55,7 +55,7 @@ impl Builder {
         turn: &Turn,
         prover: &dyn NoirProver,
         sample: &Sample,
-    ) -> Result<MadeContract, BuildError> {
+    ) -> Result<ContractFiles, BuildError> {
         let failed = |error| gate::failure(error, &sample.name);
         let key = prover.contract_key().await.map_err(failed)?;
         let proof = prover.prove_for_contract(&sample.inputs).await.map_err(failed)?;

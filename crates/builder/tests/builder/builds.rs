@@ -270,7 +270,7 @@ fn verifier(built: &BuiltCircuit, flavor: Flavor) -> Verifier {
             assert!(deployed[..index].contains(&link.library.as_str()), "{link:?} is deployed before");
             code.replace_range(2 * link.start..2 * link.start + 40, &"0".repeat(40));
         }
-        assert!(hex::decode(&code).is_ok(), "{} has other places of addresses", contract.name);
+        assert!(hex::decode(&code).is_ok(), "{} has further positions of addresses", contract.name);
     }
     verifier
 }
