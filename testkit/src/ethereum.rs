@@ -67,8 +67,8 @@ impl Anvil {
 
     /// Asks the node.
     #[track_caller]
-    pub fn ask(&self, method: &str, params: Value) -> Value {
-        let answer = forward(self.address, method, &params);
+    pub fn ask(&self, method: &str, params: &Value) -> Value {
+        let answer = forward(self.address, method, params);
         assert!(answer["error"].is_null(), "{method}: {answer}");
         answer["result"].clone()
     }
@@ -76,14 +76,14 @@ impl Anvil {
     /// The number of transactions of an account that are in blocks.
     #[track_caller]
     pub fn transactions(&self, account: &str) -> u64 {
-        let count = self.ask("eth_getTransactionCount", json!([account, "latest"]));
+        let count = self.ask("eth_getTransactionCount", &json!([account, "latest"]));
         u64::from_str_radix(count.as_str().unwrap().trim_start_matches("0x"), 16).unwrap()
     }
 
     /// Gives coins to an account.
     #[track_caller]
     pub fn give_coins(&self, account: &str, wei: u128) {
-        self.ask("anvil_setBalance", json!([account, format!("0x{wei:x}")]));
+        self.ask("anvil_setBalance", &json!([account, format!("0x{wei:x}")]));
     }
 }
 

@@ -178,17 +178,16 @@ impl Jobs {
         let id = &circuit.circuit.id;
         let mut entries = Vec::new();
         for stored in store.deployments(circuit, LISTED_MAX).await? {
-            let latest = match stored.completed_at {
-                Some(_) => None,
-                None => {
-                    let key = DeploymentKey {
-                        circuit: id.clone(),
-                        version: circuit.circuit.version.clone(),
-                        chain_id: stored.chain_id,
-                        deployer: stored.deployer.clone(),
-                    };
-                    self.store.queue.latest(KIND, &subject(&key)).await?
-                }
+            let latest = if stored.completed_at.is_none() {
+                let key = DeploymentKey {
+                    circuit: id.clone(),
+                    version: circuit.circuit.version.clone(),
+                    chain_id: stored.chain_id,
+                    deployer: stored.deployer.clone(),
+                };
+                self.store.queue.latest(KIND, &subject(&key)).await?
+            } else {
+                None
             };
             let entry = entry(id, stored, latest.as_ref(), is_operator)?;
             // A request that was refused after all left nothing.

@@ -87,7 +87,7 @@ fn wait_until_ended(server: &TestServer) -> DeploymentEntry {
 /// Calls the verifier, which calls its library.
 fn call(anvil: &Anvil, entry: &DeploymentEntry) -> String {
     let call = json!({ "to": entry.address, "gas": "0x100000" });
-    anvil.ask("eth_call", json!([call, "latest"])).as_str().unwrap().to_owned()
+    anvil.ask("eth_call", &json!([call, "latest"])).as_str().unwrap().to_owned()
 }
 
 /// No file of a folder has one of these texts.
@@ -133,7 +133,7 @@ fn contracts_are_deployed_once_and_listed() {
     assert_eq!(names, ["Library", "Verifier"]);
     assert_eq!(entry.address.as_ref(), Some(&entry.contracts[1].address));
     for contract in &entry.contracts {
-        let receipt = anvil.ask("eth_getTransactionReceipt", json!([contract.transaction]));
+        let receipt = anvil.ask("eth_getTransactionReceipt", &json!([contract.transaction]));
         assert_eq!(receipt["contractAddress"].as_str().unwrap(), contract.address.to_lowercase());
     }
     assert_eq!(call(&anvil, &entry), format!("0x{:064x}", 42));
@@ -292,12 +292,12 @@ fn a_killed_server_deploys_nothing_twice() {
     let (data, anvil) = (tempfile::tempdir().unwrap(), Anvil::start());
     publish(&data.path().join("data"));
     let body = json!({ "rpcUrl": anvil.url(), "privateKey": RICH_KEY });
-    anvil.ask("evm_setAutomine", json!([false]));
+    anvil.ask("evm_setAutomine", &json!([false]));
     let settings = deployer(data.path(), &anvil.address().to_string());
     let mut server = TestServer::start(&settings);
     assert_eq!(request(&server, "deployable", &body).status, 202);
     within(LIMIT, "the first transaction is sent", || {
-        let pending = anvil.ask("eth_getTransactionCount", json!([RICH_ACCOUNT, "pending"]));
+        let pending = anvil.ask("eth_getTransactionCount", &json!([RICH_ACCOUNT, "pending"]));
         (pending == "0x1").then_some(())
     });
     server.kill();
@@ -314,8 +314,8 @@ fn a_killed_server_deploys_nothing_twice() {
 
     // The same request waits for the transaction of before.
     assert_eq!(request(&server, "deployable", &body).status, 202);
-    anvil.ask("evm_setAutomine", json!([true]));
-    anvil.ask("evm_mine", json!([]));
+    anvil.ask("evm_setAutomine", &json!([true]));
+    anvil.ask("evm_mine", &json!([]));
     let entry = wait_until_ended(&server);
     assert_eq!(entry.status, DeploymentStatus::Deployed, "{entry:?}");
     assert_eq!(anvil.transactions(RICH_ACCOUNT), 2);

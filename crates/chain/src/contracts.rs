@@ -22,7 +22,7 @@ const ADDRESS_DIGITS: usize = 40;
 pub struct Contracts {
     flavor: String,
     is_audited: bool,
-    contracts: Vec<Contract>,
+    in_order: Vec<Contract>,
 }
 
 /// One contract.
@@ -77,18 +77,19 @@ impl Contracts {
             let contract = Contract::new(contract, &contracts)?;
             contracts.push(contract);
         }
-        let contracts = Self { flavor: raw.flavor, is_audited: raw.audited, contracts };
+        let contracts = Self { flavor: raw.flavor, is_audited: raw.audited, in_order: contracts };
         // All digits must be there once the addresses are.
-        let addresses = vec![Address([0; 20]); contracts.contracts.len()];
-        for index in 0..contracts.contracts.len() {
+        let addresses = vec![Address([0; 20]); contracts.in_order.len()];
+        for index in 0..contracts.in_order.len() {
             contracts.code(index, &addresses)?;
         }
         Ok(contracts)
     }
 
     /// The names, in the order of deployment.
+    #[must_use]
     pub fn names(&self) -> impl ExactSizeIterator<Item = &str> {
-        self.contracts.iter().map(|contract| contract.name.as_str())
+        self.in_order.iter().map(|contract| contract.name.as_str())
     }
 
     /// The kind of verifier.
@@ -105,7 +106,7 @@ impl Contracts {
 
     /// The code that creates a contract. `addresses` are those of the contracts before it, at least.
     pub fn code(&self, index: usize, addresses: &[Address]) -> Result<Vec<u8>, InvalidContracts> {
-        let contract = self.contracts.get(index).ok_or(InvalidContracts("there are too few"))?;
+        let contract = self.in_order.get(index).ok_or(InvalidContracts("there are too few"))?;
         let mut code = contract.code.clone();
         for (start, library) in &contract.links {
             let address = addresses.get(*library).ok_or(InvalidContracts("a library has no address"))?;

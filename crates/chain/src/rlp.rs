@@ -47,15 +47,14 @@ fn trimmed(bytes: &[u8]) -> &[u8] {
 
 /// Writes the length of what follows. Short lengths are part of the first byte.
 fn prefix(to: &mut Vec<u8>, base: u8, length: usize) {
-    match u8::try_from(length) {
-        Ok(short @ 0..=55) => to.push(base + short),
-        _ => {
-            let bytes = length.to_be_bytes();
-            let bytes = trimmed(&bytes);
-            // A length has at most eight bytes.
-            to.push(base + 55 + u8::try_from(bytes.len()).unwrap_or(8));
-            to.extend_from_slice(bytes);
-        }
+    if let Ok(short @ 0..=55) = u8::try_from(length) {
+        to.push(base + short);
+    } else {
+        let bytes = length.to_be_bytes();
+        let bytes = trimmed(&bytes);
+        // A length has at most eight bytes.
+        to.push(base + 55 + u8::try_from(bytes.len()).unwrap_or(8));
+        to.extend_from_slice(bytes);
     }
 }
 

@@ -228,9 +228,8 @@ mod tests {
             assert_eq!(creation.sign(&key), signed, "the same transaction has the same hash");
             let unsigned = [&[DYNAMIC_FEES], creation.fields().finish().as_slice()].concat();
             let (signature, recovery) = key.sign(&keccak(&unsigned));
-            let signer =
-                VerifyingKey::recover_from_prehash(&keccak(&unsigned), &signature, recovery).unwrap();
-            assert_eq!(signer, *key.0.verifying_key());
+            let found = VerifyingKey::recover_from_prehash(&keccak(&unsigned), &signature, recovery).unwrap();
+            assert_eq!(found, *key.0.verifying_key());
             assert_eq!(signed.bytes[0], DYNAMIC_FEES);
         }
     }

@@ -163,7 +163,7 @@ fn invalid(detail: impl Into<String>) -> ApiError {
     ApiError::new(ProblemType::InvalidRequest, detail)
 }
 
-fn malformed(error: FormError) -> ApiError {
+fn malformed(error: &FormError) -> ApiError {
     match error {
         FormError::TooLarge { .. } => too_large(),
         FormError::Stalled { .. } | FormError::TooSlow { .. } => {
@@ -193,7 +193,7 @@ where
     async fn receive(mut self) -> Result<CircuitUpload, ApiError> {
         let (mut name, mut trust, mut sample) = (None, None, None);
         let mut files: Vec<UploadedFile> = Vec::new();
-        while let Some(part) = self.form.next_part().await.map_err(malformed)? {
+        while let Some(part) = self.form.next_part().await.map_err(|error| malformed(&error))? {
             let twice = || invalid(format!("the part `{part}` is there twice"));
             match part.as_str() {
                 "name" if name.is_none() => {
@@ -224,8 +224,8 @@ where
     /// The next piece of the present part.
     async fn piece(&mut self) -> Result<Option<Bytes>, ApiError> {
         let next = tokio::time::timeout(self.idle, self.form.next()).await;
-        let next = next.map_err(|_| malformed(FormError::Stalled { idle: self.idle }))?;
-        next.transpose().map_err(malformed)
+        let next = next.map_err(|_| malformed(&FormError::Stalled { idle: self.idle }))?;
+        next.transpose().map_err(|error| malformed(&error))
     }
 
     async fn text(&mut self, part: &str) -> Result<String, ApiError> {

@@ -38,18 +38,17 @@ pub async fn verification_key(State(app): State<AppState>, request: Request) -> 
     let (mut parts, _) = request.into_parts();
     let CircuitPath(name) = CircuitPath::from_request_parts(&mut parts, &app).await?;
     let query = ProofQuery::from_request_parts(&mut parts, &app).await?;
-    let circuit = match app.circuits.find_loaded(name.as_ref())? {
-        Some(circuit) => circuit,
-        None => {
-            if let Some(id) = &name
-                && let Some(response) = stored_key(&app, id, query.target, &parts.headers).await?
-            {
-                return Ok(response);
-            }
-            let caller = Caller::from_request_parts(&mut parts, &app).await?;
-            app.access.count(&caller)?;
-            app.circuits.find(name.as_ref()).await?
+    let circuit = if let Some(circuit) = app.circuits.find_loaded(name.as_ref())? {
+        circuit
+    } else {
+        if let Some(id) = &name
+            && let Some(response) = stored_key(&app, id, query.target, &parts.headers).await?
+        {
+            return Ok(response);
         }
+        let caller = Caller::from_request_parts(&mut parts, &app).await?;
+        app.access.count(&caller)?;
+        app.circuits.find(name.as_ref()).await?
     };
     let key = key(&app, &circuit, query.target.unwrap_or(circuit.target)).await?;
     let answer = KeyAnswer {
@@ -139,7 +138,11 @@ const fn media_type(target: Target) -> &'static str {
     }
 }
 
-pub(super) async fn key(app: &AppState, circuit: &Arc<Circuit>, target: Target) -> Result<Arc<Key>, ApiError> {
+pub(super) async fn key(
+    app: &AppState,
+    circuit: &Arc<Circuit>,
+    target: Target,
+) -> Result<Arc<Key>, ApiError> {
     if let Some(key) = circuit.ready_key(target) {
         return Ok(key);
     }

@@ -72,9 +72,9 @@ impl Builder {
         };
         let (artifacts, prover) = turn.blocking(make).await??;
         (context.on_stage)(BuildStage::Checking);
-        let proved = gate::check(&prover, instance).await?;
+        let sample = gate::check(&prover, instance).await?;
         let contract = if self.makes_contracts {
-            self.circom_contract(turn, &prover, proved).await?
+            self.circom_contract(turn, &prover, sample).await?
         } else {
             ContractFiles::none(Flavor::Groth16, NotDeployable::NotMade)
         };

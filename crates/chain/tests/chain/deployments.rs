@@ -26,7 +26,7 @@ const LONG: Duration = Duration::from_secs(30);
 fn call(anvil: &Anvil, record: &Record) -> String {
     let verifier = record.contracts.last().unwrap().address;
     anvil
-        .ask("eth_call", json!([{ "to": verifier, "gas": "0x100000" }, "latest"]))
+        .ask("eth_call", &json!([{ "to": verifier, "gas": "0x100000" }, "latest"]))
         .as_str()
         .unwrap()
         .to_owned()
@@ -115,7 +115,7 @@ async fn nonces_that_others_took_are_replaced() {
     let send = |key: &edgeprove_chain::DeployerKey, nonce, code: &[u8]| {
         let fees = Fees::Legacy { price: 10_000_000_000 };
         let creation = Creation { chain_id: ANVIL_CHAIN, nonce, fees, gas_limit: 200_000, code };
-        anvil.ask("eth_sendRawTransaction", json!([format!("0x{}", hex::encode(creation.sign(key).bytes))]));
+        anvil.ask("eth_sendRawTransaction", &json!([format!("0x{}", hex::encode(creation.sign(key).bytes))]));
     };
     let (first, second) = (key(7), key(8));
     anvil.give_coins(&first.address().to_string(), COIN);
@@ -158,13 +158,13 @@ async fn a_transaction_that_waits_for_a_block_is_not_repeated() {
     let (key, journal) = (key(7), Memory::default());
     let account = key.address().to_string();
     anvil.give_coins(&account, COIN);
-    anvil.ask("evm_setAutomine", json!([false]));
+    anvil.ask("evm_setAutomine", &json!([false]));
     for _ in 0..2 {
         let error = deploy(&node(&anvil.url()), &key, &journal, Duration::from_millis(50)).await.unwrap_err();
         assert!(matches!(error, DeployError::NotInBlock { .. }), "{error}");
     }
-    anvil.ask("evm_mine", json!([]));
-    anvil.ask("evm_setAutomine", json!([true]));
+    anvil.ask("evm_mine", &json!([]));
+    anvil.ask("evm_setAutomine", &json!([true]));
     let record = deploy(&node(&anvil.url()), &key, &journal, LONG).await.unwrap();
     assert!(record.contracts.iter().all(|contract| contract.transactions.len() == 1), "{record:?}");
     assert_eq!(anvil.transactions(&account), 2);
