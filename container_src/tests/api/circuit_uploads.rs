@@ -118,7 +118,10 @@ fn an_uploaded_circom_circuit_proves() {
     }
     let tag = server.request(Method::GET, &format!("/v1/circuits/{id}/vk"));
     assert_eq!(tag.header("if-none-match", key.header("etag")).send().status, 304);
-    assert!(!server.log().contains("built circuit loaded"), "a stranger loads no circuit");
+    assert!(
+        !server.log().contains("built circuit loaded"),
+        "without a key nobody makes the server load a circuit"
+    );
     let document = json!({ "privateInputs": signals(70) });
     let job = server.inputs_request(&format!("/v1/proofs?circuit={id}"), &document).send().assert_accepted();
     assert_eq!(server.wait_until_finished(job.id, LIMIT).error, None);
