@@ -9,11 +9,12 @@ use edgeprove_telemetry::LogFormat;
 words!(LogFormat, "human" => LogFormat::Human, "json" => LogFormat::Json);
 
 /// The crates of this server, as targets of the log.
-const OUR_TARGETS: [&str; 16] = [
+const OUR_TARGETS: [&str; 17] = [
     "edgeprove",
     "edgeprove_artifacts",
     "edgeprove_audit",
     "edgeprove_builder",
+    "edgeprove_chain",
     "edgeprove_circom_witness",
     "edgeprove_circuit_store",
     "edgeprove_engine",
