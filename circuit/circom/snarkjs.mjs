@@ -73,7 +73,8 @@ if (!Object.hasOwn(commands, name ?? '') || operands.length !== commands[name].l
 try {
   const result = await commands[name](...operands);
   if (result !== undefined) {
-    process.stdout.write(`${JSON.stringify(result, null, 1)}\n`);
+    // A pipe takes its content bit by bit, and the exit below would cut it off.
+    await new Promise((resolve) => process.stdout.write(`${JSON.stringify(result, null, 1)}\n`, resolve));
   }
 } catch (error) {
   console.error(error.message);

@@ -60,5 +60,5 @@ function add(name, path) {
 add(contract, []);
 const compiler = `solc ${solc.version().split('+')[0]}`;
 const license = content.match(/^\/\/ SPDX-License-Identifier: (.+)$/m)?.[1].trim();
-process.stdout.write(`${JSON.stringify({ compiler, license, contract, contracts: ordered })}\n`);
-process.exit(0);
+// A pipe takes its content bit by bit, and an exit before that cuts it off.
+process.stdout.write(`${JSON.stringify({ compiler, license, contract, contracts: ordered })}\n`, () => process.exit(0));
