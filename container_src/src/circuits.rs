@@ -503,6 +503,10 @@ fn files_of_key(loaded: &Circuit) -> Vec<PublishedFile> {
     files
 }
 
+/// The files of a package, the smallest first: a file is found by reading those before it, and keys and contracts are small.
 fn packed(files: &[PublishedFile]) -> Vec<PackedFile<'_>> {
-    files.iter().map(|file| PackedFile { name: file.name, content: file.content.clone() }).collect()
+    let mut files: Vec<_> = files.iter().collect();
+    files.sort_by_key(|file| file.content.len());
+    let packed = |file: &PublishedFile| PackedFile { name: file.name, content: file.content.clone() };
+    files.into_iter().map(packed).collect()
 }

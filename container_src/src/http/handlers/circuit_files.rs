@@ -8,14 +8,12 @@ use axum::{
     extract::{Path, State, rejection::PathRejection},
     response::{IntoResponse, Response},
 };
-use edgeprove_circuit_store::{
-    CircuitStoreError,
-    package::{Files, InvalidPackage},
-};
+use edgeprove_circuit_store::{CircuitStoreError, package::Files};
 use edgeprove_protocol::{CircuitId, ProblemType};
 use futures_util::stream;
 use http::{HeaderValue, header};
 
+use super::circuits::description;
 use crate::{
     circuits::CONTRACT_FILE,
     http::{api_error::ApiError, state::AppState},
@@ -43,10 +41,11 @@ async fn file(app: &AppState, circuit: &str, name: &str) -> Result<Response, Api
     let store = app.circuits.store().ok_or_else(no_file)?;
     let id: CircuitId = circuit.parse().map_err(|_| no_file())?;
     let stored = store.find(&id).await?.ok_or_else(no_file)?;
-    let (files, bytes) = match store.files(&stored).await?.find(name).await {
-        Err(CircuitStoreError::Package(InvalidPackage::NoSuchFile)) => return Err(no_file()),
-        found => found?,
-    };
+    // The files themselves are looked through only for one that is there.
+    if !description(&stored)?.artifacts.iter().any(|file| file.name == name) {
+        return Err(no_file());
+    }
+    let (files, bytes) = store.files(&stored).await?.find(name).await?;
     let media = match name.rsplit_once('.') {
         Some((_, "json")) => "application/json",
         Some((_, "wasm")) => "application/wasm",
