@@ -358,10 +358,11 @@ fn wrong_requests_for_circuits_are_refused() {
         json!({"templateName": 7}),
         json!({"templateName": "rangeCheck", "parameters": {}}),
         json!({"templateName": "rangeCheck", "language": "cobol", "params": {}}),
-        json!({"templateName": "x".repeat(70_000)}),
     ] {
         request(&server, &body).assert_refused(ProblemType::InvalidRequest);
     }
+    let large = json!({"templateName": "x".repeat(70_000)});
+    request(&server, &large).assert_refused(ProblemType::CircuitTooLarge);
     let twice = r#"{"templateName": "rangeCheck", "params": {"min": 1, "min": 2, "max": 3}}"#;
     server.json_request("/v1/circuits", twice).send().assert_refused(ProblemType::InvalidRequest);
     server.request(Method::POST, "/v1/circuits").send().assert_refused(ProblemType::UnsupportedMediaType);
