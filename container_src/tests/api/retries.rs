@@ -76,7 +76,7 @@ const NOT_TRIED: &[(ProblemType, &str)] = &[
     (ProblemType::ContainerUnavailable, "only the edge sends it"),
     (ProblemType::NodeUnavailable, "it is for people who deploy; `deployments` repeats their requests"),
     (ProblemType::DeploymentFailed, "it is for people who deploy; `deployments` repeats their requests"),
-    (ProblemType::TooManyDeployments, "it is for people who deploy; `held_keys` fills the places"),
+    (ProblemType::TooManyDeployments, "it is for people who deploy; `held_keys` fills all of them"),
 ];
 
 #[test]

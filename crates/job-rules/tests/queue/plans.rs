@@ -17,7 +17,9 @@ fn sqlite_accepts_every_statement() {
     block_on(async {
         let mut database = Location::memory().create().await;
         for (name, statement) in sql::ALL {
-            assert!(!plan(&mut database, *statement).await.is_empty(), "{name}");
+            let explained = AssertSqlSafe(format!("EXPLAIN {}", statement.sqlite));
+            let steps = database.connection.fetch_all(explained).await;
+            assert!(steps.is_ok_and(|steps| !steps.is_empty()), "{name}");
         }
     });
 }
