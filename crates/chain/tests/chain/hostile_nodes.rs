@@ -3,7 +3,11 @@
 use std::time::Duration;
 
 use edgeprove_chain::{AllowedNode, AllowedNodes, DeployError, Node, NodeError, json_rpc::Timeouts};
-use edgeprove_testkit::ethereum::{ANVIL_CHAIN, Anvil, FakeAnswer, FakeNode};
+use edgeprove_testkit::{
+    ethereum::{ANVIL_CHAIN, Anvil, FakeAnswer, FakeNode},
+    eventually,
+    wait::LIMIT,
+};
 use serde_json::{Value, json};
 
 use crate::support::{Memory, deploy, key, node};
@@ -102,8 +106,9 @@ async fn a_name_must_not_lead_to_an_internal_address() {
     assert_eq!(ask(listed, "http").await.unwrap(), ANVIL_CHAIN);
 }
 
-/// Deploys by a node that answers one method like this, and everything else as a real node does.
-async fn deployed(method: &'static str, answer: Value) -> (DeployError, u64) {
+/// Deploys by a node that answers one method like this, and everything else as a real node does. The error comes with the
+/// number of transactions in blocks, which is at least that of the transactions that were sent.
+async fn deployed(method: &'static str, answer: Value, limit: Duration, sent: u64) -> (DeployError, u64) {
     let anvil = Anvil::start();
     let (key, journal, to) = (key(7), Memory::default(), anvil.address());
     let account = key.address().to_string();
@@ -111,8 +116,12 @@ async fn deployed(method: &'static str, answer: Value) -> (DeployError, u64) {
     let liar = FakeNode::start(move |asked, _| {
         if asked == method { FakeAnswer::Result(answer.clone()) } else { FakeAnswer::Forward(to) }
     });
-    let error = deploy(&node(&liar.url()), &key, &journal, Duration::from_millis(100)).await.unwrap_err();
-    (error, anvil.transactions(&account))
+    let error = deploy(&node(&liar.url()), &key, &journal, limit).await.unwrap_err();
+    // The node puts a transaction into a block soon after it has it.
+    let in_blocks = eventually("the transactions are in blocks", || {
+        Some(anvil.transactions(&account)).filter(|in_blocks| *in_blocks >= sent)
+    });
+    (error, in_blocks)
 }
 
 #[tokio::test]
@@ -130,7 +139,10 @@ async fn a_node_that_lies_is_found_out() {
         ("eth_getTransactionReceipt", json!(null), 1),
         ("eth_getTransactionReceipt", json!({ "transactionHash": hash }), 1),
     ] {
-        let (error, transactions) = deployed(method, answer.clone()).await;
+        // These errors are found once the transaction is in a block. The others last as long as the deployment.
+        let is_after_block = method == "eth_getCode" || answer.is_null();
+        let limit = if is_after_block { LIMIT } else { Duration::from_millis(100) };
+        let (error, transactions) = deployed(method, answer.clone(), limit, sent).await;
         assert_eq!(transactions, sent, "{method}: {error}");
         let is_expected = match method {
             "eth_chainId" => matches!(error, DeployError::WrongChain { found: 1, .. }),
