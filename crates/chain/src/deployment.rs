@@ -8,27 +8,21 @@
 //!    compared with what was expected, and there is code at the address.
 //!
 //! The journal is written before a transaction is sent. A nonce is given up only if nothing was ever sent with it, or if the
-//! chain has another transaction of this nonce, or a creation that failed.
+//! chain has another transaction of this nonce, or a creation that failed, or has lost a contract and counts less far.
 
-use std::{
-    error::Error,
-    fmt,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     account::{Address, Hash},
-    contracts::{Contracts, InvalidContracts},
-    json_rpc::NodeError,
+    contracts::Contracts,
+    deploy_error::{DeployError, GAS_MAX, JournalError},
     node::{Counted, Node, NodeReceipt},
     transaction::{Creation, DeployerKey, Fees},
 };
 
-/// The most gas of a transaction (EIP-7825).
-const GAS_MAX: u64 = 1 << 24;
 /// The highest priority fee and the highest price for a unit of gas that are paid, in wei. A node that asks for more lies.
 const PRIORITY_FEE_MAX: u128 = 1_000_000_000_000;
 const PRICE_MAX: u128 = 100_000_000_000_000;
@@ -112,126 +106,6 @@ pub trait Journal: Send + Sync {
     async fn store(&self, record: &Record) -> Result<(), JournalError>;
 }
 
-/// A record could not be stored.
-#[derive(Debug, thiserror::Error)]
-#[error("the progress of the deployment could not be stored, so nothing more was sent")]
-pub struct JournalError(#[source] pub Box<dyn Error + Send + Sync>);
-
-/// Why a deployment did not end.
-#[derive(Debug, thiserror::Error)]
-pub enum DeployError {
-    /// The node has no answer.
-    #[error(transparent)]
-    Node(#[from] NodeError),
-    /// The code cannot be used.
-    #[error(transparent)]
-    Contracts(#[from] InvalidContracts),
-    /// The progress could not be stored.
-    #[error(transparent)]
-    Journal(#[from] JournalError),
-    /// The node is on another chain.
-    #[error("the node {host} is on the chain {found}, not on {expected}")]
-    WrongChain {
-        /// The host of the node.
-        host: String,
-        /// The chain that was requested.
-        expected: u64,
-        /// The chain that the node reports.
-        found: u64,
-    },
-    /// The account has too few coins.
-    #[error("the account {account} has {}, and the deployment may cost up to {}", Coins(*balance), Coins(*needed))]
-    TooFewCoins {
-        /// The account.
-        account: Address,
-        /// What it has, in wei.
-        balance: u128,
-        /// What it may need, in wei.
-        needed: u128,
-    },
-    /// A contract needs more gas than a transaction may use.
-    #[error("the contract {name} would need {gas} units of gas; a transaction may use {GAS_MAX}")]
-    TooMuchGas {
-        /// The contract.
-        name: String,
-        /// The estimate.
-        gas: u64,
-    },
-    /// The node asks for fees that no chain has.
-    #[error(
-        "the node {host} asks for a fee of {fee} wei for a unit of gas, which is more than this server pays"
-    )]
-    AbsurdFee {
-        /// The host of the node.
-        host: String,
-        /// The fee.
-        fee: u128,
-    },
-    /// The creation failed on the chain.
-    #[error("the transaction {transaction}, which creates {name}, failed on the chain")]
-    Reverted {
-        /// The contract.
-        name: String,
-        /// The transaction.
-        transaction: Hash,
-    },
-    /// No block has the transaction yet.
-    #[error(
-        "the transaction {transaction}, which creates {name}, is in no block yet: send the same request again to wait for it"
-    )]
-    NotInBlock {
-        /// The contract.
-        name: String,
-        /// The transaction.
-        transaction: Hash,
-    },
-    /// Another transaction of the account has the nonce.
-    #[error(
-        "the account sent another transaction with the nonce {nonce} of {name}: send the same request again, while nothing \
-         else uses the account"
-    )]
-    NonceTaken {
-        /// The contract.
-        name: String,
-        /// The nonce.
-        nonce: u64,
-    },
-    /// There is a contract, and the node does not know our transaction.
-    #[error(
-        "there is a contract at {address}, where {name} would be, and the node {host} has no receipt of our transaction: ask \
-         another node, or deploy with another account"
-    )]
-    UnknownContract {
-        /// The contract.
-        name: String,
-        /// Its address.
-        address: Address,
-        /// The host of the node.
-        host: String,
-    },
-    /// The node contradicts itself.
-    #[error("the node {host} contradicts itself: {what}")]
-    Contradiction {
-        /// The host of the node.
-        host: String,
-        /// What does not fit.
-        what: &'static str,
-    },
-}
-
-/// An amount in wei, shown in coins.
-struct Coins(u128);
-
-impl fmt::Display for Coins {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const WEI: u128 = 1_000_000_000_000_000_000;
-        let fraction = format!("{:018}", self.0 % WEI);
-        let fraction = fraction.trim_end_matches('0');
-        let dot = if fraction.is_empty() { "" } else { "." };
-        write!(f, "{}{dot}{fraction} coins", self.0 / WEI)
-    }
-}
-
 /// A deployment.
 pub struct Deployment<'a> {
     /// The node.
@@ -302,6 +176,8 @@ impl Deployment<'_> {
 
     /// What is left of an earlier attempt: the contracts on the chain, and those whose nonces are still free. The second
     /// value is the contract whose transaction waits for a block.
+    ///
+    /// A chain may lose contracts: when it reorganises its blocks, or because it is a new one with the id of an old one.
     async fn continued(&self, mut record: Record) -> Result<(Record, Option<usize>), DeployError> {
         let names = self.contracts.names();
         let is_same = record.contracts.len() == names.len()
@@ -309,25 +185,49 @@ impl Deployment<'_> {
         if !is_same {
             return Ok((Record::default(), None));
         }
+        let (mut is_stored, mut is_lost) = (false, false);
         for index in 0..record.contracts.len() {
-            let contract = &record.contracts[index];
-            if contract.created.is_some() {
-                continue;
+            if record.contracts[index].created.is_some() {
+                if self.code_appears(&record.contracts[index]).await? {
+                    continue;
+                }
+                tracing::warn!(contract = record.contracts[index].name, address = %record.contracts[index].address, "the chain has lost a contract");
+                is_lost = true;
+                // A block that is gone takes all later transactions of the account with it.
+                for contract in &mut record.contracts[index..] {
+                    contract.created = None;
+                }
+                self.journal.store(&record).await?;
             }
+            let contract = &record.contracts[index];
             match self.fate(contract).await? {
                 Fate::Created(created) => {
                     self.check_code(contract).await?;
                     record.contracts[index].created = Some(created);
                     self.journal.store(&record).await?;
+                    is_stored = true;
                 }
                 // The next ones were not sent before this one is in a block.
                 Fate::Pending => return Ok((record, Some(index))),
-                Fate::Free => break,
+                Fate::Free => {
+                    // A new chain has not reached the nonces of the old one.
+                    if is_lost
+                        && self.node.transactions(self.account(), Counted::WithPending).await?
+                            < contract.nonce
+                    {
+                        record.contracts.truncate(index);
+                    }
+                    break;
+                }
                 Fate::Reverted(_) | Fate::Taken => {
                     record.contracts.truncate(index);
                     break;
                 }
             }
+        }
+        // The caller does not count the deployment as complete, or would not continue it.
+        if record.is_complete() && record.contracts.len() == self.contracts.names().len() && !is_stored {
+            self.journal.store(&record).await?;
         }
         Ok((record, None))
     }
@@ -537,35 +437,28 @@ impl Deployment<'_> {
         Ok(None)
     }
 
-    /// Waits until the node has the code of a contract. Nodes behind one name do not learn of a block at the same moment.
+    /// Waits until the node has the code of a contract.
     async fn check_code(&self, contract: &ContractRecord) -> Result<(), DeployError> {
+        if self.code_appears(contract).await? {
+            Ok(())
+        } else {
+            Err(self.contradiction("it has a receipt of the creation, and no code at the address"))
+        }
+    }
+
+    /// Whether the node has the code of a contract, or soon has it. Nodes behind one name do not learn of a block at the same
+    /// moment.
+    async fn code_appears(&self, contract: &ContractRecord) -> Result<bool, DeployError> {
         for _ in 0..CONFIRMATIONS {
             if self.node.has_code(contract.address).await? {
-                return Ok(());
+                return Ok(true);
             }
             tokio::time::sleep(self.limits.pauses.1).await;
         }
-        Err(self.contradiction("it has a receipt of the creation, and no code at the address"))
+        Ok(false)
     }
 
     fn contradiction(&self, what: &'static str) -> DeployError {
         DeployError::Contradiction { host: self.host(), what }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn amounts_are_shown_in_coins() {
-        for (wei, shown) in [
-            (0, "0 coins"),
-            (1, "0.000000000000000001 coins"),
-            (1_500_000_000_000_000_000, "1.5 coins"),
-            (10_000_000_000_000_000_000_000, "10000 coins"),
-        ] {
-            assert_eq!(Coins(wei).to_string(), shown);
-        }
     }
 }

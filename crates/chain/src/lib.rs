@@ -12,6 +12,7 @@
 //! Imports run down this list only.
 //!
 //! - [`deployment`]: deploys the contracts of a circuit, one after the other.
+//! - `deploy_error`: why a deployment did not end.
 //! - [`contracts`]: the compiled contracts of a circuit, and how they are linked.
 //! - [`node`]: what is asked of a node.
 //! - [`json_rpc`]: one request to a node and its answer.
@@ -24,6 +25,7 @@
 pub mod account;
 pub mod allowed_nodes;
 pub mod contracts;
+mod deploy_error;
 pub mod deployment;
 pub mod json_rpc;
 pub mod node;
@@ -34,7 +36,8 @@ pub mod transaction;
 pub use account::{Address, Hash};
 pub use allowed_nodes::{AllowedNode, AllowedNodes, NodeUrl, RefusedNode};
 pub use contracts::{Contracts, InvalidContracts};
-pub use deployment::{DeployError, Deployment, DeploymentStage, Journal, JournalError, Record};
+pub use deploy_error::{DeployError, JournalError};
+pub use deployment::{Deployment, DeploymentStage, Journal, Record};
 pub use json_rpc::NodeError;
 pub use node::Node;
 pub use transaction::{DeployerKey, InvalidKey};

@@ -96,6 +96,18 @@ impl CircuitStore {
         Ok(is_stored)
     }
 
+    /// Notes that a deployment, which was completed at this time, is incomplete after all: its chain has lost the contracts.
+    pub async fn reopen_deployment(
+        &self,
+        key: &DeploymentKey,
+        completed_at: UnixMillis,
+    ) -> Result<(), CircuitStoreError> {
+        let values = key.values().into_iter().chain([Value::Int(Some(completed_at.0))]);
+        let mut session = self.database.session(Durability::Write).await?;
+        session.row(deployments::REOPEN, values).await?;
+        Ok(())
+    }
+
     /// Finds a deployment.
     pub async fn deployment(
         &self,

@@ -120,6 +120,7 @@ pub const ALL: &[(&str, Statement)] = &[
     ("PLAN_DEPLOYMENT", deployments::PLAN),
     ("BEGIN_DEPLOYMENT", deployments::BEGIN),
     ("STORE_DEPLOYMENT", deployments::STORE),
+    ("REOPEN_DEPLOYMENT", deployments::REOPEN),
     ("FIND_DEPLOYMENT", deployments::FIND),
     ("LIST_DEPLOYMENTS", deployments::LIST),
     ("AUDIT_HEAD", audit::HEAD),

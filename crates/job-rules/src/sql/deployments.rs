@@ -34,6 +34,15 @@ pub const STORE: Statement = statement! {
      RETURNING circuit"
 };
 
+/// Notes that a completed deployment is incomplete after all. Its record is retained, because it has what was sent.
+///
+/// Binds 1 circuit, 2 version, 3 chain id, 4 deployer, 5 time when it was completed. Returns `circuit`. No row: it was not
+/// completed at this time.
+pub const REOPEN: Statement = statement! {
+    "UPDATE deployments SET completed_at = NULL \
+     WHERE circuit = $1 AND version = $2 AND chain_id = $3 AND deployer = $4 AND completed_at = $5 RETURNING circuit"
+};
+
 /// Reads a deployment.
 ///
 /// Binds 1 circuit, 2 version, 3 chain id, 4 deployer. Returns `chain_id`, `deployer`, `record`, `completed_at`.
