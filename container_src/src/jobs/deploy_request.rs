@@ -4,7 +4,7 @@
 //! All deployments have one account in the queue, so that operators who ask at the same moment get one job. A deployment that
 //! failed can be requested again, and continues: the key of the next job has the number of the job before it.
 
-use edgeprove_chain::{DeployerKey, NodeUrl, Record};
+use edgeprove_chain::{DeployerKey, Node, NodeError, NodeUrl, Record};
 use edgeprove_circuit_store::{
     CircuitStoreError, StoredCircuit,
     deployments::{DeploymentKey, StoredDeployment},
@@ -26,7 +26,7 @@ use uuid::Uuid;
 use super::{
     Jobs,
     held_keys::{HeldKey, TooManyKeys},
-    job_kinds::deploy::{KIND, Payload},
+    job_kinds::deploy::{KIND, Payload, node_problem},
     submission::{Charge, SubmissionError},
 };
 
@@ -45,6 +45,8 @@ pub struct DeployRequest {
     pub key: DeployerKey,
     /// The node.
     pub node: NodeUrl,
+    /// Its client.
+    pub client: Node,
     /// The owner of the job.
     pub owner: String,
     /// The id of the request.
@@ -65,6 +67,9 @@ pub enum DeployRequestError {
     /// The store of circuits failed.
     #[error(transparent)]
     Store(#[from] CircuitStoreError),
+    /// The node has no answer.
+    #[error(transparent)]
+    Node(#[from] NodeError),
     /// There are too many deployments.
     #[error(transparent)]
     Keys(#[from] TooManyKeys),
@@ -91,6 +96,7 @@ impl HasProblemType for DeployRequestError {
             Self::Submission(error) => error.kind(),
             Self::Queue(error) => error.kind(),
             Self::Store(error) => error.kind(),
+            Self::Node(error) => node_problem(error),
             Self::Keys(error) => error.kind(),
             Self::Decode(error) => error.kind(),
             Self::Encode(_) | Self::Key(_) => ProblemType::Internal,
@@ -107,12 +113,13 @@ fn subject(key: &DeploymentKey) -> String {
 }
 
 impl Jobs {
-    /// Deploys a circuit, or continues. The private key is forgotten if there is nothing to do.
+    /// Deploys a circuit, or continues. The private key is forgotten if there is nothing to do. Where the node has no code of
+    /// a verifier that was deployed, the deployment runs again.
     pub async fn request_deployment(
         &self,
         request: DeployRequest,
     ) -> Result<DeploymentEntry, DeployRequestError> {
-        let DeployRequest { circuit, chain_id, key, node, owner, request_id, charge } = request;
+        let DeployRequest { circuit, chain_id, key, node, client, owner, request_id, charge } = request;
         let store = self.circuits.store().ok_or(DeployRequestError::NoStore)?;
         let id = circuit.circuit.id;
         let payload = Payload {
@@ -123,10 +130,26 @@ impl Jobs {
             request_id: request_id.clone(),
         };
         let of = payload.key();
-        let (known, latest) =
+        let (mut known, latest) =
             (store.deployment(&of).await?, self.store.queue.latest(KIND, &subject(&of)).await?);
-        let is_pending = latest.as_ref().is_some_and(|job| !job.status.is_finished());
-        if let Some(known) = known.filter(|known| known.completed_at.is_some() || is_pending) {
+        if let Some(known) = &mut known
+            && let Some(completed_at) = known.completed_at
+            && !has_verifier(&client, &known.record).await?
+        {
+            tracing::warn!(circuit = %id, chain = chain_id, node = client.host(), "the chain has no contract where one was deployed: it is deployed again");
+            store.reopen_deployment(&of, completed_at).await?;
+            known.completed_at = None;
+        }
+        let pending = latest.as_ref().filter(|job| !job.status.is_finished());
+        if let Some(known) = known.filter(|known| known.completed_at.is_some() || pending.is_some()) {
+            // The server that accepted the job may have ended since.
+            if let Some(job) = pending.filter(|job| job.status == JobStatus::Queued)
+                && known.completed_at.is_none()
+                && !self.keys.holds(&job.version)
+            {
+                let subject = Subject { name: job.subject.clone(), version: job.version.clone() };
+                self.keys.hold(HeldKey { key, node, chain_id, subject })?;
+            }
             return entry(&id, known, latest.as_ref(), true);
         }
         let number = latest.map_or(0, |job| job.seq);
@@ -149,21 +172,19 @@ impl Jobs {
             payload: encode_payload(&payload)?,
             input: None,
         };
-        store.plan_deployment(&of, job_id, &serde_json::to_string(&Record::default())?).await?;
         let version = subject.version.clone();
-        // Before a worker of this server can see the job.
+        let record = serde_json::to_string(&Record::default())?;
+        // Before anything is stored, and before a worker of this server can see the job.
         self.keys.hold(HeldKey { key, node, chain_id, subject })?;
-        let job = match self.accept(job, None, request_id, charge).await {
-            Ok(Enqueued::Accepted(job)) => job,
-            Ok(Enqueued::Known(job)) => {
-                self.keys.forget(&version);
-                job
-            }
-            Err(error) => {
-                self.keys.forget(&version);
-                return Err(error.into());
-            }
-        };
+        let accepted: Result<Enqueued, DeployRequestError> = async {
+            store.plan_deployment(&of, job_id, &record).await?;
+            Ok(self.accept(job, None, request_id, charge).await?)
+        }
+        .await;
+        if !matches!(accepted, Ok(Enqueued::Accepted(_))) {
+            self.keys.forget(&version);
+        }
+        let (Enqueued::Accepted(job) | Enqueued::Known(job)) = accepted?;
         let stored = store.deployment(&of).await?.ok_or(DeployRequestError::NoStore)?;
         entry(&id, stored, Some(&job), true)
     }
@@ -197,6 +218,13 @@ impl Jobs {
         }
         Ok(entries)
     }
+}
+
+/// Whether the node has the code of the verifier that this record has.
+async fn has_verifier(client: &Node, record: &str) -> Result<bool, DeployRequestError> {
+    let record: Record = serde_json::from_str(record)?;
+    let Some(verifier) = record.contracts.last() else { return Ok(false) };
+    Ok(client.has_code(verifier.address).await?)
 }
 
 fn entry(

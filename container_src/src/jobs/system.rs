@@ -180,7 +180,7 @@ impl JobSystem {
         let prove = Prove::new(Arc::clone(&circuits), proofs, spool, Arc::clone(&artifacts), proves);
         let builder = builds.as_ref().map(|tools| tools.builder.clone());
         let build = Build::new(builds, Arc::clone(&circuits));
-        let keys = HeldKeys::default();
+        let keys = HeldKeys::new(settings.workers);
         let deploy = Deploy::new(Arc::clone(&circuits), keys.clone(), recorder.audit().clone());
         let kinds = JobKinds::new([Arc::new(prove) as Arc<dyn JobKind>, Arc::new(build), Arc::new(deploy)]);
         let lost = "the process that ran this job ended or did not answer, at every attempt";

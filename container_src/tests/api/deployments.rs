@@ -1,36 +1,56 @@
 //! Deployments of verifier contracts, on a real Ethereum node.
 
-use std::{fs, path::Path, sync::Arc};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
-use edgeprove_artifacts::{ArtifactSettings, ArtifactStore, KeySettings, LocationSettings};
+use edgeprove_artifacts::{
+    ArtifactKey, ArtifactSettings, ArtifactStore, KeyRing, KeySettings, LocationSettings,
+};
+use edgeprove_chain::DeployerKey;
 use edgeprove_circuit_store::{Bounds, CircuitStore, NewCircuit, package::PackedFile};
-use edgeprove_job_queue::store::{Database, sqlite::DataFolder};
+use edgeprove_job_queue::store::{Database, DatabaseLocation, OpenError, sqlite::DataFolder};
 use edgeprove_protocol::{
     ProblemType, Target,
     answer::{DeploymentEntry, DeploymentStatus},
 };
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::support::{
     Response, TestServer,
     ethereum::{ANVIL_CHAIN, Anvil, FakeAnswer, FakeNode, RICH_ACCOUNT, RICH_KEY, linked_contracts},
+    eventually,
+    postgres::Cluster,
     settings::Settings,
     wait::{LIMIT, within},
 };
 
 /// The key of an account without coins.
 const POOR_KEY: &str = "0x00000000000000000000000000000000000000000000000000000000c0ffee01";
+/// A key of artifacts that servers share.
+const ARTIFACT_KEY: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
 /// What looks like a key in the URL of a fake node.
 const URL_KEY: &str = "s3cr3t-key";
 
 /// Publishes two circuits in a data folder: `deployable`, and `bare`, which has no compiled contracts.
 fn publish(data: &Path) {
+    let keys = KeySettings::File(data.join("artifact.key"));
+    publish_in(Database::in_folder(DataFolder::claim(data).unwrap()), data.join("artifacts"), keys);
+}
+
+fn publish_in(
+    database: impl Future<Output = Result<Database, OpenError>>,
+    artifacts: PathBuf,
+    keys: KeySettings,
+) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let database = Database::in_folder(DataFolder::claim(data).unwrap()).await.unwrap();
-        let location = LocationSettings::Folder(data.join("artifacts"));
-        let keys = KeySettings::File(data.join("artifact.key"));
+        let database = database.await.unwrap();
+        let location = LocationSettings::Folder(artifacts);
         let artifacts = Arc::new(ArtifactStore::open(&ArtifactSettings { location, keys }).unwrap());
         let store =
             CircuitStore::new(database.clone(), artifacts, Bounds { circuits_max: 10, bytes_max: 1 << 20 });
@@ -117,6 +137,7 @@ fn contracts_are_deployed_once_and_listed() {
         deployer(data.path(), &node.address().to_string())(settings);
         settings.flag("--audit", &audit.display());
     });
+    let before = anvil.ask("evm_snapshot", &json!([]));
     assert!(deployments(&server, "deployable").is_empty());
     let body = json!({ "rpcUrl": node.url(), "privateKey": RICH_KEY, "chainId": ANVIL_CHAIN });
     let first = request(&server, "deployable", &body);
@@ -149,6 +170,16 @@ fn contracts_are_deployed_once_and_listed() {
     let log = String::from_utf8(server.get("/v1/audit").body).unwrap();
     let is_entry = |line: &str| line.contains("\"circuit.deployed\"") && line.contains("\"deployable\"");
     assert_eq!(log.lines().filter(|line| is_entry(line)).count(), 1, "{log}");
+
+    // The chain loses the blocks, so that there is no contract where it was.
+    anvil.ask("evm_revert", &json!([before]));
+    assert_eq!(anvil.transactions(RICH_ACCOUNT), 0);
+    let response = request(&server, "deployable", &body);
+    assert_eq!(response.status, 202, "{response:?}");
+    let entry = wait_until_ended(&server);
+    assert_eq!(entry.status, DeploymentStatus::Deployed, "{entry:?}");
+    assert_eq!(call(&anvil, &entry), format!("0x{:064x}", 42));
+    assert_eq!(anvil.transactions(RICH_ACCOUNT), 2);
     let text = server.log();
     assert!(!text.contains(RICH_KEY) && !text.contains(URL_KEY));
     server.assert_healthy();
@@ -303,7 +334,7 @@ fn a_killed_server_deploys_nothing_twice() {
     server.kill();
 
     // The key is gone, so the next server cannot go on by itself.
-    let server = TestServer::start(&settings);
+    let mut server = TestServer::start(&settings);
     let failed = wait_until_ended(&server);
     assert_eq!(failed.status, DeploymentStatus::Failed, "{failed:?}");
     let error = failed.error.unwrap();
@@ -321,4 +352,74 @@ fn a_killed_server_deploys_nothing_twice() {
     assert_eq!(anvil.transactions(RICH_ACCOUNT), 2);
     assert_eq!(call(&anvil, &entry), format!("0x{:064x}", 42));
     server.assert_healthy();
+
+    // A server that shuts down finishes what it began, and accepts nothing more.
+    anvil.ask("evm_setAutomine", &json!([false]));
+    let body = json!({ "rpcUrl": anvil.url(), "privateKey": POOR_KEY });
+    let account = begin_poor_deployment(&server, &anvil, &body);
+    server.signal(Signal::TERM);
+    eventually("the server reports that it is not ready", || {
+        (server.get("/readyz").status == 503).then_some(())
+    });
+    request(&server, "deployable", &body).assert_refused_for_now(ProblemType::NotReady);
+    anvil.ask("evm_setAutomine", &json!([true]));
+    anvil.ask("evm_mine", &json!([]));
+    assert_eq!(server.wait_for_exit().code(), Some(0));
+    assert_eq!(anvil.transactions(&account), 2);
+}
+
+/// Starts a deployment by the account of [`POOR_KEY`], which gets coins, and waits until its first transaction waits for a
+/// block. Returns the account.
+#[track_caller]
+fn begin_poor_deployment(server: &TestServer, anvil: &Anvil, body: &Value) -> String {
+    let account = DeployerKey::parse(POOR_KEY).unwrap().address().to_string();
+    anvil.give_coins(&account, 1_000_000_000_000_000_000);
+    let response = request(server, "deployable", body);
+    assert_eq!(response.status, 202, "{response:?}");
+    eventually("the first transaction is sent", || {
+        let pending = anvil.ask("eth_getTransactionCount", &json!([account, "pending"]));
+        (pending == "0x1").then_some(())
+    });
+    account
+}
+
+#[test]
+fn another_server_takes_over_a_waiting_deployment() {
+    let Some(cluster) = Cluster::start() else { return };
+    let (folder, anvil) = (tempfile::tempdir().unwrap(), Anvil::start());
+    let artifacts = folder.path().join("artifacts");
+    let location = DatabaseLocation::Postgres(cluster.url().parse().unwrap());
+    let keys = KeySettings::Given(KeyRing::new(ArtifactKey::read(ARTIFACT_KEY).unwrap()));
+    publish_in(Database::open(&location), artifacts.clone(), keys);
+    let settings = |settings: &mut Settings| {
+        settings.environment.push(("DATABASE_URL".to_owned(), cluster.url()));
+        settings.environment.push(("EDGEPROVE_ARTIFACT_KEY".to_owned(), ARTIFACT_KEY.to_owned()));
+        settings.flag("--artifacts", &artifacts.display());
+        settings.flag("--anonymous-role", "operator");
+        settings.flag("--deploy-rpc", &anvil.address());
+    };
+    anvil.ask("evm_setAutomine", &json!([false]));
+    let mut first = TestServer::start(settings);
+    let running = json!({ "rpcUrl": anvil.url(), "privateKey": POOR_KEY });
+    begin_poor_deployment(&first, &anvil, &running);
+    // One deployment runs at a time on a server with few workers, so that this one waits.
+    let body = json!({ "rpcUrl": anvil.url(), "privateKey": RICH_KEY });
+    let waiting = request(&first, "deployable", &body);
+    assert_eq!(waiting.status, 202, "{waiting:?}");
+    first.kill();
+
+    let second = TestServer::start(settings);
+    let again = request(&second, "deployable", &body);
+    assert_eq!(again.status, 202, "{again:?}");
+    assert_eq!(again.json()["job_id"], waiting.json()["job_id"]);
+    anvil.ask("evm_setAutomine", &json!([true]));
+    let entry = within(LIMIT, "the contracts are deployed", || {
+        let entries = deployments(&second, "deployable");
+        entries
+            .into_iter()
+            .find(|entry| entry.deployer == RICH_ACCOUNT && entry.status != DeploymentStatus::Pending)
+    });
+    assert_eq!(entry.status, DeploymentStatus::Deployed, "{entry:?}");
+    assert_eq!(call(&anvil, &entry), format!("0x{:064x}", 42));
+    second.assert_healthy();
 }

@@ -1,12 +1,12 @@
 //! `POST /v1/circuits/{circuit}/deploy`: deploys the contracts of a circuit that was built. For operators.
 //!
-//! 1. The caller is an operator (401, 403, 429), and the server deploys contracts (503).
+//! 1. The caller is an operator (401, 403, 429). The server is ready, does not shut down, and deploys contracts (503).
 //! 2. The body is JSON of the right shape and size (400, 415). Nothing of it is ever repeated in an answer.
 //! 3. The operator of the server allows the node (403).
 //! 4. The circuit was built (404), is ready and has compiled contracts (409).
 //! 5. The node answers (502), and is on the requested chain (400).
-//! 6. 200 where the contracts are deployed. Otherwise 202, once for all requests with the same circuit, chain and account (503
-//!    where too many deployments wait).
+//! 6. 200 where the contracts are deployed, and the node has the code of the verifier. Otherwise 202, once for all requests
+//!    with the same circuit, chain and account (503 where too many deployments wait).
 
 use axum::{
     Json,
@@ -27,8 +27,13 @@ use serde_json::Value;
 use crate::{
     circuits::compiled_contracts,
     http::{
-        api_error::ApiError, caller::Operator, extract::CircuitPath, inputs, job_response::no_store,
-        request_id::request_id_of, state::AppState,
+        api_error::ApiError,
+        caller::Operator,
+        extract::CircuitPath,
+        inputs,
+        job_response::no_store,
+        request_id::request_id_of,
+        state::{AppState, NotReady},
     },
     jobs::{
         Jobs, build_request::BuildState, deploy_request::DeployRequest, job_kinds::deploy::node_problem,
@@ -68,6 +73,11 @@ pub async fn deploy_circuit(
     request: Request,
 ) -> Result<Response, ApiError> {
     let jobs = app.jobs()?;
+    // A job that is accepted during the shutdown would lose its key with this process.
+    let _work = app.lifecycle.admit();
+    if let Some(reason) = app.lifecycle.refusal() {
+        return Err(NotReady::Lifecycle(reason).into());
+    }
     if jobs.deploy_nodes.is_empty() {
         let detail = "this server deploys no contracts: its operator can allow Ethereum nodes with --deploy-rpc \
                       (EDGEPROVE_DEPLOY_RPC)";
@@ -76,7 +86,7 @@ pub async fn deploy_circuit(
     let request_id = request_id_of(request.headers());
     let Parts { node, key, chain_id } = parts(jobs, request).await?;
     let stored = deployable(jobs, circuit).await?;
-    let found = chain(&node).await?;
+    let (client, found) = chain(&node).await?;
     if let Some(expected) = chain_id.filter(|expected| *expected != found) {
         let detail = format!("the node {} is on the chain {found}, and `chainId` is {expected}", node.host());
         return Err(invalid("chainId", detail));
@@ -84,7 +94,8 @@ pub async fn deploy_circuit(
     // A deployment is no proof, so it takes nothing from a quota.
     let charge = Charge { grant: None, has_quota: false, unfinished_max: None };
     let (owner, host) = (caller.owner(), node.host().to_owned());
-    let request = DeployRequest { circuit: stored, chain_id: found, key, node, owner, request_id, charge };
+    let request =
+        DeployRequest { circuit: stored, chain_id: found, key, node, client, owner, request_id, charge };
     let entry = jobs.request_deployment(request).await?;
     tracing::info!(circuit = %entry.circuit, chain = entry.chain_id, deployer = entry.deployer, node = host, "deployment requested");
     Ok(answer(entry))
@@ -149,8 +160,8 @@ async fn deployable(jobs: &Jobs, circuit: Option<CircuitId>) -> Result<StoredCir
     Ok(stored)
 }
 
-/// The chain of a node.
-async fn chain(node: &NodeUrl) -> Result<u64, ApiError> {
+/// The client of a node, and its chain.
+async fn chain(node: &NodeUrl) -> Result<(Node, u64), ApiError> {
     let failed = |error: NodeError| {
         let error_chain = edgeprove_telemetry::chain(&error);
         tracing::warn!(error = error_chain, "the node of a deployment has no answer");
@@ -162,7 +173,7 @@ async fn chain(node: &NodeUrl) -> Result<u64, ApiError> {
         let detail = format!("the node {} is on a chain with an impossible id", node.host());
         return Err(ApiError::new(ProblemType::NodeUnavailable, detail));
     }
-    Ok(chain_id)
+    Ok((client, chain_id))
 }
 
 fn answer(entry: DeploymentEntry) -> Response {

@@ -1,7 +1,7 @@
 //! Deploys the contracts of circuits.
 //!
 //! The private key of the deployment is not in the job: the server that accepted it holds the key in memory
-//! ([`HeldKeys`]), and is the only one that takes the job. There is one attempt: after its server ended, the job fails, and
+//! ([`HeldKeys`]), and only it takes the job, or another one that received the same request while the job waited. There is one attempt: after its server ended, the job fails, and
 //! the same request continues the deployment.
 //!
 //! 1. The circuit is the one that was requested, and has compiled contracts.
@@ -288,7 +288,7 @@ impl JobKind for Deploy {
 
     async fn run(&self, job: &Job, attempt: &Attempt) -> JobOutcome {
         let result = match self.keys.take(&job.version) {
-            Taken::AccountIsBusy => return JobOutcome::Released,
+            Taken::Later => return JobOutcome::Released,
             Taken::Gone => Err(Failure::KeyGone),
             Taken::Key(held, _busy) => self.attempt(job, attempt, &held).await,
         };
@@ -320,6 +320,15 @@ pub async fn follow_queue(keys: &HeldKeys, queue: &SqlQueue, stop: &Cancellation
 }
 
 async fn compare(keys: &HeldKeys, queue: &SqlQueue) -> Result<(), QueueError> {
+    // Also where the database does not answer.
+    keys.expire();
+    for version in keys.versions() {
+        // The version of such a job is its id. A job that is not accepted yet is not in the database.
+        let Ok(id) = version.parse() else { continue };
+        if queue.get(id).await?.is_some_and(|job| job.status.is_finished()) {
+            keys.forget(&version);
+        }
+    }
     let queued = queue.queued(QUEUED_MAX).await?;
     keys.compare(queued.iter().filter(|job| job.kind == KIND), queue.database().is_shared());
     Ok(())
