@@ -28,7 +28,8 @@ pub enum Class {
     Info,
     /// Computes a proof or accepts a job. Its requests have the long time limit.
     Proof,
-    /// Asks for a circuit, or uploads one. Its requests have the long time limit.
+    /// Asks for a circuit, uploads one, or uses one to verify a proof. Its requests have the long time limit: a circuit is
+    /// checked or loaded meanwhile.
     Circuit,
     /// Lists the jobs of one caller. A caller without a key has no list at the edge.
     JobList,
@@ -252,7 +253,7 @@ pub const ALL: &[Endpoint] = &[
         "removes a circuit that was built or uploaded; for operators"),
     Endpoint::new(Method::Post, "/v1/circuits/{circuit}/deploy", Class::Operator, EdgeAction::Hide,
         "deploys the verifier contract of a circuit: {\"rpcUrl\": \"URL\", \"privateKey\": \"KEY\", \"chainId\": N}; for operators"),
-    Endpoint::new(Method::Post, "/v1/verify/{circuit}", Class::Job, FORWARD,
+    Endpoint::new(Method::Post, "/v1/verify/{circuit}", Class::Circuit, FORWARD,
         "verifies a proof that the caller sends: {\"proof\": …, \"publicInputs\": […]}; ?on=evm with the verifier contract"),
     Endpoint::new(Method::Get, "/v1/templates", Class::Info, FORWARD,
         "the circuit templates: languages, and what each proves"),
