@@ -157,3 +157,54 @@ fn read(workspace: &Workspace, file: &str) -> Result<Vec<u8>, BuildError> {
     let missing = |source| ToolError::NoResult { tool: String::from("bb"), file: file.to_owned(), source };
     Ok(workspace.read(file, SOURCE_MAX_BYTES).map_err(missing)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{env, path::Path};
+
+    use edgeprove_spool::Spool;
+    use edgeprove_telemetry::Supervisor;
+
+    use super::*;
+    use crate::{
+        build::BuildLimits,
+        sandbox::{Required, Sandbox},
+        toolchain::{ToolLocations, Toolchain, Versions},
+    };
+
+    /// A builder with the real tools, whose files are in this folder.
+    async fn builder(folder: &Path) -> Builder {
+        let spool = Spool::open(&folder.join("spool")).unwrap();
+        let sandbox = Sandbox::open(spool, Supervisor::default(), Required::ProcessGroup).await.unwrap();
+        let noir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../circuit").canonicalize().unwrap();
+        let node = ToolLocations::find_program("node", &env::var_os("PATH").unwrap()).unwrap();
+        let bb = edgeprove_testkit::paths::bb();
+        let tools = ToolLocations { node, circom: noir.join("circom"), noir, bb };
+        let toolchain = Toolchain::find(tools, Versions::pinned(), &sandbox).await.unwrap();
+        Builder::new(sandbox, toolchain, BuildLimits::default(), NonZeroUsize::MIN).unwrap()
+    }
+
+    /// The error of a contract that returns this, whatever it is called with.
+    async fn error_of(builder: &Builder, returned: &str) -> BuildError {
+        let source = format!(
+            "// SPDX-License-Identifier: MIT\npragma solidity ^0.8.0;\ncontract Groth16Verifier {{\n\
+             fallback(bytes calldata) external returns (bytes memory) {{ return abi.encode({returned}); }}\n}}\n"
+        );
+        let turn = Turn { permit: Arc::new(()), is_cancelled: Arc::default() };
+        let calls = SampleCalls { sample: String::from("sample"), calldata: vec![vec![1], vec![2]] };
+        let made = builder.make_contract(&turn, Flavor::Groth16, Origin::Source(source), calls).await;
+        made.map(|files| files.contract).unwrap_err()
+    }
+
+    #[tokio::test]
+    async fn a_contract_with_one_answer_for_all_proofs_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let builder = builder(folder.path()).await;
+        let error = error_of(&builder, "true").await;
+        let is_expected = |error: &BuildError| matches!(error, BuildError::Contract(ContractError::ChangedAccepted { sample }) if sample == "sample");
+        assert!(is_expected(&error), "{error:?}");
+        let error = error_of(&builder, "false").await;
+        let is_expected = |error: &BuildError| matches!(error, BuildError::Contract(ContractError::Refused { sample }) if sample == "sample");
+        assert!(is_expected(&error), "{error:?}");
+    }
+}
