@@ -5,6 +5,7 @@
 //! - [`admitted_request`]: the checks of a request for a proof that need only its head.
 //! - [`upload`]: receives the witnesses of a request.
 //! - [`form`]: reads `multipart/form-data`, piece by piece. [`inputs`]: receives inputs as JSON.
+//! - [`json_body`]: receives a JSON body into memory, within bounds.
 //! - [`extract`]: parses paths, queries and headers.
 //! - [`prefer`]: parses the preferences of a request.
 //! - [`origin_check`]: refuses what pages of foreign origins make browsers send; [`host_names`]: the server's own names.
@@ -36,6 +37,7 @@ pub mod inputs;
 pub mod job_reader;
 pub mod job_response;
 pub mod job_stream;
+pub mod json_body;
 pub mod listener;
 pub mod origin_check;
 pub mod prefer;

@@ -1,28 +1,26 @@
 //! Receives the inputs of a circuit as JSON, from which the server computes the witness.
 //!
-//! The body is held in memory and never written to a disk. The bodies of all callers together are bounded, and a caller may
-//! have as many bytes as would still be free after it.
-
-use std::sync::{Arc, LazyLock};
+//! The body is held in memory and never written to a disk.
 
 use edgeprove_engine::{
     private_thread,
     proof_systems::inputs::{CIRCUIT_ID, InputDocument, InputError},
 };
 use edgeprove_protocol::{CircuitId, ProblemType, limits::INPUTS_MAX_BYTES};
-use edgeprove_spool::{Bound, Budget, Share};
+use edgeprove_spool::Share;
 use http::{HeaderMap, header, request::Parts};
 
-use super::{api_error::ApiError, extract::declared_length, request_body::RequestBody, state::AppState};
+use super::{
+    api_error::ApiError,
+    json_body::{self, JsonBody, JsonBounds},
+    request_body::RequestBody,
+    state::AppState,
+};
 
 /// The media type of inputs.
 pub const MEDIA_TYPE: &str = "application/json";
-/// Bytes of the bodies of all callers.
-const BODIES_MAX_BYTES: u64 = 8 * INPUTS_MAX_BYTES;
 /// The first bytes of a gzip stream.
 const GZIP: [u8; 2] = [0x1f, 0x8b];
-
-static BODIES: LazyLock<Arc<Budget>> = LazyLock::new(|| Arc::new(Budget::new(BODIES_MAX_BYTES)));
 
 /// Inputs that arrived, with their share of the memory for such bodies.
 #[derive(Debug)]
@@ -52,25 +50,15 @@ pub async fn receive(
     parts: &Parts,
     body: &mut RequestBody,
 ) -> Result<ReceivedInputs, ApiError> {
-    check_encoding(&parts.headers)?;
     let limits = &app.options.intake;
     let max_bytes = limits.upload_max_bytes.min(INPUTS_MAX_BYTES);
     let too_large = || {
         let detail = format!("the JSON with the inputs has more than {max_bytes} bytes, which is the limit");
         ApiError::new(ProblemType::InputsTooLarge, detail)
     };
-    let declared = declared_length(&parts.headers);
-    if declared.is_some_and(|declared| declared > max_bytes) {
-        return Err(too_large());
-    }
-    let share = Share::new(Arc::clone(&BODIES), Some(Arc::from(account)));
-    let admit = |received: u64, piece: u64| {
-        if received > max_bytes {
-            return Err(too_large());
-        }
-        share.take(piece).map_err(no_memory)
-    };
-    let json = body.collect(limits.idle, admit).await?;
+    let bounds = JsonBounds { max_bytes, copies: 1, idle: limits.idle };
+    let received = json_body::receive(&parts.headers, body, account, bounds, too_large).await?;
+    let JsonBody { json, share } = received;
     let is_gzip = json.starts_with(&GZIP);
     // Large documents take a while, and functions leave copies of private values on their stack.
     let parsed = private_thread::run(move || InputDocument::parse(json)).await;
@@ -104,23 +92,4 @@ impl ReceivedInputs {
             Some(_) | None => Ok(Some(id)),
         }
     }
-}
-
-fn check_encoding(headers: &HeaderMap) -> Result<(), ApiError> {
-    match headers.get(header::CONTENT_ENCODING) {
-        Some(encoding) if !encoding.as_bytes().eq_ignore_ascii_case(b"identity") => {
-            let detail = "inputs as JSON must have no Content-Encoding";
-            Err(ApiError::new(ProblemType::UnsupportedMediaType, detail))
-        }
-        Some(_) | None => Ok(()),
-    }
-}
-
-fn no_memory(bound: Bound) -> ApiError {
-    let whose = match bound {
-        Bound::All => "of all callers",
-        Bound::Owner => "of this caller",
-    };
-    let detail = format!("the inputs {whose} that arrive at once take as much memory as they may");
-    ApiError::new(ProblemType::TooManyUploads, detail)
 }

@@ -294,7 +294,13 @@ fn requests_for_circuits_have_the_bounds_of_others() {
     head("Content-Length: 70000").read_response().assert_refused(ProblemType::CircuitTooLarge);
     let mut silent = head("Content-Length: 100");
     silent.send(b"{\"templateName\":");
-    silent.read_response().assert_refused(ProblemType::UploadStalled);
+    let head = |line: &str| Connection::post_json_head(server.address(), "/v1/verify/range_check", &[line]);
+    head("Content-Length: 300000").read_response().assert_refused(ProblemType::InputsTooLarge);
+    let mut silent_proof = head("Content-Length: 100");
+    silent_proof.send(b"{\"proof\":");
+    for mut silent in [silent, silent_proof] {
+        silent.read_response().assert_refused(ProblemType::UploadStalled);
+    }
     server.assert_healthy();
 }
 

@@ -27,6 +27,8 @@ fn assert_finishes_proof(mut server: TestServer, signal: Signal) {
         !refusal.headers.contains_key(headers::PROVER_LOAD),
         "the load header makes the server look idle: {refusal:?}"
     );
+    let proof = server.json_request("/v1/verify/range_check?on=evm", r#"{"proof":"","publicInputs":[]}"#);
+    proof.send().assert_refused_for_now(ProblemType::NotReady);
     assert_eq!(server.get("/livez").status, 200);
     assert_eq!(server.get("/api/health").json()["status"], "unhealthy");
 

@@ -12,7 +12,7 @@
 //! Imports run down this list only.
 //!
 //! - [`deployment`]: deploys the contracts of a circuit, one after the other.
-//! - `deploy_error`: why a deployment did not end.
+//! - [`deploy_error`]: why a deployment did not end.
 //! - [`contracts`]: the compiled contracts of a circuit, and how they are linked.
 //! - [`node`]: what is asked of a node.
 //! - [`json_rpc`]: one request to a node and its answer.

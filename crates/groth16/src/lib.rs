@@ -50,7 +50,7 @@ mod zkey_writer;
 
 pub use field::{RandomnessError, is_canonical, scalar_modulus};
 pub use json::JsonError;
-pub use proof::{Proof, PublicSignals};
+pub use proof::{Proof, ProofJson, PublicSignals};
 pub use proving_key::{KeyError, ProofWithSignals, ProveError, ProvingKey};
 pub use r1cs::{R1cs, R1csInfo};
 pub use sections::FormatError;

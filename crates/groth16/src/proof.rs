@@ -25,9 +25,10 @@ pub struct Proof {
     pub(crate) c: G1Affine,
 }
 
-#[derive(Serialize, Deserialize)]
+/// A proof as snarkjs's `proof.json` has it. Nothing of it is checked.
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct ProofJson {
+pub struct ProofJson {
     pi_a: G1Json,
     pi_b: G2Json,
     pi_c: G1Json,
@@ -35,17 +36,27 @@ struct ProofJson {
     curve: String,
 }
 
+/// The name of a proof in messages.
+const WHAT: &str = "a proof";
+
+impl TryFrom<&ProofJson> for Proof {
+    type Error = JsonError;
+
+    /// Points that are not on the curve are errors.
+    fn try_from(ProofJson { pi_a, pi_b, pi_c, protocol, curve }: &ProofJson) -> Result<Self, JsonError> {
+        json::expect_protocol(WHAT, protocol, curve)?;
+        Ok(Self {
+            a: json::g1_from_json("pi_a", pi_a)?,
+            b: json::g2_from_json("pi_b", pi_b)?,
+            c: json::g1_from_json("pi_c", pi_c)?,
+        })
+    }
+}
+
 impl Proof {
     /// Reads snarkjs's `proof.json`. Points that are not on the curve are errors.
     pub fn from_json(json: &[u8]) -> Result<Self, JsonError> {
-        let what = "a proof";
-        let ProofJson { pi_a, pi_b, pi_c, protocol, curve } = json::read(what, json)?;
-        json::expect_protocol(what, &protocol, &curve)?;
-        Ok(Self {
-            a: json::g1_from_json("pi_a", &pi_a)?,
-            b: json::g2_from_json("pi_b", &pi_b)?,
-            c: json::g1_from_json("pi_c", &pi_c)?,
-        })
+        Self::try_from(&json::read::<ProofJson>(WHAT, json)?)
     }
 
     /// Writes snarkjs's `proof.json`.
@@ -117,7 +128,11 @@ pub struct PublicSignals(pub(crate) Vec<Fr>);
 impl PublicSignals {
     /// Reads snarkjs's `public.json`. Signals that are not below the modulus are errors.
     pub fn from_json(json: &[u8]) -> Result<Self, JsonError> {
-        let signals: Vec<String> = json::read("a list of public signals", json)?;
+        Self::from_decimals(&json::read::<Vec<String>>("a list of public signals", json)?)
+    }
+
+    /// Reads signals in decimal digits. Signals that are not below the modulus are errors.
+    pub fn from_decimals(signals: &[String]) -> Result<Self, JsonError> {
         signals.iter().map(|signal| json::signal_from_json(signal)).collect::<Result<_, _>>().map(Self)
     }
 

@@ -1,41 +1,63 @@
 //! `POST /v1/verify/{circuit}`: verifies a proof that the caller sends.
 //!
-//! 1. The caller is known (401), and within its rate (429).
-//! 2. The query and the body are of the right form and size (400, 415).
-//! 3. There is such a circuit, and it can be loaded (404, 503). For `?on=evm` it has a compiled verifier (404), and this
-//!    server builds circuits (503).
+//! 1. The caller is known (401), and within its rate (429). The query is of the right form (400), and the server accepts work
+//!    (503). For `?on=evm` this server builds circuits (503).
+//! 2. The body arrives, and is of the right form and size (400, 408, 413, 415, 503).
+//! 3. There is such a circuit, and it can be loaded (404, 503). For `?on=evm` it has a compiled verifier (404), and need not be
+//!    loaded.
 //! 4. 200 with the verdict. A proof that cannot be one of the circuit, by its length or because a value is not below the
 //!    modulus, is not valid. 503 where nothing is free to verify it.
 
-use std::{sync::Arc, time::Instant};
+mod sent_proof;
+
+use std::{
+    sync::{Arc, LazyLock},
+    time::{Duration, Instant},
+};
 
 use axum::{
     Json,
-    body::to_bytes,
-    extract::{Query, Request, State, rejection::QueryRejection},
+    extract::{FromRequestParts as _, Query, Request, State},
+    response::{IntoResponse as _, Response},
 };
-use base64::{Engine as _, engine::general_purpose::STANDARD};
-use edgeprove_builder::{ContractError, Fate, contract::COMPILED};
-use edgeprove_circuit_store::{CircuitStoreError, package::InvalidPackage};
-use edgeprove_engine::circuits::Circuit;
-use edgeprove_groth16::{JsonError, Proof, PublicSignals};
+use edgeprove_builder::{Builder, ContractError, Fate, contract::COMPILED};
+use edgeprove_circuit_store::{CircuitStore, CircuitStoreError, StoredCircuit, package::InvalidPackage};
+use edgeprove_engine::{circuits::Circuit, witness::computation::turns::Turns};
 use edgeprove_protocol::{CircuitId, ProblemType, ProofSystem, Target, answer::Verdict};
-use edgeprove_prover::{FIELD_BYTES, ProofParts, ProverError, barretenberg::KeyFacts, contract_call};
+use edgeprove_prover::{ProofParts, ProverError, barretenberg::KeyFacts, contract_call};
+use edgeprove_spool::{Bound, Share};
+use http::request::Parts;
 use serde::Deserialize;
-use serde_json::Value;
 
 use super::verification_key::key;
 use crate::{
     access::Caller,
-    http::{api_error::ApiError, extract::CircuitPath, inputs, state::AppState},
+    http::{
+        api_error::ApiError,
+        extract::CircuitPath,
+        inputs,
+        json_body::{self, JsonBody, JsonBounds},
+        request_body::RequestBody,
+        state::{AppState, NotReady},
+    },
 };
+use sent_proof::SentProof;
 
 /// The largest body, in bytes. A proof has at most 20 KiB in base64, and a public input some 80 bytes.
-const BODY_MAX_BYTES: usize = 256 << 10;
+const BODY_MAX_BYTES: u64 = 256 << 10;
+/// Bytes of memory for each byte of the body: the body, its texts, and the numbers in them.
+const COPIES: u64 = 3;
 /// The largest file with a compiled verifier, in bytes.
 const VERIFIER_MAX_BYTES: u64 = 1 << 20;
 /// The name of the verifier contract in a verdict.
 const EVM: &str = "evm";
+/// The most proofs that are verified in the virtual machine or wait for it. Each takes seconds.
+const EVM_ADMITTED_MAX: usize = 16;
+/// The longest wait for the virtual machine.
+const EVM_WAIT: Duration = Duration::from_secs(10);
+
+/// The turns for the virtual machine, of which a builder runs one at a time.
+static EVM_TURNS: LazyLock<Arc<Turns>> = LazyLock::new(|| Turns::new(1, EVM_ADMITTED_MAX));
 
 /// The query.
 #[derive(Debug, Deserialize)]
@@ -59,25 +81,49 @@ enum Verifier {
     Evm,
 }
 
-/// The body.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct VerifyRequest {
-    proof: Value,
-    #[serde(rename = "publicInputs", alias = "publicSignals", alias = "public_inputs")]
-    public_inputs: Vec<String>,
+/// A request that arrived, without its head.
+struct ProofToVerify {
+    /// The caller's account of turns.
+    account: String,
+    /// The circuit of the path.
+    circuit: Option<CircuitId>,
+    on: Verifier,
+    target: Option<Target>,
+    sent: SentProof,
+    /// The memory of the proof.
+    share: Share,
 }
 
 /// See the module.
-pub async fn verify(
-    State(app): State<AppState>,
-    caller: Caller,
-    CircuitPath(name): CircuitPath,
-    query: Result<Query<VerifyQuery>, QueryRejection>,
-    request: Request,
-) -> Result<Json<Verdict>, ApiError> {
+pub async fn verify(State(app): State<AppState>, request: Request) -> Response {
+    // The shutdown waits for this request, or refuses it.
+    let _work = app.lifecycle.admit();
+    let (parts, body) = request.into_parts();
+    let mut body = RequestBody::new(&parts, body);
+    let received = match receive(&app, parts, &mut body).await {
+        Ok(received) => received,
+        Err(error) => {
+            body.discard(&app.lifecycle.supervisor);
+            return error.into_response();
+        }
+    };
+    drop(body);
+    match verdict(&app, received).await {
+        Ok(verdict) => Json(verdict).into_response(),
+        Err(error) => error.into_response(),
+    }
+}
+
+/// Receives the request. Its head is dropped at the end.
+async fn receive(
+    app: &AppState,
+    mut parts: Parts,
+    body: &mut RequestBody,
+) -> Result<ProofToVerify, ApiError> {
+    let caller = Caller::from_request_parts(&mut parts, app).await?;
+    let CircuitPath(circuit) = CircuitPath::from_request_parts(&mut parts, app).await?;
     app.access.count(&caller)?;
-    let Ok(Query(VerifyQuery { on, target })) = query else {
+    let Ok(Query(VerifyQuery { on, target })) = Query::from_request_parts(&mut parts, app).await else {
         let detail = "the query allows `on` (backend or evm) and `target`, as in ?on=evm";
         return Err(ApiError::new(ProblemType::InvalidRequest, detail));
     };
@@ -85,98 +131,49 @@ pub async fn verify(
     let target = target.map_err(|error| {
         ApiError::new(ProblemType::InvalidRequest, format!("`target` in the query: {error}"))
     })?;
-    let request = read(request).await?;
-    let circuit = app.circuits.find(name.as_ref()).await?;
-    let target = target.unwrap_or(match (on, circuit.proof_system()) {
-        (Verifier::Evm, ProofSystem::UltraHonk) => Target::Evm,
-        (Verifier::Evm | Verifier::Backend, _) => circuit.target,
-    });
-    if !circuit.targets().contains(&target) {
-        let detail = format!("the circuit has no proofs for the target {target}");
-        return Err(ApiError::new(ProblemType::InvalidRequest, detail));
+    if let Some(reason) = app.lifecycle.refusal() {
+        return Err(NotReady::Lifecycle(reason).into());
     }
-    let parts = request.parts(target)?;
-    match on {
-        Verifier::Backend => by_backend(&app, &circuit, target, parts).await,
-        Verifier::Evm => by_contract(&app, &circuit.id, target, parts).await,
+    if on == Verifier::Evm {
+        builder(app)?;
     }
-    .map(Json)
-}
-
-async fn read(request: Request) -> Result<VerifyRequest, ApiError> {
-    if !inputs::is_expected(request.headers()) {
+    if !inputs::is_expected(&parts.headers) {
         let detail = "send the proof and its public inputs as Content-Type: application/json";
         return Err(ApiError::new(ProblemType::UnsupportedMediaType, detail));
     }
-    let body = to_bytes(request.into_body(), BODY_MAX_BYTES).await.map_err(|_| {
-        let detail = format!("the body broke off, or has more than {BODY_MAX_BYTES} bytes");
-        ApiError::new(ProblemType::InvalidRequest, detail)
-    })?;
-    serde_json::from_slice(&body).map_err(|error| {
-        let detail = format!(
-            "the body must be {{\"proof\": …, \"publicInputs\": […]}}, as an answer with a proof has them: {error}"
-        );
-        ApiError::new(ProblemType::InvalidRequest, detail)
-    })
+    let account = caller.share_account().into_owned();
+    let bounds = JsonBounds { max_bytes: BODY_MAX_BYTES, copies: COPIES, idle: app.options.intake.idle };
+    let too_large = || {
+        let detail =
+            format!("the JSON with the proof has more than {BODY_MAX_BYTES} bytes, which is the limit");
+        ApiError::new(ProblemType::InputsTooLarge, detail)
+    };
+    let received = json_body::receive(&parts.headers, body, &account, bounds, too_large).await?;
+    let JsonBody { json, share } = received;
+    let sent = SentProof::parse(&json)?;
+    Ok(ProofToVerify { account, circuit, on, target, sent, share })
 }
 
-impl VerifyRequest {
-    /// The proof and its public inputs. `None`: no verifier accepts them, because a value is not below the modulus, or a point
-    /// is not on the curve.
-    fn parts(&self, target: Target) -> Result<Option<ProofParts>, ApiError> {
-        match target.proof_system() {
-            ProofSystem::UltraHonk => self.parts_of_honk().map(Some),
-            ProofSystem::Groth16 => self.parts_of_groth16(),
+async fn verdict(app: &AppState, received: ProofToVerify) -> Result<Verdict, ApiError> {
+    let ProofToVerify { account, circuit, on, target, sent, share } = received;
+    // Until the verdict, because the proof is in memory.
+    let _share = share;
+    match on {
+        Verifier::Backend => {
+            let circuit = app.circuits.find(circuit.as_ref()).await?;
+            let target = among(circuit.targets(), target.unwrap_or(circuit.target))?;
+            by_backend(app, &circuit, target, sent.parts(target)?).await
         }
-    }
-
-    fn parts_of_honk(&self) -> Result<ProofParts, ApiError> {
-        let bytes = STANDARD.decode(self.proof.as_str().ok_or_else(not_base64)?).map_err(|_| not_base64())?;
-        let (proof, rest) = bytes.as_chunks::<FIELD_BYTES>();
-        if !rest.is_empty() {
-            return Err(not_base64());
-        }
-        let words: Option<_> = self.public_inputs.iter().map(|text| word(text)).collect();
-        Ok(ProofParts { proof: proof.to_vec(), public_inputs: words.ok_or_else(not_words)? })
-    }
-
-    fn parts_of_groth16(&self) -> Result<Option<ProofParts>, ApiError> {
-        let proof = match Proof::from_json(self.proof.to_string().as_bytes()) {
-            Ok(proof) => proof,
-            Err(JsonError::InvalidPoint { .. } | JsonError::InvalidValue { .. }) => return Ok(None),
-            Err(error) => {
-                return Err(ApiError::new(ProblemType::InvalidRequest, format!("`proof`: {error}")));
-            }
-        };
-        let is_decimal = |text: &String| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-        let signals = if self.public_inputs.iter().all(is_decimal) {
-            PublicSignals::from_json(Value::from(self.public_inputs.clone()).to_string().as_bytes()).ok()
-        } else {
-            let words: Option<Vec<_>> = self.public_inputs.iter().map(|text| word(text)).collect();
-            PublicSignals::from_words(&words.ok_or_else(not_words)?)
-        };
-        let parts = |signals: PublicSignals| ProofParts {
-            proof: proof.words().to_vec(),
-            public_inputs: signals.words(),
-        };
-        Ok(signals.map(parts))
+        Verifier::Evm => by_contract(app, circuit.as_ref(), target, sent, &account).await,
     }
 }
 
-fn not_base64() -> ApiError {
-    let detail = "`proof` must be the proof in base64: a whole number of 32-byte fields";
-    ApiError::new(ProblemType::InvalidRequest, detail)
-}
-
-fn not_words() -> ApiError {
-    let detail = "`publicInputs` must be texts: `0x` and 64 hexadecimal digits each, or for Groth16 decimal digits each";
-    ApiError::new(ProblemType::InvalidRequest, detail)
-}
-
-fn word(text: &str) -> Option<[u8; FIELD_BYTES]> {
-    let mut word = [0; FIELD_BYTES];
-    hex::decode_to_slice(text.strip_prefix("0x")?, &mut word).ok()?;
-    Some(word)
+fn among(targets: &[Target], target: Target) -> Result<Target, ApiError> {
+    if targets.contains(&target) {
+        return Ok(target);
+    }
+    let detail = format!("the circuit has no proofs for the target {target}");
+    Err(ApiError::new(ProblemType::InvalidRequest, detail))
 }
 
 async fn by_backend(
@@ -212,39 +209,67 @@ fn fits(vk: &[u8], parts: &ProofParts) -> bool {
     })
 }
 
+fn builder(app: &AppState) -> Result<&Builder, ApiError> {
+    app.jobs().ok().and_then(|jobs| jobs.builder.as_ref()).ok_or_else(|| {
+        let detail = "this server has no Ethereum virtual machine: its operator can start it with --toolchain DIR \
+                      (EDGEPROVE_TOOLCHAIN)";
+        ApiError::new(ProblemType::BuilderUnavailable, detail)
+    })
+}
+
+/// Verifies with the contract of a stored circuit, which is not loaded for it.
 async fn by_contract(
     app: &AppState,
-    id: &CircuitId,
-    target: Target,
-    parts: Option<ProofParts>,
+    circuit: Option<&CircuitId>,
+    target: Option<Target>,
+    sent: SentProof,
+    account: &str,
 ) -> Result<Verdict, ApiError> {
+    let builder = builder(app)?;
+    let (store, id) = app.circuits.store().zip(circuit).ok_or_else(no_contract)?;
+    let stored = store.find(id).await?.ok_or_else(no_contract)?;
+    let system = stored.circuit.target.proof_system();
+    let of_contracts = match system {
+        ProofSystem::UltraHonk => Target::Evm,
+        ProofSystem::Groth16 => Target::Groth16,
+    };
+    let target = among(system.targets(), target.unwrap_or(of_contracts))?;
     if target == Target::NoirRecursive {
         let detail = "contracts verify proofs for the target evm, and not those for noir-recursive";
         return Err(ApiError::new(ProblemType::InvalidRequest, detail));
     }
-    let Some(builder) = app.jobs().ok().and_then(|jobs| jobs.builder.as_ref()) else {
-        let detail = "this server has no Ethereum virtual machine: its operator can start it with --toolchain DIR \
-                      (EDGEPROVE_TOOLCHAIN)";
-        return Err(ApiError::new(ProblemType::BuilderUnavailable, detail));
-    };
-    let verifier = compiled_verifier(app, id).await?;
+    let call = sent.parts(target)?.and_then(|parts| contract_call(target, &parts));
+    // Before the verifier is in memory, which is larger than the proofs that wait.
+    let turn = tokio::time::timeout(EVM_WAIT, EVM_TURNS.take(account)).await;
+    let _turn = turn
+        .map_err(|_| busy("other proofs are being verified in the Ethereum virtual machine"))?
+        .map_err(|bound| match bound {
+            Bound::All => busy("as many proofs wait for the Ethereum virtual machine as may"),
+            Bound::Owner => {
+                busy("as many proofs of this caller wait for the Ethereum virtual machine as may")
+            }
+        })?;
+    let verifier = compiled_verifier(store, &stored).await?;
     let verdict = |valid| Verdict { valid, verified_by: EVM.to_owned() };
-    let Some(call) = parts.and_then(|parts| contract_call(target, &parts)) else { return Ok(verdict(false)) };
+    let Some(call) = call else { return Ok(verdict(false)) };
     let called = builder.call_verifier(verifier, call.calldata).await;
     called.map(verdict).map_err(|error| contract_error(&error))
 }
 
+fn busy(detail: &str) -> ApiError {
+    ApiError::new(ProblemType::ProverBusy, detail)
+}
+
+fn no_contract() -> ApiError {
+    let detail = "the circuit has no compiled verifier contract: only circuits that were built from templates have one, \
+                  and GET /v1/circuits/NAME shows why one of them has none";
+    ApiError::new(ProblemType::CircuitNotFound, detail)
+}
+
 /// The file `verifier.json` of a circuit that was built.
-async fn compiled_verifier(app: &AppState, id: &CircuitId) -> Result<Vec<u8>, ApiError> {
-    let none = || {
-        let detail = "the circuit has no compiled verifier contract: only circuits that were built from templates have one, \
-                      and GET /v1/circuits/NAME shows why one of them has none";
-        ApiError::new(ProblemType::CircuitNotFound, detail)
-    };
-    let store = app.circuits.store().ok_or_else(none)?;
-    let stored = store.find(id).await?.ok_or_else(none)?;
-    let (mut files, bytes) = match store.files(&stored).await?.find(COMPILED).await {
-        Err(CircuitStoreError::Package(InvalidPackage::NoSuchFile)) => return Err(none()),
+async fn compiled_verifier(store: &CircuitStore, stored: &StoredCircuit) -> Result<Vec<u8>, ApiError> {
+    let (mut files, bytes) = match store.files(stored).await?.find(COMPILED).await {
+        Err(CircuitStoreError::Package(InvalidPackage::NoSuchFile)) => return Err(no_contract()),
         found => found?,
     };
     if bytes > VERIFIER_MAX_BYTES {

@@ -92,7 +92,8 @@ pub(super) fn check_wrong_proofs(server: &TestServer, id: &str, proof: &Value) {
         json!({"proof": proof, "publicInputs": ["seven"]}),
         json!({"proof": proof, "publicInputs": ["0x7"]}),
         json!({"proof": proof, "publicInputs": one, "vk": {}}),
-        json!({"proof": proof, "publicInputs": vec![word(7); 5_000]}),
+        json!({"proof": proof, "publicInputs": vec!["7"; 4_097]}),
+        json!({"proof": vec![json!({}); 50_000], "publicInputs": one}),
     ] {
         post(&path, &body).assert_refused(ProblemType::InvalidRequest);
     }
@@ -109,6 +110,11 @@ pub(super) fn check_wrong_proofs(server: &TestServer, id: &str, proof: &Value) {
     post("/v1/verify/range_check?on=evm", &of_honk).assert_refused(ProblemType::CircuitNotFound);
     let plain = server.request(Method::POST, &path).send();
     plain.assert_refused(ProblemType::UnsupportedMediaType);
+    let most = vec!["7".to_owned(); 4_096];
+    assert!(!verdict(server, id, "", proof, &most).valid);
+    let long = json!({"proof": proof, "publicInputs": vec![word(7); 5_000]});
+    let problem = post(&path, &long).assert_refused(ProblemType::InputsTooLarge);
+    assert!(problem.detail.contains("262144"), "{}", problem.detail);
 }
 
 /// A proof for the contract, as a client uses it.

@@ -4,7 +4,7 @@
 //! while, and are refused when that takes too long. Callers take turns, and none can hold all permits ([`turns`]). The
 //! computation ends when its caller leaves.
 
-mod turns;
+pub mod turns;
 
 use std::{
     sync::{Arc, LazyLock, atomic::AtomicBool},

@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 
 /// The turns of all callers.
 #[derive(Debug)]
-pub(super) struct Turns {
+pub struct Turns {
     running_max: usize,
     /// Most computations that run or wait.
     max: usize,
@@ -33,20 +33,21 @@ struct Waiter {
 
 /// A computation that may run until this is dropped.
 #[derive(Debug)]
-pub(super) struct Running {
+pub struct Running {
     owner: Arc<str>,
     turns: Arc<Turns>,
 }
 
 impl Turns {
     /// Turns for this many running computations, and for so many that run or wait.
-    pub(super) fn new(running_max: usize, max: usize) -> Arc<Self> {
+    #[must_use]
+    pub fn new(running_max: usize, max: usize) -> Arc<Self> {
         Arc::new(Self { running_max, max, state: Mutex::default() })
     }
 
     /// Waits for a turn. Dropping the future gives the permit back. Fails at once where the caller or all callers together
     /// have as many as they may.
-    pub(super) async fn take(self: &Arc<Self>, owner: &str) -> Result<Running, Bound> {
+    pub async fn take(self: &Arc<Self>, owner: &str) -> Result<Running, Bound> {
         let receiver = {
             let mut state = self.state.lock();
             state.prune();
