@@ -6,7 +6,7 @@
 //! Imports run down this list only.
 //!
 //! - [`backends`]: one backend for each proof system, behind the traits of one.
-//! - [`contract_call`]: the call that verifies a proof in a contract.
+//! - [`mod@contract_call`]: the call that verifies a proof in a contract.
 //! - [`groth16`]: the backend that proves circuits of circom in this process.
 //! - [`barretenberg`]: the backend that runs `bb`: warm daemons or one process per proof.
 //! - [`backend`]: the traits of a backend and of a prover permit, with their inputs and outputs.
