@@ -1,11 +1,10 @@
 //! The compiled contracts of a built circuit: the file `verifier.json` of its package.
 
+use edgeprove_builder::contract::COMPILED;
 use edgeprove_chain::{Contracts, InvalidContracts};
 use edgeprove_circuit_store::{CircuitStore, CircuitStoreError, StoredCircuit, package::InvalidPackage};
 use edgeprove_protocol::{HasProblemType, ProblemType};
 
-/// The file.
-const FILE: &str = "verifier.json";
 /// The largest file, in bytes. The code of each of a few contracts has at most 96 KiB of digits.
 const FILE_MAX_BYTES: u64 = 1 << 20;
 
@@ -17,7 +16,7 @@ pub enum ContractsError {
     Store(#[from] CircuitStoreError),
     /// It has no such file.
     #[error(
-        "the circuit has no compiled contracts ({FILE}): the server that built it had no compiler for them, or is of an \
+        "the circuit has no compiled contracts ({COMPILED}): the server that built it had no compiler for them, or is of an \
          earlier version"
     )]
     Missing,
@@ -41,7 +40,12 @@ impl HasProblemType for ContractsError {
 
 /// Reads the compiled contracts of a circuit.
 pub async fn read(store: &CircuitStore, circuit: &StoredCircuit) -> Result<Contracts, ContractsError> {
-    let found = store.files(circuit).await?.find(FILE).await;
+    Ok(Contracts::parse(&bytes(store, circuit).await?)?)
+}
+
+/// Reads the file with the compiled contracts of a circuit.
+pub async fn bytes(store: &CircuitStore, circuit: &StoredCircuit) -> Result<Vec<u8>, ContractsError> {
+    let found = store.files(circuit).await?.find(COMPILED).await;
     let (mut files, bytes) = found.map_err(|error| match error {
         CircuitStoreError::Package(InvalidPackage::NoSuchFile) => ContractsError::Missing,
         error => error.into(),
@@ -53,5 +57,5 @@ pub async fn read(store: &CircuitStore, circuit: &StoredCircuit) -> Result<Contr
     while let Some(piece) = files.next_piece().await? {
         content.extend_from_slice(&piece);
     }
-    Ok(Contracts::parse(&content)?)
+    Ok(content)
 }

@@ -12,8 +12,11 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use edgeprove_engine::witness::intake::{Pace, TooSlow};
+use edgeprove_protocol::ProblemType;
 use futures_util::{Stream, StreamExt as _};
 use http::{HeaderMap, header};
+
+use super::api_error::ApiError;
 
 /// Most bytes before the first part. Programs that make forms write none.
 const PREAMBLE_MAX_BYTES: usize = 1024;
@@ -64,6 +67,22 @@ pub enum FormError {
     /// The body broke off.
     #[error("the body broke off")]
     Body(#[source] axum::Error),
+}
+
+impl FormError {
+    /// The answer to the request: 400, 408, or that of `too_large`.
+    pub fn refusal(&self, too_large: impl FnOnce() -> ApiError) -> ApiError {
+        match self {
+            Self::TooLarge { .. } => too_large(),
+            Self::Stalled { .. } | Self::TooSlow { .. } => {
+                ApiError::new(ProblemType::UploadStalled, self.to_string())
+            }
+            Self::Preamble | Self::HeadTooLong | Self::Head | Self::Truncated | Self::Body(_) => {
+                let detail = format!("the body is not valid multipart/form-data: {self}");
+                ApiError::new(ProblemType::InvalidRequest, detail)
+            }
+        }
+    }
 }
 
 /// Where in the form the next byte is.

@@ -79,17 +79,7 @@ async fn receive_form(
     if declared.is_some_and(|declared| declared > max_bytes) {
         return Err(too_large(declared));
     }
-    let malformed = |error: FormError| match error {
-        FormError::TooLarge { .. } => too_large(None),
-        FormError::Stalled { .. } | FormError::TooSlow { .. } => {
-            ApiError::new(ProblemType::UploadStalled, error.to_string())
-        }
-        FormError::Preamble
-        | FormError::HeadTooLong
-        | FormError::Head
-        | FormError::Truncated
-        | FormError::Body(_) => invalid(format!("the body is not valid multipart/form-data: {error}")),
-    };
+    let malformed = |error: FormError| error.refusal(|| too_large(None));
     let mut form = Form::new(body, boundary, max_bytes, receiver.limits.idle);
     let (mut candidates, mut refused) = (Vec::new(), None);
     let (mut last, mut parts): (Option<CircuitId>, usize) = (None, 0);

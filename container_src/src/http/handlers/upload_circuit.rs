@@ -164,17 +164,7 @@ fn invalid(detail: impl Into<String>) -> ApiError {
 }
 
 fn malformed(error: &FormError) -> ApiError {
-    match error {
-        FormError::TooLarge { .. } => too_large(),
-        FormError::Stalled { .. } | FormError::TooSlow { .. } => {
-            ApiError::new(ProblemType::UploadStalled, error.to_string())
-        }
-        FormError::Preamble
-        | FormError::HeadTooLong
-        | FormError::Head
-        | FormError::Truncated
-        | FormError::Body(_) => invalid(format!("the body is not valid multipart/form-data: {error}")),
-    }
+    error.refusal(too_large)
 }
 
 /// Receives the parts of a form.

@@ -20,8 +20,7 @@ use axum::{
     extract::{FromRequestParts as _, Query, Request, State},
     response::{IntoResponse as _, Response},
 };
-use edgeprove_builder::{Builder, ContractError, Fate, contract::COMPILED};
-use edgeprove_circuit_store::{CircuitStore, CircuitStoreError, StoredCircuit, package::InvalidPackage};
+use edgeprove_builder::{Builder, ContractError, Fate};
 use edgeprove_engine::{circuits::Circuit, witness::computation::turns::Turns};
 use edgeprove_protocol::{CircuitId, ProblemType, ProofSystem, Target, answer::Verdict};
 use edgeprove_prover::{ProofParts, ProverError, barretenberg::KeyFacts, contract_call};
@@ -32,6 +31,7 @@ use serde::Deserialize;
 use super::verification_key::key;
 use crate::{
     access::Caller,
+    circuits::compiled_contracts::{self, ContractsError},
     http::{
         api_error::ApiError,
         extract::CircuitPath,
@@ -47,8 +47,6 @@ use sent_proof::SentProof;
 const BODY_MAX_BYTES: u64 = 256 << 10;
 /// Bytes of memory for each byte of the body: the body, its texts, and the numbers in them.
 const COPIES: u64 = 3;
-/// The largest file with a compiled verifier, in bytes.
-const VERIFIER_MAX_BYTES: u64 = 1 << 20;
 /// The name of the verifier contract in a verdict.
 const EVM: &str = "evm";
 /// The most proofs that are verified in the virtual machine or wait for it. Each takes seconds.
@@ -249,7 +247,10 @@ async fn by_contract(
                 busy("as many proofs of this caller wait for the Ethereum virtual machine as may")
             }
         })?;
-    let verifier = compiled_verifier(store, &stored).await?;
+    let verifier = match compiled_contracts::bytes(store, &stored).await {
+        Err(ContractsError::Missing) => return Err(no_contract()),
+        read => read?,
+    };
     let verdict = |valid| Verdict { valid, verified_by: EVM.to_owned() };
     let Some(call) = call else { return Ok(verdict(false)) };
     let called = builder.call_verifier(verifier, call.calldata).await;
@@ -264,23 +265,6 @@ fn no_contract() -> ApiError {
     let detail = "the circuit has no compiled verifier contract: only circuits that were built from templates have one, \
                   and GET /v1/circuits/NAME shows why one of them has none";
     ApiError::new(ProblemType::CircuitNotFound, detail)
-}
-
-/// The file `verifier.json` of a circuit that was built.
-async fn compiled_verifier(store: &CircuitStore, stored: &StoredCircuit) -> Result<Vec<u8>, ApiError> {
-    let (mut files, bytes) = match store.files(stored).await?.find(COMPILED).await {
-        Err(CircuitStoreError::Package(InvalidPackage::NoSuchFile)) => return Err(no_contract()),
-        found => found?,
-    };
-    if bytes > VERIFIER_MAX_BYTES {
-        let detail = "the compiled verifier of the circuit is too large";
-        return Err(ApiError::new(ProblemType::StoredDataDamaged, detail));
-    }
-    let mut verifier = Vec::new();
-    while let Some(piece) = files.next_piece().await? {
-        verifier.extend_from_slice(&piece);
-    }
-    Ok(verifier)
 }
 
 fn contract_error(error: &ContractError) -> ApiError {
