@@ -1,16 +1,17 @@
 //! `POST /v1/circuits/{circuit}/deploy`: deploys the contracts of a circuit that was built. For operators.
 //!
 //! 1. The caller is an operator (401, 403, 429). The server is ready, does not shut down, and deploys contracts (503).
-//! 2. The body is JSON of the right shape and size (400, 415). Nothing of it is ever repeated in an answer.
+//! 2. The body is JSON of the right shape and size (400, 408, 413, 415, 503). Nothing of it is ever repeated in an answer.
 //! 3. The operator of the server allows the node (403).
 //! 4. The circuit was built (404), is ready and has compiled contracts (409).
 //! 5. The node answers (502), and is on the requested chain (400).
 //! 6. 200 where the contracts are deployed, and the node has the code of the verifier. Otherwise 202, once for all requests
 //!    with the same circuit, chain and account (503 where too many deployments wait).
 
+use std::time::Duration;
+
 use axum::{
     Json,
-    body::to_bytes,
     extract::{Request, State},
     response::{IntoResponse, Response},
 };
@@ -20,7 +21,7 @@ use edgeprove_protocol::{
     CircuitId, ProblemType,
     answer::{DeploymentEntry, DeploymentStatus},
 };
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -32,6 +33,8 @@ use crate::{
         extract::CircuitPath,
         inputs,
         job_response::no_store,
+        json_body::{self, JsonBody, JsonBounds},
+        request_body::RequestBody,
         request_id::request_id_of,
         state::{AppState, NotReady},
     },
@@ -42,7 +45,9 @@ use crate::{
 };
 
 /// The largest body, in bytes.
-const BODY_MAX_BYTES: usize = 16 << 10;
+const BODY_MAX_BYTES: u64 = 16 << 10;
+/// Bytes of memory for each byte of the body: the body, and values of the parser, which are the largest for nested lists.
+const COPIES: u64 = 64;
 /// When a caller may look again, in seconds.
 const RETRY_AFTER_S: u32 = 2;
 /// The highest chain id that wallets and databases take.
@@ -84,7 +89,19 @@ pub async fn deploy_circuit(
         return Err(ApiError::new(ProblemType::DeployingDisabled, detail));
     }
     let request_id = request_id_of(request.headers());
-    let Parts { node, key, chain_id } = parts(jobs, request).await?;
+    let (head, body) = request.into_parts();
+    let mut body = RequestBody::new(&head, body);
+    let account = caller.share_account().into_owned();
+    let received = receive(&head.headers, &mut body, &account, app.options.intake.idle).await;
+    let received = match received {
+        Ok(received) => received,
+        Err(error) => {
+            body.discard(&app.lifecycle.supervisor);
+            return Err(error);
+        }
+    };
+    let Parts { node, key, chain_id } = parts(jobs, &received)?;
+    drop(received);
     let stored = deployable(jobs, circuit).await?;
     let (client, found) = chain(&node).await?;
     if let Some(expected) = chain_id.filter(|expected| *expected != found) {
@@ -105,16 +122,26 @@ fn invalid(field: &str, detail: impl Into<String>) -> ApiError {
     ApiError { field: Some(field.to_owned()), ..ApiError::new(ProblemType::InvalidRequest, detail) }
 }
 
-async fn parts(jobs: &Jobs, request: Request) -> Result<Parts, ApiError> {
-    if !inputs::is_expected(request.headers()) {
+async fn receive(
+    headers: &HeaderMap,
+    body: &mut RequestBody,
+    account: &str,
+    idle: Duration,
+) -> Result<JsonBody, ApiError> {
+    if !inputs::is_expected(headers) {
         let detail = "send the node and the private key as Content-Type: application/json";
         return Err(ApiError::new(ProblemType::UnsupportedMediaType, detail));
     }
-    let body = to_bytes(request.into_body(), BODY_MAX_BYTES).await.map_err(|_| {
-        let detail = format!("the body broke off, or has more than {BODY_MAX_BYTES} bytes");
-        ApiError::new(ProblemType::InvalidRequest, detail)
-    })?;
-    let RawRequest { rpc_url, private_key, chain_id } = serde_json::from_slice(&body).map_err(|_| {
+    let too_large = || {
+        let detail = format!("the JSON has more than {BODY_MAX_BYTES} bytes, which is the limit");
+        ApiError::new(ProblemType::CircuitTooLarge, detail)
+    };
+    let bounds = JsonBounds { max_bytes: BODY_MAX_BYTES, copies: COPIES, idle };
+    json_body::receive(headers, body, account, bounds, too_large).await
+}
+
+fn parts(jobs: &Jobs, body: &JsonBody) -> Result<Parts, ApiError> {
+    let RawRequest { rpc_url, private_key, chain_id } = serde_json::from_slice(&body.json).map_err(|_| {
         let detail = "the body must be {\"rpcUrl\": \"URL\", \"privateKey\": \"KEY\"}, with or without \"chainId\": NUMBER, and \
                       nothing else";
         ApiError::new(ProblemType::InvalidRequest, detail)
