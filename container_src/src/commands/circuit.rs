@@ -380,7 +380,11 @@ impl ShowArgs {
         if self.json {
             return print_json(&document);
         }
-        print(&tables::details(&read(&document)?, &document["inputs"]))
+        let deployments = match &document["deployments"] {
+            Value::Null => Vec::new(),
+            deployments => read(deployments)?,
+        };
+        print(&tables::details(&read(&document)?, &document["inputs"], &deployments))
     }
 }
 

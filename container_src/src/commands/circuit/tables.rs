@@ -2,7 +2,9 @@
 
 use std::fmt::Write as _;
 
-use edgeprove_protocol::answer::{CircuitEntry, CircuitFile, CircuitOrigin, CircuitStatus};
+use edgeprove_protocol::answer::{
+    CircuitEntry, CircuitFile, CircuitOrigin, CircuitStatus, CircuitVerifier, DeploymentEntry,
+};
 use serde_json::Value;
 
 /// One line for each circuit, under a line with the names of the columns.
@@ -34,7 +36,7 @@ pub(super) fn list(entries: &[CircuitEntry]) -> String {
 }
 
 /// One circuit, a line for each fact.
-pub(super) fn details(entry: &CircuitEntry, inputs: &Value) -> String {
+pub(super) fn details(entry: &CircuitEntry, inputs: &Value, deployments: &[DeploymentEntry]) -> String {
     let mut text = String::new();
     let mut line = |name: &str, value: &str| {
         if !value.is_empty() {
@@ -53,6 +55,11 @@ pub(super) fn details(entry: &CircuitEntry, inputs: &Value) -> String {
     line("gates", &entry.gates.map(|gates| gates.to_string()).unwrap_or_default());
     line("size", &entry.circuit_size.map(|size| size.to_string()).unwrap_or_default());
     line("key hash", entry.vk_hash.as_deref().unwrap_or_default());
+    if let Some(CircuitVerifier { flavor, gas, error, .. }) = &entry.verifier {
+        let gas = gas.map(|gas| format!("{} gas to deploy, {} to verify", gas.deploy, gas.verify));
+        let state = gas.or_else(|| error.clone()).unwrap_or_default();
+        line("verifier", &format!("{flavor}, {state}"));
+    }
     let mut files: &[CircuitFile] = &[];
     if let Some(built) = &entry.built {
         line("template", &built.template_name);
@@ -73,6 +80,10 @@ pub(super) fn details(entry: &CircuitEntry, inputs: &Value) -> String {
     for input in inputs.as_array().into_iter().flatten() {
         let member = |name: &str| input[name].as_str().unwrap_or_default();
         line("input", &format!("{} ({}) {}", member("name"), member("visibility"), input["type"]));
+    }
+    for DeploymentEntry { chain_id, address, deployer, .. } in deployments {
+        let place = address.as_deref().unwrap_or("not there yet, or failed");
+        line("deployed", &format!("chain {chain_id}: {place}, by {deployer}"));
     }
     for file in files {
         line("file", &format!("{} ({} bytes, sha256 {})", file.path, file.bytes, file.sha256));
@@ -99,6 +110,7 @@ const fn status(status: CircuitStatus) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use edgeprove_protocol::answer::ContractGas;
     use serde_json::json;
 
     use super::*;
@@ -128,8 +140,23 @@ mod tests {
     #[test]
     fn a_fact_is_one_line() {
         let inputs = json!([{"name": "in", "visibility": "private", "type": {"kind": "field"}}]);
-        let text = details(&entry("a"), &inputs);
-        for line in ["id:          a", "trust:       unknown", "sample:      proved"] {
+        let mut entry = entry("a");
+        entry.verifier = Some(CircuitVerifier {
+            flavor: "groth16".to_owned(),
+            audited: false,
+            gas: Some(ContractGas { deploy: 5, verify: 3 }),
+            error: None,
+        });
+        let deployments = json!([{"circuit": "a", "chain_id": 7, "deployer": "0x2", "status": "deployed",
+                                  "address": "0x1", "contracts": []}]);
+        let text = details(&entry, &inputs, &serde_json::from_value::<Vec<_>>(deployments).unwrap());
+        for line in [
+            "id:          a",
+            "trust:       unknown",
+            "sample:      proved",
+            "verifier:    groth16, 5 gas to deploy, 3 to verify",
+            "deployed:    chain 7: 0x1, by 0x2",
+        ] {
             assert!(text.lines().any(|other| other == line), "{line}: {text}");
         }
         assert!(text.contains("input:       in (private) {\"kind\":\"field\"}"), "{text}");
