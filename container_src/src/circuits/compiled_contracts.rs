@@ -16,8 +16,8 @@ pub enum ContractsError {
     Store(#[from] CircuitStoreError),
     /// It has no such file.
     #[error(
-        "the circuit has no compiled contracts ({COMPILED}): the server that built it had no compiler for them, or is of an \
-         earlier version"
+        "the circuit has no compiled contracts ({COMPILED}): only circuits that were built from templates have them, and \
+         `verifier` of GET /v1/circuits/NAME shows why one of these has none"
     )]
     Missing,
     /// The file is too large.

@@ -192,7 +192,9 @@ impl JobSystem {
             Arc::new(recorder.clone()),
         )?;
         let wait = humantime::format_duration(settings.wait_max);
-        let unclaimed = format!("no server ran this job within {wait}: none has its circuit in this version");
+        let unclaimed = format!(
+            "no server ran this job within {wait}: none has what it needs, such as its circuit in this version"
+        );
         let problem = Problem::new(ProblemType::CircuitUnavailable, unclaimed, None);
         let known = kinds.clone();
         let capabilities = Arc::new(move || known.capabilities());

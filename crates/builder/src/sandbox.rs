@@ -108,7 +108,8 @@ impl Sandbox {
     ///
     /// Folders of tools are created in the spool. It should be one of its own on a disk: a tool may write
     /// [`Limits::folder_bytes`] into its folder, and a spool of witnesses is often in memory. [`Builder`](crate::Builder) has
-    /// one folder at a time, and the one before it may still be being removed, so that twice this number bounds the spool.
+    /// one folder of a build at a time, and the one before it may still be being removed; beside them is the small one of a call
+    /// of a contract.
     pub async fn open(spool: Spool, supervisor: Supervisor, required: Required) -> Result<Self, ToolError> {
         Self::open_with(spool, supervisor, required, isolation::wrapper(), PROBE_TIME).await
     }

@@ -75,7 +75,9 @@ pub enum RefusedNode {
     #[error("`rpcUrl` must begin with https://: only hosts that the operator listed may be used without")]
     NotEncrypted,
     /// Its address is not public.
-    #[error("`rpcUrl` has an address that is not public, which only an operator can allow, by listing it")]
+    #[error(
+        "`rpcUrl` has an address that is not public, which is refused unless the operator lists the host, and for link-local addresses always"
+    )]
     Internal,
 }
 

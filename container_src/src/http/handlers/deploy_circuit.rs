@@ -150,7 +150,9 @@ fn parts(jobs: &Jobs, body: &JsonBody) -> Result<Parts, ApiError> {
         Value::Null => None,
         id => {
             let id = id.as_u64().filter(|id| (1..=CHAIN_ID_MAX).contains(id));
-            Some(id.ok_or_else(|| invalid("chainId", "`chainId` must be a whole number from 1"))?)
+            Some(id.ok_or_else(|| {
+                invalid("chainId", format!("`chainId` must be a whole number from 1 to {CHAIN_ID_MAX}"))
+            })?)
         }
     };
     let key = private_key.as_str().ok_or(InvalidKey).and_then(DeployerKey::parse);
