@@ -157,15 +157,18 @@ impl Attempt {
                 }
             }
             if renews {
-                let asked = Instant::now();
                 match queue.heartbeat(self.id, self.token).await {
-                    Ok(LeaseStatus::Held) => renewed = asked,
+                    Ok(LeaseStatus::Held) => renewed = Instant::now(),
                     Ok(status) => self.stop_unless_held(status),
-                    Err(error) => self.warn("the lease of a job could not be renewed", &error),
+                    Err(error) => {
+                        self.warn("the lease of a job could not be renewed", &error);
+                        // Only a failed renewal shows that the lease may be lost: after a pause of this process it is still
+                        // held if nobody has ended it.
+                        if renewed.elapsed() >= terms.length {
+                            self.stop(StopReason::LeaseLost);
+                        }
+                    }
                 }
-            }
-            if renewed.elapsed() >= terms.length {
-                self.stop(StopReason::LeaseLost);
             }
         }
     }

@@ -137,7 +137,7 @@ impl Upkeep {
         if self.queue.database().is_shared() {
             return Ok(Vec::new());
         }
-        let jobs = self.queue.reap(Some(UnixMillis::MAX), &self.worker_lost).await?;
+        let jobs = self.queue.reap(UnixMillis::MAX, &self.worker_lost).await?;
         let ids: Vec<_> = jobs.iter().map(|job| job.id).collect();
         if !jobs.is_empty() {
             tracing::warn!(
@@ -186,7 +186,8 @@ impl Upkeep {
                 }
             }
             LeaseStep::Reap => {
-                let jobs = self.queue.reap(None, &self.worker_lost).await?;
+                // Not those that expire from here on: this process may be paused now, and its workers with it.
+                let jobs = self.queue.reap(now, &self.worker_lost).await?;
                 for job in &jobs {
                     tracing::warn!(job = %job.id, attempts = job.attempts, status = %job.status, "a lease expired: its worker is silent");
                 }

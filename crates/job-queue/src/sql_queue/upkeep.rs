@@ -31,20 +31,11 @@ pub(crate) struct DoomedArtifact {
 }
 
 impl SqlQueue {
-    /// Ends the leases that expired by this time; `None` means now. `outcome` is stored in the jobs.
-    pub(crate) async fn reap(
-        &self,
-        ended_by: Option<UnixMillis>,
-        outcome: &str,
-    ) -> Result<Vec<Job>, StoreError> {
+    /// Ends the leases that expired by this time. `outcome` is stored in the jobs.
+    pub(crate) async fn reap(&self, ended_by: UnixMillis, outcome: &str) -> Result<Vec<Job>, StoreError> {
         let (mut session, now) = self.begin(Durability::Write).await?;
-        let values = values![
-            now,
-            self.retry_at(1, now),
-            outcome,
-            self.rules.retention.expires_at(now),
-            ended_by.unwrap_or(now),
-        ];
+        let values =
+            values![now, self.retry_at(1, now), outcome, self.rules.retention.expires_at(now), ended_by,];
         let rows = session.rows(self.notifying.reap.clone(), values).await?;
         let jobs: Vec<_> = rows.iter().map(read_job).collect::<Result<_, _>>()?;
         for job in &jobs {

@@ -20,5 +20,6 @@ mod files;
 mod notices;
 mod runner;
 mod support;
+mod suspended;
 mod upkeep;
 mod work;
