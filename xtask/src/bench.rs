@@ -3,7 +3,8 @@
 //! `docs/BENCHMARKS.md` describes each row and lists results. Reading order:
 //! - [`sampling`]: runs contenders in turn and summarises their samples.
 //! - [`fixture`]: the programs and circuits that all rows use.
-//! - The rows: [`latency`], [`throughput`], [`efficiency`], [`uploads`], [`startup`], [`wasm`], [`mod@edge`], [`jobs`].
+//! - The rows: [`latency`], [`throughput`], [`efficiency`], [`uploads`], [`startup`], [`wasm`], [`mod@edge`], [`jobs`],
+//!   [`groth16`], [`registry`].
 //! - The programs that rows run: [`client`] and [`load`], [`bb_cli`], [`baseline_server`], [`workerd`].
 //! - [`process_stats`]: memory and CPU time of processes.
 //! - [`report`], [`machine`], [`plot`]: the results as a table, JSON and a picture.
@@ -14,12 +15,14 @@ mod client;
 mod edge;
 mod efficiency;
 mod fixture;
+mod groth16;
 mod jobs;
 mod latency;
 mod load;
 mod machine;
 mod plot;
 mod process_stats;
+mod registry;
 mod report;
 mod sampling;
 mod startup;
@@ -82,6 +85,10 @@ enum Kind {
     Edge,
     /// Jobs: the time until one starts, jobs a second without work, a thousand watchers; and a cached proof.
     Jobs,
+    /// Groth16 proofs and circom witnesses, against snarkjs in process.
+    Groth16,
+    /// Circuits from templates: the first proof after a start, and a list of a thousand circuits.
+    Registry,
 }
 
 /// The command.
@@ -139,6 +146,8 @@ fn measure(kind: Kind, fixture: &Fixture) -> Vec<Row> {
         Kind::Wasm => wasm::rows(fixture),
         Kind::Edge => edge::rows(fixture),
         Kind::Jobs => jobs::rows(fixture),
+        Kind::Groth16 => groth16::rows(fixture),
+        Kind::Registry => registry::rows(fixture),
     };
     rows.unwrap_or_else(|error| {
         progress::warn(&format!("{name}: {error:#}"));

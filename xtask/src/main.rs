@@ -25,6 +25,7 @@ mod paths;
 mod platform;
 mod process;
 mod progress;
+mod range_circuit;
 mod server;
 mod setup;
 mod test;

@@ -15,6 +15,8 @@ use anyhow::{Context, anyhow, bail};
 use duct::Expression;
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::paths::Paths;
+
 /// The interval at which a process that should end is polled.
 const POLL: Duration = Duration::from_millis(1);
 /// The most lines of a failed program's output in an error.
@@ -49,6 +51,14 @@ pub(crate) fn remove_own_package_env(command: &mut Command) {
 /// The path of the cargo that runs this program.
 pub(crate) fn cargo_path() -> PathBuf {
     env::var_os("CARGO").map_or_else(|| "cargo".into(), PathBuf::from)
+}
+
+/// Compiles an example of a package with optimisations, and returns the path of its executable.
+pub(crate) fn example(paths: &Paths, package: &str, name: &str) -> anyhow::Result<PathBuf> {
+    eprintln!("  {name}: building it, profile release");
+    let build = ["build", "--locked", "--package", package, "--example", name, "--release"];
+    run(cargo(&build).current_dir(&paths.root))?;
+    Ok(paths.target.join("release/examples").join(name))
 }
 
 /// Runs a program whose input and output are the terminal.

@@ -177,6 +177,11 @@ impl Server {
         }
     }
 
+    /// Everything that it has logged.
+    pub(crate) fn whole_log(&self) -> anyhow::Result<String> {
+        fs::read_to_string(self.folder.path().join("log")).context("the server's log cannot be read")
+    }
+
     fn log(&self) -> String {
         process::end_of_log(&self.folder.path().join("log"))
     }

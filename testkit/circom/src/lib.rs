@@ -80,9 +80,14 @@ pub struct CircomCircuit {
 impl CircomCircuit {
     /// Compiles a circuit of `circuit/circom/tests`.
     pub fn compile(name: &str) -> Self {
-        let source = folder().join("tests").join(format!("{name}.circom"));
-        let text = fs::read_to_string(&source).unwrap();
-        Self::compile_files(&source, &[&text])
+        let tests = folder().join("tests");
+        let source = tests.join(format!("{name}.circom"));
+        // A circuit may include others.
+        let mut files: Vec<_> = fs::read_dir(&tests).unwrap().map(|entry| entry.unwrap().path()).collect();
+        files.retain(|file| *file == source || file.to_string_lossy().ends_with("_template.circom"));
+        files.sort();
+        let texts: Vec<_> = files.iter().map(|file| fs::read_to_string(file).unwrap()).collect();
+        Self::compile_files(&source, &texts.iter().map(String::as_str).collect::<Vec<_>>())
     }
 
     /// Compiles a circuit in a folder of its own. `texts` are those of all files of the circuit.

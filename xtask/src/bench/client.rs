@@ -9,6 +9,7 @@ use std::{
 use anyhow::{Context, bail};
 use edgeprove_protocol::{JobDocument, answer::Timings, headers};
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::milliseconds;
 
@@ -58,6 +59,19 @@ impl Client {
         let ms = milliseconds(started.elapsed());
         if answer.status() != 200 {
             bail!("GET {path} returned {}: {}", answer.status(), String::from_utf8_lossy(&body));
+        }
+        Ok(ms)
+    }
+
+    /// Sends JSON. Returns the time as [`Self::get`] does.
+    pub(super) fn post_json(&self, path: &str, body: &Value) -> anyhow::Result<f64> {
+        let request = self.agent.post(format!("{}{path}", self.url)).header(CALLER, caller());
+        let started = Instant::now();
+        let mut answer = request.send_json(body)?;
+        let received = answer.body_mut().read_to_vec()?;
+        let ms = milliseconds(started.elapsed());
+        if answer.status() != 200 {
+            bail!("POST {path} returned {}: {}", answer.status(), String::from_utf8_lossy(&received));
         }
         Ok(ms)
     }

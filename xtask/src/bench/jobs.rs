@@ -3,7 +3,7 @@
 use std::{
     io::{BufRead, BufReader, Write},
     net::TcpStream,
-    path::{Path, PathBuf},
+    path::Path,
     process::Command,
     thread,
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -126,7 +126,7 @@ struct Noops {
 }
 
 fn noops(fixture: &Fixture) -> anyhow::Result<Row> {
-    let program = build_noops(fixture)?;
+    let program = process::example(&fixture.ready.paths, "edgeprove-job-queue", "noop_jobs")?;
     let run = || {
         let data = data_folder(fixture)?;
         let mut command = Command::new(&program);
@@ -146,14 +146,6 @@ fn noops(fixture: &Fixture) -> anyhow::Result<Row> {
     ];
     let jobs = figure("jobs", Unit::JobsPerSecond, |noops| noops.jobs_per_second);
     Ok(Row::with_goal("jobs a second without work", jobs, Goal::AtLeast(NOOPS_MIN), from))
-}
-
-fn build_noops(fixture: &Fixture) -> anyhow::Result<PathBuf> {
-    eprintln!("  noop_jobs: building it, profile release");
-    let build =
-        ["build", "--locked", "--package", "edgeprove-job-queue", "--example", "noop_jobs", "--release"];
-    process::run(process::cargo(&build).current_dir(&fixture.ready.paths.root))?;
-    Ok(fixture.ready.paths.target.join("release/examples/noop_jobs"))
 }
 
 /// Watchers of a job that makes no progress, because its bb is stopped.

@@ -123,7 +123,11 @@ impl Row {
 
     /// The same row, for one circuit.
     pub(super) fn of(self, workload: &Workload) -> Self {
-        let circuit = format!("{}, {} gates", workload.name, workload.gates);
+        self.with_circuit(format!("{}, {} gates", workload.name, workload.gates))
+    }
+
+    /// The same row, for the circuit or circuits of this name.
+    pub(super) fn with_circuit(self, circuit: String) -> Self {
         Self { circuit: Some(circuit), ..self }
     }
 }
