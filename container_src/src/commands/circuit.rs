@@ -4,9 +4,11 @@
 //! every other refusal and where the server cannot be reached.
 //!
 //! - [`tables`]: circuits as people read them.
+//! - [`deploy`]: deploys a verifier contract.
 //! - [`form_body`]: the files of an upload as one body.
 //! - [`remote_server`]: requests to a server.
 
+mod deploy;
 mod form_body;
 mod remote_server;
 mod tables;
@@ -29,6 +31,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Map, Value, json};
 
 use self::{
+    deploy::DeployArgs,
     form_body::{FormBody, UnreadablePart},
     remote_server::{ClientKey, RemoteServer, ServerError, ServerUrl},
 };
@@ -64,6 +67,9 @@ enum CircuitCommand {
     Show(ShowArgs),
     /// Ask for the circuit of a template, and wait until it can be proved. Prints its id.
     Build(Box<BuildArgs>),
+    /// Deploy the verifier contract of a circuit, and wait until it is on the chain. Needs a key with the role `operator`, and
+    /// a server with `--deploy-rpc`. Prints its address.
+    Deploy(Box<DeployArgs>),
     /// Remove a circuit that was built or uploaded. Needs a key with the role `operator`.
     Rm(RmArgs),
 }
@@ -274,6 +280,7 @@ pub fn run(args: CircuitArgs) -> ExitCode {
             CircuitCommand::List(args) => args.run().await,
             CircuitCommand::Show(args) => args.run().await,
             CircuitCommand::Build(args) => args.run().await,
+            CircuitCommand::Deploy(args) => args.run().await,
             CircuitCommand::Rm(args) => args.run().await,
         }
     })
@@ -423,7 +430,7 @@ impl BuildArgs {
                 }
                 CircuitStatus::Pending | CircuitStatus::Loading => {}
             }
-            progress.show(&entry, started.elapsed());
+            progress.show(&format!("{} is being built", entry.id), started.elapsed());
             tokio::time::sleep(POLL).await;
             let path = format!("/v1/circuits/{}", entry.id);
             document = match server.json(Method::GET, &path, None).await {
@@ -454,7 +461,7 @@ impl RmArgs {
     }
 }
 
-/// The progress of a build, on standard error where that is a terminal.
+/// The progress of a build or a deployment, on standard error where that is a terminal.
 struct Progress(Option<ProgressBar>);
 
 impl Progress {
@@ -470,9 +477,9 @@ impl Progress {
         Self(bar)
     }
 
-    fn show(&self, entry: &CircuitEntry, elapsed: Duration) {
+    fn show(&self, what: &str, elapsed: Duration) {
         if let Some(bar) = &self.0 {
-            bar.set_message(format!("{} is being built, for {} s", entry.id, elapsed.as_secs()));
+            bar.set_message(format!("{what}, for {} s", elapsed.as_secs()));
             bar.tick();
         }
     }

@@ -20,13 +20,16 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use crate::support::{
-    Response, TestServer,
-    ethereum::{ANVIL_CHAIN, Anvil, FakeAnswer, FakeNode, RICH_ACCOUNT, RICH_KEY, linked_contracts},
-    eventually,
-    postgres::Cluster,
-    settings::Settings,
-    wait::{LIMIT, within},
+use crate::{
+    circuit_commands::circuit_command,
+    support::{
+        Response, TestServer,
+        ethereum::{ANVIL_CHAIN, Anvil, FakeAnswer, FakeNode, RICH_ACCOUNT, RICH_KEY, linked_contracts},
+        eventually,
+        postgres::Cluster,
+        settings::Settings,
+        wait::{LIMIT, within},
+    },
 };
 
 /// The key of an account without coins.
@@ -185,6 +188,48 @@ fn contracts_are_deployed_once_and_listed() {
     server.assert_healthy();
     drop(server);
     assert_absent(data.path(), &[RICH_KEY, &RICH_KEY.to_uppercase(), URL_KEY]);
+}
+
+#[test]
+fn a_command_deploys_and_prints_the_address() {
+    let (data, anvil) = (tempfile::tempdir().unwrap(), Anvil::start());
+    publish(&data.path().join("data"));
+    let server = TestServer::start(deployer(data.path(), &anvil.address().to_string()));
+    let key_file = |key: &str| {
+        let path = data.path().join(format!("account {}", &key[..6]));
+        fs::write(&path, format!("{key}\n")).unwrap();
+        path.display().to_string()
+    };
+    let url = format!("http://{}", anvil.address());
+    let deploy = |id: &str, key: &str, more: &[&str]| {
+        let (key, limit) = (key_file(key), "5m");
+        let arguments = ["deploy", id, "--rpc-url", &url, "--private-key-file", &key, "--wait", limit];
+        let ended = circuit_command(&server, &[&arguments[..], more].concat());
+        assert!(!ended.stderr.contains(RICH_KEY), "{ended:?}");
+        ended
+    };
+    let deployed = deploy("deployable", RICH_KEY, &["--chain-id", &ANVIL_CHAIN.to_string()]);
+    assert_eq!(deployed.code, Some(0), "{deployed:?}");
+    let [entry] = deployments(&server, "deployable").try_into().unwrap();
+    assert_eq!(Some(deployed.stdout.trim()), entry.address.as_deref());
+    let again = deploy("deployable", RICH_KEY, &["--json"]);
+    assert_eq!(serde_json::from_str::<DeploymentEntry>(&again.stdout).unwrap(), entry);
+
+    let poor = deploy("deployable", POOR_KEY, &[]);
+    assert_eq!(poor.code, Some(1), "{poor:?}");
+    assert!(poor.stderr.contains("were not deployed") && poor.stderr.contains("coins"), "{poor:?}");
+    for (id, key, more, code, reason) in [
+        ("deployable", RICH_KEY, &["--chain-id", "5"][..], 65, "chain"),
+        ("deployable", "no key", &[], 65, "a private key is 64"),
+        ("bare", RICH_KEY, &[], 1, "circuit_not_deployable"),
+        ("none", RICH_KEY, &[], 1, "circuit_not_found"),
+        ("deployable", RICH_KEY, &["--chain-id", "x"], 64, "--chain-id"),
+    ] {
+        let refused = deploy(id, key, more);
+        assert_eq!(refused.code, Some(code), "{refused:?}");
+        assert!(refused.stderr.contains(reason), "{reason}: {refused:?}");
+    }
+    server.finish();
 }
 
 #[test]

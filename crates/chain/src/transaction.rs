@@ -1,6 +1,6 @@
 //! Transactions that create contracts, and the key that signs them.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use k256::ecdsa::{RecoveryId, Signature, SigningKey};
 
@@ -14,9 +14,10 @@ const KEY_DIGITS: usize = 64;
 /// The first byte of a transaction with dynamic fees (EIP-1559).
 const DYNAMIC_FEES: u8 = 2;
 
-/// The private key of the account that deploys. It is overwritten when it is dropped, and never shown.
+/// The private key of the account that deploys. It is in one place in memory, which is overwritten when the last clone is
+/// dropped, and never shown.
 #[derive(Clone)]
-pub struct DeployerKey(SigningKey);
+pub struct DeployerKey(Arc<SigningKey>);
 
 /// A text that is no private key. It is not repeated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -34,7 +35,7 @@ impl DeployerKey {
         }
         let mut bytes = Secret([0; KEY_DIGITS / 2]);
         hex::decode_to_slice(digits, &mut bytes.0).map_err(|_| InvalidKey)?;
-        SigningKey::from_slice(&bytes.0).map(Self).map_err(|_| InvalidKey)
+        SigningKey::from_slice(&bytes.0).map(|key| Self(Arc::new(key))).map_err(|_| InvalidKey)
     }
 
     /// The account.

@@ -367,8 +367,17 @@ impl SqlQueue {
 
     /// Reads the first jobs of the queue, in the order of work.
     pub async fn queued(&self, limit: u32) -> Result<Vec<QueuedJob>, QueueError> {
+        self.queued_jobs(None, limit).await
+    }
+
+    /// Reads the first jobs of a kind in the queue, in the order of work.
+    pub async fn queued_of(&self, kind: &str, limit: u32) -> Result<Vec<QueuedJob>, QueueError> {
+        self.queued_jobs(Some(kind), limit).await
+    }
+
+    async fn queued_jobs(&self, kind: Option<&str>, limit: u32) -> Result<Vec<QueuedJob>, QueueError> {
         let mut session = self.database.session(Durability::Read).await?;
-        let rows = session.rows(view::QUEUED, values![limit]).await?;
+        let rows = session.rows(view::QUEUED, values![limit, kind]).await?;
         Ok(rows.iter().map(read_queued).collect::<Result<_, _>>()?)
     }
 

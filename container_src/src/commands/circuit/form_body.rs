@@ -7,7 +7,8 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt as _, TryStreamExt as _, stream};
+use edgeprove_files::regular_file;
+use futures_util::{Stream, StreamExt as _, stream};
 use tokio::{fs::File, io::AsyncReadExt as _};
 use tokio_util::io::ReaderStream;
 
@@ -25,7 +26,7 @@ pub(super) struct UnreadablePart {
 
 enum Piece {
     Bytes(Bytes),
-    File { path: PathBuf, bytes: u64 },
+    File { file: fs::File, bytes: u64 },
 }
 
 /// The body.
@@ -50,13 +51,10 @@ impl FormBody {
     /// Adds a part with the content of a file. The server gets neither its name nor its folder.
     pub(super) fn file(&mut self, name: &str, path: &Path) -> Result<(), UnreadablePart> {
         let unreadable = |source| UnreadablePart { path: path.to_owned(), source };
-        // Opened too, because a file without permission has a length.
-        let file = fs::File::open(path).and_then(|file| file.metadata()).map_err(unreadable)?;
-        if !file.is_file() {
-            return Err(unreadable(io::Error::other("it is not a regular file")));
-        }
+        let file = regular_file::open(path).map_err(unreadable)?;
+        let bytes = file.metadata().map_err(unreadable)?.len();
         self.head(name, "; filename=\"file\"");
-        self.pieces.push(Piece::File { path: path.to_owned(), bytes: file.len() });
+        self.pieces.push(Piece::File { file, bytes });
         self.add("\r\n".to_owned());
         Ok(())
     }
@@ -98,21 +96,18 @@ impl FormBody {
 fn content(piece: Piece) -> Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>> {
     match piece {
         Piece::Bytes(bytes) => Box::pin(stream::iter([Ok(bytes)])),
-        Piece::File { path, bytes } => {
-            let open = async move {
-                let file = File::open(path).await?;
-                if file.metadata().await?.len() != bytes {
-                    return Err(io::Error::other("a file changed while it was uploaded"));
-                }
-                Ok(ReaderStream::with_capacity(file.take(bytes), READ_BYTES))
-            };
-            Box::pin(stream::once(open).try_flatten())
+        Piece::File { file, bytes } => {
+            let file = File::from_std(file).take(bytes);
+            Box::pin(ReaderStream::with_capacity(file, READ_BYTES))
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use futures_util::TryStreamExt as _;
+    use rustix::fs::{CWD, FileType, Mode};
+
     use super::*;
 
     #[tokio::test]
@@ -125,6 +120,10 @@ mod tests {
         form.file("program", &path).unwrap();
         assert!(form.file("input", folder.path()).is_err(), "a folder");
         assert!(form.file("input", &folder.path().join("none")).is_err());
+        // To open a named pipe would wait for its writer.
+        let pipe = folder.path().join("pipe");
+        rustix::fs::mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR, 0).unwrap();
+        assert!(form.file("input", &pipe).is_err(), "a named pipe");
         let (boundary, bytes) = (form.boundary.clone(), form.bytes());
         assert_eq!(form.content_type(), format!("multipart/form-data; boundary={boundary}"));
         let sent: Vec<Bytes> = form.into_stream().try_collect().await.unwrap();

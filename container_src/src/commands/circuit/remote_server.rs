@@ -90,16 +90,21 @@ pub(super) enum UnusableKeyFile {
 impl ClientKey {
     /// The first line of a file; `-` is standard input.
     pub(super) fn of_file(path: &Path) -> Result<Self, UnusableKeyFile> {
-        let mut text = String::new();
-        let read = if path == Path::new("-") {
-            io::stdin().lock().take(KEY_FILE_MAX_BYTES).read_to_string(&mut text)
-        } else {
-            File::open(path).and_then(|file| file.take(KEY_FILE_MAX_BYTES).read_to_string(&mut text))
-        };
-        read.map_err(|source| UnusableKeyFile::Unreadable { path: path.to_owned(), source })?;
-        let line = text.lines().next().unwrap_or_default().trim();
-        Self::read(line).map_err(|_| UnusableKeyFile::NoKey { path: path.to_owned() })
+        let line = first_line(path);
+        let line = line.map_err(|source| UnusableKeyFile::Unreadable { path: path.to_owned(), source })?;
+        Self::read(&line).map_err(|_| UnusableKeyFile::NoKey { path: path.to_owned() })
     }
+}
+
+/// The first line of a file with a secret; `-` is standard input.
+pub(super) fn first_line(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    if path == Path::new("-") {
+        io::stdin().lock().take(KEY_FILE_MAX_BYTES).read_to_string(&mut text)?;
+    } else {
+        File::open(path)?.take(KEY_FILE_MAX_BYTES).read_to_string(&mut text)?;
+    }
+    Ok(text.lines().next().unwrap_or_default().trim().to_owned())
 }
 
 /// The server did not do what was requested.

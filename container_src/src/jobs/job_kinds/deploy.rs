@@ -1,8 +1,8 @@
 //! Deploys the contracts of circuits.
 //!
 //! The private key of the deployment is not in the job: the server that accepted it holds the key in memory
-//! ([`HeldKeys`]), and only it takes the job, or another one that received the same request while the job waited. There is one attempt: after its server ended, the job fails, and
-//! the same request continues the deployment.
+//! ([`HeldKeys`]), and only it takes the job, or another one that received the same request while the job waited. There is one
+//! attempt: after its server ended, the job fails, and the same request continues the deployment.
 //!
 //! 1. The circuit is the one that was requested, and has compiled contracts.
 //! 2. The deployment is taken over from earlier jobs: they can no longer send anything.
@@ -52,8 +52,8 @@ const DEPLOYING: Stage = Stage { name: "deploying", percent: 20, is_timed: false
 
 /// How often the queue is compared with the private keys in memory.
 const COMPARE_EVERY: Duration = Duration::from_secs(5);
-/// The most queued jobs that are looked through for deployments.
-const QUEUED_MAX: u32 = 10_000;
+/// The most queued deployments that are compared.
+const QUEUED_MAX: u32 = 1_000;
 
 /// The payload of a deployment. No part is private.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -329,7 +329,7 @@ async fn compare(keys: &HeldKeys, queue: &SqlQueue) -> Result<(), QueueError> {
             keys.forget(&version);
         }
     }
-    let queued = queue.queued(QUEUED_MAX).await?;
-    keys.compare(queued.iter().filter(|job| job.kind == KIND), queue.database().is_shared());
+    let queued = queue.queued_of(KIND, QUEUED_MAX).await?;
+    keys.compare(queued.iter(), queue.database().is_shared());
     Ok(())
 }

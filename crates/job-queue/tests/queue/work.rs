@@ -31,6 +31,8 @@ async fn a_job_is_accepted_run_and_completed() {
         assert_eq!(number(second.id).await, Some(2));
         let order: Vec<_> = queue.queued(9).await.unwrap().into_iter().map(|queued| queued.id).collect();
         assert_eq!(order, [first.id, second.id]);
+        assert_eq!(queue.queued_of("prove", 9).await.unwrap(), queue.queued(9).await.unwrap());
+        assert_eq!(queue.queued_of("other", 9).await.unwrap(), []);
 
         let claimed = claim(&queue).await;
         assert_eq!((claimed.id, claimed.attempts), (first.id, 1));

@@ -48,9 +48,10 @@ pub const AHEAD_OF_NEW_JOB: Statement = statement! {
 
 /// Reads the queue in the order of work, to find the positions of many jobs at once.
 ///
-/// Binds 1 maximum number of jobs. Returns `id`, `kind`, `subject`, `version`.
+/// Binds 1 maximum number of jobs, 2 kind or NULL for any. Returns `id`, `kind`, `subject`, `version`.
 pub const QUEUED: Statement = statement! {
-    "SELECT id, kind, subject, version FROM jobs WHERE status = 'queued' ORDER BY rank, turn, seq LIMIT $1"
+    "SELECT id, kind, subject, version FROM jobs WHERE status = 'queued' AND ($2 IS NULL OR kind = $2) \
+     ORDER BY rank, turn, seq LIMIT $1"
 };
 
 /// Counts the jobs by kind, status and priority.

@@ -292,7 +292,7 @@ impl Queue {
     }
 
     pub(crate) async fn queued(&mut self) -> Vec<JobId> {
-        self.database.rows(view::QUEUED, &values![1_000_u32]).await.iter().map(id).collect()
+        self.database.rows(view::QUEUED, &values![1_000_u32, None::<String>]).await.iter().map(id).collect()
     }
 
     /// Kind, status, level of the priority, number of jobs.
