@@ -1,5 +1,6 @@
-# Edgeprove's production image: only the server, bb, the CRS, a default circuit and glibc.
-# docs/DOCKER.md describes how to build and run it. `cargo xtask images` builds it even if no image can be pulled.
+# Edgeprove's production image: only the server, bb, the CRS, a default circuit and glibc. `--target builder` is the image
+# that also builds circuits from templates: the same with Node.js and the pinned compilers.
+# docs/DOCKER.md describes how to build and run them. `cargo xtask images` builds them even if no image can be pulled.
 #
 # There is no `# syntax=` line: every build would pull a frontend, but the engine's own is sufficient.
 
@@ -29,11 +30,14 @@ RUN --mount=type=cache,id=edgeprove-cargo,target=/usr/local/cargo/registry \
  && cargo build --locked --release --package edgeprove --target $target \
  && install -D target/$target/release/edgeprove /out/edgeprove
 
-# ---- bb, the CRS and the circuits: fetched by the builder's architecture for the image's ----------------------------
-FROM --platform=$BUILDPLATFORM rust:1.95-slim-trixie AS tools
+# ---- npm, on the builder's architecture ------------------------------------------------------------------------------
+FROM --platform=$BUILDPLATFORM rust:1.95-slim-trixie AS npm
 RUN apt-get update \
  && apt-get install --yes --no-install-recommends ca-certificates nodejs npm \
  && rm -rf /var/lib/apt/lists/*
+
+# ---- bb, the CRS and the circuits: fetched by the builder's architecture for the image's ----------------------------
+FROM npm AS tools
 WORKDIR /src
 COPY . .
 ARG TARGETARCH
@@ -70,6 +74,36 @@ RUN install -d --mode=0700 /owned/data \
  && printf 'root:x:0:\nedgeprove:x:10001:\n' > etc/group \
  && printf 'hosts: files dns\n' > etc/nsswitch.conf
 
+# ---- the compilers of the builder: scripts and WebAssembly, the same for every architecture --------------------------
+FROM npm AS toolchain
+WORKDIR /toolchain
+COPY circuit/package.json circuit/package-lock.json circuit/.npmrc circuit/compile_program.mjs circuit/noir.mjs ./
+COPY circuit/circom/package.json circuit/circom/package-lock.json circuit/circom/.npmrc \
+     circuit/circom/solc.mjs circuit/circom/evm.mjs circom/
+RUN --mount=type=cache,id=edgeprove-npm,target=/npm \
+    npm_config_cache=/npm npm ci --omit=dev --no-fund --no-audit \
+ && cd circom && npm_config_cache=/npm npm ci --omit=dev --no-fund --no-audit
+
+# ---- Node.js, and what the sandbox of the compilers starts them with -------------------------------------------------
+FROM debian:trixie-slim AS node
+RUN apt-get update \
+ && apt-get install --yes --no-install-recommends nodejs \
+ && rm -rf /var/lib/apt/lists/*
+WORKDIR /minimal
+# Debian's Node.js reads some of its own modules from /usr/share/nodejs. `ldd` prints `NAME => FILE (ADDRESS)`.
+RUN mkdir -p usr/bin var/lib/dpkg/status.d \
+ && programs="/usr/bin/node /usr/bin/dash /usr/bin/unshare" \
+ && libraries=$(ldd $programs | sed -nE 's/.* => (\/[^ ]+) .*/\1/p' | sed 's/^\/lib/\/usr\/lib/' | sort --unique) \
+ && cp --parents --dereference $programs $libraries . \
+ && ln -s dash usr/bin/sh && ln -s usr/bin bin \
+ && cp --parents --recursive --no-dereference /usr/share/nodejs . \
+ && for file in $programs $libraries; do \
+      dpkg-query --search $(realpath $file) | cut --delimiter=: --fields=1; \
+    done | sort --unique | while read package; do \
+      dpkg-query --status $package > var/lib/dpkg/status.d/$package \
+      && cp --parents --dereference /usr/share/doc/$package/copyright .; \
+    done
+
 # ---- the image -------------------------------------------------------------------------------------------------------
 FROM $SERVER AS program
 
@@ -99,6 +133,24 @@ ENV PATH=/usr/local/bin \
 # The programs of this image compute the keys, so the build fails if they cannot run.
 FROM runtime AS keys
 RUN ["edgeprove", "warm"]
+
+FROM runtime AS builder
+COPY --from=node /minimal /
+COPY --from=toolchain /toolchain /opt/toolchain
+# The files of a build are in the cache folder. A container without further rights cannot make namespaces, so a compiler is
+# separated as a group of processes only.
+ENV PATH=/usr/local/bin:/usr/bin \
+    EDGEPROVE_CACHE_DIR=/tmp/cache \
+    EDGEPROVE_TOOLCHAIN=/opt/toolchain \
+    EDGEPROVE_BUILDER_ISOLATION=process-group
+LABEL org.opencontainers.image.title="edgeprove, with compilers" \
+      org.opencontainers.image.licenses="MIT OR Apache-2.0"
+USER 10001:10001
+EXPOSE 8080
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=5s --start-period=30s CMD ["edgeprove", "healthcheck"]
+ENTRYPOINT ["edgeprove"]
+CMD ["serve"]
 
 FROM runtime
 COPY --from=keys /app/keys /app/keys

@@ -1,4 +1,4 @@
-//! `cargo xtask images`: builds both container images, and prints their sizes.
+//! `cargo xtask images`: builds the container images, and prints their sizes.
 //!
 //! `docker build .` builds the same image if the base images can be pulled. This command adds base images that are
 //! built on this machine if no image registry is reachable, labels with the pinned versions, and the size of every
@@ -24,12 +24,12 @@ use layer_sizes::Layer;
 /// The platform of Cloudflare's containers.
 const CLOUDFLARE: &str = "linux/amd64";
 
-/// The image of a program that is put into both images.
+/// The image of a program that is put into the images.
 const GIVEN_SERVER: &str = "edgeprove-server:given";
 /// Names such a program: [`ImagesArgs::server`].
 const SERVER_ENV: &str = "EDGEPROVE_IMAGE_SERVER";
 
-/// Builds the production image, the development image, or both.
+/// Builds the production image, the image that also builds circuits, and the development image.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ImagesArgs {
     /// Build this image only.
@@ -54,23 +54,33 @@ pub(crate) struct ImagesArgs {
 enum Image {
     /// `Dockerfile`: small and optimised, without a shell.
     Production,
+    /// `Dockerfile`, stage `builder`: the production image with Node.js and the compilers of circuits.
+    Builder,
     /// `Dockerfile.dev`: builds fast, has debug symbols and a shell.
     Development,
 }
 
 impl Image {
-    const ALL: [Self; 2] = [Self::Production, Self::Development];
+    const ALL: [Self; 3] = [Self::Production, Self::Builder, Self::Development];
 
     fn dockerfile(self) -> &'static str {
         match self {
-            Self::Production => "Dockerfile",
+            Self::Production | Self::Builder => "Dockerfile",
             Self::Development => "Dockerfile.dev",
+        }
+    }
+
+    fn stage(self) -> Option<&'static str> {
+        match self {
+            Self::Builder => Some("builder"),
+            Self::Production | Self::Development => None,
         }
     }
 
     fn tag(self) -> &'static str {
         match self {
             Self::Production => "edgeprove:latest",
+            Self::Builder => "edgeprove:builder",
             Self::Development => "edgeprove:dev",
         }
     }
@@ -79,7 +89,7 @@ impl Image {
     fn size_max(self) -> Option<ByteSize> {
         match self {
             Self::Production => Some(ByteSize::mb(45)),
-            Self::Development => None,
+            Self::Builder | Self::Development => None,
         }
     }
 }
@@ -95,6 +105,7 @@ pub(crate) fn run(args: &ImagesArgs) -> anyhow::Result<()> {
         build_args.extend(given_server(args.server.as_deref())?);
         docker::build(&BuildOrder {
             dockerfile: root.join(image.dockerfile()),
+            stage: image.stage(),
             context: &root,
             tag: image.tag(),
             platform: args.platform.as_deref(),
@@ -119,6 +130,7 @@ pub(crate) fn for_edge() -> anyhow::Result<()> {
     let server = given_server_in_environment();
     docker::build(&BuildOrder {
         dockerfile: root.join(Image::Production.dockerfile()),
+        stage: Image::Production.stage(),
         context: &root,
         tag: "edgeprove:edge",
         platform: Some(CLOUDFLARE),

@@ -122,6 +122,7 @@ fn build_rust() -> anyhow::Result<()> {
     fs::write(&dockerfile, RUST_DOCKERFILE).context("the temporary folder cannot be written")?;
     docker::build(&BuildOrder {
         dockerfile,
+        stage: None,
         context: Path::new(toolchain.trim()),
         tag: RUST,
         platform: None,

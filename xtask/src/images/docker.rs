@@ -23,6 +23,8 @@ const REPLACEMENT_LABEL: &str = "LABEL edgeprove.base-image=local";
 #[derive(Debug)]
 pub(super) struct BuildOrder<'a> {
     pub(super) dockerfile: PathBuf,
+    /// The stage of the Dockerfile; `None` is the last one.
+    pub(super) stage: Option<&'a str>,
     pub(super) context: &'a Path,
     pub(super) tag: &'a str,
     pub(super) platform: Option<&'a str>,
@@ -74,6 +76,9 @@ pub(super) fn import(root: &Path, excluded: &[&str], image: &str) -> anyhow::Res
 pub(super) fn build(order: &BuildOrder<'_>) -> anyhow::Result<()> {
     let mut build = Command::new("docker");
     build.args(["buildx", "build", "--load", "--tag", order.tag]).arg("--file").arg(&order.dockerfile);
+    if let Some(stage) = order.stage {
+        build.args(["--target", stage]);
+    }
     if let Some(platform) = order.platform {
         build.args(["--platform", platform]);
     }
