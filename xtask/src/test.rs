@@ -20,7 +20,7 @@ const THREADS_PER_CORE: usize = 2;
 /// Runs setup, then all tests except those that need a Docker Engine or a browser.
 #[derive(Debug, clap::Args)]
 pub(crate) struct TestArgs {
-    /// Run only the tests that need a Docker Engine or Chromium, one after the other.
+    /// Run only the tests that need a Docker Engine or Chromium, or take long. Those with containers run one after the other.
     #[arg(long)]
     heavy: bool,
     /// Arguments for the test runner, such as the names of tests. With them, neither the circuits' tests nor the
@@ -49,7 +49,7 @@ pub(crate) fn run(args: &TestArgs) -> anyhow::Result<()> {
     let mut code = process::cargo(match (has_nextest, args.heavy) {
         (true, false) => &["nextest", "run", "--locked", "--workspace"],
         (true, true) => {
-            &["nextest", "run", "--locked", "--workspace", "--run-ignored", "only", "--test-threads", "1"]
+            &["nextest", "run", "--locked", "--workspace", "--run-ignored", "only", "--test-threads", "2"]
         }
         (false, false) => &["test", "--locked", "--workspace", "--lib", "--bins", "--tests", "--"],
         (false, true) => {
