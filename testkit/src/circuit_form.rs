@@ -1,58 +1,47 @@
-//! Forms with the files of a circuit.
-
-use std::fs;
+//! Forms with the files of a circuit, which operators upload.
 
 use edgeprove_protocol::answer::CircuitEntry;
 use http::Method;
 
-use super::{Response, TestServer, circom_files::CircomFolder, client::Request};
+use crate::{Response, TestServer, client::Request};
 
 const BOUNDARY: &str = "x-boundary-x";
 
 /// A form whose parts are sent in the order in which they are added.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct CircuitForm(pub(crate) Vec<(String, Vec<u8>)>);
+pub struct CircuitForm(pub Vec<(String, Vec<u8>)>);
 
 impl CircuitForm {
     /// A form with a name.
-    pub(crate) fn named(name: &str) -> Self {
+    pub fn named(name: &str) -> Self {
         Self::default().with("name", name)
     }
 
-    /// The circuit `range` of circom.
-    pub(crate) fn range(folder: &CircomFolder) -> Self {
-        let read = |name: &str| fs::read(folder.at(name)).unwrap();
-        Self::named("range")
-            .with("r1cs", read("range.r1cs"))
-            .with("wasm", read("range.wasm"))
-            .with("zkey", read("range.zkey"))
-    }
-
     /// Adds a part.
-    pub(crate) fn with(mut self, name: &str, content: impl Into<Vec<u8>>) -> Self {
+    pub fn with(mut self, name: &str, content: impl Into<Vec<u8>>) -> Self {
         self.0.push((name.to_owned(), content.into()));
         self
     }
 
     /// With another content of a part.
-    pub(crate) fn replacing(mut self, name: &str, content: impl Into<Vec<u8>>) -> Self {
+    pub fn replacing(mut self, name: &str, content: impl Into<Vec<u8>>) -> Self {
         self.0.iter_mut().find(|(part, _)| part == name).unwrap().1 = content.into();
         self
     }
 
     /// Without a part.
-    pub(crate) fn without(mut self, name: &str) -> Self {
+    pub fn without(mut self, name: &str) -> Self {
         self.0.retain(|(part, _)| part != name);
         self
     }
 
     /// The value of `Content-Type`.
-    pub(crate) fn content_type() -> String {
+    pub fn content_type() -> String {
         format!("multipart/form-data; boundary={BOUNDARY}")
     }
 
     /// The body.
-    pub(crate) fn body(&self) -> Vec<u8> {
+    pub fn body(&self) -> Vec<u8> {
         let mut body = Vec::new();
         for (name, content) in &self.0 {
             let head = format!("--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n");
@@ -65,7 +54,7 @@ impl CircuitForm {
     }
 
     /// The request.
-    pub(crate) fn request(&self, server: &TestServer) -> Request {
+    pub fn request(&self, server: &TestServer) -> Request {
         let mut request =
             server.request(Method::POST, "/v1/circuits").header("content-type", &Self::content_type());
         request.body = self.body();
@@ -74,13 +63,13 @@ impl CircuitForm {
 
     /// Sends it.
     #[track_caller]
-    pub(crate) fn send(&self, server: &TestServer) -> Response {
+    pub fn send(&self, server: &TestServer) -> Response {
         self.request(server).send()
     }
 
     /// Sends it, and returns the circuit that is published.
     #[track_caller]
-    pub(crate) fn publish(&self, server: &TestServer) -> CircuitEntry {
+    pub fn publish(&self, server: &TestServer) -> CircuitEntry {
         let response = self.send(server);
         assert_eq!(response.status, 201, "{response:?}");
         let entry: CircuitEntry = serde_json::from_slice(&response.body).unwrap();

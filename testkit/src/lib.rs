@@ -7,6 +7,7 @@
 //! - [`jobs`]: submits, follows and fetches jobs.
 //! - [`samples`]: circuits and witnesses, valid and invalid.
 //! - [`inputs`]: inputs of circuits as JSON, and requests with them.
+//! - [`circuit_form`]: uploads of circuits.
 //! - [`bb`]: verifies proofs with an unmodified bb.
 //! - [`clock`]: a clock for one server, which a test may change while the server runs.
 //! - [`processes`]: inspects, suspends and kills processes.
@@ -33,6 +34,7 @@
 )]
 
 pub mod bb;
+pub mod circuit_form;
 pub mod client;
 pub mod clock;
 pub mod ethereum;

@@ -438,10 +438,16 @@ fn a_smaller_circuit_of_the_template_is_proved() {
         return;
     }
     let data = tempfile::tempdir().unwrap();
-    let server = TestServer::start(|settings| {
-        builder(data.path())(settings);
-        settings.flag("--prove-timeout", "20s");
-    });
+    let start = |memory_max: u64| {
+        TestServer::start(|settings| {
+            builder(data.path())(settings);
+            // The measured memory of circuits is kept there.
+            settings.keys = data.path().join("keys");
+            settings.flag("--prove-timeout", "20s");
+            settings.flag("--memory-max", &format!("{memory_max}B"));
+        })
+    };
+    let mut server = start(4 << 30);
     let folder = WorkFolder::new();
     let [large, small] = [50, 10].map(|attestations| {
         let params = json!({"attestations": attestations});
@@ -465,7 +471,7 @@ fn a_smaller_circuit_of_the_template_is_proved() {
         (entry.id, fs::read(witness).unwrap())
     });
     let path = format!("/api/prove/{}", large.0);
-    let of = |parts: &[&(CircuitId, Vec<u8>)]| {
+    let of = |server: &TestServer, parts: &[&(CircuitId, Vec<u8>)]| {
         let parts: Vec<_> = parts.iter().map(|(id, witness)| (id.as_str(), witness.as_slice())).collect();
         Request::prove_form(server.address(), &path, &parts)
     };
@@ -474,20 +480,31 @@ fn a_smaller_circuit_of_the_template_is_proved() {
         assert_eq!(response.header(headers::CIRCUIT_ID), id.as_str());
         assert_eq!(response.header(headers::FALLBACK_FROM), fallback_from);
     };
-    assert_proved(&of(&[&large, &small]).send(), &large.0, "");
-    let response = server.with_suspended_provers(|| of(&[&large, &small]).send());
+    assert_proved(&of(&server, &[&large, &small]).send(), &large.0, "");
+    let response = server.with_suspended_provers(|| of(&server, &[&large, &small]).send());
     assert_proved(&response, &small.0, large.0.as_str());
     // Without a witness for it, the problem names the smaller one.
-    let response = server.with_suspended_provers(|| of(&[&large]).send());
+    let response = server.with_suspended_provers(|| of(&server, &[&large]).send());
     let problem: Problem = serde_json::from_slice(&response.body).unwrap();
     assert_eq!(problem.fallback_circuit, Some(small.0.clone()), "{problem:?}");
-    let path = format!("/api/prove/{}", small.0);
+    let upward = format!("/api/prove/{}", small.0);
     let upward = Request::prove_form(
         server.address(),
-        &path,
+        &upward,
         &[(small.0.as_str(), &small.1), (large.0.as_str(), &large.1)],
     );
     upward.send().assert_refused(ProblemType::InvalidRequest);
+
+    // So it is where the memory is too short for the larger one.
+    let [for_large, for_small] = [&large, &small].map(|(id, _)| {
+        let estimate = server.get(&format!("/v1/estimate?circuit={id}")).json();
+        estimate["memory_bytes"].as_u64().unwrap()
+    });
+    assert!(for_large > for_small, "{for_large} {for_small}");
+    server.finish();
+    server = start(for_small.midpoint(for_large));
+    assert_proved(&of(&server, &[&large, &small]).send(), &small.0, large.0.as_str());
+    server.finish();
 }
 
 /// The first inputs that a circuit of this template accepts.

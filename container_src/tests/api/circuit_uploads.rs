@@ -37,6 +37,15 @@ fn range_folder() -> CircomFolder {
     folder
 }
 
+/// The circuit `range` of circom.
+fn range_form(folder: &CircomFolder) -> CircuitForm {
+    let read = |name: &str| fs::read(folder.at(name)).unwrap();
+    CircuitForm::named("range")
+        .with("r1cs", read("range.r1cs"))
+        .with("wasm", read("range.wasm"))
+        .with("zkey", read("range.zkey"))
+}
+
 fn signals(value: u32) -> Value {
     json!({"in": value, "randomPublicSignal": 7})
 }
@@ -67,7 +76,7 @@ fn an_uploaded_circom_circuit_proves() {
     };
     let server = start();
     eventually("the server listens", || (server.get("/livez").status == 200).then_some(()));
-    let form = CircuitForm::range(&files).with("input", signals(60).to_string());
+    let form = range_form(&files).with("input", signals(60).to_string());
     let entry = eventually("the server has started", || {
         let response = form.send(&server);
         (response.status == 201).then(|| serde_json::from_slice::<CircuitEntry>(&response.body).unwrap())
@@ -89,11 +98,11 @@ fn an_uploaded_circom_circuit_proves() {
     assert_eq!(names, expected);
 
     // The same upload is the same circuit, whatever the order of its parts; another declaration is an error.
-    let mut again = CircuitForm::range(&files);
+    let mut again = range_form(&files);
     again.0.reverse();
     let response = again.send(&server);
     assert_eq!((response.status.as_u16(), response.json()["id"].as_str()), (200, Some(id.as_str())));
-    let other = CircuitForm::range(&files).with("trust", "ceremony").send(&server);
+    let other = range_form(&files).with("trust", "ceremony").send(&server);
     let problem = other.assert_refused(ProblemType::InvalidRequest);
     assert!(problem.detail.contains("with the trust `unknown`"), "{}", problem.detail);
 
@@ -182,7 +191,7 @@ fn an_uploaded_noir_program_proves() {
 fn hostile_files_are_refused_by_their_name() {
     let (data, files) = (tempfile::tempdir().unwrap(), range_folder());
     let server = TestServer::start(stores_circuits(data.path()));
-    let form = CircuitForm::range(&files);
+    let form = range_form(&files);
     let key = fs::read(files.at("range.zkey")).unwrap();
     let mut off_the_curve = key.clone();
     let last = key.len() - AFTER_LAST_POINT;

@@ -16,7 +16,9 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use edgeprove_protocol::{JobId, JobStatus, ProblemType};
 use edgeprove_test_circom::CircomCircuit;
 use edgeprove_testkit::{
-    Response, Sample, TestServer, inputs,
+    Response, Sample, TestServer,
+    circuit_form::CircuitForm,
+    inputs,
     postgres::Cluster,
     s3::{BUCKET, S3Server},
     samples,
@@ -259,6 +261,38 @@ fn submit_circom(server: &TestServer, canary: &Canary, circuit: &CircomCircuit) 
     }
 }
 
+/// Uses the canary in samples of circuits that are uploaded, and of some that are refused.
+fn upload_samples(server: &TestServer, canary: &Canary, circuit: &CircomCircuit) {
+    let root = json!({"root": format!("0x{VALUE}")});
+    let square = format!("0x{}", hex::encode(canary.sample.public_inputs.as_flattened()));
+    let of_noir = |square: &str| json!({"privateInputs": root, "publicInputs": {"square": square}});
+    let noir = CircuitForm::named("noir").with("program", fs::read(&canary.sample.circuit).unwrap());
+    let circom = CircuitForm::named("circom")
+        .with("r1cs", circuit.r1cs())
+        .with("wasm", circuit.wasm())
+        .with("zkey", fs::read(circuit.snarkjs_zkey(7)).unwrap());
+    let send = |form: &CircuitForm, input: Vec<u8>| {
+        let response = form.clone().with("input", input).send(server);
+        canary.assert_absent(&response);
+        response
+    };
+    let bytes = |document: Value| document.to_string().into_bytes();
+    let cut = of_noir(&square).to_string();
+    send(&noir, cut.as_bytes()[..cut.len() - 1].to_vec()).assert_refused(ProblemType::InvalidRequest);
+    send(&noir, bytes(of_noir("5"))).assert_refused(ProblemType::WitnessUnsatisfied);
+    send(&circom, bytes(json!({VALUE: 1}))).assert_refused(ProblemType::InvalidInputs);
+    send(&circom, bytes(json!({"root": format!("{VALUE}x")}))).assert_refused(ProblemType::InvalidInputs);
+    for (form, input) in [(&noir, of_noir(&square)), (&circom, root.clone())] {
+        let response = send(form, bytes(input));
+        assert_eq!(response.status, 201, "{response:?}");
+        let circuit = response.header("location").to_owned();
+        for file in response.json()["uploaded"]["artifacts"].as_array().unwrap() {
+            canary.assert_absent(&server.get(file["path"].as_str().unwrap()));
+        }
+        canary.assert_absent(&server.get(&circuit));
+    }
+}
+
 /// Uses the canary in jobs that succeed, fail and are interrupted, and searches for it.
 fn assert_leaves_no_trace(folder: &DataFolder, elsewhere: &[PathBuf], configure: &dyn Fn(&mut Settings)) {
     let canary = Canary::new();
@@ -316,6 +350,7 @@ fn assert_leaves_no_trace(folder: &DataFolder, elsewhere: &[PathBuf], configure:
         let failed = submit(&server, &canary.unsatisfied());
         submit_inputs(&server, &canary);
         submit_circom(&server, &canary, &square);
+        upload_samples(&server, &canary, &square);
         for event in server.events(proved[5]) {
             assert!(!canary.is_in(format!("{event:?}").as_bytes()));
         }

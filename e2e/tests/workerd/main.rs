@@ -10,6 +10,7 @@
 )]
 
 mod admission;
+mod built_circuits;
 mod faults;
 mod headers;
 mod jobs;

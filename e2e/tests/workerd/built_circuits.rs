@@ -1,0 +1,86 @@
+//! Circuits that a server behind the edge builds from templates: requested, proved and verified through the edge.
+
+use std::path::Path;
+
+use edgeprove_e2e::Edge;
+use edgeprove_protocol::{JobId, JobStatus, ProblemType};
+use edgeprove_testkit::{
+    Response, TestServer,
+    wait::{LONG_LIMIT, within},
+};
+use serde_json::{Value, json};
+
+/// A server that builds circuits and keeps jobs.
+fn builder(data: &Path) -> TestServer {
+    let (data, toolchain) =
+        (data.join("data"), Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("circuit"));
+    TestServer::start(|settings| {
+        settings.flag("--data", &data.display());
+        settings.flag("--toolchain", &toolchain.display());
+        // The compilers need Node.js.
+        settings.environment.push(("PATH".to_owned(), std::env::var("PATH").unwrap()));
+    })
+}
+
+fn post(edge: &Edge, path: &str, body: &Value) -> Response {
+    let mut request = edge.request("POST", path).header("content-type", "application/json");
+    request.body = body.to_string().into_bytes();
+    request.header("accept", "application/json").send()
+}
+
+fn inputs(number: &str) -> Value {
+    json!({"privateInputs": {"value": number}, "publicInputs": {"context": "7"}})
+}
+
+/// Requests the circuit for numbers from 100 to 500, waits until it is ready, and returns its id.
+fn build(edge: &Edge, language: &str) -> String {
+    let body =
+        json!({"templateName": "rangeCheck", "language": language, "params": {"min": 100, "max": 500}});
+    let accepted = post(edge, "/v1/circuits", &body);
+    assert_eq!(accepted.status, 202, "{accepted:?}");
+    let path = accepted.header("location").to_owned();
+    within(LONG_LIMIT, "the circuit is built", || {
+        let circuit = edge.get(&path).json();
+        assert_ne!(circuit["status"], "failed", "{circuit}");
+        (circuit["status"] == "ready").then(|| circuit["id"].as_str().unwrap().to_owned())
+    })
+}
+
+#[test]
+fn a_template_is_built_and_proved_through_the_edge() {
+    let data = tempfile::tempdir().unwrap();
+    let server = builder(data.path());
+    let edge = Edge::before(&server);
+    for language in ["noir", "circom"] {
+        let id = build(&edge, language);
+        let proved = post(&edge, &format!("/api/prove/{id}"), &inputs("123"));
+        assert_eq!((proved.status.as_u16(), &proved.json()["verified"]), (200, &json!(true)), "{proved:?}");
+        post(&edge, &format!("/api/prove/{id}"), &inputs("99"))
+            .assert_refused(ProblemType::WitnessUnsatisfied);
+
+        let accepted = post(&edge, &format!("/v1/proofs?circuit={id}"), &inputs("124"));
+        let job: JobId = serde_json::from_value(accepted.json()["id"].clone()).unwrap();
+        within(LONG_LIMIT, "the job is completed", || {
+            let status = edge.get(&format!("/v1/proofs/{job}")).json()["status"].clone();
+            (status == JobStatus::Completed.as_str()).then_some(())
+        });
+        let answer = edge.get(&format!("/v1/proofs/{job}/proof")).json();
+        let statement = json!({"proof": answer["proof"], "publicInputs": answer["public_inputs"]});
+        let verdict = post(&edge, &format!("/v1/verify/{id}"), &statement).json();
+        assert_eq!(verdict["verified"], true, "{verdict}");
+
+        let contract = edge.get(&format!("/v1/circuits/{id}/verifier.sol"));
+        assert!(String::from_utf8_lossy(&contract.body).contains("pragma solidity"), "{contract:?}");
+        assert_eq!(edge.get(&format!("/v1/circuits/{id}/vk")).status, 200);
+    }
+    let listed = edge.get("/v1/circuits").json();
+    assert_eq!(listed["circuits"].as_array().unwrap().len(), 3, "{listed}");
+    // The edge hides what is for operators of the server.
+    let built = listed["circuits"][1]["id"].as_str().unwrap();
+    let deployed = post(&edge, &format!("/v1/circuits/{built}/deploy"), &json!({}));
+    assert_eq!(deployed.status, 404, "{deployed:?}");
+    for text in ["\"123\"", "\"99\"", "\"124\""] {
+        assert!(!edge.log().contains(text), "the log has a private input");
+    }
+    edge.finish();
+}
