@@ -123,7 +123,7 @@ impl StartError {
             | Self::AddrFile { .. }
             | Self::Jobs(OpenError::Artifacts(_)) => true,
             Self::Jobs(OpenError::Database(database)) => database.is_of_a_setting(),
-            Self::Jobs(OpenError::Queue(_) | OpenError::Encode(_))
+            Self::Jobs(OpenError::Queue(_) | OpenError::Encode(_) | OpenError::Webhooks(_))
             | Self::Random(_)
             | Self::Metrics(_)
             | Self::Template(_)

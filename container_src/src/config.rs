@@ -9,6 +9,7 @@
 //! - [`artifacts`]: where witnesses and proofs of jobs are stored, and under which keys.
 //! - `folder_durability`: whether a folder outlives the container.
 //! - [`builder`]: roles, and circuits that are built.
+//! - [`webhooks`]: who may be called when a job has finished.
 //! - [`circuits`]: the circuits to prove.
 //! - [`server`]: HTTP, uploads and shutdown.
 //! - [`engine`]: the three areas that every proving command needs.
@@ -36,6 +37,7 @@ pub mod program;
 pub mod proving;
 pub mod server;
 pub mod setting;
+pub mod webhooks;
 
 pub use environment::{Environment, EnvironmentVariables};
 pub use setting::{ConfigError, Faults, Purpose, RawSetting, raw_setting};

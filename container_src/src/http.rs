@@ -7,7 +7,7 @@
 //! - [`form`]: reads `multipart/form-data`, piece by piece. [`inputs`]: receives inputs as JSON.
 //! - [`json_body`]: receives a JSON body into memory, within bounds.
 //! - [`extract`]: parses paths, queries and headers.
-//! - [`prefer`]: parses the preferences of a request.
+//! - [`prefer`]: parses the preferences of a request. [`mod@callback`]: its callback URL.
 //! - [`origin_check`]: refuses what pages of foreign origins make browsers send; [`host_names`]: the server's own names.
 //! - [`caller`]: identifies the caller. [`trusted_edge`]: accepts requests from the edge only; [`edge_secret`]: by a secret.
 //! - [`job_reader`]: who reads a job; [`job_stream`]: its events; [`event_socket`]: the same over a WebSocket.
@@ -24,6 +24,7 @@ use std::time::Duration;
 
 pub mod admitted_request;
 pub mod api_error;
+pub mod callback;
 pub mod caller;
 pub mod concurrent_requests;
 pub mod edge_secret;

@@ -4,6 +4,8 @@
 //!
 //! Imports run down this list only.
 //! - [`system`]: puts everything together, and starts it.
+//! - [`webhooks`]: what is sent to callers when their jobs have finished.
+//! - [`circuit_document`]: the wire's document of a circuit.
 //! - [`build_request`]: requests for circuits.
 //! - [`deploy_request`]: requests for deployments of their contracts.
 //! - [`submission`]: accepts jobs.
@@ -17,6 +19,7 @@
 //! - [`held_keys`]: the private keys of deployments that wait for a worker.
 
 pub mod build_request;
+pub mod circuit_document;
 pub mod deploy_request;
 pub mod document;
 pub mod held_keys;
@@ -28,23 +31,24 @@ pub mod spent_proofs;
 pub mod submission;
 pub mod system;
 pub mod watch_permits;
+pub mod webhooks;
 
 use std::{path::PathBuf, sync::Arc};
 
 use edgeprove_artifacts::ArtifactStore;
 use edgeprove_builder::Builder;
-use edgeprove_chain::AllowedNodes;
 use edgeprove_job_queue::{
     QueueError, SqlQueue, activity::Activity, job_counts::JobCounter, job_view::JobViews, kind::JobKinds,
     watchers::JobWatchers,
 };
 use edgeprove_job_rules::prediction::Estimate;
+use edgeprove_outbound::AllowedHosts;
 use edgeprove_protocol::{HasProblemType, JobDocument, Priority, ProblemType};
 use edgeprove_telemetry::Supervisor;
 
 use self::{
     held_keys::HeldKeys, job_recorder::JobRecorder, link_token::LinkTokens, spent_proofs::SpentProofs,
-    watch_permits::WatchPermits,
+    watch_permits::WatchPermits, webhooks::Webhooks,
 };
 use crate::{
     access::{ANONYMOUS, Caller},
@@ -74,7 +78,9 @@ pub struct Jobs {
     /// The maximum number of attempts at a job.
     pub max_attempts: u32,
     /// The Ethereum nodes by which contracts may be deployed. Empty: none are deployed.
-    pub deploy_nodes: AllowedNodes,
+    pub deploy_nodes: AllowedHosts,
+    /// The webhooks; `None` where none are sent.
+    pub webhooks: Option<Webhooks>,
     /// The private keys of deployments that wait.
     keys: HeldKeys,
     supervisor: Supervisor,

@@ -13,6 +13,7 @@
 //! - [`processes`]: inspects, suspends and kills processes.
 //! - [`postgres`]: PostgreSQL servers, shared and private ones.
 //! - [`ethereum`]: a real Ethereum node, and one that lies or breaks off.
+//! - [`receiver`]: a server of a caller, which receives webhooks.
 //! - [`s3`]: a bucket on an S3 server that can be stopped and started again.
 //! - [`reserved_port`]: a port that no other program takes meanwhile.
 //! - [`paths`]: finds programs, bb, the CRS and the circuits.
@@ -43,6 +44,7 @@ pub mod jobs;
 pub mod paths;
 pub mod postgres;
 pub mod processes;
+pub mod receiver;
 pub mod reserved_port;
 pub mod retry;
 pub mod s3;
@@ -55,6 +57,7 @@ pub mod wait;
 pub use client::{Connection, Response};
 pub use edgeprove_protocol::ProblemType;
 pub use jobs::Events;
+pub use receiver::{Receiver, Reply};
 pub use retry::RetryingClient;
 pub use samples::Sample;
 pub use server::TestServer;

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use bytesize::ByteSize;
 use clap::Args;
 use edgeprove_builder::Required;
-use edgeprove_chain::{AllowedNode, AllowedNodes, allowed_nodes::InvalidNode};
 use edgeprove_circuit_store::Bounds;
+use edgeprove_outbound::{AllowedHost, AllowedHosts, allowed_hosts::InvalidHost};
 
 use super::{
     environment::Environment,
@@ -31,9 +31,9 @@ enum Role {
 words!(Role, "prover" => Role::Prover, "builder" => Role::Builder);
 words!(Required, "namespaces" => Required::NoNetwork, "process-group" => Required::ProcessGroup);
 
-impl Setting for AllowedNode {
+impl Setting for AllowedHost {
     fn read(text: &str) -> Result<Self, String> {
-        text.parse().map_err(|error: InvalidNode| error.to_string())
+        text.parse().map_err(|error: InvalidHost| error.to_string())
     }
 }
 
@@ -67,8 +67,8 @@ pub struct BuilderArgs {
     /// Ethereum nodes by which operators may have contracts of circuits deployed, such as `rpc.example` (port 443) or
     /// `127.0.0.1:8545`; several are separated by commas. A listed node may be internal. `*` is every host with a public
     /// address, over HTTPS. Default: none, and nothing is deployed.
-    #[arg(long, env = "EDGEPROVE_DEPLOY_RPC", value_name = "HOST[:PORT],...", value_delimiter = ',', value_parser = raw_setting::<AllowedNode>)]
-    deploy_rpc: Vec<RawSetting<AllowedNode>>,
+    #[arg(long, env = "EDGEPROVE_DEPLOY_RPC", value_name = "HOST[:PORT],...", value_delimiter = ',', value_parser = raw_setting::<AllowedHost>)]
+    deploy_rpc: Vec<RawSetting<AllowedHost>>,
 }
 
 /// What a server does with jobs, and what it builds circuits with.
@@ -81,7 +81,7 @@ pub struct WorkSettings {
     /// How many circuits are stored.
     pub bounds: Bounds,
     /// The Ethereum nodes by which contracts may be deployed.
-    pub deploy_nodes: AllowedNodes,
+    pub deploy_nodes: AllowedHosts,
 }
 
 impl WorkSettings {
@@ -104,7 +104,7 @@ impl BuilderArgs {
         let circuits = faults.take_within("built-circuits", self.built_circuits, 1..=CIRCUITS_MAX);
         let isolation = faults.take("builder-isolation", self.builder_isolation);
         let size = faults.take_within("built-circuits-size", self.built_circuits_size, SIZE_BOUNDS);
-        let deploy_nodes = AllowedNodes(faults.take_all("deploy-rpc", self.deploy_rpc));
+        let deploy_nodes = AllowedHosts(faults.take_all("deploy-rpc", self.deploy_rpc));
         let named: Vec<Role> = named.into_iter().collect::<Option<_>>()?;
         let has = |role| named.contains(&role);
         if has(Role::Builder) && self.toolchain.is_none() {

@@ -15,6 +15,7 @@ use super::{
     environment::Environment,
     folder_durability::is_lost_with_container,
     setting::{Faults, RawSetting, STORAGE_TIMES, Setting, flag, raw_setting},
+    webhooks::WebhookArgs,
 };
 use crate::jobs::{JobsDisabled, system::JobSettings, watch_permits::WatchLimits};
 use edgeprove_artifacts::LocationSettings;
@@ -108,6 +109,10 @@ pub struct JobArgs {
     /// container stores, so that the edge can route their requests to it.
     #[arg(long, env = "EDGEPROVE_INSTANCE_NUMBER", value_name = "N", value_parser = raw_setting::<u16>)]
     instance_number: Option<RawSetting<u16>>,
+
+    // The last, because its heading would be that of the flags after it.
+    #[command(flatten)]
+    webhooks: WebhookArgs,
 }
 
 impl JobArgs {
@@ -158,6 +163,7 @@ impl JobArgs {
                 JobId::INSTANCE_MAX
             ));
         }
+        let webhooks = self.webhooks.read(faults);
         let artifacts = self.artifacts.read(data.as_deref(), may_be_lost, environment, faults);
 
         let shared = match shared {
@@ -221,6 +227,7 @@ impl JobArgs {
             is_default: is_default && !is_shared && !is_ephemeral,
             // Every server knows the jobs of a shared database, so the edge need not route.
             instance_number: instance_number.filter(|_| !is_shared),
+            webhooks: webhooks?,
         }))
     }
 }

@@ -14,12 +14,13 @@ use edgeprove_job_rules::{
 };
 use edgeprove_protocol::{CircuitId, HasProblemType, JobId, JobStatus, Priority, ProblemType};
 use edgeprove_templates::{CircuitHash, Instance};
+use edgeprove_webhooks::Callback;
 use uuid::Uuid;
 
 use super::{
     Jobs,
     job_kinds::build::{KIND, Payload},
-    submission::{Charge, SubmissionError},
+    submission::{Asked, Charge, SubmissionError},
 };
 use crate::circuits::description::params;
 
@@ -77,6 +78,8 @@ pub struct Requester {
     pub account: String,
     /// The id of the request.
     pub request_id: String,
+    /// Who is to be told when the build has finished.
+    pub callback: Option<Callback>,
     /// What the build takes from the limits of the caller.
     pub charge: Charge,
 }
@@ -120,10 +123,14 @@ impl Jobs {
         let key: IdempotencyKey = match latest {
             Some(job) => {
                 let key = format!("build/{id}/{}", job.seq).parse()?;
-                if let Some(state @ (BuildState::Ready(_) | BuildState::Pending(_))) =
-                    self.state_of(id, job).await?
-                {
-                    return Ok(state);
+                match self.state_of(id, job).await? {
+                    Some(BuildState::Pending(job)) => {
+                        // It may finish at this moment, and is told nevertheless.
+                        self.owe(&job, by.callback.as_ref()).await.map_err(SubmissionError::from)?;
+                        return Ok(BuildState::Pending(job));
+                    }
+                    Some(state @ BuildState::Ready(_)) => return Ok(state),
+                    Some(BuildState::Failed(_)) | None => {}
                 }
                 key
             }
@@ -153,7 +160,8 @@ impl Jobs {
             payload: encode_payload(&payload)?,
             input: None,
         };
-        let accepted = self.accept(job, None, by.request_id, by.charge).await?;
+        let asked = Asked { request_id: by.request_id, callback: by.callback };
+        let accepted = self.accept(job, None, asked, by.charge).await?;
         let (Enqueued::Accepted(job) | Enqueued::Known(job)) = accepted;
         if !job.status.is_finished() {
             return Ok(BuildState::Pending(job));

@@ -4,7 +4,7 @@
 //! All deployments have one account in the queue, so that operators who ask at the same moment get one job. A deployment that
 //! failed can be requested again, and continues: the key of the next job has the number of the job before it.
 
-use edgeprove_chain::{DeployerKey, Node, NodeError, NodeUrl, Record};
+use edgeprove_chain::{DeployerKey, Node, NodeError, Record};
 use edgeprove_circuit_store::{
     CircuitStoreError, StoredCircuit,
     deployments::{DeploymentKey, StoredDeployment},
@@ -16,6 +16,7 @@ use edgeprove_job_rules::{
     job::{Job, NewJob},
     outcome::{DecodeError, EncodeError, encode_payload},
 };
+use edgeprove_outbound::RemoteUrl;
 use edgeprove_protocol::{
     CircuitId, HasProblemType, JobId, JobStatus, Priority, ProblemType,
     answer::{DeployedContract, DeploymentEntry, DeploymentStatus},
@@ -27,7 +28,7 @@ use super::{
     Jobs,
     held_keys::{HeldKey, TooManyKeys},
     job_kinds::deploy::{KIND, Payload, node_problem},
-    submission::{Charge, SubmissionError},
+    submission::{Asked, Charge, SubmissionError},
 };
 
 /// The account of all deployments. Callers have accounts with a colon or without a space.
@@ -44,13 +45,13 @@ pub struct DeployRequest {
     /// The key of the account that deploys.
     pub key: DeployerKey,
     /// The node.
-    pub node: NodeUrl,
+    pub node: RemoteUrl,
     /// Its client.
     pub client: Node,
     /// The owner of the job.
     pub owner: String,
-    /// The id of the request.
-    pub request_id: String,
+    /// The request.
+    pub asked: Asked,
     /// What the job takes from the limits of the caller.
     pub charge: Charge,
 }
@@ -119,7 +120,7 @@ impl Jobs {
         &self,
         request: DeployRequest,
     ) -> Result<DeploymentEntry, DeployRequestError> {
-        let DeployRequest { circuit, chain_id, key, node, client, owner, request_id, charge } = request;
+        let DeployRequest { circuit, chain_id, key, node, client, owner, asked, charge } = request;
         let store = self.circuits.store().ok_or(DeployRequestError::NoStore)?;
         let id = circuit.circuit.id;
         let payload = Payload {
@@ -127,7 +128,7 @@ impl Jobs {
             version: circuit.circuit.version,
             chain_id,
             deployer: key.address().to_string(),
-            request_id: request_id.clone(),
+            request_id: asked.request_id.clone(),
         };
         let of = payload.key();
         let (mut known, latest) =
@@ -142,6 +143,9 @@ impl Jobs {
         }
         let pending = latest.as_ref().filter(|job| !job.status.is_finished());
         if let Some(known) = known.filter(|known| known.completed_at.is_some() || pending.is_some()) {
+            if let Some(job) = pending {
+                self.owe(job, asked.callback.as_ref()).await.map_err(SubmissionError::from)?;
+            }
             // The server that accepted the job may have ended since.
             if let Some(job) = pending.filter(|job| job.status == JobStatus::Queued)
                 && known.completed_at.is_none()
@@ -178,7 +182,7 @@ impl Jobs {
         self.keys.hold(HeldKey { key, node, chain_id, subject })?;
         let accepted: Result<Enqueued, DeployRequestError> = async {
             store.plan_deployment(&of, job_id, &record).await?;
-            Ok(self.accept(job, None, request_id, charge).await?)
+            Ok(self.accept(job, None, asked, charge).await?)
         }
         .await;
         if !matches!(accepted, Ok(Enqueued::Accepted(_))) {
@@ -187,6 +191,17 @@ impl Jobs {
         let (Enqueued::Accepted(job) | Enqueued::Known(job)) = accepted?;
         let stored = store.deployment(&of).await?.ok_or(DeployRequestError::NoStore)?;
         entry(&id, stored, Some(&job), true)
+    }
+
+    /// The deployment that a job was for, as operators see it; `None` where it is not known any more.
+    pub(super) async fn deployment_of(
+        &self,
+        job: &Job,
+    ) -> Result<Option<DeploymentEntry>, DeployRequestError> {
+        let payload = Payload::of(job)?;
+        let store = self.circuits.store().ok_or(DeployRequestError::NoStore)?;
+        let stored = store.deployment(&payload.key()).await?;
+        stored.map(|stored| entry(&payload.circuit, stored, Some(job), true)).transpose()
     }
 
     /// The deployments of a circuit. Why one failed is only for operators.

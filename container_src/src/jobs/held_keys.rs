@@ -11,8 +11,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use edgeprove_chain::{Address, DeployerKey, NodeUrl};
+use edgeprove_chain::{Address, DeployerKey};
 use edgeprove_job_rules::{capability::Subject, queue_position::QueuedJob};
+use edgeprove_outbound::RemoteUrl;
 use edgeprove_protocol::{HasProblemType, ProblemType};
 use parking_lot::Mutex;
 
@@ -29,7 +30,7 @@ pub struct HeldKey {
     /// The key.
     pub key: DeployerKey,
     /// The node. Its URL may have a key too.
-    pub node: NodeUrl,
+    pub node: RemoteUrl,
     /// The chain.
     pub chain_id: u64,
     /// The subject of the job. Its version is that of this job alone.
@@ -203,12 +204,12 @@ impl HeldKeys {
 
 #[cfg(test)]
 mod tests {
-    use edgeprove_chain::AllowedNodes;
+    use edgeprove_outbound::AllowedHosts;
 
     use super::*;
 
     fn key(number: u32, version: &str) -> HeldKey {
-        let nodes = AllowedNodes(vec!["rpc.example".parse().unwrap()]);
+        let nodes = AllowedHosts(vec!["rpc.example".parse().unwrap()]);
         HeldKey {
             key: DeployerKey::parse(&format!("{number:064x}")).unwrap(),
             node: nodes.admit("https://rpc.example/s3cr3t").unwrap(),

@@ -11,11 +11,12 @@ use edgeprove_engine::{
 use edgeprove_job_queue::{EnqueueError, Enqueued, QueueError, SqlQueue};
 use edgeprove_job_rules::{
     idempotency::{BodyDigest, Idempotency, IdempotencyKey},
-    job::NewJob,
+    job::{Job, NewJob},
     outcome::{EncodeError, encode_payload},
 };
 use edgeprove_protocol::{CircuitId, HasProblemType, JobId, Priority, ProblemType, TraceContext};
 use edgeprove_spool::SpoolError;
+use edgeprove_webhooks::{Callback, OweError, Owed, WebhookStore};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _},
     sync::oneshot,
@@ -62,8 +63,8 @@ pub struct Submission {
     pub priority: Priority,
     /// The caller's idempotency key.
     pub idempotency_key: Option<IdempotencyKey>,
-    /// The id of the request.
-    pub request_id: String,
+    /// The request.
+    pub asked: Asked,
     /// The trace of the request.
     pub trace: Option<TraceContext>,
     /// The proof of the caller's limits that an accepted job uses up.
@@ -72,12 +73,24 @@ pub struct Submission {
     pub has_quota: bool,
 }
 
+/// The request that a job comes with.
+#[derive(Debug)]
+pub struct Asked {
+    /// Its id.
+    pub request_id: String,
+    /// Who is to be told when the job has finished.
+    pub callback: Option<Callback>,
+}
+
 /// Why a job was not accepted.
 #[derive(Debug, thiserror::Error)]
 pub enum SubmissionError {
     /// The queue refused it.
     #[error(transparent)]
     Queue(#[from] EnqueueError),
+    /// Its caller cannot be told when it has finished.
+    #[error(transparent)]
+    Callback(#[from] OweError),
     /// The witness could not be stored.
     #[error("the witness could not be stored")]
     Artifact(#[from] ArtifactError),
@@ -105,8 +118,7 @@ impl Jobs {
     /// Submits a proof job. When this returns, the job is durable and the spooled witnesses are no longer needed.
     pub async fn submit(&self, submission: Submission) -> Result<Enqueued, SubmissionError> {
         let Submission { candidates, requested, owner, account, unfinished_max, cache, .. } = submission;
-        let Submission { limits, priority, idempotency_key, request_id, trace, grant, has_quota, .. } =
-            submission;
+        let Submission { limits, priority, idempotency_key, asked, trace, grant, has_quota, .. } = submission;
         let store = &self.store;
         let Candidates { first, smaller } = &candidates;
         let witnesses = || std::iter::once(first).chain(smaller);
@@ -116,7 +128,7 @@ impl Jobs {
             requested: (requested != first.circuit.id).then_some(requested),
             cache,
             timeout_ms: limits.timeout.map(edgeprove_telemetry::millis),
-            request_id: request_id.clone(),
+            request_id: asked.request_id.clone(),
             trace,
         };
         let id = JobId::new(store.instance_number, *Uuid::new_v4().as_bytes());
@@ -142,7 +154,7 @@ impl Jobs {
         let input = store.artifacts.put(ArtifactKind::Witness, spooled).await?;
         job.input = Some(input.to_string());
         let charge = Charge { grant: Some(grant), has_quota, unfinished_max };
-        self.accept(job, Some(input), request_id, charge).await
+        self.accept(job, Some(input), asked, charge).await
     }
 
     /// Enqueues a job whose input, if it has one, is stored. When this returns, the job is durable and in the audit log.
@@ -150,17 +162,18 @@ impl Jobs {
         &self,
         job: NewJob,
         input: Option<ArtifactName>,
-        request_id: String,
+        asked: Asked,
         charge: Charge,
     ) -> Result<Enqueued, SubmissionError> {
         let acceptance = Acceptance {
             queue: self.store.queue.clone(),
             artifacts: Arc::clone(&self.store.artifacts),
+            webhooks: self.webhooks.as_ref().map(|webhooks| webhooks.store.clone()),
             recorder: self.recorder.clone(),
             quota: Arc::clone(&self.quota),
             job,
             input,
-            request_id,
+            asked,
             charge,
         };
         let (done, accepted) = oneshot::channel();
@@ -189,26 +202,79 @@ pub struct Charge {
 struct Acceptance {
     queue: SqlQueue,
     artifacts: Arc<ArtifactStore>,
+    webhooks: Option<WebhookStore>,
     recorder: JobRecorder,
     quota: Arc<SpentProofs>,
     job: NewJob,
     input: Option<ArtifactName>,
-    request_id: String,
+    asked: Asked,
     charge: Charge,
+}
+
+/// The webhook of a job on its way into the queue.
+struct OwedWebhook {
+    store: WebhookStore,
+    callback: Callback,
+    id: String,
+}
+
+impl OwedWebhook {
+    /// Owes the webhook of a new job, before it is enqueued: no accepted job lacks it.
+    async fn of(
+        job: &NewJob,
+        callback: Option<Callback>,
+        store: Option<WebhookStore>,
+    ) -> Result<Option<Self>, OweError> {
+        let (Some(callback), Some(store)) = (callback, store) else { return Ok(None) };
+        match store.owe(job.id, &job.kind, &callback).await? {
+            Owed::New(id) => Ok(Some(Self { store, callback, id })),
+            // The id of the job is new.
+            Owed::Known => Ok(None),
+        }
+    }
+
+    /// The job was not accepted.
+    async fn withdraw(&self) {
+        if let Err(error) = self.store.withdraw(&self.id).await {
+            let error = edgeprove_telemetry::chain(&error);
+            tracing::warn!(webhook = self.id, error, "a superfluous webhook could not be deleted yet");
+        }
+    }
+
+    /// The request has another job, which was there before.
+    async fn move_to(&self, job: &Job, queue: &SqlQueue) -> Result<(), OweError> {
+        self.withdraw().await;
+        self.store.owe(job.id, &job.kind, &self.callback).await?;
+        queue.database().sync().await.map_err(QueueError)?;
+        Ok(())
+    }
 }
 
 impl Acceptance {
     /// Enqueues the job, records that, and uses up the quota. Its worker waits for the record.
     async fn run(self) -> Result<Enqueued, SubmissionError> {
-        let Self { queue, artifacts, recorder, quota, job, input, request_id, charge } = self;
-        let Charge { grant, has_quota, unfinished_max } = charge;
+        let Self { queue, artifacts, webhooks, recorder, quota, job, input, asked, charge } = self;
+        let (Charge { grant, has_quota, unfinished_max }, Asked { request_id, callback }) = (charge, asked);
         let id = job.id;
+        let owed = match OwedWebhook::of(&job, callback, webhooks).await {
+            Ok(owed) => owed,
+            Err(error) => {
+                if let Some(input) = input {
+                    remove(&artifacts, input).await;
+                }
+                return Err(error.into());
+            }
+        };
         let accepting = recorder.accepting(id);
         let enqueued = queue.enqueue(job, unfinished_max).await;
         match &enqueued {
             Ok(Enqueued::Accepted(job)) => {
                 if let Err(error) = recorder.accepted(job, request_id.clone()).await {
-                    // The caller gets no id. A job that cannot be cancelled either is recorded before it starts.
+                    // The caller gets no id, and is told nothing.
+                    if let Some(owed) = &owed {
+                        owed.withdraw().await;
+                    }
+                    // A job that cannot be cancelled either is recorded before it starts.
                     if queue.cancel(id, None).await.is_err() {
                         recorder.record_before_start(id, request_id);
                     }
@@ -229,6 +295,11 @@ impl Acceptance {
             Ok(Enqueued::Known(_)) | Err(_) => {
                 if let Some(input) = input {
                     remove(&artifacts, input).await;
+                }
+                match (&enqueued, &owed) {
+                    (Ok(Enqueued::Known(job)), Some(owed)) => owed.move_to(job, &queue).await?,
+                    (_, Some(owed)) => owed.withdraw().await,
+                    (_, None) => {}
                 }
             }
         }
@@ -276,6 +347,7 @@ impl HasProblemType for SubmissionError {
     fn kind(&self) -> ProblemType {
         match self {
             Self::Queue(error) => error.kind(),
+            Self::Callback(error) => error.kind(),
             Self::Artifact(error) => error.kind(),
             Self::Audit(error) => error.kind(),
             Self::NotAccepted => ProblemType::AuditUnavailable,

@@ -4,7 +4,6 @@ use std::{collections::HashSet, num::NonZeroUsize, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use edgeprove_artifacts::{ArtifactName, ArtifactSettings, ArtifactStore};
-use edgeprove_chain::AllowedNodes;
 use edgeprove_circuit_store::{Bounds as CircuitBounds, CircuitStore};
 use edgeprove_engine::{circuits::Registry, proof_service::ProofService, proving::Proving};
 use edgeprove_job_queue::{
@@ -22,9 +21,11 @@ use edgeprove_job_queue::{
 use edgeprove_job_rules::{
     estimator::DurationEstimator, outcome::EncodeError, queue_bounds::Bounds, transition::Rules,
 };
+use edgeprove_outbound::AllowedHosts;
 use edgeprove_protocol::{Problem, ProblemType};
 use edgeprove_spool::Spool;
 use edgeprove_telemetry::supervisor::Supervisor;
+use edgeprove_webhooks::{Dispatcher, WebhookStore};
 
 use super::{
     JobGauges, JobStore, Jobs, JobsDisabled,
@@ -39,6 +40,7 @@ use super::{
     lost_entries,
     spent_proofs::SpentProofs,
     watch_permits::{WatchLimits, WatchPermits},
+    webhooks::{JobWebhooks, WebhookSettings, Webhooks},
 };
 use crate::circuits::Circuits;
 
@@ -57,7 +59,7 @@ pub struct WorkTools {
     /// What builds are made with; `None` where this server builds no circuits.
     pub builds: Option<BuildTools>,
     /// The Ethereum nodes by which contracts may be deployed.
-    pub deploy_nodes: AllowedNodes,
+    pub deploy_nodes: AllowedHosts,
 }
 
 /// The settings of jobs.
@@ -85,6 +87,8 @@ pub struct JobSettings {
     pub is_default: bool,
     /// The number of this container in the ids of its jobs, if it alone stores them.
     pub instance_number: Option<u16>,
+    /// Who may be called when a job has finished.
+    pub webhooks: WebhookSettings,
 }
 
 /// Why the store of jobs cannot be opened.
@@ -99,6 +103,9 @@ pub enum OpenError {
     /// The artifacts cannot be opened.
     #[error(transparent)]
     Artifacts(#[from] edgeprove_artifacts::OpenError),
+    /// The client of webhooks cannot be set up.
+    #[error("the client of webhooks cannot be set up")]
+    Webhooks(#[source] reqwest::Error),
     /// A fixed outcome cannot be encoded.
     #[error(transparent)]
     Encode(#[from] EncodeError),
@@ -110,6 +117,7 @@ pub struct JobSystem {
     pub jobs: Arc<Jobs>,
     upkeep: Upkeep,
     runner: Runner,
+    dispatcher: Option<Dispatcher>,
 }
 
 impl JobSystem {
@@ -174,6 +182,11 @@ impl JobSystem {
             );
         }
         let WorkTools { configured, proving, proofs, spool, proves, builds, deploy_nodes } = tools;
+        let WebhookSettings { hosts, secrets } = settings.webhooks;
+        let webhooks = (!hosts.is_empty()).then(|| Webhooks {
+            store: WebhookStore::new(database.clone(), Arc::clone(&artifacts)),
+            hosts: hosts.clone(),
+        });
         let store = CircuitStore::new(database.clone(), Arc::clone(&artifacts), settings.built_circuits);
         let circuits = Arc::new(Circuits::with_built(configured, store, proving, spool.clone()));
         let queue = SqlQueue::new(database, settings.rules, settings.bounds).await?;
@@ -230,15 +243,30 @@ impl JobSystem {
             recorder,
             max_attempts: settings.max_attempts,
             deploy_nodes,
+            webhooks,
             keys,
             supervisor: supervisor.clone(),
         });
-        Ok(Self { jobs, upkeep, runner })
+        let dispatcher = match &jobs.webhooks {
+            Some(webhooks) => {
+                let audit = jobs.recorder.audit().clone();
+                let events = Arc::new(JobWebhooks { jobs: Arc::clone(&jobs), audit });
+                let (store, queue) = (webhooks.store.clone(), jobs.store.queue.clone());
+                let sends = Dispatcher::new(store, queue, (hosts, secrets), events);
+                Some(sends.map_err(OpenError::Webhooks)?)
+            }
+            None => None,
+        };
+        Ok(Self { jobs, upkeep, runner, dispatcher })
     }
 
     /// Starts watchers, upkeep and workers. The workers claim jobs until the drain begins.
     pub fn start(self, drain: Drain, supervisor: &Supervisor) {
-        let Self { jobs, upkeep, runner } = self;
+        let Self { jobs, upkeep, runner, dispatcher } = self;
+        if let Some(dispatcher) = dispatcher {
+            let stop = supervisor.stop_token().clone();
+            supervisor.spawn("send webhooks", async move { dispatcher.run(&stop).await });
+        }
         jobs.store.queue.follow_other_servers(supervisor);
         upkeep.start(supervisor);
         let (watchers, stop) = (Arc::clone(&jobs.watchers), supervisor.stop_token().clone());

@@ -23,7 +23,7 @@ use crate::{
     circuit_commands::circuit_command,
     command_line::WorkFolder,
     support::{
-        Response, TestServer, bb,
+        Receiver, Response, TestServer, bb,
         circom_files::snarkjs_verifies,
         client::Request,
         processes,
@@ -31,6 +31,7 @@ use crate::{
         skipped::lacks_crs_points,
         wait::{LIMIT, LONG_LIMIT, eventually, within},
     },
+    webhooks,
 };
 
 use contracts::{
@@ -103,6 +104,37 @@ fn prove(server: &TestServer, id: &str, value: u32) -> Response {
     let document = json!({"privateInputs": {"value": value.to_string()}, "publicInputs": {"context": "7"}});
     let request = server.inputs_request(&format!("/api/prove/{id}"), &document);
     request.header("accept", "application/json").send()
+}
+
+#[test]
+fn a_build_is_reported_to_all_who_asked() {
+    let (data, receiver) = (tempfile::tempdir().unwrap(), Receiver::start_default());
+    let server = TestServer::start(|settings| {
+        webhooks::to(&[&receiver])(settings);
+        builder(data.path())(settings);
+    });
+    let ask = |path: &str| {
+        let request = server.json_request("/v1/circuits", range("circom").to_string());
+        request.header(headers::CALLBACK_URL, &receiver.url(path)).send()
+    };
+    let responses = ["/a", "/b", "/a"].map(ask);
+    assert!(responses.iter().all(|response| response.status == 202), "{responses:?}");
+    let received = webhooks::wait_for(&receiver, 2);
+    let id = responses[0].json()["id"].clone();
+    for webhook in &received {
+        let event = webhooks::assert_signed(webhook);
+        assert_eq!((&event["type"], &event["data"]["id"]), (&json!("build.completed"), &id), "{event}");
+        let entry: CircuitEntry = serde_json::from_value(event["data"].clone()).unwrap();
+        assert_eq!(
+            (entry.status, entry.clone()),
+            (CircuitStatus::Ready, circuit(&server, entry.id.as_str()))
+        );
+    }
+    // A circuit that is ready is no job.
+    assert_eq!(ask("/c").status, 200);
+    let mut paths: Vec<_> = receiver.received().into_iter().map(|webhook| webhook.path).collect();
+    paths.sort_unstable();
+    assert_eq!(paths, ["/a", "/b"]);
 }
 
 /// The number of builds that were accepted.

@@ -49,6 +49,7 @@ fn an_allowed_origin_may_call_and_read_all_headers() {
         "x-deadline",
         "x-timeout",
         "x-max-attempts",
+        "x-callback-url",
         "cache-control",
         "last-event-id",
         "traceparent",

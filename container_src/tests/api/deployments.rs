@@ -15,6 +15,7 @@ use edgeprove_job_queue::store::{Database, DatabaseLocation, OpenError, sqlite::
 use edgeprove_protocol::{
     ProblemType, Target,
     answer::{DeploymentEntry, DeploymentStatus},
+    headers,
 };
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -23,13 +24,14 @@ use sha2::{Digest as _, Sha256};
 use crate::{
     circuit_commands::circuit_command,
     support::{
-        Response, TestServer,
+        Receiver, Response, TestServer,
         ethereum::{ANVIL_CHAIN, Anvil, FakeAnswer, FakeNode, RICH_ACCOUNT, RICH_KEY, linked_contracts},
         eventually,
         postgres::Cluster,
         settings::Settings,
         wait::{LIMIT, within},
     },
+    webhooks,
 };
 
 /// The key of an account without coins.
@@ -136,14 +138,17 @@ fn contracts_are_deployed_once_and_listed() {
     let to = anvil.address();
     let node = FakeNode::start(move |_, _| FakeAnswer::Forward(to));
     let audit = data.path().join("audit.jsonl");
+    let receiver = Receiver::start_default();
     let server = TestServer::start(|settings| {
+        webhooks::to(&[&receiver])(settings);
         deployer(data.path(), &node.address().to_string())(settings);
         settings.flag("--audit", &audit.display());
     });
     let before = anvil.ask("evm_snapshot", &json!([]));
     assert!(deployments(&server, "deployable").is_empty());
     let body = json!({ "rpcUrl": node.url(), "privateKey": RICH_KEY, "chainId": ANVIL_CHAIN });
-    let first = request(&server, "deployable", &body);
+    let first = server.json_request("/v1/circuits/deployable/deploy", body.to_string());
+    let first = first.header(headers::CALLBACK_URL, &receiver.url("/")).send();
     assert_eq!(first.status, 202, "{first:?}");
     assert_eq!(first.header("location"), "/v1/circuits/deployable");
     let again = request(&server, "deployable", &body);
@@ -161,6 +166,10 @@ fn contracts_are_deployed_once_and_listed() {
         assert_eq!(receipt["contractAddress"].as_str().unwrap(), contract.address.to_lowercase());
     }
     assert_eq!(call(&anvil, &entry), format!("0x{:064x}", 42));
+
+    let event = webhooks::assert_signed(&webhooks::wait_for(&receiver, 1)[0]);
+    assert_eq!(event["type"], "deploy.completed");
+    assert_eq!(serde_json::from_value::<DeploymentEntry>(event["data"].clone()).unwrap(), entry);
 
     // The same again, also with the key in another form, deploys nothing.
     let body = json!({ "rpcUrl": node.url(), "privateKey": format!("0x{}", RICH_KEY.to_uppercase()) });

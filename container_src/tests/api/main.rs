@@ -75,3 +75,4 @@ mod timeouts;
 mod upload_bounds;
 mod uploads;
 mod verification_keys;
+mod webhooks;

@@ -76,6 +76,7 @@ const NOT_TRIED: &[(ProblemType, &str)] = &[
     (ProblemType::ContainerUnavailable, "only the edge sends it"),
     (ProblemType::NodeUnavailable, "it is for people who deploy; `deployments` repeats their requests"),
     (ProblemType::DeploymentFailed, "it is for people who deploy; `deployments` repeats their requests"),
+    (ProblemType::TooManyCallbacks, "10,000 webhooks would have to be owed; `store` fills smaller bounds"),
     (ProblemType::TooManyDeployments, "it is for people who deploy; `held_keys` fills all of them"),
 ];
 

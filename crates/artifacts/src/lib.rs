@@ -8,6 +8,7 @@
 //! Imports run down this list only.
 //!
 //! - [`bucket`], [`folder`]: the two locations.
+//! - `sealed_text`: short texts in a database.
 //! - [`key_file`]: the key in the data folder.
 //! - [`sealing`]: encrypts and decrypts; the format of stored bytes.
 //! - [`settings`]: location and keys.
@@ -21,6 +22,7 @@ mod error;
 mod folder;
 mod key_file;
 mod name;
+mod sealed_text;
 mod sealing;
 mod settings;
 

@@ -13,6 +13,11 @@ impl ArtifactName {
         Self(Uuid::new_v4())
     }
 
+    /// The name with these bytes. Others than 16 are the name of nothing.
+    pub(super) fn from_bytes(bytes: &[u8]) -> Self {
+        Self(Uuid::from_slice(bytes).unwrap_or_default())
+    }
+
     pub(super) fn as_bytes(&self) -> &[u8; 16] {
         self.0.as_bytes()
     }
@@ -52,11 +57,13 @@ pub enum ArtifactKind {
     Proof,
     /// The files of a circuit that was built, as a tar file.
     Circuit,
+    /// The URL of a webhook, which is stored as a text and in no file.
+    CallbackUrl,
 }
 
 impl ArtifactKind {
     /// Every kind.
-    pub const ALL: [Self; 3] = [Self::Witness, Self::Proof, Self::Circuit];
+    pub const ALL: [Self; 4] = [Self::Witness, Self::Proof, Self::Circuit, Self::CallbackUrl];
 
     /// The word for this kind, which is authenticated with every chunk and never changes.
     #[must_use]
@@ -65,6 +72,7 @@ impl ArtifactKind {
             Self::Witness => "witness",
             Self::Proof => "proof",
             Self::Circuit => "circuit",
+            Self::CallbackUrl => "callback url",
         }
     }
 }

@@ -1,46 +1,19 @@
 //! One request to a node and its answer.
 //!
-//! A node has a bounded time for an answer of a bounded size, and cannot send the request elsewhere: redirects are not
-//! followed, and a name must resolve to an address that the node may have, to which the connection is made.
+//! A node has a bounded time for an answer of a bounded size, and cannot send the request elsewhere: see
+//! [`edgeprove_outbound`].
 
-use std::{
-    error::Error,
-    io,
-    net::SocketAddr,
-    sync::atomic::{AtomicU64, Ordering},
-    time::Duration,
-};
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use reqwest::{
-    Certificate, Client, StatusCode,
-    dns::{Addrs, Name, Resolve, Resolving},
-    header::CONTENT_TYPE,
-    redirect::Policy,
-};
+use edgeprove_outbound::{self as outbound, RemoteUrl, Timeouts};
+use reqwest::{Client, StatusCode, header::CONTENT_TYPE};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json, value::RawValue};
-
-use crate::allowed_nodes::NodeUrl;
 
 /// The largest answer, in bytes. The largest one that is needed has the code of a contract twice.
 const ANSWER_MAX_BYTES: usize = 1 << 20;
 /// The most characters of a node's own message that are repeated.
 const MESSAGE_MAX_CHARACTERS: usize = 300;
-
-/// The time that a node has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Timeouts {
-    /// For a connection.
-    pub connect: Duration,
-    /// For a request with its answer.
-    pub request: Duration,
-}
-
-impl Default for Timeouts {
-    fn default() -> Self {
-        Self { connect: Duration::from_secs(5), request: Duration::from_secs(10) }
-    }
-}
 
 /// Why a node has no answer. No text has the URL.
 #[derive(Debug, thiserror::Error)]
@@ -131,7 +104,7 @@ impl NodeError {
 #[derive(Debug)]
 pub(crate) struct Connection {
     client: Client,
-    url: NodeUrl,
+    url: RemoteUrl,
     next_id: AtomicU64,
 }
 
@@ -152,31 +125,15 @@ struct Refusal {
 }
 
 impl Connection {
-    pub(crate) fn new(url: NodeUrl, timeouts: Timeouts) -> Result<Self, NodeError> {
-        // reqwest uses the process-wide provider. An earlier call has installed the same one.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let failed = |source: reqwest::Error| NodeError::Client {
+    pub(crate) fn new(url: RemoteUrl, timeouts: Timeouts) -> Result<Self, NodeError> {
+        let client = outbound::client(url.reach(), timeouts).map_err(|source| NodeError::Client {
             host: url.host().to_owned(),
             source: source.without_url(),
-        };
-        // In addition to the certificates of the system: an image from scratch has none.
-        let roots = webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter();
-        let roots: Vec<_> =
-            roots.map(|der| Certificate::from_der(der)).collect::<Result<_, _>>().map_err(failed)?;
-        let client = Client::builder()
-            .redirect(Policy::none())
-            .referer(false)
-            .no_proxy()
-            .connect_timeout(timeouts.connect)
-            .timeout(timeouts.request)
-            .dns_resolver(CheckedNames(url.clone()))
-            .tls_certs_merge(roots)
-            .build()
-            .map_err(failed)?;
+        })?;
         Ok(Self { client, url, next_id: AtomicU64::new(1) })
     }
 
-    pub(crate) const fn url(&self) -> &NodeUrl {
+    pub(crate) const fn url(&self) -> &RemoteUrl {
         &self.url
     }
 
@@ -208,7 +165,7 @@ impl Connection {
     async fn post(&self, method: &'static str, body: String) -> Result<Vec<u8>, NodeError> {
         let failed = |error| self.failure(method, error);
         let request =
-            self.client.post(self.url.url.clone()).header(CONTENT_TYPE, "application/json").body(body);
+            self.client.post(self.url.expose().clone()).header(CONTENT_TYPE, "application/json").body(body);
         let mut response = request.send().await.map_err(failed)?;
         if response.status() != StatusCode::OK {
             return Err(NodeError::Status { host: self.host(), method, status: response.status() });
@@ -229,51 +186,12 @@ impl Connection {
 
     fn failure(&self, method: &'static str, error: reqwest::Error) -> NodeError {
         let host = self.host();
-        if is_caused_by_address(&error) {
+        if outbound::is_caused_by_address(&error) {
             NodeError::InternalAddress { host }
         } else if error.is_timeout() {
             NodeError::TooSlow { host, method }
         } else {
             NodeError::Unreachable { host, method, source: error.without_url() }
         }
-    }
-}
-
-/// All addresses of a name are internal.
-#[derive(Debug, Clone, Copy, thiserror::Error)]
-#[error("no address of the name may be used")]
-struct NoAllowedAddress;
-
-fn is_caused_by_address(error: &(dyn Error + 'static)) -> bool {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        if error.is::<NoAllowedAddress>() {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
-}
-
-/// Resolves names to addresses that the node may have.
-#[derive(Debug)]
-struct CheckedNames(NodeUrl);
-
-impl Resolve for CheckedNames {
-    fn resolve(&self, name: Name) -> Resolving {
-        let node = self.0.clone();
-        Box::pin(async move {
-            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
-            let found: Vec<SocketAddr> = found.collect();
-            if found.is_empty() {
-                return Err(io::Error::from(io::ErrorKind::NotFound).into());
-            }
-            let allowed: Vec<_> = found.into_iter().filter(|found| node.may_reach(found.ip())).collect();
-            if allowed.is_empty() {
-                return Err(NoAllowedAddress.into());
-            }
-            // The client connects to one of these, without another look-up.
-            Ok(Box::new(allowed.into_iter()) as Addrs)
-        })
     }
 }

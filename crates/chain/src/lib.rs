@@ -16,25 +16,20 @@
 //! - [`contracts`]: the compiled contracts of a circuit, and how they are linked.
 //! - [`node`]: what is asked of a node.
 //! - [`json_rpc`]: one request to a node and its answer.
-//! - [`allowed_nodes`]: which nodes may be used.
-//! - [`reach`]: which IP addresses are public.
 //! - [`transaction`]: transactions that create contracts, and the key that signs them.
 //! - [`account`]: addresses and hashes.
 //! - [`rlp`]: the encoding of transactions and addresses.
 
 pub mod account;
-pub mod allowed_nodes;
 pub mod contracts;
 mod deploy_error;
 pub mod deployment;
 pub mod json_rpc;
 pub mod node;
-pub mod reach;
 mod rlp;
 pub mod transaction;
 
 pub use account::{Address, Hash};
-pub use allowed_nodes::{AllowedNode, AllowedNodes, NodeUrl, RefusedNode};
 pub use contracts::{Contracts, InvalidContracts};
 pub use deploy_error::{DeployError, JournalError};
 pub use deployment::{Deployment, DeploymentStage, Journal, Record};

@@ -1,12 +1,12 @@
 //! What is asked of a node.
 
+use edgeprove_outbound::{RemoteUrl, Timeouts};
 use serde::{Deserialize, Deserializer, de::Error as _};
 use serde_json::json;
 
 use crate::{
     account::{Address, Hash},
-    allowed_nodes::NodeUrl,
-    json_rpc::{Connection, NodeError, Timeouts},
+    json_rpc::{Connection, NodeError},
     transaction::Fees,
 };
 
@@ -86,7 +86,7 @@ struct KnownTransaction {
 
 impl Node {
     /// Sets up the client of a node. It sends no request.
-    pub fn new(url: NodeUrl, timeouts: Timeouts) -> Result<Self, NodeError> {
+    pub fn new(url: RemoteUrl, timeouts: Timeouts) -> Result<Self, NodeError> {
         Connection::new(url, timeouts).map(Self)
     }
 

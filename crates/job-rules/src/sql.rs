@@ -23,6 +23,7 @@
 //! - [`upkeep`]: cancelling, and periodic maintenance.
 //! - [`circuits`]: circuits that were built.
 //! - [`deployments`]: their contracts on chains.
+//! - [`webhooks`]: requests that are owed to callers of jobs.
 //! - [`audit`]: an audit log in a database, for a queue that has no file for it.
 
 #[macro_use]
@@ -34,6 +35,7 @@ pub mod deployments;
 pub mod intake;
 pub mod upkeep;
 pub mod view;
+pub mod webhooks;
 pub mod work;
 
 pub use statement::{Dialect, Statement};
@@ -49,7 +51,7 @@ pub struct Migration {
     pub script: Statement,
 }
 
-/// All steps of the tables of queue and circuits, in order.
+/// All steps of the tables of queue, circuits and webhooks, in order.
 pub const MIGRATIONS: &[Migration] = &[
     Migration {
         version: 1,
@@ -73,6 +75,14 @@ pub const MIGRATIONS: &[Migration] = &[
         script: Statement {
             sqlite: include_str!("../sql/sqlite/0003_circuits.sql"),
             postgres: include_str!("../sql/postgres/0003_circuits.sql"),
+        },
+    },
+    Migration {
+        version: 4,
+        name: "webhooks",
+        script: Statement {
+            sqlite: include_str!("../sql/sqlite/0004_webhooks.sql"),
+            postgres: include_str!("../sql/postgres/0004_webhooks.sql"),
         },
     },
 ];
@@ -123,6 +133,19 @@ pub const ALL: &[(&str, Statement)] = &[
     ("REOPEN_DEPLOYMENT", deployments::REOPEN),
     ("FIND_DEPLOYMENT", deployments::FIND),
     ("LIST_DEPLOYMENTS", deployments::LIST),
+    ("OWE_WEBHOOK", webhooks::OWE),
+    ("FIND_WEBHOOK", webhooks::FIND),
+    ("WITHDRAW_WEBHOOK", webhooks::WITHDRAW),
+    ("FINISHED_WEBHOOK", webhooks::FINISHED),
+    ("MAKE_WEBHOOKS_DUE", webhooks::MAKE_DUE),
+    ("CLAIM_WEBHOOK", webhooks::CLAIM),
+    ("STORE_WEBHOOK_BODY", webhooks::STORE_BODY),
+    ("END_WEBHOOK", webhooks::END),
+    ("REPEAT_WEBHOOK", webhooks::REPEAT),
+    ("STATE_OF_WEBHOOKS", webhooks::STATE),
+    ("SETTLE_WEBHOOKS", webhooks::SETTLE),
+    ("FORGET_WEBHOOKS", webhooks::FORGET),
+    ("FORGET_ORPHANED_WEBHOOKS", webhooks::FORGET_ORPHANS),
     ("AUDIT_HEAD", audit::HEAD),
     ("AUDIT_APPEND", audit::APPEND),
     ("AUDIT_READ", audit::READ),

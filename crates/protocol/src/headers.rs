@@ -29,6 +29,8 @@ pub const DEADLINE: &str = "x-deadline";
 pub const TIMEOUT: &str = "x-timeout";
 /// The maximum number of attempts at a job, from 1. The server has a maximum.
 pub const MAX_ATTEMPTS: &str = "x-max-attempts";
+/// A URL of the caller to which the server sends a request when the job has finished.
+pub const CALLBACK_URL: &str = "x-callback-url";
 /// Whether and how long the caller waits: `respond-async`, `wait=SECONDS` (RFC 7240).
 pub const PREFER: &str = "prefer";
 /// The preferences that the server followed (RFC 7240).
@@ -71,7 +73,7 @@ pub const EXPOSED_TO_PAGES: [&str; 14] = [
 ];
 /// Request headers that pages of other origins may send (`Access-Control-Allow-Headers`). Pages with tracing add
 /// `traceparent` and its companions to every request.
-pub const ALLOWED_FROM_PAGES: [&str; 18] = [
+pub const ALLOWED_FROM_PAGES: [&str; 19] = [
     "accept",
     "authorization",
     "baggage",
@@ -83,6 +85,7 @@ pub const ALLOWED_FROM_PAGES: [&str; 18] = [
     "traceparent",
     "tracestate",
     API_KEY,
+    CALLBACK_URL,
     DEADLINE,
     IDEMPOTENCY_KEY,
     MAX_ATTEMPTS,

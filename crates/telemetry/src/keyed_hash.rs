@@ -29,6 +29,14 @@ pub fn hmac_sha256(key: &[u8; 32]) -> Hmac<Sha256> {
     Hmac::new((&*block).into())
 }
 
+/// Starts an HMAC-SHA-256 under a key of any length up to a block; `None` if it is longer.
+#[must_use]
+pub fn hmac_sha256_of(key: &[u8]) -> Option<Hmac<Sha256>> {
+    let mut block = Zeroizing::new([0; BLOCK_BYTES]);
+    block.get_mut(..key.len())?.copy_from_slice(key);
+    Some(Hmac::new((&*block).into()))
+}
+
 /// Adds one part with its length in front, so that no two lists of parts give the same bytes.
 pub fn update_part(mac: &mut Hmac<Sha256>, part: &[u8]) {
     mac.update(&(part.len() as u64).to_le_bytes());

@@ -1,6 +1,6 @@
 //! `POST /v1/circuits` with JSON: asks for the circuit of a template and its parameters.
 //!
-//! 1. The caller is known (401), and within its limits (429).
+//! 1. The caller is known (401), and within its limits (429). Its callback URL is allowed (400, 403).
 //! 2. The body is JSON of the right size (408, 413, 415) and shape (400).
 //! 3. There is such a template (404), and the parameters fit it (400).
 //! 4. 200 with the circuit where it is ready. Otherwise it is built, once for all requests: 202 with its `Location` (503
@@ -17,15 +17,15 @@ use edgeprove_templates::{Instance, Language, RawParameters};
 use http::{HeaderValue, StatusCode, header, request::Parts};
 use serde::Deserialize;
 
-use super::circuits::built_entry;
 use crate::{
     access::{Caller, Work},
     http::{
-        api_error::ApiError, extract::declared_length, inputs, request_body::RequestBody,
+        api_error::ApiError, callback::callback, extract::declared_length, inputs, request_body::RequestBody,
         request_id::request_id_of, state::AppState,
     },
     jobs::{
         build_request::{BuildState, Requester},
+        circuit_document::built_entry,
         submission::Charge,
     },
 };
@@ -55,6 +55,7 @@ pub(super) async fn build_circuit(
     let caller = Caller::from_request_parts(parts, app).await?;
     let jobs = app.jobs()?;
     let grant = app.access.admit(&caller, Work::Queued)?;
+    let callback = callback(jobs, &caller, &parts.headers)?;
     let request_id = request_id_of(&parts.headers);
     let CircuitRequest { template_name, language, params } = read(app, parts, body).await?;
     let template = app.templates.find(&template_name, language)?;
@@ -74,7 +75,8 @@ pub(super) async fn build_circuit(
         has_quota: limits.proofs_per_day.is_some(),
         unfinished_max: limits.unfinished_max,
     };
-    let by = Requester { owner: caller.owner(), account: jobs.account(&caller), request_id, charge };
+    let (owner, account) = (caller.owner(), jobs.account(&caller));
+    let by = Requester { owner, account, request_id, callback, charge };
     answer(&jobs.request_build(&instance, (&id, hash), by).await?)
 }
 

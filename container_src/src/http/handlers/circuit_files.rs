@@ -13,10 +13,10 @@ use edgeprove_protocol::{CircuitId, ProblemType};
 use futures_util::stream;
 use http::{HeaderValue, header};
 
-use super::circuits::description;
 use crate::{
     circuits::CONTRACT_FILE,
     http::{api_error::ApiError, state::AppState},
+    jobs::circuit_document::description,
 };
 
 /// 200 with the file; 404 where there is no such circuit or file.

@@ -7,25 +7,20 @@ use axum::{
     Extension, Json,
     extract::{Query, State, rejection::QueryRejection},
 };
-use edgeprove_circuit_store::StoredCircuit;
 use edgeprove_engine::circuits::registry::{Entry, LoadState};
 use edgeprove_protocol::{
     CircuitId, ProblemType,
-    answer::{
-        BuiltFrom, CircuitEntry, CircuitFile, CircuitList, CircuitOrigin, CircuitStatus, DeploymentEntry,
-        UploadedCircuit,
-    },
+    answer::{CircuitEntry, CircuitList, CircuitOrigin, CircuitStatus, DeploymentEntry},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    circuits::{
-        CircuitError, default_target,
-        description::{Description, FileDescription, Source},
-    },
     http::{api_error::ApiError, caller::Identity, extract::CircuitPath, state::AppState},
-    jobs::{build_request::BuildState, job_kinds::build::Payload},
+    jobs::{
+        build_request::BuildState,
+        circuit_document::{built_entry, description, stored_entry},
+    },
 };
 
 /// The most built circuits on a page.
@@ -155,98 +150,4 @@ fn entry(entry: &Entry) -> CircuitEntry {
         uploaded: None,
         error: None,
     }
-}
-
-/// The entry of a circuit that was built, or is on its way.
-pub(super) fn built_entry(state: &BuildState) -> Result<CircuitEntry, ApiError> {
-    let (job, status) = match state {
-        BuildState::Ready(stored) => return stored_entry(stored),
-        BuildState::Pending(job) => (job, CircuitStatus::Pending),
-        BuildState::Failed(job) => (job, CircuitStatus::Failed),
-    };
-    let payload = Payload::of(job)?;
-    let damaged = || ApiError::new(ProblemType::StoredDataDamaged, "the job of the build is damaged");
-    Ok(CircuitEntry {
-        id: job.subject.parse().map_err(|_| damaged())?,
-        status,
-        target: default_target(payload.language),
-        targets: Vec::new(),
-        gates: None,
-        circuit_size: None,
-        vk_hash: None,
-        vk: None,
-        origin: CircuitOrigin::Built,
-        uploaded: None,
-        verifier: None,
-        built: Some(BuiltFrom {
-            template_name: payload.template,
-            language: payload.language.as_str().to_owned(),
-            params: serde_json::from_str(&payload.params).map_err(|_| damaged())?,
-            hash: None,
-            trust: None,
-            published_at: None,
-            artifacts: Vec::new(),
-        }),
-        error: job.problem()?.filter(|_| status == CircuitStatus::Failed),
-    })
-}
-
-/// The description of a stored circuit.
-pub(super) fn description(stored: &StoredCircuit) -> Result<Description, ApiError> {
-    let read = serde_json::from_str(&stored.circuit.description);
-    Ok(read.map_err(CircuitError::Description)?)
-}
-
-/// The entry of a stored circuit.
-pub(super) fn stored_entry(stored: &StoredCircuit) -> Result<CircuitEntry, ApiError> {
-    let circuit = &stored.circuit;
-    let id = circuit.id.clone();
-    let Description {
-        source,
-        language,
-        targets,
-        gates,
-        circuit_size,
-        vk_hash,
-        trust,
-        verifier,
-        artifacts,
-        ..
-    } = description(stored)?;
-    let file = |file: FileDescription| CircuitFile {
-        path: format!("/v1/circuits/{id}/artifacts/{}", file.name),
-        name: file.name,
-        bytes: file.bytes,
-        sha256: file.sha256,
-    };
-    let (hash, language) = (circuit.hash.clone(), language.as_str().to_owned());
-    let published_at = edgeprove_telemetry::timestamp(stored.published_at.0);
-    let artifacts = artifacts.into_iter().map(file).collect();
-    let (origin, built, uploaded) = match source {
-        Source::Built { template: template_name, params } => {
-            let (hash, published_at) = (Some(hash), Some(published_at));
-            let built = BuiltFrom { template_name, language, params, hash, trust, published_at, artifacts };
-            (CircuitOrigin::Built, Some(built), None)
-        }
-        Source::Uploaded { name, sample_proved } => {
-            let uploaded =
-                UploadedCircuit { name, language, hash, trust, sample_proved, published_at, artifacts };
-            (CircuitOrigin::Uploaded, None, Some(uploaded))
-        }
-    };
-    Ok(CircuitEntry {
-        status: CircuitStatus::Ready,
-        target: circuit.target,
-        targets,
-        gates: Some(gates),
-        circuit_size: Some(circuit_size),
-        vk_hash: Some(vk_hash),
-        vk: Some(format!("/v1/circuits/{id}/vk")),
-        origin,
-        verifier,
-        built,
-        uploaded,
-        error: None,
-        id,
-    })
 }

@@ -1,6 +1,7 @@
 //! `POST /v1/circuits/{circuit}/deploy`: deploys the contracts of a circuit that was built. For operators.
 //!
 //! 1. The caller is an operator (401, 403, 429). The server is ready, does not shut down, and deploys contracts (503).
+//!    Its callback URL is allowed (400, 403).
 //! 2. The body is JSON of the right shape and size (400, 408, 413, 415, 503). Nothing of it is ever repeated in an answer.
 //! 3. The operator of the server allows the node (403).
 //! 4. The circuit was built (404), is ready and has compiled contracts (409).
@@ -15,8 +16,9 @@ use axum::{
     extract::{Request, State},
     response::{IntoResponse, Response},
 };
-use edgeprove_chain::{DeployerKey, InvalidKey, Node, NodeError, NodeUrl, RefusedNode, json_rpc::Timeouts};
+use edgeprove_chain::{DeployerKey, InvalidKey, Node, NodeError};
 use edgeprove_circuit_store::StoredCircuit;
+use edgeprove_outbound::{RefusedUrl, RemoteUrl, Timeouts};
 use edgeprove_protocol::{
     CircuitId, ProblemType,
     answer::{DeploymentEntry, DeploymentStatus},
@@ -29,6 +31,7 @@ use crate::{
     circuits::compiled_contracts,
     http::{
         api_error::ApiError,
+        callback::callback,
         caller::Operator,
         extract::CircuitPath,
         inputs,
@@ -39,8 +42,11 @@ use crate::{
         state::{AppState, NotReady},
     },
     jobs::{
-        Jobs, build_request::BuildState, deploy_request::DeployRequest, job_kinds::deploy::node_problem,
-        submission::Charge,
+        Jobs,
+        build_request::BuildState,
+        deploy_request::DeployRequest,
+        job_kinds::deploy::node_problem,
+        submission::{Asked, Charge},
     },
 };
 
@@ -65,7 +71,7 @@ struct RawRequest {
 
 /// The parts of a valid body.
 struct Parts {
-    node: NodeUrl,
+    node: RemoteUrl,
     key: DeployerKey,
     chain_id: Option<u64>,
 }
@@ -89,6 +95,7 @@ pub async fn deploy_circuit(
         return Err(ApiError::new(ProblemType::DeployingDisabled, detail));
     }
     let request_id = request_id_of(request.headers());
+    let callback = callback(jobs, &caller, request.headers())?;
     let (head, body) = request.into_parts();
     let mut body = RequestBody::new(&head, body);
     let account = caller.share_account().into_owned();
@@ -111,8 +118,16 @@ pub async fn deploy_circuit(
     // A deployment is no proof, so it takes nothing from a quota.
     let charge = Charge { grant: None, has_quota: false, unfinished_max: None };
     let (owner, host) = (caller.owner(), node.host().to_owned());
-    let request =
-        DeployRequest { circuit: stored, chain_id: found, key, node, client, owner, request_id, charge };
+    let request = DeployRequest {
+        circuit: stored,
+        chain_id: found,
+        key,
+        node,
+        client,
+        owner,
+        asked: Asked { request_id, callback },
+        charge,
+    };
     let entry = jobs.request_deployment(request).await?;
     tracing::info!(circuit = %entry.circuit, chain = entry.chain_id, deployer = entry.deployer, node = host, "deployment requested");
     Ok(answer(entry))
@@ -159,10 +174,10 @@ fn parts(jobs: &Jobs, body: &JsonBody) -> Result<Parts, ApiError> {
     let key = key.map_err(|error| invalid("privateKey", error.to_string()))?;
     let node =
         jobs.deploy_nodes.admit(rpc_url.as_str().unwrap_or_default()).map_err(|error| match error {
-            RefusedNode::NoUrl => invalid("rpcUrl", error.to_string()),
-            RefusedNode::NotListed | RefusedNode::NotEncrypted | RefusedNode::Internal => ApiError {
+            RefusedUrl::NoUrl => invalid("rpcUrl", format!("`rpcUrl` {error}")),
+            RefusedUrl::NotListed | RefusedUrl::NotEncrypted | RefusedUrl::Internal => ApiError {
                 field: Some("rpcUrl".to_owned()),
-                ..ApiError::new(ProblemType::NodeNotAllowed, error.to_string())
+                ..ApiError::new(ProblemType::NodeNotAllowed, format!("`rpcUrl` {error}"))
             },
         })?;
     Ok(Parts { node, key, chain_id })
@@ -190,7 +205,7 @@ async fn deployable(jobs: &Jobs, circuit: Option<CircuitId>) -> Result<StoredCir
 }
 
 /// The client of a node, and its chain.
-async fn chain(node: &NodeUrl) -> Result<(Node, u64), ApiError> {
+async fn chain(node: &RemoteUrl) -> Result<(Node, u64), ApiError> {
     let failed = |error: NodeError| {
         let error_chain = edgeprove_telemetry::chain(&error);
         tracing::warn!(error = error_chain, "the node of a deployment has no answer");

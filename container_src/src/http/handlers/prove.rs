@@ -28,7 +28,7 @@ use crate::{
     http::{
         admitted_request::AdmittedRequest,
         api_error::ApiError,
-        milliseconds,
+        callback, milliseconds,
         proof_response::{ProofResponse, proof_response},
         request_body::RequestBody,
         state::AppState,
@@ -56,6 +56,7 @@ async fn try_prove(
     body: &mut RequestBody,
     arrived: Instant,
 ) -> Result<Response, ApiError> {
+    callback::refuse(&parts.headers)?;
     let mut request = AdmittedRequest::check(app, parts, body, Work::Waited).await?;
     let proof = open_proof(app, &request);
     if let Err(error) = check_deadline(app, &request) {

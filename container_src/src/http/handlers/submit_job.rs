@@ -1,7 +1,8 @@
 //! `POST /v1/proofs?circuit=NAME`, and `POST /api/prove…` with a preference for a job or an `Idempotency-Key`: submits a
 //! proof as a job.
 //!
-//! 1. The server accepts jobs (503), and the head of the request passes [`AdmittedRequest::check`].
+//! 1. The server accepts jobs (503), and the head of the request passes [`AdmittedRequest::check`]. Its callback URL is
+//!    allowed (400, 403).
 //! 2. The job can meet its deadline, and the proof the time limit of the caller (503).
 //! 3. The body is streamed to the spool and checked (400, 408, 413, 422, 503). Of inputs the witness is computed now, so
 //!    that only an encrypted witness waits in the queue (422, 503, 504).
@@ -21,6 +22,7 @@ use edgeprove_engine::{circuits::Circuit, proof_service::Candidates};
 use edgeprove_job_queue::{Enqueued, QueueError, job_view::JobView, watchers::Watcher};
 use edgeprove_job_rules::{idempotency::IdempotencyKey, job::Job};
 use edgeprove_protocol::{JobId, ProblemType, TraceContext, headers};
+use edgeprove_webhooks::Callback;
 use http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts};
 
 use super::get_proof::finished_job;
@@ -29,6 +31,7 @@ use crate::{
     http::{
         admitted_request::AdmittedRequest,
         api_error::ApiError,
+        callback::callback,
         extract::{AnswerFormat, JobPreferences},
         job_response::{job_document, with_retry_after},
         request_body::RequestBody,
@@ -36,7 +39,11 @@ use crate::{
         state::AppState,
         upload,
     },
-    jobs::{Jobs, JobsDisabled, job_kinds::proof_payload::KIND, submission::Submission},
+    jobs::{
+        Jobs, JobsDisabled,
+        job_kinds::proof_payload::KIND,
+        submission::{Asked, Submission},
+    },
     lifecycle::WorkToken,
 };
 
@@ -78,6 +85,7 @@ async fn try_submit(
     };
     let mut request = AdmittedRequest::check(app, parts, body, Work::Queued).await?;
     let preferences = JobPreferences::from_request_parts(parts, app).await?;
+    let callback = callback(jobs, &request.caller, &parts.headers)?;
     let account = jobs.account(&request.caller);
     let has_limit = request.deadline.is_some() || request.limits.timeout.is_some();
     let key = preferences.idempotency_key.as_ref();
@@ -91,6 +99,7 @@ async fn try_submit(
         account,
         candidates,
         preferences.idempotency_key.clone(),
+        callback,
         trace_of(&parts.headers),
     );
     let job = match jobs.submit(submission).await {
@@ -185,6 +194,7 @@ fn submission(
     account: String,
     candidates: Candidates,
     idempotency_key: Option<IdempotencyKey>,
+    callback: Option<Callback>,
     trace: Option<TraceContext>,
 ) -> (Submission, Rest) {
     let AdmittedRequest {
@@ -200,7 +210,7 @@ fn submission(
         unfinished_max: caller.limits().unfinished_max,
         priority,
         idempotency_key,
-        request_id: id.clone(),
+        asked: Asked { request_id: id.clone(), callback },
         trace,
         grant,
         has_quota: caller.limits().proofs_per_day.is_some(),

@@ -31,7 +31,6 @@ use http::{HeaderValue, StatusCode, header, request::Parts};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::oneshot;
 
-use super::circuits::stored_entry;
 use crate::{
     circuits::{
         upload::{Checked, UploadError},
@@ -39,6 +38,7 @@ use crate::{
     },
     http::{
         api_error::ApiError,
+        callback,
         caller::Operator,
         extract::declared_length,
         form::{Form, FormError},
@@ -46,6 +46,7 @@ use crate::{
         request_id::request_id_of,
         state::{AppState, NotReady},
     },
+    jobs::circuit_document::stored_entry,
 };
 
 /// Bytes that a form may have beside its files: delimiters, heads and short parts.
@@ -63,6 +64,7 @@ pub(super) async fn upload_circuit(
     boundary: &str,
 ) -> Result<Response, ApiError> {
     let Operator(caller) = Operator::from_request_parts(parts, app).await?;
+    callback::refuse(&parts.headers)?;
     app.jobs()?;
     let work = app.lifecycle.admit();
     if let Some(reason) = app.lifecycle.refusal() {

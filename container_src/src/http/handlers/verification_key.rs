@@ -16,7 +16,7 @@ use edgeprove_protocol::{CircuitId, ProblemType, ProofSystem, Target, headers};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use tokio::sync::Mutex;
 
-use super::{circuit_files, circuits::description};
+use super::circuit_files;
 use crate::{
     access::Caller,
     circuits::key_file,
@@ -25,6 +25,7 @@ use crate::{
         extract::{CircuitPath, ProofQuery},
         state::AppState,
     },
+    jobs::circuit_document::description,
 };
 
 /// Held while a key is generated, so that these requests occupy at most one prover and one place in its queue.

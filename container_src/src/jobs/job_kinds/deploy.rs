@@ -15,7 +15,7 @@ use async_trait::async_trait;
 use edgeprove_audit::Audit;
 use edgeprove_chain::{
     DeployError, Deployment, DeploymentStage, Journal, JournalError, Node, NodeError, Record,
-    deployment::Limits, json_rpc::Timeouts,
+    deployment::Limits,
 };
 use edgeprove_circuit_store::{CircuitStore, CircuitStoreError, deployments::DeploymentKey};
 use edgeprove_job_queue::{
@@ -30,6 +30,7 @@ use edgeprove_job_rules::{
     outcome::DecodeError,
     progress::Stage,
 };
+use edgeprove_outbound::Timeouts;
 use edgeprove_protocol::{CircuitId, HasProblemType, JobId, Problem, ProblemType};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;

@@ -220,3 +220,18 @@ async fn a_key_can_be_replaced() {
     assert!(matches!(error, ArtifactError::UnknownKey { key, .. } if key == old.id()), "{error:?}");
     assert!(error.to_string().contains(&old.id().to_string()) && !error.is_retryable());
 }
+
+#[tokio::test]
+async fn a_sealed_text_opens_as_what_it_is_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store_in(dir.path());
+    let text = "https://user:password@host.example/path?key=1";
+    let sealed = store.seal_text(ArtifactKind::CallbackUrl, text).await.unwrap();
+    assert_ne!(sealed, store.seal_text(ArtifactKind::CallbackUrl, text).await.unwrap());
+    assert_eq!(*store.open_text(ArtifactKind::CallbackUrl, &sealed).unwrap(), text);
+    assert!(store.open_text(ArtifactKind::Proof, &sealed).is_err());
+    let changed = format!("{}AAAA", &sealed[..sealed.len() - 4]);
+    for wrong in ["", "AAAA", "no base64", &sealed[..40], &sealed[..sealed.len() - 8], &changed] {
+        assert!(store.open_text(ArtifactKind::CallbackUrl, wrong).is_err(), "{wrong}");
+    }
+}

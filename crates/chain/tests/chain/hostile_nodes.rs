@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use edgeprove_chain::{AllowedNode, AllowedNodes, DeployError, Node, NodeError, json_rpc::Timeouts};
+use edgeprove_chain::{DeployError, Node, NodeError};
+use edgeprove_outbound::{AllowedHost, AllowedHosts, Timeouts};
 use edgeprove_testkit::{
     ethereum::{ANVIL_CHAIN, Anvil, FakeAnswer, FakeNode},
     eventually,
@@ -21,7 +22,7 @@ async fn asked(answer: FakeAnswer) -> NodeError {
 
 async fn asked_within(answer: FakeAnswer, request: Duration) -> NodeError {
     let fake = FakeNode::start(move |_, _| answer.clone());
-    let allowed = AllowedNodes(vec![fake.address().to_string().parse().unwrap()]);
+    let allowed = AllowedHosts(vec![fake.address().to_string().parse().unwrap()]);
     let timeouts = Timeouts { connect: Duration::from_secs(5), request };
     let node = Node::new(allowed.admit(&fake.url()).unwrap(), timeouts).unwrap();
     let error = node.chain_id().await.unwrap_err();
@@ -94,12 +95,12 @@ async fn redirects_are_not_followed() {
 async fn a_name_must_not_lead_to_an_internal_address() {
     let fake = FakeNode::start(|_, _| FakeAnswer::Result("0x7a69".into()));
     let port = fake.address().port();
-    let ask = |allowed: AllowedNode, scheme: &str| {
-        let url = AllowedNodes(vec![allowed]).admit(&format!("{scheme}://localhost:{port}/")).unwrap();
+    let ask = |allowed: AllowedHost, scheme: &str| {
+        let url = AllowedHosts(vec![allowed]).admit(&format!("{scheme}://localhost:{port}/")).unwrap();
         let node = Node::new(url, Timeouts::default()).unwrap();
         async move { node.chain_id().await }
     };
-    let error = ask(AllowedNode::AnyPublic, "https").await.unwrap_err();
+    let error = ask(AllowedHost::AnyPublic, "https").await.unwrap_err();
     assert!(matches!(error, NodeError::InternalAddress { .. }), "{error}");
     // The operator may allow it.
     let listed = format!("localhost:{port}").parse().unwrap();

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use edgeprove_chain::{
-    AllowedNodes, Contracts, DeployError, DeployerKey, Deployment, Journal, JournalError, Node, Record,
-    deployment::Limits, json_rpc::Timeouts,
+    Contracts, DeployError, DeployerKey, Deployment, Journal, JournalError, Node, Record, deployment::Limits,
 };
+use edgeprove_outbound::{AllowedHosts, Timeouts};
 use edgeprove_testkit::ethereum::{ANVIL_CHAIN, linked_contracts};
 use parking_lot::Mutex;
 
@@ -31,7 +31,7 @@ impl Journal for Memory {
 /// A node at this URL, which the operator listed.
 pub(crate) fn node(url: &str) -> Node {
     let host = url.split('/').nth(2).unwrap();
-    let allowed = AllowedNodes(vec![host.parse().unwrap()]);
+    let allowed = AllowedHosts(vec![host.parse().unwrap()]);
     let timeouts = Timeouts { connect: Duration::from_secs(5), request: Duration::from_secs(5) };
     Node::new(allowed.admit(url).unwrap(), timeouts).unwrap()
 }

@@ -88,6 +88,10 @@ actions! {
     CircuitRemoved = "circuit.removed";
     /// The contracts of a circuit were deployed.
     CircuitDeployed = "circuit.deployed";
+    /// A server of a caller was told that a job has finished.
+    WebhookDelivered = "webhook.delivered";
+    /// A server of a caller could not be told that a job has finished, and no further attempt is made.
+    WebhookGivenUp = "webhook.given_up";
 }
 
 /// The outcome.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use edgeprove_job_rules::sql::{self, Dialect, Statement, intake, upkeep, view, work};
+use edgeprove_job_rules::sql::{self, Dialect, Statement, intake, upkeep, view, webhooks, work};
 use sqlx::{AssertSqlSafe, Executor as _, Row as _};
 use tokio::runtime::Builder;
 
@@ -77,6 +77,24 @@ fn frequent_statements_scan_no_table() {
         for statement in often {
             let plan = plan(&mut database, statement).await;
             let scans = |step: &&String| step.contains("SCAN jobs") && !step.contains("USING");
+            assert_eq!(plan.iter().find(scans), None, "{}: {plan:#?}", statement.sqlite);
+        }
+        for statement in [
+            webhooks::OWE,
+            webhooks::FIND,
+            webhooks::FINISHED,
+            webhooks::MAKE_DUE,
+            webhooks::CLAIM,
+            webhooks::END,
+            webhooks::STATE,
+            webhooks::SETTLE,
+            webhooks::FORGET,
+            webhooks::FORGET_ORPHANS,
+        ] {
+            let plan = plan(&mut database, statement).await;
+            let scans = |step: &&String| {
+                (step.contains("SCAN webhooks") || step.contains("SCAN jobs")) && !step.contains("USING")
+            };
             assert_eq!(plan.iter().find(scans), None, "{}: {plan:#?}", statement.sqlite);
         }
         let claim = plan(&mut database, work::CLAIM).await;

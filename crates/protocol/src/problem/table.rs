@@ -176,6 +176,10 @@ problem_types! {
     NodeNotAllowed = "node_not_allowed", 403, Notice, Never, SameCircuit,
         "This Ethereum node is not allowed",
         "Use a node that the operator allows. Operator: list its host in `--deploy-rpc`.";
+    /// The server sends no webhooks, or none to this host.
+    CallbackNotAllowed = "callback_not_allowed", 403, Notice, Never, SameCircuit,
+        "This callback URL is not allowed",
+        "Use a host that the operator allows, or read the job. Operator: list the host in `--webhook-hosts`.";
     /// No endpoint has this path.
     NotFound = "not_found", 404, Notice, Never, SameCircuit,
         "No endpoint has this path",
@@ -268,6 +272,10 @@ problem_types! {
     TooManyJobs = "too_many_jobs", 429, Notice, Later(2), SameCircuit,
         "Too many unfinished jobs",
         "Wait until some jobs finish, or cancel some.";
+    /// As many webhooks are owed, to all callers or to this one, as the server remembers.
+    TooManyCallbacks = "too_many_callbacks", 429, Warning, Later(5), SameCircuit,
+        "Too many webhooks are owed",
+        "Try again after `Retry-After`, or send the request without `X-Callback-Url`. Check that your server answers webhooks with 2xx.";
     /// The caller has reached its limit of requests per minute or of concurrent requests.
     RateLimited = "rate_limited", 429, Notice, Later(1), SameCircuit,
         "Too many requests",

@@ -1,4 +1,4 @@
-//! Series of jobs and of the proof cache. The values of their labels are constants of the code, never a caller's text.
+//! Series of jobs, their webhooks, and of the proof cache. The values of their labels are constants of the code, never a caller's text.
 
 use std::time::Duration;
 
@@ -29,6 +29,11 @@ series! {
     WAIT = Histogram "edgeprove_jobs_wait_duration_seconds" ["kind", "priority"];
     /// Time from a job's start to its end, by kind, where the worker itself reported the end.
     RUN = Histogram "edgeprove_jobs_run_duration_seconds" ["kind"];
+    /// Attempts at webhooks, by kind of the job and outcome: `delivered`, `repeated` where the attempt failed and another one
+    /// follows, or `given_up` where none follows.
+    WEBHOOKS = Counter "edgeprove_webhooks_total" ["kind", "outcome"];
+    /// Webhooks that are owed, of unfinished jobs too, and of all servers that share the jobs.
+    WEBHOOKS_OWED = Gauge "edgeprove_webhooks_owed" [];
     /// Look-ups in the proof cache: `hit`, `miss`, or `tampered` where the stored proof was changed.
     PROOF_CACHE = Counter "edgeprove_proof_cache_requests_total" ["result"];
 }
@@ -42,6 +47,29 @@ pub enum JobEnd {
     Cancelled,
     /// It failed with this problem, and no attempt is left or none would help.
     Failed(ProblemType),
+}
+
+/// The end of an attempt at a webhook.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WebhookEnd {
+    /// It was delivered.
+    Delivered,
+    /// The attempt failed, and another one follows.
+    Repeated,
+    /// The attempt failed, and none follows.
+    GivenUp,
+}
+
+impl WebhookEnd {
+    const ALL: [Self; 3] = [Self::Delivered, Self::Repeated, Self::GivenUp];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Delivered => "delivered",
+            Self::Repeated => "repeated",
+            Self::GivenUp => "given_up",
+        }
+    }
 }
 
 /// The result of a look-up in the proof cache.
@@ -97,8 +125,12 @@ pub(super) fn declare(kinds: &[&str]) {
         }
         LEASES_LOST.add(0, [text(kind)]);
         RUN.declare_histogram([text(kind)]);
+        for end in WebhookEnd::ALL {
+            WEBHOOKS.add(0, [text(kind), end.as_str().into()]);
+        }
         depth(kind, [0; Priority::ALL.len()], 0);
     }
+    webhooks_owed(0);
     for result in CacheLookup::LABELS {
         PROOF_CACHE.add(0, [result.into()]);
     }
@@ -141,6 +173,16 @@ pub fn depth(kind: &str, queued: [u64; Priority::ALL.len()], running: usize) {
         QUEUED.set(queued, [text(kind), priority.as_str().into()]);
     }
     RUNNING.set(running as u64, [text(kind)]);
+}
+
+/// Counts the end of an attempt at the webhook of a job of this kind.
+pub fn webhook(kind: &str, end: WebhookEnd) {
+    WEBHOOKS.add(1, [text(kind), end.as_str().into()]);
+}
+
+/// Sets how many webhooks are owed.
+pub fn webhooks_owed(owed: u64) {
+    WEBHOOKS_OWED.set(owed, []);
 }
 
 /// Counts a look-up in the proof cache.

@@ -1,4 +1,4 @@
-//! Which nodes may be used: those that the operator listed.
+//! Which hosts may be called: those that the operator listed.
 //!
 //! A listed host is trusted, and may be internal. `*` stands for every other host, over HTTPS and at public addresses only.
 
@@ -6,9 +6,9 @@ use std::{fmt, net::IpAddr, str::FromStr};
 
 use reqwest::Url;
 
-use crate::reach::Reach;
+use crate::{client::HostReach, reach::Reach};
 
-/// The longest URL of a node.
+/// The longest URL.
 const URL_MAX_BYTES: usize = 2_048;
 /// The port of an entry that has none.
 const HTTPS_PORT: u16 = 443;
@@ -17,7 +17,7 @@ const ANY: &str = "*";
 
 /// An entry of the list.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum AllowedNode {
+pub enum AllowedHost {
     /// Every host with a public address, over HTTPS.
     AnyPublic,
     /// One host and port.
@@ -32,89 +32,90 @@ pub enum AllowedNode {
 /// A text that is no entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "a host such as rpc.example, rpc.example:8545, 127.0.0.1:8545 or [::1]:8545, without scheme and path; or *"
+    "a host such as host.example, host.example:8545, 127.0.0.1:8545 or [::1]:8545, without scheme and path; or *"
 )]
-pub struct InvalidNode;
+pub struct InvalidHost;
 
-impl FromStr for AllowedNode {
-    type Err = InvalidNode;
+impl FromStr for AllowedHost {
+    type Err = InvalidHost;
 
-    fn from_str(text: &str) -> Result<Self, InvalidNode> {
+    fn from_str(text: &str) -> Result<Self, InvalidHost> {
         if text == ANY {
             return Ok(Self::AnyPublic);
         }
         let is_in_brackets = text.ends_with(']');
         let (host, port) = match text.rsplit_once(':').filter(|_| !is_in_brackets) {
-            Some((host, port)) => (host, port.parse().ok().filter(|port| *port > 0).ok_or(InvalidNode)?),
+            Some((host, port)) => (host, port.parse().ok().filter(|port| *port > 0).ok_or(InvalidHost)?),
             None => (text, HTTPS_PORT),
         };
         if host.is_empty() || host.contains(['/', '\\', '@', '?', '#', '*', '%']) {
-            return Err(InvalidNode);
+            return Err(InvalidHost);
         }
         // In the same form as the host of a URL. A bare IPv6 address has colons, which leaves no host.
-        let url = Url::parse(&format!("http://{host}/")).map_err(|_| InvalidNode)?;
-        let host = url.host_str().filter(|_| url.port().is_none()).ok_or(InvalidNode)?;
+        let url = Url::parse(&format!("http://{host}/")).map_err(|_| InvalidHost)?;
+        let host = url.host_str().filter(|_| url.port().is_none()).ok_or(InvalidHost)?;
         Ok(Self::Host { host: without_dot(host).to_owned(), port })
     }
 }
 
-/// The nodes that may be used. Empty: none.
+/// The hosts that may be called. Empty: none.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct AllowedNodes(pub Vec<AllowedNode>);
+pub struct AllowedHosts(pub Vec<AllowedHost>);
 
-/// Why a URL is refused. It is not repeated: it may have a key.
+/// Why a URL is refused, to follow the name of the member or header that has it. The URL is not repeated: it may have a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum RefusedNode {
+pub enum RefusedUrl {
     /// It is no URL.
-    #[error("`rpcUrl` must be a URL of at most {URL_MAX_BYTES} bytes such as https://rpc.example/KEY")]
+    #[error("must be a URL of at most {URL_MAX_BYTES} bytes such as https://host.example/path")]
     NoUrl,
     /// It is not listed.
-    #[error("the host and port of `rpcUrl` are not among those that the operator of this server allows")]
+    #[error("has a host and port that are not among those that the operator of this server allows")]
     NotListed,
     /// Only listed hosts may be used without HTTPS.
-    #[error("`rpcUrl` must begin with https://: only hosts that the operator listed may be used without")]
+    #[error("must begin with https://: only hosts that the operator listed may be used without")]
     NotEncrypted,
     /// Its address is not public.
     #[error(
-        "`rpcUrl` has an address that is not public, which is refused unless the operator lists the host, and for link-local addresses always"
+        "has an address that is not public, which is refused unless the operator lists the host, and for link-local addresses always"
     )]
     Internal,
 }
 
-impl AllowedNodes {
+impl AllowedHosts {
     /// Whether none may be used.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Checks the URL of a node.
-    pub fn admit(&self, text: &str) -> Result<NodeUrl, RefusedNode> {
+    /// Checks a URL.
+    pub fn admit(&self, text: &str) -> Result<RemoteUrl, RefusedUrl> {
         if text.len() > URL_MAX_BYTES {
-            return Err(RefusedNode::NoUrl);
+            return Err(RefusedUrl::NoUrl);
         }
-        let mut url = Url::parse(text).map_err(|_| RefusedNode::NoUrl)?;
+        let mut url = Url::parse(text).map_err(|_| RefusedUrl::NoUrl)?;
         url.set_fragment(None);
         let (true, Some(host), Some(port)) =
             (matches!(url.scheme(), "http" | "https"), url.host_str(), url.port_or_known_default())
         else {
-            return Err(RefusedNode::NoUrl);
+            return Err(RefusedUrl::NoUrl);
         };
         let host = without_dot(host).to_owned();
         let address: Option<IpAddr> = host.trim_matches(['[', ']']).parse().ok();
-        let is_entry = |entry: &AllowedNode| *entry == AllowedNode::Host { host: host.clone(), port };
+        let is_entry = |entry: &AllowedHost| *entry == AllowedHost::Host { host: host.clone(), port };
         let is_listed = self.0.iter().any(is_entry);
         if !is_listed {
-            if !self.0.contains(&AllowedNode::AnyPublic) {
-                return Err(RefusedNode::NotListed);
+            if !self.0.contains(&AllowedHost::AnyPublic) {
+                return Err(RefusedUrl::NotListed);
             }
             if url.scheme() != "https" {
-                return Err(RefusedNode::NotEncrypted);
+                return Err(RefusedUrl::NotEncrypted);
             }
         }
-        let url = NodeUrl { url, host: format!("{host}:{port}"), may_be_private: is_listed };
+        let reach = if is_listed { HostReach::Listed } else { HostReach::PublicOnly };
+        let url = RemoteUrl { url, host: format!("{host}:{port}"), reach };
         match address {
-            Some(address) if !url.may_reach(address) => Err(RefusedNode::Internal),
+            Some(address) if !reach.includes(Reach::of(address)) => Err(RefusedUrl::Internal),
             _ => Ok(url),
         }
     }
@@ -125,29 +126,31 @@ fn without_dot(host: &str) -> &str {
     host.strip_suffix('.').unwrap_or(host)
 }
 
-/// The URL of a node that may be used. It may have a key, so only its host is shown.
+/// A URL that may be called. It may have a key, so only its host is shown.
 #[derive(Clone, PartialEq, Eq)]
-pub struct NodeUrl {
-    pub(crate) url: Url,
+pub struct RemoteUrl {
+    url: Url,
     host: String,
-    may_be_private: bool,
+    reach: HostReach,
 }
 
-impl NodeUrl {
+impl RemoteUrl {
     /// Its host and port.
     #[must_use]
     pub fn host(&self) -> &str {
         &self.host
     }
 
-    /// Whether the node may have this address.
+    /// Which addresses its host may have.
     #[must_use]
-    pub fn may_reach(&self, address: IpAddr) -> bool {
-        match Reach::of(address) {
-            Reach::Public => true,
-            Reach::Private => self.may_be_private,
-            Reach::Never => false,
-        }
+    pub fn reach(&self) -> HostReach {
+        self.reach
+    }
+
+    /// The URL itself, for a request and nothing else.
+    #[must_use]
+    pub fn expose(&self) -> &Url {
+        &self.url
     }
 
     /// Removes what may be a secret of the URL from a text, and other URLs.
@@ -173,9 +176,9 @@ impl NodeUrl {
     }
 }
 
-impl fmt::Debug for NodeUrl {
+impl fmt::Debug for RemoteUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("NodeUrl").field(&self.host).finish()
+        f.debug_tuple("RemoteUrl").field(&self.host).finish()
     }
 }
 
@@ -183,8 +186,8 @@ impl fmt::Debug for NodeUrl {
 mod tests {
     use super::*;
 
-    fn allowed(entries: &[&str]) -> AllowedNodes {
-        AllowedNodes(entries.iter().map(|entry| entry.parse().unwrap()).collect())
+    fn allowed(entries: &[&str]) -> AllowedHosts {
+        AllowedHosts(entries.iter().map(|entry| entry.parse().unwrap()).collect())
     }
 
     #[test]
@@ -210,14 +213,14 @@ mod tests {
             "http://127.0.0.2:8545/",
             "http://localhost:8545/",
         ] {
-            assert_eq!(nodes.admit(url).unwrap_err(), RefusedNode::NotListed, "{url}");
+            assert_eq!(nodes.admit(url).unwrap_err(), RefusedUrl::NotListed, "{url}");
         }
         for url in
             ["", "rpc.example", "file:///etc/passwd", "ftp://rpc.example/", "https://", &"x".repeat(3_000)]
         {
-            assert_eq!(nodes.admit(url).unwrap_err(), RefusedNode::NoUrl, "{url}");
+            assert_eq!(nodes.admit(url).unwrap_err(), RefusedUrl::NoUrl, "{url}");
         }
-        assert_eq!(AllowedNodes::default().admit("https://rpc.example").unwrap_err(), RefusedNode::NotListed);
+        assert_eq!(AllowedHosts::default().admit("https://rpc.example").unwrap_err(), RefusedUrl::NotListed);
     }
 
     #[test]
@@ -226,21 +229,21 @@ mod tests {
         for url in ["https://rpc.example/", "https://1.1.1.1/", "http://10.0.0.1:8545/"] {
             assert!(nodes.admit(url).is_ok(), "{url}");
         }
-        assert_eq!(nodes.admit("http://rpc.example/").unwrap_err(), RefusedNode::NotEncrypted);
+        assert_eq!(nodes.admit("http://rpc.example/").unwrap_err(), RefusedUrl::NotEncrypted);
         for url in
             ["https://10.0.0.1/", "https://127.1/", "https://[::ffff:127.0.0.1]/", "https://169.254.169.254/"]
         {
-            assert_eq!(nodes.admit(url).unwrap_err(), RefusedNode::Internal, "{url}");
+            assert_eq!(nodes.admit(url).unwrap_err(), RefusedUrl::Internal, "{url}");
         }
         // The service of a cloud that gives credentials is out of reach even where somebody lists it.
         let listed = allowed(&["169.254.169.254:80"]);
-        assert_eq!(listed.admit("http://169.254.169.254/").unwrap_err(), RefusedNode::Internal);
+        assert_eq!(listed.admit("http://169.254.169.254/").unwrap_err(), RefusedUrl::Internal);
     }
 
     #[test]
     fn wrong_entries_are_refused() {
         for text in ["", ":8545", "a:0", "a:x", "a:70000", "https://a", "a/b", "::1", "u@a", "*.a", "a b"] {
-            assert_eq!(text.parse::<AllowedNode>(), Err(InvalidNode), "{text}");
+            assert_eq!(text.parse::<AllowedHost>(), Err(InvalidHost), "{text}");
         }
     }
 
@@ -250,7 +253,7 @@ mod tests {
         let url = allowed(&["rpc.example"]).admit(url).unwrap();
         assert_eq!(
             (url.host(), format!("{url:?}").as_str()),
-            ("rpc.example:443", "NodeUrl(\"rpc.example:443\")")
+            ("rpc.example:443", "RemoteUrl(\"rpc.example:443\")")
         );
         let shown =
             url.redact("s3cr3tkey of user has no t0ken, passw0rd: see https://rpc.example/v2/s3cr3tkey");
