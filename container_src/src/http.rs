@@ -11,6 +11,7 @@
 //! - [`origin_check`]: refuses what pages of foreign origins make browsers send; [`host_names`]: the server's own names.
 //! - [`caller`]: identifies the caller. [`trusted_edge`]: accepts requests from the edge only; [`edge_secret`]: by a secret.
 //! - [`job_reader`]: who reads a job; [`job_stream`]: its events; [`event_socket`]: the same over a WebSocket.
+//!   [`event_response`]: the answer with them.
 //! - [`rate_limit_headers`]: what is left of a caller's limits.
 //! - [`proof_response`], [`job_response`]: answers with a proof or a job.
 //! - [`single_header`]: headers that a request may have once.
@@ -28,6 +29,7 @@ pub mod callback;
 pub mod caller;
 pub mod concurrent_requests;
 pub mod edge_secret;
+pub mod event_response;
 pub mod event_socket;
 pub mod extract;
 pub mod form;

@@ -10,10 +10,9 @@ use axum::{
     response::Response,
 };
 use bytes::Bytes;
-use serde_json::json;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 
-use super::job_stream::{JobStream, StreamEnd};
+use super::job_stream::{JobStream, StreamEnd, StreamEvent};
 
 /// Largest message of a client.
 pub const MESSAGE_MAX_BYTES: usize = 1 << 10;
@@ -62,8 +61,8 @@ async fn send_events(
     loop {
         tokio::select! {
             next = events.next() => match next {
-                Ok((id, document)) => {
-                    let message = json!({ "id": id.to_string(), "job": &document }).to_string();
+                Ok(StreamEvent { id, of, document, .. }) => {
+                    let message = format!("{{\"id\":\"{id}\",\"{of}\":{document}}}");
                     send(socket, Message::text(message)).await?;
                 }
                 Err(end) => return Ok(closing(end)),

@@ -4,6 +4,7 @@ pub mod audit;
 mod build_circuit;
 pub mod calldata;
 pub mod cancel_job;
+pub mod circuit_events;
 pub mod circuit_files;
 pub mod circuit_request;
 pub mod circuits;

@@ -44,6 +44,8 @@ pub enum ReadRight {
         /// The sender's address.
         address: Option<IpAddr>,
     },
+    /// Anybody may see what the job makes.
+    Public,
     /// The request had the token of the job's link. The holder of this key's name owns the job.
     OfLink(String),
 }
@@ -66,6 +68,7 @@ impl ReadRight {
                 let caller = app.access.identify(credential.clone(), *address);
                 caller.is_ok_and(|caller| caller.may_see(owner))
             }
+            Self::Public => true,
             Self::OfLink(name) => app.access.named(name, app.options.edge_secret.is_some()).is_some(),
         }
     }
@@ -78,7 +81,7 @@ impl JobReader {
     pub fn with_token(&self, jobs: &Jobs, document: JobDocument) -> JobDocument {
         match self.right {
             ReadRight::OfCaller { .. } => jobs.with_link_token(document, &self.job.owner),
-            ReadRight::OfLink(_) => document,
+            ReadRight::OfLink(_) | ReadRight::Public => document,
         }
     }
 }

@@ -1,9 +1,8 @@
 //! The events of a job for one client: the job now, and after each change, until it has finished.
 
-use std::sync::Arc;
+use std::{error::Error, sync::Arc};
 
 use edgeprove_job_queue::{job_view::JobView, watchers::Watcher};
-use edgeprove_protocol::JobDocument;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -12,6 +11,7 @@ use crate::{
     access::api_keys::KeyRing,
     jobs::{
         document::{EventId, document},
+        job_kinds::build,
         watch_permits::WatchPermit,
     },
 };
@@ -27,6 +27,19 @@ pub struct JobStream {
     last: Option<EventId>,
     stop: CancellationToken,
     _permit: WatchPermit,
+}
+
+/// An event of a job.
+#[derive(Debug)]
+pub struct StreamEvent {
+    /// Its id.
+    pub id: EventId,
+    /// Whether the job has finished.
+    pub is_last: bool,
+    /// What the document describes: a `job`, or a `circuit` that is built.
+    pub of: &'static str,
+    /// The document, as JSON.
+    pub document: String,
 }
 
 /// Why a stream has no further event.
@@ -67,7 +80,7 @@ impl JobStream {
     }
 
     /// The next event. Dropping the future loses no event.
-    pub async fn next(&mut self) -> Result<(EventId, JobDocument), StreamEnd> {
+    pub async fn next(&mut self) -> Result<StreamEvent, StreamEnd> {
         let Some(watcher) = &mut self.watcher else { return Err(StreamEnd::Finished) };
         loop {
             let seen = watcher.borrow_and_update().clone();
@@ -76,18 +89,19 @@ impl JobStream {
                     return Err(StreamEnd::Withdrawn);
                 }
                 let id = EventId::of(&view);
-                let is_finished = view.job.status.is_finished();
-                if is_finished || self.last.is_none_or(|last| id.is_news_after(&last)) {
-                    let document = document(&view).map_err(|error| {
-                        let error = edgeprove_telemetry::chain(&error);
-                        tracing::error!(job = %view.job.id, %error, "the stream of a job ended: its row is corrupt");
+                let is_last = view.job.status.is_finished();
+                if is_last || self.last.is_none_or(|last| id.is_news_after(&last)) {
+                    let shown = shown(&self.app, &view).await.map_err(|error| {
+                        let error = edgeprove_telemetry::chain(error.as_ref());
+                        tracing::error!(job = %view.job.id, %error, "the stream of a job ended: it cannot be shown");
                         StreamEnd::Failed
                     })?;
+                    let (of, document) = shown;
                     self.last = Some(id);
-                    if is_finished {
+                    if is_last {
                         self.watcher = None;
                     }
-                    return Ok((id, document));
+                    return Ok(StreamEvent { id, is_last, of, document });
                 }
             }
             tokio::select! {
@@ -97,4 +111,16 @@ impl JobStream {
             }
         }
     }
+}
+
+/// What a view shows, and what that is.
+async fn shown(
+    app: &AppState,
+    view: &JobView,
+) -> Result<(&'static str, String), Box<dyn Error + Send + Sync>> {
+    if view.job.kind != build::KIND {
+        return Ok(("job", serde_json::to_string(&document(view)?)?));
+    }
+    let entry = app.jobs()?.entry_at(view).await?;
+    Ok(("circuit", serde_json::to_string(&entry)?))
 }

@@ -108,6 +108,21 @@ impl Jobs {
         })
     }
 
+    /// The state of a circuit by a job that builds it.
+    pub(super) async fn state_by(&self, job: Job) -> Result<BuildState, CircuitStoreError> {
+        let stored = match job.status {
+            JobStatus::Queued | JobStatus::Running => return Ok(BuildState::Pending(Box::new(job))),
+            JobStatus::Failed | JobStatus::Cancelled => None,
+            JobStatus::Completed | JobStatus::Expired => match job.subject.parse() {
+                Ok(id) => self.stored_circuit(&id).await?,
+                Err(_) => None,
+            },
+        };
+        // A circuit that was removed since is none.
+        Ok(stored
+            .map_or_else(|| BuildState::Failed(Box::new(job)), |stored| BuildState::Ready(Box::new(stored))))
+    }
+
     /// Asks for a circuit. It is built if it is neither published nor on its way.
     pub async fn request_build(
         &self,

@@ -1,13 +1,20 @@
 //! The wire's document of a circuit that was built or uploaded, or is being built.
 
 use edgeprove_circuit_store::StoredCircuit;
-use edgeprove_job_rules::outcome::DecodeError;
+use edgeprove_job_queue::{QueueError, job_view::JobView};
+use edgeprove_job_rules::{outcome::DecodeError, queue_position::QueuePosition, time::UnixMillis};
 use edgeprove_protocol::{
     HasProblemType, ProblemType,
-    answer::{BuiltFrom, CircuitEntry, CircuitFile, CircuitOrigin, CircuitStatus, UploadedCircuit},
+    answer::{
+        BuildProgress, BuiltFrom, CircuitEntry, CircuitFile, CircuitOrigin, CircuitStatus, UploadedCircuit,
+    },
 };
 
-use super::{build_request::BuildState, job_kinds::build::Payload};
+use super::{
+    Jobs,
+    build_request::BuildState,
+    job_kinds::build::{Payload, stage_of},
+};
 use crate::circuits::{
     CircuitError, default_target,
     description::{Description, FileDescription, Source},
@@ -22,6 +29,9 @@ pub enum CircuitDocumentError {
     /// Its job cannot be read.
     #[error(transparent)]
     Decode(#[from] DecodeError),
+    /// The queue failed.
+    #[error(transparent)]
+    Queue(#[from] QueueError),
     /// Its job has impossible values.
     #[error("the job of the build is damaged")]
     Damaged,
@@ -32,13 +42,49 @@ impl HasProblemType for CircuitDocumentError {
         match self {
             Self::Description(error) => error.kind(),
             Self::Decode(error) => error.kind(),
+            Self::Queue(error) => error.kind(),
             Self::Damaged => ProblemType::StoredDataDamaged,
         }
     }
 }
 
-/// The entry of a circuit that was built, or is on its way.
-pub fn built_entry(state: &BuildState) -> Result<CircuitEntry, CircuitDocumentError> {
+impl Jobs {
+    /// The entry of a circuit that was built, or is on its way.
+    pub async fn circuit_entry(&self, state: &BuildState) -> Result<CircuitEntry, CircuitDocumentError> {
+        let mut entry = built_entry(state)?;
+        if let BuildState::Pending(job) = state {
+            entry.build = Some(progress(&self.views().view((**job).clone()).await?));
+        }
+        Ok(entry)
+    }
+
+    /// The entry of a circuit by the job that builds it.
+    pub async fn entry_at(&self, view: &JobView) -> Result<CircuitEntry, CircuitDocumentError> {
+        let state = self.state_by(view.job.clone()).await.map_err(CircuitError::from)?;
+        let mut entry = built_entry(&state)?;
+        entry.build = matches!(state, BuildState::Pending(_)).then(|| progress(view));
+        Ok(entry)
+    }
+}
+
+fn progress(view: &JobView) -> BuildProgress {
+    let job = &view.job;
+    let timestamp = |at: UnixMillis| edgeprove_telemetry::timestamp(at.0);
+    BuildProgress {
+        status: job.status,
+        stage: stage_of(job).0.to_owned(),
+        progress: view.percent,
+        queue_position: view.position.as_ref().map(QueuePosition::number),
+        estimated_remaining_ms: view.remaining.map(|left| edgeprove_telemetry::millis(left.expected)),
+        attempts: job.attempts,
+        max_attempts: job.max_attempts,
+        created_at: timestamp(job.enqueued_at),
+        started_at: job.started_at.map(timestamp),
+        events: format!("/v1/circuits/{}/events", job.subject),
+    }
+}
+
+fn built_entry(state: &BuildState) -> Result<CircuitEntry, CircuitDocumentError> {
     let (job, status) = match state {
         BuildState::Ready(stored) => return Ok(stored_entry(stored)?),
         BuildState::Pending(job) => (job, CircuitStatus::Pending),
@@ -68,6 +114,7 @@ pub fn built_entry(state: &BuildState) -> Result<CircuitEntry, CircuitDocumentEr
             artifacts: Vec::new(),
         }),
         error: job.problem()?.filter(|_| status == CircuitStatus::Failed),
+        build: None,
     })
 }
 
@@ -126,6 +173,7 @@ pub fn stored_entry(stored: &StoredCircuit) -> Result<CircuitEntry, CircuitError
         built,
         uploaded,
         error: None,
+        build: None,
         id,
     })
 }

@@ -1,4 +1,4 @@
-//! The wire's document of a proof job, and the ids of its events.
+//! The wire's document of a proof job, and the ids of events of jobs.
 
 use std::{fmt, num::ParseIntError, str::FromStr};
 
@@ -6,7 +6,10 @@ use edgeprove_job_queue::job_view::JobView;
 use edgeprove_job_rules::{job::Job, outcome::DecodeError, queue_position::QueuePosition, time::UnixMillis};
 use edgeprove_protocol::{JobDocument, JobStage, JobStatus, job::JobLinks};
 
-use super::job_kinds::proof_payload::{Payload, ProofReport};
+use super::job_kinds::{
+    build,
+    proof_payload::{Payload, ProofReport},
+};
 
 /// The document of a proof job. Fails if its row is corrupt.
 pub fn document(view: &JobView) -> Result<JobDocument, DecodeError> {
@@ -63,7 +66,7 @@ fn timestamp(at: UnixMillis) -> String {
 pub struct EventId {
     /// The fencing token of the attempt: unlike the number of attempts, it never falls.
     attempt: i64,
-    /// The index of the stage in [`JobStage::ALL`].
+    /// The number of the stage: 0 if the job is queued, else its index in [`JobStage::ALL`], or as [`build::stage_of`] has it.
     stage: usize,
     percent: u8,
     /// 0 if the job is not queued.
@@ -77,7 +80,10 @@ impl EventId {
         let shown = stage(&view.job);
         Self {
             attempt: view.job.lease_token.0,
-            stage: JobStage::ALL.iter().position(|stage| *stage == shown).unwrap_or(0),
+            stage: match view.job.kind.as_str() {
+                build::KIND => build::stage_of(&view.job).1,
+                _ => JobStage::ALL.iter().position(|stage| *stage == shown).unwrap_or(0),
+            },
             percent: view.percent,
             position: view.position.as_ref().map_or(0, QueuePosition::number),
         }
@@ -95,7 +101,7 @@ impl EventId {
     /// fall for a client, also where it reconnects to a server with other estimates.
     #[must_use]
     pub fn is_news_after(&self, last: &Self) -> bool {
-        let is_queued = |id: &Self| JobStage::ALL.get(id.stage) == Some(&JobStage::Queued);
+        let is_queued = |id: &Self| id.stage == 0;
         if is_queued(self) || is_queued(last) || self.attempt != last.attempt {
             self != last
         } else {

@@ -10,7 +10,7 @@ use edgeprove_job_rules::{
     job::Job,
 };
 use edgeprove_outbound::AllowedHosts;
-use edgeprove_protocol::{JobId, JobStatus};
+use edgeprove_protocol::JobId;
 use edgeprove_webhooks::{
     BodyError, Callback, OweError, Webhook, WebhookEvents, WebhookSecret, WebhookStore,
 };
@@ -18,8 +18,6 @@ use serde_json::{Value, json};
 
 use super::{
     Jobs,
-    build_request::BuildState,
-    circuit_document::built_entry,
     document::document,
     job_kinds::{build, deploy, proof_payload},
 };
@@ -66,24 +64,11 @@ impl Jobs {
         let at = job.finished_at.map(|at| edgeprove_telemetry::timestamp(at.0));
         let data = match job.kind.as_str() {
             proof_payload::KIND => serde_json::to_value(document(&self.views().view(job).await?)?)?,
-            build::KIND => serde_json::to_value(built_entry(&self.state_after(job).await?)?)?,
+            build::KIND => serde_json::to_value(self.entry_at(&self.views().view(job).await?).await?)?,
             deploy::KIND => serde_json::to_value(self.deployment_of(&job).await?)?,
             _ => return Ok(None),
         };
         Ok(Some(json!({ "type": kind, "timestamp": at, "data": data })))
-    }
-
-    /// The state of a circuit after a build that has finished.
-    async fn state_after(&self, job: Job) -> Result<BuildState, Box<dyn Error + Send + Sync>> {
-        let has_circuit = matches!(job.status, JobStatus::Completed | JobStatus::Expired);
-        if has_circuit && let Some(store) = self.circuits.store() {
-            let stored = store.find(&job.subject.parse()?).await?;
-            if let Some(stored) = stored {
-                return Ok(BuildState::Ready(Box::new(stored)));
-            }
-        }
-        // Its circuit was removed since.
-        Ok(BuildState::Failed(Box::new(job)))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Circuits that the server builds from templates, with the real compilers.
 
 mod contracts;
+mod events;
 
 use std::{
     fs,

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{CircuitId, JobId, Problem, Target};
+use crate::{CircuitId, JobId, JobStatus, Problem, Target};
 
 /// Media type of an answer that is the proof's bytes.
 pub const PROOF_MEDIA_TYPE: &str = "application/octet-stream";
@@ -124,6 +124,35 @@ pub struct CircuitEntry {
     /// Why its last build failed.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub error: Option<Problem>,
+    /// How far its build is; `None` for a circuit that is not being built.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub build: Option<BuildProgress>,
+}
+
+/// How far the build of a circuit is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BuildProgress {
+    /// The state of its job.
+    pub status: JobStatus,
+    /// The stage: `queued`, `compiling`, `making_keys`, `checking`, `publishing` or `done`.
+    pub stage: String,
+    /// How much is done, in percent. It falls when another attempt starts.
+    pub progress: u8,
+    /// Its position in the queue, 1 for the next job; `None` once it has started.
+    pub queue_position: Option<u64>,
+    /// Expected time until it finishes, in milliseconds; `None` where there is no experience with such builds, or it has
+    /// finished.
+    pub estimated_remaining_ms: Option<u64>,
+    /// Attempts so far, a running one included.
+    pub attempts: u32,
+    /// Maximum number of attempts.
+    pub max_attempts: u32,
+    /// When it was accepted: RFC 3339, UTC, milliseconds.
+    pub created_at: String,
+    /// When the last attempt started.
+    pub started_at: Option<String>,
+    /// The path of its events, as server-sent events or over a WebSocket.
+    pub events: String,
 }
 
 /// A deployment of the contracts of a circuit: the answer of `POST /v1/circuits/{circuit}/deploy`, and a member of

@@ -243,6 +243,8 @@ pub const ALL: &[Endpoint] = &[
          while it is built. Operators upload a compiled circuit as multipart/form-data; 201 when it can be proved"),
     Endpoint::new(Method::Get, "/v1/circuits/{circuit}", Class::Info, FORWARD,
         "a circuit with its inputs: name, type, visibility"),
+    Endpoint::new(Method::Get, "/v1/circuits/{circuit}/events", Class::Info, FORWARD,
+        "the events of the build of a circuit, as server-sent events or over a WebSocket"),
     Endpoint::new(Method::Get, "/v1/circuits/{circuit}/vk", Class::Info, FORWARD,
         "the verification key of a circuit, as the file that bb and edgeprove verify take; ?target="),
     Endpoint::new(Method::Get, "/v1/circuits/{circuit}/verifier.sol", Class::Info, FORWARD,

@@ -89,7 +89,7 @@ impl Dispatcher {
         loop {
             let started = self.round(&mut slots, &mut tidied).await;
             let pause = match started {
-                Ok((claimed, State { owed, next })) => {
+                Ok((claimed, State { owed, next, .. })) => {
                     is_failing = false;
                     metrics::webhooks_owed(owed);
                     running.extend(claimed.into_iter().map(|webhook| async move {
@@ -138,8 +138,13 @@ impl Dispatcher {
             *tidied = Some(Instant::now());
         }
         self.store.make_due().await?;
+        let state = self.store.state().await?;
         let mut claimed = Vec::new();
-        while slots.has_free() {
+        // A look costs less than a claim, which writes.
+        for _ in 0..state.due {
+            if !slots.has_free() {
+                break;
+            }
             match self.store.claim(LEASE, &slots.busy()).await {
                 Ok(Some(webhook)) => {
                     slots.take(&webhook);
@@ -151,10 +156,6 @@ impl Dispatcher {
                 Err(error) => return Err(error),
             }
         }
-        let state = match self.store.state().await {
-            Err(_) if !claimed.is_empty() => State { owed: 0, next: None },
-            state => state?,
-        };
         Ok((claimed, state))
     }
 

@@ -96,6 +96,8 @@ pub struct Webhook {
 pub struct State {
     /// Of unfinished jobs too.
     pub owed: u64,
+    /// Those that may be attempted now.
+    pub due: u64,
     /// Until the next one that is not due yet.
     pub next: Option<Duration>,
 }
@@ -221,9 +223,10 @@ impl WebhookStore {
         let mut session = self.database.session(Durability::ReadForUpkeep).await?;
         let now = session.now().await?;
         let row = session.row(webhooks::STATE, [now.into()]).await?.ok_or(sqlx::Error::RowNotFound)?;
-        let (owed, due_at): (i64, Option<i64>) = (get(&row, "owed")?, get(&row, "due_at")?);
-        let next = due_at.map(|due_at| UnixMillis(due_at).since(now));
-        Ok(State { owed: u64::try_from(owed).unwrap_or_default(), next })
+        let (owed, due): (i64, i64) = (get(&row, "owed")?, get(&row, "due")?);
+        let due_at: Option<i64> = get(&row, "due_at")?;
+        let [owed, due] = [owed, due].map(|number| u64::try_from(number).unwrap_or_default());
+        Ok(State { owed, due, next: due_at.map(|due_at| UnixMillis(due_at).since(now)) })
     }
 
     /// Forgets webhooks that ended so long ago that the rows of their jobs are deleted, and those of jobs that were never

@@ -1,21 +1,23 @@
-//! Circuits that a server behind the edge builds from templates: requested, proved and verified through the edge.
+//! Circuits that a server behind the edge builds from templates: requested, followed, proved and verified through the edge.
 
 use std::path::Path;
 
 use edgeprove_e2e::Edge;
-use edgeprove_protocol::{JobId, JobStatus, ProblemType};
+use edgeprove_protocol::{JobId, JobStatus, ProblemType, headers};
 use edgeprove_testkit::{
-    Response, TestServer,
+    Receiver, Response, TestServer,
     wait::{LONG_LIMIT, within},
 };
 use serde_json::{Value, json};
 
-/// A server that builds circuits and keeps jobs.
-fn builder(data: &Path) -> TestServer {
+/// A server that builds circuits, keeps jobs, and sends webhooks to this receiver.
+fn builder(data: &Path, receiver: &Receiver) -> TestServer {
     let (data, toolchain) =
         (data.join("data"), Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("circuit"));
     TestServer::start(|settings| {
         settings.flag("--data", &data.display());
+        settings.flag("--webhook-hosts", &receiver.address());
+        settings.flag("--webhook-secret", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
         settings.flag("--toolchain", &toolchain.display());
         // The compilers need Node.js.
         settings.environment.push(("PATH".to_owned(), std::env::var("PATH").unwrap()));
@@ -48,11 +50,16 @@ fn build(edge: &Edge, language: &str) -> String {
 
 #[test]
 fn a_template_is_built_and_proved_through_the_edge() {
-    let data = tempfile::tempdir().unwrap();
-    let server = builder(data.path());
+    let (data, receiver) = (tempfile::tempdir().unwrap(), Receiver::start_default());
+    let server = builder(data.path(), &receiver);
     let edge = Edge::before(&server);
-    for language in ["noir", "circom"] {
-        let id = build(&edge, language);
+    for (number, language) in ["noir", "circom"].into_iter().enumerate() {
+        let id = build(&edge, language, &receiver);
+        let webhook =
+            within(LONG_LIMIT, "the webhook arrives", || receiver.received().into_iter().nth(number));
+        let event = webhook.json();
+        assert_eq!((webhook.path.as_str(), &event["type"]), ("/built", &json!("build.completed")));
+        assert_eq!(event["data"]["id"], id);
         let proved = post(&edge, &format!("/api/prove/{id}"), &inputs("123"));
         assert_eq!((proved.status.as_u16(), &proved.json()["verified"]), (200, &json!(true)), "{proved:?}");
         post(&edge, &format!("/api/prove/{id}"), &inputs("99"))

@@ -24,8 +24,8 @@ use crate::{
         request_id::request_id_of, state::AppState,
     },
     jobs::{
+        Jobs,
         build_request::{BuildState, Requester},
-        circuit_document::built_entry,
         submission::Charge,
     },
 };
@@ -65,7 +65,7 @@ pub(super) async fn build_circuit(
     if !app.roles.builds && !jobs.store.queue.database().is_shared() {
         // A circuit that was built earlier can still be proved.
         return match jobs.build_state(&id).await? {
-            Some(state @ BuildState::Ready(_)) => answer(&state),
+            Some(state @ BuildState::Ready(_)) => answer(jobs, &state).await,
             _ => Err(no_builder()),
         };
     }
@@ -77,7 +77,7 @@ pub(super) async fn build_circuit(
     };
     let (owner, account) = (caller.owner(), jobs.account(&caller));
     let by = Requester { owner, account, request_id, callback, charge };
-    answer(&jobs.request_build(&instance, (&id, hash), by).await?)
+    answer(jobs, &jobs.request_build(&instance, (&id, hash), by).await?).await
 }
 
 fn no_builder() -> ApiError {
@@ -108,8 +108,8 @@ async fn read(app: &AppState, parts: &Parts, body: &mut RequestBody) -> Result<C
     })
 }
 
-fn answer(state: &BuildState) -> Result<Response, ApiError> {
-    let entry: CircuitEntry = built_entry(state)?;
+async fn answer(jobs: &Jobs, state: &BuildState) -> Result<Response, ApiError> {
+    let entry: CircuitEntry = jobs.circuit_entry(state).await?;
     let location = format!("/v1/circuits/{}", entry.id);
     let is_ready = matches!(state, BuildState::Ready(_));
     let status = if is_ready { StatusCode::OK } else { StatusCode::ACCEPTED };

@@ -19,7 +19,7 @@ use crate::{
     http::{api_error::ApiError, caller::Identity, extract::CircuitPath, state::AppState},
     jobs::{
         build_request::BuildState,
-        circuit_document::{built_entry, description, stored_entry},
+        circuit_document::{description, stored_entry},
     },
 };
 
@@ -97,11 +97,11 @@ pub async fn circuit(
     let circuits = &app.engine.circuits;
     let Some(found) = circuits.entries().find(|entry| Some(&entry.source.id) == name.as_ref()) else {
         let Some(id) = &name else { return Err(no_circuit()) };
-        let state = match app.jobs() {
-            Ok(jobs) => jobs.build_state(id).await?,
+        let found = match app.jobs() {
+            Ok(jobs) => jobs.build_state(id).await?.map(|state| (jobs, state)),
             Err(_) => None,
         };
-        let Some(state) = state else {
+        let Some((jobs, state)) = found else {
             return Err(circuits.find(Some(id)).map_or_else(ApiError::from, |_| no_circuit()));
         };
         // It need not be loaded for this, which anybody may ask for.
@@ -110,11 +110,12 @@ pub async fn circuit(
             BuildState::Pending(_) | BuildState::Failed(_) => Value::Null,
         };
         let is_operator = identity.caller.is_ok_and(|caller| caller.may_operate().is_ok());
-        let deployments = match (&state, app.jobs()) {
-            (BuildState::Ready(stored), Ok(jobs)) => jobs.deployments(stored, is_operator).await?,
-            _ => Vec::new(),
+        let deployments = match &state {
+            BuildState::Ready(stored) => jobs.deployments(stored, is_operator).await?,
+            BuildState::Pending(_) | BuildState::Failed(_) => Vec::new(),
         };
-        return Ok(Json(CircuitDetails { entry: built_entry(&state)?, inputs, deployments }));
+        let entry = jobs.circuit_entry(&state).await?;
+        return Ok(Json(CircuitDetails { entry, inputs, deployments }));
     };
     let inputs = match found.state() {
         LoadState::Ready(circuit) => serde_json::to_value(circuit.inputs()).unwrap_or_default(),
@@ -149,5 +150,6 @@ fn entry(entry: &Entry) -> CircuitEntry {
         built: None,
         uploaded: None,
         error: None,
+        build: None,
     }
 }

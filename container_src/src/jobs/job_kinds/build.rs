@@ -22,7 +22,7 @@ use edgeprove_job_queue::{
     kind::{JobKind, Work},
 };
 use edgeprove_job_rules::{capability::Capability, job::Job, outcome::DecodeError, progress::Stage};
-use edgeprove_protocol::{HasProblemType as _, Problem, ProblemType};
+use edgeprove_protocol::{HasProblemType as _, JobStatus, Problem, ProblemType};
 use edgeprove_templates::{Catalogue, Instance, Language, RawParameters};
 use serde::{Deserialize, Serialize};
 
@@ -36,6 +36,12 @@ const COMPILING: Stage = stage(BuildStage::Compiling, 2, true);
 const MAKING_KEYS: Stage = stage(BuildStage::MakingKeys, 60, false);
 const CHECKING: Stage = stage(BuildStage::Checking, 75, false);
 const PUBLISHING: Stage = Stage { name: "publishing", percent: 95, is_timed: false };
+
+/// In order.
+const STAGES: &[Stage] = &[COMPILING, MAKING_KEYS, CHECKING, PUBLISHING];
+/// The names of the stages of a job before and after those of its attempts.
+const QUEUED: &str = "queued";
+const DONE: &str = "done";
 
 /// Longest time for a build, longer than the compiler may take.
 const BUILD_MAX: Duration = Duration::from_mins(15);
@@ -61,6 +67,21 @@ impl Payload {
     /// The payload of a build.
     pub fn of(job: &Job) -> Result<Self, DecodeError> {
         job.read_payload()
+    }
+}
+
+/// The stage of a build on the wire, and its number. An attempt that has not reported a stage is about to compile.
+#[must_use]
+pub fn stage_of(job: &Job) -> (&str, usize) {
+    match job.status {
+        JobStatus::Queued => (QUEUED, 0),
+        JobStatus::Running => {
+            let name = job.stage.as_deref().unwrap_or(COMPILING.name);
+            (name, STAGES.iter().position(|stage| stage.name == name).unwrap_or(0) + 1)
+        }
+        JobStatus::Completed | JobStatus::Failed | JobStatus::Cancelled | JobStatus::Expired => {
+            (DONE, STAGES.len() + 1)
+        }
     }
 }
 
@@ -157,7 +178,7 @@ impl JobKind for Build {
     }
 
     fn stages(&self) -> &'static [Stage] {
-        &[COMPILING, MAKING_KEYS, CHECKING, PUBLISHING]
+        STAGES
     }
 
     /// Every build, but none while one is running: it would wait, and hold a worker that proofs need.

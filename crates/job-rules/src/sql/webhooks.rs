@@ -93,11 +93,11 @@ pub const REPEAT: Statement = statement! {
     "UPDATE webhooks SET due_at = $3 WHERE id = $1 AND attempts = $2 AND ended_at IS NULL RETURNING id"
 };
 
-/// Reads the number of owed webhooks, and when the next one is due.
+/// Reads the numbers of owed webhooks and of those that are due, and when the next one is due.
 ///
-/// Binds 1 now. Returns `owed` and `due_at` or NULL.
+/// Binds 1 now. Returns `owed`, `due`, and `due_at` or NULL.
 pub const STATE: Statement = statement! {
-    "SELECT count(*) AS owed, min(CASE WHEN due_at > $1 THEN due_at END) AS due_at \
+    "SELECT count(*) AS owed, coalesce(sum(CASE WHEN due_at <= $1 THEN 1 ELSE 0 END), 0) AS due, min(CASE WHEN due_at > $1 THEN due_at END) AS due_at \
      FROM webhooks WHERE ended_at IS NULL"
 };
 

@@ -118,7 +118,7 @@ async fn a_webhook_is_due_when_its_job_has_finished() {
     let next = fixture.store.state().await.unwrap().next.unwrap();
     assert!(next > Duration::ZERO && next <= LEASE, "{next:?}");
     assert!(fixture.store.end(&webhook).await.unwrap());
-    assert_eq!(fixture.store.state().await.unwrap(), State { owed: 1, next: None });
+    assert_eq!(fixture.store.state().await.unwrap(), State { owed: 1, due: 0, next: None });
     assert_eq!(fixture.owe(1, "a", "x?key=1").await.unwrap(), Owed::Known);
 }
 
