@@ -2,8 +2,10 @@
 //
 //   node snarkjs.mjs witness PROGRAM.wasm INPUTS.json OUT.wtns
 //   node snarkjs.mjs ptau POWER OUT.ptau
+//   node snarkjs.mjs check-ptau POWERS.ptau                prints true or false
 //   node snarkjs.mjs setup CIRCUIT.r1cs POWERS.ptau OUT.zkey
 //   node snarkjs.mjs contribute IN.zkey OUT.zkey
+//   node snarkjs.mjs check-key CIRCUIT.r1cs POWERS.ptau KEY.zkey    prints true or false
 //   node snarkjs.mjs key KEY.zkey                          prints verification_key.json
 //   node snarkjs.mjs prove KEY.zkey WITNESS.wtns           prints {"proof": ..., "publicSignals": ...}
 //   node snarkjs.mjs verify KEY.json PROOF.json PUBLIC.json    prints true or false
@@ -33,6 +35,7 @@ const commands = {
     await snarkjs.powersOfTau.preparePhase2(`${out}.1`, out);
     await Promise.all([rm(`${out}.0`), rm(`${out}.1`)]);
   },
+  'check-ptau': async (powers) => snarkjs.powersOfTau.verify(powers),
   async setup(circuit, powers, out) {
     await snarkjs.zKey.newZKey(circuit, powers, `${out}.0`);
     await snarkjs.zKey.contribute(`${out}.0`, out, 'test', entropy());
@@ -41,6 +44,7 @@ const commands = {
   async contribute(key, out) {
     await snarkjs.zKey.contribute(key, out, 'test', entropy());
   },
+  'check-key': async (circuit, powers, key) => snarkjs.zKey.verifyFromR1cs(circuit, powers, key),
   async key(key) {
     return await snarkjs.zKey.exportVerificationKey(key);
   },

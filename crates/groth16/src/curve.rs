@@ -17,6 +17,12 @@ pub(crate) trait PointBytes<const N: usize>: Copy + Send + Sync {
     /// The bytes of the point.
     fn to_bytes(self) -> [u8; N];
 
+    /// Whether this is the point at infinity.
+    fn is_infinity(&self) -> bool;
+
+    /// Whether the point is on the curve. In G2, it may still be outside the group.
+    fn is_curve_point(&self) -> bool;
+
     /// Whether the point is on the curve and in the right subgroup.
     fn is_valid(&self) -> bool;
 }
@@ -34,6 +40,14 @@ impl PointBytes<G1_BYTES> for G1Affine {
             write_coordinates(&mut bytes, [x, y]);
         }
         bytes
+    }
+
+    fn is_infinity(&self) -> bool {
+        self.is_zero()
+    }
+
+    fn is_curve_point(&self) -> bool {
+        self.is_on_curve()
     }
 
     fn is_valid(&self) -> bool {
@@ -56,6 +70,14 @@ impl PointBytes<G2_BYTES> for G2Affine {
             write_coordinates(&mut bytes, [x.c0, x.c1, y.c0, y.c1]);
         }
         bytes
+    }
+
+    fn is_infinity(&self) -> bool {
+        self.is_zero()
+    }
+
+    fn is_curve_point(&self) -> bool {
+        self.is_on_curve()
     }
 
     fn is_valid(&self) -> bool {

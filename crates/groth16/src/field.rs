@@ -104,11 +104,16 @@ pub(crate) fn to_decimal<F: PrimeField<BigInt = BigInt<4>>>(value: &F) -> String
 pub(crate) fn random() -> Result<Zeroizing<Fr>, RandomnessError> {
     // Twice the length of a value, so that the reduction favours no value.
     let mut wide = Zeroizing::new([0_u8; 2 * FIELD_BYTES]);
-    getrandom::fill(wide.as_mut_slice()).map_err(RandomnessError)?;
+    fill_random(wide.as_mut_slice())?;
     let mut value = Fr::from_le_bytes_mod_order(wide.as_slice());
     let random = Zeroizing::new(value);
     value.zeroize();
     Ok(random)
+}
+
+/// Fills bytes with random ones from the operating system.
+pub(crate) fn fill_random(bytes: &mut [u8]) -> Result<(), RandomnessError> {
+    getrandom::fill(bytes).map_err(RandomnessError)
 }
 
 /// The modulus of the scalar field, the least significant byte first, as the headers of files have it.

@@ -1,4 +1,4 @@
-//! The container of `.r1cs`, `.wtns` and `.zkey` files.
+//! The container of `.r1cs`, `.wtns`, `.zkey` and `.ptau` files.
 //!
 //! All integers are little-endian. A file is its format's name in four letters, a version and the number of sections,
 //! then the sections, each with its number (32 bits) and its length (64 bits).
@@ -6,7 +6,7 @@
 use crate::field::{self, FIELD_BYTES};
 
 /// Bytes of a section's number and length.
-const SECTION_HEAD: usize = 12;
+pub(crate) const SECTION_HEAD: usize = 12;
 
 /// A file that is damaged, or that is not one of the expected kind.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -1,6 +1,6 @@
-//! Keys without a powers-of-tau file.
+//! Keys, with a powers-of-tau file ([`setup_from_powers`]) or without one.
 //!
-//! The setup draws four random numbers. Anybody who knows them can prove anything to the key's verifiers. So everybody
+//! Without one, the setup draws four random numbers. Anybody who knows them can prove anything to the key's verifiers. So everybody
 //! must trust the one machine that ran the setup: it must forget them. A key from a ceremony, in which one of many
 //! contributors must be honest, is better where value depends on proofs. snarkjs can add contributions to the key
 //! (`snarkjs zkey contribute`), but they change one of the four numbers only.
@@ -9,32 +9,29 @@
 //! the stack and in registers, and vectors that the library for field arithmetic frees during a computation. The server's
 //! allocator overwrites freed memory; the stack is reused at once by the computations that follow.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+mod from_powers;
+mod sums;
+
+use std::sync::atomic::AtomicBool;
 
 use ark_bn254::{Fr, G1Affine, G1Projective, G2Affine, G2Projective};
-use ark_ec::{
-    AffineRepr as _, CurveGroup as _, PrimeGroup as _,
-    scalar_mul::{BatchMulPreprocessing, ScalarMul},
-};
-use ark_ff::{FftField as _, Field as _, One as _, Zero as _, batch_inversion};
-use rayon::{
-    iter::ParallelIterator as _,
-    slice::{ParallelSlice as _, ParallelSliceMut as _},
-};
+use ark_ec::{AffineRepr as _, CurveGroup as _, PrimeGroup as _, scalar_mul::BatchMulPreprocessing};
+use ark_ff::{Field as _, Zero as _};
 use zeroize::Zeroizing;
 
 use crate::{
-    field::{self, RandomnessError},
+    field::RandomnessError,
+    lagrange::{Cancelled, Steps, batch_mul, lagrange_values, random_nonzero, random_outside_domain},
     matrix::Matrix,
+    powers::PowersError,
     r1cs::{R1cs, Terms},
     threads::{Panicked, Threads},
     verifying_key::VerifyingKey,
     zkey::{Zkey, ZkeyInfo},
-    zkey_writer,
+    zkey_writer::{self, Record},
 };
 
-/// Values of which one task takes care.
-const TASK_VALUES: usize = 1 << 10;
+pub use from_powers::setup_from_powers;
 
 /// Why there is no key.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +51,41 @@ pub enum SetupError {
     /// A library panicked.
     #[error(transparent)]
     Panicked(#[from] Panicked),
+    /// The powers of tau cannot be read.
+    #[error("the powers of tau cannot be used")]
+    Powers(#[source] PowersError),
+    /// The powers of tau are for smaller circuits.
+    #[error(
+        "the circuit has {constraints} constraints and {public_signals} public signals, which need powers of tau of power \
+         {needed}; the file has power {power}"
+    )]
+    DoesNotFit {
+        /// Constraints of the circuit.
+        constraints: u32,
+        /// Its public signals.
+        public_signals: u32,
+        /// The smallest power of two that is enough.
+        needed: u32,
+        /// That of the file.
+        power: u32,
+    },
+}
+
+impl From<Cancelled> for SetupError {
+    fn from(Cancelled: Cancelled) -> Self {
+        Self::Cancelled
+    }
+}
+
+impl From<PowersError> for SetupError {
+    fn from(error: PowersError) -> Self {
+        match error {
+            PowersError::Cancelled => Self::Cancelled,
+            PowersError::Randomness(error) => Self::Randomness(error),
+            PowersError::Panicked(error) => Self::Panicked(error),
+            error => Self::Powers(error),
+        }
+    }
 }
 
 /// Makes the key of a circuit, as the bytes of a `.zkey` file. One second for 30,000 constraints.
@@ -92,21 +124,7 @@ pub fn setup_cancellable(
     let secrets = Secrets::draw(domain_size)?;
     let key = threads.run(|| secrets.make_key(circuit, steps))??;
     steps.next()?;
-    Ok(zkey_writer::write(circuit, &key))
-}
-
-/// Ends the setup between two steps.
-#[derive(Clone, Copy)]
-struct Steps<'a>(&'a AtomicBool);
-
-impl Steps<'_> {
-    fn next(self) -> Result<(), SetupError> {
-        if self.is_cancelled() { Err(SetupError::Cancelled) } else { Ok(()) }
-    }
-
-    fn is_cancelled(self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
+    Ok(zkey_writer::write(circuit, &key, &Record::NONE))
 }
 
 /// The random numbers. snarkjs's keys have a gamma of 1, which is as secure.
@@ -119,20 +137,9 @@ struct Secrets {
 
 impl Secrets {
     fn draw(domain_size: u64) -> Result<Self, RandomnessError> {
-        let nonzero = || loop {
-            let value = field::random()?;
-            if !value.is_zero() {
-                return Ok(value);
-            }
-        };
-        let tau = loop {
-            let tau = nonzero()?;
-            // Neither a value of the domain nor one of the domain of H.
-            if !tau.pow([2 * domain_size]).is_one() {
-                break tau;
-            }
-        };
-        Ok(Self { tau, alpha: nonzero()?, beta: nonzero()?, delta: nonzero()? })
+        // Neither a value of the domain nor one of the domain of H.
+        let tau = random_outside_domain(2 * domain_size)?;
+        Ok(Self { tau, alpha: random_nonzero()?, beta: random_nonzero()?, delta: random_nonzero()? })
     }
 
     fn make_key(&self, circuit: &R1cs, steps: Steps<'_>) -> Result<Zkey, SetupError> {
@@ -189,7 +196,7 @@ impl Secrets {
     /// The polynomials of each wire at tau.
     fn evaluate(&self, circuit: &R1cs) -> Result<Evaluations, SetupError> {
         let info = circuit.info();
-        let lagrange = lagrange_values(info.domain_size(), &self.tau)?;
+        let lagrange = lagrange_values(info.domain_size(), &self.tau).ok_or(SetupError::TooLarge)?;
         let zeros = || Zeroizing::new(vec![Fr::zero(); info.wires as usize]);
         let (mut a, mut b, mut c) = (zeros(), zeros(), zeros());
         for (constraint, value) in circuit.constraints().iter().zip(lagrange.iter()) {
@@ -207,7 +214,7 @@ impl Secrets {
 
     /// The quotient is evaluated where the domain of twice the size has values that the domain has not.
     fn evaluate_h(&self, domain_size: u64, delta_inverse: &Fr) -> Result<Zeroizing<Vec<Fr>>, SetupError> {
-        let lagrange = lagrange_values(2 * domain_size, &self.tau)?;
+        let lagrange = lagrange_values(2 * domain_size, &self.tau).ok_or(SetupError::TooLarge)?;
         let mut h = Zeroizing::new(Vec::with_capacity(lagrange.len() / 2));
         h.extend(lagrange.iter().skip(1).step_by(2).map(|value| *value * delta_inverse));
         Ok(h)
@@ -230,53 +237,12 @@ fn add(values: &mut [Fr], terms: &Terms, factor: &Fr) {
     }
 }
 
-/// A generator times each value, from the table of its multiples. Values are left out once the setup is cancelled.
-fn batch_mul<T: ScalarMul>(
-    table: &BatchMulPreprocessing<T>,
-    values: &[T::ScalarField],
-    steps: Steps<'_>,
-) -> Vec<T::MulBase> {
-    let multiply =
-        |values: &[T::ScalarField]| if steps.is_cancelled() { Vec::new() } else { table.batch_mul(values) };
-    values.par_chunks(TASK_VALUES).flat_map_iter(multiply).collect()
-}
-
-/// The Lagrange polynomials of a domain at a value that is not in it: `(x^n - 1) / n * w^i / (x - w^i)`.
-fn lagrange_values(size: u64, at: &Fr) -> Result<Zeroizing<Vec<Fr>>, SetupError> {
-    let root = Fr::get_root_of_unity(size).ok_or(SetupError::TooLarge)?;
-    let count = usize::try_from(size).map_err(|_| SetupError::TooLarge)?;
-    let mut values = Zeroizing::new(Vec::with_capacity(count));
-    let mut power = Fr::one();
-    for _ in 0..count {
-        values.push(*at - power);
-        power *= root;
-    }
-    values.par_chunks_mut(TASK_VALUES).for_each(batch_inversion);
-    let size_inverse = Fr::from(size).inverse().ok_or(SetupError::TooLarge)?;
-    let mut factor = Zeroizing::new((at.pow([size]) - Fr::one()) * size_inverse);
-    for value in values.iter_mut() {
-        *value *= *factor;
-        *factor *= root;
-    }
-    Ok(values)
-}
-
 #[cfg(test)]
 mod tests {
     use std::num::NonZeroUsize;
 
     use super::*;
     use crate::{r1cs, zkey::Trust};
-
-    #[test]
-    fn lagrange_values_interpolate() {
-        let at = Fr::from(12_345_u64);
-        let root = Fr::get_root_of_unity(8).unwrap();
-        // x^3 is interpolated from its values.
-        let values = lagrange_values(8, &at).unwrap();
-        let sum: Fr = (0_u64..).zip(values.iter()).map(|(index, value)| root.pow([3 * index]) * value).sum();
-        assert_eq!(sum, at.pow([3]));
-    }
 
     #[test]
     fn the_key_passes_its_own_checks_and_differs_each_time() {
@@ -301,7 +267,5 @@ mod tests {
         let secrets = Secrets::draw(circuit.info().domain_size()).unwrap();
         let key = threads.run(|| secrets.make_key(&circuit, Steps(&is_cancelled))).unwrap();
         assert!(matches!(key, Err(SetupError::Cancelled)));
-        let table = BatchMulPreprocessing::new(G1Projective::generator(), 1);
-        assert!(batch_mul(&table, &[Fr::one()], Steps(&is_cancelled)).is_empty());
     }
 }

@@ -4,6 +4,7 @@ use ark_bn254::{Fq, Fr};
 use ark_ff::One as _;
 
 use crate::{
+    blake2b::DIGEST_BYTES,
     curve::PointBytes,
     field,
     r1cs::{R1cs, Terms},
@@ -11,11 +12,24 @@ use crate::{
     zkey::{FORMAT, GROTH16, Zkey},
 };
 
-/// The digest of the circuit in the record of a ceremony. Without a ceremony there is none.
-const NO_CIRCUIT_HASH: [u8; 64] = [0; 64];
+/// What a key records of its own ceremony.
+pub(crate) struct Record {
+    /// The digest of the circuit with the powers of tau.
+    pub(crate) circuit_hash: [u8; DIGEST_BYTES],
+    /// How many contributed to the key.
+    pub(crate) contributions: u32,
+    /// What they published, as a file has it.
+    pub(crate) published: Vec<u8>,
+}
+
+impl Record {
+    /// That of a key without powers of tau.
+    pub(crate) const NONE: Self =
+        Self { circuit_hash: [0; DIGEST_BYTES], contributions: 0, published: Vec::new() };
+}
 
 /// The bytes of a `.zkey` file. The matrices come from the circuit, and those of `key` are not used.
-pub(crate) fn write(circuit: &R1cs, key: &Zkey) -> Vec<u8> {
+pub(crate) fn write(circuit: &R1cs, key: &Zkey, record: &Record) -> Vec<u8> {
     let mut writer = Writer::new(FORMAT, 10);
     writer.section(1, |bytes| bytes.extend(GROTH16.to_le_bytes()));
     writer.section(2, |bytes| {
@@ -40,8 +54,9 @@ pub(crate) fn write(circuit: &R1cs, key: &Zkey) -> Vec<u8> {
     writer.section(8, |bytes| points(bytes, &key.c_query));
     writer.section(9, |bytes| points(bytes, &key.h_query));
     writer.section(10, |bytes| {
-        bytes.extend(NO_CIRCUIT_HASH);
-        bytes.extend(0_u32.to_le_bytes());
+        bytes.extend(record.circuit_hash);
+        bytes.extend(record.contributions.to_le_bytes());
+        bytes.extend(&record.published);
     });
     writer.finish()
 }

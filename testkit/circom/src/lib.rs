@@ -70,6 +70,13 @@ fn stored(name: &str, write: impl FnOnce(&Path)) -> PathBuf {
     path
 }
 
+/// The path of a powers-of-tau file from snarkjs.
+pub fn snarkjs_powers(power: u32) -> PathBuf {
+    stored(&format!("{power}.ptau"), |powers| {
+        snarkjs("ptau", &[Path::new(&power.to_string()), powers]).unwrap();
+    })
+}
+
 /// A compiled circuit.
 #[derive(Debug, Clone)]
 pub struct CircomCircuit {
@@ -129,11 +136,9 @@ impl CircomCircuit {
         Ok(fs::read(witness).unwrap())
     }
 
-    /// The path of a key from snarkjs, with a powers-of-tau file of its own.
+    /// The path of a key from snarkjs, with a powers-of-tau file of snarkjs.
     pub fn snarkjs_zkey(&self, power: u32) -> PathBuf {
-        let powers = stored(&format!("{power}.ptau"), |powers| {
-            snarkjs("ptau", &[Path::new(&power.to_string()), powers]).unwrap();
-        });
+        let powers = snarkjs_powers(power);
         let stem = self.dir.file_name().unwrap().to_string_lossy();
         stored(&format!("{stem}.zkey"), |zkey| {
             snarkjs("setup", &[&self.r1cs_path(), &powers, zkey]).unwrap();

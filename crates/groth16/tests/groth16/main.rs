@@ -5,4 +5,5 @@
 mod against_snarkjs;
 mod contract;
 mod damaged_files;
+mod powers;
 mod support;
