@@ -7,18 +7,21 @@
 //!
 //! For the tests of circuits in circom, only by name or with the tests:
 //! - circom's compiler, snarkjs, and what compiles and runs verifier contracts, from npm.
+//! - [`powers`]: powers of tau of a ceremony, from a crate.
 //!
 //! For the edge:
 //! - [`wasm_target`]: Rust's standard library for WebAssembly, from rustup, or compiled from Debian's source.
 //! - [`mod@edge`]: the tools that build, run and deploy it, from cargo and npm.
 //!
-//! [`npm`] installs packages for most parts.
+//! [`npm`] installs packages for most parts, and [`crate_file`] finds files in crates.
 
 mod bb;
 mod circuits;
+mod crate_file;
 mod crs;
 mod edge;
 mod npm;
+mod powers;
 pub(crate) mod wasm_target;
 
 use std::fs::{self, File};
@@ -169,7 +172,7 @@ impl SetupContext {
             Part::Bb => Ok(vec![bb::inspect(self)?]),
             Part::Crs => Ok(vec![crs::inspect(self)?]),
             Part::Circuits => circuits::inspect(self),
-            Part::Circom => Ok(vec![npm::inspect(self, NpmProject::Circom)?]),
+            Part::Circom => Ok(vec![npm::inspect(self, NpmProject::Circom)?, powers::inspect(self)]),
             Part::Wasm => Ok(vec![wasm_target::inspect()?]),
             Part::Edge => edge::inspect(self),
         }
@@ -189,6 +192,7 @@ impl SetupContext {
                     Part::Bb => bb::install(self),
                     Part::Crs => crs::install(self),
                     Part::Circuits => circuits::compile(self, &finding.what),
+                    Part::Circom if finding.what == powers::TITLE => powers::install(self),
                     Part::Circom => npm::install(self, NpmProject::Circom),
                     Part::Wasm => wasm_target::install(self),
                     Part::Edge => edge::install(self, &finding.what),

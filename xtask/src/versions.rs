@@ -13,6 +13,7 @@ pub(crate) struct Versions {
     pub(crate) bb: Bb,
     pub(crate) noir: Noir,
     pub(crate) crs: Crs,
+    pub(crate) powers: PowersCrate,
     pub(crate) cargo_deny: Tool,
     /// The crate `worker` and the program `worker-build`.
     pub(crate) worker: Tool,
@@ -78,6 +79,16 @@ pub(crate) struct Carrier {
     /// The offset of the first point in the file.
     pub(crate) offset_bytes: usize,
     pub(crate) points: u32,
+}
+
+/// A crate with a powers-of-tau file.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct PowersCrate {
+    pub(crate) name: String,
+    pub(crate) version: String,
+    /// The file, relative to the crate's root.
+    pub(crate) path: String,
+    pub(crate) sha256: String,
 }
 
 #[derive(Debug, Clone, Deserialize)]

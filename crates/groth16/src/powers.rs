@@ -49,6 +49,18 @@ pub const MAX_POWER: u32 = 22;
 /// The largest power of two of a file that is made here.
 pub const MAX_NEW_POWER: u32 = 20;
 
+/// The memory of a check of a file, in bytes and at most: random factors, a transform of them and its tables.
+#[must_use]
+pub const fn memory_of_check(power: u32) -> u64 {
+    (64 << 20) + (256 << power)
+}
+
+/// The memory that making a file takes, in bytes and at most: tables of multiples, and the largest domain.
+#[must_use]
+pub const fn memory_of_new(power: u32) -> u64 {
+    (256 << 20) + (96 << power)
+}
+
 const FORMAT: Format = Format { name: "ptau", version: 1, last_section: 15 };
 
 /// What is wrong with a file, or why there is none.

@@ -77,6 +77,13 @@ pub fn snarkjs_powers(power: u32) -> PathBuf {
     })
 }
 
+/// The path of a powers-of-tau file of a ceremony, of power 8.
+pub fn ceremony_powers() -> PathBuf {
+    let path = folder().join("8.ptau");
+    assert!(path.exists(), "{} does not exist: run `cargo xtask setup --only circom`", path.display());
+    path
+}
+
 /// A compiled circuit.
 #[derive(Debug, Clone)]
 pub struct CircomCircuit {

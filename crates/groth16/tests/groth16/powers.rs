@@ -98,6 +98,21 @@ fn powers_of_both_pass_the_check() {
 }
 
 #[test]
+fn powers_of_a_ceremony_pass_the_check_and_make_keys() {
+    let path = circom::ceremony_powers();
+    let powers = open(&path);
+    let info = powers.info();
+    // 54 contributions and a beacon, to a file of which this is the beginning.
+    assert_eq!((info.power, info.ceremony_power, info.contributions), (8, 28, 55));
+    assert_eq!(powers.digest(&goes_on()).unwrap().origin(), PowersOrigin::Ceremony);
+    check(&path).unwrap();
+    let (circuit, dir) = (CircomCircuit::compile("range"), tempfile::tempdir().unwrap());
+    let zkey = dir.path().join("key.zkey");
+    fs::write(&zkey, key(&circuit, &path).unwrap()).unwrap();
+    assert_eq!(circom::snarkjs("check-key", &[&circuit.r1cs_path(), &path, &zkey]).unwrap(), "true");
+}
+
+#[test]
 fn powers_of_many_pieces_pass_the_check() {
     // The longest sections are read in several pieces.
     let (_dir, path) = new_powers(13);

