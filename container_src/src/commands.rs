@@ -23,6 +23,7 @@ mod input_file;
 pub mod keys;
 mod own_flags;
 pub mod prove;
+pub mod ptau;
 pub mod serve;
 mod start_checks;
 pub mod stop_signals;
@@ -81,6 +82,8 @@ enum Command {
     Circuit(circuit::CircuitArgs),
     /// Verify or export the audit log.
     Audit(audit::AuditArgs),
+    /// Make, import, verify and describe powers of tau, from which keys of circom circuits are made.
+    Ptau(ptau::PtauArgs),
     /// Make API keys.
     Keys(keys::KeysArgs),
     /// Check that a running server is ready, for container health checks.
@@ -105,6 +108,7 @@ pub fn run() -> ExitCode {
         Command::Warm(args) => warm::run(*args, &environment),
         Command::Circuit(args) => circuit::run(args),
         Command::Audit(args) => audit::run(args),
+        Command::Ptau(args) => ptau::run(args),
         Command::Keys(args) => keys::run(args),
         Command::Healthcheck(args) => healthcheck::run(&args),
     };

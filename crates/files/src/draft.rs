@@ -38,11 +38,11 @@ impl Draft {
         name.push(format!(".{}.{EXTENSION}", Uuid::new_v4()));
         let path = folder_of(target).join(name);
         // Exclusive creation follows no symbolic link.
-        let file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&path)?;
+        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(mode).open(&path)?;
         Ok(Self { path, target: target.to_owned(), file })
     }
 
-    /// The open file.
+    /// The open file, for reading and writing.
     #[must_use]
     pub fn file(&self) -> &File {
         &self.file
