@@ -15,11 +15,13 @@ use std::{
 };
 
 use edgeprove_audit::{Audit, AuditError, AuditSettings};
+use edgeprove_builder::Powers;
 use edgeprove_engine::{
     proof_cache::ProofCache,
     proof_service::{self, ProofService},
 };
 use edgeprove_files::{Draft, regular_file};
+use edgeprove_groth16::PowersError;
 use edgeprove_job_queue::runner::Drain;
 use edgeprove_job_rules::estimator::DurationEstimator;
 use edgeprove_telemetry::metrics;
@@ -80,6 +82,15 @@ pub enum StartError {
     /// The compilers of circuits cannot be used.
     #[error("--toolchain (EDGEPROVE_TOOLCHAIN) cannot be used")]
     Builder(#[from] OpenBuilderError),
+    /// The powers of tau cannot be used.
+    #[error("--powers (EDGEPROVE_POWERS): {} cannot be used", path.display())]
+    Powers {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: PowersError,
+    },
     /// Metrics cannot be recorded.
     #[error("metrics cannot be recorded")]
     Metrics(#[from] BuildError),
@@ -118,6 +129,7 @@ impl StartError {
         match self {
             Self::Engine(_)
             | Self::Builder(_)
+            | Self::Powers { .. }
             | Self::Audit(_)
             | Self::Listen { .. }
             | Self::AddrFile { .. }
@@ -152,10 +164,11 @@ impl App {
     pub async fn start(settings: ServeSettings) -> Result<Self, StartError> {
         listener::raise_open_files_limit(settings.server.connections_max);
         let templates = Arc::new(Catalogue::embedded()?);
+        let powers = open_powers(settings.work.powers.clone()).await?;
         let exposition = metrics::start()?;
         let engine = Engine::start(&settings.engine, settings.circuits)?;
         let trust = (&settings.access, settings.audit.as_ref());
-        let work = (&settings.work, &templates);
+        let work = (&settings.work, &templates, powers.as_ref());
         let parts = match Parts::open(&engine, &settings.server, settings.jobs, trust, work).await {
             Ok(parts) => parts,
             Err(error) => {
@@ -178,6 +191,7 @@ impl App {
         let state = Arc::new(Shared {
             circuits,
             roles: settings.work.roles(),
+            powers,
             concurrent_requests: ConcurrentRequests::new(http.requests_per_caller),
             options: http,
             lifecycle: Lifecycle::new(engine.supervisor.clone()),
@@ -271,7 +285,7 @@ impl Parts {
         server: &ServerSettings,
         jobs: Result<JobSettings, JobsDisabled>,
         (access, audit): (&AccessSettings, Option<&AuditSettings>),
-        (work, templates): (&WorkSettings, &Arc<Catalogue>),
+        (work, templates, powers): (&WorkSettings, &Arc<Catalogue>, Option<&Arc<Powers>>),
     ) -> Result<Self, StartError> {
         let name = server_name();
         let audit = Audit::open(audit, &name, &engine.supervisor).await?;
@@ -295,7 +309,7 @@ impl Parts {
                     proofs: proofs.clone(),
                     spool: engine.spool.clone(),
                     proves: work.proves,
-                    builds: build_tools(engine, work, templates).await?,
+                    builds: build_tools(engine, work, templates, powers).await?,
                     deploy_nodes: work.deploy_nodes.clone(),
                 };
                 let recorder = JobRecorder::new(audit.clone());
@@ -317,15 +331,30 @@ impl Parts {
     }
 }
 
+/// Opens the powers of tau. Their digest is part of what identifies a circuit, so that a server without a builder needs
+/// it too.
+async fn open_powers(path: Option<PathBuf>) -> Result<Option<Arc<Powers>>, StartError> {
+    let Some(path) = path else { return Ok(None) };
+    let opened = path.clone();
+    let opened = tokio::task::spawn_blocking(move || Powers::open(&opened)).await;
+    let powers = opened.unwrap_or(Err(PowersError::Cancelled));
+    let powers = powers.map_err(|source| StartError::Powers { path, source })?;
+    let (power, origin) = (powers.info().power, powers.origin().as_str());
+    tracing::info!(power, origin, digest = %powers.digest(), "keys of circom circuits are made from powers of tau");
+    Ok(Some(Arc::new(powers)))
+}
+
 /// What this server builds circuits with, if it does.
 async fn build_tools(
     engine: &Engine,
     work: &WorkSettings,
     templates: &Arc<Catalogue>,
+    powers: Option<&Arc<Powers>>,
 ) -> Result<Option<BuildTools>, OpenBuilderError> {
     let Some(settings) = &work.builder else { return Ok(None) };
     let cores = NonZeroUsize::new(engine.proving.scheduler().limits().cores).unwrap_or(NonZeroUsize::MIN);
-    let builder = toolchain::open(settings, &engine.program.path, cores, &engine.supervisor).await?;
+    let (bb, powers) = (&engine.program.path, powers.cloned());
+    let builder = toolchain::open(settings, bb, powers, cores, &engine.supervisor).await?;
     let noir = NoirSamples::new(Arc::clone(&engine.proving), engine.spool.clone());
     Ok(Some(BuildTools { builder, templates: Arc::clone(templates), noir }))
 }

@@ -32,7 +32,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use edgeprove_builder::{BuiltCircuit, BuiltContract};
+use edgeprove_builder::{BuiltCircuit, BuiltContract, Powers};
 use edgeprove_circuit_store::{
     CircuitStore, CircuitStoreError, FamilyPlace, ListedCircuit, NewCircuit, StoredCircuit,
     package::{Content, PackedFile},
@@ -47,7 +47,10 @@ use edgeprove_engine::{
 };
 use edgeprove_groth16::{VerifyingKey, verifier_contract};
 use edgeprove_job_rules::capability::Subject;
-use edgeprove_protocol::{CircuitId, HasProblemType, ProblemType, ProofSystem, Target};
+use edgeprove_protocol::{
+    CircuitId, HasProblemType, ProblemType, ProofSystem, Target,
+    answer::{CircuitSetup, PowersOfTau},
+};
 use edgeprove_spool::{Spool, SpoolError};
 use edgeprove_templates::{Instance, Language, Toolchain};
 use parking_lot::{Mutex, RwLock};
@@ -128,6 +131,7 @@ struct Publication {
     language: Language,
     family: Option<FamilyPlace>,
     trust: Option<String>,
+    setup: Option<CircuitSetup>,
     contract: Option<BuiltContract>,
     files: Vec<PublishedFile>,
     loaded: Arc<Circuit>,
@@ -303,6 +307,9 @@ impl Circuits {
             language,
             family: instance.family(toolchain).map(|(family, size)| FamilyPlace { family, size }),
             trust: circuit.trust.map(|trust| trust.as_str().to_owned()),
+            setup: circuit
+                .trust
+                .map(|_| CircuitSetup { powers: circuit.powers.as_deref().map(powers_of_tau) }),
             contract: Some(circuit.contract.clone()),
             files,
             loaded,
@@ -316,12 +323,14 @@ impl Circuits {
         built: &Built,
         publication: Publication,
     ) -> Result<StoredCircuit, CircuitError> {
-        let Publication { hash, source, language, family, trust, contract, mut files, loaded } = publication;
+        let Publication { hash, source, language, family, trust, setup, contract, mut files, loaded } =
+            publication;
         for file in files_of_key(&loaded) {
             if files.iter().all(|other| other.name != file.name) {
                 files.push(file);
             }
         }
+        let trust = (trust, setup);
         let description = Description::new(source, language, trust, contract.as_ref(), &files, &loaded);
         let new = NewCircuit {
             id: loaded.id.clone(),
@@ -457,6 +466,16 @@ impl Built {
             tracing::error!(circuit = %id, error = %edgeprove_telemetry::chain(&error), "a built circuit could not be loaded");
             LookupError::Failed { id: id.clone(), kind: error.kind(), public_reason: error.public_reason() }.into()
         })
+    }
+}
+
+/// What callers see of powers of tau.
+#[must_use]
+pub fn powers_of_tau(powers: &Powers) -> PowersOfTau {
+    PowersOfTau {
+        origin: powers.origin().as_str().to_owned(),
+        digest: powers.digest().to_string(),
+        power: powers.info().power,
     }
 }
 

@@ -4,7 +4,7 @@ use edgeprove_builder::BuiltContract;
 use edgeprove_engine::circuits::Circuit;
 use edgeprove_protocol::{
     Target,
-    answer::{CircuitVerifier, ContractGas},
+    answer::{CircuitSetup, CircuitVerifier, ContractGas},
 };
 use edgeprove_templates::{Instance, Language};
 use serde::{Deserialize, Serialize};
@@ -32,6 +32,10 @@ pub struct Description {
     /// declared. `None` where keys need no setup of their own.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub trust: Option<String>,
+    /// How its keys were made here; `None` where keys need no setup, where they were uploaded, and where an earlier version
+    /// described the circuit.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub setup: Option<CircuitSetup>,
     /// Its inputs with their types, as JSON; `null` where its files do not name them.
     pub inputs: Value,
     /// Its verifier contract; `None` where an earlier version described the circuit.
@@ -86,7 +90,7 @@ impl Description {
     pub fn new(
         source: Source,
         language: Language,
-        trust: Option<String>,
+        (trust, setup): (Option<String>, Option<CircuitSetup>),
         contract: Option<&BuiltContract>,
         files: &[PublishedFile],
         loaded: &Circuit,
@@ -101,6 +105,7 @@ impl Description {
             vk_hash: key.map(|key| format!("0x{}", hex::encode(key.vk_hash))).unwrap_or_default(),
             inputs: serde_json::to_value(loaded.inputs()).unwrap_or_default(),
             trust,
+            setup,
             verifier: contract.map(verifier),
             artifacts: files
                 .iter()

@@ -3,10 +3,12 @@
 use std::{
     num::NonZeroUsize,
     path::{self, Path, PathBuf},
+    sync::Arc,
 };
 
 use edgeprove_builder::{
-    BuildLimits, Builder, BuilderError, Required, Sandbox, ToolError, ToolLocations, Toolchain, Versions,
+    BuildLimits, Builder, BuilderError, Powers, Required, Sandbox, ToolError, ToolLocations, Toolchain,
+    Versions,
 };
 use edgeprove_spool::{Spool, SpoolError};
 use edgeprove_telemetry::Supervisor;
@@ -39,9 +41,11 @@ pub enum OpenBuilderError {
 }
 
 /// Finds the tools, and starts the builder. `bb` is the prover program, whose version was compared with the pinned one.
+/// `powers` are those of keys of circom's circuits.
 pub async fn open(
     settings: &BuilderSettings,
     bb: &Path,
+    powers: Option<Arc<Powers>>,
     cores: NonZeroUsize,
     supervisor: &Supervisor,
 ) -> Result<Builder, OpenBuilderError> {
@@ -53,7 +57,7 @@ pub async fn open(
     let bb = path::absolute(bb).unwrap_or_else(|_| bb.to_owned());
     let tools = ToolLocations { node, circom: compilers.join("circom"), noir: compilers, bb };
     let toolchain = Toolchain::find(tools, Versions::pinned(), &sandbox).await?;
-    let builder = Builder::new(sandbox, toolchain, BuildLimits::default(), cores)?;
+    let builder = Builder::new(sandbox, toolchain, BuildLimits::default(), cores)?.with_powers(powers);
     tracing::info!(isolation = isolation.as_str(), folder = %settings.folder.display(), "circuits can be built");
     Ok(builder)
 }

@@ -263,6 +263,7 @@ impl Circuits {
             language,
             family: None,
             trust: trust.map(|trust| trust.as_str().to_owned()),
+            setup: None,
             contract: None,
             files: published,
             loaded,

@@ -134,7 +134,7 @@ fn print(flags: &[FlagValue], settings: &ServeSettings, misspelt: &[Misspelt]) -
 }
 
 fn facts(settings: &ServeSettings) -> Vec<(&'static str, String)> {
-    let ServeSettings { server, access, audit, circuits, engine, jobs, .. } = settings;
+    let ServeSettings { server, access, audit, circuits, engine, jobs, work, .. } = settings;
     let (program, scheduler) = (&engine.program, &engine.proving.scheduler);
     let mut facts = vec![
         ("listens on", server.listen.to_string()),
@@ -152,6 +152,9 @@ fn facts(settings: &ServeSettings) -> Vec<(&'static str, String)> {
         let is_default = circuits.default.as_ref() == Some(&source.id) || circuits.sources.len() == 1;
         let role = if is_default { ", the default" } else { "" };
         facts.push(("circuit", format!("{}: {}, {}{role}", source.id, source.path.display(), source.target)));
+    }
+    if let Some(powers) = &work.powers {
+        facts.push(("powers of tau", powers.display().to_string()));
     }
     let keys = access.keys.len();
     facts.push((

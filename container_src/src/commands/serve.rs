@@ -55,11 +55,13 @@ impl ServeArgs {
         let work = self.builder.read(environment, cache_dir, &mut faults);
         let bounds = work.as_ref().map(|work| work.bounds);
         let jobs = self.jobs.read(environment, bounds, &mut faults);
-        start_checks::check_inputs(circuits.as_ref(), program, &mut faults);
+        let powers = work.as_ref().and_then(|work| work.powers.as_deref());
+        start_checks::check_inputs(circuits.as_ref(), program, powers, &mut faults);
         if purpose == Purpose::Check {
             let audit = access_and_audit.as_ref().and_then(|(_, audit)| audit.as_ref());
             start_checks::check_audit(audit, &mut faults);
             start_checks::check_circuits(circuits.as_ref(), &mut faults);
+            start_checks::check_powers(powers, &mut faults);
             start_checks::check_spool(program, &mut faults);
             start_checks::check_jobs(jobs.as_ref().and_then(|(_, jobs)| jobs.as_ref().ok()), &mut faults);
         }

@@ -8,6 +8,7 @@ use std::{
 
 use edgeprove_artifacts::ArtifactStore;
 use edgeprove_audit::{AuditSettings, file::FileSink};
+use edgeprove_builder::Powers;
 use edgeprove_engine::proof_systems::{self, ReadLimits, read_circuit};
 use edgeprove_files::trusted_path::{UntrustedPath, input_faults};
 use edgeprove_job_queue::store::Database;
@@ -15,20 +16,22 @@ use edgeprove_spool::Spool;
 use edgeprove_telemetry::chain;
 
 use crate::{
-    config::{Faults, ServeSettings},
+    config::{Faults, ServeSettings, setting::flag},
     engine::settings::{CircuitSettings, ProgramSettings},
     jobs::system::{JobSettings, OpenError},
 };
 
-/// No other user may write to the circuits, to the CRS, or to a folder on the way to them. That another user owns one of them
+/// No other user may write to the circuits, to the CRS, to the powers of tau, or to a folder on the way to them. That another user owns one of them
 /// is no fault, because images often have such files: [`input_warnings`] has those.
 pub(super) fn check_inputs(
     circuits: Option<&CircuitSettings>,
     program: Option<&ProgramSettings>,
+    powers: Option<&Path>,
     faults: &mut Faults,
 ) {
     let circuits = circuits.iter().flat_map(|circuits| circuit_files(circuits));
-    let paths = circuits.chain(program.iter().flat_map(|program| crs_files(program)));
+    let powers = powers.map(Path::to_owned);
+    let paths = circuits.chain(program.iter().flat_map(|program| crs_files(program))).chain(powers);
     let found = paths.flat_map(|path| input_faults(&path));
     // Several files have the same folder.
     let found: BTreeSet<String> =
@@ -78,6 +81,15 @@ pub(super) fn check_circuits(circuits: Option<&CircuitSettings>, faults: &mut Fa
         if let Err(error) = read_circuit(&source.path, ReadLimits::of_a_command()) {
             faults.add(format!("the circuit file {}: {}", source.path.display(), chain(&error)));
         }
+    }
+}
+
+/// The powers of tau can be read. Their points are not checked.
+pub(super) fn check_powers(powers: Option<&Path>, faults: &mut Faults) {
+    if let Some(path) = powers
+        && let Err(error) = Powers::open(path)
+    {
+        faults.add(format!("{}: {}: {}", flag("powers"), path.display(), chain(&error)));
     }
 }
 

@@ -51,6 +51,12 @@ pub struct BuilderArgs {
     #[arg(long, env = "EDGEPROVE_TOOLCHAIN", value_name = "DIR")]
     toolchain: Option<PathBuf>,
 
+    /// Powers of tau from which the keys of circom circuits are made: a .ptau file of `edgeprove ptau`. The digest of the file
+    /// is part of a circuit's identity, so servers that share circuits need the same file. Default: none, and this server
+    /// alone makes each key.
+    #[arg(long, env = "EDGEPROVE_POWERS", value_name = "FILE")]
+    powers: Option<PathBuf>,
+
     /// How the compilers must be separated from the system: `namespaces` without network, or `process-group`. Containers without
     /// further rights have no namespaces: there a compiler reaches the network, and what it starts may outlive it.
     #[arg(long, env = "EDGEPROVE_BUILDER_ISOLATION", value_name = "WAY", default_value = "namespaces", value_parser = raw_setting::<Required>)]
@@ -78,6 +84,8 @@ pub struct WorkSettings {
     pub proves: bool,
     /// What it builds circuits with; `None`: it builds none.
     pub builder: Option<BuilderSettings>,
+    /// The powers of tau of keys of circom's circuits.
+    pub powers: Option<PathBuf>,
     /// How many circuits are stored.
     pub bounds: Bounds,
     /// The Ethereum nodes by which contracts may be deployed.
@@ -117,7 +125,8 @@ impl BuilderArgs {
             None => None,
         };
         let bounds = Bounds { circuits_max: circuits?, bytes_max: size?.as_u64() };
-        Some(WorkSettings { proves: named.is_empty() || has(Role::Prover), builder, bounds, deploy_nodes })
+        let (proves, powers) = (named.is_empty() || has(Role::Prover), self.powers);
+        Some(WorkSettings { proves, builder, powers, bounds, deploy_nodes })
     }
 }
 

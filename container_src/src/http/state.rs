@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use edgeprove_audit::Audit;
+use edgeprove_builder::Powers;
 use edgeprove_engine::{proof_service::ProofService, witness::intake::IntakeLimits};
 use edgeprove_protocol::{HasProblemType, Load, ProblemType};
 use edgeprove_telemetry::metrics::Exposition;
@@ -55,6 +56,8 @@ pub struct Shared {
     pub templates: Arc<Catalogue>,
     /// What this server does with jobs.
     pub roles: Roles,
+    /// The powers of tau of circuits that are built.
+    pub powers: Option<Arc<Powers>>,
     /// The job queue, or why the server has none.
     pub jobs: Result<Arc<Jobs>, JobsDisabled>,
     /// The maximum number of attempts at a job that a request may allow, also where jobs are disabled.

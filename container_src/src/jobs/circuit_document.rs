@@ -110,6 +110,7 @@ fn built_entry(state: &BuildState) -> Result<CircuitEntry, CircuitDocumentError>
             params: serde_json::from_str(&payload.params).map_err(|_| damaged())?,
             hash: None,
             trust: None,
+            setup: None,
             published_at: None,
             artifacts: Vec::new(),
         }),
@@ -135,6 +136,7 @@ pub fn stored_entry(stored: &StoredCircuit) -> Result<CircuitEntry, CircuitError
         circuit_size,
         vk_hash,
         trust,
+        setup,
         verifier,
         artifacts,
         ..
@@ -151,7 +153,8 @@ pub fn stored_entry(stored: &StoredCircuit) -> Result<CircuitEntry, CircuitError
     let (origin, built, uploaded) = match source {
         Source::Built { template: template_name, params } => {
             let (hash, published_at) = (Some(hash), Some(published_at));
-            let built = BuiltFrom { template_name, language, params, hash, trust, published_at, artifacts };
+            let built =
+                BuiltFrom { template_name, language, params, hash, trust, setup, published_at, artifacts };
             (CircuitOrigin::Built, Some(built), None)
         }
         Source::Uploaded { name, sample_proved } => {

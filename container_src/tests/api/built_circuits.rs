@@ -46,7 +46,7 @@ fn toolchain() -> PathBuf {
 }
 
 /// A server that builds circuits, and keeps them in this folder.
-fn builder(data: &Path) -> impl Fn(&mut Settings) {
+pub(crate) fn builder(data: &Path) -> impl Fn(&mut Settings) {
     let data = data.join("data");
     move |settings| {
         settings.flag("--data", &data.display());
@@ -61,15 +61,15 @@ fn use_compilers(settings: &mut Settings, folder: &Path) {
     settings.environment.push(("PATH".to_owned(), std::env::var("PATH").unwrap()));
 }
 
-fn request(server: &TestServer, body: &Value) -> Response {
+pub(crate) fn request(server: &TestServer, body: &Value) -> Response {
     server.json_request("/v1/circuits", body.to_string()).send()
 }
 
-fn range(language: &str) -> Value {
+pub(crate) fn range(language: &str) -> Value {
     json!({"templateName": "rangeCheck", "language": language, "params": {"min": 100, "max": 500}})
 }
 
-fn circuit(server: &TestServer, id: &str) -> CircuitEntry {
+pub(crate) fn circuit(server: &TestServer, id: &str) -> CircuitEntry {
     let response = server.get(&format!("/v1/circuits/{id}"));
     assert_eq!(response.status, 200, "{response:?}");
     serde_json::from_slice(&response.body).unwrap()
@@ -77,7 +77,7 @@ fn circuit(server: &TestServer, id: &str) -> CircuitEntry {
 
 /// Requests a circuit, and waits until it is ready.
 #[track_caller]
-fn build(server: &TestServer, body: &Value) -> CircuitEntry {
+pub(crate) fn build(server: &TestServer, body: &Value) -> CircuitEntry {
     let response = request(server, body);
     assert_eq!(response.status, 202, "{response:?}");
     assert!(!response.header("retry-after").is_empty());
@@ -96,12 +96,12 @@ fn wait_until_ready(server: &TestServer, id: &str) -> CircuitEntry {
     })
 }
 
-fn built(entry: &CircuitEntry) -> &BuiltFrom {
+pub(crate) fn built(entry: &CircuitEntry) -> &BuiltFrom {
     entry.built.as_ref().unwrap()
 }
 
 /// Asks for the proof of a value.
-fn prove(server: &TestServer, id: &str, value: u32) -> Response {
+pub(crate) fn prove(server: &TestServer, id: &str, value: u32) -> Response {
     let document = json!({"privateInputs": {"value": value.to_string()}, "publicInputs": {"context": "7"}});
     let request = server.inputs_request(&format!("/api/prove/{id}"), &document);
     request.header("accept", "application/json").send()

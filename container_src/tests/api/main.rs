@@ -57,6 +57,7 @@ mod metrics;
 mod msm;
 mod other_users;
 mod pages;
+mod powers;
 mod private_memory;
 mod process_mode;
 mod progress_bar;

@@ -31,6 +31,7 @@ use crate::{
     contract::{BuiltContract, ContractError},
     error::{Fate, ToolError},
     gate::{GateError, SampleError, SampleProof, SampleProver},
+    powers::Powers,
     sandbox::{Isolation, Limits, Sandbox, Tool},
     toolchain::Toolchain,
     workspace::Workspace,
@@ -112,6 +113,8 @@ pub struct BuiltCircuit {
     pub artifacts: Vec<Artifact>,
     /// Whom its keys make one trust; `None` for Noir, whose keys need no setup of their own.
     pub trust: Option<SetupTrust>,
+    /// The powers of tau from which its keys were made.
+    pub powers: Option<Arc<Powers>>,
     /// Its verifier contract.
     pub contract: BuiltContract,
     /// How the compiler was separated from the system.
@@ -156,7 +159,10 @@ pub enum BuildError {
     Program(#[from] CircuitError),
     /// There are no keys.
     #[error("the keys could not be made")]
-    Setup(#[from] SetupError),
+    Setup(#[source] SetupError),
+    /// The powers of tau are for smaller circuits.
+    #[error(transparent)]
+    DoesNotFit(SetupError),
     /// The keys cannot be read.
     #[error("the keys that were made cannot be read")]
     Key(#[from] KeyError),
@@ -180,6 +186,15 @@ pub enum BuildError {
     Interrupted,
 }
 
+impl From<SetupError> for BuildError {
+    fn from(error: SetupError) -> Self {
+        match error {
+            SetupError::DoesNotFit { .. } => Self::DoesNotFit(error),
+            error => Self::Setup(error),
+        }
+    }
+}
+
 impl BuildError {
     /// Whether another attempt may succeed.
     #[must_use]
@@ -189,7 +204,7 @@ impl BuildError {
             Self::Contract(error) => error.fate(),
             Self::Setup(SetupError::Cancelled) | Self::Interrupted => Fate::Stopping,
             Self::Sources(_)
-            | Self::Setup(SetupError::Randomness(_) | SetupError::Panicked(_))
+            | Self::Setup(SetupError::Randomness(_) | SetupError::Panicked(_) | SetupError::Powers(_))
             | Self::Key(KeyError::Panicked(_))
             | Self::Gate(GateError::Failed { .. })
             | Self::TimedOut
@@ -199,7 +214,8 @@ impl BuildError {
             | Self::TooLarge { .. }
             | Self::Constraints(_)
             | Self::Program(_)
-            | Self::Setup(SetupError::NoConstraints | SetupError::TooLarge)
+            | Self::Setup(SetupError::NoConstraints | SetupError::TooLarge | SetupError::DoesNotFit { .. })
+            | Self::DoesNotFit(_)
             | Self::Key(KeyError::Format(_))
             | Self::Gate(_) => Fate::Permanent,
         }
@@ -274,6 +290,7 @@ pub struct Builder {
     /// Calls of contracts for callers.
     calls: Arc<Semaphore>,
     makes_contracts: bool,
+    powers: Option<Arc<Powers>>,
 }
 
 /// The turn of a build. Whatever runs for the build holds it: its compiler, and its computations. So a build that was
@@ -322,8 +339,21 @@ impl Builder {
         let (threads, engine) = (Threads::of_width(width)?, WitnessEngine::start()?);
         let (turn, calls) =
             (Arc::new(Semaphore::new(1)), Arc::new(Semaphore::new(contract::CALLS_MAX.get())));
-        let makes_contracts = true;
-        Ok(Self { sandbox, toolchain, limits, width, threads, engine, turn, calls, makes_contracts })
+        let (makes_contracts, powers) = (true, None);
+        Ok(Self { sandbox, toolchain, limits, width, threads, engine, turn, calls, makes_contracts, powers })
+    }
+
+    /// Makes the keys of circom's circuits from these powers of tau, where there are some.
+    #[must_use]
+    pub fn with_powers(mut self, powers: Option<Arc<Powers>>) -> Self {
+        self.powers = powers;
+        self
+    }
+
+    /// The powers of tau.
+    #[must_use]
+    pub fn powers(&self) -> Option<&Powers> {
+        self.powers.as_deref()
     }
 
     /// Builds circuits without verifier contracts, which take seconds of a build.
@@ -365,7 +395,8 @@ impl Builder {
             };
             let ContractFiles { artifacts: of_contract, contract } = made;
             artifacts.extend(of_contract);
-            Ok(BuiltCircuit { artifacts, trust, contract, isolation: self.sandbox.isolation() })
+            let powers = trust.and(self.powers.clone());
+            Ok(BuiltCircuit { artifacts, trust, powers, contract, isolation: self.sandbox.isolation() })
         };
         let result = tokio::time::timeout_at(context.deadline.into(), build).await;
         result.unwrap_or(Err(BuildError::TimedOut))
@@ -478,6 +509,7 @@ mod tests {
             BuildError::Tool(ToolError::TooLarge { tool: tool(), limit_bytes: 1 }),
             BuildError::TooLarge { what: "wires", found: 2, limit: 1 },
             BuildError::Setup(SetupError::NoConstraints),
+            SetupError::DoesNotFit { constraints: 2, public_signals: 1, needed: 2, power: 1 }.into(),
             BuildError::Gate(GateError::NotVerified { sample: String::new() }),
         ];
         let stopping = [

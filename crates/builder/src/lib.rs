@@ -22,6 +22,7 @@
 //! - [`workspace`]: the private folder of a build.
 //! - [`error`]: why a tool has no result.
 //! - [`field_value`]: numbers of a proof as texts.
+//! - [`powers`]: the powers of tau that keys are made from.
 //! - [`artifact`]: a file of a circuit.
 
 pub mod artifact;
@@ -30,6 +31,7 @@ pub mod contract;
 pub mod error;
 mod field_value;
 pub mod gate;
+mod powers;
 pub mod sandbox;
 pub mod toolchain;
 pub mod workspace;
@@ -42,6 +44,7 @@ pub use build::{
 pub use contract::{BuiltContract, ContractError, NotDeployable};
 pub use error::{Fate, ToolError};
 pub use gate::{GateError, ProvedSample, SampleError, SampleProof, SampleProver};
+pub use powers::Powers;
 pub use sandbox::{Isolation, Limits, Required, Sandbox, Tool, ToolOutput};
 pub use toolchain::{ToolLocations, Toolchain, Versions};
 pub use workspace::Workspace;

@@ -14,6 +14,7 @@ use serde::Deserialize;
 
 use crate::{
     error::ToolError,
+    powers::Powers,
     sandbox::{Limits, Sandbox, Tool},
 };
 
@@ -58,17 +59,21 @@ impl Versions {
         }
     }
 
-    /// The versions that are part of the identity of a circuit in this language, and the number of our own recipe.
+    /// The versions that are part of the identity of a circuit in this language, the number of our own recipe, and for circom
+    /// the powers of tau, where there are some.
     #[must_use]
-    pub fn identity(&self, language: Language) -> templates::Toolchain {
+    pub fn identity(&self, language: Language, powers: Option<&Powers>) -> templates::Toolchain {
         let Self { noir, bb, circom2, circomlib, solc, .. } = self;
         let recipe = &RECIPE.to_string();
         let of_all = [("solc", solc), ("recipe", recipe)];
+        let powers =
+            powers.filter(|_| language == Language::Circom).map(|powers| powers.digest().to_string());
+        let of_setup = powers.as_ref().map(|digest| ("powers", digest));
         let of_language = match language {
             Language::Noir => [("noir", noir), ("bb", bb)],
             Language::Circom => [("circom2", circom2), ("circomlib", circomlib)],
         };
-        of_language.into_iter().chain(of_all).collect()
+        of_language.into_iter().chain(of_all).chain(of_setup).collect()
     }
 }
 

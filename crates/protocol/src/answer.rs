@@ -306,12 +306,33 @@ pub struct BuiltFrom {
     /// need no setup of their own.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub trust: Option<String>,
+    /// How its keys were made. `None` where keys need no setup of their own, and where an earlier version built the circuit.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub setup: Option<CircuitSetup>,
     /// When it was published.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub published_at: Option<String>,
     /// Its files.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub artifacts: Vec<CircuitFile>,
+}
+
+/// How the keys of a circuit were made. The second phase, for each circuit alone, is always that of the server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CircuitSetup {
+    /// The first phase, which circuits share. `None`: the server made it for this circuit.
+    pub powers: Option<PowersOfTau>,
+}
+
+/// Powers of tau, from which keys are made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PowersOfTau {
+    /// `ceremony` where the Hermez ceremony published the file, otherwise `local`.
+    pub origin: String,
+    /// BLAKE2b-512 of the file, as `b2sum` prints it: 128 hexadecimal digits.
+    pub digest: String,
+    /// The power of two of the constraints and public signals that a circuit may have.
+    pub power: u32,
 }
 
 /// One file of a circuit that was built or uploaded.
@@ -352,6 +373,9 @@ pub struct Health {
     /// The number of circuits that were built from templates or uploaded.
     #[serde(default)]
     pub built_circuits: u64,
+    /// The powers of tau from which keys of circom circuits are made. `None`: this server makes keys without any.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub powers: Option<PowersOfTau>,
     /// The Noir release whose compiled circuits this server accepts.
     pub noir_version: String,
     /// Whether each proof is verified before it is returned.

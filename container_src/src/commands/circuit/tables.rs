@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use edgeprove_protocol::answer::{
-    CircuitEntry, CircuitFile, CircuitOrigin, CircuitStatus, CircuitVerifier, DeploymentEntry,
+    CircuitEntry, CircuitFile, CircuitOrigin, CircuitStatus, CircuitVerifier, DeploymentEntry, PowersOfTau,
 };
 use serde_json::Value;
 
@@ -66,6 +66,11 @@ pub(super) fn details(entry: &CircuitEntry, inputs: &Value, deployments: &[Deplo
         line("language", &built.language);
         line("params", &Value::Object(built.params.clone()).to_string());
         line("trust", built.trust.as_deref().unwrap_or_default());
+        if let Some(PowersOfTau { origin, digest, power }) =
+            built.setup.as_ref().and_then(|setup| setup.powers.as_ref())
+        {
+            line("powers", &format!("{origin}, power {power}, BLAKE2b {digest}"));
+        }
         line("published", built.published_at.as_deref().unwrap_or_default());
         files = &built.artifacts;
     }

@@ -60,7 +60,7 @@ pub(super) async fn build_circuit(
     let CircuitRequest { template_name, language, params } = read(app, parts, body).await?;
     let template = app.templates.find(&template_name, language)?;
     let instance = Instance::new(template, &params)?;
-    let toolchain = Versions::pinned().identity(template.language());
+    let toolchain = Versions::pinned().identity(template.language(), app.powers.as_deref());
     let (id, hash) = (instance.circuit_id(&toolchain), instance.hash(&toolchain));
     if !app.roles.builds && !jobs.store.queue.database().is_shared() {
         // A circuit that was built earlier can still be proved.

@@ -10,10 +10,13 @@ use edgeprove_protocol::{
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use crate::http::{
-    api_error::ApiError,
-    caller::Identity,
-    state::{AppState, NotReady, Shared},
+use crate::{
+    circuits::powers_of_tau,
+    http::{
+        api_error::ApiError,
+        caller::Identity,
+        state::{AppState, NotReady, Shared},
+    },
 };
 use edgeprove_engine::circuits::registry::{Entry, LoadState};
 use edgeprove_job_queue::store::StoreError;
@@ -126,6 +129,7 @@ fn examine(
         crs: CrsHealth { points: app.engine.proving.keys().crs.points },
         roles: app.roles.names(),
         built_circuits: app.circuits.built() as u64,
+        powers: app.powers.as_deref().map(powers_of_tau),
         noir_version: NOIR_VERSION.to_owned(),
         verify: app.engine.proving.options().verify,
         prover: ProverHealth {

@@ -136,11 +136,12 @@ impl Build {
         // No job is claimed without tools.
         let tools = self.tools.as_ref().ok_or(Failure::Released)?;
         let instance = instance(tools, &payload)?;
-        let toolchain = tools.builder.toolchain().versions().identity(payload.language);
+        let versions = tools.builder.toolchain().versions();
+        let toolchain = versions.identity(payload.language, tools.builder.powers());
         let id = instance.circuit_id(&toolchain);
         if job.subject != id.as_str() {
-            let detail =
-                "this server builds other circuits of the template: it has other versions of the compilers";
+            let detail = "this server builds other circuits of the template: it has other versions of the compilers, or other \
+                 powers of tau";
             return Err(Failure::Permanent(ProblemType::CircuitUnavailable, detail.to_owned()));
         }
         if self.circuits.is_published(&id).await.map_err(|error| publish_failure(&error.into()))? {

@@ -16,7 +16,7 @@ use edgeprove_circom_witness::{
 };
 use edgeprove_groth16::{
     PreparedVerifyingKey, Proof, ProvingKey, PublicSignals, R1cs, R1csInfo, Threads, Trust, VerifyingKey,
-    WitnessValues, setup::setup_cancellable, verifier_contract,
+    WitnessValues, setup::setup_cancellable, setup_from_powers, verifier_contract,
 };
 use edgeprove_telemetry::PRIVATE_VALUES_THREAD;
 use edgeprove_templates::{Instance, template::Input};
@@ -135,7 +135,10 @@ impl Builder {
 
     /// Makes the key on threads of its own, which end with it: who finds its random numbers on a stack could prove anything.
     fn set_up(&self, constraints: &R1cs, is_cancelled: &AtomicBool) -> Result<Vec<u8>, BuildError> {
-        let run = |threads: &Threads| setup_cancellable(constraints, threads, is_cancelled);
+        let run = |threads: &Threads| match &self.powers {
+            Some(powers) => setup_from_powers(constraints, powers.file(), threads, is_cancelled),
+            None => setup_cancellable(constraints, threads, is_cancelled),
+        };
         let run = || Threads::with_new(self.width, PRIVATE_VALUES_THREAD, STACK_BYTES, run);
         let named = thread::Builder::new().name(PRIVATE_VALUES_THREAD.to_owned()).stack_size(STACK_BYTES);
         let joined = thread::scope(|scope| Ok(named.spawn_scoped(scope, run)?.join()));

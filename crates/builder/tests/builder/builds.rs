@@ -46,7 +46,7 @@ fn locations() -> ToolLocations {
 }
 
 /// Builds without contracts, which take seconds.
-async fn builder(sandbox: &Sandbox, limits: BuildLimits) -> Builder {
+pub(crate) async fn builder(sandbox: &Sandbox, limits: BuildLimits) -> Builder {
     builder_of_contracts(sandbox, limits).await.without_contracts()
 }
 
@@ -56,7 +56,7 @@ async fn builder_of_contracts(sandbox: &Sandbox, limits: BuildLimits) -> Builder
 }
 
 /// Builds without a limit that anything reaches.
-async fn build(
+pub(crate) async fn build(
     builder: &Builder,
     instance: &Instance,
     noir: &dyn NoirBackend,
@@ -65,7 +65,7 @@ async fn build(
     builder.build(instance, noir, &BuildContext { on_stage: &|_| {}, deadline }).await
 }
 
-fn instance(name: &str, language: Language) -> Instance {
+pub(crate) fn instance(name: &str, language: Language) -> Instance {
     let catalogue = Catalogue::embedded().unwrap();
     Instance::sample(catalogue.find(name, Some(language)).unwrap()).unwrap()
 }
@@ -194,7 +194,7 @@ impl SampleProver for RealProver {
 }
 
 /// Fails a build of another language that asks for Noir.
-struct NoNoir;
+pub(crate) struct NoNoir;
 
 #[async_trait]
 impl NoirBackend for NoNoir {

@@ -4,5 +4,6 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a panic reports that a test has failed")]
 
 mod builds;
+mod powers;
 mod sandbox;
 mod support;
