@@ -14,7 +14,7 @@ use serde_json::Value;
 
 /// A request that arrived.
 #[derive(Debug, Clone)]
-pub struct Received {
+pub struct WebhookRequest {
     /// The path and the query.
     pub path: String,
     /// The headers, with names in lower case.
@@ -25,7 +25,7 @@ pub struct Received {
     pub at: Instant,
 }
 
-impl Received {
+impl WebhookRequest {
     /// The body as JSON.
     #[track_caller]
     pub fn json(&self) -> Value {
@@ -62,12 +62,12 @@ impl Reply {
 #[derive(Debug, Clone)]
 pub struct Receiver {
     address: SocketAddr,
-    received: Arc<Mutex<Vec<Received>>>,
+    received: Arc<Mutex<Vec<WebhookRequest>>>,
 }
 
 impl Receiver {
     /// Starts a receiver that answers the request with this number, from 0, like this.
-    pub fn start(reply: impl Fn(usize, &Received) -> Reply + Send + Sync + 'static) -> Self {
+    pub fn start(reply: impl Fn(usize, &WebhookRequest) -> Reply + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let (address, reply) = (listener.local_addr().unwrap(), Arc::new(reply));
         let received = Arc::new(Mutex::new(Vec::new()));
@@ -98,15 +98,15 @@ impl Receiver {
     }
 
     /// What has arrived so far.
-    pub fn received(&self) -> Vec<Received> {
+    pub fn received(&self) -> Vec<WebhookRequest> {
         self.received.lock().clone()
     }
 }
 
 fn serve(
     stream: TcpStream,
-    reply: &dyn Fn(usize, &Received) -> Reply,
-    received: &Mutex<Vec<Received>>,
+    reply: &dyn Fn(usize, &WebhookRequest) -> Reply,
+    received: &Mutex<Vec<WebhookRequest>>,
 ) -> Option<()> {
     let mut reader = BufReader::new(stream.try_clone().ok()?);
     let mut stream = stream;
@@ -126,7 +126,7 @@ fn serve(
     }
     let mut body = vec![0; headers.get("content-length")?.parse().ok()?];
     reader.read_exact(&mut body).ok()?;
-    let request = Received { path, headers, body, at: Instant::now() };
+    let request = WebhookRequest { path, headers, body, at: Instant::now() };
     let number = {
         let mut received = received.lock();
         received.push(request.clone());

@@ -26,6 +26,7 @@ impl Setting for WebhookSecret {
 /// Flags of webhooks.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Webhooks")]
+#[expect(clippy::struct_field_names, reason = "they are the names of the flags")]
 pub struct WebhookArgs {
     /// Hosts to which the server sends a request when a job has finished whose caller sent `X-Callback-Url`, such as
     /// `hooks.example` (port 443) or `10.0.0.7:8080`; several are separated by commas. A listed host may be internal, and

@@ -1,4 +1,4 @@
-//! The URL that a caller gives to be told when its job has finished: `X-Callback-Url`.
+//! The URL at which a caller is notified when its job has finished: `X-Callback-Url`.
 //!
 //! It may have a password or a key, so nothing but its host is ever shown.
 

@@ -78,7 +78,7 @@ pub struct Requester {
     pub account: String,
     /// The id of the request.
     pub request_id: String,
-    /// Who is to be told when the build has finished.
+    /// Who is notified when the build has finished.
     pub callback: Option<Callback>,
     /// What the build takes from the limits of the caller.
     pub charge: Charge,
@@ -140,7 +140,7 @@ impl Jobs {
                 let key = format!("build/{id}/{}", job.seq).parse()?;
                 match self.state_of(id, job).await? {
                     Some(BuildState::Pending(job)) => {
-                        // It may finish at this moment, and is told nevertheless.
+                        // It may finish at this moment, and is reported nevertheless.
                         self.owe(&job, by.callback.as_ref()).await.map_err(SubmissionError::from)?;
                         return Ok(BuildState::Pending(job));
                     }

@@ -78,7 +78,7 @@ pub struct Submission {
 pub struct Asked {
     /// Its id.
     pub request_id: String,
-    /// Who is to be told when the job has finished.
+    /// Who is notified when the job has finished.
     pub callback: Option<Callback>,
 }
 
@@ -88,7 +88,7 @@ pub enum SubmissionError {
     /// The queue refused it.
     #[error(transparent)]
     Queue(#[from] EnqueueError),
-    /// Its caller cannot be told when it has finished.
+    /// Its caller cannot be notified when it has finished.
     #[error(transparent)]
     Callback(#[from] OweError),
     /// The witness could not be stored.
@@ -270,7 +270,7 @@ impl Acceptance {
         match &enqueued {
             Ok(Enqueued::Accepted(job)) => {
                 if let Err(error) = recorder.accepted(job, request_id.clone()).await {
-                    // The caller gets no id, and is told nothing.
+                    // The caller gets no id, and no webhook.
                     if let Some(owed) = &owed {
                         owed.withdraw().await;
                     }

@@ -120,9 +120,9 @@ fn a_build_is_reported_to_all_who_asked() {
     };
     let responses = ["/a", "/b", "/a"].map(ask);
     assert!(responses.iter().all(|response| response.status == 202), "{responses:?}");
-    let received = webhooks::wait_for(&receiver, 2);
+    let arrived = webhooks::wait_for(&receiver, 2);
     let id = responses[0].json()["id"].clone();
-    for webhook in &received {
+    for webhook in &arrived {
         let event = webhooks::assert_signed(webhook);
         assert_eq!((&event["type"], &event["data"]["id"]), (&json!("build.completed"), &id), "{event}");
         let entry: CircuitEntry = serde_json::from_value(event["data"].clone()).unwrap();

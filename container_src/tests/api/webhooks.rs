@@ -1,4 +1,4 @@
-//! Webhooks: a server of the caller is told when a job has finished.
+//! Webhooks: a server of the caller is notified when a job has finished.
 
 use std::{
     fs,
@@ -8,7 +8,7 @@ use std::{
 };
 
 use edgeprove_protocol::{JobDocument, JobId, JobStatus, ProblemType, headers};
-use edgeprove_testkit::receiver::Received;
+use edgeprove_testkit::receiver::WebhookRequest;
 use edgeprove_webhooks::{WebhookSecret, secret::signatures};
 use http::Method;
 use serde_json::{Value, json};
@@ -54,7 +54,7 @@ fn submit(server: &TestServer, url: &str) -> JobId {
 
 /// Waits until this many requests have arrived.
 #[track_caller]
-pub(crate) fn wait_for(receiver: &Receiver, requests: usize) -> Vec<Received> {
+pub(crate) fn wait_for(receiver: &Receiver, requests: usize) -> Vec<WebhookRequest> {
     within(LONG_LIMIT, "the webhooks arrive", || {
         Some(receiver.received()).filter(|received| received.len() >= requests)
     })
@@ -62,7 +62,7 @@ pub(crate) fn wait_for(receiver: &Receiver, requests: usize) -> Vec<Received> {
 
 /// Checks everything that must be true of every webhook, and returns the event.
 #[track_caller]
-pub(crate) fn assert_signed(webhook: &Received) -> Value {
+pub(crate) fn assert_signed(webhook: &WebhookRequest) -> Value {
     let (id, at) = (webhook.header("webhook-id"), webhook.header("webhook-timestamp"));
     let at: u64 = at.parse().expect("a number of seconds");
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
@@ -101,7 +101,7 @@ fn assert_absent(folder: &Path, texts: &[&str]) {
 }
 
 /// Verifies a webhook with the code of the documentation.
-fn verifies_by_documentation(webhook: &Received, body: &[u8]) -> bool {
+fn verifies_by_documentation(webhook: &WebhookRequest, body: &[u8]) -> bool {
     let document = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("docs/API.md");
     let document = fs::read_to_string(document).unwrap();
     let (_, snippet) = document.split_once("```js\n").expect("it has a snippet");
@@ -359,8 +359,8 @@ fn a_cancelled_job_is_reported() {
         response
     });
     let id = id.json()["id"].clone();
-    let received = wait_for(&receiver, 6);
-    let events: Vec<_> = received.iter().map(assert_signed).collect();
+    let arrived = wait_for(&receiver, 6);
+    let events: Vec<_> = arrived.iter().map(assert_signed).collect();
     let event = events.iter().find(|event| event["data"]["id"] == id).expect("each job is reported");
     assert_eq!(
         (event["type"].as_str(), event["data"]["status"].as_str()),
@@ -382,8 +382,8 @@ fn a_repeated_request_is_reported_once_for_each_url() {
     // Of a job that has finished.
     assert_eq!(send("/a").assert_accepted().id, id);
     assert_eq!(send("/c").assert_accepted().id, id);
-    let received = wait_for(&receiver, 3);
-    let mut paths: Vec<_> = received.iter().map(|webhook| webhook.path.as_str()).collect();
+    let arrived = wait_for(&receiver, 3);
+    let mut paths: Vec<_> = arrived.iter().map(|webhook| webhook.path.as_str()).collect();
     paths.sort_unstable();
     assert_eq!(paths, ["/a", "/b", "/c"]);
 }
@@ -408,12 +408,12 @@ fn servers_of_one_database_report_a_job_once() {
     let mut jobs: Vec<_> = (0..JOBS)
         .map(|number| submit(&servers[number % 2], &receiver.url(&format!("/{number}"))).to_string())
         .collect();
-    let received = wait_for(&receiver, JOBS);
+    let arrived = wait_for(&receiver, JOBS);
     eventually("every delivery is counted", || {
         (servers.iter().map(|server| metric(server, "delivered")).sum::<u64>() == JOBS as u64).then_some(())
     });
-    let id = |webhook: &Received| assert_signed(webhook)["data"]["id"].as_str().unwrap().to_owned();
-    let mut reported: Vec<_> = received.iter().map(id).collect();
+    let id = |webhook: &WebhookRequest| assert_signed(webhook)["data"]["id"].as_str().unwrap().to_owned();
+    let mut reported: Vec<_> = arrived.iter().map(id).collect();
     reported.sort_unstable();
     jobs.sort_unstable();
     assert_eq!(reported, jobs);

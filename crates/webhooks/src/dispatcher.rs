@@ -220,7 +220,7 @@ impl Dispatcher {
 
     async fn end(&self, webhook: &Webhook, end: WebhookEnd) {
         let written = self.store.end(webhook).await;
-        // Where another attempt has begun, that one reports its own end.
+        // Where another attempt has started, that one reports its own end.
         if matches!(written, Ok(true)) {
             metrics::webhook(&webhook.job_kind, end);
             self.events.ended(webhook, end == WebhookEnd::Delivered).await;

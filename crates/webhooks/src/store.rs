@@ -23,7 +23,7 @@ const ORPHAN_AGE: Duration = Duration::from_hours(1);
 /// The most rows that one statement deletes.
 const BATCH: u32 = 500;
 
-/// Who is to be told that a job has finished.
+/// Who is notified that a job has finished.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Callback {
     /// The URL that the caller gave.

@@ -42,16 +42,13 @@ pub async fn circuit_events(
     query: Result<Query<JobQuery>, QueryRejection>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let account = match &identity.caller {
-        Ok(caller) => {
-            app.access.count(caller)?;
-            caller.share_account().into_owned()
-        }
-        Err(_) => {
-            app.access.count_denied(identity.address)?;
-            // Its streams must not take those of a caller at the same address.
-            format!("public:{}", share_account(&address_account(identity.address)))
-        }
+    let account = if let Ok(caller) = &identity.caller {
+        app.access.count(caller)?;
+        caller.share_account().into_owned()
+    } else {
+        app.access.count_denied(identity.address)?;
+        // Its streams must not take those of a caller at the same address.
+        format!("public:{}", share_account(&address_account(identity.address)))
     };
     let no_circuit = || ApiError::new(ProblemType::CircuitNotFound, "no circuit has this name");
     let nothing = || Ok(no_store(StatusCode::NO_CONTENT.into_response()));

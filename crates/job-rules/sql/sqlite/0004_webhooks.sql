@@ -1,4 +1,4 @@
--- Callers that are told when a job has finished. src/sql/webhooks.rs describes the columns.
+-- Callers that are notified when a job has finished. src/sql/webhooks.rs describes the columns.
 CREATE TABLE webhooks (
     id TEXT NOT NULL PRIMARY KEY,
     job_id TEXT NOT NULL,

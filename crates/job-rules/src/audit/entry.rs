@@ -88,9 +88,9 @@ actions! {
     CircuitRemoved = "circuit.removed";
     /// The contracts of a circuit were deployed.
     CircuitDeployed = "circuit.deployed";
-    /// A server of a caller was told that a job has finished.
+    /// A server of a caller was notified that a job has finished.
     WebhookDelivered = "webhook.delivered";
-    /// A server of a caller could not be told that a job has finished, and no further attempt is made.
+    /// A server of a caller could not be notified that a job has finished, and no further attempt is made.
     WebhookGivenUp = "webhook.given_up";
 }
 

@@ -5,7 +5,7 @@
 //! for the case that whoever made the claim never ends it. Writes after the claim bind the number of the attempt, so that an
 //! earlier attempt changes nothing.
 //!
-//! The columns: `account` is whose share of the bounds it takes, and `owner` who is told. `host` is the host and port of the
+//! The columns: `account` is whose share of the bounds it takes, and `owner` who is notified. `host` is the host and port of the
 //! URL, `url` the URL encrypted, and `url_digest` a keyed digest of it. `due_at` is NULL until the job has finished. `body` is
 //! what is sent, from the first attempt on. `ended_at` is when it was delivered or given up; `url` and `body` are removed then.
 
@@ -19,7 +19,7 @@ macro_rules! webhook_columns {
 }
 
 /// Owes a webhook for a job, unless the bound is reached or it is owed already. A caller may be owed one while it is owed
-/// fewer than there are free places.
+/// fewer than there are free slots.
 ///
 /// Binds 1 id, 2 job, 3 kind of the job, 4 owner, 5 account, 6 host, 7 encrypted URL, 8 digest of the URL, 9 now, 10 maximum
 /// number of owed webhooks. Returns `id`. No row: [`FIND`] shows whether it is owed already.

@@ -6,7 +6,7 @@ use edgeprove_protocol::Priority;
 
 use super::*;
 
-const LEASE: Duration = Duration::from_secs(60);
+const LEASE: Duration = Duration::from_mins(1);
 const NOBODY: &str = "[]";
 
 struct Fixture {
@@ -70,7 +70,7 @@ fn callback(account: &str, url: &str) -> Callback {
 }
 
 #[tokio::test]
-async fn callers_share_the_places() {
+async fn callers_share_the_slots() {
     let fixture = Fixture::new().await;
     let mut shares = Vec::new();
     let mut last = String::new();
