@@ -265,7 +265,7 @@ fn wrong_points_are_refused() {
         };
         let error = error_of(&at_last(&other));
         assert!(error.contains("contradicts itself"), "{section}: {error}");
-        // Two points that changed places.
+        // Two points that were exchanged.
         if section != 6 {
             let swapped =
                 [&good[..last - length], &good[last..end], &good[last - length..last], &good[end..]].concat();
