@@ -34,18 +34,25 @@ fn inputs(number: &str) -> Value {
     json!({"privateInputs": {"value": number}, "publicInputs": {"context": "7"}})
 }
 
-/// Requests the circuit for numbers from 100 to 500, waits until it is ready, and returns its id.
-fn build(edge: &Edge, language: &str) -> String {
-    let body =
-        json!({"templateName": "rangeCheck", "language": language, "params": {"min": 100, "max": 500}});
-    let accepted = post(edge, "/v1/circuits", &body);
+/// Requests the circuit for numbers from 100 to 500, follows its build until it is ready, and returns its id.
+fn build(edge: &Edge, language: &str, receiver: &Receiver) -> String {
+    let params = json!({"min": 100, "max": 500});
+    let body = json!({"templateName": "rangeCheck", "language": language, "params": params});
+    let mut request = edge
+        .request("POST", "/v1/circuits")
+        .header("content-type", "application/json")
+        .header(headers::CALLBACK_URL, &receiver.url("/built"));
+    request.body = body.to_string().into_bytes();
+    let accepted = request.send();
     assert_eq!(accepted.status, 202, "{accepted:?}");
-    let path = accepted.header("location").to_owned();
-    within(LONG_LIMIT, "the circuit is built", || {
-        let circuit = edge.get(&path).json();
-        assert_ne!(circuit["status"], "failed", "{circuit}");
-        (circuit["status"] == "ready").then(|| circuit["id"].as_str().unwrap().to_owned())
-    })
+    let accepted = accepted.json();
+    let events = accepted["build"]["events"].as_str().unwrap();
+    let response = edge.request("GET", events).send_within(LONG_LIMIT);
+    assert_eq!(response.header("content-type"), "text/event-stream", "{response:?}");
+    let text = String::from_utf8(response.body).unwrap();
+    let (_, done) = text.split_once("event: done\n").expect("the build ends");
+    assert!(done.contains("\"status\":\"ready\""), "{text}");
+    accepted["id"].as_str().unwrap().to_owned()
 }
 
 #[test]
