@@ -1,0 +1,283 @@
+// The documents of the HTTP API, as docs/API.md and docs/API-CIRCUITS.md describe them. Tests compare them with the
+// answers of a real server. A newer server may add members.
+
+/** Hexadecimal digits after `0x`. */
+export type Hex = `0x${string}`;
+
+/** What a proof is for: bb, bb.js and Noir; a Solidity verifier of bb; snarkjs and its Solidity verifier. */
+export type Target = 'noir-recursive' | 'evm' | 'groth16';
+
+/** How urgent a proof is. Which ones a caller may use depends on its key. */
+export type Priority = 'LOW' | 'NORMAL' | 'HIGH' | 'CRITICAL';
+
+/** The state of a job. The last four are final. */
+export type JobStatus = 'queued' | 'running' | 'completed' | 'failed' | 'cancelled' | 'expired';
+
+/** The stage of a job. */
+export type JobStage = 'queued' | 'loading' | 'proving' | 'verifying' | 'done';
+
+/** A failure, as the server describes it (RFC 9457). */
+export interface ProblemDocument {
+  type: string;
+  title: string;
+  status: number;
+  detail: string;
+  /** The same as `title`. */
+  error: string;
+  /** The same as `detail`. */
+  message: string;
+  /** The stable code: docs/ERRORS.md lists them. */
+  code: string;
+  retryable: boolean;
+  severity?: 'notice' | 'warning' | 'error' | 'critical';
+  fallback_circuit?: string;
+  field?: string;
+  request_id?: string;
+}
+
+/** A job. Times are RFC 3339 in UTC. */
+export interface JobDocument {
+  id: string;
+  status: JobStatus;
+  stage: JobStage;
+  /** How much is done, in percent. It falls when another attempt starts. */
+  progress: number;
+  /** 1 for the next job; `null` once it has started. */
+  queue_position: number | null;
+  /** Expected time until it finishes, in milliseconds; `null` where nothing is known. */
+  estimated_remaining_ms: number | null;
+  /** Confidence of the estimate, from 0 to 1. */
+  confidence: number | null;
+  /** The circuit that was requested. */
+  circuit: string;
+  target: Target;
+  /** The smaller circuit of the family that was proved instead. */
+  fallback_circuit?: string;
+  priority: Priority;
+  attempts: number;
+  max_attempts: number;
+  /** The longest time for the proof, in milliseconds, where the request had one. */
+  timeout_ms?: number;
+  /** Why it failed, or why its last attempt did. */
+  error: ProblemDocument | null;
+  created_at: string;
+  started_at: string | null;
+  finished_at: string | null;
+  /** When its result is deleted. */
+  expires_at: string | null;
+  /** Paths at the server. The one to the events may have a token, with which a page without a key reads this job. */
+  links: { self: string; proof: string; events: string };
+}
+
+/** A page of jobs, the latest first. */
+export interface JobPage {
+  jobs: JobDocument[];
+  /** The path of the next page; `null` on the last one. */
+  next: string | null;
+}
+
+/** Durations at the server, in milliseconds. */
+export interface ServerTimings {
+  upload_ms: number;
+  queue_ms: number;
+  prove_ms: number;
+  verify_ms: number;
+  total_ms: number;
+}
+
+/** A proof of Groth16, as snarkjs writes it. */
+export interface Groth16Proof {
+  pi_a: string[];
+  pi_b: string[][];
+  pi_c: string[];
+  protocol: string;
+  curve: string;
+}
+
+/** The answer with a proof. */
+export interface ProofAnswer {
+  success: true;
+  /** Base64; for Groth16 the object of snarkjs. */
+  proof: string | Groth16Proof;
+  /** For Groth16: the public inputs in decimal digits. */
+  publicSignals?: string[];
+  proof_hash: Hex;
+  public_inputs: Hex[];
+  circuit: string;
+  target: Target;
+  vk_hash: Hex;
+  verified: boolean;
+  cached: boolean;
+  fallback_from?: string;
+  timings: ServerTimings;
+  request_id: string;
+}
+
+/** The call that verifies a proof in its verifier contract. */
+export interface Calldata {
+  function: string;
+  calldata: Hex;
+  circuit: string;
+  target: Target;
+}
+
+/** A file of a stored circuit. */
+export interface CircuitFile {
+  name: string;
+  bytes: number;
+  /** 64 hexadecimal digits. */
+  sha256: string;
+  path: string;
+}
+
+/** The verifier contract of a circuit that was built. */
+export interface CircuitVerifier {
+  flavor: string;
+  audited: boolean;
+  gas: { deploy: number; verify: number } | null;
+  error?: string;
+}
+
+/** An input of a circuit, with its type as in the ABI of Noir. */
+export interface CircuitInput {
+  name: string;
+  type: { kind: string; [member: string]: unknown };
+  visibility: 'private' | 'public' | 'databus';
+}
+
+/** A deployment of a verifier contract. */
+export interface Deployment {
+  circuit: string;
+  chain_id: number;
+  deployer: string;
+  status: 'pending' | 'deployed' | 'failed';
+  address?: string;
+  contracts: { name: string; address: string; transaction: string; block: number; gas_used: number }[];
+  deployed_at?: string;
+  job_id?: string;
+  error?: ProblemDocument;
+}
+
+/** One circuit of the list. Sizes and keys are `null` until the circuit is loaded. */
+export interface CircuitEntry {
+  id: string;
+  status: 'pending' | 'loading' | 'ready' | 'failed';
+  /** The target where a request names none. */
+  target: Target;
+  targets: Target[];
+  gates: number | null;
+  circuit_size: number | null;
+  vk_hash: Hex | null;
+  /** The path of its verification key. */
+  vk: string | null;
+  origin: 'configured' | 'built' | 'uploaded';
+  verifier?: CircuitVerifier;
+  /** What it was built from. */
+  built?: {
+    template_name: string;
+    language: 'noir' | 'circom';
+    params: Record<string, unknown>;
+    hash?: string;
+    trust?: string;
+    published_at?: string;
+    artifacts?: CircuitFile[];
+  };
+  uploaded?: {
+    name: string;
+    language: 'noir' | 'circom';
+    hash: string;
+    trust?: string;
+    sample_proved: boolean;
+    published_at: string;
+    artifacts: CircuitFile[];
+  };
+  /** Why its last build failed. */
+  error?: ProblemDocument;
+}
+
+/** A circuit with its inputs. */
+export interface Circuit extends CircuitEntry {
+  /** `null` where its files do not name them, as for circom. */
+  inputs: CircuitInput[] | null;
+  deployments?: Deployment[];
+}
+
+/** A page of circuits. */
+export interface CircuitPage {
+  circuits: CircuitEntry[];
+  /** The path of the next page. */
+  next?: string;
+}
+
+/** A template of the list. */
+export interface TemplateEntry {
+  name: string;
+  languages: ('noir' | 'circom')[];
+  proves: string;
+  template: string;
+}
+
+/** A template: docs/TEMPLATES.md describes its members. */
+export interface Template {
+  name: string;
+  languages: ('noir' | 'circom')[];
+  proves: string;
+  parameters: Record<string, unknown>;
+  checks: Record<string, unknown>[];
+  public_in?: Record<string, string>;
+  family?: string;
+  public_inputs: { name: string; description: string }[];
+  private_inputs: { name: string; description: string }[];
+  sample: {
+    parameters: Record<string, unknown>;
+    accepted: { name: string; inputs: Record<string, unknown> }[];
+    refused: { name: string; inputs: Record<string, unknown> }[];
+  };
+  sizes: Record<string, Record<string, number>>;
+}
+
+/** The answer of a verification at the server. */
+export interface Verdict {
+  valid: boolean;
+  verifiedBy: 'bb' | 'groth16' | 'evm' | (string & {});
+}
+
+/** The state of a server. */
+export interface Health {
+  status: 'ok' | 'degraded' | 'unhealthy';
+  problems: string[];
+  architecture: string;
+  version: string;
+  bb: { available: boolean; version: string; binary_arch: string };
+  bb_version: string;
+  bb_crs_files: string;
+  crs: { points: number };
+  roles: string[];
+  built_circuits: number;
+  noir_version: string;
+  verify: boolean;
+  prover: {
+    mode: string;
+    cores: number;
+    running: number;
+    waiting: number;
+    waiting_max: number;
+    memory_max_bytes: number | null;
+    memory_reserved_bytes: number;
+    proofs: number;
+    restarts: number;
+  };
+  circuits: {
+    id: string;
+    status: CircuitEntry['status'];
+    target: Target;
+    gates: number | null;
+    circuit_size: number | null;
+    memory_peak_bytes: number | null;
+    vk_hash: Hex | null;
+    error?: string;
+  }[];
+  jobs: { enabled: boolean; error?: string; queued: number; running: number };
+  uptime_s: number;
+  timestamp: string;
+}

@@ -1,0 +1,135 @@
+// Starts the real server on a free port, with data of its own.
+
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { cp, mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+
+import * as paths from './paths.mjs';
+import { eventually } from './wait.mjs';
+
+/** A circuit's compiled program. */
+export async function program(name = 'range_check') {
+  return JSON.parse(await readFile(path.join(paths.circuits, `${name}.json`), 'utf8'));
+}
+
+/** The gzipped witness of a circuit's sample. */
+export async function sampleWitness(name = 'range_check') {
+  return new Uint8Array(await readFile(path.join(paths.circuits, `${name}.gz`)));
+}
+
+/** A running server. `stop` ends it, and `kill` as a crash does. `restart` starts it again on the same port and data. */
+export class Server {
+  #child;
+  #folder;
+  #flags;
+  url;
+
+  /**
+   * Starts a server. Flags are those of `edgeprove serve`; `circuits` are names of compiled circuits; `keys` is the text of
+   * a keys file.
+   */
+  static async start({ flags = [], circuits = ['range_check'], keys } = {}) {
+    const server = new Server();
+    server.#folder = await mkdtemp(path.join(os.tmpdir(), 'edgeprove-sdk-'));
+    const folder = (name) => path.join(server.#folder, name);
+    await mkdir(folder('circuits'));
+    for (const name of circuits) {
+      await cp(path.join(paths.circuits, `${name}.json`), folder(`circuits/${name}.json`));
+    }
+    server.#flags = [
+      '--circuits', folder('circuits'), '--crs', paths.crs, '--cache-dir', folder('cache'), '--spool-dir', folder('spool'),
+      '--addr-file', folder('address'), '--drain', '5s', ...flags,
+    ];
+    if (!flags.includes('--data')) server.#flags.push('--data', folder('data'));
+    if (keys) {
+      writeFileSync(folder('keys.toml'), keys, { mode: 0o600 });
+      server.#flags.push('--keys-file', folder('keys.toml'));
+    }
+    await server.#run('127.0.0.1:0');
+    return server;
+  }
+
+  async #run(listen) {
+    const address = path.join(this.#folder, 'address');
+    await rm(address, { force: true });
+    const log = [];
+    // Only what the server needs: the caller's own settings must not change it.
+    const { PATH, HOME, BB_PATH } = process.env;
+    const environment = { PATH, HOME, ...(BB_PATH ? { BB_PATH } : {}) };
+    this.#child = spawn(paths.server, ['serve', '--listen', listen, ...this.#flags], {
+      stdio: ['ignore', 'ignore', 'pipe'], env: environment,
+    });
+    this.#child.stderr.on('data', (text) => log.push(text));
+    const child = this.#child;
+    const found = await eventually('the server listens', async () => {
+      if (child.exitCode !== null) throw new Error(`the server ended with ${child.exitCode}:\n${log.join('')}`);
+      return (await readFile(address, 'utf8').catch(() => '')).trim();
+    });
+    this.url = `http://${found}`;
+    await eventually('the server is ready', async () => (await fetch(`${this.url}/readyz`).catch(() => undefined))?.ok);
+  }
+
+  /** Stops every prover, so that no proof can finish; a prover that is killed is replaced by one that runs. */
+  pauseProvers() {
+    for (const pid of this.#provers()) signal(pid, 'SIGSTOP');
+  }
+
+  /** Lets the provers go on. */
+  resumeProvers() {
+    for (const pid of this.#provers()) signal(pid, 'SIGCONT');
+  }
+
+  /** Ends it at once, as a crash or a power cut. */
+  async kill() {
+    const provers = this.#provers();
+    await this.#end('SIGKILL');
+    // One that was stopped would not notice that its server is gone.
+    for (const pid of provers) signal(pid, 'SIGKILL');
+  }
+
+  /** The processes that the server started. */
+  #provers() {
+    const numbers = readdirSync('/proc').filter((name) => /^\d+$/.test(name));
+    return numbers.map(Number).filter((pid) => parentOf(pid) === this.#child.pid);
+  }
+
+  /** Starts it again. */
+  async restart() {
+    await this.#run(new URL(this.url).host);
+  }
+
+  /** Ends it, and removes its data. */
+  async stop() {
+    this.resumeProvers();
+    await this.#end('SIGTERM');
+    await rm(this.#folder, { recursive: true, force: true });
+  }
+
+  async #end(signal) {
+    const child = this.#child;
+    if (child.exitCode !== null || child.signalCode !== null) return;
+    child.kill(signal);
+    await once(child, 'exit');
+  }
+}
+
+/** The parent of a process; `undefined` where the process has ended. */
+function parentOf(pid) {
+  try {
+    // The name of the program, in brackets, may have blanks.
+    return Number(readFileSync(`/proc/${pid}/stat`, 'utf8').replace(/^.*\) /s, '').split(' ')[1]);
+  } catch {
+    return undefined;
+  }
+}
+
+function signal(pid, name) {
+  try {
+    process.kill(pid, name);
+  } catch {
+    // It has ended.
+  }
+}
