@@ -5,7 +5,7 @@ import { EdgeproveError } from './errors.js';
 import { segment } from './http.js';
 import type { Http } from './http.js';
 import { pause, throwIfLate } from './time.js';
-import type { Circuit, CircuitPage, Hex, Target, Template, TemplateEntry, Verdict } from './wire.js';
+import type { Circuit, CircuitEntry, CircuitPage, Hex, Target, Template, TemplateEntry, Verdict } from './wire.js';
 
 /** Options of a call that sends one request. */
 export interface CallOptions {
@@ -109,12 +109,12 @@ export class Circuits {
   }
 
   /** Asks for a circuit. It is `pending` until the server has built it; the same request is the same circuit. */
-  async request(request: CircuitRequest, options: CallOptions = {}): Promise<Circuit> {
+  async request(request: CircuitRequest, options: CallOptions = {}): Promise<CircuitEntry> {
     const deadline = this.#http.longDeadline();
     return await this.#http.send({
       method: 'POST', path: '/v1/circuits', headers: { 'content-type': 'application/json' },
       body: JSON.stringify(request), signal: options.signal, deadline,
-    }, async (response) => await readJson<Circuit>(response, ANSWER_MAX.list));
+    }, async (response) => await readJson<CircuitEntry>(response, ANSWER_MAX.list));
   }
 
   /**
@@ -125,16 +125,16 @@ export class Circuits {
   async build(request: CircuitRequest, options: CallOptions = {}): Promise<Circuit> {
     const deadline = this.#http.longDeadline();
     const { signal } = options;
-    let circuit = await this.request(request, { signal });
-    for (let look: number = LOOK_MS[0]; circuit.status !== 'ready'; look = Math.min(look * 1.5, LOOK_MS[1])) {
-      if (circuit.status === 'failed') {
-        throw circuit.error ? errorOf(circuit.error) : new EdgeproveError('bad_answer', 'a build failed without a reason');
+    let found: CircuitEntry = await this.request(request, { signal });
+    for (let look: number = LOOK_MS[0]; ; look = Math.min(look * 1.5, LOOK_MS[1])) {
+      if (found.status === 'ready') return await this.get(found.id, { signal });
+      if (found.status === 'failed') {
+        throw found.error ? errorOf(found.error) : new EdgeproveError('bad_answer', 'a build failed without a reason');
       }
-      throwIfLate(deadline, `the build of ${circuit.id}`);
+      throwIfLate(deadline, `the build of ${found.id}`);
       await pause(look, signal);
-      circuit = await this.get(circuit.id, { signal });
+      found = await this.get(found.id, { signal });
     }
-    return circuit;
   }
 
   /** Verifies a proof at the server. */

@@ -4,30 +4,18 @@ import assert from 'node:assert/strict';
 import test, { after, before, beforeEach } from 'node:test';
 
 import { createProver } from '../../dist/index.js';
+import { keysFile } from '../support/keys.mjs';
 import { problem, Proxy } from '../support/proxy.mjs';
 import { program, Server } from '../support/server.mjs';
 import { eventually } from '../support/wait.mjs';
 
 const INPUTS = { value: 42, min: 10, max: 100 };
-// SHA-256 of `alice-key` and `bob-key`.
-const KEYS = `
-[keys.alice]
-sha256 = ["${await sha256('alice-key')}"]
-role = "priority"
-[keys.bob]
-sha256 = ["${await sha256('bob-key')}"]
-`;
-
-async function sha256(text) {
-  return Buffer.from(await crypto.subtle.digest('SHA-256', new TextEncoder().encode(text))).toString('hex');
-}
-
 let server;
 let proxy;
 let circuit;
 let direct;
 before(async () => {
-  server = await Server.start({ keys: KEYS, flags: ['--job-workers', '1', '--proof-cache', '0'] });
+  server = await Server.start({ keys: await keysFile({ alice: 'priority', bob: 'user' }), flags: ['--job-workers', '1', '--proof-cache', '0'] });
   proxy = await Proxy.start(server.url);
   circuit = { id: 'range_check', program: await program() };
   direct = createProver({ url: server.url, apiKey: 'alice-key', mode: 'remote' });

@@ -15,6 +15,8 @@ export class Files {
   folders = {};
   texts = {};
   requests = [];
+  /** Headers of every answer. */
+  headers = {};
   #server;
   url;
 
@@ -37,7 +39,7 @@ export class Files {
   async #handle(request, response) {
     const { pathname } = new URL(request.url, this.url);
     this.requests.push(pathname);
-    const headers = { 'access-control-allow-origin': '*', 'access-control-allow-headers': 'range', 'cache-control': 'no-store' };
+    const headers = { 'access-control-allow-origin': '*', 'access-control-allow-headers': 'range', 'cache-control': 'no-store', ...this.headers };
     if (request.method === 'OPTIONS') {
       response.writeHead(204, headers).end();
       return;

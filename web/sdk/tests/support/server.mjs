@@ -25,6 +25,7 @@ export class Server {
   #child;
   #folder;
   #flags;
+  #pausing;
   url;
 
   /**
@@ -72,18 +73,24 @@ export class Server {
     await eventually('the server is ready', async () => (await fetch(`${this.url}/readyz`).catch(() => undefined))?.ok);
   }
 
-  /** Stops every prover, so that no proof can finish; a prover that is killed is replaced by one that runs. */
+  /** Stops every prover, also those that the server starts, so that no proof can finish. */
   pauseProvers() {
-    for (const pid of this.#provers()) signal(pid, 'SIGSTOP');
+    const stop = () => this.#provers().forEach((pid) => signal(pid, 'SIGSTOP'));
+    clearInterval(this.#pausing);
+    // A proof takes longer than this.
+    this.#pausing = setInterval(stop, 20);
+    stop();
   }
 
   /** Lets the provers go on. */
   resumeProvers() {
+    clearInterval(this.#pausing);
     for (const pid of this.#provers()) signal(pid, 'SIGCONT');
   }
 
   /** Ends it at once, as a crash or a power cut. */
   async kill() {
+    clearInterval(this.#pausing);
     const provers = this.#provers();
     await this.#end('SIGKILL');
     // One that was stopped would not notice that its server is gone.
