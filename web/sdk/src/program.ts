@@ -4,7 +4,7 @@ import { ANSWER_MAX, readBytes } from './body.js';
 import { sha256 } from './bytes.js';
 import type { Circuits } from './circuits.js';
 import { EdgeproveError } from './errors.js';
-import { deadlineIn, limit } from './time.js';
+import { deadlineIn, limit, raceAbort } from './time.js';
 import { NOIR_VERSION } from './versions.js';
 import type { Circuit } from './wire.js';
 
@@ -43,7 +43,7 @@ export class Programs {
   readonly #circuits: Circuits;
   readonly #mayAskServer: boolean;
   readonly #fetch: typeof globalThis.fetch | undefined;
-  /** By URL or hash. A download that failed is not stored. */
+  /** By URL or hash. A download serves all calls that wait for it, so no abort ends it. One that failed is not stored. */
   readonly #downloads = new Map<string, Promise<CompiledProgram>>();
 
   constructor(circuits: Circuits, mayAskServer: boolean, fetch: typeof globalThis.fetch | undefined) {
@@ -58,17 +58,19 @@ export class Programs {
     if (program !== undefined && typeof program !== 'string' && !(program instanceof URL)) return checked(program);
     if (program !== undefined) {
       const url = new URL(program, globalThis.location?.href);
-      return await this.#once(expected ?? url.href, async () => {
-        return await this.#load(expected, async () => await this.#download(url, signal));
+      const download = this.#once(expected ?? url.href, async () => {
+        return await this.#load(expected, async () => await this.#download(url));
       });
+      return await raceAbort(download, signal);
     }
     if (!this.#mayAskServer) return undefined;
     const circuit = await this.#circuits.known(reference.id, signal);
     const file = files(circuit).find((file) => file.name === 'circuit.json');
     if (!file) return undefined;
-    return await this.#once(file.sha256, async () => {
-      return await this.#load(file.sha256, async () => await this.#circuits.artifact(circuit.id, file.name, { signal }));
+    const download = this.#once(file.sha256, async () => {
+      return await this.#load(file.sha256, async () => await this.#circuits.artifact(circuit.id, file.name));
     });
+    return await raceAbort(download, signal);
   }
 
   async #once(key: string, load: () => Promise<CompiledProgram>): Promise<CompiledProgram> {
@@ -86,8 +88,8 @@ export class Programs {
     }
   }
 
-  async #download(url: URL, signal: AbortSignal | undefined): Promise<Uint8Array<ArrayBuffer>> {
-    const bounds = limit(`GET ${url.href}`, signal, deadlineIn(DOWNLOAD_MS));
+  async #download(url: URL): Promise<Uint8Array<ArrayBuffer>> {
+    const bounds = limit(`GET ${url.href}`, undefined, deadlineIn(DOWNLOAD_MS));
     const send = this.#fetch ?? globalThis.fetch;
     try {
       const response = await send(url, { signal: bounds.signal });

@@ -281,7 +281,7 @@ export class Prover {
 
   /** Adds to the refusal of a witness that versions differ, where they do. */
   async #withHint(error: EdgeproveError, program: CompiledProgram | undefined): Promise<EdgeproveError> {
-    if (!/^(witness_|invalid_inputs|circuit_compilation)/.test(error.code)) return error;
+    if (!/^(witness_(malformed|of_another_circuit)|invalid_inputs|circuit_compilation_failed)$/.test(error.code)) return error;
     const hint = versionHint(program);
     if (hint === undefined) return error;
     return new EdgeproveError('version_mismatch', `${error.detail}; ${hint}`, { ...error, cause: error });

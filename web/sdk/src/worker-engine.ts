@@ -2,7 +2,7 @@
 
 import { LocalEngine } from './engine.js';
 import type { Engine, LocalProof, LocalProofRequest, LocalVerification } from './engine.js';
-import { abortedError, EdgeproveError, throwIfAborted } from './errors.js';
+import { EdgeproveError, throwIfAborted } from './errors.js';
 import type { Inputs } from './inputs.js';
 import type { CompiledProgram } from './program.js';
 import { raceAbort } from './time.js';
@@ -17,13 +17,16 @@ const START_MS = 20_000;
 
 /** A worker and the requests that it has not answered. */
 class WorkerThread {
-  readonly worker: Worker;
+  /** Whether it loaded. */
   readonly started: Promise<boolean>;
-  readonly waiting = new Map<number, { resolve(value: unknown): void; reject(error: EdgeproveError): void }>();
+  /** Whether it can be asked for nothing more. */
+  hasEnded = false;
+  readonly #worker: Worker;
+  readonly #waiting = new Map<number, { resolve(value: unknown): void; reject(error: EdgeproveError): void }>();
   #last = 0;
 
   constructor(worker: Worker) {
-    this.worker = worker;
+    this.#worker = worker;
     this.started = new Promise((resolve) => {
       const timer = setTimeout(() => resolve(false), START_MS);
       const settle = (value: boolean): void => {
@@ -36,41 +39,54 @@ class WorkerThread {
       };
       // A script that does not load, or that throws.
       worker.onerror = (event) => {
-        event.preventDefault();
+        event.preventDefault?.();
         settle(false);
         this.end(new EdgeproveError('local_failed', 'the worker failed', { cause: event.message }));
       };
     });
   }
 
-  request(operation: Operation, args: unknown[]): Promise<unknown> {
+  /** Asks for something. A signal that fires ends the worker, unless it also works for others. */
+  async request(operation: Operation, args: unknown[], signal: AbortSignal | undefined): Promise<unknown> {
     const id = ++this.#last;
-    return new Promise((resolve, reject) => {
-      this.waiting.set(id, { resolve, reject });
-      this.worker.postMessage({ id, operation, args });
+    const answer = new Promise<unknown>((resolve, reject) => {
+      this.#worker.postMessage({ id, operation, args });
+      this.#waiting.set(id, { resolve, reject });
     });
+    try {
+      return await raceAbort(answer, signal);
+    } finally {
+      // Not answered: the caller aborted.
+      if (this.#waiting.delete(id) && this.#waiting.size === 0) this.end();
+    }
   }
 
-  end(error: EdgeproveError): void {
-    this.worker.terminate();
-    for (const { reject } of this.waiting.values()) reject(error);
-    this.waiting.clear();
+  /** Ends the worker. Requests without an answer fail with this error. */
+  end(error = new EdgeproveError('aborted', 'the prover was closed')): void {
+    this.hasEnded = true;
+    this.#worker.terminate();
+    for (const { reject } of this.#waiting.values()) reject(error);
+    this.#waiting.clear();
   }
 
   #receive(answer: WorkerAnswer): void {
-    const request = this.waiting.get(answer.id);
-    this.waiting.delete(answer.id);
+    const request = this.#waiting.get(answer.id);
+    this.#waiting.delete(answer.id);
     if ('error' in answer) request?.reject(receivedError(answer.error));
     else request?.resolve(answer.value);
   }
 }
 
-/** Computes in a worker where there is one. A call that is aborted ends its worker, and with it the computation. */
+/**
+ * Computes in workers where there are some: one for witnesses and verifications, and one for each proof. A call that is
+ * aborted ends its worker, and with it the computation.
+ */
 export class WorkerEngine {
   readonly #option: WorkerOption | undefined;
   /** For everything where there is no worker, and for what a worker cannot load. */
-  readonly #here = new LocalEngine();
-  #thread: WorkerThread | undefined;
+  readonly #local = new LocalEngine();
+  readonly #threads = new Set<WorkerThread>();
+  #shared: WorkerThread | undefined;
   /** Whether a worker failed to load: then none is started again. */
   #isUnusable = false;
 
@@ -98,10 +114,11 @@ export class WorkerEngine {
     await this.#run('warm', [parts], signal);
   }
 
-  /** Ends the worker. Requests in progress fail. */
+  /** Ends the workers. Requests in progress fail with `aborted`. */
   close(): void {
-    this.#thread?.end(new EdgeproveError('aborted', 'the prover was closed'));
-    this.#thread = undefined;
+    for (const thread of this.#threads) thread.end();
+    this.#threads.clear();
+    this.#shared = undefined;
   }
 
   async #run<O extends Operation>(
@@ -111,45 +128,44 @@ export class WorkerEngine {
   ): Promise<Awaited<ReturnType<Engine[O]>>> {
     throwIfAborted(signal);
     type Value = Awaited<ReturnType<Engine[O]>>;
-    const here = async (): Promise<Value> => {
-      const call = this.#here[operation] as (...args: unknown[]) => Promise<Value>;
-      return await raceAbort(call.apply(this.#here, args), signal);
-    };
-    const thread = await this.#usableThread();
-    if (!thread) return await here();
-    const onAbort = (): void => {
-      if (!signal) return;
-      if (this.#thread === thread) this.#thread = undefined;
-      thread.end(abortedError(signal));
-    };
-    signal?.addEventListener('abort', onAbort, { once: true });
-    try {
-      throwIfAborted(signal);
-      return await thread.request(operation, args) as Value;
-    } catch (error) {
-      // A page without a bundler has an import map, which does not apply to its workers.
-      if (!(error instanceof EdgeproveError) || error.code !== 'peer_missing') throw error;
-      this.#isUnusable = true;
-      this.close();
-      return await here();
-    } finally {
-      signal?.removeEventListener('abort', onAbort);
+    const thread = await this.#usableThread(operation === 'prove');
+    if (thread) {
+      try {
+        throwIfAborted(signal);
+        return await thread.request(operation, args, signal) as Value;
+      } catch (error) {
+        // A page without a bundler has an import map, which does not apply to its workers.
+        if (!(error instanceof EdgeproveError) || error.code !== 'peer_missing') throw error;
+        this.#isUnusable = true;
+      } finally {
+        if (thread !== this.#shared || this.#isUnusable) this.#drop(thread);
+      }
     }
+    const call = this.#local[operation] as (...args: unknown[]) => Promise<Value>;
+    return await raceAbort(call.apply(this.#local, args), signal);
   }
 
-  async #usableThread(): Promise<WorkerThread | undefined> {
+  /** A worker that has loaded: one for this request alone, or the shared one. */
+  async #usableThread(isOwn: boolean): Promise<WorkerThread | undefined> {
     if (this.#option === false || this.#isUnusable) return undefined;
-    if (!this.#thread) {
+    let thread = isOwn || this.#shared?.hasEnded ? undefined : this.#shared;
+    if (!thread) {
       const worker = this.#start();
       if (!worker) return undefined;
-      this.#thread = new WorkerThread(worker);
+      thread = new WorkerThread(worker);
+      this.#threads.add(thread);
+      if (!isOwn) this.#shared = thread;
     }
-    const thread = this.#thread;
     if (await thread.started) return thread;
     this.#isUnusable = true;
-    thread.worker.terminate();
-    if (this.#thread === thread) this.#thread = undefined;
+    this.#drop(thread);
     return undefined;
+  }
+
+  #drop(thread: WorkerThread): void {
+    thread.end();
+    this.#threads.delete(thread);
+    if (this.#shared === thread) this.#shared = undefined;
   }
 
   #start(): Worker | undefined {

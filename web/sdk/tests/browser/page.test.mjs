@@ -70,7 +70,7 @@ test('the example of the package proves without a bundler', options, async () =>
   try {
     site.files.texts['/example'] = example.replace('https://prover.example', open.url).replace('/range_check.json', '/circuits/range_check.json');
     const page = await site.open(`${site.files.url}/example`);
-    await page.waitForFunction(() => document.querySelector('#status').textContent.includes('proved'), null, { timeout: 60_000 });
+    await page.waitForFunction(() => document.querySelector('#status').textContent.includes('proved'));
     assert.equal(await page.textContent('#status'), 'proved by server, valid');
     await page.context().close();
   } finally {
@@ -134,7 +134,7 @@ test('a server that is stopped midway is replaced by the page', options, async (
   const crashing = await Server.start({ flags: ['--cors-origin', site.files.url] });
   const page = await site.open();
   try {
-    crashing.pauseProvers();
+    await crashing.pauseProvers();
     await page.exposeFunction('crash', async () => await crashing.kill());
     const value = await page.evaluate(async ({ crs, program, url }) => {
       let crash;
@@ -154,7 +154,7 @@ test('a server that is stopped midway is replaced by the page', options, async (
 });
 
 test('a page that is loaded again goes on with its job', options, async () => {
-  server.pauseProvers();
+  await server.pauseProvers();
   const page = await site.open();
   const prove = async ({ url, apiKey, program }) => {
     const prover = window.edgeprove.createProver({ url, apiKey, mode: 'remote' });
@@ -181,7 +181,7 @@ test('a page that is loaded again goes on with its job', options, async () => {
 });
 
 test('an abort ends the job, and the worker that proves', options, async () => {
-  server.pauseProvers();
+  await server.pauseProvers();
   const page = await site.open();
   const remote = await page.evaluate(async ({ url, apiKey, program }) => {
     const controller = new AbortController();
@@ -196,16 +196,22 @@ test('an abort ends the job, and the worker that proves', options, async () => {
   const direct = createProver({ url: server.url, apiKey: 'page-key', mode: 'remote' });
   assert.equal((await direct.jobs.follow(cancel.split('/').at(-1))).status, 'cancelled');
 
-  const before = page.workers().length;
+  const workers = { started: 0, ended: 0 };
+  page.on('worker', (worker) => {
+    workers.started += 1;
+    worker.on('close', () => (workers.ended += 1));
+  });
+  await page.exposeFunction('bothStarted', async () => await eventually('both workers start', () => workers.started === 2));
   const local = await page.evaluate(async ({ crs, program }) => {
     const controller = new AbortController();
     const prover = window.edgeprove.createProver({ mode: 'local', local: { crs } });
     return await prover.prove({ id: 'range_check', program }, { value: 42, min: 10, max: 100 }, {
-      signal: controller.signal, onProgress: (step) => step.stage === 'proving' && setTimeout(() => controller.abort(), 50),
+      signal: controller.signal, onProgress: (step) => step.stage === 'proving' && window.bothStarted().then(() => controller.abort()),
     }).catch((error) => error.code);
   }, given);
   assert.equal(local, 'aborted');
-  await eventually('the worker has ended', () => page.workers().length === before);
+  // The one that proved; the one that made the witness waits for more.
+  await eventually('the worker has ended', () => workers.ended === 1);
   await page.context().close();
 });
 
@@ -244,12 +250,13 @@ test('the hook of React shows each step, and a component that is removed aborts 
   await page.click('#fail');
   await state('failed witness_unsatisfied');
 
-  server.pauseProvers();
+  await server.pauseProvers();
   await page.click('#prove');
   await state('proving proving');
   await page.click('#abort');
   await state('idle');
   await eventually('the job is cancelled', () => proxy.with('DELETE').length === 1);
+  await server.pauseProvers();
   await page.click('#prove');
   await page.waitForFunction(() => /proving (queued|loading|proving)/.test(document.querySelector('#state').textContent));
   await page.evaluate(() => window.removeComponent());

@@ -75,7 +75,7 @@ test('a page without a key follows a job by its link', async () => {
 
 test('a job is cancelled, and one that has finished is not', async () => {
   const prover = alice();
-  server.pauseProvers();
+  await server.pauseProvers();
   const job = await prover.jobs.submit(circuit, INPUTS);
   const cancelled = await prover.jobs.cancel(job.id);
   assert.ok(['running', 'cancelled'].includes(cancelled.status), cancelled.status);
@@ -158,7 +158,7 @@ async function finishedJob(idempotencyKey) {
 
 for (const stage of ['queued', 'proving']) {
   test(`an abort cancels the job at the server, when it is ${stage}`, async () => {
-    server.pauseProvers();
+    await server.pauseProvers();
     const controller = new AbortController();
     const idempotencyKey = crypto.randomUUID();
     const proving = alice().prove(circuit, INPUTS, {
@@ -172,7 +172,7 @@ for (const stage of ['queued', 'proving']) {
 }
 
 test('an abort during the submission cancels the job that it made', async () => {
-  server.pauseProvers();
+  await server.pauseProvers();
   const controller = new AbortController();
   const idempotencyKey = crypto.randomUUID();
   proxy.intercept = (request) => {
@@ -185,7 +185,7 @@ test('an abort during the submission cancels the job that it made', async () => 
 });
 
 test('an error in onProgress ends the call and cancels the job', async () => {
-  server.pauseProvers();
+  await server.pauseProvers();
   const idempotencyKey = crypto.randomUUID();
   const proving = alice().prove(circuit, INPUTS, {
     idempotencyKey,
@@ -199,7 +199,7 @@ test('an error in onProgress ends the call and cancels the job', async () => {
 });
 
 test('a proof that takes longer than the caller allows is cancelled', async () => {
-  server.pauseProvers();
+  await server.pauseProvers();
   const idempotencyKey = crypto.randomUUID();
   await assert.rejects(alice({ timeout: 1500 }).prove(circuit, INPUTS, { idempotencyKey }), { code: 'timeout', retryable: true });
   assert.equal((await finishedJob(idempotencyKey)).status, 'cancelled');
@@ -263,7 +263,7 @@ test('a storage that fails costs the resumption only', async () => {
 });
 
 test('a call goes on over a crash of the server', async () => {
-  server.pauseProvers();
+  await server.pauseProvers();
   let crash;
   const prover = alice({ retry: { attempts: 100, maxDelayMs: 300 } });
   const result = await prover.prove(circuit, INPUTS, {

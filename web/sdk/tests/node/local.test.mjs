@@ -177,7 +177,7 @@ test('a server that is stopped midway is replaced by this process', async () => 
   const prover = createProver({ url: crashing.url, mode: 'auto', local, retry: { attempts: 2, maxDelayMs: 50 } });
   try {
     await prover.circuits.vk('range_check', { target: 'noir-recursive' });
-    crashing.pauseProvers();
+    await crashing.pauseProvers();
     let crash;
     const result = await prover.prove(circuit, INPUTS, {
       onProgress: (step) => {

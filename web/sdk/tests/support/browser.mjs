@@ -73,6 +73,7 @@ export class Site {
       this.external.push(route.request().url());
       await route.abort();
     });
+    context.setDefaultTimeout(120_000);
     const page = await context.newPage();
     page.problems = [];
     page.on('pageerror', (error) => page.problems.push(String(error)));

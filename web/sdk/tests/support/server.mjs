@@ -25,7 +25,7 @@ export class Server {
   #child;
   #folder;
   #flags;
-  #pausing;
+  #proverCount;
   url;
 
   /**
@@ -71,36 +71,42 @@ export class Server {
     });
     this.url = `http://${found}`;
     await eventually('the server is ready', async () => (await fetch(`${this.url}/readyz`).catch(() => undefined))?.ok);
+    this.#proverCount = this.#provers().length;
   }
 
-  /** Stops every prover, also those that the server starts, so that no proof can finish. */
-  pauseProvers() {
-    const stop = () => this.#provers().forEach((pid) => signal(pid, 'SIGSTOP'));
-    clearInterval(this.#pausing);
-    // A proof takes longer than this.
-    this.#pausing = setInterval(stop, 20);
-    stop();
+  /**
+   * Stops every prover, so that no proof can finish. Waits until nothing runs: a prover that was killed is replaced, and
+   * its successor would not be stopped.
+   */
+  async pauseProvers() {
+    await eventually('the server is idle', async () => {
+      const { prover, jobs } = await (await fetch(`${this.url}/api/health`)).json();
+      const isIdle = prover.running + prover.waiting === 0 && jobs.running + jobs.queued === 0;
+      return isIdle && this.#provers().length === this.#proverCount;
+    });
+    for (const pid of this.#provers()) signal(pid, 'SIGSTOP');
   }
 
   /** Lets the provers go on. */
   resumeProvers() {
-    clearInterval(this.#pausing);
     for (const pid of this.#provers()) signal(pid, 'SIGCONT');
   }
 
   /** Ends it at once, as a crash or a power cut. */
   async kill() {
-    clearInterval(this.#pausing);
     const provers = this.#provers();
     await this.#end('SIGKILL');
     // One that was stopped would not notice that its server is gone.
     for (const pid of provers) signal(pid, 'SIGKILL');
   }
 
-  /** The processes that the server started. */
+  /** The bb processes of the server. */
   #provers() {
     const numbers = readdirSync('/proc').filter((name) => /^\d+$/.test(name));
-    return numbers.map(Number).filter((pid) => parentOf(pid) === this.#child.pid);
+    return numbers.map(Number).filter((pid) => {
+      const found = statusOf(pid);
+      return found?.parent === this.#child.pid && found.name === 'bb';
+    });
   }
 
   /** Starts it again. */
@@ -123,11 +129,12 @@ export class Server {
   }
 }
 
-/** The parent of a process; `undefined` where the process has ended. */
-function parentOf(pid) {
+/** Name and parent of a process; `undefined` where it has ended. */
+function statusOf(pid) {
   try {
-    // The name of the program, in brackets, may have blanks.
-    return Number(readFileSync(`/proc/${pid}/stat`, 'utf8').replace(/^.*\) /s, '').split(' ')[1]);
+    // The name, in brackets, may have blanks.
+    const [, name, rest] = /^\d+ \((.*)\) (.*)$/s.exec(readFileSync(`/proc/${pid}/stat`, 'utf8'));
+    return { name, parent: Number(rest.split(' ')[1]) };
   } catch {
     return undefined;
   }
