@@ -61,11 +61,15 @@ const RECONNECT_MAX_MS = 5000;
 
 /** The headers of a request for a proof. */
 export function proofHeaders(body: Blob, options: SubmitOptions): Record<string, string | undefined> {
+  const { idempotencyKey } = options;
+  if (idempotencyKey !== undefined && !/^[ -+\--~]{1,255}$/.test(idempotencyKey)) {
+    throw new EdgeproveError('invalid_option', 'idempotencyKey must be 1 to 255 printable ASCII characters without a comma');
+  }
   return {
     'content-type': body.type === 'application/json' ? 'application/json' : 'application/gzip',
     'x-priority': options.priority,
     'x-deadline': options.deadline === undefined ? undefined : String(options.deadline / 1000),
-    'idempotency-key': options.idempotencyKey,
+    'idempotency-key': idempotencyKey,
   };
 }
 

@@ -75,6 +75,10 @@ export function settingsOf(options: ProverOptions): Settings {
   const { attempts = 4, maxDelayMs = 0 } = options.retry ?? {};
   if (!Number.isInteger(attempts) || attempts < 1) throw invalid('retry.attempts must be a whole number from 1');
   if (!(maxDelayMs >= 0)) throw invalid('retry.maxDelayMs must be a number of milliseconds');
+  // A header with another one would fail with an error that has the key.
+  if (options.apiKey !== undefined && !/^[!-~]+$/.test(options.apiKey)) {
+    throw invalid('apiKey must be printable ASCII characters without blanks');
+  }
   const threads = options.local?.threads ?? 1;
   if (!Number.isInteger(threads) || threads < 1) throw invalid('local.threads must be a whole number from 1');
   const crs = absolute(options.local?.crs ?? CRS_URL, 'local.crs').href;

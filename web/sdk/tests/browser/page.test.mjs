@@ -115,18 +115,19 @@ test('with mode local a page sends nothing to a server, and stays responsive', o
   assert.ok(await isValid(value));
 });
 
-test('a page of an origin that the server refuses proves itself, if it may', options, async () => {
+test('to a page of an origin that the server refuses, the server cannot be reached', options, async () => {
   const page = await site.open(`${site.files.url.replace('127.0.0.1', 'localhost')}/page`);
-  const outcome = await page.evaluate(async ({ url, apiKey, crs, program }) => {
+  const outcome = await page.evaluate(async ({ url, apiKey, program }) => {
     const retry = { attempts: 1 };
     const circuit = { id: 'range_check', program };
     const inputs = { value: 42, min: 10, max: 100 };
-    const auto = window.edgeprove.createProver({ url, apiKey, mode: 'auto', retry, local: { crs } });
-    const { provedBy, fallbackReason } = await auto.prove(circuit, inputs);
-    const remote = await window.edgeprove.createProver({ url, apiKey, mode: 'remote', retry }).prove(circuit, inputs).catch((error) => error.code);
-    return [provedBy, fallbackReason.code, remote];
+    const remote = await window.edgeprove.createProver({ url, apiKey, mode: 'remote', retry }).prove(circuit, inputs).catch((error) => error);
+    // Without points: the error shows that the page tried it.
+    const auto = window.edgeprove.createProver({ url, apiKey, mode: 'auto', retry, local: { crs: '/none' } });
+    const { code, cause } = await auto.prove(circuit, inputs).catch((error) => error);
+    return [remote.code, code, cause.code];
   }, given);
-  assert.deepEqual(outcome, ['local', 'unreachable', 'unreachable']);
+  assert.deepEqual(outcome, ['unreachable', 'local_failed', 'unreachable']);
   await page.context().close();
 });
 

@@ -65,19 +65,14 @@ test('with mode local nothing is sent to a server', async () => {
   assert.deepEqual(proxy.requests, []);
 });
 
-test('local proofs of both targets verify at the server and have its key', async () => {
+test('local proofs of both targets verify at the server and have its key, also of a witness', async () => {
   const prover = createProver({ mode: 'local', local });
   const remote = createProver({ url: server.url, mode: 'remote' });
-  for (const target of ['noir-recursive', 'evm']) {
-    const result = await prover.prove(circuit, INPUTS, { target });
+  for (const [target, inputs] of [['noir-recursive', INPUTS], ['evm', new Blob([await sampleWitness()])]]) {
+    const result = await prover.prove(circuit, inputs, { target });
     assert.ok(await remote.verify(result, { on: 'server' }), target);
     assert.equal(result.vkHash, (await remote.circuits.vk('range_check', { target })).hash, target);
   }
-});
-
-test('a witness that was computed before is proved here too', async () => {
-  const result = await createProver({ mode: 'local', local }).prove(circuit, new Blob([await sampleWitness()]));
-  assert.ok(await createProver({ url: server.url }).verify(result));
 });
 
 test('circuits of circom are not proved here', async () => {

@@ -143,6 +143,7 @@ test('options that cannot be used are refused before anything is sent', async ()
   for (const options of [
     { url: 'prover.example' }, { url: 'ftp://prover.example' }, { url: 'http://u:p@prover.example' }, {}, { url: 'http://x', mode: 'fast' },
     { url: 'http://x', timeout: 0 }, { url: 'http://x', timeout: Number.NaN }, { url: 'http://x', retry: { attempts: 0 } },
+    { url: 'http://x', apiKey: '' }, { url: 'http://x', apiKey: 'a key' }, { url: 'http://x', apiKey: 'key\n' },
     { url: 'http://x', retry: { maxDelayMs: -1 } }, { url: 'http://x', local: { threads: 0 } }, { url: 'http://x', local: { crs: '::' } },
   ]) {
     assert.throws(() => createProver(options), { code: 'invalid_option' }, JSON.stringify(options));

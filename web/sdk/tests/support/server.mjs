@@ -26,6 +26,7 @@ export class Server {
   #folder;
   #flags;
   #proverCount;
+  #pausing;
   url;
 
   /**
@@ -75,8 +76,8 @@ export class Server {
   }
 
   /**
-   * Stops every prover, so that no proof can finish. Waits until nothing runs: a prover that was killed is replaced, and
-   * its successor would not be stopped.
+   * Stops every prover, so that no proof can finish. Waits until nothing runs, and stops a prover that replaces a killed
+   * one: a job that was cancelled may still be on its way to a prover.
    */
   async pauseProvers() {
     await eventually('the server is idle', async () => {
@@ -84,16 +85,22 @@ export class Server {
       const isIdle = prover.running + prover.waiting === 0 && jobs.running + jobs.queued === 0;
       return isIdle && this.#provers().length === this.#proverCount;
     });
-    for (const pid of this.#provers()) signal(pid, 'SIGSTOP');
+    const stop = () => this.#provers().forEach((pid) => signal(pid, 'SIGSTOP'));
+    stop();
+    clearInterval(this.#pausing);
+    // A new prover needs longer than this until its first proof.
+    this.#pausing = setInterval(stop, 25);
   }
 
   /** Lets the provers go on. */
   resumeProvers() {
+    clearInterval(this.#pausing);
     for (const pid of this.#provers()) signal(pid, 'SIGCONT');
   }
 
   /** Ends it at once, as a crash or a power cut. */
   async kill() {
+    clearInterval(this.#pausing);
     const provers = this.#provers();
     await this.#end('SIGKILL');
     // One that was stopped would not notice that its server is gone.
@@ -105,6 +112,7 @@ export class Server {
     const numbers = readdirSync('/proc').filter((name) => /^\d+$/.test(name));
     return numbers.map(Number).filter((pid) => {
       const found = statusOf(pid);
+      // A process that is still the server's copy must not be stopped: the server waits until it is bb.
       return found?.parent === this.#child.pid && found.name === 'bb';
     });
   }
