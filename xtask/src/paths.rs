@@ -34,11 +34,13 @@ pub(crate) enum NpmProject {
     Circom,
     /// The tools that build, run and deploy the edge.
     Edge,
+    /// The client package for pages and back ends, with what builds and tests it.
+    Sdk,
 }
 
 impl NpmProject {
     /// Every project.
-    pub(crate) const ALL: [Self; 3] = [Self::Circuit, Self::Circom, Self::Edge];
+    pub(crate) const ALL: [Self; 4] = [Self::Circuit, Self::Circom, Self::Edge, Self::Sdk];
 
     /// The folder's name in the repository.
     pub(crate) const fn folder(self) -> &'static str {
@@ -46,6 +48,7 @@ impl NpmProject {
             Self::Circuit => "circuit",
             Self::Circom => "circuit/circom",
             Self::Edge => "edge_worker",
+            Self::Sdk => "web/sdk",
         }
     }
 }

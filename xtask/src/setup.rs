@@ -9,6 +9,9 @@
 //! - circom's compiler, snarkjs, and what compiles and runs verifier contracts, from npm.
 //! - [`powers`]: powers of tau of a ceremony, from a crate.
 //!
+//! For the client package, only by name or with the tests:
+//! - the packages that build and test it, from npm.
+//!
 //! For the edge:
 //! - [`wasm_target`]: Rust's standard library for WebAssembly, from rustup, or compiled from Debian's source.
 //! - [`mod@edge`]: the tools that build, run and deploy it, from cargo and npm.
@@ -24,7 +27,10 @@ mod npm;
 mod powers;
 pub(crate) mod wasm_target;
 
-use std::fs::{self, File};
+use std::{
+    fs::{self, File},
+    path::PathBuf,
+};
 
 use anyhow::{Context, bail};
 use clap::ValueEnum;
@@ -45,7 +51,7 @@ pub(crate) struct SetupArgs {
     /// Show what is installed and what is missing, change nothing, and exit with 1 if a part is missing.
     #[arg(long)]
     check: bool,
-    /// Install these parts only. The default is all parts but `circom`.
+    /// Install these parts only. The default is all parts but `circom` and `sdk`.
     #[arg(long, value_enum, value_delimiter = ',', value_name = "PART,...")]
     only: Vec<Part>,
     /// Install bb for this platform instead of this machine's.
@@ -74,6 +80,8 @@ enum Part {
     Circuits,
     /// circom's compiler, for `edgeprove serve --toolchain`; and snarkjs and what runs verifier contracts, for tests.
     Circom,
+    /// What builds and tests the client package for pages and back ends.
+    Sdk,
     /// Rust's standard library for WebAssembly.
     Wasm,
     /// The tools that build, run and deploy the edge, and that library.
@@ -149,6 +157,13 @@ pub(crate) fn circom() -> anyhow::Result<()> {
     run(&SetupArgs { only: vec![Part::Circom], quiet: true, ..SetupArgs::default() })
 }
 
+/// Installs what builds and tests the client package. Returns its folder.
+pub(crate) fn sdk() -> anyhow::Result<PathBuf> {
+    let args = SetupArgs { only: vec![Part::Sdk], quiet: true, ..SetupArgs::default() };
+    run(&args)?;
+    Ok(Paths::find(&args.overrides)?.npm_project_dir(NpmProject::Sdk))
+}
+
 /// Installs the tools that build, run and deploy the edge. Only missing parts are shown.
 pub(crate) fn edge() -> anyhow::Result<EdgeTools> {
     let args = SetupArgs { only: vec![Part::Edge], quiet: true, ..SetupArgs::default() };
@@ -173,6 +188,7 @@ impl SetupContext {
             Part::Crs => Ok(vec![crs::inspect(self)?]),
             Part::Circuits => circuits::inspect(self),
             Part::Circom => Ok(vec![npm::inspect(self, NpmProject::Circom)?, powers::inspect(self)]),
+            Part::Sdk => Ok(vec![npm::inspect(self, NpmProject::Sdk)?]),
             Part::Wasm => Ok(vec![wasm_target::inspect()?]),
             Part::Edge => edge::inspect(self),
         }
@@ -194,6 +210,7 @@ impl SetupContext {
                     Part::Circuits => circuits::compile(self, &finding.what),
                     Part::Circom if finding.what == powers::TITLE => powers::install(self),
                     Part::Circom => npm::install(self, NpmProject::Circom),
+                    Part::Sdk => npm::install(self, NpmProject::Sdk),
                     Part::Wasm => wasm_target::install(self),
                     Part::Edge => edge::install(self, &finding.what),
                 }

@@ -23,8 +23,8 @@ pub(crate) struct TestArgs {
     /// Run only the tests that need a Docker Engine or Chromium, or take long. Those with containers run one after the other.
     #[arg(long)]
     heavy: bool,
-    /// Arguments for the test runner, such as the names of tests. With them, neither the circuits' tests nor the
-    /// documentation's tests are run.
+    /// Arguments for the test runner, such as the names of tests. With them, neither the circuits' tests, nor the
+    /// documentation's tests, nor the client's tests are run.
     #[arg(last = true, value_name = "FILTER")]
     filter: Vec<String>,
 }
@@ -33,6 +33,7 @@ pub(crate) struct TestArgs {
 pub(crate) fn run(args: &TestArgs) -> anyhow::Result<()> {
     let ready = setup::server()?;
     setup::circom()?;
+    let sdk = setup::sdk()?;
     // Many tests start the edge, and only one process can build it.
     edge::built()?;
     let skip_log = tempfile::NamedTempFile::new().context("a temporary file cannot be created")?;
@@ -46,6 +47,15 @@ pub(crate) fn run(args: &TestArgs) -> anyhow::Result<()> {
     documentation.current_dir(root);
 
     let has_nextest = process::succeeds(&mut process::cargo(&["nextest", "--version"]));
+    let mut compile = process::cargo(if has_nextest {
+        &["nextest", "run", "--locked", "--workspace", "--no-run"]
+    } else {
+        &["test", "--locked", "--workspace", "--lib", "--bins", "--tests", "--no-run"]
+    });
+    compile.current_dir(root);
+
+    let mut client = Command::new("npm");
+    client.args(["run", "--silent", if args.heavy { "check:browser" } else { "check" }]).current_dir(sdk);
     let mut code = process::cargo(match (has_nextest, args.heavy) {
         (true, false) => &["nextest", "run", "--locked", "--workspace"],
         (true, true) => {
@@ -56,12 +66,14 @@ pub(crate) fn run(args: &TestArgs) -> anyhow::Result<()> {
             &["test", "--locked", "--workspace", "--tests", "--", "--ignored", "--test-threads", "1"]
         }
     });
-    code.args(&args.filter)
-        .current_dir(root)
-        .env("BB_PATH", ready.paths.bb(&ready.versions.bb.version))
-        .env("CRS_PATH", &ready.paths.crs)
-        .env("EDGEPROVE_TEST_CIRCUITS", &ready.paths.circuits)
-        .env("EDGEPROVE_SKIP_LOG", skip_log.path());
+    code.args(&args.filter).current_dir(root);
+    for suite in [&mut code, &mut client] {
+        suite
+            .env("BB_PATH", ready.paths.bb(&ready.versions.bb.version))
+            .env("CRS_PATH", &ready.paths.crs)
+            .env("EDGEPROVE_TEST_CIRCUITS", &ready.paths.circuits)
+            .env("EDGEPROVE_SKIP_LOG", skip_log.path());
+    }
     if !args.heavy {
         let threads = THREADS_PER_CORE * thread::available_parallelism().map_or(1, NonZeroUsize::get);
         code.envs(["NEXTEST_TEST_THREADS", "RUST_TEST_THREADS"].map(|name| (name, threads.to_string())));
@@ -71,13 +83,17 @@ pub(crate) fn run(args: &TestArgs) -> anyhow::Result<()> {
     }
 
     // The largest suite runs last, so that its summary is at the end of the output.
-    let mut suites = vec![("the tests", &mut code)];
-    if args.filter.is_empty() && !args.heavy {
-        suites.splice(
-            0..0,
-            [("the circuits' tests", &mut circuits), ("the documentation's tests", &mut documentation)],
-        );
+    let mut suites = Vec::new();
+    if args.filter.is_empty() {
+        if !args.heavy {
+            suites.push(("the circuits' tests", &mut circuits));
+            suites.push(("the documentation's tests", &mut documentation));
+        }
+        // The client's tests start the server.
+        suites.push(("the compilation of the tests", &mut compile));
+        suites.push(("the client's tests", &mut client));
     }
+    suites.push(("the tests", &mut code));
     let mut failed = Vec::new();
     for (name, suite) in suites {
         if let Err(error) = process::run(suite) {

@@ -7,6 +7,9 @@ use serde::Deserialize;
 
 use crate::{paths::NpmProject, platform::Platform};
 
+/// The npm package that executes circuits, one of the packages of [`Noir`].
+const NOIR_JS: &str = "@noir-lang/noir_js";
+
 /// The sections of the file that xtask needs. Other programs may read other sections.
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Versions {
@@ -23,6 +26,8 @@ pub(crate) struct Versions {
     pub(crate) circom_npm: BTreeMap<String, String>,
     /// The npm packages of the edge.
     pub(crate) edge_npm: BTreeMap<String, String>,
+    /// The npm packages that build and test the client package.
+    pub(crate) sdk_npm: BTreeMap<String, String>,
     pub(crate) rust_src: RustSrc,
 }
 
@@ -151,6 +156,13 @@ impl Versions {
             }
             NpmProject::Circom => borrowed(&self.circom_npm),
             NpmProject::Edge => borrowed(&self.edge_npm),
+            NpmProject::Sdk => {
+                let of_prover = [
+                    (NOIR_JS, self.noir.version.as_str()),
+                    (self.bb.package.as_str(), self.bb.version.as_str()),
+                ];
+                borrowed(&self.sdk_npm).into_iter().chain(of_prover).collect()
+            }
         }
     }
 
@@ -217,7 +229,8 @@ mod tests {
                 );
                 let error = versions.check_npm(project, &changed).unwrap_err().to_string();
                 assert_eq!(error, format!("{name} is ^{version}, but versions.toml pins {version}"));
-                let gone = ours_with(&file, name, "another");
+                // With quotation marks: a name can be a part of another one.
+                let gone = ours_with(&file, &format!("\"{name}\""), "\"another\"");
                 let error = versions.check_npm(project, &gone).unwrap_err().to_string();
                 assert_eq!(error, format!("{name} is not a dependency, but versions.toml pins {version}"));
             }
