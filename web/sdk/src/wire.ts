@@ -179,6 +179,8 @@ export interface CircuitEntry {
     params: Record<string, unknown>;
     hash?: string;
     trust?: string;
+    /** How the keys of a circom circuit were made; `powers` is `null` where the server made them without any. */
+    setup?: { powers: PowersOfTau | null };
     published_at?: string;
     artifacts?: CircuitFile[];
   };
@@ -193,6 +195,35 @@ export interface CircuitEntry {
   };
   /** Why its last build failed. */
   error?: ProblemDocument;
+  /** How far its build is. */
+  build?: BuildProgress;
+}
+
+/** How far the build of a circuit is. */
+export interface BuildProgress {
+  status: JobStatus;
+  /** `queued`, `compiling`, `making_keys`, `checking`, `publishing` or `done`. */
+  stage: string;
+  /** In percent. */
+  progress: number;
+  /** 1 for the next job; `null` once it has started. */
+  queue_position: number | null;
+  estimated_remaining_ms: number | null;
+  attempts: number;
+  max_attempts: number;
+  /** RFC 3339, UTC. */
+  created_at: string;
+  started_at: string | null;
+  /** The path of its events. */
+  events: string;
+}
+
+/** Powers of tau, from which keys of circom circuits are made. */
+export interface PowersOfTau {
+  origin: 'ceremony' | 'local';
+  /** BLAKE2b-512 of the file, as `b2sum` prints it. */
+  digest: string;
+  power: number;
 }
 
 /** A circuit with its inputs. */
@@ -254,6 +285,7 @@ export interface Health {
   crs: { points: number };
   roles: string[];
   built_circuits: number;
+  powers?: PowersOfTau;
   noir_version: string;
   verify: boolean;
   prover: {

@@ -20,12 +20,16 @@ export async function sampleWitness(name = 'range_check') {
   return new Uint8Array(await readFile(path.join(paths.circuits, `${name}.gz`)));
 }
 
+/** The cores of every server. */
+const CORES = '2';
+/** The provers of so many cores: one that has all of them, and one for each. */
+const PROVERS = 3;
+
 /** A running server. `stop` ends it, and `kill` as a crash does. `restart` starts it again on the same port and data. */
 export class Server {
   #child;
   #folder;
   #flags;
-  #proverCount;
   #pausing;
   url;
 
@@ -43,7 +47,7 @@ export class Server {
     }
     server.#flags = [
       '--circuits', folder('circuits'), '--crs', paths.crs, '--cache-dir', folder('cache'), '--spool-dir', folder('spool'),
-      '--addr-file', folder('address'), '--drain', '5s', ...flags,
+      '--addr-file', folder('address'), '--drain', '5s', '--cores', CORES, ...flags,
     ];
     if (!flags.includes('--data')) server.#flags.push('--data', folder('data'));
     if (keys) {
@@ -59,8 +63,8 @@ export class Server {
     await rm(address, { force: true });
     const log = [];
     // Only what the server needs: the caller's own settings must not change it.
-    const { PATH, HOME, BB_PATH } = process.env;
-    const environment = { PATH, HOME, ...(BB_PATH ? { BB_PATH } : {}) };
+    const { PATH, HOME } = process.env;
+    const environment = { PATH, HOME, BB_PATH: paths.bb };
     this.#child = spawn(paths.server, ['serve', '--listen', listen, ...this.#flags], {
       stdio: ['ignore', 'ignore', 'pipe'], env: environment,
     });
@@ -72,7 +76,6 @@ export class Server {
     });
     this.url = `http://${found}`;
     await eventually('the server is ready', async () => (await fetch(`${this.url}/readyz`).catch(() => undefined))?.ok);
-    this.#proverCount = this.#provers().length;
   }
 
   /**
@@ -83,7 +86,7 @@ export class Server {
     await eventually('the server is idle', async () => {
       const { prover, jobs } = await (await fetch(`${this.url}/api/health`)).json();
       const isIdle = prover.running + prover.waiting === 0 && jobs.running + jobs.queued === 0;
-      return isIdle && this.#provers().length === this.#proverCount;
+      return isIdle && this.#provers().length === PROVERS;
     });
     const stop = () => this.#provers().forEach((pid) => signal(pid, 'SIGSTOP'));
     stop();
