@@ -9,7 +9,7 @@ use edgeprove_telemetry::LogFormat;
 words!(LogFormat, "human" => LogFormat::Human, "json" => LogFormat::Json);
 
 /// The crates of this server, as targets of the log.
-const OUR_TARGETS: [&str; 17] = [
+const OUR_TARGETS: [&str; 19] = [
     "edgeprove",
     "edgeprove_artifacts",
     "edgeprove_audit",
@@ -22,11 +22,13 @@ const OUR_TARGETS: [&str; 17] = [
     "edgeprove_groth16",
     "edgeprove_job_queue",
     "edgeprove_job_rules",
+    "edgeprove_outbound",
     "edgeprove_protocol",
     "edgeprove_prover",
     "edgeprove_spool",
     "edgeprove_telemetry",
     "edgeprove_templates",
+    "edgeprove_webhooks",
 ];
 
 /// A valid log filter.

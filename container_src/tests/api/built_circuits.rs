@@ -474,7 +474,7 @@ fn a_smaller_circuit_of_the_template_is_proved() {
     let start = |memory_max: u64| {
         TestServer::start(|settings| {
             builder(data.path())(settings);
-            // The measured memory of circuits is kept there.
+            // The measured memory of circuits is stored there.
             settings.keys = data.path().join("keys");
             settings.flag("--prove-timeout", "20s");
             settings.flag("--memory-max", &format!("{memory_max}B"));

@@ -8,7 +8,7 @@
 //! Imports run down this list only.
 //!
 //! - [`bucket`], [`folder`]: the two locations.
-//! - `sealed_text`: short texts in a database.
+//! - [`sealed_text`]: short texts in a database.
 //! - [`key_file`]: the key in the data folder.
 //! - [`sealing`]: encrypts and decrypts; the format of stored bytes.
 //! - [`settings`]: location and keys.

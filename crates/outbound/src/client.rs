@@ -33,9 +33,6 @@ impl Default for Timeouts {
 pub fn client(reach: HostReach, timeouts: Timeouts) -> Result<Client, reqwest::Error> {
     // reqwest uses the process-wide provider. An earlier call has installed the same one.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    // In addition to the certificates of the system: an image from scratch has none.
-    let roots = webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter();
-    let roots: Vec<_> = roots.map(|der| Certificate::from_der(der)).collect::<Result<_, _>>()?;
     Client::builder()
         .redirect(Policy::none())
         .referer(false)
@@ -45,8 +42,13 @@ pub fn client(reach: HostReach, timeouts: Timeouts) -> Result<Client, reqwest::E
         .connect_timeout(timeouts.connect)
         .timeout(timeouts.request)
         .dns_resolver(CheckedNames(reach))
-        .tls_certs_merge(roots)
+        .tls_certs_merge(root_certificates()?)
         .build()
+}
+
+/// Certificates that a client trusts in addition to those of the system: an image from scratch has none.
+pub fn root_certificates() -> Result<Vec<Certificate>, reqwest::Error> {
+    webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter().map(|der| Certificate::from_der(der)).collect()
 }
 
 /// Which addresses a host may have.

@@ -6,8 +6,8 @@
 //!
 //! Imports run down this list only.
 //!
-//! - [`client`]: an HTTP client that connects only where it may.
 //! - [`allowed_hosts`]: which hosts may be called.
+//! - [`client`]: an HTTP client that connects only where it may.
 //! - [`reach`]: which IP addresses are public.
 
 pub mod allowed_hosts;
@@ -15,4 +15,4 @@ pub mod client;
 pub mod reach;
 
 pub use allowed_hosts::{AllowedHost, AllowedHosts, RefusedUrl, RemoteUrl};
-pub use client::{Timeouts, client, is_caused_by_address};
+pub use client::{Timeouts, client, is_caused_by_address, root_certificates};

@@ -10,8 +10,8 @@
 //!
 //! - [`dispatcher`]: makes the attempts, so that nobody's server delays the webhooks of others.
 //! - [`attempt`]: one request and its answer.
-//! - [`schedule`]: when a failed attempt is repeated.
 //! - [`store`]: the webhooks that are owed.
+//! - [`schedule`]: when a failed attempt is repeated.
 //! - [`secret`]: secrets and signatures.
 
 pub mod attempt;

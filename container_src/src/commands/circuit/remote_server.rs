@@ -193,6 +193,7 @@ impl RemoteServer {
             // The key is for this server only.
             .redirect(Policy::none())
             .user_agent(concat!("edgeprove/", env!("CARGO_PKG_VERSION")))
+            .tls_certs_merge(edgeprove_outbound::root_certificates().map_err(ServerError::NoClient)?)
             .build()
             .map_err(ServerError::NoClient)?;
         Ok(Self { url, key, client })
