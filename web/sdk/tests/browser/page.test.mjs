@@ -257,12 +257,14 @@ test('the hook of React shows each step, and a component that is removed aborts 
   await page.click('#abort');
   await state('idle');
   await eventually('the job is cancelled', () => proxy.with('DELETE').length === 1);
-  await server.pauseProvers();
+  server.resumeProvers();
+  // The component never sees an event, so it still waits when it is removed.
+  proxy.intercept = (request) => request.method === 'GET' && request.url.includes('/events');
   await page.click('#prove');
-  await page.waitForFunction(() => /proving (queued|loading|proving)/.test(document.querySelector('#state').textContent));
+  const streams = () => proxy.with('/events').filter((line) => line.startsWith('GET')).length;
+  await eventually('the component follows its job', () => streams() === 3);
   await page.evaluate(() => window.removeComponent());
   await eventually('the job is cancelled', () => proxy.with('DELETE').length === 2);
-  server.resumeProvers();
   assert.deepEqual(page.problems, []);
   await page.context().close();
 });
