@@ -1,4 +1,4 @@
-//! BLAKE2b with 64 bytes of output, as `b2sum` prints it (RFC 7693).
+//! `BLAKE2b` with 64 bytes of output, as `b2sum` prints it (RFC 7693).
 //!
 //! Own code, because a `.ptau` file stores the state of a hash in the middle of its input, which no library returns. The
 //! tests compare it with a library.
@@ -91,9 +91,9 @@ impl Blake2b {
     pub(crate) fn state(&self) -> [u8; STATE_BYTES] {
         let mut bytes = [0; STATE_BYTES];
         bytes[..self.filled].copy_from_slice(&self.buffer[..self.filled]);
-        let [a, b, c, d, e, f, g, h] = self.state;
-        let words = [a, b, c, d, e, f, g, h, self.compressed, self.filled as u64];
-        write_words(&mut bytes[BLOCK_BYTES..], &words);
+        write_words(&mut bytes[BLOCK_BYTES..], &self.state);
+        let counts = [self.compressed, self.filled as u64];
+        write_words(&mut bytes[BLOCK_BYTES + DIGEST_BYTES..], &counts);
         bytes
     }
 }
@@ -135,7 +135,7 @@ fn compress(state: &mut [u64; 8], block: &[u8; BLOCK_BYTES], counter: u64, is_la
     }
 }
 
-#[inline(always)]
+#[allow(clippy::many_single_char_names, reason = "the names of RFC 7693")]
 fn mix(v: &mut [u64; 16], [a, b, c, d]: [usize; 4], x: u64, y: u64) {
     v[a] = v[a].wrapping_add(v[b]).wrapping_add(x);
     v[d] = (v[d] ^ v[a]).rotate_right(32);

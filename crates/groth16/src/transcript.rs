@@ -50,7 +50,9 @@ impl TranscriptPoint<G2_BYTES> for G2Affine {
     fn append(&self, bytes: &mut Vec<u8>) {
         match self.xy() {
             Some((x, y)) => {
-                [x.c1, x.c0, y.c1, y.c0].iter().for_each(|value| bytes.extend(field::to_word(value)));
+                for value in [x.c1, x.c0, y.c1, y.c0] {
+                    bytes.extend(field::to_word(&value));
+                }
             }
             None => bytes.extend([0; G2_BYTES]),
         }
@@ -66,7 +68,9 @@ impl TranscriptPoint<G2_BYTES> for G2Affine {
 
 fn append_short(bytes: &mut Vec<u8>, x: &[Fq], is_larger: bool) {
     let start = bytes.len();
-    x.iter().for_each(|value| bytes.extend(field::to_word(value)));
+    for value in x {
+        bytes.extend(field::to_word(value));
+    }
     if is_larger {
         bytes[start] |= LARGER;
     }

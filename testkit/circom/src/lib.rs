@@ -100,8 +100,8 @@ impl CircomCircuit {
         let mut files: Vec<_> = fs::read_dir(&tests).unwrap().map(|entry| entry.unwrap().path()).collect();
         files.retain(|file| *file == source || file.to_string_lossy().ends_with("_template.circom"));
         files.sort();
-        let texts: Vec<_> = files.iter().map(|file| fs::read_to_string(file).unwrap()).collect();
-        Self::compile_files(&source, &texts.iter().map(String::as_str).collect::<Vec<_>>())
+        let sources: Vec<_> = files.iter().map(|file| fs::read_to_string(file).unwrap()).collect();
+        Self::compile_files(&source, &sources.iter().map(String::as_str).collect::<Vec<_>>())
     }
 
     /// Compiles a circuit in a folder of its own. `texts` are those of all files of the circuit.

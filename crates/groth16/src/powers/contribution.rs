@@ -6,7 +6,7 @@ use ark_ec::{AffineRepr as _, CurveGroup as _};
 
 use crate::{
     blake2b::{Blake2b, DIGEST_BYTES, STATE_BYTES},
-    curve::{G1_BYTES, G2_BYTES, PointBytes as _},
+    curve::{G1_BYTES, G2_BYTES, PointBytes},
     field::RandomnessError,
     lagrange::random_nonzero,
     sections::{FormatError, Reader},
@@ -48,11 +48,11 @@ impl Contribution {
         let format = reader.format;
         let invalid = || FormatError::InvalidPoint { format, what: "the contributions", index };
         let g1 = |reader: &mut Reader<'_>| {
-            let point = G1Affine::from_bytes(reader.array()?).filter(|point| point.is_valid());
+            let point = G1Affine::from_bytes(reader.array()?).filter(PointBytes::is_valid);
             point.ok_or_else(invalid)
         };
         let g2 = |reader: &mut Reader<'_>| {
-            let point = G2Affine::from_bytes(reader.array()?).filter(|point| point.is_valid());
+            let point = G2Affine::from_bytes(reader.array()?).filter(PointBytes::is_valid);
             point.ok_or_else(invalid)
         };
         let contribution = Self {

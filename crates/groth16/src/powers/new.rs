@@ -258,7 +258,9 @@ impl<'a> NewFile<'a> {
         self.point_section(section)?;
         for power in 0..=last {
             for values in lagrange(power, tau)?.chunks_mut(CHUNK) {
-                values.iter_mut().for_each(|value| *value *= factor);
+                for value in &mut *values {
+                    *value *= factor;
+                }
                 write_points(&mut self.out, &multiples(&self.g1, values, self.steps)?)?;
             }
         }

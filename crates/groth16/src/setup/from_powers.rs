@@ -222,11 +222,11 @@ impl Setup<'_> {
         let size = self.domain_size;
         let count = u32::try_from(size - 1).map_err(|_| SetupError::TooLarge)?;
         hasher.update(&count.to_be_bytes());
-        let hashed =
+        let points =
             if size > HASHED_AT_ONCE && size < self.powers.info().domain_size() { size } else { size - 1 };
-        for start in (0..hashed).step_by(1 << 14) {
+        for start in (0..points).step_by(1 << 14) {
             self.steps.next()?;
-            let end = hashed.min(start + HASHED_AT_ONCE);
+            let end = points.min(start + HASHED_AT_ONCE);
             let later: Vec<G1Affine> =
                 self.powers.points(TAU_G1, start + size..end + size, Points::OnCurve)?;
             let earlier: Vec<G1Affine> = self.powers.points(TAU_G1, start..end, Points::OnCurve)?;
