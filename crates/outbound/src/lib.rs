@@ -7,7 +7,7 @@
 //! Imports run down this list only.
 //!
 //! - [`allowed_hosts`]: which hosts may be called.
-//! - [`client`]: an HTTP client that connects only where it may.
+//! - [`mod@client`]: an HTTP client that connects only where it may.
 //! - [`reach`]: which IP addresses are public.
 
 pub mod allowed_hosts;

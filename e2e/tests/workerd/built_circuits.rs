@@ -78,10 +78,13 @@ fn a_template_is_built_and_proved_through_the_edge() {
             let status = edge.get(&format!("/v1/proofs/{job}")).json()["status"].clone();
             (status == JobStatus::Completed.as_str()).then_some(())
         });
-        let answer = edge.get(&format!("/v1/proofs/{job}/proof")).json();
-        let statement = json!({"proof": answer["proof"], "publicInputs": answer["public_inputs"]});
+        let proof =
+            edge.request("GET", &format!("/v1/proofs/{job}/proof")).header("accept", "application/json");
+        let answer = proof.send().json();
+        let public = if language == "noir" { "public_inputs" } else { "public_signals" };
+        let statement = json!({"proof": answer["proof"], "publicInputs": answer[public]});
         let verdict = post(&edge, &format!("/v1/verify/{id}"), &statement).json();
-        assert_eq!(verdict["verified"], true, "{verdict}");
+        assert_eq!(verdict["valid"], true, "{verdict}");
 
         let contract = edge.get(&format!("/v1/circuits/{id}/verifier.sol"));
         assert!(String::from_utf8_lossy(&contract.body).contains("pragma solidity"), "{contract:?}");
