@@ -45,6 +45,9 @@ impl Powers {
 
 impl fmt::Debug for Powers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Powers").field("info", &self.info()).field("digest", &self.digest).finish()
+        f.debug_struct("Powers")
+            .field("info", &self.info())
+            .field("digest", &self.digest)
+            .finish_non_exhaustive()
     }
 }

@@ -96,6 +96,7 @@ async fn a_folder_of_the_first_version_is_migrated() {
         "DROP TABLE queue_counts",
         "DROP TABLE circuits",
         "DROP TABLE deployments",
+        "DROP TABLE webhooks",
         "DROP INDEX jobs_by_subject",
         "DELETE FROM edgeprove_versions WHERE version > 1",
     ] {
