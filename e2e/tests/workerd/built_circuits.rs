@@ -81,8 +81,7 @@ fn a_template_is_built_and_proved_through_the_edge() {
         let proof =
             edge.request("GET", &format!("/v1/proofs/{job}/proof")).header("accept", "application/json");
         let answer = proof.send().json();
-        let public = if language == "noir" { "public_inputs" } else { "public_signals" };
-        let statement = json!({"proof": answer["proof"], "publicInputs": answer[public]});
+        let statement = json!({"proof": answer["proof"], "publicInputs": answer["public_inputs"]});
         let verdict = post(&edge, &format!("/v1/verify/{id}"), &statement).json();
         assert_eq!(verdict["valid"], true, "{verdict}");
 
