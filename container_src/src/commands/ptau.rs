@@ -129,7 +129,7 @@ enum Unusable {
         source: PowersError,
     },
     #[error("{} has the digest {found}, and not {expected}", path.display())]
-    OtherDigest { path: PathBuf, found: PowersDigest, expected: PowersDigest },
+    OtherDigest { path: PathBuf, found: Box<PowersDigest>, expected: Box<PowersDigest> },
     #[error("{} cannot be written", path.display())]
     Unwritable {
         path: PathBuf,
@@ -194,7 +194,7 @@ impl NewArgs {
         }
         let out = self.out;
         let report = blocking("making the powers of tau", move |work| {
-            work.check_memory(memory_of_new(power))?;
+            Work::check_memory(memory_of_new(power))?;
             let unwritable = |source| Unusable::Unwritable { path: out.clone(), source };
             let not_made = |source| Unusable::NotMade { path: out.clone(), source };
             let draft = Draft::create(&out, MODE).map_err(unwritable)?;
@@ -313,7 +313,7 @@ async fn blocking<T: Send + 'static>(
 
 impl Work {
     /// Fails where a computation takes more memory than this machine has, or this container.
-    fn check_memory(&self, needed: u64) -> Result<(), Unusable> {
+    fn check_memory(needed: u64) -> Result<(), Unusable> {
         let usable = memory::for_provers();
         if needed > usable { Err(Unusable::TooLittleMemory { needed, usable }) } else { Ok(()) }
     }
@@ -349,9 +349,10 @@ impl Work {
         expected: Option<PowersDigest>,
     ) -> Result<String, Unusable> {
         let invalid = |source| Unusable::Invalid { path: path.to_owned(), source };
-        self.check_memory(memory_of_check(powers.info().power))?;
+        Self::check_memory(memory_of_check(powers.info().power))?;
         let found = powers.digest(&self.is_cancelled).map_err(invalid)?;
         if let Some(expected) = expected.filter(|expected| *expected != found) {
+            let (found, expected) = (Box::new(found), Box::new(expected));
             return Err(Unusable::OtherDigest { path: path.to_owned(), found, expected });
         }
         let threads = Threads::of_width(width())?;

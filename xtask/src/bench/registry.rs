@@ -97,8 +97,8 @@ fn many(fixture: &Fixture, data: &Path) -> anyhow::Result<[Row; 2]> {
     ensure!(output.status.success(), "{} failed: {stderr}", program.display());
     let server = serve(fixture, data)?;
     let client = Client::new(server.url());
-    let last = String::from_utf8(output.stdout).context("the id of a circuit is not text")?;
-    let one = format!("/v1/circuits/{}", last.trim());
+    let id = String::from_utf8(output.stdout).context("the id of a circuit is not text")?;
+    let one = format!("/v1/circuits/{}", id.trim());
     let [list, look_up] = sampling::in_turn(
         fixture.rounds,
         &mut [&mut || client.get("/v1/circuits"), &mut || client.get(&one)],
