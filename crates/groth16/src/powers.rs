@@ -13,7 +13,7 @@
 //! - [`check`]: whether a file is what it should be.
 //! - [`new`]: makes a file.
 //! - [`contribution`]: what contributors publish.
-//! - [`file`]: reads files.
+//! - [`mod@file`]: reads files.
 //! - [`published`]: digests of the files of a ceremony.
 
 mod check;
