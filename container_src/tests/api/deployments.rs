@@ -28,6 +28,7 @@ use crate::{
         ethereum::{ANVIL_CHAIN, Anvil, FakeAnswer, FakeNode, RICH_ACCOUNT, RICH_KEY, linked_contracts},
         eventually,
         postgres::Cluster,
+        secret_search::assert_absent,
         settings::Settings,
         wait::{LIMIT, within},
     },
@@ -113,22 +114,6 @@ fn wait_until_ended(server: &TestServer) -> DeploymentEntry {
 fn call(anvil: &Anvil, entry: &DeploymentEntry) -> String {
     let call = json!({ "to": entry.address, "gas": "0x100000" });
     anvil.ask("eth_call", &json!([call, "latest"])).as_str().unwrap().to_owned()
-}
-
-/// No file of a folder has one of these texts.
-#[track_caller]
-fn assert_absent(folder: &Path, texts: &[&str]) {
-    for entry in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
-        if entry.is_dir() {
-            assert_absent(&entry, texts);
-        } else {
-            let content = fs::read(&entry).unwrap();
-            for text in texts {
-                let is_there = content.windows(text.len()).any(|window| window == text.as_bytes());
-                assert!(!is_there, "{} has a secret", entry.display());
-            }
-        }
-    }
 }
 
 #[test]

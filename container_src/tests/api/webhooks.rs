@@ -19,6 +19,7 @@ use crate::support::{
     eventually,
     postgres::Cluster,
     samples,
+    secret_search::assert_absent,
     settings::Settings,
     wait::{LONG_LIMIT, within},
 };
@@ -82,22 +83,6 @@ fn metric(server: &TestServer, outcome: &str) -> u64 {
     let text = String::from_utf8(server.get("/metrics").body).unwrap();
     let value = text.lines().find_map(|line| line.strip_prefix(&series)).expect("the series exists");
     value.parse().unwrap()
-}
-
-/// No file of a folder has one of these texts.
-#[track_caller]
-fn assert_absent(folder: &Path, texts: &[&str]) {
-    for entry in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
-        if entry.is_dir() {
-            assert_absent(&entry, texts);
-            continue;
-        }
-        let content = fs::read(&entry).unwrap();
-        for text in texts {
-            let is_there = content.windows(text.len()).any(|window| window == text.as_bytes());
-            assert!(!is_there, "{} has a secret", entry.display());
-        }
-    }
 }
 
 /// Verifies a webhook with the code of the documentation.
