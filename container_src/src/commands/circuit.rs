@@ -68,7 +68,7 @@ enum CircuitCommand {
     /// Ask for the circuit of a template, and wait until it can be proved. Prints its id.
     Build(Box<BuildArgs>),
     /// Deploy the verifier contract of a circuit, and wait until it is on the chain. Needs a key with the role `operator`, and
-    /// a server with `--deploy-rpc`. Prints its address.
+    /// a server with `--deploy-rpc`, not an edge. Prints its address.
     Deploy(Box<DeployArgs>),
     /// Remove a circuit that was built or uploaded. Needs a key with the role `operator`.
     Rm(RmArgs),

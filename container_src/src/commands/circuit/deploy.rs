@@ -38,7 +38,7 @@ pub(super) struct DeployArgs {
     #[arg(long, value_name = "FILE")]
     private_key_file: PathBuf,
 
-    /// Id of the chain. The deployment fails where the node is on another one.
+    /// Id of the chain. The server refuses a node that is on another one.
     #[arg(long, value_name = "ID", value_parser = raw_setting::<u64>)]
     chain_id: Option<RawSetting<u64>>,
 
