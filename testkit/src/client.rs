@@ -316,7 +316,11 @@ impl Connection {
     /// Reads one response, or an interim `100 Continue`.
     #[track_caller]
     pub fn read_response(&mut self) -> Response {
-        self.try_read_response().unwrap_or_else(|error| panic!("no response: {error}"))
+        match self.try_read_response() {
+            Ok(response) => response,
+            // Outside a closure, so that the failure names the caller's line.
+            Err(error) => panic!("no response: {error}"),
+        }
     }
 
     /// As [`Self::read_response`]. No pause in the response may be longer than the limit.

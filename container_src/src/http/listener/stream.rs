@@ -26,7 +26,7 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(15);
 pub struct Stream {
     timed: Pin<Box<TimeoutStream<TcpStream>>>,
     displaced: Pin<Box<WaitForCancellationFutureOwned>>,
-    _slot: Slot,
+    slot: Slot,
 }
 
 impl Stream {
@@ -35,7 +35,7 @@ impl Stream {
     pub fn new(stream: TcpStream, slot: Slot) -> Self {
         let mut timed = TimeoutStream::new(stream);
         timed.set_write_timeout(Some(WRITE_TIMEOUT));
-        Self { timed: Box::pin(timed), displaced: Box::pin(slot.until_displaced()), _slot: slot }
+        Self { timed: Box::pin(timed), displaced: Box::pin(slot.until_displaced()), slot }
     }
 
     /// Fails if another connection took the slot, and otherwise wakes the task when one does. Reads and writes of a
@@ -82,8 +82,13 @@ impl AsyncWrite for Stream {
         self.timed.is_write_vectored()
     }
 
+    /// hyper flushes when it has written a response, and also where there is nothing to write.
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.timed.as_mut().poll_flush(context)
+        let flushed = self.timed.as_mut().poll_flush(context);
+        if matches!(flushed, Poll::Ready(Ok(()))) {
+            self.slot.responses_written();
+        }
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
