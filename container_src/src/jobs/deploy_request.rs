@@ -213,7 +213,7 @@ impl Jobs {
         let Some(store) = self.circuits.store() else { return Ok(Vec::new()) };
         let id = &circuit.circuit.id;
         let mut entries = Vec::new();
-        for stored in store.deployments(circuit, LISTED_MAX).await? {
+        for mut stored in store.deployments(circuit, LISTED_MAX).await? {
             let latest = if stored.completed_at.is_none() {
                 let key = DeploymentKey {
                     circuit: id.clone(),
@@ -221,7 +221,12 @@ impl Jobs {
                     chain_id: stored.chain_id,
                     deployer: stored.deployer.clone(),
                 };
-                self.store.queue.latest(KIND, &subject(&key)).await?
+                let latest = self.store.queue.latest(KIND, &subject(&key)).await?;
+                if latest.as_ref().is_some_and(|job| job.status.is_finished()) {
+                    // It may have completed the deployment after that was read, and then it has not failed.
+                    stored = store.deployment(&key).await?.unwrap_or(stored);
+                }
+                latest
             } else {
                 None
             };
