@@ -252,9 +252,12 @@ fn a_hundred_large_uploads_need_little_memory() {
     const UPLOADS: usize = 100;
     // About as many bytes as a witness of this circuit may have.
     const BYTES: usize = 1_000_000;
-    // The goal is 40 MiB. The code of an unoptimised build needs 27 MiB more.
-    const MEMORY_MAX: u64 = if cfg!(debug_assertions) { 67 << 20 } else { 40 << 20 };
+    // The goal is 40 MiB in all. Half of it is the program itself, whose size an unoptimised build says nothing about.
+    const MEMORY_MAX: u64 = 40 << 20;
+    const GROWTH_MAX: u64 = 24 << 20;
     let server = TestServer::start(set_long_limits);
+    server.assert_healthy();
+    let at_rest = processes::peak_memory(server.pid());
     let witness = samples::padded(&samples::range_check().witness, BYTES);
     assert!(witness.len() > BYTES - 100);
     let started = Instant::now();
@@ -267,11 +270,13 @@ fn a_hundred_large_uploads_need_little_memory() {
     let (proofs, refusals) = count_proofs_and_refusals(&responses);
     let peak = processes::peak_memory(server.pid());
     eprintln!(
-        "{proofs} proofs and {refusals} refusals in {:?}; the server's peak memory was {} KiB",
+        "{proofs} proofs and {refusals} refusals in {:?}; the server's peak memory was {} KiB, and {} KiB at rest",
         started.elapsed(),
-        peak >> 10
+        peak >> 10,
+        at_rest >> 10
     );
     assert_eq!(proofs, UPLOADS);
-    assert!(peak < MEMORY_MAX, "{} KiB", peak >> 10);
+    assert!(peak - at_rest < GROWTH_MAX, "{} KiB, and {} KiB at rest", peak >> 10, at_rest >> 10);
+    assert!(cfg!(debug_assertions) || peak < MEMORY_MAX, "{} KiB", peak >> 10);
     server.assert_healthy();
 }
