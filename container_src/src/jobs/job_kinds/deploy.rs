@@ -227,7 +227,7 @@ impl Deploy {
                     on_stage: &|stage| attempt.report_stage(stage_of(stage).name),
                 };
                 let record = deployment.run(serde_json::from_str(&record)?).await?;
-                self.record_deployed(job, &payload).await;
+                self.record_deployed(job, &payload, &record).await;
                 record
             }
             // An earlier job completed it, after this one was accepted.
@@ -240,11 +240,13 @@ impl Deploy {
     }
 
     /// The contracts are on the chain, whatever becomes of the log: the entry is retained until it can be written.
-    async fn record_deployed(&self, job: &Job, payload: &Payload) {
+    async fn record_deployed(&self, job: &Job, payload: &Payload, record: &Record) {
+        let verifier = record.contracts.last();
         let entry = Entry {
             job_id: Some(job.id),
             job_kind: Some(job.kind.clone()),
             circuit: Some(payload.circuit.clone()),
+            contract: verifier.map(|it| format!("eip155:{}:{}", payload.chain_id, it.address)),
             request_id: Some(payload.request_id.clone()),
             outcome: Some(Outcome::Ok),
             ..self.audit.entry(access::actor(&job.owner), Action::CircuitDeployed)

@@ -129,6 +129,9 @@ pub struct Entry {
     /// The circuit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub circuit: Option<CircuitId>,
+    /// The contract that was deployed, as CAIP-10 writes an account: `eip155:CHAIN:0xADDRESS`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub contract: Option<String>,
     /// The job.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub job_id: Option<JobId>,
@@ -171,6 +174,7 @@ impl Entry {
             actor,
             attempt: None,
             circuit: None,
+            contract: None,
             job_id: None,
             job_kind: None,
             lease_token: None,
@@ -202,6 +206,7 @@ mod tests {
         Entry {
             attempt: Some(2),
             circuit: "range_check".parse().ok(),
+            contract: Some("eip155:1:0x00000000219ab540356cBB839Cbe05303d7705Fa".to_owned()),
             job_id: "c3-7c2d3f7e-0b7a-4c55-9d2f-5c1f3a0e9b11".parse().ok(),
             job_kind: Some("prove".to_owned()),
             lease_token: Some(LeaseToken(7)),
@@ -223,6 +228,7 @@ mod tests {
         assert_eq!(
             full().canonical(),
             "{\"action\":\"job.failed\",\"actor\":\"key:alice\",\"attempt\":2,\"circuit\":\"range_check\",\
+             \"contract\":\"eip155:1:0x00000000219ab540356cBB839Cbe05303d7705Fa\",\
              \"job_id\":\"c3-7c2d3f7e-0b7a-4c55-9d2f-5c1f3a0e9b11\",\"job_kind\":\"prove\",\"lease_token\":7,\"outcome\":\"proof_timeout\",\
              \"owner\":\"anonymous\",\"request_id\":\"r-1\",\"time\":\"2026-11-21T09:43:23.731Z\",\"times\":3,\"worker\":\"prover-0\"}"
         );
