@@ -47,7 +47,7 @@ pub(super) fn rows(fixture: &Fixture) -> anyhow::Result<Vec<Row>> {
 fn serve(fixture: &Fixture, data: &Path) -> anyhow::Result<Server> {
     let toolchain = fixture.ready.paths.npm_project_dir(NpmProject::Circuit);
     let (data, toolchain) = (data.display().to_string(), toolchain.display().to_string());
-    fixture.serve(&["--data", &data, "--toolchain", &toolchain])
+    fixture.serve(&["--data", &data, "--toolchain", &toolchain, "--log-format", "json"])
 }
 
 /// The first proof after a start, which loads the circuit from the store.
