@@ -17,13 +17,16 @@ use crate::config::{
 pub mod audit;
 pub mod check_config;
 pub mod circuit;
+pub mod doctor;
 pub mod exit_status;
+mod form_body;
 pub mod healthcheck;
 mod input_file;
 pub mod keys;
 mod own_flags;
 pub mod prove;
 pub mod ptau;
+mod remote_server;
 pub mod serve;
 mod start_checks;
 pub mod stop_signals;
@@ -86,6 +89,12 @@ enum Command {
     Ptau(ptau::PtauArgs),
     /// Make API keys.
     Keys(keys::KeysArgs),
+    /// Examine this machine, or a running server or edge, and print how to fix what is found.
+    ///
+    /// Exit status: 0 where nothing prevents proofs, 1 where something does, 64 where a setting of this command is invalid.
+    /// Without a URL it takes the flags of `serve`, connects to database and bucket, and loads the circuits; nothing of a
+    /// running server is changed.
+    Doctor(Box<doctor::DoctorArgs>),
     /// Check that a running server is ready, for container health checks.
     Healthcheck(healthcheck::HealthcheckArgs),
 }
@@ -110,6 +119,7 @@ pub fn run() -> ExitCode {
         Command::Audit(args) => audit::run(args),
         Command::Ptau(args) => ptau::run(args),
         Command::Keys(args) => keys::run(args),
+        Command::Doctor(args) => doctor::run(*args, &environment, &misspelt(&variables)),
         Command::Healthcheck(args) => healthcheck::run(&args),
     };
     parse(&words, &variables).map_or_else(|error| exit_status::report(&error.into()), run_command)

@@ -28,7 +28,7 @@ pub mod circuits;
 pub mod data_folder;
 pub mod engine;
 pub mod environment;
-mod folder_durability;
+pub(crate) mod folder_durability;
 pub mod jobs;
 pub mod log;
 pub mod memory;

@@ -52,12 +52,17 @@ impl Clock {
 
     /// Makes a server use this clock.
     pub fn apply_to(&self, settings: &mut Settings) {
-        for (name, path) in
-            [("LD_PRELOAD", library(self.dir.path())), ("TEST_CLOCK", offset_file(self.dir.path()))]
-        {
-            let path = fs::canonicalize(path).unwrap().into_os_string().into_string().unwrap();
-            settings.environment.push((name.to_owned(), path));
-        }
+        settings.environment.extend(self.environment());
+    }
+
+    /// The variables of a program that uses this clock.
+    pub fn environment(&self) -> [(String, String); 2] {
+        [("LD_PRELOAD", library(self.dir.path())), ("TEST_CLOCK", offset_file(self.dir.path()))].map(
+            |(name, path)| {
+                let path = fs::canonicalize(path).unwrap().into_os_string().into_string().unwrap();
+                (name.to_owned(), path)
+            },
+        )
     }
 }
 

@@ -144,6 +144,14 @@ impl VerifyArgs {
     }
 }
 
+/// What is wrong with a log; `None`: it is intact.
+pub(super) fn fault_of(path: &Path) -> io::Result<Option<String>> {
+    Ok(match verify(read(path)?, Vec::new())? {
+        Verdict::Intact { .. } => None,
+        Verdict::Changed { line, fault } => Some(format!("broken at line {line}: {fault}")),
+    })
+}
+
 fn read(path: &Path) -> io::Result<Box<dyn BufRead>> {
     if path == Path::new("-") {
         return Ok(Box::new(BufReader::new(io::stdin())));

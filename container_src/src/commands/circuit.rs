@@ -5,12 +5,8 @@
 //!
 //! - [`tables`]: circuits as people read them.
 //! - [`deploy`]: deploys a verifier contract.
-//! - [`form_body`]: the files of an upload as one body.
-//! - [`remote_server`]: requests to a server.
 
 mod deploy;
-mod form_body;
-mod remote_server;
 mod tables;
 
 use std::{
@@ -30,12 +26,12 @@ use http::Method;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Map, Value, json};
 
-use self::{
-    deploy::DeployArgs,
+use self::deploy::DeployArgs;
+use super::{
+    exit_status::{self, Failure, other},
     form_body::{FormBody, UnreadablePart},
-    remote_server::{ClientKey, RemoteServer, ServerError, ServerUrl},
+    remote_server::{ClientKeyArgs, RemoteServer, ServerError, ServerUrl},
 };
-use super::exit_status::{self, Failure, other};
 use crate::{
     circuits::uploaded_files::{CircuitName, DeclaredTrust, FileKind},
     config::{Faults, RawSetting, raw_setting, setting::Setting, setting::words},
@@ -81,13 +77,8 @@ struct ServerArgs {
     #[arg(long, env = "EDGEPROVE_SERVER", value_name = "URL", default_value = "http://127.0.0.1:8080", value_parser = raw_setting::<ServerUrl>)]
     server: RawSetting<ServerUrl>,
 
-    /// File whose first line is the API key. `-` reads standard input.
-    #[arg(long, env = "EDGEPROVE_CLIENT_KEY_FILE", value_name = "FILE")]
-    key_file: Option<PathBuf>,
-
-    /// API key. Better in the variable than in a command line, which other users can see. `--key-file` overrides it.
-    #[arg(long, env = "EDGEPROVE_CLIENT_KEY", hide_env_values = true, value_name = "KEY", allow_hyphen_values = true, value_parser = raw_setting::<ClientKey>)]
-    key: Option<RawSetting<ClientKey>>,
+    #[command(flatten)]
+    key: ClientKeyArgs,
 }
 
 words!(Language, "noir" => Language::Noir, "circom" => Language::Circom);
@@ -290,13 +281,7 @@ impl ServerArgs {
     /// The server. Settings are read first, so that all errors are in one message.
     fn open(self, faults: &mut Faults) -> Option<RemoteServer> {
         let url = faults.take("server", self.server);
-        let key = match self.key_file {
-            Some(file) => faults.ok(ClientKey::of_file(&file)).map(Some),
-            None => match self.key {
-                Some(key) => faults.take_named("--key (EDGEPROVE_CLIENT_KEY)", key).map(Some),
-                None => Some(None),
-            },
-        };
+        let key = self.key.read(faults);
         let client = RemoteServer::new(url?, key?);
         faults.ok(client)
     }

@@ -54,6 +54,18 @@ impl<E: Error + 'static> From<Box<E>> for Failure {
     }
 }
 
+impl Failure {
+    /// The error with its causes, in one line.
+    pub fn message(&self) -> String {
+        match self {
+            Self::Config(error) => error.to_string(),
+            Self::Data(error) | Self::NoInput(error) | Self::Software(error) | Self::Other(error) => {
+                edgeprove_telemetry::chain(error.as_ref())
+            }
+        }
+    }
+}
+
 /// A failure with status 1.
 pub fn other(error: impl Error + 'static) -> Failure {
     Failure::Other(Box::new(error))

@@ -32,12 +32,18 @@ enum Unusable {
 
 /// Reads the inputs; `-` is standard input. A FIFO is read too, so that another program can write them.
 pub(super) fn read(path: &Path) -> Result<InputDocument, Failure> {
+    let json = read_bounded(path)?;
+    InputDocument::parse(json).map_err(|source| data(Unusable::Invalid { path: path.to_owned(), source }))
+}
+
+/// The bytes of the inputs, of which nothing but the number is checked.
+pub(super) fn read_bounded(path: &Path) -> Result<Vec<u8>, Failure> {
     let named = || path.to_owned();
     let json = read_bytes(path).map_err(|source| no_input(Unusable::Unreadable { path: named(), source }))?;
     if json.len() as u64 > INPUTS_MAX_BYTES {
         return Err(data(Unusable::TooLarge { path: named() }));
     }
-    InputDocument::parse(json).map_err(|source| data(Unusable::Invalid { path: named(), source }))
+    Ok(json)
 }
 
 fn read_bytes(path: &Path) -> io::Result<Vec<u8>> {

@@ -37,6 +37,11 @@ pub struct ServeArgs {
 }
 
 impl ServeArgs {
+    /// The flags of the engine alone.
+    pub(super) fn into_engine(self) -> EngineArgs {
+        self.engine
+    }
+
     /// Reads the flags, and checks files, bb and the port. With [`Purpose::Check`] also the files that a start would open
     /// for writing. The error has all errors of all areas, and then the misspelt variables, which may be their reason.
     pub async fn read(

@@ -196,6 +196,26 @@ pub fn run(args: VerifyArgs, environment: &Environment) -> ExitCode {
     })
 }
 
+/// What does not fit of a proof with its files; `None`: it verifies. Files of bb need the settings of bb.
+pub(super) async fn misfit_of(
+    files: ProofFiles,
+    verifier: Option<VerifierSettings>,
+) -> Result<Option<String>, Failure> {
+    let named = |name: &str, bytes| (PathBuf::from(name), bytes);
+    let ([proof, public_inputs, vk], format) = (files.format.names(), files.format);
+    let contents =
+        [named(proof, files.proof), named(public_inputs, files.public_inputs), named(vk, files.vk)];
+    let Some(verifier) = verifier.filter(|_| format == FileFormat::Bb) else {
+        return Ok(snarkjs_files::misfit(&contents, None)?.map(|misfit| misfit.to_string()));
+    };
+    let subject = Subject::of(contents)?;
+    if let Some(misfit) = subject.misfit(None) {
+        return Ok(Some(misfit.to_string()));
+    }
+    let is_valid = verify(verifier, subject).await?;
+    Ok((!is_valid).then(|| Misfit::Changed.to_string()))
+}
+
 fn software(error: impl std::error::Error + 'static) -> Failure {
     Failure::Software(Box::new(error))
 }
@@ -244,6 +264,13 @@ fn print_verdict(misfit: Option<&Misfit>) -> ExitCode {
 }
 
 impl Subject {
+    /// The proof in files of bb: proof, public inputs and verification key.
+    fn of([proof, public_inputs, (path, vk)]: [(PathBuf, Vec<u8>); 3]) -> Result<Self, Unusable> {
+        let facts = KeyFacts::read(&vk).map_err(|source| Unusable::NotAKey { path, source })?;
+        let parts = ProofParts { proof: fields(proof)?, public_inputs: fields(public_inputs)? };
+        Ok(Self { facts, vk, parts })
+    }
+
     /// What shows without bb that the proof does not verify.
     fn misfit(&self, target: Option<Target>) -> Option<Misfit> {
         let key = self.facts.target;
@@ -301,10 +328,7 @@ impl FileArgs {
     }
 
     fn read(&self) -> Result<Subject, Unusable> {
-        let [proof, public_inputs, (path, vk)] = self.contents(FileFormat::Bb)?;
-        let facts = KeyFacts::read(&vk).map_err(|source| Unusable::NotAKey { path, source })?;
-        let parts = ProofParts { proof: fields(proof)?, public_inputs: fields(public_inputs)? };
-        Ok(Subject { facts, vk, parts })
+        Subject::of(self.contents(FileFormat::Bb)?)
     }
 }
 

@@ -40,14 +40,16 @@ fn mount_id(path: &Path) -> Option<u64> {
     fs::metadata(path).map(|found| found.dev()).ok()
 }
 
+/// Whether a folder that exists is on a file system in memory.
 #[cfg(target_os = "linux")]
-fn is_in_memory(path: &Path) -> bool {
+pub(crate) fn is_in_memory(path: &Path) -> bool {
     const TMPFS: u32 = 0x0102_1994;
     rustix::fs::statfs(path).is_ok_and(|found| u32::try_from(found.f_type) == Ok(TMPFS))
 }
 
+/// Whether a folder that exists is on a file system in memory.
 #[cfg(not(target_os = "linux"))]
-fn is_in_memory(_path: &Path) -> bool {
+pub(crate) fn is_in_memory(_path: &Path) -> bool {
     false
 }
 

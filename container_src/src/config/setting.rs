@@ -150,6 +150,12 @@ impl ConfigError {
     pub fn new(error: String) -> Self {
         Self(vec![error])
     }
+
+    /// Every error.
+    #[must_use]
+    pub fn faults(&self) -> &[String] {
+        &self.0
+    }
 }
 
 impl Faults {

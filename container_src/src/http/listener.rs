@@ -46,7 +46,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 const WAITING_MAX: usize = 64;
 
 /// Open files beside those of connections: sockets and pipes of provers, uploads, databases.
-const OTHER_FILES: u64 = 256;
+pub const OTHER_FILES: u64 = 256;
 
 /// Endpoints that report the health, beside the probes.
 const HEALTH: [&str; 2] = ["/api/health", "/health"];

@@ -165,8 +165,10 @@ fn contracts_are_deployed_once_and_listed() {
     assert!(deployments(&server, "bare").is_empty());
 
     let log = String::from_utf8(server.get("/v1/audit").body).unwrap();
-    let is_entry = |line: &str| line.contains("\"circuit.deployed\"") && line.contains("\"deployable\"");
-    assert_eq!(log.lines().filter(|line| is_entry(line)).count(), 1, "{log}");
+    let is_entry = |line: &&str| line.contains("\"circuit.deployed\"") && line.contains("\"deployable\"");
+    let [line] = log.lines().filter(is_entry).collect::<Vec<_>>()[..] else { panic!("one entry: {log}") };
+    let verifier = format!("\"eip155:{}:{}\"", entry.chain_id, entry.address.as_deref().unwrap());
+    assert!(line.contains(&verifier), "{line}");
 
     // The chain loses the blocks, so that there is no contract where it was.
     anvil.ask("evm_revert", &json!([before]));
@@ -223,6 +225,10 @@ fn a_command_deploys_and_prints_the_address() {
         assert_eq!(refused.code, Some(code), "{refused:?}");
         assert!(refused.stderr.contains(reason), "{reason}: {refused:?}");
     }
+    let both = ["deploy", "deployable", "--rpc-url", &url, "--private-key-file", "-", "--key-file", "-"];
+    let refused = circuit_command(&server, &both);
+    assert_eq!(refused.code, Some(64), "{refused:?}");
+    assert!(refused.stderr.contains("both be standard input"), "{refused:?}");
     server.finish();
 }
 

@@ -252,7 +252,7 @@ fn a_hundred_large_uploads_need_little_memory() {
     const UPLOADS: usize = 100;
     // About as many bytes as a witness of this circuit may have.
     const BYTES: usize = 1_000_000;
-    // The goal is 40 MiB in all. Half of it is the program itself, whose size an unoptimised build says nothing about.
+    // The goal is 40 MiB in all. Half of it is the program itself, whose size depends on how it was built.
     const MEMORY_MAX: u64 = 40 << 20;
     const GROWTH_MAX: u64 = 24 << 20;
     let server = TestServer::start(set_long_limits);

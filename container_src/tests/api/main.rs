@@ -39,6 +39,7 @@ mod connections;
 mod cors;
 mod data_folder;
 mod deployments;
+mod doctor;
 mod edge_secret;
 mod fallback_circuits;
 mod inputs;

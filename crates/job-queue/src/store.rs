@@ -17,7 +17,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use edgeprove_job_rules::sql::Dialect;
@@ -103,6 +103,18 @@ impl Database {
         match place {
             DatabaseLocation::Folder(path) => DataFolder::examine(path),
             DatabaseLocation::Memory | DatabaseLocation::Postgres(_) => Ok(()),
+        }
+    }
+
+    /// Connects to the database, if another program serves it, and returns the time of its clock. Nothing is changed: neither is
+    /// a database created, nor are tables migrated. A folder is examined as by [`Self::examine`], and has no clock.
+    pub async fn reach(place: &DatabaseLocation) -> Result<Option<SystemTime>, OpenError> {
+        match place {
+            DatabaseLocation::Folder(_) | DatabaseLocation::Memory => Self::examine(place).map(|()| None),
+            DatabaseLocation::Postgres(url) => {
+                install_default_drivers();
+                Postgres::new(url).clock().await.map(Some)
+            }
         }
     }
 

@@ -14,9 +14,12 @@ use edgeprove_protocol::{
 use http::Method;
 use serde_json::{Value, json};
 
-use super::{Progress, ServerArgs, described, print, print_json, read, remote_server::first_line};
+use super::{Progress, ServerArgs, described, print, print_json, read};
 use crate::{
-    commands::exit_status::{Failure, other},
+    commands::{
+        exit_status::{Failure, other},
+        remote_server::first_line,
+    },
     config::{Faults, RawSetting, raw_setting},
 };
 
@@ -87,7 +90,12 @@ fn private_key(path: &Path) -> Result<String, Failure> {
 impl DeployArgs {
     pub(super) async fn run(self) -> Result<ExitCode, Failure> {
         let mut faults = Faults::default();
-        let server = self.server.open(&mut faults);
+        let server = if self.server.key.reads_stdin() && self.private_key_file == Path::new("-") {
+            faults.add("--key-file and --private-key-file cannot both be standard input");
+            None
+        } else {
+            self.server.open(&mut faults)
+        };
         let (id, wait) = (faults.take_named("ID", self.id), faults.take_named("--wait", self.wait));
         let chain_id = self.chain_id.map(|chain_id| faults.take_named("--chain-id", chain_id));
         let ((server, id), wait) = faults.finish(server.zip(id).zip(wait))?;

@@ -1,6 +1,10 @@
 //! PostgreSQL: shared by servers, and temporarily unavailable at times.
 
-use std::{fmt, str::FromStr, time::Duration};
+use std::{
+    fmt,
+    str::FromStr,
+    time::{Duration, SystemTime},
+};
 
 use edgeprove_job_rules::sql::Dialect;
 use sqlx::{
@@ -80,6 +84,21 @@ pub(super) struct Postgres<'u> {
 }
 
 impl<'u> Postgres<'u> {
+    /// Connects once, and returns the time of the server's clock.
+    pub(super) async fn clock(&self) -> Result<SystemTime, OpenError> {
+        let options = self.url.0.parse::<AnyConnectOptions>()?.disable_statement_logging();
+        let asking = async {
+            let mut connection = AnyConnection::connect_with(&options).await?;
+            let unix_ms: i64 = sqlx::query_scalar(CLOCK).fetch_one(&mut connection).await?;
+            connection.close().await?;
+            Ok::<_, sqlx::Error>(SystemTime::UNIX_EPOCH + Duration::from_millis(unix_ms.unsigned_abs()))
+        };
+        match tokio::time::timeout(CONNECT_MAX, asking).await {
+            Ok(clock) => Ok(clock.map_err(StoreError::from)?),
+            Err(_) => Err(StoreError::TimedOut(CONNECT_MAX).into()),
+        }
+    }
+
     pub(super) fn new(url: &'u PostgresUrl) -> Self {
         Self { url }
     }
@@ -101,6 +120,9 @@ impl<'u> Postgres<'u> {
         Ok(pool.await?)
     }
 }
+
+/// The time of the server's clock, in milliseconds since 1970.
+const CLOCK: &str = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint";
 
 /// Opens the first connection, and waits for a database that starts at the same time. Once that takes a second, it logs that it
 /// waits.

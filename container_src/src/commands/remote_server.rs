@@ -8,13 +8,14 @@ use std::{
     time::Duration,
 };
 
+use clap::Args;
 use edgeprove_protocol::{Problem, ProblemType, headers};
-use http::{HeaderValue, Method, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use reqwest::{Client, RequestBuilder, Response, Url, redirect::Policy};
 use serde_json::Value;
 
 use super::form_body::FormBody;
-use crate::config::setting::Setting;
+use crate::config::{Faults, RawSetting, raw_setting, setting::Setting};
 
 /// Longest time to connect.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -24,6 +25,35 @@ const READ_TIMEOUT: Duration = Duration::from_mins(10);
 const ANSWER_MAX_BYTES: usize = 64 << 20;
 /// Most bytes of a file with a key.
 const KEY_FILE_MAX_BYTES: u64 = 4096;
+
+/// The key of a command that sends requests to a server.
+#[derive(Debug, Args)]
+pub(super) struct ClientKeyArgs {
+    /// File whose first line is the API key. `-` reads standard input.
+    #[arg(long, env = "EDGEPROVE_CLIENT_KEY_FILE", value_name = "FILE")]
+    key_file: Option<PathBuf>,
+
+    /// API key. Better in the variable than in a command line, which other users can see. `--key-file` overrides it.
+    #[arg(long, env = "EDGEPROVE_CLIENT_KEY", hide_env_values = true, value_name = "KEY", allow_hyphen_values = true, value_parser = raw_setting::<ClientKey>)]
+    key: Option<RawSetting<ClientKey>>,
+}
+
+impl ClientKeyArgs {
+    /// Whether the key is read from standard input.
+    pub(super) fn reads_stdin(&self) -> bool {
+        self.key_file.as_deref() == Some(Path::new("-"))
+    }
+
+    /// The key, if one is given. `None`: it cannot be used, which is among the faults.
+    #[expect(clippy::option_option, reason = "no key, and a key that cannot be used")]
+    pub(super) fn read(self, faults: &mut Faults) -> Option<Option<ClientKey>> {
+        match (self.key_file, self.key) {
+            (Some(file), _) => faults.ok(ClientKey::of_file(&file)).map(Some),
+            (None, Some(key)) => faults.take_named("--key (EDGEPROVE_CLIENT_KEY)", key).map(Some),
+            (None, None) => Some(None),
+        }
+    }
+}
 
 /// The URL of a server, without a path at its end.
 #[derive(Debug, Clone)]
@@ -199,6 +229,31 @@ impl RemoteServer {
         Ok(Self { url, key, client })
     }
 
+    /// Its URL.
+    pub(super) fn url(&self) -> &Url {
+        &self.url
+    }
+
+    /// The status and the body of the answer to a `GET`, whatever they are.
+    pub(super) async fn get_any_status(&self, path: &str) -> Result<(StatusCode, Vec<u8>), ServerError> {
+        self.exchange(self.request(Method::GET, path)?).await
+    }
+
+    /// Sends bytes, and returns the body of the answer, which has the accepted type.
+    pub(super) async fn post_for(
+        &self,
+        path: &str,
+        content_type: &'static str,
+        body: Vec<u8>,
+        accepted: &'static str,
+    ) -> Result<Vec<u8>, ServerError> {
+        let request = self.request(Method::POST, path)?.header(header::CONTENT_TYPE, content_type);
+        // In the place of the one that every request has.
+        let accept = HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_static(accepted))]);
+        let (status, body) = self.exchange(request.headers(accept).body(body)).await?;
+        if status.is_success() { Ok(body) } else { Err(self.refusal(status, &body)) }
+    }
+
     /// Sends a request, with JSON if it has a body, and returns the JSON of the answer.
     pub(super) async fn json(
         &self,
@@ -238,9 +293,17 @@ impl RemoteServer {
     }
 
     async fn send(&self, request: RequestBuilder) -> Result<Value, ServerError> {
+        let (status, body) = self.exchange(request).await?;
+        if status.is_success() {
+            return serde_json::from_slice(&body).map_err(|error| ServerError::Unexpected(error.to_string()));
+        }
+        Err(self.refusal(status, &body))
+    }
+
+    /// Sends a request, and reads the whole answer.
+    async fn exchange(&self, request: RequestBuilder) -> Result<(StatusCode, Vec<u8>), ServerError> {
         let connection = |source| ServerError::Connection { server: self.url.clone(), source };
         let mut response: Response = request.send().await.map_err(connection)?;
-        let status = response.status();
         let mut body = Vec::new();
         while let Some(piece) = response.chunk().await.map_err(connection)? {
             if body.len() + piece.len() > ANSWER_MAX_BYTES {
@@ -248,13 +311,14 @@ impl RemoteServer {
             }
             body.extend_from_slice(&piece);
         }
-        if status.is_success() {
-            return serde_json::from_slice(&body).map_err(|error| ServerError::Unexpected(error.to_string()));
-        }
-        Err(match serde_json::from_slice(&body) {
+        Ok((response.status(), body))
+    }
+
+    fn refusal(&self, status: StatusCode, body: &[u8]) -> ServerError {
+        match serde_json::from_slice(body) {
             Ok(problem) => ServerError::Refused(Box::new(problem)),
             Err(_) => ServerError::Status { server: self.url.clone(), status: status.as_u16() },
-        })
+        }
     }
 }
 
