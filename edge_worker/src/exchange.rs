@@ -25,6 +25,7 @@ use crate::{
     health, isolate, js_headers,
     log::{self, RequestLine},
     outgoing_request::{self, Fetch, Outgoing, SendError},
+    page,
     prover_container_do::WAKE_PATH,
     request_head::RequestHead,
     response_stream, router, server_refusal,
@@ -142,7 +143,8 @@ impl Exchange<'_> {
         }
         let endpoint = router::route(&self.head.method, &self.head.path)?;
         match endpoint.edge {
-            EdgeAction::ListEndpoints => self.build(&EdgeResponse::endpoint_list()),
+            EdgeAction::ListEndpoints => self.build(&page::root(self.head, self.settings.page)),
+            EdgeAction::ServePage => self.build(&page::asset(self.head, endpoint, self.settings.page)?),
             EdgeAction::ReportHealth => {
                 let is_known = self.settings.keys.identify(&self.head.headers).is_ok();
                 let health =

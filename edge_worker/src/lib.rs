@@ -10,6 +10,7 @@
 //! - [`forward_headers`]: which headers reach the server and the caller.
 //! - [`outgoing_request`], [`response_stream`]: how requests and responses are forwarded.
 //! - [`server_refusal`], [`websocket_relay`]: a server that refuses the edge; WebSockets.
+//! - [`page`]: the page for browsers.
 //! - [`request_head`], [`bindings`], [`edge_response`]: the request, the bindings, responses of the edge itself.
 //! - [`edge_error`]: every failure, and the one mapping to problems and statuses.
 //! - [`settings`], [`router`]: the variables of `wrangler.toml`; the endpoint of a request.
@@ -41,6 +42,7 @@ pub mod js_headers;
 pub mod lifecycle;
 pub mod log;
 pub mod outgoing_request;
+pub mod page;
 pub mod platform_errors;
 pub mod prover_container_do;
 pub mod request_head;

@@ -44,6 +44,7 @@ pub const NAMES: &[&str] = &[
     "EDGE_SECRET",
     "MAX_INSTANCES",
     "OTHER_REQUEST_TIMEOUT",
+    "PAGE",
     "PROVE_REQUEST_TIMEOUT",
     "SLEEP_AFTER",
     "START_TIMEOUT",
@@ -91,6 +92,8 @@ pub struct Settings {
     pub secret: Option<Secret>,
     /// Whether containers can reach the internet.
     pub container_internet: bool,
+    /// Whether browsers get the page.
+    pub page: bool,
     /// The environment of the containers.
     pub container_env: ContainerEnv,
     /// Settings that are valid but probably not intended.
@@ -198,6 +201,7 @@ impl Settings {
         let start_timeout = reader.read("START_TIMEOUT", duration, || Duration::from_mins(1));
         let stop_timeout = reader.read("STOP_TIMEOUT", duration, || Duration::from_secs(15));
         let container_internet = reader.read("CONTAINER_INTERNET", boolean, || false);
+        let page = reader.read("PAGE", boolean, || true);
         let upstream = reader.read("UPSTREAM_URL", |text| server_url(text).map(Some), || None);
         reader.read(INSTANCE_NUMBER, |_| Err::<(), _>(SettingFault::SetPerContainer), || ());
         reader.read(SERVER_EDGE_SECRET, |_| Err::<(), _>(SettingFault::SetBy("EDGE_SECRET")), || ());
@@ -216,6 +220,7 @@ impl Settings {
                     lease_max: prove?.max(other?) + LEASE_MARGIN,
                 },
                 container_internet: container_internet?,
+                page: page?,
                 upstream: upstream?,
                 secret: secret?,
                 container_env: container_env(vars),

@@ -36,11 +36,13 @@ pub(crate) enum NpmProject {
     Edge,
     /// The client package for pages and back ends, with what builds and tests it.
     Sdk,
+    /// The pages that the server and the edge serve, with what builds and tests them.
+    Page,
 }
 
 impl NpmProject {
     /// Every project.
-    pub(crate) const ALL: [Self; 4] = [Self::Circuit, Self::Circom, Self::Edge, Self::Sdk];
+    pub(crate) const ALL: [Self; 5] = [Self::Circuit, Self::Circom, Self::Edge, Self::Sdk, Self::Page];
 
     /// The folder's name in the repository.
     pub(crate) const fn folder(self) -> &'static str {
@@ -49,6 +51,7 @@ impl NpmProject {
             Self::Circom => "circuit/circom",
             Self::Edge => "edge_worker",
             Self::Sdk => "web/sdk",
+            Self::Page => "web/page",
         }
     }
 }

@@ -9,8 +9,8 @@
 //! - circom's compiler, snarkjs, and what compiles and runs verifier contracts, from npm.
 //! - [`powers`]: powers of tau of a ceremony, from a crate.
 //!
-//! For the client package, only by name or with the tests:
-//! - the packages that build and test it, from npm.
+//! For the client package and the pages, only by name or with the tests:
+//! - the packages that build and test them, from npm.
 //!
 //! For the edge:
 //! - [`wasm_target`]: Rust's standard library for WebAssembly, from rustup, or compiled from Debian's source.
@@ -51,7 +51,7 @@ pub(crate) struct SetupArgs {
     /// Show what is installed and what is missing, change nothing, and exit with 1 if a part is missing.
     #[arg(long)]
     check: bool,
-    /// Install these parts only. The default is all parts but `circom` and `sdk`.
+    /// Install these parts only. The default is all parts but `circom`, `sdk` and `page`.
     #[arg(long, value_enum, value_delimiter = ',', value_name = "PART,...")]
     only: Vec<Part>,
     /// Install bb for this platform instead of this machine's.
@@ -82,6 +82,8 @@ enum Part {
     Circom,
     /// What builds and tests the client package for pages and back ends.
     Sdk,
+    /// What builds and tests the pages that the server serves.
+    Page,
     /// Rust's standard library for WebAssembly.
     Wasm,
     /// The tools that build, run and deploy the edge, and that library.
@@ -157,11 +159,12 @@ pub(crate) fn circom() -> anyhow::Result<()> {
     run(&SetupArgs { only: vec![Part::Circom], quiet: true, ..SetupArgs::default() })
 }
 
-/// Installs what builds and tests the client package. Returns its folder.
-pub(crate) fn sdk() -> anyhow::Result<PathBuf> {
-    let args = SetupArgs { only: vec![Part::Sdk], quiet: true, ..SetupArgs::default() };
+/// Installs what builds and tests the client package and the pages. Returns their folders.
+pub(crate) fn web() -> anyhow::Result<[PathBuf; 2]> {
+    let args = SetupArgs { only: vec![Part::Sdk, Part::Page], quiet: true, ..SetupArgs::default() };
     run(&args)?;
-    Ok(Paths::find(&args.overrides)?.npm_project_dir(NpmProject::Sdk))
+    let paths = Paths::find(&args.overrides)?;
+    Ok([NpmProject::Sdk, NpmProject::Page].map(|project| paths.npm_project_dir(project)))
 }
 
 /// Installs the tools that build, run and deploy the edge. Only missing parts are shown.
@@ -189,6 +192,7 @@ impl SetupContext {
             Part::Circuits => circuits::inspect(self),
             Part::Circom => Ok(vec![npm::inspect(self, NpmProject::Circom)?, powers::inspect(self)]),
             Part::Sdk => Ok(vec![npm::inspect(self, NpmProject::Sdk)?]),
+            Part::Page => Ok(vec![npm::inspect(self, NpmProject::Page)?]),
             Part::Wasm => Ok(vec![wasm_target::inspect()?]),
             Part::Edge => edge::inspect(self),
         }
@@ -211,6 +215,7 @@ impl SetupContext {
                     Part::Circom if finding.what == powers::TITLE => powers::install(self),
                     Part::Circom => npm::install(self, NpmProject::Circom),
                     Part::Sdk => npm::install(self, NpmProject::Sdk),
+                    Part::Page => npm::install(self, NpmProject::Page),
                     Part::Wasm => wasm_target::install(self),
                     Part::Edge => edge::install(self, &finding.what),
                 }

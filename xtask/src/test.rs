@@ -23,8 +23,8 @@ pub(crate) struct TestArgs {
     /// Run only the tests that need a Docker Engine or Chromium, or take long. Those with containers run one after the other.
     #[arg(long)]
     heavy: bool,
-    /// Arguments for the test runner, such as the names of tests. With them, neither the circuits' tests, nor the
-    /// documentation's tests, nor the client's tests are run.
+    /// Arguments for the test runner, such as the names of tests. With them, the tests of circuits,
+    /// documentation, client and pages are not run.
     #[arg(last = true, value_name = "FILTER")]
     filter: Vec<String>,
 }
@@ -33,7 +33,7 @@ pub(crate) struct TestArgs {
 pub(crate) fn run(args: &TestArgs) -> anyhow::Result<()> {
     let ready = setup::server()?;
     setup::circom()?;
-    let sdk = setup::sdk()?;
+    let [sdk, page] = setup::web()?;
     // Many tests start the edge, and only one process can build it.
     edge::built()?;
     let skip_log = tempfile::NamedTempFile::new().context("a temporary file cannot be created")?;
@@ -54,8 +54,12 @@ pub(crate) fn run(args: &TestArgs) -> anyhow::Result<()> {
     });
     compile.current_dir(root);
 
-    let mut client = Command::new("npm");
-    client.args(["run", "--silent", if args.heavy { "check:browser" } else { "check" }]).current_dir(sdk);
+    let npm = |folder| {
+        let mut npm = Command::new("npm");
+        npm.args(["run", "--silent", if args.heavy { "check:browser" } else { "check" }]).current_dir(folder);
+        npm
+    };
+    let (mut client, mut pages) = (npm(sdk), npm(page));
     let mut code = process::cargo(match (has_nextest, args.heavy) {
         (true, false) => &["nextest", "run", "--locked", "--workspace"],
         (true, true) => {
@@ -67,7 +71,7 @@ pub(crate) fn run(args: &TestArgs) -> anyhow::Result<()> {
         }
     });
     code.args(&args.filter).current_dir(root);
-    for suite in [&mut code, &mut client] {
+    for suite in [&mut code, &mut client, &mut pages] {
         suite
             .env("BB_PATH", ready.paths.bb(&ready.versions.bb.version))
             .env("CRS_PATH", &ready.paths.crs)
@@ -89,9 +93,10 @@ pub(crate) fn run(args: &TestArgs) -> anyhow::Result<()> {
             suites.push(("the circuits' tests", &mut circuits));
             suites.push(("the documentation's tests", &mut documentation));
         }
-        // The client's tests start the server.
+        // The tests of client and pages start the server.
         suites.push(("the compilation of the tests", &mut compile));
         suites.push(("the client's tests", &mut client));
+        suites.push(("the pages' tests", &mut pages));
     }
     suites.push(("the tests", &mut code));
     let mut failed = Vec::new();

@@ -28,6 +28,8 @@ pub(crate) struct Versions {
     pub(crate) edge_npm: BTreeMap<String, String>,
     /// The npm packages that build and test the client package.
     pub(crate) sdk_npm: BTreeMap<String, String>,
+    /// The npm packages that build and test the pages.
+    pub(crate) page_npm: BTreeMap<String, String>,
     pub(crate) rust_src: RustSrc,
 }
 
@@ -156,6 +158,7 @@ impl Versions {
             }
             NpmProject::Circom => borrowed(&self.circom_npm),
             NpmProject::Edge => borrowed(&self.edge_npm),
+            NpmProject::Page => borrowed(&self.page_npm),
             NpmProject::Sdk => {
                 let of_prover = [
                     (NOIR_JS, self.noir.version.as_str()),

@@ -145,6 +145,11 @@ pub struct ServerArgs {
     #[arg(long, env = "EDGEPROVE_UPLOAD_IDLE", value_name = "TIME", default_value = "15s", value_parser = raw_setting::<Duration>)]
     upload_idle: RawSetting<Duration>,
 
+    /// Whether browsers get a page at `/`, on which circuits are proved and jobs are watched: on or off. Other clients get the
+    /// list of endpoints in any case.
+    #[arg(long, env = "EDGEPROVE_PAGE", value_name = "ON|OFF", default_value = "on", value_parser = raw_setting::<bool>)]
+    page: RawSetting<bool>,
+
     /// Proofs in the cache, which answers a caller's repeated request from memory. 0 disables it.
     #[arg(long, env = "EDGEPROVE_PROOF_CACHE", value_name = "N", default_value = "50", value_parser = raw_setting::<usize>)]
     proof_cache: RawSetting<usize>,
@@ -240,6 +245,7 @@ impl ServerArgs {
         let idle = faults.take_within("upload-idle", self.upload_idle, TIMEOUTS);
         let drain = faults.take_within("drain", self.drain, WAITS);
         let cached_proofs = faults.take_within("proof-cache", self.proof_cache, 0..=CACHED_PROOFS_MAX);
+        let page = faults.take("page", self.page);
         Some(ServerSettings {
             listen: listen?,
             probe_listen: probe_listen.flatten(),
@@ -262,6 +268,7 @@ impl ServerArgs {
                     ratio_floor_bytes: limits::COMPRESSION_RATIO_FLOOR_BYTES,
                     idle: idle?,
                 },
+                page: page?,
             },
         })
     }

@@ -18,6 +18,7 @@ pub mod job_counts;
 pub mod job_events;
 pub mod list_jobs;
 pub mod metrics;
+pub mod page;
 pub mod problems;
 pub mod proof_request;
 pub mod prove;

@@ -29,7 +29,7 @@ use super::{
     handlers::{
         audit, calldata, cancel_job, circuit_events, circuit_files, circuit_request, circuits,
         deploy_circuit, estimate, get_job, get_proof, health, index, job_counts, job_events, list_jobs,
-        metrics, problems, proof_request, remove_circuit, stats, templates, verification_key, verify,
+        metrics, page, problems, proof_request, remove_circuit, stats, templates, verification_key, verify,
     },
     origin_check::{allows_any, refuse_foreign_pages},
     request_id::{RandomRequestId, remove_invalid_request_id},
@@ -68,6 +68,7 @@ fn routes() -> Vec<Route> {
     vec![
         // For pages, back ends and the edge.
         Route::new(Get, "/", index::index),
+        Route::new(Get, "/assets/{name}", page::asset),
         Route::new(Post, "/api/prove", proof_request::prove),
         Route::new(Post, "/api/prove/{circuit}", proof_request::prove),
         Route::new(Post, "/v1/proofs", proof_request::submit_job),

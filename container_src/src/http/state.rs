@@ -38,6 +38,8 @@ pub struct HttpOptions {
     pub requests_per_caller: usize,
     /// Limits of uploads.
     pub intake: IntakeLimits,
+    /// Whether browsers get the page.
+    pub page: bool,
 }
 
 /// What every handler can reach.

@@ -57,6 +57,7 @@ mod memory;
 mod metrics;
 mod msm;
 mod other_users;
+mod page;
 mod pages;
 mod powers;
 mod private_memory;

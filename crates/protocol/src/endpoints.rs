@@ -51,8 +51,11 @@ pub enum EdgeAction {
     /// The edge forwards the request to the container that the query names, but only if it is awake: the endpoint shows
     /// what this container did, and a monitor polls it.
     ForwardIfAwake(Audience),
-    /// The edge answers with the list of endpoints. A server answers with its own list.
+    /// The edge answers with the page to browsers, and with the list of endpoints to others. A server answers with its own
+    /// list.
     ListEndpoints,
+    /// The edge answers with a file of the page, as a server does.
+    ServePage,
     /// The edge reports its own state and that of its containers. No server has this endpoint.
     ReportHealth,
     /// The edge answers 404: the endpoint concerns one server, and its operator reaches that server directly.
@@ -150,6 +153,7 @@ impl Endpoint {
             EdgeAction::Forward(_)
             | EdgeAction::ForwardIfAwake(_)
             | EdgeAction::ListEndpoints
+            | EdgeAction::ServePage
             | EdgeAction::Hide => true,
             EdgeAction::ReportHealth => false,
         }
@@ -162,6 +166,7 @@ impl Endpoint {
             EdgeAction::Forward(_)
             | EdgeAction::ForwardIfAwake(_)
             | EdgeAction::ListEndpoints
+            | EdgeAction::ServePage
             | EdgeAction::ReportHealth => true,
             EdgeAction::Hide => false,
         }
@@ -229,7 +234,9 @@ const RECORDS_FOR_OPERATORS: EdgeAction = EdgeAction::ForwardIfAwake(Audience::O
 #[rustfmt::skip] // One row for each endpoint.
 pub const ALL: &[Endpoint] = &[
     Endpoint::new(Method::Get, "/", Class::Info, EdgeAction::ListEndpoints,
-        "lists the endpoints"),
+        "lists the endpoints; a page for browsers, by Accept: text/html"),
+    Endpoint::new(Method::Get, "/assets/{name}", Class::Info, EdgeAction::ServePage,
+        "a file of the page"),
     Endpoint::new(Method::Post, "/api/prove", Class::Proof, FORWARD_BY_KEY,
         "proves a gzipped witness of the default circuit, or inputs as JSON, and responds with the proof's bytes, with JSON for \
          Accept: application/json, or with proof, public inputs and verification key for Accept: application/x-tar; \

@@ -43,7 +43,7 @@ struct Hit {
 
 fn find(files: &[TextFile], replaced: &[Replaced], allowed: &[Allowed]) -> Vec<Hit> {
     let mut hits = Vec::new();
-    let is_checked = |file: &&TextFile| !file.is_lock_file() && !EXEMPT.contains(&file.name.as_str());
+    let is_checked = |file: &&TextFile| !file.is_generated() && !EXEMPT.contains(&file.name.as_str());
     for file in files.iter().filter(is_checked) {
         let (words, name_words) = (words(&file.text), words(&file.name));
         let lines: Vec<&str> = file.text.lines().collect();
