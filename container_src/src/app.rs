@@ -7,6 +7,7 @@
 use std::{
     future::Future,
     io::{self, Write as _},
+    mem,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     num::NonZeroUsize,
     path::{Path, PathBuf},
@@ -34,6 +35,7 @@ use crate::{
     access::{Access, AccessSettings, api_keys_reload::hangups},
     circuits::{
         Circuits,
+        browser_programs::BrowserPrograms,
         noir_samples::NoirSamples,
         toolchain::{self, OpenBuilderError},
     },
@@ -161,11 +163,15 @@ pub struct App {
 
 impl App {
     /// Starts every part and binds the port.
-    pub async fn start(settings: ServeSettings) -> Result<Self, StartError> {
+    pub async fn start(mut settings: ServeSettings) -> Result<Self, StartError> {
         listener::raise_open_files_limit(settings.server.connections_max);
         let templates = Arc::new(Catalogue::embedded()?);
         let powers = open_powers(settings.work.powers.clone()).await?;
         let exposition = metrics::start()?;
+        let sample_inputs = mem::take(&mut settings.circuits.samples);
+        let has_local_prover = settings.server.http.page.local_prover.is_some();
+        let browser_programs =
+            has_local_prover.then(|| Arc::new(BrowserPrograms::new(&settings.circuits.sources)));
         let engine = Engine::start(&settings.engine, settings.circuits)?;
         let trust = (&settings.access, settings.audit.as_ref());
         let work = (&settings.work, &templates, powers.as_ref());
@@ -197,6 +203,8 @@ impl App {
             lifecycle: Lifecycle::new(engine.supervisor.clone()),
             engine,
             proofs,
+            sample_inputs,
+            browser_programs,
             templates,
             jobs: jobs.as_ref().map(|jobs| Arc::clone(&jobs.jobs)).map_err(|reason| *reason),
             job_attempts_max: settings.job_attempts_max,

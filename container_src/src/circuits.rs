@@ -11,12 +11,15 @@
 //! - [`built_families`]: families of circuits that were built.
 //! - [`compiled_contracts`]: the compiled contracts of a built circuit.
 //! - [`description`]: the description of a stored circuit.
+//! - [`sample_inputs`]: sample inputs of configured circuits. [`browser_programs`]: their programs, for pages.
 //! - [`toolchain`]: starts the builder.
 
+pub mod browser_programs;
 mod built_families;
 pub mod compiled_contracts;
 pub mod description;
 pub mod noir_samples;
+pub mod sample_inputs;
 pub mod sample_proof;
 pub mod toolchain;
 pub mod upload;

@@ -18,6 +18,7 @@
 //! - [`api_error`]: turns failures into problems and statuses.
 //! - [`request_log`]: one log line per request. [`mod@request_id`]: its id. [`request_body`]: its body.
 //! - [`listener`]: accepts and closes connections. [`concurrent_requests`]: limits how many requests a caller has at once.
+//! - [`local_prover`]: the folder for proofs in the browser.
 //! - [`guarded_body`]: a response body that keeps a value until it was sent.
 //! - [`state`]: what every handler can reach.
 
@@ -42,6 +43,7 @@ pub mod job_response;
 pub mod job_stream;
 pub mod json_body;
 pub mod listener;
+pub mod local_prover;
 pub mod origin_check;
 pub mod prefer;
 pub mod proof_response;

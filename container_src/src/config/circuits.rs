@@ -10,7 +10,7 @@ use edgeprove_files::regular_file;
 use edgeprove_protocol::{CircuitId, ProofSystem, Target};
 
 use super::setting::{Faults, RawSetting, Setting, raw_setting};
-use crate::engine::settings::CircuitSettings;
+use crate::{circuits::sample_inputs, engine::settings::CircuitSettings};
 use edgeprove_engine::{
     circuits::{family::CircuitFamily, registry::CircuitSource},
     proof_systems::proof_system,
@@ -46,7 +46,7 @@ impl Setting for TargetRule {
 pub struct CircuitArgs {
     /// Compiled circuit: target/NAME.json of `nargo compile`, or the key NAME.zkey of a circom circuit, with its program
     /// NAME.wasm (or `NAME_js/NAME.wasm`) and possibly its constraints NAME.r1cs beside it. Its name is the file's name
-    /// without the extension. May be repeated; several in one value are separated by commas. The first one is the default
+    /// without the extension. NAME.toml beside it has sample inputs, as Prover.toml of Noir has them, and is for everybody. May be repeated; several in one value are separated by commas. The first one is the default
     /// circuit, for requests that name none.
     #[arg(long, env = "EDGEPROVE_CIRCUIT", value_name = "FILE", value_delimiter = ',')]
     circuit: Vec<PathBuf>,
@@ -123,7 +123,12 @@ impl CircuitArgs {
             .into_iter()
             .map(|(id, path)| CircuitSource { target: target(&rules, &id, &path, faults), id, path })
             .collect();
-        Some(CircuitSettings { sources, default, families })
+        let samples = sources.iter().filter_map(|source| {
+            let sample = faults.ok(sample_inputs::of_circuit(&source.path)).flatten()?;
+            Some((source.id.clone(), sample))
+        });
+        let samples = samples.collect();
+        Some(CircuitSettings { sources, default, families, samples })
     }
 }
 

@@ -5,6 +5,7 @@ use std::{
     net::SocketAddr,
     ops::RangeInclusive,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -19,7 +20,8 @@ use super::setting::{Faults, Purpose, RawSetting, Setting, TIMEOUTS, WAITS, flag
 use crate::http::{
     edge_secret::EdgeSecret,
     host_names::{HostName, HostNames},
-    state::HttpOptions,
+    local_prover::LocalProver,
+    state::{HttpOptions, PageOptions},
 };
 use edgeprove_engine::witness::intake::IntakeLimits;
 
@@ -150,6 +152,12 @@ pub struct ServerArgs {
     #[arg(long, env = "EDGEPROVE_PAGE", value_name = "ON|OFF", default_value = "on", value_parser = raw_setting::<bool>)]
     page: RawSetting<bool>,
 
+    /// Folder with what the page needs to compute witnesses, prove and verify in the browser; `cargo xtask demo` makes one. With
+    /// it, the programs of configured circuits of Noir are for everybody, without source and debug information. Default: the page
+    /// proves at the server only.
+    #[arg(long, env = "EDGEPROVE_PAGE_LOCAL", value_name = "DIR")]
+    page_local: Option<PathBuf>,
+
     /// Proofs in the cache, which answers a caller's repeated request from memory. 0 disables it.
     #[arg(long, env = "EDGEPROVE_PROOF_CACHE", value_name = "N", default_value = "50", value_parser = raw_setting::<usize>)]
     proof_cache: RawSetting<usize>,
@@ -246,6 +254,9 @@ impl ServerArgs {
         let drain = faults.take_within("drain", self.drain, WAITS);
         let cached_proofs = faults.take_within("proof-cache", self.proof_cache, 0..=CACHED_PROOFS_MAX);
         let page = faults.take("page", self.page);
+        let local =
+            self.page_local.filter(|dir| !dir.as_os_str().is_empty()).map(|dir| LocalProver::open(&dir));
+        let local_prover = local.and_then(|opened| faults.ok(opened)).map(Arc::new);
         Some(ServerSettings {
             listen: listen?,
             probe_listen: probe_listen.flatten(),
@@ -268,7 +279,7 @@ impl ServerArgs {
                     ratio_floor_bytes: limits::COMPRESSION_RATIO_FLOOR_BYTES,
                     idle: idle?,
                 },
-                page: page?,
+                page: PageOptions { is_on: page?, local_prover },
             },
         })
     }

@@ -1,6 +1,6 @@
 //! The settings of everything that proves. The module `config` reads them from flags and environment.
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use edgeprove_engine::{
     circuits::{family::CircuitFamily, registry::CircuitSource},
@@ -12,6 +12,8 @@ use edgeprove_prover::{
     RecyclePolicy,
     barretenberg::{BbProgram, Msm, crs::Crs},
 };
+
+use crate::circuits::sample_inputs::SampleInputs;
 
 /// Settings of the engine.
 #[derive(Debug)]
@@ -83,4 +85,6 @@ pub struct CircuitSettings {
     pub default: Option<CircuitId>,
     /// Circuits that can replace each other.
     pub families: Vec<CircuitFamily>,
+    /// Sample inputs, where a circuit has some.
+    pub samples: BTreeMap<CircuitId, SampleInputs>,
 }

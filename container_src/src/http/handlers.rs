@@ -17,6 +17,7 @@ pub mod index;
 pub mod job_counts;
 pub mod job_events;
 pub mod list_jobs;
+pub mod local_prover;
 pub mod metrics;
 pub mod page;
 pub mod problems;

@@ -29,7 +29,8 @@ use super::{
     handlers::{
         audit, calldata, cancel_job, circuit_events, circuit_files, circuit_request, circuits,
         deploy_circuit, estimate, get_job, get_proof, health, index, job_counts, job_events, list_jobs,
-        metrics, page, problems, proof_request, remove_circuit, stats, templates, verification_key, verify,
+        local_prover, metrics, page, problems, proof_request, remove_circuit, stats, templates,
+        verification_key, verify,
     },
     origin_check::{allows_any, refuse_foreign_pages},
     request_id::{RandomRequestId, remove_invalid_request_id},
@@ -69,6 +70,8 @@ fn routes() -> Vec<Route> {
         // For pages, back ends and the edge.
         Route::new(Get, "/", index::index),
         Route::new(Get, "/assets/{name}", page::asset),
+        Route::new(Get, "/local-prover", local_prover::local_prover),
+        Route::new(Get, "/local-prover/{name}", local_prover::file),
         Route::new(Post, "/api/prove", proof_request::prove),
         Route::new(Post, "/api/prove/{circuit}", proof_request::prove),
         Route::new(Post, "/v1/proofs", proof_request::submit_job),
@@ -83,6 +86,7 @@ fn routes() -> Vec<Route> {
         Route::new(Post, "/v1/circuits", circuit_request::request_circuit),
         Route::new(Get, "/v1/circuits/{circuit}", circuits::circuit),
         Route::new(Get, "/v1/circuits/{circuit}/events", circuit_events::circuit_events),
+        Route::new(Get, "/v1/circuits/{circuit}/program", local_prover::program),
         Route::new(Get, "/v1/circuits/{circuit}/vk", verification_key::verification_key),
         Route::new(Get, "/v1/circuits/{circuit}/verifier.sol", circuit_files::contract),
         Route::new(Get, "/v1/circuits/{circuit}/artifacts/{name}", circuit_files::artifact),

@@ -1,19 +1,22 @@
 //! What every handler can reach.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use edgeprove_audit::Audit;
 use edgeprove_builder::Powers;
 use edgeprove_engine::{proof_service::ProofService, witness::intake::IntakeLimits};
-use edgeprove_protocol::{HasProblemType, Load, ProblemType};
+use edgeprove_protocol::{CircuitId, HasProblemType, Load, ProblemType};
 use edgeprove_telemetry::metrics::Exposition;
 use edgeprove_templates::Catalogue;
 use http::HeaderValue;
 
-use super::{concurrent_requests::ConcurrentRequests, edge_secret::EdgeSecret, host_names::HostNames};
+use super::{
+    concurrent_requests::ConcurrentRequests, edge_secret::EdgeSecret, host_names::HostNames,
+    local_prover::LocalProver,
+};
 use crate::{
     access::Access,
-    circuits::{Circuits, Roles},
+    circuits::{Circuits, Roles, browser_programs::BrowserPrograms, sample_inputs::SampleInputs},
     engine::Engine,
     jobs::{Jobs, JobsDisabled},
     lifecycle::Lifecycle,
@@ -38,8 +41,17 @@ pub struct HttpOptions {
     pub requests_per_caller: usize,
     /// Limits of uploads.
     pub intake: IntakeLimits,
-    /// Whether browsers get the page.
-    pub page: bool,
+    /// The page for browsers.
+    pub page: PageOptions,
+}
+
+/// Settings of the page for browsers.
+#[derive(Debug, Clone, Default)]
+pub struct PageOptions {
+    /// Whether browsers get it.
+    pub is_on: bool,
+    /// What it needs to prove in the browser. `None`: it proves at the server only.
+    pub local_prover: Option<Arc<LocalProver>>,
 }
 
 /// What every handler can reach.
@@ -54,6 +66,10 @@ pub struct Shared {
     pub proofs: ProofService,
     /// The circuits that can be proved.
     pub circuits: Arc<Circuits>,
+    /// Sample inputs of configured circuits.
+    pub sample_inputs: BTreeMap<CircuitId, SampleInputs>,
+    /// Programs of configured circuits for pages; `None` where pages prove at the server only.
+    pub browser_programs: Option<Arc<BrowserPrograms>>,
     /// The circuit templates.
     pub templates: Arc<Catalogue>,
     /// What this server does with jobs.

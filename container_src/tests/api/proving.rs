@@ -304,7 +304,8 @@ fn health_and_probes_report_the_state() {
             path if path.ends_with("/verifier.sol") || path.contains("/artifacts/") => {
                 Some(ProblemType::CircuitNotFound)
             }
-            "/assets/{name}" => Some(ProblemType::NotFound),
+            "/v1/circuits/range_check/program" => Some(ProblemType::CircuitNotFound),
+            "/assets/{name}" | "/local-prover/{name}" => Some(ProblemType::NotFound),
             path if path.contains("{id}") => Some(ProblemType::JobNotFound),
             "/v1/proofs" if endpoint["method"] == "POST" => Some(ProblemType::WitnessEmpty),
             "/v1/proofs" => Some(ProblemType::ApiKeyRequired),

@@ -34,8 +34,9 @@ pub const ASSET_CACHE: &str = "public, max-age=31536000, immutable";
 pub const DOCUMENT_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
                                    connect-src 'self'; worker-src 'self'; base-uri 'none'; form-action 'none'; \
                                    frame-ancestors 'none'";
-/// What a worker may do that proves in the browser: it compiles WebAssembly, which the document may not.
-pub const WORKER_POLICY: &str = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; connect-src 'self'; \
+/// What a worker may do that proves in the browser: it compiles WebAssembly, which the document may not. bb.js has its WebAssembly in
+/// a `data:` URL.
+pub const WORKER_POLICY: &str = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; connect-src 'self' data:; \
                                  worker-src 'self'; frame-ancestors 'none'";
 
 /// Headers of the document, beside type, tag and cache.

@@ -237,6 +237,10 @@ pub const ALL: &[Endpoint] = &[
         "lists the endpoints; a page for browsers, by Accept: text/html"),
     Endpoint::new(Method::Get, "/assets/{name}", Class::Info, EdgeAction::ServePage,
         "a file of the page"),
+    Endpoint::new(Method::Get, "/local-prover", Class::Info, FORWARD,
+        "whether the page can prove in the browser, and with which files"),
+    Endpoint::new(Method::Get, "/local-prover/{name}", Class::Info, FORWARD,
+        "a file with which the page proves in the browser"),
     Endpoint::new(Method::Post, "/api/prove", Class::Proof, FORWARD_BY_KEY,
         "proves a gzipped witness of the default circuit, or inputs as JSON, and responds with the proof's bytes, with JSON for \
          Accept: application/json, or with proof, public inputs and verification key for Accept: application/x-tar; \
@@ -252,6 +256,8 @@ pub const ALL: &[Endpoint] = &[
         "a circuit with its inputs: name, type, visibility"),
     Endpoint::new(Method::Get, "/v1/circuits/{circuit}/events", Class::Info, FORWARD,
         "the events of the build of a circuit, as server-sent events or over a WebSocket"),
+    Endpoint::new(Method::Get, "/v1/circuits/{circuit}/program", Class::Info, FORWARD,
+        "the program of a configured circuit of Noir, for browsers that prove by themselves; where the server has --page-local"),
     Endpoint::new(Method::Get, "/v1/circuits/{circuit}/vk", Class::Info, FORWARD,
         "the verification key of a circuit, as the file that bb and edgeprove verify take; ?target="),
     Endpoint::new(Method::Get, "/v1/circuits/{circuit}/verifier.sol", Class::Info, FORWARD,

@@ -24,9 +24,9 @@ export interface CircuitReference {
   id: string;
   /**
    * Its compiled program, or the URL of it. Without it, the program of a built or uploaded circuit comes from the
-   * server; of a configured circuit the server computes the witness from the inputs.
+   * server; of a configured circuit the server computes the witness from the inputs. `false`: it does so for every circuit.
    */
-  program?: CompiledProgram | string | URL;
+  program?: CompiledProgram | string | URL | false;
   /** The SHA-256 that the file at the URL must have, 64 hexadecimal digits. */
   sha256?: string;
 }
@@ -55,6 +55,7 @@ export class Programs {
   /** The program; `undefined` where only the server has it, or for a circuit of circom. */
   async find(reference: CircuitReference, signal?: AbortSignal): Promise<CompiledProgram | undefined> {
     const { program, sha256: expected } = reference;
+    if (program === false) return undefined;
     if (program !== undefined && typeof program !== 'string' && !(program instanceof URL)) return checked(program);
     if (program !== undefined) {
       const url = new URL(program, globalThis.location?.href);

@@ -230,6 +230,10 @@ export interface PowersOfTau {
 export interface Circuit extends CircuitEntry {
   /** `null` where its files do not name them, as for circom. */
   inputs: CircuitInput[] | null;
+  /** Inputs that satisfy the circuit, where the server has some for everybody. */
+  sample?: Record<string, unknown>;
+  /** The path of its program, where everybody may have it. */
+  program?: string;
   deployments?: Deployment[];
 }
 

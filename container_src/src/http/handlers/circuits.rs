@@ -12,10 +12,12 @@ use edgeprove_protocol::{
     CircuitId, ProblemType,
     answer::{CircuitEntry, CircuitList, CircuitOrigin, CircuitStatus, DeploymentEntry},
 };
+use edgeprove_templates::TemplateDocument;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
+    circuits::sample_inputs::SampleInputs,
     http::{api_error::ApiError, caller::Identity, extract::CircuitPath, state::AppState},
     jobs::{
         build_request::BuildState,
@@ -25,6 +27,9 @@ use crate::{
 
 /// The most built circuits on a page.
 const PAGE_MAX: u32 = 1_000;
+
+/// The file of a program of Noir among those of a stored circuit.
+const PROGRAM_FILE: &str = "circuit.json";
 
 /// The query of a list.
 #[derive(Debug, Deserialize)]
@@ -83,6 +88,13 @@ pub struct CircuitDetails {
     entry: CircuitEntry,
     /// `null` until loaded, and where the server cannot compute witnesses of the circuit or its files do not name its inputs.
     inputs: Value,
+    /// Inputs that satisfy the circuit, where somebody gave some for everybody.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sample: Option<SampleInputs>,
+    /// The path of its program, with which a browser computes witnesses and proves; `None` for circuits of circom, and for
+    /// configured ones unless pages prove in the browser.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    program: Option<String>,
     /// Where its contracts were deployed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     deployments: Vec<DeploymentEntry>,
@@ -115,13 +127,34 @@ pub async fn circuit(
             BuildState::Pending(_) | BuildState::Failed(_) => Vec::new(),
         };
         let entry = jobs.circuit_entry(&state).await?;
-        return Ok(Json(CircuitDetails { entry, inputs, deployments }));
+        let (sample, program) = (template_sample(&app, &entry), program_file(&entry));
+        return Ok(Json(CircuitDetails { entry, inputs, sample, program, deployments }));
     };
     let inputs = match found.state() {
         LoadState::Ready(circuit) => serde_json::to_value(circuit.inputs()).unwrap_or_default(),
         LoadState::Loading | LoadState::Failed(_) => Value::Null,
     };
-    Ok(Json(CircuitDetails { entry: entry(found), inputs, deployments: Vec::new() }))
+    let id = &found.source.id;
+    let sample = app.sample_inputs.get(id).cloned();
+    let programs = app.browser_programs.as_ref().filter(|programs| programs.has(id));
+    let program = programs.map(|_| format!("/v1/circuits/{id}/program"));
+    Ok(Json(CircuitDetails { entry: entry(found), inputs, sample, program, deployments: Vec::new() }))
+}
+
+/// The sample of the template that a circuit was built from, where the circuit has the parameters of the sample.
+fn template_sample(app: &AppState, entry: &CircuitEntry) -> Option<SampleInputs> {
+    let built = entry.built.as_ref()?;
+    let template = app.templates.entry(&built.template_name).ok()?;
+    let sample = TemplateDocument::of(template).ok()?.sample;
+    let accepted = sample.accepted.into_iter().next().filter(|_| sample.parameters == built.params)?;
+    Some(accepted.inputs)
+}
+
+/// The path of the program among the files of a stored circuit.
+fn program_file(entry: &CircuitEntry) -> Option<String> {
+    let built = entry.built.as_ref().map(|built| &built.artifacts);
+    let files = built.or_else(|| entry.uploaded.as_ref().map(|uploaded| &uploaded.artifacts))?;
+    files.iter().find(|file| file.name == PROGRAM_FILE).map(|file| file.path.clone())
 }
 
 fn no_circuit() -> ApiError {

@@ -12,7 +12,7 @@ use crate::http::{api_error::ApiError, state::AppState};
 
 /// The page, for a caller that prefers HTML; `None` for others, and with `--page off`.
 pub(super) fn document(app: &AppState, request: &HeaderMap) -> Option<Response> {
-    if !app.options.page || !edgeprove_page::prefers_html(texts(request, &header::ACCEPT)) {
+    if !app.options.page.is_on || !edgeprove_page::prefers_html(texts(request, &header::ACCEPT)) {
         return None;
     }
     let mut response = response_of(edgeprove_page::document()?, DOCUMENT_CACHE, request);
@@ -29,7 +29,8 @@ pub async fn asset(
     name: Result<Path<String>, PathRejection>,
     request: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let file = name.ok().and_then(|Path(name)| edgeprove_page::asset(&name)).filter(|_| app.options.page);
+    let file =
+        name.ok().and_then(|Path(name)| edgeprove_page::asset(&name)).filter(|_| app.options.page.is_on);
     let file = file.ok_or_else(|| {
         let detail =
             "the page has no such file: load it again, it may be one of another version of the server";
@@ -62,12 +63,12 @@ fn response_of(file: &'static PageFile, cache: &'static str, request: &HeaderMap
 }
 
 /// The values of a header that are text.
-fn texts<'a>(request: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
+pub(super) fn texts<'a>(request: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
     request.get_all(name).into_iter().filter_map(|value| value.to_str().ok())
 }
 
 /// Whether the caller can decompress gzip, by `Accept-Encoding`.
-fn accepts_gzip(request: &HeaderMap) -> bool {
+pub(super) fn accepts_gzip(request: &HeaderMap) -> bool {
     let mut codings = texts(request, &header::ACCEPT_ENCODING).flat_map(|value| value.split(','));
     codings.any(|coding| {
         let mut parts = coding.split(';').map(str::trim);
