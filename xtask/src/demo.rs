@@ -6,6 +6,7 @@
 
 mod bb_verify;
 mod job;
+mod local_prover;
 mod template;
 
 use std::{fs, thread, time::Duration};
@@ -28,7 +29,7 @@ pub(crate) struct DemoArgs {
     /// milliseconds for each proof, and the build takes minutes longer.
     #[arg(long)]
     release: bool,
-    /// Keep the server running until Ctrl-C.
+    /// Keep the server running until Ctrl-C, and print the address of its page.
     #[arg(long)]
     keep: bool,
 }
@@ -59,6 +60,8 @@ fn show(args: &DemoArgs) -> anyhow::Result<()> {
     // The demo deletes its jobs at its end, so the server should not warn about that.
     command.arg("--data").arg(data.path()).arg("--ephemeral-jobs");
     command.arg("--toolchain").arg(ready.paths.npm_project_dir(NpmProject::Circuit));
+    command.arg("--page-local").arg(local_prover::provide(&ready)?);
+    interrupt::check()?;
     let server = Server::start(command)?;
     progress::done("server", &format!("listening on {}", server.url()));
 
@@ -70,13 +73,13 @@ fn show(args: &DemoArgs) -> anyhow::Result<()> {
     print_results(&proved);
     println!("\nTo prove by hand:\n\n{}\n", curl(&server, &ready, &proved));
     if args.keep {
-        println!("The server runs until Ctrl-C.");
+        println!("Its page, for a browser: {}/\nThe server runs until Ctrl-C.", server.url());
         while !interrupt::is_requested() {
             server.check()?;
             thread::sleep(Duration::from_millis(100));
         }
     } else {
-        println!("`cargo xtask demo --keep` keeps the server running.");
+        println!("`cargo xtask demo --keep` keeps the server running, with its page for a browser.");
     }
     server.stop()
 }

@@ -87,3 +87,27 @@ fn health_and_the_list_of_endpoints_are_served() {
     edge.get("/api/health").assert_refused_for_now(ProblemType::ContainerUnavailable);
     assert_eq!(edge.get("/edge/health").status, 200);
 }
+
+#[test]
+fn browsers_get_the_page_from_the_edge_itself() {
+    let server = TestServer::start_default();
+    let edge = Edge::before(&server);
+    server.finish();
+    let page = edge.request("GET", "/").header("accept", "text/html,*/*;q=0.8").send();
+    assert_eq!((page.status.as_u16(), page.header("content-type")), (200, "text/html; charset=utf-8"));
+    assert!(page.header("content-security-policy").starts_with("default-src 'none'"), "{page:?}");
+    let document = String::from_utf8(page.body.clone()).unwrap();
+    let names: Vec<&str> =
+        document.split("\"assets/").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+    assert!(names.len() >= 3, "{document}");
+    for name in names {
+        let path = format!("/assets/{name}");
+        let file = edge.get(&path);
+        assert_eq!(file.status, 200, "{path}");
+        assert!(file.header("cache-control").contains("immutable") && !file.body.is_empty(), "{path}");
+        let tag = file.header("etag").to_owned();
+        let known = edge.request("GET", &path).header("if-none-match", &tag).send();
+        assert_eq!((known.status.as_u16(), known.body.len()), (304, 0), "{path}");
+    }
+    edge.get("/assets/other.js").assert_refused(ProblemType::NotFound);
+}

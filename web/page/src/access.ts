@@ -3,7 +3,7 @@
 import { el, icon } from './dom.js';
 import { Session } from './session.js';
 
-const KEY_ICON = ['M14.5 9.5a4 4 0 1 0-3.4 4l1.9-1.9h2v-2h2v-2h2.5V4.5H17z'];
+const KEY_ICON = ['M8 11.5a4 4 0 1 0 0 8 4 4 0 0 0 0-8z', 'M10.9 12.6L20 3.5', 'M15.5 8l3 3'];
 
 /** The button, with its dialog. */
 export function accessButton(session: Session): HTMLElement {

@@ -15,6 +15,16 @@ const TEXTS = {
   offline: 'Unreachable',
 } as const;
 
+/**
+ * The path of the health. At an edge it is the edge's own: a request for a server's would wake a container, and keep it awake while
+ * the page is open.
+ */
+async function healthPath(base: URL): Promise<string> {
+  const response = await fetch(base, { headers: { accept: 'application/json' }, signal: AbortSignal.timeout(LIMIT_MS) });
+  const { endpoints } = await response.json() as { endpoints?: { path: string }[] };
+  return endpoints?.some(({ path }) => path === '/edge/health') ? 'edge/health' : 'health';
+}
+
 /** The state. It is not asked for while the page is hidden. */
 export function serverState(base: URL): HTMLElement {
   const text = el('span', {});
@@ -27,11 +37,13 @@ export function serverState(base: URL): HTMLElement {
   };
   show('unknown');
   let timer: ReturnType<typeof setTimeout> | undefined;
+  let path: string | undefined;
   const ask = async (): Promise<void> => {
     clearTimeout(timer);
     if (document.hidden) return;
     try {
-      const response = await fetch(new URL('health', base), { signal: AbortSignal.timeout(LIMIT_MS), cache: 'no-store' });
+      path ??= await healthPath(base);
+      const response = await fetch(new URL(path, base), { signal: AbortSignal.timeout(LIMIT_MS), cache: 'no-store' });
       const health = await response.json() as { status?: string; problems?: string[]; version?: string };
       const problems = (health.problems ?? []).join('\n');
       const name = health.status === 'ok' || health.status === 'degraded' ? health.status : 'unhealthy';

@@ -21,18 +21,22 @@ const COMPILE_LIMIT: Duration = Duration::from_mins(5);
 struct Results {
     circuit: PathBuf,
     witness: PathBuf,
+    /// The sample inputs, which the server shows.
+    sample: PathBuf,
     stamp: PathBuf,
 }
 
 impl Results {
     fn of(context: &SetupContext, name: &str) -> Self {
         let file = |extension| context.paths.circuits.join(format!("{name}.{extension}"));
-        Self { circuit: file("json"), witness: file("gz"), stamp: file("stamp") }
+        Self { circuit: file("json"), witness: file("gz"), sample: file("toml"), stamp: file("stamp") }
     }
 
     /// The stamp of up-to-date results: the digests of the sources and of the results.
     fn expected_stamp(&self, sources: &str) -> anyhow::Result<String> {
-        Ok([sources, &digest::of_file(&self.circuit)?, &digest::of_file(&self.witness)?].join("\n"))
+        let digests = [&self.circuit, &self.witness, &self.sample].map(|file| digest::of_file(file));
+        let digests = digests.into_iter().collect::<anyhow::Result<Vec<_>>>()?;
+        Ok([sources, &digests.join("\n")].join("\n"))
     }
 }
 
@@ -72,6 +76,8 @@ pub(super) fn compile(context: &SetupContext, name: &str) -> anyhow::Result<()> 
         [&script, &package, &results.circuit, &results.witness].map(|path| path.to_string_lossy());
     let arguments = arguments.each_ref().map(AsRef::as_ref);
     process::read_with("node", &arguments, COMPILE_LIMIT, |node| node.stdin_bytes(inputs))?;
+    fs::copy(package.join("Prover.toml"), &results.sample)
+        .with_context(|| format!("{} cannot be written", results.sample.display()))?;
 
     let stamp = results.expected_stamp(&sources(context, name)?)?;
     fs::write(&results.stamp, stamp)
@@ -159,6 +165,7 @@ mod tests {
         let results = Results::of(&context, "c");
         fs::write(&results.circuit, "circuit").unwrap();
         fs::write(&results.witness, "witness").unwrap();
+        fs::write(&results.sample, "sample").unwrap();
         let stamp = results.expected_stamp(&sources(&context, "c").unwrap()).unwrap();
         fs::write(&results.stamp, stamp).unwrap();
         context

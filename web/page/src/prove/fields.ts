@@ -31,11 +31,12 @@ export class Controls {
 
   /** The control of a path, or of the nearest value around it. */
   at(path: string): Control | undefined {
-    for (let part = path; part !== ''; part = part.replace(/(?:\.[^.[]+|\[\d+\]|[^.[]+)$/, '')) {
+    for (let part = path; ;) {
       const found = this.#byPath.get(part);
-      if (found) return found;
+      const around = part.replace(/(?:\.[^.[]+|\[\d+\]|[^.[]+)$/, '');
+      if (found || around === part) return found;
+      part = around;
     }
-    return undefined;
   }
 
   /** The first control with a fault. */

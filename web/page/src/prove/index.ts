@@ -21,6 +21,9 @@ const TARGETS: Record<Target, string> = {
   groth16: 'groth16 · for snarkjs and Solidity',
 };
 
+/** Most circuits in the list. */
+const CIRCUITS_MAX = 5000;
+
 const ORIGINS = { configured: 'Mounted', built: 'Built from templates', uploaded: 'Uploaded' } as const;
 
 /** Shows the page. */
@@ -42,7 +45,7 @@ class ProvePage {
   readonly #keepInputs = el('input', { type: 'checkbox', id: uniqueId('at') });
   readonly #hereNote = el('p', { class: 'note' });
   readonly #keepLine = el('label', { class: 'option', for: this.#keepInputs.id }, this.#keepInputs,
-    el('span', {}, 'Compute the witness in this browser', el('small', {}, 'The server gets no input, only the witness.')));
+    el('span', {}, 'Compute the witness in this browser', el('small', {}, 'The server gets the witness instead, which contains the inputs.')));
   readonly #fault = el('div', { class: 'problem', role: 'alert' });
   readonly #submit = el('button', { type: 'submit', class: 'primary big' }, 'Prove');
   readonly #cancel = el('button', { type: 'button', class: 'quiet big', hidden: true, onclick: () => this.#abort?.abort() }, 'Cancel');
@@ -69,7 +72,9 @@ class ProvePage {
     this.#stopSession = context.session.onChange(() => {
       this.#prover.close();
       this.#prover = this.#makeProver();
-      void this.load();
+      this.#showProblem();
+      // What was entered stays.
+      if (!this.#circuit) void this.load();
     });
     context.onRoute = (route) => {
       const name = route.segments[0];
@@ -92,7 +97,7 @@ class ProvePage {
     const { signal } = this.#ended;
     const finding = this.#local ? Promise.resolve(this.#local) : LocalProver.find(this.#context.base).catch(() => undefined);
     try {
-      const { circuits } = await this.#prover.circuits.list({ signal, limit: 1000 });
+      const circuits = await this.#list(signal);
       this.#local = await finding;
       if (signal.aborted) return;
       if (this.#local) {
@@ -105,6 +110,17 @@ class ProvePage {
     } catch (error) {
       this.#fail(error, 'The circuits of the server cannot be loaded.', () => void this.load());
     }
+  }
+
+  async #list(signal: AbortSignal): Promise<CircuitEntry[]> {
+    const circuits: CircuitEntry[] = [];
+    let next: string | undefined;
+    do {
+      const page = await this.#prover.circuits.list({ signal, ...(next === undefined ? { limit: 1000 } : { next }) });
+      circuits.push(...page.circuits);
+      next = page.next ?? undefined;
+    } while (next !== undefined && circuits.length < CIRCUITS_MAX);
+    return circuits;
   }
 
   #makeProver(): Prover {
@@ -154,7 +170,7 @@ class ProvePage {
     const groups = Object.entries(ORIGINS).map(([origin, label]) => {
       const options = circuits.filter((circuit) => circuit.origin === origin).map((circuit) => {
         const state = circuit.status === 'ready' ? '' : ` (${circuit.status})`;
-        return el('option', { value: circuit.id }, `${circuit.uploaded?.name ?? circuit.id}${state}`);
+        return el('option', { value: circuit.id }, `${labelOf(circuit)}${state}`);
       });
       return options.length === 0 ? null : el('optgroup', { label }, options);
     });
@@ -220,7 +236,7 @@ class ProvePage {
     fill(this.#inputs, this.#form.element);
     this.#submit.disabled = false;
     if (isOther) {
-      this.#serverLane.reset('');
+      this.#serverLane.reset('Nothing is proved yet.');
       this.#hereLane.reset('');
       fill(this.#proofs);
       fill(this.#call);
@@ -371,6 +387,14 @@ class ProvePage {
   #showProblem(): void {
     fill(this.#fault);
   }
+}
+
+/** A name for people: the id of a stored circuit is a hash. */
+function labelOf({ id, built, uploaded }: CircuitEntry): string {
+  if (uploaded) return `${uploaded.name} · ${uploaded.language}`;
+  if (!built) return id;
+  const params = Object.entries(built.params).map(([name, value]) => `${name} ${String(value)}`);
+  return [built.template_name, built.language, ...params].join(' · ');
 }
 
 function headline(error: EdgeproveError): string {

@@ -15,7 +15,8 @@ const STAGES: Record<string, string> = {
   loading: 'Load',
   proving: 'Prove',
   verifying: 'Verify',
-  rest: 'Transfer',
+  job: 'Job and transfer',
+  rest: 'Rest',
 };
 
 /** How often running times are drawn where nothing moves, in milliseconds. */
@@ -89,7 +90,7 @@ export class Lane {
       stages.push({ name: 'proving', ms: proveMs ?? 0 });
     }
     const known = stages.reduce((sum, stage) => sum + stage.ms, 0);
-    stages.push({ name: 'rest', ms: Math.max(0, totalMs - known) });
+    stages.push({ name: server ? 'job' : 'rest', ms: Math.max(0, totalMs - known) });
     this.#stop('done');
     this.totalMs = totalMs;
     this.#time.textContent = duration(totalMs);

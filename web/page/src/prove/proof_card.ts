@@ -27,8 +27,13 @@ export interface ProofContext {
 export function proofCard(result: ProofResult, context: ProofContext): HTMLElement {
   const { circuit } = context;
   const by = result.provedBy === 'server' ? 'the server' : 'this browser';
+  const state = result.verified ? el('span', { class: 'tag good' }, 'verified by the server') : el('span', { class: 'tag' }, 'not verified yet');
+  const onVerdict = (isValid: boolean): void => {
+    state.className = isValid ? 'tag good' : 'tag bad';
+    state.textContent = isValid ? 'verified' : 'not valid';
+  };
   const facts: [string, HTMLElement | string][] = [
-    ['Circuit', el('code', {}, result.circuit)],
+    ['Circuit', el('code', { title: result.circuit }, shortened(result.circuit, 20, 6))],
     ['Target', el('code', {}, result.target)],
     ['Made by', by],
     ['Size', size(result.proof.length)],
@@ -38,9 +43,9 @@ export function proofCard(result: ProofResult, context: ProofContext): HTMLEleme
   return el('section', { class: 'card proof', 'aria-label': `Proof by ${by}` },
     el('div', { class: 'row' },
       el('h2', {}, `Proof by ${by}`),
-      result.verified ? el('span', { class: 'tag good' }, 'verified by the server') : el('span', { class: 'tag' }, 'not verified yet')),
+      state),
     el('dl', { class: 'facts' }, facts.map(([name, value]) => el('div', {}, el('dt', {}, name), el('dd', {}, value)))),
-    verification(result, context),
+    verification(result, context, onVerdict),
     tabs(`Parts of the proof by ${by}`, [
       { title: 'Proof', content: () => proofPart(result) },
       { title: 'Public inputs', content: () => publicInputs(result) },
@@ -50,7 +55,11 @@ export function proofCard(result: ProofResult, context: ProofContext): HTMLEleme
 }
 
 /** Buttons that verify, and what they found. */
-function verification(result: ProofResult, { prover, local, circuit, announce }: ProofContext): HTMLElement {
+function verification(
+  result: ProofResult,
+  { prover, local, circuit, announce }: ProofContext,
+  onVerdict: (isValid: boolean) => void,
+): HTMLElement {
   const verdict = el('p', { class: 'verdict', role: 'status' });
   const ways: { label: string; run: () => Promise<boolean> }[] = [];
   if (local && result.target !== 'groth16') {
@@ -70,6 +79,7 @@ function verification(result: ProofResult, { prover, local, circuit, announce }:
     const started = performance.now();
     try {
       const isValid = await run();
+      onVerdict(isValid);
       verdict.dataset['verdict'] = isValid ? 'valid' : 'invalid';
       const text = `${isValid ? 'Valid' : 'Not valid'}, in ${duration(performance.now() - started)}`;
       fill(verdict, icon(...(isValid ? ['M5 13l4 4L19 7'] : ['M6 6l12 12M18 6L6 18'])), `${label}: ${text}`);
