@@ -253,7 +253,7 @@ class ProvePage {
       : circuit && LocalProver.refusal(circuit);
     this.#here.disabled = refusal !== undefined;
     if (this.#here.disabled) this.#here.checked = false;
-    this.#hereNote.textContent = refusal ?? 'Slower, and nothing leaves this machine.';
+    this.#hereNote.textContent = refusal ?? 'Slower. A proof here sends no input anywhere.';
     this.#keepLine.hidden = refusal !== undefined;
     this.#keepInputs.disabled = refusal !== undefined;
     if (this.#keepInputs.disabled) this.#keepInputs.checked = false;
