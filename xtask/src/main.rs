@@ -8,6 +8,7 @@
 //! - [`images`]: builds the container images.
 //! - [`mod@edge`]: builds and runs the Worker in front of the containers.
 //! - [`versions`], [`paths`]: the pinned versions, and the folders that the commands use.
+//! - [`python`]: the Python in which the Python client is tested.
 //! - [`server`], [`interrupt`]: starts and stops a server; handles Ctrl-C.
 //! - [`process`], [`progress`], [`digest`], [`platform`], [`cargo_tool`]: shared helpers.
 
@@ -25,6 +26,7 @@ mod paths;
 mod platform;
 mod process;
 mod progress;
+mod python;
 mod range_circuit;
 mod server;
 mod setup;

@@ -12,7 +12,7 @@ use std::{env, fs, num::NonZeroUsize, path::Path, process::Command, thread};
 use anyhow::{Context, bail};
 use edgeprove_test_postgres::Cluster;
 
-use crate::{edge, process, setup};
+use crate::{edge, process, python, setup};
 
 /// The number of tests that run at the same time, for each core: many wait for a timeout, a process or a disk.
 const THREADS_PER_CORE: usize = 2;
@@ -24,7 +24,7 @@ pub(crate) struct TestArgs {
     #[arg(long)]
     heavy: bool,
     /// Arguments for the test runner, such as the names of tests. With them, the tests of circuits,
-    /// documentation, client and pages are not run.
+    /// documentation, clients and pages are not run.
     #[arg(last = true, value_name = "FILTER")]
     filter: Vec<String>,
 }
@@ -34,6 +34,8 @@ pub(crate) fn run(args: &TestArgs) -> anyhow::Result<()> {
     let ready = setup::server()?;
     setup::circom()?;
     let [sdk, page] = setup::web()?;
+    let python =
+        if args.heavy || !args.filter.is_empty() { None } else { Some(python::environment(&ready.paths)?) };
     // Many tests start the edge, and only one process can build it.
     edge::built()?;
     let skip_log = tempfile::NamedTempFile::new().context("a temporary file cannot be created")?;
@@ -71,7 +73,15 @@ pub(crate) fn run(args: &TestArgs) -> anyhow::Result<()> {
         }
     });
     code.args(&args.filter).current_dir(root);
-    for suite in [&mut code, &mut client, &mut pages] {
+    let mut python_client = python.as_ref().and_then(Option::as_ref).map(|python| {
+        let mut command = Command::new(python);
+        command.args(["-m", "pytest", "--quiet"]).current_dir(python::package_dir(&ready.paths));
+        command
+    });
+    if python.is_some() && python_client.is_none() {
+        fs::write(skip_log.path(), format!("SKIPPED web/python: {}\n", python::MISSING))?;
+    }
+    for suite in [&mut code, &mut client, &mut pages].into_iter().chain(&mut python_client) {
         suite
             .env("BB_PATH", ready.paths.bb(&ready.versions.bb.version))
             .env("CRS_PATH", &ready.paths.crs)
@@ -97,6 +107,9 @@ pub(crate) fn run(args: &TestArgs) -> anyhow::Result<()> {
         suites.push(("the compilation of the tests", &mut compile));
         suites.push(("the client's tests", &mut client));
         suites.push(("the pages' tests", &mut pages));
+        if let Some(suite) = &mut python_client {
+            suites.push(("the Python client's tests", suite));
+        }
     }
     suites.push(("the tests", &mut code));
     let mut failed = Vec::new();
