@@ -41,7 +41,7 @@ class Source:
         with _readable():
             if self._file is not None and not isinstance(self._file.read(0), bytes):
                 raise invalid_option("the file is not open for reading bytes: open it with mode 'rb'")
-            self._start = self._file.tell() if self._file is not None and self._file.seekable() else None
+            self._start = self._file.seek(0, os.SEEK_CUR) if self._file is not None and self._file.seekable() else None
             self.length = self._measure()
 
     @property

@@ -1,7 +1,7 @@
 """Checks JSON against the types of ``wire.py``.
 
-Each class of that module is a dataclass whose annotations say what a member may be. A member that a class does not have
-is ignored, because a newer server may add members.
+Each class of that module is a dataclass whose annotations are the types of its members. A member that a class does not
+have is ignored, because a newer server may add members.
 """
 
 from __future__ import annotations

@@ -67,5 +67,9 @@ class Clients:
         """Closes them."""
         for client in self._opened:
             client.close() if self.kind == "sync" else client.aclose()
+        # As `asyncio.run` does at its end: httpx leaves the generators of answers that were not read to the end.
+        while tasks := asyncio.all_tasks(self._loop):
+            self._loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+        self._loop.run_until_complete(self._loop.shutdown_asyncgens())
         self._loop.run_until_complete(self._loop.shutdown_default_executor())
         self._loop.close()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
+from typing import cast
 
 import httpx
 
@@ -95,15 +96,15 @@ class AsyncHttp:
                 return
             if "text/event-stream" not in response.headers.get("content-type", ""):
                 raise bad_answer("the server answered with something else than a stream of events")
-            pieces = response.aiter_raw().__aiter__()
-            while True:
-                with runtime.limit(deadline):
-                    try:
-                        piece = await pieces.__anext__()
-                    except StopAsyncIteration:
-                        return
-                for event in parser.feed(piece):
-                    yield event
+            async with aclosing(_pieces(response)) as pieces:
+                while True:
+                    with runtime.limit(deadline):
+                        try:
+                            piece = await pieces.__anext__()
+                        except StopAsyncIteration:
+                            return
+                    for event in parser.feed(piece):
+                        yield event
         except (httpx.RequestError, TimeoutError) as error:
             failure = transport_error(call.name, error, limited)
         finally:
@@ -156,12 +157,18 @@ class AsyncHttp:
         size = declared_length(response.headers)
         if size <= most:
             size = 0
-            async for piece in response.aiter_raw():
-                size += len(piece)
-                if size > most:
-                    break
-                parts.append(piece)
+            async with aclosing(_pieces(response)) as pieces:
+                async for piece in pieces:
+                    size += len(piece)
+                    if size > most:
+                        break
+                    parts.append(piece)
         if size > most:
             detail = f"an answer of the server has more than {most} bytes"
             raise EdgeproveError("answer_too_large", detail, status=status, request_id=request_id)
         return b"".join(parts)
+
+
+def _pieces(response: httpx.Response) -> AsyncGenerator[bytes, None]:
+    # It is a generator, which must be closed where it is not read to its end. httpx declares less.
+    return cast("AsyncGenerator[bytes, None]", response.aiter_raw())

@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from typing import cast
 
 import httpx
 
@@ -96,15 +97,15 @@ class Http:
                 return
             if "text/event-stream" not in response.headers.get("content-type", ""):
                 raise bad_answer("the server answered with something else than a stream of events")
-            pieces = response.iter_raw()
-            while True:
-                with runtime.limit(deadline):
-                    try:
-                        piece = pieces.__next__()
-                    except StopIteration:
-                        return
-                for event in parser.feed(piece):
-                    yield event
+            with closing(_pieces(response)) as pieces:
+                while True:
+                    with runtime.limit(deadline):
+                        try:
+                            piece = pieces.__next__()
+                        except StopIteration:
+                            return
+                    for event in parser.feed(piece):
+                        yield event
         except (httpx.RequestError, TimeoutError) as error:
             failure = transport_error(call.name, error, limited)
         finally:
@@ -157,12 +158,18 @@ class Http:
         size = declared_length(response.headers)
         if size <= most:
             size = 0
-            for piece in response.iter_raw():
-                size += len(piece)
-                if size > most:
-                    break
-                parts.append(piece)
+            with closing(_pieces(response)) as pieces:
+                for piece in pieces:
+                    size += len(piece)
+                    if size > most:
+                        break
+                    parts.append(piece)
         if size > most:
             detail = f"an answer of the server has more than {most} bytes"
             raise EdgeproveError("answer_too_large", detail, status=status, request_id=request_id)
         return b"".join(parts)
+
+
+def _pieces(response: httpx.Response) -> Generator[bytes, None, None]:
+    # It is a generator, which must be closed where it is not read to its end. httpx declares less.
+    return cast("Generator[bytes, None, None]", response.iter_raw())
