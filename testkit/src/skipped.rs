@@ -37,17 +37,17 @@ pub fn lacks_memory_of(pid: i32) -> bool {
         && skip("needs to change the memory of another process, which this machine does not allow")
 }
 
-/// Whether this machine lacks a program that prints its version with `-V`, as those of util-linux do. If so, the test is
-/// recorded as skipped.
+/// Whether this machine lacks a program that prints its version in one of the usual ways. If so, the test is recorded as
+/// skipped.
 pub fn lacks_program(name: &str) -> bool {
-    !processes::succeeds(Command::new(name).arg("-V"))
+    let prints = |argument| processes::succeeds(Command::new(name).arg(argument));
+    !["-V", "--version", "version"].into_iter().any(prints)
         && skip(&format!("needs {name}, which is not installed"))
 }
 
 /// Whether this machine has no Python. If so, the test is recorded as skipped.
 pub fn lacks_python() -> bool {
-    !processes::succeeds(Command::new("python3").arg("--version"))
-        && skip("needs python3, which is not installed")
+    lacks_program("python3")
 }
 
 /// Whether the tests run as another user than root, who alone may give files away and read the memory of a server. If so, the

@@ -55,6 +55,7 @@ mod local_files;
 mod lost_database;
 mod memory;
 mod metrics;
+mod monitoring;
 mod msm;
 mod other_users;
 mod page;

@@ -18,15 +18,16 @@ use crate::{
 type Shape = (String, BTreeSet<String>);
 
 /// A parsed response of `/metrics`.
-struct Metrics {
-    text: String,
-    kinds: BTreeMap<String, String>,
+pub(crate) struct Metrics {
+    pub(crate) text: String,
+    /// The kind of each series.
+    pub(crate) kinds: BTreeMap<String, String>,
     values: BTreeMap<String, f64>,
 }
 
 impl Metrics {
     #[track_caller]
-    fn fetch(server: &TestServer) -> Self {
+    pub(crate) fn fetch(server: &TestServer) -> Self {
         let response = server.get("/metrics");
         assert_eq!(response.status, 200);
         assert_eq!(response.header("content-type"), "text/plain; version=0.0.4; charset=utf-8");

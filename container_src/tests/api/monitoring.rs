@@ -1,0 +1,260 @@
+//! The dashboard and the alerts in `deploy/`, against a real server, and loaded into a real Prometheus.
+
+use std::{
+    collections::BTreeSet,
+    fmt::Write as _,
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use edgeprove_protocol::{ProblemType, Target::NoirRecursive};
+use edgeprove_testkit::{
+    client::Request, processes, reserved_port::ReservedPort, skipped, wait::try_eventually,
+};
+use http::Method;
+use serde_json::Value;
+
+use crate::{
+    jobs::JobServer,
+    metrics::Metrics,
+    support::{Response, eventually, samples},
+};
+
+/// Checks and tests of some kilobytes take well below a second.
+const PROMTOOL_LIMIT: Duration = Duration::from_secs(60);
+
+/// A file of the repository.
+#[track_caller]
+fn text(name: &str) -> String {
+    let path = path(name);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn path(name: &str) -> PathBuf {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).join(name)
+}
+
+fn rules() -> String {
+    text("deploy/prometheus/edgeprove.rules.yaml")
+}
+
+/// The names of the alerts, in their order.
+fn alerts() -> Vec<String> {
+    let text = rules();
+    let names = text.lines().filter_map(|line| line.trim_start().strip_prefix("- alert: "));
+    names.map(str::to_owned).collect()
+}
+
+/// The queries of the dashboard, with values for its variables.
+fn dashboard_queries() -> Vec<String> {
+    let dashboard: Value = serde_json::from_str(&text("deploy/grafana/edgeprove.json")).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap();
+    let targets = panels.iter().filter_map(|panel| panel["targets"].as_array()).flatten();
+    let queries = targets.map(|target| target["expr"].as_str().unwrap());
+    queries.map(|query| query.replace("$__rate_interval", "5m").replace("$instance", ".*")).collect()
+}
+
+/// The words that begin like the name of a series. Names of histograms have no suffix.
+fn series_in(text: &str) -> BTreeSet<String> {
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    let names = words.filter(|word| word.starts_with("edgeprove_") && !word.ends_with('_'));
+    names.map(|name| name.strip_suffix("_bucket").unwrap_or(name).to_owned()).collect()
+}
+
+/// The labels that queries compare with fixed values, as `name` and `label="value"`.
+fn selected(text: &str) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    for part in text.split("edgeprove_").skip(1) {
+        let end = part.find(|c: char| !c.is_ascii_lowercase() && c != '_').unwrap_or(part.len());
+        let (name, rest) = part.split_at(end);
+        let Some((labels, _)) = rest.strip_prefix('{').and_then(|rest| rest.split_once('}')) else {
+            continue;
+        };
+        for label in labels.split(',') {
+            let (label, values) = label.split_once('=').unwrap();
+            let label = label.trim_end_matches('!');
+            for value in values.trim_start_matches('~').trim_matches('"').split('|') {
+                if label != "instance" {
+                    found.push((format!("edgeprove_{name}"), format!("{label}=\"{value}\"")));
+                }
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn dashboard_and_alerts_are_about_series_of_the_server() {
+    let jobs = JobServer::start(|_| ());
+    let metrics = Metrics::fetch(&jobs.server);
+    let queries = dashboard_queries().join("\n");
+    let shown = series_in(&queries);
+    let known: BTreeSet<String> = metrics.kinds.keys().cloned().collect();
+    assert_eq!(shown, known, "the dashboard shows each series, and no other");
+    let watched = series_in(&rules());
+    assert!(watched.len() > 10 && watched.is_subset(&known), "{:?}", watched.difference(&known));
+    let labels = [selected(&queries), selected(&rules())].concat();
+    assert!(labels.len() > 20, "{labels:?}");
+    for (name, label) in labels {
+        let is_exposed = |line: &str| line.starts_with(&format!("{name}{{")) && line.contains(&label);
+        assert!(metrics.text.lines().any(is_exposed), "{name} has no {label}");
+    }
+    jobs.server.finish();
+}
+
+#[test]
+fn each_alert_is_documented_and_tested() {
+    let (alerts, tests, docs) =
+        (alerts(), text("deploy/prometheus/edgeprove.rules.test.yaml"), text("docs/OPERATIONS.md"));
+    let (_, section) = docs.split_once("\n## Alerts\n").unwrap();
+    let rows = section.lines().filter_map(|line| line.strip_prefix("| `Edgeprove")?.split_once('`'));
+    let documented: Vec<String> = rows.map(|(name, _)| format!("Edgeprove{name}")).collect();
+    assert_eq!(documented, alerts, "docs/OPERATIONS.md lists the alerts in their order");
+    assert_eq!(alerts.len(), alerts.iter().collect::<BTreeSet<_>>().len(), "{alerts:?}");
+    for alert in alerts {
+        assert!(
+            tests.contains(&format!("alertname: {alert}, exp_alerts: []")),
+            "{alert} is not tested at rest"
+        );
+        assert!(tests.contains(&format!("alertname: {alert}\n        exp_alerts:\n")), "{alert} never fires");
+    }
+}
+
+/// A Prometheus that scrapes one server every second.
+struct Prometheus {
+    child: Child,
+    address: SocketAddr,
+    log: PathBuf,
+    _port: ReservedPort,
+    _folder: tempfile::TempDir,
+}
+
+impl Prometheus {
+    #[track_caller]
+    fn start(server: SocketAddr) -> Self {
+        let folder = tempfile::Builder::new().prefix("edgeprove-prometheus-").tempdir().unwrap();
+        let file = |name: &str| folder.path().join(name);
+        fs::write(file("edgeprove.rules.yaml"), rules()).unwrap();
+        let config = text("deploy/prometheus/prometheus.yaml");
+        assert!(config.contains("127.0.0.1:8080") && config.contains("interval: 15s"));
+        let config =
+            config.replace("127.0.0.1:8080", &server.to_string()).replace("interval: 15s", "interval: 1s");
+        fs::write(file("prometheus.yaml"), config).unwrap();
+        let (port, log) = (ReservedPort::new(), file("log"));
+        let option = |name: &str, path: &str| format!("--{name}={}", file(path).display());
+        let child = Command::new("prometheus")
+            .args([option("config.file", "prometheus.yaml"), option("storage.tsdb.path", "data")])
+            .arg(format!("--web.listen-address={}", port.address()))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(fs::File::create(&log).unwrap())
+            .spawn()
+            .unwrap();
+        let address = port.address();
+        let started = Self { child, address, log, _port: port, _folder: folder };
+        eventually("Prometheus is ready", || started.get("/-/ready").filter(|answer| answer.status == 200));
+        started
+    }
+
+    fn get(&self, path: &str) -> Option<Response> {
+        Request::new(self.address, Method::GET, path).try_send().ok()
+    }
+
+    /// The result of a request to its API.
+    fn api(&self, path: &str) -> Result<Value, String> {
+        let answer = self.get(path).ok_or("no answer")?;
+        let document = answer.json();
+        if document["status"] == "success" { Ok(document["data"].clone()) } else { Err(document.to_string()) }
+    }
+
+    fn query(&self, query: &str) -> Result<Value, String> {
+        let mut path = "/api/v1/query?query=".to_owned();
+        for byte in query.bytes() {
+            if byte.is_ascii_alphanumeric() {
+                path.push(char::from(byte));
+            } else {
+                write!(path, "%{byte:02X}").unwrap();
+            }
+        }
+        Ok(self.api(&path)?["result"].clone())
+    }
+}
+
+impl Drop for Prometheus {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("prometheus: {}", fs::read_to_string(&self.log).unwrap_or_default());
+        }
+        // An error means that the process has ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[track_caller]
+fn promtool(arguments: &[&str]) {
+    let mut command = Command::new("promtool");
+    let output =
+        processes::run(command.args(arguments).current_dir(path("deploy/prometheus")), PROMTOOL_LIMIT);
+    let output_text =
+        [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
+    assert!(output.status.success(), "promtool {arguments:?}: {output_text}");
+}
+
+#[test]
+#[ignore = "needs Prometheus: cargo xtask test --heavy"]
+fn promtool_accepts_the_alerts_and_their_tests() {
+    if skipped::lacks_program("promtool") {
+        return;
+    }
+    promtool(&["check", "rules", "edgeprove.rules.yaml"]);
+    promtool(&["check", "config", "prometheus.yaml"]);
+    promtool(&["test", "rules", "edgeprove.rules.test.yaml"]);
+}
+
+#[test]
+#[ignore = "needs Prometheus: cargo xtask test --heavy"]
+fn a_prometheus_finds_every_series_of_dashboard_and_alerts() {
+    if skipped::lacks_program("prometheus") {
+        return;
+    }
+    let jobs = JobServer::start(|_| ());
+    let range = samples::range_check();
+    jobs.server.prove(&range.witness).assert_proves(range, NoirRecursive);
+    jobs.wait_until_finished(&jobs.submit(&range.witness));
+    jobs.server.get("/no/such/path").assert_refused(ProblemType::NotFound);
+    let prometheus = Prometheus::start(jobs.server.address());
+
+    let wanted = series_in(&[dashboard_queries().concat(), rules()].concat());
+    try_eventually("Prometheus has every series", || {
+        let names = prometheus.api("/api/v1/label/__name__/values")?;
+        let names = series_in(&names.to_string());
+        let missing: Vec<_> = wanted.difference(&names).collect();
+        if missing.is_empty() { Ok(()) } else { Err(format!("{missing:?} are missing")) }
+    });
+    for query in dashboard_queries() {
+        prometheus.query(&query).unwrap_or_else(|error| panic!("{query}: {error}"));
+    }
+    // Queries that have a value on a server that is well, also after a few seconds.
+    for query in ["edgeprove_ready", "sum(edgeprove_circuits{status=\"ready\"})", "up{job=\"edgeprove\"}"] {
+        try_eventually("the query has a value", || match prometheus.query(query)?[0]["value"][1].as_str() {
+            Some("1") => Ok(()),
+            other => Err(format!("{query}: {other:?}")),
+        });
+    }
+    let rules = try_eventually("every alert was evaluated", || {
+        let groups = prometheus.api("/api/v1/rules")?;
+        let rules = groups["groups"][0]["rules"].as_array().cloned().unwrap_or_default();
+        if rules.iter().all(|rule| rule["health"] == "ok") { Ok(rules) } else { Err(groups.to_string()) }
+    });
+    let names: Vec<String> = rules.iter().map(|rule| rule["name"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(names, alerts());
+    // Not the disk of the machine: it may really be full.
+    let firing: Vec<_> =
+        rules.iter().filter(|rule| rule["state"] == "firing").map(|rule| &rule["name"]).collect();
+    assert!(firing.iter().all(|name| *name == "EdgeproveDiskFull"), "{firing:?}");
+    jobs.server.finish();
+}
