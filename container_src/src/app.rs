@@ -25,6 +25,7 @@ use edgeprove_files::{Draft, regular_file};
 use edgeprove_groth16::PowersError;
 use edgeprove_job_queue::runner::Drain;
 use edgeprove_job_rules::estimator::DurationEstimator;
+use edgeprove_sealing::Unsealing;
 use edgeprove_telemetry::metrics;
 use edgeprove_templates::{Catalogue, InvalidTemplate};
 use metrics_exporter_prometheus::BuildError;
@@ -46,6 +47,7 @@ use crate::{
         handlers::metrics::declare,
         listener::{self, Shutdown},
         router::{probe_router, router},
+        sealed_body::unix_ms,
         state::{AppState, Shared},
     },
     jobs::{
@@ -184,7 +186,7 @@ impl App {
             }
         };
         let Parts { access, audit, proofs, jobs, listener, probe_listener } = parts;
-        let ServerSettings { connections_max, drain, http, .. } = settings.server;
+        let ServerSettings { connections_max, drain, sealing, http, .. } = settings.server;
         log_start(&engine, (&listener, probe_listener.as_ref()), &access, http.edge_secret.is_some());
         let is_unreachable = http.edge_secret.is_some() || settings.server.listen.ip().is_loopback();
         access.warn_if_open(is_unreachable);
@@ -208,6 +210,7 @@ impl App {
             templates,
             jobs: jobs.as_ref().map(|jobs| Arc::clone(&jobs.jobs)).map_err(|reason| *reason),
             job_attempts_max: settings.job_attempts_max,
+            unsealing: sealing.map(|source| Arc::new(Unsealing::new(source, unix_ms()))),
             access,
             audit,
             exposition,

@@ -10,6 +10,7 @@
 //! - `folder_durability`: whether a folder outlives the container.
 //! - [`builder`]: roles, and circuits that are built.
 //! - [`webhooks`]: who may be called when a job has finished.
+//! - [`sealing`]: the keys of sealed bodies.
 //! - [`circuits`]: the circuits to prove.
 //! - [`server`]: HTTP, uploads and shutdown.
 //! - [`engine`]: the three areas that every proving command needs.
@@ -35,6 +36,7 @@ pub mod memory;
 pub mod misspelt_variables;
 pub mod program;
 pub mod proving;
+pub mod sealing;
 pub mod server;
 pub mod setting;
 pub mod webhooks;

@@ -5,6 +5,7 @@
 //! - [`admitted_request`]: the checks of a request for a proof that need only its head.
 //! - [`upload`]: receives the witnesses of a request.
 //! - [`form`]: reads `multipart/form-data`, piece by piece. [`inputs`]: receives inputs as JSON.
+//! - [`sealed_body`]: opens a body that is sealed for the server.
 //! - [`json_body`]: receives a JSON body into memory, within bounds.
 //! - [`extract`]: parses paths, queries and headers.
 //! - [`prefer`]: parses the preferences of a request. [`mod@callback`]: its callback URL.
@@ -52,6 +53,7 @@ pub mod request_body;
 pub mod request_id;
 pub mod request_log;
 pub mod router;
+pub mod sealed_body;
 pub mod single_header;
 pub mod state;
 pub mod trusted_edge;

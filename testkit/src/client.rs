@@ -235,8 +235,9 @@ impl Connection {
         Self::post_head_of(to, path, "application/json", lines)
     }
 
+    /// As [`Self::post_head`], for a body of this media type.
     #[track_caller]
-    fn post_head_of(to: SocketAddr, path: &str, media: &str, lines: &[&str]) -> Self {
+    pub fn post_head_of(to: SocketAddr, path: &str, media: &str, lines: &[&str]) -> Self {
         let mut connection = Self::open(to);
         let mut head = format!("POST {path} HTTP/1.1\r\nHost: {to}\r\nContent-Type: {media}\r\n");
         for line in lines {

@@ -7,6 +7,7 @@
 //! - [`jobs`]: submits, follows and fetches jobs.
 //! - [`samples`]: circuits and witnesses, valid and invalid.
 //! - [`inputs`]: inputs of circuits as JSON, and requests with them.
+//! - [`sealed`]: requests whose body is sealed for a server.
 //! - [`circuit_form`]: uploads of circuits.
 //! - [`bb`]: verifies proofs with an unmodified bb.
 //! - [`clock`]: a clock for one server, which a test may change while the server runs.
@@ -49,6 +50,7 @@ pub mod reserved_port;
 pub mod retry;
 pub mod s3;
 pub mod samples;
+pub mod sealed;
 pub mod server;
 pub mod settings;
 pub mod skipped;

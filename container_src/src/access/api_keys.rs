@@ -37,6 +37,18 @@ impl KeyDigest {
     pub fn of(key: &[u8]) -> Self {
         Self(sha2::Sha256::digest(key).into())
     }
+
+    /// The digest itself.
+    #[must_use]
+    pub fn bytes(self) -> Digest {
+        self.0
+    }
+}
+
+impl From<Digest> for KeyDigest {
+    fn from(digest: Digest) -> Self {
+        Self(digest)
+    }
 }
 
 impl fmt::Debug for KeyDigest {

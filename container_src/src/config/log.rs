@@ -9,7 +9,7 @@ use edgeprove_telemetry::LogFormat;
 words!(LogFormat, "human" => LogFormat::Human, "json" => LogFormat::Json);
 
 /// The crates of this server, as targets of the log.
-const OUR_TARGETS: [&str; 19] = [
+const OUR_TARGETS: [&str; 20] = [
     "edgeprove",
     "edgeprove_artifacts",
     "edgeprove_audit",
@@ -25,6 +25,7 @@ const OUR_TARGETS: [&str; 19] = [
     "edgeprove_outbound",
     "edgeprove_protocol",
     "edgeprove_prover",
+    "edgeprove_sealing",
     "edgeprove_spool",
     "edgeprove_telemetry",
     "edgeprove_templates",

@@ -13,9 +13,11 @@ use bytesize::ByteSize;
 use clap::Args;
 use edgeprove_files::{folder_of, regular_file, writable_folder};
 use edgeprove_protocol::{Origin, headers, limits};
+use edgeprove_sealing::KeySource;
 use http::HeaderValue;
 use tokio::net::TcpSocket;
 
+use super::sealing::SealingArgs;
 use super::setting::{Faults, Purpose, RawSetting, Setting, TIMEOUTS, WAITS, flag, raw_setting};
 use crate::http::{
     edge_secret::EdgeSecret,
@@ -166,6 +168,10 @@ pub struct ServerArgs {
     /// the process: 10 s by default for `docker stop`.
     #[arg(long, env = "EDGEPROVE_DRAIN", value_name = "TIME", default_value = "100s", value_parser = raw_setting::<Duration>)]
     drain: RawSetting<Duration>,
+
+    // The last, because its heading would be that of the flags after it.
+    #[command(flatten)]
+    sealing: SealingArgs,
 }
 
 /// Settings of HTTP, uploads and shutdown.
@@ -183,6 +189,8 @@ pub struct ServerSettings {
     pub drain: Duration,
     /// The number of proofs in the cache.
     pub cached_proofs: usize,
+    /// Where the keys of sealed bodies come from; `None`: nothing sealed is accepted.
+    pub sealing: Option<KeySource>,
     /// Settings that request handlers use.
     pub http: HttpOptions,
 }
@@ -257,6 +265,7 @@ impl ServerArgs {
         let local =
             self.page_local.filter(|dir| !dir.as_os_str().is_empty()).map(|dir| LocalProver::open(&dir));
         let local_prover = local.and_then(|opened| faults.ok(opened)).map(Arc::new);
+        let sealing = self.sealing.read(faults);
         Some(ServerSettings {
             listen: listen?,
             probe_listen: probe_listen.flatten(),
@@ -264,6 +273,7 @@ impl ServerArgs {
             connections_max: connections_max?,
             drain: drain?,
             cached_proofs: cached_proofs?,
+            sealing: sealing?,
             http: HttpOptions {
                 prove_request_timeout: request_timeout?,
                 other_request_timeout: Duration::from_secs(30),

@@ -19,6 +19,7 @@ use super::{
     inputs::{self, ReceivedInputs},
     request_body::RequestBody,
     request_id::request_id_of,
+    sealed_body::SealedContent,
     single_header,
     state::AppState,
 };
@@ -65,7 +66,8 @@ impl AdmittedRequest {
     /// Checks the head, in this order:
     ///
     /// 1. the caller is known (401), may use the priority (400, 403), and is within its limits (429);
-    /// 2. the content type can be a witness or inputs (415);
+    /// 2. the content type can be a witness or inputs, which may be sealed (415). A sealed body is opened while it is
+    ///    received, which fails in every way of [`edgeprove_sealing::UnsealError`] (400, 409, 503);
     /// 3. the query is valid (400), and the circuit is loaded (404, 503) and has the target (400);
     /// 4. the server is ready, and can write its audit log (503);
     /// 5. the deadline is a number, and the limits of the proof are within those of the server (400).
@@ -88,10 +90,14 @@ impl AdmittedRequest {
             }
         };
         let grant = app.access.admit(&caller, work)?;
+        let sealed = SealedContent::take(&mut parts.headers)?;
         check_content_type(app, parts)?;
         let query = ProofQuery::from_request_parts(parts, app).await?;
         let CircuitPath(path) = CircuitPath::from_request_parts(parts, app).await?;
         let mut named = path.or(query.circuit);
+        if let Some(content) = sealed {
+            body.unseal(content.body(app, parts, &caller, named.as_ref(), query.target)?);
+        }
         let has_several_witnesses = has_several_witnesses(app, parts);
         let work = app.lifecycle.admit();
         let inputs = if inputs::is_expected(&parts.headers) {

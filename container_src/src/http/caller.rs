@@ -37,6 +37,8 @@ pub struct Identity {
     pub address: Option<IpAddr>,
     /// How the request identifies its sender.
     pub credential: Credential,
+    /// SHA-256 of the key that the client sent, here or to the edge: what it sealed is bound to it.
+    pub presented: Option<KeyDigest>,
 }
 
 /// Identifies the caller and removes the API key from the request. The answer shows what is left of the caller's limits.
@@ -59,9 +61,13 @@ fn identity(app: &Shared, request: &Request) -> Identity {
     // Behind an edge the connection comes from the edge or the platform.
     let peer = || request.extensions().get::<Peer>().map(|peer| peer.0);
     let address = if app.options.edge_secret.is_some() { reported.ip } else { peer() };
+    // Without an edge secret anybody can send the header. Where there are no keys, no caller is more than another one.
+    let may_report = app.options.edge_secret.is_some() || app.access.keys().is_empty();
+    let reported_key = reported.key.filter(|_| may_report);
     // Where a server accepts callers without a key, this one is still none of them: the edge has keys.
     if reported.is_link_only {
-        return Identity { caller: Err(Denied::NoKey), address, credential: Credential::None };
+        let caller = Err(Denied::NoKey);
+        return Identity { caller, address, credential: Credential::None, presented: None };
     }
     let credential = match reported.user {
         Some(user) => Ok(Credential::NamedByTheEdge(user)),
@@ -69,9 +75,16 @@ fn identity(app: &Shared, request: &Request) -> Identity {
     };
     match credential {
         Ok(credential) => {
-            Identity { caller: app.access.identify(credential.clone(), address), address, credential }
+            let presented = match &credential {
+                Credential::Key(digest) => Some(*digest),
+                Credential::None | Credential::NamedByTheEdge(_) => reported_key,
+            };
+            let caller = app.access.identify(credential.clone(), address);
+            Identity { caller, address, credential, presented }
         }
-        Err(denied) => Identity { caller: Err(denied), address, credential: Credential::None },
+        Err(denied) => {
+            Identity { caller: Err(denied), address, credential: Credential::None, presented: None }
+        }
     }
 }
 

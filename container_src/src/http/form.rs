@@ -279,7 +279,7 @@ pub fn boundary(headers: &HeaderMap) -> Option<String> {
 }
 
 /// The parts of a header's value between semicolons, as far as those are not in quotes.
-fn parameters(value: &str) -> impl Iterator<Item = String> {
+pub(super) fn parameters(value: &str) -> impl Iterator<Item = String> + use<> {
     let (mut parts, mut part) = (Vec::new(), String::new());
     let (mut is_quoted, mut is_escaped) = (false, false);
     for c in value.chars() {
@@ -297,7 +297,7 @@ fn parameters(value: &str) -> impl Iterator<Item = String> {
 }
 
 /// The value of a parameter with this name, without its quotes.
-fn value_of(parameter: &str, wanted: &str) -> Option<String> {
+pub(super) fn value_of(parameter: &str, wanted: &str) -> Option<String> {
     let (name, value) = parameter.split_once('=')?;
     let value = value.trim();
     let unquoted = value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value);

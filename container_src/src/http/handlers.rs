@@ -24,6 +24,7 @@ pub mod problems;
 pub mod proof_request;
 pub mod prove;
 pub mod remove_circuit;
+pub mod service;
 pub mod stats;
 pub mod submit_job;
 pub mod templates;

@@ -29,7 +29,7 @@ use super::{
     handlers::{
         audit, calldata, cancel_job, circuit_events, circuit_files, circuit_request, circuits,
         deploy_circuit, estimate, get_job, get_proof, health, index, job_counts, job_events, list_jobs,
-        local_prover, metrics, page, problems, proof_request, remove_circuit, stats, templates,
+        local_prover, metrics, page, problems, proof_request, remove_circuit, service, stats, templates,
         verification_key, verify,
     },
     origin_check::{allows_any, refuse_foreign_pages},
@@ -72,6 +72,7 @@ fn routes() -> Vec<Route> {
         Route::new(Get, "/assets/{name}", page::asset),
         Route::new(Get, "/local-prover", local_prover::local_prover),
         Route::new(Get, "/local-prover/{name}", local_prover::file),
+        Route::new(Get, "/.well-known/edgeprove", service::service),
         Route::new(Post, "/api/prove", proof_request::prove),
         Route::new(Post, "/api/prove/{circuit}", proof_request::prove),
         Route::new(Post, "/v1/proofs", proof_request::submit_job),

@@ -6,6 +6,7 @@ use edgeprove_audit::Audit;
 use edgeprove_builder::Powers;
 use edgeprove_engine::{proof_service::ProofService, witness::intake::IntakeLimits};
 use edgeprove_protocol::{CircuitId, HasProblemType, Load, ProblemType};
+use edgeprove_sealing::Unsealing;
 use edgeprove_telemetry::metrics::Exposition;
 use edgeprove_templates::Catalogue;
 use http::HeaderValue;
@@ -80,6 +81,8 @@ pub struct Shared {
     pub jobs: Result<Arc<Jobs>, JobsDisabled>,
     /// The maximum number of attempts at a job that a request may allow, also where jobs are disabled.
     pub job_attempts_max: u32,
+    /// What opens sealed bodies; `None` where nothing sealed is accepted.
+    pub unsealing: Option<Arc<Unsealing>>,
     /// Keys, roles and limits.
     pub access: Access,
     /// The audit log.

@@ -10,7 +10,7 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use edgeprove_protocol::{HasProblemType, ProblemType, headers};
+use edgeprove_protocol::{HasProblemType, ProblemType, caller::parse_digest, headers};
 use http::{HeaderMap, HeaderValue};
 
 use super::{
@@ -20,6 +20,7 @@ use super::{
     request_id::is_probe,
     state::{AppState, Shared},
 };
+use crate::access::api_keys::KeyDigest;
 
 /// The caller as the edge reports it. Missing or malformed values are `None`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -30,6 +31,8 @@ pub struct ReportedCaller {
     pub user: Option<String>,
     /// The caller has no key, and the edge admitted it only for the token of a job's link.
     pub is_link_only: bool,
+    /// SHA-256 of the key that the caller sent to the edge. A server without an edge secret gets it from anybody.
+    pub key: Option<KeyDigest>,
 }
 
 /// The request does not come from the edge, but must.
@@ -55,8 +58,13 @@ type EdgeCheck = Result<ReportedCaller, NotFromTheEdge>;
 /// request's extensions.
 pub async fn check_edge_secret(State(app): State<AppState>, mut request: Request, next: Next) -> Response {
     let checked = check(app.options.edge_secret.as_ref(), request.headers());
-    let of_the_edge =
-        [headers::EDGE_SECRET, headers::CLIENT_IP, headers::AUTHENTICATED_USER, headers::LINK_ONLY];
+    let of_the_edge = [
+        headers::EDGE_SECRET,
+        headers::CLIENT_IP,
+        headers::AUTHENTICATED_USER,
+        headers::LINK_ONLY,
+        headers::CREDENTIAL_DIGEST,
+    ];
     for name in of_the_edge {
         request.headers_mut().remove(name);
     }
@@ -65,7 +73,9 @@ pub async fn check_edge_secret(State(app): State<AppState>, mut request: Request
 }
 
 fn check(secret: Option<&EdgeSecret>, request_headers: &HeaderMap) -> EdgeCheck {
-    let Some(secret) = secret else { return Ok(ReportedCaller::default()) };
+    let Some(secret) = secret else {
+        return Ok(ReportedCaller { key: key_digest(request_headers), ..ReportedCaller::default() });
+    };
     let mut candidates = request_headers.get_all(headers::EDGE_SECRET).into_iter();
     match (candidates.next(), candidates.next()) {
         (Some(candidate), None) if secret.matches(candidate.as_bytes()) => Ok(read_caller(request_headers)),
@@ -81,7 +91,13 @@ fn read_caller(request_headers: &HeaderMap) -> ReportedCaller {
         ip: text(headers::CLIENT_IP).and_then(|ip| ip.parse().ok()),
         user: user.map(ToOwned::to_owned),
         is_link_only: request_headers.contains_key(headers::LINK_ONLY),
+        key: key_digest(request_headers),
     }
+}
+
+fn key_digest(request_headers: &HeaderMap) -> Option<KeyDigest> {
+    let digest = request_headers.get(headers::CREDENTIAL_DIGEST)?.to_str().ok()?;
+    parse_digest(digest).map(KeyDigest::from)
 }
 
 /// The caller of a request as the edge reports it.
@@ -174,6 +190,7 @@ mod tests {
                 ip: "2001:db8::1".parse().ok(),
                 user: Some("alice-1.dev_x".to_owned()),
                 is_link_only: false,
+                key: None,
             }
         );
         for (ip, user) in [("", ""), ("192.0.2.1, 192.0.2.2", "a b"), ("192.0.2.1:80", "a=b"), ("x", "é")] {
@@ -183,7 +200,16 @@ mod tests {
 
     #[test]
     fn without_a_secret_no_reported_caller_is_accepted() {
-        let sent = request_headers(&[("x-edge-secret", SECRET), ("x-client-ip", "192.0.2.1")]);
-        assert_eq!(check(None, &sent), Ok(ReportedCaller::default()));
+        const DIGEST: &str = "0707070707070707070707070707070707070707070707070707070707070707";
+        let sent = request_headers(&[
+            ("x-edge-secret", SECRET),
+            ("x-client-ip", "192.0.2.1"),
+            ("x-credential-digest", DIGEST),
+        ]);
+        let of_digest = ReportedCaller { key: Some(KeyDigest::from([7; 32])), ..ReportedCaller::default() };
+        assert_eq!(check(None, &sent), Ok(of_digest.clone()));
+        let reported = check(Some(&EdgeSecret::new(SECRET).unwrap()), &sent).unwrap();
+        assert_eq!(reported.key, of_digest.key);
+        assert_eq!(key_digest(&request_headers(&[("x-credential-digest", "07")])), None);
     }
 }

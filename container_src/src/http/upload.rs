@@ -32,19 +32,34 @@ use crate::circuits::CircuitError;
 const SMALLER_MAX: usize = 7;
 /// Bytes that a form may have beside its witnesses: delimiters and heads.
 const FORM_OVERHEAD_MAX_BYTES: u64 = 64 << 10;
+/// Bytes that may follow the last delimiter of a sealed form, which are read to see that the body is complete.
+const FORM_REST_MAX_BYTES: usize = 64 << 10;
 
-/// Receives the witnesses of a request, and checks each against its circuit's shape.
+/// Receives the witnesses of a request, and checks each against its circuit's shape. A sealed body is opened meanwhile (400,
+/// 409, 503).
 pub async fn receive(
     app: &AppState,
     request: &mut AdmittedRequest,
     parts: &Parts,
     body: &mut RequestBody,
 ) -> Result<Candidates, ApiError> {
+    let candidates = receive_any(app, request, parts, body).await.map_err(|error| body.failure(error))?;
+    body.finish_unsealing(FORM_REST_MAX_BYTES).await?;
+    Ok(candidates)
+}
+
+async fn receive_any(
+    app: &AppState,
+    request: &mut AdmittedRequest,
+    parts: &Parts,
+    body: &mut RequestBody,
+) -> Result<Candidates, ApiError> {
     let account = request.caller.share_account().into_owned();
+    let limits = IntakeLimits { idle: body.idle(app.options.intake.idle), ..app.options.intake };
     let receiver = Receiver {
         spool: app.engine.spool.of_owner(&account),
         account,
-        limits: &app.options.intake,
+        limits: &limits,
         target: request.target,
     };
     if let Some(inputs) = request.inputs.take() {
@@ -123,12 +138,12 @@ async fn receive_form(
 }
 
 /// Receives the witnesses of one request.
-struct Receiver<'app> {
+struct Receiver<'limits> {
     /// The spool, for files of the caller.
     spool: Spool,
     /// The account of the caller's share of computations.
     account: String,
-    limits: &'app IntakeLimits,
+    limits: &'limits IntakeLimits,
     target: Option<Target>,
 }
 

@@ -68,6 +68,7 @@ mod proof_cache;
 mod prover_faults;
 mod proving;
 mod retries;
+mod sealing;
 mod separate_callers;
 mod shutdown;
 mod spool_faults;

@@ -241,6 +241,8 @@ pub const ALL: &[Endpoint] = &[
         "whether the page can prove in the browser, and with which files"),
     Endpoint::new(Method::Get, "/local-prover/{name}", Class::Info, FORWARD,
         "a file with which the page proves in the browser"),
+    Endpoint::new(Method::Get, "/.well-known/edgeprove", Class::Info, FORWARD,
+        "versions, limits, and the keys for which clients seal what they send"),
     Endpoint::new(Method::Post, "/api/prove", Class::Proof, FORWARD_BY_KEY,
         "proves a gzipped witness of the default circuit, or inputs as JSON, and responds with the proof's bytes, with JSON for \
          Accept: application/json, or with proof, public inputs and verification key for Accept: application/x-tar; \

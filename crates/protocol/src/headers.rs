@@ -45,6 +45,9 @@ pub const AUTHENTICATED_USER: &str = "x-authenticated-user";
 /// `1` where the edge admitted a caller without a key only because the request has the token of a job's link, which only
 /// the server can check. Such a caller may do nothing else. Ignored without a valid [`EDGE_SECRET`].
 pub const LINK_ONLY: &str = "x-link-only";
+/// SHA-256 of the key that the caller sent to the edge, 64 hexadecimal digits: what the caller sealed is bound to it. Ignored
+/// without a valid [`EDGE_SECRET`] by a server with keys.
+pub const CREDENTIAL_DIGEST: &str = "x-credential-digest";
 /// An API key, for callers who do not send it as `Authorization: Bearer`.
 pub const API_KEY: &str = "x-api-key";
 /// Head of the audit log: `SEQ:HASH` of its last entry.

@@ -14,6 +14,7 @@
 //! - [`origin`]: origins of pages, in the form that browsers send.
 //! - [`crs`]: the files of the common reference string.
 //! - [`load`]: the load that a server reports to the edge.
+//! - [`service`]: body of `GET /.well-known/edgeprove`.
 //! - [`statistics`]: bodies of `GET /v1/stats` and `GET /v1/estimate`.
 //! - [`trace_context`]: the trace that a request belongs to.
 
@@ -31,6 +32,7 @@ pub mod load;
 pub mod origin;
 pub mod priority;
 pub mod problem;
+pub mod service;
 pub mod statistics;
 pub mod target;
 pub mod trace_context;

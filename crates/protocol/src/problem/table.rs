@@ -152,6 +152,18 @@ problem_types! {
     WitnessMalformed = "witness_malformed", 400, Notice, Never, SameCircuit,
         "The upload is not a witness",
         "Send the output of `nargo execute`, noir_js or snarkjs and nothing else.";
+    /// A sealed body cannot be opened: it was changed or cut off, or it is sealed for another request.
+    SealedBodyInvalid = "sealed_body_invalid", 400, Notice, Never, SameCircuit,
+        "The sealed body cannot be opened",
+        "Seal it again, for exactly this circuit, target, content type and API key.";
+    /// A body is sealed for a key that the server does not have, or has no longer.
+    SealingKeyUnknown = "sealing_key_unknown", 400, Notice, Never, SameCircuit,
+        "The body is sealed for an unknown key",
+        "Fetch the key from `/.well-known/edgeprove`, and seal it again. Operator: servers behind one address need one `--sealing-secret`.";
+    /// A body was sealed too long ago or in the future, or before the server started.
+    SealedAtWrongTime = "sealed_at_wrong_time", 400, Notice, Never, SameCircuit,
+        "The body was sealed at another time",
+        "Take the time of `/.well-known/edgeprove`, and seal it again.";
     /// An API key is required, and the request has none or an unknown one.
     ApiKeyRequired = "api_key_required", 401, Notice, Never, SameCircuit,
         "An API key is required",
@@ -212,6 +224,10 @@ problem_types! {
     JobAlreadyFinished = "job_already_finished", 409, Notice, Never, SameCircuit,
         "The job has already finished",
         "Fetch the proof, or ignore the job.";
+    /// The same sealed body has arrived before.
+    SealedBodyReplayed = "sealed_body_replayed", 409, Notice, Never, SameCircuit,
+        "The sealed body has arrived before",
+        "Seal what you send again for each request, also for a retry with the same `Idempotency-Key`.";
     /// The job has not finished, so it has no proof yet.
     ProofNotReady = "proof_not_ready", 409, Notice, Later(1), SameCircuit,
         "The proof is not ready",
