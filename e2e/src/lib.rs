@@ -2,6 +2,7 @@
 //!
 //! - [`edge`]: starts the edge with `cargo xtask edge`, in front of a server or of containers. Start here.
 //! - [`test_upstream`]: a server in place of the prover, which reports what reached it and responds on demand.
+//! - [`recorder`]: passes connections on, and records what passes.
 //! - [`broken_upstream`]: a server that does not speak HTTP properly.
 //! - [`docker`]: inspects, kills and slows down containers.
 //! - [`chromium`]: opens a page in a real browser.
@@ -24,7 +25,9 @@ pub mod broken_upstream;
 pub mod chromium;
 pub mod docker;
 pub mod edge;
+pub mod recorder;
 pub mod test_upstream;
 
 pub use edge::Edge;
+pub use recorder::Recorder;
 pub use test_upstream::TestUpstream;

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use edgeprove_protocol::headers;
+use edgeprove_protocol::{caller::presented_key, headers};
 use http::{HeaderMap, HeaderValue, header};
+use sha2::{Digest as _, Sha256};
 
 use crate::{
     api_keys::Caller,
@@ -20,12 +21,13 @@ const AWAKE_ONLY: &str = "x-edge-awake-only";
 pub const OBJECT_PROBLEM: &str = "x-edge-problem";
 
 /// Headers of a request that do not reach the server as the caller sent them.
-const REMOVED_FROM_REQUESTS: [&str; 16] = [
+const REMOVED_FROM_REQUESTS: [&str; 17] = [
     // Only the edge may set these.
     headers::EDGE_SECRET,
     headers::CLIENT_IP,
     headers::AUTHENTICATED_USER,
     headers::LINK_ONLY,
+    headers::CREDENTIAL_DIGEST,
     headers::REQUEST_ID,
     TIMEOUT_MS,
     AWAKE_ONLY,
@@ -65,11 +67,15 @@ pub fn for_server(head: &RequestHead, settings: &Settings, caller: &Caller) -> H
         Caller::Anonymous => (None, None),
         Caller::Link => (None, Some("1")),
     };
+    // What a caller sealed is bound to its key, which ends here.
+    let key = presented_key(|name| head.headers.get_all(name).into_iter().map(HeaderValue::as_bytes));
+    let digest = key.ok().flatten().map(|key| hex::encode(Sha256::digest(key)));
     let added = [
         (headers::REQUEST_ID, Some(head.request_id.as_str())),
         (headers::CLIENT_IP, head.client_ip()),
         (headers::AUTHENTICATED_USER, user),
         (headers::LINK_ONLY, link_only),
+        (headers::CREDENTIAL_DIGEST, digest.as_deref()),
         (headers::EDGE_SECRET, settings.secret.as_ref().map(Secret::expose)),
     ];
     for (name, value) in added {
@@ -184,6 +190,7 @@ mod tests {
                 (headers::EDGE_SECRET, "guessed-guessed-guessed"),
                 (headers::AUTHENTICATED_USER, "root"),
                 (headers::LINK_ONLY, "1"),
+                (headers::CREDENTIAL_DIGEST, "00"),
                 (headers::CLIENT_IP, "10.0.0.1"),
                 (headers::REQUEST_ID, "chosen"),
                 (TIMEOUT_MS, "999999"),
@@ -207,6 +214,7 @@ mod tests {
         let expected = [
             (headers::EDGE_SECRET, SECRET),
             (headers::AUTHENTICATED_USER, "alice"),
+            (headers::CREDENTIAL_DIGEST, "2c70e12b7a0646f92279f427c7b38e7334d8e5389cff167a1dc30e73f826b683"),
             (headers::REQUEST_ID, "r1"),
             ("accept", "application/json"),
             ("prefer", "wait=5"),

@@ -35,6 +35,11 @@ const SERVER_EDGE_SECRET: &str = "EDGEPROVE_EDGE_SECRET";
 /// The server's setting for keys with roles and limits. The edge admits these keys, too.
 pub const SERVER_KEYS: &str = "EDGEPROVE_KEYS";
 
+/// The server's setting for sealed bodies. Its secret and the file of it begin in the same way.
+const SEALING: &str = "EDGEPROVE_SEALING";
+/// The server's setting for the secret from which containers derive the same keys.
+const SEALING_SECRET: &str = "EDGEPROVE_SEALING_SECRET";
+
 /// Every setting of the edge itself.
 pub const NAMES: &[&str] = &[
     "ALLOWED_ORIGINS",
@@ -223,7 +228,7 @@ impl Settings {
                 page: page?,
                 upstream: upstream?,
                 secret: secret?,
-                container_env: container_env(vars),
+                container_env: container_env(vars, max_instances?),
                 warnings: Vec::new(),
             })
         })();
@@ -288,6 +293,11 @@ impl Settings {
                  another one accepted"
             ));
         }
+        if has_containers && self.max_instances > 1 && self.container_var(SEALING_SECRET).is_none() {
+            warnings.push(format!(
+                "{SEALING_SECRET} is not set: several containers have no common key, so callers can seal nothing"
+            ));
+        }
         let unknown = vars.keys().filter(|name| !NAMES.contains(&name.as_str()) && !is_for_container(name));
         warnings.extend(unknown.map(|name| format!("{name} is not a setting of the edge")));
         warnings
@@ -295,7 +305,9 @@ impl Settings {
 }
 
 /// The environment of the containers. Its values are trimmed as those of the edge are, so that both have one secret.
-fn container_env(vars: &Vars) -> ContainerEnv {
+///
+/// Several containers without a common secret seal nothing: a client would get the key of one and reach another.
+fn container_env(vars: &Vars, containers: u16) -> ContainerEnv {
     let mut set =
         vars.iter().map(|(name, value)| (name, trimmed(value))).filter(|(_, value)| !value.is_empty());
     let mut env: Vec<_> = set
@@ -305,6 +317,9 @@ fn container_env(vars: &Vars) -> ContainerEnv {
         .collect();
     let secret = set.find(|(name, _)| *name == "EDGE_SECRET");
     env.extend(secret.map(|(_, secret)| (SERVER_EDGE_SECRET.to_owned(), secret.to_owned())));
+    if containers > 1 && !env.iter().any(|(name, _)| name.starts_with(SEALING)) {
+        env.push((SEALING.to_owned(), "false".to_owned()));
+    }
     ContainerEnv(env)
 }
 

@@ -17,5 +17,6 @@ mod jobs;
 mod operators;
 mod proving;
 mod requests;
+mod sealing;
 mod settings;
 mod streams;

@@ -76,6 +76,8 @@ fn health_and_the_list_of_endpoints_are_served() {
     let own = edge.get("/edge/health");
     assert_eq!((own.status.as_u16(), &own.json()["status"]), (200, &"ok".into()));
     assert!(own.json()["warnings"].to_string().contains("API_KEYS"), "{own:?}");
+    let service = edge.get("/.well-known/edgeprove").json();
+    assert_eq!(service["versions"]["noir"], health.json()["noir_version"], "{service}");
     let index = edge.get("/");
     assert!(index.json()["endpoints"].to_string().contains("/api/prove"), "{index:?}");
     let head = edge.request("HEAD", "/edge/health").send();
