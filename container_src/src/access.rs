@@ -4,6 +4,8 @@
 //! file allows it, callers need no key. Behind an edge, which checks keys itself, the caller is the one that the edge names. Requests and proofs
 //! of each caller are counted in memory: each server counts by itself, and a restart resets the counts.
 //!
+//! - [`vouchers`]: tokens with which pages prove on behalf of a key.
+//! - [`voucher_uses`]: how often each was used.
 //! - [`api_keys_reload`]: the file of keys, read again when it changes.
 //! - [`api_keys`]: the holders of keys, and the format of the file.
 //! - [`usage_counters`]: requests and proofs of each caller.
@@ -15,7 +17,11 @@ use std::{borrow::Cow, io, net::IpAddr, sync::Arc, time::Duration};
 use edgeprove_audit::Audit;
 use edgeprove_job_rules::audit::{Action, Actor};
 pub use edgeprove_protocol::caller::Denied;
-use edgeprove_protocol::{HasProblemType, Priority, ProblemType, caller::address_account};
+use edgeprove_protocol::{
+    CircuitId, HasProblemType, Priority, ProblemType, Voucher,
+    caller::address_account,
+    voucher::{InvalidVoucher, VoucherRefusal},
+};
 use edgeprove_telemetry::Supervisor;
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -25,12 +31,16 @@ pub mod api_keys_reload;
 pub mod remaining_quota;
 pub mod role;
 pub mod usage_counters;
+pub mod voucher_uses;
+pub mod vouchers;
 
 use api_keys::{KeyDigest, KeyRing, Profile};
 use api_keys_reload::{KeysChange, KeysFile};
 use remaining_quota::Allowance;
 pub use role::{Forbidden, Limits, Rate, Role};
 use usage_counters::{LINK, Moment, Reservation, UsageCounters};
+use voucher_uses::now_s;
+use vouchers::VoucherSettings;
 
 /// Prefix of the owner of a job whose caller has a key. The key's name follows.
 pub const HOLDER: &str = "key:";
@@ -44,6 +54,8 @@ pub struct AccessSettings {
     pub keys: KeyRing,
     /// The file that is read again when it changes.
     pub keys_file: Option<KeysFile>,
+    /// Vouchers.
+    pub vouchers: VoucherSettings,
 }
 
 /// The sender of a request.
@@ -52,6 +64,15 @@ pub struct Caller {
     name: Option<String>,
     profile: Profile,
     account: String,
+    voucher: Option<CallersVoucher>,
+}
+
+/// The voucher with which a page acts for a caller.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct CallersVoucher {
+    voucher: Arc<Voucher>,
+    /// The tenant of cached proofs: the time that a proof takes must not show one page what another one proved.
+    tenant: String,
 }
 
 /// How a request identifies its sender.
@@ -64,6 +85,13 @@ pub enum Credential {
     Key(KeyDigest),
     /// By the edge, which has checked the key.
     NamedByTheEdge(String),
+    /// By a voucher whose signature was checked.
+    Voucher {
+        /// The voucher.
+        voucher: Arc<Voucher>,
+        /// Whether the edge has checked that its API key is still valid.
+        is_from_edge: bool,
+    },
 }
 
 /// The caller has exceeded a limit.
@@ -75,6 +103,14 @@ pub enum Excess {
         /// The limit.
         rate: Rate,
         /// Time until the next request is accepted.
+        retry_after: Duration,
+    },
+    /// Too many new vouchers in a short time.
+    #[error("at most {} new vouchers per minute and API key, {} at once", rate.per_minute, rate.burst)]
+    Vouchers {
+        /// The limit.
+        rate: Rate,
+        /// Time until the next voucher can be minted.
         retry_after: Duration,
     },
     /// Too many unfinished proofs.
@@ -208,6 +244,7 @@ impl Access {
             account: format!("key:{name}"),
             profile: profile.clone(),
             name: Some(name),
+            voucher: None,
         };
         match credential {
             Credential::NamedByTheEdge(name) => {
@@ -221,6 +258,18 @@ impl Access {
             Credential::Key(digest) => {
                 let (name, profile) = keys.holder(&digest).ok_or(Denied::UnknownKey)?;
                 Ok(named(name.to_owned(), profile))
+            }
+            Credential::Voucher { voucher, is_from_edge } => {
+                let Voucher { holder, key, expires_s, .. } = &*voucher;
+                if now_s() >= *expires_s {
+                    return Err(InvalidVoucher::Expired.into());
+                }
+                if !is_from_edge && !keys.has_key(holder, *key) {
+                    return Err(InvalidVoucher::Withdrawn.into());
+                }
+                let caller = named(holder.clone(), keys.profile(holder).unwrap_or(keys.anonymous()));
+                let tenant = format!("{} {}", caller.account, voucher.scope());
+                Ok(Caller { voucher: Some(CallersVoucher { voucher, tenant }), ..caller })
             }
         }
     }
@@ -266,6 +315,16 @@ impl Access {
         self.0.counters.lock().count_request(&account, rate, Moment::now())
     }
 
+    /// Counts a new voucher of a caller.
+    pub fn count_voucher(&self, caller: &Caller, rate: Rate) -> Result<(), Excess> {
+        let account = format!("vouchers of {}", caller.account);
+        let counted = self.0.counters.lock().count_request(&account, Some(rate), Moment::now());
+        counted.map_err(|excess| match excess {
+            Excess::Rate { rate, retry_after } => Excess::Vouchers { rate, retry_after },
+            other => other,
+        })
+    }
+
     /// Counts a request for a proof, and reserves one proof of the day's quota.
     pub fn admit(&self, caller: &Caller, work: Work) -> Result<Grant, Excess> {
         let now = Moment::now();
@@ -291,10 +350,22 @@ impl Caller {
         self.name.as_ref().map_or_else(|| ANONYMOUS.to_owned(), |name| format!("{HOLDER}{name}"))
     }
 
-    /// The tenant of its cached proofs: the key's name, or the address of a caller without a key.
+    /// The tenant of its cached proofs: the key's name, or the address of a caller without a key. Pages have tenants of their
+    /// own.
     #[must_use]
     pub fn tenant(&self) -> &str {
-        &self.account
+        self.voucher.as_ref().map_or(&self.account, |page| &page.tenant)
+    }
+
+    /// The voucher with which it acts; `None` for the holder of the key itself.
+    #[must_use]
+    pub fn voucher(&self) -> Option<&Arc<Voucher>> {
+        self.voucher.as_ref().map(|page| &page.voucher)
+    }
+
+    /// Fails if its voucher is not for this circuit.
+    pub fn check_circuit(&self, circuit: &CircuitId) -> Result<(), VoucherRefusal> {
+        self.voucher().map_or(Ok(()), |voucher| voucher.check_circuit(circuit))
     }
 
     /// The account of its turns and of its shares of queues: the key's name, or the address. IPv6 addresses share it by their
@@ -316,10 +387,10 @@ impl Caller {
         self.name.clone().map_or(Actor::Anonymous, Actor::Key)
     }
 
-    /// Its role.
+    /// Its role. A page is never more than a user, whoever minted its voucher.
     #[must_use]
     pub fn role(&self) -> Role {
-        self.profile.role
+        if self.voucher.is_some() { Role::User } else { self.profile.role }
     }
 
     /// Its limits.
@@ -328,9 +399,9 @@ impl Caller {
         &self.profile.limits
     }
 
-    /// Fails if its role does not include this priority.
+    /// Fails if the role of its key does not include this priority.
     pub fn may_use(&self, priority: Priority) -> Result<(), Forbidden> {
-        self.role().may_use(priority)
+        self.profile.role.may_use(priority)
     }
 
     /// Fails if it is not an operator.
@@ -347,7 +418,8 @@ pub fn share_account(account: &str) -> Cow<'_, str> {
 }
 
 fn anonymous(keys: &KeyRing, address: Option<IpAddr>) -> Caller {
-    Caller { name: None, profile: keys.anonymous().clone(), account: address_account(address) }
+    let (profile, account) = (keys.anonymous().clone(), address_account(address));
+    Caller { name: None, profile, account, voucher: None }
 }
 
 /// The name in the audit log of a job's owner, as [`Caller::owner`] returns it.
@@ -392,14 +464,16 @@ impl Drop for Grant {
 impl HasProblemType for Excess {
     fn kind(&self) -> ProblemType {
         match self {
-            Self::Rate { .. } | Self::Unfinished { .. } => ProblemType::RateLimited,
+            Self::Rate { .. } | Self::Vouchers { .. } | Self::Unfinished { .. } => ProblemType::RateLimited,
             Self::Quota { .. } => ProblemType::QuotaExceeded,
         }
     }
 
     fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Rate { retry_after, .. } | Self::Quota { retry_after, .. } => Some(*retry_after),
+            Self::Rate { retry_after, .. }
+            | Self::Vouchers { retry_after, .. }
+            | Self::Quota { retry_after, .. } => Some(*retry_after),
             Self::Unfinished { .. } => Some(Duration::from_secs(1)),
         }
     }

@@ -33,7 +33,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    access::{Access, AccessSettings, api_keys_reload::hangups},
+    access::{Access, AccessSettings, api_keys_reload::hangups, vouchers::Vouchers},
     circuits::{
         Circuits,
         browser_programs::BrowserPrograms,
@@ -193,6 +193,18 @@ impl App {
         if let Err(reason) = &jobs {
             tracing::info!(%reason, "asynchronous jobs are disabled");
         }
+        let store = jobs.as_ref().ok().map(|jobs| &jobs.jobs.store);
+        let store = store.map(|store| (store.queue.database(), &*store.artifacts));
+        let is_behind_edge = http.edge_secret.is_some();
+        let opened =
+            Vouchers::open(settings.access.vouchers.clone(), store, is_behind_edge, &engine.supervisor);
+        let vouchers = match opened {
+            Ok(vouchers) => vouchers,
+            Err(error) => {
+                engine.stop().await;
+                return Err(StartError::Random(error));
+            }
+        };
         let configured_only = || Arc::new(Circuits::configured(Arc::clone(&engine.circuits)));
         let circuits =
             jobs.as_ref().map_or_else(|_| configured_only(), |jobs| Arc::clone(&jobs.jobs.circuits));
@@ -212,6 +224,7 @@ impl App {
             job_attempts_max: settings.job_attempts_max,
             unsealing: sealing.map(|source| Arc::new(Unsealing::new(source, unix_ms()))),
             access,
+            vouchers,
             audit,
             exposition,
         });

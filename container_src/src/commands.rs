@@ -31,6 +31,7 @@ pub mod serve;
 mod start_checks;
 pub mod stop_signals;
 pub mod verify;
+pub mod voucher;
 pub mod warm;
 pub mod witness;
 
@@ -95,6 +96,8 @@ enum Command {
     /// Without a URL it takes the flags of `serve`, connects to database and bucket, and loads the circuits; nothing of a
     /// running server is changed.
     Doctor(Box<doctor::DoctorArgs>),
+    /// Mint a voucher at a server, for a page: a short-lived token that proves in place of an API key. Prints it.
+    Voucher(Box<voucher::VoucherArgs>),
     /// Check that a running server is ready, for container health checks.
     Healthcheck(healthcheck::HealthcheckArgs),
 }
@@ -120,6 +123,7 @@ pub fn run() -> ExitCode {
         Command::Ptau(args) => ptau::run(args),
         Command::Keys(args) => keys::run(args),
         Command::Doctor(args) => doctor::run(*args, &environment, &misspelt(&variables)),
+        Command::Voucher(args) => voucher::run(*args),
         Command::Healthcheck(args) => healthcheck::run(&args),
     };
     parse(&words, &variables).map_or_else(|error| exit_status::report(&error.into()), run_command)

@@ -3,7 +3,11 @@
 use std::collections::BTreeSet;
 
 pub use edgeprove_protocol::caller::{Denied, KeyListFault};
-use edgeprove_protocol::caller::{NamedDigest, address_account, find_key, parse_keys, presented_key};
+use edgeprove_protocol::{
+    Voucher,
+    caller::{NamedDigest, address_account, find_key, parse_keys, presented_key},
+    voucher::{InvalidVoucher, KeyFingerprint, VoucherSecret, is_voucher},
+};
 use http::{HeaderMap, HeaderValue};
 use sha2::{Digest as _, Sha256};
 
@@ -26,9 +30,20 @@ pub enum Caller {
     Key(String),
     /// A caller without a key, of a service that admits such callers.
     Anonymous,
+    /// A page that acts on behalf of the holder of a key.
+    Page(Box<Page>),
     /// A caller without a key, of a service that does not admit such callers, but with the token of a job's link. Only
     /// the server can check the token.
     Link,
+}
+
+/// A page with a valid voucher.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page {
+    /// What the voucher allows.
+    pub voucher: Voucher,
+    /// Its token, for the server.
+    pub token: String,
 }
 
 impl ApiKeys {
@@ -64,7 +79,7 @@ impl ApiKeys {
 
     /// Finds the caller by the key in the request's headers.
     pub fn identify(&self, headers: &HeaderMap) -> Result<Caller, Denied> {
-        let presented = presented_key(|name| headers.get_all(name).into_iter().map(HeaderValue::as_bytes))?;
+        let presented = presented(headers)?;
         if self.keys.is_empty() || (presented.is_none() && self.allows_anonymous) {
             return Ok(Caller::Anonymous);
         }
@@ -74,11 +89,54 @@ impl ApiKeys {
     }
 }
 
-/// The name under which requests are counted: the caller's key, or else its address.
+impl ApiKeys {
+    /// Finds the page of a request by the voucher in its headers; `None` if they have none. The key that minted the voucher must
+    /// still be valid.
+    pub fn identify_page(
+        &self,
+        headers: &HeaderMap,
+        secret: Option<&VoucherSecret>,
+        now_s: u64,
+    ) -> Option<Result<Page, InvalidVoucher>> {
+        let presented = presented(headers).ok().flatten().filter(|presented| is_voucher(presented))?;
+        Some(self.page(presented, secret, now_s))
+    }
+
+    fn page(
+        &self,
+        presented: &[u8],
+        secret: Option<&VoucherSecret>,
+        now_s: u64,
+    ) -> Result<Page, InvalidVoucher> {
+        let secret = secret.ok_or(InvalidVoucher::Disabled)?;
+        let token = std::str::from_utf8(presented).map_err(|_| InvalidVoucher::Form)?;
+        let voucher = secret.check(token, now_s)?;
+        let is_key =
+            |key: &NamedDigest| key.name == voucher.holder && KeyFingerprint::of(&key.digest) == voucher.key;
+        if !self.keys.iter().any(is_key) {
+            return Err(InvalidVoucher::Withdrawn);
+        }
+        Ok(Page { voucher, token: token.to_owned() })
+    }
+}
+
+/// The fingerprint of the key in the headers of a request, for the vouchers that are minted with it.
+#[must_use]
+pub fn fingerprint(headers: &HeaderMap) -> Option<KeyFingerprint> {
+    let key = presented(headers).ok().flatten()?;
+    Some(KeyFingerprint::of(&Sha256::digest(key).into()))
+}
+
+fn presented(headers: &HeaderMap) -> Result<Option<&[u8]>, Denied> {
+    presented_key(|name| headers.get_all(name).into_iter().map(HeaderValue::as_bytes))
+}
+
+/// The name under which requests are counted: the caller's key, or that of a page's voucher, or else the address.
 #[must_use]
 pub fn rate_key(caller: Option<&Caller>, client_ip: Option<&str>) -> String {
     match caller {
         Some(Caller::Key(name)) => format!("key:{name}"),
+        Some(Caller::Page(page)) => format!("key:{}", page.voucher.holder),
         Some(Caller::Anonymous | Caller::Link) | None => {
             address_account(client_ip.and_then(|ip| ip.parse().ok()))
         }

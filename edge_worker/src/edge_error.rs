@@ -4,7 +4,10 @@
 
 use std::{fmt, time::Duration};
 
-use edgeprove_protocol::{Problem, ProblemType, headers};
+use edgeprove_protocol::{
+    HasProblemType as _, Problem, ProblemType, headers,
+    voucher::{InvalidVoucher, VoucherRefusal},
+};
 use wasm_bindgen::JsValue;
 
 use crate::{
@@ -48,6 +51,12 @@ pub enum EdgeError {
     ApiKey(Denied),
     /// A list of jobs is requested without a key: jobs are listed for their owner only.
     JobListWithoutKey,
+    /// A voucher is requested without a key.
+    VoucherWithoutKey,
+    /// A voucher is requested, and the edge has no secret to check it with.
+    VouchersDisabled,
+    /// The voucher of a page does not allow the request.
+    Voucher(VoucherRefusal),
     /// A request for operators has no key.
     OperatorWithoutKey,
     /// A request for operators has the key of another caller.
@@ -177,8 +186,12 @@ impl EdgeError {
             Self::OriginNotAllowed => ProblemType::OriginNotAllowed,
             Self::Route(RouteError::NotFound) => ProblemType::NotFound,
             Self::Route(RouteError::MethodNotAllowed { .. }) => ProblemType::MethodNotAllowed,
+            Self::ApiKey(Denied::Voucher(invalid)) => invalid.kind(),
+            Self::Voucher(refusal) => refusal.kind(),
+            Self::VouchersDisabled => ProblemType::VouchersDisabled,
             Self::ApiKey(Denied::NoKey | Denied::UnknownKey)
             | Self::JobListWithoutKey
+            | Self::VoucherWithoutKey
             | Self::OperatorWithoutKey => ProblemType::ApiKeyRequired,
             Self::OperatorsOnly => ProblemType::NotAllowed,
             Self::RateLimited => ProblemType::RateLimited,
@@ -224,6 +237,11 @@ impl EdgeError {
                  has no keys; a job can be read at the address that its submitter got"
                     .to_owned()
             }
+            Self::VoucherWithoutKey => {
+                "vouchers are minted by holders of API keys: where callers need no key, pages need no voucher".to_owned()
+            }
+            Self::VouchersDisabled => InvalidVoucher::Disabled.to_string(),
+            Self::Voucher(refusal) => refusal.to_string(),
             Self::OperatorWithoutKey => {
                 "this is for operators, who are recognised by their API key".to_owned()
             }
@@ -295,6 +313,9 @@ impl EdgeError {
             | Self::Route(_)
             | Self::ApiKey(_)
             | Self::JobListWithoutKey
+            | Self::VoucherWithoutKey
+            | Self::VouchersDisabled
+            | Self::Voucher(_)
             | Self::OperatorWithoutKey
             | Self::OperatorsOnly
             | Self::RateLimited
@@ -331,6 +352,9 @@ impl EdgeError {
             | Self::Route(_)
             | Self::ApiKey(_)
             | Self::JobListWithoutKey
+            | Self::VoucherWithoutKey
+            | Self::VouchersDisabled
+            | Self::Voucher(_)
             | Self::OperatorWithoutKey
             | Self::OperatorsOnly
             | Self::ContainerNotNamed { .. }
@@ -374,6 +398,12 @@ impl From<UnfitHeader> for EdgeError {
 impl From<Denied> for EdgeError {
     fn from(denied: Denied) -> Self {
         Self::ApiKey(denied)
+    }
+}
+
+impl From<VoucherRefusal> for EdgeError {
+    fn from(refusal: VoucherRefusal) -> Self {
+        Self::Voucher(refusal)
     }
 }
 

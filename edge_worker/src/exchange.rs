@@ -205,10 +205,13 @@ impl Exchange<'_> {
         if endpoint.class == Class::Proof {
             self.head.check_proof_headers()?;
         }
-        let caller = destination::identify(endpoint, self.head, &self.settings);
-        if let Ok(Caller::Key(name)) = &caller {
-            self.facts.user = Some(name.clone());
-        }
+        let now_s = Date::now().as_millis() / 1000;
+        let caller = destination::identify(endpoint, self.head, &self.settings, now_s);
+        self.facts.user = match &caller {
+            Ok(Caller::Key(name)) => Some(name.clone()),
+            Ok(Caller::Page(page)) => Some(page.voucher.holder.clone()),
+            Ok(Caller::Anonymous | Caller::Link) | Err(_) => None,
+        };
         // A request with an unknown key counts, too: against its address.
         let key = api_keys::rate_key(caller.as_ref().ok(), self.head.client_ip());
         if !bindings::is_within_rate(self.env, key).await? {
@@ -216,6 +219,7 @@ impl Exchange<'_> {
         }
         let caller = caller?;
         destination::check_caller(endpoint, &caller, &self.settings)?;
+        destination::check_page(self.head, &caller)?;
         Ok(caller)
     }
 

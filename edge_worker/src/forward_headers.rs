@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderValue, header};
 use sha2::{Digest as _, Sha256};
 
 use crate::{
-    api_keys::Caller,
+    api_keys::{Caller, fingerprint},
     cors::{Decision, Origins},
     request_head::RequestHead,
     settings::{Secret, Settings},
@@ -21,13 +21,15 @@ const AWAKE_ONLY: &str = "x-edge-awake-only";
 pub const OBJECT_PROBLEM: &str = "x-edge-problem";
 
 /// Headers of a request that do not reach the server as the caller sent them.
-const REMOVED_FROM_REQUESTS: [&str; 17] = [
+const REMOVED_FROM_REQUESTS: [&str; 19] = [
     // Only the edge may set these.
     headers::EDGE_SECRET,
     headers::CLIENT_IP,
     headers::AUTHENTICATED_USER,
     headers::LINK_ONLY,
     headers::CREDENTIAL_DIGEST,
+    headers::KEY_FINGERPRINT,
+    headers::VOUCHER,
     headers::REQUEST_ID,
     TIMEOUT_MS,
     AWAKE_ONLY,
@@ -62,18 +64,22 @@ pub fn for_server(head: &RequestHead, settings: &Settings, caller: &Caller) -> H
     for name in REMOVED_FROM_REQUESTS {
         forwarded.remove(name);
     }
-    let (user, link_only) = match caller {
-        Caller::Key(name) => (Some(name.as_str()), None),
-        Caller::Anonymous => (None, None),
-        Caller::Link => (None, Some("1")),
+    let (user, key, voucher, link_only) = match caller {
+        Caller::Key(name) => (Some(name.as_str()), fingerprint(&head.headers), None, None),
+        Caller::Page(page) => (Some(page.voucher.holder.as_str()), None, Some(page.token.as_str()), None),
+        Caller::Anonymous => (None, None, None, None),
+        Caller::Link => (None, None, None, Some("1")),
     };
-    // What a caller sealed is bound to its key, which ends here.
-    let key = presented_key(|name| head.headers.get_all(name).into_iter().map(HeaderValue::as_bytes));
-    let digest = key.ok().flatten().map(|key| hex::encode(Sha256::digest(key)));
+    // What a caller sealed is bound to its key or voucher, which ends here.
+    let presented = presented_key(|name| head.headers.get_all(name).into_iter().map(HeaderValue::as_bytes));
+    let digest = presented.ok().flatten().map(|key| hex::encode(Sha256::digest(key)));
+    let key = key.map(|key| key.to_string());
     let added = [
         (headers::REQUEST_ID, Some(head.request_id.as_str())),
         (headers::CLIENT_IP, head.client_ip()),
         (headers::AUTHENTICATED_USER, user),
+        (headers::KEY_FINGERPRINT, key.as_deref()),
+        (headers::VOUCHER, voucher),
         (headers::LINK_ONLY, link_only),
         (headers::CREDENTIAL_DIGEST, digest.as_deref()),
         (headers::EDGE_SECRET, settings.secret.as_ref().map(Secret::expose)),
@@ -169,7 +175,9 @@ pub fn set(headers: &mut HeaderMap, name: &'static str, value: &str) {
 mod tests {
     use std::collections::BTreeMap;
 
+    use edgeprove_protocol::voucher::KeyFingerprint;
     use http::Method;
+    use sha2::{Digest as _, Sha256};
 
     use super::*;
     use crate::{request_head::tests::head, settings::tests::settings};
@@ -191,6 +199,8 @@ mod tests {
                 (headers::AUTHENTICATED_USER, "root"),
                 (headers::LINK_ONLY, "1"),
                 (headers::CREDENTIAL_DIGEST, "00"),
+                (headers::KEY_FINGERPRINT, "0a0a0a0a0a0a0a0a"),
+                (headers::VOUCHER, "epv1.a.b"),
                 (headers::CLIENT_IP, "10.0.0.1"),
                 (headers::REQUEST_ID, "chosen"),
                 (TIMEOUT_MS, "999999"),
@@ -211,7 +221,9 @@ mod tests {
         let settings = settings(&[("EDGE_SECRET", SECRET)]);
         let caller = Caller::Key("alice".to_owned());
         let forwarded = for_server(&request, &settings, &caller);
+        let key = KeyFingerprint::of(&Sha256::digest("key").into()).to_string();
         let expected = [
+            (headers::KEY_FINGERPRINT, key.as_str()),
             (headers::EDGE_SECRET, SECRET),
             (headers::AUTHENTICATED_USER, "alice"),
             (headers::CREDENTIAL_DIGEST, "2c70e12b7a0646f92279f427c7b38e7334d8e5389cff167a1dc30e73f826b683"),

@@ -8,7 +8,7 @@ mod faults;
 use std::{fmt, time::Duration};
 
 use bytesize::ByteSize;
-use edgeprove_protocol::{endpoints::Class, headers, limits, origin::split_port};
+use edgeprove_protocol::{endpoints::Class, headers, limits, origin::split_port, voucher::VoucherSecret};
 use http::Uri;
 use sha2::{Digest as _, Sha256};
 
@@ -34,6 +34,8 @@ const ARTIFACTS: &str = "EDGEPROVE_ARTIFACTS";
 const SERVER_EDGE_SECRET: &str = "EDGEPROVE_EDGE_SECRET";
 /// The server's setting for keys with roles and limits. The edge admits these keys, too.
 pub const SERVER_KEYS: &str = "EDGEPROVE_KEYS";
+/// The server's setting for the secret that signs vouchers. The edge checks vouchers with it, too.
+const VOUCHER_SECRET: &str = "EDGEPROVE_VOUCHER_SECRET";
 
 /// The server's setting for sealed bodies. Its secret and the file of it begin in the same way.
 const SEALING: &str = "EDGEPROVE_SEALING";
@@ -95,6 +97,8 @@ pub struct Settings {
     pub upstream: Option<Uri>,
     /// The secret that edge and server share.
     pub secret: Option<Secret>,
+    /// The secret that signs vouchers. Without it no vouchers are accepted.
+    pub voucher_secret: Option<VoucherSecret>,
     /// Whether containers can reach the internet.
     pub container_internet: bool,
     /// Whether browsers get the page.
@@ -193,6 +197,7 @@ impl Settings {
         let secret = reader.read("EDGE_SECRET", |text| edge_secret(text).map(Some), || None);
         let lacks_secret = secret == Some(None);
         let server_keys = reader.read(SERVER_KEYS, |text| server_keys(text, lacks_secret), || None);
+        let vouchers = reader.read(VOUCHER_SECRET, |text| voucher_secret(text, lacks_secret), || None);
         let keys = keys.and_then(|keys| match server_keys? {
             Some(more) => reader.note(SERVER_KEYS, keys.with(more).map_err(SettingFault::from)),
             None => Some(keys),
@@ -228,6 +233,7 @@ impl Settings {
                 page: page?,
                 upstream: upstream?,
                 secret: secret?,
+                voucher_secret: vouchers?,
                 container_env: container_env(vars, max_instances?),
                 warnings: Vec::new(),
             })
@@ -385,6 +391,13 @@ fn server_keys(text: &str, lacks_secret: bool) -> Result<Option<ServerKeys>, Set
         return Err(SettingFault::NeedsSecret);
     }
     Ok(Some(server_keys::parse(text)?))
+}
+
+fn voucher_secret(text: &str, lacks_secret: bool) -> Result<Option<VoucherSecret>, SettingFault> {
+    if lacks_secret {
+        return Err(SettingFault::NeedsSecret);
+    }
+    VoucherSecret::new(text).map(Some).ok_or(SettingFault::UnfitVoucherSecret)
 }
 
 fn edge_secret(text: &str) -> Result<Secret, SettingFault> {

@@ -9,6 +9,7 @@ use edgeprove_files::trusted_path::UntrustedPath;
 use edgeprove_protocol::{
     caller::{Digest, EMPTY_KEY, NamedDigest, find_key, is_of_empty_text, parse_digest},
     headers,
+    voucher::KeyFingerprint,
 };
 use serde::Deserialize;
 use sha2::Digest as _;
@@ -42,6 +43,12 @@ impl KeyDigest {
     #[must_use]
     pub fn bytes(self) -> Digest {
         self.0
+    }
+
+    /// The fingerprint of the key, for vouchers that are minted with it.
+    #[must_use]
+    pub fn fingerprint(&self) -> KeyFingerprint {
+        KeyFingerprint::of(&self.0)
     }
 }
 
@@ -242,6 +249,14 @@ impl KeyRing {
         let key = find_key(&self.digests, &presented.0)?;
         let (name, profile) = self.holders.get_key_value(&key.name)?;
         Some((name, profile))
+    }
+
+    /// Whether the holder of this name has the key with this fingerprint.
+    #[must_use]
+    pub fn has_key(&self, name: &str, key: KeyFingerprint) -> bool {
+        let own = self.digests.iter().filter(|other| other.name == name);
+        self.holders.contains_key(name)
+            && own.map(|own| KeyFingerprint::of(&own.digest)).any(|own| own == key)
     }
 }
 

@@ -72,7 +72,7 @@ enum CircuitCommand {
 
 /// The server, and the key for it.
 #[derive(Debug, Args)]
-struct ServerArgs {
+pub(super) struct ServerArgs {
     /// URL of the server or the edge.
     #[arg(long, env = "EDGEPROVE_SERVER", value_name = "URL", default_value = "http://127.0.0.1:8080", value_parser = raw_setting::<ServerUrl>)]
     server: RawSetting<ServerUrl>,
@@ -279,7 +279,7 @@ pub fn run(args: CircuitArgs) -> ExitCode {
 
 impl ServerArgs {
     /// The server. Settings are read first, so that all errors are in one message.
-    fn open(self, faults: &mut Faults) -> Option<RemoteServer> {
+    pub(super) fn open(self, faults: &mut Faults) -> Option<RemoteServer> {
         let url = faults.take("server", self.server);
         let key = self.key.read(faults);
         let client = RemoteServer::new(url?, key?);
@@ -288,7 +288,7 @@ impl ServerArgs {
 }
 
 /// Prints lines or JSON. A reader that closes its end early is no failure.
-fn print(text: &str) -> Result<ExitCode, Failure> {
+pub(super) fn print(text: &str) -> Result<ExitCode, Failure> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(other(error)),
@@ -296,12 +296,12 @@ fn print(text: &str) -> Result<ExitCode, Failure> {
     }
 }
 
-fn print_json(document: &Value) -> Result<ExitCode, Failure> {
+pub(super) fn print_json(document: &Value) -> Result<ExitCode, Failure> {
     print(&format!("{document:#}\n"))
 }
 
 /// A document of the server as a type.
-fn read<T: serde::de::DeserializeOwned>(document: &Value) -> Result<T, Failure> {
+pub(super) fn read<T: serde::de::DeserializeOwned>(document: &Value) -> Result<T, Failure> {
     T::deserialize(document).map_err(|source| ServerError::Unexpected(source.to_string()).into())
 }
 

@@ -139,7 +139,7 @@ pub(super) fn first_line(path: &Path) -> io::Result<String> {
 
 /// The server did not do what was requested.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ServerError {
+pub(in crate::commands) enum ServerError {
     /// No client could be made.
     #[error("no connection can be made")]
     NoClient(#[source] reqwest::Error),
@@ -206,7 +206,7 @@ impl ServerError {
 }
 
 /// A server.
-pub(super) struct RemoteServer {
+pub(in crate::commands) struct RemoteServer {
     url: Url,
     key: Option<ClientKey>,
     client: Client,
@@ -255,7 +255,7 @@ impl RemoteServer {
     }
 
     /// Sends a request, with JSON if it has a body, and returns the JSON of the answer.
-    pub(super) async fn json(
+    pub(in crate::commands) async fn json(
         &self,
         method: Method,
         path: &str,

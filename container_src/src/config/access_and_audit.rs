@@ -1,13 +1,23 @@
 //! Settings of access and of the audit log.
 
-use std::path::PathBuf;
+use std::{ops::RangeInclusive, path::PathBuf, time::Duration};
 
 use clap::Args;
-use edgeprove_protocol::caller::{NamedDigest, parse_keys};
+use edgeprove_protocol::{
+    caller::{NamedDigest, parse_keys},
+    voucher::{SECRET_MAX_BYTES, SECRET_MIN_BYTES, VoucherSecret},
+};
 
 use super::setting::{Faults, RawSetting, Setting, flag, raw_setting, words};
-use crate::access::{AccessSettings, Role, api_keys::KeyRing, api_keys_reload::KeysFile};
+use crate::access::{
+    AccessSettings, Role, api_keys::KeyRing, api_keys_reload::KeysFile, vouchers::VoucherSettings,
+};
 use edgeprove_audit::{AuditSettings, file::SyncPolicy};
+
+/// Bounds of `--voucher-validity`.
+const VALIDITY_BOUNDS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(24);
+/// Highest value of `--voucher-uses` and `--vouchers-per-minute`.
+const VOUCHERS_MAX: u32 = 1_000_000;
 
 words!(Role, "user" => Role::User, "priority" => Role::Priority, "operator" => Role::Operator);
 words!(SyncPolicy, "always" => SyncPolicy::Always, "never" => SyncPolicy::Never);
@@ -38,6 +48,19 @@ impl Setting for KeysText {
     }
 }
 
+impl Setting for VoucherSecret {
+    const SECRET: bool = true;
+
+    fn read(text: &str) -> Result<Self, String> {
+        let wanted = || {
+            format!(
+                "a secret of {SECRET_MIN_BYTES} to {SECRET_MAX_BYTES} printable ASCII characters without spaces"
+            )
+        };
+        Self::new(text.trim()).ok_or_else(wanted)
+    }
+}
+
 /// Flags of access and of the audit log.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Access and audit")]
@@ -61,6 +84,25 @@ pub struct AccessAndAuditArgs {
     #[arg(long, env = "EDGEPROVE_ANONYMOUS_ROLE", value_name = "ROLE", default_value = "user", value_parser = raw_setting::<Role>)]
     anonymous_role: RawSetting<Role>,
 
+    /// Secret that signs vouchers, the tokens with which pages prove: docs/ACCESS.md. Servers and the edge must have the same,
+    /// for example from `openssl rand -hex 32`. Default: it follows from the key of the artifacts, or is new with each start where
+    /// there are no jobs; and behind an edge there are no vouchers. Use the environment variable, because other users of the
+    /// machine can read a command line.
+    #[arg(long, env = "EDGEPROVE_VOUCHER_SECRET", hide_env_values = true, value_name = "SECRET", allow_hyphen_values = true, value_parser = raw_setting::<VoucherSecret>)]
+    voucher_secret: Option<RawSetting<VoucherSecret>>,
+
+    /// Longest validity of a voucher.
+    #[arg(long, env = "EDGEPROVE_VOUCHER_VALIDITY", value_name = "TIME", default_value = "1h", value_parser = raw_setting::<Duration>)]
+    voucher_validity: RawSetting<Duration>,
+
+    /// Most proofs of one voucher.
+    #[arg(long, env = "EDGEPROVE_VOUCHER_USES", value_name = "N", default_value = "100", value_parser = raw_setting::<u32>)]
+    voucher_uses: RawSetting<u32>,
+
+    /// Most vouchers that one API key mints in a minute; a tenth of them at once.
+    #[arg(long, env = "EDGEPROVE_VOUCHERS_PER_MINUTE", value_name = "N", default_value = "600", value_parser = raw_setting::<u32>)]
+    vouchers_per_minute: RawSetting<u32>,
+
     /// File of the audit log, JSON lines that only this server writes: docs/AUDIT.md. While it cannot be written, or is
     /// not the file that was written before, work is refused with 503. At SIGHUP the server continues the chain in a new
     /// file if this one was moved away. Default: no audit log.
@@ -82,6 +124,11 @@ impl AccessAndAuditArgs {
             None => Some(Vec::new()),
         };
         let sync = faults.take("audit-sync", self.audit_sync);
+        let secret = self.voucher_secret.map(|secret| faults.take("voucher-secret", secret));
+        let validity_max = faults.take_within("voucher-validity", self.voucher_validity, VALIDITY_BOUNDS);
+        let uses_max = faults.take_within("voucher-uses", self.voucher_uses, 1..=VOUCHERS_MAX);
+        let per_minute =
+            faults.take_within("vouchers-per-minute", self.vouchers_per_minute, 1..=VOUCHERS_MAX);
         // Read in any case, so that its errors are reported together with all others.
         let base = KeyRing::new(listed.clone().unwrap_or_default(), anonymous.unwrap_or_default());
         let keys_file = self.keys_file.map(|path| KeysFile { path, base: base.clone() });
@@ -104,7 +151,17 @@ impl AccessAndAuditArgs {
         };
         anonymous.and(listed)?;
         let sync = sync?;
-        let access = AccessSettings { keys: keys?, keys_file };
+        let secret = match secret {
+            Some(secret) => Some(secret?),
+            None => None,
+        };
+        let vouchers = VoucherSettings {
+            secret,
+            validity_max: validity_max?,
+            uses_max: uses_max?,
+            per_minute: per_minute?,
+        };
+        let access = AccessSettings { keys: keys?, keys_file, vouchers };
         Some((access, self.audit.map(|file| AuditSettings { file, sync })))
     }
 }

@@ -13,7 +13,7 @@ use http::{HeaderMap, request::Parts};
 
 use super::{
     api_error::ApiError,
-    caller::priority,
+    caller::{priority, refused_voucher},
     extract::{self, AnswerFormat, CircuitPath, ProofQuery, cache_policy, deadline, seconds},
     form,
     inputs::{self, ReceivedInputs},
@@ -68,7 +68,8 @@ impl AdmittedRequest {
     /// 1. the caller is known (401), may use the priority (400, 403), and is within its limits (429);
     /// 2. the content type can be a witness or inputs, which may be sealed (415). A sealed body is opened while it is
     ///    received, which fails in every way of [`edgeprove_sealing::UnsealError`] (400, 409, 503);
-    /// 3. the query is valid (400), and the circuit is loaded (404, 503) and has the target (400);
+    /// 3. the query is valid (400), a voucher is for the circuit (403), and the circuit is loaded (404, 503) and has the target
+    ///    (400);
     /// 4. the server is ready, and can write its audit log (503);
     /// 5. the deadline is a number, and the limits of the proof are within those of the server (400).
     ///
@@ -95,6 +96,13 @@ impl AdmittedRequest {
         let query = ProofQuery::from_request_parts(parts, app).await?;
         let CircuitPath(path) = CircuitPath::from_request_parts(parts, app).await?;
         let mut named = path.or(query.circuit);
+        let allow = |circuit: &CircuitId, parts: &Parts| {
+            let allowed = caller.check_circuit(circuit);
+            allowed.map_err(|refusal| refused_voucher(app, &caller, refusal, parts))
+        };
+        if let Some(named) = &named {
+            allow(named, parts)?;
+        }
         if let Some(content) = sealed {
             body.unseal(content.body(app, parts, &caller, named.as_ref(), query.target)?);
         }
@@ -110,11 +118,17 @@ impl AdmittedRequest {
             }
             let received = inputs::receive(app, &caller.share_account(), parts, body).await?;
             named = received.circuit(named)?;
+            if let Some(named) = &named {
+                allow(named, parts)?;
+            }
             Some(received)
         } else {
             None
         };
         let (requested, circuit) = find_circuit(app, named.as_ref(), has_several_witnesses).await?;
+        for circuit in [&requested, &circuit.id] {
+            allow(circuit, parts)?;
+        }
         check_target(&circuit, query.target)?;
         if let Some(reason) = app.not_ready() {
             return Err(reason.into());

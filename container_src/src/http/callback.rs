@@ -3,7 +3,7 @@
 //! It may have a password or a key, so nothing but its host is ever shown.
 
 use edgeprove_outbound::RefusedUrl;
-use edgeprove_protocol::{ProblemType, headers};
+use edgeprove_protocol::{ProblemType, headers, voucher::VoucherRefusal};
 use edgeprove_webhooks::Callback;
 use http::HeaderMap;
 
@@ -13,9 +13,13 @@ use crate::{access::Caller, jobs::Jobs};
 /// Reads the header of a request that makes a job.
 ///
 /// 1. It is there once, and is a URL (400).
-/// 2. The operator allows webhooks to its host (403).
+/// 2. The caller has a key and no voucher (403).
+/// 3. The operator allows webhooks to its host (403).
 pub fn callback(jobs: &Jobs, caller: &Caller, map: &HeaderMap) -> Result<Option<Callback>, ApiError> {
     let Some(text) = single_header::text(map, headers::CALLBACK_URL)? else { return Ok(None) };
+    if caller.voucher().is_some() {
+        return Err(VoucherRefusal::Callback.into());
+    }
     let not_allowed = |detail: String| ApiError::new(ProblemType::CallbackNotAllowed, detail);
     let Some(webhooks) = &jobs.webhooks else {
         let detail = "this server sends no webhooks: its operator can allow hosts with --webhook-hosts \

@@ -19,6 +19,7 @@ pub mod job_events;
 pub mod list_jobs;
 pub mod local_prover;
 pub mod metrics;
+pub mod mint_voucher;
 pub mod page;
 pub mod problems;
 pub mod proof_request;

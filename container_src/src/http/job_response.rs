@@ -11,14 +11,25 @@ use http::{HeaderValue, StatusCode, header};
 use super::{api_error::ApiError, state::Shared};
 use crate::{
     access::Caller,
-    jobs::{Jobs, document::document, job_kinds::proof_payload::KIND},
+    jobs::{
+        Jobs,
+        document::document,
+        job_kinds::{proof_payload::KIND, voucher_of},
+    },
 };
 
-/// Loads a proof job that the caller may see. A job of another caller or kind is a 404, as if it did not exist.
+/// Loads a proof job that the caller may see. A job of another caller or kind is a 404, as if it did not exist, and to a page so is
+/// one that was not submitted with its voucher or one of the same subject.
 pub async fn visible_job(app: &Shared, caller: &Caller, id: JobId) -> Result<Job, ApiError> {
     app.access.count(caller)?;
     let job = app.jobs()?.store.queue.get(id).await?;
-    job.filter(|job| job.kind == KIND && caller.may_see(&job.owner)).ok_or_else(ApiError::no_such_job)
+    let is_visible = |job: &Job| job.kind == KIND && caller.may_see(&job.owner) && is_in_scope(job, caller);
+    job.filter(is_visible).ok_or_else(ApiError::no_such_job)
+}
+
+fn is_in_scope(job: &Job, caller: &Caller) -> bool {
+    let Some(voucher) = caller.voucher() else { return true };
+    voucher_of(job).is_some_and(|of_job| of_job.scope == voucher.scope())
 }
 
 /// The document of a job as it is now.

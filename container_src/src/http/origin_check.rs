@@ -60,7 +60,7 @@ impl HasProblemType for ForeignPage {
 pub async fn refuse_foreign_pages(State(app): State<AppState>, request: Request, next: Next) -> Response {
     let checked = if !has_valid_host_count(request.version(), request.headers()) {
         Err(ApiError::new(ProblemType::InvalidRequest, "a request of HTTP/1.1 must have one Host header"))
-    } else if is_probe(&request) || is_from_edge(&app, &request) {
+    } else if is_probe(&request) || is_from_edge(&app, request.extensions()) {
         Ok(())
     } else {
         check(&app.options, &request).map_err(ApiError::from)
@@ -137,6 +137,14 @@ fn check_origin(
         (Some(origin), None) if allowed.contains(origin) || is_own(origin, uri, headers) => Ok(()),
         (Some(origin), _) => Err(ForeignPage::Origin(quoted(origin.as_bytes()))),
     }
+}
+
+/// Whether a request comes from a page of the server itself, and this is the page's origin. With a `GET` of such a page a browser
+/// sends no `Origin`.
+#[must_use]
+pub fn is_of_own_page(origin: &str, uri: &Uri, headers: &HeaderMap) -> bool {
+    let is_same = headers.get("sec-fetch-site").is_some_and(|site| site == "same-origin");
+    is_same && HeaderValue::from_str(origin).is_ok_and(|origin| is_own(&origin, uri, headers))
 }
 
 /// Whether the page was loaded from the host that the request names. The scheme may differ: a proxy in front may have

@@ -29,8 +29,8 @@ use super::{
     handlers::{
         audit, calldata, cancel_job, circuit_events, circuit_files, circuit_request, circuits,
         deploy_circuit, estimate, get_job, get_proof, health, index, job_counts, job_events, list_jobs,
-        local_prover, metrics, page, problems, proof_request, remove_circuit, service, stats, templates,
-        verification_key, verify,
+        local_prover, metrics, mint_voucher, page, problems, proof_request, remove_circuit, service, stats,
+        templates, verification_key, verify,
     },
     origin_check::{allows_any, refuse_foreign_pages},
     request_id::{RandomRequestId, remove_invalid_request_id},
@@ -94,6 +94,7 @@ fn routes() -> Vec<Route> {
         Route::new(Post, "/v1/verify/{circuit}", verify::verify),
         Route::new(Get, "/v1/templates", templates::list_templates),
         Route::new(Get, "/v1/templates/{name}", templates::template),
+        Route::new(Post, "/v1/vouchers", mint_voucher::mint_voucher),
         Route::new(Get, "/v1/stats", stats::stats),
         Route::new(Get, "/v1/estimate", estimate::estimate),
         Route::new(Get, "/problems/{code}", problems::problem),

@@ -16,7 +16,7 @@ use super::{
     local_prover::LocalProver,
 };
 use crate::{
-    access::Access,
+    access::{Access, vouchers::Vouchers},
     circuits::{Circuits, Roles, browser_programs::BrowserPrograms, sample_inputs::SampleInputs},
     engine::Engine,
     jobs::{Jobs, JobsDisabled},
@@ -85,6 +85,8 @@ pub struct Shared {
     pub unsealing: Option<Arc<Unsealing>>,
     /// Keys, roles and limits.
     pub access: Access,
+    /// Vouchers.
+    pub vouchers: Vouchers,
     /// The audit log.
     pub audit: Audit,
     /// Starting, ready, draining; and the owner of background tasks.

@@ -10,8 +10,10 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use edgeprove_protocol::{HasProblemType, ProblemType, caller::parse_digest, headers};
-use http::{HeaderMap, HeaderValue};
+use edgeprove_protocol::{
+    HasProblemType, ProblemType, caller::parse_digest, headers, voucher::KeyFingerprint,
+};
+use http::{Extensions, HeaderMap, HeaderValue};
 
 use super::{
     api_error::ApiError,
@@ -31,8 +33,13 @@ pub struct ReportedCaller {
     pub user: Option<String>,
     /// The caller has no key, and the edge admitted it only for the token of a job's link.
     pub is_link_only: bool,
-    /// SHA-256 of the key that the caller sent to the edge. A server without an edge secret gets it from anybody.
-    pub key: Option<KeyDigest>,
+    /// SHA-256 of the key or the voucher that the caller sent to the edge. A server without an edge secret gets it from
+    /// anybody.
+    pub credential: Option<KeyDigest>,
+    /// The fingerprint of the caller's API key.
+    pub key: Option<KeyFingerprint>,
+    /// The voucher that the caller sent, as a token. The edge has checked its API key and its origin.
+    pub voucher: Option<HeaderValue>,
 }
 
 /// The request does not come from the edge, but must.
@@ -64,6 +71,8 @@ pub async fn check_edge_secret(State(app): State<AppState>, mut request: Request
         headers::AUTHENTICATED_USER,
         headers::LINK_ONLY,
         headers::CREDENTIAL_DIGEST,
+        headers::KEY_FINGERPRINT,
+        headers::VOUCHER,
     ];
     for name in of_the_edge {
         request.headers_mut().remove(name);
@@ -91,7 +100,9 @@ fn read_caller(request_headers: &HeaderMap) -> ReportedCaller {
         ip: text(headers::CLIENT_IP).and_then(|ip| ip.parse().ok()),
         user: user.map(ToOwned::to_owned),
         is_link_only: request_headers.contains_key(headers::LINK_ONLY),
-        key: key_digest(request_headers),
+        credential: key_digest(request_headers),
+        key: text(headers::KEY_FINGERPRINT).and_then(KeyFingerprint::parse),
+        voucher: request_headers.get(headers::VOUCHER).cloned(),
     }
 }
 
@@ -109,8 +120,8 @@ pub fn reported_caller(request: &Request) -> ReportedCaller {
 
 /// Whether the request comes from the edge, which has checked its origin.
 #[must_use]
-pub fn is_from_edge(app: &Shared, request: &Request) -> bool {
-    let checked = request.extensions().get::<EdgeCheck>();
+pub fn is_from_edge(app: &Shared, extensions: &Extensions) -> bool {
+    let checked = extensions.get::<EdgeCheck>();
     app.options.edge_secret.is_some() && checked.is_some_and(Result::is_ok)
 }
 
@@ -189,8 +200,7 @@ mod tests {
             ReportedCaller {
                 ip: "2001:db8::1".parse().ok(),
                 user: Some("alice-1.dev_x".to_owned()),
-                is_link_only: false,
-                key: None,
+                ..ReportedCaller::default()
             }
         );
         for (ip, user) in [("", ""), ("192.0.2.1, 192.0.2.2", "a b"), ("192.0.2.1:80", "a=b"), ("x", "é")] {
@@ -206,10 +216,11 @@ mod tests {
             ("x-client-ip", "192.0.2.1"),
             ("x-credential-digest", DIGEST),
         ]);
-        let of_digest = ReportedCaller { key: Some(KeyDigest::from([7; 32])), ..ReportedCaller::default() };
+        let of_digest =
+            ReportedCaller { credential: Some(KeyDigest::from([7; 32])), ..ReportedCaller::default() };
         assert_eq!(check(None, &sent), Ok(of_digest.clone()));
         let reported = check(Some(&EdgeSecret::new(SECRET).unwrap()), &sent).unwrap();
-        assert_eq!(reported.key, of_digest.key);
+        assert_eq!(reported.credential, of_digest.credential);
         assert_eq!(key_digest(&request_headers(&[("x-credential-digest", "07")])), None);
     }
 }

@@ -26,7 +26,7 @@ use super::{
     request_body::RequestBody,
     state::AppState,
 };
-use crate::circuits::CircuitError;
+use crate::{access::Caller, circuits::CircuitError};
 
 /// Maximum number of witnesses for smaller circuits in a request.
 const SMALLER_MAX: usize = 7;
@@ -74,7 +74,7 @@ async fn receive_any(
         let first = receiver.receive(Arc::clone(&request.circuit), declared, body).await?;
         return Ok(Candidates { first, smaller: Vec::new() });
     };
-    receive_form(app, &receiver, &request.requested, declared, &boundary, body).await
+    receive_form(app, &receiver, (&request.caller, &request.requested), declared, &boundary, body).await
 }
 
 /// Receives a form: one witness of the requested circuit, then one of each of several smaller circuits. A witness whose
@@ -82,7 +82,7 @@ async fn receive_any(
 async fn receive_form(
     app: &AppState,
     receiver: &Receiver<'_>,
-    requested: &CircuitId,
+    (caller, requested): (&Caller, &CircuitId),
     declared: Option<u64>,
     boundary: &str,
     body: &mut RequestBody,
@@ -101,6 +101,7 @@ async fn receive_form(
     while let Some(name) = form.next_part().await.map_err(malformed)? {
         let name = name.parse::<CircuitId>();
         let name = name.map_err(|_| invalid("each part must have the name of its circuit".to_owned()))?;
+        caller.check_circuit(&name)?;
         match &last {
             None if name != *requested => {
                 return Err(invalid(format!("the first part must be the witness of {requested}")));

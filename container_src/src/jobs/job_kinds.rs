@@ -12,6 +12,8 @@ pub mod prove;
 use edgeprove_job_rules::job::Job;
 use edgeprove_protocol::CircuitId;
 
+use proof_payload::JobVoucher;
+
 /// The circuit that a job is about, for the audit log; `None` for kinds that have none.
 #[must_use]
 pub fn circuit_of(job: &Job) -> Option<CircuitId> {
@@ -20,6 +22,15 @@ pub fn circuit_of(job: &Job) -> Option<CircuitId> {
         deploy::KIND => deploy::Payload::of(job).ok().map(|payload| payload.circuit),
         _ => None,
     }
+}
+
+/// The voucher of the page that submitted a job; `None` for jobs of the holders of keys.
+#[must_use]
+pub fn voucher_of(job: &Job) -> Option<JobVoucher> {
+    if job.kind != proof_payload::KIND {
+        return None;
+    }
+    proof_payload::Payload::of(job).ok()?.voucher
 }
 
 /// The id of the request that a job came with; `None` for kinds that have none.

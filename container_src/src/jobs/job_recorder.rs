@@ -19,8 +19,8 @@ use edgeprove_telemetry::metrics::jobs::{self as metrics, JobEnd};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use super::job_kinds::circuit_of;
-use crate::access;
+use super::job_kinds::{circuit_of, voucher_of};
+use crate::access::{self, Caller};
 
 /// Most cancel requests that are remembered until their workers stop; the oldest are forgotten first. The end of a job whose
 /// request is forgotten is recorded as the server's act. The request itself is in the log in any case.
@@ -123,8 +123,15 @@ impl JobRecorder {
             job_kind: Some(job.kind.clone()),
             circuit: circuit_of(job),
             owner: (owner != by).then_some(owner),
+            voucher: voucher_of(job).map(|voucher| voucher.id),
             ..self.audit.entry(by, action)
         }
+    }
+
+    /// An entry about what a caller does to a job now, perhaps with a voucher.
+    fn entry_of_caller(&self, job: &Job, by: &Caller, action: Action) -> Entry {
+        let voucher = by.voucher().map(|voucher| voucher.id.clone());
+        Entry { voucher, ..self.entry(job, by.actor(), action) }
     }
 
     pub(super) fn attempt_entry(&self, job: &Job, by: Actor, action: Action) -> Entry {
@@ -174,15 +181,20 @@ impl JobRecorder {
     }
 
     /// Records that this caller cancels an unfinished job. The end of the job is then recorded under the caller's name.
-    pub async fn cancel_requested(&self, job: &Job, by: Actor, request_id: String) -> Result<(), AuditError> {
-        let entry = self.entry(job, by.clone(), Action::JobCancelRequested);
+    pub async fn cancel_requested(
+        &self,
+        job: &Job,
+        by: &Caller,
+        request_id: String,
+    ) -> Result<(), AuditError> {
+        let entry = self.entry_of_caller(job, by, Action::JobCancelRequested);
         self.audit.record(Entry { request_id: Some(request_id), ..entry }).await?;
         let mut cancelled_by = self.cancelled_by.lock();
         if !cancelled_by.iter().any(|(id, _)| *id == job.id) {
             if cancelled_by.len() >= CANCELS_MAX {
                 cancelled_by.pop_front();
             }
-            cancelled_by.push_back((job.id, by));
+            cancelled_by.push_back((job.id, by.actor()));
         }
         Ok(())
     }
@@ -193,10 +205,10 @@ impl JobRecorder {
     }
 
     /// Records that this caller cancelled a job that no worker had.
-    pub async fn cancelled(&self, job: &Job, by: Actor, request_id: String) {
+    pub async fn cancelled(&self, job: &Job, by: &Caller, request_id: String) {
         metrics::ended(&job.kind, JobEnd::Cancelled, None);
         self.forget_cancel(job.id);
-        let entry = self.entry(job, by, Action::JobCancelled);
+        let entry = self.entry_of_caller(job, by, Action::JobCancelled);
         let entry = Entry { outcome: Some(Outcome::Ok), request_id: Some(request_id), ..entry };
         self.audit.record_or_retain(entry).await;
     }
@@ -209,9 +221,9 @@ impl JobRecorder {
     }
 
     /// Records that the result of a job is about to be returned to this caller, after the end of the job.
-    pub async fn fetched(&self, job: &Job, by: Actor, request_id: String) -> Result<(), AuditError> {
+    pub async fn fetched(&self, job: &Job, by: &Caller, request_id: String) -> Result<(), AuditError> {
         self.finishing.wait(job.id).await;
-        let entry = self.entry(job, by, Action::JobFetched);
+        let entry = self.entry_of_caller(job, by, Action::JobFetched);
         self.audit.record(Entry { request_id: Some(request_id), ..entry }).await
     }
 }

@@ -24,11 +24,14 @@ use tokio::{
 use tracing::Instrument as _;
 use uuid::Uuid;
 
-use crate::access::Grant;
+use crate::access::{
+    Grant,
+    voucher_uses::{UseError, UsesOfVoucher},
+};
 
 use super::{
     Jobs,
-    job_kinds::proof_payload::{KIND, Payload, WitnessDescriptor},
+    job_kinds::proof_payload::{JobVoucher, KIND, Payload, WitnessDescriptor},
     job_recorder::JobRecorder,
     spent_proofs::SpentProofs,
 };
@@ -71,6 +74,8 @@ pub struct Submission {
     pub grant: Grant,
     /// Whether the caller has a quota, to which the proof of a failed job returns.
     pub has_quota: bool,
+    /// The voucher of the page that submits it, of which an accepted job is one use.
+    pub voucher: Option<(JobVoucher, UsesOfVoucher)>,
 }
 
 /// The request that a job comes with.
@@ -97,6 +102,9 @@ pub enum SubmissionError {
     /// The audit log could not be written. The job was cancelled.
     #[error(transparent)]
     Audit(#[from] AuditError),
+    /// The voucher is used up, or its uses cannot be counted.
+    #[error(transparent)]
+    Voucher(#[from] UseError),
     /// The same request was sent before, and that one could not be written to the audit log.
     #[error("the acceptance of the job could not be written to the audit log")]
     NotAccepted,
@@ -118,7 +126,9 @@ impl Jobs {
     /// Submits a proof job. When this returns, the job is durable and the spooled witnesses are no longer needed.
     pub async fn submit(&self, submission: Submission) -> Result<Enqueued, SubmissionError> {
         let Submission { candidates, requested, owner, account, unfinished_max, cache, .. } = submission;
-        let Submission { limits, priority, idempotency_key, asked, trace, grant, has_quota, .. } = submission;
+        let Submission { limits, priority, idempotency_key, asked, trace, grant, has_quota, voucher, .. } =
+            submission;
+        let (voucher, uses) = voucher.unzip();
         let store = &self.store;
         let Candidates { first, smaller } = &candidates;
         let witnesses = || std::iter::once(first).chain(smaller);
@@ -130,6 +140,7 @@ impl Jobs {
             timeout_ms: limits.timeout.map(edgeprove_telemetry::millis),
             request_id: asked.request_id.clone(),
             trace,
+            voucher,
         };
         let id = JobId::new(store.instance_number, *Uuid::new_v4().as_bytes());
         let mut job = NewJob {
@@ -153,7 +164,7 @@ impl Jobs {
         }
         let input = store.artifacts.put(ArtifactKind::Witness, spooled).await?;
         job.input = Some(input.to_string());
-        let charge = Charge { grant: Some(grant), has_quota, unfinished_max };
+        let charge = Charge { grant: Some(grant), has_quota, unfinished_max, uses };
         self.accept(job, Some(input), asked, charge).await
     }
 
@@ -196,6 +207,8 @@ pub struct Charge {
     pub has_quota: bool,
     /// The maximum number of unfinished jobs of the account, if it is lower than that of all accounts.
     pub unfinished_max: Option<u32>,
+    /// The uses of the voucher, one of which it takes.
+    pub uses: Option<UsesOfVoucher>,
 }
 
 /// A job on its way into the queue and the audit log. Its input is stored.
@@ -251,10 +264,44 @@ impl OwedWebhook {
 }
 
 impl Acceptance {
-    /// Enqueues the job, records that, and uses up the quota. Its worker waits for the record.
+    /// Takes a use of the voucher, if there is one. Enqueues the job, records that, and uses up the quota.
     async fn run(self) -> Result<Enqueued, SubmissionError> {
+        let Some(uses) = self.charge.uses.clone() else { return self.enqueue().await };
+        let (queue, account) = (self.queue.clone(), self.job.account.clone());
+        let key = self.job.idempotency.as_ref().map(|idempotency| idempotency.key.clone());
+        let (_lock, is_repeated) = match &key {
+            Some(key) => {
+                let lock = uses.lock(key.as_str()).await;
+                (Some(lock), queue.has_key(&account, key).await.map_err(EnqueueError::Queue)?)
+            }
+            None => (None, false),
+        };
+        // The job of a repeated request is there already, and was a use.
+        if is_repeated {
+            return self.enqueue().await;
+        }
+        let (artifacts, input) = (Arc::clone(&self.artifacts), self.input.clone());
+        if let Err(error) = uses.take().await {
+            if let Some(input) = input {
+                remove(&artifacts, input).await;
+            }
+            return Err(error.into());
+        }
+        let enqueued = self.enqueue().await;
+        match &enqueued {
+            Ok(Enqueued::Accepted(_)) => {}
+            Err(SubmissionError::Queue(EnqueueError::Queue(QueueError(error))))
+                if error.may_have_happened() => {}
+            Ok(Enqueued::Known(_)) | Err(_) => uses.give_back().await,
+        }
+        enqueued
+    }
+
+    /// Enqueues the job, records that, and uses up the quota. Its worker waits for the record.
+    async fn enqueue(self) -> Result<Enqueued, SubmissionError> {
         let Self { queue, artifacts, webhooks, recorder, quota, job, input, asked, charge } = self;
-        let (Charge { grant, has_quota, unfinished_max }, Asked { request_id, callback }) = (charge, asked);
+        let (Charge { grant, has_quota, unfinished_max, .. }, Asked { request_id, callback }) =
+            (charge, asked);
         let id = job.id;
         let owed = match OwedWebhook::of(&job, callback, webhooks).await {
             Ok(owed) => owed,
@@ -350,6 +397,7 @@ impl HasProblemType for SubmissionError {
             Self::Callback(error) => error.kind(),
             Self::Artifact(error) => error.kind(),
             Self::Audit(error) => error.kind(),
+            Self::Voucher(error) => error.kind(),
             Self::NotAccepted => ProblemType::AuditUnavailable,
             Self::Spool(error) => error.kind(),
             Self::Interrupted | Self::InstanceNumber(_) | Self::Encode(_) => ProblemType::Internal,

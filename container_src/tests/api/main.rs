@@ -80,4 +80,5 @@ mod timeouts;
 mod upload_bounds;
 mod uploads;
 mod verification_keys;
+mod vouchers;
 mod webhooks;

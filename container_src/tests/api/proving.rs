@@ -308,7 +308,7 @@ fn health_and_probes_report_the_state() {
             "/assets/{name}" | "/local-prover/{name}" => Some(ProblemType::NotFound),
             path if path.contains("{id}") => Some(ProblemType::JobNotFound),
             "/v1/proofs" if endpoint["method"] == "POST" => Some(ProblemType::WitnessEmpty),
-            "/v1/proofs" => Some(ProblemType::ApiKeyRequired),
+            "/v1/proofs" | "/v1/vouchers" => Some(ProblemType::ApiKeyRequired),
             path if path.starts_with("/api/prove") => Some(ProblemType::WitnessEmpty),
             _ => None,
         };

@@ -24,6 +24,7 @@
 //! - [`circuits`]: circuits that were built.
 //! - [`deployments`]: their contracts on chains.
 //! - [`webhooks`]: requests that are owed to callers of jobs.
+//! - [`vouchers`]: how often tokens of pages were used.
 //! - [`audit`]: an audit log in a database, for a queue that has no file for it.
 
 #[macro_use]
@@ -35,6 +36,7 @@ pub mod deployments;
 pub mod intake;
 pub mod upkeep;
 pub mod view;
+pub mod vouchers;
 pub mod webhooks;
 pub mod work;
 
@@ -51,7 +53,7 @@ pub struct Migration {
     pub script: Statement,
 }
 
-/// All steps of the tables of queue, circuits and webhooks, in order.
+/// All steps of the tables of queue, circuits, webhooks and vouchers, in order.
 pub const MIGRATIONS: &[Migration] = &[
     Migration {
         version: 1,
@@ -83,6 +85,14 @@ pub const MIGRATIONS: &[Migration] = &[
         script: Statement {
             sqlite: include_str!("../sql/sqlite/0004_webhooks.sql"),
             postgres: include_str!("../sql/postgres/0004_webhooks.sql"),
+        },
+    },
+    Migration {
+        version: 5,
+        name: "vouchers",
+        script: Statement {
+            sqlite: include_str!("../sql/sqlite/0005_vouchers.sql"),
+            postgres: include_str!("../sql/postgres/0005_vouchers.sql"),
         },
     },
 ];
@@ -146,6 +156,9 @@ pub const ALL: &[(&str, Statement)] = &[
     ("SETTLE_WEBHOOKS", webhooks::SETTLE),
     ("FORGET_WEBHOOKS", webhooks::FORGET),
     ("FORGET_ORPHANED_WEBHOOKS", webhooks::FORGET_ORPHANS),
+    ("USE_VOUCHER", vouchers::USE),
+    ("GIVE_BACK_USE", vouchers::GIVE_BACK),
+    ("FORGET_VOUCHERS", vouchers::FORGET),
     ("AUDIT_HEAD", audit::HEAD),
     ("AUDIT_APPEND", audit::APPEND),
     ("AUDIT_READ", audit::READ),

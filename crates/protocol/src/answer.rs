@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{CircuitId, JobId, JobStatus, Problem, Target};
+use crate::{CircuitId, JobId, JobStatus, Priority, Problem, Target};
 
 /// Media type of an answer that is the proof's bytes.
 pub const PROOF_MEDIA_TYPE: &str = "application/octet-stream";
@@ -88,6 +88,29 @@ pub struct CircuitList {
     /// The path of the next page; `None` on the last one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub next: Option<String>,
+}
+
+/// A new voucher: the body of `POST /v1/vouchers`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewVoucher {
+    /// The token, for the page.
+    pub voucher: String,
+    /// Its id, as in the audit log.
+    pub id: String,
+    /// The circuits that may be proved with it.
+    pub circuits: Vec<CircuitId>,
+    /// How many jobs or proofs are accepted.
+    pub uses: u32,
+    /// When it expires.
+    pub expires: String,
+    /// The highest priority of its proofs.
+    pub priority: Priority,
+    /// The origin of the pages that may use it; `None`: any.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub origin: Option<String>,
+    /// The user of the page, as the back end names it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub subject: Option<String>,
 }
 
 /// One circuit of `GET /v1/circuits`.

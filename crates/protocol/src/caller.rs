@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use subtle::ConstantTimeEq as _;
 
-use crate::{ProblemType, headers, problem::HasProblemType};
+use crate::{ProblemType, headers, problem::HasProblemType, voucher::InvalidVoucher};
 
 /// The request has no known API key, or more than one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -18,6 +18,9 @@ pub enum Denied {
     /// It has keys that differ, so that it is unclear who sends it.
     #[error("send one API key: the keys of this request differ")]
     SeveralKeys,
+    /// It has a voucher, which is not valid.
+    #[error(transparent)]
+    Voucher(#[from] InvalidVoucher),
 }
 
 /// Finds the key of a request: `Authorization: Bearer KEY` or `X-Api-Key: KEY`. `header` returns the values of a header. Fails
@@ -160,6 +163,7 @@ impl HasProblemType for Denied {
         match self {
             Self::NoKey | Self::UnknownKey => ProblemType::ApiKeyRequired,
             Self::SeveralKeys => ProblemType::InvalidRequest,
+            Self::Voucher(invalid) => invalid.kind(),
         }
     }
 }

@@ -37,6 +37,8 @@ pub enum Class {
     Job,
     /// Shows how one job goes. A page needs no key for it, but the token of the job's link: [`LINK_TOKEN`].
     LinkedJob,
+    /// Mints a token for a page on behalf of an API key.
+    Voucher,
     /// Shows the records of one server to its operators.
     Operator,
     /// Reports the state of one server and is polled. It needs no secret of the edge.
@@ -108,7 +110,13 @@ impl Class {
     pub const fn has_long_limit(self) -> bool {
         match self {
             Self::Proof | Self::Circuit => true,
-            Self::Info | Self::JobList | Self::Job | Self::LinkedJob | Self::Operator | Self::Probe => false,
+            Self::Info
+            | Self::JobList
+            | Self::Job
+            | Self::LinkedJob
+            | Self::Voucher
+            | Self::Operator
+            | Self::Probe => false,
         }
     }
 }
@@ -172,6 +180,18 @@ impl Endpoint {
         }
     }
 
+    /// Whether a page with a voucher may use it: to prove, to read and cancel its own jobs, to verify, and for what is open to
+    /// everybody.
+    #[must_use]
+    pub fn accepts_vouchers(&self) -> bool {
+        match self.class {
+            Class::Info | Class::Proof | Class::LinkedJob | Class::Probe => true,
+            Class::Job => self.edge == FORWARD_TO_OWNER,
+            Class::Circuit => self.path == VERIFY,
+            Class::JobList | Class::Voucher | Class::Operator => false,
+        }
+    }
+
     /// Whether a path is one of this endpoint. A path with an empty segment, such as `/api/prove/`, is none.
     #[must_use]
     pub fn matches(&self, path: &str) -> bool {
@@ -223,6 +243,9 @@ pub fn patterns_of(class: Class) -> impl Iterator<Item = &'static str> {
 /// The parameter of a query with the token of a job's link, for endpoints of the class [`Class::LinkedJob`].
 pub const LINK_TOKEN: &str = "token";
 
+/// The path that verifies a proof.
+const VERIFY: &str = "/v1/verify/{circuit}";
+
 const FORWARD: EdgeAction = EdgeAction::Forward(ContainerRule::Any);
 const FORWARD_BY_KEY: EdgeAction = EdgeAction::Forward(ContainerRule::ByIdempotencyKey);
 const FORWARD_TO_OWNER: EdgeAction = EdgeAction::Forward(ContainerRule::OwnerOfJob);
@@ -270,7 +293,7 @@ pub const ALL: &[Endpoint] = &[
         "removes a circuit that was built or uploaded; for operators"),
     Endpoint::new(Method::Post, "/v1/circuits/{circuit}/deploy", Class::Operator, EdgeAction::Hide,
         "deploys the verifier contract of a circuit: {\"rpcUrl\": \"URL\", \"privateKey\": \"KEY\", \"chainId\": N}; for operators"),
-    Endpoint::new(Method::Post, "/v1/verify/{circuit}", Class::Circuit, FORWARD,
+    Endpoint::new(Method::Post, VERIFY, Class::Circuit, FORWARD,
         "verifies a proof that the caller sends: {\"proof\": …, \"publicInputs\": […]}; ?on=evm with the verifier contract"),
     Endpoint::new(Method::Get, "/v1/templates", Class::Info, FORWARD,
         "the circuit templates: languages, and what each proves"),
@@ -295,6 +318,9 @@ pub const ALL: &[Endpoint] = &[
         "the call that verifies the proof of a job in its verifier contract"),
     Endpoint::new(Method::Get, "/v1/proofs/{id}/events", Class::LinkedJob, FORWARD_TO_OWNER,
         "the events of a job, as server-sent events or over a WebSocket"),
+    Endpoint::new(Method::Post, "/v1/vouchers", Class::Voucher, FORWARD,
+        "mints a short-lived token for a page on behalf of an API key: {\"circuit\": \"NAME\", \"uses\": N, \"expires\": SECONDS, \
+         \"origin\": \"ORIGIN\", \"priority\": \"NORMAL\"}"),
     Endpoint::new(Method::Get, "/v1/queue", Class::Job, FORWARD_TO_NAMED,
         "counts the jobs and shows how long they wait"),
     Endpoint::new(Method::Get, "/v1/stats", Class::Job, RECORDS,
@@ -371,6 +397,27 @@ mod tests {
             let has_id = endpoint.path.contains("{id}");
             assert_eq!(endpoint.edge == FORWARD_TO_OWNER, has_id, "{}", endpoint.path);
         }
+    }
+
+    #[test]
+    fn a_voucher_is_for_proofs_its_own_jobs_and_what_is_open() {
+        let accepted = ALL.iter().filter(|endpoint| endpoint.accepts_vouchers());
+        let closed = accepted.filter(|endpoint| !matches!(endpoint.class, Class::Info | Class::Probe));
+        let closed: Vec<_> = closed.map(|endpoint| (endpoint.method.as_str(), endpoint.path)).collect();
+        assert_eq!(
+            closed,
+            [
+                ("POST", "/api/prove"),
+                ("POST", "/api/prove/{circuit}"),
+                ("POST", "/v1/verify/{circuit}"),
+                ("POST", "/v1/proofs"),
+                ("GET", "/v1/proofs/{id}"),
+                ("DELETE", "/v1/proofs/{id}"),
+                ("GET", "/v1/proofs/{id}/proof"),
+                ("GET", "/v1/proofs/{id}/calldata"),
+                ("GET", "/v1/proofs/{id}/events"),
+            ]
+        );
     }
 
     #[test]

@@ -48,6 +48,11 @@ pub const LINK_ONLY: &str = "x-link-only";
 /// SHA-256 of the key that the caller sent to the edge, 64 hexadecimal digits: what the caller sealed is bound to it. Ignored
 /// without a valid [`EDGE_SECRET`] by a server with keys.
 pub const CREDENTIAL_DIGEST: &str = "x-credential-digest";
+/// A few bytes of a digest of the API key that the caller sent to the edge, as [`crate::voucher::KeyFingerprint`] writes them.
+/// Ignored without a valid [`EDGE_SECRET`].
+pub const KEY_FINGERPRINT: &str = "x-key-fingerprint";
+/// The voucher that the caller sent to the edge, which has checked it. Ignored without a valid [`EDGE_SECRET`].
+pub const VOUCHER: &str = "x-voucher";
 /// An API key, for callers who do not send it as `Authorization: Bearer`.
 pub const API_KEY: &str = "x-api-key";
 /// Head of the audit log: `SEQ:HASH` of its last entry.

@@ -9,6 +9,7 @@
 //! - [`circuit_id`], [`target`]: the circuit and the verifier that a request names, and proof systems.
 //! - [`job`]: a job as its caller sees it; [`job_id`], [`job_status`], [`priority`]: its id, state and priority.
 //! - [`caller`]: API key lists, and the accounts of callers without a key.
+//! - [`voucher`]: tokens with which a page proves on behalf of a key.
 //! - [`endpoints`]: every endpoint of server and edge, in one table.
 //! - [`headers`], [`limits`]: header names and default limits.
 //! - [`origin`]: origins of pages, in the form that browsers send.
@@ -36,6 +37,7 @@ pub mod service;
 pub mod statistics;
 pub mod target;
 pub mod trace_context;
+pub mod voucher;
 
 pub use circuit_id::CircuitId;
 pub use job::{JobDocument, JobStage};
@@ -47,3 +49,4 @@ pub use priority::Priority;
 pub use problem::{HasProblemType, Problem, ProblemCode, ProblemType};
 pub use target::{ProofSystem, Target};
 pub use trace_context::TraceContext;
+pub use voucher::Voucher;

@@ -20,3 +20,4 @@ mod requests;
 mod sealing;
 mod settings;
 mod streams;
+mod vouchers;

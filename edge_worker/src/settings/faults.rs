@@ -1,6 +1,6 @@
 //! The errors of settings.
 
-use edgeprove_protocol::headers;
+use edgeprove_protocol::{headers, voucher};
 
 use crate::{api_keys::KeyListFault, cors::OriginsError, server_keys::ServerKeysFault, variables::FormFault};
 
@@ -60,6 +60,13 @@ pub enum SettingFault {
         max = headers::EDGE_SECRET_MAX_BYTES
     )]
     UnfitSecret,
+    /// The secret of vouchers is too short, too long, or has other characters.
+    #[error(
+        "it must be {min} to {max} printable ASCII characters without spaces",
+        min = voucher::SECRET_MIN_BYTES,
+        max = voucher::SECRET_MAX_BYTES
+    )]
+    UnfitVoucherSecret,
     /// The setting is for the server alone, and the edge has its own for both.
     #[error("the container gets this value from {0}: set that instead")]
     SetBy(&'static str),

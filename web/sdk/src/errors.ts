@@ -26,6 +26,8 @@ export type ClientErrorCode =
   | 'timeout'
   /** No connection to the server, or it was lost. Browsers report the same for an origin that the server refuses. */
   | 'unreachable'
+  /** The function `voucher` failed, or returned no voucher. `cause` is its error. */
+  | 'voucher_unavailable'
   /** Server, program and packages have different versions of Noir. The detail names them and the fix. */
   | 'version_mismatch';
 

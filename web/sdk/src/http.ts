@@ -3,6 +3,7 @@
 import { problemOf, readBytes, readJson } from './body.js';
 import { EdgeproveError, throwIfAborted } from './errors.js';
 import { deadlineIn, limit, pause, timeLeft, timeoutError } from './time.js';
+import type { Credentials } from './vouchers.js';
 
 /** How often and how long a request is repeated that may succeed later. */
 export interface RetryOptions {
@@ -33,11 +34,14 @@ export interface Call {
   accepts?: number;
 }
 
+/** Reads the answer to a request that had this API key or voucher. */
+export type Read<T> = (response: Response, token: string | undefined) => Promise<T>;
+
 /** The settings of {@link Http}. */
 export interface HttpOptions {
   /** The base of all paths; `undefined` refuses every request. */
   base: URL | undefined;
-  apiKey: string | undefined;
+  credentials: Credentials;
   /** The longest time for a call, in milliseconds. */
   timeout: number;
   retry: RetryOptions | undefined;
@@ -61,6 +65,11 @@ export class Http {
     return deadlineIn(this.#options.timeout);
   }
 
+  /** What requests identify themselves with. */
+  get credentials(): Credentials {
+    return this.#options.credentials;
+  }
+
   /** The URL of the service, without key; `undefined` where there is none. */
   get base(): string | undefined {
     return this.#options.base?.href;
@@ -77,7 +86,7 @@ export class Http {
   }
 
   /** Sends a request until an answer is a success and `read` has read it, or the failure is final. */
-  async send<T>(call: Call, read: (response: Response) => Promise<T>): Promise<T> {
+  async send<T>(call: Call, read: Read<T>): Promise<T> {
     const short = deadlineIn(Math.min(SHORT_REQUEST_MS, this.#options.timeout));
     const deadline = call.deadline ?? short;
     for (let attempt = 1; ; attempt++) {
@@ -102,7 +111,7 @@ export class Http {
   }
 
   /** One attempt. */
-  async once<T>(call: Call, deadline: number, read: (response: Response) => Promise<T>): Promise<T> {
+  async once<T>(call: Call, deadline: number, read: Read<T>): Promise<T> {
     throwIfAborted(call.signal);
     const what = `${call.method ?? 'GET'} ${call.path}`;
     if (timeLeft(deadline) === 0) throw timeoutError(what);
@@ -138,21 +147,32 @@ export class Http {
     }
   }
 
-  async #exchange<T>(call: Call, signal: AbortSignal, read: (response: Response) => Promise<T>): Promise<T> {
+  async #exchange<T>(call: Call, signal: AbortSignal, read: Read<T>): Promise<T> {
+    // Before a voucher is asked for: with `mode: 'local'` nothing is.
     const url = this.#url(call);
+    const { credentials } = this.#options;
+    return await credentials.use(call.path, signal, async (token) => await this.#fetch(url, call, { signal, token }, read));
+  }
+
+  async #fetch<T>(
+    url: URL,
+    call: Call,
+    { signal, token }: { signal: AbortSignal; token: string | undefined },
+    read: Read<T>,
+  ): Promise<T> {
     // A local name: in a browser, `fetch` must not be called as a method of another object.
     const send = this.#options.fetch ?? globalThis.fetch;
     try {
       const response = await send(url, {
         method: call.method ?? 'GET',
-        headers: this.#headers(call),
+        headers: headersOf(call, token),
         signal,
         // The service redirects nothing, and a key must not follow to another host.
         redirect: 'manual',
         ...(call.body === undefined ? {} : { body: call.body }),
       });
       if (!response.ok && response.status !== call.accepts) throw await problemOf(response);
-      return await read(response);
+      return await read(response, token);
     } catch (error) {
       if (error instanceof EdgeproveError) throw error;
       const what = `${call.method ?? 'GET'} ${call.path}`;
@@ -179,15 +199,15 @@ export class Http {
     }
     return url;
   }
+}
 
-  #headers(call: Call): Headers {
-    const headers = new Headers();
-    if (this.#options.apiKey !== undefined) headers.set('authorization', `Bearer ${this.#options.apiKey}`);
-    for (const [name, value] of Object.entries(call.headers ?? {})) {
-      if (value !== undefined) headers.set(name, value);
-    }
-    return headers;
+function headersOf(call: Call, token: string | undefined): Headers {
+  const headers = new Headers();
+  if (token !== undefined) headers.set('authorization', `Bearer ${token}`);
+  for (const [name, value] of Object.entries(call.headers ?? {})) {
+    if (value !== undefined) headers.set(name, value);
   }
+  return headers;
 }
 
 /** The path segment of an id or a name. */

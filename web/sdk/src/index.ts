@@ -13,6 +13,7 @@ export type { CircuitReference, CompiledProgram } from './program.js';
 export type { ProofProgress, ProofResult, ProofTimings } from './result.js';
 export type { FollowOptions, JobEvent, Jobs, SubmitOptions } from './jobs.js';
 export type { CallOptions, CircuitRequest, Circuits, VerificationKey } from './circuits.js';
+export type { VoucherRequest, Vouchers, VoucherSource } from './vouchers.js';
 export type { IdStorage } from './resume.js';
 export type { WorkerOption } from './worker-engine.js';
 export { contractArguments, forBbJs, forSnarkjs, proofAsFields, proofHex } from './shapes.js';

@@ -110,7 +110,11 @@ export class Jobs {
       method: 'POST', path: '/v1/proofs', query: { circuit: upload.circuit, target: options.target },
       headers: proofHeaders(upload.body, options), body: upload.body,
       signal: options.signal, deadline: options.deadlineAt,
-    }, async (response) => checkedJob(await readJson<JobDocument>(response, ANSWER_MAX.document)));
+    }, async (response, token) => {
+      const job = checkedJob(await readJson<JobDocument>(response, ANSWER_MAX.document));
+      this.#http.credentials.remember(job.id, token);
+      return job;
+    });
   }
 
   /** The job now. Rejects with `job_not_found`, also for the job of another key. */

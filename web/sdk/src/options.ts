@@ -3,6 +3,8 @@
 import { EdgeproveError } from './errors.js';
 import type { RetryOptions } from './http.js';
 import type { IdStorage } from './resume.js';
+import { isToken } from './vouchers.js';
+import type { VoucherSource } from './vouchers.js';
 import type { WorkerOption } from './worker-engine.js';
 
 /**
@@ -20,6 +22,11 @@ export interface ProverOptions {
   url?: string | URL;
   /** An API key, where the server has keys. A page shows its key to everybody who opens it. */
   apiKey?: string;
+  /**
+   * In place of a key: a voucher that the page's back end minted with `prover.vouchers.create`, or a function that asks the back
+   * end for one. The function is called before the first request, and again when a voucher has expired or is used up.
+   */
+  voucher?: VoucherSource;
   /** Default: `auto`. */
   mode?: Mode;
   /** How often requests are repeated that may succeed later. */
@@ -76,9 +83,13 @@ export function settingsOf(options: ProverOptions): Settings {
   if (!Number.isInteger(attempts) || attempts < 1) throw invalid('retry.attempts must be a whole number from 1');
   if (!(maxDelayMs >= 0)) throw invalid('retry.maxDelayMs must be a number of milliseconds');
   // A header with another one would fail with an error that has the key.
-  if (options.apiKey !== undefined && !/^[!-~]+$/.test(options.apiKey)) {
-    throw invalid('apiKey must be printable ASCII characters without blanks');
+  for (const name of ['apiKey', 'voucher'] as const) {
+    const given = options[name];
+    if (given !== undefined && typeof given !== 'function' && !isToken(given)) {
+      throw invalid(`${name} must be printable ASCII characters without blanks`);
+    }
   }
+  if (options.apiKey !== undefined && options.voucher !== undefined) throw invalid('give apiKey or voucher, not both');
   const threads = options.local?.threads ?? 1;
   if (!Number.isInteger(threads) || threads < 1) throw invalid('local.threads must be a whole number from 1');
   const crs = absolute(options.local?.crs ?? CRS_URL, 'local.crs').href;

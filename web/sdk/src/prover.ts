@@ -19,6 +19,7 @@ import { localProgress } from './result.js';
 import type { ProofProgress, ProofResult } from './result.js';
 import { JobIds } from './resume.js';
 import type { ProofParts } from './shapes.js';
+import { Credentials, Vouchers } from './vouchers.js';
 import type { Health } from './wire.js';
 import { WorkerEngine } from './worker-engine.js';
 
@@ -72,6 +73,8 @@ export class Prover {
   readonly jobs: Jobs;
   /** Circuits of the server. */
   readonly circuits: Circuits;
+  /** Mints vouchers for pages. */
+  readonly vouchers: Vouchers;
 
   readonly #settings: Settings;
   readonly #http: Http;
@@ -83,8 +86,10 @@ export class Prover {
   constructor(options: ProverOptions) {
     this.#settings = settingsOf(options);
     const { mode, base, timeout } = this.#settings;
-    const { apiKey, retry, fetch } = options;
-    this.#http = new Http({ base, apiKey, timeout, retry, fetch });
+    const { apiKey, voucher, retry, fetch } = options;
+    const credentials = new Credentials(apiKey, voucher);
+    this.#http = new Http({ base, credentials, timeout, retry, fetch });
+    this.vouchers = new Vouchers(this.#http);
     this.circuits = new Circuits(this.#http);
     this.#programs = new Programs(this.circuits, mode !== 'local', fetch);
     this.#engine = new WorkerEngine(options.worker);

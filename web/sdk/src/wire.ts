@@ -69,6 +69,20 @@ export interface JobDocument {
   links: { self: string; proof: string; events: string };
 }
 
+/** A voucher for a page. */
+export interface NewVoucher {
+  /** The token. */
+  voucher: string;
+  /** Its id in the audit log of the server. */
+  id: string;
+  circuits: string[];
+  uses: number;
+  expires: string;
+  priority: Priority;
+  origin?: string;
+  subject?: string;
+}
+
 /** A page of jobs, the latest first. */
 export interface JobPage {
   jobs: JobDocument[];

@@ -13,6 +13,7 @@ export async function accepted(): Promise<Hex[]> {
   await prover.prove({ id: 'range_check', program: new URL('https://page.example/a.json') }, new Uint8Array());
   await prover.verify(result, { on: 'server', signal: undefined });
   for await (const { job } of prover.jobs.events('id')) console.log(job.queue_position?.toFixed());
+  createProver({ voucher: async () => (await prover.vouchers.create({ circuit: ['a'], uses: 2, priority: 'LOW' })).voucher });
   contractArguments(result);
   return result.publicInputs;
 }
@@ -25,7 +26,7 @@ export function narrowed(error: unknown): number | undefined {
 // @ts-expect-error: a mode that does not exist
 createProver({ mode: 'sometimes' });
 // @ts-expect-error: an option that does not exist
-createProver({ voucher: 'x' });
+createProver({ vouchers: 'x' });
 // @ts-expect-error: no input is null
 void createProver().prove('range_check', { value: null });
 // @ts-expect-error: a target that does not exist

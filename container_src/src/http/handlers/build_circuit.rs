@@ -74,6 +74,7 @@ pub(super) async fn build_circuit(
         grant: Some(grant),
         has_quota: limits.proofs_per_day.is_some(),
         unfinished_max: limits.unfinished_max,
+        uses: None,
     };
     let (owner, account) = (caller.owner(), jobs.account(&caller));
     let by = Requester { owner, account, request_id, callback, charge };

@@ -41,7 +41,7 @@ pub async fn get_calldata(
         return Err(no_call(proof.target));
     };
     if method != Method::HEAD {
-        jobs.recorder.fetched(&job, caller.actor(), request_id_of(&headers)).await?;
+        jobs.recorder.fetched(&job, &caller, request_id_of(&headers)).await?;
     }
     let answer = Calldata {
         function: call.function,

@@ -28,12 +28,12 @@ pub async fn cancel_job(
     let job = visible_job(&app, &caller, id).await?;
     let (jobs, request_id) = (app.jobs()?, request_id_of(&headers));
     if !job.status.is_finished() {
-        jobs.recorder.cancel_requested(&job, caller.actor(), request_id.clone()).await?;
+        jobs.recorder.cancel_requested(&job, &caller, request_id.clone()).await?;
     }
     let status = match jobs.store.queue.cancel(id, Some(&job.owner)).await? {
         Some(JobStatus::Running) => StatusCode::ACCEPTED,
         Some(_) => {
-            jobs.recorder.cancelled(&job, caller.actor(), request_id).await;
+            jobs.recorder.cancelled(&job, &caller, request_id).await;
             StatusCode::OK
         }
         None => match jobs.store.queue.get(id).await?.map_or(job.status, |job| job.status) {

@@ -116,7 +116,7 @@ pub async fn deploy_circuit(
         return Err(invalid("chainId", detail));
     }
     // A deployment is no proof, so it takes nothing from a quota.
-    let charge = Charge { grant: None, has_quota: false, unfinished_max: None };
+    let charge = Charge { grant: None, has_quota: false, unfinished_max: None, uses: None };
     let (owner, host) = (caller.owner(), node.host().to_owned());
     let request = DeployRequest {
         circuit: stored,

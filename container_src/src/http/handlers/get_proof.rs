@@ -63,7 +63,7 @@ pub async fn finished_job(
 ) -> Result<Response, ApiError> {
     require_completed(app, job).await?;
     let proof = completed_proof(app, job, format).await?;
-    app.jobs()?.recorder.fetched(job, caller.actor(), request_id.to_owned()).await?;
+    app.jobs()?.recorder.fetched(job, caller, request_id.to_owned()).await?;
     Ok(proof_response(&proof, format))
 }
 

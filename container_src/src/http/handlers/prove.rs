@@ -6,8 +6,9 @@
 //! 3. The body is streamed to the spool and checked while it arrives (400, 408, 413, 503). Of inputs, which arrived in
 //!    step 1, the witness is computed (422, 503, 504).
 //! 4. The witness fits the circuit's shape (400, 422).
-//! 5. It is proved and verified (422, 500, 503, 504), and the outcome is written to the audit log (503).
-//! 6. 200 with the proof. The witness file is wiped, as on every other way out.
+//! 5. Of a page's voucher a use is counted (403), which is given back where the server fails.
+//! 6. It is proved and verified (422, 500, 503, 504), and the outcome is written to the audit log (503).
+//! 7. 200 with the proof. The witness file is wiped, as on every other way out.
 
 use std::time::Instant;
 
@@ -20,6 +21,7 @@ use edgeprove_engine::{
     proving::Urgency,
 };
 use edgeprove_job_rules::audit::{Action, Entry};
+use edgeprove_protocol::HasProblemType as _;
 use edgeprove_telemetry::metrics::{self, TimedStage};
 use http::request::Parts;
 
@@ -71,6 +73,13 @@ async fn try_prove(
         }
     };
     let uploaded = arrived.elapsed();
+    let uses = request.caller.voucher().map(|voucher| app.vouchers.uses_of(voucher));
+    if let Some(uses) = &uses
+        && let Err(error) = uses.take().await
+    {
+        proof.fail(error.kind()).await;
+        return Err(error.into());
+    }
     let account = request.caller.share_account();
     let wanted = ProofRequest {
         tenant: Some(request.caller.tenant()),
@@ -79,7 +88,14 @@ async fn try_prove(
         timeout: request.limits.timeout,
         when_busy: WhenBusy::Refuse,
     };
-    let mut completed = proof.prove(candidates, wanted, &|_| {}).await?;
+    let proved = proof.prove(candidates, wanted, &|_| {}).await.map_err(ApiError::from);
+    if let (Err(error), Some(uses)) = (&proved, &uses)
+        && error.status().is_server_error()
+    {
+        // A page pays for its own faults only.
+        uses.give_back().await;
+    }
+    let mut completed = proved?;
     request.grant.spend();
     let timings = &mut completed.result.timings;
     timings.upload_ms = milliseconds(uploaded);
@@ -96,6 +112,7 @@ fn open_proof(app: &AppState, request: &AdmittedRequest) -> ProofAccount {
     let entry = Entry {
         circuit: Some(request.requested.clone()),
         request_id: Some(request.id.clone()),
+        voucher: request.caller.voucher().map(|voucher| voucher.id.clone()),
         ..app.audit.entry(request.caller.actor(), Action::ProofSynchronous)
     };
     let proof = app.proofs.open(&request.circuit, request.target(), request.priority, Some(entry));

@@ -24,10 +24,11 @@ use edgeprove_job_rules::{idempotency::IdempotencyKey, job::Job};
 use edgeprove_protocol::{JobId, ProblemType, TraceContext, headers};
 use edgeprove_webhooks::Callback;
 use http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts};
+use sha2::{Digest as _, Sha256};
 
 use super::get_proof::finished_job;
 use crate::{
-    access::{Caller, Work},
+    access::{Caller, Work, voucher_uses::UsesOfVoucher},
     http::{
         admitted_request::AdmittedRequest,
         api_error::ApiError,
@@ -41,7 +42,7 @@ use crate::{
     },
     jobs::{
         Jobs, JobsDisabled,
-        job_kinds::proof_payload::KIND,
+        job_kinds::proof_payload::{JobVoucher, KIND},
         submission::{Asked, Submission},
     },
     lifecycle::WorkToken,
@@ -84,7 +85,8 @@ async fn try_submit(
         (Err(reason), DefaultAnswer::Proof) => return Err(without_jobs(reason, &parts.headers)),
     };
     let mut request = AdmittedRequest::check(app, parts, body, Work::Queued).await?;
-    let preferences = JobPreferences::from_request_parts(parts, app).await?;
+    let mut preferences = JobPreferences::from_request_parts(parts, app).await?;
+    preferences.idempotency_key = preferences.idempotency_key.map(|key| own_key(key, &request.caller));
     let callback = callback(jobs, &request.caller, &parts.headers)?;
     let account = jobs.account(&request.caller);
     let has_limit = request.deadline.is_some() || request.limits.timeout.is_some();
@@ -94,9 +96,13 @@ async fn try_submit(
         request.check_timeout(app)?;
     }
     let candidates = upload::receive(app, &mut request, parts, body).await?;
+    let voucher = request.caller.voucher().map(|voucher| {
+        let of_job = JobVoucher { id: voucher.id.clone(), scope: voucher.scope() };
+        (of_job, app.vouchers.uses_of(voucher))
+    });
     let (submission, Rest { id, caller, circuit, format, work }) = submission(
         request,
-        account,
+        (account, voucher),
         candidates,
         preferences.idempotency_key.clone(),
         callback,
@@ -136,6 +142,16 @@ async fn try_submit(
         response.headers_mut().insert(headers::PREFERENCE_APPLIED, applied);
     }
     Ok(response)
+}
+
+/// The idempotency key under which a job is stored. Each page has keys of its own: it must not find the jobs of the key's holder
+/// or of other pages.
+fn own_key(key: IdempotencyKey, caller: &Caller) -> IdempotencyKey {
+    let Some(voucher) = caller.voucher() else { return key };
+    let digest =
+        Sha256::new().chain_update(voucher.scope()).chain_update([0]).chain_update(key.as_str()).finalize();
+    // Hexadecimal digits are a key.
+    format!("voucher {}", hex::encode(digest)).parse().unwrap_or(key)
 }
 
 /// Whether the job of a request is there already. Then it does not matter how long a new one would take.
@@ -191,7 +207,7 @@ struct Rest {
 
 fn submission(
     request: AdmittedRequest,
-    account: String,
+    (account, voucher): (String, Option<(JobVoucher, UsesOfVoucher)>),
     candidates: Candidates,
     idempotency_key: Option<IdempotencyKey>,
     callback: Option<Callback>,
@@ -214,6 +230,7 @@ fn submission(
         trace,
         grant,
         has_quota: caller.limits().proofs_per_day.is_some(),
+        voucher,
     };
     (submission, Rest { id, caller, circuit, format, work })
 }

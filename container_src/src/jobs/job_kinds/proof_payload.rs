@@ -49,6 +49,18 @@ pub struct Payload {
     /// The trace of that request, for the log.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub trace: Option<TraceContext>,
+    /// The voucher of the page that submitted the job.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub voucher: Option<JobVoucher>,
+}
+
+/// The voucher with which a page submitted a job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobVoucher {
+    /// Its id, for the audit log.
+    pub id: String,
+    /// Whose jobs it sees: [`edgeprove_protocol::Voucher::scope`].
+    pub scope: String,
 }
 
 /// A circuit and a witness of it.

@@ -308,11 +308,16 @@ impl Prove {
     ) -> Result<CompletedProof, AttemptError> {
         // Callers without a key share one owner, and must not get each other's proofs.
         let is_named = access::actor(&job.owner) != Actor::Anonymous;
+        let tenant = match &payload.voucher {
+            // Neither must pages of one key, by the time that a proof takes.
+            Some(voucher) => format!("{} {}", job.owner, voucher.scope),
+            None => job.owner.clone(),
+        };
         // A caller's jobs and requests take turns with each other. A job competes with requests from its start, because its wait
         // before has counted in the queue: the jobs of a long queue would all go ahead of a request.
         let account = format!("job {}", job.account);
         let request = ProofRequest {
-            tenant: is_named.then_some(job.owner.as_str()),
+            tenant: is_named.then_some(tenant.as_str()),
             cache: payload.cache,
             urgency: Urgency { account: Some(&account), priority: job.priority, since: job.started_at },
             timeout: payload.timeout_ms.map(Duration::from_millis),

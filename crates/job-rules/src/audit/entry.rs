@@ -82,6 +82,8 @@ actions! {
     JobCancelled = "job.cancelled";
     /// A job's result was deleted.
     JobExpired = "job.expired";
+    /// The holder of a key minted a voucher for a page.
+    VoucherMinted = "voucher.minted";
     /// An operator uploaded a circuit, which passed every check.
     CircuitUploaded = "circuit.uploaded";
     /// An operator removed a circuit that was built or uploaded.
@@ -155,6 +157,9 @@ pub struct Entry {
     /// How many requests of the same actor with the same outcome this entry stands for, if more than one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub times: Option<u64>,
+    /// The id of the voucher with which a page acted for the actor.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub voucher: Option<String>,
     /// The server that did it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub worker: Option<String>,
@@ -183,6 +188,7 @@ impl Entry {
             request_id: None,
             time,
             times: None,
+            voucher: None,
             worker: None,
         }
     }
@@ -214,6 +220,7 @@ mod tests {
             owner: Some(Actor::Anonymous),
             request_id: Some("r-1".to_owned()),
             times: Some(3),
+            voucher: Some("v-1".to_owned()),
             worker: Some("prover-0".to_owned()),
             ..Entry::new(
                 "2026-11-21T09:43:23.731Z".to_owned(),
@@ -230,7 +237,7 @@ mod tests {
             "{\"action\":\"job.failed\",\"actor\":\"key:alice\",\"attempt\":2,\"circuit\":\"range_check\",\
              \"contract\":\"eip155:1:0x00000000219ab540356cBB839Cbe05303d7705Fa\",\
              \"job_id\":\"c3-7c2d3f7e-0b7a-4c55-9d2f-5c1f3a0e9b11\",\"job_kind\":\"prove\",\"lease_token\":7,\"outcome\":\"proof_timeout\",\
-             \"owner\":\"anonymous\",\"request_id\":\"r-1\",\"time\":\"2026-11-21T09:43:23.731Z\",\"times\":3,\"worker\":\"prover-0\"}"
+             \"owner\":\"anonymous\",\"request_id\":\"r-1\",\"time\":\"2026-11-21T09:43:23.731Z\",\"times\":3,\"voucher\":\"v-1\",\"worker\":\"prover-0\"}"
         );
         let members: Map<String, Value> = serde_json::from_str(&full().canonical()).unwrap();
         assert!(members.keys().is_sorted());

@@ -168,6 +168,10 @@ problem_types! {
     ApiKeyRequired = "api_key_required", 401, Notice, Never, SameCircuit,
         "An API key is required",
         "Send a key as `Authorization: Bearer KEY` or `X-Api-Key: KEY`.";
+    /// The voucher of the request is incomplete, changed, expired, of another service, or its API key was withdrawn.
+    VoucherInvalid = "voucher_invalid", 401, Notice, Never, SameCircuit,
+        "The voucher is not valid",
+        "Get a new voucher from the back end of the page, and send it as it is.";
     /// The request did not come through the edge, or edge and server have different secrets.
     NotFromTheEdge = "not_from_the_edge", 403, Error, Never, SameCircuit,
         "Requests must come through the edge",
@@ -176,6 +180,14 @@ problem_types! {
     NotAllowed = "not_allowed", 403, Notice, Never, SameCircuit,
         "The caller's role does not permit this",
         "Ask the operator for a role that permits it.";
+    /// The voucher does not allow this circuit, priority or endpoint, or is for pages of another origin.
+    VoucherNotAllowed = "voucher_not_allowed", 403, Notice, Never, SameCircuit,
+        "The voucher does not allow this request",
+        "Ask for what the detail names with `POST /v1/vouchers`, or send the request with an API key.";
+    /// As many jobs and proofs were accepted with the voucher as it allows.
+    VoucherUsedUp = "voucher_used_up", 403, Notice, Never, SameCircuit,
+        "The voucher is used up",
+        "Get a new voucher from the back end of the page.";
     /// Pages of this origin are not allowed to call the service.
     OriginNotAllowed = "origin_not_allowed", 403, Notice, Never, SameCircuit,
         "This origin is not allowed",
@@ -390,6 +402,10 @@ problem_types! {
     DeployingDisabled = "deploying_disabled", 503, Notice, Never, SameCircuit,
         "The server deploys no contracts",
         "Deploy `verifier.sol` of the circuit yourself. Operator: start the server with `--deploy-rpc`.";
+    /// The service mints and accepts no vouchers.
+    VouchersDisabled = "vouchers_disabled", 503, Notice, Never, SameCircuit,
+        "The service has no vouchers",
+        "Let the back end prove for its pages. Operator: set `EDGEPROVE_VOUCHER_SECRET`, the same at edge and servers.";
     /// The server has as many private keys of deployments in memory as it may.
     TooManyDeployments = "too_many_deployments", 503, Warning, Later(5), SameCircuit,
         "Too many deployments at once",

@@ -78,6 +78,41 @@ test('the example of the package proves without a bundler', options, async () =>
   }
 });
 
+test('a page of another origin proves with a voucher in ten lines', options, async () => {
+  const example = await readFile(path.join(paths.sdk, 'examples/voucher/index.html'), 'utf8');
+  const script = /<script type="module">\n([^]*?)<\/script>/.exec(example)[1];
+  assert.ok(script.trimEnd().split('\n').length <= 10, 'the example has more than ten lines');
+  const backEnd = createProver({ url: server.url, apiKey: 'page-key', mode: 'remote' });
+  const minted = [];
+  site.files.answers['/voucher'] = async (request) => {
+    assert.equal(request.method, 'POST');
+    const made = await backEnd.vouchers.create({ circuit: 'range_check', uses: 1, expires: 60, origin: site.files.url });
+    minted.push(made.voucher);
+    return made.voucher;
+  };
+  site.files.texts['/example'] = example.replace('https://prover.example', proxy.url).replace('/range_check.json', '/circuits/range_check.json');
+  proxy.headers = [];
+  const page = await site.open(`${site.files.url}/example`);
+  await page.waitForFunction(() => document.querySelector('#status').textContent.includes('proved'));
+  assert.match(await page.textContent('#status'), /^proved by server, valid after \d+ ms$/);
+  assert.equal(minted.length, 1);
+  const sent = new Set(proxy.headers.map((headers) => headers.authorization).filter(Boolean));
+  assert.deepEqual([...sent], [`Bearer ${minted[0]}`], 'another credential was sent');
+  assert.ok(!(await page.content()).includes('page-key'));
+
+  // A second proof gets a second voucher. A page of another origin cannot use either.
+  await page.reload();
+  await page.waitForFunction(() => document.querySelector('#status').textContent.includes('proved'));
+  assert.equal(minted.length, 2);
+  await page.context().close();
+  const stolen = (await backEnd.vouchers.create({ circuit: 'range_check', origin: 'https://app.example' })).voucher;
+  const { value } = await inPage(async ({ url, stolen, program }) => {
+    const prover = window.edgeprove.createProver({ url, voucher: stolen, mode: 'remote' });
+    return await prover.prove({ id: 'range_check', program }, { value: 42, min: 10, max: 100 }).catch((error) => error.code);
+  }, { stolen });
+  assert.equal(value, 'voucher_not_allowed');
+});
+
 test('a bundled page proves with a key, in a worker, under a strict policy', options, async () => {
   site.files.headers = { 'content-security-policy': policy(given.url) };
   const { value, workers } = await inPage(async ({ url, apiKey, program }) => {

@@ -14,6 +14,8 @@ const TYPES = {
 export class Files {
   folders = {};
   texts = {};
+  /** Functions that return the text of an answer, by path. */
+  answers = {};
   requests = [];
   /** Headers of every answer. */
   headers = {};
@@ -42,6 +44,10 @@ export class Files {
     const headers = { 'access-control-allow-origin': '*', 'access-control-allow-headers': 'range', 'cache-control': 'no-store', ...this.headers };
     if (request.method === 'OPTIONS') {
       response.writeHead(204, headers).end();
+      return;
+    }
+    if (pathname in this.answers) {
+      response.writeHead(200, { ...headers, 'content-type': 'text/plain' }).end(await this.answers[pathname](request));
       return;
     }
     if (pathname in this.texts) {
