@@ -1,6 +1,6 @@
 //! Programs of configured circuits, for pages that compute witnesses and prove in the browser.
 //!
-//! A page gets what noir_js and bb.js need of a program: its bytecode and its ABI, and neither its source nor its debug information.
+//! A page gets what `noir_js` and bb.js need of a program: its bytecode and its ABI, and neither its source nor its debug information.
 
 use std::{
     collections::BTreeMap,

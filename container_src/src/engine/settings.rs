@@ -12,8 +12,7 @@ use edgeprove_prover::{
     RecyclePolicy,
     barretenberg::{BbProgram, Msm, crs::Crs},
 };
-
-use crate::circuits::sample_inputs::SampleInputs;
+use serde_json::{Map, Value};
 
 /// Settings of the engine.
 #[derive(Debug)]
@@ -86,5 +85,5 @@ pub struct CircuitSettings {
     /// Circuits that can replace each other.
     pub families: Vec<CircuitFamily>,
     /// Sample inputs, where a circuit has some.
-    pub samples: BTreeMap<CircuitId, SampleInputs>,
+    pub samples: BTreeMap<CircuitId, Map<String, Value>>,
 }

@@ -102,7 +102,7 @@ export class Control {
 }
 
 /** What a field needs to know. */
-interface Place {
+interface FieldOptions {
   label: string;
   path: string;
   /** `undefined` inside of another value. */
@@ -111,24 +111,24 @@ interface Place {
 }
 
 /** The field of a type. */
-export function fieldOf(type: AbiType, place: Place): Field {
+export function fieldOf(type: AbiType, options: FieldOptions): Field {
   switch (type.kind) {
     case 'field':
     case 'integer':
-      return numberField(type, place);
+      return numberField(type, options);
     case 'boolean':
-      return checkField(place);
+      return checkField(options);
     case 'string':
-      return textField(type, place);
+      return textField(type, options);
     case 'array':
-      if (isNumber(type.type) && type.length > LIST_CONTROLS_MAX) return listField(type, place);
-      return controlsOf(type) > CONTROLS_MAX ? jsonField(type, place) : groupField(type, place);
+      if (isNumber(type.type) && type.length > LIST_CONTROLS_MAX) return listField(type, options);
+      return controlsOf(type) > CONTROLS_MAX ? jsonField(type, options) : groupField(type, options);
     case 'tuple':
     case 'struct':
-      return controlsOf(type) > CONTROLS_MAX ? jsonField(type, place) : groupField(type, place);
+      return controlsOf(type) > CONTROLS_MAX ? jsonField(type, options) : groupField(type, options);
     case 'signal':
     case 'unknown':
-      return jsonField(type, place);
+      return jsonField(type, options);
   }
 }
 
@@ -151,7 +151,7 @@ function controlsOf(type: AbiType): number {
 /** No browser remembers what was entered, or corrects it. */
 const PRIVATE = { autocomplete: 'off', autocapitalize: 'off', autocorrect: 'off', spellcheck: 'false' };
 
-function numberField(type: AbiType, { label, path, isPublic, controls }: Place): Field {
+function numberField(type: AbiType, { label, path, isPublic, controls }: FieldOptions): Field {
   const input = el('input', { type: 'text', inputmode: 'text', class: 'mono', ...PRIVATE });
   const control = new Control(input, label, nameOf(type), rangeOf(type), isPublic);
   controls.add(path, control);
@@ -165,7 +165,7 @@ function numberField(type: AbiType, { label, path, isPublic, controls }: Place):
   };
 }
 
-function checkField({ label, path, isPublic, controls }: Place): Field {
+function checkField({ label, path, isPublic, controls }: FieldOptions): Field {
   const input = el('input', { type: 'checkbox' });
   const control = new Control(input, label, 'bool', 'true where it is checked', isPublic);
   controls.add(path, control);
@@ -179,7 +179,7 @@ function checkField({ label, path, isPublic, controls }: Place): Field {
   };
 }
 
-function textField(type: AbiType & { kind: 'string' }, { label, path, isPublic, controls }: Place): Field {
+function textField(type: AbiType & { kind: 'string' }, { label, path, isPublic, controls }: FieldOptions): Field {
   const input = el('input', { type: 'text', class: 'mono', ...PRIVATE });
   const control = new Control(input, label, nameOf(type), `a text of exactly ${type.length} bytes`, isPublic);
   controls.add(path, control);
@@ -194,7 +194,7 @@ function textField(type: AbiType & { kind: 'string' }, { label, path, isPublic, 
 }
 
 /** Numbers in one text, separated by commas, blanks or lines. */
-function listField(type: AbiType & { kind: 'array' }, { label, path, isPublic, controls }: Place): Field {
+function listField(type: AbiType & { kind: 'array' }, { label, path, isPublic, controls }: FieldOptions): Field {
   const area = el('textarea', { rows: 4, ...PRIVATE });
   const hint = `${type.length} values, separated by commas or lines; each ${rangeOf(type.type)}`;
   const control = new Control(area, label, nameOf(type), hint, isPublic);
@@ -220,7 +220,7 @@ function listField(type: AbiType & { kind: 'array' }, { label, path, isPublic, c
 }
 
 /** A value as JSON. */
-function jsonField(type: AbiType, { label, path, isPublic, controls }: Place): Field {
+function jsonField(type: AbiType, { label, path, isPublic, controls }: FieldOptions): Field {
   const isShort = type.kind === 'signal';
   const area = isShort ? el('input', { type: 'text', class: 'mono', ...PRIVATE }) : el('textarea', { rows: 6, ...PRIVATE });
   const hint = isShort ? 'a whole number, or a list of whole numbers as JSON' : 'a value as JSON, with integers as text';
@@ -250,7 +250,7 @@ export function parseJson(text: string): unknown {
 }
 
 /** Fields in a group. */
-function groupField(type: AbiType & { kind: 'array' | 'tuple' | 'struct' }, { label, path, isPublic, controls }: Place): Field {
+function groupField(type: AbiType & { kind: 'array' | 'tuple' | 'struct' }, { label, path, isPublic, controls }: FieldOptions): Field {
   const parts = partsOf(type).map(({ name, at, inner }) => {
     return { name, field: fieldOf(inner, { label: name, path: `${path}${at}`, isPublic: undefined, controls }) };
   });

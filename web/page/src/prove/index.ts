@@ -135,7 +135,7 @@ class ProvePage {
   #draw(): void {
     this.#picker.addEventListener('change', () => void this.#choose(this.#picker.value));
     this.#target.addEventListener('change', () => this.#showTarget());
-    for (const box of [this.#atServer, this.#here]) box.addEventListener('change', () => this.#showPlaces());
+    for (const box of [this.#atServer, this.#here]) box.addEventListener('change', () => this.#showLanes());
     const setup = el('form', { class: 'setup', novalidate: true, autocomplete: 'off', onsubmit: (event: Event) => {
       event.preventDefault();
       void this.#run();
@@ -147,7 +147,7 @@ class ProvePage {
       this.#facts),
     this.#inputs,
     el('div', { class: 'card run' },
-      el('fieldset', { class: 'places' },
+      el('fieldset', { class: 'options' },
         el('legend', {}, 'Prove at'),
         el('label', { class: 'option', for: this.#atServer.id }, this.#atServer, el('span', {}, 'The server')),
         el('label', { class: 'option', for: this.#here.id }, this.#here, el('span', {}, 'This browser', this.#hereNote)),
@@ -257,10 +257,10 @@ class ProvePage {
     this.#keepLine.hidden = refusal !== undefined;
     this.#keepInputs.disabled = refusal !== undefined;
     if (this.#keepInputs.disabled) this.#keepInputs.checked = false;
-    this.#showPlaces();
+    this.#showLanes();
   }
 
-  #showPlaces(): void {
+  #showLanes(): void {
     this.#hereLane.element.hidden = !this.#here.checked && this.#hereLane.totalMs === undefined;
     this.#serverLane.element.hidden = !this.#atServer.checked && this.#serverLane.totalMs === undefined && this.#here.checked;
     this.#keepLine.classList.toggle('off', !this.#atServer.checked);
@@ -289,7 +289,7 @@ class ProvePage {
     this.#comparison.textContent = '';
     this.#serverLane.reset('');
     this.#hereLane.reset('');
-    this.#showPlaces();
+    this.#showLanes();
     this.#context.announce('Proving');
     const run = async (lane: Lane, work: () => Promise<ProofResult>): Promise<ProofResult | undefined> => {
       lane.start();
@@ -326,7 +326,7 @@ class ProvePage {
       base: this.#context.base, circuit: circuit.id, target: target === circuit.target ? undefined : target, inputs,
       publicNames: form.publicNames, hasKey: this.#context.session.apiKey !== undefined,
     });
-    this.#showPlaces();
+    this.#showLanes();
   }
 
   #cardOf(result: ProofResult, circuit: Circuit): HTMLElement {

@@ -34,8 +34,8 @@ export class InputForm {
     this.#inputs = inputsOf(circuit, template);
     this.#sample = circuit.sample ?? template?.sample.accepted[0]?.inputs;
     this.#fields = this.#inputs.map((input) => {
-      const place = { label: input.name, path: input.name, isPublic: input.isPublic, controls: this.#controls };
-      return { input, field: fieldOf(input.type, place) };
+      const options = { label: input.name, path: input.name, isPublic: input.isPublic, controls: this.#controls };
+      return { input, field: fieldOf(input.type, options) };
     });
     this.#form = el('div', { class: 'fields' }, this.#fields.map(({ input, field }) =>
       el('div', {}, field.element, input.description === undefined ? null : el('p', { class: 'note' }, input.description))));

@@ -73,9 +73,9 @@ export class Lane {
     const name = step.stage;
     if (name === 'done') return;
     if (this.#stages.at(-1)?.name !== name) this.#stages.push({ name, began: performance.now() });
-    const place = step.queuePosition === null ? '' : `Place ${step.queuePosition} in the queue. `;
+    const position = step.queuePosition === null ? '' : `Position ${step.queuePosition} in the queue. `;
     const left = step.remainingMs === null ? '' : `About ${duration(step.remainingMs)} left.`;
-    this.#note.textContent = `${place}${left}`;
+    this.#note.textContent = `${position}${left}`;
     this.#drawRunning();
   }
 
