@@ -67,6 +67,7 @@ mod progress_bar;
 mod proof_cache;
 mod prover_faults;
 mod proving;
+mod quick_starts;
 mod retries;
 mod sealing;
 mod separate_callers;
