@@ -22,6 +22,8 @@ export type ClientErrorCode =
   | 'program_required'
   /** The program does not have the hash that it should have. */
   | 'program_changed'
+  /** Nothing can be sealed for the server: this runtime cannot, or `seal: 'required'` and the server has no key. */
+  | 'sealing_unavailable'
   /** The server did not finish within `timeout`. */
   | 'timeout'
   /** No connection to the server, or it was lost. Browsers report the same for an origin that the server refuses. */

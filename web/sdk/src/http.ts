@@ -2,6 +2,7 @@
 
 import { problemOf, readBytes, readJson } from './body.js';
 import { EdgeproveError, throwIfAborted } from './errors.js';
+import type { SentBody } from './sealer.js';
 import { deadlineIn, limit, pause, timeLeft, timeoutError } from './time.js';
 import type { Credentials } from './vouchers.js';
 
@@ -15,6 +16,8 @@ export interface RetryOptions {
 
 /** Longest time for a request that neither uploads nor waits for a proof, in milliseconds. */
 const SHORT_REQUEST_MS = 30_000;
+/** How often a request is sealed again because the server refused the key, the time or a repetition. */
+const RESEALS_MAX = 2;
 /** The first wait after a request without an answer, in milliseconds; it doubles with each attempt. */
 const FIRST_DELAY_MS = 1000;
 
@@ -27,6 +30,12 @@ export interface Call {
   headers?: Record<string, string | undefined>;
   /** It is sent again with each attempt. */
   body?: Blob | string;
+  /** Makes the body of each attempt, in place of `body`. */
+  sealed?: {
+    make: (token: string | undefined) => Promise<SentBody>;
+    /** Whether another attempt with a new body may succeed at once. */
+    refused: (error: EdgeproveError) => boolean;
+  };
   signal?: AbortSignal | undefined;
   /** When the call ends, attempts and waits included: {@link deadlineIn}. Default: the limit of short requests. */
   deadline?: number;
@@ -89,11 +98,17 @@ export class Http {
   async send<T>(call: Call, read: Read<T>): Promise<T> {
     const short = deadlineIn(Math.min(SHORT_REQUEST_MS, this.#options.timeout));
     const deadline = call.deadline ?? short;
+    let reseals = 0;
     for (let attempt = 1; ; attempt++) {
       try {
         return await this.once(call, deadline, read);
       } catch (error) {
-        if (!(error instanceof EdgeproveError) || !error.retryable || attempt >= this.attempts) throw error;
+        if (!(error instanceof EdgeproveError)) throw error;
+        if (call.sealed?.refused(error) && reseals < RESEALS_MAX) {
+          reseals += 1;
+          continue;
+        }
+        if (!error.retryable || attempt >= this.attempts) throw error;
         const delay = this.delayAfter(error, attempt);
         if (delay === undefined || delay >= timeLeft(deadline)) throw error;
         await pause(delay, call.signal);
@@ -162,14 +177,22 @@ export class Http {
   ): Promise<T> {
     // A local name: in a browser, `fetch` must not be called as a method of another object.
     const send = this.#options.fetch ?? globalThis.fetch;
+    const headers = headersOf(call, token);
+    let { body } = call;
+    if (call.sealed) {
+      const sent = await call.sealed.make(token);
+      throwIfAborted(signal);
+      headers.set('content-type', sent.contentType);
+      body = sent.body;
+    }
     try {
       const response = await send(url, {
         method: call.method ?? 'GET',
-        headers: headersOf(call, token),
+        headers,
         signal,
         // The service redirects nothing, and a key must not follow to another host.
         redirect: 'manual',
-        ...(call.body === undefined ? {} : { body: call.body }),
+        ...(body === undefined ? {} : { body }),
       });
       if (!response.ok && response.status !== call.accepts) throw await problemOf(response);
       return await read(response, token);

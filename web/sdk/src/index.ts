@@ -15,6 +15,7 @@ export type { FollowOptions, JobEvent, Jobs, SubmitOptions } from './jobs.js';
 export type { CallOptions, CircuitRequest, Circuits, VerificationKey } from './circuits.js';
 export type { VoucherRequest, Vouchers, VoucherSource } from './vouchers.js';
 export type { IdStorage } from './resume.js';
+export type { SealOption } from './sealer.js';
 export type { WorkerOption } from './worker-engine.js';
 export { contractArguments, forBbJs, forSnarkjs, proofAsFields, proofHex } from './shapes.js';
 export type { Groth16Arguments, HonkArguments, ProofParts } from './shapes.js';

@@ -9,6 +9,7 @@ import type { ProofInputs } from './inputs.js';
 import type { CircuitReference } from './program.js';
 import { jobProgress, resultOf } from './result.js';
 import type { ProofProgress, ProofResult } from './result.js';
+import type { Sealable, Sealer } from './sealer.js';
 import { serverEvents } from './sse.js';
 import { limit, pause, timeLeft, timeoutError } from './time.js';
 import type { Calldata, JobDocument, JobPage, JobStatus, Priority, ProofAnswer, Target } from './wire.js';
@@ -60,17 +61,21 @@ const SILENCE_MS = 45_000;
 const RECONNECT_MAX_MS = 5000;
 
 /** The headers of a request for a proof. */
-export function proofHeaders(body: Blob, options: SubmitOptions): Record<string, string | undefined> {
+export function proofHeaders(options: SubmitOptions): Record<string, string | undefined> {
   const { idempotencyKey } = options;
   if (idempotencyKey !== undefined && !/^[ -+\--~]{1,255}$/.test(idempotencyKey)) {
     throw new EdgeproveError('invalid_option', 'idempotencyKey must be 1 to 255 printable ASCII characters without a comma');
   }
   return {
-    'content-type': body.type === 'application/json' ? 'application/json' : 'application/gzip',
     'x-priority': options.priority,
     'x-deadline': options.deadline === undefined ? undefined : String(options.deadline / 1000),
     'idempotency-key': idempotencyKey,
   };
+}
+
+/** What is sealed of an upload, where something is. */
+export function sealable({ body, circuit }: Upload, target: Target | undefined): Sealable {
+  return { body, content: body.type === 'application/json' ? 'application/json' : 'application/gzip', circuit, target };
 }
 
 /** Makes what a request sends. */
@@ -79,11 +84,13 @@ export type MakeUpload = (circuit: string | CircuitReference, inputs: ProofInput
 /** Jobs of a server. */
 export class Jobs {
   readonly #http: Http;
+  readonly #sealer: Sealer;
   readonly #makeUpload: MakeUpload;
 
   /** Use `prover.jobs`. */
-  constructor(http: Http, makeUpload: MakeUpload) {
+  constructor(http: Http, sealer: Sealer, makeUpload: MakeUpload) {
     this.#http = http;
+    this.#sealer = sealer;
     this.#makeUpload = makeUpload;
   }
 
@@ -108,7 +115,7 @@ export class Jobs {
   async submitUpload(upload: Upload, options: SubmitOptions & { deadlineAt: number }): Promise<JobDocument> {
     return await this.#http.send({
       method: 'POST', path: '/v1/proofs', query: { circuit: upload.circuit, target: options.target },
-      headers: proofHeaders(upload.body, options), body: upload.body,
+      headers: proofHeaders(options), sealed: this.#sealer.bodyOf(sealable(upload, options.target), options.signal),
       signal: options.signal, deadline: options.deadlineAt,
     }, async (response, token) => {
       const job = checkedJob(await readJson<JobDocument>(response, ANSWER_MAX.document));

@@ -3,6 +3,7 @@
 import { EdgeproveError } from './errors.js';
 import type { RetryOptions } from './http.js';
 import type { IdStorage } from './resume.js';
+import type { SealOption } from './sealer.js';
 import { isToken } from './vouchers.js';
 import type { VoucherSource } from './vouchers.js';
 import type { WorkerOption } from './worker-engine.js';
@@ -29,6 +30,8 @@ export interface ProverOptions {
   voucher?: VoucherSource;
   /** Default: `auto`. */
   mode?: Mode;
+  /** Whether witnesses and inputs are sealed, so that nothing on the way to the server can read them. Default: `true`. */
+  seal?: SealOption;
   /** How often requests are repeated that may succeed later. */
   retry?: RetryOptions;
   /**
@@ -68,6 +71,7 @@ export interface Settings {
   mode: Mode;
   /** Ends with a slash; `undefined` with `mode: 'local'`. */
   base: URL | undefined;
+  seal: SealOption;
   timeout: number;
   crs: string;
   threads: number;
@@ -77,6 +81,8 @@ export interface Settings {
 export function settingsOf(options: ProverOptions): Settings {
   const mode = options.mode ?? 'auto';
   if (mode !== 'auto' && mode !== 'remote' && mode !== 'local') throw invalid("mode must be 'auto', 'remote' or 'local'");
+  const seal = options.seal ?? true;
+  if (seal !== true && seal !== false && seal !== 'required') throw invalid("seal must be true, false or 'required'");
   const timeout = options.timeout ?? TIMEOUT_MS;
   if (!(timeout > 0)) throw invalid('timeout must be a number of milliseconds above 0');
   const { attempts = 4, maxDelayMs = 0 } = options.retry ?? {};
@@ -93,7 +99,7 @@ export function settingsOf(options: ProverOptions): Settings {
   const threads = options.local?.threads ?? 1;
   if (!Number.isInteger(threads) || threads < 1) throw invalid('local.threads must be a whole number from 1');
   const crs = absolute(options.local?.crs ?? CRS_URL, 'local.crs').href;
-  return { mode, base: mode === 'local' ? undefined : base(options.url), timeout, crs, threads };
+  return { mode, base: mode === 'local' ? undefined : base(options.url), seal, timeout, crs, threads };
 }
 
 function base(url: string | URL | undefined): URL {

@@ -18,9 +18,10 @@ import { isServersFault, RemoteProver } from './remote.js';
 import { localProgress } from './result.js';
 import type { ProofProgress, ProofResult } from './result.js';
 import { JobIds } from './resume.js';
+import { Sealer } from './sealer.js';
 import type { ProofParts } from './shapes.js';
 import { Credentials, Vouchers } from './vouchers.js';
-import type { Health } from './wire.js';
+import type { Health, ServiceDocument } from './wire.js';
 import { WorkerEngine } from './worker-engine.js';
 
 /** Options of {@link Prover.prove}. */
@@ -93,10 +94,11 @@ export class Prover {
     this.circuits = new Circuits(this.#http);
     this.#programs = new Programs(this.circuits, mode !== 'local', fetch);
     this.#engine = new WorkerEngine(options.worker);
-    this.jobs = new Jobs(this.#http, async (circuit, inputs, { signal }) => {
+    const sealer = new Sealer(this.#http, this.#settings.seal);
+    this.jobs = new Jobs(this.#http, sealer, async (circuit, inputs, { signal }) => {
       return await this.#upload(referenceOf(circuit), inputs, signal, () => {});
     });
-    this.#remote = new RemoteProver(this.#http, this.jobs, new JobIds(options.storage, this.#http.base ?? ''));
+    this.#remote = new RemoteProver(this.#http, sealer, this.jobs, new JobIds(options.storage, this.#http.base ?? ''));
   }
 
   /**
@@ -166,6 +168,12 @@ export class Prover {
     }
     const vk = options.vk ?? (await this.circuits.vk(circuit, { target, signal })).bytes;
     return await this.#engine.verify({ proof: proof.proof, publicInputs, vk, target }, signal);
+  }
+
+  /** Versions and limits of the server, and its keys for what is sealed. */
+  async service(options: CallOptions = {}): Promise<ServiceDocument> {
+    return await this.#http.json<ServiceDocument>(
+      { path: '/.well-known/edgeprove', signal: options.signal }, ANSWER_MAX.document);
   }
 
   /** The state of the server. An unhealthy server is an answer too, not an error. */

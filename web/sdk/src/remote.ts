@@ -4,11 +4,12 @@ import { ANSWER_MAX, errorOf, readJson } from './body.js';
 import { EdgeproveError, throwIfAborted } from './errors.js';
 import { segment } from './http.js';
 import type { Http } from './http.js';
-import { proofHeaders } from './jobs.js';
+import { proofHeaders, sealable } from './jobs.js';
 import type { Jobs, SubmitOptions, Upload } from './jobs.js';
 import { jobProgress, localProgress, resultOf } from './result.js';
 import type { ProofProgress, ProofResult } from './result.js';
 import type { JobIds } from './resume.js';
+import type { Sealer } from './sealer.js';
 import { raceAbort } from './time.js';
 import type { JobDocument, ProofAnswer } from './wire.js';
 
@@ -32,13 +33,15 @@ export interface RemoteRequest extends SubmitOptions {
 /** Proves at one server. */
 export class RemoteProver {
   readonly #http: Http;
+  readonly #sealer: Sealer;
   readonly #jobs: Jobs;
   readonly #ids: JobIds;
   /** Whether the server refused a job because it has none: then later calls do not ask again. */
   #hasNoJobs = false;
 
-  constructor(http: Http, jobs: Jobs, ids: JobIds) {
+  constructor(http: Http, sealer: Sealer, jobs: Jobs, ids: JobIds) {
     this.#http = http;
+    this.#sealer = sealer;
     this.#jobs = jobs;
     this.#ids = ids;
   }
@@ -133,8 +136,9 @@ export class RemoteProver {
     const { idempotencyKey: _, ...options } = request;
     const answer = await this.#http.send({
       method: 'POST', path: `/api/prove/${segment(upload.circuit)}`, query: { target: request.target },
-      headers: { ...proofHeaders(upload.body, options), accept: 'application/json' },
-      body: upload.body, signal: request.signal, deadline: deadlineAt,
+      headers: { ...proofHeaders(options), accept: 'application/json' },
+      sealed: this.#sealer.bodyOf(sealable(upload, request.target), request.signal),
+      signal: request.signal, deadline: deadlineAt,
     }, async (response) => await readJson<ProofAnswer>(response, ANSWER_MAX.proof));
     const result = resultOf(answer, request.started);
     request.onProgress(localProgress('done', 'server', 100));
@@ -160,7 +164,7 @@ export function throwIfNotCompleted(job: JobDocument): void {
 /** Whether another place may succeed where a server failed in this way: it cannot be reached, is busy, or refuses. */
 export function isServersFault(error: EdgeproveError): boolean {
   if (error.code === 'unreachable' || error.code === 'timeout' || error.code === 'answer_too_large') return true;
-  if (error.code === 'bad_answer' || error.code === 'job_expired') return true;
+  if (error.code === 'bad_answer' || error.code === 'job_expired' || error.code === 'sealing_unavailable') return true;
   return error.status !== undefined && (error.status >= 500 || error.status === 429 || error.status === 408);
 }
 

@@ -291,6 +291,38 @@ export interface Verdict {
   verifiedBy: 'bb' | 'groth16' | 'evm' | (string & {});
 }
 
+/** What a client needs to know of a service before its first request. */
+export interface ServiceDocument {
+  versions: { edgeprove: string; bb: string; noir: string };
+  limits: {
+    upload_max_bytes: number;
+    decompressed_max_bytes: number;
+    inputs_max_bytes: number;
+    prove_timeout_ms: number;
+    request_timeout_ms: number;
+    job_attempts_max: number;
+  };
+  /** The keys for which a client may seal what it sends, the best one first. */
+  sealing: { keys: SealingKey[] };
+  /** The time at the server, RFC 3339 in UTC. */
+  timestamp: string;
+}
+
+/** A public key for which a client may seal. Times are RFC 3339 in UTC. */
+export interface SealingKey {
+  /** 16 hexadecimal digits. */
+  id: string;
+  /** The suite of HPKE (RFC 9180), by the numbers of IANA. */
+  suite: { kem: number; kdf: number; aead: number };
+  /** Base64. */
+  public_key: string;
+  not_before: string;
+  /** The server refuses the key from then on. */
+  expires_at: string;
+  /** Evidence of the program that has the private key. */
+  attestation: { kind: 'none' | (string & {}) };
+}
+
 /** The state of a server. */
 export interface Health {
   status: 'ok' | 'degraded' | 'unhealthy';

@@ -126,6 +126,7 @@ test('a request that no template has is refused, and a failed build has its reas
 test('the documents of the server have the members of the types, and no others', async () => {
   const circuit = { id: 'range_check', program: await program() };
   seen('Health', await prover.health());
+  seen('ServiceDocument', await prover.service());
   seen('CircuitPage', await prover.circuits.list());
   seen('CircuitPage', await prover.circuits.list({ limit: 1 }));
   seen('Circuit', await prover.circuits.get('range_check'));

@@ -288,8 +288,8 @@ test('a server without jobs proves while its caller waits', async () => {
       assert.equal(result.jobId, undefined);
       assert.ok(await prover.verify(result));
     }
-    assert.deepEqual(front.requests.slice(0, 2).concat(front.with('POST').slice(2)), [
-      'POST /v1/proofs?circuit=range_check', 'POST /api/prove/range_check', 'POST /api/prove/range_check',
+    assert.deepEqual(front.requests.slice(0, 3).concat(front.with('POST').slice(2)), [
+      'GET /.well-known/edgeprove', 'POST /v1/proofs?circuit=range_check', 'POST /api/prove/range_check', 'POST /api/prove/range_check',
     ]);
     await assert.rejects(prover.jobs.submit(circuit, INPUTS), { code: 'jobs_disabled' });
   } finally {

@@ -49,7 +49,7 @@ test('the witness is made here, and a job proves it', async () => {
   assert.ok(steps.every((step) => step.provedBy === 'server'));
   // No name of a circuit is asked for, and nothing is sent twice.
   assert.deepEqual(proxy.requests.map((line) => line.replace(result.jobId, 'ID')), [
-    'POST /v1/proofs?circuit=range_check', 'GET /v1/proofs/ID/events', 'GET /v1/proofs/ID/proof',
+    'GET /.well-known/edgeprove', 'POST /v1/proofs?circuit=range_check', 'GET /v1/proofs/ID/events', 'GET /v1/proofs/ID/proof',
   ]);
   assert.ok(await prover.verify(result));
   assert.ok(await prover.verify(result, { on: 'server' }));
@@ -60,7 +60,7 @@ test('the witness is made here, and a job proves it', async () => {
 test('one request proves directly', async () => {
   proxy.requests = [];
   const result = await remote().prove(circuit, INPUTS, { delivery: 'direct', target: 'evm' });
-  assert.deepEqual(proxy.requests, ['POST /api/prove/range_check?target=evm']);
+  assert.deepEqual(proxy.requests, ['GET /.well-known/edgeprove', 'POST /api/prove/range_check?target=evm']);
   assert.equal(result.target, 'evm');
   assert.equal(result.jobId, undefined);
   assert.ok(await remote().verify(result));

@@ -1,0 +1,198 @@
+// Witnesses and inputs that are sealed for the real server, through a proxy that sees everything.
+
+import assert from 'node:assert/strict';
+import test, { after, before, beforeEach } from 'node:test';
+
+import { AEAD_AES_256_GCM, CipherSuite, KDF_HKDF_SHA256, KEM_DHKEM_X25519_HKDF_SHA256 } from 'hpke';
+
+import { createProver } from '../../dist/index.js';
+import { isUsable, seal } from '../../dist/seal.js';
+import { keysFile } from '../support/keys.mjs';
+import { problem, Proxy } from '../support/proxy.mjs';
+import { program, sampleWitness, Server } from '../support/server.mjs';
+
+const INPUTS = { value: 42, min: 10, max: 100 };
+const SEALED = /^application\/vnd\.edgeprove\.sealed; content="application\/(gzip|json)"$/;
+const bytes = (hex) => Uint8Array.from(Buffer.from(hex, 'hex'));
+
+let server;
+let proxy;
+let circuit;
+let witness;
+/** What was sent to the paths that prove: headers and body. */
+let uploads;
+before(async () => {
+  server = await Server.start({ keys: await keysFile({ alice: 'user', bob: 'user' }), flags: ['--proof-cache', '0'] });
+  proxy = await Proxy.start(server.url);
+  circuit = { id: 'range_check', program: await program() };
+  witness = await sampleWitness();
+});
+after(async () => {
+  await proxy.stop();
+  await server.stop();
+});
+beforeEach(() => {
+  proxy.requests = [];
+  proxy.onPiece = () => true;
+  uploads = [];
+  proxy.intercept = record;
+});
+
+/** Records an upload. The proxy passes it on. */
+function record(request) {
+  if (request.method === 'POST') {
+    const upload = { headers: request.headers, body: Buffer.alloc(0) };
+    uploads.push(upload);
+    request.on('data', (piece) => (upload.body = Buffer.concat([upload.body, piece])));
+  }
+  return false;
+}
+
+const alice = (options = {}) =>
+  createProver({ url: proxy.url, apiKey: 'alice-key', mode: 'remote', retry: { maxDelayMs: 100 }, ...options });
+
+/** No sequence of 12 bytes of the witness is in an upload, beside the head that all gzip streams have. */
+function assertUnreadable() {
+  assert.ok(uploads.length > 0);
+  for (const { headers, body } of uploads) {
+    assert.match(headers['content-type'], SEALED);
+    assert.equal(body.subarray(0, 4).toString(), 'EPSB');
+    for (let at = 12; at + 12 <= witness.length; at++) assert.ok(!body.includes(witness.subarray(at, at + 12)), `${at}`);
+    assert.ok(!body.includes('privateInputs'));
+  }
+}
+
+test('the vector of RFC 9180 opens with the package that seals', async () => {
+  const suite = new CipherSuite(KEM_DHKEM_X25519_HKDF_SHA256, KDF_HKDF_SHA256, AEAD_AES_256_GCM);
+  const [privateKey, publicKey] = await Promise.all([
+    suite.DeserializePrivateKey(bytes('497b4502664cfea5d5af0b39934dac72242a74f8480451e1aee7d6a53320333d'), true),
+    suite.DeserializePublicKey(bytes('430f4b9859665145a6b1ba274024487bd66f03a2dd577d7753c68d7d7d00c00c')),
+  ]);
+  const ctx = await suite.SetupRecipient(
+    { privateKey, publicKey }, bytes('6c93e09869df3402d7bf231bf540fadd35cd56be14f97178f0954db94b7fc256'),
+    { info: bytes('4f6465206f6e2061204772656369616e2055726e') });
+  const ciphertext = bytes('e5d84cd531cfb583096e7cfa9641bd3079cf3a91cda813c52deb5f512be9931980a41de125a925cdad859d5b7a');
+  const plaintext = await ctx.Open(ciphertext, bytes('436f756e742d30'));
+  assert.equal(Buffer.from(plaintext).toString(), 'Beauty is truth, truth beauty');
+});
+
+test('what is proved is sealed, whether as a job, directly or from inputs', async () => {
+  const prover = alice();
+  for (const options of [{}, { delivery: 'direct' }, { target: 'evm' }, { target: 'evm', delivery: 'direct' }]) {
+    const result = await prover.prove(circuit, witness, options);
+    assert.ok(await prover.verify(result), JSON.stringify(options));
+  }
+  // Without the program, the server makes the witness.
+  assert.ok(await prover.verify(await prover.prove('range_check', INPUTS)));
+  const job = await prover.jobs.submit(circuit, witness);
+  assert.equal((await prover.jobs.follow(job.id)).status, 'completed');
+  assert.equal(uploads.length, 6);
+  assertUnreadable();
+  assert.equal(proxy.with('/.well-known/edgeprove').length, 1, 'the key is fetched once');
+});
+
+test('a body of any length is sealed as the server opens it', async () => {
+  const { sealing: { keys: [key] } } = await alice().service();
+  assert.ok(isUsable(key));
+  for (const [size, code] of [[0, 'witness_empty'], [1, 'witness_not_gzip'], [65_536, 'witness_not_gzip'], [200_001, 'witness_not_gzip']]) {
+    const binding = { content: 'application/gzip', circuit: '', target: '', apiKey: 'alice-key' };
+    const body = await seal(key, binding, Date.now(), new Blob([new Uint8Array(size)]));
+    assert.equal(body.size, 59 + size + 20 * Math.max(1, Math.ceil(size / 65_536)));
+    const send = async (apiKey) => await (await fetch(`${server.url}/api/prove`, {
+      method: 'POST', body, headers: {
+        authorization: `Bearer ${apiKey}`, 'content-type': 'application/vnd.edgeprove.sealed; content="application/gzip"',
+      },
+    })).json();
+    // The length of nothing is refused before anything is opened.
+    assert.equal((await send('bob-key')).code, size === 0 ? code : 'sealed_body_invalid');
+    assert.equal((await send('alice-key')).code, code);
+    assert.equal((await send('alice-key')).code, size === 0 ? code : 'sealed_body_replayed');
+  }
+});
+
+test('a new key of the server is fetched, and the witness sealed again', async () => {
+  const prover = alice();
+  await prover.prove(circuit, witness, { delivery: 'direct' });
+  await server.kill();
+  await server.restart();
+  assert.ok(await prover.verify(await prover.prove(circuit, witness)));
+  assert.equal(proxy.with('/.well-known/edgeprove').length, 2);
+  assert.equal(uploads.length, 3);
+  assertUnreadable();
+});
+
+test('a refused time and a repeated body lead to one more attempt each, and not to endless ones', async () => {
+  const codes = ['sealed_at_wrong_time', 'sealed_body_replayed'];
+  proxy.intercept = (request, response) => {
+    record(request);
+    return request.method === 'POST' && codes.length > 0 && problem(response, 400, codes.shift());
+  };
+  assert.ok(await alice().prove(circuit, witness));
+  assert.equal(new Set(uploads.map(({ body }) => body.toString('hex'))).size, 3);
+  uploads = [];
+  proxy.intercept = (request, response) => record(request) || (request.method === 'POST' && problem(response, 400, 'sealing_key_unknown'));
+  await assert.rejects(alice().prove(circuit, witness), { code: 'sealing_key_unknown' });
+  assert.equal(uploads.length, 3);
+});
+
+test('a lost answer leads to the same job, with a body that is sealed again', async () => {
+  let lost = 0;
+  proxy.onPiece = (request) => request.method !== 'POST' || lost++ > 0;
+  const prover = alice();
+  const job = await prover.jobs.submit(circuit, witness);
+  assert.equal((await prover.jobs.follow(job.id)).status, 'completed');
+  assert.equal(uploads.length, 2);
+  assert.equal(uploads[0].headers['idempotency-key'], uploads[1].headers['idempotency-key']);
+  assert.ok(!uploads[0].body.equals(uploads[1].body));
+  const { jobs } = await prover.jobs.list();
+  assert.equal(jobs.filter(({ created_at }) => created_at >= job.created_at).length, 1);
+});
+
+test('nothing is sent in the clear where the server has a key', async () => {
+  const { sealing: { keys: [key] }, ...rest } = await alice().service();
+  for (const changed of [
+    { ...key, public_key: Buffer.alloc(32).toString('base64') },
+    { ...key, public_key: 'AA==' },
+    { ...key, suite: { ...key.suite, kem: 0x647a } },
+    { ...key, id: '../..' },
+  ]) {
+    proxy.intercept = (request, response) => {
+      if (record(request) || !request.url.startsWith('/.well-known')) return false;
+      response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify({ ...rest, sealing: { keys: [changed] } }));
+      return true;
+    };
+    await assert.rejects(alice().prove(circuit, witness), { code: 'sealing_unavailable' }, JSON.stringify(changed));
+    await assert.rejects(alice().jobs.submit('range_check', INPUTS), { code: 'sealing_unavailable' });
+  }
+  // Neither is where the keys cannot be fetched.
+  proxy.intercept = (request, response) =>
+    record(request) || (request.url.startsWith('/.well-known') && problem(response, 503, 'not_ready'));
+  await assert.rejects(alice().prove(circuit, witness), { code: 'not_ready' });
+  assert.deepEqual(uploads, []);
+});
+
+test('without a key of the server, the option decides', async () => {
+  const open = await Server.start({ flags: ['--sealing', 'off'] });
+  const front = await Proxy.start(open.url);
+  front.intercept = record;
+  try {
+    const prover = (options) => createProver({ url: front.url, mode: 'remote', ...options });
+    await assert.rejects(prover({ seal: 'required' }).prove(circuit, witness), { code: 'sealing_unavailable' });
+    assert.deepEqual(uploads, []);
+    assert.ok(await prover({}).prove(circuit, witness));
+    assert.equal(uploads.at(-1).headers['content-type'], 'application/gzip');
+    // A server of an earlier version does not know the path.
+    front.intercept = (request, response) =>
+      record(request) || (request.url.startsWith('/.well-known') && problem(response, 404, 'not_found'));
+    assert.ok(await prover({}).prove(circuit, witness));
+    await assert.rejects(prover({ seal: 'required' }).prove(circuit, witness), { code: 'sealing_unavailable' });
+  } finally {
+    await front.stop();
+    await open.stop();
+  }
+  uploads = [];
+  assert.ok(await alice({ seal: false }).prove(circuit, witness));
+  assert.equal(uploads[0].headers['content-type'], 'application/gzip');
+  assert.deepEqual(proxy.with('/.well-known'), []);
+  assert.throws(() => createProver({ url: proxy.url, seal: 'yes' }), { code: 'invalid_option' });
+});
