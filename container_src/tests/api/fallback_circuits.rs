@@ -6,7 +6,16 @@ use std::path::Path;
 use edgeprove_protocol::{CircuitId, JobDocument, Problem, ProblemType, Target::NoirRecursive, headers};
 use tempfile::TempDir;
 
-use crate::support::{Sample, TestServer, client::Request, samples, settings::Settings, wait};
+use edgeprove_sealing::format::{CHUNK_BYTES, HEAD_BYTES, LENGTH_BYTES, TAG_BYTES};
+
+use crate::support::{
+    Sample, TestServer,
+    client::Request,
+    samples,
+    sealed::{Binding, of_witness, sealed_body, sealed_request, sealing_key},
+    settings::Settings,
+    wait,
+};
 
 /// A server with a family of two circuits: `small` is the fallback for `large`.
 struct Family {
@@ -61,6 +70,28 @@ fn the_smaller_circuit_is_proved_when_time_is_short() {
     let response = family.server.with_suspended_provers(|| family.both().send());
     response.assert_proves(&family.small, NoirRecursive);
     assert_eq!(response.header(headers::FALLBACK_FROM), "large");
+    family.server.assert_healthy();
+}
+
+#[test]
+fn a_sealed_form_falls_back_too() {
+    let family = Family::start();
+    let form = family.both();
+    let content = form.head.headers_ref().unwrap()["content-type"].to_str().unwrap().to_owned();
+    let address = family.server.address();
+    let key = sealing_key(address, None);
+    let binding = Binding { content: content.clone(), ..of_witness("large") };
+    let seal = |form: &[u8]| sealed_body(&key, &binding, form);
+    let send = |body: Vec<u8>| sealed_request(address, "/api/prove/large", &content, body).send();
+    send(seal(&form.body)).assert_proves(&family.large, NoirRecursive);
+    let sealed = seal(&form.body);
+    let response = family.server.with_suspended_provers(|| send(sealed));
+    response.assert_proves(&family.small, NoirRecursive);
+    // The end of the form is not the end of the sealed body.
+    let cut = seal(&[&form.body[..], &[b'\n'; 65_536]].concat());
+    send(cut[..HEAD_BYTES + CHUNK_BYTES + LENGTH_BYTES + TAG_BYTES].to_vec())
+        .assert_refused(ProblemType::SealedBodyInvalid);
+    send(seal(&[&form.body[..], &[b'\n'; 200_000]].concat())).assert_refused(ProblemType::InvalidRequest);
     family.server.assert_healthy();
 }
 

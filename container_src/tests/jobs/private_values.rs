@@ -22,6 +22,7 @@ use edgeprove_testkit::{
     postgres::Cluster,
     s3::{BUCKET, S3Server},
     samples,
+    sealed::{of_witness, sealed_body, sealed_request, sealing_key},
     settings::Settings,
     wait::LONG_LIMIT,
 };
@@ -203,6 +204,28 @@ fn submit_inputs(server: &TestServer, canary: &Canary) {
     server.wait_until_finished(job.id, LONG_LIMIT);
 }
 
+/// Uses the canary in sealed witnesses: of a job, of a request that waits, and of bodies that are refused.
+fn submit_sealed(server: &TestServer, canary: &Canary) {
+    let (to, binding) = (server.address(), of_witness("canary"));
+    let key = sealing_key(to, None);
+    let seal = || sealed_body(&key, &binding, &canary.sample.witness);
+    let send = |path: &str, body: Vec<u8>| {
+        assert!(!canary.is_in(&body), "the sealed body shows the value");
+        let response = sealed_request(to, path, &binding.content, body).send();
+        canary.assert_absent(&response);
+        response
+    };
+    let (wait, submit) = ("/api/prove/canary", "/v1/proofs?circuit=canary");
+    send(wait, seal()).assert_proof_of(&canary.sample);
+    let mut changed = seal();
+    *changed.last_mut().unwrap() ^= 1;
+    send(wait, changed).assert_refused(ProblemType::SealedBodyInvalid);
+    let body = seal();
+    let job = send(submit, body.clone()).assert_accepted();
+    send(submit, body).assert_refused(ProblemType::SealedBodyReplayed);
+    server.wait_until_finished(job.id, LONG_LIMIT);
+}
+
 /// A folder with the circom circuit `square`, which has a private root of any size.
 fn circom_folder() -> (TempDir, CircomCircuit) {
     let (dir, square) = (tempfile::tempdir().unwrap(), CircomCircuit::compile("square"));
@@ -349,6 +372,7 @@ fn assert_leaves_no_trace(folder: &DataFolder, elsewhere: &[PathBuf], configure:
         let proved: Vec<_> = (0..6).map(|_| submit(&server, &canary.sample)).collect();
         let failed = submit(&server, &canary.unsatisfied());
         submit_inputs(&server, &canary);
+        submit_sealed(&server, &canary);
         submit_circom(&server, &canary, &square);
         upload_samples(&server, &canary, &square);
         for event in server.events(proved[5]) {
