@@ -7,7 +7,7 @@ use std::{
     thread,
 };
 
-use edgeprove_protocol::{JobId, JobStatus, ProblemType};
+use edgeprove_protocol::{JobId, JobStatus, ProblemType, answer::NewVoucher};
 use edgeprove_testkit::{
     Sample, TestServer, eventually,
     postgres::{Cluster, Stop},
@@ -17,6 +17,7 @@ use edgeprove_testkit::{
 };
 use rustix::process::Signal;
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 
 use crate::support::{
     DataFolder, assert_none_twice, assert_proved, count_jobs_with, entries, resume, submit_jobs, suspend,
@@ -281,4 +282,38 @@ fn a_suspended_postgresql_loses_no_job() {
     assert_proved(&server, &jobs, samples::range_check());
     server.finish();
     assert_none_twice(&[verified_entries(&shared.audit_of("server"))]);
+}
+
+#[test]
+fn servers_count_the_uses_of_a_voucher_together() {
+    let Some(shared) = Shared::new() else { return };
+    let (range, folder) = (samples::range_check(), tempfile::tempdir().unwrap());
+    let keys = folder.path().join("keys.toml");
+    let digest = hex::encode(Sha256::digest("alice"));
+    fs::write(&keys, format!("[keys.alice]\nsha256 = ['{digest}']\n")).unwrap();
+    // Without a secret of vouchers: it follows from the key of the artifacts, which they share.
+    let servers = ["first", "second"].map(|name| {
+        TestServer::start(|settings| {
+            shared.configure(settings, name, "15s");
+            settings.flag("--keys-file", &keys.display());
+        })
+    });
+    let body = r#"{"circuit": "range_check", "uses": 5}"#;
+    let minted = servers[0].json_request("/v1/vouchers", body).header("x-api-key", "alice").send();
+    let voucher: NewVoucher = serde_json::from_slice(&minted.body).unwrap();
+    let accepted = thread::scope(|scope| {
+        let submit = |at: usize| {
+            let request = servers[at % 2].submission(range);
+            request.header("x-api-key", &voucher.voucher).send()
+        };
+        let sent: Vec<_> = (0..12).map(|at| scope.spawn(move || submit(at))).collect();
+        let answers: Vec<_> = sent.into_iter().map(|sent| sent.join().unwrap()).collect();
+        answers.iter().filter(|answer| answer.status == 202).count()
+    });
+    assert_eq!(accepted, 5);
+    for server in servers {
+        let refused = server.submission(range).header("x-api-key", &voucher.voucher).send();
+        refused.assert_refused(ProblemType::VoucherUsedUp);
+        server.finish();
+    }
 }

@@ -297,3 +297,20 @@ fn the_edge_admits_the_keys_of_the_containers() {
         assert_eq!(fault_of(pairs), (SERVER_KEYS.to_owned(), fault));
     }
 }
+
+#[test]
+fn the_secret_of_vouchers_is_for_edge_and_containers() {
+    let name = "EDGEPROVE_VOUCHER_SECRET";
+    let (secret, text) = (("EDGE_SECRET", "0123456789abcdef"), "0123456789abcdef0123456789abcdef");
+    let with = settings(&[secret, (name, &format!("{text}\n"))]);
+    assert_eq!(with.voucher_secret, VoucherSecret::new(text));
+    assert_eq!(with.container_var(name), Some(text));
+    assert!(!format!("{with:?}").contains(text));
+    assert_eq!(settings(&[secret]).voucher_secret, None);
+    for (pairs, fault) in [
+        (&[(name, text)][..], SettingFault::NeedsSecret),
+        (&[(name, &text[1..]), secret], SettingFault::UnfitVoucherSecret),
+    ] {
+        assert_eq!(fault_of(pairs), (name.to_owned(), fault));
+    }
+}

@@ -3,8 +3,8 @@
 //! 1. The caller has an API key (401, 403), and is within its rate (429). The service has vouchers (503).
 //! 2. The body arrives, and is JSON of the right size (400, 408, 413, 415, 503).
 //! 3. Each member is valid and within the bounds of the server (400), and the role of the key includes the priority (403).
-//! 4. The circuits exist (404).
-//! 5. The key has not minted too many in a short time (429).
+//! 4. The key has not minted too many in a short time (429).
+//! 5. The circuits exist (404).
 //! 6. The audit log has the voucher (503).
 //! 7. 201 with the token. It is stored nowhere.
 
@@ -63,10 +63,10 @@ async fn mint(app: &AppState, parts: &mut Parts, body: &mut RequestBody) -> Resu
     let (holder, key) = holder(&caller, parts)?;
     let asked = receive(app, &caller, parts, body).await?;
     caller.may_use(asked.priority).map_err(|error| forbidden(app, &caller, error, parts))?;
+    app.access.count_voucher(&caller, app.vouchers.rate())?;
     for circuit in &asked.circuits {
         check_exists(app, circuit).await?;
     }
-    app.access.count_voucher(&caller, app.vouchers.rate())?;
     let VoucherRequest { circuits, uses, expires, origin, priority, subject } = asked;
     let voucher = Voucher {
         id: Uuid::new_v4().to_string(),

@@ -1,6 +1,6 @@
 //! Who mints vouchers, within which limits, and behind an edge.
 
-use std::fs;
+use std::{fs, process::Command};
 
 use edgeprove_protocol::{ProblemType, headers, voucher::KeyFingerprint};
 use http::Method;
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::{APP, Keyed, keys, minted};
-use crate::support::{TestServer, client::Request, eventually, samples};
+use crate::support::{TestServer, client::Request, eventually, paths, processes, samples, wait};
 
 const EDGE_SECRET: &str = "0123456789abcdef0123456789abcdef";
 
@@ -122,4 +122,40 @@ fn behind_an_edge_only_the_edge_presents_vouchers() {
         .header(headers::AUTHENTICATED_USER, "alice")
         .header(headers::KEY_FINGERPRINT, &fingerprint);
     mint.send().assert_refused(ProblemType::VouchersDisabled);
+}
+
+#[test]
+fn the_command_line_mints_a_voucher() {
+    let keyed = Keyed::start();
+    let key = keyed.dir.path().join("key");
+    fs::write(&key, "alice\n").unwrap();
+    let run = |arguments: &[&str]| {
+        let mut command = Command::new(paths::edgeprove());
+        let url = format!("http://{}", keyed.server.address());
+        command.env_clear().args(["voucher", "--server", &url, "--key-file"]).arg(&key).args(arguments);
+        let output = processes::run(&mut command, wait::LIMIT);
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (output.status.code(), text(output.stdout), text(output.stderr))
+    };
+    let all =
+        ["--circuit", "range_check", "--uses", "2", "--expires", "1m", "--priority", "low", "--origin", APP];
+    let (code, token, error) = run(&all);
+    assert_eq!((code, error.as_str()), (Some(0), ""), "{token}");
+    let request = keyed.server.prove_request(&samples::range_check().witness).header("origin", APP);
+    // The origin of the page must be allowed to call as well.
+    let refused = request.header(headers::API_KEY, token.trim()).send();
+    refused.assert_refused(ProblemType::OriginNotAllowed);
+    let (code, token, _) = run(&["--circuit", "range_check"]);
+    assert_eq!(code, Some(0));
+    let request = keyed.server.prove_request(&samples::range_check().witness);
+    request.header(headers::API_KEY, token.trim()).send().assert_proof_of(samples::range_check());
+    let (code, document, _) = run(&["--circuit", "range_check", "--subject", "user-1", "--json"]);
+    let document: Value = serde_json::from_str(&document).unwrap();
+    assert_eq!((code, document["subject"].as_str()), (Some(0), Some("user-1")));
+    let (code, _, error) = run(&["--circuit", "../x", "--expires", "soon"]);
+    assert_eq!(code, Some(64), "{error}");
+    assert!(error.contains("--circuit") && error.contains("--expires"), "{error}");
+    let (code, _, error) = run(&["--circuit", "range_check", "--uses", "1000"]);
+    assert_eq!(code, Some(65), "{error}");
+    assert!(error.contains("`uses`"), "{error}");
 }
