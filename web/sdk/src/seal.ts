@@ -13,7 +13,7 @@ export interface Binding {
   circuit: string;
   /** The target in the query; empty if it has none. */
   target: string;
-  /** The key that the request has. */
+  /** The key or the voucher that the request has. */
   token: string | undefined;
 }
 

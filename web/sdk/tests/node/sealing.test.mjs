@@ -95,7 +95,7 @@ test('a body of any length is sealed as the server opens it', async () => {
   const { sealing: { keys: [key] } } = await alice().service();
   assert.ok(isUsable(key));
   for (const [size, code] of [[0, 'witness_empty'], [1, 'witness_not_gzip'], [65_536, 'witness_not_gzip'], [200_001, 'witness_not_gzip']]) {
-    const binding = { content: 'application/gzip', circuit: '', target: '', apiKey: 'alice-key' };
+    const binding = { content: 'application/gzip', circuit: '', target: '', token: 'alice-key' };
     const body = await seal(key, binding, Date.now(), new Blob([new Uint8Array(size)]));
     assert.equal(body.size, 59 + size + 20 * Math.max(1, Math.ceil(size / 65_536)));
     const send = async (apiKey) => await (await fetch(`${server.url}/api/prove`, {
