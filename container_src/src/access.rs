@@ -375,10 +375,16 @@ impl Caller {
         share_account(&self.account)
     }
 
-    /// Whether it may see and cancel a job of this owner.
+    /// Whether it may change a job of this owner, and fetch its proof.
+    #[must_use]
+    pub fn may_use_job(&self, owner: &str) -> bool {
+        self.may_operate().is_ok() || self.owner() == owner
+    }
+
+    /// Whether it may see a job of this owner.
     #[must_use]
     pub fn may_see(&self, owner: &str) -> bool {
-        self.may_operate().is_ok() || self.owner() == owner
+        self.may_observe().is_ok() || self.owner() == owner
     }
 
     /// Its name in the audit log.
@@ -402,6 +408,11 @@ impl Caller {
     /// Fails if the role of its key does not include this priority.
     pub fn may_use(&self, priority: Priority) -> Result<(), Forbidden> {
         self.profile.role.may_use(priority)
+    }
+
+    /// Fails if it does not see the jobs of all callers.
+    pub fn may_observe(&self) -> Result<(), Forbidden> {
+        self.role().may_observe()
     }
 
     /// Fails if it is not an operator.

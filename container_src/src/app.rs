@@ -43,6 +43,7 @@ use crate::{
     config::{ServeSettings, builder::WorkSettings, server::ServerSettings},
     engine::{Engine, EngineError},
     http::{
+        board::Board,
         concurrent_requests::ConcurrentRequests,
         handlers::metrics::declare,
         listener::{self, Shutdown},
@@ -226,6 +227,7 @@ impl App {
             access,
             vouchers,
             audit,
+            board: Board::default(),
             exposition,
         });
         declare(&state);

@@ -13,6 +13,7 @@
 //! - [`caller`]: identifies the caller. [`trusted_edge`]: accepts requests from the edge only; [`edge_secret`]: by a secret.
 //! - [`job_reader`]: who reads a job; [`job_stream`]: its events; [`event_socket`]: the same over a WebSocket.
 //!   [`event_response`]: the answer with them.
+//! - [`board`]: the board for all its viewers. [`job_filter`]: which jobs a query selects.
 //! - [`rate_limit_headers`]: what is left of a caller's limits.
 //! - [`proof_response`], [`job_response`]: answers with a proof or a job.
 //! - [`single_header`]: headers that a request may have once.
@@ -27,6 +28,7 @@ use std::time::Duration;
 
 pub mod admitted_request;
 pub mod api_error;
+pub mod board;
 pub mod callback;
 pub mod caller;
 pub mod concurrent_requests;
@@ -39,6 +41,7 @@ pub mod guarded_body;
 pub mod handlers;
 pub mod host_names;
 pub mod inputs;
+pub mod job_filter;
 pub mod job_reader;
 pub mod job_response;
 pub mod job_stream;

@@ -8,10 +8,10 @@
 //! - [`circuit_document`]: the wire's document of a circuit.
 //! - [`build_request`]: requests for circuits.
 //! - [`deploy_request`]: requests for deployments of their contracts.
-//! - [`submission`]: accepts jobs.
+//! - [`submission`]: accepts jobs. [`changes`]: cancels them, and queues failed ones again.
 //! - [`link_token`]: tokens with which pages read one job.
 //! - [`watch_permits`]: how many clients may follow jobs.
-//! - [`document`]: the wire's document of a proof job.
+//! - [`document`]: the wire's document of a job. [`stage_times`]: the times of its stages.
 //! - [`spent_proofs`]: returns the proofs of failed jobs to the quotas of their callers.
 //! - [`lost_entries`]: completes the audit log after a crash.
 //! - [`job_recorder`]: writes what happens to jobs to the audit log and the metrics.
@@ -19,6 +19,7 @@
 //! - [`held_keys`]: the private keys of deployments that wait for a worker.
 
 pub mod build_request;
+pub mod changes;
 pub mod circuit_document;
 pub mod deploy_request;
 pub mod document;
@@ -28,6 +29,7 @@ pub mod job_recorder;
 pub mod link_token;
 pub mod lost_entries;
 pub mod spent_proofs;
+pub mod stage_times;
 pub mod submission;
 pub mod system;
 pub mod watch_permits;

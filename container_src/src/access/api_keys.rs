@@ -399,7 +399,7 @@ mod tests {
                  `edgeprove keys new bob` prints a new key and its line",
                 "keys.bob.sha256 has an entry that is not 64 hexadecimal digits: \
                  `edgeprove keys new bob` prints a new key and its line",
-                "keys.bob: a role is one of user, priority, operator",
+                "keys.bob: a role is one of observer, user, priority, operator",
                 "keys.bob: per_minute and burst are at least 1",
             ]
         );

@@ -4,33 +4,49 @@ use std::str::FromStr;
 
 use edgeprove_protocol::{HasProblemType, Priority, ProblemType, caller::OPERATOR_ROLE};
 
-/// The role of a caller. Each role includes the roles before it.
+/// The role of a caller. From [`Self::User`] on, each role includes the roles before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum Role {
+    /// May see the jobs of all callers, and change nothing: it requests no proofs.
+    Observer,
     /// May request proofs with LOW or NORMAL priority, and see and cancel its own jobs.
     #[default]
     User,
     /// May also use HIGH priority.
     Priority,
-    /// May use every priority, see and cancel the jobs of all callers, upload and remove circuits, and read the audit log.
+    /// May use every priority, see, cancel and retry the jobs of all callers, upload and remove circuits, and read the audit log.
     Operator,
 }
 
 /// A text that is not a role.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a role is one of user, priority, operator")]
+#[error("a role is one of observer, user, priority, operator")]
 pub struct UnknownRole;
 
 /// The caller's role does not allow the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Forbidden {
     /// It does not include this priority.
-    #[error("the role `{}` allows at most priority {}, not {asked}", role.as_str(), role.highest_priority())]
+    #[error("the role `{}` allows at most priority {highest}, not {asked}", role.as_str())]
     Priority {
         /// The caller's role.
         role: Role,
+        /// Its highest priority.
+        highest: Priority,
         /// The requested priority.
         asked: Priority,
+    },
+    /// It only reads.
+    #[error("the role `{}` only reads: it requests nothing that takes work", role.as_str())]
+    ReadOnly {
+        /// The caller's role.
+        role: Role,
+    },
+    /// The request shows the jobs of others.
+    #[error("this needs the role `operator` or `observer`, and the caller has the role `{}`", role.as_str())]
+    ObserversOnly {
+        /// The caller's role.
+        role: Role,
     },
     /// The request is for operators only.
     #[error("this needs the role `operator`, and the caller has the role `{}`", role.as_str())]
@@ -42,31 +58,45 @@ pub enum Forbidden {
 
 impl Role {
     /// Every role, in ascending order.
-    pub const ALL: [Self; 3] = [Self::User, Self::Priority, Self::Operator];
+    pub const ALL: [Self; 4] = [Self::Observer, Self::User, Self::Priority, Self::Operator];
 
     /// Its name in settings.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Observer => "observer",
             Self::User => "user",
             Self::Priority => "priority",
             Self::Operator => OPERATOR_ROLE,
         }
     }
 
-    /// The highest priority that it allows.
+    /// The highest priority that it allows; `None` if it requests nothing.
     #[must_use]
-    pub const fn highest_priority(self) -> Priority {
+    pub const fn highest_priority(self) -> Option<Priority> {
         match self {
-            Self::User => Priority::Normal,
-            Self::Priority => Priority::High,
-            Self::Operator => Priority::Critical,
+            Self::Observer => None,
+            Self::User => Some(Priority::Normal),
+            Self::Priority => Some(Priority::High),
+            Self::Operator => Some(Priority::Critical),
         }
     }
 
     /// Fails if it does not include this priority.
     pub fn may_use(self, asked: Priority) -> Result<(), Forbidden> {
-        if asked <= self.highest_priority() { Ok(()) } else { Err(Forbidden::Priority { role: self, asked }) }
+        match self.highest_priority() {
+            Some(highest) if asked <= highest => Ok(()),
+            Some(highest) => Err(Forbidden::Priority { role: self, highest, asked }),
+            None => Err(Forbidden::ReadOnly { role: self }),
+        }
+    }
+
+    /// Fails if it does not see the jobs of all callers.
+    pub fn may_observe(self) -> Result<(), Forbidden> {
+        match self {
+            Self::Observer | Self::Operator => Ok(()),
+            Self::User | Self::Priority => Err(Forbidden::ObserversOnly { role: self }),
+        }
     }
 
     /// Fails if it is not the role of operators.
@@ -116,11 +146,13 @@ mod tests {
     #[test]
     fn each_role_includes_the_one_before() {
         let reach = Role::ALL.map(Role::highest_priority);
-        assert_eq!(reach, [Priority::Normal, Priority::High, Priority::Critical]);
+        assert_eq!(reach, [None, Some(Priority::Normal), Some(Priority::High), Some(Priority::Critical)]);
         for role in Role::ALL {
             for priority in Priority::ALL {
-                assert_eq!(role.may_use(priority).is_ok(), priority <= role.highest_priority());
+                let is_allowed = role.highest_priority().is_some_and(|highest| priority <= highest);
+                assert_eq!(role.may_use(priority).is_ok(), is_allowed);
             }
+            assert_eq!(role.may_observe().is_ok(), matches!(role, Role::Observer | Role::Operator));
             assert_eq!(role.may_operate().is_ok(), role == Role::Operator);
             assert_eq!(role.as_str().parse(), Ok(role));
         }

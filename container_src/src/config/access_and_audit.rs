@@ -19,7 +19,7 @@ const VALIDITY_BOUNDS: RangeInclusive<Duration> = Duration::from_secs(1)..=Durat
 /// Highest value of `--voucher-uses` and `--vouchers-per-minute`.
 const VOUCHERS_MAX: u32 = 1_000_000;
 
-words!(Role, "user" => Role::User, "priority" => Role::Priority, "operator" => Role::Operator);
+words!(Role, "observer" => Role::Observer, "user" => Role::User, "priority" => Role::Priority, "operator" => Role::Operator);
 words!(SyncPolicy, "always" => SyncPolicy::Always, "never" => SyncPolicy::Never);
 
 /// A list of keys, in the form that the edge uses too.

@@ -105,6 +105,11 @@ pub struct JobArgs {
     #[arg(long, env = "EDGEPROVE_TOMBSTONE_TTL", value_name = "TIME", default_value = "24h", value_parser = raw_setting::<Duration>)]
     tombstone_ttl: RawSetting<Duration>,
 
+    /// Time for which the witness of a failed job is stored, encrypted, so that an operator can queue the job again. At most
+    /// `--result-ttl`. Default: it is deleted as soon as the job has failed.
+    #[arg(long, env = "EDGEPROVE_FAILED_WITNESS_TTL", value_name = "TIME", default_value = "0s", value_parser = raw_setting::<Duration>)]
+    failed_witness_ttl: RawSetting<Duration>,
+
     /// Number of this container among the containers behind one edge. It becomes part of the ids of jobs that only this
     /// container stores, so that the edge can route their requests to it.
     #[arg(long, env = "EDGEPROVE_INSTANCE_NUMBER", value_name = "N", value_parser = raw_setting::<u16>)]
@@ -153,6 +158,7 @@ impl JobArgs {
         let lease = faults.take_within("lease", self.lease, LEASE_BOUNDS);
         let results = faults.take_within("result-ttl", self.result_ttl, STORAGE_TIMES);
         let tombstones = faults.take_within("tombstone-ttl", self.tombstone_ttl, STORAGE_TIMES);
+        let failed_inputs = faults.take_within("failed-witness-ttl", self.failed_witness_ttl, STORAGE_TIMES);
         let instance_number = self.instance_number.map(|number| faults.take("instance-number", number));
         if let Some(Some(number)) = instance_number
             && number > JobId::INSTANCE_MAX
@@ -189,7 +195,8 @@ impl JobArgs {
         };
         let (workers, max_attempts, lease) = (NonZeroUsize::new(workers?)?, max_attempts?, lease?);
         let wait_max = wait_max?;
-        let retention = Retention { results: results?, tombstones: tombstones? };
+        let retention =
+            Retention { results: results?, tombstones: tombstones?, failed_inputs: failed_inputs? };
         let (is_ephemeral, artifacts) = (is_ephemeral?, artifacts?);
         let is_lost = |folder| !is_ephemeral && is_lost_with_container(folder, environment.is_cloudflare);
         let is_shared = shared.is_some();

@@ -228,15 +228,21 @@ pub fn priority(app: &Shared, caller: &Caller, parts: &Parts) -> Result<Priority
     Ok(priority)
 }
 
-/// Parses the owner whose jobs are requested. Callers may name themselves; operators may name anybody.
+/// Fails if the caller does not see the jobs of all callers. The refusal is written to the audit log.
+pub fn observes(app: &Shared, caller: &Caller, parts: &Parts) -> Result<(), ApiError> {
+    caller.may_observe().map_err(|error| forbidden(app, caller, error, parts))
+}
+
+/// Parses the owner whose jobs are requested. Callers may name themselves; operators and observers may name anybody.
 pub fn owner_filter(app: &Shared, caller: &Caller, owner: &str, parts: &Parts) -> Result<String, ApiError> {
     let is_name = |name: &str| headers::is_acceptable_user(name.as_bytes());
     if owner != ANONYMOUS && !owner.strip_prefix(HOLDER).is_some_and(is_name) {
-        let detail = format!("`owner` must be {HOLDER}NAME, or {ANONYMOUS} for all callers without a key");
+        let detail =
+            format!("`owner` must be {HOLDER}NAME, {ANONYMOUS} for all callers without a key, or all");
         return Err(ApiError::new(ProblemType::InvalidRequest, detail));
     }
     if caller.owner() != owner {
-        caller.may_operate().map_err(|error| forbidden(app, caller, error, parts))?;
+        observes(app, caller, parts)?;
     }
     Ok(owner.to_owned())
 }

@@ -1,6 +1,8 @@
 //! One file per endpoint. Each handler's documentation lists its steps, and the status of each failure.
 
 pub mod audit;
+pub mod board_batch;
+pub mod board_events;
 mod build_circuit;
 pub mod calldata;
 pub mod cancel_job;
@@ -25,6 +27,7 @@ pub mod problems;
 pub mod proof_request;
 pub mod prove;
 pub mod remove_circuit;
+pub mod retry_job;
 pub mod service;
 pub mod stats;
 pub mod submit_job;

@@ -32,6 +32,15 @@ fn is_in_scope(job: &Job, caller: &Caller) -> bool {
     voucher_of(job).is_some_and(|of_job| of_job.scope == voucher.scope())
 }
 
+/// Loads a proof job that the caller may change, or whose proof it may fetch. A job that the caller may only see is a 403.
+pub async fn usable_job(app: &Shared, caller: &Caller, id: JobId) -> Result<Job, ApiError> {
+    let job = visible_job(app, caller, id).await?;
+    if !caller.may_use_job(&job.owner) {
+        caller.may_operate()?;
+    }
+    Ok(job)
+}
+
 /// The document of a job as it is now.
 pub async fn job_document(jobs: &Jobs, id: JobId) -> Result<JobDocument, ApiError> {
     let view = jobs.views().find(id).await?.ok_or_else(ApiError::no_such_job)?;

@@ -12,7 +12,7 @@ use edgeprove_templates::Catalogue;
 use http::HeaderValue;
 
 use super::{
-    concurrent_requests::ConcurrentRequests, edge_secret::EdgeSecret, host_names::HostNames,
+    board::Board, concurrent_requests::ConcurrentRequests, edge_secret::EdgeSecret, host_names::HostNames,
     local_prover::LocalProver,
 };
 use crate::{
@@ -91,6 +91,8 @@ pub struct Shared {
     pub audit: Audit,
     /// Starting, ready, draining; and the owner of background tasks.
     pub lifecycle: Lifecycle,
+    /// The board.
+    pub board: Board,
     /// The metrics.
     pub exposition: Exposition,
 }

@@ -1,46 +1,100 @@
-//! The wire's document of a proof job, and the ids of events of jobs.
+//! The wire's document of a job, and the ids of events of jobs.
 
 use std::{fmt, num::ParseIntError, str::FromStr};
 
 use edgeprove_job_queue::job_view::JobView;
-use edgeprove_job_rules::{job::Job, outcome::DecodeError, queue_position::QueuePosition, time::UnixMillis};
-use edgeprove_protocol::{JobDocument, JobStage, JobStatus, job::JobLinks};
+use edgeprove_job_rules::{
+    expiry::Retention, job::Job, outcome::DecodeError, queue_position::QueuePosition, time::UnixMillis,
+};
+use edgeprove_protocol::{CircuitId, JobDocument, JobStage, JobStatus, job::JobLinks};
 
-use super::job_kinds::{
-    build,
-    proof_payload::{Payload, ProofReport},
+use super::{
+    job_kinds::{
+        build, circuit_of,
+        proof_payload::{self, Payload, ProofReport},
+    },
+    stage_times::stage_times,
 };
 
-/// The document of a proof job. Fails if its row is corrupt.
+/// The document of a job. Fails if its row is corrupt.
 pub fn document(view: &JobView) -> Result<JobDocument, DecodeError> {
+    match view.job.kind.as_str() {
+        proof_payload::KIND => proof_document(view),
+        _ => other_document(view),
+    }
+}
+
+fn proof_document(view: &JobView) -> Result<JobDocument, DecodeError> {
     let job = &view.job;
     let payload = Payload::of(job)?;
-    let is_completed = job.status == JobStatus::Completed;
-    let fallback = if is_completed { ProofReport::of(job)?.fallback_circuit(&payload) } else { None };
+    let report = match job.status {
+        JobStatus::Completed => Some(ProofReport::of(job)?),
+        _ => None,
+    };
+    let timings = report.as_ref().map(|report| &report.timings);
+    let circuit = payload.requested_circuit().clone();
+    Ok(JobDocument {
+        target: Some(payload.first.target),
+        fallback_circuit: report.as_ref().and_then(|report| report.fallback_circuit(&payload)),
+        timeout_ms: payload.timeout_ms,
+        stages: stage_times(job, payload.received, timings),
+        ..common_document(view, circuit, JobLinks::of(job.id))?
+    })
+}
+
+/// The document of a job that makes no proof. Its links are those of its circuit.
+fn other_document(view: &JobView) -> Result<JobDocument, DecodeError> {
+    let job = &view.job;
+    let circuit = circuit_of(job).ok_or(DecodeError::Contradiction)?;
+    let this = format!("/v1/circuits/{circuit}");
+    let links = JobLinks { proof: format!("{this}/vk"), events: format!("{this}/events"), this };
+    Ok(JobDocument { stages: stage_times(job, None, None), ..common_document(view, circuit, links)? })
+}
+
+fn common_document(view: &JobView, circuit: CircuitId, links: JobLinks) -> Result<JobDocument, DecodeError> {
+    let job = &view.job;
     // Only failed jobs, and queued ones that will be retried, show why an attempt failed.
     let has_error = matches!(job.status, JobStatus::Failed | JobStatus::Queued);
     Ok(JobDocument {
         id: job.id,
+        kind: job.kind.clone(),
+        owner: None,
         status: job.status,
         stage: stage(job),
         progress: view.percent,
         queue_position: view.position.as_ref().map(QueuePosition::number),
         estimated_remaining_ms: view.remaining.map(|left| edgeprove_telemetry::millis(left.expected)),
         confidence: view.remaining.map(|left| (left.confidence * 100.0).round() / 100.0),
-        circuit: payload.requested_circuit().clone(),
-        target: payload.first.target,
-        fallback_circuit: fallback,
+        circuit,
+        target: None,
+        fallback_circuit: None,
         priority: job.priority,
         attempts: job.attempts,
         max_attempts: job.max_attempts,
-        timeout_ms: payload.timeout_ms,
+        timeout_ms: None,
         error: if has_error { job.problem()? } else { None },
         created_at: timestamp(job.enqueued_at),
         started_at: job.started_at.map(timestamp),
         finished_at: job.finished_at.map(timestamp),
         expires_at: job.expires_at.map(timestamp),
-        links: JobLinks::of(job.id),
+        retry_until: None,
+        stages: Vec::new(),
+        links,
     })
+}
+
+/// Adds what operators and observers see: whose job it is, and until when it can be queued again.
+#[must_use]
+pub fn for_observers(
+    mut document: JobDocument,
+    job: &Job,
+    now: UnixMillis,
+    retention: Retention,
+) -> JobDocument {
+    document.owner = Some(job.owner.clone());
+    let until = job.finished_at.map(|at| at.after(retention.failed_inputs));
+    document.retry_until = until.filter(|_| job.may_be_requeued(now, retention)).map(timestamp);
+    document
 }
 
 /// The stage on the wire. An attempt that has not reported a stage is loading, and so is one that waits for a core.

@@ -213,6 +213,18 @@ impl JobRecorder {
         self.audit.record_or_retain(entry).await;
     }
 
+    /// Whether the log can be written.
+    pub async fn is_ready(&self) -> bool {
+        self.audit.is_ready().await
+    }
+
+    /// Records that this operator queued a failed job again.
+    pub async fn requeued(&self, job: &Job, by: &Caller, request_id: String) {
+        let entry = self.entry_of_caller(job, by, Action::JobRequeued);
+        let entry = Entry { outcome: Some(Outcome::Ok), request_id: Some(request_id), ..entry };
+        self.audit.record_or_retain(entry).await;
+    }
+
     /// Forgets who cancelled a job, because it has ended.
     fn forget_cancel(&self, id: JobId) -> Option<Actor> {
         let mut cancelled_by = self.cancelled_by.lock();

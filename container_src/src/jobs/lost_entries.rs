@@ -88,6 +88,8 @@ impl RecordedJobs {
             self.accepted.insert(id);
         } else if is(Action::JobCompleted) || is(Action::JobFailed) || is(Action::JobCancelled) {
             self.ended.insert(id);
+        } else if is(Action::JobRequeued) {
+            self.ended.remove(&id);
         } else if is(Action::JobCancelRequested) {
             self.cancelled_by.insert(id, access::actor(&actor));
         }

@@ -31,7 +31,7 @@ use crate::access::{
 
 use super::{
     Jobs,
-    job_kinds::proof_payload::{JobVoucher, KIND, Payload, WitnessDescriptor},
+    job_kinds::proof_payload::{JobVoucher, KIND, Payload, Received, WitnessDescriptor},
     job_recorder::JobRecorder,
     spent_proofs::SpentProofs,
 };
@@ -62,6 +62,8 @@ pub struct Submission {
     pub cache: CachePolicy,
     /// What the caller allows the job.
     pub limits: ProofLimits,
+    /// How long the request took to arrive.
+    pub received: Received,
     /// The priority.
     pub priority: Priority,
     /// The caller's idempotency key.
@@ -126,8 +128,18 @@ impl Jobs {
     /// Submits a proof job. When this returns, the job is durable and the spooled witnesses are no longer needed.
     pub async fn submit(&self, submission: Submission) -> Result<Enqueued, SubmissionError> {
         let Submission { candidates, requested, owner, account, unfinished_max, cache, .. } = submission;
-        let Submission { limits, priority, idempotency_key, asked, trace, grant, has_quota, voucher, .. } =
-            submission;
+        let Submission {
+            limits,
+            received,
+            priority,
+            idempotency_key,
+            asked,
+            trace,
+            grant,
+            has_quota,
+            voucher,
+            ..
+        } = submission;
         let (voucher, uses) = voucher.unzip();
         let store = &self.store;
         let Candidates { first, smaller } = &candidates;
@@ -138,6 +150,7 @@ impl Jobs {
             requested: (requested != first.circuit.id).then_some(requested),
             cache,
             timeout_ms: limits.timeout.map(edgeprove_telemetry::millis),
+            received: Some(received),
             request_id: asked.request_id.clone(),
             trace,
             voucher,

@@ -255,7 +255,7 @@ fn jobs_prove_and_return_every_form() {
     let of_witness = server.prove_request_at("/v1/proofs?circuit=range", &good).send().assert_accepted();
     let of_inputs = server.inputs_request("/v1/proofs?circuit=range", &document()).send().assert_accepted();
     for job in [of_witness, of_inputs] {
-        assert_eq!(job.target, Target::Groth16);
+        assert_eq!(job.target, Some(Target::Groth16));
         server.wait_until_finished(job.id, LIMIT);
         let get =
             |accept: &str| server.request(Method::GET, &job.links.proof).header("accept", accept).send();

@@ -24,6 +24,7 @@ mod audit_trust;
 mod bad_request;
 mod bad_witness;
 mod bb_js;
+mod board;
 mod built_circuits;
 mod cache_files;
 mod check_config;

@@ -37,7 +37,7 @@ const FLAGS: [(&str, &str); 7] = [
 
 /// The CPU time of requests, in milliseconds.
 #[derive(Debug)]
-struct Costs([(&'static str, u64); 6]);
+struct Costs([(&'static str, u64); 9]);
 
 /// The average CPU time of the server for an action. It does not depend on other programs of the machine.
 #[track_caller]
@@ -47,6 +47,20 @@ fn cost(server: &TestServer, action: impl Fn()) -> u64 {
     let before = ticks();
     (0..TIMES).for_each(|_| action());
     (ticks() - before) * MS_PER_TICK / TIMES
+}
+
+/// The CPU time of the server for a second of the board.
+#[track_caller]
+fn board_cost(server: &TestServer) -> u64 {
+    let mut viewer = Connection::open(server.address());
+    viewer.get("/v1/board/events");
+    assert!(viewer.receives_within(wait::LIMIT), "the board shows nothing");
+    let ticks = || Process::find(server.pid()).unwrap().ticks;
+    let before = ticks();
+    thread::sleep(MEASURED);
+    let ms = (ticks() - before) * MS_PER_TICK;
+    eprintln!("the board took {ms} ms of CPU time in {MEASURED:?}");
+    ms / MEASURED.as_secs()
 }
 
 impl Costs {
@@ -59,6 +73,12 @@ impl Costs {
             ("job", cost(server, || drop(server.job(last)))),
             ("list", cost(server, || seen("/v1/proofs?limit=100"))),
             ("list of completed", cost(server, || seen("/v1/proofs?status=completed"))),
+            (
+                "list of all, filtered",
+                cost(server, || seen("/v1/proofs?owner=all&status=failed&id=7c&total=true")),
+            ),
+            ("oldest of all", cost(server, || seen("/v1/proofs?owner=all&order=oldest&limit=100"))),
+            ("board for a second", board_cost(server)),
             ("queue", cost(server, || drop(server.queue()))),
             ("metrics", cost(server, || seen("/metrics"))),
         ])

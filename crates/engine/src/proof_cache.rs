@@ -4,7 +4,14 @@
 //! tenant proved the same, and a key reveals nothing of the witness. A circuit that changes has another verification
 //! key, so its proofs have other cache keys. A seal over each entry is checked before the entry is used.
 
-use std::{fmt, num::NonZeroUsize, sync::Arc};
+use std::{
+    fmt,
+    num::NonZeroUsize,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use edgeprove_protocol::{Target, answer::Timings};
 use edgeprove_telemetry::keyed_hash::{Hmac, Mac as _, Sha256, hmac_sha256};
@@ -62,6 +69,21 @@ pub struct ProofCache {
     secret: Zeroizing<[u8; 32]>,
     /// `None` if the cache is disabled.
     proofs: Option<Mutex<LruCache<CacheKey, CachedProof>>>,
+    hits: AtomicU64,
+    misses: AtomicU64,
+}
+
+/// How the cache is used.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CacheUse {
+    /// Stored proofs.
+    pub proofs: usize,
+    /// Most stored proofs; 0 if the cache is disabled.
+    pub proofs_max: usize,
+    /// Lookups that found a proof, since the start.
+    pub hits: u64,
+    /// Lookups that found none.
+    pub misses: u64,
 }
 
 struct CachedProof {
@@ -84,13 +106,24 @@ impl ProofCache {
         let mut secret = Zeroizing::new([0; 32]);
         getrandom::fill(secret.as_mut_slice())?;
         let proofs = NonZeroUsize::new(proofs).map(|proofs| Mutex::new(LruCache::new(proofs)));
-        Ok(Self { secret, proofs })
+        Ok(Self { secret, proofs, hits: AtomicU64::new(0), misses: AtomicU64::new(0) })
     }
 
     /// A cache that stores nothing.
     #[must_use]
     pub fn disabled() -> Self {
-        Self { secret: Zeroizing::new([0; 32]), proofs: None }
+        let (hits, misses) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self { secret: Zeroizing::new([0; 32]), proofs: None, hits, misses }
+    }
+
+    /// How it is used.
+    pub fn usage(&self) -> CacheUse {
+        let (proofs, proofs_max) = self.proofs.as_ref().map_or((0, 0), |proofs| {
+            let proofs = proofs.lock();
+            (proofs.len(), proofs.cap().get())
+        });
+        let (hits, misses) = (self.hits.load(Ordering::Relaxed), self.misses.load(Ordering::Relaxed));
+        CacheUse { proofs, proofs_max, hits, misses }
     }
 
     /// Returns the proof if it is cached under the circuit's present key, and counts the lookup.
@@ -98,14 +131,17 @@ impl ProofCache {
         let proofs = self.proofs.as_ref().filter(|_| policy.read)?;
         match self.look_up(proofs, query) {
             Lookup::Hit(proof) => {
+                self.hits.fetch_add(1, Ordering::Relaxed);
                 metrics::proof_cache(CacheLookup::Hit);
                 Some(*proof)
             }
             Lookup::Miss => {
+                self.misses.fetch_add(1, Ordering::Relaxed);
                 metrics::proof_cache(CacheLookup::Miss);
                 None
             }
             Lookup::Tampered => {
+                self.misses.fetch_add(1, Ordering::Relaxed);
                 metrics::proof_cache(CacheLookup::Tampered);
                 None
             }

@@ -32,7 +32,7 @@ use edgeprove_protocol::{CircuitId, Priority, ProblemType, Target};
 
 use crate::{
     circuits::{Circuit, Registry},
-    proof_cache::{CachePolicy, ProofCache},
+    proof_cache::{CachePolicy, CacheUse, ProofCache},
     proving::{ProofResult, Proving, Urgency},
     witness::{WitnessDigest, intake::SpooledWitness},
 };
@@ -180,6 +180,12 @@ impl ProofService {
     #[must_use]
     pub fn statistics(&self) -> &ProofStatistics {
         &self.1
+    }
+
+    /// How the proof cache is used.
+    #[must_use]
+    pub fn cache_usage(&self) -> CacheUse {
+        self.0.cache.usage()
     }
 
     /// The number of durations behind [`Self::estimate`].

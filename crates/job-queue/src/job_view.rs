@@ -78,6 +78,12 @@ impl JobViews {
         Ok(jobs.into_iter().map(view).collect())
     }
 
+    /// The views of several jobs that were read just now, without positions and what depends on them.
+    #[must_use]
+    pub fn without_positions(&self, jobs: Vec<Job>) -> Vec<JobView> {
+        jobs.into_iter().map(|job| self.compute(job, None)).collect()
+    }
+
     /// The time that a new job of this account and priority would take until it finishes; `None` where nothing is known of such
     /// jobs.
     pub async fn forecast(

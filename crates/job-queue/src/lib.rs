@@ -37,7 +37,7 @@ pub mod upkeep;
 pub mod watchers;
 
 pub use queue_types::{
-    Change, EnqueueError, Enqueued, JobCount, JobCounts, JobOutcome, LeaseStatus, Listing, QueueError,
-    StageReport,
+    Change, EnqueueError, Enqueued, IdPrefix, InvalidIdPrefix, JobCount, JobCounts, JobOutcome, LeaseStatus,
+    ListOrder, Listing, QueueError, Requeued, StageReport,
 };
 pub use sql_queue::SqlQueue;

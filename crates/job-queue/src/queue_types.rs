@@ -1,6 +1,6 @@
 //! Arguments and results of the queue.
 
-use std::time::Duration;
+use std::{str::FromStr, time::Duration};
 
 use edgeprove_job_rules::{
     job::Job,
@@ -129,21 +129,91 @@ pub(crate) fn encode_problem(problem: &Problem) -> Result<String, EncodeError> {
     StoredOutcome::<()>::Failed(Box::new(problem.clone())).encode()
 }
 
-/// Selects jobs of an owner, the latest first.
+/// Selects jobs: a page of a list. What is `None` or empty selects any.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Listing {
-    /// The owner.
-    pub owner: String,
+    /// Only jobs of this owner.
+    pub owner: Option<String>,
     /// Only jobs of the kind of this name.
-    pub kind: Option<&'static str>,
-    /// Only jobs of this status.
-    pub status: Option<JobStatus>,
+    pub kind: Option<String>,
+    /// Only jobs of these statuses.
+    pub statuses: Vec<JobStatus>,
     /// Only jobs of this subject.
     pub subject: Option<String>,
-    /// Only jobs before this number in the order of arrival: the last one of the previous page.
-    pub before: Option<i64>,
+    /// Only jobs whose ids begin so.
+    pub id_prefix: Option<IdPrefix>,
+    /// Only jobs that were accepted so long ago or longer.
+    pub min_age: Option<Duration>,
+    /// Only jobs that were accepted so long ago or later.
+    pub max_age: Option<Duration>,
+    /// Only jobs whose last attempt failed with this problem.
+    pub problem: Option<ProblemType>,
+    /// Only jobs of this priority.
+    pub priority: Option<Priority>,
+    /// The order.
+    pub order: ListOrder,
+    /// Only jobs that follow this number in the order of arrival: the last one of the previous page.
+    pub after: Option<i64>,
     /// Maximum number of jobs.
     pub limit: u32,
+}
+
+/// The order of a list of jobs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ListOrder {
+    /// The latest first.
+    #[default]
+    Latest,
+    /// The oldest first.
+    Oldest,
+}
+
+/// The first characters of the id of a job: 1 to 64 of `0-9 a-z -`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdPrefix(String);
+
+/// A text with which no id begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("ids of jobs begin with 1 to 64 characters of 0-9 a-z -")]
+pub struct InvalidIdPrefix;
+
+impl FromStr for IdPrefix {
+    type Err = InvalidIdPrefix;
+
+    fn from_str(text: &str) -> Result<Self, InvalidIdPrefix> {
+        let is_valid = |c: u8| c.is_ascii_digit() || c.is_ascii_lowercase() || c == b'-';
+        if (1..=64).contains(&text.len()) && text.bytes().all(is_valid) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(InvalidIdPrefix)
+        }
+    }
+}
+
+impl IdPrefix {
+    /// The characters.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Whether a failed job was queued again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Requeued {
+    /// It is queued, with all its attempts.
+    Queued,
+    /// The queue is full.
+    Full {
+        /// The number of queued jobs.
+        queued: u32,
+    },
+    /// Its input was removed, or it never had one.
+    WithoutInput,
+    /// It has not failed.
+    NotFailed(JobStatus),
+    /// There is no such job.
+    Unknown,
 }
 
 /// A number of jobs that have the same kind, status and priority.
@@ -166,6 +236,8 @@ pub struct JobCounts {
     pub jobs: Vec<JobCount>,
     /// How long the longest waiting job of a priority has waited. Priorities without queued jobs are left out.
     pub oldest_queued: Vec<(Priority, Duration)>,
+    /// The time of the count, by the database's clock; `None` before the first.
+    pub counted_at: Option<UnixMillis>,
 }
 
 impl JobCounts {

@@ -1,6 +1,7 @@
 //! The queue in a database: each operation is one statement of [`edgeprove_job_rules::sql`], which follows the rules of
 //! [`edgeprove_job_rules::transition`].
 
+mod listing;
 mod rows;
 mod upkeep;
 
@@ -37,7 +38,7 @@ pub(crate) use self::upkeep::DoomedArtifact;
 use crate::{
     notifications::{Notifier, Ready},
     queue_types::{
-        Change, EnqueueError, Enqueued, JobCount, JobCounts, JobOutcome, LeaseStatus, Listing, QueueError,
+        Change, EnqueueError, Enqueued, JobCount, JobCounts, JobOutcome, LeaseStatus, QueueError, Requeued,
         StageReport,
     },
     store::{
@@ -109,6 +110,7 @@ struct Notifying {
     retry: SqlStr,
     release: SqlStr,
     cancel: SqlStr,
+    requeue: SqlStr,
     reap: SqlStr,
     abandon: SqlStr,
     settle: SqlStr,
@@ -129,6 +131,7 @@ impl SqlQueue {
             retry: of(work::RETRY, "$5", Ready::IfQueued),
             release: of(work::RELEASE, "$1", Ready::IfQueued),
             cancel: of(sql::upkeep::CANCEL, "$1", Ready::Never),
+            requeue: of(sql::upkeep::REQUEUE, "$2", Ready::IfQueued),
             reap: of(sql::upkeep::REAP, "changed.id", Ready::IfQueued),
             abandon: of(sql::upkeep::ABANDON, "changed.id", Ready::Never),
             settle: of(sql::upkeep::SETTLE, "changed.id", Ready::Always),
@@ -329,16 +332,6 @@ impl SqlQueue {
         Ok(row.as_ref().map(read_job).transpose()?)
     }
 
-    /// Reads jobs of an owner, the latest first.
-    pub async fn list(&self, listing: &Listing) -> Result<Vec<Job>, QueueError> {
-        let Listing { owner, kind, status, subject, before, limit } = listing;
-        let mut session = self.database.session(Durability::Read).await?;
-        let status = status.map(JobStatus::as_str);
-        let values = values![owner.as_str(), *kind, status, subject.as_deref(), *before, *limit];
-        let rows = session.rows(view::LIST, values).await?;
-        Ok(rows.iter().map(read_job).collect::<Result<_, _>>()?)
-    }
-
     /// Finds the position of a job among those that one of these capabilities takes; `None` if it is not queued.
     pub async fn position(
         &self,
@@ -397,6 +390,7 @@ impl SqlQueue {
         Ok(JobCounts {
             jobs: jobs.collect::<Result<_, StoreError>>()?,
             oldest_queued: oldest.collect::<Result<_, StoreError>>()?,
+            counted_at: Some(now),
         })
     }
 
@@ -428,6 +422,40 @@ impl SqlQueue {
             self.database.sync().await?;
         }
         Ok(status)
+    }
+
+    /// Queues a failed job again, with all its attempts, if its input is still there. That is durable when this returns.
+    pub async fn requeue(&self, id: JobId) -> Result<Requeued, QueueError> {
+        let Some(job) = self.get(id).await? else { return Ok(Requeued::Unknown) };
+        let (mut session, now) = self.begin(Durability::Write).await?;
+        let until = self.rules.retention.failed_inputs_until(now);
+        let account = job.account.as_str();
+        let values = values![account, id.to_string(), now, until, self.bounds.queued_max];
+        let statement = self.notifying.requeue.clone();
+        let row = match self.database.dialect() {
+            Dialect::Sqlite => session.row(statement, values).await?,
+            Dialect::Postgres => {
+                let mut transaction = session.begin().await?;
+                transaction.lock(intake::POSTGRES_LOCK_INTAKE).await?;
+                let row = transaction.row(statement, values).await?;
+                transaction.commit().await?;
+                row
+            }
+        };
+        drop(session);
+        if row.is_some() {
+            self.notify(id, JobStatus::Queued);
+            self.database.sync().await?;
+            return Ok(Requeued::Queued);
+        }
+        Ok(match self.get(id).await? {
+            None => Requeued::Unknown,
+            Some(job) if job.status != JobStatus::Failed => Requeued::NotFailed(job.status),
+            Some(job) if job.may_be_requeued(now, self.rules.retention) => {
+                Requeued::Full { queued: self.bounds.queued_max }
+            }
+            Some(_) => Requeued::WithoutInput,
+        })
     }
 
     /// Claims the next job that one of these capabilities takes; `None` if none is due. `holder` names the worker's process.

@@ -14,11 +14,18 @@ pub struct Retention {
     pub results: Duration,
     /// How long the row stays after that.
     pub tombstones: Duration,
+    /// How long the input of a failed job stays, so that the job can be queued again. The inputs of other finished jobs are
+    /// removed at once.
+    pub failed_inputs: Duration,
 }
 
 impl Default for Retention {
     fn default() -> Self {
-        Self { results: Duration::from_hours(1), tombstones: Duration::from_hours(24) }
+        Self {
+            results: Duration::from_hours(1),
+            tombstones: Duration::from_hours(24),
+            failed_inputs: Duration::ZERO,
+        }
     }
 }
 
@@ -34,6 +41,12 @@ impl Retention {
     pub fn rows_until(self, now: UnixMillis) -> UnixMillis {
         now.before(self.tombstones)
     }
+
+    /// The latest end of failed jobs whose inputs may be removed now. Jobs that failed later may be queued again.
+    #[must_use]
+    pub fn failed_inputs_until(self, now: UnixMillis) -> UnixMillis {
+        now.before(self.failed_inputs)
+    }
 }
 
 #[cfg(test)]
@@ -42,7 +55,11 @@ mod tests {
 
     #[test]
     fn results_are_removed_before_rows() {
-        let retention = Retention { results: Duration::from_secs(1), tombstones: Duration::from_secs(2) };
+        let retention = Retention {
+            results: Duration::from_secs(1),
+            tombstones: Duration::from_secs(2),
+            ..Retention::default()
+        };
         let expires_at = retention.expires_at(UnixMillis(10_000));
         assert_eq!(expires_at, UnixMillis(11_000));
         assert!(retention.rows_until(UnixMillis(12_999)) < expires_at);

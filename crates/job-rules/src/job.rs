@@ -6,6 +6,7 @@
 use edgeprove_protocol::{JobId, JobStatus, Priority};
 
 use crate::{
+    expiry::Retention,
     idempotency::Idempotency,
     lease::{Lease, LeaseToken},
     priority::Rank,
@@ -186,10 +187,20 @@ impl Job {
         self.attempts < self.max_attempts
     }
 
-    /// The artifacts that nobody needs any more: the input once the job has finished, the result once it has expired. Their
-    /// names stay in the job until the artifacts are removed, so that a crash in between leaves none behind.
-    pub fn doomed_artifacts(&self) -> impl Iterator<Item = &str> {
-        let input = self.input.as_deref().filter(|_| self.status.is_finished());
+    /// Whether the job failed so late that its input is still there, and it may be queued again.
+    #[must_use]
+    pub fn may_be_requeued(&self, now: UnixMillis, retention: Retention) -> bool {
+        self.status == JobStatus::Failed
+            && self.input.is_some()
+            && self.finished_at.is_some_and(|at| at > retention.failed_inputs_until(now))
+    }
+
+    /// The artifacts that nobody needs any more: the input once the job has finished and cannot be queued again, the result
+    /// once it has expired. Their names stay in the job until the artifacts are removed, so that a crash in between leaves
+    /// none behind.
+    pub fn doomed_artifacts(&self, now: UnixMillis, retention: Retention) -> impl Iterator<Item = &str> {
+        let is_over = self.status.is_finished() && !self.may_be_requeued(now, retention);
+        let input = self.input.as_deref().filter(|_| is_over);
         let result = self.result.as_deref().filter(|_| self.status == JobStatus::Expired);
         input.into_iter().chain(result)
     }

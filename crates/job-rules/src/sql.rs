@@ -95,6 +95,14 @@ pub const MIGRATIONS: &[Migration] = &[
             postgres: include_str!("../sql/postgres/0005_vouchers.sql"),
         },
     },
+    Migration {
+        version: 6,
+        name: "counts of requeued jobs",
+        script: Statement {
+            sqlite: include_str!("../sql/sqlite/0006_requeued_counts.sql"),
+            postgres: include_str!("../sql/postgres/0006_requeued_counts.sql"),
+        },
+    },
 ];
 
 /// Reads the current time from PostgreSQL's clock, also within a transaction. Returns one BIGINT.
@@ -115,6 +123,10 @@ pub const ALL: &[(&str, Statement)] = &[
     ("GET", view::GET),
     ("LATEST", view::LATEST),
     ("LIST", view::LIST),
+    ("LIST_OLDEST", view::LIST_OLDEST),
+    ("LIST_ALL", view::LIST_ALL),
+    ("LIST_ALL_OLDEST", view::LIST_ALL_OLDEST),
+    ("COUNT_LISTED", view::COUNT_LISTED),
     ("AHEAD", view::AHEAD),
     ("AHEAD_OF_NEW_JOB", view::AHEAD_OF_NEW_JOB),
     ("QUEUED", view::QUEUED),
@@ -123,6 +135,7 @@ pub const ALL: &[(&str, Statement)] = &[
     ("UNEXPIRED", view::UNEXPIRED),
     ("COMPLETED", view::COMPLETED),
     ("CANCEL", upkeep::CANCEL),
+    ("REQUEUE", upkeep::REQUEUE),
     ("REAP", upkeep::REAP),
     ("ABANDON", upkeep::ABANDON),
     ("SETTLE", upkeep::SETTLE),
@@ -186,7 +199,7 @@ mod tests {
 
     #[test]
     fn both_dialects_have_the_same_tables() {
-        let in_both = MIGRATIONS.iter().filter(|migration| migration.name != "job counts");
+        let in_both = MIGRATIONS.iter().filter(|migration| !migration.name.contains("counts"));
         for Migration { name, script, .. } in in_both.chain(audit::MIGRATIONS) {
             let sqlite = script
                 .sqlite

@@ -12,6 +12,8 @@
 //!             cancel: at once, or when the worker stops
 //! ```
 //!
+//! An operator may queue a failed job again while its input is still there.
+//!
 //! [`apply`] is total: for every event on every job it returns the job after the event, or why the event is impossible. It
 //! depends on its arguments only. The statements in [`crate::sql`] do the same to a row; a test compares both.
 
@@ -103,6 +105,8 @@ pub enum Event {
     },
     /// A caller cancels the job. A worker learns of it with its next heartbeat.
     Cancel,
+    /// An operator queues the failed job again, with all its attempts.
+    Requeue,
     /// Upkeep found that the job has waited too long for a worker that takes it.
     Abandon {
         /// Why it failed.
@@ -137,6 +141,9 @@ pub enum Refusal {
     /// The job has finished.
     #[error("the job is already {0}")]
     Over(JobStatus),
+    /// The job has not failed, or its input is not there any more.
+    #[error("the job cannot be queued again")]
+    NotToRequeue,
     /// The job has not finished, or its retention is not over, or it has expired already.
     #[error("the job does not expire now")]
     NotToExpire,
@@ -192,6 +199,7 @@ pub fn apply(job: &Job, event: &Event, now: UnixMillis, rules: &Rules) -> Result
             Ok(attempt_failed(job.clone(), *run_at, outcome, now, rules))
         }
         Event::Cancel => cancel(job, now, rules),
+        Event::Requeue => requeue(job, now, rules),
         Event::Abandon { outcome } => match job.status {
             JobStatus::Queued => {
                 let job = Job { outcome: Some(outcome.clone()), ..job.clone() };
@@ -210,7 +218,7 @@ pub fn apply(job: &Job, event: &Event, now: UnixMillis, rules: &Rules) -> Result
             Ok(without_stage(job))
         }
         Event::ForgetArtifact { artifact } => {
-            if !job.doomed_artifacts().any(|doomed| doomed == artifact) {
+            if !job.doomed_artifacts(now, rules.retention).any(|doomed| doomed == artifact) {
                 return Err(Refusal::ArtifactNotDoomed);
             }
             let input = job.input.clone().filter(|input| input != artifact);
@@ -293,6 +301,24 @@ fn cancel(job: &Job, now: UnixMillis, rules: &Rules) -> Result<Job, Refusal> {
     }
     let job = Job { cancel_requested_at: job.cancel_requested_at.or(Some(now)), ..job.clone() };
     Ok(if job.status == JobStatus::Queued { finished(job, JobStatus::Cancelled, now, rules) } else { job })
+}
+
+/// The job after it was queued again. Its token rises, so that watchers see a later state of the job than the failed one. It
+/// keeps its place in the order of work: it has waited since it arrived.
+fn requeue(job: &Job, now: UnixMillis, rules: &Rules) -> Result<Job, Refusal> {
+    if !job.may_be_requeued(now, rules.retention) {
+        return Err(Refusal::NotToRequeue);
+    }
+    Ok(Job {
+        status: JobStatus::Queued,
+        run_at: now,
+        attempts: 0,
+        lease_token: LeaseToken(job.lease_token.0.saturating_add(1)),
+        finished_at: None,
+        expires_at: None,
+        cancel_requested_at: None,
+        ..without_stage(job.clone())
+    })
 }
 
 /// The job after its impossible times were moved to the latest possible ones. A job without an attempt is due at once, and

@@ -11,9 +11,14 @@ use crate::{CircuitId, JobId, JobStatus, Priority, Problem, Target};
 pub struct JobDocument {
     /// Its id.
     pub id: JobId,
+    /// Its kind: `prove`; `build` or `deploy` in lists for operators and observers only.
+    pub kind: String,
+    /// The caller that it belongs to. Operators and observers see it in lists.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub owner: Option<String>,
     /// Its state.
     pub status: JobStatus,
-    /// The stage of a running attempt.
+    /// The stage of a running attempt. Other kinds of jobs than `prove` are loading while they run.
     pub stage: JobStage,
     /// How much is done, in percent. It falls when another attempt starts.
     pub progress: u8,
@@ -26,8 +31,9 @@ pub struct JobDocument {
     pub confidence: Option<f64>,
     /// The circuit.
     pub circuit: CircuitId,
-    /// The verifier that the proof is for.
-    pub target: Target,
+    /// The verifier that the proof is for; `None` for other kinds of jobs.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub target: Option<Target>,
     /// The smaller circuit of the family that was proved instead, where the machine had too little memory or time for the
     /// requested one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -51,6 +57,12 @@ pub struct JobDocument {
     pub finished_at: Option<String>,
     /// When its result, or the reason of its failure, is deleted.
     pub expires_at: Option<String>,
+    /// Until when an operator may queue it again, because it failed and its witness is still there.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub retry_until: Option<String>,
+    /// What took how long, in the order of time. Of a job with several attempts: the last one.
+    #[serde(default)]
+    pub stages: Vec<StageTime>,
     /// Paths of its resources.
     pub links: JobLinks,
 }
@@ -84,6 +96,38 @@ pub struct JobPage {
     pub jobs: Vec<JobDocument>,
     /// Path of the next page; `None` on the last.
     pub next: Option<String>,
+    /// The number of jobs on all pages, where the request asks for it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub total: Option<u64>,
+}
+
+/// One bar of the waterfall of a job.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StageTime {
+    /// What was done.
+    pub stage: TimedStage,
+    /// When it began: RFC 3339, UTC, milliseconds.
+    pub started_at: String,
+    /// How long it took, in milliseconds; `None` while it lasts.
+    pub duration_ms: Option<f64>,
+}
+
+/// A part of the time of a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TimedStage {
+    /// The request with the witness or the inputs arrived.
+    Upload,
+    /// The server computed the witness from inputs.
+    Witness,
+    /// The job waited in the queue, for its last attempt.
+    Queue,
+    /// The witness was fetched, the proof waited for a core, and was stored.
+    Load,
+    /// The proof was made. Of other kinds of jobs: all their work.
+    Prove,
+    /// The proof was verified.
+    Verify,
 }
 
 /// The stage of a job that makes a proof.

@@ -16,10 +16,11 @@
 //! - [`crs`]: the files of the common reference string.
 //! - [`load`]: the load that a server reports to the edge.
 //! - [`service`]: body of `GET /.well-known/edgeprove`.
-//! - [`statistics`]: bodies of `GET /v1/stats` and `GET /v1/estimate`.
+//! - [`statistics`]: bodies of `GET /v1/stats` and `GET /v1/estimate`. [`board`]: the sections of the board.
 //! - [`trace_context`]: the trace that a request belongs to.
 
 pub mod answer;
+pub mod board;
 pub mod caller;
 pub mod circuit_id;
 pub mod crs;

@@ -35,9 +35,21 @@ export interface ProblemDocument {
   request_id?: string;
 }
 
+/** A part of the time of a job, for a waterfall. */
+export interface StageTime {
+  stage: 'upload' | 'witness' | 'queue' | 'load' | 'prove' | 'verify';
+  started_at: string;
+  /** `null` while it lasts. */
+  duration_ms: number | null;
+}
+
 /** A job. Times are RFC 3339 in UTC. */
 export interface JobDocument {
   id: string;
+  /** Lists for operators and observers also have `build` and `deploy`. */
+  kind: string;
+  /** In lists for operators and observers: whose job it is. */
+  owner?: string;
   status: JobStatus;
   stage: JobStage;
   /** How much is done, in percent. It falls when another attempt starts. */
@@ -50,7 +62,8 @@ export interface JobDocument {
   confidence: number | null;
   /** The circuit that was requested. */
   circuit: string;
-  target: Target;
+  /** Missing for other kinds than `prove`. */
+  target?: Target;
   /** The smaller circuit of the family that was proved instead. */
   fallback_circuit?: string;
   priority: Priority;
@@ -65,6 +78,10 @@ export interface JobDocument {
   finished_at: string | null;
   /** When its result is deleted. */
   expires_at: string | null;
+  /** In lists for operators and observers: until when an operator may queue the failed job again. */
+  retry_until?: string;
+  /** What took how long, in the order of time. */
+  stages: StageTime[];
   /** Paths at the server. The one to the events may have a token, with which a page without a key reads this job. */
   links: { self: string; proof: string; events: string };
 }
@@ -88,6 +105,8 @@ export interface JobPage {
   jobs: JobDocument[];
   /** The path of the next page; `null` on the last one. */
   next: string | null;
+  /** The number of jobs on all pages, where the request asks for it. */
+  total?: number;
 }
 
 /** Durations at the server, in milliseconds. */

@@ -1,6 +1,6 @@
 //! `POST /v1/circuits` with JSON: asks for the circuit of a template and its parameters.
 //!
-//! 1. The caller is known (401), and within its limits (429). Its callback URL is allowed (400, 403).
+//! 1. The caller is known (401), may request work (403), and is within its limits (429). Its callback URL is allowed (400, 403).
 //! 2. The body is JSON of the right size (408, 413, 415) and shape (400).
 //! 3. There is such a template (404), and the parameters fit it (400).
 //! 4. 200 with the circuit where it is ready. Otherwise it is built, once for all requests: 202 with its `Location` (503
@@ -20,8 +20,8 @@ use serde::Deserialize;
 use crate::{
     access::{Caller, Work},
     http::{
-        api_error::ApiError, callback::callback, extract::declared_length, inputs, request_body::RequestBody,
-        request_id::request_id_of, state::AppState,
+        api_error::ApiError, callback::callback, caller::priority, extract::declared_length, inputs,
+        request_body::RequestBody, request_id::request_id_of, state::AppState,
     },
     jobs::{
         Jobs,
@@ -53,6 +53,7 @@ pub(super) async fn build_circuit(
     body: &mut RequestBody,
 ) -> Result<Response, ApiError> {
     let caller = Caller::from_request_parts(parts, app).await?;
+    priority(app, &caller, parts)?;
     let jobs = app.jobs()?;
     let grant = app.access.admit(&caller, Work::Queued)?;
     let callback = callback(jobs, &caller, &parts.headers)?;

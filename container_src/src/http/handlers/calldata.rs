@@ -15,7 +15,7 @@ use crate::{
     http::{
         api_error::ApiError,
         extract::JobPath,
-        job_response::{no_store, visible_job},
+        job_response::{no_store, usable_job},
         request_id::request_id_of,
         state::AppState,
     },
@@ -33,7 +33,7 @@ pub async fn get_calldata(
     method: Method,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let job = visible_job(&app, &caller, id).await?;
+    let job = usable_job(&app, &caller, id).await?;
     require_completed(&app, &job).await?;
     let jobs = app.jobs()?;
     let proof = stored_proof(jobs, &job).await?;

@@ -14,7 +14,7 @@ use crate::{
     http::{
         api_error::ApiError,
         extract::{AnswerFormat, JobPath},
-        job_response::{current_document, visible_job},
+        job_response::{current_document, usable_job},
         proof_response::{ProofResponse, proof_response},
         request_id::request_id_of,
         state::AppState,
@@ -41,7 +41,7 @@ pub async fn get_proof(
     method: Method,
     map: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let job = visible_job(&app, &caller, id).await?;
+    let job = usable_job(&app, &caller, id).await?;
     let format = AnswerFormat::from_headers(&map);
     if method == Method::HEAD && job.status == JobStatus::Completed {
         let mut response = proof_response(&completed_proof(&app, &job, format).await?, format);

@@ -5,7 +5,7 @@ use axum::{
     extract::State,
     response::{IntoResponse, Response},
 };
-use edgeprove_engine::proof_service::statistics::{Summary, WINDOW};
+use edgeprove_engine::proof_service::statistics::{Durations, Summary, WINDOW};
 use edgeprove_protocol::{
     JobStatus, Priority,
     statistics::{JobStats, ProofStats, Quantiles, Stats},
@@ -43,13 +43,20 @@ pub async fn stats(State(app): State<AppState>, caller: Caller) -> Result<Respon
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(stats)).into_response())
 }
 
-fn proof_stats(summary: Summary) -> ProofStats {
-    let [success, caller_error, server_error, abandoned] = summary.outcomes;
-    let quantiles = summary.durations.map(|durations| Quantiles {
+/// Quantiles on the wire.
+#[must_use]
+pub fn quantiles(durations: Durations) -> Quantiles {
+    Quantiles {
         p50: milliseconds(durations.p50),
         p95: milliseconds(durations.p95),
         p99: milliseconds(durations.p99),
-    });
+    }
+}
+
+/// The numbers of proofs on the wire.
+#[must_use]
+pub fn proof_stats(summary: Summary) -> ProofStats {
+    let [success, caller_error, server_error, abandoned] = summary.outcomes;
     ProofStats {
         active: summary.active,
         waiting: summary.waiting,
@@ -58,6 +65,6 @@ fn proof_stats(summary: Summary) -> ProofStats {
         server_error,
         abandoned,
         success_rate: summary.success_rate(),
-        duration_ms: quantiles,
+        duration_ms: summary.durations.map(quantiles),
     }
 }

@@ -11,7 +11,10 @@
 //!    `wait=N` the proof is the answer if the job finishes within N seconds, also with `respond-async`. A request with
 //!    a key and without a preference waits for the proof (504 if it is not ready in time).
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use axum::{
     Json,
@@ -42,7 +45,7 @@ use crate::{
     },
     jobs::{
         Jobs, JobsDisabled,
-        job_kinds::proof_payload::{JobVoucher, KIND},
+        job_kinds::proof_payload::{JobVoucher, KIND, Received},
         submission::{Asked, Submission},
     },
     lifecycle::WorkToken,
@@ -84,7 +87,10 @@ async fn try_submit(
         (Err(reason), DefaultAnswer::Job) => return Err(reason.into()),
         (Err(reason), DefaultAnswer::Proof) => return Err(without_jobs(reason, &parts.headers)),
     };
+    let arrived = Instant::now();
     let mut request = AdmittedRequest::check(app, parts, body, Work::Queued).await?;
+    // Inputs have arrived with the head.
+    let inputs_arrived = request.inputs.is_some().then(|| arrived.elapsed());
     let mut preferences = JobPreferences::from_request_parts(parts, app).await?;
     preferences.idempotency_key = preferences.idempotency_key.map(|key| own_key(key, &request.caller));
     let callback = callback(jobs, &request.caller, &parts.headers)?;
@@ -96,6 +102,11 @@ async fn try_submit(
         request.check_timeout(app)?;
     }
     let candidates = upload::receive(app, &mut request, parts, body).await?;
+    let complete = arrived.elapsed();
+    let received = Received {
+        upload_ms: edgeprove_telemetry::millis(inputs_arrived.unwrap_or(complete)),
+        witness_ms: inputs_arrived.map(|at| edgeprove_telemetry::millis(complete.saturating_sub(at))),
+    };
     let voucher = request.caller.voucher().map(|voucher| {
         let of_job = JobVoucher { id: voucher.id.clone(), scope: voucher.scope() };
         (of_job, app.vouchers.uses_of(voucher))
@@ -103,7 +114,7 @@ async fn try_submit(
     let (submission, Rest { id, caller, circuit, format, work }) = submission(
         request,
         (account, voucher),
-        candidates,
+        (candidates, received),
         preferences.idempotency_key.clone(),
         callback,
         trace_of(&parts.headers),
@@ -208,7 +219,7 @@ struct Rest {
 fn submission(
     request: AdmittedRequest,
     (account, voucher): (String, Option<(JobVoucher, UsesOfVoucher)>),
-    candidates: Candidates,
+    (candidates, received): (Candidates, Received),
     idempotency_key: Option<IdempotencyKey>,
     callback: Option<Callback>,
     trace: Option<TraceContext>,
@@ -221,6 +232,7 @@ fn submission(
         requested,
         cache,
         limits,
+        received,
         owner: caller.owner(),
         account,
         unfinished_max: caller.limits().unfinished_max,

@@ -44,6 +44,9 @@ pub struct Payload {
     /// The longest time for the proof, in milliseconds, where the caller lowered it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub timeout_ms: Option<u64>,
+    /// How long the request took to arrive.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub received: Option<Received>,
     /// The id of the request that submitted the job.
     pub request_id: String,
     /// The trace of that request, for the log.
@@ -61,6 +64,16 @@ pub struct JobVoucher {
     pub id: String,
     /// Whose jobs it sees: [`edgeprove_protocol::Voucher::scope`].
     pub scope: String,
+}
+
+/// How long the request of a job took to arrive, in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Received {
+    /// From the head of the request to the last byte of its body, which was checked meanwhile.
+    pub upload_ms: u64,
+    /// The computation of the witness, where the body had inputs.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub witness_ms: Option<u64>,
 }
 
 /// A circuit and a witness of it.

@@ -2,9 +2,11 @@
 //! by priority.
 //!
 //! The window slides in steps of [`STEP`]. Memory is bounded: a tally has one histogram of fixed size for each step, and
-//! there is one tally for each circuit of the registry and for each priority.
+//! there is one tally for each circuit of the registry and for each priority. Of all proofs together, each minute is
+//! remembered for an hour.
 
 mod histogram;
+mod minutes;
 
 use std::{
     collections::BTreeMap,
@@ -16,6 +18,8 @@ use edgeprove_telemetry::metrics::Outcome;
 use parking_lot::Mutex;
 
 use histogram::Histogram;
+use minutes::Minutes;
+pub use minutes::{MINUTES, MinuteSummary, RecentProblem};
 
 /// The time that the statistics look back.
 pub const WINDOW: Duration = Duration::from_hours(1);
@@ -33,6 +37,7 @@ pub struct ProofStatistics {
 #[derive(Debug, Default)]
 struct Tallies {
     all: Tally,
+    minutes: Minutes,
     circuits: BTreeMap<CircuitId, Tally>,
     priorities: [Tally; Priority::ALL.len()],
     /// When each running proof got its prover, with its circuit, by the number of the proof.
@@ -140,6 +145,7 @@ impl ProofStatistics {
         let now = Instant::now();
         let step = self.step(now);
         let took = now.saturating_duration_since(opened);
+        let duration_of = |outcome| Some(took).filter(|_| is_new && outcome == Outcome::Success);
         let mut tallies = self.tallies.lock();
         tallies.running.remove(&number);
         tallies.each(&circuit, priority, |tally| {
@@ -149,10 +155,13 @@ impl ProofStatistics {
                 tally.waiting -= 1;
             }
             if let Some(outcome) = outcome {
-                let duration = Some(took).filter(|_| is_new && outcome == Outcome::Success);
-                tally.record(step, outcome, duration);
+                tally.record(step, outcome, duration_of(outcome));
             }
         });
+        if let Some(outcome) = outcome {
+            let at = now.saturating_duration_since(self.started);
+            tallies.minutes.record(at, outcome, duration_of(outcome));
+        }
     }
 
     /// The statistics now.
@@ -169,6 +178,19 @@ impl ProofStatistics {
             circuits: tallies.circuits.iter().map(|(id, tally)| (id.clone(), tally.summary(step))).collect(),
             priorities: std::array::from_fn(|level| tallies.priorities[level].summary(step)),
         }
+    }
+
+    /// The minutes of the last hour in which proofs ended, the oldest first, and the age of the statistics.
+    #[must_use]
+    pub fn minutes(&self) -> (Vec<MinuteSummary>, Duration) {
+        let age = self.started.elapsed();
+        (self.tallies.lock().minutes.summaries(age), age)
+    }
+
+    /// The problems with which proofs failed within the last hour, the most frequent first.
+    #[must_use]
+    pub fn problems(&self) -> Vec<RecentProblem> {
+        self.tallies.lock().minutes.problems(self.started.elapsed())
     }
 
     /// The circuit of each running proof, and the time that it has run.
@@ -228,10 +250,7 @@ impl Tally {
             }
             durations.add(&step.durations);
         }
-        let quantile = |q| durations.quantile(q);
-        let durations =
-            || Some(Durations { p50: quantile(0.5)?, p95: quantile(0.95)?, p99: quantile(0.99)? });
-        Summary { active: self.active, waiting: self.waiting, outcomes, durations: durations() }
+        Summary { active: self.active, waiting: self.waiting, outcomes, durations: durations.durations() }
     }
 }
 

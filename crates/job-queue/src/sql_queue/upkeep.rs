@@ -92,8 +92,9 @@ impl SqlQueue {
 
     /// The artifacts that nobody needs any more. That is durable when this returns, so that they may be removed.
     pub(crate) async fn doomed(&self, limit: u32) -> Result<Vec<DoomedArtifact>, StoreError> {
-        let mut session = self.database.session(Durability::ReadForUpkeep).await?;
-        let rows = session.rows(upkeep::DOOMED_ARTIFACTS, values![limit]).await?;
+        let (mut session, now) = self.begin(Durability::ReadForUpkeep).await?;
+        let until = self.rules.retention.failed_inputs_until(now);
+        let rows = session.rows(upkeep::DOOMED_ARTIFACTS, values![limit, until]).await?;
         drop(session);
         let doomed = |row: &AnyRow| -> Result<DoomedArtifact, StoreError> {
             Ok(DoomedArtifact { seq: get(row, "seq")?, artifact: get(row, "artifact")? })

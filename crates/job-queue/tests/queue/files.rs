@@ -92,6 +92,7 @@ async fn a_folder_of_the_first_version_is_migrated() {
     for undone in [
         "DROP TRIGGER jobs_arrived",
         "DROP TRIGGER jobs_changed",
+        "DROP TRIGGER jobs_requeued",
         "DROP TABLE job_counts",
         "DROP TABLE queue_counts",
         "DROP TABLE circuits",

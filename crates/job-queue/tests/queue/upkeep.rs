@@ -81,7 +81,7 @@ fn completed() -> JobOutcome {
 
 /// Finished jobs expire at once.
 fn immediate_expiry() -> Rules {
-    let retention = Retention { results: Duration::ZERO, tombstones: Duration::ZERO };
+    let retention = Retention { results: Duration::ZERO, tombstones: Duration::ZERO, ..Retention::default() };
     Rules { retention, ..Rules::default() }
 }
 

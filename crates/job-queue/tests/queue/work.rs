@@ -2,16 +2,19 @@
 
 use std::time::Duration;
 
-use edgeprove_job_queue::{Change, JobOutcome, LeaseStatus, Listing};
+use edgeprove_job_queue::{
+    Change, EnqueueError, IdPrefix, JobOutcome, LeaseStatus, ListOrder, Listing, Requeued,
+};
 use edgeprove_job_rules::{
     backoff::Backoff,
     capability::{Capability, Subject},
+    expiry::Retention,
     job::NewJob,
     lease::LeaseToken,
-    queue_bounds::Bounds,
+    queue_bounds::{Bounds, Full},
     transition::Rules,
 };
-use edgeprove_protocol::{JobStatus, Priority};
+use edgeprove_protocol::{JobId, JobStatus, Priority, ProblemType};
 
 use crate::support::{self, Fixture, PROVES, claim, claim_when_due, hear, job, problem, stage, submit};
 
@@ -65,20 +68,38 @@ async fn a_job_is_accepted_run_and_completed() {
         let [(Priority::Normal, waited)] = counts.oldest_queued[..] else { panic!("{counts:?}") };
         assert!(waited < Duration::from_hours(1));
 
-        let mut listing = Listing { owner: "alice".to_owned(), limit: 1, ..Listing::default() };
+        let of_alice = Listing { owner: Some("alice".to_owned()), limit: 1, ..Listing::default() };
+        let mut listing = of_alice.clone();
         let page = queue.list(&listing).await.unwrap();
         assert_eq!(page[0].id, second.id, "the latest is first");
-        listing.before = Some(page[0].seq);
+        listing.after = Some(page[0].seq);
         assert_eq!(queue.list(&listing).await.unwrap()[0].id, first.id);
-        listing.kind = Some("prove");
-        assert_eq!(queue.list(&listing).await.unwrap()[0].id, first.id);
-        listing.kind = Some("keys");
-        assert_eq!(queue.list(&listing).await.unwrap(), []);
-        listing.kind = None;
-        listing.status = Some(JobStatus::Failed);
-        assert_eq!(queue.list(&listing).await.unwrap(), []);
-        let of_bob = Listing { owner: "bob".to_owned(), limit: 9, ..Listing::default() };
-        assert_eq!(queue.list(&of_bob).await.unwrap(), []);
+        let oldest = Listing { order: ListOrder::Oldest, ..of_alice.clone() };
+        assert_eq!(queue.list(&oldest).await.unwrap()[0].id, first.id);
+        let everything = Listing { limit: 9, ..Listing::default() };
+        let count = async |listing: Listing| {
+            let listed = queue.list(&listing).await.unwrap().len() as u64;
+            assert_eq!(queue.count_listed(&listing).await.unwrap(), listed, "{}: {listing:?}", database.name);
+            listed
+        };
+        let prefix = |id: JobId| Some(id.to_string()[..9].parse().unwrap());
+        let (hour, queued) = (Duration::from_hours(1), JobStatus::Queued);
+        for (listing, expected) in [
+            (everything.clone(), 2),
+            (Listing { kind: Some("prove".to_owned()), ..everything.clone() }, 2),
+            (Listing { kind: Some("keys".to_owned()), ..everything.clone() }, 0),
+            (Listing { statuses: vec![JobStatus::Failed], ..everything.clone() }, 0),
+            (Listing { statuses: vec![queued, JobStatus::Completed], ..everything.clone() }, 2),
+            (Listing { statuses: vec![queued], ..everything.clone() }, 1),
+            (Listing { id_prefix: prefix(first.id), ..everything.clone() }, 1),
+            (Listing { min_age: Some(hour), ..everything.clone() }, 0),
+            (Listing { max_age: Some(hour), ..everything.clone() }, 2),
+            (Listing { problem: Some(ProblemType::ProofTimeout), ..everything.clone() }, 0),
+            (Listing { priority: Some(Priority::Normal), ..everything.clone() }, 2),
+            (Listing { owner: Some("bob".to_owned()), ..everything.clone() }, 0),
+        ] {
+            assert_eq!(count(listing.clone()).await, expected, "{}: {listing:?}", database.name);
+        }
         database.remove().await;
     }
 }
@@ -206,4 +227,55 @@ async fn a_released_attempt_does_not_count() {
         assert_eq!(queue.finish(id, again.lease_token, &failed).await.unwrap(), Some(JobStatus::Failed));
         database.remove().await;
     }
+}
+
+#[tokio::test]
+async fn a_failed_job_is_queued_again_within_the_bounds() {
+    for database in Fixture::all().await {
+        let retention = Retention { failed_inputs: Duration::from_hours(1), ..Retention::default() };
+        let rules = Rules { retention, ..Rules::default() };
+        let bounds = Bounds { queued_max: 2, has_shares: false, ..Bounds::default() };
+        let queue = database.queue_with(rules, bounds).await;
+        let failed = submit(&queue, NewJob { input: Some("witness".to_owned()), ..job() }).await;
+        assert_eq!(queue.requeue(failed.id).await.unwrap(), Requeued::NotFailed(JobStatus::Queued));
+        let claimed = claim(&queue).await;
+        let outcome = JobOutcome::Failed(problem("it failed"));
+        queue.finish(failed.id, claimed.lease_token, &outcome).await.unwrap();
+        let by_problem = |problem| Listing { problem: Some(problem), limit: 9, ..Listing::default() };
+        let code = problem("it failed").code.known().unwrap();
+        assert_eq!(queue.count_listed(&by_problem(code)).await.unwrap(), 1, "{}", database.name);
+        let other = ProblemType::ALL.iter().copied().find(|other| *other != code).unwrap();
+        assert_eq!(queue.count_listed(&by_problem(other)).await.unwrap(), 0, "{}", database.name);
+
+        let others = [submit(&queue, job()).await, submit(&queue, NewJob { input: None, ..job() }).await];
+        assert_eq!(
+            queue.requeue(failed.id).await.unwrap(),
+            Requeued::Full { queued: 2 },
+            "{}",
+            database.name
+        );
+        queue.cancel(others[0].id, None).await.unwrap();
+        let mut changes = queue.subscribe();
+        assert_eq!(queue.requeue(failed.id).await.unwrap(), Requeued::Queued, "{}", database.name);
+        hear(&mut changes, Change::Work).await;
+        let refused = queue.enqueue(job(), None).await;
+        assert!(matches!(refused, Err(EnqueueError::Full(Full::Queue { queued: 2 }))), "{refused:?}");
+        let again = claim(&queue).await;
+        assert_eq!((again.id, again.attempts, again.input.as_deref()), (failed.id, 1, Some("witness")));
+
+        let unknown = job().id;
+        assert_eq!(queue.requeue(unknown).await.unwrap(), Requeued::Unknown);
+        let next = claim(&queue).await;
+        queue.finish(next.id, next.lease_token, &outcome).await.unwrap();
+        assert_eq!(queue.requeue(next.id).await.unwrap(), Requeued::WithoutInput);
+        database.remove().await;
+    }
+}
+
+#[test]
+fn the_prefix_of_an_id_is_no_pattern() {
+    for text in ["", "%", "7c_", "7C", "é", &"a".repeat(65)] {
+        assert!(text.parse::<IdPrefix>().is_err(), "{text}");
+    }
+    assert_eq!("c3-7c2d".parse::<IdPrefix>().unwrap().as_str(), "c3-7c2d");
 }

@@ -80,6 +80,8 @@ actions! {
     JobCancelRequested = "job.cancel_requested";
     /// A job was cancelled.
     JobCancelled = "job.cancelled";
+    /// An operator queued a failed job again.
+    JobRequeued = "job.requeued";
     /// A job's result was deleted.
     JobExpired = "job.expired";
     /// The holder of a key minted a voucher for a page.

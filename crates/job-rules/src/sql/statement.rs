@@ -71,6 +71,16 @@ macro_rules! columns {
     };
 }
 
+/// The conditions of a list of jobs. Binds 2 to 9 as [`crate::sql::view::LIST`] does.
+macro_rules! listed {
+    () => {
+        " AND ($2 IS NULL OR kind = $2) AND ($3 IS NULL OR replace($3, ',' || status || ',', '') <> $3) \
+         AND ($4 IS NULL OR subject = $4) AND ($5 IS NULL OR id LIKE $5) AND ($6 IS NULL OR enqueued_at >= $6) \
+         AND ($7 IS NULL OR enqueued_at <= $7) AND ($8 IS NULL OR replace(outcome, $8, '') <> outcome) \
+         AND ($9 IS NULL OR priority = $9)"
+    };
+}
+
 /// The columns of a circuit that was built.
 macro_rules! circuit_columns {
     () => {

@@ -15,6 +15,18 @@ pub const CANCEL: Statement = statement! {
      WHERE id = $1 AND ($2 IS NULL OR owner = $2) AND status IN ('queued', 'running') RETURNING status"
 };
 
+/// Queues a failed job again with all its attempts, if its input is still there and the queue has a place.
+///
+/// Binds 1 account of the job, 2 id, 3 now, 4 the latest end of failed jobs whose inputs may be removed
+/// ([`crate::expiry::Retention::failed_inputs_until`]), 5 maximum number of queued jobs. Returns `status`. No row: it has not
+/// failed, its input may be gone, or the queue is full. On PostgreSQL, [`super::intake::POSTGRES_LOCK_INTAKE`] comes before it.
+pub const REQUEUE: Statement = statement! {
+    "UPDATE jobs SET status = 'queued', run_at = $3, attempts = 0, lease_token = lease_token + 1, finished_at = NULL, \
+     expires_at = NULL, cancel_requested_at = NULL, stage = NULL, stage_started_at = NULL, stage_estimate = NULL \
+     WHERE id = $2 AND status = 'failed' AND input IS NOT NULL AND finished_at > $4 \
+     AND (SELECT queued FROM (" dialect(load) ") AS load) < $5 RETURNING status"
+};
+
 /// Ends expired leases. The attempt counts: the job is queued again, or failed if that was its last attempt, or cancelled if
 /// a caller requested that.
 ///
@@ -69,12 +81,15 @@ pub const EXPIRE: Statement = statement! {
      RETURNING id, kind"
 };
 
-/// Reads the artifacts that nobody needs any more: inputs of finished jobs, results of expired jobs. They are listed until
+/// Reads the artifacts that nobody needs any more: inputs of jobs that finished and cannot be queued again, results of expired
+/// jobs. They are listed until
 /// [`FORGET_ARTIFACT`] records their removal, and their rows stay as long, so that a crash in between leaves none behind.
 ///
-/// Binds 1 maximum number of artifacts. Returns `seq` and `artifact`.
+/// Binds 1 maximum number of artifacts, 2 the latest end of failed jobs whose inputs may be removed
+/// ([`crate::expiry::Retention::failed_inputs_until`]). Returns `seq` and `artifact`.
 pub const DOOMED_ARTIFACTS: Statement = statement! {
     "SELECT seq, input AS artifact FROM jobs WHERE input IS NOT NULL AND finished_at IS NOT NULL \
+     AND (status <> 'failed' OR finished_at <= $2) \
      UNION ALL \
      SELECT seq, result AS artifact FROM jobs WHERE result IS NOT NULL AND status = 'expired' LIMIT $1"
 };

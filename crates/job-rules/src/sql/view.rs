@@ -17,13 +17,39 @@ pub const LATEST: Statement = statement! {
 
 /// Reads an owner's jobs, the latest first, a page at a time.
 ///
-/// Binds 1 owner, 2 kind or NULL for any, 3 status or NULL for any, 4 subject or NULL for any, 5 the last `seq` of the previous
-/// page or NULL for the first page, 6 maximum number of jobs. Returns jobs. Jobs that arrive meanwhile shift no page, because
-/// a page begins after a job and not after a count.
+/// Binds 1 owner, 2 kind, 3 statuses as a text with a comma before and after each, 4 subject, 5 pattern of the id for LIKE,
+/// 6 the earliest and 7 the latest time of acceptance, 8 a text that the outcome contains, 9 level of the priority, each or NULL
+/// for any; 10 the last `seq` of the previous page or NULL for the first page, 11 maximum number of jobs. Returns jobs. Jobs that
+/// arrive meanwhile shift no page, because a page begins after a job and not after a count.
 pub const LIST: Statement = statement! {
-    "SELECT " columns " FROM jobs WHERE owner = $1 AND ($2 IS NULL OR kind = $2) \
-     AND ($3 IS NULL OR status = $3) AND ($4 IS NULL OR subject = $4) AND ($5 IS NULL OR seq < $5) \
-     ORDER BY seq DESC LIMIT $6"
+    "SELECT " columns " FROM jobs WHERE owner = $1" listed
+    " AND ($10 IS NULL OR seq < $10) ORDER BY seq DESC LIMIT $11"
+};
+
+/// As [`LIST`], the oldest first.
+pub const LIST_OLDEST: Statement = statement! {
+    "SELECT " columns " FROM jobs WHERE owner = $1" listed
+    " AND ($10 IS NULL OR seq > $10) ORDER BY seq LIMIT $11"
+};
+
+/// As [`LIST`], of all owners: the first value is NULL. It reads the table in its order, as far as the page reaches. The other
+/// statement finds the jobs of one owner by an index.
+pub const LIST_ALL: Statement = statement! {
+    "SELECT " columns " FROM jobs WHERE ($1 IS NULL OR owner = $1)" listed
+    " AND ($10 IS NULL OR seq < $10) ORDER BY seq DESC LIMIT $11"
+};
+
+/// As [`LIST_ALL`], the oldest first.
+pub const LIST_ALL_OLDEST: Statement = statement! {
+    "SELECT " columns " FROM jobs WHERE ($1 IS NULL OR owner = $1)" listed
+    " AND ($10 IS NULL OR seq > $10) ORDER BY seq LIMIT $11"
+};
+
+/// Counts the jobs that the lists have in all, or after a page.
+///
+/// Binds 1 owner or NULL for any, 2 to 9 as [`LIST`] does. Returns `jobs`.
+pub const COUNT_LISTED: Statement = statement! {
+    "SELECT count(*) AS jobs FROM jobs WHERE ($1 IS NULL OR owner = $1)" listed
 };
 
 /// Counts the jobs ahead of a queued job, by kind, subject and version. Jobs that wait for their next attempt count.

@@ -189,11 +189,11 @@ fn settle_moves_impossible_times_to_possible_ones() {
 #[test]
 fn an_expired_job_keeps_its_artifacts_until_removed() {
     let completed = after(&new_job(3), &[claim(), complete()]);
-    assert_eq!(completed.doomed_artifacts().collect::<Vec<_>>(), ["input"]);
+    assert_eq!(completed.doomed_artifacts(NOW, rules().retention).collect::<Vec<_>>(), ["input"]);
     let later = rules().retention.expires_at(NOW);
     let expired = apply(&completed, &Event::Expire, later, &rules()).unwrap();
     assert_eq!((expired.outcome.as_ref(), expired.stage.as_ref()), (None, None));
-    assert_eq!(expired.doomed_artifacts().collect::<Vec<_>>(), ["input", "result"]);
+    assert_eq!(expired.doomed_artifacts(later, rules().retention).collect::<Vec<_>>(), ["input", "result"]);
     let gone = later.after(rules().retention.tombstones);
     assert!(!may_be_deleted(&expired, gone, rules().retention), "its artifacts are not removed");
     let forget = |artifact: &str| Event::ForgetArtifact { artifact: artifact.to_owned() };
@@ -240,4 +240,32 @@ proptest! {
             job = next;
         }
     }
+}
+
+#[test]
+fn a_failed_job_is_queued_again_while_its_input_is_there() {
+    let retention = Retention { failed_inputs: Duration::from_secs(60), ..Retention::default() };
+    let rules = Rules { retention, ..rules() };
+    let running = after(&new_job(3), &[claim()]);
+    let token = running.lease_token;
+    let failed = apply(&running, &Event::Fail { token, outcome: "failed".to_owned() }, NOW, &rules).unwrap();
+    let late = NOW.after(Duration::from_secs(59));
+    assert_eq!(failed.doomed_artifacts(late, retention).count(), 0);
+    let queued = apply(&failed, &Event::Requeue, late, &rules).unwrap();
+    assert_eq!((queued.status, queued.attempts, queued.finished_at), (JobStatus::Queued, 0, None));
+    assert!(queued.step() > failed.step() && queued.is_due(late));
+    assert_eq!(queued.order(), failed.order());
+    assert_eq!(queued.outcome.as_deref(), Some("failed"), "it shows why it failed until it runs");
+
+    let too_late = NOW.after(Duration::from_secs(60));
+    assert_eq!(apply(&failed, &Event::Requeue, too_late, &rules), Err(Refusal::NotToRequeue));
+    assert_eq!(failed.doomed_artifacts(too_late, retention).collect::<Vec<_>>(), ["input"]);
+    for other in [&queued, &running, &Job { input: None, ..failed.clone() }] {
+        assert_eq!(apply(other, &Event::Requeue, late, &rules), Err(Refusal::NotToRequeue));
+    }
+    assert_eq!(
+        apply(&failed, &Event::Requeue, NOW, &Rules::default()),
+        Err(Refusal::NotToRequeue),
+        "off by default"
+    );
 }

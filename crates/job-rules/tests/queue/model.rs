@@ -27,7 +27,11 @@ use crate::{
 pub(crate) const RULES: Rules = Rules {
     lease: LeaseTerms { length: Duration::from_secs(10) },
     backoff: Backoff { base: Duration::from_millis(500), cap: Duration::from_secs(30) },
-    retention: Retention { results: Duration::from_secs(30), tombstones: Duration::from_mins(1) },
+    retention: Retention {
+        results: Duration::from_secs(30),
+        tombstones: Duration::from_mins(1),
+        failed_inputs: Duration::from_secs(8),
+    },
 };
 pub(crate) const BOUNDS: Bounds = Bounds { queued_max: 6, unfinished_per_account_max: 5, has_shares: true };
 pub(crate) const OWNERS: [&str; 2] = ["alice", "bob"];
@@ -97,6 +101,12 @@ impl Model {
                 let job =
                     self.job_mut(id).filter(|job| by.is_none_or(|by| by == job.owner)).map(|job| job.seq);
                 Answer::Became(job.and_then(|seq| self.happen(seq, &Event::Cancel)).map(|job| job.status))
+            }
+            Step::Requeue { job } => {
+                let Some(id) = self.some_job(*job) else { return Answer::Nothing };
+                let has_place = self.queued().len() < BOUNDS.queued_max as usize;
+                let job = self.job_mut(id).filter(|_| has_place).map(|job| job.seq);
+                Answer::Became(job.and_then(|seq| self.happen(seq, &Event::Requeue)).map(|job| job.status))
             }
             Step::Reap { random } => {
                 let run_at = self.now.after(RULES.backoff.delay(1, *random));
@@ -295,8 +305,9 @@ impl Model {
 
     /// Artifacts that no job needs any more, with their jobs' numbers in the order of arrival.
     pub(crate) fn doomed(&self) -> Vec<(String, i64)> {
-        let of_job =
-            |job: &Job| -> Vec<_> { job.doomed_artifacts().map(|name| (name.to_owned(), job.seq)).collect() };
+        let of_job = |job: &Job| -> Vec<_> {
+            job.doomed_artifacts(self.now, RULES.retention).map(|name| (name.to_owned(), job.seq)).collect()
+        };
         sorted(self.jobs.values().flat_map(of_job).collect())
     }
 }

@@ -63,10 +63,12 @@ fn frequent_statements_scan_no_table() {
             view::GET,
             view::LATEST,
             view::LIST,
+            view::LIST_OLDEST,
             view::AHEAD,
             view::AHEAD_OF_NEW_JOB,
             view::QUEUED,
             upkeep::CANCEL,
+            upkeep::REQUEUE,
             upkeep::REAP,
             upkeep::ABANDON,
             upkeep::EXPIRE,
@@ -99,9 +101,17 @@ fn frequent_statements_scan_no_table() {
         }
         let claim = plan(&mut database, work::CLAIM).await;
         assert!(claim.iter().any(|step| step.contains("USING INDEX jobs_by_turn")), "{claim:#?}");
-        for statement in
-            [work::CLAIM, intake::ENQUEUE, view::QUEUED, view::LIST, upkeep::EXPIRE, upkeep::DELETE]
-        {
+        for statement in [
+            work::CLAIM,
+            intake::ENQUEUE,
+            view::QUEUED,
+            view::LIST,
+            view::LIST_OLDEST,
+            view::LIST_ALL,
+            view::LIST_ALL_OLDEST,
+            upkeep::EXPIRE,
+            upkeep::DELETE,
+        ] {
             let plan = plan(&mut database, statement).await;
             assert!(
                 !plan.iter().any(|step| step.contains("ORDER BY")),

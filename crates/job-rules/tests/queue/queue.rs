@@ -12,7 +12,7 @@ use edgeprove_job_rules::{
     time::UnixMillis,
     transition::Rules,
 };
-use edgeprove_protocol::{JobId, JobStatus};
+use edgeprove_protocol::{JobId, JobStatus, Priority};
 use sqlx::{Any, Connection as _, Executor as _, Row as _, any::AnyRow};
 
 use crate::{
@@ -27,6 +27,50 @@ pub(crate) enum Intake {
     Known(JobId),
     Conflict,
     Full(Full),
+}
+
+/// A page of a list of jobs. What is `None` or empty selects any.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Listing<'a> {
+    pub(crate) owner: Option<&'a str>,
+    pub(crate) kind: Option<&'a str>,
+    pub(crate) statuses: &'a [JobStatus],
+    pub(crate) subject: Option<&'a str>,
+    pub(crate) id_pattern: Option<&'a str>,
+    pub(crate) from: Option<i64>,
+    pub(crate) until: Option<i64>,
+    pub(crate) outcome: Option<&'a str>,
+    pub(crate) priority: Option<Priority>,
+    pub(crate) oldest_first: bool,
+    pub(crate) position: Option<i64>,
+    pub(crate) limit: u32,
+}
+
+impl<'a> Listing<'a> {
+    /// All jobs of an owner.
+    pub(crate) fn of(owner: &'a str) -> Self {
+        Self { owner: Some(owner), limit: 1_000, ..Self::default() }
+    }
+
+    /// The first values of a list.
+    fn filter(&self) -> Vec<Value> {
+        let text = |text: Option<&str>| text.map(str::to_owned);
+        let statuses: Vec<_> = self.statuses.iter().map(|status| status.as_str()).collect();
+        let statuses = (!statuses.is_empty()).then(|| format!(",{},", statuses.join(",")));
+        let level = self.priority.map(|priority| i64::from(priority.level()));
+        values![
+            text(self.owner),
+            text(self.kind),
+            statuses,
+            text(self.subject),
+            text(self.id_pattern),
+            self.from,
+            self.until,
+            text(self.outcome),
+            level,
+        ]
+        .into()
+    }
 }
 
 /// The queue.
@@ -243,8 +287,15 @@ impl Queue {
         self.database.rows(upkeep::EXPIRE, &values![now.0, limit]).await.iter().map(id).collect()
     }
 
-    pub(crate) async fn doomed_artifacts(&mut self) -> Vec<(i64, String)> {
-        let rows = self.database.rows(upkeep::DOOMED_ARTIFACTS, &values![1_000_u32]).await;
+    pub(crate) async fn requeue(&mut self, job: &Job, queued_max: u32, now: UnixMillis) -> Option<JobStatus> {
+        let until = self.rules.retention.failed_inputs_until(now);
+        let values = values![job.account.as_str(), job.id.to_string(), now.0, until.0, queued_max];
+        self.database.row(upkeep::REQUEUE, &values).await.as_ref().map(status)
+    }
+
+    pub(crate) async fn doomed_artifacts(&mut self, now: UnixMillis) -> Vec<(i64, String)> {
+        let until = self.rules.retention.failed_inputs_until(now);
+        let rows = self.database.rows(upkeep::DOOMED_ARTIFACTS, &values![1_000_u32, until.0]).await;
         rows.iter().map(|row| (row.get("seq"), row.get("artifact"))).collect()
     }
 
@@ -266,18 +317,20 @@ impl Queue {
         self.database.row(view::GET, &values![id.to_string()]).await.as_ref().map(job)
     }
 
-    pub(crate) async fn list(
-        &mut self,
-        owner: &str,
-        filter: (Option<&str>, Option<JobStatus>, Option<&str>),
-        before: Option<i64>,
-        limit: u32,
-    ) -> Vec<Job> {
-        let (kind, status, subject) = filter;
-        let status = status.map(|status| status.to_string());
-        let (kind, subject) = (kind.map(str::to_owned), subject.map(str::to_owned));
-        let values = values![owner, kind, status, subject, before, limit];
-        self.database.rows(view::LIST, &values).await.iter().map(job).collect()
+    pub(crate) async fn list(&mut self, listing: &Listing<'_>) -> Vec<Job> {
+        let statement = match (listing.owner, listing.oldest_first) {
+            (Some(_), false) => view::LIST,
+            (Some(_), true) => view::LIST_OLDEST,
+            (None, false) => view::LIST_ALL,
+            (None, true) => view::LIST_ALL_OLDEST,
+        };
+        let mut values = listing.filter();
+        values.extend(values![listing.position, listing.limit]);
+        self.database.rows(statement, &values).await.iter().map(job).collect()
+    }
+
+    pub(crate) async fn count_listed(&mut self, listing: &Listing<'_>) -> i64 {
+        self.database.row(view::COUNT_LISTED, &listing.filter()).await.unwrap().get("jobs")
     }
 
     /// The jobs ahead of a queued job: kind, subject, version and number. `None`: the job is not queued.

@@ -17,7 +17,7 @@ use tokio::runtime::{Builder, Runtime};
 use crate::{
     database::Location,
     model::{BOUNDS, Model, OWNERS, RULES, WORKERS, result_name, sorted, without_seq, worker_name},
-    queue::{Intake, Queue},
+    queue::{Intake, Listing, Queue},
     steps::{Action, Answer, Claim, Step, Submission},
     views,
 };
@@ -136,6 +136,15 @@ impl Tables {
                 let Some(id) = model.some_job(*job) else { return Answer::Nothing };
                 Answer::Became(queue.cancel(id, by.map(|by| OWNERS[by]), now).await)
             }
+            Step::Requeue { job } => {
+                let Some(id) = model.some_job(*job) else { return Answer::Nothing };
+                let job = queue.get(id).await.expect("it is in the tables");
+                let became = queue.requeue(&job, BOUNDS.queued_max, now).await;
+                if became.is_some() {
+                    self.seen.spent.remove(&id);
+                }
+                Answer::Became(became)
+            }
             Step::Reap { random } => {
                 let run_at = now.after(RULES.backoff.delay(1, *random));
                 self.reap(model, now, run_at).await
@@ -156,7 +165,7 @@ impl Tables {
             Step::Settle => Answer::Jobs(sorted(queue.settle(now).await)),
             Step::Expire => Answer::Jobs(sorted(queue.expire(1_000, now).await)),
             Step::Sweep { all } => {
-                let doomed = queue.doomed_artifacts().await;
+                let doomed = queue.doomed_artifacts(now).await;
                 let doomed = sorted(doomed.into_iter().map(|(seq, artifact)| (artifact, seq)).collect());
                 for (artifact, seq) in doomed.iter().take(if *all { usize::MAX } else { 1 }) {
                     assert!(queue.forget_artifact(*seq, artifact).await);
@@ -231,7 +240,7 @@ impl Tables {
     async fn compare(&mut self, model: &Model) {
         let mut jobs = Vec::new();
         for owner in OWNERS {
-            jobs.extend(self.queue.list(owner, (None, None, None), None, 1_000).await);
+            jobs.extend(self.queue.list(&Listing::of(owner)).await);
         }
         jobs.sort_by_key(|job| job.seq);
         for job in &jobs {

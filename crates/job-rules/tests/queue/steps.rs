@@ -40,6 +40,10 @@ pub(crate) enum Step {
         job: prop::sample::Index,
         by: Option<usize>,
     },
+    /// An operator queues a failed job again.
+    Requeue {
+        job: prop::sample::Index,
+    },
     Reap {
         random: u64,
     },
@@ -167,6 +171,7 @@ pub(crate) fn any_step(model: &Model) -> impl Strategy<Value = Step> + use<> {
         1 => busy.prop_map(|worker| Step::Die { worker }),
         3 => (any::<prop::sample::Index>(), prop::option::of(0..OWNERS.len()))
             .prop_map(|(job, by)| Step::Cancel { job, by }),
+        3 => any::<prop::sample::Index>().prop_map(|job| Step::Requeue { job }),
         6 => soon_or_later.prop_map(|random| Step::Reap { random }),
         1 => Just(Step::Restart),
         2 => (capabilities(), prop::sample::select(vec![0, 500, 5_000]))
@@ -237,7 +242,9 @@ fn until_something(model: &Model) -> impl Strategy<Value = u32> + use<> {
         });
         let run_at = (job.status == JobStatus::Queued).then_some(job.run_at);
         let lease = job.lease.as_ref().map(|lease| lease.until);
-        [expires_at, run_at, lease, lease, lease]
+        let failed_at = job.finished_at.filter(|_| job.status == JobStatus::Failed);
+        let input_until = failed_at.map(|at| at.after(RULES.retention.failed_inputs));
+        [expires_at, run_at, input_until, lease, lease, lease]
     };
     let times =
         model.jobs.values().flat_map(due).flatten().filter_map(|at| u32::try_from(at.0 - model.now.0).ok());

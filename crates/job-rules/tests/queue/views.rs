@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use edgeprove_protocol::JobStatus;
+use edgeprove_job_rules::job::Job;
+use edgeprove_protocol::{JobStatus, Priority};
 
 use crate::{
     model::{KINDS, Model, OWNERS, SUBJECTS, sorted, without_seq},
-    queue::Queue,
+    queue::{Listing, Queue},
 };
 
 /// Compares everything but lists.
@@ -59,33 +60,55 @@ pub(crate) async fn compare(queue: &mut Queue, model: &Model) {
     }
 }
 
-/// Compares lists for all filters, in pages of two jobs.
+/// Compares lists for many filters, in pages of two jobs and in both orders.
 pub(crate) async fn compare_lists(queue: &mut Queue, model: &Model) {
-    let statuses = [None, Some(JobStatus::Queued), Some(JobStatus::Completed)];
-    let subjects = [None, Some(SUBJECTS[0])];
-    let filters = [None, Some(KINDS[0])].into_iter().flat_map(|kind| {
-        statuses.into_iter().flat_map(move |status| subjects.map(move |subject| (kind, status, subject)))
-    });
-    let filters: Vec<_> = filters.collect();
-    for (owner, filter) in
-        OWNERS.into_iter().flat_map(|owner| filters.iter().map(move |&filter| (owner, filter)))
-    {
-        let (mut listed, mut before) = (Vec::new(), None);
-        loop {
-            let page = queue.list(owner, filter, before, 2).await;
-            listed.extend(page.iter().map(|job| job.id));
-            before = page.last().map(|job| job.seq);
-            if page.len() < 2 {
-                break;
+    let some_id = model.jobs.values().next().map(|job| format!("{}%", &job.id.to_string()[..3]));
+    let unfinished = [JobStatus::Queued, JobStatus::Running];
+    let any = Listing::default();
+    let filters = [
+        any,
+        Listing { kind: Some(KINDS[0]), ..any },
+        Listing { statuses: &[JobStatus::Completed], subject: Some(SUBJECTS[0]), ..any },
+        Listing { statuses: &unfinished, kind: Some(KINDS[1]), ..any },
+        Listing { id_pattern: some_id.as_deref(), ..any },
+        Listing { from: Some(model.now.0 - 5_000), ..any },
+        Listing { until: Some(model.now.0 - 5_000), statuses: &unfinished, ..any },
+        Listing { outcome: Some("worker 1"), ..any },
+        Listing { priority: Some(Priority::High), ..any },
+    ];
+    let owners = OWNERS.map(Some).into_iter().chain([None]);
+    for listing in owners.flat_map(|owner| filters.map(|filter| Listing { owner, limit: 2, ..filter })) {
+        let expected: Vec<_> = model.jobs.values().filter(|job| is_listed(job, &listing)).collect();
+        let mut expected: Vec<_> = expected.into_iter().map(|job| job.id).collect();
+        assert_eq!(queue.count_listed(&listing).await, expected.len() as i64, "{listing:?}");
+        for oldest_first in [true, false] {
+            let mut page_of = Listing { oldest_first, ..listing };
+            let mut listed = Vec::new();
+            loop {
+                let page = queue.list(&page_of).await;
+                listed.extend(page.iter().map(|job| job.id));
+                page_of.position = page.last().map(|job| job.seq);
+                if page.len() < 2 {
+                    break;
+                }
             }
+            assert_eq!(listed, expected, "{page_of:?}");
+            expected.reverse();
         }
-        let (kind, status, subject) = filter;
-        let of_owner = model.jobs.values().rev().filter(|job| job.owner == owner);
-        let expected = of_owner.filter(|job| {
-            kind.is_none_or(|kind| kind == job.kind)
-                && status.is_none_or(|status| status == job.status)
-                && subject.is_none_or(|subject| subject == job.subject)
-        });
-        assert_eq!(listed, expected.map(|job| job.id).collect::<Vec<_>>());
     }
+}
+
+fn is_listed(job: &Job, listing: &Listing<'_>) -> bool {
+    let id = job.id.to_string();
+    listing.owner.is_none_or(|owner| owner == job.owner)
+        && listing.kind.is_none_or(|kind| kind == job.kind)
+        && (listing.statuses.is_empty() || listing.statuses.contains(&job.status))
+        && listing.subject.is_none_or(|subject| subject == job.subject)
+        && listing.id_pattern.is_none_or(|pattern| id.starts_with(pattern.trim_end_matches('%')))
+        && listing.from.is_none_or(|from| job.enqueued_at.0 >= from)
+        && listing.until.is_none_or(|until| job.enqueued_at.0 <= until)
+        && listing
+            .outcome
+            .is_none_or(|text| job.outcome.as_ref().is_some_and(|outcome| outcome.contains(text)))
+        && listing.priority.is_none_or(|priority| priority == job.priority)
 }

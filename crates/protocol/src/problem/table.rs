@@ -240,6 +240,10 @@ problem_types! {
     SealedBodyReplayed = "sealed_body_replayed", 409, Notice, Never, SameCircuit,
         "The sealed body has arrived before",
         "Seal what you send again for each request, also for a retry with the same `Idempotency-Key`.";
+    /// The job has not failed, or its witness was deleted, so it cannot be queued again.
+    JobNotRetryable = "job_not_retryable", 409, Notice, Never, SameCircuit,
+        "The job cannot be queued again",
+        "Submit the proof again. Operator: `--failed-witness-ttl` keeps the witnesses of failed jobs for a while.";
     /// The job has not finished, so it has no proof yet.
     ProofNotReady = "proof_not_ready", 409, Notice, Later(1), SameCircuit,
         "The proof is not ready",

@@ -173,7 +173,7 @@ async fn what_ended_long_ago_is_forgotten() {
     fixture.store.end(&webhook).await.unwrap();
     fixture.store.tidy(Retention::default()).await.unwrap();
     assert_eq!(fixture.owe(1, "a", "x").await.unwrap(), Owed::Known);
-    let at_once = Retention { results: Duration::ZERO, tombstones: Duration::ZERO };
+    let at_once = Retention { results: Duration::ZERO, tombstones: Duration::ZERO, ..Retention::default() };
     fixture.store.tidy(at_once).await.unwrap();
     assert!(matches!(fixture.owe(1, "a", "x").await, Ok(Owed::New(_))));
     // It may still be accepted.

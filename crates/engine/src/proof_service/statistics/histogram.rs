@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::Durations;
+
 /// Buckets of each power of two of microseconds.
 const PER_OCTAVE: usize = 16;
 const OCTAVE_BITS: u32 = PER_OCTAVE.trailing_zeros();
@@ -30,6 +32,12 @@ impl Histogram {
         for (sum, count) in self.0.iter_mut().zip(other.0.iter()) {
             *sum = sum.saturating_add(*count);
         }
+    }
+
+    /// The quantiles; `None` without values.
+    pub(super) fn durations(&self) -> Option<Durations> {
+        let quantile = |share| self.quantile(share);
+        Some(Durations { p50: quantile(0.5)?, p95: quantile(0.95)?, p99: quantile(0.99)? })
     }
 
     /// The duration that this share of the values does not exceed; `None` without values.
