@@ -1,10 +1,14 @@
 //! What operators read through the edge.
 
-use std::fs;
+use std::{
+    fs,
+    io::{BufRead as _, BufReader, Write as _},
+    net::TcpStream,
+};
 
 use edgeprove_e2e::Edge;
 use edgeprove_protocol::{ProblemType, headers};
-use edgeprove_testkit::TestServer;
+use edgeprove_testkit::{TestServer, wait};
 use sha2::{Digest as _, Sha256};
 
 use crate::headers::key;
@@ -84,6 +88,34 @@ fn only_operators_read_a_server_that_ignores_the_edge() {
     for path in ["/v1/stats", "/v1/queue"] {
         assert_eq!(get(path, "k2").status, server.get(path).status, "{path}");
         edge.get(path).assert_refused(ProblemType::ApiKeyRequired);
+    }
+}
+
+#[test]
+fn the_board_passes_and_its_changes_are_for_operators() {
+    let folder = tempfile::tempdir().unwrap();
+    let keys = folder.path().join("keys.toml");
+    fs::write(&keys, "[keys.ops]\nsha256 = []\nrole = 'operator'\n[keys.alice]\nsha256 = []\n").unwrap();
+    let server = TestServer::start(|s| {
+        s.environment.push(("EDGEPROVE_EDGE_SECRET".to_owned(), SECRET.to_owned()));
+        s.flag("--keys-file", &keys.display());
+        s.flags.push("--ephemeral-jobs".to_owned());
+    });
+    let edge = edge_with_an_operator(&server);
+    let mut viewer = TcpStream::connect(edge.address()).unwrap();
+    viewer.set_read_timeout(Some(wait::LIMIT)).unwrap();
+    let (host, header) = (edge.address(), headers::API_KEY);
+    write!(viewer, "GET /v1/board/events?container=0 HTTP/1.1\r\nHost: {host}\r\n{header}: k2\r\n\r\n")
+        .unwrap();
+    let mut lines = BufReader::new(viewer).lines();
+    let data = lines.find_map(|line| line.unwrap().strip_prefix("data:").map(str::to_owned)).unwrap();
+    assert!(data.contains("\"name\":\"alice\"") && data.contains("\"sees_all_jobs\":false"), "{data}");
+
+    let change = |path: &str, key: &str| edge.request("POST", path).header(headers::API_KEY, key).send();
+    for path in ["/v1/board/cancel?owner=all", "/v1/board/retry?owner=all"] {
+        let answer = change(path, "k1");
+        assert_eq!((answer.status.as_u16(), &answer.json()["changed"]), (200, &0.into()), "{answer:?}");
+        change(path, "k2").assert_refused(ProblemType::NotAllowed);
     }
 }
 
