@@ -83,7 +83,7 @@ pub async fn check_edge_secret(State(app): State<AppState>, mut request: Request
 
 fn check(secret: Option<&EdgeSecret>, request_headers: &HeaderMap) -> EdgeCheck {
     let Some(secret) = secret else {
-        return Ok(ReportedCaller { key: key_digest(request_headers), ..ReportedCaller::default() });
+        return Ok(ReportedCaller { credential: key_digest(request_headers), ..ReportedCaller::default() });
     };
     let mut candidates = request_headers.get_all(headers::EDGE_SECRET).into_iter();
     match (candidates.next(), candidates.next()) {

@@ -95,7 +95,7 @@ impl Machine {
     }
 
     /// Examines it with other settings than the usual ones.
-    fn examine(&self, change: impl FnOnce(&mut Command)) -> Examined {
+    fn examine(&self, change: impl FnOnce(&mut Command) -> &mut Command) -> Examined {
         let mut command = Command::new(paths::edgeprove());
         command.env_clear().arg("doctor").env("BB_PATH", paths::bb()).env("CRS_PATH", paths::crs());
         command.env("EDGEPROVE_LISTEN", "127.0.0.1:0").env("EDGEPROVE_SPOOL_DIR", self.at("spool"));
@@ -109,7 +109,7 @@ impl Machine {
 #[test]
 fn a_machine_that_can_prove_has_no_fault() {
     let machine = Machine::new();
-    let examined = machine.examine(|_| {});
+    let examined = machine.examine(|run| run);
     examined.assert_no_fault();
     for check in ["settings", "bb", "crs", "clock", "circuits", "database", "artifacts", "audit", "keys"] {
         assert!(examined.has("ok", check), "{check}: {:#?}", examined.findings);
@@ -127,31 +127,27 @@ fn faults_of_settings_and_files_are_found() {
     };
 
     let other_bb = file("other bb", b"#!/bin/sh\necho 4.0.0\n");
-    machine.examine(|run| drop(run.env("BB_PATH", other_bb))).assert_found("fault", "settings", "4.0.0");
+    machine.examine(|run| run.env("BB_PATH", other_bb)).assert_found("fault", "settings", "4.0.0");
 
     let nobody = file("keys.toml", b"# nobody\n");
-    let examined = machine.examine(|run| drop(run.env("EDGEPROVE_KEYS_FILE", nobody)));
+    let examined = machine.examine(|run| run.env("EDGEPROVE_KEYS_FILE", nobody));
     examined.assert_found("fault", "settings", "keys.toml");
 
     let no_circuit = file("cut.json", &fs::read(machine.circuit()).unwrap()[..1000]);
-    let examined = machine.examine(|run| drop(run.env("EDGEPROVE_CIRCUIT", no_circuit)));
+    let examined = machine.examine(|run| run.env("EDGEPROVE_CIRCUIT", no_circuit));
     examined.assert_found("fault", "settings", "cut.json");
 
-    let examined = machine.examine(|run| drop(run.env("EDGEPROVE_CIRCIUT", "x").env("EDGEPROVE_CORES", "0")));
+    let examined = machine.examine(|run| run.env("EDGEPROVE_CIRCIUT", "x").env("EDGEPROVE_CORES", "0"));
     examined.assert_found("fault", "settings", "cores");
     examined.assert_found("warning", "settings", "EDGEPROVE_CIRCIUT");
 
     let folder = file("no folder", b"");
-    let examined = machine.examine(|run| drop(run.env("EDGEPROVE_DATA", folder)));
+    let examined = machine.examine(|run| run.env("EDGEPROVE_DATA", folder));
     examined.assert_found("fault", "settings", "no folder");
 
     let open = "0.0.0.0:0";
-    machine.examine(|run| drop(run.env("EDGEPROVE_LISTEN", open))).assert_found(
-        "warning",
-        "keys",
-        "everybody",
-    );
-    let examined = machine.examine(|run| drop(run.env_remove("EDGEPROVE_CIRCUIT")));
+    machine.examine(|run| run.env("EDGEPROVE_LISTEN", open)).assert_found("warning", "keys", "everybody");
+    let examined = machine.examine(|run| run.env_remove("EDGEPROVE_CIRCUIT"));
     examined.assert_found("warning", "circuits", "there is none");
 }
 
@@ -161,7 +157,7 @@ fn a_crs_with_too_few_points_is_found() {
     let points = fs::read(paths::crs().join("bn254_g1.dat")).unwrap();
     fs::write(crs.path().join("bn254_g1.dat"), &points[..64 << 10]).unwrap();
     fs::copy(paths::crs().join("bn254_g2.dat"), crs.path().join("bn254_g2.dat")).unwrap();
-    let examined = machine.examine(|run| drop(run.env("CRS_PATH", crs.path())));
+    let examined = machine.examine(|run| run.env("CRS_PATH", crs.path()));
     examined.assert_found("fault", "circuits", "range_check");
 }
 
@@ -172,7 +168,7 @@ fn a_changed_audit_log_is_found() {
     let server = TestServer::start(|settings| settings.flag("--audit", &log.display()));
     server.assert_healthy();
     server.finish();
-    let examine = || machine.examine(|run| drop(run.env("EDGEPROVE_AUDIT", &log)));
+    let examine = || machine.examine(|run| run.env("EDGEPROVE_AUDIT", &log));
     examine().assert_no_fault();
     let text = fs::read_to_string(&log).unwrap();
     let changed = text.replacen("server.started", "server.stopped", 1);
@@ -188,7 +184,7 @@ fn an_unreachable_database_is_found() {
     let examined = machine.examine(|run| {
         run.env_remove("EDGEPROVE_DATA")
             .env("DATABASE_URL", url)
-            .env("EDGEPROVE_ARTIFACTS", machine.at("artifacts"));
+            .env("EDGEPROVE_ARTIFACTS", machine.at("artifacts"))
     });
     examined.assert_found("fault", "database", "");
     assert!(!format!("{:?}", examined.findings).contains("hunter2"));
@@ -202,7 +198,7 @@ fn a_clock_that_differs_from_the_database_is_found() {
         clock.set_offset(ahead_s);
         machine.examine(|run| {
             run.env_remove("EDGEPROVE_DATA").env("DATABASE_URL", cluster.url());
-            run.env("EDGEPROVE_ARTIFACTS", machine.at("artifacts")).envs(clock.environment());
+            run.env("EDGEPROVE_ARTIFACTS", machine.at("artifacts")).envs(clock.environment())
         })
     };
     examine(0).assert_no_fault();
@@ -214,9 +210,8 @@ fn a_clock_that_differs_from_the_database_is_found() {
 fn an_unusable_bucket_is_found() {
     let (machine, mut bucket) = (Machine::new(), S3Server::start());
     let examine = |environment: Vec<(String, String)>| {
-        machine.examine(|run| {
-            run.env("EDGEPROVE_ARTIFACTS", format!("s3://{}", s3::BUCKET)).envs(environment);
-        })
+        machine
+            .examine(|run| run.env("EDGEPROVE_ARTIFACTS", format!("s3://{}", s3::BUCKET)).envs(environment))
     };
     examine(bucket.environment()).assert_no_fault();
     examine(bucket.wrong_environment()).assert_found("fault", "artifacts", "");
@@ -225,7 +220,7 @@ fn an_unusable_bucket_is_found() {
     examine(environment).assert_found("fault", "artifacts", "");
 }
 
-fn ask(url: &str, change: impl FnOnce(&mut Command)) -> Examined {
+fn ask(url: &str, change: impl FnOnce(&mut Command) -> &mut Command) -> Examined {
     let mut command = Command::new(paths::edgeprove());
     command.env_clear().args(["doctor", url]).env("BB_PATH", paths::bb());
     change(&mut command);
@@ -247,23 +242,23 @@ fn inputs_file(folder: &Path) -> PathBuf {
 fn a_server_that_proves_has_no_fault() {
     let (server, folder) = (TestServer::start_default(), tempfile::tempdir().unwrap());
     let inputs = inputs_file(folder.path());
-    let examined = ask(&url_of(server.address()), |run| drop(run.arg("--inputs").arg(&inputs)));
+    let examined = ask(&url_of(server.address()), |run| run.arg("--inputs").arg(&inputs));
     examined.assert_no_fault();
     for check in
         ["connection", "version", "bb", "noir", "health", "circuits", "clock", "proof", "verification"]
     {
         assert!(examined.has("ok", check), "{check}: {:#?}", examined.findings);
     }
-    assert!(ask(&url_of(server.address()), |_| {}).has("skipped", "proof"));
+    assert!(ask(&url_of(server.address()), |run| run).has("skipped", "proof"));
     server.finish();
 }
 
 #[test]
 fn an_address_without_a_server_is_found() {
     let port = ReservedPort::new();
-    ask(&url_of(port.address()), |_| {}).assert_found("fault", "connection", "did not answer");
+    ask(&url_of(port.address()), |run| run).assert_found("fault", "connection", "did not answer");
     let other = Proxy::start(None, |_| b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi".to_vec());
-    ask(&url_of(other.0), |_| {}).assert_found("fault", "connection", "not one of Edgeprove");
+    ask(&url_of(other.0), |run| run).assert_found("fault", "connection", "not one of Edgeprove");
 }
 
 #[test]
@@ -276,7 +271,7 @@ fn an_unknown_key_is_found() {
         settings.flag("--keys-file", &keys.display());
         settings.sample = None;
     });
-    let ask = |key: &str| ask(&url_of(server.address()), |run| drop(run.env("EDGEPROVE_CLIENT_KEY", key)));
+    let ask = |key: &str| ask(&url_of(server.address()), |run| run.env("EDGEPROVE_CLIENT_KEY", key));
     assert!(ask(KEY).has("ok", "key"));
     ask("another key than that one").assert_found("fault", "key", ProblemType::ApiKeyRequired.code());
     server.finish();
@@ -287,7 +282,7 @@ fn a_circuit_that_a_server_cannot_load_is_found() {
     let folder = tempfile::tempdir().unwrap();
     let broken = samples::with_index(folder.path(), "broken", u32::MAX);
     let server = TestServer::start(|settings| settings.flag("--circuit", &broken.display()));
-    ask(&url_of(server.address()), |_| {}).assert_found("fault", "circuits", "broken");
+    ask(&url_of(server.address()), |run| run).assert_found("fault", "circuits", "broken");
     server.finish();
 }
 
@@ -356,7 +351,7 @@ fn changed_answers_of_a_server_are_found() {
     let inputs = inputs_file(folder.path());
     let through = |change: fn(Vec<u8>) -> Vec<u8>| {
         let proxy = Proxy::start(Some(server.address()), change);
-        ask(&url_of(proxy.0), |run| drop(run.arg("--inputs").arg(&inputs)))
+        ask(&url_of(proxy.0), |run| run.arg("--inputs").arg(&inputs))
     };
     through(|answer| answer).assert_no_fault();
     let version = json!(env!("CARGO_PKG_VERSION"));
@@ -385,7 +380,7 @@ fn changed_answers_of_a_server_are_found() {
 #[test]
 fn a_server_without_jobs_or_verification_is_warned_of() {
     let server = TestServer::start(|settings| settings.flag("--verify", "off"));
-    let examined = ask(&url_of(server.address()), |_| {});
+    let examined = ask(&url_of(server.address()), |run| run);
     examined.assert_found("warning", "verification", "not verified");
     examined.assert_found("warning", "jobs", "disabled");
     examined.assert_no_fault();
