@@ -23,6 +23,7 @@ const OUR_TARGETS: [&str; 20] = [
     "edgeprove_job_queue",
     "edgeprove_job_rules",
     "edgeprove_outbound",
+    "edgeprove_page",
     "edgeprove_protocol",
     "edgeprove_prover",
     "edgeprove_sealing",
