@@ -52,7 +52,7 @@ pub(crate) fn run(args: &TestArgs) -> anyhow::Result<()> {
     let mut compile = process::cargo(if has_nextest {
         &["nextest", "run", "--locked", "--workspace", "--no-run"]
     } else {
-        &["test", "--locked", "--workspace", "--lib", "--bins", "--tests", "--no-run"]
+        &["test", "--locked", "--workspace", "--lib", "--bins", "--tests", "--examples", "--no-run"]
     });
     compile.current_dir(root);
 

@@ -79,7 +79,7 @@ pub struct AccessAndAuditArgs {
     #[arg(long, env = "EDGEPROVE_API_KEYS", hide_env_values = true, value_name = "NAME:SHA256", allow_hyphen_values = true, value_parser = raw_setting::<KeyList>)]
     api_keys: Option<RawSetting<KeyList>>,
 
-    /// Role of callers without an entry in the keys file: `user`, `priority` or `operator`. They are callers without a
+    /// Role of callers without an entry in the keys file: `observer`, `user`, `priority` or `operator`. They are callers without a
     /// key, where those are accepted, and callers that the edge names. The file's `[anonymous]` overrides it.
     #[arg(long, env = "EDGEPROVE_ANONYMOUS_ROLE", value_name = "ROLE", default_value = "user", value_parser = raw_setting::<Role>)]
     anonymous_role: RawSetting<Role>,

@@ -98,6 +98,9 @@ impl Jobs {
 
     /// Queues a failed job again. It does not start before that is in the audit log.
     pub async fn requeue(&self, job: Job, by: ChangedBy) -> Result<(), ChangeError> {
+        if job.status != JobStatus::Failed {
+            return Err(ChangeError::NotFailed(job.status));
+        }
         if !self.recorder.is_ready().await {
             return Err(ChangeError::NotRecordable);
         }

@@ -75,8 +75,9 @@ const list = async (query) => await (await call('ops', `/v1/proofs?total=true&${
 async function open(who, hash = '#/board', contextOptions = {}) {
   const page = await browser.open(`${server.url}/#/prove`, contextOptions);
   await page.evaluate((key) => sessionStorage.setItem('edgeprove-key', key), `${who}-key`);
-  await page.goto(`${server.url}/${hash}`);
+  // The session has the key after a reload.
   await page.reload();
+  await page.goto(`${server.url}/${hash}`);
   await page.waitForSelector('.live[data-state="live"]');
   return page;
 }
@@ -190,6 +191,37 @@ test('an observer changes nothing, and a caller sees its own jobs', options, asy
   await page.reload();
   await page.getByRole('alert').filter({ hasText: 'key' }).waitFor();
   page.problems = page.problems.filter((text) => !/401/.test(text));
+  await close(page);
+});
+
+test('behind an edge, awake containers are shown and sleeping ones are left alone', options, async () => {
+  const page = await browser.open(`${server.url}/#/prove`);
+  const asked = [];
+  // An edge in front of one awake container: this server, which does not know its number.
+  await page.route(/[?&]container=|\/edge\/health$|\/$/, async (route) => {
+    const url = new URL(route.request().url());
+    if (url.pathname === '/edge/health') {
+      const containers = [{ instance: 0, state: 'ready' }, { instance: 1, state: 'sleeping' }];
+      return await route.fulfill({ json: { status: 'ok', containers } });
+    }
+    if (url.pathname === '/') {
+      if (!/json/.test(route.request().headers().accept)) return await route.continue();
+      return await route.fulfill({ json: { endpoints: [{ method: 'GET', path: '/edge/health' }] } });
+    }
+    asked.push(url.searchParams.get('container'));
+    url.searchParams.delete('container');
+    await route.continue({ url: url.href });
+  });
+  await page.evaluate(() => sessionStorage.setItem('edgeprove-key', 'ops-key'));
+  await page.reload();
+  await page.goto(`${server.url}/#/board?container=1`);
+  await rows(page).first().waitFor();
+  const select = page.getByLabel('Container');
+  assert.equal(await select.inputValue(), '0', 'a container that sleeps cannot be shown');
+  assert.deepEqual(await select.locator('option').allTextContents(), ['0 (ready)', '1 (sleeping)']);
+  assert.equal(await select.locator('option[value="1"]').isDisabled(), true);
+  await page.locator('.audit td').first().waitFor();
+  assert.deepEqual([...new Set(asked)], ['0']);
   await close(page);
 });
 
