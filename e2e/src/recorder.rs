@@ -29,8 +29,8 @@ impl Recorder {
     pub fn before(server: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
         let address = listener.local_addr().unwrap();
-        let (recorded, has_ended) = (Arc::default(), Arc::new(AtomicBool::new(false)));
-        let recorder = Self { address, recorded: Arc::clone(&recorded), has_ended: Arc::clone(&has_ended) };
+        let started = Self { address, recorded: Arc::default(), has_ended: Arc::new(AtomicBool::new(false)) };
+        let (recorded, has_ended) = (Arc::clone(&started.recorded), Arc::clone(&started.has_ended));
         thread::spawn(move || {
             for connection in listener.incoming().map_while(Result::ok) {
                 if has_ended.load(Ordering::Relaxed) {
@@ -40,7 +40,7 @@ impl Recorder {
                 let _ = pass_on(connection, server, &recorded);
             }
         });
-        recorder
+        started
     }
 
     /// The address that the recorder listens on.

@@ -9,7 +9,7 @@ use edgeprove_telemetry::LogFormat;
 words!(LogFormat, "human" => LogFormat::Human, "json" => LogFormat::Json);
 
 /// The crates of this server, as targets of the log.
-const OUR_TARGETS: [&str; 20] = [
+const OUR_TARGETS: [&str; 21] = [
     "edgeprove",
     "edgeprove_artifacts",
     "edgeprove_audit",

@@ -26,7 +26,6 @@ impl Setting for SealingSecret {
 /// Flags of sealed bodies.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Sealing")]
-#[expect(clippy::struct_field_names, reason = "they are the names of the flags")]
 pub struct SealingArgs {
     /// Whether the server has keys for which clients can seal what they send: docs/SEALING.md.
     #[arg(long, env = "EDGEPROVE_SEALING", value_name = "BOOL", default_value = "true", value_parser = raw_setting::<bool>)]

@@ -69,7 +69,7 @@ fn binding() -> Binding {
 }
 
 fn plaintext(bytes: usize) -> Vec<u8> {
-    (0..bytes).map(|at| (at / 7) as u8).collect()
+    (0..=u8::MAX).flat_map(|byte| [byte; 7]).cycle().take(bytes).collect()
 }
 
 /// Opens a body that arrives in pieces of this size.

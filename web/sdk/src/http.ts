@@ -2,7 +2,7 @@
 
 import { problemOf, readBytes, readJson } from './body.js';
 import { EdgeproveError, throwIfAborted } from './errors.js';
-import type { SentBody } from './sealer.js';
+import type { SealedBody } from './sealer.js';
 import { deadlineIn, limit, pause, timeLeft, timeoutError } from './time.js';
 import type { Credentials } from './vouchers.js';
 
@@ -31,11 +31,7 @@ export interface Call {
   /** It is sent again with each attempt. */
   body?: Blob | string;
   /** Makes the body of each attempt, in place of `body`. */
-  sealed?: {
-    make: (token: string | undefined) => Promise<SentBody>;
-    /** Whether another attempt with a new body may succeed at once. */
-    refused: (error: EdgeproveError) => boolean;
-  };
+  sealed?: SealedBody;
   signal?: AbortSignal | undefined;
   /** When the call ends, attempts and waits included: {@link deadlineIn}. Default: the limit of short requests. */
   deadline?: number;
@@ -180,7 +176,7 @@ export class Http {
     const headers = headersOf(call, token);
     let { body } = call;
     if (call.sealed) {
-      const sent = await call.sealed.make(token);
+      const sent = await call.sealed.make(token, signal);
       throwIfAborted(signal);
       headers.set('content-type', sent.contentType);
       body = sent.body;

@@ -115,7 +115,7 @@ export class Jobs {
   async submitUpload(upload: Upload, options: SubmitOptions & { deadlineAt: number }): Promise<JobDocument> {
     return await this.#http.send({
       method: 'POST', path: '/v1/proofs', query: { circuit: upload.circuit, target: options.target },
-      headers: proofHeaders(options), sealed: this.#sealer.bodyOf(sealable(upload, options.target), options.signal),
+      headers: proofHeaders(options), sealed: this.#sealer.bodyOf(sealable(upload, options.target)),
       signal: options.signal, deadline: options.deadlineAt,
     }, async (response, token) => {
       const job = checkedJob(await readJson<JobDocument>(response, ANSWER_MAX.document));

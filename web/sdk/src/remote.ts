@@ -137,7 +137,7 @@ export class RemoteProver {
     const answer = await this.#http.send({
       method: 'POST', path: `/api/prove/${segment(upload.circuit)}`, query: { target: request.target },
       headers: { ...proofHeaders(options), accept: 'application/json' },
-      sealed: this.#sealer.bodyOf(sealable(upload, request.target), request.signal),
+      sealed: this.#sealer.bodyOf(sealable(upload, request.target)),
       signal: request.signal, deadline: deadlineAt,
     }, async (response) => await readJson<ProofAnswer>(response, ANSWER_MAX.proof));
     const result = resultOf(answer, request.started);

@@ -1,8 +1,9 @@
 // Decides whether a request is sealed, and for which key.
 
-import { ANSWER_MAX } from './body.js';
+import { ANSWER_MAX, readJson } from './body.js';
 import { EdgeproveError } from './errors.js';
 import type { Http } from './http.js';
+import { deadlineIn } from './time.js';
 import type { SealingKey, ServiceDocument } from './wire.js';
 
 /**
@@ -30,6 +31,16 @@ export interface SentBody {
   contentType: string;
 }
 
+/** Makes the bodies of a request. */
+export interface SealedBody {
+  /** The body of an attempt. Rejects when the signal fires. */
+  make: (token: string | undefined, signal: AbortSignal) => Promise<SentBody>;
+  /** Whether another attempt with a new body may succeed at once. */
+  refused: (error: EdgeproveError) => boolean;
+}
+
+/** Longest time to fetch the keys, in milliseconds. */
+const FETCH_MS = 30_000;
 /** How long an answer about keys is used, in milliseconds. A key may last longer, and a server may get a new one. */
 const REMEMBERED_MS = 600_000;
 /** How long before its end a key is not used any more, in milliseconds. */
@@ -57,13 +68,10 @@ export class Sealer {
     this.#option = option;
   }
 
-  /**
-   * The body of a request. `make` makes that of an attempt with this key or voucher, to which it is bound, and
-   * `refused` decides whether another attempt may succeed at once.
-   */
-  bodyOf(sealable: Sealable, signal: AbortSignal | undefined): { make: (token: string | undefined) => Promise<SentBody>; refused: (error: EdgeproveError) => boolean } {
+  /** The body of a request. */
+  bodyOf(sealable: Sealable): SealedBody {
     return {
-      make: async (token) => await this.#make(sealable, token, signal),
+      make: async (token, signal) => await this.#make(sealable, token, signal),
       refused: (error) => {
         if (!SEAL_AGAIN.has(error.code)) return false;
         this.#known = undefined;
@@ -75,7 +83,7 @@ export class Sealer {
   async #make(
     { body, content, circuit, target }: Sealable,
     token: string | undefined,
-    signal: AbortSignal | undefined,
+    signal: AbortSignal,
   ): Promise<SentBody> {
     if (this.#option === false) return { body, contentType: content };
     const known = await this.#keys(signal);
@@ -101,10 +109,10 @@ export class Sealer {
     }
   }
 
-  /** The keys of the server. A server that has none today may have some later. */
-  async #keys(signal: AbortSignal | undefined): Promise<Known> {
+  /** The keys of the server. A server that had none may have some now, and then nothing may be sent in the clear. */
+  async #keys(signal: AbortSignal): Promise<Known> {
     const known = this.#known;
-    if (known) {
+    if (known && known.keys.length > 0) {
       const passed = performance.now() - known.at;
       const isValid = ({ expires_at }: SealingKey): boolean => known.serverMs + passed + MARGIN_MS < Date.parse(expires_at);
       if (passed < REMEMBERED_MS && known.keys.every(isValid)) return known;
@@ -114,10 +122,12 @@ export class Sealer {
     return found;
   }
 
-  async #fetch(signal: AbortSignal | undefined): Promise<Known> {
+  /** One attempt: the attempt of the request that needs the keys is repeated as a whole. */
+  async #fetch(signal: AbortSignal): Promise<Known> {
     try {
       const path = '/.well-known/edgeprove';
-      const { sealing, timestamp } = await this.#http.json<ServiceDocument>({ path, signal }, ANSWER_MAX.document);
+      const read = async (response: Response): Promise<ServiceDocument> => await readJson(response, ANSWER_MAX.document);
+      const { sealing, timestamp } = await this.#http.once({ path, signal }, deadlineIn(FETCH_MS), read);
       const serverMs = Date.parse(timestamp);
       if (!Array.isArray(sealing?.keys) || Number.isNaN(serverMs)) {
         throw new EdgeproveError('bad_answer', `the server's answer at ${path} has no keys or no time`);

@@ -186,6 +186,26 @@ test('without a key of the server, the option decides', async () => {
       record(request) || (request.url.startsWith('/.well-known') && problem(response, 404, 'not_found'));
     assert.ok(await prover({}).prove(circuit, witness));
     await assert.rejects(prover({ seal: 'required' }).prove(circuit, witness), { code: 'sealing_unavailable' });
+    // A server that had no key, and has one now, gets nothing in the clear any more.
+    const same = prover({});
+    await same.prove(circuit, witness);
+    const { sealing } = await (await fetch(`${server.url}/.well-known/edgeprove`)).json();
+    const ours = await (await fetch(`${open.url}/.well-known/edgeprove`)).json();
+    front.intercept = (request, response) => {
+      if (record(request) || !request.url.startsWith('/.well-known')) return false;
+      response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify({ ...ours, sealing }));
+      return true;
+    };
+    await assert.rejects(same.prove(circuit, witness), { code: 'sealing_key_unknown' });
+    assert.match(uploads.at(-1).headers['content-type'], SEALED);
+    // While a server is away, one request is repeated and not two.
+    front.requests = [];
+    front.intercept = (request, response) => {
+      response.destroy();
+      return true;
+    };
+    await assert.rejects(prover({ retry: { attempts: 3, maxDelayMs: 1 } }).prove(circuit, witness), { code: 'unreachable' });
+    assert.equal(front.requests.length, 3, front.requests.join());
   } finally {
     await front.stop();
     await open.stop();
