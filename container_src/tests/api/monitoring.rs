@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// Checks and tests of some kilobytes take well below a second.
-const PROMTOOL_LIMIT: Duration = Duration::from_secs(60);
+const PROMTOOL_LIMIT: Duration = Duration::from_mins(1);
 
 /// A file of the repository.
 #[track_caller]
