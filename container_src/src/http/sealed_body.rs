@@ -102,6 +102,7 @@ pub struct SealedBody {
     idle: Duration,
     alarm: Pin<Box<Sleep>>,
     failure: Option<ApiError>,
+    has_started: bool,
     has_ended: bool,
 }
 
@@ -112,7 +113,7 @@ impl SealedBody {
     fn new(unsealer: Unsealer, idle: Duration) -> Self {
         let pace = Pace::new(idle);
         let alarm = Box::pin(tokio::time::sleep_until(pace.silent_at()));
-        Self { unsealer, pace, idle, alarm, failure: None, has_ended: false }
+        Self { unsealer, pace, idle, alarm, failure: None, has_started: false, has_ended: false }
     }
 
     /// Why it failed, once.
@@ -126,6 +127,11 @@ impl SealedBody {
         arriving: &mut ArrivingBody,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Bytes, axum::Error>>> {
+        if !self.has_started {
+            // To load the circuit may have taken a while, in which nothing was read.
+            self.has_started = true;
+            self.pace = Pace::new(self.idle);
+        }
         loop {
             match self.unsealer.next_chunk(unix_ms()) {
                 Ok(Some(chunk)) if chunk.is_empty() => continue,
