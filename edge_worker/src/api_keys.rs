@@ -92,6 +92,7 @@ impl ApiKeys {
 impl ApiKeys {
     /// Finds the page of a request by the voucher in its headers; `None` if they have none. The key that minted the voucher must
     /// still be valid.
+    #[must_use]
     pub fn identify_page(
         &self,
         headers: &HeaderMap,

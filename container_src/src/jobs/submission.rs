@@ -293,7 +293,7 @@ impl Acceptance {
         if is_repeated {
             return self.enqueue().await;
         }
-        let (artifacts, input) = (Arc::clone(&self.artifacts), self.input.clone());
+        let (artifacts, input) = (Arc::clone(&self.artifacts), self.input);
         if let Err(error) = uses.take().await {
             if let Some(input) = input {
                 remove(&artifacts, input).await;

@@ -86,17 +86,24 @@ pub struct Voucher {
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Body {
-    i: String,
-    h: String,
-    k: String,
-    c: Vec<CircuitId>,
-    u: u32,
-    e: u64,
-    p: Priority,
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    o: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    s: Option<String>,
+    #[serde(rename = "i")]
+    id: String,
+    #[serde(rename = "h")]
+    holder: String,
+    #[serde(rename = "k")]
+    key: String,
+    #[serde(rename = "c")]
+    circuits: Vec<CircuitId>,
+    #[serde(rename = "u")]
+    uses: u32,
+    #[serde(rename = "e")]
+    expires_s: u64,
+    #[serde(rename = "p")]
+    priority: Priority,
+    #[serde(rename = "o", skip_serializing_if = "Option::is_none", default)]
+    origin: Option<String>,
+    #[serde(rename = "s", skip_serializing_if = "Option::is_none", default)]
+    subject: Option<String>,
 }
 
 /// Why a token is no voucher that is valid now.
@@ -195,15 +202,15 @@ impl VoucherSecret {
         let Voucher { id, holder, key, circuits, uses, expires_s, priority, origin, subject } =
             voucher.clone();
         let body = Body {
-            i: id,
-            h: holder,
-            k: key.to_string(),
-            c: circuits,
-            u: uses,
-            e: expires_s,
-            p: priority,
-            o: origin.map(|origin| origin.as_str().to_owned()),
-            s: subject,
+            id,
+            holder,
+            key: key.to_string(),
+            circuits,
+            uses,
+            expires_s,
+            priority,
+            origin: origin.map(|origin| origin.as_str().to_owned()),
+            subject,
         };
         // Texts and numbers are always JSON.
         let json = serde_json::to_vec(&body).unwrap_or_default();
@@ -245,28 +252,20 @@ impl fmt::Debug for VoucherSecret {
 }
 
 fn read(json: &[u8]) -> Option<Voucher> {
-    let Body { i, h, k, c, u, e, p, o, s } = serde_json::from_slice(json).ok()?;
-    let origin = match o {
+    let Body { id, holder, key, circuits, uses, expires_s, priority, origin, subject } =
+        serde_json::from_slice(json).ok()?;
+    let key = KeyFingerprint::parse(&key)?;
+    let origin = match origin {
         Some(origin) => Some(origin.parse().ok()?),
         None => None,
     };
-    let is_fit = headers::is_acceptable_user(i.as_bytes())
-        && headers::is_acceptable_user(h.as_bytes())
-        && s.as_ref().is_none_or(|subject| headers::is_acceptable_user(subject.as_bytes()))
-        && (1..=CIRCUITS_MAX).contains(&c.len())
-        && u > 0;
-    let key = KeyFingerprint::parse(&k)?;
-    is_fit.then_some(Voucher {
-        id: i,
-        holder: h,
-        key,
-        circuits: c,
-        uses: u,
-        expires_s: e,
-        priority: p,
-        origin,
-        subject: s,
-    })
+    let is_name = |text: &str| headers::is_acceptable_user(text.as_bytes());
+    let is_fit = is_name(&id)
+        && is_name(&holder)
+        && subject.as_deref().is_none_or(is_name)
+        && (1..=CIRCUITS_MAX).contains(&circuits.len())
+        && uses > 0;
+    is_fit.then_some(Voucher { id, holder, key, circuits, uses, expires_s, priority, origin, subject })
 }
 
 /// Whether a credential is meant as a voucher. An API key of this form is still found among the keys first.
