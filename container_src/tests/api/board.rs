@@ -228,9 +228,9 @@ fn viewers_share_the_work_and_are_bounded() {
     let _other = Viewer::open(server, "bob");
     let full = watched.request("ops", Method::GET, "/v1/board/events").send();
     full.assert_refused_for_now(ProblemType::TooManyWatchers);
-    // A caller that leaves makes room.
+    // A caller that leaves frees a slot.
     drop(viewers);
-    eventually("a place is free", || {
+    eventually("a slot is free", || {
         let response = watched.request("ops", Method::HEAD, "/v1/board/events").send();
         (response.status == 200).then_some(())
     });

@@ -124,7 +124,7 @@ export class JobRow {
       ['Last start', job.started_at === null ? null : clock(job.started_at)],
       ['Finished', job.finished_at === null ? null : clock(job.finished_at)],
       ['Proved instead', job.fallback_circuit],
-      ['Place in the queue', job.queue_position === null ? null : String(job.queue_position)],
+      ['Queue position', job.queue_position === null ? null : String(job.queue_position)],
       ['Remaining', job.estimated_remaining_ms === null ? null : duration(job.estimated_remaining_ms)],
       ['Can be retried until', job.retry_until === undefined ? null : clock(job.retry_until)],
     ];

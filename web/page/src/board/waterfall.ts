@@ -41,7 +41,7 @@ export function strip(job: JobDocument): SVGElement {
 /** The stages with their times, for the details of a job. */
 export function waterfall(job: JobDocument): HTMLElement {
   const { bars: found, begin, total } = bars(job, Date.now());
-  if (found.length === 0) return el('p', { class: 'note' }, 'No stage has begun.');
+  if (found.length === 0) return el('p', { class: 'note' }, 'No stage has started.');
   const rows = found.map(({ stage, start, ms, isOpen }) => {
     const bar = svg('rect', {
       x: (((start - begin) / total) * WIDTH).toFixed(1), y: 0, width: Math.max(4, (ms / total) * WIDTH).toFixed(1), height: 10, rx: 2,
