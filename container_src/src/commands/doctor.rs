@@ -28,7 +28,7 @@ use crate::config::{
 /// Flags of `edgeprove doctor`.
 #[derive(Debug, Args)]
 pub struct DoctorArgs {
-    /// URL of a server or an edge, such as https://prover.example. Without it, this machine is examined: whether a server
+    /// URL of a server or an edge, such as `https://prover.example`. Without it, this machine is examined: whether a server
     /// with these settings would start and prove.
     #[arg(value_name = "URL", value_parser = raw_setting::<ServerUrl>)]
     url: Option<RawSetting<ServerUrl>>,
@@ -59,7 +59,7 @@ pub fn run(args: DoctorArgs, environment: &Environment, misspelt: &[Misspelt]) -
     exit_status::run(async {
         edgeprove_telemetry::process::disable_core_dumps();
         let is_json = args.json;
-        let report = args.examine(environment, misspelt).await?;
+        let report = Box::pin(args.examine(environment, misspelt)).await?;
         let mut out = io::stdout().lock();
         if is_json { report.write_json(&mut out) } else { report.write_text(&mut out) }.map_err(other)?;
         Ok::<_, Failure>(if report.has_faults() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
@@ -69,7 +69,7 @@ pub fn run(args: DoctorArgs, environment: &Environment, misspelt: &[Misspelt]) -
 impl DoctorArgs {
     async fn examine(self, environment: &Environment, misspelt: &[Misspelt]) -> Result<Report, Failure> {
         let Some(url) = self.url else {
-            return Ok(machine::examine(self.serve, environment, misspelt).await);
+            return Ok(Box::pin(machine::examine(self.serve, environment, misspelt)).await);
         };
         let mut faults = Faults::default();
         let url = faults.take_named("URL", url);

@@ -56,6 +56,7 @@ impl<E: Error + 'static> From<Box<E>> for Failure {
 
 impl Failure {
     /// The error with its causes, in one line.
+    #[must_use]
     pub fn message(&self) -> String {
         match self {
             Self::Config(error) => error.to_string(),

@@ -305,7 +305,7 @@ impl<'a> Service<'a> {
                 "something between this machine and the service answers in its place",
             ),
             Err(error) => {
-                self.report.fault("key", chain(&error), "try again; the log of the server has more")
+                self.report.fault("key", chain(&error), "try again; the log of the server has more");
             }
         }
     }

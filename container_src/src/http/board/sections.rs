@@ -1,6 +1,6 @@
 //! The sections of the board. Each is a JSON text, so that a change is a difference of texts, and no viewer costs a second one.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeSet, time::Duration};
 
 use edgeprove_engine::{
     circuits::registry::{Entry, LoadState},
@@ -195,12 +195,12 @@ fn problems(app: &Shared) -> BoardProblems {
 async fn circuits(app: &Shared) -> BoardCircuits {
     let mut circuits = builds(app).await;
     circuits.extend(app.engine.circuits.entries().map(configured));
-    let known: BTreeMap<_, ()> = circuits.iter().map(|circuit| (circuit.id.clone(), ())).collect();
+    let known: BTreeSet<_> = circuits.iter().map(|circuit| circuit.id.clone()).collect();
     if let Some(store) = app.circuits.store() {
         let limit = u32::try_from(CIRCUITS_MAX + 1).unwrap_or(u32::MAX);
         let stored = store.list(None, limit).await.unwrap_or_default();
         let entries = stored.iter().filter_map(|stored| stored_entry(stored).ok());
-        circuits.extend(entries.filter(|entry| !known.contains_key(&entry.id)).map(listed));
+        circuits.extend(entries.filter(|entry| !known.contains(&entry.id)).map(listed));
     }
     let has_more = circuits.len() > CIRCUITS_MAX;
     circuits.truncate(CIRCUITS_MAX);

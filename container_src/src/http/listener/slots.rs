@@ -102,11 +102,12 @@ struct Connection {
 
 #[derive(Debug, Clone, Copy)]
 enum State {
-    IdleSince(Instant),
-    /// It has a request in progress.
-    BusySince(Instant),
-    /// The request of this time has its whole response, which was not written yet. It counts as in progress.
-    AnsweredSince(Instant),
+    /// It has been idle since then.
+    Idle(Instant),
+    /// It has had a request in progress since then.
+    Busy(Instant),
+    /// The request that began then has its whole response, which is not written yet. It counts as in progress.
+    Answered(Instant),
 }
 
 impl Slots {
@@ -176,9 +177,9 @@ impl Slot {
     /// Every byte of the responses so far was written.
     pub fn responses_written(&self) {
         if let Some(connection) = self.0.table.lock().open.get_mut(&self.0.id)
-            && matches!(connection.state, State::AnsweredSince(_))
+            && matches!(connection.state, State::Answered(_))
         {
-            connection.state = State::IdleSince(Instant::now());
+            connection.state = State::Idle(Instant::now());
         }
     }
 
@@ -192,7 +193,7 @@ impl Slot {
             && (table.has_ordinary_slot() || table.free_slot_for(&self.0.account, false, Duration::ZERO));
         table.reserved -= usize::from(is_promoted);
         let connection = table.open.get_mut(&self.0.id)?;
-        connection.state = State::BusySince(Instant::now());
+        connection.state = State::Busy(Instant::now());
         connection.is_reserved = was_reserved && !is_promoted;
         let is_reserved = connection.is_reserved;
         drop(table);
@@ -260,9 +261,9 @@ impl Drop for RequestInProgress {
             return;
         }
         if let Some(connection) = self.slot.0.table.lock().open.get_mut(&self.slot.0.id)
-            && let State::BusySince(since) = connection.state
+            && let State::Busy(since) = connection.state
         {
-            connection.state = State::AnsweredSince(since);
+            connection.state = State::Answered(since);
         }
     }
 }
@@ -283,7 +284,7 @@ impl Table {
         let (id, now) = (self.last_id, Instant::now());
         self.accounts.add_connection(&account, now);
         self.reserved += usize::from(is_reserved);
-        self.open.insert(id, Connection { account, is_reserved, state: State::IdleSince(now), displaced });
+        self.open.insert(id, Connection { account, is_reserved, state: State::Idle(now), displaced });
         id
     }
 
@@ -321,8 +322,8 @@ impl Table {
         self.displace_if(reserved, |table, connection| {
             let connections = table.accounts.connections_of(&connection.account);
             let (idle_since, busy_since) = match connection.state {
-                State::IdleSince(since) => (Some(since), None),
-                State::BusySince(since) | State::AnsweredSince(since) => (None, Some(since)),
+                State::Idle(since) => (Some(since), None),
+                State::Busy(since) | State::Answered(since) => (None, Some(since)),
             };
             let order = (connections, idle_since.is_some(), Reverse(idle_since), busy_since);
             (connections > own + 1).then_some(order)
@@ -348,8 +349,8 @@ impl Connection {
     /// How long it has been idle; `None` while it has a request in progress or a response to write.
     fn idle_for(&self) -> Option<Duration> {
         match self.state {
-            State::IdleSince(since) => Some(since.elapsed()),
-            State::BusySince(_) | State::AnsweredSince(_) => None,
+            State::Idle(since) => Some(since.elapsed()),
+            State::Busy(_) | State::Answered(_) => None,
         }
     }
 }

@@ -80,7 +80,7 @@ pub(crate) async fn compare_lists(queue: &mut Queue, model: &Model) {
     for listing in owners.flat_map(|owner| filters.map(|filter| Listing { owner, limit: 2, ..filter })) {
         let expected: Vec<_> = model.jobs.values().filter(|job| is_listed(job, &listing)).collect();
         let mut expected: Vec<_> = expected.into_iter().map(|job| job.id).collect();
-        assert_eq!(queue.count_listed(&listing).await, expected.len() as i64, "{listing:?}");
+        assert_eq!(queue.count_listed(&listing).await, i64::try_from(expected.len()).unwrap(), "{listing:?}");
         for oldest_first in [true, false] {
             let mut page_of = Listing { oldest_first, ..listing };
             let mut listed = Vec::new();
