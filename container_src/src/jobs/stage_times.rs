@@ -7,7 +7,7 @@ use edgeprove_protocol::{
     job::{StageTime, TimedStage},
 };
 
-use super::job_kinds::proof_payload::ArrivalTimes;
+use super::job_kinds::proof_payload::UploadTimes;
 
 /// Bars that follow each other.
 struct Bars {
@@ -17,9 +17,9 @@ struct Bars {
 
 /// The stages of a job, in the order of time. `timings` are those of a completed proof.
 #[must_use]
-pub fn stage_times(job: &Job, received: Option<ArrivalTimes>, timings: Option<&Timings>) -> Vec<StageTime> {
-    let ArrivalTimes { upload_ms, witness_ms } =
-        received.unwrap_or(ArrivalTimes { upload_ms: 0, witness_ms: None });
+pub fn stage_times(job: &Job, received: Option<UploadTimes>, timings: Option<&Timings>) -> Vec<StageTime> {
+    let UploadTimes { upload_ms, witness_ms } =
+        received.unwrap_or(UploadTimes { upload_ms: 0, witness_ms: None });
     let before = upload_ms.saturating_add(witness_ms.unwrap_or(0));
     let before = i64::try_from(before).unwrap_or(i64::MAX);
     let mut bars = Bars { at: UnixMillis(job.enqueued_at.0.saturating_sub(before)), bars: Vec::new() };
@@ -131,7 +131,7 @@ mod tests {
         }
     }
 
-    fn shown(job: &Job, received: Option<ArrivalTimes>, timings: Option<&Timings>) -> String {
+    fn shown(job: &Job, received: Option<UploadTimes>, timings: Option<&Timings>) -> String {
         let bar = |bar: &StageTime| {
             let stage = serde_json::to_value(bar.stage).unwrap();
             let length = bar.duration_ms.map_or("…".to_owned(), |ms| ms.to_string());
@@ -143,7 +143,7 @@ mod tests {
     #[test]
     fn a_completed_job_shows_all_stages() {
         let timings = Timings { prove_ms: 250.5, verify_ms: 5.0, total_ms: 300.5, ..Timings::default() };
-        let received = ArrivalTimes { upload_ms: 30, witness_ms: Some(70) };
+        let received = UploadTimes { upload_ms: 30, witness_ms: Some(70) };
         assert_eq!(
             shown(&job(JobStatus::Completed), Some(received), Some(&timings)),
             "upload 19.900+30 | witness 19.930+70 | queue 20.000+500 | load 20.500+45 | prove 20.545+250.5 | \

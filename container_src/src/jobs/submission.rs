@@ -31,7 +31,7 @@ use crate::access::{
 
 use super::{
     Jobs,
-    job_kinds::proof_payload::{ArrivalTimes, JobVoucher, KIND, Payload, WitnessDescriptor},
+    job_kinds::proof_payload::{JobVoucher, KIND, Payload, UploadTimes, WitnessDescriptor},
     job_recorder::JobRecorder,
     spent_proofs::SpentProofs,
 };
@@ -63,7 +63,7 @@ pub struct Submission {
     /// What the caller allows the job.
     pub limits: ProofLimits,
     /// How long the request took to arrive.
-    pub received: ArrivalTimes,
+    pub received: UploadTimes,
     /// The priority.
     pub priority: Priority,
     /// The caller's idempotency key.

@@ -45,7 +45,7 @@ use crate::{
     },
     jobs::{
         Jobs, JobsDisabled,
-        job_kinds::proof_payload::{ArrivalTimes, JobVoucher, KIND},
+        job_kinds::proof_payload::{JobVoucher, KIND, UploadTimes},
         submission::{Asked, Submission},
     },
     lifecycle::WorkToken,
@@ -103,7 +103,7 @@ async fn try_submit(
     }
     let candidates = upload::receive(app, &mut request, parts, body).await?;
     let complete = arrived.elapsed();
-    let received = ArrivalTimes {
+    let received = UploadTimes {
         upload_ms: edgeprove_telemetry::millis(inputs_arrived.unwrap_or(complete)),
         witness_ms: inputs_arrived.map(|at| edgeprove_telemetry::millis(complete.saturating_sub(at))),
     };
@@ -219,7 +219,7 @@ struct Rest {
 fn submission(
     request: AdmittedRequest,
     (account, voucher): (String, Option<(JobVoucher, UsesOfVoucher)>),
-    (candidates, received): (Candidates, ArrivalTimes),
+    (candidates, received): (Candidates, UploadTimes),
     idempotency_key: Option<IdempotencyKey>,
     callback: Option<Callback>,
     trace: Option<TraceContext>,

@@ -46,7 +46,7 @@ pub struct Payload {
     pub timeout_ms: Option<u64>,
     /// How long the request took to arrive.
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub received: Option<ArrivalTimes>,
+    pub received: Option<UploadTimes>,
     /// The id of the request that submitted the job.
     pub request_id: String,
     /// The trace of that request, for the log.
@@ -68,7 +68,7 @@ pub struct JobVoucher {
 
 /// How long the request of a job took to arrive, in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ArrivalTimes {
+pub struct UploadTimes {
     /// From the head of the request to the last byte of its body, which was checked meanwhile.
     pub upload_ms: u64,
     /// The computation of the witness, where the body had inputs.

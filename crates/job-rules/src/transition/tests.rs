@@ -244,7 +244,7 @@ proptest! {
 
 #[test]
 fn a_failed_job_is_queued_again_while_its_input_is_there() {
-    let retention = Retention { failed_inputs: Duration::from_secs(60), ..Retention::default() };
+    let retention = Retention { failed_inputs: Duration::from_mins(1), ..Retention::default() };
     let rules = Rules { retention, ..rules() };
     let running = after(&new_job(3), &[claim()]);
     let token = running.lease_token;
@@ -257,7 +257,7 @@ fn a_failed_job_is_queued_again_while_its_input_is_there() {
     assert_eq!(queued.order(), failed.order());
     assert_eq!(queued.outcome.as_deref(), Some("failed"), "it shows why it failed until it runs");
 
-    let too_late = NOW.after(Duration::from_secs(60));
+    let too_late = NOW.after(Duration::from_mins(1));
     assert_eq!(apply(&failed, &Event::Requeue, too_late, &rules), Err(Refusal::NotToRequeue));
     assert_eq!(failed.doomed_artifacts(too_late, retention).collect::<Vec<_>>(), ["input"]);
     for other in [&queued, &running, &Job { input: None, ..failed.clone() }] {
