@@ -249,11 +249,11 @@ mod tests {
                     tokio::spawn(async move { uses.take().await.is_ok() })
                 })
                 .collect();
-            let mut taken = 0;
+            let mut counted = 0;
             for take in takes {
-                taken += u32::from(take.await.unwrap());
+                counted += u32::from(take.await.unwrap());
             }
-            assert_eq!(taken, 5);
+            assert_eq!(counted, 5);
             assert!(matches!(first.take().await, Err(UseError::UsedUp { uses: 5 })));
             other.take().await.unwrap();
             first.give_back().await;

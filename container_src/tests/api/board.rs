@@ -345,6 +345,8 @@ fn filters_select_jobs_in_both_orders() {
 
 #[test]
 fn a_job_shows_the_times_of_its_stages() {
+    use TimedStage::{Load, Prove, Queue, Upload, Verify, Witness};
+
     let watched = Watched::start(|_| {});
     let body = serde_json::json!({
         "circuitId": "range_check", "privateInputs": { "value": 42 }, "publicInputs": { "min": 18, "max": 120 },
@@ -357,7 +359,6 @@ fn a_job_shows_the_times_of_its_stages() {
         Some(watched.job(&job)).filter(|job| job.status == JobStatus::Completed)
     });
     let stages: Vec<_> = done.stages.iter().map(|bar| bar.stage).collect();
-    use TimedStage::{Load, Prove, Queue, Upload, Verify, Witness};
     assert_eq!(stages, [Upload, Witness, Queue, Load, Prove, Verify], "{:?}", done.stages);
     assert!(done.stages.iter().all(|bar| bar.duration_ms.is_some_and(|ms| ms >= 0.0)));
     assert!(done.stages.is_sorted_by(|a, b| a.started_at <= b.started_at), "{:?}", done.stages);
