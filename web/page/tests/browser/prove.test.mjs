@@ -93,7 +93,7 @@ test('a proof is made from the sample values, and verified', options, async (t) 
   await close(page);
 });
 
-test('server and browser prove side by side, and the inputs stay in the browser where that is wished', options, async () => {
+test('server and browser prove side by side, and the witness is computed here where that is wished', options, async () => {
   const proxy = await Proxy.start(server.url);
   const page = await open(proxy.url);
   await page.getByRole('checkbox', { name: /^This browser/ }).check();
