@@ -6,7 +6,7 @@
 //!
 //! Reading order:
 //! - [`secret`]: the secret that servers share.
-//! - [`format`]: the bytes of a sealed body.
+//! - [`mod@format`]: the bytes of a sealed body.
 //! - [`binding`]: what a body is bound to.
 //! - [`error`]: why a body is refused.
 //! - [`keys`]: the keys of a server, and how they follow each other.
