@@ -3,7 +3,7 @@
 //! `GET /` is the document for callers that prefer HTML, and the list of endpoints for all others ([`prefers_html`]).
 //! Everything that the document loads is at `/assets/` with a name that contains its hash, so caches may store it for good.
 //!
-//! `docs/decisions/0018-built-pages-committed.md` has the reasons.
+//! `docs/decisions/0020-built-pages-committed.md` has the reasons.
 
 include!(concat!(env!("OUT_DIR"), "/files.rs"));
 
