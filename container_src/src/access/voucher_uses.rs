@@ -218,6 +218,8 @@ mod tests {
     use edgeprove_job_queue::store::DatabaseLocation;
     use edgeprove_protocol::{Priority, voucher::KeyFingerprint};
 
+    use futures_util::future::join_all;
+
     use super::*;
 
     fn voucher(id: &str, uses: u32) -> Arc<Voucher> {
@@ -243,16 +245,8 @@ mod tests {
     async fn exactly_as_many_uses_are_counted_as_are_allowed() {
         for counter in counters().await {
             let (first, other) = (counter.of(&voucher("a", 5)), counter.of(&voucher("b", 1)));
-            let takes: Vec<_> = (0..20)
-                .map(|_| {
-                    let uses = first.clone();
-                    tokio::spawn(async move { uses.take().await.is_ok() })
-                })
-                .collect();
-            let mut counted = 0;
-            for take in takes {
-                counted += u32::from(take.await.unwrap());
-            }
+            let takes = join_all((0..20).map(|_| first.take())).await;
+            let counted = takes.iter().filter(|take| take.is_ok()).count();
             assert_eq!(counted, 5);
             assert!(matches!(first.take().await, Err(UseError::UsedUp { uses: 5 })));
             other.take().await.unwrap();

@@ -347,6 +347,8 @@ fn replaced(mut answer: Vec<u8>, from: &str, to: &str) -> Vec<u8> {
 
 #[test]
 fn changed_answers_of_a_server_are_found() {
+    // The proof is the first file of a tar file: its head has the mark, and 512 bytes in all.
+    const PROOF: usize = 512 - 257;
     let (server, folder) = (TestServer::start_default(), tempfile::tempdir().unwrap());
     let inputs = inputs_file(folder.path());
     let through = |change: fn(Vec<u8>) -> Vec<u8>| {
@@ -365,8 +367,7 @@ fn changed_answers_of_a_server_are_found() {
         "connection",
         "not one of Edgeprove",
     );
-    // The proof is the first file: its head has the mark, and 512 bytes in all. A field far behind the first ones is changed.
-    const PROOF: usize = 512 - 257;
+    // A field far behind the first ones is changed.
     let examined = through(|mut answer| {
         if let Some(at) = answer.windows(5).position(|found| found == b"ustar") {
             answer[at + PROOF + 200 * 32 + 31] ^= 1;

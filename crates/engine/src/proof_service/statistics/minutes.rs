@@ -134,7 +134,7 @@ mod tests {
         let problems: Vec<_> =
             minutes.problems(at(201)).iter().map(|recent| (recent.problem, recent.proofs)).collect();
         assert_eq!(problems, [(ProblemType::ProofTimeout, 59), (ProblemType::OutOfMemory, 1)]);
-        assert_eq!(minutes.problems(at(201))[0].since_last, Duration::from_secs(120));
+        assert_eq!(minutes.problems(at(201))[0].since_last, Duration::from_mins(2));
         assert!(minutes.summaries(at(300)).is_empty() && minutes.problems(at(300)).is_empty());
     }
 }
