@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::{BufRead as _, BufReader, Write as _},
+    io::{BufRead, BufReader, Write as _},
     net::TcpStream,
 };
 
@@ -91,6 +91,26 @@ fn only_operators_read_a_server_that_ignores_the_edge() {
     }
 }
 
+/// The first event of a stream in chunked encoding, whose pieces may end anywhere.
+fn first_event(answer: &mut impl BufRead) -> String {
+    let line = |answer: &mut dyn BufRead| {
+        let mut line = String::new();
+        assert!(answer.read_line(&mut line).unwrap() > 0, "the stream ended");
+        line.trim_end().to_owned()
+    };
+    while !line(answer).is_empty() {}
+    let mut events = String::new();
+    loop {
+        let bytes = usize::from_str_radix(&line(answer), 16).unwrap();
+        let mut piece = vec![0; bytes + 2];
+        answer.read_exact(&mut piece).unwrap();
+        events.push_str(std::str::from_utf8(&piece[..bytes]).unwrap());
+        if let Some((first, _)) = events.split_once("\n\n") {
+            return first.to_owned();
+        }
+    }
+}
+
 #[test]
 fn the_board_passes_and_its_changes_are_for_operators() {
     let folder = tempfile::tempdir().unwrap();
@@ -107,8 +127,7 @@ fn the_board_passes_and_its_changes_are_for_operators() {
     let (host, header) = (edge.address(), headers::API_KEY);
     write!(viewer, "GET /v1/board/events?container=0 HTTP/1.1\r\nHost: {host}\r\n{header}: k2\r\n\r\n")
         .unwrap();
-    let mut lines = BufReader::new(viewer).lines();
-    let data = lines.find_map(|line| line.unwrap().strip_prefix("data:").map(str::to_owned)).unwrap();
+    let data = first_event(&mut BufReader::new(viewer));
     assert!(data.contains("\"name\":\"alice\"") && data.contains("\"sees_all_jobs\":false"), "{data}");
 
     let change = |path: &str, key: &str| edge.request("POST", path).header(headers::API_KEY, key).send();
