@@ -39,7 +39,7 @@ pub enum Class {
     LinkedJob,
     /// Mints a token for a page on behalf of an API key.
     Voucher,
-    /// Shows the records of one server to its operators.
+    /// Shows the records of one server to its operators, or changes what belongs to others.
     Operator,
     /// Reports the state of one server and is polled. It needs no secret of the edge.
     Probe,
@@ -315,7 +315,7 @@ pub const ALL: &[Endpoint] = &[
         "cancels a job"),
     Endpoint::new(Method::Get, "/v1/proofs/{id}/proof", Class::Job, FORWARD_TO_OWNER,
         "the proof of a job"),
-    Endpoint::new(Method::Post, "/v1/proofs/{id}/retry", Class::Job, FORWARD_TO_OWNER,
+    Endpoint::new(Method::Post, "/v1/proofs/{id}/retry", Class::Operator, FORWARD_TO_OWNER,
         "queues a failed job again while its witness is there; for operators"),
     Endpoint::new(Method::Get, "/v1/proofs/{id}/calldata", Class::Job, FORWARD_TO_OWNER,
         "the call that verifies the proof of a job in its verifier contract"),

@@ -191,12 +191,19 @@ async fn only_responses_to_callers_wait_for_the_disk() {
     queue.cancel(first.id, None).await.unwrap();
     assert_eq!(syncs(), before + 3, "the job is cancelled");
 
-    // Callers that wait at the same time share a sync.
+    // Callers that wait at the same time share a sync. A disk may be faster than the next submission, so that nobody waits.
     let submitted = 40;
-    let many = (0..submitted).map(|_| queue.enqueue(job(), None));
-    assert!(join_all(many).await.iter().all(Result::is_ok));
-    let shared = syncs() - before - 3;
-    assert!((1..submitted).contains(&shared), "{shared} syncs for {submitted} jobs");
+    for _ in 0..50 {
+        let before = syncs();
+        let many = (0..submitted).map(|_| queue.enqueue(job(), None));
+        assert!(join_all(many).await.iter().all(Result::is_ok));
+        let shared = syncs() - before;
+        assert!((1..=submitted).contains(&shared), "{shared} syncs for {submitted} jobs");
+        if shared < submitted {
+            return;
+        }
+    }
+    panic!("no sync was shared");
 }
 
 #[tokio::test]
