@@ -103,7 +103,7 @@ test('server and browser prove side by side, and the witness is computed here wh
   await proofs(page).nth(1).waitFor();
   await page.waitForFunction(() => document.querySelector('.comparison').textContent !== '');
   const uploads = proxy.requests.map((line, index) => [line, proxy.headers[index]]).filter(([line]) => line.startsWith('POST /v1/proofs'));
-  assert.deepEqual(uploads.map(([, headers]) => headers['content-type']), ['application/gzip']);
+  assert.deepEqual(uploads.map(([, headers]) => headers['content-type']), ['application/vnd.edgeprove.sealed; content="application/gzip"']);
   for (const card of await proofs(page).all()) {
     await card.locator('button', { hasText: 'Verify at the server' }).click();
     await card.locator('.verdict[data-verdict=valid]').waitFor();
