@@ -46,4 +46,4 @@ def refused(client: Client, asynchronous: AsyncClient) -> None:
     client.prove("c", {}, True)  # type: ignore[call-arg, arg-type]
     client.jobs.get(7)  # type: ignore[arg-type]
     print(asynchronous.prove("c", {}).proof)  # type: ignore[attr-defined]
-    print(client.jobs.get("id").owner)  # type: ignore[attr-defined]
+    print(client.jobs.get("id").witness)  # type: ignore[attr-defined]

@@ -56,6 +56,17 @@ class JobLinks:
 
 
 @dataclass(frozen=True)
+class StageTime:
+    """A part of the time of a job."""
+
+    #: ``upload``, ``witness``, ``queue``, ``load``, ``prove`` or ``verify``.
+    stage: str
+    started_at: str
+    #: In milliseconds; ``None`` while it lasts.
+    duration_ms: float | None
+
+
+@dataclass(frozen=True)
 class Job:
     """A job. Times are RFC 3339 in UTC."""
 
@@ -71,9 +82,10 @@ class Job:
     estimated_remaining_ms: float | None
     #: Confidence of the estimate, from 0 to 1.
     confidence: float | None
+    #: ``prove``; lists for operators and observers also have ``build`` and ``deploy``.
+    kind: str
     #: The circuit that was requested.
     circuit: str
-    target: Target
     priority: Priority
     attempts: int
     max_attempts: int
@@ -85,6 +97,14 @@ class Job:
     #: When its result is deleted.
     expires_at: str | None
     links: JobLinks
+    #: What took how long, in the order of time.
+    stages: list[StageTime]
+    #: ``None`` for other kinds than ``prove``.
+    target: Target | None = None
+    #: In lists for operators and observers: whose job it is.
+    owner: str | None = None
+    #: In lists for operators and observers: until when an operator may queue the failed job again.
+    retry_until: str | None = None
     #: The smaller circuit of the family that was proved instead.
     fallback_circuit: str | None = None
     #: The longest time for the proof, in milliseconds, where the request had one.
@@ -103,6 +123,8 @@ class JobPage:
     jobs: list[Job]
     #: The path of the next page; ``None`` on the last one.
     next: str | None
+    #: The number of jobs on all pages, where the request asks for it.
+    total: int | None = None
 
 
 @dataclass(frozen=True)
@@ -316,6 +338,10 @@ class Circuit:
     #: Lists have no inputs. ``None`` also where the files of the circuit do not name them, as for circom.
     inputs: list[CircuitInput] | None = None
     deployments: list[Deployment] = field(default_factory=list)
+    #: Inputs that satisfy the circuit, where the server has some for everybody.
+    sample: dict[str, Any] | None = None
+    #: The path of its program, where everybody may have it.
+    program: str | None = None
 
 
 @dataclass(frozen=True)
