@@ -45,7 +45,8 @@ export class Live {
     this.#abort = abort;
     this.#onState({ name: 'connecting' });
     this.#read(abort).catch((error: unknown) => {
-      if (abort.signal.aborted) return;
+      // It was stopped. A stream that was silent for too long is aborted too, and is opened again.
+      if (this.#abort !== abort) return;
       this.#abort = undefined;
       this.#onState({ name: 'lost', why: reason(error) });
       // A refusal of the key is not cured by time.
@@ -67,12 +68,11 @@ export class Live {
   }
 
   async #read(abort: AbortController): Promise<void> {
-    const stream = await this.#api.stream(this.#path, abort.signal);
+    const stream = await heard(abort, this.#api.stream(this.#path, abort.signal));
     const reader = stream.pipeThrough(new TextDecoderStream() as ReadableWritablePair<string, Uint8Array>).getReader();
     let rest = '';
     for (;;) {
-      const silence = setTimeout(() => abort.abort(new DOMException('silence', 'TimeoutError')), SILENCE_MAX_MS);
-      const { done, value } = await reader.read().finally(() => clearTimeout(silence));
+      const { done, value } = await heard(abort, reader.read());
       if (done) throw new Error('the stream ended');
       rest += value;
       if (rest.length > EVENT_MAX) throw new Error('an event is too long');
@@ -91,4 +91,10 @@ export class Live {
     this.#onState({ name: 'live' });
     this.#onChange(Object.keys(changed));
   }
+}
+
+/** Waits for the server, and aborts where it is silent for too long. */
+async function heard<T>(abort: AbortController, answer: Promise<T>): Promise<T> {
+  const silence = setTimeout(() => abort.abort(new DOMException('the server is silent', 'TimeoutError')), SILENCE_MAX_MS);
+  return await answer.finally(() => clearTimeout(silence));
 }

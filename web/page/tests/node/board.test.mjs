@@ -6,6 +6,7 @@ import test from 'node:test';
 import { load } from '../support/module.mjs';
 
 const { apiQuery, describe, readFilter, writeFilter } = await load('src/board/filters.ts');
+const { Live } = await load('src/board/live.ts');
 const { mergedJobs } = await load('src/board/merge.ts');
 
 test('a filter survives the URL, and what means nothing is left out', () => {
@@ -41,4 +42,30 @@ test('jobs of containers are added, those of a shared database are not', () => {
   assert.equal(mergedJobs([board(null, 3, late), board(null, 3, late)]).statuses.queued, 3);
   assert.equal(mergedJobs([{}]), undefined);
   assert.equal(mergedJobs([{ server: { container: null }, jobs: null }]), null);
+});
+
+test('a stream that is silent is opened again, and one that was stopped is not', async (context) => {
+  context.mock.timers.enable({ apis: ['setTimeout'] });
+  const settled = () => new Promise((resolve) => { setImmediate(resolve); });
+  const states = [];
+  let opened = 0;
+  const api = {
+    stream: (path, signal) => {
+      opened += 1;
+      return new Promise((_, reject) => { signal.addEventListener('abort', () => reject(signal.reason)); });
+    },
+  };
+  const live = new Live(api, undefined, () => {}, ({ name }) => states.push(name));
+  live.start();
+  context.mock.timers.tick(60_000);
+  await settled();
+  assert.deepEqual(states, ['connecting', 'lost']);
+  context.mock.timers.tick(60_000);
+  assert.equal(opened, 2);
+  live.stop();
+  await settled();
+  context.mock.timers.tick(600_000);
+  await settled();
+  assert.equal(opened, 2);
+  assert.deepEqual(states, ['connecting', 'lost', 'connecting', 'paused']);
 });
