@@ -93,8 +93,8 @@ enum Command {
     /// Examine this machine, or a running server or edge, and print how to fix what is found.
     ///
     /// Exit status: 0 where nothing prevents proofs, 1 where something does, 64 where a setting of this command is invalid.
-    /// Without a URL it takes the flags of `serve`, connects to database and bucket, and loads the circuits; nothing of a
-    /// running server is changed.
+    /// Without a URL it takes the flags of `serve`, connects to database and bucket, and loads the circuits: their keys are
+    /// stored in the cache, and one object is written to the bucket and deleted again. No table is changed.
     Doctor(Box<doctor::DoctorArgs>),
     /// Mint a voucher at a server, for a page: a short-lived token that proves in place of an API key. Prints it.
     Voucher(Box<voucher::VoucherArgs>),

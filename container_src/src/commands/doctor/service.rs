@@ -47,7 +47,7 @@ impl<'a> Service<'a> {
     fn transport(&mut self) {
         let url = self.server.url();
         if url.scheme() == "https" {
-            self.report.ok("transport", "TLS, with a valid certificate where the service answers");
+            self.report.ok("transport", "by TLS");
         } else if is_loopback(url) {
             self.report.ok("transport", "no TLS, on this machine alone");
         } else {
