@@ -122,7 +122,11 @@ impl<'a> Service<'a> {
             Ok(problem) => self.report.fault(
                 "connection",
                 format!("{} ({}): {}", problem.title, problem.code, problem.detail),
-                "docs/ERRORS.md has the reasons of this problem",
+                if problem.retryable {
+                    "wait a little, and run this again"
+                } else {
+                    "docs/ERRORS.md has the reasons of this problem"
+                },
             ),
             Err(_) => self.report.fault(
                 "connection",
