@@ -69,9 +69,20 @@ struct NewArgs {
     #[arg(long, value_name = "N", value_parser = raw_setting::<u32>)]
     power: RawSetting<u32>,
 
-    /// File to write. An existing one is replaced when the new one is complete.
+    #[command(flatten)]
+    out: OutArgs,
+}
+
+/// Where a file is written.
+#[derive(Debug, Args)]
+struct OutArgs {
+    /// File to write. It gets its name when it is complete.
     #[arg(long, short, value_name = "FILE")]
     out: PathBuf,
+
+    /// Replace an existing file. The keys of circuits cannot be checked any more without the powers that they were made from.
+    #[arg(long)]
+    force: bool,
 }
 
 #[derive(Debug, Args)]
@@ -80,9 +91,8 @@ struct ImportArgs {
     #[arg(value_name = "FILE")]
     file: PathBuf,
 
-    /// File to write. An existing one is replaced when the new one is complete.
-    #[arg(long, short, value_name = "FILE")]
-    out: PathBuf,
+    #[command(flatten)]
+    out: OutArgs,
 
     /// BLAKE2b-512 that the file must have, as `b2sum` prints it. The digests of the Hermez ceremony are known.
     #[arg(long, value_name = "HEX", value_parser = raw_setting::<PowersDigest>)]
@@ -136,6 +146,8 @@ enum Unusable {
         #[source]
         source: io::Error,
     },
+    #[error("{} exists: choose another name with --out, or replace it with --force", path.display())]
+    Exists { path: PathBuf },
     #[error("{} cannot be written", path.display())]
     NotMade {
         path: PathBuf,
@@ -160,6 +172,7 @@ impl From<Unusable> for Failure {
             }
             Unusable::Invalid { .. } | Unusable::OtherDigest { .. } => Self::Data(Box::new(error)),
             Unusable::Unwritable { .. }
+            | Unusable::Exists { .. }
             | Unusable::NotMade { .. }
             | Unusable::TooLittleMemory { .. }
             | Unusable::Threads(_)
@@ -195,18 +208,41 @@ impl NewArgs {
         let out = self.out;
         let report = blocking("making the powers of tau", move |work| {
             Work::check_memory(memory_of_new(power))?;
-            let unwritable = |source| Unusable::Unwritable { path: out.clone(), source };
-            let not_made = |source| Unusable::NotMade { path: out.clone(), source };
-            let draft = Draft::create(&out, MODE).map_err(unwritable)?;
+            let unwritable = |source| out.unwritable(source);
+            let not_made = |source| Unusable::NotMade { path: out.out.clone(), source };
+            let draft = out.draft()?;
             let write =
                 |threads: &Threads| write_new(draft.file(), power, CONTRIBUTOR, threads, &work.is_cancelled);
             Threads::with_new(width(), "powers-of-tau", STACK_BYTES, write)?.map_err(not_made)?;
             let file = draft.file().try_clone().map_err(unwritable)?;
             let report = work.report(&PowersFile::open(file).map_err(not_made)?).map_err(not_made)?;
-            draft.rename_durably().map_err(unwritable)?;
+            out.finish(draft)?;
             Ok(report)
         });
         print(&report.await?)
+    }
+}
+
+impl OutArgs {
+    /// An empty file. Fails at once where the name is taken, because what is written takes a while.
+    fn draft(&self) -> Result<Draft, Unusable> {
+        if !self.force && self.out.symlink_metadata().is_ok() {
+            return Err(Unusable::Exists { path: self.out.clone() });
+        }
+        Draft::create(&self.out, MODE).map_err(|source| self.unwritable(source))
+    }
+
+    /// Gives the file its name.
+    fn finish(&self, draft: Draft) -> Result<(), Unusable> {
+        let named = if self.force { draft.rename_durably() } else { draft.link_durably() };
+        named.map_err(|source| match source.kind() {
+            io::ErrorKind::AlreadyExists => Unusable::Exists { path: self.out.clone() },
+            _ => self.unwritable(source),
+        })
+    }
+
+    fn unwritable(&self, source: io::Error) -> Unusable {
+        Unusable::Unwritable { path: self.out.clone(), source }
     }
 }
 
@@ -215,18 +251,18 @@ impl ImportArgs {
         let expected = expected(self.digest)?;
         let (path, out) = (self.file, self.out);
         let report = blocking("reading the file", move |work| {
-            let unwritable = |source| Unusable::Unwritable { path: out.clone(), source };
+            let unwritable = |source| out.unwritable(source);
             let original = open_file(&path)?;
             // Its sections have the right lengths, so that no more is copied than powers of tau have.
             let checked = original.try_clone().map_err(unwritable)?;
             drop(open(checked, &path)?);
             let bytes = original.metadata().map_err(unwritable)?.len();
-            let mut draft = Draft::create(&out, MODE).map_err(unwritable)?;
+            let mut draft = out.draft()?;
             work.copy(original, bytes, &mut draft, &path, unwritable)?;
             // What is checked is what is stored.
             let copy = draft.file().try_clone().map_err(unwritable)?;
             let report = work.check(&open(copy, &path)?, &path, expected)?;
-            draft.rename_durably().map_err(unwritable)?;
+            out.finish(draft)?;
             Ok(report)
         });
         print(&report.await?)

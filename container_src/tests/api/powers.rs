@@ -92,12 +92,17 @@ fn powers_are_made_described_verified_and_imported() {
     let b2sum = processes::run(Command::new("b2sum").arg(&path), LONG_LIMIT);
     assert!(String::from_utf8(b2sum.stdout).unwrap().starts_with(&digest));
 
-    // A symbolic link is followed, and a file that exists is replaced.
+    // A symbolic link is followed, and a file that exists is replaced where that is asked for.
     let (link, out) = (work.at("link.ptau"), work.at("out.ptau"));
     symlink(&path, &link).unwrap();
     fs::write(&out, "old").unwrap();
-    let arguments = ["import", link.to_str().unwrap(), "--out", out.to_str().unwrap(), "--digest", &digest];
-    assert_eq!(ptau(&work, &arguments).value("digest"), digest);
+    let out_text = out.to_str().unwrap();
+    let arguments = ["import", link.to_str().unwrap(), "--out", out_text, "--digest", &digest];
+    for arguments in [&arguments[..], &["new", "--power", "4", "--out", out_text]] {
+        ptau(&work, arguments).assert_failure(1, "exists: choose another name");
+        assert_eq!(fs::read(&out).unwrap(), b"old");
+    }
+    assert_eq!(ptau(&work, &[&arguments[..], &["--force"]].concat()).value("digest"), digest);
     assert!(fs::read(&out).unwrap() == fs::read(&path).unwrap());
 }
 
