@@ -337,6 +337,12 @@ impl Access {
     }
 }
 
+/// The owner of the jobs of a key.
+#[must_use]
+pub fn owner_of_key(name: &str) -> String {
+    format!("{HOLDER}{name}")
+}
+
 impl Caller {
     /// The key's name; `None` for a caller without a key.
     #[must_use]
@@ -347,7 +353,7 @@ impl Caller {
     /// The owner of its jobs: `key:NAME`, or `anonymous` for all callers without a key.
     #[must_use]
     pub fn owner(&self) -> String {
-        self.name.as_ref().map_or_else(|| ANONYMOUS.to_owned(), |name| format!("{HOLDER}{name}"))
+        self.name.as_deref().map_or_else(|| ANONYMOUS.to_owned(), owner_of_key)
     }
 
     /// The tenant of its cached proofs: the key's name, or the address of a caller without a key. Pages have tenants of their

@@ -1,4 +1,4 @@
-//! `edgeprove keys`: makes API keys.
+//! `edgeprove keys`: makes API keys, and the secrets that go with them.
 
 use std::{
     io::{self, Write},
@@ -11,8 +11,12 @@ use sha2::{Digest as _, Sha256};
 
 use super::exit_status::{self, Failure, other};
 use crate::{
-    access::Role,
-    config::{Faults, RawSetting, raw_setting, setting::Setting},
+    access::{Role, owner_of_key},
+    config::{
+        Faults, RawSetting, raw_setting,
+        setting::{Setting, flag},
+        webhooks::WebhookSecretArgs,
+    },
 };
 
 /// Random bytes of a key: nobody can guess it, and its digest does not reveal it.
@@ -29,6 +33,19 @@ pub struct KeysArgs {
 enum KeysCommand {
     /// Make a random key. Prints the key, which is stored nowhere, and the lines for the keys file and for `--api-keys`.
     New(NewArgs),
+    /// Print the secret with which the holder of a key verifies webhooks of the holder's jobs, and no others. Receives the
+    /// secrets of `serve`, and prints one for each.
+    WebhookSecret(WebhookSecretOfArgs),
+}
+
+#[derive(Debug, Args)]
+struct WebhookSecretOfArgs {
+    /// Name of the key's holder.
+    #[arg(value_name = "NAME", value_parser = raw_setting::<HolderName>)]
+    name: RawSetting<HolderName>,
+
+    #[command(flatten)]
+    secrets: WebhookSecretArgs,
 }
 
 #[derive(Debug, Args)]
@@ -55,12 +72,13 @@ impl Setting for HolderName {
     }
 }
 
-/// Runs `edgeprove keys new`.
+/// Runs `edgeprove keys`.
 #[must_use]
 pub fn run(args: KeysArgs) -> ExitCode {
     exit_status::run(async {
         match args.command {
             KeysCommand::New(args) => args.run(),
+            KeysCommand::WebhookSecret(args) => args.run(),
         }
     })
 }
@@ -74,6 +92,26 @@ impl NewArgs {
         let mut random = [0; KEY_BYTES];
         getrandom::fill(&mut random).map_err(other)?;
         print(&mut io::stdout().lock(), &name, role, &hex::encode(random)).map_err(other)?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl WebhookSecretOfArgs {
+    fn run(self) -> Result<ExitCode, Failure> {
+        let mut faults = Faults::default();
+        let name = faults.take_named("NAME", self.name);
+        let secrets = self.secrets.read(&mut faults);
+        if secrets.as_ref().is_some_and(Vec::is_empty) {
+            faults.add(format!(
+                "{} is missing: the secret of a key is derived from it",
+                flag("webhook-secret")
+            ));
+        }
+        let (HolderName(name), secrets) = faults.finish(name.zip(secrets))?;
+        let mut out = io::stdout().lock();
+        for secret in secrets.iter().filter_map(|secret| secret.of_owner(&owner_of_key(&name))) {
+            writeln!(out, "{}", *secret.expose()).map_err(other)?;
+        }
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -26,7 +26,6 @@ impl Setting for WebhookSecret {
 /// Flags of webhooks.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Webhooks")]
-#[expect(clippy::struct_field_names, reason = "they are the names of the flags")]
 pub struct WebhookArgs {
     /// Hosts to which the server sends a request when a job has finished whose caller sent `X-Callback-Url`, such as
     /// `hooks.example` (port 443) or `10.0.0.7:8080`; several are separated by commas. A listed host may be internal, and
@@ -35,6 +34,14 @@ pub struct WebhookArgs {
     #[arg(long, env = "EDGEPROVE_WEBHOOK_HOSTS", value_name = "HOST[:PORT],...", value_delimiter = ',', value_parser = raw_setting::<AllowedHost>)]
     webhook_hosts: Vec<RawSetting<AllowedHost>>,
 
+    #[command(flatten)]
+    secrets: WebhookSecretArgs,
+}
+
+/// The secrets with which webhooks are signed.
+#[derive(Debug, Clone, Args)]
+#[expect(clippy::struct_field_names, reason = "they are the names of the flags")]
+pub struct WebhookSecretArgs {
     /// Secret with which webhooks are signed: `whsec_` and 24 to 64 random bytes in base64, as from `echo whsec_$(openssl rand
     /// -base64 32)`. With several, separated by commas, each webhook has a signature with each, so that receivers can
     /// change from one to the next. Use the environment variable, because other users of the machine can read a command
@@ -51,6 +58,18 @@ impl WebhookArgs {
     /// Reads the flags and the file.
     pub(super) fn read(self, faults: &mut Faults) -> Option<WebhookSettings> {
         let hosts = AllowedHosts(faults.take_all("webhook-hosts", self.webhook_hosts));
+        let secrets = self.secrets.read(faults)?;
+        if !hosts.is_empty() && secrets.is_empty() {
+            let (hosts, secret) = (flag("webhook-hosts"), flag("webhook-secret"));
+            faults.add(format!("{hosts} needs {secret}: webhooks are signed"));
+        }
+        Some(WebhookSettings { hosts, secrets })
+    }
+}
+
+impl WebhookSecretArgs {
+    /// Reads the flags and the file: the current secret, and those that it replaces.
+    pub fn read(self, faults: &mut Faults) -> Option<Vec<WebhookSecret>> {
         let are_given = !self.webhook_secret.is_empty();
         let given = self.webhook_secret.into_iter().map(|secret| faults.take("webhook-secret", secret));
         let given: Vec<_> = given.collect();
@@ -66,11 +85,7 @@ impl WebhookArgs {
         if secrets.len() > SECRETS_MAX {
             faults.add(format!("{} must have at most {SECRETS_MAX} secrets", flag("webhook-secret")));
         }
-        if !hosts.is_empty() && secrets.is_empty() {
-            let (hosts, secret) = (flag("webhook-hosts"), flag("webhook-secret"));
-            faults.add(format!("{hosts} needs {secret}: webhooks are signed"));
-        }
-        Some(WebhookSettings { hosts, secrets })
+        Some(secrets)
     }
 }
 

@@ -12,13 +12,14 @@ use edgeprove_testkit::receiver::WebhookRequest;
 use edgeprove_webhooks::{WebhookSecret, secret::signatures};
 use http::Method;
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 
 use crate::support::{
     Receiver, Reply, Response, TestServer,
     client::Request,
-    eventually,
+    eventually, paths,
     postgres::Cluster,
-    samples,
+    processes, samples,
     secret_search::assert_absent,
     settings::Settings,
     wait::{LONG_LIMIT, within},
@@ -70,7 +71,11 @@ pub(crate) fn assert_signed(webhook: &WebhookRequest) -> Value {
     assert!(id.starts_with("msg_") && !id.contains('.') && now.abs_diff(at) < 600, "{id} {at}");
     let secrets: Vec<WebhookSecret> = SECRETS.iter().map(|secret| secret.parse().unwrap()).collect();
     let body = std::str::from_utf8(&webhook.body).unwrap();
-    assert_eq!(webhook.header("webhook-signature"), signatures(&secrets, id, at, body));
+    let signed: Vec<_> = webhook.header("webhook-signature").split(' ').collect();
+    let expected = signatures(&secrets, "anonymous", id, at, body);
+    let expected: Vec<_> = expected.split(' ').collect();
+    // The rest are signatures for the holder of the key.
+    assert_eq!((signed.len(), &signed[..SECRETS.len()]), (2 * SECRETS.len(), &expected[..SECRETS.len()]));
     assert_eq!(webhook.header("content-type"), "application/json");
     assert!(!samples::contains_secret(&webhook.body), "{body}");
     let event = webhook.json();
@@ -85,8 +90,8 @@ fn metric(server: &TestServer, outcome: &str) -> u64 {
     value.parse().unwrap()
 }
 
-/// Verifies a webhook with the code of the documentation.
-fn verifies_by_documentation(webhook: &WebhookRequest, body: &[u8]) -> bool {
+/// Verifies a webhook with the code of the documentation, and a secret.
+fn verifies_by_documentation(webhook: &WebhookRequest, body: &[u8], secret: &str) -> bool {
     let document = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("docs/API.md");
     let document = fs::read_to_string(document).unwrap();
     let (_, snippet) = document.split_once("```js\n").expect("it has a snippet");
@@ -102,7 +107,7 @@ fn verifies_by_documentation(webhook: &WebhookRequest, body: &[u8]) -> bool {
         .arg(dir.path().join("main.mjs"))
         .arg(serde_json::to_string(&webhook.headers).unwrap())
         .arg(dir.path().join("body"))
-        .arg(SECRETS[1])
+        .arg(secret)
         .output()
         .expect("Node.js runs");
     let code = output.status.code();
@@ -137,9 +142,9 @@ fn a_finished_job_is_reported_with_a_signature() {
     let proof = server.get(&job.links.proof);
     proof.assert_proves(samples::range_check(), edgeprove_protocol::Target::NoirRecursive);
 
-    assert!(verifies_by_documentation(&webhook, &webhook.body));
+    assert!(verifies_by_documentation(&webhook, &webhook.body, SECRETS[1]));
     let changed = String::from_utf8(webhook.body.clone()).unwrap().replace("completed", "failed");
-    assert!(!verifies_by_documentation(&webhook, changed.as_bytes()));
+    assert!(!verifies_by_documentation(&webhook, changed.as_bytes(), SECRETS[1]));
 
     eventually("the delivery is counted", || (metric(&server, "delivered") == 1).then_some(()));
     eventually("the delivery is in the audit log", || {
@@ -156,6 +161,43 @@ fn a_finished_job_is_reported_with_a_signature() {
     assert_absent(data.path(), &secrets);
     assert_eq!(receiver.received().len(), 1);
     server.assert_healthy();
+}
+
+/// The secrets that `edgeprove keys webhook-secret` prints for the holder of a key.
+fn secrets_of(name: &str) -> Vec<String> {
+    let mut command = Command::new(paths::edgeprove());
+    command.env_clear().env("EDGEPROVE_WEBHOOK_SECRET", SECRETS.join(","));
+    let output = processes::run(command.args(["keys", "webhook-secret", name]), LONG_LIMIT);
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn a_holder_verifies_own_webhooks_and_no_others() {
+    let (data, receiver) = (tempfile::tempdir().unwrap(), Receiver::start_default());
+    let keys = data.path().join("keys.toml");
+    let digest = hex::encode(Sha256::digest("alice"));
+    fs::write(&keys, format!("[keys.alice]\nrole = 'user'\nsha256 = ['{digest}']\n")).unwrap();
+    let server = TestServer::start(|settings| {
+        to(&[&receiver])(settings);
+        settings.flag("--keys-file", &keys.display());
+        settings.sample = None;
+    });
+    let submission = submission(&server, &format!("http://{}/hook", receiver.address()));
+    submission.header(headers::API_KEY, "alice").send().assert_accepted();
+    let [webhook] = wait_for(&receiver, 1).try_into().unwrap();
+    assert_signed(&webhook);
+    let verifies = |secret: &String| verifies_by_documentation(&webhook, &webhook.body, secret);
+    let alice = secrets_of("alice");
+    assert_eq!(alice.len(), SECRETS.len());
+    assert!(alice.iter().all(verifies), "with the secret of before and the one of now");
+    assert!(!secrets_of("bob").iter().any(verifies));
+    let without = processes::run(
+        Command::new(paths::edgeprove()).env_clear().args(["keys", "webhook-secret", "alice"]),
+        LONG_LIMIT,
+    );
+    assert_eq!(without.status.code(), Some(64), "{without:?}");
+    assert!(String::from_utf8_lossy(&without.stderr).contains("--webhook-secret"), "{without:?}");
 }
 
 #[test]

@@ -79,8 +79,13 @@ impl Sender {
         Ok(Self { hosts, secrets, listed: of(HostReach::Listed)?, public_only: of(HostReach::PublicOnly)? })
     }
 
-    /// Sends a body to a URL, and waits for the head of the answer.
-    pub(crate) async fn send(&self, id: &str, url: &str, body: String) -> Result<(), AttemptError> {
+    /// Sends a body to a URL, signed for the owner of the job, and waits for the head of the answer.
+    pub(crate) async fn send(
+        &self,
+        (id, owner): (&str, &str),
+        url: &str,
+        body: String,
+    ) -> Result<(), AttemptError> {
         // The operator may have changed the list since.
         let url: RemoteUrl = self.hosts.admit(url)?;
         let client = match url.reach() {
@@ -95,7 +100,7 @@ impl Sender {
             .header(USER_AGENT, AGENT)
             .header("webhook-id", id)
             .header("webhook-timestamp", now)
-            .header("webhook-signature", secret::signatures(&self.secrets, id, now, &body))
+            .header("webhook-signature", secret::signatures(&self.secrets, owner, id, now, &body))
             .body(body);
         let response = request.send().await.map_err(failure)?;
         if response.status().is_success() {

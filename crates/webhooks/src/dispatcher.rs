@@ -203,7 +203,7 @@ impl Dispatcher {
 
     async fn send(&self, webhook: &Webhook, body: String) -> Result<(), AttemptError> {
         let url = self.store.url(webhook)?;
-        self.sender.send(&webhook.id, &url, body).await
+        self.sender.send((&webhook.id, &webhook.owner), &url, body).await
     }
 
     async fn repeat(&self, webhook: &Webhook, asked: Option<Duration>) {

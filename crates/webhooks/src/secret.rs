@@ -3,13 +3,15 @@
 use std::{fmt, str::FromStr};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use edgeprove_telemetry::keyed_hash::{Mac as _, hmac_sha256_of};
+use edgeprove_telemetry::keyed_hash::{Mac as _, hmac_sha256_of, update_part};
 use zeroize::Zeroizing;
 
 /// What a secret begins with.
 const PREFIX: &str = "whsec_";
 /// The shortest and the longest secret, in bytes.
 const BYTES: std::ops::RangeInclusive<usize> = 24..=64;
+/// What the secret of an owner is derived for.
+const OF_OWNER: &[u8] = b"edgeprove secret of the webhooks of an owner";
 
 /// A secret with which webhooks are signed.
 #[derive(Clone, PartialEq, Eq)]
@@ -30,17 +32,36 @@ impl FromStr for WebhookSecret {
     }
 }
 
+impl WebhookSecret {
+    /// The secret of one owner of jobs, which reveals neither this one nor those of others.
+    #[must_use]
+    pub fn of_owner(&self, owner: &str) -> Option<Self> {
+        let mut mac = hmac_sha256_of(&self.0)?;
+        update_part(&mut mac, OF_OWNER);
+        update_part(&mut mac, owner.as_bytes());
+        Some(Self(Zeroizing::new(mac.finalize().into_bytes().to_vec())))
+    }
+
+    /// The text from which it can be read again.
+    #[must_use]
+    pub fn expose(&self) -> Zeroizing<String> {
+        Zeroizing::new(format!("{PREFIX}{}", STANDARD.encode(&*self.0)))
+    }
+}
+
 impl fmt::Debug for WebhookSecret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("WebhookSecret(…)")
     }
 }
 
-/// The value of `webhook-signature`: a signature with each secret, so that receivers may have any of them.
+/// The value of `webhook-signature`: a signature with each secret and with the owner's secret of each, so that receivers may
+/// have any of them.
 #[must_use]
-pub fn signatures(secrets: &[WebhookSecret], id: &str, unix_seconds: u64, body: &str) -> String {
-    let signed = secrets.iter().filter_map(|WebhookSecret(key)| {
-        let mut mac = hmac_sha256_of(key)?;
+pub fn signatures(secrets: &[WebhookSecret], owner: &str, id: &str, unix_seconds: u64, body: &str) -> String {
+    let of_owner = secrets.iter().filter_map(|secret| secret.of_owner(owner));
+    let signed = secrets.iter().cloned().chain(of_owner).filter_map(|WebhookSecret(key)| {
+        let mut mac = hmac_sha256_of(&key)?;
         mac.update(format!("{id}.{unix_seconds}.").as_bytes());
         mac.update(body.as_bytes());
         Some(format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes())))
@@ -58,11 +79,20 @@ mod tests {
         let first: WebhookSecret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".parse().unwrap();
         let (id, at, body) = ("msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, "{\"test\": 2432232314}");
         let signature = "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=";
-        assert_eq!(signatures(std::slice::from_ref(&first), id, at, body), signature);
+        let parts = |secrets: &[WebhookSecret], owner: &str| -> Vec<String> {
+            signatures(secrets, owner, id, at, body).split(' ').map(str::to_owned).collect()
+        };
+        let of_one = parts(std::slice::from_ref(&first), "key:alice");
+        assert_eq!((of_one.len(), of_one[0].as_str()), (2, signature));
         let second = format!("whsec_{}", STANDARD.encode([7; 64])).parse().unwrap();
-        let both = signatures(&[second, first.clone()], id, at, body);
-        let parts: Vec<_> = both.split(' ').collect();
-        assert!(parts.len() == 2 && parts[1] == signature && parts[0] != signature, "{both}");
+        let both = parts(&[second, first.clone()], "key:alice");
+        assert_eq!((both.len(), both[1].as_str(), &both[3]), (4, signature, &of_one[1]));
+        assert_ne!(both[0], signature);
+        // The expected secret comes from Python's `hmac`, over the parts with their lengths in 8 bytes.
+        let alice = first.of_owner("key:alice").unwrap();
+        assert_eq!(*alice.expose(), "whsec_WyAafgesRXETJzGXZbIL+Y9QHTpqz5yDVEdKuTd7JF0=");
+        assert_eq!(parts(&[alice], "key:bob")[0], of_one[1], "the owner can verify with her secret alone");
+        assert_ne!(parts(std::slice::from_ref(&first), "key:bob")[1], of_one[1]);
         assert_eq!(format!("{first:?}"), "WebhookSecret(…)");
     }
 
