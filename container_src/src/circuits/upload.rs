@@ -6,7 +6,7 @@
 //!
 //! 1. The files are those of one language, and there is place for them.
 //! 2. They can be read, fit each other, and have a verification key, as for a configured circuit.
-//! 3. The sample, if there is one, is proved, and its proof verifies.
+//! 3. The sample, if there is one, is proved, and its proof verifies. So is the sample of a circuit that is stored already.
 //!
 //! Without a sample, nothing shows that the points of a circom key are those of its constraints: `snarkjs zkey verify` does.
 
@@ -223,17 +223,17 @@ impl Circuits {
         let hash = upload.hash();
         let id = upload.id(&hash);
         let id = id.map_err(|_| UploadError::unusable("its name makes no id".to_owned()))?;
-        if let Some(known) = built.known_upload(&upload, (&id, &hash)).await? {
-            return Ok(Some(known));
+        if let Some(known) = built.known_upload(&upload, (&id, &hash)).await?
+            && upload.sample.is_none()
+        {
+            return Ok(Some(Checked::Known(Box::new(known))));
         }
         let turn = tokio::time::timeout(TURN_WAIT_MAX, Arc::clone(&built.checking).acquire_owned()).await;
         // The semaphore is never closed.
         let Ok(Ok(turn)) = turn else { return Err(UploadError::Busy) };
         // The upload before this one may have been the same.
-        if let Some(known) = built.known_upload(&upload, (&id, &hash)).await? {
-            return Ok(Some(known));
-        }
-        if self.configured.entries().any(|entry| entry.source.id == id) {
+        let known = built.known_upload(&upload, (&id, &hash)).await?;
+        if known.is_none() && self.configured.entries().any(|entry| entry.source.id == id) {
             return Err(UploadError::unusable(format!("a configured circuit is named {id}")));
         }
         let CircuitUpload { name, language, trust, files, sample } = upload;
@@ -244,8 +244,10 @@ impl Circuits {
             sha256: file.sha256,
         };
         let published: Vec<_> = files.iter().map(files_of).collect();
-        let packed: Vec<PackedFile<'_>> = super::packed(&published);
-        built.store.check_space(edgeprove_circuit_store::package::bytes(&packed)).await?;
+        if known.is_none() {
+            let packed: Vec<PackedFile<'_>> = super::packed(&published);
+            built.store.check_space(edgeprove_circuit_store::package::bytes(&packed)).await?;
+        }
         let folder = built.folder_of(&files)?;
         let loaded = built.load_upload(folder.path(), &id, language).await?;
         drop(folder);
@@ -254,6 +256,10 @@ impl Circuits {
             let proving = &built.proving;
             let proved = sample_proof::prove_sample(proving, &built.spool, &loaded, sample, account).await;
             proved.map_err(UploadError::Sample)?;
+        }
+        if let Some(known) = known {
+            let known = if sample_proved { built.note_proved_sample(known).await? } else { known };
+            return Ok(Some(Checked::Known(Box::new(known))));
         }
         let took_ms = edgeprove_telemetry::millis(started.elapsed());
         tracing::info!(circuit = %id, took_ms, sample_proved, "an uploaded circuit passed its checks");
@@ -287,7 +293,7 @@ impl Built {
         &self,
         upload: &CircuitUpload,
         (id, hash): (&CircuitId, &str),
-    ) -> Result<Option<Checked>, UploadError> {
+    ) -> Result<Option<StoredCircuit>, UploadError> {
         let Some(stored) = self.store.find(id).await? else { return Ok(None) };
         if stored.circuit.hash != hash {
             return Err(UploadError::unusable(format!("another circuit has the id {id}: use another name")));
@@ -299,7 +305,21 @@ impl Built {
             let stored = trust.unwrap_or_default();
             return Err(UploadError::OtherTrust { id: id.clone(), stored });
         }
-        Ok(Some(Checked::Known(Box::new(stored))))
+        Ok(Some(stored))
+    }
+
+    /// Stores that a sample of a stored circuit was proved.
+    async fn note_proved_sample(&self, stored: StoredCircuit) -> Result<StoredCircuit, UploadError> {
+        let described: Result<Description, _> = serde_json::from_str(&stored.circuit.description);
+        let mut description = described.map_err(CircuitError::from)?;
+        match &mut description.source {
+            Source::Uploaded { sample_proved, .. } if !*sample_proved => *sample_proved = true,
+            Source::Uploaded { .. } | Source::Built { .. } => return Ok(stored),
+        }
+        let description = serde_json::to_string(&description).map_err(CircuitError::from)?;
+        let described = self.store.describe(&stored.circuit, description).await?;
+        // An operator removed it at this moment; the next upload publishes it again.
+        Ok(described.unwrap_or(stored))
     }
 
     /// A folder with the files under the names by which they are loaded. The files themselves stay where they are.

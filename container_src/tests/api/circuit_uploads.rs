@@ -141,6 +141,32 @@ fn an_uploaded_circom_circuit_proves() {
 }
 
 #[test]
+fn a_sample_of_a_stored_circuit_is_proved() {
+    let (data, files) = (tempfile::tempdir().unwrap(), range_folder());
+    let server = TestServer::start(stores_circuits(data.path()));
+    let form = range_form(&files);
+    let entry = form.publish(&server);
+    assert!(!entry.uploaded.unwrap().sample_proved);
+    let wrong = form.clone().with("input", signals(5).to_string()).send(&server);
+    wrong.assert_refused(ProblemType::WitnessUnsatisfied);
+    let is_proved = || {
+        let entry = listed(&server).into_iter().find(|listed| listed.id == entry.id).unwrap();
+        entry.uploaded.unwrap().sample_proved
+    };
+    assert!(!is_proved());
+    // A later upload without a sample does not change what is known of the circuit.
+    for form in [form.clone().with("input", signals(60).to_string()), form] {
+        let response = form.send(&server);
+        assert_eq!(
+            (response.status.as_u16(), &response.json()["uploaded"]["sample_proved"]),
+            (200, &json!(true))
+        );
+        assert!(is_proved());
+    }
+    server.finish();
+}
+
+#[test]
 fn an_uploaded_noir_program_proves() {
     let data = tempfile::tempdir().unwrap();
     let server = TestServer::start(stores_circuits(data.path()));

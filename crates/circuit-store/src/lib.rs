@@ -226,6 +226,21 @@ impl CircuitStore {
         }
     }
 
+    /// Describes a published circuit anew. `None`: it was removed meanwhile.
+    pub async fn describe(
+        &self,
+        circuit: &NewCircuit,
+        description: String,
+    ) -> Result<Option<StoredCircuit>, CircuitStoreError> {
+        let mut session = self.database.session(Durability::Write).await?;
+        let values: [Value; 3] =
+            [circuit.id.as_str().into(), circuit.hash.clone().into(), description.into()];
+        let row = session.row(circuits::DESCRIBE, values).await?;
+        drop(session);
+        self.database.sync().await?;
+        row.as_ref().map(stored).transpose()
+    }
+
     /// Fails if no circuit of this size may be published.
     pub async fn check_space(&self, bytes: u64) -> Result<(), CircuitStoreError> {
         let (totals, bounds) = (self.totals().await?, self.bounds);

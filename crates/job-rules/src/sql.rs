@@ -149,6 +149,7 @@ pub const ALL: &[(&str, Statement)] = &[
     ("FIND_CIRCUIT", circuits::FIND),
     ("LIST_CIRCUITS", circuits::LIST),
     ("CIRCUIT_VERSIONS", circuits::VERSIONS),
+    ("DESCRIBE_CIRCUIT", circuits::DESCRIBE),
     ("REMOVE_CIRCUIT", circuits::REMOVE),
     ("PLAN_DEPLOYMENT", deployments::PLAN),
     ("BEGIN_DEPLOYMENT", deployments::BEGIN),

@@ -1,6 +1,6 @@
 //! Circuits that were built: each once, and no more than a bound allows.
 //!
-//! A row is written when the circuit can be proved, and never changes. So a circuit without a row is not published, whatever
+//! A row is written when the circuit can be proved. Only its description changes later, where more is known of it. So a circuit without a row is not published, whatever
 //! became of its build.
 
 use super::Statement;
@@ -39,6 +39,13 @@ pub const LIST: Statement = statement! {
 /// Binds nothing. Returns `id`, `version`, `family` and `family_size` of each.
 pub const VERSIONS: Statement = statement! {
     "SELECT id, version, family, family_size FROM circuits ORDER BY id"
+};
+
+/// Describes a circuit anew.
+///
+/// Binds 1 id, 2 hash of its identity, 3 description. Returns the circuit. No row: there is no such circuit any more.
+pub const DESCRIBE: Statement = statement! {
+    "UPDATE circuits SET description = $3 WHERE id = $1 AND hash = $2 RETURNING " circuit_columns
 };
 
 /// Removes a circuit. Its package is then an artifact that nothing names, which upkeep removes.
