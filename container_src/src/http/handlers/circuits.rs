@@ -25,6 +25,8 @@ use crate::{
     },
 };
 
+/// The built circuits on a page whose size is not given: some milliseconds of work.
+const PAGE_DEFAULT: u32 = 100;
 /// The most built circuits on a page.
 const PAGE_MAX: u32 = 1_000;
 
@@ -47,7 +49,7 @@ pub async fn list_circuits(
     State(app): State<AppState>,
     query: Result<Query<ListQuery>, QueryRejection>,
 ) -> Result<Json<CircuitList>, ApiError> {
-    let limit_of = |query: &ListQuery| query.limit.unwrap_or(PAGE_MAX);
+    let limit_of = |query: &ListQuery| query.limit.unwrap_or(PAGE_DEFAULT);
     let Some((query, limit)) = query
         .ok()
         .map(|Query(query)| {
