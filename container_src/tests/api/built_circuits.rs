@@ -2,6 +2,7 @@
 
 mod contracts;
 mod events;
+mod shared;
 
 use std::{
     fs,
