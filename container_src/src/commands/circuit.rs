@@ -5,15 +5,19 @@
 //!
 //! - [`tables`]: circuits as people read them.
 //! - [`deploy`]: deploys a verifier contract.
+//! - [`folder_server`]: a server of a data folder, for as long as the command takes.
+//! - [`waiting`]: waits for builds and deployments.
 
 mod deploy;
+mod folder_server;
 mod tables;
+mod waiting;
 
 use std::{
-    io::{self, IsTerminal as _, Write as _},
+    io::{self, Write as _},
     path::PathBuf,
     process::ExitCode,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use clap::{Args, Subcommand};
@@ -23,22 +27,24 @@ use edgeprove_protocol::{
 };
 use edgeprove_templates::Language;
 use http::Method;
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Map, Value, json};
 
-use self::deploy::DeployArgs;
+use self::{
+    deploy::DeployArgs,
+    folder_server::FolderServer,
+    waiting::{Awaited, until_ended},
+};
 use super::{
     exit_status::{self, Failure, other},
     form_body::{FormBody, UnreadablePart},
     remote_server::{ClientKeyArgs, RemoteServer, ServerError, ServerUrl},
+    stop_signals,
 };
 use crate::{
     circuits::uploaded_files::{CircuitName, DeclaredTrust, FileKind},
     config::{Faults, RawSetting, raw_setting, setting::Setting, setting::words},
 };
 
-/// How often the state of a build is requested.
-const POLL: Duration = Duration::from_secs(1);
 /// Most pages of a list. Each has up to 1,000 circuits.
 const PAGES_MAX: usize = 1_000;
 
@@ -79,6 +85,11 @@ pub(super) struct ServerArgs {
 
     #[command(flatten)]
     key: ClientKeyArgs,
+
+    /// Folder with the data of a server that does not run (`--data` of `serve`), in the place of a server and a key. The
+    /// command starts a server on it, with the settings of the environment, and stops it at the end.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
 }
 
 words!(Language, "noir" => Language::Noir, "circom" => Language::Circom);
@@ -266,15 +277,52 @@ impl From<UnreadablePart> for Failure {
 #[must_use]
 pub fn run(args: CircuitArgs) -> ExitCode {
     exit_status::run(async move {
-        match args.command {
-            CircuitCommand::Add(args) => args.run().await,
-            CircuitCommand::List(args) => args.run().await,
-            CircuitCommand::Show(args) => args.run().await,
-            CircuitCommand::Build(args) => args.run().await,
-            CircuitCommand::Deploy(args) => args.run().await,
-            CircuitCommand::Rm(args) => args.run().await,
+        let mut command = args.command;
+        let Some(folder) = command.server().data.take() else { return command.run().await };
+        let stop = stop_signals::stop_or_hangup().map_err(other)?;
+        let on_folder = async {
+            let running = FolderServer::start(&folder).await?;
+            let server = command.server();
+            server.server = running.url();
+            server.key = ClientKeyArgs::of(running.key());
+            let ended = command.run().await;
+            running.stop().await?;
+            ended
+        };
+        tokio::select! {
+            ended = on_folder => ended,
+            name = stop => Err(other(Stopped(name))),
         }
     })
+}
+
+/// A signal ended the command.
+#[derive(Debug, thiserror::Error)]
+#[error("stopped by {0}")]
+struct Stopped(&'static str);
+
+impl CircuitCommand {
+    fn server(&mut self) -> &mut ServerArgs {
+        match self {
+            Self::Add(args) => &mut args.server,
+            Self::List(args) => &mut args.server,
+            Self::Show(args) => &mut args.server,
+            Self::Build(args) => &mut args.server,
+            Self::Deploy(args) => &mut args.server,
+            Self::Rm(args) => &mut args.server,
+        }
+    }
+
+    async fn run(self) -> Result<ExitCode, Failure> {
+        match self {
+            Self::Add(args) => args.run().await,
+            Self::List(args) => args.run().await,
+            Self::Show(args) => args.run().await,
+            Self::Build(args) => args.run().await,
+            Self::Deploy(args) => args.run().await,
+            Self::Rm(args) => args.run().await,
+        }
+    }
 }
 
 impl ServerArgs {
@@ -343,7 +391,7 @@ impl ListArgs {
         let server = self.server.open(&mut faults);
         let server = faults.finish(server)?;
         let (mut documents, mut entries) = (Vec::new(), Vec::new());
-        let mut next = Some("/v1/circuits".to_owned());
+        let mut next = Some("/v1/circuits?limit=1000".to_owned());
         let mut pages = 0;
         while let Some(path) = next {
             pages += 1;
@@ -399,40 +447,54 @@ impl BuildArgs {
         if let Some(language) = language.flatten() {
             body["language"] = language.as_str().into();
         }
-        let started = Instant::now();
-        let mut document = server.json(Method::POST, "/v1/circuits", Some(&body)).await?;
-        let progress = Progress::start();
-        let entry = loop {
-            let entry: CircuitEntry = read(&document)?;
-            match entry.status {
-                CircuitStatus::Ready => break entry,
-                CircuitStatus::Failed => {
-                    let reason = entry.error.map_or_else(|| "no reason is stored".to_owned(), described);
-                    return Err(Failure::Data(Box::new(NotBuilt::Failed { id: entry.id, reason })));
-                }
-                CircuitStatus::Pending | CircuitStatus::Loading if started.elapsed() >= wait => {
-                    return Err(other(NotBuilt::TooLate { id: entry.id, wait }));
-                }
-                CircuitStatus::Pending | CircuitStatus::Loading => {}
-            }
-            progress.show(&format!("{} is being built", entry.id), started.elapsed());
-            tokio::time::sleep(POLL).await;
-            let path = format!("/v1/circuits/{}", entry.id);
-            document = match server.json(Method::GET, &path, None).await {
-                Ok(document) => document,
-                Err(error) if error.is_not_found() => return Err(other(NotBuilt::Gone { id: entry.id })),
-                // A server that is busy or starts again does not end the build.
-                Err(error) if error.may_succeed_later() && started.elapsed() < wait => continue,
-                Err(error) => return Err(error.into()),
-            };
-        };
-        progress.end();
-        if self.json { print_json(&document) } else { print(&format!("{}\n", entry.id)) }
+        let document = server.json(Method::POST, "/v1/circuits", Some(&body)).await?;
+        let build = PendingBuild { id: read::<CircuitEntry>(&document)?.id };
+        let document = until_ended(&server, &build, document, wait).await?;
+        if self.json { print_json(&document) } else { print(&format!("{}\n", build.id)) }
     }
 }
 
-fn described(problem: Problem) -> String {
-    problem.detail
+/// The build that a command waits for.
+struct PendingBuild {
+    id: CircuitId,
+}
+
+impl Awaited for PendingBuild {
+    fn doing(&self) -> String {
+        format!("{} is being built", self.id)
+    }
+
+    fn path(&self) -> String {
+        format!("/v1/circuits/{}", self.id)
+    }
+
+    fn part_of(&self, answer: Value) -> Option<Value> {
+        Some(answer)
+    }
+
+    fn has_ended(&self, circuit: &Value) -> Result<bool, Failure> {
+        let entry: CircuitEntry = read(circuit)?;
+        match entry.status {
+            CircuitStatus::Ready => Ok(true),
+            CircuitStatus::Pending | CircuitStatus::Loading => Ok(false),
+            CircuitStatus::Failed => {
+                let error = NotBuilt::Failed { id: self.id.clone(), reason: reason(entry.error) };
+                Err(Failure::Data(Box::new(error)))
+            }
+        }
+    }
+
+    fn gone(&self) -> Failure {
+        other(NotBuilt::Gone { id: self.id.clone() })
+    }
+
+    fn too_late(&self, wait: Duration) -> Failure {
+        other(NotBuilt::TooLate { id: self.id.clone(), wait })
+    }
+}
+
+fn reason(problem: Option<Problem>) -> String {
+    problem.map_or_else(|| "no reason is stored".to_owned(), |problem| problem.detail)
 }
 
 impl RmArgs {
@@ -443,36 +505,6 @@ impl RmArgs {
         let (server, id) = faults.finish(server.zip(id))?;
         server.json(Method::DELETE, &format!("/v1/circuits/{id}"), None).await?;
         Ok(ExitCode::SUCCESS)
-    }
-}
-
-/// The progress of a build or a deployment, on standard error where that is a terminal.
-struct Progress(Option<ProgressBar>);
-
-impl Progress {
-    fn start() -> Self {
-        let bar = io::stderr().is_terminal().then(|| {
-            let style = ProgressStyle::with_template("{spinner} {msg}");
-            let bar = ProgressBar::new_spinner();
-            if let Ok(style) = style {
-                bar.set_style(style);
-            }
-            bar
-        });
-        Self(bar)
-    }
-
-    fn show(&self, what: &str, elapsed: Duration) {
-        if let Some(bar) = &self.0 {
-            bar.set_message(format!("{what}, for {} s", elapsed.as_secs()));
-            bar.tick();
-        }
-    }
-
-    fn end(&self) {
-        if let Some(bar) = &self.0 {
-            bar.finish_and_clear();
-        }
     }
 }
 

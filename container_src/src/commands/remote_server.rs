@@ -44,6 +44,11 @@ impl ClientKeyArgs {
         self.key_file.as_deref() == Some(Path::new("-"))
     }
 
+    /// The arguments with this key.
+    pub(super) fn of(key: RawSetting<ClientKey>) -> Self {
+        Self { key_file: None, key: Some(key) }
+    }
+
     /// The key, if one is given. `None`: it cannot be used, which is among the faults.
     #[expect(clippy::option_option, reason = "no key, and a key that cannot be used")]
     pub(super) fn read(self, faults: &mut Faults) -> Option<Option<ClientKey>> {

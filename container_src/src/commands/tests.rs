@@ -138,11 +138,11 @@ fn the_flags_without_a_variable_are_few() {
     assert_eq!(without_variable(command("keys").find_subcommand("new").unwrap()), ["role"]);
     let circuit = command("circuit");
     for (name, flags) in [
-        ("add", &["program", "r1cs", "wasm", "zkey", "sym", "input", "trust", "json"][..]),
-        ("list", &["json"]),
-        ("show", &["json"]),
-        ("build", &["language", "param", "wait", "json"]),
-        ("rm", &[]),
+        ("add", &["program", "r1cs", "wasm", "zkey", "sym", "input", "trust", "json", "data"][..]),
+        ("list", &["json", "data"]),
+        ("show", &["json", "data"]),
+        ("build", &["language", "param", "wait", "json", "data"]),
+        ("rm", &["data"]),
     ] {
         assert_eq!(without_variable(circuit.find_subcommand(name).unwrap()), flags, "{name}");
     }

@@ -155,3 +155,52 @@ fn refusals_have_the_exit_statuses_of_other_commands() {
     assert_eq!(left["circuits"].as_array().map(Vec::len), Some(1), "nothing was published");
     operator.server.finish();
 }
+
+#[test]
+fn a_data_folder_needs_no_running_server() {
+    let (files, home) = (CircomFolder::new(), tempfile::tempdir().unwrap());
+    let circuit = files.add("range");
+    files.add_constraints(&circuit, "range");
+    let at = |name: &str| home.path().join(name).display().to_string();
+    let (data, bb, crs) = (at("data"), paths::bb().display().to_string(), paths::crs().display().to_string());
+    let (keys, spool) = (at("keys"), at("spool"));
+    let variables = [
+        ("EDGEPROVE_BB", bb.as_str()),
+        ("EDGEPROVE_CRS", &crs),
+        ("EDGEPROVE_CACHE_DIR", &keys),
+        ("EDGEPROVE_SPOOL_DIR", &spool),
+        // Inside a container, the temporary folder of a test is lost with it.
+        ("EDGEPROVE_EPHEMERAL_JOBS", "true"),
+        // Settings of the server that usually has the folder, which would shut the command out.
+        ("EDGEPROVE_EDGE_SECRET", "a secret of an edge, which is long enough"),
+        ("EDGEPROVE_SERVER", "http://127.0.0.1:9"),
+    ];
+    let on_folder = |arguments: &[&str]| run(&[arguments, &["--data", &data]].concat(), &variables);
+    let missing = on_folder(&["list"]);
+    assert_eq!(missing.code, Some(1), "{missing:?}");
+    assert!(missing.stderr.contains("does not exist") && !Path::new(&data).exists(), "{missing:?}");
+
+    fs::create_dir(&data).unwrap();
+    let path = |name: &str| files.at(name).display().to_string();
+    let (r1cs, wasm, zkey) = (path("range.r1cs"), path("range.wasm"), path("range.zkey"));
+    let added = on_folder(&["add", "range", "--r1cs", &r1cs, "--wasm", &wasm, "--zkey", &zkey]);
+    assert_eq!(added.code, Some(0), "{added:?}");
+    let id = added.stdout.trim();
+    let listed = on_folder(&["list"]);
+    assert!(listed.code == Some(0) && listed.stdout.contains(id), "{listed:?}");
+
+    let server = TestServer::start(|settings| {
+        settings.flag("--data", &data);
+        settings.sample = None;
+    });
+    let shown = circuit_command(&server, &["show", id]);
+    assert_eq!(shown.code, Some(0), "{shown:?}");
+    let taken = on_folder(&["list"]);
+    assert_eq!(taken.code, Some(1), "{taken:?}");
+    assert!(taken.stderr.contains("the server of the data folder ended"), "{taken:?}");
+    server.finish();
+
+    let removed = on_folder(&["rm", id]);
+    assert_eq!(removed.code, Some(0), "{removed:?}");
+    assert!(!on_folder(&["list"]).stdout.contains(id));
+}

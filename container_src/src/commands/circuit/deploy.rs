@@ -3,7 +3,7 @@
 use std::{
     path::{Path, PathBuf},
     process::ExitCode,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use clap::Args;
@@ -14,7 +14,10 @@ use edgeprove_protocol::{
 use http::Method;
 use serde_json::{Value, json};
 
-use super::{Progress, ServerArgs, described, print, print_json, read};
+use super::{
+    ServerArgs, print, print_json, read, reason,
+    waiting::{Awaited, until_ended},
+};
 use crate::{
     commands::{
         exit_status::{Failure, other},
@@ -22,9 +25,6 @@ use crate::{
     },
     config::{Faults, RawSetting, raw_setting},
 };
-
-/// How often the state of a deployment is requested.
-const POLL: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Args)]
 pub(super) struct DeployArgs {
@@ -54,7 +54,7 @@ pub(super) struct DeployArgs {
     json: bool,
 
     #[command(flatten)]
-    server: ServerArgs,
+    pub(super) server: ServerArgs,
 }
 
 /// The contracts are not on the chain.
@@ -101,45 +101,58 @@ impl DeployArgs {
         let ((server, id), wait) = faults.finish(server.zip(id).zip(wait))?;
         let key = private_key(&self.private_key_file)?;
         let body = json!({ "rpcUrl": self.rpc_url, "privateKey": key, "chainId": chain_id.flatten() });
-        let started = Instant::now();
-        let path = format!("/v1/circuits/{id}");
-        let mut document = server.json(Method::POST, &format!("{path}/deploy"), Some(&body)).await?;
+        let path = format!("/v1/circuits/{id}/deploy");
+        let document = server.json(Method::POST, &path, Some(&body)).await?;
         drop(body);
-        let progress = Progress::start();
-        let entry = loop {
-            let entry: DeploymentEntry = read(&document)?;
-            match entry.status {
-                DeploymentStatus::Deployed => break entry,
-                DeploymentStatus::Failed => {
-                    let reason = entry.error.map_or_else(|| "no reason is stored".to_owned(), described);
-                    return Err(other(NotDeployed::Failed { reason }));
-                }
-                DeploymentStatus::Pending if started.elapsed() >= wait => {
-                    return Err(other(NotDeployed::TooLate { wait }));
-                }
-                DeploymentStatus::Pending => {}
-            }
-            progress.show(&format!("{id} is being deployed"), started.elapsed());
-            tokio::time::sleep(POLL).await;
-            document = match server.json(Method::GET, &path, None).await {
-                Ok(circuit) => deployment(&circuit, &entry).ok_or_else(|| other(NotDeployed::Gone))?,
-                // A server that is busy or starts again does not end the deployment.
-                Err(error) if error.may_succeed_later() && started.elapsed() < wait => continue,
-                Err(error) => return Err(error.into()),
-            };
-        };
-        progress.end();
+        let DeploymentEntry { chain_id, deployer, .. } = read(&document)?;
+        let deployment = PendingDeployment { id, chain_id, deployer };
+        let document = until_ended(&server, &deployment, document, wait).await?;
         if self.json {
             return print_json(&document);
         }
+        let entry: DeploymentEntry = read(&document)?;
         print(&format!("{}\n", entry.address.unwrap_or_default()))
     }
 }
 
-/// The deployment of the same chain and account in the document of a circuit.
-fn deployment(circuit: &Value, entry: &DeploymentEntry) -> Option<Value> {
-    let is_same = |other: &&Value| {
-        other["chain_id"] == entry.chain_id && other["deployer"].as_str() == Some(&entry.deployer)
-    };
-    circuit["deployments"].as_array()?.iter().find(is_same).cloned()
+/// The deployment that a command waits for: there is one for each chain and account.
+struct PendingDeployment {
+    id: CircuitId,
+    chain_id: u64,
+    deployer: String,
+}
+
+impl Awaited for PendingDeployment {
+    fn doing(&self) -> String {
+        format!("{} is being deployed", self.id)
+    }
+
+    fn path(&self) -> String {
+        format!("/v1/circuits/{}", self.id)
+    }
+
+    fn part_of(&self, mut circuit: Value) -> Option<Value> {
+        let deployments = circuit["deployments"].as_array_mut()?;
+        let is_own = |other: &Value| {
+            other["chain_id"] == self.chain_id && other["deployer"].as_str() == Some(&self.deployer)
+        };
+        deployments.iter().position(is_own).map(|index| deployments.swap_remove(index))
+    }
+
+    fn has_ended(&self, deployment: &Value) -> Result<bool, Failure> {
+        let entry: DeploymentEntry = read(deployment)?;
+        match entry.status {
+            DeploymentStatus::Deployed => Ok(true),
+            DeploymentStatus::Pending => Ok(false),
+            DeploymentStatus::Failed => Err(other(NotDeployed::Failed { reason: reason(entry.error) })),
+        }
+    }
+
+    fn gone(&self) -> Failure {
+        other(NotDeployed::Gone)
+    }
+
+    fn too_late(&self, wait: Duration) -> Failure {
+        other(NotDeployed::TooLate { wait })
+    }
 }
