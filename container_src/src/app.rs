@@ -58,6 +58,7 @@ use crate::{
         system::{JobSettings, JobSystem, OpenError, WorkTools},
     },
     lifecycle::Lifecycle,
+    receipts::Receipts,
 };
 
 /// Most connections of the listener that answers only probes.
@@ -186,7 +187,7 @@ impl App {
                 return Err(error);
             }
         };
-        let Parts { access, audit, proofs, jobs, listener, probe_listener } = parts;
+        let Parts { access, audit, proofs, receipts, jobs, listener, probe_listener } = parts;
         let ServerSettings { connections_max, drain, sealing, http, .. } = settings.server;
         log_start(&engine, (&listener, probe_listener.as_ref()), &access, http.edge_secret.is_some());
         let is_unreachable = http.edge_secret.is_some() || settings.server.listen.ip().is_loopback();
@@ -224,6 +225,7 @@ impl App {
             jobs: jobs.as_ref().map(|jobs| Arc::clone(&jobs.jobs)).map_err(|reason| *reason),
             job_attempts_max: settings.job_attempts_max,
             unsealing: sealing.map(|source| Arc::new(Unsealing::new(source, unix_ms()))),
+            receipts,
             access,
             vouchers,
             audit,
@@ -300,6 +302,7 @@ struct Parts {
     access: Access,
     audit: Audit,
     proofs: ProofService,
+    receipts: Arc<Receipts>,
     jobs: Result<JobSystem, JobsDisabled>,
     listener: TcpListener,
     probe_listener: Option<TcpListener>,
@@ -327,12 +330,16 @@ impl Parts {
             estimator: Arc::clone(&estimator),
             audit: audit.clone(),
         });
+        let receipts =
+            Receipts::new(server.receipts.clone(), &name, audit.clone(), Arc::clone(&engine.proving));
+        let receipts = Arc::new(receipts);
         let jobs = match jobs {
             Ok(settings) => {
                 let tools = WorkTools {
                     configured: Arc::clone(&engine.circuits),
                     proving: Arc::clone(&engine.proving),
                     proofs: proofs.clone(),
+                    receipts: Arc::clone(&receipts),
                     spool: engine.spool.clone(),
                     proves: work.proves,
                     builds: build_tools(engine, work, templates, powers).await?,
@@ -353,7 +360,7 @@ impl Parts {
             let failed = |source| StartError::AddrFile { path: path.clone(), source };
             write_address(path, &listener).map_err(failed)?;
         }
-        Ok(Self { access, audit, proofs, jobs, listener, probe_listener })
+        Ok(Self { access, audit, proofs, receipts, jobs, listener, probe_listener })
     }
 }
 

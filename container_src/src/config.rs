@@ -10,7 +10,8 @@
 //! - `folder_durability`: whether a folder outlives the container.
 //! - [`builder`]: roles, and circuits that are built.
 //! - [`webhooks`]: who may be called when a job has finished.
-//! - [`sealing`]: the keys of sealed bodies.
+//! - [`sealing`]: the keys of sealed bodies. [`receipts`]: those of receipts.
+//! - `shared_secrets`: the secrets that both are derived from.
 //! - [`circuits`]: the circuits to prove.
 //! - [`server`]: HTTP, uploads and shutdown.
 //! - [`engine`]: the three areas that every proving command needs.
@@ -36,9 +37,11 @@ pub mod memory;
 pub mod misspelt_variables;
 pub mod program;
 pub mod proving;
+pub mod receipts;
 pub mod sealing;
 pub mod server;
 pub mod setting;
+mod shared_secrets;
 pub mod webhooks;
 
 pub use environment::{Environment, EnvironmentVariables};

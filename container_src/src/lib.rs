@@ -10,6 +10,7 @@
 //! - [`http`]: requests and answers; the only module that knows statuses.
 //! - [`jobs`]: job kinds, submission, and what callers see of jobs.
 //! - [`circuits`]: the circuits that can be proved, configured or built.
+//! - [`receipts`]: what the server signs of a proof.
 //! - [`engine`]: builds everything that proves, from its settings.
 //! - [`access`]: API keys, roles, rates and quotas.
 //! - [`lifecycle`]: starting, ready, draining.
@@ -25,3 +26,4 @@ pub mod http;
 pub mod jobs;
 pub mod lifecycle;
 pub mod proof_files;
+pub mod receipts;

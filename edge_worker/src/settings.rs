@@ -41,6 +41,12 @@ const VOUCHER_SECRET: &str = "EDGEPROVE_VOUCHER_SECRET";
 const SEALING: &str = "EDGEPROVE_SEALING";
 /// The server's setting for the secret from which containers derive the same keys.
 const SEALING_SECRET: &str = "EDGEPROVE_SEALING_SECRET";
+/// The server's setting for receipts.
+const RECEIPTS: &str = "EDGEPROVE_RECEIPTS";
+/// The server's setting for the secret from which containers derive the same keys of receipts.
+const RECEIPT_SECRET: &str = "EDGEPROVE_RECEIPT_SECRET";
+/// The beginning of all settings of receipts.
+const RECEIPT_PREFIX: &str = "EDGEPROVE_RECEIPT";
 
 /// Every setting of the edge itself.
 pub const NAMES: &[&str] = &[
@@ -304,15 +310,28 @@ impl Settings {
                 "{SEALING_SECRET} is not set: several containers have no common key, so callers can seal nothing"
             ));
         }
+        if has_containers && self.max_instances > 1 && lacks_receipt_secret(vars) {
+            warnings.push(format!(
+                "{RECEIPT_SECRET} is not set: several containers have no common key, so proofs have no receipts"
+            ));
+        }
         let unknown = vars.keys().filter(|name| !NAMES.contains(&name.as_str()) && !is_for_container(name));
         warnings.extend(unknown.map(|name| format!("{name} is not a setting of the edge")));
         warnings
     }
 }
 
+/// Whether receipts are wanted, and several containers would have no common key.
+fn lacks_receipt_secret(vars: &Vars) -> bool {
+    let value = |name: &str| vars.get(name).map(|value| trimmed(value)).filter(|value| !value.is_empty());
+    let is_off = value(RECEIPTS).is_some_and(|value| value == "false" || value == "off");
+    !is_off && value(RECEIPT_SECRET).is_none()
+}
+
 /// The environment of the containers. Its values are trimmed as those of the edge are, so that both have one secret.
 ///
-/// Several containers without a common secret seal nothing: a client would get the key of one and reach another.
+/// Several containers without a common secret seal nothing: a client would get the key of one and reach another. They sign no
+/// receipts either: the key of one cannot be fetched from another.
 fn container_env(vars: &Vars, containers: u16) -> ContainerEnv {
     let mut set =
         vars.iter().map(|(name, value)| (name, trimmed(value))).filter(|(_, value)| !value.is_empty());
@@ -325,6 +344,9 @@ fn container_env(vars: &Vars, containers: u16) -> ContainerEnv {
     env.extend(secret.map(|(_, secret)| (SERVER_EDGE_SECRET.to_owned(), secret.to_owned())));
     if containers > 1 && !env.iter().any(|(name, _)| name.starts_with(SEALING)) {
         env.push((SEALING.to_owned(), "false".to_owned()));
+    }
+    if containers > 1 && !env.iter().any(|(name, _)| name.starts_with(RECEIPT_PREFIX)) {
+        env.push((RECEIPTS.to_owned(), "false".to_owned()));
     }
     ContainerEnv(env)
 }

@@ -125,11 +125,12 @@ fn the_settings_of_the_job_storage_reach_the_container() {
 }
 
 #[test]
-fn the_secret_of_sealed_bodies_reaches_the_container() {
+fn the_secrets_of_keys_reach_the_container() {
     let (file, known) = (read("wrangler.toml"), read("docs/CONFIGURATION.md"));
-    let secret = "EDGEPROVE_SEALING_SECRET";
-    assert!(file.contains(&format!("#   wrangler secret put {secret} ")) && is_for_container(secret));
-    assert!(known.contains(&format!("`{secret}`")), "{secret} is not a setting of the server");
+    for secret in ["EDGEPROVE_SEALING_SECRET", "EDGEPROVE_RECEIPT_SECRET"] {
+        assert!(file.contains(&format!("#   wrangler secret put {secret} ")) && is_for_container(secret));
+        assert!(known.contains(&format!("`{secret}`")), "{secret} is not a setting of the server");
+    }
 }
 
 #[test]
@@ -152,6 +153,7 @@ fn with_its_secrets_no_environment_has_a_warning() {
         vars.insert("API_KEYS".to_owned(), format!("alice:{}", "0f".repeat(32)));
         vars.insert("EDGE_SECRET".to_owned(), "0123456789abcdef".to_owned());
         vars.insert("EDGEPROVE_SEALING_SECRET".to_owned(), "0f".repeat(32));
+        vars.insert("EDGEPROVE_RECEIPT_SECRET".to_owned(), "f0".repeat(32));
         let settings = Settings::read(&vars).unwrap();
         assert_eq!(settings.warnings, [""; 0], "{}", environment.name());
     }

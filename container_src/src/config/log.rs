@@ -9,7 +9,7 @@ use edgeprove_telemetry::LogFormat;
 words!(LogFormat, "human" => LogFormat::Human, "json" => LogFormat::Json);
 
 /// The crates of this server, as targets of the log.
-const OUR_TARGETS: [&str; 21] = [
+const OUR_TARGETS: [&str; 22] = [
     "edgeprove",
     "edgeprove_artifacts",
     "edgeprove_audit",
@@ -26,6 +26,7 @@ const OUR_TARGETS: [&str; 21] = [
     "edgeprove_page",
     "edgeprove_protocol",
     "edgeprove_prover",
+    "edgeprove_receipts",
     "edgeprove_sealing",
     "edgeprove_spool",
     "edgeprove_telemetry",

@@ -1,27 +1,14 @@
 //! Sealed bodies: whether they are accepted, and where their keys come from.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
-use edgeprove_files::regular_file;
 use edgeprove_sealing::{KeySource, SealingSecret};
-use zeroize::Zeroizing;
 
-use super::setting::{Faults, RawSetting, Setting, flag, raw_setting};
-
-/// The most secrets: one, and those that it replaces.
-const SECRETS_MAX: usize = 4;
-/// The largest file of secrets.
-const FILE_MAX_BYTES: u64 = 4 << 10;
-
-impl Setting for SealingSecret {
-    const SECRET: bool = true;
-
-    fn read(text: &str) -> Result<Self, String> {
-        let wanted = || "32 random bytes in hex or base64, such as from: openssl rand -hex 32".to_owned();
-        Self::read(text).ok_or_else(wanted)
-    }
-}
+use super::{
+    setting::{Faults, RawSetting, raw_setting},
+    shared_secrets::GivenSecrets,
+};
 
 /// Flags of sealed bodies.
 #[derive(Debug, Clone, Args)]
@@ -51,49 +38,13 @@ impl SealingArgs {
     )]
     pub(super) fn read(self, faults: &mut Faults) -> Option<Option<KeySource>> {
         let is_on = faults.take("sealing", self.sealing);
-        let is_given = !self.sealing_secret.is_empty();
-        let given: Vec<_> =
-            self.sealing_secret.into_iter().map(|secret| faults.take("sealing-secret", secret)).collect();
-        let secrets: Vec<SealingSecret> = match &self.sealing_secret_file {
-            Some(_) if is_given => {
-                let (file, secret) = (flag("sealing-secret-file"), flag("sealing-secret"));
-                faults.add(format!("{file} and {secret} are both set: keep one of them"));
-                return None;
-            }
-            Some(file) => from_file(file, faults)?,
-            None => given.into_iter().collect::<Option<_>>()?,
+        let secrets = GivenSecrets {
+            secret_flag: "sealing-secret",
+            secrets: self.sealing_secret,
+            file_flag: "sealing-secret-file",
+            file: self.sealing_secret_file,
         };
-        if secrets.len() > SECRETS_MAX {
-            faults.add(format!("{} must have at most {SECRETS_MAX} secrets", flag("sealing-secret")));
-        }
-        let source = if secrets.is_empty() { KeySource::OfThisServer } else { KeySource::Shared(secrets) };
+        let source = secrets.read(faults)?;
         Some(is_on?.then_some(source))
-    }
-}
-
-fn from_file(file: &Path, faults: &mut Faults) -> Option<Vec<SealingSecret>> {
-    let name = flag("sealing-secret-file");
-    let text = match regular_file::read_to_string(file, FILE_MAX_BYTES) {
-        Ok(text) => Zeroizing::new(text),
-        Err(error) => {
-            faults.add(format!("{name}: cannot read {}: {error}", file.display()));
-            return None;
-        }
-    };
-    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
-    let read = |(index, line): (usize, &str)| {
-        let secret = <SealingSecret as Setting>::read(line);
-        secret.map_err(|wanted| format!("{name}: line {} of {} is not {wanted}", index + 1, file.display()))
-    };
-    match lines.map(read).collect::<Result<Vec<_>, String>>() {
-        Ok(secrets) if secrets.is_empty() => {
-            faults.add(format!("{name}: {} has no secret", file.display()));
-            None
-        }
-        Ok(secrets) => Some(secrets),
-        Err(fault) => {
-            faults.add(fault);
-            None
-        }
     }
 }

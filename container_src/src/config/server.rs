@@ -17,8 +17,8 @@ use edgeprove_sealing::KeySource;
 use http::HeaderValue;
 use tokio::net::TcpSocket;
 
-use super::sealing::SealingArgs;
 use super::setting::{Faults, Purpose, RawSetting, Setting, TIMEOUTS, WAITS, flag, raw_setting};
+use super::{receipts::ReceiptArgs, sealing::SealingArgs};
 use crate::http::{
     edge_secret::EdgeSecret,
     host_names::{HostName, HostNames},
@@ -169,9 +169,12 @@ pub struct ServerArgs {
     #[arg(long, env = "EDGEPROVE_DRAIN", value_name = "TIME", default_value = "100s", value_parser = raw_setting::<Duration>)]
     drain: RawSetting<Duration>,
 
-    // The last, because its heading would be that of the flags after it.
+    // The last, because their headings would be those of the flags after them.
     #[command(flatten)]
     sealing: SealingArgs,
+
+    #[command(flatten)]
+    receipts: ReceiptArgs,
 }
 
 /// Settings of HTTP, uploads and shutdown.
@@ -191,6 +194,8 @@ pub struct ServerSettings {
     pub cached_proofs: usize,
     /// Where the keys of sealed bodies come from; `None`: nothing sealed is accepted.
     pub sealing: Option<KeySource>,
+    /// Where the keys of receipts come from; `None`: none are signed.
+    pub receipts: Option<KeySource>,
     /// Settings that request handlers use.
     pub http: HttpOptions,
 }
@@ -266,6 +271,7 @@ impl ServerArgs {
             self.page_local.filter(|dir| !dir.as_os_str().is_empty()).map(|dir| LocalProver::open(&dir));
         let local_prover = local.and_then(|opened| faults.ok(opened)).map(Arc::new);
         let sealing = self.sealing.read(faults);
+        let receipts = self.receipts.read(faults);
         Some(ServerSettings {
             listen: listen?,
             probe_listen: probe_listen.flatten(),
@@ -274,6 +280,7 @@ impl ServerArgs {
             drain: drain?,
             cached_proofs: cached_proofs?,
             sealing: sealing?,
+            receipts: receipts?,
             http: HttpOptions {
                 prove_request_timeout: request_timeout?,
                 other_request_timeout: Duration::from_secs(30),

@@ -57,6 +57,8 @@ pub struct AdmittedRequest {
     pub deadline: Option<Duration>,
     /// Makes a shutdown wait for the request.
     pub work: WorkToken,
+    /// Whether the body came sealed.
+    pub sealed: bool,
     /// The inputs, where the server computes the witness.
     pub inputs: Option<ReceivedInputs>,
     has_several_witnesses: bool,
@@ -91,7 +93,8 @@ impl AdmittedRequest {
             }
         };
         let grant = app.access.admit(&caller, work)?;
-        let sealed = SealedContent::take(&mut parts.headers)?;
+        let sealed_content = SealedContent::take(&mut parts.headers)?;
+        let sealed = sealed_content.is_some();
         check_content_type(app, parts)?;
         let query = ProofQuery::from_request_parts(parts, app).await?;
         let CircuitPath(path) = CircuitPath::from_request_parts(parts, app).await?;
@@ -103,7 +106,7 @@ impl AdmittedRequest {
         if let Some(named) = &named {
             allow(named, parts)?;
         }
-        if let Some(content) = sealed {
+        if let Some(content) = sealed_content {
             body.unseal(content.body(app, parts, &caller, named.as_ref(), query.target)?);
         }
         let has_several_witnesses = has_several_witnesses(app, parts);
@@ -149,6 +152,7 @@ impl AdmittedRequest {
             limits: proof_limits(app, &parts.headers)?,
             deadline: deadline(&parts.headers)?,
             work,
+            sealed,
             inputs,
             has_several_witnesses,
         })

@@ -75,6 +75,20 @@ impl ReadRight {
 }
 
 impl JobReader {
+    /// Whether the reader may have what belongs to the proof: a caller that may fetch it, or a page with the link of its
+    /// owner. Observers may not.
+    #[must_use]
+    pub fn may_have_proof(&self, app: &Shared) -> bool {
+        match &self.right {
+            ReadRight::OfCaller { credential, address } => {
+                let caller = app.access.identify(credential.clone(), *address);
+                caller.is_ok_and(|caller| caller.may_use_job(&self.job.owner) || caller.may_operate().is_ok())
+            }
+            ReadRight::OfLink(_) => true,
+            ReadRight::Public => false,
+        }
+    }
+
     /// The document of the job, with a new token in its links for a caller, and as it is for a page: a token must not
     /// renew itself.
     #[must_use]

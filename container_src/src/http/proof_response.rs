@@ -45,15 +45,17 @@ pub struct ProofResponse {
     pub fallback_from: Option<CircuitId>,
     /// Duration of each stage.
     pub timings: Timings,
+    /// The receipt; `None` where none was signed.
+    pub receipt: Option<String>,
     /// The request that brought the witness.
     pub request_id: String,
 }
 
 impl ProofResponse {
-    /// A proof that was made for the request `id`.
+    /// A proof that was made for the request `id`, without a receipt.
     #[must_use]
     pub fn of(completed: &CompletedProof, id: &str) -> Self {
-        let CompletedProof { circuit, target, fallback_from, result } = completed;
+        let CompletedProof { circuit, target, fallback_from, result, .. } = completed;
         Self {
             vk: result.key.circuit.vk.clone(),
             proof: result.parts.proof.as_flattened().to_vec(),
@@ -65,6 +67,7 @@ impl ProofResponse {
             cached: result.cached,
             fallback_from: fallback_from.clone(),
             timings: result.timings,
+            receipt: None,
             request_id: id.to_owned(),
         }
     }
@@ -97,6 +100,7 @@ impl ProofResponse {
             verified: self.verified,
             cached: self.cached,
             fallback_from: self.fallback_from.clone(),
+            receipt: self.receipt.clone(),
             timings: self.timings,
             request_id: self.request_id.clone(),
         }
@@ -155,6 +159,10 @@ pub fn proof_response(proof: &ProofResponse, format: AnswerFormat) -> Response {
     let inputs = proof.public_inputs.join(",");
     if inputs.len() <= PUBLIC_INPUTS_HEADER_MAX {
         set(headers::PUBLIC_INPUTS, &inputs);
+    }
+    // JSON has it in the body.
+    if let Some(receipt) = proof.receipt.as_deref().filter(|_| format != AnswerFormat::Json) {
+        set(headers::RECEIPT, receipt);
     }
     response.extensions_mut().insert(proof.timings);
     response

@@ -21,6 +21,7 @@ use crate::{
     engine::Engine,
     jobs::{Jobs, JobsDisabled},
     lifecycle::Lifecycle,
+    receipts::Receipts,
 };
 
 /// Settings of the HTTP side.
@@ -83,6 +84,8 @@ pub struct Shared {
     pub job_attempts_max: u32,
     /// What opens sealed bodies; `None` where nothing sealed is accepted.
     pub unsealing: Option<Arc<Unsealing>>,
+    /// The receipts of this server.
+    pub receipts: Arc<Receipts>,
     /// Keys, roles and limits.
     pub access: Access,
     /// Vouchers.

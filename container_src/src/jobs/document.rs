@@ -78,9 +78,19 @@ fn common_document(view: &JobView, circuit: CircuitId, links: JobLinks) -> Resul
         finished_at: job.finished_at.map(timestamp),
         expires_at: job.expires_at.map(timestamp),
         retry_until: None,
+        receipt: None,
         stages: Vec::new(),
         links,
     })
+}
+
+/// Adds the receipt of the proof of a completed job. It is for those who may have the proof: others could try guesses of its
+/// public inputs.
+pub fn with_receipt(mut document: JobDocument, job: &Job) -> Result<JobDocument, DecodeError> {
+    if job.kind == proof_payload::KIND && job.status == JobStatus::Completed {
+        document.receipt = ProofReport::of(job)?.receipt;
+    }
+    Ok(document)
 }
 
 /// Adds what operators and observers see: whose job it is, and until when it can be queued again.

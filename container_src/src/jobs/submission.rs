@@ -62,6 +62,8 @@ pub struct Submission {
     pub cache: CachePolicy,
     /// What the caller allows the job.
     pub limits: ProofLimits,
+    /// Whether the body came sealed.
+    pub sealed: bool,
     /// How long the request took to arrive.
     pub received: UploadTimes,
     /// The priority.
@@ -130,6 +132,7 @@ impl Jobs {
         let Submission { candidates, requested, owner, account, unfinished_max, cache, .. } = submission;
         let Submission {
             limits,
+            sealed,
             received,
             priority,
             idempotency_key,
@@ -150,6 +153,7 @@ impl Jobs {
             requested: (requested != first.circuit.id).then_some(requested),
             cache,
             timeout_ms: limits.timeout.map(edgeprove_telemetry::millis),
+            sealed,
             received: Some(received),
             request_id: asked.request_id.clone(),
             trace,

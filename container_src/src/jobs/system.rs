@@ -42,7 +42,7 @@ use super::{
     watch_permits::{WatchLimits, WatchPermits},
     webhooks::{JobWebhooks, WebhookSettings, Webhooks},
 };
-use crate::circuits::Circuits;
+use crate::{circuits::Circuits, receipts::Receipts};
 
 /// What jobs are run with.
 pub struct WorkTools {
@@ -52,6 +52,8 @@ pub struct WorkTools {
     pub proving: Arc<Proving>,
     /// The one way to prove.
     pub proofs: ProofService,
+    /// The receipts of this server.
+    pub receipts: Arc<Receipts>,
     /// Where witnesses are while they are proved, and circuits while they are loaded.
     pub spool: Spool,
     /// Whether this server runs proof jobs.
@@ -181,7 +183,7 @@ impl JobSystem {
                 "servers that share this database must share the artifacts too: a bucket, or a shared folder"
             );
         }
-        let WorkTools { configured, proving, proofs, spool, proves, builds, deploy_nodes } = tools;
+        let WorkTools { configured, proving, proofs, receipts, spool, proves, builds, deploy_nodes } = tools;
         let WebhookSettings { hosts, secrets } = settings.webhooks;
         let webhooks = (!hosts.is_empty()).then(|| Webhooks {
             store: WebhookStore::new(database.clone(), Arc::clone(&artifacts)),
@@ -190,7 +192,8 @@ impl JobSystem {
         let store = CircuitStore::new(database.clone(), Arc::clone(&artifacts), settings.built_circuits);
         let circuits = Arc::new(Circuits::with_built(configured, store, proving, spool.clone()));
         let queue = SqlQueue::new(database, settings.rules, settings.bounds).await?;
-        let prove = Prove::new(Arc::clone(&circuits), proofs, spool, Arc::clone(&artifacts), proves);
+        let prove =
+            Prove::new(Arc::clone(&circuits), (proofs, receipts), spool, Arc::clone(&artifacts), proves);
         let builder = builds.as_ref().map(|tools| tools.builder.clone());
         let build = Build::new(builds, Arc::clone(&circuits));
         let keys = HeldKeys::new(settings.workers);

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 
 use super::{
     Jobs,
-    document::document,
+    document::{document, with_receipt},
     job_kinds::{build, deploy, proof_payload},
 };
 use crate::access;
@@ -63,7 +63,10 @@ impl Jobs {
         let kind = format!("{}.{}", job.kind, job.status);
         let at = job.finished_at.map(|at| edgeprove_telemetry::timestamp(at.0));
         let data = match job.kind.as_str() {
-            proof_payload::KIND => serde_json::to_value(document(&self.views().view(job).await?)?)?,
+            proof_payload::KIND => {
+                let view = self.views().view(job).await?;
+                serde_json::to_value(with_receipt(document(&view)?, &view.job)?)?
+            }
             build::KIND => serde_json::to_value(self.entry_at(&self.views().view(job).await?).await?)?,
             deploy::KIND => serde_json::to_value(self.deployment_of(&job).await?)?,
             _ => return Ok(None),

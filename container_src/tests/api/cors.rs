@@ -80,6 +80,7 @@ fn an_allowed_origin_may_call_and_read_all_headers() {
         "x-public-inputs",
         "x-vk-hash",
         "x-proof-hash",
+        "x-receipt",
         "x-circuit-id",
         "x-proof-cache",
         "server-timing",

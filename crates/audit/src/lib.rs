@@ -230,6 +230,8 @@ struct Inner {
     waiting: Mutex<Queue>,
     /// Held while entries are written, so that only one task writes.
     writing: tokio::sync::Mutex<()>,
+    /// The last entry that was written.
+    head: Mutex<Option<Link>>,
     failure: Mutex<Option<Failure>>,
     refusals: Mutex<Refusals>,
 }
@@ -264,6 +266,7 @@ impl Audit {
             supervisor,
             waiting: Mutex::default(),
             writing: tokio::sync::Mutex::default(),
+            head: Mutex::default(),
             failure: Mutex::default(),
             refusals: Mutex::default(),
         })))
@@ -295,6 +298,12 @@ impl Audit {
     #[must_use]
     pub fn sink(&self) -> Option<&dyn AuditSink> {
         self.0.as_ref().map(|inner| inner.sink.as_ref())
+    }
+
+    /// The last entry that this server has written; `None` without a log. It does not wait for the log.
+    #[must_use]
+    pub fn head(&self) -> Option<Link> {
+        self.0.as_ref().and_then(|inner| *inner.head.lock())
     }
 
     /// Creates an entry with the current time. It is not recorded yet.
@@ -368,6 +377,9 @@ impl Audit {
         match inner.sink.rotate(self.entry(Actor::Server, Action::LogRotated)).await {
             Ok(true) => {
                 *inner.failure.lock() = None;
+                if let Ok(head) = inner.sink.head().await {
+                    *inner.head.lock() = Some(head);
+                }
                 tracing::info!("the audit log was rotated: the chain continues in a new file");
             }
             Ok(false) => tracing::debug!("the audit log is in its place"),
@@ -433,7 +445,7 @@ impl Inner {
             return;
         }
         let entries = batch.iter().map(|unwritten| unwritten.entry.clone()).collect();
-        let outcome = self.sink.append(entries).await.map(|_| ());
+        let outcome = self.sink.append(entries).await.map(|head| *self.head.lock() = Some(head));
         let mut retained = Vec::new();
         let mut lost = 0_usize;
         for Unwritten { entry, waiter, is_retained } in batch {

@@ -27,8 +27,10 @@ use edgeprove_job_rules::{
     audit::Entry,
     estimator::DurationEstimator,
     prediction::{self, Estimate, Underway, Waiting},
+    time::UnixMillis,
 };
 use edgeprove_protocol::{CircuitId, Priority, ProblemType, Target};
+use edgeprove_spool::WipeObserver;
 
 use crate::{
     circuits::{Circuit, Registry},
@@ -152,6 +154,12 @@ pub struct CompletedProof {
     pub fallback_from: Option<CircuitId>,
     /// The proof with the durations of its stages.
     pub result: ProofResult,
+    /// When its prover started. A proof from the cache has the time at which it was found.
+    pub started_at: UnixMillis,
+    /// When it was verified, or found in the cache.
+    pub finished_at: UnixMillis,
+    /// One observer for each witness of the request. The witnesses are dropped already.
+    pub wipes: Vec<WipeObserver>,
 }
 
 impl ProofService {

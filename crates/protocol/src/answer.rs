@@ -45,6 +45,10 @@ pub struct ProofAnswer<P = String> {
     /// had too little memory or time.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub fallback_from: Option<CircuitId>,
+    /// What the server states of the proof, signed by it: a compact JWS of a [`crate::receipt::Receipt`]. `None` where the
+    /// server signs no receipts.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub receipt: Option<String>,
     /// Duration of each stage.
     pub timings: Timings,
     /// The request's id, as in the server's log.

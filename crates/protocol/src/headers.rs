@@ -11,6 +11,8 @@ pub const PROOF_HASH: &str = "x-proof-hash";
 /// Public inputs: `0x`-prefixed 32-byte fields separated by commas. Left out when longer than
 /// [`crate::limits::PUBLIC_INPUTS_HEADER_MAX`].
 pub const PUBLIC_INPUTS: &str = "x-public-inputs";
+/// The receipt of a proof whose answer is not JSON: see [`crate::receipt`].
+pub const RECEIPT: &str = "x-receipt";
 /// Whether the server verified the proof before it returned it: `true` or `false`.
 pub const VERIFIED: &str = "x-verified";
 
@@ -63,12 +65,13 @@ pub const AUDIT_NEXT: &str = "x-audit-next";
 pub const PROVER_LOAD: &str = "x-prover-load";
 
 /// Answer headers that pages of other origins may read (`Access-Control-Expose-Headers`).
-pub const EXPOSED_TO_PAGES: [&str; 14] = [
+pub const EXPOSED_TO_PAGES: [&str; 15] = [
     REQUEST_ID,
     CIRCUIT_ID,
     VK_HASH,
     PROOF_HASH,
     PUBLIC_INPUTS,
+    RECEIPT,
     VERIFIED,
     FALLBACK_FROM,
     PROOF_CACHE,

@@ -60,6 +60,9 @@ pub struct JobDocument {
     /// Until when an operator may queue it again, because it failed and its witness is still there.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub retry_until: Option<String>,
+    /// The receipt of its proof: see [`crate::answer::ProofAnswer::receipt`]. Answers about one job and webhooks have it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub receipt: Option<String>,
     /// What took how long, in the order of time. Of a job with several attempts: the last one.
     #[serde(default)]
     pub stages: Vec<StageTime>,

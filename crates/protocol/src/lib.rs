@@ -15,6 +15,7 @@
 //! - [`origin`]: origins of pages, in the form that browsers send.
 //! - [`crs`]: the files of the common reference string.
 //! - [`load`]: the load that a server reports to the edge.
+//! - [`receipt`]: what a server signs of a proof.
 //! - [`service`]: body of `GET /.well-known/edgeprove`.
 //! - [`statistics`]: bodies of `GET /v1/stats` and `GET /v1/estimate`. [`board`]: the sections of the board.
 //! - [`trace_context`]: the trace that a request belongs to.
@@ -34,6 +35,7 @@ pub mod load;
 pub mod origin;
 pub mod priority;
 pub mod problem;
+pub mod receipt;
 pub mod service;
 pub mod statistics;
 pub mod target;

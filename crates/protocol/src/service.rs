@@ -15,6 +15,9 @@ pub struct ServiceDocument {
     /// Encryption of witnesses and inputs for the server alone.
     #[serde(default)]
     pub sealing: SealingDocument,
+    /// Signatures of what the server states of its proofs.
+    #[serde(default)]
+    pub receipts: ReceiptsDocument,
     /// The time at the server.
     pub timestamp: String,
 }
@@ -85,6 +88,38 @@ pub struct HpkeSuite {
 impl HpkeSuite {
     /// DHKEM(X25519, HKDF-SHA256), HKDF-SHA256, AES-256-GCM.
     pub const X25519_SHA256_AES256GCM: Self = Self { kem: 0x0020, kdf: 0x0001, aead: 0x0002 };
+}
+
+/// The keys with which receipts are verified: docs/RECEIPTS.md. It is a JWK Set (RFC 7517).
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct ReceiptsDocument {
+    /// The keys: the one that signs now first, then earlier ones. Empty where the server signs no receipts.
+    pub keys: Vec<ReceiptKeyDocument>,
+    /// Whether the keys outlive the server. Otherwise nobody can fetch them any more once it has stopped.
+    #[serde(default)]
+    pub lasting: bool,
+}
+
+/// A public key of receipts: a JWK of Ed25519 (RFC 8037).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReceiptKeyDocument {
+    /// Always `OKP`.
+    pub kty: String,
+    /// Always `Ed25519`.
+    pub crv: String,
+    /// Its 32 bytes in base64url without padding.
+    pub x: String,
+    /// Its id: its thumbprint (RFC 7638).
+    pub kid: String,
+    /// Always `EdDSA`.
+    pub alg: String,
+    /// Always `sig`.
+    #[serde(rename = "use")]
+    pub usage: String,
+    /// The time from which it signs.
+    pub not_before: String,
+    /// The time from which it signs no more. What it signed before remains valid.
+    pub expires_at: String,
 }
 
 /// Evidence of the program that has a private key.

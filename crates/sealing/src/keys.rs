@@ -8,7 +8,6 @@ use std::{fmt, sync::Arc};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use edgeprove_protocol::service::{Attestation, HpkeSuite, SealingKeyDocument};
-use hkdf::Hkdf;
 use hpke::{Kem, Serializable as _, kem::X25519HkdfSha256};
 use parking_lot::Mutex;
 use sha2::{Digest as _, Sha256};
@@ -143,7 +142,11 @@ impl SealingKeys {
                         let starts_ms = period.saturating_mul(PERIOD_MS);
                         let is_past = now_ms >= starts_ms.saturating_add(PERIOD_MS + OVERLAP_MS);
                         if !is_past && now_ms.saturating_add(CLOCKS_DIFFER_MS) >= starts_ms {
-                            made.push(Arc::new(SealingKey::derive(period, index, &seed(secret, period))));
+                            made.push(Arc::new(SealingKey::derive(
+                                period,
+                                index,
+                                &secret.seed(INFO, period),
+                            )));
                         }
                     }
                 }
@@ -151,20 +154,6 @@ impl SealingKeys {
         }
         Ok(made.clone())
     }
-}
-
-/// The seed of the key of a period.
-fn seed(secret: &SealingSecret, period: u64) -> Zeroizing<[u8; 32]> {
-    let mut seed = Zeroizing::new([0; 32]);
-    let info = [INFO, &period.to_be_bytes()[..]].concat();
-    #[expect(
-        clippy::expect_used,
-        reason = "the length is constant and far below HKDF's limit of 8160 bytes"
-    )]
-    Hkdf::<Sha256>::new(None, secret.bytes())
-        .expand(&info, seed.as_mut_slice())
-        .expect("the length is below HKDF's limit");
-    seed
 }
 
 #[cfg(test)]

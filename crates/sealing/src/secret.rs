@@ -3,6 +3,8 @@
 use std::fmt;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use hkdf::Hkdf;
+use sha2::Sha256;
 use zeroize::Zeroizing;
 
 /// Bytes of a secret.
@@ -29,9 +31,22 @@ impl SealingSecret {
         Some(Self(bytes))
     }
 
-    pub(crate) fn bytes(&self) -> &[u8; SECRET_BYTES] {
-        &self.0
+    /// The seed of the key of a period, by HKDF-SHA256. `info` makes it differ from every other one.
+    #[must_use]
+    pub fn seed(&self, info: &[u8], period: u64) -> Zeroizing<[u8; 32]> {
+        let mut seed = Zeroizing::new([0; 32]);
+        expand(self.0.as_slice(), &[info, &period.to_be_bytes()[..]].concat(), &mut seed);
+        seed
     }
+}
+
+/// HKDF-SHA256 without a salt.
+fn expand(secret: &[u8], info: &[u8], seed: &mut [u8; 32]) {
+    #[expect(
+        clippy::expect_used,
+        reason = "the length is constant and far below HKDF's limit of 8160 bytes"
+    )]
+    Hkdf::<Sha256>::new(None, secret).expand(info, seed).expect("the length is below HKDF's limit");
 }
 
 impl fmt::Debug for SealingSecret {

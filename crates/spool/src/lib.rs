@@ -150,7 +150,8 @@ impl Spool {
         })?;
         self.folder.count_one();
         let share = Share::new(Arc::clone(&self.folder.budget), self.owner.clone());
-        let content = Arc::new(Content { path, file: file.into(), share, wiped: Mutex::new(false) });
+        let (wiped, outcome) = (Mutex::new(false), watch::Sender::new(None));
+        let content = Arc::new(Content { path, file: file.into(), share, wiped, outcome });
         Ok(SpoolFile { content, len: 0, folder: Arc::clone(&self.folder) })
     }
 
@@ -311,10 +312,28 @@ impl SpoolFile {
         self.source().decompressed()
     }
 
+    /// Observes what becomes of the file after it is dropped.
+    #[must_use]
+    pub fn wipe_observer(&self) -> WipeObserver {
+        WipeObserver(self.content.outcome.subscribe())
+    }
+
     /// What opens the file again.
     #[must_use]
     pub fn source(&self) -> SpoolSource {
         SpoolSource(Arc::clone(&self.content))
+    }
+}
+
+/// Observes what becomes of a file after it is dropped.
+#[derive(Debug, Clone)]
+pub struct WipeObserver(watch::Receiver<Option<bool>>);
+
+impl WipeObserver {
+    /// Waits until the file was dropped and its wipe has ended. Returns whether its content was overwritten and it has no
+    /// name any more, neither its own nor another one. Without a timeout it waits as long as the file lives.
+    pub async fn is_wiped(mut self) -> bool {
+        self.0.wait_for(Option::is_some).await.is_ok_and(|outcome| *outcome == Some(true))
     }
 }
 
@@ -377,6 +396,8 @@ struct Content {
     share: Share,
     /// Set before the file is overwritten: a write that is still running then must not follow the zeros.
     wiped: Mutex<bool>,
+    /// `None` until the wipe has ended; then whether nothing is left.
+    outcome: watch::Sender<Option<bool>>,
 }
 
 impl Content {
@@ -402,7 +423,20 @@ impl Content {
         }
     }
 
+    /// Overwrites and removes the file, and lets observers know whether anything is left of it.
     fn wipe(&self) -> io::Result<()> {
+        let wiped = self.overwrite_and_remove();
+        let is_gone = || {
+            let has_no_name = self.file.metadata().is_ok_and(|found| found.nlink() == 0);
+            let is_missing =
+                fs::symlink_metadata(&self.path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+            has_no_name && is_missing
+        };
+        self.outcome.send_replace(Some(wiped.is_ok() && is_gone()));
+        wiped
+    }
+
+    fn overwrite_and_remove(&self) -> io::Result<()> {
         let mut wiped = self.wiped.lock();
         *wiped = true;
         let overwritten = zero_fill::overwrite(&self.file);

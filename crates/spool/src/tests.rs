@@ -310,3 +310,38 @@ fn a_directory_that_cannot_be_created_is_named() {
     let error = Spool::open(Path::new("/proc/self/fd/spool")).unwrap_err();
     assert!(error.to_string().contains("/proc/self/fd/spool"), "{error}");
 }
+
+#[tokio::test]
+async fn a_wipe_is_observed_and_not_assumed() {
+    let home = tempfile::tempdir().unwrap();
+    let spool = Spool::open(&home.path().join("spool")).unwrap();
+    let written = async || {
+        let mut file = spool.create().unwrap();
+        file.append(Bytes::from_static(b"secret")).await.unwrap();
+        file
+    };
+    let observed = async |file: SpoolFile| {
+        let observer = file.wipe_observer();
+        let early = tokio::time::timeout(Duration::ZERO, observer.clone().is_wiped()).await;
+        assert!(early.is_err(), "the file is still there");
+        drop(file);
+        tokio::time::timeout(Duration::from_mins(2), observer.is_wiped()).await.unwrap()
+    };
+    assert!(observed(written().await).await);
+
+    // Someone gave it another name, or removed its own.
+    let file = written().await;
+    let other = home.path().join("other");
+    fs::hard_link(file.path(), &other).unwrap();
+    assert!(!observed(file).await, "it has another name");
+    assert_eq!(fs::read(&other).unwrap(), [0; 6], "its content is overwritten all the same");
+    let file = written().await;
+    fs::remove_file(file.path()).unwrap();
+    assert!(observed(file).await);
+    let file = written().await;
+    let path = file.path().to_owned();
+    fs::remove_file(&path).unwrap();
+    fs::create_dir(&path).unwrap();
+    assert!(!observed(file).await, "something else has its name");
+    fs::remove_dir(path).unwrap();
+}

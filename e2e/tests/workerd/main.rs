@@ -16,6 +16,7 @@ mod headers;
 mod jobs;
 mod operators;
 mod proving;
+mod receipts;
 mod requests;
 mod sealing;
 mod settings;

@@ -90,6 +90,7 @@ fn storage_of_jobs_that_is_out_of_reach_is_a_warning() {
         ("EDGEPROVE_ARTIFACTS", "s3://bucket/jobs"),
         ("EDGEPROVE_ARTIFACT_KEY", "0f"),
         ("EDGEPROVE_SEALING_SECRET", "0f"),
+        ("EDGEPROVE_RECEIPT_SECRET", "0f"),
         ("MAX_INSTANCES", "3"),
     ];
     let with = |more: &[(&str, &str)]| Settings::read(&vars(&[&shared[..], more].concat())).unwrap();
@@ -100,6 +101,7 @@ fn storage_of_jobs_that_is_out_of_reach_is_a_warning() {
         "DATABASE_URL",
         "EDGEPROVE_ARTIFACTS",
         "EDGEPROVE_ARTIFACT_KEY",
+        "EDGEPROVE_RECEIPT_SECRET",
         "EDGEPROVE_SEALING_SECRET",
     ];
     assert_eq!(names, wanted);
@@ -125,6 +127,25 @@ fn several_containers_without_a_common_secret_seal_nothing() {
         assert_eq!(settings.container_var("EDGEPROVE_SEALING"), sealing, "{pairs:?}");
         let warnings = settings.warnings.join("\n");
         assert_eq!(warnings.contains("EDGEPROVE_SEALING_SECRET"), is_warned, "{pairs:?}: {warnings}");
+        assert!(!warnings.contains("0f0f"), "{warnings}");
+    }
+}
+
+#[test]
+fn several_containers_without_a_common_secret_sign_nothing() {
+    let (many, secret) = (("MAX_INSTANCES", "2"), ("EDGEPROVE_RECEIPT_SECRET", "0f0f"));
+    for (pairs, receipts, is_warned) in [
+        (&[][..], None, false),
+        (&[many], Some("false"), true),
+        (&[many, secret], None, false),
+        (&[many, ("EDGEPROVE_RECEIPTS", "true")], Some("true"), true),
+        (&[many, ("EDGEPROVE_RECEIPTS", " off ")], Some("off"), false),
+        (&[many, ("UPSTREAM_URL", "http://127.0.0.1:8080")], Some("false"), false),
+    ] {
+        let settings = Settings::read(&vars(pairs)).unwrap();
+        assert_eq!(settings.container_var("EDGEPROVE_RECEIPTS"), receipts, "{pairs:?}");
+        let warnings = settings.warnings.join("\n");
+        assert_eq!(warnings.contains("EDGEPROVE_RECEIPT_SECRET"), is_warned, "{pairs:?}: {warnings}");
         assert!(!warnings.contains("0f0f"), "{warnings}");
     }
 }

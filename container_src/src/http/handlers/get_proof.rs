@@ -45,9 +45,10 @@ pub async fn get_proof(
     let format = AnswerFormat::from_headers(&map);
     if method == Method::HEAD && job.status == JobStatus::Completed {
         let mut response = proof_response(&completed_proof(&app, &job, format).await?, format);
-        // These two show a part of a proof that the audit log does not have as fetched.
-        response.headers_mut().remove(headers::PUBLIC_INPUTS);
-        response.headers_mut().remove(headers::PROOF_HASH);
+        // These show a part of a proof that the audit log does not have as fetched.
+        for name in [headers::PUBLIC_INPUTS, headers::PROOF_HASH, headers::RECEIPT] {
+            response.headers_mut().remove(name);
+        }
         return Ok(response);
     }
     finished_job(&app, &job, &caller, &request_id_of(&map), format).await
@@ -115,6 +116,7 @@ pub(super) async fn stored_proof(jobs: &Jobs, job: &Job) -> Result<ProofResponse
         cached: report.cached,
         fallback_from,
         timings: report.timings,
+        receipt: report.receipt,
         request_id: payload.request_id,
     })
 }

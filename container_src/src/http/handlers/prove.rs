@@ -8,7 +8,8 @@
 //! 4. The witness fits the circuit's shape (400, 422).
 //! 5. Of a page's voucher a use is counted (403), which is given back where the server fails.
 //! 6. It is proved and verified (422, 500, 503, 504), and the outcome is written to the audit log (503).
-//! 7. 200 with the proof. The witness file is wiped, as on every other way out.
+//! 7. The witness file is wiped, as on every other way out, and the receipt is signed.
+//! 8. 200 with the proof.
 
 use std::time::Instant;
 
@@ -36,6 +37,7 @@ use crate::{
         state::AppState,
         upload,
     },
+    receipts::{self, Subject},
 };
 
 /// Proves while the caller waits. See the module.
@@ -58,6 +60,7 @@ async fn try_prove(
     body: &mut RequestBody,
     arrived: Instant,
 ) -> Result<Response, ApiError> {
+    let accepted_at = receipts::now();
     callback::refuse(&parts.headers)?;
     let mut request = AdmittedRequest::check(app, parts, body, Work::Waited).await?;
     let proof = open_proof(app, &request);
@@ -96,7 +99,10 @@ async fn try_prove(
         uses.give_back().await;
     }
     let mut completed = proved?;
+    // Before the wait for the wipe, in which the caller may leave.
     request.grant.spend();
+    let subject = Subject { request_id: &request.id, accepted_at, sealed: request.sealed };
+    let receipt = app.receipts.sign(&mut completed, subject).await;
     let timings = &mut completed.result.timings;
     timings.upload_ms = milliseconds(uploaded);
     timings.total_ms = milliseconds(arrived.elapsed());
@@ -104,7 +110,8 @@ async fn try_prove(
         metrics::record_stage(&completed.circuit.id, TimedStage::Upload, uploaded);
         metrics::record_stage(&completed.circuit.id, TimedStage::Total, arrived.elapsed());
     }
-    Ok(proof_response(&ProofResponse::of(&completed, &request.id), request.format))
+    let response = ProofResponse { receipt, ..ProofResponse::of(&completed, &request.id) };
+    Ok(proof_response(&response, request.format))
 }
 
 /// Opens the account of the proof: whichever way the request ends, it is counted once and written to the audit log once.

@@ -1,5 +1,5 @@
-//! `GET /.well-known/edgeprove`: what a client needs to know before its first request: versions, limits, and keys for which
-//! it can seal what it sends.
+//! `GET /.well-known/edgeprove`: what a client needs to know before its first request: versions, limits, keys for which it
+//! can seal what it sends, and keys of receipts.
 //!
 //! It is for anybody, and reveals nothing about callers or circuits.
 
@@ -42,6 +42,7 @@ pub async fn service(
             job_attempts_max: app.job_attempts_max,
         },
         sealing: SealingDocument { keys: sealing_keys(&app) },
+        receipts: app.receipts.document(),
         timestamp: edgeprove_telemetry::timestamp_now(),
     };
     ([CACHE_CONTROL], Json(document))

@@ -225,13 +225,25 @@ fn submission(
     trace: Option<TraceContext>,
 ) -> (Submission, Rest) {
     let AdmittedRequest {
-        id, caller, grant, priority, circuit, requested, cache, format, limits, work, ..
+        id,
+        caller,
+        grant,
+        priority,
+        circuit,
+        requested,
+        cache,
+        format,
+        limits,
+        work,
+        sealed,
+        ..
     } = request;
     let submission = Submission {
         candidates,
         requested,
         cache,
         limits,
+        sealed,
         received,
         owner: caller.owner(),
         account,

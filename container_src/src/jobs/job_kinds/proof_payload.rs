@@ -44,6 +44,9 @@ pub struct Payload {
     /// The longest time for the proof, in milliseconds, where the caller lowered it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub timeout_ms: Option<u64>,
+    /// Whether the witness or the inputs came sealed for the server.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub sealed: bool,
     /// How long the request took to arrive.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub received: Option<UploadTimes>,
@@ -107,6 +110,9 @@ pub struct ProofReport {
     pub cached: bool,
     /// The durations of the stages, the wait in the queue included.
     pub timings: Timings,
+    /// The receipt of the proof.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub receipt: Option<String>,
 }
 
 impl Payload {
@@ -134,7 +140,7 @@ impl Payload {
 }
 
 impl ProofReport {
-    /// The report of this result, with the smaller circuit that was proved instead, if any.
+    /// The report of this result without a receipt, with the smaller circuit that was proved instead, if any.
     #[must_use]
     pub fn new(result: &ProofResult, fallback: Option<WitnessDescriptor>) -> Self {
         Self {
@@ -144,6 +150,7 @@ impl ProofReport {
             verified: result.verified,
             cached: result.cached,
             timings: result.timings,
+            receipt: None,
         }
     }
 
@@ -192,6 +199,7 @@ mod tests {
             verified: true,
             cached,
             timings,
+            receipt: None,
         }
     }
 

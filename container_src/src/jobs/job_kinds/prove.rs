@@ -2,7 +2,7 @@
 //!
 //! 1. The witnesses are fetched into the spool.
 //! 2. [`ProofService`] proves and verifies, as it does for requests.
-//! 3. The proof is stored as an artifact, and its report as the outcome of the job.
+//! 3. The proof is stored as an artifact, and its report as the outcome of the job, with the receipt.
 //!
 //! While the artifact store or the spool is unavailable or full, the job waits with what it has done. Such an outage is not
 //! the job's fault, and one that outlasts all attempts would fail every job.
@@ -43,6 +43,7 @@ use super::proof_payload::{KIND, Payload, ProofReport, STAGES, WAITING, WitnessD
 use crate::{
     access,
     circuits::{CircuitError, Circuits},
+    receipts::{Receipts, Subject},
 };
 
 /// How long a job waits for an outage to end. Then it is released: another server may reach the store.
@@ -55,6 +56,7 @@ const OUTAGE_PAUSE_MAX: Duration = Duration::from_secs(4);
 pub struct Prove {
     circuits: Arc<Circuits>,
     proofs: ProofService,
+    receipts: Arc<Receipts>,
     /// Where witnesses are while they are proved.
     spool: Spool,
     artifacts: Arc<ArtifactStore>,
@@ -142,14 +144,14 @@ impl JobKind for Prove {
 impl Prove {
     /// Proof jobs of these circuits, whose artifacts are in this store. `is_enabled` is whether this server runs them.
     #[must_use]
-    pub const fn new(
+    pub fn new(
         circuits: Arc<Circuits>,
-        proofs: ProofService,
+        (proofs, receipts): (ProofService, Arc<Receipts>),
         spool: Spool,
         artifacts: Arc<ArtifactStore>,
         is_enabled: bool,
     ) -> Self {
-        Self { circuits, proofs, spool, artifacts, is_enabled }
+        Self { circuits, proofs, receipts, spool, artifacts, is_enabled }
     }
 
     /// Proves the job's witness. Returns the name of the stored proof and its report.
@@ -191,10 +193,13 @@ impl Prove {
             (outcome, _) => outcome?,
         };
         let result = self.store(job, &payload, completed.result.parts.proof.as_flattened()).await?;
+        let (request_id, sealed) = (payload.request_id.as_str(), payload.sealed);
+        let subject = Subject { request_id, accepted_at: job.enqueued_at, sealed };
+        let receipt = self.receipts.sign(&mut completed, subject).await;
         completed.result.timings.total_ms = milliseconds(started.elapsed());
         let proved = payload.witnesses().find(|witness| witness.circuit == completed.circuit.id);
         let fallback = proved.filter(|proved| **proved != payload.first).cloned();
-        Ok((result, ProofReport::new(&completed.result, fallback)))
+        Ok((result, ProofReport { receipt, ..ProofReport::new(&completed.result, fallback) }))
     }
 
     /// The circuits that can be proved, each with its index in the payload: the requested one and smaller ones of its

@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use edgeprove_job_rules::time::UnixMillis;
 use edgeprove_protocol::{CircuitId, HasProblemType as _, ProblemType};
 use edgeprove_telemetry::metrics::{self, Outcome, TimedStage};
 
@@ -69,12 +70,25 @@ impl ProofAccount {
         on_stage: &(dyn Fn(ProofStage) + Send + Sync),
     ) -> Result<CompletedProof, Attempt> {
         let Candidates { first, smaller } = candidates;
+        let witnesses = std::iter::once(&first).chain(&smaller);
+        let wipes = witnesses.map(|candidate| candidate.witness.file.wipe_observer()).collect();
         let (mut candidate, mut smaller) = (first, smaller.into_iter());
         loop {
             let error = match self.prove_one(&candidate, request, on_stage).await {
                 Ok(result) => {
                     let Candidate { circuit, target, .. } = candidate;
-                    return Ok(CompletedProof { circuit, target, fallback_from: None, result });
+                    let finished_at = UnixMillis(jiff::Timestamp::now().as_millisecond());
+                    let took = duration(result.timings.prove_ms) + duration(result.timings.verify_ms);
+                    let started_at = finished_at.before(took);
+                    return Ok(CompletedProof {
+                        circuit,
+                        target,
+                        fallback_from: None,
+                        result,
+                        started_at,
+                        finished_at,
+                        wipes,
+                    });
                 }
                 Err(error) => error,
             };
@@ -125,7 +139,6 @@ impl ProofAccount {
 
     /// Records how long a new proof took, on the circuit that was proved.
     fn record_durations(&self, circuit: &CircuitId, result: &ProofResult) {
-        let duration = |ms: f64| Duration::try_from_secs_f64(ms / 1000.0).unwrap_or_default();
         let (prove, verify) = (duration(result.timings.prove_ms), duration(result.timings.verify_ms));
         metrics::record_stage(circuit, TimedStage::Queue, duration(result.timings.queue_ms));
         metrics::record_stage(circuit, TimedStage::Prove, prove);
@@ -134,6 +147,10 @@ impl ProofAccount {
         }
         self.service.0.estimator.record(WORK_KIND, circuit.as_str(), prove + verify, Instant::now());
     }
+}
+
+fn duration(ms: f64) -> Duration {
+    Duration::try_from_secs_f64(ms / 1000.0).unwrap_or_default()
 }
 
 /// An attempt at one candidate that failed.
