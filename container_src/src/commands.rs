@@ -26,6 +26,7 @@ pub mod keys;
 mod own_flags;
 pub mod prove;
 pub mod ptau;
+pub mod receipt;
 mod remote_server;
 pub mod serve;
 mod start_checks;
@@ -98,6 +99,8 @@ enum Command {
     Doctor(Box<doctor::DoctorArgs>),
     /// Mint a voucher at a server, for a page: a short-lived token that proves in place of an API key. Prints it.
     Voucher(Box<voucher::VoucherArgs>),
+    /// Verify receipts: what a server signed of its proofs.
+    Receipt(receipt::ReceiptArgs),
     /// Check that a running server is ready, for container health checks.
     Healthcheck(healthcheck::HealthcheckArgs),
 }
@@ -124,6 +127,7 @@ pub fn run() -> ExitCode {
         Command::Keys(args) => keys::run(args),
         Command::Doctor(args) => doctor::run(*args, &environment, &misspelt(&variables)),
         Command::Voucher(args) => voucher::run(*args),
+        Command::Receipt(args) => receipt::run(args),
         Command::Healthcheck(args) => healthcheck::run(&args),
     };
     parse(&words, &variables).map_or_else(|error| exit_status::report(&error.into()), run_command)

@@ -5,6 +5,7 @@
 //! invalid. Warnings do not change it.
 
 mod finding;
+mod keys_of_service;
 mod machine;
 mod real_proof;
 mod service;
@@ -83,9 +84,14 @@ impl DoctorArgs {
         let wanted = inputs.map(|inputs| Wanted { circuit: circuit.flatten(), inputs });
         let mut report = Report::default();
         let mut service = Service::new(&server, has_key, &mut report);
-        if service.examine().await {
-            let verifier = self.serve.into_engine();
-            real_proof::examine(&server, wanted, (verifier, environment), &mut report).await;
+        let is_worth_a_proof = service.examine().await;
+        if service.is_reached() {
+            let is_local = service::is_loopback(server.url());
+            let keys = keys_of_service::examine(&server, is_local, &mut report).await;
+            if is_worth_a_proof {
+                let verifier = (self.serve.into_engine(), environment, &keys);
+                real_proof::examine(&server, wanted, verifier, &mut report).await;
+            }
         }
         Ok(report)
     }

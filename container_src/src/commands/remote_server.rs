@@ -244,19 +244,19 @@ impl RemoteServer {
         self.exchange(self.request(Method::GET, path)?).await
     }
 
-    /// Sends bytes, and returns the body of the answer, which has the accepted type.
+    /// Sends bytes, and returns the headers and the body of the answer, which has the accepted type.
     pub(super) async fn post_for(
         &self,
         path: &str,
         content_type: &'static str,
         body: Vec<u8>,
         accepted: &'static str,
-    ) -> Result<Vec<u8>, ServerError> {
+    ) -> Result<(HeaderMap, Vec<u8>), ServerError> {
         let request = self.request(Method::POST, path)?.header(header::CONTENT_TYPE, content_type);
         // In the place of the one that every request has.
         let accept = HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_static(accepted))]);
-        let (status, body) = self.exchange(request.headers(accept).body(body)).await?;
-        if status.is_success() { Ok(body) } else { Err(self.refusal(status, &body)) }
+        let (status, answered, body) = self.exchange_all(request.headers(accept).body(body)).await?;
+        if status.is_success() { Ok((answered, body)) } else { Err(self.refusal(status, &body)) }
     }
 
     /// Sends a request, with JSON if it has a body, and returns the JSON of the answer.
@@ -307,6 +307,15 @@ impl RemoteServer {
 
     /// Sends a request, and reads the whole answer.
     async fn exchange(&self, request: RequestBuilder) -> Result<(StatusCode, Vec<u8>), ServerError> {
+        let (status, _, body) = self.exchange_all(request).await?;
+        Ok((status, body))
+    }
+
+    /// As [`Self::exchange`], with the headers of the answer.
+    async fn exchange_all(
+        &self,
+        request: RequestBuilder,
+    ) -> Result<(StatusCode, HeaderMap, Vec<u8>), ServerError> {
         let connection = |source| ServerError::Connection { server: self.url.clone(), source };
         let mut response: Response = request.send().await.map_err(connection)?;
         let mut body = Vec::new();
@@ -316,7 +325,7 @@ impl RemoteServer {
             }
             body.extend_from_slice(&piece);
         }
-        Ok((response.status(), body))
+        Ok((response.status(), std::mem::take(response.headers_mut()), body))
     }
 
     fn refusal(&self, status: StatusCode, body: &[u8]) -> ServerError {

@@ -249,6 +249,9 @@ fn a_server_that_proves_has_no_fault() {
     {
         assert!(examined.has("ok", check), "{check}: {:#?}", examined.findings);
     }
+    for check in ["service", "sealing", "receipts", "receipt"] {
+        assert!(examined.has("ok", check), "{check}: {:#?}", examined.findings);
+    }
     assert!(ask(&url_of(server.address()), |run| run).has("skipped", "proof"));
     server.finish();
 }
@@ -375,6 +378,87 @@ fn changed_answers_of_a_server_are_found() {
         answer
     });
     examined.assert_found("fault", "verification", "does not verify");
+    examined.assert_found("fault", "receipt", "of another proof");
+    server.finish();
+}
+
+/// The answer with another character after these bytes.
+fn with_change_after(mut answer: Vec<u8>, mark: &str) -> Vec<u8> {
+    if let Some(at) = answer.windows(mark.len()).position(|found| found == mark.as_bytes()) {
+        let changed = &mut answer[at + mark.len()];
+        *changed = if *changed == b'A' { b'B' } else { b'A' };
+    }
+    answer
+}
+
+#[test]
+fn keys_that_clients_cannot_use_are_found() {
+    let server = TestServer::start_default();
+    let through = |change: fn(Vec<u8>) -> Vec<u8>| {
+        ask(&url_of(Proxy::start(Some(server.address()), change).0), |run| run)
+    };
+    through(|answer| answer).assert_no_fault();
+    // The keys of sealed bodies are the first of the document.
+    let examined = through(|answer| replaced(answer, "\"expires_at\":\"20", "\"expires_at\":\"19"));
+    examined.assert_found("fault", "sealing", "has expired");
+    let examined = through(|answer| replaced(answer, "\"not_before\":\"20", "\"not_before\":\"29"));
+    examined.assert_found("fault", "sealing", "is not valid before");
+    let examined = through(|answer| replaced(answer, "\"kem\":32", "\"kem\":99"));
+    examined.assert_found("warning", "sealing", "algorithms");
+    let examined = through(|answer| replaced(answer, "=\",\"not_before", "!\",\"not_before"));
+    examined.assert_found("fault", "sealing", "damaged");
+    let examined = through(|answer| replaced(answer, "\"timestamp\":\"20", "\"timestamp\":\"19"));
+    examined.assert_found("fault", "service", "s old");
+    let examined = through(|answer| replaced(answer, "\"sealing\":{", "\"seating\":{"));
+    examined.assert_found("warning", "sealing", "has no key");
+    let examined = through(|answer| replaced(answer, "\"limits\":{", "\"limbos\":{"));
+    examined.assert_found("fault", "service", "cannot be read");
+    let examined = through(|answer| with_change_after(answer, "\"kid\":\""));
+    examined.assert_found("fault", "receipts", "is not the one of its id");
+    let examined = through(|answer| with_change_after(answer, "\"Ed25519\",\"x\":\""));
+    examined.assert_found("fault", "receipts", "is not the one of its id");
+    let examined = through(|answer| {
+        let first = replaced(answer, "\"expires_at\":\"20", "\"expired_at\":\"20");
+        let second = replaced(first, "\"expires_at\":\"20", "\"expires_at\":\"19");
+        replaced(second, "\"expired_at\":\"20", "\"expires_at\":\"20")
+    });
+    examined.assert_found("fault", "receipts", "has expired");
+    server.finish();
+
+    let server = TestServer::start(|settings| {
+        settings.flag("--receipts", "off");
+        settings.flag("--sealing", "off");
+    });
+    let examined = ask(&url_of(server.address()), |run| run);
+    examined.assert_found("warning", "receipts", "signs no receipts");
+    examined.assert_found("warning", "sealing", "has no key");
+    examined.assert_no_fault();
+    server.finish();
+}
+
+#[test]
+fn receipts_that_nobody_can_verify_are_found() {
+    let (server, folder) = (TestServer::start_default(), tempfile::tempdir().unwrap());
+    let inputs = inputs_file(folder.path());
+    let through = |change: Box<dyn Fn(Vec<u8>) -> Vec<u8> + Send>| {
+        let proxy = Proxy::start(Some(server.address()), change);
+        ask(&url_of(proxy.0), |run| run.arg("--inputs").arg(&inputs))
+    };
+    let examined = through(Box::new(|answer| replaced(answer, "x-receipt:", "x-nothing:")));
+    examined.assert_found("fault", "receipt", "without a receipt");
+    let examined = through(Box::new(|answer| with_change_after(answer, "x-receipt: eyJ")));
+    examined.assert_found("fault", "receipt", "is not valid");
+    // Another server without a common secret stands behind the same address.
+    let other = TestServer::start_default();
+    let document = other.get("/.well-known/edgeprove").body;
+    let examined = through(Box::new(move |answer| {
+        let is_document = answer.windows(12).any(|found| found == b"\"receipts\":{");
+        let length = format!("connection: close\r\ncontent-length: {}", document.len());
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n{length}\r\n\r\n");
+        if is_document { [head.as_bytes(), &document].concat() } else { answer }
+    }));
+    examined.assert_found("fault", "receipt", "none of the given keys");
+    other.finish();
     server.finish();
 }
 

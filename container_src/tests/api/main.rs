@@ -69,6 +69,7 @@ mod proof_cache;
 mod prover_faults;
 mod proving;
 mod quick_starts;
+mod receipts;
 mod retries;
 mod sealing;
 mod separate_callers;

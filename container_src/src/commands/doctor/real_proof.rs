@@ -2,12 +2,15 @@
 
 use std::time::Instant;
 
-use edgeprove_protocol::CircuitId;
+use edgeprove_protocol::{CircuitId, headers};
 use edgeprove_telemetry::chain;
 use http::Method;
 use serde_json::{Map, Value, json};
 
-use super::finding::Report;
+use super::{
+    finding::Report,
+    keys_of_service::{self, ReceiptKeys},
+};
 use crate::{
     commands::{
         exit_status::Failure,
@@ -36,7 +39,7 @@ pub(super) struct Wanted {
 pub(super) async fn examine(
     server: &RemoteServer,
     wanted: Option<Wanted>,
-    verifier: (EngineArgs, &Environment),
+    (engine, environment, keys): (EngineArgs, &Environment, &ReceiptKeys),
     report: &mut Report,
 ) {
     let wanted = match wanted {
@@ -66,8 +69,11 @@ pub(super) async fn examine(
     let started = Instant::now();
     let tar = server.post_for(&path, "application/json", wanted.inputs, "application/x-tar").await;
     let took = started.elapsed().as_millis();
-    let tar = match tar {
-        Ok(tar) => tar,
+    let (tar, receipt) = match tar {
+        Ok((answered, tar)) => {
+            let receipt = answered.get(headers::RECEIPT).and_then(|receipt| receipt.to_str().ok());
+            (tar, receipt.map(ToOwned::to_owned))
+        }
         Err(error) => {
             let fix = match &error {
                 ServerError::Refused(problem) if problem.retryable => {
@@ -91,7 +97,8 @@ pub(super) async fn examine(
     };
     let name = wanted.circuit.map_or_else(|| "the default circuit".to_owned(), |circuit| circuit.to_string());
     report.ok("proof", format!("{name} was proved in {took} ms, the way there and back included"));
-    verify_here(files, verifier, report).await;
+    keys_of_service::examine_receipt(keys, receipt.as_deref(), &files, report);
+    verify_here(files, (engine, environment), report).await;
 }
 
 async fn verify_here(

@@ -22,12 +22,18 @@ const CLOCK_FAULT: SignedDuration = SignedDuration::from_secs(60);
 pub(super) struct Service<'a> {
     server: &'a RemoteServer,
     has_key: bool,
+    is_reached: bool,
     report: &'a mut Report,
 }
 
 impl<'a> Service<'a> {
     pub(super) fn new(server: &'a RemoteServer, has_key: bool, report: &'a mut Report) -> Self {
-        Self { server, has_key, report }
+        Self { server, has_key, is_reached: false, report }
+    }
+
+    /// Whether [`Self::examine`] found a service of Edgeprove.
+    pub(super) const fn is_reached(&self) -> bool {
+        self.is_reached
     }
 
     /// Examines everything but a proof. Returns whether a proof is worth a try.
@@ -35,6 +41,7 @@ impl<'a> Service<'a> {
         self.transport();
         let version_of_edge = self.edge().await;
         let Some(health) = self.health().await else { return false };
+        self.is_reached = true;
         self.versions(&health, version_of_edge.as_deref());
         self.problems(&health);
         self.circuits(&health);
@@ -316,7 +323,7 @@ impl<'a> Service<'a> {
 }
 
 /// Whether a URL leads to the machine itself.
-fn is_loopback(url: &reqwest::Url) -> bool {
+pub(super) fn is_loopback(url: &reqwest::Url) -> bool {
     let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
     host == "localhost" || host.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
 }
