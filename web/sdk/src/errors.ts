@@ -22,6 +22,10 @@ export type ClientErrorCode =
   | 'program_required'
   /** The program does not have the hash that it should have. */
   | 'program_changed'
+  /** A receipt that no given key signed, or that is of another proof. */
+  | 'receipt_invalid'
+  /** This runtime cannot verify a receipt: it has no Ed25519. */
+  | 'receipt_unverifiable'
   /** Nothing can be sealed for the server: this runtime cannot, or `seal: 'required'` and the server has no key. */
   | 'sealing_unavailable'
   /** The server did not finish within `timeout`. */

@@ -27,6 +27,8 @@ export interface ProofResult extends ProofParts {
   jobId?: string;
   /** The id of the request in the log of the server. */
   requestId?: string;
+  /** What the server states of the proof, signed by it: `@edgeprove/client/receipt` verifies it. */
+  receipt?: string;
   /** Durations. */
   timings: ProofTimings;
 }
@@ -114,6 +116,7 @@ export function resultOf(answer: ProofAnswer, started: number): ProofResult {
     },
   };
   if (answer.fallback_from !== undefined) result.fallbackFrom = answer.fallback_from;
+  if (answer.receipt !== undefined) result.receipt = answer.receipt;
   if (typeof answer.proof !== 'string') {
     result.groth16 = { proof: answer.proof, publicSignals: answer.publicSignals ?? [] };
   }

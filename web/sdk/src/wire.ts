@@ -80,6 +80,8 @@ export interface JobDocument {
   expires_at: string | null;
   /** In lists for operators and observers: until when an operator may queue the failed job again. */
   retry_until?: string;
+  /** The receipt of its proof. Lists and events do not have it. */
+  receipt?: string;
   /** What took how long, in the order of time. */
   stages: StageTime[];
   /** Paths at the server. The one to the events may have a token, with which a page without a key reads this job. */
@@ -142,6 +144,8 @@ export interface ProofAnswer {
   verified: boolean;
   cached: boolean;
   fallback_from?: string;
+  /** What the server states of the proof, signed by it. */
+  receipt?: string;
   timings: ServerTimings;
   request_id: string;
 }
@@ -323,8 +327,61 @@ export interface ServiceDocument {
   };
   /** The keys for which a client may seal what it sends, the best one first. */
   sealing: { keys: SealingKey[] };
+  /** The keys with which receipts are verified, the one that signs now first: a JWK Set (RFC 7517). */
+  receipts: {
+    keys: ReceiptKey[];
+    /** Whether they outlive the server. */
+    lasting: boolean;
+  };
   /** The time at the server, RFC 3339 in UTC. */
   timestamp: string;
+}
+
+/** A public key of receipts: a JWK of Ed25519 (RFC 8037). Times are RFC 3339 in UTC. */
+export interface ReceiptKey {
+  kty: 'OKP' | (string & {});
+  crv: 'Ed25519' | (string & {});
+  /** The bytes of the key in base64url. */
+  x: string;
+  /** Its thumbprint (RFC 7638). */
+  kid: string;
+  alg: string;
+  use: string;
+  not_before: string;
+  /** It signs no more from then on. What it signed before remains valid. */
+  expires_at: string;
+}
+
+/** What a server states of one proof: docs/RECEIPTS.md. Times are RFC 3339 in UTC. */
+export interface Receipt {
+  /** When it was signed, in seconds since 1970. */
+  iat: number;
+  request_id: string;
+  circuit: string;
+  fallback_from?: string;
+  proof_system: 'ultra-honk' | 'groth16' | (string & {});
+  target: Target;
+  vk_hash: Hex;
+  /** SHA-256 of the bytes of the verification key. */
+  vk_sha256: Hex;
+  /** The program that made the proof. */
+  backend: { name: 'bb' | 'groth16' | (string & {}); version: string };
+  proof_hash: Hex;
+  /** SHA-256 of the public inputs, as 32-byte fields one after the other. */
+  public_inputs_hash: Hex;
+  verified: boolean;
+  cached: boolean;
+  accepted_at: string;
+  started_at: string;
+  finished_at: string;
+  /** Whether the witness or the inputs came sealed. */
+  sealed: boolean;
+  /** Whether the server observed that it wiped the witness in its spool. */
+  spool_wiped: boolean;
+  /** The last entry of the audit log: its number, a colon and its hash. */
+  audit_head?: string;
+  /** `id` is new with each start: the end of the server's name in its audit log. */
+  server: { id: string; version: string };
 }
 
 /** A public key for which a client may seal. Times are RFC 3339 in UTC. */

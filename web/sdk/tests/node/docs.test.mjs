@@ -46,10 +46,11 @@ test('the example of the README has ten lines and proves', async () => {
 
 test('the examples of docs/SDK.md do what they show', async () => {
   const all = examples(await read('docs/SDK.md'));
-  assert.equal(all.length, 3);
+  assert.equal(all.length, 4);
   assert.match(await outputOf(all[0]), /Uint8Array.*server true/s);
   assert.match(await outputOf(all[1]), /true\ntrue\n$/);
   assert.match(await outputOf(all[2]), /done 100 true\nserver completed ok\n$/);
+  assert.equal(await outputOf(all[3]), 'range_check bb true\n');
 });
 
 test('docs/SDK.md has every code, option and member', async () => {
