@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -135,6 +136,7 @@ def test_the_documents_of_the_server_have_the_members_of_the_types(builder: Serv
             return http.get(path).json()
 
         check(wire.Health, get("/api/health"))
+        check(wire.Service, get("/.well-known/edgeprove"))
         for entry in check(wire.TemplateList, get("/v1/templates")).templates:
             check(wire.Template, get(entry.template))
         request = {"templateName": "rangeCheck", "language": "circom", "params": PARAMS}
@@ -162,6 +164,8 @@ def test_the_documents_of_the_server_have_the_members_of_the_types(builder: Serv
                         assert check(wire.Job, json.loads(line[5:])).status != "failed"
             proof = get(f"/v1/proofs/{job.id}/proof")
             check(wire.ProofAnswer, proof)
+            assert check(wire.Job, get(f"/v1/proofs/{job.id}")).receipt == proof["receipt"]
+            check(wire.Receipt, json.loads(base64.urlsafe_b64decode(proof["receipt"].split(".")[1] + "==")))
             check(wire.Calldata, get(f"/v1/proofs/{job.id}/calldata"))
             body = {"proof": proof["proof"], "publicInputs": proof["public_inputs"]}
             check(wire.Verdict, http.post(f"/v1/verify/{circuit}?target={proof['target']}", json=body).json())
@@ -170,7 +174,7 @@ def test_the_documents_of_the_server_have_the_members_of_the_types(builder: Serv
         wrong = {"privateInputs": {"value": -1}, "publicInputs": {"min": 1, "max": 2}}
         check(wire.ProblemDocument, http.post("/api/prove/range_check", json=wrong).json())
         check(wire.RemovedCircuit, http.delete(f"/v1/circuits/{uploaded.id}").json())
-    assert len(seen) == 12, seen
+    assert len(seen) == 14, seen
     # The comparison itself finds a member that no type has, and one that is missing.
     for document in ({"valid": True, "verifiedBy": "bb", "other": 1}, {"valid": True}):
         with pytest.raises(DecodeError):

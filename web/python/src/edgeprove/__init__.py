@@ -4,7 +4,7 @@
 then ``_async/_jobs.py`` and ``_async/_http.py``. The modules beside them do no I/O.
 """
 
-from . import webhooks, wire
+from . import receipts, webhooks, wire
 from ._async._circuits import AsyncCircuits
 from ._async._client import AsyncClient
 from ._async._jobs import AsyncJobs
@@ -17,6 +17,7 @@ from ._sync._circuits import Circuits
 from ._sync._client import Client
 from ._sync._jobs import Jobs
 from ._version import VERSION as __version__
+from .receipts import ReceiptError, verify_receipt
 
 __all__ = [
     "CLIENT_ERROR_CODES",
@@ -34,11 +35,14 @@ __all__ = [
     "Jobs",
     "Progress",
     "ProofResult",
+    "ReceiptError",
     "Retry",
     "Timings",
     "VerificationKey",
     "Witness",
     "__version__",
+    "receipts",
+    "verify_receipt",
     "webhooks",
     "wire",
 ]

@@ -9,6 +9,8 @@ CLIENT_ERROR_CODES: Final = (
     "answer_too_large",
     "bad_answer",
     "invalid_option",
+    "package_missing",
+    "receipt_invalid",
     "timeout",
     "unreachable",
     "webhook_invalid",

@@ -222,6 +222,11 @@ def verify_proof(
     return Call("POST", f"/v1/verify/{segment(circuit)}", DOCUMENT_MAX, query=query, body=body, deadline=deadline)
 
 
+def get_service() -> Call:
+    """Reads versions, limits and keys of the server."""
+    return Call("GET", "/.well-known/edgeprove", DOCUMENT_MAX)
+
+
 def get_health() -> Call:
     """Reads the state of the server. An unhealthy server is an answer too."""
     return Call("GET", "/api/health", LIST_MAX, accepts=500)

@@ -66,6 +66,8 @@ class ProofResult:
     fallback_from: str | None = None
     #: The job, where there was one. ``client.jobs.calldata(job_id)`` has the call of its verifier contract.
     job_id: str | None = None
+    #: What the server states of the proof, signed by it: see :func:`edgeprove.verify_receipt`.
+    receipt: str | None = field(default=None, repr=False)
     #: For circuits of circom.
     groth16: Groth16 | None = field(default=None, repr=False)
 
@@ -157,6 +159,7 @@ def result_of(answer: ProofAnswer, started: float, job_id: str | None = None) ->
         timings=Timings((time.monotonic() - started) * 1000, answer.timings),
         fallback_from=answer.fallback_from,
         job_id=job_id,
+        receipt=answer.receipt,
         groth16=groth16,
     )
 

@@ -109,6 +109,8 @@ class Job:
     fallback_circuit: str | None = None
     #: The longest time for the proof, in milliseconds, where the request had one.
     timeout_ms: float | None = None
+    #: The receipt of its proof. Lists and events do not have it.
+    receipt: str | None = field(default=None, repr=False)
 
     @property
     def is_finished(self) -> bool:
@@ -168,6 +170,8 @@ class ProofAnswer:
     #: For Groth16: the public inputs in decimal digits.
     public_signals: list[str] | None = wire("publicSignals", default=None)
     fallback_from: str | None = None
+    #: A receipt: what the server states of the proof, signed by it.
+    receipt: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -507,3 +511,146 @@ class Health:
     uptime_s: float
     timestamp: str
     powers: PowersOfTau | None = None
+
+
+@dataclass(frozen=True)
+class Versions:
+    """Versions of the programs."""
+
+    edgeprove: str
+    bb: str
+    noir: str
+
+
+@dataclass(frozen=True)
+class ServiceLimits:
+    """Limits of requests. A proxy in front of the server may have lower ones."""
+
+    upload_max_bytes: int
+    decompressed_max_bytes: int
+    inputs_max_bytes: int
+    prove_timeout_ms: int
+    request_timeout_ms: int
+    job_attempts_max: int
+
+
+@dataclass(frozen=True)
+class HpkeSuite:
+    """Algorithms of HPKE (RFC 9180), by the numbers of IANA."""
+
+    kem: int
+    kdf: int
+    aead: int
+
+
+@dataclass(frozen=True)
+class Attestation:
+    """Evidence of the program that has a private key."""
+
+    kind: str
+
+
+@dataclass(frozen=True)
+class SealingKey:
+    """A public key for which a client may seal. Times are RFC 3339 in UTC."""
+
+    id: str
+    suite: HpkeSuite
+    #: Base64.
+    public_key: str
+    not_before: str
+    expires_at: str
+    attestation: Attestation
+
+
+@dataclass(frozen=True)
+class Sealing:
+    """The keys for which a client may seal what it sends, the best one first."""
+
+    keys: list[SealingKey]
+
+
+@dataclass(frozen=True)
+class ReceiptKey:
+    """A public key of receipts: a JWK of Ed25519 (RFC 8037). Times are RFC 3339 in UTC."""
+
+    kty: str
+    crv: str
+    #: The bytes of the key in base64url.
+    x: str
+    #: Its thumbprint (RFC 7638).
+    kid: str
+    alg: str
+    use: str
+    not_before: str
+    #: It signs no more from then on. What it signed before remains valid.
+    expires_at: str
+
+
+@dataclass(frozen=True)
+class Receipts:
+    """The keys with which receipts are verified, the one that signs now first."""
+
+    keys: list[ReceiptKey]
+    #: Whether they outlive the server.
+    lasting: bool
+
+
+@dataclass(frozen=True)
+class Service:
+    """What a client needs to know of a service."""
+
+    versions: Versions
+    limits: ServiceLimits
+    sealing: Sealing
+    receipts: Receipts
+    timestamp: str
+
+
+@dataclass(frozen=True)
+class ReceiptProgram:
+    """The program that made a proof: ``bb`` or ``groth16``."""
+
+    name: str
+    version: str
+
+
+@dataclass(frozen=True)
+class ReceiptServer:
+    """The server that signed a receipt."""
+
+    #: New with each start: the end of the server's name in its audit log.
+    id: str
+    version: str
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What a server states of one proof: docs/RECEIPTS.md."""
+
+    #: When it was signed, in seconds since 1970.
+    iat: int
+    request_id: str
+    circuit: str
+    proof_system: str
+    target: Target
+    vk_hash: str
+    #: SHA-256 of the bytes of the verification key.
+    vk_sha256: str
+    backend: ReceiptProgram
+    proof_hash: str
+    #: SHA-256 of the public inputs, as 32-byte fields one after the other.
+    public_inputs_hash: str
+    verified: bool
+    cached: bool
+    accepted_at: str
+    started_at: str
+    finished_at: str
+    #: Whether the witness or the inputs came sealed.
+    sealed: bool
+    #: Whether the server observed that it wiped the witness in its spool.
+    spool_wiped: bool
+    server: ReceiptServer
+    fallback_from: str | None = None
+    #: The last entry of the audit log: its number, a colon and its hash.
+    audit_head: str | None = None

@@ -18,7 +18,7 @@ from .._inputs import Inputs
 from .._options import Retry, settings_of
 from .._requests import ProofOptions
 from .._result import Progress, ProofResult, job_progress, result_of, throw_if_not_completed
-from ..wire import Health, Job, Priority, ProofAnswer, Target, Verdict
+from ..wire import Health, Job, Priority, ProofAnswer, Service, Target, Verdict
 from . import _runtime as runtime
 from ._circuits import AsyncCircuits
 from ._http import AsyncHttp
@@ -143,6 +143,10 @@ class AsyncClient:
         if answer.is_problem:
             raise answer.failure()
         return answer.decode(Health)
+
+    async def service(self) -> Service:
+        """Versions, limits and keys of the server. ``receipts`` has the keys of :func:`edgeprove.verify_receipt`."""
+        return (await self._http.send(requests.get_service())).decode(Service)
 
     async def warm(self, circuit: str | None = None) -> Health:
         """Wakes a server that sleeps, and lets it load a circuit, before a proof is needed."""

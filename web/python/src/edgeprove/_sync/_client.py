@@ -19,7 +19,7 @@ from .._inputs import Inputs
 from .._options import Retry, settings_of
 from .._requests import ProofOptions
 from .._result import Progress, ProofResult, job_progress, result_of, throw_if_not_completed
-from ..wire import Health, Job, Priority, ProofAnswer, Target, Verdict
+from ..wire import Health, Job, Priority, ProofAnswer, Service, Target, Verdict
 from . import _runtime as runtime
 from ._circuits import Circuits
 from ._http import Http
@@ -144,6 +144,10 @@ class Client:
         if answer.is_problem:
             raise answer.failure()
         return answer.decode(Health)
+
+    def service(self) -> Service:
+        """Versions, limits and keys of the server. ``receipts`` has the keys of :func:`edgeprove.verify_receipt`."""
+        return (self._http.send(requests.get_service())).decode(Service)
 
     def warm(self, circuit: str | None = None) -> Health:
         """Wakes a server that sleeps, and lets it load a circuit, before a proof is needed."""
