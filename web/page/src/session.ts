@@ -1,55 +1,68 @@
-// The API key of this visit. It stays in memory; in the session storage of this tab only where the reader asked for it.
+// The API key or the voucher of this visit. It stays in memory; in the session storage of this tab only where the reader asked
+// for it.
 
-const KEY = 'edgeprove-key';
+const STORED = 'edgeprove-key';
 
 /** What a header can carry. */
 const VALID = /^[!-~]+$/;
+/** What every voucher begins with. */
+const VOUCHER = 'epv1.';
 
-/** The API key, and who wants to know when it changes. */
+/** The API key or the voucher, and who wants to know when it changes. */
 export class Session {
-  #key: string | undefined;
+  #token: string | undefined;
   readonly #listeners = new Set<() => void>();
 
   constructor() {
     try {
-      this.#key = sessionStorage.getItem(KEY) ?? undefined;
+      this.#token = sessionStorage.getItem(STORED) ?? undefined;
     } catch {
       // Storage may be forbidden.
     }
   }
 
-  /** The key; `undefined` without one. */
-  get apiKey(): string | undefined {
-    return this.#key;
+  /** The key or the voucher, which requests send alike; `undefined` without either. */
+  get token(): string | undefined {
+    return this.#token;
   }
 
-  /** Whether the key outlives a reload of this tab. */
+  /** Whether it is a voucher. */
+  get isVoucher(): boolean {
+    return this.#token !== undefined && Session.isVoucher(this.#token);
+  }
+
+  /** Whether it outlives a reload of this tab. */
   get isStored(): boolean {
     try {
-      return sessionStorage.getItem(KEY) !== null;
+      return sessionStorage.getItem(STORED) !== null;
     } catch {
       return false;
     }
   }
 
-  /** Whether a text can be a key. */
-  static isValid(key: string): boolean {
-    return VALID.test(key);
+  /** Whether a text can be a key or a voucher. */
+  static isValid(token: string): boolean {
+    return VALID.test(token);
   }
 
-  /** Sets the key; an empty one removes it. */
-  setKey(key: string, isStored: boolean): void {
-    this.#key = key === '' ? undefined : key;
+  /** Whether a text is a voucher, by its beginning. */
+  static isVoucher(token: string): boolean {
+    return token.startsWith(VOUCHER);
+  }
+
+  /** Sets the key or the voucher; an empty one removes it. */
+  setToken(token: string, isStored: boolean): void {
+    this.#token = token === '' ? undefined : token;
     try {
-      if (isStored && this.#key !== undefined) sessionStorage.setItem(KEY, this.#key);
-      else sessionStorage.removeItem(KEY);
+      if (isStored && this.#token !== undefined) sessionStorage.setItem(STORED, this.#token);
+      else sessionStorage.removeItem(STORED);
     } catch {
       // It holds until the page is left.
     }
     for (const listener of this.#listeners) listener();
   }
 
-  /** Calls back when the key changes. Returns what ends that. */
+  /** Calls back when it changes. Returns what ends that. */
   onChange(listener: () => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);

@@ -5,7 +5,7 @@ import type { Session } from './session.js';
 
 /** What a view gets. */
 export interface ViewContext {
-  /** The API key. */
+  /** The API key or the voucher. */
   session: Session;
   /** The route at the start of the view. */
   route: Route;

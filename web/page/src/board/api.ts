@@ -1,4 +1,4 @@
-// Requests of the board. Each has the key of the session; what fails becomes an error with the server's own words.
+// Requests of the board. Each has the key or the voucher of the session; what fails becomes an error with the server's own words.
 
 import type { ProblemDocument } from '@edgeprove/client';
 
@@ -53,8 +53,8 @@ export class Api {
 
   async #fetch(path: string, method: string, signal: AbortSignal): Promise<Response> {
     const headers: Record<string, string> = {};
-    const key = this.#session.apiKey;
-    if (key !== undefined) headers['x-api-key'] = key;
+    const { token } = this.#session;
+    if (token !== undefined) headers['x-api-key'] = token;
     const url = new URL(path.replace(/^\//, ''), this.#base);
     const response = await fetch(url, { method, headers, signal, cache: 'no-store' });
     if (response.ok) return response;

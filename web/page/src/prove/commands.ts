@@ -1,4 +1,4 @@
-// The same call as a command and as a program. No text has the value of the API key.
+// The same call as a command and as a program. No text has the value of the API key or the voucher.
 
 import type { Inputs, InputValue, Target } from '@edgeprove/client';
 
@@ -13,10 +13,14 @@ export interface ShownCall {
   inputs: Inputs;
   /** Names of public inputs; empty where the circuit decides. */
   publicNames: ReadonlySet<string>;
-  hasKey: boolean;
+  /** What the call was allowed with; `undefined`: nothing. */
+  access: 'key' | 'voucher' | undefined;
 }
 
-/** The command with curl. The key comes from a variable of the shell. */
+/** The variables from which the command and the program take the key or the voucher. */
+export const VARIABLES = { key: 'EDGEPROVE_KEY', voucher: 'EDGEPROVE_VOUCHER' } as const;
+
+/** The command with curl. The key or the voucher comes from a variable of the shell. */
 export function curlCommand(call: ShownCall): string {
   const url = new URL(`api/prove/${encodeURIComponent(call.circuit)}`, call.base);
   if (call.target !== undefined) url.searchParams.set('target', call.target);
@@ -28,17 +32,17 @@ export function curlCommand(call: ShownCall): string {
   const body = call.publicNames.size > 0 ? { privateInputs, publicInputs } : { privateInputs };
   return [
     `curl ${quoted(url.href)}`,
-    ...(call.hasKey ? ['-H "Authorization: Bearer $EDGEPROVE_KEY"'] : []),
+    ...(call.access ? [`-H "Authorization: Bearer $${VARIABLES[call.access]}"`] : []),
     "-H 'Content-Type: application/json'",
     "-H 'Accept: application/json'",
     `--data ${quoted(toJson(body))}`,
   ].join(' \\\n  ');
 }
 
-/** The program with the client package. The key comes from the environment. */
+/** The program with the client package. The key or the voucher comes from the environment. */
 export function clientProgram(call: ShownCall): string {
   const options = [`url: ${literal(call.base.href)}`];
-  if (call.hasKey) options.push('apiKey: process.env.EDGEPROVE_KEY');
+  if (call.access) options.push(`${call.access === 'key' ? 'apiKey' : 'voucher'}: process.env.${VARIABLES[call.access]}`);
   const target = call.target === undefined ? '' : `, { target: ${literal(call.target)} }`;
   return [
     "import { createProver } from '@edgeprove/client';",

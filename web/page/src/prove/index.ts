@@ -6,8 +6,9 @@ import type { Circuit, CircuitEntry, Prover, ProofResult, Target, Template } fro
 import { copyButton } from '../copy.js';
 import { el, fill, icon, uniqueId } from '../dom.js';
 import { count, duration, shortened } from '../format.js';
+import type { Session } from '../session.js';
 import type { View, ViewContext } from '../view.js';
-import { clientProgram, curlCommand } from './commands.js';
+import { clientProgram, curlCommand, VARIABLES } from './commands.js';
 import type { ShownCall } from './commands.js';
 import { InputForm, loadingForm } from './input_form.js';
 import { Lane, sentence } from './lane.js';
@@ -23,6 +24,14 @@ const TARGETS: Record<Target, string> = {
 
 /** Most circuits in the list. */
 const CIRCUITS_MAX = 5000;
+
+/** What helps against a refused key or voucher. */
+const ACCESS_REMEDIES: Partial<Record<string, string>> = {
+  api_key_required: 'Enter a key or a voucher with the button at the top.',
+  api_key_unknown: 'Enter another key with the button at the top.',
+  voucher_invalid: 'Enter a new voucher with the button at the top.',
+  voucher_used_up: 'Enter a new voucher with the button at the top.',
+};
 
 const ORIGINS = { configured: 'Mounted', built: 'Built from templates', uploaded: 'Uploaded' } as const;
 
@@ -125,10 +134,10 @@ class ProvePage {
 
   #makeProver(): Prover {
     const { base, session } = this.#context;
-    const apiKey = session.apiKey;
+    const { token } = session;
     return createProver({
       url: base, mode: 'remote', storage: null, worker: this.#local?.startWorker ?? false,
-      ...(apiKey === undefined ? {} : { apiKey }),
+      ...(token === undefined ? {} : session.isVoucher ? { voucher: token } : { apiKey: token }),
     });
   }
 
@@ -324,7 +333,7 @@ class ProvePage {
     this.#compare();
     this.#showCall({
       base: this.#context.base, circuit: circuit.id, target: target === circuit.target ? undefined : target, inputs,
-      publicNames: form.publicNames, hasKey: this.#context.session.apiKey !== undefined,
+      publicNames: form.publicNames, access: accessOf(this.#context.session),
     });
     this.#showLanes();
   }
@@ -346,7 +355,9 @@ class ProvePage {
     const code = (what: string, text: string) => (): HTMLElement => el('div', { class: 'part' },
       el('pre', { tabindex: 0, role: 'region', 'aria-label': what }, text),
       el('div', { class: 'buttons' }, copyButton(`Copy ${what}`, () => text)));
-    const note = call.hasKey ? el('p', { class: 'note' }, 'The key comes from the variable ', el('code', {}, 'EDGEPROVE_KEY'), '.') : null;
+    const note = call.access
+      ? el('p', { class: 'note' }, `The ${call.access} comes from the variable `, el('code', {}, VARIABLES[call.access]), '.')
+      : null;
     fill(this.#call, el('section', { class: 'card', 'aria-label': 'The same call' },
       el('div', { class: 'row' }, el('h2', {}, 'The same call'), el('span', { class: 'note' }, 'with these inputs')),
       tabs('The same call', [
@@ -376,17 +387,22 @@ class ProvePage {
   #fail(error: unknown, what: string, again?: () => void): void {
     if (this.#ended.signal.aborted || (error instanceof EdgeproveError && error.code === 'aborted')) return;
     if (!(error instanceof EdgeproveError)) throw error;
-    const isKey = error.code === 'api_key_required' || error.code === 'api_key_unknown';
+    const remedy = ACCESS_REMEDIES[error.code];
     fill(this.#fault,
       icon('M12 8v5', 'M12 16.5v.01', 'M12 3.5l9.5 17h-19z'),
       el('div', {}, el('p', {}, el('b', {}, what)), el('p', {}, sentence(error.detail)),
-        isKey ? el('p', {}, 'Enter a key with the button at the top.') : null,
+        remedy === undefined ? null : el('p', {}, remedy),
         again ? el('button', { type: 'button', onclick: again }, 'Try again') : null));
   }
 
   #showProblem(): void {
     fill(this.#fault);
   }
+}
+
+function accessOf(session: Session): ShownCall['access'] {
+  if (session.token === undefined) return undefined;
+  return session.isVoucher ? 'voucher' : 'key';
 }
 
 /** A name for people: the id of a stored circuit is a hash. */

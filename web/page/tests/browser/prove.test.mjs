@@ -188,7 +188,7 @@ test('a key is sent and never shown, and a circuit without it is refused with wh
   await control(page, 'max').fill('100');
   await proveButton(page).click();
   await page.waitForSelector('.problem:not(:empty)');
-  assert.match(await page.locator('.problem').textContent(), /Enter a key/);
+  assert.match(await page.locator('.problem').textContent(), /Enter a key or a voucher/);
   await page.getByRole('button', { name: 'No key' }).click();
   await page.locator('#access-key').fill('page-key with blank');
   await page.keyboard.press('Enter');
@@ -204,6 +204,63 @@ test('a key is sent and never shown, and a circuit without it is refused with wh
   const stored = await page.evaluate(() => JSON.stringify([{ ...sessionStorage }, { ...localStorage }]));
   assert.equal(stored, '[{},{}]');
   await page.getByText('Proving in the browser is not set up here', { exact: false }).waitFor();
+  await page.context().close();
+  await withKeys.stop();
+});
+
+test('a voucher proves as often as it allows, from this page, and is never shown', options, async () => {
+  const withKeys = await Server.start({ keys: await keysFile({ shop: 'user' }) });
+  const minted = await fetch(`${withKeys.url}/v1/vouchers`, {
+    method: 'POST', headers: { authorization: 'Bearer shop-key', 'content-type': 'application/json' },
+    body: JSON.stringify({ circuit: 'range_check', uses: 1, origin: withKeys.url }),
+  });
+  const { voucher } = await minted.json();
+  const page = await open(withKeys.url);
+  for (const [name, value] of [['value', '42'], ['min', '10'], ['max', '100']]) await control(page, name).fill(value);
+  await page.getByRole('button', { name: 'No key' }).click();
+  const dialog = page.locator('dialog.access');
+  const enter = async (key, text) => {
+    await page.locator('#access-key').fill(key);
+    await page.locator('#access-voucher').fill(text);
+    await page.keyboard.press('Enter');
+  };
+  for (const [key, text, expected, invalid] of [
+    ['shop-key', voucher, /not both/, '#access-voucher'],
+    [voucher, '', /field for vouchers/, '#access-key'],
+    ['', 'shop-key', /begins with epv1/, '#access-voucher'],
+    ['', `${voucher} x`, /no blanks/, '#access-voucher'],
+  ]) {
+    await enter(key, text);
+    assert.match(await dialog.locator('.fault').textContent(), expected);
+    assert.equal(await page.locator(invalid).getAttribute('aria-invalid'), 'true');
+    assert.equal(await dialog.locator('[aria-invalid]').count(), 1);
+  }
+  await page.locator('#access-stored').check();
+  await enter('', voucher);
+  await page.getByRole('button', { name: 'Voucher set' }).waitFor();
+  await proveButton(page).click();
+  await proofs(page).first().waitFor();
+  await page.locator('.proof button', { hasText: 'Verify at the server' }).click();
+  await page.waitForSelector('.verdict[data-verdict=valid]');
+  const call = page.locator('section[aria-label="The same call"]');
+  assert.match(await call.locator('pre').first().textContent(), /Bearer \$EDGEPROVE_VOUCHER"/);
+  await call.getByRole('tab', { name: 'JavaScript' }).click();
+  assert.match(await call.locator('[role=tabpanel]:not([hidden]) pre').textContent(), /voucher: process\.env\.EDGEPROVE_VOUCHER/);
+  assert.ok(!(await page.content()).includes(voucher));
+
+  // Its only use is gone.
+  await page.reload();
+  await page.waitForSelector('.fields');
+  await page.getByRole('button', { name: 'Voucher set' }).waitFor();
+  for (const [name, value] of [['value', '42'], ['min', '10'], ['max', '100']]) await control(page, name).fill(value);
+  await proveButton(page).click();
+  await page.waitForSelector('.problem:not(:empty)');
+  assert.match(await page.locator('.problem').textContent(), /Enter a new voucher/);
+  await page.getByRole('button', { name: 'Voucher set' }).click();
+  assert.equal(await page.locator('#access-voucher').inputValue(), voucher);
+  await dialog.getByRole('button', { name: 'Remove' }).click();
+  await page.getByRole('button', { name: 'No key' }).waitFor();
+  assert.equal(await page.evaluate(() => JSON.stringify({ ...sessionStorage })), '{}');
   await page.context().close();
   await withKeys.stop();
 });

@@ -1,4 +1,4 @@
-// The commands that a page shows do what the page did, and have no key.
+// The commands that a page shows do what the page did, and have no key and no voucher.
 
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
@@ -11,7 +11,7 @@ const { clientProgram, curlCommand, quoted } = await load('src/prove/commands.ts
 const run = promisify(execFile);
 
 const call = {
-  base: new URL('http://127.0.0.1:1/below/'), circuit: 'range_check', target: 'evm', hasKey: true, publicNames: new Set(['min']),
+  base: new URL('http://127.0.0.1:1/below/'), circuit: 'range_check', target: 'evm', access: 'key', publicNames: new Set(['min']),
   inputs: { value: 2n ** 60n, min: 18n, name: "O'Brien $HOME `id`", flags: [true, false] },
 };
 
@@ -32,8 +32,19 @@ test('the command of curl sends what the page sends', async () => {
   assert.deepEqual(body, {
     privateInputs: { value: '1152921504606846976', name: "O'Brien $HOME `id`", flags: [true, false] }, publicInputs: { min: '18' },
   });
-  assert.doesNotMatch(curlCommand({ ...call, hasKey: false }), /Authorization|EDGEPROVE_KEY/);
+  assert.doesNotMatch(curlCommand({ ...call, access: undefined }), /Authorization|EDGEPROVE_/);
   assert.match(curlCommand({ ...call, publicNames: new Set() }), /--data '\{"privateInputs":\{"value"/);
+});
+
+test('a voucher is taken from a variable of its own', async () => {
+  const withVoucher = { ...call, access: 'voucher' };
+  const { stdout } = await run('sh', ['-c', curlCommand(withVoucher).replace(/^curl/, 'printf "%s\\n"')], {
+    env: { ...process.env, EDGEPROVE_VOUCHER: 'epv1.from.the-shell' },
+  });
+  assert.ok(stdout.split('\n').includes('Authorization: Bearer epv1.from.the-shell'));
+  assert.match(clientProgram(withVoucher), /, voucher: process\.env\.EDGEPROVE_VOUCHER \}/);
+  assert.doesNotMatch(curlCommand(withVoucher) + clientProgram(withVoucher), /EDGEPROVE_KEY|apiKey/);
+  assert.doesNotMatch(clientProgram({ ...call, access: undefined }), /apiKey|voucher/);
 });
 
 test('the program is valid, with exact integers', async () => {
