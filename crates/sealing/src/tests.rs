@@ -8,6 +8,8 @@ use hpke::{
     Deserializable as _, Kem, OpModeR, aead::AesGcm256, kdf::HkdfSha256, kem::X25519HkdfSha256,
     setup_receiver,
 };
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 
 use crate::{
     Binding, KeySource, SealingSecret, UnsealError, Unsealer, Unsealing,
@@ -43,6 +45,42 @@ fn the_vector_of_rfc_9180_opens() {
         bytes("e5d84cd531cfb583096e7cfa9641bd3079cf3a91cda813c52deb5f512be9931980a41de125a925cdad859d5b7a");
     let plaintext = context.open(&ciphertext, &bytes("436f756e742d30")).unwrap();
     assert_eq!(plaintext, b"Beauty is truth, truth beauty");
+}
+
+/// The bodies that the clients in TypeScript and Python are tested with, too.
+#[test]
+fn the_bodies_of_the_vectors_open() {
+    let vectors: Value = serde_json::from_str(include_str!("../vectors/sealed-bodies.json")).unwrap();
+    let now = vectors["time_ms"].as_u64().unwrap();
+    let secret = SealingSecret::read(vectors["secret"].as_str().unwrap()).unwrap();
+    let server = Arc::new(Unsealing::new(KeySource::Shared(vec![secret]), now));
+    let key = server.keys.document(now, |ms| ms.to_string()).unwrap().remove(0);
+    assert_eq!(
+        (&vectors["key"]["id"], &vectors["key"]["public_key"]),
+        (&json!(key.id), &json!(key.public_key))
+    );
+    let mut opened = 0;
+    for vector in vectors["bodies"].as_array().unwrap() {
+        let Some(sealed) = vector["sealed"].as_str() else { continue };
+        let text = |name: &str| vector[name].as_str().unwrap().to_owned();
+        let credential = vector["token"].as_str().map(|token| Sha256::digest(token).into());
+        let binding = Binding {
+            content: text("content"),
+            circuit: text("circuit"),
+            target: text("target"),
+            credential,
+        };
+        // Each has the same ephemeral key, so one server would take them for repetitions.
+        let secret = SealingSecret::read(vectors["secret"].as_str().unwrap()).unwrap();
+        let server = Arc::new(Unsealing::new(KeySource::Shared(vec![secret]), now));
+        let plaintext = open_at(&server, binding, &hex::decode(sealed).unwrap(), 8192, now).unwrap();
+        let expected: Vec<u8> = (0..vector["plaintext_bytes"].as_u64().unwrap())
+            .map(|at| u8::try_from((7 * at + at / 256) % 256).unwrap())
+            .collect();
+        assert_eq!(plaintext, expected);
+        opened += 1;
+    }
+    assert!(opened > 1);
 }
 
 fn server() -> Arc<Unsealing> {

@@ -31,7 +31,7 @@ REPLACEMENTS = [
     (r"\baclose\b", "close"),
     (r"\b__a(enter|exit)__\b", r"__\1__"),
     (r"\bhttpx\.AsyncClient\b", "httpx.Client"),
-    (r"\bAsync(Client|Jobs|Circuits|Http)\b", r"\1"),
+    (r"\bAsync(Client|Jobs|Circuits|Vouchers|Http)\b", r"\1"),
     (r"\basync (def|for|with)\b", r"\1"),
     (r"\bawait ", ""),
     (r"by many tasks at once", "by many threads at once"),

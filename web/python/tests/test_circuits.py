@@ -112,7 +112,7 @@ def test_the_inputs_of_a_circuit_are_read_once_and_again_after_a_refusal(clients
         assert len(proxy.seen("GET /v1/circuits/range_check")) == 1
 
         def intercept(request: Request) -> bool:
-            return request.command == "POST" and request.problem(422, "invalid_inputs")
+            return request.command == "POST" and bool(request.read_body()) and request.problem(422, "invalid_inputs")
 
         proxy.intercept = intercept
         with pytest.raises(EdgeproveError, match="invalid_inputs"):
@@ -136,7 +136,8 @@ def test_the_documents_of_the_server_have_the_members_of_the_types(builder: Serv
             return http.get(path).json()
 
         check(wire.Health, get("/api/health"))
-        check(wire.Service, get("/.well-known/edgeprove"))
+        check(wire.ServiceDocument, get("/.well-known/edgeprove"))
+        check(wire.NewVoucher, http.post("/v1/vouchers", json={"circuit": "range_check", "subject": "user"}).json())
         for entry in check(wire.TemplateList, get("/v1/templates")).templates:
             check(wire.Template, get(entry.template))
         request = {"templateName": "rangeCheck", "language": "circom", "params": PARAMS}

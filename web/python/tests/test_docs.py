@@ -44,11 +44,12 @@ def _output(example: str, server: Server, folder: Path) -> str:
 
 
 def test_the_examples_of_the_documents_do_what_they_show(server: Server, tmp_path: Path) -> None:
-    first, concurrent, jobs, receipts, errors = _examples("docs/PYTHON.md")
+    first, concurrent, jobs, vouchers, receipts, errors = _examples("docs/PYTHON.md")
     shown = _output(first, server, tmp_path)
     assert "stage='done'" in shown and shown.rstrip().endswith("True") and (tmp_path / "proof").stat().st_size > 1000
     assert len(re.findall(r"'[0-9a-f-]{36}'", _output(concurrent, server, tmp_path))) == 3
     assert re.search(r"done 100.0 True\ncompleted ok\n$", _output(jobs, server, tmp_path))
+    assert _output(vouchers, server, tmp_path) == "True 3\n"
     assert _output(receipts, server, tmp_path) == "range_check bb True\n"
     assert _output(errors, server, tmp_path) == "witness_unsatisfied False 422\n"
     for name in ("README.md", "web/python/README.md"):
@@ -72,7 +73,9 @@ def test_the_document_names_every_code_argument_and_member() -> None:
     assert len(names) > 40
     for name in names:
         assert f"`{name}`" in text, f"docs/PYTHON.md does not have {name}"
-    methods = [*public(edgeprove.Jobs), *public(edgeprove.Circuits), "prove", "verify", "health", "service", "warm"]
+    parts = (edgeprove.Jobs, edgeprove.Circuits, edgeprove.Vouchers)
+    methods = [name for part in parts for name in public(part)]
+    methods += ["prove", "verify", "health", "service", "warm"]
     internal = {"submit_body", "follow_until", "abandon", "abandon_submission", "proof_body", "forget_after"}
     for name in set(methods) - internal:
         assert f"{name}(" in text, f"docs/PYTHON.md does not have {name}"

@@ -51,7 +51,7 @@ def test_an_upload_is_sent_again_with_the_same_key_and_the_same_bytes(clients: C
         return request.hang_up() if len(bodies) == 1 else request.problem(503, "queue_full", "0")
 
     faults.intercept = intercept
-    client = clients(faults.url, retry=Retry(attempts=3, max_delay=0.01))
+    client = clients(faults.url, seal=False, retry=Retry(attempts=3, max_delay=0.01))
     fails(lambda: client.prove("c", witness=sample_witness()), "queue_full")
     assert bodies == [sample_witness().read_bytes()] * 3
     assert len({headers["idempotency-key"] for headers in faults.headers}) == 1
@@ -256,7 +256,7 @@ def test_neither_key_nor_inputs_are_shown_or_logged(
     caplog.set_level(logging.DEBUG)
     circuit = dict.fromkeys(("gates", "circuit_size", "vk_hash", "vk", "inputs"))
     circuit |= {"id": "c", "status": "ready", "target": "evm", "targets": ["evm"], "origin": "configured"}
-    client = clients(faults.url, api_key="secret-key", retry=FAST)
+    client = clients(faults.url, api_key="secret-key", seal=False, retry=FAST)
     texts = [repr(client), repr(client.jobs), repr(client._settings)]
     secret = "98765432101234567890"
     for planted, inputs in (

@@ -15,6 +15,7 @@ def accepted(client: Client) -> list[str]:
         inputs = {"value": 42, "list": [1, {"a": True}], "bytes": b"ab"}
         result: ProofResult = other.prove("c", inputs, on_progress=print, priority="HIGH", target="evm", deadline=1)
     client.prove("c", witness=Path("witness.gz"))
+    Client("https://prover.example", voucher=client.vouchers.create("c", uses=2).voucher, seal="required")
     for event in client.jobs.events("id"):
         position: int | None = event.job.queue_position
         print(position)
@@ -40,6 +41,8 @@ def narrowed(error: Exception) -> float | None:
 
 def refused(client: Client, asynchronous: AsyncClient) -> None:
     Client("https://prover.example", mode="local")  # type: ignore[call-arg]
+    Client("https://prover.example", seal="always")  # type: ignore[arg-type]
+    client.vouchers.create(7)  # type: ignore[arg-type]
     client.prove("c", {}, target="starknet")  # type: ignore[arg-type]
     client.prove("c", {}, priority="urgent")  # type: ignore[arg-type]
     client.prove("c", witness="witness.gz")  # type: ignore[arg-type]

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TypeAlias
+from typing import IO, Protocol, TypeAlias
 
 from ._errors import EdgeproveError, invalid_option
 
@@ -21,6 +21,21 @@ File: TypeAlias = "bytes | os.PathLike[str]"
 
 #: Bytes that are read from a file at once.
 PIECE = 64 * 1024
+
+
+class Pieces(Protocol):
+    """Bytes that are read in pieces."""
+
+    @property
+    def length(self) -> int | None:
+        """Their number, if it is known."""
+
+    @property
+    def is_repeatable(self) -> bool:
+        """Whether they can be read more than once."""
+
+    def pieces(self) -> Iterator[bytes]:
+        """They, from the beginning."""
 
 
 class Source:
@@ -42,7 +57,12 @@ class Source:
             if self._file is not None and not isinstance(self._file.read(0), bytes):
                 raise invalid_option("the file is not open for reading bytes: open it with mode 'rb'")
             self._start = self._file.seek(0, os.SEEK_CUR) if self._file is not None and self._file.seekable() else None
-            self.length = self._measure()
+            self._length = self._measure()
+
+    @property
+    def length(self) -> int | None:
+        """Its number of bytes, if it is known."""
+        return self._length
 
     @property
     def is_repeatable(self) -> bool:
@@ -76,7 +96,7 @@ class Source:
                 yield from self._read(self._file)
 
     def _read(self, file: IO[bytes]) -> Iterator[bytes]:
-        left = self.length
+        left = self._length
         while left is None or left > 0:
             piece = file.read(PIECE if left is None else min(PIECE, left))
             if not piece:
@@ -92,7 +112,7 @@ class Body:
     """The body of a request."""
 
     content_type: str
-    sources: tuple[Source, ...]
+    sources: tuple[Pieces, ...]
 
     @property
     def length(self) -> int | None:

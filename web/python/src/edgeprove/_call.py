@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 
 from ._body import Body
 from ._errors import EdgeproveError, timeout_error
+from ._seal import Binding
 
 #: The values of a query; ``None`` leaves one out.
 Query: TypeAlias = "Mapping[str, str | int | None]"
@@ -28,6 +29,8 @@ class Call:
     headers: Mapping[str, str | None] = field(default_factory=dict)
     #: It is sent again with each attempt.
     body: Body | None = None
+    #: What the body is bound to where it is sealed; ``None``: it is not sealed.
+    binding: Binding | None = None
     #: When the call ends, attempts and waits included. Default: after the limit of short requests.
     deadline: float | None = None
     #: A status beside 2xx whose body is read as that of a success.

@@ -11,6 +11,7 @@ CLIENT_ERROR_CODES: Final = (
     "invalid_option",
     "package_missing",
     "receipt_invalid",
+    "sealing_unavailable",
     "timeout",
     "unreachable",
     "webhook_invalid",

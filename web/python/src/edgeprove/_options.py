@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from urllib.parse import quote, urlsplit
 
 from ._errors import EdgeproveError, bad_answer, invalid_option
+from ._seal import SealOption, checked_option
 
 #: Longest time for a request that neither uploads nor waits for a proof, in seconds.
 SHORT_REQUEST = 30.0
@@ -47,11 +48,13 @@ class Retry:
 
 @dataclass(frozen=True)
 class Settings:
-    """The settings of a client. Its text has no key."""
+    """The settings of a client. Its text has no key and no voucher."""
 
     #: Ends without a slash.
     base: str
-    api_key: str | None
+    #: The API key or the voucher, which requests send alike.
+    token: str | None
+    seal: SealOption
     timeout: float
     retry: Retry
 
@@ -59,14 +62,21 @@ class Settings:
         return f"Settings({self.base!r})"
 
 
-def settings_of(url: str, api_key: str | None, timeout: float, retry: Retry | None) -> Settings:
+def settings_of(
+    url: str, api_key: str | None, voucher: str | None, seal: SealOption, timeout: float, retry: Retry | None
+) -> Settings:
     """Checks the settings. Raises ``invalid_option``."""
-    # A header with another one would fail with an error that has the key.
-    if api_key is not None and not (isinstance(api_key, str) and re.fullmatch(r"[!-~]{1,4096}", api_key)):
-        raise invalid_option("api_key must be printable ASCII characters without blanks")
+    if api_key is not None and voucher is not None:
+        raise invalid_option("give api_key or voucher, not both")
+    for name, token in (("api_key", api_key), ("voucher", voucher)):
+        # A header with another one would fail with an error that has the key.
+        if token is not None and not (isinstance(token, str) and re.fullmatch(r"[!-~]{1,4096}", token)):
+            raise invalid_option(f"{name} must be printable ASCII characters without blanks")
     if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 < timeout < math.inf:
         raise invalid_option("timeout must be a number of seconds above 0")
-    return Settings(_base(url), api_key, float(timeout), Retry() if retry is None else retry)
+    token = voucher if api_key is None else api_key
+    retry = Retry() if retry is None else retry
+    return Settings(_base(url), token, checked_option(seal), float(timeout), retry)
 
 
 def _base(url: str) -> str:

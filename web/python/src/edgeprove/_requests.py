@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -14,6 +14,7 @@ from ._body import Body, File, checked_header, form_body, json_body
 from ._call import Call
 from ._errors import bad_answer, invalid_option
 from ._options import segment
+from ._seal import Binding
 from .wire import Job, JobStatus, Priority, Target
 
 #: A stream that sends nothing for this long is lost, in seconds. The server sends a comment every 15 s.
@@ -68,7 +69,14 @@ def submit_job(circuit: str, body: Body, options: ProofOptions, deadline: float)
     segment(circuit)
     query = {"circuit": circuit, "target": options.target}
     return Call(
-        "POST", "/v1/proofs", DOCUMENT_MAX, query=query, headers=options.headers(), body=body, deadline=deadline
+        "POST",
+        "/v1/proofs",
+        DOCUMENT_MAX,
+        query=query,
+        headers=options.headers(),
+        body=body,
+        binding=Binding(circuit, options.target or ""),
+        deadline=deadline,
     )
 
 
@@ -77,7 +85,27 @@ def prove_directly(circuit: str, body: Body, options: ProofOptions, deadline: fl
     headers = {**options.headers(), "accept": "application/json", "idempotency-key": None}
     query = {"target": options.target}
     path = f"/api/prove/{segment(circuit)}"
-    return Call("POST", path, PROOF_MAX, query=query, headers=headers, body=body, deadline=deadline)
+    binding = Binding(circuit, options.target or "")
+    return Call("POST", path, PROOF_MAX, query=query, headers=headers, body=body, binding=binding, deadline=deadline)
+
+
+def create_voucher(
+    circuits: Sequence[str],
+    uses: int | None,
+    expires: int | None,
+    origin: str | None,
+    priority: Priority | None,
+    subject: str | None,
+) -> Call:
+    """Mints a voucher."""
+    wanted = {"uses": uses, "expires": expires, "origin": origin, "priority": priority, "subject": subject}
+    document = {"circuit": circuits, **{name: value for name, value in wanted.items() if value is not None}}
+    return Call("POST", "/v1/vouchers", DOCUMENT_MAX, body=json_body(document))
+
+
+def get_service() -> Call:
+    """Reads what a client needs to know before its first request."""
+    return Call("GET", "/.well-known/edgeprove", DOCUMENT_MAX)
 
 
 def get_job(job_id: str) -> Call:
@@ -220,11 +248,6 @@ def verify_proof(
     body = json_body({"proof": proof, "publicInputs": public_inputs})
     query = {"target": target, "on": on}
     return Call("POST", f"/v1/verify/{segment(circuit)}", DOCUMENT_MAX, query=query, body=body, deadline=deadline)
-
-
-def get_service() -> Call:
-    """Reads versions, limits and keys of the server."""
-    return Call("GET", "/.well-known/edgeprove", DOCUMENT_MAX)
 
 
 def get_health() -> Call:

@@ -514,8 +514,25 @@ class Health:
 
 
 @dataclass(frozen=True)
-class Versions:
-    """Versions of the programs."""
+class NewVoucher:
+    """A voucher for a page."""
+
+    #: The token. Whoever has it can use it.
+    voucher: str = field(repr=False)
+    #: Its id in the audit log of the server.
+    id: str
+    circuits: list[str]
+    uses: int
+    #: RFC 3339 in UTC.
+    expires: str
+    priority: Priority
+    origin: str | None = None
+    subject: str | None = None
+
+
+@dataclass(frozen=True)
+class ServiceVersions:
+    """The releases that a server has."""
 
     edgeprove: str
     bb: str
@@ -524,7 +541,7 @@ class Versions:
 
 @dataclass(frozen=True)
 class ServiceLimits:
-    """Limits of requests. A proxy in front of the server may have lower ones."""
+    """The limits of a server."""
 
     upload_max_bytes: int
     decompressed_max_bytes: int
@@ -536,7 +553,7 @@ class ServiceLimits:
 
 @dataclass(frozen=True)
 class HpkeSuite:
-    """Algorithms of HPKE (RFC 9180), by the numbers of IANA."""
+    """The algorithms of HPKE (RFC 9180), by the numbers of IANA."""
 
     kem: int
     kdf: int
@@ -554,18 +571,20 @@ class Attestation:
 class SealingKey:
     """A public key for which a client may seal. Times are RFC 3339 in UTC."""
 
+    #: 16 hexadecimal digits.
     id: str
     suite: HpkeSuite
     #: Base64.
     public_key: str
     not_before: str
+    #: The server refuses the key from then on.
     expires_at: str
     attestation: Attestation
 
 
 @dataclass(frozen=True)
 class Sealing:
-    """The keys for which a client may seal what it sends, the best one first."""
+    """The keys for which a client may seal, the best one first."""
 
     keys: list[SealingKey]
 
@@ -597,13 +616,14 @@ class Receipts:
 
 
 @dataclass(frozen=True)
-class Service:
-    """What a client needs to know of a service."""
+class ServiceDocument:
+    """What a client needs to know of a service before its first request."""
 
-    versions: Versions
+    versions: ServiceVersions
     limits: ServiceLimits
     sealing: Sealing
     receipts: Receipts
+    #: The time at the server, RFC 3339 in UTC.
     timestamp: str
 
 

@@ -89,7 +89,9 @@ class Request(BaseHTTPRequestHandler):
         connection = http.client.HTTPConnection(urlsplit(upstream).netloc, timeout=300)
         try:
             headers = {name: value for name, value in self.headers.items() if name.lower() != "host"}
-            connection.request(self.command, self.path, self.read_body() or None, headers)
+            body = self.read_body()
+            faults.bodies.append((f"{self.command} {self.path}", self.headers.get("content-type", ""), body))
+            connection.request(self.command, self.path, body or None, headers)
             answer = connection.getresponse()
             self.send_response(answer.status)
             for name, value in answer.getheaders():
@@ -137,6 +139,8 @@ class Faults:
         """Forgets the requests so far and what was planted."""
         self.requests: list[str] = []
         self.headers: list[dict[str, str]] = []
+        #: The line, the content type and the body of each request that was passed on.
+        self.bodies: list[tuple[str, str, bytes]] = []
         self.intercept: Intercept = lambda _: False
         self.on_piece: Callable[[Request, bytes], bool] = lambda *_: True
 

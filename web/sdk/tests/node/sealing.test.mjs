@@ -1,6 +1,8 @@
 // Witnesses and inputs that are sealed for the real server, through a proxy that sees everything.
 
 import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
+import path from 'node:path';
 import test, { after, before, beforeEach } from 'node:test';
 
 import { AEAD_AES_256_GCM, CipherSuite, KDF_HKDF_SHA256, KEM_DHKEM_X25519_HKDF_SHA256 } from 'hpke';
@@ -8,6 +10,7 @@ import { AEAD_AES_256_GCM, CipherSuite, KDF_HKDF_SHA256, KEM_DHKEM_X25519_HKDF_S
 import { createProver } from '../../dist/index.js';
 import { isUsable, seal } from '../../dist/seal.js';
 import { keysFile } from '../support/keys.mjs';
+import * as paths from '../support/paths.mjs';
 import { problem, Proxy } from '../support/proxy.mjs';
 import { program, sampleWitness, Server } from '../support/server.mjs';
 
@@ -74,6 +77,42 @@ test('the vector of RFC 9180 opens with the package that seals', async () => {
   const ciphertext = bytes('e5d84cd531cfb583096e7cfa9641bd3079cf3a91cda813c52deb5f512be9931980a41de125a925cdad859d5b7a');
   const plaintext = await ctx.Open(ciphertext, bytes('436f756e742d30'));
   assert.equal(Buffer.from(plaintext).toString(), 'Beauty is truth, truth beauty');
+});
+
+test('a body is sealed as those of the vectors', async () => {
+  const vectors = JSON.parse(await readFile(path.join(paths.repository, 'crates/sealing/vectors/sealed-bodies.json'), 'utf8'));
+  const suite = new CipherSuite(KEM_DHKEM_X25519_HKDF_SHA256, KDF_HKDF_SHA256, AEAD_AES_256_GCM);
+  const privateKey = await suite.DeserializePrivateKey(bytes(vectors.key.private_key), true);
+  const publicKey = await suite.DeserializePublicKey(Uint8Array.from(Buffer.from(vectors.key.public_key, 'base64')));
+  /** Opens a body as docs/SEALING.md describes it, apart from the package. */
+  const open = async ({ content, circuit, target, token }, body) => {
+    const credential = token === null ? new Uint8Array() : new Uint8Array(await crypto.subtle.digest('SHA-256', Buffer.from(token)));
+    const parts = [content, circuit, target, credential].map((part) => Buffer.from(part));
+    const info = Buffer.concat([Buffer.from('edgeprove sealed body v1'), body.subarray(0, 27),
+      ...parts.flatMap((part) => [Buffer.from([part.length >> 8, part.length & 255]), part])]);
+    const ctx = await suite.SetupRecipient({ privateKey, publicKey }, new Uint8Array(body.subarray(27, 59)), { info: new Uint8Array(info) });
+    const opened = [];
+    let [at, isLast] = [59, false];
+    for (let index = 0; !isLast; index++) {
+      const length = body.readUInt32BE(at) & 0x7fff_ffff;
+      isLast = body.readUInt32BE(at) > 0x7fff_ffff;
+      const data = Buffer.alloc(9, isLast ? 1 : 0);
+      data.writeBigUInt64BE(BigInt(index));
+      opened.push(await ctx.Open(new Uint8Array(body.subarray(at + 4, at + 4 + length)), new Uint8Array(data)));
+      at += 4 + length;
+    }
+    assert.equal(at, body.length);
+    return Buffer.concat(opened.map((piece) => Buffer.from(piece)));
+  };
+  const key = { ...vectors.key, suite: { kem: 32, kdf: 1, aead: 2 } };
+  for (const vector of vectors.bodies) {
+    const plain = Buffer.from(Array.from({ length: vector.plaintext_bytes }, (_, at) => (7 * at + Math.floor(at / 256)) % 256));
+    if (vector.sealed !== undefined) assert.ok((await open(vector, Buffer.from(vector.sealed, 'hex'))).equals(plain));
+    const binding = { ...vector, token: vector.token ?? undefined };
+    const sealed = Buffer.from(await (await seal(key, binding, vectors.time_ms, new Blob([plain]))).arrayBuffer());
+    assert.equal(sealed.length, vector.sealed_bytes);
+    assert.ok((await open(vector, sealed)).equals(plain), `${vector.plaintext_bytes} bytes`);
+  }
 });
 
 test('what is proved is sealed, whether as a job, directly or from inputs', async () => {

@@ -18,11 +18,13 @@ from .._inputs import Inputs
 from .._options import Retry, settings_of
 from .._requests import ProofOptions
 from .._result import Progress, ProofResult, job_progress, result_of, throw_if_not_completed
-from ..wire import Health, Job, Priority, ProofAnswer, Service, Target, Verdict
+from .._seal import SealOption
+from ..wire import Health, Job, Priority, ProofAnswer, ServiceDocument, Target, Verdict
 from . import _runtime as runtime
 from ._circuits import AsyncCircuits
 from ._http import AsyncHttp
 from ._jobs import AsyncJobs
+from ._vouchers import AsyncVouchers
 
 
 class AsyncClient:
@@ -36,26 +38,35 @@ class AsyncClient:
     jobs: AsyncJobs
     #: Circuits of the server.
     circuits: AsyncCircuits
+    #: Vouchers for pages.
+    vouchers: AsyncVouchers
 
     def __init__(
         self,
         url: str,
         *,
         api_key: str | None = None,
+        voucher: str | None = None,
+        seal: SealOption = True,
         timeout: float = 120.0,
         retry: Retry | None = None,
         http_client: httpx.AsyncClient | None = None,
     ) -> None:
-        """``url`` is the server or the edge, with a path where it is below one.
+        """``url`` is the server or the edge, with a path where it is below one. ``voucher`` takes the place of a key.
+
+        ``seal`` seals witnesses and inputs for the server, so that nothing on the way can read them. ``True``: where
+        the server has a key; then nothing is ever sent in the clear. ``"required"``: always; a server without a key is
+        refused. ``False``: never. It needs ``edgeprove[seal]``.
 
         ``timeout`` is the longest time that the server may take for one call, with uploads, waits and repetitions, in
         seconds; after it the job is cancelled. ``http_client`` sends the requests, for example over a proxy or with
         certificates of your own; it is not closed with this client. Raises ``invalid_option``.
         """
-        self._settings = settings_of(url, api_key, timeout, retry)
+        self._settings = settings_of(url, api_key, voucher, seal, timeout, retry)
         self._http = AsyncHttp(self._settings, http_client)
         self.circuits = AsyncCircuits(self._http)
         self.jobs = AsyncJobs(self._http, self.circuits)
+        self.vouchers = AsyncVouchers(self._http)
         #: Whether the server refused a job because it has none: then later calls do not ask again.
         self._has_no_jobs = False
 
@@ -144,9 +155,9 @@ class AsyncClient:
             raise answer.failure()
         return answer.decode(Health)
 
-    async def service(self) -> Service:
+    async def service(self) -> ServiceDocument:
         """Versions, limits and keys of the server. ``receipts`` has the keys of :func:`edgeprove.verify_receipt`."""
-        return (await self._http.send(requests.get_service())).decode(Service)
+        return await self._http.service()
 
     async def warm(self, circuit: str | None = None) -> Health:
         """Wakes a server that sleeps, and lets it load a circuit, before a proof is needed."""

@@ -5,16 +5,20 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from typing import cast
 
 import httpx
 
+from .. import _requests as requests
 from .._answers import DOCUMENT_MAX, Answer, declared_length
 from .._call import Call, Query, deadline_in, raise_if_late, time_left, transport_error
 from .._errors import EdgeproveError, bad_answer
 from .._options import CONNECT, SHORT_REQUEST, Settings, url_of
+from .._seal import RESEALS_MAX, SEAL_AGAIN, KnownKeys, keys_of, no_keys, sealed_body
 from .._sse import EventParser, ServerEvent
 from .._version import VERSION
+from ..wire import ServiceDocument
 from . import _runtime as runtime
 
 
@@ -25,6 +29,8 @@ class Http:
         self.settings = settings
         self._is_own = client is None
         self._client = runtime.new_http_client() if client is None else client
+        #: The keys for which the server opens what is sealed.
+        self._keys = no_keys()
 
     def close(self) -> None:
         """Closes the connections, but not those of a client that the caller brought."""
@@ -42,11 +48,16 @@ class Http:
         if deadline is None:
             deadline = deadline_in(min(SHORT_REQUEST, self.settings.timeout))
         attempt = 1
+        reseals = 0
         while True:
             try:
                 return self.send_once(call, deadline)
             except EdgeproveError as error:
                 failure = error
+            if failure.code in SEAL_AGAIN and call.is_repeatable and reseals < RESEALS_MAX:
+                self._keys = no_keys()
+                reseals += 1
+                continue
             if not failure.retryable or not call.is_repeatable or attempt >= retry.attempts:
                 raise failure
             delay = retry.delay_after(failure, attempt)
@@ -58,6 +69,7 @@ class Http:
     def send_once(self, call: Call, deadline: float) -> Answer:
         """One attempt."""
         raise_if_late(deadline, call.name)
+        call = self._sealed(call, deadline)
         try:
             with runtime.limit(deadline):
                 with self._open(call, time_left(deadline)) as response:
@@ -71,6 +83,34 @@ class Http:
                 return answer
             failure = answer.failure()
         raise failure
+
+    def service(self, deadline: float | None = None) -> ServiceDocument:
+        """What the server says of itself. With a deadline it is one attempt."""
+        call = requests.get_service()
+        answer = (self.send(call) if deadline is None else self.send_once(call, deadline))
+        return answer.decode(ServiceDocument)
+
+    def _sealed(self, call: Call, deadline: float) -> Call:
+        """The call with the body that is sent: sealed again with each attempt."""
+        option = self.settings.seal
+        if call.binding is None or call.body is None or option is False:
+            return call
+        known = self._known_keys(deadline)
+        return replace(call, body=sealed_body(known, option, call.binding, self.settings.token, call.body))
+
+    def _known_keys(self, deadline: float) -> KnownKeys:
+        """The keys of the server. One attempt: the attempt of the request that needs them is repeated as a whole."""
+        known = self._keys
+        if not known.is_fresh():
+            try:
+                known = keys_of(self.service(min(deadline, deadline_in(SHORT_REQUEST))))
+            except EdgeproveError as error:
+                # A server of an earlier version, which opens nothing that is sealed.
+                if error.status != 404:
+                    raise
+                known = no_keys()
+            self._keys = known
+        return known
 
     def events(
         self, path: str, query: Query, deadline: float, silence: float
@@ -132,8 +172,8 @@ class Http:
             "accept-encoding": "identity",
             "user-agent": f"edgeprove-python/{VERSION}",
         }
-        if self.settings.api_key is not None:
-            headers["authorization"] = f"Bearer {self.settings.api_key}"
+        if self.settings.token is not None:
+            headers["authorization"] = f"Bearer {self.settings.token}"
         headers.update({name: value for name, value in call.headers.items() if value is not None})
         content = None
         if call.body is not None:
