@@ -11,9 +11,19 @@ import { chooseTheme, storedTheme } from './theme.js';
 import type { Theme } from './theme.js';
 import type { View, ViewContext } from './view.js';
 
+interface Entry {
+  name: string;
+  title: string;
+  load: () => View | Promise<View>;
+}
+
+/** The link for keyboards. */
+const CONTENT = '#main';
+
 /** The views, in the order of the navigation. The first one is loaded with the page, the others when they are opened. */
-const VIEWS: readonly { name: string; title: string; load: () => View | Promise<View> }[] = [
-  { name: 'prove', title: 'Prove', load: () => prove },
+const FIRST: Entry = { name: 'prove', title: 'Prove', load: () => prove };
+const VIEWS: readonly Entry[] = [
+  FIRST,
   { name: 'board', title: 'Board', load: async () => (await import('./board/index.js')).board },
 ];
 
@@ -57,14 +67,18 @@ export class Shell {
     document.documentElement.dataset['ready'] = '';
   }
 
+  /** Whether the URL names a view. The link to the content names none. */
+  #isAt(name: string): boolean {
+    return location.hash === CONTENT || viewOf(parseRoute(location.hash)).name === name;
+  }
+
   #show(route: Route, base: URL): void {
     // The link for keyboards leads to the content, and to no view.
-    if (location.hash === '#main') {
+    if (location.hash === CONTENT) {
       this.#main.focus();
       return;
     }
-    const entry = VIEWS.find(({ name }) => name === route.view) ?? VIEWS[0];
-    if (!entry) return;
+    const entry = viewOf(route);
     if (this.#shown?.name === entry.name) {
       this.#shown.context.onRoute(route);
       return;
@@ -81,6 +95,8 @@ export class Shell {
       route,
       onRoute: () => {},
       navigate: (to, replace = false) => {
+        // The URL may name another view already, whose event has not arrived: the reader has gone on, and stays there.
+        if (this.#shown?.context !== context || !this.#isAt(entry.name)) return;
         const hash = routeHash(to);
         if (replace) history.replaceState(null, '', hash);
         else location.hash = hash;
@@ -111,6 +127,11 @@ export class Shell {
       this.#main.focus({ preventScroll: true });
     }
   }
+}
+
+/** The view of a route. */
+function viewOf(route: Route): Entry {
+  return VIEWS.find(({ name }) => name === route.view) ?? FIRST;
 }
 
 /** A file of the page that does not load: the server is gone, or is another version by now. */

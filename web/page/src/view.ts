@@ -11,7 +11,9 @@ export interface ViewContext {
   route: Route;
   /** Is called with each later route of this view. Set it to follow them. */
   onRoute: (route: Route) => void;
-  /** Goes to a route. `replace` leaves no entry in the history, as for filters. */
+  /**
+   * Goes to a route, unless the reader has left the view. `replace` leaves no entry in the history, as for filters.
+   */
   navigate(route: Route, replace?: boolean): void;
   /** Reads a text to users of screen readers. */
   announce(text: string): void;

@@ -3,6 +3,8 @@
 import type { Api } from './api.js';
 
 const EVERY_MS = 15_000;
+/** Longest time to find out whether there is an edge. */
+const FIND_MS = 20_000;
 
 /** A container, as the edge reports it. */
 export interface Container {
@@ -32,7 +34,9 @@ export function followContainers(api: Api, base: URL, report: (containers: Conta
     if (stop.signal.aborted) return;
     if (found) void look();
     else report(undefined);
-  }, () => report(undefined));
+  }, () => {
+    if (!stop.signal.aborted) report(undefined);
+  });
   return () => {
     stop.abort();
     clearTimeout(timer);
@@ -41,7 +45,8 @@ export function followContainers(api: Api, base: URL, report: (containers: Conta
 
 /** Only an edge lists this endpoint. */
 async function isEdge(base: URL, signal: AbortSignal): Promise<boolean> {
-  const response = await fetch(base, { headers: { accept: 'application/json' }, signal });
+  const bounded = AbortSignal.any([signal, AbortSignal.timeout(FIND_MS)]);
+  const response = await fetch(base, { headers: { accept: 'application/json' }, signal: bounded });
   const { endpoints } = await response.json() as { endpoints?: { path: string }[] };
   return endpoints?.some(({ path }) => path === '/edge/health') ?? false;
 }

@@ -78,7 +78,10 @@ async function open(who, hash = '#/board', contextOptions = {}) {
   // The session has the key after a reload.
   await page.reload();
   await page.goto(`${server.url}/${hash}`);
-  await page.waitForSelector('.live[data-state="live"]');
+  await page.waitForSelector('.live[data-state="live"]').catch(async (error) => {
+    const seen = await page.evaluate(() => `${location.hash}: ${document.querySelector('.live')?.outerHTML ?? 'no board'}`);
+    throw new Error(`${error.message}\n${seen}\n${page.problems.join('\n')}`);
+  });
   return page;
 }
 
@@ -148,6 +151,25 @@ test('live numbers follow the jobs, and rest while the page is hidden', options,
   await eventually('it catches up', async () => await numberIn(tile(page, 'cancelled')) === before + 2);
   await page.getByRole('button', { name: 'Pause' }).click();
   await page.waitForSelector('.live[data-state="paused"]');
+  await close(page);
+});
+
+test('whoever goes to the board stays there, also while the first page still loads', options, async () => {
+  const page = await browser.open(`${server.url}/#/prove`);
+  await page.evaluate(() => sessionStorage.setItem('edgeprove-key', 'ops-key'));
+  await page.reload();
+  await page.waitForSelector('.fields');
+  // The URL has changed, and its event has not arrived yet, when the page of proofs names the circuit that it shows.
+  await page.evaluate(() => {
+    location.hash = '#/board?status=failed';
+    document.querySelector('#circuit').dispatchEvent(new Event('change'));
+  });
+  await page.waitForSelector('.live[data-state="live"]');
+  assert.match(page.url(), /#\/board\?status=failed$/);
+  // The link to the content keeps the view, and filters still stand in the URL.
+  await page.evaluate(() => (location.hash = '#main'));
+  await page.locator('.tile[data-state="completed"]').click();
+  await page.waitForFunction(() => location.hash.includes('status=completed'));
   await close(page);
 });
 
