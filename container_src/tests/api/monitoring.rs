@@ -48,13 +48,22 @@ fn alerts() -> Vec<String> {
     names.map(str::to_owned).collect()
 }
 
-/// The queries of the dashboard, with values for its variables.
-fn dashboard_queries() -> Vec<String> {
-    let dashboard: Value = serde_json::from_str(&text("deploy/grafana/edgeprove.json")).unwrap();
+fn dashboard() -> Value {
+    serde_json::from_str(&text("deploy/grafana/edgeprove.json")).unwrap()
+}
+
+/// The queries of the dashboard, with values for its variables, and the names of what they find.
+fn targets() -> Vec<(String, String)> {
+    let dashboard = dashboard();
     let panels = dashboard["panels"].as_array().unwrap();
     let targets = panels.iter().filter_map(|panel| panel["targets"].as_array()).flatten();
-    let queries = targets.map(|target| target["expr"].as_str().unwrap());
-    queries.map(|query| query.replace("$__rate_interval", "5m").replace("$instance", ".*")).collect()
+    let texts = targets.map(|target| ["expr", "legendFormat"].map(|member| target[member].as_str().unwrap()));
+    let with_values = |query: &str| query.replace("$__rate_interval", "5m").replace("$instance", ".*");
+    texts.map(|[query, legend]| (with_values(query), legend.to_owned())).collect()
+}
+
+fn dashboard_queries() -> Vec<String> {
+    targets().into_iter().map(|(query, _)| query).collect()
 }
 
 /// The words that begin like the name of a series. Names of histograms have no suffix.
@@ -103,6 +112,61 @@ fn dashboard_and_alerts_are_about_series_of_the_server() {
         assert!(metrics.text.lines().any(is_exposed), "{name} has no {label}");
     }
     jobs.server.finish();
+}
+
+/// What Grafana would show as an empty, doubled or hidden panel.
+#[test]
+fn the_panels_of_the_dashboard_are_complete() {
+    let dashboard = dashboard();
+    let variables: BTreeSet<_> = dashboard["templating"]["list"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| it["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(variables, BTreeSet::from(["datasource", "instance"]));
+    assert!(dashboard["schemaVersion"].as_u64() >= Some(36), "data sources are objects since 36");
+    let (mut ids, mut titles, mut cells) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+    for panel in dashboard["panels"].as_array().unwrap() {
+        let title = panel["title"].as_str().unwrap();
+        assert!(ids.insert(panel["id"].as_u64().unwrap()), "{title} has the id of another panel");
+        let [x, y, w, h] = ["x", "y", "w", "h"].map(|side| panel["gridPos"][side].as_u64().unwrap());
+        assert!(w > 0 && h > 0 && x + w <= 24, "{title} is not within the grid");
+        for cell in (x..x + w).flat_map(|x| (y..y + h).map(move |y| (x, y))) {
+            assert!(cells.insert(cell), "{title} covers another panel");
+        }
+        if panel["type"] == "row" {
+            continue;
+        }
+        assert!(titles.insert(title), "two panels are called {title}");
+        assert!(["stat", "timeseries"].contains(&panel["type"].as_str().unwrap()), "{title}");
+        assert!(
+            panel["description"].as_str().is_some_and(|text| text.len() > 10),
+            "{title} is not described"
+        );
+        assert_eq!(panel["datasource"]["uid"], "${datasource}", "{title}");
+        let units = ["short", "percentunit", "s", "ops", "reqps", "bytes", "Bps"];
+        let unit = panel["fieldConfig"]["defaults"]["unit"].as_str().unwrap();
+        assert!(units.contains(&unit), "{title} has the unit {unit}");
+        let mut letters = BTreeSet::new();
+        let targets = panel["targets"].as_array().unwrap();
+        assert!(!targets.is_empty(), "{title} has no query");
+        for target in targets {
+            assert!(
+                letters.insert(target["refId"].as_str().unwrap()),
+                "{title} has two queries of one letter"
+            );
+            assert!(target["legendFormat"].as_str().is_some_and(|legend| !legend.is_empty()), "{title}");
+            let query = target["expr"].as_str().unwrap();
+            let series = query.matches("edgeprove_").count();
+            let of_servers = query.matches("instance=~\"$instance\"").count();
+            assert_eq!(series, of_servers, "{title} ignores the choice of servers: {query}");
+            let used = query.split('$').skip(1);
+            let is_known = |name: &str| name.starts_with("__rate_interval") || name.starts_with("instance\"");
+            assert!(used.clone().all(is_known), "{title} uses an unknown variable: {query}");
+        }
+    }
+    assert!(titles.len() > 20);
 }
 
 #[test]
@@ -183,6 +247,17 @@ impl Prometheus {
     }
 }
 
+/// Whether each line of a result has the labels that its name in the legend is made of.
+fn lines_have_names(found: &[Value], legend: &str) -> Result<(), String> {
+    for label in legend.split("{{").skip(1).filter_map(|rest| rest.split_once("}}")).map(|(label, _)| label) {
+        if let Some(line) = found.iter().find(|line| line["metric"][label].as_str().is_none_or(str::is_empty))
+        {
+            return Err(format!("a line of {legend} has no {label}: {line}"));
+        }
+    }
+    Ok(())
+}
+
 impl Drop for Prometheus {
     fn drop(&mut self) {
         if std::thread::panicking() {
@@ -235,8 +310,14 @@ fn a_prometheus_finds_every_series_of_dashboard_and_alerts() {
         let missing: Vec<_> = wanted.difference(&names).collect();
         if missing.is_empty() { Ok(()) } else { Err(format!("{missing:?} are missing")) }
     });
-    for query in dashboard_queries() {
+    // Every panel has data, apart from those that show a thing only when there is one, and each line of it has a name.
+    for (query, legend) in targets() {
         prometheus.query(&query).unwrap_or_else(|error| panic!("{query}: {error}"));
+        let of_all = query.replace(" > 0", "");
+        try_eventually("the query has data", || match prometheus.query(&of_all)? {
+            Value::Array(found) if !found.is_empty() => lines_have_names(&found, &legend),
+            other => Err(format!("{of_all}: {other}")),
+        });
     }
     // Queries that have a value on a server that is well, also after a few seconds.
     for query in ["edgeprove_ready", "sum(edgeprove_circuits{status=\"ready\"})", "up{job=\"edgeprove\"}"] {
