@@ -5,7 +5,7 @@ import test, { after, before, beforeEach } from 'node:test';
 
 import { createProver } from '../../dist/index.js';
 import { keysFile } from '../support/keys.mjs';
-import { problem, Proxy } from '../support/proxy.mjs';
+import { assertAttempts, problem, Proxy } from '../support/proxy.mjs';
 import { program, Server } from '../support/server.mjs';
 import { eventually } from '../support/wait.mjs';
 
@@ -131,7 +131,7 @@ test('a stream that is always lost ends the call, and the job', async () => {
     alice({ retry: { attempts: 3, maxDelayMs: 10 } }).prove(circuit, INPUTS, { onProgress: (step) => seen.push(step) }),
     { code: 'unreachable' },
   );
-  assert.equal(proxy.with('/events').length, 3);
+  assertAttempts(3, proxy.with('/events'));
   await eventually('the job is cancelled', () => proxy.with('DELETE').length === 1);
 });
 

@@ -1,5 +1,6 @@
 // A proxy in front of a real server, which breaks requests where a test wants it.
 
+import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import http from 'node:http';
 
@@ -74,4 +75,10 @@ export function problem(response, status, code, headers = {}, members = {}) {
   response.writeHead(status, { 'content-type': 'application/problem+json', 'x-request-id': 'planted-1', ...headers });
   response.end(JSON.stringify(document));
   return true;
+}
+
+/** Compares the number of requests. Deno repeats one by itself where the connection that it used again breaks. */
+export function assertAttempts(expected, requests) {
+  const most = 'Deno' in globalThis ? expected + 1 : expected;
+  assert.ok(requests.length >= expected && requests.length <= most, `${requests.length} requests: ${requests.join()}`);
 }
