@@ -6,6 +6,7 @@
 //!
 //! - [`vouchers`]: tokens with which pages prove on behalf of a key.
 //! - [`voucher_uses`]: how often each was used.
+//! - [`sealed_arrivals`]: which sealed bodies have arrived at servers that share them.
 //! - [`api_keys_reload`]: the file of keys, read again when it changes.
 //! - [`api_keys`]: the holders of keys, and the format of the file.
 //! - [`usage_counters`]: requests and proofs of each caller.
@@ -30,6 +31,7 @@ pub mod api_keys;
 pub mod api_keys_reload;
 pub mod remaining_quota;
 pub mod role;
+pub mod sealed_arrivals;
 pub mod usage_counters;
 pub mod voucher_uses;
 pub mod vouchers;

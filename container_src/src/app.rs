@@ -25,7 +25,7 @@ use edgeprove_files::{Draft, regular_file};
 use edgeprove_groth16::PowersError;
 use edgeprove_job_queue::runner::Drain;
 use edgeprove_job_rules::estimator::DurationEstimator;
-use edgeprove_sealing::Unsealing;
+use edgeprove_sealing::{KeySource, Unsealing};
 use edgeprove_telemetry::metrics;
 use edgeprove_templates::{Catalogue, InvalidTemplate};
 use metrics_exporter_prometheus::BuildError;
@@ -33,7 +33,9 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    access::{Access, AccessSettings, api_keys_reload::hangups, vouchers::Vouchers},
+    access::{
+        Access, AccessSettings, api_keys_reload::hangups, sealed_arrivals::SealedArrivals, vouchers::Vouchers,
+    },
     circuits::{
         Circuits,
         browser_programs::BrowserPrograms,
@@ -207,6 +209,13 @@ impl App {
                 return Err(StartError::Random(error));
             }
         };
+        // Only servers with the same secret open the same bodies.
+        let is_shared = matches!(sealing, Some(KeySource::Shared(_)));
+        let shared = store.map(|(database, _)| database).filter(|database| is_shared && database.is_shared());
+        let sealed_arrivals = shared.map(|database| SealedArrivals::new(database.clone()));
+        if let Some(arrivals) = &sealed_arrivals {
+            arrivals.start(&engine.supervisor);
+        }
         let configured_only = || Arc::new(Circuits::configured(Arc::clone(&engine.circuits)));
         let circuits =
             jobs.as_ref().map_or_else(|_| configured_only(), |jobs| Arc::clone(&jobs.jobs.circuits));
@@ -226,6 +235,7 @@ impl App {
             job_attempts_max: settings.job_attempts_max,
             unsealing: sealing.map(|source| Arc::new(Unsealing::new(source, unix_ms()))),
             receipts,
+            sealed_arrivals,
             access,
             vouchers,
             audit,

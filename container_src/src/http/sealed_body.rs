@@ -11,8 +11,8 @@ use std::{
 use bytes::Bytes;
 use edgeprove_engine::witness::intake::{IntakeError, Pace, TooSlow};
 use edgeprove_protocol::{CircuitId, ProblemType, Target, service::SEALED_MEDIA_TYPE};
-use edgeprove_sealing::{Binding, UnsealError, Unsealer, format::plaintext_bytes};
-use futures_util::{FutureExt as _, StreamExt as _};
+use edgeprove_sealing::{Arrival, Binding, UnsealError, Unsealer, format::plaintext_bytes};
+use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture};
 use http::{HeaderMap, HeaderValue, header, request::Parts};
 use tokio::time::{Instant, Sleep};
 
@@ -24,7 +24,10 @@ use super::{
     request_body::ArrivingBody,
     state::AppState,
 };
-use crate::access::Caller;
+use crate::access::{
+    Caller,
+    sealed_arrivals::{ArrivalError, SealedArrivals},
+};
 
 /// The parameter of the media type that names the media type of what is sealed.
 const CONTENT: &str = "content";
@@ -91,13 +94,30 @@ impl SealedContent {
         };
         let account = Arc::from(caller.share_account().as_ref());
         let unsealer = Unsealer::new(Arc::clone(unsealing), binding, account);
-        Ok(SealedBody::new(unsealer, app.options.intake.idle))
+        Ok(SealedBody::new(unsealer, app.sealed_arrivals.clone(), app.options.intake.idle))
+    }
+}
+
+/// The first chunk of a body, while the database is asked whether the body has arrived before.
+struct FirstChunk {
+    chunk: Bytes,
+    check: BoxFuture<'static, Result<(), ArrivalError>>,
+    since: Instant,
+}
+
+impl FirstChunk {
+    fn new(chunk: Bytes, arrivals: SealedArrivals, arrival: Arrival) -> Self {
+        let check = async move { arrivals.remember(arrival).await }.boxed();
+        Self { chunk, check, since: Instant::now() }
     }
 }
 
 /// A sealed body that arrives.
 pub struct SealedBody {
     unsealer: Unsealer,
+    arrivals: Option<SealedArrivals>,
+    /// The first chunk, until it is known that the body has not arrived at another server.
+    first: Option<FirstChunk>,
     pace: Pace,
     idle: Duration,
     alarm: Pin<Box<Sleep>>,
@@ -110,10 +130,20 @@ impl SealedBody {
     /// A pause that no body reaches: requests have a time limit.
     pub const NO_PAUSE: Duration = Duration::from_hours(24);
 
-    fn new(unsealer: Unsealer, idle: Duration) -> Self {
+    fn new(unsealer: Unsealer, arrivals: Option<SealedArrivals>, idle: Duration) -> Self {
         let pace = Pace::new(idle);
         let alarm = Box::pin(tokio::time::sleep_until(pace.silent_at()));
-        Self { unsealer, pace, idle, alarm, failure: None, has_started: false, has_ended: false }
+        Self {
+            unsealer,
+            arrivals,
+            first: None,
+            pace,
+            idle,
+            alarm,
+            failure: None,
+            has_started: false,
+            has_ended: false,
+        }
     }
 
     /// Why it failed, once.
@@ -133,9 +163,27 @@ impl SealedBody {
             self.pace = Pace::new(self.idle);
         }
         loop {
+            if let Some(mut first) = self.first.take() {
+                let Poll::Ready(checked) = first.check.poll_unpin(context) else {
+                    self.first = Some(first);
+                    return Poll::Pending;
+                };
+                self.pace.leave_out(first.since.elapsed());
+                match checked {
+                    Ok(()) if first.chunk.is_empty() => continue,
+                    Ok(()) => return Poll::Ready(Some(Ok(first.chunk))),
+                    Err(error) => return self.fail(error.into()),
+                }
+            }
             match self.unsealer.next_chunk(unix_ms()) {
-                Ok(Some(chunk)) if chunk.is_empty() => continue,
-                Ok(Some(chunk)) => return Poll::Ready(Some(Ok(chunk))),
+                Ok(Some(chunk)) => match (self.unsealer.take_arrival(), &self.arrivals) {
+                    (Some(arrival), Some(arrivals)) => {
+                        self.first = Some(FirstChunk::new(chunk, arrivals.clone(), arrival));
+                        continue;
+                    }
+                    _ if chunk.is_empty() => continue,
+                    _ => return Poll::Ready(Some(Ok(chunk))),
+                },
                 Ok(None) if self.has_ended => return Poll::Ready(None),
                 Ok(None) => {}
                 Err(error) => return self.fail(error.into()),

@@ -16,7 +16,7 @@ use super::{
     local_prover::LocalProver,
 };
 use crate::{
-    access::{Access, vouchers::Vouchers},
+    access::{Access, sealed_arrivals::SealedArrivals, vouchers::Vouchers},
     circuits::{Circuits, Roles, browser_programs::BrowserPrograms, sample_inputs::SampleInputs},
     engine::Engine,
     jobs::{Jobs, JobsDisabled},
@@ -86,6 +86,8 @@ pub struct Shared {
     pub unsealing: Option<Arc<Unsealing>>,
     /// The receipts of this server.
     pub receipts: Arc<Receipts>,
+    /// The sealed bodies that have arrived at servers with the same keys and database; `None` where no other server opens them.
+    pub sealed_arrivals: Option<SealedArrivals>,
     /// Keys, roles and limits.
     pub access: Access,
     /// Vouchers.

@@ -12,6 +12,7 @@ use edgeprove_testkit::{
     Sample, TestServer, eventually,
     postgres::{Cluster, Stop},
     samples,
+    sealed::{of_witness, sealed_body, sealed_request, sealing_key},
     settings::Settings,
     wait::LONG_LIMIT,
 };
@@ -314,6 +315,58 @@ fn servers_count_the_uses_of_a_voucher_together() {
     for server in servers {
         let refused = server.submission(range).header("x-api-key", &voucher.voucher).send();
         refused.assert_refused(ProblemType::VoucherUsedUp);
+        server.finish();
+    }
+}
+
+/// A body that somebody recorded on its way to one server is refused by the other one. The secret lets both open it.
+#[test]
+fn a_sealed_body_arrives_at_one_of_two_servers() {
+    let Some(shared) = Shared::new() else { return };
+    let start = |name: &str| {
+        TestServer::start(|settings| {
+            shared.configure(settings, name, "30s");
+            settings.environment.push(("EDGEPROVE_SEALING_SECRET".to_owned(), "5a".repeat(32)));
+        })
+    };
+    let (one, other) = (start("one"), start("other"));
+    let key = sealing_key(one.address(), None);
+    assert_eq!(key, sealing_key(other.address(), None));
+    let range = samples::range_check();
+    let sealed = |circuit: &str| sealed_body(&key, &of_witness(circuit), &range.witness);
+    let send = |server: &TestServer, path: &str, body: &[u8]| {
+        sealed_request(server.address(), path, "application/gzip", body.to_vec()).send()
+    };
+
+    // Directly and as a job, and to whichever server it comes first.
+    let body = sealed("");
+    send(&one, "/api/prove", &body).assert_proof_of(range);
+    for server in [&one, &other] {
+        send(server, "/api/prove", &body).assert_refused(ProblemType::SealedBodyReplayed);
+    }
+    let (path, body) = ("/v1/proofs?circuit=range_check", sealed("range_check"));
+    let job = send(&other, path, &body).assert_accepted();
+    send(&one, path, &body).assert_refused(ProblemType::SealedBodyReplayed);
+    one.wait_until_finished(job.id, LONG_LIMIT);
+    // At the same moment, one of them gets it.
+    let body = sealed("");
+    let answers = thread::scope(|scope| {
+        let sent = [&one, &other].map(|server| scope.spawn(|| send(server, "/api/prove", &body)));
+        sent.map(|sent| sent.join().unwrap().status.as_u16())
+    });
+    assert!(matches!(answers, [200, 409] | [409, 200]), "{answers:?}");
+    // A part of it is enough, as at one server.
+    let body = sealed("");
+    send(&one, "/api/prove", &body[..body.len() - 1]).assert_refused(ProblemType::SealedBodyInvalid);
+
+    // Without the database nobody knows what arrived at the other server.
+    shared.cluster.stop(Stop::Immediate);
+    send(&one, "/api/prove", &sealed("")).assert_refused_for_now(ProblemType::JobStoreUnavailable);
+    shared.cluster.start_again();
+    eventually("the database is used again", || {
+        (send(&one, "/api/prove", &sealed("")).status == 200).then_some(())
+    });
+    for server in [one, other] {
         server.finish();
     }
 }

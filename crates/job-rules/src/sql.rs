@@ -34,6 +34,7 @@ pub mod audit;
 pub mod circuits;
 pub mod deployments;
 pub mod intake;
+pub mod sealed_bodies;
 pub mod upkeep;
 pub mod view;
 pub mod vouchers;
@@ -53,7 +54,7 @@ pub struct Migration {
     pub script: Statement,
 }
 
-/// All steps of the tables of queue, circuits, webhooks and vouchers, in order.
+/// All steps of the tables of queue, circuits, webhooks, vouchers and sealed bodies, in order.
 pub const MIGRATIONS: &[Migration] = &[
     Migration {
         version: 1,
@@ -101,6 +102,14 @@ pub const MIGRATIONS: &[Migration] = &[
         script: Statement {
             sqlite: include_str!("../sql/sqlite/0006_requeued_counts.sql"),
             postgres: include_str!("../sql/postgres/0006_requeued_counts.sql"),
+        },
+    },
+    Migration {
+        version: 7,
+        name: "sealed bodies",
+        script: Statement {
+            sqlite: include_str!("../sql/sqlite/0007_sealed_bodies.sql"),
+            postgres: include_str!("../sql/postgres/0007_sealed_bodies.sql"),
         },
     },
 ];
@@ -173,6 +182,8 @@ pub const ALL: &[(&str, Statement)] = &[
     ("USE_VOUCHER", vouchers::USE),
     ("GIVE_BACK_USE", vouchers::GIVE_BACK),
     ("FORGET_VOUCHERS", vouchers::FORGET),
+    ("REMEMBER_SEALED_BODY", sealed_bodies::REMEMBER),
+    ("FORGET_SEALED_BODIES", sealed_bodies::FORGET),
     ("AUDIT_HEAD", audit::HEAD),
     ("AUDIT_APPEND", audit::APPEND),
     ("AUDIT_READ", audit::READ),

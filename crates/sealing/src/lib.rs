@@ -28,7 +28,7 @@ pub use error::UnsealError;
 pub use keys::{KeySource, SealingKeys};
 pub use replays::Replays;
 pub use secret::SealingSecret;
-pub use unsealing::{Unsealer, Unsealing};
+pub use unsealing::{Arrival, Unsealer, Unsealing};
 
 #[cfg(test)]
 mod tests;

@@ -242,6 +242,32 @@ fn a_repeated_body_is_refused() {
     assert_eq!(open(&server, &long), Err(UnsealError::Replayed));
 }
 
+/// What servers report to each other.
+#[test]
+fn a_body_arrives_once_and_everywhere_as_the_same() {
+    let body = seal(&key(&shared()), &binding(), NOW, &plaintext(2 * CHUNK_BYTES)).unwrap();
+    let arrivals = |body: &[u8]| {
+        let mut unsealer = Unsealer::new(shared(), binding(), "alice".into());
+        let mut arrivals = Vec::new();
+        for piece in body.chunks(30_000) {
+            unsealer.push(piece);
+            while unsealer.next_chunk(NOW).is_ok_and(|chunk| chunk.is_some()) {
+                arrivals.push(unsealer.take_arrival());
+            }
+            assert_eq!(unsealer.take_arrival(), None);
+        }
+        arrivals
+    };
+    let [Some(first), None] = &arrivals(&body)[..] else { panic!("it arrives with its first chunk") };
+    assert_eq!(arrivals(&body)[0].as_ref(), Some(first));
+    assert_eq!((first.id.len(), first.expires_ms), (64, NOW + 241_000));
+    let again = seal(&key(&shared()), &binding(), NOW, &plaintext(2 * CHUNK_BYTES)).unwrap();
+    assert_ne!(arrivals(&again)[0].as_ref().unwrap().id, first.id);
+    let mut changed = body;
+    changed[HEAD_BYTES + 20] ^= 1;
+    assert_eq!(arrivals(&changed), [], "what cannot be opened does not arrive");
+}
+
 #[test]
 fn a_body_of_another_time_is_refused() {
     let server = shared();

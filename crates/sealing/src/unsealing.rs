@@ -7,6 +7,7 @@ use hpke::{
     Deserializable as _, Kem, OpModeR, aead::AeadCtxR, aead::AesGcm256, kdf::HkdfSha256,
     kem::X25519HkdfSha256, setup_receiver,
 };
+use sha2::{Digest as _, Sha256};
 
 use crate::{
     binding::Binding,
@@ -16,8 +17,19 @@ use crate::{
     replays::Replays,
 };
 
-/// How long a body is remembered after its time. When the window is over, its time refuses it.
-const REMEMBERED_MS: u64 = 1000 * (TIME_WINDOW.as_secs() + 1);
+/// How long a body is remembered after its time. When the window is over, its time refuses it, also at servers whose clocks
+/// differ from this one's by as much again.
+const REMEMBERED_MS: u64 = 1000 * (2 * TIME_WINDOW.as_secs() + 1);
+
+/// A sealed body that has arrived: its sender has shown that it sealed it. Servers that open the same bodies remember it for each
+/// other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Arrival {
+    /// Identifies the body: a digest of its head, in hexadecimal digits.
+    pub id: String,
+    /// When every server refuses the body for its time, in milliseconds since 1970.
+    pub expires_ms: u64,
+}
 
 /// Everything that a server needs to open sealed bodies.
 #[derive(Debug)]
@@ -56,6 +68,7 @@ pub struct Unsealer {
     account: Arc<str>,
     pending: BytesMut,
     state: State,
+    arrival: Option<Arrival>,
 }
 
 enum State {
@@ -73,7 +86,7 @@ impl Unsealer {
     /// Opens a body that is bound to this request.
     #[must_use]
     pub fn new(unsealing: Arc<Unsealing>, binding: Binding, account: Arc<str>) -> Self {
-        Self { unsealing, binding, account, pending: BytesMut::new(), state: State::Head }
+        Self { unsealing, binding, account, pending: BytesMut::new(), state: State::Head, arrival: None }
     }
 
     /// Adds bytes that arrived.
@@ -106,6 +119,8 @@ impl Unsealer {
         if let Some(head) = mem::take(unproven) {
             let expires_ms = head.time_ms.saturating_add(REMEMBERED_MS);
             self.unsealing.replays.remember(head.encapsulated, expires_ms, &self.account, now_ms)?;
+            let digest = Sha256::new().chain_update(head.bound()).chain_update(head.encapsulated).finalize();
+            self.arrival = Some(Arrival { id: hex::encode(digest), expires_ms });
         }
         self.pending.advance(LENGTH_BYTES + length.ciphertext);
         *index += 1;
@@ -113,6 +128,11 @@ impl Unsealer {
             self.state = State::Done;
         }
         Ok(Some(plaintext.into()))
+    }
+
+    /// The arrival of the body, once, when its first chunk was opened.
+    pub fn take_arrival(&mut self) -> Option<Arrival> {
+        self.arrival.take()
     }
 
     /// Checks that the body is complete. No more bytes will arrive.

@@ -99,6 +99,7 @@ async fn a_folder_of_the_first_version_is_migrated() {
         "DROP TABLE deployments",
         "DROP TABLE webhooks",
         "DROP TABLE voucher_uses",
+        "DROP TABLE sealed_bodies",
         "DROP INDEX jobs_by_subject",
         "DELETE FROM edgeprove_versions WHERE version > 1",
     ] {

@@ -2,7 +2,9 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use edgeprove_job_rules::sql::{self, Dialect, Statement, intake, upkeep, view, webhooks, work};
+use edgeprove_job_rules::sql::{
+    self, Dialect, Statement, intake, sealed_bodies, upkeep, view, webhooks, work,
+};
 use sqlx::{AssertSqlSafe, Executor as _, Row as _};
 use tokio::runtime::Builder;
 
@@ -75,6 +77,8 @@ fn frequent_statements_scan_no_table() {
             upkeep::DOOMED_ARTIFACTS,
             upkeep::FORGET_ARTIFACT,
             upkeep::DELETE,
+            sealed_bodies::REMEMBER,
+            sealed_bodies::FORGET,
         ];
         for statement in often {
             let plan = plan(&mut database, statement).await;

@@ -37,6 +37,12 @@ impl Pace {
         self.check()
     }
 
+    /// Leaves out a time in which the reader of the body was busy, and read nothing.
+    pub fn leave_out(&mut self, busy: Duration) {
+        self.started += busy;
+        self.last += busy;
+    }
+
     /// Whether the bytes that arrived last came in time.
     pub fn check(&self) -> Result<(), TooSlow> {
         let measured = (self.last - self.started).saturating_sub(self.idle);
