@@ -58,7 +58,7 @@ export function accessButton(session: Session): HTMLElement {
     (session.isVoucher ? voucher : key).focus();
   } }, icon(...KEY_ICON), label);
   const show = (): void => {
-    label.textContent = session.token === undefined ? 'No key' : session.isVoucher ? 'Voucher set' : 'Key set';
+    label.textContent = session.token === undefined ? 'No key' : session.isVoucher ? 'Voucher' : 'Key set';
   };
   session.onChange(show);
   show();

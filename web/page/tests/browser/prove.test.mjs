@@ -237,7 +237,7 @@ test('a voucher proves as often as it allows, from this page, and is never shown
   }
   await page.locator('#access-stored').check();
   await enter('', voucher);
-  await page.getByRole('button', { name: 'Voucher set' }).waitFor();
+  await page.getByRole('button', { name: 'Voucher', exact: true }).waitFor();
   await proveButton(page).click();
   await proofs(page).first().waitFor();
   await page.locator('.proof button', { hasText: 'Verify at the server' }).click();
@@ -251,12 +251,12 @@ test('a voucher proves as often as it allows, from this page, and is never shown
   // Its only use is gone.
   await page.reload();
   await page.waitForSelector('.fields');
-  await page.getByRole('button', { name: 'Voucher set' }).waitFor();
+  await page.getByRole('button', { name: 'Voucher', exact: true }).waitFor();
   for (const [name, value] of [['value', '42'], ['min', '10'], ['max', '100']]) await control(page, name).fill(value);
   await proveButton(page).click();
   await page.waitForSelector('.problem:not(:empty)');
   assert.match(await page.locator('.problem').textContent(), /Enter a new voucher/);
-  await page.getByRole('button', { name: 'Voucher set' }).click();
+  await page.getByRole('button', { name: 'Voucher', exact: true }).click();
   assert.equal(await page.locator('#access-voucher').inputValue(), voucher);
   await dialog.getByRole('button', { name: 'Remove' }).click();
   await page.getByRole('button', { name: 'No key' }).waitFor();
