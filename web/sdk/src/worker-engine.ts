@@ -137,6 +137,8 @@ export class WorkerEngine {
         // A page without a bundler has an import map, which does not apply to its workers.
         if (!(error instanceof EdgeproveError) || error.code !== 'peer_missing') throw error;
         this.#isUnusable = true;
+        // What waits for it fails alike, and is computed here too.
+        thread.end(error);
       } finally {
         if (thread !== this.#shared || this.#isUnusable) this.#drop(thread);
       }

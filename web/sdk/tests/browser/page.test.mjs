@@ -78,7 +78,7 @@ test('the example of the package proves without a bundler', options, async () =>
   }
 });
 
-test('a page of another origin proves with a voucher in ten lines', options, async () => {
+test('a page of another origin proves with a voucher in ten lines', options, async (t) => {
   const example = await readFile(path.join(paths.sdk, 'examples/voucher/index.html'), 'utf8');
   const script = /<script type="module">\n([^]*?)<\/script>/.exec(example)[1];
   assert.ok(script.trimEnd().split('\n').length <= 10, 'the example has more than ten lines');
@@ -94,7 +94,9 @@ test('a page of another origin proves with a voucher in ten lines', options, asy
   proxy.headers = [];
   const page = await site.open(`${site.files.url}/example`);
   await page.waitForFunction(() => document.querySelector('#status').textContent.includes('proved'));
-  assert.match(await page.textContent('#status'), /^proved by server, valid after \d+ ms$/);
+  const status = await page.textContent('#status');
+  assert.match(status, /^proved by server, valid after \d+ ms$/);
+  t.diagnostic(status);
   assert.equal(minted.length, 1);
   const sent = new Set(proxy.headers.map((headers) => headers.authorization).filter(Boolean));
   assert.deepEqual([...sent], [`Bearer ${minted[0]}`], 'another credential was sent');

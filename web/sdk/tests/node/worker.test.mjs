@@ -129,9 +129,11 @@ test('without a worker that works, this thread computes', async () => {
   }
   // An import map does not apply to workers.
   const engine = engineWith(() => new FakeWorker());
-  const call = engine.witness(compiled, INPUTS);
-  await eventually('it is asked for', () => FakeWorker.all[0]?.requests.length === 1);
+  // Calls at the same time are all computed here, whichever of them finds that out.
+  const calls = [engine.witness(compiled, INPUTS), engine.warm({ noir: true, bb: false }), engine.witness(compiled, INPUTS)];
+  await eventually('it is asked for', () => FakeWorker.all[0]?.requests.length === 3);
   await FakeWorker.all[0].answer({ error: noPeer });
-  assert.ok((await call).length > 0);
+  const [first, , second] = await Promise.all(calls);
+  assert.ok(first.length > 0 && second.length > 0);
   assert.ok(FakeWorker.all[0].isEnded);
 });
