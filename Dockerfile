@@ -6,6 +6,8 @@
 
 # The stage or the image with the program: `cargo xtask images --server` names another one.
 ARG SERVER=server
+# `with`: the page of the image can also prove in the browser. docs/DOCKER.md has the size of it.
+ARG PAGE_LOCAL=without
 
 # ---- the server ------------------------------------------------------------------------------------------------------
 # The builder's own architecture compiles: an emulated compiler takes many times as long.
@@ -53,6 +55,18 @@ RUN --mount=type=cache,id=edgeprove-cargo,target=/usr/local/cargo/registry \
  && install -D /setup/bb/*/bb /out/bb \
  && install -D --mode=0644 /setup/circuits/range_check.json /out/circuit.json \
  && cp -r /setup/crs-$CRS_POINTS /out/crs
+
+# ---- what a page loads to prove in the browser, for PAGE_LOCAL=with ---------------------------------------------------
+FROM npm AS page-local
+WORKDIR /src/web/sdk
+COPY web/sdk/package.json web/sdk/package-lock.json web/sdk/.npmrc ./
+RUN --mount=type=cache,id=edgeprove-npm,target=/npm \
+    npm_config_cache=/npm npm ci --no-fund --no-audit
+COPY web/sdk/src src
+COPY web/page/scripts/local_prover.mjs ../page/scripts/
+COPY --from=tools /out/crs /crs
+# The script needs esbuild, which the packages of the client have, too.
+RUN ln -s ../sdk/node_modules ../page/node_modules && node ../page/scripts/local_prover.mjs /out /crs
 
 # ---- the files that a dynamically linked program needs ---------------------------------------------------------------
 FROM debian:trixie-slim AS libc
@@ -130,11 +144,17 @@ ENV PATH=/usr/local/bin \
     EDGEPROVE_DRAIN=9s \
     EDGEPROVE_LOG_FORMAT=json
 
+FROM runtime AS runtime-without
+
+FROM runtime AS runtime-with
+COPY --from=page-local /out /opt/page-local
+ENV EDGEPROVE_PAGE_LOCAL=/opt/page-local
+
 # The programs of this image compute the keys, so the build fails if they cannot run.
 FROM runtime AS keys
 RUN ["edgeprove", "warm"]
 
-FROM runtime AS builder
+FROM runtime-$PAGE_LOCAL AS builder
 COPY --from=node /minimal /
 COPY --from=toolchain /toolchain /opt/toolchain
 # The files of a build are in the cache folder. A container without further rights cannot make namespaces, so a compiler is
@@ -152,7 +172,7 @@ HEALTHCHECK --interval=10s --timeout=5s --start-period=30s CMD ["edgeprove", "he
 ENTRYPOINT ["edgeprove"]
 CMD ["serve"]
 
-FROM runtime
+FROM runtime-$PAGE_LOCAL
 COPY --from=keys /app/keys /app/keys
 LABEL org.opencontainers.image.title="edgeprove" \
       org.opencontainers.image.description="Server-side zero-knowledge proving: a witness goes in, a verified proof comes out" \

@@ -44,6 +44,10 @@ pub(crate) struct ImagesArgs {
     /// have compiled the program already; the size of the images is then not checked.
     #[arg(long, env = SERVER_ENV, value_name = "FILE")]
     server: Option<PathBuf>,
+    /// Put noir_js, bb.js and points of the CRS into the images of the server, so that their page can prove in the browser. The
+    /// size of the images is then not checked.
+    #[arg(long)]
+    page_local: bool,
     /// The platform to build for, instead of the Docker Engine's own. Another architecture needs an emulator that is
     /// registered in the kernel, and base images that can be pulled.
     #[arg(long, value_name = "linux/ARCH")]
@@ -103,6 +107,9 @@ pub(crate) fn run(args: &ImagesArgs) -> anyhow::Result<()> {
     for image in images {
         let mut build_args = vec![("CRS_POINTS", args.crs_points.to_string())];
         build_args.extend(given_server(args.server.as_deref())?);
+        if args.page_local {
+            build_args.push(("PAGE_LOCAL", "with".to_owned()));
+        }
         docker::build(&BuildOrder {
             dockerfile: root.join(image.dockerfile()),
             stage: image.stage(),
@@ -114,7 +121,7 @@ pub(crate) fn run(args: &ImagesArgs) -> anyhow::Result<()> {
         })?;
         let layers = layer_sizes::measure(image.tag())?;
         print_sizes(image, &layers);
-        if args.server.is_none() {
+        if args.server.is_none() && !args.page_local {
             check_size(image, &layers)?;
         }
     }
