@@ -84,7 +84,7 @@ class AsyncHttp:
         raise failure
 
     async def service(self, deadline: float | None = None) -> ServiceDocument:
-        """What the server says of itself. With a deadline it is one attempt."""
+        """What the server reports of itself. With a deadline it is one attempt."""
         call = requests.get_service()
         answer = await (self.send(call) if deadline is None else self.send_once(call, deadline))
         return answer.decode(ServiceDocument)

@@ -85,7 +85,7 @@ class Http:
         raise failure
 
     def service(self, deadline: float | None = None) -> ServiceDocument:
-        """What the server says of itself. With a deadline it is one attempt."""
+        """What the server reports of itself. With a deadline it is one attempt."""
         call = requests.get_service()
         answer = (self.send(call) if deadline is None else self.send_once(call, deadline))
         return answer.decode(ServiceDocument)
