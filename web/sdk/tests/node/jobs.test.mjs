@@ -104,7 +104,9 @@ test('events continue where a lost stream ended', async () => {
   assert.equal(new Set(events.map((event) => event.id)).size, events.length, 'an event came twice');
   const streams = proxy.with('/events');
   assert.ok(streams.length > 1, 'no stream was cut');
-  assert.ok(streams.slice(1).every((line) => line.includes('last_event_id=')), streams.join('\n'));
+  // A connection may break before the event on it is read.
+  const continued = streams.findIndex((line) => line.includes('last_event_id='));
+  assert.ok(continued > 0 && streams.slice(continued).every((line) => line.includes('last_event_id=')), streams.join('\n'));
   // Whoever has seen the last event gets the job, and no stream.
   const again = [];
   for await (const event of prover.jobs.events(job.id, { lastEventId: events.at(-1).id })) again.push(event);
