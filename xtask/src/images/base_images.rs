@@ -139,7 +139,7 @@ mod tests {
     const DOCKERFILE_DEV: &str = include_str!("../../../Dockerfile.dev");
 
     /// The stages of a Dockerfile: what each starts from by default, its name, and its text.
-    fn stages(file: &str) -> Vec<(&str, &str, &str)> {
+    fn stages(file: &str) -> Vec<(String, &str, &str)> {
         let default = |name: &str| {
             let argument = format!("ARG {name}=");
             file.lines().find_map(|line| line.strip_prefix(&argument)).unwrap_or_default()
@@ -148,7 +148,10 @@ mod tests {
             let line: &str = str::lines(text).next().unwrap_or_default();
             let mut words = line.split_whitespace().filter(|word| !word.starts_with("--"));
             let base = words.next().unwrap_or_default();
-            let base = base.strip_prefix('$').map_or(base, default);
+            let base = match base.split_once('$') {
+                Some((begin, argument)) => format!("{begin}{}", default(argument)),
+                None => base.to_owned(),
+            };
             (base, words.nth(1).unwrap_or_default(), text)
         };
         file.split("\nFROM ").skip(1).map(stage).collect()
@@ -160,7 +163,7 @@ mod tests {
             let stages = stages(file);
             assert!(!stages.is_empty());
             for (base, _, _) in &stages {
-                let known = [DEBIAN, RUST, "scratch"].contains(base)
+                let known = [DEBIAN, RUST, "scratch"].contains(&base.as_str())
                     || stages.iter().any(|(_, name, _)| name == base);
                 assert!(known, "a Dockerfile starts from {base}, which is not built here");
             }
@@ -170,7 +173,8 @@ mod tests {
     #[test]
     fn both_images_have_the_same_tools_stage() {
         let tools = |file| {
-            let (_, _, text) = *stages(file).iter().find(|(_, name, _)| *name == "tools").unwrap();
+            let stages = stages(file);
+            let (_, _, text) = stages.iter().find(|(_, name, _)| *name == "tools").unwrap();
             text.split("\n# ----").next().unwrap().to_owned()
         };
         assert_eq!(tools(DOCKERFILE), tools(DOCKERFILE_DEV));
