@@ -107,7 +107,7 @@ mod tests {
         assert_eq!(both.iter().filter(|remembered| remembered.is_ok()).count(), 1);
         let refused = servers[0].remember(body("a", later)).await.unwrap_err();
         assert_eq!(refused.kind(), ProblemType::SealedBodyReplayed);
-        for at in 0..BATCH + 1 {
+        for at in 0..=BATCH {
             servers[0].remember(body(&format!("old {at}"), now - 1)).await.unwrap();
         }
         servers[1].forget().await.unwrap();

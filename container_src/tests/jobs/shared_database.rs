@@ -351,8 +351,8 @@ fn a_sealed_body_arrives_at_one_of_two_servers() {
     // At the same moment, one of them gets it.
     let body = sealed("");
     let answers = thread::scope(|scope| {
-        let sent = [&one, &other].map(|server| scope.spawn(|| send(server, "/api/prove", &body)));
-        sent.map(|sent| sent.join().unwrap().status.as_u16())
+        let both = [&one, &other].map(|server| scope.spawn(|| send(server, "/api/prove", &body)));
+        both.map(|answer| answer.join().unwrap().status.as_u16())
     });
     assert!(matches!(answers, [200, 409] | [409, 200]), "{answers:?}");
     // A part of it is enough, as at one server.
