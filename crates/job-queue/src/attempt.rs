@@ -1,29 +1,27 @@
 //! One attempt at a job: it reports its progress, renews its lease, and can be stopped.
 
-use std::time::Instant;
-
-use edgeprove_job_rules::{
-    job::Job,
-    lease::{LeaseTerms, LeaseToken},
-    prediction::Estimate,
-    progress::StageEstimate,
-    time::UnixMillis,
+use std::{
+    panic::AssertUnwindSafe,
+    time::{Duration, Instant},
 };
-use edgeprove_protocol::JobId;
+
+use edgeprove_job_rules::{prediction::Estimate, progress::StageEstimate, time::UnixMillis};
+use edgeprove_protocol::{JobId, Problem, ProblemType};
+use futures_util::FutureExt as _;
 use tokio::{
     sync::{broadcast, watch},
     time::MissedTickBehavior,
 };
+use tokio_util::sync::CancellationToken;
 
 use crate::{
-    queue_types::{Change, LeaseStatus, QueueError, StageReport},
-    sql_queue::SqlQueue,
+    lease::{Lease, LeaseError},
+    queue_types::{Change, JobOutcome, LeaseStatus, StageReport},
 };
 
 /// One attempt at a job, as the job's kind uses it.
 pub struct Attempt {
     id: JobId,
-    token: LeaseToken,
     on_stage: OnStage,
     estimate: Option<Estimate>,
     now: Box<dyn Fn() -> UnixMillis + Send + Sync>,
@@ -31,8 +29,17 @@ pub struct Attempt {
     stop: watch::Sender<Option<StopReason>>,
 }
 
-/// Called when a stage starts, with the job and the token of its lease.
-pub type OnStage = Box<dyn Fn(JobId, LeaseToken, StageReport) + Send + Sync>;
+/// Called when a stage starts.
+pub type OnStage = Box<dyn Fn(StageReport) + Send + Sync>;
+
+/// How a lease is renewed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Renewal {
+    /// The interval of renewals.
+    pub every: Duration,
+    /// The attempt ends when no renewal has succeeded for so long.
+    pub give_up_after: Duration,
+}
 
 /// Why an attempt is stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,20 +57,12 @@ impl Attempt {
     /// `on_stage` notifies the watchers on this server.
     #[must_use]
     pub fn new(
-        job: &Job,
+        id: JobId,
         estimate: Option<Estimate>,
         now: Box<dyn Fn() -> UnixMillis + Send + Sync>,
         on_stage: OnStage,
     ) -> Self {
-        Self {
-            id: job.id,
-            token: job.lease_token,
-            on_stage,
-            estimate,
-            now,
-            stage: watch::Sender::new(None),
-            stop: watch::Sender::new(None),
-        }
+        Self { id, on_stage, estimate, now, stage: watch::Sender::new(None), stop: watch::Sender::new(None) }
     }
 
     /// The id of the job.
@@ -82,7 +81,7 @@ impl Attempt {
     pub fn report_waiting_stage(&self, stage: &'static str, wait: Estimate) {
         let estimate = self.estimate.map(|work| StageEstimate { work, wait });
         let report = StageReport { name: stage, at: (self.now)(), estimate };
-        (self.on_stage)(self.id, self.token, report);
+        (self.on_stage)(report);
         self.stage.send_replace(Some(report));
     }
 
@@ -94,6 +93,13 @@ impl Attempt {
             Some(reason) => reason,
             // The sender is a field of this attempt and outlives the borrow.
             None => std::future::pending().await,
+        }
+    }
+
+    /// Waits until the lease is lost.
+    pub async fn lease_lost(&self) {
+        if self.stopped().await != StopReason::LeaseLost {
+            std::future::pending().await
         }
     }
 
@@ -111,12 +117,39 @@ impl Attempt {
         *self.stop.borrow()
     }
 
-    /// Renews the lease and writes the stage to the database, until the attempt is stopped. A change of the job that others
-    /// make leads to a renewal as well, since it may be a cancel request.
-    pub(crate) async fn keep_lease(&self, queue: &SqlQueue, terms: LeaseTerms) {
-        let mut changes = queue.subscribe();
+    /// Runs the work of the attempt until it ends or the attempt is stopped; `None` if the lease was lost. Work that panics fails,
+    /// and another attempt may succeed.
+    pub async fn run(
+        &self,
+        work: impl Future<Output = JobOutcome>,
+        shutting_down: &CancellationToken,
+    ) -> Option<JobOutcome> {
+        let reason = tokio::select! {
+            outcome = AssertUnwindSafe(work).catch_unwind() => {
+                return Some(outcome.unwrap_or_else(|_| {
+                    tracing::error!(job = %self.id, "a job panicked");
+                    let detail = "the server failed while it ran this job";
+                    JobOutcome::Retry(Box::new(Problem::new(ProblemType::Internal, detail, None)))
+                }));
+            }
+            reason = self.stopped() => reason,
+            () = shutting_down.cancelled() => {
+                self.stop(StopReason::ShuttingDown);
+                StopReason::ShuttingDown
+            }
+        };
+        match reason {
+            StopReason::CancelRequested | StopReason::ShuttingDown => Some(JobOutcome::Released),
+            StopReason::LeaseLost => None,
+        }
+    }
+
+    /// Renews the lease and writes the stage, until the attempt is stopped. A change of the job that others make leads to a renewal
+    /// as well, since it may be a cancel request.
+    pub async fn keep_lease(&self, lease: &dyn Lease, renewal: Renewal) {
+        let mut changes = lease.changes();
         let mut stages = self.stage.subscribe();
-        let mut beats = tokio::time::interval(terms.heartbeat_every());
+        let mut beats = tokio::time::interval(renewal.every);
         beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
         beats.tick().await;
         if stages.borrow().is_some() {
@@ -130,7 +163,7 @@ impl Attempt {
         while self.stop_reason().is_none() {
             let renews = tokio::select! {
                 _ = beats.tick() => true,
-                noticed = noticed(&mut changes, self.id) => match noticed {
+                noticed = noticed(changes.as_mut(), self.id) => match noticed {
                     Noticed::Change if own_changes > 0 => {
                         own_changes -= 1;
                         false
@@ -147,7 +180,7 @@ impl Attempt {
                 }
             };
             if let Some(stage) = unwritten {
-                match queue.report_stage(self.id, self.token, &stage).await {
+                match lease.report_stage(&stage).await {
                     Ok(status) => {
                         unwritten = None;
                         own_changes += u32::from(status != LeaseStatus::Lost);
@@ -157,14 +190,14 @@ impl Attempt {
                 }
             }
             if renews {
-                match queue.heartbeat(self.id, self.token).await {
+                match lease.renew().await {
                     Ok(LeaseStatus::Held) => renewed = Instant::now(),
                     Ok(status) => self.stop_unless_held(status),
                     Err(error) => {
                         self.warn("the lease of a job could not be renewed", &error);
                         // Only a failed renewal shows that the lease may be lost: after a pause of this process it is still
                         // held if nobody has ended it.
-                        if renewed.elapsed() >= terms.length {
+                        if renewed.elapsed() >= renewal.give_up_after {
                             self.stop(StopReason::LeaseLost);
                         }
                     }
@@ -181,8 +214,8 @@ impl Attempt {
         }
     }
 
-    fn warn(&self, message: &str, error: &QueueError) {
-        tracing::warn!(job = %self.id, error = %edgeprove_telemetry::chain(error), "{message}");
+    fn warn(&self, message: &str, error: &LeaseError) {
+        tracing::warn!(job = %self.id, error = %edgeprove_telemetry::chain(&**error), "{message}");
     }
 }
 
@@ -194,8 +227,9 @@ enum Noticed {
     Unknown,
 }
 
-/// Waits until this job changes, or a change of it may have been missed.
-async fn noticed(changes: &mut broadcast::Receiver<Change>, id: JobId) -> Noticed {
+/// Waits until this job changes, or a change of it may have been missed. `None`: changes are not reported here.
+async fn noticed(changes: Option<&mut broadcast::Receiver<Change>>, id: JobId) -> Noticed {
+    let Some(changes) = changes else { return std::future::pending().await };
     loop {
         match changes.recv().await {
             Ok(Change::Job(other)) if other != id => {}

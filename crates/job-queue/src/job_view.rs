@@ -5,7 +5,7 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use edgeprove_job_rules::{
@@ -59,8 +59,7 @@ impl JobViews {
     /// The view of a job that was read just now.
     pub async fn view(&self, job: Job) -> Result<JobView, QueueError> {
         let is_queued = job.status == JobStatus::Queued;
-        let position =
-            if is_queued { self.queue.position(job.id, &self.kinds.capabilities()).await? } else { None };
+        let position = if is_queued { self.queue.position(job.id, &self.kinds.known()).await? } else { None };
         self.load_history(&job.kind, &job.subject).await?;
         Ok(self.compute(job, position))
     }
@@ -94,7 +93,7 @@ impl JobViews {
         priority: Priority,
     ) -> Result<Option<Estimate>, QueueError> {
         self.load_history(kind, subject).await?;
-        let capabilities = self.kinds.capabilities();
+        let capabilities = self.kinds.known();
         let position = self.queue.position_of_next(account, priority, &capabilities).await?;
         Ok(self.estimator.wait_and_work(&position, kind, subject, Instant::now()))
     }
@@ -106,11 +105,16 @@ impl JobViews {
     }
 
     /// The time that the work of this job takes once it has started; `None` where nothing is known of such jobs.
-    pub(crate) async fn estimate(&self, job: &Job) -> Option<Estimate> {
+    pub async fn estimate(&self, job: &Job) -> Option<Estimate> {
         if let Err(error) = self.load_history(&job.kind, &job.subject).await {
             tracing::debug!(job = %job.id, error = %edgeprove_telemetry::chain(&error), "earlier jobs could not be read");
         }
         self.expected(&job.kind, &job.subject)
+    }
+
+    /// Records how long work took that was done elsewhere.
+    pub fn record(&self, kind: &str, subject: &str, took: Duration) {
+        self.estimator.record(kind, subject, took, Instant::now());
     }
 
     /// Loads what earlier servers learnt of a subject, once.
@@ -157,7 +161,7 @@ impl JobViews {
 
     /// The time until a queued job finishes; `None` for a job that no worker of this server takes.
     fn wait(&self, position: &QueuePosition, job: &Job) -> Option<Estimate> {
-        if !self.kinds.capabilities().iter().any(|capability| capability.takes(job)) {
+        if !self.kinds.known().iter().any(|capability| capability.takes(job)) {
             return None;
         }
         self.estimator.wait_and_work(position, &job.kind, &job.subject, Instant::now())
@@ -174,7 +178,7 @@ impl JobViews {
         queue: &'q [QueuedJob],
         wanted: &'q HashSet<JobId>,
     ) -> impl Iterator<Item = (JobId, QueuePosition)> + use<'q> {
-        let capabilities = self.kinds.capabilities();
+        let capabilities = self.kinds.known();
         let counts = move |job: &QueuedJob| {
             capabilities.iter().any(|capability| capability.covers(&job.kind, &job.subject, &job.version))
         };

@@ -23,6 +23,11 @@ pub trait JobKind: Send + Sync {
         Capability::all_of(self.name())
     }
 
+    /// The jobs of this kind that others can run as well as far as this server knows, for positions in the queue.
+    fn known(&self) -> Capability {
+        self.capability()
+    }
+
     /// How long the work of a completed job took, to learn from the jobs of earlier servers; `None` where nothing was worked,
     /// such as for a cached result, or where the job does not show it.
     fn work_of(&self, job: &Job) -> Option<Work>;
@@ -65,6 +70,12 @@ impl JobKinds {
     /// All kinds.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<dyn JobKind>> {
         self.0.iter()
+    }
+
+    /// What this server or others can run, as far as it knows.
+    #[must_use]
+    pub fn known(&self) -> Vec<Capability> {
+        self.0.iter().map(|kind| kind.known()).collect()
     }
 
     /// What workers of this server can run at the moment.

@@ -5,11 +5,13 @@
 //!
 //! Imports run down this list only.
 //! - [`runner`]: workers, which claim jobs and run them by their kind.
+//! - [`long_poll`]: claims of provers elsewhere, which wait until there is a job.
 //! - [`unclaimable_warning`]: warns of queued jobs that no worker of this server takes.
 //! - [`watchers`]: notifies watchers of each change of a job.
 //! - [`job_view`]: a job with its position, percent and remaining time.
 //! - [`kind`]: a kind of job, as a server registers it.
 //! - [`attempt`]: one attempt at a job: its lease, its progress, and why it stops.
+//! - [`lease`]: the lease of an attempt, here or at a server elsewhere.
 //! - [`crash_quarantine`]: runs jobs one at a time after a crash, to find the one that caused it.
 //! - [`activity`]: how many jobs this server runs.
 //! - [`job_counts`]: how full the queue is.
@@ -27,6 +29,8 @@ pub mod events;
 pub mod job_counts;
 pub mod job_view;
 pub mod kind;
+pub mod lease;
+pub mod long_poll;
 pub mod notifications;
 pub mod queue_types;
 pub mod runner;

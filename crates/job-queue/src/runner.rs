@@ -10,19 +10,19 @@ use std::{
 };
 
 use edgeprove_job_rules::{job::Job, lease::LeaseTerms};
-use edgeprove_protocol::{JobStatus, Problem, ProblemType};
+use edgeprove_protocol::JobStatus;
 use edgeprove_telemetry::supervisor::Supervisor;
-use futures_util::FutureExt as _;
 use tokio::sync::broadcast;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::Instrument as _;
 
 use crate::{
     activity::Activity,
-    attempt::{Attempt, StopReason},
+    attempt::{Attempt, Renewal},
     crash_quarantine::CrashQuarantine,
     events::{AttemptEnd, JobEvents},
     kind::{JobKind, JobKinds},
+    lease::QueueLease,
     queue_types::{Change, JobOutcome, QueueError},
     sql_queue::SqlQueue,
     unclaimable_warning::warn_unclaimable_jobs,
@@ -186,17 +186,20 @@ impl Workers {
     async fn attempt_by(&self, kind: &dyn JobKind, job: Job) {
         let Runner { queue, watchers, events, settings, .. } = &self.runner;
         let notified = Arc::clone(watchers);
-        let on_stage = move |id, token, stage| notified.stage_reported(id, token, stage);
+        let (id, token) = (job.id, job.lease_token);
+        let on_stage = move |stage| notified.stage_reported(id, token, stage);
         let estimate = watchers.views().estimate(&job).await;
         let clock = queue.clone();
         let now = Box::new(move || clock.approximate_now());
-        let attempt = Arc::new(Attempt::new(&job, estimate, now, Box::new(on_stage)));
+        let attempt = Arc::new(Attempt::new(id, estimate, now, Box::new(on_stage)));
         // The task is separate because the job may keep its thread busy.
-        let (renewed, of, terms, ended) =
-            (Arc::clone(&attempt), queue.clone(), settings.lease, CancellationToken::new());
+        let lease = QueueLease { queue: queue.clone(), id, token };
+        let LeaseTerms { length: give_up_after } = settings.lease;
+        let renewal = Renewal { every: settings.lease.heartbeat_every(), give_up_after };
+        let (renewed, ended) = (Arc::clone(&attempt), CancellationToken::new());
         let _ended = ended.clone().drop_guard();
         self.supervisor.spawn("renew a lease", async move {
-            ended.run_until_cancelled(renewed.keep_lease(&of, terms)).await;
+            ended.run_until_cancelled(renewed.keep_lease(&lease, renewal)).await;
         });
         if let Err(error) = events.started(&job).await {
             tracing::warn!(job = %job.id, error = %edgeprove_telemetry::chain(&error), "job released: its start could not be recorded");
@@ -205,7 +208,8 @@ impl Workers {
         }
         tracing::info!(job = %job.id, kind = job.kind, subject = job.subject, attempt = job.attempts, "job started");
         let (started, _running) = (Instant::now(), watchers.views().started(&job));
-        let Some(outcome) = self.run(kind, &job, &attempt).await else {
+        let stop = self.supervisor.stop_token();
+        let Some(outcome) = attempt.run(kind.run(&job, &attempt), stop).await else {
             tracing::warn!(job = %job.id, "the lease was lost; the result is discarded");
             return;
         };
@@ -220,29 +224,6 @@ impl Workers {
         let message = if status.is_finished() { "job finished" } else { "job queued again" };
         tracing::info!(job = %job.id, kind = job.kind, attempt = job.attempts, %status, code, took_ms, "{message}");
         events.ended(&job, AttemptEnd { status, problem: outcome.problem(), ran }).await;
-    }
-
-    /// Runs the job by its kind; `None` if the lease was lost.
-    async fn run(&self, kind: &dyn JobKind, job: &Job, attempt: &Attempt) -> Option<JobOutcome> {
-        let running = std::panic::AssertUnwindSafe(kind.run(job, attempt)).catch_unwind();
-        let reason = tokio::select! {
-            outcome = running => {
-                return Some(outcome.unwrap_or_else(|_| {
-                    tracing::error!(job = %job.id, kind = job.kind, "a job panicked");
-                    let detail = "the server failed while it ran this job";
-                    JobOutcome::Retry(Box::new(Problem::new(ProblemType::Internal, detail, None)))
-                }));
-            }
-            reason = attempt.stopped() => reason,
-            () = self.supervisor.stop_token().cancelled() => {
-                attempt.stop(StopReason::ShuttingDown);
-                StopReason::ShuttingDown
-            }
-        };
-        match reason {
-            StopReason::CancelRequested | StopReason::ShuttingDown => Some(JobOutcome::Released),
-            StopReason::LeaseLost => None,
-        }
     }
 
     /// Writes the outcome, and tries again for as long as the lease may last; `None` if the lease is lost.

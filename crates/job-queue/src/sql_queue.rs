@@ -112,6 +112,7 @@ struct Notifying {
     cancel: SqlStr,
     requeue: SqlStr,
     reap: SqlStr,
+    recover: SqlStr,
     abandon: SqlStr,
     settle: SqlStr,
     expire: SqlStr,
@@ -133,6 +134,7 @@ impl SqlQueue {
             cancel: of(sql::upkeep::CANCEL, "$1", Ready::Never),
             requeue: of(sql::upkeep::REQUEUE, "$2", Ready::IfQueued),
             reap: of(sql::upkeep::REAP, "changed.id", Ready::IfQueued),
+            recover: of(sql::upkeep::RECOVER, "changed.id", Ready::IfQueued),
             abandon: of(sql::upkeep::ABANDON, "changed.id", Ready::Never),
             settle: of(sql::upkeep::SETTLE, "changed.id", Ready::Always),
             expire: of(sql::upkeep::EXPIRE, "changed.id", Ready::Never),
@@ -392,6 +394,22 @@ impl SqlQueue {
             oldest_queued: oldest.collect::<Result<_, StoreError>>()?,
             counted_at: Some(now),
         })
+    }
+
+    /// Counts the running jobs of a kind, and the processes that run them.
+    pub async fn busy(&self, kind: &str) -> Result<(u64, u64), QueueError> {
+        let mut session = self.database.session(Durability::Read).await?;
+        let row = session.row(view::BUSY, values![kind]).await?;
+        let Some(row) = row else { return Ok((0, 0)) };
+        Ok((count(&row, "jobs")?, count(&row, "holders")?))
+    }
+
+    /// How long the completed ones of the last finished jobs ran, if they are of this kind.
+    pub async fn run_times(&self, kind: &str, limit: u32) -> Result<Vec<Duration>, QueueError> {
+        let mut session = self.database.session(Durability::Read).await?;
+        let rows = session.rows(view::RUN_TIMES, values![kind, limit]).await?;
+        let took = |row| Ok(Duration::from_millis(get::<i64>(row, "took")?.max(0).unsigned_abs()));
+        Ok(rows.iter().map(took).collect::<Result<_, StoreError>>()?)
     }
 
     /// Reads the last completed jobs of a subject, the latest first.

@@ -16,7 +16,6 @@ use edgeprove_job_rules::{
     capability::Capability,
     lease::{ClockWatch, Upkeep as LeaseStep},
     outcome::EncodeError,
-    time::UnixMillis,
     transition::Rules,
 };
 use edgeprove_protocol::{JobId, Problem};
@@ -132,12 +131,12 @@ impl Upkeep {
     }
 
     /// Queues the jobs again that a dead process left running, and returns their ids. Call it before any worker starts. It has an
-    /// effect only where this process alone uses the database: then no holder of a lease can be alive.
+    /// effect only where this process alone uses the database: then no holder of a lease can be alive, except provers that pull.
     pub async fn recover(&self) -> Result<Vec<JobId>, StoreError> {
         if self.queue.database().is_shared() {
             return Ok(Vec::new());
         }
-        let jobs = self.queue.reap(UnixMillis::MAX, &self.worker_lost).await?;
+        let jobs = self.queue.recover(&self.worker_lost).await?;
         let ids: Vec<_> = jobs.iter().map(|job| job.id).collect();
         if !jobs.is_empty() {
             tracing::warn!(

@@ -80,7 +80,7 @@ impl JobWatchers {
     }
 
     /// Shows a stage that a worker of this server reports, before the database has it.
-    pub(crate) fn stage_reported(&self, id: JobId, token: LeaseToken, stage: StageReport) {
+    pub fn stage_reported(&self, id: JobId, token: LeaseToken, stage: StageReport) {
         let watched = self.watched.lock();
         let Some(sender) = watched.get(&id) else { return };
         sender.send_if_modified(|shown| {

@@ -36,6 +36,18 @@ pub struct Lease {
     pub until: UnixMillis,
 }
 
+/// The holder of the leases of a prover that pulls its jobs: `key` is the name of its API key, and `worker` the name of its
+/// process. Neither has a space.
+#[must_use]
+pub fn pull_holder(key: &str, worker: &str) -> String {
+    format!("{PULL_PREFIX}{key} {worker}")
+}
+
+/// The pattern of all holders of [`pull_holder`], for LIKE.
+pub const PULL_HOLDERS: &str = "pull %";
+/// What such holders begin with. No name of a server has a space.
+const PULL_PREFIX: &str = "pull ";
+
 /// The length of leases.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LeaseTerms {

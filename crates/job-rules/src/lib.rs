@@ -21,6 +21,7 @@
 //! - [`priority`]: the order of work.
 //! - [`lease`]: leases, fencing tokens, and clocks that jump.
 //! - [`backoff`]: the delays between attempts.
+//! - [`scale`]: how many provers a queue needs.
 //! - [`expiry`]: how long finished jobs are retained.
 //! - [`estimator`]: learns how long work takes.
 //! - [`queue_position`]: the jobs ahead of a queued job.
@@ -43,6 +44,7 @@ pub mod progress;
 pub mod queue_bounds;
 pub mod queue_position;
 pub mod row;
+pub mod scale;
 pub mod sql;
 pub mod time;
 pub mod transition;

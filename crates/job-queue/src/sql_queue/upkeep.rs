@@ -5,6 +5,7 @@ use std::time::Duration;
 use edgeprove_job_rules::{
     capability::{self, Capability},
     job::Job,
+    lease::PULL_HOLDERS,
     sql::upkeep,
     time::UnixMillis,
     transition::Rules,
@@ -37,6 +38,19 @@ impl SqlQueue {
         let values =
             values![now, self.retry_at(1, now), outcome, self.rules.retention.expires_at(now), ended_by,];
         let rows = session.rows(self.notifying.reap.clone(), values).await?;
+        let jobs: Vec<_> = rows.iter().map(read_job).collect::<Result<_, _>>()?;
+        for job in &jobs {
+            self.notify(job.id, job.status);
+        }
+        Ok(jobs)
+    }
+
+    /// Ends all leases but those of provers that pull: the process that held them is dead. `outcome` is stored in the jobs.
+    pub(crate) async fn recover(&self, outcome: &str) -> Result<Vec<Job>, StoreError> {
+        let (mut session, now) = self.begin(Durability::Write).await?;
+        let expires_at = self.rules.retention.expires_at(now);
+        let values = values![now, self.retry_at(1, now), outcome, expires_at, PULL_HOLDERS];
+        let rows = session.rows(self.notifying.recover.clone(), values).await?;
         let jobs: Vec<_> = rows.iter().map(read_job).collect::<Result<_, _>>()?;
         for job in &jobs {
             self.notify(job.id, job.status);

@@ -18,6 +18,7 @@ mod bounds;
 mod faults;
 mod files;
 mod notices;
+mod pull;
 mod runner;
 mod support;
 mod suspended;

@@ -28,7 +28,7 @@ use crate::support::{Fixture, LIMIT, PROVES, claim, hear, job, problem, submit};
 
 /// An artifact store that records the removed artifacts.
 #[derive(Default)]
-struct Artifacts {
+pub(crate) struct Artifacts {
     removed: Mutex<Vec<String>>,
     named: Mutex<HashSet<String>>,
     is_unavailable: Mutex<bool>,

@@ -39,6 +39,18 @@ pub const REAP: Statement = statement! {
      RETURNING " columns
 };
 
+/// Ends the leases of a process that is known to be dead, whenever they expire. What [`REAP`] does with an expired lease happens
+/// to each. The leases of provers that pull are not among them: these provers are other processes, which may be alive.
+///
+/// Binds 1 now, 2 earliest start of the next attempt, 3 outcome, 4 expiry if the job has finished, 5 pattern of the holders whose
+/// leases stay ([`crate::lease::pull_holder`]). Returns the jobs as they are now.
+pub const RECOVER: Statement = statement! {
+    "UPDATE jobs SET " attempt_failed
+    "WHERE seq IN (SELECT seq FROM jobs WHERE status = 'running' AND lease_holder NOT LIKE $5"
+    postgres(" FOR UPDATE SKIP LOCKED") ") \
+     RETURNING " columns
+};
+
 /// Fails queued jobs that have waited too long and that no worker with these capabilities takes, such as those of a subject that
 /// no server has any more.
 ///

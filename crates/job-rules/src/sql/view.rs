@@ -105,6 +105,22 @@ pub const UNEXPIRED: Statement = statement! {
      AND (finished_at IS NULL OR finished_at >= $1) ORDER BY seq LIMIT $3"
 };
 
+/// Counts the running jobs of a kind, and the processes that run them.
+///
+/// Binds 1 kind. Returns `jobs`, `holders`.
+pub const BUSY: Statement = statement! {
+    "SELECT count(*) AS jobs, count(DISTINCT lease_holder) AS holders FROM jobs WHERE status = 'running' AND kind = $1"
+};
+
+/// Reads how long the last completed jobs of a kind ran, from the claim to the end.
+///
+/// Binds 1 kind, 2 maximum number of jobs. Returns `took`, in milliseconds.
+pub const RUN_TIMES: Statement = statement! {
+    "SELECT finished_at - started_at AS took FROM (SELECT finished_at, started_at, kind, status FROM jobs \
+     WHERE status IN ('completed', 'failed', 'cancelled') ORDER BY expires_at DESC LIMIT $2) AS latest \
+     WHERE status = 'completed' AND kind = $1 AND started_at IS NOT NULL"
+};
+
 /// Reads the last completed jobs of a subject, the latest first, to begin a [`crate::prediction::History`] with. Their kind
 /// decodes from the outcome how long the work took: the time between start and end would count a cached result as work.
 ///

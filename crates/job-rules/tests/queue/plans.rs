@@ -69,6 +69,8 @@ fn frequent_statements_scan_no_table() {
             view::AHEAD,
             view::AHEAD_OF_NEW_JOB,
             view::QUEUED,
+            view::BUSY,
+            view::RUN_TIMES,
             upkeep::CANCEL,
             upkeep::REQUEUE,
             upkeep::REAP,
@@ -113,6 +115,7 @@ fn frequent_statements_scan_no_table() {
             view::LIST_OLDEST,
             view::LIST_ALL,
             view::LIST_ALL_OLDEST,
+            view::RUN_TIMES,
             upkeep::EXPIRE,
             upkeep::DELETE,
         ] {
