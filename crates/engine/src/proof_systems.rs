@@ -24,7 +24,7 @@ use std::{
 
 use edgeprove_files::regular_file;
 use edgeprove_protocol::{HasProblemType, ProblemType, ProofSystem, Target};
-use edgeprove_prover::{CircuitProgram, CircuitSize};
+use edgeprove_prover::{CircuitProgram, CircuitSize, FIELD_BYTES};
 use edgeprove_spool::SpoolError;
 use serde::Serialize;
 use serde_json::Value;
@@ -82,10 +82,17 @@ pub trait CompiledCircuit: fmt::Debug + Send + Sync {
     /// the witness.
     fn check_witness(&self, decompressed: &mut dyn Read) -> Result<(), WitnessError>;
 
+    /// Reads the public inputs of a proof of a decompressed witness that was checked, in the order of the proof. `None` stands for
+    /// a value that the witness leaves to the prover. Blocking.
+    fn public_values(&self, decompressed: &mut dyn Read) -> Result<PublicValues, WitnessError>;
+
     /// Evaluates every constraint over a decompressed witness, independently of the prover. The values that it reads are
     /// wiped from memory afterwards. Blocking.
     fn judge_witness(&self, decompressed: &mut dyn Read) -> Result<Verdict, JudgeError>;
 }
+
+/// Public inputs by a witness: big-endian fields.
+pub type PublicValues = Vec<Option<[u8; FIELD_BYTES]>>;
 
 /// What the reading of a circuit's files may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

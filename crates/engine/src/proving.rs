@@ -400,7 +400,7 @@ where
 
 /// Evaluates a circuit's constraints over a spooled witness, on a thread of its own. A failure of the server is an error,
 /// and no fault of the witness.
-async fn judge(circuit: &Arc<Circuit>, witness: SpoolSource) -> Result<Verdict, ProvingError> {
+pub async fn judge(circuit: &Arc<Circuit>, witness: SpoolSource) -> Result<Verdict, ProvingError> {
     let circuit = Arc::clone(circuit);
     let work = move || circuit.judge_witness(&mut witness.decompressed()?);
     let error: Box<dyn Error + Send + Sync> = match private_thread::run(work).await {

@@ -3,7 +3,8 @@
 //! - [`computation`]: computes a witness from inputs.
 //! - [`intake`]: receives an upload and refuses it at the first byte that shows it is not a witness. Start here.
 //! - [`from_artifacts`]: copies a stored witness from the artifact store back into the spool.
-//! - [`check`], [`digest`]: read a spooled witness again, to check its shape or to compute its digest.
+//! - [`check`], [`digest`], [`public_values`]: read a spooled witness again, to check its shape, to compute its digest, or for the
+//!   public inputs of its proof.
 
 pub mod computation;
 pub mod from_artifacts;
@@ -22,9 +23,9 @@ use zeroize::Zeroizing;
 use crate::{
     circuits::Circuit,
     private_thread::{self, NoResult},
-    proof_systems::WitnessError,
+    proof_systems::{PublicValues, WitnessError},
 };
-use edgeprove_spool::SpoolError;
+use edgeprove_spool::{SpoolError, SpoolFile};
 use intake::SpooledWitness;
 
 /// Why a spooled witness was refused.
@@ -121,6 +122,12 @@ pub async fn digest(witness: SpooledWitness) -> Result<(SpooledWitness, WitnessD
         Ok((witness, decompressed.digest()))
     })
     .await
+}
+
+/// Reads the public inputs of a proof of a spooled witness that was checked before, on a thread of its own.
+pub async fn public_values(witness: SpoolFile, circuit: &Arc<Circuit>) -> Result<PublicValues, CheckError> {
+    let circuit = Arc::clone(circuit);
+    on_a_thread(move || Ok(circuit.public_values(&mut witness.decompressed()?)?)).await
 }
 
 async fn on_a_thread<T: Send + 'static>(

@@ -20,7 +20,7 @@ use super::{
 use crate::{
     proof_systems::{
         CircuitCounts, CircuitFileError, CircuitInput, CompiledCircuit, ComputationError, ComputationLimits,
-        ComputedWitness, JudgeError, ReadLimits, Verdict, WitnessError, inputs::InputDocument,
+        ComputedWitness, JudgeError, PublicValues, ReadLimits, Verdict, WitnessError, inputs::InputDocument,
     },
     scheduler::{HeldMemory, MemoryHold, beyond_budget},
 };
@@ -457,6 +457,11 @@ impl Circuit {
     /// Reads a decompressed witness to its end and checks its format and its shape. Blocking.
     pub fn check_witness(&self, decompressed: &mut dyn Read) -> Result<(), WitnessError> {
         self.compiled.check_witness(decompressed)
+    }
+
+    /// Reads the public inputs of a proof of a decompressed witness that was checked. Blocking.
+    pub fn public_values(&self, decompressed: &mut dyn Read) -> Result<PublicValues, WitnessError> {
+        self.compiled.public_values(decompressed)
     }
 
     /// Evaluates every constraint over a decompressed witness, independently of the prover. Blocking.

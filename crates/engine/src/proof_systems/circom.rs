@@ -18,7 +18,7 @@ use std::{
 use edgeprove_circom_witness::{
     Circuit as WitnessProgram, CircuitException, ExceptionKind, Limits, WitnessError as ProgramError,
 };
-use edgeprove_groth16::{R1cs, WitnessValues};
+use edgeprove_groth16::{R1cs, WitnessValues, ZkeyInfo};
 use edgeprove_protocol::{ProofSystem, Target};
 use edgeprove_prover::{CircuitProgram, CircuitSize, private_thread::Running};
 use flate2::{Compression, write::GzEncoder};
@@ -26,7 +26,7 @@ use zeroize::Zeroizing;
 
 use super::{
     CircuitCounts, CircuitInput, CompiledCircuit, ComputationError, ComputationLimits, ComputedWitness,
-    JudgeError, ReadLimits, Verdict, WitnessError, inputs::InputDocument,
+    JudgeError, PublicValues, ReadLimits, Verdict, WitnessError, inputs::InputDocument,
 };
 use files::CircomFiles;
 pub use files::{CircomFileError, KEY_EXTENSION, files};
@@ -119,6 +119,12 @@ impl CompiledCircuit for CircomCircuit {
 
     fn check_witness(&self, decompressed: &mut dyn Read) -> Result<(), WitnessError> {
         Ok(wtns_format::check(decompressed, self.key.info().wires)?)
+    }
+
+    fn public_values(&self, decompressed: &mut dyn Read) -> Result<PublicValues, WitnessError> {
+        let ZkeyInfo { wires, public_signals, .. } = self.key.info();
+        let values = wtns_format::first_values(decompressed, wires, public_signals)?;
+        Ok(values.into_iter().map(Some).collect())
     }
 
     fn judge_witness(&self, decompressed: &mut dyn Read) -> Result<Verdict, JudgeError> {

@@ -15,7 +15,7 @@ pub mod shape;
 pub mod witness_format;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     io::Read,
     sync::{Arc, OnceLock},
 };
@@ -26,7 +26,7 @@ use edgeprove_prover::{CircuitProgram, CircuitSize};
 
 use super::{
     CircuitCounts, CircuitFileError, CircuitInput, CompiledCircuit, ComputationError, ComputationLimits,
-    ComputedWitness, JudgeError, Verdict, WitnessError, inputs::InputDocument,
+    ComputedWitness, JudgeError, PublicValues, Verdict, WitnessError, inputs::InputDocument,
 };
 use abi::{Abi, AbiError};
 use artifact::{Artifact, ArtifactError};
@@ -43,6 +43,8 @@ pub struct NoirCircuit {
     compiler: String,
     shape: WitnessShape,
     opcodes: u64,
+    /// The indices of the public inputs, in the order of a proof.
+    public: Vec<u32>,
     abi: Result<Abi, AbiError>,
     /// Whether the program has one opcode more than the file: see [`shape::name_unused_parameters`].
     names_unused_parameters: bool,
@@ -65,11 +67,14 @@ impl NoirCircuit {
         let is_dense = (0..).zip(&parameters).all(|(index, witness)| *witness == Witness(index));
         let abi = Abi::read(artifact.abi.take().as_ref(), parameters.len());
         let abi = if is_dense { abi } else { abi.and(Err(AbiError::OfAnotherCircuit)) };
-        let shape = WitnessShape { max_index: shape::max_witness_index(&program.functions[0]) };
+        let shape = WitnessShape { max_index: shape::max_witness_index(circuit) };
         let compiler = format!("noir {}", artifact.noir_version);
-        let opcodes = program.functions[0].opcodes.len() as u64;
+        let opcodes = circuit.opcodes.len() as u64;
+        // As bb joins them.
+        let public = circuit.public_parameters.0.iter().chain(&circuit.return_values.0);
+        let public = public.map(|witness| witness.witness_index()).collect();
         let solvable = OnceLock::new();
-        Ok(Self { artifact, compiler, shape, opcodes, abi, names_unused_parameters, solvable })
+        Ok(Self { artifact, compiler, shape, opcodes, public, abi, names_unused_parameters, solvable })
     }
 
     /// The program as it is in the file.
@@ -137,6 +142,20 @@ impl CompiledCircuit for NoirCircuit {
     fn check_witness(&self, decompressed: &mut dyn Read) -> Result<(), WitnessError> {
         witness_format::check(decompressed, &self.shape)?;
         Ok(())
+    }
+
+    fn public_values(&self, decompressed: &mut dyn Read) -> Result<PublicValues, WitnessError> {
+        let mut places: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
+        for (place, index) in self.public.iter().enumerate() {
+            places.entry(*index).or_default().push(place);
+        }
+        let mut values = vec![None; self.public.len()];
+        witness_format::read(decompressed, &self.shape, |index, value| {
+            for place in places.get(&index).into_iter().flatten() {
+                values[*place] = Some(*value);
+            }
+        })?;
+        Ok(values)
     }
 
     fn judge_witness(&self, decompressed: &mut dyn Read) -> Result<Verdict, JudgeError> {

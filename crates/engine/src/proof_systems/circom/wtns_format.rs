@@ -126,6 +126,31 @@ pub fn check(decompressed: &mut dyn Read, values: u32) -> Result<(), WtnsError> 
     if fill(decompressed, &mut [0])? > 0 { Err(WtnsError::TrailingBytes) } else { Ok(()) }
 }
 
+/// Reads so many values after the first one, which is 1, of a witness with this number of values: big-endian. The values that
+/// follow are not read.
+pub fn first_values(
+    decompressed: &mut dyn Read,
+    values: u32,
+    wanted: u32,
+) -> Result<Vec<[u8; VALUE_BYTES]>, WtnsError> {
+    let mut header = [0; HEADER_BYTES];
+    let length = fill(decompressed, &mut header)?;
+    check_header(&header[..length], values)?;
+    let mut value = [0; VALUE_BYTES];
+    let mut first = Vec::new();
+    for index in 0..=wanted {
+        if fill(decompressed, &mut value)? < VALUE_BYTES {
+            return Err(WtnsError::EndsEarly { index });
+        }
+        if index > 0 {
+            let mut big_endian = value;
+            big_endian.reverse();
+            first.push(big_endian);
+        }
+    }
+    Ok(first)
+}
+
 fn check_header(header: &[u8], values: u32) -> Result<(), WtnsError> {
     if !header.starts_with(b"wtns") {
         return Err(WtnsError::NotWtns { is_noir: header.starts_with(&[3, 0x91]) });
@@ -183,6 +208,17 @@ mod tests {
             file.extend([0; 28]);
         }
         file
+    }
+
+    #[test]
+    fn the_first_values_are_those_after_the_one() {
+        let file = wtns(5);
+        let first = first_values(&mut file.as_slice(), 5, 2).unwrap();
+        assert_eq!(first.iter().map(|value| value[31]).collect::<Vec<_>>(), [2, 3]);
+        assert!(first.iter().all(|value| value[..31] == [0; 31]));
+        let cut = &file[..HEADER_BYTES + 2 * VALUE_BYTES];
+        let error = first_values(&mut &cut[..], 5, 2).unwrap_err();
+        assert!(matches!(error, WtnsError::EndsEarly { index: 2 }), "{error}");
     }
 
     fn error(file: &[u8], values: u32) -> WtnsError {
