@@ -423,6 +423,11 @@ impl Caller {
         self.role().may_observe()
     }
 
+    /// Fails if it is no prover that pulls. Such a caller has a key.
+    pub fn may_pull(&self) -> Result<(), Forbidden> {
+        self.role().may_pull()
+    }
+
     /// Fails if it is not an operator.
     pub fn may_operate(&self) -> Result<(), Forbidden> {
         self.role().may_operate()

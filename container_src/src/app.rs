@@ -507,7 +507,7 @@ fn url(address: SocketAddr) -> String {
 
 /// The name of this server in leases and in the audit log. It is new with each start: the machine's name, the process id,
 /// and a random part, because containers often share a process id.
-fn server_name() -> String {
+pub(crate) fn server_name() -> String {
     let machine = rustix::system::uname();
     let is_allowed = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     let machine: String = machine.nodename().to_string_lossy().chars().filter(is_allowed).take(64).collect();
@@ -521,7 +521,7 @@ async fn bind(flag: &'static str, address: SocketAddr) -> Result<TcpListener, St
 }
 
 /// Writes the file in one step, so that a program that waits for it never reads half an address.
-fn write_address(path: &Path, listener: &TcpListener) -> io::Result<()> {
+pub(crate) fn write_address(path: &Path, listener: &TcpListener) -> io::Result<()> {
     let address = listener.local_addr()?;
     // The rename would replace a device or a FIFO by a file.
     regular_file::check_path(path)?;

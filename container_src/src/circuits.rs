@@ -35,6 +35,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use async_trait::async_trait;
 use edgeprove_builder::{BuiltCircuit, BuiltContract, Powers};
 use edgeprove_circuit_store::{
     CircuitStore, CircuitStoreError, FamilyPlace, ListedCircuit, NewCircuit, StoredCircuit,
@@ -64,7 +65,7 @@ use tokio_util::sync::CancellationToken;
 use description::{Description, Source};
 
 /// The files of all built circuits that are loaded at the same time, in bytes.
-const LOADED_MAX_BYTES: u64 = 256 << 20;
+pub const LOADED_MAX_BYTES: u64 = 256 << 20;
 /// How often the list of built circuits is read again.
 const FOLLOW_EVERY: Duration = Duration::from_secs(2);
 /// How long a circuit that could not be loaded is not tried again.
@@ -83,7 +84,8 @@ impl Roles {
     /// The names of the roles.
     #[must_use]
     pub fn names(self) -> Vec<String> {
-        let roles = [(self.proves, "prover"), (self.builds, "builder")];
+        let neither = !self.proves && !self.builds;
+        let roles = [(self.proves, "prover"), (self.builds, "builder"), (neither, "server")];
         roles.into_iter().filter(|(has, _)| *has).map(|(_, name)| name.to_owned()).collect()
     }
 }
@@ -92,6 +94,14 @@ impl Roles {
 pub struct Circuits {
     configured: Arc<Registry>,
     built: Option<Built>,
+    source: Option<Arc<dyn CircuitSource>>,
+}
+
+/// Where circuits come from that are stored elsewhere.
+#[async_trait]
+pub trait CircuitSource: Send + Sync {
+    /// Finds a circuit that is not configured. It is loaded, and fetched where it is not yet.
+    async fn find(&self, id: &CircuitId) -> Result<Arc<Circuit>, CircuitError>;
 }
 
 /// Circuits that are stored.
@@ -190,7 +200,13 @@ impl Circuits {
     /// The configured circuits only.
     #[must_use]
     pub const fn configured(registry: Arc<Registry>) -> Self {
-        Self { configured: registry, built: None }
+        Self { configured: registry, built: None, source: None }
+    }
+
+    /// The configured circuits, and those of this source.
+    #[must_use]
+    pub fn with_source(registry: Arc<Registry>, source: Arc<dyn CircuitSource>) -> Self {
+        Self { configured: registry, built: None, source: Some(source) }
     }
 
     /// The configured circuits, and those of this store.
@@ -211,7 +227,7 @@ impl Circuits {
             loading: tokio::sync::Mutex::default(),
             checking: Arc::new(Semaphore::new(1)),
         };
-        Self { configured: registry, built: Some(built) }
+        Self { configured: registry, built: Some(built), source: None }
     }
 
     /// The store of built circuits, where there is one.
@@ -254,6 +270,9 @@ impl Circuits {
             Err(error @ LookupError::Unknown { .. }) => error,
             found => return Ok(found?),
         };
+        if let (Some(source), Some(id)) = (&self.source, id) {
+            return source.find(id).await;
+        }
         let (Some(built), Some(id)) = (&self.built, id) else { return Err(unknown.into()) };
         match built.store.find(id).await? {
             Some(stored) => built.load(&self.configured, &stored).await,
@@ -265,9 +284,18 @@ impl Circuits {
     #[must_use]
     pub fn subjects(&self) -> Vec<Subject> {
         let configured = self.configured.loaded().map(|circuit| (circuit.id.to_string(), circuit.version()));
-        let built = self.built.as_ref().map(|built| built.known.read().clone()).unwrap_or_default();
-        let built = built.into_iter().map(|(id, known)| (id.to_string(), known.version));
-        configured.chain(built).map(|(name, version)| Subject { name, version }).collect()
+        let configured = configured.map(|(name, version)| Subject { name, version });
+        configured.chain(self.stored_subjects()).collect()
+    }
+
+    /// The stored circuits, each in its version.
+    #[must_use]
+    pub fn stored_subjects(&self) -> Vec<Subject> {
+        let known = self.built.as_ref().map(|built| built.known.read().clone()).unwrap_or_default();
+        known
+            .into_iter()
+            .map(|(id, known)| Subject { name: id.to_string(), version: known.version })
+            .collect()
     }
 
     /// Whether a circuit of this id was built and published.
@@ -492,7 +520,7 @@ pub const fn default_target(language: Language) -> Target {
 }
 
 /// The file of a package that a circuit is loaded from; the others are found beside it.
-const fn main_file(target: Target) -> &'static str {
+pub const fn main_file(target: Target) -> &'static str {
     match target {
         Target::NoirRecursive | Target::Evm => "circuit.json",
         Target::Groth16 => "circuit.zkey",

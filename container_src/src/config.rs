@@ -10,6 +10,7 @@
 //! - `folder_durability`: whether a folder outlives the container.
 //! - [`builder`]: roles, and circuits that are built.
 //! - [`webhooks`]: who may be called when a job has finished.
+//! - [`pull`]: provers that pull jobs from this server.
 //! - [`sealing`]: the keys of sealed bodies. [`receipts`]: those of receipts.
 //! - `shared_secrets`: the secrets that both are derived from.
 //! - [`circuits`]: the circuits to prove.
@@ -37,6 +38,7 @@ pub mod memory;
 pub mod misspelt_variables;
 pub mod program;
 pub mod proving;
+pub mod pull;
 pub mod receipts;
 pub mod sealing;
 pub mod server;

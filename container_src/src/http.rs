@@ -21,6 +21,8 @@
 //! - [`request_log`]: one log line per request. [`mod@request_id`]: its id. [`request_body`]: its body.
 //! - [`listener`]: accepts and closes connections. [`concurrent_requests`]: limits how many requests a caller has at once.
 //! - [`local_prover`]: the folder for proofs in the browser.
+//! - [`puller_probes`]: the probes of a prover that pulls.
+//! - [`work_request`]: requests of provers that pull.
 //! - [`guarded_body`]: a response body that keeps a value until it was sent.
 //! - [`state`]: what every handler can reach.
 
@@ -51,6 +53,7 @@ pub mod local_prover;
 pub mod origin_check;
 pub mod prefer;
 pub mod proof_response;
+pub mod puller_probes;
 pub mod rate_limit_headers;
 pub mod request_body;
 pub mod request_id;
@@ -61,6 +64,7 @@ pub mod single_header;
 pub mod state;
 pub mod trusted_edge;
 pub mod upload;
+pub mod work_request;
 
 /// Milliseconds as on the wire: with fractions.
 fn milliseconds(duration: Duration) -> f64 {

@@ -8,6 +8,8 @@
 //! - [`circuit_document`]: the wire's document of a circuit.
 //! - [`build_request`]: requests for circuits.
 //! - [`deploy_request`]: requests for deployments of their contracts.
+//! - [`pulled_proof`]: checks the proofs of provers that pull. [`pull`]: gives jobs to them, and ends these jobs.
+//! - [`scale`]: how many provers the queue needs.
 //! - [`submission`]: accepts jobs. [`changes`]: cancels them, and queues failed ones again.
 //! - [`link_token`]: tokens with which pages read one job.
 //! - [`watch_permits`]: how many clients may follow jobs.
@@ -28,6 +30,9 @@ pub mod job_kinds;
 pub mod job_recorder;
 pub mod link_token;
 pub mod lost_entries;
+pub mod pull;
+pub mod pulled_proof;
+pub mod scale;
 pub mod spent_proofs;
 pub mod stage_times;
 pub mod submission;
@@ -49,8 +54,8 @@ use edgeprove_protocol::{HasProblemType, JobDocument, Priority, ProblemType};
 use edgeprove_telemetry::Supervisor;
 
 use self::{
-    held_keys::HeldKeys, job_recorder::JobRecorder, link_token::LinkTokens, spent_proofs::SpentProofs,
-    watch_permits::WatchPermits, webhooks::Webhooks,
+    held_keys::HeldKeys, job_recorder::JobRecorder, link_token::LinkTokens, pull::PullJobs,
+    scale::ScaleMeter, spent_proofs::SpentProofs, watch_permits::WatchPermits, webhooks::Webhooks,
 };
 use crate::{
     access::{ANONYMOUS, Caller},
@@ -69,6 +74,10 @@ pub struct Jobs {
     pub watchers: Arc<JobWatchers>,
     /// Bounds the number of clients that follow jobs.
     pub watch_permits: WatchPermits,
+    /// The jobs of provers that pull.
+    pub pull: PullJobs,
+    /// How many provers the queue needs.
+    pub scale: ScaleMeter,
     /// Makes and checks the tokens of links.
     pub link_tokens: LinkTokens,
     /// What is measured of jobs.

@@ -6,7 +6,10 @@ use std::{
 };
 
 use edgeprove_telemetry::Supervisor;
-use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
+use tokio_util::{
+    sync::CancellationToken,
+    task::{TaskTracker, task_tracker::TaskTrackerToken},
+};
 
 /// The life of the server.
 #[derive(Debug)]
@@ -17,7 +20,7 @@ pub struct Lifecycle {
     /// The time of the start since 1970, by the clock of the machine.
     started_at: Duration,
     has_loaded: AtomicBool,
-    is_draining: AtomicBool,
+    draining: CancellationToken,
     admitted: TaskTracker,
 }
 
@@ -33,7 +36,7 @@ impl Lifecycle {
             started: Instant::now(),
             started_at: SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default(),
             has_loaded: AtomicBool::new(false),
-            is_draining: AtomicBool::new(false),
+            draining: CancellationToken::new(),
             admitted: TaskTracker::new(),
         }
     }
@@ -57,20 +60,26 @@ impl Lifecycle {
 
     /// From now on no new work is accepted.
     pub fn start_draining(&self) {
-        self.is_draining.store(true, Ordering::Release);
+        self.draining.cancel();
         self.admitted.close();
     }
 
     /// Why no new work is accepted; `None` while it is.
     #[must_use]
     pub fn refusal(&self) -> Option<&'static str> {
-        if self.is_draining.load(Ordering::Acquire) {
+        if self.draining.is_cancelled() {
             Some("the server is shutting down")
         } else if !self.has_loaded.load(Ordering::Acquire) {
             Some("the server is loading its circuits")
         } else {
             None
         }
+    }
+
+    /// Cancelled when the server begins to drain: requests that only wait for work end then.
+    #[must_use]
+    pub fn draining(&self) -> &CancellationToken {
+        &self.draining
     }
 
     /// Makes the shutdown wait until the token is dropped. Take it before [`Self::refusal`] is checked, so that a shutdown

@@ -160,6 +160,9 @@ impl KeyRing {
             let RawAnonymous { allowed, role, per_minute, burst, proofs_per_day, unfinished_max } = anonymous;
             self.allows_anonymous = allowed;
             self.anonymous.role = read_role("anonymous", role, &mut faults).unwrap_or(self.anonymous.role);
+            if self.anonymous.role == Role::Prover {
+                faults.push(format!("anonymous: the role must not be prover: {}", Role::PROVERS_NEED_KEYS));
+            }
             let rate = rate("anonymous", per_minute, burst, &mut faults);
             self.anonymous.limits = Limits { rate, proofs_per_day, unfinished_max };
         }
@@ -399,7 +402,7 @@ mod tests {
                  `edgeprove keys new bob` prints a new key and its line",
                 "keys.bob.sha256 has an entry that is not 64 hexadecimal digits: \
                  `edgeprove keys new bob` prints a new key and its line",
-                "keys.bob: a role is one of observer, user, priority, operator",
+                "keys.bob: a role is one of prover, observer, user, priority, operator",
                 "keys.bob: per_minute and burst are at least 1",
             ]
         );

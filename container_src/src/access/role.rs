@@ -4,9 +4,11 @@ use std::str::FromStr;
 
 use edgeprove_protocol::{HasProblemType, Priority, ProblemType, caller::OPERATOR_ROLE};
 
-/// The role of a caller. From [`Self::User`] on, each role includes the roles before it.
+/// The role of a caller. From [`Self::User`] on, each role includes [`Self::User`] and the roles after it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum Role {
+    /// May claim the jobs of all callers with their witnesses, prove them, and nothing else: a prover that pulls.
+    Prover,
     /// May see the jobs of all callers, and change nothing: it requests no proofs.
     Observer,
     /// May request proofs with LOW or NORMAL priority, and see and cancel its own jobs.
@@ -20,7 +22,7 @@ pub enum Role {
 
 /// A text that is not a role.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a role is one of observer, user, priority, operator")]
+#[error("a role is one of prover, observer, user, priority, operator")]
 pub struct UnknownRole;
 
 /// The caller's role does not allow the request.
@@ -42,9 +44,21 @@ pub enum Forbidden {
         /// The caller's role.
         role: Role,
     },
+    /// It only proves jobs.
+    #[error("the role `{}` is for `edgeprove work`: it requests nothing that takes work", role.as_str())]
+    OnlyPulls {
+        /// The caller's role.
+        role: Role,
+    },
     /// The request shows the jobs of others.
     #[error("this needs the role `operator` or `observer`, and the caller has the role `{}`", role.as_str())]
     ObserversOnly {
+        /// The caller's role.
+        role: Role,
+    },
+    /// The request is for provers that pull.
+    #[error("this needs a key with the role `prover`, and the caller has the role `{}`", role.as_str())]
+    ProversOnly {
         /// The caller's role.
         role: Role,
     },
@@ -58,12 +72,16 @@ pub enum Forbidden {
 
 impl Role {
     /// Every role, in ascending order.
-    pub const ALL: [Self; 4] = [Self::Observer, Self::User, Self::Priority, Self::Operator];
+    pub const ALL: [Self; 5] = [Self::Prover, Self::Observer, Self::User, Self::Priority, Self::Operator];
+
+    /// Why callers without a key cannot be provers.
+    pub const PROVERS_NEED_KEYS: &str = "it gets the witnesses of all callers, so it needs a key";
 
     /// Its name in settings.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Prover => "prover",
             Self::Observer => "observer",
             Self::User => "user",
             Self::Priority => "priority",
@@ -75,7 +93,7 @@ impl Role {
     #[must_use]
     pub const fn highest_priority(self) -> Option<Priority> {
         match self {
-            Self::Observer => None,
+            Self::Prover | Self::Observer => None,
             Self::User => Some(Priority::Normal),
             Self::Priority => Some(Priority::High),
             Self::Operator => Some(Priority::Critical),
@@ -87,6 +105,7 @@ impl Role {
         match self.highest_priority() {
             Some(highest) if asked <= highest => Ok(()),
             Some(highest) => Err(Forbidden::Priority { role: self, highest, asked }),
+            None if self == Self::Prover => Err(Forbidden::OnlyPulls { role: self }),
             None => Err(Forbidden::ReadOnly { role: self }),
         }
     }
@@ -95,8 +114,13 @@ impl Role {
     pub fn may_observe(self) -> Result<(), Forbidden> {
         match self {
             Self::Observer | Self::Operator => Ok(()),
-            Self::User | Self::Priority => Err(Forbidden::ObserversOnly { role: self }),
+            Self::Prover | Self::User | Self::Priority => Err(Forbidden::ObserversOnly { role: self }),
         }
+    }
+
+    /// Fails if it is not the role of provers that pull. Operators do not have it: whoever has it gets witnesses.
+    pub fn may_pull(self) -> Result<(), Forbidden> {
+        if self == Self::Prover { Ok(()) } else { Err(Forbidden::ProversOnly { role: self }) }
     }
 
     /// Fails if it is not the role of operators.
@@ -146,7 +170,10 @@ mod tests {
     #[test]
     fn each_role_includes_the_one_before() {
         let reach = Role::ALL.map(Role::highest_priority);
-        assert_eq!(reach, [None, Some(Priority::Normal), Some(Priority::High), Some(Priority::Critical)]);
+        assert_eq!(
+            reach,
+            [None, None, Some(Priority::Normal), Some(Priority::High), Some(Priority::Critical)]
+        );
         for role in Role::ALL {
             for priority in Priority::ALL {
                 let is_allowed = role.highest_priority().is_some_and(|highest| priority <= highest);
@@ -154,6 +181,7 @@ mod tests {
             }
             assert_eq!(role.may_observe().is_ok(), matches!(role, Role::Observer | Role::Operator));
             assert_eq!(role.may_operate().is_ok(), role == Role::Operator);
+            assert_eq!(role.may_pull().is_ok(), role == Role::Prover);
             assert_eq!(role.as_str().parse(), Ok(role));
         }
         assert_eq!("root".parse::<Role>(), Err(UnknownRole));

@@ -19,7 +19,7 @@ const VALIDITY_BOUNDS: RangeInclusive<Duration> = Duration::from_secs(1)..=Durat
 /// Highest value of `--voucher-uses` and `--vouchers-per-minute`.
 const VOUCHERS_MAX: u32 = 1_000_000;
 
-words!(Role, "observer" => Role::Observer, "user" => Role::User, "priority" => Role::Priority, "operator" => Role::Operator);
+words!(Role, "prover" => Role::Prover, "observer" => Role::Observer, "user" => Role::User, "priority" => Role::Priority, "operator" => Role::Operator);
 words!(SyncPolicy, "always" => SyncPolicy::Always, "never" => SyncPolicy::Never);
 
 /// A list of keys, in the form that the edge uses too.
@@ -119,6 +119,9 @@ impl AccessAndAuditArgs {
     /// Reads the flags and the keys file.
     pub fn read(self, faults: &mut Faults) -> Option<(AccessSettings, Option<AuditSettings>)> {
         let anonymous = faults.take("anonymous-role", self.anonymous_role);
+        if anonymous == Some(Role::Prover) {
+            faults.add(format!("{} must not be prover: {}", flag("anonymous-role"), Role::PROVERS_NEED_KEYS));
+        }
         let listed = match self.api_keys {
             Some(keys) => faults.take("api-keys", keys).map(|keys| keys.0),
             None => Some(Vec::new()),

@@ -26,9 +26,11 @@ enum Role {
     Prover,
     /// It builds circuits.
     Builder,
+    /// It does neither: its jobs are for others.
+    Server,
 }
 
-words!(Role, "prover" => Role::Prover, "builder" => Role::Builder);
+words!(Role, "prover" => Role::Prover, "builder" => Role::Builder, "server" => Role::Server);
 words!(Required, "namespaces" => Required::NoNetwork, "process-group" => Required::ProcessGroup);
 
 impl Setting for AllowedHost {
@@ -41,8 +43,9 @@ impl Setting for AllowedHost {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Circuits from templates")]
 pub struct BuilderArgs {
-    /// What this server does with jobs: `prover` proves, `builder` builds circuits from templates. Default: `prover`, and
-    /// with `--toolchain` both. Requests that wait for their proof are served in any case.
+    /// What this server does with jobs: `prover` proves, `builder` builds circuits from templates, and `server` alone does neither:
+    /// other servers, or provers with `edgeprove work`, do. Default: `prover`, and with `--toolchain` both. Requests that wait
+    /// for their proof are served in any case.
     #[arg(long, env = "EDGEPROVE_ROLES", value_name = "ROLE,...", value_delimiter = ',', value_parser = raw_setting::<Role>)]
     roles: Vec<RawSetting<Role>>,
 

@@ -14,6 +14,7 @@ use super::{
     data_folder::{DataFolder, DataFolderArgs},
     environment::Environment,
     folder_durability::is_lost_with_container,
+    pull::PullArgs,
     setting::{Faults, RawSetting, STORAGE_TIMES, Setting, flag, raw_setting},
     webhooks::WebhookArgs,
 };
@@ -115,7 +116,9 @@ pub struct JobArgs {
     #[arg(long, env = "EDGEPROVE_INSTANCE_NUMBER", value_name = "N", value_parser = raw_setting::<u16>)]
     instance_number: Option<RawSetting<u16>>,
 
-    // The last, because its heading would be that of the flags after it.
+    // The last ones, because their headings would be those of the flags after them.
+    #[command(flatten)]
+    pull: PullArgs,
     #[command(flatten)]
     webhooks: WebhookArgs,
 }
@@ -169,6 +172,7 @@ impl JobArgs {
                 JobId::INSTANCE_MAX
             ));
         }
+        let pull = self.pull.read(faults);
         let webhooks = self.webhooks.read(faults);
         let artifacts = self.artifacts.read(data.as_deref(), may_be_lost, environment, faults);
 
@@ -231,6 +235,7 @@ impl JobArgs {
             max_attempts,
             wait_max,
             watchers: WatchLimits { per_caller_max, max: watchers_max? },
+            pull: pull?,
             is_default: is_default && !is_shared && !is_ephemeral,
             // Every server knows the jobs of a shared database, so the edge need not route.
             instance_number: instance_number.filter(|_| !is_shared),

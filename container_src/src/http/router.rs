@@ -28,9 +28,10 @@ use super::{
     concurrent_requests::limit_concurrent_requests,
     handlers::{
         audit, board_batch, board_events, calldata, cancel_job, circuit_events, circuit_files,
-        circuit_request, circuits, deploy_circuit, estimate, get_job, get_proof, health, index, job_counts,
-        job_events, list_jobs, local_prover, metrics, mint_voucher, page, problems, proof_request,
-        remove_circuit, retry_job, service, stats, templates, verification_key, verify,
+        circuit_request, circuits, claim_work, deploy_circuit, estimate, get_job, get_proof, health, index,
+        job_counts, job_events, list_jobs, local_prover, metrics, mint_voucher, page, problems,
+        proof_request, remove_circuit, retry_job, scale, service, stats, templates, verification_key, verify,
+        work_heartbeat, work_outcome, work_witness,
     },
     origin_check::{allows_any, refuse_foreign_pages},
     request_id::{RandomRequestId, remove_invalid_request_id},
@@ -100,7 +101,13 @@ fn routes() -> Vec<Route> {
         Route::new(Get, "/v1/board/events", board_events::board_events),
         Route::new(Get, "/v1/estimate", estimate::estimate),
         Route::new(Get, "/problems/{code}", problems::problem),
+        // For provers that pull.
+        Route::new(Post, "/v1/work/claims", claim_work::claim),
+        Route::new(Get, "/v1/work/{job}/witness", work_witness::witness),
+        Route::new(Post, "/v1/work/{job}/heartbeat", work_heartbeat::heartbeat),
+        Route::new(Post, "/v1/work/{job}/outcome", work_outcome::outcome),
         // For operators.
+        Route::new(Get, "/v1/scale", scale::scale),
         Route::new(Get, "/api/health", health::health),
         Route::new(Get, "/health", health::health),
         Route::new(Get, "/v1/audit", audit::export),

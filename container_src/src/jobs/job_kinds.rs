@@ -1,11 +1,12 @@
-//! The kinds of jobs that this server runs, a file each: [`prove`], whose jobs [`proof_payload`] describes, [`build`]
-//! and [`deploy`].
+//! The kinds of jobs that this server runs, a file each: [`prove`], whose jobs [`proof_payload`] describes and whose files
+//! [`job_files`] reads and writes, [`build`] and [`deploy`].
 //!
 //! A kind implements [`edgeprove_job_queue::kind::JobKind`]. A new kind is added here, and registered in
 //! [`super::system`].
 
 pub mod build;
 pub mod deploy;
+pub mod job_files;
 pub mod proof_payload;
 pub mod prove;
 

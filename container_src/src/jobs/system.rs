@@ -38,6 +38,8 @@ use super::{
     job_recorder::JobRecorder,
     link_token::LinkTokens,
     lost_entries,
+    pull::{PullJobs, PullSettings},
+    scale::ScaleMeter,
     spent_proofs::SpentProofs,
     watch_permits::{WatchLimits, WatchPermits},
     webhooks::{JobWebhooks, WebhookSettings, Webhooks},
@@ -83,6 +85,8 @@ pub struct JobSettings {
     pub wait_max: Duration,
     /// The maximum numbers of clients that follow jobs.
     pub watchers: WatchLimits,
+    /// Provers that pull.
+    pub pull: PullSettings,
     /// The maximum number and size of circuits that were built.
     pub built_circuits: CircuitBounds,
     /// Whether nobody chose the location. If it cannot be used, the server starts without jobs.
@@ -192,8 +196,8 @@ impl JobSystem {
         let store = CircuitStore::new(database.clone(), Arc::clone(&artifacts), settings.built_circuits);
         let circuits = Arc::new(Circuits::with_built(configured, store, proving, spool.clone()));
         let queue = SqlQueue::new(database, settings.rules, settings.bounds).await?;
-        let prove =
-            Prove::new(Arc::clone(&circuits), (proofs, receipts), spool, Arc::clone(&artifacts), proves);
+        let files = Arc::new(Arc::clone(&artifacts));
+        let prove = Prove::new(Arc::clone(&circuits), (proofs, receipts), spool, files, proves);
         let builder = builds.as_ref().map(|tools| tools.builder.clone());
         let build = Build::new(builds, Arc::clone(&circuits));
         let keys = HeldKeys::new(settings.workers);
@@ -230,7 +234,7 @@ impl JobSystem {
             quota: Arc::new(SpentProofs::new(queue.clone())),
             gauges: JobGauges { kinds, counter: Arc::new(JobCounter::new(queue.clone())), activity },
             store: JobStore {
-                queue,
+                queue: queue.clone(),
                 artifacts: Arc::clone(&artifacts),
                 folder: match settings.database {
                     DatabaseLocation::Folder(folder) => Some(folder),
@@ -242,6 +246,8 @@ impl JobSystem {
             builder,
             watchers,
             watch_permits: WatchPermits::new(settings.watchers),
+            pull: PullJobs::new(&settings.pull, queue.clone(), Arc::clone(&artifacts)),
+            scale: ScaleMeter::new(queue.clone(), settings.pull.scale),
             link_tokens: LinkTokens::new(artifacts),
             recorder,
             max_attempts: settings.max_attempts,
@@ -276,6 +282,9 @@ impl JobSystem {
         supervisor.spawn("notify job watchers", async move { watchers.run(&stop).await });
         let (counter, stop) = (Arc::clone(&jobs.gauges.counter), supervisor.stop_token().clone());
         supervisor.spawn("count jobs", async move { counter.run(&stop).await });
+        let (scaled, stop) = (Arc::clone(&jobs), supervisor.stop_token().clone());
+        supervisor
+            .spawn("measure jobs", async move { scaled.scale.run(&scaled.gauges.counter, &stop).await });
         let (quota, stop) = (Arc::clone(&jobs.quota), supervisor.stop_token().clone());
         supervisor.spawn("return quotas", async move { quota.run(&stop).await });
         let (circuits, stop) = (Arc::clone(&jobs.circuits), supervisor.stop_token().clone());

@@ -72,6 +72,12 @@ impl WatchPermits {
         Self { limits, open: Arc::default() }
     }
 
+    /// The number of open streams.
+    #[must_use]
+    pub fn open(&self) -> u32 {
+        self.open.lock().all
+    }
+
     /// Counts a stream for each of these accounts until the permit is dropped.
     pub fn admit<const N: usize>(&self, accounts: [String; N]) -> Result<WatchPermit, TooManyWatchers> {
         let WatchLimits { per_caller_max, max } = self.limits;

@@ -71,6 +71,7 @@ mod proving;
 mod quick_starts;
 mod receipts;
 mod retries;
+mod scale;
 mod sealing;
 mod separate_callers;
 mod shutdown;

@@ -301,7 +301,8 @@ fn health_and_probes_report_the_state() {
         let method = endpoint["method"].as_str().unwrap().parse().unwrap();
         let response = server.request(method, &path).send();
         let expected = match path.as_str() {
-            "/v1/audit" | "/v1/circuits/range_check/deploy" => Some(ProblemType::NotAllowed),
+            "/v1/audit" | "/v1/scale" | "/v1/circuits/range_check/deploy" => Some(ProblemType::NotAllowed),
+            path if path.starts_with("/v1/work/") => Some(ProblemType::NotAllowed),
             "/v1/circuits/range_check" if endpoint["method"] == "DELETE" => Some(ProblemType::NotAllowed),
             "/v1/circuits" if endpoint["method"] == "POST" => Some(ProblemType::UnsupportedMediaType),
             "/v1/verify/range_check" => Some(ProblemType::UnsupportedMediaType),

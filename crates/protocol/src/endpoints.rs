@@ -39,6 +39,9 @@ pub enum Class {
     LinkedJob,
     /// Mints a token for a page on behalf of an API key.
     Voucher,
+    /// Gives jobs to provers that pull, and takes their outcomes. Its requests have the long time limit: they wait for jobs and
+    /// for the verification of proofs.
+    Work,
     /// Shows the records of one server to its operators, or changes what belongs to others.
     Operator,
     /// Reports the state of one server and is polled. It needs no secret of the edge.
@@ -109,7 +112,7 @@ impl Class {
     #[must_use]
     pub const fn has_long_limit(self) -> bool {
         match self {
-            Self::Proof | Self::Circuit => true,
+            Self::Proof | Self::Circuit | Self::Work => true,
             Self::Info
             | Self::JobList
             | Self::Job
@@ -188,7 +191,7 @@ impl Endpoint {
             Class::Info | Class::Proof | Class::LinkedJob | Class::Probe => true,
             Class::Job => self.edge == FORWARD_TO_OWNER,
             Class::Circuit => self.path == VERIFY,
-            Class::JobList | Class::Voucher | Class::Operator => false,
+            Class::JobList | Class::Voucher | Class::Work | Class::Operator => false,
         }
     }
 
@@ -340,6 +343,16 @@ pub const ALL: &[Endpoint] = &[
         "explains the code of a problem"),
     Endpoint::new(Method::Get, "/v1/audit", Class::Operator, RECORDS_FOR_OPERATORS,
         "entries of the audit log, as JSON lines, after entry ?after=N or the ?last=N; for operators"),
+    Endpoint::new(Method::Get, "/v1/scale", Class::Operator, EdgeAction::Hide,
+        "how many provers the queue needs, for autoscalers: ?drain=, ?min=, ?max=; for operators and observers"),
+    Endpoint::new(Method::Post, "/v1/work/claims", Class::Work, EdgeAction::Hide,
+        "claims proof jobs for a prover that pulls, and waits for one; for the role prover, as all of /v1/work"),
+    Endpoint::new(Method::Get, "/v1/work/{job}/witness", Class::Work, EdgeAction::Hide,
+        "the witness of a claimed job, for the holder of its lease: X-Lease"),
+    Endpoint::new(Method::Post, "/v1/work/{job}/heartbeat", Class::Work, EdgeAction::Hide,
+        "renews the lease of a claimed job, and reports its stage: {\"lease\": …, \"stage\": …}"),
+    Endpoint::new(Method::Post, "/v1/work/{job}/outcome", Class::Work, EdgeAction::Hide,
+        "ends a claimed job: {\"lease\": …, \"outcome\": {\"completed\": {\"proof\": …}}}, failed or released"),
     Endpoint::new(Method::Get, "/livez", Class::Probe, EdgeAction::Hide,
         "200 while the process runs"),
     Endpoint::new(Method::Get, "/readyz", Class::Probe, EdgeAction::Hide,
@@ -382,7 +395,7 @@ mod tests {
                 vec![format!("{path}/"), format!("/{path}"), format!("{path}/more"), String::new()];
             if let Some((before, _)) = endpoint.path.split_once("/{") {
                 wrong.push(format!("{before}/"));
-                let parameters = ["{id}", "{circuit}", "{name}", "{code}"];
+                let parameters = ["{id}", "{circuit}", "{name}", "{code}", "{job}"];
                 wrong.push(
                     parameters.iter().fold(endpoint.path.to_owned(), |path, name| path.replace(name, "")),
                 );

@@ -57,6 +57,8 @@ pub const KEY_FINGERPRINT: &str = "x-key-fingerprint";
 pub const VOUCHER: &str = "x-voucher";
 /// An API key, for callers who do not send it as `Authorization: Bearer`.
 pub const API_KEY: &str = "x-api-key";
+/// The lease of a prover that pulls, in its requests for a witness.
+pub const LEASE: &str = "x-lease";
 /// Head of the audit log: `SEQ:HASH` of its last entry.
 pub const AUDIT_HEAD: &str = "x-audit-head";
 /// The number of the audit entry after which the next page starts. Missing where the page ends with the log.

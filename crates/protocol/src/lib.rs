@@ -19,6 +19,7 @@
 //! - [`service`]: body of `GET /.well-known/edgeprove`.
 //! - [`statistics`]: bodies of `GET /v1/stats` and `GET /v1/estimate`. [`board`]: the sections of the board.
 //! - [`trace_context`]: the trace that a request belongs to.
+//! - [`work`]: bodies between a server and provers that pull jobs from it.
 
 pub mod answer;
 pub mod board;
@@ -41,6 +42,7 @@ pub mod statistics;
 pub mod target;
 pub mod trace_context;
 pub mod voucher;
+pub mod work;
 
 pub use circuit_id::CircuitId;
 pub use job::{JobDocument, JobStage};

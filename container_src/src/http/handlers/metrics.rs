@@ -89,6 +89,7 @@ fn read_gauges(app: &Shared) {
             let (kind, activity) = (kind.name(), &jobs.gauges.activity);
             metrics::jobs::depth(kind, counts.queued_of(kind), activity.running_of(kind));
         }
+        metrics::jobs::pull_waiting(jobs.pull.waiting().into());
         if let Some(folder) = &jobs.store.folder {
             disk("data", folder);
         }

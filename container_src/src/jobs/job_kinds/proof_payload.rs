@@ -126,6 +126,16 @@ impl Payload {
         std::iter::once(&self.first).chain(&self.smaller)
     }
 
+    /// The offsets in the artifact at which the witnesses but the first begin.
+    #[must_use]
+    pub fn cuts(&self) -> Vec<u64> {
+        let ends = self.witnesses().scan(0_u64, |end, witness| {
+            *end = end.saturating_add(witness.compressed_bytes);
+            Some(*end)
+        });
+        ends.take(self.smaller.len()).collect()
+    }
+
     /// The circuit that was asked for.
     #[must_use]
     pub fn requested_circuit(&self) -> &CircuitId {

@@ -18,14 +18,13 @@ use std::{
 };
 
 use async_trait::async_trait;
-use edgeprove_artifacts::{ArtifactError, ArtifactKind, ArtifactName, ArtifactStore};
 use edgeprove_engine::{
     circuits::{Circuit, registry::LookupError},
     proof_service::{
         Candidate, Candidates, CompletedProof, ProofAccount, ProofError, ProofRequest, ProofService, WhenBusy,
     },
     proving::{ProofStage, ProvingError, Urgency, milliseconds},
-    witness::{digest, from_artifacts::fetch_into, intake::SpooledWitness},
+    witness::{check, digest, intake::SpooledWitness},
 };
 use edgeprove_job_queue::{
     JobOutcome,
@@ -39,7 +38,10 @@ use edgeprove_protocol::{HasProblemType as _, JobStage, Problem, ProblemType, Tr
 use edgeprove_spool::{Spool, SpoolFile};
 use edgeprove_telemetry::metrics::is_callers_fault;
 
-use super::proof_payload::{KIND, Payload, ProofReport, STAGES, WAITING, WitnessDescriptor};
+use super::{
+    job_files::{FileError, JobFiles},
+    proof_payload::{KIND, Payload, ProofReport, STAGES, WAITING, WitnessDescriptor},
+};
 use crate::{
     access,
     circuits::{CircuitError, Circuits},
@@ -59,7 +61,7 @@ pub struct Prove {
     receipts: Arc<Receipts>,
     /// Where witnesses are while they are proved.
     spool: Spool,
-    artifacts: Arc<ArtifactStore>,
+    files: Arc<dyn JobFiles>,
     is_enabled: bool,
 }
 
@@ -109,6 +111,11 @@ impl JobKind for Prove {
         Capability { kind: KIND, subjects: Some(subjects) }
     }
 
+    /// The circuits of a server that does not prove are proved by others.
+    fn known(&self) -> Capability {
+        Capability { kind: KIND, subjects: Some(self.circuits.subjects()) }
+    }
+
     fn work_of(&self, job: &Job) -> Option<Work> {
         match ProofReport::of(job) {
             Ok(report) => report.work(&job.subject),
@@ -142,16 +149,16 @@ impl JobKind for Prove {
 }
 
 impl Prove {
-    /// Proof jobs of these circuits, whose artifacts are in this store. `is_enabled` is whether this server runs them.
+    /// Proof jobs of these circuits, with these files. `is_enabled` is whether this server runs them.
     #[must_use]
     pub fn new(
         circuits: Arc<Circuits>,
         (proofs, receipts): (ProofService, Arc<Receipts>),
         spool: Spool,
-        artifacts: Arc<ArtifactStore>,
+        files: Arc<dyn JobFiles>,
         is_enabled: bool,
     ) -> Self {
-        Self { circuits, proofs, receipts, spool, artifacts, is_enabled }
+        Self { circuits, proofs, receipts, spool, files, is_enabled }
     }
 
     /// Proves the job's witness. Returns the name of the stored proof and its report.
@@ -166,16 +173,11 @@ impl Prove {
             tracing::error!(job = %job.id, error = %edgeprove_telemetry::chain(&error), "a job has a corrupt payload");
             AttemptError::permanent(Problem::new(error.kind(), error.public_detail(), None))
         })?;
-        let input = job.input.as_deref().and_then(|name| name.parse().ok());
-        let Some(input) = input else {
-            let problem = payload.problem(ProblemType::StoredDataDamaged, "the job has no witness");
-            return Err(AttemptError::permanent(problem));
-        };
         let (circuits, refused) = self.circuits(&payload).await?;
         let first = circuits.first().ok_or_else(|| nothing_to_prove(&payload))?;
         let proof = self.proofs.open(&first.1, payload.first.target, job.priority, None);
         let proof = proof.requested_as(payload.requested_circuit());
-        let candidates = match self.candidates(job, &payload, input, circuits).await {
+        let candidates = match self.candidates(job, &payload, circuits).await {
             Ok(candidates) => candidates,
             Err(error) => {
                 match error.kind() {
@@ -276,10 +278,9 @@ impl Prove {
         &self,
         job: &Job,
         payload: &Payload,
-        input: ArtifactName,
         circuits: ProvableCircuits,
     ) -> Result<Candidates, AttemptError> {
-        let mut files: Vec<_> = self.fetch(job, payload, input).await?.into_iter().map(Some).collect();
+        let mut files: Vec<_> = self.fetch(job, payload).await?.into_iter().map(Some).collect();
         let descriptors: Vec<_> = payload.witnesses().collect();
         let mut candidates = Vec::new();
         for (index, circuit) in circuits {
@@ -292,7 +293,10 @@ impl Prove {
             let (file, descriptor) = (file.ok_or_else(missing)?, descriptors[index]);
             let WitnessDescriptor { target, compressed_bytes, decompressed_bytes, .. } = *descriptor;
             let witness = SpooledWitness { file, compressed_bytes, decompressed_bytes };
-            let (witness, digest) = digest(witness).await.map_err(|error| {
+            let checked = async {
+                if self.files.are_checked() { digest(witness).await } else { check(witness, &circuit).await }
+            };
+            let (witness, digest) = checked.await.map_err(|error| {
                 tracing::error!(job = %job.id, error = %edgeprove_telemetry::chain(&error), "a spooled witness could not be read");
                 AttemptError::temporary(payload.problem(error.kind(), &error.public_detail()))
             })?;
@@ -360,38 +364,24 @@ impl Prove {
         })
     }
 
-    /// Stores the proof as an artifact, and returns its name.
+    /// Stores the proof, and returns its name.
     async fn store(&self, job: &Job, payload: &Payload, proof: &[u8]) -> Result<String, AttemptError> {
         let mut outage = Outage::new();
         loop {
-            match self.artifacts.put(ArtifactKind::Proof, proof).await {
-                Err(error) if error.is_retryable() => outage.wait(job, &error).await?,
-                stored => {
-                    return stored
-                        .map(|name| name.to_string())
-                        .map_err(|error| unusable(payload, job, &error));
-                }
+            match self.files.store(job, proof).await {
+                Err(error) if error.is_outage => outage.wait(job, &error).await?,
+                stored => return stored.map_err(|error| unusable(payload, job, &error)),
             }
         }
     }
 
     /// Fetches the witnesses into the spool, a file each. The files wipe themselves.
-    async fn fetch(
-        &self,
-        job: &Job,
-        payload: &Payload,
-        input: ArtifactName,
-    ) -> Result<Vec<SpoolFile>, AttemptError> {
-        let mut end = 0;
-        let mut cuts = Vec::new();
-        for witness in payload.witnesses().take(payload.smaller.len()) {
-            end += witness.compressed_bytes;
-            cuts.push(end);
-        }
+    async fn fetch(&self, job: &Job, payload: &Payload) -> Result<Vec<SpoolFile>, AttemptError> {
+        let cuts = payload.cuts();
         let mut outage = Outage::new();
         loop {
-            match fetch_into(&self.artifacts, &input, ArtifactKind::Witness, &self.spool, &cuts).await {
-                Err(error) if error.is_retryable() => outage.wait(job, &error).await?,
+            match self.files.fetch(job, &self.spool, &cuts).await {
+                Err(error) if error.is_outage => outage.wait(job, &error).await?,
                 fetched => return fetched.map_err(|error| unusable(payload, job, &error)),
             }
         }
@@ -411,7 +401,7 @@ impl Outage {
     }
 
     /// Waits a while, after which the outage may be over. Fails when it lasts too long.
-    async fn wait(&mut self, job: &Job, error: &ArtifactError) -> Result<(), AttemptError> {
+    async fn wait(&mut self, job: &Job, error: &FileError) -> Result<(), AttemptError> {
         tracing::warn!(job = %job.id, error = %edgeprove_telemetry::chain(error), "a job waits for the artifact store");
         if self.since.elapsed() >= OUTAGE_MAX {
             return Err(AttemptError::Released);
@@ -423,9 +413,9 @@ impl Outage {
 }
 
 /// The error for an artifact that cannot be read or written, and not because of an outage.
-fn unusable(payload: &Payload, job: &Job, error: &ArtifactError) -> AttemptError {
+fn unusable(payload: &Payload, job: &Job, error: &FileError) -> AttemptError {
     tracing::error!(job = %job.id, error = %edgeprove_telemetry::chain(error), "an artifact cannot be used");
-    AttemptError::permanent(payload.problem(error.kind(), &error.public_detail()))
+    AttemptError::permanent(payload.problem(error.kind, &error.detail))
 }
 
 fn nothing_to_prove(payload: &Payload) -> AttemptError {

@@ -164,6 +164,10 @@ problem_types! {
     SealedAtWrongTime = "sealed_at_wrong_time", 400, Notice, Never, SameCircuit,
         "The body was sealed at another time",
         "Take the time of `/.well-known/edgeprove`, and seal it again.";
+    /// A prover that pulls is of another version than the server: of the protocol, or of a proving program.
+    ProverVersionMismatch = "prover_version_mismatch", 400, Error, Never, SameCircuit,
+        "The versions of prover and server differ",
+        "Install the version of `edgeprove` that the server runs where `edgeprove work` runs.";
     /// An API key is required, and the request has none or an unknown one.
     ApiKeyRequired = "api_key_required", 401, Notice, Never, SameCircuit,
         "An API key is required",
@@ -240,6 +244,10 @@ problem_types! {
     SealedBodyReplayed = "sealed_body_replayed", 409, Notice, Never, SameCircuit,
         "The sealed body has arrived before",
         "Seal what you send again for each request, also for a retry with the same `Idempotency-Key`.";
+    /// Another prover has the job, or it has finished: the lease of a prover that pulls has ended.
+    LeaseLost = "lease_lost", 409, Warning, Never, SameCircuit,
+        "The lease of the job is lost",
+        "Discard the work, and claim another job.";
     /// The job has not failed, or its witness was deleted, so it cannot be queued again.
     JobNotRetryable = "job_not_retryable", 409, Notice, Never, SameCircuit,
         "The job cannot be queued again",
@@ -296,6 +304,10 @@ problem_types! {
     WitnessUnsatisfied = "witness_unsatisfied", 422, Notice, Never, SameCircuit,
         "The witness does not satisfy the circuit",
         "Check the inputs: they violate a constraint of the circuit.";
+    /// The proof of a prover that pulls does not verify, or is of other public inputs than its job. The attempt has failed.
+    ProofRejected = "proof_rejected", 422, Error, Never, SameCircuit,
+        "The proof is not one of the job",
+        "Discard it. Operator: find out what the prover of the log line does, and withdraw its key if it lies.";
     /// The caller has used this idempotency key for a different request.
     IdempotencyKeyReused = "idempotency_key_reused", 422, Notice, Never, SameCircuit,
         "The idempotency key belongs to another request",

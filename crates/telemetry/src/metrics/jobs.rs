@@ -34,6 +34,19 @@ series! {
     WEBHOOKS = Counter "edgeprove_webhooks_total" ["kind", "outcome"];
     /// Webhooks that are owed, of unfinished jobs too, and of all servers that share the jobs.
     WEBHOOKS_OWED = Gauge "edgeprove_webhooks_owed" [];
+    /// Provers that pull, and wait for a job at this server.
+    PULL_WAITING = Gauge "edgeprove_pull_provers_waiting" [];
+    /// Jobs that provers claimed from this server.
+    PULL_CLAIMS = Counter "edgeprove_pull_jobs_claimed_total" [];
+    /// What provers that pull reported to this server: `completed`, `failed`, `released`, `rejected` where the proof or the failure
+    /// was not true, or `lost` where the lease had ended.
+    PULL_OUTCOMES = Counter "edgeprove_pull_outcomes_total" ["outcome"];
+    /// Provers that the queue needs, as `/v1/scale` reports it.
+    SCALE_DESIRED = Gauge "edgeprove_scale_desired_provers" [];
+    /// Provers that run a proof job: servers, and provers that pull.
+    SCALE_BUSY = Gauge "edgeprove_scale_busy_provers" [];
+    /// The time that 95 of 100 recent proof jobs took at most; 0 without recent jobs.
+    SCALE_P95 = Gauge "edgeprove_scale_job_p95_seconds" [];
     /// Look-ups in the proof cache: `hit`, `miss`, or `tampered` where the stored proof was changed.
     PROOF_CACHE = Counter "edgeprove_proof_cache_requests_total" ["result"];
 }
@@ -68,6 +81,35 @@ impl WebhookEnd {
             Self::Delivered => "delivered",
             Self::Repeated => "repeated",
             Self::GivenUp => "given_up",
+        }
+    }
+}
+
+/// What a prover that pulls reported.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PullEnd {
+    /// A proof that verifies.
+    Completed,
+    /// A failure.
+    Failed,
+    /// The job was released.
+    Released,
+    /// A proof or a failure that is not true.
+    Rejected,
+    /// Its lease had ended.
+    Lost,
+}
+
+impl PullEnd {
+    const ALL: [Self; 5] = [Self::Completed, Self::Failed, Self::Released, Self::Rejected, Self::Lost];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::Released => "released",
+            Self::Rejected => "rejected",
+            Self::Lost => "lost",
         }
     }
 }
@@ -131,6 +173,12 @@ pub(super) fn declare(kinds: &[&str]) {
         depth(kind, [0; Priority::ALL.len()], 0);
     }
     webhooks_owed(0);
+    pull_waiting(0);
+    PULL_CLAIMS.add(0, []);
+    for end in PullEnd::ALL {
+        PULL_OUTCOMES.add(0, [end.as_str().into()]);
+    }
+    scale(0, 0, Duration::ZERO);
     for result in CacheLookup::LABELS {
         PROOF_CACHE.add(0, [result.into()]);
     }
@@ -183,6 +231,28 @@ pub fn webhook(kind: &str, end: WebhookEnd) {
 /// Sets how many webhooks are owed.
 pub fn webhooks_owed(owed: u64) {
     WEBHOOKS_OWED.set(owed, []);
+}
+
+/// Sets how many provers that pull wait for a job.
+pub fn pull_waiting(waiting: u64) {
+    PULL_WAITING.set(waiting, []);
+}
+
+/// Counts jobs that a prover claimed.
+pub fn pull_claimed(jobs: usize) {
+    PULL_CLAIMS.add(jobs as u64, []);
+}
+
+/// Counts what a prover that pulls reported.
+pub fn pull_ended(end: PullEnd) {
+    PULL_OUTCOMES.add(1, [end.as_str().into()]);
+}
+
+/// Sets how many provers the queue needs, how many are busy, and the time of a job.
+pub fn scale(desired: u64, busy: u64, p95: Duration) {
+    SCALE_DESIRED.set(desired, []);
+    SCALE_BUSY.set(busy, []);
+    SCALE_P95.set_s(p95.as_secs_f64(), []);
 }
 
 /// Counts a look-up in the proof cache.
