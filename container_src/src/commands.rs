@@ -35,6 +35,7 @@ pub mod verify;
 pub mod voucher;
 pub mod warm;
 pub mod witness;
+pub mod work;
 
 static VERSION: LazyLock<String> = LazyLock::new(|| {
     format!("{} (built for bb {BB_VERSION} and Noir {NOIR_VERSION})", env!("CARGO_PKG_VERSION"))
@@ -69,6 +70,8 @@ The help of a flag names its environment variable, if it has one; the flag overr
 enum Command {
     /// Serve proofs over HTTP.
     Serve(Box<serve::ServeArgs>),
+    /// Prove jobs that a server gives: a prover that needs no database and no bucket, and only outgoing connections.
+    Work(Box<work::WorkArgs>),
     /// Check the settings and files of `serve`, and print what it would use. No server is started.
     ///
     /// Exit status: 0 if `serve` would start and can read every circuit, 64 with all errors if not. Nothing on the disk is
@@ -113,6 +116,7 @@ pub fn run() -> ExitCode {
     let environment = Environment::new(&variables);
     let run_command = |parsed: Cli| match parsed.command {
         Command::Serve(args) => serve::run(*args, &environment, &misspelt(&variables)),
+        Command::Work(args) => work::run(*args, &environment, &misspelt(&variables)),
         Command::CheckConfig(args) => {
             let flags = check_config::parsed(cli(), &words, &variables);
             check_config::run(*args, &environment, &misspelt(&variables), &flags)
@@ -144,6 +148,7 @@ fn cli() -> clap::Command {
         .mut_subcommand("prove", own_flags::of_prove)
         .mut_subcommand("verify", own_flags::of_verify)
         .mut_subcommand("warm", own_flags::of_warm)
+        .mut_subcommand("work", own_flags::of_work)
 }
 
 /// Parses the command line, whose flags have their defaults from the variables. An invalid command line, `--help` and

@@ -6,6 +6,7 @@
 //! Imports run down this list only:
 //! - [`commands`]: one file per command of the binary.
 //! - [`app`]: starts the server, serves, drains.
+//! - [`worker`]: a prover that pulls its jobs from a server.
 //! - [`config`]: turns flags and environment into the settings of every module below.
 //! - [`http`]: requests and answers; the only module that knows statuses.
 //! - [`jobs`]: job kinds, submission, and what callers see of jobs.
@@ -27,3 +28,4 @@ pub mod jobs;
 pub mod lifecycle;
 pub mod proof_files;
 pub mod receipts;
+pub mod worker;

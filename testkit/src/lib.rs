@@ -5,6 +5,7 @@
 //! - [`client`]: requests, responses, and connections that send what no ordinary client sends.
 //! - [`retry`]: a client that repeats a request as docs/ERRORS.md describes.
 //! - [`jobs`]: submits, follows and fetches jobs.
+//! - [`puller`]: starts provers that pull.
 //! - [`samples`]: circuits and witnesses, valid and invalid.
 //! - [`inputs`]: inputs of circuits as JSON, and requests with them.
 //! - [`sealed`]: requests whose body is sealed for a server.
@@ -45,6 +46,7 @@ pub mod jobs;
 pub mod paths;
 pub mod postgres;
 pub mod processes;
+pub mod puller;
 pub mod receiver;
 pub mod reserved_port;
 pub mod retry;

@@ -370,11 +370,7 @@ impl TestServer {
 
     #[track_caller]
     fn check_log(&self) {
-        let log = self.log();
-        assert!(!samples::contains_secret(log.as_bytes()), "the log contains a private value:\n{log}");
-        for line in log.lines() {
-            assert!(!is_panic(&parse_log_line(line)), "the server panicked: {line}");
-        }
+        assert_clean(&self.log());
     }
 
     /// Asks the server to end, and checks that it does so properly.
@@ -400,8 +396,17 @@ impl Drop for TestServer {
     }
 }
 
+/// Checks that a log has neither a panic nor a private value.
 #[track_caller]
-fn parse_log_line(line: &str) -> Value {
+pub(crate) fn assert_clean(log: &str) {
+    assert!(!samples::contains_secret(log.as_bytes()), "the log contains a private value:\n{log}");
+    for line in log.lines() {
+        assert!(!is_panic(&parse_log_line(line)), "the process panicked: {line}");
+    }
+}
+
+#[track_caller]
+pub(crate) fn parse_log_line(line: &str) -> Value {
     serde_json::from_str(line).unwrap_or_else(|error| panic!("not a line of JSON ({error}): {line}"))
 }
 
@@ -422,6 +427,6 @@ fn is_probe(line: &str) -> bool {
 }
 
 /// The paths in a folder; none if the folder does not exist.
-fn entries(dir: &Path) -> Vec<PathBuf> {
+pub(crate) fn entries(dir: &Path) -> Vec<PathBuf> {
     fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
 }

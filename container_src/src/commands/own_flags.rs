@@ -50,6 +50,14 @@ pub(super) fn of_warm(command: Command) -> Command {
     hide(hide(command, &OF_A_SERVER), &["prove_timeout", "verify", "circuit_family", "target", "spool_max"])
 }
 
+/// `edgeprove work` proves jobs whose requests another server has accepted.
+pub(super) fn of_work(command: Command) -> Command {
+    let command = hide(command, &["prover_queue_max", "prover_queue_wait"]);
+    command.mut_arg("circuit", |flag| {
+        flag.help("Compiled circuit whose jobs are proved, as for `edgeprove serve`. May be repeated")
+    })
+}
+
 fn hide(command: Command, flags: &[&str]) -> Command {
     flags.iter().fold(command, |command, flag| command.mut_arg(*flag, |flag| flag.hide(true)))
 }

@@ -4,6 +4,7 @@ use std::{
     fmt,
     fs::File,
     io::{self, Read},
+    net::IpAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -80,6 +81,21 @@ impl Setting for ServerUrl {
     }
 }
 
+impl ServerUrl {
+    /// Whether a key that is sent there can be read on the way: the URL is one of HTTP, and not of this machine.
+    pub(super) fn is_readable_on_the_way(&self) -> bool {
+        let host = self.0.host_str().unwrap_or_default();
+        let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
+        let is_local = address.map_or(host == "localhost", |address| address.is_loopback());
+        self.0.scheme() == "http" && !is_local
+    }
+
+    /// The URL.
+    pub(super) fn into_url(self) -> Url {
+        self.0
+    }
+}
+
 /// An API key.
 #[derive(Clone)]
 pub(super) struct ClientKey(HeaderValue);
@@ -123,6 +139,11 @@ pub(super) enum UnusableKeyFile {
 }
 
 impl ClientKey {
+    /// The key as the value of a header.
+    pub(super) fn into_header(self) -> HeaderValue {
+        self.0
+    }
+
     /// The first line of a file; `-` is standard input.
     pub(super) fn of_file(path: &Path) -> Result<Self, UnusableKeyFile> {
         let line = first_line(path);
@@ -351,6 +372,19 @@ mod tests {
             ["127.0.0.1:8080", "ftp://a", "https://u:p@a", "https://a?x=1", "https://a#x", "https://", ""]
         {
             assert!(ServerUrl::read(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn plain_http_is_for_this_machine_alone() {
+        let is_readable = |url| ServerUrl::read(url).unwrap().is_readable_on_the_way();
+        for url in ["https://prover.example", "http://127.0.0.1:8080", "http://[::1]:1", "http://localhost"] {
+            assert!(!is_readable(url), "{url}");
+        }
+        for url in
+            ["http://prover.example", "http://10.0.0.1", "http://[2001:db8::1]", "http://localhost.example"]
+        {
+            assert!(is_readable(url), "{url}");
         }
     }
 

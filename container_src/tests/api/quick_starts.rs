@@ -117,6 +117,34 @@ fn the_unit_for_systemd_has_settings_that_the_server_accepts() {
     assert!(output.status.success() && !output_text.contains("edgeprove.service:"), "{output_text}");
 }
 
+#[test]
+fn the_unit_of_a_prover_has_settings_that_exist() {
+    let unit = text("deploy/systemd/edgeprove-work.service");
+    let file = text("deploy/systemd/work");
+    assert!(unit.contains("ExecStart=/usr/local/bin/edgeprove work\n"));
+    let help = processes::run(Command::new(paths::edgeprove()).args(["work", "--help"]).env_clear(), LIMIT);
+    // Long lines are wrapped.
+    let help = String::from_utf8_lossy(&help.stdout).split_whitespace().collect::<Vec<_>>().join(" ");
+    let of_unit = unit.lines().filter_map(|line| line.strip_prefix("Environment="));
+    let of_file = file.lines().filter(|line| !line.starts_with('#'));
+    for line in of_unit.chain(of_file) {
+        let (name, _) = line.split_once('=').unwrap();
+        // The variables of other tools that `serve` and `work` read have no flag.
+        let is_known = matches!(name, "BB_PATH" | "CRS_PATH") || help.contains(&format!("[env: {name}"));
+        assert!(is_known, "{name}: {help}");
+    }
+    if skipped::lacks_program("systemd-analyze") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("edgeprove-work.service");
+    fs::write(&path, unit.replace("/usr/local/bin/edgeprove", &paths::edgeprove().display().to_string()))
+        .unwrap();
+    let output = processes::run(Command::new("systemd-analyze").arg("verify").arg(&path), LIMIT);
+    let output_text = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && !output_text.contains("edgeprove-work.service:"), "{output_text}");
+}
+
 /// A running nginx, with its certificate and its log in a folder.
 struct Nginx {
     child: Child,

@@ -7,6 +7,7 @@
 //! - [`full_disk`]: a full disk, and a bucket that cannot be reached.
 //! - [`many_jobs`]: ten thousand jobs, a thousand watchers.
 //! - [`priorities`]: the order of jobs, and that none waits without an end.
+//! - [`pull`]: provers that pull, request by request; [`pull_processes`]: as processes; [`pull_network`]: on other machines.
 //! - [`clock`]: a clock that changes while jobs run.
 //! - [`private_values`]: no private value is found anywhere.
 
@@ -27,6 +28,10 @@ mod many_jobs;
 mod priorities;
 mod private_values;
 mod progress;
+mod pull;
+mod pull_network;
+mod pull_processes;
+mod pull_support;
 mod shared_database;
 mod shutdown;
 mod support;
