@@ -4,7 +4,7 @@
 //! - [`sampling`]: runs contenders in turn and summarises their samples.
 //! - [`fixture`]: the programs and circuits that all rows use.
 //! - The rows: [`latency`], [`throughput`], [`efficiency`], [`uploads`], [`startup`], [`wasm`], [`mod@edge`], [`jobs`],
-//!   [`groth16`], [`registry`].
+//!   [`groth16`], [`registry`], [`pull`].
 //! - The programs that rows run: [`client`] and [`load`], [`bb_cli`], [`baseline_server`], [`workerd`].
 //! - [`process_stats`]: memory and CPU time of processes.
 //! - [`report`], [`machine`], [`plot`]: the results as a table, JSON and a picture.
@@ -22,6 +22,7 @@ mod load;
 mod machine;
 mod plot;
 mod process_stats;
+mod pull;
 mod registry;
 mod report;
 mod sampling;
@@ -89,6 +90,8 @@ enum Kind {
     Groth16,
     /// Circuits from templates: the first proof after a start, and a list of a thousand circuits.
     Registry,
+    /// Provers that pull: four over one, with simulated work.
+    Pull,
 }
 
 /// The command.
@@ -148,6 +151,7 @@ fn measure(kind: Kind, fixture: &Fixture) -> Vec<Row> {
         Kind::Jobs => jobs::rows(fixture),
         Kind::Groth16 => groth16::rows(fixture),
         Kind::Registry => registry::rows(fixture),
+        Kind::Pull => pull::rows(fixture),
     };
     rows.unwrap_or_else(|error| {
         progress::warn(&format!("{name}: {error:#}"));
