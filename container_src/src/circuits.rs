@@ -520,6 +520,7 @@ pub const fn default_target(language: Language) -> Target {
 }
 
 /// The file of a package that a circuit is loaded from; the others are found beside it.
+#[must_use]
 pub const fn main_file(target: Target) -> &'static str {
     match target {
         Target::NoirRecursive | Target::Evm => "circuit.json",

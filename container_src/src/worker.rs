@@ -49,7 +49,7 @@ const SOON: Duration = Duration::from_secs(1);
 /// How long released jobs may take to be reported at the end.
 const LAST_REPORTS: Duration = Duration::from_secs(10);
 /// The least time in which a server may be away before attempts are given up. The lease is the server's to end.
-const PATIENCE_MIN: Duration = Duration::from_mins(2);
+const GIVE_UP_AFTER_MIN: Duration = Duration::from_mins(2);
 
 /// The settings of a prover that pulls.
 #[derive(Debug, Clone)]
@@ -259,7 +259,7 @@ impl Puller {
     ) {
         let every = Duration::from_millis(answer.heartbeat_ms.max(1));
         let lease = Duration::from_millis(answer.lease_ms);
-        let renewal = Renewal { every, give_up_after: (lease * 8).max(PATIENCE_MIN) };
+        let renewal = Renewal { every, give_up_after: (lease * 8).max(GIVE_UP_AFTER_MIN) };
         for (job, permit) in answer.jobs.into_iter().zip(free) {
             if let Some(fetched) = &self.fetched {
                 fetched.forget_others(&job.witnesses);

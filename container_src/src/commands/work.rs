@@ -167,7 +167,7 @@ fn side_by_side(engine: &Engine) -> NonZeroU32 {
     NonZeroU32::new(provers.min(CONCURRENCY_MAX)).unwrap_or(NonZeroU32::MIN)
 }
 
-/// What the flags say.
+/// The values of the flags.
 struct Settings {
     puller: PullerSettings,
     concurrency: Option<NonZeroU32>,
@@ -181,14 +181,10 @@ struct Settings {
 impl WorkArgs {
     async fn read(self, environment: &Environment, faults: &mut Faults) -> Option<Settings> {
         let plain_http = faults.take("plain-http", self.plain_http);
-        let from = match self.from {
-            Some(from) => faults.take("from", from),
-            None => {
-                faults
-                    .add("--from (EDGEPROVE_FROM) is missing: give the URL of the server that has the jobs");
-                None
-            }
-        };
+        if self.from.is_none() {
+            faults.add("--from (EDGEPROVE_FROM) is missing: give the URL of the server that has the jobs");
+        }
+        let from = self.from.and_then(|from| faults.take("from", from));
         if let Some(from) = &from
             && from.is_readable_on_the_way()
             && plain_http == Some(false)

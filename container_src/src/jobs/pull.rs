@@ -286,7 +286,7 @@ mod tests {
         let artifacts = Arc::new(ArtifactStore::open(&settings).unwrap());
         let database = Database::open(&DatabaseLocation::Memory).await.unwrap();
         let queue = SqlQueue::new(database, Rules::default(), Bounds::default()).await.unwrap();
-        let scale = ScaleBounds { drain: std::time::Duration::from_secs(60), min: 0, max: 1 };
+        let scale = ScaleBounds { drain: std::time::Duration::from_mins(1), min: 0, max: 1 };
         PullJobs::new(&PullSettings { waiting_max: 4, scale }, queue, artifacts)
     }
 

@@ -211,13 +211,9 @@ impl JobSystem {
             &Problem::new(ProblemType::WorkerLost, lost, None),
             Arc::new(recorder.clone()),
         )?;
-        let wait = humantime::format_duration(settings.wait_max);
-        let unclaimed = format!(
-            "no server ran this job within {wait}: none has what it needs, such as its circuit in this version"
-        );
-        let problem = Problem::new(ProblemType::CircuitUnavailable, unclaimed, None);
         let known = kinds.clone();
         let capabilities = Arc::new(move || known.capabilities());
+        let problem = unclaimed(settings.wait_max);
         let upkeep = upkeep.with_longest_wait(capabilities, settings.wait_max, &problem)?;
         lost_entries::record(&recorder, &queue).await?;
         let quarantine = CrashQuarantine::new(upkeep.recover().await.map_err(QueueError)?);
@@ -295,6 +291,15 @@ impl JobSystem {
         });
         runner.start(drain, supervisor);
     }
+}
+
+/// The problem of a job that no server ran for so long.
+fn unclaimed(wait_max: Duration) -> Problem {
+    let wait = humantime::format_duration(wait_max);
+    let detail = format!(
+        "no server ran this job within {wait}: none has what it needs, such as its circuit in this version"
+    );
+    Problem::new(ProblemType::CircuitUnavailable, detail, None)
 }
 
 /// Removes artifacts for upkeep.

@@ -86,13 +86,10 @@ impl Assignment {
         abandon: &CancellationToken,
         supervisor: &Supervisor,
     ) -> Option<CircuitId> {
-        let job = match self.job() {
-            Ok(Some(job)) => job,
-            Ok(None) | Err(_) => {
-                tracing::error!(job = %self.claimed.id, "the server gave a job without a witness");
-                self.report(WorkOutcome::Released, None, supervisor.stop_token()).await;
-                return None;
-            }
+        let Ok(Some(job)) = self.job() else {
+            tracing::error!(job = %self.claimed.id, "the server gave a job without a witness");
+            self.report(WorkOutcome::Released, None, supervisor.stop_token()).await;
+            return None;
         };
         let attempt = Arc::new(Attempt::new(job.id, None, Box::new(|| UnixMillis(0)), Box::new(|_| ())));
         let ended = CancellationToken::new();
@@ -182,7 +179,7 @@ impl Assignment {
         }
     }
 
-    /// Reports the outcome until the server has it, or says that the lease is lost.
+    /// Reports the outcome until the server has it, or answers that the lease is lost.
     async fn report(&self, outcome: WorkOutcome, attempt: Option<&Attempt>, stop: &CancellationToken) {
         let id = self.claimed.id;
         let request = OutcomeRequest { lease: self.claimed.lease.clone(), outcome };

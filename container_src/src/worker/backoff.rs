@@ -9,7 +9,7 @@ const FIRST: Duration = Duration::from_millis(250);
 /// The longest pause that this prover chooses: a server that was started again must hear of its leases before they end.
 const LONGEST: Duration = Duration::from_secs(4);
 /// The longest pause that a server may demand.
-const DEMANDED_MAX: Duration = Duration::from_secs(60);
+const DEMANDED_MAX: Duration = Duration::from_mins(1);
 
 /// The state of the pauses.
 #[derive(Debug)]

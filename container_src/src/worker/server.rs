@@ -19,7 +19,7 @@ use serde::{Serialize, de::DeserializeOwned};
 /// Longest time to connect.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest silence of the server while it sends a file.
-const READ_TIMEOUT: Duration = Duration::from_secs(60);
+const READ_TIMEOUT: Duration = Duration::from_mins(1);
 /// Longest time for an answer beyond the wait of a claim.
 const CLAIM_GRACE: Duration = Duration::from_secs(15);
 /// Longest time for a heartbeat.

@@ -174,12 +174,12 @@ fn a_witness_that_does_not_satisfy_is_a_failure() {
     submission.body = samples::unsatisfied();
     let id = submission.send().assert_accepted().id;
     let job = claim_one(&server, sample());
-    let failed = json!({"failed": {"code": "witness_unsatisfied", "detail": "told by the prover"}});
+    let failed = json!({"failed": {"code": "witness_unsatisfied", "detail": "reported by the prover"}});
     let answer = report(&server, &job, &failed);
     assert_eq!((answer.status.as_u16(), answer.json()), (200, json!({"status": "failed"})));
     let problem = server.job(id).error.unwrap();
     assert_eq!(problem.code, ProblemType::WitnessUnsatisfied);
-    assert!(!problem.detail.contains("told by"), "{problem:?}");
+    assert!(!problem.detail.contains("reported by"), "{problem:?}");
 }
 
 #[test]
@@ -205,7 +205,7 @@ fn other_failures_are_tried_again() {
 }
 
 #[test]
-fn a_cancelled_job_is_told_by_the_heartbeat() {
+fn a_heartbeat_shows_that_a_job_is_cancelled() {
     let folder = PullFolder::new();
     let server = folder.start_server("15s");
     let id = server.submit(sample());

@@ -138,7 +138,7 @@ fn a_cancelled_job_ends_its_bb() {
     suspend(&prover);
     let before: BTreeSet<i32> = prover.provers().iter().map(|bb| bb.pid).collect();
     let id = server.submit(sample());
-    eventually("the proof has begun", || (server.job(id).stage.as_str() == "proving").then_some(()));
+    eventually("the proof has started", || (server.job(id).stage.as_str() == "proving").then_some(()));
     assert_eq!(server.request(Method::DELETE, &format!("/v1/proofs/{id}")).send().status, 202);
     eventually("the job is cancelled", || (server.job(id).status == JobStatus::Cancelled).then_some(()));
     eventually("another bb is there", || {
@@ -340,7 +340,7 @@ fn an_endless_answer_is_cut_off() {
     let url = hostile_server(|stream| {
         let _ = stream
             .write_all(b"HTTP/1.1 200 X\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n[");
-        let spaces = [b' '; 1 << 16];
+        let spaces = vec![b' '; 1 << 16];
         while stream.write_all(&spaces).is_ok() {}
     });
     let (code, log) = TestPuller::start(&url, FLEET, |_| {}).fails();

@@ -99,7 +99,7 @@ impl Attempt {
     /// Waits until the lease is lost.
     pub async fn lease_lost(&self) {
         if self.stopped().await != StopReason::LeaseLost {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 

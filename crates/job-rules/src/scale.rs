@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     fn of(queued: u64, running: u64, busy: u64, p95_s: Option<u64>) -> u32 {
-        let bounds = ScaleBounds { drain: Duration::from_secs(60), min: 1, max: 8 };
+        let bounds = ScaleBounds { drain: Duration::from_mins(1), min: 1, max: 8 };
         desired(Demand { queued, running, busy, p95: p95_s.map(Duration::from_secs) }, bounds)
     }
 

@@ -80,7 +80,7 @@ mod tests {
 
     fn read(drain: Option<&str>, min: Option<u32>, max: Option<u32>) -> Option<(u64, u32, u32)> {
         let query = ScaleQuery { drain: drain.map(str::to_owned), min, max };
-        let default = ScaleBounds { drain: Duration::from_secs(60), min: 2, max: 10 };
+        let default = ScaleBounds { drain: Duration::from_mins(1), min: 2, max: 10 };
         bounds(&query, default).map(|bounds| (bounds.drain.as_secs(), bounds.min, bounds.max))
     }
 

@@ -48,7 +48,7 @@ const BODY_MAX_BYTES: u64 = 512 << 10;
 const DETAIL_MAX_CHARACTERS: usize = 500;
 
 /// What is done with a report.
-enum Ending {
+enum Decision {
     /// The attempt has this outcome.
     Outcome(JobOutcome, PullEnd),
     /// The attempt failed, because the report is not true.
@@ -85,9 +85,9 @@ async fn answer(
         Leased::Held(job) => *job,
         Leased::Finished(status) => return Ok(status),
     };
-    let ended = match ending(app, jobs, &job, outcome).await? {
-        Ending::Outcome(outcome, end) => end_in_task(app, jobs, &job, outcome, end).await?,
-        Ending::Rejected(outcome, error) => {
+    let ended = match decide(app, jobs, &job, outcome).await? {
+        Decision::Outcome(outcome, end) => end_in_task(app, jobs, &job, outcome, end).await?,
+        Decision::Rejected(outcome, error) => {
             let holder = job.lease.as_ref().map(|lease| lease.holder.clone());
             tracing::error!(job = %job.id, holder, %error, "ALARM: the report of a prover is not true");
             end_in_task(app, jobs, &job, outcome, PullEnd::Rejected).await?;
@@ -105,11 +105,11 @@ async fn answer(
 }
 
 /// Decides what a report means.
-async fn ending(app: &AppState, jobs: &Jobs, job: &Job, outcome: WorkOutcome) -> Result<Ending, ApiError> {
+async fn decide(app: &AppState, jobs: &Jobs, job: &Job, outcome: WorkOutcome) -> Result<Decision, ApiError> {
     let payload = Payload::of(job)?;
     let checker = ProofChecker { jobs, proving: &app.engine.proving, spool: &app.engine.spool };
     match outcome {
-        WorkOutcome::Released => Ok(Ending::Outcome(JobOutcome::Released, PullEnd::Released)),
+        WorkOutcome::Released => Ok(Decision::Outcome(JobOutcome::Released, PullEnd::Released)),
         WorkOutcome::Completed { witness, proof, public_inputs, timings } => {
             let timings = plausible(timings, ran(jobs, job));
             let reported = ReportedProof { witness, proof, public_inputs, timings };
@@ -124,7 +124,7 @@ async fn ending(app: &AppState, jobs: &Jobs, job: &Job, outcome: WorkOutcome) ->
                     let first = first.map_or_else(String::new, |first| format!(", first at {first}"));
                     let detail = format!("the witness does not satisfy the circuit's constraints{first}");
                     let problem = payload.problem(ProblemType::WitnessUnsatisfied, &detail);
-                    Ok(Ending::Outcome(JobOutcome::Failed(Box::new(problem)), PullEnd::Failed))
+                    Ok(Decision::Outcome(JobOutcome::Failed(Box::new(problem)), PullEnd::Failed))
                 }
                 Err(error) => rejected(&payload, error),
             }
@@ -134,21 +134,21 @@ async fn ending(app: &AppState, jobs: &Jobs, job: &Job, outcome: WorkOutcome) ->
             let shown = detail.chars().filter(|character| !character.is_control());
             let detail: String = shown.take(DETAIL_MAX_CHARACTERS).collect();
             let problem = Problem { retryable: true, ..payload.problem(code, &detail) };
-            Ok(Ending::Outcome(JobOutcome::Retry(Box::new(problem)), PullEnd::Failed))
+            Ok(Decision::Outcome(JobOutcome::Retry(Box::new(problem)), PullEnd::Failed))
         }
     }
 }
 
 /// The attempt of an untrue report has failed, and another prover may try. All other errors are those of this server.
-fn rejected(payload: &Payload, error: ReportError) -> Result<Ending, ApiError> {
+fn rejected(payload: &Payload, error: ReportError) -> Result<Decision, ApiError> {
     if !matches!(error, ReportError::Untrue(_)) {
         return Err(error.into());
     }
     let problem = payload.problem(ProblemType::ProofRejected, &error.public_detail());
-    Ok(Ending::Rejected(JobOutcome::Retry(Box::new(problem)), error))
+    Ok(Decision::Rejected(JobOutcome::Retry(Box::new(problem)), error))
 }
 
-async fn completed(jobs: &Jobs, job: &Job, proof: &[u8], report: ProofReport) -> Result<Ending, ApiError> {
+async fn completed(jobs: &Jobs, job: &Job, proof: &[u8], report: ProofReport) -> Result<Decision, ApiError> {
     let work = report.work(&job.subject);
     let name = jobs.store.artifacts.put(ArtifactKind::Proof, proof).await?;
     let outcome = JobOutcome::completed(Some(name.to_string()), report).map_err(|error| {
@@ -161,7 +161,7 @@ async fn completed(jobs: &Jobs, job: &Job, proof: &[u8], report: ProofReport) ->
     if let Some(work) = work {
         jobs.views().record(KIND, &work.subject, work.took);
     }
-    Ok(Ending::Outcome(outcome, PullEnd::Completed))
+    Ok(Decision::Outcome(outcome, PullEnd::Completed))
 }
 
 /// Ends the attempt in a task of its own: a caller that leaves must not prevent its record in the audit log.

@@ -72,7 +72,7 @@ impl NoirCircuit {
         let opcodes = circuit.opcodes.len() as u64;
         // As bb joins them.
         let public = circuit.public_parameters.0.iter().chain(&circuit.return_values.0);
-        let public = public.map(|witness| witness.witness_index()).collect();
+        let public = public.map(Witness::witness_index).collect();
         let solvable = OnceLock::new();
         Ok(Self { artifact, compiler, shape, opcodes, public, abi, names_unused_parameters, solvable })
     }
@@ -145,14 +145,14 @@ impl CompiledCircuit for NoirCircuit {
     }
 
     fn public_values(&self, decompressed: &mut dyn Read) -> Result<PublicValues, WitnessError> {
-        let mut places: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
-        for (place, index) in self.public.iter().enumerate() {
-            places.entry(*index).or_default().push(place);
+        let mut positions: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
+        for (position, index) in self.public.iter().enumerate() {
+            positions.entry(*index).or_default().push(position);
         }
         let mut values = vec![None; self.public.len()];
         witness_format::read(decompressed, &self.shape, |index, value| {
-            for place in places.get(&index).into_iter().flatten() {
-                values[*place] = Some(*value);
+            for position in positions.get(&index).into_iter().flatten() {
+                values[*position] = Some(*value);
             }
         })?;
         Ok(values)
