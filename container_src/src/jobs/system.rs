@@ -197,7 +197,7 @@ impl JobSystem {
         let circuits = Arc::new(Circuits::with_built(configured, store, proving, spool.clone()));
         let queue = SqlQueue::new(database, settings.rules, settings.bounds).await?;
         let files = Arc::new(Arc::clone(&artifacts));
-        let prove = Prove::new(Arc::clone(&circuits), (proofs, receipts), spool, files, proves);
+        let prove = Prove::new(Arc::clone(&circuits), (proofs, Some(receipts)), spool, files, proves);
         let builder = builds.as_ref().map(|tools| tools.builder.clone());
         let build = Build::new(builds, Arc::clone(&circuits));
         let keys = HeldKeys::new(settings.workers);

@@ -100,7 +100,7 @@ impl Assignment {
         });
         let (circuits, proofs) = (Arc::clone(&tools.circuits), tools.proofs.clone());
         let files = Arc::clone(&self) as Arc<dyn JobFiles>;
-        let prove = Prove::new(circuits, proofs, tools.spool.clone(), files, true);
+        let prove = Prove::new(circuits, (proofs, None), tools.spool.clone(), files, true);
         let span = prove.span(&job);
         async {
             tracing::info!(job = %job.id, subject = job.subject, "job started");

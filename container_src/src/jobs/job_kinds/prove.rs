@@ -58,7 +58,8 @@ const OUTAGE_PAUSE_MAX: Duration = Duration::from_secs(4);
 pub struct Prove {
     circuits: Arc<Circuits>,
     proofs: ProofService,
-    receipts: Arc<Receipts>,
+    /// `None` at a prover that pulls: the server that gave it the job does not observe that the witness is wiped.
+    receipts: Option<Arc<Receipts>>,
     /// Where witnesses are while they are proved.
     spool: Spool,
     files: Arc<dyn JobFiles>,
@@ -153,7 +154,7 @@ impl Prove {
     #[must_use]
     pub fn new(
         circuits: Arc<Circuits>,
-        (proofs, receipts): (ProofService, Arc<Receipts>),
+        (proofs, receipts): (ProofService, Option<Arc<Receipts>>),
         spool: Spool,
         files: Arc<dyn JobFiles>,
         is_enabled: bool,
@@ -197,7 +198,10 @@ impl Prove {
         let result = self.store(job, &payload, completed.result.parts.proof.as_flattened()).await?;
         let (request_id, sealed) = (payload.request_id.as_str(), payload.sealed);
         let subject = Subject { request_id, accepted_at: job.enqueued_at, sealed };
-        let receipt = self.receipts.sign(&mut completed, subject).await;
+        let receipt = match &self.receipts {
+            Some(receipts) => receipts.sign(&mut completed, subject).await,
+            None => None,
+        };
         completed.result.timings.total_ms = milliseconds(started.elapsed());
         let proved = payload.witnesses().find(|witness| witness.circuit == completed.circuit.id);
         let fallback = proved.filter(|proved| **proved != payload.first).cloned();
