@@ -1,4 +1,4 @@
-//! Embeds `web/page/dist`: a constant with every file. The files are built and committed by `npm --prefix web/page run build`, so this
+//! Embeds `web/page/dist`, as far as features ask for it: a constant with every file. The files are built and committed by `npm --prefix web/page run build`, so this
 //! needs no Node.js.
 
 use std::{
@@ -28,11 +28,13 @@ fn main() -> io::Result<()> {
         let digest = hex::encode(&Sha256::digest(&text)[..16]);
         let _ = write!(
             code,
-            "    PageFile {{ name: {name:?}, media_type: {:?}, tag: {:?}, text: include_str!({:?}),",
+            "    PageFile {{ name: {name:?}, media_type: {:?}, tag: {:?},",
             media_type(&name)?,
             format!("W/\"{digest}\""),
-            file.display().to_string()
         );
+        if cfg!(feature = "text") {
+            let _ = write!(code, " text: include_str!({:?}),", file.display().to_string());
+        }
         gzip(&out.join(format!("{name}.gz")), text.as_bytes(), &mut code)?;
         code.push_str(" },\n");
     }

@@ -67,6 +67,7 @@ pub fn variant(dir: &Path, change: impl FnOnce(&mut toml::Table)) -> PathBuf {
     };
     absolute(&mut config["main"]);
     absolute(&mut config["containers"][0]["image"]);
+    absolute(&mut config["assets"]["directory"]);
     config["build"].as_table_mut().unwrap().insert("cwd".to_owned(), root.display().to_string().into());
     config.remove("env");
     change(&mut config);

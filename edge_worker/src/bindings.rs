@@ -1,11 +1,14 @@
 //! The bindings that `wrangler.toml` declares. No other module names a binding.
 
+use std::time::Duration;
+
 use wasm_bindgen::{JsCast as _, JsValue, prelude::wasm_bindgen};
 use wasm_bindgen_futures::JsFuture;
 use worker::{Env, ObjectNamespace, RateLimiter, Stub, js_sys};
 
 use crate::{
     edge_error::{EdgeError, Operation, RuntimeError},
+    outgoing_request::{Fetch, Outgoing, SendError},
     settings::{Settings, is_setting},
     variables::{Value, Values},
 };
@@ -25,6 +28,26 @@ pub const PROVER: &str = "PROVER";
 pub const PROVER_CLASS: &str = "ProverContainer";
 /// The counter of requests by caller.
 pub const RATE_LIMITER: &str = "RATE_LIMITER";
+
+/// The files of the page, as assets of the Worker.
+pub const PAGE_FILES: &str = "PAGE_FILES";
+
+/// How long a file of the page may take.
+const PAGE_FILE_LIMIT: Duration = Duration::from_secs(5);
+
+/// The content of a file of the page.
+pub async fn page_file(env: &Env, name: &str) -> Result<web_sys::Response, EdgeError> {
+    let missing = |reason: String| EdgeError::BindingMissing { binding: PAGE_FILES, reason };
+    let files = js_sys::Reflect::get(env.as_ref(), &PAGE_FILES.into()).ok().filter(JsValue::is_object);
+    let files: Fetch = files.ok_or_else(|| missing("no such binding".to_owned()))?.unchecked_into();
+    let request = Outgoing::get(&format!("https://page/{name}"))?;
+    match request.send(&files, PAGE_FILE_LIMIT).await {
+        Ok(response) if response.status() == 200 => Ok(response),
+        Ok(response) => Err(missing(format!("{name} is {} there", response.status()))),
+        Err(SendError::Failed(reason)) => Err(missing(reason)),
+        Err(SendError::TimedOut) => Err(EdgeError::TimedOut { limit: PAGE_FILE_LIMIT }),
+    }
+}
 
 /// Reads the settings from the variables and secrets. Those of the Secrets Store take a request to it.
 pub async fn settings(env: &Env) -> Result<Settings, EdgeError> {

@@ -21,13 +21,15 @@ pub struct EdgeResponse {
     pub headers: HeaderMap,
     /// The body; empty for none.
     pub body: String,
+    /// The name of the file of the page that is the body instead.
+    pub file: Option<&'static str>,
 }
 
 impl EdgeResponse {
     /// A response without a body.
     #[must_use]
     pub fn empty(status: u16) -> Self {
-        Self { status, headers: HeaderMap::new(), body: String::new() }
+        Self { status, headers: HeaderMap::new(), body: String::new(), file: None }
     }
 
     /// A JSON document that no cache may store.
@@ -37,7 +39,7 @@ impl EdgeResponse {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         // Serialising cannot fail: every body has text keys and derived serialisers.
-        Self { status, headers, body: serde_json::to_string(body).unwrap_or_default() }
+        Self { status, headers, body: serde_json::to_string(body).unwrap_or_default(), file: None }
     }
 
     /// The problem document of a failure.

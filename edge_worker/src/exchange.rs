@@ -143,8 +143,10 @@ impl Exchange<'_> {
         }
         let endpoint = router::route(&self.head.method, &self.head.path)?;
         match endpoint.edge {
-            EdgeAction::ListEndpoints => self.build(&page::root(self.head, self.settings.page)),
-            EdgeAction::ServePage => self.build(&page::asset(self.head, endpoint, self.settings.page)?),
+            EdgeAction::ListEndpoints => self.build_page(&page::root(self.head, self.settings.page)).await,
+            EdgeAction::ServePage => {
+                self.build_page(&page::asset(self.head, endpoint, self.settings.page)?).await
+            }
             EdgeAction::ReportHealth => {
                 let is_known = self.settings.keys.identify(&self.head.headers).is_ok();
                 let health =
@@ -185,6 +187,16 @@ impl Exchange<'_> {
 
     fn build(&self, response: &EdgeResponse) -> Result<web_sys::Response, EdgeError> {
         Ok(response_stream::build(response, self.head.method == Method::HEAD)?)
+    }
+
+    async fn build_page(&self, response: &EdgeResponse) -> Result<web_sys::Response, EdgeError> {
+        match response.file.filter(|_| self.head.method != Method::HEAD) {
+            Some(name) => {
+                let content = bindings::page_file(self.env, name).await?;
+                Ok(response_stream::build_with(response, &content)?)
+            }
+            None => self.build(response),
+        }
     }
 
     fn options_response(&self, origin: &Decision) -> Result<EdgeResponse, EdgeError> {

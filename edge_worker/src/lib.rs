@@ -8,10 +8,13 @@
 //! - [`isolate`]: what all requests of an isolate share.
 //! - [`prover_container_do`]: the Durable Object that owns a container.
 //! - [`forward_headers`]: which headers reach the server and the caller.
-//! - [`outgoing_request`], [`response_stream`]: how requests and responses are forwarded.
-//! - [`server_refusal`], [`websocket_relay`]: a server that refuses the edge; WebSockets.
+//! - [`response_stream`]: how responses are forwarded.
+//! - [`websocket_relay`]: WebSockets.
 //! - [`page`]: the page for browsers.
-//! - [`request_head`], [`bindings`], [`edge_response`]: the request, the bindings, responses of the edge itself.
+//! - [`bindings`]: the bindings.
+//! - [`outgoing_request`]: how requests are forwarded.
+//! - [`server_refusal`]: a server that refuses the edge.
+//! - [`request_head`], [`edge_response`]: the request, responses of the edge itself.
 //! - [`edge_error`]: every failure, and the one mapping to problems and statuses.
 //! - [`settings`], [`router`]: the variables of `wrangler.toml`; the endpoint of a request.
 //! - [`api_keys`], [`cors`]: whether a caller or a page is admitted.

@@ -1,4 +1,4 @@
-//! The page for browsers. It is a part of the Worker, so no container wakes for it.
+//! The page for browsers. Its files are assets of the Worker, so no container wakes for it.
 
 use edgeprove_page::{ASSET_CACHE, DOCUMENT_CACHE, DOCUMENT_HEADERS, PageFile};
 use edgeprove_protocol::endpoints::Endpoint;
@@ -44,7 +44,7 @@ fn response_of(file: &PageFile, cache: &'static str, request: &HeaderMap) -> Edg
     response.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(cache));
     if !is_known {
         response.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(file.media_type));
-        file.text.clone_into(&mut response.body);
+        response.file = Some(file.name);
     }
     response
 }
@@ -75,26 +75,30 @@ mod tests {
         assert!(
             page.headers[header::CONTENT_SECURITY_POLICY].to_str().unwrap().starts_with("default-src 'none'")
         );
-        assert!(page.body.starts_with("<!doctype html>"));
+        assert_eq!(page.file, Some("index.html"));
         for list in [answer(&[], true), answer(&[("accept", "*/*")], true), answer(&[BROWSER], false)] {
             assert_eq!(list.headers[header::CONTENT_TYPE], "application/json");
-            assert_eq!(list.headers[header::VARY], "Accept");
+            assert_eq!((&list.headers[header::VARY], list.file), (&HeaderValue::from_static("Accept"), None));
         }
         let tag = page.headers[header::ETAG].to_str().unwrap().to_owned();
         let known = answer(&[BROWSER, ("if-none-match", &tag)], true);
-        assert_eq!((known.status, known.body.as_str()), (304, ""));
+        assert_eq!((known.status, known.body.as_str(), known.file), (304, "", None));
         assert_eq!(known.headers[header::VARY], "Accept");
     }
 
     #[test]
     fn every_file_of_the_page_is_answered_and_no_other() {
-        let page = root(&head(Method::GET, "/", "", &[BROWSER]), true).body;
-        for name in page.split("\"assets/").skip(1).filter_map(|rest| rest.split('"').next()) {
+        let dist = concat!(env!("CARGO_MANIFEST_DIR"), "/../web/page/dist");
+        let names =
+            std::fs::read_dir(dist).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap());
+        let names: Vec<String> = names.filter(|name| name != "index.html").collect();
+        assert!(names.len() >= 3, "{names:?}");
+        for name in names {
             let path = format!("/assets/{name}");
             let file = asset_at(&path, &[], true).unwrap();
             assert_eq!(
-                (file.status, &file.headers[header::CACHE_CONTROL]),
-                (200, &HeaderValue::from_static(ASSET_CACHE))
+                (file.status, &file.headers[header::CACHE_CONTROL], file.file),
+                (200, &HeaderValue::from_static(ASSET_CACHE), Some(name.as_str()))
             );
             assert!(asset_at(&path, &[], false).is_err(), "{name} with the page off");
         }

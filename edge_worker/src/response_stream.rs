@@ -94,12 +94,27 @@ fn rebuild(
     Ok(web_sys::Response::new_with_opt_readable_stream_and_init(body, &init).map_err(error)?)
 }
 
+/// Builds a response of the edge itself with the body of another one.
+pub fn build_with(
+    response: &EdgeResponse,
+    content: &web_sys::Response,
+) -> Result<web_sys::Response, RuntimeError> {
+    let error = |error: JsValue| RuntimeError::new(Operation::BuildResponse, &error);
+    let init = init_of(response).map_err(error)?;
+    web_sys::Response::new_with_opt_readable_stream_and_init(content.body().as_ref(), &init).map_err(error)
+}
+
 /// Builds a response of the edge itself. The response to a `HEAD` request has no body.
 pub fn build(response: &EdgeResponse, is_head: bool) -> Result<web_sys::Response, RuntimeError> {
     let error = |error: JsValue| RuntimeError::new(Operation::BuildResponse, &error);
-    let init = web_sys::ResponseInit::new();
-    init.set_status(response.status);
-    init.set_headers(&js_headers::to_js(&response.headers).map_err(error)?.into());
+    let init = init_of(response).map_err(error)?;
     let body = Some(response.body.as_str()).filter(|body| !is_head && !body.is_empty());
     web_sys::Response::new_with_opt_str_and_init(body, &init).map_err(error)
+}
+
+fn init_of(response: &EdgeResponse) -> Result<web_sys::ResponseInit, JsValue> {
+    let init = web_sys::ResponseInit::new();
+    init.set_status(response.status);
+    init.set_headers(&js_headers::to_js(&response.headers)?.into());
+    Ok(init)
 }

@@ -5,7 +5,7 @@
 use std::{any::type_name, collections::BTreeSet, fs, path::PathBuf, time::Duration};
 
 use edgeprove_edge::{
-    bindings::{PROVER, PROVER_CLASS, RATE_LIMITER},
+    bindings::{PAGE_FILES, PROVER, PROVER_CLASS, RATE_LIMITER},
     edge_error::EdgeError,
     prover_container_do::ProverContainer,
     settings::{NAMES, SECRETS, Settings, is_for_container},
@@ -17,7 +17,7 @@ use toml::{Table, Value};
 const NOT_BY_DEFAULT: [&str; 2] = ["ALLOWED_ORIGINS", "MAX_INSTANCES"];
 
 /// What an environment inherits from the top level. It must repeat everything else.
-const INHERITED: [&str; 1] = ["migrations"];
+const INHERITED: [&str; 2] = ["assets", "migrations"];
 
 /// The file's top level, or a table under `env`.
 struct Environment {
@@ -180,6 +180,12 @@ fn bindings_and_classes_are_those_of_the_code() {
         assert_eq!(bound, (PROVER, PROVER_CLASS), "{}", environment.name());
         assert_eq!(text(&environment.only(&["containers"])["class_name"]), PROVER_CLASS);
         assert_eq!(text(&environment.only(&["ratelimits"])["name"]), RATE_LIMITER);
+        let assets = environment.table["assets"].as_table().unwrap();
+        assert_eq!(
+            (text(&assets["binding"]), &assets["run_worker_first"]),
+            (PAGE_FILES, &Value::Boolean(true))
+        );
+        assert!(root().join(text(&assets["directory"])).join("index.html").is_file());
     }
 }
 

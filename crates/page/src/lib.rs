@@ -1,4 +1,5 @@
-//! The built pages of `web/page`, embedded, and the headers with which they are served. Server and edge serve the same.
+//! The built pages of `web/page`, and the headers with which they are served. Server and edge serve the same: a server has
+//! the content of the files embedded, and the edge has it as assets of the Worker.
 //!
 //! `GET /` is the document for callers that prefer HTML, and the list of endpoints for all others ([`prefers_html`]).
 //! Everything that the document loads is at `/assets/` with a name that contains its hash, so caches may store it for good.
@@ -20,6 +21,7 @@ pub struct PageFile {
     /// Its entity tag. It is a weak one: the compressed bytes have it, too.
     pub tag: &'static str,
     /// Its content.
+    #[cfg(feature = "text")]
     pub text: &'static str,
     /// Its content, compressed with gzip.
     #[cfg(feature = "gzip")]
@@ -139,6 +141,7 @@ mod tests {
         assert!(!has_tag(["\"b\"", ""], "\"a\""));
     }
 
+    #[cfg(feature = "text")]
     #[test]
     fn the_document_loads_only_files_that_are_embedded() {
         let text = document().unwrap().text;
@@ -155,6 +158,7 @@ mod tests {
         assert!(asset(DOCUMENT).is_none() && asset("").is_none());
     }
 
+    #[cfg(feature = "text")]
     #[test]
     fn nothing_in_the_document_is_inline() {
         let text = document().unwrap().text;
@@ -168,7 +172,7 @@ mod tests {
         assert!(!DOCUMENT_POLICY.contains("unsafe") && !DOCUMENT_POLICY.contains("http"));
     }
 
-    #[cfg(feature = "gzip")]
+    #[cfg(all(feature = "text", feature = "gzip"))]
     #[test]
     fn every_file_is_smaller_when_compressed() {
         // gzip adds 18 bytes to what it cannot compress.

@@ -81,7 +81,9 @@ fn compile(tools: &EdgeTools) -> anyhow::Result<PathBuf> {
 /// The digest of everything that the results depend on.
 fn sources_digest(tools: &EdgeTools, module: &Path) -> anyhow::Result<String> {
     let versions = &tools.versions;
-    let mut parts = vec![digest::of_file(module)?];
+    // The manifest has the options of wasm-opt.
+    let mut parts =
+        vec![digest::of_file(module)?, digest::of_file(&tools.paths.edge_dir().join("Cargo.toml"))?];
     parts.extend([&versions.worker.version, &versions.wasm_bindgen.version].map(Clone::clone));
     parts.extend(versions.edge_npm.values().cloned());
     Ok(digest::of_bytes(parts.join("\n").as_bytes()))

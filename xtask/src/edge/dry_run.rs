@@ -25,9 +25,8 @@ use crate::{
 /// Values of `wrangler --env`. The first one is the top level of `wrangler.toml`.
 const ENVIRONMENTS: [&str; 2] = ["", "production"];
 
-/// A smaller Worker starts faster. Cloudflare's own limit is several times as high. The page for browsers is a part of the Worker, and
-/// takes about a tenth of it.
-const MAX: Size = Size { plain: ByteSize::kb(1200), gzipped: ByteSize::kb(450) };
+/// A smaller Worker starts faster. Cloudflare's own limit is several times as high.
+const MAX: Size = Size { plain: ByteSize::kb(1000), gzipped: ByteSize::kb(400) };
 
 /// A replacement of `docker` that accepts every command and builds nothing.
 const DOCKER_STUB: &str = "#!/bin/sh\nexec cat >/dev/null\n";
