@@ -2,6 +2,8 @@ use std::io;
 
 use super::*;
 
+mod version_2;
+
 const KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
 const NAME: &str = "0d9f3c1e-7b64-4f0a-9a53-2f1d6c8e5b70";
 
@@ -241,6 +243,6 @@ fn an_artifact_of_another_program_opens() {
 
 #[test]
 fn a_newer_format_is_reported() {
-    let error = Opening::new(&ring(), ArtifactKind::Proof, name(), &[2; HEAD_BYTES]).err().unwrap();
-    assert!(matches!(error, ArtifactError::UnknownFormat { version: 2, .. }), "{error:?}");
+    let error = Opening::new(&ring(), ArtifactKind::Proof, name(), &[3; HEAD_BYTES]).err().unwrap();
+    assert!(matches!(error, ArtifactError::UnknownFormat { version: 3, .. }), "{error:?}");
 }
