@@ -5,11 +5,13 @@ use std::time::Duration;
 use axum::extract::{FromRequestParts, Path, Query};
 use edgeprove_engine::proof_cache::CachePolicy;
 use edgeprove_job_rules::idempotency::IdempotencyKey;
-use edgeprove_protocol::{CircuitId, JobId, ProblemType, Target, answer::TAR_MEDIA_TYPE, headers};
+use edgeprove_protocol::{
+    CircuitId, JobId, ProblemType, Target, answer::TAR_MEDIA_TYPE, headers, prefer::WAIT_SHARE,
+};
 use http::{HeaderMap, header, request::Parts};
 use serde::Deserialize;
 
-use super::{api_error::ApiError, prefer::Preferences, single_header, state::AppState};
+use super::{api_error::ApiError, prefer::preferences, single_header, state::AppState};
 
 /// The circuit in the path; `None` on `/api/prove`, which has none.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,7 +65,7 @@ impl FromRequestParts<AppState> for JobPreferences {
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
         let idempotency_key = idempotency_key(&parts.headers)?;
-        let preferences = Preferences::of(&parts.headers);
+        let preferences = preferences(&parts.headers);
         let wait_max = state.options.prove_request_timeout.mul_f64(WAIT_SHARE);
         let wait = preferences.wait.map(|wait| wait.min(wait_max));
         Ok(Self { idempotency_key, respond_async: preferences.respond_async, wait, wait_max })
@@ -93,9 +95,6 @@ pub fn deadline(headers: &HeaderMap) -> Result<Option<Duration>, ApiError> {
 pub fn seconds(text: &str) -> Option<Duration> {
     text.trim().parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
 }
-
-/// Share of the request timeout that `wait=N` may use. The rest is for upload and answer.
-const WAIT_SHARE: f64 = 0.75;
 
 /// The query of a request for a proof.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -9,6 +9,7 @@
 //! - [`circuit_id`], [`target`]: the circuit and the verifier that a request names, and proof systems.
 //! - [`job`]: a job as its caller sees it; [`job_id`], [`job_status`], [`priority`]: its id, state and priority.
 //! - [`caller`]: API key lists, and the accounts of callers without a key.
+//! - [`role`]: what a caller may do. [`prefer`]: how a caller wants its answer.
 //! - [`voucher`]: tokens with which a page proves on behalf of a key.
 //! - [`endpoints`]: every endpoint of server and edge, in one table.
 //! - [`headers`], [`limits`]: header names and default limits.
@@ -34,9 +35,11 @@ pub mod job_status;
 pub mod limits;
 pub mod load;
 pub mod origin;
+pub mod prefer;
 pub mod priority;
 pub mod problem;
 pub mod receipt;
+pub mod role;
 pub mod service;
 pub mod statistics;
 pub mod target;

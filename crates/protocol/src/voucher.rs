@@ -310,6 +310,14 @@ impl Voucher {
         Err(VoucherRefusal::Origin { allowed: origin.as_str().to_owned() })
     }
 
+    /// The idempotency key under which a job of its page is stored. Each page has keys of its own: it must not find the jobs of
+    /// the key's holder or of other pages.
+    #[must_use]
+    pub fn own_idempotency_key(&self, key: &str) -> String {
+        let digest = Sha256::new().chain_update(self.scope()).chain_update([0]).chain_update(key).finalize();
+        format!("voucher {}", hex::encode(digest))
+    }
+
     /// Whose jobs it sees: those of its subject, or else its own.
     #[must_use]
     pub fn scope(&self) -> String {

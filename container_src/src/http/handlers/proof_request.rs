@@ -19,7 +19,10 @@ use super::{
     prove,
     submit_job::{self, DefaultAnswer},
 };
-use crate::http::{prefer::Preferences, state::AppState};
+use crate::http::{
+    prefer::{Preferences, preferences},
+    state::AppState,
+};
 
 /// Handles `POST /api/prove` and `POST /api/prove/{circuit}`. See the module.
 pub async fn prove(State(app): State<AppState>, request: Request) -> Response {
@@ -32,7 +35,7 @@ pub async fn submit_job(State(app): State<AppState>, request: Request) -> Respon
 }
 
 async fn respond(app: &AppState, request: Request, default: DefaultAnswer) -> Response {
-    let preferences = Preferences::of(request.headers());
+    let preferences = preferences(request.headers());
     if becomes_job(request.headers(), preferences, default, app.jobs().is_ok()) {
         return submit_job::submit(app, request, default).await;
     }
@@ -71,7 +74,7 @@ mod tests {
             .iter()
             .map(|(name, value)| (http::HeaderName::from_static(name), HeaderValue::from_static(value)))
             .collect();
-        let preferences = Preferences::of(&headers);
+        let preferences = preferences(&headers);
         [true, false].map(|has_jobs| becomes_job(&headers, preferences, default, has_jobs))
     }
 

@@ -27,7 +27,6 @@ use edgeprove_job_rules::{idempotency::IdempotencyKey, job::Job};
 use edgeprove_protocol::{JobId, ProblemType, TraceContext, headers};
 use edgeprove_webhooks::Callback;
 use http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts};
-use sha2::{Digest as _, Sha256};
 
 use super::get_proof::finished_job;
 use crate::{
@@ -155,14 +154,11 @@ async fn try_submit(
     Ok(response)
 }
 
-/// The idempotency key under which a job is stored. Each page has keys of its own: it must not find the jobs of the key's holder
-/// or of other pages.
+/// The idempotency key under which a job is stored.
 fn own_key(key: IdempotencyKey, caller: &Caller) -> IdempotencyKey {
     let Some(voucher) = caller.voucher() else { return key };
-    let digest =
-        Sha256::new().chain_update(voucher.scope()).chain_update([0]).chain_update(key.as_str()).finalize();
     // Hexadecimal digits are a key.
-    format!("voucher {}", hex::encode(digest)).parse().unwrap_or(key)
+    voucher.own_idempotency_key(key.as_str()).parse().unwrap_or(key)
 }
 
 /// Whether the job of a request is there already. Then it does not matter how long a new one would take.
