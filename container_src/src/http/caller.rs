@@ -74,7 +74,7 @@ pub async fn identify(State(app): State<AppState>, mut request: Request, next: N
 }
 
 fn identity(app: &Shared, request: &Request) -> Identity {
-    let reported = reported_caller(request);
+    let reported = reported_caller(request.extensions());
     // Behind an edge the connection comes from the edge or the platform.
     let peer = || request.extensions().get::<Peer>().map(|peer| peer.0);
     let address = if app.options.edge_secret.is_some() { reported.ip } else { peer() };

@@ -38,7 +38,7 @@ pub async fn log_request(request: Request, next: Next) -> Response {
         method: known_method(request.method()),
         // The pattern and not the path, so that no caller's text enters the log.
         route: route(&request).to_owned(),
-        client_ip: reported_caller(&request).ip,
+        client_ip: reported_caller(request.extensions()).ip,
         user: caller_name(&request),
         is_written: false,
     };

@@ -23,6 +23,7 @@ use super::{
     form::{parameters, value_of},
     request_body::ArrivingBody,
     state::AppState,
+    trusted_edge::reported_caller,
 };
 use crate::access::{
     Caller,
@@ -93,7 +94,10 @@ impl SealedContent {
                 .and_then(|identity| Some(identity.presented?.bytes())),
         };
         let account = Arc::from(caller.share_account().as_ref());
-        let unsealer = Unsealer::new(Arc::clone(unsealing), binding, account);
+        let mut unsealer = Unsealer::new(Arc::clone(unsealing), binding, account);
+        if let Some(arrived_ms) = reported_caller(&parts.extensions).sealed_arrival_ms {
+            unsealer = unsealer.of_stored_body(arrived_ms);
+        }
         Ok(SealedBody::new(unsealer, app.sealed_arrivals.clone(), app.options.intake.idle))
     }
 }

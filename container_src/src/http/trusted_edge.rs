@@ -38,6 +38,8 @@ pub struct ReportedCaller {
     pub credential: Option<KeyDigest>,
     /// The fingerprint of the caller's API key.
     pub key: Option<KeyFingerprint>,
+    /// When a sealed body arrived at the edge, which stored it for a job, in milliseconds since 1970.
+    pub sealed_arrival_ms: Option<u64>,
     /// The voucher that the caller sent, as a token. The edge has checked its API key and its origin.
     pub voucher: Option<HeaderValue>,
 }
@@ -72,6 +74,7 @@ pub async fn check_edge_secret(State(app): State<AppState>, mut request: Request
         headers::LINK_ONLY,
         headers::CREDENTIAL_DIGEST,
         headers::KEY_FINGERPRINT,
+        headers::SEALED_ARRIVAL,
         headers::VOUCHER,
     ];
     for name in of_the_edge {
@@ -102,6 +105,7 @@ fn read_caller(request_headers: &HeaderMap) -> ReportedCaller {
         is_link_only: request_headers.contains_key(headers::LINK_ONLY),
         credential: key_digest(request_headers),
         key: text(headers::KEY_FINGERPRINT).and_then(KeyFingerprint::parse),
+        sealed_arrival_ms: text(headers::SEALED_ARRIVAL).and_then(|time| time.parse().ok()),
         voucher: request_headers.get(headers::VOUCHER).cloned(),
     }
 }
@@ -113,8 +117,8 @@ fn key_digest(request_headers: &HeaderMap) -> Option<KeyDigest> {
 
 /// The caller of a request as the edge reports it.
 #[must_use]
-pub fn reported_caller(request: &Request) -> ReportedCaller {
-    let checked = request.extensions().get::<EdgeCheck>();
+pub fn reported_caller(extensions: &Extensions) -> ReportedCaller {
+    let checked = extensions.get::<EdgeCheck>();
     checked.and_then(|checked| checked.clone().ok()).unwrap_or_default()
 }
 

@@ -50,6 +50,9 @@ pub const LINK_ONLY: &str = "x-link-only";
 /// SHA-256 of the key that the caller sent to the edge, 64 hexadecimal digits: what the caller sealed is bound to it. Ignored
 /// without a valid [`EDGE_SECRET`] by a server with keys.
 pub const CREDENTIAL_DIGEST: &str = "x-credential-digest";
+/// When a sealed body arrived at the edge, in milliseconds since 1970. The edge stored it for a job, and has checked its time and
+/// that it did not arrive before. Ignored without a valid [`EDGE_SECRET`].
+pub const SEALED_ARRIVAL: &str = "x-sealed-arrival";
 /// A few bytes of a digest of the API key that the caller sent to the edge, as [`crate::voucher::KeyFingerprint`] writes them.
 /// Ignored without a valid [`EDGE_SECRET`].
 pub const KEY_FINGERPRINT: &str = "x-key-fingerprint";

@@ -291,6 +291,27 @@ fn a_body_of_another_time_is_refused() {
 }
 
 #[test]
+fn a_stored_body_opens_at_any_time_and_again() {
+    let server = shared();
+    let body = seal(&key(&server), &binding(), NOW, &plaintext(40)).unwrap();
+    let opened = |arrived_ms: u64, now_ms: u64| {
+        let unsealer = Unsealer::new(Arc::clone(&server), binding(), "alice".into());
+        let mut unsealer = unsealer.of_stored_body(arrived_ms);
+        unsealer.push(&body);
+        let chunk = unsealer.next_chunk(now_ms)?;
+        unsealer.finish().map(|()| chunk)
+    };
+    // An hour later, and before this server started.
+    for now_ms in [NOW + 3_600_000, NOW + 3_600_001] {
+        assert_eq!(opened(NOW + 1000, now_ms).unwrap().unwrap(), plaintext(40));
+    }
+    assert!(matches!(opened(NOW + 3_600_000, NOW + 3_600_000), Err(UnsealError::Time { .. })));
+    // What arrives by itself is checked as ever.
+    assert!(open_at(&server, binding(), &body, 8192, NOW).is_ok());
+    assert!(open_at(&server, binding(), &body, 8192, NOW).is_err());
+}
+
+#[test]
 fn keys_of_others_and_of_small_order_are_refused() {
     let (server, other) = (server(), self::server());
     let body = seal(&key(&other), &binding(), NOW, b"witness").unwrap();

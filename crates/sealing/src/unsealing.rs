@@ -48,13 +48,18 @@ impl Unsealing {
     }
 
     fn check_time(&self, time_ms: u64, now_ms: u64) -> Result<(), UnsealError> {
-        let difference_ms = time_ms.abs_diff(now_ms);
-        if u128::from(difference_ms) > TIME_WINDOW.as_millis() {
-            return Err(UnsealError::Time { seconds: difference_ms / 1000, is_future: time_ms > now_ms });
-        }
+        check_window(time_ms, now_ms)?;
         // What arrived before the start is not remembered.
         if time_ms < self.started_ms { Err(UnsealError::BeforeStart) } else { Ok(()) }
     }
+}
+
+fn check_window(time_ms: u64, now_ms: u64) -> Result<(), UnsealError> {
+    let difference_ms = time_ms.abs_diff(now_ms);
+    if u128::from(difference_ms) > TIME_WINDOW.as_millis() {
+        return Err(UnsealError::Time { seconds: difference_ms / 1000, is_future: time_ms > now_ms });
+    }
+    Ok(())
 }
 
 type Context = AeadCtxR<AesGcm256, HkdfSha256, X25519HkdfSha256>;
@@ -66,6 +71,8 @@ pub struct Unsealer {
     binding: Binding,
     /// The account whose share of the memory of replays the body takes.
     account: Arc<str>,
+    /// When the body arrived, where somebody who is trusted received and stored it before.
+    arrived_ms: Option<u64>,
     pending: BytesMut,
     state: State,
     arrival: Option<Arrival>,
@@ -86,7 +93,22 @@ impl Unsealer {
     /// Opens a body that is bound to this request.
     #[must_use]
     pub fn new(unsealing: Arc<Unsealing>, binding: Binding, account: Arc<str>) -> Self {
-        Self { unsealing, binding, account, pending: BytesMut::new(), state: State::Head, arrival: None }
+        Self {
+            unsealing,
+            binding,
+            account,
+            arrived_ms: None,
+            pending: BytesMut::new(),
+            state: State::Head,
+            arrival: None,
+        }
+    }
+
+    /// Opens a body that arrived at this time at somebody who is trusted, and who has refused it if it arrived before. It may
+    /// be older than the window of times, and come again.
+    #[must_use]
+    pub fn of_stored_body(self, arrived_ms: u64) -> Self {
+        Self { arrived_ms: Some(arrived_ms), ..self }
     }
 
     /// Adds bytes that arrived.
@@ -116,7 +138,9 @@ impl Unsealer {
         };
         let data = associated_data(*index, length.is_last);
         let plaintext = context.open(ciphertext, &data).map_err(|_| UnsealError::Chunk { index: *index })?;
-        if let Some(head) = mem::take(unproven) {
+        if let Some(head) = mem::take(unproven)
+            && self.arrived_ms.is_none()
+        {
             let expires_ms = head.time_ms.saturating_add(REMEMBERED_MS);
             self.unsealing.replays.remember(head.encapsulated, expires_ms, &self.account, now_ms)?;
             let digest = Sha256::new().chain_update(head.bound()).chain_update(head.encapsulated).finalize();
@@ -146,7 +170,10 @@ impl Unsealer {
 
     fn context(&self, head: &Head, now_ms: u64) -> Result<Context, UnsealError> {
         let key = self.unsealing.keys.find(head.key, now_ms).ok_or(UnsealError::UnknownKey)?;
-        self.unsealing.check_time(head.time_ms, now_ms)?;
+        match self.arrived_ms {
+            Some(arrived_ms) => check_window(head.time_ms, arrived_ms)?,
+            None => self.unsealing.check_time(head.time_ms, now_ms)?,
+        }
         let unfit = |_| UnsealError::Chunk { index: 0 };
         let encapsulated = <X25519HkdfSha256 as Kem>::EncappedKey::from_bytes(&head.encapsulated);
         let info = self.binding.info(&head.bound());

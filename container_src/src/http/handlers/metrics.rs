@@ -35,7 +35,7 @@ use edgeprove_telemetry::{
 ///    edge, whose callers are not of this machine, for operators only (403).
 /// 2. 200.
 pub async fn metrics(State(app): State<AppState>, request: Request) -> Result<Response, ApiError> {
-    if reported_caller(&request).user.is_some() {
+    if reported_caller(request.extensions()).user.is_some() {
         let (mut parts, _) = request.into_parts();
         Operator::from_request_parts(&mut parts, &app).await?;
     }

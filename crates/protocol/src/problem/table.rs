@@ -152,6 +152,10 @@ problem_types! {
     WitnessMalformed = "witness_malformed", 400, Notice, Never, SameCircuit,
         "The upload is not a witness",
         "Send the output of `nargo execute`, noir_js or snarkjs and nothing else.";
+    /// The length of the body is not known before it arrives.
+    LengthRequired = "length_required", 411, Notice, Never, SameCircuit,
+        "The length of the body is missing",
+        "Send the body with Content-Length, and not in chunks of unknown number: in a browser as a Blob or bytes, with curl by --data-binary @FILE.";
     /// A sealed body cannot be opened: it was changed or cut off, or it is sealed for another request.
     SealedBodyInvalid = "sealed_body_invalid", 400, Notice, Never, SameCircuit,
         "The sealed body cannot be opened",
