@@ -1,17 +1,18 @@
 //! API keys: which callers are admitted, and under which name their requests are counted.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 pub use edgeprove_protocol::caller::{Denied, KeyListFault};
 use edgeprove_protocol::{
     Voucher,
     caller::{NamedDigest, address_account, find_key, parse_keys, presented_key},
+    role::Role,
     voucher::{InvalidVoucher, KeyFingerprint, VoucherSecret, is_voucher},
 };
 use http::{HeaderMap, HeaderValue};
 use sha2::{Digest as _, Sha256};
 
-use crate::server_keys::{ServerKeys, ServerKeysFault};
+use crate::server_keys::{Profile, ServerKeys, ServerKeysFault};
 
 /// The API keys, as digests: a reader of the settings cannot use them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -19,8 +20,10 @@ pub struct ApiKeys {
     keys: Vec<NamedDigest>,
     /// Whether callers without a key are admitted although there are keys.
     allows_anonymous: bool,
-    /// The names with the role of operators.
-    operators: BTreeSet<String>,
+    /// What the holders may do, where the containers' keys tell it.
+    profiles: BTreeMap<String, Profile>,
+    /// What callers without a key may do.
+    anonymous: Profile,
 }
 
 /// The caller of a request.
@@ -61,7 +64,8 @@ impl ApiKeys {
             self.keys.push(key);
         }
         self.allows_anonymous = more.allows_anonymous;
-        self.operators = more.operators;
+        self.profiles = more.profiles;
+        self.anonymous = more.anonymous;
         if self.keys.is_empty() && !self.allows_anonymous { Err(ServerKeysFault::NoKeys) } else { Ok(self) }
     }
 
@@ -74,7 +78,18 @@ impl ApiKeys {
     /// Whether the holder of this name is an operator.
     #[must_use]
     pub fn is_operator(&self, name: &str) -> bool {
-        self.operators.contains(name)
+        self.profiles.get(name).is_some_and(|profile| profile.role == Role::Operator)
+    }
+
+    /// What a caller may do. A page may do no more than the holder of its voucher's key.
+    #[must_use]
+    pub fn profile(&self, caller: &Caller) -> Profile {
+        let name = match caller {
+            Caller::Key(name) => name,
+            Caller::Page(page) => &page.voucher.holder,
+            Caller::Anonymous | Caller::Link => return self.anonymous,
+        };
+        self.profiles.get(name).copied().unwrap_or_default()
     }
 
     /// Finds the caller by the key in the request's headers.
@@ -195,11 +210,16 @@ mod tests {
             |name: &str, key: &str| NamedDigest { name: name.to_owned(), digest: Sha256::digest(key).into() };
         let more = |keys| ServerKeys {
             keys,
-            operators: BTreeSet::from(["ops".to_owned()]),
+            profiles: BTreeMap::from([(
+                "ops".to_owned(),
+                Profile { role: Role::Operator, unfinished_max: Some(2) },
+            )]),
             ..ServerKeys::default()
         };
         let both = keys().with(more(vec![key("alice", "new"), key("ops", "other")])).unwrap();
         assert!(both.is_operator("ops") && !both.is_operator("alice"));
+        assert_eq!(both.profile(&Caller::Key("ops".to_owned())).unfinished_max, Some(2));
+        assert_eq!(both.profile(&Caller::Key("alice".to_owned())), Profile::default());
         for (text, name) in [("correct horse", "alice"), ("new", "alice"), ("other", "ops")] {
             let caller = both.identify(&header("x-api-key", text));
             assert_eq!(caller, Ok(Caller::Key(name.to_owned())));

@@ -1,12 +1,13 @@
-//! The bindings that `wrangler.toml` declares. No other module names a binding.
+//! The bindings that `wrangler.toml` declares. No other module names a binding, but for those that settings need.
 
 use std::time::Duration;
 
-use wasm_bindgen::{JsCast as _, JsValue, prelude::wasm_bindgen};
+use wasm_bindgen::{JsCast, JsValue, prelude::wasm_bindgen};
 use wasm_bindgen_futures::JsFuture;
 use worker::{Env, ObjectNamespace, RateLimiter, Stub, js_sys};
 
 use crate::{
+    bucket::Bucket,
     edge_error::{EdgeError, Operation, RuntimeError},
     outgoing_request::{Fetch, Outgoing, SendError},
     settings::{Settings, is_setting},
@@ -21,6 +22,8 @@ extern "C" {
     #[wasm_bindgen(method, catch)]
     fn get(this: &StoredSecret) -> Result<JsValue, JsValue>;
 }
+
+pub use crate::settings::{ARTIFACTS, JOBS_QUEUE};
 
 /// The Durable Objects that own the containers.
 pub const PROVER: &str = "PROVER";
@@ -47,6 +50,13 @@ pub async fn page_file(env: &Env, name: &str) -> Result<web_sys::Response, EdgeE
         Err(SendError::Failed(reason)) => Err(missing(reason)),
         Err(SendError::TimedOut) => Err(EdgeError::TimedOut { limit: PAGE_FILE_LIMIT }),
     }
+}
+
+/// The bucket with the bodies and proofs of jobs.
+pub fn artifacts(env: &Env) -> Result<Bucket, EdgeError> {
+    let bucket = js_sys::Reflect::get(env.as_ref(), &ARTIFACTS.into()).ok().filter(JsValue::is_object);
+    let missing = || EdgeError::BindingMissing { binding: ARTIFACTS, reason: "no such binding".to_owned() };
+    bucket.map(JsCast::unchecked_into).ok_or_else(missing)
 }
 
 /// Reads the settings from the variables and secrets. Those of the Secrets Store take a request to it.

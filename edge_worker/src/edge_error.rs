@@ -11,8 +11,8 @@ use edgeprove_protocol::{
 use wasm_bindgen::JsValue;
 
 use crate::{
-    api_keys::Denied, js_error, js_headers::UnfitHeader, lifecycle::StartFailure, router::RouteError,
-    settings::SettingsError,
+    api_keys::Denied, js_error, js_headers::UnfitHeader, lifecycle::StartFailure, refusal::Refusal,
+    router::RouteError, settings::SettingsError,
 };
 
 /// When a caller may retry after it exceeded its rate. The rate limiter does not report it.
@@ -115,6 +115,18 @@ pub enum EdgeError {
     },
     /// The settings are invalid.
     Settings(SettingsError),
+    /// The bucket of the jobs does not store or return an object.
+    ArtifactsUnavailable {
+        /// The message of the runtime, for the log.
+        reason: String,
+    },
+    /// An object of the bucket was changed, or is encrypted under a key that the edge does not have.
+    ArtifactDamaged {
+        /// Its name and what is wrong, for the log.
+        reason: String,
+    },
+    /// A submission is refused, as a server would.
+    Refused(Refusal),
     /// A call of the Workers runtime failed.
     Runtime(RuntimeError),
 }
@@ -206,6 +218,9 @@ impl EdgeError {
             | Self::BindingMissing { .. }
             | Self::ClassWithoutContainer { .. }
             | Self::Settings(_) => ProblemType::EdgeMisconfigured,
+            Self::ArtifactsUnavailable { .. } => ProblemType::ArtifactUnavailable,
+            Self::ArtifactDamaged { .. } => ProblemType::StoredDataDamaged,
+            Self::Refused(refusal) => refusal.kind,
             Self::Runtime(_) => ProblemType::Internal,
         }
     }
@@ -296,6 +311,13 @@ impl EdgeError {
             }
             // Settings have no secret in their messages, and the person who deploys reads the response first.
             Self::Settings(error) => format!("invalid settings: {error}"),
+            Self::ArtifactsUnavailable { .. } => {
+                "the storage of the jobs does not respond; the log of the edge has the reason".to_owned()
+            }
+            Self::ArtifactDamaged { .. } => {
+                "the stored data of this job is damaged, or its key is gone; the log of the edge has the reason".to_owned()
+            }
+            Self::Refused(refusal) => refusal.detail.clone(),
             Self::Runtime(_) => "the edge failed; its log has the reason".to_owned(),
         }
     }
@@ -325,11 +347,14 @@ impl EdgeError {
             | Self::NoSuchContainer
             | Self::TimedOut { .. }
             | Self::ClassWithoutContainer { .. }
+            | Self::Refused(_)
             | Self::Settings(_) => None,
             Self::NotStarted(failure) => Some(failure.to_string()),
             Self::ContainerLost { reason }
             | Self::ServerUnreachable { reason }
-            | Self::BindingMissing { reason, .. } => Some(reason.clone()),
+            | Self::BindingMissing { reason, .. }
+            | Self::ArtifactsUnavailable { reason }
+            | Self::ArtifactDamaged { reason } => Some(reason.clone()),
             Self::InvalidStatus { status } => Some(format!("status {status}")),
             Self::RefusedByServer => Some("the server responded not_from_the_edge".to_owned()),
             Self::Runtime(error) => Some(error.to_string()),
@@ -366,6 +391,9 @@ impl EdgeError {
             | Self::BindingMissing { .. }
             | Self::ClassWithoutContainer { .. }
             | Self::Settings(_)
+            | Self::ArtifactsUnavailable { .. }
+            | Self::ArtifactDamaged { .. }
+            | Self::Refused(_)
             | Self::Runtime(_) => self.problem_type().retry_after(),
         }
     }
@@ -410,6 +438,12 @@ impl From<VoucherRefusal> for EdgeError {
 impl From<SettingsError> for EdgeError {
     fn from(error: SettingsError) -> Self {
         Self::Settings(error)
+    }
+}
+
+impl From<Refusal> for EdgeError {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
     }
 }
 

@@ -21,7 +21,7 @@ const AWAKE_ONLY: &str = "x-edge-awake-only";
 pub const OBJECT_PROBLEM: &str = "x-edge-problem";
 
 /// Headers of a request that do not reach the server as the caller sent them.
-const REMOVED_FROM_REQUESTS: [&str; 19] = [
+const REMOVED_FROM_REQUESTS: [&str; 20] = [
     // Only the edge may set these.
     headers::EDGE_SECRET,
     headers::CLIENT_IP,
@@ -29,6 +29,7 @@ const REMOVED_FROM_REQUESTS: [&str; 19] = [
     headers::LINK_ONLY,
     headers::CREDENTIAL_DIGEST,
     headers::KEY_FINGERPRINT,
+    headers::SEALED_ARRIVAL,
     headers::VOUCHER,
     headers::REQUEST_ID,
     TIMEOUT_MS,
@@ -70,9 +71,7 @@ pub fn for_server(head: &RequestHead, settings: &Settings, caller: &Caller) -> H
         Caller::Anonymous => (None, None, None, None),
         Caller::Link => (None, None, None, Some("1")),
     };
-    // What a caller sealed is bound to its key or voucher, which ends here.
-    let presented = presented_key(|name| head.headers.get_all(name).into_iter().map(HeaderValue::as_bytes));
-    let digest = presented.ok().flatten().map(|key| hex::encode(Sha256::digest(key)));
+    let digest = credential_digest(&head.headers);
     let key = key.map(|key| key.to_string());
     let added = [
         (headers::REQUEST_ID, Some(head.request_id.as_str())),
@@ -90,6 +89,13 @@ pub fn for_server(head: &RequestHead, settings: &Settings, caller: &Caller) -> H
         }
     }
     forwarded
+}
+
+/// The digest of a caller's key or voucher, which ends at the edge: what the caller sealed is bound to it.
+#[must_use]
+pub fn credential_digest(request: &HeaderMap) -> Option<String> {
+    let presented = presented_key(|name| request.get_all(name).into_iter().map(HeaderValue::as_bytes));
+    presented.ok().flatten().map(|key| hex::encode(Sha256::digest(key)))
 }
 
 /// The headers of the request that a container's object gets: those of a server, and the time limit.
@@ -201,6 +207,7 @@ mod tests {
                 (headers::CREDENTIAL_DIGEST, "00"),
                 (headers::KEY_FINGERPRINT, "0a0a0a0a0a0a0a0a"),
                 (headers::VOUCHER, "epv1.a.b"),
+                (headers::SEALED_ARRIVAL, "1764547200000"),
                 (headers::CLIENT_IP, "10.0.0.1"),
                 (headers::REQUEST_ID, "chosen"),
                 (TIMEOUT_MS, "999999"),

@@ -8,6 +8,7 @@
 //! - [`isolate`]: what all requests of an isolate share.
 //! - [`prover_container_do`]: the Durable Object that owns a container.
 //! - [`forward_headers`]: which headers reach the server and the caller.
+//! - [`artifacts`]: the bodies and proofs of jobs, encrypted in R2.
 //! - [`response_stream`]: how responses are forwarded.
 //! - [`websocket_relay`]: WebSockets.
 //! - [`page`]: the page for browsers.
@@ -16,7 +17,9 @@
 //! - [`server_refusal`]: a server that refuses the edge.
 //! - [`request_head`], [`edge_response`]: the request, responses of the edge itself.
 //! - [`edge_error`]: every failure, and the one mapping to problems and statuses.
+//! - [`bucket`], [`refusal`]: the bucket of R2; a submission that is refused.
 //! - [`settings`], [`router`]: the variables of `wrangler.toml`; the endpoint of a request.
+//! - [`artifact_keys`], [`artifact_format`]: the keys and the format of encrypted objects.
 //! - [`api_keys`], [`cors`]: whether a caller or a page is admitted.
 //! - [`server_keys`], [`variables`]: the keys of the containers; the forms that variables and secrets have.
 //! - [`platform_errors`]: the meaning of Cloudflare's error messages.
@@ -27,10 +30,14 @@
 //!
 //! Every decision is plain Rust and is tested natively. The modules that call JavaScript only carry decisions out:
 //! `exchange`, `health`, `isolate`, `prover_container_do`, `outgoing_request`, `server_refusal`, `response_stream`,
-//! `websocket_relay`, `bindings`, `js_headers`, `js_error`.
+//! `websocket_relay`, `artifacts`, `bindings`, `bucket`, `js_headers`, `js_error`.
 
 pub mod api_keys;
+pub mod artifact_format;
+pub mod artifact_keys;
+pub mod artifacts;
 pub mod bindings;
+pub mod bucket;
 pub mod container_pool;
 pub mod cors;
 pub mod destination;
@@ -48,6 +55,7 @@ pub mod outgoing_request;
 pub mod page;
 pub mod platform_errors;
 pub mod prover_container_do;
+pub mod refusal;
 pub mod request_head;
 pub mod response_stream;
 pub mod router;

@@ -1,14 +1,15 @@
 //! Reads the keys of `EDGEPROVE_KEYS`: a text in the form of the server's keys file (`docs/ACCESS.md`).
 //!
-//! The edge needs the digests and the names of their holders, to admit a caller before a container wakes, and the names
-//! with the role of operators. Other roles and limits are the container's, which gets the whole text and checks the rest
-//! of it.
+//! The edge needs the digests and the names of their holders, to admit a caller before a container wakes. It needs the roles,
+//! and the bounds of unfinished jobs, where it accepts jobs itself. Other limits are the container's, which gets the whole text and
+//! checks the rest of it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use edgeprove_protocol::{
-    caller::{NamedDigest, OPERATOR_ROLE, parse_digest},
+    caller::{NamedDigest, parse_digest},
     headers,
+    role::Role,
 };
 use serde::Deserialize;
 
@@ -50,8 +51,19 @@ pub struct ServerKeys {
     pub keys: Vec<NamedDigest>,
     /// Whether callers without a key are admitted beside the holders of keys.
     pub allows_anonymous: bool,
-    /// The names with the role of operators.
-    pub operators: BTreeSet<String>,
+    /// What each holder may do.
+    pub profiles: BTreeMap<String, Profile>,
+    /// What callers without a key may do.
+    pub anonymous: Profile,
+}
+
+/// What a caller may do with jobs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Profile {
+    /// Its role.
+    pub role: Role,
+    /// Its largest number of unfinished jobs, if it is lower than that of all callers.
+    pub unfinished_max: Option<u32>,
 }
 
 #[derive(Deserialize)]
@@ -66,6 +78,8 @@ struct KeysFile {
 struct Anonymous {
     #[serde(default)]
     allowed: bool,
+    role: Option<String>,
+    unfinished_max: Option<u32>,
 }
 
 #[derive(Deserialize)]
@@ -73,6 +87,7 @@ struct Holder {
     #[serde(default)]
     sha256: Vec<String>,
     role: Option<String>,
+    unfinished_max: Option<u32>,
 }
 
 /// Reads a keys file.
@@ -81,7 +96,7 @@ pub fn parse(text: &str) -> Result<ServerKeys, ServerKeysFault> {
         let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
         ServerKeysFault::Form { line: 1 + before.matches('\n').count() }
     })?;
-    let (mut digests, mut operators) = (Vec::new(), BTreeSet::new());
+    let (mut digests, mut profiles) = (Vec::new(), BTreeMap::new());
     for ((name, holder), at) in file.keys.into_iter().zip(1..) {
         if !headers::is_acceptable_user(name.as_bytes()) {
             return Err(ServerKeysFault::Name { at });
@@ -90,11 +105,17 @@ pub fn parse(text: &str) -> Result<ServerKeys, ServerKeysFault> {
             let digest = parse_digest(&digest).ok_or(ServerKeysFault::Digest { at })?;
             digests.push(NamedDigest { name: name.clone(), digest });
         }
-        if holder.role.as_deref() == Some(OPERATOR_ROLE) {
-            operators.insert(name);
-        }
+        profiles.insert(name, profile(holder.role.as_deref(), holder.unfinished_max));
     }
-    Ok(ServerKeys { keys: digests, allows_anonymous: file.anonymous.allowed, operators })
+    let Anonymous { allowed, role, unfinished_max } = file.anonymous;
+    let anonymous = profile(role.as_deref(), unfinished_max);
+    Ok(ServerKeys { keys: digests, allows_anonymous: allowed, profiles, anonymous })
+}
+
+/// A role that this edge does not know is that of users: a newer server may know more of them.
+fn profile(role: Option<&str>, unfinished_max: Option<u32>) -> Profile {
+    let role = role.and_then(|role| role.parse().ok()).unwrap_or_default();
+    Profile { role, unfinished_max }
 }
 
 #[cfg(test)]
@@ -107,8 +128,8 @@ mod tests {
     fn holders_have_several_keys_or_none() {
         let other = "0A".repeat(32);
         let text = format!(
-            "[anonymous]\nper_minute = 60\n[keys.ops]\nsha256 = ['{KEY}', '{other}']\nrole = 'operator'\n\
-             of_a_newer_server = 1\n[keys.partner]\nproofs_per_day = 5\n"
+            "[anonymous]\nper_minute = 60\nunfinished_max = 1\n[keys.ops]\nsha256 = ['{KEY}', '{other}']\nrole = 'operator'\n\
+             of_a_newer_server = 1\n[keys.partner]\nrole = 'of a newer server'\nproofs_per_day = 5\nunfinished_max = 3\n"
         );
         let found = parse(&text).unwrap();
         assert!(found.keys.iter().all(|key| key.name == "ops") && !found.allows_anonymous);
@@ -116,7 +137,9 @@ mod tests {
             found.keys.iter().map(|key| hex::encode(key.digest)).collect::<Vec<_>>(),
             [KEY.to_owned(), other.to_lowercase()]
         );
-        assert_eq!(found.operators, BTreeSet::from(["ops".to_owned()]));
+        assert_eq!(found.profiles["ops"], Profile { role: Role::Operator, unfinished_max: None });
+        assert_eq!(found.profiles["partner"], Profile { role: Role::User, unfinished_max: Some(3) });
+        assert_eq!(found.anonymous, Profile { role: Role::User, unfinished_max: Some(1) });
         assert_eq!(parse("\n"), Ok(ServerKeys::default()));
         assert!(parse("[anonymous]\nallowed = true").unwrap().allows_anonymous);
     }

@@ -4,8 +4,9 @@
 //! container.
 
 mod faults;
+mod jobs;
 
-use std::{fmt, time::Duration};
+use std::{collections::BTreeSet, fmt, time::Duration};
 
 use bytesize::ByteSize;
 use edgeprove_protocol::{endpoints::Class, headers, limits, origin::split_port, voucher::VoucherSecret};
@@ -14,13 +15,16 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{
     api_keys::ApiKeys,
+    artifact_keys::ArtifactKeys,
     cors::Origins,
     lifecycle::LifecycleOptions,
     server_keys::{self, ServerKeys},
-    variables::{FormFault, Values, Vars, trimmed},
+    variables::{FormFault, Value, Values, Vars, trimmed},
 };
 use faults::MAX_INSTANCES_MAX;
 pub use faults::{InvalidSetting, SettingFault, SettingsError};
+use jobs::{ARTIFACT_KEY, JOB_BINDINGS};
+pub use jobs::{ARTIFACTS, JOBS_QUEUE, JobsMode};
 
 /// Prefixes of the container's own variables: the server's settings, and those of a bucket.
 const CONTAINER_PREFIXES: [&str; 2] = ["EDGEPROVE_", "AWS_"];
@@ -29,7 +33,7 @@ const DATABASE_URL: &str = "DATABASE_URL";
 /// The server's setting that each container gets from its own object: its number.
 pub const INSTANCE_NUMBER: &str = "EDGEPROVE_INSTANCE_NUMBER";
 /// The server's setting for the storage of witnesses and proofs of jobs.
-const ARTIFACTS: &str = "EDGEPROVE_ARTIFACTS";
+const SERVER_ARTIFACTS: &str = "EDGEPROVE_ARTIFACTS";
 /// The server's setting for the secret that edge and server share.
 const SERVER_EDGE_SECRET: &str = "EDGEPROVE_EDGE_SECRET";
 /// The server's setting for keys with roles and limits. The edge admits these keys, too.
@@ -55,6 +59,7 @@ pub const NAMES: &[&str] = &[
     "API_KEYS",
     "CONTAINER_INTERNET",
     "EDGE_SECRET",
+    "JOBS",
     "MAX_INSTANCES",
     "OTHER_REQUEST_TIMEOUT",
     "PAGE",
@@ -105,6 +110,10 @@ pub struct Settings {
     pub secret: Option<Secret>,
     /// The secret that signs vouchers. Without it no vouchers are accepted.
     pub voucher_secret: Option<VoucherSecret>,
+    /// Where jobs are stored and queued.
+    pub jobs: JobsMode,
+    /// The keys that encrypt bodies and proofs of jobs at the edge. They are set if [`Self::jobs`] is [`JobsMode::Edge`].
+    pub artifact_keys: Option<ArtifactKeys>,
     /// Whether containers can reach the internet.
     pub container_internet: bool,
     /// Whether browsers get the page.
@@ -182,16 +191,22 @@ impl Settings {
                 Err(FormFault::Other | FormFault::UnreadableSecret) => {}
             }
         }
-        Self::read_with(&vars, invalid)
+        let is_bound = |name: &&str| values.get(*name) == Some(&Value::Other);
+        Self::read_with(&vars, invalid, &JOB_BINDINGS.into_iter().filter(is_bound).collect())
     }
 
-    /// Reads the variables.
+    /// Reads the variables of a deployment with all bindings.
     pub fn read(vars: &Vars) -> Result<Self, SettingsError> {
-        Self::read_with(vars, Vec::new())
+        Self::read_with(vars, Vec::new(), &JOB_BINDINGS.into())
     }
 
-    /// Reads the variables, where others are invalid already.
-    fn read_with(vars: &Vars, invalid: Vec<InvalidSetting>) -> Result<Self, SettingsError> {
+    /// Reads the variables, where others are invalid already. `bound` has the bindings that jobs at the edge need and that are
+    /// there.
+    fn read_with(
+        vars: &Vars,
+        invalid: Vec<InvalidSetting>,
+        bound: &BTreeSet<&str>,
+    ) -> Result<Self, SettingsError> {
         let mut reader = Reader { vars, invalid };
         let origins = reader.read("ALLOWED_ORIGINS", |text| Ok(Origins::parse(text)?), Origins::any);
         let credentials = reader.read("ALLOW_CREDENTIALS", boolean, || false);
@@ -219,6 +234,7 @@ impl Settings {
         let container_internet = reader.read("CONTAINER_INTERNET", boolean, || false);
         let page = reader.read("PAGE", boolean, || true);
         let upstream = reader.read("UPSTREAM_URL", |text| server_url(text).map(Some), || None);
+        let (jobs, artifact_keys) = jobs::read(&mut reader, bound).unzip();
         reader.read(INSTANCE_NUMBER, |_| Err::<(), _>(SettingFault::SetPerContainer), || ());
         reader.read(SERVER_EDGE_SECRET, |_| Err::<(), _>(SettingFault::SetBy("EDGE_SECRET")), || ());
         let Reader { invalid, .. } = reader;
@@ -240,7 +256,9 @@ impl Settings {
                 upstream: upstream?,
                 secret: secret?,
                 voucher_secret: vouchers?,
-                container_env: container_env(vars, max_instances?),
+                jobs: jobs?,
+                artifact_keys: artifact_keys?,
+                container_env: container_env(vars, max_instances?, jobs?),
                 warnings: Vec::new(),
             })
         })();
@@ -256,7 +274,10 @@ impl Settings {
     /// Whether each container has jobs of its own that the others do not know.
     #[must_use]
     pub fn has_separate_jobs(&self) -> bool {
-        self.upstream.is_none() && self.max_instances > 1 && self.container_var(DATABASE_URL).is_none()
+        self.jobs == JobsMode::Container
+            && self.upstream.is_none()
+            && self.max_instances > 1
+            && self.container_var(DATABASE_URL).is_none()
     }
 
     fn container_var(&self, name: &str) -> Option<&str> {
@@ -289,9 +310,9 @@ impl Settings {
             );
         }
         let has_database = self.container_var(DATABASE_URL).is_some();
-        let has_bucket = self.container_var(ARTIFACTS).is_some_and(|url| url.starts_with("s3://"));
+        let has_bucket = self.container_var(SERVER_ARTIFACTS).is_some_and(|url| url.starts_with("s3://"));
         if has_containers && !self.container_internet {
-            for (name, is_set) in [(DATABASE_URL, has_database), (ARTIFACTS, has_bucket)] {
+            for (name, is_set) in [(DATABASE_URL, has_database), (SERVER_ARTIFACTS, has_bucket)] {
                 if is_set {
                     warnings.push(format!(
                         "{name} is set and CONTAINER_INTERNET is not true: no container can reach it"
@@ -301,7 +322,7 @@ impl Settings {
         }
         if has_containers && has_database && !has_bucket {
             warnings.push(format!(
-                "{DATABASE_URL} is set and {ARTIFACTS} is not a bucket: a container cannot read the witnesses that \
+                "{DATABASE_URL} is set and {SERVER_ARTIFACTS} is not a bucket: a container cannot read the witnesses that \
                  another one accepted"
             ));
         }
@@ -331,13 +352,14 @@ fn lacks_receipt_secret(vars: &Vars) -> bool {
 /// The environment of the containers. Its values are trimmed as those of the edge are, so that both have one secret.
 ///
 /// Several containers without a common secret seal nothing: a client would get the key of one and reach another. They sign no
-/// receipts either: the key of one cannot be fetched from another.
-fn container_env(vars: &Vars, containers: u16) -> ContainerEnv {
+/// receipts either: the key of one cannot be fetched from another. Where the edge has the jobs, only the edge needs the key of
+/// their bodies.
+fn container_env(vars: &Vars, containers: u16, jobs: JobsMode) -> ContainerEnv {
     let mut set =
         vars.iter().map(|(name, value)| (name, trimmed(value))).filter(|(_, value)| !value.is_empty());
     let mut env: Vec<_> = set
         .clone()
-        .filter(|(name, _)| is_for_container(name))
+        .filter(|(name, _)| is_for_container(name) && !(jobs == JobsMode::Edge && *name == ARTIFACT_KEY))
         .map(|(name, value)| (name.clone(), value.to_owned()))
         .collect();
     let secret = set.find(|(name, _)| *name == "EDGE_SECRET");

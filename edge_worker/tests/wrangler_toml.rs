@@ -5,7 +5,7 @@
 use std::{any::type_name, collections::BTreeSet, fs, path::PathBuf, time::Duration};
 
 use edgeprove_edge::{
-    bindings::{PAGE_FILES, PROVER, PROVER_CLASS, RATE_LIMITER},
+    bindings::{ARTIFACTS, PAGE_FILES, PROVER, PROVER_CLASS, RATE_LIMITER},
     edge_error::EdgeError,
     prover_container_do::ProverContainer,
     settings::{NAMES, SECRETS, Settings, is_for_container},
@@ -180,6 +180,7 @@ fn bindings_and_classes_are_those_of_the_code() {
         assert_eq!(bound, (PROVER, PROVER_CLASS), "{}", environment.name());
         assert_eq!(text(&environment.only(&["containers"])["class_name"]), PROVER_CLASS);
         assert_eq!(text(&environment.only(&["ratelimits"])["name"]), RATE_LIMITER);
+        assert_eq!(text(&environment.only(&["r2_buckets"])["binding"]), ARTIFACTS);
         let assets = environment.table["assets"].as_table().unwrap();
         assert_eq!(
             (text(&assets["binding"]), &assets["run_worker_first"]),

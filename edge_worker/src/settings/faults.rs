@@ -2,7 +2,10 @@
 
 use edgeprove_protocol::{headers, voucher};
 
-use crate::{api_keys::KeyListFault, cors::OriginsError, server_keys::ServerKeysFault, variables::FormFault};
+use crate::{
+    api_keys::KeyListFault, artifact_keys::NotKeys, cors::OriginsError, server_keys::ServerKeysFault,
+    variables::FormFault,
+};
 
 /// The largest value of `MAX_INSTANCES`.
 pub(super) const MAX_INSTANCES_MAX: u16 = 1000;
@@ -85,4 +88,21 @@ pub enum SettingFault {
     /// The value is not a keys file.
     #[error(transparent)]
     ServerKeys(#[from] ServerKeysFault),
+    /// The value is no place of jobs.
+    #[error("`{0}` is neither edge nor container")]
+    NotJobsMode(String),
+    /// The value is not a list of keys.
+    #[error(transparent)]
+    ArtifactKeys(#[from] NotKeys),
+    /// Jobs at the edge need a binding that is not there.
+    #[error(
+        "jobs at the edge need the binding {0}: declare it in wrangler.toml, as the repository's file does"
+    )]
+    JobsNeedBinding(&'static str),
+    /// Jobs at the edge need a secret that is not set.
+    #[error("jobs at the edge need the secret {0}, such as: openssl rand -hex 32 | wrangler secret put {0}")]
+    JobsNeedSecret(&'static str),
+    /// A setting for jobs of the containers is set together with jobs at the edge.
+    #[error("jobs are at the edge, and {0} is for jobs of the containers: remove one of the two")]
+    JobsOfContainers(&'static str),
 }
