@@ -6,6 +6,7 @@
 //! - [`health`]: the state of the edge and its containers.
 //! - [`destination`]: which container a request needs.
 //! - [`isolate`]: what all requests of an isolate share.
+//! - [`jobs_do`]: the Durable Object with the job queue.
 //! - [`prover_container_do`]: the Durable Object that owns a container.
 //! - [`forward_headers`]: which headers reach the server and the caller.
 //! - [`artifacts`]: the bodies and proofs of jobs, encrypted in R2.
@@ -47,6 +48,7 @@ pub mod exchange;
 pub mod forward_headers;
 pub mod health;
 pub mod isolate;
+pub mod jobs_do;
 pub mod js_error;
 pub mod js_headers;
 pub mod lifecycle;
