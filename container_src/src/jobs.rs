@@ -13,7 +13,7 @@
 //! - [`submission`]: accepts jobs. [`changes`]: cancels them, and queues failed ones again.
 //! - [`link_token`]: tokens with which pages read one job.
 //! - [`watch_permits`]: how many clients may follow jobs.
-//! - [`document`]: the wire's document of a job. [`stage_times`]: the times of its stages.
+//! - [`document`]: the wire's document of a job.
 //! - [`spent_proofs`]: returns the proofs of failed jobs to the quotas of their callers.
 //! - [`lost_entries`]: completes the audit log after a crash.
 //! - [`job_recorder`]: writes what happens to jobs to the audit log and the metrics.
@@ -34,7 +34,6 @@ pub mod pull;
 pub mod pulled_proof;
 pub mod scale;
 pub mod spent_proofs;
-pub mod stage_times;
 pub mod submission;
 pub mod system;
 pub mod watch_permits;

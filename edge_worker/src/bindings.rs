@@ -29,6 +29,10 @@ pub use crate::settings::{ARTIFACTS, JOBS_QUEUE};
 pub const PROVER: &str = "PROVER";
 /// The class of these objects.
 pub const PROVER_CLASS: &str = "ProverContainer";
+/// The class of the Durable Object with the job queue.
+pub const JOBS_CLASS: &str = "JobsDo";
+/// Its name: there is one queue for the whole deployment.
+const JOBS_NAME: &str = "jobs";
 /// The counter of requests by caller.
 pub const RATE_LIMITER: &str = "RATE_LIMITER";
 
@@ -116,7 +120,15 @@ pub fn instance_name(instance: u16) -> String {
     format!("prover-{instance}")
 }
 
-/// A URL for that object. The host is the object's name, so the object knows its number: not every runtime reports it.
+/// The object with the job queue.
+pub fn jobs(env: &Env) -> Result<Stub, EdgeError> {
+    let missing =
+        |error: worker::Error| EdgeError::BindingMissing { binding: JOBS_QUEUE, reason: error.to_string() };
+    let namespace: ObjectNamespace = env.durable_object(JOBS_QUEUE).map_err(missing)?;
+    namespace.get_by_name(JOBS_NAME).map_err(missing)
+}
+
+/// A URL for the object of a container. The host is the object's name, so the object knows its number: not every runtime reports it.
 #[must_use]
 pub fn prover_url(instance: u16, path_and_query: &str) -> String {
     format!("https://{}{path_and_query}", instance_name(instance))

@@ -11,8 +11,8 @@ use edgeprove_protocol::{
 use wasm_bindgen::JsValue;
 
 use crate::{
-    api_keys::Denied, js_error, js_headers::UnfitHeader, lifecycle::StartFailure, refusal::Refusal,
-    router::RouteError, settings::SettingsError,
+    api_keys::Denied, jobs_do::rules::InvalidRule, js_error, js_headers::UnfitHeader,
+    lifecycle::StartFailure, refusal::Refusal, router::RouteError, settings::SettingsError,
 };
 
 /// When a caller may retry after it exceeded its rate. The rate limiter does not report it.
@@ -127,6 +127,15 @@ pub enum EdgeError {
     },
     /// A submission is refused, as a server would.
     Refused(Refusal),
+    /// The object of the jobs does not respond, or cannot use its database.
+    JobsUnavailable {
+        /// The reason, for the log.
+        reason: String,
+    },
+    /// A variable with a rule of the job queue has no valid value.
+    JobRule(InvalidRule),
+    /// A proof is requested with its verification key, which the edge does not have.
+    ProofWithoutKey,
     /// A call of the Workers runtime failed.
     Runtime(RuntimeError),
 }
@@ -217,10 +226,13 @@ impl EdgeError {
             Self::RefusedByServer
             | Self::BindingMissing { .. }
             | Self::ClassWithoutContainer { .. }
+            | Self::JobRule(_)
             | Self::Settings(_) => ProblemType::EdgeMisconfigured,
             Self::ArtifactsUnavailable { .. } => ProblemType::ArtifactUnavailable,
             Self::ArtifactDamaged { .. } => ProblemType::StoredDataDamaged,
             Self::Refused(refusal) => refusal.kind,
+            Self::JobsUnavailable { .. } => ProblemType::JobStoreUnavailable,
+            Self::ProofWithoutKey => ProblemType::CircuitUnavailable,
             Self::Runtime(_) => ProblemType::Internal,
         }
     }
@@ -318,6 +330,15 @@ impl EdgeError {
                 "the stored data of this job is damaged, or its key is gone; the log of the edge has the reason".to_owned()
             }
             Self::Refused(refusal) => refusal.detail.clone(),
+            Self::JobRule(error) => format!("invalid settings: {error}"),
+            Self::JobsUnavailable { .. } => {
+                "the queue of the jobs does not respond; the log of the edge has the reason".to_owned()
+            }
+            Self::ProofWithoutKey => {
+                "the edge has no verification keys: fetch the proof as bytes or JSON, and the key from \
+                 GET /v1/circuits/{circuit}/vk"
+                    .to_owned()
+            }
             Self::Runtime(_) => "the edge failed; its log has the reason".to_owned(),
         }
     }
@@ -348,13 +369,16 @@ impl EdgeError {
             | Self::TimedOut { .. }
             | Self::ClassWithoutContainer { .. }
             | Self::Refused(_)
+            | Self::JobRule(_)
+            | Self::ProofWithoutKey
             | Self::Settings(_) => None,
             Self::NotStarted(failure) => Some(failure.to_string()),
             Self::ContainerLost { reason }
             | Self::ServerUnreachable { reason }
             | Self::BindingMissing { reason, .. }
             | Self::ArtifactsUnavailable { reason }
-            | Self::ArtifactDamaged { reason } => Some(reason.clone()),
+            | Self::ArtifactDamaged { reason }
+            | Self::JobsUnavailable { reason } => Some(reason.clone()),
             Self::InvalidStatus { status } => Some(format!("status {status}")),
             Self::RefusedByServer => Some("the server responded not_from_the_edge".to_owned()),
             Self::Runtime(error) => Some(error.to_string()),
@@ -394,6 +418,9 @@ impl EdgeError {
             | Self::ArtifactsUnavailable { .. }
             | Self::ArtifactDamaged { .. }
             | Self::Refused(_)
+            | Self::JobsUnavailable { .. }
+            | Self::JobRule(_)
+            | Self::ProofWithoutKey
             | Self::Runtime(_) => self.problem_type().retry_after(),
         }
     }

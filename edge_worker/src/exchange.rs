@@ -22,14 +22,16 @@ use crate::{
     edge_error::EdgeError,
     edge_response::EdgeResponse,
     forward_headers::{self, CorsHeaders, OBJECT_PROBLEM},
-    health, isolate, js_headers,
+    health, isolate,
+    jobs_do::gateway,
+    js_headers,
     log::{self, RequestLine},
     outgoing_request::{self, Fetch, Outgoing, SendError},
     page,
     prover_container_do::WAKE_PATH,
     request_head::RequestHead,
     response_stream, router, server_refusal,
-    settings::Settings,
+    settings::{JobsMode, Settings},
 };
 
 /// How much longer than a container's object the Worker waits. The error of the object has more details.
@@ -142,6 +144,11 @@ impl Exchange<'_> {
             return self.build(&self.options_response(&origin)?);
         }
         let endpoint = router::route(&self.head.method, &self.head.path)?;
+        if self.settings.jobs == JobsMode::Edge && gateway::is_for_object(endpoint) {
+            let caller = self.admit(endpoint).await?;
+            return gateway::respond(self.env, &self.settings, self.request, self.head, endpoint, &caller)
+                .await;
+        }
         match endpoint.edge {
             EdgeAction::ListEndpoints => self.build_page(&page::root(self.head, self.settings.page)).await,
             EdgeAction::ServePage => {

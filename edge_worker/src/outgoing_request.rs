@@ -91,6 +91,43 @@ impl Outgoing {
         Ok(Self { request, controller })
     }
 
+    /// A request to another URL on behalf of a caller's, with these headers alone and without a body. It is aborted when the
+    /// caller disconnects, as far as the runtime notices that.
+    pub fn without_body(
+        request: &web_sys::Request,
+        method: &str,
+        url: &str,
+        headers: &HeaderMap,
+    ) -> Result<Self, RuntimeError> {
+        let error = |error: JsValue| RuntimeError::new(Operation::BuildRequest, &error);
+        let controller = web_sys::AbortController::new().map_err(error)?;
+        let signals = js_sys::Array::of2(&controller.signal(), &request.signal());
+        let init = web_sys::RequestInit::new();
+        init.set_method(method);
+        init.set_headers(&js_headers::to_js(headers).map_err(error)?.into());
+        init.set_signal(Some(&web_sys::AbortSignal::any(&signals)));
+        let request = web_sys::Request::new_with_str_and_init(url, &init).map_err(error)?;
+        Ok(Self { request, controller })
+    }
+
+    /// A `POST` request of the edge's own, whose body is a stream. The controller aborts it.
+    pub fn post(
+        url: &str,
+        headers: &HeaderMap,
+        body: &web_sys::ReadableStream,
+        controller: &web_sys::AbortController,
+    ) -> Result<Self, RuntimeError> {
+        let error = |error: JsValue| RuntimeError::new(Operation::BuildRequest, &error);
+        let init = web_sys::RequestInit::new();
+        init.set_method("POST");
+        init.set_headers(&js_headers::to_js(headers).map_err(error)?.into());
+        init.set_redirect(web_sys::RequestRedirect::Manual);
+        init.set_signal(Some(&controller.signal()));
+        init.set_body(body);
+        let request = web_sys::Request::new_with_str_and_init(url, &init).map_err(error)?;
+        Ok(Self { request, controller: controller.clone() })
+    }
+
     /// Sends the request, and waits at most `limit` for the head of the response.
     ///
     /// A refusal may arrive before the whole request is sent. Its body is then read whole, and the rest of the request

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::TryStream;
 use http::HeaderMap;
 use wasm_bindgen::{JsValue, prelude::wasm_bindgen};
 use wasm_bindgen_futures::JsFuture;
@@ -117,4 +118,27 @@ fn init_of(response: &EdgeResponse) -> Result<web_sys::ResponseInit, JsValue> {
     init.set_status(response.status);
     init.set_headers(&js_headers::to_js(&response.headers)?.into());
     Ok(init)
+}
+
+/// Builds a response of the edge itself with a body of bytes.
+pub fn build_bytes(status: u16, headers: &HeaderMap, body: &[u8]) -> Result<web_sys::Response, EdgeError> {
+    let error = |error: JsValue| RuntimeError::new(Operation::BuildResponse, &error);
+    let init = web_sys::ResponseInit::new();
+    init.set_status(status);
+    init.set_headers(&js_headers::to_js(headers).map_err(error)?.into());
+    let body: js_sys::Object = js_sys::Uint8Array::from(body).into();
+    Ok(web_sys::Response::new_with_opt_buffer_source_and_init(Some(&body), &init).map_err(error)?)
+}
+
+/// A response with a stream of server-sent events.
+pub fn event_stream(
+    pieces: impl TryStream<Ok = Vec<u8>, Error = worker::Error> + 'static,
+) -> worker::Result<worker::Response> {
+    let mut response = worker::Response::from_stream(pieces)?;
+    let headers = response.headers_mut();
+    headers.set("content-type", "text/event-stream")?;
+    headers.set("cache-control", "no-store")?;
+    // Asks proxies not to buffer the stream.
+    headers.set("x-accel-buffering", "no")?;
+    Ok(response)
 }

@@ -5,8 +5,9 @@
 use std::{any::type_name, collections::BTreeSet, fs, path::PathBuf, time::Duration};
 
 use edgeprove_edge::{
-    bindings::{ARTIFACTS, PAGE_FILES, PROVER, PROVER_CLASS, RATE_LIMITER},
+    bindings::{ARTIFACTS, JOBS_CLASS, JOBS_QUEUE, PAGE_FILES, PROVER, PROVER_CLASS, RATE_LIMITER},
     edge_error::EdgeError,
+    jobs_do::object::JobsDo,
     prover_container_do::ProverContainer,
     settings::{NAMES, SECRETS, Settings, is_for_container},
     variables::Vars,
@@ -174,10 +175,13 @@ fn variables_of_the_container_are_settings_of_the_server() {
 #[test]
 fn bindings_and_classes_are_those_of_the_code() {
     assert_eq!(type_name::<ProverContainer>().rsplit("::").next(), Some(PROVER_CLASS));
+    assert_eq!(type_name::<JobsDo>().rsplit("::").next(), Some(JOBS_CLASS));
     for environment in Environment::all() {
-        let object = environment.only(&["durable_objects", "bindings"]);
-        let bound = (text(&object["name"]), text(&object["class_name"]));
-        assert_eq!(bound, (PROVER, PROVER_CLASS), "{}", environment.name());
+        let objects = environment.list(&["durable_objects", "bindings"]).into_iter();
+        let bound: Vec<_> =
+            objects.map(|object| (text(&object["name"]), text(&object["class_name"]))).collect();
+        let expected = [(PROVER, PROVER_CLASS), (JOBS_QUEUE, JOBS_CLASS)];
+        assert_eq!(bound, expected, "{}", environment.name());
         assert_eq!(text(&environment.only(&["containers"])["class_name"]), PROVER_CLASS);
         assert_eq!(text(&environment.only(&["ratelimits"])["name"]), RATE_LIMITER);
         assert_eq!(text(&environment.only(&["r2_buckets"])["binding"]), ARTIFACTS);
@@ -198,7 +202,7 @@ fn objects_with_containers_use_sqlite_storage() {
             let lists = migrations.iter().filter_map(|migration| migration.get(kind)?.as_array());
             lists.flatten().map(text).collect()
         };
-        assert_eq!(new("new_sqlite_classes"), [PROVER_CLASS], "{}", environment.name());
+        assert_eq!(new("new_sqlite_classes"), [PROVER_CLASS, JOBS_CLASS], "{}", environment.name());
         assert_eq!(new("new_classes"), [""; 0], "{}", environment.name());
     }
 }

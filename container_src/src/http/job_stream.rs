@@ -10,7 +10,7 @@ use super::{job_reader::ReadRight, state::AppState};
 use crate::{
     access::api_keys::KeyRing,
     jobs::{
-        document::{EventId, document},
+        document::{EventId, document, event_id},
         job_kinds::build,
         watch_permits::WatchPermit,
     },
@@ -75,7 +75,9 @@ impl JobStream {
     pub fn is_complete(&self) -> bool {
         let Some(watcher) = &self.watcher else { return true };
         let seen = watcher.borrow();
-        let last = |view: &Arc<JobView>| self.last.is_some_and(|last| last.is_last_of(view));
+        let last = |view: &Arc<JobView>| {
+            self.last.is_some_and(|last| last.is_last_of(view.job.status, &event_id(view)))
+        };
         seen.as_ref().is_some_and(last)
     }
 
@@ -88,7 +90,7 @@ impl JobStream {
                 if !self.right.holds(&self.app, &view.job.owner) {
                     return Err(StreamEnd::Withdrawn);
                 }
-                let id = EventId::of(&view);
+                let id = event_id(&view);
                 let is_last = view.job.status.is_finished();
                 if is_last || self.last.is_none_or(|last| id.is_news_after(&last)) {
                     let shown = shown(&self.app, &view).await.map_err(|error| {

@@ -1,6 +1,4 @@
-//! A job as its watchers see it: the job with its position, percent and remaining time.
-//!
-//! The database stores none of the three. They are computed here from the row of the job, the queue and the estimator.
+//! Makes views of jobs ([`JobView`]) from their rows, the queue and the estimator.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -8,31 +6,17 @@ use std::{
     time::{Duration, Instant},
 };
 
+pub use edgeprove_job_rules::job_view::JobView;
 use edgeprove_job_rules::{
     estimator::{DurationEstimator, RunningJob},
     job::Job,
     prediction::{Estimate, WINDOW},
-    progress::{self, Progress, Stage, StageEstimate},
+    progress::Stage,
     queue_position::{self, QueuePosition, QueuedJob},
-    time::UnixMillis,
 };
 use edgeprove_protocol::{JobId, JobStatus, Priority};
 
 use crate::{kind::JobKinds, queue_types::QueueError, sql_queue::SqlQueue};
-
-/// A job with what is computed of it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct JobView {
-    /// The job.
-    pub job: Job,
-    /// Its position, if it is queued.
-    pub position: Option<QueuePosition>,
-    /// The percentage of the attempt that is done: 0 while the job is queued, 100 once it is completed or expired, and where
-    /// the attempt ended for failed and cancelled jobs.
-    pub percent: u8,
-    /// The expected time until the job finishes; `None` for finished jobs, and where nothing is known of such jobs.
-    pub remaining: Option<Estimate>,
-}
 
 /// Makes views of jobs.
 pub struct JobViews {
@@ -132,31 +116,13 @@ impl JobViews {
 
     /// The view of a job at this position, as of now.
     pub(crate) fn compute(&self, job: Job, position: Option<QueuePosition>) -> JobView {
-        let now = self.queue.approximate_now();
-        let (percent, remaining) = match job.status {
-            JobStatus::Queued => (0, position.as_ref().and_then(|position| self.wait(position, &job))),
-            JobStatus::Running => {
-                let progress = self.progress(&job, now);
-                (progress.percent, progress.remaining)
-            }
-            JobStatus::Failed | JobStatus::Cancelled => {
-                (self.progress(&job, job.finished_at.unwrap_or(now)).percent, None)
-            }
-            JobStatus::Completed | JobStatus::Expired => (100, None),
-        };
-        JobView { job, position, percent, remaining }
-    }
-
-    /// The progress of the job's attempt at this time.
-    fn progress(&self, job: &Job, at: UnixMillis) -> Progress {
-        let elapsed = at.since(job.stage_started_at.unwrap_or(at));
         // Of a stage that was reported, the row has the estimate: it is the same on every server, and does not change while the
         // stage lasts.
-        let estimate = match &job.stage {
-            Some(_) => job.stage_estimate.as_deref().and_then(StageEstimate::decode),
-            None => self.estimator.expected(&job.kind, &job.subject).map(StageEstimate::from),
-        };
-        progress::of_attempt(self.stages(job), job.stage.as_deref(), elapsed, estimate)
+        let expected = || self.estimator.expected(&job.kind, &job.subject);
+        let remaining = position.as_ref().and_then(|position| self.wait(position, &job));
+        let work = if job.stage.is_none() { expected() } else { None };
+        let stages = self.stages(&job);
+        JobView::new(job, position, remaining, stages, work, self.queue.approximate_now())
     }
 
     /// The time until a queued job finishes; `None` for a job that no worker of this server takes.

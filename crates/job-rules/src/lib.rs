@@ -11,6 +11,10 @@
 //! - [`sql`]: the rules as statements, for SQLite and PostgreSQL.
 //! - [`row`]: a job as a row of the database.
 //! - [`transition`]: every event, and the job after it.
+//! - [`event_id`]: the ids of events of jobs, for clients that reconnect.
+//! - [`job_document`]: a job on the wire.
+//! - [`stage_times`]: what took how long.
+//! - [`job_view`]: a job with its position, percent and remaining time.
 //! - [`outcome`]: the outcome of a job as text, and its problem.
 //! - [`capability`]: the jobs that a worker takes.
 //! - [`job`]: the job itself.
@@ -24,7 +28,9 @@
 //! - [`scale`]: how many provers a queue needs.
 //! - [`expiry`]: how long finished jobs are retained.
 //! - [`estimator`]: learns how long work takes.
+//! - [`listing`]: lists of jobs.
 //! - [`queue_position`]: the jobs ahead of a queued job.
+//! - [`proof_job`]: the kind of proof jobs, and its stages.
 //! - [`progress`]: percent and remaining time of a running attempt.
 //! - [`prediction`]: estimates from earlier durations.
 //! - [`time`]: points in time.
@@ -33,19 +39,25 @@ pub mod audit;
 pub mod backoff;
 pub mod capability;
 pub mod estimator;
+pub mod event_id;
 pub mod expiry;
 pub mod idempotency;
 pub mod job;
+pub mod job_document;
+pub mod job_view;
 pub mod lease;
+pub mod listing;
 pub mod outcome;
 pub mod prediction;
 pub mod priority;
 pub mod progress;
+pub mod proof_job;
 pub mod queue_bounds;
 pub mod queue_position;
 pub mod row;
 pub mod scale;
 pub mod sql;
+pub mod stage_times;
 pub mod time;
 pub mod transition;
 pub mod turn;

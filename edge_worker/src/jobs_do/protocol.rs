@@ -28,6 +28,8 @@ pub const ARTIFACT_UNUSED: &str = "x-edgeprove-artifact-unused";
 
 /// The prefix of the names of artifacts with bodies of submissions. The rest is a random UUID.
 pub const WITNESS_PREFIX: &str = "jobs/witness/";
+/// The prefix of the names of marks of sealed bodies that arrived. No job names them, and they are needed for minutes.
+pub const SEALED_PREFIX: &str = "jobs/sealed/";
 /// The prefix of the names of artifacts with proofs.
 pub const PROOF_PREFIX: &str = "jobs/proof/";
 
@@ -38,14 +40,16 @@ pub struct Submission {
     pub id: JobId,
     /// The circuit.
     pub circuit: CircuitId,
-    /// The verifier that the proof is for.
-    pub target: Target,
+    /// The verifier that the proof is for; `None` is the circuit's default, which the edge does not know.
+    pub target: Option<Target>,
     /// The caller that the job belongs to: `key:NAME` or `anonymous`.
     pub owner: String,
     /// The account that takes turns: `key:NAME`, or one by address.
     pub account: String,
     /// Its priority.
     pub priority: Priority,
+    /// The largest number of attempts, where the caller lowered it.
+    pub max_attempts: Option<u32>,
     /// The largest number of unfinished jobs of the account, if it is lower than the queue's.
     pub unfinished_max: Option<u32>,
     /// The idempotency key. A page has keys of its own, as `own_key` of the server makes them.
@@ -75,6 +79,8 @@ pub struct Submission {
 /// The body of a submission as it is sent to a container, without its bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredBody {
+    /// The path and query to which the body is sent, as its caller named circuit and target. A sealed body is bound to them.
+    pub path: String,
     /// Its length in bytes, before it was encrypted.
     pub bytes: u64,
     /// The headers that describe it, such as `content-type`, in lower case. At most [`Self::HEADERS_MAX`].
@@ -93,6 +99,10 @@ pub struct JobVoucher {
     pub id: String,
     /// Whose jobs it sees.
     pub scope: String,
+    /// How many jobs are accepted with it.
+    pub uses: u32,
+    /// When it expires, in seconds since 1970.
+    pub expires_s: u64,
 }
 
 /// Who sends a request about jobs, and what it may see.

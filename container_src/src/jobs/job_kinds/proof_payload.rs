@@ -4,27 +4,13 @@ use std::time::Duration;
 
 use edgeprove_engine::{proof_cache::CachePolicy, proving::ProofResult};
 use edgeprove_job_queue::kind::Work;
-use edgeprove_job_rules::{job::Job, outcome::DecodeError, progress::Stage};
-use edgeprove_protocol::{CircuitId, JobStage, Problem, ProblemType, Target, TraceContext, answer::Timings};
+use edgeprove_job_rules::{job::Job, outcome::DecodeError};
+pub use edgeprove_job_rules::{
+    proof_job::{KIND, STAGES, WAITING},
+    stage_times::UploadTimes,
+};
+use edgeprove_protocol::{CircuitId, Problem, ProblemType, Target, TraceContext, answer::Timings};
 use serde::{Deserialize, Serialize};
-
-/// The name of the kind.
-pub const KIND: &str = "prove";
-
-/// The stage of an attempt that waits for a core. On the wire it is a part of [`JobStage::Loading`].
-pub const WAITING: Stage = Stage { name: "waiting", percent: 4, is_timed: false };
-
-/// The stages of an attempt. The estimate of a proof is for its proving time and the short verification after it.
-pub const STAGES: &[Stage] = &[
-    stage(JobStage::Loading, false),
-    WAITING,
-    stage(JobStage::Proving, true),
-    stage(JobStage::Verifying, false),
-];
-
-const fn stage(stage: JobStage, is_timed: bool) -> Stage {
-    Stage { name: stage.as_str(), percent: stage.percent(), is_timed }
-}
 
 /// The payload of a proof job: what to prove.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,16 +53,6 @@ pub struct JobVoucher {
     pub id: String,
     /// Whose jobs it sees: [`edgeprove_protocol::Voucher::scope`].
     pub scope: String,
-}
-
-/// How long the request of a job took to arrive, in milliseconds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct UploadTimes {
-    /// From the head of the request to the last byte of its body, which was checked meanwhile.
-    pub upload_ms: u64,
-    /// The computation of the witness, where the body had inputs.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub witness_ms: Option<u64>,
 }
 
 /// A circuit and a witness of it.
@@ -220,15 +196,5 @@ mod tests {
         assert_eq!(report(false, None).work("maze_large"), work("maze_large"));
         assert_eq!(report(false, Some("maze")).work("maze_large"), work("maze"));
         assert_eq!(report(true, None).work("maze_large"), None);
-    }
-
-    #[test]
-    fn stages_rise_to_the_end() {
-        assert!(STAGES.is_sorted_by_key(|stage| stage.percent));
-        let shown = STAGES.iter().map(|stage| stage.name.parse::<JobStage>());
-        let unknown: Vec<_> = STAGES.iter().zip(shown).filter(|(_, shown)| shown.is_err()).collect();
-        // A stage without a name on the wire is shown as loading, which must therefore be the one before it.
-        assert!(matches!(&unknown[..], [(waiting, _)] if **waiting == WAITING), "{unknown:?}");
-        assert_eq!(STAGES.iter().position(|stage| *stage == WAITING), Some(1));
     }
 }

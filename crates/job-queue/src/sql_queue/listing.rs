@@ -1,7 +1,8 @@
 //! Lists of jobs.
 
-use edgeprove_job_rules::{job::Job, sql::view, time::UnixMillis};
-use edgeprove_protocol::{JobStatus, ProblemType};
+use std::borrow::Cow;
+
+use edgeprove_job_rules::{job::Job, listing::FilterValue, sql::view, time::UnixMillis};
 
 use super::{
     SqlQueue,
@@ -26,33 +27,22 @@ impl SqlQueue {
         };
         let (mut session, now) = self.begin(Durability::Read).await?;
         let page = values![listing.after, listing.limit];
-        let rows = session.rows(statement, listing.filter(now).into_iter().chain(page)).await?;
+        let rows = session.rows(statement, filter(listing, now).into_iter().chain(page)).await?;
         Ok(rows.iter().map(read_job).collect::<Result<_, _>>()?)
     }
 
     /// Counts the jobs that a listing selects, on all its pages.
     pub async fn count_listed(&self, listing: &Listing) -> Result<u64, QueueError> {
         let (mut session, now) = self.begin(Durability::Read).await?;
-        let row = session.row(view::COUNT_LISTED, listing.filter(now)).await?;
+        let row = session.row(view::COUNT_LISTED, filter(listing, now)).await?;
         Ok(row.as_ref().map(|row| count(row, "jobs")).transpose()?.unwrap_or_default())
     }
 }
 
-impl Listing {
-    /// The first values of the statements.
-    fn filter(&self, now: UnixMillis) -> [Value; 9] {
-        let statuses: Vec<_> = self.statuses.iter().copied().map(JobStatus::as_str).collect();
-        let code = |problem: ProblemType| format!("\"code\":\"{}\"", problem.code());
-        values![
-            self.owner.as_deref(),
-            self.kind.as_deref(),
-            (!statuses.is_empty()).then(|| format!(",{},", statuses.join(","))),
-            self.subject.as_deref(),
-            self.id_prefix.as_ref().map(|prefix| format!("{}%", prefix.as_str())),
-            self.max_age.map(|age| now.before(age).0),
-            self.min_age.map(|age| now.before(age).0),
-            self.problem.map(code),
-            self.priority.map(|priority| i64::from(priority.level())),
-        ]
-    }
+/// The first values of the statements.
+fn filter(listing: &Listing, now: UnixMillis) -> [Value; 9] {
+    listing.filter(now).map(|value| match value {
+        FilterValue::Text(text) => Value::Text(text.map(Cow::into_owned)),
+        FilterValue::Number(number) => Value::Int(number),
+    })
 }

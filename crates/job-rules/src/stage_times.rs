@@ -1,13 +1,25 @@
 //! The times of a job's stages: the bars of its waterfall. They follow from the job's row, so that every server shows the same.
 
-use edgeprove_job_rules::{job::Job, time::UnixMillis};
+use std::time::Duration;
+
 use edgeprove_protocol::{
     JobStage, JobStatus,
     answer::Timings,
     job::{StageTime, TimedStage},
 };
+use serde::{Deserialize, Serialize};
 
-use super::job_kinds::proof_payload::UploadTimes;
+use crate::{job::Job, proof_job::KIND, time::UnixMillis};
+
+/// How long the request of a job took to arrive, in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UploadTimes {
+    /// From the head of the request to the last byte of its body, which was checked meanwhile.
+    pub upload_ms: u64,
+    /// The computation of the witness, where the body had inputs.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub witness_ms: Option<u64>,
+}
 
 /// Bars that follow each other.
 struct Bars {
@@ -57,7 +69,7 @@ pub fn stage_times(job: &Job, received: Option<UploadTimes>, timings: Option<&Ti
             bars.until(TimedStage::Prove, Some(at));
             bars.until(TimedStage::Verify, job.finished_at);
         }
-        _ if job.kind == super::job_kinds::proof_payload::KIND => {
+        _ if job.kind == KIND => {
             bars.until(TimedStage::Load, job.finished_at);
         }
         _ => bars.until(TimedStage::Prove, job.finished_at),
@@ -76,13 +88,13 @@ impl Bars {
 
     /// A bar until this time; `None`: it lasts.
     fn until(&mut self, stage: TimedStage, end: Option<UnixMillis>) {
-        let length = end.map(|end| ms(edgeprove_telemetry::millis(end.since(self.at))));
+        let length = end.map(|end| ms(millis(end.since(self.at))));
         self.push(stage, length);
         self.at = end.unwrap_or(self.at);
     }
 
     fn push(&mut self, stage: TimedStage, duration_ms: Option<f64>) {
-        let started_at = edgeprove_telemetry::timestamp(self.at.0);
+        let started_at = self.at.rfc3339();
         self.bars.push(StageTime { stage, started_at, duration_ms });
     }
 }
@@ -92,17 +104,22 @@ fn ms(duration: u64) -> f64 {
     duration as f64
 }
 
+/// A duration in whole milliseconds.
+pub(crate) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
 #[cfg(test)]
 mod tests {
-    use edgeprove_job_rules::{
+    use edgeprove_protocol::{JobId, Priority};
+
+    use super::*;
+    use crate::{
         job::NewJob,
         lease::LeaseToken,
         priority::Rank,
         turn::{OrderKey, Turn},
     };
-    use edgeprove_protocol::{JobId, Priority};
-
-    use super::*;
 
     const NOW: i64 = 1_700_000_000_000;
 

@@ -1,0 +1,133 @@
+//! What the answer of a container means for the job that was sent to it.
+
+use std::time::Duration;
+
+use edgeprove_protocol::{CircuitId, Problem, ProblemType, Target, answer::Timings};
+use serde::Deserialize;
+
+/// How long a container that cannot take a job is left alone, where it does not state it.
+const PAUSE: Duration = Duration::from_secs(1);
+/// The longest time of that which a container can ask for.
+const PAUSE_MAX: Duration = Duration::from_mins(1);
+/// How long a container is left alone that refuses the edge.
+const MISCONFIGURED_PAUSE: Duration = Duration::from_secs(30);
+
+/// The members of a proof's JSON that the object reads. The proof itself is not one of them.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct ProofHead {
+    /// Always `true`.
+    pub success: bool,
+    /// The circuit that was proved.
+    pub circuit: CircuitId,
+    /// The verifier that the proof is for.
+    pub target: Target,
+    /// Whether the server verified the proof.
+    pub verified: bool,
+    /// Whether it came from the proof cache.
+    #[serde(default)]
+    pub cached: bool,
+    /// Duration of each stage.
+    pub timings: Timings,
+}
+
+/// What a refusal means.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Refusal {
+    /// Another attempt would fail as well.
+    Final(Problem),
+    /// Another attempt may succeed.
+    Retry(Problem),
+    /// The container did not take the job. The attempt does not count.
+    NotTaken {
+        /// How long the container gets no job.
+        pause: Duration,
+        /// The problem, for the log.
+        problem: Problem,
+    },
+}
+
+impl Refusal {
+    /// The meaning of an error response. `body` is its problem document, `retry_after` the time that it asks for.
+    #[must_use]
+    pub fn of_response(status: u16, body: &str, retry_after: Option<Duration>, request_id: &str) -> Self {
+        let problem = serde_json::from_str::<Problem>(body).ok().filter(|problem| problem.status == status);
+        let Some(problem) = problem else {
+            let detail = format!("the container answered with status {status} and no problem document");
+            return Self::Retry(bad_response(&detail, request_id));
+        };
+        let pause = retry_after.unwrap_or(PAUSE).min(PAUSE_MAX);
+        match problem.code.known() {
+            Some(kind) if is_of_the_container(kind) => Self::NotTaken { pause, problem },
+            Some(ProblemType::NotFromTheEdge | ProblemType::EdgeMisconfigured) => {
+                Self::NotTaken { pause: MISCONFIGURED_PAUSE, problem }
+            }
+            _ if problem.retryable => Self::Retry(problem),
+            _ => Self::Final(problem),
+        }
+    }
+}
+
+/// The problem of an answer that is no proof.
+#[must_use]
+pub fn bad_response(detail: &str, request_id: &str) -> Problem {
+    Problem::new(ProblemType::ContainerBadResponse, detail, Some(request_id.to_owned()))
+}
+
+/// Whether the problem is that the container cannot take work at the moment.
+fn is_of_the_container(kind: ProblemType) -> bool {
+    matches!(
+        kind,
+        ProblemType::ProverBusy
+            | ProblemType::ProverUnavailable
+            | ProblemType::TooManyConnections
+            | ProblemType::TooManyUploads
+            | ProblemType::NotReady
+            | ProblemType::RateLimited
+            | ProblemType::QuotaExceeded
+            | ProblemType::SpoolUnavailable
+            | ProblemType::AuditUnavailable
+            | ProblemType::ContainerUnavailable
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(kind: ProblemType) -> Refusal {
+        let problem = Problem::new(kind, "x", Some("r1".to_owned()));
+        let body = serde_json::to_string(&problem).unwrap();
+        Refusal::of_response(kind.status(), &body, None, "r1")
+    }
+
+    #[test]
+    fn only_faults_of_the_job_are_final() {
+        for kind in
+            [ProblemType::WitnessUnsatisfied, ProblemType::CircuitNotFound, ProblemType::WitnessNotGzip]
+        {
+            assert!(matches!(refusal(kind), Refusal::Final(_)), "{}", kind.code());
+        }
+        for kind in [ProblemType::ProverCrashed, ProblemType::ContainerLost, ProblemType::ProofTimeout] {
+            assert!(matches!(refusal(kind), Refusal::Retry(_)), "{}", kind.code());
+        }
+    }
+
+    #[test]
+    fn a_busy_container_costs_no_attempt() {
+        for kind in [ProblemType::ProverBusy, ProblemType::ContainerUnavailable, ProblemType::NotReady] {
+            assert!(matches!(refusal(kind), Refusal::NotTaken { pause: PAUSE, .. }), "{}", kind.code());
+        }
+        let wrong_secret = refusal(ProblemType::NotFromTheEdge);
+        assert!(matches!(wrong_secret, Refusal::NotTaken { pause: MISCONFIGURED_PAUSE, .. }));
+    }
+
+    #[test]
+    fn a_response_without_a_problem_is_retried() {
+        for (status, body) in [(500, ""), (502, "<html>"), (200, "{}")] {
+            let Refusal::Retry(problem) = Refusal::of_response(status, body, None, "r1") else {
+                panic!("{status} is retried")
+            };
+            assert_eq!(problem.code, ProblemType::ContainerBadResponse);
+        }
+    }
+}
