@@ -35,12 +35,16 @@ const MEASURING_INTERVAL: Duration = Duration::from_millis(10);
 /// The id of the local Secrets Store of tests.
 pub const STORE: &str = "test-store";
 
+fn state_of(port: u16) -> PathBuf {
+    paths::target().join("wrangler/state").join(port.to_string())
+}
+
 /// Puts a secret into the local Secrets Store of the edge on this port. wrangler writes it to the edge's state folder,
 /// without a request to anywhere.
 #[track_caller]
 fn store_secret(port: u16, name: &str, value: &str, log_folder: &Path) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("e2e is in the repository");
-    let state = paths::target().join("wrangler/state").join(port.to_string());
+    let state = state_of(port);
     let output = Command::new(root.join("edge_worker/node_modules/.bin/wrangler"))
         .args(["secrets-store", "secret", "create", STORE, "--scopes", "workers"])
         .args(["--name", name, "--value", value, "--persist-to"])
@@ -162,6 +166,8 @@ impl Edge {
             command.arg("--var").arg(format!("{name}={value}"));
         }
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+        // A port may come again, and with it what an earlier edge stored.
+        let _ = fs::remove_dir_all(state_of(port.address().port()));
         for (name, value) in &settings.stored_secrets {
             store_secret(port.address().port(), name, value, dir.path());
         }
@@ -181,6 +187,11 @@ impl Edge {
     /// The address that the edge listens on.
     pub fn address(&self) -> SocketAddr {
         self.port.address()
+    }
+
+    /// The folder with the local R2, the databases of objects and the Secrets Store.
+    pub fn state(&self) -> PathBuf {
+        state_of(self.address().port())
     }
 
     /// A request to the edge.

@@ -167,6 +167,8 @@ pub enum Operation {
     CountRequest,
     /// Getting the port of the container.
     OpenPort,
+    /// Storing the body of a job.
+    StoreBody,
 }
 
 impl RuntimeError {
@@ -187,6 +189,7 @@ impl fmt::Display for Operation {
             Self::RelayWebSocket => "the WebSocket cannot be forwarded",
             Self::CountRequest => "the rate limiter failed",
             Self::OpenPort => "the container's port cannot be opened",
+            Self::StoreBody => "the body of a job cannot be stored",
         })
     }
 }

@@ -32,6 +32,7 @@ use crate::{
     request_head::RequestHead,
     response_stream, router, server_refusal,
     settings::{JobsMode, Settings},
+    submission::{Submitter, request::becomes_job},
 };
 
 /// How much longer than a container's object the Worker waits. The error of the object has more details.
@@ -171,6 +172,11 @@ impl Exchange<'_> {
             EdgeAction::Hide => Err(router::RouteError::NotFound.into()),
             EdgeAction::Forward(rule) => {
                 let caller = self.admit(endpoint).await?;
+                if self.settings.jobs == JobsMode::Edge && becomes_job(endpoint, self.head) {
+                    let (settings, caller) = (&*self.settings, &caller);
+                    let (request, head, env) = (self.request, self.head, self.env);
+                    return Submitter { request, head, env, settings, caller }.submit(endpoint).await;
+                }
                 let limit = self.settings.timeouts.of(endpoint.class);
                 if caller == Caller::Link && self.settings.upstream.is_none() {
                     return self.send_by_link(endpoint, rule, &caller, limit).await;

@@ -3,6 +3,7 @@
 //!
 //! Imports run down this list only:
 //! - [`exchange`]: one request from the caller to the container's object and back. Start here.
+//! - [`submission`]: a request that becomes a job, where jobs are at the edge.
 //! - [`health`]: the state of the edge and its containers.
 //! - [`destination`]: which container a request needs.
 //! - [`isolate`]: what all requests of an isolate share.
@@ -30,7 +31,7 @@
 //! - [`log`], [`timestamp`], [`js_headers`], [`js_error`]: one conversion each.
 //!
 //! Every decision is plain Rust and is tested natively. The modules that call JavaScript only carry decisions out:
-//! `exchange`, `health`, `isolate`, `prover_container_do`, `outgoing_request`, `server_refusal`, `response_stream`,
+//! `exchange`, `submission`, `health`, `isolate`, `prover_container_do`, `outgoing_request`, `server_refusal`, `response_stream`,
 //! `websocket_relay`, `artifacts`, `bindings`, `bucket`, `js_headers`, `js_error`.
 
 pub mod api_keys;
@@ -64,6 +65,7 @@ pub mod router;
 pub mod server_keys;
 pub mod server_refusal;
 pub mod settings;
+pub mod submission;
 pub mod timestamp;
 pub mod until_container_ends;
 pub mod variables;

@@ -128,6 +128,19 @@ impl Outgoing {
         Ok(Self { request, controller: controller.clone() })
     }
 
+    /// A `POST` request of the edge's own, whose body is a text.
+    pub fn post_text(url: &str, headers: &HeaderMap, body: &str) -> Result<Self, RuntimeError> {
+        let error = |error: JsValue| RuntimeError::new(Operation::BuildRequest, &error);
+        let controller = web_sys::AbortController::new().map_err(error)?;
+        let init = web_sys::RequestInit::new();
+        init.set_method("POST");
+        init.set_headers(&js_headers::to_js(headers).map_err(error)?.into());
+        init.set_signal(Some(&controller.signal()));
+        init.set_body(&body.into());
+        let request = web_sys::Request::new_with_str_and_init(url, &init).map_err(error)?;
+        Ok(Self { request, controller })
+    }
+
     /// Sends the request, and waits at most `limit` for the head of the response.
     ///
     /// A refusal may arrive before the whole request is sent. Its body is then read whole, and the rest of the request

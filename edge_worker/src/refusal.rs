@@ -1,6 +1,6 @@
 //! Why the edge refuses a submission, where a server refuses it for the same reason.
 
-use edgeprove_protocol::{HasProblemType, ProblemType};
+use edgeprove_protocol::ProblemType;
 
 /// A refused submission: the type of the problem, and the explanation for the caller.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,11 +22,5 @@ impl Refusal {
     #[must_use]
     pub fn invalid(detail: impl Into<String>) -> Self {
         Self::new(ProblemType::InvalidRequest, detail)
-    }
-}
-
-impl HasProblemType for Refusal {
-    fn kind(&self) -> ProblemType {
-        self.kind
     }
 }

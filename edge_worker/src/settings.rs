@@ -32,6 +32,8 @@ const CONTAINER_PREFIXES: [&str; 2] = ["EDGEPROVE_", "AWS_"];
 const DATABASE_URL: &str = "DATABASE_URL";
 /// The server's setting that each container gets from its own object: its number.
 pub const INSTANCE_NUMBER: &str = "EDGEPROVE_INSTANCE_NUMBER";
+/// The server's setting for the default circuit: the path of its file.
+const SERVER_CIRCUIT: &str = "EDGEPROVE_CIRCUIT";
 /// The server's setting for the storage of witnesses and proofs of jobs.
 const SERVER_ARTIFACTS: &str = "EDGEPROVE_ARTIFACTS";
 /// The server's setting for the secret that edge and server share.
@@ -278,6 +280,14 @@ impl Settings {
             && self.upstream.is_none()
             && self.max_instances > 1
             && self.container_var(DATABASE_URL).is_none()
+    }
+
+    /// The name of the circuit that containers prove if a request names none, where it is not that of their image.
+    #[must_use]
+    pub fn default_circuit(&self) -> Option<&str> {
+        let file = self.container_var(SERVER_CIRCUIT)?;
+        let name = file.rsplit('/').next()?;
+        Some(name.strip_suffix(".json").unwrap_or(name))
     }
 
     fn container_var(&self, name: &str) -> Option<&str> {

@@ -81,7 +81,7 @@ fn the_table_of_errors_has_the_codes_and_statuses_of_the_code() {
             codes += 1;
         }
     }
-    assert_eq!(codes, 18);
+    assert_eq!(codes, 21);
 }
 
 #[test]

@@ -11,6 +11,7 @@
 
 mod admission;
 mod built_circuits;
+mod edge_jobs;
 mod faults;
 mod headers;
 mod jobs;

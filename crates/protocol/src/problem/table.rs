@@ -152,10 +152,6 @@ problem_types! {
     WitnessMalformed = "witness_malformed", 400, Notice, Never, SameCircuit,
         "The upload is not a witness",
         "Send the output of `nargo execute`, noir_js or snarkjs and nothing else.";
-    /// The length of the body is not known before it arrives.
-    LengthRequired = "length_required", 411, Notice, Never, SameCircuit,
-        "The length of the body is missing",
-        "Send the body with Content-Length, and not in chunks of unknown number: in a browser as a Blob or bytes, with curl by --data-binary @FILE.";
     /// A sealed body cannot be opened: it was changed or cut off, or it is sealed for another request.
     SealedBodyInvalid = "sealed_body_invalid", 400, Notice, Never, SameCircuit,
         "The sealed body cannot be opened",
@@ -268,6 +264,10 @@ problem_types! {
     JobExpired = "job_expired", 410, Notice, Never, SameCircuit,
         "The job has expired",
         "Submit the job again, and fetch the proof sooner.";
+    /// The length of the body is not known before it arrives.
+    LengthRequired = "length_required", 411, Notice, Never, SameCircuit,
+        "The length of the body is missing",
+        "Send the body with Content-Length, and not in chunks of unknown number: in a browser as a Blob or bytes, with curl by --data-binary @FILE.";
     /// The upload or its gzip header is larger than the server allows, or the upload than any witness of the circuit.
     WitnessTooLarge = "witness_too_large", 413, Notice, Never, SameCircuit,
         "The witness is too large",
