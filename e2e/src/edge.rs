@@ -5,7 +5,7 @@
 
 use std::{
     fs::{self, File},
-    net::SocketAddr,
+    net::{SocketAddr, TcpListener},
     panic::{self, AssertUnwindSafe},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -119,12 +119,32 @@ impl EdgeSettings {
     }
 }
 
+/// Starts the processes of an edge.
+#[track_caller]
+fn spawn(settings: &EdgeSettings, dir: &TempDir, port: u16) -> Child {
+    let log = File::options().create(true).append(true).open(dir.path().join("log")).unwrap();
+    let mut command = Command::new(paths::program("xtask"));
+    command.args(["edge", "--port", &port.to_string(), "--addr-file"]).arg(dir.path().join("address"));
+    if let Some(url) = &settings.upstream {
+        command.args(["--upstream", url]);
+    }
+    if let Some(config) = &settings.config {
+        command.arg("--config").arg(config);
+    }
+    for (name, value) in &settings.vars {
+        command.arg("--var").arg(format!("{name}={value}"));
+    }
+    command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+    command.spawn().expect("xtask can be started")
+}
+
 /// A running edge.
 #[derive(Debug)]
 pub struct Edge {
     child: Child,
     dir: TempDir,
     port: ReservedPort,
+    settings: EdgeSettings,
     has_containers: bool,
     has_ended: bool,
 }
@@ -143,45 +163,60 @@ impl Edge {
     pub fn start(change: impl FnOnce(&mut EdgeSettings)) -> Self {
         let mut settings = EdgeSettings::default();
         change(&mut settings);
-        let dir = tempfile::Builder::new().prefix("edgeprove-edge-").tempdir().unwrap();
-        let log = File::create(dir.path().join("log")).unwrap();
-        let address_file = dir.path().join("address");
-        // wrangler opens the port some seconds after its start. Until then, nothing else may take it.
-        let port = ReservedPort::new();
-        let mut command = Command::new(paths::program("xtask"));
-        command
-            .args(["edge", "--port", &port.address().port().to_string(), "--addr-file"])
-            .arg(&address_file);
-        if let Some(url) = &settings.upstream {
-            command.args(["--upstream", url]);
-        }
-        if let Some(config) = &settings.config {
-            command.arg("--config").arg(config);
-        }
         // Tests prove the same witness many times, and a cached proof would hide the prover.
         if !settings.vars.iter().any(|(name, _)| name == "EDGEPROVE_PROOF_CACHE") {
             settings.var("EDGEPROVE_PROOF_CACHE", "0");
         }
-        for (name, value) in &settings.vars {
-            command.arg("--var").arg(format!("{name}={value}"));
-        }
-        command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+        let dir = tempfile::Builder::new().prefix("edgeprove-edge-").tempdir().unwrap();
+        // wrangler opens the port some seconds after its start. Until then, nothing else may take it.
+        let port = ReservedPort::new();
+        let number = port.address().port();
         // A port may come again, and with it what an earlier edge stored.
-        let _ = fs::remove_dir_all(state_of(port.address().port()));
+        let _ = fs::remove_dir_all(state_of(number));
         for (name, value) in &settings.stored_secrets {
-            store_secret(port.address().port(), name, value, dir.path());
+            store_secret(number, name, value, dir.path());
         }
-        let child = command.spawn().expect("xtask can be started");
+        let child = spawn(&settings, &dir, number);
         let has_containers = settings.upstream.is_none();
-        let mut edge = Self { child, dir, port, has_containers, has_ended: false };
+        let mut edge = Self { child, dir, port, settings, has_containers, has_ended: false };
+        edge.wait_until_ready();
+        edge
+    }
+
+    #[track_caller]
+    fn wait_until_ready(&mut self) {
+        let address_file = self.dir.path().join("address");
         // The first start with containers builds the last layers of the image.
         let address: SocketAddr = within(LONG_LIMIT, "the edge responds", || {
-            let status = edge.child.try_wait().unwrap();
-            assert!(status.is_none(), "the edge ended with {status:?}: {}", edge.log());
+            let status = self.child.try_wait().unwrap();
+            assert!(status.is_none(), "the edge ended with {status:?}: {}", self.log());
             fs::read_to_string(&address_file).ok()?.trim().parse().ok()
         });
-        assert_eq!(address, edge.address());
-        edge
+        assert_eq!(address, self.address());
+    }
+
+    /// Kills workerd and everything around it at once, as the failure of a machine does, and starts the edge again with what it
+    /// had stored.
+    #[track_caller]
+    pub fn crash_and_start_again(&mut self) {
+        let descendants = self.descendants();
+        assert!(descendants.iter().any(|process| process.name() == "workerd"), "workerd runs");
+        self.child.kill().expect("the edge runs");
+        for process in &descendants {
+            process.signal(Signal::KILL);
+        }
+        self.child.wait().unwrap();
+        try_eventually("no process of the edge is left", || {
+            let left: Vec<_> = descendants.iter().filter(|process| process.is_alive()).collect();
+            if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
+        });
+        fs::remove_file(self.dir.path().join("address")).unwrap();
+        // The connections of the killed processes may hold the port for a moment.
+        try_eventually("the port is free", || {
+            TcpListener::bind(self.address()).map(drop).map_err(|error| error.to_string())
+        });
+        self.child = spawn(&self.settings, &self.dir, self.address().port());
+        self.wait_until_ready();
     }
 
     /// The address that the edge listens on.

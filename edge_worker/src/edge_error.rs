@@ -11,8 +11,8 @@ use edgeprove_protocol::{
 use wasm_bindgen::JsValue;
 
 use crate::{
-    api_keys::Denied, jobs_do::rules::InvalidRule, js_error, js_headers::UnfitHeader,
-    lifecycle::StartFailure, refusal::Refusal, router::RouteError, settings::SettingsError,
+    api_keys::Denied, js_error, js_headers::UnfitHeader, lifecycle::StartFailure, refusal::Refusal,
+    router::RouteError, settings::SettingsError,
 };
 
 /// When a caller may retry after it exceeded its rate. The rate limiter does not report it.
@@ -133,7 +133,10 @@ pub enum EdgeError {
         reason: String,
     },
     /// A variable with a rule of the job queue has no valid value.
-    JobRule(InvalidRule),
+    JobRule {
+        /// Which variable, and what it must be.
+        detail: String,
+    },
     /// A proof is requested with its verification key, which the edge does not have.
     ProofWithoutKey,
     /// A call of the Workers runtime failed.
@@ -229,7 +232,7 @@ impl EdgeError {
             Self::RefusedByServer
             | Self::BindingMissing { .. }
             | Self::ClassWithoutContainer { .. }
-            | Self::JobRule(_)
+            | Self::JobRule { .. }
             | Self::Settings(_) => ProblemType::EdgeMisconfigured,
             Self::ArtifactsUnavailable { .. } => ProblemType::ArtifactUnavailable,
             Self::ArtifactDamaged { .. } => ProblemType::StoredDataDamaged,
@@ -333,7 +336,7 @@ impl EdgeError {
                 "the stored data of this job is damaged, or its key is gone; the log of the edge has the reason".to_owned()
             }
             Self::Refused(refusal) => refusal.detail.clone(),
-            Self::JobRule(error) => format!("invalid settings: {error}"),
+            Self::JobRule { detail } => format!("invalid settings: {detail}"),
             Self::JobsUnavailable { .. } => {
                 "the queue of the jobs does not respond; the log of the edge has the reason".to_owned()
             }
@@ -372,7 +375,7 @@ impl EdgeError {
             | Self::TimedOut { .. }
             | Self::ClassWithoutContainer { .. }
             | Self::Refused(_)
-            | Self::JobRule(_)
+            | Self::JobRule { .. }
             | Self::ProofWithoutKey
             | Self::Settings(_) => None,
             Self::NotStarted(failure) => Some(failure.to_string()),
@@ -422,7 +425,7 @@ impl EdgeError {
             | Self::ArtifactDamaged { .. }
             | Self::Refused(_)
             | Self::JobsUnavailable { .. }
-            | Self::JobRule(_)
+            | Self::JobRule { .. }
             | Self::ProofWithoutKey
             | Self::Runtime(_) => self.problem_type().retry_after(),
         }

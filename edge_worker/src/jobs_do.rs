@@ -8,8 +8,10 @@
 //! - [`api`]: answers the requests that reach the object.
 //! - [`query`]: the queries of lists and of the audit log.
 //! - [`queue`]: the queue in the object's database.
-//! - [`object_database`]: the SQLite of the object. [`database`]: what the queue needs of it.
+//! - [`object_database`]: the SQLite of the object.
+//! - [`row`]: rows of the database.
 //! - [`error`]: why a request about jobs fails.
+//! - [`database`]: the database, as the queue needs it.
 //! - [`changes`]: reports changes of jobs within the object.
 //! - [`fleet`]: which container gets the next job.
 //! - [`container_answer`]: what the answer of a container means for a job.
@@ -36,4 +38,5 @@ pub mod proof_answer;
 pub mod protocol;
 pub mod query;
 pub mod queue;
+pub mod row;
 pub mod rules;

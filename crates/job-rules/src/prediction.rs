@@ -153,7 +153,11 @@ impl Estimate {
     pub fn encode(&self) -> String {
         let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         let Self { expected, low, high, confidence } = *self;
-        format!("{} {} {} {confidence:.3}", ms(expected), ms(low), ms(high))
+        // Formatting a fraction would be the only such use in the Worker, and a part of its size.
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is 0 to 1000")]
+        let thousandths = (confidence.clamp(0.0, 1.0) * 1000.0).round() as u32;
+        let (whole, rest) = (thousandths / 1000, thousandths % 1000);
+        format!("{} {} {} {whole}.{rest:03}", ms(expected), ms(low), ms(high))
     }
 
     /// Reads an estimate back; `None` if this version did not write it. What follows it is ignored.

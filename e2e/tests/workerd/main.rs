@@ -12,6 +12,7 @@
 mod admission;
 mod built_circuits;
 mod edge_jobs;
+mod edge_queue;
 mod faults;
 mod headers;
 mod jobs;

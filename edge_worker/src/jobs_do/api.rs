@@ -10,7 +10,7 @@ use super::{
     payload::ProofReport,
     protocol::{ARTIFACT_UNUSED, ENQUEUE_PATH, StoredProof, Submission, Viewer},
     query::{AuditQuery, ListQuery, parameter},
-    queue::{Enqueued, Queue},
+    queue::{Counts, Enqueued, Queue},
 };
 use crate::edge_response::EdgeResponse;
 
@@ -32,6 +32,8 @@ pub struct ApiRequest<'a> {
     pub viewer: Viewer,
     /// The id of the request.
     pub request_id: &'a str,
+    /// The number of jobs that clients follow now.
+    pub watched: usize,
 }
 
 /// What the object does after a request.
@@ -55,7 +57,8 @@ impl Queue {
             (&Method::POST, _) if request.path == ENQUEUE_PATH => self.answer_submission(request, body, now),
             (&Method::GET, [Some("v1"), Some("proofs"), None, ..]) => self.answer_list(request, now),
             (&Method::GET, [Some("v1"), Some("queue"), None, ..]) => {
-                Ok(Reply::Respond(EdgeResponse::json(200, &self.counts(now)?)))
+                let counts = Counts { watched: request.watched, ..self.counts(now)? };
+                Ok(Reply::Respond(EdgeResponse::json(200, &counts)))
             }
             (&Method::GET, [Some("v1"), Some("audit"), None, ..]) => self.answer_audit(request),
             (&Method::GET, [Some("metrics"), None, ..]) => self.answer_metrics(request, now),
@@ -95,7 +98,7 @@ impl Queue {
             Enqueued::Accepted(job) => (job, true),
             Enqueued::Known(job) => (job, false),
         };
-        // Whose job it is need not be told to its owner.
+        // The owner of a job knows whose it is.
         let viewer = Viewer { operates: false, ..request.viewer.clone() };
         let document = self.document((*job).clone(), &viewer, now)?;
         let mut response = with_retry_after(EdgeResponse::json(202, &document), &document);

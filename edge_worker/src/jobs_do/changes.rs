@@ -2,7 +2,6 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::HashMap,
     future::poll_fn,
     rc::{Rc, Weak},
     task::{Poll, Waker},
@@ -18,8 +17,10 @@ pub const STREAMS_PER_OWNER_MAX: usize = 64;
 /// Who waits for changes of which jobs.
 #[derive(Debug, Default)]
 pub struct Changes {
-    jobs: RefCell<HashMap<JobId, Weak<Channel>>>,
-    streams: RefCell<HashMap<String, usize>>,
+    /// The jobs that are followed. There are at most [`STREAMS_MAX`].
+    jobs: RefCell<Vec<(JobId, Weak<Channel>)>>,
+    /// The owners of streams, and the number of each.
+    streams: RefCell<Vec<(String, usize)>>,
 }
 
 /// The changes of one job.
@@ -44,28 +45,31 @@ impl Changes {
     #[must_use]
     pub fn follow(self: &Rc<Self>, job: JobId, owner: &str) -> Option<Follower> {
         let mut streams = self.streams.borrow_mut();
-        if streams.values().sum::<usize>() >= STREAMS_MAX {
+        if streams.iter().map(|(_, number)| *number).sum::<usize>() >= STREAMS_MAX {
             return None;
         }
-        let own = streams.entry(owner.to_owned()).or_default();
-        if *own >= STREAMS_PER_OWNER_MAX {
-            return None;
+        match streams.iter_mut().find(|(other, _)| other == owner) {
+            Some((_, own)) if *own >= STREAMS_PER_OWNER_MAX => return None,
+            Some((_, own)) => *own += 1,
+            None => streams.push((owner.to_owned(), 1)),
         }
-        *own += 1;
         drop(streams);
-        let mut jobs = self.jobs.borrow_mut();
-        let channel = jobs.get(&job).and_then(Weak::upgrade).unwrap_or_else(|| {
+        let channel = self.channel(job).unwrap_or_else(|| {
             let channel = Rc::<Channel>::default();
-            jobs.insert(job, Rc::downgrade(&channel));
+            self.jobs.borrow_mut().push((job, Rc::downgrade(&channel)));
             channel
         });
         let seen = Cell::new(channel.version.get());
         Some(Follower { changes: Rc::clone(self), job, owner: owner.to_owned(), channel, seen })
     }
 
+    fn channel(&self, job: JobId) -> Option<Rc<Channel>> {
+        self.jobs.borrow().iter().find(|(other, _)| *other == job)?.1.upgrade()
+    }
+
     /// Reports a change of a job.
     pub fn report(&self, job: JobId) {
-        let Some(channel) = self.jobs.borrow().get(&job).and_then(Weak::upgrade) else { return };
+        let Some(channel) = self.channel(job) else { return };
         channel.version.set(channel.version.get().wrapping_add(1));
         for waker in channel.wakers.take() {
             waker.wake();
@@ -100,15 +104,15 @@ impl Follower {
 impl Drop for Follower {
     fn drop(&mut self) {
         let mut streams = self.changes.streams.borrow_mut();
-        if let Some(own) = streams.get_mut(&self.owner) {
-            *own = own.saturating_sub(1);
-            if *own == 0 {
-                streams.remove(&self.owner);
+        if let Some(at) = streams.iter().position(|(owner, _)| *owner == self.owner) {
+            streams[at].1 = streams[at].1.saturating_sub(1);
+            if streams[at].1 == 0 {
+                streams.swap_remove(at);
             }
         }
         drop(streams);
         if Rc::strong_count(&self.channel) == 1 {
-            self.changes.jobs.borrow_mut().remove(&self.job);
+            self.changes.jobs.borrow_mut().retain(|(job, _)| *job != self.job);
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use edgeprove_protocol::{CircuitId, Problem, ProblemType, Target, answer::Timings};
-use serde::Deserialize;
+use serde_json::Value;
 
 /// How long a container that cannot take a job is left alone, where it does not state it.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -12,11 +12,9 @@ const PAUSE_MAX: Duration = Duration::from_mins(1);
 /// How long a container is left alone that refuses the edge.
 const MISCONFIGURED_PAUSE: Duration = Duration::from_secs(30);
 
-/// The members of a proof's JSON that the object reads. The proof itself is not one of them.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+/// The members of a proof's JSON that the object stores in the job.
+#[derive(Debug, Clone, PartialEq)]
 pub struct ProofHead {
-    /// Always `true`.
-    pub success: bool,
     /// The circuit that was proved.
     pub circuit: CircuitId,
     /// The verifier that the proof is for.
@@ -24,10 +22,44 @@ pub struct ProofHead {
     /// Whether the server verified the proof.
     pub verified: bool,
     /// Whether it came from the proof cache.
-    #[serde(default)]
     pub cached: bool,
     /// Duration of each stage.
     pub timings: Timings,
+}
+
+impl ProofHead {
+    /// Reads the JSON of a proof; `None` if it is none.
+    #[must_use]
+    pub fn read(answer: &str) -> Option<Self> {
+        let answer: Value = serde_json::from_str(answer).ok()?;
+        let text = |name: &str| answer.get(name)?.as_str();
+        let is_true = |name: &str| answer.get(name).and_then(Value::as_bool).unwrap_or(false);
+        let proof = answer.get("proof")?;
+        if !is_true("success") || !(proof.is_string() || proof.is_object()) {
+            return None;
+        }
+        Some(Self {
+            circuit: text("circuit")?.parse().ok()?,
+            target: text("target")?.parse().ok()?,
+            verified: is_true("verified"),
+            cached: is_true("cached"),
+            timings: timings_of(&answer)?,
+        })
+    }
+}
+
+/// The durations in the JSON of a proof.
+#[must_use]
+pub fn timings_of(answer: &Value) -> Option<Timings> {
+    let timings = answer.get("timings")?;
+    let ms = |name: &str| timings.get(name)?.as_f64();
+    Some(Timings {
+        upload_ms: ms("upload_ms")?,
+        queue_ms: ms("queue_ms")?,
+        prove_ms: ms("prove_ms")?,
+        verify_ms: ms("verify_ms")?,
+        total_ms: ms("total_ms")?,
+    })
 }
 
 /// What a refusal means.
@@ -98,6 +130,23 @@ mod tests {
         let problem = Problem::new(kind, "x", Some("r1".to_owned()));
         let body = serde_json::to_string(&problem).unwrap();
         Refusal::of_response(kind.status(), &body, None, "r1")
+    }
+
+    #[test]
+    fn the_head_of_a_proof_is_read() {
+        let timings = Timings { prove_ms: 12.5, ..Timings::default() };
+        let answer = serde_json::json!({
+            "success": true, "proof": "AQID", "circuit": "maze", "target": "evm", "verified": true, "timings": timings,
+        });
+        let head = ProofHead::read(&answer.to_string()).unwrap();
+        assert_eq!((head.circuit.as_str(), head.target, head.cached), ("maze", Target::Evm, false));
+        assert_eq!((head.verified, head.timings), (true, timings));
+        for member in ["success", "proof", "circuit", "target", "timings"] {
+            let mut answer = answer.clone();
+            answer.as_object_mut().unwrap().remove(member);
+            assert_eq!(ProofHead::read(&answer.to_string()), None, "{member}");
+        }
+        assert_eq!(ProofHead::read(""), None);
     }
 
     #[test]

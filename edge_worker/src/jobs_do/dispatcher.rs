@@ -13,7 +13,6 @@ mod upkeep;
 
 use std::{
     cell::{Cell, RefCell},
-    collections::HashMap,
     num::NonZeroUsize,
     rc::Rc,
     time::Duration,
@@ -43,7 +42,7 @@ pub struct Core {
     artifacts: Artifacts,
     fleet: RefCell<Fleet>,
     /// The attempts that run, each with what aborts its request.
-    running: RefCell<HashMap<JobId, (Job, web_sys::AbortController)>>,
+    running: RefCell<Vec<(Job, web_sys::AbortController)>>,
     /// When the object's alarm is set, as far as it is known.
     alarm_at: Cell<Option<i64>>,
     /// Whether the alarm's handler runs: it looks at everything until nothing is left to do.
@@ -132,13 +131,15 @@ impl Core {
             self.fleet.borrow_mut().failed(instance, true, now_ms());
             return self.end(&job, &AttemptEnd::Released);
         };
-        self.running.borrow_mut().insert(job.id, (job.clone(), controller.clone()));
+        self.running.borrow_mut().push((job.clone(), controller.clone()));
         self.report(job.id);
         log_event("job_started", Some(job.id), instance, "");
         let core = Rc::clone(self);
         self.spawn(async move {
             let end = core.attempt(&job, instance, &controller).await;
-            core.running.borrow_mut().remove(&job.id);
+            core.running
+                .borrow_mut()
+                .retain(|(other, _)| other.lease_token != job.lease_token || other.id != job.id);
             if let Some(end) = end {
                 core.end(&job, &end);
             }
@@ -189,7 +190,7 @@ impl Core {
 
     /// Stops the attempt at a job that a caller cancelled.
     pub fn stop(&self, id: JobId) {
-        if let Some((_, controller)) = self.running.borrow().get(&id) {
+        if let Some((_, controller)) = self.running.borrow().iter().find(|(job, _)| job.id == id) {
             controller.abort();
         }
     }

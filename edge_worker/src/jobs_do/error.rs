@@ -19,9 +19,12 @@ pub enum QueueError {
     /// A statement failed.
     #[error(transparent)]
     Sql(#[from] SqlError),
-    /// A row has another form than this version reads.
-    #[error("a row cannot be read: {0}")]
+    /// The rows are not JSON.
+    #[error("the rows cannot be read: {0}")]
     Row(#[from] serde_json::Error),
+    /// A row has another form than this version reads.
+    #[error("a row cannot be read, in column {0}")]
+    Column(&'static str),
     /// A row that no statement writes.
     #[error("a row is corrupt: {0}")]
     Corrupt(#[from] CorruptRow),
@@ -79,15 +82,18 @@ pub enum JobsError {
     },
     /// The job cannot finish in time.
     #[error(
-        "the proof would take at least {low:.1} s and probably {expected:.1} s; X-Deadline allows {limit} s"
+        "the proof would take at least {} s and probably {} s; X-Deadline allows {} s",
+        tenths(*low),
+        tenths(*expected),
+        tenths(*limit)
     )]
     Deadline {
-        /// The least time until it finishes, in seconds.
-        low: f64,
-        /// The expected time, in seconds.
-        expected: f64,
-        /// The time that the request allows, in seconds.
-        limit: f64,
+        /// The least time until it finishes.
+        low: Duration,
+        /// The expected time.
+        expected: Duration,
+        /// The time that the request allows.
+        limit: Duration,
     },
     /// There is no such job, or the caller may not see it.
     #[error("no job with this id for this API key")]
@@ -129,6 +135,12 @@ pub enum JobsError {
     NoSuchPath,
 }
 
+/// A time in seconds, with one digit after the point.
+fn tenths(time: Duration) -> String {
+    let tenths = time.as_millis().saturating_add(50) / 100;
+    format!("{}.{}", tenths / 10, tenths % 10)
+}
+
 impl JobsError {
     /// The type of the problem.
     #[must_use]
@@ -161,7 +173,7 @@ impl JobsError {
             Self::Full { wait: Some(wait), .. } | Self::NotReady { wait, .. } => Some(*wait),
             Self::Failed(_) => None,
             Self::Deadline { expected, limit, .. } => {
-                Duration::try_from_secs_f64((expected - limit).max(1.0)).ok()
+                Some(expected.saturating_sub(*limit).max(Duration::from_secs(1)))
             }
             other => other.kind().retry_after(),
         }

@@ -14,7 +14,6 @@ use futures_util::{
     future::{Either, select},
     stream,
 };
-use serde::{Deserialize, Serialize};
 use worker::{Delay, Response, WebSocket, WebSocketPair};
 
 use super::{
@@ -42,13 +41,6 @@ const NORMAL: u16 = 1000;
 const POLICY: u16 = 1008;
 /// Largest message of a client.
 pub const MESSAGE_MAX_BYTES: usize = 1 << 10;
-
-/// What the runtime keeps with a WebSocket.
-#[derive(Serialize, Deserialize)]
-struct Attachment {
-    /// The last event that was sent.
-    last: String,
-}
 
 /// The stream of one client.
 struct JobStream {
@@ -113,8 +105,9 @@ impl Core {
         match view {
             Ok(Some(view)) => {
                 for socket in sockets {
-                    let attachment: Option<Attachment> = socket.deserialize_attachment().unwrap_or_default();
-                    let last = attachment.and_then(|attachment| attachment.last.parse().ok());
+                    // The runtime keeps the id of the last event with the socket.
+                    let last: Option<String> = socket.deserialize_attachment().unwrap_or_default();
+                    let last = last.and_then(|last| last.parse().ok());
                     send(&socket, &view, last);
                 }
             }
@@ -141,7 +134,7 @@ fn send(socket: &WebSocket, view: &JobView, last: Option<EventId>) {
             Ok(document) => {
                 // A client that is gone is closed by the runtime.
                 let _ = socket.send_with_str(format!("{{\"id\":\"{id}\",\"job\":{document}}}"));
-                let _ = socket.serialize_attachment(Attachment { last: id.to_string() });
+                let _ = socket.serialize_attachment(id.to_string());
             }
             Err(error) => log_error("event_not_shown", Some(view.job.id), &error.to_string()),
         }

@@ -140,7 +140,7 @@ async fn open(state: Rc<State>, env: Env) -> Result<Rc<Core>, EdgeError> {
         let of_name = settings.container_env.0.iter().find(|(other, _)| other == name);
         of_name.map(|(_, value)| value.as_str())
     };
-    let rules = JobRules::read(get).map_err(EdgeError::JobRule)?;
+    let rules = JobRules::read(get).map_err(|error| EdgeError::JobRule { detail: error.to_string() })?;
     let artifacts = Artifacts::open(&env, &settings)?;
     let failed = |reason: String| EdgeError::JobsUnavailable { reason };
     let database = ObjectDatabase::open(&state).map_err(|error| failed(error.to_string()))?;
@@ -179,7 +179,8 @@ async fn respond(
         String::new()
     };
     let query = query.trim_start_matches('?');
-    let api = ApiRequest { method: &method, path: &path, query, headers, viewer, request_id };
+    let watched = core.changes.watched();
+    let api = ApiRequest { method: &method, path: &path, query, headers, viewer, request_id, watched };
     let is_head = method == Method::HEAD;
     match core.queue.answer(&api, &body, now())? {
         Reply::Respond(response) => Ok(built(&response, is_head)),

@@ -4,14 +4,15 @@ use std::fmt::Write as _;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use edgeprove_protocol::{
-    ProofSystem,
-    answer::{PROOF_MEDIA_TYPE, ProofAnswer, TAR_MEDIA_TYPE},
+    ProofSystem, Target,
+    answer::{PROOF_MEDIA_TYPE, TAR_MEDIA_TYPE},
     headers,
     limits::PUBLIC_INPUTS_HEADER_MAX,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use serde_json::Value;
 
+use super::container_answer::timings_of;
 use crate::edge_error::EdgeError;
 
 /// The format of an answer.
@@ -64,18 +65,19 @@ impl Format {
 /// The answer for a stored proof.
 pub fn answer(stored: &[u8], format: Format) -> Result<Answer, EdgeError> {
     let damaged = |reason: &str| EdgeError::ArtifactDamaged { reason: format!("a stored proof: {reason}") };
-    let proof: ProofAnswer<Value> =
-        serde_json::from_slice(stored).map_err(|error| damaged(&error.to_string()))?;
+    let proof = std::str::from_utf8(stored).ok().and_then(|text| serde_json::from_str::<Value>(text).ok());
+    let proof = proof.ok_or_else(|| damaged("it is not JSON"))?;
+    let target = proof.get("target").and_then(|target| target.as_str()?.parse::<Target>().ok());
+    let target = target.ok_or_else(|| damaged("it has no target"))?;
     let mut map = headers_of(&proof);
     let (media, body) = match format {
         Format::Json => ("application/json", stored.to_vec()),
         Format::Bytes => {
-            let bytes = match proof.target.proof_system() {
-                ProofSystem::UltraHonk => {
-                    proof.proof.as_str().and_then(|text| STANDARD.decode(text.as_bytes()).ok())
-                }
-                ProofSystem::Groth16 => groth16_bytes(&proof.proof),
-            };
+            let value = proof.get("proof");
+            let bytes = value.and_then(|value| match target.proof_system() {
+                ProofSystem::UltraHonk => STANDARD.decode(value.as_str()?).ok(),
+                ProofSystem::Groth16 => groth16_bytes(value),
+            });
             (PROOF_MEDIA_TYPE, bytes.ok_or_else(|| damaged("the proof is not one of its target"))?)
         }
         Format::Tar => return Err(EdgeError::ProofWithoutKey),
@@ -84,22 +86,31 @@ pub fn answer(stored: &[u8], format: Format) -> Result<Answer, EdgeError> {
     Ok(Answer { headers: map, body })
 }
 
-fn headers_of(proof: &ProofAnswer<Value>) -> HeaderMap {
+fn headers_of(proof: &Value) -> HeaderMap {
     let mut map = HeaderMap::new();
     let mut timing = String::new();
-    for (index, (stage, ms)) in proof.timings.stages().iter().enumerate() {
+    for (index, (stage, ms)) in timings_of(proof).unwrap_or_default().stages().iter().enumerate() {
         let comma = if index == 0 { "" } else { ", " };
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a duration of a request"
+        )]
+        let hundredths = (ms * 100.0).round() as u64;
         // Writing to a `String` cannot fail.
-        let _ = write!(timing, "{comma}{stage};dur={ms:.2}");
+        let _ = write!(timing, "{comma}{stage};dur={}.{:02}", hundredths / 100, hundredths % 100);
     }
-    let inputs = proof.public_inputs.join(",");
+    let text = |name: &str| proof.get(name)?.as_str();
+    let is_true = |name: &str| proof.get(name).and_then(Value::as_bool).unwrap_or(false);
+    let inputs = proof.get("public_inputs").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let inputs = inputs.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(",");
     for (name, value) in [
-        (headers::CIRCUIT_ID, Some(proof.circuit.as_str())),
-        (headers::VK_HASH, Some(proof.vk_hash.as_str())),
-        (headers::PROOF_HASH, Some(proof.proof_hash.as_str())),
-        (headers::VERIFIED, Some(if proof.verified { "true" } else { "false" })),
-        (headers::FALLBACK_FROM, proof.fallback_from.as_ref().map(|circuit| circuit.as_str())),
-        (headers::PROOF_CACHE, proof.cached.then_some("hit")),
+        (headers::CIRCUIT_ID, text("circuit")),
+        (headers::VK_HASH, text("vk_hash")),
+        (headers::PROOF_HASH, text("proof_hash")),
+        (headers::VERIFIED, Some(if is_true("verified") { "true" } else { "false" })),
+        (headers::FALLBACK_FROM, text("fallback_from")),
+        (headers::PROOF_CACHE, is_true("cached").then_some("hit")),
         ("server-timing", Some(timing.as_str())),
         ("cache-control", Some("no-store")),
         (headers::PUBLIC_INPUTS, (inputs.len() <= PUBLIC_INPUTS_HEADER_MAX).then_some(inputs.as_str())),
@@ -144,7 +155,7 @@ fn decimal(text: &str) -> Option<[u8; 32]> {
 
 #[cfg(test)]
 mod tests {
-    use edgeprove_protocol::{Target, answer::Timings};
+    use edgeprove_protocol::answer::{ProofAnswer, Timings};
     use serde_json::json;
 
     use super::*;

@@ -18,18 +18,19 @@ use edgeprove_job_rules::{
     outcome::encode_payload,
     priority::Rank,
     queue_bounds::{Bounds, Full, Load},
-    row::{CorruptRow, JobRow},
+    row::CorruptRow,
     sql::{Statement, intake, upkeep as statements, view, vouchers},
     time::UnixMillis,
+    turn::{OrderKey, Turn},
 };
 use edgeprove_protocol::{JobId, JobStatus};
-use serde::{Deserialize, de::DeserializeOwned};
 
 use self::{audit::Acting, estimates::Estimates};
 pub use self::{
     audit::AuditPage,
     listing::Page,
     upkeep::{DoomedArtifact, Tidied},
+    views::Counts,
     work::{AttemptEnd, LeaseStatus},
 };
 use super::{
@@ -37,13 +38,14 @@ use super::{
     error::{JobsError, QueueError},
     payload::Payload,
     protocol::{Submission, Viewer},
+    row::Row,
     rules::JobRules,
 };
 
 /// The kind of all jobs of the queue.
 pub const KIND: &str = edgeprove_job_rules::proof_job::KIND;
 
-/// The size of the database at which no further jobs are accepted: Cloudflare's limit is 10 GB, and running jobs need room.
+/// The size of the database at which no further jobs are accepted: Cloudflare's limit is 10 GB, and running jobs need some.
 const STORAGE_MAX_BYTES: u64 = 8 << 30;
 
 /// The queue. Clones share the database and what was learnt of durations.
@@ -65,18 +67,6 @@ pub enum Enqueued {
     Known(Box<Job>),
 }
 
-#[derive(Deserialize)]
-struct LoadRow {
-    queued: u32,
-    queued_of_account: u32,
-    unfinished_of_account: u32,
-}
-
-#[derive(Deserialize)]
-struct StatusRow {
-    status: String,
-}
-
 impl Queue {
     /// The queue in this database, whose tables are created or changed to those of this version. `holder` names the process.
     pub fn open(database: Rc<dyn Database>, rules: JobRules, holder: &str) -> Result<Self, QueueError> {
@@ -92,25 +82,16 @@ impl Queue {
         &self.rules
     }
 
-    fn rows<T: DeserializeOwned>(
-        &self,
-        statement: Statement,
-        values: &[Value<'_>],
-    ) -> Result<Vec<T>, QueueError> {
+    fn rows(&self, statement: Statement, values: &[Value<'_>]) -> Result<Vec<Row>, QueueError> {
         self.rows_of(statement.sqlite, values)
     }
 
-    fn rows_of<T: DeserializeOwned>(
-        &self,
-        statement: &str,
-        values: &[Value<'_>],
-    ) -> Result<Vec<T>, QueueError> {
-        Ok(serde_json::from_str(&self.database.rows(statement, values)?)?)
+    fn rows_of(&self, statement: &str, values: &[Value<'_>]) -> Result<Vec<Row>, QueueError> {
+        Row::read_all(&self.database.rows(statement, values)?)
     }
 
     fn jobs(&self, statement: Statement, values: &[Value<'_>]) -> Result<Vec<Job>, QueueError> {
-        let rows: Vec<JobRow> = self.rows(statement, values)?;
-        Ok(rows.into_iter().map(Job::try_from).collect::<Result<_, _>>()?)
+        self.rows(statement, values)?.into_iter().map(Row::job).collect()
     }
 
     fn job(&self, statement: Statement, values: &[Value<'_>]) -> Result<Option<Job>, QueueError> {
@@ -119,9 +100,8 @@ impl Queue {
 
     /// The status that a statement returns.
     fn status(&self, statement: Statement, values: &[Value<'_>]) -> Result<Option<JobStatus>, QueueError> {
-        let row = self.rows::<StatusRow>(statement, values)?.pop();
-        let parse = |row: StatusRow| row.status.parse::<JobStatus>().map_err(CorruptRow::from);
-        Ok(row.map(parse).transpose()?)
+        let Some(mut row) = self.rows(statement, values)?.pop() else { return Ok(None) };
+        Ok(Some(row.text("status")?.parse().map_err(CorruptRow::Status)?))
     }
 
     /// Runs `work` in a transaction. Nothing of it remains if it fails.
@@ -151,17 +131,17 @@ impl Queue {
             self.check_storage()?;
             self.check_deadline(submission, now)?;
             let bounds = self.bounds(submission);
-            let Some(place) = self.insert(&job, bounds, now)? else {
+            let Some((seq, place)) = self.insert(&job, bounds, now)? else {
                 return Err(self.refusal(&job, bounds)?);
             };
             if let Some(voucher) = &submission.voucher {
                 let expires_at = i64::try_from(voucher.expires_s.saturating_mul(1000)).unwrap_or(i64::MAX);
                 let values = values![voucher.id.as_str(), expires_at, voucher.uses];
-                if self.rows::<serde::de::IgnoredAny>(vouchers::USE, values)?.is_empty() {
+                if self.rows(vouchers::USE, values)?.is_empty() {
                     return Err(JobsError::VoucherUsedUp { uses: voucher.uses });
                 }
             }
-            let accepted = job.clone().arrive(place.seq, now, place.order());
+            let accepted = job.clone().arrive(seq, now, place);
             let acting = Acting::owner(&accepted).by_request(&submission.request_id);
             self.record(&accepted, acting, Action::JobSubmitted, now)?;
             self.count_accepted(&accepted)?;
@@ -226,11 +206,9 @@ impl Queue {
         let forecast = self.forecast(submission, now)?;
         match forecast.filter(|estimate| estimate.exceeds(limit)) {
             None => Ok(()),
-            Some(estimate) => Err(JobsError::Deadline {
-                low: estimate.low.as_secs_f64(),
-                expected: estimate.expected.as_secs_f64(),
-                limit: limit.as_secs_f64(),
-            }),
+            Some(estimate) => {
+                Err(JobsError::Deadline { low: estimate.low, expected: estimate.expected, limit })
+            }
         }
     }
 
@@ -239,7 +217,7 @@ impl Queue {
         job: &NewJob,
         bounds: Bounds,
         now: UnixMillis,
-    ) -> Result<Option<views::PlaceRow>, QueueError> {
+    ) -> Result<Option<(i64, OrderKey)>, QueueError> {
         let idempotency = job.idempotency.as_ref();
         let values = values![
             job.account.as_str(),
@@ -260,16 +238,23 @@ impl Queue {
             bounds.unfinished_per_account_max,
             i64::from(bounds.has_shares),
         ];
-        Ok(self.rows(intake::ENQUEUE, values)?.pop())
+        let Some(row) = self.rows(intake::ENQUEUE, values)?.pop() else { return Ok(None) };
+        let place = OrderKey { rank: Rank(row.number("rank")?), turn: Turn(row.number("turn")?) };
+        Ok(Some((row.number("seq")?, place)))
     }
 
     /// Why a job was not inserted.
     fn refusal(&self, job: &NewJob, bounds: Bounds) -> Result<JobsError, JobsError> {
-        let row = self.rows::<LoadRow>(intake::LOAD, values![job.account.as_str()])?.pop();
-        let row =
-            row.ok_or_else(|| QueueError::from(SqlError("the counts of jobs are missing".to_owned())))?;
-        let LoadRow { queued, queued_of_account, unfinished_of_account } = row;
-        let full = bounds.admit(Load { queued, queued_of_account, unfinished_of_account }).err();
+        let row = self.rows(intake::LOAD, values![job.account.as_str()])?.pop();
+        let row = row.ok_or(QueueError::Column("queued"))?;
+        let count = |column| Ok::<_, QueueError>(u32::try_from(row.count(column)?).unwrap_or(u32::MAX));
+        let queued = count("queued")?;
+        let load = Load {
+            queued,
+            queued_of_account: count("queued_of_account")?,
+            unfinished_of_account: count("unfinished_of_account")?,
+        };
+        let full = bounds.admit(load).err();
         let full = full.unwrap_or(Full::Queue { queued });
         let work = self.expected_work(&job.subject)?;
         Ok(JobsError::Full { full, wait: work.map(|work| Duration::from_secs(work.retry_after_s().min(60))) })
@@ -354,7 +339,7 @@ impl Queue {
                 JobsError::Full { full: Full::Queue { queued: max }, wait: None }
             } else {
                 JobsError::NotRetryable(
-                    "the witness of the job was deleted: witnesses of failed jobs are kept for \
+                    "the witness of the job was deleted: witnesses of failed jobs are stored for \
                      EDGEPROVE_FAILED_WITNESS_TTL"
                         .to_owned(),
                 )

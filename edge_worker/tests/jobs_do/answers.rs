@@ -18,7 +18,11 @@ impl Fixture {
         let (path, query) = path.split_once('?').unwrap_or((path, ""));
         let headers = &HeaderMap::new();
         let viewer = viewer.clone();
-        self.queue.answer(&ApiRequest { method, path, query, headers, viewer, request_id: "r" }, body, at(50))
+        self.queue.answer(
+            &ApiRequest { method, path, query, headers, viewer, request_id: "r", watched: 2 },
+            body,
+            at(50),
+        )
     }
 
     #[track_caller]
@@ -182,4 +186,5 @@ fn operators_read_the_audit_log_in_pages() {
     let counts = fixture.send(&Method::GET, "/v1/queue", &viewer("key:alice"));
     let counts: serde_json::Value = serde_json::from_str(&counts.body).unwrap();
     assert_eq!((&counts["jobs"]["queued"], &counts["queued"]["NORMAL"]), (&3.into(), &3.into()));
+    assert_eq!((&counts["jobs"]["failed"], &counts["watched"]), (&0.into(), &2.into()));
 }

@@ -181,11 +181,8 @@ impl Core {
         slot.responded(load);
         let bad = |detail: &str| AttemptEnd::Retry(Box::new(bad_response(detail, request_id)));
         let answer = answer.ok_or_else(|| bad("the answer of the container broke off, or is too long"))?;
-        let head: ProofHead = serde_json::from_slice(&answer)
-            .map_err(|_| bad("the answer of the container is not the JSON of a proof"))?;
-        if !head.success {
-            return Err(bad("the answer of the container has no proof"));
-        }
+        let head = std::str::from_utf8(&answer).ok().and_then(ProofHead::read);
+        let head = head.ok_or_else(|| bad("the answer of the container is not the JSON of a proof"))?;
         let name = format!("{PROOF_PREFIX}{}", Uuid::new_v4());
         self.store(job, payload, &name, &answer).await?;
         let mut timings = head.timings;
@@ -313,7 +310,7 @@ impl Core {
             }
         }
         map.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
-        let timeout = payload.timeout_ms.map(|ms| Duration::from_millis(ms).as_secs_f64().to_string());
+        let timeout = payload.timeout_ms.map(|ms| format!("{}.{:03}", ms / 1000, ms % 1000));
         let trace = payload.trace.as_ref().map(ToString::to_string);
         for (name, value) in [
             (headers::REQUEST_ID, Some(payload.request_id.as_str())),

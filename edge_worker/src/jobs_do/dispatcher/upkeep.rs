@@ -105,7 +105,7 @@ impl Core {
     fn keep_up(&self) {
         let at = now();
         // If the clock was set forwards, all leases seem to be over, also those of running attempts.
-        for (job, controller) in self.running.borrow().values() {
+        for (job, controller) in self.running.borrow().iter() {
             if let Ok(LeaseStatus::CancelRequested | LeaseStatus::Lost) = self.queue.heartbeat(job, at) {
                 controller.abort();
             }
@@ -168,7 +168,7 @@ impl Core {
             Err(error) => return log_error("queue_unreadable", None, &error.to_string()),
         }
         if let Err(error) = self.queue.set_mark(SWEEP, at) {
-            return log_error("sweep_not_begun", None, &error.to_string());
+            return log_error("sweep_not_started", None, &error.to_string());
         }
         for (prefix, age) in
             [(WITNESS_PREFIX, SWEEP_AGE), (PROOF_PREFIX, SWEEP_AGE), (SEALED_PREFIX, SEALED_AGE)]

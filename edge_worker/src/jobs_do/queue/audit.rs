@@ -3,16 +3,16 @@
 use std::fmt::Write as _;
 
 use edgeprove_job_rules::{
-    audit::{Action, Actor, Entry, Link, Outcome, Record},
+    audit::{Action, Actor, Entry, Hash, Link, Outcome, Record},
     job::Job,
     sql::audit::{APPEND, HEAD, READ},
     time::UnixMillis,
 };
 use edgeprove_protocol::{JobStatus, ProblemType};
-use serde::{Deserialize, de::IgnoredAny};
+use serde_json::Value;
 
 use super::{KIND, Queue, QueueError};
-use crate::jobs_do::{database::values, payload::Payload, protocol::Viewer};
+use crate::jobs_do::{database::values, payload::Payload, protocol::Viewer, row::Row};
 
 /// The name of the object in entries.
 const WORKER: &str = "edge";
@@ -53,31 +53,6 @@ pub(super) struct Acting {
     request_id: Option<String>,
     outcome: Option<Outcome>,
     is_attempt: bool,
-}
-
-#[derive(Deserialize)]
-struct HeadRow {
-    seq: u64,
-    hash: String,
-}
-
-#[derive(Deserialize)]
-struct AuditRow {
-    seq: u64,
-    previous: String,
-    entry: String,
-    hash: String,
-}
-
-#[derive(Deserialize)]
-struct ActorRow {
-    actor: String,
-}
-
-#[derive(Deserialize)]
-struct TotalRow {
-    series: String,
-    value: i64,
 }
 
 /// A part of the audit log.
@@ -130,6 +105,10 @@ impl Acting {
     }
 }
 
+fn hash_of(row: &mut Row, column: &'static str) -> Result<Hash, QueueError> {
+    row.text(column)?.parse().map_err(|_| QueueError::AuditBroken)
+}
+
 fn actor(owner: &str) -> Actor {
     owner.strip_prefix(HOLDER).map_or(Actor::Anonymous, |name| Actor::Key(name.to_owned()))
 }
@@ -166,13 +145,12 @@ impl Queue {
         let seq = i64::try_from(record.seq).unwrap_or(i64::MAX);
         let values =
             values![seq, record.previous.to_string(), record.entry.as_str(), record.hash.to_string()];
-        let appended: Vec<IgnoredAny> = self.rows(APPEND, values)?;
-        if appended.is_empty() { Err(QueueError::AuditBroken) } else { Ok(()) }
+        if self.rows(APPEND, values)?.is_empty() { Err(QueueError::AuditBroken) } else { Ok(()) }
     }
 
     fn audit_head(&self) -> Result<Link, QueueError> {
-        let Some(HeadRow { seq, hash }) = self.rows(HEAD, &[])?.pop() else { return Ok(Link::START) };
-        Ok(Link { seq, hash: hash.parse().map_err(|_| QueueError::AuditBroken)? })
+        let Some(mut row) = self.rows(HEAD, &[])?.pop() else { return Ok(Link::START) };
+        Ok(Link { seq: row.count("seq")?, hash: hash_of(&mut row, "hash")? })
     }
 
     /// A page of the audit log: at most `limit` entries after one, or the last ones.
@@ -180,14 +158,12 @@ impl Queue {
         let head = self.audit_head()?;
         let after = after.unwrap_or_else(|| head.seq.saturating_sub(limit.into()));
         let from = i64::try_from(after).unwrap_or(i64::MAX);
-        let rows: Vec<AuditRow> = self.rows(READ, values![from, limit])?;
-        let last = rows.last().map_or(after, |row| row.seq);
-        let mut lines = String::new();
-        for AuditRow { seq, previous, entry, hash } in rows {
-            let (Ok(previous), Ok(hash)) = (previous.parse(), hash.parse()) else {
-                return Err(QueueError::AuditBroken);
-            };
-            lines.push_str(&Record { seq, previous, entry, hash }.line());
+        let (mut lines, mut last) = (String::new(), after);
+        for mut row in self.rows(READ, values![from, limit])? {
+            last = row.count("seq")?;
+            let (previous, hash) = (hash_of(&mut row, "previous")?, hash_of(&mut row, "hash")?);
+            let record = Record { seq: last, previous, entry: row.text("entry")?, hash };
+            lines.push_str(&record.line());
             lines.push('\n');
         }
         Ok(AuditPage { lines, next: (last < head.seq).then_some(last), head })
@@ -196,13 +172,13 @@ impl Queue {
     /// Remembers who cancelled a running job, for the entry at its end.
     pub(super) fn remember_cancel(&self, job: &Job, viewer: &Viewer) -> Result<(), QueueError> {
         let values = values![job.id.to_string(), viewer.owner.as_str()];
-        self.rows_of::<IgnoredAny>(REMEMBER, values).map(drop)
+        self.rows_of(REMEMBER, values).map(drop)
     }
 
     /// Who cancelled a job whose attempt ends. It is forgotten.
     pub(super) fn take_cancel(&self, job: &Job) -> Result<Option<Actor>, QueueError> {
-        let row = self.rows_of::<ActorRow>(FORGET, values![job.id.to_string()])?.pop();
-        Ok(row.map(|row| actor(&row.actor)))
+        let Some(mut row) = self.rows_of(FORGET, values![job.id.to_string()])?.pop() else { return Ok(None) };
+        Ok(Some(actor(&row.text("actor")?)))
     }
 
     pub(super) fn count_accepted(&self, job: &Job) -> Result<(), QueueError> {
@@ -248,21 +224,24 @@ impl Queue {
     }
 
     fn add(&self, series: &str, value: i64) -> Result<(), QueueError> {
-        self.rows_of::<IgnoredAny>(ADD, values![series, value]).map(drop)
+        self.rows_of(ADD, values![series, value]).map(drop)
     }
 
     /// The metrics of the queue, in the text format of Prometheus.
     pub fn metrics(&self, now: UnixMillis) -> Result<String, QueueError> {
-        let totals: Vec<TotalRow> = self.rows_of(TOTALS, &[])?;
+        let mut totals = Vec::new();
+        for mut row in self.rows_of(TOTALS, &[])? {
+            totals.push((row.text("series")?, row.number("value")?));
+        }
         let mut text = String::new();
         for (family, help) in FAMILIES {
-            let of_family = |row: &&TotalRow| row.series.split('{').next() == Some(family);
+            let of_family = |total: &&(String, i64)| total.0.split('{').next() == Some(family);
             let mut rows = totals.iter().filter(of_family).peekable();
             if rows.peek().is_some() {
                 // Writing to a `String` cannot fail.
                 let _ = writeln!(text, "# HELP {family} {help}\n# TYPE {family} counter");
             }
-            for TotalRow { series, value } in rows {
+            for (series, value) in rows {
                 let _ = writeln!(text, "{series} {value}");
             }
         }
@@ -274,7 +253,7 @@ impl Queue {
         }
         text.push_str("# HELP edgeprove_jobs_running Jobs that run, by kind\n");
         text.push_str("# TYPE edgeprove_jobs_running gauge\n");
-        let running = counts.jobs.get(JobStatus::Running.as_str()).copied().unwrap_or(0);
+        let running = counts.jobs.get(JobStatus::Running.as_str()).and_then(Value::as_u64).unwrap_or(0);
         let _ = writeln!(text, "edgeprove_jobs_running{{kind=\"{KIND}\"}} {running}");
         text.push_str("# HELP edgeprove_job_store_bytes Size of the database of the jobs\n");
         text.push_str("# TYPE edgeprove_job_store_bytes gauge\n");

@@ -1,6 +1,6 @@
 //! How long work takes, from the jobs that were completed.
 
-use std::{collections::HashMap, num::NonZeroUsize, time::Duration};
+use std::{num::NonZeroUsize, time::Duration};
 
 use edgeprove_job_rules::{
     job::Job,
@@ -10,7 +10,6 @@ use edgeprove_job_rules::{
     sql::view,
     time::UnixMillis,
 };
-use serde::Deserialize;
 
 use super::{KIND, Queue, QueueError, views::read_position};
 use crate::jobs_do::{database::values, payload::ProofReport, protocol::Submission};
@@ -23,20 +22,15 @@ const CIRCUITS_MAX: usize = 256;
 /// What was learnt of durations since the object started, and the number of jobs that run at the same time.
 #[derive(Debug)]
 pub(super) struct Estimates {
-    histories: HashMap<String, History>,
+    /// By circuit. There are few.
+    histories: Vec<(String, History)>,
     workers: NonZeroUsize,
 }
 
 impl Default for Estimates {
     fn default() -> Self {
-        Self { histories: HashMap::new(), workers: NonZeroUsize::MIN }
+        Self { histories: Vec::new(), workers: NonZeroUsize::MIN }
     }
-}
-
-#[derive(Deserialize)]
-struct RunningRow {
-    subject: String,
-    started_at: i64,
 }
 
 impl ProofReport {
@@ -54,8 +48,10 @@ impl Queue {
     }
 
     pub(super) fn learn(&self, report: &ProofReport) {
-        if let Some(took) = report.work()
-            && let Some(history) = self.estimates.borrow_mut().histories.get_mut(report.circuit.as_str())
+        let Some(took) = report.work() else { return };
+        let mut estimates = self.estimates.borrow_mut();
+        if let Some((_, history)) =
+            estimates.histories.iter_mut().find(|known| known.0 == report.circuit.as_str())
         {
             history.record(took);
         }
@@ -63,7 +59,8 @@ impl Queue {
 
     /// The time that a proof of a circuit takes; `None` where nothing is known.
     pub fn expected_work(&self, circuit: &str) -> Result<Option<Estimate>, QueueError> {
-        if let Some(history) = self.estimates.borrow().histories.get(circuit) {
+        if let Some((_, history)) = self.estimates.borrow().histories.iter().find(|known| known.0 == circuit)
+        {
             return Ok(history.estimate());
         }
         let limit = u32::try_from(WINDOW).unwrap_or(u32::MAX);
@@ -78,7 +75,7 @@ impl Queue {
         if estimates.histories.len() >= CIRCUITS_MAX {
             estimates.histories.clear();
         }
-        estimates.histories.insert(circuit.to_owned(), history);
+        estimates.histories.push((circuit.to_owned(), history));
         Ok(estimate)
     }
 
@@ -92,8 +89,9 @@ impl Queue {
         let Some(own) = self.expected_work(circuit)? else { return Ok(None) };
         let of = |circuit: &str| Ok::<_, QueueError>(self.expected_work(circuit)?.unwrap_or(own));
         let mut underway = Vec::new();
-        for RunningRow { subject, started_at } in self.rows_of::<RunningRow>(RUNNING, &[])? {
-            underway.push(Underway { estimate: of(&subject)?, elapsed: now.since(UnixMillis(started_at)) });
+        for mut row in self.rows_of(RUNNING, &[])? {
+            let elapsed = now.since(UnixMillis(row.number("started_at")?));
+            underway.push(Underway { estimate: of(&row.text("subject")?)?, elapsed });
         }
         let mut ahead = Vec::new();
         for group in &position.ahead {
@@ -112,7 +110,7 @@ impl Queue {
         let priority = submission.priority;
         let rank = Rank::new(priority, now).0;
         let values = values![submission.account.as_str(), i64::from(priority.level()), now, rank];
-        let position = read_position(self.rows(view::AHEAD_OF_NEW_JOB, values)?);
+        let position = read_position(self.rows(view::AHEAD_OF_NEW_JOB, values)?)?;
         self.until_done(&position, submission.circuit.as_str(), now)
     }
 
@@ -124,9 +122,10 @@ impl Queue {
             ahead.push(Waiting { estimate, jobs: group.jobs });
         }
         let mut underway = Vec::new();
-        for RunningRow { subject, started_at } in self.rows_of::<RunningRow>(RUNNING, &[])? {
-            let Some(estimate) = self.expected_work(&subject)? else { return Ok(None) };
-            underway.push(Underway { estimate, elapsed: now.since(UnixMillis(started_at)) });
+        for mut row in self.rows_of(RUNNING, &[])? {
+            let elapsed = now.since(UnixMillis(row.number("started_at")?));
+            let Some(estimate) = self.expected_work(&row.text("subject")?)? else { return Ok(None) };
+            underway.push(Underway { estimate, elapsed });
         }
         Ok(Some(prediction::wait(workers, &underway, &ahead)))
     }

@@ -1,15 +1,13 @@
 //! Pages of jobs.
 
+use super::{Queue, QueueError};
+use crate::jobs_do::database::Value;
 use edgeprove_job_rules::{
     job::Job,
     listing::{FilterValue, ListOrder, Listing},
     sql::view,
     time::UnixMillis,
 };
-use serde::Deserialize;
-
-use super::{Queue, QueueError};
-use crate::jobs_do::database::Value;
 
 /// A page of jobs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,11 +18,6 @@ pub struct Page {
     pub next: Option<i64>,
     /// The number of jobs on all pages, if it was wanted.
     pub total: Option<u64>,
-}
-
-#[derive(Deserialize)]
-struct TotalRow {
-    jobs: u64,
 }
 
 impl Queue {
@@ -38,7 +31,8 @@ impl Queue {
         };
         let mut values = filter(listing, now);
         let total = if wants_total {
-            self.rows::<TotalRow>(view::COUNT_LISTED, &values)?.pop().map(|row| row.jobs)
+            let row = self.rows(view::COUNT_LISTED, &values)?.pop();
+            row.map(|row| row.count("jobs")).transpose()?
         } else {
             None
         };

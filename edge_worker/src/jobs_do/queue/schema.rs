@@ -1,7 +1,6 @@
 //! The tables of the object, and their versions.
 
 use edgeprove_job_rules::sql::{self, Migration};
-use serde::Deserialize;
 
 use super::{Queue, QueueError};
 use crate::jobs_do::database::values;
@@ -23,11 +22,6 @@ CREATE TABLE cancels (job TEXT PRIMARY KEY, actor TEXT NOT NULL) STRICT, WITHOUT
 CREATE TABLE marks (name TEXT PRIMARY KEY, at INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 "];
 
-#[derive(Deserialize)]
-struct VersionRow {
-    version: i64,
-}
-
 impl Queue {
     /// Brings the tables to this version. Each step is a transaction.
     pub(super) fn migrate(&self) -> Result<(), QueueError> {
@@ -39,7 +33,10 @@ impl Queue {
     }
 
     fn migrate_tables(&self, tables: &'static str, scripts: &[&str]) -> Result<(), QueueError> {
-        let found = self.rows_of::<VersionRow>(FIND, values![tables])?.pop().map_or(0, |row| row.version);
+        let found = match self.rows_of(FIND, values![tables])?.pop() {
+            Some(row) => row.number("version")?,
+            None => 0,
+        };
         let known = i64::try_from(scripts.len()).unwrap_or(i64::MAX);
         if found > known {
             return Err(QueueError::LaterTables { tables, found, known });
@@ -47,7 +44,7 @@ impl Queue {
         for (version, script) in (1..).zip(scripts).filter(|(version, _)| *version > found) {
             self.atomically(|| {
                 self.database.script(script)?;
-                self.rows_of::<serde::de::IgnoredAny>(STORE, values![tables, version])?;
+                self.rows_of(STORE, values![tables, version])?;
                 Ok::<_, QueueError>(())
             })?;
         }

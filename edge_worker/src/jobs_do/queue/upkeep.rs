@@ -1,6 +1,6 @@
 //! Upkeep: leases that ended, jobs whose retention is over, artifacts that nobody needs, and when the object must wake.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 
 use edgeprove_job_rules::{
     audit::{Action, Actor, Entry, Outcome},
@@ -11,10 +11,9 @@ use edgeprove_job_rules::{
     time::UnixMillis,
 };
 use edgeprove_protocol::{JobId, JobStatus, Problem, ProblemType};
-use serde::Deserialize;
 
 use super::{KIND, Queue, QueueError, audit::Acting};
-use crate::jobs_do::database::values;
+use crate::jobs_do::{database::values, row::Row};
 
 /// Most rows of one step.
 const STEP: u32 = 200;
@@ -50,37 +49,12 @@ pub struct Tidied {
 }
 
 /// An artifact that nobody needs any more.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DoomedArtifact {
     /// The number of its job.
     seq: i64,
     /// Its name.
     pub artifact: String,
-}
-
-#[derive(Deserialize)]
-struct ArtifactRow {
-    artifact: String,
-}
-
-#[derive(Deserialize)]
-struct IdRow {
-    id: String,
-}
-
-#[derive(Deserialize)]
-struct NextRow {
-    due: Option<i64>,
-    lease: Option<i64>,
-    expiry: Option<i64>,
-    tombstone: Option<i64>,
-    failed_input: Option<i64>,
-    doomed: i64,
-}
-
-#[derive(Deserialize)]
-struct MarkRow {
-    at: i64,
 }
 
 impl Queue {
@@ -90,7 +64,7 @@ impl Queue {
         let rules = self.rules.rules;
         let latest = now.after(rules.backoff.cap);
         let values = values![now, latest, rules.lease.until(now), rules.retention.expires_at(now)];
-        self.rows::<IdRow>(upkeep::SETTLE, values)?;
+        self.rows(upkeep::SETTLE, values)?;
         self.reap(UnixMillis::MAX, now)
     }
 
@@ -135,17 +109,16 @@ impl Queue {
     /// Expires jobs, and deletes rows and vouchers that expired long ago. A step is bounded.
     pub fn expire(&self, now: UnixMillis) -> Result<Tidied, QueueError> {
         self.atomically(|| {
-            let expired: Vec<IdRow> = self.rows(upkeep::EXPIRE, values![now, STEP])?;
             let mut changed = Vec::new();
-            for row in expired {
-                let id: JobId = row.id.parse().map_err(CorruptRow::Id)?;
+            for mut row in self.rows(upkeep::EXPIRE, values![now, STEP])? {
+                let id: JobId = row.text("id")?.parse().map_err(CorruptRow::Id)?;
                 let entry = Entry::new(now.rfc3339(), Actor::Server, Action::JobExpired);
                 self.append(&Entry { job_id: Some(id), job_kind: Some(KIND.to_owned()), ..entry })?;
                 changed.push(id);
             }
             let until = self.rules.rules.retention.rows_until(now);
-            let deleted: Vec<IdRow> = self.rows(upkeep::DELETE, values![until, STEP])?;
-            self.rows::<IdRow>(vouchers::FORGET, values![until, STEP])?;
+            let deleted = self.rows(upkeep::DELETE, values![until, STEP])?;
+            self.rows(vouchers::FORGET, values![until, STEP])?;
             let has_more = changed.len().max(deleted.len()) >= STEP as usize;
             Ok(Tidied { changed, has_more })
         })
@@ -154,13 +127,18 @@ impl Queue {
     /// Artifacts that nobody needs any more.
     pub fn doomed(&self, limit: u32, now: UnixMillis) -> Result<Vec<DoomedArtifact>, QueueError> {
         let until = self.rules.rules.retention.failed_inputs_until(now);
-        self.rows(upkeep::DOOMED_ARTIFACTS, values![limit, until])
+        let rows = self.rows(upkeep::DOOMED_ARTIFACTS, values![limit, until])?;
+        let doomed = |mut row: Row| {
+            let (seq, artifact) = (row.number("seq")?, row.text("artifact")?);
+            Ok::<_, QueueError>(DoomedArtifact { seq, artifact })
+        };
+        rows.into_iter().map(doomed).collect()
     }
 
     /// Records that an artifact was removed.
     pub fn forget(&self, doomed: &DoomedArtifact) -> Result<(), QueueError> {
         let values = values![doomed.seq, doomed.artifact.as_str()];
-        self.rows::<serde::de::IgnoredAny>(upkeep::FORGET_ARTIFACT, values).map(drop)
+        self.rows(upkeep::FORGET_ARTIFACT, values).map(drop)
     }
 
     /// Those of these artifacts that no job names.
@@ -168,35 +146,37 @@ impl Queue {
         if artifacts.is_empty() {
             return Ok(artifacts);
         }
-        let named: Vec<ArtifactRow> = self.rows(upkeep::NAMED_ARTIFACTS, &[])?;
-        let named: HashSet<String> = named.into_iter().map(|row| row.artifact).collect();
+        let mut named = BTreeSet::new();
+        for mut row in self.rows(upkeep::NAMED_ARTIFACTS, &[])? {
+            named.insert(row.text("artifact")?);
+        }
         Ok(artifacts.into_iter().filter(|artifact| !named.contains(artifact)).collect())
     }
 
     /// When something of this name was done last.
     pub fn mark(&self, name: &str) -> Result<Option<UnixMillis>, QueueError> {
-        let row = self.rows_of::<MarkRow>(MARK, values![name])?.pop();
-        Ok(row.map(|row| UnixMillis(row.at)))
+        let Some(row) = self.rows_of(MARK, values![name])?.pop() else { return Ok(None) };
+        Ok(Some(UnixMillis(row.number("at")?)))
     }
 
     /// Writes that something of this name was done now.
     pub fn set_mark(&self, name: &str, now: UnixMillis) -> Result<(), QueueError> {
-        self.rows_of::<serde::de::IgnoredAny>(SET_MARK, values![name, now]).map(drop)
+        self.rows_of(SET_MARK, values![name, now]).map(drop)
     }
 
     /// The time at which a job is due; `None` if none is queued. Then the time of the next upkeep; `None` if there is nothing
     /// to keep.
     pub fn next(&self, now: UnixMillis) -> Result<(Option<UnixMillis>, Option<UnixMillis>), QueueError> {
-        let Some(row) = self.rows_of::<NextRow>(NEXT, values![now])?.pop() else { return Ok((None, None)) };
+        let Some(row) = self.rows_of(NEXT, values![now])?.pop() else { return Ok((None, None)) };
         let retention = self.rules.rules.retention;
-        let after = |at: Option<i64>, time| at.map(|at| UnixMillis(at).after(time));
+        let at = |column| Ok::<_, QueueError>(row.maybe_number(column)?.map(UnixMillis));
         let upkeep = [
-            row.lease.map(UnixMillis),
-            row.expiry.map(UnixMillis),
-            after(row.tombstone, retention.tombstones),
-            after(row.failed_input, retention.failed_inputs),
-            (row.doomed != 0).then_some(now),
+            at("lease")?,
+            at("expiry")?,
+            at("tombstone")?.map(|at| at.after(retention.tombstones)),
+            at("failed_input")?.map(|at| at.after(retention.failed_inputs)),
+            (row.number("doomed")? != 0).then_some(now),
         ];
-        Ok((row.due.map(UnixMillis), upkeep.into_iter().flatten().min()))
+        Ok((at("due")?, upkeep.into_iter().flatten().min()))
     }
 }

@@ -1,96 +1,53 @@
 //! Jobs as callers see them, and the counts of the queue.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-
 use edgeprove_job_rules::{
     job::Job,
     job_document::for_observers,
     job_view::JobView,
-    priority::Rank,
     proof_job::STAGES,
     queue_position::{JobGroup, QueuePosition, QueuedJob, positions},
     row,
     sql::view,
     time::UnixMillis,
-    turn::{OrderKey, Turn},
 };
 use edgeprove_protocol::{JobDocument, JobId, JobStatus, Priority};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+use serde_json::{Map, Value};
 
 use super::{KIND, Queue, QueueError};
-use crate::jobs_do::{database::values, payload::document, protocol::Viewer};
+use crate::jobs_do::{database::values, payload::document, protocol::Viewer, row::Row};
 
 /// The groups of queued jobs.
 const GROUPS: &str =
     "SELECT kind, subject, count(*) AS jobs FROM jobs WHERE status = 'queued' GROUP BY kind, subject";
 
-/// The place of a job that was inserted.
-#[derive(Debug, Deserialize)]
-pub(super) struct PlaceRow {
-    pub(super) seq: i64,
-    rank: i64,
-    turn: i64,
-}
-
-/// A group of jobs ahead.
-#[derive(Deserialize)]
-pub(super) struct AheadRow {
-    kind: Option<String>,
-    subject: Option<String>,
-    jobs: u64,
-}
-
-#[derive(Deserialize)]
-struct QueuedRow {
-    id: String,
-    kind: String,
-    subject: String,
-    version: String,
-}
-
-#[derive(Deserialize)]
-struct CountRow {
-    status: String,
-    priority: i64,
-    jobs: u64,
-}
-
-#[derive(Deserialize)]
-struct OldestRow {
-    priority: i64,
-    enqueued_at: i64,
-}
-
 /// The queue now: the answer of `GET /v1/queue`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Counts {
     /// Jobs by status.
-    pub jobs: BTreeMap<&'static str, u64>,
+    pub jobs: Map<String, Value>,
     /// Queued jobs by priority.
-    pub queued: BTreeMap<&'static str, u64>,
+    pub queued: Map<String, Value>,
     /// How long the oldest queued job of each priority has waited, in milliseconds.
-    pub oldest_queued_ms: BTreeMap<&'static str, u64>,
+    pub oldest_queued_ms: Map<String, Value>,
     /// Jobs with watchers.
     pub watched: usize,
 }
 
-impl PlaceRow {
-    pub(super) fn order(&self) -> OrderKey {
-        OrderKey { rank: Rank(self.rank), turn: Turn(self.turn) }
-    }
-}
-
 /// A position from the numbers of jobs ahead.
-pub(super) fn read_position(rows: Vec<AheadRow>) -> QueuePosition {
+pub(super) fn read_position(rows: Vec<Row>) -> Result<QueuePosition, QueueError> {
     let mut ahead = Vec::<JobGroup>::new();
-    for AheadRow { kind, subject, jobs } in rows {
-        let (Some(kind), Some(subject)) = (kind, subject) else { continue };
+    for mut row in rows {
+        let jobs = row.count("jobs")?;
+        let (Some(kind), Some(subject)) = (row.maybe_text("kind")?, row.maybe_text("subject")?) else {
+            continue;
+        };
         match ahead.iter_mut().find(|group| (&group.kind, &group.subject) == (&kind, &subject)) {
             Some(group) => group.jobs += jobs,
             None => ahead.push(JobGroup { kind, subject, jobs }),
         }
     }
-    QueuePosition { ahead }
+    Ok(QueuePosition { ahead })
 }
 
 impl Queue {
@@ -98,8 +55,8 @@ impl Queue {
     pub fn view(&self, job: Job, now: UnixMillis) -> Result<JobView, QueueError> {
         let position = match job.status {
             JobStatus::Queued => {
-                let rows: Vec<AheadRow> = self.rows(view::AHEAD, values![job.id.to_string()])?;
-                (!rows.is_empty()).then(|| read_position(rows))
+                let rows = self.rows(view::AHEAD, values![job.id.to_string()])?;
+                if rows.is_empty() { None } else { Some(read_position(rows)?) }
             }
             _ => None,
         };
@@ -139,14 +96,16 @@ impl Queue {
         now: UnixMillis,
     ) -> Result<Vec<JobDocument>, QueueError> {
         let queued = jobs.iter().filter(|job| has_positions && job.status == JobStatus::Queued);
-        let wanted: HashSet<JobId> = queued.map(|job| job.id).collect();
+        // A page has few jobs.
+        let wanted: Vec<JobId> = queued.map(|job| job.id).collect();
         let queue = if wanted.is_empty() { Vec::new() } else { self.queued()? };
         let found = positions(&queue, |_| true, |id| wanted.contains(&id));
-        let mut found: HashMap<JobId, QueuePosition> =
+        let mut found: Vec<(JobId, QueuePosition)> =
             found.map(|(job, position)| (job.id, position)).collect();
         let mut shown = Vec::with_capacity(jobs.len());
         for job in jobs {
-            let position = found.remove(&job.id);
+            let at = found.iter().position(|(id, _)| *id == job.id);
+            let position = at.map(|at| found.swap_remove(at).1);
             shown.push(self.shown(&self.view_at(job, position, now)?, viewer, now)?);
         }
         Ok(shown)
@@ -159,39 +118,51 @@ impl Queue {
     }
 
     fn queued(&self) -> Result<Vec<QueuedJob>, QueueError> {
-        let rows: Vec<QueuedRow> = self.rows(view::QUEUED, values![i64::from(u32::MAX), KIND])?;
-        let job = |row: QueuedRow| {
-            let QueuedRow { id, kind, subject, version } = row;
-            let id = id.parse().map_err(row::CorruptRow::Id)?;
+        let rows = self.rows(view::QUEUED, values![i64::from(u32::MAX), KIND])?;
+        let job = |mut row: Row| {
+            let (kind, subject, version) = (row.text("kind")?, row.text("subject")?, row.text("version")?);
+            let id = row.text("id")?.parse().map_err(row::CorruptRow::Id)?;
             Ok::<_, QueueError>(QueuedJob { id, kind, subject, version })
         };
         rows.into_iter().map(job).collect()
     }
 
     pub(super) fn queued_groups(&self) -> Result<Vec<JobGroup>, QueueError> {
-        Ok(read_position(self.rows_of(GROUPS, &[])?).ahead)
+        Ok(read_position(self.rows_of(GROUPS, &[])?)?.ahead)
     }
 
     /// The numbers of jobs.
     pub fn counts(&self, now: UnixMillis) -> Result<Counts, QueueError> {
         let mut counts = Counts {
-            jobs: JobStatus::ALL.map(|status| (status.as_str(), 0)).into(),
-            queued: Priority::ALL.map(|priority| (priority.as_str(), 0)).into(),
-            oldest_queued_ms: BTreeMap::new(),
+            jobs: zeros(&JobStatus::ALL.map(JobStatus::as_str)),
+            queued: zeros(&Priority::ALL.map(Priority::as_str)),
+            oldest_queued_ms: Map::new(),
             watched: 0,
         };
-        for CountRow { status, priority, jobs } in self.rows::<CountRow>(view::COUNTS, &[])? {
-            let status: JobStatus = status.parse().map_err(row::CorruptRow::Status)?;
-            *counts.jobs.entry(status.as_str()).or_default() += jobs;
+        for mut row in self.rows(view::COUNTS, &[])? {
+            let jobs = row.count("jobs")?;
+            let status: JobStatus = row.text("status")?.parse().map_err(row::CorruptRow::Status)?;
+            add(&mut counts.jobs, status.as_str(), jobs);
             if status == JobStatus::Queued {
-                *counts.queued.entry(row::priority(priority)?.as_str()).or_default() += jobs;
+                add(&mut counts.queued, row::priority(row.number("priority")?)?.as_str(), jobs);
             }
         }
-        for OldestRow { priority, enqueued_at } in self.rows::<OldestRow>(view::OLDEST_QUEUED, &[])? {
-            let waited = now.since(UnixMillis(enqueued_at)).as_millis();
+        for row in self.rows(view::OLDEST_QUEUED, &[])? {
+            let waited = now.since(UnixMillis(row.number("enqueued_at")?)).as_millis();
             let waited = u64::try_from(waited).unwrap_or(u64::MAX);
-            counts.oldest_queued_ms.insert(row::priority(priority)?.as_str(), waited);
+            add(&mut counts.oldest_queued_ms, row::priority(row.number("priority")?)?.as_str(), waited);
         }
         Ok(counts)
     }
+}
+
+/// Zero for each name.
+fn zeros(names: &[&str]) -> Map<String, Value> {
+    names.iter().map(|name| ((*name).to_owned(), Value::from(0))).collect()
+}
+
+/// Adds to the number of this name.
+fn add(counts: &mut Map<String, Value>, name: &str, jobs: u64) {
+    let before = counts.get(name).and_then(Value::as_u64).unwrap_or(0);
+    counts.insert(name.to_owned(), (before + jobs).into());
 }

@@ -1,4 +1,4 @@
-//! Attempts at jobs: claimed, kept by a lease, and ended with its fencing token.
+//! Attempts at jobs: claimed, held by a lease, and ended with its fencing token.
 
 use edgeprove_job_rules::{
     audit::{Action, Outcome},
@@ -10,11 +10,10 @@ use edgeprove_job_rules::{
     time::UnixMillis,
 };
 use edgeprove_protocol::{JobStatus, Problem, ProblemType};
-use serde::Deserialize;
 use uuid::Uuid;
 
 use super::{KIND, Queue, QueueError, audit::Acting};
-use crate::jobs_do::{database::values, payload::ProofReport};
+use crate::jobs_do::{database::values, payload::ProofReport, row::Row};
 
 /// The end of an attempt.
 #[derive(Debug, Clone, PartialEq)]
@@ -43,11 +42,6 @@ pub enum LeaseStatus {
     CancelRequested,
     /// The lease ended, and another attempt may run.
     Lost,
-}
-
-#[derive(Deserialize)]
-struct CancelRow {
-    cancel_requested_at: Option<i64>,
 }
 
 impl AttemptEnd {
@@ -88,7 +82,7 @@ impl Queue {
     pub fn heartbeat(&self, job: &Job, now: UnixMillis) -> Result<LeaseStatus, QueueError> {
         let until = self.rules.rules.lease.until(now);
         let rows = self.rows(work::HEARTBEAT, values![job.id.to_string(), job.lease_token.0, until])?;
-        Ok(lease_status(rows))
+        lease_status(rows)
     }
 
     /// Writes the stage of an attempt, with the estimate of its work.
@@ -96,7 +90,7 @@ impl Queue {
         let estimate = self.expected_work(&job.subject)?.map(StageEstimate::from);
         let estimate = estimate.map(|estimate| estimate.encode());
         let values = values![job.id.to_string(), job.lease_token.0, stage.name, now, estimate];
-        Ok(lease_status(self.rows(work::REPORT_STAGE, values)?))
+        lease_status(self.rows(work::REPORT_STAGE, values)?)
     }
 
     /// Ends an attempt. Returns the status of the job now; `None` if the lease was lost, in which case the result must be
@@ -173,10 +167,8 @@ impl Queue {
     }
 }
 
-fn lease_status(mut rows: Vec<CancelRow>) -> LeaseStatus {
-    match rows.pop() {
-        None => LeaseStatus::Lost,
-        Some(CancelRow { cancel_requested_at: None }) => LeaseStatus::Held,
-        Some(CancelRow { cancel_requested_at: Some(_) }) => LeaseStatus::CancelRequested,
-    }
+fn lease_status(mut rows: Vec<Row>) -> Result<LeaseStatus, QueueError> {
+    let Some(row) = rows.pop() else { return Ok(LeaseStatus::Lost) };
+    let requested = row.maybe_number("cancel_requested_at")?;
+    Ok(if requested.is_some() { LeaseStatus::CancelRequested } else { LeaseStatus::Held })
 }
