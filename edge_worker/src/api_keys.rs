@@ -20,7 +20,7 @@ pub struct ApiKeys {
     keys: Vec<NamedDigest>,
     /// Whether callers without a key are admitted although there are keys.
     allows_anonymous: bool,
-    /// What the holders may do, where the containers' keys tell it.
+    /// What the holders may do, by the containers' keys.
     profiles: BTreeMap<String, Profile>,
     /// What callers without a key may do.
     anonymous: Profile,

@@ -56,7 +56,7 @@ pub enum PutError<E> {
         /// Bytes that arrived.
         received: u64,
     },
-    /// It has more bytes than its length says.
+    /// It has more bytes than its length.
     TooLong,
     /// It did not arrive in time.
     TooSlow {

@@ -21,7 +21,8 @@
 //! - [`edge_error`]: every failure, and the one mapping to problems and statuses.
 //! - [`bucket`], [`refusal`]: the bucket of R2; a submission that is refused.
 //! - [`settings`], [`router`]: the variables of `wrangler.toml`; the endpoint of a request.
-//! - [`artifact_keys`], [`artifact_format`]: the keys and the format of encrypted objects.
+//! - [`artifact_keys`]: the keys of encrypted objects.
+//! - [`artifact_format`]: their format.
 //! - [`api_keys`], [`cors`]: whether a caller or a page is admitted.
 //! - [`server_keys`], [`variables`]: the keys of the containers; the forms that variables and secrets have.
 //! - [`platform_errors`]: the meaning of Cloudflare's error messages.

@@ -51,7 +51,13 @@ fn may_be_refusal(status: u16, content_type: Option<&str>) -> bool {
 /// Whether the body is that of a refusal. The response to a `HEAD` request has no body and counts as a refusal: it is
 /// the most likely 403 for a request that the edge admitted.
 fn is_refusal(body: &[u8]) -> bool {
-    let code = |body| serde_json::from_slice::<Value>(body).ok()?.get("code")?.as_str().map(str::to_owned);
+    let code = |body| {
+        serde_json::from_str::<Value>(std::str::from_utf8(body).ok()?)
+            .ok()?
+            .get("code")?
+            .as_str()
+            .map(str::to_owned)
+    };
     body.is_empty() || code(body).as_deref() == Some(ProblemType::NotFromTheEdge.code())
 }
 

@@ -10,7 +10,7 @@
 //!    proof gets 504 otherwise.
 //!
 //! Imports run down this list only.
-//! - [`request`]: what the head says.
+//! - [`request`]: what the head asks for.
 //! - [`sealed`]: the head of a sealed body.
 
 pub mod request;
@@ -179,7 +179,9 @@ impl Submitter<'_> {
         };
         let bytes = Uint8Array::new(&buffer);
         let json = zeroize::Zeroizing::new(bytes.to_vec());
-        let inputs: InputsHead = serde_json::from_slice(&json).map_err(|error| {
+        let text = std::str::from_utf8(&json)
+            .map_err(|_| Refusal::invalid("the body is not JSON: it is not UTF-8"))?;
+        let inputs: InputsHead = serde_json::from_str(text).map_err(|error| {
             // The message of the parser may quote a value.
             let at = format!("the body is not JSON in the form of inputs, at line {}", error.line());
             Refusal::invalid(at)

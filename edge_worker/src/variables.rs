@@ -52,7 +52,7 @@ impl Value {
     pub fn text(&self, is_list: bool) -> Result<String, FormFault> {
         match self {
             Self::Text(text) => Ok(text.clone()),
-            Self::Number(number) => Ok(number.to_string()),
+            Self::Number(number) => Ok(number_text(*number)),
             Self::Boolean(boolean) => Ok(boolean.to_string()),
             Self::List(_) if !is_list => Err(FormFault::List),
             Self::List(entries) => {
@@ -65,6 +65,19 @@ impl Value {
             Self::UnreadableSecret => Err(FormFault::UnreadableSecret),
             Self::Other => Err(FormFault::Other),
         }
+    }
+}
+
+/// The text of a number. The standard library's text of a floating-point number would be a seventieth of the whole Worker.
+fn number_text(number: f64) -> String {
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the number is whole, and far below the limits of the type"
+    )]
+    let whole = (number.fract() == 0.0 && number.abs() < 1e15).then_some(number as i64);
+    match whole {
+        Some(whole) => whole.to_string(),
+        None => serde_json::to_string(&number).unwrap_or_default(),
     }
 }
 

@@ -73,7 +73,7 @@ impl Reader {
         Ok(value.dyn_into().unwrap_or_else(|_| Uint8Array::new_with_length(0)))
     }
 
-    /// Reads and discards what is left, for at most `limit`, and lets go of the rest.
+    /// Reads and discards what is left, for at most `limit`, and cancels the stream then.
     pub async fn discard(&self, limit: Duration) {
         let rest = async { while self.read(64 << 10).await.is_ok_and(|piece| piece.length() > 0) {} };
         if let Either::Right(_) = select(pin!(rest), Delay::from(limit)).await {
@@ -90,7 +90,7 @@ pub enum SealError<E> {
         /// Bytes that arrived.
         received: u64,
     },
-    /// There are more bytes than the length says.
+    /// There are more bytes than the length.
     TooLong,
     /// Its beginning was refused.
     Refused(E),

@@ -27,7 +27,7 @@ pub enum JobsMode {
 }
 
 /// The place of the jobs, and the keys where it is the edge. Without the setting, jobs are at the edge if everything for that is
-/// there, and nothing says that they are elsewhere.
+/// there, and no setting puts them elsewhere.
 pub(super) fn read(
     reader: &mut Reader<'_>,
     bound: &BTreeSet<&str>,

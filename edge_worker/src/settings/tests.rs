@@ -248,7 +248,11 @@ fn a_variable_of_an_unusable_form_is_an_error() {
 #[test]
 fn edge_and_container_have_the_same_secret() {
     for written in ["0123456789abcdef\n", " 0123456789abcdef\r\n", "\u{feff}0123456789abcdef"] {
-        let settings = settings(&[("EDGE_SECRET", written), ("EDGEPROVE_ARTIFACT_KEY", "0f0f\n")]);
+        let settings = settings(&[
+            ("EDGE_SECRET", written),
+            ("EDGEPROVE_ARTIFACT_KEY", "0f0f\n"),
+            ("JOBS", "container"),
+        ]);
         assert_eq!(settings.secret.as_ref().map(Secret::expose), Some("0123456789abcdef"));
         assert_eq!(settings.container_var(SERVER_EDGE_SECRET), Some("0123456789abcdef"));
         assert_eq!(settings.container_var("EDGEPROVE_ARTIFACT_KEY"), Some("0f0f"));

@@ -1,4 +1,4 @@
-//! What a request for a job asks for, as far as its head says it.
+//! What the head of a request for a job asks for.
 //!
 //! The rules are those of a server (`container_src/src/http/admitted_request.rs`). The edge knows no circuit: whether there is one
 //! of this name, and whether the body is its witness, is found out when the job runs.

@@ -30,6 +30,22 @@ pub(crate) const WORKER_ENV: (&str, &str) = ("WASM_BINDGEN_USE_JS_SYS", "1");
 /// The files that worker-build writes.
 const RESULTS: [&str; 2] = ["index.js", "index_bg.wasm"];
 
+/// What wasm-opt does: it optimises for size, and removes names and other sections that nothing reads when the edge runs. The
+/// message of a panic has its file and line without them. The features are those of rustc's target and of wasm-bindgen, and
+/// no newer ones, which workerd may not know.
+const WASM_OPT: [&str; 10] = [
+    "-Oz",
+    "--strip-debug",
+    "--strip-producers",
+    "--enable-mutable-globals",
+    "--enable-sign-ext",
+    "--enable-nontrapping-float-to-int",
+    "--enable-bulk-memory",
+    "--enable-multivalue",
+    "--enable-reference-types",
+    "--enable-exception-handling",
+];
+
 /// Updates `edge_worker/build`, unless it is up to date.
 pub(super) fn run(tools: &EdgeTools) -> anyhow::Result<()> {
     let module = compile(tools)?;
@@ -45,12 +61,12 @@ pub(super) fn run(tools: &EdgeTools) -> anyhow::Result<()> {
         .args(["--profile", PROFILE])
         .current_dir(tools.paths.edge_dir())
         .env("WASM_BINDGEN_BIN", &tools.wasm_bindgen)
-        .env("WASM_OPT_BIN", tools.npm_program("wasm-opt"))
         .env("ESBUILD_BIN", tools.npm_program("esbuild"));
     let (status, output) = capture(worker_build)?;
     if !status.success() {
         bail!("worker-build failed: {status}\n{output}");
     }
+    optimise(tools, &results.join(RESULTS[1]))?;
     fs::write(stamp_file(&results), stamp(&results, &sources)?)
         .with_context(|| format!("{} cannot be written", stamp_file(&results).display()))?;
     let size = fs::metadata(results.join(RESULTS[1])).context("worker-build wrote no module")?.len();
@@ -78,12 +94,21 @@ fn compile(tools: &EdgeTools) -> anyhow::Result<PathBuf> {
     Ok(tools.paths.target.join(TARGET).join(PROFILE).join("edgeprove_edge.wasm"))
 }
 
+/// Replaces the module by a smaller one.
+fn optimise(tools: &EdgeTools, module: &Path) -> anyhow::Result<()> {
+    let mut wasm_opt = Command::new(tools.npm_program("wasm-opt"));
+    wasm_opt.args(WASM_OPT).arg("-o").arg(module).arg(module);
+    let (status, output) = capture(wasm_opt)?;
+    if !status.success() {
+        bail!("wasm-opt failed: {status}\n{output}");
+    }
+    Ok(())
+}
+
 /// The digest of everything that the results depend on.
 fn sources_digest(tools: &EdgeTools, module: &Path) -> anyhow::Result<String> {
     let versions = &tools.versions;
-    // The manifest has the options of wasm-opt.
-    let mut parts =
-        vec![digest::of_file(module)?, digest::of_file(&tools.paths.edge_dir().join("Cargo.toml"))?];
+    let mut parts = vec![digest::of_file(module)?, WASM_OPT.join(" ")];
     parts.extend([&versions.worker.version, &versions.wasm_bindgen.version].map(Clone::clone));
     parts.extend(versions.edge_npm.values().cloned());
     Ok(digest::of_bytes(parts.join("\n").as_bytes()))
