@@ -132,6 +132,8 @@ impl Assignment {
             request_id: request_id.clone(),
             trace: trace.clone(),
             voucher: None,
+            // The claimed witness is open; whether it came sealed matters for receipts only, and none is signed here.
+            sealed: false,
         };
         let new = NewJob {
             id: *id,

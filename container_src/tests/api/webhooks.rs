@@ -92,7 +92,7 @@ fn metric(server: &TestServer, outcome: &str) -> u64 {
 
 /// Verifies a webhook with the code of the documentation, and a secret.
 fn verifies_by_documentation(webhook: &WebhookRequest, body: &[u8], secret: &str) -> bool {
-    let document = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("docs/API.md");
+    let document = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("docs/WEBHOOKS.md");
     let document = fs::read_to_string(document).unwrap();
     let (_, snippet) = document.split_once("```js\n").expect("it has a snippet");
     let (snippet, _) = snippet.split_once("```").unwrap();

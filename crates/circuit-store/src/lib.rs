@@ -226,7 +226,7 @@ impl CircuitStore {
         }
     }
 
-    /// Describes a published circuit anew. `None`: it was removed meanwhile.
+    /// Replaces the description of a published circuit. `None`: it was removed meanwhile.
     pub async fn describe(
         &self,
         circuit: &NewCircuit,

@@ -175,6 +175,7 @@ mod tests {
             fallback_from: None,
             timings: Timings { prove_ms: 12.5, ..Timings::default() },
             request_id: "r1".to_owned(),
+            receipt: None,
         };
         serde_json::to_vec(&answer).unwrap()
     }

@@ -22,7 +22,7 @@ pub(super) trait Awaited {
     fn path(&self) -> String;
     /// The part of that answer that is about this work. `None`: the server does not know the work any more.
     fn part_of(&self, answer: Value) -> Option<Value>;
-    /// Whether this part says that the work has ended. The error says why it failed.
+    /// Whether the work has ended, by this part. The error has the reason of a failure.
     fn has_ended(&self, part: &Value) -> Result<bool, Failure>;
     /// The failure of work that the server does not know any more.
     fn gone(&self) -> Failure;

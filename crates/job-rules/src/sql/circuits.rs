@@ -41,7 +41,7 @@ pub const VERSIONS: Statement = statement! {
     "SELECT id, version, family, family_size FROM circuits ORDER BY id"
 };
 
-/// Describes a circuit anew.
+/// Replaces the description of a circuit.
 ///
 /// Binds 1 id, 2 hash of its identity, 3 description. Returns the circuit. No row: there is no such circuit any more.
 pub const DESCRIBE: Statement = statement! {

@@ -1,4 +1,4 @@
-"""Verifies webhooks of an Edgeprove server: Standard Webhooks 1.0.0, as docs/API.md describes them."""
+"""Verifies webhooks of an Edgeprove server: Standard Webhooks 1.0.0, as docs/WEBHOOKS.md describes them."""
 
 from __future__ import annotations
 
