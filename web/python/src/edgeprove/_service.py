@@ -1,10 +1,11 @@
-"""What a service publishes of itself at ``/.well-known/edgeprove``, and its receipts. ``wire.py`` offers these types."""
+"""What a service publishes at ``/.well-known/edgeprove``, and its receipts. ``wire.py`` offers these types."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from ._terms import Target
+
 
 @dataclass(frozen=True)
 class ServiceVersions:

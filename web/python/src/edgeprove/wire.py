@@ -6,7 +6,7 @@ A test compares them with the answers of a real server. A newer server may add m
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from ._decode import wire
 from ._service import (
@@ -15,8 +15,8 @@ from ._service import (
     Receipt as Receipt,
     ReceiptKey as ReceiptKey,
     ReceiptProgram as ReceiptProgram,
-    ReceiptServer as ReceiptServer,
     Receipts as Receipts,
+    ReceiptServer as ReceiptServer,
     Sealing as Sealing,
     SealingKey as SealingKey,
     ServiceDocument as ServiceDocument,
