@@ -398,7 +398,7 @@ mod tests {
         for series in all() {
             assert!(seen.insert(series.name), "{} is defined twice", series.name);
             assert!(series.name.starts_with("edgeprove_"));
-            assert!(series.name.bytes().all(|byte| byte == b'_' || byte.is_ascii_lowercase()));
+            assert!(series.name.bytes().all(|byte| matches!(byte, b'_' | b'a'..=b'z' | b'0'..=b'9')));
             assert_eq!(series.kind == Kind::Counter, series.name.ends_with("_total"), "{}", series.name);
             assert_eq!(series.kind == Kind::Histogram, series.name.ends_with("_duration_seconds"));
             let words: Vec<&str> = series.name.split('_').collect();

@@ -10,6 +10,7 @@
 )]
 
 mod admission;
+mod bucket;
 mod built_circuits;
 mod edge_jobs;
 mod edge_queue;
