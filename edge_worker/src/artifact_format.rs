@@ -5,6 +5,9 @@ use edgeprove_protocol::JobId;
 
 /// Bytes of the head.
 pub const HEAD_BYTES: usize = 1 + KEY_ID_BYTES + SALT_BYTES;
+/// The same, as streams count.
+pub const HEAD_LENGTH: u32 = 41;
+const _: () = assert!(HEAD_LENGTH as usize == HEAD_BYTES);
 /// Bytes of a key's public id.
 pub const KEY_ID_BYTES: usize = 8;
 /// Bytes of the random salt.

@@ -18,8 +18,8 @@ use futures_util::future::{Either, select};
 use wasm_bindgen::JsValue;
 use wasm_bindgen_futures::spawn_local;
 use worker::{
-    Date, Delay, Env,
-    js_sys::{Object, Uint8Array},
+    Delay, Env,
+    js_sys::{Date, Object, Uint8Array},
 };
 
 use crate::{
@@ -214,9 +214,8 @@ impl Artifacts {
         limit: u32,
     ) -> Result<OldObjects, EdgeError> {
         let objects = briefly(self.bucket.list(prefix, after, limit)).await?;
-        let before =
-            Date::now().as_millis().saturating_sub(u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
-        let is_old = |object: &&BucketObject| object.uploaded().value_of() < before as f64;
+        let before = Date::now() - age.as_secs_f64() * 1000.0;
+        let is_old = |object: &&BucketObject| object.uploaded().value_of() < before;
         let names = objects.iter().filter(is_old).map(BucketObject::key).collect();
         let is_full = objects.len() >= limit as usize;
         Ok(OldObjects { names, next: objects.last().filter(|_| is_full).map(BucketObject::key) })

@@ -12,7 +12,7 @@
 //! - [`forward_headers`]: which headers reach the server and the caller.
 //! - [`artifacts`]: the bodies and proofs of jobs, encrypted in R2.
 //! - [`response_stream`]: how responses are forwarded.
-//! - [`websocket_relay`]: WebSockets.
+//! - [`websocket_relay`]: how WebSockets are forwarded.
 //! - [`page`]: the page for browsers.
 //! - [`bindings`]: the bindings.
 //! - [`outgoing_request`]: how requests are forwarded.

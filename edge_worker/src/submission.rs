@@ -19,7 +19,8 @@ pub mod sealed;
 use std::{pin::pin, time::Duration};
 
 use edgeprove_protocol::{
-    CircuitId, JobId, ProblemType, caller::address_account, endpoints::Endpoint, headers, prefer::WAIT_SHARE,
+    CircuitId, JobId, ProblemType, Target, caller::address_account, endpoints::Endpoint, headers,
+    prefer::WAIT_SHARE,
 };
 use futures_util::{
     StreamExt as _,
@@ -161,7 +162,7 @@ impl Submitter<'_> {
                 return Err(sealed::replayed().into());
             }
         }
-        let digest = self.digest(job, circuit.as_ref(), artifacts, &sha256);
+        let digest = digest(job, circuit.as_ref(), artifacts, &sha256);
         Ok(Stored { artifact, digest, circuit, headers: self.body_headers(job, now_ms) })
     }
 
@@ -172,7 +173,7 @@ impl Submitter<'_> {
     ) -> Result<(web_sys::ReadableStream, Option<CircuitId>), EdgeError> {
         let limit = self.settings.timeouts.prove;
         let reading = JsFuture::from(self.request.array_buffer().map_err(|error| runtime(&error))?);
-        let broken_off = || EdgeError::from(of_upload(PutError::BrokenOff { received: 0 }, job.bytes));
+        let broken_off = || of_upload(PutError::BrokenOff { received: 0 }, job.bytes);
         let buffer: ArrayBuffer = match select(reading, Delay::from(limit)).await {
             Either::Left((buffer, _)) => buffer.map_err(|_| broken_off())?.unchecked_into(),
             Either::Right(_) => return Err(of_upload(PutError::TooSlow { limit }, job.bytes)),
@@ -205,25 +206,6 @@ impl Submitter<'_> {
             web_sys::Response::new_with_opt_buffer_source(Some(&bytes)).map_err(|error| runtime(&error))?;
         let body = response.body().ok_or_else(|| failed("the inputs have no stream"))?;
         Ok((body, named))
-    }
-
-    /// The digest that reveals another request under the same idempotency key. The ciphertext of a sealed body differs each time, so
-    /// there only its length counts.
-    fn digest(
-        &self,
-        job: &JobRequest,
-        circuit: Option<&CircuitId>,
-        artifacts: &Artifacts,
-        sha256: &[u8; 32],
-    ) -> String {
-        let length = job.bytes.to_be_bytes();
-        let (domain, body) = match job.content {
-            Content::Sealed => (&b"sealed job"[..], &length[..]),
-            Content::Witness | Content::Inputs | Content::Form => (&b"job"[..], &sha256[..]),
-        };
-        let circuit = circuit.map(CircuitId::as_str).unwrap_or_default();
-        let target = job.target.map(|target| target.as_str()).unwrap_or_default();
-        artifacts.keys().fingerprint(&[domain, circuit.as_bytes(), target.as_bytes(), body])
     }
 
     /// The headers with which a container gets the body.
@@ -385,6 +367,19 @@ fn of_upload(error: PutError<Refusal>, bytes: u64) -> EdgeError {
 
 fn refused(kind: ProblemType, detail: &str) -> EdgeError {
     Refusal::new(kind, detail).into()
+}
+
+/// The digest that reveals another request under the same idempotency key. The ciphertext of a sealed body differs each time, so
+/// there only its length counts.
+fn digest(job: &JobRequest, circuit: Option<&CircuitId>, artifacts: &Artifacts, sha256: &[u8; 32]) -> String {
+    let length = job.bytes.to_be_bytes();
+    let (domain, body) = match job.content {
+        Content::Sealed => (&b"sealed job"[..], &length[..]),
+        Content::Witness | Content::Inputs | Content::Form => (&b"job"[..], &sha256[..]),
+    };
+    let circuit = circuit.map(CircuitId::as_str).unwrap_or_default();
+    let target = job.target.map(Target::as_str).unwrap_or_default();
+    artifacts.keys().fingerprint(&[domain, circuit.as_bytes(), target.as_bytes(), body])
 }
 
 fn failed(reason: &str) -> EdgeError {

@@ -44,7 +44,7 @@ pub(crate) struct ImagesArgs {
     /// have compiled the program already; the size of the images is then not checked.
     #[arg(long, env = SERVER_ENV, value_name = "FILE")]
     server: Option<PathBuf>,
-    /// Put noir_js, bb.js and points of the CRS into the images of the server, so that their page can prove in the browser. The
+    /// Put `noir_js`, `bb.js` and points of the CRS into the images of the server, so that their page can prove in the browser. The
     /// size of the images is then not checked.
     #[arg(long)]
     page_local: bool,

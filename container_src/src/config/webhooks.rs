@@ -40,7 +40,6 @@ pub struct WebhookArgs {
 
 /// The secrets with which webhooks are signed.
 #[derive(Debug, Clone, Args)]
-#[expect(clippy::struct_field_names, reason = "they are the names of the flags")]
 pub struct WebhookSecretArgs {
     /// Secret with which webhooks are signed: `whsec_` and 24 to 64 random bytes in base64, as from `echo whsec_$(openssl rand
     /// -base64 32)`. With several, separated by commas, each webhook has a signature with each, so that receivers can

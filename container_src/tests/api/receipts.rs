@@ -246,8 +246,8 @@ fn a_webhook_has_the_receipt() {
     let request = server.prove_request(&samples::range_check().witness).header("prefer", "respond-async");
     let submitted = request.header(headers::CALLBACK_URL, &receiver.url("/hook")).send();
     assert_eq!(submitted.status, 202, "{submitted:?}");
-    let received = webhooks::wait_for(&receiver, 1);
-    let event = webhooks::assert_signed(&received[0]);
+    let calls = webhooks::wait_for(&receiver, 1);
+    let event = webhooks::assert_signed(&calls[0]);
     let receipt = event["data"]["receipt"].as_str().unwrap();
     assert!(verified(&server, receipt).verified);
 }
@@ -285,7 +285,7 @@ fn a_groth16_proof_has_a_receipt_too() {
     let keys = work.file("keys.json", &String::from_utf8(server.get("/.well-known/edgeprove").body).unwrap());
     tar::Archive::new(&tar.body[..]).unpack(work.0.path()).unwrap();
     let run = || {
-        work.run(&[
+        Work::run(&[
             &receipt,
             "--public-key",
             &keys,
@@ -297,9 +297,9 @@ fn a_groth16_proof_has_a_receipt_too() {
             &work.at("verification_key.json"),
         ])
     };
-    work.assert_verdict(&run(), 0, "valid\n");
+    Work::assert_verdict(&run(), 0, "valid\n");
     fs::write(work.at("public.json"), r#"["51", "7"]"#).unwrap();
-    work.assert_verdict(&run(), 1, "invalid: the receipt is of another proof: the public inputs");
+    Work::assert_verdict(&run(), 1, "invalid: the receipt is of another proof: the public inputs");
     fs::write(work.at("public.json"), "{}").unwrap();
     assert_eq!(run().status.code(), Some(65));
 }
@@ -400,12 +400,12 @@ impl Work {
         command
     }
 
-    fn run(&self, arguments: &[&str]) -> Output {
+    fn run(arguments: &[&str]) -> Output {
         processes::run(&mut Self::command(arguments), wait::LIMIT)
     }
 
     #[track_caller]
-    fn assert_verdict(&self, output: &Output, code: i32, part: &str) {
+    fn assert_verdict(output: &Output, code: i32, part: &str) {
         let text = String::from_utf8_lossy(&output.stdout);
         assert!(output.status.code() == Some(code) && text.starts_with(part), "{output:?}");
     }
@@ -432,39 +432,39 @@ fn the_command_verifies_a_receipt_and_finds_what_is_wrong() {
     let files = ["--proof", &proof, "--public-inputs", &inputs, "--vk", &vk];
     for file in [&alone, &whole] {
         for source in [["--public-key", keys.as_str()], ["--url", &url]] {
-            let output = work.run(&[&[file.as_str()], &source[..], &files[..]].concat());
-            work.assert_verdict(&output, 0, "valid\n  circuit: range_check\n");
+            let output = Work::run(&[&[file.as_str()], &source[..], &files[..]].concat());
+            Work::assert_verdict(&output, 0, "valid\n  circuit: range_check\n");
         }
     }
-    let as_json = work.run(&[&alone, "--public-key", &keys, "--json"]);
+    let as_json = Work::run(&[&alone, "--public-key", &keys, "--json"]);
     let verdict: Value = serde_json::from_slice(&as_json.stdout).unwrap();
     assert_eq!((&verdict["valid"], &verdict["receipt"]["spool_wiped"]), (&json!(true), &json!(true)));
     // From standard input.
     let mut command = Work::command(&["-", "--public-key", &keys]);
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(receipt.as_bytes()).unwrap();
-    work.assert_verdict(&child.wait_with_output().unwrap(), 0, "valid\n");
+    Work::assert_verdict(&child.wait_with_output().unwrap(), 0, "valid\n");
 
     let invalid = |output: &Output, part: &str| {
-        work.assert_verdict(output, 1, "invalid: ");
+        Work::assert_verdict(output, 1, "invalid: ");
         assert!(String::from_utf8_lossy(&output.stdout).contains(part), "{output:?}");
     };
     let others = work.file("others.json", &document(&other));
-    invalid(&work.run(&[&alone, "--public-key", &others]), "none of the given keys");
-    invalid(&work.run(&[&alone, "--url", &format!("http://{}", other.address())]), "none of the given keys");
+    invalid(&Work::run(&[&alone, "--public-key", &others]), "none of the given keys");
+    invalid(&Work::run(&[&alone, "--url", &format!("http://{}", other.address())]), "none of the given keys");
     for (flag, path) in [("--proof", &inputs), ("--public-inputs", &proof), ("--vk", &proof)] {
-        invalid(&work.run(&[&alone, "--public-key", &keys, flag, path]), "of another proof");
+        invalid(&Work::run(&[&alone, "--public-key", &keys, flag, path]), "of another proof");
     }
-    let output = work.run(&[&alone, "--public-key", &keys, "--proof", &inputs, "--json"]);
+    let output = Work::run(&[&alone, "--public-key", &keys, "--proof", &inputs, "--json"]);
     let verdict: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert!(output.status.code() == Some(1) && verdict["valid"] == false && verdict["reason"].is_string());
     // A receipt of another time, by a key that is the same and had expired.
     let expired = document(&server).replace("\"expires_at\":\"20", "\"expires_at\":\"19");
     let expired = work.file("expired.json", &expired);
-    invalid(&work.run(&[&alone, "--public-key", &expired]), "at which its key does not sign");
+    invalid(&Work::run(&[&alone, "--public-key", &expired]), "at which its key does not sign");
 
     let fails = |arguments: &[&str], code: i32| {
-        let output = work.run(arguments);
+        let output = Work::run(arguments);
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.code() == Some(code) && stderr.starts_with("edgeprove: "), "{output:?}");
     };

@@ -117,7 +117,8 @@ pub(super) fn key_of(head: &[u8]) -> Option<KeyId> {
 /// Decrypts the chunks of one version.
 enum Decryptor {
     ChaCha20Poly1305(DecryptorBE32<ChaCha20Poly1305>),
-    Aes256Gcm(DecryptorBE32<Aes256Gcm>),
+    // Its round keys and tables take over 600 bytes.
+    Aes256Gcm(Box<DecryptorBE32<Aes256Gcm>>),
 }
 
 impl Decryptor {
@@ -131,7 +132,7 @@ impl Decryptor {
             VERSION_OF_EDGE => {
                 let key = own_key(key, head, KEY_INFO_OF_EDGE);
                 let nonce = Nonce::<Aes256Gcm, StreamBE32<Aes256Gcm>>::default();
-                Some(Self::Aes256Gcm(DecryptorBE32::new((&*key).into(), &nonce)))
+                Some(Self::Aes256Gcm(Box::new(DecryptorBE32::new((&*key).into(), &nonce))))
             }
             _ => None,
         }

@@ -15,6 +15,7 @@
 //! - [`lines`]: reads the lines of such a file, from either end.
 //! - [`filter`]: which entries are wanted.
 //! - [`refusals`]: counts refused requests by caller and reason.
+//! - [`error`]: why the log cannot be read or written.
 
 use std::{
     fmt,

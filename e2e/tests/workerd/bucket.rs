@@ -1,5 +1,5 @@
 //! What the edge's bucket holds, as the local R2 keeps it: a database of the objects, and a file for the content of each. The file of an
-//! object that was not stored to its end may stay on the disk, so only the database says what exists.
+//! object that was not stored to its end may stay on the disk, so only the database counts.
 
 use std::{
     fs,

@@ -11,7 +11,7 @@ use worker::{
 };
 
 use super::web_crypto::{Cipher, Digest, Writer};
-use crate::artifact_format::{HEAD_BYTES, Head, TAG_BYTES, chunk_bytes, chunks};
+use crate::artifact_format::{HEAD_LENGTH, Head, TAG_BYTES, chunk_bytes, chunks};
 
 #[wasm_bindgen]
 extern "C" {
@@ -151,7 +151,7 @@ pub struct Opening {
 impl Opening {
     /// Reads the head of an object; `None` if it is none.
     pub async fn head(reader: &Reader) -> Result<Option<Head>, JsValue> {
-        let bytes = reader.read(HEAD_BYTES as u32).await?;
+        let bytes = reader.read(HEAD_LENGTH).await?;
         Ok(Head::read(&bytes.to_vec()))
     }
 

@@ -94,7 +94,7 @@ impl Writer {
 
 /// A new salt.
 pub fn random_salt() -> Result<[u8; SALT_BYTES], JsValue> {
-    let salt = Uint8Array::new_with_length(SALT_BYTES as u32);
+    let salt = Uint8Array::from([0; SALT_BYTES].as_slice());
     CRYPTO.with(|crypto| crypto.get_random_values(&salt))?;
     let mut bytes = [0; SALT_BYTES];
     salt.copy_to(&mut bytes);
@@ -114,7 +114,7 @@ impl Cipher {
         let bytes = Uint8Array::from(own_key.as_slice());
         let imported = CRYPTO.with(Crypto::subtle).import_key("raw", &bytes, "AES-GCM", false, &usages)?;
         let key = JsFuture::from(imported).await?.unchecked_into();
-        bytes.fill(0, 0, KEY_BYTES as u32);
+        bytes.fill(0, 0, bytes.length());
         Ok(Self { key, associated: Uint8Array::from(name.associated(head).as_slice()) })
     }
 

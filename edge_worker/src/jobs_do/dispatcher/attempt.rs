@@ -97,7 +97,7 @@ impl Core {
         let end = loop {
             match select(work, pin!(Delay::from(every))).await {
                 Either::Left((end, _)) => break end,
-                Either::Right((_, unfinished)) => work = unfinished,
+                Either::Right(((), unfinished)) => work = unfinished,
             }
             match self.queue.heartbeat(job, now()) {
                 Ok(LeaseStatus::Held) => {}
@@ -234,13 +234,11 @@ impl Core {
                 Err(error) => error,
             };
             log_error("artifact_not_stored", Some(job.id), &error.cause().unwrap_or(error.detail()));
-            match pauses.next() {
-                Some(pause) => Delay::from(pause).await,
-                None => {
-                    let id = Some(payload.request_id.clone());
-                    return Err(retry(error.problem_type(), "the proof cannot be stored", id));
-                }
-            }
+            let Some(pause) = pauses.next() else {
+                let id = Some(payload.request_id.clone());
+                return Err(retry(error.problem_type(), "the proof cannot be stored", id));
+            };
+            Delay::from(pause).await;
         }
     }
 
@@ -267,19 +265,16 @@ impl Core {
             log_error("job_not_sent", Some(job.id), &error);
             retry(ProblemType::ContainerLost, "the request could not be sent to the container", id())
         };
-        let (to, url) = match &self.settings.upstream {
-            Some(server) => {
-                let server = server.to_string();
-                (outgoing_request::global_fetch(), format!("{}{path}", server.trim_end_matches('/')))
-            }
-            None => {
-                let limit = limit.as_millis().to_string();
-                forward_headers::set(&mut outgoing_headers, forward_headers::TIMEOUT_MS, &limit);
-                let object =
-                    bindings::prover(&self.env, slot.instance).map_err(|error| unsent(error.detail()))?;
-                let object: Fetch = object.into_rpc();
-                (object, bindings::prover_url(slot.instance, path))
-            }
+        let (to, url) = if let Some(server) = &self.settings.upstream {
+            let server = server.to_string();
+            (outgoing_request::global_fetch(), format!("{}{path}", server.trim_end_matches('/')))
+        } else {
+            let limit = limit.as_millis().to_string();
+            forward_headers::set(&mut outgoing_headers, forward_headers::TIMEOUT_MS, &limit);
+            let object =
+                bindings::prover(&self.env, slot.instance).map_err(|error| unsent(error.detail()))?;
+            let object: Fetch = object.into_rpc();
+            (object, bindings::prover_url(slot.instance, path))
         };
         let outgoing = Outgoing::post(&url, &outgoing_headers, &body, controller)
             .map_err(|error| unsent(error.to_string()))?;
@@ -331,16 +326,13 @@ impl Core {
     /// Wakes a container, or finds out whether the server accepts work. Returns the load that it reported.
     pub(super) async fn ready(&self, instance: u16) -> Result<Option<Load>, String> {
         let limit = self.settings.lifecycle.start_timeout + OBJECT_MARGIN;
-        let (to, url) = match &self.settings.upstream {
-            Some(server) => {
-                let server = server.to_string();
-                (outgoing_request::global_fetch(), format!("{}{READY_PATH}", server.trim_end_matches('/')))
-            }
-            None => {
-                let object = bindings::prover(&self.env, instance).map_err(|error| error.detail())?;
-                let object: Fetch = object.into_rpc();
-                (object, bindings::prover_url(instance, WAKE_PATH))
-            }
+        let (to, url) = if let Some(server) = &self.settings.upstream {
+            let server = server.to_string();
+            (outgoing_request::global_fetch(), format!("{}{READY_PATH}", server.trim_end_matches('/')))
+        } else {
+            let object = bindings::prover(&self.env, instance).map_err(|error| error.detail())?;
+            let object: Fetch = object.into_rpc();
+            (object, bindings::prover_url(instance, WAKE_PATH))
         };
         let request = Outgoing::get(&url).map_err(|error| error.to_string())?;
         let response = match request.send(&to, limit).await {

@@ -118,7 +118,9 @@ impl Core {
             });
             match tidied {
                 Ok(Tidied { changed, has_more }) => {
-                    changed.into_iter().for_each(|id| self.report(id));
+                    for id in changed {
+                        self.report(id);
+                    }
                     if !has_more {
                         return;
                     }
