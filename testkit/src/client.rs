@@ -15,7 +15,7 @@ use edgeprove_protocol::{
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, socket_with};
 
-use crate::{Sample, bb, samples, wait::LIMIT};
+use crate::{Sample, bb, contract, samples, wait::LIMIT};
 
 /// A complete response.
 #[derive(Debug)]
@@ -85,10 +85,12 @@ impl Request {
     }
 
     /// Sends it over a new connection, which the server may break.
+    #[track_caller]
     pub fn try_send(self) -> Result<Response, ureq::Error> {
         self.try_send_within(LIMIT)
     }
 
+    #[track_caller]
     fn try_send_within(self, limit: Duration) -> Result<Response, ureq::Error> {
         let agent: ureq::Agent = ureq::Agent::config_builder()
             .http_status_as_error(false)
@@ -98,9 +100,12 @@ impl Request {
             .build()
             .into();
         let request: http::Request<Vec<u8>> = self.head.body(self.body).expect("the request is well formed");
+        let (method, uri) = (request.method().clone(), request.uri().clone());
         let mut response = agent.run(request)?;
         let body = response.body_mut().with_config().limit(64 << 20).read_to_vec()?;
-        Ok(Response { status: response.status(), headers: response.headers().clone(), body })
+        let response = Response { status: response.status(), headers: response.headers().clone(), body };
+        contract::check(&method, &uri, &response);
+        Ok(response)
     }
 }
 

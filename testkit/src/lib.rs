@@ -3,6 +3,7 @@
 //! - [`server`]: starts a server, and at its end checks what must be true of every server. Start here.
 //! - [`settings`]: the settings that a test server is started with.
 //! - [`client`]: requests, responses, and connections that send what no ordinary client sends.
+//! - [`contract`]: compares answers of servers with the OpenAPI document.
 //! - [`retry`]: a client that repeats a request as docs/ERRORS.md describes.
 //! - [`jobs`]: submits, follows and fetches jobs.
 //! - [`puller`]: starts provers that pull.
@@ -40,6 +41,7 @@ pub mod bb;
 pub mod circuit_form;
 pub mod client;
 pub mod clock;
+pub mod contract;
 pub mod ethereum;
 pub mod inputs;
 pub mod jobs;

@@ -20,6 +20,7 @@ use serde_json::Value;
 use crate::{
     Connection, Response,
     client::Request,
+    contract,
     processes::{self, Process},
     samples::{self, Sample},
     settings::{ServerFolder, Settings},
@@ -99,6 +100,7 @@ impl TestServer {
             assert!(status.is_none(), "the server ended with {status:?}");
             fs::read_to_string(folder.address_file()).ok()?.trim().parse().ok()
         });
+        contract::register(address);
         let server = Self { guard, folder, address, pid, provers, sample, has_wrapper, has_ended: false };
         if wait {
             server.wait_until_ready();

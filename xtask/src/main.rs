@@ -5,10 +5,11 @@
 //! - [`demo`]: everything once, from setup to a verified proof.
 //! - [`mod@test`], [`check`]: run the tests; check the code without running it.
 //! - [`mod@bench`]: measures speed and memory against goals.
+//! - [`contract`]: sends requests by the OpenAPI document to a server.
 //! - [`images`]: builds the container images.
 //! - [`mod@edge`]: builds and runs the Worker in front of the containers.
 //! - [`versions`], [`paths`]: the pinned versions, and the folders that the commands use.
-//! - [`python`]: the Python in which the Python client is tested.
+//! - [`python`]: Python with the packages of a lock file.
 //! - [`server`], [`interrupt`]: starts and stops a server; handles Ctrl-C.
 //! - [`process`], [`progress`], [`digest`], [`platform`], [`cargo_tool`]: shared helpers.
 
@@ -17,6 +18,7 @@
 mod bench;
 mod cargo_tool;
 mod check;
+mod contract;
 mod demo;
 mod digest;
 mod edge;
@@ -48,6 +50,7 @@ enum Command {
     Bench(bench::BenchArgs),
     Edge(edge::EdgeArgs),
     Check(check::CheckArgs),
+    Contract(contract::ContractArgs),
 }
 
 fn main() -> ExitCode {
@@ -59,6 +62,7 @@ fn main() -> ExitCode {
         Command::Bench(args) => bench::run(&args),
         Command::Edge(args) => edge::run(&args),
         Command::Check(args) => check::run(&args),
+        Command::Contract(args) => contract::run(&args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,4 +1,5 @@
-//! The Python of the tests in `web/python`, with the packages of their lock file, in a virtual environment in `target`.
+//! Python with the packages of a lock file, in a virtual environment in `target`: for the tests of `web/python`, and for
+//! `cargo xtask contract`.
 //!
 //! Nothing else in the repository needs Python: where there is none, these tests are skipped.
 
@@ -28,25 +29,30 @@ pub(crate) fn package_dir(paths: &Paths) -> PathBuf {
     paths.root.join("web/python")
 }
 
-/// The interpreter of the environment, which is made or renewed where needed. `None`: this machine has no Python that fits.
+/// The interpreter of the environment for the tests of `web/python`. See [`environment_of`].
 pub(crate) fn environment(paths: &Paths) -> anyhow::Result<Option<PathBuf>> {
+    environment_of(paths, "python", &package_dir(paths).join("requirements-dev.txt"))
+}
+
+/// The interpreter of an environment with the packages of a lock file. It is made or renewed where needed. `None`: this machine has no
+/// Python that fits.
+pub(crate) fn environment_of(paths: &Paths, name: &str, lock: &Path) -> anyhow::Result<Option<PathBuf>> {
     let Some(base) = NAMES.into_iter().find(|name| fits(name)) else { return Ok(None) };
-    let lock = package_dir(paths).join("requirements-dev.txt");
-    let stamp = digest::of_file(&lock)?;
-    let folder = paths.target.join("python");
+    let stamp = digest::of_file(lock)?;
+    let folder = paths.target.join(name);
     let python = folder.join("bin/python");
     let stamp_file = folder.join(".edgeprove-stamp");
     if fits(&python.to_string_lossy()) && fs::read_to_string(&stamp_file).is_ok_and(|found| found == stamp) {
         return Ok(Some(python));
     }
-    let step = Step::start("Python packages of web/python", "pip install");
+    let step = Step::start(format!("Python packages of {name}"), "pip install");
     let install = || {
         process::read(base, &["-m", "venv", "--clear", text(&folder)?], INSTALL_LIMIT)?;
         let arguments =
             ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes", "-r"];
-        process::read(&python, &[arguments.as_slice(), &[text(&lock)?]].concat(), INSTALL_LIMIT)
+        process::read(&python, &[arguments.as_slice(), &[text(lock)?]].concat(), INSTALL_LIMIT)
     };
-    install().context("the Python packages of web/python cannot be installed")?;
+    install().with_context(|| format!("the packages of {} cannot be installed", lock.display()))?;
     fs::write(&stamp_file, stamp).with_context(|| format!("{} cannot be written", stamp_file.display()))?;
     step.done(&format!("installed in {}", folder.display()));
     Ok(Some(python))

@@ -96,6 +96,30 @@ pub fn seconds(text: &str) -> Option<Duration> {
     text.trim().parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
 }
 
+/// The container that the query names, as `?container=3`. The edge has chosen it by then, so only its form matters; a server alone
+/// has none. Other parameters are ignored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NamedContainer(pub Option<u16>);
+
+#[derive(Deserialize)]
+struct RawContainer {
+    container: Option<u16>,
+}
+
+impl FromRequestParts<AppState> for NamedContainer {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
+        let query = Query::<RawContainer>::from_request_parts(parts, state).await;
+        let named = query.ok().map(|Query(raw)| raw.container);
+        let named = named.filter(|named| named.is_none_or(|number| number <= JobId::INSTANCE_MAX));
+        named.map(Self).ok_or_else(|| {
+            let detail = format!("`container` in the query must be one number from 0 to {}", JobId::INSTANCE_MAX);
+            ApiError::new(ProblemType::InvalidRequest, detail)
+        })
+    }
+}
+
 /// The query of a request for a proof.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProofQuery {

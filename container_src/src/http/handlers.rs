@@ -23,6 +23,7 @@ pub mod list_jobs;
 pub mod local_prover;
 pub mod metrics;
 pub mod mint_voucher;
+pub mod openapi;
 pub mod page;
 pub mod problems;
 pub mod proof_request;

@@ -29,7 +29,7 @@ use super::{
     handlers::{
         audit, board_batch, board_events, calldata, cancel_job, circuit_events, circuit_files,
         circuit_request, circuits, claim_work, deploy_circuit, estimate, get_job, get_proof, health, index,
-        job_counts, job_events, list_jobs, local_prover, metrics, mint_voucher, page, problems,
+        job_counts, job_events, list_jobs, local_prover, metrics, mint_voucher, openapi, page, problems,
         proof_request, remove_circuit, retry_job, scale, service, stats, templates, verification_key, verify,
         work_heartbeat, work_outcome, work_witness,
     },
@@ -70,6 +70,8 @@ fn routes() -> Vec<Route> {
     vec![
         // For pages, back ends and the edge.
         Route::new(Get, "/", index::index),
+        Route::new(Get, "/openapi.json", openapi::document),
+        Route::new(Get, "/docs", openapi::reader),
         Route::new(Get, "/assets/{name}", page::asset),
         Route::new(Get, "/local-prover", local_prover::local_prover),
         Route::new(Get, "/local-prover/{name}", local_prover::file),

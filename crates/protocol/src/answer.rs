@@ -14,6 +14,7 @@ pub const TAR_MEDIA_TYPE: &str = "application/x-tar";
 
 /// A proof as JSON, for callers that accept `application/json`. `P` is the form of the proof itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "ProofAnswer"))]
 pub struct ProofAnswer<P = String> {
     /// Always `true`; a failure is a [`crate::Problem`] instead.
     pub success: bool,
@@ -57,6 +58,7 @@ pub struct ProofAnswer<P = String> {
 
 /// Duration of each stage of a request, in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Timings {
     /// From the request's head to the end of the witness checks.
     pub upload_ms: f64,
@@ -86,6 +88,7 @@ impl Timings {
 
 /// `GET /v1/circuits`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct CircuitList {
     /// The circuits, by name: the configured ones, then those that were built or uploaded.
     pub circuits: Vec<CircuitEntry>,
@@ -96,6 +99,7 @@ pub struct CircuitList {
 
 /// A new voucher: the body of `POST /v1/vouchers`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct NewVoucher {
     /// The token, for the page.
     pub voucher: String,
@@ -119,6 +123,7 @@ pub struct NewVoucher {
 
 /// One circuit of `GET /v1/circuits`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct CircuitEntry {
     /// Its name.
     pub id: CircuitId,
@@ -158,6 +163,7 @@ pub struct CircuitEntry {
 
 /// How far the build of a circuit is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct BuildProgress {
     /// The state of its job.
     pub status: JobStatus,
@@ -185,6 +191,7 @@ pub struct BuildProgress {
 /// A deployment of the contracts of a circuit: the answer of `POST /v1/circuits/{circuit}/deploy`, and a member of
 /// `deployments` in that of `GET /v1/circuits/{circuit}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct DeploymentEntry {
     /// The circuit.
     pub circuit: CircuitId,
@@ -212,6 +219,7 @@ pub struct DeploymentEntry {
 
 /// The status of a deployment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum DeploymentStatus {
     /// It runs, or waits for that.
@@ -224,6 +232,7 @@ pub enum DeploymentStatus {
 
 /// A contract on a chain.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct DeployedContract {
     /// Its name.
     pub name: String,
@@ -239,6 +248,7 @@ pub struct DeployedContract {
 
 /// Where a circuit comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum CircuitOrigin {
     /// The settings of the server name it.
@@ -252,6 +262,7 @@ pub enum CircuitOrigin {
 
 /// An uploaded circuit, and its files.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct UploadedCircuit {
     /// The name that its operator gave it. The id has a part of the hash too.
     pub name: String,
@@ -273,6 +284,7 @@ pub struct UploadedCircuit {
 
 /// The verifier contract of a circuit that was built. Its files are `verifier.sol` and `verifier.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct CircuitVerifier {
     /// Its kind: `groth16` or `honk-zk`.
     pub flavor: String,
@@ -287,6 +299,7 @@ pub struct CircuitVerifier {
 
 /// The gas of transactions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ContractGas {
     /// Of those that deploy the verifier and its libraries.
     pub deploy: u64,
@@ -296,6 +309,7 @@ pub struct ContractGas {
 
 /// The answer of `POST /v1/verify/{circuit}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Verdict {
     /// Whether the proof is valid for these public inputs.
@@ -306,6 +320,7 @@ pub struct Verdict {
 
 /// The answer of `GET /v1/proofs/{id}/calldata`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Calldata {
     /// The function of the verifier contract, with the types of its parameters.
     pub function: String,
@@ -319,6 +334,7 @@ pub struct Calldata {
 
 /// What a circuit was built from, and its files.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct BuiltFrom {
     /// The name of its template.
     pub template_name: String,
@@ -346,6 +362,7 @@ pub struct BuiltFrom {
 
 /// How the keys of a circuit were made. The second phase, for each circuit alone, is always that of the server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct CircuitSetup {
     /// The first phase, which circuits share. `None`: the server made it for this circuit.
     pub powers: Option<PowersOfTau>,
@@ -353,6 +370,7 @@ pub struct CircuitSetup {
 
 /// Powers of tau, from which keys are made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PowersOfTau {
     /// `ceremony` where the Hermez ceremony published the file, otherwise `local`.
     pub origin: String,
@@ -364,6 +382,7 @@ pub struct PowersOfTau {
 
 /// One file of a circuit that was built or uploaded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct CircuitFile {
     /// Its name.
     pub name: String,
@@ -377,6 +396,7 @@ pub struct CircuitFile {
 
 /// `GET /api/health`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Health {
     /// Whether the service can prove.
     pub status: HealthStatus,
@@ -421,6 +441,7 @@ pub struct Health {
 
 /// Whether the service can prove.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum HealthStatus {
     /// Everything works.
@@ -433,6 +454,7 @@ pub enum HealthStatus {
 
 /// The prover program.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct BbHealth {
     /// Whether a proof could start now.
     pub available: bool,
@@ -444,6 +466,7 @@ pub struct BbHealth {
 
 /// The common reference string.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct CrsHealth {
     /// Number of G1 points. A circuit of size 2^k needs 2^k, and at least 512.
     pub points: u64,
@@ -451,6 +474,7 @@ pub struct CrsHealth {
 
 /// The provers now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ProverHealth {
     /// `warm` or `process`.
     pub mode: String,
@@ -476,6 +500,7 @@ pub struct ProverHealth {
 
 /// The job queue.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct JobsHealth {
     /// Whether the server accepts jobs.
     pub enabled: bool,
@@ -490,6 +515,7 @@ pub struct JobsHealth {
 
 /// One circuit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct CircuitHealth {
     /// Its name.
     pub id: CircuitId,
@@ -514,6 +540,7 @@ pub struct CircuitHealth {
 
 /// Whether a circuit can be proved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum CircuitStatus {
     /// It is being built, or waits for that.

@@ -13,6 +13,7 @@ use crate::{
 
 /// The server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct BoardServer {
     /// Its version.
     pub version: String,
@@ -28,6 +29,7 @@ pub struct BoardServer {
 
 /// The caller of the stream.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct BoardCaller {
     /// The name of its key.
     pub name: Option<String>,
@@ -41,6 +43,7 @@ pub struct BoardCaller {
 
 /// The jobs of all servers that share the queue.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct BoardJobs {
     /// Jobs by kind and status. Combinations without jobs are left out.
     pub kinds: BTreeMap<String, BTreeMap<String, u64>>,
@@ -56,6 +59,7 @@ pub struct BoardJobs {
 
 /// Recent proofs of this server.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct BoardProofs {
     /// All proofs.
     pub all: ProofStats,
@@ -65,6 +69,7 @@ pub struct BoardProofs {
 
 /// The last hour, minute by minute.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct BoardHistory {
     /// The number of minutes that are remembered.
     pub minutes: u64,
@@ -74,6 +79,7 @@ pub struct BoardHistory {
 
 /// The proofs that ended in one minute.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct BoardMinute {
     /// When the minute began: RFC 3339, UTC, milliseconds.
     pub at: String,
@@ -91,6 +97,7 @@ pub struct BoardMinute {
 
 /// The provers of this server.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct BoardProvers {
     /// How they run: `warm` or `process`.
     pub mode: String,
@@ -120,6 +127,7 @@ pub struct BoardProvers {
 
 /// The proof cache of this server.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct BoardCache {
     /// Stored proofs.
     pub proofs: u64,
@@ -133,6 +141,7 @@ pub struct BoardCache {
 
 /// The circuits.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct BoardCircuits {
     /// The circuits, those that are built or failed to build first. At most 200.
     pub circuits: Vec<BoardCircuit>,
@@ -142,6 +151,7 @@ pub struct BoardCircuits {
 
 /// A circuit.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct BoardCircuit {
     /// Its name.
     pub id: CircuitId,
@@ -165,10 +175,12 @@ pub struct BoardCircuit {
 
 /// The problems with which proofs of this server failed within the last hour, the most frequent first.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct BoardProblems(pub Vec<BoardProblem>);
 
 /// A problem.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct BoardProblem {
     /// Its code.
     pub code: String,
@@ -184,6 +196,7 @@ pub struct BoardProblem {
 
 /// The answer of `POST /v1/board/cancel` and `POST /v1/board/retry`: one batch of the jobs that a filter selects.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct BatchResult {
     /// The number of jobs that the filter selects; in the first batch only.
     #[serde(skip_serializing_if = "Option::is_none", default)]

@@ -11,6 +11,7 @@ use serde::Serialize;
 
 /// The method of an endpoint. An endpoint with [`Method::Get`] also answers `HEAD`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Method {
     /// `GET` and `HEAD`.
@@ -92,6 +93,7 @@ pub enum ContainerRule {
 
 /// One endpoint. `GET /` shows its method, path and summary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Endpoint {
     /// Its method.
     pub method: Method,
@@ -261,6 +263,10 @@ const RECORDS_FOR_OPERATORS: EdgeAction = EdgeAction::ForwardIfAwake(Audience::O
 pub const ALL: &[Endpoint] = &[
     Endpoint::new(Method::Get, "/", Class::Info, EdgeAction::ListEndpoints,
         "lists the endpoints; a page for browsers, by Accept: text/html"),
+    Endpoint::new(Method::Get, "/openapi.json", Class::Info, FORWARD,
+        "this interface as an OpenAPI document"),
+    Endpoint::new(Method::Get, "/docs", Class::Info, FORWARD,
+        "the OpenAPI document as a page, for people"),
     Endpoint::new(Method::Get, "/assets/{name}", Class::Info, EdgeAction::ServePage,
         "a file of the page"),
     Endpoint::new(Method::Get, "/local-prover", Class::Info, FORWARD,

@@ -8,6 +8,7 @@ use crate::{CircuitId, JobId, JobStatus, Priority, Problem, Target};
 
 /// A job: the answer of `GET /v1/proofs/{id}`, and the data of each event.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct JobDocument {
     /// Its id.
     pub id: JobId,
@@ -72,6 +73,7 @@ pub struct JobDocument {
 
 /// Paths of a job's resources, relative to the service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct JobLinks {
     /// The job itself.
     #[serde(rename = "self")]
@@ -94,6 +96,7 @@ impl JobLinks {
 
 /// A page of jobs, the latest first.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct JobPage {
     /// The jobs.
     pub jobs: Vec<JobDocument>,
@@ -106,6 +109,7 @@ pub struct JobPage {
 
 /// One bar of the waterfall of a job.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct StageTime {
     /// What was done.
     pub stage: TimedStage,
@@ -117,6 +121,7 @@ pub struct StageTime {
 
 /// A part of the time of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum TimedStage {
     /// The request with the witness or the inputs arrived.
@@ -135,6 +140,7 @@ pub enum TimedStage {
 
 /// The stage of a job that makes a proof.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum JobStage {
     /// It waits in the queue.

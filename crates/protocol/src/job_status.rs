@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// The state of a job. On the wire and in the database it is the name in lower case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum JobStatus {
     /// It waits for a worker, or for the time of its next attempt.

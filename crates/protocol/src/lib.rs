@@ -21,6 +21,7 @@
 //! - [`statistics`]: bodies of `GET /v1/stats` and `GET /v1/estimate`. [`board`]: the sections of the board.
 //! - [`trace_context`]: the trace that a request belongs to.
 //! - [`work`]: bodies between a server and provers that pull jobs from it.
+//! - `schema`, with the feature `schema`: JSON Schemas of words that are texts on the wire. The other types derive theirs.
 
 pub mod answer;
 pub mod board;
@@ -40,6 +41,8 @@ pub mod priority;
 pub mod problem;
 pub mod receipt;
 pub mod role;
+#[cfg(feature = "schema")]
+mod schema;
 pub mod service;
 pub mod statistics;
 pub mod target;

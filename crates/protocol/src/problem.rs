@@ -25,6 +25,7 @@ pub const MEDIA_TYPE: &str = "application/problem+json";
 
 /// How serious a problem is for the operator of the service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// The caller has to change the request, or nothing is wrong. The service did its part.
@@ -174,6 +175,7 @@ impl PartialEq<ProblemType> for ProblemCode {
 
 /// A problem document: the members of RFC 9457, and `error` and `message` for callers that expect those.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Problem {
     /// The path of the type's documentation at the service.
     #[serde(rename = "type")]

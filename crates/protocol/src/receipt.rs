@@ -15,6 +15,7 @@ pub const RECEIPT_MAX_BYTES: usize = 8 << 10;
 
 /// What a server states of one proof.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[expect(clippy::struct_excessive_bools, reason = "each is a statement of its own on the wire")]
 pub struct Receipt {
     /// When it was signed, in seconds since 1970.
@@ -64,6 +65,7 @@ pub struct Receipt {
 
 /// The program that made a proof.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ReceiptProgram {
     /// Its name: `bb` or `groth16`.
     pub name: String,
@@ -73,6 +75,7 @@ pub struct ReceiptProgram {
 
 /// The server that signed a receipt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ReceiptServer {
     /// A random id, new with each start: the end of the server's name in its audit log.
     pub id: String,

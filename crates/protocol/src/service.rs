@@ -7,6 +7,7 @@ pub const SEALED_MEDIA_TYPE: &str = "application/vnd.edgeprove.sealed";
 
 /// `GET /.well-known/edgeprove`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ServiceDocument {
     /// Versions of the programs.
     pub versions: Versions,
@@ -24,6 +25,7 @@ pub struct ServiceDocument {
 
 /// Versions of the programs that make and verify proofs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Versions {
     /// The server.
     pub edgeprove: String,
@@ -35,6 +37,7 @@ pub struct Versions {
 
 /// Limits of requests. A proxy in front of the server may have lower ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ServiceLimits {
     /// Largest upload, in bytes.
     pub upload_max_bytes: u64,
@@ -52,6 +55,7 @@ pub struct ServiceLimits {
 
 /// The keys for which a client may seal what it sends: docs/SEALING.md.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SealingDocument {
     /// The keys, the best one first. Empty where the server opens nothing sealed.
     pub keys: Vec<SealingKeyDocument>,
@@ -59,6 +63,7 @@ pub struct SealingDocument {
 
 /// A public key.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SealingKeyDocument {
     /// Its id: 16 hexadecimal digits.
     pub id: String,
@@ -76,6 +81,7 @@ pub struct SealingKeyDocument {
 
 /// A suite of HPKE (RFC 9180), by the numbers that IANA assigned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct HpkeSuite {
     /// The key encapsulation mechanism.
     pub kem: u16,
@@ -92,6 +98,7 @@ impl HpkeSuite {
 
 /// The keys with which receipts are verified: docs/RECEIPTS.md. It is a JWK Set (RFC 7517).
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ReceiptsDocument {
     /// The keys: the one that signs now first, then earlier ones. Empty where the server signs no receipts.
     pub keys: Vec<ReceiptKeyDocument>,
@@ -102,6 +109,7 @@ pub struct ReceiptsDocument {
 
 /// A public key of receipts: a JWK of Ed25519 (RFC 8037).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ReceiptKeyDocument {
     /// Always `OKP`.
     pub kty: String,
@@ -124,6 +132,7 @@ pub struct ReceiptKeyDocument {
 
 /// Evidence of the program that has a private key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Attestation {
     /// There is none: clients trust the operator of the server.

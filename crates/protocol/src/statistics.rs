@@ -8,6 +8,7 @@ use crate::CircuitId;
 
 /// `GET /v1/stats`: recent proofs of one server.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Stats {
     /// The length of the window, in seconds. Counts of ended proofs and durations cover it.
     pub window_s: u64,
@@ -25,6 +26,7 @@ pub struct Stats {
 
 /// Proofs of one circuit, of one priority, or all.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ProofStats {
     /// Proofs that have a prover now.
     pub active: u64,
@@ -47,6 +49,7 @@ pub struct ProofStats {
 
 /// Quantiles, in milliseconds, each with an error of at most 4 %.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Quantiles {
     /// The median.
     pub p50: f64,
@@ -58,6 +61,7 @@ pub struct Quantiles {
 
 /// Jobs of all servers that share the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct JobStats {
     /// Queued jobs.
     pub queued: u64,
@@ -67,6 +71,7 @@ pub struct JobStats {
 
 /// `GET /v1/estimate`: the expected cost of one more proof of a circuit on this server.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct CostEstimate {
     /// The circuit.
     pub circuit: CircuitId,
@@ -87,6 +92,7 @@ pub struct CostEstimate {
 
 /// An expected duration, in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Interval {
     /// The expected duration.
     pub expected: f64,

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 /// Under `UltraHonk` the verifier fixes the hash of the proof's transcript. Proofs for both are zero-knowledge. A Groth16
 /// proof has no transcript, so that all its verifiers take the same proof.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Target {
     /// `bb verify`, bb.js and Noir's recursive verifier. The transcript uses Poseidon2. This is bb's default.
     #[default]

@@ -24,6 +24,7 @@ pub const WORKER_MAX_BYTES: usize = 64;
 
 /// The body of `POST /v1/work/claims`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ClaimRequest {
     /// The version of the protocol that the prover speaks.
     pub protocol: u32,
@@ -46,6 +47,7 @@ pub struct ClaimRequest {
 
 /// A prover that pulls.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Worker {
     /// The name of its process, new with each start: 1 to [`WORKER_MAX_BYTES`] of `A-Z a-z 0-9 - _ .`.
     pub name: String,
@@ -62,6 +64,7 @@ pub struct Worker {
 
 /// A proving program in its version.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct WorkBackend {
     /// Its name.
     pub name: String,
@@ -71,6 +74,7 @@ pub struct WorkBackend {
 
 /// A circuit in a version.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct WorkCircuit {
     /// The circuit.
     pub circuit: CircuitId,
@@ -80,6 +84,7 @@ pub struct WorkCircuit {
 
 /// The answer to a claim.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ClaimAnswer {
     /// The version of the protocol that the server speaks.
     pub protocol: u32,
@@ -93,6 +98,7 @@ pub struct ClaimAnswer {
 
 /// A job that a prover has claimed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ClaimedJob {
     /// Its id.
     pub id: JobId,
@@ -115,6 +121,7 @@ pub struct ClaimedJob {
 
 /// A witness to prove.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct WorkWitness {
     /// The circuit.
     pub circuit: CircuitId,
@@ -141,6 +148,7 @@ impl fmt::Debug for LeaseSecret {
 
 /// The body of `POST /v1/work/{job}/heartbeat`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct HeartbeatRequest {
     /// The lease.
     pub lease: LeaseSecret,
@@ -151,6 +159,7 @@ pub struct HeartbeatRequest {
 
 /// The answer to a heartbeat whose lease holds. One whose lease is lost gets the problem `lease_lost`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct HeartbeatAnswer {
     /// Whether a caller cancelled the job. The prover then stops, and reports the outcome `released`.
     pub cancel_requested: bool,
@@ -158,6 +167,7 @@ pub struct HeartbeatAnswer {
 
 /// The body of `POST /v1/work/{job}/outcome`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct OutcomeRequest {
     /// The lease.
     pub lease: LeaseSecret,
@@ -167,6 +177,7 @@ pub struct OutcomeRequest {
 
 /// The outcome of an attempt.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum WorkOutcome {
     /// There is a proof.
@@ -195,6 +206,7 @@ pub enum WorkOutcome {
 
 /// The answer to an outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct OutcomeAnswer {
     /// The status of the job now.
     pub status: JobStatus,
@@ -202,6 +214,7 @@ pub struct OutcomeAnswer {
 
 /// The body of `GET /v1/scale`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Scale {
     /// How many provers there should be.

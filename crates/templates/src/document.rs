@@ -17,14 +17,14 @@ use crate::{
 };
 
 /// `GET /v1/templates`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct TemplateList {
     /// The templates, by name.
     pub templates: Vec<TemplateSummary>,
 }
 
 /// One template of the list.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct TemplateSummary {
     /// Its name.
     pub name: String,
@@ -37,7 +37,7 @@ pub struct TemplateSummary {
 }
 
 /// `GET /v1/templates/{name}`.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct TemplateDocument {
     /// Its name.
     pub name: String,
@@ -46,6 +46,7 @@ pub struct TemplateDocument {
     /// What a proof shows, in one sentence.
     pub proves: String,
     /// Its parameters, as JSON Schema. They are constants of a circuit: other values are another circuit.
+    #[schemars(with = "Map<String, Value>")]
     pub parameters: ParameterSchema,
     /// Conditions on several parameters.
     pub checks: Vec<Check>,
@@ -65,7 +66,7 @@ pub struct TemplateDocument {
 }
 
 /// The sample of a template.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct SampleDocument {
     /// Parameters.
     pub parameters: Map<String, Value>,

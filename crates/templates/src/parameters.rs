@@ -22,7 +22,7 @@ const FAULTS_MAX: usize = 10;
 pub struct Parameters(BTreeMap<String, ParameterValue>);
 
 /// A condition on several parameters.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(tag = "check", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Check {
     /// `left <= right`, both integers.

@@ -51,7 +51,7 @@ pub struct SampleInputs {
 }
 
 /// The inputs of one sample for certain parameters.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct Sample {
     /// What is special about it.
     pub name: String,

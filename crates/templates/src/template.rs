@@ -50,7 +50,7 @@ pub(crate) struct Description {
 }
 
 /// An input of the circuit.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Input {
     /// Its name.
@@ -70,7 +70,7 @@ pub(crate) struct CircomMain {
 }
 
 /// The size of the circuit with the sample parameters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Size {
     /// Gates of a Noir circuit, as bb counts them.

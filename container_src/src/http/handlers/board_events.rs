@@ -19,17 +19,19 @@ use crate::{
         api_error::ApiError,
         board::{BoardEvent, BoardStream},
         caller::Identity,
+        extract::NamedContainer,
         state::AppState,
     },
 };
 
 /// 1. The caller is known and within its rate (401, 429). The board has numbers and circuits, and nothing of any job: it is for
-///    every caller that may read `GET /v1/queue` and `GET /v1/stats`.
+///    every caller that may read `GET /v1/queue` and `GET /v1/stats`. The query is of the right form (400).
 /// 2. Neither the caller nor the server has too many open streams (429, 503).
 /// 3. 200 with a stream: first all sections, then those that changed. It ends when the key is withdrawn.
 pub async fn board_events(
     State(app): State<AppState>,
     caller: Caller,
+    _container: NamedContainer,
     Extension(identity): Extension<Identity>,
 ) -> Result<Response, ApiError> {
     app.access.count(&caller)?;

@@ -13,6 +13,7 @@ use edgeprove_protocol::{
     answer::{CircuitEntry, CircuitList, CircuitOrigin, CircuitStatus, DeploymentEntry},
 };
 use edgeprove_templates::TemplateDocument;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -84,7 +85,7 @@ pub async fn list_circuits(
 }
 
 /// One circuit: its entry in the list, and its inputs.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct CircuitDetails {
     #[serde(flatten)]
     entry: CircuitEntry,

@@ -8,7 +8,8 @@ use edgeprove_protocol::{
     },
 };
 use http::StatusCode;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use crate::{
     circuits::powers_of_tau,
@@ -45,24 +46,43 @@ pub async fn health(
     (status, Json(health))
 }
 
+/// The answer while the process runs.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Live {
+    /// Always `live`.
+    status: &'static str,
+}
+
+/// The answer while new work is accepted.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Ready {
+    /// Always `ready`.
+    status: &'static str,
+    /// Proofs that run.
+    running: u32,
+    /// Proofs that wait for a prover.
+    waiting: u32,
+    /// The time since the last job finished, in milliseconds; missing where none did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    idle_ms: Option<u64>,
+}
+
 /// 200 while the process lives.
-pub async fn live() -> Json<Value> {
-    Json(json!({ "status": "live" }))
+pub async fn live() -> Json<Live> {
+    Json(Live { status: "live" })
 }
 
 /// 200 while new work is accepted, with the load and the time since the last job finished: a platform lets the server sleep
 /// by these, and keeps it awake for a while so that results can be fetched. 503 while circuits are loaded, while no prover
 /// runs, where there is no circuit or none could be loaded, and during the shutdown.
-pub async fn ready(State(app): State<AppState>) -> Result<Json<Value>, ApiError> {
+pub async fn ready(State(app): State<AppState>) -> Result<Json<Ready>, ApiError> {
     if let Some(reason) = app.not_ready() {
         return Err(reason.into());
     }
     let load = app.load();
-    let mut ready = json!({ "status": "ready", "running": load.running, "waiting": load.waiting });
-    if let Some(idle) = app.jobs().ok().and_then(|jobs| jobs.gauges.activity.since_last_end()) {
-        ready["idle_ms"] = edgeprove_telemetry::millis(idle).into();
-    }
-    Ok(Json(ready))
+    let idle = app.jobs().ok().and_then(|jobs| jobs.gauges.activity.since_last_end());
+    let idle_ms = idle.map(edgeprove_telemetry::millis);
+    Ok(Json(Ready { status: "ready", running: load.running, waiting: load.waiting, idle_ms }))
 }
 
 fn examine(

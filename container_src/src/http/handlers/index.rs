@@ -7,10 +7,24 @@ use axum::{
 };
 use edgeprove_protocol::endpoints::{self, Endpoint};
 use http::{HeaderMap, HeaderValue, header};
-use serde_json::json;
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use super::page;
 use crate::http::state::AppState;
+
+/// The list.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct EndpointList {
+    /// Always `edgeprove`.
+    name: &'static str,
+    /// The version of the server.
+    version: &'static str,
+    /// The configured circuits.
+    circuits: Vec<String>,
+    /// The endpoints.
+    endpoints: Vec<&'static Endpoint>,
+}
 
 /// The page, where the caller prefers HTML and the page is on; else lists the endpoints and the circuits.
 pub async fn index(State(app): State<AppState>, request: HeaderMap) -> Response {
@@ -20,13 +34,12 @@ pub async fn index(State(app): State<AppState>, request: HeaderMap) -> Response 
 }
 
 fn list(app: &AppState) -> Response {
-    let circuits: Vec<&str> = app.engine.circuits.entries().map(|entry| entry.source.id.as_str()).collect();
-    let endpoints: Vec<&Endpoint> = endpoints::on_server().collect();
-    let body = json!({
-        "name": "edgeprove",
-        "version": env!("CARGO_PKG_VERSION"),
-        "circuits": circuits,
-        "endpoints": endpoints,
-    });
-    Json(body).into_response()
+    let circuits = app.engine.circuits.entries().map(|entry| entry.source.id.to_string()).collect();
+    Json(EndpointList {
+        name: "edgeprove",
+        version: env!("CARGO_PKG_VERSION"),
+        circuits,
+        endpoints: endpoints::on_server().collect(),
+    })
+    .into_response()
 }

@@ -9,16 +9,17 @@ use axum::{
 };
 use edgeprove_protocol::{JobStatus, Priority};
 use http::header;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::{
     access::Caller,
-    http::{api_error::ApiError, state::AppState},
+    http::{api_error::ApiError, extract::NamedContainer, state::AppState},
 };
 
 /// The queue now.
-#[derive(Debug, Serialize)]
-struct Snapshot {
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct QueueCounts {
     /// Jobs by status.
     jobs: BTreeMap<&'static str, u64>,
     /// Queued jobs by priority.
@@ -30,8 +31,13 @@ struct Snapshot {
 }
 
 /// 1. The caller is known and within its rate (401, 429).
-/// 2. 200 with the counts; 503 where there are no jobs, or the job store cannot be reached.
-pub async fn job_counts(State(app): State<AppState>, caller: Caller) -> Result<Response, ApiError> {
+/// 2. The query is of the right form (400).
+/// 3. 200 with the counts; 503 where there are no jobs, or the job store cannot be reached.
+pub async fn job_counts(
+    State(app): State<AppState>,
+    caller: Caller,
+    _container: NamedContainer,
+) -> Result<Response, ApiError> {
     app.access.count(&caller)?;
     let jobs = app.jobs()?;
     let counts = jobs.gauges.counter.count().await?;
@@ -42,6 +48,6 @@ pub async fn job_counts(State(app): State<AppState>, caller: Caller) -> Result<R
     let oldest_queued_ms =
         oldest.map(|(priority, age)| (priority.as_str(), edgeprove_telemetry::millis(*age))).collect();
     let snapshot =
-        Snapshot { jobs: by_status, queued, oldest_queued_ms, watched: jobs.watchers.watched_jobs() };
+        QueueCounts { jobs: by_status, queued, oldest_queued_ms, watched: jobs.watchers.watched_jobs() };
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(snapshot)).into_response())
 }

@@ -13,7 +13,8 @@ use edgeprove_files::regular_file;
 use edgeprove_page::WORKER_POLICY;
 use edgeprove_protocol::ProblemType;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 use tokio_util::io::ReaderStream;
 
@@ -28,15 +29,28 @@ use crate::http::{
 /// The piece that is read at once, in bytes.
 const PIECE_BYTES: usize = 64 << 10;
 
+/// What a page needs to prove in the browser.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct LocalProver {
+    /// Whether the server has it.
+    available: bool,
+    /// The path of the worker.
+    worker: Option<String>,
+    /// The path of the points of the CRS.
+    crs: Option<String>,
+    /// The names of the files.
+    files: Vec<String>,
+}
+
 /// 200 with the paths of the worker and of the points; `available` is false where the server has no such folder.
-pub async fn local_prover(State(app): State<AppState>) -> Json<Value> {
+pub async fn local_prover(State(app): State<AppState>) -> Json<LocalProver> {
     let local = app.options.page.local_prover.as_deref();
-    Json(json!({
-        "available": local.is_some(),
-        "worker": local.map(|_| format!("/local-prover/{WORKER}")),
-        "crs": local.map(|_| format!("/local-prover/{POINTS}")),
-        "files": local.map(|local| local.names().collect::<Vec<_>>()).unwrap_or_default(),
-    }))
+    Json(LocalProver {
+        available: local.is_some(),
+        worker: local.map(|_| format!("/local-prover/{WORKER}")),
+        crs: local.map(|_| format!("/local-prover/{POINTS}")),
+        files: local.map(|local| local.names().map(str::to_owned).collect()).unwrap_or_default(),
+    })
 }
 
 /// 200 with the file, 206 with a part of it, 304 where the caller has it; 404 where there is no such file or folder; 416 for a part

@@ -2,13 +2,23 @@
 
 use axum::{Json, extract::State};
 use edgeprove_job_rules::audit::{Action, Entry, Outcome};
-use edgeprove_protocol::ProblemType;
+use edgeprove_protocol::{CircuitId, ProblemType};
 use http::HeaderMap;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use crate::http::{
     api_error::ApiError, caller::Operator, extract::CircuitPath, request_id::request_id_of, state::AppState,
 };
+
+/// The answer of a removal.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct RemovedCircuit {
+    /// The name of the circuit.
+    id: CircuitId,
+    /// Always `true`.
+    removed: bool,
+}
 
 /// 1. The caller is an operator (401, 403, 429).
 /// 2. The removal is written to the audit log (503).
@@ -18,7 +28,7 @@ pub async fn remove_circuit(
     Operator(caller): Operator,
     CircuitPath(circuit): CircuitPath,
     headers: HeaderMap,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<RemovedCircuit>, ApiError> {
     let not_built = || {
         let detail = "no circuit that was built or uploaded has this name; the configured ones are removed with the \
                       settings";
@@ -38,5 +48,5 @@ pub async fn remove_circuit(
     if app.circuits.remove(&id).await? {
         tracing::info!(circuit = %id, "stored circuit removed");
     }
-    Ok(Json(json!({ "id": id, "removed": true })))
+    Ok(Json(RemovedCircuit { id, removed: true }))
 }

@@ -15,12 +15,17 @@ use http::header;
 
 use crate::{
     access::Caller,
-    http::{api_error::ApiError, milliseconds, state::AppState},
+    http::{api_error::ApiError, extract::NamedContainer, milliseconds, state::AppState},
 };
 
 /// 1. The caller is known and within its rate (401, 429).
-/// 2. 200 with the statistics of this server.
-pub async fn stats(State(app): State<AppState>, caller: Caller) -> Result<Response, ApiError> {
+/// 2. The query is of the right form (400).
+/// 3. 200 with the statistics of this server.
+pub async fn stats(
+    State(app): State<AppState>,
+    caller: Caller,
+    _container: NamedContainer,
+) -> Result<Response, ApiError> {
     app.access.count(&caller)?;
     let now = app.proofs.statistics().snapshot();
     let covers_ms = i64::try_from(now.covers.as_millis()).unwrap_or(i64::MAX);

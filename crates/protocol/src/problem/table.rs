@@ -42,7 +42,8 @@ macro_rules! problem_types {
         $code:literal, $status:literal, $severity:ident, $retry:ident $(($retry_after_s:literal))?,
         $fallback:ident, $title:literal, $advice:literal $(, hides $hidden:literal)?;)+) => {
         /// The type of a problem. A code never changes once it is released; a title may.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
         pub enum ProblemType {
             $(#[doc = $meaning] #[serde(rename = $code)] $variant,)+
         }
