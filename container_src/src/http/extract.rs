@@ -114,7 +114,8 @@ impl FromRequestParts<AppState> for NamedContainer {
         let named = query.ok().map(|Query(raw)| raw.container);
         let named = named.filter(|named| named.is_none_or(|number| number <= JobId::INSTANCE_MAX));
         named.map(Self).ok_or_else(|| {
-            let detail = format!("`container` in the query must be one number from 0 to {}", JobId::INSTANCE_MAX);
+            let detail =
+                format!("`container` in the query must be one number from 0 to {}", JobId::INSTANCE_MAX);
             ApiError::new(ProblemType::InvalidRequest, detail)
         })
     }

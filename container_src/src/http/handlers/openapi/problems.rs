@@ -16,8 +16,7 @@ pub const EVERY: [ProblemType; 9] = [
 ];
 
 /// The caller is not known, or sends too many requests.
-pub const CALLER: &[ProblemType] =
-    &[ApiKeyRequired, VoucherInvalid, NotAllowed, VoucherNotAllowed];
+pub const CALLER: &[ProblemType] = &[ApiKeyRequired, VoucherInvalid, NotAllowed, VoucherNotAllowed];
 
 /// The server has no jobs, or cannot reach their store.
 pub const JOB_STORE: &[ProblemType] = &[JobsDisabled, JobStoreUnavailable, StoredDataDamaged];

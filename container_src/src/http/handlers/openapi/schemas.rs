@@ -83,6 +83,12 @@ pub fn text() -> Value {
     json!({ "type": "string" })
 }
 
+/// Server-sent events. OpenAPI 3.1 has no words for the items of a stream, so nothing is required.
+#[must_use]
+pub fn events() -> Value {
+    json!({ "description": "Server-sent events. The data of each is JSON." })
+}
+
 /// The inputs of a circuit.
 #[must_use]
 pub fn inputs() -> Value {
@@ -120,7 +126,10 @@ pub fn sent_proof() -> Value {
 /// A proof in one of its two forms.
 #[must_use]
 pub fn proof() -> Value {
-    let point = json!({ "type": "array", "items": { "type": "string" } });
+    let array = |items: Value, length: u8| -> Value {
+        json!({ "type": "array", "items": items, "minItems": length, "maxItems": length })
+    };
+    let point = array(text(), 3);
     json!({
         "description": "The proof of bb in base64, or the object that snarkjs writes.",
         "anyOf": [
@@ -129,7 +138,7 @@ pub fn proof() -> Value {
                 "type": "object",
                 "properties": {
                     "pi_a": point.clone(),
-                    "pi_b": { "type": "array", "items": point.clone() },
+                    "pi_b": array(array(text(), 2), 3),
                     "pi_c": point,
                     "protocol": { "const": "groth16" },
                     "curve": { "const": "bn128" },

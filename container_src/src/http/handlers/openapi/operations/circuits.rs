@@ -12,12 +12,12 @@ use serde_json::{Value, json};
 use super::{circuit, jobs::events, one_of, target, text, whole};
 use crate::http::handlers::{
     circuits::CircuitDetails,
-    remove_circuit::RemovedCircuit,
     openapi::{
         operation::{Operation, Tag},
         problems::{BODY, CALLER, CIRCUIT, JOB_STORE, WORK},
         schemas,
     },
+    remove_circuit::RemovedCircuit,
 };
 
 pub(super) fn operations() -> Vec<Operation> {
@@ -28,7 +28,11 @@ pub(super) fn operations() -> Vec<Operation> {
             .answers::<CircuitList>(200, "A page of circuits.")
             .problems(&[JobStoreUnavailable, StoredDataDamaged]),
         Operation::post("/v1/circuits", "requestCircuit", Tag::Circuits)
-            .header(headers::PRIORITY, one_of(Priority::ALL.map(Priority::as_str)), "The priority of the build.")
+            .header(
+                headers::PRIORITY,
+                one_of(Priority::ALL.map(Priority::as_str)),
+                "The priority of the build.",
+            )
             .header(headers::CALLBACK_URL, text(), "A URL that is called when the build has ended.")
             .accepts("application/json", template_request())
             .accepts("multipart/form-data", upload())

@@ -40,7 +40,7 @@ pub(super) fn operations() -> Vec<Operation> {
                 200,
                 "The sections of the board, as server-sent events.",
                 "text/event-stream",
-                |_| schemas::text(),
+                |_| schemas::events(),
             )
             .problems(CALLER)
             .problems(&[TooManyWatchers, NotReady]),

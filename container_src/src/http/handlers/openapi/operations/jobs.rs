@@ -114,7 +114,7 @@ pub(super) fn events(operation: Operation) -> Operation {
     operation
         .query("last_event_id", text(), "The id of the last event that was seen.")
         .header("last-event-id", text(), "The same, as a browser sends it.")
-        .answers_with(200, "The events, as server-sent events.", "text/event-stream", |_| schemas::text())
+        .answers_with(200, "The events, as server-sent events.", "text/event-stream", |_| schemas::events())
         .answers_empty(101, "The events, as messages of a WebSocket, where the request asks for one.")
         .answers_empty(204, "The last event was seen.")
 }
@@ -131,7 +131,7 @@ fn filter(operation: Operation, page_max: u64) -> Operation {
     operation
         .query("status", statuses, "One or several statuses.")
         .query("circuit", circuit(), "The circuit.")
-        .query("id", json!({ "type": "string", "pattern": "^[0-9a-f-]{1,36}$" }), "How the id begins.")
+        .query("id", json!({ "type": "string", "pattern": "^[0-9a-z-]{1,64}$" }), "How the id begins.")
         .query("min_age", min_age, &min_text)
         .query("max_age", max_age, &max_text)
         .query(

@@ -1,8 +1,10 @@
 //! For operators and their machines: records, metrics, scaling.
 
+use edgeprove_job_rules::audit::Action;
 use edgeprove_protocol::{ProblemType::*, headers, work::Scale};
+use serde_json::json;
 
-use super::{circuit, text, whole};
+use super::{circuit, one_of, text, whole};
 use crate::{
     http::handlers::openapi::{
         operation::{Operation, Tag},
@@ -13,12 +15,13 @@ use crate::{
 };
 
 pub(super) fn operations() -> Vec<Operation> {
+    let number = || json!({ "type": "integer", "minimum": 0 });
     vec![
         Operation::get("/v1/audit", "readAuditLog", Tag::Operators)
-            .query("after", whole(0, u64::from(u32::MAX)), "The number of the entry before the first one.")
-            .query("limit", whole(0, 10_000), "The number of entries.")
-            .query("last", whole(0, 10_000), "The latest entries, instead of `after` and `limit`.")
-            .query("action", text(), "What was done.")
+            .query("after", number(), "The number of the entry before the first one.")
+            .query("limit", number(), "The number of entries. A page has at most 10,000.")
+            .query("last", number(), "The number of the latest entries, instead of `after` and `limit`.")
+            .query("action", one_of(Action::ALL.iter().map(|action| action.code())), "What was done.")
             .query("actor", text(), "Who did it.")
             .query("circuit", circuit(), "The circuit.")
             .query("since", text(), "The earliest time, RFC 3339.")
