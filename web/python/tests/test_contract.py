@@ -1,134 +1,84 @@
-"""Compares the types of ``wire.py`` with the OpenAPI document of the server."""
+"""The types of ``wire.py`` are those of the contract, ``docs/openapi.json``."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import types
-import typing
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from edgeprove import wire
 
-DOCUMENT: dict[str, Any] = json.loads((Path(__file__).parents[3] / "docs" / "openapi.json").read_text(encoding="utf-8"))
-SCHEMAS: dict[str, Any] = DOCUMENT["components"]["schemas"]
+from .contract import differences
+from .support import paths
 
-#: Each class with the schema of the server.
-CLASSES: dict[type, str] = {
-    wire.ProblemDocument: "Problem",
-    wire.JobLinks: "JobLinks",
-    wire.StageTime: "StageTime",
-    wire.Job: "JobDocument",
-    wire.JobPage: "JobPage",
-    wire.ServerTimings: "Timings",
-    wire.ProofAnswer: "ProofAnswer",
-    wire.Calldata: "Calldata",
-    wire.CircuitFile: "CircuitFile",
-    wire.Gas: "ContractGas",
-    wire.CircuitVerifier: "CircuitVerifier",
-    wire.PowersOfTau: "PowersOfTau",
-    wire.Setup: "CircuitSetup",
-    wire.Built: "BuiltFrom",
-    wire.Uploaded: "UploadedCircuit",
-    wire.BuildProgress: "BuildProgress",
-    wire.DeployedContract: "DeployedContract",
-    wire.Deployment: "DeploymentEntry",
-    wire.Circuit: "CircuitDetails",
-    wire.CircuitPage: "CircuitList",
-    wire.TemplateEntry: "TemplateSummary",
-    wire.TemplateList: "TemplateList",
-    wire.TemplateInput: "Input",
-    wire.SampleInputs: "Sample",
-    wire.TemplateSample: "SampleDocument",
-    wire.Attestation: "Attestation",
-    wire.HpkeSuite: "HpkeSuite",
-    wire.Receipt: "Receipt",
-    wire.ReceiptKey: "ReceiptKeyDocument",
-    wire.ReceiptProgram: "ReceiptProgram",
-    wire.ReceiptServer: "ReceiptServer",
-    wire.Receipts: "ReceiptsDocument",
-    wire.Sealing: "SealingDocument",
-    wire.SealingKey: "SealingKeyDocument",
-    wire.ServiceDocument: "ServiceDocument",
-    wire.ServiceLimits: "ServiceLimits",
-    wire.ServiceVersions: "Versions",
-    wire.Template: "TemplateDocument",
-    wire.Verdict: "Verdict",
-    wire.RemovedCircuit: "RemovedCircuit",
-    wire.BbHealth: "BbHealth",
-    wire.CrsHealth: "CrsHealth",
-    wire.ProverHealth: "ProverHealth",
-    wire.CircuitHealth: "CircuitHealth",
-    wire.JobsHealth: "JobsHealth",
-    wire.Health: "Health",
-    wire.NewVoucher: "NewVoucher",
+COMPONENTS: dict[str, dict[str, Any]] = json.loads(
+    (paths.REPOSITORY / "docs/openapi.json").read_text(encoding="utf-8")
+)["components"]["schemas"]
+
+#: Types with a name other than that of their schema.
+NAMES = {
+    "Built": "BuiltFrom",
+    "Circuit": "CircuitDetails",
+    "CircuitInput": "Input",
+    "CircuitPage": "CircuitList",
+    "Deployment": "DeploymentEntry",
+    "Gas": "ContractGas",
+    "Job": "JobDocument",
+    "ProblemDocument": "Problem",
+    "ReceiptKey": "ReceiptKeyDocument",
+    "Receipts": "ReceiptsDocument",
+    "SampleInputs": "Sample",
+    "Sealing": "SealingDocument",
+    "SealingKey": "SealingKeyDocument",
+    "ServerTimings": "Timings",
+    "ServiceVersions": "Versions",
+    "Setup": "CircuitSetup",
+    "Template": "TemplateDocument",
+    "TemplateEntry": "TemplateSummary",
+    "TemplateInput": "Input",
+    "TemplateSample": "SampleDocument",
+    "Uploaded": "UploadedCircuit",
 }
-
-#: Each alias of words with the schema of the server.
-WORDS = {
-    wire.CircuitStatus: "CircuitStatus",
-    wire.JobStatus: "JobStatus",
-    wire.Priority: "Priority",
-    wire.Target: "Target",
-}
+#: The document has these within other schemas, or not at all: the inputs of a circuit are as in the ABI of Noir.
+WITHOUT_SCHEMA = {"CircuitInput", "Groth16Proof"}
+#: ``Circuit`` is one type for two schemas: an entry of a list, and a circuit with its inputs.
+OF_CIRCUITS = {"inputs", "deployments", "sample", "program"}
+DATACLASSES = [kind for kind in vars(wire).values() if isinstance(kind, type) and dataclasses.is_dataclass(kind)]
 
 
-def members_of(schema: dict[str, Any]) -> dict[str, Any]:
-    """The members of a schema, those of its alternatives included."""
-    members = dict(schema.get("properties", {}))
-    for part in schema.get("oneOf", []):
-        members.update(part.get("properties", {}))
-    return members
+def found(kind: Any, schema: dict[str, Any]) -> list[str]:
+    """The differences but for those of circuits in lists."""
+    all_of_them = differences(kind, schema, COMPONENTS)
+    of_lists = {f"{path}{name}" for path in ("", "circuits[].") for name in OF_CIRCUITS}
+    is_circuit = kind in (wire.Circuit, wire.CircuitPage)
+    return [text for text in all_of_them if not (is_circuit and text.partition(":")[0] in of_lists)]
 
 
-def may_be_missing(schema: dict[str, Any], name: str) -> bool:
-    parts = [schema, *schema.get("oneOf", [])]
-    return not any(name in part.get("required", []) for part in parts)
+@pytest.mark.parametrize("kind", DATACLASSES, ids=lambda kind: str(kind.__name__))
+def test_every_type_is_that_of_the_contract(kind: Any) -> None:
+    name = kind.__name__
+    if name in WITHOUT_SCHEMA:
+        assert name not in COMPONENTS
+    else:
+        assert found(kind, COMPONENTS[NAMES.get(name, name)]) == []
 
 
-def may_be_null(member: dict[str, Any]) -> bool:
-    kinds = member.get("type", [])
-    alternatives = member.get("anyOf", [])
-    return "null" in kinds if isinstance(kinds, list) else any(part.get("type") == "null" for part in alternatives)
+def test_a_difference_is_found() -> None:
+    def changed(name: str, change: dict[str, Any]) -> dict[str, Any]:
+        return {**COMPONENTS[name], **change}
 
-
-def words_of(schema: dict[str, Any]) -> list[str]:
-    """The words that a schema allows."""
-    found = list(schema.get("enum", []))
-    for part in schema.get("oneOf", []):
-        found += part.get("enum", []) + ([part["const"]] if "const" in part else [])
-    return found
-
-
-def is_optional(kind: Any) -> bool:
-    is_union = typing.get_origin(kind) in (typing.Union, types.UnionType)
-    return is_union and type(None) in typing.get_args(kind)
-
-
-@pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)
-def test_a_type_has_the_members_of_the_contract(kind: type) -> None:
-    schema = SCHEMAS[CLASSES[kind]]
-    expected = members_of(schema)
-    hints = typing.get_type_hints(kind)
-    entries = {entry.metadata.get("wire", entry.name): entry for entry in dataclasses.fields(kind)}
-    assert entries.keys() == expected.keys()
-    for name, entry in entries.items():
-        has_default = entry.default is not dataclasses.MISSING or entry.default_factory is not dataclasses.MISSING
-        assert has_default or not may_be_missing(schema, name), f"{name} may be missing"
-        hint = hints[entry.name]
-        assert is_optional(hint) or hint is Any or not may_be_null(expected[name]), f"{name} may be null"
-
-
-@pytest.mark.parametrize("alias", WORDS, ids=lambda alias: str(WORDS[alias]))
-def test_words_are_those_of_the_contract(alias: Any) -> None:
-    assert sorted(typing.get_args(alias)) == sorted(words_of(SCHEMAS[WORDS[alias]]))
-
-
-def test_every_class_is_compared() -> None:
-    own = {value for value in vars(wire).values() if isinstance(value, type) and dataclasses.is_dataclass(value)}
-    # The contract has these in place, without a name.
-    in_place = {wire.Groth16Proof, wire.CircuitInput}
-    assert {kind.__name__ for kind in own - CLASSES.keys() - in_place} == set()
+    job = COMPONENTS["JobDocument"]
+    without = {name: schema for name, schema in job["properties"].items() if name != "stage"}
+    assert found(wire.Job, changed("JobDocument", {"properties": without})) == ["stage: the document does not have it"]
+    more = {**job["properties"], "colour": {"type": "string"}}
+    assert found(wire.Job, changed("JobDocument", {"properties": more})) == ["colour: the type does not have it"]
+    texts = {**job["properties"], "attempts": {"type": "string"}}
+    assert len(found(wire.Job, changed("JobDocument", {"properties": texts}))) == 1
+    required = [*job["required"], "owner"]
+    assert len(found(wire.Job, changed("JobDocument", {"required": required}))) == 1
+    not_null = {**job["properties"], "started_at": {"type": "string"}}
+    assert len(found(wire.Job, changed("JobDocument", {"properties": not_null}))) == 1
+    words = {**job["properties"], "priority": {"type": "string", "enum": ["LOW", "HIGH"]}}
+    assert len(found(wire.Job, changed("JobDocument", {"properties": words}))) == 1

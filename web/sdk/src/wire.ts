@@ -296,7 +296,7 @@ export interface Template {
   proves: string;
   parameters: Record<string, unknown>;
   checks: Record<string, unknown>[];
-  public_in?: Record<string, string>;
+  public_in: Record<string, string>;
   family?: string;
   public_inputs: { name: string; description: string }[];
   private_inputs: { name: string; description: string }[];

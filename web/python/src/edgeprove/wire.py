@@ -426,11 +426,11 @@ class Template:
     proves: str
     parameters: dict[str, Any]
     checks: list[dict[str, Any]]
+    public_in: dict[str, str]
     public_inputs: list[TemplateInput]
     private_inputs: list[TemplateInput]
     sample: TemplateSample
     sizes: dict[str, dict[str, int]]
-    public_in: dict[str, str] | None = None
     family: str | None = None
 
 
