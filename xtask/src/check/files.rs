@@ -16,6 +16,9 @@ pub(super) const LOCK_FILES: [&str; 2] = ["Cargo.lock", "package-lock.json"];
 /// The built pages, which the server embeds: minified scripts.
 const BUILT_PAGE: &str = "web/page/dist/";
 
+/// A test writes the first one from the code, and a program the second one from the packages that another file names.
+const WRITTEN_FROM_OTHERS: [&str; 2] = ["docs/openapi.json", "container_src/contract/requirements.txt"];
+
 /// Cargo's lock file names the index of the public registry in this way, in every checkout.
 const CARGO_INDEX: &str = "registry+https://github.com/rust-lang/";
 
@@ -44,6 +47,7 @@ impl TextFile {
     pub(super) fn is_generated(&self) -> bool {
         LOCK_FILES.iter().any(|lock| self.name.rsplit('/').next() == Some(*lock))
             || self.name.starts_with(BUILT_PAGE)
+            || WRITTEN_FROM_OTHERS.contains(&self.name.as_str())
     }
 }
 
@@ -107,6 +111,10 @@ mod tests {
         assert_eq!(too_long(&file("src/a.rs", &long[5..])), None);
         assert_eq!(too_long(&file("circuit/package-lock.json", &long)), None);
         assert_eq!(too_long(&file("web/page/dist/main.js", &long)), None);
+        for name in WRITTEN_FROM_OTHERS {
+            assert_eq!(too_long(&file(name, &long)), None);
+            assert!(too_long(&file(&format!("other/{name}"), &long)).is_some());
+        }
     }
 
     #[test]
