@@ -201,6 +201,10 @@ impl SetupContext {
     fn provide(&self, parts: &[Part]) -> anyhow::Result<()> {
         let _lock = self.lock()?;
         for &part in parts {
+            if part == Part::Circuits {
+                // Also where every circuit is compiled: checkouts may share a target folder, and servers compile with it.
+                npm::install(self, NpmProject::Circuit)?;
+            }
             for finding in self.inspect(part)? {
                 if finding.present {
                     if !self.quiet {

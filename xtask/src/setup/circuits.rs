@@ -11,8 +11,8 @@ use std::{
 
 use anyhow::{Context, anyhow};
 
-use super::{Finding, SetupContext, npm};
-use crate::{digest, paths::NpmProject, process, progress::Step};
+use super::{Finding, SetupContext};
+use crate::{digest, process, progress::Step};
 
 /// The largest circuit takes seconds.
 const COMPILE_LIMIT: Duration = Duration::from_mins(5);
@@ -61,7 +61,6 @@ pub(super) fn inspect(context: &SetupContext) -> anyhow::Result<Vec<Finding>> {
 
 /// Compiles one circuit and computes its witness.
 pub(super) fn compile(context: &SetupContext, name: &str) -> anyhow::Result<()> {
-    npm::install(context, NpmProject::Circuit)?;
     let step = Step::start(name, "compiling the circuit and executing it with its sample inputs");
     let package = package(context, name);
     let inputs = inputs(&package.join("Prover.toml"))?;
