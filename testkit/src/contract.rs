@@ -1,13 +1,20 @@
 //! Compares answers of a real server with its OpenAPI document, `docs/openapi.json`: status, media type, problem code, and every
 //! member of JSON.
 
-use std::{collections::HashSet, fs, net::SocketAddr, path::Path, sync::LazyLock};
+use std::{
+    collections::{HashMap, HashSet},
+    fs,
+    net::SocketAddr,
+    path::Path,
+    sync::{Arc, LazyLock},
+};
 
 use edgeprove_protocol::{
     endpoints::{self, Method},
     problem,
 };
 use http::{Uri, header};
+use jsonschema::Validator;
 use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
 
@@ -23,6 +30,9 @@ static DOCUMENT: LazyLock<Value> = LazyLock::new(|| {
     close(&mut document["components"]["schemas"]);
     document
 });
+
+/// The validators of the schemas that were used, by the address of the schema in [`DOCUMENT`]. Tests poll.
+static VALIDATORS: LazyLock<Mutex<HashMap<usize, Arc<Validator>>>> = LazyLock::new(Mutex::default);
 
 /// Answers from this address are checked.
 pub(crate) fn register(server: SocketAddr) {
@@ -49,7 +59,7 @@ pub(crate) fn check(method: &http::Method, uri: &Uri, response: &Response) {
 }
 
 /// Compares an answer with its operation.
-fn compare(operation: &Value, response: &Response) -> Result<(), String> {
+fn compare(operation: &'static Value, response: &Response) -> Result<(), String> {
     let described = &operation["responses"][response.status.as_str()];
     if !described.is_object() {
         return Err("the contract has no such status".to_owned());
@@ -65,12 +75,20 @@ fn compare(operation: &Value, response: &Response) -> Result<(), String> {
         return Ok(());
     }
     let found: Value = serde_json::from_slice(&response.body).map_err(|error| error.to_string())?;
-    let mut schema = content["schema"].clone();
-    schema["components"] = json!({ "schemas": DOCUMENT["components"]["schemas"] });
-    let validator = jsonschema::draft202012::new(&schema).expect("the schema is valid");
+    let validator = validator_of(&content["schema"]);
     let faults = validator.iter_errors(&found).map(|error| format!("{}: {error}", error.instance_path()));
     let faults: Vec<_> = faults.collect();
     if faults.is_empty() { Ok(()) } else { Err(faults.join("; ")) }
+}
+
+fn validator_of(schema: &'static Value) -> Arc<Validator> {
+    let mut validators = VALIDATORS.lock();
+    let validator = validators.entry(std::ptr::from_ref(schema).addr()).or_insert_with(|| {
+        let mut whole = schema.clone();
+        whole["components"] = json!({ "schemas": DOCUMENT["components"]["schemas"] });
+        Arc::new(jsonschema::draft202012::new(&whole).expect("the schema is valid"))
+    });
+    Arc::clone(validator)
 }
 
 /// Closes every object with named members: a member that the contract does not name is a fault.
@@ -89,5 +107,36 @@ fn close_members(members: &mut Map<String, Value>) {
     let is_object = members.get("type").is_some_and(|kind| kind == "object");
     if is_object && members.get("properties").is_some_and(Value::is_object) {
         members.entry("additionalProperties").or_insert(false.into());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderMap, StatusCode};
+
+    use super::*;
+
+    fn fault(status: StatusCode, media: &'static str, body: &Value) -> Option<String> {
+        let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, media.parse().unwrap())]);
+        let response = Response { status, headers, body: body.to_string().into_bytes() };
+        compare(&DOCUMENT["paths"]["/livez"]["get"], &response).err()
+    }
+
+    #[test]
+    fn an_answer_that_differs_from_the_document_is_a_fault() {
+        let json = "application/json";
+        assert_eq!(fault(StatusCode::OK, json, &json!({ "status": "live" })), None);
+        for body in [json!({}), json!({ "status": 1 }), json!({ "status": "live", "other": 1 })] {
+            assert!(fault(StatusCode::OK, json, &body).is_some(), "{body}");
+        }
+        assert!(fault(StatusCode::ACCEPTED, json, &json!({ "status": "live" })).is_some());
+        assert!(fault(StatusCode::OK, "text/plain", &json!({ "status": "live" })).is_some());
+        let problem = |code| {
+            let kind = edgeprove_protocol::ProblemType::from_code(code).unwrap();
+            json!(edgeprove_protocol::Problem::new(kind, "because", None))
+        };
+        let internal = StatusCode::INTERNAL_SERVER_ERROR;
+        assert_eq!(fault(internal, problem::MEDIA_TYPE, &problem("internal")), None);
+        assert!(fault(internal, problem::MEDIA_TYPE, &problem("proof_failed")).is_some());
     }
 }
