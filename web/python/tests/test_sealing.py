@@ -133,6 +133,7 @@ def test_nothing_is_sent_in_the_clear_where_the_server_has_a_key(clients: Client
     document = {
         "versions": vars(service.versions),
         "limits": vars(service.limits),
+        "receipts": {"keys": [], "lasting": False},
         "timestamp": service.timestamp,
     }
     sound = {**vars(key), "suite": vars(key.suite), "attestation": {"kind": "none"}}
