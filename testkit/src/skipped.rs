@@ -3,7 +3,7 @@
 //! A test that needs something this machine lacks calls one of these functions and returns early. `cargo xtask test`
 //! prints the recorded tests at its end.
 
-use std::{fs, io::Write as _, process::Command, thread};
+use std::{fs, io::Write as _, path::PathBuf, process::Command, thread};
 
 use crate::{paths, processes};
 
@@ -43,6 +43,16 @@ pub fn lacks_program(name: &str) -> bool {
     let prints = |argument| processes::succeeds(Command::new(name).arg(argument));
     !["-V", "--version", "version"].into_iter().any(prints)
         && skip(&format!("needs {name}, which is not installed"))
+}
+
+/// The folder with Helm's program, and a Python that reads YAML.
+pub fn tools_of_the_chart() -> PathBuf {
+    paths::target().join("chart/bin")
+}
+
+/// Whether `cargo xtask chart` has not installed its tools. If so, the test is recorded as skipped.
+pub fn lacks_tools_of_the_chart() -> bool {
+    !tools_of_the_chart().join("helm").exists() && skip("needs Helm, which `cargo xtask chart` installs")
 }
 
 /// Whether this machine has no Python. If so, the test is recorded as skipped.

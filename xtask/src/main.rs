@@ -5,6 +5,7 @@
 //! - [`demo`]: everything once, from setup to a verified proof.
 //! - [`mod@test`], [`check`]: run the tests; check the code without running it.
 //! - [`mod@bench`]: measures speed and memory against goals.
+//! - [`chart`]: renders the Helm chart and checks its objects.
 //! - [`contract`]: sends requests by the OpenAPI document to a server.
 //! - [`images`]: builds the container images.
 //! - [`mod@edge`]: builds and runs the Worker in front of the containers.
@@ -17,6 +18,7 @@
 
 mod bench;
 mod cargo_tool;
+mod chart;
 mod check;
 mod contract;
 mod demo;
@@ -51,6 +53,7 @@ enum Command {
     Edge(edge::EdgeArgs),
     Check(check::CheckArgs),
     Contract(contract::ContractArgs),
+    Chart(chart::ChartArgs),
 }
 
 fn main() -> ExitCode {
@@ -63,6 +66,7 @@ fn main() -> ExitCode {
         Command::Edge(args) => edge::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Contract(args) => contract::run(&args),
+        Command::Chart(args) => chart::run(&args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,5 +1,5 @@
-//! Python with the packages of a lock file, in a virtual environment in `target`: for the tests of `web/python`, and for
-//! `cargo xtask contract`.
+//! Python with the packages of a lock file, in a virtual environment in `target`: for the tests of `web/python`, for
+//! `cargo xtask contract`, and for `cargo xtask chart`.
 //!
 //! Nothing else in the repository needs Python: where there is none, these tests are skipped.
 

@@ -8,6 +8,7 @@
 //! - [`many_jobs`]: ten thousand jobs, a thousand watchers.
 //! - [`priorities`]: the order of jobs, and that none waits without an end.
 //! - [`pull`]: provers that pull, request by request; [`pull_processes`]: as processes; [`pull_network`]: on other machines.
+//! - [`fleet_files`]: what the Helm chart and the compose file describe.
 //! - [`clock`]: a clock that changes while jobs run.
 //! - [`private_values`]: no private value is found anywhere.
 
@@ -22,6 +23,7 @@
 
 mod clock;
 mod fair_turns;
+mod fleet_files;
 mod full_disk;
 mod killed_server;
 mod many_jobs;
