@@ -67,14 +67,13 @@ def test_a_caller_without_a_key_follows_a_job_by_its_link(clients: Clients, prox
 
 def test_a_job_is_cancelled_and_one_that_has_finished_is_not(clients: Clients, server: Server, proxy: Faults) -> None:
     client = alice(clients, proxy)
-    server.pause_provers()
-    job = client.jobs.submit("range_check", INPUTS)
-    assert client.jobs.cancel(job.id).status in ("running", "cancelled")
-    assert client.jobs.follow(job.id).status == "cancelled"
-    with pytest.raises(EdgeproveError) as caught:
-        client.jobs.proof(job.id)
-    assert caught.value.code == "job_cancelled" and caught.value.status == 410
-    server.resume_provers()
+    with server.paused_provers():
+        job = client.jobs.submit("range_check", INPUTS)
+        assert client.jobs.cancel(job.id).status in ("running", "cancelled")
+        assert client.jobs.follow(job.id).status == "cancelled"
+        with pytest.raises(EdgeproveError) as caught:
+            client.jobs.proof(job.id)
+        assert caught.value.code == "job_cancelled" and caught.value.status == 410
     done = client.jobs.follow(client.jobs.submit("range_check", INPUTS))
     with pytest.raises(EdgeproveError, match="job_already_finished"):
         client.jobs.cancel(done.id)
@@ -109,13 +108,12 @@ def test_events_continue_where_a_lost_stream_ended(clients: Clients, proxy: Faul
 
 def test_a_reader_of_events_who_stops_ends_the_stream(clients: Clients, server: Server, proxy: Faults) -> None:
     client = alice(clients, proxy)
-    server.pause_provers()
-    job = client.jobs.submit("range_check", INPUTS)
-    events = client.jobs.events(job)
-    assert not next(events).is_last
-    events.close()
-    client.jobs.cancel(job.id)
-    server.resume_provers()
+    with server.paused_provers():
+        job = client.jobs.submit("range_check", INPUTS)
+        events = client.jobs.events(job)
+        assert not next(events).is_last
+        events.close()
+        client.jobs.cancel(job.id)
 
 
 def test_a_stream_that_is_refused_for_a_while_is_asked_for_again(clients: Clients, proxy: Faults) -> None:

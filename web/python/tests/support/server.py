@@ -9,7 +9,8 @@ import signal
 import subprocess
 import tempfile
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -100,8 +101,17 @@ class Server:
         """What the server has written so far."""
         return (self._folder / "log").read_text()
 
-    def pause_provers(self) -> None:
-        """Stops every prover, so that no proof can finish, and those that replace them."""
+    @contextmanager
+    def paused_provers(self) -> Iterator[None]:
+        """Stops every prover meanwhile, so that no proof can finish, and those that replace them."""
+        self._pause_provers()
+        try:
+            yield
+        finally:
+            # Tests that share the server would wait for ever after one that failed.
+            self._resume_provers()
+
+    def _pause_provers(self) -> None:
 
         def is_idle() -> bool:
             health = httpx.get(f"{self.url}/api/health").json()
@@ -127,7 +137,7 @@ class Server:
         self._pauser = threading.Thread(target=stop)
         self._pauser.start()
 
-    def resume_provers(self) -> None:
+    def _resume_provers(self) -> None:
         """Lets the provers go on."""
         self._end_pause()
         for pid in self._provers():
@@ -168,7 +178,7 @@ class Server:
 
     def stop(self) -> None:
         """Ends it, and removes its data."""
-        self.resume_provers()
+        self._resume_provers()
         self._child.terminate()
         self._child.wait()
         shutil.rmtree(self._folder, ignore_errors=True)
