@@ -4,7 +4,7 @@
 //! - [`sampling`]: runs contenders in turn and summarises their samples.
 //! - [`fixture`]: the programs and circuits that all rows use.
 //! - The rows: [`latency`], [`throughput`], [`efficiency`], [`uploads`], [`startup`], [`wasm`], [`mod@edge`], [`jobs`],
-//!   [`groth16`], [`registry`], [`pull`].
+//!   [`groth16`], [`registry`], [`pull`], [`fleet`].
 //! - The programs that rows run: [`client`] and [`load`], [`bb_cli`], [`baseline_server`], [`workerd`].
 //! - [`process_stats`]: memory and CPU time of processes.
 //! - [`report`], [`machine`], [`plot`]: the results as a table, JSON and a picture.
@@ -15,6 +15,7 @@ mod client;
 mod edge;
 mod efficiency;
 mod fixture;
+mod fleet;
 mod groth16;
 mod jobs;
 mod latency;
@@ -92,6 +93,8 @@ enum Kind {
     Registry,
     /// Provers that pull: four over one, with simulated work.
     Pull,
+    /// The queue of a fleet: a thousand simulated provers on PostgreSQL.
+    Fleet,
 }
 
 /// The command.
@@ -152,6 +155,7 @@ fn measure(kind: Kind, fixture: &Fixture) -> Vec<Row> {
         Kind::Groth16 => groth16::rows(fixture),
         Kind::Registry => registry::rows(fixture),
         Kind::Pull => pull::rows(fixture),
+        Kind::Fleet => fleet::rows(fixture),
     };
     rows.unwrap_or_else(|error| {
         progress::warn(&format!("{name}: {error:#}"));

@@ -17,6 +17,7 @@
 //! - [`job_counts`]: how full the queue is.
 //! - [`upkeep`]: expired leases, expired jobs, superfluous artifacts and rows.
 //! - [`sql_queue`]: the queue in a database.
+//! - [`shared_writes`]: writes of many callers in one transaction.
 //! - [`events`]: reports what happens to jobs, for an audit log and metrics.
 //! - [`notifications`]: changes of jobs, within a process and between servers.
 //! - [`queue_types`]: arguments and results of the queue.
@@ -34,6 +35,7 @@ pub mod long_poll;
 pub mod notifications;
 pub mod queue_types;
 pub mod runner;
+mod shared_writes;
 pub mod sql_queue;
 pub mod store;
 pub mod unclaimable_warning;

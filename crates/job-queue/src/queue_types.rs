@@ -39,7 +39,7 @@ pub enum EnqueueError {
 }
 
 /// The database failed, or a row of it is corrupt.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 #[error("the job store failed")]
 pub struct QueueError(#[from] pub StoreError);
 

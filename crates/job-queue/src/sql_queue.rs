@@ -3,7 +3,9 @@
 
 mod listing;
 mod rows;
+mod shared;
 mod upkeep;
+mod worker;
 
 use std::{
     sync::{
@@ -14,33 +16,28 @@ use std::{
 };
 
 use edgeprove_job_rules::{
-    capability::{self, Capability},
+    capability::Capability,
     idempotency::{Idempotency, IdempotencyKey, Verdict},
     job::{Job, NewJob},
-    lease::LeaseToken,
-    outcome::EncodeError,
     priority::Rank,
     queue_bounds::{Bounds, Full, Load},
     queue_position::{QueuePosition, QueuedJob},
     sql::{self, Dialect, Statement, intake, view, work},
     time::UnixMillis,
     transition::Rules,
-    turn::{OrderKey, Turn},
 };
 use edgeprove_protocol::{JobId, JobStatus, Priority};
 use edgeprove_telemetry::supervisor::Supervisor;
-use sqlx::{Row as _, SqlSafeStr as _, SqlStr};
+use sqlx::SqlStr;
 use tokio::sync::broadcast;
-use uuid::Uuid;
 
 use self::rows::{count, get, read_job, read_position, read_priority, read_queued, read_status};
+use self::shared::{Arrival, Arrivals, Arrived, Ends, Statements};
 pub(crate) use self::upkeep::DoomedArtifact;
 use crate::{
     notifications::{Notifier, Ready},
-    queue_types::{
-        Change, EnqueueError, Enqueued, JobCount, JobCounts, JobOutcome, LeaseStatus, QueueError, Requeued,
-        StageReport,
-    },
+    queue_types::{Change, EnqueueError, Enqueued, JobCount, JobCounts, QueueError, Requeued},
+    shared_writes::SharedWrites,
     store::{
         Database, Durability, Session, StoreError,
         session::{Value, host_now, values},
@@ -96,6 +93,10 @@ pub struct SqlQueue {
     bounds: Bounds,
     notifier: Notifier,
     notifying: Notifying,
+    /// On PostgreSQL: new jobs, what workers report, and how they end jobs.
+    arrivals: SharedWrites<Arrivals>,
+    reports: SharedWrites<Statements>,
+    ends: SharedWrites<Ends>,
     /// The database's clock minus this host's, in milliseconds, as of the last statement that read both.
     clock_offset_ms: Arc<AtomicI64>,
 }
@@ -105,6 +106,7 @@ pub struct SqlQueue {
 struct Notifying {
     enqueue: SqlStr,
     claim: SqlStr,
+    claim_several: SqlStr,
     report_stage: SqlStr,
     finish: SqlStr,
     retry: SqlStr,
@@ -127,6 +129,7 @@ impl SqlQueue {
         let notifying = Notifying {
             enqueue: of(intake::ENQUEUE, "$5", Ready::Always),
             claim: of(work::CLAIM, "changed.id", Ready::Never),
+            claim_several: of(work::CLAIM_SEVERAL, "changed.id", Ready::Never),
             report_stage: of(work::REPORT_STAGE, "$1", Ready::Never),
             finish: of(work::FINISH, "$1", Ready::Never),
             retry: of(work::RETRY, "$5", Ready::IfQueued),
@@ -139,7 +142,15 @@ impl SqlQueue {
             settle: of(sql::upkeep::SETTLE, "changed.id", Ready::Always),
             expire: of(sql::upkeep::EXPIRE, "changed.id", Ready::Never),
         };
-        Ok(Self { database, rules, bounds, notifier, notifying, clock_offset_ms: Arc::default() })
+        let several = notifier.notifying(intake::POSTGRES_ENQUEUE_SEVERAL, "changed.id", Ready::Always);
+        let arrivals = Arrivals { one: notifying.enqueue.clone(), several };
+        let arrivals = SharedWrites::new(database.clone(), arrivals);
+        let reports = SharedWrites::new(database.clone(), Statements);
+        let finish = notifier.notifying(work::POSTGRES_FINISH_SEVERAL, "changed.id", Ready::Never);
+        let ends = Ends { statement: finish, retention: rules.retention };
+        let ends = SharedWrites::new(database.clone(), ends);
+        let clock_offset_ms = Arc::default();
+        Ok(Self { database, rules, bounds, notifier, notifying, arrivals, reports, ends, clock_offset_ms })
     }
 
     /// Starts to receive the changes that other servers on the same database make, until the supervisor stops.
@@ -169,8 +180,12 @@ impl SqlQueue {
     async fn begin(&self, durability: Durability) -> Result<(Session, UnixMillis), StoreError> {
         let mut session = self.database.session(durability).await?;
         let now = session.now().await?;
-        self.clock_offset_ms.store(now.0.saturating_sub(host_now().0), Ordering::Relaxed);
+        self.remember_clock(now);
         Ok((session, now))
+    }
+
+    fn remember_clock(&self, now: UnixMillis) {
+        self.clock_offset_ms.store(now.0.saturating_sub(host_now().0), Ordering::Relaxed);
     }
 
     /// Notifies this process of a change of a job. The statement has notified the other servers.
@@ -183,42 +198,17 @@ impl SqlQueue {
 
     /// Inserts a job, unless its key is taken or the bounds are reached. It is not durable yet: see [`Database::sync`].
     async fn insert(&self, job: &NewJob, bounds: Bounds) -> Result<Option<Job>, StoreError> {
-        let (mut session, now) = self.begin(Durability::Write).await?;
-        let idempotency = job.idempotency.as_ref();
-        let [account, level, at, rank] = arrival(&job.account, job.priority, now);
-        let values = values![
-            account,
-            level,
-            at,
-            rank,
-            job.id.to_string(),
-            job.kind.as_str(),
-            job.subject.as_str(),
-            job.version.as_str(),
-            job.owner.as_str(),
-            job.max_attempts,
-            idempotency.map(|idempotency| idempotency.key.as_str()),
-            idempotency.map(|idempotency| idempotency.body.to_string()),
-            job.payload.as_str(),
-            job.input.as_deref(),
-            bounds.queued_max,
-            bounds.unfinished_per_account_max,
-            u32::from(bounds.has_shares),
-        ];
-        let statement = self.notifying.enqueue.clone();
-        let row = match self.database.dialect() {
-            Dialect::Sqlite => session.row(statement, values).await?,
-            Dialect::Postgres => {
-                let mut transaction = session.begin().await?;
-                transaction.lock(intake::POSTGRES_LOCK_INTAKE).await?;
-                let row = transaction.row(statement, values).await?;
-                transaction.commit().await?;
-                row
+        let arrival = Arrival { job: job.clone(), bounds };
+        let (now, arrived) = match self.database.dialect() {
+            Dialect::Sqlite => {
+                let (mut session, now) = self.begin(Durability::Write).await?;
+                let row = session.row(self.notifying.enqueue.clone(), arrival.values(now)).await?;
+                (now, row.as_ref().map(Arrived::read).transpose()?)
             }
+            Dialect::Postgres => self.arrivals.execute(arrival).await?,
         };
-        let Some(row) = row else { return Ok(None) };
-        let place = OrderKey { rank: Rank(get(&row, "rank")?), turn: Turn(get(&row, "turn")?) };
-        Ok(Some(job.clone().arrive(get(&row, "seq")?, now, place)))
+        self.remember_clock(now);
+        Ok(arrived.map(|Arrived { seq, place }| job.clone().arrive(seq, now, place)))
     }
 
     /// Finds why a job was not inserted.
@@ -243,24 +233,6 @@ impl SqlQueue {
             unfinished_of_account: count(&row, "unfinished_of_account")?,
         };
         Ok(bounds.admit(load).err().map_or(Refusal::Gone, Refusal::Full))
-    }
-
-    /// Executes a statement of a worker that returns whether a caller cancelled the job.
-    async fn execute_with_lease(
-        &self,
-        statement: SqlStr,
-        values: impl IntoIterator<Item = crate::store::session::Value>,
-        session: &mut Session,
-    ) -> Result<LeaseStatus, StoreError> {
-        let Some(row) = session.row(statement, values).await? else { return Ok(LeaseStatus::Lost) };
-        let cancel_requested: Option<i64> = row.try_get("cancel_requested_at")?;
-        Ok(if cancel_requested.is_some() { LeaseStatus::CancelRequested } else { LeaseStatus::Held })
-    }
-
-    /// The earliest start of the next attempt at a job that fails now.
-    fn retry_at(&self, attempts: u32, now: UnixMillis) -> UnixMillis {
-        let (random, _) = Uuid::new_v4().as_u64_pair();
-        now.after(self.rules.backoff.delay(attempts, random))
     }
 }
 
@@ -474,96 +446,6 @@ impl SqlQueue {
             }
             Some(_) => Requeued::WithoutInput,
         })
-    }
-
-    /// Claims the next job that one of these capabilities takes; `None` if none is due. `holder` names the worker's process.
-    pub async fn claim(&self, holder: &str, capabilities: &[Capability]) -> Result<Option<Job>, QueueError> {
-        // Otherwise two servers could run the same job: this one, and one that has the files that are there now.
-        self.database.check_files().await?;
-        let (mut session, now) = self.begin(Durability::Write).await?;
-        let values = values![now, self.rules.lease.until(now), capability::json(capabilities), holder];
-        let row = session.row(self.notifying.claim.clone(), values).await?;
-        let job = row.as_ref().map(read_job).transpose()?;
-        if let Some(job) = &job {
-            self.notify(job.id, job.status);
-        }
-        Ok(job)
-    }
-
-    /// The time until the next delayed job is due; `None` if no job is delayed.
-    pub async fn next_due(&self) -> Result<Option<Duration>, QueueError> {
-        let (mut session, now) = self.begin(Durability::Read).await?;
-        let row = session.row(work::NEXT_DUE, values![now]).await?;
-        let due: Option<i64> = row.as_ref().map(|row| get(row, "run_at")).transpose()?.flatten();
-        Ok(due.map(|due| UnixMillis(due).since(now)))
-    }
-
-    /// Renews a lease.
-    pub async fn heartbeat(&self, id: JobId, token: LeaseToken) -> Result<LeaseStatus, QueueError> {
-        let (mut session, now) = self.begin(Durability::Write).await?;
-        let heartbeat = work::HEARTBEAT.text(self.database.dialect()).into_sql_str();
-        let values = values![id.to_string(), token.0, self.rules.lease.until(now)];
-        Ok(self.execute_with_lease(heartbeat, values, &mut session).await?)
-    }
-
-    /// Writes the stage of a running job.
-    pub async fn report_stage(
-        &self,
-        id: JobId,
-        token: LeaseToken,
-        stage: &StageReport,
-    ) -> Result<LeaseStatus, QueueError> {
-        let StageReport { name, at, estimate } = stage;
-        let (mut session, now) = self.begin(Durability::Write).await?;
-        let estimate = estimate.map(|estimate| estimate.encode());
-        let values = values![id.to_string(), token.0, *name, (*at).min(now), estimate];
-        let report_stage = self.notifying.report_stage.clone();
-        let status = self.execute_with_lease(report_stage, values, &mut session).await?;
-        if status != LeaseStatus::Lost {
-            self.notifier.notify(Change::Job(id));
-        }
-        Ok(status)
-    }
-
-    /// Ends an attempt with its outcome. Returns the status of the job now; `None` if the lease was lost, in which case the result
-    /// must be discarded.
-    pub async fn finish(
-        &self,
-        id: JobId,
-        token: LeaseToken,
-        outcome: &JobOutcome,
-    ) -> Result<Option<JobStatus>, QueueError> {
-        let text = outcome.encode().map_err(|error: EncodeError| StoreError::Corrupt(error.into()))?;
-        let (mut session, now) = self.begin(Durability::Write).await?;
-        let expires_at = self.rules.retention.expires_at(now);
-        let id_text = id.to_string();
-        let row = match outcome {
-            JobOutcome::Completed { result, .. } => {
-                let result = result.as_deref();
-                let values = values![id_text, token.0, now, "completed", text, result, expires_at];
-                session.row(self.notifying.finish.clone(), values).await?
-            }
-            JobOutcome::Failed(_) => {
-                let values = values![id_text, token.0, now, "failed", text, None::<&str>, expires_at];
-                session.row(self.notifying.finish.clone(), values).await?
-            }
-            JobOutcome::Retry(_) => {
-                let job = session.row(view::GET, values![id_text.as_str()]).await?;
-                let Some(job) = job.as_ref().map(read_job).transpose()? else { return Ok(None) };
-                let run_at = self.retry_at(job.attempts, now);
-                let values = values![now, run_at, text, expires_at, id_text, token.0];
-                session.row(self.notifying.retry.clone(), values).await?
-            }
-            JobOutcome::Released => {
-                let values = values![id_text, token.0, now, expires_at];
-                session.row(self.notifying.release.clone(), values).await?
-            }
-        };
-        let status = row.as_ref().map(read_status).transpose()?;
-        if let Some(status) = status {
-            self.notify(id, status);
-        }
-        Ok(status)
     }
 
     /// Subscribes to all changes from now on. Any number of subscribers costs the database nothing.

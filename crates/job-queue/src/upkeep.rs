@@ -245,6 +245,7 @@ impl Upkeep {
             outcomes.into_iter().collect::<Result<(), TidyError>>()?;
         }
         while self.queue.delete(BATCH).await? > 0 {}
+        self.queue.add_up().await?;
         Ok(())
     }
 

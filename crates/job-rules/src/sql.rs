@@ -112,6 +112,22 @@ pub const MIGRATIONS: &[Migration] = &[
             postgres: include_str!("../sql/postgres/0007_sealed_bodies.sql"),
         },
     },
+    Migration {
+        version: 8,
+        name: "turns of running jobs",
+        script: Statement {
+            sqlite: include_str!("../sql/sqlite/0008_running_turns.sql"),
+            postgres: include_str!("../sql/postgres/0008_running_turns.sql"),
+        },
+    },
+    Migration {
+        version: 9,
+        name: "counts of PostgreSQL",
+        script: Statement {
+            sqlite: include_str!("../sql/sqlite/0009_postgres_counts.sql"),
+            postgres: include_str!("../sql/postgres/0009_postgres_counts.sql"),
+        },
+    },
 ];
 
 /// Reads the current time from PostgreSQL's clock, also within a transaction. Returns one BIGINT.
@@ -123,6 +139,7 @@ pub const ALL: &[(&str, Statement)] = &[
     ("FIND_BY_KEY", intake::FIND_BY_KEY),
     ("LOAD", intake::LOAD),
     ("CLAIM", work::CLAIM),
+    ("CLAIM_SEVERAL", work::CLAIM_SEVERAL),
     ("HEARTBEAT", work::HEARTBEAT),
     ("REPORT_STAGE", work::REPORT_STAGE),
     ("FINISH", work::FINISH),
@@ -202,10 +219,20 @@ mod tests {
             assert!(!statement.sqlite.contains('$'), "{name}: {}", statement.sqlite);
             assert!(!statement.postgres.contains('?'), "{name}: {}", statement.postgres);
             let same = statement.postgres.replace(load!(postgres), load!(sqlite));
+            let same = same.replace(counts!(postgres), counts!(sqlite));
             let same = same.replace('$', "?").replace(" FOR UPDATE SKIP LOCKED", "");
             assert_eq!(
-                statement.sqlite.replace("json_each(?3)", "CAPABILITIES"),
+                statement
+                    .sqlite
+                    .replace("json_each(?3)", "CAPABILITIES")
+                    .replace("(SELECT key + 1 AS number, value AS holder FROM json_each(?4)) AS wanted", "HOLDERS")
+                    .replace("json_each(?4)", "NAMES"),
                 same.replace("jsonb_array_elements(CAST(?3 AS JSONB))", "CAPABILITIES")
+                    .replace(
+                        "jsonb_array_elements_text(CAST(?4 AS JSONB)) WITH ORDINALITY AS wanted(holder, number)",
+                        "HOLDERS",
+                    )
+                    .replace("jsonb_array_elements_text(CAST(?4 AS JSONB))", "NAMES")
                     .replace(" FOR UPDATE", ""),
                 "{name}: the dialects differ in more than necessary"
             );

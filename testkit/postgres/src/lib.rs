@@ -85,6 +85,15 @@ impl Stop {
     }
 }
 
+/// Whether writes reach the disk before a commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Disk {
+    /// They do, as in production.
+    Synced,
+    /// They do not: tests lose their data in any case.
+    NotSynced,
+}
+
 /// A PostgreSQL server with a folder of its own. Dropping it stops the server and removes the folder.
 ///
 /// ```no_run
@@ -100,12 +109,18 @@ pub struct Cluster {
     programs: PathBuf,
     folder: PathBuf,
     user: Option<User>,
+    disk: Disk,
     _guard: Guard,
 }
 
 impl Cluster {
     /// Creates a database cluster and starts its server. `None`: this machine does not have PostgreSQL's programs.
     pub fn start() -> Result<Option<Self>, ClusterError> {
+        Self::start_on(Disk::NotSynced)
+    }
+
+    /// As [`Self::start`], with the choice whether writes reach the disk.
+    pub fn start_on(disk: Disk) -> Result<Option<Self>, ClusterError> {
         let Some(programs) = programs() else { return Ok(None) };
         let user = User::to_run_as()?;
         // The user that runs PostgreSQL must be able to reach the folder, and the path of a socket is at most 107 bytes
@@ -120,8 +135,8 @@ impl Cluster {
         if let Some(User { uid, gid }) = user {
             chown(&folder, Some(uid), Some(gid)).map_err(ClusterError::Folder)?;
         }
-        let cluster = Self { programs, folder, user, _guard: guard };
-        // The data is lost with the tests in any case, so nothing has to reach the disk.
+        let cluster = Self { programs, folder, user, disk, _guard: guard };
+        // Nothing of the first files has to reach the disk.
         let data = cluster.data();
         cluster.run(
             "initdb",
@@ -142,8 +157,12 @@ impl Cluster {
     /// Starts the server after [`Cluster::stop`] and waits until it accepts connections.
     pub fn start_again(&self) -> Result<(), ClusterError> {
         let log = self.folder.join("log").display().to_string();
-        let options =
-            format!("-c listen_addresses= -c fsync=off -c max_connections=300 -k {}", self.folder.display());
+        let fsync = match self.disk {
+            Disk::Synced => "on",
+            Disk::NotSynced => "off",
+        };
+        let folder = self.folder.display();
+        let options = format!("-c listen_addresses= -c fsync={fsync} -c max_connections=300 -k {folder}");
         self.run(
             "pg_ctl",
             &[

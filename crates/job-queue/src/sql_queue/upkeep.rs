@@ -6,7 +6,7 @@ use edgeprove_job_rules::{
     capability::{self, Capability},
     job::Job,
     lease::PULL_HOLDERS,
-    sql::upkeep,
+    sql::{Dialect, upkeep},
     time::UnixMillis,
     transition::Rules,
 };
@@ -35,8 +35,13 @@ impl SqlQueue {
     /// Ends the leases that expired by this time. `outcome` is stored in the jobs.
     pub(crate) async fn reap(&self, ended_by: UnixMillis, outcome: &str) -> Result<Vec<Job>, StoreError> {
         let (mut session, now) = self.begin(Durability::Write).await?;
-        let values =
-            values![now, self.retry_at(1, now), outcome, self.rules.retention.expires_at(now), ended_by,];
+        let values = values![
+            now,
+            now.after(self.retry_delay(1)),
+            outcome,
+            self.rules.retention.expires_at(now),
+            ended_by,
+        ];
         let rows = session.rows(self.notifying.reap.clone(), values).await?;
         let jobs: Vec<_> = rows.iter().map(read_job).collect::<Result<_, _>>()?;
         for job in &jobs {
@@ -49,7 +54,7 @@ impl SqlQueue {
     pub(crate) async fn recover(&self, outcome: &str) -> Result<Vec<Job>, StoreError> {
         let (mut session, now) = self.begin(Durability::Write).await?;
         let expires_at = self.rules.retention.expires_at(now);
-        let values = values![now, self.retry_at(1, now), outcome, expires_at, PULL_HOLDERS];
+        let values = values![now, now.after(self.retry_delay(1)), outcome, expires_at, PULL_HOLDERS];
         let rows = session.rows(self.notifying.recover.clone(), values).await?;
         let jobs: Vec<_> = rows.iter().map(read_job).collect::<Result<_, _>>()?;
         for job in &jobs {
@@ -131,6 +136,18 @@ impl SqlQueue {
         let mut session = self.database.session(Durability::ReadForUpkeep).await?;
         let rows = session.rows(upkeep::NAMED_ARTIFACTS, []).await?;
         rows.iter().map(|row| get(row, "artifact")).collect()
+    }
+
+    /// Adds up the numbers of jobs that connections have counted.
+    pub(crate) async fn add_up(&self) -> Result<(), StoreError> {
+        if self.database.dialect() == Dialect::Sqlite {
+            return Ok(());
+        }
+        let mut session = self.database.session(Durability::Write).await?;
+        for statement in upkeep::POSTGRES_ADD_UP {
+            session.rows(statement, []).await?;
+        }
+        Ok(())
     }
 
     /// Deletes the rows of jobs that expired long ago, and returns their number.

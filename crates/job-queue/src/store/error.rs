@@ -1,16 +1,16 @@
 //! Errors of the database, by what a caller can do about them.
 
-use std::{error::Error, io, path::PathBuf, time::Duration};
+use std::{error::Error, io, path::PathBuf, sync::Arc, time::Duration};
 
 use edgeprove_files::trusted_path::UntrustedPath;
 use edgeprove_job_rules::row::CorruptRow;
 
-/// Why a statement failed.
-#[derive(Debug, thiserror::Error)]
+/// Why a statement failed. Writes of many callers share a transaction, and its error.
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
     /// The database cannot be reached, or refuses connections at the moment. A retry may succeed.
     #[error("the database cannot be used at the moment")]
-    Unavailable(#[source] sqlx::Error),
+    Unavailable(#[source] Arc<sqlx::Error>),
     /// The database did not answer in time. Whether the statement was executed is unknown.
     #[error("the database did not answer within {} s", .0.as_secs())]
     TimedOut(Duration),
@@ -26,13 +26,13 @@ pub enum StoreError {
     },
     /// Its disk is full.
     #[error("the database's disk is full")]
-    DiskFull(#[source] sqlx::Error),
+    DiskFull(#[source] Arc<sqlx::Error>),
     /// The database is damaged, or has data that no statement here writes.
     #[error("the database is damaged")]
-    Corrupt(#[source] Box<dyn Error + Send + Sync>),
+    Corrupt(#[source] Arc<dyn Error + Send + Sync>),
     /// The database refused a statement: a fault of the code, or a missing right of its user.
     #[error("the database refused a statement")]
-    Refused(#[source] sqlx::Error),
+    Refused(#[source] Arc<sqlx::Error>),
 }
 
 /// Why the database could not be opened.
@@ -129,7 +129,7 @@ impl StoreError {
         match self {
             // Without a connection no statement was sent.
             Self::Unavailable(error) => !matches!(
-                error,
+                **error,
                 sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::BeginFailed
             ),
             // The file may be put back.
@@ -141,15 +141,17 @@ impl StoreError {
 
 impl From<CorruptRow> for StoreError {
     fn from(error: CorruptRow) -> Self {
-        Self::Corrupt(Box::new(error))
+        Self::Corrupt(Arc::new(error))
     }
 }
 
 impl From<io::Error> for StoreError {
     fn from(error: io::Error) -> Self {
         match error.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::DiskFull(error.into()),
-            _ => Self::Unavailable(error.into()),
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                Self::DiskFull(Arc::new(error.into()))
+            }
+            _ => Self::Unavailable(Arc::new(error.into())),
         }
     }
 }
@@ -159,10 +161,10 @@ impl From<sqlx::Error> for StoreError {
         use sqlx::Error as Sqlx;
         match &error {
             Sqlx::Database(reported) => match Meaning::of(reported.code().as_deref().unwrap_or_default()) {
-                Meaning::Unavailable => Self::Unavailable(error),
-                Meaning::DiskFull => Self::DiskFull(error),
-                Meaning::Corrupt => Self::Corrupt(Box::new(error)),
-                Meaning::Refused => Self::Refused(error),
+                Meaning::Unavailable => Self::Unavailable(error.into()),
+                Meaning::DiskFull => Self::DiskFull(error.into()),
+                Meaning::Corrupt => Self::Corrupt(Arc::new(error)),
+                Meaning::Refused => Self::Refused(error.into()),
             },
             Sqlx::Io(_)
             | Sqlx::Tls(_)
@@ -170,13 +172,13 @@ impl From<sqlx::Error> for StoreError {
             | Sqlx::PoolTimedOut
             | Sqlx::PoolClosed
             | Sqlx::WorkerCrashed
-            | Sqlx::BeginFailed => Self::Unavailable(error),
+            | Sqlx::BeginFailed => Self::Unavailable(error.into()),
             Sqlx::ColumnDecode { .. }
             | Sqlx::Decode(_)
             | Sqlx::ColumnNotFound(_)
-            | Sqlx::AnyDriverError(_) => Self::Corrupt(Box::new(error)),
+            | Sqlx::AnyDriverError(_) => Self::Corrupt(Arc::new(error)),
             // Unknown errors of later versions are not retried.
-            _ => Self::Refused(error),
+            _ => Self::Refused(error.into()),
         }
     }
 }

@@ -185,6 +185,18 @@ impl Transaction<'_> {
         Ok(self.rows(statement, values).await?.pop())
     }
 
+    /// The time by the database's clock, which goes on in a transaction.
+    pub async fn now(&mut self) -> Result<UnixMillis, StoreError> {
+        match self.dialect {
+            Dialect::Sqlite => Ok(host_now()),
+            Dialect::Postgres => {
+                let clock = rows(&mut self.inner, POSTGRES_NOW.text(self.dialect), []).await?;
+                let row = clock.first().ok_or(sqlx::Error::RowNotFound)?;
+                Ok(UnixMillis(row.try_get(0)?))
+            }
+        }
+    }
+
     /// Executes a statement that only takes a lock.
     pub async fn lock(&mut self, statement: impl Text) -> Result<(), StoreError> {
         let locked = rows(&mut self.inner, statement.text(self.dialect), []).await;

@@ -101,6 +101,7 @@ async fn a_folder_of_the_first_version_is_migrated() {
         "DROP TABLE voucher_uses",
         "DROP TABLE sealed_bodies",
         "DROP INDEX jobs_by_subject",
+        "DROP INDEX jobs_running_turns",
         "DELETE FROM edgeprove_versions WHERE version > 1",
     ] {
         session.rows(undone, []).await.unwrap();
@@ -119,6 +120,42 @@ async fn a_folder_of_the_first_version_is_migrated() {
     let third = queue_at(&database.location, Rules::default(), bounds).await;
     let refused = third.enqueue(job(), None).await;
     assert!(matches!(refused, Err(EnqueueError::Full(Full::Account { unfinished: 4 }))), "{refused:?}");
+}
+
+/// The jobs of a server that did not count them are counted once.
+#[tokio::test]
+async fn jobs_of_an_earlier_version_are_counted_on_postgres() {
+    let Some(database) = Fixture::postgres().await else { return };
+    let bounds = Bounds { queued_max: 4, unfinished_per_account_max: 4, has_shares: false };
+    let first = database.queue_with(Rules::default(), bounds).await;
+    for _ in 0..3 {
+        submit(&first, job()).await;
+    }
+    claim(&first).await;
+    let before = first.count().await.unwrap().jobs;
+    let mut session = first.database().session(Durability::Write).await.unwrap();
+    for undone in [
+        "DROP TRIGGER jobs_arrived ON jobs",
+        "DROP TRIGGER jobs_deleted ON jobs",
+        "DROP TRIGGER jobs_changed ON jobs",
+        "DROP FUNCTION count_arrived_jobs",
+        "DROP FUNCTION count_deleted_jobs",
+        "DROP FUNCTION count_changed_jobs",
+        "DROP TABLE job_counts",
+        "DROP TABLE queue_counts",
+        "DELETE FROM edgeprove_versions WHERE version = 9",
+    ] {
+        session.rows(undone, []).await.unwrap();
+    }
+    drop(session);
+    first.database().close().await;
+    let second = database.queue_with(Rules::default(), bounds).await;
+    assert_eq!(second.count().await.unwrap().jobs, before);
+    submit(&second, job()).await;
+    let refused = second.enqueue(job(), None).await;
+    assert!(matches!(refused, Err(EnqueueError::Full(Full::Account { unfinished: 4 }))), "{refused:?}");
+    second.database().close().await;
+    database.remove().await;
 }
 
 #[tokio::test]

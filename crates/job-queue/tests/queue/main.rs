@@ -22,5 +22,6 @@ mod pull;
 mod runner;
 mod support;
 mod suspended;
+mod together;
 mod upkeep;
 mod work;

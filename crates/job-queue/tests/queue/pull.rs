@@ -3,7 +3,7 @@
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use edgeprove_job_queue::{
-    LeaseStatus, SqlQueue,
+    JobOutcome, LeaseStatus, SqlQueue,
     events::IgnoreEvents,
     long_poll::{LongPolls, WaitingClaim},
     upkeep::{Intervals, Upkeep},
@@ -63,6 +63,53 @@ async fn waiting_claims_get_new_jobs_once_each() {
             assert!(claimed.insert(jobs[0].id), "{}: a job was claimed twice", fixture.name);
         }
         assert_eq!(claimed, submitted);
+        fixture.remove().await;
+    }
+}
+
+#[tokio::test]
+async fn a_job_of_a_prover_that_has_left_goes_to_another() {
+    for fixture in Fixture::all().await {
+        let queue = fixture.queue().await;
+        let polls = Arc::new(LongPolls::new(queue.clone()));
+        for _ in 0..20 {
+            let mut leaving = JoinSet::new();
+            let left = Arc::clone(&polls);
+            leaving.spawn(async move { claim_for(&left, "pull a left", 1, LIMIT).await });
+            tokio::task::yield_now().await;
+            let submitted = submit(&queue, job()).await;
+            // At this moment it waits, or has the job, or is about to get it.
+            leaving.abort_all();
+            while let Some(ended) = leaving.join_next().await {
+                if let Ok(jobs) = ended {
+                    for job in jobs {
+                        queue.finish(job.id, job.lease_token, &JobOutcome::Released).await.unwrap();
+                    }
+                }
+            }
+            let other =
+                claim_for(&polls, "pull b stays", 1, LIMIT).await.pop().expect("the job is there again");
+            assert_eq!((other.id, other.attempts), (submitted.id, 1), "{}", fixture.name);
+            queue.finish(other.id, other.lease_token, &completed(None)).await.unwrap();
+        }
+        fixture.remove().await;
+    }
+}
+
+#[tokio::test]
+async fn jobs_go_to_those_who_wait_before_one_gets_a_second() {
+    for fixture in Fixture::all().await {
+        let queue = fixture.queue().await;
+        for _ in 0..5 {
+            submit(&queue, job()).await;
+        }
+        let claimed = queue.claim_several(&["a", "b", "a"], &PROVES).await.unwrap();
+        let holders: Vec<_> = claimed.iter().map(|job| job.lease.as_ref().unwrap().holder.as_str()).collect();
+        assert_eq!(holders, ["a", "b", "a"], "{}", fixture.name);
+        assert!(claimed.is_sorted_by_key(|job| (job.rank, job.turn, job.seq)), "{}", fixture.name);
+        let rest = queue.claim_several(&["c"; 5], &PROVES).await.unwrap();
+        assert_eq!(rest.len(), 2, "{}", fixture.name);
+        assert!(queue.claim_several(&["d"], &PROVES).await.unwrap().is_empty(), "{}", fixture.name);
         fixture.remove().await;
     }
 }

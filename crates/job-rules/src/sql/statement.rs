@@ -109,18 +109,19 @@ macro_rules! place_of_new_job {
     () => {
         concat!(
             // Each priority up to the job's: the last turn of the account's own jobs, and the turn of an account without jobs.
-            "WITH turns AS (SELECT level, own, CASE WHEN running IS NULL THEN coalesce(queued, 0) \
-             WHEN running < queued - ",
-            $crate::turn::step!(),
-            " THEN queued ELSE running + ",
-            $crate::turn::newcomer!(),
-            " END AS newcomer FROM (SELECT level, \
+            // Materialized, since each of its columns is used several times.
+            "WITH found AS MATERIALIZED (SELECT level, \
              (SELECT max(turn) FROM jobs WHERE account = $1 AND priority = level AND finished_at IS NULL) AS own, \
              (SELECT max(turn) FROM jobs WHERE status = 'running' AND priority = level) AS running, \
              (SELECT turn FROM jobs WHERE status = 'queued' AND priority = level AND run_at <= $3 \
              ORDER BY turn, seq LIMIT 1) AS queued \
              FROM (SELECT CAST(0 AS BIGINT) AS level UNION ALL SELECT 1 UNION ALL SELECT 2 UNION ALL SELECT 3) AS levels \
-             WHERE level <= $2) AS found), ",
+             WHERE level <= $2), turns AS (SELECT level, own, CASE WHEN running IS NULL THEN coalesce(queued, 0) \
+             WHEN running < queued - ",
+            $crate::turn::step!(),
+            " THEN queued ELSE running + ",
+            $crate::turn::newcomer!(),
+            " END AS newcomer FROM found), ",
             "arrival AS (SELECT own IS NULL AS is_first, CASE WHEN own + ",
             $crate::turn::step!(),
             " > newcomer THEN own + ",
@@ -138,16 +139,30 @@ macro_rules! place_of_new_job {
 }
 
 /// The numbers of jobs that a new one is compared with: a query of one row, `queued`, `queued_of_account` and
-/// `unfinished_of_account`. Binds 1 account. SQLite has counted them before, by triggers.
+/// `unfinished_of_account`. Binds 1 account. Triggers have counted them before.
 macro_rules! load {
     (sqlite) => {
         "SELECT queued, coalesce((SELECT queued FROM job_counts WHERE account = $1), 0) AS queued_of_account, \
          coalesce((SELECT unfinished FROM job_counts WHERE account = $1), 0) AS unfinished_of_account FROM queue_counts"
     };
+    // Each connection counts in rows of its own.
     (postgres) => {
-        "SELECT (SELECT count(*) FROM jobs WHERE status = 'queued') AS queued, \
-         (SELECT count(*) FROM jobs WHERE account = $1 AND finished_at IS NULL AND status = 'queued') AS queued_of_account, \
-         (SELECT count(*) FROM jobs WHERE account = $1 AND finished_at IS NULL) AS unfinished_of_account"
+        "SELECT (SELECT CAST(coalesce(sum(queued), 0) AS BIGINT) FROM queue_counts) AS queued, \
+         CAST(coalesce(sum(queued), 0) AS BIGINT) AS queued_of_account, \
+         CAST(coalesce(sum(queued + running), 0) AS BIGINT) AS unfinished_of_account FROM job_counts WHERE account = $1"
+    };
+}
+
+/// The numbers of jobs by kind, status and priority: a query of `kind`, `status`, `priority` and `jobs`.
+macro_rules! counts {
+    (sqlite) => {
+        "SELECT kind, status, priority, count(*) AS jobs FROM jobs GROUP BY kind, status, priority"
+    };
+    (postgres) => {
+        "SELECT kind, status, priority, CAST(sum(jobs) AS BIGINT) AS jobs FROM (SELECT kind, priority, \
+         unnest(ARRAY['queued', 'running', 'completed', 'failed', 'cancelled', 'expired']) AS status, \
+         unnest(ARRAY[queued, running, completed, failed, cancelled, expired]) AS jobs FROM job_counts) AS by_account \
+         GROUP BY kind, status, priority HAVING sum(jobs) <> 0"
     };
 }
 

@@ -82,6 +82,30 @@ pub const SETTLE: Statement = statement! {
      RETURNING id"
 };
 
+/// Adds up the numbers of jobs that connections have counted, and removes those that are zero. PostgreSQL only; SQLite has one
+/// row of each. Several servers may do it at the same time, and the sums are the same at every moment.
+///
+/// The statements bind nothing and return nothing.
+pub const POSTGRES_ADD_UP: [&str; 3] = [
+    "WITH added AS (DELETE FROM job_counts WHERE (account, kind, priority, shard) IN \
+     (SELECT account, kind, priority, shard FROM job_counts WHERE shard <> 0 FOR UPDATE SKIP LOCKED) RETURNING *) \
+     INSERT INTO job_counts AS counts SELECT account, kind, priority, 0, CAST(sum(queued) AS BIGINT), \
+     CAST(sum(running) AS BIGINT), CAST(sum(completed) AS BIGINT), CAST(sum(failed) AS BIGINT), \
+     CAST(sum(cancelled) AS BIGINT), CAST(sum(expired) AS BIGINT) FROM added GROUP BY account, kind, priority \
+     ORDER BY account, kind, priority \
+     ON CONFLICT (account, kind, priority, shard) DO UPDATE SET \
+     queued = counts.queued + EXCLUDED.queued, running = counts.running + EXCLUDED.running, \
+     completed = counts.completed + EXCLUDED.completed, failed = counts.failed + EXCLUDED.failed, \
+     cancelled = counts.cancelled + EXCLUDED.cancelled, expired = counts.expired + EXCLUDED.expired",
+    "WITH added AS (DELETE FROM queue_counts WHERE shard IN \
+     (SELECT shard FROM queue_counts WHERE shard <> 0 FOR UPDATE SKIP LOCKED) RETURNING queued) \
+     INSERT INTO queue_counts AS counts SELECT 0, CAST(sum(queued) AS BIGINT) FROM added HAVING count(*) > 0 \
+     ON CONFLICT (shard) DO UPDATE SET queued = counts.queued + EXCLUDED.queued",
+    "DELETE FROM job_counts WHERE (account, kind, priority, shard) IN \
+     (SELECT account, kind, priority, shard FROM job_counts WHERE shard = 0 AND queued = 0 AND running = 0 \
+     AND completed = 0 AND failed = 0 AND cancelled = 0 AND expired = 0 FOR UPDATE SKIP LOCKED)",
+];
+
 /// Expires jobs: removes the outcomes of jobs that finished long enough ago.
 ///
 /// Binds 1 now, 2 maximum number of jobs. Returns `id` and `kind` of each.

@@ -83,10 +83,7 @@ pub const QUEUED: Statement = statement! {
 /// Counts the jobs by kind, status and priority.
 ///
 /// Binds nothing. Returns `kind`, `status`, `priority`, `jobs`, a row for each combination that occurs.
-pub const COUNTS: Statement = statement! {
-    "SELECT kind, status, priority, count(*) AS jobs FROM jobs GROUP BY kind, status, priority \
-     ORDER BY kind, status, priority"
-};
+pub const COUNTS: Statement = statement! { dialect(counts) " ORDER BY kind, status, priority" };
 
 /// Reads since when the longest waiting job of each priority waits.
 ///

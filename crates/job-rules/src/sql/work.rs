@@ -17,6 +17,24 @@ pub const CLAIM: Statement = statement! {
      RETURNING " columns
 };
 
+/// Claims the next jobs, one for each name in a list. It is for workers with the same capabilities that wait together.
+///
+/// Binds 1 now, 2 the leases' end, 3 the capabilities, as [`CLAIM`] does, 4 the names of the processes as an array in JSON; a
+/// name may occur several times. Returns the jobs, each with its `lease_holder`: fewer than names when fewer are due.
+pub const CLAIM_SEVERAL: Statement = statement! {
+    "WITH next AS (SELECT seq, rank, turn FROM jobs WHERE status = 'queued' AND run_at <= $1 AND EXISTS (SELECT 1 FROM "
+    sqlite("json_each($3)") postgres("jsonb_array_elements(CAST($3 AS JSONB))")
+    takes "ORDER BY rank, turn, seq LIMIT (SELECT count(*) FROM " sqlite("json_each($4)")
+    postgres("jsonb_array_elements_text(CAST($4 AS JSONB))") ")" postgres(" FOR UPDATE SKIP LOCKED") "), \
+     given AS (SELECT seq AS job, row_number() OVER (ORDER BY rank, turn, seq) AS number FROM next) \
+     UPDATE jobs SET status = 'running', started_at = $1, attempts = attempts + 1, lease_token = lease_token + 1, \
+     lease_holder = wanted.holder, lease_until = $2, outcome = NULL, stage = NULL, stage_started_at = NULL, \
+     stage_estimate = NULL FROM given JOIN "
+    sqlite("(SELECT key + 1 AS number, value AS holder FROM json_each($4)) AS wanted")
+    postgres("jsonb_array_elements_text(CAST($4 AS JSONB)) WITH ORDINALITY AS wanted(holder, number)")
+    " ON wanted.number = given.number WHERE seq = given.job RETURNING " columns
+};
+
 /// Renews a lease.
 ///
 /// Binds 1 id, 2 token, 3 the lease's end. Returns `cancel_requested_at`: NULL, or when a caller cancelled the
@@ -48,6 +66,19 @@ pub const FINISH: Statement = statement! {
      result = $6, finished_at = $3, expires_at = $7, lease_holder = NULL, lease_until = NULL \
      WHERE id = $1 AND lease_token = $2 AND status = 'running' RETURNING status"
 };
+
+/// [`FINISH`] for several jobs. PostgreSQL only, for writes that share a transaction.
+///
+/// Binds 1 now, 2 expiry, 3 the ends as an array of objects in JSON: `job` (the id), `token`, `end_status` (`completed` or `failed`),
+/// `report` (the outcome) and `artifact` (the result or null). Returns `id`, `lease_token` and
+/// `status` of those whose lease is held.
+pub const POSTGRES_FINISH_SEVERAL: &str = "UPDATE jobs SET \
+     status = CASE WHEN end_status = 'failed' AND cancel_requested_at IS NOT NULL THEN 'cancelled' ELSE end_status END, \
+     outcome = CASE WHEN end_status = 'failed' AND cancel_requested_at IS NOT NULL THEN NULL ELSE report END, \
+     result = artifact, finished_at = $1, expires_at = $2, lease_holder = NULL, lease_until = NULL \
+     FROM jsonb_to_recordset(CAST($3 AS JSONB)) \
+     AS ends(job TEXT, token BIGINT, end_status TEXT, report TEXT, artifact TEXT) \
+     WHERE id = job AND lease_token = token AND status = 'running' RETURNING id, lease_token, status";
 
 /// Ends a failed attempt after which another may succeed: the job is queued again, or cancelled if a caller requested that,
 /// or failed if that was its last attempt.
@@ -83,3 +114,18 @@ pub const RELEASE: Statement = statement! {
 pub const NEXT_DUE: Statement = statement! {
     "SELECT min(run_at) AS run_at FROM jobs WHERE status = 'queued' AND run_at > $1"
 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn several_jobs_finish_as_one_does() {
+        let one = FINISH.postgres.split(" WHERE ").next().unwrap();
+        let several = POSTGRES_FINISH_SEVERAL.split(" FROM ").next().unwrap();
+        let renamed =
+            [("$1", "$3"), ("$2", "$7"), ("end_status", "$4"), ("report", "$5"), ("artifact", "$6")];
+        let same = renamed.iter().fold(several.to_owned(), |text, (name, value)| text.replace(name, value));
+        assert_eq!(same, one);
+    }
+}

@@ -12,6 +12,7 @@
     reason = "a test that cannot go on has failed"
 )]
 
+mod arrivals;
 mod audit;
 mod database;
 mod model;

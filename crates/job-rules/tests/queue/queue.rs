@@ -167,8 +167,14 @@ impl Queue {
         capabilities: &[Capability],
         now: UnixMillis,
     ) -> Option<Job> {
-        let values = values![now.0, self.rules.lease.until(now).0, capability::json(capabilities), holder];
-        self.database.row(work::CLAIM, &values).await.as_ref().map(job)
+        let (until, capabilities) = (self.rules.lease.until(now).0, capability::json(capabilities));
+        // Both statements follow the same rules.
+        if now.0 % 2 == 0 {
+            let values = values![now.0, until, capabilities, holder];
+            return self.database.row(work::CLAIM, &values).await.as_ref().map(job);
+        }
+        let values = values![now.0, until, capabilities, serde_json::json!([holder]).to_string()];
+        self.database.row(work::CLAIM_SEVERAL, &values).await.as_ref().map(job)
     }
 
     /// Whether a caller cancelled the job. `None`: the lease is lost.
