@@ -88,7 +88,7 @@ fn check(helm: &Path, python: &Path, chart: &Path, values: &Path) -> anyhow::Res
     Ok(Rendered { objects, without_schema })
 }
 
-/// The kind in a line that says that there is no schema.
+/// The kind that a line reports as one without a schema.
 fn kind_without_schema(line: &str) -> Option<String> {
     let (_, rest) = line.split_once("find schema for kind ")?;
     rest.split(' ').next().map(str::to_owned)

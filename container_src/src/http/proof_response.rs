@@ -10,7 +10,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use edgeprove_protocol::{
     CircuitId, ProblemType, ProofSystem, Target,
-    answer::{PROOF_MEDIA_TYPE, ProofAnswer, TAR_MEDIA_TYPE, Timings},
+    answer::{Cost, PROOF_MEDIA_TYPE, ProofAnswer, TAR_MEDIA_TYPE, Timings},
     headers,
     limits::PUBLIC_INPUTS_HEADER_MAX,
 };
@@ -20,7 +20,7 @@ use sha2::{Digest as _, Sha256};
 use super::{api_error::ApiError, extract::AnswerFormat};
 use crate::proof_files::ProofFiles;
 use edgeprove_engine::proof_service::CompletedProof;
-use edgeprove_prover::{FIELD_BYTES, ProofParts, groth16};
+use edgeprove_prover::{FIELD_BYTES, ProofParts, contract_call, groth16};
 
 /// A proof and its description.
 #[derive(Debug, Clone)]
@@ -45,6 +45,8 @@ pub struct ProofResponse {
     pub fallback_from: Option<CircuitId>,
     /// Duration of each stage.
     pub timings: Timings,
+    /// What it has taken.
+    pub cost: Cost,
     /// The receipt; `None` where none was signed.
     pub receipt: Option<String>,
     /// The request that brought the witness.
@@ -67,6 +69,7 @@ impl ProofResponse {
             cached: result.cached,
             fallback_from: fallback_from.clone(),
             timings: result.timings,
+            cost: result.cost,
             receipt: None,
             request_id: id.to_owned(),
         }
@@ -101,6 +104,9 @@ impl ProofResponse {
             cached: self.cached,
             fallback_from: self.fallback_from.clone(),
             receipt: self.receipt.clone(),
+            calldata: contract_call(self.target, &self.parts())
+                .map(|call| format!("0x{}", hex::encode(call.calldata))),
+            cost: self.cost,
             timings: self.timings,
             request_id: self.request_id.clone(),
         }

@@ -37,6 +37,7 @@ fn proof_document(view: &JobView) -> Result<JobDocument, DecodeError> {
         timeout_ms: payload.timeout_ms,
         received: payload.received,
         timings: report.as_ref().map(|report| &report.timings),
+        cost: report.as_ref().map(|report| report.cost),
     };
     job_document::proof_document(view, facts)
 }

@@ -18,7 +18,10 @@ use edgeprove_engine::{
     witness::{self, CheckError, from_artifacts::fetch_into},
 };
 use edgeprove_job_rules::job::Job;
-use edgeprove_protocol::{HasProblemType, ProblemType, ProofSystem, answer::Timings};
+use edgeprove_protocol::{
+    HasProblemType, ProblemType, ProofSystem,
+    answer::{Cost, Timings},
+};
 use edgeprove_prover::{FIELD_BYTES, ProofParts, ProverError, barretenberg::KeyFacts};
 use edgeprove_spool::{Spool, SpoolFile};
 
@@ -53,6 +56,8 @@ pub struct ReportedProof {
     pub public_inputs: Vec<String>,
     /// The durations of the stages.
     pub timings: Timings,
+    /// What it has taken.
+    pub cost: Cost,
 }
 
 /// Why a report is not accepted.
@@ -150,6 +155,7 @@ impl ProofChecker<'_> {
             verified: true,
             cached: false,
             timings: reported.timings,
+            cost: reported.cost,
             // This server has not observed that the witness was wiped.
             receipt: None,
         };
@@ -231,7 +237,8 @@ mod tests {
 
     fn reported(proof: &str, public_inputs: &[&str]) -> ReportedProof {
         let public_inputs = public_inputs.iter().map(|text| (*text).to_owned()).collect();
-        ReportedProof { witness: 0, proof: proof.to_owned(), public_inputs, timings: Timings::default() }
+        let (timings, cost) = (Timings::default(), Cost::default());
+        ReportedProof { witness: 0, proof: proof.to_owned(), public_inputs, timings, cost }
     }
 
     #[test]

@@ -170,6 +170,7 @@ impl Assignment {
                     proof: STANDARD.encode(proof),
                     public_inputs: report.public_inputs,
                     timings: report.timings,
+                    cost: report.cost,
                 };
                 (completed, None)
             }

@@ -75,7 +75,9 @@ fn chart(values: &[&str]) -> Vec<Value> {
     let mut helm = Command::new(skipped::tools_of_the_chart().join("helm"));
     helm.env_clear().args(["template", "prod", "--namespace", "proving"]);
     helm.arg(repository().join("deploy/helm/edgeprove"));
-    values.iter().for_each(|value| drop(helm.args(["--set", value])));
+    for value in values {
+        helm.args(["--set", value]);
+    }
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("objects.yaml");
     std::fs::write(&file, output(helm)).unwrap();

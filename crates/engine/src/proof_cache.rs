@@ -13,7 +13,10 @@ use std::{
     },
 };
 
-use edgeprove_protocol::{Target, answer::Timings};
+use edgeprove_protocol::{
+    Target,
+    answer::{Cost, Timings},
+};
 use edgeprove_telemetry::keyed_hash::{Hmac, Mac as _, Sha256, hmac_sha256};
 use lru::LruCache;
 use parking_lot::Mutex;
@@ -160,8 +163,8 @@ impl ProofCache {
             return Lookup::Tampered;
         }
         let (parts, verified) = (cached.parts.clone(), cached.verified);
-        let timings = Timings::default();
-        Lookup::Hit(Box::new(ProofResult { parts, key, verified, cached: true, timings }))
+        let (timings, cost) = (Timings::default(), Cost::default());
+        Lookup::Hit(Box::new(ProofResult { parts, key, verified, cached: true, timings, cost }))
     }
 
     /// Stores a new proof in place of the least recently used one. A proof that came from the cache is not stored again.

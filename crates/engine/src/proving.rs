@@ -13,7 +13,10 @@ use std::{
 };
 
 use edgeprove_job_rules::time::UnixMillis;
-use edgeprove_protocol::{HasProblemType, Priority, ProblemType, Target, answer::Timings};
+use edgeprove_protocol::{
+    HasProblemType, Priority, ProblemType, Target,
+    answer::{Cost, Timings},
+};
 use tokio::time::Instant;
 
 use crate::{
@@ -85,6 +88,8 @@ pub struct ProofResult {
     pub cached: bool,
     /// The durations of its stages in milliseconds. `upload_ms` and `total_ms` are 0: only the caller knows them.
     pub timings: Timings,
+    /// What it has taken; nothing for a proof from the cache.
+    pub cost: Cost,
 }
 
 impl ProofResult {
@@ -233,7 +238,8 @@ impl Proving {
         let system = circuit.proof_system();
         let demand = Demand { account: account.map(Arc::from), priority, since, memory, system };
         let on_wait = |ahead| on_stage(ProofStage::Waiting { ahead });
-        let permit = self.permit_for(demand, &on_wait).await?;
+        let slot = Arc::new(self.scheduler.admit_reporting(demand, &on_wait).await?);
+        let permit = self.backend.permit(slot.width(), Arc::clone(&slot) as _);
         let admitted = Instant::now();
         let mut key = match circuit.ready_key(target) {
             Some(key) => key,
@@ -267,7 +273,10 @@ impl Proving {
         let (parts, timings) = outcome?;
         self.proofs.fetch_add(1, Ordering::Relaxed);
         let timings = Timings { queue_ms: milliseconds(admitted - requested), ..timings };
-        Ok(ProofResult { parts, key, verified: self.options.verify, cached: false, timings })
+        let seconds = (timings.prove_ms + timings.verify_ms) / 1000.0;
+        #[expect(clippy::cast_precision_loss, reason = "cores and bytes of a machine are far below 2^53")]
+        let cost = Cost::of(seconds, slot.width() as f64, slot.memory_bytes() as f64);
+        Ok(ProofResult { parts, key, verified: self.options.verify, cached: false, timings, cost })
     }
 
     /// Proves and verifies with this key.
@@ -305,15 +314,7 @@ impl Proving {
 
     /// Waits for a prover permit, for work other than a proof.
     pub async fn permit(&self) -> Result<Box<dyn ProverPermit>, AdmissionError> {
-        self.permit_for(Demand::default(), &|_| {}).await
-    }
-
-    async fn permit_for(
-        &self,
-        demand: Demand,
-        on_wait: &(dyn Fn(usize) + Send + Sync),
-    ) -> Result<Box<dyn ProverPermit>, AdmissionError> {
-        let slot = self.scheduler.admit_reporting(demand, on_wait).await?;
+        let slot = self.scheduler.admit_reporting(Demand::default(), &|_| {}).await?;
         Ok(self.backend.permit(slot.width(), Arc::new(slot)))
     }
 

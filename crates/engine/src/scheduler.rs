@@ -421,6 +421,12 @@ impl Slot {
     pub fn width(&self) -> usize {
         self.width
     }
+
+    /// Memory that is reserved for the work.
+    #[must_use]
+    pub fn memory_bytes(&self) -> u64 {
+        self.bytes
+    }
 }
 
 impl Drop for Slot {

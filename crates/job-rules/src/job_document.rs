@@ -1,7 +1,9 @@
 //! The document of a job on the wire. Server and edge build it from the same row in the same way.
 
 use edgeprove_protocol::{
-    CircuitId, JobDocument, JobStage, JobStatus, Target, answer::Timings, job::JobLinks,
+    CircuitId, JobDocument, JobStage, JobStatus, Target,
+    answer::{Cost, Timings},
+    job::JobLinks,
 };
 
 use crate::{
@@ -29,6 +31,8 @@ pub struct ProofFacts<'a> {
     pub received: Option<UploadTimes>,
     /// The durations of a completed proof.
     pub timings: Option<&'a Timings>,
+    /// What a completed proof has taken.
+    pub cost: Option<Cost>,
 }
 
 /// The document of a proof job. Fails if its row is corrupt.
@@ -38,6 +42,7 @@ pub fn proof_document(view: &JobView, facts: ProofFacts<'_>) -> Result<JobDocume
         target: facts.target,
         fallback_circuit: facts.fallback_circuit,
         timeout_ms: facts.timeout_ms,
+        cost: facts.cost,
         stages: stage_times(job, facts.received, facts.timings),
         ..common_document(view, facts.circuit.clone(), JobLinks::of(job.id))?
     })
@@ -76,6 +81,7 @@ pub fn common_document(
         expires_at: job.expires_at.map(UnixMillis::rfc3339),
         retry_until: None,
         receipt: None,
+        cost: None,
         stages: Vec::new(),
         links,
     })

@@ -50,10 +50,38 @@ pub struct ProofAnswer<P = String> {
     /// server signs no receipts.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub receipt: Option<String>,
+    /// For the targets `evm` and `groth16`: the calldata of the call that verifies the proof in its verifier contract, as
+    /// `/v1/proofs/{id}/calldata` has it. `0x` and hexadecimal digits.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub calldata: Option<String>,
+    /// What it has taken: zero for a proof from the proof cache.
+    #[serde(default)]
+    pub cost: Cost,
     /// Duration of each stage.
     pub timings: Timings,
     /// The request's id, as in the server's log.
     pub request_id: String,
+}
+
+/// What a proof has taken at the machine that proved it: for proving and verifying, not for waiting. Platforms that bill by time
+/// bill for the same quantities.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Cost {
+    /// Cores that the proof had, times seconds.
+    pub vcpu_seconds: f64,
+    /// GiB of memory that were reserved for the proof, times seconds.
+    pub gib_seconds: f64,
+}
+
+impl Cost {
+    /// The cost of work with so many cores and bytes, in millionths.
+    #[must_use]
+    pub fn of(seconds: f64, cores: f64, memory_bytes: f64) -> Self {
+        let millionths = |value: f64| (value * 1e6).round() / 1e6;
+        let gib = memory_bytes / f64::from(1 << 30);
+        Self { vcpu_seconds: millionths(seconds * cores), gib_seconds: millionths(seconds * gib) }
+    }
 }
 
 /// Duration of each stage of a request, in milliseconds.

@@ -61,6 +61,9 @@ pub struct JobDocument {
     /// Until when an operator may queue it again, because it failed and its witness is still there.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub retry_until: Option<String>,
+    /// What its proof has taken, once it has completed.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub cost: Option<crate::answer::Cost>,
     /// The receipt of its proof: see [`crate::answer::ProofAnswer::receipt`]. Answers about one job and webhooks have it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub receipt: Option<String>,

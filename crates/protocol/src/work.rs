@@ -7,7 +7,10 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{CircuitId, JobId, JobStatus, Priority, ProblemType, Target, TraceContext, answer::Timings};
+use crate::{
+    CircuitId, JobId, JobStatus, Priority, ProblemType, Target, TraceContext,
+    answer::{Cost, Timings},
+};
 
 /// The version of this protocol. A server accepts the provers that speak [`PROTOCOL_MIN`] to this one.
 pub const PROTOCOL: u32 = 1;
@@ -192,6 +195,9 @@ pub enum WorkOutcome {
         /// The durations of the stages.
         #[serde(default)]
         timings: Timings,
+        /// What the proof has taken.
+        #[serde(default)]
+        cost: Cost,
     },
     /// The attempt failed.
     Failed {

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use edgeprove_protocol::{CircuitId, Problem, ProblemType, Target, answer::Timings};
+use edgeprove_protocol::{
+    CircuitId, Problem, ProblemType, Target,
+    answer::{Cost, Timings},
+};
 use serde_json::Value;
 
 /// How long a container that cannot take a job is left alone, where it does not state it.
@@ -25,6 +28,8 @@ pub struct ProofHead {
     pub cached: bool,
     /// Duration of each stage.
     pub timings: Timings,
+    /// What it has taken.
+    pub cost: Cost,
 }
 
 impl ProofHead {
@@ -44,6 +49,7 @@ impl ProofHead {
             verified: is_true("verified"),
             cached: is_true("cached"),
             timings: timings_of(&answer)?,
+            cost: cost_of(&answer).unwrap_or_default(),
         })
     }
 }
@@ -60,6 +66,13 @@ pub fn timings_of(answer: &Value) -> Option<Timings> {
         verify_ms: ms("verify_ms")?,
         total_ms: ms("total_ms")?,
     })
+}
+
+/// The cost in the JSON of a proof; `None` from a container of an earlier version.
+fn cost_of(answer: &Value) -> Option<Cost> {
+    let cost = answer.get("cost")?;
+    let number = |name: &str| cost.get(name)?.as_f64();
+    Some(Cost { vcpu_seconds: number("vcpu_seconds")?, gib_seconds: number("gib_seconds")? })
 }
 
 /// What a refusal means.

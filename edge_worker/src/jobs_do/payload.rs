@@ -7,7 +7,10 @@ use edgeprove_job_rules::{
     outcome::DecodeError,
     stage_times::UploadTimes,
 };
-use edgeprove_protocol::{CircuitId, JobDocument, JobStatus, Target, TraceContext, answer::Timings};
+use edgeprove_protocol::{
+    CircuitId, JobDocument, JobStatus, Target, TraceContext,
+    answer::{Cost, Timings},
+};
 use serde::{Deserialize, Serialize};
 
 use super::protocol::{JobVoucher, StoredBody, Submission};
@@ -55,6 +58,9 @@ pub struct ProofReport {
     pub cached: bool,
     /// The durations of the stages. The total is that of the attempt.
     pub timings: Timings,
+    /// What it has taken.
+    #[serde(default)]
+    pub cost: Cost,
 }
 
 impl Payload {
@@ -95,6 +101,7 @@ pub fn document(view: &JobView) -> Result<JobDocument, DecodeError> {
         timeout_ms: payload.timeout_ms,
         received: Some(payload.received),
         timings: report.as_ref().map(|report| &report.timings),
+        cost: report.as_ref().map(|report| report.cost),
     };
     job_document::proof_document(view, facts)
 }

@@ -155,7 +155,7 @@ fn decimal(text: &str) -> Option<[u8; 32]> {
 
 #[cfg(test)]
 mod tests {
-    use edgeprove_protocol::answer::{ProofAnswer, Timings};
+    use edgeprove_protocol::answer::{Cost, ProofAnswer, Timings};
     use serde_json::json;
 
     use super::*;
@@ -176,6 +176,8 @@ mod tests {
             timings: Timings { prove_ms: 12.5, ..Timings::default() },
             request_id: "r1".to_owned(),
             receipt: None,
+            calldata: None,
+            cost: Cost::default(),
         };
         serde_json::to_vec(&answer).unwrap()
     }

@@ -19,7 +19,10 @@ use edgeprove_edge::jobs_do::{
     rules::JobRules,
 };
 use edgeprove_job_rules::{audit::Verifier, job::Job, time::UnixMillis};
-use edgeprove_protocol::{JobId, Priority, Problem, ProblemType, Target, answer::Timings};
+use edgeprove_protocol::{
+    JobId, Priority, Problem, ProblemType, Target,
+    answer::{Cost, Timings},
+};
 
 use database::Native;
 
@@ -117,6 +120,7 @@ fn completed() -> AttemptEnd {
         verified: true,
         cached: false,
         timings,
+        cost: Cost::of(1.0, 2.0, 0.0),
     };
     AttemptEnd::Completed { result: "jobs/proof/1".to_owned(), report: Box::new(report) }
 }

@@ -42,6 +42,7 @@ def test_a_circuit_of_circom_is_requested_built_proved_and_verified(olga: Any) -
     assert result.public_inputs == [f"0x{7:064x}"] and result.groth16.public_signals == ["7"]
     assert olga.verify(result) and olga.verify(result, on="evm")
     calldata = olga.jobs.calldata(result.job_id)
+    assert result.calldata == calldata.calldata
     a, b, c, signals = result.contract_arguments()
     words = [*a, *b[0], *b[1], *c, *signals]
     assert calldata.calldata[10:] == "".join(f"{word:064x}" for word in words)

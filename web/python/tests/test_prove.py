@@ -56,6 +56,11 @@ def test_a_proof_for_a_contract_has_its_arguments_and_its_calldata(alice: Any) -
     assert public == [bytes.fromhex(value[2:]) for value in result.public_inputs]
     calldata = alice.jobs.calldata(result.job_id)
     assert calldata.function == "verify(bytes,bytes32[])" and proof.hex() in calldata.calldata
+    assert result.calldata == calldata.calldata
+    assert alice.prove("range_check", INPUTS, target="evm", delivery="direct").calldata.startswith(
+        calldata.calldata[:10]
+    )
+    assert alice.prove("range_check", INPUTS).calldata is None
     with pytest.raises(EdgeproveError, match="target='evm'"):
         alice.prove("range_check", INPUTS, delivery="direct").contract_arguments()
 
@@ -147,7 +152,9 @@ def test_an_interrupted_process_cancels_its_job(server: Server, proxy: Faults) -
         proxy.reset()
         with server.paused_provers():
             call = f"client.prove('range_check', {INPUTS}, on_progress=lambda step: print(step.stage, flush=True))"
-            head = f"import asyncio, edgeprove\nclient = edgeprove.{name}({proxy.url!r}, api_key='alice-key')\n"
+            # A process in the background of a shell ignores the signal, and so do those that it starts.
+            head = "import asyncio, edgeprove, signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+            head += f"client = edgeprove.{name}({proxy.url!r}, api_key='alice-key')\n"
             script = head + (call if name == "Client" else f"async def main():\n  await {call}\nasyncio.run(main())")
             child = subprocess.Popen(
                 [sys.executable, "-c", script],

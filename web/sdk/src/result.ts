@@ -23,12 +23,16 @@ export interface ProofResult extends ProofParts {
   cached: boolean;
   /** The requested circuit, where the server proved a smaller one of its family. */
   fallbackFrom?: string;
-  /** The job, where there was one. `prover.jobs.calldata(jobId)` has the call of its verifier contract. */
+  /** The job, where there was one. */
   jobId?: string;
+  /** The call that verifies it in its verifier contract: of a proof from a server, for the targets `evm` and `groth16`. */
+  calldata?: Hex;
   /** The id of the request in the log of the server. */
   requestId?: string;
   /** What the server states of the proof, signed by it: `@edgeprove/client/receipt` verifies it. */
   receipt?: string;
+  /** What it has taken at the server: zero for a cached proof. */
+  cost?: { vcpuSeconds: number; gibSeconds: number };
   /** Durations. */
   timings: ProofTimings;
 }
@@ -117,6 +121,9 @@ export function resultOf(answer: ProofAnswer, started: number): ProofResult {
   };
   if (answer.fallback_from !== undefined) result.fallbackFrom = answer.fallback_from;
   if (answer.receipt !== undefined) result.receipt = answer.receipt;
+  if (answer.calldata !== undefined) result.calldata = answer.calldata;
+  // A server of an earlier version reports none.
+  if (answer.cost) result.cost = { vcpuSeconds: answer.cost.vcpu_seconds, gibSeconds: answer.cost.gib_seconds };
   if (typeof answer.proof !== 'string') {
     result.groth16 = { proof: answer.proof, publicSignals: answer.publicSignals ?? [] };
   }

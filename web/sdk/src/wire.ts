@@ -82,6 +82,8 @@ export interface JobDocument {
   retry_until?: string;
   /** The receipt of its proof. Lists and events do not have it. */
   receipt?: string;
+  /** What its proof has taken, once it has completed. */
+  cost?: Cost;
   /** What took how long, in the order of time. */
   stages: StageTime[];
   /** Paths at the server. The one to the events may have a token, with which a page without a key reads this job. */
@@ -129,6 +131,14 @@ export interface Groth16Proof {
   curve: string;
 }
 
+/** What a proof has taken at the machine that proved it. */
+export interface Cost {
+  /** Cores, times seconds. */
+  vcpu_seconds: number;
+  /** GiB of memory, times seconds. */
+  gib_seconds: number;
+}
+
 /** The answer with a proof. */
 export interface ProofAnswer {
   success: true;
@@ -146,6 +156,9 @@ export interface ProofAnswer {
   fallback_from?: string;
   /** What the server states of the proof, signed by it. */
   receipt?: string;
+  /** For the targets `evm` and `groth16`: the call of the verifier contract. */
+  calldata?: Hex;
+  cost: Cost;
   timings: ServerTimings;
   request_id: string;
 }

@@ -116,6 +116,7 @@ pub(super) async fn stored_proof(jobs: &Jobs, job: &Job) -> Result<ProofResponse
         cached: report.cached,
         fallback_from,
         timings: report.timings,
+        cost: report.cost,
         receipt: report.receipt,
         request_id: payload.request_id,
     })

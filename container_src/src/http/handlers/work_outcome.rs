@@ -20,7 +20,7 @@ use edgeprove_job_queue::{JobOutcome, QueueError};
 use edgeprove_job_rules::job::Job;
 use edgeprove_protocol::{
     HasProblemType as _, JobStatus, Problem, ProblemType,
-    answer::Timings,
+    answer::{Cost, Timings},
     work::{OutcomeAnswer, OutcomeRequest, WorkOutcome},
 };
 use edgeprove_telemetry::metrics::jobs::{self as metrics, PullEnd};
@@ -110,9 +110,10 @@ async fn decide(app: &AppState, jobs: &Jobs, job: &Job, outcome: WorkOutcome) ->
     let checker = ProofChecker { jobs, proving: &app.engine.proving, spool: &app.engine.spool };
     match outcome {
         WorkOutcome::Released => Ok(Decision::Outcome(JobOutcome::Released, PullEnd::Released)),
-        WorkOutcome::Completed { witness, proof, public_inputs, timings } => {
-            let timings = plausible(timings, ran(jobs, job));
-            let reported = ReportedProof { witness, proof, public_inputs, timings };
+        WorkOutcome::Completed { witness, proof, public_inputs, timings, cost } => {
+            let ran = ran(jobs, job);
+            let (timings, cost) = (plausible(timings, ran), plausible_cost(cost, ran));
+            let reported = ReportedProof { witness, proof, public_inputs, timings, cost };
             match checker.verify(job, &payload, reported).await {
                 Ok((proof, report)) => completed(jobs, job, &proof, report).await,
                 Err(error) => rejected(&payload, error),
@@ -199,6 +200,10 @@ fn ran(jobs: &Jobs, job: &Job) -> Duration {
     job.started_at.map(|at| now.since(at)).unwrap_or_default()
 }
 
+/// No machine has more cores or more memory.
+const CORES_MAX: f64 = 1024.0;
+const MEMORY_MAX_BYTES: f64 = 16.0 * (1_u64 << 40) as f64;
+
 /// The durations that a prover reports, none below 0 or longer than the whole attempt: estimates are made of them.
 fn plausible(timings: Timings, ran: Duration) -> Timings {
     let max = ran.as_secs_f64() * 1000.0;
@@ -212,9 +217,29 @@ fn plausible(timings: Timings, ran: Duration) -> Timings {
     }
 }
 
+/// The cost that a prover reports; nothing where it is more than the attempt can have taken on the largest machine.
+fn plausible_cost(cost: Cost, ran: Duration) -> Cost {
+    let max = Cost::of(ran.as_secs_f64(), CORES_MAX, MEMORY_MAX_BYTES);
+    let within =
+        |value: f64, max: f64| if value.is_finite() && (0.0..=max).contains(&value) { value } else { 0.0 };
+    Cost {
+        vcpu_seconds: within(cost.vcpu_seconds, max.vcpu_seconds),
+        gib_seconds: within(cost.gib_seconds, max.gib_seconds),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_cost_is_one_of_the_attempt() {
+        let ran = Duration::from_secs(2);
+        let cost = |vcpu_seconds, gib_seconds| plausible_cost(Cost { vcpu_seconds, gib_seconds }, ran);
+        assert_eq!(cost(4.0, 0.5), Cost { vcpu_seconds: 4.0, gib_seconds: 0.5 });
+        assert_eq!(cost(-1.0, f64::NAN), Cost::default());
+        assert_eq!(cost(1e9, 1e9), Cost::default());
+    }
 
     #[test]
     fn durations_are_not_longer_than_the_attempt() {

@@ -9,7 +9,10 @@ pub use edgeprove_job_rules::{
     proof_job::{KIND, STAGES, WAITING},
     stage_times::UploadTimes,
 };
-use edgeprove_protocol::{CircuitId, Problem, ProblemType, Target, TraceContext, answer::Timings};
+use edgeprove_protocol::{
+    CircuitId, Problem, ProblemType, Target, TraceContext,
+    answer::{Cost, Timings},
+};
 use serde::{Deserialize, Serialize};
 
 /// The payload of a proof job: what to prove.
@@ -86,6 +89,9 @@ pub struct ProofReport {
     pub cached: bool,
     /// The durations of the stages, the wait in the queue included.
     pub timings: Timings,
+    /// What it has taken. Jobs of an earlier version have none.
+    #[serde(default)]
+    pub cost: Cost,
     /// The receipt of the proof.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub receipt: Option<String>,
@@ -136,6 +142,7 @@ impl ProofReport {
             verified: result.verified,
             cached: result.cached,
             timings: result.timings,
+            cost: result.cost,
             receipt: None,
         }
     }
@@ -185,6 +192,7 @@ mod tests {
             verified: true,
             cached,
             timings,
+            cost: Cost::default(),
             receipt: None,
         }
     }

@@ -190,9 +190,9 @@ impl Core {
         {
             timings.total_ms = now().since(started).as_millis() as f64;
         }
-        let ProofHead { circuit, target, verified, cached, .. } = head;
+        let ProofHead { circuit, target, verified, cached, cost, .. } = head;
         let bytes = u64::try_from(answer.len()).unwrap_or(u64::MAX);
-        Ok((name, ProofReport { circuit, target, bytes, verified, cached, timings }))
+        Ok((name, ProofReport { circuit, target, bytes, verified, cached, timings, cost }))
     }
 
     fn report_stage(&self, job: &Job, stage: usize) {

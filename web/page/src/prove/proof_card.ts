@@ -49,7 +49,7 @@ export function proofCard(result: ProofResult, context: ProofContext): HTMLEleme
     tabs(`Parts of the proof by ${by}`, [
       { title: 'Proof', content: () => proofPart(result) },
       { title: 'Public inputs', content: () => publicInputs(result) },
-      { title: 'Calldata', content: () => calldata(result, context) },
+      { title: 'Calldata', content: () => calldata(result) },
       { title: 'Verification key', content: () => keyPart(result, circuit, context) },
     ]));
 }
@@ -113,22 +113,13 @@ function publicInputs(result: ProofResult): HTMLElement {
   ]);
 }
 
-function calldata(result: ProofResult, { prover }: ProofContext): HTMLElement {
+function calldata(result: ProofResult): HTMLElement {
   if (result.target === 'noir-recursive') {
     return el('p', { class: 'note' }, 'No contract verifies proofs of this target. Prove for the target evm.');
   }
-  const { jobId } = result;
-  if (jobId === undefined) {
-    return el('p', { class: 'note' }, 'The server makes the call of the contract for proofs that it made as jobs.');
-  }
-  const place = el('div', { 'aria-busy': 'true' }, el('p', { class: 'note' }, 'Loading …'));
-  prover.jobs.calldata(jobId).then(({ function: signature, calldata: data }) => {
-    fill(place, el('p', { class: 'note' }, 'A call of ', el('code', {}, signature)),
-      part(data, 'the calldata', [download('calldata.txt', () => new Blob([data], { type: 'text/plain' }))]));
-  }, (error: unknown) => {
-    fill(place, el('p', { class: 'fault' }, error instanceof EdgeproveError ? sentence(error.detail) : 'The calldata cannot be shown.'));
-  }).finally(() => place.removeAttribute('aria-busy'));
-  return place;
+  const data = result.calldata;
+  if (data === undefined) return el('p', { class: 'note' }, 'The server makes the call of the contract for proofs that it made.');
+  return part(data, 'the calldata', [download('calldata.txt', () => new Blob([data], { type: 'text/plain' }))]);
 }
 
 function keyPart(result: ProofResult, circuit: Circuit, { prover }: ProofContext): HTMLElement {

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ._errors import EdgeproveError, bad_answer, invalid_option
-from .wire import Groth16Proof, Job, ProofAnswer, ServerTimings, Target
+from .wire import Cost, Groth16Proof, Job, ProofAnswer, ServerTimings, Target
 
 #: The number of bytes of a field element.
 _FIELD = 32
@@ -62,10 +62,14 @@ class ProofResult:
     #: The id of the request in the log of the server.
     request_id: str
     timings: Timings
+    #: What it has taken at the server: zero for a cached proof.
+    cost: Cost
     #: The requested circuit, where the server proved a smaller one of its family.
     fallback_from: str | None = None
-    #: The job, where there was one. ``client.jobs.calldata(job_id)`` has the call of its verifier contract.
+    #: The job, where there was one.
     job_id: str | None = None
+    #: The call of its verifier contract, for the targets ``evm`` and ``groth16``: hexadecimal digits after ``0x``.
+    calldata: str | None = field(default=None, repr=False)
     #: What the server states of the proof, signed by it: see :func:`edgeprove.verify_receipt`.
     receipt: str | None = field(default=None, repr=False)
     #: For circuits of circom.
@@ -157,8 +161,10 @@ def result_of(answer: ProofAnswer, started: float, job_id: str | None = None) ->
         cached=answer.cached,
         request_id=answer.request_id,
         timings=Timings((time.monotonic() - started) * 1000, answer.timings),
+        cost=answer.cost,
         fallback_from=answer.fallback_from,
         job_id=job_id,
+        calldata=answer.calldata,
         receipt=answer.receipt,
         groth16=groth16,
     )

@@ -121,6 +121,8 @@ class Job:
     timeout_ms: float | None = None
     #: The receipt of its proof. Lists and events do not have it.
     receipt: str | None = field(default=None, repr=False)
+    #: What its proof has taken, once it has completed.
+    cost: Cost | None = None
 
     @property
     def is_finished(self) -> bool:
@@ -151,6 +153,16 @@ class ServerTimings:
 
 
 @dataclass(frozen=True)
+class Cost:
+    """What a proof has taken at the machine that proved it: for proving and verifying, not for waiting."""
+
+    #: Cores, times seconds.
+    vcpu_seconds: float
+    #: GiB of memory, times seconds.
+    gib_seconds: float
+
+
+@dataclass(frozen=True)
 class Groth16Proof:
     """A proof of Groth16, as snarkjs writes it."""
 
@@ -175,6 +187,8 @@ class ProofAnswer:
     vk_hash: str
     verified: bool
     cached: bool
+    #: What it has taken: zero for a proof from the cache.
+    cost: Cost
     timings: ServerTimings
     request_id: str
     #: For Groth16: the public inputs in decimal digits.
@@ -182,6 +196,8 @@ class ProofAnswer:
     fallback_from: str | None = None
     #: A receipt: what the server states of the proof, signed by it.
     receipt: str | None = field(default=None, repr=False)
+    #: For the targets ``evm`` and ``groth16``: the call of the verifier contract, as hexadecimal digits after ``0x``.
+    calldata: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)

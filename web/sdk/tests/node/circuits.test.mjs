@@ -64,6 +64,7 @@ test('a circuit of circom is requested, built, proved and verified', async () =>
   const calldata = seen('Calldata', await prover.jobs.calldata(result.jobId));
   const words = contractArguments(result).flat(3).map((word) => word.toString(16).padStart(64, '0'));
   assert.equal(calldata.calldata.slice(10), words.join(''));
+  assert.equal(result.calldata, calldata.calldata);
   await assert.rejects(prover.prove(circuit.id, { value: 99, context: 7 }), { code: 'witness_unsatisfied' });
   const key = await prover.circuits.vk(circuit.id);
   assert.equal(JSON.parse(new TextDecoder().decode(key.bytes)).protocol, 'groth16');

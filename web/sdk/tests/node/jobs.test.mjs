@@ -52,6 +52,7 @@ test('a job is submitted, followed, read and its proof fetched', async () => {
   const calldata = await prover.jobs.calldata(job.id);
   assert.equal(calldata.function, 'verify(bytes,bytes32[])');
   assert.ok(calldata.calldata.includes(Buffer.from(result.proof).toString('hex')));
+  assert.equal(result.calldata, calldata.calldata);
 });
 
 test('jobs are listed page by page, by their own key only', async () => {
