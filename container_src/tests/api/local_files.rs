@@ -43,6 +43,10 @@ fn a_crash_leaves_no_core() {
         assert_eq!(core_limit(bb.pid), ["0", "0"]);
         bb.signal(Signal::ABORT);
     }
+    // The server may notice the end of all of them only after it was asked.
+    eventually("new provers prove", || {
+        (server.prove(&samples::range_check().witness).status == 200).then_some(())
+    });
     server.assert_healthy();
     server.signal(Signal::ABORT);
     server.wait_until_killed();

@@ -125,6 +125,7 @@ def test_an_answer_without_a_proof_is_a_bad_answer(clients: Clients, faults: Fau
         "success": True, "proof": "AAAA", "proof_hash": "0x", "public_inputs": [], "circuit": "c", "target": "evm",
         "vk_hash": "0x", "verified": True, "cached": False, "request_id": "r",
         "timings": dict.fromkeys(("upload_ms", "queue_ms", "prove_ms", "verify_ms", "total_ms"), 1),
+        "cost": {"vcpu_seconds": 0, "gib_seconds": 0},
     }  # fmt: skip
     client = clients(faults.url)
     faults.intercept = lambda request: request.document(good)
@@ -140,6 +141,7 @@ def test_an_answer_without_a_proof_is_a_bad_answer(clients: Clients, faults: Fau
         {"verified": 1},
         {"target": "starknet"},
         {"timings": {}},
+        {"cost": {"vcpu_seconds": "much"}},
         {"proof": {**words, "pi_b": []}},
         {"proof": {**words, "pi_a": ["9" * 79, "1"]}},
         {"proof": {**words, "pi_a": ["-1", "1"]}},

@@ -61,6 +61,7 @@ def test_a_proof_for_a_contract_has_its_arguments_and_its_calldata(alice: Any) -
         calldata.calldata[:10]
     )
     assert alice.prove("range_check", INPUTS).calldata is None
+    assert result.cost.vcpu_seconds >= result.timings.server.prove_ms / 1000 and result.cost.gib_seconds > 0
     with pytest.raises(EdgeproveError, match="target='evm'"):
         alice.prove("range_check", INPUTS, delivery="direct").contract_arguments()
 

@@ -18,6 +18,7 @@ const INTERFACES = {
   NewVoucher: 'NewVoucher',
   JobPage: 'JobPage',
   ServerTimings: 'Timings',
+  Cost: 'Cost',
   ProofAnswer: 'ProofAnswer',
   Calldata: 'Calldata',
   CircuitFile: 'CircuitFile',

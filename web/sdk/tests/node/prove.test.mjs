@@ -34,14 +34,15 @@ test('the witness is made here, and a job proves it', async () => {
   assert.deepEqual(result.publicInputs, FIELDS);
   assert.equal(result.proof.length, 14_656);
   assert.deepEqual(
-    { ...result, proof: 0, publicInputs: 0, timings: 0, vkHash: 0, proofHash: 0, receipt: 0, jobId: 0, requestId: 0 },
+    { ...result, proof: 0, publicInputs: 0, timings: 0, cost: 0, vkHash: 0, proofHash: 0, receipt: 0, jobId: 0, requestId: 0 },
     {
-      proof: 0, publicInputs: 0, timings: 0, vkHash: 0, proofHash: 0, receipt: 0, jobId: 0, requestId: 0, target: 'noir-recursive',
+      proof: 0, publicInputs: 0, timings: 0, cost: 0, vkHash: 0, proofHash: 0, receipt: 0, jobId: 0, requestId: 0, target: 'noir-recursive',
       circuit: 'range_check', provedBy: 'server', verified: true, cached: false,
     },
   );
   assert.equal(typeof result.receipt, 'string');
   assert.ok(result.timings.witnessMs > 0 && result.timings.server.proveMs > 0);
+  assert.ok(result.cost.vcpuSeconds >= result.timings.server.proveMs / 1000 && result.cost.gibSeconds > 0);
   assert.ok(result.timings.totalMs >= result.timings.server.proveMs);
   const stages = steps.map((step) => step.stage);
   assert.deepEqual(stages.slice(0, 2), ['witness', 'upload']);
