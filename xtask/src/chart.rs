@@ -82,7 +82,7 @@ fn check(helm: &Path, python: &Path, chart: &Path, values: &Path) -> anyhow::Res
         let mut validate = Command::new(python.with_file_name("kubernetes-validate"));
         validate.args(["--strict", "--kubernetes-version", version]).arg(&file);
         let report = output(validate)?;
-        without_schema = report.lines().filter_map(|line| kind_without_schema(line)).collect();
+        without_schema = report.lines().filter_map(kind_without_schema).collect();
     }
     let objects = objects.lines().filter(|line| line.starts_with("kind: ")).count();
     Ok(Rendered { objects, without_schema })

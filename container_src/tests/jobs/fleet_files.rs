@@ -125,6 +125,17 @@ fn selects(selector: &Value, deployment: &Value) -> bool {
     !selector.is_empty() && selector.iter().all(|(name, value)| labels[name] == *value)
 }
 
+/// The secret of the servers.
+fn server_secret() -> BTreeMap<String, String> {
+    let random = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
+    let mut secret: BTreeMap<_, _> = ["ARTIFACT_KEY", "SEALING_SECRET", "RECEIPT_SECRET", "VOUCHER_SECRET"]
+        .map(|name| (format!("EDGEPROVE_{name}"), random.to_owned()))
+        .into();
+    secret.insert("EDGEPROVE_KEYS".to_owned(), keys());
+    secret.insert("DATABASE_URL".to_owned(), String::new());
+    secret
+}
+
 /// PostgreSQL, a bucket, and a folder for what the images have on their disk.
 struct Machine {
     cluster: Cluster,
@@ -139,18 +150,6 @@ impl Machine {
             return None;
         }
         Some(Self { cluster: Cluster::start()?, bucket: S3Server::start(), folder: DataFolder::new() })
-    }
-
-    /// The secret of the servers.
-    fn secret(&self) -> BTreeMap<String, String> {
-        let random = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
-        let mut secret: BTreeMap<_, _> =
-            ["ARTIFACT_KEY", "SEALING_SECRET", "RECEIPT_SECRET", "VOUCHER_SECRET"]
-                .map(|name| (format!("EDGEPROVE_{name}"), random.to_owned()))
-                .into();
-        secret.insert("EDGEPROVE_KEYS".to_owned(), keys());
-        secret.insert("DATABASE_URL".to_owned(), String::new());
-        secret
     }
 
     /// Where database and bucket are on this machine, in place of the addresses of the files.
@@ -253,7 +252,7 @@ fn what_the_chart_describes_proves_and_builds() {
         BTreeMap::from([("key".to_owned(), (*key).to_owned())])
     };
     let secrets = BTreeMap::from([
-        ("edgeprove-server", machine.secret()),
+        ("edgeprove-server", server_secret()),
         ("edgeprove-prover", key("prover")),
         ("edgeprove-scale", key("observer")),
     ]);

@@ -164,7 +164,7 @@ impl LongPolls {
             joined: Arc::clone(&line.joined),
         };
         lines.insert(name, line);
-        tokio::spawn(server.run());
+        server.start();
     }
 }
 
@@ -182,6 +182,11 @@ struct Server {
 }
 
 impl Server {
+    #[expect(clippy::disallowed_methods, reason = "it ends when nobody waits, and its callers wait for it")]
+    fn start(self) {
+        tokio::spawn(self.run());
+    }
+
     async fn run(self) {
         let mut changes = self.queue.subscribe();
         while let Some(batch) = self.next_batch() {

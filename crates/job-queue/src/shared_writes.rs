@@ -88,12 +88,19 @@ impl<T: Together> SharedWrites<T> {
             !mem::replace(&mut state.is_running, true)
         };
         if is_first {
-            // A task of its own: callers may leave at any time, and the transaction would end with one of them.
-            let shared = Arc::clone(&self.0);
-            tokio::spawn(async move { shared.run().await });
+            self.start();
         }
         // The task answers every write, unless the process ends.
         answered.await.unwrap_or_else(|_| Err(sqlx::Error::WorkerCrashed.into()))
+    }
+}
+
+impl<T: Together> SharedWrites<T> {
+    /// Starts the task. It is one of its own: callers may leave at any time, and the transaction would end with one of them.
+    #[expect(clippy::disallowed_methods, reason = "it ends when nobody waits, and its callers wait for it")]
+    fn start(&self) {
+        let shared = Arc::clone(&self.0);
+        tokio::spawn(async move { shared.run().await });
     }
 }
 

@@ -202,7 +202,7 @@ fn ran(jobs: &Jobs, job: &Job) -> Duration {
 
 /// No machine has more cores or more memory.
 const CORES_MAX: f64 = 1024.0;
-const MEMORY_MAX_BYTES: f64 = 16.0 * (1_u64 << 40) as f64;
+const MEMORY_MAX_BYTES: f64 = 16.0 * 1024.0 * 1024.0 * 1024.0 * 1024.0;
 
 /// The durations that a prover reports, none below 0 or longer than the whole attempt: estimates are made of them.
 fn plausible(timings: Timings, ran: Duration) -> Timings {

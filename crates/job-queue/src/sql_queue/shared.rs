@@ -99,7 +99,7 @@ impl Together for Arrivals {
     ) -> Result<Vec<Option<Arrived>>, StoreError> {
         if arrivals.len() > 1 {
             let list = (0_usize..).zip(arrivals).map(|(n, arrival)| arrival.json(n, now));
-            let list = serde_json::Value::from_iter(list).to_string();
+            let list = list.collect::<serde_json::Value>().to_string();
             let rows = transaction.rows(self.several.clone(), values![now, list]).await?;
             if !rows.is_empty() {
                 let arrived = rows.iter().map(|row| Ok((read_id(row)?, Arrived::read(row)?)));
@@ -175,7 +175,7 @@ impl Arrival {
 pub(crate) struct End {
     pub(crate) id: JobId,
     pub(crate) token: LeaseToken,
-    pub(crate) end_status: &'static str,
+    pub(crate) status: &'static str,
     pub(crate) outcome: Option<String>,
     pub(crate) result: Option<String>,
 }
@@ -200,10 +200,10 @@ impl Together for Ends {
         ends: &[&End],
     ) -> Result<Vec<Option<JobStatus>>, StoreError> {
         let list = ends.iter().map(|end| {
-            let End { id, token, end_status, outcome, result } = end;
-            json!({"job": id, "token": token.0, "end_status": end_status, "report": outcome, "artifact": result})
+            let End { id, token, status, outcome, result } = end;
+            json!({"job": id, "token": token.0, "end_status": status, "report": outcome, "artifact": result})
         });
-        let list = serde_json::Value::from_iter(list).to_string();
+        let list = list.collect::<serde_json::Value>().to_string();
         let values = values![now, self.retention.expires_at(now), list];
         let rows = transaction.rows(self.statement.clone(), values).await?;
         let ended = rows.iter().map(|row| {

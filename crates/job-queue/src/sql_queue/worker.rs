@@ -107,11 +107,11 @@ impl SqlQueue {
         let (rules, id_text) = (self.rules, id.to_string());
         let status = match outcome {
             JobOutcome::Completed { result, .. } => {
-                self.end(End { id, token, end_status: "completed", outcome: text, result: result.clone() })
+                self.end(End { id, token, status: "completed", outcome: text, result: result.clone() })
                     .await?
             }
             JobOutcome::Failed(_) => {
-                self.end(End { id, token, end_status: "failed", outcome: text, result: None }).await?
+                self.end(End { id, token, status: "failed", outcome: text, result: None }).await?
             }
             JobOutcome::Retry(_) => {
                 let Some(job) = self.get(id).await? else { return Ok(None) };
@@ -142,9 +142,9 @@ impl SqlQueue {
         match self.database.dialect() {
             Dialect::Sqlite => {
                 let (mut session, now) = self.begin(Durability::Write).await?;
-                let End { id, token, end_status, outcome, result } = end;
+                let End { id, token, status, outcome, result } = end;
                 let expires_at = self.rules.retention.expires_at(now);
-                let values = values![id.to_string(), token.0, now, end_status, outcome, result, expires_at];
+                let values = values![id.to_string(), token.0, now, status, outcome, result, expires_at];
                 let row = session.row(self.notifying.finish.clone(), values).await?;
                 row.as_ref().map(read_status).transpose()
             }

@@ -37,7 +37,7 @@ async fn one_write_that_is_refused_fails_alone() {
         match outcome {
             Ok(_) => assert!(!wrong(number), "{number}"),
             Err(EnqueueError::Queue(QueueError(StoreError::Refused(_)))) => {
-                assert!(wrong(number), "{number}")
+                assert!(wrong(number), "{number}");
             }
             Err(error) => panic!("{number}: {error:?}"),
         }
@@ -79,13 +79,14 @@ async fn each_end_counts_under_its_own_lease() {
             })
             .collect();
         let failed = JobOutcome::Failed(problem("it failed"));
-        let outcome = |number: usize| if number % 2 == 0 { completed(Some("proof")) } else { failed.clone() };
+        let outcome =
+            |number: usize| if number.is_multiple_of(2) { completed(Some("proof")) } else { failed.clone() };
         let outcomes: Vec<_> = (0..ends.len()).map(|number| outcome(number / 3)).collect();
         let ended = ends.iter().zip(&outcomes);
         let ended = join_all(ended.map(|((id, token), outcome)| queue.finish(*id, *token, outcome))).await;
         for (number, of_job) in ended.chunks(3).enumerate() {
             let statuses: Vec<_> = of_job.iter().map(|ended| *ended.as_ref().unwrap()).collect();
-            let expected = if number % 2 == 0 { JobStatus::Completed } else { JobStatus::Failed };
+            let expected = if number.is_multiple_of(2) { JobStatus::Completed } else { JobStatus::Failed };
             assert_eq!(statuses, [None, Some(expected), None], "{}: {number}", fixture.name);
         }
         let counts = queue.count().await.unwrap();

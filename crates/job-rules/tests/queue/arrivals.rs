@@ -76,7 +76,7 @@ fn list(jobs: &[NewJob], now: i64, queued_max: u32, unfinished_max: u32, has_sha
             "queued_max": queued_max, "unfinished_max": unfinished_max, "has_shares": has_shares,
         })
     };
-    Json::from_iter(jobs.iter().enumerate().map(object)).to_string()
+    jobs.iter().enumerate().map(object).collect::<Json>().to_string()
 }
 
 async fn arrive_together(database: &mut Database, now: i64, list: String) -> usize {
