@@ -7,6 +7,7 @@ use std::{
     collections::{HashMap, VecDeque},
     mem,
     sync::Arc,
+    thread,
     time::Duration,
 };
 
@@ -179,6 +180,15 @@ struct Server {
     name: String,
     capabilities: Vec<Capability>,
     joined: Arc<Notify>,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Nobody would serve those who wait, nor those who join later.
+        if thread::panicking() {
+            self.lines.lock().remove(&self.name);
+        }
+    }
 }
 
 impl Server {

@@ -4,7 +4,7 @@
 //! runs, the writes that arrive wait together for the next one. A database that takes two milliseconds for a commit then limits how
 //! long a caller waits, but not how many are served per second.
 
-use std::{fmt, mem, sync::Arc};
+use std::{fmt, mem, sync::Arc, thread};
 
 use async_trait::async_trait;
 use edgeprove_job_rules::time::UnixMillis;
@@ -104,8 +104,20 @@ impl<T: Together> SharedWrites<T> {
     }
 }
 
+/// Ends the waiting of others when the task panics: nobody would answer them.
+struct Abandoned<'a, T: Together>(&'a Shared<T>);
+
+impl<T: Together> Drop for Abandoned<'_, T> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            *self.0.state.lock() = State { waiting: Vec::new(), is_running: false };
+        }
+    }
+}
+
 impl<T: Together> Shared<T> {
     async fn run(&self) {
+        let _abandoned = Abandoned(self);
         while let Some(batch) = self.next_batch() {
             let writes: Vec<_> = batch.iter().map(|waiting| &waiting.write).collect();
             match self.transaction(&writes).await {
@@ -157,4 +169,45 @@ impl<T: Together> Shared<T> {
 
 fn only<T>(mut answers: Vec<T>) -> Result<T, StoreError> {
     answers.pop().ok_or_else(|| sqlx::Error::RowNotFound.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures_util::future::join_all;
+
+    use super::*;
+    use crate::store::DatabaseLocation;
+
+    /// Writes nothing, and panics at a zero.
+    struct Numbers;
+
+    #[async_trait]
+    impl Together for Numbers {
+        type Write = u32;
+        type Answer = u32;
+
+        async fn execute(
+            &self,
+            _: &mut Transaction<'_>,
+            _: UnixMillis,
+            numbers: &[&u32],
+        ) -> Result<Vec<u32>, StoreError> {
+            assert!(numbers.iter().all(|number| **number > 0), "as the test wants it");
+            Ok(numbers.iter().map(|number| **number).collect())
+        }
+    }
+
+    #[tokio::test]
+    async fn after_a_panic_writes_are_answered_and_go_on() {
+        let database = Database::open(&DatabaseLocation::Memory).await.unwrap();
+        let writes = SharedWrites::new(database, Numbers);
+        let answers = async {
+            let failed = join_all((0..200).map(|number| writes.execute(number))).await;
+            assert!(failed[0].is_err());
+            writes.execute(7).await.unwrap().1
+        };
+        assert_eq!(tokio::time::timeout(Duration::from_mins(1), answers).await.unwrap(), 7);
+    }
 }

@@ -102,15 +102,13 @@ impl Session {
         match self.dialect {
             Dialect::Sqlite => Ok(host_now()),
             Dialect::Postgres => {
-                let clock = rows(&mut self.connection, POSTGRES_NOW.text(self.dialect), []).await;
+                let clock = postgres_now(&mut self.connection).await;
                 self.give_up_if_silent(&clock);
                 // It writes nothing, so that only its failure is remembered.
                 if clock.is_err() {
-                    note(self.is_failing.as_deref(), &clock);
+                    note_write(self.is_failing.as_deref(), &clock);
                 }
-                let clock = clock?;
-                let row = clock.first().ok_or(sqlx::Error::RowNotFound)?;
-                Ok(UnixMillis(row.try_get(0)?))
+                clock
             }
         }
     }
@@ -189,11 +187,7 @@ impl Transaction<'_> {
     pub async fn now(&mut self) -> Result<UnixMillis, StoreError> {
         match self.dialect {
             Dialect::Sqlite => Ok(host_now()),
-            Dialect::Postgres => {
-                let clock = rows(&mut self.inner, POSTGRES_NOW.text(self.dialect), []).await?;
-                let row = clock.first().ok_or(sqlx::Error::RowNotFound)?;
-                Ok(UnixMillis(row.try_get(0)?))
-            }
+            Dialect::Postgres => postgres_now(&mut self.inner).await,
         }
     }
 
@@ -250,6 +244,13 @@ async fn rows(
     };
     let query = values.into_iter().fold(sqlx::query(text), bind);
     within(query.fetch_all(connection)).await
+}
+
+/// The time by PostgreSQL's clock.
+async fn postgres_now(connection: &mut AnyConnection) -> Result<UnixMillis, StoreError> {
+    let clock = rows(connection, POSTGRES_NOW.into_sql_str(), []).await?;
+    let row = clock.first().ok_or(sqlx::Error::RowNotFound)?;
+    Ok(UnixMillis(row.try_get(0)?))
 }
 
 async fn within<T>(asked: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, StoreError> {
